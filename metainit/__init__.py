@@ -1,0 +1,36 @@
+"""metainit: network initialisations that adapt to a new data set in a few steps.
+
+This is the pure layer: values and functions that need jax and optax only, know no
+network, no data set and no configuration, and never call `jax.jit`.
+"""
+
+from metainit import parallel
+from metainit.inner import adapt, minibatches
+from metainit.meta import anil, fomaml, maml, meta_gradient, reptile
+from metainit.types import (
+    Episode,
+    InnerLoop,
+    MetaLearner,
+    MetaParams,
+    MetaState,
+    TaskMetrics,
+    Trace,
+)
+
+__all__ = [
+    "Episode",
+    "InnerLoop",
+    "MetaLearner",
+    "MetaParams",
+    "MetaState",
+    "TaskMetrics",
+    "Trace",
+    "adapt",
+    "anil",
+    "fomaml",
+    "maml",
+    "meta_gradient",
+    "minibatches",
+    "parallel",
+    "reptile",
+]

@@ -1,0 +1,171 @@
+"""The words of the pure layer: small values made of arrays and pure functions."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+PyTree = Any
+Params = PyTree
+Batch = PyTree
+Metrics = PyTree
+Key = jax.Array
+
+LossFn = Callable[[Params, Batch, Key], tuple[jax.Array, Metrics]]
+Mask = PyTree | Callable[[tuple, Any], bool]
+
+
+class Episode(NamedTuple):
+    """One task, or a meta-batch of tasks when every leaf has a leading task axis.
+
+    Attributes:
+      support: pytree the inner loop learns from.
+      query: pytree the adapted parameters are judged on.
+    """
+
+    support: Batch
+    query: Batch
+
+
+class MetaParams(NamedTuple):
+    """Meta-parameters of which a part steers the inner optimizer.
+
+    Attributes:
+      model: the network's parameters, adapted by the inner loop.
+      inner: handed to the inner optimizer as `meta=`, for example step sizes
+        (Meta-SGD, arXiv:1707.09835; LSLR, arXiv:1810.09502). Learned by the outer
+        loop only.
+    """
+
+    model: Params
+    inner: PyTree
+
+
+class MetaState(NamedTuple):
+    """What meta-training carries from one meta-iteration to the next.
+
+    Attributes:
+      params: the caller's tree, or `MetaParams`.
+      opt_state: of the outer optimizer, for the meta-learned leaves only.
+      step: int32 scalar, meta-iterations done.
+    """
+
+    params: Params | MetaParams
+    opt_state: optax.OptState
+    step: jax.Array
+
+
+class MetaLearner(NamedTuple):
+    """A meta-learning algorithm: three pure functions, none of them jitted.
+
+    Attributes:
+      init: `(params) -> MetaState`.
+      adapt: `(state or params, support, key) -> (adapted params, Trace)`, one task.
+      update: `(state, episodes, key) -> (state, metrics)`, one meta-iteration. Pass the
+        same root key every time: it is folded with the step and the task's index.
+    """
+
+    init: Callable[[Params | MetaParams], MetaState]
+    adapt: Callable[..., tuple[Params, "Trace"]]
+    update: Callable[[MetaState, Episode, Key], tuple[MetaState, "TaskMetrics"]]
+
+
+class Trace(NamedTuple):
+    """What one adaptation saw; every leaf has a leading axis of inner steps.
+
+    Attributes:
+      loss: float [num_steps], the support loss before each step.
+      metrics: the second output of `loss_fn`, stacked, [num_steps, ...].
+      observed: outputs of `observe` at step 0 (after `start`) and after every step,
+        [num_steps + 1, ...]; None where there was no `observe`.
+    """
+
+    loss: jax.Array
+    metrics: Metrics
+    observed: PyTree
+
+
+class TaskMetrics(NamedTuple):
+    """Metrics of a meta-batch; every leaf keeps its leading task axis.
+
+    Attributes:
+      query_loss: float [tasks], the outer loss.
+      query: the second output of the query loss, [tasks, ...]; None for Reptile.
+      support: `Trace` with leaves [tasks, ...].
+    """
+
+    query_loss: jax.Array
+    query: Metrics
+    support: Trace
+
+
+class _InnerLoopFields(NamedTuple):
+    loss_fn: LossFn
+    optimizer: optax.GradientTransformation
+    num_steps: int
+    adapt_mask: Mask | None = None
+    start: Callable[[Params, Batch, Key], Params] | None = None
+    prepare: Callable[[Params, Batch, Key], Batch] | None = None
+    batches: Callable[[Batch, Key], Callable[[jax.Array], Batch]] | None = None
+
+
+class InnerLoop(_InnerLoopFields):
+    """How one task is learned from its support set.
+
+    Attributes:
+      loss_fn: `(params, batch, key) -> (scalar loss, metrics)`; any network library.
+      optimizer: any optax transformation. One that takes extra arguments receives
+        `meta=` (the `inner` part of `MetaParams`, else None) and `step=` (int32). Adam
+        needs `eps_root > 0`: the derivative of its square root at an inner gradient of
+        exactly zero (a zero head, a dead ReLU) is infinite otherwise.
+      num_steps: inner steps, 0 or more.
+      adapt_mask: which leaves of the *started* parameters adapt: a tree of booleans
+        like them, or `(path, leaf) -> bool`. None adapts every float leaf. The inner
+        gradient is taken over these leaves only.
+      start: `(params, support, key) -> params`, where a task starts; may add or replace
+        the head. The outer gradient flows through it.
+      prepare: `(params, batch, key) -> batch`, applied once to the support and once to
+        the query before the loop; the outer gradient flows through it (features of an
+        encoder that does not adapt).
+      batches: `(support, key) -> (step -> batch)`; None gives every step the whole
+        support. See `metainit.minibatches`.
+
+    Raises:
+      ValueError, TypeError: at construction, for a `num_steps` that is not a whole
+        number of at least 0, an optimizer that is not an optax transformation, or a
+        function that cannot be called.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "InnerLoop":
+        loop = super().__new__(cls, *args, **kwargs)
+        if not isinstance(loop.num_steps, int) or isinstance(loop.num_steps, bool):
+            raise TypeError(
+                f"num_steps must be a Python int, got {loop.num_steps!r}: the number "
+                "of inner steps is fixed when the program is compiled"
+            )
+        if loop.num_steps < 0:
+            raise ValueError(f"num_steps must be 0 or more, got {loop.num_steps}")
+        if not hasattr(loop.optimizer, "update"):
+            raise TypeError(
+                "optimizer must be an optax transformation such as optax.sgd(0.01), "
+                f"got {loop.optimizer!r}"
+            )
+        for name in ("loss_fn", "start", "prepare", "batches"):
+            value = getattr(loop, name)
+            if value is not None and not callable(value):
+                raise TypeError(f"{name} must be a function, got {value!r}")
+        return loop
+
+    @classmethod
+    def _make(cls, values: Iterable[Any]) -> "InnerLoop":
+        return cls(*values)  # so that `_replace` checks as well
+
+
+def as_mapping(batch: Batch, field: str) -> Mapping[str, Any]:
+    """Returns `batch` if it is a mapping, else raises TypeError naming `field`."""
+    if not isinstance(batch, Mapping):
+        raise TypeError(f"{field} needs a dict of arrays, got {type(batch).__name__}")
+    return batch
