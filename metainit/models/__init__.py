@@ -1,0 +1,1 @@
+"""Networks and heads in Flax linen, as the pure functions the pure layer works on."""

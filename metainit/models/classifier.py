@@ -1,0 +1,101 @@
+"""Image classification on a `Model` and a linear head, as losses for the pure layer.
+
+Batches are dicts: "image" float32 [n, height, width, c], "label" int [n], optionally
+"weight" float32 [n] (0 for padding).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metainit.models.model import Model
+
+Batch = dict[str, jax.Array]
+
+
+def features(model: Model) -> Any:
+    """`(params, batch, key) -> float [n, d]`: features of a batch seen by itself."""
+
+    def of_batch(params, batch, key):
+        return model.features(params["body"], batch["image"], batch.get("weight"), key)
+
+    return of_batch
+
+
+def logits(params: Any, features: jax.Array) -> jax.Array:
+    """The linear head's scores [n, way] of features [n, d]."""
+    return features @ params["head"]["kernel"] + params["head"]["bias"]
+
+
+def cross_entropy(
+    scores: jax.Array, labels: jax.Array, weight: jax.Array | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Mean softmax cross-entropy and accuracy.
+
+    Args:
+      scores: float [n, way].
+      labels: int [n].
+      weight: float [n] or None for equal weights.
+
+    Returns:
+      Scalar loss in nats, and {"accuracy": scalar in 0..1}.
+    """
+    losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+    hits = (jnp.argmax(scores, -1) == labels).astype(losses.dtype)
+    if weight is None:
+        return jnp.mean(losses), {"accuracy": jnp.mean(hits)}
+    share = weight / jnp.sum(weight)
+    return jnp.vdot(share, losses), {"accuracy": jnp.vdot(share, hits)}
+
+
+def loss_fn(model: Model) -> Any:
+    """The support loss: `(params, batch, key) -> (loss, metrics)`."""
+    of_batch = features(model)
+
+    def loss(params, batch, key):
+        scores = logits(params, of_batch(params, batch, key))
+        return cross_entropy(scores, batch["label"], batch.get("weight"))
+
+    return loss
+
+
+def query_features(model: Model) -> Any:
+    """`(params, support, query) -> float [n, d]`: the query's features, no dropout.
+
+    A query that is normalised by its support is computed together with it, the
+    support's images alone counting in the moments.
+    """
+
+    def of_query(params, support, query):
+        if not model.joint:
+            return model.features(params["body"], query["image"], None, None)
+        images = jnp.concatenate([support["image"], query["image"]])
+        seen = support.get("weight", jnp.ones(len(support["image"])))
+        weight = jnp.concatenate([seen, jnp.zeros(len(query["image"]))])
+        both = model.features(params["body"], images, weight, None)
+        return both[len(support["image"]) :]
+
+    return of_query
+
+
+def query_loss(model: Model) -> Any:
+    """The outer loss: `(params, support, query, key) -> (loss, metrics)`."""
+    of_query = query_features(model)
+
+    def loss(params, support, query, key):
+        scores = logits(params, of_query(params, support, query))
+        return cross_entropy(scores, query["label"])
+
+    return loss
+
+
+def predict(model: Model) -> Any:
+    """`(params, support, query) -> float [n, way]`: class probabilities (softmax)."""
+    of_query = query_features(model)
+
+    def probabilities(params, support, query):
+        return jax.nn.softmax(logits(params, of_query(params, support, query)))
+
+    return probabilities

@@ -1,0 +1,82 @@
+"""Where a task's linear head starts: `start` functions for `metainit.InnerLoop`.
+
+Parameters are dicts {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}. A head
+that is made anew for each task lets any number of classes follow any training, and makes
+the order of the class labels irrelevant.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Features = Callable[[Any, Any, jax.Array], jax.Array]
+Start = Callable[[Any, Any, jax.Array], Any]
+
+
+def zero_head(features: Features, way: int) -> Start:
+    """All-zero head: every class equally likely before the first step.
+
+    Args:
+      features: `(params, batch, key) -> float [n, d]`.
+      way: classes of a task.
+    """
+
+    def start(params, support, key):
+        shape = jax.eval_shape(features, params, support, key)
+        kernel = jnp.zeros((shape.shape[-1], way), shape.dtype)
+        return {**params, "head": {"kernel": kernel, "bias": kernel[0]}}
+
+    return start
+
+
+def prototype_head(features: Features, way: int) -> Start:
+    """A linear head that compares squared distances to the class means.
+
+    ProtoMAML (Triantafillou et al. 2020, arXiv:1903.03096, eq. 5): with c the mean of
+    a class's support features, its column is 2c and its bias -|c|^2. The outer gradient
+    flows through the means.
+
+    Args:
+      features: `(params, batch, key) -> float [n, d]`.
+      way: classes of a task.
+    """
+
+    def start(params, support, key):
+        means = class_means(
+            features(params, support, key),
+            support["label"],
+            way,
+            support.get("weight"),
+        )
+        head = {"kernel": 2 * means.T, "bias": -jnp.sum(jnp.square(means), -1)}
+        return {**params, "head": head}
+
+    return start
+
+
+def class_means(
+    features: jax.Array, labels: jax.Array, way: int, weight: jax.Array | None = None
+) -> jax.Array:
+    """Mean feature of each class.
+
+    Args:
+      features: float [n, d].
+      labels: int [n].
+      way: number of classes; one without examples has mean zero.
+      weight: float [n], 0 for padding.
+
+    Returns:
+      float [way, d].
+    """
+    member = jax.nn.one_hot(labels, way, dtype=features.dtype)  # [n, way]
+    if weight is not None:
+        member = member * weight[:, None]
+    count = jnp.maximum(jnp.sum(member, 0), 1e-9)
+    return (member.T @ features) / count[:, None]
+
+
+def is_head(path: tuple, leaf: Any) -> bool:
+    """Mask of the head's leaves, for `metainit.anil`."""
+    return getattr(path[0], "key", None) == "head"

@@ -1,0 +1,47 @@
+"""Multi-layer perceptrons on pixels."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from metainit.models.model import Model, from_linen
+
+
+class Mlp(nn.Module):
+    """Dense layers with ReLU on flattened images, dropout after the first few.
+
+    Attributes:
+      hidden: widths of the hidden layers.
+      dropout: rate after each of the first `dropped` hidden layers.
+      dropped: number of hidden layers followed by dropout.
+    """
+
+    hidden: Sequence[int]
+    dropout: float = 0.0
+    dropped: int = 0
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, weight: jax.Array | None, train: bool = False
+    ) -> jax.Array:
+        """Features [n, hidden[-1]] of images [n, height, width, c]."""
+        x = x.reshape(len(x), -1)
+        for layer, width in enumerate(self.hidden):
+            x = nn.relu(nn.Dense(width)(x))
+            if layer < self.dropped:
+                x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return x
+
+
+def mlp(hidden: Sequence[int], dropout: float = 0.0, dropped: int = 0) -> Model:
+    """An MLP as a `Model`; its head is added like any other.
+
+    Raises:
+      ValueError: for no hidden layer or a dropout rate outside [0, 1).
+    """
+    if not hidden or min(hidden) < 1:
+        raise ValueError(f"hidden must be widths of 1 or more, got {tuple(hidden)}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
+    return from_linen(Mlp(tuple(hidden), dropout, dropped))

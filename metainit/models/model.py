@@ -1,0 +1,45 @@
+"""What the laboratory asks of a network: two pure functions."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+
+
+class Model(NamedTuple):
+    """A network body; heads are put on it by `metainit.models.heads`.
+
+    Attributes:
+      init: `(key, images float32 [n, height, width, c]) -> parameters`.
+      features: `(parameters, images float32 [n, height, width, c], weight, key) ->
+        float32 [n, d]`. `weight`, float32 [n] or None, is each image's share in
+        normalisation moments (0 for padding and for a query that must not be seen).
+        `key` drives dropout; None switches it off.
+      joint: whether a query is normalised by its support, so that both must be given to
+        `features` together.
+      policy: the normalisation policy in words, printed in every result row.
+    """
+
+    init: Callable[[jax.Array, jax.Array], Any]
+    features: Callable[[Any, jax.Array, jax.Array | None, jax.Array | None], jax.Array]
+    joint: bool = False
+    policy: str = "none"
+
+
+def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> Model:
+    """A `Model` of a linen module `(images, weight, train) -> features`.
+
+    Its parameters are the "params" collection; "dropout" is its only random stream.
+    """
+
+    def init(key: jax.Array, images: jax.Array) -> Any:
+        return module.init(key, images, None, False)["params"]
+
+    def features(params, images, weight, key):
+        rngs = None if key is None else {"dropout": key}
+        return module.apply(
+            {"params": params}, images, weight, key is not None, rngs=rngs
+        )
+
+    return Model(init, features, joint, policy)
