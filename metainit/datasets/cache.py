@@ -1,0 +1,130 @@
+"""Decoded images on disk, memory-mapped: written once, whole or not at all."""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from tqdm import tqdm
+
+ROLES = ("train", "validation", "test")
+
+# Part of every key: raise it when the layout on disk or `images.fit` changes.
+_FORMAT = 1
+
+
+class Part(NamedTuple):
+    """The images of one role.
+
+    Attributes:
+      images: uint8 [n, H, W, C], in memory or memory-mapped.
+      labels: int32 [n], index into `names`.
+      names: the classes.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+
+class Pending(NamedTuple):
+    """The images of one role before they are decoded.
+
+    Attributes:
+      total: number of rows.
+      rows: (label, uint8 [H, W, C]), made as they are taken; None in place of an image
+        that is left out.
+      names: the classes that labels are indices of.
+    """
+
+    total: int
+    rows: Iterable[tuple[int, np.ndarray | None]]
+    names: Sequence[str]
+
+
+def root(data_dir: str) -> Path:
+    """Folder of downloads, prepared data sets and caches.
+
+    Args:
+      data_dir: "" for $METAINIT_DATA_DIR, or ~/.cache/metainit where that is unset.
+    """
+    chosen = data_dir or os.environ.get("METAINIT_DATA_DIR") or "~/.cache/metainit"
+    return Path(chosen).expanduser()
+
+
+def file_key(*paths: Path) -> list[tuple[str, int, int]]:
+    """What tells whether files changed: path, size in bytes, mtime in ns."""
+    found = ((os.path.abspath(path), path.stat()) for path in paths)
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
+
+
+def cached(
+    folder: Path,
+    name: str,
+    key: object,
+    shape: tuple[int, int, int],
+    build: Callable[[], Mapping[str, Pending]],
+) -> dict[str, Part]:
+    """What `build` makes by role, read back memory-mapped.
+
+    `build` is called where no cache of this name, key and shape exists. The cache
+    is written beside its place and renamed, so an interrupted build leaves none.
+
+    Args:
+      folder: of the cache; made where missing.
+      name: readable start of the cache's name.
+      key: everything else that the content depends on; compared by its `repr`.
+      shape: [H, W, C] of an image.
+      build: what to decode, by role.
+    """
+    digest = hashlib.sha256(repr((_FORMAT, key, shape)).encode()).hexdigest()[:16]
+    final = folder / f"{name}-{'x'.join(map(str, shape))}-{digest}"
+    if not final.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
+            whole = Path(new) / "whole"
+            for role, pending in build().items():
+                _write(whole / role, pending, shape, f"{name} {role}")
+            try:
+                os.rename(whole, final)
+            except OSError:
+                # Somebody else may have finished first: theirs holds the same.
+                if not final.is_dir():
+                    raise
+    return {path.name: _read(path) for path in final.iterdir()}
+
+
+def _write(folder: Path, pending: Pending, shape: tuple[int, ...], title: str) -> None:
+    folder.mkdir(parents=True)
+    path = folder / "images.npy"
+    images = open_memmap(path, "w+", np.uint8, (pending.total, *shape))
+    labels: list[int] = []
+    for label, image in tqdm(
+        pending.rows, title, pending.total, leave=False, disable=None, unit="image"
+    ):
+        if image is not None:
+            images[len(labels)] = image
+            labels.append(label)
+    if skipped := pending.total - len(labels):
+        logging.warning("%s: left out %d undecodable images", title, skipped)
+        np.save(folder / "kept.npy", images[: len(labels)])
+        os.replace(folder / "kept.npy", path)
+    # A class may have lost its last image.
+    present, renumbered = np.unique(labels, return_inverse=True)
+    np.save(folder / "labels.npy", renumbered.astype(np.int32))
+    names = [pending.names[number] for number in present]
+    (folder / "names.json").write_text(json.dumps(names), encoding="utf-8")
+
+
+def _read(folder: Path) -> Part:
+    return Part(
+        np.load(folder / "images.npy", mmap_mode="r"),
+        np.load(folder / "labels.npy"),
+        tuple(json.loads((folder / "names.json").read_text(encoding="utf-8"))),
+    )

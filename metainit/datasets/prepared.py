@@ -1,0 +1,149 @@
+"""Data sets that TFDS has prepared as ArrayRecord, read without TensorFlow."""
+
+import collections
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from metainit.datasets import cache, images, splits
+
+_CHUNK = 1024
+
+
+def prepare(builder: tfds.core.DatasetBuilder) -> None:
+    """Prepares a data set of our own; nothing where that is done already.
+
+    TFDS's messages and bars are kept from the terminal, and it is not asked to look
+    for the data set on the network.
+    """
+    tfds.disable_progress_bar()
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(download_config=config)
+
+
+def encoded(
+    builder: tfds.core.DatasetBuilder, chosen: Sequence[str]
+) -> Iterator[images.Encoded]:
+    """The images of some splits, in TFDS's order.
+
+    Args:
+      builder: of a prepared data set with the features "image" and "label".
+      chosen: names of its splits.
+    """
+    features = builder.info.features
+    raw = {name: tfds.decode.SkipDecoding() for name in features if name != "label"}
+    for split in chosen:
+        source = builder.as_data_source(split, decoders=raw)
+        for start in range(0, len(source), _CHUNK):
+            numbers = list(range(start, min(start + _CHUNK, len(source))))
+            for number, row in zip(numbers, source.__getitems__(numbers), strict=True):
+                name = f"{builder.info.full_name} {split}[{number}]"
+                yield images.Encoded(int(row["label"]), row["image"], name)
+
+
+def read(data: Any, name: str) -> dict[str, cache.Part]:
+    """The images of all splits of a prepared data set, its classes split into roles.
+
+    Looked for in `<data_dir>/tfds`, then in TFDS's own folder ($TFDS_DATA_DIR or
+    ~/tensorflow_datasets).
+
+    Args:
+      data: see `metainit.sources.load`.
+      name: "data_set", "data_set/config", either with ":version".
+
+    Raises:
+      ValueError: not prepared, not as ArrayRecord, or without "image" and "label".
+    """
+    root = cache.root(data.data_dir)
+    folder = _folder(root, name)
+    builder = tfds.builder_from_directory(folder)
+    features = builder.info.features
+    if not {"image", "label"} <= set(features):
+        raise ValueError(
+            f"data.name='tfds:{name}' has the features {sorted(features)}; an image "
+            "classification data set with 'image' and 'label' is needed"
+        )
+    if builder.info.file_format.value != "array_record":
+        raise ValueError(
+            f"data.name='tfds:{name}' is prepared as {builder.info.file_format.value}, "
+            f"which has no random access; {_how(root, name)}"
+        )
+
+    def build() -> dict[str, cache.Pending]:
+        every = sorted(builder.info.splits)
+        # A test split without labels has -1.
+        count = collections.Counter(
+            item.label for item in encoded(builder, every) if item.label >= 0
+        )
+        label = features["label"]
+        named = isinstance(label, tfds.features.ClassLabel)
+        label_of = {label.int2str(n) if named else str(n): n for n in sorted(count)}
+        split = splits.shuffle_split(list(label_of), data.split, data.split_seed)
+
+        def pending(names: Sequence[str]) -> cache.Pending:
+            new = {label_of[name]: number for number, name in enumerate(names)}
+            items = (
+                item._replace(label=new[item.label])
+                for item in encoded(builder, every)
+                if item.label in new
+            )
+            return cache.Pending(
+                sum(count[number] for number in new),
+                images.decode_all(
+                    items, data.size, data.channels, data.skip_undecodable
+                ),
+                names,
+            )
+
+        return {role: pending(names) for role, names in split.items()}
+
+    key = (
+        cache.file_key(folder / "dataset_info.json"),
+        tuple(data.split),
+        data.split_seed,
+        bool(data.skip_undecodable),
+    )
+    shape = (data.size, data.size, data.channels)
+    return cache.cached(root / "cache", f"tfds-{builder.name}", key, shape, build)
+
+
+def _folder(root: Path, name: str) -> Path:
+    """Where the data set is prepared: its newest version, unless one is named."""
+    own = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    places = [root / "tfds", Path(own).expanduser()]
+    stem, _, version = name.partition(":")
+    for place in places:
+        found = {
+            info.parent
+            for pattern in ("*/dataset_info.json", "*/*/dataset_info.json")
+            for info in (place / stem).glob(pattern)
+            if tfds.core.Version.is_valid(info.parent.name)
+            and version in ("", info.parent.name)
+        }
+        if len({folder.parent for folder in found}) > 1:
+            configs = sorted({folder.parent.name for folder in found})
+            raise ValueError(
+                f"data.name='tfds:{name}' has several configs in {place}: "
+                f"{', '.join(configs)}; name one, tfds:{stem}/{configs[0]}"
+            )
+        if found:
+            return max(found, key=lambda folder: tfds.core.Version(folder.name))
+    raise ValueError(
+        f"data.name='tfds:{name}' is not prepared in {places[0]} nor in {places[1]}; "
+        + _how(root, name)
+    )
+
+
+def _how(root: Path, name: str) -> str:
+    return (
+        'prepare it once with: python -c "import tensorflow_datasets as tfds; '
+        f"tfds.builder('{name}', data_dir='{root / 'tfds'}', "
+        "file_format='array_record').download_and_prepare()\" (many data sets also "
+        "need `pip install tensorflow` for that)"
+    )
