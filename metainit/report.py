@@ -1,0 +1,174 @@
+"""The report of a run: verdict first, then tables, figures and how to repeat it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from metainit import atomic, figures, metrics, report_markdown, tables, verdict
+from metainit.results import Context, Evaluation, Row
+
+_WIDTH = 100
+
+
+def write_report(
+    workdir: str | os.PathLike[str], evaluation: Evaluation, context: Context
+) -> str:
+    """Writes `report.md`, `results.jsonl` and the figures; each whole or not at all.
+
+    Heads, steps and settings are compared as chosen on meta-validation; nothing is
+    chosen by a test result.
+
+    Args:
+      workdir: folder of the run.
+      evaluation: on meta-test, every row over the same episodes.
+      context: about the run.
+
+    Returns:
+      Plain text for the terminal, at most 100 columns wide.
+
+    Raises:
+      ValueError: rows whose arrays do not fit together, fewer than two episodes, or
+        none of our initialisations.
+    """
+    workdir = pathlib.Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    _check(evaluation.rows)
+    ours = verdict.our_best(evaluation.rows)
+    differences = [verdict.compare(ours, r) for r in evaluation.rows if r is not ours]
+    lines = map(_json, _result_lines(evaluation, context, differences))
+    atomic.write_text(workdir / "results.jsonl", "".join(lines))
+    drawn = []
+    if figures.learning_curve(workdir / "learning_curve.png", context["training"]):
+        drawn.append(("Learning curve", "learning_curve.png"))
+    if figures.adaptation(workdir / "adaptation.png", evaluation):
+        drawn.append(("Accuracy against adaptation step", "adaptation.png"))
+    text = report_markdown.lines(workdir, evaluation, context, differences, drawn)
+    atomic.write_text(workdir / "report.md", "\n".join(text))
+    return "\n".join(_terminal(evaluation, context, differences))
+
+
+def _check(rows: Sequence[Row]) -> None:
+    episodes = np.shape(rows[0].accuracy)[-1] if rows else 0
+    for row in rows:
+        for name in ("accuracy", "f1", "loss"):
+            shape = np.shape(getattr(row, name))
+            if shape != (len(row.steps), episodes):
+                raise ValueError(
+                    f"row {row.init}, {row.head}: {name} {shape}; every row needs "
+                    f"[steps, episodes], here {(len(row.steps), episodes)}"
+                )
+
+
+def _result_lines(
+    evaluation: Evaluation,
+    context: Context,
+    differences: Sequence[verdict.Difference],
+) -> Iterator[dict[str, Any]]:
+    """Lines of `results.jsonl`: measures by step, differences, then the summary."""
+    shared = {"dataset": evaluation.dataset, "protocol": evaluation.protocol}
+    for row in evaluation.rows:
+        about = {
+            "batch_norm": evaluation.batch_norm,
+            "device_hours": row.cost.device_seconds / 3600,
+            "images_seen": row.cost.images,
+        }
+        for metric in ("accuracy", "f1", "loss"):
+            for position, values in enumerate(getattr(row, metric)):
+                mean, low, high = metrics.mean_interval(values)
+                yield {
+                    "init": row.init,
+                    "head": row.head,
+                    **shared,
+                    "metric": metric,
+                    "value": mean,
+                    "low": low,
+                    "high": high,
+                    "n": len(values),
+                    **about,
+                    "step": row.steps[position],
+                    "chosen": position == row.chosen,
+                    "setting": row.setting,
+                }
+    for difference in differences:
+        yield {
+            "init": difference.row.init,
+            "head": difference.row.head,
+            "other_init": difference.other.init,
+            "other_head": difference.other.head,
+            **shared,
+            "metric": "accuracy_difference",
+            "value": difference.mean,
+            "low": difference.low,
+            "high": difference.high,
+            "n": len(verdict.chosen_accuracy(difference.row)),
+            "batch_norm": evaluation.batch_norm,
+        }
+    ours = verdict.our_best(evaluation.rows)
+    # A step of the evaluation is one episode met by one row.
+    steps = sum(np.shape(row.accuracy)[1] for row in evaluation.rows)
+    yield {
+        "eval_loss": float(np.mean(ours.loss[ours.chosen])),
+        "eval_accuracy": float(np.mean(verdict.chosen_accuracy(ours))),
+        "eval_runtime": evaluation.runtime,
+        "eval_samples_per_second": steps * evaluation.queries / evaluation.runtime,
+        "eval_steps_per_second": steps / evaluation.runtime,
+        "epoch": context["epoch"],
+    }
+
+
+def _json(line: dict[str, Any]) -> str:
+    """One line; what is not finite is null, since JSON has no word for it."""
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in line.items()
+    }
+    # A setting may hold NumPy or JAX numbers.
+    return json.dumps(finite, default=float) + "\n"
+
+
+def _terminal(
+    evaluation: Evaluation,
+    context: Context,
+    differences: Sequence[verdict.Difference],
+) -> Iterator[str]:
+    minus = {id(d.other): verdict.points(d) for d in differences}
+    yield from textwrap.wrap(verdict.sentence(evaluation.rows), _WIDTH)
+    yield ""
+    about = (
+        f"{evaluation.dataset}, {evaluation.protocol}, {evaluation.device}; "
+        f"batch norm: {evaluation.batch_norm}. {tables.condition(context)}"
+    )
+    yield from textwrap.wrap(about, _WIDTH)
+    yield ""
+    heading = ("head", "steps", "accuracy %", "F1 %", "loss", "0 steps", "last steps")
+    table: list[tuple[str, ...]] = [(*heading, "ours minus this")]
+    groups: list[tuple[int, str]] = []
+    for init in dict.fromkeys(row.init for row in evaluation.rows):
+        rows = [row for row in evaluation.rows if row.init == init]
+        cost = rows[0].cost
+        time = tables.duration(cost.device_seconds)
+        title = f"{init}: {time} of device time, {cost.images:,} images seen"
+        groups.append((len(table), title))
+        for row in rows:
+            cells = tables.measures(row, "+-")
+            table.append((f"  {row.head}", *cells, minus.get(id(row), "-")))
+    lines = tables.aligned(table)
+    titles = dict(groups)
+    for number, line in enumerate(lines):
+        if number in titles:
+            yield titles[number][:_WIDTH]
+        yield line[:_WIDTH]
+    yield ""
+    yield from textwrap.wrap(
+        "Head, steps and settings chosen on meta-validation; +- and [ ] are 95 % "
+        'intervals over episodes; "ours" is the best head of our best initialisation.',
+        _WIDTH,
+    )

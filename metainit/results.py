@@ -1,0 +1,105 @@
+"""What the report is made of: plain values, nothing computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+
+OURS = ("meta-learned", "meta-learned from pretrained")
+"""Names of the initialisations that are ours; every other one is a baseline."""
+
+
+class Cost(NamedTuple):
+    """What it took to make an initialisation.
+
+    Attributes:
+      device_seconds: seconds of device time, compilation excluded.
+      images: training images seen, repeats counted.
+      steps: optimiser steps.
+    """
+
+    device_seconds: float
+    images: int
+    steps: int
+
+
+class Row(NamedTuple):
+    """One initialisation with one head, measured on meta-test.
+
+    Attributes:
+      init: name of the initialisation, e.g. "meta-learned", "joint pretraining".
+      head: name of the head, e.g. "prototype", "nearest centroid".
+      setting: chosen on meta-validation, e.g. {"optimizer": "sgd",
+        "learning_rate": 0.1}.
+      steps: numbers of adaptation steps measured, ascending; (0,) for a head in
+        closed form.
+      chosen: position in `steps` that was chosen on meta-validation.
+      validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
+      accuracy: float [len(steps), episodes], 0 to 1.
+      f1: float [len(steps), episodes], macro-F1 over the episode's classes.
+      loss: float [len(steps), episodes], mean query cross-entropy in nats.
+      cost: of making the initialisation.
+    """
+
+    init: str
+    head: str
+    setting: dict[str, Any]
+    steps: tuple[int, ...]
+    chosen: int
+    validation_accuracy: float
+    accuracy: np.ndarray
+    f1: np.ndarray
+    loss: np.ndarray
+    cost: Cost
+
+
+class Evaluation(NamedTuple):
+    """Every row of one evaluation; all rows saw the same episodes in one order.
+
+    Attributes:
+      rows: one for each initialisation and head.
+      dataset: name of the data set.
+      protocol: in words, e.g. "5-way 1-shot, 600 episodes".
+      batch_norm: the batch-norm policy in words.
+      grid: what every initialisation met on meta-validation, by field.
+      device: e.g. "cpu x1".
+      runtime: seconds the evaluation took.
+      queries: query images an episode.
+      notes: sentences that belong under the table.
+    """
+
+    rows: tuple[Row, ...]
+    dataset: str
+    protocol: str
+    batch_norm: str
+    grid: dict[str, Any]
+    device: str
+    runtime: float
+    queries: int
+    notes: tuple[str, ...]
+
+
+class Context(TypedDict):
+    """What a report says about the run besides its evaluation.
+
+    Attributes:
+      title: heading of the report.
+      command: shell line that repeats the run.
+      seed: of the run.
+      versions: of the packages, by name.
+      config: nested dict of the settings.
+      training: rows of `metrics.jsonl`.
+      device_hours: of the whole run.
+      epoch: passes over the meta-train images.
+    """
+
+    title: str
+    command: str
+    seed: int
+    versions: Mapping[str, str]
+    config: Mapping[str, Any]
+    training: Sequence[Mapping[str, Any]]
+    device_hours: float
+    epoch: float

@@ -1,0 +1,73 @@
+"""Cells, rows and tables, as plain text and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from metainit import metrics, verdict
+from metainit.results import Context, Row
+
+
+def measures(row: Row, plus_minus: str) -> tuple[str, ...]:
+    """Steps, accuracy with interval, F1, loss, accuracy at 0 and at last steps."""
+    mean, low, _ = metrics.mean_interval(verdict.chosen_accuracy(row))
+    at = {s: verdict.percent(row.accuracy[i]) for i, s in enumerate(row.steps)}
+    adapts = verdict.adapts(row)
+    return (
+        str(row.steps[row.chosen]) if adapts else "-",
+        f"{100 * mean:.1f} {plus_minus} {100 * (mean - low):.1f}",
+        verdict.percent(row.f1[row.chosen]),
+        f"{np.mean(row.loss[row.chosen]):.3f}",
+        at.get(0, "-"),
+        f"{at[row.steps[-1]]} ({row.steps[-1]})" if adapts else "-",
+    )
+
+
+def condition(context: Context) -> str:
+    """What the intervals do not cover."""
+    return (
+        f"Conditional on this one training run (seed {context['seed']}): the intervals "
+        "cover the draw of episodes, not that of training."
+    )
+
+
+def words(value: Any) -> str:
+    """A setting in words, e.g. "optimizer sgd, learning_rate 0.1"."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {words(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(words(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "62 s", "34 min" or "5.2 h"."""
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines: the first column flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+
+
+def markdown(
+    heading: Sequence[str], table: Iterable[Sequence[str]], text: int
+) -> Iterator[str]:
+    """A pipe table whose first `text` columns are flush left, the others right."""
+    rule = ["---" if place < text else "---:" for place in range(len(heading))]
+    for cells in (heading, rule, *table):
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

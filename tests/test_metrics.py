@@ -1,0 +1,89 @@
+"""Metrics against scikit-learn, closed forms and coverage."""
+
+import time
+
+import numpy as np
+import pytest
+import scipy.stats
+from sklearn.metrics import f1_score
+
+from metainit.metrics import macro_f1, mean_interval, paired_interval
+
+
+@pytest.mark.parametrize("way", [2, 5, 20])
+def test_macro_f1_is_that_of_scikit_learn(way):
+    rng = np.random.default_rng(way)
+    labels = rng.integers(0, way, (3, 40, 15))
+    predictions = np.where(
+        rng.random(labels.shape) < 0.5, labels, rng.integers(0, way, labels.shape)
+    )
+    predictions[0] = 0  # most classes are never predicted
+    f1 = macro_f1(labels, predictions, way)
+    assert f1.shape == (3, 40)
+    for index in np.ndindex(3, 40):
+        expected = f1_score(
+            labels[index],
+            predictions[index],
+            average="macro",
+            zero_division=0,
+            labels=range(way),
+        )
+        assert f1[index] == pytest.approx(expected, abs=1e-12)
+
+
+def test_macro_f1_broadcasts_labels_over_adaptation_steps():
+    labels = np.array([[0, 0, 1, 1], [0, 1, 1, 0]])
+    predictions = np.stack([labels, 1 - labels, np.zeros_like(labels)])
+    f1 = macro_f1(labels, predictions, 2)
+    np.testing.assert_allclose(f1, [[1, 1], [0, 0], [1 / 3, 1 / 3]])
+
+
+def test_mean_interval_is_the_t_interval():
+    values = np.random.default_rng(0).normal(size=30)
+    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    mean, low, high = mean_interval(values)
+    assert mean == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+    assert mean_interval(np.ones(5)) == (1, 1, 1)
+
+
+def test_paired_interval_uses_the_pairing():
+    rng = np.random.default_rng(0)
+    episode = rng.normal(0, 0.1, 600)  # how hard each episode is, for both
+    a = 0.81 + episode + rng.normal(0, 0.01, 600)
+    b = 0.80 + episode + rng.normal(0, 0.01, 600)
+    mean, low, high = paired_interval(a, b)
+    half = 1.96 * np.std(a - b) / np.sqrt(600)
+    assert mean == pytest.approx(np.mean(a - b))
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=1e-4)
+    assert 0 < low < mean < high
+    assert paired_interval(b, a)[2] < 0
+    assert paired_interval(a, b) == (mean, low, high)
+    assert paired_interval(a, b, seed=1) != (mean, low, high)
+
+
+def test_paired_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(100):
+        a, b = rng.binomial(25, [[0.9], [0.88]], (2, 60)) / 25
+        _, low, high = paired_interval(a, b)
+        hits += low <= 0.02 <= high
+    assert 88 <= hits <= 100
+
+
+def test_paired_interval_is_finite_and_quick():
+    assert paired_interval(np.full(9, 0.5), np.full(9, 0.25)) == (0.25, 0.25, 0.25)
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 600))
+    paired_interval(a, b)
+    start = time.perf_counter()
+    paired_interval(a, b)
+    assert time.perf_counter() - start < 0.3
+
+
+def test_too_few_episodes_are_named():
+    with pytest.raises(ValueError, match="at least 2 episodes"):
+        mean_interval(np.ones(1))
+    with pytest.raises(ValueError, match="episodes: 3 against 4"):
+        paired_interval(np.ones(3), np.ones(4))
