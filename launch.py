@@ -1,0 +1,124 @@
+"""Meta-learns an initialisation and reports what it is worth.
+
+python launch.py --config configs/quickstart.py
+
+Fields of the configuration are changed on the same line, for example
+--config.outer.learning_rate=3e-4. The line again resumes what it started.
+"""
+
+import argparse
+import os
+import re
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="the experiment, with its variant after a colon"
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "where results go; by default runs/ and the name of the config"
+)
+_ALLOW_CPU = flags.DEFINE_bool(
+    "allow_cpu", False, "run on the CPU although the machine has an accelerator"
+)
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "only print what the run would download and how long it takes"
+)
+
+USAGE = "usage: python launch.py --config configs/quickstart.py [--workdir FOLDER]"
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses the flags; a mistake in them ends the program with one line."""
+    words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    words.add_argument("--config", nargs="?", default="")
+    config = words.parse_known_args(argv[1:])[0].config or ""
+    try:
+        rest = flags.FLAGS(argv)
+        if config:
+            _CONFIG.value.keys()  # a file that is not there is noticed on first use
+    except Exception as error:
+        from metainit import flag_errors
+
+        message = flag_errors.explain(error, config, argv)
+        if message is None:
+            raise
+        _fail(message)
+    if rest[1:]:
+        _fail(f"{rest[1]!r} does not belong to a flag; {USAGE}")
+    if not config:
+        _fail(USAGE)
+    if flags.FLAGS["verbosity"].using_default_value:
+        # absl would make it INFO, which buries the progress of a run.
+        flags.FLAGS.verbosity = logging.WARNING
+    return rest
+
+
+def default_workdir(config: str) -> Path:
+    """The folder of a run: "configs/omniglot.py:20way" gives runs/omniglot-20way."""
+    path, _, variant = config.partition(":")
+    name = f"{Path(path).stem}-{variant}" if variant else Path(path).stem
+    return Path("runs") / re.sub(r"[^\w.,=+-]+", "-", name)
+
+
+def main(argv: list[str]) -> int:
+    """Runs the experiment of the flags; returns the program's exit status."""
+    del argv
+    # SIGTERM stops a run as Ctrl-C does: it is saved, and the same line resumes it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    # Imported here, since a mistyped flag need not wait for jax.
+    from metainit import devices
+    from metainit.config import ConfigError
+    from metainit.fit import NonFiniteError
+    from metainit.train import train
+
+    try:
+        devices.check(_ALLOW_CPU.value)
+    except ValueError as error:
+        _fail(str(error))
+    config = config_flags.get_config_filename(flags.FLAGS["config"])
+    workdir = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config)
+    print(f"devices: {devices.describe()}")
+    print(f"workdir: {workdir}")
+    print(f"watch:   tensorboard --logdir {shlex.quote(str(workdir))}", flush=True)
+    _keep_compilations()
+    try:
+        train(
+            _CONFIG.value,
+            workdir,
+            dry_run=_DRY_RUN.value,
+            command=shlex.join(["python", *sys.argv]),
+        )
+    except (ConfigError, NonFiniteError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _keep_compilations() -> None:
+    """Spares the next run the compilation, unless the user has chosen a cache."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = cache / "metainit" / "jax"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _fail(message: str) -> NoReturn:
+    line = " ".join(message.split())
+    print(line if line == USAGE else f"error: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

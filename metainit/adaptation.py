@@ -1,0 +1,181 @@
+"""The program that measures adaptation: one compilation for every head and rate."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import metainit
+from metainit.models import classifier, heads
+from metainit.models.model import Model
+from metainit.preprocess import Preprocess
+from metainit.recipe import EPS_ROOT
+
+HEADS = ("zero", "prototype", "learned")
+
+
+class Setting(NamedTuple):
+    """How a task is adapted at evaluation.
+
+    Attributes:
+      head: one of `HEADS`.
+      optimizer: "sgd" or "adam".
+      learning_rate: of the inner steps.
+    """
+
+    head: str
+    optimizer: str
+    learning_rate: float
+
+
+class Scores(NamedTuple):
+    """Query results; leading axes [steps measured, episodes].
+
+    Attributes:
+      loss: float, mean cross-entropy in nats.
+      accuracy: float, 0 to 1.
+      predictions: int, with a last axis of query images.
+    """
+
+    loss: np.ndarray
+    accuracy: np.ndarray
+    predictions: np.ndarray
+
+
+Evaluator = Callable[[Any, metainit.Episode, Setting], Scores]
+
+
+def evaluator(
+    model: Model, preprocess: Preprocess, way: int, steps: Sequence[int]
+) -> Evaluator:
+    """Returns `(params, episodes, setting) -> Scores`.
+
+    Head, optimizer and rate are inputs of one compiled program, and episodes run one
+    after another in it; the query is looked at after `steps` (rising from 0) only.
+
+    Args:
+      model: the network body.
+      preprocess: of images.
+      way: classes of an episode.
+      steps: adaptation steps to measure.
+    """
+    measured = np.zeros(steps[-1] + 1, bool)
+    measured[list(steps)] = True
+    measured = jnp.asarray(measured)
+    of_batch = classifier.features(model)
+    scores_of = classifier.query_features(model)
+
+    @jax.jit
+    def run(params, episodes, choice):
+        is_head = {name: choice["head"] == i for i, name in enumerate(HEADS)}
+
+        def start(params, support, key):
+            prototype = heads.prototype_head(of_batch, way)(params, support, key)
+            learned = params["head"]
+            chosen = jax.tree.map(
+                lambda p, x: p * is_head["prototype"] + x * is_head["learned"],
+                prototype["head"],
+                learned,
+            )
+            return {**params, "head": chosen}
+
+        loop = metainit.InnerLoop(
+            classifier.loss_fn(model), _chosen_optimizer(), steps[-1], start=start
+        )
+
+        def one_episode(_, episode):
+            key = jax.random.key(0)  # nothing in an evaluation is random
+            episode = metainit.Episode(
+                preprocess.for_evaluation(params, episode.support, key),
+                preprocess.for_evaluation(params, episode.query, key),
+            )
+
+            def look(params, support, step):
+                def measure(params):
+                    logits = classifier.logits(
+                        params, scores_of(params, support, episode.query)
+                    )
+                    loss, metrics = classifier.cross_entropy(
+                        logits, episode.query["label"]
+                    )
+                    return loss, metrics["accuracy"], jnp.argmax(logits, -1)
+
+                shapes = jax.eval_shape(measure, params)
+                nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+                return jax.lax.cond(measured[step], measure, lambda _: nothing, params)
+
+            _, trace = metainit.adapt(
+                loop,
+                metainit.MetaParams(params, choice),
+                episode.support,
+                key,
+                observe=look,
+            )
+            return None, jax.tree.map(lambda x: x[np.array(steps)], trace.observed)
+
+        return jax.lax.scan(one_episode, None, episodes)[1]
+
+    def evaluate(params, episodes, setting):
+        choice = {
+            "head": jnp.int32(HEADS.index(setting.head)),
+            "adam": jnp.asarray(setting.optimizer == "adam"),
+            "rate": jnp.float32(setting.learning_rate),
+        }
+        results = run(
+            _with_head(model, preprocess, params, episodes, way), episodes, choice
+        )
+        return Scores(*(np.asarray(x).swapaxes(0, 1) for x in results))
+
+    return evaluate
+
+
+def _with_head(
+    model: Model, preprocess: Preprocess, params: Any, episodes: Any, way: int
+) -> Any:
+    """Parameters with a (zero) head where there is none, so that all look alike."""
+    if "head" in params:
+        return params
+    support = jax.tree.map(lambda x: x[0], episodes.support)
+    start = heads.zero_head(classifier.features(model), way)
+    key = jax.random.key(0)
+    return start(params, preprocess.for_evaluation(params, support, key), key)
+
+
+def _chosen_optimizer() -> optax.GradientTransformationExtraArgs:
+    """SGD or Adam at a rate, both inputs of the program (`meta["adam"]`, `["rate"]`)."""
+    adam = optax.scale_by_adam(eps_root=EPS_ROOT)
+
+    def update(grads, state, params=None, *, meta, step, **unused):
+        by_adam, state = adam.update(grads, state, params)
+        updates = jax.tree.map(
+            lambda a, g: -meta["rate"] * jnp.where(meta["adam"], a, g), by_adam, grads
+        )
+        return updates, state
+
+    return optax.GradientTransformationExtraArgs(adam.init, update)
+
+
+def embed(
+    model: Model, preprocess: Preprocess
+) -> Callable[[Any, metainit.Episode], tuple[np.ndarray, np.ndarray]]:
+    """Returns `(params, episodes) -> (support, query)` features, [episodes, n, d]."""
+    of_batch = classifier.features(model)
+    of_query = classifier.query_features(model)
+
+    @jax.jit
+    def run(params, episodes):
+        def one_episode(_, episode):
+            key = jax.random.key(0)
+            support = preprocess.for_evaluation(params, episode.support, key)
+            query = preprocess.for_evaluation(params, episode.query, key)
+            return None, (
+                of_batch(params, support, None),
+                of_query(params, support, query),
+            )
+
+        return jax.lax.scan(one_episode, None, episodes)[1]
+
+    return lambda params, episodes: jax.tree.map(np.asarray, run(params, episodes))

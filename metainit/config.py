@@ -1,0 +1,218 @@
+"""The fields of an experiment, their defaults, and the checks that need no data."""
+
+import math
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from metainit.inner import gradient_mode
+from metainit.models import conv4, norm
+from metainit.tasks import strategy
+
+ALGORITHMS = ("maml", "anil", "reptile")
+HEADS = ("prototype", "zero", "learned")
+MODELS = ("conv4", "mlp")
+OPTIMIZERS = ("sgd", "adam")
+
+# What may differ when a run goes on; iterations may only grow.
+MAY_CHANGE = (
+    "log_every",
+    "validate_every",
+    "checkpoint_every",
+    "max_hours",
+    "data.data_dir",
+    "data.archive",
+)
+ONLY_UP = ("iterations",)
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message names it and what would."""
+
+
+def default() -> ConfigDict:
+    """Every field with its default; configs start from this and change what they say.
+
+    `task` describes meta-validation and meta-test episodes, `train_task` meta-training
+    ones. Rates are per inner step, `max_hours` are wall-clock hours.
+    """
+    return ConfigDict(
+        {
+            "seed": 0,
+            "iterations": 1000,
+            "meta_batch": 4,
+            "max_hours": 168.0,
+            # The part of every run's time that the warm start spends on joint
+            # pretraining, in meta-iterations' worth of device time; 0: no warm start.
+            "warm_start": 0,
+            # Also meta-learn from random weights.
+            "cold_start": True,
+            "log_every": 20,
+            "validate_every": 100,
+            "checkpoint_every": 100,
+            "data": {
+                "name": "glyphs",
+                "size": 28,
+                "channels": 1,
+                "archive": "",
+                "data_dir": "",
+                "skip_undecodable": False,
+                "rotations": False,
+                "split_seed": 0,
+                "split": (0.6, 0.2, 0.2),
+                # A control: labels of meta-training images are permuted.
+                "shuffle_labels": False,
+            },
+            "augment": {"shift": 0, "flip": False},
+            "task": {"way": 5, "shot": 1, "queries": 15},
+            "train_task": {"way": 5, "shot": 1, "queries": 15},
+            "model": {
+                "name": "conv4",
+                "filters": 64,
+                "norm": "support",
+                "downsample": "pool",
+                "output": "average",
+                "hidden": (128, 64),
+                "dropout": 0.0,
+                "dropped": 0,
+            },
+            "inner": {
+                "optimizer": "sgd",
+                "learning_rate": 0.01,
+                "steps": 10,
+                # Images a step; 0: the whole support.
+                "batch": 0,
+            },
+            "outer": {
+                "learning_rate": 1e-3,
+                # Meta-iterations over which the rate falls to 0 by a cosine; 0: never.
+                "decay_steps": 0,
+                # Meta-gradients are scaled down to this global norm; 0: never.
+                "clip": 10.0,
+            },
+            "method": {
+                "algorithm": "maml",
+                "gradient": "mixed",
+                "tasks": "scan",
+                "head": "prototype",
+            },
+            "joint": {
+                "batch": 64,
+                "learning_rate": 1e-3,
+                # Joint steps that take as long as one meta-iteration; 0: measured once
+                # at the start of the run, then stored.
+                "steps_per_iteration": 0.0,
+            },
+            "evaluate": {
+                "episodes": 600,
+                "validation_episodes": 100,
+                # Adaptation steps at which meta-test is measured.
+                "steps": (0, 1, 2, 3, 5, 10, 20),
+                "rates": (0.01, 0.03, 0.1, 0.3),
+                "optimizers": ("sgd", "adam"),
+                "centroid_scales": (1.0, 3.0, 10.0, 30.0),
+                "inverse_penalties": (0.1, 1.0, 10.0),
+            },
+        }
+    )
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks everything that can be checked before data is opened.
+
+    Raises:
+      ConfigError: naming the field, its value and what would work.
+    """
+    _at_least(config, 0, "seed", "warm_start", "data.split_seed", "augment.shift")
+    _at_least(config, 0, "inner.steps", "inner.batch", "outer.decay_steps")
+    _at_least(config, 0, "outer.clip", "joint.steps_per_iteration", "model.dropped")
+    _at_least(config, 1, "iterations", "meta_batch", "log_every", "validate_every")
+    _at_least(config, 1, "checkpoint_every", "data.size", "model.filters")
+    _at_least(config, 1, "joint.batch", "evaluate.validation_episodes")
+    _at_least(config, 2, "evaluate.episodes")
+    for task in ("task", "train_task"):
+        _at_least(config, 2, f"{task}.way")
+        _at_least(config, 1, f"{task}.shot", f"{task}.queries")
+    for field in ("max_hours", "inner.learning_rate", "outer.learning_rate"):
+        _positive(field, _get(config, field))
+    _positive("joint.learning_rate", config.joint.learning_rate)
+    for field in ("evaluate.rates", "evaluate.centroid_scales"):
+        for value in _get(config, field):
+            _positive(field, value)
+    for value in config.evaluate.inverse_penalties:
+        _positive("evaluate.inverse_penalties", value)
+    _choice("data.channels", config.data.channels, (1, 3))
+    _choice("model.name", config.model.name, MODELS)
+    _choice("model.norm", config.model.norm, tuple(norm.POLICIES))
+    _choice("model.downsample", config.model.downsample, conv4.DOWNSAMPLE)
+    _choice("model.output", config.model.output, conv4.OUTPUT)
+    _choice("inner.optimizer", config.inner.optimizer, OPTIMIZERS)
+    _choice("method.algorithm", config.method.algorithm, ALGORITHMS)
+    _choice("method.head", config.method.head, HEADS)
+    for optimizer in config.evaluate.optimizers:
+        _choice("evaluate.optimizers", optimizer, OPTIMIZERS)
+    _known("method.gradient", gradient_mode, config.method.gradient)
+    _known("method.tasks", strategy, config.method.tasks)
+    steps = tuple(config.evaluate.steps)
+    if not steps or steps != tuple(sorted(set(steps))) or steps[0] != 0:
+        raise ConfigError(
+            f"evaluate.steps must rise from 0, such as (0, 1, 2, 5, 10), got {steps}"
+        )
+    if config.warm_start >= config.iterations:
+        raise ConfigError(
+            f"warm_start={config.warm_start} leaves no meta-iteration of "
+            f"iterations={config.iterations}; give less, or 0 for no warm start"
+        )
+    if not config.warm_start and not config.cold_start:
+        raise ConfigError(
+            "warm_start=0 and cold_start=False leave nothing to meta-learn; "
+            "set cold_start=True or warm_start to meta-iterations' worth of pretraining"
+        )
+    decay = config.outer.decay_steps
+    if 0 < decay < config.iterations:
+        raise ConfigError(
+            f"outer.decay_steps={decay} is below iterations={config.iterations}: the "
+            "rate would be 0 from there on; raise it, or 0 for a constant rate"
+        )
+    learned, train, test = config.method.head == "learned", "train_task.way", "task.way"
+    if learned and _get(config, train) != _get(config, test):
+        raise ConfigError(
+            f"method.head=learned fixes the number of classes: {train}="
+            f"{_get(config, train)} must equal {test}={_get(config, test)}, or use the "
+            "prototype or zero head"
+        )
+    if config.method.algorithm == "anil" and config.inner.batch:
+        raise ConfigError("inner.batch must be 0 with method.algorithm=anil")
+
+
+def _get(config: ConfigDict, field: str) -> Any:
+    for name in field.split("."):
+        config = config[name]
+    return config
+
+
+def _at_least(config: ConfigDict, least: int, *fields: str) -> None:
+    for field in fields:
+        if not _get(config, field) >= least:
+            raise ConfigError(
+                f"{field} must be {least} or more, got {_get(config, field)}"
+            )
+
+
+def _positive(field: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise ConfigError(f"{field} must be above 0 and finite, got {value}")
+
+
+def _choice(field: str, value: Any, choices: tuple) -> None:
+    if value not in choices:
+        raise ConfigError(
+            f"{field} must be one of {', '.join(map(str, choices))}, got {value!r}"
+        )
+
+
+def _known(field: str, lookup: Any, value: Any) -> None:
+    try:
+        lookup(value)
+    except ValueError as error:
+        raise ConfigError(f"{field}: {error}") from None

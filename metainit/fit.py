@@ -1,0 +1,193 @@
+"""The training loop: the same for meta-learning and for joint pretraining."""
+
+import contextlib
+import math
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from clu import metrics as clu_metrics
+from flax import struct
+from ml_collections import ConfigDict
+
+from metainit.checkpoint import Checkpoints
+from metainit.progress import Progress
+from metainit.results import Cost
+from metainit.types import MetaState
+from metainit.writer import Writer
+
+
+class NonFiniteError(ArithmeticError):
+    """Loss or gradient became infinite or NaN; the last good checkpoint is kept."""
+
+
+@struct.dataclass
+class Averages(clu_metrics.Collection):
+    """Means over the steps, and tasks, since the last log line."""
+
+    loss: clu_metrics.Average.from_output("loss")
+    accuracy: clu_metrics.Average.from_output("accuracy")
+    grad_norm: clu_metrics.Average.from_output("grad_norm")
+
+
+class Run(NamedTuple):
+    """One initialisation in the making.
+
+    Attributes:
+      name: for people, e.g. "meta-learned".
+      folder: where checkpoints, events and metrics go.
+      update: compiled `(state, batch, key) -> (state, metrics)`.
+      batch: `(step) -> batch`, a pure function of the step.
+      state: before the first step.
+      first_step: the step the run begins with.
+      steps: the step before which it ends.
+      tasks: tasks (or batches) a step.
+      images: images a step.
+      keep_at: a step whose state is saved apart, for a warm start; None for none.
+    """
+
+    name: str
+    folder: pathlib.Path
+    update: Callable[
+        [MetaState, Any, jax.Array], tuple[MetaState, dict[str, jax.Array]]
+    ]
+    batch: Callable[[int], Any]
+    state: MetaState
+    first_step: int
+    steps: int
+    tasks: int
+    images: int
+    keep_at: int | None = None
+
+
+class Fitted(NamedTuple):
+    """The outcome of a run.
+
+    Attributes:
+      params: best by meta-validation.
+      cost: of all steps done.
+      stopped: why the run ended before its last step; "" where it did not.
+    """
+
+    params: Any
+    cost: Cost
+    stopped: str
+
+
+def fit(
+    run: Run,
+    config: ConfigDict,
+    key: jax.Array,
+    validate: Callable[[Any], float],
+    seconds: float,
+) -> Fitted:
+    """Restores or starts, steps, logs, validates, saves; returns the best parameters.
+
+    Ctrl-C (KeyboardInterrupt) saves the state before it goes on up.
+
+    Args:
+      run: what is trained.
+      config: intervals.
+      key: root key; folded with the step by `run.update`.
+      validate: `(params) -> accuracy` on meta-validation.
+      seconds: device time that the run may take in all, earlier sessions counted.
+
+    Raises:
+      NonFiniteError: naming the run, the step and the likely cause.
+    """
+    saved = Checkpoints(run.folder)
+    kept = Checkpoints(run.folder / "warm-start")
+    step, state = run.first_step, run.state
+    clock = {"device_seconds": 0.0, "best": -1.0}
+    if (found := saved.latest(run.state)) is not None:
+        step, state, clock = found
+    stopped = ""
+
+    def save() -> None:
+        saved.save(step, state, clock)
+
+    with (
+        Writer(run.folder, first_step=step + 1) as writer,
+        Progress(run.name, step - run.first_step, run.steps - run.first_step) as bar,
+    ):
+        if step > run.first_step:
+            bar.say(f"{run.name}: resumed at step {step}")
+        logged: list[dict[str, Any]] = []
+        logged_at = clock["device_seconds"]
+        try:
+            while step < run.steps:
+                begin = time.perf_counter()
+                new_state, metrics = run.update(state, run.batch(step), key)
+                metrics = jax.tree.map(np.asarray, metrics)  # waits for the step
+                clock["device_seconds"] += time.perf_counter() - begin
+                _require_finite(run, step, metrics)
+                state, step = new_state, step + 1
+                logged.append(metrics)
+                bar.step()
+                last = step == run.steps
+                if step % config.log_every == 0 or last:
+                    spent = clock["device_seconds"] - logged_at
+                    numbers = _average(logged)
+                    numbers["tasks_per_second"] = len(logged) * run.tasks / spent
+                    writer.write_scalars(
+                        step, {f"train/{name}": x for name, x in numbers.items()}
+                    )
+                    left = (run.steps - step) * spent / len(logged)
+                    bar.show(step - run.first_step, numbers, left)
+                    logged, logged_at = [], clock["device_seconds"]
+                if step % config.validate_every == 0 or last:
+                    accuracy = validate(state.params)
+                    writer.write_scalars(step, {"validation/accuracy": accuracy})
+                    bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
+                    if accuracy > clock["best"]:
+                        clock["best"] = accuracy
+                        saved.save_best(step, state, clock)
+                if step == run.keep_at:
+                    kept.save(step, state, clock)
+                if step % config.checkpoint_every == 0 or last:
+                    save()
+                if clock["device_seconds"] > seconds and not last:
+                    stopped = (
+                        f"{run.name} stopped at step {step} of {run.steps}: max_hours"
+                    )
+                    save()
+                    break
+        except KeyboardInterrupt:
+            with contextlib.suppress(KeyboardInterrupt):
+                save()
+                bar.say(f"{run.name}: saved at step {step}; the same line goes on")
+            raise
+    best = saved.best(run.state)
+    params = state.params if best is None else best[1].params
+    done = step - run.first_step
+    return Fitted(
+        params, Cost(clock["device_seconds"], done * run.images, done), stopped
+    )
+
+
+def _average(logged: list[dict[str, Any]]) -> dict[str, float]:
+    stacked = {name: np.stack([m[name] for m in logged]).ravel() for name in logged[0]}
+    averages = Averages.single_from_model_output(**stacked).compute()
+    return {name: float(value) for name, value in averages.items()}
+
+
+def _require_finite(run: Run, step: int, metrics: dict[str, Any]) -> None:
+    loss, norm = float(np.mean(metrics["loss"])), float(metrics["grad_norm"])
+    if math.isfinite(loss) and math.isfinite(norm):
+        return
+    what = "loss" if not math.isfinite(loss) else "gradient"
+    cause = (
+        "the rates are too high (inner.learning_rate, outer.learning_rate) or an image "
+        "is degenerate"
+        if what == "loss"
+        else "a derivative is infinite: Adam inside needs eps_root > 0, and a norm of "
+        "zero has none; or inner.learning_rate is too high"
+    )
+    raise NonFiniteError(
+        f"{run.name}: the {what} of step {step} is not finite (loss {loss}, gradient "
+        f"norm {norm}); likely {cause}. The last good checkpoint is kept "
+        f"in {run.folder}"
+    )

@@ -1,0 +1,96 @@
+"""Joint supervised pretraining: one classifier over all meta-train classes.
+
+The baseline that meta-learning has to beat: the same images, network, augmentation,
+optimizer, schedule and device time, without episodes.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from metainit import recipe
+from metainit.models import classifier
+from metainit.models.model import Model
+from metainit.preprocess import Preprocess
+from metainit.sources import Source
+from metainit.types import MetaState
+
+Batch = dict[str, np.ndarray]
+
+
+def batch(
+    sources: tuple[Source, ...], size: int, seed: int, step: int, progress: float
+) -> Batch:
+    """Images drawn evenly from all sources' images; a pure function of its arguments.
+
+    Returns:
+      {"image": uint8 [size, h, w, c], "label": int32 [size], "progress": float32 []},
+      labels counted on from source to source.
+    """
+    rng = np.random.default_rng((seed, step))
+    ends = np.cumsum([len(source.images) for source in sources])
+    first_class = np.cumsum([0] + [len(source.class_names) for source in sources])
+    drawn = rng.integers(ends[-1], size=size)
+    owner = np.searchsorted(ends, drawn, side="right")
+    rows = drawn - np.concatenate([[0], ends])[owner]
+    return {
+        "image": np.stack(
+            [sources[s].images[row] for s, row in zip(owner, rows, strict=True)]
+        ),
+        "label": np.array(
+            [
+                sources[s].labels[row] + first_class[s]
+                for s, row in zip(owner, rows, strict=True)
+            ],
+            np.int32,
+        ),
+        "progress": np.float32(progress),
+    }
+
+
+def init(
+    config: ConfigDict, model: Model, body: Any, images: jax.Array, classes: int
+) -> MetaState:
+    """The state before the first step; the classifier's head starts at zero.
+
+    Args:
+      config: of the experiment.
+      model: the network body.
+      body: its parameters.
+      images: float32 [n, h, w, c], for shapes only.
+      classes: of all sources together.
+    """
+    shape = jax.eval_shape(lambda b, x: model.features(b, x, None, None), body, images)
+    kernel = jnp.zeros((shape.shape[-1], classes))
+    params = {"body": body, "head": {"kernel": kernel, "bias": kernel[0]}}
+    opt_state = recipe.outer_direction(config).init(params)
+    return MetaState(params, opt_state, jnp.zeros((), jnp.int32))
+
+
+def update(config: ConfigDict, model: Model, preprocess: Preprocess) -> Any:
+    """`(state, batch, key) -> (state, metrics)`, one supervised step; not jitted.
+
+    The batch's "progress", float32 [], is the device time spent so far in
+    meta-iterations' worth: the rate follows the same schedule as meta-learning's.
+    """
+    loss_fn = classifier.loss_fn(model)
+    direction = recipe.outer_direction(config)
+    rate = recipe.schedule(config, config.joint.learning_rate)
+
+    def step(state, batch, key):
+        key = jax.random.fold_in(key, state.step)
+        augment_key, dropout_key = jax.random.split(key)
+        prepared = preprocess.for_training(state.params, batch, augment_key)
+        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params, prepared, dropout_key
+        )
+        updates, opt_state = direction.update(grads, state.opt_state, state.params)
+        now = rate(batch["progress"])
+        params = jax.tree.map(lambda p, u: p - now * u, state.params, updates)
+        metrics = {"loss": loss, **metrics, "grad_norm": recipe.grad_norm(opt_state)}
+        return MetaState(params, opt_state, state.step + 1), metrics
+
+    return step

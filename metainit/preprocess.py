@@ -1,0 +1,68 @@
+"""From uint8 images to what a network sees, inside the compiled step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metainit.sources import Source
+
+
+class Preprocess(NamedTuple):
+    """Normalisation by the meta-train images' statistics, and augmentation.
+
+    Attributes:
+      mean, std: per channel of images scaled to 0..1.
+      shift: largest random shift in pixels along each axis, drawn a image.
+      flip: whether an image is mirrored left to right half of the time.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    shift: int = 0
+    flip: bool = False
+
+    def normalise(self, images: jax.Array) -> jax.Array:
+        """uint8 [..., c] to float32 with mean 0 and deviation 1 over meta-train."""
+        scaled = images.astype(jnp.float32) / 255
+        return (scaled - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+
+    def augment(self, images: jax.Array, key: jax.Array) -> jax.Array:
+        """Random shifts (the edge repeated) and flips of images [n, h, w, c]."""
+        shift_key, flip_key = jax.random.split(key)
+        if self.shift:
+            s = self.shift
+            padded = jnp.pad(images, ((0, 0), (s, s), (s, s), (0, 0)), mode="edge")
+            offsets = jax.random.randint(shift_key, (len(images), 2), 0, 2 * s + 1)
+            images = jax.vmap(
+                lambda image, offset: jax.lax.dynamic_slice(
+                    image, (*offset, 0), images.shape[1:]
+                )
+            )(padded, offsets)
+        if self.flip:
+            mirrored = jax.random.bernoulli(flip_key, 0.5, (len(images), 1, 1, 1))
+            images = jnp.where(mirrored, images[:, :, ::-1], images)
+        return images
+
+    def for_training(self, params: Any, batch: Any, key: jax.Array) -> Any:
+        """A `prepare` function: augments, then normalises a batch's images."""
+        images = self.normalise(self.augment(batch["image"], key))
+        return batch | {"image": images}
+
+    def for_evaluation(self, params: Any, batch: Any, key: jax.Array) -> Any:
+        """A `prepare` function: normalises a batch's images."""
+        return batch | {"image": self.normalise(batch["image"])}
+
+
+def fit(sources: tuple[Source, ...], shift: int, flip: bool) -> Preprocess:
+    """Statistics of (at most 2,000 evenly spread images of each of) the sources."""
+    samples = []
+    for source in sources:
+        stride = max(1, len(source.images) // 2000)
+        samples.append(np.asarray(source.images[::stride], np.float64) / 255)
+    means = np.mean([x.mean((0, 1, 2)) for x in samples], 0)
+    squares = np.mean([np.square(x).mean((0, 1, 2)) for x in samples], 0)
+    std = np.sqrt(np.maximum(squares - np.square(means), 1e-8))
+    as_floats = lambda x: tuple(float(value) for value in x)  # noqa: E731
+    return Preprocess(as_floats(means), as_floats(std), shift, flip)

@@ -1,0 +1,127 @@
+"""From a config to the values of the pure layer."""
+
+from typing import Any
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+import metainit
+from metainit.models import classifier, conv4, heads, mlp
+from metainit.models.model import Model
+from metainit.preprocess import Preprocess
+
+# Adam inside: the square root's derivative at a zero gradient is infinite without it.
+EPS_ROOT = 1e-8
+
+
+def build_model(config: ConfigDict) -> Model:
+    """The network that `config.model` describes."""
+    m = config.model
+    if m.name == "conv4":
+        return conv4.conv4(m.filters, m.norm, m.downsample, m.output)
+    return mlp.mlp(m.hidden, m.dropout, m.dropped)
+
+
+def start(head: str, model: Model, way: int) -> Any:
+    """The `start` function of a head by name; a learned head starts as it is."""
+    if head == "learned":
+        return None
+    make = {"prototype": heads.prototype_head, "zero": heads.zero_head}[head]
+    return make(classifier.features(model), way)
+
+
+def inner_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """The optimizer that `config.inner` describes."""
+    if config.inner.optimizer == "adam":
+        return optax.adam(config.inner.learning_rate, eps_root=EPS_ROOT)
+    return optax.sgd(config.inner.learning_rate)
+
+
+def inner_loop(
+    config: ConfigDict, model: Model, preprocess: Preprocess
+) -> metainit.InnerLoop:
+    """The inner loop of meta-training."""
+    steps, batch = config.inner.steps, config.inner.batch
+    return metainit.InnerLoop(
+        classifier.loss_fn(model),
+        inner_optimizer(config),
+        steps,
+        start=start(config.method.head, model, config.train_task.way),
+        prepare=preprocess.for_training,
+        batches=metainit.minibatches(batch, steps) if batch else None,
+    )
+
+
+def schedule(config: ConfigDict, rate: float) -> optax.Schedule:
+    """An outer rate by meta-iteration: constant, or a cosine from `rate` to 0."""
+    decay = config.outer.decay_steps
+    if not decay:
+        return optax.constant_schedule(rate)
+    return optax.cosine_decay_schedule(rate, decay)
+
+
+def outer_direction(config: ConfigDict) -> optax.GradientTransformation:
+    """Adam's direction after clipping; the norm before it stays in the state."""
+    return optax.chain(
+        optax.snapshot("grad_norm", optax.global_norm),
+        optax.clip_by_global_norm(config.outer.clip or float("inf")),
+        optax.scale_by_adam(),
+    )
+
+
+def learner(
+    config: ConfigDict, model: Model, preprocess: Preprocess
+) -> metainit.MetaLearner:
+    """The meta-learning algorithm that `config.method` describes."""
+    loop = inner_loop(config, model, preprocess)
+    outer = optax.chain(
+        outer_direction(config),
+        optax.scale_by_learning_rate(schedule(config, config.outer.learning_rate)),
+    )
+    if config.method.algorithm == "reptile":
+        return metainit.reptile(loop, outer, tasks=config.method.tasks)
+    if config.method.algorithm == "anil":
+        loop = loop._replace(adapt_mask=heads.is_head)
+    return metainit.maml(
+        loop,
+        outer,
+        gradient=config.method.gradient,
+        tasks=config.method.tasks,
+        query_loss=classifier.query_loss(model),
+    )
+
+
+def grad_norm(opt_state: Any) -> Any:
+    """The global norm of the last gradient, kept by `outer_direction`."""
+    return optax.tree.get(opt_state, "grad_norm")
+
+
+def meta_update(learner: metainit.MetaLearner) -> Any:
+    """`(state, episodes, key) -> (state, metrics)` with what the laboratory logs.
+
+    Metrics: "loss" and "accuracy" [tasks] of the query after adaptation (of the support
+    where the algorithm uses no query), "grad_norm".
+    """
+
+    def update(state, episodes, key):
+        state, seen = learner.update(state, episodes, key)
+        judged = seen.support.metrics if seen.query is None else seen.query
+        accuracy = judged["accuracy"]
+        metrics = {
+            "loss": seen.query_loss,
+            "accuracy": accuracy if accuracy.ndim == 1 else accuracy[:, -1],
+            "grad_norm": grad_norm(state.opt_state),
+        }
+        return state, metrics
+
+    return update
+
+
+def skip_schedule(opt_state: optax.OptState, steps: int) -> optax.OptState:
+    """The outer optimizer's state with its schedule `steps` further on."""
+
+    def is_schedule(path, value):
+        return getattr(path[-1], "tuple_name", "") == "ScaleByScheduleState"
+
+    return optax.tree.set(opt_state, is_schedule, count=jax.numpy.int32(steps))

@@ -1,0 +1,315 @@
+"""One experiment from top to bottom: data, programs, runs, meta-test, report."""
+
+import contextlib
+import json
+import pathlib
+import platform
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from clu import parameter_overview
+from ml_collections import ConfigDict
+
+from metainit import adaptation, atomic, joint, recipe, report, run_config, sources
+from metainit import config as config_module
+from metainit import preprocess as preprocess_module
+from metainit.budget import Program, compile_and_time, steps_per_iteration
+from metainit.checkpoint import Checkpoints
+from metainit.config import ConfigError
+from metainit.episodes import EpisodeSpec, check, check_disjoint, sample_batch
+from metainit.evaluate import VALIDATION_SEED, evaluate
+from metainit.fit import Run, fit
+from metainit.models.model import Model
+from metainit.results import Cost
+from metainit.sources import Source
+from metainit.types import MetaState
+from metainit.writer import read_metrics
+
+FINISHED, BUDGET, REPORT = "finished.json", "budget.json", "report.txt"
+EVALUATION_SHARE = 0.1  # of max_hours, kept for meta-test
+
+
+def train(
+    config: ConfigDict,
+    workdir: str | pathlib.Path,
+    *,
+    model: Model | None = None,
+    dry_run: bool = False,
+    command: str = "",
+) -> str:
+    """Runs an experiment, or goes on with it, and reports.
+
+    Args:
+      config: see `metainit.config.default`.
+      workdir: folder of the experiment; the same call on the same folder goes on where
+        it stopped.
+      model: the caller's network body in place of `config.model`.
+      dry_run: print what would be done and what it would take; writes nothing.
+      command: the line that reproduces this, for the report.
+
+    Returns:
+      The report's text ("" for a dry run).
+
+    Raises:
+      ConfigError, ValueError: for settings or data that cannot work, before anything
+        long starts.
+      metainit.fit.NonFiniteError: when training diverges.
+    """
+    workdir = pathlib.Path(workdir)
+    config_module.validate(config)
+    if not dry_run:
+        with _as_config_error():
+            run_config.claim(
+                workdir,
+                config.to_dict(),
+                may_change=config_module.MAY_CHANGE,
+                only_up=config_module.ONLY_UP,
+            )
+        if (finished := _finished(workdir, config)) is not None:
+            print(finished)
+            return finished
+
+    # Data.
+    task, train_task = EpisodeSpec(**config.task), EpisodeSpec(**config.train_task)
+    with _as_config_error():
+        roles = sources.load(config.data)
+        check(roles.train, train_task, "train")
+        check(roles.validation, task, "validation")
+        check(roles.test, task, "test")
+        check_disjoint(roles)
+    train_sources = roles.train
+    if config.data.shuffle_labels:
+        train_sources = tuple(_shuffled(s, config.seed) for s in train_sources)
+    for role, of_role in roles._asdict().items():
+        print(_in_words(role, of_role))
+
+    # The network, and the two training steps compiled and timed.
+    model = model or recipe.build_model(config)
+    preprocess = preprocess_module.fit(
+        train_sources, config.augment.shift, config.augment.flip
+    )
+    init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
+    example = jnp.zeros((2, *train_sources[0].images.shape[1:]))
+    body = model.init(init_key, example)
+    print(parameter_overview.get_parameter_overview(body, include_stats=False))
+
+    learner = recipe.learner(config, model, preprocess)
+
+    def meta_state(body: Any) -> MetaState:
+        if config.method.head != "learned":
+            return learner.init({"body": body})
+        width = model.features(body, example, None, None).shape[-1]
+        shape = (width, train_task.way)
+        kernel = jax.nn.initializers.lecun_normal()(head_key, shape)
+        head = {"kernel": kernel, "bias": jnp.zeros(train_task.way)}
+        return learner.init({"body": body, "head": head})
+
+    def episode_batch(step: int) -> Any:
+        first = step * config.meta_batch
+        count = config.meta_batch
+        return sample_batch(train_sources, train_task, config.seed, first, count)[0]
+
+    classes = sum(len(source.class_names) for source in train_sources)
+    joint_state = joint.init(config, model, body, example, classes)
+    ratio = 1.0  # joint steps that take as long as a meta-iteration; set below
+
+    def joint_batch(step: int) -> Any:
+        size, progress = config.joint.batch, step / ratio
+        return joint.batch(train_sources, size, config.seed, step, progress)
+
+    print("compiling", flush=True)
+    meta = compile_and_time(
+        recipe.meta_update(learner), meta_state(body), episode_batch(0), step_key
+    )
+    supervised = compile_and_time(
+        joint.update(config, model, preprocess), joint_state, joint_batch(0), step_key
+    )
+    given = config.joint.steps_per_iteration
+    ratio = steps_per_iteration(
+        workdir / BUDGET, given, meta, supervised, store=not dry_run
+    )
+    print(_plan(config, meta, supervised, ratio))
+    if dry_run:
+        return ""
+
+    # The runs: joint pretraining first, since the warm start begins with it.
+    run_evaluator = adaptation.evaluator(
+        model, preprocess, task.way, config.evaluate.steps
+    )
+    choosing = sample_batch(
+        roles.validation,
+        task,
+        VALIDATION_SEED,
+        0,
+        config.evaluate.validation_episodes,
+    )[0]
+    by_recipe = adaptation.Setting(
+        config.method.head, config.inner.optimizer, config.inner.learning_rate
+    )
+
+    def validate(params: Any, head: str = by_recipe.head) -> float:
+        scores = run_evaluator(params, choosing, by_recipe._replace(head=head))
+        return float(scores.accuracy.mean(1).max())
+
+    def validate_body(params: Any) -> float:
+        head = "zero" if by_recipe.head == "learned" else by_recipe.head
+        return validate({"body": params["body"]}, head)
+
+    seconds_left = config.max_hours * 3600 * (1 - EVALUATION_SHARE)
+    notes: list[str] = []
+    inits: dict[str, tuple[Any, Cost]] = {}
+    warm_steps = round(config.warm_start * ratio)
+    joint_run = Run(
+        name="joint pretraining",
+        folder=workdir / "joint",
+        update=supervised.update,
+        batch=joint_batch,
+        state=joint_state,
+        first_step=0,
+        steps=max(1, round(config.iterations * ratio)),
+        tasks=1,
+        images=config.joint.batch,
+        keep_at=warm_steps if warm_steps else None,
+    )
+    fitted = fit(joint_run, config, step_key, validate_body, seconds_left)
+    seconds_left -= fitted.cost.device_seconds
+    notes += [fitted.stopped] if fitted.stopped else []
+    pretrained = {"body": fitted.params["body"]}, fitted.cost
+
+    meta_run = Run(
+        name="meta-learned",
+        folder=workdir / "meta",
+        update=meta.update,
+        batch=episode_batch,
+        state=meta_state(body),
+        first_step=0,
+        steps=config.iterations,
+        tasks=config.meta_batch,
+        images=config.meta_batch
+        * train_task.way
+        * (train_task.shot + train_task.queries),
+    )
+    if config.cold_start:
+        fitted = fit(meta_run, config, step_key, validate, seconds_left)
+        seconds_left -= fitted.cost.device_seconds
+        notes += [fitted.stopped] if fitted.stopped else []
+        inits["meta-learned"] = fitted.params, fitted.cost
+    warm = Checkpoints(joint_run.folder / "warm-start").latest(joint_state)
+    if warm_steps and warm is not None:
+        _, warm_state, clock = warm
+        state = meta_state(warm_state.params["body"])
+        state = state._replace(
+            opt_state=recipe.skip_schedule(state.opt_state, config.warm_start),
+            step=jnp.int32(config.warm_start),
+        )
+        warm_run = meta_run._replace(
+            name="meta-learned from pretrained",
+            folder=workdir / "meta_from_pretrained",
+            state=state,
+            first_step=config.warm_start,
+        )
+        fitted = fit(warm_run, config, step_key, validate, seconds_left)
+        notes += [fitted.stopped] if fitted.stopped else []
+        cost = Cost(
+            fitted.cost.device_seconds + clock["device_seconds"],
+            fitted.cost.images + warm_steps * config.joint.batch,
+            fitted.cost.steps + warm_steps,
+        )
+        inits[warm_run.name] = fitted.params, cost
+    inits["joint pretraining"] = pretrained
+    inits["random"] = {"body": body}, Cost(0.0, 0, 0)
+
+    # Meta-test and the report.
+    evaluation = evaluate(
+        config, model, preprocess, inits, roles.validation, roles.test, run_evaluator
+    )
+    evaluation = evaluation._replace(notes=tuple(notes))
+    ours = workdir / ("meta" if config.cold_start else "meta_from_pretrained")
+    text = report.write_report(
+        workdir,
+        evaluation,
+        {
+            "title": f"metainit: {config.data.name}",
+            "command": command,
+            "seed": config.seed,
+            "versions": _versions(),
+            "config": config.to_dict(),
+            "training": read_metrics(ours),
+            "device_hours": sum(c.device_seconds for _, c in inits.values()) / 3600,
+            "epoch": _epochs(inits, train_sources),
+        },
+    )
+    atomic.write_text(workdir / REPORT, text)
+    done = {"iterations": config.iterations, "max_hours": config.max_hours}
+    atomic.write_text(workdir / FINISHED, json.dumps(done) + "\n")
+    print(text)
+    print(f"report: {workdir / 'report.md'}")
+    return text
+
+
+@contextlib.contextmanager
+def _as_config_error() -> Iterator[None]:
+    """What is wrong with the user's data or folder is the user's to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _finished(workdir: pathlib.Path, config: ConfigDict) -> str | None:
+    """The report's text where the experiment is finished, else None."""
+    path = workdir / FINISHED
+    if not path.exists():
+        return None
+    done = json.loads(path.read_text())
+    if done != {"iterations": config.iterations, "max_hours": config.max_hours}:
+        return None
+    summary = (workdir / REPORT).read_text()
+    return (
+        f"{workdir} is finished ({config.iterations} iterations); more "
+        f"--config.iterations go on, another --workdir starts anew\n\n{summary}"
+    )
+
+
+def _shuffled(source: Source, seed: int) -> Source:
+    """The control experiment: labels no longer say what an image shows."""
+    order = np.random.default_rng(seed).permutation(len(source.labels))
+    return source._replace(labels=source.labels[order])
+
+
+def _in_words(role: str, of_role: tuple[Source, ...]) -> str:
+    classes = sum(len(source.class_names) for source in of_role)
+    images = sum(len(source.images) for source in of_role)
+    names = ", ".join(source.name for source in of_role)
+    return f"meta-{role}: {names}, {classes} classes, {images} images"
+
+
+def _plan(config: ConfigDict, meta: Program, supervised: Program, ratio: float) -> str:
+    runs = 1 + config.cold_start + (config.warm_start > 0)
+    hours = runs * config.iterations * meta.seconds / 3600
+    return (
+        f"compiled in {meta.compile_seconds:.1f} + {supervised.compile_seconds:.1f} s; "
+        f"a meta-iteration takes {meta.seconds:.4f} s and {meta.memory / 1e6:.0f} MB, "
+        f"a joint step {supervised.seconds:.4f} s: {ratio:.1f} joint steps for equal "
+        f"device time; {config.iterations} iterations for each of {runs} "
+        f"initialisations: about {hours:.2f} hours and the evaluation"
+    )
+
+
+def _epochs(inits: dict[str, tuple[Any, Cost]], sources_: tuple[Source, ...]) -> float:
+    """Images that our longest run saw, in meta-train images."""
+    seen = max(cost.images for name, (_, cost) in inits.items() if "meta" in name)
+    return seen / sum(len(source.images) for source in sources_)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("jax", "flax", "optax", "numpy", "tensorflow-datasets")
+    return {
+        "metainit": metadata.version("metainit"),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+    }
