@@ -40,7 +40,8 @@ def parse(argv: list[str]) -> list[str]:
     words.add_argument("--config", nargs="?", default="")
     config = words.parse_known_args(argv[1:])[0].config or ""
     try:
-        rest = flags.FLAGS(argv)
+        # absl's own default, INFO, would bury the progress of a run.
+        rest = flags.FLAGS([argv[0], f"--verbosity={logging.WARNING}", *argv[1:]])
         if config:
             _CONFIG.value.keys()  # a file that is not there is noticed on first use
     except Exception as error:
@@ -54,9 +55,6 @@ def parse(argv: list[str]) -> list[str]:
         _fail(f"{rest[1]!r} does not belong to a flag; {USAGE}")
     if not config:
         _fail(USAGE)
-    if flags.FLAGS["verbosity"].using_default_value:
-        # absl would make it INFO, which buries the progress of a run.
-        flags.FLAGS.verbosity = logging.WARNING
     return rest
 
 

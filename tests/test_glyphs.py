@@ -136,7 +136,7 @@ def test_no_drawing_of_a_later_role_is_met_in_an_earlier_one():
                 (drawing.height + side) // 2,
             )
         )
-        return np.asarray(square.resize((12, 12))) > 127
+        return np.asarray(square.resize((16, 16))) > 127
 
     seen: dict[bytes, dict[str, str]] = {}
     for glyph in glyphs.catalogue():

@@ -4,8 +4,8 @@ import io
 import logging
 import os
 import tarfile
-import types
 
+import ml_collections
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -27,7 +27,7 @@ def settings(tmp_path, name, **changed):
         "split_seed": 0,
         "split": (0.5, 0.25, 0.25),
     }
-    return types.SimpleNamespace(**fields | changed)
+    return ml_collections.ConfigDict(fields | changed)
 
 
 def plain(value, size=(16, 16)):

@@ -2,13 +2,13 @@
 
 Needs no download and no TensorFlow. A class is a drawing: a letter that at least four
 text faces have; letters that the regular face draws alike, up to scale, are one class
-(Latin A, Greek Alpha and Cyrillic A; an Arabic letter and its isolated form). An image
-is one of the class's faces through a small affine map, with an ink and light noise.
+(Latin M, Greek Mu and Cyrillic Em; an Arabic letter and its isolated form). An image is
+one of the class's faces through a small affine map, with an ink and light noise.
 
 Roles are split by script, so that meta-test is on scripts never seen:
 
 * train: Latin, Greek with Coptic, Cyrillic, Lisu and Old Italic. They are one family,
-  many of whose letters are the same drawing, so they cannot be told apart by role.
+  many of whose letters are the same drawing, so they cannot stand in different roles.
 * validation: Armenian, Georgian and Lao.
 * test: Canadian syllabics, Arabic and Hebrew. Geometric signs, joined strokes with
   dots, and square letters: three styles, so that the result does not hang on one.

@@ -1,0 +1,401 @@
+"""Meta-gradients against closed forms, finite differences and an independent loop."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metainit
+from metainit.models import norm
+
+# Compiling takes far longer than running here.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+EXACT = ("mixed", "reverse")
+STRATEGIES = ("scan", "vmap", "unroll")
+TASKS, STEPS, RATE = 2, 4, 0.05
+
+
+def quadratic(params, batch, key):
+    """0.5 w'Aw - b'w, so that every gradient is known."""
+    w = params["w"]
+    return 0.5 * w @ batch["A"] @ w - batch["b"] @ w, {}
+
+
+def regression(params, batch, key):
+    """Least squares: a quadratic with A = X'X/n and b = X'y/n."""
+    residual = batch["x"] @ params["w"] - batch["y"]
+    return 0.5 * jnp.mean(jnp.square(residual)), {}
+
+
+def quadratics(rng, dim=4):
+    def batch():
+        root = rng.standard_normal((TASKS, dim, dim))
+        return {
+            "A": root @ root.swapaxes(1, 2) / dim + np.eye(dim),
+            "b": rng.standard_normal((TASKS, dim)),
+        }
+
+    return metainit.Episode(batch(), batch())
+
+
+def regressions(rng, dim=4, examples=12):
+    def batch():
+        x = rng.standard_normal((TASKS, examples, dim))
+        return {"x": x, "y": rng.standard_normal((TASKS, examples))}
+
+    return metainit.Episode(batch(), batch())
+
+
+def as_quadratics(episodes):
+    def convert(batch):
+        x, y = batch["x"], batch["y"]
+        return {
+            "A": x.swapaxes(1, 2) @ x / x.shape[1],
+            "b": np.einsum("tnd,tn->td", x, y) / x.shape[1],
+        }
+
+    return metainit.Episode(*map(convert, episodes))
+
+
+def closed_form(w, episodes, rates, first_order=False):
+    """Meta-gradients on quadratics: with respect to w and to each step's rate."""
+    of_w, of_rates = [], []
+    for task in range(TASKS):
+        A, b = episodes.support["A"][task], episodes.support["b"][task]
+        path, inner_grads = [w], []
+        for rate in rates:
+            inner_grads.append(A @ path[-1] - b)
+            path.append(path[-1] - rate * inner_grads[-1])
+        query = episodes.query["A"][task] @ path[-1] - episodes.query["b"][task]
+        back, rate_grads = query, []
+        for rate, grad in zip(rates[::-1], inner_grads[::-1], strict=True):
+            rate_grads.append(-back @ grad)
+            if not first_order:
+                back = back - rate * A @ back
+        of_w.append(back)
+        of_rates.append(rate_grads[::-1])
+    return np.mean(of_w, 0), np.mean(of_rates, 0)
+
+
+def meta_grads(loss_fn, params, episodes, optimizer, **options):
+    loop = metainit.InnerLoop(loss_fn, optimizer, STEPS)
+    fn = jit(metainit.meta_gradient(loop, **options))
+    _, grads = fn(params, episodes, jax.random.key(0))
+    return grads
+
+
+def learned_rates():
+    """SGD whose rate at each step is a meta-parameter (LSLR)."""
+
+    def update(grads, state, params=None, *, meta, step, **extra):
+        return jax.tree.map(lambda g: -meta[step] * g, grads), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+
+@pytest.mark.parametrize("problem", ["quadratic", "regression"])
+@pytest.mark.parametrize("gradient", [*EXACT, "first_order"])
+@pytest.mark.parametrize("bits", [32, 64])
+def test_closed_form(problem, gradient, bits):
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal(4)
+    episodes = known = quadratics(rng)
+    loss_fn = quadratic
+    if problem == "regression":
+        episodes, loss_fn = regressions(rng), regression
+        known = as_quadratics(episodes)
+    with jax.enable_x64(bits == 64):
+        dtype = np.dtype(f"float{bits}")
+        params, given = jax.tree.map(lambda x: x.astype(dtype), ({"w": w}, episodes))
+        got = meta_grads(loss_fn, params, given, optax.sgd(RATE), gradient=gradient)[
+            "w"
+        ]
+    expected, _ = closed_form(w, known, [RATE] * STEPS, gradient == "first_order")
+    assert got.dtype == dtype
+    tolerance = 1e-6 if bits == 32 else 1e-12
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("gradient", [*EXACT, "first_order"])
+def test_learned_rates_closed_form(x64, gradient):
+    rng = np.random.default_rng(1)
+    w, episodes = rng.standard_normal(4), quadratics(rng)
+    rates = np.array([0.02, 0.05, 0.03, 0.08])
+    params = metainit.MetaParams({"w": w}, jnp.asarray(rates))
+    got = meta_grads(quadratic, params, episodes, learned_rates(), gradient=gradient)
+    of_w, of_rates = closed_form(w, episodes, rates, gradient == "first_order")
+    np.testing.assert_allclose(got.model["w"], of_w, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(got.inner, of_rates, rtol=1e-12, atol=1e-12)
+
+
+# A problem with everything that can go wrong at once: a trainable encoder behind
+# `prepare`, a meta-learned leaf put into the batch, a leaf that the loss reads and that
+# does not adapt, a head made by `start`, batch-statistics normalisation, dropout,
+# integer labels, an integer parameter and Adam inside.
+
+
+def full_params(rng):
+    return {
+        "encoder": rng.standard_normal((3, 4)),
+        "temperature": np.array(0.7),
+        "slope": np.array(1.3),  # read by the loss, not adapted
+        "body": {
+            "kernel": rng.standard_normal((4, 5)),
+            "scale": 1 + 0.1 * rng.standard_normal(5),
+            "bias": 0.1 * rng.standard_normal(5),
+        },
+        "count": np.int32(7),
+    }
+
+
+def full_episodes(rng):
+    def batch(n):
+        return {
+            "image": rng.standard_normal((TASKS, n, 2, 2, 3)),
+            "label": rng.integers(0, 3, (TASKS, n)).astype(np.int32),
+        }
+
+    return metainit.Episode(batch(6), batch(5))
+
+
+def body(params, batch):
+    x = batch["image"] @ params["body"]["kernel"]
+    x = norm.MomentNorm().apply(
+        {"params": {name: params["body"][name] for name in ("scale", "bias")}}, x, None
+    )
+    return jnp.mean(jnp.tanh(params["slope"] * x), (1, 2))
+
+
+def full_loss(drop):
+    def loss(params, batch, key):
+        x = body(params, batch)
+        if drop:
+            x = x * jax.random.bernoulli(key, 0.8, x.shape) / 0.8
+        scores = batch["temperature"] * (x @ params["head"])
+        losses = optax.softmax_cross_entropy_with_integer_labels(scores, batch["label"])
+        return jnp.mean(losses), {"accuracy": jnp.mean(scores.argmax(-1))}
+
+    return loss
+
+
+def full_prepare(params, batch, key):
+    image = jnp.tanh(batch["image"] @ params["encoder"])
+    return batch | {"image": image, "temperature": params["temperature"]}
+
+
+def full_start(params, support, key):
+    """Class means of the support's features as the head."""
+    member = jax.nn.one_hot(support["label"], 3, dtype=support["image"].dtype)
+    return {**params, "head": body(params, support).T @ member}
+
+
+def full_mask(path, leaf):
+    return path[0].key in ("body", "head")
+
+
+def full_loop(drop=True, optimizer=None):
+    return metainit.InnerLoop(
+        full_loss(drop),
+        optimizer or optax.adam(0.05, eps_root=1e-8),
+        num_steps=3,
+        adapt_mask=full_mask,
+        start=full_start,
+        prepare=full_prepare,
+    )
+
+
+def largest_difference(a, b):
+    difference = jax.tree.map(lambda x, y: np.abs(x - y).max(), a, b)
+    return max(jax.tree.leaves(difference))
+
+
+@pytest.fixture(scope="module")
+def full_problem():
+    """Its parameters and episodes, and `(gradient, tasks) -> compiled function`."""
+    rng = np.random.default_rng(2)
+
+    @functools.cache
+    def compiled(gradient, tasks):
+        return jit(metainit.meta_gradient(full_loop(), gradient=gradient, tasks=tasks))
+
+    return full_params(rng), full_episodes(rng), compiled
+
+
+@pytest.mark.parametrize(
+    "gradient, tasks",
+    [("mixed", "scan"), ("mixed", "vmap"), ("mixed", "unroll"), ("reverse", "vmap")],
+)
+def test_modes_and_strategies_agree(x64, full_problem, gradient, tasks):
+    params, episodes, compiled = full_problem
+    key = jax.random.key(3)
+    (expected_loss, _), expected = compiled("reverse", "scan")(params, episodes, key)
+    (loss, _), grads = compiled(gradient, tasks)(params, episodes, key)
+    assert abs(loss - expected_loss) <= 1e-14
+    assert largest_difference(grads, expected) <= 1e-12
+    assert all(np.abs(leaf).max() > 1e-4 for leaf in jax.tree.leaves(expected))
+    assert expected["count"] is None
+
+
+def test_central_differences(x64, full_problem):
+    params, episodes, compiled = full_problem
+    fn = compiled("mixed", "scan")
+    key = jax.random.key(3)
+    _, grads = fn(params, episodes, key)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        direction = jax.tree.map(lambda x: rng.standard_normal(x.shape), grads)
+
+        def loss_at(h, direction=direction):
+            moved = jax.tree.map(
+                lambda d, x: x if d is None else x + h * d,
+                direction,
+                params,
+                is_leaf=lambda d: d is None,
+            )
+            return fn(moved, episodes, key)[0][0]
+
+        slope = (loss_at(1e-5) - loss_at(-1e-5)) / 2e-5
+        along = jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, grads, direction))
+        np.testing.assert_allclose(along, slope, rtol=1e-6)
+
+
+def loop_by_hand(params, episode, detach):
+    """Query loss after three SGD steps, written without the package."""
+    loss = full_loss(False)
+    support = full_prepare(params, episode.support, None)
+    started = full_start(params, support, None)
+    adapted = {"body": started["body"], "head": started["head"]}
+    for _ in range(3):
+        grads = jax.grad(lambda a: loss(started | a, support, None)[0])(adapted)
+        if detach:
+            grads = jax.lax.stop_gradient(grads)
+        adapted = jax.tree.map(lambda p, g: p - 0.3 * g, adapted, grads)
+    return loss(started | adapted, full_prepare(params, episode.query, None), None)[0]
+
+
+@pytest.mark.parametrize("gradient", ["mixed", "first_order"])
+def test_equals_a_loop_written_by_hand(x64, gradient):
+    """First order stops the inner gradients only: `start`, `prepare` stay differentiated."""
+    rng = np.random.default_rng(4)
+    params, episodes = full_params(rng), full_episodes(rng)
+    count = params.pop("count")
+
+    def by_hand(params):
+        detach = gradient == "first_order"
+        return jnp.mean(
+            jax.vmap(lambda episode: loop_by_hand(params, episode, detach))(episodes)
+        )
+
+    expected_loss, expected = jit(jax.value_and_grad(by_hand))(params)
+    fn = metainit.meta_gradient(full_loop(False, optax.sgd(0.3)), gradient=gradient)
+    params["count"] = count
+    (loss, _), grads = jit(fn)(params, episodes, jax.random.key(0))
+    assert grads.pop("count") is None
+    assert abs(loss - expected_loss) <= 1e-13
+    assert largest_difference(grads, expected) <= 1e-12
+
+
+def test_mixed_reaches_the_float_leaves_of_the_caller(x64):
+    """`adapt` itself can be differentiated: by the batch, under vmap, under jit."""
+    rng = np.random.default_rng(5)
+    episodes, w = quadratics(rng), rng.standard_normal(4)
+    loop = metainit.InnerLoop(quadratic, optax.sgd(RATE), STEPS)
+
+    def end(support, gradient):
+        adapted, _ = metainit.adapt(
+            loop, {"w": w}, support, jax.random.key(0), gradient=gradient
+        )
+        return jnp.sum(jnp.sin(adapted["w"]))
+
+    results = [
+        jit(jax.vmap(jax.grad(lambda s, g=g: end(s, g))))(episodes.support)
+        for g in EXACT
+    ]
+    assert largest_difference(*results) <= 1e-12
+    assert np.abs(results[0]["A"]).max() > 1e-3
+
+
+def test_integer_leaves_and_keys_in_the_batch(x64):
+    """Leaves without a gradient pass through the mixed mode's backward rule."""
+
+    def loss(params, batch, key):
+        noise = jax.random.normal(batch["key"], params["w"].shape)
+        rows = params["w"][batch["index"]]
+        return jnp.sum(jnp.square(rows - noise[0] * params["scale"])), {}
+
+    params = {"w": np.arange(3.0), "scale": np.array(0.5), "size": np.int32(2)}
+    batch = {
+        "index": np.array([[0, 2], [1, 1]]),
+        "key": jax.random.split(jax.random.key(1)),
+    }
+    loop = metainit.InnerLoop(
+        loss, optax.sgd(0.1), 2, adapt_mask=lambda path, leaf: path[0].key == "w"
+    )
+    grads = [
+        metainit.meta_gradient(loop, gradient=gradient)(
+            params, metainit.Episode(batch, batch), jax.random.key(0)
+        )[1]
+        for gradient in EXACT
+    ]
+    assert largest_difference(*grads) <= 1e-13
+    assert abs(grads[0]["scale"]) > 1e-3
+
+
+def test_custom_vjp_in_the_loss():
+    """One that calls itself in its forward rule is differentiated forward; refused."""
+
+    def squares(calls_itself):
+        @jax.custom_vjp
+        def square(x):
+            return x * x
+
+        again = square if calls_itself else lambda x: x * x
+        square.defvjp(lambda x: (again(x), x), lambda x, g: (2 * x * g,))
+        return metainit.InnerLoop(
+            lambda params, batch, key: (square(params["w"]) * batch, {}),
+            optax.sgd(0.1),
+            num_steps=1,
+        )
+
+    def gradient(loop, mode):
+        args = {"w": jnp.float32(2.0)}, episodes, jax.random.key(0)
+        return metainit.meta_gradient(loop, gradient=mode)(*args)[1]["w"]
+
+    episodes = metainit.Episode(jnp.ones(2), jnp.ones(2))
+    # w1 = w - 0.1 * 2w = 0.8 w, and d (w1^2) / dw = 2 * 0.64 w.
+    expected = pytest.approx(2 * 0.64 * 2.0, rel=1e-6)
+    assert gradient(squares(False), "mixed") == expected
+    assert gradient(squares(True), "reverse") == expected
+    with pytest.raises(TypeError, match='gradient="reverse"'):
+        gradient(squares(True), "mixed")
+
+
+def test_unknown_gradient_is_refused():
+    loop = metainit.InnerLoop(quadratic, optax.sgd(0.1), 1)
+    with pytest.raises(ValueError, match=r"mixed, reverse, first_order.*'forward'"):
+        metainit.meta_gradient(loop, gradient="forward")
+
+
+@pytest.mark.parametrize("eps_root, finite", [(1e-8, True), (0.0, False)])
+def test_adam_inside_at_an_inner_gradient_of_zero(eps_root, finite):
+    """A zero head gives the body no gradient: the square root needs its eps_root."""
+
+    def loss(params, batch, key):
+        scores = jnp.tanh(batch["x"] @ params["body"]) @ params["head"]
+        return jnp.mean(jnp.square(scores - batch["y"])), {}
+
+    def zero(params, support, key):
+        return {**params, "head": jnp.zeros((4, 1))}
+
+    loop = metainit.InnerLoop(loss, optax.adam(0.1, eps_root=eps_root), 2, start=zero)
+    rng = np.random.default_rng(6)
+    batch = {"x": rng.standard_normal((2, 5, 3)), "y": rng.standard_normal((2, 5, 1))}
+    batch = jax.tree.map(jnp.float32, batch)
+    params = {"body": jnp.float32(rng.standard_normal((3, 4)))}
+    fn = jit(metainit.meta_gradient(loop))
+    _, grads = fn(params, metainit.Episode(batch, batch), jax.random.key(0))
+    assert np.isfinite(grads["body"]).all() == finite
