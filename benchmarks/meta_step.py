@@ -1,12 +1,12 @@
 """Workload A: one second-order MAML meta-step on Conv-4, timed.
 
-    python benchmarks/meta_step.py [--json] [--gradient mixed] [--tasks scan] [--conv product]
+    python benchmarks/meta_step.py [--json] [--gradient MODE] [--conv FORM]
 
-Conv-4, 64 filters, batch statistics, flattened head, 5-way 5-shot, 15 queries a class,
-5 SGD steps at 0.01, Adam outside, float32. Prints the median and minimum seconds of a
+Conv-4, 64 filters, batch statistics, flattened head, 5-way 5-shot, 15 queries a
+class, 5 SGD steps at 0.01, Adam outside, float32. Prints the median and minimum seconds of a
 meta-step after compilation and one warm-up, and its working memory: the larger of the
-compiled program's temporaries plus outputs (`memory_analysis`) and the peak resident set
-while stepping less the resident set just before the first step (Linux only).
+compiled program's temporaries plus outputs (`memory_analysis`) and the peak resident
+set while stepping less the resident set just before the first step (Linux only).
 """
 
 import argparse

@@ -19,4 +19,6 @@ def get_config() -> ConfigDict:
     config.task.queries = 5
     config.evaluate.steps = (0, 1, 2, 5, 10)
     config.evaluate.validation_episodes = 60
+    config.evaluate.sgd_rates = (0.03, 0.1, 0.3, 1.0)
+    config.evaluate.adam_rates = (0.003, 0.01)
     return config

@@ -15,6 +15,8 @@ from metainit.preprocess import Preprocess
 from metainit.recipe import EPS_ROOT
 
 HEADS = ("zero", "prototype", "learned")
+CHUNK = 20  # episodes a call of the compiled program
+TOGETHER = 10  # episodes side by side in it
 
 
 class Setting(NamedTuple):
@@ -53,8 +55,8 @@ def evaluator(
 ) -> Evaluator:
     """Returns `(params, episodes, setting) -> Scores`.
 
-    Head, optimizer and rate are inputs of one compiled program, and episodes run one
-    after another in it; the query is looked at after `steps` (rising from 0) only.
+    Head, optimizer and rate are inputs of one compiled program. The query is looked at
+    after `steps` (rising from 0) only.
 
     Args:
       model: the network body.
@@ -64,7 +66,7 @@ def evaluator(
     """
     measured = np.zeros(steps[-1] + 1, bool)
     measured[list(steps)] = True
-    measured = jnp.asarray(measured)
+    is_measured = jnp.asarray(measured)
     of_batch = classifier.features(model)
     scores_of = classifier.query_features(model)
 
@@ -86,7 +88,7 @@ def evaluator(
             classifier.loss_fn(model), _chosen_optimizer(), steps[-1], start=start
         )
 
-        def one_episode(_, episode):
+        def one_episode(episode):
             key = jax.random.key(0)  # nothing in an evaluation is random
             episode = metainit.Episode(
                 preprocess.for_evaluation(params, episode.support, key),
@@ -105,7 +107,9 @@ def evaluator(
 
                 shapes = jax.eval_shape(measure, params)
                 nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-                return jax.lax.cond(measured[step], measure, lambda _: nothing, params)
+                return jax.lax.cond(
+                    is_measured[step], measure, lambda _: nothing, params
+                )
 
             _, trace = metainit.adapt(
                 loop,
@@ -114,9 +118,9 @@ def evaluator(
                 key,
                 observe=look,
             )
-            return None, jax.tree.map(lambda x: x[np.array(steps)], trace.observed)
+            return jax.tree.map(lambda x: x[np.array(steps)], trace.observed)
 
-        return jax.lax.scan(one_episode, None, episodes)[1]
+        return jax.lax.map(one_episode, episodes, batch_size=TOGETHER)
 
     def evaluate(params, episodes, setting):
         choice = {
@@ -124,10 +128,9 @@ def evaluator(
             "adam": jnp.asarray(setting.optimizer == "adam"),
             "rate": jnp.float32(setting.learning_rate),
         }
-        results = run(
-            _with_head(model, preprocess, params, episodes, way), episodes, choice
-        )
-        return Scores(*(np.asarray(x).swapaxes(0, 1) for x in results))
+        params = _with_head(model, preprocess, params, episodes, way)
+        results = _in_chunks(lambda some: run(params, some, choice), episodes)
+        return Scores(*(x.swapaxes(0, 1) for x in results))
 
     return evaluate
 
@@ -145,7 +148,7 @@ def _with_head(
 
 
 def _chosen_optimizer() -> optax.GradientTransformationExtraArgs:
-    """SGD or Adam at a rate, both inputs of the program (`meta["adam"]`, `["rate"]`)."""
+    """SGD or Adam at a rate, both inputs of the program."""
     adam = optax.scale_by_adam(eps_root=EPS_ROOT)
 
     def update(grads, state, params=None, *, meta, step, **unused):
@@ -167,15 +170,27 @@ def embed(
 
     @jax.jit
     def run(params, episodes):
-        def one_episode(_, episode):
+        def one_episode(episode):
             key = jax.random.key(0)
             support = preprocess.for_evaluation(params, episode.support, key)
             query = preprocess.for_evaluation(params, episode.query, key)
-            return None, (
-                of_batch(params, support, None),
-                of_query(params, support, query),
-            )
+            features = of_batch(params, support, None)
+            return features, of_query(params, support, query)
 
-        return jax.lax.scan(one_episode, None, episodes)[1]
+        return jax.lax.map(one_episode, episodes, batch_size=TOGETHER)
 
-    return lambda params, episodes: jax.tree.map(np.asarray, run(params, episodes))
+    return lambda params, episodes: _in_chunks(lambda some: run(params, some), episodes)
+
+
+def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode) -> Any:
+    """Applies a compiled function of `CHUNK` episodes to any number of them.
+
+    The last chunk is filled up with its own last episode, so that all have one shape.
+    """
+    count = len(episodes.support["label"])
+    chunks = []
+    for first in range(0, count, CHUNK):
+        rows = np.minimum(np.arange(first, first + CHUNK), count - 1)
+        results = run(jax.tree.map(lambda x, rows=rows: x[rows], episodes))
+        chunks.append(jax.tree.map(np.asarray, results))
+    return jax.tree.map(lambda *x: np.concatenate(x)[:count], *chunks)

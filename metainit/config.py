@@ -104,12 +104,14 @@ def default() -> ConfigDict:
                 "steps_per_iteration": 0.0,
             },
             "evaluate": {
+                # Meta-test episodes; 0: no meta-test and no report (for searches).
                 "episodes": 600,
                 "validation_episodes": 100,
                 # Adaptation steps at which meta-test is measured.
                 "steps": (0, 1, 2, 3, 5, 10, 20),
-                "rates": (0.01, 0.03, 0.1, 0.3),
-                "optimizers": ("sgd", "adam"),
+                # Inner rates that every initialisation and head tries; () for none.
+                "sgd_rates": (0.01, 0.03, 0.1, 0.3, 1.0),
+                "adam_rates": (0.001, 0.003, 0.01, 0.03),
                 "centroid_scales": (1.0, 3.0, 10.0, 30.0),
                 "inverse_penalties": (0.1, 1.0, 10.0),
             },
@@ -129,18 +131,22 @@ def validate(config: ConfigDict) -> None:
     _at_least(config, 1, "iterations", "meta_batch", "log_every", "validate_every")
     _at_least(config, 1, "checkpoint_every", "data.size", "model.filters")
     _at_least(config, 1, "joint.batch", "evaluate.validation_episodes")
-    _at_least(config, 2, "evaluate.episodes")
+    _at_least(config, 0, "evaluate.episodes")
     for task in ("task", "train_task"):
         _at_least(config, 2, f"{task}.way")
         _at_least(config, 1, f"{task}.shot", f"{task}.queries")
     for field in ("max_hours", "inner.learning_rate", "outer.learning_rate"):
         _positive(field, _get(config, field))
     _positive("joint.learning_rate", config.joint.learning_rate)
-    for field in ("evaluate.rates", "evaluate.centroid_scales"):
-        for value in _get(config, field):
-            _positive(field, value)
-    for value in config.evaluate.inverse_penalties:
-        _positive("evaluate.inverse_penalties", value)
+    for name in ("sgd_rates", "adam_rates", "centroid_scales", "inverse_penalties"):
+        for value in config.evaluate[name]:
+            _positive(f"evaluate.{name}", value)
+    if config.evaluate.episodes == 1:
+        raise ConfigError("evaluate.episodes=1 has no interval; give 2 or more, or 0")
+    if not (config.evaluate.sgd_rates or config.evaluate.adam_rates):
+        raise ConfigError(
+            "evaluate.sgd_rates and evaluate.adam_rates are both empty; give one rate"
+        )
     _choice("data.channels", config.data.channels, (1, 3))
     _choice("model.name", config.model.name, MODELS)
     _choice("model.norm", config.model.norm, tuple(norm.POLICIES))
@@ -149,8 +155,6 @@ def validate(config: ConfigDict) -> None:
     _choice("inner.optimizer", config.inner.optimizer, OPTIMIZERS)
     _choice("method.algorithm", config.method.algorithm, ALGORITHMS)
     _choice("method.head", config.method.head, HEADS)
-    for optimizer in config.evaluate.optimizers:
-        _choice("evaluate.optimizers", optimizer, OPTIMIZERS)
     _known("method.gradient", gradient_mode, config.method.gradient)
     _known("method.tasks", strategy, config.method.tasks)
     steps = tuple(config.evaluate.steps)

@@ -1,6 +1,5 @@
 """Meta-test: every initialisation with every head, on the same episodes and grid."""
 
-import itertools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -116,15 +115,15 @@ def evaluate(
     return Evaluation(
         rows=tuple(rows),
         dataset=", ".join(source.name for source in test),
-        protocol=f"{spec.way}-way {spec.shot}-shot, {config.evaluate.episodes} episodes",
+        protocol=f"{spec.way}-way {spec.shot}-shot, {counts[1]} episodes",
         batch_norm=model.policy,
         grid={
-            "optimizers": list(config.evaluate.optimizers),
-            "learning rates": list(config.evaluate.rates),
+            "SGD rates": list(config.evaluate.sgd_rates),
+            "Adam rates": list(config.evaluate.adam_rates),
             "steps": list(config.evaluate.steps),
             "nearest centroid scales": list(config.evaluate.centroid_scales),
             "logistic regression C": list(config.evaluate.inverse_penalties),
-            "chosen on": f"{config.evaluate.validation_episodes} meta-validation episodes",
+            "chosen on": f"{counts[0]} meta-validation episodes",
         },
         device=f"{device.platform} ({device.device_kind}) x{jax.device_count()}",
         runtime=time.perf_counter() - begin,
@@ -138,9 +137,9 @@ def _choose_setting(
 ) -> tuple[Setting, int, float]:
     """The setting and number of steps that are best on meta-validation."""
     best = None
-    for optimizer, rate in itertools.product(
-        config.evaluate.optimizers, config.evaluate.rates
-    ):
+    tried = [("sgd", rate) for rate in config.evaluate.sgd_rates]
+    tried += [("adam", rate) for rate in config.evaluate.adam_rates]
+    for optimizer, rate in tried:
         setting = Setting(head, optimizer, rate)
         accuracy = run(params, choosing, setting).accuracy.mean(1)  # [steps]
         accuracy = np.where(np.isfinite(accuracy), accuracy, 0)

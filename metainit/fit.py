@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from clu import metrics as clu_metrics
-from flax import struct
 from ml_collections import ConfigDict
 
 from metainit.checkpoint import Checkpoints
@@ -24,13 +23,12 @@ class NonFiniteError(ArithmeticError):
     """Loss or gradient became infinite or NaN; the last good checkpoint is kept."""
 
 
-@struct.dataclass
-class Averages(clu_metrics.Collection):
-    """Means over the steps, and tasks, since the last log line."""
-
-    loss: clu_metrics.Average.from_output("loss")
-    accuracy: clu_metrics.Average.from_output("accuracy")
-    grad_norm: clu_metrics.Average.from_output("grad_norm")
+# Means over the steps, and tasks, since the last log line.
+Averages = clu_metrics.Collection.create(
+    loss=clu_metrics.Average.from_output("loss"),
+    accuracy=clu_metrics.Average.from_output("accuracy"),
+    grad_norm=clu_metrics.Average.from_output("grad_norm"),
+)
 
 
 class Run(NamedTuple):

@@ -72,15 +72,17 @@ def mixed(loss_fn: LossFn) -> InnerGradient:
 
             return jax.grad(loss, argnums=(0, 1))(adapted, floats)
 
-        try:
-            _, (of_adapted, of_floats) = jax.jvp(gradients, (adapted,), (direction,))
-        except TypeError as error:
-            if "forward-mode" not in str(error):
-                raise
+        def product(direction):
+            return jax.jvp(gradients, (adapted,), (direction,))[1]
+
+        # JAX refuses such a loss too, but names no way out, and so late (while it
+        # lowers the caller's whole program) that its error cannot be caught here.
+        if "custom_lin" in str(jax.make_jaxpr(product)(direction)):
             raise TypeError(
                 "the loss uses a function with its own custom_vjp, which cannot be "
                 'differentiated forward; use gradient="reverse"'
-            ) from error
+            )
+        of_adapted, of_floats = product(direction)
         no_gradient = jax.tree.map(
             lambda x: np.zeros(np.shape(x), jax.dtypes.float0), (others, key)
         )

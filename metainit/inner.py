@@ -114,7 +114,7 @@ def adapt_prepared(
 def minibatches(
     size: int, num_steps: int, per_task: tuple[str, ...] = ()
 ) -> Callable[[Batch, Key], Callable[[jax.Array], Batch]]:
-    """Small batches for `InnerLoop.batches`: reshuffled each epoch, the last one padded.
+    """Small batches for `InnerLoop.batches`, reshuffled each epoch, the last padded.
 
     Args:
       size: examples a batch.

@@ -18,7 +18,7 @@ from metainit.preprocess import Preprocess
 from metainit.sources import Source
 from metainit.types import MetaState
 
-Batch = dict[str, np.ndarray]
+Batch = dict[str, Any]
 
 
 def batch(

@@ -1,4 +1,4 @@
-"""The outer loop: meta-gradients over a meta-batch of tasks, and the learners made of it."""
+"""The outer loop: meta-gradients over a meta-batch, and the learners made of them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -49,8 +49,8 @@ def meta_gradient(
       tasks: "scan" (one task after another, least memory), "vmap" (all at once),
         "unroll" (a Python loop), or a callable such as `metainit.parallel.over(...)`;
         its contract is `metainit.tasks.Tasks`.
-      query_loss: `(params, support, query, key) -> (loss, metrics)` for losses that need
-        the support (its normalisation moments, say); both batches are prepared ones.
+      query_loss: `(params, support, query, key) -> (loss, metrics)` for losses that
+        need the support (its normalisation moments, say); both are prepared batches.
         Default: `loop.loss_fn` on the query.
       step_weights: `(step) -> float [num_steps + 1]`, weights of the query loss at the
         start and after every inner step, as a function of the meta-iteration

@@ -27,6 +27,8 @@ def split(tree: PyTree, mask: Mask | None, field: str) -> tuple[PyTree, PyTree]:
       ValueError: if the mask's structure is not the tree's, or if it selects a leaf
         that has no gradient (integers, keys).
     """
+    paths: list[tuple[Any, Any]]
+    structure: Any
     paths, structure = jax.tree_util.tree_flatten_with_path(tree)
     if mask is None:
         chosen = [is_float(leaf) for _, leaf in paths]
@@ -44,7 +46,8 @@ def split(tree: PyTree, mask: Mask | None, field: str) -> tuple[PyTree, PyTree]:
         if selected and not is_float(leaf):
             raise ValueError(
                 f"{field} selects {jax.tree_util.keystr(path)}, which is "
-                f"{jax.typeof(leaf).dtype} and has no gradient; select floating-point leaves"
+                f"{jax.typeof(leaf).dtype} and has no gradient; select floating-point "
+                "leaves"
             )
     pairs = list(zip([leaf for _, leaf in paths], chosen, strict=True))
     selected_tree = structure.unflatten([x if yes else None for x, yes in pairs])

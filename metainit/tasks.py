@@ -9,13 +9,14 @@ import jax.numpy as jnp
 from metainit.types import Episode, Key, PyTree
 
 # (shared, episode, key) -> ((loss, metrics), gradients) of one task
-TaskFn = Callable[[PyTree, Episode, Key], tuple[tuple[jax.Array, Any], PyTree]]
+Values = tuple[tuple[jax.Array, Any], PyTree]
+TaskFn = Callable[[PyTree, Episode, Key], Values]
 # (task_fn, shared, episodes, keys) -> ((losses, metrics) with a leading task axis,
 # gradients averaged over tasks)
-Tasks = Callable[[TaskFn, PyTree, Episode, Key], tuple[tuple[jax.Array, Any], PyTree]]
+Tasks = Callable[[TaskFn, PyTree, Episode, Key], Values]
 
 
-def scan(task_fn: TaskFn, shared: PyTree, episodes: Episode, keys: Key):
+def scan(task_fn: TaskFn, shared: PyTree, episodes: Episode, keys: Key) -> Values:
     """One task after another; value and gradient inside the scan, summed in its carry.
 
     Only one task's activations are alive at a time.
@@ -35,13 +36,13 @@ def scan(task_fn: TaskFn, shared: PyTree, episodes: Episode, keys: Key):
     return values, jax.tree.map(lambda x: x / len(keys), total)
 
 
-def vmap(task_fn: TaskFn, shared: PyTree, episodes: Episode, keys: Key):
+def vmap(task_fn: TaskFn, shared: PyTree, episodes: Episode, keys: Key) -> Values:
     """All tasks at once; per-task convolution weights become grouped convolutions."""
     values, grads = jax.vmap(task_fn, (None, 0, 0))(shared, episodes, keys)
     return values, jax.tree.map(lambda x: jnp.mean(x, 0), grads)
 
 
-def unroll(task_fn: TaskFn, shared: PyTree, episodes: Episode, keys: Key):
+def unroll(task_fn: TaskFn, shared: PyTree, episodes: Episode, keys: Key) -> Values:
     """A Python loop: the program holds a copy of the task a task."""
     each = [
         task_fn(shared, *jax.tree.map(lambda x, i=i: x[i], (episodes, keys)))
@@ -51,7 +52,7 @@ def unroll(task_fn: TaskFn, shared: PyTree, episodes: Episode, keys: Key):
     return values, jax.tree.map(lambda x: jnp.mean(x, 0), grads)
 
 
-STRATEGIES = {"scan": scan, "vmap": vmap, "unroll": unroll}
+STRATEGIES: dict[str, Tasks] = {"scan": scan, "vmap": vmap, "unroll": unroll}
 
 
 def strategy(tasks: str | Tasks) -> Tasks:

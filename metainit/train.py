@@ -52,7 +52,7 @@ def train(
       command: the line that reproduces this, for the report.
 
     Returns:
-      The report's text ("" for a dry run).
+      The report's text ("" for a dry run, or without meta-test).
 
     Raises:
       ConfigError, ValueError: for settings or data that cannot work, before anything
@@ -224,6 +224,8 @@ def train(
     inits["random"] = {"body": body}, Cost(0.0, 0, 0)
 
     # Meta-test and the report.
+    if not config.evaluate.episodes:
+        return ""
     evaluation = evaluate(
         config, model, preprocess, inits, roles.validation, roles.test, run_evaluator
     )

@@ -1,7 +1,7 @@
 """The words of the pure layer: small values made of arrays and pure functions."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import optax
@@ -139,7 +139,7 @@ class InnerLoop(_InnerLoopFields):
 
     __slots__ = ()
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> "InnerLoop":
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         loop = super().__new__(cls, *args, **kwargs)
         if not isinstance(loop.num_steps, int) or isinstance(loop.num_steps, bool):
             raise TypeError(
@@ -160,8 +160,8 @@ class InnerLoop(_InnerLoopFields):
         return loop
 
     @classmethod
-    def _make(cls, values: Iterable[Any]) -> "InnerLoop":
-        return cls(*values)  # so that `_replace` checks as well
+    def _make(cls, iterable: Iterable[Any]) -> Self:  # type: ignore[override]
+        return cls(*iterable)  # so that `_replace` checks as well
 
 
 def as_mapping(batch: Batch, field: str) -> Mapping[str, Any]:

@@ -35,7 +35,7 @@ def product(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     optimise convolutions inside loops, and `vmap` over kernels makes this a batched
     product, where a convolution becomes a grouped one.
     """
-    n, height, width, c = x.shape
+    height, width, c = x.shape[1:]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     patches = [
         x[:, i : i + height : stride, j : j + width : stride]

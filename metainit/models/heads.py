@@ -1,8 +1,8 @@
 """Where a task's linear head starts: `start` functions for `metainit.InnerLoop`.
 
 Parameters are dicts {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}. A head
-that is made anew for each task lets any number of classes follow any training, and makes
-the order of the class labels irrelevant.
+that is made anew for each task lets any number of classes follow any training, and
+makes the order of the class labels irrelevant.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,328 @@
+"""The inner loop: what adapts, from where, on which batches, with which keys."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metainit
+
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def distance(params, batch, key):
+    """0.5 |w - c|^2: a step of SGD at rate a takes w to c + (1 - a)(w - c)."""
+    return 0.5 * jnp.sum(jnp.square(params["w"] - batch["c"])), {"key": key}
+
+
+def random_metric(params, batch, key):
+    return jnp.sum(params["w"]) * 0.0, jax.random.normal(key)
+
+
+def test_closed_form_and_trace(x64):
+    w, c = np.array([1.0, -2.0]), np.array([0.5, 3.0])
+    loop = metainit.InnerLoop(distance, optax.sgd(0.1), num_steps=4)
+    adapted, trace = metainit.adapt(
+        loop,
+        {"w": w},
+        {"c": c},
+        jax.random.key(0),
+        observe=lambda params, support, step: (params["w"] - support["c"], step),
+    )
+    path = [c + 0.9**t * (w - c) for t in range(5)]
+    np.testing.assert_allclose(adapted["w"], path[4], rtol=1e-14)
+    losses = [0.5 * np.sum((p - c) ** 2) for p in path[:4]]
+    np.testing.assert_allclose(trace.loss, losses, rtol=1e-14)
+    seen, steps = trace.observed
+    np.testing.assert_allclose(seen, np.array(path) - c, rtol=1e-14)
+    assert steps.tolist() == [0, 1, 2, 3, 4]
+    assert trace.metrics["key"].shape == (4,)
+
+
+def test_no_steps_return_the_start():
+    loop = metainit.InnerLoop(
+        distance,
+        optax.sgd(0.1),
+        num_steps=0,
+        start=lambda params, support, key: {"w": params["w"] + support["c"]},
+    )
+    adapted, trace = metainit.adapt(
+        loop,
+        {"w": jnp.float32(1.0)},
+        {"c": jnp.float32(2.0)},
+        jax.random.key(0),
+        observe=lambda params, support, step: params["w"],
+    )
+    assert adapted["w"] == 3.0
+    assert trace.loss.shape == (0,)
+    assert trace.observed.tolist() == [3.0]
+
+
+@pytest.mark.parametrize("as_function", [False, True])
+def test_masked_leaves_are_bitwise_unchanged(as_function):
+    """Also under an optimizer that changes parameters whose gradient is zero."""
+    params = {
+        "w": np.float32([1, 2]),
+        "still": np.float32([0.1, 0.7]),
+        "count": np.int32(3),
+        "key": jax.random.key(5),
+        "none": None,
+    }
+
+    def loss(params, batch, key):
+        pull = params["count"] * params["still"]
+        return jnp.sum(jnp.square(params["w"] - pull)) * batch, {}
+
+    mask = {"w": True, "still": False, "count": False, "key": False, "none": None}
+    if as_function:
+        mask = lambda path, leaf: path[0].key == "w"  # noqa: E731
+    loop = metainit.InnerLoop(loss, optax.adamw(0.1, weight_decay=0.5), 3, mask)
+    adapted, _ = jit(functools.partial(metainit.adapt, loop))(
+        params, jnp.float32(1), jax.random.key(0)
+    )
+    assert adapted["none"] is None
+    assert adapted["count"] == 3 and adapted["count"].dtype == np.int32
+    assert (adapted["still"] == params["still"]).all()
+    assert (
+        jax.random.key_data(adapted["key"]) == jax.random.key_data(params["key"])
+    ).all()
+    assert np.abs(adapted["w"] - params["w"]).max() > 0.1
+
+
+def test_mask_is_applied_to_the_started_tree():
+    """A head that `start` adds can be all that adapts."""
+
+    def start(params, support, key):
+        return {**params, "head": jnp.zeros(2)}
+
+    def loss(params, batch, key):
+        return jnp.sum(jnp.square(params["head"] + params["w"] - batch["c"])), {}
+
+    loop = metainit.InnerLoop(
+        loss, optax.sgd(0.25), 1, {"w": False, "head": True}, start=start
+    )
+    w, c = jnp.float32([1, 2]), jnp.float32([5, 5])
+    adapted, _ = metainit.adapt(loop, {"w": w}, {"c": c}, jax.random.key(0))
+    assert adapted["w"].tolist() == [1, 2]
+    assert adapted["head"].tolist() == [2, 1.5]  # half of c - w
+
+
+@pytest.mark.parametrize(
+    "mask, message",
+    [
+        ({"w": True}, "adapt_mask has the structure"),
+        ({"w": True, "count": True}, r"adapt_mask selects \['count'\], which is int32"),
+        (lambda path, leaf: True, r"adapt_mask selects \['count'\], which is int32"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(mask, message):
+    loop = metainit.InnerLoop(distance, optax.sgd(0.1), 1, mask)
+    params = {"w": jnp.ones(2), "count": jnp.int32(3)}
+    with pytest.raises(ValueError, match=message):
+        metainit.adapt(loop, params, {"c": jnp.ones(2)}, jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"num_steps": -1}, ValueError, "num_steps must be 0 or more, got -1"),
+        ({"num_steps": 2.0}, TypeError, "num_steps must be a Python int, got 2.0"),
+        ({"num_steps": True}, TypeError, "num_steps must be a Python int, got True"),
+        ({"optimizer": "sgd"}, TypeError, "optimizer must be an optax .* got 'sgd'"),
+        ({"loss_fn": 3}, TypeError, "loss_fn must be a function, got 3"),
+        ({"start": "zero"}, TypeError, "start must be a function, got 'zero'"),
+        ({"prepare": 1}, TypeError, "prepare must be a function, got 1"),
+        ({"batches": 8}, TypeError, "batches must be a function, got 8"),
+    ],
+)
+def test_wrong_inner_loops_are_refused_at_construction(change, error, message):
+    right = {"loss_fn": distance, "optimizer": optax.sgd(0.1), "num_steps": 1}
+    with pytest.raises(error, match=message):
+        metainit.InnerLoop(**(right | change))
+    with pytest.raises(error, match=message):
+        metainit.InnerLoop(**right)._replace(**change)
+
+
+def test_unknown_gradient_is_refused():
+    loop = metainit.InnerLoop(distance, optax.sgd(0.1), 1)
+    args = {"w": jnp.ones(2)}, {"c": jnp.ones(2)}, jax.random.key(0)
+    with pytest.raises(ValueError, match="gradient must be one of mixed, reverse"):
+        metainit.adapt(loop, *args, gradient="exact")
+
+
+def test_every_random_choice_has_its_own_key():
+    """Prepare, start, the batches and every step; the same root key gives the same."""
+    seen = {}
+
+    def note(name, result):
+        def function(*args):
+            seen[name] = jax.random.key_data(args[-1])
+            return result(*args)
+
+        return function
+
+    loop = metainit.InnerLoop(
+        random_metric,
+        optax.sgd(0.1),
+        num_steps=5,
+        start=note("start", lambda params, support, key: params),
+        prepare=note("prepare", lambda params, batch, key: batch),
+        batches=note("batches", lambda support, key: lambda step: support),
+    )
+    run = functools.partial(metainit.adapt, loop, {"w": jnp.ones(2)}, jnp.ones(1))
+    _, trace = run(jax.random.key(0))
+    keys = {tuple(data.tolist()) for data in seen.values()}
+    assert len(keys) == 3
+    assert len(set(trace.metrics.tolist())) == 5
+    _, again = run(jax.random.key(0))
+    _, other = run(jax.random.key(1))
+    assert (again.metrics == trace.metrics).all()
+    assert (other.metrics != trace.metrics).all()
+
+
+def test_prepare_runs_once_for_support_and_once_for_query():
+    calls = []
+
+    def prepare(params, batch, key):
+        calls.append((batch.shape, jax.random.key_data(key)))
+        return batch
+
+    def loss(params, batch, key):
+        return jnp.sum(params["w"] * batch), {}
+
+    loop = metainit.InnerLoop(loss, optax.sgd(0.1), 3, prepare=prepare)
+    params = {"w": jnp.ones(())}
+    metainit.adapt(loop, params, jnp.ones(4), jax.random.key(0))
+    assert [shape for shape, _ in calls] == [(4,)]
+    for weights in (None, lambda step: jnp.ones(4) / 4):
+        calls.clear()
+        fn = metainit.meta_gradient(loop, tasks="unroll", step_weights=weights)
+        fn(
+            params,
+            metainit.Episode(jnp.ones((1, 4)), jnp.ones((1, 7))),
+            jax.random.key(0),
+        )
+        assert sorted(shape for shape, _ in calls) == [(4,), (7,)]
+
+
+# Minibatches
+
+
+def batches_of(support, size, num_steps, key=0, per_task=()):
+    make = metainit.minibatches(size, num_steps, per_task)
+    batch_at = make(support, jax.random.key(key))
+    return [jax.device_get(batch_at(jnp.int32(step))) for step in range(num_steps)]
+
+
+def test_an_epoch_sees_every_example_once_and_is_reshuffled():
+    support = {"x": jnp.arange(7) * 10, "z": jnp.arange(3)}
+    batches = batches_of(support, 3, 9, per_task=("z",))
+    orders = []
+    for epoch in range(3):
+        of_epoch = batches[3 * epoch : 3 * epoch + 3]
+        rows = np.concatenate([batch["x"] for batch in of_epoch])
+        weight = np.concatenate([batch["weight"] for batch in of_epoch])
+        assert weight.tolist() == [1] * 7 + [0, 0]
+        assert sorted(rows[weight == 1].tolist()) == list(range(0, 70, 10))
+        orders.append(tuple(rows[:7].tolist()))
+    assert len(set(orders)) == 3
+    assert all(batch["z"].tolist() == [0, 1, 2] for batch in batches)
+    other = batches_of(support, 3, 3, key=1, per_task=("z",))
+    assert any((a["x"] != b["x"]).any() for a, b in zip(batches, other, strict=False))
+
+
+def test_own_weights_are_kept_and_padding_is_zero():
+    support = {"x": jnp.arange(3.0), "weight": jnp.array([0.5, 2.0, 0.0])}
+    (batch,) = batches_of(support, 5, 1)
+    order = batch["x"].astype(int)
+    assert batch["weight"].tolist()[3:] == [0, 0]
+    assert batch["weight"][:3].tolist() == support["weight"][order[:3]].tolist()
+
+
+def weighted(params, batch, key):
+    """Least squares with a weight an example."""
+    error = jnp.square(batch["x"] @ params["w"] - batch["y"])
+    weight = batch.get("weight", jnp.ones(len(error)))
+    return jnp.sum(weight * error) / jnp.sum(weight), {}
+
+
+def test_padded_and_weighted_equals_unpadded(x64):
+    """One batch larger than the support is the whole support, whatever its order."""
+    rng = np.random.default_rng(0)
+    support = {"x": rng.standard_normal((5, 2)), "y": rng.standard_normal(5)}
+    plain = metainit.InnerLoop(weighted, optax.sgd(0.1), 3)
+    padded = plain._replace(batches=metainit.minibatches(8, 3))
+    args = {"w": np.ones(2)}, jax.tree.map(jnp.asarray, support), jax.random.key(0)
+    expected, _ = metainit.adapt(plain, *args)
+    got, _ = metainit.adapt(padded, *args)
+    np.testing.assert_allclose(got["w"], expected["w"], rtol=1e-14)
+
+
+def test_minibatches_without_steps():
+    loop = metainit.InnerLoop(
+        weighted, optax.sgd(0.1), 0, batches=metainit.minibatches(2, 0)
+    )
+    support = {"x": jnp.ones((3, 2)), "y": jnp.ones(3)}
+    adapted, _ = metainit.adapt(loop, {"w": jnp.ones(2)}, support, jax.random.key(0))
+    assert adapted["w"].tolist() == [1, 1]
+
+
+def test_minibatches_refuse_what_they_cannot_cut():
+    with pytest.raises(ValueError, match="size must be 1 or more, got 0"):
+        metainit.minibatches(0, 3)
+    with pytest.raises(
+        TypeError, match="minibatches needs a dict of arrays, got tuple"
+    ):
+        metainit.minibatches(2, 3)((jnp.ones(3),), jax.random.key(0))
+    with pytest.raises(ValueError, match=r"per_task names \['z'\], .* \['x'\]"):
+        metainit.minibatches(2, 3, ("z",))({"x": jnp.ones(3)}, jax.random.key(0))
+
+
+def test_anil_step_costs_what_anil_costs():
+    """The inner gradient is taken over the head only: no backward pass of the body."""
+    rng = np.random.default_rng(0)
+    widths = (64, 128, 128, 128)
+    params = {
+        "body": [
+            jnp.float32(rng.standard_normal(shape) / 10)
+            for shape in itertools.pairwise(widths)
+        ],
+        "head": jnp.zeros((128, 5)),
+    }
+    support = {"x": jnp.ones((20, 64)), "y": jnp.zeros(20, jnp.int32)}
+
+    def body(layers, x):
+        for layer in layers:
+            x = jnp.tanh(x @ layer)
+        return x
+
+    def of_features(head, features, labels):
+        losses = optax.softmax_cross_entropy_with_integer_labels(
+            features @ head, labels
+        )
+        return jnp.mean(losses)
+
+    def loss(params, batch, key):
+        return of_features(
+            params["head"], body(params["body"], batch["x"]), batch["y"]
+        ), {}
+
+    def flops(function, *args):
+        return jax.jit(function).lower(*args).compile().cost_analysis()["flops"]
+
+    loop = metainit.InnerLoop(
+        loss, optax.sgd(0.1), 1, lambda path, leaf: path[0].key == "head"
+    )
+    key = jax.random.key(0)
+    step = flops(functools.partial(metainit.adapt, loop), params, support, key)
+    everything = loop._replace(adapt_mask=None)
+    full = flops(functools.partial(metainit.adapt, everything), params, support, key)
+    features = jnp.ones((20, 128))
+    head_only = flops(jax.grad(of_features), params["head"], features, support["y"])
+    forward = flops(body, params["body"], support["x"])
+    assert step <= 1.2 * (head_only + forward)
+    assert full > 2 * step  # the measure can tell

@@ -1,0 +1,349 @@
+"""The outer loop: what is averaged, weighted, learned, and in which order."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metainit
+
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+TASKS, STEPS, RATE = 4, 3, 0.1
+
+
+def distance(params, batch, key):
+    """0.5 |w - c|^2: a step of SGD at rate a takes w to c + (1 - a)(w - c)."""
+    return 0.5 * jnp.sum(jnp.square(params["w"] - batch)), {
+        "noise": jax.random.normal(key)
+    }
+
+
+def noisy(params, batch, key):
+    """A loss whose gradient depends on the key."""
+    noise = jax.random.normal(key, params["w"].shape)
+    return jnp.sum(jnp.square(params["w"] * (1 + noise) - batch)), {"noise": noise}
+
+
+def problem():
+    rng = np.random.default_rng(0)
+    params = {"w": rng.standard_normal(3)}
+    episodes = metainit.Episode(*rng.standard_normal((2, TASKS, 3)))
+    return params, episodes
+
+
+def distance_loop(**changes):
+    return metainit.InnerLoop(distance, optax.sgd(RATE), STEPS)._replace(**changes)
+
+
+def after(w, c, steps):
+    return c + (1 - RATE) ** steps * (w - c)
+
+
+def test_no_steps_is_the_plain_gradient(x64):
+    params, episodes = problem()
+    fn = metainit.meta_gradient(distance_loop(num_steps=0))
+    (loss, _), grads = fn(params, episodes, jax.random.key(0))
+    away = params["w"] - episodes.query
+    np.testing.assert_allclose(grads["w"], away.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(loss, 0.5 * (away**2).sum(1).mean(), rtol=1e-13)
+
+
+def test_metrics_keep_the_task_axis(x64):
+    params, episodes = problem()
+    fn = metainit.meta_gradient(distance_loop())
+    (loss, metrics), _ = fn(params, episodes, jax.random.key(0))
+    ends = after(params["w"], episodes.support, STEPS)
+    expected = 0.5 * ((ends - episodes.query) ** 2).sum(1)
+    np.testing.assert_allclose(metrics.query_loss, expected, rtol=1e-13)
+    np.testing.assert_allclose(loss, expected.mean(), rtol=1e-13)
+    starts = [
+        0.5 * ((after(params["w"], episodes.support, t) - episodes.support) ** 2).sum(1)
+        for t in range(STEPS)
+    ]
+    np.testing.assert_allclose(metrics.support.loss.T, starts, rtol=1e-13)
+    noise = metrics.support.metrics["noise"]
+    assert noise.shape == (TASKS, STEPS)
+    assert len(set(noise.ravel().tolist())) == TASKS * STEPS
+    assert len(set(metrics.query["noise"].tolist())) == TASKS
+
+
+@pytest.mark.parametrize("tasks", ["scan", "vmap", "unroll"])
+def test_permuting_tasks_with_their_keys_changes_nothing(x64, tasks):
+    params, episodes = problem()
+    loop = distance_loop(loss_fn=noisy)
+    fn = jit(metainit.meta_gradient(loop, tasks=tasks))
+    keys = jax.random.split(jax.random.key(0), TASKS)
+    order = np.array([2, 0, 3, 1])
+    permuted = jax.tree.map(lambda x: x[order], episodes)
+    (loss, metrics), grads = fn(params, episodes, keys)
+    (other_loss, other), other_grads = fn(params, permuted, keys[order])
+    assert abs(loss - other_loss) <= 1e-12
+    assert np.abs(grads["w"] - other_grads["w"]).max() <= 1e-12
+    np.testing.assert_allclose(other.query_loss, metrics.query_loss[order], rtol=1e-13)
+    _, with_others_keys = fn(params, permuted, keys)
+    assert np.abs(grads["w"] - with_others_keys["w"]).max() > 1e-3
+
+
+def test_one_key_is_folded_with_the_task_index():
+    params, episodes = problem()
+    fn = metainit.meta_gradient(distance_loop(loss_fn=noisy))
+    key = jax.random.key(4)
+    keys = jnp.stack([jax.random.fold_in(key, i) for i in range(TASKS)])
+    one, each = fn(params, episodes, key), fn(params, episodes, keys)
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), one, each))
+    with pytest.raises(ValueError, match="3 keys for 4 tasks"):
+        fn(params, episodes, keys[:3])
+
+
+def test_unknown_strategy_is_refused():
+    with pytest.raises(ValueError, match="scan, vmap, unroll or a function, got 'map'"):
+        metainit.meta_gradient(distance_loop(), tasks="map")
+
+
+def test_query_loss_receives_prepared_support_and_query(x64):
+    def prepare(params, batch, key):
+        return params["scale"] * batch
+
+    def from_support(params, support, query, key):
+        return jnp.sum((params["w"] - support) * query), {}
+
+    params, episodes = problem()
+    params["scale"] = np.array(2.0)
+    loop = distance_loop(
+        prepare=prepare, adapt_mask=lambda path, leaf: path[0].key == "w"
+    )
+    fn = metainit.meta_gradient(loop, query_loss=from_support)
+    (loss, _), grads = fn(params, episodes, jax.random.key(0))
+    # sum over features of (1 - a)^T (w - s x) * s y, with scale s, support x, query y
+    shrink = (1 - RATE) ** STEPS
+    w, (x, y) = params["w"], episodes
+    expected = shrink * ((w - 2 * x) * 2 * y).sum(1).mean()
+    by_scale = shrink * ((w - 4 * x) * y).sum(1).mean()
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    np.testing.assert_allclose(grads["scale"], by_scale, rtol=1e-12)
+
+
+# Multi-step loss
+
+
+def test_step_weights_one_hot_at_the_last_is_the_default(x64):
+    params, episodes = problem()
+    loop = distance_loop(loss_fn=noisy)
+    last = lambda step: jnp.zeros(STEPS + 1).at[-1].set(1.0)  # noqa: E731
+    args = params, episodes, jax.random.key(0)
+    default = metainit.meta_gradient(loop)(*args)
+    weighted = metainit.meta_gradient(loop, step_weights=last)(*args)
+    assert jax.tree.structure(default) == jax.tree.structure(weighted)
+    for a, b in zip(jax.tree.leaves(default), jax.tree.leaves(weighted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_step_weights_are_a_function_of_the_step(x64):
+    params, episodes = problem()
+
+    def weights(step):
+        return jnp.where(step < 5, jnp.arange(4.0), jnp.array([0.5, 0.0, 0.0, 0.0]))
+
+    fn = jit(metainit.meta_gradient(distance_loop(), step_weights=weights))
+    w, (support, query) = params["w"], episodes
+    for step, by_hand in ((4, [0, 1, 2, 3]), (5, [0.5, 0, 0, 0])):
+        (loss, _), grads = fn(params, episodes, jax.random.key(0), step)
+        away = [after(w, support, t) - query for t in range(4)]
+        losses = [0.5 * (a**2).sum(1).mean() for a in away]
+        slopes = [(1 - RATE) ** t * a.mean(0) for t, a in enumerate(away)]
+        np.testing.assert_allclose(loss, np.dot(by_hand, losses), rtol=1e-12)
+        expected = np.tensordot(by_hand, slopes, 1)
+        np.testing.assert_allclose(grads["w"], expected, rtol=1e-12)
+
+
+def test_update_hands_the_step_to_the_step_weights(x64):
+    params, episodes = problem()
+    learner = metainit.maml(
+        distance_loop(),
+        optax.sgd(1.0),
+        step_weights=lambda step: jnp.where(step == 0, 1.0, 0.0) * jnp.ones(4),
+    )
+    first, _ = learner.update(learner.init(params), episodes, jax.random.key(0))
+    second, _ = learner.update(first, episodes, jax.random.key(0))
+    assert np.abs(first.params["w"] - params["w"]).max() > 0.1
+    assert (second.params["w"] == first.params["w"]).all()
+
+
+# Learners
+
+
+def riding_params():
+    return {
+        "w": jnp.float32([1.0, 2.0, 3.0]),
+        "statistics": jnp.float32([0.3, 0.1, 0.2]),
+        "count": jnp.int32(5),
+    }
+
+
+def riding_loss(params, batch, key):
+    away = params["w"] - params["statistics"] * params["count"] - batch
+    return 0.5 * jnp.sum(jnp.square(away)), {}
+
+
+@pytest.mark.parametrize("as_function", [False, True])
+@pytest.mark.parametrize("make", [metainit.maml, metainit.reptile])
+def test_leaves_outside_the_meta_mask_ride_along(make, as_function):
+    """No gradient, no optimizer state, same bits, and the loss still sees them."""
+    mask = {"w": True, "statistics": False, "count": False}
+    if as_function:
+        mask = lambda path, leaf: path[0].key == "w"  # noqa: E731
+    params = riding_params()
+    loop = metainit.InnerLoop(
+        riding_loss, optax.sgd(0.1), 2, lambda path, leaf: path[0].key == "w"
+    )
+    learner = make(loop, optax.adamw(0.1, weight_decay=0.1), meta_mask=mask)
+    state = learner.init(params)
+    moments = [x for x in jax.tree.leaves(state.opt_state) if jnp.shape(x) == (3,)]
+    assert len(moments) == 2  # Adam's two for "w"
+    episodes = metainit.Episode(jnp.ones((2, 3)), jnp.ones((2, 3)))
+    state, metrics = learner.update(state, episodes, jax.random.key(0))
+    assert (state.params["statistics"] == params["statistics"]).all()
+    assert state.params["count"] == 5 and state.params["count"].dtype == jnp.int32
+    assert (state.params["w"] != params["w"]).all()
+    changed = learner.init(params | {"count": jnp.int32(9)})
+    _, seen = learner.update(changed, episodes, jax.random.key(0))
+    assert (seen.query_loss != metrics.query_loss).all()
+
+
+def test_gradients_are_none_outside_the_meta_mask():
+    loop = metainit.InnerLoop(
+        riding_loss, optax.sgd(0.1), 2, lambda path, leaf: path[0].key == "w"
+    )
+    episodes = metainit.Episode(jnp.ones((2, 3)), jnp.ones((2, 3)))
+    args = riding_params(), episodes, jax.random.key(0)
+    _, grads = metainit.meta_gradient(loop)(*args)
+    assert grads["count"] is None and grads["statistics"].shape == (3,)
+    mask = {"w": True, "statistics": False, "count": False}
+    _, grads = metainit.meta_gradient(loop, meta_mask=mask)(*args)
+    assert grads["count"] is None and grads["statistics"] is None
+    with pytest.raises(
+        ValueError, match=r"meta_mask selects \['count'\], which is int32"
+    ):
+        metainit.maml(loop, optax.sgd(0.1), meta_mask=mask | {"count": True}).init(
+            args[0]
+        )
+    with pytest.raises(ValueError, match="meta_mask has the structure"):
+        metainit.maml(loop, optax.sgd(0.1), meta_mask={"w": True}).init(args[0])
+
+
+@pytest.mark.parametrize("make", [metainit.maml, metainit.fomaml, metainit.reptile])
+def test_stopping_and_going_on_is_bitwise_the_same(make):
+    """The root key never changes: it is folded with the step that the state carries."""
+    params, episodes = jax.tree.map(np.float32, problem())
+    learner = make(distance_loop(loss_fn=noisy), optax.adam(0.1))
+    update = jit(learner.update)
+    key = jax.random.key(7)
+    straight = learner.init(params)
+    noise = []
+    for _ in range(5):
+        straight, metrics = update(straight, episodes, key)
+        noise.append(metrics.support.metrics["noise"])
+    state = learner.init(params)
+    for _ in range(2):
+        state, _ = update(state, episodes, key)
+    state = jax.tree.map(jnp.asarray, jax.device_get(state))
+    for _ in range(3):
+        state, _ = update(state, episodes, key)
+    assert state.step == 5 and state.step.dtype == jnp.int32
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), state, straight))
+    assert len(np.unique(noise)) == np.size(noise)  # each step and task has its own
+
+
+def test_adapt_takes_a_state_params_or_meta_params():
+    params, episodes = jax.tree.map(np.float32, problem())
+    learner = metainit.maml(distance_loop(), optax.sgd(0.1))
+    for given in (
+        params,
+        metainit.MetaParams(params, jnp.ones(())),
+        learner.init(params),
+    ):
+        adapted, trace = learner.adapt(given, episodes.support[0], jax.random.key(0))
+        expected = after(params["w"], episodes.support[0], STEPS)
+        np.testing.assert_allclose(adapted["w"], expected, rtol=1e-6)
+        assert trace.loss.shape == (STEPS,)
+
+
+def test_fomaml_moves_by_the_query_gradient_at_the_end(x64):
+    params, episodes = problem()
+    learner = metainit.fomaml(distance_loop(), optax.sgd(1.0))
+    state, _ = learner.update(learner.init(params), episodes, jax.random.key(0))
+    ends = after(params["w"], episodes.support, STEPS)
+    expected = params["w"] - (ends - episodes.query).mean(0)
+    np.testing.assert_allclose(state.params["w"], expected, rtol=1e-12)
+
+
+def test_anil_adapts_the_head_and_meta_learns_everything():
+    def loss(params, batch, key):
+        away = jnp.tanh(batch * params["body"]) * params["head"] - 1
+        return jnp.sum(jnp.square(away)), {}
+
+    def head(path, leaf):
+        return path[0].key == "head"
+
+    _, episodes = problem()
+    params = {"body": jnp.ones(3), "head": jnp.ones(3)}
+    loop = metainit.InnerLoop(loss, optax.sgd(0.1), 2)
+    learner = metainit.anil(loop, optax.sgd(0.1), head)
+    adapted, _ = learner.adapt(params, episodes.support[0], jax.random.key(0))
+    assert (adapted["body"] == params["body"]).all()
+    assert (adapted["head"] != params["head"]).all()
+    state, _ = learner.update(learner.init(params), episodes, jax.random.key(0))
+    assert (state.params["body"] != params["body"]).all()
+
+
+def test_learned_rates_move_with_the_outer_optimizer(x64):
+    def update(grads, state, params=None, *, meta, **extra):
+        return jax.tree.map(lambda g: -meta * g, grads), state
+
+    inner = optax.GradientTransformationExtraArgs(lambda params: (), update)
+    params, episodes = problem()
+    learner = metainit.maml(distance_loop(optimizer=inner), optax.sgd(0.5))
+    state = learner.init(metainit.MetaParams(params, jnp.array(RATE)))
+    state, _ = learner.update(state, episodes, jax.random.key(0))
+    # w_T = c + (1 - a)^T (w - c), so d w_T / da = -T (1 - a)^(T-1) (w - c).
+    w, (support, query) = params["w"], episodes
+    ends = after(w, support, STEPS)
+    by_rate = -STEPS * (1 - RATE) ** (STEPS - 1) * (w - support)
+    expected = RATE - 0.5 * ((ends - query) * by_rate).sum(1).mean()
+    np.testing.assert_allclose(state.params.inner, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("tasks", ["scan", "vmap", "unroll"])
+def test_reptile_closed_form(x64, tasks):
+    """Step e moves by e (1 - (1 - a)^T) towards the mean of the tasks."""
+    params, episodes = problem()
+    learner = metainit.reptile(distance_loop(), optax.sgd(0.5), tasks=tasks)
+    update = jit(learner.update)
+    state, metrics = update(learner.init(params), episodes, jax.random.key(0))
+    gain = 0.5 * (1 - (1 - RATE) ** STEPS)
+    expected = params["w"] + gain * (episodes.support.mean(0) - params["w"])
+    np.testing.assert_allclose(state.params["w"], expected, rtol=1e-12)
+    assert metrics.query is None
+    assert (metrics.query_loss == metrics.support.loss[:, -1]).all()
+
+
+def test_reptile_drops_a_head_that_start_added(x64):
+    def start(params, support, key):
+        return {**params, "head": jnp.zeros(3)}
+
+    def loss(params, batch, key):
+        away = jnp.square(params["w"] - batch) + jnp.square(params["head"] - batch)
+        return 0.5 * jnp.sum(away), {}
+
+    params, episodes = problem()
+    learner = metainit.reptile(distance_loop(loss_fn=loss, start=start), optax.sgd(0.5))
+    given = metainit.MetaParams(params, {"unused": np.ones(2)})
+    state, _ = learner.update(learner.init(given), episodes, jax.random.key(0))
+    assert state.params.model.keys() == {"w"}
+    assert (state.params.inner["unused"] == 1).all()
+    gain = 0.5 * (1 - (1 - RATE) ** STEPS)
+    expected = params["w"] + gain * (episodes.support.mean(0) - params["w"])
+    np.testing.assert_allclose(state.params.model["w"], expected, rtol=1e-12)

@@ -1,0 +1,170 @@
+"""Meta-batches over devices: the same numbers as on one, or a refusal."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metainit
+
+# Devices are fixed when jax starts, so four of them need a process of their own.
+PROGRAM = """
+import functools, json
+import jax, jax.numpy as jnp, numpy as np, optax
+import metainit
+from metainit.models import heads
+
+mesh = jax.make_mesh((4,), ("task",), axis_types=(jax.sharding.AxisType.Auto,))
+rng = np.random.default_rng(0)
+quick = {"xla_backend_optimization_level": 0}
+
+
+def features(params, batch, key):
+    return jnp.tanh(batch["image"] @ params["body"])
+
+
+def loss(params, batch, key):
+    x = features(params, batch, key)
+    x = x * jax.random.bernoulli(key, 0.8, x.shape)
+    scores = x @ params["head"]["kernel"] + params["head"]["bias"]
+    losses = optax.softmax_cross_entropy_with_integer_labels(scores, batch["label"])
+    return jnp.mean(losses) + 0 * params["count"], {"loss": losses}
+
+
+def batch(n):
+    image = rng.standard_normal((8, n, 3))
+    return {"image": jnp.asarray(image), "label": jnp.asarray(rng.integers(0, 2, (8, n)))}
+
+
+def rates():
+    def update(grads, state, params=None, *, meta, **extra):
+        return jax.tree.map(lambda g: -meta * g, grads), state
+    return optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+
+def largest(a, b):
+    return float(max(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.abs(x - y).max(), a, b))))
+
+
+episodes = metainit.Episode(batch(5), batch(4))
+body = {"body": jnp.asarray(rng.standard_normal((3, 4))), "count": jnp.int32(2)}
+zero, prototype = (make(features, 2) for make in (heads.zero_head, heads.prototype_head))
+adam = optax.adam(0.1, eps_root=1e-6)
+weights = lambda step: jnp.array([0.2, 0.3, 0.5])
+cases = {
+    "prototype head, sgd": (prototype, optax.sgd(0.3), "scan", {}),
+    "zero head, momentum": (zero, optax.sgd(0.3, momentum=0.9), "vmap", {}),
+    "zero head, adam, step weights": (zero, adam, "scan", {"step_weights": weights}),
+    "learned rate, reverse": (zero, rates(), "unroll", {"gradient": "reverse"}),
+    "reptile": (zero, adam, "scan", None),
+}
+result = {"devices": jax.device_count()}
+for name, (start, optimizer, tasks, options) in cases.items():
+    loop = metainit.InnerLoop(loss, optimizer, 2, start=start)
+    params = metainit.MetaParams(body, jnp.array(0.3))
+
+    def run(tasks):
+        if options is None:
+            learner = metainit.reptile(loop, optax.sgd(1.0), tasks=tasks)
+        else:
+            learner = metainit.maml(loop, optax.sgd(1.0), tasks=tasks, **options)
+        update = jax.jit(learner.update, compiler_options=quick)
+        lowered = update.lower(learner.init(params), episodes, jax.random.key(0))
+        state, metrics = update(learner.init(params), episodes, jax.random.key(0))
+        return (state.params.model["body"], state.params.inner, metrics), lowered
+
+    one, _ = run("scan")
+    spread, lowered = run(metainit.parallel.over(mesh, "task", tasks))
+    result[name] = largest(one, spread)
+    result[name + ", moved"] = largest(one[0], body["body"])
+    text = lowered.compile().as_text()
+    result[name + ", all-gathers"] = text.count(" all-gather(")
+
+
+loop = metainit.InnerLoop(loss, optax.sgd(0.3), 2, start=zero)
+spec = jax.sharding.PartitionSpec
+try:
+    jax.shard_map(
+        lambda params, support, keys: metainit.adapt(
+            loop, params, jax.tree.map(lambda x: x[0], support), keys[0]
+        )[1].loss[None],
+        mesh=mesh,
+        in_specs=(spec(), spec("task"), spec("task")),
+        out_specs=spec("task"),
+    )(body, episodes.support, jax.random.split(jax.random.key(0), 8))
+    result["refusal"] = "none"
+except ValueError as error:
+    result["refusal"] = str(error)
+print(json.dumps(result))
+"""
+CASES = (
+    "prototype head, sgd",
+    "zero head, momentum",
+    "zero head, adam, step weights",
+    "learned rate, reverse",
+    "reptile",
+)
+
+
+@pytest.fixture(scope="module")
+def on_four_devices():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=os.environ
+        | {
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+            "JAX_PLATFORMS": "cpu",
+            "JAX_ENABLE_X64": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_four_devices_equal_one(on_four_devices, case):
+    """Parameters, losses and metrics of one meta-iteration, in 64 bits."""
+    assert on_four_devices["devices"] == 4
+    assert on_four_devices[case] <= 1e-12
+    assert on_four_devices[case + ", moved"] > 1e-3
+    assert on_four_devices[case + ", all-gathers"] == 0
+
+
+def test_parameters_that_do_not_vary_are_refused(on_four_devices):
+    refusal = on_four_devices["refusal"]
+    assert "parameter ['body'] does not" in refusal
+    assert "metainit.parallel.over(mesh, axis)" in refusal
+    assert 'jax.lax.pcast(params, axis, to="varying")' in refusal
+
+
+def one_device_mesh():
+    auto = (jax.sharding.AxisType.Auto,)
+    return jax.make_mesh((1,), ("task",), axis_types=auto)
+
+
+def test_one_device_is_the_plain_strategy():
+    def loss(params, batch, key):
+        return jnp.sum(jnp.square(params["w"] - batch)), {}
+
+    loop = metainit.InnerLoop(loss, optax.sgd(0.1), 2)
+    episodes = metainit.Episode(jnp.arange(3.0), jnp.ones(3))
+    args = {"w": jnp.float32(2)}, episodes, jax.random.key(0)
+    _, expected = metainit.meta_gradient(loop)(*args)
+    spread = metainit.parallel.over(one_device_mesh(), "task")
+    _, grads = metainit.meta_gradient(loop, tasks=spread)(*args)
+    np.testing.assert_allclose(grads["w"], expected["w"], rtol=1e-6)
+
+
+def test_an_axis_the_mesh_does_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"axis 'batch' is not one .* \('task',\)"):
+        metainit.parallel.over(one_device_mesh(), "batch")
