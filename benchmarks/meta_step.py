@@ -3,8 +3,8 @@
     python benchmarks/meta_step.py [--json] [--gradient MODE] [--conv FORM]
 
 Conv-4, 64 filters, batch statistics, flattened head, 5-way 5-shot, 15 queries a
-class, 5 SGD steps at 0.01, Adam outside, float32. Prints the median and minimum seconds of a
-meta-step after compilation and one warm-up, and its working memory: the larger of the
+class, 5 SGD steps at 0.01, Adam outside, float32. Prints the median and minimum of a
+meta-step in seconds after compilation and one warm-up, and its working memory: the larger of the
 compiled program's temporaries plus outputs (`memory_analysis`) and the peak resident
 set while stepping less the resident set just before the first step (Linux only).
 """
@@ -36,7 +36,7 @@ def resident_mb(field: str) -> float:
 def workload(args: argparse.Namespace):
     """Returns (learner, state, episodes)."""
     forms = {"auto": conv.for_backend(), "product": conv.product, "native": conv.native}
-    model = conv4.conv4(WIDTH, "batch", "pool", "flatten", forms[args.conv])
+    model = conv4.conv4(WIDTH, "batch", "pool", "flatten", convolution=forms[args.conv])
     loop = metainit.InnerLoop(
         classifier.loss_fn(model), optax.sgd(INNER_RATE), args.steps
     )

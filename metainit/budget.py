@@ -11,7 +11,7 @@ import jax
 
 from metainit import atomic
 
-TIMED_STEPS = 5
+TIMED_STEPS, TIMED_SECONDS = 15, 5.0  # whichever is reached first
 
 
 class Program(NamedTuple):
@@ -20,34 +20,46 @@ class Program(NamedTuple):
     Attributes:
       update: `(state, batch, key) -> (state, metrics)`.
       compile_seconds: it took to compile.
-      seconds: median of a step.
       memory: bytes of temporaries and outputs, by the compiler's plan.
     """
 
     update: Callable[..., Any]
     compile_seconds: float
-    seconds: float
     memory: int
 
 
-def compile_and_time(update: Callable[..., Any], *example: Any) -> Program:
-    """Compiles a training step and times it on example inputs."""
+def compile_step(update: Callable[..., Any], *example: Any) -> Program:
+    """Compiles a training step for inputs like the example's."""
     begin = time.perf_counter()
     compiled = jax.jit(update).lower(*example).compile()
     compile_seconds = time.perf_counter() - begin
-    jax.block_until_ready(compiled(*example))
-    times = []
-    for _ in range(TIMED_STEPS):
-        begin = time.perf_counter()
-        jax.block_until_ready(compiled(*example))
-        times.append(time.perf_counter() - begin)
     plan = compiled.memory_analysis()
     memory = plan.temp_size_in_bytes + plan.output_size_in_bytes if plan else 0
-    return Program(compiled, compile_seconds, statistics.median(times), memory)
+    return Program(compiled, compile_seconds, memory)
+
+
+def seconds_each(*steps: Callable[[], Any]) -> list[float]:
+    """Median seconds of each step, taken in turn: a machine's drift meets all alike."""
+    for step in steps:
+        jax.block_until_ready(step())
+    times: list[list[float]] = [[] for _ in steps]
+    until = time.perf_counter() + TIMED_SECONDS
+    for _ in range(TIMED_STEPS):
+        for step, of_step in zip(steps, times, strict=True):
+            begin = time.perf_counter()
+            jax.block_until_ready(step())
+            of_step.append(time.perf_counter() - begin)
+        if time.perf_counter() > until:
+            break
+    return [statistics.median(of_step) for of_step in times]
 
 
 def steps_per_iteration(
-    path: pathlib.Path, given: float, meta: Program, joint: Program, store: bool
+    path: pathlib.Path,
+    given: float,
+    meta_seconds: float,
+    joint_seconds: float,
+    store: bool,
 ) -> float:
     """Joint steps that take as long as one meta-iteration.
 
@@ -56,19 +68,19 @@ def steps_per_iteration(
     Args:
       path: the file that keeps it.
       given: the config's value; 0 asks for the measured one.
-      meta, joint: the timed programs.
+      meta_seconds, joint_seconds: of a step.
       store: whether to write the file.
     """
     if given:
         return given
     if path.exists():
         return float(json.loads(path.read_text())["joint_steps_per_iteration"])
-    ratio = meta.seconds / joint.seconds
+    ratio = meta_seconds / joint_seconds
     if store:
         measured = {
             "joint_steps_per_iteration": ratio,
-            "meta_iteration_seconds": meta.seconds,
-            "joint_step_seconds": joint.seconds,
+            "meta_iteration_seconds": meta_seconds,
+            "joint_step_seconds": joint_seconds,
         }
         atomic.write_text(path, json.dumps(measured, indent=2) + "\n")
     return ratio

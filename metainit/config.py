@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from metainit.inner import gradient_mode
-from metainit.models import conv4, norm
+from metainit.models import conv4, mlp, norm
 from metainit.tasks import strategy
 
 ALGORITHMS = ("maml", "anil", "reptile")
@@ -72,6 +72,8 @@ def default() -> ConfigDict:
                 "norm": "support",
                 "downsample": "pool",
                 "output": "average",
+                # Features are multiplied by it: a temperature for prototypes.
+                "scale": 1.0,
                 "hidden": (128, 64),
                 "dropout": 0.0,
                 "dropped": 0,
@@ -135,9 +137,9 @@ def validate(config: ConfigDict) -> None:
     for task in ("task", "train_task"):
         _at_least(config, 2, f"{task}.way")
         _at_least(config, 1, f"{task}.shot", f"{task}.queries")
-    for field in ("max_hours", "inner.learning_rate", "outer.learning_rate"):
+    rates = "inner.learning_rate", "outer.learning_rate", "joint.learning_rate"
+    for field in ("max_hours", "model.scale", *rates):
         _positive(field, _get(config, field))
-    _positive("joint.learning_rate", config.joint.learning_rate)
     for name in ("sgd_rates", "adam_rates", "centroid_scales", "inverse_penalties"):
         for value in config.evaluate[name]:
             _positive(f"evaluate.{name}", value)
@@ -157,8 +159,14 @@ def validate(config: ConfigDict) -> None:
     _choice("method.head", config.method.head, HEADS)
     _known("method.gradient", gradient_mode, config.method.gradient)
     _known("method.tasks", strategy, config.method.tasks)
+    if config.model.name == "mlp":
+        _known("model", lambda m: mlp.mlp(m.hidden, m.dropout, m.dropped), config.model)
+    for name in ("centroid_scales", "inverse_penalties"):
+        if not config.evaluate[name]:
+            raise ConfigError(f"evaluate.{name} is empty; give one value or more")
     steps = tuple(config.evaluate.steps)
-    if not steps or steps != tuple(sorted(set(steps))) or steps[0] != 0:
+    rising = all(isinstance(x, int) for x in steps) and sorted(set(steps))
+    if not rising or list(steps) != rising or steps[0] != 0:
         raise ConfigError(
             f"evaluate.steps must rise from 0, such as (0, 1, 2, 5, 10), got {steps}"
         )

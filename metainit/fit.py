@@ -4,7 +4,7 @@ import contextlib
 import math
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +44,9 @@ class Run(NamedTuple):
       steps: the step before which it ends.
       tasks: tasks (or batches) a step.
       images: images a step.
+      data: `(step) -> names of the data sets that its batch is of`.
+      pace: steps that take as long as a meta-iteration; the config's intervals are in
+        meta-iterations.
       keep_at: a step whose state is saved apart, for a warm start; None for none.
     """
 
@@ -58,6 +61,8 @@ class Run(NamedTuple):
     steps: int
     tasks: int
     images: int
+    data: Callable[[int], Iterable[str]]
+    pace: float = 1.0
     keep_at: int | None = None
 
 
@@ -67,11 +72,13 @@ class Fitted(NamedTuple):
     Attributes:
       params: best by meta-validation.
       cost: of all steps done.
+      seconds: by the wall clock, validation included, of all sessions.
       stopped: why the run ended before its last step; "" where it did not.
     """
 
     params: Any
     cost: Cost
+    seconds: float
     stopped: str
 
 
@@ -91,20 +98,32 @@ def fit(
       config: intervals.
       key: root key; folded with the step by `run.update`.
       validate: `(params) -> accuracy` on meta-validation.
-      seconds: device time that the run may take in all, earlier sessions counted.
+      seconds: by the wall clock that the run may take in all, earlier sessions
+        counted. It does one step at least, and goes on to `run.keep_at`.
 
     Raises:
-      NonFiniteError: naming the run, the step and the likely cause.
+      NonFiniteError: naming the run, the step, its data and the likely cause.
     """
     saved = Checkpoints(run.folder)
     kept = Checkpoints(run.folder / "warm-start")
     step, state = run.first_step, run.state
-    clock = {"device_seconds": 0.0, "best": -1.0}
+    clock = {"device_seconds": 0.0, "seconds": 0.0, "best": -1.0}
     if (found := saved.latest(run.state)) is not None:
         step, state, clock = found
     stopped = ""
+    started = time.perf_counter() - clock["seconds"]
+    log_every, validate_every, checkpoint_every = (
+        max(1, round(interval * run.pace))
+        for interval in (
+            config.log_every,
+            config.validate_every,
+            config.checkpoint_every,
+        )
+    )
+    earliest_end = max(run.first_step + 1, run.keep_at or 0)
 
     def save() -> None:
+        clock["seconds"] = time.perf_counter() - started
         saved.save(step, state, clock)
 
     with (
@@ -117,6 +136,12 @@ def fit(
         logged_at = clock["device_seconds"]
         try:
             while step < run.steps:
+                if time.perf_counter() - started > seconds and step >= earliest_end:
+                    stopped = (
+                        f"{run.name} stopped at step {step} of {run.steps}: max_hours"
+                    )
+                    save()
+                    break
                 begin = time.perf_counter()
                 new_state, metrics = run.update(state, run.batch(step), key)
                 metrics = jax.tree.map(np.asarray, metrics)  # waits for the step
@@ -126,7 +151,7 @@ def fit(
                 logged.append(metrics)
                 bar.step()
                 last = step == run.steps
-                if step % config.log_every == 0 or last:
+                if step % log_every == 0 or last:
                     spent = clock["device_seconds"] - logged_at
                     numbers = _average(logged)
                     numbers["tasks_per_second"] = len(logged) * run.tasks / spent
@@ -136,7 +161,7 @@ def fit(
                     left = (run.steps - step) * spent / len(logged)
                     bar.show(step - run.first_step, numbers, left)
                     logged, logged_at = [], clock["device_seconds"]
-                if step % config.validate_every == 0 or last:
+                if step % validate_every == 0 or last:
                     accuracy = validate(state.params)
                     writer.write_scalars(step, {"validation/accuracy": accuracy})
                     bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
@@ -145,14 +170,8 @@ def fit(
                         saved.save_best(step, state, clock)
                 if step == run.keep_at:
                     kept.save(step, state, clock)
-                if step % config.checkpoint_every == 0 or last:
+                if step % checkpoint_every == 0 or last:
                     save()
-                if clock["device_seconds"] > seconds and not last:
-                    stopped = (
-                        f"{run.name} stopped at step {step} of {run.steps}: max_hours"
-                    )
-                    save()
-                    break
         except KeyboardInterrupt:
             with contextlib.suppress(KeyboardInterrupt):
                 save()
@@ -161,9 +180,8 @@ def fit(
     best = saved.best(run.state)
     params = state.params if best is None else best[1].params
     done = step - run.first_step
-    return Fitted(
-        params, Cost(clock["device_seconds"], done * run.images, done), stopped
-    )
+    cost = Cost(clock["device_seconds"], done * run.images, done)
+    return Fitted(params, cost, time.perf_counter() - started, stopped)
 
 
 def _average(logged: list[dict[str, Any]]) -> dict[str, float]:
@@ -184,8 +202,14 @@ def _require_finite(run: Run, step: int, metrics: dict[str, Any]) -> None:
         else "a derivative is infinite: Adam inside needs eps_root > 0, and a norm of "
         "zero has none; or inner.learning_rate is too high"
     )
+    data = ", ".join(dict.fromkeys(run.data(step)))
+    checkpoints = run.folder / "checkpoints"
     raise NonFiniteError(
-        f"{run.name}: the {what} of step {step} is not finite (loss {loss}, gradient "
-        f"norm {norm}); likely {cause}. The last good checkpoint is kept "
-        f"in {run.folder}"
+        f"{run.name}: the {what} of step {step}, on {data}, is not finite (loss "
+        f"{loss}, gradient norm {norm}); likely {cause}. "
+        + (
+            f"The last good checkpoint is kept in {checkpoints}"
+            if checkpoints.exists()
+            else "There was no checkpoint yet"
+        )
     )

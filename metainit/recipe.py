@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -19,7 +20,7 @@ def build_model(config: ConfigDict) -> Model:
     """The network that `config.model` describes."""
     m = config.model
     if m.name == "conv4":
-        return conv4.conv4(m.filters, m.norm, m.downsample, m.output)
+        return conv4.conv4(m.filters, m.norm, m.downsample, m.output, m.scale)
     return mlp.mlp(m.hidden, m.dropout, m.dropped)
 
 
@@ -53,6 +54,26 @@ def inner_loop(
     )
 
 
+def init_head(
+    config: ConfigDict, model: Model, body: Any, images: jax.Array, key: jax.Array
+) -> dict[str, Any]:
+    """{"head": ...} before meta-training where it is learned, else {}.
+
+    Args:
+      config: of the experiment.
+      model: the network body.
+      body: its parameters.
+      images: float32 [n, h, w, c], for shapes only.
+      key: of the random kernel.
+    """
+    if config.method.head != "learned":
+        return {}
+    shape = jax.eval_shape(lambda b, x: model.features(b, x, None, None), body, images)
+    way = config.train_task.way
+    kernel = jax.nn.initializers.lecun_normal()(key, (shape.shape[-1], way))
+    return {"head": {"kernel": kernel, "bias": jnp.zeros(way)}}
+
+
 def schedule(config: ConfigDict, rate: float) -> optax.Schedule:
     """An outer rate by meta-iteration: constant, or a cosine from `rate` to 0."""
     decay = config.outer.decay_steps
@@ -64,7 +85,7 @@ def schedule(config: ConfigDict, rate: float) -> optax.Schedule:
 def outer_direction(config: ConfigDict) -> optax.GradientTransformation:
     """Adam's direction after clipping; the norm before it stays in the state."""
     return optax.chain(
-        optax.snapshot("grad_norm", optax.global_norm),
+        optax.snapshot("grad_norm", optax.tree.norm),
         optax.clip_by_global_norm(config.outer.clip or float("inf")),
         optax.scale_by_adam(),
     )
@@ -124,4 +145,4 @@ def skip_schedule(opt_state: optax.OptState, steps: int) -> optax.OptState:
     def is_schedule(path, value):
         return getattr(path[-1], "tuple_name", "") == "ScaleByScheduleState"
 
-    return optax.tree.set(opt_state, is_schedule, count=jax.numpy.int32(steps))
+    return optax.tree.set(opt_state, is_schedule, count=jnp.int32(steps))

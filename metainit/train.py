@@ -17,7 +17,12 @@ from ml_collections import ConfigDict
 from metainit import adaptation, atomic, joint, recipe, report, run_config, sources
 from metainit import config as config_module
 from metainit import preprocess as preprocess_module
-from metainit.budget import Program, compile_and_time, steps_per_iteration
+from metainit.budget import (
+    Program,
+    compile_step,
+    seconds_each,
+    steps_per_iteration,
+)
 from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
 from metainit.episodes import EpisodeSpec, check, check_disjoint, sample_batch
@@ -26,6 +31,7 @@ from metainit.fit import Run, fit
 from metainit.models.model import Model
 from metainit.results import Cost
 from metainit.sources import Source
+from metainit.supervised import train as train_supervised
 from metainit.types import MetaState
 from metainit.writer import read_metrics
 
@@ -59,21 +65,14 @@ def train(
         long starts.
       metainit.fit.NonFiniteError: when training diverges.
     """
+    if config.get("kind") == "supervised":
+        return train_supervised(
+            config, workdir, model=model, dry_run=dry_run, command=command
+        )
     workdir = pathlib.Path(workdir)
     config_module.validate(config)
-    if not dry_run:
-        with _as_config_error():
-            run_config.claim(
-                workdir,
-                config.to_dict(),
-                may_change=config_module.MAY_CHANGE,
-                only_up=config_module.ONLY_UP,
-            )
-        if (finished := _finished(workdir, config)) is not None:
-            print(finished)
-            return finished
 
-    # Data.
+    # Data. A folder is claimed when they fit the config, so that a mistake costs none.
     task, train_task = EpisodeSpec(**config.task), EpisodeSpec(**config.train_task)
     with _as_config_error():
         roles = sources.load(config.data)
@@ -81,6 +80,16 @@ def train(
         check(roles.validation, task, "validation")
         check(roles.test, task, "test")
         check_disjoint(roles)
+        if not dry_run:
+            run_config.claim(
+                workdir,
+                config.to_dict(),
+                may_change=config_module.MAY_CHANGE,
+                only_up=config_module.ONLY_UP,
+            )
+    if not dry_run and (finished := _finished(workdir, config)) is not None:
+        print(finished)
+        return finished
     train_sources = roles.train
     if config.data.shuffle_labels:
         train_sources = tuple(_shuffled(s, config.seed) for s in train_sources)
@@ -100,18 +109,13 @@ def train(
     learner = recipe.learner(config, model, preprocess)
 
     def meta_state(body: Any) -> MetaState:
-        if config.method.head != "learned":
-            return learner.init({"body": body})
-        width = model.features(body, example, None, None).shape[-1]
-        shape = (width, train_task.way)
-        kernel = jax.nn.initializers.lecun_normal()(head_key, shape)
-        head = {"kernel": kernel, "bias": jnp.zeros(train_task.way)}
-        return learner.init({"body": body, "head": head})
+        head = recipe.init_head(config, model, body, example, head_key)
+        return learner.init({"body": body} | head)
 
-    def episode_batch(step: int) -> Any:
+    def episodes(step: int) -> tuple[Any, Any]:
         first = step * config.meta_batch
         count = config.meta_batch
-        return sample_batch(train_sources, train_task, config.seed, first, count)[0]
+        return sample_batch(train_sources, train_task, config.seed, first, count)
 
     classes = sum(len(source.class_names) for source in train_sources)
     joint_state = joint.init(config, model, body, example, classes)
@@ -122,17 +126,32 @@ def train(
         return joint.batch(train_sources, size, config.seed, step, progress)
 
     print("compiling", flush=True)
-    meta = compile_and_time(
-        recipe.meta_update(learner), meta_state(body), episode_batch(0), step_key
+    meta = compile_step(
+        recipe.meta_update(learner), meta_state(body), episodes(0)[0], step_key
     )
-    supervised = compile_and_time(
+    supervised = compile_step(
         joint.update(config, model, preprocess), joint_state, joint_batch(0), step_key
     )
-    given = config.joint.steps_per_iteration
-    ratio = steps_per_iteration(
-        workdir / BUDGET, given, meta, supervised, store=not dry_run
+    meta_seconds, joint_seconds = seconds_each(
+        lambda: meta.update(meta_state(body), episodes(0)[0], step_key),
+        lambda: supervised.update(joint_state, joint_batch(0), step_key),
     )
-    print(_plan(config, meta, supervised, ratio))
+    ratio = steps_per_iteration(
+        workdir / BUDGET,
+        config.joint.steps_per_iteration,
+        meta_seconds,
+        joint_seconds,
+        store=not dry_run,
+    )
+    print(_plan(config, meta, supervised, meta_seconds, joint_seconds, ratio))
+    runs = 1 + config.cold_start + (config.warm_start > 0)
+    seconds_left = config.max_hours * 3600 * (1 - EVALUATION_SHARE)
+    if config.warm_start * meta_seconds > seconds_left / runs:
+        hours = config.warm_start * meta_seconds / 3600 * runs / (1 - EVALUATION_SHARE)
+        raise ConfigError(
+            f"max_hours={config.max_hours} is too short for warm_start="
+            f"{config.warm_start}: give {hours:.2g} or more, or a shorter warm start"
+        )
     if dry_run:
         return ""
 
@@ -159,10 +178,9 @@ def train(
         head = "zero" if by_recipe.head == "learned" else by_recipe.head
         return validate({"body": params["body"]}, head)
 
-    seconds_left = config.max_hours * 3600 * (1 - EVALUATION_SHARE)
     notes: list[str] = []
     inits: dict[str, tuple[Any, Cost]] = {}
-    warm_steps = round(config.warm_start * ratio)
+    warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else 0
     joint_run = Run(
         name="joint pretraining",
         folder=workdir / "joint",
@@ -173,10 +191,12 @@ def train(
         steps=max(1, round(config.iterations * ratio)),
         tasks=1,
         images=config.joint.batch,
+        data=lambda step: [source.name for source in train_sources],
+        pace=ratio,
         keep_at=warm_steps if warm_steps else None,
     )
-    fitted = fit(joint_run, config, step_key, validate_body, seconds_left)
-    seconds_left -= fitted.cost.device_seconds
+    fitted = fit(joint_run, config, step_key, validate_body, seconds_left / runs)
+    seconds_left -= fitted.seconds
     notes += [fitted.stopped] if fitted.stopped else []
     pretrained = {"body": fitted.params["body"]}, fitted.cost
 
@@ -184,7 +204,7 @@ def train(
         name="meta-learned",
         folder=workdir / "meta",
         update=meta.update,
-        batch=episode_batch,
+        batch=lambda step: episodes(step)[0],
         state=meta_state(body),
         first_step=0,
         steps=config.iterations,
@@ -192,10 +212,12 @@ def train(
         images=config.meta_batch
         * train_task.way
         * (train_task.shot + train_task.queries),
+        data=lambda step: [train_sources[i].name for i in episodes(step)[1]],
     )
     if config.cold_start:
-        fitted = fit(meta_run, config, step_key, validate, seconds_left)
-        seconds_left -= fitted.cost.device_seconds
+        share = seconds_left / (runs - 1)
+        fitted = fit(meta_run, config, step_key, validate, share)
+        seconds_left -= fitted.seconds
         notes += [fitted.stopped] if fitted.stopped else []
         inits["meta-learned"] = fitted.params, fitted.cost
     warm = Checkpoints(joint_run.folder / "warm-start").latest(joint_state)
@@ -290,13 +312,20 @@ def _in_words(role: str, of_role: tuple[Source, ...]) -> str:
     return f"meta-{role}: {names}, {classes} classes, {images} images"
 
 
-def _plan(config: ConfigDict, meta: Program, supervised: Program, ratio: float) -> str:
+def _plan(
+    config: ConfigDict,
+    meta: Program,
+    supervised: Program,
+    meta_seconds: float,
+    joint_seconds: float,
+    ratio: float,
+) -> str:
     runs = 1 + config.cold_start + (config.warm_start > 0)
-    hours = runs * config.iterations * meta.seconds / 3600
+    hours = runs * config.iterations * meta_seconds / 3600
     return (
         f"compiled in {meta.compile_seconds:.1f} + {supervised.compile_seconds:.1f} s; "
-        f"a meta-iteration takes {meta.seconds:.4f} s and {meta.memory / 1e6:.0f} MB, "
-        f"a joint step {supervised.seconds:.4f} s: {ratio:.1f} joint steps for equal "
+        f"a meta-iteration takes {meta_seconds:.4f} s and {meta.memory / 1e6:.0f} MB, "
+        f"a joint step {joint_seconds:.4f} s: {ratio:.1f} joint steps for equal "
         f"device time; {config.iterations} iterations for each of {runs} "
         f"initialisations: about {hours:.2f} hours and the evaluation"
     )

@@ -11,9 +11,6 @@ import pytest
 import metainit
 from metainit.models import norm
 
-# Compiling takes far longer than running here.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 EXACT = ("mixed", "reverse")
 STRATEGIES = ("scan", "vmap", "unroll")
 TASKS, STEPS, RATE = 2, 4, 0.05
@@ -83,7 +80,7 @@ def closed_form(w, episodes, rates, first_order=False):
 
 def meta_grads(loss_fn, params, episodes, optimizer, **options):
     loop = metainit.InnerLoop(loss_fn, optimizer, STEPS)
-    fn = jit(metainit.meta_gradient(loop, **options))
+    fn = jax.jit(metainit.meta_gradient(loop, **options))
     _, grads = fn(params, episodes, jax.random.key(0))
     return grads
 
@@ -220,14 +217,16 @@ def full_problem():
 
     @functools.cache
     def compiled(gradient, tasks):
-        return jit(metainit.meta_gradient(full_loop(), gradient=gradient, tasks=tasks))
+        return jax.jit(
+            metainit.meta_gradient(full_loop(), gradient=gradient, tasks=tasks)
+        )
 
     return full_params(rng), full_episodes(rng), compiled
 
 
 @pytest.mark.parametrize(
     "gradient, tasks",
-    [("mixed", "scan"), ("mixed", "vmap"), ("mixed", "unroll"), ("reverse", "vmap")],
+    [("mixed", "scan"), ("mixed", "vmap"), ("mixed", "unroll")],
 )
 def test_modes_and_strategies_agree(x64, full_problem, gradient, tasks):
     params, episodes, compiled = full_problem
@@ -264,12 +263,12 @@ def test_central_differences(x64, full_problem):
 
 
 def loop_by_hand(params, episode, detach):
-    """Query loss after three SGD steps, written without the package."""
+    """Query loss after two SGD steps, written without the package."""
     loss = full_loss(False)
     support = full_prepare(params, episode.support, None)
     started = full_start(params, support, None)
     adapted = {"body": started["body"], "head": started["head"]}
-    for _ in range(3):
+    for _ in range(2):
         grads = jax.grad(lambda a: loss(started | a, support, None)[0])(adapted)
         if detach:
             grads = jax.lax.stop_gradient(grads)
@@ -290,10 +289,11 @@ def test_equals_a_loop_written_by_hand(x64, gradient):
             jax.vmap(lambda episode: loop_by_hand(params, episode, detach))(episodes)
         )
 
-    expected_loss, expected = jit(jax.value_and_grad(by_hand))(params)
-    fn = metainit.meta_gradient(full_loop(False, optax.sgd(0.3)), gradient=gradient)
+    expected_loss, expected = jax.jit(jax.value_and_grad(by_hand))(params)
+    loop = full_loop(False, optax.sgd(0.3))._replace(num_steps=2)
+    fn = metainit.meta_gradient(loop, gradient=gradient)
     params["count"] = count
-    (loss, _), grads = jit(fn)(params, episodes, jax.random.key(0))
+    (loss, _), grads = jax.jit(fn)(params, episodes, jax.random.key(0))
     assert grads.pop("count") is None
     assert abs(loss - expected_loss) <= 1e-13
     assert largest_difference(grads, expected) <= 1e-12
@@ -312,7 +312,7 @@ def test_mixed_reaches_the_float_leaves_of_the_caller(x64):
         return jnp.sum(jnp.sin(adapted["w"]))
 
     results = [
-        jit(jax.vmap(jax.grad(lambda s, g=g: end(s, g))))(episodes.support)
+        jax.jit(jax.vmap(jax.grad(lambda s, g=g: end(s, g))))(episodes.support)
         for g in EXACT
     ]
     assert largest_difference(*results) <= 1e-12
@@ -363,7 +363,7 @@ def test_custom_vjp_in_the_loss():
 
     def gradient(loop, mode):
         args = {"w": jnp.float32(0.3)}, episodes, jax.random.key(0)
-        return jit(metainit.meta_gradient(loop, gradient=mode))(*args)[1]["w"]
+        return jax.jit(metainit.meta_gradient(loop, gradient=mode))(*args)[1]["w"]
 
     episodes = metainit.Episode(jnp.ones(2), jnp.ones(2))
     slope = np.exp(0.3)
@@ -396,6 +396,6 @@ def test_adam_inside_at_an_inner_gradient_of_zero(eps_root, finite):
     batch = {"x": rng.standard_normal((2, 5, 3)), "y": rng.standard_normal((2, 5, 1))}
     batch = jax.tree.map(jnp.float32, batch)
     params = {"body": jnp.float32(rng.standard_normal((3, 4)))}
-    fn = jit(metainit.meta_gradient(loop))
+    fn = jax.jit(metainit.meta_gradient(loop))
     _, grads = fn(params, metainit.Episode(batch, batch), jax.random.key(0))
     assert np.isfinite(grads["body"]).all() == finite

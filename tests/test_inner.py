@@ -11,8 +11,6 @@ import pytest
 
 import metainit
 
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def distance(params, batch, key):
     """0.5 |w - c|^2: a step of SGD at rate a takes w to c + (1 - a)(w - c)."""
@@ -81,7 +79,7 @@ def test_masked_leaves_are_bitwise_unchanged(as_function):
     if as_function:
         mask = lambda path, leaf: path[0].key == "w"  # noqa: E731
     loop = metainit.InnerLoop(loss, optax.adamw(0.1, weight_decay=0.5), 3, mask)
-    adapted, _ = jit(functools.partial(metainit.adapt, loop))(
+    adapted, _ = jax.jit(functools.partial(metainit.adapt, loop))(
         params, jnp.float32(1), jax.random.key(0)
     )
     assert adapted["none"] is None

@@ -15,14 +15,13 @@ import metainit
 
 # Devices are fixed when jax starts, so four of them need a process of their own.
 PROGRAM = """
-import functools, json
+import json
 import jax, jax.numpy as jnp, numpy as np, optax
 import metainit
 from metainit.models import heads
 
 mesh = jax.make_mesh((4,), ("task",), axis_types=(jax.sharding.AxisType.Auto,))
 rng = np.random.default_rng(0)
-quick = {"xla_backend_optimization_level": 0}
 
 
 def features(params, batch, key):
@@ -30,8 +29,7 @@ def features(params, batch, key):
 
 
 def loss(params, batch, key):
-    x = features(params, batch, key)
-    x = x * jax.random.bernoulli(key, 0.8, x.shape)
+    x = features(params, batch, key) * jax.random.uniform(key)
     scores = x @ params["head"]["kernel"] + params["head"]["bias"]
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, batch["label"])
     return jnp.mean(losses) + 0 * params["count"], {"loss": losses}
@@ -39,7 +37,8 @@ def loss(params, batch, key):
 
 def batch(n):
     image = rng.standard_normal((8, n, 3))
-    return {"image": jnp.asarray(image), "label": jnp.asarray(rng.integers(0, 2, (8, n)))}
+    label = rng.integers(0, 2, (8, n))
+    return {"image": jnp.asarray(image), "label": jnp.asarray(label)}
 
 
 def rates():
@@ -49,20 +48,20 @@ def rates():
 
 
 def largest(a, b):
-    return float(max(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.abs(x - y).max(), a, b))))
+    difference = jax.tree.map(lambda x, y: jnp.abs(x - y).max(), a, b)
+    return float(max(jax.tree.leaves(difference)))
 
 
 episodes = metainit.Episode(batch(5), batch(4))
 body = {"body": jnp.asarray(rng.standard_normal((3, 4))), "count": jnp.int32(2)}
-zero, prototype = (make(features, 2) for make in (heads.zero_head, heads.prototype_head))
+zero = heads.zero_head(features, 2)
+prototype = heads.prototype_head(features, 2)
 adam = optax.adam(0.1, eps_root=1e-6)
 weights = lambda step: jnp.array([0.2, 0.3, 0.5])
 cases = {
-    "prototype head, sgd": (prototype, optax.sgd(0.3), "scan", {}),
-    "zero head, momentum": (zero, optax.sgd(0.3, momentum=0.9), "vmap", {}),
     "zero head, adam, step weights": (zero, adam, "scan", {"step_weights": weights}),
-    "learned rate, reverse": (zero, rates(), "unroll", {"gradient": "reverse"}),
-    "reptile": (zero, adam, "scan", None),
+    "prototype head, learned rate": (prototype, rates(), "vmap", {}),
+    "reptile": (zero, optax.sgd(0.3, momentum=0.9), "scan", None),
 }
 result = {"devices": jax.device_count()}
 for name, (start, optimizer, tasks, options) in cases.items():
@@ -74,18 +73,19 @@ for name, (start, optimizer, tasks, options) in cases.items():
             learner = metainit.reptile(loop, optax.sgd(1.0), tasks=tasks)
         else:
             learner = metainit.maml(loop, optax.sgd(1.0), tasks=tasks, **options)
-        update = jax.jit(learner.update, compiler_options=quick)
-        lowered = update.lower(learner.init(params), episodes, jax.random.key(0))
-        state, metrics = update(learner.init(params), episodes, jax.random.key(0))
-        return (state.params.model["body"], state.params.inner, metrics), lowered
+        args = learner.init(params), episodes, jax.random.key(0)
+        update = jax.jit(learner.update).lower(*args).compile()
+        state, metrics = update(*args)
+        moved = state.params.model["body"], state.params.inner, metrics
+        return moved, update.as_text().count(" all-gather(")
 
     one, _ = run("scan")
-    spread, lowered = run(metainit.parallel.over(mesh, "task", tasks))
-    result[name] = largest(one, spread)
-    result[name + ", moved"] = largest(one[0], body["body"])
-    text = lowered.compile().as_text()
-    result[name + ", all-gathers"] = text.count(" all-gather(")
-
+    spread, gathers = run(metainit.parallel.over(mesh, "task", tasks))
+    result[name] = {
+        "difference": largest(one, spread),
+        "moved": largest(one[0], body["body"]),
+        "all-gathers": gathers,
+    }
 
 loop = metainit.InnerLoop(loss, optax.sgd(0.3), 2, start=zero)
 spec = jax.sharding.PartitionSpec
@@ -104,10 +104,8 @@ except ValueError as error:
 print(json.dumps(result))
 """
 CASES = (
-    "prototype head, sgd",
-    "zero head, momentum",
     "zero head, adam, step weights",
-    "learned rate, reverse",
+    "prototype head, learned rate",
     "reptile",
 )
 
@@ -135,9 +133,10 @@ def on_four_devices():
 def test_four_devices_equal_one(on_four_devices, case):
     """Parameters, losses and metrics of one meta-iteration, in 64 bits."""
     assert on_four_devices["devices"] == 4
-    assert on_four_devices[case] <= 1e-12
-    assert on_four_devices[case + ", moved"] > 1e-3
-    assert on_four_devices[case + ", all-gathers"] == 0
+    result = on_four_devices[case]
+    assert result["difference"] <= 1e-12
+    assert result["moved"] > 1e-4
+    assert result["all-gathers"] == 0
 
 
 def test_parameters_that_do_not_vary_are_refused(on_four_devices):

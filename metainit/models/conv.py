@@ -53,7 +53,9 @@ def for_backend() -> Conv:
 def max_pool(x: jax.Array) -> jax.Array:
     """2x2 max-pooling with stride 2; an odd last row or column is dropped.
 
-    As reshape and maximum: `reduce_window` has a slow second derivative on CPU.
+    As reshape and selection: `reduce_window` has a slow second derivative on CPU. And
+    the derivative of `max` looks for entries equal to the maximum, which a compiler
+    that computes them again need not find: 0 / 0. Among equals the first is chosen.
 
     Args:
       x: [n, height, width, c].
@@ -63,4 +65,10 @@ def max_pool(x: jax.Array) -> jax.Array:
     """
     n, height, width, c = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]
-    return x.reshape(n, height // 2, 2, width // 2, 2, c).max((2, 4))
+    x = x.reshape(n, height // 2, 2, width // 2, 2, c)
+    x = _larger(x[..., 0, :], x[..., 1, :])
+    return _larger(x[:, :, 0], x[:, :, 1])
+
+
+def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.where(a >= b, a, b)

@@ -21,6 +21,8 @@ class Conv4(nn.Module):
       downsample: "pool" (2x2 maximum, while the side is at least 2) or "stride".
       output: "average" over the image, so that one set of parameters takes any size,
         or "flatten" as in the published protocols.
+      scale: what features are multiplied by; its square is the temperature of squared
+        distances between them. About 1 / sqrt(features) suits prototypes.
     """
 
     convolution: conv.Conv
@@ -28,6 +30,7 @@ class Conv4(nn.Module):
     norm: str = "support"
     downsample: str = "pool"
     output: str = "average"
+    scale: float = 1.0
 
     @nn.compact
     def __call__(
@@ -47,8 +50,8 @@ class Conv4(nn.Module):
             if self.downsample == "pool" and min(x.shape[1:3]) >= 2:
                 x = conv.max_pool(x)
         if self.output == "average":
-            return jnp.mean(x, (1, 2))
-        return x.reshape(len(x), -1)
+            return self.scale * jnp.mean(x, (1, 2))
+        return self.scale * x.reshape(len(x), -1)
 
 
 def conv4(
@@ -56,6 +59,7 @@ def conv4(
     norm_policy: str = "support",
     downsample: str = "pool",
     output: str = "average",
+    scale: float = 1.0,
     convolution: conv.Conv | None = None,
 ) -> Model:
     """Conv-4 as a `Model`; `convolution` defaults to the backend's faster form.
@@ -72,7 +76,6 @@ def conv4(
             raise ValueError(
                 f"{field} must be one of {', '.join(choices)}, got {value!r}"
             )
-    module = Conv4(
-        convolution or conv.for_backend(), filters, norm_policy, downsample, output
-    )
+    convolution = convolution or conv.for_backend()
+    module = Conv4(convolution, filters, norm_policy, downsample, output, scale)
     return from_linen(module, norm_policy == "support", norm.POLICIES[norm_policy])

@@ -1,0 +1,47 @@
+"""CIFAR-FS: natural images of unseen classes, 5-way 1-shot and 5-shot.
+
+    python launch.py --config configs/cifar_fs.py          1-shot
+    python launch.py --config configs/cifar_fs.py:5shot
+
+CIFAR-100's 64 training, 16 validation and 20 test classes of Bertinetto et al.
+(arXiv:1805.08136). The archive is fetched on first use; --config.data.archive=PATH
+takes a local file.
+"""
+
+from ml_collections import ConfigDict
+
+from metainit import config as defaults
+
+VARIANTS = ("1shot", "5shot")
+
+
+def get_config(variant: str = "1shot") -> ConfigDict:
+    """See the file's docstring."""
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown variant {variant!r}; there is {', '.join(VARIANTS)}")
+    config = defaults.default()
+    config.data.name = "cifar_fs"
+    config.data.size = 32
+    config.data.channels = 3
+    config.augment.shift = 4
+    config.augment.flip = True
+    config.iterations = 2000
+    config.warm_start = 700
+    config.cold_start = False
+    config.outer.decay_steps = 2000
+    config.outer.learning_rate = 0.003
+    config.joint.learning_rate = 0.003
+    config.meta_batch = 1
+    config.inner.learning_rate = 0.1
+    config.inner.steps = 1
+    config.train_task.update(way=10, shot=1, queries=5)
+    config.log_every = 50
+    config.validate_every = 200
+    config.checkpoint_every = 200
+    config.evaluate.steps = (0, 1, 2, 3, 5, 10)
+    config.evaluate.sgd_rates = (0.03, 0.1, 0.3)
+    config.evaluate.adam_rates = (0.003, 0.01)
+    if variant == "5shot":
+        config.task.shot = 5
+        config.train_task.update(shot=5, queries=5)
+    return config

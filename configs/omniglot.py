@@ -1,0 +1,62 @@
+"""Omniglot: handwritten characters of unseen alphabets' sets, 5-way 1-shot and others.
+
+    python launch.py --config configs/omniglot.py               5-way 1-shot
+    python launch.py --config configs/omniglot.py:20way         20-way 1-shot
+    python launch.py --config configs/omniglot.py:batch_stats   plain MAML
+
+The data set is fetched on first use; --config.data.archive=PATH takes a local file.
+1,100 training, 100 validation and 423 test characters (the list is stored with the
+package), training characters also turned by 90, 180 and 270 degrees.
+
+`:batch_stats` is the published protocol, made short: plain second-order MAML, a learned
+head, statistics of the query batch itself (transductive), no warm start, no rotations.
+"""
+
+from ml_collections import ConfigDict
+
+from metainit import config as defaults
+
+VARIANTS = ("5way", "20way", "batch_stats")
+
+
+def get_config(variant: str = "5way") -> ConfigDict:
+    """See the file's docstring."""
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown variant {variant!r}; there is {', '.join(VARIANTS)}")
+    config = defaults.default()
+    config.data.name = "omniglot"
+    config.augment.shift = 2
+    config.model.downsample = "stride"
+    config.model.output = "flatten"
+    config.model.scale = 0.1
+    config.log_every = 100
+    config.validate_every = 500
+    config.checkpoint_every = 500
+    config.evaluate.validation_episodes = 200
+    config.evaluate.steps = (0, 1, 2, 3, 5, 10)
+    if variant == "batch_stats":
+        config.iterations = 6000
+        config.model.norm = "batch"
+        config.model.scale = 1.0
+        config.method.head = "learned"
+        config.inner.learning_rate = 0.4
+        config.inner.steps = 1
+        config.evaluate.sgd_rates = (0.1, 0.4, 1.0)
+        config.evaluate.adam_rates = ()
+        return config
+    config.data.rotations = True
+    config.cold_start = False
+    config.iterations = 9000
+    config.warm_start = 3000
+    config.outer.decay_steps = 9000
+    config.outer.learning_rate = 0.005
+    config.joint.learning_rate = 0.003
+    config.meta_batch = 1
+    config.train_task.update(way=20, shot=1, queries=5)
+    config.inner.learning_rate = 0.1
+    config.inner.steps = 1
+    config.evaluate.sgd_rates = (0.03, 0.1, 0.3)
+    config.evaluate.adam_rates = (0.003, 0.01)
+    if variant == "20way":
+        config.task.update(way=20, queries=5)
+    return config

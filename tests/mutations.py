@@ -1,0 +1,514 @@
+"""Breaks the code on purpose and checks that the test named for it notices.
+
+    python tests/mutations.py [WORD ...]     only mutations whose name has every word
+
+Each mutation is a change in one to three places in a copy of the package; the test
+must then fail. Prints "killed" or "SURVIVED" for each, with the first line of the
+failure, and exits with 1 if any survived. Takes about five minutes on two cores; pytest
+does not collect it.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+class Edit(NamedTuple):
+    """Replaces the only occurrence of `old` in metainit/`file` by `new`."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Mutation(NamedTuple):
+    name: str
+    test: str  # below tests/
+    edits: tuple[Edit, ...]
+
+
+def mutation(name: str, test: str, *edit: str) -> Mutation:
+    return Mutation(name, test, (Edit(*edit),))
+
+
+STRATEGIES = "test_hypergradient.py::test_modes_and_strategies_agree"
+CLOSED_FORM = "test_hypergradient.py::test_closed_form"
+BY_HAND = "test_hypergradient.py::test_equals_a_loop_written_by_hand"
+DEVICES = "test_parallel.py::test_four_devices_equal_one"
+
+MUTATIONS = (
+    # Inner gradients
+    mutation(
+        "mixed: Hessian product dropped",
+        f"{CLOSED_FORM}[64-mixed-quadratic]",
+        "hypergradient.py",
+        "return of_adapted, of_rest",
+        "return jax.tree.map(jax.numpy.zeros_like, of_adapted), of_rest",
+    ),
+    mutation(
+        "mixed: Hessian product along the parameters",
+        "test_hypergradient.py::test_central_differences",
+        "hypergradient.py",
+        "return jax.jvp(gradients, (adapted,), (direction,))[1]",
+        "return jax.jvp(lambda x: gradients(x), (adapted,), (adapted,))[1]",
+    ),
+    mutation(
+        "mixed: cotangents of other leaves and the batch dropped",
+        f"{STRATEGIES}[mixed-scan]",
+        "hypergradient.py",
+        "merge(of_floats, no_gradient[0])",
+        "merge(jax.tree.map(lambda x: 0 * x, of_floats), no_gradient[0])",
+    ),
+    mutation(
+        "mixed: key of the forward pass not replayed",
+        f"{STRATEGIES}[mixed-scan]",
+        "hypergradient.py",
+        "return loss_fn(merge(adapted, rest), batch, key)[0]",
+        "return loss_fn(\n"
+        "                    merge(adapted, rest), batch, jax.random.fold_in(key, 1)\n"
+        "                )[0]",
+    ),
+    mutation(
+        "mixed: custom_vjp not noticed",
+        "test_hypergradient.py::test_custom_vjp_in_the_loss",
+        "hypergradient.py",
+        '"custom_lin" in',
+        '"no such thing" in',
+    ),
+    mutation(
+        "reverse: inner gradient stopped",
+        f"{CLOSED_FORM}[64-reverse-regression]",
+        "hypergradient.py",
+        "return grads, *jax.lax",
+        "return jax.lax.stop_gradient(grads), *jax.lax",
+    ),
+    mutation(
+        "first order: inner gradient not stopped",
+        f"{CLOSED_FORM}[64-first_order-quadratic]",
+        "hypergradient.py",
+        "jax.lax.stop_gradient(plain(adapted, rest, batch, key))",
+        "plain(adapted, rest, batch, key)",
+    ),
+    # Inner loop
+    mutation(
+        "start: not differentiated",
+        f"{BY_HAND}[first_order]",
+        "inner.py",
+        "vary(loop.start(params, support, keys.start), axes)",
+        "jax.lax.stop_gradient(loop.start(params, support, keys.start))",
+    ),
+    mutation(
+        "prepare: query not differentiated",
+        f"{BY_HAND}[mixed]",
+        "meta.py",
+        "query = loop.prepare(inner.model_part(params),",
+        "query = loop.prepare(jax.lax.stop_gradient(inner.model_part(params)),",
+    ),
+    mutation(
+        "adapt_mask ignored",
+        "test_inner.py::test_masked_leaves_are_bitwise_unchanged",
+        "inner.py",
+        "split(params, loop.adapt_mask, ",
+        "split(params, None, ",
+    ),
+    mutation(
+        "inner gradient over all leaves",
+        "test_inner.py::test_anil_step_costs_what_anil_costs",
+        "inner.py",
+        "split(params, loop.adapt_mask, ",
+        "split(params, None, ",
+    ),
+    mutation(
+        "same key at every inner step",
+        "test_inner.py::test_every_random_choice_has_its_own_key",
+        "inner.py",
+        "jax.random.fold_in(keys.steps, step)",
+        "keys.steps",
+    ),
+    mutation(
+        "optimizer told step 0 at every step",
+        "test_hypergradient.py::test_learned_rates_closed_form[mixed]",
+        "inner.py",
+        "meta=meta, step=step",
+        "meta=meta, step=0 * step",
+    ),
+    mutation(
+        "learned rates detached",
+        "test_meta.py::test_learned_rates_move_with_the_outer_optimizer",
+        "inner.py",
+        "meta=meta, step=step",
+        "meta=jax.lax.stop_gradient(meta), step=step",
+    ),
+    mutation(
+        "observed before the step",
+        "test_inner.py::test_closed_form_and_trace",
+        "inner.py",
+        "look(adapted, step + 1)",
+        "look(carry[0], step + 1)",
+    ),
+    mutation(
+        "InnerLoop._replace unchecked",
+        "test_inner.py::test_wrong_inner_loops_are_refused_at_construction",
+        "types.py",
+        "return cls(*iterable)",
+        "return tuple.__new__(cls, iterable)",
+    ),
+    mutation(
+        "masks may select integers",
+        "test_inner.py::test_masks_that_do_not_fit_are_refused",
+        "partition.py",
+        "if selected and not is_float(leaf):",
+        "if False:",
+    ),
+    mutation(
+        "minibatches: the same order each epoch",
+        "test_inner.py::test_an_epoch_sees_every_example_once_and_is_reshuffled",
+        "inner.py",
+        "jax.random.fold_in(key, epoch), examples",
+        "key, examples",
+    ),
+    mutation(
+        "minibatches: padding counts",
+        "test_inner.py::test_padded_and_weighted_equals_unpadded",
+        "inner.py",
+        " * real[step % a_epoch]",
+        "",
+    ),
+    # Over tasks
+    mutation(
+        "scan: sum for mean",
+        f"{CLOSED_FORM}[64-mixed-quadratic]",
+        "tasks.py",
+        "lambda x: x / len(keys), total",
+        "lambda x: x, total",
+    ),
+    mutation(
+        "vmap: sum for mean",
+        f"{STRATEGIES}[mixed-vmap]",
+        "tasks.py",
+        "    values, grads = jax.vmap(task_fn, (None, 0, 0))(shared, episodes, keys)\n"
+        "    return values, jax.tree.map(lambda x: jnp.mean(x, 0), grads)",
+        "    values, grads = jax.vmap(task_fn, (None, 0, 0))(shared, episodes, keys)\n"
+        "    return values, jax.tree.map(lambda x: jnp.sum(x, 0), grads)",
+    ),
+    mutation(
+        "unroll: first task only",
+        f"{STRATEGIES}[mixed-unroll]",
+        "tasks.py",
+        "lambda x, i=i: x[i], (episodes, keys)",
+        "lambda x: x[0], (episodes, keys)",
+    ),
+    mutation(
+        "tasks share a key",
+        "test_meta.py::test_metrics_keep_the_task_axis",
+        "meta.py",
+        "(key, jnp.arange(tasks))",
+        "(key, 0 * jnp.arange(tasks))",
+    ),
+    mutation(
+        "own keys of tasks ignored",
+        "test_meta.py::test_permuting_tasks_with_their_keys_changes_nothing",
+        "meta.py",
+        "    return key\n",
+        "    return jnp.sort(key) if not typed else key[jnp.zeros(tasks, int)]\n",
+    ),
+    # Outer loop
+    mutation(
+        "inner loop not run",
+        "test_meta.py::test_fomaml_moves_by_the_query_gradient_at_the_end",
+        "inner.py",
+        "jnp.arange(loop.num_steps)",
+        "jnp.arange(0 * loop.num_steps)",
+    ),
+    mutation(
+        "a step too many",
+        "test_meta.py::test_no_steps_is_the_plain_gradient",
+        "inner.py",
+        "jnp.arange(loop.num_steps)",
+        "jnp.arange(loop.num_steps + 1)",
+    ),
+    mutation(
+        "query loss given the raw support",
+        "test_meta.py::test_query_loss_receives_prepared_support_and_query",
+        "meta.py",
+        "loss_after(adapted, support)",
+        "loss_after(adapted, episode.support)",
+    ),
+    mutation(
+        "step weights: last only",
+        "test_meta.py::test_step_weights_are_a_function_of_the_step",
+        "meta.py",
+        "jnp.vdot(weights, losses)",
+        "losses[-1]",
+    ),
+    mutation(
+        "step weights: averaged",
+        "test_meta.py::test_step_weights_one_hot_at_the_last_is_the_default",
+        "meta.py",
+        "jnp.vdot(weights, losses)",
+        "jnp.mean(losses)",
+    ),
+    mutation(
+        "step weights: not told the step",
+        "test_meta.py::test_update_hands_the_step_to_the_step_weights",
+        "meta.py",
+        "gradient_fn(state.params, episodes, key, state.step)",
+        "gradient_fn(state.params, episodes, key)",
+    ),
+    mutation(
+        "update: key not folded with the step",
+        "test_meta.py::test_stopping_and_going_on_is_bitwise_the_same",
+        "meta.py",
+        "key = jax.random.fold_in(key, state.step)",
+        "key = jax.random.fold_in(key, 0)",
+    ),
+    mutation(
+        "update: step not counted",
+        "test_meta.py::test_stopping_and_going_on_is_bitwise_the_same",
+        "meta.py",
+        "state.step + 1",
+        "state.step",
+    ),
+    mutation(
+        "meta_mask: optimizer state for all leaves",
+        "test_meta.py::test_leaves_outside_the_meta_mask_ride_along",
+        "meta.py",
+        'learned, _ = split(params, meta_mask, "meta_mask")\n        return MetaState',
+        'learned, _ = split(params, None, "meta_mask")\n        return MetaState',
+    ),
+    mutation(
+        "meta_mask: gradient of all leaves",
+        "test_meta.py::test_gradients_are_none_outside_the_meta_mask",
+        "meta.py",
+        'learned, fixed = split(params, meta_mask, "meta_mask")',
+        'learned, fixed = split(params, None, "meta_mask")',
+    ),
+    mutation(
+        "fomaml: second order",
+        "test_meta.py::test_fomaml_moves_by_the_query_gradient_at_the_end",
+        "meta.py",
+        'maml(loop, outer, gradient="first_order", **same)',
+        "maml(loop, outer, **same)",
+    ),
+    mutation(
+        "anil: body adapts too",
+        "test_meta.py::test_anil_adapts_the_head_and_meta_learns_everything",
+        "meta.py",
+        "loop._replace(adapt_mask=head)",
+        "loop",
+    ),
+    mutation(
+        "reptile: away from the tasks",
+        "test_meta.py::test_reptile_closed_form",
+        "meta.py",
+        "jnp.subtract, learned, end",
+        "jnp.subtract, end, learned",
+    ),
+    # Devices
+    mutation(
+        "parallel: parameters not cast",
+        DEVICES,
+        "parallel.py",
+        'shared = jax.lax.pcast(shared, axis, to="varying")',
+        "pass",
+    ),
+    Mutation(
+        "parallel: parameters not cast, and not refused",
+        DEVICES,
+        (
+            Edit(
+                "parallel.py",
+                'shared = jax.lax.pcast(shared, axis, to="varying")',
+                "pass",
+            ),
+            Edit(
+                "inner.py",
+                "axes = refuse_unvarying(params, support)",
+                "axes = frozenset()",
+            ),
+            Edit(
+                "tasks.py",
+                "if axes := varying_axes(keys):",
+                "if axes := ():",
+            ),
+        ),
+    ),
+    mutation(
+        "parallel: a fresh head not cast",
+        DEVICES,
+        "inner.py",
+        "vary(loop.start(params, support, keys.start), axes)",
+        "loop.start(params, support, keys.start)",
+    ),
+    mutation(
+        "parallel: sum for mean",
+        DEVICES,
+        "parallel.py",
+        "jax.lax.pmean(",
+        "jax.lax.psum(",
+    ),
+    mutation(
+        "unvarying parameters not refused",
+        "test_parallel.py::test_parameters_that_do_not_vary_are_refused",
+        "inner.py",
+        "axes = refuse_unvarying(params, support)",
+        "axes = frozenset()",
+    ),
+    # Models
+    mutation(
+        "prototypes: sign of the bias",
+        "test_models.py::test_prototype_head_is_the_nearest_class_mean",
+        "models/heads.py",
+        '"bias": -jnp.sum(',
+        '"bias": jnp.sum(',
+    ),
+    mutation(
+        "prototypes: not differentiated",
+        "test_models.py::test_prototype_head_is_differentiated_through",
+        "models/heads.py",
+        "2 * means.T",
+        "2 * jax.lax.stop_gradient(means).T",
+    ),
+    mutation(
+        "prototypes: padding counts",
+        "test_models.py::test_padding_does_not_enter_the_moments",
+        "models/heads.py",
+        "member = member * weight[:, None]",
+        "pass",
+    ),
+    mutation(
+        "heads tied to the order of labels",
+        "test_models.py::test_permuting_the_labels_permutes_the_predictions",
+        "models/heads.py",
+        "kernel = jnp.zeros((shape.shape[-1], way), shape.dtype)",
+        "kernel = jax.random.normal(key, (shape.shape[-1], way), shape.dtype)",
+    ),
+    mutation(
+        "norm: padding counts",
+        "test_models.py::test_padding_does_not_enter_the_moments",
+        "models/norm.py",
+        "share = weight / jnp.sum(weight)",
+        "share = jnp.full_like(weight, 1 / len(weight))",
+    ),
+    mutation(
+        "norm: support moments see the query",
+        "test_models.py::test_only_batch_statistics_let_a_query_see_the_others",
+        "models/classifier.py",
+        'jnp.zeros(len(query["image"]))',
+        'jnp.ones(len(query["image"]))',
+    ),
+    mutation(
+        "norm: another epsilon",
+        "test_golden.py::test_adapted_parameters_agree_with_torch",
+        "models/norm.py",
+        "EPSILON = 1e-5",
+        "EPSILON = 1e-4",
+    ),
+    mutation(
+        "golden: first-order meta-gradient",
+        "test_golden.py::test_meta_gradient_agrees_with_torch",
+        "meta.py",
+        "inner.gradient_mode(gradient)\n",
+        'gradient = "first_order"\n',
+    ),
+    mutation(
+        "conv: 'SAME' padding at stride 2",
+        "test_models.py::test_convolution_forms_are_interchangeable",
+        "models/conv.py",
+        "((1, 1), (1, 1)),",
+        '"SAME",',
+    ),
+    mutation(
+        "max_pool: mean",
+        "test_models.py::test_max_pool_equals_reduce_window",
+        "models/conv.py",
+        "jnp.where(a >= b, a, b)",
+        "(a + b) / 2",
+    ),
+    mutation(
+        "max_pool: the last of equals",
+        "test_models.py::test_max_pool_equals_reduce_window",
+        "models/conv.py",
+        "jnp.where(a >= b, a, b)",
+        "jnp.where(a > b, a, b)",
+    ),
+    mutation(
+        "max_pool: differentiated by equality",
+        "test_models.py::test_gradients_do_not_depend_on_how_the_compiler_fuses",
+        "models/conv.py",
+        "    x = _larger(x[..., 0, :], x[..., 1, :])\n"
+        "    return _larger(x[:, :, 0], x[:, :, 1])",
+        "    return x.max((2, 4))",
+    ),
+    mutation(
+        "mlp: dropout always off",
+        "test_models.py::test_dropout_keys_run_through_the_inner_loop",
+        "models/mlp.py",
+        "deterministic=not train",
+        "deterministic=True",
+    ),
+)
+
+
+def failure(copy: pathlib.Path, tests: list[str]) -> str:
+    """First line of the first failure of the copy's tests; empty where all pass."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        + [f"tests/{test}" for test in tests],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in (0, 1):  # not "all passed" or "some failed"
+        raise SystemExit(
+            f"{' '.join(tests)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
+    errors = [line[1:].strip() for line in done.stdout.splitlines() if line[:2] == "E "]
+    return (errors or ["failed"])[0] if done.returncode else ""
+
+
+def apply(copy: pathlib.Path, edits: tuple[Edit, ...]) -> None:
+    shutil.rmtree(copy / "metainit", ignore_errors=True)
+    shutil.copytree(ROOT / "metainit", copy / "metainit")
+    for file, old, new in edits:
+        path = copy / "metainit" / file
+        text = path.read_text()
+        if text.count(old) != 1:
+            raise SystemExit(f"{file} has {text.count(old)} times {old!r}, not once")
+        path.write_text(text.replace(old, new))
+
+
+def main(words: list[str]) -> int:
+    chosen = [m for m in MUTATIONS if all(word in m.name for word in words)]
+    survived = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder)
+        shutil.copytree(ROOT / "tests", copy / "tests")
+        for file in ("pyproject.toml", "README.md"):
+            shutil.copy(ROOT / file, copy)
+        apply(copy, ())
+        if reason := failure(copy, sorted({m.test for m in chosen})):
+            raise SystemExit(f"the tests do not pass as they are: {reason}")
+        for name, test, edits in chosen:
+            apply(copy, edits)
+            begin = time.monotonic()
+            reason = failure(copy, [test])
+            survived += not reason
+            result = "killed" if reason else "SURVIVED"
+            print(f"{result:8} {time.monotonic() - begin:3.0f} s  {name}  [{test}]")
+            print(f"             {reason[:100]}", flush=True)
+    print(f"{len(chosen) - survived} of {len(chosen)} killed")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

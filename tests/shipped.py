@@ -1,0 +1,38 @@
+"""The configs that come with the project, each with every variant."""
+
+import functools
+import importlib.util
+import pathlib
+from types import ModuleType
+
+from ml_collections import ConfigDict
+
+
+@functools.cache
+def modules() -> dict[str, ModuleType]:
+    """File name without ending -> module, of everything in configs/."""
+    found = {}
+    folder = pathlib.Path(__file__).parents[1] / "configs"
+    for path in sorted(folder.glob("*.py")):
+        spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+        assert spec is not None and spec.loader is not None
+        found[path.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found[path.stem])
+    assert "quickstart" in found
+    return found
+
+
+def names() -> list[str]:
+    """As on the command line: "quickstart", "omniglot:5way", "omniglot:20way", ..."""
+    return [
+        f"{file}:{variant}" if variant else file
+        for file, module in modules().items()
+        for variant in getattr(module, "VARIANTS", ("",))
+    ]
+
+
+def load(name: str) -> ConfigDict:
+    """The config of a name from `names`."""
+    file, _, variant = name.partition(":")
+    get_config = modules()[file].get_config
+    return get_config(variant) if variant else get_config()

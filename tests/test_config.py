@@ -1,0 +1,168 @@
+"""The fields of an experiment: every mistake is named, every shipped config valid."""
+
+from typing import Any
+
+import pytest
+import shipped
+from ml_collections import ConfigDict
+
+from metainit import config as config_module
+from metainit import supervised
+from metainit.config import ConfigError, default, validate
+
+
+def changed(fields: dict[str, Any]) -> ConfigDict:
+    config = default()
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def test_the_defaults_are_valid() -> None:
+    validate(default())
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"seed": -1}, ["seed", "-1", "0 or more"]),
+        ({"iterations": 0}, ["iterations", "0", "1 or more"]),
+        ({"meta_batch": 0}, ["meta_batch", "1 or more"]),
+        ({"log_every": 0}, ["log_every"]),
+        ({"validate_every": -3}, ["validate_every", "-3"]),
+        ({"checkpoint_every": 0}, ["checkpoint_every"]),
+        ({"max_hours": 0.0}, ["max_hours", "0.0", "above 0"]),
+        ({"max_hours": float("inf")}, ["max_hours", "inf"]),
+        ({"warm_start": -1}, ["warm_start", "-1"]),
+        ({"warm_start": 1000}, ["warm_start=1000", "iterations=1000"]),
+        ({"cold_start": False}, ["cold_start=False", "warm_start=0"]),
+        ({"data.size": 0}, ["data.size", "0"]),
+        ({"data.channels": 4}, ["data.channels", "1, 3", "4"]),
+        ({"data.split_seed": -1}, ["data.split_seed"]),
+        ({"augment.shift": -1}, ["augment.shift"]),
+        ({"task.way": 1}, ["task.way", "2 or more", "1"]),
+        ({"train_task.shot": 0}, ["train_task.shot"]),
+        ({"task.queries": 0}, ["task.queries"]),
+        ({"model.name": "resnet"}, ["model.name", "conv4, mlp", "'resnet'"]),
+        ({"model.filters": 0}, ["model.filters"]),
+        ({"model.norm": "layer"}, ["model.norm", "support", "'layer'"]),
+        ({"model.downsample": "blur"}, ["model.downsample", "pool, stride"]),
+        ({"model.output": "max"}, ["model.output", "average, flatten"]),
+        ({"model.name": "mlp", "model.hidden": ()}, ["model", "hidden"]),
+        ({"model.name": "mlp", "model.dropout": 1.0}, ["model", "dropout", "1.0"]),
+        ({"inner.optimizer": "lion"}, ["inner.optimizer", "sgd, adam", "'lion'"]),
+        ({"inner.learning_rate": 0.0}, ["inner.learning_rate", "above 0"]),
+        ({"inner.learning_rate": float("nan")}, ["inner.learning_rate", "nan"]),
+        ({"inner.steps": -1}, ["inner.steps"]),
+        ({"inner.batch": -1}, ["inner.batch"]),
+        ({"inner.batch": 5, "method.algorithm": "anil"}, ["inner.batch", "anil"]),
+        ({"outer.learning_rate": -1e-3}, ["outer.learning_rate", "-0.001"]),
+        ({"outer.decay_steps": 999}, ["outer.decay_steps=999", "iterations=1000"]),
+        ({"outer.clip": -1.0}, ["outer.clip"]),
+        ({"method.algorithm": "imaml"}, ["method.algorithm", "maml, anil, reptile"]),
+        ({"method.gradient": "exact"}, ["method.gradient", "mixed", "exact"]),
+        ({"method.tasks": "pmap"}, ["method.tasks", "scan", "pmap"]),
+        ({"method.head": "cosine"}, ["method.head", "prototype, zero, learned"]),
+        (
+            {"method.head": "learned", "train_task.way": 20},
+            ["method.head=learned", "train_task.way=20", "task.way=5"],
+        ),
+        ({"joint.batch": 0}, ["joint.batch"]),
+        ({"joint.learning_rate": 0.0}, ["joint.learning_rate"]),
+        ({"joint.steps_per_iteration": -1.0}, ["joint.steps_per_iteration"]),
+        ({"evaluate.episodes": 1}, ["evaluate.episodes=1", "2 or more"]),
+        ({"evaluate.validation_episodes": 0}, ["evaluate.validation_episodes"]),
+        ({"evaluate.steps": ()}, ["evaluate.steps", "()"]),
+        ({"evaluate.steps": (1, 2)}, ["evaluate.steps", "(1, 2)"]),
+        ({"evaluate.steps": (0, 5, 2)}, ["evaluate.steps", "(0, 5, 2)"]),
+        ({"evaluate.steps": (0, 2, 2)}, ["evaluate.steps", "(0, 2, 2)"]),
+        ({"evaluate.steps": (0, 1.5)}, ["evaluate.steps", "1.5"]),
+        ({"evaluate.sgd_rates": (0.1, -0.1)}, ["evaluate.sgd_rates", "-0.1"]),
+        (
+            {"evaluate.sgd_rates": (), "evaluate.adam_rates": ()},
+            ["evaluate.sgd_rates", "evaluate.adam_rates"],
+        ),
+        ({"evaluate.centroid_scales": ()}, ["evaluate.centroid_scales", "empty"]),
+        ({"evaluate.inverse_penalties": (0.0,)}, ["evaluate.inverse_penalties", "0"]),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_named(fields: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        validate(changed(fields))
+    message = str(refused.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"evaluate.episodes": 0},
+        {"inner.steps": 0},
+        {"outer.clip": 0.0},
+        {"outer.decay_steps": 1000},
+        {"warm_start": 999, "cold_start": False},
+        {"evaluate.sgd_rates": ()},
+        {"method.head": "learned"},
+        {"train_task.way": 20},
+    ],
+    ids=str,
+)
+def test_what_works_passes(fields: dict[str, Any]) -> None:
+    validate(changed(fields))
+
+
+def test_what_may_change_exists() -> None:
+    names = dict(default().items())
+    fields = {*names, *(f"data.{name}" for name in names["data"])}
+    assert fields.issuperset(config_module.MAY_CHANGE)
+    assert fields.issuperset(config_module.ONLY_UP)
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_a_shipped_config_is_valid(name: str) -> None:
+    config = shipped.load(name)
+    if config.get("kind") == "supervised":
+        supervised.validate(config)
+    else:
+        validate(config)
+
+
+@pytest.mark.parametrize("file", shipped.modules())
+def test_no_variant_means_one_of_them(file: str) -> None:
+    variants = getattr(shipped.modules()[file], "VARIANTS", ("",))
+    named = [shipped.load(f"{file}:{variant}").to_dict() for variant in variants]
+    assert shipped.load(file).to_dict() in named
+
+
+@pytest.mark.parametrize("file", shipped.modules())
+def test_an_unknown_variant_is_refused(file: str) -> None:
+    variants = getattr(shipped.modules()[file], "VARIANTS", ())
+    with pytest.raises(ValueError if variants else TypeError) as refused:
+        shipped.load(f"{file}:no such variant")
+    for variant in variants:
+        assert variant in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"epochs": 0}, ["epochs", "1 or more", "0"]),
+        ({"batch": 0}, ["batch", "1 or more"]),
+        ({"learning_rate": -1.0}, ["learning_rate", "-1.0"]),
+        ({"max_hours": float("inf")}, ["max_hours", "inf"]),
+        ({"model.hidden": ()}, ["model", "hidden"]),
+        ({"model.dropout": 1.5}, ["model", "dropout", "1.5"]),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_supervised_learning_is_named(
+    fields: dict[str, Any], words: list[str]
+) -> None:
+    config = supervised.default()
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(ConfigError) as refused:
+        supervised.validate(config)
+    for word in words:
+        assert word in str(refused.value)

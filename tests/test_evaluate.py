@@ -1,0 +1,312 @@
+"""Meta-test: what adaptation measures, and that every initialisation meets the same."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from ml_collections import ConfigDict
+from sklearn.metrics import f1_score, log_loss
+
+import metainit
+from metainit import adaptation, closed_form, recipe
+from metainit.adaptation import Scores, Setting
+from metainit.config import default
+from metainit.episodes import EpisodeSpec, sample_batch
+from metainit.evaluate import TEST_SEED, evaluate
+from metainit.models import classifier, heads
+from metainit.preprocess import Preprocess
+from metainit.results import Cost, Evaluation
+from metainit.sources import Source
+
+WAY, SHOT, QUERIES = 3, 2, 4
+SPEC = EpisodeSpec(WAY, SHOT, QUERIES)
+STEPS = (0, 1, 3)
+PREPROCESS = Preprocess((0.5,), (0.3,), shift=2, flip=True)  # training only
+
+
+def source(name: str, seed: int, noise: int = 60) -> Source:
+    """Five classes of ten images of 4x4 pixels: a pattern each, and noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(5, dtype=np.int32), 10)
+    patterns = rng.integers(60, 196, (5, 4, 4, 1))[labels]
+    images = patterns + rng.integers(-noise, noise + 1, patterns.shape)
+    return Source(name, images.astype(np.uint8), labels, tuple("abcde"))
+
+
+VALIDATION, TEST = source("seen", 1), source("unseen", 2)
+
+
+def config() -> ConfigDict:
+    small = default()
+    small.model.update(name="mlp", hidden=(12,))
+    small.task.update(way=WAY, shot=SHOT, queries=QUERIES)
+    small.evaluate.update(
+        episodes=23,
+        validation_episodes=6,
+        steps=STEPS,
+        sgd_rates=(0.1, 0.5),
+        adam_rates=(0.03,),
+        centroid_scales=(1.0, 10.0),
+        inverse_penalties=(0.5, 5.0),
+    )
+    return small
+
+
+MODEL = recipe.build_model(config())
+
+
+@functools.cache
+def run() -> adaptation.Evaluator:
+    return adaptation.evaluator(MODEL, PREPROCESS, WAY, STEPS)
+
+
+def body(seed: int) -> Any:
+    return {"body": MODEL.init(jax.random.key(seed), jnp.zeros((2, 4, 4, 1)))}
+
+
+def with_head(seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+    head = {"kernel": rng.normal(size=(12, WAY)), "bias": rng.normal(size=WAY)}
+    return body(seed) | {"head": jax.tree.map(np.float32, head)}
+
+
+def episodes(count: int, seed: int = 0) -> metainit.Episode:
+    return sample_batch((TEST,), SPEC, seed, 0, count)[0]
+
+
+# One program for every head and rate
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting("zero", "sgd", 0.3),
+        Setting("zero", "adam", 0.03),
+        Setting("prototype", "sgd", 0.1),
+        Setting("learned", "sgd", 0.1),
+        Setting("learned", "adam", 0.03),
+    ],
+    ids=str,
+)
+def test_it_measures_what_adapting_step_by_step_gives(setting: Setting) -> None:
+    params, given = with_head(0), episodes(2)
+    scores = run()(params, given, setting)
+    chex.assert_shape(scores.predictions, (len(STEPS), 2, WAY * QUERIES))
+    chex.assert_shape([scores.loss, scores.accuracy], (len(STEPS), 2))
+    optimizer = (
+        optax.adam(setting.learning_rate, eps_root=recipe.EPS_ROOT)
+        if setting.optimizer == "adam"
+        else optax.sgd(setting.learning_rate)
+    )
+    start: dict[str, Callable[..., Any] | None] = {
+        "zero": heads.zero_head(classifier.features(MODEL), WAY),
+        "prototype": heads.prototype_head(classifier.features(MODEL), WAY),
+        "learned": None,
+    }
+    for position, steps in enumerate(STEPS):
+        loop = metainit.InnerLoop(
+            classifier.loss_fn(MODEL), optimizer, steps, start=start[setting.head]
+        )
+        for number in range(2):
+            support, query = (
+                {
+                    "image": PREPROCESS.normalise(part["image"][number]),
+                    "label": part["label"][number],
+                }
+                for part in given
+            )
+            adapted, _ = metainit.adapt(loop, params, support, jax.random.key(0))
+            chances = np.asarray(classifier.predict(MODEL)(adapted, support, query))
+            labels = query["label"]
+            np.testing.assert_array_equal(
+                scores.predictions[position, number], chances.argmax(-1)
+            )
+            np.testing.assert_allclose(
+                scores.loss[position, number], log_loss(labels, chances), rtol=1e-3
+            )
+            assert scores.accuracy[position, number] == pytest.approx(
+                (chances.argmax(-1) == labels).mean()
+            )
+
+
+@pytest.mark.parametrize("count", [1, 20, 23])
+def test_the_number_of_episodes_changes_no_episode(count: int) -> None:
+    setting = Setting("prototype", "sgd", 0.1)
+    few = run()(body(0), episodes(count), setting)
+    many = run()(body(0), episodes(41), setting)
+    for one, all_ in zip(few, many, strict=True):
+        assert one.shape[1] == count
+        np.testing.assert_allclose(one, all_[:, :count], rtol=1e-5)
+
+
+def test_a_zero_head_knows_nothing_before_the_first_step() -> None:
+    scores = run()(body(0), episodes(5), Setting("zero", "sgd", 0.1))
+    np.testing.assert_allclose(scores.loss[0], np.log(WAY), rtol=1e-6)
+    assert (scores.loss[1] < scores.loss[0]).all()
+
+
+# Heads in closed form
+
+
+def features(classes: int = 3, each: int = 4) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(classes), each)
+    centres = rng.normal(size=(classes, 6))
+    return centres[labels] + 0.1 * rng.normal(size=(len(labels), 6)), labels, centres
+
+
+@pytest.mark.parametrize(
+    "head", [closed_form.nearest_centroid, closed_form.logistic_regression]
+)
+def test_heads_in_closed_form_tell_clusters_apart(head: closed_form.Head) -> None:
+    support, labels, query = features()
+    chances = np.exp(head(support, labels, query, 10.0))
+    np.testing.assert_allclose(chances.sum(-1), 1)
+    np.testing.assert_array_equal(chances.argmax(-1), [0, 1, 2])
+    longer = np.exp(head(3 * support, labels, 5 * query, 10.0))
+    np.testing.assert_allclose(longer, chances, rtol=1e-4)  # length tells nothing
+
+
+def test_the_scale_of_centroids_changes_the_loss_only() -> None:
+    support, labels, query = features()
+    soft, sharp = (
+        closed_form.nearest_centroid(support, labels, query, scale)
+        for scale in (1.0, 30.0)
+    )
+    np.testing.assert_array_equal(soft.argmax(-1), sharp.argmax(-1))
+    assert (sharp.max(-1) > soft.max(-1)).all()
+
+
+# The whole table
+
+
+@functools.cache
+def evaluation() -> Evaluation:
+    inits = {
+        "meta-learned": (with_head(0), Cost(3.0, 100, 10)),
+        "random": (body(1), Cost(0.0, 0, 0)),
+    }
+    return table(inits, run())
+
+
+def table(inits: Any, run: Any, test: Source = TEST) -> Evaluation:
+    arguments = config(), MODEL, PREPROCESS, inits, (VALIDATION,), (test,), run
+    return evaluate(*arguments, progress=lambda line: None)
+
+
+def test_every_initialisation_meets_every_head() -> None:
+    both = ["prototype", "zero", "nearest centroid", "logistic regression"]
+    found: dict[str, list[str]] = {}
+    for row in evaluation().rows:
+        found.setdefault(row.init, []).append(row.head)
+        assert row.cost == Cost(3.0, 100, 10) if row.init != "random" else Cost(0, 0, 0)
+    assert sorted(found["random"]) == sorted(both)
+    assert sorted(found["meta-learned"]) == sorted([*both, "learned"])
+
+
+def test_rows_say_what_the_programs_measure() -> None:
+    testing = episodes(23, TEST_SEED)
+    labels = testing.query["label"]
+    for row in evaluation().rows:
+        params = with_head(0) if row.init == "meta-learned" else body(1)
+        if row.steps == STEPS:
+            setting = Setting(row.head, **row.setting)
+            scores = run()(params, testing, setting)
+            np.testing.assert_allclose(row.accuracy, scores.accuracy)
+            np.testing.assert_allclose(row.loss, scores.loss)
+            f1 = [
+                [
+                    f1_score(y, p, average="macro")
+                    for y, p in zip(labels, ps, strict=True)
+                ]
+                for ps in scores.predictions
+            ]
+            np.testing.assert_allclose(row.f1, f1)
+        else:
+            assert row.steps == (0,) and row.chosen == 0
+        chex.assert_equal_shape([row.accuracy, row.f1, row.loss])
+        assert row.accuracy.shape == (len(row.steps), 23)
+
+
+def test_features_in_closed_form_are_those_of_the_network() -> None:
+    testing = episodes(23, TEST_SEED)
+    row = next(
+        row
+        for row in evaluation().rows
+        if (row.init, row.head) == ("random", "nearest centroid")
+    )
+    for number in (0, 22):
+        of = [
+            np.asarray(
+                MODEL.features(
+                    body(1)["body"],
+                    PREPROCESS.normalise(part["image"][number]),
+                    None,
+                    None,
+                )
+            )
+            for part in testing
+        ]
+        labels = testing.support["label"][number], testing.query["label"][number]
+        chances = closed_form.nearest_centroid(
+            of[0], labels[0], of[1], row.setting["scale"]
+        )
+        hits = chances.argmax(-1) == labels[1]
+        assert row.accuracy[0, number] == pytest.approx(hits.mean())
+        wanted = -np.take_along_axis(chances, labels[1][:, None], -1).mean()
+        np.testing.assert_allclose(row.loss[0, number], wanted, rtol=1e-4)
+
+
+def test_choices_are_made_on_validation_alone() -> None:
+    """Another meta-test set changes scores, and no choice."""
+    inits = {"random": (body(1), Cost(0.0, 0, 0))}
+    rows = [table(inits, run(), test).rows for test in (TEST, source("other", 3, 10))]
+    for one, other in zip(*rows, strict=True):
+        for field in ("init", "head", "setting", "chosen", "validation_accuracy"):
+            assert getattr(one, field) == getattr(other, field)
+    assert any((one.loss != other.loss).any() for one, other in zip(*rows, strict=True))
+
+
+def test_the_best_setting_with_the_fewest_steps_is_chosen() -> None:
+    asked = []
+
+    def scripted(params: Any, given: metainit.Episode, setting: Setting) -> Scores:
+        """Accuracy by setting and step; 23 episodes are those of meta-test."""
+        count = len(given.query["label"])
+        asked.append((setting, count))
+        by_setting = {
+            ("sgd", 0.1): (0.2, 0.4, 0.4),
+            ("sgd", 0.5): (0.2, np.nan, 0.6),
+            ("adam", 0.03): (0.3, 0.6, 0.6),
+        }
+        values = by_setting[setting.optimizer, setting.learning_rate]
+        accuracy = np.repeat(np.array(values)[:, None], count, 1)
+        predictions = np.zeros((len(STEPS), count, WAY * QUERIES), int)
+        return Scores(accuracy, accuracy, predictions)
+
+    rows = table({"random": (body(1), Cost(0.0, 0, 0))}, scripted).rows
+    row = next(row for row in rows if row.head == "zero")
+    # SGD at 0.5 was asked before Adam and is as good, if after more steps.
+    assert row.setting == {"optimizer": "sgd", "learning_rate": 0.5}
+    assert (STEPS[row.chosen], row.validation_accuracy) == (3, 0.6)
+    for head in ("zero", "prototype"):  # the grid once, then the winner on meta-test
+        of_head = [(s[1:], count) for s, count in asked if s.head == head]
+        assert [count for _, count in of_head] == [6, 6, 6, 23]
+        assert len({s for s, _ in of_head}) == 3
+
+
+def test_what_is_printed_of_the_evaluation() -> None:
+    found = evaluation()
+    assert found.dataset == "unseen"
+    assert found.protocol == "3-way 2-shot, 23 episodes"
+    assert found.queries == WAY * QUERIES
+    assert found.batch_norm == MODEL.policy
+    assert found.grid["SGD rates"] == [0.1, 0.5]
+    assert "6 meta-validation episodes" in found.grid["chosen on"]
+    assert found.runtime > 0

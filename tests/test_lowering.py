@@ -1,0 +1,109 @@
+"""The compiled step of every shipped config lowers for CPU, CUDA and TPU."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import shipped
+from jax import export
+from ml_collections import ConfigDict
+
+from metainit import joint, recipe, supervised
+from metainit.models import conv
+from metainit.preprocess import Preprocess
+from metainit.types import Episode
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def struct(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def images(*shape: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch in shape only: uint8 images, int32 labels."""
+    return {"image": struct(shape, np.uint8), "label": struct(shape[:-3], np.int32)}
+
+
+def statistics(config: ConfigDict) -> Preprocess:
+    half = (0.5,) * config.data.channels
+    return Preprocess(half, half, config.augment.shift, config.augment.flip)
+
+
+def meta_step(config: ConfigDict) -> tuple[Any, tuple]:
+    """The step of meta-training, and its inputs in shape only."""
+    model = recipe.build_model(config)
+    learner = recipe.learner(config, model, statistics(config))
+    pixels = config.data.size, config.data.size, config.data.channels
+    task = config.train_task
+
+    def start(key: jax.Array) -> Any:
+        example = jnp.zeros((2, *pixels))
+        body = model.init(key, example)
+        head = recipe.init_head(config, model, body, example, key)
+        return learner.init({"body": body} | head)
+
+    key = jax.eval_shape(jax.random.key, 0)
+    of_task = lambda each: images(config.meta_batch, task.way * each, *pixels)  # noqa: E731
+    episodes = Episode(of_task(task.shot), of_task(task.queries))
+    state = jax.eval_shape(start, key)
+    return recipe.meta_update(learner), (state, episodes, key)
+
+
+def joint_step(config: ConfigDict) -> tuple[Any, tuple]:
+    """The step of joint pretraining, and its inputs in shape only."""
+    model = recipe.build_model(config)
+    pixels = config.data.size, config.data.size, config.data.channels
+    example = struct((2, *pixels), np.float32)
+    key = jax.eval_shape(jax.random.key, 0)
+    body = jax.eval_shape(model.init, key, example)
+    state = jax.eval_shape(
+        lambda body, example: joint.init(config, model, body, example, 100),
+        body,
+        example,
+    )
+    batch = images(config.joint.batch, *pixels) | {"progress": struct((), np.float32)}
+    return joint.update(config, model, statistics(config)), (state, batch, key)
+
+
+def supervised_step(config: ConfigDict) -> tuple[Any, tuple]:
+    """The step of supervised training, and its inputs in shape only."""
+    model = supervised.build_model(config)
+    optimizer = optax.adam(config.learning_rate)
+    example = struct((2, 28, 28, 1), np.float32)
+    key = jax.eval_shape(jax.random.key, 0)
+    body = jax.eval_shape(model.init, key, example)
+    state = jax.eval_shape(
+        lambda body, example: supervised.init(model, optimizer, body, example),
+        body,
+        example,
+    )
+    step = supervised.update(model, Preprocess((0.5,), (0.5,)), optimizer)
+    return step, (state, images(config.batch, 28, 28, 1), key)
+
+
+def assert_lowers(step: Any, inputs: tuple) -> None:
+    exported = export.export(jax.jit(step), platforms=PLATFORMS)(*inputs)
+    assert exported.platforms == PLATFORMS
+    # The new state is like the old one, so that it can go in again.
+    state, *_ = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, inputs[0])
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_every_step_lowers_for_every_platform(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = shipped.load(name)
+    if config.get("kind") == "supervised":
+        assert_lowers(*supervised_step(config))
+        return
+    assert_lowers(*joint_step(config))
+    # As the CPU chooses, and as accelerators choose.
+    for form in (conv.product, conv.native):
+        monkeypatch.setattr(conv, "for_backend", lambda form=form: form)
+        assert_lowers(*meta_step(config))

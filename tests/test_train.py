@@ -1,0 +1,381 @@
+"""One experiment end to end: what it leaves, how it goes on, what it refuses."""
+
+import json
+import pathlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from ml_collections import ConfigDict
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from metainit import train as train_module
+from metainit.checkpoint import Checkpoints
+from metainit.config import ConfigError
+from metainit.fit import NonFiniteError, Run, fit
+from metainit.models.model import Model
+from metainit.train import train
+from metainit.writer import read_metrics
+
+FOLDERS = {
+    "joint pretraining": "joint",
+    "meta-learned": "meta",
+    "meta-learned from pretrained": "meta_from_pretrained",
+}
+
+
+class Experiment(NamedTuple):
+    """An experiment that ran without a break, and the states its runs began with."""
+
+    workdir: pathlib.Path
+    text: str
+    starts: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+    root = tmp_path_factory.mktemp("tiny")
+    with tiny.compiled_once(root / "compiled"):
+        yield tiny.draw(root / "images")
+
+
+@pytest.fixture(scope="module")
+def whole(images: pathlib.Path) -> Experiment:
+    starts = {}
+
+    def recorded(run: Run, *rest: Any) -> Any:
+        starts[run.name] = run.state
+        return fit(run, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_module, "fit", recorded)
+        workdir = images.parent / "whole"
+        text = train(tiny.config(images), workdir, command="python launch.py")
+    return Experiment(workdir, text, starts)
+
+
+def without_report(images: pathlib.Path, **changed: Any) -> ConfigDict:
+    config = tiny.config(images)
+    config.evaluate.episodes = 0
+    config.update(changed)
+    return config
+
+
+def breaks(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    wrap: Callable[[Run], dict[str, Any]],
+) -> None:
+    """The run of that name gets other fields, until `monkeypatch.undo`."""
+
+    def broken(run: Run, *rest: Any) -> Any:
+        return fit(run._replace(**wrap(run)) if run.name == name else run, *rest)
+
+    monkeypatch.setattr(train_module, "fit", broken)
+
+
+def assert_same_parameters(workdir: pathlib.Path, whole: Experiment) -> None:
+    """Last and best states of all three runs, to the bit."""
+    for name, folder in FOLDERS.items():
+        one, other = Checkpoints(workdir / folder), Checkpoints(whole.workdir / folder)
+        for kind in ("latest", "best"):
+            found = getattr(one, kind)(whole.starts[name])
+            wanted = getattr(other, kind)(whole.starts[name])
+            assert found[0] == wanted[0], (name, kind)
+            chex.assert_trees_all_equal(found[1], wanted[1])
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_a_report_with_every_initialisation(whole: Experiment) -> None:
+    report = (whole.workdir / "report.md").read_text()
+    assert "initialisation" in report.splitlines()[0]  # the verdict comes first
+    assert "python launch.py" in report
+    lines = (whole.workdir / "results.jsonl").read_text().splitlines()
+    *rows, summary = map(json.loads, lines)
+    heads = {"prototype", "zero", "nearest centroid", "logistic regression"}
+    inits = {*FOLDERS, "random"}
+    measured = {
+        (row["init"], row["head"], row["metric"]) for row in rows if "step" in row
+    }
+    assert measured == {
+        (init, head, metric)
+        for init in inits
+        for head in heads
+        for metric in ("accuracy", "f1", "loss")
+    }
+    assert all(row["n"] == 4 for row in rows)
+    # Episodes of 3 classes, of 1 + 2 images each, 2 a step, 8 steps.
+    seen = {row["init"]: row["images_seen"] for row in rows if "step" in row}
+    assert seen == {
+        "random": 0,
+        "joint pretraining": 12 * 8,  # 1.5 joint steps an iteration
+        "meta-learned": 8 * 2 * 9,
+        "meta-learned from pretrained": 3 * 8 + 6 * 2 * 9,
+    }
+    assert summary["epoch"] == 144 / 25
+    assert {"eval_loss", "eval_accuracy", "eval_runtime"} <= summary.keys()
+    assert whole.text.split()[:3] == report.split()[:3]
+    pictures = list(whole.workdir.glob("*.png"))
+    assert len(pictures) >= 2
+    for picture in pictures:
+        with Image.open(picture) as image:
+            assert min(image.size) > 100
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_event_files_read_back(whole: Experiment, name: str) -> None:
+    folder = whole.workdir / FOLDERS[name]
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    rows = read_metrics(folder)
+    first, last = {"joint": (2, 12), "meta": (2, 8)}.get(folder.name, (4, 8))
+    for tag in (
+        "train/loss",
+        "train/accuracy",
+        "train/grad_norm",
+        "train/tasks_per_second",
+        "validation/accuracy",
+    ):
+        scalars = events.Scalars(tag)
+        assert [scalar.step for scalar in scalars] == list(range(first, last + 1, 2))
+        of_rows = [row[tag] for row in rows if tag in row]
+        np.testing.assert_allclose([s.value for s in scalars], of_rows, rtol=1e-6)
+
+
+def test_the_same_call_again_says_finished(
+    whole: Experiment, images: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def files() -> dict[pathlib.Path, int]:
+        return {p: p.stat().st_mtime_ns for p in whole.workdir.rglob("*")}
+
+    before, begin = files(), time.perf_counter()
+    text = train(tiny.config(images), whole.workdir)
+    assert time.perf_counter() - begin < 5
+    assert files() == before
+    assert "is finished (8 iterations)" in text and whole.text in text
+    assert text in capsys.readouterr().out
+
+
+# How it goes on
+
+
+def test_stopped_at_random_and_started_again_is_the_same(
+    whole: Experiment,
+    images: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    steps = {"joint pretraining": (0, 12), "meta-learned": (0, 8)}
+    for name in FOLDERS:
+        at = random.randrange(*steps.get(name, (2, 8)))
+        print(f"{name} is stopped at step {at}")  # shown where the test fails
+
+        def stop(run: Run, at: int = at) -> dict[str, Any]:
+            def batch(step: int) -> Any:
+                if step == at:
+                    raise KeyboardInterrupt
+                return run.batch(step)
+
+            return {"batch": batch}
+
+        breaks(monkeypatch, name, stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(without_report(images), tmp_path / "run")
+        monkeypatch.undo()
+        assert f"{name}: saved at step {at}" in capsys.readouterr().out
+    train(without_report(images), tmp_path / "run")
+    assert_same_parameters(tmp_path / "run", whole)
+    for folder in FOLDERS.values():  # no step is logged twice or left out
+        rows = [read_metrics(w / folder) for w in (tmp_path / "run", whole.workdir)]
+        one, other = (
+            [r["step"] for r in x if "validation/accuracy" in r] for x in rows
+        )
+        assert one == other
+
+
+def test_killed_it_goes_on_from_the_last_checkpoint(
+    whole: Experiment,
+    images: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(run: Run) -> dict[str, Any]:
+        def update(state: Any, *rest: Any) -> Any:
+            if int(state.step) == 5:
+                raise Killed
+            return run.update(state, *rest)
+
+        return {"update": update}
+
+    breaks(monkeypatch, "meta-learned", kill)
+    with pytest.raises(Killed):
+        train(without_report(images), tmp_path / "run")
+    monkeypatch.undo()
+    train(without_report(images), tmp_path / "run")
+    assert "meta-learned: resumed at step 4" in capsys.readouterr().out
+    assert_same_parameters(tmp_path / "run", whole)
+
+
+def test_four_then_eight_iterations_are_eight_at_once(
+    whole: Experiment, images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    train(without_report(images, iterations=4), tmp_path / "run")
+    train(without_report(images, iterations=8), tmp_path / "run")
+    assert_same_parameters(tmp_path / "run", whole)
+
+
+def test_max_hours_stops_in_time_to_report(
+    images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    config = tiny.config(images)
+    config.update(iterations=1_000_000, warm_start=0, max_hours=2 / 3600)
+    begin = time.perf_counter()
+    text = train(config, tmp_path / "run")
+    assert time.perf_counter() - begin < 40
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "joint pretraining stopped at step" in report
+    assert "meta-learned stopped at step" in report and "max_hours" in report
+    assert "meta-learned" in text
+    # Both had their share of the time.
+    spent = {
+        row["init"]: row["device_hours"] * 3600
+        for row in map(
+            json.loads, (tmp_path / "run" / "results.jsonl").read_text().splitlines()
+        )
+        if "device_hours" in row
+    }
+    assert 0 < spent["joint pretraining"] < 1.5 and 0 < spent["meta-learned"] < 2
+    assert "is finished" in train(config, tmp_path / "run")
+
+
+def test_a_warm_start_that_max_hours_cannot_hold_is_refused(
+    images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    config = tiny.config(images)
+    config.update(iterations=1_000_000, warm_start=999_999, max_hours=1 / 3600)
+    with pytest.raises(ConfigError, match=r"max_hours=.*warm_start=999999: give"):
+        train(config, tmp_path / "run")
+
+
+# What it refuses
+
+
+def test_a_dry_run_tells_and_writes_nothing(
+    images: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tiny.config(images), tmp_path / "run", dry_run=True) == ""
+    assert not (tmp_path / "run").exists()
+    told = capsys.readouterr().out
+    for words in ("5 classes, 25 images", "a meta-iteration takes", "hours"):
+        assert words in told
+
+
+def test_another_config_is_refused_with_every_difference(
+    whole: Experiment, images: pathlib.Path
+) -> None:
+    config = tiny.config(images)
+    config.inner.learning_rate = 0.2
+    config.model.filters = 8
+    config.iterations = 6
+    with pytest.raises(ConfigError) as refused:
+        train(config, whole.workdir)
+    for words in (
+        "inner.learning_rate: 0.1 -> 0.2",
+        "model.filters: 4 -> 8",
+        "iterations: 8 -> 6 (may only grow)",
+        "--workdir",
+    ):
+        assert words in str(refused.value)
+
+
+def test_a_folder_is_not_claimed_by_a_mistake(
+    images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    config = tiny.config(images)
+    config.train_task.way = 6
+    with pytest.raises(ConfigError, match="way=6"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_divergence_is_named(images: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    config = tiny.config(images)
+    config.inner.learning_rate = 1e30
+    with pytest.raises(NonFiniteError) as stopped:
+        train(config, tmp_path / "run")
+    message = str(stopped.value)
+    for words in ("meta-learned", "step 0", str(images), "inner.learning_rate"):
+        assert words in message
+    assert "\n" not in message
+
+
+# What the caller may bring along
+
+
+def test_the_caller_may_bring_a_network(
+    images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    def init(key: jax.Array, x: jax.Array) -> Any:
+        return {"mine": 0.1 * jax.random.normal(key, (x[0].size, 7))}
+
+    def features(
+        params: Any, x: jax.Array, weight: jax.Array | None, key: jax.Array | None
+    ) -> jax.Array:
+        return jnp.tanh(x.reshape(len(x), -1) @ params["mine"])
+
+    starts = {}
+
+    def recorded(run: Run, *rest: Any) -> Any:
+        starts[run.name] = run.state
+        return fit(run, *rest)
+
+    config = tiny.config(images)
+    config.update(warm_start=0, iterations=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_module, "fit", recorded)
+        model = Model(init, features, policy="mine needs none")
+        text = train(config, tmp_path / "run", model=model)
+    assert "mine needs none" in text
+    start = starts["meta-learned"]
+    chex.assert_shape(start.params["body"]["mine"], (64, 7))
+    found = Checkpoints(tmp_path / "run" / "meta").latest(start)
+    assert found is not None
+    moved = np.abs(found[1].params["body"]["mine"] - start.params["body"]["mine"])
+    assert moved.max() > 1e-4
+
+
+def test_shuffled_labels_are_those_of_meta_training_only(
+    images: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample_batch = train_module.sample_batch
+    labels: dict[bool, dict[str, np.ndarray]] = {False: {}, True: {}}
+    for shuffle, seen in labels.items():
+
+        def sample(sources: Any, *rest: Any, seen: Any = seen) -> Any:
+            seen[sources[0].class_names[0]] = sources[0].labels
+            return sample_batch(sources, *rest)
+
+        monkeypatch.setattr(train_module, "sample_batch", sample)
+        config = without_report(images, iterations=1, warm_start=0)
+        config.data.shuffle_labels = shuffle
+        train(config, tmp_path / str(shuffle))
+    plain, shuffled = labels[False], labels[True]
+    assert plain.keys() == {"train0", "validation0"} == shuffled.keys()
+    np.testing.assert_array_equal(plain["validation0"], shuffled["validation0"])
+    assert (plain["train0"] != shuffled["train0"]).any()
+    np.testing.assert_array_equal(plain["train0"], np.sort(shuffled["train0"]))

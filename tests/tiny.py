@@ -1,0 +1,90 @@
+"""A data set and a config small enough to train end to end in seconds."""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+from ml_collections import ConfigDict
+from PIL import Image
+
+from metainit import config as defaults
+
+CLASSES = {"train": 5, "validation": 3, "test": 3}
+IMAGES = 5
+SIDE = 8
+
+
+def draw(root: pathlib.Path) -> pathlib.Path:
+    """Class folders below roles; a class is a pattern, an image adds noise to it."""
+    rng = np.random.default_rng(0)
+    for role, classes in CLASSES.items():
+        for label in range(classes):
+            folder = root / role / f"{role}{label}"
+            folder.mkdir(parents=True)
+            pattern = rng.integers(60, 196, (SIDE, SIDE))
+            for number in range(IMAGES):
+                image = pattern + rng.integers(-40, 40, pattern.shape)
+                Image.fromarray(image.astype(np.uint8)).save(folder / f"{number}.png")
+    return root
+
+
+def shrink(config: ConfigDict) -> ConfigDict:
+    """Any config at a size for tests; its data and method stay."""
+    config.iterations = 8
+    config.meta_batch = 2
+    config.log_every = 2
+    config.validate_every = 2
+    config.checkpoint_every = 2
+    config.model.filters = 4
+    config.inner.steps = 1
+    config.inner.learning_rate = 0.1
+    config.joint.batch = 8
+    config.joint.steps_per_iteration = 1.5
+    for task in (config.task, config.train_task):
+        task.update(way=3, shot=1, queries=2)
+    config.evaluate.update(
+        episodes=4,
+        validation_episodes=4,
+        steps=(0, 1, 2),
+        sgd_rates=(0.1, 0.3),
+        adam_rates=(0.01,),
+        centroid_scales=(10.0,),
+        inverse_penalties=(1.0,),
+    )
+    return config
+
+
+def config(folder: pathlib.Path) -> ConfigDict:
+    """Conv-4 on the images that `draw` put into `folder`, all three runs."""
+    tiny = shrink(defaults.default())
+    tiny.warm_start = 2
+    tiny.data.name = f"folder:{folder}"
+    tiny.data.data_dir = str(folder.parent / "data")
+    tiny.data.size = SIDE
+    return tiny
+
+
+@contextlib.contextmanager
+def compiled_once(folder: pathlib.Path) -> Iterator[None]:
+    """Keeps compiled programs in `folder`, for tests that train one thing often."""
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+        "jax_disable_most_optimizations": True,  # compiling is what takes the time
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+
+    def use(values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()  # or jax goes on with what it decided first
+
+    use(settings)
+    try:
+        yield
+    finally:
+        use(before)
