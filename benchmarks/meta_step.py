@@ -4,9 +4,9 @@
 
 Conv-4, 64 filters, batch statistics, flattened head, 5-way 5-shot, 15 queries a
 class, 5 SGD steps at 0.01, Adam outside, float32. Prints the median and minimum of a
-meta-step in seconds after compilation and one warm-up, and its working memory: the larger of the
-compiled program's temporaries plus outputs (`memory_analysis`) and the peak resident
-set while stepping less the resident set just before the first step (Linux only).
+meta-step in seconds after compilation and one warm-up, and its working memory: the
+larger of the compiled program's temporaries plus outputs (`memory_analysis`) and the
+peak resident set while stepping less that just before the first step (Linux only).
 """
 
 import argparse

@@ -46,9 +46,9 @@ def get_config(variant: str = "5way") -> ConfigDict:
         return config
     config.data.rotations = True
     config.cold_start = False
-    config.iterations = 9000
-    config.warm_start = 3000
-    config.outer.decay_steps = 9000
+    config.iterations = 6000
+    config.warm_start = 1500
+    config.outer.decay_steps = 6000
     config.outer.learning_rate = 0.005
     config.joint.learning_rate = 0.003
     config.meta_batch = 1

@@ -97,6 +97,18 @@ def load(data: Any) -> Roles:
     return Roles(**roles)
 
 
+def downloads(data: Any) -> dict[str, int]:
+    """What `load` would have to fetch: megabytes (rounded) by url; {} for nothing."""
+    from metainit.datasets import cifar_fs, omniglot
+
+    known = {"omniglot": omniglot.DOWNLOADS, "cifar_fs": cifar_fs.DOWNLOADS}
+    wanted = {} if data.archive else known.get(data.name, {})
+    there = cache.root(data.data_dir) / "downloads"
+    return {
+        u: mb for u, mb in wanted.items() if not (there / u.split("/")[-1]).exists()
+    }
+
+
 def _read(data: Any) -> dict[str, cache.Part]:
     # Imported where chosen: glyphs and prepared take a second for TFDS.
     kind, _, rest = data.name.partition(":")

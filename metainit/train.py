@@ -72,6 +72,13 @@ def train(
     workdir = pathlib.Path(workdir)
     config_module.validate(config)
 
+    missing = sources.downloads(config.data)
+    for url, megabytes in missing.items():
+        print(f"to download: {url}, {megabytes} MB")
+    if dry_run and missing:
+        print("a dry run fetches nothing; steps are timed when the files are there")
+        return ""
+
     # Data. A folder is claimed when they fit the config, so that a mistake costs none.
     task, train_task = EpisodeSpec(**config.task), EpisodeSpec(**config.train_task)
     with _as_config_error():

@@ -43,7 +43,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
     config.inner.steps = 1
     config.inner.learning_rate = 0.1
     config.joint.batch = 8
-    config.joint.steps_per_iteration = 1.5
+    config.joint.steps_per_iteration = 2.0
     for task in (config.task, config.train_task):
         task.update(way=3, shot=1, queries=2)
     config.evaluate.update(
@@ -76,7 +76,7 @@ def compiled_once(folder: pathlib.Path) -> Iterator[None]:
         "jax_persistent_cache_min_compile_time_secs": 0.1,
         "jax_disable_most_optimizations": True,  # compiling is what takes the time
     }
-    before = {name: getattr(jax.config, name) for name in settings}
+    before = {name: jax.config.values[name] for name in settings}
 
     def use(values: dict[str, Any]) -> None:
         for name, value in values.items():

@@ -17,6 +17,7 @@ from metainit.datasets.fetch import fetch
 
 _URL = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
 _CHECKSUM = "sha256:58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"
+DOWNLOADS = {_URL: 169}  # url: megabytes, rounded
 _MEMBERS = ("fine_label_names.txt", "train.bin", "test.bin")
 _SIDE = 32
 # Coarse label, fine label, then the red, green and blue planes.

@@ -21,6 +21,10 @@ _CHECKSUMS = {
     "images_background.zip": "md5:68d2efa1b9178cc56df9314c21c6e718",
     "images_evaluation.zip": "md5:6b91aef0f799c5bb55b94e3f2daec811",
 }
+DOWNLOADS = {  # url: megabytes, rounded
+    _URL + "images_background.zip": 9,
+    _URL + "images_evaluation.zip": 6,
+}
 _ROLE_OF = {"t": "train", "v": "validation", "e": "test"}
 
 

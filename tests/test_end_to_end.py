@@ -1,0 +1,136 @@
+"""The command line with a real, if tiny, experiment: stopped, resumed, refused."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny
+
+from metainit.writer import read_metrics
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+CONFIG = """
+import pathlib, tiny
+
+def get_config():
+    config = tiny.config(pathlib.Path("images"))
+    config.update(iterations=300, warm_start=0, log_every=10, checkpoint_every=100)
+    config.validate_every = 100
+    config.model.update(name="mlp", hidden=(16,))
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("launch")
+    tiny.draw(folder / "images")
+    (folder / "trial.py").write_text(CONFIG)
+    return folder
+
+
+def start(folder: pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "tests"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    line = [sys.executable, str(ROOT / "launch.py"), "--config=trial.py", *arguments]
+    return subprocess.Popen(
+        line,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_sigterm_saves_and_the_same_line_finishes(folder: pathlib.Path) -> None:
+    with start(folder) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("joint pretraining 20/600"):
+                process.send_signal(signal.SIGTERM)
+                break
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    (saved,) = (line for line in out.splitlines() if ": saved at step" in line)
+    step = int(saved.split("step ")[1].split(";")[0])
+    assert 20 <= step < 600
+
+    with start(folder) as process:
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    assert f"joint pretraining: resumed at step {step}" in out
+    assert out.splitlines()[-1] == "report: runs/trial/report.md"
+    run = folder / "runs" / "trial"
+    logged = [row["step"] for row in read_metrics(run / "joint") if "train/loss" in row]
+    assert logged == list(range(20, 601, 20))
+    assert "launch.py --config=trial.py" in (run / "report.md").read_text()
+    summary = json.loads((run / "results.jsonl").read_text().splitlines()[-1])
+    assert summary["eval_accuracy"] > 0.4  # chance is a third
+
+    begin = time.perf_counter()
+    with start(folder) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "runs/trial is finished (300 iterations)" in out
+    assert time.perf_counter() - begin < 15
+
+
+def overlap(folder: pathlib.Path) -> str:
+    """Images of which a class stands in two roles."""
+    shutil.copytree(folder / "images", folder / "overlap")
+    source = folder / "overlap" / "train" / "train0"
+    shutil.copytree(source, folder / "overlap" / "test" / "train0")
+    return "--config.data.name=folder:overlap"
+
+
+def damage(folder: pathlib.Path) -> str:
+    """Images of which one does not decode."""
+    shutil.copytree(folder / "images", folder / "damaged")
+    (folder / "damaged" / "train" / "train0" / "1.png").write_bytes(b"no image")
+    return "--config.data.name=folder:damaged"
+
+
+def empty(folder: pathlib.Path) -> str:
+    """A folder without images."""
+    (folder / "empty").mkdir()
+    return "--config.data.name=folder:empty"
+
+
+@pytest.mark.parametrize(
+    "mistake, words",
+    [
+        (lambda folder: "--config.task.way=4", ["way=4", "3 classes"]),
+        (
+            lambda folder: "--config.train_task.queries=5",
+            ["shot=1", "queries=5", "6 images", "'train0', has 5"],
+        ),
+        (overlap, ["train and test overlap", "train0"]),
+        (damage, ["damaged/train/train0/1.png", "data.skip_undecodable"]),
+        (empty, ["empty", "no images"]),
+    ],
+    ids=["way", "shot and queries", "overlap", "undecodable", "empty"],
+)
+def test_bad_input_is_one_line(
+    folder: pathlib.Path, mistake: object, words: list[str]
+) -> None:
+    assert callable(mistake)
+    with start(folder, mistake(folder), "--workdir=bad") as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
+    assert "compiling" not in out
+    assert not (folder / "bad").exists()
