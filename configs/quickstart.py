@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.task.update(way=5, shot=1, queries=5)
     config.inner.learning_rate = 0.1
     config.inner.steps = 1
-    config.outer.learning_rate = 0.005
+    config.outer.learning_rate = 0.01
     config.outer.decay_steps = 1000
     config.joint.learning_rate = 0.003
     config.log_every = 100

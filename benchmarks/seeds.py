@@ -1,0 +1,54 @@
+"""Runs a config for several seeds and keeps each report's text and numbers.
+
+    python benchmarks/seeds.py configs/quickstart.py --seeds 0 1 2 3 4 [-- FLAG ...]
+
+Writes NAME-seedN.txt (wall seconds of the whole command, then the report's text) and
+NAME-seedN.jsonl (the run's results.jsonl) to benchmarks/results. Flags after -- go to
+launch.py; --tag is added to NAME.
+"""
+
+import argparse
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--tag", default="")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benchmarks/results")
+    parser.add_argument("flags", nargs="*")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    file, _, variant = args.config.partition(":")
+    parts = (pathlib.Path(file).stem, variant, args.tag)
+    name = "-".join(part for part in parts if part)
+    for seed in args.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            workdir = pathlib.Path(folder) / "run"
+            command = [
+                *(sys.executable, "launch.py", "--config", args.config),
+                *(f"--config.seed={seed}", "--workdir", str(workdir), *args.flags),
+            ]
+            begin = time.perf_counter()
+            subprocess.run(command, cwd=ROOT, check=True)
+            seconds = time.perf_counter() - begin
+            text = (workdir / "report.txt").read_text()
+            shown = re.sub(r"\S*/", "", " ".join(args.flags))
+            heading = f"{args.config} seed {seed} {shown}: {seconds:.0f} s in all\n\n"
+            (args.out / f"{name}-seed{seed}.txt").write_text(heading + text + "\n")
+            shutil.copy(
+                workdir / "results.jsonl", args.out / f"{name}-seed{seed}.jsonl"
+            )
+
+
+if __name__ == "__main__":
+    main()
