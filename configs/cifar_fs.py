@@ -5,7 +5,7 @@
 
 CIFAR-100's 64 training, 16 validation and 20 test classes of Bertinetto et al.
 (arXiv:1805.08136). The archive is fetched on first use; --config.data.archive=PATH
-takes a local file.
+takes a local file. Not run to its end yet.
 """
 
 from ml_collections import ConfigDict
