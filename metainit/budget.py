@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -39,7 +38,11 @@ def compile_step(update: Callable[..., Any], *example: Any) -> Program:
 
 
 def seconds_each(*steps: Callable[[], Any]) -> list[float]:
-    """Median seconds of each step, taken in turn: a machine's drift meets all alike."""
+    """Least seconds of each step, timed in turn.
+
+    The least, since what a busy machine adds is not the step's own, and it adds more to
+    a program of many threads.
+    """
     for step in steps:
         jax.block_until_ready(step())
     times: list[list[float]] = [[] for _ in steps]
@@ -51,7 +54,7 @@ def seconds_each(*steps: Callable[[], Any]) -> list[float]:
             of_step.append(time.perf_counter() - begin)
         if time.perf_counter() > until:
             break
-    return [statistics.median(of_step) for of_step in times]
+    return [min(of_step) for of_step in times]
 
 
 def steps_per_iteration(
