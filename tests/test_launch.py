@@ -191,12 +191,13 @@ def test_a_defect_keeps_its_traceback(folder: pathlib.Path) -> None:
     assert "Traceback" in done.stderr
 
 
-# SIGTERM: test_end_to_end.py, with a real training.
-def test_ctrl_c_lets_the_training_save(folder: pathlib.Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_training_save(folder: pathlib.Path, number: int) -> None:
     body = """
         try:
             print("training", flush=True)
-            time.sleep(60)
+            for _ in range(600):  # steps: a handler runs between calls, not in one
+                time.sleep(0.1)
         except KeyboardInterrupt:
             print("saved")
             raise
@@ -212,7 +213,7 @@ def test_ctrl_c_lets_the_training_save(folder: pathlib.Path) -> None:
         assert process.stdout is not None and process.stderr is not None
         while process.stdout.readline() not in ("training\n", ""):
             pass
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, "saved\n", "")
 
