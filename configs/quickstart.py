@@ -12,8 +12,8 @@ unseen scripts in percent, 2 idle CPU cores (reports: benchmarks/results/quickst
     3        98.1    98.0   +0.1 [-0.2, 0.3]       129
     4        98.1    97.5   +0.6 [0.3, 0.9]        131
 
-Ahead with an interval above zero on two seeds of five, level on three: the task is close
-to its ceiling. Random weights reach 62 %.
+Ahead with an interval above zero on two seeds of five, level on three: the task is
+close to its ceiling. Random weights reach 62 %.
 
 The outer rate comes from benchmarks/results/quickstart_sweep.jsonl, chosen on
 meta-validation (benchmarks/sweep.py; four of seven planned trials were run).
