@@ -1,10 +1,10 @@
 """Runs a config for several seeds and keeps each report's text and numbers.
 
-    python benchmarks/seeds.py configs/quickstart.py --seeds 0 1 2 3 4 [-- FLAG ...]
+    python benchmarks/seeds.py configs/quickstart.py --seeds 0 1 2 3 4 [FLAG ...]
 
 Writes NAME-seedN.txt (wall seconds of the whole command, then the report's text) and
-NAME-seedN.jsonl (the run's results.jsonl) to benchmarks/results. Flags after -- go to
-launch.py; --tag is added to NAME.
+NAME-seedN.jsonl (the run's results.jsonl) to benchmarks/results. Flags that are
+not its own, such as --config.iterations=100, go to launch.py; --tag is added to NAME.
 """
 
 import argparse
@@ -25,8 +25,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--tag", default="")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benchmarks/results")
-    parser.add_argument("flags", nargs="*")
-    args = parser.parse_args()
+    args, flags = parser.parse_known_args()
     args.out.mkdir(parents=True, exist_ok=True)
     file, _, variant = args.config.partition(":")
     parts = (pathlib.Path(file).stem, variant, args.tag)
@@ -36,13 +35,13 @@ def main() -> None:
             workdir = pathlib.Path(folder) / "run"
             command = [
                 *(sys.executable, "launch.py", "--config", args.config),
-                *(f"--config.seed={seed}", "--workdir", str(workdir), *args.flags),
+                *(f"--config.seed={seed}", "--workdir", str(workdir), *flags),
             ]
             begin = time.perf_counter()
             subprocess.run(command, cwd=ROOT, check=True)
             seconds = time.perf_counter() - begin
             text = (workdir / "report.txt").read_text()
-            shown = re.sub(r"\S*/", "", " ".join(args.flags))
+            shown = re.sub(r"\S*/", "", " ".join(flags))
             heading = f"{args.config} seed {seed} {shown}: {seconds:.0f} s in all\n\n"
             (args.out / f"{name}-seed{seed}.txt").write_text(heading + text + "\n")
             shutil.copy(
