@@ -134,10 +134,14 @@ def _over_tasks(
 def _key_a_task(key: Key, tasks: int) -> Key:
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if key.ndim == (0 if typed else 1):
-        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(tasks))
+        return _fold_each(key, 0, tasks)
     if len(key) != tasks:
         raise ValueError(f"{len(key)} keys for {tasks} tasks; give one key or one each")
     return key
+
+
+def _fold_each(key: Key, first: jax.Array | int, count: int) -> Key:
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(count))
 
 
 def maml(
@@ -260,14 +264,24 @@ def _learner(
             params = params.params
         return inner.adapt(loop, params, support, key)
 
-    def update(
-        state: MetaState, episodes: Episode, key: Key
-    ) -> tuple[MetaState, TaskMetrics]:
-        key = jax.random.fold_in(key, state.step)
-        (_, metrics), grads = gradient_fn(state.params, episodes, key, state.step)
+    def gradient(
+        state: MetaState, episodes: Episode, key: Key, first_task: jax.Array | int = 0
+    ) -> tuple[Params, TaskMetrics]:
+        count = len(jax.tree.leaves(episodes)[0])
+        keys = _fold_each(jax.random.fold_in(key, state.step), first_task, count)
+        (_, metrics), grads = gradient_fn(state.params, episodes, keys, state.step)
+        return grads, metrics
+
+    def apply(state: MetaState, grads: Params) -> MetaState:
         learned, fixed = split(state.params, meta_mask, "meta_mask")
         updates, opt_state = outer.update(grads, state.opt_state, learned)
         learned = optax.apply_updates(learned, updates)
-        return MetaState(merge(learned, fixed), opt_state, state.step + 1), metrics
+        return MetaState(merge(learned, fixed), opt_state, state.step + 1)
 
-    return MetaLearner(init, adapt, update)
+    def update(
+        state: MetaState, episodes: Episode, key: Key
+    ) -> tuple[MetaState, TaskMetrics]:
+        grads, metrics = gradient(state, episodes, key)
+        return apply(state, grads), metrics
+
+    return MetaLearner(init, adapt, update, gradient, apply)

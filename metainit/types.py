@@ -57,18 +57,24 @@ class MetaState(NamedTuple):
 
 
 class MetaLearner(NamedTuple):
-    """A meta-learning algorithm: three pure functions, none of them jitted.
+    """A meta-learning algorithm: pure functions, none of them jitted.
 
     Attributes:
       init: `(params) -> MetaState`.
       adapt: `(state or params, support, key) -> (adapted params, Trace)`, one task.
       update: `(state, episodes, key) -> (state, metrics)`, one meta-iteration. Pass the
         same root key every time: it is folded with the step and the task's index.
+      gradient: `(state, episodes, key, first_task=0) -> (gradients, metrics)`, the part
+        of `update` before the outer optimizer; for meta-batches whose tasks differ in
+        shape, taken in parts. The mean over all tasks of a meta-batch is its gradient.
+      apply: `(state, gradients) -> state`, the rest of `update`.
     """
 
     init: Callable[[Params | MetaParams], MetaState]
     adapt: Callable[..., tuple[Params, "Trace"]]
     update: Callable[[MetaState, Episode, Key], tuple[MetaState, "TaskMetrics"]]
+    gradient: Callable[..., tuple[Params, "TaskMetrics"]]
+    apply: Callable[[MetaState, Params], MetaState]
 
 
 class Trace(NamedTuple):

@@ -344,3 +344,23 @@ def test_reptile_drops_a_head_that_start_added(x64):
     gain = 0.5 * (1 - (1 - RATE) ** STEPS)
     expected = params["w"] + gain * (episodes.support.mean(0) - params["w"])
     np.testing.assert_allclose(state.params.model["w"], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [metainit.maml, metainit.reptile])
+def test_a_meta_batch_taken_in_parts_is_the_same_update(x64, make):
+    params, episodes = problem()
+    loop = metainit.InnerLoop(noisy, optax.sgd(RATE), STEPS)
+    learner = make(loop, optax.adam(1e-2))
+    state, key = learner.init(params), jax.random.key(1)
+    state, _ = learner.update(state, episodes, key)
+    whole, seen = learner.update(state, episodes, key)
+    total, losses = 0.0, []
+    for first, end in ((0, 1), (1, TASKS)):
+        part = jax.tree.map(lambda x, a=first, b=end: x[a:b], episodes)
+        grads, metrics = learner.gradient(state, part, key, first)
+        total = total + (end - first) / TASKS * grads["w"]
+        losses.extend(metrics.query_loss)
+    parts = learner.apply(state, {"w": total})
+    np.testing.assert_allclose(parts.params["w"], whole.params["w"], rtol=1e-12)
+    np.testing.assert_allclose(losses, seen.query_loss, rtol=1e-12)
+    assert parts.step == whole.step == 2
