@@ -33,19 +33,20 @@ def get_config() -> ConfigDict:
     config.model.downsample = "stride"
     config.model.output = "flatten"
     config.model.scale = 0.1
-    config.iterations = 1000
-    config.warm_start = 400
+    config.iterations = 2500
+    config.warm_start = 500
+    config.cold_start = False
     config.meta_batch = 1
     config.train_task.update(way=20, shot=1, queries=5)
     config.task.update(way=5, shot=1, queries=5)
     config.inner.learning_rate = 0.1
     config.inner.steps = 1
-    config.outer.learning_rate = 0.01
-    config.outer.decay_steps = 1000
+    config.outer.learning_rate = 0.005
+    config.outer.decay_steps = 2500
     config.joint.learning_rate = 0.003
     config.log_every = 100
-    config.validate_every = 250
-    config.checkpoint_every = 250
+    config.validate_every = 500
+    config.checkpoint_every = 500
     config.evaluate.steps = (0, 1, 2, 5, 10)
     config.evaluate.validation_episodes = 60
     config.evaluate.sgd_rates = (0.1, 0.3, 1.0, 3.0)

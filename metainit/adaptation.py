@@ -16,7 +16,8 @@ from metainit.recipe import EPS_ROOT
 
 HEADS = ("zero", "prototype", "learned")
 CHUNK = 20  # episodes a call of the compiled program
-TOGETHER = 10  # episodes side by side in it
+TOGETHER = 10  # episodes side by side in it, at most
+PIXELS = 2**20  # of episodes side by side
 
 
 class Setting(NamedTuple):
@@ -120,7 +121,7 @@ def evaluator(
             )
             return jax.tree.map(lambda x: x[np.array(steps)], trace.observed)
 
-        return jax.lax.map(one_episode, episodes, batch_size=TOGETHER)
+        return jax.lax.map(one_episode, episodes, batch_size=_together(episodes))
 
     def evaluate(params, episodes, setting):
         choice = {
@@ -177,9 +178,16 @@ def embed(
             features = of_batch(params, support, None)
             return features, of_query(params, support, query)
 
-        return jax.lax.map(one_episode, episodes, batch_size=TOGETHER)
+        return jax.lax.map(one_episode, episodes, batch_size=_together(episodes))
 
     return lambda params, episodes: _in_chunks(lambda some: run(params, some), episodes)
+
+
+def _together(episodes: metainit.Episode) -> int:
+    """Episodes to run side by side: small ones gain by it, large ones fill memory."""
+    images = episodes.support["image"], episodes.query["image"]
+    pixels = sum(np.prod(x.shape[1:4]) for x in images)
+    return int(np.clip(PIXELS // pixels, 1, TOGETHER))
 
 
 def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode) -> Any:

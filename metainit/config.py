@@ -5,6 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from metainit import sources
+from metainit.episodes import WEIGHTS
 from metainit.inner import gradient_mode
 from metainit.models import conv4, mlp, norm
 from metainit.tasks import strategy
@@ -51,12 +53,27 @@ def default() -> ConfigDict:
             "validate_every": 100,
             "checkpoint_every": 100,
             "data": {
+                # One data set, whose classes are split into roles; or "" and:
                 "name": "glyphs",
+                # Data sets by role, each "NAME" or "NAME@SIZE"; without validation or
+                # test, classes of the train sets are taken for it.
+                "train": (),
+                "validation": (),
+                "test": (),
+                # Share of the classes of each train set that is kept for meta-test
+                # within the domain.
+                "held_out": 0.1,
+                # How often a train set gives a task: "uniform", "classes" or
+                # "sqrt_size" (in proportion to those).
+                "weights": "uniform",
                 "size": 28,
                 "channels": 1,
                 "archive": "",
                 "data_dir": "",
                 "skip_undecodable": False,
+                # Leave images that meta-test has too out of training and validation,
+                # in place of refusing the data.
+                "drop_shared": False,
                 "rotations": False,
                 "split_seed": 0,
                 "split": (0.6, 0.2, 0.2),
@@ -135,7 +152,8 @@ def validate(config: ConfigDict) -> None:
     _at_least(config, 1, "joint.batch", "evaluate.validation_episodes")
     _at_least(config, 0, "evaluate.episodes")
     for task in ("task", "train_task"):
-        _at_least(config, 2, f"{task}.way")
+        if _get(config, f"{task}.way") != 0:  # 0: every class of the data set
+            _at_least(config, 2, f"{task}.way")
         _at_least(config, 1, f"{task}.shot", f"{task}.queries")
     rates = "inner.learning_rate", "outer.learning_rate", "joint.learning_rate"
     for field in ("max_hours", "model.scale", *rates):
@@ -150,6 +168,8 @@ def validate(config: ConfigDict) -> None:
             "evaluate.sgd_rates and evaluate.adam_rates are both empty; give one rate"
         )
     _choice("data.channels", config.data.channels, (1, 3))
+    _choice("data.weights", config.data.weights, tuple(WEIGHTS))
+    _check_data_sets(config)
     _choice("model.name", config.model.name, MODELS)
     _choice("model.norm", config.model.norm, tuple(norm.POLICIES))
     _choice("model.downsample", config.model.downsample, conv4.DOWNSAMPLE)
@@ -187,6 +207,11 @@ def validate(config: ConfigDict) -> None:
             "rate would be 0 from there on; raise it, or 0 for a constant rate"
         )
     learned, train, test = config.method.head == "learned", "train_task.way", "task.way"
+    if learned and not _get(config, train):
+        raise ConfigError(
+            "method.head=learned fixes the number of classes, and train_task.way=0 is "
+            "every class of a data set; use the prototype or zero head"
+        )
     if learned and _get(config, train) != _get(config, test):
         raise ConfigError(
             f"method.head=learned fixes the number of classes: {train}="
@@ -195,6 +220,50 @@ def validate(config: ConfigDict) -> None:
         )
     if config.method.algorithm == "anil" and config.inner.batch:
         raise ConfigError("inner.batch must be 0 with method.algorithm=anil")
+
+
+def _check_data_sets(config: ConfigDict) -> None:
+    data = config.data
+    if bool(data.name) == bool(data.train):
+        raise ConfigError(
+            f"data.name={data.name!r} and data.train={tuple(data.train)}: give one of "
+            "them; a single data set by data.name, several with data.name=''"
+        )
+    if (data.validation or data.test) and not data.train:
+        raise ConfigError(
+            "data.validation and data.test are for data.train; with data.name the "
+            "classes of one data set are split by data.split"
+        )
+    if data.train and data.archive:
+        raise ConfigError("data.archive is for data.name; data.train names several")
+    if not 0 <= data.held_out < 0.5:
+        raise ConfigError(f"data.held_out={data.held_out}; it must be from 0 to 0.5")
+    if data.train and not (data.held_out or (data.validation and data.test)):
+        raise ConfigError(
+            "data.held_out=0 leaves no classes for the empty data.validation or "
+            "data.test; give a share such as 0.1"
+        )
+    every = (*data.train, *data.validation, *data.test)
+    sizes = {sources.own_size(name, data.size)[1] for name in every}
+    flat = config.model.name == "mlp" or config.model.output == "flatten"
+    if flat and len(sizes) > 1:
+        raise ConfigError(
+            f"data sets of sizes {', '.join(map(str, sorted(sizes)))} and model.name="
+            f"{config.model.name}, model.output={config.model.output}: only conv4 with "
+            "model.output=average takes images of several sizes"
+        )
+    for role, others in (("test", ("train", "validation")), ("validation", ("train",))):
+        for other in others:
+            one, two = (
+                {sources.own_size(name, data.size)[0] for name in data[field]}
+                for field in (role, other)
+            )
+            if shared := sorted(one & two):
+                raise ConfigError(
+                    f"data.{role} and data.{other} both have {', '.join(shared)}; what "
+                    f"is in data.{role} must not be reachable from data.{other}: leave "
+                    "it in one of them"
+                )
 
 
 def _get(config: ConfigDict, field: str) -> Any:

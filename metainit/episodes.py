@@ -4,22 +4,28 @@ Nothing is remembered between calls: a resumed run, another process or another
 host that asks for the same index gets the same episode.
 """
 
-import itertools
-import re
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from metainit.sources import Roles, Source, class_index
+from metainit.sources import Source, class_index, rows
 from metainit.types import Episode
+
+# How often a source gives an episode is in proportion to this.
+WEIGHTS: dict[str, Callable[[Source], float]] = {
+    "uniform": lambda source: 1.0,
+    "classes": lambda source: len(source.class_names),
+    "sqrt_size": lambda source: math.sqrt(len(rows(source))),
+}
 
 
 class EpisodeSpec(NamedTuple):
     """The shape of an episode.
 
     Attributes:
-      way: classes of an episode.
+      way: classes of an episode; 0 for every class of its source.
       shot: support images of each class.
       queries: query images of each class.
     """
@@ -38,27 +44,21 @@ def check(sources: Sequence[Source], spec: EpisodeSpec, role: str) -> None:
       role: what to call the sources in the error, e.g. "train".
 
     Raises:
-      ValueError: no sources, a field of `spec` below 1, fewer classes than `way`, a
-        class with fewer than shot + queries images, or images of unequal shapes.
+      ValueError: no sources, a field of `spec` below 1, fewer classes than `way`, or a
+        class with fewer than shot + queries images.
     """
     if not sources:
         raise ValueError(f"{role}: no data; at least one source is needed")
     for field, value in spec._asdict().items():
-        if value < 1:
+        if value < (field != "way"):
             raise ValueError(f"{role}: {field}={value}; it must be at least 1")
-    shapes = {source.name: source.images.shape[1:] for source in sources}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(
-            f"{role}: the sources' images differ in shape, {shapes}; load them with "
-            "one data.size and data.channels"
-        )
     for source in sources:
         if spec.way > len(source.class_names):
             raise ValueError(
                 f"{role}: way={spec.way}, but {source.name} has "
                 f"{len(source.class_names)} classes in this role; use at most as many"
             )
-        sizes = np.bincount(source.labels, minlength=len(source.class_names))
+        sizes = [len(found) for found in class_index(source)]
         smallest = int(np.argmin(sizes))
         if spec.shot + spec.queries > sizes[smallest]:
             raise ValueError(
@@ -69,59 +69,73 @@ def check(sources: Sequence[Source], spec: EpisodeSpec, role: str) -> None:
             )
 
 
-def check_disjoint(roles: Roles) -> None:
-    """Refuses roles that share a class.
+def weights(sources: Sequence[Source], rule: str) -> tuple[float, ...]:
+    """How often each source is to give an episode, in shares that add up to 1.
 
-    A class is known by its source's name and its own; a rotated class ("X@90") is
-    counted as the class that it was made from.
-
-    Raises:
-      ValueError: two roles overlap; names the pair and the classes.
+    Args:
+      sources: of one role.
+      rule: a name of `WEIGHTS`.
     """
-    classes = {
-        role: {
-            (source.name, re.sub(r"@(90|180|270)$", "", name))
-            for source in sources
-            for name in source.class_names
-        }
-        for role, sources in roles._asdict().items()
-    }
-    for one, other in itertools.combinations(classes, 2):
-        if shared := sorted(classes[one] & classes[other]):
-            names = ", ".join(f"{source}: {name}" for source, name in shared[:5])
-            more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
-            raise ValueError(
-                f"the classes of {one} and {other} overlap: {names}{more}; every class "
-                "may stand in one role only, or the result is not on unseen classes"
-            )
+    each = [WEIGHTS[rule](source) for source in sources]
+    return tuple(value / sum(each) for value in each)
+
+
+def turn(shares: Sequence[float], index: int) -> int:
+    """Whose turn it is at `index`, so that shares are met all along, not on average.
+
+    Systematic: number i's n-th turn (from 0) is due at (n + 1/2) / shares[i], and turns
+    are taken in the order in which they are due. Equal shares give round robin.
+
+    Args:
+      shares: positive, with sum 1.
+      index: not negative.
+    """
+    # Turns due before t number t, give or take a half for each share.
+    slack = len(shares)
+    due = []
+    for number, share in enumerate(shares):
+        first = max(0, int((index - slack) * share - 0.5))
+        last = int((index + slack + 1) * share + 0.5)
+        due += [((n + 0.5) / share, number) for n in range(first, last + 1)]
+    before = sum(
+        max(0, int((index - slack) * share - 0.5)) for share in shares
+    )  # turns that are not in `due`
+    return sorted(due)[index - before][1]
 
 
 def sample(
-    sources: Sequence[Source], spec: EpisodeSpec, seed: int, index: int
+    sources: Sequence[Source],
+    spec: EpisodeSpec,
+    seed: int,
+    index: int,
+    shares: Sequence[float] | None = None,
 ) -> tuple[Episode, int]:
     """Episode number `index` of the stream `seed`.
 
-    One source is drawn uniformly, then `way` distinct classes, then shot + queries
-    distinct images of each. Labels are 0..way-1 in blocks: the images of class 0
-    first, then those of class 1, in the support and in the query alike.
+    It is the `turn` of one source, of which `way` distinct classes are drawn, then
+    shot + queries distinct images of each. Labels are 0..way-1 in blocks: the images of
+    class 0 first, then those of class 1, in the support and in the query alike.
 
     Args:
       sources: of one role, as `check` accepts them.
       spec: of the episode.
       seed: of the stream, not negative.
       index: of the episode in the stream, not negative.
+      shares: how often each source has its turn; equal ones by default.
 
     Returns:
       The episode, whose support and query are {"image": uint8 [n, H, W, C],
       "label": int32 [n]} with n = way * shot and way * queries; and the position of
       its source in `sources`.
     """
-    number, support, query = _draw(sources, spec, seed, index)
-    images = sources[number].images
+    number = turn(shares or [1 / len(sources)] * len(sources), index)
+    source = sources[number]
+    support, query = _draw(source, spec, seed, index)
+    way = spec.way or len(source.class_names)
     return (
         Episode(
-            {"image": images[support], "label": _labels(spec.way, spec.shot)},
-            {"image": images[query], "label": _labels(spec.way, spec.queries)},
+            {"image": source.images[support], "label": _labels(way, spec.shot)},
+            {"image": source.images[query], "label": _labels(way, spec.queries)},
         ),
         number,
     )
@@ -133,13 +147,13 @@ def sample_batch(
     seed: int,
     first_index: int,
     count: int,
+    shares: Sequence[float] | None = None,
 ) -> tuple[Episode, np.ndarray]:
     """Episodes first_index .. first_index + count - 1, stacked.
 
     Args:
-      sources: as for `sample`.
-      spec: as for `sample`.
-      seed: as for `sample`.
+      sources: as for `sample`; episodes of all of them must be `alike`.
+      spec, seed, shares: as for `sample`.
       first_index: of the first episode.
       count: of episodes, at least 1.
 
@@ -148,35 +162,48 @@ def sample_batch(
       the position of each episode's source in `sources`.
     """
     shape = sources[0].images.shape[1:]
+    way = spec.way or len(sources[0].class_names)
+    shares = shares or [1 / len(sources)] * len(sources)
     parts = []
     for each in (spec.shot, spec.queries):
-        n = spec.way * each
-        labels = np.broadcast_to(_labels(spec.way, each), (count, n)).copy()
+        n = way * each
+        labels = np.broadcast_to(_labels(way, each), (count, n)).copy()
         parts.append({"image": np.empty((count, n, *shape), np.uint8), "label": labels})
     numbers = np.empty(count, np.int32)
     for row in range(count):
-        numbers[row], *chosen = _draw(sources, spec, seed, first_index + row)
-        for part, rows in zip(parts, chosen, strict=True):
-            part["image"][row] = sources[numbers[row]].images[rows]
+        numbers[row] = turn(shares, first_index + row)
+        source = sources[numbers[row]]
+        chosen = _draw(source, spec, seed, first_index + row)
+        for part, where in zip(parts, chosen, strict=True):
+            part["image"][row] = source.images[where]
     return Episode(*parts), numbers
 
 
+def alike(sources: Sequence[Source], spec: EpisodeSpec) -> bool:
+    """Whether episodes of all sources have one shape, and can be stacked."""
+    shapes = {
+        (source.images.shape[1:], spec.way or len(source.class_names))
+        for source in sources
+    }
+    return len(shapes) == 1
+
+
 def _draw(
-    sources: Sequence[Source], spec: EpisodeSpec, seed: int, index: int
-) -> tuple[int, np.ndarray, np.ndarray]:
-    """Source, support images [way * shot] and query images [way * queries]."""
+    source: Source, spec: EpisodeSpec, seed: int, index: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Support images [way * shot] and query images [way * queries]."""
     # As a spawn key, the index cannot run into the words of a large seed.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-    number = int(rng.integers(len(sources)))
-    images_of = class_index(sources[number])
+    images_of = class_index(source)
     need = spec.shot + spec.queries
+    way = spec.way or len(images_of)
     chosen = np.stack(
         [
             images_of[label][rng.choice(len(images_of[label]), need, replace=False)]
-            for label in rng.choice(len(images_of), spec.way, replace=False)
+            for label in rng.choice(len(images_of), way, replace=False)
         ]
     )
-    return number, chosen[:, : spec.shot].ravel(), chosen[:, spec.shot :].ravel()
+    return chosen[:, : spec.shot].ravel(), chosen[:, spec.shot :].ravel()
 
 
 def _labels(way: int, each: int) -> np.ndarray:

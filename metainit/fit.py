@@ -1,10 +1,11 @@
 """The training loop: the same for meta-learning and for joint pretraining."""
 
+import collections
 import contextlib
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -133,6 +134,7 @@ def fit(
         if step > run.first_step:
             bar.say(f"{run.name}: resumed at step {step}")
         logged: list[dict[str, Any]] = []
+        of_data: dict[str, list[tuple[float, float]]] = collections.defaultdict(list)
         logged_at = clock["device_seconds"]
         try:
             while step < run.steps:
@@ -147,6 +149,8 @@ def fit(
                 metrics = jax.tree.map(np.asarray, metrics)  # waits for the step
                 clock["device_seconds"] += time.perf_counter() - begin
                 _require_finite(run, step, metrics)
+                for name, loss, accuracy in _of_tasks(run, step, metrics):
+                    of_data[name].append((loss, accuracy))
                 state, step = new_state, step + 1
                 logged.append(metrics)
                 bar.step()
@@ -156,8 +160,11 @@ def fit(
                     numbers = _average(logged)
                     numbers["tasks_per_second"] = len(logged) * run.tasks / spent
                     writer.write_scalars(
-                        step, {f"train/{name}": x for name, x in numbers.items()}
+                        step,
+                        {f"train/{name}": x for name, x in numbers.items()}
+                        | _by_data(of_data),
                     )
+                    of_data.clear()
                     left = (run.steps - step) * spent / len(logged)
                     bar.show(step - run.first_step, numbers, left)
                     logged, logged_at = [], clock["device_seconds"]
@@ -188,6 +195,27 @@ def _average(logged: list[dict[str, Any]]) -> dict[str, float]:
     stacked = {name: np.stack([m[name] for m in logged]).ravel() for name in logged[0]}
     averages = Averages.single_from_model_output(**stacked).compute()
     return {name: float(value) for name, value in averages.items()}
+
+
+def _of_tasks(
+    run: Run, step: int, metrics: dict[str, Any]
+) -> Iterator[tuple[str, float, float]]:
+    """Data set, loss and accuracy of each task; nothing where a batch mixes sets."""
+    if np.ndim(metrics["loss"]):
+        yield from zip(
+            run.data(step), metrics["loss"], metrics["accuracy"], strict=True
+        )
+
+
+def _by_data(of_data: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
+    """Means by data set, where there are several."""
+    if len(of_data) < 2:
+        return {}
+    return {
+        f"train/{measure}/{name}": float(mean)
+        for name, values in of_data.items()
+        for measure, mean in zip(("loss", "accuracy"), np.mean(values, 0), strict=True)
+    }
 
 
 def _require_finite(run: Run, step: int, metrics: dict[str, Any]) -> None:

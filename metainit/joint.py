@@ -15,7 +15,7 @@ from metainit import recipe
 from metainit.models import classifier
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
-from metainit.sources import Source
+from metainit.sources import Source, rows
 from metainit.types import MetaState
 
 Batch = dict[str, Any]
@@ -26,24 +26,34 @@ def batch(
 ) -> Batch:
     """Images drawn evenly from all sources' images; a pure function of its arguments.
 
+    Where sources differ in the size of their images, a batch is of one of them.
+
     Returns:
       {"image": uint8 [size, h, w, c], "label": int32 [size], "progress": float32 []},
       labels counted on from source to source.
     """
     rng = np.random.default_rng((seed, step))
-    ends = np.cumsum([len(source.images) for source in sources])
+    kept = [rows(source) for source in sources]
     first_class = np.cumsum([0] + [len(source.class_names) for source in sources])
-    drawn = rng.integers(ends[-1], size=size)
+    ends = np.cumsum([len(each) for each in kept])
+    if len({source.images.shape[1:] for source in sources}) == 1:
+        drawn = rng.integers(ends[-1], size=size)
+    else:
+        one = np.searchsorted(ends, rng.integers(ends[-1]), side="right")
+        drawn = ends[one] - len(kept[one]) + rng.integers(len(kept[one]), size=size)
     owner = np.searchsorted(ends, drawn, side="right")
-    rows = drawn - np.concatenate([[0], ends])[owner]
+    where = [
+        kept[s][number - (ends[s] - len(kept[s]))]
+        for s, number in zip(owner, drawn, strict=True)
+    ]
     return {
         "image": np.stack(
-            [sources[s].images[row] for s, row in zip(owner, rows, strict=True)]
+            [sources[s].images[row] for s, row in zip(owner, where, strict=True)]
         ),
         "label": np.array(
             [
                 sources[s].labels[row] + first_class[s]
-                for s, row in zip(owner, rows, strict=True)
+                for s, row in zip(owner, where, strict=True)
             ],
             np.int32,
         ),

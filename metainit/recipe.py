@@ -24,12 +24,24 @@ def build_model(config: ConfigDict) -> Model:
     return mlp.mlp(m.hidden, m.dropout, m.dropped)
 
 
-def start(head: str, model: Model, way: int) -> Any:
-    """The `start` function of a head by name; a learned head starts as it is."""
+def start(head: str, model: Model, shot: int) -> Any:
+    """The `start` function of a head by name; a learned head starts as it is.
+
+    Args:
+      head: "prototype", "zero" or "learned".
+      model: the network body.
+      shot: support images of a class, which tells the number of classes.
+    """
     if head == "learned":
         return None
     make = {"prototype": heads.prototype_head, "zero": heads.zero_head}[head]
-    return make(classifier.features(model), way)
+    of_batch = classifier.features(model)
+
+    def start_task(params, support, key):
+        way = len(support["label"]) // shot
+        return make(of_batch, way)(params, support, key)
+
+    return start_task
 
 
 def inner_optimizer(config: ConfigDict) -> optax.GradientTransformation:
@@ -48,7 +60,7 @@ def inner_loop(
         classifier.loss_fn(model),
         inner_optimizer(config),
         steps,
-        start=start(config.method.head, model, config.train_task.way),
+        start=start(config.method.head, model, config.train_task.shot),
         prepare=preprocess.for_training,
         batches=metainit.minibatches(batch, steps) if batch else None,
     )
@@ -118,23 +130,28 @@ def grad_norm(opt_state: Any) -> Any:
     return optax.tree.get(opt_state, "grad_norm")
 
 
+def task_metrics(seen: metainit.TaskMetrics) -> dict[str, jax.Array]:
+    """What the laboratory logs: "loss" and "accuracy", [tasks].
+
+    Of the query after adaptation, or of the support where the algorithm uses no query.
+    """
+    judged = seen.support.metrics if seen.query is None else seen.query
+    accuracy = judged["accuracy"]
+    return {
+        "loss": seen.query_loss,
+        "accuracy": accuracy if accuracy.ndim == 1 else accuracy[:, -1],
+    }
+
+
 def meta_update(learner: metainit.MetaLearner) -> Any:
     """`(state, episodes, key) -> (state, metrics)` with what the laboratory logs.
 
-    Metrics: "loss" and "accuracy" [tasks] of the query after adaptation (of the support
-    where the algorithm uses no query), "grad_norm".
+    Metrics: those of `task_metrics`, and "grad_norm".
     """
 
     def update(state, episodes, key):
         state, seen = learner.update(state, episodes, key)
-        judged = seen.support.metrics if seen.query is None else seen.query
-        accuracy = judged["accuracy"]
-        metrics = {
-            "loss": seen.query_loss,
-            "accuracy": accuracy if accuracy.ndim == 1 else accuracy[:, -1],
-            "grad_norm": grad_norm(state.opt_state),
-        }
-        return state, metrics
+        return state, task_metrics(seen) | {"grad_norm": grad_norm(state.opt_state)}
 
     return update
 

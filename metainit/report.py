@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -43,8 +44,12 @@ def write_report(
     _check(evaluation.rows)
     ours = verdict.our_best(evaluation.rows)
     differences = [verdict.compare(ours, r) for r in evaluation.rows if r is not ours]
-    lines = map(_json, _result_lines(evaluation, context, differences))
-    atomic.write_text(workdir / "results.jsonl", "".join(lines))
+    lines = itertools.chain(
+        _result_lines(evaluation, differences),
+        *(_result_lines(part, _differences_of(part)) for part in evaluation.parts),
+        [_summary(evaluation, context)],
+    )
+    atomic.write_text(workdir / "results.jsonl", "".join(map(_json, lines)))
     drawn = []
     if figures.learning_curve(workdir / "learning_curve.png", context["training"]):
         drawn.append(("Learning curve", "learning_curve.png"))
@@ -67,12 +72,16 @@ def _check(rows: Sequence[Row]) -> None:
                 )
 
 
+def _differences_of(part: Evaluation) -> list[verdict.Difference]:
+    """On one data set, rows compared as they were chosen for all."""
+    ours = verdict.our_best(part.rows)
+    return [verdict.compare(ours, row) for row in part.rows if row is not ours]
+
+
 def _result_lines(
-    evaluation: Evaluation,
-    context: Context,
-    differences: Sequence[verdict.Difference],
+    evaluation: Evaluation, differences: Sequence[verdict.Difference]
 ) -> Iterator[dict[str, Any]]:
-    """Lines of `results.jsonl`: measures by step, differences, then the summary."""
+    """Lines of `results.jsonl`: measures by step, then differences."""
     shared = {"dataset": evaluation.dataset, "protocol": evaluation.protocol}
     for row in evaluation.rows:
         about = {
@@ -111,10 +120,13 @@ def _result_lines(
             "n": len(verdict.chosen_accuracy(difference.row)),
             "batch_norm": evaluation.batch_norm,
         }
+
+
+def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
     ours = verdict.our_best(evaluation.rows)
     # A step of the evaluation is one episode met by one row.
     steps = sum(np.shape(row.accuracy)[1] for row in evaluation.rows)
-    yield {
+    return {
         "eval_loss": float(np.mean(ours.loss[ours.chosen])),
         "eval_accuracy": float(np.mean(verdict.chosen_accuracy(ours))),
         "eval_runtime": evaluation.runtime,
@@ -167,6 +179,9 @@ def _terminal(
             yield titles[number][:_WIDTH]
         yield line[:_WIDTH]
     yield ""
+    if evaluation.parts:
+        yield from tables.aligned([tables.PART_HEADING, *tables.parts(evaluation)])
+        yield ""
     yield from textwrap.wrap(
         "Head, steps and settings chosen on meta-validation; +- and [ ] are 95 % "
         'intervals over episodes; "ours" is the best head of our best initialisation.',

@@ -36,6 +36,7 @@ def lines(
     yield f"{evaluation.dataset}, {evaluation.protocol}, on {evaluation.device}."
     yield ""
     yield from _results(evaluation)
+    yield from _parts(evaluation)
     yield from _differences(evaluation.rows, differences)
     yield from _steps(rows)
     for name, file in drawn:
@@ -109,6 +110,21 @@ def _results(evaluation: Evaluation) -> Iterator[str]:
     yield (
         "- Bold: the best head of one initialisation beats the best head of every "
         "other by a paired interval above zero; no bold, no clear winner."
+    )
+    yield ""
+
+
+def _parts(evaluation: Evaluation) -> Iterator[str]:
+    if not evaluation.parts:
+        return
+    yield from ("## By data set", "")
+    yield from tables.markdown(tables.PART_HEADING, tables.parts(evaluation), text=2)
+    yield ""
+    yield (
+        "The best head of every initialisation, as chosen for all data sets together; "
+        'the difference is the paired one. "Held-out classes" are classes of a '
+        "meta-train data set that nothing was trained or chosen on: they tell how it "
+        "does within the domain, the other data sets how it does outside."
     )
     yield ""
 

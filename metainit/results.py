@@ -68,6 +68,8 @@ class Evaluation(NamedTuple):
       runtime: seconds the evaluation took.
       queries: query images an episode.
       notes: sentences that belong under the table.
+      parts: the same by data set, where there is more than one, and on held-out classes
+        of the meta-train sets.
     """
 
     rows: tuple[Row, ...]
@@ -78,7 +80,8 @@ class Evaluation(NamedTuple):
     device: str
     runtime: float
     queries: int
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    parts: tuple[Evaluation, ...] = ()
 
 
 class Context(TypedDict):

@@ -1,6 +1,7 @@
 """Random access to fixed-size uint8 images, by role: what the sampler draws from."""
 
 import functools
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,22 +15,43 @@ class Source(NamedTuple):
     Attributes:
       name: e.g. "glyphs", "omniglot", "folder:PATH".
       images: uint8 [n, H, W, C], in memory or memory-mapped.
-      labels: int32 [n], index into `class_names`. Not to be changed in place.
+      labels: int32 [n], index into `class_names`, or -1 for an image that is left out.
+        Not to be changed in place.
       class_names: unique.
+      hashes: uint64 [n], of the images as they were decoded; None where not known.
     """
 
     name: str
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
+    hashes: np.ndarray | None = None
 
 
 class Roles(NamedTuple):
-    """Sources for meta-training, meta-validation and meta-test, of disjoint classes."""
+    """Sources for meta-training, meta-validation and meta-test, of disjoint classes.
+
+    `held_out` are classes of the meta-train data sets that nothing is trained or chosen
+    on: meta-test within the domain, where `test` are other data sets.
+    """
 
     train: tuple[Source, ...]
     validation: tuple[Source, ...]
     test: tuple[Source, ...]
+    held_out: tuple[Source, ...] = ()
+
+
+class Wanted(NamedTuple):
+    """One data set as a reader is asked for it; the fields are those of `load`."""
+
+    name: str
+    size: int
+    channels: int
+    archive: str
+    data_dir: str
+    skip_undecodable: bool
+    split_seed: int
+    split: tuple[float, float, float]
 
 
 class _SameArray:
@@ -48,7 +70,8 @@ class _SameArray:
 @functools.lru_cache(maxsize=64)
 def _class_index(labels: _SameArray, classes: int) -> tuple[np.ndarray, ...]:
     order = np.argsort(labels.array, kind="stable")
-    ends = np.cumsum(np.bincount(labels.array, minlength=classes))
+    order = order[np.searchsorted(labels.array[order], 0) :]
+    ends = np.cumsum(np.bincount(labels.array[order], minlength=classes))
     return tuple(np.split(order, ends[:-1]))
 
 
@@ -62,15 +85,32 @@ def class_index(source: Source) -> tuple[np.ndarray, ...]:
     return _class_index(_SameArray(source.labels), len(source.class_names))
 
 
-def load(data: Any) -> Roles:
-    """The three roles that the `data` section of a configuration asks for.
+@functools.lru_cache(maxsize=64)
+def _rows(labels: _SameArray) -> np.ndarray:
+    return np.flatnonzero(labels.array >= 0)
 
-    Images are decoded on the first use of a data set and memory-mapped from
-    `data_dir` later.
+
+def rows(source: Source) -> np.ndarray:
+    """Ascending int64 positions of the images that are not left out."""
+    return _rows(_SameArray(source.labels))
+
+
+def load(data: Any) -> Roles:
+    """The roles that the `data` section of a configuration asks for.
+
+    Either `name` is one data set, whose classes are split into three roles; or `train`,
+    `validation` and `test` are names of data sets. Then `held_out` of the classes of
+    each meta-train data set are kept for `Roles.held_out`; where `validation` or `test`
+    is empty, as many again are taken for it. Images are decoded on the first use of a
+    data set and memory-mapped from `data_dir` later.
 
     Args:
       data: a ConfigDict or anything with these attributes.
-        name: "glyphs", "omniglot", "cifar_fs", "folder:PATH" or "tfds:NAME".
+        name: "glyphs", "omniglot", "cifar_fs", "folder:PATH", "tfds:NAME" or one of the
+          catalog (`python -m metainit.datasets list`); "" with `train`.
+        train, validation, test: tuples of such names. "NAME@SIZE" is read at a size of
+          its own.
+        held_out: share of classes, 0 to 1.
         size: side of the square images in pixels.
         channels: 1 or 3.
         archive: for omniglot and cifar_fs, a local file in place of the download.
@@ -78,7 +118,8 @@ def load(data: Any) -> Roles:
         skip_undecodable: for folder: and tfds:, leave out images that do not decode.
         rotations: give each meta-training class also rotated by 90, 180 and 270
           degrees, as further classes "X@90", "X@180", "X@270" (in memory).
-        split_seed, split: for folder: and tfds:, of the split of classes into roles.
+        split_seed, split: of the split of classes into roles, for data sets without a
+          split of their own.
 
     Raises:
       ValueError: in one line, which field is wrong and what would work.
@@ -87,14 +128,67 @@ def load(data: Any) -> Roles:
         raise ValueError(f"data.channels={data.channels}; it must be 1 or 3")
     if data.size < 1:
         raise ValueError(f"data.size={data.size}; it must be at least 1 pixel")
-    parts = _read(data)
-    if data.rotations:
-        parts["train"] = _rotated(parts["train"])
-    roles = {
-        role: (Source(data.name, part.images, part.labels, part.names),)
-        for role, part in parts.items()
-    }
-    return Roles(**roles)
+    found: dict[str, list[Source]] = {role: [] for role in Roles._fields}
+    for wanted, as_role in _wanted(data):
+        parts = _read(wanted)
+        for part_role, role in as_role.items():
+            if part_role not in parts:
+                raise ValueError(
+                    f"{wanted.name} has no classes for {part_role}: data.split="
+                    f"{wanted.split} must give every role a share"
+                )
+            part = parts[part_role]
+            if data.rotations and role == "train":
+                part = _rotated(part)
+            found[role].append(
+                Source(wanted.name, part.images, part.labels, part.names, part.hashes)
+            )
+    return Roles(**{role: tuple(of_role) for role, of_role in found.items()})
+
+
+def names(data: Any) -> tuple[str, ...]:
+    """Every data set that `load` would read."""
+    return tuple(dict.fromkeys(wanted.name for wanted, _ in _wanted(data)))
+
+
+def _wanted(data: Any) -> Iterator[tuple[Wanted, dict[str, str]]]:
+    """What to read, and which of its roles become which of ours."""
+
+    def want(name: str, split: Sequence[float]) -> Wanted:
+        name, size = own_size(name, data.size)
+        return Wanted(
+            name,
+            size,
+            data.channels,
+            data.archive,
+            data.data_dir,
+            data.skip_undecodable,
+            data.split_seed,
+            (split[0], split[1], split[2]),
+        )
+
+    if not data.train:
+        yield want(data.name, tuple(data.split)), {role: role for role in cache.ROLES}
+        return
+    share = data.held_out
+    chosen = 0.0 if data.validation else share
+    for name in data.train:
+        roles = {"train": "train"}
+        if chosen:
+            roles["validation"] = "validation"
+        if share:
+            roles["test"] = "held_out" if data.test else "test"
+        yield want(name, (1 - chosen - share, chosen, share)), roles
+    for name in data.validation:
+        yield want(name, (0.0, 1.0, 0.0)), {"validation": "validation"}
+    for name in data.test:
+        yield want(name, (0.0, 0.0, 1.0)), {"test": "test"}
+
+
+def own_size(name: str, size: int) -> tuple[str, int]:
+    """Name and size of "NAME@SIZE"; the given size where it has none of its own."""
+    stem, at, own = name.rpartition("@")
+    return (stem, int(own)) if at and own.isdigit() else (name, size)
 
 
 def downloads(data: Any) -> dict[str, int]:
@@ -102,14 +196,16 @@ def downloads(data: Any) -> dict[str, int]:
     from metainit.datasets import cifar_fs, omniglot
 
     known = {"omniglot": omniglot.DOWNLOADS, "cifar_fs": cifar_fs.DOWNLOADS}
-    wanted = {} if data.archive else known.get(data.name, {})
+    wanted: dict[str, int] = {}
+    for name in () if data.archive else names(data):
+        wanted |= known.get(name, {})
     there = cache.root(data.data_dir) / "downloads"
     return {
         u: mb for u, mb in wanted.items() if not (there / u.split("/")[-1]).exists()
     }
 
 
-def _read(data: Any) -> dict[str, cache.Part]:
+def _read(data: Wanted) -> dict[str, cache.Part]:
     # Imported where chosen: glyphs and prepared take a second for TFDS.
     kind, _, rest = data.name.partition(":")
     match kind, bool(rest):
@@ -147,4 +243,5 @@ def _rotated(part: cache.Part) -> cache.Part:
         np.concatenate([part.labels + turn * classes for turn in turns]),
         part.names
         + tuple(f"{name}@{90 * turn}" for turn in turns[1:] for name in part.names),
+        np.tile(part.hashes, 4),
     )

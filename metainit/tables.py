@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from metainit import metrics, verdict
-from metainit.results import Context, Row
+from metainit.results import Context, Evaluation, Row
 
 
 def measures(row: Row, plus_minus: str) -> tuple[str, ...]:
@@ -71,3 +71,22 @@ def markdown(
     rule = ["---" if place < text else "---:" for place in range(len(heading))]
     for cells in (heading, rule, *table):
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+PART_HEADING = ("Data set", "Initialisation", "Accuracy, %", "F1, %", "Ours minus this")
+
+
+def parts(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
+    """Each data set by initialisation, its best head as chosen on meta-validation."""
+    for part in evaluation.parts:
+        best = verdict.best_heads(part.rows)
+        ours = verdict.our_best(part.rows)
+        for row in best.values():
+            mean, low, _ = metrics.mean_interval(verdict.chosen_accuracy(row))
+            yield (
+                part.dataset + ", held-out classes" * ("held-out" in part.protocol),
+                row.init,
+                f"{100 * mean:.1f} +- {100 * (mean - low):.1f}",
+                verdict.percent(row.f1[row.chosen]),
+                "-" if row is ours else verdict.points(verdict.compare(ours, row)),
+            )

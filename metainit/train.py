@@ -1,6 +1,7 @@
 """One experiment from top to bottom: data, programs, runs, meta-test, report."""
 
 import contextlib
+import functools
 import json
 import pathlib
 import platform
@@ -14,19 +15,31 @@ import numpy as np
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from metainit import adaptation, atomic, joint, recipe, report, run_config, sources
+from metainit import (
+    adaptation,
+    atomic,
+    joint,
+    leakage,
+    programs,
+    recipe,
+    report,
+    run_config,
+    sources,
+)
 from metainit import config as config_module
 from metainit import preprocess as preprocess_module
-from metainit.budget import (
-    Program,
-    compile_step,
-    seconds_each,
-    steps_per_iteration,
-)
+from metainit.budget import Program, seconds_each, steps_per_iteration
 from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
-from metainit.episodes import EpisodeSpec, check, check_disjoint, sample_batch
-from metainit.evaluate import VALIDATION_SEED, evaluate
+from metainit.episodes import (
+    EpisodeSpec,
+    alike,
+    check,
+    sample_batch,
+    turn,
+    weights,
+)
+from metainit.evaluate import draw_validation, evaluate, validation_accuracy
 from metainit.fit import Run, fit
 from metainit.models.model import Model
 from metainit.results import Cost
@@ -83,10 +96,15 @@ def train(
     task, train_task = EpisodeSpec(**config.task), EpisodeSpec(**config.train_task)
     with _as_config_error():
         roles = sources.load(config.data)
+        if config.data.drop_shared:
+            roles, dropped = leakage.drop_shared(roles)
+            print(f"left out of training or validation, as in meta-test: {dropped}")
         check(roles.train, train_task, "train")
         check(roles.validation, task, "validation")
         check(roles.test, task, "test")
-        check_disjoint(roles)
+        if roles.held_out:
+            check(roles.held_out, task, "held_out")
+        leakage.check(roles)
         if not dry_run:
             run_config.claim(
                 workdir,
@@ -101,7 +119,8 @@ def train(
     if config.data.shuffle_labels:
         train_sources = tuple(_shuffled(s, config.seed) for s in train_sources)
     for role, of_role in roles._asdict().items():
-        print(_in_words(role, of_role))
+        for source in of_role:
+            print(_in_words(role, source))
 
     # The network, and the two training steps compiled and timed.
     model = model or recipe.build_model(config)
@@ -119,29 +138,61 @@ def train(
         head = recipe.init_head(config, model, body, example, head_key)
         return learner.init({"body": body} | head)
 
-    def episodes(step: int) -> tuple[Any, Any]:
-        first = step * config.meta_batch
-        count = config.meta_batch
-        return sample_batch(train_sources, train_task, config.seed, first, count)
+    # The meta-iteration. Tasks that differ in shape are taken one by one.
+    shares = weights(train_sources, config.data.weights)
+    stacked = alike(train_sources, train_task)
 
+    def turns(step: int) -> list[Source]:
+        first = step * config.meta_batch
+        numbers = range(first, first + config.meta_batch)
+        return [train_sources[turn(shares, number)] for number in numbers]
+
+    def one_task(source: Source, index: int) -> Any:
+        return sample_batch((source,), train_task, config.seed, index, 1)[0]
+
+    def meta_batch(step: int) -> Any:
+        first, count = step * config.meta_batch, config.meta_batch
+        if not stacked:
+            of_each = enumerate(turns(step), start=first)
+            return tuple(one_task(source, index) for index, source in of_each)
+        seed = config.seed
+        return sample_batch(train_sources, train_task, seed, first, count, shares)[0]
+
+    print("compiling", flush=True)
+    state = meta_state(body)
+    if stacked:
+        update = recipe.meta_update(learner)
+        meta = programs.by_shape(update, [(state, meta_batch(0), step_key)])
+    else:
+        tasks = [one_task(source, 0) for source in train_sources]
+        meta = programs.in_parts(learner, state, tasks, step_key)
+
+    # The step of joint pretraining.
     classes = sum(len(source.class_names) for source in train_sources)
     joint_state = joint.init(config, model, body, example, classes)
     ratio = 1.0  # joint steps that take as long as a meta-iteration; set below
 
-    def joint_batch(step: int) -> Any:
+    def joint_batch(step: int, of: tuple[Source, ...] = train_sources) -> Any:
         size, progress = config.joint.batch, step / ratio
-        return joint.batch(train_sources, size, config.seed, step, progress)
+        return joint.batch(of, size, config.seed, step, progress)
 
-    print("compiling", flush=True)
-    meta = compile_step(
-        recipe.meta_update(learner), meta_state(body), episodes(0)[0], step_key
+    supervised = programs.by_shape(
+        joint.update(config, model, preprocess),
+        [(joint_state, joint_batch(0, (one,)), step_key) for one in train_sources],
     )
-    supervised = compile_step(
-        joint.update(config, model, preprocess), joint_state, joint_batch(0), step_key
-    )
-    meta_seconds, joint_seconds = seconds_each(
-        lambda: meta.update(meta_state(body), episodes(0)[0], step_key),
-        lambda: supervised.update(joint_state, joint_batch(0), step_key),
+
+    # Over as many steps as it takes to meet every data set.
+    period = 1 if stacked else len(train_sources)
+
+    def some(program: Program, state: Any, batch: Any) -> Any:
+        batches = [batch(step) for step in range(period)]
+        return lambda: [program.update(state, one, step_key) for one in batches]
+
+    meta_seconds, joint_seconds = (
+        seconds / period
+        for seconds in seconds_each(
+            some(meta, state, meta_batch), some(supervised, joint_state, joint_batch)
+        )
     )
     ratio = steps_per_iteration(
         workdir / BUDGET,
@@ -163,23 +214,18 @@ def train(
         return ""
 
     # The runs: joint pretraining first, since the warm start begins with it.
-    run_evaluator = adaptation.evaluator(
-        model, preprocess, task.way, config.evaluate.steps
+    evaluator_of = functools.cache(
+        lambda way: adaptation.evaluator(model, preprocess, way, config.evaluate.steps)
     )
-    choosing = sample_batch(
-        roles.validation,
-        task,
-        VALIDATION_SEED,
-        0,
-        config.evaluate.validation_episodes,
-    )[0]
+    choosing = draw_validation(config, roles.validation)
     by_recipe = adaptation.Setting(
         config.method.head, config.inner.optimizer, config.inner.learning_rate
     )
 
     def validate(params: Any, head: str = by_recipe.head) -> float:
-        scores = run_evaluator(params, choosing, by_recipe._replace(head=head))
-        return float(scores.accuracy.mean(1).max())
+        setting = by_recipe._replace(head=head)
+        accuracy = validation_accuracy(evaluator_of, params, choosing, setting)
+        return float(accuracy.max())
 
     def validate_body(params: Any) -> float:
         head = "zero" if by_recipe.head == "learned" else by_recipe.head
@@ -207,19 +253,21 @@ def train(
     notes += [fitted.stopped] if fitted.stopped else []
     pretrained = {"body": fitted.params["body"]}, fitted.cost
 
+    # With every class in a task, data sets differ in images; on average:
+    ways = [train_task.way or len(source.class_names) for source in train_sources]
+    way = sum(share * way for share, way in zip(shares, ways, strict=True))
+    per_task = round(way * (train_task.shot + train_task.queries))
     meta_run = Run(
         name="meta-learned",
         folder=workdir / "meta",
         update=meta.update,
-        batch=lambda step: episodes(step)[0],
+        batch=meta_batch,
         state=meta_state(body),
         first_step=0,
         steps=config.iterations,
         tasks=config.meta_batch,
-        images=config.meta_batch
-        * train_task.way
-        * (train_task.shot + train_task.queries),
-        data=lambda step: [train_sources[i].name for i in episodes(step)[1]],
+        images=config.meta_batch * per_task,
+        data=lambda step: [source.name for source in turns(step)],
     )
     if config.cold_start:
         share = seconds_left / (runs - 1)
@@ -255,16 +303,14 @@ def train(
     # Meta-test and the report.
     if not config.evaluate.episodes:
         return ""
-    evaluation = evaluate(
-        config, model, preprocess, inits, roles.validation, roles.test, run_evaluator
-    )
+    evaluation = evaluate(config, model, preprocess, inits, roles, evaluator_of)
     evaluation = evaluation._replace(notes=tuple(notes))
     ours = workdir / ("meta" if config.cold_start else "meta_from_pretrained")
     text = report.write_report(
         workdir,
         evaluation,
         {
-            "title": f"metainit: {config.data.name}",
+            "title": "metainit: " + ", ".join(sources.names(config.data)),
             "command": command,
             "seed": config.seed,
             "versions": _versions(),
@@ -312,11 +358,12 @@ def _shuffled(source: Source, seed: int) -> Source:
     return source._replace(labels=source.labels[order])
 
 
-def _in_words(role: str, of_role: tuple[Source, ...]) -> str:
-    classes = sum(len(source.class_names) for source in of_role)
-    images = sum(len(source.images) for source in of_role)
-    names = ", ".join(source.name for source in of_role)
-    return f"meta-{role}: {names}, {classes} classes, {images} images"
+def _in_words(role: str, source: Source) -> str:
+    height, width, channels = source.images.shape[1:]
+    return (
+        f"meta-{role.replace('_', ' ')}: {source.name}, {len(source.class_names)} "
+        f"classes, {len(source.images):,} images of {height}x{width}x{channels}"
+    )
 
 
 def _plan(

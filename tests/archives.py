@@ -26,7 +26,7 @@ def omniglot_zip(
     ink = {}
     with zipfile.ZipFile(path, "w") as archive:
         for number, character in enumerate(characters):
-            rng = np.random.default_rng(number)
+            rng = np.random.default_rng([number, *root.encode()])
             ink[character] = rng.random((drawings, 105, 105)) < 0.2
             for drawing, strokes in enumerate(ink[character], start=1):
                 png = io.BytesIO()

@@ -3,15 +3,14 @@
 import hashlib
 import io
 import tarfile
-import types
 import zipfile
 
 import archives
 import numpy as np
 import pytest
 
-from metainit import episodes, sources
-from metainit.datasets import cifar_fs, omniglot
+from metainit import config, episodes, leakage, sources
+from metainit.datasets import cache, cifar_fs, omniglot
 from metainit.datasets.fetch import FetchError, fetch
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -23,14 +22,11 @@ def settings(tmp_path, name, **changed):
         "name": name,
         "size": 28 if name == "omniglot" else 32,
         "channels": 1 if name == "omniglot" else 3,
-        "archive": "",
         "data_dir": str(tmp_path / "data"),
-        "skip_undecodable": False,
-        "rotations": False,
-        "split_seed": 0,
-        "split": (0.6, 0.2, 0.2),
     }
-    return types.SimpleNamespace(**fields | changed)
+    data = config.default().data
+    data.update(fields | changed)
+    return data
 
 
 def left(folder):
@@ -148,9 +144,9 @@ def test_the_official_zips_are_pooled_by_character(tmp_path, zips):
     paths, ink = zips
     data = settings(tmp_path, "omniglot", size=105, archive=",".join(map(str, paths)))
     roles = sources.load(data)
-    episodes.check_disjoint(roles)
+    leakage.check(roles)
     split = omniglot.split()
-    for role, (source,) in roles._asdict().items():
+    for role, (source,) in zip(cache.ROLES, roles[:3], strict=True):
         expected = tuple(name for name in split[role] if name in ink)
         assert source.class_names == expected
         for name, where in zip(expected, sources.class_index(source), strict=True):
@@ -162,7 +158,7 @@ def test_the_official_zips_are_pooled_by_character(tmp_path, zips):
 def test_one_zip_alone_is_accepted_and_scaled(tmp_path, zips, which):
     paths, ink = zips
     roles = sources.load(settings(tmp_path, "omniglot", archive=str(paths[which])))
-    assert sum(len(source.class_names) for (source,) in roles) == 14
+    assert sum(len(source.class_names) for (source,) in roles[:3]) == 14
     (source,) = roles.train
     assert source.images.shape[1:] == (28, 28, 1)
     mean = np.mean([ink[name].mean() for name in source.class_names])
@@ -179,7 +175,7 @@ def test_the_official_zips_are_downloaded_and_checked(tmp_path, zips, monkeypatc
         for _ in range(2):
             roles = sources.load(settings(tmp_path, "omniglot"))
     assert len(server.asked) == 1
-    assert sum(len(source.class_names) for (source,) in roles) == 14
+    assert sum(len(source.class_names) for (source,) in roles[:3]) == 14
     assert (tmp_path / "data" / "downloads" / "images_background.zip").exists()
 
 
@@ -190,7 +186,7 @@ def test_the_packed_form_is_accepted(tmp_path):
     path = tmp_path / "omniglot.npz"
     np.savez(path, packed=packed, names=np.array(names))
     roles = sources.load(settings(tmp_path, "omniglot", archive=str(path)))
-    for (source,) in roles:
+    for (source,) in roles[:3]:
         for name, where in zip(
             source.class_names, sources.class_index(source), strict=True
         ):
@@ -229,7 +225,7 @@ def test_real_omniglot(real_data, tmp_path):
     path = real_data / "omniglot28.npz"
     data = settings(tmp_path, "omniglot", archive=str(path), rotations=True)
     roles = sources.load(data)
-    shapes = [source.images.shape for (source,) in roles]
+    shapes = [source.images.shape for (source,) in roles[:3]]
     assert shapes == [
         (4 * 22000, 28, 28, 1),
         (2000, 28, 28, 1),
@@ -239,10 +235,10 @@ def test_real_omniglot(real_data, tmp_path):
     assert roles.test[0].class_names == split["test"]
     with np.load(path) as arrays:
         assert sorted(arrays["names"].tolist()) == sorted(sum(split.values(), ()))
-    for role, each in roles._asdict().items():
+    for role, each in zip(cache.ROLES, roles[:3], strict=True):
         assert set(np.unique(each[0].images)) == {0, 255}
         episodes.check(each, episodes.EpisodeSpec(20, 5, 15), role)
-    episodes.check_disjoint(roles)
+    leakage.check(roles)
 
 
 # CIFAR-FS
@@ -252,12 +248,12 @@ def test_cifar_is_pooled_by_class_and_split_as_published(tmp_path):
     path = tmp_path / "cifar-100-binary.tar.gz"
     fine, pixels = archives.cifar_tar(path)
     roles = sources.load(settings(tmp_path, "cifar_fs", archive=str(path)))
-    episodes.check_disjoint(roles)
+    leakage.check(roles)
     names = archives.cifar_names()
-    assert [len(source.class_names) for (source,) in roles] == [64, 16, 20]
+    assert [len(source.class_names) for (source,) in roles[:3]] == [64, 16, 20]
     assert {"otter", "sea"} <= set(roles.validation[0].class_names)
     assert {"baby", "worm"} <= set(roles.test[0].class_names)
-    for (source,) in roles:
+    for (source,) in roles[:3]:
         for name, where in zip(
             source.class_names, sources.class_index(source), strict=True
         ):
@@ -312,9 +308,9 @@ def test_another_file_is_refused_as_cifar(tmp_path, make, words):
 def test_real_cifar(real_data, tmp_path):
     path = real_data / "cifar-100-binary-subset.tar.gz"
     roles = sources.load(settings(tmp_path, "cifar_fs", archive=str(path)))
-    classes = [len(source.class_names) for (source,) in roles]
+    classes = [len(source.class_names) for (source,) in roles[:3]]
     assert classes == [64, 16, 20]
-    for role, each in roles._asdict().items():
+    for role, each in zip(cache.ROLES, roles[:3], strict=True):
         (source,) = each
         assert (np.bincount(source.labels) == 250).all()
         assert 100 < source.images.mean() < 150

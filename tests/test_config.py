@@ -10,6 +10,8 @@ from metainit import config as config_module
 from metainit import supervised
 from metainit.config import ConfigError, default, validate
 
+SEVERAL = {"data.name": "", "data.train": ("a", "b")}
+
 
 def changed(fields: dict[str, Any]) -> ConfigDict:
     config = default()
@@ -66,6 +68,26 @@ def test_the_defaults_are_valid() -> None:
             {"method.head": "learned", "train_task.way": 20},
             ["method.head=learned", "train_task.way=20", "task.way=5"],
         ),
+        (
+            {"method.head": "learned", "train_task.way": 0},
+            ["method.head=learned", "train_task.way=0", "prototype"],
+        ),
+        ({"data.weights": "even"}, ["data.weights", "uniform, classes, sqrt_size"]),
+        ({"data.train": ("a",)}, ["data.name='glyphs'", "data.train=('a',)"]),
+        ({"data.name": ""}, ["data.name=''", "data.train=()"]),
+        ({"data.test": ("a",)}, ["data.test", "data.train"]),
+        (SEVERAL | {"data.archive": "x"}, ["data.archive", "data.train"]),
+        (SEVERAL | {"data.held_out": 0.5}, ["data.held_out=0.5"]),
+        (SEVERAL | {"data.held_out": 0.0}, ["data.held_out=0", "data.validation"]),
+        (SEVERAL | {"data.test": ("b@32",)}, ["data.test", "data.train", "both", "b"]),
+        (
+            SEVERAL | {"data.validation": ("c",), "data.test": ("d", "c@8")},
+            ["data.test and data.validation both have c"],
+        ),
+        (
+            SEVERAL | {"data.train": ("a@32", "b"), "model.output": "flatten"},
+            ["sizes 28, 32", "model.output=flatten", "average"],
+        ),
         ({"joint.batch": 0}, ["joint.batch"]),
         ({"joint.learning_rate": 0.0}, ["joint.learning_rate"]),
         ({"joint.steps_per_iteration": -1.0}, ["joint.steps_per_iteration"]),
@@ -106,6 +128,11 @@ def test_a_mistake_is_named(fields: dict[str, Any], words: list[str]) -> None:
         {"evaluate.sgd_rates": ()},
         {"method.head": "learned"},
         {"train_task.way": 20},
+        {"train_task.way": 0},
+        SEVERAL,
+        SEVERAL
+        | {"data.held_out": 0.0, "data.validation": ("c",), "data.test": ("d",)},
+        SEVERAL | {"data.train": ("a@32", "b")},
     ],
     ids=str,
 )

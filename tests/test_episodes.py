@@ -7,12 +7,14 @@ import pytest
 
 from metainit.episodes import (
     EpisodeSpec,
+    alike,
     check,
-    check_disjoint,
     sample,
     sample_batch,
+    turn,
+    weights,
 )
-from metainit.sources import Roles, Source
+from metainit.sources import Source
 
 SPEC = EpisodeSpec(way=5, shot=2, queries=3)
 
@@ -100,8 +102,8 @@ def test_sources_classes_and_images_are_drawn_evenly():
     sources = [numbered("a"), numbered("b")]
     count, way = 6000, SPEC.way
     batch, origin = sample_batch(sources, SPEC, seed=1, first_index=0, count=count)
-    # Five standard deviations of a binomial count.
-    assert abs(origin.sum() - count / 2) < 5 * np.sqrt(count / 4)
+    # Five standard deviations of a binomial count; sources take turns.
+    assert origin.sum() == count / 2
     numbers = read_numbers(batch.support["image"])
     classes = sources[0].labels[numbers.reshape(count, way, SPEC.shot)[:, :, 0]]
     p = way / 12
@@ -114,6 +116,50 @@ def test_sources_classes_and_images_are_drawn_evenly():
     share = np.bincount(numbers[origin == 0].ravel(), minlength=96)
     n = (origin == 0).sum()
     assert np.abs(share - n * p).max() < 5 * np.sqrt(n * p * (1 - p))
+
+
+def test_every_class_at_once():
+    source = numbered(sizes=(8,) * 7)
+    episode, _ = sample([source], SPEC._replace(way=0), seed=0, index=3)
+    true = source.labels[read_numbers(episode.query["image"])]
+    assert sorted(true) == sorted([*range(7)] * SPEC.queries)
+    np.testing.assert_array_equal(episode.query["label"], np.repeat(range(7), 3))
+
+
+def test_equal_shares_take_turns():
+    for count in (1, 3, 7):
+        shares = [1 / count] * count
+        for index in (*range(50), 10**6 + 5, 10**9 + 1):
+            assert turn(shares, index) == index % count
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.3, 0.2), (0.98, 0.01, 0.01), (0.6, 0.4)])
+def test_shares_are_met_all_along(shares):
+    count = np.zeros(len(shares))
+    for index in range(1000):
+        count[turn(shares, index)] += 1
+        assert np.abs(count - np.array(shares) * (index + 1)).max() < 1
+    np.testing.assert_allclose(count / 1000, shares, atol=0.001)
+
+
+def test_weights_are_shares_of_what_they_say():
+    sources = [numbered("a", sizes=(8,) * 12), numbered("b", sizes=(6,) * 4)]
+    left_out = sources[0].labels.copy()
+    left_out[sources[0].labels > 5] = -1  # 48 of 96 images are left
+    sources[0] = sources[0]._replace(labels=left_out)
+    assert weights(sources, "uniform") == (0.5, 0.5)
+    assert weights(sources, "classes") == (0.75, 0.25)
+    np.testing.assert_allclose(
+        weights(sources, "sqrt_size"), np.sqrt([48, 24]) / np.sqrt([48, 24]).sum()
+    )
+
+
+def test_episodes_of_one_shape_are_alike():
+    small, wide = numbered(), numbered("wide")
+    wide = wide._replace(images=wide.images.reshape(-1, 4, 1, 1))
+    few = numbered("few", sizes=(8,) * 5)
+    assert alike([small, few], SPEC) and not alike([small, wide], SPEC)
+    assert not alike([small, few], SPEC._replace(way=0))
 
 
 def test_a_batch_is_drawn_quickly():
@@ -148,25 +194,8 @@ def test_check_names_what_is_short(source, spec, words):
     assert "\n" not in str(error.value)
 
 
-def test_check_accepts_what_just_fits_and_refuses_unequal_shapes():
+def test_check_accepts_what_just_fits():
     check([numbered(sizes=(5,) * 5)], SPEC, "test")
-    wide = numbered("wide")
-    wide = wide._replace(images=wide.images.reshape(-1, 4, 1, 1))
-    with pytest.raises(ValueError, match=r"differ in shape.*data\.size"):
-        check([numbered(), wide], SPEC, "train")
+    check([numbered(sizes=(5,) * 3)], SPEC._replace(way=0), "test")
     with pytest.raises(ValueError, match="no data"):
         check([], SPEC, "train")
-
-
-def test_overlapping_roles_are_named():
-    def source(*names, name="set"):
-        zero = np.zeros((len(names), 1, 1, 1), np.uint8)
-        return Source(name, zero, np.arange(len(names), dtype=np.int32), names)
-
-    check_disjoint(Roles((source("a", "a@90"),), (source("b"),), (source("c", "d"),)))
-    # The same name in another data set is another class.
-    check_disjoint(Roles((source("a"),), (source("a", name="x"),), (source("b"),)))
-    with pytest.raises(ValueError, match="train and test overlap: set: c;"):
-        check_disjoint(Roles((source("a", "c"),), (source("b"),), (source("c"),)))
-    with pytest.raises(ValueError, match="train and validation overlap: set: b;"):
-        check_disjoint(Roles((source("a", "b@270"),), (source("b"),), (source("c"),)))

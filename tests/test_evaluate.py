@@ -22,7 +22,7 @@ from metainit.evaluate import TEST_SEED, evaluate
 from metainit.models import classifier, heads
 from metainit.preprocess import Preprocess
 from metainit.results import Cost, Evaluation
-from metainit.sources import Source
+from metainit.sources import Roles, Source
 
 WAY, SHOT, QUERIES = 3, 2, 4
 SPEC = EpisodeSpec(WAY, SHOT, QUERIES)
@@ -195,8 +195,9 @@ def evaluation() -> Evaluation:
     return table(inits, run())
 
 
-def table(inits: Any, run: Any, test: Source = TEST) -> Evaluation:
-    arguments = config(), MODEL, PREPROCESS, inits, (VALIDATION,), (test,), run
+def table(inits: Any, run: Any, *test: Source) -> Evaluation:
+    roles = Roles((), (VALIDATION,), test or (TEST,))
+    arguments = config(), MODEL, PREPROCESS, inits, roles, lambda way: run
     return evaluate(*arguments, progress=lambda line: None)
 
 

@@ -43,7 +43,7 @@ def run(folder: pathlib.Path, **changed: Any) -> Run:
         steps=10,
         tasks=2,
         images=7,
-        data=lambda step: ["glyphs", "omniglot", "glyphs"],
+        data=lambda step: ["glyphs", "omniglot"],
     )
     return toy._replace(**changed)
 

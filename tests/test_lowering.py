@@ -48,7 +48,8 @@ def meta_step(config: ConfigDict) -> tuple[Any, tuple]:
         return learner.init({"body": body} | head)
 
     key = jax.eval_shape(jax.random.key, 0)
-    of_task = lambda each: images(config.meta_batch, task.way * each, *pixels)  # noqa: E731
+    way = task.way or 50  # every class of some data set
+    of_task = lambda each: images(config.meta_batch, way * each, *pixels)  # noqa: E731
     episodes = Episode(of_task(task.shot), of_task(task.queries))
     state = jax.eval_shape(start, key)
     return recipe.meta_update(learner), (state, episodes, key)

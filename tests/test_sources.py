@@ -5,13 +5,12 @@ import logging
 import os
 import tarfile
 
-import ml_collections
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from metainit import episodes, sources
+from metainit import config, episodes, leakage, sources
 from metainit.datasets import cache, images, splits
 
 
@@ -20,14 +19,12 @@ def settings(tmp_path, name, **changed):
         "name": name,
         "size": 16,
         "channels": 3,
-        "archive": "",
         "data_dir": str(tmp_path / "data"),
-        "skip_undecodable": False,
-        "rotations": False,
-        "split_seed": 0,
         "split": (0.5, 0.25, 0.25),
     }
-    return ml_collections.ConfigDict(fields | changed)
+    data = config.default().data
+    data.update(fields | changed)
+    return data
 
 
 def plain(value, size=(16, 16)):
@@ -46,7 +43,9 @@ def tree(root, classes=8, each=3):
 
 def names(roles):
     return {
-        role: set(source.class_names) for role, (source,) in roles._asdict().items()
+        role: set(source.class_names)
+        for role, of_role in roles._asdict().items()
+        for source in of_role
     }
 
 
@@ -156,8 +155,8 @@ def test_classes_of_a_tree_are_split_and_keep_their_images(tmp_path):
         "validation": 2,
         "test": 2,
     }
-    episodes.check_disjoint(roles)
-    for (source,) in roles:
+    leakage.check(roles)
+    for (source,) in roles[:3]:
         assert source.name == data.name
         for label, where in enumerate(sources.class_index(source)):
             true = int(source.class_names[label].removeprefix("class"))
@@ -192,7 +191,7 @@ def test_a_class_given_in_two_roles_is_refused(tmp_path):
         tree(tmp_path / "tree" / role, classes=2)
     roles = sources.load(settings(tmp_path, f"folder:{tmp_path / 'tree'}"))
     with pytest.raises(ValueError, match=r"train and validation overlap.*class0"):
-        episodes.check_disjoint(roles)
+        leakage.check(roles)
 
 
 def test_images_directly_in_a_role_folder_are_refused(tmp_path):
@@ -210,7 +209,7 @@ def test_hidden_and_other_files_are_not_looked_at(tmp_path):
     (root / ".git").mkdir()
     plain(3).save(root / ".git" / "x.png")
     roles = sources.load(settings(tmp_path, f"folder:{root}"))
-    assert sum(len(source.images) for (source,) in roles) == 12
+    assert sum(len(source.images) for (source,) in roles[:3]) == 12
 
 
 def test_an_undecodable_image_is_named_or_skipped_and_counted(tmp_path, caplog):
@@ -230,9 +229,9 @@ def test_an_undecodable_image_is_named_or_skipped_and_counted(tmp_path, caplog):
         roles = sources.load(settings(tmp_path, name, skip_undecodable=True))
     counts = [record.args[-1] for record in caplog.records]
     assert sum(counts) == 4
-    assert sum(len(source.images) for (source,) in roles) == 12
+    assert sum(len(source.images) for (source,) in roles[:3]) == 12
     assert set.union(*names(roles).values()) == {f"class{n}" for n in range(4)}
-    for (source,) in roles:
+    for (source,) in roles[:3]:
         assert (np.bincount(source.labels) == 3).all()
 
 
@@ -267,9 +266,9 @@ def test_the_cache_follows_the_files_and_the_settings(tmp_path, monkeypatch):
     os.utime(changed, ns=(1, 1))
     again = sources.load(data)
     assert len(decoded) == 24
-    assert max(source.images.max() for (source,) in again) == 255
+    assert max(source.images.max() for (source,) in again[:3]) == 255
     plain(9).save(root / "class0" / "new.png")
-    assert sum(len(source.images) for (source,) in sources.load(data)) == 13
+    assert sum(len(source.images) for (source,) in sources.load(data)[:3]) == 13
 
 
 def test_a_failed_build_leaves_no_cache(tmp_path):
@@ -283,7 +282,7 @@ def test_a_failed_build_leaves_no_cache(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.2, 0.2), (1, 0, 0)])
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.2, 0.2), (1.5, 0, -0.5)])
 def test_shares_that_are_none_are_refused(shares):
     with pytest.raises(ValueError, match=r"data\.split="):
         splits.shuffle_split(["a", "b", "c"], shares, 0)
@@ -298,6 +297,71 @@ def test_every_role_gets_a_class_and_no_class_is_lost(count):
         assert sorted(sum(split.values(), ())) == sorted(classes)
     with pytest.raises(ValueError, match="2 classes"):
         splits.shuffle_split(["a", "b"], (0.6, 0.2, 0.2), 0)
+
+
+def test_a_role_without_a_share_is_missing():
+    classes = [f"c{number}" for number in range(10)]
+    assert splits.shuffle_split(classes, (0, 1, 0), 0) == {"validation": tuple(classes)}
+    split = splits.shuffle_split(classes, (0.9, 0, 0.1), 0)
+    assert {role: len(names) for role, names in split.items()} == {
+        "train": 9,
+        "test": 1,
+    }
+    assert len(splits.shuffle_split(classes, (0.999, 0, 0.001), 0)["test"]) == 1
+
+
+# Several data sets
+
+
+def several(tmp_path, **changed):
+    """Three trees of eight classes with no image in common."""
+    for number, name in enumerate("abc"):
+        top = tree(tmp_path / name)
+        for file in top.rglob("*.png"):
+            shade = np.asarray(Image.open(file)) + np.array([number, 0, 0])
+            Image.fromarray(shade.astype(np.uint8)).save(file)
+    a, b, c = (f"folder:{tmp_path / name}" for name in "abc")
+    fields = {"train": (a, f"{b}@8"), "test": (c,), "held_out": 0.25}
+    return settings(tmp_path, "", **fields | changed), (a, b, c)
+
+
+def test_train_sets_keep_classes_for_what_no_other_set_is_for(tmp_path):
+    data, (a, b, c) = several(tmp_path)
+    roles = sources.load(data)
+    leakage.check(roles)
+    found = {
+        role: [(source.name, len(source.class_names)) for source in of_role]
+        for role, of_role in roles._asdict().items()
+    }
+    assert found == {
+        "train": [(a, 4), (b, 4)],
+        "validation": [(a, 2), (b, 2)],
+        "test": [(c, 8)],
+        "held_out": [(a, 2), (b, 2)],
+    }
+    assert sources.names(data) == (a, b, c)
+    assert [s.images.shape[1:] for s in roles.train] == [(16, 16, 3), (8, 8, 3)]
+    # All of a set's classes stand in one role or another, at its own size.
+    every = [s for of_role in roles for s in of_role if s.name == b]
+    assert sorted(sum((s.class_names for s in every), ())) == sorted(roles.test[0][3])
+    assert {s.images.shape[1] for s in every} == {8}
+
+
+def test_without_other_sets_their_classes_are_meta_test(tmp_path):
+    data, (a, b, c) = several(tmp_path, test=(), validation=())
+    data.validation = (c,)
+    roles = sources.load(data)
+    assert [source.name for source in roles.test] == [a, b]
+    assert [source.name for source in roles.validation] == [c]
+    assert roles.held_out == ()
+
+
+def test_a_set_read_twice_is_refused_by_its_images(tmp_path):
+    data, _ = several(tmp_path)
+    (tmp_path / "copy").symlink_to(tmp_path / "a")
+    data.test = (f"folder:{tmp_path / 'copy'}",)
+    with pytest.raises(ValueError, match=r"train .*copy\) have 12 images in common"):
+        leakage.check(sources.load(data))
 
 
 # Data sets of TFDS
@@ -342,9 +406,9 @@ def prepare(builder, folder):
 def test_a_prepared_data_set_is_pooled_and_split(tmp_path, name):
     prepare(Tiny, tmp_path / "data" / "tfds")
     roles = sources.load(settings(tmp_path, f"tfds:{name}"))
-    episodes.check_disjoint(roles)
+    leakage.check(roles)
     assert set.union(*names(roles).values()) == {f"n{label}" for label in range(6)}
-    for (source,) in roles:
+    for (source,) in roles[:3]:
         for label, where in enumerate(sources.class_index(source)):
             true = int(source.class_names[label].removeprefix("n"))
             assert len(where) == 4
@@ -355,7 +419,7 @@ def test_tfds_own_folder_is_searched_too(tmp_path, monkeypatch):
     prepare(Tiny, tmp_path / "own")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "own"))
     roles = sources.load(settings(tmp_path, "tfds:tiny"))
-    assert sum(len(source.images) for (source,) in roles) == 24
+    assert sum(len(source.images) for (source,) in roles[:3]) == 24
 
 
 def test_a_data_set_that_is_not_prepared_says_how(tmp_path, monkeypatch):
@@ -392,7 +456,7 @@ def test_rotations_are_further_classes_of_training_only(tmp_path):
         for turn, ending in enumerate(("", "@90", "@180", "@270")):
             (where,) = index[turned.class_names.index(base + ending)]
             np.testing.assert_array_equal(turned.images[where], np.rot90(image, turn))
-    episodes.check_disjoint(after)
+    leakage.check(after)
 
 
 def test_class_index_follows_the_array_not_its_address():
@@ -440,7 +504,7 @@ def test_caltech101_as_a_folder(real_data, tmp_path):
     roles = sources.load(settings(tmp_path, name, size=32, split=(0.6, 0.2, 0.2)))
     classes = {role: len(each) for role, each in names(roles).items()}
     assert sum(classes.values()) == 101 and classes["train"] == 61
-    assert all(source.images.std() > 40 for (source,) in roles)
-    episodes.check_disjoint(roles)
-    for role, each in roles._asdict().items():
+    assert all(source.images.std() > 40 for (source,) in roles[:3])
+    leakage.check(roles)
+    for role, each in zip(cache.ROLES, roles[:3], strict=True):
         episodes.check(each, episodes.EpisodeSpec(5, 5, 15), role)

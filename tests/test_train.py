@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from metainit import evaluate as evaluate_module
 from metainit import train as train_module
 from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
@@ -137,6 +138,50 @@ def test_a_run_leaves_a_report_with_every_initialisation(whole: Experiment) -> N
     for picture in pictures:
         with Image.open(picture) as image:
             assert min(image.size) > 100
+
+
+# Several data sets
+
+
+@pytest.fixture(scope="module")
+def mixed(images: pathlib.Path) -> tuple[pathlib.Path, str]:
+    """Meta-train sets of 8 and of 12 pixels, and a meta-test set."""
+    config = tiny.config(images)
+    folders = [tiny.draw(images.parent / name, seed) for seed, name in enumerate("abc")]
+    a, b, c = (f"folder:{folder}" for folder in folders)
+    config.update(warm_start=0, iterations=6, validate_every=3)
+    config.meta_batch = 3
+    config.data.update(name="", train=(a, f"{b}@12"), test=(c,))
+    config.augment.flip = True
+    workdir = images.parent / "mixed"
+    return workdir, train(config, workdir)
+
+
+def test_data_sets_of_two_sizes_are_mixed(mixed: tuple[pathlib.Path, str]) -> None:
+    workdir, _ = mixed
+    last = read_metrics(workdir / "meta")[-2]
+    a, b = (f"folder:{workdir.parent / name}" for name in "ab")
+    for measure in ("loss", "accuracy"):
+        of_each = [last[f"train/{measure}/{name}"] for name in (a, b)]
+        assert all(map(np.isfinite, of_each))
+        # Equal turns: three tasks of each since the last line.
+        assert np.mean(of_each) == pytest.approx(last[f"train/{measure}"], rel=1e-5)
+    joint = read_metrics(workdir / "joint")
+    assert not any("folder" in name for row in joint for name in row)
+
+
+def test_held_out_classes_are_reported_apart(mixed: tuple[pathlib.Path, str]) -> None:
+    workdir, text = mixed
+    a, b, c = (f"folder:{workdir.parent / name}" for name in "abc")
+    assert "held-out classes" in text
+    report = (workdir / "report.md").read_text()
+    assert "## By data set" in report
+    lines = [
+        json.loads(line)
+        for line in (workdir / "results.jsonl").read_text().splitlines()
+    ]
+    found = {(x["dataset"], "held-out" in x["protocol"]) for x in lines if "init" in x}
+    assert found == {(c, False), (a, True), (b, True)}
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -380,6 +425,7 @@ def test_shuffled_labels_are_those_of_meta_training_only(
             return sample_batch(sources, *rest)
 
         monkeypatch.setattr(train_module, "sample_batch", sample)
+        monkeypatch.setattr(evaluate_module, "sample_batch", sample)
         config = perceptron(images)
         config.update(iterations=1, warm_start=0)
         config.evaluate.episodes = 0

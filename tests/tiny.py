@@ -18,9 +18,9 @@ IMAGES = 5
 SIDE = 8
 
 
-def draw(root: pathlib.Path) -> pathlib.Path:
+def draw(root: pathlib.Path, seed: int = 0) -> pathlib.Path:
     """Class folders below roles; a class is a pattern, an image adds noise to it."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for role, classes in CLASSES.items():
         for label in range(classes):
             folder = root / role / f"{role}{label}"

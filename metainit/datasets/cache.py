@@ -16,7 +16,7 @@ from tqdm import tqdm
 ROLES = ("train", "validation", "test")
 
 # Part of every key: raise it when the layout on disk or `images.fit` changes.
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Part(NamedTuple):
@@ -26,11 +26,19 @@ class Part(NamedTuple):
       images: uint8 [n, H, W, C], in memory or memory-mapped.
       labels: int32 [n], index into `names`.
       names: the classes.
+      hashes: uint64 [n], of every image's bytes.
     """
 
     images: np.ndarray
     labels: np.ndarray
     names: tuple[str, ...]
+    hashes: np.ndarray
+
+
+def hash_image(image: np.ndarray) -> int:
+    """64 bits of the bytes of an image, whose shape is not part of it."""
+    digest = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 class Pending(NamedTuple):
@@ -105,12 +113,14 @@ def _write(folder: Path, pending: Pending, shape: tuple[int, ...], title: str) -
     path = folder / "images.npy"
     images = open_memmap(path, "w+", np.uint8, (pending.total, *shape))
     labels: list[int] = []
+    hashes: list[int] = []
     for label, image in tqdm(
         pending.rows, title, pending.total, leave=False, disable=None, unit="image"
     ):
         if image is not None:
             images[len(labels)] = image
             labels.append(label)
+            hashes.append(hash_image(image))
     if skipped := pending.total - len(labels):
         logging.warning("%s: left out %d undecodable images", title, skipped)
         np.save(folder / "kept.npy", images[: len(labels)])
@@ -118,6 +128,7 @@ def _write(folder: Path, pending: Pending, shape: tuple[int, ...], title: str) -
     # A class may have lost its last image.
     present, renumbered = np.unique(labels, return_inverse=True)
     np.save(folder / "labels.npy", renumbered.astype(np.int32))
+    np.save(folder / "hashes.npy", np.array(hashes, np.uint64))
     names = [pending.names[number] for number in present]
     (folder / "names.json").write_text(json.dumps(names), encoding="utf-8")
 
@@ -127,4 +138,5 @@ def _read(folder: Path) -> Part:
         np.load(folder / "images.npy", mmap_mode="r"),
         np.load(folder / "labels.npy"),
         tuple(json.loads((folder / "names.json").read_text(encoding="utf-8"))),
+        np.load(folder / "hashes.npy"),
     )
