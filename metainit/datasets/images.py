@@ -12,17 +12,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 
-def fit(image: Image.Image, size: int, channels: int) -> np.ndarray:
-    """Square uint8 array of `image`: [size, size, channels].
+def upright(image: Image.Image) -> Image.Image:
+    """The image as a browser shows it, in a mode of 8 bits without transparency.
 
-    The EXIF orientation is applied, transparency is composited on white (what a
-    browser shows), CMYK and palettes become RGB, 16-bit grey keeps its 8 high bits.
-    The short side is scaled to `size` with antialiasing and the centre is cropped.
-
-    Args:
-      image: any PIL image; decoded here if it was not yet.
-      size: side of the result in pixels.
-      channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
+    The EXIF orientation is applied, transparency is composited on white, and 16-bit
+    grey keeps its 8 high bits.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or image.mode == "I":
@@ -32,7 +26,21 @@ def fit(image: Image.Image, size: int, channels: int) -> np.ndarray:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image)
-    image = image.convert("L" if channels == 1 else "RGB")
+    return image
+
+
+def fit(image: Image.Image, size: int, channels: int) -> np.ndarray:
+    """Square uint8 array of `image`: [size, size, channels].
+
+    The image is taken `upright`; CMYK and palettes become RGB. The short side is
+    scaled to `size` with antialiasing and the centre is cropped.
+
+    Args:
+      image: any PIL image; decoded here if it was not yet.
+      size: side of the result in pixels.
+      channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
+    """
+    image = upright(image).convert("L" if channels == 1 else "RGB")
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(size, size, channels)

@@ -1,0 +1,48 @@
+"""Caltech-256 without its clutter class (Griffin, Holub and Perona, 2007)."""
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+
+from metainit.datasets.builder import ArchiveBuilder, Input, PrepareError, Row, Table
+
+
+class Caltech256(ArchiveBuilder):
+    """256 classes of objects, 80 to 800 photographs each, some of them grey.
+
+    The clutter class (257) and the archive's two stray entries are left out. There is
+    no official split: a fifth of the images, by a hash of the file name, is "test".
+    """
+
+    inputs = (
+        Input("256_ObjectCategories.tar", ("256_ObjectCategories",), 1_183_006_720),
+    )
+    images = re.compile(
+        r"^256_ObjectCategories/(?!257)(?P<class>(?P<n>\d{3})\.[^/]+)/"
+        r"(?P<file>(?P=n)_\d{4}\.jpg)$"
+    )
+    lists = re.compile(r"(?!)")
+    homepage = "https://data.caltech.edu/records/nyy15-4j048"
+    license = "CC-BY-4.0"
+    citation = "Griffin, Holub, Perona: Caltech-256 object category dataset, 2007"
+
+    def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
+        """See `ArchiveBuilder.table`."""
+        if not images:
+            raise PrepareError(
+                "no 256_ObjectCategories/NNN.class/NNN_NNNN.jpg among the files; this "
+                "is not the archive of Caltech-256"
+            )
+        found = [self.images.search(name) for name in images]
+        names = sorted({match["class"] for match in found if match})
+        rows = [
+            Row(
+                "test" if zlib.crc32(match["file"].encode()) % 5 == 0 else "train",
+                names.index(match["class"]),
+                name,
+                match["file"],
+            )
+            for name, match in zip(images, found, strict=True)
+            if match
+        ]
+        return Table(names, rows)

@@ -1,0 +1,84 @@
+"""How images are stored in prepared data sets: always three channels, never turned."""
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from metainit.datasets import images
+
+_QUALITY = 95
+_ORIENTATION = 0x0112  # EXIF
+
+
+class Unreadable(ValueError):
+    """Bytes that no image can be had from."""
+
+
+class Rule(NamedTuple):
+    """What becomes of an image on its way into a prepared data set.
+
+    Attributes:
+      max_pixels: larger images are reduced to so many; 0 for any number.
+      max_side: images with a longer side are reduced to it; 0 for any.
+      crop_bottom: rows cut off at the bottom first.
+    """
+
+    max_pixels: int = 0
+    max_side: int = 0
+    crop_bottom: int = 0
+
+
+def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
+    """The bytes to store for an image.
+
+    A JPEG of three channels that needs no turning, cropping or reduction stays as it
+    is, to the byte. An array, which is an image without loss, becomes a PNG. The rest
+    becomes upright RGB (`images.upright`), is reduced with antialiasing where the rule says
+    so, and stored as JPEG of quality 95.
+
+    Args:
+      image: a file's content, of any format that PIL reads; or uint8 [H, W, 3].
+      rule: what to do with it.
+
+    Raises:
+      Unreadable: it does not decode.
+    """
+    if isinstance(image, np.ndarray):
+        png = io.BytesIO()
+        Image.fromarray(image).save(png, "png", compress_level=1)
+        return png.getvalue()
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            turned = opened.getexif().get(_ORIENTATION, 1) != 1
+            kept = opened.format == "JPEG" and opened.mode == "RGB" and not turned
+            size = _reduced(opened.size, rule)
+            if kept and not rule.crop_bottom and size == opened.size:
+                opened.load()  # so that a file that is cut short is found now
+                return image
+            decoded = images.upright(opened).convert("RGB")
+    # PIL's plugins report broken files with whatever their parsers stumbled on.
+    except Exception as error:
+        raise Unreadable(str(error) or type(error).__name__) from error
+    if rule.crop_bottom:
+        width, height = decoded.size
+        decoded = decoded.crop((0, 0, width, max(1, height - rule.crop_bottom)))
+    size = _reduced(decoded.size, rule)
+    if size != decoded.size:
+        decoded = decoded.resize(size, Image.Resampling.BILINEAR)
+    jpeg = io.BytesIO()
+    decoded.save(jpeg, "jpeg", quality=_QUALITY)
+    return jpeg.getvalue()
+
+
+def _reduced(size: tuple[int, int], rule: Rule) -> tuple[int, int]:
+    width, height = size
+    scale = 1.0
+    if rule.max_pixels:
+        scale = min(scale, (rule.max_pixels / (width * height)) ** 0.5)
+    if rule.max_side:
+        scale = min(scale, rule.max_side / max(size))
+    if scale == 1:
+        return size
+    return max(1, int(width * scale)), max(1, int(height * scale))
