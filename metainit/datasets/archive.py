@@ -3,10 +3,12 @@
 Nothing is ever extracted in place: contents are handed on as bytes.
 """
 
+import bz2
 import gzip
 import io
 import lzma
 import os
+import stat
 import tarfile
 import zipfile
 import zlib
@@ -23,6 +25,7 @@ _BROKEN = (
     lzma.LZMAError,
     EOFError,
 )
+_BLOCK = 1 << 20
 
 
 class ArchiveError(ValueError):
@@ -62,7 +65,7 @@ def members(
 
     Raises:
       ArchiveError: cut short or damaged, names that lead outside, a wanted file that
-        is a link, or more than `limit` bytes.
+        is a link or a device, or more than `limit` bytes.
     """
     if path.is_dir():
         return _of_folder(path, wanted, read_bytes)
@@ -77,24 +80,63 @@ def _of_tar(path, wanted, limit, read_bytes):
     total = 0
     try:
         with (
-            _Counted(path, read_bytes) as file,
-            tarfile.open(fileobj=file, mode="r|*") as archive,
+            io.BufferedReader(_Counted(path, read_bytes), _BLOCK) as file,
+            _decompressed(file) as stream,
+            # "r|" never goes back: a second pass would decompress everything again.
+            tarfile.open(
+                fileobj=stream, mode="r|", bufsize=1 << 16, tarinfo=_Entry
+            ) as archive,
         ):
-            for entry in archive:
+            while (entry := archive.next()) is not None:
+                # Else all of them stay in memory.
+                archive.members.clear()  # type: ignore[attr-defined]
                 _check_name(path, entry.name)
                 total += entry.size
                 _check_size(path, total, limit)
                 name = str(PurePosixPath(entry.name))
-                if not wanted(name):
+                if entry.isdir() or not wanted(name):
                     continue
-                if entry.islnk() or entry.issym():
-                    raise _is_link(path, name)
-                if entry.isreg():
-                    extracted = archive.extractfile(entry)
-                    assert extracted is not None
-                    yield Member(name, extracted.read())
+                if not entry.isreg():
+                    raise _not_plain(path, name)
+                extracted = archive.extractfile(entry)
+                assert extracted is not None
+                yield Member(name, extracted.read())
+            # Behind the last file there is padding, and gzip's checksum.
+            while stream.read(_BLOCK):
+                pass
     except _BROKEN as error:
         raise _broken(path, error) from error
+    except OSError as error:
+        if error.errno is None:  # bz2 and gzip about their content, not the system
+            raise _broken(path, error) from error
+        raise
+
+
+class _Entry(tarfile.TarInfo):
+    """A header of a tar that is not taken for the tar's end where it is broken."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> "_Entry":
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.HeaderError as error:
+            if isinstance(error, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
+                raise
+            raise tarfile.ReadError(
+                f"{error}, in place of a file or the end"
+            ) from error
+
+
+def _decompressed(file: Any) -> Any:
+    """What is in the file, by its first bytes: browsers decompress without renaming."""
+    start = file.peek(6)
+    if start.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=file, mode="rb")
+    if start.startswith(b"BZh"):
+        return bz2.BZ2File(file)
+    if start.startswith(b"\xfd7zXZ"):
+        return lzma.LZMAFile(file)
+    return file
 
 
 def _of_zip(path, wanted, limit, read_bytes):
@@ -109,25 +151,27 @@ def _of_zip(path, wanted, limit, read_bytes):
                 name = str(PurePosixPath(entry.filename))
                 if entry.is_dir() or not wanted(name):
                     continue
-                if (entry.external_attr >> 16) & 0o170000 == 0o120000:
-                    raise _is_link(path, name)
+                # The upper half has the mode, where a Unix made the zip.
+                if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+                    raise _not_plain(path, name)
                 read_bytes(entry.compress_size)
                 yield Member(name, archive.read(entry))
-    except _BROKEN as error:
+    # RuntimeError: encrypted, or compressed in a way that Python does not know.
+    except (*_BROKEN, RuntimeError) as error:
         raise _broken(path, error) from error
 
 
 def _of_folder(path, wanted, read_bytes):
     top = path.absolute()
-    for folder, inner, files in os.walk(top):
+    for folder, inner, files in os.walk(top, onerror=_raise):
         inner.sort()
         for file in sorted(files):
             found = Path(folder, file)
             name = found.relative_to(top.parent).as_posix()
             if not wanted(name):
                 continue
-            if found.is_symlink():
-                raise _is_link(path, name)
+            if found.is_symlink() or not found.is_file():
+                raise _not_plain(path, name)
             content = found.read_bytes()
             read_bytes(len(content))
             yield Member(name, content)
@@ -157,10 +201,14 @@ def _check_size(path: Path, total: int, limit: int) -> None:
         )
 
 
-def _is_link(path: Path, name: str) -> ArchiveError:
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _not_plain(path: Path, name: str) -> ArchiveError:
     return ArchiveError(
-        f"{path}: {name} is a link, and links are not followed; put the file itself "
-        "there"
+        f"{path}: {name} is a link or a device, and such are not followed; put the "
+        "file itself there"
     )
 
 
@@ -175,16 +223,16 @@ class _Counted(io.RawIOBase):
     """A file that tells how much of it was read."""
 
     def __init__(self, path: Path, read_bytes: Callable[[int], Any]):
-        self._file = path.open("rb")
+        self._file = path.open("rb", buffering=0)
         self._read_bytes = read_bytes
 
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
-        content = self._file.read(size)
-        self._read_bytes(len(content))
-        return content
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer) or 0
+        self._read_bytes(count)
+        return count
 
     def close(self) -> None:
         self._file.close()
