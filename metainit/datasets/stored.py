@@ -35,8 +35,8 @@ def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
 
     A JPEG of three channels that needs no turning, cropping or reduction stays as it
     is, to the byte. An array, which is an image without loss, becomes a PNG. The rest
-    becomes upright RGB (`images.upright`), is reduced with antialiasing where the rule says
-    so, and stored as JPEG of quality 95.
+    becomes upright RGB (`images.upright`), stored as JPEG of quality 95. What has to be
+    reduced is reduced with antialiasing.
 
     Args:
       image: a file's content, of any format that PIL reads; or uint8 [H, W, 3].
@@ -47,29 +47,34 @@ def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
     """
     if isinstance(image, np.ndarray):
         png = io.BytesIO()
-        Image.fromarray(image).save(png, "png", compress_level=1)
+        lossless = _cropped_and_reduced(Image.fromarray(image), rule)
+        lossless.save(png, "png", compress_level=1)
         return png.getvalue()
     try:
         with Image.open(io.BytesIO(image)) as opened:
             turned = opened.getexif().get(_ORIENTATION, 1) != 1
-            kept = opened.format == "JPEG" and opened.mode == "RGB" and not turned
-            size = _reduced(opened.size, rule)
-            if kept and not rule.crop_bottom and size == opened.size:
+            fine = opened.format == "JPEG" and opened.mode == "RGB" and not turned
+            small = _reduced(opened.size, rule) == opened.size and not rule.crop_bottom
+            if fine and small:
                 opened.load()  # so that a file that is cut short is found now
                 return image
             decoded = images.upright(opened).convert("RGB")
     # PIL's plugins report broken files with whatever their parsers stumbled on.
     except Exception as error:
         raise Unreadable(str(error) or type(error).__name__) from error
-    if rule.crop_bottom:
-        width, height = decoded.size
-        decoded = decoded.crop((0, 0, width, max(1, height - rule.crop_bottom)))
-    size = _reduced(decoded.size, rule)
-    if size != decoded.size:
-        decoded = decoded.resize(size, Image.Resampling.BILINEAR)
     jpeg = io.BytesIO()
-    decoded.save(jpeg, "jpeg", quality=_QUALITY)
+    _cropped_and_reduced(decoded, rule).save(jpeg, "jpeg", quality=_QUALITY)
     return jpeg.getvalue()
+
+
+def _cropped_and_reduced(image: Image.Image, rule: Rule) -> Image.Image:
+    if rule.crop_bottom:
+        width, height = image.size
+        image = image.crop((0, 0, width, max(1, height - rule.crop_bottom)))
+    size = _reduced(image.size, rule)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    return image
 
 
 def _reduced(size: tuple[int, int], rule: Rule) -> tuple[int, int]:
@@ -79,6 +84,5 @@ def _reduced(size: tuple[int, int], rule: Rule) -> tuple[int, int]:
         scale = min(scale, (rule.max_pixels / (width * height)) ** 0.5)
     if rule.max_side:
         scale = min(scale, rule.max_side / max(size))
-    if scale == 1:
-        return size
-    return max(1, int(width * scale)), max(1, int(height * scale))
+    # Rounded down, but not because of the last bit of a float.
+    return max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6))
