@@ -2,19 +2,23 @@
 
 One pass over each archive spools the images; where the lists that say what an image
 shows stand behind the images, or in another archive, that is no matter: images are
-spooled first and labelled after. Then the spool is handed to TFDS, class by class.
+spooled first and labelled after. Then the spool is handed to TFDS, class by class, in
+shards of our choice: what TFDS shards by itself it sorts on disk with TensorFlow, where
+that is more than 1 GB.
 """
 
 import abc
-import itertools
+import collections
+import contextlib
+import logging
 import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -22,7 +26,13 @@ from tqdm import tqdm
 
 from metainit.datasets import archive, stored
 
-_PIECE = 32  # images that a thread takes at once
+_PIECE = 1 << 20  # bytes of images that a thread takes at once
+_THREADS = 16  # more wait for the one that decompresses
+_SHARD = 128 << 20  # bytes of images in a shard; all of them are in memory once
+_NAMED = 10  # images that a message names
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class PrepareError(ValueError):
@@ -73,8 +83,8 @@ class Options(NamedTuple):
     Attributes:
       max_side: images with a longer side are reduced to it; 0 for none.
       fraction: of the images that is kept, those whose names hash lowest.
-      skip_unreadable: leave out and count images that do not decode, in place of
-        stopping.
+      skip_unreadable: leave out and count images that do not decode, and those that
+        the lists name but that are missing, in place of stopping.
     """
 
     max_side: int = 0
@@ -82,11 +92,17 @@ class Options(NamedTuple):
     skip_unreadable: bool = False
 
 
-class ArchiveBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+_EVERYTHING = Options()
+
+
+class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     """A data set of labelled images that is made from archives.
 
     A data set says which `inputs` it has, which of their files are `images` and which
-    `lists`, and in `table` what the lists mean.
+    `lists`, and in `table` what the lists mean. `prepared.prepare` runs it.
+
+    The metadata of a prepared data set have the fields of its `Options`, and the
+    numbers of images left out as "unreadable" and as "missing".
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -98,10 +114,35 @@ class ArchiveBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     license: str
     citation: str
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Keeps it out of TFDS's registry, where some of these names are taken."""
+        super().__init_subclass__(**kwargs | {"skip_registration": True})
+
     def __init__(
-        self, *, manual_dir: Path | None = None, options: Options = Options(), **kwargs
+        self,
+        *,
+        manual_dir: Path | None = None,
+        options: Options = _EVERYTHING,
+        **kwargs: Any,
     ):
-        """See `tfds.core.DatasetBuilder`; `manual_dir` holds the inputs."""
+        """See `tfds.core.DatasetBuilder`.
+
+        Args:
+          manual_dir: where the inputs are, see `locate`; for preparing only.
+          options: how to prepare.
+          **kwargs: of `tfds.core.DatasetBuilder`.
+
+        Raises:
+          PrepareError: options that make no sense.
+        """
+        if not 0 < options.fraction <= 1:
+            raise PrepareError(
+                f"fraction={options.fraction}; it must be above 0 and at most 1"
+            )
+        if options.max_side < 0:
+            raise PrepareError(
+                f"max_side={options.max_side}; it must be a number of pixels, or 0"
+            )
         self._manual_dir = manual_dir
         self._options = options
         super().__init__(file_format="array_record", **kwargs)
@@ -112,7 +153,7 @@ class ArchiveBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
         Args:
           lists: the files that matched `lists`, by name.
-          images: names of the images that there are.
+          images: names of the images that there are, readable or not.
 
         Returns:
           The table. A row whose image is not among `images` is one that is missing.
@@ -124,8 +165,21 @@ class ArchiveBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def unpack(
         self, member: archive.Member
     ) -> Iterator[tuple[str, bytes | np.ndarray]]:
-        """The images in a file that matched `images`: itself, unless overridden."""
+        """The images in a file that matched `images`: itself, unless overridden.
+
+        An image is the content of a file or, without loss, uint8 [H, W, 3].
+        """
         yield member.name, member.content
+
+    @property
+    def options(self) -> Options:
+        """How to prepare."""
+        return self._options
+
+    def room(self) -> int:
+        """Bytes that preparing takes at most: its images twice, until it is done."""
+        every = sum(given.bytes for given in self.inputs)
+        return int(2 * every * self._options.fraction)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -139,7 +193,6 @@ class ArchiveBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 }
             ),
             supervised_keys=("image", "label"),
-            # Written class by class: episodes then read neighbouring pages.
             disable_shuffling=True,
             homepage=self.homepage,
             license=self.license,
@@ -147,48 +200,122 @@ class ArchiveBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             metadata=tfds.core.MetadataDict(self._options._asdict()),
         )
 
-    def _split_generators(self, dl_manager: Any) -> Mapping[str, Iterator]:
+    def _download_and_prepare(
+        self, dl_manager: Any, download_config: Any = None
+    ) -> None:
+        with contextlib.ExitStack() as self._until_written:
+            super()._download_and_prepare(dl_manager, download_config)
+
+    def _shard_iterators_per_split(
+        self, dl_manager: Any
+    ) -> dict[str, list[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
         # TFDS's unfinished folder, which is where there must be room anyway.
-        self._spool = Spool(Path(os.fspath(self.data_dir)))
-        lists, unreadable = self._fill(self._spool)
-        table = self.table(lists, list(self._spool.names))
-        rows = [row for row in table.rows if row.image in self._spool.names]
-        missing = len(table.rows) - len(rows) - len(unreadable)
-        self.info.features["label"].names = table.names
-        self.info.metadata.update(unreadable=unreadable, missing=max(missing, 0))
-        rows.sort(key=lambda row: (row.label, row.file_name))
-        splits = list(dict.fromkeys(row.split for row in table.rows))
-        return {
-            split: self._generate_examples([row for row in rows if row.split == split])
-            for split in splits
-        }
-
-    def _generate_examples(
-        self, rows: Sequence[Row]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        # TFDS keeps the order of integer keys, and spills what does not fit in memory
-        # to buckets by their share of 2 ** 128: spread out, they fill all buckets.
-        apart = (1 << 128) // max(len(rows), 1)
-        for number, row in enumerate(rows):
-            yield (
-                number * apart,
-                {
-                    "image": self._spool.read(row.image),
-                    "label": row.label,
-                    "file_name": row.file_name,
-                },
+        spool = self._until_written.enter_context(Spool(Path(self.data_dir)))
+        lists, unreadable = self._fill(spool)
+        table = self.table(lists, [*spool.names, *unreadable])
+        rows = self._present(table.rows, spool, unreadable)
+        self.info.features["label"].names = list(table.names)
+        bar = self._until_written.enter_context(
+            tqdm(
+                desc=f"{self.name}: writing",
+                total=len(rows),
+                unit="image",
+                leave=False,
+                disable=None,
             )
+        )
 
-    def _fill(self, spool: "Spool") -> tuple[dict[str, bytes], list[str]]:
-        """Spools the images of every input; returns lists and unreadable images."""
+        def shard(
+            rows: Sequence[Row],
+        ) -> Callable[[], Iterator[tuple[int, dict[str, Any]]]]:
+            def examples() -> Iterator[tuple[int, dict[str, Any]]]:
+                for number, row in enumerate(rows):
+                    yield (
+                        number,
+                        {
+                            "image": spool.read(row.image),
+                            "label": row.label,
+                            "file_name": row.file_name,
+                        },
+                    )
+                    bar.update()
+
+            return examples
+
+        # Class by class: episodes then read neighbouring pages.
+        rows.sort(key=lambda row: (row.label, row.file_name))
+        shards: dict[str, list[Callable]] = {}
+        for split in dict.fromkeys(row.split for row in table.rows):
+            chosen = [row for row in rows if row.split == split]
+            if not chosen:
+                raise PrepareError(
+                    f"{self.name}: no image is left for the split {split!r} of "
+                    f"fraction={self._options.fraction}; take more of the images"
+                )
+            shards[split] = [
+                shard(some)
+                for some in _pieces(
+                    chosen, lambda row: spool.names[row.image][1], _SHARD
+                )
+            ]
+        return shards
+
+    def _present(
+        self, rows: Sequence[Row], spool: "Spool", unreadable: Mapping[str, str]
+    ) -> list[Row]:
+        """The rows that have their images; counts the others, or refuses them.
+
+        An unreadable image that the lists do not name does no harm.
+        """
+        broken, missing, present = [], [], []
+        for row in rows:
+            if row.image in spool.names:
+                present.append(row)
+            elif row.image in unreadable:
+                broken.append(f"{row.image} ({unreadable[row.image]})")
+            elif _share(row.image) < self._options.fraction:
+                missing.append(row.image)
+        self.info.metadata.update(unreadable=len(broken), missing=len(missing))
+        wrong = " and ".join(
+            f"{len(names)} {what}: {', '.join(names[:_NAMED])}"
+            + (", and so on" if len(names) > _NAMED else "")
+            for names, what in (
+                (broken, "images that do not decode"),
+                (missing, "images that the lists name but that are missing"),
+            )
+            if names
+        )
+        if wrong and not self._options.skip_unreadable:
+            raise PrepareError(
+                f"{self.name} has {wrong}; mend or add them, or pass --skip_unreadable "
+                "to leave out and count such images"
+            )
+        if wrong:
+            logging.warning("%s: left out %s", self.name, wrong)
+        return present
+
+    def _fill(self, spool: "Spool") -> tuple[dict[str, bytes], dict[str, str]]:
+        """Spools the images of every input.
+
+        Returns:
+          The lists by name; by the names of images that do not decode, why not.
+
+        Raises:
+          PrepareError: an input that is missing, or no image at all.
+        """
         lists: dict[str, bytes] = {}
-        unreadable: list[str] = []
+        unreadable: dict[str, str] = {}
         rule = self.rule._replace(max_side=self._options.max_side)
-
-        def images() -> Iterator[tuple[str, bytes | np.ndarray]]:
-            for given in self.inputs:
-                for path in locate(given, self._manual_dir):
-                    yield from self._images_of(path, 2 * given.bytes, lists)
+        if self._manual_dir is None:
+            raise PrepareError(
+                f"{self.name} cannot be prepared without a manual_dir with "
+                + " and ".join(given.file for given in self.inputs)
+            )
+        found = [
+            (given, path)
+            for given in self.inputs
+            for path in locate(given, self._manual_dir, self.name)
+        ]
 
         def convert(
             piece: list[tuple[str, bytes | np.ndarray]],
@@ -201,25 +328,25 @@ class ArchiveBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     done.append((name, error))
             return done
 
-        threads = os.cpu_count() or 1
-        rest = images()
-        with ThreadPoolExecutor(threads) as pool:
-            while pieces := [
-                piece
-                for _ in range(2 * threads)
-                if (piece := list(itertools.islice(rest, _PIECE)))
-            ]:
-                for name, image in itertools.chain(*pool.map(convert, pieces)):
-                    if isinstance(image, bytes):
-                        spool.add(name, image)
-                        continue
-                    if not self._options.skip_unreadable:
-                        raise PrepareError(
-                            f"{self.name}: {name} does not decode as an image "
-                            f"({image}); mend it, or pass --skip_unreadable to leave "
-                            "out and count such images"
-                        )
-                    unreadable.append(name)
+        def images() -> Iterator[tuple[str, bytes | np.ndarray]]:
+            for given, path in found:
+                yield from self._images_of(path, 2 * given.bytes, lists)
+
+        def size(item: tuple[str, bytes | np.ndarray]) -> int:
+            image = item[1]
+            return image.nbytes if isinstance(image, np.ndarray) else len(image)
+
+        for name, image in _ahead(convert, _pieces(images(), size, _PIECE)):
+            if isinstance(image, bytes):
+                spool.add(name, image)
+            else:
+                unreadable[name] = str(image)
+        if not spool.names and not unreadable:
+            raise PrepareError(
+                f"{' and '.join(str(path) for _, path in found)}: no file in there is "
+                f"named like an image of {self.name}, {self.images.pattern}; put the "
+                "official archive there, or what it unpacks to"
+            )
         return lists, unreadable
 
     def _images_of(
@@ -253,12 +380,22 @@ class ArchiveBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 class Spool:
-    """Byte strings by name, in a file without a name: it cannot be left behind."""
+    """Byte strings by name, in a file without a name: it cannot be left behind.
+
+    Attributes:
+      names: by name, where the bytes start and how many there are.
+    """
 
     def __init__(self, folder: Path):
         self._file = tempfile.TemporaryFile(dir=folder)
         self._end = 0
         self.names: dict[str, tuple[int, int]] = {}
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
     def add(self, name: str, content: bytes) -> None:
         self._file.seek(self._end)
@@ -272,22 +409,64 @@ class Spool:
         return self._file.read(length)
 
 
-def locate(given: Input, manual_dir: Path) -> list[Path]:
+def locate(given: Input, manual_dir: Path, name: str) -> list[Path]:
     """The archive, or else the folders that it unpacks to.
+
+    Either is looked for in the data set's own folder in `manual_dir`, then in that
+    itself.
+
+    Args:
+      given: what to look for.
+      manual_dir: of all data sets.
+      name: of the data set, and of its own folder.
 
     Raises:
       PrepareError: neither is there.
     """
-    if (manual_dir / given.file).is_file():
-        return [manual_dir / given.file]
-    if found := [
-        manual_dir / tree for tree in given.trees if (manual_dir / tree).is_dir()
-    ]:
-        return found
-    unpacked = f", unpacked as {' and '.join(given.trees)}" if given.trees else ""
-    raise PrepareError(f"there is no {given.file} in {manual_dir}{unpacked}")
+    places = (manual_dir / name, manual_dir)
+    for place in places:
+        if (place / given.file).is_file():
+            return [place / given.file]
+    for place in places:
+        if found := [place / tree for tree in given.trees if (place / tree).is_dir()]:
+            return found
+    trees = f", nor {' or '.join(given.trees)}, unpacked," if given.trees else ""
+    raise PrepareError(
+        f"{name}: there is no {given.file}{trees} in {places[0]} or {places[1]}"
+    )
 
 
 def _share(name: str) -> float:
     """A number in [0, 1) that looks random and stays the same."""
     return zlib.crc32(name.encode()) / 2**32
+
+
+def _pieces(
+    items: Iterable[T], size: Callable[[T], int], largest: int
+) -> Iterator[list[T]]:
+    """Neighbouring items together, until they are `largest` bytes or more."""
+    piece: list[T] = []
+    total = 0
+    for item in items:
+        piece.append(item)
+        total += size(item)
+        if total >= largest:
+            yield piece
+            piece, total = [], 0
+    if piece:
+        yield piece
+
+
+def _ahead(
+    work: Callable[[list[T]], list[R]], pieces: Iterable[list[T]]
+) -> Iterator[R]:
+    """The results of all pieces in order, worked on in threads while more are read."""
+    threads = min(os.cpu_count() or 1, _THREADS)
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: collections.deque[Future[list[R]]] = collections.deque()
+        for piece in pieces:
+            waiting.append(pool.submit(work, piece))
+            if len(waiting) > 2 * threads:
+                yield from waiting.popleft().result()
+        for future in waiting:
+            yield from future.result()
