@@ -245,13 +245,12 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         # Class by class: episodes then read neighbouring pages.
         rows.sort(key=lambda row: (row.label, row.file_name))
         shards: dict[str, list[Callable]] = {}
+        if not rows:
+            raise self._nothing_left("any split")
         for split in dict.fromkeys(row.split for row in table.rows):
             chosen = [row for row in rows if row.split == split]
             if not chosen:
-                raise PrepareError(
-                    f"{self.name}: no image is left for the split {split!r} of "
-                    f"fraction={self._options.fraction}; take more of the images"
-                )
+                raise self._nothing_left(f"the split {split!r}")
             shards[split] = [
                 shard(some)
                 for some in _pieces(
@@ -259,6 +258,12 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
                 )
             ]
         return shards
+
+    def _nothing_left(self, where: str) -> PrepareError:
+        return PrepareError(
+            f"{self.name}: no image is left for {where} with "
+            f"fraction={self._options.fraction}; take more of them"
+        )
 
     def _present(
         self, rows: Sequence[Row], spool: "Spool", unreadable: Mapping[str, str]
@@ -328,9 +333,15 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
                     done.append((name, error))
             return done
 
+        seen = 0
+
         def images() -> Iterator[tuple[str, bytes | np.ndarray]]:
+            nonlocal seen
             for given, path in found:
-                yield from self._images_of(path, 2 * given.bytes, lists)
+                for name, image in self._images_of(path, 2 * given.bytes, lists):
+                    seen += 1
+                    if _share(name) < self._options.fraction:
+                        yield name, image
 
         def size(item: tuple[str, bytes | np.ndarray]) -> int:
             image = item[1]
@@ -341,7 +352,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
                 spool.add(name, image)
             else:
                 unreadable[name] = str(image)
-        if not spool.names and not unreadable:
+        if not seen:
             raise PrepareError(
                 f"{' and '.join(str(path) for _, path in found)}: no file in there is "
                 f"named like an image of {self.name}, {self.images.pattern}; put the "
@@ -372,11 +383,10 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
                 if self.lists.search(member.name):
                     lists[member.name] = member.content
                     continue
-                for name, image in self.unpack(member):
-                    if _share(name) < self._options.fraction:
-                        count += 1
-                        bar.set_postfix_str(f"{count} images", refresh=False)
-                        yield name, image
+                for item in self.unpack(member):
+                    count += 1
+                    bar.set_postfix_str(f"{count} images", refresh=False)
+                    yield item
 
 
 class Spool:

@@ -2,15 +2,21 @@
 
 import collections
 import contextlib
+import errno
+import fcntl
 import io
+import logging
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import tensorflow_datasets as tfds
 
 from metainit.datasets import cache, images, splits
+from metainit.datasets.builder import ArchiveBuilder, PrepareError
 
 _CHUNK = 1024
 
@@ -18,13 +24,129 @@ _CHUNK = 1024
 def prepare(builder: tfds.core.DatasetBuilder) -> None:
     """Prepares a data set of our own; nothing where that is done already.
 
-    TFDS's messages and bars are kept from the terminal, and it is not asked to look
-    for the data set on the network.
+    All or nothing: it is written beside its place and renamed. A second process that
+    prepares the same data set waits for the first. Another version of the data set
+    stays where it is, in the folder beside. TFDS's messages and bars are kept from the
+    terminal, and it is not asked to look for the data set on the network.
+
+    Args:
+      builder: an `ArchiveBuilder`, or any that needs no TensorFlow.
+
+    Raises:
+      PrepareError: a data directory that cannot be written, a full disk, or inputs
+        that are missing, broken or not of this data set.
+      ArchiveError: an archive that cannot be, or must not be, read.
     """
+    place = Path(builder.data_dir)
+    if not place.exists():
+        _check_writable(place, builder.name)
+        try:
+            with _alone(place.parent, builder.name):
+                if place.exists():  # somebody else has just finished
+                    builder.info.read_from_directory(place)
+                else:
+                    _tell_of_other_versions(place)
+                    _run(builder)
+        except (OSError, RuntimeError) as error:
+            if message := _explained(error, builder, place):
+                raise PrepareError(message) from error
+            raise
+    if isinstance(builder, ArchiveBuilder):
+        _tell_of_other_options(builder, place)
+
+
+def _run(builder: tfds.core.DatasetBuilder) -> None:
+    place = Path(builder.data_dir)
+    # Of a process that was killed: nobody else is at work here now.
+    for dead in place.parent.glob(f"incomplete.*_{place.name}"):
+        shutil.rmtree(dead)
     tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(try_download_gcs=False)
-    with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(download_config=config)
+    before = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(download_config=config)
+    finally:
+        absl.logging.set_verbosity(before)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, name: str) -> Iterator[None]:
+    """One process at a time; the system lets go of a process that dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logging.info("another process prepares %s; waiting for it", name)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _check_writable(place: Path, name: str) -> None:
+    there = next(folder for folder in place.parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written to" if there.is_dir() else "is a file, not a folder"
+        raise PrepareError(
+            f"{name} cannot be prepared in {place}: {there} {what}; nothing was read; "
+            "choose another data_dir"
+        )
+
+
+def _explained(error: Exception, builder: tfds.core.DatasetBuilder, place: Path) -> str:
+    """What is wrong with the system, in one line; "" where it is not the system."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    # ArrayRecord's writer passes the system's message on, and no number.
+    if full or os.strerror(errno.ENOSPC) in str(error):
+        there = next(folder for folder in place.parents if folder.exists())
+        room = (
+            f"up to {builder.room() / 1e6:,.0f} MB are needed there"
+            if isinstance(builder, ArchiveBuilder)
+            else "more room is needed there"
+        )
+        free = shutil.disk_usage(there).free / 1e6
+        return (
+            f"{builder.name}: the disk of {there} is full; {room}, {free:,.0f} MB are "
+            "free; nothing was kept; make room, choose another data_dir, or take less "
+            "with --max_side or --fraction"
+        )
+    if isinstance(error, OSError):
+        return f"{builder.name} cannot be prepared in {place}: {error}"
+    return ""
+
+
+def _tell_of_other_versions(place: Path) -> None:
+    versions = [
+        info.parent
+        for info in place.parent.glob("*/dataset_info.json")
+        if tfds.core.Version.is_valid(info.parent.name)
+    ]
+    for other in sorted(versions):
+        logging.warning(
+            "%s is of another version of this data set than %s, which is prepared "
+            "beside it; delete the folder if nothing else needs it",
+            other,
+            place.name,
+        )
+
+
+def _tell_of_other_options(builder: ArchiveBuilder, place: Path) -> None:
+    metadata = tfds.builder_from_directory(place).info.metadata or {}
+    for field in ("max_side", "fraction"):
+        wanted, has = getattr(builder.options, field), metadata.get(field)
+        if wanted != has:
+            logging.warning(
+                "%s is prepared with %s=%s and not %s; it is taken as it is; delete "
+                "the folder to prepare it anew",
+                place,
+                field,
+                has,
+                wanted,
+            )
 
 
 def encoded(
