@@ -9,10 +9,13 @@ import io
 import json
 import os
 import shutil
+import socket
 import tarfile
 import threading
 import zipfile
+from typing import ClassVar
 
+import absl.logging
 import numpy as np
 import pytest
 import small_archives as small
@@ -200,6 +203,7 @@ def test_reductions_are_recorded_where_anybody_can_read_them(whole):
 
 
 def test_rows_are_written_class_by_class_whatever_the_shards(whole, monkeypatch):
+    small.pack(whole.tar, dict(reversed(FILES.items())))
     monkeypatch.setattr(builder, "_SHARD", 2000)
     made = whole.prepare()
     reader = tfds.builder_from_directory(made.data_dir)
@@ -229,11 +233,63 @@ def test_a_fraction_that_leaves_nothing_is_refused(whole):
     refused(whole, PrepareError, words, fraction=least)
 
 
-def test_nothing_is_said_and_nothing_asked_of_the_network(whole, capsys, caplog):
+@pytest.fixture
+def talkative(caplog):
+    """Everything that is logged, as in a program that asked for it."""
+    before = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.INFO)
     caplog.set_level("INFO")
-    whole.prepare()
+    yield caplog
+    assert absl.logging.get_verbosity() == absl.logging.INFO
+    absl.logging.set_verbosity(before)
+
+
+def test_nothing_is_said_and_nobody_asked(whole, capsys, talkative, monkeypatch):
+    def connect(self, address):
+        pytest.fail(f"connects to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    made = Caltech256(data_dir=whole.data, manual_dir=whole.manual)
+    talkative.clear()
+    prepared.prepare(made)
     assert capsys.readouterr() == ("", "")
-    assert caplog.messages == []
+    assert talkative.messages == []
+
+
+class Bar:
+    """Stands for a progress bar, and remembers all of them."""
+
+    shown: ClassVar[list["Bar"]] = []
+
+    def __init__(self, *, desc, total, unit, **options):
+        self.desc, self.total, self.unit, self.done = desc, total, unit, 0
+        self.shown.append(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.closed = True
+
+    def update(self, count=1):
+        self.done += count
+
+    def set_postfix_str(self, text, refresh):
+        self.postfix = text
+
+
+def test_progress_is_in_bytes_read_and_images_written(whole, monkeypatch):
+    monkeypatch.setattr(builder, "tqdm", Bar)
+    monkeypatch.setattr(Bar, "shown", [])
+    whole.prepare()
+    reading, writing = sorted(Bar.shown, key=lambda bar: bar.desc)
+    size = whole.tar.stat().st_size
+    assert reading.desc == "caltech256: reading 256_ObjectCategories.tar"
+    assert (reading.total, reading.done, reading.unit) == (size, size, "B")
+    assert reading.postfix == "24 images"
+    assert writing.desc == "caltech256: writing"
+    assert (writing.total, writing.done, writing.unit) == (24, 24, "image")
+    assert reading.closed and writing.closed
 
 
 def test_a_prepared_data_set_is_not_touched(whole, caplog):
@@ -282,12 +338,16 @@ def test_a_cut_archive_is_refused(whole, cut, squeezed):
     refused(whole, ArchiveError, r"256_ObjectCategories.tar is cut short or damaged")
 
 
-def test_a_flipped_bit_of_a_compressed_archive_is_found(whole):
-    path = small.pack(whole.manual / "x.tar.gz", FILES)
+def test_a_flipped_bit_of_a_compressed_archive_is_found(tmp_path):
+    # So long that tarfile meets the tar's end before it asks for gzip's.
+    files = {"x": np.random.default_rng(0).bytes(320_000)}
+    path = small.pack(tmp_path / "x.tar.gz", files)
+    assert dict(archive.members(path, lambda name: True, 10**6)) == files
     content = bytearray(path.read_bytes())
     content[-8] ^= 1  # of the checksum
-    whole.tar.write_bytes(content)
-    refused(whole, ArchiveError, r"cut short or damaged \(CRC check failed")
+    path.write_bytes(content)
+    with pytest.raises(ArchiveError, match=r"cut short or damaged \(CRC check failed"):
+        list(archive.members(path, lambda name: True, 10**6))
 
 
 def link(kind):
@@ -349,8 +409,10 @@ def test_another_archive_under_this_name_is_refused(place):
 
 
 def test_unreadable_images_stop_it_with_their_names(whole):
-    small.pack(whole.tar, FILES | {SOME: FILES[SOME][:200]})
-    refused(whole, PrepareError, r"1 images that do not decode: .*056_0003\.jpg \(")
+    for broken in (b"", b"text", FILES[SOME][:200], FILES[SOME][:-30]):
+        small.pack(whole.tar, FILES | {SOME: broken})
+        words = r"1 images that do not decode: .*056_0003\.jpg \("
+        refused(whole, PrepareError, words)
 
 
 def test_unreadable_images_are_counted_and_ten_named(place, caplog):
@@ -390,6 +452,17 @@ def test_a_disk_that_fills_up_tells_the_room_needed(whole, monkeypatch, method, 
     monkeypatch.undo()
     whole.prepare()
     assert whole.left() == ["1.0.0"]
+
+
+@pytest.mark.parametrize("method", ["add", "read"])
+def test_an_interrupt_leaves_nothing(whole, monkeypatch, method):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(builder.Spool, method, stop)
+    with pytest.raises(KeyboardInterrupt):
+        whole.prepare()
+    assert whole.left() == []
 
 
 def test_other_errors_are_not_taken_for_a_full_disk(whole, monkeypatch):

@@ -41,7 +41,7 @@ def prepare(builder: tfds.core.DatasetBuilder) -> None:
     if not place.exists():
         _check_writable(place, builder.name)
         try:
-            with _alone(place.parent, builder.name):
+            with _alone(place.parent, builder.name), _quiet():
                 if place.exists():  # somebody else has just finished
                     builder.info.read_from_directory(place)
                 else:
@@ -52,7 +52,8 @@ def prepare(builder: tfds.core.DatasetBuilder) -> None:
                 raise PrepareError(message) from error
             raise
     if isinstance(builder, ArchiveBuilder):
-        _tell_of_other_options(builder, place)
+        with _quiet():
+            _tell_of_other_options(builder, place)
 
 
 def _run(builder: tfds.core.DatasetBuilder) -> None:
@@ -60,13 +61,19 @@ def _run(builder: tfds.core.DatasetBuilder) -> None:
     # Of a process that was killed: nobody else is at work here now.
     for dead in place.parent.glob(f"incomplete.*_{place.name}"):
         shutil.rmtree(dead)
-    tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(try_download_gcs=False)
+    builder.download_and_prepare(download_config=config)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without TFDS's messages, which it logs by absl or prints; ours are logged."""
+    tfds.disable_progress_bar()
     before = absl.logging.get_verbosity()
     absl.logging.set_verbosity(absl.logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare(download_config=config)
+            yield
     finally:
         absl.logging.set_verbosity(before)
 
