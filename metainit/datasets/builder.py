@@ -47,11 +47,13 @@ class Input(NamedTuple):
       trees: folders that the archive unpacks to, looked for where it is missing; all
         that are there are read.
       bytes: of all files in it together, unpacked; twice as many are refused.
+      needed: whether the data set cannot be prepared without.
     """
 
     file: str
     trees: tuple[str, ...]
     bytes: int
+    needed: bool = True
 
 
 class Row(NamedTuple):
@@ -420,7 +422,7 @@ class Spool:
 
 
 def locate(given: Input, manual_dir: Path, name: str) -> list[Path]:
-    """The archive, or else the folders that it unpacks to.
+    """The archive, or else the folders that it unpacks to, or else none.
 
     Either is looked for in the data set's own folder in `manual_dir`, then in that
     itself.
@@ -431,7 +433,7 @@ def locate(given: Input, manual_dir: Path, name: str) -> list[Path]:
       name: of the data set, and of its own folder.
 
     Raises:
-      PrepareError: neither is there.
+      PrepareError: none is there, and it is needed.
     """
     places = (manual_dir / name, manual_dir)
     for place in places:
@@ -440,6 +442,8 @@ def locate(given: Input, manual_dir: Path, name: str) -> list[Path]:
     for place in places:
         if found := [place / tree for tree in given.trees if (place / tree).is_dir()]:
             return found
+    if not given.needed:
+        return []
     trees = f", nor {' or '.join(given.trees)}, unpacked," if given.trees else ""
     raise PrepareError(
         f"{name}: there is no {given.file}{trees} in {places[0]} or {places[1]}"
