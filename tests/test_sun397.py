@@ -8,7 +8,8 @@ import pytest
 import small_archives as small
 from PIL import Image
 
-from metainit.datasets import prepared
+from metainit.datasets import images as images_module
+from metainit.datasets import prepared, stored
 from metainit.datasets.archive import ArchiveError
 from metainit.datasets.builder import Options, PrepareError
 from metainit.datasets.sun397 import Sun397
@@ -127,6 +128,23 @@ def test_sun_of_any_file_type_is_stored_upright_and_reduced(tmp_path):
     assert small.far(rows[LARGE[1:]][1], true) < 5
     kept = rows["p/place_000/sun_0.jpg"][1]
     assert kept == images()["SUN397/p/place_000/sun_0.jpg"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_huge_jpeg_is_never_decoded_whole(monkeypatch, mode):
+    huge = small.picture(8, 3000, 2000).convert(mode)
+    sizes = []
+    really = images_module.upright
+
+    def spy(image):
+        upright = really(image)
+        sizes.append(upright.size)
+        return upright
+
+    monkeypatch.setattr(images_module, "upright", spy)
+    kept = stored.to_stored(small.encode(huge, quality=95), Sun397.rule)
+    assert sizes == [(1500, 1000)]  # a quarter would not be twice 424 x 282
+    assert small.far(kept, huge.resize((424, 282), Image.Resampling.BOX)) < 3
 
 
 def test_the_archive_of_sun_is_opened_once(tmp_path, monkeypatch):
