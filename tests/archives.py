@@ -85,9 +85,12 @@ class Server(http.server.ThreadingHTTPServer):
     """Hands out `content`, as told.
 
     Attributes:
-      content: of every file; a path of "/missing" is 404, "/silent" never answers.
+      content: of every file that is not among `files`; a path that starts with
+        "/missing" is 404, with "/silent" never answers.
+      files: contents by path.
       cuts: numbers of bytes after which the next answers break off.
       ranges: whether a Range is honoured.
+      lengths: whether a Content-Length is sent.
       asked: the Range header of every request, None without one.
     """
 
@@ -96,8 +99,10 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, content: bytes):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content = content
+        self.files: dict[str, bytes] = {}
         self.cuts: list[int] = []
         self.ranges = True
+        self.lengths = True
         self.asked: list[str | None] = []
 
     @property
@@ -109,27 +114,35 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        wanted = self.headers["Range"]
-        self.server.asked.append(wanted)
-        if self.path == "/missing":
+        self.server.asked.append(self.headers["Range"])
+        self.wfile.write(self.head())
+
+    def do_HEAD(self) -> None:
+        self.head()
+
+    def head(self) -> bytes:
+        """Sends status and headers; returns what is to follow."""
+        if self.path.startswith("/missing"):
             self.send_error(404)
-            return
-        if self.path == "/silent":
+            return b""
+        if self.path.startswith("/silent"):
             time.sleep(2)
-            return
-        content, start = self.server.content, 0
-        if wanted and self.server.ranges:
+            return b""
+        server, wanted, start = self.server, self.headers["Range"], 0
+        content = server.files.get(self.path, server.content)
+        if wanted and server.ranges:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             if start >= len(content):
                 self.send_error(416)
-                return
+                return b""
             self.send_response(206)
         else:
             self.send_response(200)
         rest = content[start:]
-        self.send_header("Content-Length", str(len(rest)))
+        if server.lengths:
+            self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
-        self.wfile.write(rest[: self.server.cuts.pop(0) if self.server.cuts else None])
+        return rest[: server.cuts.pop(0) if server.cuts else None]
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
