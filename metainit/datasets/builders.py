@@ -1,0 +1,16 @@
+"""The builder of each data set of the catalog."""
+
+from metainit.datasets.builder import ArchiveBuilder
+from metainit.datasets.caltech256 import Caltech256
+from metainit.datasets.cifar100 import Cifar100
+from metainit.datasets.oxford_pets import OxfordPets
+from metainit.datasets.stanford_cars import StanfordCars
+from metainit.datasets.sun397 import Sun397
+
+BUILDERS: dict[str, type[ArchiveBuilder]] = {
+    "cifar100": Cifar100,
+    "caltech256": Caltech256,
+    "stanford_cars": StanfordCars,
+    "oxford_pets": OxfordPets,
+    "sun397": Sun397,
+}
