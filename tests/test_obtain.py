@@ -13,7 +13,7 @@ import pytest
 import small_archives
 import tensorflow_datasets as tfds
 
-from metainit.datasets import catalog, plan, prepare, ready
+from metainit.datasets import catalog, plan, prepare, ready, words
 from metainit.datasets.builder import Input, Options, PrepareError
 from metainit.datasets.builders import BUILDERS
 from metainit.datasets.fetch import FetchError
@@ -304,9 +304,10 @@ def test_a_plan_states_unknown_terms_as_unknown(tmp_path):
 
 
 def test_sizes_and_times_for_people():
-    assert plan.gigabytes(1_234_000_000) == "1.2 GB"
-    assert plan.gigabytes(340_400_000) == "340 MB"
-    assert [plan.minutes(s) for s in (0, 5, 150, 9000)] == [
+    assert words.size(1_234_000_000) == "1.2 GB"
+    assert words.size(340_400_000) == "340 MB"
+    assert words.size(12_300) == "12 kB"
+    assert [words.time(s) for s in (0, 5, 150, 9000)] == [
         "0 min",
         "1 min",
         "2 min",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from metainit.datasets import catalog, prepare, ready
+from metainit.datasets import catalog, prepare, ready, words
 from metainit.datasets.builder import Options
 
 # For times: assumed bytes a second of the network; measured orders of magnitude of
@@ -93,8 +93,8 @@ def plan(
     else:
         demands = [(data, lasting, passing), (downloads, download, 0)]
     short = [
-        f"{gigabytes(keeps + passes)} are needed on the disk of {folder}, "
-        f"{gigabytes(passes)} of it only while building, and {gigabytes(free)} are free"
+        f"{words.size(keeps + passes)} are needed on the disk of {folder}, "
+        f"{words.size(passes)} of it only while building, {words.size(free)} are free"
         for folder, keeps, passes in demands
         if keeps + passes > (free := shutil.disk_usage(folder).free)
     ]
@@ -114,12 +114,12 @@ def table(made: Plan) -> list[str]:
         parts = [f"prepared in {row.prepared}"]
         if not row.prepared:
             parts = [
-                f"download {gigabytes(row.download)}",
-                f"prepared {gigabytes(row.result)}",
-                f"while building {gigabytes(row.temporary)} more",
-                f"about {minutes(row.seconds)}",
+                f"download {words.size(row.download)}",
+                f"prepared {words.size(row.result)}",
+                f"while building {words.size(row.temporary)} more",
+                f"about {words.time(row.seconds)}",
             ]
-        cache = f"cache {gigabytes(row.cache)}"
+        cache = f"cache {words.size(row.cache)}"
         lines.append(f"{row.name}: {', '.join([*parts, cache])}")
         if row.note:
             lines.append(f"  {row.note}")
@@ -128,8 +128,8 @@ def table(made: Plan) -> list[str]:
         lines.append(f"  terms: {row.terms or f'unknown, see {entry.homepage}'}")
     seconds = sum(row.seconds for row in made.rows)
     lines.append(
-        f"together at most {gigabytes(made.needed)}, {gigabytes(made.free)} are free; "
-        f"about {minutes(seconds)}"
+        f"together about {words.size(made.needed)}, {words.time(seconds)}; "
+        f"{words.size(made.free)} are free"
     )
     if made.shortage:
         lines.append(
@@ -137,18 +137,6 @@ def table(made: Plan) -> list[str]:
             "or choose another --data_dir"
         )
     return lines
-
-
-def gigabytes(count: float) -> str:
-    """A number of bytes for people, "1.2 GB" or "340 MB"."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
-
-
-def minutes(seconds: float) -> str:
-    """A time for people, "3 min" or "2.5 h"."""
-    if seconds < 5400:
-        return f"{max(1, round(seconds / 60)) if seconds else 0} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _row(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from metainit.datasets import catalog, prepared, ready
+from metainit.datasets import catalog, prepared, ready, words
 from metainit.datasets.builder import Options, PrepareError, locate
 from metainit.datasets.builders import BUILDERS
 from metainit.datasets.fetch import FetchError, digest, fetch
@@ -174,7 +174,7 @@ def _obtain(
     for file in catalog.find(name).files:
         if found[file.name]:
             continue
-        say(f"{name}: downloading {file.name}, {file.bytes / 1e6:,.0f} MB")
+        say(f"{name}: downloading {file.name}, {words.size(file.bytes)}")
         own, given = checksums.get(file.name), inputs[file.name]
         trees = "".join(f" or the folder {tree}" for tree in given.trees)
         try:
