@@ -43,6 +43,10 @@ def nothing_prepared(root):
     assert left(root / "tfds" / NAME) == []
 
 
+def test_every_data_set_has_its_builder():
+    assert list(BUILDERS) == list(catalog.CATALOG)
+
+
 @pytest.mark.parametrize("name", BUILDERS)
 def test_every_builder_reads_what_the_catalog_fetches(name):
     entry = catalog.CATALOG[name]
