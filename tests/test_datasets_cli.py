@@ -172,7 +172,7 @@ def test_a_plan_of_a_config_counts_what_it_names(tmp_path, known, capsys):
     told = capsys.readouterr().out
     assert "caltech256: download" in told and "cifar100: download 169 MB" in told
     # 60,000 images of 10 x 10 x 1 bytes.
-    assert "cache 6.0 MB" in told
+    assert "cache 6.0 MB at 10x10x1" in told
     assert cli.main(["plan", f"{path}:none"]) == 0
     assert capsys.readouterr().out == "nothing to download or to prepare\n"
 

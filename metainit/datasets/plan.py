@@ -56,6 +56,7 @@ class Plan(NamedTuple):
       needed: bytes there, temporary ones included.
       shortage: "" or what does not fit where.
       impossible: whether downloads and results alone do not fit.
+      cached: [H, W, C] of the images that caches are of.
     """
 
     rows: Sequence[Row]
@@ -63,6 +64,7 @@ class Plan(NamedTuple):
     needed: int
     shortage: str
     impossible: bool
+    cached: tuple[int, int, int]
 
 
 def plan(
@@ -104,6 +106,7 @@ def plan(
         demands[0][1] + passing,
         " and ".join(short),
         any(keeps > shutil.disk_usage(folder).free for folder, keeps, _ in demands),
+        (size, size, channels),
     )
 
 
@@ -119,7 +122,8 @@ def table(made: Plan) -> list[str]:
                 f"while building {words.size(row.temporary)} more",
                 f"about {words.time(row.seconds)}",
             ]
-        cache = f"cache {words.size(row.cache)}"
+        shape = "x".join(map(str, made.cached))
+        cache = f"cache {words.size(row.cache)} at {shape}"
         lines.append(f"{row.name}: {', '.join([*parts, cache])}")
         if row.note:
             lines.append(f"  {row.note}")
