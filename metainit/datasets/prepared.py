@@ -4,6 +4,7 @@ import collections
 import contextlib
 import errno
 import fcntl
+import importlib.util
 import io
 import logging
 import os
@@ -17,6 +18,7 @@ import tensorflow_datasets as tfds
 
 from metainit.datasets import cache, images, splits
 from metainit.datasets.builder import ArchiveBuilder, PrepareError
+from metainit.datasets.builders import BUILDERS
 
 _CHUNK = 1024
 
@@ -180,7 +182,8 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
     """The images of all splits of a prepared data set, its classes split into roles.
 
     Looked for in `<data_dir>/tfds`, then in TFDS's own folder ($TFDS_DATA_DIR or
-    ~/tensorflow_datasets).
+    ~/tensorflow_datasets). One of TFDS's own data sets that is in neither is prepared
+    in the first, which needs TensorFlow.
 
     Args:
       data: see `metainit.sources.load`.
@@ -190,7 +193,7 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
       ValueError: not prepared, not as ArrayRecord, or without "image" and "label".
     """
     root = cache.root(data.data_dir)
-    folder = _folder(root, name)
+    folder = _folder(root, name) or _prepare_stock(root, name)
     builder = tfds.builder_from_directory(folder)
     features = builder.info.features
     if not {"image", "label"} <= set(features):
@@ -201,7 +204,8 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
     if builder.info.file_format.value != "array_record":
         raise ValueError(
             f"data.name='tfds:{name}' is prepared as {builder.info.file_format.value}, "
-            f"which has no random access; {_how(root, name)}"
+            "which has no random access; prepare it again with "
+            "file_format='array_record'"
         )
 
     def build() -> dict[str, cache.Pending]:
@@ -242,12 +246,25 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
     return cache.cached(root / "cache", f"tfds-{builder.name}", key, shape, build)
 
 
-def _folder(root: Path, name: str) -> Path:
-    """Where the data set is prepared: its newest version, unless one is named."""
+def _places(root: Path) -> list[Path]:
     own = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    places = [root / "tfds", Path(own).expanduser()]
+    return [root / "tfds", Path(own).expanduser()]
+
+
+def _folder(root: Path, name: str) -> Path | None:
+    """Where the data set is prepared; None for one of TFDS's that is not.
+
+    Unless one is named, the version of a data set of ours is that of its builder, and
+    of another the newest.
+
+    Raises:
+      ValueError: a data set of ours that is not prepared by its present builder, or one
+        with several configs.
+    """
     stem, _, version = name.partition(":")
-    for place in places:
+    ours = BUILDERS.get(stem) if not version else None
+    others: set[Path] = set()
+    for place in _places(root):
         found = {
             info.parent
             for pattern in ("*/dataset_info.json", "*/*/dataset_info.json")
@@ -255,6 +272,9 @@ def _folder(root: Path, name: str) -> Path:
             if tfds.core.Version.is_valid(info.parent.name)
             and version in ("", info.parent.name)
         }
+        if ours:
+            others |= found
+            found = {folder for folder in found if folder.name == str(ours.VERSION)}
         if len({folder.parent for folder in found}) > 1:
             configs = sorted({folder.parent.name for folder in found})
             raise ValueError(
@@ -263,16 +283,49 @@ def _folder(root: Path, name: str) -> Path:
             )
         if found:
             return max(found, key=lambda folder: tfds.core.Version(folder.name))
+    if not ours:
+        return None
+    where = " nor in ".join(map(str, _places(root)))
+    what = f"is not prepared in {where}"
+    if others:
+        newest = max(others, key=lambda folder: tfds.core.Version(folder.name))
+        what = (
+            f"is prepared in {newest} by another builder, whose version is not "
+            f"{ours.VERSION} (to take that, name it: tfds:{stem}:{newest.name})"
+        )
     raise ValueError(
-        f"data.name='tfds:{name}' is not prepared in {places[0]} nor in {places[1]}; "
-        + _how(root, name)
+        f"data.name='tfds:{name}' {what}; run python -m metainit.datasets prepare "
+        f"{stem} --data_dir {root}"
     )
 
 
-def _how(root: Path, name: str) -> str:
-    return (
-        'prepare it once with: python -c "import tensorflow_datasets as tfds; '
-        f"tfds.builder('{name}', data_dir='{root / 'tfds'}', "
-        "file_format='array_record').download_and_prepare()\" (many data sets also "
-        "need `pip install tensorflow` for that)"
+def _prepare_stock(root: Path, name: str) -> Path:
+    """Has TFDS download and prepare one of its own data sets.
+
+    Raises:
+      ValueError: there is no TensorFlow, no such data set, or TFDS fails.
+    """
+    where = " nor in ".join(map(str, _places(root)))
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ValueError(
+            f"data.name='tfds:{name}' is not prepared in {where}, and TFDS needs "
+            "TensorFlow to prepare its own data sets: pip install tensorflow, then run "
+            "this again"
+        )
+    logging.warning(
+        "tfds:%s is downloaded and prepared by TFDS in %s now; this may take long",
+        name,
+        root / "tfds",
     )
+    # Builders of TFDS raise whatever they stumble on.
+    try:
+        builder = tfds.builder(
+            name, data_dir=os.fspath(root / "tfds"), file_format="array_record"
+        )
+        prepare(builder)
+    except Exception as error:
+        raise ValueError(
+            f"data.name='tfds:{name}' is not prepared in {where}, and TFDS cannot "
+            f"prepare it: {type(error).__name__}: {error}"
+        ) from error
+    return Path(builder.data_dir)
