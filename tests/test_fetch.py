@@ -5,6 +5,7 @@ Resumption and checksums of a single address are tested in test_archives.py.
 
 import hashlib
 import socket
+from pathlib import Path
 
 import archives
 import numpy as np
@@ -70,6 +71,16 @@ def test_a_file_far_too_big_is_refused_and_nothing_kept(tmp_path, lengths):
             fetch(f"{server.url}/x.zip", tmp_path, SHA256, size=149_000)
         assert list(tmp_path.iterdir()) == []
         fetch(f"{server.url}/x.zip", tmp_path, SHA256, size=151_000)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
+def test_a_full_disk_is_not_a_dead_url(tmp_path):
+    (tmp_path / "x.zip.part").symlink_to("/dev/full")
+    with archives.serving(CONTENT) as server:
+        urls = [f"{server.url}/a/x.zip", f"{server.url}/b/x.zip"]
+        with pytest.raises(FetchError, match=r"the disk of .* is full; what came of x"):
+            fetch(urls, tmp_path, SHA256)
+        assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("kind", ["sha256", "md5"])

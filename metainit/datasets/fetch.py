@@ -1,5 +1,6 @@
 """Downloads that resume, and that are checked before they are believed."""
 
+import errno
 import hashlib
 import os
 import urllib.error
@@ -47,7 +48,7 @@ def fetch(
 
     Raises:
       FetchError: no url has it: no connection, an HTTP error, a wrong size or checksum
-        (of which nothing is kept).
+        (of which nothing is kept); or the disk is full.
     """
     urls = [urls] if isinstance(urls, str) else list(urls)
     path = folder / Path(urlsplit(urls[0]).path).name
@@ -105,6 +106,11 @@ def _download(url: str, part: Path, size: int | None, timeout: float) -> None:
                 return None
             raise _Refused(f"the server says {error}") from error
         except (OSError, HTTPException) as error:
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                raise FetchError(
+                    f"the disk of {part.parent} is full; what came of {part.stem} is "
+                    "kept; make room, and run the same command again to continue"
+                ) from error
             after = part.stat().st_size if part.exists() else 0
             if after <= before:
                 raise _Refused(_reason(error, timeout)) from error
