@@ -302,7 +302,7 @@ def test_a_plan_says_what_does_not_fit(tmp_path, known, monkeypatch):
 def test_a_plan_states_unknown_terms_as_unknown(tmp_path):
     lines = "\n".join(plan.table(plan.plan(["stanford_cars"], tmp_path)))
     assert "licence: unknown" in lines and "terms: unknown, see https://" in lines
-    assert "download 2.0 GB" in lines
+    assert "download 2.0 GB" in lines and "dead since 2023; web.archive.org" in lines
     with pytest.raises(ValueError, match="'cars196' in the catalog"):
         plan.plan(["cars196"], tmp_path)
 

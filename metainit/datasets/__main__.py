@@ -11,7 +11,7 @@ python -m metainit.datasets check-links [NAME...]
 import argparse
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     manual = argparse.ArgumentParser(add_help=False)
     manual.add_argument(
         "--manual_dir",
-        type=Path,
+        type=_path,
         help="holds NAME/FILE, downloaded or your own; default DATA_DIR/downloads",
     )
     reductions = argparse.ArgumentParser(add_help=False)
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("names", nargs="+", metavar="NAME|all")
     prepare.add_argument(
         "--checksums",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="lines of sha256 and file name, in place of the catalog's",
     )
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("name", metavar="NAME")
     show = command("show", _show, "write a picture with some images")
     show.add_argument("name", metavar="NAME")
-    show.add_argument("--out", type=Path, metavar="FILE.png", help="default NAME.png")
+    show.add_argument("--out", type=_path, metavar="FILE.png", help="default NAME.png")
     check = command("check-links", _check_links, "whether the addresses still work")
     check.add_argument("names", nargs="*", metavar="NAME")
     return parser
@@ -147,7 +147,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     others: Mapping[str, int] = {}
     if len(names) == 1 and names[0].partition(":")[0].endswith(".py"):
         data = _config(names[0]).data
-        names = list(dict.fromkeys(_named(data.to_dict())))
+        names = catalog.named_in(data.to_dict())
         size, channels = data.size, data.channels
         others = _downloads(data, arguments.data_dir)
         root = cache.root(arguments.data_dir or data.data_dir)
@@ -281,27 +281,16 @@ def _config(given: str) -> Any:
     return module.get_config(variant) if variant else module.get_config()
 
 
-def _named(value: Any) -> Iterator[str]:
-    """Names of the catalog anywhere in a config's data, as "tfds:NAME" or "NAME"."""
-    if isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _named(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _named(inner)
-    elif isinstance(value, str):
-        for word in value.split(","):
-            name = word.strip().removeprefix("tfds:").partition(":")[0]
-            if name in catalog.CATALOG:
-                yield name
-
-
 def _downloads(data: Any, data_dir: str) -> Mapping[str, int]:
     """What a data set that is not of the catalog has to download: MB by url."""
     from metainit import sources
 
     data.data_dir = data_dir or data.data_dir
     return sources.downloads(data)
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
 
 
 def _side(text: str) -> int:

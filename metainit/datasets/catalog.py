@@ -4,8 +4,8 @@ Data only. Nothing here was downloaded to be measured unless it says so; None is
 do not know.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 
 class File(NamedTuple):
@@ -44,6 +44,7 @@ class Entry(NamedTuple):
       prepared_source: where that number is from.
       homepage: of the makers.
       citation: the paper.
+      note: what else to know before getting it, or "".
     """
 
     name: str
@@ -60,6 +61,7 @@ class Entry(NamedTuple):
     prepared_source: str
     homepage: str
     citation: str
+    note: str = ""
 
     @property
     def download_bytes(self) -> int:
@@ -185,7 +187,6 @@ _ENTRIES = (
         images={"train": 8_144, "test": 8_041},
         total=16_185,
         per_class=None,
-        # The official addresses are dead since 2023.
         files=(
             File(
                 "cars_train.tgz",
@@ -228,6 +229,8 @@ _ENTRIES = (
         homepage="https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
         citation="Krause, Stark, Deng, Fei-Fei: 3D object representations for "
         "fine-grained categorization, 2013",
+        note="The makers' addresses are dead since 2023; web.archive.org has the same "
+        "files.",
     ),
     Entry(
         name="fgvc_aircraft",
@@ -305,8 +308,6 @@ _ENTRIES = (
         images={"train": 19_850, "test": 19_850, "rest": 69_054},
         total=108_754,
         per_class=None,
-        # The official addresses are dead, and there is no copy of these very files
-        # that anybody could be sent to.
         files=(
             File(
                 "SUN397.tar.gz",
@@ -330,6 +331,9 @@ _ENTRIES = (
         homepage="https://vision.princeton.edu/projects/2010/SUN/",
         citation="Xiao, Hays, Ehinger, Oliva, Torralba: SUN database: large-scale "
         "scene recognition from abbey to zoo, 2010",
+        note="The makers' addresses are dead and no copy of these files has one that "
+        "we know of: get SUN397.tar.gz, or the folder SUN397 that it unpacks to, "
+        "elsewhere.",
     ),
 )
 
@@ -348,3 +352,27 @@ def find(name: str) -> Entry:
             f"{', '.join(CATALOG)}"
         )
     return CATALOG[name]
+
+
+def named_in(value: Any) -> list[str]:
+    """Names of data sets that a configuration mentions, each once, in its order.
+
+    Args:
+      value: text such as "tfds:cifar100", "tfds:cifar100:1.0.0" or several of them with
+        commas between, or any nesting of mappings, lists and tuples of such.
+    """
+    return list(dict.fromkeys(_named(value)))
+
+
+def _named(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for inner in value:
+            yield from _named(inner)
+    elif isinstance(value, str):
+        for word in value.split(","):
+            kind, _, rest = word.strip().partition(":")
+            name = rest.partition(":")[0]
+            if kind == "tfds" and name in CATALOG:
+                yield name

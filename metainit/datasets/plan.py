@@ -132,8 +132,8 @@ def table(made: Plan) -> list[str]:
         lines.append(f"  terms: {row.terms or f'unknown, see {entry.homepage}'}")
     seconds = sum(row.seconds for row in made.rows)
     lines.append(
-        f"together about {words.size(made.needed)}, {words.time(seconds)}; "
-        f"{words.size(made.free)} are free"
+        f"together about {words.size(made.needed)}, {words.time(seconds)} "
+        f"(downloads at {_NETWORK / 1e6:.0f} MB/s); {words.size(made.free)} are free"
     )
     if made.shortage:
         lines.append(
@@ -178,7 +178,9 @@ def _row(
         result = min(result, round(images * small))
     cores = os.cpu_count() or 1
     building = (images / _IMAGES + entry.download_bytes / _BYTES) / cores
-    older = ready.find(name, root)
+    notes = [entry.note.removesuffix(".")] if entry.note and missing else []
+    if older := ready.find(name, root):
+        notes.append(f"{older[-1].folder} is of another version of its builder")
     return Row(
         name=name,
         prepared=None,
@@ -189,9 +191,7 @@ def _row(
         seconds=download / _NETWORK + building,
         licence=entry.licence,
         terms=entry.terms,
-        note=f"{older[-1].folder} is of another version of its builder"
-        if older
-        else "",
+        note="; ".join(notes),
     )
 
 
