@@ -30,6 +30,9 @@ _ALLOW_CPU = flags.DEFINE_bool(
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "only print what the run would download and how long it takes"
 )
+_YES = flags.DEFINE_bool(
+    "yes", False, "prepare data sets on first use without asking; agrees to their terms"
+)
 
 USAGE = "usage: python launch.py --config configs/quickstart.py [--workdir FOLDER]"
 
@@ -88,6 +91,8 @@ def main(argv: list[str]) -> int:
     print(f"watch:   tensorboard --logdir {shlex.quote(str(workdir))}", flush=True)
     _keep_compilations()
     try:
+        if not _obtain_data():
+            return 0
         train(
             _CONFIG.value,
             workdir,
@@ -99,6 +104,33 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
+
+
+def _obtain_data() -> bool:
+    """Prepares the data sets of the catalog that the configuration names.
+
+    Returns:
+      Whether they are there; not so after a dry run that would have to fetch them.
+    """
+    from metainit import config as config_module
+    from metainit import sources
+
+    config = _CONFIG.value
+    if "data" not in config or not sources.of_catalog(config.data):
+        return True
+    from metainit.datasets import cache, first_use
+
+    config_module.validate(config)  # before gigabytes are fetched for a mistake
+    data = config.data
+    root = cache.root(data.data_dir)
+    try:
+        made = first_use.show(sources.of_catalog(data), root, data.size, data.channels)
+        if _DRY_RUN.value:
+            return not made.rows
+        first_use.obtain(made, root, agreed=_YES.value)
+    except ValueError as error:
+        raise config_module.ConfigError(str(error)) from error
+    return True
 
 
 def _keep_compilations() -> None:

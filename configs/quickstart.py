@@ -33,8 +33,8 @@ def get_config() -> ConfigDict:
     config.model.downsample = "stride"
     config.model.output = "flatten"
     config.model.scale = 0.1
-    config.iterations = 2500
-    config.warm_start = 500
+    config.iterations = 4000
+    config.warm_start = 800
     config.cold_start = False
     config.meta_batch = 1
     config.train_task.update(way=20, shot=1, queries=5)
@@ -42,13 +42,13 @@ def get_config() -> ConfigDict:
     config.inner.learning_rate = 0.1
     config.inner.steps = 1
     config.outer.learning_rate = 0.005
-    config.outer.decay_steps = 2500
+    config.outer.decay_steps = 4000
     config.joint.learning_rate = 0.003
-    config.log_every = 100
-    config.validate_every = 500
-    config.checkpoint_every = 500
+    config.log_every = 200
+    config.validate_every = 1000
+    config.checkpoint_every = 1000
     config.evaluate.steps = (0, 1, 2, 5, 10)
-    config.evaluate.validation_episodes = 60
-    config.evaluate.sgd_rates = (0.1, 0.3, 1.0, 3.0)
-    config.evaluate.adam_rates = (0.003, 0.01)
+    config.evaluate.validation_episodes = 200
+    config.evaluate.sgd_rates = (0.1, 0.3, 1.0)
+    config.evaluate.adam_rates = (0.01,)
     return config

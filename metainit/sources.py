@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metainit.datasets import cache
+from metainit.datasets.catalog import CATALOG
 
 
 class Source(NamedTuple):
@@ -131,6 +132,7 @@ def load(data: Any) -> Roles:
     found: dict[str, list[Source]] = {role: [] for role in Roles._fields}
     for wanted, as_role in _wanted(data):
         parts = _read(wanted)
+        title = wanted.name + _reductions(wanted)
         for part_role, role in as_role.items():
             if part_role not in parts:
                 raise ValueError(
@@ -141,7 +143,7 @@ def load(data: Any) -> Roles:
             if data.rotations and role == "train":
                 part = _rotated(part)
             found[role].append(
-                Source(wanted.name, part.images, part.labels, part.names, part.hashes)
+                Source(title, part.images, part.labels, part.names, part.hashes)
             )
     return Roles(**{role: tuple(of_role) for role, of_role in found.items()})
 
@@ -149,6 +151,12 @@ def load(data: Any) -> Roles:
 def names(data: Any) -> tuple[str, ...]:
     """Every data set that `load` would read."""
     return tuple(dict.fromkeys(wanted.name for wanted, _ in _wanted(data)))
+
+
+def of_catalog(data: Any) -> tuple[str, ...]:
+    """The data sets of the catalog that `load` would read."""
+    found = (name.removeprefix("tfds:") for name in names(data))
+    return tuple(dict.fromkeys(name for name in found if name in CATALOG))
 
 
 def _wanted(data: Any) -> Iterator[tuple[Wanted, dict[str, str]]]:
@@ -229,10 +237,25 @@ def _read(data: Wanted) -> dict[str, cache.Part]:
             from metainit.datasets import prepared
 
             return prepared.read(data, rest)
+        case _ if data.name in CATALOG:
+            from metainit.datasets import prepared
+
+            return prepared.read(data, data.name)
     raise ValueError(
-        f"data.name={data.name!r}; choose glyphs, omniglot, cifar_fs, folder:PATH or "
-        "tfds:NAME"
+        f"data.name={data.name!r}; choose glyphs, omniglot, cifar_fs, folder:PATH, "
+        f"tfds:NAME or one of {', '.join(CATALOG)}"
     )
+
+
+def _reductions(data: Wanted) -> str:
+    """What a prepared data set of ours lacks, for every line that names it."""
+    name = data.name.removeprefix("tfds:")
+    if name not in CATALOG:
+        return ""
+    from metainit.datasets import prepared
+
+    found = prepared.reductions(cache.root(data.data_dir), name)
+    return f" ({found})" if found else ""
 
 
 def _rotated(part: cache.Part) -> cache.Part:

@@ -20,6 +20,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from metainit import atomic, metrics, run_config, sources
+from metainit import config as config_module
 from metainit import preprocess as preprocess_module
 from metainit.budget import Program, compile_step, seconds_each
 from metainit.config import ConfigError
@@ -120,9 +121,10 @@ def train(
     workdir = pathlib.Path(workdir)
     validate(config)
     model = model or build_model(config)
-    data = {"name": "glyphs", "size": 28, "channels": 1, "rotations": False}
+    data = config_module.default().data  # the glyphs
+    data.data_dir = config.data_dir
     try:
-        roles = sources.load(ConfigDict(data | {"data_dir": config.data_dir}))
+        roles = sources.load(data)
         if not dry_run:
             run_config.claim(
                 workdir,
@@ -140,8 +142,8 @@ def train(
             print(f"{workdir} is finished; more --config.epochs go on\n\n{text}")
             return text
     parts = by_script(roles)
-    for name, part in parts._asdict().items():
-        print(f"{name}: {len(part[0].images)} images of {len(SCRIPTS)} scripts")
+    for name, (part,) in zip(("train", "validation", "test"), parts[:3], strict=True):
+        print(f"{name}: {len(part.images)} images of {len(SCRIPTS)} scripts")
 
     # The network and its training step.
     preprocess = preprocess_module.fit(parts.train, shift=0, flip=False)
@@ -206,8 +208,8 @@ def by_script(roles: Roles) -> Roles:
     Returns:
       Roles of one source each, with `SCRIPTS` as classes.
     """
-    held_out: list[tuple[list, list]] = [([], []) for _ in roles]
-    for (source,) in roles:
+    held_out: list[tuple[list, list]] = [([], []) for _ in range(3)]
+    for (source,) in (roles.train, roles.validation, roles.test):
         for name, rows in zip(
             source.class_names, sources.class_index(source), strict=True
         ):

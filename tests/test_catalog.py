@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from metainit.datasets.catalog import CATALOG, find, named_in
+from metainit.datasets.catalog import CATALOG, find
 
 
 def test_the_seven_and_their_roles():
@@ -54,17 +54,6 @@ def test_one_checksum_source_is_said_to_be_one():
     for name in ("fgvc_aircraft", "caltech256"):
         (file,) = CATALOG[name].files
         assert "sha256 stands in one" in file.checksum_source
-
-
-def test_the_names_in_a_configuration():
-    data = {
-        "name": "tfds:sun397,tfds:cifar100:1.0.0",
-        "train": ("tfds:caltech256", "tfds:mnist", "folder:cifar100"),
-        "more": {"validation": ["tfds:cifar100", "cifar100"]},
-        "size": 84,
-    }
-    assert named_in(data) == ["sun397", "cifar100", "caltech256"]
-    assert named_in("glyphs") == []
 
 
 def test_an_unknown_name_lists_the_known():

@@ -156,12 +156,13 @@ def test_check_links_names_what_is_dead(known, capsys, monkeypatch):
 
 
 CONFIG = """
-from ml_collections import ConfigDict
+from metainit import config as defaults
 
 def get_config(variant="both"):
-    names = {"both": ("tfds:caltech256", "tfds:cifar100:1.0.0"), "none": ("glyphs",)}
-    data = {"name": "", "archive": "", "size": 10, "channels": 1, "data_dir": ""}
-    return ConfigDict({"data": data | {"train": names[variant]}})
+    config = defaults.default()
+    names = {"both": ("caltech256@84", "tfds:cifar100"), "none": ("glyphs",)}
+    config.data.update(name="", train=names[variant], size=10)
+    return config
 """
 
 

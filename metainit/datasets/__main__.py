@@ -140,6 +140,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
+    from metainit import sources
     from metainit.datasets import plan
 
     root = cache.root(arguments.data_dir)
@@ -147,10 +148,11 @@ def _plan(arguments: argparse.Namespace) -> int:
     others: Mapping[str, int] = {}
     if len(names) == 1 and names[0].partition(":")[0].endswith(".py"):
         data = _config(names[0]).data
-        names = catalog.named_in(data.to_dict())
+        names = list(sources.of_catalog(data))
         size, channels = data.size, data.channels
-        others = _downloads(data, arguments.data_dir)
-        root = cache.root(arguments.data_dir or data.data_dir)
+        data.data_dir = arguments.data_dir or data.data_dir
+        others = sources.downloads(data)
+        root = cache.root(data.data_dir)
     made = plan.plan(
         _all(names), root, arguments.manual_dir, _options(arguments), size, channels
     )
@@ -279,14 +281,6 @@ def _config(given: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(variant) if variant else module.get_config()
-
-
-def _downloads(data: Any, data_dir: str) -> Mapping[str, int]:
-    """What a data set that is not of the catalog has to download: MB by url."""
-    from metainit import sources
-
-    data.data_dir = data_dir or data.data_dir
-    return sources.downloads(data)
 
 
 def _path(text: str) -> Path:

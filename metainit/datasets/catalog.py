@@ -4,8 +4,8 @@ Data only. Nothing here was downloaded to be measured unless it says so; None is
 do not know.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 
 class File(NamedTuple):
@@ -352,27 +352,3 @@ def find(name: str) -> Entry:
             f"{', '.join(CATALOG)}"
         )
     return CATALOG[name]
-
-
-def named_in(value: Any) -> list[str]:
-    """Names of data sets that a configuration mentions, each once, in its order.
-
-    Args:
-      value: text such as "tfds:cifar100", "tfds:cifar100:1.0.0" or several of them with
-        commas between, or any nesting of mappings, lists and tuples of such.
-    """
-    return list(dict.fromkeys(_named(value)))
-
-
-def _named(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for inner in value:
-            yield from _named(inner)
-    elif isinstance(value, str):
-        for word in value.split(","):
-            kind, _, rest = word.strip().partition(":")
-            name = rest.partition(":")[0]
-            if kind == "tfds" and name in CATALOG:
-                yield name

@@ -16,7 +16,7 @@ from typing import Any
 import absl.logging
 import tensorflow_datasets as tfds
 
-from metainit.datasets import cache, images, splits
+from metainit.datasets import cache, images, ready, splits
 from metainit.datasets.builder import ArchiveBuilder, PrepareError
 from metainit.datasets.builders import BUILDERS
 
@@ -244,6 +244,17 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
     )
     shape = (data.size, data.size, data.channels)
     return cache.cached(root / "cache", f"tfds-{builder.name}", key, shape, build)
+
+
+def reductions(root: Path, name: str) -> str:
+    """How a prepared data set of ours was reduced; "" where it is whole.
+
+    Raises:
+      ValueError: it is not prepared.
+    """
+    folder = _folder(root, name)
+    assert folder is not None  # of ours, it is there or refused
+    return ready.reductions(ready.read(folder).settings)
 
 
 def _places(root: Path) -> list[Path]:
