@@ -97,6 +97,20 @@ def test_every_format_gives_the_same_picture(content, tolerance):
         assert np.abs(image[row, column] - colour).max() <= tolerance
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [40, 16])
+def test_a_jpeg_is_decoded_as_pil_does(mode, channels, size):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    content = encode(Image.fromarray(noise).convert(mode), "JPEG", quality=80)
+    image = decode(content, size, channels)
+    with Image.open(io.BytesIO(content)) as opened:
+        expected = images.fit(opened, size, channels)
+    np.testing.assert_array_equal(image, expected)
+    with pytest.raises(ValueError, match="does not decode"):
+        decode(content[: len(content) // 2], size, channels)
+
+
 def test_transparency_is_composited_on_white():
     array = np.zeros((8, 8, 4), np.uint8)
     array[..., 0] = 200

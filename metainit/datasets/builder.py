@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from metainit.datasets import archive, stored
+from metainit.datasets import archive, catalog, stored
 
 _PIECE = 1 << 20  # bytes of images that a thread takes at once
 _THREADS = 16  # more wait for the one that decompresses
@@ -112,9 +112,6 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     images: re.Pattern[str]
     lists: re.Pattern[str]
     rule = stored.Rule()
-    homepage: str
-    license: str
-    citation: str
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Keeps it out of TFDS's registry, where some of these names are taken."""
@@ -184,6 +181,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         return int(2 * every * self._options.fraction)
 
     def _info(self) -> tfds.core.DatasetInfo:
+        entry = catalog.find(self.name)
         return tfds.core.DatasetInfo(
             builder=self,
             description=type(self).__doc__,
@@ -196,9 +194,9 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
             ),
             supervised_keys=("image", "label"),
             disable_shuffling=True,
-            homepage=self.homepage,
-            license=self.license,
-            citation=self.citation,
+            homepage=entry.homepage,
+            license=entry.licence or entry.terms,
+            citation=entry.citation,
             metadata=tfds.core.MetadataDict(self._options._asdict()),
         )
 

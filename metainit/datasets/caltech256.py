@@ -23,9 +23,6 @@ class Caltech256(ArchiveBuilder):
         r"(?P<file>(?P=n)_\d{4}\.jpg)$"
     )
     lists = re.compile(r"(?!)")
-    homepage = "https://data.caltech.edu/records/nyy15-4j048"
-    license = "CC-BY-4.0"
-    citation = "Griffin, Holub, Perona: Caltech-256 object category dataset, 2007"
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
         """See `ArchiveBuilder.table`."""

@@ -24,9 +24,6 @@ class Cifar100(ArchiveBuilder):
     inputs = (Input("cifar-100-binary.tar.gz", ("cifar-100-binary",), 184_441_100),)
     images = re.compile(r"^cifar-100-binary/(train|test)\.bin$")
     lists = re.compile(rf"^{re.escape(_NAMES)}$")
-    homepage = "https://www.cs.toronto.edu/~kriz/cifar.html"
-    license = "none stated; for research, with the report cited"
-    citation = "Krizhevsky: Learning multiple layers of features from tiny images, 2009"
 
     def unpack(self, member: archive.Member) -> Iterator[tuple[str, np.ndarray]]:
         """The images of train.bin or test.bin, named "split/fine label/file_name".

@@ -24,12 +24,6 @@ class FgvcAircraft(ArchiveBuilder):
     images = re.compile(rf"^{_DATA}/images/\d{{7}}\.jpg$")
     lists = re.compile(rf"^{_DATA}/(variants|images_variant_(train|val|test))\.txt$")
     rule = stored.Rule(crop_bottom=20)
-    homepage = "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/"
-    license = "non-commercial research only; images belong to their photographers"
-    citation = (
-        "Maji, Kannala, Rahtu, Blaschko, Vedaldi: Fine-grained visual classification "
-        "of aircraft, arXiv:1306.5151, 2013"
-    )
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
         """See `ArchiveBuilder.table`."""

@@ -27,12 +27,6 @@ class Flowers102(ArchiveBuilder):
     )
     images = re.compile(r"^jpg/image_\d{5}\.jpg$")
     lists = re.compile(r"^(imagelabels|setid)\.mat$")
-    homepage = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
-    license = "none stated; images belong to their photographers"
-    citation = (
-        "Nilsback, Zisserman: Automated flower classification over a large number of "
-        "classes, ICVGIP 2008"
-    )
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
         """See `ArchiveBuilder.table`."""

@@ -27,9 +27,6 @@ class OxfordPets(ArchiveBuilder):
     )
     images = re.compile(r"^images/[^/.][^/]*\.jpg$")
     lists = re.compile(r"^annotations/(?:trainval|test)\.txt$")
-    homepage = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
-    license = "CC-BY-SA-4.0"
-    citation = "Parkhi, Vedaldi, Zisserman, Jawahar: Cats and dogs, 2012"
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
         """See `ArchiveBuilder.table`."""

@@ -38,12 +38,6 @@ class StanfordCars(ArchiveBuilder):
     lists = re.compile(
         r"(?:^|/)(?:cars_meta|cars_train_annos|cars_test_annos_withlabels)\.mat$"
     )
-    homepage = "https://ai.stanford.edu/~jkrause/cars/car_dataset.html"
-    license = "for research only, not commercial"
-    citation = (
-        "Krause, Stark, Deng, Fei-Fei: 3D object representations for fine-grained "
-        "categorization, 2013"
-    )
 
     def unpack(self, member: Member) -> Iterator[tuple[str, bytes | np.ndarray]]:
         """See `ArchiveBuilder.unpack`; a name is the same from every layout."""

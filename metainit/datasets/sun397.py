@@ -32,12 +32,6 @@ class Sun397(ArchiveBuilder):
     )
     lists = re.compile(r"(?:^|/)(?:ClassName|Training_01|Testing_01)\.txt$")
     rule = stored.Rule(max_pixels=120_000)
-    homepage = "https://vision.princeton.edu/projects/2010/SUN/"
-    license = "for research only; the images belong to their photographers"
-    citation = (
-        "Xiao, Hays, Ehinger, Oliva, Torralba: SUN database: Large-scale scene "
-        "recognition from abbey to zoo, 2010"
-    )
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
         """See `ArchiveBuilder.table`."""
