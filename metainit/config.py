@@ -44,6 +44,8 @@ def default() -> ConfigDict:
             "iterations": 1000,
             "meta_batch": 4,
             "max_hours": 168.0,
+            # Of the network's activations: "float32" or "bfloat16".
+            "compute": "float32",
             # The part of every run's time that the warm start spends on joint
             # pretraining, in meta-iterations' worth of device time; 0: no warm start.
             "warm_start": 0,
@@ -101,6 +103,8 @@ def default() -> ConfigDict:
                 "steps": 10,
                 # Images a step; 0: the whole support.
                 "batch": 0,
+                # Images whose activations are alive at once; 0: all of a step's.
+                "microbatch": 0,
             },
             "outer": {
                 "learning_rate": 1e-3,
@@ -146,6 +150,7 @@ def validate(config: ConfigDict) -> None:
     """
     _at_least(config, 0, "seed", "warm_start", "data.split_seed", "augment.shift")
     _at_least(config, 0, "inner.steps", "inner.batch", "outer.decay_steps")
+    _at_least(config, 0, "inner.microbatch")
     _at_least(config, 0, "outer.clip", "joint.steps_per_iteration", "model.dropped")
     _at_least(config, 1, "iterations", "meta_batch", "log_every", "validate_every")
     _at_least(config, 1, "checkpoint_every", "data.size", "model.filters")
@@ -174,6 +179,8 @@ def validate(config: ConfigDict) -> None:
     _choice("model.norm", config.model.norm, tuple(norm.POLICIES))
     _choice("model.downsample", config.model.downsample, conv4.DOWNSAMPLE)
     _choice("model.output", config.model.output, conv4.OUTPUT)
+    _choice("compute", config.compute, ("float32", "bfloat16"))
+    _check_microbatch(config)
     _choice("inner.optimizer", config.inner.optimizer, OPTIMIZERS)
     _choice("method.algorithm", config.method.algorithm, ALGORITHMS)
     _choice("method.head", config.method.head, HEADS)
@@ -220,6 +227,23 @@ def validate(config: ConfigDict) -> None:
         )
     if config.method.algorithm == "anil" and config.inner.batch:
         raise ConfigError("inner.batch must be 0 with method.algorithm=anil")
+
+
+def _check_microbatch(config: ConfigDict) -> None:
+    size, task = config.inner.microbatch, config.train_task
+    if not size:
+        return
+    if config.model.norm in ("support", "batch") and config.model.name == "conv4":
+        raise ConfigError(
+            f"inner.microbatch={size} is not exact with model.norm={config.model.norm}:"
+            " its moments are of the whole batch; use group or none, or microbatch=0"
+        )
+    step = config.inner.batch or task.way * task.shot
+    if not step or step % size:
+        raise ConfigError(
+            f"inner.microbatch={size} does not divide the {step or 'varying'} support "
+            "images of an inner step; take a divisor, or 0"
+        )
 
 
 def _check_data_sets(config: ConfigDict) -> None:

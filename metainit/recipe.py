@@ -8,7 +8,7 @@ import optax
 from ml_collections import ConfigDict
 
 import metainit
-from metainit.models import classifier, conv4, heads, mlp
+from metainit.models import classifier, conv4, heads, microbatch, mlp, precision
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
 
@@ -20,8 +20,10 @@ def build_model(config: ConfigDict) -> Model:
     """The network that `config.model` describes."""
     m = config.model
     if m.name == "conv4":
-        return conv4.conv4(m.filters, m.norm, m.downsample, m.output, m.scale)
-    return mlp.mlp(m.hidden, m.dropout, m.dropped)
+        model = conv4.conv4(m.filters, m.norm, m.downsample, m.output, m.scale)
+    else:
+        model = mlp.mlp(m.hidden, m.dropout, m.dropped)
+    return precision.in_bfloat16(model) if config.compute == "bfloat16" else model
 
 
 def start(head: str, model: Model, shot: int) -> Any:
@@ -56,8 +58,11 @@ def inner_loop(
 ) -> metainit.InnerLoop:
     """The inner loop of meta-training."""
     steps, batch = config.inner.steps, config.inner.batch
+    loss_fn = classifier.loss_fn(model)
+    if config.inner.microbatch:
+        loss_fn = microbatch.microbatched(loss_fn, config.inner.microbatch)
     return metainit.InnerLoop(
-        classifier.loss_fn(model),
+        loss_fn,
         inner_optimizer(config),
         steps,
         start=start(config.method.head, model, config.train_task.shot),

@@ -20,6 +20,7 @@ from metainit import (
     atomic,
     joint,
     leakage,
+    planner,
     programs,
     recipe,
     report,
@@ -123,6 +124,7 @@ def train(
             print(_in_words(role, source))
 
     # The network, and the two training steps compiled and timed.
+    may_choose = model is None
     model = model or recipe.build_model(config)
     preprocess = preprocess_module.fit(
         train_sources, config.augment.shift, config.augment.flip
@@ -166,6 +168,9 @@ def train(
     else:
         tasks = [one_task(source, 0) for source in train_sources]
         meta = programs.in_parts(learner, state, tasks, step_key)
+
+    if may_choose:
+        planner.check(config, meta.memory, planner.device_memory())
 
     # The step of joint pretraining.
     classes = sum(len(source.class_names) for source in train_sources)

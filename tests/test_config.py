@@ -56,6 +56,12 @@ def test_the_defaults_are_valid() -> None:
         ({"inner.learning_rate": float("nan")}, ["inner.learning_rate", "nan"]),
         ({"inner.steps": -1}, ["inner.steps"]),
         ({"inner.batch": -1}, ["inner.batch"]),
+        ({"compute": "float16"}, ["compute", "float32, bfloat16"]),
+        ({"inner.microbatch": 5}, ["inner.microbatch=5", "norm=support", "group"]),
+        (
+            {"inner.microbatch": 3, "model.norm": "none"},
+            ["inner.microbatch=3", "5 support images", "divisor"],
+        ),
         ({"inner.batch": 5, "method.algorithm": "anil"}, ["inner.batch", "anil"]),
         ({"outer.learning_rate": -1e-3}, ["outer.learning_rate", "-0.001"]),
         ({"outer.decay_steps": 999}, ["outer.decay_steps=999", "iterations=1000"]),
@@ -129,6 +135,8 @@ def test_a_mistake_is_named(fields: dict[str, Any], words: list[str]) -> None:
         {"method.head": "learned"},
         {"train_task.way": 20},
         {"train_task.way": 0},
+        {"inner.microbatch": 5, "model.norm": "group"},
+        {"compute": "bfloat16"},
         SEVERAL,
         SEVERAL
         | {"data.held_out": 0.0, "data.validation": ("c",), "data.test": ("d",)},

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from metainit import sources
-from metainit.datasets import glyphs
+from metainit import config, sources
+from metainit.datasets import cache, glyphs
 
 # Prepares in a process of its own, and tells whether TensorFlow was loaded.
 _PREPARE = """
@@ -24,18 +24,9 @@ print("tensorflow" in sys.modules)
 
 
 def settings(folder, **changed):
-    fields = {
-        "name": "glyphs",
-        "size": 28,
-        "channels": 1,
-        "archive": "",
-        "data_dir": str(folder),
-        "skip_undecodable": False,
-        "rotations": False,
-        "split_seed": 0,
-        "split": (0.6, 0.2, 0.2),
-    }
-    return types.SimpleNamespace(**fields | changed)
+    data = config.default().data
+    data.update({"data_dir": str(folder)} | changed)
+    return data
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +65,7 @@ def test_two_preparations_are_bit_identical(twice, split):
 
 def test_every_class_has_twenty_square_images(twice):
     *_, roles = twice
-    for (source,) in roles:
+    for (source,) in roles[:3]:
         assert source.images.shape[1:] == (28, 28, 1)
         assert source.images.dtype == np.uint8 and source.labels.dtype == np.int32
         counts = np.bincount(source.labels)
@@ -90,7 +81,7 @@ def test_roles_are_split_by_script(twice):
     *_, roles = twice
     first = {
         role: {name.split()[0] for name in source.class_names}
-        for role, (source,) in roles._asdict().items()
+        for role, (source,) in zip(cache.ROLES, roles[:3], strict=True)
     }
     assert first == {
         "train": {"LATIN", "GREEK", "COPTIC", "CYRILLIC", "LISU", "OLD"},
@@ -98,7 +89,8 @@ def test_roles_are_split_by_script(twice):
         "test": {"CANADIAN", "ARABIC", "HEBREW"},
     }
     sizes = {
-        role: len(source.class_names) for role, (source,) in roles._asdict().items()
+        role: len(source.class_names)
+        for role, (source,) in zip(cache.ROLES, roles[:3], strict=True)
     }
     assert sizes["train"] > 1200 and sizes["validation"] > 200 and sizes["test"] > 600
 
@@ -155,7 +147,7 @@ def test_labels_are_unicode_names_over_all_splits(twice):
     one, _, roles = twice
     (path,) = (one / "tfds").glob("glyphs/*")
     names = tfds.builder_from_directory(path).info.features["label"].names
-    assert len(names) == sum(len(source.class_names) for (source,) in roles)
+    assert len(names) == sum(len(source.class_names) for (source,) in roles[:3])
     for name in names[::100]:
         assert len(unicodedata.lookup(name)) == 1
     _, label, script = examples(one, "test")[0]
@@ -170,7 +162,8 @@ def test_the_second_opening_neither_draws_nor_decodes(twice, monkeypatch):
 
     monkeypatch.setattr(glyphs, "Glyphs", types.SimpleNamespace(VERSION="1.0.0"))
     monkeypatch.setattr(glyphs.images, "decode_all", refuse)
-    for (again,), (source,) in zip(sources.load(settings(one)), roles, strict=True):
+    second = sources.load(settings(one))
+    for (again,), (source,) in zip(second[:3], roles[:3], strict=True):
         assert isinstance(again.images, np.memmap)
         np.testing.assert_array_equal(again.images, source.images)
         assert again.class_names == source.class_names

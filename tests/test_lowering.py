@@ -4,7 +4,6 @@ from typing import Any
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -12,10 +11,9 @@ import shipped
 from jax import export
 from ml_collections import ConfigDict
 
-from metainit import joint, recipe, supervised
+from metainit import joint, planner, recipe, supervised
 from metainit.models import conv
 from metainit.preprocess import Preprocess
-from metainit.types import Episode
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -32,27 +30,6 @@ def images(*shape: int) -> dict[str, jax.ShapeDtypeStruct]:
 def statistics(config: ConfigDict) -> Preprocess:
     half = (0.5,) * config.data.channels
     return Preprocess(half, half, config.augment.shift, config.augment.flip)
-
-
-def meta_step(config: ConfigDict) -> tuple[Any, tuple]:
-    """The step of meta-training, and its inputs in shape only."""
-    model = recipe.build_model(config)
-    learner = recipe.learner(config, model, statistics(config))
-    pixels = config.data.size, config.data.size, config.data.channels
-    task = config.train_task
-
-    def start(key: jax.Array) -> Any:
-        example = jnp.zeros((2, *pixels))
-        body = model.init(key, example)
-        head = recipe.init_head(config, model, body, example, key)
-        return learner.init({"body": body} | head)
-
-    key = jax.eval_shape(jax.random.key, 0)
-    way = task.way or 50  # every class of some data set
-    of_task = lambda each: images(config.meta_batch, way * each, *pixels)  # noqa: E731
-    episodes = Episode(of_task(task.shot), of_task(task.queries))
-    state = jax.eval_shape(start, key)
-    return recipe.meta_update(learner), (state, episodes, key)
 
 
 def joint_step(config: ConfigDict) -> tuple[Any, tuple]:
@@ -107,4 +84,4 @@ def test_every_step_lowers_for_every_platform(
     # As the CPU chooses, and as accelerators choose.
     for form in (conv.product, conv.native):
         monkeypatch.setattr(conv, "for_backend", lambda form=form: form)
-        assert_lowers(*meta_step(config))
+        assert_lowers(*planner.meta_step(config))

@@ -1,14 +1,13 @@
 """tfds:NAME when NAME is not prepared: with and without TensorFlow, ours and TFDS's."""
 
 import importlib.util
-import types
 
 import numpy as np
 import pytest
 import small_archives
 import tensorflow_datasets as tfds
 
-from metainit import sources
+from metainit import config, sources
 from metainit.datasets import prepared
 from metainit.datasets.builders import BUILDERS
 
@@ -40,17 +39,9 @@ class Stock(tfds.core.GeneratorBasedBuilder):
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "own"))
-    return types.SimpleNamespace(
-        name="tfds:stock",
-        size=8,
-        channels=3,
-        archive="",
-        data_dir=str(tmp_path / "data"),
-        skip_undecodable=False,
-        rotations=False,
-        split_seed=0,
-        split=(0.6, 0.2, 0.2),
-    )
+    data = config.default().data
+    data.update(name="tfds:stock", size=8, channels=3, data_dir=str(tmp_path / "data"))
+    return data
 
 
 def tensorflow(monkeypatch, there):
@@ -77,7 +68,7 @@ def test_with_tensorflow_it_is_prepared_once(tmp_path, data, monkeypatch, caplog
         roles = sources.load(data)
     assert asked == [("stock", "array_record")]
     assert "tfds:stock is downloaded and prepared by TFDS" in caplog.text
-    assert sum(len(source.images) for (source,) in roles) == 6
+    assert sum(len(source.images) for (source,) in roles[:3]) == 6
     assert (tmp_path / "data" / "tfds" / "stock" / "2.1.0").is_dir()
 
 
@@ -115,7 +106,7 @@ def test_of_ours_the_version_of_the_builder_is_taken(tmp_path, data, monkeypatch
     assert "datasets prepare stock" in str(error.value)
     data.name = "tfds:stock:2.1.0"
     roles = sources.load(data)
-    assert sum(len(source.images) for (source,) in roles) == 6
+    assert sum(len(source.images) for (source,) in roles[:3]) == 6
     (tmp_path / "own" / "stock" / "2.1.0").rename(tmp_path / "own" / "stock" / "1.0.0")
     data.name = "tfds:stock"
     assert np.shape(sources.load(data).train[0].images)[1:] == (8, 8, 3)
