@@ -86,7 +86,11 @@ def evaluator(
             return {**params, "head": chosen}
 
         loop = metainit.InnerLoop(
-            classifier.loss_fn(model), _chosen_optimizer(), steps[-1], start=start
+            classifier.loss_fn(model),
+            _chosen_optimizer(),
+            steps[-1],
+            adapt_mask=classifier.adapt_mask(model),
+            start=start,
         )
 
         def one_episode(episode):

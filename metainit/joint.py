@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from metainit import recipe
+from metainit import partition, recipe
 from metainit.models import classifier
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
@@ -73,10 +73,10 @@ def init(
       images: float32 [n, h, w, c], for shapes only.
       classes: of all sources together.
     """
-    shape = jax.eval_shape(lambda b, x: model.features(b, x, None, None), body, images)
-    kernel = jnp.zeros((shape.shape[-1], classes))
+    kernel = jnp.zeros((classifier.feature_count(model, body, images), classes))
     params = {"body": body, "head": {"kernel": kernel, "bias": kernel[0]}}
-    opt_state = recipe.outer_direction(config).init(params)
+    learned, _ = partition.split(params, classifier.meta_mask(model), "meta_mask")
+    opt_state = recipe.outer_direction(config).init(learned)
     return MetaState(params, opt_state, jnp.zeros((), jnp.int32))
 
 
@@ -87,6 +87,7 @@ def update(config: ConfigDict, model: Model, preprocess: Preprocess) -> Any:
     meta-iterations' worth: the rate follows the same schedule as meta-learning's.
     """
     loss_fn = classifier.loss_fn(model)
+    mask = classifier.meta_mask(model)
     direction = recipe.outer_direction(config)
     rate = recipe.schedule(config, config.joint.learning_rate)
 
@@ -94,12 +95,17 @@ def update(config: ConfigDict, model: Model, preprocess: Preprocess) -> Any:
         key = jax.random.fold_in(key, state.step)
         augment_key, dropout_key = jax.random.split(key)
         prepared = preprocess.for_training(state.params, batch, augment_key)
-        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, prepared, dropout_key
-        )
-        updates, opt_state = direction.update(grads, state.opt_state, state.params)
+        learned, fixed = partition.split(state.params, mask, "meta_mask")
+        (loss, metrics), grads = jax.value_and_grad(
+            lambda learned: loss_fn(
+                partition.merge(learned, fixed), prepared, dropout_key
+            ),
+            has_aux=True,
+        )(learned)
+        updates, opt_state = direction.update(grads, state.opt_state, learned)
         now = rate(batch["progress"])
-        params = jax.tree.map(lambda p, u: p - now * u, state.params, updates)
+        learned = jax.tree.map(lambda p, u: p - now * u, learned, updates)
+        params = partition.merge(learned, fixed)
         metrics = {"loss": loss, **metrics, "grad_norm": recipe.grad_norm(opt_state)}
         return MetaState(params, opt_state, state.step + 1), metrics
 

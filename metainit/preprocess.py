@@ -1,5 +1,6 @@
 """From uint8 images to what a network sees, inside the compiled step."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,12 +17,14 @@ class Preprocess(NamedTuple):
       mean, std: per channel of images scaled to 0..1.
       shift: largest random shift in pixels along each axis, drawn a image.
       flip: whether an image is mirrored left to right half of the time.
+      encode: `Model.encode`, applied last; None for none.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     shift: int = 0
     flip: bool = False
+    encode: Callable[[Any, jax.Array], jax.Array] | None = None
 
     def normalise(self, images: jax.Array) -> jax.Array:
         """uint8 [..., c] to float32 with mean 0 and deviation 1 over meta-train."""
@@ -46,13 +49,18 @@ class Preprocess(NamedTuple):
         return images
 
     def for_training(self, params: Any, batch: Any, key: jax.Array) -> Any:
-        """A `prepare` function: augments, then normalises a batch's images."""
+        """A `prepare` function: augments, normalises, encodes a batch's images."""
         images = self.normalise(self.augment(batch["image"], key))
-        return batch | {"image": images}
+        return batch | {"image": self._encoded(params, images)}
 
     def for_evaluation(self, params: Any, batch: Any, key: jax.Array) -> Any:
-        """A `prepare` function: normalises a batch's images."""
-        return batch | {"image": self.normalise(batch["image"])}
+        """A `prepare` function: normalises and encodes a batch's images."""
+        return batch | {"image": self._encoded(params, self.normalise(batch["image"]))}
+
+    def _encoded(self, params: Any, images: jax.Array) -> jax.Array:
+        if self.encode is None:
+            return images
+        return jax.lax.stop_gradient(self.encode(params["body"], images))
 
 
 def fit(sources: tuple[Source, ...], shift: int, flip: bool) -> Preprocess:

@@ -65,6 +65,7 @@ def inner_loop(
         loss_fn,
         inner_optimizer(config),
         steps,
+        adapt_mask=classifier.adapt_mask(model),
         start=start(config.method.head, model, config.train_task.shot),
         prepare=preprocess.for_training,
         batches=metainit.minibatches(batch, steps) if batch else None,
@@ -85,10 +86,9 @@ def init_head(
     """
     if config.method.head != "learned":
         return {}
-    shape = jax.eval_shape(lambda b, x: model.features(b, x, None, None), body, images)
-    way = config.train_task.way
-    kernel = jax.nn.initializers.lecun_normal()(key, (shape.shape[-1], way))
-    return {"head": {"kernel": kernel, "bias": jnp.zeros(way)}}
+    shape = classifier.feature_count(model, body, images), config.train_task.way
+    kernel = jax.nn.initializers.lecun_normal()(key, shape)
+    return {"head": {"kernel": kernel, "bias": jnp.zeros(shape[1])}}
 
 
 def schedule(config: ConfigDict, rate: float) -> optax.Schedule:
@@ -118,7 +118,12 @@ def learner(
         optax.scale_by_learning_rate(schedule(config, config.outer.learning_rate)),
     )
     if config.method.algorithm == "reptile":
-        return metainit.reptile(loop, outer, tasks=config.method.tasks)
+        return metainit.reptile(
+            loop,
+            outer,
+            tasks=config.method.tasks,
+            meta_mask=classifier.meta_mask(model),
+        )
     if config.method.algorithm == "anil":
         loop = loop._replace(adapt_mask=heads.is_head)
     return metainit.maml(
@@ -127,6 +132,7 @@ def learner(
         gradient=config.method.gradient,
         tasks=config.method.tasks,
         query_loss=classifier.query_loss(model),
+        meta_mask=classifier.meta_mask(model),
     )
 
 

@@ -128,7 +128,7 @@ def train(
     model = model or recipe.build_model(config)
     preprocess = preprocess_module.fit(
         train_sources, config.augment.shift, config.augment.flip
-    )
+    )._replace(encode=model.encode)
     init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
     example = jnp.zeros((2, *train_sources[0].images.shape[1:]))
     body = model.init(init_key, example)

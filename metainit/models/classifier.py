@@ -24,6 +24,32 @@ def features(model: Model) -> Any:
     return of_batch
 
 
+def adapt_mask(model: Model) -> Any:
+    """Mask of what inner steps change: the head, and of the body what adapts."""
+    return _with_head(model.adapts)
+
+
+def meta_mask(model: Model) -> Any:
+    """Mask of what training changes: the head, and of the body what is learned."""
+    return _with_head(model.learns)
+
+
+def _with_head(of_body: Any) -> Any:
+    if of_body is None:
+        return None
+    return lambda path, leaf: path[0].key != "body" or of_body(path[1:], leaf)
+
+
+def feature_count(model: Model, body: Any, images: jax.Array) -> int:
+    """Length d of the model's features of images [n, height, width, c]; computes none."""
+
+    def count(body, images):
+        encoded = images if model.encode is None else model.encode(body, images)
+        return model.features(body, encoded, None, None)
+
+    return jax.eval_shape(count, body, images).shape[-1]
+
+
 def logits(params: Any, features: jax.Array) -> jax.Array:
     """The linear head's scores [n, way] of features [n, d]."""
     return features @ params["head"]["kernel"] + params["head"]["bias"]

@@ -19,12 +19,21 @@ class Model(NamedTuple):
       joint: whether a query is normalised by its support, so that both must be given to
         `features` together.
       policy: the normalisation policy in words, printed in every result row.
+      adapts: `(path, leaf) -> bool`, the parameters that inner steps change; None for
+        all.
+      learns: `(path, leaf) -> bool`, the parameters that training changes; None for
+        all. The others (a frozen encoder, running statistics) ride along.
+      encode: a frozen part in front, `(parameters, images) -> images`, computed once a
+        task; `features` takes what it gives. None for none.
     """
 
     init: Callable[[jax.Array, jax.Array], Any]
     features: Callable[[Any, jax.Array, jax.Array | None, jax.Array | None], jax.Array]
     joint: bool = False
     policy: str = "none"
+    adapts: Callable[[tuple, Any], bool] | None = None
+    learns: Callable[[tuple, Any], bool] | None = None
+    encode: Callable[[Any, jax.Array], jax.Array] | None = None
 
 
 def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> Model:
