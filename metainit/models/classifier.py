@@ -41,7 +41,7 @@ def _with_head(of_body: Any) -> Any:
 
 
 def feature_count(model: Model, body: Any, images: jax.Array) -> int:
-    """Length d of the model's features of images [n, height, width, c]; computes none."""
+    """Length d of features of images [n, height, width, c]; computes none of them."""
 
     def count(body, images):
         encoded = images if model.encode is None else model.encode(body, images)
