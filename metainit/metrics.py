@@ -31,6 +31,55 @@ def macro_f1(labels: np.ndarray, predictions: np.ndarray, way: int) -> np.ndarra
     return np.mean(2 * hits / np.maximum(total, 1), axis=-1)
 
 
+def class_accuracy(labels: np.ndarray, predictions: np.ndarray, way: int) -> float:
+    """Mean over classes of the share of a class's images that is predicted right.
+
+    The "mean per-class accuracy" of Aircraft, Pets, Caltech and Flowers; scikit-learn's
+    `balanced_accuracy_score`.
+
+    Args:
+      labels: int [n], values 0 to way - 1, every class among them.
+      predictions: int [n].
+      way: number of classes.
+
+    Raises:
+      ValueError: a class without an image.
+    """
+    count = np.bincount(labels, minlength=way)
+    if not count.all():
+        missing = int(np.argmin(count))
+        raise ValueError(f"labels: no image of class {missing} among {len(labels)}")
+    hits = np.bincount(labels, np.equal(labels, predictions), minlength=way)
+    return float(np.mean(hits / count))
+
+
+def calibration_error(
+    probabilities: np.ndarray, labels: np.ndarray, bins: int = 15
+) -> float:
+    """Expected calibration error (Guo et al. 2017, arXiv:1706.04599, eq. 3).
+
+    Images are put into bins of equal width by the probability of their predicted
+    class, bin m holding those in ((m - 1) / bins, m / bins]; the error is the mean over
+    images of their bin's |accuracy - mean probability|.
+
+    Args:
+      probabilities: float [n, way], rows with sum 1.
+      labels: int [n].
+      bins: number of bins.
+
+    Returns:
+      0 (calibrated) to 1; NaN where a probability is.
+    """
+    confidence = np.max(probabilities, -1).astype(np.float64)
+    if not np.isfinite(confidence).all():
+        return float("nan")
+    hits = np.argmax(probabilities, -1) == labels
+    inner = np.arange(1, bins) / bins
+    number = np.searchsorted(inner, confidence, side="left")
+    gaps = np.bincount(number, hits - confidence, minlength=bins)
+    return float(np.sum(np.abs(gaps)) / len(labels))
+
+
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
     """Mean with its 95 % Student-t interval.
 

@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 import scipy.stats
-from sklearn.metrics import f1_score
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from metainit.metrics import macro_f1, mean_interval, paired_interval
+from metainit.metrics import (
+    calibration_error,
+    class_accuracy,
+    macro_f1,
+    mean_interval,
+    paired_interval,
+)
 
 
 @pytest.mark.parametrize("way", [2, 5, 20])
@@ -34,6 +40,40 @@ def test_macro_f1_broadcasts_labels_over_adaptation_steps():
     predictions = np.stack([labels, 1 - labels, np.zeros_like(labels)])
     f1 = macro_f1(labels, predictions, 2)
     np.testing.assert_allclose(f1, [[1, 1], [0, 0], [1 / 3, 1 / 3]])
+
+
+def test_class_accuracy_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels = np.r_[np.arange(7), rng.choice(7, 200, p=np.arange(1, 8) / 28)]
+    predictions = np.where(rng.random(207) < 0.4, labels, rng.integers(0, 7, 207))
+    expected = balanced_accuracy_score(labels, predictions)
+    assert class_accuracy(labels, predictions, 7) == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(ValueError, match="no image of class 7"):
+        class_accuracy(labels, predictions, 8)
+
+
+def test_calibration_error_by_hand():
+    """Bins of a fifth: (0.4, 0.6] has 0.6 wrong and 0.5 right, (0.8, 1] has 0.9."""
+    probabilities = np.array([[0.6, 0.4], [0.5, 0.5], [0.1, 0.9]])
+    labels = np.array([1, 0, 1])
+    expected = 2 / 3 * abs(0.5 - 0.55) + 1 / 3 * abs(1 - 0.9)
+    found = calibration_error(probabilities, labels, bins=5)
+    assert found == pytest.approx(expected, abs=1e-12)
+    # The edge 0.6 belongs to the bin below it.
+    apart = np.array([[0.6, 0.4], [0.61, 0.39]])
+    found = calibration_error(apart, np.array([1, 0]), bins=5)
+    assert found == pytest.approx((0.6 + 0.39) / 2, abs=1e-12)
+    assert calibration_error(np.eye(3), np.arange(3)) == 0
+    assert np.isnan(calibration_error(np.full((2, 2), np.nan), np.zeros(2, int)))
+
+
+def test_calibrated_predictions_have_a_small_calibration_error():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.5, 1, 200_000)
+    labels = (rng.random(len(p)) > p).astype(int)
+    assert calibration_error(np.stack([p, 1 - p], 1), labels) < 0.005
+    over = np.clip(p + 0.1, 0, 1)
+    assert calibration_error(np.stack([over, 1 - over], 1), labels) > 0.07
 
 
 def test_mean_interval_is_the_t_interval():
