@@ -318,6 +318,33 @@ def test_prototype_head_is_differentiated_through(batches):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def test_classes_and_images_a_task_does_not_have_change_nothing(batches):
+    """Their scores and weights: -inf and 0; nor do their NaN-prone gradients."""
+    support, query = batches
+    model = mlp.mlp((6,))
+    params = with_body(model, support["image"])
+    loss = classifier.query_loss(model)
+    wide = {
+        "image": np.concatenate([query["image"], 9 * query["image"][:2]]),
+        "label": np.concatenate([query["label"], [0, 0]]),
+        "weight": np.array([1.0] * len(query["label"]) + [0.0] * 2, np.float32),
+        "classes": np.arange(5) < 3,
+    }
+
+    def judged(params, query, way):
+        kernel = jnp.asarray(normal(6, 5)[:, :way])
+        params = params | {"head": {"kernel": kernel, "bias": kernel[0]}}
+        return loss(params, support, query, None)
+
+    run = jax.value_and_grad(judged, has_aux=True)
+    (narrow, _), expected = run(params, query, 3)
+    (padded, metrics), grads = run(params, wide, 5)
+    np.testing.assert_allclose(padded, narrow, rtol=1e-6)
+    assert 0 <= metrics["accuracy"] <= 1
+    for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
 def test_a_class_without_examples_has_a_mean_of_zero():
     means = heads.class_means(jnp.ones((2, 4)), jnp.array([0, 2]), 3)
     assert means.tolist() == [[1] * 4, [0] * 4, [1] * 4]

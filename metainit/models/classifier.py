@@ -1,7 +1,8 @@
 """Image classification on a `Model` and a linear head, as losses for the pure layer.
 
 Batches are dicts: "image" float32 [n, height, width, c], "label" int [n], optionally
-"weight" float32 [n] (0 for padding).
+"weight" float32 [n] (0 for padding) and "classes" bool [way] (False for a class that
+the task does not have: its score is -inf).
 """
 
 from typing import Any
@@ -50,9 +51,15 @@ def feature_count(model: Model, body: Any, images: jax.Array) -> int:
     return jax.eval_shape(count, body, images).shape[-1]
 
 
-def logits(params: Any, features: jax.Array) -> jax.Array:
-    """The linear head's scores [n, way] of features [n, d]."""
-    return features @ params["head"]["kernel"] + params["head"]["bias"]
+def logits(
+    params: Any, features: jax.Array, classes: jax.Array | None = None
+) -> jax.Array:
+    """The linear head's scores [n, way] of features [n, d].
+
+    Where `classes`, bool [way], is given, the scores of the others are -inf.
+    """
+    scores = features @ params["head"]["kernel"] + params["head"]["bias"]
+    return scores if classes is None else jnp.where(classes, scores, -jnp.inf)
 
 
 def cross_entropy(
@@ -81,7 +88,8 @@ def loss_fn(model: Model) -> Any:
     of_batch = features(model)
 
     def loss(params, batch, key):
-        scores = logits(params, of_batch(params, batch, key))
+        features = of_batch(params, batch, key)
+        scores = logits(params, features, batch.get("classes"))
         return cross_entropy(scores, batch["label"], batch.get("weight"))
 
     return loss
@@ -96,7 +104,8 @@ def query_features(model: Model) -> Any:
 
     def of_query(params, support, query):
         if not model.joint:
-            return model.features(params["body"], query["image"], None, None)
+            weight = query.get("weight")
+            return model.features(params["body"], query["image"], weight, None)
         images = jnp.concatenate([support["image"], query["image"]])
         seen = support.get("weight", jnp.ones(len(support["image"])))
         weight = jnp.concatenate([seen, jnp.zeros(len(query["image"]))])
@@ -111,8 +120,9 @@ def query_loss(model: Model) -> Any:
     of_query = query_features(model)
 
     def loss(params, support, query, key):
-        scores = logits(params, of_query(params, support, query))
-        return cross_entropy(scores, query["label"])
+        features = of_query(params, support, query)
+        scores = logits(params, features, query.get("classes"))
+        return cross_entropy(scores, query["label"], query.get("weight"))
 
     return loss
 
@@ -122,6 +132,7 @@ def predict(model: Model) -> Any:
     of_query = query_features(model)
 
     def probabilities(params, support, query):
-        return jax.nn.softmax(logits(params, of_query(params, support, query)))
+        features = of_query(params, support, query)
+        return jax.nn.softmax(logits(params, features, query.get("classes")))
 
     return probabilities

@@ -50,10 +50,14 @@ def prototype_head(features: Features, way: int) -> Start:
             way,
             support.get("weight"),
         )
-        head = {"kernel": 2 * means.T, "bias": -jnp.sum(jnp.square(means), -1)}
-        return {**params, "head": head}
+        return {**params, "head": nearest_mean(means)}
 
     return start
+
+
+def nearest_mean(means: jax.Array) -> dict[str, jax.Array]:
+    """The linear head {"kernel": [d, way], "bias": [way]} of class means [way, d]."""
+    return {"kernel": 2 * means.T, "bias": -jnp.sum(jnp.square(means), -1)}
 
 
 def class_means(
