@@ -1,5 +1,6 @@
-"""3x3 convolution in two interchangeable forms, and pooling that XLA runs well."""
+"""Convolution in two interchangeable forms, and pooling that XLA runs well."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -9,40 +10,56 @@ Conv = Callable[[jax.Array, jax.Array, int], jax.Array]
 
 
 def native(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """`lax.conv`, padded by 1 on every side as in PyTorch ('SAME' differs at stride 2).
+    """`lax.conv`, padded as in PyTorch by half the kernel on every side.
+
+    'SAME' differs from that at stride 2.
 
     Args:
       x: [n, height, width, c].
-      kernel: [3, 3, c, features].
+      kernel: [k, k, c, features], k odd.
       stride: of both axes.
 
     Returns:
       [n, ceil(height / stride), ceil(width / stride), features].
     """
+    half = kernel.shape[0] // 2
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         (stride, stride),
-        ((1, 1), (1, 1)),
+        ((half, half), (half, half)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
 def product(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The same as `native`, as nine shifted slices and one matrix product.
+    """The same as `native`, as shifted slices and one matrix product.
 
     All its derivatives are slices and matrix products too: XLA for CPU does not
     optimise convolutions inside loops, and `vmap` over kernels makes this a batched
-    product, where a convolution becomes a grouped one.
+    product, where a convolution becomes a grouped one. Rows are gathered first, then
+    columns of those: 2k slices, where k * k take longer to compile.
     """
     height, width, c = x.shape[1:]
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    patches = [
-        x[:, i : i + height : stride, j : j + width : stride]
-        for i in range(3)
-        for j in range(3)
-    ]
-    return jnp.concatenate(patches, -1) @ kernel.reshape(9 * c, -1)
+    k, half = kernel.shape[0], kernel.shape[0] // 2
+    x = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
+    x = jnp.concatenate([x[:, i : i + height : stride] for i in range(k)], -1)
+    x = jnp.concatenate([x[:, :, j : j + width : stride] for j in range(k)], -1)
+    return x @ kernel.transpose(1, 0, 2, 3).reshape(k * k * c, -1)
+
+
+def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """1x1 convolution, a matrix product on every backend.
+
+    Args:
+      x: [n, height, width, c].
+      kernel: [c, features].
+      stride: of both axes.
+
+    Returns:
+      [n, ceil(height / stride), ceil(width / stride), features].
+    """
+    return jnp.einsum("nhwc,cf->nhwf", x[:, ::stride, ::stride], kernel)
 
 
 def for_backend() -> Conv:
@@ -68,6 +85,22 @@ def max_pool(x: jax.Array) -> jax.Array:
     x = x.reshape(n, height // 2, 2, width // 2, 2, c)
     x = _larger(x[..., 0, :], x[..., 1, :])
     return _larger(x[:, :, 0], x[:, :, 1])
+
+
+def max_pool3(x: jax.Array) -> jax.Array:
+    """3x3 max-pooling with stride 2, padded by 1 as in PyTorch; see `max_pool`.
+
+    Args:
+      x: [n, height, width, c].
+
+    Returns:
+      [n, ceil(height / 2), ceil(width / 2), c].
+    """
+    height, width = x.shape[1:3]
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    across = [x[:, :, j : j + width : 2] for j in range(3)]
+    x = functools.reduce(_larger, across)
+    return functools.reduce(_larger, [x[:, i : i + height : 2] for i in range(3)])
 
 
 def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
