@@ -17,6 +17,17 @@ POLICIES = {
 EPSILON = 1e-5
 
 
+def moments(x: jax.Array, weight: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance [c] of x [n, height, width, c]; weight float [n] or None."""
+    if weight is None:
+        mean = jnp.mean(x, (0, 1, 2))
+        return mean, jnp.mean(jnp.square(x - mean), (0, 1, 2))
+    share = weight / jnp.sum(weight)
+    mean = jnp.einsum("n,nc->c", share, jnp.mean(x, (1, 2)))
+    squares = jnp.mean(jnp.square(x - mean), (1, 2))
+    return mean, jnp.einsum("n,nc->c", share, squares)
+
+
 class MomentNorm(nn.Module):
     """Normalises channels by moments of the given images, then scales and shifts.
 
@@ -31,14 +42,7 @@ class MomentNorm(nn.Module):
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
-        if weight is None:
-            mean = jnp.mean(x, (0, 1, 2))
-            variance = jnp.mean(jnp.square(x - mean), (0, 1, 2))
-        else:
-            share = weight / jnp.sum(weight)
-            mean = jnp.einsum("n,nc->c", share, jnp.mean(x, (1, 2)))
-            squares = jnp.mean(jnp.square(x - mean), (1, 2))
-            variance = jnp.einsum("n,nc->c", share, squares)
+        mean, variance = moments(x, weight)
         return (x - mean) * (scale * jax.lax.rsqrt(variance + EPSILON)) + bias
 
 
