@@ -37,12 +37,20 @@ def product(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
     All its derivatives are slices and matrix products too: XLA for CPU does not
     optimise convolutions inside loops, and `vmap` over kernels makes this a batched
-    product, where a convolution becomes a grouped one. Rows are gathered first, then
-    columns of those: 2k slices, where k * k take longer to compile.
+    product, where a convolution becomes a grouped one.
     """
     height, width, c = x.shape[1:]
     k, half = kernel.shape[0], kernel.shape[0] // 2
     x = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
+    if k <= 3:
+        patches = [
+            x[:, i : i + height : stride, j : j + width : stride]
+            for i in range(k)
+            for j in range(k)
+        ]
+        return jnp.concatenate(patches, -1) @ kernel.reshape(k * k * c, -1)
+    # Rows first, then columns of those: 2k slices compile sooner than k * k, but of
+    # 3x3 kernels they make meta-steps 1.5 times slower.
     x = jnp.concatenate([x[:, i : i + height : stride] for i in range(k)], -1)
     x = jnp.concatenate([x[:, :, j : j + width : stride] for j in range(k)], -1)
     return x @ kernel.transpose(1, 0, 2, 3).reshape(k * k * c, -1)
