@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from metainit import sources
+from metainit import network, sources
 from metainit.episodes import WEIGHTS
 from metainit.inner import gradient_mode
 from metainit.models import conv4, mlp, norm
@@ -13,7 +13,8 @@ from metainit.tasks import strategy
 
 ALGORITHMS = ("maml", "anil", "reptile")
 HEADS = ("prototype", "zero", "learned")
-MODELS = ("conv4", "mlp")
+MODELS = ("conv4", "mlp", "linear")
+ENCODERS = ("none", "resnet", "efficientnet_lite0")
 OPTIMIZERS = ("sgd", "adam")
 
 # What may differ when a run goes on; iterations may only grow.
@@ -85,6 +86,26 @@ def default() -> ConfigDict:
             "augment": {"shift": 0, "flip": False},
             "task": {"way": 5, "shot": 1, "queries": 15},
             "train_task": {"way": 5, "shot": 1, "queries": 15},
+            # A pretrained network in front of the model, which then learns on its map
+            # of features; with model.name="linear" a head learns on their average.
+            "encoder": {
+                # "none", "resnet" or "efficientnet_lite0".
+                "name": "none",
+                # A file or a name on the hub; "" for random ones.
+                "weights": "",
+                # The last stage that is used; "" for the encoder's last.
+                "cut": "",
+                # "frozen", "meta" (changed by training only) or "adapted" (by inner
+                # steps too, from the stage adapt_from up; "" for all).
+                "use": "frozen",
+                "adapt_from": "",
+                "norm": "frozen",
+                # Compute each block again for its derivative: less memory, more time.
+                "checkpoint": False,
+                # Of resnet; these are ResNet-50.
+                "stage_sizes": (3, 4, 6, 3),
+                "width": 64,
+            },
             "model": {
                 "name": "conv4",
                 "filters": 64,
@@ -186,6 +207,8 @@ def validate(config: ConfigDict) -> None:
     _choice("method.head", config.method.head, HEADS)
     _known("method.gradient", gradient_mode, config.method.gradient)
     _known("method.tasks", strategy, config.method.tasks)
+    _choice("encoder.name", config.encoder.name, ENCODERS)
+    _check_encoder(config)
     if config.model.name == "mlp":
         _known("model", lambda m: mlp.mlp(m.hidden, m.dropout, m.dropped), config.model)
     for name in ("centroid_scales", "inverse_penalties"):
@@ -244,6 +267,28 @@ def _check_microbatch(config: ConfigDict) -> None:
             f"inner.microbatch={size} does not divide the {step or 'varying'} support "
             "images of an inner step; take a divisor, or 0"
         )
+
+
+def _check_encoder(config: ConfigDict) -> None:
+    encoder, model = config.encoder, config.model.name
+    if encoder.name == "none":
+        if model == "linear":
+            raise ConfigError(
+                "model.name=linear is a head on an encoder's features, and encoder.name"
+                "=none; choose resnet or efficientnet_lite0, or model.name=conv4"
+            )
+        return
+    if model == "mlp":
+        raise ConfigError(
+            f"model.name=mlp does not take the map of encoder.name={encoder.name}; use "
+            "conv4 or linear"
+        )
+    if config.data.channels != 3:
+        raise ConfigError(
+            f"encoder.name={encoder.name} takes colour images, and data.channels="
+            f"{config.data.channels}; set it to 3"
+        )
+    _known("encoder", network.build, config)
 
 
 def _check_data_sets(config: ConfigDict) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from metainit import recipe
+from metainit import network, recipe
 from metainit.budget import compile_step
 from metainit.config import ConfigError
 from metainit.preprocess import Preprocess
@@ -32,7 +32,7 @@ def device_memory() -> int:
 
 def meta_step(config: ConfigDict) -> tuple[Any, tuple[Any, ...]]:
     """The step of meta-training, and its inputs in shape only: no data is needed."""
-    model = recipe.build_model(config)
+    model = network.build(config)
     half = (0.5,) * config.data.channels
     preprocess = Preprocess(half, half, config.augment.shift, config.augment.flip)
     learner = recipe.learner(config, model, preprocess)

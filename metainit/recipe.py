@@ -8,22 +8,12 @@ import optax
 from ml_collections import ConfigDict
 
 import metainit
-from metainit.models import classifier, conv4, heads, microbatch, mlp, precision
+from metainit.models import classifier, heads, microbatch
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
 
 # Adam inside: the square root's derivative at a zero gradient is infinite without it.
 EPS_ROOT = 1e-8
-
-
-def build_model(config: ConfigDict) -> Model:
-    """The network that `config.model` describes."""
-    m = config.model
-    if m.name == "conv4":
-        model = conv4.conv4(m.filters, m.norm, m.downsample, m.output, m.scale)
-    else:
-        model = mlp.mlp(m.hidden, m.dropout, m.dropped)
-    return precision.in_bfloat16(model) if config.compute == "bfloat16" else model
 
 
 def start(head: str, model: Model, shot: int) -> Any:

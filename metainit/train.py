@@ -20,6 +20,7 @@ from metainit import (
     atomic,
     joint,
     leakage,
+    network,
     planner,
     programs,
     recipe,
@@ -125,7 +126,7 @@ def train(
 
     # The network, and the two training steps compiled and timed.
     may_choose = model is None
-    model = model or recipe.build_model(config)
+    model = model or network.build(config)
     preprocess = preprocess_module.fit(
         train_sources, config.augment.shift, config.augment.flip
     )._replace(encode=model.encode)

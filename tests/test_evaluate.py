@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from sklearn.metrics import f1_score, log_loss
 
 import metainit
-from metainit import adaptation, closed_form, recipe
+from metainit import adaptation, closed_form, network, recipe
 from metainit.adaptation import Scores, Setting
 from metainit.config import default
 from metainit.episodes import EpisodeSpec, sample_batch
@@ -58,7 +58,7 @@ def config() -> ConfigDict:
     return small
 
 
-MODEL = recipe.build_model(config())
+MODEL = network.build(config())
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from metainit import joint, recipe
+from metainit import joint, network
 from metainit.config import default
 from metainit.models import classifier
 from metainit.preprocess import Preprocess
@@ -70,7 +70,7 @@ def config(**changed: Any) -> ConfigDict:
 
 def started(settings: ConfigDict) -> tuple[Any, Any, Any]:
     """A state, the jitted update, and a batch of pixels that tell the class."""
-    model = recipe.build_model(settings)
+    model = network.build(settings)
     example = jnp.zeros((2, 4, 4, 1))
     state = joint.init(settings, model, model.init(KEY, example), example, 5)
     rng = np.random.default_rng(0)
@@ -116,7 +116,7 @@ def test_its_first_step_is_that_of_adam() -> None:
     settings = config(outer__clip=0.0)
     state, update, batch = started(settings)
     new, _ = update(state, batch, KEY)
-    model = recipe.build_model(settings)
+    model = network.build(settings)
     prepared = batch | {"image": Preprocess((0.5,), (0.3,)).normalise(batch["image"])}
     grads = jax.grad(
         lambda params: classifier.loss_fn(model)(params, prepared, None)[0]

@@ -11,7 +11,7 @@ import shipped
 from jax import export
 from ml_collections import ConfigDict
 
-from metainit import joint, planner, recipe, supervised
+from metainit import joint, network, planner, supervised
 from metainit.models import conv
 from metainit.preprocess import Preprocess
 
@@ -34,7 +34,7 @@ def statistics(config: ConfigDict) -> Preprocess:
 
 def joint_step(config: ConfigDict) -> tuple[Any, tuple]:
     """The step of joint pretraining, and its inputs in shape only."""
-    model = recipe.build_model(config)
+    model = network.build(config)
     pixels = config.data.size, config.data.size, config.data.channels
     example = struct((2, *pixels), np.float32)
     key = jax.eval_shape(jax.random.key, 0)

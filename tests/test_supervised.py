@@ -15,7 +15,7 @@ import shipped
 from ml_collections import ConfigDict
 
 import metainit
-from metainit import recipe, supervised
+from metainit import network, recipe, supervised
 from metainit.config import ConfigError, default
 from metainit.preprocess import Preprocess
 from metainit.sources import Roles, Source
@@ -159,7 +159,7 @@ def test_dropout_keys_run_through_the_inner_loop() -> None:
     settings.model.update(name="mlp", hidden=(32, 16), dropout=0.5, dropped=1)
     settings.inner.update(steps=3, learning_rate=1e-9)  # only the keys change
     settings.method.head = "learned"
-    model = recipe.build_model(settings)
+    model = network.build(settings)
     learner = recipe.learner(settings, model, Preprocess((0.5,), (0.3,)))
     example = jnp.zeros((2, 4, 4, 1))
     body = model.init(jax.random.key(0), example)

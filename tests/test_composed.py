@@ -1,0 +1,174 @@
+"""An encoder under a learner: what adapts, what is learned, what never changes."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+import metainit
+from metainit import joint, network, recipe
+from metainit.config import ConfigError, default, validate
+from metainit.models import classifier, composed, conv4, resnet
+from metainit.preprocess import Preprocess
+
+KEY = jax.random.key(0)
+PREPROCESS = Preprocess((0.5,) * 3, (0.3,) * 3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick(tmp_path_factory):
+    with tiny.compiled_once(tmp_path_factory.mktemp("compiled")):
+        yield
+
+
+def config(use, learner="conv4", **encoder):
+    small = tiny.shrink(default())
+    small.data.update(channels=3, size=32)
+    small.model.update(name=learner, filters=4)
+    small.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=2, use=use)
+    small.encoder.update(encoder)
+    small.method.gradient = "first_order"
+    validate(small)
+    return small
+
+
+def problem(settings):
+    """A learner, its first state, and a meta-batch of one task."""
+    model = network.build(settings)
+    preprocess = PREPROCESS._replace(encode=model.encode)
+    learner = recipe.learner(settings, model, preprocess)
+    images = np.random.default_rng(0).integers(0, 256, (1, 9, 32, 32, 3), np.uint8)
+    part = {"image": images, "label": np.tile(np.arange(3, dtype=np.int32), 3)[None]}
+    support = jax.tree.map(lambda x: x[:, :3], part)
+    body = model.init(KEY, jnp.zeros((2, 32, 32, 3)))
+    # Running statistics that are not those of no normalisation at all.
+    body = jax.tree_util.tree_map_with_path(
+        lambda path, x: x + 0.1 if path[-1].key in ("mean", "var") else x, body
+    )
+    state = learner.init({"body": body})
+    return model, preprocess, learner, state, metainit.Episode(support, part)
+
+
+def changed(before, after):
+    """Names of the body's leaves that differ."""
+    found = set()
+    for (path, old), (_, new) in zip(
+        jax.tree_util.tree_leaves_with_path(before["body"]),
+        jax.tree_util.tree_leaves_with_path(after["body"]),
+        strict=True,
+    ):
+        if not np.array_equal(old, new):
+            found.add("/".join(part.key for part in path))
+    return found
+
+
+def parts(names):
+    return {name.split("/")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    "use, adapt_from, learned, adapted",
+    [
+        ("frozen", "", {"learner"}, set()),
+        ("meta", "", {"learner", "encoder"}, set()),
+        ("adapted", "stage4", {"learner", "encoder"}, {"layer4"}),
+        ("adapted", "", {"learner", "encoder"}, {"conv1", "layer1", "layer4"}),
+    ],
+)
+def test_only_what_may_change_changes(use, adapt_from, learned, adapted):
+    settings = config(use, adapt_from=adapt_from)
+    _, _, learner, state, episodes = problem(settings)
+    after, _ = jax.jit(learner.update)(state, episodes, KEY)
+    by_training = changed(state.params, after.params)
+    assert parts(by_training) == learned
+    support = jax.tree.map(lambda x: x[0], episodes.support)
+    inside, _ = jax.jit(learner.adapt)(state, support, KEY)
+    by_steps = changed(state.params, inside)
+    of_encoder = {name.split("/")[1] for name in by_steps if name.startswith("enc")}
+    assert of_encoder >= adapted and bool(of_encoder) == bool(adapted)
+    if adapt_from:
+        assert of_encoder == {"layer4"}
+    statistics = {"mean", "var"}
+    assert not statistics & {name.split("/")[-1] for name in by_training | by_steps}
+
+
+@pytest.mark.parametrize("use", ["frozen", "adapted"])
+def test_joint_pretraining_changes_the_same(use):
+    settings = config(use)
+    model, preprocess, _, state, episodes = problem(settings)
+    first = joint.init(
+        settings, model, state.params["body"], jnp.zeros((2, 32, 32, 3)), 3
+    )
+    batch = {
+        "image": episodes.query["image"][0],
+        "label": episodes.query["label"][0],
+        "progress": np.float32(0),
+    }
+    step = jax.jit(joint.update(settings, model, preprocess))
+    # A zero head gives the body no gradient in the first step.
+    after, _ = step(step(first, batch, KEY)[0], batch, KEY)
+    found = changed(first.params, after.params)
+    assert parts(found) == ({"learner"} if use == "frozen" else {"learner", "encoder"})
+    assert not {"mean", "var"} & {name.split("/")[-1] for name in found}
+
+
+@pytest.mark.parametrize("learner", ["conv4", "linear"])
+def test_encoding_once_is_encoding_every_time(learner):
+    frozen = network.build(config("frozen", learner))
+    meta = network.build(config("meta", learner))
+    images = jax.random.normal(KEY, (4, 32, 32, 3))
+    body = frozen.init(KEY, images)
+    encoded = frozen.encode(body, images)
+    weight = jnp.array([1.0, 1.0, 0.0, 0.0])
+    chex.assert_trees_all_close(
+        frozen.features(body, encoded, weight, None),
+        meta.features(body, images, weight, None),
+        rtol=1e-5,
+    )
+    assert classifier.feature_count(frozen, body, images) == (
+        4 if learner == "conv4" else 64
+    )
+
+
+@pytest.mark.parametrize("size", [(224, 224), (64, 64), (97, 131)])
+def test_a_learner_takes_the_map_of_any_image(size):
+    encoder = resnet.resnet(cut="stage3")
+    model = composed.composed(encoder, conv4.conv4(), "adapted", "stage3")
+    images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+    body = jax.eval_shape(model.init, KEY, images)
+    assert body["learner"]["kernel_0"].shape == (3, 3, 1024, 64)
+    found = jax.eval_shape(model.features, body, images, None, None)
+    assert found.shape == (2, 64)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"encoder.use": "tuned"}, ["encoder.use", "frozen, meta, adapted"]),
+        ({"encoder.cut": "stage5"}, ["cut", "stage4", "'stage5'"]),
+        ({"encoder.adapt_from": "stage4"}, ["adapt_from", "frozen"]),
+        (
+            {
+                "encoder.use": "adapted",
+                "encoder.adapt_from": "stage4",
+                "encoder.cut": "stage2",
+            },
+            ["adapt_from='stage4'", "stem, stage1, stage2"],
+        ),
+        ({"encoder.norm": "batch"}, ["encoder.use=frozen", "encoder.norm=frozen"]),
+        ({"encoder.name": "vgg"}, ["encoder.name", "none, resnet", "'vgg'"]),
+        ({"encoder.name": "none", "model.name": "linear"}, ["model.name=linear"]),
+        ({"model.name": "mlp"}, ["model.name=mlp", "conv4 or linear"]),
+        ({"data.channels": 1}, ["data.channels=1", "3"]),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_together_is_refused(changes, words):
+    settings = config("frozen")
+    settings.update_from_flattened_dict(changes)
+    with pytest.raises(ConfigError) as refused:
+        validate(settings)
+    for word in words:
+        assert word in str(refused.value)
