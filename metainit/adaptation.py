@@ -102,11 +102,12 @@ def evaluator(
 
             def look(params, support, step):
                 def measure(params):
+                    query = episode.query
                     logits = classifier.logits(
-                        params, scores_of(params, support, episode.query)
+                        params, scores_of(params, support, query), query.get("classes")
                     )
                     loss, metrics = classifier.cross_entropy(
-                        logits, episode.query["label"]
+                        logits, query["label"], query.get("weight")
                     )
                     return loss, metrics["accuracy"], jnp.argmax(logits, -1)
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from sklearn.metrics import f1_score, log_loss
 
 import metainit
-from metainit import adaptation, closed_form, network, recipe
+from metainit import adaptation, closed_form, network, padding, recipe
 from metainit.adaptation import Scores, Setting
 from metainit.config import default
 from metainit.episodes import EpisodeSpec, sample_batch
@@ -143,6 +143,22 @@ def test_the_number_of_episodes_changes_no_episode(count: int) -> None:
     for one, all_ in zip(few, many, strict=True):
         assert one.shape[1] == count
         np.testing.assert_allclose(one, all_[:, :count], rtol=1e-5)
+
+
+def test_padded_episodes_measure_the_same() -> None:
+    setting, given = Setting("prototype", "sgd", 0.1), episodes(2)
+    expected = run()(body(0), given, setting)
+    padded = [
+        padding.pad(jax.tree.map(lambda x, i=i: x[i], given), WAY + 2, 20, 30)
+        for i in range(2)
+    ]
+    together = jax.tree.map(lambda *x: np.stack(x), *padded)
+    wider = adaptation.evaluator(MODEL, PREPROCESS, WAY + 2, STEPS)
+    found = wider(body(0), together, setting)
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-3)
+    np.testing.assert_allclose(found.accuracy, expected.accuracy, rtol=1e-6)
+    real = expected.predictions.shape[-1]
+    np.testing.assert_array_equal(found.predictions[..., :real], expected.predictions)
 
 
 def test_a_zero_head_knows_nothing_before_the_first_step() -> None:
