@@ -17,7 +17,7 @@ import json
 import math
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +27,7 @@ import optax
 
 from metainit import atomic, metrics, run_config, supervised
 from metainit.batches import Order, labelled, part
-from metainit.budget import Program, compile_step
+from metainit.budget import compile_step
 from metainit.checkpoint import Checkpoints
 from metainit.models import classifier, heads
 from metainit.models.model import Model
@@ -183,12 +183,12 @@ def fine_tune(
     )
     spent["compile"] += measure.program.compile_seconds + update.compile_seconds
     if found is None and spec.head == "prototype":
-        program = _compile_class_sums(model, preprocess, started, moments, train)
-        spent["compile"] += program.compile_seconds
-        begin = time.perf_counter()
-        head = _prototypes(program, started, moments, train, chosen)
+        head, seconds, compiling = _prototypes(
+            model, preprocess, started, moments, train, chosen
+        )
         state = state._replace(params=started | {"head": head})
-        spent["device"] += time.perf_counter() - begin
+        spent["device"] += seconds
+        spent["compile"] += compiling
 
     def save() -> None:
         extra = {"spent": spent, "points": [list(point) for point in points]}
@@ -367,7 +367,9 @@ def _features(model: Model, preprocess: Preprocess) -> Callable[..., jax.Array]:
     return features
 
 
-def _chunks(source: Source, rows: np.ndarray) -> Any:
+def _chunks(
+    source: Source, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Images uint8 [CHUNK, ...] with weights (0 for filling), and the rows among them.
 
     The last chunk is filled up with its own last image.
@@ -379,14 +381,15 @@ def _chunks(source: Source, rows: np.ndarray) -> Any:
         yield source.images[filled], weight, real
 
 
-def _compile_class_sums(
+def _prototypes(
     model: Model,
     preprocess: Preprocess,
     params: Any,
     moments: np.ndarray,
     train: Source,
-) -> Program:
-    """`(params, moments, images, weight, labels) -> [way, d]`: features summed."""
+    chosen: np.ndarray,
+) -> tuple[dict[str, jax.Array], float, float]:
+    """The prototype head of all training images used; seconds, and of compiling."""
     features = _features(model, preprocess)
     way = len(train.class_names)
 
@@ -394,27 +397,22 @@ def _compile_class_sums(
         member = jax.nn.one_hot(labels, way) * weight[:, None]
         return member.T @ features(params, moments, images, weight)
 
-    images, weight, _ = next(_chunks(train, rows(train)))
+    count = np.bincount(train.labels[chosen], minlength=way)
+    width = params["head"]["kernel"].shape[0]
+    images, weight, _ = next(_chunks(train, chosen))
     labels = np.zeros(CHUNK, np.int32)
-    return compile_step(class_sums, params, moments, images, weight, labels)
-
-
-def _prototypes(
-    program: Program,
-    params: Any,
-    moments: np.ndarray,
-    train: Source,
-    chosen: np.ndarray,
-) -> dict[str, jax.Array]:
-    """The prototype head of all training images used."""
-    total: Any = 0.0
+    sums = compile_step(class_sums, params, moments, images, weight, labels)
+    head = compile_step(heads.nearest_mean, np.zeros((way, width), np.float32))
+    begin = time.perf_counter()
+    total = np.zeros((way, width))
     for images, weight, real in _chunks(train, chosen):
         labels = np.zeros(CHUNK, np.int32)
         labels[: len(real)] = train.labels[real]
-        total = total + program.update(params, moments, images, weight, labels)
-    count = np.bincount(train.labels[chosen], minlength=len(train.class_names))
-    means = total / count[:, None].astype(np.float32)
-    return jax.block_until_ready(heads.nearest_mean(means))
+        total += np.asarray(sums.update(params, moments, images, weight, labels))
+    means = (total / count[:, None]).astype(np.float32)
+    made = jax.block_until_ready(head.update(means))
+    seconds = time.perf_counter() - begin
+    return made, seconds, sums.compile_seconds + head.compile_seconds
 
 
 def _zero_head(model: Model, params: Any, train: Source) -> dict[str, jax.Array]:
