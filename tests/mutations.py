@@ -531,6 +531,105 @@ MUTATIONS = (
         "folder.name == str(ours.VERSION)",
         "True",
     ),
+    # Transfer: fine-tuning, time to threshold, intervals, accounting, padding
+    mutation(
+        "transfer: a held-out image normalised by its neighbours",
+        "test_transfer.py::test_a_held_out_image_is_judged_alone[support]",
+        "transfer.py",
+        'support = {"image": preprocess.normalise(moments)}',
+        'support = {"image": preprocess.normalise(images)}',
+    ),
+    mutation(
+        "transfer: a resumed run starts from the first parameters",
+        "test_transfer.py::test_a_stopped_run_goes_on_to_the_same_rows",
+        "transfer.py",
+        "_, state, extra = found",
+        "extra = found[2]\n        state = state._replace(step=found[1].step)",
+    ),
+    mutation(
+        "transfer: the order depends on the initialisation",
+        "test_transfer.py::test_two_initialisations_of_a_seed_meet_the_same_batches",
+        "transfer.py",
+        "order = Order(chosen, spec.seed, spec.batch)",
+        "order = Order(chosen, int(_digest(params)[:4], 16), spec.batch)",
+    ),
+    mutation(
+        "batches: every epoch in the same order",
+        "test_batches.py::test_every_image_is_seen_as_often",
+        "batches.py",
+        "_generator(seed, 0, epoch)",
+        "_generator(seed, 0, 0)",
+    ),
+    mutation(
+        "metrics: a calibration bin holds its lower edge",
+        "test_metrics.py::test_calibration_error_by_hand",
+        "metrics.py",
+        'np.searchsorted(inner, confidence, side="left")',
+        'np.searchsorted(inner, confidence, side="right")',
+    ),
+    mutation(
+        "threshold: runs that never got there are left out",
+        "test_threshold.py::test_a_run_that_never_got_there_counts_up_to_the_horizon",
+        "threshold.py",
+        "right=[time.value for time in times if not time.reached]",
+        "right=[]",
+    ),
+    mutation(
+        "intervals: the episodes that all seeds share are forgotten",
+        "test_intervals.py::test_simulated_tables_are_covered",
+        "intervals.py",
+        "if seeds == 1 or same_episodes:",
+        "if seeds == 1:",
+    ),
+    mutation(
+        "intervals: one run's own part counted twice",
+        "test_intervals.py::test_what_is_one_runs_own_is_counted_once",
+        "intervals.py",
+        "error -= _rest(table)",
+        "error -= 0 * _rest(table)",
+    ),
+    mutation(
+        "intervals: one seed is called different",
+        "test_intervals.py::test_one_seed_says_nothing_of_the_next",
+        "intervals.py",
+        "p = None if seeds == 1 else _p(half, abs(mean))",
+        "p = _p(half, abs(mean))",
+    ),
+    mutation(
+        "flops: a loop counted once",
+        "test_flops.py::test_an_inner_loop_costs_its_steps",
+        "flops.py",
+        'of_inner *= params["length"]',
+        "of_inner *= 1",
+    ),
+    mutation(
+        "accounting: the baseline comes for nothing",
+        "test_accounting.py::test_break_even",
+        "accounting.py",
+        "extra = ours - baseline",
+        "extra = ours",
+    ),
+    mutation(
+        "padding: what each class gets at least is shared out as well",
+        "test_padding.py::test_the_composition_by_hand",
+        "padding.py",
+        "(support - len(sizes))",
+        "support",
+    ),
+    mutation(
+        "classifier: padded query images count",
+        "test_models.py::test_classes_and_images_a_task_does_not_have_change_nothing",
+        "models/classifier.py",
+        'return cross_entropy(scores, query["label"], query.get("weight"))',
+        'return cross_entropy(scores, query["label"])',
+    ),
+    mutation(
+        "classifier: absent classes keep their scores",
+        "test_padding.py::test_filling_up_changes_nothing",
+        "models/classifier.py",
+        "jnp.where(classes, scores, -jnp.inf)",
+        "scores",
+    ),
 )
 
 
@@ -569,7 +668,8 @@ def main(words: list[str]) -> int:
     survived = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder)
-        shutil.copytree(ROOT / "tests", copy / "tests")
+        for folder_name in ("tests", "benchmarks"):
+            shutil.copytree(ROOT / folder_name, copy / folder_name)
         for file in ("pyproject.toml", "README.md"):
             shutil.copy(ROOT / file, copy)
         apply(copy, ())
