@@ -2,11 +2,24 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from metainit.models import composed, conv4, mlp, precision, resnet
+from metainit.models import (
+    composed,
+    conv4,
+    efficientnet_lite0,
+    efficientnet_names,
+    mlp,
+    precision,
+    pretrained,
+    resnet,
+    resnet_names,
+)
 from metainit.models.encoder import Encoder
 from metainit.models.model import Model
+from metainit.models.pretrained import About
 
 
 def build(config: ConfigDict) -> Model:
@@ -34,6 +47,10 @@ def encoder(chosen: Any) -> Encoder:
       ValueError: for a choice that does not exist.
     """
     cut = {"cut": chosen.cut} if chosen.cut else {}
+    if chosen.name == "efficientnet_lite0":
+        return efficientnet_lite0.efficientnet_lite0(
+            chosen.norm, checkpoint=chosen.checkpoint, **cut
+        )
     return resnet.resnet(
         tuple(chosen.stage_sizes),
         chosen.width,
@@ -41,6 +58,32 @@ def encoder(chosen: Any) -> Encoder:
         checkpoint=chosen.checkpoint,
         **cut,
     )
+
+
+def load_weights(chosen: Any, body: Any) -> tuple[Any, About]:
+    """Puts the weights of the `encoder` section into a body.
+
+    Args:
+      chosen: the section, with `weights`.
+      body: {"encoder": ..., "learner": ...}.
+
+    Returns:
+      The body with the file's arrays as float32, and where they are from.
+
+    Raises:
+      ValueError: weights that cannot be had, or of another network.
+    """
+    names = efficientnet_names if chosen.name == "efficientnet_lite0" else resnet_names
+    weights = pretrained.load(chosen.weights)
+    try:
+        tree = names.from_torch(weights.flat, body["encoder"])
+    except ValueError as error:
+        raise ValueError(
+            f"encoder.weights={chosen.weights} are not those of encoder.name="
+            f"{chosen.name}: {error}"
+        ) from None
+    tree = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
+    return {**body, "encoder": tree}, weights.about
 
 
 def _learner(m: Any) -> Model | None:

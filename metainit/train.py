@@ -44,6 +44,7 @@ from metainit.episodes import (
 from metainit.evaluate import draw_validation, evaluate, validation_accuracy
 from metainit.fit import Run, fit
 from metainit.models.model import Model
+from metainit.models.pretrained import About
 from metainit.results import Cost
 from metainit.sources import Source
 from metainit.supervised import train as train_supervised
@@ -133,6 +134,14 @@ def train(
     init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
     example = jnp.zeros((2, *train_sources[0].images.shape[1:]))
     body = model.init(init_key, example)
+    random_body = body
+    about = None
+    if may_choose and config.encoder.name != "none" and config.encoder.weights:
+        with _as_config_error():
+            body, about = network.load_weights(config.encoder, body)
+        expected = about.recipe.input
+        preprocess = preprocess._replace(mean=expected.mean, std=expected.std)
+        print(f"weights: {about.source}, {about.recipe.name}, sha256 {about.sha256}")
     print(parameter_overview.get_parameter_overview(body, include_stats=False))
 
     learner = recipe.learner(config, model, preprocess)
@@ -304,7 +313,9 @@ def train(
         )
         inits[warm_run.name] = fitted.params, cost
     inits["joint pretraining"] = pretrained
-    inits["random"] = {"body": body}, Cost(0.0, 0, 0)
+    if about:
+        inits["pretrained weights"] = {"body": body}, Cost(0.0, 0, 0)
+    inits["random"] = {"body": random_body}, Cost(0.0, 0, 0)
 
     # Meta-test and the report.
     if not config.evaluate.episodes:
@@ -319,7 +330,7 @@ def train(
             "title": "metainit: " + ", ".join(sources.names(config.data)),
             "command": command,
             "seed": config.seed,
-            "versions": _versions(),
+            "versions": _versions() | ({"weights": _source_of(about)} if about else {}),
             "config": config.to_dict(),
             "training": read_metrics(ours),
             "device_hours": sum(c.device_seconds for _, c in inits.values()) / 3600,
@@ -395,6 +406,11 @@ def _epochs(inits: dict[str, tuple[Any, Cost]], sources_: tuple[Source, ...]) ->
     """Images that our longest run saw, in meta-train images."""
     seen = max(cost.images for name, (_, cost) in inits.items() if "meta" in name)
     return seen / sum(len(source.images) for source in sources_)
+
+
+def _source_of(about: About) -> str:
+    known = f"{about.recipe.name} recipe, licence {about.recipe.licence or 'unknown'}"
+    return f"{about.source} ({known}, sha256 {about.sha256})"
 
 
 def _versions() -> dict[str, str]:
