@@ -130,7 +130,7 @@ def _from_layout(value: np.ndarray) -> np.ndarray:
 
 def _to_layout(value: np.ndarray, name: str) -> np.ndarray:
     if value.ndim == 4:
-        return np.ascontiguousarray(value.transpose(3, 2, 0, 1))
-    value = np.ascontiguousarray(value.T)
+        return np.array(value.transpose(3, 2, 0, 1), order="C")
+    value = np.array(value.T, order="C")  # keeps scalars as they are
     is_linear = value.ndim < 2 or name.startswith("fc.")
     return value if is_linear else value[:, :, None, None]
