@@ -136,13 +136,13 @@ def _torch_shape(path: tuple, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _to_layout(path: tuple, value: np.ndarray) -> np.ndarray:
-    if _is_depthwise(path):
+    if _is_depthwise(path) and value.ndim == 3:
         value = value.transpose(2, 0, 1)[:, None]
     elif value.ndim == 4:
         value = value.transpose(3, 2, 0, 1)
     elif value.ndim == 2:
         value = value.T if path[0].key == "fc" else value.T[:, :, None, None]
-    return np.ascontiguousarray(value)
+    return np.array(value, order="C")
 
 
 def _from_layout(path: tuple, value: np.ndarray) -> np.ndarray:

