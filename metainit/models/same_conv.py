@@ -64,10 +64,20 @@ def _sliced_dense(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 def _sliced_depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     k, _, c = kernel.shape
-    taps = kernel.reshape(k * k, c)
+    if stride > 1:
+        slices, taps = _slices(x, k, stride), kernel.reshape(k * k, c)
+        return functools.reduce(jnp.add, map(jnp.multiply, slices, taps))
+    # Rows are summed before columns: the kernel's derivative is then a sum over whole
+    # rows, up to 10 times faster.
+    height, width = x.shape[1:3]
+    x = jnp.pad(x, ((0, 0), padding(height, k, 1), padding(width, k, 1), (0, 0)))
+    rows = [x[:, i : i + height] for i in range(k)]
+    columns = (
+        functools.reduce(jnp.add, map(jnp.multiply, rows, kernel[:, j]))
+        for j in range(k)
+    )
     return functools.reduce(
-        jnp.add,
-        [part * tap for part, tap in zip(_slices(x, k, stride), taps, strict=True)],
+        jnp.add, [part[:, :, j : j + width] for j, part in enumerate(columns)]
     )
 
 
