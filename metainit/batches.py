@@ -47,6 +47,35 @@ def labelled(source: Source, seed: int, fraction: float, shot: int) -> np.ndarra
     return np.sort(np.concatenate(kept))
 
 
+def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:
+    """Images to learn from and images to be judged on, stratified by class.
+
+    Args:
+      source: of the images; those labelled -1 are in neither.
+      seed: of the split.
+      share: of each class that is held out, above 0 and below 1; rounded, one image at
+        least on either side.
+
+    Returns:
+      The source twice, over the same images: label -1 for those of the other side.
+
+    Raises:
+      ValueError: a class with fewer than two images.
+    """
+    labels = source.labels.copy(), source.labels.copy()
+    for label, found in enumerate(class_index(source)):
+        if len(found) < 2:
+            raise ValueError(
+                f"{source.name}: class {source.class_names[label]!r} has {len(found)} "
+                "image; it needs 2 or more, to learn from and to be judged on"
+            )
+        count = min(max(1, math.floor(share * len(found) + 0.5)), len(found) - 1)
+        order = _generator(seed, 3, label).permutation(found)
+        labels[0][order[:count]] = -1
+        labels[1][order[count:]] = -1
+    return source._replace(labels=labels[0]), source._replace(labels=labels[1])
+
+
 def part(rows: np.ndarray, seed: int, count: int) -> np.ndarray:
     """`count` of the rows, or all where there are fewer, ascending."""
     chosen = _generator(seed, 2).choice(rows, min(count, len(rows)), replace=False)

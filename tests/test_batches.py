@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from metainit.batches import Order, labelled, part
+from metainit.batches import Order, hold_out, labelled, part
 from metainit.sources import Source
 
 SIZES = (40, 20, 10)
@@ -37,6 +37,26 @@ def test_a_number_of_each_class() -> None:
         labelled(made, 0, 1.0, 11)
     with pytest.raises(ValueError, match=r"fraction=0.04 leaves none of the 10 .* 'c'"):
         labelled(made, 0, 0.04, 0)
+
+
+def test_images_are_held_out_of_each_class() -> None:
+    made = source()
+    train, test = hold_out(made, 0, 0.25)
+    for of, counts in ((train, [30, 15, 7]), (test, [10, 5, 3])):  # half goes up
+        assert np.bincount(of.labels[of.labels >= 0]).tolist() == counts
+        assert of.images is made.images
+        kept = of.labels >= 0
+        np.testing.assert_array_equal(of.labels[kept], made.labels[kept])
+    assert not ((train.labels >= 0) & (test.labels >= 0)).any()
+    np.testing.assert_array_equal(hold_out(made, 0, 0.25)[0].labels, train.labels)
+    assert (hold_out(made, 1, 0.25)[0].labels != train.labels).any()
+    for share in (0.001, 0.999):  # one image at least on either side
+        assert all(
+            set(range(3)) <= set(side.labels) for side in hold_out(made, 0, share)
+        )
+    alone = made._replace(labels=np.where(np.arange(75) < 70, -1, 2).astype(np.int32))
+    with pytest.raises(ValueError, match="made: class 'a' has 0 image"):
+        hold_out(alone, 0, 0.5)
 
 
 def test_part_is_the_same_rows_each_time() -> None:
