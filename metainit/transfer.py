@@ -155,7 +155,7 @@ def fine_tune(
         "order": order.digest(spec.steps),
     }
     run_config.claim(
-        folder, described | {"init_sha256": _digest(params)}, may_change=("save_every",)
+        folder, described | {"init_sha256": digest(params)}, may_change=("save_every",)
     )
     due = spec.measure_at or log_steps(spec.steps)
 
@@ -171,6 +171,7 @@ def fine_tune(
         _, state, extra = found
         spent, points = extra["spent"], [Point(*values) for values in extra["points"]]
         if points and points[-1].step == spec.steps:
+            _write(folder / RESULTS, described, points)  # a kill may have come first
             return tuple(points)
 
     # The programs; compiling is timed apart.
@@ -436,12 +437,13 @@ def _shapes(tree: Any) -> dict[str, str]:
     return {jax.tree_util.keystr(path): f"{np.shape(leaf)}" for path, leaf in pairs}
 
 
-def _digest(params: Any) -> str:
-    digest = hashlib.sha256()
+def digest(params: Any) -> str:
+    """SHA-256 of the names and values of all parameters, as hexadecimal digits."""
+    found = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()
+        found.update(jax.tree_util.keystr(path).encode())
+        found.update(np.asarray(leaf).tobytes())
+    return found.hexdigest()
 
 
 def _write(path: pathlib.Path, about: Mapping[str, Any], points: list[Point]) -> None:
