@@ -66,8 +66,8 @@ def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:
     for label, found in enumerate(class_index(source)):
         if len(found) < 2:
             raise ValueError(
-                f"{source.name}: class {source.class_names[label]!r} has {len(found)} "
-                "image; it needs 2 or more, to learn from and to be judged on"
+                f"{source.name}: class {source.class_names[label]!r} has fewer than 2 "
+                "images, so that none can be held out; leave the class out"
             )
         count = min(max(1, math.floor(share * len(found) + 0.5)), len(found) - 1)
         order = _generator(seed, 3, label).permutation(found)

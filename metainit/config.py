@@ -25,6 +25,7 @@ MAY_CHANGE = (
     "max_hours",
     "data.data_dir",
     "data.archive",
+    "transfer",
 )
 ONLY_UP = ("iterations",)
 
@@ -159,6 +160,26 @@ def default() -> ConfigDict:
                 "centroid_scales": (1.0, 3.0, 10.0, 30.0),
                 "inverse_penalties": (0.1, 1.0, 10.0),
             },
+            # Fine-tuning on all classes of each meta-test set, after meta-test; its
+            # time comes on top of max_hours.
+            "transfer": {
+                # Optimiser steps; 0: no fine-tuning.
+                "steps": 0,
+                "batch": 32,
+                # Share of each class's images that accuracy is measured on.
+                "held_out": 0.2,
+                # Share of the other images that is learned from, or images a class.
+                "fraction": 1.0,
+                "shot": 0,
+                # Rates that every initialisation and head tries on the classes of
+                # meta-validation, each for so many steps; () for none.
+                "sgd_rates": (0.003, 0.01, 0.03, 0.1),
+                "adam_rates": (0.0003, 0.001, 0.003),
+                "trial_steps": 100,
+                "momentum": 0.9,
+                # Of the device, in any currency; 0: not known.
+                "price_per_hour": 0.0,
+            },
         }
     )
 
@@ -202,6 +223,7 @@ def validate(config: ConfigDict) -> None:
     _choice("model.output", config.model.output, conv4.OUTPUT)
     _choice("compute", config.compute, ("float32", "bfloat16"))
     _check_microbatch(config)
+    _check_transfer(config)
     _choice("inner.optimizer", config.inner.optimizer, OPTIMIZERS)
     _choice("method.algorithm", config.method.algorithm, ALGORITHMS)
     _choice("method.head", config.method.head, HEADS)
@@ -289,6 +311,43 @@ def _check_encoder(config: ConfigDict) -> None:
             f"{config.data.channels}; set it to 3"
         )
     _known("encoder", network.build, config)
+
+
+def _check_transfer(config: ConfigDict) -> None:
+    transfer = config.transfer
+    _at_least(config, 0, "transfer.steps", "transfer.shot", "transfer.price_per_hour")
+    if not transfer.steps:
+        return
+    _at_least(config, 1, "transfer.batch", "transfer.trial_steps")
+    if not config.evaluate.episodes:
+        raise ConfigError(
+            f"transfer.steps={transfer.steps} and evaluate.episodes=0, which leaves "
+            "meta-test out; give episodes, or transfer.steps=0"
+        )
+    if not 0 < transfer.held_out < 1:
+        raise ConfigError(
+            f"transfer.held_out={transfer.held_out}; it must be above 0 and below 1"
+        )
+    if not 0 < transfer.fraction <= 1:
+        raise ConfigError(
+            f"transfer.fraction={transfer.fraction}; it must be above 0, at most 1"
+        )
+    if transfer.shot and transfer.fraction < 1:
+        raise ConfigError(
+            f"transfer.shot={transfer.shot} and transfer.fraction={transfer.fraction} "
+            "both limit the labels; give one of them"
+        )
+    if not 0 <= transfer.momentum < 1:
+        raise ConfigError(
+            f"transfer.momentum={transfer.momentum}; it must be from 0 to below 1"
+        )
+    if not (transfer.sgd_rates or transfer.adam_rates):
+        raise ConfigError(
+            "transfer.sgd_rates and transfer.adam_rates are both empty; give one rate"
+        )
+    for name in ("sgd_rates", "adam_rates"):
+        for rate in transfer[name]:
+            _positive(f"transfer.{name}", rate)
 
 
 def _check_data_sets(config: ConfigDict) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from metainit import atomic, metrics, verdict
-from metainit.results import Evaluation, Row
+from metainit import atomic, metrics, transfer_summary, verdict
+from metainit.results import Evaluation, FineTuning, Row
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with any colour vision.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -110,6 +111,48 @@ def adaptation(path: str | os.PathLike[str], evaluation: Evaluation) -> bool:
     )
     _write(figure, path)
     return True
+
+
+def transfer(path: str | os.PathLike[str], runs: Sequence[FineTuning]) -> None:
+    """Draws accuracy over fine-tuning steps, a panel a data set, a line an init.
+
+    Each initialisation has the head that did best on meta-validation; a dotted line is
+    the threshold.
+
+    Args:
+      path: PNG file to write.
+      runs: of one seed, at least one.
+    """
+    heads = transfer_summary.best_heads([runs])
+    colours = dict(zip(heads, _cycle(_COLOURS, len(heads)), strict=True))
+    sets = transfer_summary.by_data_set([runs])
+    figure = _figure(max(5.0, 4.6 * len(sets)), 4.4)
+    for place, one in enumerate(sets, start=1):
+        axes = figure.add_subplot(1, len(sets), place)
+        for run in reversed([run for run in runs if run.dataset == one.name]):
+            if heads[run.init] == run.head:
+                x, y = zip(
+                    *((p["step"], 100 * p["accuracy"]) for p in run.points), strict=True
+                )
+                colour = colours[run.init]
+                axes.plot(x, y, color=colour, marker="o", markersize=4, linewidth=1.8)
+        if one.thresholds is not None:
+            level = 100 * one.thresholds.values[transfer_summary.SHARE]
+            axes.axhline(level, color="0.3", linestyle=":", linewidth=1.1)
+        axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+        axes.xaxis.set_minor_locator(NullLocator())
+        _style(axes, "fine-tuning steps", "held-out accuracy, %")
+        axes.set_title(textwrap.shorten(one.name, 50), fontsize=10)
+    handles = [
+        Line2D([], [], color=colours[i], marker="o", label=f"{i}, {heads[i]} head")
+        for i in heads
+    ]
+    label = f"{transfer_summary.SHARE:.0%} of the best baseline's final accuracy"
+    handles.append(Line2D([], [], color="0.3", linestyle=":", label=label))
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9
+    )
+    _write(figure, path)
 
 
 def _present(row: Mapping[str, Any], tag: str) -> bool:

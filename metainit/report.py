@@ -13,14 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from metainit import atomic, figures, metrics, report_markdown, tables, verdict
-from metainit.results import Context, Evaluation, Row
+from metainit import (
+    atomic,
+    figures,
+    metrics,
+    report_markdown,
+    report_transfer,
+    tables,
+    verdict,
+)
+from metainit.results import Context, Evaluation, Row, Transfer
 
 _WIDTH = 100
 
 
 def write_report(
-    workdir: str | os.PathLike[str], evaluation: Evaluation, context: Context
+    workdir: str | os.PathLike[str],
+    evaluation: Evaluation,
+    context: Context,
+    transfer: Transfer | None = None,
 ) -> str:
     """Writes `report.md`, `results.jsonl` and the figures; each whole or not at all.
 
@@ -31,6 +42,7 @@ def write_report(
       workdir: folder of the run.
       evaluation: on meta-test, every row over the same episodes.
       context: about the run.
+      transfer: its fine-tunings, where there were any.
 
     Returns:
       Plain text for the terminal, at most 100 columns wide.
@@ -55,9 +67,18 @@ def write_report(
         drawn.append(("Learning curve", "learning_curve.png"))
     if figures.adaptation(workdir / "adaptation.png", evaluation):
         drawn.append(("Accuracy against adaptation step", "adaptation.png"))
-    text = report_markdown.lines(workdir, evaluation, context, differences, drawn)
+    section: list[str] = []
+    if transfer is not None:
+        figures.transfer(workdir / "transfer.png", transfer.runs)
+        section = list(report_transfer.lines(transfer, "transfer.png"))
+    text = report_markdown.lines(
+        workdir, evaluation, context, differences, drawn, section
+    )
     atomic.write_text(workdir / "report.md", "\n".join(text))
-    return "\n".join(_terminal(evaluation, context, differences))
+    terminal = list(_terminal(evaluation, context, differences))
+    if transfer is not None:
+        terminal += ["", *report_transfer.terminal(transfer, _WIDTH)]
+    return "\n".join(terminal)
 
 
 def _check(rows: Sequence[Row]) -> None:

@@ -16,6 +16,7 @@ def lines(
     context: Context,
     differences: Sequence[verdict.Difference],
     drawn: Sequence[tuple[str, str]],
+    transfer: Sequence[str] = (),
 ) -> Iterator[str]:
     """Lines of the report, the verdict first.
 
@@ -25,6 +26,7 @@ def lines(
       context: about the run.
       differences: our best row against every other row.
       drawn: title and file name of every figure.
+      transfer: lines of the section on transfer.
     """
     rows = evaluation.rows
     yield verdict.sentence(rows)
@@ -41,6 +43,7 @@ def lines(
     yield from _steps(rows)
     for name, file in drawn:
         yield from (f"## {name}", "", f"![{name}]({file})", "")
+    yield from transfer
     yield "## What every initialisation met on meta-validation"
     yield ""
     for name, value in evaluation.grid.items():

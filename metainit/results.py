@@ -84,6 +84,48 @@ class Evaluation(NamedTuple):
     parts: tuple[Evaluation, ...] = ()
 
 
+class FineTuning(NamedTuple):
+    """One initialisation with one head, fine-tuned on a whole data set.
+
+    Attributes:
+      dataset: name of the data set.
+      init, head: as in `Row`.
+      setting: chosen on meta-validation, e.g. {"optimizer": "sgd",
+        "learning_rate": 0.1}.
+      validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
+      points: rows of `transfer.jsonl`, by step.
+    """
+
+    dataset: str
+    init: str
+    head: str
+    setting: dict[str, Any]
+    validation_accuracy: float
+    points: tuple[dict[str, Any], ...]
+
+
+class Transfer(NamedTuple):
+    """Every fine-tuning of one experiment.
+
+    Attributes:
+      runs: one for each data set, initialisation and head.
+      costs: of making each initialisation, by name.
+      protocol: in words, e.g. "32 images a step, 20 % of each class held out".
+      grid: what every initialisation and head met on meta-validation, by field.
+      trial_seconds: device time of those trials.
+      device: kind of the one device that was used, e.g. "cpu".
+      price_per_hour: of the device; None where not known.
+    """
+
+    runs: tuple[FineTuning, ...]
+    costs: dict[str, Cost]
+    protocol: str
+    grid: dict[str, Any]
+    trial_seconds: float
+    device: str
+    price_per_hour: float | None = None
+
+
 class Context(TypedDict):
     """What a report says about the run besides its evaluation.
 

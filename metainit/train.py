@@ -27,6 +27,7 @@ from metainit import (
     report,
     run_config,
     sources,
+    transfer_comparison,
 )
 from metainit import config as config_module
 from metainit import preprocess as preprocess_module
@@ -108,6 +109,8 @@ def train(
         if roles.held_out:
             check(roles.held_out, task, "held_out")
         leakage.check(roles)
+        if config.transfer.steps:
+            transfer_comparison.check(config, roles)
         if not dry_run:
             run_config.claim(
                 workdir,
@@ -317,9 +320,15 @@ def train(
         inits["pretrained weights"] = {"body": body}, Cost(0.0, 0, 0)
     inits["random"] = {"body": random_body}, Cost(0.0, 0, 0)
 
-    # Meta-test and the report.
+    # Transfer, meta-test and the report. A finished fine-tuning is kept, an evaluation
+    # is not, so that a run that is stopped loses least in this order.
     if not config.evaluate.episodes:
         return ""
+    transferred = None
+    if config.transfer.steps:
+        transferred = transfer_comparison.compare(
+            config, model, preprocess, inits, roles, workdir
+        )
     evaluation = evaluate(config, model, preprocess, inits, roles, evaluator_of)
     evaluation = evaluation._replace(notes=tuple(notes))
     ours = workdir / ("meta" if config.cold_start else "meta_from_pretrained")
@@ -336,10 +345,10 @@ def train(
             "device_hours": sum(c.device_seconds for _, c in inits.values()) / 3600,
             "epoch": _epochs(inits, train_sources),
         },
+        transferred,
     )
     atomic.write_text(workdir / REPORT, text)
-    done = {"iterations": config.iterations, "max_hours": config.max_hours}
-    atomic.write_text(workdir / FINISHED, json.dumps(done) + "\n")
+    atomic.write_text(workdir / FINISHED, json.dumps(_asked(config)) + "\n")
     print(text)
     print(f"report: {workdir / 'report.md'}")
     return text
@@ -354,13 +363,20 @@ def _as_config_error() -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
+def _asked(config: ConfigDict) -> dict[str, Any]:
+    """What may change in a run's config and makes more work when it does."""
+    asked = {"iterations": config.iterations, "max_hours": config.max_hours}
+    if config.transfer.steps:
+        asked["transfer"] = config.transfer.to_dict()
+    return asked
+
+
 def _finished(workdir: pathlib.Path, config: ConfigDict) -> str | None:
     """The report's text where the experiment is finished, else None."""
     path = workdir / FINISHED
     if not path.exists():
         return None
-    done = json.loads(path.read_text())
-    if done != {"iterations": config.iterations, "max_hours": config.max_hours}:
+    if json.loads(path.read_text()) != json.loads(json.dumps(_asked(config))):
         return None
     summary = (workdir / REPORT).read_text()
     return (

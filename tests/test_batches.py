@@ -55,7 +55,7 @@ def test_images_are_held_out_of_each_class() -> None:
             set(range(3)) <= set(side.labels) for side in hold_out(made, 0, share)
         )
     alone = made._replace(labels=np.where(np.arange(75) < 70, -1, 2).astype(np.int32))
-    with pytest.raises(ValueError, match="made: class 'a' has 0 image"):
+    with pytest.raises(ValueError, match="made: class 'a' has fewer than 2"):
         hold_out(alone, 0, 0.5)
 
 

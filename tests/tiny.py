@@ -55,6 +55,9 @@ def shrink(config: ConfigDict) -> ConfigDict:
         centroid_scales=(10.0,),
         inverse_penalties=(1.0,),
     )
+    config.transfer.update(
+        batch=4, held_out=0.4, sgd_rates=(0.1,), adam_rates=(0.01,), trial_steps=2
+    )
     return config
 
 

@@ -1,0 +1,213 @@
+"""The part of a report that is about transfer: "Transfer efficiency"."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from metainit import accounting, tables, threshold, transfer_summary
+from metainit.accounting import Spending
+from metainit.results import FineTuning, Transfer
+from metainit.threshold import Time
+from metainit.transfer_summary import SHARE, UNITS, DataSet, Line
+
+_HEADING = ("Initialisation", "Head", "Setting", "At 0 steps, %", "At the end, %")
+_TIME_HEADING = ("Initialisation", "Head", "Share", "Accuracy, %", *map(str, UNITS))
+
+
+def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
+    """Lines of Markdown.
+
+    Args:
+      transfer: of the experiment.
+      figure: name of the PNG file, where one was drawn.
+    """
+    seeds = [transfer.runs]
+    sets = transfer_summary.by_data_set(seeds)
+    yield "## Transfer efficiency"
+    yield ""
+    for sentence in sentences(seeds, _seconds(transfer)):
+        yield from (sentence, "")
+    yield f"All classes of a data set, {transfer.protocol}."
+    yield ""
+    if figure:
+        yield from (f"![Accuracy against fine-tuning step]({figure})", "")
+    for one in sets:
+        yield from (f"### {one.name}", "")
+        heading = (*_HEADING, "F1, %", "Area, %")
+        yield from tables.markdown(heading, map(_cells, one.lines), text=3)
+        yield ""
+        yield from _times(one)
+    yield (
+        "- Setting: did best on meta-validation. Area: mean accuracy over log(1 + step)"
+        ", which counts early steps as much as late ones."
+    )
+    yield (
+        "- Share: of the final accuracy of the best baseline, which fixes the "
+        "threshold; accuracy is looked at after 0, 1, 2, 5, 10, ... steps only."
+    )
+    yield (
+        "- > N: not reached within N (right-censored). Device seconds: of the steps "
+        "and of making the head; compilation and measuring excluded."
+    )
+    yield ""
+    yield from _account(transfer)
+    yield "### What every initialisation and head met on meta-validation"
+    yield ""
+    for name, value in transfer.grid.items():
+        yield f"- {name}: {tables.words(value)}"
+    yield ""
+
+
+def terminal(transfer: Transfer, width: int) -> Iterator[str]:
+    """Plain text in ASCII."""
+    seeds = [transfer.runs]
+    yield "Transfer efficiency"
+    yield ""
+    about = f"All classes of a data set, {transfer.protocol}."
+    for sentence in (*sentences(seeds, _seconds(transfer)), about):
+        yield from textwrap.wrap(sentence, width)
+        yield ""
+    for one in transfer_summary.by_data_set(seeds):
+        yield from textwrap.wrap(one.name, width)
+        yield from (line[:width] for line in tables.aligned(short_table(one)))
+        yield ""
+    yield from textwrap.wrap(
+        "Steps until a share of the final accuracy of the best baseline was reached, "
+        "as chosen on meta-validation; > N: not within N steps.",
+        width,
+    )
+
+
+def short_table(one: DataSet) -> list[tuple[str, ...]]:
+    """Accuracies and steps to the thresholds; means over seeds."""
+    shares = tuple(one.thresholds.values) if one.thresholds else ()
+    heading = ("initialisation, head", "0 steps, %", "end, %", "area, %")
+    table = [(*heading, *(f"steps to {share:.0%}" for share in shares))]
+    for line in one.lines:
+        _, head, _, start, final, _, area = _cells(line)
+        steps = (in_words(line.times[share]["steps"]) for share in shares)
+        table.append((f"{line.init}, {head}", start, final, area, *steps))
+    return table
+
+
+def sentences(
+    seeds: Sequence[Sequence[FineTuning]], costs: dict[str, float]
+) -> tuple[str, ...]:
+    """How fast our best is, a sentence a data set, and when it pays for itself."""
+    ours, heads = transfer_summary.our_best(seeds), transfer_summary.best_heads(seeds)
+    if ours is None:
+        return ()
+    found = []
+    for one in transfer_summary.by_data_set(seeds):
+        if one.thresholds is None:
+            found.append(
+                f"{one.name}: no baseline classified an image rightly at the end, so "
+                "there is no threshold to reach."
+            )
+            continue
+        took = {
+            init: in_words(
+                transfer_summary.line_of(one, init, head).times[SHARE]["steps"]
+            )
+            for init, head in heads.items()
+        }
+        others = ", ".join(f"{init} {took[init]}" for init in took if init != ours)
+        found.append(
+            f"{one.name}: steps to {100 * one.thresholds.values[SHARE]:.1f} % accuracy "
+            f"({SHARE:.0%} of what {one.thresholds.baseline} head reaches in the end): "
+            f"{ours} {took[ours]}; {others}."
+        )
+    for baseline, sums in transfer_summary.break_even(seeds, costs).items():
+        found.append(f"Against {baseline}, {ours} {accounting.in_words(sums)}.")
+    return tuple(found)
+
+
+def in_words(times: Sequence[Time]) -> str:
+    """One time, or the restricted mean of several: "50", "> 1,000", "40 (2 of 3)"."""
+    if len(times) == 1:
+        (time,) = times
+        return ("" if time.reached else "> ") + _number(time.value)
+    found = threshold.summarise(times)
+    if not found.reached:
+        return f"> {_number(found.horizon)} (0 of {found.runs})"
+    at_least = "" if found.reached == found.runs else ">= "
+    return f"{at_least}{_number(found.mean)} ({found.reached} of {found.runs})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2g}"
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    settings = list(dict.fromkeys(tables.words(s) for s in line.settings))
+    measures = (line.start, line.final, line.f1, line.area)
+    numbers = (f"{100 * np.mean(values):.1f}" for values in measures)
+    return (line.init, line.head, " or ".join(settings), *numbers)
+
+
+def _times(one: DataSet) -> Iterator[str]:
+    if one.thresholds is None:
+        yield "No baseline classified an image rightly at the end: no threshold."
+        yield ""
+        return
+    best = f"{one.thresholds.baseline} head, {100 * one.thresholds.final:.1f} %"
+    yield f"Until shares of the best baseline's final accuracy ({best}):"
+    yield ""
+    table = [
+        (
+            line.init,
+            line.head,
+            f"{share:.0%}",
+            f"{100 * value:.1f}",
+            *(in_words(line.times[share][unit]) for unit in UNITS),
+        )
+        for share, value in one.thresholds.values.items()
+        for line in one.lines
+    ]
+    yield from tables.markdown(_TIME_HEADING, table, text=2)
+    yield ""
+
+
+def _seconds(transfer: Transfer) -> dict[str, float]:
+    return {name: cost.device_seconds for name, cost in transfer.costs.items()}
+
+
+def _account(transfer: Transfer) -> Iterator[str]:
+    yield from ("### Device hours", "")
+    spendings = [
+        Spending(f"making {name}", cost.device_seconds, transfer.device)
+        for name, cost in transfer.costs.items()
+        if cost.device_seconds
+    ]
+    spendings.append(
+        Spending(
+            "trials on meta-validation, all", transfer.trial_seconds, transfer.device
+        )
+    )
+    for name in dict.fromkeys(run.dataset for run in transfer.runs):
+        seconds = sum(
+            run.points[-1]["device_seconds"]
+            for run in transfer.runs
+            if run.dataset == name
+        )
+        spendings.append(
+            Spending(f"fine-tuning on {name}, all", seconds, transfer.device)
+        )
+    price = transfer.price_per_hour
+    heading: tuple[str, ...] = ("Work", "Device", "Device hours")
+    heading += ("Cost",) if price else ()
+    table: list[tuple[Any, ...]] = []
+    for bill in accounting.bills(spendings, price):
+        cells = (bill.name, f"{bill.kind} x{bill.devices}", f"{bill.device_hours:.4f}")
+        table.append(cells + ((f"{bill.cost:.2f}",) if price else ()))
+    yield from tables.markdown(heading, table, text=2)
+    yield ""
+    yield (
+        "- An initialisation that was started from pretrained weights has their "
+        "making in its own. Trials are as many for each and no part of a break-even."
+    )
+    yield ""

@@ -1,0 +1,194 @@
+"""Times to threshold and break-even of fine-tunings, over one seed or several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from metainit import accounting, threshold
+from metainit.results import OURS, FineTuning
+from metainit.threshold import Curve, Thresholds, Time
+
+# A row's field for what is spent, by its name in words.
+UNITS = {
+    "steps": "step",
+    "epochs": "epoch",
+    "images": "images",
+    "device seconds": "device_seconds",
+}
+SHARE = 0.95  # the threshold that verdict and break-even are about
+
+
+class Line(NamedTuple):
+    """One initialisation with one head on one data set, a value for each seed.
+
+    Attributes:
+      init, head: names.
+      settings: chosen on meta-validation.
+      start, final, f1, area: float [seeds]: accuracy before and after, final macro-F1,
+        area under accuracy over log-steps; 0 to 1.
+      times: to each threshold, by share and unit; {} where there is no threshold.
+    """
+
+    init: str
+    head: str
+    settings: tuple[dict[str, object], ...]
+    start: np.ndarray
+    final: np.ndarray
+    f1: np.ndarray
+    area: np.ndarray
+    times: dict[float, dict[str, tuple[Time, ...]]]
+
+
+class DataSet(NamedTuple):
+    """All lines of one data set; thresholds are None where no baseline got above 0."""
+
+    name: str
+    thresholds: Thresholds | None
+    lines: tuple[Line, ...]
+
+
+def by_data_set(seeds: Sequence[Sequence[FineTuning]]) -> tuple[DataSet, ...]:
+    """Thresholds from the best baseline, and the times that each line took to them.
+
+    Args:
+      seeds: the fine-tunings of each seed; the same data sets, initialisations and
+        heads in all.
+
+    Raises:
+      ValueError: seeds that differ in these.
+    """
+    tables = [{(r.dataset, r.init, r.head): r for r in runs} for runs in seeds]
+    for table in tables:
+        if differing := sorted(table.keys() ^ tables[0].keys()):
+            raise ValueError(
+                "fine-tunings of one seed lack those of another: "
+                + "; ".join(", ".join(key) for key in differing[:5])
+            )
+    found = []
+    for name in dict.fromkeys(run.dataset for run in seeds[0]):
+        of_set = {
+            (init, head): [table[dataset, init, head] for table in tables]
+            for dataset, init, head in tables[0]
+            if dataset == name
+        }
+        final = {
+            f"{init}, {head}": [run.points[-1]["accuracy"] for run in runs]
+            for (init, head), runs in of_set.items()
+            if init not in OURS
+        }
+        thresholds = threshold.from_baselines(final) if final else None
+        if thresholds is not None and not thresholds.final:
+            thresholds = None
+        lines = tuple(
+            _line(init, head, runs, thresholds) for (init, head), runs in of_set.items()
+        )
+        found.append(DataSet(name, thresholds, lines))
+    return tuple(found)
+
+
+def best_heads(seeds: Sequence[Sequence[FineTuning]]) -> dict[str, str]:
+    """The head of each initialisation that did best on meta-validation, over seeds."""
+    accuracy: dict[tuple[str, str], list[float]] = {}
+    for run in (run for runs in seeds for run in runs):
+        accuracy.setdefault((run.init, run.head), []).append(run.validation_accuracy)
+    means = {key: float(np.mean(values)) for key, values in accuracy.items()}
+    return {
+        init: max((h for i, h in means if i == init), key=lambda h: means[init, h])
+        for init in dict.fromkeys(init for init, _ in means)
+    }
+
+
+def our_best(seeds: Sequence[Sequence[FineTuning]]) -> str | None:
+    """The best of our initialisations on meta-validation; None where there is none."""
+    heads = best_heads(seeds)
+    accuracy: dict[str, list[float]] = {}
+    for run in (run for runs in seeds for run in runs):
+        if run.init in OURS and run.head == heads[run.init]:
+            accuracy.setdefault(run.init, []).append(run.validation_accuracy)
+    return max(accuracy, key=lambda init: np.mean(accuracy[init]), default=None)
+
+
+def break_even(
+    seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float]
+) -> dict[str, accounting.BreakEven]:
+    """Our best initialisation against each baseline, in device seconds to `SHARE`.
+
+    Each with the head that did best on meta-validation.
+
+    Args:
+      seeds: as for `by_data_set`.
+      costs: device seconds that making each initialisation took, mean over seeds.
+
+    Returns:
+      By name of the baseline; {} where no data set has thresholds.
+    """
+    sets = [one for one in by_data_set(seeds) if one.thresholds is not None]
+    ours, heads = our_best(seeds), best_heads(seeds)
+    if ours is None or not sets:
+        return {}
+
+    def seconds(init: str) -> dict[str, tuple[Time, ...]]:
+        return {
+            one.name: line_of(one, init, heads[init]).times[SHARE]["device seconds"]
+            for one in sets
+        }
+
+    return {
+        init: accounting.break_even(
+            costs[ours],
+            costs[init],
+            accounting.saving(seconds(ours), seconds(init)),
+        )
+        for init in heads
+        if init not in OURS
+    }
+
+
+def line_of(one: DataSet, init: str, head: str) -> Line:
+    """The line of an initialisation and head."""
+    (found,) = (x for x in one.lines if (x.init, x.head) == (init, head))
+    return found
+
+
+def _line(
+    init: str, head: str, runs: Sequence[FineTuning], thresholds: Thresholds | None
+) -> Line:
+    def last(field: str) -> np.ndarray:
+        return np.array([run.points[-1][field] for run in runs], np.float64)
+
+    times: dict[float, dict[str, tuple[Time, ...]]] = {}
+    for share, value in thresholds.values.items() if thresholds else ():
+        times[share] = {
+            unit: tuple(
+                threshold.time_to(
+                    Curve(
+                        np.array([p[field] for p in run.points], np.float64),
+                        np.array([p["accuracy"] for p in run.points], np.float64),
+                    ),
+                    value,
+                )
+                for run in runs
+            )
+            for unit, field in UNITS.items()
+        }
+    return Line(
+        init,
+        head,
+        tuple(run.setting for run in runs),
+        np.array([run.points[0]["accuracy"] for run in runs], np.float64),
+        last("accuracy"),
+        last("f1"),
+        np.array(
+            [
+                threshold.area_over_log_steps(
+                    [p["step"] for p in run.points],
+                    [p["accuracy"] for p in run.points],
+                )
+                for run in runs
+            ]
+        ),
+        times,
+    )

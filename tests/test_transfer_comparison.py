@@ -1,0 +1,215 @@
+"""Transfer in an experiment: chosen on meta-validation, the same for all, resumed."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import tiny
+from ml_collections import ConfigDict
+from PIL import Image
+
+from metainit import transfer, transfer_comparison
+from metainit.config import ConfigError
+from metainit.train import train
+
+INITS = {
+    "meta-learned",
+    "meta-learned from pretrained",
+    "joint pretraining",
+    "random",
+}
+COSTS = (
+    "device_seconds",
+    "compile_seconds",
+    "evaluation_seconds",
+    "init_device_seconds",
+)
+
+
+def small(images: pathlib.Path, **transfer: Any) -> ConfigDict:
+    """Networks of a few weights, all four initialisations, five fine-tuning steps."""
+    config = tiny.config(images)
+    config.model.update(name="mlp", hidden=(8,))
+    config.update(iterations=4, warm_start=2)
+    config.transfer.update({"steps": 5, **transfer})
+    return config
+
+
+class Experiment(NamedTuple):
+    workdir: pathlib.Path
+    text: str
+    calls: list[tuple[dict[str, Any], transfer.Spec]]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+    root = tmp_path_factory.mktemp("tiny")
+    with tiny.compiled_once(root / "compiled"):
+        yield tiny.draw(root / "images")
+
+
+@pytest.fixture(scope="module")
+def whole(images: pathlib.Path) -> Experiment:
+    """A run with every fine-tuning recorded, in the order in which they were made."""
+    calls = []
+    fine_tune = transfer.fine_tune
+
+    def recorded(*given: Any) -> Any:
+        calls.append((given[-1] | {"classes": given[3].class_names}, given[5]))
+        return fine_tune(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer, "fine_tune", recorded)
+        workdir = images.parent / "whole"
+        text = train(small(images), workdir)
+    return Experiment(workdir, text, calls)
+
+
+def rows(workdir: pathlib.Path, name: str = "transfer.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (workdir / name).read_text().splitlines()]
+
+
+def test_every_initialisation_and_head_is_measured_on_meta_test(
+    whole: Experiment,
+) -> None:
+    found = rows(whole.workdir)
+    assert {(row["init"], row["head"]) for row in found} == {
+        (init, head) for init in INITS for head in ("prototype", "zero")
+    }
+    assert len(found) == 8 * 4 and {row["step"] for row in found} == {0, 1, 2, 5}
+    assert len({row["order"] for row in found}) == 1  # the same batches for all
+    assert {row["role"] for row in found} == {"test"}
+    for row in found:
+        assert 0 <= row["validation_accuracy"] <= 1
+        assert row["images"] == 4 * row["step"]
+        assert row["epoch"] == row["images"] / 9  # 3 classes, 3 of 5 images each
+        assert (row["init_device_seconds"] == 0) == (row["init"] == "random")
+    assert not list((whole.workdir / "transfer").glob("*/checkpoints"))
+
+
+def test_nothing_is_chosen_on_meta_test(whole: Experiment) -> None:
+    """All trials come first, on other classes, as many for each, and decide."""
+    roles = [about["role"] for about, _ in whole.calls]
+    assert roles == ["validation"] * 16 + ["test"] * 8
+    for about, spec in whole.calls:
+        assert all(name.startswith(about["role"]) for name in about["classes"])
+        assert spec.steps == {"validation": 2, "test": 5}[about["role"]]
+    trials = rows(whole.workdir, "transfer_trials.jsonl")
+    assert {row["step"] for row in trials} == {2} and len(trials) == 16
+    for about, spec in whole.calls[16:]:
+        of_this = [
+            row
+            for row in trials
+            if (row["init"], row["head"]) == (about["init"], spec.head)
+        ]
+        assert [(r["optimizer"], r["learning_rate"]) for r in of_this] == [
+            ("sgd", 0.1),
+            ("adam", 0.01),
+        ]
+        best = max(row["accuracy"] for row in of_this)
+        assert best in [
+            row["accuracy"] for row in of_this if row["optimizer"] == spec.optimizer
+        ]
+
+
+def test_the_report_has_a_section_and_a_figure(whole: Experiment) -> None:
+    report = (whole.workdir / "report.md").read_text()
+    section = report.split("## Transfer efficiency")[1].split("\n## ")[0]
+    for words in (
+        "(transfer.png)",
+        "5 steps of 4 images, all labels, 40 % of each class held out",
+        "| meta-learned | prototype |",
+        "### Device hours",
+        "| making joint pretraining |",
+        "- trials: 2",
+        "- steps of a trial: 2",
+        "Against random, meta-learned",
+    ):
+        assert words in section
+    assert whole.text.isascii() and max(map(len, whole.text.splitlines())) <= 100
+    assert "Transfer efficiency" in whole.text
+    assert "joint pretraining, zero" in whole.text
+    with Image.open(whole.workdir / "transfer.png") as image:
+        assert min(image.size) > 400
+
+
+def test_stopped_anywhere_it_goes_on_to_the_same_rows(
+    whole: Experiment,
+    images: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw, calls, made = transfer._batch, [0], []
+
+    def stops(*given: Any) -> Any:
+        calls[0] += 1
+        # The third trial's second step, the first test's third.
+        if calls[0] in (9, 16 * 3 + 6):
+            raise KeyboardInterrupt
+        return draw(*given)
+
+    def recorded(*given: Any) -> Any:
+        made.append(given[-2])
+        return fine_tune(*given)
+
+    fine_tune = transfer.fine_tune
+    monkeypatch.setattr(transfer, "_batch", stops)
+    monkeypatch.setattr(transfer, "fine_tune", recorded)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train(small(images), tmp_path / "run")
+    train(small(images), tmp_path / "run")
+    assert len(set(made)) == 24 and len(made) == 26  # two were gone on with
+
+    def measured(workdir: pathlib.Path) -> list[dict[str, Any]]:
+        return [
+            {name: value for name, value in row.items() if name not in COSTS}
+            for row in rows(workdir)
+        ]
+
+    assert measured(tmp_path / "run") == measured(whole.workdir)
+
+
+def test_other_settings_go_on_with_a_finished_run(
+    whole: Experiment, images: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "is finished" in train(small(images), whole.workdir)
+    made = []
+    fine_tune = transfer.fine_tune
+
+    def recorded(*given: Any) -> Any:
+        made.append(given[5])
+        return fine_tune(*given)
+
+    monkeypatch.setattr(transfer, "fine_tune", recorded)
+    before = rows(whole.workdir, "transfer_trials.jsonl")
+    text = train(small(images, steps=3, shot=2), whole.workdir)
+    assert "is finished" not in text and "3 steps of 4 images, 2 of each" in text
+    # Few labels are few in trials too.
+    assert len(made) == 24 and {spec.shot for spec in made} == {2}
+    assert rows(whole.workdir)[-1]["step"] == 3
+    made.clear()
+    train(small(images), whole.workdir)
+    assert made == [] and rows(whole.workdir, "transfer_trials.jsonl") == before
+
+
+def test_data_that_cannot_be_split_are_refused_first(
+    images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    config = small(images, shot=4)
+    with pytest.raises(ConfigError, match="shot=4 is more than the 3 training images"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    config = small(images)
+    config.evaluate.episodes = 0
+    with pytest.raises(ConfigError, match=r"transfer.steps=5 and evaluate.episodes=0"):
+        train(config, tmp_path / "run")
+
+
+def test_held_out_classes_have_a_name_of_their_own(images: pathlib.Path) -> None:
+    source = transfer_comparison.Source("a", *[None] * 3)  # type: ignore[arg-type]
+    roles = transfer_comparison.Roles((), (), (source,), (source,))
+    names = [one.name for one in transfer_comparison._named_apart(roles)]
+    assert names == ["a", "a, held-out classes"]
