@@ -423,9 +423,12 @@ def _zero_head(model: Model, params: Any, train: Source) -> dict[str, jax.Array]
 
 
 def _optimizer(spec: Spec) -> optax.GradientTransformation:
+    # The rate is part of the state: a program in JAX's cache then serves every rate.
     if spec.optimizer == "adam":
-        return optax.adam(spec.learning_rate)
-    return optax.sgd(spec.learning_rate, spec.momentum or None)
+        return optax.inject_hyperparams(optax.adam)(spec.learning_rate)
+    return optax.inject_hyperparams(optax.sgd)(
+        spec.learning_rate, spec.momentum or None
+    )
 
 
 def _batch(train: Source, where: np.ndarray) -> dict[str, np.ndarray]:
