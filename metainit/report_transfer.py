@@ -15,7 +15,7 @@ from metainit.threshold import Time
 from metainit.transfer_summary import SHARE, UNITS, DataSet, Line
 
 _HEADING = ("Initialisation", "Head", "Setting", "At 0 steps, %", "At the end, %")
-_TIME_HEADING = ("Initialisation", "Head", "Share", "Accuracy, %", *map(str, UNITS))
+_TIME_HEADING = ("Initialisation", "Head", "Share", "Accuracy, %")
 
 
 def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
@@ -76,8 +76,9 @@ def terminal(transfer: Transfer, width: int) -> Iterator[str]:
         yield from (line[:width] for line in tables.aligned(short_table(one)))
         yield ""
     yield from textwrap.wrap(
-        "Steps until a share of the final accuracy of the best baseline was reached, "
-        "as chosen on meta-validation; > N: not within N steps.",
+        "Accuracy after 0 and all steps, its mean over log(1 + step); then the steps "
+        "until a share of the best baseline's final accuracy was reached; > N: not "
+        "within N steps. Rates were chosen on meta-validation.",
         width,
     )
 
@@ -85,8 +86,8 @@ def terminal(transfer: Transfer, width: int) -> Iterator[str]:
 def short_table(one: DataSet) -> list[tuple[str, ...]]:
     """Accuracies and steps to the thresholds; means over seeds."""
     shares = tuple(one.thresholds.values) if one.thresholds else ()
-    heading = ("initialisation, head", "0 steps, %", "end, %", "area, %")
-    table = [(*heading, *(f"steps to {share:.0%}" for share in shares))]
+    heading = ("accuracy, %", "0 steps", "end", "area")
+    table = [(*heading, *(f"to {share:.0%}" for share in shares))]
     for line in one.lines:
         _, head, _, start, final, _, area = _cells(line)
         steps = (in_words(line.times[share]["steps"]) for share in shares)
@@ -168,7 +169,8 @@ def _times(one: DataSet) -> Iterator[str]:
         for share, value in one.thresholds.values.items()
         for line in one.lines
     ]
-    yield from tables.markdown(_TIME_HEADING, table, text=2)
+    heading = (*_TIME_HEADING, *(unit.capitalize() for unit in UNITS))
+    yield from tables.markdown(heading, table, text=2)
     yield ""
 
 
@@ -202,7 +204,7 @@ def _account(transfer: Transfer) -> Iterator[str]:
     heading += ("Cost",) if price else ()
     table: list[tuple[Any, ...]] = []
     for bill in accounting.bills(spendings, price):
-        cells = (bill.name, f"{bill.kind} x{bill.devices}", f"{bill.device_hours:.4f}")
+        cells = (bill.name, f"{bill.kind} x{bill.devices}", f"{bill.device_hours:.3g}")
         table.append(cells + ((f"{bill.cost:.2f}",) if price else ()))
     yield from tables.markdown(heading, table, text=2)
     yield ""
