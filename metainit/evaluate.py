@@ -1,5 +1,6 @@
 """Meta-test: every initialisation with every head, on the same episodes and grid."""
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -190,6 +191,7 @@ def evaluate(
             device=f"{device.platform} ({device.device_kind}) x{jax.device_count()}",
             runtime=time.perf_counter() - begin,
             queries=testing[0].way * spec.queries,
+            episodes_sha256=_digest(testing[part]),
         )
 
     names = [one.name for one in testing]
@@ -253,6 +255,15 @@ def _measured(scores: Scores, sample: Sample) -> Measured:
 
 def _pool(of_each: Sequence[Measured]) -> Measured:
     return Measured(*(np.concatenate(x, axis=1) for x in zip(*of_each, strict=True)))
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    """SHA-256 of all images and labels."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        for leaf in jax.tree.leaves(sample.episodes):
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _closed_form(

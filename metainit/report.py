@@ -17,6 +17,8 @@ from metainit import (
     atomic,
     figures,
     metrics,
+    paired,
+    report_html,
     report_markdown,
     report_transfer,
     tables,
@@ -33,7 +35,9 @@ def write_report(
     context: Context,
     transfer: Transfer | None = None,
 ) -> str:
-    """Writes `report.md`, `results.jsonl` and the figures; each whole or not at all.
+    """Writes `report.md`, `report.html`, `results.jsonl`, `episodes.npz` and figures.
+
+    Each is whole or not there at all.
 
     Heads, steps and settings are compared as chosen on meta-validation; nothing is
     chosen by a test result.
@@ -62,6 +66,7 @@ def write_report(
         [_summary(evaluation, context)],
     )
     atomic.write_text(workdir / "results.jsonl", "".join(map(_json, lines)))
+    paired.write(workdir / paired.FILE, evaluation)
     drawn = []
     if figures.learning_curve(workdir / "learning_curve.png", context["training"]):
         drawn.append(("Learning curve", "learning_curve.png"))
@@ -71,10 +76,11 @@ def write_report(
     if transfer is not None:
         figures.transfer(workdir / "transfer.png", transfer.runs)
         section = list(report_transfer.lines(transfer, "transfer.png"))
-    text = report_markdown.lines(
-        workdir, evaluation, context, differences, drawn, section
+    text = list(
+        report_markdown.lines(workdir, evaluation, context, differences, drawn, section)
     )
     atomic.write_text(workdir / "report.md", "\n".join(text))
+    atomic.write_text(workdir / "report.html", report_html.page(text, workdir))
     terminal = list(_terminal(evaluation, context, differences))
     if transfer is not None:
         terminal += ["", *report_transfer.terminal(transfer, _WIDTH)]

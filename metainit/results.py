@@ -70,6 +70,7 @@ class Evaluation(NamedTuple):
       notes: sentences that belong under the table.
       parts: the same by data set, where there is more than one, and on held-out classes
         of the meta-train sets.
+      episodes_sha256: of the episodes; runs with one digest may be paired.
     """
 
     rows: tuple[Row, ...]
@@ -82,6 +83,7 @@ class Evaluation(NamedTuple):
     queries: int
     notes: tuple[str, ...] = ()
     parts: tuple[Evaluation, ...] = ()
+    episodes_sha256: str = ""
 
 
 class FineTuning(NamedTuple):

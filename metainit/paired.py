@@ -1,0 +1,88 @@
+"""`episodes.npz`: the accuracy on every single episode, to pair runs on later."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from metainit import atomic
+from metainit.results import Evaluation
+
+FILE = "episodes.npz"
+
+
+class PerEpisode(NamedTuple):
+    """What every initialisation and head reached on one data set.
+
+    Attributes:
+      dataset: name, with what tells held-out classes apart.
+      protocol, batch_norm: as in `Evaluation`.
+      episodes_sha256: of the episodes, "" where not known.
+      validation_accuracy: of what was chosen on meta-validation, by init and head.
+      accuracy: float32 [episodes], by init and head.
+    """
+
+    dataset: str
+    protocol: str
+    batch_norm: str
+    episodes_sha256: str
+    validation_accuracy: dict[tuple[str, str], float]
+    accuracy: dict[tuple[str, str], np.ndarray]
+
+
+def write(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
+    """Stores the accuracies after the chosen steps, a table for each data set."""
+    several = any("held-out" not in part.protocol for part in evaluation.parts)
+    index, tables = [], {}
+    for number, part in enumerate((evaluation,) * (not several) + evaluation.parts):
+        apart = ", held-out classes" * ("held-out" in part.protocol)
+        index.append(
+            {
+                "dataset": part.dataset + apart,
+                "protocol": part.protocol,
+                "batch_norm": part.batch_norm,
+                "episodes_sha256": part.episodes_sha256,
+                "rows": [[r.init, r.head, r.validation_accuracy] for r in part.rows],
+            }
+        )
+        tables[str(number)] = np.stack(
+            [np.asarray(row.accuracy)[row.chosen] for row in part.rows]
+        ).astype(np.float32)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, index=np.array(json.dumps(index)), **tables)
+    atomic.write_bytes(path, buffer.getvalue())
+
+
+def read(path: str | os.PathLike[str]) -> tuple[PerEpisode, ...]:
+    """What `write` stored.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            index = json.loads(str(stored["index"]))
+            tables = [stored[str(number)] for number in range(len(index))]
+    except (OSError, KeyError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); delete finished.json beside it and give "
+            "the run's own line again"
+        ) from None
+    found = []
+    for part, table in zip(index, tables, strict=True):
+        rows = part.pop("rows")
+        keys = [(init, head) for init, head, _ in rows]
+        found.append(
+            PerEpisode(
+                **part,
+                validation_accuracy={
+                    key: row[2] for key, row in zip(keys, rows, strict=True)
+                },
+                accuracy=dict(zip(keys, table, strict=True)),
+            )
+        )
+    return tuple(found)
