@@ -205,10 +205,13 @@ def in_words(found: BreakEven) -> str:
     elif saved.ours < saved.runs:
         bound = "(some runs of both never got there) "
     each = f"it saves {bound}{saved.mean:.3g} s a data set"
+    if saved.mean < 0:
+        bound = {"at least ": "at most ", "at most ": "at least "}.get(bound, bound)
+        each = f"it takes {bound}{-saved.mean:.3g} s more on a data set"
     if found.data_sets is None:
-        return (
-            f"never pays for itself: {each}, and took {found.extra_seconds:.3g} s more"
-        )
+        extra = found.extra_seconds
+        to_make = f"{abs(extra):.3g} s {'more' if extra >= 0 else 'less'} to make"
+        return f"never pays for itself: {each}, and took {to_make}"
     if found.data_sets == 0:
         return f"pays for itself at once: {each}, and took no longer to make"
     text = f"pays for itself after {found.data_sets:,} new data sets: {each}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,8 @@ class PerEpisode(NamedTuple):
 def write(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
     """Stores the accuracies after the chosen steps, a table for each data set."""
     several = any("held-out" not in part.protocol for part in evaluation.parts)
-    index, tables = [], {}
+    index: list[dict[str, Any]] = []
+    arrays: dict[str, Any] = {}
     for number, part in enumerate((evaluation,) * (not several) + evaluation.parts):
         apart = ", held-out classes" * ("held-out" in part.protocol)
         index.append(
@@ -49,11 +50,12 @@ def write(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
                 "rows": [[r.init, r.head, r.validation_accuracy] for r in part.rows],
             }
         )
-        tables[str(number)] = np.stack(
+        arrays[str(number)] = np.stack(
             [np.asarray(row.accuracy)[row.chosen] for row in part.rows]
         ).astype(np.float32)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, index=np.array(json.dumps(index)), **tables)
+    arrays["index"] = np.array(json.dumps(index))
+    np.savez_compressed(buffer, **arrays)
     atomic.write_bytes(path, buffer.getvalue())
 
 

@@ -27,14 +27,15 @@ pre { padding: .75rem; background: #f5f5f5; white-space: pre-wrap; }
 table { width: 100%; border-collapse: collapse; font-size: .85rem; }
 th, td { padding: .25rem .5rem; border-bottom: 1px solid #ddd; text-align: left;
   vertical-align: top; }
-th { border-bottom: 2px solid #888; }
-.number { text-align: right; font-variant-numeric: tabular-nums; }
+th { border-bottom: 2px solid #888; overflow-wrap: normal; }
+.number { text-align: right; overflow-wrap: normal;
+  font-variant-numeric: tabular-nums; }
 @media screen and (max-width: 56rem) {
   table, tbody, tr, td { display: block; }
   thead { display: none; }
   tr { padding: .5rem 0; border-bottom: 2px solid #888; }
   td, td.number { display: flex; justify-content: space-between; gap: 1rem;
-    text-align: right; }
+    text-align: right; overflow-wrap: anywhere; }
   td::before { content: attr(data-label); color: #555; text-align: left; }
 }
 @media print { body { max-width: none; font-size: 9pt; } table { font-size: 7pt; }
@@ -77,7 +78,7 @@ def _blocks(lines: Sequence[str], folder: pathlib.Path) -> Iterator[str]:
     place = 0
     while place < len(lines):
         line, first = lines[place], place
-        if line == "```" or line.startswith("```"):
+        if line.startswith("```"):
             place = lines.index("```", first + 1) + 1
             code = "\n".join(lines[first + 1 : place - 1])
             yield f"<pre><code>{html.escape(code)}</code></pre>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,23 +64,43 @@ def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
 
 def terminal(transfer: Transfer, width: int) -> Iterator[str]:
     """Plain text in ASCII."""
-    seeds = [transfer.runs]
-    yield "Transfer efficiency"
+    yield from ("Transfer efficiency", "")
+    yield from textwrap.wrap(f"All classes of a data set, {transfer.protocol}.", width)
     yield ""
-    about = f"All classes of a data set, {transfer.protocol}."
-    for sentence in (*sentences(seeds, _seconds(transfer)), about):
-        yield from textwrap.wrap(sentence, width)
-        yield ""
+    yield from of_seeds([transfer.runs], _seconds(transfer), width)
+
+
+def of_seeds(
+    seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float], width: int
+) -> Iterator[str]:
+    """Sentences and tables for the terminal, over one seed or several.
+
+    Args:
+      seeds: the fine-tunings of each.
+      costs: device seconds of making each initialisation, mean over seeds.
+      width: columns.
+    """
+    for sentence in sentences(seeds, costs):
+        yield from (*textwrap.wrap(sentence, width), "")
     for one in transfer_summary.by_data_set(seeds):
         yield from textwrap.wrap(one.name, width)
-        yield from (line[:width] for line in tables.aligned(short_table(one)))
+        yield from tables.aligned(short_table(one))
         yield ""
-    yield from textwrap.wrap(
+        if len(seeds) > 1 and one.thresholds is not None:
+            yield f"until {SHARE:.0%}, mean [95 %] over seeds"
+            yield from tables.aligned(_intervals_table(one))
+            yield ""
+    told = (
         "Accuracy after 0 and all steps, its mean over log(1 + step); then the steps "
         "until a share of the best baseline's final accuracy was reached; > N: not "
-        "within N steps. Rates were chosen on meta-validation.",
-        width,
+        "within N steps. Rates were chosen on meta-validation."
     )
+    if len(seeds) > 1:
+        told += (
+            " Means over seeds; (2 of 3): seeds that reached it, the others counted "
+            "with the steps they were watched for, so that a mean with >= is a least."
+        )
+    yield from textwrap.wrap(told, width)
 
 
 def short_table(one: DataSet) -> list[tuple[str, ...]]:
@@ -90,13 +110,28 @@ def short_table(one: DataSet) -> list[tuple[str, ...]]:
     table = [(*heading, *(f"to {share:.0%}" for share in shares))]
     for line in one.lines:
         _, head, _, start, final, _, area = _cells(line)
-        steps = (in_words(line.times[share]["steps"]) for share in shares)
+        steps = (
+            in_words(line.times[share]["steps"], one.horizon["steps"])
+            for share in shares
+        )
         table.append((f"{line.init}, {head}", start, final, area, *steps))
     return table
 
 
+def _intervals_table(one: DataSet) -> list[tuple[str, ...]]:
+    """What it took to reach `SHARE`, in every unit but images."""
+    units = [unit for unit in UNITS if unit != "images"]
+    table = [("initialisation, head", *units)]
+    for line in one.lines:
+        cells = (
+            in_words(line.times[SHARE][unit], one.horizon[unit], True) for unit in units
+        )
+        table.append((f"{line.init}, {line.head}", *cells))
+    return table
+
+
 def sentences(
-    seeds: Sequence[Sequence[FineTuning]], costs: dict[str, float]
+    seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float]
 ) -> tuple[str, ...]:
     """How fast our best is, a sentence a data set, and when it pays for itself."""
     ours, heads = transfer_summary.our_best(seeds), transfer_summary.best_heads(seeds)
@@ -112,7 +147,8 @@ def sentences(
             continue
         took = {
             init: in_words(
-                transfer_summary.line_of(one, init, head).times[SHARE]["steps"]
+                transfer_summary.line_of(one, init, head).times[SHARE]["steps"],
+                one.horizon["steps"],
             )
             for init, head in heads.items()
         }
@@ -127,16 +163,28 @@ def sentences(
     return tuple(found)
 
 
-def in_words(times: Sequence[Time]) -> str:
-    """One time, or the restricted mean of several: "50", "> 1,000", "40 (2 of 3)"."""
+def in_words(
+    times: Sequence[Time], horizon: float | None = None, interval: bool = False
+) -> str:
+    """One time, or the restricted mean of several: "50", "> 1,000", "40 (3 of 3)".
+
+    Args:
+      times: one a seed.
+      horizon: up to which a mean is restricted; None for the times' own.
+      interval: add the 95 % interval of a mean, where it has one.
+    """
     if len(times) == 1:
         (time,) = times
         return ("" if time.reached else "> ") + _number(time.value)
-    found = threshold.summarise(times)
+    found = threshold.summarise(times, horizon)
+    reached = f"({found.reached} of {found.runs})"
     if not found.reached:
-        return f"> {_number(found.horizon)} (0 of {found.runs})"
-    at_least = "" if found.reached == found.runs else ">= "
-    return f"{at_least}{_number(found.mean)} ({found.reached} of {found.runs})"
+        return f"> {_number(found.horizon)} {reached}"
+    whole = all(time.reached and time.value <= found.horizon for time in times)
+    mean = f"{'' if whole else '>= '}{_number(found.mean)}"
+    if interval and found.low is not None and found.high is not None:
+        mean += f" [{_number(found.low)}, {_number(found.high)}]"
+    return f"{mean} {reached}"
 
 
 def _number(value: float) -> str:

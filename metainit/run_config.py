@@ -51,7 +51,7 @@ def claim(
         return
     try:
         stored = json.loads(path.read_text())
-        before, after = _flat(stored), _flat(given)
+        before, after = flat(stored), flat(given)
     except (ValueError, AttributeError) as error:
         raise ValueError(
             f"workdir: {path} cannot be read ({error}); give another --workdir"
@@ -79,14 +79,15 @@ def _store(path: pathlib.Path, config: Any) -> None:
     atomic.write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of a nested dict by dotted name."""
+    found: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict) and value:
-            flat.update(_flat(value, f"{prefix}{name}."))
+            found.update(flat(value, f"{prefix}{name}."))
         else:
-            flat[prefix + name] = value
-    return flat
+            found[prefix + name] = value
+    return found
 
 
 def _covered(name: str, allowed: Sequence[str]) -> bool:

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from metainit import (
     adaptation,
     atomic,
+    finished,
     joint,
     leakage,
     network,
@@ -52,7 +53,7 @@ from metainit.supervised import train as train_supervised
 from metainit.types import MetaState
 from metainit.writer import read_metrics
 
-FINISHED, BUDGET, REPORT = "finished.json", "budget.json", "report.txt"
+BUDGET, REPORT = "budget.json", "report.txt"
 EVALUATION_SHARE = 0.1  # of max_hours, kept for meta-test
 
 
@@ -118,9 +119,9 @@ def train(
                 may_change=config_module.MAY_CHANGE,
                 only_up=config_module.ONLY_UP,
             )
-    if not dry_run and (finished := _finished(workdir, config)) is not None:
-        print(finished)
-        return finished
+    if not dry_run and (said := _finished(workdir, config)) is not None:
+        print(said)
+        return said
     train_sources = roles.train
     if config.data.shuffle_labels:
         train_sources = tuple(_shuffled(s, config.seed) for s in train_sources)
@@ -348,7 +349,9 @@ def train(
         transferred,
     )
     atomic.write_text(workdir / REPORT, text)
-    atomic.write_text(workdir / FINISHED, json.dumps(_asked(config)) + "\n")
+    atomic.write_text(
+        workdir / finished.FILE, json.dumps(finished.asked(config.to_dict())) + "\n"
+    )
     print(text)
     print(f"report: {workdir / 'report.md'}")
     return text
@@ -363,20 +366,12 @@ def _as_config_error() -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
-def _asked(config: ConfigDict) -> dict[str, Any]:
-    """What may change in a run's config and makes more work when it does."""
-    asked = {"iterations": config.iterations, "max_hours": config.max_hours}
-    if config.transfer.steps:
-        asked["transfer"] = config.transfer.to_dict()
-    return asked
-
-
 def _finished(workdir: pathlib.Path, config: ConfigDict) -> str | None:
     """The report's text where the experiment is finished, else None."""
-    path = workdir / FINISHED
+    path = workdir / finished.FILE
     if not path.exists():
         return None
-    if json.loads(path.read_text()) != json.loads(json.dumps(_asked(config))):
+    if json.loads(path.read_text()) != finished.asked(config.to_dict()):
         return None
     summary = (workdir / REPORT).read_text()
     return (

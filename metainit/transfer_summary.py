@@ -43,10 +43,19 @@ class Line(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """All lines of one data set; thresholds are None where no baseline got above 0."""
+    """All lines of one data set.
+
+    Attributes:
+      name: of the data set.
+      thresholds: None where no baseline got above 0.
+      horizon: up to which every run was watched, by unit; restricted means of all
+        lines are up to there.
+      lines: one an initialisation and head.
+    """
 
     name: str
     thresholds: Thresholds | None
+    horizon: dict[str, float]
     lines: tuple[Line, ...]
 
 
@@ -85,7 +94,12 @@ def by_data_set(seeds: Sequence[Sequence[FineTuning]]) -> tuple[DataSet, ...]:
         lines = tuple(
             _line(init, head, runs, thresholds) for (init, head), runs in of_set.items()
         )
-        found.append(DataSet(name, thresholds, lines))
+        ends = [run.points[-1] for runs in of_set.values() for run in runs]
+        horizon = {
+            unit: float(min(end[field] for end in ends))
+            for unit, field in UNITS.items()
+        }
+        found.append(DataSet(name, thresholds, horizon, lines))
     return tuple(found)
 
 
