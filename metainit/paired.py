@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,10 +67,11 @@ def read(path: str | os.PathLike[str]) -> tuple[PerEpisode, ...]:
       ValueError: the file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # NumPy itself leaves a damaged file open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             index = json.loads(str(stored["index"]))
             tables = [stored[str(number)] for number in range(len(index))]
-    except (OSError, KeyError, ValueError, EOFError) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} cannot be read ({error}); delete finished.json beside it and give "
             "the run's own line again"

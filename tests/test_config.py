@@ -10,6 +10,7 @@ from metainit import config as config_module
 from metainit import supervised
 from metainit.config import ConfigError, default, validate
 
+TRANSFER = {"transfer.steps": 9}
 SEVERAL = {"data.name": "", "data.train": ("a", "b")}
 
 
@@ -56,6 +57,26 @@ def test_the_defaults_are_valid() -> None:
         ({"inner.learning_rate": float("nan")}, ["inner.learning_rate", "nan"]),
         ({"inner.steps": -1}, ["inner.steps"]),
         ({"inner.batch": -1}, ["inner.batch"]),
+        ({"transfer.steps": -1}, ["transfer.steps", "0 or more", "-1"]),
+        ({"transfer.price_per_hour": -1.0}, ["transfer.price_per_hour", "-1.0"]),
+        (
+            {"transfer.steps": 9, "evaluate.episodes": 0},
+            ["transfer.steps=9", "evaluate.episodes=0"],
+        ),
+        ({**TRANSFER, "transfer.batch": 0}, ["transfer.batch", "1 or more"]),
+        ({**TRANSFER, "transfer.trial_steps": 0}, ["transfer.trial_steps"]),
+        ({**TRANSFER, "transfer.held_out": 1.0}, ["transfer.held_out=1.0", "below 1"]),
+        ({**TRANSFER, "transfer.fraction": 0.0}, ["transfer.fraction=0.0"]),
+        (
+            {**TRANSFER, "transfer.fraction": 0.5, "transfer.shot": 5},
+            ["transfer.shot=5", "transfer.fraction=0.5", "one of them"],
+        ),
+        ({**TRANSFER, "transfer.momentum": 1.0}, ["transfer.momentum=1.0"]),
+        (
+            {**TRANSFER, "transfer.sgd_rates": (), "transfer.adam_rates": ()},
+            ["transfer.sgd_rates", "transfer.adam_rates", "both empty"],
+        ),
+        ({**TRANSFER, "transfer.sgd_rates": (-0.1,)}, ["transfer.sgd_rates", "-0.1"]),
         ({"compute": "float16"}, ["compute", "float32, bfloat16"]),
         ({"inner.microbatch": 5}, ["inner.microbatch=5", "norm=support", "group"]),
         (

@@ -240,8 +240,9 @@ def test_results_are_valid_json_whatever_the_values(tmp_path):
 
 def test_figures_are_drawn_where_there_is_something_to_draw(tmp_path):
     write_report(tmp_path, evaluation(*WINNING), CONTEXT)
-    names = {"report.md", "results.jsonl", "learning_curve.png", "adaptation.png"}
-    assert {p.name for p in tmp_path.iterdir()} == names
+    files = {"report.md", "report.html", "results.jsonl", "episodes.npz"}
+    names = {"learning_curve.png", "adaptation.png"}
+    assert {p.name for p in tmp_path.iterdir()} == names | files
     for name in ("learning_curve.png", "adaptation.png"):
         image = np.asarray(Image.open(tmp_path / name).convert("RGB"))
         assert image.shape[1] >= 1000
@@ -252,7 +253,7 @@ def test_figures_are_drawn_where_there_is_something_to_draw(tmp_path):
     closed = [r for r in WINNING if r.head == "nearest centroid"]
     ours = row("meta-learned", "nearest centroid", 0.9)
     write_report(empty, evaluation(ours, *closed), {**CONTEXT, "training": []})
-    assert {p.name for p in empty.iterdir()} == {"report.md", "results.jsonl"}
+    assert {p.name for p in empty.iterdir()} == files
     assert ".png" not in (empty / "report.md").read_text()
 
 

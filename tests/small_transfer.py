@@ -1,0 +1,50 @@
+"""Fine-tunings made by hand: accuracy rises to a final value at a given step."""
+
+from metainit.results import Cost, FineTuning, Transfer
+
+STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
+
+
+def run(
+    init: str,
+    head: str,
+    at: int | None,
+    final: float = 0.8,
+    validation: float = 0.5,
+    dataset: str = "pets",
+    seconds: float = 1.0,
+) -> FineTuning:
+    """At `final` from step `at` on (None: never, but a quarter of it)."""
+    points = tuple(
+        {
+            "dataset": dataset,
+            "init": init,
+            "head": head,
+            "optimizer": "sgd",
+            "learning_rate": 0.1,
+            "validation_accuracy": validation,
+            "init_device_seconds": 0.0 if init == "random" else 600.0,
+            "step": step,
+            "epoch": step / 10,
+            "images": 32 * step,
+            "device_seconds": seconds * step,
+            "accuracy": final if at is not None and step >= at else final / 4,
+            "f1": final / 2,
+        }
+        for step in STEPS
+    )
+    setting = {"optimizer": "sgd", "learning_rate": 0.1}
+    return FineTuning(dataset, init, head, setting, validation, points)
+
+
+def transfer(*runs: FineTuning, price: float | None = None) -> Transfer:
+    costs = {run.init: Cost(run.points[0]["init_device_seconds"], 0, 0) for run in runs}
+    return Transfer(
+        runs,
+        costs,
+        "100 steps of 32 images, all labels, 20 % of each class held out",
+        {"SGD rates": [0.1], "chosen on": "birds"},
+        36.0,
+        "cpu",
+        price,
+    )

@@ -1,0 +1,111 @@
+"""Times to threshold, break-even and their words, on fine-tunings made by hand."""
+
+import numpy as np
+import pytest
+from small_transfer import run, transfer
+
+from metainit import report_transfer, transfer_summary
+from metainit.threshold import Time
+
+FAST = (
+    run("meta-learned", "prototype", 5, validation=0.7),
+    run("meta-learned", "zero", 1, validation=0.6),
+    run("joint pretraining", "prototype", 50, validation=0.7),
+    run("joint pretraining", "zero", None, validation=0.6),
+    run("random", "prototype", None, validation=0.4),
+    run("random", "zero", 100, 0.79, validation=0.5),
+)
+
+
+def test_thresholds_are_those_of_the_best_baseline() -> None:
+    (pets,) = transfer_summary.by_data_set([FAST])
+    assert pets.thresholds is not None
+    assert pets.thresholds.baseline == "joint pretraining, prototype"
+    assert pets.thresholds.values == pytest.approx({0.9: 0.72, 0.95: 0.76, 0.99: 0.792})
+    line = transfer_summary.line_of(pets, "random", "zero")
+    assert line.times[0.95]["images"] == (Time(3200, True),)
+    assert line.times[0.99]["steps"] == (Time(100, False),)  # 0.79 is not 0.792
+    ours = transfer_summary.line_of(pets, "meta-learned", "prototype")
+    assert {unit: t[0].value for unit, t in ours.times[0.95].items()} == {
+        "steps": 5,
+        "epochs": 0.5,
+        "images": 160,
+        "device seconds": 5,
+    }
+
+
+def test_no_baseline_no_threshold() -> None:
+    runs = [run("meta-learned", "zero", 1), run("random", "zero", 1, final=0.0)]
+    (pets,) = transfer_summary.by_data_set([runs])
+    assert pets.thresholds is None and pets.lines[0].times == {}
+    assert transfer_summary.break_even([runs], {"meta-learned": 1, "random": 0}) == {}
+    text = "\n".join(report_transfer.lines(transfer(*runs), None))
+    assert "no baseline classified an image rightly" in text
+    assert "| meta-learned | zero |" in text
+
+
+def test_heads_are_chosen_on_meta_validation() -> None:
+    assert transfer_summary.best_heads([FAST]) == {
+        "meta-learned": "prototype",  # although zero is faster on meta-test
+        "joint pretraining": "prototype",
+        "random": "zero",
+    }
+    warm = run("meta-learned from pretrained", "zero", 0, validation=0.8)
+    assert transfer_summary.our_best([(*FAST, warm)]) == warm.init
+    assert transfer_summary.our_best([FAST[2:]]) is None
+
+
+def test_break_even_against_each_baseline() -> None:
+    costs = {"meta-learned": 600.0, "joint pretraining": 600.0, "random": 0.0}
+    found = transfer_summary.break_even([FAST], costs)
+    assert list(found) == ["joint pretraining", "random"]
+    assert found["joint pretraining"].data_sets == 0  # 45 s saved, no dearer to make
+    assert found["random"].saving.mean == 95 and found["random"].data_sets == 7
+    slow = (run("meta-learned", "prototype", 100, validation=0.9), *FAST[2:])
+    assert (
+        transfer_summary.break_even([slow], costs)["joint pretraining"].data_sets
+        is None
+    )
+    told = report_transfer.sentences([slow], costs)
+    assert any("never pays for itself" in sentence for sentence in told)
+
+
+def test_the_section_says_all() -> None:
+    text = "\n".join(report_transfer.lines(transfer(*FAST, price=3.6), "transfer.png"))
+    for words in (
+        "pets: steps to 76.0 % accuracy (95% of what joint pretraining, prototype head",
+        "meta-learned 5; joint pretraining 50, random 100.",
+        "Against random, meta-learned pays for itself after 7 new data sets",
+        "![Accuracy against fine-tuning step](transfer.png)",
+        "| random | prototype | 95% | 76.0 | > 100 | > 10 | > 3,200 | > 100 |",
+        "| meta-learned | prototype | 90% | 72.0 | 5 | 0.5 | 160 | 5 |",
+        "| making meta-learned | cpu x1 | 0.167 | 0.60 |",
+        "| trials on meta-validation, all | cpu x1 | 0.01 | 0.04 |",
+        "| fine-tuning on pets, all | cpu x1 | 0.167 | 0.60 |",
+        "- chosen on: birds",
+    ):
+        assert words in text
+    assert "| making random" not in text
+    narrow = list(report_transfer.terminal(transfer(*FAST), 100))
+    assert max(map(len, narrow)) <= 100 and "\n".join(narrow).isascii()
+
+
+def test_censored_seeds_count_up_to_one_horizon() -> None:
+    """By hand: 5, 20 and never of 100 steps; without the last, the mean is 12.5."""
+    seeds = [
+        (run("meta-learned", "zero", at), run("random", "zero", 100))
+        for at in (5, 20, None)
+    ]
+    (pets,) = transfer_summary.by_data_set(seeds)
+    line = transfer_summary.line_of(pets, "meta-learned", "zero")
+    assert pets.horizon["steps"] == 100 and pets.horizon["epochs"] == 10
+    told = report_transfer.in_words(line.times[0.95]["steps"], pets.horizon["steps"])
+    assert told == ">= 42 (2 of 3)"
+    np.testing.assert_allclose((5 + 20 + 100) / 3, 41.67, atol=0.01)
+    never = report_transfer.in_words([Time(100, False)] * 2, 100)
+    assert never == "> 100 (0 of 2)"
+    # All get there: the interval may reach beyond the slowest, up to the horizon.
+    there = [Time(5, True), Time(20, True), Time(50, True)]
+    assert report_transfer.in_words(there, 100, True) == "25 [0, 82] (3 of 3)"
+    with pytest.raises(ValueError, match="lack those of another: pets, random, zero"):
+        transfer_summary.by_data_set([seeds[0], seeds[1][:1]])
