@@ -88,6 +88,21 @@ class Checkpoints:
         """The best checkpoint; as `latest`."""
         return self._restore(self._best, template)
 
+    def best_leaves(self) -> tuple[int, dict[str, np.ndarray]] | None:
+        """The best state's leaves, for a reader without a template of it.
+
+        Returns:
+          (step, leaves by the `jax.tree_util.keystr` of their paths, those of size 0
+          left out), or None where nothing was saved.
+
+        Raises:
+          ValueError: there are checkpoints and all are damaged.
+        """
+        if (found := self._newest(self._best)) is None:
+            return None
+        content, values = found
+        return content["step"], {n: np.asarray(leaf) for n, leaf in values.items()}
+
     def _save(
         self, root: pathlib.Path, step: int, state: Any, extra: dict[str, Any]
     ) -> None:
@@ -138,6 +153,15 @@ class Checkpoints:
     def _restore(
         self, root: pathlib.Path, template: Any
     ) -> tuple[int, Any, dict[str, Any]] | None:
+        if (found := self._newest(root)) is None:
+            return None
+        content, values = found
+        return content["step"], _fill(template, content, values), content["extra"]
+
+    def _newest(
+        self, root: pathlib.Path
+    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """`checkpoint.json` and leaves of the newest checkpoint that is whole."""
         reasons = []
         for _, _, folder in reversed(_saved(root)):
             try:
@@ -153,7 +177,7 @@ class Checkpoints:
                     error,
                 )
                 continue
-            return content["step"], _fill(template, content, values), content["extra"]
+            return content, values
         if reasons:
             raise ValueError(
                 f"checkpoints in {root} are all damaged ({'; '.join(reasons)}); put a "

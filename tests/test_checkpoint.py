@@ -123,6 +123,16 @@ def test_keeps_the_last_two_and_the_best_apart(tmp_path):
     assert_identical(state, make_state(1))
 
 
+def test_the_best_leaves_need_no_template(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.best_leaves() is None
+    checkpoints.save_best(4, make_state(1), {})
+    step, leaves = Checkpoints(tmp_path).best_leaves()
+    kernel = leaves[".params['dense']['kernel']"]
+    assert step == 4
+    assert_identical(kernel, np.asarray(make_state(1).params["dense"]["kernel"]))
+
+
 def test_a_step_saved_again_replaces_it_and_what_came_after(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2, 3):
@@ -351,5 +361,5 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").unlink()
     run_config.claim(tmp_path, CONFIG)
     (tmp_path / "config.json").write_text('{"data": ')
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="cannot be read.* another --workdir"):
         run_config.claim(tmp_path, CONFIG)
