@@ -18,6 +18,7 @@ def claim(
     config: Mapping[str, Any],
     may_change: Sequence[str] = (),
     only_up: Sequence[str] = (),
+    flag: str = "--workdir",
 ) -> None:
     """Ties `workdir` to `config`, or checks that they are tied already.
 
@@ -29,22 +30,23 @@ def claim(
       config: nested dict of JSON values.
       may_change: dotted names that may differ; a name covers what lies under it.
       only_up: dotted names of numbers that may grow, but not shrink.
+      flag: of the command line that gives the folder, for the messages.
 
     Raises:
       ValueError: the folder holds files but no `config.json`, its `config.json`
         cannot be read, or a difference is not allowed (every one is listed).
     """
-    workdir = pathlib.Path(workdir)
+    workdir, field = pathlib.Path(workdir), flag.lstrip("-")
     path = workdir / "config.json"
     given = json.loads(json.dumps(config))  # tuples become lists, as when stored
     if not path.exists():
         if workdir.exists() and not workdir.is_dir():
-            raise ValueError(f"workdir: {workdir} is a file; give a folder")
+            raise ValueError(f"{field}: {workdir} is a file; give a folder")
         # Hidden files are no run's: a desktop's, or a write that was killed.
         if workdir.exists() and any(p.name[0] != "." for p in workdir.iterdir()):
             raise ValueError(
-                f"workdir: {workdir} holds files but no config.json, so it is not "
-                "the folder of a run; give an empty or new folder as --workdir"
+                f"{field}: {workdir} holds files but no config.json, so it is not "
+                f"the folder of a run; give an empty or new folder as {flag}"
             )
         workdir.mkdir(parents=True, exist_ok=True)
         _store(path, given)
@@ -54,7 +56,7 @@ def claim(
         before, after = flat(stored), flat(given)
     except (ValueError, AttributeError) as error:
         raise ValueError(
-            f"workdir: {path} cannot be read ({error}); give another --workdir"
+            f"{field}: {path} cannot be read ({error}); give another {flag}"
         ) from None
     refused = []
     for name in sorted(before.keys() | after.keys()):
@@ -67,8 +69,8 @@ def claim(
         refused.append(f"{name}: {_show(old)} -> {_show(new)}{hint}")
     if refused:
         raise ValueError(
-            f"workdir: {workdir} holds a run of another config, stored -> given: "
-            f"{'; '.join(refused)}. Give another --workdir, or the stored values "
+            f"{field}: {workdir} holds a run of another config, stored -> given: "
+            f"{'; '.join(refused)}. Give another {flag}, or the stored values "
             "to go on with that run"
         )
     if stored != given:

@@ -361,5 +361,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").unlink()
     run_config.claim(tmp_path, CONFIG)
     (tmp_path / "config.json").write_text('{"data": ')
-    with pytest.raises(ValueError, match="cannot be read.* another --workdir"):
+    with pytest.raises(ValueError, match=r"cannot be read.* another --workdir"):
         run_config.claim(tmp_path, CONFIG)
+    with pytest.raises(ValueError, match=r"^out: .*cannot be read.* another --out"):
+        run_config.claim(tmp_path, CONFIG, flag="--out")
