@@ -160,10 +160,9 @@ def fine_tune(
     due = spec.measure_at or log_steps(spec.steps)
 
     # The start, or what an earlier call left.
-    head = params["head"] if spec.head == "given" else _zero_head(model, params, train)
-    started = {"body": params["body"], "head": head}
     optimizer = _optimizer(spec)
-    state = MetaState(started, optimizer.init(started), jnp.zeros((), jnp.int32))
+    state = _start(model, params, train, spec)
+    started: Any = state.params
     saved = Checkpoints(folder)
     points: list[Point] = []
     spent = {"device": 0.0, "compile": 0.0, "evaluation": 0.0}
@@ -175,7 +174,7 @@ def fine_tune(
             return tuple(points)
 
     # The programs; compiling is timed apart.
-    moments = train.images[part(chosen, spec.seed, MOMENTS)]
+    moments = moment_images(train, spec)
     measure = _Measurer(model, preprocess, started, moments, test)
     batch = lambda step: _batch(train, order(step))  # noqa: E731
     key = jax.random.key(spec.seed)
@@ -225,6 +224,38 @@ def fine_tune(
             save()
             bar.say(f"{name}: saved at step {int(state.step)}; the same call goes on")
             raise
+
+
+def last_params(
+    model: Model,
+    params: Mapping[str, Any],
+    train: Source,
+    spec: Spec,
+    folder: str | pathlib.Path,
+) -> dict[str, Any]:
+    """What `fine_tune`, called with the same values, last saved in `folder`.
+
+    Returns:
+      {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}; after the call, those
+      of its last step.
+
+    Raises:
+      ValueError: nothing was saved there, or it is damaged.
+    """
+    found = Checkpoints(folder).latest(_start(model, params, train, spec))
+    if found is None:
+        raise ValueError(f"{folder} holds no fine-tuning; call fine_tune first")
+    return dict(found[1].params)
+
+
+def moment_images(train: Source, spec: Spec) -> np.ndarray:
+    """The training images whose moments normalise a held-out one.
+
+    Returns:
+      uint8 [m, h, w, c], m at most `MOMENTS`; of use where `Model.joint` only.
+    """
+    chosen = labelled(train, spec.seed, spec.fraction, spec.shot)
+    return train.images[part(chosen, spec.seed, MOMENTS)]
 
 
 def check(spec: Spec, train: Source, test: Source) -> None:
@@ -414,6 +445,15 @@ def _prototypes(
     made = jax.block_until_ready(head.update(means))
     seconds = time.perf_counter() - begin
     return made, seconds, sums.compile_seconds + head.compile_seconds
+
+
+def _start(
+    model: Model, params: Mapping[str, Any], train: Source, spec: Spec
+) -> MetaState:
+    """The state before the first step, prototypes still to be made."""
+    head = params["head"] if spec.head == "given" else _zero_head(model, params, train)
+    started = {"body": params["body"], "head": head}
+    return MetaState(started, _optimizer(spec).init(started), jnp.zeros((), jnp.int32))
 
 
 def _zero_head(model: Model, params: Any, train: Source) -> dict[str, jax.Array]:

@@ -239,6 +239,22 @@ def test_a_run_that_diverges_is_measured_all_the_same(tmp_path: pathlib.Path) ->
     assert last["loss"] is None
 
 
+def test_what_was_learned_can_be_taken_away(tmp_path: pathlib.Path) -> None:
+    params, spec = body(MLP), Spec(steps=3, batch=8, learning_rate=0.1)
+    with pytest.raises(ValueError, match="holds no fine-tuning"):
+        transfer.last_params(MLP, params, TRAIN, spec, tmp_path)
+    points = fine_tune(MLP, PREPROCESS, params, TRAIN, TEST, spec, tmp_path)
+    last = transfer.last_params(MLP, params, TRAIN, spec, tmp_path)
+    moments = transfer.moment_images(TRAIN, spec)
+    chances = classifier.predict(MLP)(
+        last,
+        {"image": PREPROCESS.normalise(moments)},
+        {"image": PREPROCESS.normalise(TEST.images)},
+    )
+    right = np.asarray(chances).argmax(1) == TEST.labels
+    assert right.mean() == points[-1].accuracy
+
+
 def test_a_share_of_the_labels(tmp_path: pathlib.Path) -> None:
     points = run(tmp_path, fraction=0.1, optimizer="adam", learning_rate=0.01)
     assert points[-1].epoch == pytest.approx(12 * 8 / 9)  # 3 images of each class
