@@ -7,7 +7,7 @@ from typing import Any
 
 from metainit.datasets import cache, images, splits
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
 _ROLE_FOLDERS = {role: role for role in cache.ROLES} | {"val": "validation"}
 
 
@@ -29,12 +29,12 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
     top = Path(path).expanduser()
     if not top.is_dir():
         raise ValueError(f"data.name='folder:{path}': there is no folder {top}")
-    classes = _classes(top)
+    classes = classes_below(top)
     if not classes:
         raise ValueError(
             f"data.name='folder:{path}': no images in sub-folders of {top}; "
             "every class needs a folder of its own, with files that end in "
-            f"{', '.join(sorted(_SUFFIXES))}"
+            f"{', '.join(sorted(SUFFIXES))}"
         )
     split = _given_roles(top, classes)
     if split is None:
@@ -67,7 +67,7 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
     )
 
 
-def _classes(top: Path) -> dict[str, list[Path]]:
+def classes_below(top: Path) -> dict[str, list[Path]]:
     """The images of every folder below `top`, both sorted by name."""
     found: dict[str, list[Path]] = {}
     for folder, inner, files in os.walk(top, followlinks=True):
@@ -75,7 +75,7 @@ def _classes(top: Path) -> dict[str, list[Path]]:
         pictures = [
             Path(folder, name)
             for name in sorted(files)
-            if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
         ]
         name = Path(folder).relative_to(top).as_posix()
         if pictures and name != ".":

@@ -1,0 +1,263 @@
+"""Adapts an initialisation to your own images and saves the classifier.
+
+python -m metainit.finetune --init RUN --data folder:PATH --out DIR
+
+RUN is a folder that launch.py made, or "random". Below PATH every class has a folder of
+its images. A fifth of every class is held out to judge the result on, or what lies in
+PATH/test where there is PATH/train. The same line again resumes what was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from metainit import (
+    atomic,
+    initialisation,
+    metrics,
+    preprocess,
+    run_config,
+    saved,
+    transfer,
+)
+from metainit.datasets import cache, labelled_folder
+from metainit.sources import Source
+
+REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status.
+
+    0: done; 2: a mistake, told in one line; 130: stopped, and saved.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        finetune(arguments)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same line goes on")
+        return 128 + signal.SIGINT
+    return 0
+
+
+def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Fine-tunes, saves and measures what was saved; returns the report.
+
+    Raises:
+      ValueError, OSError: for what cannot work, before anything long starts; or a loss
+        that is no longer finite.
+    """
+    out = pathlib.Path(arguments.out)
+    _check_writable(out)
+    kind, _, path = arguments.data.partition(":")
+    if kind != "folder" or not path:
+        raise ValueError(f"--data must be folder:PATH, got {arguments.data!r}")
+    if arguments.seed < 0:
+        raise ValueError(f"--seed must be 0 or more, got {arguments.seed}")
+    init = _initialisation(arguments)
+    channels, size = init.config.data.channels, init.config.data.size
+    images = labelled_folder.read(
+        path, size, channels, arguments.test_share, arguments.seed, arguments.data_dir
+    )
+    train, test = _source(path, images.train), _source(path, images.test)
+    spec = transfer.Spec(
+        arguments.seed,
+        arguments.steps,
+        head=arguments.head,
+        optimizer=arguments.optimizer,
+        learning_rate=arguments.learning_rate,
+    )
+    params = {"body": init.body}
+    transfer.check(spec, train, test)
+    transfer.check_params(init.model, params, train, spec)
+
+    # What makes this fine-tuning another one; names of folders do not.
+    settings = {
+        "size": size,
+        "channels": channels,
+        "steps": spec.steps,
+        "learning_rate": spec.learning_rate,
+        "optimizer": spec.optimizer,
+        "head": spec.head,
+        "held_out": images.rule,
+        "seed": spec.seed,
+        "images_sha256": _digest(images),
+        "init_sha256": transfer.digest(params),
+    }
+    run_config.claim(out, settings, flag="--out")
+    if (out / REPORT).exists():
+        print(f"{out} is finished; another --out starts anew")
+        return _told(json.loads((out / REPORT).read_text()), out)
+    print(
+        f"{init.name}; {len(train.class_names)} classes, {len(train.images):,} images "
+        f"to learn from, {len(test.images):,} held out ({images.rule})"
+    )
+    augment = init.config.augment
+    prepared = preprocess.fit((train,), augment.shift, augment.flip)
+    points = transfer.fine_tune(
+        init.model, prepared, params, train, test, spec, out / TRAINING
+    )
+    if not math.isfinite(points[-1].loss):
+        raise ValueError(
+            f"the loss is not finite after {spec.steps} steps; give a lower "
+            f"--learning_rate than {spec.learning_rate}, and another --out"
+        )
+    classifier = saved.Classifier(
+        {"model": init.config.model.to_dict(), "compute": init.config.compute},
+        init.model,
+        transfer.last_params(init.model, params, train, spec, out / TRAINING),
+        prepared,
+        size,
+        channels,
+        train.class_names,
+        transfer.moment_images(train, spec),
+    )
+    saved.save(out, classifier)
+    _write_held_out(out / HELD_OUT, images)
+    report = {
+        "init": init.name,
+        "data": arguments.data,
+        **settings,
+        "classes": len(train.class_names),
+        "images": len(train.images),
+        "held_out_images": len(test.images),
+        "held_out_also_learned": _shared(images),
+        "batch_norm": init.model.policy,
+        "device_seconds": points[-1].device_seconds,
+        **_measured(out, test),
+    }
+    atomic.write_text(out / REPORT, json.dumps(report, indent=2) + "\n")
+    return _told(report, out)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m metainit.finetune",
+        description="Adapts an initialisation to your own images.",
+    )
+    add = parser.add_argument
+    add("--init", required=True, help="run folder of launch.py, or random")
+    add(
+        "--which",
+        choices=(*initialisation.TRAINED, initialisation.RANDOM),
+        help="what of the run; by default meta, or else meta_from_pretrained",
+    )
+    add("--data", required=True, help="folder:PATH, a folder a class")
+    add("--out", required=True, help="folder of the classifier")
+    add("--size", type=int, help="side of the images in pixels; the run's, or 64")
+    add("--channels", type=int, choices=(1, 3), help="the run's, or 3")
+    add("--steps", type=int, default=500, help="of 32 images; default 500")
+    add("--learning_rate", type=float, default=0.001, help="default 0.001")
+    add("--optimizer", choices=transfer.OPTIMIZERS, default="adam")
+    add("--head", choices=("prototype", "zero"), default="prototype")
+    add("--test_share", type=float, help="of every class; default 0.2")
+    add("--seed", type=int, default=0, help="of the split and the order of images")
+    add("--data_dir", default="", help="of decoded images, as of metainit.datasets")
+    return parser
+
+
+def _initialisation(arguments: argparse.Namespace) -> initialisation.Initialisation:
+    """The network to start from; its config takes the size and channels in use."""
+    if arguments.init == initialisation.RANDOM:
+        if arguments.which not in (None, initialisation.RANDOM):
+            raise ValueError(f"--which {arguments.which} needs a run as --init")
+        config, which = initialisation.defaults(), initialisation.RANDOM
+        config.seed = arguments.seed
+    else:
+        config = initialisation.read_config(arguments.init)
+        which = arguments.which or initialisation.meta_learned(arguments.init)
+    size = config.data.size if arguments.size is None else arguments.size
+    if size < 1:
+        raise ValueError(f"--size must be 1 or more pixels, got {size}")
+    channels = arguments.channels or config.data.channels
+    config.data.size, config.data.channels = size, channels
+    if which == initialisation.RANDOM:
+        return initialisation.random(config, size, channels)
+    return initialisation.trained(config, arguments.init, which, size, channels)
+
+
+def _check_writable(out: pathlib.Path) -> None:
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"--out {out}: {there} is no folder that can be written to")
+
+
+def _source(name: str, part: cache.Part) -> Source:
+    return Source(name, part.images, part.labels, part.names, part.hashes)
+
+
+def _measured(out: pathlib.Path, test: Source) -> dict[str, Any]:
+    """Scores of the classifier as it was saved, computed as metainit.predict does."""
+    classifier = saved.load(out)
+    of_images = saved.predictor(classifier, len(test.images))
+    starts = range(0, len(test.images), saved.CHUNK)
+    pieces = [of_images(test.images[at : at + saved.CHUNK]) for at in starts]
+    chances, labels = np.concatenate(pieces), test.labels
+    predicted, way = chances.argmax(1), len(test.class_names)
+    return {
+        "accuracy": float(np.mean(predicted == labels)),
+        "class_accuracy": metrics.class_accuracy(labels, predicted, way),
+        "f1": float(metrics.macro_f1(labels, predicted, way)),
+        "calibration_error": metrics.calibration_error(chances, labels),
+        "accuracy_of_class": {
+            name: float(np.mean(predicted[labels == label] == label))
+            for label, name in enumerate(test.class_names)
+        },
+    }
+
+
+def _shared(images: labelled_folder.Labelled) -> int:
+    """Held-out images whose very pixels were learned from."""
+    return int(np.isin(images.test.hashes, images.train.hashes).sum())
+
+
+def _write_held_out(path: pathlib.Path, images: labelled_folder.Labelled) -> None:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("file", "label"))
+    for file, label in zip(images.files, images.test.labels, strict=True):
+        rows.writerow((file, images.test.names[label]))
+    atomic.write_text(path, text.getvalue())
+
+
+def _told(report: Mapping[str, Any], out: pathlib.Path) -> dict[str, Any]:
+    print(
+        f"accuracy {100 * report['accuracy']:.1f} %, F1 {report['f1']:.3f}, "
+        f"calibration error {report['calibration_error']:.3f} on "
+        f"{report['held_out_images']:,} held-out images of {report['classes']} classes"
+    )
+    if shared := report["held_out_also_learned"]:
+        print(f"warning: {shared} of them have the pixels of an image learned from")
+    print(f"python -m metainit.predict {out} IMAGES...")
+    return dict(report)
+
+
+def _digest(images: labelled_folder.Labelled) -> str:
+    digest = hashlib.sha256()
+    for part in (images.train, images.test):
+        digest.update(json.dumps(part.names).encode())
+        digest.update(part.labels.astype("<i4").tobytes())
+        digest.update(part.hashes.astype("<u8").tobytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    # SIGTERM stops it as Ctrl-C does: it is saved, and the same line resumes it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())

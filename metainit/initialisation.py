@@ -1,0 +1,148 @@
+"""Where fine-tuning starts: a network and its body, of a run or random."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from metainit import config as config_module
+from metainit import recipe
+from metainit.checkpoint import Checkpoints
+from metainit.models.model import Model
+
+RANDOM = "random"
+TRAINED = ("meta", "meta_from_pretrained", "joint")  # folders of a run
+
+
+class Initialisation(NamedTuple):
+    """A network and where it starts.
+
+    Attributes:
+      config: of the run; the defaults where there is none.
+      model: the network body.
+      body: its parameters.
+      name: in words.
+    """
+
+    config: ConfigDict
+    model: Model
+    body: Any
+    name: str
+
+
+def read_config(run: str | pathlib.Path) -> ConfigDict:
+    """The config of a run folder of launch.py.
+
+    A network that is normalised by the batch it stands in is taken as one that is
+    normalised by its support, which has the same parameters: a classifier to take home
+    has to judge an image alone.
+
+    Raises:
+      ValueError: no such folder, or it is of something else.
+    """
+    run = pathlib.Path(run)
+    if not run.is_dir():
+        raise ValueError(f"init: there is no folder {run}; give a run's, or {RANDOM}")
+    try:
+        config = ConfigDict(json.loads((run / "config.json").read_text()))
+        if config.get("kind") == "supervised":
+            raise ValueError("it is of a plain classifier, not of meta-learning")
+        if config.model.norm == "batch":
+            config.model.norm = "support"
+        recipe.build_model(config)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"init: {run} is no run of launch.py ({error})") from error
+    return config
+
+
+def defaults() -> ConfigDict:
+    """Conv-4 on 64x64 images in colour, for an initialisation without a run."""
+    config = config_module.default()
+    config.data.size, config.data.channels = 64, 3
+    return config
+
+
+def random(config: ConfigDict, size: int, channels: int) -> Initialisation:
+    """Weights before any training, those of the run where the size is the run's.
+
+    Args:
+      config: its model and seed.
+      size: side of the images in pixels.
+      channels: of the images.
+    """
+    model = recipe.build_model(config)
+    key = jax.random.split(jax.random.key(config.seed), 3)[0]  # as in metainit.train
+    body = model.init(key, jnp.zeros((2, size, size, channels)))
+    return Initialisation(config, model, body, RANDOM)
+
+
+def meta_learned(run: str | pathlib.Path) -> str:
+    """The run's "meta", or "meta_from_pretrained" where the run has only that."""
+    there = [name for name in TRAINED[:2] if (pathlib.Path(run) / name).is_dir()]
+    return there[0] if there else TRAINED[0]
+
+
+def trained(
+    config: ConfigDict, run: str | pathlib.Path, which: str, size: int, channels: int
+) -> Initialisation:
+    """The best body of a run, by its meta-validation.
+
+    Args:
+      config: the run's, from `read_config`.
+      run: its folder.
+      which: one of `TRAINED`.
+      size: side of the images in pixels, the run's or any that its network takes.
+      channels: of the images.
+
+    Raises:
+      ValueError: the run has nothing of that name (yet), or of another network, image
+        size or number of channels.
+    """
+    run = pathlib.Path(run)
+    there = [name for name in TRAINED if (run / name / "best").is_dir()]
+    if which not in there:
+        raise ValueError(
+            f"init: {run} has no best checkpoint of {which!r}; which may be "
+            f"{', '.join([*there, RANDOM])}"
+        )
+    found = Checkpoints(run / which).best_leaves()
+    if found is None:
+        raise ValueError(f"init: {run / which / 'best'} is empty; train the run first")
+    step, leaves = found
+    model = recipe.build_model(config)
+    images = jax.ShapeDtypeStruct((2, size, size, channels), jnp.float32)
+    wanted = jax.eval_shape(model.init, jax.random.key(0), images)
+    body = _filled(
+        wanted, leaves, f"{run / which} with {size}x{size}x{channels} images"
+    )
+    return Initialisation(config, model, body, f"{which} of {run}, step {step}")
+
+
+def _filled(wanted: Any, leaves: dict[str, np.ndarray], what: str) -> Any:
+    """The body among a state's leaves, after a check that it is of this network."""
+    prefix = ".params['body']"
+    given = {
+        name.removeprefix(prefix): leaf
+        for name, leaf in leaves.items()
+        if name.startswith(prefix)
+    }
+    paths, structure = jax.tree_util.tree_flatten_with_path(wanted)
+    shapes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in paths}
+    differing = [
+        f"{name}: saved {np.shape(given[name]) if name in given else None}, "
+        f"wanted {shapes.get(name)}"
+        for name in sorted(given.keys() | shapes.keys())
+        if name not in given or np.shape(given[name]) != shapes.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"init: {what} is of another network, size or channels: "
+            f"{'; '.join(differing)}"
+        )
+    return jax.tree.unflatten(structure, [jnp.asarray(given[name]) for name in shapes])
