@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from metainit import config as config_module
-from metainit import recipe
+from metainit import network
 from metainit.checkpoint import Checkpoints
 from metainit.models.model import Model
 
@@ -55,7 +55,7 @@ def read_config(run: str | pathlib.Path) -> ConfigDict:
             raise ValueError("it is of a plain classifier, not of meta-learning")
         if config.model.norm == "batch":
             config.model.norm = "support"
-        recipe.build_model(config)
+        network.build(config)
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"init: {run} is no run of launch.py ({error})") from error
     return config
@@ -76,7 +76,7 @@ def random(config: ConfigDict, size: int, channels: int) -> Initialisation:
       size: side of the images in pixels.
       channels: of the images.
     """
-    model = recipe.build_model(config)
+    model = network.build(config)
     key = jax.random.split(jax.random.key(config.seed), 3)[0]  # as in metainit.train
     body = model.init(key, jnp.zeros((2, size, size, channels)))
     return Initialisation(config, model, body, RANDOM)
@@ -115,7 +115,7 @@ def trained(
     if found is None:
         raise ValueError(f"init: {run / which / 'best'} is empty; train the run first")
     step, leaves = found
-    model = recipe.build_model(config)
+    model = network.build(config)
     images = jax.ShapeDtypeStruct((2, size, size, channels), jnp.float32)
     wanted = jax.eval_shape(model.init, jax.random.key(0), images)
     body = _filled(

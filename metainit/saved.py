@@ -23,7 +23,7 @@ import safetensors
 import safetensors.numpy
 from ml_collections import ConfigDict
 
-from metainit import atomic, recipe
+from metainit import atomic, network
 from metainit.models import classifier
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
@@ -89,7 +89,7 @@ def load(folder: str | pathlib.Path) -> Classifier:
             )
     try:
         settings = json.loads((folder / MODEL).read_text())
-        model = recipe.build_model(ConfigDict(settings))
+        model = network.build(ConfigDict(settings))
         seen = json.loads((folder / PREPROCESS).read_text())
         size, channels = int(seen["size"]), int(seen["channels"])
         preprocess = Preprocess(tuple(seen["mean"]), tuple(seen["std"]))

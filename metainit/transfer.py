@@ -392,9 +392,10 @@ def _features(model: Model, preprocess: Preprocess) -> Callable[..., jax.Array]:
     of_query = classifier.query_features(model)
 
     def features(params, moments, images, weight):
-        support = {"image": preprocess.normalise(moments)}
-        query = {"image": preprocess.normalise(images), "weight": weight}
-        return of_query(params, support, query)
+        key = jax.random.key(0)  # nothing in it is random
+        support = preprocess.for_evaluation(params, {"image": moments}, key)
+        query = preprocess.for_evaluation(params, {"image": images}, key)
+        return of_query(params, support, query | {"weight": weight})
 
     return features
 
@@ -457,9 +458,10 @@ def _start(
 
 
 def _zero_head(model: Model, params: Any, train: Source) -> dict[str, jax.Array]:
-    images = jnp.zeros((2, *train.images.shape[1:]))
-    start = heads.zero_head(classifier.features(model), len(train.class_names))
-    return start({"body": params["body"]}, {"image": images}, jax.random.key(0))["head"]
+    images = jax.ShapeDtypeStruct((2, *train.images.shape[1:]), jnp.float32)
+    features = classifier.feature_count(model, params["body"], images)
+    kernel = jnp.zeros((features, len(train.class_names)))
+    return {"kernel": kernel, "bias": kernel[0]}
 
 
 def _optimizer(spec: Spec) -> optax.GradientTransformation:
