@@ -41,7 +41,7 @@ def _with_head(of_body: Any) -> Any:
     return lambda path, leaf: path[0].key != "body" or of_body(path[1:], leaf)
 
 
-def feature_count(model: Model, body: Any, images: jax.Array) -> int:
+def feature_count(model: Model, body: Any, images: Any) -> int:
     """Length d of features of images [n, height, width, c]; computes none of them."""
 
     def count(body, images):
