@@ -6,9 +6,10 @@
 ResNet-50 with random weights and frozen statistics, every other weight adapted: 8-way
 4-shot, 32 queries, 64x64 pixels, 10 SGD steps at 0.01, one task, Adam outside, float32.
 Prints one JSON line: median and minimum seconds of a meta-step after compilation and
-one warm-up, and its working memory as `benchmarks/meta_step.py` has it. `--torch` times
-the same in PyTorch (torch and torchvision, in a process of its own), with its working
-memory the peak resident set while stepping less that just before (Linux only).
+one warm-up; its median processor seconds summed over cores (to compare by on a machine
+that is not idle); and its working memory as `benchmarks/meta_step.py` has it. `--torch`
+times the same in PyTorch (torch and torchvision, in a process of its own), with its
+working memory the peak resident set while stepping less that just before (Linux only).
 """
 
 import argparse
@@ -36,14 +37,16 @@ def timed(step, runs: int) -> dict[str, float]:
         pathlib.Path("/proc/self/clear_refs").write_text("5")
         before_mb = resident_mb("VmRSS")
     step()
-    times = []
+    times, cpu_times = [], []
     for _ in range(runs):
-        begin = time.perf_counter()
+        begin, cpu_begin = time.perf_counter(), time.process_time()
         step()
         times.append(time.perf_counter() - begin)
+        cpu_times.append(time.process_time() - cpu_begin)
     return {
         "median_s": round(statistics.median(times), 2),
         "min_s": round(min(times), 2),
+        "cpu_s": round(statistics.median(cpu_times), 2),
         "resident_MB": round(resident_mb("VmHWM") - before_mb) if linux else 0,
     }
 
