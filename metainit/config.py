@@ -310,6 +310,16 @@ def _check_encoder(config: ConfigDict) -> None:
             f"encoder.name={encoder.name} takes colour images, and data.channels="
             f"{config.data.channels}; set it to 3"
         )
+    if (
+        encoder.use == "frozen"
+        and model == "linear"
+        and config.method.head != "learned"
+    ):
+        raise ConfigError(
+            "encoder.use=frozen, model.name=linear and method.head="
+            f"{config.method.head} leave nothing to learn; set encoder.use to meta or adapted, model.name="
+            "conv4, or method.head=learned"
+        )
     _known("encoder", network.build, config)
 
 

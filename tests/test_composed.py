@@ -23,8 +23,9 @@ def quick(tmp_path_factory):
         yield
 
 
-def config(use, learner="conv4", **encoder):
+def config(use, learner="conv4", head="prototype", **encoder):
     small = tiny.shrink(default())
+    small.method.head = head
     small.data.update(channels=3, size=32)
     small.model.update(name=learner, filters=4)
     small.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=2, use=use)
@@ -116,7 +117,7 @@ def test_joint_pretraining_changes_the_same(use):
 
 @pytest.mark.parametrize("learner", ["conv4", "linear"])
 def test_encoding_once_is_encoding_every_time(learner):
-    frozen = network.build(config("frozen", learner))
+    frozen = network.build(config("frozen", learner, head="learned"))
     meta = network.build(config("meta", learner))
     images = jax.random.normal(KEY, (4, 32, 32, 3))
     body = frozen.init(KEY, images)
@@ -146,6 +147,7 @@ def test_a_learner_takes_the_map_of_any_image(size):
 @pytest.mark.parametrize(
     "changes, words",
     [
+        ({"model.name": "linear"}, ["frozen", "linear", "nothing to learn"]),
         ({"encoder.use": "tuned"}, ["encoder.use", "frozen, meta, adapted"]),
         ({"encoder.cut": "stage5"}, ["cut", "stage4", "'stage5'"]),
         ({"encoder.adapt_from": "stage4"}, ["adapt_from", "frozen"]),
