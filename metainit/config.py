@@ -317,8 +317,8 @@ def _check_encoder(config: ConfigDict) -> None:
     ):
         raise ConfigError(
             "encoder.use=frozen, model.name=linear and method.head="
-            f"{config.method.head} leave nothing to learn; set encoder.use to meta or adapted, model.name="
-            "conv4, or method.head=learned"
+            f"{config.method.head} leave nothing to learn; set encoder.use to meta or "
+            "adapted, model.name=conv4, or method.head=learned"
         )
     _known("encoder", network.build, config)
 
