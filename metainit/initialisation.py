@@ -53,6 +53,8 @@ def read_config(run: str | pathlib.Path) -> ConfigDict:
         config = ConfigDict(json.loads((run / "config.json").read_text()))
         if config.get("kind") == "supervised":
             raise ValueError("it is of a plain classifier, not of meta-learning")
+        if config.encoder.name != "none":
+            raise ValueError("its network has a pretrained encoder, not taken here yet")
         if config.model.norm == "batch":
             config.model.norm = "support"
         network.build(config)

@@ -34,7 +34,8 @@ def meta_step(config: ConfigDict) -> tuple[Any, tuple[Any, ...]]:
     """The step of meta-training, and its inputs in shape only: no data is needed."""
     model = network.build(config)
     half = (0.5,) * config.data.channels
-    preprocess = Preprocess(half, half, config.augment.shift, config.augment.flip)
+    augment = config.augment
+    preprocess = Preprocess(half, half, augment.shift, augment.flip, model.encode)
     learner = recipe.learner(config, model, preprocess)
     pixels = config.data.size, config.data.size, config.data.channels
     task = config.train_task

@@ -89,7 +89,7 @@ def load(folder: str | pathlib.Path) -> Classifier:
             )
     try:
         settings = json.loads((folder / MODEL).read_text())
-        model = network.build(ConfigDict(settings))
+        model = network.build(ConfigDict({"encoder": {"name": "none"}} | settings))
         seen = json.loads((folder / PREPROCESS).read_text())
         size, channels = int(seen["size"]), int(seen["channels"])
         preprocess = Preprocess(tuple(seen["mean"]), tuple(seen["std"]))

@@ -45,7 +45,8 @@ def joint_step(config: ConfigDict) -> tuple[Any, tuple]:
         example,
     )
     batch = images(config.joint.batch, *pixels) | {"progress": struct((), np.float32)}
-    return joint.update(config, model, statistics(config)), (state, batch, key)
+    preprocess = statistics(config)._replace(encode=model.encode)
+    return joint.update(config, model, preprocess), (state, batch, key)
 
 
 def supervised_step(config: ConfigDict) -> tuple[Any, tuple]:
