@@ -6,7 +6,8 @@
 CIFAR-100's 64 training, 16 validation and 20 test classes of Bertinetto et al.
 (arXiv:1805.08136). The archive is fetched on first use; --config.data.archive=PATH
 takes a local file. Run for 150 iterations only (seed 0, a subset of the
-archive, benchmarks/results/cifar_fs-short-seed0.txt): ours 37.6, joint pretraining 41.8.
+archive, benchmarks/results/cifar_fs-short-seed0.txt): ours 37.6, joint pretraining
+41.8 %.
 """
 
 from ml_collections import ConfigDict
