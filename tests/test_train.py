@@ -145,13 +145,13 @@ def test_a_run_leaves_a_report_with_every_initialisation(whole: Experiment) -> N
 
 @pytest.fixture(scope="module")
 def mixed(images: pathlib.Path) -> tuple[pathlib.Path, str]:
-    """Meta-train sets of 8 and of 12 pixels, and a meta-test set."""
+    """Meta-train sets of 32 and of 84 pixels, and a meta-test set."""
     config = tiny.config(images)
     folders = [tiny.draw(images.parent / name, seed) for seed, name in enumerate("abc")]
     a, b, c = (f"folder:{folder}" for folder in folders)
     config.update(warm_start=0, iterations=6, validate_every=3)
     config.meta_batch = 3
-    config.data.update(name="", train=(a, f"{b}@12"), test=(c,))
+    config.data.update(name="", train=(a, f"{b}@84"), test=(c,), size=32)
     config.augment.flip = True
     workdir = images.parent / "mixed"
     return workdir, train(config, workdir)
