@@ -4,7 +4,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import time
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
@@ -17,9 +16,9 @@ def sinusoid_example():
 
 def test_readme_sinusoid_example():
     code = sinusoid_example()
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 20
     imports = re.findall(r"^(?:import|from) (\w+)", code, re.M)
     assert set(imports) == {"jax", "optax", "metainit"}
-    begin = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -29,11 +28,7 @@ def test_readme_sinusoid_example():
     )
     assert done.returncode == 0, done.stderr[-3000:]
     losses = re.findall(
-        r"^(random|meta-learned): query loss ([\d.]+) -> ([\d.]+) in 5 steps$",
-        done.stdout,
-        re.M,
+        r"^(random|meta-learned): query loss ([\d.]+) after 5 steps$", done.stdout, re.M
     )
-    losses = {name: (float(before), float(after)) for name, before, after in losses}
-    assert losses["meta-learned"][1] < 0.25 * losses["meta-learned"][0]
-    assert losses["meta-learned"][1] < 0.25 * losses["random"][1]
-    assert time.monotonic() - begin < 60
+    losses = {name: float(loss) for name, loss in losses}
+    assert losses["meta-learned"] < 0.25 * losses["random"]
