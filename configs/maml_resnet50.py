@@ -33,28 +33,13 @@ def get_config(variant: str = "full") -> ConfigDict:
     """See the file's docstring."""
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; there is {', '.join(VARIANTS)}")
-    config = defaults.default()
-    config.data.name = ""
-    config.data.train = ("cifar100", "caltech256", "flowers102")
-    config.data.validation = ("stanford_cars", "fgvc_aircraft")
-    config.data.test = ("oxford_pets", "sun397")
+    config = defaults.seven_data_sets()
     config.data.size = 224
-    config.data.channels = 3
-    config.augment.flip = True
     config.encoder.name = "resnet"
     config.encoder.weights = "timm/resnet50.tv_in1k"
     config.encoder.use = "adapted"
     config.encoder.checkpoint = True
     config.model.name = "linear"
-    config.iterations = 1000
-    config.meta_batch = 4
-    config.outer.learning_rate = 1e-3
-    config.inner.learning_rate = 0.01
-    config.inner.steps = 10
-    config.train_task.update(way=8, shot=4, queries=4)
-    config.task.update(way=8, shot=4, queries=4)
-    config.joint.batch = 32
-    config.evaluate.steps = (0, 1, 2, 3, 5, 10, 20)
     config.evaluate.sgd_rates = (0.001, 0.01, 0.1)
     config.evaluate.adam_rates = (0.0003, 0.003)
     if variant == "conv4_on_features":
@@ -63,9 +48,7 @@ def get_config(variant: str = "full") -> ConfigDict:
     if variant == "head_only":
         config.encoder.use = "meta"
     if variant == "minibatch":
-        config.inner.batch = 32
-        config.train_task.update(way=16, shot=20, queries=2)
-        config.task.update(way=16, shot=20, queries=2)
+        defaults.minibatch(config)
     if variant == "recommended":
         config.encoder.adapt_from = "stage4"
         config.outer.learning_rate = 1e-4

@@ -103,6 +103,9 @@ def default() -> ConfigDict:
                 "norm": "frozen",
                 # Compute each block again for its derivative: less memory, more time.
                 "checkpoint": False,
+                # With "frozen": encode every image once, beforehand, and keep its
+                # features on disk; no augmentation then.
+                "cached": False,
                 # Of resnet; these are ResNet-50.
                 "stage_sizes": (3, 4, 6, 3),
                 "width": 64,
@@ -182,6 +185,40 @@ def default() -> ConfigDict:
             },
         }
     )
+
+
+def seven_data_sets() -> ConfigDict:
+    """The defaults with the brief's data sets in their roles, tasks and rates.
+
+    8-way 4-shot tasks, whose support is a batch of 32 images, and 32 queries.
+    """
+    config = default()
+    config.data.name = ""
+    config.data.train = ("cifar100", "caltech256", "flowers102")
+    config.data.validation = ("stanford_cars", "fgvc_aircraft")
+    config.data.test = ("oxford_pets", "sun397")
+    config.data.channels = 3
+    config.augment.flip = True
+    config.iterations = 1000
+    config.meta_batch = 4
+    config.outer.learning_rate = 1e-3
+    config.inner.learning_rate = 0.01
+    config.inner.steps = 10
+    config.train_task.update(way=8, shot=4, queries=4)
+    config.task.update(way=8, shot=4, queries=4)
+    config.joint.batch = 32
+    config.evaluate.steps = (0, 1, 2, 3, 5, 10, 20)
+    return config
+
+
+def minibatch(config: ConfigDict) -> None:
+    """Changes tasks to 16-way 20-shot, adapted to in ten batches of 32 images.
+
+    The smallest class of Flowers102 has 40 images: no more than 22 fit a task.
+    """
+    config.inner.batch = 32
+    config.train_task.update(way=16, shot=20, queries=2)
+    config.task.update(way=16, shot=20, queries=2)
 
 
 def validate(config: ConfigDict) -> None:
@@ -321,6 +358,19 @@ def _check_encoder(config: ConfigDict) -> None:
             "adapted, model.name=conv4, or method.head=learned"
         )
     _known("encoder", network.build, config)
+    if not encoder.cached:
+        return
+    if encoder.use != "frozen":
+        raise ConfigError(
+            f"encoder.cached=True keeps the features of a frozen encoder, and encoder."
+            f"use={encoder.use} changes it; set encoder.use=frozen, or cached=False"
+        )
+    if config.augment.shift or config.augment.flip:
+        raise ConfigError(
+            "encoder.cached=True takes images as they are, and augment.shift="
+            f"{config.augment.shift}, augment.flip={config.augment.flip}; set them to "
+            "0 and False, or cached=False"
+        )
 
 
 def _check_transfer(config: ConfigDict) -> None:
