@@ -124,7 +124,7 @@ def sample(
       shares: how often each source has its turn; equal ones by default.
 
     Returns:
-      The episode, whose support and query are {"image": uint8 [n, H, W, C],
+      The episode, whose support and query are {"image": [n, H, W, C] as in the source,
       "label": int32 [n]} with n = way * shot and way * queries; and the position of
       its source in `sources`.
     """
@@ -161,14 +161,15 @@ def sample_batch(
       An `Episode` as of `sample` with a leading axis [count, ...], and int32 [count],
       the position of each episode's source in `sources`.
     """
-    shape = sources[0].images.shape[1:]
+    images = sources[0].images
     way = spec.way or len(sources[0].class_names)
     shares = shares or [1 / len(sources)] * len(sources)
     parts = []
     for each in (spec.shot, spec.queries):
         n = way * each
         labels = np.broadcast_to(_labels(way, each), (count, n)).copy()
-        parts.append({"image": np.empty((count, n, *shape), np.uint8), "label": labels})
+        made = np.empty((count, n, *images.shape[1:]), images.dtype)
+        parts.append({"image": made, "label": labels})
     numbers = np.empty(count, np.int32)
     for row in range(count):
         numbers[row] = turn(shares, first_index + row)

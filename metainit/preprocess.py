@@ -27,7 +27,13 @@ class Preprocess(NamedTuple):
     encode: Callable[[Any, jax.Array], jax.Array] | None = None
 
     def normalise(self, images: jax.Array) -> jax.Array:
-        """uint8 [..., c] to float32 with mean 0 and deviation 1 over meta-train."""
+        """uint8 [..., c] to float32 with mean 0 and deviation 1 over meta-train.
+
+        Features that were made beforehand (`metainit.encoded`), float32, stay as they
+        are.
+        """
+        if images.dtype != jnp.uint8:
+            return images
         scaled = images.astype(jnp.float32) / 255
         return (scaled - jnp.asarray(self.mean)) / jnp.asarray(self.std)
 

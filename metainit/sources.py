@@ -15,7 +15,8 @@ class Source(NamedTuple):
 
     Attributes:
       name: e.g. "glyphs", "omniglot", "folder:PATH".
-      images: uint8 [n, H, W, C], in memory or memory-mapped.
+      images: uint8 [n, H, W, C], in memory or memory-mapped; or float32, features that
+        a frozen encoder made of them (`metainit.encoded`).
       labels: int32 [n], index into `class_names`, or -1 for an image that is left out.
         Not to be changed in place.
       class_names: unique.

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from metainit import (
     adaptation,
     atomic,
+    encoded,
     finished,
     joint,
     leakage,
@@ -35,6 +36,7 @@ from metainit import preprocess as preprocess_module
 from metainit.budget import Program, seconds_each, steps_per_iteration
 from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
+from metainit.datasets import cache
 from metainit.episodes import (
     EpisodeSpec,
     alike,
@@ -122,9 +124,9 @@ def train(
     if not dry_run and (said := _finished(workdir, config)) is not None:
         print(said)
         return said
-    train_sources = roles.train
     if config.data.shuffle_labels:
-        train_sources = tuple(_shuffled(s, config.seed) for s in train_sources)
+        shuffled = tuple(_shuffled(source, config.seed) for source in roles.train)
+        roles = roles._replace(train=shuffled)
     for role, of_role in roles._asdict().items():
         for source in of_role:
             print(_in_words(role, source))
@@ -133,10 +135,10 @@ def train(
     may_choose = model is None
     model = model or network.build(config)
     preprocess = preprocess_module.fit(
-        train_sources, config.augment.shift, config.augment.flip
+        roles.train, config.augment.shift, config.augment.flip
     )._replace(encode=model.encode)
     init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
-    example = jnp.zeros((2, *train_sources[0].images.shape[1:]))
+    example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
     body = model.init(init_key, example)
     random_body = body
     about = None
@@ -147,6 +149,14 @@ def train(
         preprocess = preprocess._replace(mean=expected.mean, std=expected.std)
         print(f"weights: {about.source}, {about.recipe.name}, sha256 {about.sha256}")
     print(parameter_overview.get_parameter_overview(body, include_stats=False))
+    if may_choose and config.encoder.cached:
+        with _as_config_error():
+            kept = cache.root(config.data.data_dir) / "features"
+            roles = encoded.encode(roles, model, body, preprocess, kept)
+        model = model._replace(encode=None)
+        preprocess = preprocess._replace(encode=None)
+        example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
+    train_sources = roles.train
 
     learner = recipe.learner(config, model, preprocess)
 
@@ -319,7 +329,13 @@ def train(
     inits["joint pretraining"] = pretrained
     if about:
         inits["pretrained weights"] = {"body": body}, Cost(0.0, 0, 0)
-    inits["random"] = {"body": random_body}, Cost(0.0, 0, 0)
+    if train_sources[0].images.dtype == np.uint8:  # features are of the encoder loaded
+        inits["random"] = {"body": random_body}, Cost(0.0, 0, 0)
+    else:
+        notes.append(
+            "The frozen encoder's features were made once for every image: their time "
+            "is in no row, and random weights, which have others, were not measured."
+        )
 
     # Transfer, meta-test and the report. A finished fine-tuning is kept, an evaluation
     # is not, so that a run that is stopped loses least in this order.

@@ -1,0 +1,101 @@
+"""What a frozen encoder makes of every image, computed once and kept on disk."""
+
+import hashlib
+import math
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.lib.format import open_memmap
+from tqdm import tqdm
+
+from metainit.models.model import Model
+from metainit.preprocess import Preprocess
+from metainit.sources import Roles, Source
+
+CHUNK = 64  # images a call of the compiled encoder
+
+# Part of every key: raise it when the layout on disk changes.
+_FORMAT = 1
+
+
+def encode(
+    roles: Roles,
+    model: Model,
+    body: Any,
+    preprocess: Preprocess,
+    folder: str | pathlib.Path,
+) -> Roles:
+    """Roles whose images are maps of features: float32 [n, h, w, c], memory-mapped.
+
+    A map that exists for the same images, weights and normalisation is used again. Maps
+    are written beside their place and renamed, so that an interrupted call leaves none.
+
+    Args:
+      roles: of uint8 images; images are not augmented.
+      model: with `Model.encode`.
+      body: its parameters, float32.
+      preprocess: of which the normalisation is used.
+      folder: of the maps; made where missing.
+
+    Raises:
+      ValueError: when the disk has no room for them.
+    """
+    assert model.encode is not None
+    encode_images = model.encode
+    of_chunk = jax.jit(lambda b, x: encode_images(b, preprocess.normalise(x)))
+    network = hashlib.sha256(repr((_FORMAT, preprocess.mean, preprocess.std)).encode())
+    for name, leaf in jax.tree_util.tree_leaves_with_path(body["encoder"]):
+        network.update(jax.tree_util.keystr(name).encode() + np.asarray(leaf).tobytes())
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def place(source: Source) -> tuple[pathlib.Path, tuple[int, ...]]:
+        chunk = jax.ShapeDtypeStruct((CHUNK, *source.images.shape[1:]), np.uint8)
+        made = jax.eval_shape(of_chunk, body, chunk)
+        digest = network.copy()
+        digest.update(repr((made, source.images.shape)).encode())
+        # Of the images themselves where their hashes are not known.
+        known = source.images if source.hashes is None else source.hashes
+        digest.update(known.tobytes())
+        return folder / f"{digest.hexdigest()}.npy", made.shape[1:]
+
+    places = [(source, *place(source)) for source in sum(roles, ())]
+    missing = {path: (s, shape) for s, path, shape in places if not path.exists()}
+    needed = sum(4 * len(s.images) * math.prod(shape) for s, shape in missing.values())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"encoder.cached=True needs {needed / 1e9:.1f} GB in {folder}, and "
+            f"{free / 1e9:.1f} GB are free; set it to False, cut the encoder later, "
+            "lower data.size or give another data.data_dir"
+        )
+    for path, (source, shape) in missing.items():
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
+            part = pathlib.Path(new) / path.name
+            maps = open_memmap(part, "w+", np.float32, (len(source.images), *shape))
+            _fill(maps, source, lambda images: of_chunk(body, images))
+            maps.flush()
+            os.replace(part, path)
+    made = iter(
+        source._replace(images=np.load(path, mmap_mode="r"))
+        for source, path, _ in places
+    )
+    return Roles(*(tuple(next(made) for _ in of_role) for of_role in roles))
+
+
+def _fill(maps: np.ndarray, source: Source, encode: Callable) -> None:
+    title = f"encoding {source.name}"
+    with tqdm(total=len(maps), desc=title, disable=None, unit="image") as bar:
+        for first in range(0, len(maps), CHUNK):
+            images = np.asarray(source.images[first : first + CHUNK])
+            count = len(images)
+            filled = np.zeros((CHUNK, *images.shape[1:]), np.uint8)
+            filled[:count] = images
+            maps[first : first + count] = encode(filled)[:count]
+            bar.update(count)
