@@ -36,12 +36,8 @@ class Initialisation(NamedTuple):
     name: str
 
 
-def read_config(run: str | pathlib.Path) -> ConfigDict:
+def stored_config(run: str | pathlib.Path) -> ConfigDict:
     """The config of a run folder of launch.py.
-
-    A network that is normalised by the batch it stands in is taken as one that is
-    normalised by its support, which has the same parameters: a classifier to take home
-    has to judge an image alone.
 
     Raises:
       ValueError: no such folder, or it is of something else.
@@ -53,13 +49,29 @@ def read_config(run: str | pathlib.Path) -> ConfigDict:
         config = ConfigDict(json.loads((run / "config.json").read_text()))
         if config.get("kind") == "supervised":
             raise ValueError("it is of a plain classifier, not of meta-learning")
-        if config.encoder.name != "none":
-            raise ValueError("its network has a pretrained encoder, not taken here yet")
-        if config.model.norm == "batch":
-            config.model.norm = "support"
         network.build(config)
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"init: {run} is no run of launch.py ({error})") from error
+    return config
+
+
+def read_config(run: str | pathlib.Path) -> ConfigDict:
+    """The config of a run, for fine-tuning.
+
+    A network that is normalised by the batch it stands in is taken as one that is
+    normalised by its support, which has the same parameters: a classifier to take home
+    has to judge an image alone.
+
+    Raises:
+      ValueError: as `stored_config`, or a network that fine-tuning does not take.
+    """
+    config = stored_config(run)
+    if config.encoder.name != "none":
+        raise ValueError(
+            f"init: the network of {run} has a pretrained encoder, not taken here yet"
+        )
+    if config.model.norm == "batch":
+        config.model.norm = "support"
     return config
 
 
@@ -90,6 +102,25 @@ def meta_learned(run: str | pathlib.Path) -> str:
     return there[0] if there else TRAINED[0]
 
 
+def best(run: str | pathlib.Path, which: str) -> tuple[int, dict[str, np.ndarray]]:
+    """The best state of a run by its meta-validation: its step and leaves by name.
+
+    Raises:
+      ValueError: the run has nothing of that name (yet).
+    """
+    run = pathlib.Path(run)
+    there = [name for name in TRAINED if (run / name / "best").is_dir()]
+    if which not in there:
+        raise ValueError(
+            f"init: {run} has no best checkpoint of {which!r}; which may be "
+            f"{', '.join([*there, RANDOM])}"
+        )
+    found = Checkpoints(run / which).best_leaves()
+    if found is None:
+        raise ValueError(f"init: {run / which / 'best'} is empty; train the run first")
+    return found
+
+
 def trained(
     config: ConfigDict, run: str | pathlib.Path, which: str, size: int, channels: int
 ) -> Initialisation:
@@ -106,24 +137,30 @@ def trained(
       ValueError: the run has nothing of that name (yet), or of another network, image
         size or number of channels.
     """
-    run = pathlib.Path(run)
-    there = [name for name in TRAINED if (run / name / "best").is_dir()]
-    if which not in there:
-        raise ValueError(
-            f"init: {run} has no best checkpoint of {which!r}; which may be "
-            f"{', '.join([*there, RANDOM])}"
-        )
-    found = Checkpoints(run / which).best_leaves()
-    if found is None:
-        raise ValueError(f"init: {run / which / 'best'} is empty; train the run first")
-    step, leaves = found
+    step, leaves = best(run, which)
     model = network.build(config)
+    what = f"{pathlib.Path(run) / which} with {size}x{size}x{channels} images"
+    body = fill_body(model, leaves, size, channels, what)
+    return Initialisation(config, model, body, f"{which} of {run}, step {step}")
+
+
+def fill_body(
+    model: Model, leaves: dict[str, np.ndarray], size: int, channels: int, what: str
+) -> Any:
+    """The body among a state's leaves.
+
+    Args:
+      model: the network that it should be of.
+      leaves: of a state by name, from `best`.
+      size, channels: of the images.
+      what: the leaves are, in words.
+
+    Raises:
+      ValueError: they are of another network, size or channels.
+    """
     images = jax.ShapeDtypeStruct((2, size, size, channels), jnp.float32)
     wanted = jax.eval_shape(model.init, jax.random.key(0), images)
-    body = _filled(
-        wanted, leaves, f"{run / which} with {size}x{size}x{channels} images"
-    )
-    return Initialisation(config, model, body, f"{which} of {run}, step {step}")
+    return _filled(wanted, leaves, what)
 
 
 def _filled(wanted: Any, leaves: dict[str, np.ndarray], what: str) -> Any:

@@ -19,10 +19,12 @@ from metainit import (
     adaptation,
     atomic,
     encoded,
+    export,
     finished,
     joint,
     leakage,
     network,
+    origin,
     planner,
     programs,
     recipe,
@@ -148,6 +150,10 @@ def train(
         expected = about.recipe.input
         preprocess = preprocess._replace(mean=expected.mean, std=expected.std)
         print(f"weights: {about.source}, {about.recipe.name}, sha256 {about.sha256}")
+    if not dry_run:
+        with _as_config_error():
+            seen = origin.Origin(preprocess.mean, preprocess.std, about)
+            origin.save(workdir, seen)
     print(parameter_overview.get_parameter_overview(body, include_stats=False))
     if may_choose and config.encoder.cached:
         with _as_config_error():
@@ -340,6 +346,8 @@ def train(
     # Transfer, meta-test and the report. A finished fine-tuning is kept, an evaluation
     # is not, so that a run that is stopped loses least in this order.
     if not config.evaluate.episodes:
+        if may_choose:
+            _export(config, workdir)
         return ""
     transferred = None
     if config.transfer.steps:
@@ -365,6 +373,8 @@ def train(
         transferred,
     )
     atomic.write_text(workdir / REPORT, text)
+    if may_choose:
+        _export(config, workdir)
     atomic.write_text(
         workdir / finished.FILE, json.dumps(finished.asked(config.to_dict())) + "\n"
     )
@@ -380,6 +390,13 @@ def _as_config_error() -> Iterator[None]:
         yield
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _export(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """The initialisation as files, where its network has names outside."""
+    if export.architecture(config):
+        export.export(workdir, workdir / export.FOLDER)
+        print(f"the initialisation, for PyTorch too: {workdir / export.FOLDER}")
 
 
 def _finished(workdir: pathlib.Path, config: ConfigDict) -> str | None:

@@ -33,6 +33,7 @@ DATA = [catalog.find(name) for name in ("caltech256", "cifar100")]
 CARD = export.Card(
     "A tiny initialisation",
     "MAML, second order, 3 meta-iterations.",
+    {"images": "32x32 pixels"},
     {"optimizer": "SGD at 0.01", "steps": "10"},
     {"accuracy, 8-way 4-shot": "0.51 (0.49 to 0.53)"},
     DATA,
@@ -153,16 +154,21 @@ def test_an_unknown_architecture_is_refused():
 
 def test_the_card_says_what_it_is_made_from():
     base = About(
-        "timm/resnet50.tv_in1k", "abc", "f" * 64, Recipe("V1", IMAGENET, "BSD-3-Clause")
+        "timm/resnet50.tv_in1k",
+        "abc",
+        "f" * 64,
+        Recipe("V1", IMAGENET, "BSD-3-Clause", "ImageNet-1k (research only)"),
     )
-    card = CARD._replace(base=base, base_data="ImageNet-1k (research only)")
+    card = CARD._replace(base=base, snippet="import torch\n")
     made = export.files("conv4", body_of("conv4"), WAY, 6, card)
     assert export.RATES not in made
     text = made[export.CARD].decode()
     for words in (
         "# A tiny initialisation\n",
         "MAML, second order",
+        "- images: 32x32 pixels\n",
         "- optimizer: SGD at 0.01\n- steps: 10\n",
+        "```python\nimport torch\n```\n",
         "- accuracy, 8-way 4-shot: 0.51 (0.49 to 0.53)\n",
         "- Caltech-256: licence: CC-BY-4.0. Any use, if the makers are named.",
         "- CIFAR-100: licence: none stated that we know of. Ask the makers",

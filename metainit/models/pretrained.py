@@ -30,11 +30,13 @@ class Recipe(NamedTuple):
       name: "V1" or "V2" of torchvision, or "unknown".
       input: what the network expects of its images.
       licence: of the weights, None where unknown.
+      data: that they were trained on and its terms, "" where unknown.
     """
 
     name: str
     input: ImageInput
     licence: str | None
+    data: str = ""
 
 
 class About(NamedTuple):
@@ -60,9 +62,10 @@ class Weights(NamedTuple):
     about: About
 
 
-_V1 = Recipe("V1", IMAGENET, "BSD-3-Clause")
-_V2 = Recipe("V2", IMAGENET._replace(crop=224 / 232), "BSD-3-Clause")
-_LITE0 = Recipe("unknown", efficientnet_lite0.INPUT, "Apache-2.0")
+_TRAINED_ON = "ImageNet-1k (its images: non-commercial research and education only)"
+_V1 = Recipe("V1", IMAGENET, "BSD-3-Clause", _TRAINED_ON)
+_V2 = _V1._replace(name="V2", input=IMAGENET._replace(crop=224 / 232))
+_LITE0 = Recipe("unknown", efficientnet_lite0.INPUT, "Apache-2.0", _TRAINED_ON)
 # Images as for most networks; whoever has other weights says so in the config.
 _UNKNOWN = Recipe("unknown", IMAGENET, None)
 

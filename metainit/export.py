@@ -1,0 +1,124 @@
+"""A run's initialisation as files for everybody, PyTorch's users too.
+
+python -m metainit.export RUN --out DIR [--way N] [--which meta]
+
+DIR gets init.safetensors, a model card (README.md) and, where step sizes were learned,
+rates.safetensors. A finished run has them already, in RUN/export.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from metainit import initialisation, model_card, network, origin, sources
+from metainit.models import classifier
+from metainit.models import export as files
+
+FOLDER = "export"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status, 2 for a mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m metainit.export",
+        description="Writes a run's initialisation for PyTorch and others.",
+    )
+    add = parser.add_argument
+    add("run", help="folder of launch.py")
+    add("--out", required=True, help="folder of the files")
+    add("--way", type=int, help="rows of the classifier; by default of a training task")
+    add(
+        "--which",
+        choices=initialisation.TRAINED,
+        help="what of the run; by default meta, or else meta_from_pretrained",
+    )
+    given = parser.parse_args(argv)
+    try:
+        export(given.run, given.out, given.way, given.which)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(f"written to {given.out}; {files.CARD} there says what it is")
+    return 0
+
+
+def export(
+    run: str | pathlib.Path,
+    out: str | pathlib.Path,
+    way: int | None = None,
+    which: str | None = None,
+) -> None:
+    """Writes the files of a run's initialisation.
+
+    Args:
+      run: folder of launch.py.
+      out: folder of the files.
+      way: rows of the classifier, None for those of a training task.
+      which: of `initialisation.TRAINED`; None for "meta", or "meta_from_pretrained"
+        where the run has only that.
+
+    Raises:
+      ValueError: in one line, for a run without it, a network that has no names in
+        PyTorch, or a head that was learned for another way.
+    """
+    config = initialisation.stored_config(run)
+    if (named := architecture(config)) is None:
+        raise ValueError(
+            f"model.name={config.model.name} of {run} has no names in PyTorch; there "
+            "are some for conv4, resnet and efficientnet_lite0"
+        )
+    if way is None:
+        way = config.train_task.way or config.task.way
+    if way < 2:
+        raise ValueError(f"way={way}: give 2 or more classes, as --way 5")
+    which = which or initialisation.meta_learned(run)
+    step, leaves = initialisation.best(run, which)
+    model = network.build(config)
+    name = (config.data.train or (config.data.name,))[0]
+    size, channels = sources.own_size(name, config.data.size)[1], config.data.channels
+    body = initialisation.fill_body(model, leaves, size, channels, f"{run}, {which}")
+    features = classifier.feature_count(
+        model, body, jnp.zeros((1, size, size, channels))
+    )
+    head = None
+    if config.method.head == "learned" and which != "joint":
+        head = {
+            part: leaves[f".params['head']['{part}']"] for part in ("kernel", "bias")
+        }
+        if len(head["bias"]) != way:
+            raise ValueError(
+                f"way={way}: the head of {run} was learned for {len(head['bias'])} "
+                "classes; give that"
+            )
+    card = model_card.of_run(
+        config,
+        origin.load(run),
+        model.policy,
+        which,
+        step,
+        way,
+        model_card.read_results(run),
+    )
+    if config.encoder.name != "none" and config.model.name == "linear":
+        body = body["encoder"]
+    files.write(out, files.files(named, body, way, features, card, head))
+
+
+def architecture(config: ConfigDict) -> str | None:
+    """What `metainit.models.export` calls a config's network; None if it knows none."""
+    encoder, learner = config.encoder.name, config.model.name
+    if learner == "linear":
+        return encoder
+    if learner != "conv4":
+        return None
+    return learner if encoder == "none" else f"{encoder}+{learner}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
