@@ -1,0 +1,299 @@
+"""Second-order MAML through ResNet-50 at 224 pixels: seconds, bytes, utilisation.
+
+    python benchmarks/gpu.py [--json]         every row timed, for an accelerator
+    python benchmarks/gpu.py --plan [--json]  compiled only: bytes, on any machine
+    python benchmarks/gpu.py --small          a tiny network, to try the script
+
+The setting of configs/maml_resnet50.py: four 8-way 4-shot tasks, 32 queries, prototype
+head, frozen running statistics, every other weight adapted in 10 SGD steps at 0.01,
+blocks checkpointed, Adam outside. It needs jax, flax and optax, no data and nothing of
+TFDS. A row is a meta-iteration in float32 or bfloat16, its tasks one by one (scan) or
+all at once (vmap), its 3x3 convolutions native or as matrix products; or a plain
+training step of the same network on one task's images, Adam too.
+
+Bytes are the compiler's plan: temporaries and outputs, and arguments apart. Useful
+FLOPs are 9 forward passes an inner step and 3 for the queries (3 a plain step),
+whatever is computed again; utilisation sets them against a large matrix product on the
+same device in the same precision. What does not fit the device is a row that says so.
+"""
+
+import argparse
+import datetime
+import functools
+import itertools
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import metainit
+from metainit import flops
+from metainit.models import classifier, composed, conv, heads, precision, resnet
+from metainit.models.model import Model
+
+INNER_RATE, OUTER_RATE = 0.01, 1e-3
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+FORMS = {"native": conv.native, "product": conv.product}
+USEFUL_A_STEP, USEFUL_A_GRADIENT = 9, 3  # in forward passes
+
+
+class Setting(NamedTuple):
+    """Sizes of a meta-iteration; images are square, `side` pixels."""
+
+    stage_sizes: tuple[int, ...] = resnet.RESNET50
+    width: int = 64
+    cut: str = "stage4"
+    side: int = 224
+    way: int = 8
+    shot: int = 4
+    tasks: int = 4
+    steps: int = 10
+    product: int = 8192  # side of the matrices that measure the device
+
+
+SMALL = Setting((1, 1, 1, 1), 4, "stage2", 16, 3, 1, 2, 2, 256)
+
+
+class Row(NamedTuple):
+    """What is measured: "meta" (an iteration) or "plain" (a training step)."""
+
+    kind: str
+    dtype: str
+    conv: str
+    gradient: str = ""
+    tasks: str = ""
+
+
+def rows(args: argparse.Namespace) -> Iterator[Row]:
+    """Meta-iterations of every combination that is asked for, then plain steps."""
+    for dtype, form, gradient, tasks in itertools.product(
+        args.dtype, args.conv, args.gradient, args.tasks
+    ):
+        yield Row("meta", dtype, form, gradient, tasks)
+    for dtype, form in itertools.product(args.dtype, args.conv):
+        yield Row("plain", dtype, form)
+
+
+def network(row: Row, setting: Setting) -> Model:
+    """The body, every parameter but running statistics adapted and learned."""
+    encoder = resnet.resnet(
+        setting.stage_sizes,
+        setting.width,
+        cut=setting.cut,
+        convolution=FORMS[row.conv],
+        checkpoint=row.kind == "meta",
+    )
+    model = composed.composed(encoder, None, "adapted")
+    return precision.in_bfloat16(model) if row.dtype == "bfloat16" else model
+
+
+def prepare(params: Any, batch: Any, key: jax.Array) -> Any:
+    """uint8 images to float32 around zero."""
+    return batch | {"image": batch["image"].astype(jnp.float32) / 128 - 1}
+
+
+def batch(setting: Setting, *leading: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of the images of one batch, or of a batch for each task."""
+    count, side = setting.way * setting.shot, setting.side
+    return {
+        "image": jax.ShapeDtypeStruct((*leading, count, side, side, 3), np.uint8),
+        "label": jax.ShapeDtypeStruct((*leading, count), np.int32),
+    }
+
+
+def program(row: Row, setting: Setting) -> tuple[Any, Any, Any]:
+    """`update(state, data, key)`, `start(key) -> state`, and the data's shapes."""
+    model = network(row, setting)
+    of_batch = classifier.features(model)
+
+    def body(key):
+        return model.init(key, jnp.zeros((1, setting.side, setting.side, 3)))
+
+    if row.kind == "meta":
+        loop = metainit.InnerLoop(
+            classifier.loss_fn(model),
+            optax.sgd(INNER_RATE),
+            setting.steps,
+            adapt_mask=classifier.adapt_mask(model),
+            start=heads.prototype_head(of_batch, setting.way),
+            prepare=prepare,
+        )
+        learner = metainit.maml(
+            loop,
+            optax.adam(OUTER_RATE),
+            gradient=row.gradient,
+            tasks=row.tasks,
+            query_loss=classifier.query_loss(model),
+            meta_mask=classifier.meta_mask(model),
+        )
+        shapes = batch(setting, setting.tasks)
+        episodes = metainit.Episode(shapes, shapes)
+        return learner.update, lambda key: learner.init({"body": body(key)}), episodes
+
+    loss_fn = classifier.loss_fn(model)
+    mask = functools.partial(
+        jax.tree_util.tree_map_with_path, classifier.meta_mask(model)
+    )
+    others = lambda params: jax.tree.map(lambda learned: not learned, mask(params))  # noqa: E731
+    optimizer = optax.chain(
+        optax.masked(optax.adam(OUTER_RATE), mask),
+        optax.masked(optax.set_to_zero(), others),
+    )
+
+    def start(key):
+        zero = heads.zero_head(of_batch, setting.way)
+        images = {"image": jnp.zeros((1, setting.side, setting.side, 3))}
+        params = zero({"body": body(key)}, images, key)
+        return params, optimizer.init(params)
+
+    def update(state, images, key):
+        params, opt_state = state
+        seen = prepare(params, images, key)
+        (loss, _), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, seen, key)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), loss
+
+    return update, start, batch(setting)
+
+
+def useful_flops(row: Row, setting: Setting) -> float:
+    """Of one call, in forward passes through the network on one batch of a task."""
+    # Counted through native convolutions: the products' padding is no work of ours.
+    model = network(row._replace(conv="native"), setting)
+    images = jax.ShapeDtypeStruct(
+        (setting.way * setting.shot, setting.side, setting.side, 3), jnp.float32
+    )
+    body = jax.eval_shape(model.init, jax.random.key(0), images)
+    forward = flops.of_function(
+        lambda body, images: model.features(body, images, None, None), body, images
+    ).total
+    if row.kind == "plain":
+        return USEFUL_A_GRADIENT * forward
+    each = USEFUL_A_STEP * setting.steps + USEFUL_A_GRADIENT
+    return setting.tasks * each * forward
+
+
+def seconds(step: Any, runs: int) -> float:
+    """Median of a call's seconds, after one call that is not counted."""
+    jax.block_until_ready(step())
+    times = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        jax.block_until_ready(step())
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+@functools.cache
+def product_flops(dtype: str, side: int, runs: int) -> float:
+    """FLOPs a second of a product of two square matrices."""
+    a = jnp.ones((side, side), DTYPES[dtype])
+    multiply = jax.jit(jnp.matmul)
+    return 2 * side**3 / seconds(lambda: multiply(a, a), runs)
+
+
+def filled(shapes: Any, classes: int) -> Any:
+    """Random images and labels of these shapes."""
+    rng = np.random.default_rng(0)
+    high = {"uint8": 256, "int32": classes}
+    return jax.tree.map(
+        lambda x: jnp.asarray(rng.integers(0, high[x.dtype.name], x.shape, x.dtype)),
+        shapes,
+    )
+
+
+def measure(row: Row, setting: Setting, plan: bool, runs: int) -> dict[str, Any]:
+    """One row's numbers."""
+    update, start, shapes = program(row, setting)
+    key = jax.random.key(0)
+    begin = time.perf_counter()
+    lowered = jax.jit(update).lower(jax.eval_shape(start, key), shapes, key)
+    step = lowered.compile()
+    found = {"compile_s": round(time.perf_counter() - begin, 1)}
+    if memory := step.memory_analysis():
+        temporaries = memory.temp_size_in_bytes + memory.output_size_in_bytes
+        found["planned_MB"] = round(temporaries / 1e6)
+        found["arguments_MB"] = round(memory.argument_size_in_bytes / 1e6)
+    useful = useful_flops(row, setting)
+    found["useful_TFLOP"] = float(f"{useful / 1e12:.4g}")
+    if plan:
+        return found
+    state, data = jax.jit(start)(key), filled(shapes, setting.way)
+    took = seconds(lambda: step(state, data, key), runs)
+    reached = product_flops(row.dtype, setting.product, runs)
+    return found | {
+        "seconds": float(f"{took:.4g}"),
+        "useful_TFLOP_s": float(f"{useful / took / 1e12:.4g}"),
+        "product_TFLOP_s": float(f"{reached / 1e12:.4g}"),
+        "utilisation": float(f"{useful / took / reached:.3g}"),
+    }
+
+
+def attempt(row: Row, setting: Setting, plan: bool, runs: int) -> dict[str, Any]:
+    """One row's numbers, or that it does not fit the device.
+
+    Raises:
+      jax.errors.JaxRuntimeError: any other than that.
+    """
+    try:
+        return measure(row, setting, plan, runs)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return {"error": "out of memory"}
+
+
+def among(choices: tuple[str, ...]) -> Any:
+    """Of a comma-separated option, its values."""
+
+    def values(text: str) -> list[str]:
+        given = text.split(",")
+        if unknown := [value for value in given if value not in choices]:
+            raise argparse.ArgumentTypeError(
+                f"{', '.join(unknown)} is not among {', '.join(choices)}"
+            )
+        return given
+
+    return values
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser()
+    add = parser.add_argument
+    gradients = ("mixed", "reverse", "first_order")
+    add("--dtype", type=among(tuple(DTYPES)), default=list(DTYPES))
+    add("--conv", type=among(tuple(FORMS)), default=list(FORMS))
+    add("--tasks", type=among(("scan", "vmap")), default=["scan", "vmap"])
+    add("--gradient", type=among(gradients), default=["mixed"])
+    add("--runs", type=int, default=3, help="timed calls of each row")
+    add("--plan", action="store_true", help="compile, and run nothing")
+    add("--small", action="store_true", help="a tiny network on tiny images")
+    add("--json", action="store_true", help="a JSON line for each row")
+    args = parser.parse_args(argv)
+    setting = SMALL if args.small else Setting()
+    device = jax.devices()[0]
+    about = {
+        "device": device.device_kind,
+        "backend": device.platform,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "jax": jax.__version__,
+    }
+    print(json.dumps(about | setting._asdict()), flush=True)
+    for row in rows(args):
+        found = attempt(row, setting, args.plan, args.runs)
+        named = {name: value for name, value in row._asdict().items() if value}
+        if args.json:
+            print(json.dumps(named | found | about), flush=True)
+        else:
+            numbers = ", ".join(f"{name} {value}" for name, value in found.items())
+            print(f"{' '.join(named.values()):35} {numbers}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
