@@ -658,7 +658,7 @@ MUTATIONS = (
 def failure(copy: pathlib.Path, tests: list[str]) -> str:
     """First line of the first failure of the copy's tests; empty where all pass."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider"]
         + [f"tests/{test}" for test in tests],
         cwd=copy,
         env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
