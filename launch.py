@@ -116,6 +116,7 @@ def _obtain_data() -> bool:
     from metainit import sources
 
     config = _CONFIG.value
+    config = config.get("experiment", config)  # of a search
     if "data" not in config or not sources.of_catalog(config.data):
         return True
     from metainit.datasets import cache, first_use

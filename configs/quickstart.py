@@ -21,7 +21,8 @@ With labels of meta-training shuffled (seed 0) the win is gone: 77.9 against 85.
 [-8.0, -6.2] (quickstart-shuffled-seed0).
 
 Iterations, rates, warm start and shift come from benchmarks/results/quickstart_sweep*,
-chosen on meta-validation (benchmarks/sweep.py; of some grids not every trial was run).
+chosen on meta-validation (of some grids not every trial was run); configs/tune.py does
+such searches.
 """
 
 from ml_collections import ConfigDict

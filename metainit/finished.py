@@ -14,6 +14,7 @@ from metainit.results import FineTuning
 
 FILE = "finished.json"
 TRANSFER = "transfer.jsonl"
+VALIDATION = "validation.json"  # of a run without meta-test, by initialisation
 
 # What may differ between the seeds of one experiment, besides the seed.
 _NO_MATTER = (

@@ -72,12 +72,14 @@ class Fitted(NamedTuple):
 
     Attributes:
       params: best by meta-validation.
+      accuracy: of these on meta-validation, 0 to 1; None where it was never measured.
       cost: of all steps done.
       seconds: by the wall clock, validation included, of all sessions.
       stopped: why the run ended before its last step; "" where it did not.
     """
 
     params: Any
+    accuracy: float | None
     cost: Cost
     seconds: float
     stopped: str
@@ -188,7 +190,13 @@ def fit(
     params = state.params if best is None else best[1].params
     done = step - run.first_step
     cost = Cost(clock["device_seconds"], done * run.images, done)
-    return Fitted(params, cost, time.perf_counter() - started, stopped)
+    return Fitted(
+        params=params,
+        accuracy=None if best is None else best[2]["best"],
+        cost=cost,
+        seconds=time.perf_counter() - started,
+        stopped=stopped,
+    )
 
 
 def _average(logged: list[dict[str, Any]]) -> dict[str, float]:

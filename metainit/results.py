@@ -128,6 +128,25 @@ class Transfer(NamedTuple):
     price_per_hour: float | None = None
 
 
+class Trial(NamedTuple):
+    """One setting that a search tried, on meta-validation.
+
+    Attributes:
+      fields: value by dotted name.
+      accuracy: best on meta-validation, 0 to 1, by initialisation; {} for a trial that
+        diverged, None where it was never measured.
+      device_seconds: of training, all initialisations.
+      seconds: by the wall clock, compilation included.
+      notes: what ended it early, in sentences.
+    """
+
+    fields: dict[str, Any]
+    accuracy: dict[str, float | None]
+    device_seconds: float
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
 class Context(TypedDict):
     """What a report says about the run besides its evaluation.
 

@@ -4,9 +4,7 @@ import contextlib
 import functools
 import json
 import pathlib
-import platform
-from collections.abc import Iterator
-from importlib import metadata
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -27,11 +25,13 @@ from metainit import (
     origin,
     planner,
     programs,
+    provenance,
     recipe,
     report,
     run_config,
     sources,
     transfer_comparison,
+    tune,
 )
 from metainit import config as config_module
 from metainit import preprocess as preprocess_module
@@ -48,7 +48,7 @@ from metainit.episodes import (
     weights,
 )
 from metainit.evaluate import draw_validation, evaluate, validation_accuracy
-from metainit.fit import Run, fit
+from metainit.fit import Fitted, Run, fit
 from metainit.models.model import Model
 from metainit.models.pretrained import About
 from metainit.results import Cost
@@ -72,7 +72,7 @@ def train(
     """Runs an experiment, or goes on with it, and reports.
 
     Args:
-      config: see `metainit.config.default`.
+      config: see `metainit.config.default`; or a search, see `metainit.tune.default`.
       workdir: folder of the experiment; the same call on the same folder goes on where
         it stopped.
       model: the caller's network body in place of `config.model`.
@@ -91,6 +91,9 @@ def train(
         return train_supervised(
             config, workdir, model=model, dry_run=dry_run, command=command
         )
+    if config.get("kind") == "tune":
+        trial = functools.partial(train, model=model)
+        return tune.tune(config, workdir, trial, dry_run=dry_run, command=command)
     workdir = pathlib.Path(workdir)
     config_module.validate(config)
 
@@ -126,6 +129,9 @@ def train(
     if not dry_run and (said := _finished(workdir, config)) is not None:
         print(said)
         return said
+    if not config.evaluate.episodes:
+        # A search holds nothing from here on that it must not choose by.
+        roles = roles._replace(test=(), held_out=())
     if config.data.shuffle_labels:
         shuffled = tuple(_shuffled(source, config.seed) for source in roles.train)
         roles = roles._replace(train=shuffled)
@@ -267,6 +273,18 @@ def train(
         return validate({"body": params["body"]}, head)
 
     notes: list[str] = []
+    validated: dict[str, dict[str, Any]] = {}
+
+    def fitted_by(run: Run, validate: Callable[[Any], float], seconds: float) -> Fitted:
+        fitted = fit(run, config, step_key, validate, seconds)
+        notes.extend([fitted.stopped] if fitted.stopped else [])
+        validated[run.name] = {
+            "accuracy": fitted.accuracy,
+            "device_seconds": fitted.cost.device_seconds,
+            "stopped": fitted.stopped,
+        }
+        return fitted
+
     inits: dict[str, tuple[Any, Cost]] = {}
     warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else 0
     joint_run = Run(
@@ -283,9 +301,8 @@ def train(
         pace=ratio,
         keep_at=warm_steps if warm_steps else None,
     )
-    fitted = fit(joint_run, config, step_key, validate_body, seconds_left / runs)
+    fitted = fitted_by(joint_run, validate_body, seconds_left / runs)
     seconds_left -= fitted.seconds
-    notes += [fitted.stopped] if fitted.stopped else []
     pretrained = {"body": fitted.params["body"]}, fitted.cost
 
     # With every class in a task, data sets differ in images; on average:
@@ -306,9 +323,8 @@ def train(
     )
     if config.cold_start:
         share = seconds_left / (runs - 1)
-        fitted = fit(meta_run, config, step_key, validate, share)
+        fitted = fitted_by(meta_run, validate, share)
         seconds_left -= fitted.seconds
-        notes += [fitted.stopped] if fitted.stopped else []
         inits["meta-learned"] = fitted.params, fitted.cost
     warm = Checkpoints(joint_run.folder / "warm-start").latest(joint_state)
     if warm_steps and warm is not None:
@@ -324,8 +340,7 @@ def train(
             state=state,
             first_step=config.warm_start,
         )
-        fitted = fit(warm_run, config, step_key, validate, seconds_left)
-        notes += [fitted.stopped] if fitted.stopped else []
+        fitted = fitted_by(warm_run, validate, seconds_left)
         cost = Cost(
             fitted.cost.device_seconds + clock["device_seconds"],
             fitted.cost.images + warm_steps * config.joint.batch,
@@ -346,8 +361,8 @@ def train(
     # Transfer, meta-test and the report. A finished fine-tuning is kept, an evaluation
     # is not, so that a run that is stopped loses least in this order.
     if not config.evaluate.episodes:
-        if may_choose:
-            _export(config, workdir)
+        text = json.dumps(validated, indent=2)
+        atomic.write_text(workdir / finished.VALIDATION, text + "\n")
         return ""
     transferred = None
     if config.transfer.steps:
@@ -364,7 +379,8 @@ def train(
             "title": "metainit: " + ", ".join(sources.names(config.data)),
             "command": command,
             "seed": config.seed,
-            "versions": _versions() | ({"weights": _source_of(about)} if about else {}),
+            "versions": provenance.versions()
+            | ({"weights": _source_of(about)} if about else {}),
             "config": config.to_dict(),
             "training": read_metrics(ours),
             "device_hours": sum(c.device_seconds for _, c in inits.values()) / 3600,
@@ -455,12 +471,3 @@ def _epochs(inits: dict[str, tuple[Any, Cost]], sources_: tuple[Source, ...]) ->
 def _source_of(about: About) -> str:
     known = f"{about.recipe.name} recipe, licence {about.recipe.licence or 'unknown'}"
     return f"{about.source} ({known}, sha256 {about.sha256})"
-
-
-def _versions() -> dict[str, str]:
-    packages = ("jax", "flax", "optax", "numpy", "tensorflow-datasets")
-    return {
-        "metainit": metadata.version("metainit"),
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in packages},
-    }

@@ -44,6 +44,28 @@ BY_HAND = "test_hypergradient.py::test_equals_a_loop_written_by_hand"
 DEVICES = "test_parallel.py::test_four_devices_equal_one"
 
 MUTATIONS = (
+    # Searches
+    mutation(
+        "train: a search keeps meta-test",
+        "test_tune.py::test_meta_test_is_never_touched",
+        "train.py",
+        "roles = roles._replace(test=(), held_out=())",
+        "pass",
+    ),
+    mutation(
+        "tune: a trial keeps meta-test",
+        "test_tune.py::test_every_combination_is_tried_and_the_best_written",
+        "tune.py",
+        "found.evaluate.episodes = 0",
+        "pass",
+    ),
+    mutation(
+        "tune: a trial that the hours cut short counts",
+        "test_tune.py::test_hours_end_a_search_and_more_go_on",
+        "tune.py",
+        "if notes and of_trial.max_hours < config.experiment.max_hours:",
+        "if False:",
+    ),
     # Inner gradients
     mutation(
         "mixed: Hessian product dropped",
@@ -636,7 +658,7 @@ MUTATIONS = (
 def failure(copy: pathlib.Path, tests: list[str]) -> str:
     """First line of the first failure of the copy's tests; empty where all pass."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider"]
         + [f"tests/{test}" for test in tests],
         cwd=copy,
         env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -668,7 +690,7 @@ def main(words: list[str]) -> int:
     survived = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder)
-        for folder_name in ("tests", "benchmarks"):
+        for folder_name in ("tests", "benchmarks", "configs"):
             shutil.copytree(ROOT / folder_name, copy / folder_name)
         for file in ("pyproject.toml", "README.md"):
             shutil.copy(ROOT / file, copy)

@@ -1,0 +1,146 @@
+"""Which settings a search tries: every combination of values, or draws from ranges.
+
+A field of a search is "NAME=VALUE,VALUE,...", or "NAME=LOW..HIGH" for a random search,
+which draws from a range uniformly in the logarithm: rates and sizes matter by factor.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_DRAWS = 100  # a trial; so many in vain, and the space has no more to give
+
+Fields = dict[str, Any]
+"""A setting to try: value by dotted name of a field."""
+
+
+class Axis(NamedTuple):
+    """The values that one field may take.
+
+    Attributes:
+      name: dotted name of the field.
+      values: to choose from; () for a range.
+      low, high: ends of the range, above 0; both whole numbers for whole numbers.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    low: float = 0
+    high: float = 0
+
+
+def parse(fields: Sequence[str]) -> tuple[Axis, ...]:
+    """The axes that the fields describe.
+
+    Args:
+      fields: as "inner.steps=1,3", "method.head=zero,prototype" or
+        "outer.learning_rate=1e-4..1e-2".
+
+    Raises:
+      ValueError: in one line, for a field that cannot be read or stands there twice.
+    """
+    axes = tuple(_axis(field) for field in fields)
+    names = [axis.name for axis in axes]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(twice)} stands there twice; give all its values")
+    if not axes:
+        raise ValueError(
+            "no field to search; give some, such as ('inner.steps=1,3', "
+            "'outer.learning_rate=0.001,0.003')"
+        )
+    return axes
+
+
+def _axis(field: str) -> Axis:
+    name, equals, values = (part.strip() for part in field.partition("="))
+    if not name or not equals or not values:
+        raise ValueError(
+            f"{field!r} cannot be read; write NAME=VALUE,VALUE,... or NAME=LOW..HIGH"
+        )
+    low, dots, high = values.partition("..")
+    if not dots:
+        return Axis(name, _values(values))
+    ends = [_literal(end) for end in (low, high)]
+    if not all(isinstance(end, int | float) for end in ends) or not (
+        0 < ends[0] < ends[1] < math.inf
+    ):
+        raise ValueError(
+            f"{field!r} is no range: its ends must be numbers above 0 that rise"
+        )
+    return Axis(name, (), *ends)
+
+
+def _values(text: str) -> tuple[Any, ...]:
+    try:
+        found = ast.literal_eval(f"({text},)")
+    except (ValueError, SyntaxError):  # words without quotes
+        found = tuple(_literal(word) for word in text.split(","))
+    # By their text, since 1 and True are equal, and in order.
+    return tuple({repr(value): value for value in found}.values())
+
+
+def _literal(text: str) -> Any:
+    text = text.strip()
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def grid(axes: Sequence[Axis]) -> list[Fields]:
+    """Every combination, the last axis changing fastest.
+
+    Raises:
+      ValueError: for a range, which has no end of values.
+    """
+    for axis in axes:
+        if not axis.values:
+            raise ValueError(
+                f"{axis.name}={axis.low}..{axis.high} is a range, and a grid needs "
+                "values; give them, or search.trials to draw"
+            )
+    return [
+        dict(zip((axis.name for axis in axes), values, strict=True))
+        for values in itertools.product(*(axis.values for axis in axes))
+    ]
+
+
+def draw(axes: Sequence[Axis], trials: int, seed: int) -> list[Fields]:
+    """Random settings, all different; more of them begin with the same ones.
+
+    Args:
+      axes: to draw from, independently (Bergstra & Bengio 2012, "Random Search for
+        Hyper-Parameter Optimization").
+      trials: how many; there are fewer where the axes have no more to give.
+      seed: of the draws, not negative.
+    """
+    found: dict[str, Fields] = {}
+    for number in range(_DRAWS * trials):
+        if len(found) == trials:
+            break
+        # As a spawn key, the number cannot run into the words of a large seed.
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+        fields = {axis.name: _draw(axis, rng) for axis in axes}
+        found.setdefault(key(fields), fields)
+    return list(found.values())
+
+
+def _draw(axis: Axis, rng: np.random.Generator) -> Any:
+    if axis.values:
+        return axis.values[rng.integers(len(axis.values))]
+    value = math.exp(rng.uniform(math.log(axis.low), math.log(axis.high)))
+    if isinstance(axis.low, int) and isinstance(axis.high, int):
+        return round(value)
+    return float(f"{value:.3g}")  # as much as anybody will copy
+
+
+def key(fields: Fields) -> str:
+    """A text that tells settings apart, however they were stored."""
+    return json.dumps(fields, sort_keys=True)
