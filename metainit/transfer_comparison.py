@@ -20,13 +20,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from metainit import atomic, threshold, transfer
+from metainit import atomic, threshold, transfer, transfer_spec
 from metainit.batches import hold_out
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
 from metainit.results import Cost, FineTuning, Transfer
 from metainit.sources import Roles, Source
-from metainit.transfer import Spec
+from metainit.transfer_spec import Spec
 
 HEADS = ("prototype", "zero")
 FOLDER, TRIALS = "transfer", "transfer_trials.jsonl"
@@ -72,7 +72,7 @@ def check(config: ConfigDict, roles: Roles) -> None:
       ValueError: in one line, which data set and class, or which field.
     """
     for source in (*roles.validation, *roles.test, *roles.held_out):
-        transfer.check(_spec(config), *_split(source, config))
+        transfer_spec.check(_spec(config), *_split(source, config))
 
 
 def compare(

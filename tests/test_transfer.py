@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import tiny
 
-from metainit import batches, transfer
+from metainit import batches, held_out, transfer, transfer_spec
 from metainit.models import classifier, conv4, heads, mlp
 from metainit.preprocess import Preprocess
 from metainit.sources import Source
-from metainit.transfer import Point, Spec, fine_tune, log_steps
+from metainit.transfer import Point, fine_tune, log_steps
+from metainit.transfer_spec import Spec
 
 PREPROCESS = Preprocess((0.5,), (0.25,), shift=1)
 COSTS = ("device_seconds", "compile_seconds", "evaluation_seconds")
@@ -158,7 +159,7 @@ def test_a_run_stopped_while_it_measures_goes_on(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    measure, calls = transfer._Measurer.__call__, [0]
+    measure, calls = held_out.Measurer.__call__, [0]
 
     def interrupted(self: Any, params: Any) -> Any:
         calls[0] += 1
@@ -166,7 +167,7 @@ def test_a_run_stopped_while_it_measures_goes_on(
             raise KeyboardInterrupt
         return measure(self, params)
 
-    monkeypatch.setattr(transfer._Measurer, "__call__", interrupted)
+    monkeypatch.setattr(held_out.Measurer, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert measured(run(tmp_path)) == uninterrupted
@@ -176,7 +177,7 @@ def test_prototypes_are_those_of_all_training_images(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their accuracy is nearest class mean's, computed here from one large batch."""
-    monkeypatch.setattr(transfer, "CHUNK", 32)
+    monkeypatch.setattr(held_out, "CHUNK", 32)
     first = run(tmp_path, CONV, steps=1)[0]
     params = body(CONV)
     image = PREPROCESS.normalise
@@ -206,7 +207,7 @@ def test_a_held_out_image_is_judged_alone(
         ("a", 256, slice(None)),
         ("b", 7, slice(None, None, -1)),
     ):
-        monkeypatch.setattr(transfer, "CHUNK", size)
+        monkeypatch.setattr(held_out, "CHUNK", size)
         turned = TEST._replace(images=TEST.images[images], labels=TEST.labels[images])
         spec = Spec(steps=2, batch=8)
         folder = tmp_path / name
@@ -245,7 +246,7 @@ def test_what_was_learned_can_be_taken_away(tmp_path: pathlib.Path) -> None:
         transfer.last_params(MLP, params, TRAIN, spec, tmp_path)
     points = fine_tune(MLP, PREPROCESS, params, TRAIN, TEST, spec, tmp_path)
     last = transfer.last_params(MLP, params, TRAIN, spec, tmp_path)
-    moments = transfer.moment_images(TRAIN, spec)
+    moments = held_out.moment_images(TRAIN, spec)
     chances = classifier.predict(MLP)(
         last,
         {"image": PREPROCESS.normalise(moments)},
@@ -285,15 +286,15 @@ def test_settings_that_cannot_work(
 def test_data_that_cannot_work() -> None:
     one = patterns(5, 0, classes=1)
     with pytest.raises(ValueError, match="has one class, 'class0'"):
-        transfer.check(Spec(), one, one)
+        transfer_spec.check(Spec(), one, one)
     lacking = TEST._replace(labels=np.where(TEST.labels == 2, -1, TEST.labels))
     with pytest.raises(ValueError, match="'class2' has no held-out images"):
-        transfer.check(Spec(), TRAIN, lacking)
+        transfer_spec.check(Spec(), TRAIN, lacking)
     with pytest.raises(ValueError, match="different classes: class3"):
-        transfer.check(Spec(), TRAIN, patterns(5, 0, classes=4))
+        transfer_spec.check(Spec(), TRAIN, patterns(5, 0, classes=4))
     large = TEST._replace(images=np.zeros((60, 8, 8, 1), np.uint8))
     with pytest.raises(ValueError, match="read both at one size"):
-        transfer.check(Spec(), TRAIN, large)
+        transfer_spec.check(Spec(), TRAIN, large)
 
 
 def test_parameters_and_folders_of_something_else(tmp_path: pathlib.Path) -> None:

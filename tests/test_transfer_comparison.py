@@ -10,7 +10,7 @@ import tiny
 from ml_collections import ConfigDict
 from PIL import Image
 
-from metainit import transfer, transfer_comparison
+from metainit import transfer, transfer_comparison, transfer_spec
 from metainit.config import ConfigError
 from metainit.train import train
 
@@ -35,7 +35,7 @@ def small(images: pathlib.Path, **transfer: Any) -> ConfigDict:
 class Experiment(NamedTuple):
     workdir: pathlib.Path
     text: str
-    calls: list[tuple[dict[str, Any], transfer.Spec]]
+    calls: list[tuple[dict[str, Any], transfer_spec.Spec]]
 
 
 @pytest.fixture(scope="module")
