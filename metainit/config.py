@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from metainit import network, sources
+from metainit import network, sources, transfer_spec
 from metainit.episodes import WEIGHTS
 from metainit.inner import gradient_mode
 from metainit.models import conv4, mlp, norm
@@ -174,11 +174,16 @@ def default() -> ConfigDict:
                 # Share of the other images that is learned from, or images a class.
                 "fraction": 1.0,
                 "shot": 0,
-                # Rates that every initialisation and head tries on the classes of
-                # meta-validation, each for so many steps; () for none.
+                # Some of `metainit.transfer_spec.HEADS`.
+                "heads": tuple(transfer_spec.HEADS),
+                # What every initialisation tries on the classes of meta-validation:
+                # rates, each for so many steps, () for none; for the heads in closed
+                # form as many values.
                 "sgd_rates": (0.003, 0.01, 0.03, 0.1),
                 "adam_rates": (0.0003, 0.001, 0.003),
                 "trial_steps": 100,
+                "centroid_scales": (1.0, 3.0, 10.0, 20.0, 30.0, 50.0, 100.0),
+                "inverse_penalties": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
                 "momentum": 0.9,
                 # Of the device, in any currency; 0: not known.
                 "price_per_hour": 0.0,
@@ -405,9 +410,14 @@ def _check_transfer(config: ConfigDict) -> None:
         raise ConfigError(
             "transfer.sgd_rates and transfer.adam_rates are both empty; give one rate"
         )
-    for name in ("sgd_rates", "adam_rates"):
-        for rate in transfer[name]:
-            _positive(f"transfer.{name}", rate)
+    for name in ("sgd_rates", "adam_rates", "centroid_scales", "inverse_penalties"):
+        for value in transfer[name]:
+            _positive(f"transfer.{name}", value)
+    for name in ("heads", "centroid_scales", "inverse_penalties"):
+        if not transfer[name]:
+            raise ConfigError(f"transfer.{name} is empty; give one or more")
+    for head in transfer.heads:
+        _choice("transfer.heads", head, tuple(transfer_spec.HEADS))
 
 
 def _check_data_sets(config: ConfigDict) -> None:

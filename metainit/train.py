@@ -52,6 +52,7 @@ from metainit.models.pretrained import About
 from metainit.results import Cost
 from metainit.sources import Source
 from metainit.supervised import train as train_supervised
+from metainit.transfer_heads import Init
 from metainit.types import MetaState
 from metainit.writer import read_metrics
 
@@ -343,8 +344,13 @@ def train(
         return ""
     transferred = None
     if config.transfer.steps:
+        compared = {
+            name: Init(model, preprocess, params, cost)
+            for name, (params, cost) in inits.items()
+        }
+        choosing_on, measured_on = transfer_comparison.of_roles(config, roles)
         transferred = transfer_comparison.compare(
-            config, model, preprocess, inits, roles, workdir
+            config, compared, choosing_on, measured_on, workdir
         )
     evaluation = evaluate(config, model, preprocess, inits, roles, evaluator_of)
     evaluation = evaluation._replace(notes=tuple(notes))

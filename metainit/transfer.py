@@ -16,7 +16,7 @@ import json
 import math
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -40,8 +40,9 @@ class Point(NamedTuple):
 
     Attributes:
       step: optimiser steps done.
-      epoch: passes over the training images used.
-      images: training images seen, repeats counted.
+      epoch: `images` in training images used.
+      images: training images seen, repeats counted; those that prototypes were made of
+        are among them.
       device_seconds: of making the head and of the steps, drawing batches included.
       compile_seconds: of compiling, counted apart; a resumed run compiles again.
       evaluation_seconds: of measuring, counted apart.
@@ -95,7 +96,8 @@ def fine_tune(
       test: held-out images of the same classes.
       spec: of the fine-tuning.
       folder: of this run; one initialisation, head and seed each.
-      about: JSON values to be written with each point, e.g. {"init": "random"}.
+      about: JSON values to be written with each point, e.g. {"init": "random"}; they
+        take the place of settings of the same name.
 
     Returns:
       A point for each step measured, ascending.
@@ -110,8 +112,8 @@ def fine_tune(
     order = Order(chosen, spec.seed, spec.batch)
     folder = pathlib.Path(folder)
     described = {
-        **(about or {}),
         **spec._asdict(),
+        **(about or {}),
         "batch_norm": model.policy,
         "order": order.digest(spec.steps),
     }
@@ -130,7 +132,7 @@ def fine_tune(
         _, state, extra = found
         spent, points = extra["spent"], [Point(*values) for values in extra["points"]]
         if points and points[-1].step == spec.steps:
-            _write(folder / RESULTS, described, points)  # a kill may have come first
+            write(folder / RESULTS, described, points)  # a kill may have come first
             return tuple(points)
 
     # The programs; compiling is timed apart.
@@ -138,13 +140,22 @@ def fine_tune(
     measure = held_out.Measurer(model, preprocess, started, moments, test)
     batch = lambda step: _batch(train, order(step))  # noqa: E731
     key = jax.random.key(spec.seed)
-    update = compile_step(
-        supervised.update(model, preprocess, transfer_start.optimizer(spec)),
-        state,
-        batch(0),
-        key,
-    )
-    spent["compile"] += measure.program.compile_seconds + update.compile_seconds
+    optimizer, example = transfer_start.optimizer(spec), batch(0)
+    updates = {
+        head_only: compile_step(
+            supervised.update(model, preprocess, optimizer, head_only),
+            state,
+            example,
+            key,
+        )
+        for head_only, needed in (
+            (True, int(state.step) < spec.probe_steps),
+            (False, spec.probe_steps < spec.steps),
+        )
+        if needed
+    }
+    for program in (measure.program, *updates.values()):
+        spent["compile"] += program.compile_seconds
     if found is None and spec.head == "prototype":
         head, seconds, compiling = transfer_start.prototypes(
             model, preprocess, started, moments, train, chosen
@@ -152,6 +163,8 @@ def fine_tune(
         state = state._replace(params=started | {"head": head})
         spent["device"] += seconds
         spent["compile"] += compiling
+
+    looked_at = len(chosen) if spec.head == "prototype" else 0
 
     def save() -> None:
         extra = {"spent": spent, "points": [list(point) for point in points]}
@@ -166,7 +179,7 @@ def fine_tune(
                     begin = time.perf_counter()
                     scores = measure(state.params)
                     spent["evaluation"] += time.perf_counter() - begin
-                    images = step * spec.batch
+                    images = step * spec.batch + looked_at
                     points.append(
                         Point(
                             step=step,
@@ -179,14 +192,17 @@ def fine_tune(
                         )
                     )
                     save()
-                    _write(folder / RESULTS, described, points)
+                    write(folder / RESULTS, described, points)
                     bar.say(f"{name} {step}: accuracy {points[-1].accuracy:.4f}")
                 elif step and step % spec.save_every == 0:
                     save()
                 if step == spec.steps:
                     return tuple(points)
+                if step == spec.probe_steps and step:
+                    state = transfer_start.restarted(state, model, optimizer)
+                update = updates[step < spec.probe_steps].update
                 begin = time.perf_counter()
-                state, _ = jax.block_until_ready(update.update(state, batch(step), key))
+                state, _ = jax.block_until_ready(update(state, batch(step), key))
                 spent["device"] += time.perf_counter() - begin
                 bar.step()
         except KeyboardInterrupt:
@@ -230,7 +246,10 @@ def digest(params: Any) -> str:
     return found.hexdigest()
 
 
-def _write(path: pathlib.Path, about: Mapping[str, Any], points: list[Point]) -> None:
+def write(
+    path: pathlib.Path, about: Mapping[str, Any], points: Sequence[Point]
+) -> None:
+    """Writes points as lines of JSON, each with `about`; what is not finite as null."""
     lines = []
     for point in points:
         finite = {

@@ -1,4 +1,4 @@
-"""What a fine-tuning is: its settings, and what cannot work before it begins."""
+"""What a fine-tuning is: its head, its settings, and what cannot work."""
 
 from __future__ import annotations
 
@@ -10,8 +10,42 @@ import numpy as np
 from metainit.batches import labelled
 from metainit.sources import Source, class_index
 
-HEADS = ("zero", "prototype", "given")
+STARTS = ("zero", "prototype", "given")
 OPTIMIZERS = ("sgd", "adam")
+
+
+class Stepped(NamedTuple):
+    """A head that is learned by steps.
+
+    Attributes:
+      start: as `Spec.head`.
+      probe: share of the steps, the first ones, that change the head only.
+    """
+
+    start: str
+    probe: float
+
+
+class Fitted(NamedTuple):
+    """A head in closed form, fitted to features of the unchanged body.
+
+    Attributes:
+      field: what its setting is called.
+    """
+
+    field: str
+
+
+# The heads that are compared.
+HEADS: dict[str, Stepped | Fitted] = {
+    "prototype": Stepped("prototype", 0.0),
+    "zero": Stepped("zero", 0.0),
+    "linear probe": Stepped("zero", 1.0),
+    # Kumar et al. 2022, arXiv:2202.10054.
+    "probe then fine-tune": Stepped("zero", 0.5),
+    "nearest centroid": Fitted("scale"),
+    "logistic regression": Fitted("C"),
+}
 
 
 class Spec(NamedTuple):
@@ -20,6 +54,8 @@ class Spec(NamedTuple):
     Attributes:
       seed: of the images chosen, their order and their augmentation.
       steps: optimiser steps.
+      probe_steps: how many of them, the first ones, change the head only; the optimiser
+        begins anew after them.
       batch: images a step.
       head: where the head starts. "zero"; "prototype": the nearest class mean of the
         training images' features; "given": the parameters' own.
@@ -34,6 +70,7 @@ class Spec(NamedTuple):
 
     seed: int = 0
     steps: int = 1000
+    probe_steps: int = 0
     batch: int = 32
     head: str = "prototype"
     optimizer: str = "sgd"
@@ -60,7 +97,7 @@ def check(spec: Spec, train: Source, test: Source) -> None:
     Raises:
       ValueError: in one line, which field or class is wrong and what would work.
     """
-    for field, choices in (("head", HEADS), ("optimizer", OPTIMIZERS)):
+    for field, choices in (("head", STARTS), ("optimizer", OPTIMIZERS)):
         if (value := getattr(spec, field)) not in choices:
             raise ValueError(
                 f"{field} must be one of {', '.join(choices)}, got {value!r}"
@@ -68,6 +105,10 @@ def check(spec: Spec, train: Source, test: Source) -> None:
     for field, least in (("steps", 1), ("batch", 1), ("save_every", 1), ("shot", 0)):
         if (value := getattr(spec, field)) < least:
             raise ValueError(f"{field} must be {least} or more, got {value}")
+    if not 0 <= spec.probe_steps <= spec.steps:
+        raise ValueError(
+            f"probe_steps must be from 0 to steps={spec.steps}, got {spec.probe_steps}"
+        )
     if not 0 < spec.learning_rate < math.inf:
         raise ValueError(f"learning_rate must be above 0, got {spec.learning_rate}")
     if not 0 < spec.fraction <= 1:

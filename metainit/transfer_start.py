@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metainit import held_out
+from metainit import held_out, partition
 from metainit.budget import compile_step
 from metainit.models import classifier, heads
 from metainit.models.model import Model
@@ -61,7 +61,17 @@ def state(
     """
     head = params["head"] if spec.head == "given" else _zero_head(model, params, train)
     started = {"body": params["body"], "head": head}
-    return MetaState(started, optimizer(spec).init(started), jnp.zeros((), jnp.int32))
+    return restarted(
+        MetaState(started, None, jnp.zeros((), jnp.int32)), model, optimizer(spec)
+    )
+
+
+def restarted(
+    state: MetaState, model: Model, optimizer: optax.GradientTransformation
+) -> MetaState:
+    """The state with the optimiser's as before its first step."""
+    learned, _ = partition.split(state.params, classifier.meta_mask(model), "meta_mask")
+    return state._replace(opt_state=optimizer.init(learned))
 
 
 def prototypes(
