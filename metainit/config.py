@@ -53,6 +53,8 @@ def default() -> ConfigDict:
             "warm_start": 0,
             # Also meta-learn from random weights.
             "cold_start": True,
+            # Also meta-learn step sizes alone, on the pretrained weights as they are.
+            "learned_rates": False,
             "log_every": 20,
             "validate_every": 100,
             "checkpoint_every": 100,
@@ -150,6 +152,8 @@ def default() -> ConfigDict:
                 # Joint steps that take as long as one meta-iteration; 0: measured once
                 # at the start of the run, then stored.
                 "steps_per_iteration": 0.0,
+                # Also pretrain for as many operations as meta-learning takes.
+                "equal_flops": False,
             },
             "evaluate": {
                 # Meta-test episodes; 0: no meta-test and no report (for searches).
@@ -335,6 +339,12 @@ def _check_microbatch(config: ConfigDict) -> None:
 
 def _check_encoder(config: ConfigDict) -> None:
     encoder, model = config.encoder, config.model.name
+    if config.learned_rates and not (encoder.name != "none" and encoder.weights):
+        raise ConfigError(
+            "learned_rates=True learns the step sizes of pretrained weights, and "
+            f"encoder.name={encoder.name} has none; give encoder.weights, or "
+            "learned_rates=False"
+        )
     if encoder.name == "none":
         if model == "linear":
             raise ConfigError(

@@ -91,7 +91,8 @@ def fine_tune(
     Args:
       model: the network body.
       preprocess: of images; augments training images.
-      params: {"body": ...}, and "head" where `spec.head` is "given".
+      params: {"body": ...}, "head" where `spec.head` is "given", and "rates" where step
+        sizes were learned (`metainit.step_sizes`).
       train: images to learn from; those labelled -1 are left out, here as below.
       test: held-out images of the same classes.
       spec: of the fine-tuning.
@@ -140,7 +141,7 @@ def fine_tune(
     measure = held_out.Measurer(model, preprocess, started, moments, test)
     batch = lambda step: _batch(train, order(step))  # noqa: E731
     key = jax.random.key(spec.seed)
-    optimizer, example = transfer_start.optimizer(spec), batch(0)
+    optimizer, example = transfer_start.optimizer(spec, params.get("rates")), batch(0)
     updates = {
         head_only: compile_step(
             supervised.update(model, preprocess, optimizer, head_only),

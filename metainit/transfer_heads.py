@@ -27,7 +27,7 @@ class Init(NamedTuple):
     Attributes:
       model: the network body.
       preprocess: of images.
-      params: {"body": ...}.
+      params: {"body": ...}, and "rates" where step sizes were learned.
       cost: of making it.
     """
 
@@ -86,7 +86,8 @@ def learn(
       folder: of all fine-tunings.
       about: of the rows: at least "role" and "init".
     """
-    head, body = HEADS[name], {"body": init.params["body"]}
+    head = HEADS[name]
+    body = {part: x for part, x in init.params.items() if part in ("body", "rates")}
     about = {"dataset": split.name, **about, "head": name}
     places = [
         _place(folder, {**about, "setting": setting}, spec, split, body)

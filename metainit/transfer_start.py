@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metainit import held_out, partition
+from metainit import held_out, partition, step_sizes
 from metainit.budget import compile_step
 from metainit.models import classifier, heads
 from metainit.models.model import Model
@@ -62,7 +62,9 @@ def state(
     head = params["head"] if spec.head == "given" else _zero_head(model, params, train)
     started = {"body": params["body"], "head": head}
     return restarted(
-        MetaState(started, None, jnp.zeros((), jnp.int32)), model, optimizer(spec)
+        MetaState(started, None, jnp.zeros((), jnp.int32)),
+        model,
+        optimizer(spec, params.get("rates")),
     )
 
 
@@ -127,8 +129,18 @@ def _zero_head(model: Model, params: Any, train: Source) -> dict[str, jax.Array]
     return {"kernel": kernel, "bias": kernel[0]}
 
 
-def optimizer(spec: Spec) -> optax.GradientTransformation:
-    """The optimiser of the settings, with its rate in its state."""
+def optimizer(spec: Spec, rates: Any = None) -> optax.GradientTransformation:
+    """The optimiser of the settings, with its rate in its state.
+
+    Args:
+      spec: the settings.
+      rates: step sizes that were learned (`metainit.step_sizes`), None for none.
+    """
+    plain = _plain_optimizer(spec)
+    return plain if rates is None else optax.chain(plain, step_sizes.fixed(rates))
+
+
+def _plain_optimizer(spec: Spec) -> optax.GradientTransformation:
     # The rate is part of the state: a program in JAX's cache then serves every rate.
     if spec.optimizer == "adam":
         return optax.inject_hyperparams(optax.adam)(spec.learning_rate)
