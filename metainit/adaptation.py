@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 import metainit
+from metainit import step_sizes
 from metainit.models import classifier, heads
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
@@ -56,8 +57,9 @@ def evaluator(
 ) -> Evaluator:
     """Returns `(params, episodes, setting) -> Scores`.
 
-    Head, optimizer and rate are inputs of one compiled program. The query is looked at
-    after `steps` (rising from 0) only.
+    Head, optimizer and rate are inputs of one compiled program, and so are the step
+    sizes (`metainit.step_sizes`) in "rates" of the parameters, where they have some.
+    The query is looked at after `steps` (rising from 0) only.
 
     Args:
       model: the network body.
@@ -129,7 +131,10 @@ def evaluator(
         return jax.lax.map(one_episode, episodes, batch_size=_together(episodes))
 
     def evaluate(params, episodes, setting):
+        params = dict(params)
+        rates = params.pop("rates", None)
         choice = {
+            "rates": rates or step_sizes.init(model, params["body"]),
             "head": jnp.int32(HEADS.index(setting.head)),
             "adam": jnp.asarray(setting.optimizer == "adam"),
             "rate": jnp.float32(setting.learning_rate),
@@ -154,7 +159,7 @@ def _with_head(
 
 
 def _chosen_optimizer() -> optax.GradientTransformationExtraArgs:
-    """SGD or Adam at a rate, both inputs of the program."""
+    """SGD or Adam at a rate and its factors, all inputs of the program."""
     adam = optax.scale_by_adam(eps_root=EPS_ROOT)
 
     def update(grads, state, params=None, *, meta, step, **unused):
@@ -162,7 +167,7 @@ def _chosen_optimizer() -> optax.GradientTransformationExtraArgs:
         updates = jax.tree.map(
             lambda a, g: -meta["rate"] * jnp.where(meta["adam"], a, g), by_adam, grads
         )
-        return updates, state
+        return step_sizes.times(updates, meta["rates"]), state
 
     return optax.GradientTransformationExtraArgs(adam.init, update)
 

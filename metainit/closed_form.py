@@ -45,6 +45,6 @@ def logistic_regression(
     Returns:
       Log-probabilities, float [m, way].
     """
-    fitted = LogisticRegression(C=inverse_penalty, max_iter=200)
+    fitted = LogisticRegression(C=inverse_penalty, max_iter=1000)
     fitted.fit(normalize(support), labels)
     return fitted.predict_log_proba(normalize(query))

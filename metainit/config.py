@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from metainit import network, sources
+from metainit import network, sources, transfer_spec
 from metainit.episodes import WEIGHTS
 from metainit.inner import gradient_mode
 from metainit.models import conv4, mlp, norm
@@ -53,6 +53,8 @@ def default() -> ConfigDict:
             "warm_start": 0,
             # Also meta-learn from random weights.
             "cold_start": True,
+            # Also meta-learn step sizes alone, on the pretrained weights as they are.
+            "learned_rates": False,
             "log_every": 20,
             "validate_every": 100,
             "checkpoint_every": 100,
@@ -150,6 +152,8 @@ def default() -> ConfigDict:
                 # Joint steps that take as long as one meta-iteration; 0: measured once
                 # at the start of the run, then stored.
                 "steps_per_iteration": 0.0,
+                # Also pretrain for as many operations as meta-learning takes.
+                "equal_flops": False,
             },
             "evaluate": {
                 # Meta-test episodes; 0: no meta-test and no report (for searches).
@@ -174,11 +178,16 @@ def default() -> ConfigDict:
                 # Share of the other images that is learned from, or images a class.
                 "fraction": 1.0,
                 "shot": 0,
-                # Rates that every initialisation and head tries on the classes of
-                # meta-validation, each for so many steps; () for none.
+                # Some of `metainit.transfer_spec.HEADS`.
+                "heads": tuple(transfer_spec.HEADS),
+                # What every initialisation tries on the classes of meta-validation:
+                # rates, each for so many steps, () for none; for the heads in closed
+                # form as many values.
                 "sgd_rates": (0.003, 0.01, 0.03, 0.1),
                 "adam_rates": (0.0003, 0.001, 0.003),
                 "trial_steps": 100,
+                "centroid_scales": (1.0, 3.0, 10.0, 20.0, 30.0, 50.0, 100.0),
+                "inverse_penalties": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
                 "momentum": 0.9,
                 # Of the device, in any currency; 0: not known.
                 "price_per_hour": 0.0,
@@ -330,6 +339,12 @@ def _check_microbatch(config: ConfigDict) -> None:
 
 def _check_encoder(config: ConfigDict) -> None:
     encoder, model = config.encoder, config.model.name
+    if config.learned_rates and not (encoder.name != "none" and encoder.weights):
+        raise ConfigError(
+            "learned_rates=True learns the step sizes of pretrained weights, and "
+            f"encoder.name={encoder.name} has none; give encoder.weights, or "
+            "learned_rates=False"
+        )
     if encoder.name == "none":
         if model == "linear":
             raise ConfigError(
@@ -405,9 +420,14 @@ def _check_transfer(config: ConfigDict) -> None:
         raise ConfigError(
             "transfer.sgd_rates and transfer.adam_rates are both empty; give one rate"
         )
-    for name in ("sgd_rates", "adam_rates"):
-        for rate in transfer[name]:
-            _positive(f"transfer.{name}", rate)
+    for name in ("sgd_rates", "adam_rates", "centroid_scales", "inverse_penalties"):
+        for value in transfer[name]:
+            _positive(f"transfer.{name}", value)
+    for name in ("heads", "centroid_scales", "inverse_penalties"):
+        if not transfer[name]:
+            raise ConfigError(f"transfer.{name} is empty; give one or more")
+    for head in transfer.heads:
+        _choice("transfer.heads", head, tuple(transfer_spec.HEADS))
 
 
 def _check_data_sets(config: ConfigDict) -> None:

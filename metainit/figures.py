@@ -136,6 +136,8 @@ def transfer(path: str | os.PathLike[str], runs: Sequence[FineTuning]) -> None:
                 )
                 colour = colours[run.init]
                 axes.plot(x, y, color=colour, marker="o", markersize=4, linewidth=1.8)
+                if run.in_closed_form:
+                    axes.axhline(y[0], color=colour, linewidth=1.1)
         if one.thresholds is not None:
             level = 100 * one.thresholds.values[transfer_summary.SHARE]
             axes.axhline(level, color="0.3", linestyle=":", linewidth=1.1)

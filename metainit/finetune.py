@@ -26,12 +26,15 @@ import numpy as np
 
 from metainit import (
     atomic,
+    held_out,
     initialisation,
     metrics,
     preprocess,
     run_config,
     saved,
     transfer,
+    transfer_spec,
+    transfer_start,
 )
 from metainit.datasets import cache, labelled_folder
 from metainit.sources import Source
@@ -76,7 +79,7 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         path, size, channels, arguments.test_share, arguments.seed, arguments.data_dir
     )
     train, test = _source(path, images.train), _source(path, images.test)
-    spec = transfer.Spec(
+    spec = transfer_spec.Spec(
         arguments.seed,
         arguments.steps,
         head=arguments.head,
@@ -84,8 +87,8 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         learning_rate=arguments.learning_rate,
     )
     params = {"body": init.body}
-    transfer.check(spec, train, test)
-    transfer.check_params(init.model, params, train, spec)
+    transfer_spec.check(spec, train, test)
+    transfer_start.check_params(init.model, params, train, spec)
 
     # What makes this fine-tuning another one; names of folders do not.
     settings = {
@@ -126,7 +129,7 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         size,
         channels,
         train.class_names,
-        transfer.moment_images(train, spec),
+        held_out.moment_images(train, spec),
     )
     saved.save(out, classifier)
     _write_held_out(out / HELD_OUT, images)
@@ -164,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--channels", type=int, choices=(1, 3), help="the run's, or 3")
     add("--steps", type=int, default=500, help="of 32 images; default 500")
     add("--learning_rate", type=float, default=0.001, help="default 0.001")
-    add("--optimizer", choices=transfer.OPTIMIZERS, default="adam")
+    add("--optimizer", choices=transfer_spec.OPTIMIZERS, default="adam")
     add("--head", choices=("prototype", "zero"), default="prototype")
     add("--test_share", type=float, help="of every class; default 0.2")
     add("--seed", type=int, default=0, help="of the split and the order of images")

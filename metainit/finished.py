@@ -207,7 +207,7 @@ def _transfer(path: pathlib.Path) -> tuple[tuple[FineTuning, ...], dict[str, flo
     fine_tunings = tuple(
         FineTuning(
             *key,
-            {name: rows[0][name] for name in ("optimizer", "learning_rate")},
+            rows[0]["setting"],
             rows[0]["validation_accuracy"],
             tuple(rows),
         )

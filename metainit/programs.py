@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metainit import recipe
+from metainit import flops, recipe
 from metainit.budget import Program, compile_step
-from metainit.types import MetaLearner, MetaState
+from metainit.types import Episode, MetaLearner, MetaState
 
 
 def by_shape(update: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Program:
@@ -78,6 +78,23 @@ def in_parts(
         return state, together | {"grad_norm": norm}
 
     return one._replace(update=update)
+
+
+def operations(
+    learner: MetaLearner, state: MetaState, batch: Any, key: jax.Array
+) -> float:
+    """Floating-point operations of a meta-iteration's gradient, by `metainit.flops`.
+
+    Args:
+      learner: the algorithm.
+      state: of it.
+      batch: episodes with a leading axis, or a tuple of such, as for `in_parts`.
+      key: a root key.
+    """
+    parts = (batch,) if isinstance(batch, Episode) else batch
+    return sum(
+        flops.of_function(learner.gradient, state, part, key).total for part in parts
+    )
 
 
 def _shapes(batch: Any) -> tuple[tuple[int, ...], ...]:

@@ -8,6 +8,7 @@ import optax
 from ml_collections import ConfigDict
 
 import metainit
+from metainit import step_sizes
 from metainit.models import classifier, heads, microbatch
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
@@ -103,10 +104,7 @@ def learner(
 ) -> metainit.MetaLearner:
     """The meta-learning algorithm that `config.method` describes."""
     loop = inner_loop(config, model, preprocess)
-    outer = optax.chain(
-        outer_direction(config),
-        optax.scale_by_learning_rate(schedule(config, config.outer.learning_rate)),
-    )
+    outer = _outer(config)
     if config.method.algorithm == "reptile":
         return metainit.reptile(
             loop,
@@ -123,6 +121,41 @@ def learner(
         tasks=config.method.tasks,
         query_loss=classifier.query_loss(model),
         meta_mask=classifier.meta_mask(model),
+    )
+
+
+def rates_learner(
+    config: ConfigDict, model: Model, preprocess: Preprocess
+) -> metainit.MetaLearner:
+    """Meta-learns the factors of `metainit.step_sizes` and nothing else.
+
+    Its parameters are `MetaParams({"body": ...}, factors)`; the body rides along. A
+    head that would be learned starts from zero.
+    """
+    head = config.method.head
+    loop = inner_loop(config, model, preprocess)
+    loop = loop._replace(
+        optimizer=step_sizes.learned(loop.optimizer),
+        start=start(
+            "zero" if head == "learned" else head, model, config.train_task.shot
+        ),
+    )
+    if config.method.algorithm == "anil":
+        loop = loop._replace(adapt_mask=heads.is_head)
+    return metainit.maml(
+        loop,
+        _outer(config),
+        gradient=config.method.gradient,
+        tasks=config.method.tasks,
+        query_loss=classifier.query_loss(model),
+        meta_mask=lambda path, leaf: path[0].name == "inner",
+    )
+
+
+def _outer(config: ConfigDict) -> optax.GradientTransformation:
+    return optax.chain(
+        outer_direction(config),
+        optax.scale_by_learning_rate(schedule(config, config.outer.learning_rate)),
     )
 
 

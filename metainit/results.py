@@ -95,7 +95,7 @@ class FineTuning(NamedTuple):
       setting: chosen on meta-validation, e.g. {"optimizer": "sgd",
         "learning_rate": 0.1}.
       validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
-      points: rows of `transfer.jsonl`, by step.
+      points: rows of `transfer.jsonl`, by step; one for a head in closed form.
     """
 
     dataset: str
@@ -104,6 +104,11 @@ class FineTuning(NamedTuple):
     setting: dict[str, Any]
     validation_accuracy: float
     points: tuple[dict[str, Any], ...]
+
+    @property
+    def in_closed_form(self) -> bool:
+        """Whether the head was fitted at once, and no step was taken."""
+        return len(self.points) == 1
 
 
 class Transfer(NamedTuple):

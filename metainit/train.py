@@ -19,6 +19,7 @@ from metainit import (
     encoded,
     export,
     finished,
+    flops,
     joint,
     leakage,
     network,
@@ -30,6 +31,7 @@ from metainit import (
     report,
     run_config,
     sources,
+    step_sizes,
     transfer_comparison,
     tune,
 )
@@ -54,7 +56,8 @@ from metainit.models.pretrained import About
 from metainit.results import Cost
 from metainit.sources import Source
 from metainit.supervised import train as train_supervised
-from metainit.types import MetaState
+from metainit.transfer_heads import Init
+from metainit.types import MetaLearner, MetaParams, MetaState
 from metainit.writer import read_metrics
 
 BUDGET, REPORT = "budget.json", "report.txt"
@@ -165,7 +168,9 @@ def train(
         with _as_config_error():
             kept = cache.root(config.data.data_dir) / "features"
             roles = encoded.encode(roles, model, body, preprocess, kept)
-        model = model._replace(encode=None)
+        # Parameters are those for images, whatever the size of a map.
+        init = functools.partial(_init_for, model, example)
+        model = model._replace(encode=None, init=init)
         preprocess = preprocess._replace(encode=None)
         example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
     train_sources = roles.train
@@ -196,14 +201,15 @@ def train(
         seed = config.seed
         return sample_batch(train_sources, train_task, seed, first, count, shares)[0]
 
-    print("compiling", flush=True)
-    state = meta_state(body)
-    if stacked:
-        update = recipe.meta_update(learner)
-        meta = programs.by_shape(update, [(state, meta_batch(0), step_key)])
-    else:
+    def meta_program(learner: MetaLearner, state: MetaState) -> Program:
+        if stacked:
+            update = recipe.meta_update(learner)
+            return programs.by_shape(update, [(state, meta_batch(0), step_key)])
         tasks = [one_task(source, 0) for source in train_sources]
-        meta = programs.in_parts(learner, state, tasks, step_key)
+        return programs.in_parts(learner, state, tasks, step_key)
+
+    print("compiling", flush=True)
+    meta = meta_program(learner, meta_state(body))
 
     if may_choose:
         planner.check(config, meta.memory, planner.device_memory())
@@ -211,15 +217,17 @@ def train(
     # The step of joint pretraining.
     classes = sum(len(source.class_names) for source in train_sources)
     joint_state = joint.init(config, model, body, example, classes)
-    ratio = 1.0  # joint steps that take as long as a meta-iteration; set below
+    joint_update = joint.update(config, model, preprocess)
 
-    def joint_batch(step: int, of: tuple[Source, ...] = train_sources) -> Any:
-        size, progress = config.joint.batch, step / ratio
+    def joint_batch(
+        step: int, pace: float = 1.0, of: tuple[Source, ...] = train_sources
+    ) -> Any:
+        size, progress = config.joint.batch, step / pace
         return joint.batch(of, size, config.seed, step, progress)
 
     supervised = programs.by_shape(
-        joint.update(config, model, preprocess),
-        [(joint_state, joint_batch(0, (one,)), step_key) for one in train_sources],
+        joint_update,
+        [(joint_state, joint_batch(0, of=(one,)), step_key) for one in train_sources],
     )
 
     # Over as many steps as it takes to meet every data set.
@@ -232,7 +240,8 @@ def train(
     meta_seconds, joint_seconds = (
         seconds / period
         for seconds in seconds_each(
-            some(meta, state, meta_batch), some(supervised, joint_state, joint_batch)
+            some(meta, meta_state(body), meta_batch),
+            some(supervised, joint_state, joint_batch),
         )
     )
     ratio = steps_per_iteration(
@@ -243,7 +252,7 @@ def train(
         store=not dry_run,
     )
     print(_plan(config, meta, supervised, meta_seconds, joint_seconds, ratio))
-    runs = 1 + config.cold_start + (config.warm_start > 0)
+    runs = _runs(config)
     seconds_left = config.max_hours * 3600 * (1 - EVALUATION_SHARE)
     if config.warm_start * meta_seconds > seconds_left / runs:
         hours = config.warm_start * meta_seconds / 3600 * runs / (1 - EVALUATION_SHARE)
@@ -270,13 +279,16 @@ def train(
 
     def validate_body(params: Any) -> float:
         head = "zero" if by_recipe.head == "learned" else by_recipe.head
-        return validate({"body": params["body"]}, head)
+        kept = {name: params[name] for name in params if name != "head"}
+        return validate(kept, head)
 
     notes: list[str] = []
     validated: dict[str, dict[str, Any]] = {}
 
-    def fitted_by(run: Run, validate: Callable[[Any], float], seconds: float) -> Fitted:
-        fitted = fit(run, config, step_key, validate, seconds)
+    def make(run: Run, validate: Callable[[Any], float]) -> Fitted:
+        nonlocal runs, seconds_left
+        fitted = fit(run, config, step_key, validate, seconds_left / runs)
+        runs, seconds_left = runs - 1, seconds_left - fitted.seconds
         notes.extend([fitted.stopped] if fitted.stopped else [])
         validated[run.name] = {
             "accuracy": fitted.accuracy,
@@ -291,7 +303,7 @@ def train(
         name="joint pretraining",
         folder=workdir / "joint",
         update=supervised.update,
-        batch=joint_batch,
+        batch=lambda step: joint_batch(step, ratio),
         state=joint_state,
         first_step=0,
         steps=max(1, round(config.iterations * ratio)),
@@ -301,8 +313,7 @@ def train(
         pace=ratio,
         keep_at=warm_steps if warm_steps else None,
     )
-    fitted = fitted_by(joint_run, validate_body, seconds_left / runs)
-    seconds_left -= fitted.seconds
+    fitted = make(joint_run, validate_body)
     pretrained = {"body": fitted.params["body"]}, fitted.cost
 
     # With every class in a task, data sets differ in images; on average:
@@ -322,9 +333,7 @@ def train(
         data=lambda step: [source.name for source in turns(step)],
     )
     if config.cold_start:
-        share = seconds_left / (runs - 1)
-        fitted = fitted_by(meta_run, validate, share)
-        seconds_left -= fitted.seconds
+        fitted = make(meta_run, validate)
         inits["meta-learned"] = fitted.params, fitted.cost
     warm = Checkpoints(joint_run.folder / "warm-start").latest(joint_state)
     if warm_steps and warm is not None:
@@ -340,7 +349,7 @@ def train(
             state=state,
             first_step=config.warm_start,
         )
-        fitted = fitted_by(warm_run, validate, seconds_left)
+        fitted = make(warm_run, validate)
         cost = Cost(
             fitted.cost.device_seconds + clock["device_seconds"],
             fitted.cost.images + warm_steps * config.joint.batch,
@@ -348,8 +357,43 @@ def train(
         )
         inits[warm_run.name] = fitted.params, cost
     inits["joint pretraining"] = pretrained
+    if config.joint.equal_flops:
+        # As many steps as take meta-learning's operations, by one count for both.
+        met = range(period)
+        pace = sum(
+            programs.operations(learner, meta_state(body), meta_batch(step), step_key)
+            for step in met
+        ) / sum(
+            flops.of_function(
+                joint_update, joint_state, joint_batch(step), step_key
+            ).total
+            for step in met
+        )
+        equal_run = joint_run._replace(
+            name="joint pretraining, equal FLOPs",
+            folder=workdir / "joint_equal_flops",
+            batch=lambda step: joint_batch(step, pace),
+            steps=max(1, round(config.iterations * pace)),
+            pace=pace,
+            keep_at=None,
+        )
+        fitted = make(equal_run, validate_body)
+        inits[equal_run.name] = {"body": fitted.params["body"]}, fitted.cost
     if about:
         inits["pretrained weights"] = {"body": body}, Cost(0.0, 0, 0)
+    if config.learned_rates:
+        rates = recipe.rates_learner(config, model, preprocess)
+        factors = step_sizes.init(model, body)
+        state = rates.init(MetaParams({"body": body}, factors))
+        rates_run = meta_run._replace(
+            name="pretrained weights, learned rates",
+            folder=workdir / "rates",
+            update=meta_program(rates, state).update,
+            state=state,
+        )
+        with_rates = lambda p: {"body": body, "rates": p.inner}  # noqa: E731
+        fitted = make(rates_run, lambda p: validate_body(with_rates(p)))
+        inits[rates_run.name] = with_rates(fitted.params), fitted.cost
     if train_sources[0].images.dtype == np.uint8:  # features are of the encoder loaded
         inits["random"] = {"body": random_body}, Cost(0.0, 0, 0)
     else:
@@ -366,8 +410,13 @@ def train(
         return ""
     transferred = None
     if config.transfer.steps:
+        compared = {
+            name: Init(model, preprocess, params, cost)
+            for name, (params, cost) in inits.items()
+        }
+        choosing_on, measured_on = transfer_comparison.of_roles(config, roles)
         transferred = transfer_comparison.compare(
-            config, model, preprocess, inits, roles, workdir
+            config, compared, choosing_on, measured_on, workdir
         )
     evaluation = evaluate(config, model, preprocess, inits, roles, evaluator_of)
     evaluation = evaluation._replace(notes=tuple(notes))
@@ -429,6 +478,10 @@ def _finished(workdir: pathlib.Path, config: ConfigDict) -> str | None:
     )
 
 
+def _init_for(model: Model, images: jax.Array, key: jax.Array, _: Any) -> Any:
+    return model.init(key, images)
+
+
 def _shuffled(source: Source, seed: int) -> Source:
     """The control experiment: labels no longer say what an image shows."""
     order = np.random.default_rng(seed).permutation(len(source.labels))
@@ -443,6 +496,12 @@ def _in_words(role: str, source: Source) -> str:
     )
 
 
+def _runs(config: ConfigDict) -> int:
+    """Initialisations to be made, each in an equal share of the time."""
+    more = (config.cold_start, config.warm_start > 0, config.learned_rates)
+    return 1 + sum(more) + config.joint.equal_flops
+
+
 def _plan(
     config: ConfigDict,
     meta: Program,
@@ -451,7 +510,7 @@ def _plan(
     joint_seconds: float,
     ratio: float,
 ) -> str:
-    runs = 1 + config.cold_start + (config.warm_start > 0)
+    runs = _runs(config)
     hours = runs * config.iterations * meta_seconds / 3600
     return (
         f"compiled in {meta.compile_seconds:.1f} + {supervised.compile_seconds:.1f} s; "

@@ -1,67 +1,42 @@
 """Transfer in an experiment: whole data sets, learned from every initialisation.
 
 Every initialisation and head meets the same images in the same order, and the same grid
-of rates with the same number of trials. `choose` picks a rate by trials on the classes
-of meta-validation and is given no others; `measure` takes what was chosen.
+with the same number of trials. `choose` tunes on the classes of meta-validation and is
+given no others; what is measured on stays sealed until it is done.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import pathlib
-import re
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from metainit import atomic, threshold, transfer
+from metainit import atomic, threshold, transfer, transfer_heads, transfer_spec
 from metainit.batches import hold_out
-from metainit.models.model import Model
-from metainit.preprocess import Preprocess
-from metainit.results import Cost, FineTuning, Transfer
+from metainit.results import FineTuning, Transfer
+from metainit.sealed import Sealed, Split
 from metainit.sources import Roles, Source
-from metainit.transfer import Spec
+from metainit.transfer_heads import Init, Row, Setting
+from metainit.transfer_spec import Spec
 
-HEADS = ("prototype", "zero")
 FOLDER, TRIALS = "transfer", "transfer_trials.jsonl"
-
-Inits = Mapping[str, tuple[Any, Cost]]
-
-
-class Setup(NamedTuple):
-    """What all fine-tunings of an experiment share.
-
-    Attributes:
-      model: the network body.
-      preprocess: of images.
-      spec: of a fine-tuning on meta-test, but for head, optimizer and rate.
-      held_out: share of each class that accuracy is measured on.
-      folder: below which each has a folder of its own.
-    """
-
-    model: Model
-    preprocess: Preprocess
-    spec: Spec
-    held_out: float
-    folder: pathlib.Path
 
 
 class Choice(NamedTuple):
-    """What one initialisation with one head does best with on meta-validation.
+    """What one initialisation with one head does best with.
 
     Attributes:
-      optimizer, learning_rate: as in `transfer.Spec`.
+      setting: one of the grid.
       accuracy: held-out, after the last step of a trial, mean over data sets.
     """
 
-    optimizer: str
-    learning_rate: float
+    setting: Setting
     accuracy: float
 
 
@@ -72,38 +47,52 @@ def check(config: ConfigDict, roles: Roles) -> None:
       ValueError: in one line, which data set and class, or which field.
     """
     for source in (*roles.validation, *roles.test, *roles.held_out):
-        transfer.check(_spec(config), *_split(source, config))
+        split = _split(config, source)
+        transfer_spec.check(spec_of(config), split.train, split.test)
+
+
+def of_roles(config: ConfigDict, roles: Roles) -> tuple[tuple[Split, ...], Sealed]:
+    """What to choose on, the classes of meta-validation; and what to measure on.
+
+    The latter are meta-test and, under names of their own, the held-out classes.
+    """
+    test = roles.test + tuple(
+        source._replace(name=f"{source.name}, held-out classes")
+        for source in roles.held_out
+    )
+    return (
+        tuple(_split(config, source) for source in roles.validation),
+        Sealed([_split(config, source) for source in test]),
+    )
 
 
 def compare(
     config: ConfigDict,
-    model: Model,
-    preprocess: Preprocess,
-    inits: Inits,
-    roles: Roles,
+    inits: Mapping[str, Init],
+    validation: Sequence[Split],
+    test: Sealed,
     workdir: pathlib.Path,
+    chosen_on: str = "classes of meta-validation",
 ) -> Transfer:
-    """Fine-tunes every initialisation on every meta-test set, or goes on with it.
+    """Learns every data set from every initialisation, or goes on with it.
 
     Writes `transfer.jsonl` (a row a measurement on meta-test) and
-    `transfer_trials.jsonl` (a row a trial on meta-validation) to `workdir`.
+    `transfer_trials.jsonl` (a row a trial) to `workdir`.
 
     Args:
-      config: of the experiment; `config.transfer` describes this part of it.
-      model: the network body.
-      preprocess: of images.
-      inits: parameters ({"body": ...}) and cost by name.
-      roles: chosen on are the sources of meta-validation, measured those of meta-test
-        and the held-out classes.
+      config: with "seed", and "transfer", which describes this.
+      inits: by name.
+      validation: what to choose on.
+      test: what to measure on.
       workdir: folder of the experiment.
+      chosen_on: what `validation` is, in words.
     """
-    settings = config.transfer
-    setup = Setup(model, preprocess, _spec(config), settings.held_out, workdir / FOLDER)
-    grid = [("sgd", rate) for rate in settings.sgd_rates]
-    grid += [("adam", rate) for rate in settings.adam_rates]
-    chosen, trials = choose(setup, inits, roles.validation, grid, settings.trial_steps)
+    settings, spec, folder = config.transfer, spec_of(config), workdir / FOLDER
+    grid = transfer_heads.grid(settings)
+    trial = spec._replace(steps=settings.trial_steps)
+    chosen, trials = choose(inits, grid, validation, trial, folder)
     _write(workdir / TRIALS, trials)
-    runs = measure(setup, inits, chosen, _named_apart(roles))
+    runs = measure(inits, chosen, test, spec, folder)
     _write(workdir / transfer.RESULTS, [row for run in runs for row in run.points])
     labels = "all labels"
     if settings.shot or settings.fraction < 1:
@@ -111,7 +100,7 @@ def compare(
         labels = f"{settings.shot or share} of each class's labels"
     return Transfer(
         runs=runs,
-        costs={name: cost for name, (_, cost) in inits.items()},
+        costs={name: init.cost for name, init in inits.items()},
         protocol=(
             f"{settings.steps:,} steps of {settings.batch} images, {labels}, "
             f"{100 * settings.held_out:g} % of each class held out"
@@ -120,10 +109,13 @@ def compare(
             "SGD rates": list(settings.sgd_rates),
             "SGD momentum": settings.momentum,
             "Adam rates": list(settings.adam_rates),
+            "nearest centroid scales": list(settings.centroid_scales),
+            "logistic regression C": list(settings.inverse_penalties),
             "steps of a trial": settings.trial_steps,
-            "trials": len(grid) * len(roles.validation),
-            "chosen on": ", ".join(source.name for source in roles.validation)
-            + " (classes of meta-validation)",
+            "trials of each head": {
+                head: len(tried) * len(validation) for head, tried in grid.items()
+            },
+            "chosen on": f"{', '.join(one.name for one in validation)} ({chosen_on})",
         },
         trial_seconds=sum(trial["device_seconds"] for trial in trials),
         device=jax.devices()[0].device_kind,
@@ -132,108 +124,82 @@ def compare(
 
 
 def choose(
-    setup: Setup,
-    inits: Inits,
-    validation: Sequence[Source],
-    grid: Sequence[tuple[str, float]],
-    steps: int,
-) -> tuple[dict[tuple[str, str], Choice], list[dict[str, Any]]]:
-    """The optimiser and rate of each initialisation and head, by held-out accuracy.
+    inits: Mapping[str, Init],
+    grid: Mapping[str, Sequence[Setting]],
+    validation: Sequence[Split],
+    spec: Spec,
+    folder: pathlib.Path,
+) -> tuple[dict[tuple[str, str], Choice], list[Row]]:
+    """The setting of each initialisation and head, by held-out accuracy.
 
     Args:
-      setup: of every fine-tuning.
-      inits: parameters and cost by name.
-      validation: sources of meta-validation, and of nothing else.
-      grid: optimizer and rate of each trial.
-      steps: of a trial.
+      inits: by name.
+      grid: settings to try, by head.
+      validation: what to choose on, and nothing else.
+      spec: of a trial.
+      folder: of all fine-tunings.
 
     Returns:
       The choice by initialisation and head (of equal accuracies, the larger area under
-      the curve), and the last row of every trial.
+      the curve, then the lower loss), and the last row of every trial.
     """
     chosen: dict[tuple[str, str], Choice] = {}
-    trials: list[dict[str, Any]] = []
-    for init, head in itertools.product(inits, HEADS):
+    trials: list[Row] = []
+    for (name, init), (head, settings) in itertools.product(
+        inits.items(), grid.items()
+    ):
+        about = {"role": "validation", "init": name}
+        of_each = [
+            transfer_heads.learn(head, settings, init, split, spec, folder, about)
+            for split in validation
+        ]
         found = []
-        for optimizer, rate in grid:
-            spec = setup.spec._replace(
-                steps=steps, head=head, optimizer=optimizer, learning_rate=rate
-            )
-            of_each = [
-                _fine_tune(setup, inits[init][0], source, spec, init, "validation")
-                for source in validation
-            ]
-            trials += [rows[-1] for rows in of_each]
-            accuracy = float(np.mean([rows[-1]["accuracy"] for rows in of_each]))
-            area = float(np.mean([_area(rows) for rows in of_each]))
-            found.append((accuracy, area, Choice(optimizer, rate, accuracy)))
+        for setting, tried in zip(settings, zip(*of_each, strict=True), strict=True):
+            trials += [rows[-1] for rows in tried]
+            accuracy = float(np.mean([rows[-1]["accuracy"] for rows in tried]))
+            area = float(np.mean([_area(rows) for rows in tried]))
+            losses = [rows[-1]["loss"] for rows in tried]
+            loss = np.inf if None in losses else float(np.mean(losses))
+            found.append((accuracy, area, -loss, Choice(setting, accuracy)))
         # Of the first among equals.
-        chosen[init, head] = max(found, key=lambda one: one[:2])[2]
+        chosen[name, head] = max(found, key=lambda one: one[:3])[3]
     return chosen, trials
 
 
 def measure(
-    setup: Setup,
-    inits: Inits,
+    inits: Mapping[str, Init],
     chosen: Mapping[tuple[str, str], Choice],
-    test: Sequence[Source],
+    test: Sealed,
+    spec: Spec,
+    folder: pathlib.Path,
 ) -> tuple[FineTuning, ...]:
-    """Fine-tunes on meta-test, each initialisation and head as it was chosen."""
+    """Learns what was sealed, each initialisation and head as it was chosen.
+
+    Raises:
+      RuntimeError: an initialisation nothing was chosen for.
+    """
+    heads = dict.fromkeys(head for _, head in chosen)
+    wanted = list(itertools.product(inits, heads))
     found = []
-    for source, ((init, head), choice) in itertools.product(test, chosen.items()):
-        spec = setup.spec._replace(
-            head=head, optimizer=choice.optimizer, learning_rate=choice.learning_rate
+    for split, (name, head) in itertools.product(test.open(chosen, wanted), wanted):
+        init, choice = inits[name], chosen[name, head]
+        about = {"role": "test", "init": name}
+        (rows,) = transfer_heads.learn(
+            head, [choice.setting], init, split, spec, folder, about
         )
-        rows = _fine_tune(setup, inits[init][0], source, spec, init, "test")
-        setting = {
-            "optimizer": choice.optimizer,
-            "learning_rate": choice.learning_rate,
-        }
-        about = {
-            "init_device_seconds": inits[init][1].device_seconds,
+        more = {
+            "init_device_seconds": init.cost.device_seconds,
             "validation_accuracy": choice.accuracy,
         }
-        points = tuple(row | about for row in rows)
+        points = tuple(row | more for row in rows)
         found.append(
-            FineTuning(source.name, init, head, setting, choice.accuracy, points)
+            FineTuning(split.name, name, head, choice.setting, choice.accuracy, points)
         )
     return tuple(found)
 
 
-def _fine_tune(
-    setup: Setup, params: Any, source: Source, spec: Spec, init: str, role: str
-) -> list[dict[str, Any]]:
-    """Rows of one fine-tuning; at once where an earlier session finished it.
-
-    The folder is named after what determines the result: an initialisation that was
-    trained further, or another setting, has another one.
-    """
-    body = {"body": params["body"]}
-    train, test = hold_out(source, spec.seed, setup.held_out)
-    about = {
-        "dataset": source.name,
-        "role": role,
-        "init": init,
-        "held_out": setup.held_out,
-    }
-    known = json.dumps([about, spec._asdict(), transfer.digest(body)], sort_keys=True)
-    words = (role, source.name, init, spec.head, spec.optimizer, spec.learning_rate)
-    name = re.sub(r"[^\w.]+", "-", " ".join(map(str, words)))[-80:].strip("-.")
-    digest = hashlib.sha256(known.encode()).hexdigest()[:10]
-    folder = setup.folder / f"{name}-{digest}"
-    path = folder / transfer.RESULTS
-    rows = list(_read(path)) if path.exists() else []
-    if not rows or rows[-1]["step"] != spec.steps:
-        transfer.fine_tune(
-            setup.model, setup.preprocess, body, train, test, spec, folder, about
-        )
-        rows = list(_read(path))
-    # Rows are all that is asked for later, and states of many runs fill a disk.
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return rows
-
-
-def _spec(config: ConfigDict) -> Spec:
+def spec_of(config: ConfigDict) -> Spec:
+    """A fine-tuning as `config.transfer` describes it, but for head and rate."""
     settings = config.transfer
     return Spec(
         seed=config.seed,
@@ -245,28 +211,18 @@ def _spec(config: ConfigDict) -> Spec:
     )
 
 
-def _split(source: Source, config: ConfigDict) -> tuple[Source, Source]:
-    return hold_out(source, config.seed, config.transfer.held_out)
+def _split(config: ConfigDict, source: Source) -> Split:
+    sides = hold_out(source, config.seed, config.transfer.held_out)
+    return Split(source.name, *sides)
 
 
-def _named_apart(roles: Roles) -> tuple[Source, ...]:
-    """Sources of meta-test and, under names of their own, of the held-out classes."""
-    return roles.test + tuple(
-        source._replace(name=f"{source.name}, held-out classes")
-        for source in roles.held_out
-    )
-
-
-def _area(rows: Sequence[Mapping[str, Any]]) -> float:
+def _area(rows: Sequence[Row]) -> float:
+    if len(rows) == 1:
+        return rows[0]["accuracy"]
     steps, accuracy = zip(
         *((row["step"], row["accuracy"]) for row in rows), strict=True
     )
     return threshold.area_over_log_steps(steps, accuracy)
-
-
-def _read(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text().splitlines():
-        yield json.loads(line)
 
 
 def _write(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -91,14 +91,16 @@ def by_data_set(seeds: Sequence[Sequence[FineTuning]]) -> tuple[DataSet, ...]:
         thresholds = threshold.from_baselines(final) if final else None
         if thresholds is not None and not thresholds.final:
             thresholds = None
-        lines = tuple(
-            _line(init, head, runs, thresholds) for (init, head), runs in of_set.items()
-        )
-        ends = [run.points[-1] for runs in of_set.values() for run in runs]
+        every = [run for runs in of_set.values() for run in runs]
+        stepped = [run for run in every if not run.in_closed_form]
         horizon = {
-            unit: float(min(end[field] for end in ends))
+            unit: float(min(run.points[-1][field] for run in stepped or every))
             for unit, field in UNITS.items()
         }
+        lines = tuple(
+            _line(init, head, runs, thresholds, horizon)
+            for (init, head), runs in of_set.items()
+        )
         found.append(DataSet(name, thresholds, horizon, lines))
     return tuple(found)
 
@@ -167,8 +169,32 @@ def line_of(one: DataSet, init: str, head: str) -> Line:
     return found
 
 
+def _time(run: FineTuning, unit: str, value: float, horizon: float) -> Time:
+    found = threshold.time_to(
+        Curve(
+            np.array([p[UNITS[unit]] for p in run.points], np.float64),
+            np.array([p["accuracy"] for p in run.points], np.float64),
+        ),
+        value,
+    )
+    if run.in_closed_form and not found.reached:
+        return Time(horizon, False)  # it stays as it is, however long one waits
+    return found
+
+
+def _area(run: FineTuning) -> float:
+    if run.in_closed_form:
+        return float(run.points[0]["accuracy"])
+    steps, accuracy = ([p[field] for p in run.points] for field in ("step", "accuracy"))
+    return threshold.area_over_log_steps(steps, accuracy)
+
+
 def _line(
-    init: str, head: str, runs: Sequence[FineTuning], thresholds: Thresholds | None
+    init: str,
+    head: str,
+    runs: Sequence[FineTuning],
+    thresholds: Thresholds | None,
+    horizon: Mapping[str, float],
 ) -> Line:
     def last(field: str) -> np.ndarray:
         return np.array([run.points[-1][field] for run in runs], np.float64)
@@ -176,17 +202,8 @@ def _line(
     times: dict[float, dict[str, tuple[Time, ...]]] = {}
     for share, value in thresholds.values.items() if thresholds else ():
         times[share] = {
-            unit: tuple(
-                threshold.time_to(
-                    Curve(
-                        np.array([p[field] for p in run.points], np.float64),
-                        np.array([p["accuracy"] for p in run.points], np.float64),
-                    ),
-                    value,
-                )
-                for run in runs
-            )
-            for unit, field in UNITS.items()
+            unit: tuple(_time(run, unit, value, horizon[unit]) for run in runs)
+            for unit in UNITS
         }
     return Line(
         init,
@@ -195,14 +212,6 @@ def _line(
         np.array([run.points[0]["accuracy"] for run in runs], np.float64),
         last("accuracy"),
         last("f1"),
-        np.array(
-            [
-                threshold.area_over_log_steps(
-                    [p["step"] for p in run.points],
-                    [p["accuracy"] for p in run.points],
-                )
-                for run in runs
-            ]
-        ),
+        np.array([_area(run) for run in runs]),
         times,
     )

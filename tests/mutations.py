@@ -557,9 +557,9 @@ MUTATIONS = (
     mutation(
         "transfer: a held-out image normalised by its neighbours",
         "test_transfer.py::test_a_held_out_image_is_judged_alone[support]",
-        "transfer.py",
-        'support = {"image": preprocess.normalise(moments)}',
-        'support = {"image": preprocess.normalise(images)}',
+        "held_out.py",
+        'support = preprocess.for_evaluation(params, {"image": moments}, key)',
+        'support = preprocess.for_evaluation(params, {"image": images}, key)',
     ),
     mutation(
         "transfer: a resumed run starts from the first parameters",
@@ -573,7 +573,7 @@ MUTATIONS = (
         "test_transfer.py::test_two_initialisations_of_a_seed_meet_the_same_batches",
         "transfer.py",
         "order = Order(chosen, spec.seed, spec.batch)",
-        "order = Order(chosen, int(_digest(params)[:4], 16), spec.batch)",
+        "order = Order(chosen, int(digest(params)[:4], 16), spec.batch)",
     ),
     mutation(
         "batches: every epoch in the same order",

@@ -72,6 +72,9 @@ def test_the_defaults_are_valid() -> None:
             ["transfer.shot=5", "transfer.fraction=0.5", "one of them"],
         ),
         ({**TRANSFER, "transfer.momentum": 1.0}, ["transfer.momentum=1.0"]),
+        ({**TRANSFER, "transfer.heads": ("best",)}, ["transfer.heads", "'best'"]),
+        ({**TRANSFER, "transfer.heads": ()}, ["transfer.heads is empty"]),
+        ({"learned_rates": True}, ["learned_rates=True", "encoder.weights"]),
         (
             {**TRANSFER, "transfer.sgd_rates": (), "transfer.adam_rates": ()},
             ["transfer.sgd_rates", "transfer.adam_rates", "both empty"],

@@ -12,6 +12,7 @@ import shipped
 import tiny
 
 from metainit import network
+from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
 from metainit.models import resnet_names
 from metainit.train import train
@@ -52,16 +53,32 @@ def weights(images):
 def test_a_run_reports_what_the_weights_are_worth(name, images, weights, tmp_path):
     config = small(f"maml_resnet50:{name}", images)
     config.encoder.weights = str(weights)
+    every = name == "conv4_on_features"  # all there is, where compiling is quicker
+    config.learned_rates = config.joint.equal_flops = config.encoder.cached = every
+    if every:
+        config.augment.flip = False
+        config.transfer.update(steps=2, heads=("linear probe",), adam_rates=())
     train(config, tmp_path / "run")
     lines = (tmp_path / "run" / "results.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     inits = {row["init"] for row in rows if "init" in row}
-    assert inits == {
-        "meta-learned",
-        "joint pretraining",
-        "pretrained weights",
-        "random",
-    }
+    more = {"pretrained weights, learned rates", "joint pretraining, equal FLOPs"}
+    assert inits == {"meta-learned", "joint pretraining", "pretrained weights"} | (
+        more if every else {"random"}
+    )
+    if every:
+        lines = (tmp_path / "run" / "transfer.jsonl").read_text().splitlines()
+        assert {json.loads(line)["init"] for line in lines} == inits
+        _, leaves = Checkpoints(tmp_path / "run" / "rates").best_leaves()
+        factors = {n: x for n, x in leaves.items() if n.startswith(".params.inner")}
+        assert "head" in "".join(factors) and "learner" in "".join(factors)
+        assert np.any(list(factors.values()))  # learned, and the network was not
+        kernel = ".params.model['body']['encoder']['conv1']['kernel']"
+        flat = resnet_names.to_torch({"conv1": {"kernel": leaves[kernel]}})
+        kept = safetensors.numpy.load_file(weights)["conv1.weight"]
+        np.testing.assert_array_equal(flat["conv1.weight"], kept)
+        with (tmp_path / "run" / "joint_equal_flops" / "metrics.jsonl").open() as file:
+            assert json.loads(file.readlines()[-1])["step"] > 3  # of 3 iterations
     assert all(np.isfinite(row["value"]) for row in rows if "value" in row)
     report = (tmp_path / "run" / "report.md").read_text()
     assert str(weights) in report and "sha256" in report

@@ -96,3 +96,14 @@ def test_tasks_of_every_class_differ_in_way():
         adapted, _ = learner.adapt(state, episode.support, key)
         assert adapted["head"]["bias"].shape == (len(one.class_names),)
         assert np.isfinite(metrics["loss"][number])
+
+
+def test_operations_are_those_of_all_tasks(built):
+    """Stacked or one by one; a learner of more inner steps takes more."""
+    learner, state = built
+    only = source(4)
+    stacked = sample_batch([only], SPEC, 0, 0, 3)[0]
+    tasks = tuple(sample_batch([only], SPEC, 0, i, 1)[0] for i in range(3))
+    whole = programs.operations(learner, state, stacked, KEY)
+    assert whole == programs.operations(learner, state, tasks, KEY) > 0
+    assert programs.operations(learner, state, tasks[:1], KEY) == whole / 3

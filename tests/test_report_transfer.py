@@ -44,6 +44,25 @@ def test_no_baseline_no_threshold() -> None:
     assert "| meta-learned | zero |" in text
 
 
+def test_a_head_in_closed_form_stays_as_it_is() -> None:
+    """It has one point; where it is not good enough, no waiting helps."""
+    whole = run("random", "zero", 50)
+    points = ({**whole.points[0], "accuracy": 0.7, "device_seconds": 3.0},)
+    fitted = whole._replace(head="logistic regression", points=points)
+    (pets,) = transfer_summary.by_data_set([(whole, fitted)])
+    assert pets.horizon["steps"] == 100
+    line = transfer_summary.line_of(pets, "random", "logistic regression")
+    assert line.area == line.final == pytest.approx(0.7)
+    assert line.times[0.9]["steps"] == (Time(100, False),)
+    assert line.times[0.9]["device seconds"] == (Time(100, False),)
+    better = fitted._replace(points=({**points[0], "accuracy": 0.9},))
+    (pets,) = transfer_summary.by_data_set([(whole, better)])
+    line = transfer_summary.line_of(pets, "random", "logistic regression")
+    assert line.times[0.95]["device seconds"] == (Time(3, True),)
+    assert pets.thresholds is not None
+    assert pets.thresholds.baseline == "random, logistic regression"
+
+
 def test_heads_are_chosen_on_meta_validation() -> None:
     assert transfer_summary.best_heads([FAST]) == {
         "meta-learned": "prototype",  # although zero is faster on meta-test

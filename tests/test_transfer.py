@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import tiny
 
-from metainit import batches, transfer
+from metainit import batches, held_out, transfer, transfer_spec
 from metainit.models import classifier, conv4, heads, mlp
 from metainit.preprocess import Preprocess
 from metainit.sources import Source
-from metainit.transfer import Point, Spec, fine_tune, log_steps
+from metainit.transfer import Point, fine_tune, log_steps
+from metainit.transfer_spec import Spec
 
 PREPROCESS = Preprocess((0.5,), (0.25,), shift=1)
 COSTS = ("device_seconds", "compile_seconds", "evaluation_seconds")
@@ -81,8 +82,8 @@ def test_steps_are_log_spaced() -> None:
 def test_it_learns_and_says_what_it_cost(model: Any, tmp_path: pathlib.Path) -> None:
     points = run(tmp_path, model, steps=50, batch=16)
     assert [point.step for point in points] == [0, 1, 2, 5, 10, 20, 50]
-    assert [point.images for point in points][-1] == 800
-    assert points[-1].epoch == pytest.approx(800 / 90)
+    assert points[-1].images == 90 + 800  # prototypes are made of all
+    assert points[-1].epoch == pytest.approx(890 / 90)
     assert points[-1].accuracy > max(0.8, points[0].accuracy)
     assert points[-1].loss < points[0].loss
     for field in COSTS:
@@ -158,7 +159,7 @@ def test_a_run_stopped_while_it_measures_goes_on(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    measure, calls = transfer._Measurer.__call__, [0]
+    measure, calls = held_out.Measurer.__call__, [0]
 
     def interrupted(self: Any, params: Any) -> Any:
         calls[0] += 1
@@ -166,7 +167,7 @@ def test_a_run_stopped_while_it_measures_goes_on(
             raise KeyboardInterrupt
         return measure(self, params)
 
-    monkeypatch.setattr(transfer._Measurer, "__call__", interrupted)
+    monkeypatch.setattr(held_out.Measurer, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert measured(run(tmp_path)) == uninterrupted
@@ -176,7 +177,7 @@ def test_prototypes_are_those_of_all_training_images(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their accuracy is nearest class mean's, computed here from one large batch."""
-    monkeypatch.setattr(transfer, "CHUNK", 32)
+    monkeypatch.setattr(held_out, "CHUNK", 32)
     first = run(tmp_path, CONV, steps=1)[0]
     params = body(CONV)
     image = PREPROCESS.normalise
@@ -206,7 +207,7 @@ def test_a_held_out_image_is_judged_alone(
         ("a", 256, slice(None)),
         ("b", 7, slice(None, None, -1)),
     ):
-        monkeypatch.setattr(transfer, "CHUNK", size)
+        monkeypatch.setattr(held_out, "CHUNK", size)
         turned = TEST._replace(images=TEST.images[images], labels=TEST.labels[images])
         spec = Spec(steps=2, batch=8)
         folder = tmp_path / name
@@ -230,6 +231,58 @@ def test_zero_and_given_heads(tmp_path: pathlib.Path) -> None:
         run(tmp_path / "narrow", params=body(MLP) | {"head": head}, head="given")
 
 
+def body_after(folder: pathlib.Path, model: Any = MLP, **settings: Any) -> Any:
+    spec = Spec(batch=8, head="zero", **settings)
+    fine_tune(model, PREPROCESS, body(model), TRAIN, TEST, spec, folder)
+    return transfer.last_params(model, body(model), TRAIN, spec, folder)["body"]
+
+
+def test_a_probe_changes_the_head_only_and_then_all_begins_anew(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Adam's first step has its rate's length, its fourth after zeros three times it.
+
+    Where Adam went on in place of beginning anew.
+    """
+    rate = {"optimizer": "adam", "learning_rate": 0.001}
+    probed = body_after(tmp_path / "probe", steps=3, probe_steps=3, **rate)
+    chex.assert_trees_all_equal(probed, body(MLP)["body"])
+    after = body_after(tmp_path / "both", steps=4, probe_steps=3, **rate)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), after, probed)
+    longest = max(jax.tree.leaves(moved))
+    assert longest == pytest.approx(0.001, rel=1e-3)
+
+
+def test_what_the_network_does_not_learn_rides_along(tmp_path: pathlib.Path) -> None:
+    """Such as a frozen encoder, or running statistics."""
+    fixed = MLP._replace(learns=lambda path, leaf: path[-1].key != "bias")
+    before = body(MLP)["body"]
+    after = body_after(tmp_path, fixed, steps=3, learning_rate=0.1)
+    kept = jax.tree.map(np.array_equal, before, after)
+    for path, same in jax.tree_util.tree_leaves_with_path(kept):
+        assert same == (path[-1].key == "bias")
+
+
+@pytest.mark.parametrize("stop", [4, 5])
+def test_a_probe_that_is_stopped_goes_on_to_the_same_rows(
+    stop: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"head": "zero", "probe_steps": 4, "steps": 6, "momentum": 0.9}
+    whole = measured(run(tmp_path / "whole", **settings))
+    draw, calls = transfer._batch, [0]
+
+    def interrupted(train: Source, where: np.ndarray) -> Any:
+        calls[0] += 1
+        if calls[0] == stop + 2:
+            raise KeyboardInterrupt
+        return draw(train, where)
+
+    monkeypatch.setattr(transfer, "_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", **settings)
+    assert measured(run(tmp_path / "run", **settings)) == whole
+
+
 def test_a_run_that_diverges_is_measured_all_the_same(tmp_path: pathlib.Path) -> None:
     with np.errstate(all="ignore"):
         points = run(tmp_path, learning_rate=1e30, steps=5)
@@ -245,7 +298,7 @@ def test_what_was_learned_can_be_taken_away(tmp_path: pathlib.Path) -> None:
         transfer.last_params(MLP, params, TRAIN, spec, tmp_path)
     points = fine_tune(MLP, PREPROCESS, params, TRAIN, TEST, spec, tmp_path)
     last = transfer.last_params(MLP, params, TRAIN, spec, tmp_path)
-    moments = transfer.moment_images(TRAIN, spec)
+    moments = held_out.moment_images(TRAIN, spec)
     chances = classifier.predict(MLP)(
         last,
         {"image": PREPROCESS.normalise(moments)},
@@ -257,7 +310,7 @@ def test_what_was_learned_can_be_taken_away(tmp_path: pathlib.Path) -> None:
 
 def test_a_share_of_the_labels(tmp_path: pathlib.Path) -> None:
     points = run(tmp_path, fraction=0.1, optimizer="adam", learning_rate=0.01)
-    assert points[-1].epoch == pytest.approx(12 * 8 / 9)  # 3 images of each class
+    assert points[-1].epoch == pytest.approx(1 + 12 * 8 / 9)  # 3 images of each class
 
 
 @pytest.mark.parametrize(
@@ -266,6 +319,7 @@ def test_a_share_of_the_labels(tmp_path: pathlib.Path) -> None:
         ({"head": "random"}, "head must be one of zero, prototype, given"),
         ({"optimizer": "lion"}, "optimizer must be one of sgd, adam"),
         ({"steps": 0}, "steps must be 1 or more"),
+        ({"probe_steps": 13}, "probe_steps must be from 0 to steps=12"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"fraction": 0.0}, "fraction must be above 0 and at most 1"),
         ({"fraction": 0.01}, r"fraction=0.01 leaves none of the 30 .*'class0'"),
@@ -285,15 +339,15 @@ def test_settings_that_cannot_work(
 def test_data_that_cannot_work() -> None:
     one = patterns(5, 0, classes=1)
     with pytest.raises(ValueError, match="has one class, 'class0'"):
-        transfer.check(Spec(), one, one)
+        transfer_spec.check(Spec(), one, one)
     lacking = TEST._replace(labels=np.where(TEST.labels == 2, -1, TEST.labels))
     with pytest.raises(ValueError, match="'class2' has no held-out images"):
-        transfer.check(Spec(), TRAIN, lacking)
+        transfer_spec.check(Spec(), TRAIN, lacking)
     with pytest.raises(ValueError, match="different classes: class3"):
-        transfer.check(Spec(), TRAIN, patterns(5, 0, classes=4))
+        transfer_spec.check(Spec(), TRAIN, patterns(5, 0, classes=4))
     large = TEST._replace(images=np.zeros((60, 8, 8, 1), np.uint8))
     with pytest.raises(ValueError, match="read both at one size"):
-        transfer.check(Spec(), TRAIN, large)
+        transfer_spec.check(Spec(), TRAIN, large)
 
 
 def test_parameters_and_folders_of_something_else(tmp_path: pathlib.Path) -> None:

@@ -5,15 +5,21 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import tiny
 from ml_collections import ConfigDict
 from PIL import Image
 
-from metainit import transfer, transfer_comparison
+from metainit import config as defaults
+from metainit import transfer, transfer_comparison, transfer_spec
 from metainit.config import ConfigError
+from metainit.sealed import Sealed, Split
+from metainit.sources import Roles, Source
 from metainit.train import train
+from metainit.transfer_comparison import Choice
 
+HEADS = ("prototype", "probe then fine-tune", "logistic regression")
 INITS = {"meta-learned", "joint pretraining", "random"}
 COSTS = (
     "device_seconds",
@@ -28,14 +34,14 @@ def small(images: pathlib.Path, **transfer: Any) -> ConfigDict:
     config = tiny.config(images)
     config.model.update(name="mlp", hidden=(8,))
     config.update(iterations=4, warm_start=0)
-    config.transfer.update({"steps": 5, **transfer})
+    config.transfer.update({"steps": 5, "heads": HEADS, **transfer})
     return config
 
 
 class Experiment(NamedTuple):
     workdir: pathlib.Path
     text: str
-    calls: list[tuple[dict[str, Any], transfer.Spec]]
+    calls: list[tuple[dict[str, Any], transfer_spec.Spec]]
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +77,17 @@ def test_every_initialisation_and_head_is_measured_on_meta_test(
 ) -> None:
     found = rows(whole.workdir)
     assert {(row["init"], row["head"]) for row in found} == {
-        (init, head) for init in INITS for head in ("prototype", "zero")
+        (init, head) for init in INITS for head in HEADS
     }
-    assert len(found) == 6 * 4 and {row["step"] for row in found} == {0, 1, 2, 5}
-    assert len({row["order"] for row in found}) == 1  # the same batches for all
+    assert len(found) == 6 * 4 + 3 and {row["step"] for row in found} == {0, 1, 2, 5}
+    stepped = [row for row in found if row["head"] != "logistic regression"]
+    assert len({row["order"] for row in stepped}) == 1  # the same batches for all
+    assert {row["probe_steps"] for row in stepped} == {0, 2}
     assert {row["role"] for row in found} == {"test"}
     for row in found:
         assert 0 <= row["validation_accuracy"] <= 1
-        assert row["images"] == 4 * row["step"]
+        looked = 0 if row["head"] == "probe then fine-tune" else 9
+        assert row["images"] == looked + 4 * row["step"]
         assert row["epoch"] == row["images"] / 9  # 3 classes, 3 of 5 images each
         assert (row["init_device_seconds"] == 0) == (row["init"] == "random")
     assert not list((whole.workdir / "transfer").glob("*/checkpoints"))
@@ -92,21 +101,27 @@ def test_nothing_is_chosen_on_meta_test(whole: Experiment) -> None:
         assert all(name.startswith(about["role"]) for name in about["classes"])
         assert spec.steps == {"validation": 2, "test": 5}[about["role"]]
     trials = rows(whole.workdir, "transfer_trials.jsonl")
-    assert {row["step"] for row in trials} == {2} and len(trials) == 12
-    for about, spec in whole.calls[12:]:
-        of_this = [
-            row
-            for row in trials
-            if (row["init"], row["head"]) == (about["init"], spec.head)
+    assert len(trials) == 12 + 6
+    rates = [("sgd", 0.1), ("adam", 0.01)]
+    grid = {
+        head: [{"optimizer": name, "learning_rate": rate} for name, rate in rates]
+        for head in HEADS[:2]
+    } | {HEADS[2]: [{"C": 0.1}, {"C": 1.0}]}
+    for init, head in {(row["init"], row["head"]) for row in rows(whole.workdir)}:
+        tried, measured = (
+            [row for row in found if (row["init"], row["head"]) == (init, head)]
+            for found in (trials, rows(whole.workdir))
+        )
+        assert [row["setting"] for row in tried] == grid[head]
+        best = max(row["accuracy"] for row in tried)
+        assert measured[0]["validation_accuracy"] == best
+        assert measured[0]["setting"] in [
+            row["setting"] for row in tried if row["accuracy"] == best
         ]
-        assert [(r["optimizer"], r["learning_rate"]) for r in of_this] == [
-            ("sgd", 0.1),
-            ("adam", 0.01),
-        ]
-        best = max(row["accuracy"] for row in of_this)
-        assert best in [
-            row["accuracy"] for row in of_this if row["optimizer"] == spec.optimizer
-        ]
+        if head != "logistic regression":
+            assert (
+                measured[-1]["learning_rate"] == measured[0]["setting"]["learning_rate"]
+            )
 
 
 def test_the_report_has_a_section_and_a_figure(whole: Experiment) -> None:
@@ -118,14 +133,15 @@ def test_the_report_has_a_section_and_a_figure(whole: Experiment) -> None:
         "| meta-learned | prototype |",
         "### Device hours",
         "| making joint pretraining |",
-        "- trials: 2",
+        "| random | logistic regression | C 1 |",
+        "- trials of each head: prototype 2, probe then fine-tune 2, logistic",
         "- steps of a trial: 2",
         "Against random, meta-learned",
     ):
         assert words in section
     assert whole.text.isascii() and max(map(len, whole.text.splitlines())) <= 100
     assert "Transfer efficiency" in whole.text
-    assert "joint pretraining, zero" in whole.text
+    assert "joint pretraining, probe then" in whole.text
     with Image.open(whole.workdir / "transfer.png") as image:
         assert min(image.size) > 400
 
@@ -184,7 +200,7 @@ def test_other_settings_go_on_with_a_finished_run(
     assert "is finished" not in text and "3 steps of 4 images, 2 of each" in text
     # Few labels are few in trials too.
     assert len(made) == 12 and {spec.shot for spec in made} == {2}
-    assert rows(whole.workdir)[-1]["step"] == 3
+    assert max(row["step"] for row in rows(whole.workdir)) == 3
     made.clear()
     train(small(images), whole.workdir)
     assert made == [] and rows(whole.workdir, "transfer_trials.jsonl") == before
@@ -203,8 +219,19 @@ def test_data_that_cannot_be_split_are_refused_first(
         train(config, tmp_path / "run")
 
 
-def test_held_out_classes_have_a_name_of_their_own(images: pathlib.Path) -> None:
-    source = transfer_comparison.Source("a", *[None] * 3)  # type: ignore[arg-type]
-    roles = transfer_comparison.Roles((), (), (source,), (source,))
-    names = [one.name for one in transfer_comparison._named_apart(roles)]
-    assert names == ["a", "a, held-out classes"]
+def test_held_out_classes_have_a_name_of_their_own() -> None:
+    images = np.zeros((4, 1, 1, 1), np.uint8)
+    source = Source("a", images, np.array([0, 0, 1, 1], np.int32), ("x", "y"))
+    config = tiny.shrink(defaults.default())
+    _, test = transfer_comparison.of_roles(config, Roles((), (), (source,), (source,)))
+    assert [split.name for split in test.open((), ())] == ["a", "a, held-out classes"]
+
+
+def test_meta_test_stays_closed_until_all_is_chosen(tmp_path: pathlib.Path) -> None:
+    split = Split("birds", *(Source("birds", *[None] * 3),) * 2)  # type: ignore[arg-type]
+    test = Sealed([split])
+    chosen = {("random", "zero"): Choice({"optimizer": "sgd"}, 0.5)}
+    inits: Any = {"random": None, "meta-learned": None}
+    with pytest.raises(RuntimeError, match=r"nothing was chosen yet for.*meta-"):
+        transfer_comparison.measure(inits, chosen, test, transfer_spec.Spec(), tmp_path)
+    assert test.open(chosen, list(chosen)) == (split,)

@@ -56,7 +56,13 @@ def shrink(config: ConfigDict) -> ConfigDict:
         inverse_penalties=(1.0,),
     )
     config.transfer.update(
-        batch=4, held_out=0.4, sgd_rates=(0.1,), adam_rates=(0.01,), trial_steps=2
+        batch=4,
+        held_out=0.4,
+        sgd_rates=(0.1,),
+        adam_rates=(0.01,),
+        trial_steps=2,
+        centroid_scales=(1.0, 10.0),
+        inverse_penalties=(0.1, 1.0),
     )
     return config
 

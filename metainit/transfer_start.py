@@ -1,0 +1,154 @@
+"""Where a fine-tuning starts: its parameters, its head, its optimiser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metainit import held_out, partition, step_sizes
+from metainit.budget import compile_step
+from metainit.models import classifier, heads
+from metainit.models.model import Model
+from metainit.preprocess import Preprocess
+from metainit.sources import Source
+from metainit.transfer_spec import Spec
+from metainit.types import MetaState
+
+
+def check_params(
+    model: Model, params: Mapping[str, Any], train: Source, spec: Spec
+) -> None:
+    """Refuses parameters of another network, or a head of other classes.
+
+    Raises:
+      ValueError: naming every parameter that differs.
+    """
+    images = jax.ShapeDtypeStruct((2, *train.images.shape[1:]), jnp.float32)
+    wanted = {"body": jax.eval_shape(model.init, jax.random.key(0), images)}
+    given = {"body": params["body"]}
+    if spec.head == "given":
+        if "head" not in params:
+            raise ValueError("head='given', but the initialisation has no head")
+        wanted["head"] = jax.eval_shape(
+            lambda body, images: _zero_head(model, {"body": body}, train),
+            wanted["body"],
+            images,
+        )
+        given["head"] = params["head"]
+    shapes = [_shapes(tree) for tree in (wanted, given)]
+    differing = [
+        f"{name}: given {shapes[1].get(name)}, wanted {shapes[0].get(name)}"
+        for name in sorted(shapes[0].keys() | shapes[1].keys())
+        if shapes[0].get(name) != shapes[1].get(name)
+    ]
+    if differing:
+        raise ValueError(f"initialisation of another network: {'; '.join(differing)}")
+
+
+def state(
+    model: Model, params: Mapping[str, Any], train: Source, spec: Spec
+) -> MetaState:
+    """The state before the first step, prototypes still to be made.
+
+    Returns:
+      Parameters {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}.
+    """
+    head = params["head"] if spec.head == "given" else _zero_head(model, params, train)
+    started = {"body": params["body"], "head": head}
+    return restarted(
+        MetaState(started, None, jnp.zeros((), jnp.int32)),
+        model,
+        optimizer(spec, params.get("rates")),
+    )
+
+
+def restarted(
+    state: MetaState, model: Model, optimizer: optax.GradientTransformation
+) -> MetaState:
+    """The state with the optimiser's as before its first step."""
+    learned, _ = partition.split(state.params, classifier.meta_mask(model), "meta_mask")
+    return state._replace(opt_state=optimizer.init(learned))
+
+
+def prototypes(
+    model: Model,
+    preprocess: Preprocess,
+    params: Any,
+    moments: np.ndarray,
+    train: Source,
+    chosen: np.ndarray,
+) -> tuple[dict[str, jax.Array], float, float]:
+    """The head that compares squared distances to the class means.
+
+    Args:
+      model: the network body.
+      preprocess: of images, which are not augmented.
+      params: with a head, which says its size only.
+      moments: uint8 [m, h, w, c], see `held_out.moment_images`.
+      train: the training images.
+      chosen: rows of those used.
+
+    Returns:
+      {"kernel": [d, way], "bias": [way]}, the seconds it took, and those of compiling.
+    """
+    features = held_out.features(model, preprocess)
+    way = len(train.class_names)
+
+    def class_sums(params, moments, images, weight, labels):
+        member = jax.nn.one_hot(labels, way) * weight[:, None]
+        return member.T @ features(params, moments, images, weight)
+
+    count = np.bincount(train.labels[chosen], minlength=way)
+    width = params["head"]["kernel"].shape[0]
+    images, weight, _ = next(held_out.chunks(train, chosen))
+    labels = np.zeros(held_out.CHUNK, np.int32)
+    sums = compile_step(class_sums, params, moments, images, weight, labels)
+    head = compile_step(heads.nearest_mean, np.zeros((way, width), np.float32))
+    begin = time.perf_counter()
+    total = np.zeros((way, width))
+    for images, weight, real in held_out.chunks(train, chosen):
+        labels = np.zeros(held_out.CHUNK, np.int32)
+        labels[: len(real)] = train.labels[real]
+        total += np.asarray(sums.update(params, moments, images, weight, labels))
+    means = (total / count[:, None]).astype(np.float32)
+    made = jax.block_until_ready(head.update(means))
+    seconds = time.perf_counter() - begin
+    return made, seconds, sums.compile_seconds + head.compile_seconds
+
+
+def _zero_head(model: Model, params: Any, train: Source) -> dict[str, jax.Array]:
+    images = jax.ShapeDtypeStruct((2, *train.images.shape[1:]), jnp.float32)
+    features = classifier.feature_count(model, params["body"], images)
+    kernel = jnp.zeros((features, len(train.class_names)))
+    return {"kernel": kernel, "bias": kernel[0]}
+
+
+def optimizer(spec: Spec, rates: Any = None) -> optax.GradientTransformation:
+    """The optimiser of the settings, with its rate in its state.
+
+    Args:
+      spec: the settings.
+      rates: step sizes that were learned (`metainit.step_sizes`), None for none.
+    """
+    plain = _plain_optimizer(spec)
+    return plain if rates is None else optax.chain(plain, step_sizes.fixed(rates))
+
+
+def _plain_optimizer(spec: Spec) -> optax.GradientTransformation:
+    # The rate is part of the state: a program in JAX's cache then serves every rate.
+    if spec.optimizer == "adam":
+        return optax.inject_hyperparams(optax.adam)(spec.learning_rate)
+    return optax.inject_hyperparams(optax.sgd)(
+        spec.learning_rate, spec.momentum or None
+    )
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    pairs = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): f"{np.shape(leaf)}" for path, leaf in pairs}
