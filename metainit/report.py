@@ -16,6 +16,7 @@ import numpy as np
 from metainit import (
     atomic,
     figures,
+    manifest,
     metrics,
     paired,
     report_html,
@@ -35,9 +36,10 @@ def write_report(
     context: Context,
     transfer: Transfer | None = None,
 ) -> str:
-    """Writes `report.md`, `report.html`, `results.jsonl`, `episodes.npz` and figures.
+    """Writes report.md, report.html, results.jsonl, figures and what is by episode.
 
-    Each is whole or not there at all.
+    That is `episodes.npz`, accuracies, and `manifest.npz`, images. Each file is whole
+    or not there at all.
 
     Heads, steps and settings are compared as chosen on meta-validation; nothing is
     chosen by a test result.
@@ -67,6 +69,9 @@ def write_report(
     )
     atomic.write_text(workdir / "results.jsonl", "".join(map(_json, lines)))
     paired.write(workdir / paired.FILE, evaluation)
+    every = (evaluation, *evaluation.parts)
+    of_each = {one.dataset: one for part in every for one in part.manifests}
+    manifest.write(workdir / manifest.FILE, tuple(of_each.values()))
     drawn = []
     if figures.learning_curve(workdir / "learning_curve.png", context["training"]):
         drawn.append(("Learning curve", "learning_curve.png"))

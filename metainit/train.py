@@ -49,6 +49,7 @@ from metainit.episodes import (
     turn,
     weights,
 )
+from metainit.evaluate import check as check_evaluation
 from metainit.evaluate import draw_validation, evaluate, validation_accuracy
 from metainit.fit import Fitted, Run, fit
 from metainit.models.model import Model
@@ -108,17 +109,14 @@ def train(
         return ""
 
     # Data. A folder is claimed when they fit the config, so that a mistake costs none.
-    task, train_task = EpisodeSpec(**config.task), EpisodeSpec(**config.train_task)
+    train_task = EpisodeSpec(**config.train_task)
     with _as_config_error():
         roles = sources.load(config.data)
         if config.data.drop_shared:
             roles, dropped = leakage.drop_shared(roles)
             print(f"left out of training or validation, as in meta-test: {dropped}")
         check(roles.train, train_task, "train")
-        check(roles.validation, task, "validation")
-        check(roles.test, task, "test")
-        if roles.held_out:
-            check(roles.held_out, task, "held_out")
+        check_evaluation(config, roles)
         leakage.check(roles)
         if config.transfer.steps:
             transfer_comparison.check(config, roles)

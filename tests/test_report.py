@@ -240,7 +240,8 @@ def test_results_are_valid_json_whatever_the_values(tmp_path):
 
 def test_figures_are_drawn_where_there_is_something_to_draw(tmp_path):
     write_report(tmp_path, evaluation(*WINNING), CONTEXT)
-    files = {"report.md", "report.html", "results.jsonl", "episodes.npz"}
+    files = {"report.md", "report.html", "results.jsonl"}
+    files |= {"episodes.npz", "manifest.npz"}
     names = {"learning_curve.png", "adaptation.png"}
     assert {p.name for p in tmp_path.iterdir()} == names | files
     for name in ("learning_curve.png", "adaptation.png"):
