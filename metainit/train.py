@@ -24,6 +24,7 @@ from metainit import (
     leakage,
     network,
     origin,
+    overlap,
     planner,
     programs,
     provenance,
@@ -162,6 +163,11 @@ def train(
             seen = origin.Origin(preprocess.mean, preprocess.std, about)
             origin.save(workdir, seen)
     print(parameter_overview.get_parameter_overview(body, include_stats=False))
+    told: tuple[str, ...] = ()
+    if config.evaluate.episodes and not dry_run:
+        seen_by = about.recipe.data if about else None
+        told = overlap.warnings(roles, seen_by)
+        print("\n".join(told), end="\n" * bool(told), flush=True)
     if may_choose and config.encoder.cached:
         with _as_config_error():
             kept = cache.root(config.data.data_dir) / "features"
@@ -417,7 +423,7 @@ def train(
             config, compared, choosing_on, measured_on, workdir
         )
     evaluation = evaluate(config, model, preprocess, inits, roles, evaluator_of)
-    evaluation = evaluation._replace(notes=tuple(notes))
+    evaluation = evaluation._replace(notes=(*told, *notes))
     ours = workdir / ("meta" if config.cold_start else "meta_from_pretrained")
     text = report.write_report(
         workdir,
