@@ -16,7 +16,14 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from metainit import initialisation, model_card, network, origin, sources
+from metainit import (
+    initial_weights,
+    initialisation,
+    model_card,
+    network,
+    origin,
+    sources,
+)
 from metainit.models import classifier
 from metainit.models import export as files
 
@@ -96,9 +103,10 @@ def export(
                 f"way={way}: the head of {run} was learned for {len(head['bias'])} "
                 "classes; give that"
             )
+    seen = origin.load(run)
     card = model_card.of_run(
         config,
-        origin.load(run),
+        seen,
         model.policy,
         which,
         step,
@@ -107,7 +115,9 @@ def export(
     )
     if config.encoder.name != "none" and config.model.name == "linear":
         body = body["encoder"]
-    files.write(out, files.files(named, body, way, features, card, head))
+    described = initial_weights.describe(config, size, seen)
+    made = files.files(named, body, way, features, card, head, metadata=described)
+    files.write(out, made)
 
 
 def architecture(config: ConfigDict) -> str | None:
