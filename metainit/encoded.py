@@ -24,6 +24,16 @@ CHUNK = 64  # images a call of the compiled encoder
 _FORMAT = 1
 
 
+def on_maps(model: Model, images: Any) -> Model:
+    """The model on maps that `encode` made; its parameters stay those for images.
+
+    Args:
+      model: with `Model.encode`.
+      images: float32 [n, h, w, c], for shapes only.
+    """
+    return model._replace(encode=None, init=lambda key, _: model.init(key, images))
+
+
 def encode(
     roles: Roles,
     model: Model,

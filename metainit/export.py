@@ -19,7 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from metainit import initialisation, model_card, network, origin, sources
+from metainit import (
+    initial_weights,
+    initialisation,
+    model_card,
+    network,
+    origin,
+    sources,
+)
 from metainit.models import classifier
 from metainit.models import export as files
 
@@ -102,9 +109,10 @@ def export(
                 f"way={way}: the head of {run} was learned for {len(head['bias'])} "
                 "classes; give that"
             )
+    seen = origin.load(run)
     card = model_card.of_run(
         config,
-        origin.load(run),
+        seen,
         model.policy,
         which,
         step,
@@ -117,7 +125,8 @@ def export(
     if config.encoder.name != "none" and config.model.name == "linear":
         body = body["encoder"]
         rates = rates and rates.get("encoder", {}) | {"fc": rates["fc"]}
-    made = files.files(named, body, way, features, card, head, rates)
+    described = initial_weights.describe(config, size, seen)
+    made = files.files(named, body, way, features, card, head, rates, described)
     files.write(out, made)
 
 

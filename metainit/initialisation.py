@@ -12,9 +12,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from metainit import config as config_module
-from metainit import network
+from metainit import network, origin
 from metainit.checkpoint import Checkpoints
 from metainit.models.model import Model
+from metainit.origin import Origin
 
 RANDOM = "random"
 TRAINED = ("meta", "meta_from_pretrained", "joint")  # folders of a run
@@ -28,12 +29,15 @@ class Initialisation(NamedTuple):
       model: the network body.
       body: its parameters.
       name: in words.
+      seen: how the images of a pretrained encoder are normalised; None where those of
+        the images at hand do.
     """
 
     config: ConfigDict
     model: Model
     body: Any
     name: str
+    seen: Origin | None = None
 
 
 def stored_config(run: str | pathlib.Path) -> ConfigDict:
@@ -63,15 +67,12 @@ def read_config(run: str | pathlib.Path) -> ConfigDict:
     has to judge an image alone.
 
     Raises:
-      ValueError: as `stored_config`, or a network that fine-tuning does not take.
+      ValueError: as `stored_config`.
     """
     config = stored_config(run)
-    if config.encoder.name != "none":
-        raise ValueError(
-            f"init: the network of {run} has a pretrained encoder, not taken here yet"
-        )
-    if config.model.norm == "batch":
-        config.model.norm = "support"
+    for part in (config.model, config.encoder):
+        if part.norm == "batch":
+            part.norm = "support"
     return config
 
 
@@ -141,7 +142,8 @@ def trained(
     model = network.build(config)
     what = f"{pathlib.Path(run) / which} with {size}x{size}x{channels} images"
     body = fill_body(model, leaves, size, channels, what)
-    return Initialisation(config, model, body, f"{which} of {run}, step {step}")
+    seen = origin.load(run) if config.encoder.name != "none" else None
+    return Initialisation(config, model, body, f"{which} of {run}, step {step}", seen)
 
 
 def fill_body(

@@ -29,6 +29,7 @@ from metainit.models.model import Model
 from metainit.preprocess import Preprocess
 
 CHUNK = 256  # images a call of the compiled program, at most
+PIXELS = 2**21  # of them
 WEIGHTS, MODEL, MOMENTS = "weights.safetensors", "model.json", "moments.npy"
 PREPROCESS, CLASSES = "preprocess.json", "classes.json"
 
@@ -37,7 +38,8 @@ class Classifier(NamedTuple):
     """What a folder holds.
 
     Attributes:
-      settings: {"model": ..., "compute": ...} of a config: what network to build.
+      settings: {"model": ..., "encoder": ..., "compute": ...} of a config: what
+        network to build.
       model: the network body.
       params: {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}.
       preprocess: mean and std.
@@ -89,10 +91,12 @@ def load(folder: str | pathlib.Path) -> Classifier:
             )
     try:
         settings = json.loads((folder / MODEL).read_text())
-        model = network.build(ConfigDict({"encoder": {"name": "none"}} | settings))
+        model = network.build(ConfigDict(settings))
         seen = json.loads((folder / PREPROCESS).read_text())
         size, channels = int(seen["size"]), int(seen["channels"])
-        preprocess = Preprocess(tuple(seen["mean"]), tuple(seen["std"]))
+        preprocess = Preprocess(
+            tuple(seen["mean"]), tuple(seen["std"]), encode=model.encode
+        )
         class_names = tuple(json.loads((folder / CLASSES).read_text()))
         moments = np.zeros((1, size, size, channels), np.uint8)
         if model.joint:
@@ -107,7 +111,7 @@ def load(folder: str | pathlib.Path) -> Classifier:
             f"{folder} cannot be read as a classifier ({type(error).__name__}: "
             f"{error}); fine-tune again into another folder"
         ) from error
-    kept = {name: settings[name] for name in ("model", "compute")}
+    kept = {name: settings[name] for name in ("model", "encoder", "compute")}
     return Classifier(
         kept, model, params, preprocess, size, channels, class_names, moments
     )
@@ -116,25 +120,35 @@ def load(folder: str | pathlib.Path) -> Classifier:
 def predictor(saved: Classifier, total: int) -> Callable[[np.ndarray], np.ndarray]:
     """`(uint8 [n, size, size, channels]) -> float32 [n, way]`: class probabilities.
 
-    An image is judged alone: what stands beside it does not matter. Each call computes
-    `min(total, CHUNK)` images, rounded up to a power of two, and takes at most so many.
+    An image is judged alone: what stands beside it does not matter. The compiled
+    program computes as many at a time as there are in all, rounded up to a power of
+    two, `CHUNK` at most, and of large images fewer.
 
     Args:
       saved: from `load`.
       total: images to be judged in all.
     """
-    size = min(CHUNK, 1 << max(total - 1, 0).bit_length())
+    fitting = max(1, PIXELS // saved.size**2)
+    powers = (max(total - 1, 0).bit_length(), fitting.bit_length() - 1)
+    size = min(CHUNK, 1 << min(powers))
     of_query = classifier.predict(saved.model)
 
     @jax.jit
     def run(params: Any, moments: jax.Array, images: jax.Array) -> jax.Array:
-        support = {"image": saved.preprocess.normalise(moments)}
-        return of_query(params, support, {"image": saved.preprocess.normalise(images)})
+        support, query = (
+            saved.preprocess.for_evaluation(params, {"image": x}, jax.random.key(0))
+            for x in (moments, images)
+        )
+        return of_query(params, support, query)
 
-    def probabilities(images: np.ndarray) -> np.ndarray:
+    def of_chunk(images: np.ndarray) -> np.ndarray:
         filled = np.zeros((size, *images.shape[1:]), np.uint8)
         filled[: len(images)] = images
         return np.asarray(run(saved.params, saved.moments, filled))[: len(images)]
+
+    def probabilities(images: np.ndarray) -> np.ndarray:
+        starts = range(0, len(images), size)
+        return np.concatenate([of_chunk(images[at : at + size]) for at in starts])
 
     return probabilities
 

@@ -172,9 +172,7 @@ def train(
         with _as_config_error():
             kept = cache.root(config.data.data_dir) / "features"
             roles = encoded.encode(roles, model, body, preprocess, kept)
-        # Parameters are those for images, whatever the size of a map.
-        init = functools.partial(_init_for, model, example)
-        model = model._replace(encode=None, init=init)
+        model = encoded.on_maps(model, example)
         preprocess = preprocess._replace(encode=None)
         example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
     train_sources = roles.train
@@ -480,10 +478,6 @@ def _finished(workdir: pathlib.Path, config: ConfigDict) -> str | None:
         f"{workdir} is finished ({config.iterations} iterations); more "
         f"--config.iterations go on, another --workdir starts anew\n\n{summary}"
     )
-
-
-def _init_for(model: Model, images: jax.Array, key: jax.Array, _: Any) -> Any:
-    return model.init(key, images)
 
 
 def _shuffled(source: Source, seed: int) -> Source:

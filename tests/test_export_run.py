@@ -13,7 +13,15 @@ import shipped
 
 import metainit
 from metainit import config as defaults
-from metainit import export, model_card, network, origin, recipe, step_sizes
+from metainit import (
+    export,
+    initial_weights,
+    model_card,
+    network,
+    origin,
+    recipe,
+    step_sizes,
+)
 from metainit.checkpoint import Checkpoints
 from metainit.models import classifier, conv4_names, resnet_names
 from metainit.models.image_input import IMAGENET
@@ -92,6 +100,23 @@ def test_what_the_command_writes_is_what_was_learned(name, tmp_path, capsys):
     same(resnet_names.from_torch(parts["encoder"], body["encoder"]), body["encoder"])
     want = body["learner"] | {"fc": head}
     same(conv4_names.from_torch(parts["learner"], want), want)
+
+
+@pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
+def test_what_is_exported_says_what_network_it_is_of(name, tmp_path):
+    config = settings(name)
+    config.model.norm = "group"
+    config.encoder.cut = "stage2"
+    body = body_of(config)
+    export.export(finished(tmp_path / "run", config, body=body), tmp_path / "out")
+    init = initial_weights.load(str(tmp_path / "out" / "init.safetensors"))
+    same(init.body, body)
+    assert init.model.policy == network.build(config).policy
+    assert (init.config.data.size, init.config.data.channels) == (32, 3)
+    if name == "conv4":
+        assert init.seen is None
+    else:
+        assert (init.seen.mean, init.seen.std) == (ORIGIN.mean, ORIGIN.std)
 
 
 def test_a_learned_head_goes_with_the_way_it_was_learned_for(tmp_path, capsys):

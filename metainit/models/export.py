@@ -75,6 +75,7 @@ def files(
     card: Card,
     head: Any = None,
     rates: Any = None,
+    metadata: dict[str, str] | None = None,
 ) -> dict[str, bytes]:
     """The files of an initialisation, by name.
 
@@ -88,6 +89,7 @@ def files(
       head: {"kernel": [features, way], "bias": [way]}, None for zeros.
       rates: learned step sizes, a tree like `body` or a part of it, each a scalar, one
         a step or of the leaf's shape; under "fc" those of the head. None without.
+      metadata: kept in the header of "init.safetensors".
 
     Returns:
       "init.safetensors", "README.md" (the model card), and "rates.safetensors" where
@@ -111,7 +113,8 @@ def files(
             f"{features} features for {way} classes; export with the way that it was "
             "learned for, or with a zero head"
         )
-    made = {INIT: safetensors.numpy.save(_named(architecture, {**body, "fc": head}))}
+    named = _named(architecture, {**body, "fc": head})
+    made = {INIT: safetensors.numpy.save(named, metadata)}
     if rates is not None:
         made[RATES] = safetensors.numpy.save(_named(architecture, rates))
     made[CARD] = text(architecture, way, features, card, rates is not None).encode()
