@@ -83,7 +83,6 @@ def compiled_once(folder: pathlib.Path) -> Iterator[None]:
     settings = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.1,
-        "jax_disable_most_optimizations": True,  # compiling is what takes the time
     }
     before = {name: jax.config.values[name] for name in settings}
 
