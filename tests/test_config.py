@@ -96,6 +96,7 @@ def test_the_defaults_are_valid() -> None:
         ),
         ({"inner.batch": 5, "method.algorithm": "anil"}, ["inner.batch", "anil"]),
         ({"outer.learning_rate": -1e-3}, ["outer.learning_rate", "-0.001"]),
+        ({"outer.warmup_steps": -1}, ["outer.warmup_steps", "-1"]),
         ({"outer.decay_steps": 999}, ["outer.decay_steps=999", "iterations=1000"]),
         ({"outer.clip": -1.0}, ["outer.clip"]),
         ({"method.algorithm": "imaml"}, ["method.algorithm", "maml, anil, reptile"]),
