@@ -360,6 +360,12 @@ def _check_microbatch(config: ConfigDict) -> None:
             f"inner.microbatch={size} is not exact with model.norm={config.model.norm}:"
             " its moments are of the whole batch; use group or none, or microbatch=0"
         )
+    encoder = config.encoder
+    if encoder.name != "none" and encoder.norm != "frozen":
+        raise ConfigError(
+            f"inner.microbatch={size} is not exact with encoder.norm={encoder.norm}: "
+            "its moments are of the whole batch; use frozen, or microbatch=0"
+        )
     step = config.inner.batch or task.way * task.shot
     if not step or step % size:
         raise ConfigError(

@@ -91,6 +91,17 @@ def test_the_defaults_are_valid() -> None:
         ({"compute": "float16"}, ["compute", "float32, bfloat16"]),
         ({"inner.microbatch": 5}, ["inner.microbatch=5", "norm=support", "group"]),
         (
+            {
+                "inner.microbatch": 5,
+                "encoder.name": "resnet",
+                "encoder.norm": "support",
+                "encoder.use": "adapted",
+                "model.name": "linear",
+                "data.channels": 3,
+            },
+            ["inner.microbatch=5", "encoder.norm=support", "frozen"],
+        ),
+        (
             {"inner.microbatch": 3, "model.norm": "none"},
             ["inner.microbatch=3", "5 support images", "divisor"],
         ),
