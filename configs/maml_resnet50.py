@@ -15,9 +15,10 @@ statistics stay as they are.
   four convolutional layers learn and adapt on the 14x14 map, computed once a task;
 * `:head_only`: the encoder is meta-learned, inner steps change the head alone;
 * `:minibatch`: 16-way 20-shot, ten batches of 32;
-* `:recommended`: the last stage adapts, a smaller outer rate that decays to zero, and a
-  smaller inner rate. Our judgement from the literature: an outer
-  rate of 0.001 is that of small networks from scratch and may undo pretrained weights.
+* `:recommended`: the last stage adapts; a smaller outer rate that warms up and decays
+  to zero, clipped meta-gradients and a smaller inner rate. Our judgement from the
+  literature: an outer rate of 0.001 is that of small networks from scratch and may undo
+  pretrained weights.
 
 Not run at full size: that takes an accelerator and the archives.
 """
@@ -52,6 +53,7 @@ def get_config(variant: str = "full") -> ConfigDict:
     if variant == "recommended":
         config.encoder.adapt_from = "stage4"
         config.outer.learning_rate = 1e-4
+        config.outer.warmup_steps = 50
         config.outer.decay_steps = 1000
         config.outer.clip = 1.0
         config.inner.learning_rate = 0.005

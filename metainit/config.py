@@ -137,6 +137,8 @@ def default() -> ConfigDict:
                 "learning_rate": 1e-3,
                 # Meta-iterations over which the rate falls to 0 by a cosine; 0: never.
                 "decay_steps": 0,
+                # Meta-iterations in which the rate rises to its value first.
+                "warmup_steps": 0,
                 # Meta-gradients are scaled down to this global norm; 0: never.
                 "clip": 10.0,
             },
@@ -249,7 +251,7 @@ def validate(config: ConfigDict) -> None:
     """
     _at_least(config, 0, "seed", "warm_start", "data.split_seed", "augment.shift")
     _at_least(config, 0, "inner.steps", "inner.batch", "outer.decay_steps")
-    _at_least(config, 0, "inner.microbatch")
+    _at_least(config, 0, "inner.microbatch", "outer.warmup_steps")
     _at_least(config, 0, "outer.clip", "joint.steps_per_iteration", "model.dropped")
     _at_least(config, 1, "iterations", "meta_batch", "log_every", "validate_every")
     _at_least(config, 1, "checkpoint_every", "data.size", "model.filters")
@@ -357,6 +359,12 @@ def _check_microbatch(config: ConfigDict) -> None:
         raise ConfigError(
             f"inner.microbatch={size} is not exact with model.norm={config.model.norm}:"
             " its moments are of the whole batch; use group or none, or microbatch=0"
+        )
+    encoder = config.encoder
+    if encoder.name != "none" and encoder.norm != "frozen":
+        raise ConfigError(
+            f"inner.microbatch={size} is not exact with encoder.norm={encoder.norm}: "
+            "its moments are of the whole batch; use frozen, or microbatch=0"
         )
     step = config.inner.batch or task.way * task.shot
     if not step or step % size:

@@ -78,17 +78,45 @@ def of_run(
 def snippet(config: ConfigDict, way: int) -> str:
     """PyTorch code that adapts what a config meta-learns; "" where there is none.
 
-    There is one for a ResNet as wide as torchvision's, with frozen statistics and SGD
-    on the whole support.
+    There is one for a ResNet as wide as torchvision's with frozen statistics, and for
+    Conv-4 that is normalised by moments, both adapted by SGD on the whole support.
     """
+    if config.inner.optimizer != "sgd" or config.inner.batch:
+        return ""
+    if config.encoder.name == "none":
+        return _conv4(config, way)
+    return _resnet(config, way)
+
+
+def _conv4(config: ConfigDict, way: int) -> str:
+    model, data = config.model, config.data
+    if (
+        model.name != "conv4"
+        or model.norm not in ("support", "batch")
+        or config.method.algorithm == "anil"
+    ):
+        return ""
+    return torch_snippet.conv4(
+        sources.own_size((data.train or (data.name,))[0], data.size)[1],
+        data.channels,
+        way,
+        config.inner.learning_rate,
+        config.inner.steps,
+        config.method.head == "prototype",
+        transductive=model.norm == "batch",
+        strided=model.downsample == "stride",
+        flattened=model.output == "flatten",
+        scale=model.scale,
+    )
+
+
+def _resnet(config: ConfigDict, way: int) -> str:
     encoder, inner = config.encoder, config.inner
     if (
         (encoder.name, encoder.norm, encoder.width)
         != ("resnet", "frozen", _TORCHVISION_WIDTH)
         or encoder.cut not in ("", _STAGES[-1])
         or config.model.name != "linear"
-        or inner.optimizer != "sgd"
-        or inner.batch
     ):
         return ""
     adapts: tuple[str, ...] = ()

@@ -100,6 +100,13 @@ def _choices(config: ConfigDict) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "--config.method.tasks=scan", {"method.tasks": "scan"}
     if config.method.gradient != "first_order":
         yield "--config.method.gradient=first_order", {"method.gradient": "first_order"}
+    encoder = config.encoder
+    if encoder.name != "none" and encoder.use != "frozen" and not encoder.checkpoint:
+        yield "--config.encoder.checkpoint=True", {"encoder.checkpoint": True}
+    if encoder.name != "none" and encoder.use == "adapted":
+        last = network.encoder(encoder).stages[-1]
+        if encoder.adapt_from != last:
+            yield f"--config.encoder.adapt_from={last}", {"encoder.adapt_from": last}
     if config.compute == "float32":
         yield "--config.compute=bfloat16", {"compute": "bfloat16"}
     if config.inner.steps > 1:

@@ -83,11 +83,20 @@ def init_head(
 
 
 def schedule(config: ConfigDict, rate: float) -> optax.Schedule:
-    """An outer rate by meta-iteration: constant, or a cosine from `rate` to 0."""
-    decay = config.outer.decay_steps
-    if not decay:
-        return optax.constant_schedule(rate)
-    return optax.cosine_decay_schedule(rate, decay)
+    """An outer rate by meta-iteration: constant, or a cosine from `rate` to 0.
+
+    In the first `config.outer.warmup_steps` it rises in proportion to the iteration,
+    counted from 1.
+    """
+    decay, warmup = config.outer.decay_steps, config.outer.warmup_steps
+    later = (
+        optax.cosine_decay_schedule(rate, decay)
+        if decay
+        else optax.constant_schedule(rate)
+    )
+    if not warmup:
+        return later
+    return lambda step: jnp.minimum(1, (step + 1) / warmup) * later(step)
 
 
 def outer_direction(config: ConfigDict) -> optax.GradientTransformation:

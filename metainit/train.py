@@ -179,6 +179,8 @@ def train(
 
     learner = recipe.learner(config, model, preprocess)
 
+    # Compiled as one: by themselves, a network's many operations take far longer.
+    @jax.jit
     def meta_state(body: Any) -> MetaState:
         head = recipe.init_head(config, model, body, example, head_key)
         return learner.init({"body": body} | head)
@@ -218,7 +220,9 @@ def train(
 
     # The step of joint pretraining.
     classes = sum(len(source.class_names) for source in train_sources)
-    joint_state = joint.init(config, model, body, example, classes)
+    joint_state = jax.jit(
+        lambda body: joint.init(config, model, body, example, classes)
+    )(body)
     joint_update = joint.update(config, model, preprocess)
 
     def joint_batch(

@@ -134,7 +134,7 @@ def test_encoding_once_is_encoding_every_time(learner):
     )
 
 
-@pytest.mark.parametrize("size", [(224, 224), (64, 64), (97, 131)])
+@pytest.mark.parametrize("size", [(224, 224), (64, 64), (97, 131), (1, 1)])
 def test_a_learner_takes_the_map_of_any_image(size):
     encoder = resnet.resnet(cut="stage3")
     model = composed.composed(encoder, conv4.conv4(), "adapted", "stage3")

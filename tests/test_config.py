@@ -91,11 +91,23 @@ def test_the_defaults_are_valid() -> None:
         ({"compute": "float16"}, ["compute", "float32, bfloat16"]),
         ({"inner.microbatch": 5}, ["inner.microbatch=5", "norm=support", "group"]),
         (
+            {
+                "inner.microbatch": 5,
+                "encoder.name": "resnet",
+                "encoder.norm": "support",
+                "encoder.use": "adapted",
+                "model.name": "linear",
+                "data.channels": 3,
+            },
+            ["inner.microbatch=5", "encoder.norm=support", "frozen"],
+        ),
+        (
             {"inner.microbatch": 3, "model.norm": "none"},
             ["inner.microbatch=3", "5 support images", "divisor"],
         ),
         ({"inner.batch": 5, "method.algorithm": "anil"}, ["inner.batch", "anil"]),
         ({"outer.learning_rate": -1e-3}, ["outer.learning_rate", "-0.001"]),
+        ({"outer.warmup_steps": -1}, ["outer.warmup_steps", "-1"]),
         ({"outer.decay_steps": 999}, ["outer.decay_steps=999", "iterations=1000"]),
         ({"outer.clip": -1.0}, ["outer.clip"]),
         ({"method.algorithm": "imaml"}, ["method.algorithm", "maml, anil, reptile"]),

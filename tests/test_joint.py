@@ -10,7 +10,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from metainit import joint, network
+from metainit import joint, network, recipe
 from metainit.config import default
 from metainit.models import classifier
 from metainit.preprocess import Preprocess
@@ -102,6 +102,19 @@ def test_the_rate_follows_the_time_spent() -> None:
         moved[progress] = float(optax.tree.norm(change))
     assert moved[500.0] == pytest.approx(moved[0.0] / 2, rel=1e-4)
     assert moved[1000.0] == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("decay", [0, 1000])
+def test_the_rate_rises_first(decay: int) -> None:
+    settings = config(outer__warmup_steps=10, outer__decay_steps=decay)
+    warm = recipe.schedule(settings, 0.5)
+    settings.outer.warmup_steps = 0
+    whole = recipe.schedule(settings, 0.5)
+    assert whole(0) == 0.5
+    for step, share in ((0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (700, 1.0)):
+        found, without = float(warm(step)), float(whole(step))
+        assert found == pytest.approx(share * without, rel=1e-6)
+    assert (without < 0.2) == (decay > 0)
 
 
 def test_the_norm_logged_is_that_before_clipping() -> None:

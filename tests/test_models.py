@@ -277,6 +277,25 @@ def test_permuting_the_labels_permutes_the_predictions(make, batches):
     assert np.abs(first - 1 / 3).max() > 0.01
 
 
+def test_a_row_shared_by_all_classes_is_a_zero_head(batches):
+    support, query = batches
+    model = mlp.mlp((16,))
+    params = with_body(model, support["image"])
+    row = normal(16, 1)
+
+    def shared(params, support, key):
+        kernel = jnp.tile(row, (1, 3))
+        return {**params, "head": {"kernel": kernel, "bias": jnp.full(3, 0.7)}}
+
+    zero = heads.zero_head(classifier.features(model), 3)
+    run = lambda start: adapted_probabilities(  # noqa: E731
+        start, params, support, query, optax.sgd(0.1), model
+    )
+    found = run(zero)
+    assert np.abs(found - 1 / 3).max() > 0.01
+    np.testing.assert_allclose(run(shared), found, rtol=1e-4, atol=1e-6)
+
+
 def test_prototype_head_is_the_nearest_class_mean(batches):
     support, _ = batches
     model = mlp.mlp((6,))

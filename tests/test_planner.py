@@ -1,6 +1,7 @@
 """What a meta-iteration takes, and what to do when that is too much."""
 
 import pytest
+import shipped
 import tiny
 
 from metainit import planner
@@ -35,6 +36,29 @@ def test_what_does_not_fit_is_told_what_would(config, needed):
     for choice in ("method.gradient=mixed", "inner.steps=2", "data.size=16"):
         assert choice in message
     assert "method.tasks" not in message  # it scans already
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"encoder.checkpoint": False}, ["checkpoint=True", "adapt_from=stage4"]),
+        ({"encoder.cut": "stage2"}, ["adapt_from=stage2"]),
+        ({"encoder.use": "meta"}, []),
+    ],
+)
+def test_an_encoder_may_change_less_or_be_computed_again(change, words, monkeypatch):
+    brief = shipped.load("maml_resnet50:full")
+    brief.update_from_flattened_dict(change)
+    monkeypatch.setattr(planner, "memory", lambda config: 10**9)
+    with pytest.raises(ConfigError) as refused:
+        planner.check(brief, 10**11, 10**10)
+    message = str(refused.value)
+    told = [part for part in message.split("--config.") if part.startswith("encoder.")]
+    assert len(told) == len(words), message
+    for word in ["gradient=first_order", "compute=bfloat16", "steps=5", "size=112"]:
+        assert f"{word}: 1.0 GB" in message
+    for part, word in zip(told, words, strict=True):
+        assert part.startswith(f"encoder.{word}: 1.0 GB")
 
 
 def test_where_nothing_fits_it_says_so(config, needed, monkeypatch):

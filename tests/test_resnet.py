@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import safetensors.numpy
 
 import metainit
-from metainit.models import batch_norm, classifier, conv, resnet
+from metainit.models import batch_norm, classifier, conv, export, resnet
 from metainit.models.model import Model
 from metainit.models.resnet_names import from_torch, to_torch, torchvision_name
 
@@ -104,6 +105,26 @@ def test_every_stage_and_the_logits_agree_with_torchvision(golden, case):
         assert_near(script["spread"](np.asarray(value)), want, 1e-4)
     logits = ours["stage4"].mean((1, 2)) @ params["fc"]["kernel"] + params["fc"]["bias"]
     assert_near(logits, golden[f"{case}/logits"], 1e-4)
+
+
+def test_torchvision_takes_what_is_exported_and_gives_the_same_logits():
+    torch = pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision")
+    params = torch_weights(resnet.RESNET50)
+    body, classes = {**params}, script["CLASSES"]
+    head = body.pop("fc")
+    card = export.Card("live", "", {}, {}, {}, ())
+    made = export.files("resnet", body, classes, 2048, card, head)
+    net = torchvision.models.resnet50(num_classes=classes).eval()
+    flat = safetensors.numpy.load(made[export.INIT])
+    net.load_state_dict({k: torch.tensor(v) for k, v in flat.items()}, strict=True)
+    images = script["images"](2, 97, 131)
+    with torch.no_grad():
+        theirs = net(torch.tensor(images).permute(0, 3, 1, 2)).numpy()
+    encoder = resnet.resnet()
+    pooled = jax.jit(lambda body: encoder.pooled(body, images, None, None))(body)
+    assert_near(pooled @ head["kernel"] + head["bias"], theirs, 1e-4)
+    assert theirs.std() > 1e-3
 
 
 @pytest.mark.parametrize("form", [conv.product, conv.native])

@@ -18,6 +18,9 @@ Start = Callable[[Any, Any, jax.Array], Any]
 def zero_head(features: Features, way: int) -> Start:
     """All-zero head: every class equally likely before the first step.
 
+    One learned row for all classes would be the same: neither a softmax nor a gradient
+    through it sees what the scores of all classes have in common.
+
     Args:
       features: `(params, batch, key) -> float [n, d]`.
       way: classes of a task.
