@@ -176,6 +176,7 @@ def _result_lines(
             "batch_norm": evaluation.batch_norm,
             "device_hours": row.cost.device_seconds / 3600,
             "images_seen": row.cost.images,
+            "flops": row.cost.flops,
         }
         for metric in ("accuracy", "f1", "loss"):
             for position, values in enumerate(getattr(row, metric)):

@@ -35,7 +35,7 @@ def row(init, head, accuracy, validation=None, chosen=1, seed=0):
         values,
         values - 0.01,
         1 - values,
-        Cost(62.4, 51200, 400),
+        Cost(62.4, 51200, 400, 1.5e12),
     )
 
 
@@ -153,7 +153,7 @@ def test_the_report_says_all(tmp_path):
         in report
     )
     for expected in (
-        "| 78.0 | 82.0 (5) | 62 s | 51,200 | support moments |",
+        "| 78.0 | 82.0 (5) | 62 s | 1.5e+12 | 51,200 | support moments |",
         "| joint pretraining | nearest centroid | - | - | 84.0 ± ",
         "| meta-learned | prototype | 85.1 | 87.1 ← | 89.1 |",
         "- learning rates: 0.01, 0.1",
