@@ -460,6 +460,7 @@ def train(
         },
         transferred,
     )
+    report.show_in_tensorboard(workdir, config.iterations)
     atomic.write_text(workdir / REPORT, text)
     if may_choose:
         _export(config, workdir)

@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metainit import figures, verdict
-from metainit.report import write_report
+from metainit.report import show_in_tensorboard, write_report
 from metainit.results import Context, Cost, Evaluation, Row
 
 EPISODES = 60
@@ -250,6 +251,21 @@ def test_figures_are_drawn_where_there_is_something_to_draw(tmp_path):
     write_report(empty, evaluation(ours, *closed), {**CONTEXT, "training": []})
     assert {p.name for p in empty.iterdir()} == files
     assert ".png" not in (empty / "report.md").read_text()
+
+
+def test_tensorboard_has_the_figures_and_the_text(tmp_path):
+    write_report(tmp_path, evaluation(*WINNING), CONTEXT)
+    show_in_tensorboard(tmp_path, 7)
+    events = EventAccumulator(str(tmp_path / "report"))
+    events.Reload()
+    assert set(events.Tags()["images"]) == {
+        f"report/{name}" for name in ("adaptation", "learning_curve")
+    }
+    (shown,) = events.Images("report/adaptation")
+    with Image.open(tmp_path / "adaptation.png") as picture:
+        assert (shown.step, shown.width) == (7, picture.width)
+    (text,) = events.Tensors("report/text/text_summary")
+    assert b"The meta-learned initialisation" in text.tensor_proto.string_val[0]
 
 
 def test_a_long_learning_curve_shows_its_mean(tmp_path):
