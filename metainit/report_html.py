@@ -30,7 +30,7 @@ th, td { padding: .25rem .5rem; border-bottom: 1px solid #ddd; text-align: left;
 th { border-bottom: 2px solid #888; overflow-wrap: normal; }
 .number { text-align: right; overflow-wrap: normal;
   font-variant-numeric: tabular-nums; }
-@media screen and (max-width: 56rem) {
+@media screen and (max-width: 64rem) {
   table, tbody, tr, td { display: block; }
   thead { display: none; }
   tr { padding: .5rem 0; border-bottom: 2px solid #888; }

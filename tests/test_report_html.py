@@ -84,7 +84,7 @@ def test_the_page_is_never_scrolled_sideways(written: pathlib.Path) -> None:
     content = (written / "report.html").read_text()
     assert 'name="viewport" content="width=device-width, initial-scale=1"' in content
     style = content.split("<style>")[1].split("</style>")[0]
-    narrow = style.split("@media screen and (max-width: 56rem) {")[1]
+    narrow = style.split("@media screen and (max-width: 64rem) {")[1]
     assert "table, tbody, tr, td { display: block; }" in narrow
     assert "content: attr(data-label)" in narrow
     assert "white-space: pre-wrap" in style and "max-width: 100%" in style
