@@ -184,7 +184,8 @@ def _curve(
 ) -> None:
     role = tag.split("/")[0]
     if len(values) <= _SMOOTH:
-        marker = "o" if role == "validation" else ""
+        # A single point is no line.
+        marker = "o" if role == "validation" or len(values) == 1 else ""
         axes.plot(steps, values, color=colour, marker=marker, markersize=4, label=role)
         return
     # Single batches of tasks are noisy: they stay visible behind their mean.

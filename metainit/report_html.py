@@ -38,7 +38,9 @@ th { border-bottom: 2px solid #888; overflow-wrap: normal; }
     text-align: right; overflow-wrap: anywhere; }
   td::before { content: attr(data-label); color: #555; text-align: left; }
 }
+@page { size: landscape; margin: 12mm; }
 @media print { body { max-width: none; font-size: 9pt; } table { font-size: 7pt; }
+  td { overflow-wrap: break-word; }
   h2, h3 { break-after: avoid; } tr, img { break-inside: avoid; } }
 """
 

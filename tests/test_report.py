@@ -271,6 +271,10 @@ def test_tensorboard_has_the_figures_and_the_text(tmp_path):
 def test_a_long_learning_curve_shows_its_mean(tmp_path):
     rows = [{"step": i, "train/accuracy": (i % 2) / 2} for i in range(1, 1000)]
     assert figures.learning_curve(tmp_path / "a.png", rows)
+    assert figures.learning_curve(tmp_path / "c.png", [{"step": 1, "train/loss": 2}])
+    with Image.open(tmp_path / "c.png") as picture:  # one point is seen, too
+        blue = (np.asarray(picture.convert("RGB")) == (0x00, 0x72, 0xB2)).all(-1)
+    assert blue[:, : blue.shape[1] // 2 + 50].sum() > 20
     assert figures.learning_curve(tmp_path / "b.png", [{"step": 1}]) is False
     assert not (tmp_path / "b.png").exists()
 

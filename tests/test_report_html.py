@@ -89,6 +89,9 @@ def test_the_page_is_never_scrolled_sideways(written: pathlib.Path) -> None:
     assert "content: attr(data-label)" in narrow
     assert "white-space: pre-wrap" in style and "max-width: 100%" in style
     assert "overflow-wrap: anywhere" in style and "@media print" in style
+    # Printed in Chromium, too: a sheet on its side holds the results, words whole.
+    assert "@page { size: landscape;" in style
+    assert "td { overflow-wrap: break-word; }" in style.split("@media print")[1]
     cells = [attributes for tag, attributes in Page(content).tags if tag == "td"]
     assert cells and all(cell.get("data-label") for cell in cells)
 
