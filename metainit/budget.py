@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from metainit import atomic
+from metainit import atomic, flops
 
 TIMED_STEPS, TIMED_SECONDS = 15, 5.0  # whichever is reached first
 
@@ -20,11 +20,13 @@ class Program(NamedTuple):
       update: `(state, batch, key) -> (state, metrics)`.
       compile_seconds: it took to compile.
       memory: bytes of temporaries and outputs, by the compiler's plan.
+      flops: operations by the compiler's count, which counts a loop's body once.
     """
 
     update: Callable[..., Any]
     compile_seconds: float
     memory: int
+    flops: float
 
 
 def compile_step(update: Callable[..., Any], *example: Any) -> Program:
@@ -34,7 +36,8 @@ def compile_step(update: Callable[..., Any], *example: Any) -> Program:
     compile_seconds = time.perf_counter() - begin
     plan = compiled.memory_analysis()
     memory = plan.temp_size_in_bytes + plan.output_size_in_bytes if plan else 0
-    return Program(compiled, compile_seconds, memory)
+    counted = flops.of_program(compiled)
+    return Program(compiled, compile_seconds, memory, counted.total if counted else 0)
 
 
 def seconds_each(*steps: Callable[[], Any]) -> list[float]:

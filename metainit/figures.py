@@ -128,7 +128,9 @@ def transfer(
     heads = transfer_summary.best_heads(seeds)
     colours = dict(zip(heads, _cycle(_COLOURS, len(heads)), strict=True))
     sets = transfer_summary.by_data_set(seeds)
-    figure = _figure(max(5.0, 4.6 * len(sets)), 4.4)
+    columns = 1 if len(sets) == 1 else 2  # of the legend, whose lines are long
+    rows = -(-(len(heads) + 1) // columns)
+    figure = _figure(max(6.0, 4.6 * len(sets)), 3.8 + 0.22 * rows)
     for place, one in enumerate(sets, start=1):
         axes = figure.add_subplot(1, len(sets), place)
         for init in reversed(heads):  # ours come first, and on top
@@ -153,6 +155,7 @@ def transfer(
             level = 100 * one.thresholds.values[transfer_summary.SHARE]
             axes.axhline(level, color="0.3", linestyle=":", linewidth=1.1)
         axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+        axes.set_xlim(0, max(one.horizon["steps"], 1) * 1.1)
         axes.xaxis.set_minor_locator(NullLocator())
         _style(axes, "fine-tuning steps", "held-out accuracy, %")
         axes.set_title(textwrap.shorten(one.name, 50), fontsize=10)
@@ -163,7 +166,11 @@ def transfer(
     label = f"{transfer_summary.SHARE:.0%} of the best baseline's final accuracy"
     handles.append(Line2D([], [], color="0.3", linestyle=":", label=label))
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=9,
     )
     _write(figure, path)
 
@@ -177,7 +184,8 @@ def _curve(
 ) -> None:
     role = tag.split("/")[0]
     if len(values) <= _SMOOTH:
-        marker = "o" if role == "validation" else ""
+        # A single point is no line.
+        marker = "o" if role == "validation" or len(values) == 1 else ""
         axes.plot(steps, values, color=colour, marker=marker, markersize=4, label=role)
         return
     # Single batches of tasks are noisy: they stay visible behind their mean.

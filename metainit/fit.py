@@ -45,6 +45,7 @@ class Run(NamedTuple):
       steps: the step before which it ends.
       tasks: tasks (or batches) a step.
       images: images a step.
+      flops: operations a step; None where not counted.
       data: `(step) -> names of the data sets that its batch is of`.
       pace: steps that take as long as a meta-iteration; the config's intervals are in
         meta-iterations.
@@ -63,6 +64,7 @@ class Run(NamedTuple):
     tasks: int
     images: int
     data: Callable[[int], Iterable[str]]
+    flops: float | None = None
     pace: float = 1.0
     keep_at: int | None = None
 
@@ -189,7 +191,8 @@ def fit(
     best = saved.best(run.state)
     params = state.params if best is None else best[1].params
     done = step - run.first_step
-    cost = Cost(clock["device_seconds"], done * run.images, done)
+    operations = None if run.flops is None else done * run.flops
+    cost = Cost(clock["device_seconds"], done * run.images, done, operations)
     return Fitted(
         params=params,
         accuracy=None if best is None else best[2]["best"],

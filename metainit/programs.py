@@ -35,6 +35,7 @@ def by_shape(update: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Pr
         run,
         sum(program.compile_seconds for program in programs.values()),
         max(program.memory for program in programs.values()),
+        max(program.flops for program in programs.values()),
     )
 
 

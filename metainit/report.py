@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from metainit import (
     atomic,
@@ -37,6 +38,7 @@ from metainit import (
     verdict,
 )
 from metainit.results import Context, Evaluation, Row, Transfer
+from metainit.writer import Writer
 
 _WIDTH = 100
 
@@ -148,6 +150,23 @@ def write_report(
     return "\n".join(terminal)
 
 
+def show_in_tensorboard(workdir: str | os.PathLike[str], step: int) -> None:
+    """Hands the figures and the text of a written report to TensorBoard.
+
+    Args:
+      workdir: folder of the run; events go to `report` in it.
+      step: under which they stand.
+    """
+    workdir = pathlib.Path(workdir)
+    pictures = {}
+    for path in sorted(workdir.glob("*.png")):
+        with Image.open(path) as picture:
+            pictures[f"report/{path.stem}"] = np.asarray(picture.convert("RGB"))[None]
+    with Writer(workdir / "report") as writer:
+        writer.write_images(step, pictures)
+        writer.write_texts(step, {"report/text": (workdir / "report.md").read_text()})
+
+
 def _check(rows: Sequence[Row]) -> None:
     episodes = np.shape(rows[0].accuracy)[-1] if rows else 0
     for row in rows:
@@ -176,6 +195,7 @@ def _result_lines(
             "batch_norm": evaluation.batch_norm,
             "device_hours": row.cost.device_seconds / 3600,
             "images_seen": row.cost.images,
+            "flops": row.cost.flops,
         }
         for metric in ("accuracy", "f1", "loss"):
             for position, values in enumerate(getattr(row, metric)):

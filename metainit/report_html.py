@@ -30,7 +30,7 @@ th, td { padding: .25rem .5rem; border-bottom: 1px solid #ddd; text-align: left;
 th { border-bottom: 2px solid #888; overflow-wrap: normal; }
 .number { text-align: right; overflow-wrap: normal;
   font-variant-numeric: tabular-nums; }
-@media screen and (max-width: 56rem) {
+@media screen and (max-width: 64rem) {
   table, tbody, tr, td { display: block; }
   thead { display: none; }
   tr { padding: .5rem 0; border-bottom: 2px solid #888; }
@@ -38,7 +38,9 @@ th { border-bottom: 2px solid #888; overflow-wrap: normal; }
     text-align: right; overflow-wrap: anywhere; }
   td::before { content: attr(data-label); color: #555; text-align: left; }
 }
+@page { size: landscape; margin: 12mm; }
 @media print { body { max-width: none; font-size: 9pt; } table { font-size: 7pt; }
+  td { overflow-wrap: break-word; }
   h2, h3 { break-after: avoid; } tr, img { break-inside: avoid; } }
 """
 

@@ -68,6 +68,7 @@ def _results(evaluation: Evaluation) -> Iterator[str]:
         "At 0 steps, %",
         "At last steps, %",
         "Device time",
+        "FLOPs",
         "Images seen",
         "Batch norm",
     )
@@ -79,6 +80,7 @@ def _results(evaluation: Evaluation) -> Iterator[str]:
             tables.words(row.setting) or "-",
             *tables.measures(row, "±"),
             tables.duration(row.cost.device_seconds),
+            tables.flops(row.cost.flops),
             f"{row.cost.images:,}",
             evaluation.batch_norm,
         )
@@ -103,7 +105,7 @@ def _results(evaluation: Evaluation) -> Iterator[str]:
         "largest number of steps tried (in brackets), same setting."
     )
     yield (
-        "- Device time, Images seen: what making the initialisation took, "
+        "- Device time, FLOPs, Images seen: what making the initialisation took, "
         "compilation excluded, repeated images counted; heads add nothing."
     )
     yield "- Batch norm: whose moments the normalisation uses at test."

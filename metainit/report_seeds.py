@@ -196,7 +196,8 @@ def _title(found: Compared) -> str:
 
 def _transfer_title(group: Group, there: Sequence[Run]) -> str:
     seeds = ", ".join(str(run.seed) for run in there)
-    return f"Transfer efficiency{_of(group)}, seeds {seeds}"
+    word = "seeds" if len(there) > 1 else "seed"
+    return f"Transfer efficiency{_of(group)}, {word} {seeds}"
 
 
 def _of(group: Group) -> str:

@@ -234,7 +234,9 @@ def _seconds(transfer: Transfer) -> dict[str, float]:
 def _account(transfer: Transfer) -> Iterator[str]:
     yield from ("### Device hours", "")
     spendings = [
-        Spending(f"making {name}", cost.device_seconds, transfer.device)
+        Spending(
+            f"making {name}", cost.device_seconds, transfer.device, flops=cost.flops
+        )
         for name, cost in transfer.costs.items()
         if cost.device_seconds
     ]
@@ -253,16 +255,22 @@ def _account(transfer: Transfer) -> Iterator[str]:
             Spending(f"fine-tuning on {name}, all", seconds, transfer.device)
         )
     price = transfer.price_per_hour
-    heading: tuple[str, ...] = ("Work", "Device", "Device hours")
+    heading: tuple[str, ...] = ("Work", "Device", "Device hours", "FLOPs")
     heading += ("Cost",) if price else ()
     table: list[tuple[Any, ...]] = []
     for bill in accounting.bills(spendings, price):
-        cells = (bill.name, f"{bill.kind} x{bill.devices}", f"{bill.device_hours:.3g}")
+        cells = (
+            bill.name,
+            f"{bill.kind} x{bill.devices}",
+            f"{bill.device_hours:.3g}",
+            tables.flops(bill.flops),
+        )
         table.append(cells + ((f"{bill.cost:.2f}",) if price else ()))
     yield from tables.markdown(heading, table, text=2)
     yield ""
     yield (
         "- An initialisation that was started from pretrained weights has their "
-        "making in its own. Trials are as many for each and no part of a break-even."
+        "making in its own. Trials are as many for each and no part of a break-even. "
+        "FLOPs: a dash where they were not counted."
     )
     yield ""

@@ -20,11 +20,14 @@ class Cost(NamedTuple):
       device_seconds: seconds of device time, compilation excluded.
       images: training images seen, repeats counted.
       steps: optimiser steps.
+      flops: floating-point operations, by `metainit.flops.of_function`; None where not
+        counted.
     """
 
     device_seconds: float
     images: int
     steps: int
+    flops: float | None = None
 
 
 class Row(NamedTuple):

@@ -52,6 +52,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def flops(count: float | None) -> str:
+    """Operations as "1.2e+15"; a dash where they were not counted."""
+    return "-" if count is None else f"{count:.2g}"
+
+
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines: the first column flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

@@ -269,6 +269,25 @@ def train(
     if dry_run:
         return ""
 
+    # Their operations, by one count for both.
+    def meta_flops(learner: MetaLearner, state: MetaState) -> float:
+        counts = [
+            programs.operations(learner, state, meta_batch(step), step_key)
+            for step in range(period)
+        ]
+        return sum(counts) / period
+
+    meta_step_flops = meta_flops(learner, meta_state(body))
+    joint_step_flops = (
+        sum(
+            flops.of_function(
+                joint_update, joint_state, joint_batch(step), step_key
+            ).total
+            for step in range(period)
+        )
+        / period
+    )
+
     # The runs: joint pretraining first, since the warm start begins with it.
     evaluator_of = functools.cache(
         lambda way: adaptation.evaluator(model, preprocess, way, config.evaluate.steps)
@@ -316,6 +335,7 @@ def train(
         tasks=1,
         images=config.joint.batch,
         data=lambda step: [source.name for source in train_sources],
+        flops=joint_step_flops,
         pace=ratio,
         keep_at=warm_steps if warm_steps else None,
     )
@@ -336,6 +356,7 @@ def train(
         steps=config.iterations,
         tasks=config.meta_batch,
         images=config.meta_batch * per_task,
+        flops=meta_step_flops,
         data=lambda step: [source.name for source in turns(step)],
     )
     if config.cold_start:
@@ -360,21 +381,13 @@ def train(
             fitted.cost.device_seconds + clock["device_seconds"],
             fitted.cost.images + warm_steps * config.joint.batch,
             fitted.cost.steps + warm_steps,
+            (fitted.cost.flops or 0) + warm_steps * joint_step_flops,
         )
         inits[warm_run.name] = fitted.params, cost
     inits["joint pretraining"] = pretrained
     if config.joint.equal_flops:
-        # As many steps as take meta-learning's operations, by one count for both.
-        met = range(period)
-        pace = sum(
-            programs.operations(learner, meta_state(body), meta_batch(step), step_key)
-            for step in met
-        ) / sum(
-            flops.of_function(
-                joint_update, joint_state, joint_batch(step), step_key
-            ).total
-            for step in met
-        )
+        # As many steps as take meta-learning's operations.
+        pace = meta_step_flops / joint_step_flops
         equal_run = joint_run._replace(
             name="joint pretraining, equal FLOPs",
             folder=workdir / "joint_equal_flops",
@@ -386,7 +399,7 @@ def train(
         fitted = make(equal_run, validate_body)
         inits[equal_run.name] = {"body": fitted.params["body"]}, fitted.cost
     if about:
-        inits["pretrained weights"] = {"body": body}, Cost(0.0, 0, 0)
+        inits["pretrained weights"] = {"body": body}, Cost(0.0, 0, 0, 0.0)
     if config.learned_rates:
         rates = recipe.rates_learner(config, model, preprocess)
         factors = step_sizes.init(model, body)
@@ -396,17 +409,25 @@ def train(
             folder=workdir / "rates",
             update=meta_program(rates, state).update,
             state=state,
+            flops=meta_flops(rates, state),
         )
         with_rates = lambda p: {"body": body, "rates": p.inner}  # noqa: E731
         fitted = make(rates_run, lambda p: validate_body(with_rates(p)))
         inits[rates_run.name] = with_rates(fitted.params), fitted.cost
     if train_sources[0].images.dtype == np.uint8:  # features are of the encoder loaded
-        inits["random"] = {"body": random_body}, Cost(0.0, 0, 0)
+        inits["random"] = {"body": random_body}, Cost(0.0, 0, 0, 0.0)
     else:
         notes.append(
             "The frozen encoder's features were made once for every image: their time "
             "is in no row, and random weights, which have others, were not measured."
         )
+
+    notes.append(
+        f"FLOPs are matrix products and convolutions, loops in full: a meta-iteration "
+        f"{meta_step_flops:.3g}, a joint step {joint_step_flops:.3g}. The compiler's "
+        f"cost_analysis() of the programs says {meta.flops:.3g} and "
+        f"{supervised.flops:.3g}, a loop's body counted once."
+    )
 
     # Transfer, meta-test and the report. A finished fine-tuning is kept, an evaluation
     # is not, so that a run that is stopped loses least in this order.
@@ -443,6 +464,7 @@ def train(
         },
         transferred,
     )
+    report.show_in_tensorboard(workdir, config.iterations)
     atomic.write_text(workdir / REPORT, text)
     if may_choose:
         _export(config, workdir)

@@ -37,7 +37,8 @@ def run(
 
 
 def transfer(*runs: FineTuning, price: float | None = None) -> Transfer:
-    costs = {run.init: Cost(run.points[0]["init_device_seconds"], 0, 0) for run in runs}
+    seconds = {run.init: run.points[0]["init_device_seconds"] for run in runs}
+    costs = {init: Cost(x, 0, 0, 1e12 * x) for init, x in seconds.items()}
     return Transfer(
         runs,
         costs,

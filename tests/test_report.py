@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metainit import figures, verdict
-from metainit.report import write_report
+from metainit.report import show_in_tensorboard, write_report
 from metainit.results import Context, Cost, Evaluation, Row
 
 EPISODES = 60
@@ -35,7 +36,7 @@ def row(init, head, accuracy, validation=None, chosen=1, seed=0):
         values,
         values - 0.01,
         1 - values,
-        Cost(62.4, 51200, 400),
+        Cost(62.4, 51200, 400, 1.5e12),
     )
 
 
@@ -153,7 +154,7 @@ def test_the_report_says_all(tmp_path):
         in report
     )
     for expected in (
-        "| 78.0 | 82.0 (5) | 62 s | 51,200 | support moments |",
+        "| 78.0 | 82.0 (5) | 62 s | 1.5e+12 | 51,200 | support moments |",
         "| joint pretraining | nearest centroid | - | - | 84.0 ± ",
         "| meta-learned | prototype | 85.1 | 87.1 ← | 89.1 |",
         "- learning rates: 0.01, 0.1",
@@ -252,9 +253,28 @@ def test_figures_are_drawn_where_there_is_something_to_draw(tmp_path):
     assert ".png" not in (empty / "report.md").read_text()
 
 
+def test_tensorboard_has_the_figures_and_the_text(tmp_path):
+    write_report(tmp_path, evaluation(*WINNING), CONTEXT)
+    show_in_tensorboard(tmp_path, 7)
+    events = EventAccumulator(str(tmp_path / "report"))
+    events.Reload()
+    assert set(events.Tags()["images"]) == {
+        f"report/{name}" for name in ("adaptation", "learning_curve")
+    }
+    (shown,) = events.Images("report/adaptation")
+    with Image.open(tmp_path / "adaptation.png") as picture:
+        assert (shown.step, shown.width) == (7, picture.width)
+    (text,) = events.Tensors("report/text/text_summary")
+    assert b"The meta-learned initialisation" in text.tensor_proto.string_val[0]
+
+
 def test_a_long_learning_curve_shows_its_mean(tmp_path):
     rows = [{"step": i, "train/accuracy": (i % 2) / 2} for i in range(1, 1000)]
     assert figures.learning_curve(tmp_path / "a.png", rows)
+    assert figures.learning_curve(tmp_path / "c.png", [{"step": 1, "train/loss": 2}])
+    with Image.open(tmp_path / "c.png") as picture:  # one point is seen, too
+        blue = (np.asarray(picture.convert("RGB")) == (0x00, 0x72, 0xB2)).all(-1)
+    assert blue[:, : blue.shape[1] // 2 + 50].sum() > 20
     assert figures.learning_curve(tmp_path / "b.png", [{"step": 1}]) is False
     assert not (tmp_path / "b.png").exists()
 

@@ -1,10 +1,13 @@
 """Times to threshold, break-even and their words, on fine-tunings made by hand."""
 
+import pathlib
+
 import numpy as np
 import pytest
+from PIL import Image
 from small_transfer import run, transfer
 
-from metainit import report_transfer, transfer_summary
+from metainit import figures, report_transfer, transfer_summary
 from metainit.threshold import Time
 
 FAST = (
@@ -98,9 +101,9 @@ def test_the_section_says_all() -> None:
         "![Accuracy against fine-tuning step](transfer.png)",
         "| random | prototype | 95% | 76.0 | > 100 | > 10 | > 3,200 | > 100 |",
         "| meta-learned | prototype | 90% | 72.0 | 5 | 0.5 | 160 | 5 |",
-        "| making meta-learned | cpu x1 | 0.167 | 0.60 |",
-        "| trials on meta-validation, all | cpu x1 | 0.01 | 0.04 |",
-        "| fine-tuning on pets, all | cpu x1 | 0.167 | 0.60 |",
+        "| making meta-learned | cpu x1 | 0.167 | 6e+14 | 0.60 |",
+        "| trials on meta-validation, all | cpu x1 | 0.01 | - | 0.04 |",
+        "| fine-tuning on pets, all | cpu x1 | 0.167 | - | 0.60 |",
         "- chosen on: birds",
     ):
         assert words in text
@@ -128,3 +131,28 @@ def test_censored_seeds_count_up_to_one_horizon() -> None:
     assert report_transfer.in_words(there, 100, True) == "25 [0, 82] (3 of 3)"
     with pytest.raises(ValueError, match="lack those of another: pets, random, zero"):
         transfer_summary.by_data_set([seeds[0], seeds[1][:1]])
+
+
+@pytest.mark.parametrize("data_sets", [("pets",), ("pets", "sun397")])
+def test_nothing_of_the_figure_is_cut_off(
+    tmp_path: pathlib.Path, data_sets: tuple[str, ...]
+) -> None:
+    names = ("meta-learned from pretrained", "joint pretraining, equal FLOPs", "random")
+    seeds = [
+        [
+            run(name, "probe then fine-tune", at if ours else 20, dataset=dataset)
+            for name, ours in zip(names, (True, False, False), strict=True)
+            for dataset in data_sets
+        ]
+        for at in (5, 20, None)
+    ]
+    figures.transfer(tmp_path / "a.png", seeds)
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.asarray(picture.convert("L"))
+    for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
+        assert (edge == 255).all()
+    # Seeds of ours that differ span a band in its colour.
+    band = 0.2 * np.array([0x00, 0x72, 0xB2]) + 0.8 * 255
+    with Image.open(tmp_path / "a.png") as picture:
+        apart = np.abs(np.asarray(picture.convert("RGB")) - band).max(-1)
+    assert (apart < 3).sum() > 100

@@ -132,6 +132,11 @@ def test_a_run_leaves_a_report_with_every_initialisation(whole: Experiment) -> N
         "meta-learned from pretrained": 4 * 8 + 6 * 2 * 9,
     }
     assert summary["epoch"] == 144 / 25
+    flops = {row["init"]: row["flops"] for row in rows if "step" in row}
+    assert flops["random"] == 0 < flops["joint pretraining"] < flops["meta-learned"]
+    of_parts = 4 / 16 * flops["joint pretraining"] + 6 / 8 * flops["meta-learned"]
+    assert flops["meta-learned from pretrained"] == pytest.approx(of_parts)
+    assert "cost_analysis() of the programs says" in report
     assert {"eval_loss", "eval_accuracy", "eval_runtime"} <= summary.keys()
     assert whole.text.split()[:3] == report.split()[:3]
     pictures = list(whole.workdir.glob("*.png"))
