@@ -1,5 +1,6 @@
 """The program that measures adaptation: one compilation for every head and rate."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ from metainit.preprocess import Preprocess
 from metainit.recipe import EPS_ROOT
 
 HEADS = ("zero", "prototype", "learned")
-CHUNK = 20  # episodes a call of the compiled program
+CHUNK = 20  # episodes a call of the compiled program, at most
+CHUNK_PIXELS = 2**26  # of the episodes of a call
 TOGETHER = 10  # episodes side by side in it, at most
 PIXELS = 2**20  # of episodes side by side
 
@@ -195,20 +197,25 @@ def embed(
 
 def _together(episodes: metainit.Episode) -> int:
     """Episodes to run side by side: small ones gain by it, large ones fill memory."""
+    return int(np.clip(PIXELS // _pixels(episodes), 1, TOGETHER))
+
+
+def _pixels(episodes: metainit.Episode) -> int:
+    """Of one episode."""
     images = episodes.support["image"], episodes.query["image"]
-    pixels = sum(np.prod(x.shape[1:4]) for x in images)
-    return int(np.clip(PIXELS // pixels, 1, TOGETHER))
+    return sum(math.prod(x.shape[1:4]) for x in images)
 
 
 def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode) -> Any:
-    """Applies a compiled function of `CHUNK` episodes to any number of them.
+    """Applies a compiled function of some episodes to any number of them.
 
     The last chunk is filled up with its own last episode, so that all have one shape.
     """
     count = len(episodes.support["label"])
     chunks = []
-    for first in range(0, count, CHUNK):
-        rows = np.minimum(np.arange(first, first + CHUNK), count - 1)
+    size = int(np.clip(CHUNK_PIXELS // _pixels(episodes), 1, CHUNK))
+    for first in range(0, count, size):
+        rows = np.minimum(np.arange(first, first + size), count - 1)
         results = run(jax.tree.map(lambda x, rows=rows: x[rows], episodes))
         chunks.append(jax.tree.map(np.asarray, results))
     return jax.tree.map(lambda *x: np.concatenate(x)[:count], *chunks)

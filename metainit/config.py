@@ -159,6 +159,17 @@ def default() -> ConfigDict:
                 # Meta-test episodes; 0: no meta-test and no report (for searches).
                 "episodes": 600,
                 "validation_episodes": 100,
+                # Meta-Dataset's rule in place of `task`, on meta-validation and on
+                # meta-test: so many classes (or as many as there are), images of the
+                # support, and queries of each class.
+                "variable": False,
+                "min_way": 5,
+                "max_way": 50,
+                "max_support": 500,
+                "max_queries": 10,
+                # The manifest.npz of a run whose meta-test episodes are taken; "" to
+                # draw them.
+                "manifest": "",
                 # Adaptation steps at which meta-test is measured.
                 "steps": (0, 1, 2, 3, 5, 10, 20),
                 # Inner rates that every initialisation and head tries; () for none.
@@ -256,6 +267,7 @@ def validate(config: ConfigDict) -> None:
             _positive(f"evaluate.{name}", value)
     if config.evaluate.episodes == 1:
         raise ConfigError("evaluate.episodes=1 has no interval; give 2 or more, or 0")
+    _check_variable(config)
     if not (config.evaluate.sgd_rates or config.evaluate.adam_rates):
         raise ConfigError(
             "evaluate.sgd_rates and evaluate.adam_rates are both empty; give one rate"
@@ -318,6 +330,23 @@ def validate(config: ConfigDict) -> None:
         )
     if config.method.algorithm == "anil" and config.inner.batch:
         raise ConfigError("inner.batch must be 0 with method.algorithm=anil")
+
+
+def _check_variable(config: ConfigDict) -> None:
+    evaluate = config.evaluate
+    _at_least(config, 2, "evaluate.min_way")
+    _at_least(config, 1, "evaluate.max_queries")
+    for low, high in (("min_way", "max_way"), ("max_way", "max_support")):
+        if evaluate[low] > evaluate[high]:
+            raise ConfigError(
+                f"evaluate.{low}={evaluate[low]} is above evaluate.{high}="
+                f"{evaluate[high]}; lower it"
+            )
+    if evaluate.variable and config.method.head == "learned":
+        raise ConfigError(
+            "method.head=learned fixes the number of classes, and evaluate.variable="
+            "True draws it; use the prototype or zero head"
+        )
 
 
 def _check_microbatch(config: ConfigDict) -> None:

@@ -34,6 +34,10 @@ class EpisodeSpec(NamedTuple):
     shot: int
     queries: int
 
+    def in_words(self) -> str:
+        """E.g. "5-way 1-shot"."""
+        return f"{f'{self.way}-way' if self.way else 'all-way'} {self.shot}-shot"
+
 
 def check(sources: Sequence[Source], spec: EpisodeSpec, role: str) -> None:
     """Refuses sources that cannot give episodes of `spec`.
@@ -130,12 +134,11 @@ def sample(
     """
     number = turn(shares or [1 / len(sources)] * len(sources), index)
     source = sources[number]
-    support, query = _draw(source, spec, seed, index)
-    way = spec.way or len(source.class_names)
+    support, support_labels, query, query_labels = draw_rows(source, spec, seed, index)
     return (
         Episode(
-            {"image": source.images[support], "label": _labels(way, spec.shot)},
-            {"image": source.images[query], "label": _labels(way, spec.queries)},
+            {"image": source.images[support], "label": support_labels},
+            {"image": source.images[query], "label": query_labels},
         ),
         number,
     )
@@ -174,8 +177,8 @@ def sample_batch(
     for row in range(count):
         numbers[row] = turn(shares, first_index + row)
         source = sources[numbers[row]]
-        chosen = _draw(source, spec, seed, first_index + row)
-        for part, where in zip(parts, chosen, strict=True):
+        support, _, query, _ = draw_rows(source, spec, seed, first_index + row)
+        for part, where in zip(parts, (support, query), strict=True):
             part["image"][row] = source.images[where]
     return Episode(*parts), numbers
 
@@ -189,10 +192,18 @@ def alike(sources: Sequence[Source], spec: EpisodeSpec) -> bool:
     return len(shapes) == 1
 
 
-def _draw(
+def draw_rows(
     source: Source, spec: EpisodeSpec, seed: int, index: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Support images [way * shot] and query images [way * queries]."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Episode number `index` of one source as rows of its images.
+
+    Args:
+      source, spec, seed, index: as for `sample`.
+
+    Returns:
+      Rows int64 [way * shot] and labels int32 of the support, rows [way * queries] and
+      labels of the query.
+    """
     # As a spawn key, the index cannot run into the words of a large seed.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
     images_of = class_index(source)
@@ -204,7 +215,12 @@ def _draw(
             for label in rng.choice(len(images_of), way, replace=False)
         ]
     )
-    return chosen[:, : spec.shot].ravel(), chosen[:, spec.shot :].ravel()
+    return (
+        chosen[:, : spec.shot].ravel(),
+        _labels(way, spec.shot),
+        chosen[:, spec.shot :].ravel(),
+        _labels(way, spec.queries),
+    )
 
 
 def _labels(way: int, each: int) -> np.ndarray:

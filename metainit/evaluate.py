@@ -1,6 +1,5 @@
 """Meta-test: every initialisation with every head, on the same episodes and grid."""
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,10 +8,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from metainit import adaptation, closed_form, metrics
+from metainit import adaptation, closed_form, episodes, manifest, metrics, padding
 from metainit.adaptation import Scores, Setting
-from metainit.episodes import EpisodeSpec, sample_batch
+from metainit.episodes import EpisodeSpec
+from metainit.manifest import Manifest
 from metainit.models.model import Model
+from metainit.padding import VariableSpec
 from metainit.preprocess import Preprocess
 from metainit.results import Cost, Evaluation, Row
 from metainit.sources import Roles, Source
@@ -25,12 +26,12 @@ class Sample(NamedTuple):
     """Episodes of one data set, all of one shape.
 
     Attributes:
-      name: of the data set.
-      way: classes of an episode.
-      episodes: with a leading axis.
+      manifest: which images they are of.
+      way: classes of the largest episode.
+      episodes: with a leading axis; filled up where they differ (`metainit.padding`).
     """
 
-    name: str
+    manifest: Manifest
     way: int
     episodes: Episode
 
@@ -43,18 +44,66 @@ class Measured(NamedTuple):
     f1: np.ndarray
 
 
+def spec_of(config: ConfigDict) -> EpisodeSpec | VariableSpec:
+    """What episodes of meta-validation and meta-test look like."""
+    if not config.evaluate.variable:
+        return EpisodeSpec(**config.task)
+    return VariableSpec(
+        min_way=config.evaluate.min_way,
+        max_way=config.evaluate.max_way,
+        max_queries=config.evaluate.max_queries,
+        max_support=config.evaluate.max_support,
+    )
+
+
+def check(config: ConfigDict, roles: Roles) -> None:
+    """Refuses sources that cannot give the episodes of meta-validation and meta-test.
+
+    Raises:
+      ValueError: in one line, which field, data set or class.
+    """
+    spec = spec_of(config)
+    for role in ("validation", "test", "held_out"):
+        of_role = getattr(roles, role)
+        if isinstance(spec, EpisodeSpec):
+            if of_role or role != "held_out":
+                episodes.check(of_role, spec, role)
+            continue
+        for source in of_role:
+            padding.check(source, spec, role)
+    if config.evaluate.episodes and config.evaluate.manifest:
+        _stored(config.evaluate.manifest, roles)
+
+
 def draw(
-    sources: tuple[Source, ...], spec: EpisodeSpec, seed: int, count: int
+    sources: tuple[Source, ...],
+    spec: EpisodeSpec | VariableSpec,
+    seed: int,
+    count: int,
 ) -> tuple[Sample, ...]:
     """`count` episodes of each source, always the same ones."""
     return tuple(
-        Sample(
-            source.name,
-            spec.way or len(source.class_names),
-            sample_batch((source,), spec, seed, 0, count)[0],
-        )
-        for source in sources
+        _sample(source, manifest.draw(source, spec, seed, count)) for source in sources
     )
+
+
+def _sample(source: Source, found: Manifest) -> Sample:
+    way = int(found.ways.max())
+    return Sample(found, way, manifest.read_episodes(source, found))
+
+
+def _stored(path: str, roles: Roles) -> tuple[Sample, ...]:
+    """The episodes of another run on the same meta-test data."""
+    found = {one.dataset: one for one in manifest.read(path)}
+    wanted = {source.name: source for source in roles.test + roles.held_out}
+    if found.keys() != wanted.keys():
+        raise ValueError(
+            f"evaluate.manifest={path} has episodes of {', '.join(found)}, and meta-"
+            f"test is of {', '.join(wanted)}; give the manifest of a run on these"
+        )
+    for name, source in wanted.items():
+        manifest.check(source, found[name], path)
+    return tuple(_sample(source, found[name]) for name, source in wanted.items())
 
 
 def draw_validation(
@@ -62,7 +111,7 @@ def draw_validation(
 ) -> tuple[Sample, ...]:
     """The episodes that everything is chosen on: as many of each source."""
     each = -(-config.evaluate.validation_episodes // len(sources))
-    return draw(sources, EpisodeSpec(**config.task), VALIDATION_SEED, each)
+    return draw(sources, spec_of(config), VALIDATION_SEED, each)
 
 
 def evaluate(
@@ -91,10 +140,14 @@ def evaluate(
       are several, and on each with held-out classes.
     """
     begin = time.perf_counter()
-    spec = EpisodeSpec(**config.task)
     count = config.evaluate.episodes
     choosing = draw_validation(config, roles.validation)
-    testing = draw(roles.test + roles.held_out, spec, TEST_SEED, count)
+    if config.evaluate.manifest:
+        testing = _stored(config.evaluate.manifest, roles)
+        count = len(testing[0].manifest.query)
+    else:
+        of_test = roles.test + roles.held_out
+        testing = draw(of_test, spec_of(config), TEST_SEED, count)
     embed = adaptation.embed(model, preprocess)
     found: list[tuple[dict[str, Any], list[Measured]]] = []  # row; results by data set
     for name, (params, cost) in inits.items():
@@ -168,8 +221,7 @@ def evaluate(
 
     choices = sum(len(one.episodes.support["label"]) for one in choosing)
     device = jax.devices()[0]
-    way = f"{spec.way}-way" if spec.way else "all-way"
-    protocol = f"{way} {spec.shot}-shot, {count} episodes"
+    protocol = f"{testing[0].manifest.rule}, {count} episodes"
     several = len(roles.test) > 1
 
     def evaluation(dataset: str, protocol: str, part: slice) -> Evaluation:
@@ -190,11 +242,12 @@ def evaluate(
             },
             device=f"{device.platform} ({device.device_kind}) x{jax.device_count()}",
             runtime=time.perf_counter() - begin,
-            queries=testing[0].way * spec.queries,
+            queries=round(np.mean([(x.manifest.query >= 0).sum(1) for x in testing])),
             episodes_sha256=_digest(testing[part]),
+            manifests=tuple(one.manifest for one in testing[part]),
         )
 
-    names = [one.name for one in testing]
+    names = [one.manifest.dataset for one in testing]
     parts = [
         evaluation(
             name,
@@ -247,9 +300,24 @@ def _choose_setting(
 
 
 def _measured(scores: Scores, sample: Sample) -> Measured:
-    targets = sample.episodes.query["label"]
-    targets = np.broadcast_to(targets, scores.predictions.shape)
-    f1 = metrics.macro_f1(targets, scores.predictions, sample.way)
+    query = sample.episodes.query
+    if "weight" not in query:
+        f1 = metrics.macro_f1(query["label"], scores.predictions, sample.way)
+    else:  # over the images and classes that there are
+        there = query["weight"] > 0
+        f1 = np.stack(
+            [
+                metrics.macro_f1(targets[kept], of_episode[:, kept], way)
+                for targets, of_episode, kept, way in zip(
+                    query["label"],
+                    scores.predictions.swapaxes(0, 1),
+                    there,
+                    sample.manifest.ways,
+                    strict=True,
+                )
+            ],
+            axis=1,
+        )
     return Measured(scores.loss, scores.accuracy, f1)
 
 
@@ -258,12 +326,8 @@ def _pool(of_each: Sequence[Measured]) -> Measured:
 
 
 def _digest(samples: Sequence[Sample]) -> str:
-    """SHA-256 of all images and labels."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        for leaf in jax.tree.leaves(sample.episodes):
-            digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
+    """That of the episodes of a data set; of several, all of theirs."""
+    return " ".join(sample.manifest.sha256 for sample in samples)
 
 
 def _closed_form(
@@ -273,16 +337,18 @@ def _closed_form(
     value: float,
 ) -> Scores:
     labels, targets = episodes.support["label"], episodes.query["label"]
-    log_probabilities = np.stack(
-        [
-            fit(support, y, query, value)
-            for support, y, query in zip(features[0], labels, features[1], strict=True)
-        ]
-    )  # [episodes, n, way]
-    predictions = log_probabilities.argmax(-1)
-    of_target = np.take_along_axis(log_probabilities, targets[..., None], -1)
-    return Scores(
-        loss=-of_target.mean((1, 2))[None],
-        accuracy=(predictions == targets).mean(1)[None],
-        predictions=predictions[None],
+    # Filling has weight 0, and such a head would learn from it.
+    learned, judged = (
+        part["weight"] > 0 if "weight" in part else np.ones(part["label"].shape, bool)
+        for part in episodes
     )
+    predictions = np.zeros(targets.shape, int)
+    loss, accuracy = np.zeros(len(targets)), np.zeros(len(targets))
+    for number, (support, query) in enumerate(zip(*features, strict=True)):
+        kept, rows = learned[number], judged[number]
+        wanted = targets[number][rows]
+        found = fit(support[kept], labels[number][kept], query[rows], value)  # [n, way]
+        predictions[number][rows] = found.argmax(-1)
+        loss[number] = -np.take_along_axis(found, wanted[:, None], -1).mean()
+        accuracy[number] = (found.argmax(-1) == wanted).mean()
+    return Scores(loss[None], accuracy[None], predictions[None])

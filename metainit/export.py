@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from metainit import (
@@ -28,6 +31,7 @@ from metainit.models import classifier
 from metainit.models import export as files
 
 FOLDER = "export"
+RATES = "rates"  # the folder of a run that learned step sizes alone
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--way", type=int, help="rows of the classifier; by default of a training task")
     add(
         "--which",
-        choices=initialisation.TRAINED,
+        choices=(*initialisation.TRAINED, RATES),
         help="what of the run; by default meta, or else meta_from_pretrained",
     )
     given = parser.parse_args(argv)
@@ -67,8 +71,8 @@ def export(
       run: folder of launch.py.
       out: folder of the files.
       way: rows of the classifier, None for those of a training task.
-      which: of `initialisation.TRAINED`; None for "meta", or "meta_from_pretrained"
-        where the run has only that.
+      which: of `initialisation.TRAINED`, or `RATES`; None for "meta", or
+        "meta_from_pretrained" where the run has only that.
 
     Raises:
       ValueError: in one line, for a run without it, a network that has no names in
@@ -87,14 +91,16 @@ def export(
     which = which or initialisation.meta_learned(run)
     step, leaves = initialisation.best(run, which)
     model = network.build(config)
-    name = (config.data.train or (config.data.name,))[0]
-    size, channels = sources.own_size(name, config.data.size)[1], config.data.channels
-    body = initialisation.fill_body(model, leaves, size, channels, f"{run}, {which}")
+    first = (config.data.train or (config.data.name,))[0]
+    size, channels = sources.own_size(first, config.data.size)[1], config.data.channels
+    name = ".params.model['body']" if which == RATES else ".params['body']"
+    what = f"{run}, {which}"
+    body = initialisation.fill_body(model, leaves, size, channels, what, name)
     features = classifier.feature_count(
         model, body, jnp.zeros((1, size, size, channels))
     )
     head = None
-    if config.method.head == "learned" and which != "joint":
+    if config.method.head == "learned" and which not in ("joint", RATES):
         head = {
             part: leaves[f".params['head']['{part}']"] for part in ("kernel", "bias")
         }
@@ -113,11 +119,35 @@ def export(
         way,
         model_card.read_results(run),
     )
+    rates = None
+    if which == RATES:
+        rates = step_sizes_of(leaves, config.inner.learning_rate)
     if config.encoder.name != "none" and config.model.name == "linear":
         body = body["encoder"]
+        rates = rates and rates.get("encoder", {}) | {"fc": rates["fc"]}
     described = initial_weights.describe(config, size, seen)
-    made = files.files(named, body, way, features, card, head, metadata=described)
+    made = files.files(named, body, way, features, card, head, rates, described)
     files.write(out, made)
+
+
+def step_sizes_of(leaves: dict[str, np.ndarray], rate: float) -> dict[str, Any]:
+    """Learned step sizes, a tree like the body's; the head's are under "fc".
+
+    Args:
+      leaves: of a run's state by name; those of `metainit.step_sizes` are logarithms of
+        what multiplies the inner rate.
+      rate: that one.
+    """
+    tree: dict[str, Any] = {}
+    for name, log in leaves.items():
+        if not name.startswith(".params.inner"):
+            continue
+        part, *path, last = re.findall(r"\['(.*?)'\]", name)
+        place = tree
+        for key in ["fc"] if part == "head" else path:
+            place = place.setdefault(key, {})
+        place[last] = np.float32(rate) * np.exp(log)
+    return tree
 
 
 def architecture(config: ConfigDict) -> str | None:

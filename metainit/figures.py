@@ -113,31 +113,42 @@ def adaptation(path: str | os.PathLike[str], evaluation: Evaluation) -> bool:
     return True
 
 
-def transfer(path: str | os.PathLike[str], runs: Sequence[FineTuning]) -> None:
+def transfer(
+    path: str | os.PathLike[str], seeds: Sequence[Sequence[FineTuning]]
+) -> None:
     """Draws accuracy over fine-tuning steps, a panel a data set, a line an init.
 
     Each initialisation has the head that did best on meta-validation; a dotted line is
-    the threshold.
+    the threshold. Over seeds a line is the mean and a band spans all of them.
 
     Args:
       path: PNG file to write.
-      runs: of one seed, at least one.
+      seeds: the fine-tunings of each, at least one of at least one seed.
     """
-    heads = transfer_summary.best_heads([runs])
+    heads = transfer_summary.best_heads(seeds)
     colours = dict(zip(heads, _cycle(_COLOURS, len(heads)), strict=True))
-    sets = transfer_summary.by_data_set([runs])
+    sets = transfer_summary.by_data_set(seeds)
     figure = _figure(max(5.0, 4.6 * len(sets)), 4.4)
     for place, one in enumerate(sets, start=1):
         axes = figure.add_subplot(1, len(sets), place)
-        for run in reversed([run for run in runs if run.dataset == one.name]):
-            if heads[run.init] == run.head:
-                x, y = zip(
-                    *((p["step"], 100 * p["accuracy"]) for p in run.points), strict=True
-                )
-                colour = colours[run.init]
-                axes.plot(x, y, color=colour, marker="o", markersize=4, linewidth=1.8)
-                if run.in_closed_form:
-                    axes.axhline(y[0], color=colour, linewidth=1.1)
+        for init in reversed(heads):  # ours come first, and on top
+            wanted = one.name, init, heads[init]
+            of_init = [
+                run
+                for runs in seeds
+                for run in runs
+                if (run.dataset, run.init, run.head) == wanted
+            ]
+            x = [p["step"] for p in of_init[0].points]
+            y = 100 * np.array([[p["accuracy"] for p in r.points] for r in of_init])
+            colour, mean = colours[init], y.mean(0)
+            axes.plot(x, mean, color=colour, marker="o", markersize=4, linewidth=1.8)
+            if of_init[0].in_closed_form:
+                axes.axhline(mean[0], color=colour, linewidth=1.1)
+                axes.axhspan(y.min(), y.max(), color=colour, alpha=0.2, linewidth=0)
+            else:
+                low, high = y.min(0), y.max(0)
+                axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         if one.thresholds is not None:
             level = 100 * one.thresholds.values[transfer_summary.SHARE]
             axes.axhline(level, color="0.3", linestyle=":", linewidth=1.1)

@@ -23,6 +23,7 @@ _NO_MATTER = (
     "max_hours",
     "data.data_dir",
     "data.archive",
+    "evaluate.manifest",
     "transfer.price_per_hour",
 )
 # What makes accuracies of different runs comparable.

@@ -111,8 +111,8 @@ def best(run: str | pathlib.Path, which: str) -> tuple[int, dict[str, np.ndarray
       ValueError: the run has nothing of that name (yet).
     """
     run = pathlib.Path(run)
-    there = [name for name in TRAINED if (run / name / "best").is_dir()]
-    if which not in there:
+    if not (run / which / "best").is_dir():
+        there = [name for name in TRAINED if (run / name / "best").is_dir()]
         raise ValueError(
             f"init: {run} has no best checkpoint of {which!r}; which may be "
             f"{', '.join([*there, RANDOM])}"
@@ -169,7 +169,12 @@ def cost(run: str | pathlib.Path, which: str) -> Cost:
 
 
 def fill_body(
-    model: Model, leaves: dict[str, np.ndarray], size: int, channels: int, what: str
+    model: Model,
+    leaves: dict[str, np.ndarray],
+    size: int,
+    channels: int,
+    what: str,
+    prefix: str = ".params['body']",
 ) -> Any:
     """The body among a state's leaves.
 
@@ -178,18 +183,18 @@ def fill_body(
       leaves: of a state by name, from `best`.
       size, channels: of the images.
       what: the leaves are, in words.
+      prefix: of the body's names.
 
     Raises:
       ValueError: they are of another network, size or channels.
     """
     images = jax.ShapeDtypeStruct((2, size, size, channels), jnp.float32)
     wanted = jax.eval_shape(model.init, jax.random.key(0), images)
-    return _filled(wanted, leaves, what)
+    return _filled(wanted, leaves, what, prefix)
 
 
-def _filled(wanted: Any, leaves: dict[str, np.ndarray], what: str) -> Any:
+def _filled(wanted: Any, leaves: dict[str, np.ndarray], what: str, prefix: str) -> Any:
     """The body among a state's leaves, after a check that it is of this network."""
-    prefix = ".params['body']"
     given = {
         name.removeprefix(prefix): leaf
         for name, leaf in leaves.items()

@@ -56,7 +56,7 @@ def _check_images(
         first, second = _shared(source, against)
         if len(first):
             pairs = [
-                f"{_place(source, a)} and {_place(against, b)}"
+                f"{place(source, a)} and {place(against, b)}"
                 for a, b in zip(first[:_NAMED], second[:_NAMED], strict=True)
             ]
             raise ValueError(
@@ -77,10 +77,10 @@ def _shared(source: Source, against: Source) -> tuple[np.ndarray, np.ndarray]:
     ours, theirs = rows(source), rows(against)
     order = theirs[np.argsort(against.hashes[theirs], kind="stable")]
     sorted_hashes = against.hashes[order]
-    place = np.searchsorted(sorted_hashes, source.hashes[ours])
-    place = np.minimum(place, len(order) - 1)
-    hit = sorted_hashes[place] == source.hashes[ours]
-    return ours[hit], order[place[hit]]
+    found = np.searchsorted(sorted_hashes, source.hashes[ours])
+    found = np.minimum(found, len(order) - 1)
+    hit = sorted_hashes[found] == source.hashes[ours]
+    return ours[hit], order[found[hit]]
 
 
 def drop_shared(roles: Roles) -> tuple[Roles, int]:
@@ -103,8 +103,8 @@ def drop_shared(roles: Roles) -> tuple[Roles, int]:
     return Roles(**found), count
 
 
-def _place(source: Source, row: int) -> str:
-    """Class and number within it, as they stand in the data set."""
+def place(source: Source, row: int) -> str:
+    """Class and number within it of an image, as they stand in the data set."""
     label = source.labels[row]
     number = int(np.searchsorted(class_index(source)[label], row))
     return f"{source.class_names[label]}[{number}]"

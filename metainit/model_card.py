@@ -20,6 +20,7 @@ ROWS = {
     "meta": "meta-learned",
     "meta_from_pretrained": "meta-learned from pretrained",
     "joint": "joint pretraining",
+    "rates": "pretrained weights, learned rates",
 }
 _ALGORITHMS = {"maml": "MAML", "anil": "ANIL", "reptile": "Reptile"}
 _HEADS = {
@@ -58,16 +59,19 @@ def of_run(
     for name in config.data.validation:
         of_set = terms.of(_name(name))
         data.append(of_set._replace(title=f"{of_set.title} (to choose by)"))
-    joint = which == "joint"
+    joint, rates = which == "joint", which == "rates"
+    inner = {"none": "one classifier over all classes"} if joint else _inner(config)
+    if rates:
+        inner["optimizer"] += " before learning; rates.safetensors has what was learned"
     return Card(
         title=f"{ROWS[which]}: " + ", ".join(_name(name) for name in trained),
-        method=_method(config, joint, step),
+        method=_method(config, which, step),
         seen=_seen(config, origin, policy),
-        inner={"none": "one classifier over all classes"} if joint else _inner(config),
+        inner=inner,
         numbers=dict(_numbers(results, ROWS[which])),
         data=data,
         base=origin.weights,
-        snippet="" if joint else snippet(config, way),
+        snippet="" if joint or rates else snippet(config, way),
     )
 
 
@@ -108,9 +112,9 @@ def _name(name: str) -> str:
     return sources.own_size(name, 0)[0]
 
 
-def _method(config: ConfigDict, joint: bool, step: int) -> str:
+def _method(config: ConfigDict, which: str, step: int) -> str:
     chosen = f"The checkpoint is the best by meta-validation, of step {step}."
-    if joint:
+    if which == "joint":
         return (
             "Joint supervised pretraining, one classifier over all meta-train classes, "
             f"for the device time of meta-learning (seed {config.seed}). {chosen}"
@@ -120,6 +124,8 @@ def _method(config: ConfigDict, joint: bool, step: int) -> str:
     name = _ALGORITHMS[method.algorithm]
     if method.algorithm != "reptile":
         name += f", {order} order"
+    if which == "rates":
+        name += ", step sizes alone; the weights are those it started from"
     return (
         f"{name}: {config.iterations} meta-iterations of {config.meta_batch} tasks, "
         f"outer Adam at {config.outer.learning_rate} (seed {config.seed}). {chosen}"

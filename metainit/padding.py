@@ -38,9 +38,21 @@ class VariableSpec(NamedTuple):
     min_log_weight: float = math.log(0.5)
     max_log_weight: float = math.log(2)
 
+    def in_words(self) -> str:
+        """The rule's name, with what bounds its episodes."""
+        return (
+            f"variable way ({self.min_way} to {self.max_way}) and shot (support of "
+            f"{self.max_support} at most), Meta-Dataset's rule"
+        )
 
-def check(source: Source, spec: VariableSpec) -> None:
+
+def check(source: Source, spec: VariableSpec, role: str) -> None:
     """Refuses a rule that makes no sense, and sources it cannot be applied to.
+
+    Args:
+      source: of one role.
+      spec: the rule.
+      role: what to call it in the error, e.g. "test".
 
     Raises:
       ValueError: naming the field or the class.
@@ -63,14 +75,14 @@ def check(source: Source, spec: VariableSpec) -> None:
     sizes = [len(found) for found in class_index(source)]
     if len(sizes) < spec.min_way:
         raise ValueError(
-            f"min_way={spec.min_way}, but {source.name} has {len(sizes)} classes in "
-            "this role; use at most as many"
+            f"{role}: min_way={spec.min_way}, but {source.name} has {len(sizes)} "
+            "classes in this role; use at most as many"
         )
     if min(sizes) < 2:
         name = source.class_names[int(np.argmin(sizes))]
         raise ValueError(
-            f"{source.name}: class {name!r} has {min(sizes)} images, but an episode "
-            "needs one for the support and one for the query; leave that class out"
+            f"{role}: class {name!r} of {source.name} has {min(sizes)} images, but an "
+            "episode needs one for the support and one for the query; leave it out"
         )
 
 
@@ -99,6 +111,21 @@ def draw(source: Source, spec: VariableSpec, seed: int, index: int) -> Episode:
       to way - 1 in blocks. The query has as many images of each class, the support has
       not.
     """
+    support, support_labels, query, query_labels = draw_rows(source, spec, seed, index)
+    return Episode(
+        {"image": source.images[support], "label": support_labels},
+        {"image": source.images[query], "label": query_labels},
+    )
+
+
+def draw_rows(
+    source: Source, spec: VariableSpec, seed: int, index: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """As `draw`, but rows of the source in place of images.
+
+    Returns:
+      Rows int64 [n] and labels int32 [n] of the support, then of the query.
+    """
     # As a spawn key, the index cannot run into the words of a large seed.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
     images_of = class_index(source)
@@ -115,10 +142,7 @@ def draw(source: Source, spec: VariableSpec, seed: int, index: int) -> Episode:
     support = np.concatenate([rows[queries:] for rows in chosen])
     query = np.concatenate([rows[:queries] for rows in chosen])
     labels = np.arange(way, dtype=np.int32)
-    return Episode(
-        {"image": source.images[support], "label": np.repeat(labels, shots)},
-        {"image": source.images[query], "label": np.repeat(labels, queries)},
-    )
+    return support, np.repeat(labels, shots), query, np.repeat(labels, queries)
 
 
 def composition(

@@ -1,4 +1,4 @@
-"""`episodes.npz`: the accuracy on every single episode, to pair runs on later."""
+"""`episodes.npz`: what was reached on every single episode, to pair runs on later."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from metainit import atomic
 from metainit.results import Evaluation
 
 FILE = "episodes.npz"
+_MEASURES = ("accuracy", "f1")
 
 
 class PerEpisode(NamedTuple):
@@ -24,7 +25,8 @@ class PerEpisode(NamedTuple):
       protocol, batch_norm: as in `Evaluation`.
       episodes_sha256: of the episodes, "" where not known.
       validation_accuracy: of what was chosen on meta-validation, by init and head.
-      accuracy: float32 [episodes], by init and head.
+      device_seconds: of making each initialisation.
+      accuracy, f1: float32 [episodes], by init and head.
     """
 
     dataset: str
@@ -32,11 +34,13 @@ class PerEpisode(NamedTuple):
     batch_norm: str
     episodes_sha256: str
     validation_accuracy: dict[tuple[str, str], float]
+    device_seconds: dict[str, float]
     accuracy: dict[tuple[str, str], np.ndarray]
+    f1: dict[tuple[str, str], np.ndarray]
 
 
 def write(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
-    """Stores the accuracies after the chosen steps, a table for each data set."""
+    """Stores accuracy and F1 after the chosen steps, a table for each data set."""
     several = any("held-out" not in part.protocol for part in evaluation.parts)
     index: list[dict[str, Any]] = []
     arrays: dict[str, Any] = {}
@@ -49,11 +53,13 @@ def write(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
                 "batch_norm": part.batch_norm,
                 "episodes_sha256": part.episodes_sha256,
                 "rows": [[r.init, r.head, r.validation_accuracy] for r in part.rows],
+                "device_seconds": {r.init: r.cost.device_seconds for r in part.rows},
             }
         )
-        arrays[str(number)] = np.stack(
-            [np.asarray(row.accuracy)[row.chosen] for row in part.rows]
-        ).astype(np.float32)
+        for measure in _MEASURES:
+            arrays[f"{measure}{number}"] = np.stack(
+                [np.asarray(getattr(row, measure))[row.chosen] for row in part.rows]
+            ).astype(np.float32)
     buffer = io.BytesIO()
     arrays["index"] = np.array(json.dumps(index))
     np.savez_compressed(buffer, **arrays)
@@ -70,14 +76,17 @@ def read(path: str | os.PathLike[str]) -> tuple[PerEpisode, ...]:
         # NumPy itself leaves a damaged file open.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             index = json.loads(str(stored["index"]))
-            tables = [stored[str(number)] for number in range(len(index))]
+            tables = [
+                {measure: stored[f"{measure}{number}"] for measure in _MEASURES}
+                for number in range(len(index))
+            ]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} cannot be read ({error}); delete finished.json beside it and give "
             "the run's own line again"
         ) from None
     found = []
-    for part, table in zip(index, tables, strict=True):
+    for part, of_part in zip(index, tables, strict=True):
         rows = part.pop("rows")
         keys = [(init, head) for init, head, _ in rows]
         found.append(
@@ -86,7 +95,8 @@ def read(path: str | os.PathLike[str]) -> tuple[PerEpisode, ...]:
                 validation_accuracy={
                     key: row[2] for key, row in zip(keys, rows, strict=True)
                 },
-                accuracy=dict(zip(keys, table, strict=True)),
+                accuracy=dict(zip(keys, of_part["accuracy"], strict=True)),
+                f1=dict(zip(keys, of_part["f1"], strict=True)),
             )
         )
     return tuple(found)

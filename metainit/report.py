@@ -1,12 +1,21 @@
-"""The report of a run: verdict first, then tables, figures and how to repeat it."""
+"""Reports: verdict first, then tables, figures and how to repeat it.
+
+    python -m metainit.report RUN... [--out FOLDER]
+
+compares finished runs, over seeds: config differences first, then accuracies, paired
+differences and times to threshold; with --out also as report.md and report.html.
+"""
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import math
 import os
 import pathlib
+import shlex
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,11 +24,14 @@ import numpy as np
 
 from metainit import (
     atomic,
+    compare,
     figures,
+    manifest,
     metrics,
     paired,
     report_html,
     report_markdown,
+    report_seeds,
     report_transfer,
     tables,
     verdict,
@@ -29,15 +41,61 @@ from metainit.results import Context, Evaluation, Row, Transfer
 _WIDTH = 100
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m metainit.report",
+        description="Compares finished runs, over seeds.",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
+    parser.add_argument("--out", metavar="FOLDER", help="where the page is written")
+    args = parser.parse_args(argv)
+    try:
+        found = compare.compare(args.runs)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(report_seeds.terminal(found))
+    if args.out:
+        words = ["python", "-m", "metainit.report", *args.runs, "--out", args.out]
+        print(f"report: {write_comparison(args.out, found, shlex.join(words))}")
+    return 0
+
+
+def write_comparison(
+    folder: str | os.PathLike[str], found: compare.Compared, command: str
+) -> pathlib.Path:
+    """Writes `report.md`, `report.html` and figures; returns the first's path.
+
+    Args:
+      folder: made when absent.
+      found: of the runs.
+      command: that makes this report.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {}
+    for group in found.groups:
+        if there := report_seeds.with_transfer(group):
+            drawn[group.label] = f"transfer{group.label}.png"
+            seeds = [run.transfer for run in there]
+            figures.transfer(folder / drawn[group.label], seeds)
+    text = list(report_seeds.lines(found, command, drawn))
+    atomic.write_text(folder / "report.md", "\n".join(text))
+    atomic.write_text(folder / "report.html", report_html.page(text, folder))
+    return folder / "report.md"
+
+
 def write_report(
     workdir: str | os.PathLike[str],
     evaluation: Evaluation,
     context: Context,
     transfer: Transfer | None = None,
 ) -> str:
-    """Writes `report.md`, `report.html`, `results.jsonl`, `episodes.npz` and figures.
+    """Writes report.md, report.html, results.jsonl, figures and what is by episode.
 
-    Each is whole or not there at all.
+    That is `episodes.npz`, accuracies, and `manifest.npz`, images. Each file is whole
+    or not there at all.
 
     Heads, steps and settings are compared as chosen on meta-validation; nothing is
     chosen by a test result.
@@ -67,6 +125,9 @@ def write_report(
     )
     atomic.write_text(workdir / "results.jsonl", "".join(map(_json, lines)))
     paired.write(workdir / paired.FILE, evaluation)
+    every = (evaluation, *evaluation.parts)
+    of_each = {one.dataset: one for part in every for one in part.manifests}
+    manifest.write(workdir / manifest.FILE, tuple(of_each.values()))
     drawn = []
     if figures.learning_curve(workdir / "learning_curve.png", context["training"]):
         drawn.append(("Learning curve", "learning_curve.png"))
@@ -74,7 +135,7 @@ def write_report(
         drawn.append(("Accuracy against adaptation step", "adaptation.png"))
     section: list[str] = []
     if transfer is not None:
-        figures.transfer(workdir / "transfer.png", transfer.runs)
+        figures.transfer(workdir / "transfer.png", [transfer.runs])
         section = list(report_transfer.lines(transfer, "transfer.png"))
     text = list(
         report_markdown.lines(workdir, evaluation, context, differences, drawn, section)
@@ -214,3 +275,7 @@ def _terminal(
         'intervals over episodes; "ours" is the best head of our best initialisation.',
         _WIDTH,
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -57,7 +57,6 @@ def lines(
 
 
 def _results(evaluation: Evaluation) -> Iterator[str]:
-    winner = verdict.clear_winner(evaluation.rows)
     heading = (
         "Initialisation",
         "Head",
@@ -83,8 +82,6 @@ def _results(evaluation: Evaluation) -> Iterator[str]:
             f"{row.cost.images:,}",
             evaluation.batch_norm,
         )
-        if row is winner:
-            cells = tuple(f"**{cell}**" for cell in cells)
         table.append(cells)
     yield from ("## Results on unseen classes", "")
     yield from tables.markdown(heading, table, text=3)
@@ -111,8 +108,8 @@ def _results(evaluation: Evaluation) -> Iterator[str]:
     )
     yield "- Batch norm: whose moments the normalisation uses at test."
     yield (
-        "- Bold: the best head of one initialisation beats the best head of every "
-        "other by a paired interval above zero; no bold, no clear winner."
+        "- Nothing is marked as significant: one training run does not tell what the "
+        "next would give. `python -m metainit.report RUN...` compares several seeds."
     )
     yield ""
 

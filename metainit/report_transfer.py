@@ -88,19 +88,24 @@ def of_seeds(
         yield ""
         if len(seeds) > 1 and one.thresholds is not None:
             yield f"until {SHARE:.0%}, mean [95 %] over seeds"
-            yield from tables.aligned(_intervals_table(one))
+            yield from tables.aligned(intervals_table(one))
             yield ""
+    yield from textwrap.wrap(explained(len(seeds)), width)
+
+
+def explained(seeds: int) -> str:
+    """What the tables of so many seeds say."""
     told = (
         "Accuracy after 0 and all steps, its mean over log(1 + step); then the steps "
         "until a share of the best baseline's final accuracy was reached; > N: not "
         "within N steps. Rates were chosen on meta-validation."
     )
-    if len(seeds) > 1:
+    if seeds > 1:
         told += (
             " Means over seeds; (2 of 3): seeds that reached it, the others counted "
             "with the steps they were watched for, so that a mean with >= is a least."
         )
-    yield from textwrap.wrap(told, width)
+    return told
 
 
 def short_table(one: DataSet) -> list[tuple[str, ...]]:
@@ -118,7 +123,7 @@ def short_table(one: DataSet) -> list[tuple[str, ...]]:
     return table
 
 
-def _intervals_table(one: DataSet) -> list[tuple[str, ...]]:
+def intervals_table(one: DataSet) -> list[tuple[str, ...]]:
     """What it took to reach `SHARE`, in every unit but images."""
     units = [unit for unit in UNITS if unit != "images"]
     table = [("initialisation, head", *units)]

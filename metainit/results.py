@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
+from metainit.manifest import Manifest
+
 OURS = ("meta-learned", "meta-learned from pretrained")
 """Names of the initialisations that are ours; every other one is a baseline."""
 
@@ -71,6 +73,7 @@ class Evaluation(NamedTuple):
       parts: the same by data set, where there is more than one, and on held-out classes
         of the meta-train sets.
       episodes_sha256: of the episodes; runs with one digest may be paired.
+      manifests: which images they are of, one a data set.
     """
 
     rows: tuple[Row, ...]
@@ -84,6 +87,7 @@ class Evaluation(NamedTuple):
     notes: tuple[str, ...] = ()
     parts: tuple[Evaluation, ...] = ()
     episodes_sha256: str = ""
+    manifests: tuple[Manifest, ...] = ()
 
 
 class FineTuning(NamedTuple):

@@ -24,6 +24,7 @@ from metainit import (
     leakage,
     network,
     origin,
+    overlap,
     planner,
     programs,
     provenance,
@@ -50,6 +51,7 @@ from metainit.episodes import (
     turn,
     weights,
 )
+from metainit.evaluate import check as check_evaluation
 from metainit.evaluate import draw_validation, evaluate, validation_accuracy
 from metainit.fit import Fitted, Run, fit
 from metainit.models.model import Model
@@ -111,17 +113,14 @@ def train(
         return ""
 
     # Data. A folder is claimed when they fit the config, so that a mistake costs none.
-    task, train_task = EpisodeSpec(**config.task), EpisodeSpec(**config.train_task)
+    train_task = EpisodeSpec(**config.train_task)
     with _as_config_error():
         roles = sources.load(config.data)
         if config.data.drop_shared:
             roles, dropped = leakage.drop_shared(roles)
             print(f"left out of training or validation, as in meta-test: {dropped}")
         check(roles.train, train_task, "train")
-        check(roles.validation, task, "validation")
-        check(roles.test, task, "test")
-        if roles.held_out:
-            check(roles.held_out, task, "held_out")
+        check_evaluation(config, roles)
         leakage.check(roles)
         if config.transfer.steps:
             transfer_comparison.check(config, roles)
@@ -167,6 +166,11 @@ def train(
             seen = origin.Origin(preprocess.mean, preprocess.std, about)
             origin.save(workdir, seen)
     print(parameter_overview.get_parameter_overview(body, include_stats=False))
+    told: tuple[str, ...] = ()
+    if config.evaluate.episodes and not dry_run:
+        seen_by = about.recipe.data if about else None
+        told = overlap.warnings(roles, seen_by)
+        print("\n".join(told), end="\n" * bool(told), flush=True)
     if may_choose and config.encoder.cached:
         with _as_config_error():
             kept = cache.root(config.data.data_dir) / "features"
@@ -420,7 +424,7 @@ def train(
             config, compared, choosing_on, measured_on, workdir
         )
     evaluation = evaluate(config, model, preprocess, inits, roles, evaluator_of)
-    evaluation = evaluation._replace(notes=tuple(notes))
+    evaluation = evaluation._replace(notes=(*told, *notes))
     ours = workdir / ("meta" if config.cold_start else "meta_from_pretrained")
     text = report.write_report(
         workdir,

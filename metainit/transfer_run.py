@@ -167,7 +167,7 @@ def train(
         workdir,
         chosen_on=f"{100 * config.choose_on:g} % of the images to learn from",
     )
-    figures.transfer(workdir / "transfer.png", transfer.runs)
+    figures.transfer(workdir / "transfer.png", [transfer.runs])
     lines = [
         f"# metainit: transfer to {name}",
         "",

@@ -1,4 +1,4 @@
-"""Who wins: heads chosen on meta-validation, compared on the same episodes."""
+"""Who wins in one run: heads as chosen on meta-validation, on the same episodes."""
 
 from __future__ import annotations
 
@@ -69,20 +69,6 @@ def against_baselines(rows: Sequence[Row]) -> tuple[Difference, ...]:
     return tuple(compare(ours, row) for row in baselines)
 
 
-def clear_winner(rows: Sequence[Row]) -> Row | None:
-    """The best head that beats that of every other initialisation, if one does.
-
-    "Beats" means a paired interval above zero; our two initialisations stand
-    against each other here too.
-    """
-    best = list(best_heads(rows).values())
-    for row in best:
-        others = [other for other in best if other is not row]
-        if others and all(compare(row, other).low > 0 for other in others):
-            return row
-    return None
-
-
 def sentence(rows: Sequence[Row]) -> str:
     """The verdict, naming the baseline that comes closest or leads by most."""
     ours = our_best(rows)
@@ -101,7 +87,7 @@ def sentence(rows: Sequence[Row]) -> str:
         hardest = min((d for d in differences if d.low <= 0), key=lambda d: d.mean)
         verdict = "does not beat every baseline on unseen classes"
         worse = hardest.high < 0
-        close = ", significantly worse" if worse else ", not distinguishable"
+        close = ", worse on these episodes" if worse else ", not distinguishable"
     other = hardest.other
     return (
         f"{name} {verdict}: {accuracy} % against {percent(chosen_accuracy(other))} % "

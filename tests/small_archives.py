@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import scipy.io
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -22,6 +23,13 @@ def encode(image: Image.Image, form: str = "jpeg", **options: object) -> bytes:
     """The bytes of an image file."""
     file = io.BytesIO()
     image.save(file, form, **options)
+    return file.getvalue()
+
+
+def matlab(**arrays: np.ndarray) -> bytes:
+    """The bytes of a MATLAB file."""
+    file = io.BytesIO()
+    scipy.io.savemat(file, arrays)
     return file.getvalue()
 
 

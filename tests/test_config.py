@@ -80,6 +80,14 @@ def test_the_defaults_are_valid() -> None:
             ["transfer.sgd_rates", "transfer.adam_rates", "both empty"],
         ),
         ({**TRANSFER, "transfer.sgd_rates": (-0.1,)}, ["transfer.sgd_rates", "-0.1"]),
+        ({"evaluate.min_way": 1}, ["evaluate.min_way", "2 or more"]),
+        ({"evaluate.max_queries": 0}, ["evaluate.max_queries", "1 or more"]),
+        ({"evaluate.max_way": 4}, ["evaluate.min_way=5", "evaluate.max_way=4"]),
+        ({"evaluate.max_support": 9}, ["evaluate.max_way=50", "max_support=9"]),
+        (
+            {"evaluate.variable": True, "method.head": "learned"},
+            ["method.head=learned", "evaluate.variable=True", "prototype"],
+        ),
         ({"compute": "float16"}, ["compute", "float32, bfloat16"]),
         ({"inner.microbatch": 5}, ["inner.microbatch=5", "norm=support", "group"]),
         (

@@ -1,37 +1,41 @@
-"""Experiments with a pretrained encoder: the ResNet-50 configs, small."""
+"""The brief's ResNet-50 experiment, small, from archives in their official layouts."""
 
 import json
 import pathlib
 
 import jax
 import jax.numpy as jnp
+import mini_archives
 import numpy as np
 import pytest
 import safetensors.numpy
 import shipped
 import tiny
 
-from metainit import network
+from metainit import export, network, planner
 from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
 from metainit.models import resnet_names
 from metainit.train import train
 
+SIDE = 16
+
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    root = tmp_path_factory.mktemp("encoder")
+def data(tmp_path_factory):
+    """A data folder with all seven data sets, prepared."""
+    root = tmp_path_factory.mktemp("seven")
     with tiny.compiled_once(root / "compiled"):
-        yield tiny.draw(root / "images")
+        mini_archives.prepare_all(root)
+        yield root
 
 
-def small(name: str, images: pathlib.Path):
-    """A shipped config on tiny images, its encoder and its tasks made small."""
+def small(name: str, data: pathlib.Path):
+    """A shipped config, its images, its encoder and its tasks made small."""
     config = shipped.load(name)
     tiny.shrink(config)
-    config.update(iterations=3, cold_start=True, warm_start=0)
-    config.data.update(name=f"folder:{images}", train=(), validation=(), test=())
-    config.data.update(size=16, data_dir=str(images.parent / "data"))
+    config.iterations = 3
+    config.data.update(size=SIDE, data_dir=str(data))
     config.encoder.update(stage_sizes=(1, 1, 1, 1), width=2)
     config.inner.steps = 2
     config.evaluate.update(sgd_rates=(0.1,), adam_rates=())
@@ -39,61 +43,114 @@ def small(name: str, images: pathlib.Path):
 
 
 @pytest.fixture(scope="module")
-def weights(images):
+def weights(data):
     """A file of weights with torchvision's names."""
-    config = small("maml_resnet50:full", images)
+    config = small("maml_resnet50:full", data)
     config.encoder.cut = "stage4"
-    body = network.build(config).init(jax.random.key(7), jnp.zeros((2, 16, 16, 3)))
-    path = images.parent / "resnet.safetensors"
+    body = network.build(config).init(jax.random.key(7), jnp.zeros((2, SIDE, SIDE, 3)))
+    path = data / "resnet.safetensors"
     safetensors.numpy.save_file(resnet_names.to_torch(body["encoder"]), path)
     return path
 
 
-@pytest.mark.parametrize("name", ["full", "conv4_on_features"])
-def test_a_run_reports_what_the_weights_are_worth(name, images, weights, tmp_path):
-    config = small(f"maml_resnet50:{name}", images)
+def lines_of(path: pathlib.Path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def exported(run: pathlib.Path, weights: pathlib.Path, prefix: str = "") -> set[str]:
+    """Names of the file's weights that training changed, as exported."""
+    flat = safetensors.numpy.load_file(run / export.FOLDER / "init.safetensors")
+    before = safetensors.numpy.load_file(weights)
+    there = {name: flat[prefix + name] for name in before if prefix + name in flat}
+    return {name for name in there if not np.array_equal(there[name], before[name])}
+
+
+def test_the_brief_from_archives_to_report_and_export(data, weights, tmp_path):
+    config = small("maml_resnet50:full", data)
     config.encoder.weights = str(weights)
-    every = name == "conv4_on_features"  # all there is, where compiling is quicker
-    config.learned_rates = config.joint.equal_flops = config.encoder.cached = every
-    if every:
-        config.augment.flip = False
-        config.transfer.update(steps=2, heads=("linear probe",), adam_rates=())
-    train(config, tmp_path / "run")
-    lines = (tmp_path / "run" / "results.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
+    run = tmp_path / "run"
+    train(config, run)
+    rows = lines_of(run / "results.jsonl")
     inits = {row["init"] for row in rows if "init" in row}
-    more = {"pretrained weights, learned rates", "joint pretraining, equal FLOPs"}
-    assert inits == {"meta-learned", "joint pretraining", "pretrained weights"} | (
-        more if every else {"random"}
-    )
-    if every:
-        lines = (tmp_path / "run" / "transfer.jsonl").read_text().splitlines()
-        assert {json.loads(line)["init"] for line in lines} == inits
-        _, leaves = Checkpoints(tmp_path / "run" / "rates").best_leaves()
-        factors = {n: x for n, x in leaves.items() if n.startswith(".params.inner")}
-        assert "head" in "".join(factors) and "learner" in "".join(factors)
-        assert np.any(list(factors.values()))  # learned, and the network was not
-        kernel = ".params.model['body']['encoder']['conv1']['kernel']"
-        flat = resnet_names.to_torch({"conv1": {"kernel": leaves[kernel]}})
-        kept = safetensors.numpy.load_file(weights)["conv1.weight"]
-        np.testing.assert_array_equal(flat["conv1.weight"], kept)
-        with (tmp_path / "run" / "joint_equal_flops" / "metrics.jsonl").open() as file:
-            assert json.loads(file.readlines()[-1])["step"] > 3  # of 3 iterations
+    assert inits == {
+        "meta-learned",
+        "joint pretraining",
+        "pretrained weights",
+        "random",
+    }
+    measured = {row["dataset"] for row in rows if "dataset" in row}
+    assert measured >= {*config.data.train, *config.data.test}  # held-out classes too
     assert all(np.isfinite(row["value"]) for row in rows if "value" in row)
-    report = (tmp_path / "run" / "report.md").read_text()
+    report = (run / "report.md").read_text()
     assert str(weights) in report and "sha256" in report
     assert "frozen running statistics" in report
+    names = safetensors.numpy.load_file(weights)
+    assert exported(run, weights) == {name for name in names if "running" not in name}
+    card = (run / export.FOLDER / "README.md").read_text()
+    for words in (
+        "CIFAR-100",
+        "Caltech-256",
+        "Oxford Flowers-102",
+        "sun397",
+        "SHA-256",
+    ):
+        assert words in card, words
 
 
-def test_weights_of_another_network_are_refused(images, weights, tmp_path):
-    config = small("maml_resnet50:full", images)
+def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
+    config = small("maml_resnet50:conv4_on_features", data)
+    config.encoder.weights = str(weights)
+    config.learned_rates = config.joint.equal_flops = config.encoder.cached = True
+    config.augment.flip = False
+    config.transfer.update(steps=2, heads=("linear probe",), adam_rates=())
+    run = tmp_path / "run"
+    train(config, run)
+    rows = lines_of(run / "results.jsonl")
+    inits = {row["init"] for row in rows if "init" in row}
+    assert inits == {
+        "meta-learned",
+        "joint pretraining",
+        "joint pretraining, equal FLOPs",
+        "pretrained weights",
+        "pretrained weights, learned rates",
+    }
+    assert {line["init"] for line in lines_of(run / "transfer.jsonl")} == inits
+    found = Checkpoints(run / "rates").best_leaves()
+    assert found is not None
+    leaves = found[1]
+    factors = {n: x for n, x in leaves.items() if n.startswith(".params.inner")}
+    assert "head" in "".join(factors) and "learner" in "".join(factors)
+    assert np.any(list(factors.values()))  # learned, and the network was not
+    kernel = ".params.model['body']['encoder']['conv1']['kernel']"
+    flat = resnet_names.to_torch({"conv1": {"kernel": leaves[kernel]}})
+    kept = safetensors.numpy.load_file(weights)["conv1.weight"]
+    np.testing.assert_array_equal(flat["conv1.weight"], kept)
+    # Of 3 iterations:
+    assert lines_of(run / "joint_equal_flops" / "metrics.jsonl")[-1]["step"] > 3
+    assert exported(run, weights, "encoder.") == set()
+
+
+@pytest.mark.parametrize("name", shipped.modules()["maml_resnet50"].VARIANTS)
+def test_every_variant_has_a_meta_iteration_at_its_full_image_size(name):
+    config = shipped.load(f"maml_resnet50:{name}")
+    assert config.data.size == 224
+    config.encoder.update(stage_sizes=(1, 1, 1, 1), width=2)
+    update, inputs = planner.meta_step(config)
+    state, metrics = jax.eval_shape(update, *inputs)
+    same = jax.tree.map(lambda a, b: a.shape == b.shape, state, inputs[0])
+    assert all(jax.tree.leaves(same))
+    assert metrics["loss"].shape == (config.meta_batch,)
+
+
+def test_weights_of_another_network_are_refused(data, weights, tmp_path):
+    config = small("maml_resnet50:full", data)
     config.encoder.update(weights=str(weights), width=4)
     with pytest.raises(ConfigError, match=r"encoder\.weights=.*are not those of"):
         train(config, tmp_path / "run")
 
 
-def test_weights_that_are_not_there_are_refused(images, tmp_path):
-    config = small("maml_resnet50:full", images)
+def test_weights_that_are_not_there_are_refused(data, tmp_path):
+    config = small("maml_resnet50:full", data)
     config.encoder.weights = str(tmp_path / "none.pth")
     with pytest.raises(ConfigError, match=r"weights='.*none\.pth'"):
         train(config, tmp_path / "run")

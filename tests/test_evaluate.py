@@ -1,6 +1,7 @@
 """Meta-test: what adaptation measures, and that every initialisation meets the same."""
 
 import functools
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ from ml_collections import ConfigDict
 from sklearn.metrics import f1_score, log_loss
 
 import metainit
-from metainit import adaptation, closed_form, network, padding, recipe
+from metainit import adaptation, closed_form, manifest, network, padding, recipe
+from metainit import evaluate as evaluate_module
 from metainit.adaptation import Scores, Setting
 from metainit.config import default
 from metainit.episodes import EpisodeSpec, sample_batch
@@ -316,6 +318,85 @@ def test_the_best_setting_with_the_fewest_steps_is_chosen() -> None:
         of_head = [(s[1:], count) for s, count in asked if s.head == head]
         assert [count for _, count in of_head] == [6, 6, 6, 23]
         assert len({s for s, _ in of_head}) == 3
+
+
+VARIABLE = {
+    "variable": True,
+    "min_way": 2,
+    "max_way": 3,
+    "max_support": 12,
+    "max_queries": 3,
+    "episodes": 3,
+}
+
+
+@functools.cache
+def evaluator_of(way: int) -> adaptation.Evaluator:
+    return adaptation.evaluator(MODEL, PREPROCESS, way, STEPS)
+
+
+@functools.cache
+def of_variable_episodes(**changed: Any) -> Evaluation:
+    settings = config()
+    settings.evaluate.update({**VARIABLE, **changed})
+    inits = {"random": (body(1), Cost(0.0, 0, 0))}
+    roles = Roles((), (VALIDATION,), (TEST,))
+    given = settings, MODEL, PREPROCESS, inits, roles, evaluator_of
+    return evaluate(*given, progress=lambda line: None)
+
+
+def test_episodes_of_any_way_and_shot_give_what_they_give_alone() -> None:
+    found = of_variable_episodes()
+    assert "variable way (2 to 3)" in found.protocol and "3 episodes" in found.protocol
+    spec = padding.VariableSpec(2, 3, 3, 12)
+    alone = [padding.draw(TEST, spec, TEST_SEED, index) for index in range(3)]
+    ways = [int(one.support["label"].max()) + 1 for one in alone]
+    assert set(ways) == {2, 3}
+    for row in found.rows:
+        assert row.accuracy.shape == (len(row.steps), 3)
+        for number, (episode, way) in enumerate(zip(alone, ways, strict=True)):
+            one = jax.tree.map(lambda x: x[None], episode)
+            labels = episode.query["label"]
+            if row.steps == STEPS:
+                scores = evaluator_of(way)(
+                    body(1), one, Setting(row.head, **row.setting)
+                )
+                chances, predictions = scores.loss[:, 0], scores.predictions[:, 0]
+                np.testing.assert_allclose(row.loss[:, number], chances, rtol=1e-3)
+            else:
+                support, query = adaptation.embed(MODEL, PREPROCESS)(body(1), one)
+                fit = getattr(closed_form, row.head.replace(" ", "_"))
+                value = next(iter(row.setting.values()))
+                learned = episode.support["label"]
+                logs = fit(support[0], learned, query[0], value)
+                predictions = logs.argmax(-1)[None]
+                assert row.loss[0, number] == pytest.approx(
+                    -logs[np.arange(len(labels)), labels].mean(), rel=1e-4
+                )
+            for step, predicted in enumerate(predictions):
+                hits = (predicted == labels).mean()
+                assert row.accuracy[step, number] == pytest.approx(hits, abs=1e-6)
+                f1 = f1_score(labels, predicted, labels=range(way), average="macro")
+                assert row.f1[step, number] == pytest.approx(f1)
+
+
+def test_stored_episodes_are_met_again(tmp_path: pathlib.Path) -> None:
+    found = of_variable_episodes()
+    path = tmp_path / manifest.FILE
+    manifest.write(path, found.manifests)
+    again = of_variable_episodes(manifest=str(path), episodes=2, max_way=2)
+    assert again.protocol == found.protocol
+    assert again.episodes_sha256 == found.episodes_sha256
+    for one, other in zip(again.rows, found.rows, strict=True):
+        assert one.accuracy.shape == other.accuracy.shape  # all of the stored ones
+    settings = config()
+    settings.evaluate.manifest = str(path)
+    evaluate_module.check(settings, Roles((), (VALIDATION,), (TEST,)))
+    with pytest.raises(ValueError, match="of unseen are of other images than"):
+        same_name = source("unseen", 7)
+        evaluate_module.check(settings, Roles((), (VALIDATION,), (same_name,)))
+    with pytest.raises(ValueError, match="has episodes of unseen, and meta-test is of"):
+        evaluate_module.check(settings, Roles((), (VALIDATION,), (source("x", 2),)))
 
 
 def test_what_is_printed_of_the_evaluation() -> None:

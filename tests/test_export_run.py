@@ -13,7 +13,15 @@ import shipped
 
 import metainit
 from metainit import config as defaults
-from metainit import export, initial_weights, model_card, network, origin, recipe
+from metainit import (
+    export,
+    initial_weights,
+    model_card,
+    network,
+    origin,
+    recipe,
+    step_sizes,
+)
 from metainit.checkpoint import Checkpoints
 from metainit.models import classifier, conv4_names, resnet_names
 from metainit.models.image_input import IMAGENET
@@ -47,12 +55,19 @@ def body_of(config: Any, seed: int = 0) -> Any:
     return jax.tree.map(drawn, shapes)
 
 
-def finished(run: pathlib.Path, config: Any, which: str = "meta", **params: Any) -> Any:
+def finished(
+    run: pathlib.Path,
+    config: Any,
+    which: str = "meta",
+    inner: Any = None,
+    **params: Any,
+) -> pathlib.Path:
     """Makes the folder of a run that ended in these parameters."""
     run.mkdir(exist_ok=True)
     (run / "config.json").write_text(json.dumps(config.to_dict()))
     origin.save(run, ORIGIN)
-    state = metainit.MetaState(params, (), jnp.int32(STEP))
+    learned = params if inner is None else metainit.MetaParams(params, inner)
+    state = metainit.MetaState(learned, (), jnp.int32(STEP))
     Checkpoints(run / which).save_best(STEP, state, {})
     return run
 
@@ -125,6 +140,24 @@ def test_pretraining_has_a_head_for_its_classes_which_stays(tmp_path):
     flat = safetensors.numpy.load_file(tmp_path / "out" / "init.safetensors")
     assert flat["fc.weight"].shape == (5, 4) and not flat["fc.weight"].any()
     assert "one classifier over all" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
+def test_learned_step_sizes_lie_beside_the_weights(name, tmp_path):
+    config = settings(name)
+    config.inner.learning_rate = 0.5
+    body = body_of(config)
+    logs = step_sizes.init(network.build(config), body)
+    logs = jax.tree.map(lambda _: np.float32(np.log(3)), logs)
+    run = finished(tmp_path / "run", config, "rates", logs, body=body)
+    assert export.main([str(run), "--out", str(tmp_path), "--which=rates"]) == 0
+    init = safetensors.numpy.load_file(tmp_path / "init.safetensors")
+    rates = safetensors.numpy.load_file(tmp_path / "rates.safetensors")
+    assert set(rates) == {key for key in init if "running" not in key}
+    assert {value.shape for value in rates.values()} == {()}
+    np.testing.assert_allclose(list(rates.values()), 1.5, rtol=1e-6)
+    card = (tmp_path / "README.md").read_text()
+    assert "step sizes alone" in card and "- `rates.safetensors`: " in card
 
 
 def test_the_card_says_where_it_is_from_and_what_for(tmp_path):

@@ -1,10 +1,7 @@
 """Oxford Flowers from its three official files."""
 
-import io
-
 import numpy as np
 import pytest
-import scipy.io
 import small_archives as small
 import tensorflow_datasets as tfds
 
@@ -21,10 +18,8 @@ IMAGES = {
 }
 
 
-def mat(**arrays):
-    file = io.BytesIO()
-    scipy.io.savemat(file, {name: np.array([row]) for name, row in arrays.items()})
-    return file.getvalue()
+def mat(**rows):
+    return small.matlab(**{name: np.array([row]) for name, row in rows.items()})
 
 
 LISTS = {

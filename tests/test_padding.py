@@ -184,17 +184,17 @@ def test_minibatches_keep_the_classes() -> None:
 
 
 def test_what_cannot_be_drawn() -> None:
-    check(SOURCE, SPEC)
-    with pytest.raises(ValueError, match="min_way=5, but numbered has 4 classes"):
-        check(numbered((9,) * 4), SPEC)
-    with pytest.raises(ValueError, match="class 'class2' has 1 images"):
-        check(numbered((9, 9, 1, 9, 9)), SPEC)
+    check(SOURCE, SPEC, "test")
+    with pytest.raises(ValueError, match="test: min_way=5, but numbered has 4 classes"):
+        check(numbered((9,) * 4), SPEC, "test")
+    with pytest.raises(ValueError, match="class 'class2' of numbered has 1 images"):
+        check(numbered((9, 9, 1, 9, 9)), SPEC, "test")
     with pytest.raises(ValueError, match="rise in this order"):
-        check(SOURCE, SPEC._replace(max_support=20))
+        check(SOURCE, SPEC._replace(max_support=20), "test")
     with pytest.raises(ValueError, match="must be 1 or more"):
-        check(SOURCE, SPEC._replace(max_queries=0))
+        check(SOURCE, SPEC._replace(max_queries=0), "test")
     with pytest.raises(ValueError, match="is above max_log_weight"):
-        check(SOURCE, SPEC._replace(min_log_weight=1.0))
+        check(SOURCE, SPEC._replace(min_log_weight=1.0), "test")
     episode = draw(numbered((6,) * 5), SPEC, 0, 0)
     with pytest.raises(ValueError, match="5 classes does not fit way=4"):
         pad(episode, 4, 500, 500)

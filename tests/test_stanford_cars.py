@@ -1,11 +1,9 @@
 """Stanford Cars from its official archives and from its repacks."""
 
-import io
-
 import numpy as np
 import pytest
-import scipy.io
 import small_archives as small
+from mini_archives import cars_annotations as annotations
 
 from metainit.datasets import prepared
 from metainit.datasets.archive import ArchiveError
@@ -34,27 +32,8 @@ def images(split, folder=""):
     }
 
 
-def mat(**content):
-    file = io.BytesIO()
-    scipy.io.savemat(file, content)
-    return file.getvalue()
-
-
-def annotations(labels, label_field=True):
-    fields = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname"]
-    if not label_field:
-        fields.remove("class")
-    records = np.zeros((1, len(labels)), [(field, object) for field in fields])
-    for number, label in enumerate(labels):
-        record = [1, 2, 20, 12, label, f"{number + 1:05}.jpg"]
-        if not label_field:
-            del record[4]
-        records[0, number] = tuple(record)
-    return mat(annotations=records)
-
-
 def names(classes=NAMES):
-    return mat(class_names=np.array([classes], object))
+    return small.matlab(class_names=np.array([classes], object))
 
 
 def devkit(root="devkit"):

@@ -17,12 +17,13 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metainit import evaluate as evaluate_module
+from metainit import manifest
 from metainit import train as train_module
 from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
 from metainit.fit import NonFiniteError, Run, fit
 from metainit.models.model import Model
+from metainit.sources import Source
 from metainit.train import train
 from metainit.writer import read_metrics
 
@@ -416,7 +417,7 @@ def test_the_caller_may_bring_a_network(
 def test_shuffled_labels_are_those_of_meta_training_only(
     images: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample_batch = train_module.sample_batch
+    sample_batch, draw_episodes = train_module.sample_batch, manifest.draw
     labels: dict[bool, dict[str, np.ndarray]] = {False: {}, True: {}}
     for shuffle, seen in labels.items():
 
@@ -424,8 +425,12 @@ def test_shuffled_labels_are_those_of_meta_training_only(
             seen[sources[0].class_names[0]] = sources[0].labels
             return sample_batch(sources, *rest)
 
+        def draw(source: Source, *rest: Any, seen: Any = seen) -> manifest.Manifest:
+            seen[source.class_names[0]] = source.labels
+            return draw_episodes(source, *rest)
+
         monkeypatch.setattr(train_module, "sample_batch", sample)
-        monkeypatch.setattr(evaluate_module, "sample_batch", sample)
+        monkeypatch.setattr(manifest, "draw", draw)
         config = perceptron(images)
         config.update(iterations=1, warm_start=0)
         config.evaluate.episodes = 0

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import small_transfer
+from PIL import Image
 
-from metainit import compare, finished, intervals, paired
+from metainit import compare, finished, intervals, paired, report, report_seeds
 from metainit.config import default
 from metainit.results import Cost, Evaluation, Row
 
@@ -69,6 +70,10 @@ def write(
     return str(folder)
 
 
+def told(runs: list[str]) -> str:
+    return report_seeds.terminal(compare.compare(runs))
+
+
 @pytest.fixture
 def seeds(tmp_path: pathlib.Path) -> list[str]:
     return [
@@ -101,7 +106,7 @@ def test_what_is_stored_by_episode_reads_back(tmp_path: pathlib.Path) -> None:
 
 
 def test_three_seeds_are_one_table(seeds: list[str]) -> None:
-    text = compare.compare(seeds)
+    text = told(seeds)
     assert text.startswith("Config differences\n\nseed: 0 in ")
     assert "Accuracy over seeds 0, 1, 2" in text
     (ours,) = re.findall(r"^meta-learned +prototype .*ours.*", text, re.MULTILINE)
@@ -122,8 +127,63 @@ def test_three_seeds_are_one_table(seeds: list[str]) -> None:
     assert text.isascii()
 
 
+def test_the_page_marks_the_best_where_it_is_significant(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = []
+    for seed in range(3):
+        sets = (
+            evaluation(seed, 0.1, "pets", "d"),
+            evaluation(seed, -0.001, "sun397", "e"),  # less than chance
+        )
+        both = sets[0]._replace(dataset="pets, sun397", parts=sets)
+        runs.append(write(tmp_path / f"run{seed}", seed, both))
+    out = tmp_path / "page"
+    assert report.main([*runs, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    page = (out / "report.md").read_text()
+    first = page.splitlines()[0]
+    assert first.startswith(
+        "Over 3 seeds meta-learned is significantly better on 1 of 2 data sets than the"
+        " baseline that is hardest to beat, random: +"
+    )
+    assert first in " ".join(said.split())
+    of_set = page.split("\n## ")
+    (pets,) = (part for part in of_set if part.startswith("pets"))
+    (sun,) = (part for part in of_set if part.startswith("sun397"))
+    (line,) = (line for line in pets.splitlines() if "**" in line)
+    assert line.startswith("| **meta-learned** | **prototype** | **70.")
+    assert "**" not in sun
+    # F1 is accuracy in these tables; making each took a second.
+    accuracy, f1, hours = line.split(" | ")[2:5]
+    assert accuracy == f1 and hours == "**0.000278**"
+    assert "## All data sets" in page and "Holm" in page
+    (overall,) = re.findall(r"^\| random \| \+(.*?) \[", page, re.MULTILINE)
+    means = re.findall(r"^\| random \| zero \|.*?\+(\S+) \[", page, re.MULTILINE)
+    assert float(overall) == pytest.approx(np.mean([float(x) for x in means]), abs=0.1)
+    assert f"{runs[0]} {runs[1]} {runs[2]} --out {out}" in page
+    assert "Transfer efficiency, seeds 0, 1, 2" in page
+    with Image.open(out / "transfer.png") as image:
+        assert image.width > 500
+    assert first in (out / "report.html").read_text()
+
+
+def test_a_baseline_that_is_better_is_marked(tmp_path: pathlib.Path) -> None:
+    runs = [
+        write(tmp_path / f"run{seed}", seed, evaluation(seed, gain=-0.1))
+        for seed in range(3)
+    ]
+    found = compare.compare(runs)
+    best = compare.best(found, "pets")
+    assert best is not None and best.init == "random" and found.ours.init != "random"
+    assert "significantly better on 0 of 1 data sets and significantly worse on 1" in (
+        report_seeds.verdict(found)
+    )
+    assert compare.best(compare.compare(runs[:1]), "pets") is None  # one seed
+
+
 def test_one_seed_has_no_mark(seeds: list[str]) -> None:
-    text = compare.compare(seeds[:1])
+    text = told(seeds[:1])
     assert "seed 0: conditional on this training run" in text
     assert "nothing is called significant" in text and "*" not in text
     assert text.startswith("Config differences\n\nnone")
@@ -134,7 +194,7 @@ def test_a_half_finished_run_is_missing(
 ) -> None:
     folder = pathlib.Path(seeds[2])
     (folder / "finished.json").unlink()
-    text = compare.compare(seeds)
+    text = told(seeds)
     assert f"Missing\n\n{folder}: not finished" in text
     assert "Accuracy over seeds 0, 1\n" in text
     with pytest.raises(ValueError, match="no run is finished"):
@@ -142,14 +202,14 @@ def test_a_half_finished_run_is_missing(
     longer = pathlib.Path(seeds[1])
     config = json.loads((longer / "config.json").read_text())
     (longer / "config.json").write_text(json.dumps({**config, "iterations": 2000}))
-    assert f"{longer}: finished with other settings" in compare.compare(seeds)
+    assert f"{longer}: finished with other settings" in told(seeds)
 
 
 def test_a_run_without_transfer_is_marked(
     seeds: list[str], tmp_path: pathlib.Path
 ) -> None:
     other = write(tmp_path / "other", 3, **{"transfer.steps": 0})
-    text = compare.compare([*seeds, other])
+    text = told([*seeds, other])
     assert "Accuracy over seeds 0, 1, 2, 3" in text
     assert f"missing: {other} without transfer" in text
     assert "Transfer efficiency, seeds 0, 1, 2" in text
@@ -167,7 +227,7 @@ def test_experiments_stand_side_by_side(
         )
         for seed in range(3)
     ]
-    text = compare.compare([*seeds, *others])
+    text = told([*seeds, *others])
     assert "inner.steps: 10 in " in text and f"B: {others[0]}" in text
     (line,) = re.findall(r"^B: meta-learned .*", text, re.MULTILINE)
     assert "+5.0 [" in line and line.endswith("*")
@@ -201,7 +261,7 @@ def test_other_protocols_and_data_are_refused(
     message: str,
 ) -> None:
     other = write(tmp_path / "other", 7, found, **changed)
-    assert compare.main([*seeds, other]) == 2
+    assert report.main([*seeds, other]) == 2
     said = capsys.readouterr()
     assert said.out == "" and len(said.err.splitlines()) == 1
     assert re.search(f"error: runs of different protocols or data.*{message}", said.err)
@@ -225,5 +285,5 @@ def test_settings_that_do_not_matter_may_differ(tmp_path: pathlib.Path) -> None:
         write(tmp_path / "a", 0, **{"log_every": 5}),
         write(tmp_path / "b", 1, **{"data.data_dir": "elsewhere"}),
     ]
-    text = compare.compare(runs)
+    text = told(runs)
     assert "log_every: 5 in" in text and "Accuracy over seeds 0, 1" in text
