@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from metainit import accounting, tables, threshold, transfer_summary
+from metainit import accounting, gain, tables, threshold, transfer_summary
 from metainit.accounting import Spending
 from metainit.results import FineTuning, Transfer
 from metainit.threshold import Time
@@ -138,7 +138,7 @@ def intervals_table(one: DataSet) -> list[tuple[str, ...]]:
 def sentences(
     seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float]
 ) -> tuple[str, ...]:
-    """How fast our best is, a sentence a data set, and when it pays for itself."""
+    """How fast our best is, what it owes to what, and when it pays for itself."""
     ours, heads = transfer_summary.our_best(seeds), transfer_summary.best_heads(seeds)
     if ours is None:
         return ()
@@ -163,6 +163,9 @@ def sentences(
             f"({SHARE:.0%} of what {one.thresholds.baseline} head reaches in the end): "
             f"{ours} {took[ours]}; {others}."
         )
+        if (parts := gain.split(one, ours, heads[ours])) is not None:
+            told = gain.in_words(parts, ours, heads[ours])
+            found.append(f"{one.name}: {told}.")
     for baseline, sums in transfer_summary.break_even(seeds, costs).items():
         found.append(f"Against {baseline}, {ours} {accounting.in_words(sums)}.")
     return tuple(found)
