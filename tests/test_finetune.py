@@ -295,6 +295,13 @@ def one_image(place: pathlib.Path) -> list[str]:
     return ["--data=folder:few"]
 
 
+def class_not_held_out(place: pathlib.Path) -> list[str]:
+    paint(place / "lacking" / "train", each=4)
+    paint(place / "lacking" / "test", each=4)
+    shutil.rmtree(place / "lacking" / "test" / "teal")
+    return ["--data=folder:lacking"]
+
+
 def undecodable(place: pathlib.Path) -> list[str]:
     paint(place / "bad", each=4)
     (place / "bad" / "teal" / "01.jpg").write_bytes(b"no image")
@@ -333,6 +340,7 @@ def of_another_size(place: pathlib.Path) -> list[str]:
     [
         (one_class, "has one class, 'blue'"),
         (one_image, "class 'blue' has one image"),
+        (class_not_held_out, "held-out images have different classes: teal"),
         (undecodable, "teal/01.jpg does not decode"),
         (["--init=gone"], "init: there is no folder gone"),
         (empty_run, "empty is no run of launch.py"),
