@@ -244,10 +244,7 @@ def body_after(folder: pathlib.Path, model: Any = MLP, **settings: Any) -> Any:
 def test_a_probe_changes_the_head_only_and_then_all_begins_anew(
     tmp_path: pathlib.Path,
 ) -> None:
-    """Adam's first step has its rate's length, its fourth after zeros three times it.
-
-    Where Adam went on in place of beginning anew.
-    """
+    """Adam's first step has its rate's length; its fourth, after zeros, 0.58 of it."""
     rate = {"optimizer": "adam", "learning_rate": 0.001}
     probed = body_after(tmp_path / "probe", steps=3, probe_steps=3, **rate)
     chex.assert_trees_all_equal(probed, body(MLP)["body"])
