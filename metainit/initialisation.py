@@ -94,7 +94,7 @@ def random(config: ConfigDict, size: int, channels: int) -> Initialisation:
     """
     model = network.build(config)
     key = jax.random.split(jax.random.key(config.seed), 3)[0]  # as in metainit.train
-    body = model.init(key, jnp.zeros((2, size, size, channels)))
+    body = jax.jit(model.init)(key, jnp.zeros((2, size, size, channels)))
     return Initialisation(config, model, body, RANDOM)
 
 

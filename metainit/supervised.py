@@ -149,7 +149,7 @@ def train(
     preprocess = preprocess_module.fit(parts.train, shift=0, flip=False)
     init_key, step_key = jax.random.split(jax.random.key(config.seed))
     example = jnp.zeros((2, *parts.train[0].images.shape[1:]))
-    body = model.init(init_key, example)
+    body = jax.jit(model.init)(init_key, example)
     optimizer = optax.adam(config.learning_rate)
     state = init(model, optimizer, body, example)
     print(parameter_overview.get_parameter_overview(state.params, include_stats=False))

@@ -152,7 +152,7 @@ def train(
     )._replace(encode=model.encode)
     init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
     example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
-    body = model.init(init_key, example)
+    body = jax.jit(model.init)(init_key, example)
     random_body = body
     about = None
     if may_choose and config.encoder.name != "none" and config.encoder.weights:

@@ -13,13 +13,16 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LOAD = """
 import json, sys
 from metainit.models import pretrained
-try:
-    flat, about = pretrained.load(sys.argv[1])
-except ValueError as error:
-    print(json.dumps({"error": str(error)}))
-else:
-    values = {name: value.tolist() for name, value in flat.items()}
-    print(json.dumps({"flat": values, "about": about}))
+answers = {}
+for source in sys.argv[1:]:
+    try:
+        flat, about = pretrained.load(source)
+    except ValueError as error:
+        answers[source] = {"error": str(error)}
+    else:
+        values = {name: value.tolist() for name, value in flat.items()}
+        answers[source] = {"flat": values, "about": about}
+print(json.dumps(answers))
 """
 
 
@@ -62,8 +65,8 @@ def serve(name, content):
         server.server_close()
 
 
-def load(source, endpoint, home):
-    """What `pretrained.load` gives in a process whose hub is `endpoint`.
+def load(sources, endpoint, home):
+    """By source, what `pretrained.load` gives in a process whose hub is `endpoint`.
 
     The address is read from the environment, once, when the client is imported.
     """
@@ -76,7 +79,7 @@ def load(source, endpoint, home):
     }
     environment.pop("HF_HUB_OFFLINE", None)
     run = subprocess.run(
-        [sys.executable, "-c", LOAD, source],
+        [sys.executable, "-c", LOAD, *sources],
         env=environment,
         capture_output=True,
         text=True,

@@ -23,7 +23,7 @@ def source(name: str, size: int, seed: int) -> Source:
 def network():
     encoder = resnet.resnet((1, 1, 1, 1), 2, cut="stage2")
     model = composed.composed(encoder, None, "frozen")
-    return model, model.init(jax.random.key(0), jnp.zeros((2, 16, 16, 3)))
+    return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 16, 16, 3)))
 
 
 PREPROCESS = Preprocess((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))

@@ -47,7 +47,9 @@ def weights(data):
     """A file of weights with torchvision's names."""
     config = small("maml_resnet50:full", data)
     config.encoder.cut = "stage4"
-    body = network.build(config).init(jax.random.key(7), jnp.zeros((2, SIDE, SIDE, 3)))
+    body = jax.jit(network.build(config).init)(
+        jax.random.key(7), jnp.zeros((2, SIDE, SIDE, 3))
+    )
     path = data / "resnet.safetensors"
     safetensors.numpy.save_file(resnet_names.to_torch(body["encoder"]), path)
     return path

@@ -1,4 +1,7 @@
-"""The compiled step of every shipped config lowers for CPU, CUDA and TPU."""
+"""The compiled step of every shipped config lowers for CPU, CUDA and TPU.
+
+With the form of the convolutions that the platform's backend chooses.
+"""
 
 from typing import Any
 
@@ -12,10 +15,13 @@ from jax import export
 from ml_collections import ConfigDict
 
 from metainit import joint, network, planner, supervised
-from metainit.models import conv
+from metainit.models import conv, same_conv
 from metainit.preprocess import Preprocess
 
-PLATFORMS = ("cpu", "cuda", "tpu")
+FORMS = {
+    ("cpu",): (conv.product, same_conv.SLICES),
+    ("cuda", "tpu"): (conv.native, same_conv.NATIVE),
+}
 
 
 def struct(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
@@ -65,9 +71,9 @@ def supervised_step(config: ConfigDict) -> tuple[Any, tuple]:
     return step, (state, images(config.batch, 28, 28, 1), key)
 
 
-def assert_lowers(step: Any, inputs: tuple) -> None:
-    exported = export.export(jax.jit(step), platforms=PLATFORMS)(*inputs)
-    assert exported.platforms == PLATFORMS
+def assert_lowers(step: Any, inputs: tuple, platforms: tuple[str, ...]) -> None:
+    exported = export.export(jax.jit(step), platforms=platforms)(*inputs)
+    assert exported.platforms == platforms
     # The new state is like the old one, so that it can go in again.
     state, *_ = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     chex.assert_trees_all_equal_shapes_and_dtypes(state, inputs[0])
@@ -82,11 +88,11 @@ def test_every_step_lowers_for_every_platform(
         # As deep as it takes to have every kind of part.
         config.encoder.update(stage_sizes=(2, 1, 1, 1), width=4)
         config.data.size = 64
-    if config.get("kind") == "supervised":
-        assert_lowers(*supervised_step(config))
-        return
-    assert_lowers(*joint_step(config))
-    # As the CPU chooses, and as accelerators choose.
-    for form in (conv.product, conv.native):
-        monkeypatch.setattr(conv, "for_backend", lambda form=form: form)
-        assert_lowers(*planner.meta_step(config))
+    for platforms, (dense, same) in FORMS.items():
+        monkeypatch.setattr(conv, "for_backend", lambda dense=dense: dense)
+        monkeypatch.setattr(same_conv, "for_backend", lambda same=same: same)
+        if config.get("kind") == "supervised":
+            assert_lowers(*supervised_step(config), platforms)
+        else:
+            assert_lowers(*joint_step(config), platforms)
+            assert_lowers(*planner.meta_step(config), platforms)

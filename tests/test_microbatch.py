@@ -23,7 +23,7 @@ def problem():
         "image": jnp.asarray(rng.standard_normal((6, 8, 8, 1)), jnp.float32),
         "label": jnp.arange(6) % 3,
     }
-    body = {"body": model.init(KEY, batch["image"])}
+    body = {"body": jax.jit(model.init)(KEY, batch["image"])}
     head = heads.prototype_head(classifier.features(model), 3)
     return model, head(body, batch, KEY), batch
 

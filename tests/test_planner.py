@@ -37,7 +37,8 @@ def test_what_does_not_fit_is_told_what_would(config, needed):
     assert "method.tasks" not in message  # it scans already
 
 
-def test_where_nothing_fits_it_says_so(config, needed):
+def test_where_nothing_fits_it_says_so(config, needed, monkeypatch):
+    monkeypatch.setattr(planner, "memory", lambda config: needed)
     with pytest.raises(ConfigError, match="no choice tried fits"):
         planner.check(config, needed, 1000)
 

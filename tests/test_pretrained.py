@@ -24,13 +24,12 @@ def assert_refused(source, words):
 def served(tmp_path_factory):
     """Answers by source, with one cache; last with a hub that is gone."""
     home = tmp_path_factory.mktemp("home")
-    answers = {}
+    sources = (NAME, f"{NAME}@gone", "nobody/nothing", f"hf:{NAME}@v1")
     with hub.serve(NAME, FILE) as (endpoint, asked):
-        for source in (NAME, f"{NAME}@gone", "nobody/nothing", f"hf:{NAME}@v1"):
-            answers[source] = hub.load(source, endpoint, home)
+        answers = hub.load(sources, endpoint, home)
         answers["asked"] = list(asked)
-    answers["from cache"] = hub.load(NAME, endpoint, home)
-    answers["unreachable"] = hub.load("other/network", endpoint, home)
+    later = hub.load((NAME, "other/network"), endpoint, home)
+    answers["from cache"], answers["unreachable"] = later.values()
     answers["endpoint"] = endpoint
     return answers
 

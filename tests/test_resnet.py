@@ -328,11 +328,14 @@ def meta_gradient(encoder, gradient, adapt_mask=None):
     )
 
 
-@pytest.mark.parametrize("checkpoint", [True])
-def test_mixed_and_reverse_gradients_are_the_same(tiny, x64, checkpoint):
-    encoder = resnet.resnet(SMALL, 4, checkpoint=checkpoint)
+def test_mixed_and_reverse_gradients_are_the_same(tiny, x64):
+    """With checkpoints, and cut after stage 2: later ones are of the same parts."""
+    encoder = resnet.resnet(SMALL, 4, cut="stage2", checkpoint=True)
     widen = lambda x: jnp.asarray(x, "float64" if x.dtype.kind == "f" else "int32")  # noqa: E731
     params, support, query = jax.tree.map(widen, jax.tree.map(np.asarray, tiny))
+    kept = {k: v for k, v in params["body"].items() if k not in ("layer3", "layer4")}
+    head = {"kernel": params["head"]["kernel"][:32], "bias": params["head"]["bias"]}
+    params = {"body": kept, "head": head}
     episodes = metainit.Episode(*jax.tree.map(lambda x: x[None], (support, query)))
     key = jax.random.key(0)
     mixed, reverse = (
