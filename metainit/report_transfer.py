@@ -26,7 +26,7 @@ def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
       figure: name of the PNG file, where one was drawn.
     """
     seeds = [transfer.runs]
-    sets = transfer_summary.by_data_set(seeds)
+    sets = transfer_summary.by_data_set(seeds, transfer.accuracies)
     yield "## Transfer efficiency"
     yield ""
     for sentence in sentences(seeds, _seconds(transfer)):
@@ -47,7 +47,8 @@ def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
     )
     yield (
         "- Share: of the final accuracy of the best baseline, which fixes the "
-        "threshold; accuracy is looked at after 0, 1, 2, 5, 10, ... steps only."
+        "threshold; -: an accuracy fixed beforehand. Accuracy is looked at after 0, 1, "
+        "2, 5, 10, ... steps only."
     )
     yield (
         "- > N: not reached within N (right-censored). Device seconds: of the steps "
@@ -207,23 +208,34 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 
 def _times(one: DataSet) -> Iterator[str]:
+    levels = [
+        ("-", value, line, line.absolute[value])
+        for value in one.lines[0].absolute
+        for line in one.lines
+    ]
     if one.thresholds is None:
         yield "No baseline classified an image rightly at the end: no threshold."
         yield ""
+    else:
+        best = f"{one.thresholds.baseline} head, {100 * one.thresholds.final:.1f} %"
+        yield f"Until shares of the best baseline's final accuracy ({best}):"
+        yield ""
+        levels[:0] = [
+            (f"{share:.0%}", value, line, line.times[share])
+            for share, value in one.thresholds.values.items()
+            for line in one.lines
+        ]
+    if not levels:
         return
-    best = f"{one.thresholds.baseline} head, {100 * one.thresholds.final:.1f} %"
-    yield f"Until shares of the best baseline's final accuracy ({best}):"
-    yield ""
     table = [
         (
             line.init,
             line.head,
-            f"{share:.0%}",
+            share,
             f"{100 * value:.1f}",
-            *(in_words(line.times[share][unit]) for unit in UNITS),
+            *(in_words(times[unit]) for unit in UNITS),
         )
-        for share, value in one.thresholds.values.items()
-        for line in one.lines
+        for share, value, line, times in levels
     ]
     heading = (*_TIME_HEADING, *(unit.capitalize() for unit in UNITS))
     yield from tables.markdown(heading, table, text=2)

@@ -73,6 +73,7 @@ def test_the_defaults_are_valid() -> None:
         ),
         ({**TRANSFER, "transfer.momentum": 1.0}, ["transfer.momentum=1.0"]),
         ({**TRANSFER, "transfer.heads": ("best",)}, ["transfer.heads", "'best'"]),
+        ({**TRANSFER, "transfer.accuracies": (1.5,)}, ["transfer.accuracies", "1.5"]),
         ({**TRANSFER, "transfer.heads": ()}, ["transfer.heads is empty"]),
         ({"learned_rates": True}, ["learned_rates=True", "encoder.weights"]),
         (

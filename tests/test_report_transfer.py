@@ -37,6 +37,18 @@ def test_thresholds_are_those_of_the_best_baseline() -> None:
     }
 
 
+def test_accuracies_that_were_fixed_beforehand() -> None:
+    """Also one that nobody can reach, and where there is no baseline."""
+    fixed = transfer(*FAST)._replace(accuracies=(0.5, 0.999))
+    text = "\n".join(report_transfer.lines(fixed, None))
+    assert "| meta-learned | prototype | - | 50.0 | 5 | 0.5 | 160 | 5 |" in text
+    never = "| - | 99.9 | > 100 | > 10 | > 3,200 | > 100 |"
+    assert text.count(never) == len(FAST)
+    alone = transfer(run("meta-learned", "zero", 1))._replace(accuracies=(0.5,))
+    text = "\n".join(report_transfer.lines(alone, None))
+    assert "| meta-learned | zero | - | 50.0 | 1 |" in text and "no threshold" in text
+
+
 def test_no_baseline_no_threshold() -> None:
     runs = [run("meta-learned", "zero", 1), run("random", "zero", 1, final=0.0)]
     (pets,) = transfer_summary.by_data_set([runs])
