@@ -11,6 +11,12 @@ a share of the images to learn from, and measured on others that are held out.
 
 Expect `report.md` with accuracies and F1 before and after, steps, epochs, images and
 seconds to thresholds, what each initialisation cost, and when it has paid for itself.
+
+EfficientNet-Lite0 with ImageNet weights, frozen, on Caltech-101, seed 0, final accuracy
+in percent (benchmarks/results/transfer-lite0-caltech101-seed0.txt): probe then
+fine-tune 92.8, zero and linear probe 92.6 (one, with a frozen body), logistic
+regression 92.5, prototype 90.8, nearest centroid 89.7; on random weights 14.7 at best.
+Caltech's classes are in ImageNet. 14 minutes on two busy CPU cores.
 """
 
 from ml_collections import ConfigDict

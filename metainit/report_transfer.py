@@ -42,8 +42,8 @@ def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
         yield ""
         yield from _times(one)
     yield (
-        "- Setting: did best on meta-validation. Area: mean accuracy over log(1 + step)"
-        ", which counts early steps as much as late ones."
+        "- Setting: did best in the trials. Area: mean accuracy over log(1 + step), "
+        "which counts early steps as much as late ones."
     )
     yield (
         "- Share: of the final accuracy of the best baseline, which fixes the "
@@ -56,7 +56,7 @@ def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
     )
     yield ""
     yield from _account(transfer)
-    yield "### What every initialisation and head met on meta-validation"
+    yield "### Trials, the same for every initialisation"
     yield ""
     for name, value in transfer.grid.items():
         yield f"- {name}: {tables.words(value)}"
@@ -99,7 +99,7 @@ def explained(seeds: int) -> str:
     told = (
         "Accuracy after 0 and all steps, its mean over log(1 + step); then the steps "
         "until a share of the best baseline's final accuracy was reached; > N: not "
-        "within N steps. Rates were chosen on meta-validation."
+        "within N steps. Rates were chosen in trials on other images."
     )
     if seeds > 1:
         told += (
@@ -253,11 +253,7 @@ def _account(transfer: Transfer) -> Iterator[str]:
         for name, cost in transfer.costs.items()
         if cost.device_seconds
     ]
-    spendings.append(
-        Spending(
-            "trials on meta-validation, all", transfer.trial_seconds, transfer.device
-        )
-    )
+    spendings.append(Spending("trials, all", transfer.trial_seconds, transfer.device))
     for name in dict.fromkeys(run.dataset for run in transfer.runs):
         seconds = sum(
             run.points[-1]["device_seconds"]

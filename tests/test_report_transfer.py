@@ -143,7 +143,7 @@ def test_the_section_says_all() -> None:
         "| random | prototype | 95% | 76.0 | > 100 | > 10 | > 3,200 | > 100 |",
         "| meta-learned | prototype | 90% | 72.0 | 5 | 0.5 | 160 | 5 |",
         "| making meta-learned | cpu x1 | 0.167 | 0.60 |",
-        "| trials on meta-validation, all | cpu x1 | 0.01 | 0.04 |",
+        "| trials, all | cpu x1 | 0.01 | 0.04 |",
         "| fine-tuning on pets, all | cpu x1 | 0.167 | 0.60 |",
         "- chosen on: birds",
     ):
