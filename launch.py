@@ -113,7 +113,7 @@ def _obtain_data() -> bool:
       Whether they are there; not so after a dry run that would have to fetch them.
     """
     from metainit import config as config_module
-    from metainit import sources
+    from metainit import sources, transfer_run
 
     config = _CONFIG.value
     config = config.get("experiment", config)  # of a search
@@ -121,11 +121,13 @@ def _obtain_data() -> bool:
         return True
     from metainit.datasets import cache, first_use
 
-    config_module.validate(config)  # before gigabytes are fetched for a mistake
-    data = config.data
+    data, transfer = config.data, config.get("kind") == "transfer"
+    # Before gigabytes are fetched for a mistake.
+    (transfer_run if transfer else config_module).validate(config)
+    size, channels = (data.size or 224, 3) if transfer else (data.size, data.channels)
     root = cache.root(data.data_dir)
     try:
-        made = first_use.show(sources.of_catalog(data), root, data.size, data.channels)
+        made = first_use.show(sources.of_catalog(data), root, size, channels)
         if _DRY_RUN.value:
             return not made.rows
         first_use.obtain(made, root, agreed=_YES.value)

@@ -103,6 +103,15 @@ class Checkpoints:
         content, values = found
         return content["step"], {n: np.asarray(leaf) for n, leaf in values.items()}
 
+    def latest_extra(self) -> dict[str, Any] | None:
+        """What went with the newest checkpoint that is whole; None without one.
+
+        Raises:
+          ValueError: there are checkpoints and all are damaged.
+        """
+        found = self._newest(self._last)
+        return None if found is None else found[0]["extra"]
+
     def _save(
         self, root: pathlib.Path, step: int, state: Any, extra: dict[str, Any]
     ) -> None:

@@ -191,6 +191,8 @@ def default() -> ConfigDict:
                 # Share of the other images that is learned from, or images a class.
                 "fraction": 1.0,
                 "shot": 0,
+                # To be reached, 0 to 1, besides shares of the best baseline's accuracy.
+                "accuracies": (),
                 # Some of `metainit.transfer_spec.HEADS`.
                 "heads": tuple(transfer_spec.HEADS),
                 # What every initialisation tries on the classes of meta-validation:
@@ -463,6 +465,11 @@ def _check_transfer(config: ConfigDict) -> None:
     for name in ("heads", "centroid_scales", "inverse_penalties"):
         if not transfer[name]:
             raise ConfigError(f"transfer.{name} is empty; give one or more")
+    for value in transfer.accuracies:
+        if not 0 < value <= 1:
+            raise ConfigError(
+                f"transfer.accuracies: {value} must be above 0 and at most 1"
+            )
     for head in transfer.heads:
         _choice("transfer.heads", head, tuple(transfer_spec.HEADS))
 

@@ -84,8 +84,8 @@ def read(path: str | os.PathLike[str]) -> Run | str:
     if not (path / "config.json").exists():
         raise ValueError(f"{path} is no folder of a run: it has no config.json")
     config = json.loads((path / "config.json").read_text())
-    if config.get("kind") == "supervised":
-        raise ValueError(f"{path} is a run of supervised training, without episodes")
+    if kind := config.get("kind"):
+        raise ValueError(f"{path} is a run of kind {kind}, without episodes")
     mark = path / FILE
     if not mark.exists():
         return f"{path}: not finished, it has no results; the run's own line goes on"

@@ -16,6 +16,7 @@ from metainit import network, origin
 from metainit.checkpoint import Checkpoints
 from metainit.models.model import Model
 from metainit.origin import Origin
+from metainit.results import Cost
 
 RANDOM = "random"
 TRAINED = ("meta", "meta_from_pretrained", "joint")  # folders of a run
@@ -144,6 +145,27 @@ def trained(
     body = fill_body(model, leaves, size, channels, what)
     seen = origin.load(run) if config.encoder.name != "none" else None
     return Initialisation(config, model, body, f"{which} of {run}, step {step}", seen)
+
+
+def cost(run: str | pathlib.Path, which: str) -> Cost:
+    """Device time that a run spent on making `which`, pretraining included.
+
+    Raises:
+      ValueError: no checkpoint tells it.
+    """
+    run = pathlib.Path(run)
+    folders = [run / which]
+    if which == "meta_from_pretrained":
+        folders.append(run / "joint" / "warm-start")
+    seconds = 0.0
+    for folder in folders:
+        if (clock := Checkpoints(folder).latest_extra()) is None:
+            raise ValueError(
+                f"init: {folder} has no checkpoint, which tells what {which} cost; "
+                "give the run's own line again"
+            )
+        seconds += clock["device_seconds"]
+    return Cost(seconds, 0, 0)
 
 
 def fill_body(

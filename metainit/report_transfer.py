@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from metainit import accounting, tables, threshold, transfer_summary
+from metainit import accounting, gain, tables, threshold, transfer_summary
 from metainit.accounting import Spending
 from metainit.results import FineTuning, Transfer
 from metainit.threshold import Time
@@ -26,7 +26,7 @@ def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
       figure: name of the PNG file, where one was drawn.
     """
     seeds = [transfer.runs]
-    sets = transfer_summary.by_data_set(seeds)
+    sets = transfer_summary.by_data_set(seeds, transfer.accuracies)
     yield "## Transfer efficiency"
     yield ""
     for sentence in sentences(seeds, _seconds(transfer)):
@@ -42,12 +42,13 @@ def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
         yield ""
         yield from _times(one)
     yield (
-        "- Setting: did best on meta-validation. Area: mean accuracy over log(1 + step)"
-        ", which counts early steps as much as late ones."
+        "- Setting: did best in the trials. Area: mean accuracy over log(1 + step), "
+        "which counts early steps as much as late ones."
     )
     yield (
         "- Share: of the final accuracy of the best baseline, which fixes the "
-        "threshold; accuracy is looked at after 0, 1, 2, 5, 10, ... steps only."
+        "threshold; -: an accuracy fixed beforehand. Accuracy is looked at after 0, 1, "
+        "2, 5, 10, ... steps only."
     )
     yield (
         "- > N: not reached within N (right-censored). Device seconds: of the steps "
@@ -55,7 +56,7 @@ def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
     )
     yield ""
     yield from _account(transfer)
-    yield "### What every initialisation and head met on meta-validation"
+    yield "### Trials, the same for every initialisation"
     yield ""
     for name, value in transfer.grid.items():
         yield f"- {name}: {tables.words(value)}"
@@ -98,7 +99,7 @@ def explained(seeds: int) -> str:
     told = (
         "Accuracy after 0 and all steps, its mean over log(1 + step); then the steps "
         "until a share of the best baseline's final accuracy was reached; > N: not "
-        "within N steps. Rates were chosen on meta-validation."
+        "within N steps. Rates were chosen in trials on other images."
     )
     if seeds > 1:
         told += (
@@ -138,7 +139,7 @@ def intervals_table(one: DataSet) -> list[tuple[str, ...]]:
 def sentences(
     seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float]
 ) -> tuple[str, ...]:
-    """How fast our best is, a sentence a data set, and when it pays for itself."""
+    """How fast our best is, what it owes to what, and when it pays for itself."""
     ours, heads = transfer_summary.our_best(seeds), transfer_summary.best_heads(seeds)
     if ours is None:
         return ()
@@ -163,6 +164,9 @@ def sentences(
             f"({SHARE:.0%} of what {one.thresholds.baseline} head reaches in the end): "
             f"{ours} {took[ours]}; {others}."
         )
+        if (parts := gain.split(one, ours, heads[ours])) is not None:
+            told = gain.in_words(parts, ours, heads[ours])
+            found.append(f"{one.name}: {told}.")
     for baseline, sums in transfer_summary.break_even(seeds, costs).items():
         found.append(f"Against {baseline}, {ours} {accounting.in_words(sums)}.")
     return tuple(found)
@@ -204,23 +208,34 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 
 def _times(one: DataSet) -> Iterator[str]:
+    levels = [
+        ("-", value, line, line.absolute[value])
+        for value in one.lines[0].absolute
+        for line in one.lines
+    ]
     if one.thresholds is None:
         yield "No baseline classified an image rightly at the end: no threshold."
         yield ""
+    else:
+        best = f"{one.thresholds.baseline} head, {100 * one.thresholds.final:.1f} %"
+        yield f"Until shares of the best baseline's final accuracy ({best}):"
+        yield ""
+        levels[:0] = [
+            (f"{share:.0%}", value, line, line.times[share])
+            for share, value in one.thresholds.values.items()
+            for line in one.lines
+        ]
+    if not levels:
         return
-    best = f"{one.thresholds.baseline} head, {100 * one.thresholds.final:.1f} %"
-    yield f"Until shares of the best baseline's final accuracy ({best}):"
-    yield ""
     table = [
         (
             line.init,
             line.head,
-            f"{share:.0%}",
+            share,
             f"{100 * value:.1f}",
-            *(in_words(line.times[share][unit]) for unit in UNITS),
+            *(in_words(times[unit]) for unit in UNITS),
         )
-        for share, value in one.thresholds.values.items()
-        for line in one.lines
+        for share, value, line, times in levels
     ]
     heading = (*_TIME_HEADING, *(unit.capitalize() for unit in UNITS))
     yield from tables.markdown(heading, table, text=2)
@@ -240,11 +255,7 @@ def _account(transfer: Transfer) -> Iterator[str]:
         for name, cost in transfer.costs.items()
         if cost.device_seconds
     ]
-    spendings.append(
-        Spending(
-            "trials on meta-validation, all", transfer.trial_seconds, transfer.device
-        )
-    )
+    spendings.append(Spending("trials, all", transfer.trial_seconds, transfer.device))
     for name in dict.fromkeys(run.dataset for run in transfer.runs):
         seconds = sum(
             run.points[-1]["device_seconds"]

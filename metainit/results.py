@@ -129,6 +129,7 @@ class Transfer(NamedTuple):
       trial_seconds: device time of those trials.
       device: kind of the one device that was used, e.g. "cpu".
       price_per_hour: of the device; None where not known.
+      accuracies: to be reached that were fixed beforehand, 0 to 1.
     """
 
     runs: tuple[FineTuning, ...]
@@ -138,6 +139,7 @@ class Transfer(NamedTuple):
     trial_seconds: float
     device: str
     price_per_hour: float | None = None
+    accuracies: tuple[float, ...] = ()
 
 
 class Trial(NamedTuple):

@@ -149,8 +149,48 @@ def load(data: Any) -> Roles:
     return Roles(**{role: tuple(of_role) for role, of_role in found.items()})
 
 
+def whole(data: Any, size: int, channels: int) -> Source:
+    """Every class of one data set, whatever role it has elsewhere.
+
+    Args:
+      data: with `name`, `archive`, `data_dir` and `skip_undecodable` as of `load`.
+      size: side of the square images in pixels.
+      channels: 1 or 3.
+
+    Raises:
+      ValueError: in one line, which field is wrong and what would work.
+    """
+    wanted = Wanted(
+        data.name,
+        size,
+        channels,
+        data.archive,
+        data.data_dir,
+        data.skip_undecodable,
+        0,
+        (0.0, 0.0, 1.0),
+    )
+    parts = list(_read(wanted).values())
+    title = data.name + _reductions(wanted)
+    if len(parts) == 1:
+        (part,) = parts
+        return Source(title, part.images, part.labels, part.names, part.hashes)
+    first = np.cumsum([0] + [len(part.names) for part in parts])
+    return Source(
+        title,
+        np.concatenate([part.images for part in parts]),
+        np.concatenate(
+            [part.labels + n for part, n in zip(parts, first, strict=False)]
+        ),
+        sum((part.names for part in parts), ()),
+        np.concatenate([part.hashes for part in parts]),
+    )
+
+
 def names(data: Any) -> tuple[str, ...]:
-    """Every data set that `load` would read."""
+    """Every data set that `load`, or `whole`, would read."""
+    if not hasattr(data, "train"):
+        return (data.name,)
     return tuple(dict.fromkeys(wanted.name for wanted, _ in _wanted(data)))
 
 

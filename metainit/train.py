@@ -34,6 +34,7 @@ from metainit import (
     sources,
     step_sizes,
     transfer_comparison,
+    transfer_run,
     tune,
 )
 from metainit import config as config_module
@@ -96,6 +97,8 @@ def train(
         return train_supervised(
             config, workdir, model=model, dry_run=dry_run, command=command
         )
+    if config.get("kind") == "transfer":
+        return transfer_run.train(config, workdir, dry_run=dry_run, command=command)
     if config.get("kind") == "tune":
         trial = functools.partial(train, model=model)
         return tune.tune(config, workdir, trial, dry_run=dry_run, command=command)

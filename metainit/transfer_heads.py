@@ -7,7 +7,7 @@ import json
 import pathlib
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metainit import closed_form, transfer, transfer_closed_form
@@ -29,12 +29,15 @@ class Init(NamedTuple):
       preprocess: of images.
       params: {"body": ...}, and "rates" where step sizes were learned.
       cost: of making it.
+      view: from a split to what the network sees of it, such as the maps of a frozen
+        encoder.
     """
 
     model: Model
     preprocess: Preprocess
     params: Any
     cost: Cost
+    view: Callable[[Split], Split] = lambda split: split
 
 
 FIT: dict[str, closed_form.Head] = {
@@ -93,6 +96,7 @@ def learn(
         _place(folder, {**about, "setting": setting}, spec, split, body)
         for setting in settings
     ]
+    seen = init.view(split)
     if isinstance(head, Stepped):
         for setting, place in zip(settings, places, strict=True):
             whole = spec._replace(
@@ -103,8 +107,8 @@ def learn(
                     init.model,
                     init.preprocess,
                     body,
-                    split.train,
-                    split.test,
+                    seen.train,
+                    seen.test,
                     whole,
                     place,
                     {**about, "setting": setting},
@@ -116,8 +120,8 @@ def learn(
             init.model,
             init.preprocess,
             body,
-            split.train,
-            split.test,
+            seen.train,
+            seen.test,
             spec,
             FIT[name],
             [setting[head.field] for setting in settings],

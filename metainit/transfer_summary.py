@@ -30,6 +30,7 @@ class Line(NamedTuple):
       start, final, f1, area: float [seeds]: accuracy before and after, final macro-F1,
         area under accuracy over log-steps; 0 to 1.
       times: to each threshold, by share and unit; {} where there is no threshold.
+      absolute: to each accuracy that was fixed beforehand, by it and unit.
     """
 
     init: str
@@ -40,6 +41,7 @@ class Line(NamedTuple):
     f1: np.ndarray
     area: np.ndarray
     times: dict[float, dict[str, tuple[Time, ...]]]
+    absolute: dict[float, dict[str, tuple[Time, ...]]]
 
 
 class DataSet(NamedTuple):
@@ -59,12 +61,15 @@ class DataSet(NamedTuple):
     lines: tuple[Line, ...]
 
 
-def by_data_set(seeds: Sequence[Sequence[FineTuning]]) -> tuple[DataSet, ...]:
+def by_data_set(
+    seeds: Sequence[Sequence[FineTuning]], accuracies: Sequence[float] = ()
+) -> tuple[DataSet, ...]:
     """Thresholds from the best baseline, and the times that each line took to them.
 
     Args:
       seeds: the fine-tunings of each seed; the same data sets, initialisations and
         heads in all.
+      accuracies: to be reached besides, fixed beforehand, above 0 to 1.
 
     Raises:
       ValueError: seeds that differ in these.
@@ -98,7 +103,7 @@ def by_data_set(seeds: Sequence[Sequence[FineTuning]]) -> tuple[DataSet, ...]:
             for unit, field in UNITS.items()
         }
         lines = tuple(
-            _line(init, head, runs, thresholds, horizon)
+            _line(init, head, runs, thresholds, horizon, accuracies)
             for (init, head), runs in of_set.items()
         )
         found.append(DataSet(name, thresholds, horizon, lines))
@@ -195,16 +200,18 @@ def _line(
     runs: Sequence[FineTuning],
     thresholds: Thresholds | None,
     horizon: Mapping[str, float],
+    accuracies: Sequence[float],
 ) -> Line:
     def last(field: str) -> np.ndarray:
         return np.array([run.points[-1][field] for run in runs], np.float64)
 
-    times: dict[float, dict[str, tuple[Time, ...]]] = {}
-    for share, value in thresholds.values.items() if thresholds else ():
-        times[share] = {
+    def times_to(value: float) -> dict[str, tuple[Time, ...]]:
+        return {
             unit: tuple(_time(run, unit, value, horizon[unit]) for run in runs)
             for unit in UNITS
         }
+
+    shares = thresholds.values if thresholds else {}
     return Line(
         init,
         head,
@@ -213,5 +220,6 @@ def _line(
         last("accuracy"),
         last("f1"),
         np.array([_area(run) for run in runs]),
-        times,
+        {share: times_to(value) for share, value in shares.items()},
+        {value: times_to(value) for value in accuracies},
     )

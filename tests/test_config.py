@@ -7,7 +7,7 @@ import shipped
 from ml_collections import ConfigDict
 
 from metainit import config as config_module
-from metainit import supervised, tune
+from metainit import supervised, transfer_run, tune
 from metainit.config import ConfigError, default, validate
 
 TRANSFER = {"transfer.steps": 9}
@@ -73,6 +73,7 @@ def test_the_defaults_are_valid() -> None:
         ),
         ({**TRANSFER, "transfer.momentum": 1.0}, ["transfer.momentum=1.0"]),
         ({**TRANSFER, "transfer.heads": ("best",)}, ["transfer.heads", "'best'"]),
+        ({**TRANSFER, "transfer.accuracies": (1.5,)}, ["transfer.accuracies", "1.5"]),
         ({**TRANSFER, "transfer.heads": ()}, ["transfer.heads is empty"]),
         ({"learned_rates": True}, ["learned_rates=True", "encoder.weights"]),
         (
@@ -204,6 +205,9 @@ def test_a_shipped_config_is_valid(name: str) -> None:
     config = shipped.load(name)
     if config.get("kind") == "supervised":
         supervised.validate(config)
+    elif config.get("kind") == "transfer":
+        config.data.name, config.inits = "folder:images", ("runs/a", "random")
+        transfer_run.validate(config)
     elif config.get("kind") == "tune":
         assert tune.settings(config)
     else:

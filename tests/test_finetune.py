@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 import tiny
@@ -62,21 +61,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
         yield place
 
 
-def drawn(init: Any) -> Any:
-    """Parameters of the shapes that `init` makes; variances and scales are 1."""
-    images = jax.ShapeDtypeStruct((2, 32, 32, 3), np.float32)
-    rng = np.random.default_rng(0)
-
-    def leaf(path: tuple, shape: Any) -> np.ndarray:
-        if path[-1].key in ("scale", "var"):
-            return np.ones(shape.shape, np.float32)
-        fan_in = np.prod(shape.shape[:-1])
-        return np.float32(rng.normal(0, (2 / fan_in) ** 0.5, shape.shape))
-
-    shapes = jax.eval_shape(init, jax.random.key(0), images)
-    return jax.tree_util.tree_map_with_path(leaf, shapes)
-
-
 def encoder_run(run: pathlib.Path, width: int) -> None:
     """A run of Conv-4 on a frozen ResNet, never trained; and weights beside it."""
     config = defaults.default()
@@ -84,13 +68,13 @@ def encoder_run(run: pathlib.Path, width: int) -> None:
     config.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=width)
     config.encoder.cut = "stage1"
     config.model.update(filters=4, downsample="stride")
-    body = drawn(network.build(config).init)
+    body = tiny.drawn(network.build(config).init)
     run.mkdir(parents=True)
     (run / "config.json").write_text(json.dumps(config.to_dict()))
     origin.save(run, origin.Origin((0.4, 0.5, 0.6), (0.3, 0.3, 0.3), None))
     state = MetaState({"body": body}, (), np.int32(3))
     Checkpoints(run / "meta").save_best(3, state, {})
-    named = resnet_names.to_torch(drawn(resnet.resnet((1, 1, 1, 1), width).init))
+    named = resnet_names.to_torch(tiny.drawn(resnet.resnet((1, 1, 1, 1), width).init))
     save_file(named, run.parent / f"resnet{width}.safetensors")
 
 
@@ -311,6 +295,13 @@ def one_image(place: pathlib.Path) -> list[str]:
     return ["--data=folder:few"]
 
 
+def class_not_held_out(place: pathlib.Path) -> list[str]:
+    paint(place / "lacking" / "train", each=4)
+    paint(place / "lacking" / "test", each=4)
+    shutil.rmtree(place / "lacking" / "test" / "teal")
+    return ["--data=folder:lacking"]
+
+
 def undecodable(place: pathlib.Path) -> list[str]:
     paint(place / "bad", each=4)
     (place / "bad" / "teal" / "01.jpg").write_bytes(b"no image")
@@ -349,6 +340,7 @@ def of_another_size(place: pathlib.Path) -> list[str]:
     [
         (one_class, "has one class, 'blue'"),
         (one_image, "class 'blue' has one image"),
+        (class_not_held_out, "held-out images have different classes: teal"),
         (undecodable, "teal/01.jpg does not decode"),
         (["--init=gone"], "init: there is no folder gone"),
         (empty_run, "empty is no run of launch.py"),

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from small_transfer import run, transfer
 
-from metainit import figures, report_transfer, transfer_summary
+from metainit import figures, gain, report_transfer, transfer_summary
 from metainit.threshold import Time
 
 FAST = (
@@ -18,6 +18,9 @@ FAST = (
     run("random", "prototype", None, validation=0.4),
     run("random", "zero", 100, 0.79, validation=0.5),
 )
+
+PARTS = (0.1, 0.05, 0.15, 0.3)
+INITS = ("meta-learned", "pretrained weights", gain.RATES, "random")
 
 
 def test_thresholds_are_those_of_the_best_baseline() -> None:
@@ -35,6 +38,18 @@ def test_thresholds_are_those_of_the_best_baseline() -> None:
         "images": 160,
         "device seconds": 5,
     }
+
+
+def test_accuracies_that_were_fixed_beforehand() -> None:
+    """Also one that nobody can reach, and where there is no baseline."""
+    fixed = transfer(*FAST)._replace(accuracies=(0.5, 0.999))
+    text = "\n".join(report_transfer.lines(fixed, None))
+    assert "| meta-learned | prototype | - | 50.0 | 5 | 0.5 | 160 | 5 |" in text
+    never = "| - | 99.9 | > 100 | > 10 | > 3,200 | > 100 |"
+    assert text.count(never) == len(FAST)
+    alone = transfer(run("meta-learned", "zero", 1))._replace(accuracies=(0.5,))
+    text = "\n".join(report_transfer.lines(alone, None))
+    assert "| meta-learned | zero | - | 50.0 | 1 |" in text and "no threshold" in text
 
 
 def test_no_baseline_no_threshold() -> None:
@@ -92,6 +107,35 @@ def test_break_even_against_each_baseline() -> None:
     assert any("never pays for itself" in sentence for sentence in told)
 
 
+def test_a_gain_is_split_by_hand() -> None:
+    """0.3 in all: 0.1 by the head, 0.05 by step sizes, 0.15 by the initialisation."""
+    runs = [
+        run("meta-learned", "prototype", 1, final=0.8),
+        run("meta-learned", "zero", 1, final=0.9, validation=0.1),
+        run("pretrained weights", "prototype", 1, final=0.6),
+        run("pretrained weights", "zero", 1, final=0.5),
+        run(gain.RATES, "prototype", 1, final=0.65),
+        run("random", "prototype", 1, final=0.3),
+        run("random", "zero", 1, final=0.2),
+    ]
+    (pets,) = transfer_summary.by_data_set([runs])
+    found = gain.split(pets, "meta-learned", "prototype")
+    assert found == gain.Gain("pretrained weights", *map(pytest.approx, PARTS))
+    told = report_transfer.sentences([runs], dict.fromkeys(INITS, 0.0))
+    assert (
+        "pets: of +30.0 points of meta-learned, prototype head, over pretrained "
+        "weights, zero head, +10.0 are the head's, +5.0 learned step sizes' alone, "
+        "+15.0 the initialisation's." in told
+    )
+    without = [one for one in runs if one.init not in (gain.RATES, gain.STARTS[0])]
+    (pets,) = transfer_summary.by_data_set([without])
+    found = gain.split(pets, "meta-learned", "prototype")
+    assert found is not None and found.start == "random" and found.rates is None
+    assert (found.head, found.init) == pytest.approx((0.1, 0.5))
+    (pets,) = transfer_summary.by_data_set([without[:2]])
+    assert gain.split(pets, "meta-learned", "prototype") is None
+
+
 def test_the_section_says_all() -> None:
     text = "\n".join(report_transfer.lines(transfer(*FAST, price=3.6), "transfer.png"))
     for words in (
@@ -102,7 +146,7 @@ def test_the_section_says_all() -> None:
         "| random | prototype | 95% | 76.0 | > 100 | > 10 | > 3,200 | > 100 |",
         "| meta-learned | prototype | 90% | 72.0 | 5 | 0.5 | 160 | 5 |",
         "| making meta-learned | cpu x1 | 0.167 | 6e+14 | 0.60 |",
-        "| trials on meta-validation, all | cpu x1 | 0.01 | - | 0.04 |",
+        "| trials, all | cpu x1 | 0.01 | - | 0.04 |",
         "| fine-tuning on pets, all | cpu x1 | 0.167 | - | 0.60 |",
         "- chosen on: birds",
     ):

@@ -4,10 +4,12 @@ import io
 import logging
 import os
 import tarfile
+import types
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+import tiny
 from PIL import Image
 
 from metainit import config, episodes, leakage, sources
@@ -519,3 +521,25 @@ def test_caltech101_as_a_folder(real_data, tmp_path):
     leakage.check(roles)
     for role, each in zip(cache.ROLES, roles[:3], strict=True):
         episodes.check(each, episodes.EpisodeSpec(5, 5, 15), role)
+
+
+def test_a_whole_data_set_has_the_classes_of_every_role(tmp_path):
+    """Also where the roles are given, and lie in arrays of their own."""
+    tiny.draw(tmp_path / "images")
+    data = types.SimpleNamespace(
+        name=f"folder:{tmp_path / 'images'}",
+        archive="",
+        data_dir=str(tmp_path / "data"),
+        skip_undecodable=False,
+    )
+    whole = sources.whole(data, tiny.SIDE, 1)
+    assert len(whole.class_names) == len(set(whole.class_names)) == 11
+    assert np.array_equal(np.bincount(whole.labels), np.full(11, tiny.IMAGES))
+    for name in ("train0", "validation2", "test1"):
+        (label,) = (n for n, one in enumerate(whole.class_names) if name in one)
+        file = next((tmp_path / "images").glob(f"*/{name}/0.png"))
+        pixels = np.asarray(Image.open(file))[..., None]
+        assert any(
+            np.array_equal(x, pixels) for x in whole.images[whole.labels == label]
+        )
+    assert sources.names(data) == (data.name,)

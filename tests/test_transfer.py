@@ -126,30 +126,34 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, fl
     return measured(run(tmp_path_factory.mktemp("whole")))
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-@pytest.mark.parametrize("stop", [0, 1, 4, 11])
 def test_a_stopped_run_goes_on_to_the_same_rows(
-    error: type[BaseException],
-    stop: int,
-    uninterrupted: list[dict[str, float]],
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C saves first; a crash falls back to the last checkpoint."""
-    draw, calls = transfer._batch, [0]
+    """A thousand steps, stopped at the ends, beside checkpoints and anywhere.
+
+    Ctrl-C saves first; a crash falls back to the last checkpoint.
+    """
+    long = {"steps": 1000, "save_every": 100, "momentum": 0.9}
+    whole = measured(run(tmp_path / "whole", **long))
+    order = batches.Order(batches.labelled(TRAIN, 0, 1.0, 0), 0, 8)
+    stops = [0, 1, 99, 100, 101, *np.random.default_rng(0).integers(102, 900, 4), 999]
+    left = [order(int(step)) for step in sorted(stops)]
+    draw, fired = transfer._batch, 0
 
     def interrupted(train: Source, where: np.ndarray) -> Any:
-        calls[0] += 1
-        if calls[0] == stop + 2:  # the first call is the example's
-            raise error
+        nonlocal fired
+        if left and np.array_equal(where, left[0]):
+            del left[0]
+            fired += 1
+            raise (KeyboardInterrupt, RuntimeError)[fired % 2]
         return draw(train, where)
 
     monkeypatch.setattr(transfer, "_batch", interrupted)
-    with pytest.raises(error):
-        run(tmp_path)
-    monkeypatch.setattr(transfer, "_batch", draw)
-    points = run(tmp_path)
-    assert measured(points) == uninterrupted
+    while left:
+        with pytest.raises((KeyboardInterrupt, RuntimeError)):
+            run(tmp_path / "run", **long)
+    points = run(tmp_path / "run", **long)
+    assert fired == len(stops) and measured(points) == whole
     for field in COSTS:
         assert all(np.diff([getattr(point, field) for point in points]) >= 0)
 
@@ -240,10 +244,7 @@ def body_after(folder: pathlib.Path, model: Any = MLP, **settings: Any) -> Any:
 def test_a_probe_changes_the_head_only_and_then_all_begins_anew(
     tmp_path: pathlib.Path,
 ) -> None:
-    """Adam's first step has its rate's length, its fourth after zeros three times it.
-
-    Where Adam went on in place of beginning anew.
-    """
+    """Adam's first step has its rate's length; its fourth, after zeros, 0.58 of it."""
     rate = {"optimizer": "adam", "learning_rate": 0.001}
     probed = body_after(tmp_path / "probe", steps=3, probe_steps=3, **rate)
     chex.assert_trees_all_equal(probed, body(MLP)["body"])

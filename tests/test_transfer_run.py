@@ -1,0 +1,178 @@
+"""Transfer of what exists: of a run, of weights, random; without meta-training."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import tiny
+from ml_collections import ConfigDict
+from safetensors.numpy import save_file
+
+from metainit import compare, encoded, transfer, transfer_run
+from metainit.config import ConfigError
+from metainit.models import resnet_names
+from metainit.network import build
+from metainit.train import train
+
+INITS = ("meta-learned", "joint pretraining", "random")
+HEADS = ("prototype", "logistic regression")
+
+
+class Place(NamedTuple):
+    """A run, weights beside it, and images that it never saw."""
+
+    run: pathlib.Path
+    weights: pathlib.Path
+    images: pathlib.Path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    root = tmp_path_factory.mktemp("transfer_run")
+    config = tiny.config(tiny.draw(root / "images"))
+    config.model.update(name="mlp", hidden=(8,))
+    config.data.channels = 3
+    config.update(iterations=2, warm_start=0)
+    config.evaluate.episodes = 0
+    images = tiny.draw(root / "others", seed=1) / "train"
+    with tiny.compiled_once(root / "compiled"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("METAINIT_DATA_DIR", str(root / "data"))
+        train(config, root / "run")
+        yield Place(root / "run", write_weights(root / "resnet.safetensors"), images)
+
+
+def write_weights(path: pathlib.Path) -> pathlib.Path:
+    config = tiny.shrink(transfer_run.config_module.default())
+    config.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=2)
+    config.model.name = "linear"
+    save_file(resnet_names.to_torch(tiny.drawn(build(config).init)["encoder"]), path)
+    return path
+
+
+def settings(place: Place, *inits: str) -> ConfigDict:
+    config = transfer_run.default()
+    config.inits = inits or (str(place.run), f"{place.run}:joint", "random")
+    config.data.name = f"folder:{place.images}"
+    tiny.shrink_transfer(config.transfer)
+    config.transfer.update(steps=3, heads=HEADS, adam_rates=(), sgd_rates=(0.03,))
+    config.transfer.update(centroid_scales=(10.0,), inverse_penalties=(1.0,))
+    return config
+
+
+def rows(workdir: pathlib.Path, name: str = "transfer.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (workdir / name).read_text().splitlines()]
+
+
+def test_the_initialisations_of_a_run_are_compared(
+    place: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = train(settings(place), tmp_path / "run")
+    found = rows(tmp_path / "run")
+    assert {(row["init"], row["head"]) for row in found} == {
+        (init, head) for init in INITS for head in HEADS
+    }
+    stepped = [row for row in found if row["head"] == "prototype"]
+    assert len({row["order"] for row in stepped}) == 1  # the same batches for all
+    for row in found:
+        assert (row["init_device_seconds"] == 0) == (row["init"] == "random")
+    trials = rows(tmp_path / "run", "transfer_trials.jsonl")
+    assert len(trials) == 6 and {row["role"] for row in trials} == {"validation"}
+    report = (tmp_path / "run" / "report.md").read_text()
+    for words in (
+        "Against joint pretraining, meta-learned",
+        "(20 % of the images to learn from)",
+        "| random | logistic regression |",
+        "## Run it again",
+    ):
+        assert words in report
+    assert (tmp_path / "run" / "report.html").exists()
+    assert text.isascii() and "meta-learned, prototype" in text
+    with pytest.raises(ValueError, match="is a run of kind transfer, without episodes"):
+        compare.compare([tmp_path / "run"])
+    monkeypatch.setattr(transfer, "fine_tune", None)
+    assert train(settings(place), tmp_path / "run") == text  # finished: at once
+
+
+def test_what_is_chosen_on_is_not_measured_on(
+    place: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials learn from and look at images to learn from, and at no others."""
+    seen: dict[str, list[set[bytes]]] = {"validation": [], "test": []}
+    fine_tune = transfer.fine_tune
+
+    def recorded(*given: Any) -> Any:
+        sides = [
+            {image.tobytes() for image in side.images[side.labels >= 0]}
+            for side in given[3:5]
+        ]
+        seen[given[-1]["role"]].append(set.union(*sides))
+        assert not sides[0] & sides[1]
+        if given[-1]["role"] == "test":
+            seen["held out"] = [sides[1]]
+        return fine_tune(*given)
+
+    monkeypatch.setattr(transfer, "fine_tune", recorded)
+    train(settings(place, str(place.run)), tmp_path / "run")
+    (held_out,) = seen["held out"]
+    assert len(held_out) == 10 and len(seen["validation"]) == 1
+    assert all(len(of_trial) == 15 for of_trial in seen["validation"])
+    assert not any(of_trial & held_out for of_trial in seen["validation"])
+
+
+def test_a_frozen_encoder_sees_every_image_once(
+    place: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    encode = encoded.open_memmap
+
+    def recorded(*given: Any) -> Any:
+        made.append(given[3])
+        return encode(*given)
+
+    monkeypatch.setattr(encoded, "open_memmap", recorded)
+    config = settings(place, str(place.weights), str(place.run))
+    config.data.size = tiny.SIDE
+    train(config, tmp_path / "run")
+    assert sum(shape[0] for shape in made) == 25
+    found = rows(tmp_path / "run")
+    inits = {row["init"] for row in found}
+    assert inits == {str(place.weights), "meta-learned"}
+    assert np.isfinite([row["loss"] for row in found]).all()
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"inits": ()}, "inits is empty"),
+        ({"inits": ("random",)}, "inits begins with random"),
+        ({"inits": ("gone",)}, "there is no folder gone"),
+        ({"inits": ("a.pth",)}, "weights='a.pth': cannot be read"),
+        ({"use": "meta"}, "use='meta'; it must be frozen or adapted"),
+        ({"choose_on": 1.0}, "choose_on=1.0"),
+        ({"data.name": ""}, "data.name is empty"),
+        ({"data.name": "folder:gone"}, "there is no folder gone"),
+        ({"data.name": "letters"}, "data.name='letters'; choose glyphs"),
+        ({"transfer.steps": 0}, "transfer.steps=0"),
+        ({"transfer.heads": ("best",)}, "transfer.heads must be one of prototype"),
+        ({"transfer.shot": 3}, "shot=3 is more than the 2 training images"),
+        ({"transfer.fraction": 0.1}, "fraction=0.1 leaves none of the 3"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_done(
+    changed: dict[str, Any], message: str, place: Place, tmp_path: pathlib.Path
+) -> None:
+    config = settings(place)
+    for name, value in changed.items():
+        config.update_from_flattened_dict({name: value})
+    with pytest.raises(ConfigError, match=message):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_of_one_kind_are_refused(place: Place, tmp_path: pathlib.Path) -> None:
+    config = settings(place, str(place.run), str(place.run))
+    with pytest.raises(ConfigError, match="inits has two of meta-learned"):
+        train(config, tmp_path / "run")
