@@ -17,8 +17,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metainit import manifest
-from metainit import train as train_module
+from metainit import manifest, meta_batches, runs
 from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
 from metainit.fit import NonFiniteError, Run, fit
@@ -58,7 +57,7 @@ def whole(images: pathlib.Path) -> Experiment:
         return fit(run, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "fit", recorded)
+        patch.setattr(runs, "fit", recorded)
         workdir = images.parent / "whole"
         text = train(tiny.config(images), workdir, command="python launch.py")
     return Experiment(workdir, text, starts)
@@ -88,7 +87,7 @@ def breaks(
     def broken(run: Run, *rest: Any) -> Any:
         return fit(run._replace(**wrap(run)) if run.name == name else run, *rest)
 
-    monkeypatch.setattr(train_module, "fit", broken)
+    monkeypatch.setattr(runs, "fit", broken)
 
 
 def assert_same_parameters(workdir: pathlib.Path, whole: Experiment) -> None:
@@ -407,7 +406,7 @@ def test_the_caller_may_bring_a_network(
     config = tiny.config(images)
     config.update(warm_start=0, iterations=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "fit", recorded)
+        patch.setattr(runs, "fit", recorded)
         model = Model(init, features, policy="mine needs none")
         text = train(config, tmp_path / "run", model=model)
     assert "mine needs none" in text
@@ -422,7 +421,7 @@ def test_the_caller_may_bring_a_network(
 def test_shuffled_labels_are_those_of_meta_training_only(
     images: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample_batch, draw_episodes = train_module.sample_batch, manifest.draw
+    sample_batch, draw_episodes = meta_batches.sample_batch, manifest.draw
     labels: dict[bool, dict[str, np.ndarray]] = {False: {}, True: {}}
     for shuffle, seen in labels.items():
 
@@ -434,7 +433,7 @@ def test_shuffled_labels_are_those_of_meta_training_only(
             seen[source.class_names[0]] = source.labels
             return draw_episodes(source, *rest)
 
-        monkeypatch.setattr(train_module, "sample_batch", sample)
+        monkeypatch.setattr(meta_batches, "sample_batch", sample)
         monkeypatch.setattr(manifest, "draw", draw)
         config = perceptron(images)
         config.update(iterations=1, warm_start=0)

@@ -1,0 +1,233 @@
+"""The runs of an experiment: every initialisation that its report compares."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from metainit import adaptation, recipe, step_sizes, steps
+from metainit.checkpoint import Checkpoints
+from metainit.config import ConfigError
+from metainit.evaluate import draw_validation, validation_accuracy
+from metainit.fit import Fitted, Run, fit
+from metainit.models.model import Model
+from metainit.preprocess import Preprocess
+from metainit.results import Cost
+from metainit.sources import Source
+from metainit.types import MetaParams, MetaState
+
+EVALUATION_SHARE = 0.1  # of max_hours, kept for meta-test
+# The runs' folders in the experiment's.
+META, FROM_PRETRAINED, JOINT = "meta", "meta_from_pretrained", "joint"
+EQUAL_FLOPS, RATES = "joint_equal_flops", "rates"
+
+
+class Start(NamedTuple):
+    """What the runs start from.
+
+    Attributes:
+      model: the network.
+      preprocess: of its images.
+      body: parameters; pretrained ones where `pretrained`.
+      pretrained: whether they came from a file.
+      meta_state: `(body) -> MetaState`, before the first meta-iteration.
+    """
+
+    model: Model
+    preprocess: Preprocess
+    body: Any
+    pretrained: bool
+    meta_state: Callable[[Any], MetaState]
+
+
+class Made(NamedTuple):
+    """What the runs made.
+
+    Attributes:
+      inits: by name, parameters (best by meta-validation) and what they cost.
+      validated: by name, accuracy on meta-validation, device seconds, why it stopped.
+      notes: for the report.
+    """
+
+    inits: dict[str, tuple[Any, Cost]]
+    validated: dict[str, dict[str, Any]]
+    notes: list[str]
+
+
+def count(config: ConfigDict) -> int:
+    """Initialisations to be made, each in an equal share of the time."""
+    more = (config.cold_start, config.warm_start > 0, config.learned_rates)
+    return 1 + sum(more) + config.joint.equal_flops
+
+
+def check_hours(config: ConfigDict, meta_seconds: float) -> None:
+    """Raises ConfigError where max_hours cannot hold the warm start.
+
+    Args:
+      config: of the experiment.
+      meta_seconds: of a meta-iteration.
+    """
+    seconds = config.max_hours * 3600 * (1 - EVALUATION_SHARE) / count(config)
+    if config.warm_start * meta_seconds > seconds:
+        hours = config.max_hours * config.warm_start * meta_seconds / seconds
+        raise ConfigError(
+            f"max_hours={config.max_hours} is too short for warm_start="
+            f"{config.warm_start}: give {hours:.2g} or more, or a shorter warm start"
+        )
+
+
+def make(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    start: Start,
+    meta: steps.MetaStep,
+    joint: steps.JointStep,
+    ratio: float,
+    validation: tuple[Source, ...],
+    evaluator_of: Callable[[int], Any],
+) -> Made:
+    """Makes the initialisations one after the other, or goes on where they stopped.
+
+    Joint pretraining comes first, since the warm start begins with it.
+
+    Args:
+      config: of the experiment.
+      workdir: its folder.
+      start: what they start from.
+      meta: the meta-iteration.
+      joint: the step of joint pretraining.
+      ratio: joint steps that take as long as a meta-iteration.
+      validation: meta-validation, by which the best states are chosen.
+      evaluator_of: `metainit.adaptation.evaluator` by way.
+    """
+    body = start.body
+    choosing = draw_validation(config, validation)
+    by_recipe = adaptation.Setting(
+        config.method.head, config.inner.optimizer, config.inner.learning_rate
+    )
+
+    def validate(params: Any, head: str = by_recipe.head) -> float:
+        setting = by_recipe._replace(head=head)
+        accuracy = validation_accuracy(evaluator_of, params, choosing, setting)
+        return float(accuracy.max())
+
+    def validate_body(params: Any) -> float:
+        head = "zero" if by_recipe.head == "learned" else by_recipe.head
+        kept = {name: params[name] for name in params if name != "head"}
+        return validate(kept, head)
+
+    made = Made({}, {}, [])
+    left = count(config)
+    seconds_left = config.max_hours * 3600 * (1 - EVALUATION_SHARE)
+
+    def fitted_by(run: Run, validate: Callable[[Any], float]) -> Fitted:
+        nonlocal left, seconds_left
+        fitted = fit(run, config, meta.key, validate, seconds_left / left)
+        left, seconds_left = left - 1, seconds_left - fitted.seconds
+        made.notes.extend([fitted.stopped] if fitted.stopped else [])
+        made.validated[run.name] = {
+            "accuracy": fitted.accuracy,
+            "device_seconds": fitted.cost.device_seconds,
+            "stopped": fitted.stopped,
+        }
+        return fitted
+
+    meta_flops = meta.operations()
+    joint_flops = joint.operations(meta.batches.period)
+    warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else 0
+    names = [source.name for source in meta.batches.sources]
+    joint_run = Run(
+        name="joint pretraining",
+        folder=workdir / JOINT,
+        update=joint.program.update,
+        batch=lambda step: joint.batch(step, ratio),
+        state=joint.state,
+        first_step=0,
+        steps=max(1, round(config.iterations * ratio)),
+        tasks=1,
+        images=config.joint.batch,
+        data=lambda step: names,
+        flops=joint_flops,
+        pace=ratio,
+        keep_at=warm_steps if warm_steps else None,
+    )
+    fitted = fitted_by(joint_run, validate_body)
+    jointly = {"body": fitted.params["body"]}, fitted.cost
+
+    meta_run = Run(
+        name="meta-learned",
+        folder=workdir / META,
+        update=meta.program.update,
+        batch=meta.batches,
+        state=meta.state,
+        first_step=0,
+        steps=config.iterations,
+        tasks=config.meta_batch,
+        images=meta.batches.images(),
+        data=lambda step: [source.name for source in meta.batches.sources_of(step)],
+        flops=meta_flops,
+    )
+    if config.cold_start:
+        fitted = fitted_by(meta_run, validate)
+        made.inits[meta_run.name] = fitted.params, fitted.cost
+    warm = Checkpoints(joint_run.folder / "warm-start").latest(joint.state)
+    if warm_steps and warm is not None:
+        _, warm_state, clock = warm
+        state = start.meta_state(warm_state.params["body"])
+        warm_run = meta_run._replace(
+            name="meta-learned from pretrained",
+            folder=workdir / FROM_PRETRAINED,
+            state=state._replace(
+                opt_state=recipe.skip_schedule(state.opt_state, config.warm_start),
+                step=jnp.int32(config.warm_start),
+            ),
+            first_step=config.warm_start,
+        )
+        fitted = fitted_by(warm_run, validate)
+        cost = Cost(
+            fitted.cost.device_seconds + clock["device_seconds"],
+            fitted.cost.images + warm_steps * config.joint.batch,
+            fitted.cost.steps + warm_steps,
+            (fitted.cost.flops or 0) + warm_steps * joint_flops,
+        )
+        made.inits[warm_run.name] = fitted.params, cost
+    made.inits[joint_run.name] = jointly
+    if config.joint.equal_flops:
+        # As many steps as take meta-learning's operations.
+        pace = meta_flops / joint_flops
+        equal_run = joint_run._replace(
+            name="joint pretraining, equal FLOPs",
+            folder=workdir / EQUAL_FLOPS,
+            batch=lambda step: joint.batch(step, pace),
+            steps=max(1, round(config.iterations * pace)),
+            pace=pace,
+            keep_at=None,
+        )
+        fitted = fitted_by(equal_run, validate_body)
+        made.inits[equal_run.name] = {"body": fitted.params["body"]}, fitted.cost
+    if start.pretrained:
+        made.inits["pretrained weights"] = {"body": body}, Cost(0.0, 0, 0, 0.0)
+    if config.learned_rates:
+        learner = recipe.rates_learner(config, start.model, start.preprocess)
+        factors = step_sizes.init(start.model, body)
+        state = learner.init(MetaParams({"body": body}, factors))
+        of_rates = steps.meta_step(learner, state, meta.batches, meta.key)
+        rates_run = meta_run._replace(
+            name="pretrained weights, learned rates",
+            folder=workdir / RATES,
+            update=of_rates.program.update,
+            state=state,
+            flops=of_rates.operations(),
+        )
+        with_rates = lambda p: {"body": body, "rates": p.inner}  # noqa: E731
+        fitted = fitted_by(rates_run, lambda p: validate_body(with_rates(p)))
+        made.inits[rates_run.name] = with_rates(fitted.params), fitted.cost
+    made.notes.append(
+        f"FLOPs are matrix products and convolutions, loops in full: a meta-iteration "
+        f"{meta_flops:.3g}, a joint step {joint_flops:.3g}. The compiler's "
+        f"cost_analysis() of the programs says {meta.program.flops:.3g} and "
+        f"{joint.program.flops:.3g}, a loop's body counted once."
+    )
+    return made
