@@ -23,7 +23,12 @@ from metainit import (
     step_sizes,
 )
 from metainit.checkpoint import Checkpoints
-from metainit.models import classifier, conv4_names, resnet_names
+from metainit.models import (
+    classifier,
+    conv4_names,
+    efficientnet_names,
+    resnet_names,
+)
 from metainit.models.image_input import IMAGENET
 from metainit.models.pretrained import About, Recipe
 
@@ -39,10 +44,11 @@ def settings(name: str) -> Any:
     config.data.update(name="", train=("cifar100@32", "omniglot"), size=16, channels=3)
     config.data.validation = ("stanford_cars",)
     config.model.filters = 4
-    if name != "conv4":
-        config.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=4)
+    encoder, _, learner = name.partition("+")
+    if encoder != "conv4":
+        config.encoder.update(name=encoder, stage_sizes=(1, 1, 1, 1), width=4)
         config.encoder.use = "adapted"
-        config.model.name = name.removeprefix("resnet+").replace("resnet", "linear")
+        config.model.name = learner or "linear"
     return config
 
 
@@ -76,7 +82,9 @@ def same(one: Any, other: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-@pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
+@pytest.mark.parametrize(
+    "name", ["conv4", "resnet", "resnet+conv4", "efficientnet_lite0"]
+)
 def test_what_the_command_writes_is_what_was_learned(name, tmp_path, capsys):
     config = settings(name)
     body = body_of(config)
@@ -88,10 +96,12 @@ def test_what_the_command_writes_is_what_was_learned(name, tmp_path, capsys):
     if name == "conv4":
         same(conv4_names.from_torch(flat, body | {"fc": head}), body | {"fc": head})
         return
-    head["kernel"] = np.zeros((4 if "+" in name else 128, 6))
-    if name == "resnet":
+    features = {"resnet": 128, "resnet+conv4": 4, "efficientnet_lite0": 1280}[name]
+    head["kernel"] = np.zeros((features, 6))
+    if "+" not in name:
+        names = resnet_names if name == "resnet" else efficientnet_names
         want = body["encoder"] | {"fc": head}
-        same(resnet_names.from_torch(flat, want), want)
+        same(names.from_torch(flat, want), want)
         return
     parts: dict[str, Any] = {"encoder": {}, "learner": {}}
     for key, array in flat.items():
