@@ -113,12 +113,13 @@ def _obtain_data() -> bool:
       Whether they are there; not so after a dry run that would have to fetch them.
     """
     from metainit import config as config_module
-    from metainit import sources, transfer_run
+    from metainit import sources
 
     config = _CONFIG.value
     config = config.get("experiment", config)  # of a search
     if "data" not in config or not sources.of_catalog(config.data):
         return True
+    from metainit import transfer_run
     from metainit.datasets import cache, first_use
 
     data, transfer = config.data, config.get("kind") == "transfer"

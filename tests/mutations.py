@@ -44,6 +44,35 @@ BY_HAND = "test_hypergradient.py::test_equals_a_loop_written_by_hand"
 DEVICES = "test_parallel.py::test_four_devices_equal_one"
 
 MUTATIONS = (
+    # Episodes of an evaluation, and comparisons of runs
+    mutation(
+        "manifest: episodes of other images are taken",
+        "test_manifest.py::test_episodes_of_other_images_are_refused",
+        "manifest.py",
+        "or _digest(source, manifest) != manifest.sha256",
+        "or False",
+    ),
+    mutation(
+        "manifest: filled-up images weigh something",
+        "test_manifest.py::test_others_are_filled_up_to_the_largest",
+        "manifest.py",
+        'found["weight"] = (rows >= 0).astype(np.float32)',
+        'found["weight"] = (rows >= -1).astype(np.float32)',
+    ),
+    mutation(
+        "compare: the best is marked where it is level",
+        "test_report_seeds.py::test_the_page_marks_the_best_where_it_is_significant",
+        "compare.py",
+        "if not found.different or found.difference.mean <= 0:",
+        "if found.difference.mean <= 0:",
+    ),
+    mutation(
+        "overlap: brightness hides a copy",
+        "test_overlap.py::test_copies_are_found_and_others_are_not",
+        "overlap.py",
+        "thumbnails[number] = thumbnail - thumbnail.mean()",
+        "thumbnails[number] = thumbnail",
+    ),
     # Searches
     mutation(
         "train: a search keeps meta-test",
