@@ -122,10 +122,16 @@ def _obtain_data() -> bool:
     from metainit import transfer_run
     from metainit.datasets import cache, first_use
 
-    data, transfer = config.data, config.get("kind") == "transfer"
-    # Before gigabytes are fetched for a mistake.
-    (transfer_run if transfer else config_module).validate(config)
-    size, channels = (data.size or 224, 3) if transfer else (data.size, data.channels)
+    # Validated before gigabytes are fetched for a mistake.
+    data = config.data
+    if config.get("kind") == "transfer":
+        from metainit import transfer_run
+
+        transfer_run.validate(config)
+        size, channels = data.size or 224, 3
+    else:
+        config_module.validate(config)
+        size, channels = data.size, data.channels
     root = cache.root(data.data_dir)
     try:
         made = first_use.show(sources.of_catalog(data), root, size, channels)

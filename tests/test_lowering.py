@@ -79,7 +79,15 @@ def assert_lowers(step: Any, inputs: tuple, platforms: tuple[str, ...]) -> None:
     chex.assert_trees_all_equal_shapes_and_dtypes(state, inputs[0])
 
 
-@pytest.mark.parametrize("name", shipped.names())
+# A search has the steps of its experiment, transfer those of what it starts from.
+WITH_STEPS = [
+    name
+    for name in shipped.names()
+    if shipped.load(name).get("kind") not in ("tune", "transfer")
+]
+
+
+@pytest.mark.parametrize("name", WITH_STEPS)
 def test_every_step_lowers_for_every_platform(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
