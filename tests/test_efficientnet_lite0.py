@@ -121,11 +121,16 @@ def test_gradients_agree_with_torch(golden, form, checkpoint):
     )
     images = script["images"](*script["SIZES"][script["GRADIENT"]])
 
-    @jax.jit
-    @jax.grad
-    def gradient(params):
+    def loss(params):
         return jnp.mean(jnp.square(encoder.maps(params, images, None, None)))
 
+    # As users compile it: rounded otherwise, one activation of these lies on the other
+    # side of a kink of ReLU6 than torch's, and a gradient differs by 4e-3.
+    optimised = {
+        "xla_backend_optimization_level": 3,
+        "xla_llvm_disable_expensive_passes": False,
+    }
+    gradient = jax.jit(jax.grad(loss), compiler_options=optimised)
     for name, ours in to_torch(gradient(made("stage4"))).items():
         if "running" in name:
             assert not ours.any()
