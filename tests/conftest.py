@@ -1,11 +1,21 @@
 """Settings and fixtures of every test."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Before jax is imported: tests compute on the CPU, the same everywhere, and so do the
-# processes they start. They compile much and compute little.
+# processes they start. They compile much and compute little, so without optimisations,
+# and what one process compiled is there for all.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="metainit-")
+    atexit.register(
+        shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
+    )
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.02"
 
 import pathlib
 from collections.abc import Iterator

@@ -11,7 +11,8 @@ import threading
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LOAD = """
-import json, sys
+import json, sys, time
+time.sleep = lambda seconds: None  # the client waits before it tries again
 from metainit.models import pretrained
 answers = {}
 for source in sys.argv[1:]:

@@ -17,12 +17,6 @@ KEY = jax.random.key(0)
 PREPROCESS = Preprocess((0.5,) * 3, (0.3,) * 3)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick(tmp_path_factory):
-    with tiny.compiled_once(tmp_path_factory.mktemp("compiled")):
-        yield
-
-
 def config(use, learner="conv4", head="prototype", **encoder):
     small = tiny.shrink(default())
     small.method.head = head

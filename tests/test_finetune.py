@@ -54,7 +54,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
     config.iterations = 4
     config.evaluate.episodes = 0
     encoder_run(place / "runs" / "encoder", 2)
-    with tiny.compiled_once(place / "compiled"), pytest.MonkeyPatch.context() as patch:
+    (place / "nothing").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("METAINIT_DATA_DIR", str(place / "data"))
         train(config, "runs/quickstart")
@@ -441,7 +442,7 @@ def test_mistakes_on_the_line_of_predict(capsys: pytest.CaptureFixture[str]) -> 
     for line, message in (
         (["meta", "new_images", "--top=4"], "--top must be 1 to 3"),
         (["my_images", "new_images"], "my_images has no weights.safetensors"),
-        (["meta", "compiled"], "compiled has no images"),
+        (["meta", "nothing"], "nothing has no images"),
     ):
         assert predict.main(line) == 2
         assert message in capsys.readouterr().err

@@ -8,7 +8,6 @@ import sys
 
 import jax
 import pytest
-import tiny
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 ONE = ["--small", "--json", "--dtype=float32", "--tasks=scan", "--conv=native"]
@@ -27,9 +26,8 @@ def lines(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_meta_iteration_and_a_plain_step_are_timed(gpu, capsys, tmp_path):
-    with tiny.compiled_once(tmp_path):
-        gpu.main([*ONE, "--runs=1"])
+def test_a_meta_iteration_and_a_plain_step_are_timed(gpu, capsys):
+    gpu.main([*ONE, "--runs=1"])
     setting, meta, plain = lines(capsys)
     assert (setting["side"], setting["steps"]) == (16, 2)
     assert (meta["kind"], meta["gradient"], plain["kind"]) == ("meta", "mixed", "plain")

@@ -59,7 +59,9 @@ def command(*arguments: str, body: str = REPORT) -> list[str]:
 
 
 def environment(folder: pathlib.Path) -> dict[str, str]:
-    return {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+    own = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+    own.pop("JAX_COMPILATION_CACHE_DIR")  # launch.py's own choice is tested
+    return own
 
 
 def launch(

@@ -94,8 +94,11 @@ def test_every_step_lowers_for_every_platform(
     config = shipped.load(name)
     if config.get("kind") != "supervised" and config.encoder.name != "none":
         # As deep as it takes to have every kind of part.
+        deepest = {"resnet": "stage2", "efficientnet_lite0": "stage3"}
         config.encoder.update(stage_sizes=(2, 1, 1, 1), width=4)
-        config.data.size = 64
+        config.encoder.cut = deepest[config.encoder.name]
+        if config.encoder.adapt_from:
+            config.encoder.adapt_from = config.encoder.cut
     for platforms, (dense, same) in FORMS.items():
         monkeypatch.setattr(conv, "for_backend", lambda dense=dense: dense)
         monkeypatch.setattr(same_conv, "for_backend", lambda same=same: same)

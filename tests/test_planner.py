@@ -9,13 +9,12 @@ from metainit.config import ConfigError, default
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
+def config():
     small = tiny.shrink(default())
     small.data.size = 32
     small.inner.steps = 4
     small.method.gradient = "reverse"
-    with tiny.compiled_once(tmp_path_factory.mktemp("compiled")):
-        yield small
+    return small
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,18 @@ def test_what_fits_passes(config, needed):
     planner.check(config, needed, 2 * needed)
 
 
-def test_what_does_not_fit_is_told_what_would(config, needed):
+def test_mixed_mode_keeps_no_steps_activations(config, needed):
+    mixed = config.copy_and_resolve_references()
+    mixed.method.gradient = "mixed"
+    assert planner.memory(mixed) < needed
+
+
+def test_what_does_not_fit_is_told_what_would(config, needed, monkeypatch):
+    def memory(changed):
+        mixed, fewer = changed.method.gradient == "mixed", changed.inner.steps == 2
+        return needed // 2 if mixed or fewer or changed.data.size == 16 else needed
+
+    monkeypatch.setattr(planner, "memory", memory)
     with pytest.raises(ConfigError, match=r"the device has") as refused:
         planner.check(config, needed, needed)
     message = str(refused.value)

@@ -4,7 +4,7 @@ import json
 import pathlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
@@ -42,10 +42,8 @@ class Experiment(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
-    root = tmp_path_factory.mktemp("tiny")
-    with tiny.compiled_once(root / "compiled"):
-        yield tiny.draw(root / "images")
+def images(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +156,7 @@ def mixed(images: pathlib.Path) -> tuple[pathlib.Path, str]:
     config.meta_batch = 3
     config.data.update(name="", train=(a, f"{b}@84"), test=(c,), size=32)
     config.augment.flip = True
+    config.evaluate.adam_rates = ()
     workdir = images.parent / "mixed"
     return workdir, train(config, workdir)
 

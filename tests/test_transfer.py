@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import chex
@@ -10,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 
 from metainit import batches, held_out, transfer, transfer_spec
 from metainit.models import classifier, conv4, heads, mlp
@@ -36,12 +34,6 @@ def patterns(each: int, seed: int, classes: int = 3) -> Source:
 
 
 TRAIN, TEST = patterns(30, 1), patterns(20, 2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with tiny.compiled_once(tmp_path_factory.mktemp("compiled")):
-        yield
 
 
 def body(model: Any, seed: int = 0) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,10 +44,8 @@ class Experiment(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
-    root = tmp_path_factory.mktemp("tiny")
-    with tiny.compiled_once(root / "compiled"):
-        yield tiny.draw(root / "images")
+def images(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     config.update(iterations=2, warm_start=0)
     config.evaluate.episodes = 0
     images = tiny.draw(root / "others", seed=1) / "train"
-    with tiny.compiled_once(root / "compiled"), pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("METAINIT_DATA_DIR", str(root / "data"))
         train(config, root / "run")
         yield Place(root / "run", write_weights(root / "resnet.safetensors"), images)

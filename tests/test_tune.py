@@ -281,8 +281,7 @@ def test_meta_test_is_never_touched(
         return roles._replace(test=(test._replace(images=test.images.view(Untouched)),))
 
     monkeypatch.setattr(sources, "load", guarded)
-    with tiny.compiled_once(tmp_path / "compiled"):
-        text = train(config, tmp_path / "run")
+    text = train(config, tmp_path / "run")
     with pytest.raises(AssertionError, match="of meta-test w"):  # as episodes read
         sample(guarded(config.experiment.data).test, EpisodeSpec(3, 1, 2), 0, 0)
     assert "did best on meta-validation after 1 trial: " in text

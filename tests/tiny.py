@@ -1,13 +1,10 @@
 """A data set and a config small enough to train end to end in seconds."""
 
-import contextlib
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -98,24 +95,3 @@ def config(folder: pathlib.Path) -> ConfigDict:
     tiny.data.data_dir = str(folder.parent / "data")
     tiny.data.size = SIDE
     return tiny
-
-
-@contextlib.contextmanager
-def compiled_once(folder: pathlib.Path) -> Iterator[None]:
-    """Keeps compiled programs in `folder`, for tests that train one thing often."""
-    settings = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
-    }
-    before = {name: jax.config.values[name] for name in settings}
-
-    def use(values: dict[str, Any]) -> None:
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()  # or jax goes on with what it decided first
-
-    use(settings)
-    try:
-        yield
-    finally:
-        use(before)
