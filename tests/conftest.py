@@ -1,6 +1,7 @@
 """Settings and fixtures of every test."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -16,6 +17,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
     )
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.02"
+
+# Tracing makes many objects and few cycles; to look for them takes a sixth of its time.
+gc.set_threshold(200_000, 50, 1000)
 
 import pathlib
 from collections.abc import Iterator

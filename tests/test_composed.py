@@ -43,7 +43,7 @@ def problem(settings):
     body = jax.tree_util.tree_map_with_path(
         lambda path, x: x + 0.1 if path[-1].key in ("mean", "var") else x, body
     )
-    state = learner.init({"body": body})
+    state = jax.jit(learner.init)({"body": body})
     return model, preprocess, learner, state, metainit.Episode(support, part)
 
 
