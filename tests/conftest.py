@@ -18,9 +18,6 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     )
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.02"
 
-# Tracing makes many objects and few cycles; to look for them takes a sixth of its time.
-gc.set_threshold(200_000, 50, 1000)
-
 import pathlib
 from collections.abc import Iterator
 
@@ -29,6 +26,8 @@ import matplotlib
 import pytest
 
 matplotlib.use("agg")
+# Tracing makes many objects and few cycles; to look for them takes a sixth of its time.
+gc.set_threshold(200_000, 50, 1000)
 
 
 @pytest.fixture(scope="session")
