@@ -14,8 +14,8 @@ and rates as configs/maml_resnet50.py, at 96x96 pixels; other data sets by
   undo pretrained weights.
 
 Measured, default, seed 0, meta-trained on a CIFAR-100 subset and half of Caltech-101's
-classes, a fifth of them held out (benchmarks/halves.py; warm_start=200, transfer.steps=
-1000 on three rates; raw: benchmarks/results/maml_lite0-transfer-seed0.jsonl). Accuracy in
+classes, a fifth of them held out (benchmarks/halves.py; warm_start=200, transfer.steps
+1000, three rates; raw: benchmarks/results/maml_lite0-transfer-seed0.jsonl). Accuracy in
 percent after 1000 steps, best head by initialisation, not chosen beforehand: on the
 other half of Caltech's classes meta-learned 75.3, joint pretraining 73.5, ImageNet
 weights 72.7, meta-learned from pretrained 67.6; on held-out CIFAR classes 76.2, 76.5,
