@@ -72,12 +72,13 @@ def mixed(loss_fn: LossFn) -> InnerGradient:
 
             return jax.grad(loss, argnums=(0, 1))(adapted, floats)
 
+        @jax.jit  # traced once, for the check and for use
         def product(direction):
             return jax.jvp(gradients, (adapted,), (direction,))[1]
 
         # JAX refuses such a loss too, but names no way out, and so late (while it
         # lowers the caller's whole program) that its error cannot be caught here.
-        if "custom_lin" in str(jax.make_jaxpr(product)(direction)):
+        if "custom_lin" in str(product.trace(direction).jaxpr):
             raise TypeError(
                 "the loss uses a function with its own custom_vjp, which cannot be "
                 'differentiated forward; use gradient="reverse"'

@@ -121,6 +121,7 @@ def _over_tasks(
     step_weights: Callable[[jax.Array], jax.Array] | None = None,
 ) -> MetaGradient:
     """Applies a gradient of one task to a meta-batch and averages."""
+    task_fn = jax.jit(task_fn)  # traced once, however often a strategy asks for it
 
     def gradient_of_batch(params, episodes, key, step=0):
         keys = _key_a_task(key, len(jax.tree.leaves(episodes)[0]))
