@@ -7,6 +7,7 @@ sees another held-out one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -83,15 +84,11 @@ class Measurer:
         moments: np.ndarray,
         test: Source,
     ) -> None:
-        of_images = features(model, preprocess)
-
-        def log_probabilities(params, moments, images, weight):
-            found = of_images(params, moments, images, weight)
-            return jax.nn.log_softmax(classifier.logits(params, found))
-
         self._moments, self._test, self._rows = moments, test, rows(test)
         example = next(chunks(test, self._rows))[:2]
-        self.program = compile_step(log_probabilities, params, moments, *example)
+        self.program = compile_step(
+            _log_probabilities(model, preprocess), params, moments, *example
+        )
 
     def __call__(self, params: Any) -> Scores:
         log_probabilities = np.concatenate(
@@ -105,8 +102,23 @@ class Measurer:
         return scores(log_probabilities, self._test.labels[self._rows])
 
 
+@functools.lru_cache(maxsize=8)
+def _log_probabilities(model: Model, preprocess: Preprocess) -> Callable[..., Any]:
+    of_images = features(model, preprocess)
+
+    def log_probabilities(params, moments, images, weight):
+        found = of_images(params, moments, images, weight)
+        return jax.nn.log_softmax(classifier.logits(params, found))
+
+    return log_probabilities
+
+
+@functools.lru_cache(maxsize=8)
 def features(model: Model, preprocess: Preprocess) -> Callable[..., jax.Array]:
-    """`(params, moments uint8, images uint8, weight) -> float [n, d]`, no dropout."""
+    """`(params, moments uint8, images uint8, weight) -> float [n, d]`, no dropout.
+
+    The same function for the same arguments, so that JAX compiles it once.
+    """
     of_query = classifier.query_features(model)
 
     def features(params, moments, images, weight):

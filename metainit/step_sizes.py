@@ -65,8 +65,11 @@ def learned(
 
 
 def fixed(logs: Any) -> optax.GradientTransformation:
-    """Scales updates by factors that are not learned any more."""
-    return optax.stateless(lambda updates, params: times(updates, logs))
+    """Scales updates by factors that are not learned any more; they are its state."""
+    return optax.GradientTransformation(
+        lambda params: logs,
+        lambda updates, logs, params=None: (times(updates, logs), logs),
+    )
 
 
 def _by_name(logs: Any) -> dict[str, Any]:

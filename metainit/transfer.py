@@ -11,6 +11,7 @@ of a training batch; for held-out images see `metainit.held_out`.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -44,7 +45,8 @@ class Point(NamedTuple):
       images: training images seen, repeats counted; those that prototypes were made of
         are among them.
       device_seconds: of making the head and of the steps, drawing batches included.
-      compile_seconds: of compiling, counted apart; a resumed run compiles again.
+      compile_seconds: of compiling, counted apart; next to none where an earlier run
+        had the same programs.
       evaluation_seconds: of measuring, counted apart.
       loss: mean cross-entropy in nats.
       accuracy: share of images, 0 to 1.
@@ -142,12 +144,10 @@ def fine_tune(
     batch = lambda step: _batch(train, order(step))  # noqa: E731
     key = jax.random.key(spec.seed)
     optimizer, example = transfer_start.optimizer(spec, params.get("rates")), batch(0)
+    kind = spec.optimizer, spec.momentum, "rates" in params
     updates = {
         head_only: compile_step(
-            supervised.update(model, preprocess, optimizer, head_only),
-            state,
-            example,
-            key,
+            _update(model, preprocess, *kind, head_only), state, example, key
         )
         for head_only, needed in (
             (True, int(state.step) < spec.probe_steps),
@@ -232,6 +232,24 @@ def last_params(
     if found is None:
         raise ValueError(f"{folder} holds no fine-tuning; call fine_tune first")
     return dict(found[1].params)
+
+
+@functools.lru_cache(maxsize=16)
+def _update(
+    model: Model,
+    preprocess: Preprocess,
+    optimizer: str,
+    momentum: float,
+    with_rates: bool,
+    head_only: bool,
+) -> Any:
+    """A training step: one object, so that JAX compiles it once for all that it fits.
+
+    Rates are in the optimiser's state; those given here are not used.
+    """
+    spec = Spec(optimizer=optimizer, momentum=momentum)
+    of_state = transfer_start.optimizer(spec, {} if with_rates else None)
+    return supervised.update(model, preprocess, of_state, head_only)
 
 
 def _batch(train: Source, where: np.ndarray) -> dict[str, np.ndarray]:

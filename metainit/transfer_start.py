@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -97,17 +98,12 @@ def prototypes(
     Returns:
       {"kernel": [d, way], "bias": [way]}, the seconds it took, and those of compiling.
     """
-    features = held_out.features(model, preprocess)
     way = len(train.class_names)
-
-    def class_sums(params, moments, images, weight, labels):
-        member = jax.nn.one_hot(labels, way) * weight[:, None]
-        return member.T @ features(params, moments, images, weight)
-
     count = np.bincount(train.labels[chosen], minlength=way)
     width = params["head"]["kernel"].shape[0]
     images, weight, _ = next(held_out.chunks(train, chosen))
     labels = np.zeros(held_out.CHUNK, np.int32)
+    class_sums = _class_sums(model, preprocess, way)
     sums = compile_step(class_sums, params, moments, images, weight, labels)
     head = compile_step(heads.nearest_mean, np.zeros((way, width), np.float32))
     begin = time.perf_counter()
@@ -122,6 +118,18 @@ def prototypes(
     return made, seconds, sums.compile_seconds + head.compile_seconds
 
 
+@functools.lru_cache(maxsize=8)
+def _class_sums(model: Model, preprocess: Preprocess, way: int) -> Any:
+    """One object a program: JAX compiles it once for every initialisation."""
+    features = held_out.features(model, preprocess)
+
+    def class_sums(params, moments, images, weight, labels):
+        member = jax.nn.one_hot(labels, way) * weight[:, None]
+        return member.T @ features(params, moments, images, weight)
+
+    return class_sums
+
+
 def _zero_head(model: Model, params: Any, train: Source) -> dict[str, jax.Array]:
     images = jax.ShapeDtypeStruct((2, *train.images.shape[1:]), jnp.float32)
     features = classifier.feature_count(model, params["body"], images)
@@ -130,23 +138,20 @@ def _zero_head(model: Model, params: Any, train: Source) -> dict[str, jax.Array]
 
 
 def optimizer(spec: Spec, rates: Any = None) -> optax.GradientTransformation:
-    """The optimiser of the settings, with its rate in its state.
+    """The optimiser of the settings, with every rate in its state.
+
+    A step compiled for one rate, and one tree of step sizes, thus serves them all.
 
     Args:
       spec: the settings.
       rates: step sizes that were learned (`metainit.step_sizes`), None for none.
     """
-    plain = _plain_optimizer(spec)
-    return plain if rates is None else optax.chain(plain, step_sizes.fixed(rates))
-
-
-def _plain_optimizer(spec: Spec) -> optax.GradientTransformation:
-    # The rate is part of the state: a program in JAX's cache then serves every rate.
     if spec.optimizer == "adam":
-        return optax.inject_hyperparams(optax.adam)(spec.learning_rate)
-    return optax.inject_hyperparams(optax.sgd)(
-        spec.learning_rate, spec.momentum or None
-    )
+        plain = optax.inject_hyperparams(optax.adam)(spec.learning_rate)
+    else:
+        momentum = spec.momentum or None
+        plain = optax.inject_hyperparams(optax.sgd)(spec.learning_rate, momentum)
+    return plain if rates is None else optax.chain(plain, step_sizes.fixed(rates))
 
 
 def _shapes(tree: Any) -> dict[str, str]:

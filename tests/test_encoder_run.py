@@ -105,6 +105,10 @@ def test_the_brief_from_archives_to_report_and_export(data, weights, tmp_path):
 def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
     config = small("maml_resnet50:conv4_on_features", data)
     config.encoder.weights = str(weights)
+    # Of the seven, as many as there are roles.
+    config.data.update(
+        train=("cifar100",), validation=("fgvc_aircraft",), test=("oxford_pets",)
+    )
     config.learned_rates = config.joint.equal_flops = config.encoder.cached = True
     config.augment.flip = False
     config.transfer.update(steps=2, heads=("linear probe",), adam_rates=())
