@@ -7,16 +7,13 @@ images each take no memory.
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
-import zipfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit import atomic, episodes, padding
+from metainit import episodes, numbered, padding
 from metainit.episodes import EpisodeSpec
 from metainit.padding import VariableSpec
 from metainit.sources import Source
@@ -175,13 +172,11 @@ def _digest(source: Source, manifest: Manifest) -> str:
 
 def write(path: str | os.PathLike[str], manifests: Sequence[Manifest]) -> None:
     """Stores the episodes of several data sets in one file."""
-    about = [[one.dataset, one.rule, one.sha256] for one in manifests]
-    arrays: dict[str, Any] = {"index": np.array(json.dumps(about))}
-    for number, one in enumerate(manifests):
-        arrays |= {f"{name}{number}": getattr(one, name) for name in _ARRAYS}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    atomic.write_bytes(path, buffer.getvalue())
+    numbered.write(
+        path,
+        [[one.dataset, one.rule, one.sha256] for one in manifests],
+        [{name: getattr(one, name) for name in _ARRAYS} for one in manifests],
+    )
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Manifest, ...]:
@@ -191,19 +186,11 @@ def read(path: str | os.PathLike[str]) -> tuple[Manifest, ...]:
       ValueError: no such file, or it is damaged.
     """
     try:
-        # NumPy itself leaves a damaged file open.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            about = json.loads(str(stored["index"]))
-            arrays = [
-                {name: stored[f"{name}{number}"] for name in _ARRAYS}
-                for number in range(len(about))
-            ]
-            return tuple(
-                Manifest(dataset=dataset, rule=rule, sha256=sha256, **of_set)
-                for (dataset, rule, sha256), of_set in zip(about, arrays, strict=True)
-            )
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        return tuple(
+            Manifest(dataset=dataset, rule=rule, sha256=sha256, **arrays)
+            for (dataset, rule, sha256), arrays in numbered.read(path, _ARRAYS)
+        )
+    except ValueError as error:
         raise ValueError(
-            f"evaluate.manifest={path} cannot be read ({error}); give the {FILE} of a "
-            "finished run"
+            f"evaluate.manifest={error}; give the {FILE} of a finished run"
         ) from None

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit import atomic
+from metainit import numbered
 from metainit.results import Evaluation
 
 FILE = "episodes.npz"
@@ -42,11 +39,11 @@ class PerEpisode(NamedTuple):
 def write(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
     """Stores accuracy and F1 after the chosen steps, a table for each data set."""
     several = any("held-out" not in part.protocol for part in evaluation.parts)
-    index: list[dict[str, Any]] = []
-    arrays: dict[str, Any] = {}
-    for number, part in enumerate((evaluation,) * (not several) + evaluation.parts):
+    about: list[dict[str, Any]] = []
+    arrays: list[dict[str, np.ndarray]] = []
+    for part in (evaluation,) * (not several) + evaluation.parts:
         apart = ", held-out classes" * ("held-out" in part.protocol)
-        index.append(
+        about.append(
             {
                 "dataset": part.dataset + apart,
                 "protocol": part.protocol,
@@ -56,14 +53,15 @@ def write(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
                 "device_seconds": {r.init: r.cost.device_seconds for r in part.rows},
             }
         )
-        for measure in _MEASURES:
-            arrays[f"{measure}{number}"] = np.stack(
-                [np.asarray(getattr(row, measure))[row.chosen] for row in part.rows]
-            ).astype(np.float32)
-    buffer = io.BytesIO()
-    arrays["index"] = np.array(json.dumps(index))
-    np.savez_compressed(buffer, **arrays)
-    atomic.write_bytes(path, buffer.getvalue())
+        arrays.append(
+            {
+                measure: np.stack(
+                    [np.asarray(getattr(row, measure))[row.chosen] for row in part.rows]
+                ).astype(np.float32)
+                for measure in _MEASURES
+            }
+        )
+    numbered.write(path, about, arrays)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[PerEpisode, ...]:
@@ -73,20 +71,13 @@ def read(path: str | os.PathLike[str]) -> tuple[PerEpisode, ...]:
       ValueError: the file is damaged.
     """
     try:
-        # NumPy itself leaves a damaged file open.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            index = json.loads(str(stored["index"]))
-            tables = [
-                {measure: stored[f"{measure}{number}"] for measure in _MEASURES}
-                for number in range(len(index))
-            ]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        stored = numbered.read(path, _MEASURES)
+    except ValueError as error:
         raise ValueError(
-            f"{path} cannot be read ({error}); delete finished.json beside it and give "
-            "the run's own line again"
+            f"{error}; delete finished.json beside it and give the run's own line again"
         ) from None
     found = []
-    for part, of_part in zip(index, tables, strict=True):
+    for part, of_part in stored:
         rows = part.pop("rows")
         keys = [(init, head) for init, head, _ in rows]
         found.append(
