@@ -112,25 +112,23 @@ def _obtain_data() -> bool:
     Returns:
       Whether they are there; not so after a dry run that would have to fetch them.
     """
-    from metainit import config as config_module
     from metainit import sources
 
     config = _CONFIG.value
     config = config.get("experiment", config)  # of a search
     if "data" not in config or not sources.of_catalog(config.data):
         return True
-    from metainit import transfer_run
+    from metainit import config_checks, transfer_run
+    from metainit.config import ConfigError
     from metainit.datasets import cache, first_use
 
     # Validated before gigabytes are fetched for a mistake.
     data = config.data
     if config.get("kind") == "transfer":
-        from metainit import transfer_run
-
         transfer_run.validate(config)
         size, channels = data.size or 224, 3
     else:
-        config_module.validate(config)
+        config_checks.validate(config)
         size, channels = data.size, data.channels
     root = cache.root(data.data_dir)
     try:
@@ -139,7 +137,7 @@ def _obtain_data() -> bool:
             return not made.rows
         first_use.obtain(made, root, agreed=_YES.value)
     except ValueError as error:
-        raise config_module.ConfigError(str(error)) from error
+        raise ConfigError(str(error)) from error
     return True
 
 

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from metainit import (
     adaptation,
     atomic,
+    config_checks,
     encoded,
     export,
     finished,
@@ -92,7 +93,7 @@ def train(
         trial = functools.partial(train, model=model)
         return tune.tune(config, workdir, trial, dry_run=dry_run, command=command)
     workdir = pathlib.Path(workdir)
-    config_module.validate(config)
+    config_checks.validate(config)
 
     missing = sources.downloads(config.data)
     for url, megabytes in missing.items():

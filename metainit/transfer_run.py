@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from metainit import (
     atomic,
+    config_checks,
     encoded,
     figures,
     initial_weights,
@@ -112,7 +113,7 @@ def validate(config: ConfigDict) -> None:
         raise ConfigError(f"transfer.steps={config.transfer.steps}; give 1 or more")
     whole = config_module.default()
     whole.transfer.update(config.transfer)
-    config_module.validate(whole)
+    config_checks.validate(whole)
 
 
 def train(

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from metainit import (
     atomic,
+    config_checks,
     config_file,
     devices,
     finished,
@@ -29,7 +30,6 @@ from metainit import (
     search_space,
     sources,
 )
-from metainit import config as config_module
 from metainit.config import ConfigError
 from metainit.fit import NonFiniteError
 from metainit.results import Trial
@@ -106,7 +106,7 @@ def settings(config: ConfigDict) -> list[Fields]:
         raise ConfigError(f"search.fields: {error}") from None
     for fields in found:
         try:
-            config_module.validate(with_fields(experiment, fields))
+            config_checks.validate(with_fields(experiment, fields))
         except ConfigError as error:
             words = report_tune.in_words(fields)
             raise ConfigError(f"search.fields: with {words}: {error}") from None

@@ -9,7 +9,8 @@ import tiny
 
 import metainit
 from metainit import joint, network, recipe
-from metainit.config import ConfigError, default, validate
+from metainit.config import ConfigError, default
+from metainit.config_checks import validate
 from metainit.models import classifier, composed, conv4, resnet
 from metainit.preprocess import Preprocess
 

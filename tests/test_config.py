@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from metainit import config as config_module
 from metainit import supervised, transfer_run, tune
-from metainit.config import ConfigError, default, validate
+from metainit.config import ConfigError, default
+from metainit.config_checks import validate
 
 TRANSFER = {"transfer.steps": 9}
 SEVERAL = {"data.name": "", "data.train": ("a", "b")}
