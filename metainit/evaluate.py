@@ -8,32 +8,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from metainit import adaptation, closed_form, episodes, manifest, metrics, padding
+from metainit import adaptation, closed_form, metrics, samples
 from metainit.adaptation import Scores, Setting
-from metainit.episodes import EpisodeSpec
-from metainit.manifest import Manifest
 from metainit.models.model import Model
-from metainit.padding import VariableSpec
 from metainit.preprocess import Preprocess
 from metainit.results import Cost, Evaluation, Row
-from metainit.sources import Roles, Source
+from metainit.samples import Sample
+from metainit.sources import Roles
 from metainit.types import Episode
-
-VALIDATION_SEED, TEST_SEED = 1, 2
-
-
-class Sample(NamedTuple):
-    """Episodes of one data set, all of one shape.
-
-    Attributes:
-      manifest: which images they are of.
-      way: classes of the largest episode.
-      episodes: with a leading axis; filled up where they differ (`metainit.padding`).
-    """
-
-    manifest: Manifest
-    way: int
-    episodes: Episode
 
 
 class Measured(NamedTuple):
@@ -42,76 +24,6 @@ class Measured(NamedTuple):
     loss: np.ndarray
     accuracy: np.ndarray
     f1: np.ndarray
-
-
-def spec_of(config: ConfigDict) -> EpisodeSpec | VariableSpec:
-    """What episodes of meta-validation and meta-test look like."""
-    if not config.evaluate.variable:
-        return EpisodeSpec(**config.task)
-    return VariableSpec(
-        min_way=config.evaluate.min_way,
-        max_way=config.evaluate.max_way,
-        max_queries=config.evaluate.max_queries,
-        max_support=config.evaluate.max_support,
-    )
-
-
-def check(config: ConfigDict, roles: Roles) -> None:
-    """Refuses sources that cannot give the episodes of meta-validation and meta-test.
-
-    Raises:
-      ValueError: in one line, which field, data set or class.
-    """
-    spec = spec_of(config)
-    for role in ("validation", "test", "held_out"):
-        of_role = getattr(roles, role)
-        if isinstance(spec, EpisodeSpec):
-            if of_role or role != "held_out":
-                episodes.check(of_role, spec, role)
-            continue
-        for source in of_role:
-            padding.check(source, spec, role)
-    if config.evaluate.episodes and config.evaluate.manifest:
-        _stored(config.evaluate.manifest, roles)
-
-
-def draw(
-    sources: tuple[Source, ...],
-    spec: EpisodeSpec | VariableSpec,
-    seed: int,
-    count: int,
-) -> tuple[Sample, ...]:
-    """`count` episodes of each source, always the same ones."""
-    return tuple(
-        _sample(source, manifest.draw(source, spec, seed, count)) for source in sources
-    )
-
-
-def _sample(source: Source, found: Manifest) -> Sample:
-    way = int(found.ways.max())
-    return Sample(found, way, manifest.read_episodes(source, found))
-
-
-def _stored(path: str, roles: Roles) -> tuple[Sample, ...]:
-    """The episodes of another run on the same meta-test data."""
-    found = {one.dataset: one for one in manifest.read(path)}
-    wanted = {source.name: source for source in roles.test + roles.held_out}
-    if found.keys() != wanted.keys():
-        raise ValueError(
-            f"evaluate.manifest={path} has episodes of {', '.join(found)}, and meta-"
-            f"test is of {', '.join(wanted)}; give the manifest of a run on these"
-        )
-    for name, source in wanted.items():
-        manifest.check(source, found[name], path)
-    return tuple(_sample(source, found[name]) for name, source in wanted.items())
-
-
-def draw_validation(
-    config: ConfigDict, sources: tuple[Source, ...]
-) -> tuple[Sample, ...]:
-    """The episodes that everything is chosen on: as many of each source."""
-    each = -(-config.evaluate.validation_episodes // len(sources))
-    return draw(sources, spec_of(config), VALIDATION_SEED, each)
 
 
 def evaluate(
@@ -141,13 +53,15 @@ def evaluate(
     """
     begin = time.perf_counter()
     count = config.evaluate.episodes
-    choosing = draw_validation(config, roles.validation)
+    choosing = samples.draw_validation(config, roles.validation)
     if config.evaluate.manifest:
-        testing = _stored(config.evaluate.manifest, roles)
+        testing = samples.stored(config.evaluate.manifest, roles)
         count = len(testing[0].manifest.query)
     else:
         of_test = roles.test + roles.held_out
-        testing = draw(of_test, spec_of(config), TEST_SEED, count)
+        testing = samples.draw(
+            of_test, samples.spec_of(config), samples.TEST_SEED, count
+        )
     embed = adaptation.embed(model, preprocess)
     found: list[tuple[dict[str, Any], list[Measured]]] = []  # row; results by data set
     for name, (params, cost) in inits.items():
@@ -192,10 +106,10 @@ def evaluate(
         ):
             progress(f"evaluating {name}: {head}")
 
-            def fitted(value: float, samples: Any, pairs: Any, fit: Any = fit) -> Any:
+            def fitted(value: float, of: Any, pairs: Any, fit: Any = fit) -> Any:
                 return [
                     _measured(_closed_form(fit, pair, one.episodes, value), one)
-                    for one, pair in zip(samples, pairs, strict=True)
+                    for one, pair in zip(of, pairs, strict=True)
                 ]
 
             tried = [
@@ -325,9 +239,9 @@ def _pool(of_each: Sequence[Measured]) -> Measured:
     return Measured(*(np.concatenate(x, axis=1) for x in zip(*of_each, strict=True)))
 
 
-def _digest(samples: Sequence[Sample]) -> str:
+def _digest(of: Sequence[Sample]) -> str:
     """That of the episodes of a data set; of several, all of theirs."""
-    return " ".join(sample.manifest.sha256 for sample in samples)
+    return " ".join(sample.manifest.sha256 for sample in of)
 
 
 def _closed_form(

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from metainit import adaptation, recipe, step_sizes, steps
+from metainit import adaptation, recipe, samples, step_sizes, steps
 from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
-from metainit.evaluate import draw_validation, validation_accuracy
+from metainit.evaluate import validation_accuracy
 from metainit.fit import Fitted, Run, fit
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
@@ -103,7 +103,7 @@ def make(
       evaluator_of: `metainit.adaptation.evaluator` by way.
     """
     body = start.body
-    choosing = draw_validation(config, validation)
+    choosing = samples.draw_validation(config, validation)
     by_recipe = adaptation.Setting(
         config.method.head, config.inner.optimizer, config.inner.learning_rate
     )

@@ -30,6 +30,7 @@ from metainit import (
     report,
     run_config,
     runs,
+    samples,
     sources,
     steps,
     transfer_comparison,
@@ -42,7 +43,6 @@ from metainit.budget import Program, steps_per_iteration
 from metainit.config import ConfigError
 from metainit.datasets import cache
 from metainit.episodes import EpisodeSpec, check
-from metainit.evaluate import check as check_evaluation
 from metainit.evaluate import evaluate
 from metainit.meta_batches import MetaBatches
 from metainit.models.model import Model
@@ -110,7 +110,7 @@ def train(
             roles, dropped = leakage.drop_shared(roles)
             print(f"left out of training or validation, as in meta-test: {dropped}")
         check(roles.train, train_task, "train")
-        check_evaluation(config, roles)
+        samples.check(config, roles)
         leakage.check(roles)
         if config.transfer.steps:
             transfer_comparison.check(config, roles)

@@ -15,15 +15,23 @@ from ml_collections import ConfigDict
 from sklearn.metrics import f1_score, log_loss
 
 import metainit
-from metainit import adaptation, closed_form, manifest, network, padding, recipe
-from metainit import evaluate as evaluate_module
+from metainit import (
+    adaptation,
+    closed_form,
+    manifest,
+    network,
+    padding,
+    recipe,
+    samples,
+)
 from metainit.adaptation import Scores, Setting
 from metainit.config import default
 from metainit.episodes import EpisodeSpec, sample_batch
-from metainit.evaluate import TEST_SEED, evaluate
+from metainit.evaluate import evaluate
 from metainit.models import classifier, heads
 from metainit.preprocess import Preprocess
 from metainit.results import Cost, Evaluation
+from metainit.samples import TEST_SEED
 from metainit.sources import Roles, Source
 
 WAY, SHOT, QUERIES = 3, 2, 4
@@ -391,12 +399,12 @@ def test_stored_episodes_are_met_again(tmp_path: pathlib.Path) -> None:
         assert one.accuracy.shape == other.accuracy.shape  # all of the stored ones
     settings = config()
     settings.evaluate.manifest = str(path)
-    evaluate_module.check(settings, Roles((), (VALIDATION,), (TEST,)))
+    samples.check(settings, Roles((), (VALIDATION,), (TEST,)))
     with pytest.raises(ValueError, match="of unseen are of other images than"):
         same_name = source("unseen", 7)
-        evaluate_module.check(settings, Roles((), (VALIDATION,), (same_name,)))
+        samples.check(settings, Roles((), (VALIDATION,), (same_name,)))
     with pytest.raises(ValueError, match="has episodes of unseen, and meta-test is of"):
-        evaluate_module.check(settings, Roles((), (VALIDATION,), (source("x", 2),)))
+        samples.check(settings, Roles((), (VALIDATION,), (source("x", 2),)))
 
 
 def test_what_is_printed_of_the_evaluation() -> None:
