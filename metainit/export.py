@@ -25,13 +25,13 @@ from metainit import (
     model_card,
     network,
     origin,
+    runs,
     sources,
 )
 from metainit.models import classifier
 from metainit.models import export as files
 
 FOLDER = "export"
-RATES = "rates"  # the folder of a run that learned step sizes alone
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--way", type=int, help="rows of the classifier; by default of a training task")
     add(
         "--which",
-        choices=(*initialisation.TRAINED, RATES),
+        choices=initialisation.TRAINED,
         help="what of the run; by default meta, or else meta_from_pretrained",
     )
     given = parser.parse_args(argv)
@@ -71,8 +71,8 @@ def export(
       run: folder of launch.py.
       out: folder of the files.
       way: rows of the classifier, None for those of a training task.
-      which: of `initialisation.TRAINED`, or `RATES`; None for "meta", or
-        "meta_from_pretrained" where the run has only that.
+      which: of `initialisation.TRAINED`; None for "meta", or "meta_from_pretrained"
+        where the run has only that.
 
     Raises:
       ValueError: in one line, for a run without it, a network that has no names in
@@ -93,14 +93,14 @@ def export(
     model = network.build(config)
     first = (config.data.train or (config.data.name,))[0]
     size, channels = sources.own_size(first, config.data.size)[1], config.data.channels
-    name = ".params.model['body']" if which == RATES else ".params['body']"
+    name = initialisation.body_prefix(which)
     what = f"{run}, {which}"
     body = initialisation.fill_body(model, leaves, size, channels, what, name)
     features = classifier.feature_count(
         model, body, jnp.zeros((1, size, size, channels))
     )
     head = None
-    if config.method.head == "learned" and which not in ("joint", RATES):
+    if config.method.head == "learned" and which in (runs.META, runs.FROM_PRETRAINED):
         head = {
             part: leaves[f".params['head']['{part}']"] for part in ("kernel", "bias")
         }
@@ -120,7 +120,7 @@ def export(
         model_card.read_results(run),
     )
     rates = None
-    if which == RATES:
+    if which == runs.RATES:
         rates = step_sizes_of(leaves, config.inner.learning_rate)
     if config.encoder.name != "none" and config.model.name == "linear":
         body = body["encoder"]

@@ -90,7 +90,7 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         optimizer=arguments.optimizer,
         learning_rate=arguments.learning_rate,
     )
-    params = {"body": init.body}
+    params = init.params
     transfer_spec.check(spec, train, test)
     transfer_start.check_params(init.model, params, train, spec)
 

@@ -12,14 +12,21 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from metainit import config as config_module
-from metainit import network, origin
+from metainit import network, origin, runs, step_sizes
 from metainit.checkpoint import Checkpoints
 from metainit.models.model import Model
 from metainit.origin import Origin
 from metainit.results import Cost
 
 RANDOM = "random"
-TRAINED = ("meta", "meta_from_pretrained", "joint")  # folders of a run
+# Folders of a run.
+TRAINED = (
+    runs.META,
+    runs.FROM_PRETRAINED,
+    runs.JOINT,
+    runs.EQUAL_FLOPS,
+    runs.RATES,
+)
 
 
 class Initialisation(NamedTuple):
@@ -32,6 +39,7 @@ class Initialisation(NamedTuple):
       name: in words.
       seen: how the images of a pretrained encoder are normalised; None where those of
         the images at hand do.
+      rates: step sizes that were learned (`metainit.step_sizes`), None for none.
     """
 
     config: ConfigDict
@@ -39,6 +47,13 @@ class Initialisation(NamedTuple):
     body: Any
     name: str
     seen: Origin | None = None
+    rates: Any = None
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """As `metainit.transfer.fine_tune` takes them."""
+        rates = {} if self.rates is None else {"rates": self.rates}
+        return {"body": self.body} | rates
 
 
 def stored_config(run: str | pathlib.Path) -> ConfigDict:
@@ -142,9 +157,14 @@ def trained(
     step, leaves = best(run, which)
     model = network.build(config)
     what = f"{pathlib.Path(run) / which} with {size}x{size}x{channels} images"
-    body = fill_body(model, leaves, size, channels, what)
+    body = fill_body(model, leaves, size, channels, what, body_prefix(which))
+    rates = None
+    if which == runs.RATES:
+        rates = _filled(step_sizes.init(model, body), leaves, what, ".params.inner")
     seen = origin.load(run) if config.encoder.name != "none" else None
-    return Initialisation(config, model, body, f"{which} of {run}, step {step}", seen)
+    return Initialisation(
+        config, model, body, f"{which} of {run}, step {step}", seen, rates
+    )
 
 
 def cost(run: str | pathlib.Path, which: str) -> Cost:
@@ -155,8 +175,8 @@ def cost(run: str | pathlib.Path, which: str) -> Cost:
     """
     run = pathlib.Path(run)
     folders = [run / which]
-    if which == "meta_from_pretrained":
-        folders.append(run / "joint" / "warm-start")
+    if which == runs.FROM_PRETRAINED:
+        folders.append(run / runs.JOINT / "warm-start")
     seconds = 0.0
     for folder in folders:
         if (clock := Checkpoints(folder).latest_extra()) is None:
@@ -166,6 +186,11 @@ def cost(run: str | pathlib.Path, which: str) -> Cost:
             )
         seconds += clock["device_seconds"]
     return Cost(seconds, 0, 0)
+
+
+def body_prefix(which: str) -> str:
+    """What the names of the body's leaves begin with in a state of `which`."""
+    return ".params.model['body']" if which == runs.RATES else ".params['body']"
 
 
 def fill_body(
@@ -194,7 +219,7 @@ def fill_body(
 
 
 def _filled(wanted: Any, leaves: dict[str, np.ndarray], what: str, prefix: str) -> Any:
-    """The body among a state's leaves, after a check that it is of this network."""
+    """A tree among a state's leaves, after a check that it is of this network."""
     given = {
         name.removeprefix(prefix): leaf
         for name, leaf in leaves.items()

@@ -48,6 +48,8 @@ NAMES = {
     "meta": "meta-learned",
     "meta_from_pretrained": "meta-learned from pretrained",
     "joint": "joint pretraining",
+    "joint_equal_flops": "joint pretraining, equal FLOPs",
+    "rates": "pretrained weights, learned rates",
 }
 WIDTH = 100
 
@@ -141,9 +143,7 @@ def train(
         for one in (split, validation):
             transfer_spec.check(spec, one.train, one.test)
         for init, _ in inits.values():
-            transfer_start.check_params(
-                init.model, {"body": init.body}, split.train, spec
-            )
+            transfer_start.check_params(init.model, init.params, split.train, spec)
         if not dry_run:
             run_config.claim(workdir, config.to_dict(), may_change=("transfer",))
     except ValueError as error:
@@ -255,14 +255,13 @@ def _compared(
     prepared = prepared._replace(encode=init.model.encode)
     if init.seen is not None:
         prepared = prepared._replace(mean=init.seen.mean, std=init.seen.std)
-    params = {"body": init.body}
     if init.model.encode is None:
-        return Init(init.model, prepared, params, cost)
+        return Init(init.model, prepared, init.params, cost)
     example = np.zeros((2, *split.train.images.shape[1:]), np.float32)
     return Init(
         encoded.on_maps(init.model, example),
         prepared._replace(encode=None),
-        params,
+        init.params,
         cost,
         _encoder(init, prepared, cache.root(config.data.data_dir) / "features"),
     )

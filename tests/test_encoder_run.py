@@ -12,7 +12,7 @@ import safetensors.numpy
 import shipped
 import tiny
 
-from metainit import export, network
+from metainit import export, initialisation, network
 from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
 from metainit.models import resnet_names
@@ -134,6 +134,17 @@ def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
     flat = resnet_names.to_torch({"conv1": {"kernel": leaves[kernel]}})
     kept = safetensors.numpy.load_file(weights)["conv1.weight"]
     np.testing.assert_array_equal(flat["conv1.weight"], kept)
+    # Both can be started from.
+    again = initialisation.read_config(run)
+    start = initialisation.trained(again, run, "rates", SIDE, 3).params
+    assert sorted(map(float, jax.tree.leaves(start["rates"]))) == sorted(
+        map(float, factors.values())
+    )
+    np.testing.assert_array_equal(
+        start["body"]["encoder"]["conv1"]["kernel"], leaves[kernel]
+    )
+    joint = initialisation.trained(again, run, "joint_equal_flops", SIDE, 3)
+    assert joint.params.keys() == {"body"}
     # Of 3 iterations:
     assert lines_of(run / "joint_equal_flops" / "metrics.jsonl")[-1]["step"] > 3
     there, changed = exported(run, weights, "encoder.")
