@@ -58,6 +58,10 @@ def lines_of(path: pathlib.Path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def inits_of(rows):
+    return {row["init"] for row in rows if "init" in row}
+
+
 def exported(
     run: pathlib.Path, weights: pathlib.Path, prefix: str = ""
 ) -> tuple[set[str], set[str]]:
@@ -75,8 +79,7 @@ def test_the_brief_from_archives_to_report_and_export(data, weights, tmp_path):
     run = tmp_path / "run"
     train(config, run)
     rows = lines_of(run / "results.jsonl")
-    inits = {row["init"] for row in rows if "init" in row}
-    assert inits == {
+    assert inits_of(rows) == {
         "meta-learned",
         "joint pretraining",
         "pretrained weights",
@@ -114,8 +117,7 @@ def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
     config.transfer.update(steps=2, heads=("linear probe",), adam_rates=())
     run = tmp_path / "run"
     train(config, run)
-    rows = lines_of(run / "results.jsonl")
-    inits = {row["init"] for row in rows if "init" in row}
+    inits = inits_of(lines_of(run / "results.jsonl"))
     assert inits == {
         "meta-learned",
         "joint pretraining",
