@@ -19,7 +19,7 @@ import optax
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from metainit import atomic, metrics, partition, run_config, sources
+from metainit import atomic, metrics, run_config, scripts, sources, supervised_step
 from metainit import config as config_module
 from metainit import preprocess as preprocess_module
 from metainit.budget import Program, compile_step, seconds_each
@@ -28,22 +28,9 @@ from metainit.fit import Run, fit
 from metainit.models import classifier, heads, mlp
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
-from metainit.sources import Roles, Source
+from metainit.sources import Source
 from metainit.types import MetaState
 
-SCRIPTS = (
-    "LATIN",
-    "CANADIAN",
-    "GREEK",
-    "CYRILLIC",
-    "ARABIC",
-    "GEORGIAN",
-    "HEBREW",
-    "ARMENIAN",
-    "LAO",
-    "OLD",  # Italic
-)
-VALIDATION, TEST = 2, 4  # images of each letter that are held out
 FINISHED, RESULTS, REPORT = "finished.json", "results.jsonl", "report.md"
 
 
@@ -141,9 +128,9 @@ def train(
             text = (workdir / REPORT).read_text()
             print(f"{workdir} is finished; more --config.epochs go on\n\n{text}")
             return text
-    parts = by_script(roles)
+    parts = scripts.images(roles)
     for name, (part,) in zip(("train", "validation", "test"), parts[:3], strict=True):
-        print(f"{name}: {len(part.images)} images of {len(SCRIPTS)} scripts")
+        print(f"{name}: {len(part.images)} images of {len(scripts.NAMES)} scripts")
 
     # The network and its training step.
     preprocess = preprocess_module.fit(parts.train, shift=0, flip=False)
@@ -154,7 +141,7 @@ def train(
     state = init(model, optimizer, body, example)
     print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
     batches = batches_of(parts.train[0], config.batch, config.seed)
-    step = update(model, preprocess, optimizer)
+    step = supervised_step.update(model, preprocess, optimizer)
     program = compile_step(step, state, batches(0), step_key)
     epoch = len(parts.train[0].images) // config.batch
     (seconds,) = seconds_each(lambda: program.update(state, batches(0), step_key))
@@ -202,40 +189,6 @@ def train(
     return text
 
 
-def by_script(roles: Roles) -> Roles:
-    """The letters of all roles as images of their script, some of each held out.
-
-    Returns:
-      Roles of one source each, with `SCRIPTS` as classes.
-    """
-    held_out: list[tuple[list, list]] = [([], []) for _ in range(3)]
-    for (source,) in (roles.train, roles.validation, roles.test):
-        for name, rows in zip(
-            source.class_names, sources.class_index(source), strict=True
-        ):
-            script = name.split()[0]
-            if script not in SCRIPTS:
-                continue
-            ends = [len(rows) - VALIDATION - TEST, len(rows) - TEST]
-            for (images, labels), chosen in zip(
-                held_out, np.split(rows, ends), strict=True
-            ):
-                images.append(source.images[chosen])
-                labels += [SCRIPTS.index(script)] * len(chosen)
-    parts = [
-        (
-            Source(
-                "glyphs by script",
-                np.concatenate(images),
-                np.array(labels, np.int32),
-                SCRIPTS,
-            ),
-        )
-        for images, labels in held_out
-    ]
-    return Roles(*parts)
-
-
 def batches_of(source: Source, size: int, seed: int) -> Any:
     """`(step) -> {"image": uint8 [size, h, w, c], "label": int32 [size]}`.
 
@@ -267,45 +220,9 @@ def init(
       body: the network's parameters.
       images: float32 [n, h, w, c], for shapes only.
     """
-    start = heads.zero_head(classifier.features(model), len(SCRIPTS))
+    start = heads.zero_head(classifier.features(model), len(scripts.NAMES))
     params = start({"body": body}, {"image": images}, jax.random.key(0))
     return MetaState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
-
-
-def update(
-    model: Model,
-    preprocess: Preprocess,
-    optimizer: optax.GradientTransformation,
-    head_only: bool = False,
-) -> Any:
-    """`(state, batch, key) -> (state, metrics)`, one supervised step; not jitted.
-
-    Args:
-      model: the network body; what it does not learn rides along.
-      preprocess: of images.
-      optimizer: of the leaves of `classifier.meta_mask`.
-      head_only: take the gradient of the head alone; the body's is zero then.
-    """
-    loss_fn, mask = classifier.loss_fn(model), classifier.meta_mask(model)
-
-    def step(state, batch, key):
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        batch = preprocess.for_training(state.params, batch, augment_key)
-        learned, fixed = partition.split(state.params, mask, "meta_mask")
-
-        def loss_of(learned):
-            params = partition.merge(learned, fixed)
-            if head_only:
-                params = params | {"body": jax.lax.stop_gradient(params["body"])}
-            return loss_fn(params, batch, dropout_key)
-
-        (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(learned)
-        updates, opt_state = optimizer.update(grads, state.opt_state, learned)
-        params = partition.merge(optax.apply_updates(learned, updates), fixed)
-        metrics = {"loss": loss, **metrics, "grad_norm": optax.tree.norm(grads)}
-        return MetaState(params, opt_state, state.step + 1), metrics
-
-    return step
 
 
 def measurer(model: Model, preprocess: Preprocess) -> Any:
@@ -323,7 +240,7 @@ def measurer(model: Model, preprocess: Preprocess) -> Any:
         batch = {"image": source.images, "label": source.labels}
         losses, predictions = jax.tree.map(np.asarray, run(params, batch))
         hits = (predictions == source.labels).astype(float)
-        f1 = metrics.macro_f1(source.labels, predictions, len(SCRIPTS))
+        f1 = metrics.macro_f1(source.labels, predictions, len(scripts.NAMES))
         interval = metrics.mean_interval(hits)
         return Scores(*interval, float(f1), float(losses.mean()), len(hits))
 
@@ -366,7 +283,7 @@ def _report(
     config: ConfigDict, scores: Scores, seconds: float, note: str, command: str
 ) -> str:
     m = config.model
-    layers = "-".join(map(str, (784, *m.hidden, len(SCRIPTS))))
+    layers = "-".join(map(str, (784, *m.hidden, len(scripts.NAMES))))
     dropout = (
         f"dropout {m.dropout} after the first {m.dropped} hidden layers"
         if m.dropped

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from metainit import atomic, held_out, run_config, supervised, transfer_start
+from metainit import atomic, held_out, run_config, supervised_step, transfer_start
 from metainit.batches import Order
 from metainit.budget import compile_step
 from metainit.checkpoint import Checkpoints
@@ -249,7 +249,7 @@ def _update(
     """
     spec = Spec(optimizer=optimizer, momentum=momentum)
     of_state = transfer_start.optimizer(spec, {} if with_rates else None)
-    return supervised.update(model, preprocess, of_state, head_only)
+    return supervised_step.update(model, preprocess, of_state, head_only)
 
 
 def _batch(train: Source, where: np.ndarray) -> dict[str, np.ndarray]:

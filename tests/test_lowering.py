@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from metainit import joint, network, planner, supervised
 from metainit.models import conv, same_conv
 from metainit.preprocess import Preprocess
+from metainit.supervised_step import update as supervised_update
 
 FORMS = {
     ("cpu",): (conv.product, same_conv.SLICES),
@@ -67,7 +68,7 @@ def supervised_step(config: ConfigDict) -> tuple[Any, tuple]:
         body,
         example,
     )
-    step = supervised.update(model, Preprocess((0.5,), (0.5,)), optimizer)
+    step = supervised_update(model, Preprocess((0.5,), (0.5,)), optimizer)
     return step, (state, images(config.batch, 28, 28, 1), key)
 
 
