@@ -28,6 +28,14 @@ class Edit(NamedTuple):
     new: str
 
 
+def changed(file: str, old: str, new: str) -> str:
+    """The file with the edit made; stops the program where there is no one place."""
+    text = (ROOT / "metainit" / file).read_text()
+    if text.count(old) != 1:
+        raise SystemExit(f"{file} has {text.count(old)} times {old!r}, not once")
+    return text.replace(old, new)
+
+
 class Mutation(NamedTuple):
     name: str
     test: str  # below tests/
@@ -260,8 +268,8 @@ MUTATIONS = (
         "tasks share a key",
         "test_meta.py::test_metrics_keep_the_task_axis",
         "meta.py",
-        "(key, jnp.arange(tasks))",
-        "(key, 0 * jnp.arange(tasks))",
+        "first + jnp.arange(count)",
+        "first + 0 * jnp.arange(count)",
     ),
     mutation(
         "own keys of tasks ignored",
@@ -310,15 +318,15 @@ MUTATIONS = (
         "step weights: not told the step",
         "test_meta.py::test_update_hands_the_step_to_the_step_weights",
         "meta.py",
-        "gradient_fn(state.params, episodes, key, state.step)",
-        "gradient_fn(state.params, episodes, key)",
+        "gradient_fn(state.params, episodes, keys, state.step)",
+        "gradient_fn(state.params, episodes, keys)",
     ),
     mutation(
         "update: key not folded with the step",
         "test_meta.py::test_stopping_and_going_on_is_bitwise_the_same",
         "meta.py",
-        "key = jax.random.fold_in(key, state.step)",
-        "key = jax.random.fold_in(key, 0)",
+        "jax.random.fold_in(key, state.step)",
+        "jax.random.fold_in(key, 0)",
     ),
     mutation(
         "update: step not counted",
@@ -473,7 +481,7 @@ MUTATIONS = (
         "conv: 'SAME' padding at stride 2",
         "test_models.py::test_convolution_forms_are_interchangeable",
         "models/conv.py",
-        "((1, 1), (1, 1)),",
+        "((half, half), (half, half)),",
         '"SAME",',
     ),
     mutation(
@@ -621,7 +629,7 @@ MUTATIONS = (
     mutation(
         "transfer: a probe changes the body",
         "test_transfer.py::test_a_probe_changes_the_head_only_and_then_all_begins_anew",
-        "supervised.py",
+        "supervised_step.py",
         "if head_only:",
         "if False:",
     ),
@@ -748,12 +756,8 @@ def failure(copy: pathlib.Path, tests: list[str]) -> str:
 def apply(copy: pathlib.Path, edits: tuple[Edit, ...]) -> None:
     shutil.rmtree(copy / "metainit", ignore_errors=True)
     shutil.copytree(ROOT / "metainit", copy / "metainit")
-    for file, old, new in edits:
-        path = copy / "metainit" / file
-        text = path.read_text()
-        if text.count(old) != 1:
-            raise SystemExit(f"{file} has {text.count(old)} times {old!r}, not once")
-        path.write_text(text.replace(old, new))
+    for edit in edits:
+        (copy / "metainit" / edit.file).write_text(changed(*edit))
 
 
 def main(words: list[str]) -> int:
