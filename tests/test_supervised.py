@@ -15,7 +15,8 @@ import shipped
 from ml_collections import ConfigDict
 
 import metainit
-from metainit import network, recipe, scripts, supervised
+from metainit import network, recipe, supervised
+from metainit import scripts as script_images
 from metainit.config import ConfigError, default
 from metainit.preprocess import Preprocess
 from metainit.sources import Roles, Source
@@ -33,8 +34,8 @@ def letters(scripts: list[str], each: int) -> Source:
     images = rng.integers(0, 60, (len(labels), 28, 28, 1)).astype(np.uint8)
     for image, label in zip(images, labels, strict=True):
         script = names[label].split()[0]
-        if script in scripts.NAMES:
-            place = scripts.NAMES.index(script)
+        if script in script_images.NAMES:
+            place = script_images.NAMES.index(script)
             image[2 * place : 2 * place + 4, 5:20] = 255
     return Source("glyphs", images, labels, tuple(names))
 
@@ -61,12 +62,12 @@ def config(**changed: Any) -> ConfigDict:
 
 
 def test_every_letter_is_known_and_no_image_of_the_test() -> None:
-    parts = scripts.images(ROLES)
+    parts = script_images.images(ROLES)
     counts = [len(part.images) for (part,) in parts[:3]]
     assert counts == [10 * 2 * 14, 10 * 2 * 2, 10 * 2 * 4]
     seen: set[bytes] = set()
     for (part,) in parts[:3]:
-        assert part.class_names == scripts.NAMES
+        assert part.class_names == script_images.NAMES
         assert set(part.labels) == set(range(10))  # and Lisu is left out
         images = {image.tobytes() for image in part.images}
         assert len(images) == len(part.images) and not seen & images
@@ -80,7 +81,7 @@ def test_an_epoch_meets_every_image_once_in_an_order_of_its_own() -> None:
         "made",
         np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1),
         np.arange(23, dtype=np.int32),
-        scripts.NAMES,
+        script_images.NAMES,
     )
     batches = supervised.batches_of(source, 5, 0)
     epochs = []
