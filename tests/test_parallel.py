@@ -116,7 +116,8 @@ def on_four_devices():
         [sys.executable, "-c", PROGRAM],
         env=os.environ
         | {
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+            "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")
+            + " --xla_force_host_platform_device_count=4",
             "JAX_PLATFORMS": "cpu",
             "JAX_ENABLE_X64": "1",
         },
