@@ -25,7 +25,7 @@ from metainit import (
     model_card,
     network,
     origin,
-    runs,
+    results,
     sources,
 )
 from metainit.models import classifier
@@ -100,7 +100,7 @@ def export(
         model, body, jnp.zeros((1, size, size, channels))
     )
     head = None
-    if config.method.head == "learned" and which in (runs.META, runs.FROM_PRETRAINED):
+    if config.method.head == "learned" and results.NAMES[which] in results.OURS:
         head = {
             part: leaves[f".params['head']['{part}']"] for part in ("kernel", "bias")
         }
@@ -120,7 +120,7 @@ def export(
         model_card.read_results(run),
     )
     rates = None
-    if which == runs.RATES:
+    if which == results.RATES:
         rates = step_sizes_of(leaves, config.inner.learning_rate)
     if config.encoder.name != "none" and config.model.name == "linear":
         body = body["encoder"]

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metainit import results
 from metainit.transfer_summary import DataSet
 
 # Where learning begins that nothing of ours has touched; the first there is.
 STARTS = ("pretrained weights", "random")
-RATES = "pretrained weights, learned rates"
+RATES = results.NAMES[results.RATES]
 PLAIN_HEAD = "zero"
 
 

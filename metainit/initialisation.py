@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from metainit import config as config_module
-from metainit import network, origin, runs, step_sizes
+from metainit import network, origin, results, step_sizes
 from metainit.checkpoint import Checkpoints
 from metainit.models.model import Model
 from metainit.origin import Origin
@@ -20,13 +20,7 @@ from metainit.results import Cost
 
 RANDOM = "random"
 # Folders of a run.
-TRAINED = (
-    runs.META,
-    runs.FROM_PRETRAINED,
-    runs.JOINT,
-    runs.EQUAL_FLOPS,
-    runs.RATES,
-)
+TRAINED = tuple(results.NAMES)
 
 
 class Initialisation(NamedTuple):
@@ -159,7 +153,7 @@ def trained(
     what = f"{pathlib.Path(run) / which} with {size}x{size}x{channels} images"
     body = fill_body(model, leaves, size, channels, what, body_prefix(which))
     rates = None
-    if which == runs.RATES:
+    if which == results.RATES:
         rates = _filled(step_sizes.init(model, body), leaves, what, ".params.inner")
     seen = origin.load(run) if config.encoder.name != "none" else None
     return Initialisation(
@@ -175,8 +169,8 @@ def cost(run: str | pathlib.Path, which: str) -> Cost:
     """
     run = pathlib.Path(run)
     folders = [run / which]
-    if which == runs.FROM_PRETRAINED:
-        folders.append(run / runs.JOINT / "warm-start")
+    if which == results.FROM_PRETRAINED:
+        folders.append(run / results.JOINT / "warm-start")
     seconds = 0.0
     for folder in folders:
         if (clock := Checkpoints(folder).latest_extra()) is None:
@@ -190,7 +184,7 @@ def cost(run: str | pathlib.Path, which: str) -> Cost:
 
 def body_prefix(which: str) -> str:
     """What the names of the body's leaves begin with in a state of `which`."""
-    return ".params.model['body']" if which == runs.RATES else ".params['body']"
+    return ".params.model['body']" if which == results.RATES else ".params['body']"
 
 
 def fill_body(

@@ -14,14 +14,9 @@ from metainit.datasets import terms
 from metainit.models import torch_snippet
 from metainit.models.export import Card
 from metainit.origin import Origin
+from metainit.results import EQUAL_FLOPS, JOINT, NAMES, RATES
 
-# The folder of a run, and what its results call what was trained there.
-ROWS = {
-    "meta": "meta-learned",
-    "meta_from_pretrained": "meta-learned from pretrained",
-    "joint": "joint pretraining",
-    "rates": "pretrained weights, learned rates",
-}
+_JOINTLY = {JOINT: "the device time of", EQUAL_FLOPS: "as many operations as"}
 _ALGORITHMS = {"maml": "MAML", "anil": "ANIL", "reptile": "Reptile"}
 _HEADS = {
     "zero": "zero",
@@ -49,7 +44,7 @@ def of_run(
       config: of the run.
       origin: of its network.
       policy: its normalisation in words.
-      which: a key of `ROWS`.
+      which: a key of `metainit.results.NAMES`.
       step: of the checkpoint.
       way: rows of the classifier.
       results: lines of the run's `results.jsonl`.
@@ -59,16 +54,16 @@ def of_run(
     for name in config.data.validation:
         of_set = terms.of(_name(name))
         data.append(of_set._replace(title=f"{of_set.title} (to choose by)"))
-    joint, rates = which == "joint", which == "rates"
+    joint, rates = which in _JOINTLY, which == RATES
     inner = {"none": "one classifier over all classes"} if joint else _inner(config)
     if rates:
         inner["optimizer"] += " before learning; rates.safetensors has what was learned"
     return Card(
-        title=f"{ROWS[which]}: " + ", ".join(_name(name) for name in trained),
+        title=f"{NAMES[which]}: " + ", ".join(_name(name) for name in trained),
         method=_method(config, which, step),
         seen=_seen(config, origin, policy),
         inner=inner,
-        numbers=dict(_numbers(results, ROWS[which])),
+        numbers=dict(_numbers(results, NAMES[which])),
         data=data,
         base=origin.weights,
         snippet="" if joint or rates else snippet(config, way),
@@ -142,17 +137,17 @@ def _name(name: str) -> str:
 
 def _method(config: ConfigDict, which: str, step: int) -> str:
     chosen = f"The checkpoint is the best by meta-validation, of step {step}."
-    if which == "joint":
+    if which in _JOINTLY:
         return (
             "Joint supervised pretraining, one classifier over all meta-train classes, "
-            f"for the device time of meta-learning (seed {config.seed}). {chosen}"
+            f"for {_JOINTLY[which]} meta-learning (seed {config.seed}). {chosen}"
         )
     method = config.method
     order = "first" if method.gradient == "first_order" else "second"
     name = _ALGORITHMS[method.algorithm]
     if method.algorithm != "reptile":
         name += f", {order} order"
-    if which == "rates":
+    if which == RATES:
         name += ", step sizes alone; the weights are those it started from"
     return (
         f"{name}: {config.iterations} meta-iterations of {config.meta_batch} tasks, "

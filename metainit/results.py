@@ -9,8 +9,18 @@ import numpy as np
 
 from metainit.manifest import Manifest
 
-OURS = ("meta-learned", "meta-learned from pretrained")
-"""Names of the initialisations that are ours; every other one is a baseline."""
+# Folders of a run's initialisations, and what results call them.
+META, FROM_PRETRAINED, JOINT = "meta", "meta_from_pretrained", "joint"
+EQUAL_FLOPS, RATES = "joint_equal_flops", "rates"
+NAMES = {
+    META: "meta-learned",
+    FROM_PRETRAINED: "meta-learned from pretrained",
+    JOINT: "joint pretraining",
+    EQUAL_FLOPS: "joint pretraining, equal FLOPs",
+    RATES: "pretrained weights, learned rates",
+}
+# Those that are ours; every other one is a baseline.
+OURS = (NAMES[META], NAMES[FROM_PRETRAINED])
 
 
 class Cost(NamedTuple):

@@ -14,14 +14,19 @@ from metainit.evaluate import validation_accuracy
 from metainit.fit import Fitted, Run, fit
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
-from metainit.results import Cost
+from metainit.results import (
+    EQUAL_FLOPS,
+    FROM_PRETRAINED,
+    JOINT,
+    META,
+    NAMES,
+    RATES,
+    Cost,
+)
 from metainit.sources import Source
 from metainit.types import MetaParams, MetaState
 
 EVALUATION_SHARE = 0.1  # of max_hours, kept for meta-test
-# The runs' folders in the experiment's.
-META, FROM_PRETRAINED, JOINT = "meta", "meta_from_pretrained", "joint"
-EQUAL_FLOPS, RATES = "joint_equal_flops", "rates"
 
 
 class Start(NamedTuple):
@@ -139,7 +144,7 @@ def make(
     warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else 0
     names = [source.name for source in meta.batches.sources]
     joint_run = Run(
-        name="joint pretraining",
+        name=NAMES[JOINT],
         folder=workdir / JOINT,
         update=joint.program.update,
         batch=lambda step: joint.batch(step, ratio),
@@ -157,7 +162,7 @@ def make(
     jointly = {"body": fitted.params["body"]}, fitted.cost
 
     meta_run = Run(
-        name="meta-learned",
+        name=NAMES[META],
         folder=workdir / META,
         update=meta.program.update,
         batch=meta.batches,
@@ -177,7 +182,7 @@ def make(
         _, warm_state, clock = warm
         state = start.meta_state(warm_state.params["body"])
         warm_run = meta_run._replace(
-            name="meta-learned from pretrained",
+            name=NAMES[FROM_PRETRAINED],
             folder=workdir / FROM_PRETRAINED,
             state=state._replace(
                 opt_state=recipe.skip_schedule(state.opt_state, config.warm_start),
@@ -198,7 +203,7 @@ def make(
         # As many steps as take meta-learning's operations.
         pace = meta_flops / joint_flops
         equal_run = joint_run._replace(
-            name="joint pretraining, equal FLOPs",
+            name=NAMES[EQUAL_FLOPS],
             folder=workdir / EQUAL_FLOPS,
             batch=lambda step: joint.batch(step, pace),
             steps=max(1, round(config.iterations * pace)),
@@ -215,7 +220,7 @@ def make(
         state = learner.init(MetaParams({"body": body}, factors))
         of_rates = steps.meta_step(learner, state, meta.batches, meta.key)
         rates_run = meta_run._replace(
-            name="pretrained weights, learned rates",
+            name=NAMES[RATES],
             folder=workdir / RATES,
             update=of_rates.program.update,
             state=state,

@@ -38,19 +38,11 @@ from metainit.batches import hold_out
 from metainit.config import ConfigError
 from metainit.datasets import cache, labelled_folder
 from metainit.initialisation import RANDOM, TRAINED, Initialisation
-from metainit.results import Cost
+from metainit.results import NAMES, Cost
 from metainit.sealed import Sealed, Split
 from metainit.sources import Roles, Source
 from metainit.transfer_heads import Init
 
-# What the report calls what is in the folders of a run.
-NAMES = {
-    "meta": "meta-learned",
-    "meta_from_pretrained": "meta-learned from pretrained",
-    "joint": "joint pretraining",
-    "joint_equal_flops": "joint pretraining, equal FLOPs",
-    "rates": "pretrained weights, learned rates",
-}
 WIDTH = 100
 
 

@@ -26,6 +26,7 @@ from metainit import (
     provenance,
     report_html,
     report_tune,
+    results,
     run_config,
     search_space,
     sources,
@@ -37,7 +38,7 @@ from metainit.search_space import Fields
 
 TRIALS, BEST = "trials.jsonl", "best.py"
 _SECONDS = "seconds.json"  # by folder of a trial
-JOINT = "joint pretraining"
+JOINT = results.NAMES[results.JOINT]
 
 # These decide what an accuracy means, or are luck; the two exceptions do not.
 _FIXED = ("seed", "max_hours", "task", "evaluate", "transfer", "data")

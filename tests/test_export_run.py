@@ -142,14 +142,22 @@ def test_a_learned_head_goes_with_the_way_it_was_learned_for(tmp_path, capsys):
     assert "way=6" in line and "learned for 5 classes" in line
 
 
-def test_pretraining_has_a_head_for_its_classes_which_stays(tmp_path):
+@pytest.mark.parametrize(
+    "which, words",
+    [
+        ("joint", "for the device time of meta-learning"),
+        ("joint_equal_flops", "for as many operations as meta-learning"),
+    ],
+)
+def test_pretraining_has_a_head_for_its_classes_which_stays(which, words, tmp_path):
     config = settings("conv4")
     head = {"kernel": np.ones((4, 90), np.float32), "bias": np.ones(90)}
-    run = finished(tmp_path / "run", config, "joint", body=body_of(config), head=head)
-    export.export(run, tmp_path / "out", which="joint")
+    run = finished(tmp_path / "run", config, which, body=body_of(config), head=head)
+    export.export(run, tmp_path / "out", which=which)
     flat = safetensors.numpy.load_file(tmp_path / "out" / "init.safetensors")
     assert flat["fc.weight"].shape == (5, 4) and not flat["fc.weight"].any()
-    assert "one classifier over all" in (tmp_path / "out" / "README.md").read_text()
+    card = " ".join((tmp_path / "out" / "README.md").read_text().split())
+    assert "one classifier over all" in card and words in card
 
 
 @pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
