@@ -28,6 +28,7 @@ from metainit import (
     provenance,
     recipe,
     report,
+    results,
     run_config,
     runs,
     samples,
@@ -140,6 +141,11 @@ def train(
     preprocess = preprocess_module.fit(
         roles.train, config.augment.shift, config.augment.flip
     )._replace(encode=model.encode)
+    if config.transfer.steps:
+        try:
+            hash(model)  # by which fine-tunings find what is compiled already
+        except TypeError as error:
+            raise ConfigError(f"model: {error}; give functions that have one") from None
     init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
     example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
     body = jax.jit(model.init)(init_key, example)
@@ -232,7 +238,7 @@ def train(
         )
     evaluation = evaluate(config, model, preprocess, inits, roles, evaluator_of)
     evaluation = evaluation._replace(notes=(*told, *notes))
-    ours = workdir / (runs.META if config.cold_start else runs.FROM_PRETRAINED)
+    ours = workdir / (results.META if config.cold_start else results.FROM_PRETRAINED)
     text = report.write_report(
         workdir,
         evaluation,

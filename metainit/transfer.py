@@ -45,8 +45,8 @@ class Point(NamedTuple):
       images: training images seen, repeats counted; those that prototypes were made of
         are among them.
       device_seconds: of making the head and of the steps, drawing batches included.
-      compile_seconds: of compiling, counted apart; next to none where an earlier run
-        had the same programs.
+      compile_seconds: of compiling, counted apart; next to none where an earlier call
+        compiled the same programs; a resumed run in a new process compiles again.
       evaluation_seconds: of measuring, counted apart.
       loss: mean cross-entropy in nats.
       accuracy: share of images, 0 to 1.

@@ -148,7 +148,7 @@ def _place(
         known.update(side.labels.tobytes())
     said = (about["role"], about["dataset"], about["init"], about["head"])
     words = (*said, *about["setting"].values())
-    name = re.sub(r"[^\w.]+", "-", " ".join(map(str, words)))[:80].strip("-.")
+    name = re.sub(r"[^\w.]+", "-", " ".join(map(str, words)))[-80:].strip("-.")
     return folder / f"{name}-{known.hexdigest()[:10]}"
 
 

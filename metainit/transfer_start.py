@@ -120,7 +120,7 @@ def prototypes(
 
 @functools.lru_cache(maxsize=8)
 def _class_sums(model: Model, preprocess: Preprocess, way: int) -> Any:
-    """One object a program: JAX compiles it once for every initialisation."""
+    """One object a program: JAX compiles it once for all that share a model."""
     features = held_out.features(model, preprocess)
 
     def class_sums(params, moments, images, weight, labels):

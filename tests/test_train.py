@@ -156,7 +156,11 @@ def mixed(images: pathlib.Path) -> tuple[pathlib.Path, str]:
     config.meta_batch = 3
     config.data.update(name="", train=(a, f"{b}@84"), test=(c,), size=32)
     config.augment.flip = True
-    config.evaluate.adam_rates = ()
+    # 84 pixels take long without the compiler's optimisations, and so does compiling
+    # for two sizes.
+    config.method.gradient = "first_order"
+    config.model.update(filters=2, downsample="stride")
+    config.evaluate.update(steps=(0, 1), sgd_rates=(0.1,), adam_rates=())
     workdir = images.parent / "mixed"
     return workdir, train(config, workdir)
 
@@ -415,6 +419,18 @@ def test_the_caller_may_bring_a_network(
     assert found is not None
     moved = np.abs(found[1].params["body"]["mine"] - start.params["body"]["mine"])
     assert moved.max() > 1e-4
+
+
+def test_a_network_without_a_hash_is_refused_where_programs_are_shared(
+    images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    class Features(dict):  # no hash, as dictionaries have none
+        def __call__(self, *given: Any) -> Any: ...
+
+    config = tiny.config(images)
+    config.transfer.steps = 1
+    with pytest.raises(ConfigError, match="model: unhashable type: 'Features'"):
+        train(config, tmp_path / "run", model=Model(lambda *given: {}, Features()))
 
 
 def test_shuffled_labels_are_those_of_meta_training_only(
