@@ -121,12 +121,13 @@ def _over_tasks(
     step_weights: Callable[[jax.Array], jax.Array] | None = None,
 ) -> MetaGradient:
     """Applies a gradient of one task to a meta-batch and averages."""
-    task_fn = jax.jit(task_fn)  # traced once, however often a strategy asks for it
 
     def gradient_of_batch(params, episodes, key, step=0):
+        # Traced once, however often a strategy asks for it, and anew at the next call.
+        once = jax.jit(lambda *task: task_fn(*task))
         keys = _key_a_task(key, len(jax.tree.leaves(episodes)[0]))
         weights = None if step_weights is None else step_weights(jnp.asarray(step))
-        (losses, metrics), grads = run_tasks(task_fn, (params, weights), episodes, keys)
+        (losses, metrics), grads = run_tasks(once, (params, weights), episodes, keys)
         return (jnp.mean(losses), metrics), grads
 
     return gradient_of_batch

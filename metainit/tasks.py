@@ -43,7 +43,7 @@ def vmap(task_fn: TaskFn, shared: PyTree, episodes: Episode, keys: Key) -> Value
 
 
 def unroll(task_fn: TaskFn, shared: PyTree, episodes: Episode, keys: Key) -> Values:
-    """A Python loop: the program holds a copy of the task a task."""
+    """A Python loop: the compiled program holds a copy of the task for each."""
     each = [
         task_fn(shared, *jax.tree.map(lambda x, i=i: x[i], (episodes, keys)))
         for i in range(len(keys))
