@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"  # of every branch
 LOAD = """
 import json, sys, time
 time.sleep = lambda seconds: None  # the client waits before it tries again
@@ -38,7 +38,9 @@ def serve(name, content):
             known = self.path.startswith(f"/{name}/resolve/")
             if known and "/gone/" not in self.path:
                 self.send_response(200)
-                self.send_header("X-Repo-Commit", COMMIT)
+                revision = self.path.split("/resolve/")[1].split("/")[0]
+                commit = revision if len(revision) == 40 else COMMIT
+                self.send_header("X-Repo-Commit", commit)
                 self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
             else:
                 self.send_response(404)

@@ -11,6 +11,7 @@ from tests import hub, torch_files
 
 SIX = np.arange(6, dtype=np.float32).reshape(2, 3)
 NAME = "timm/resnet50.tv_in1k"
+PINNED = "78f3ecfdb38e06d9b8397f662e7ab8fee96026fa"
 FILE = safetensors.numpy.save({"conv1.weight": SIX})
 
 
@@ -41,7 +42,7 @@ def test_weights_come_from_the_hub_by_name(served):
     assert "ImageNet-1k" in data
     assert (source, revision, recipe, licence) == (
         NAME,
-        hub.COMMIT,
+        PINNED,
         "V1",
         "BSD-3-Clause",
     )
@@ -52,7 +53,8 @@ def test_weights_come_from_the_hub_by_name(served):
 def test_a_revision_can_be_asked_for(served):
     assert served[f"hf:{NAME}@v1"]["flat"] == {"conv1.weight": SIX.tolist()}
     assert any("/resolve/v1/" in path for path in served["asked"])
-    assert any("/resolve/main/" in path for path in served["asked"])
+    assert served[f"hf:{NAME}@v1"]["about"][1] == hub.COMMIT
+    assert any(f"{NAME}/resolve/{PINNED}/" in path for path in served["asked"])
 
 
 def test_a_hub_that_is_gone_is_replaced_by_its_cache(served):
