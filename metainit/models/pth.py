@@ -80,8 +80,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         if content[:2] == b"PK":
             return _read_zip(content)
         return _read_stream(content)
-    # What zipfile raises for damaged archives (NotImplementedError: for a compression
-    # that it does not know), and Refused, which is a ValueError.
+    # What zipfile raises for damaged archives (NotImplementedError: for a version or a
+    # feature of the format that it does not know), and Refused, which is a ValueError.
     except (
         ValueError,
         zipfile.BadZipFile,
