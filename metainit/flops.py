@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -72,6 +73,9 @@ def _of_jaxpr(jaxpr: core.Jaxpr) -> Flops:
             features = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
             total += 2 * output.size * kernel.size / features
             continue
+        if name.startswith("convolve"):  # of metainit.models.conv_product
+            product = partial(equation.primitive.impl, **params)
+            params = {"product": jax.make_jaxpr(product)(*inputs)}
         inner = [_of_jaxpr(each) for each in _inside(params)]
         if not inner:
             continue

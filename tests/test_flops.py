@@ -7,6 +7,7 @@ import pytest
 
 import metainit
 from metainit.flops import Flops, of_function, of_program
+from metainit.models import conv
 
 X = jnp.ones((8, 8))
 PRODUCT = 2 * 8**3
@@ -55,6 +56,22 @@ def test_convolutions():
     depthwise = jnp.ones((3, 3, 1, 3))
     count = of_function(lambda x, k: conv(x, k, 3), images, depthwise).total
     assert count == 2 * (2 * 4 * 4 * 3) * (3 * 3)
+
+
+def test_convolutions_as_matrix_products_count_as_convolutions():
+    """Also their derivatives, each a convolution of the same size again."""
+    images, kernel = jnp.ones((2, 6, 6, 3)), jnp.ones((3, 3, 3, 5))
+    forward, back = (
+        2 * (2 * 6 * 6 * 5) * (3 * 3 * 3),
+        2 * (2 * 6 * 6 * 3) * (3 * 3 * 5),
+    )
+
+    def loss(images, kernel):
+        return jnp.sum(conv.product(images, kernel, 1) ** 2)
+
+    assert of_function(loss, images, kernel).total == forward
+    both = of_function(jax.grad(loss, (0, 1)), images, kernel)
+    assert both.total == 2 * forward + back
 
 
 def test_branches_and_loops_of_unknown_length():

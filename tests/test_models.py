@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +41,56 @@ def test_convolution_forms_are_interchangeable(size, stride):
     assert y.shape == (3, -(-size[0] // stride), -(-size[1] // stride), 4)
     for a, b in zip(jax.tree.leaves(native), jax.tree.leaves(product), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("n", [2, 40], ids=["few pixels", "many pixels"])
+def test_convolution_forms_have_the_same_higher_derivatives(k, n):
+    """Forward over reverse, reverse over reverse, and one order more, in float64."""
+    with jax.enable_x64(True):
+        x, kernel = np.float64(normal(n, 3, 2, 3)), np.float64(normal(k, k, 3, 4))
+
+        def derivatives(form):
+            def gradient(x, kernel):
+                return jax.grad(lambda *at: jnp.sum(form(*at, 1) ** 3), (0, 1))(
+                    x, kernel
+                )
+
+            def along(x, kernel):
+                return jax.jvp(gradient, (x, kernel), (x, kernel))[1]
+
+            def of_length(derivative):
+                return jax.grad(
+                    lambda *at: sum(jnp.vdot(g, g) for g in derivative(*at)), (0, 1)
+                )
+
+            every = [along, of_length(gradient), of_length(along)]
+            return jax.jit(lambda *at: [each(*at) for each in every])(x, kernel)
+
+        chex.assert_trees_all_close(
+            derivatives(conv.product), derivatives(conv.native), rtol=1e-11
+        )
+
+
+def test_convolutions_under_vmap_and_shard_map():
+    x, kernels = normal(2, 5, 4, 4, 3), normal(2, 3, 3, 3, 2)
+
+    def gradient(x, kernel):
+        loss = lambda *at: jnp.sum(conv.product(*at, 1) ** 2)  # noqa: E731
+        return jax.grad(loss, (0, 1))(x, kernel)
+
+    each = [gradient(*at) for at in zip(x, kernels, strict=True)]
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    chex.assert_trees_all_close(jax.vmap(gradient)(x, kernels), expected, rtol=1e-5)
+    # The kernel is the same on all devices, and so is its gradient, their sum.
+    mesh = jax.make_mesh((1,), ("task",), axis_types=(jax.sharding.AxisType.Auto,))
+    shared = jax.shard_map(
+        gradient,
+        mesh=mesh,
+        in_specs=(jax.P("task"), jax.P()),
+        out_specs=(jax.P("task"), jax.P()),
+    )
+    chex.assert_trees_all_close(shared(x[0], kernels[0]), each[0], rtol=1e-5)
 
 
 def test_the_backend_chooses_the_form():

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from metainit.models import conv_product
+
 Conv = Callable[[jax.Array, jax.Array, int], jax.Array]
 
 
@@ -35,10 +37,12 @@ def native(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 def product(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """The same as `native`, as shifted slices and one matrix product.
 
-    All its derivatives are slices and matrix products too: XLA for CPU does not
-    optimise convolutions inside loops, and `vmap` over kernels makes this a batched
-    product, where a convolution becomes a grouped one.
+    Its derivatives are slices and matrix products too: XLA for CPU does not optimise
+    convolutions inside loops, and `vmap` over kernels makes this a batched product,
+    where a convolution becomes a grouped one.
     """
+    if stride == 1:
+        return conv_product.convolve(x, kernel)
     height, width, c = x.shape[1:]
     k, half = kernel.shape[0], kernel.shape[0] // 2
     x = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
@@ -48,12 +52,12 @@ def product(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
             for i in range(k)
             for j in range(k)
         ]
-        return jnp.concatenate(patches, -1) @ kernel.reshape(k * k * c, -1)
+        return pointwise(jnp.concatenate(patches, -1), kernel.reshape(k * k * c, -1), 1)
     # Rows first, then columns of those: 2k slices compile sooner than k * k, but of
     # 3x3 kernels they make meta-steps 1.5 times slower.
     x = jnp.concatenate([x[:, i : i + height : stride] for i in range(k)], -1)
     x = jnp.concatenate([x[:, :, j : j + width : stride] for j in range(k)], -1)
-    return x @ kernel.transpose(1, 0, 2, 3).reshape(k * k * c, -1)
+    return pointwise(x, kernel.transpose(1, 0, 2, 3).reshape(k * k * c, -1), 1)
 
 
 def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -67,7 +71,7 @@ def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     Returns:
       [n, ceil(height / stride), ceil(width / stride), features].
     """
-    return jnp.einsum("nhwc,cf->nhwf", x[:, ::stride, ::stride], kernel)
+    return conv_product.convolve(x[:, ::stride, ::stride], kernel[None, None])
 
 
 def for_backend() -> Conv:
