@@ -38,21 +38,45 @@ def test_both_sources_of_error_by_hand() -> None:
     """Two seeds, two episodes: seeds' means 2 and 4, episodes' 1 and 5, no rest."""
     found = over_seeds([np.array([[0, 4], [2, 6.0]])])
     seed, episode = 2 / 2, 8 / 2  # variances of the means, over their numbers
-    half = math.sqrt(12.7062**2 * (seed + episode))
+    banerjee = 12.7062**2 * (seed + episode)  # each with one degree of freedom
+    satterthwaite = scipy.stats.t.ppf(0.975, 25 / 17) ** 2 * (seed + episode)
+    half = math.sqrt((banerjee + 2 * satterthwaite) / 3)
     assert found[:3] == pytest.approx((3, 3 - half, 3 + half), rel=1e-5)
-    # Both errors with one degree: p is that of Cauchy's distribution.
-    assert found.p == pytest.approx(2 * scipy.stats.cauchy.sf(3 / math.sqrt(5)))
+
+
+@pytest.mark.parametrize("degrees", [2, 4, 9])
+def test_coverage_whatever_share_of_the_error_is_the_seeds(degrees: int) -> None:
+    """Episodes' error known, the seeds' scaled chi-square: coverage as an integral."""
+    episodes = 600
+    quantiles = (np.arange(400) + 0.5) / 400
+    chi_square = scipy.stats.chi2.ppf(quantiles, degrees) / degrees
+    for share in np.linspace(0, 1, 11):
+        covered = []
+        for factor in chi_square:
+            table = _with_errors(degrees + 1, episodes, share * factor, 1 - share)
+            found = over_seeds([table])
+            covered.append(2 * scipy.stats.norm.cdf(found.high - found.mean) - 1)
+        assert 0.935 <= np.mean(covered) <= 0.965
+
+
+def _with_errors(seeds: int, episodes: int, seed: float, episode: float) -> np.ndarray:
+    """A table without rest and the squared errors of its mean that are asked for."""
+    of_seed = np.linspace(-1, 1, seeds)
+    of_seed *= math.sqrt(seed * seeds / of_seed.var(ddof=1))
+    of_episode = np.linspace(-1, 1, episodes)
+    of_episode *= math.sqrt(episode * episodes / of_episode.var(ddof=1))
+    return of_seed[:, None] + of_episode
 
 
 def test_what_is_one_runs_own_is_counted_once() -> None:
-    """Rest alone: the interval is about Student's over seeds, not wider by a half."""
+    """Rest alone: the interval is about Student's over seeds, not wider by a third."""
     rng = np.random.default_rng(0)
     ratio = []
     for _ in range(50):
         table = rng.normal(size=(5, 400))
         found, alone = over_seeds([table]), over_seeds([table], same_episodes=False)
         ratio.append((found.high - found.low) / (alone.high - alone.low))
-    assert min(ratio) == 1 and 1 < np.mean(ratio) < 1.05
+    assert np.mean(ratio) == pytest.approx(1, abs=0.02)
 
 
 def test_p_is_where_the_interval_ends_at_zero() -> None:
