@@ -9,8 +9,9 @@ import small_archives as small
 import tensorflow_datasets as tfds
 
 from metainit.datasets import prepared
-from metainit.datasets.builder import Options, PrepareError
+from metainit.datasets.builder import Options
 from metainit.datasets.cifar100 import Cifar100
+from metainit.datasets.inputs import PrepareError
 
 ARCHIVE = "cifar-100-binary.tar.gz"
 

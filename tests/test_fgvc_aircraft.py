@@ -9,8 +9,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from metainit.datasets import archive, builder, prepared
-from metainit.datasets.builder import Options, PrepareError
+from metainit.datasets.builder import Options
 from metainit.datasets.fgvc_aircraft import FgvcAircraft
+from metainit.datasets.inputs import PrepareError
 
 ARCHIVE = "fgvc-aircraft-2013b.tar.gz"
 DATA = "fgvc-aircraft-2013b/data"

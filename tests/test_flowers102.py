@@ -6,8 +6,9 @@ import small_archives as small
 import tensorflow_datasets as tfds
 
 from metainit.datasets import prepared
-from metainit.datasets.builder import Options, PrepareError
+from metainit.datasets.builder import Options
 from metainit.datasets.flowers102 import Flowers102
+from metainit.datasets.inputs import PrepareError
 
 # Of ten images; as in the real files, test is the largest.
 LABELS = [1, 102, 77, 1, 102, 50, 51, 52, 102, 3]

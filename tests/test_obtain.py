@@ -14,9 +14,10 @@ import small_archives
 import tensorflow_datasets as tfds
 
 from metainit.datasets import catalog, plan, prepare, ready, words
-from metainit.datasets.builder import Input, Options, PrepareError
+from metainit.datasets.builder import Options
 from metainit.datasets.builders import BUILDERS
 from metainit.datasets.fetch import FetchError
+from metainit.datasets.inputs import Input, PrepareError
 
 NAME = "caltech256"
 

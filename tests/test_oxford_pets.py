@@ -5,7 +5,8 @@ import small_archives as small
 from PIL import Image
 
 from metainit.datasets import prepared
-from metainit.datasets.builder import Options, PrepareError
+from metainit.datasets.builder import Options
+from metainit.datasets.inputs import PrepareError
 from metainit.datasets.oxford_pets import OxfordPets
 
 BREEDS = ["Abyssinian", "american_bulldog", "american_pit_bull_terrier"] + [

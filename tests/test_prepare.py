@@ -22,10 +22,11 @@ import small_archives as small
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from metainit.datasets import archive, builder, prepared, stored
+from metainit.datasets import archive, builder, inputs, prepared, spool, stored
 from metainit.datasets.archive import ArchiveError
-from metainit.datasets.builder import Options, PrepareError
+from metainit.datasets.builder import Options
 from metainit.datasets.caltech256 import Caltech256
+from metainit.datasets.inputs import PrepareError
 
 ROOT = "256_ObjectCategories"
 FILES = {
@@ -107,19 +108,19 @@ def test_the_own_folder_comes_first_and_archives_before_trees(place):
     tar = small.pack(place.tar, others | rest)
     wanted = [small.pack(place.manual / "caltech256" / tar.name, first | rest)]
     given = Caltech256.inputs[0]
-    assert builder.locate(given, place.manual, "caltech256") == wanted
+    assert inputs.locate(given, place.manual, "caltech256") == wanted
     found = flat(small.stored(place.prepare().data_dir))
     assert found["056_0003.jpg"][1] == first[SOME]
     wanted[0].unlink()
-    assert builder.locate(given, place.manual, "caltech256") == [tar]
+    assert inputs.locate(given, place.manual, "caltech256") == [tar]
     tar.unlink()
     own = place.manual / "caltech256" / ROOT
-    assert builder.locate(given, place.manual, "caltech256") == [own]
+    assert inputs.locate(given, place.manual, "caltech256") == [own]
     shutil.rmtree(own)
-    assert builder.locate(given, place.manual, "caltech256") == [place.manual / ROOT]
+    assert inputs.locate(given, place.manual, "caltech256") == [place.manual / ROOT]
     shutil.rmtree(place.manual / ROOT)
     with pytest.raises(PrepareError, match=r"there is no 256_Object.*caltech256 or"):
-        builder.locate(given, place.manual, "caltech256")
+        inputs.locate(given, place.manual, "caltech256")
 
 
 def exif(turn):
@@ -438,7 +439,7 @@ FULL = [
 @pytest.mark.parametrize("method, error", FULL)
 def test_a_disk_that_fills_up_tells_the_room_needed(whole, monkeypatch, method, error):
     calls = []
-    true = getattr(builder.Spool, method)
+    true = getattr(spool.Spool, method)
 
     def sometimes(self, *args):
         calls.append(args)
@@ -446,7 +447,7 @@ def test_a_disk_that_fills_up_tells_the_room_needed(whole, monkeypatch, method, 
             raise error
         return true(self, *args)
 
-    monkeypatch.setattr(builder.Spool, method, sometimes)
+    monkeypatch.setattr(spool.Spool, method, sometimes)
     words = r"the disk of .* is full; up to 1,183 MB are needed there, [\d,]+ MB are"
     refused(whole, PrepareError, words, fraction=0.5)
     monkeypatch.undo()
@@ -459,7 +460,7 @@ def test_an_interrupt_leaves_nothing(whole, monkeypatch, method):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(builder.Spool, method, stop)
+    monkeypatch.setattr(spool.Spool, method, stop)
     with pytest.raises(KeyboardInterrupt):
         whole.prepare()
     assert whole.left() == []
@@ -469,7 +470,7 @@ def test_other_errors_are_not_taken_for_a_full_disk(whole, monkeypatch):
     def wrong(self, name):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(builder.Spool, "read", wrong)
+    monkeypatch.setattr(spool.Spool, "read", wrong)
     refused(whole, RuntimeError, "^a mistake of ours$")
 
 

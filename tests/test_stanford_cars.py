@@ -7,7 +7,8 @@ from mini_archives import cars_annotations as annotations
 
 from metainit.datasets import prepared
 from metainit.datasets.archive import ArchiveError
-from metainit.datasets.builder import Options, PrepareError
+from metainit.datasets.builder import Options
+from metainit.datasets.inputs import PrepareError
 from metainit.datasets.stanford_cars import StanfordCars
 
 # As the real names, with slashes among them.

@@ -11,7 +11,8 @@ from PIL import Image
 from metainit.datasets import images as images_module
 from metainit.datasets import prepared, stored
 from metainit.datasets.archive import ArchiveError
-from metainit.datasets.builder import Options, PrepareError
+from metainit.datasets.builder import Options
+from metainit.datasets.inputs import PrepareError
 from metainit.datasets.sun397 import Sun397
 
 # In another order than that of folders.

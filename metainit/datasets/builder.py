@@ -8,52 +8,26 @@ that is more than 1 GB.
 """
 
 import abc
-import collections
 import contextlib
 import logging
-import os
 import re
-import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from metainit.datasets import archive, catalog, stored
+from metainit.datasets.ahead import ahead, pieces
+from metainit.datasets.inputs import Input, PrepareError, locate
+from metainit.datasets.spool import Spool
 
 _PIECE = 1 << 20  # bytes of images that a thread takes at once
-_THREADS = 16  # more wait for the one that decompresses
 _SHARD = 128 << 20  # bytes of images in a shard; all of them are in memory once
 _NAMED = 10  # images that a message names
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class PrepareError(ValueError):
-    """A data set that cannot be prepared from what there is."""
-
-
-class Input(NamedTuple):
-    """A part of a data set, as it may lie in the manual folder.
-
-    Attributes:
-      file: name of the archive, or of a file by itself.
-      trees: folders that the archive unpacks to, looked for where it is missing; all
-        that are there are read.
-      bytes: of all files in it together, unpacked; twice as many are refused.
-      needed: whether the data set cannot be prepared without.
-    """
-
-    file: str
-    trees: tuple[str, ...]
-    bytes: int
-    needed: bool = True
 
 
 class Row(NamedTuple):
@@ -253,7 +227,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
                 raise self._nothing_left(f"the split {split!r}")
             shards[split] = [
                 shard(some)
-                for some in _pieces(
+                for some in pieces(
                     chosen, lambda row: spool.names[row.image][1], _SHARD
                 )
             ]
@@ -266,7 +240,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         )
 
     def _present(
-        self, rows: Sequence[Row], spool: "Spool", unreadable: Mapping[str, str]
+        self, rows: Sequence[Row], spool: Spool, unreadable: Mapping[str, str]
     ) -> list[Row]:
         """The rows that have their images; counts the others, or refuses them.
 
@@ -299,7 +273,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
             logging.warning("%s: left out %s", self.name, wrong)
         return present
 
-    def _fill(self, spool: "Spool") -> tuple[dict[str, bytes], dict[str, str]]:
+    def _fill(self, spool: Spool) -> tuple[dict[str, bytes], dict[str, str]]:
         """Spools the images of every input.
 
         Returns:
@@ -347,7 +321,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
             image = item[1]
             return image.nbytes if isinstance(image, np.ndarray) else len(image)
 
-        for name, image in _ahead(convert, _pieces(images(), size, _PIECE)):
+        for name, image in ahead(convert, pieces(images(), size, _PIECE)):
             if isinstance(image, bytes):
                 spool.add(name, image)
             else:
@@ -389,96 +363,6 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
                     yield item
 
 
-class Spool:
-    """Byte strings by name, in a file without a name: it cannot be left behind.
-
-    Attributes:
-      names: by name, where the bytes start and how many there are.
-    """
-
-    def __init__(self, folder: Path):
-        self._file = tempfile.TemporaryFile(dir=folder)
-        self._end = 0
-        self.names: dict[str, tuple[int, int]] = {}
-
-    def __enter__(self) -> "Spool":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-    def add(self, name: str, content: bytes) -> None:
-        self._file.seek(self._end)
-        self._file.write(content)
-        self.names[name] = self._end, len(content)
-        self._end += len(content)
-
-    def read(self, name: str) -> bytes:
-        start, length = self.names[name]
-        self._file.seek(start)
-        return self._file.read(length)
-
-
-def locate(given: Input, manual_dir: Path, name: str) -> list[Path]:
-    """The archive, or else the folders that it unpacks to, or else none.
-
-    Either is looked for in the data set's own folder in `manual_dir`, then in that
-    itself.
-
-    Args:
-      given: what to look for.
-      manual_dir: of all data sets.
-      name: of the data set, and of its own folder.
-
-    Raises:
-      PrepareError: none is there, and it is needed.
-    """
-    places = (manual_dir / name, manual_dir)
-    for place in places:
-        if (place / given.file).is_file():
-            return [place / given.file]
-    for place in places:
-        if found := [place / tree for tree in given.trees if (place / tree).is_dir()]:
-            return found
-    if not given.needed:
-        return []
-    trees = f", nor {' or '.join(given.trees)}, unpacked," if given.trees else ""
-    raise PrepareError(
-        f"{name}: there is no {given.file}{trees} in {places[0]} or {places[1]}"
-    )
-
-
 def _share(name: str) -> float:
     """A number in [0, 1) that looks random and stays the same."""
     return zlib.crc32(name.encode()) / 2**32
-
-
-def _pieces(
-    items: Iterable[T], size: Callable[[T], int], largest: int
-) -> Iterator[list[T]]:
-    """Neighbouring items together, until they are `largest` bytes or more."""
-    piece: list[T] = []
-    total = 0
-    for item in items:
-        piece.append(item)
-        total += size(item)
-        if total >= largest:
-            yield piece
-            piece, total = [], 0
-    if piece:
-        yield piece
-
-
-def _ahead(
-    work: Callable[[list[T]], list[R]], pieces: Iterable[list[T]]
-) -> Iterator[R]:
-    """The results of all pieces in order, worked on in threads while more are read."""
-    threads = min(os.cpu_count() or 1, _THREADS)
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: collections.deque[Future[list[R]]] = collections.deque()
-        for piece in pieces:
-            waiting.append(pool.submit(work, piece))
-            if len(waiting) > 2 * threads:
-                yield from waiting.popleft().result()
-        for future in waiting:
-            yield from future.result()

@@ -4,7 +4,8 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 
-from metainit.datasets.builder import ArchiveBuilder, Input, Row, Table
+from metainit.datasets.builder import ArchiveBuilder, Row, Table
+from metainit.datasets.inputs import Input
 
 
 class Caltech256(ArchiveBuilder):

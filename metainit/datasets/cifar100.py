@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from metainit.datasets import archive
-from metainit.datasets.builder import ArchiveBuilder, Input, PrepareError, Row, Table
+from metainit.datasets.builder import ArchiveBuilder, Row, Table
+from metainit.datasets.inputs import Input, PrepareError
 
 _SIDE = 32
 # Coarse label, fine label, then the red, green and blue planes.

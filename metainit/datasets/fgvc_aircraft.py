@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from metainit.datasets import stored
-from metainit.datasets.builder import ArchiveBuilder, Input, PrepareError, Row, Table
+from metainit.datasets.builder import ArchiveBuilder, Row, Table
+from metainit.datasets.inputs import Input, PrepareError
 
 _DATA = "fgvc-aircraft-2013b/data"
 _SPLITS = {"train": "train", "validation": "val", "test": "test"}

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy.io
 
-from metainit.datasets.builder import ArchiveBuilder, Input, PrepareError, Row, Table
+from metainit.datasets.builder import ArchiveBuilder, Row, Table
+from metainit.datasets.inputs import Input, PrepareError
 
 _SPLITS = {"train": "trnid", "validation": "valid", "test": "tstid"}
 _CLASSES = 102

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from metainit.datasets.builder import ArchiveBuilder, Input, PrepareError, Row, Table
+from metainit.datasets.builder import ArchiveBuilder, Row, Table
+from metainit.datasets.inputs import Input, PrepareError
 
 _CLASSES = 37
 _LISTS = {"train": "trainval.txt", "test": "test.txt"}

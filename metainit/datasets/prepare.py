@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from metainit.datasets import catalog, prepared, ready, words
-from metainit.datasets.builder import Options, PrepareError, locate
+from metainit.datasets.builder import Options
 from metainit.datasets.builders import BUILDERS
 from metainit.datasets.fetch import FetchError, digest, fetch
+from metainit.datasets.inputs import PrepareError, locate
 
 WHOLE = Options()
 

@@ -17,8 +17,9 @@ import absl.logging
 import tensorflow_datasets as tfds
 
 from metainit.datasets import cache, images, ready, splits
-from metainit.datasets.builder import ArchiveBuilder, PrepareError
+from metainit.datasets.builder import ArchiveBuilder
 from metainit.datasets.builders import BUILDERS
+from metainit.datasets.inputs import PrepareError
 
 _CHUNK = 1024
 

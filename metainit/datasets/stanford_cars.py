@@ -9,7 +9,8 @@ import numpy as np
 import scipy.io
 
 from metainit.datasets.archive import Member
-from metainit.datasets.builder import ArchiveBuilder, Input, PrepareError, Row, Table
+from metainit.datasets.builder import ArchiveBuilder, Row, Table
+from metainit.datasets.inputs import Input, PrepareError
 
 _CLASSES = 196
 # Split, its list, and the archive of its images.

@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from metainit.datasets import stored
-from metainit.datasets.builder import ArchiveBuilder, Input, PrepareError, Row, Table
+from metainit.datasets.builder import ArchiveBuilder, Row, Table
+from metainit.datasets.inputs import Input, PrepareError
 
 _CLASSES = 397
 _LISTS = {"train": "Training_01.txt", "test": "Testing_01.txt"}
