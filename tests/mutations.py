@@ -485,6 +485,20 @@ MUTATIONS = (
         '"SAME",',
     ),
     mutation(
+        "conv_product: the transposed kernel not turned",
+        "test_models.py::test_convolution_forms_are_interchangeable",
+        "models/conv_product.py",
+        "turned = kernel[::-1, ::-1].swapaxes(2, 3)",
+        "turned = kernel.swapaxes(2, 3)",
+    ),
+    mutation(
+        "conv_product: the derivative of a transposed one takes its inputs as they are",
+        "test_models.py::test_convolution_forms_have_the_same_higher_derivatives",
+        "models/conv_product.py",
+        "x, y = (ct, x) if transposed else (x, ct)",
+        "x, y = x, ct",
+    ),
+    mutation(
         "max_pool: mean",
         "test_models.py::test_max_pool_equals_reduce_window",
         "models/conv.py",
