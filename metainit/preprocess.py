@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metainit.sources import Source
+from metainit.sources import Source, rows
 
 
 class Preprocess(NamedTuple):
@@ -70,11 +70,15 @@ class Preprocess(NamedTuple):
 
 
 def fit(sources: tuple[Source, ...], shift: int, flip: bool) -> Preprocess:
-    """Statistics of (at most 2,000 evenly spread images of each of) the sources."""
+    """Statistics of (about 2,000 evenly spread images of each of) the sources.
+
+    Images that are left out, as those that are measured on, have no part in them.
+    """
     samples = []
     for source in sources:
-        stride = max(1, len(source.images) // 2000)
-        samples.append(np.asarray(source.images[::stride], np.float64) / 255)
+        kept = rows(source)
+        some = kept[:: max(1, len(kept) // 2000)]
+        samples.append(np.asarray(source.images[some], np.float64) / 255)
     means = np.mean([x.mean((0, 1, 2)) for x in samples], 0)
     squares = np.mean([np.square(x).mean((0, 1, 2)) for x in samples], 0)
     std = np.sqrt(np.maximum(squares - np.square(means), 1e-8))

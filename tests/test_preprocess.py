@@ -48,6 +48,13 @@ def test_statistics_of_many_images_are_of_evenly_spread_ones() -> None:
     np.testing.assert_allclose(fit((source(images),), 0, False).mean, [0.5])
 
 
+def test_images_that_are_left_out_have_no_part_in_it() -> None:
+    images = np.zeros((100, 1, 1, 1), np.uint8)
+    images[50:] = 255
+    kept = source(images)._replace(labels=np.repeat(np.int32([0, -1]), 50))
+    np.testing.assert_array_equal(fit((kept,), 0, False).mean, [0])
+
+
 def test_without_augmentation_images_stay() -> None:
     images = noise(5, 6, 3)
     np.testing.assert_array_equal(NONE.augment(images, KEY), images)
