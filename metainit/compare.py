@@ -44,7 +44,7 @@ class Compared(NamedTuple):
 
     Attributes:
       differences: a line for each setting in which the runs differ.
-      missing: runs without results, in words.
+      missing: runs without results, or of seeds that another experiment lacks, in words.
       groups: experiments, each with its seeds.
       seeds: of every experiment.
       protocols: in words, by data set.
@@ -80,7 +80,7 @@ def compare(paths: Sequence[str]) -> Compared:
     if not found:
         raise ValueError(f"no run is finished. {'; '.join(missing)}")
     finished.check(found)
-    groups = finished.group(found)
+    groups, left_out = finished.group(found)
     entries = tuple(_entry(group, init) for group in groups for init in _inits(group))
     candidates = [entry for entry in entries if entry.init in OURS]
     if not candidates:
@@ -92,7 +92,7 @@ def compare(paths: Sequence[str]) -> Compared:
     outside = [name for name, told in protocols.items() if "held-out" not in told]
     return Compared(
         differences=tuple(finished.differences(found)),
-        missing=missing,
+        missing=(*missing, *left_out),
         groups=groups,
         seeds=tuple(run.seed for run in groups[0].runs),
         protocols=protocols,

@@ -113,18 +113,21 @@ def check(found: Sequence[Run]) -> None:
       ValueError: in one line, naming every difference of protocol or data.
     """
     first = found[0]
+    fine_tuned = next((run for run in found if run.transfer), None)
     wrong: list[str] = []
     for run in found[1:]:
         names = sorted(first.config.keys() | run.config.keys())
-        one_has_no_transfer = not (first.transfer and run.transfer)
         for name in names:
             if not _under(name, _PROTOCOL) or _under(name, _NO_MATTER):
                 continue
-            if _under(name, ("transfer",)) and one_has_no_transfer:
-                continue
-            old, new = first.config.get(name), run.config.get(name)
+            against = first
+            if _under(name, ("transfer",)):
+                if not (fine_tuned and run.transfer):
+                    continue
+                against = fine_tuned
+            old, new = against.config.get(name), run.config.get(name)
             if old != new:
-                wrong.append(f"{name}: {old} in {first.path}, {new} in {run.path}")
+                wrong.append(f"{name}: {old} in {against.path}, {new} in {run.path}")
         for name in sorted(first.sets.keys() | run.sets.keys()):
             one, other = first.sets.get(name), run.sets.get(name)
             if one is None or other is None:
@@ -143,12 +146,15 @@ def check(found: Sequence[Run]) -> None:
         )
 
 
-def group(found: Sequence[Run]) -> tuple[Group, ...]:
-    """Runs sorted into experiments.
+def group(found: Sequence[Run]) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+    """Runs sorted into experiments, of seeds that all of these have.
+
+    Returns:
+      The experiments; in words, which runs are left out, of other seeds.
 
     Raises:
-      ValueError: a seed that is there twice, or experiments of other seeds, which
-        cannot be paired.
+      ValueError: a seed that is there twice, or experiments without a common seed,
+        which cannot be paired.
     """
     groups: dict[str, dict[int, Run]] = {}
     for run in found:
@@ -160,22 +166,27 @@ def group(found: Sequence[Run]) -> tuple[Group, ...]:
                 f"seed={run.seed}; give one of them"
             )
         of_group[run.seed] = run
-    seeds = [sorted(of_group) for of_group in groups.values()]
-    labels = [chr(ord("A") + n) for n in range(len(seeds))] if len(seeds) > 1 else [""]
-    if any(one != seeds[0] for one in seeds):
+    common = sorted(set.intersection(*map(set, groups.values())))
+    labels = [chr(ord("A") + n) for n in range(len(groups))]
+    if not common:
         told = "; ".join(
             f"{label} ({', '.join(str(run.path) for run in of_group.values())}) has "
             f"seed {', '.join(map(str, sorted(of_group)))}"
             for label, of_group in zip(labels, groups.values(), strict=True)
         )
         raise ValueError(
-            f"experiments of different seeds cannot be paired: {told}; give the same "
-            "seeds of each"
+            f"experiments without a common seed cannot be paired: {told}; give the "
+            "same seeds of each"
         )
-    return tuple(
-        Group(label, tuple(of_group[seed] for seed in sorted(of_group)))
-        for label, of_group in zip(labels, groups.values(), strict=True)
+    left_out = tuple(
+        f"{of_group[seed].path}: left out, since not every experiment has seed {seed}"
+        for of_group in groups.values()
+        for seed in sorted(of_group.keys() - set(common))
     )
+    return tuple(
+        Group(label if len(groups) > 1 else "", tuple(of_group[s] for s in common))
+        for label, of_group in zip(labels, groups.values(), strict=True)
+    ), left_out
 
 
 def differences(found: Sequence[Run]) -> Iterator[str]:

@@ -232,8 +232,14 @@ def test_experiments_stand_side_by_side(
     (line,) = re.findall(r"^B: meta-learned .*", text, re.MULTILINE)
     assert "+5.0 [" in line and line.endswith("*")
     assert "Transfer efficiency of B" in text
-    with pytest.raises(ValueError, match=r"cannot be paired: A .* has seed 0, 1, 2; B"):
-        compare.compare([*seeds, *others[:2]])
+    # Of seeds that one of them lacks, nothing is compared.
+    found = compare.compare([*seeds, *others[:2]])
+    assert found.seeds == (0, 1)
+    assert found.missing == (
+        f"{seeds[2]}: left out, since not every experiment has seed 2",
+    )
+    with pytest.raises(ValueError, match=r"cannot be paired: A .* has seed 0; B .* 1;"):
+        compare.compare([seeds[0], others[1]])
 
 
 @pytest.mark.parametrize(
@@ -265,6 +271,18 @@ def test_other_protocols_and_data_are_refused(
     said = capsys.readouterr()
     assert said.out == "" and len(said.err.splitlines()) == 1
     assert re.search(f"error: runs of different protocols or data.*{message}", said.err)
+
+
+def test_fine_tunings_of_other_protocols_are_refused_beside_a_run_without(
+    tmp_path: pathlib.Path,
+) -> None:
+    runs = [
+        write(tmp_path / "none", 0, **{"transfer.steps": 0}),
+        write(tmp_path / "one", 1),
+        write(tmp_path / "other", 2, **{"transfer.held_out": 0.3}),
+    ]
+    with pytest.raises(ValueError, match=r"held_out: 0.2 in .*one, 0.3 in .*other"):
+        compare.compare(runs)
 
 
 def test_what_cannot_be_paired_is_refused(
