@@ -44,7 +44,7 @@ class Compared(NamedTuple):
 
     Attributes:
       differences: a line for each setting in which the runs differ.
-      missing: runs without results, or of seeds that another experiment lacks, in words.
+      missing: in words, runs without results or of seeds that not all experiments have.
       groups: experiments, each with its seeds.
       seeds: of every experiment.
       protocols: in words, by data set.

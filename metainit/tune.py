@@ -164,7 +164,9 @@ def tune(
       The report's text ("" for a dry run).
 
     Raises:
-      ConfigError: for settings that cannot work, before the first trial.
+      ConfigError: for settings that cannot work, before the first trial; or where the
+        data do not allow the first. What they do not allow later is told in the report,
+        and tried again by the same call.
     """
     workdir = pathlib.Path(workdir)
     planned = settings(config)
@@ -183,17 +185,25 @@ def tune(
     except ValueError as error:
         raise ConfigError(str(error)) from error
     done = {search_space.key(trial.fields): trial for trial in _read(workdir)}
+    refused: list[Trial] = []
     for number, fields in enumerate(planned, start=1):
         if search_space.key(fields) in done:
             continue
         print(f"trial {number} of {len(planned)}: {report_tune.in_words(fields)}")
-        trial = _run(config, fields, workdir, train)
+        try:
+            trial = _run(config, fields, workdir, train)
+        except ConfigError as error:  # such as classes with too few images
+            if not done:
+                raise
+            print(f"left out: {error}")
+            refused.append(Trial(fields, {}, 0.0, 0.0, (str(error),)))
+            continue
         if trial is None:
             print("search.hours are spent; the same line with more of them goes on")
             break
         done[search_space.key(fields)] = trial
         _write(workdir, list(done.values()))
-    return _report(config, workdir, list(done.values()), planned, command)
+    return _report(config, workdir, [*done.values(), *refused], planned, command)
 
 
 def _run(

@@ -174,6 +174,26 @@ def test_a_trial_that_diverges_is_told_and_the_others_go_on(
     assert "| 0.3 | 2 | - | - |" in report
 
 
+def test_a_trial_that_the_data_refuse_is_told_and_tried_again(
+    tmp_path: pathlib.Path,
+) -> None:
+    def refuses(config: ConfigDict) -> float:
+        if config.inner.learning_rate == 0.3:
+            raise ConfigError("the class cat has too few images")
+        return by_rate(config)
+
+    text = tune.tune(search(), tmp_path, Fake(refuses))
+    assert text.startswith("inner.learning_rate=0.1, inner.steps=2 did best")
+    report = (tmp_path / "report.md").read_text()
+    assert "- inner.learning_rate=0.3, inner.steps=1: the class cat has" in report
+    again = Fake(by_rate)
+    tune.tune(search(), tmp_path, again)
+    assert [config.inner.learning_rate for config in again.configs] == [0.3, 0.3]
+    fields = ("inner.learning_rate=0.3,0.1",)
+    with pytest.raises(ConfigError, match="the class cat"):  # the first of all
+        tune.tune(search(fields=fields), tmp_path / "other", Fake(refuses))
+
+
 def test_random_trials_are_drawn_from_ranges(tmp_path: pathlib.Path) -> None:
     fake = Fake(by_rate)
     fields = ("inner.learning_rate=0.01..0.9", "outer.clip=1.0,10.0")
