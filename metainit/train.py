@@ -250,7 +250,9 @@ def train(
             | ({"weights": _source_of(about)} if about else {}),
             "config": config.to_dict(),
             "training": read_metrics(ours),
-            "device_hours": sum(c.device_seconds for _, c in inits.values()) / 3600,
+            # A warm start once, though it is in the cost of two initialisations.
+            "device_hours": sum(x["device_seconds"] for x in made.validated.values())
+            / 3600,
             "epoch": _epochs(inits, roles.train),
         },
         transferred,
