@@ -115,6 +115,7 @@ def fit(
     clock = {"device_seconds": 0.0, "seconds": 0.0, "best": -1.0}
     if (found := saved.latest(run.state)) is not None:
         step, state, clock = found
+    clock.setdefault("validated", step)
     stopped = ""
     started = time.perf_counter() - clock["seconds"]
     log_every, validate_every, checkpoint_every = (
@@ -131,6 +132,21 @@ def fit(
         clock["seconds"] = time.perf_counter() - started
         saved.save(step, state, clock)
 
+    def keep_and_validate() -> None:
+        """What a step owes; also after a stop in the middle of it."""
+        if step == run.keep_at:
+            kept.save(step, state, clock)
+        if clock["validated"] < step and (
+            step % validate_every == 0 or step == run.steps
+        ):
+            accuracy = validate(state.params)
+            writer.write_scalars(step, {"validation/accuracy": accuracy})
+            bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
+            if accuracy > clock["best"]:
+                saved.save_best(step, state, clock | {"best": accuracy})
+                clock["best"] = accuracy
+            clock["validated"] = step
+
     with (
         Writer(run.folder, first_step=step + 1) as writer,
         Progress(run.name, step - run.first_step, run.steps - run.first_step) as bar,
@@ -141,6 +157,7 @@ def fit(
         of_data: dict[str, list[tuple[float, float]]] = collections.defaultdict(list)
         logged_at = clock["device_seconds"]
         try:
+            keep_and_validate()
             while step < run.steps:
                 if time.perf_counter() - started > seconds and step >= earliest_end:
                     stopped = (
@@ -172,15 +189,7 @@ def fit(
                     left = (run.steps - step) * spent / len(logged)
                     bar.show(step - run.first_step, numbers, left)
                     logged, logged_at = [], clock["device_seconds"]
-                if step % validate_every == 0 or last:
-                    accuracy = validate(state.params)
-                    writer.write_scalars(step, {"validation/accuracy": accuracy})
-                    bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
-                    if accuracy > clock["best"]:
-                        clock["best"] = accuracy
-                        saved.save_best(step, state, clock)
-                if step == run.keep_at:
-                    kept.save(step, state, clock)
+                keep_and_validate()
                 if step % checkpoint_every == 0 or last:
                     save()
         except KeyboardInterrupt:

@@ -110,6 +110,41 @@ def test_stopped_by_hand_it_saves_and_goes_on(tmp_path: pathlib.Path, at: int) -
     assert fitted.cost.device_seconds > saved[2]["device_seconds"]
 
 
+@pytest.mark.parametrize("at", [6, 9, 10])
+def test_stopped_while_validating_it_validates_again(
+    tmp_path: pathlib.Path, at: int
+) -> None:
+    def stop(params: Any) -> float:
+        if params["x"] == after(at):
+            raise KeyboardInterrupt
+        return worse_after_six(params)
+
+    toy = run(tmp_path, keep_at=at)
+    with pytest.raises(KeyboardInterrupt):
+        fit(toy, INTERVALS, None, stop, FOREVER)
+    fitted = fit(toy, INTERVALS, None, worse_after_six, FOREVER)
+    assert fitted.params["x"] == after(6)
+    validated = [
+        r["step"] for r in read_metrics(tmp_path) if "validation/accuracy" in r
+    ]
+    assert validated == [3, 6, 9, 10]
+    kept = Checkpoints(tmp_path / "warm-start").latest(toy.state)
+    assert kept is not None and kept[0] == at
+
+
+def test_stopped_while_saving_the_best_it_does_not_take_it_for_saved(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoints, "save_best", stop)
+        fit(run(tmp_path), INTERVALS, None, worse_after_six, FOREVER)
+    fitted = fit(run(tmp_path), INTERVALS, None, worse_after_six, FOREVER)
+    assert fitted.params["x"] == after(6)
+
+
 def test_a_finished_run_does_nothing_again(tmp_path: pathlib.Path) -> None:
     first = fit(run(tmp_path), INTERVALS, None, worse_after_six, FOREVER)
     again = fit(run(tmp_path, update=None), INTERVALS, None, worse_after_six, FOREVER)
