@@ -20,13 +20,26 @@ def claim(
     only_up: Sequence[str] = (),
     flag: str = "--workdir",
 ) -> None:
-    """Ties `workdir` to `config`, or checks that they are tied already.
+    """Ties `workdir` to `config`: `check`, then `config.json` is written."""
+    check(workdir, config, may_change, only_up, flag)
+    pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
+    _store(_file(workdir), _as_stored(config))
 
-    The first use writes `config.json`. A later use compares: equal configs pass,
-    allowed differences are stored, and any other difference is refused.
+
+def check(
+    workdir: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    may_change: Sequence[str] = (),
+    only_up: Sequence[str] = (),
+    flag: str = "--workdir",
+) -> None:
+    """Refuses a folder that is another's; writes nothing.
+
+    A new or empty folder passes, and so does one whose `config.json` is equal but for
+    allowed differences.
 
     Args:
-      workdir: folder of the run; made when absent.
+      workdir: folder of the run.
       config: nested dict of JSON values.
       may_change: dotted names that may differ; a name covers what lies under it.
       only_up: dotted names of numbers that may grow, but not shrink.
@@ -37,8 +50,7 @@ def claim(
         cannot be read, or a difference is not allowed (every one is listed).
     """
     workdir, field = pathlib.Path(workdir), flag.lstrip("-")
-    path = workdir / "config.json"
-    given = json.loads(json.dumps(config))  # tuples become lists, as when stored
+    path, given = _file(workdir), _as_stored(config)
     if not path.exists():
         if workdir.exists() and not workdir.is_dir():
             raise ValueError(f"{field}: {workdir} is a file; give a folder")
@@ -48,8 +60,6 @@ def claim(
                 f"{field}: {workdir} holds files but no config.json, so it is not "
                 f"the folder of a run; give an empty or new folder as {flag}"
             )
-        workdir.mkdir(parents=True, exist_ok=True)
-        _store(path, given)
         return
     try:
         stored = json.loads(path.read_text())
@@ -73,8 +83,14 @@ def claim(
             f"{'; '.join(refused)}. Give another {flag}, or the stored values "
             "to go on with that run"
         )
-    if stored != given:
-        _store(path, given)
+
+
+def _file(workdir: str | os.PathLike[str]) -> pathlib.Path:
+    return pathlib.Path(workdir) / "config.json"
+
+
+def _as_stored(config: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(config))  # tuples become lists
 
 
 def _store(path: pathlib.Path, config: Any) -> None:

@@ -103,7 +103,7 @@ def train(
         print("a dry run fetches nothing; steps are timed when the files are there")
         return ""
 
-    # Data. A folder is claimed when they fit the config, so that a mistake costs none.
+    # Data. A folder is claimed when all is known to fit, so that a mistake costs none.
     train_task = EpisodeSpec(**config.train_task)
     with _as_config_error():
         roles = sources.load(config.data)
@@ -116,11 +116,11 @@ def train(
         if config.transfer.steps:
             transfer_comparison.check(config, roles)
         if not dry_run:
-            run_config.claim(
+            run_config.check(
                 workdir,
                 config.to_dict(),
-                may_change=config_module.MAY_CHANGE,
-                only_up=config_module.ONLY_UP,
+                config_module.MAY_CHANGE,
+                config_module.ONLY_UP,
             )
     if not dry_run and (said := _finished(workdir, config)) is not None:
         print(said)
@@ -157,10 +157,7 @@ def train(
         expected = about.recipe.input
         preprocess = preprocess._replace(mean=expected.mean, std=expected.std)
         print(f"weights: {about.source}, {about.recipe.name}, sha256 {about.sha256}")
-    if not dry_run:
-        with _as_config_error():
-            seen = origin.Origin(preprocess.mean, preprocess.std, about)
-            origin.save(workdir, seen)
+    seen = origin.Origin(preprocess.mean, preprocess.std, about)
     print(parameter_overview.get_parameter_overview(body, include_stats=False))
     told: tuple[str, ...] = ()
     if config.evaluate.episodes and not dry_run:
@@ -190,6 +187,16 @@ def train(
         planner.check(config, meta.program.memory, planner.device_memory())
     joint = steps.joint_step(config, model, preprocess, body, roles.train, step_key)
     meta_seconds, joint_seconds = steps.seconds(meta, joint)
+    runs.check_hours(config, meta_seconds)
+    if not dry_run:
+        with _as_config_error():
+            run_config.claim(
+                workdir,
+                config.to_dict(),
+                config_module.MAY_CHANGE,
+                config_module.ONLY_UP,
+            )
+            origin.save(workdir, seen)
     ratio = steps_per_iteration(
         workdir / BUDGET,
         config.joint.steps_per_iteration,
@@ -200,7 +207,6 @@ def train(
     print(
         _plan(config, meta.program, joint.program, meta_seconds, joint_seconds, ratio)
     )
-    runs.check_hours(config, meta_seconds)
     if dry_run:
         return ""
 

@@ -158,6 +158,7 @@ def test_weights_of_another_network_are_refused(data, weights, tmp_path):
     config.encoder.update(weights=str(weights), width=4)
     with pytest.raises(ConfigError, match=r"encoder\.weights=.*are not those of"):
         train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_weights_that_are_not_there_are_refused(data, tmp_path):
@@ -165,3 +166,4 @@ def test_weights_that_are_not_there_are_refused(data, tmp_path):
     config.encoder.weights = str(tmp_path / "none.pth")
     with pytest.raises(ConfigError, match=r"weights='.*none\.pth'"):
         train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -332,6 +332,7 @@ def test_a_warm_start_that_max_hours_cannot_hold_is_refused(
     config.update(iterations=1_000_000, warm_start=999_999, max_hours=1 / 3600)
     with pytest.raises(ConfigError, match=r"max_hours=.*warm_start=999999: give"):
         train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 # What it refuses
