@@ -11,7 +11,6 @@ MAY_CHANGE = (
     "checkpoint_every",
     "max_hours",
     "data.data_dir",
-    "data.archive",
     "transfer",
 )
 ONLY_UP = ("iterations",)
