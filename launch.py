@@ -76,6 +76,7 @@ def main(argv: list[str]) -> int:
 
     # Imported here, since a mistyped flag need not wait for jax.
     from metainit import devices
+    from metainit.checkpoint import CheckpointError
     from metainit.config import ConfigError
     from metainit.fit import NonFiniteError
     from metainit.train import train
@@ -99,7 +100,7 @@ def main(argv: list[str]) -> int:
             dry_run=_DRY_RUN.value,
             command=shlex.join(["python", *sys.argv]),
         )
-    except (ConfigError, NonFiniteError) as error:
+    except (ConfigError, NonFiniteError, CheckpointError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

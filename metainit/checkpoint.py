@@ -31,6 +31,10 @@ _KEEP = 2
 _HIDDEN = ".saving-"
 
 
+class CheckpointError(ValueError):
+    """Checkpoints that a run cannot go on from."""
+
+
 class Checkpoints:
     """The checkpoints of one run: the last two, and the best two apart.
 
@@ -188,7 +192,7 @@ class Checkpoints:
                 continue
             return content, values
         if reasons:
-            raise ValueError(
+            raise CheckpointError(
                 f"checkpoints in {root} are all damaged ({'; '.join(reasons)}); put a "
                 "copy back, or give another --workdir to start again"
             )

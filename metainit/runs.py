@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from metainit import adaptation, recipe, samples, step_sizes, steps
-from metainit.checkpoint import Checkpoints
+from metainit.checkpoint import CheckpointError, Checkpoints
 from metainit.config import ConfigError
 from metainit.evaluate import validation_accuracy
 from metainit.fit import Fitted, Run, fit
@@ -177,8 +177,13 @@ def make(
     if config.cold_start:
         fitted = fitted_by(meta_run, validate)
         made.inits[meta_run.name] = fitted.params, fitted.cost
-    warm = Checkpoints(joint_run.folder / "warm-start").latest(joint.state)
-    if warm_steps and warm is not None:
+    if warm_steps:
+        kept = joint_run.folder / "warm-start"
+        if (warm := Checkpoints(kept).latest(joint.state)) is None:
+            raise CheckpointError(
+                f"{kept} has no checkpoint of the warm start any more; give another "
+                "--workdir to start again"
+            )
         _, warm_state, clock = warm
         state = start.meta_state(warm_state.params["body"])
         warm_run = meta_run._replace(

@@ -15,7 +15,7 @@ from absl import logging
 
 from metainit import checkpoint as checkpoint_lib
 from metainit import run_config
-from metainit.checkpoint import Checkpoints
+from metainit.checkpoint import CheckpointError, Checkpoints
 
 
 class State(NamedTuple):
@@ -197,7 +197,7 @@ def test_any_file_cut_is_noticed(tmp_path, warnings):
     for path in files:
         content = path.read_bytes()
         os.truncate(path, len(content) - 1 - (path.suffix == ".sha256") * 30)
-        with pytest.raises(ValueError, match="all damaged"):
+        with pytest.raises(CheckpointError, match="all damaged"):
             Checkpoints(tmp_path).latest(make_state(0))
         path.write_bytes(content)
     assert Checkpoints(tmp_path).latest(make_state(0)) is not None
@@ -221,7 +221,9 @@ def test_no_readable_checkpoint_is_one_clear_error(tmp_path, warnings):
     for step in (1, 2):
         checkpoints.save(step, make_state(step), {})
         cut(largest(tmp_path / "checkpoints" / f"{step:08d}"))
-    with pytest.raises(ValueError, match=r"all damaged.*00000002.*00000001.*--workdir"):
+    with pytest.raises(
+        CheckpointError, match=r"all damaged.*00000002.*00000001.*--workdir"
+    ):
         checkpoints.latest(make_state(0))
     assert names(tmp_path / "checkpoints") == ["00000001", "00000002"]
 

@@ -30,6 +30,7 @@ sys.path[0] = str(pathlib.Path(sys.argv[1]).parent)
 # As in a terminal; a shell starts jobs in the background with Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from metainit.config import ConfigError
+from metainit.checkpoint import CheckpointError
 from metainit.fit import NonFiniteError
 
 def train(config, workdir, *, dry_run, command):
@@ -162,7 +163,7 @@ def test_without_a_config_it_says_how(folder: pathlib.Path) -> None:
     assert line.startswith("usage: python launch.py --config configs/quickstart.py")
 
 
-@pytest.mark.parametrize("error", ["ConfigError", "NonFiniteError"])
+@pytest.mark.parametrize("error", ["ConfigError", "NonFiniteError", "CheckpointError"])
 def test_what_the_training_refuses_is_one_line(
     folder: pathlib.Path, error: str
 ) -> None:
