@@ -1,7 +1,8 @@
 """Whether a meta-iteration fits the device, and if not, what would."""
 
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -74,18 +75,16 @@ def check(config: ConfigDict, needed: int, there: int) -> None:
       there: bytes of the device.
 
     Raises:
-      ConfigError: with the choices that would fit and their bytes. Each of them is
-        compiled for that.
+      ConfigError: with the choices that would fit and their bytes, or else the first
+        ones that do together. Each of them is compiled for that.
     """
     if needed <= _SHARE * there:
         return
-    fits = []
-    for words, change in _choices(config):
-        changed = config.copy_and_resolve_references()
-        changed.update_from_flattened_dict(change)
-        bytes_ = memory(changed)
-        if bytes_ <= _SHARE * there:
-            fits.append(f"{words}: {bytes_ / 1e9:.1f} GB")
+    choices = list(_choices(config))
+    fits = list(_fitting(config, ({words: change} for words, change in choices), there))
+    if not fits:  # then one after the other together, until they do
+        together = (dict(choices[:n]) for n in range(2, len(choices) + 1))
+        fits = list(itertools.islice(_fitting(config, together, there), 1))
     raise ConfigError(
         f"a meta-iteration needs {needed / 1e9:.1f} GB and the device has "
         f"{there / 1e9:.1f} GB; "
@@ -93,13 +92,24 @@ def check(config: ConfigDict, needed: int, there: int) -> None:
     )
 
 
+def _fitting(
+    config: ConfigDict, tried: Iterable[dict[str, dict[str, Any]]], there: int
+) -> Iterator[str]:
+    """In words, those of the changes (by words) with which it fits, and their bytes."""
+    for changes in tried:
+        changed = config.copy_and_resolve_references()
+        for change in changes.values():
+            changed.update_from_flattened_dict(change)
+        bytes_ = memory(changed)
+        if bytes_ <= _SHARE * there:
+            yield f"{' '.join(changes)}: {bytes_ / 1e9:.1f} GB"
+
+
 def _choices(config: ConfigDict) -> Iterator[tuple[str, dict[str, Any]]]:
     if config.method.gradient == "reverse":
         yield "--config.method.gradient=mixed", {"method.gradient": "mixed"}
     if config.method.tasks != "scan":
         yield "--config.method.tasks=scan", {"method.tasks": "scan"}
-    if config.method.gradient != "first_order":
-        yield "--config.method.gradient=first_order", {"method.gradient": "first_order"}
     encoder = config.encoder
     if encoder.name != "none" and encoder.use != "frozen" and not encoder.checkpoint:
         yield "--config.encoder.checkpoint=True", {"encoder.checkpoint": True}
@@ -115,3 +125,5 @@ def _choices(config: ConfigDict) -> Iterator[tuple[str, dict[str, Any]]]:
     smaller = config.data.size // 2
     if smaller >= 16:
         yield f"--config.data.size={smaller}", {"data.size": smaller}
+    if config.method.gradient != "first_order":
+        yield "--config.method.gradient=first_order", {"method.gradient": "first_order"}

@@ -71,6 +71,17 @@ def test_an_encoder_may_change_less_or_be_computed_again(change, words, monkeypa
         assert part.startswith(f"encoder.{word}: 1.0 GB")
 
 
+def test_where_no_choice_does_alone_several_are_tried(config, needed, monkeypatch):
+    def memory(changed):
+        mixed, bf16 = changed.method.gradient == "mixed", changed.compute == "bfloat16"
+        return needed // 2 if mixed and bf16 else needed
+
+    monkeypatch.setattr(planner, "memory", memory)
+    words = r"would fit: --config\.method\.gradient=mixed .*compute=bfloat16: 0"
+    with pytest.raises(ConfigError, match=words):
+        planner.check(config, needed, needed)
+
+
 def test_where_nothing_fits_it_says_so(config, needed, monkeypatch):
     monkeypatch.setattr(planner, "memory", lambda config: needed)
     with pytest.raises(ConfigError, match="no choice tried fits"):
