@@ -103,8 +103,9 @@ def explained(seeds: int) -> str:
     )
     if seeds > 1:
         told += (
-            " Means over seeds; (2 of 3): seeds that reached it, the others counted "
-            "with the steps they were watched for, so that a mean with >= is a least."
+            " Means over seeds; (2 of 3, up to N): seeds that reached it; where one "
+            "did not, all count up to N, the shortest time that such a one was watched "
+            "for, so that a mean with >= is a least."
         )
     return told
 
@@ -116,10 +117,7 @@ def short_table(one: DataSet) -> list[tuple[str, ...]]:
     table = [(*heading, *(f"to {share:.0%}" for share in shares))]
     for line in one.lines:
         _, head, _, start, final, _, area = _cells(line)
-        steps = (
-            in_words(line.times[share]["steps"], one.horizon["steps"])
-            for share in shares
-        )
+        steps = (in_words(line.times[share]["steps"]) for share in shares)
         table.append((f"{line.init}, {head}", start, final, area, *steps))
     return table
 
@@ -129,9 +127,7 @@ def intervals_table(one: DataSet) -> list[tuple[str, ...]]:
     units = [unit for unit in UNITS if unit != "images"]
     table = [("initialisation, head", *units)]
     for line in one.lines:
-        cells = (
-            in_words(line.times[SHARE][unit], one.horizon[unit], True) for unit in units
-        )
+        cells = (in_words(line.times[SHARE][unit], interval=True) for unit in units)
         table.append((f"{line.init}, {line.head}", *cells))
     return table
 
@@ -153,8 +149,7 @@ def sentences(
             continue
         took = {
             init: in_words(
-                transfer_summary.line_of(one, init, head).times[SHARE]["steps"],
-                one.horizon["steps"],
+                transfer_summary.line_of(one, init, head).times[SHARE]["steps"]
             )
             for init, head in heads.items()
         }
@@ -172,28 +167,27 @@ def sentences(
     return tuple(found)
 
 
-def in_words(
-    times: Sequence[Time], horizon: float | None = None, interval: bool = False
-) -> str:
-    """One time, or the restricted mean of several: "50", "> 1,000", "40 (3 of 3)".
+def in_words(times: Sequence[Time], interval: bool = False) -> str:
+    """One time, or the mean of several: "50", "> 1,000", ">= 40 (2 of 3, up to 90)".
+
+    It is restricted to the shortest time that a run without success was watched for.
 
     Args:
       times: one a seed.
-      horizon: up to which a mean is restricted; None for the times' own.
       interval: add the 95 % interval of a mean, where it has one.
     """
     if len(times) == 1:
         (time,) = times
         return ("" if time.reached else "> ") + _number(time.value)
-    found = threshold.summarise(times, horizon)
-    reached = f"({found.reached} of {found.runs})"
+    found = threshold.summarise(times)
+    mean, reached = _number(found.mean), f"{found.reached} of {found.runs}"
     if not found.reached:
-        return f"> {_number(found.horizon)} {reached}"
-    whole = all(time.reached and time.value <= found.horizon for time in times)
-    mean = f"{'' if whole else '>= '}{_number(found.mean)}"
+        return f"> {mean} ({reached})"
     if interval and found.low is not None and found.high is not None:
         mean += f" [{_number(found.low)}, {_number(found.high)}]"
-    return f"{mean} {reached}"
+    if found.reached < found.runs:
+        return f">= {mean} ({reached}, up to {_number(found.horizon)})"
+    return f"{mean} ({reached})"
 
 
 def _number(value: float) -> str:

@@ -51,7 +51,7 @@ class Summary(NamedTuple):
       mean: restricted mean, of the smaller of time and horizon; a lower bound of the
         mean time where a run did not reach.
       low, high: its 95 % interval over runs; None for one run, or where no run reached
-        the threshold within the horizon.
+        the threshold before a horizon that cuts others.
       median: the time within which half of the runs get there; None where they do not.
     """
 
@@ -137,7 +137,8 @@ def summarise(times: Sequence[Time], horizon: float | None = None) -> Summary:
     The restricted mean is the area under the Kaplan-Meier curve up to the horizon; its
     interval is Student's, over the runs' pseudo-values (Andersen et al. 2003), which
     are min(time, horizon) where no run was given up before the horizon. It is cut at 0
-    and at the horizon.
+    and, where not all runs got there by then, at the horizon. Runs that all are cut
+    there have none: that their pseudo-values do not vary says nothing of the times.
 
     Args:
       times: one a run.
@@ -160,13 +161,16 @@ def summarise(times: Sequence[Time], horizon: float | None = None) -> Summary:
     low: float | None = None
     high: float | None = None
     n = len(times)
-    if n > 1 and any(time.reached and time.value <= horizon for time in times):
+    there = [time.value for time in times if time.reached and time.value <= horizon]
+    if n > 1 and (len(there) == n or (there and min(there) < horizon)):
         without = [
             _restricted_mean([*times[:i], *times[i + 1 :]], horizon) for i in range(n)
         ]
         pseudo = n * mean - (n - 1) * np.array(without)
         half = scipy.stats.t.ppf(0.975, n - 1) * np.std(pseudo, ddof=1) / math.sqrt(n)
-        low, high = max(0.0, mean - half), min(horizon, mean + half)
+        low, high = max(0.0, mean - half), mean + half
+        if len(there) < n:
+            high = min(horizon, high)
     x, survival = _survival(times)
     half_there = np.flatnonzero(survival <= 0.5 + 1e-12)
     median = float(x[half_there[0]]) if len(half_there) else None

@@ -50,8 +50,8 @@ class DataSet(NamedTuple):
     Attributes:
       name: of the data set.
       thresholds: None where no baseline got above 0.
-      horizon: up to which every run was watched, by unit; restricted means of all
-        lines are up to there.
+      horizon: up to which the longest run was watched, by unit; a head in closed form
+        that is not good enough stays so at least until then.
       lines: one an initialisation and head.
     """
 
@@ -99,7 +99,7 @@ def by_data_set(
         every = [run for runs in of_set.values() for run in runs]
         stepped = [run for run in every if not run.in_closed_form]
         horizon = {
-            unit: float(min(run.points[-1][field] for run in stepped or every))
+            unit: float(max(run.points[-1][field] for run in stepped or every))
             for unit, field in UNITS.items()
         }
         lines = tuple(

@@ -123,7 +123,7 @@ def test_three_seeds_are_one_table(seeds: list[str]) -> None:
     assert f"{100 * accuracy.mean:.1f} [" in ours
     assert "Holm" in text and "(Student's t)" in text
     words = " ".join(text.split())
-    assert "meta-learned >= 42 (2 of 3); random 50 (3 of 3)." in words
+    assert "meta-learned >= 42 (2 of 3, up to 100); random 50 (3 of 3)." in words
     assert text.isascii()
 
 

@@ -47,7 +47,7 @@ def test_without_censoring_it_is_the_mean_with_its_t_interval() -> None:
     summary = summarise(got(*values))
     low, high = scipy.stats.ttest_1samp(values, 0).confidence_interval()
     assert summary.mean == pytest.approx(4)
-    assert (summary.low, summary.high) == pytest.approx((max(0, low), min(10, high)))
+    assert (summary.low, summary.high) == pytest.approx((max(0, low), high))
     assert (summary.median, summary.reached, summary.runs) == (2, 5, 5)
 
 
@@ -99,6 +99,18 @@ def test_at_least_is_said_where_a_run_did_not_reach() -> None:
     words = in_words(summarise([*got(2, 4), Time(10, False)]), 0.9, "epochs", 0.99)
     assert words.startswith("2 of 3 runs reached 0.900; mean at least 5.333 [0, 10]")
     assert "at least" not in in_words(summarise(got(2, 4)), 0.9, "epochs", 0.99)
+
+
+def test_runs_that_all_are_cut_have_no_interval() -> None:
+    """Their pseudo-values are the horizon each, not times that were measured."""
+    for times in (
+        [Time(500, True), Time(500, False), Time(500, False)],
+        [Time(80, True), Time(90, True), Time(30, False)],
+    ):
+        summary = summarise(times)
+        assert summary.mean == summary.horizon and summary.low is summary.high is None
+    same = summarise(got(500, 500, 500))
+    assert (same.low, same.high) == (500, 500)
 
 
 def test_horizons() -> None:
