@@ -239,8 +239,9 @@ def _explained(found: Compared) -> str:
             "that of training, so that nothing is called significant."
         )
     return (
-        f"{told} {intervals.OVER_SEEDS} (Student's t). p is corrected for the number "
-        "of data sets (Holm); * is below 0.05."
+        f"{told} {intervals.OVER_SEEDS} (squared, two thirds of Satterthwaite's and "
+        "one third of Banerjee's). p is corrected for the number of data sets (Holm); "
+        "* is below 0.05."
     )
 
 
