@@ -177,27 +177,36 @@ def summarise(times: Sequence[Time], horizon: float | None = None) -> Summary:
     return Summary(reached, n, horizon, mean, low, high, median)
 
 
-def in_words(summary: Summary, threshold: float, unit: str, best: float) -> str:
-    """One sentence, for tables and verdicts.
+def in_words(times: Sequence[Time]) -> str:
+    """What it took, one time a seed: "50", "> 1,000", ">= 40 up to 90 (2 of 3)"."""
+    if len(times) == 1:
+        (time,) = times
+        return ("" if time.reached else "> ") + number(time.value)
+    found = summarise(times)
+    return f"{mean_in_words(found)} ({found.reached} of {found.runs})"
+
+
+def mean_in_words(summary: Summary, interval: bool = False) -> str:
+    """The mean, and the horizon where it is restricted: "25", ">= 40 up to 90", "> 90".
 
     Args:
-      summary: of the runs.
-      threshold: accuracy.
-      unit: of the times, e.g. "steps".
-      best: the best accuracy that any of the runs had.
+      summary: of several runs.
+      interval: add the mean's, where it has one.
     """
-    s = summary
+    s, mean, horizon = summary, number(summary.mean), number(summary.horizon)
     if not s.reached:
-        return (
-            f"none of {s.runs} runs reached {threshold:.3f} within {s.horizon:g} "
-            f"{unit}; the best had {best:.3f}"
-        )
-    at_least = "" if s.reached == s.runs else "at least "
-    interval = "" if s.low is None else f" [{s.low:.4g}, {s.high:.4g}]"
-    return (
-        f"{s.reached} of {s.runs} runs reached {threshold:.3f}; mean {at_least}"
-        f"{s.mean:.4g}{interval} {unit} (up to {s.horizon:g})"
-    )
+        return f"> {horizon}"
+    up_to = "" if s.reached == s.runs or mean == horizon else f" up to {horizon}"
+    if s.reached < s.runs:
+        mean = f">= {mean}"
+    if interval and s.low is not None and s.high is not None:
+        mean += f" [{number(s.low)}, {number(s.high)}]"
+    return mean + up_to
+
+
+def number(value: float) -> str:
+    """A time, rounded to what can be read: "1,000", "12", "0.84"."""
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2g}"
 
 
 def area_over_log_steps(steps: Sequence[int], accuracy: Sequence[float]) -> float:
