@@ -73,22 +73,25 @@ def over_seeds(tables: Sequence[np.ndarray], same_episodes: bool = True) -> Inte
       tables: one a data set, float [seeds, episodes], as many seeds in each. Row s of
         every table is of the same training run.
       same_episodes: whether column e is the same episode for all seeds of a data set,
-        or every seed drew its own.
+        or every seed drew its own. Then one column, a number a seed, is enough for
+        Student's interval over seeds.
 
     Returns:
       For one seed, Student's interval over its episodes, `CONDITIONAL`.
 
     Raises:
-      ValueError: no table, tables that differ in seeds, or fewer than 2 episodes.
+      ValueError: no table, tables that differ in seeds, or fewer than 2 episodes
+        where these matter.
     """
     tables = [np.asarray(table, np.float64) for table in tables]
     seeds = len(tables[0]) if tables else 0
+    few = 2 if seeds < 2 or same_episodes else 1
     for table in tables or [np.empty(0)]:
-        if table.ndim != 2 or len(table) != seeds or not seeds or table.shape[1] < 2:
+        if table.ndim != 2 or len(table) != seeds or not seeds or table.shape[1] < few:
             raise ValueError(
                 f"tables: shapes {[table.shape for table in tables]}; give [seeds, "
-                "episodes] for each data set, the same seeds in all and at least 2 "
-                "episodes"
+                "episodes] for each data set, the same seeds in all and at least "
+                f"{few} episodes"
             )
     means = np.mean([table.mean(1) for table in tables], 0)  # [seeds]
     mean = float(means.mean())

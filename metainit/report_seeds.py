@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from metainit import compare, intervals, report_transfer, tables, transfer_summary
+from metainit import compare, intervals, report_transfer, tables, transfer_tables
 from metainit.compare import Compared, Entry
 from metainit.finished import Group, Run
 from metainit.intervals import Comparison, Interval
@@ -92,7 +92,8 @@ def _terminal(found: Compared) -> Iterator[str]:
         if absent := [run for run in group.runs if run not in there]:
             yield from (f"missing: {_paths(absent)} without transfer", "")
         seeds = [run.transfer for run in there]
-        yield from report_transfer.of_seeds(seeds, _costs(there), _WIDTH)
+        accuracies = _accuracies(there)
+        yield from report_transfer.of_seeds(seeds, _costs(there), accuracies, _WIDTH)
 
 
 def lines(found: Compared, command: str, drawn: dict[str, str]) -> Iterator[str]:
@@ -174,18 +175,13 @@ def _transfer(group: Group, drawn: dict[str, str]) -> Iterator[str]:
         yield from (sentence, "")
     if figure := drawn.get(group.label):
         yield from (f"![Accuracy against fine-tuning step]({figure})", "")
-    for one in transfer_summary.by_data_set(seeds):
-        yield from (f"### {one.name}", "")
-        heading, *rows = report_transfer.short_table(one)
-        yield from tables.markdown(heading, rows, text=1)
-        yield ""
-        if len(seeds) > 1 and one.thresholds is not None:
-            yield f"Until {transfer_summary.SHARE:.0%}, mean [95 %] over seeds:"
+    for name, made in transfer_tables.of_seeds(seeds, _accuracies(there)):
+        yield from (f"### {name}", "")
+        for title, (heading, *rows) in made:
+            yield from (f"{title}:", "")
+            yield from tables.markdown(heading, rows, text=2)
             yield ""
-            heading, *rows = report_transfer.intervals_table(one)
-            yield from tables.markdown(heading, rows, text=1)
-            yield ""
-    yield from (report_transfer.explained(len(seeds)), "")
+    yield from (transfer_tables.explained(len(seeds)), "")
 
 
 def _title(found: Compared) -> str:
@@ -209,9 +205,9 @@ def _rows(found: Compared, dataset: str) -> list[tuple[str, ...]]:
     for entry in found.entries:
         difference = ("ours", "-")
         if entry is not found.ours:
-            difference = _cells(found.against[entry.name][dataset])
+            difference = tables.comparison(found.against[entry.name][dataset])
         accuracy, f1 = (
-            _interval(intervals.over_seeds([of[dataset]]))
+            tables.interval(intervals.over_seeds([of[dataset]]))
             for of in (entry.accuracy, entry.f1)
         )
         hours = f"{entry.device_hours:.3g}"
@@ -239,16 +235,10 @@ def _explained(found: Compared) -> str:
             "that of training, so that nothing is called significant."
         )
     return (
-        f"{told} {intervals.OVER_SEEDS} (Student's t). p is corrected for the number "
-        "of data sets (Holm); * is below 0.05."
+        f"{told} {intervals.OVER_SEEDS} (squared, two thirds of Satterthwaite's and "
+        "one third of Banerjee's). p is corrected for the number of data sets (Holm); "
+        "* is below 0.05."
     )
-
-
-def _cells(found: Comparison) -> tuple[str, str]:
-    told = _difference(found.difference)
-    if found.p is None:
-        return told, "-"
-    return told, f"{found.p:.3f}{'*' if found.different else ' '}"
 
 
 def _mean(found: Comparison) -> float:
@@ -256,12 +246,7 @@ def _mean(found: Comparison) -> float:
 
 
 def _difference(interval: Interval) -> str:
-    return _interval(interval, "+")
-
-
-def _interval(interval: Interval, sign: str = "") -> str:
-    mean, low, high = (100 * x for x in (interval.mean, interval.low, interval.high))
-    return f"{mean:{sign}.1f} [{low:.1f}, {high:.1f}]"
+    return tables.interval(interval, "+")
 
 
 def _costs(there: Sequence[Run]) -> dict[str, float]:
@@ -269,6 +254,11 @@ def _costs(there: Sequence[Run]) -> dict[str, float]:
         init: float(np.mean([run.costs[init] for run in there]))
         for init in there[0].costs
     }
+
+
+def _accuracies(there: Sequence[Run]) -> tuple[float, ...]:
+    """To be reached, the same in all runs of one protocol."""
+    return tuple(there[0].config.get("transfer.accuracies", ()))
 
 
 def _paths(runs: Sequence[Run]) -> str:

@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from metainit import accounting, gain, tables, threshold, transfer_summary
+from metainit import (
+    accounting,
+    gain,
+    tables,
+    threshold,
+    transfer_summary,
+    transfer_tables,
+)
 from metainit.accounting import Spending
 from metainit.results import FineTuning, Transfer
-from metainit.threshold import Time
 from metainit.transfer_summary import SHARE, UNITS, DataSet, Line
 
 _HEADING = ("Initialisation", "Head", "Setting", "At 0 steps, %", "At the end, %")
@@ -68,72 +74,32 @@ def terminal(transfer: Transfer, width: int) -> Iterator[str]:
     yield from ("Transfer efficiency", "")
     yield from textwrap.wrap(f"All classes of a data set, {transfer.protocol}.", width)
     yield ""
-    yield from of_seeds([transfer.runs], _seconds(transfer), width)
+    seeds = [transfer.runs]
+    yield from of_seeds(seeds, _seconds(transfer), transfer.accuracies, width)
 
 
 def of_seeds(
-    seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float], width: int
+    seeds: Sequence[Sequence[FineTuning]],
+    costs: Mapping[str, float],
+    accuracies: Sequence[float],
+    width: int,
 ) -> Iterator[str]:
     """Sentences and tables for the terminal, over one seed or several.
 
     Args:
       seeds: the fine-tunings of each.
       costs: device seconds of making each initialisation, mean over seeds.
-      width: columns.
+      accuracies: to be reached, fixed beforehand.
+      width: columns of the text.
     """
     for sentence in sentences(seeds, costs):
         yield from (*textwrap.wrap(sentence, width), "")
-    for one in transfer_summary.by_data_set(seeds):
-        yield from textwrap.wrap(one.name, width)
-        yield from tables.aligned(short_table(one))
-        yield ""
-        if len(seeds) > 1 and one.thresholds is not None:
-            yield f"until {SHARE:.0%}, mean [95 %] over seeds"
-            yield from tables.aligned(intervals_table(one))
+    for name, found in transfer_tables.of_seeds(seeds, accuracies):
+        for title, table in found:
+            yield from textwrap.wrap(f"{name}: {title[0].lower()}{title[1:]}", width)
+            yield from tables.aligned(tables.indented(table))
             yield ""
-    yield from textwrap.wrap(explained(len(seeds)), width)
-
-
-def explained(seeds: int) -> str:
-    """What the tables of so many seeds say."""
-    told = (
-        "Accuracy after 0 and all steps, its mean over log(1 + step); then the steps "
-        "until a share of the best baseline's final accuracy was reached; > N: not "
-        "within N steps. Rates were chosen in trials on other images."
-    )
-    if seeds > 1:
-        told += (
-            " Means over seeds; (2 of 3): seeds that reached it, the others counted "
-            "with the steps they were watched for, so that a mean with >= is a least."
-        )
-    return told
-
-
-def short_table(one: DataSet) -> list[tuple[str, ...]]:
-    """Accuracies and steps to the thresholds; means over seeds."""
-    shares = tuple(one.thresholds.values) if one.thresholds else ()
-    heading = ("accuracy, %", "0 steps", "end", "area")
-    table = [(*heading, *(f"to {share:.0%}" for share in shares))]
-    for line in one.lines:
-        _, head, _, start, final, _, area = _cells(line)
-        steps = (
-            in_words(line.times[share]["steps"], one.horizon["steps"])
-            for share in shares
-        )
-        table.append((f"{line.init}, {head}", start, final, area, *steps))
-    return table
-
-
-def intervals_table(one: DataSet) -> list[tuple[str, ...]]:
-    """What it took to reach `SHARE`, in every unit but images."""
-    units = [unit for unit in UNITS if unit != "images"]
-    table = [("initialisation, head", *units)]
-    for line in one.lines:
-        cells = (
-            in_words(line.times[SHARE][unit], one.horizon[unit], True) for unit in units
-        )
-        table.append((f"{line.init}, {line.head}", *cells))
-    return table
+    yield from textwrap.wrap(transfer_tables.explained(len(seeds)), width)
 
 
 def sentences(
@@ -152,9 +118,8 @@ def sentences(
             )
             continue
         took = {
-            init: in_words(
-                transfer_summary.line_of(one, init, head).times[SHARE]["steps"],
-                one.horizon["steps"],
+            init: threshold.in_words(
+                transfer_summary.line_of(one, init, head).times[SHARE]["steps"]
             )
             for init, head in heads.items()
         }
@@ -170,34 +135,6 @@ def sentences(
     for baseline, sums in transfer_summary.break_even(seeds, costs).items():
         found.append(f"Against {baseline}, {ours} {accounting.in_words(sums)}.")
     return tuple(found)
-
-
-def in_words(
-    times: Sequence[Time], horizon: float | None = None, interval: bool = False
-) -> str:
-    """One time, or the restricted mean of several: "50", "> 1,000", "40 (3 of 3)".
-
-    Args:
-      times: one a seed.
-      horizon: up to which a mean is restricted; None for the times' own.
-      interval: add the 95 % interval of a mean, where it has one.
-    """
-    if len(times) == 1:
-        (time,) = times
-        return ("" if time.reached else "> ") + _number(time.value)
-    found = threshold.summarise(times, horizon)
-    reached = f"({found.reached} of {found.runs})"
-    if not found.reached:
-        return f"> {_number(found.horizon)} {reached}"
-    whole = all(time.reached and time.value <= found.horizon for time in times)
-    mean = f"{'' if whole else '>= '}{_number(found.mean)}"
-    if interval and found.low is not None and found.high is not None:
-        mean += f" [{_number(found.low)}, {_number(found.high)}]"
-    return f"{mean} {reached}"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2g}"
 
 
 def _cells(line: Line) -> tuple[str, ...]:
@@ -233,7 +170,7 @@ def _times(one: DataSet) -> Iterator[str]:
             line.head,
             share,
             f"{100 * value:.1f}",
-            *(in_words(times[unit]) for unit in UNITS),
+            *(threshold.in_words(times[unit]) for unit in UNITS),
         )
         for share, value, line, times in levels
     ]

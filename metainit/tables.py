@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from metainit import metrics, verdict
+from metainit.intervals import Comparison, Interval
 from metainit.results import Context, Evaluation, Row
 
 
@@ -57,13 +58,48 @@ def flops(count: float | None) -> str:
     return "-" if count is None else f"{count:.2g}"
 
 
+def interval(found: Interval, sign: str = "") -> str:
+    """In percent or points, e.g. "68.4 [65.2, 71.7]"; sign "+" shows it."""
+    mean, low, high = (100 * x for x in (found.mean, found.low, found.high))
+    return f"{mean:{sign}.1f} [{low:.1f}, {high:.1f}]"
+
+
+def comparison(found: Comparison) -> tuple[str, str]:
+    """Difference in points and p, with a mark where it is below 0.05."""
+    told = interval(found.difference, "+")
+    if found.p is None:
+        return told, "-"
+    return told, f"{found.p:.3f}{'*' if found.different else ' '}"
+
+
+def indented(table: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """The second column below the first, whose cells stand once, as rows of their own.
+
+    Args:
+      table: its heading first.
+    """
+    (first, second, *heading), *rows = table
+    found: list[tuple[str, ...]] = [(f"{first}, {second}", *heading)]
+    above = None
+    for name, below, *cells in rows:
+        if name != above:
+            found.append((name,))
+        above = name
+        found.append((f"  {below}", *cells))
+    return found
+
+
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines: the first column flush left, the others flush right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    """Rows as lines: the first column flush left, the others flush right.
+
+    A row of one cell runs on over the other columns.
+    """
+    whole = [row for row in table if len(row) > 1]
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
     return [
         "  ".join(
             cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            for place, (cell, width) in enumerate(zip(row, widths, strict=False))
         ).rstrip()
         for row in table
     ]

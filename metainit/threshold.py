@@ -51,7 +51,7 @@ class Summary(NamedTuple):
       mean: restricted mean, of the smaller of time and horizon; a lower bound of the
         mean time where a run did not reach.
       low, high: its 95 % interval over runs; None for one run, or where no run reached
-        the threshold within the horizon.
+        the threshold before a horizon that cuts others.
       median: the time within which half of the runs get there; None where they do not.
     """
 
@@ -137,7 +137,8 @@ def summarise(times: Sequence[Time], horizon: float | None = None) -> Summary:
     The restricted mean is the area under the Kaplan-Meier curve up to the horizon; its
     interval is Student's, over the runs' pseudo-values (Andersen et al. 2003), which
     are min(time, horizon) where no run was given up before the horizon. It is cut at 0
-    and at the horizon.
+    and, where not all runs got there by then, at the horizon. Runs that all are cut
+    there have none: that their pseudo-values do not vary says nothing of the times.
 
     Args:
       times: one a run.
@@ -160,40 +161,52 @@ def summarise(times: Sequence[Time], horizon: float | None = None) -> Summary:
     low: float | None = None
     high: float | None = None
     n = len(times)
-    if n > 1 and any(time.reached and time.value <= horizon for time in times):
+    there = [time.value for time in times if time.reached and time.value <= horizon]
+    if n > 1 and (len(there) == n or (there and min(there) < horizon)):
         without = [
             _restricted_mean([*times[:i], *times[i + 1 :]], horizon) for i in range(n)
         ]
         pseudo = n * mean - (n - 1) * np.array(without)
         half = scipy.stats.t.ppf(0.975, n - 1) * np.std(pseudo, ddof=1) / math.sqrt(n)
-        low, high = max(0.0, mean - half), min(horizon, mean + half)
+        low, high = max(0.0, mean - half), mean + half
+        if len(there) < n:
+            high = min(horizon, high)
     x, survival = _survival(times)
     half_there = np.flatnonzero(survival <= 0.5 + 1e-12)
     median = float(x[half_there[0]]) if len(half_there) else None
     return Summary(reached, n, horizon, mean, low, high, median)
 
 
-def in_words(summary: Summary, threshold: float, unit: str, best: float) -> str:
-    """One sentence, for tables and verdicts.
+def in_words(times: Sequence[Time]) -> str:
+    """What it took, one time a seed: "50", "> 1,000", ">= 40 up to 90 (2 of 3)"."""
+    if len(times) == 1:
+        (time,) = times
+        return ("" if time.reached else "> ") + number(time.value)
+    found = summarise(times)
+    return f"{mean_in_words(found)} ({found.reached} of {found.runs})"
+
+
+def mean_in_words(summary: Summary, interval: bool = False) -> str:
+    """The mean, and the horizon where it is restricted: "25", ">= 40 up to 90", "> 90".
 
     Args:
-      summary: of the runs.
-      threshold: accuracy.
-      unit: of the times, e.g. "steps".
-      best: the best accuracy that any of the runs had.
+      summary: of several runs.
+      interval: add the mean's, where it has one.
     """
-    s = summary
+    s, mean, horizon = summary, number(summary.mean), number(summary.horizon)
     if not s.reached:
-        return (
-            f"none of {s.runs} runs reached {threshold:.3f} within {s.horizon:g} "
-            f"{unit}; the best had {best:.3f}"
-        )
-    at_least = "" if s.reached == s.runs else "at least "
-    interval = "" if s.low is None else f" [{s.low:.4g}, {s.high:.4g}]"
-    return (
-        f"{s.reached} of {s.runs} runs reached {threshold:.3f}; mean {at_least}"
-        f"{s.mean:.4g}{interval} {unit} (up to {s.horizon:g})"
-    )
+        return f"> {horizon}"
+    up_to = "" if s.reached == s.runs or mean == horizon else f" up to {horizon}"
+    if s.reached < s.runs:
+        mean = f">= {mean}"
+    if interval and s.low is not None and s.high is not None:
+        mean += f" [{number(s.low)}, {number(s.high)}]"
+    return mean + up_to
+
+
+def number(value: float) -> str:
+    """A time, rounded to what can be read: "1,000", "12", "0.84"."""
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2g}"
 
 
 def area_over_log_steps(steps: Sequence[int], accuracy: Sequence[float]) -> float:

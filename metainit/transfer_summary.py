@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metainit import accounting, threshold
+from metainit import accounting, intervals, threshold
+from metainit.intervals import Comparison
 from metainit.results import OURS, FineTuning
 from metainit.threshold import Curve, Thresholds, Time
 
@@ -50,8 +51,8 @@ class DataSet(NamedTuple):
     Attributes:
       name: of the data set.
       thresholds: None where no baseline got above 0.
-      horizon: up to which every run was watched, by unit; restricted means of all
-        lines are up to there.
+      horizon: up to which the longest run was watched, by unit; a head in closed form
+        that is not good enough stays so at least until then.
       lines: one an initialisation and head.
     """
 
@@ -99,7 +100,7 @@ def by_data_set(
         every = [run for runs in of_set.values() for run in runs]
         stepped = [run for run in every if not run.in_closed_form]
         horizon = {
-            unit: float(min(run.points[-1][field] for run in stepped or every))
+            unit: float(max(run.points[-1][field] for run in stepped or every))
             for unit, field in UNITS.items()
         }
         lines = tuple(
@@ -130,6 +131,35 @@ def our_best(seeds: Sequence[Sequence[FineTuning]]) -> str | None:
         if run.init in OURS and run.head == heads[run.init]:
             accuracy.setdefault(run.init, []).append(run.validation_accuracy)
     return max(accuracy, key=lambda init: np.mean(accuracy[init]), default=None)
+
+
+def our_line(seeds: Sequence[Sequence[FineTuning]]) -> tuple[str, str] | None:
+    """Our best initialisation with its best head, both on meta-validation."""
+    ours = our_best(seeds)
+    return None if ours is None else (ours, best_heads(seeds)[ours])
+
+
+def against(
+    sets: Sequence[DataSet], ours: tuple[str, str]
+) -> dict[tuple[str, str], dict[str, Comparison]]:
+    """Final accuracy of ours minus that of each other line, paired by seed.
+
+    Args:
+      sets: as `by_data_set` gives them, of at least two seeds.
+      ours: initialisation and head.
+
+    Returns:
+      By initialisation and head, and by data set.
+    """
+
+    def final(init: str, head: str) -> dict[str, np.ndarray]:  # each [seeds, 1]
+        return {one.name: line_of(one, init, head).final[:, None] for one in sets}
+
+    return {
+        key: intervals.compare(final(*ours), final(*key), same_episodes=False)
+        for key in ((line.init, line.head) for line in sets[0].lines)
+        if key != ours
+    }
 
 
 def break_even(

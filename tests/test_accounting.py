@@ -61,12 +61,35 @@ def test_the_saving_is_paired_by_seed_and_a_mean_over_data_sets() -> None:
 
 def test_a_run_that_never_got_there_counts_to_the_horizon() -> None:
     found = saving({"pets": got(10, 30)}, {"pets": [Time(20, False), Time(25, True)]})
-    # The horizon is 20: 20 - 10 and 20 - 20.
-    assert found.mean == 5 and (found.ours, found.theirs) == (2, 1)
+    # The horizon is 20: 20 - 10 and 20 - 20, and nobody else got there by then.
+    assert found.mean == 5 and (found.ours, found.theirs) == (1, 0)
     with pytest.raises(ValueError, match="same data sets and seeds"):
         saving({"pets": got(1, 2)}, {"pets": got(1)})
     with pytest.raises(ValueError, match="same data sets and seeds"):
         saving({}, {})
+
+
+def test_no_break_even_where_a_side_never_got_there_within_the_horizon() -> None:
+    """At 80 s one may not say what 30 s of the baseline are worth, and at 50 s nor."""
+    late, given_up = {"pets": got(80, 80, 80)}, {"pets": [Time(30, False)] * 3}
+    for ours, theirs, within in (
+        (late, given_up, 30),
+        ({"pets": [Time(20, False)] * 3}, {"pets": got(50, 50, 50)}, 20),
+    ):
+        found = break_even(100, 0, saving(ours, theirs))
+        assert (found.saving.ours, found.saving.theirs) == (0, 0)
+        assert (found.data_sets, found.fewest, found.most) == (None, None, None)
+        assert in_words(found) == (
+            "has no break-even that can be given: neither reached the threshold "
+            f"within {within} s on pets"
+        )
+    early = {"pets": got(10, 10, 10)}
+    told = in_words(break_even(100, 0, saving(early, given_up)))
+    assert told.endswith(
+        ": the baseline never reached the threshold within 30 s on pets"
+    )
+    told = in_words(break_even(100, 0, saving(given_up, early)))
+    assert told.endswith(": it never reached the threshold within 30 s on pets")
 
 
 def saved(mean: float, low: float | None = None, high: float | None = None) -> Saving:
@@ -111,7 +134,29 @@ def test_break_even_at_the_ends_of_the_interval_and_in_words() -> None:
     assert cheaper.endswith("and took 600 s less to make")
     at_once = in_words(break_even(600, 600, saved(30, 10, 60)))
     assert at_once.startswith("pays for itself at once")
-    censored = break_even(3600, 600, Saving(30, 10, 60, 3, 2, 3))
-    assert "it saves at least 30 s" in in_words(censored)
-    worse = break_even(3600, 600, Saving(30, 10, 60, 2, 3, 3))
-    assert "it saves at most 30 s" in in_words(worse)
+
+
+@pytest.mark.parametrize(
+    "mean, extra, ours, theirs, words",
+    [
+        (
+            30,
+            3000,
+            3,
+            2,
+            "pays for itself after at most 100 new data sets: it saves at",
+        ),
+        (30, 3000, 2, 3, "after at least 100 new data sets, if ever: it saves at most"),
+        (30, 0, 3, 2, "pays for itself at once: it saves at least 30 s"),
+        (30, 0, 2, 3, "may or may not pay for itself: it saves at most 30 s"),
+        (-30, 3000, 3, 2, "may or may not pay for itself: it takes at most 30 s more"),
+        (-30, 3000, 2, 3, "never pays for itself: it takes at least 30 s more"),
+        (30, 3000, 2, 2, "data set (runs of both that did not get there count up to"),
+    ],
+)
+def test_bounds_are_true(
+    mean: float, extra: float, ours: int, theirs: int, words: str
+) -> None:
+    found = break_even(extra, 0, Saving(mean, mean - 9, mean + 9, ours, theirs, 3))
+    assert words in in_words(found)
+    assert ("95 %" in in_words(found)) == (ours == theirs)

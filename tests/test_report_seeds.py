@@ -121,9 +121,9 @@ def test_three_seeds_are_one_table(seeds: list[str]) -> None:
     assert wanted.different and line.endswith(f"{wanted.p:.3f}*")
     accuracy = intervals.over_seeds(tables[:1])
     assert f"{100 * accuracy.mean:.1f} [" in ours
-    assert "Holm" in text and "(Student's t)" in text
     words = " ".join(text.split())
-    assert "meta-learned >= 42 (2 of 3); random 50 (3 of 3)." in words
+    assert "Holm" in text and "two thirds of Satterthwaite's and one third of" in words
+    assert "meta-learned >= 42 up to 100 (2 of 3); random 50 (3 of 3)." in words
     assert text.isascii()
 
 
@@ -159,13 +159,32 @@ def test_the_page_marks_the_best_where_it_is_significant(
     assert accuracy == f1 and hours == "**0.000278**"
     assert "## All data sets" in page and "Holm" in page
     (overall,) = re.findall(r"^\| random \| \+(.*?) \[", page, re.MULTILINE)
-    means = re.findall(r"^\| random \| zero \|.*?\+(\S+) \[", page, re.MULTILINE)
+    episodes, transfer = page.split("## Transfer efficiency")
+    pattern = re.compile(r"^\| random \| zero \|.*?\+(\S+) \[", re.MULTILINE)
+    means = pattern.findall(episodes)
     assert float(overall) == pytest.approx(np.mean([float(x) for x in means]), abs=0.1)
     assert f"{runs[0]} {runs[1]} {runs[2]} --out {out}" in page
     assert "Transfer efficiency, seeds 0, 1, 2" in page
+    assert pattern.findall(transfer) == ["0.0"]  # ours ends as high
     with Image.open(out / "transfer.png") as image:
         assert image.width > 500
     assert first in (out / "report.html").read_text()
+
+
+def test_accuracies_fixed_beforehand_are_in_the_table(tmp_path: pathlib.Path) -> None:
+    runs = [
+        write(tmp_path / f"{s}", s, **{"transfer.accuracies": (0.5,)}) for s in (0, 1)
+    ]
+    text = told(runs)
+    (table,) = (x for x in text.split("\n\n") if "fixed beforehand" in x.split("\n")[0])
+    assert "50 %" in table and table.count("50 (2 of 2)") == 1
+    # Runs of before there were such accuracies are reported without.
+    for path in map(pathlib.Path, runs):
+        config = json.loads((path / "config.json").read_text())
+        del config["transfer"]["accuracies"]
+        (path / "config.json").write_text(json.dumps(config))
+        (path / "finished.json").write_text(json.dumps(finished.asked(config)))
+    assert "fixed beforehand" not in told(runs)
 
 
 def test_a_baseline_that_is_better_is_marked(tmp_path: pathlib.Path) -> None:

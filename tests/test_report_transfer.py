@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from small_transfer import run, transfer
 
-from metainit import figures, gain, report_transfer, transfer_summary
+from metainit import figures, gain, report_transfer, threshold, transfer_summary
 from metainit.threshold import Time
 
 FAST = (
@@ -164,17 +164,33 @@ def test_censored_seeds_count_up_to_one_horizon() -> None:
     ]
     (pets,) = transfer_summary.by_data_set(seeds)
     line = transfer_summary.line_of(pets, "meta-learned", "zero")
-    assert pets.horizon["steps"] == 100 and pets.horizon["epochs"] == 10
-    told = report_transfer.in_words(line.times[0.95]["steps"], pets.horizon["steps"])
-    assert told == ">= 42 (2 of 3)"
+    told = threshold.in_words(line.times[0.95]["steps"])
+    assert told == ">= 42 up to 100 (2 of 3)"
     np.testing.assert_allclose((5 + 20 + 100) / 3, 41.67, atol=0.01)
-    never = report_transfer.in_words([Time(100, False)] * 2, 100)
+    never = threshold.in_words([Time(100, False)] * 2)
     assert never == "> 100 (0 of 2)"
-    # All get there: the interval may reach beyond the slowest, up to the horizon.
-    there = [Time(5, True), Time(20, True), Time(50, True)]
-    assert report_transfer.in_words(there, 100, True) == "25 [0, 82] (3 of 3)"
+    # All get there: the interval may reach beyond the slowest.
+    there = threshold.summarise([Time(5, True), Time(20, True), Time(50, True)])
+    assert threshold.mean_in_words(there, interval=True) == "25 [0, 82]"
     with pytest.raises(ValueError, match="lack those of another: pets, random, zero"):
         transfer_summary.by_data_set([seeds[0], seeds[1][:1]])
+
+
+def test_a_cheap_line_cuts_no_other() -> None:
+    """60, 61 and 65 s are their own mean, although a probe was over after 2 s."""
+    cheap = run("random", "linear probe", None, seconds=0.02)
+    baseline = run("random", "zero", 50)
+    seeds = [
+        (run("meta-learned", "zero", 50, seconds=s / 50), baseline, cheap)
+        for s in (60, 61, 65)
+    ]
+    (pets,) = transfer_summary.by_data_set(seeds)
+    line = transfer_summary.line_of(pets, "meta-learned", "zero")
+    found = threshold.summarise(line.times[0.95]["device seconds"])
+    assert threshold.mean_in_words(found, interval=True) == "62 [55, 69]"
+    line = transfer_summary.line_of(pets, "random", "linear probe")
+    told = threshold.in_words(line.times[0.95]["device seconds"])
+    assert told == "> 2 (0 of 3)"
 
 
 @pytest.mark.parametrize("data_sets", [("pets",), ("pets", "sun397")])

@@ -13,6 +13,7 @@ from metainit.threshold import (
     common_horizon,
     from_baselines,
     in_words,
+    mean_in_words,
     summarise,
     time_to,
 )
@@ -47,7 +48,7 @@ def test_without_censoring_it_is_the_mean_with_its_t_interval() -> None:
     summary = summarise(got(*values))
     low, high = scipy.stats.ttest_1samp(values, 0).confidence_interval()
     assert summary.mean == pytest.approx(4)
-    assert (summary.low, summary.high) == pytest.approx((max(0, low), min(10, high)))
+    assert (summary.low, summary.high) == pytest.approx((max(0, low), high))
     assert (summary.median, summary.reached, summary.runs) == (2, 5, 5)
 
 
@@ -85,20 +86,34 @@ def test_nobody_got_there() -> None:
     times = [Time(10, False), Time(10, False), Time(12, False)]
     summary = summarise(times)
     assert summary == (0, 3, 10, 10, None, None, None)
-    words = in_words(summary, 0.95, "steps", best=0.913)
-    assert words == ("none of 3 runs reached 0.950 within 10 steps; the best had 0.913")
+    assert in_words(times) == "> 10 (0 of 3)"
 
 
 def test_one_run_has_no_interval() -> None:
     summary = summarise(got(5))
     assert summary == (1, 1, 5, 5, None, None, 5)
-    assert "1 of 1 runs reached" in in_words(summary, 0.9, "steps", 0.92)
+    assert in_words(got(5)) == "5" and in_words([Time(1000, False)]) == "> 1,000"
 
 
 def test_at_least_is_said_where_a_run_did_not_reach() -> None:
-    words = in_words(summarise([*got(2, 4), Time(10, False)]), 0.9, "epochs", 0.99)
-    assert words.startswith("2 of 3 runs reached 0.900; mean at least 5.333 [0, 10]")
-    assert "at least" not in in_words(summarise(got(2, 4)), 0.9, "epochs", 0.99)
+    times = [*got(2, 4), Time(10, False)]
+    assert in_words(times) == ">= 5.3 up to 10 (2 of 3)"
+    assert mean_in_words(summarise(times), True) == ">= 5.3 [0, 10] up to 10"
+    assert in_words(got(2, 4)) == "3 (2 of 2)"
+    # The horizon is named once where it is the mean as well.
+    assert in_words([*got(10), Time(10, False)]) == ">= 10 (1 of 2)"
+
+
+def test_runs_that_all_are_cut_have_no_interval() -> None:
+    """Their pseudo-values are the horizon each, not times that were measured."""
+    for times in (
+        [Time(500, True), Time(500, False), Time(500, False)],
+        [Time(80, True), Time(90, True), Time(30, False)],
+    ):
+        summary = summarise(times)
+        assert summary.mean == summary.horizon and summary.low is summary.high is None
+    same = summarise(got(500, 500, 500))
+    assert (same.low, same.high) == (500, 500)
 
 
 def test_horizons() -> None:
