@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import pathlib
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ from metainit import (
     transfer_comparison,
     transfer_spec,
     transfer_start,
+    transfer_verdict,
 )
 from metainit import config as config_module
 from metainit import preprocess as preprocess_module
@@ -161,7 +163,10 @@ def train(
         chosen_on=f"{100 * config.choose_on:g} % of the images to learn from",
     )
     figures.transfer(workdir / "transfer.png", [transfer.runs])
+    verdict = transfer_verdict.sentence(transfer, config.seed)
     lines = [
+        verdict,
+        "",
         f"# metainit: transfer to {name}",
         "",
         *report_transfer.lines(transfer, "transfer.png"),
@@ -174,7 +179,13 @@ def train(
     ]
     atomic.write_text(workdir / "report.md", "\n".join(lines))
     atomic.write_text(workdir / "report.html", report_html.page(lines, workdir))
-    text = "\n".join(report_transfer.terminal(transfer, WIDTH))
+    text = "\n".join(
+        (
+            *textwrap.wrap(verdict, WIDTH),
+            "",
+            *report_transfer.terminal(transfer, WIDTH),
+        )
+    )
     print(f"{text}\nreport: {workdir / 'report.md'}")
     return text
 

@@ -1,7 +1,9 @@
 """Transfer of what exists: of a run, of weights, random; without meta-training."""
 
+import html
 import json
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,7 +13,7 @@ import tiny
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from metainit import compare, encoded, transfer, transfer_run
+from metainit import compare, encoded, intervals, transfer, transfer_run
 from metainit.config import ConfigError
 from metainit.models import resnet_names
 from metainit.network import build
@@ -88,7 +90,14 @@ def test_the_initialisations_of_a_run_are_compared(
         "## Run it again",
     ):
         assert words in report
-    assert (tmp_path / "run" / "report.html").exists()
+    told = report.splitlines()[0]
+    assert told.startswith(INITS) and " the next-best initialisation, " in told
+    assert told.endswith(f"{intervals.CONDITIONAL} (seed 0).")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert re.findall("<p.*?>(.*?)</p>", page)[0] == html.escape(told)
+    (title,) = re.findall("<h1>(.*?)</h1>", page)
+    assert title == f"metainit: transfer to folder:{place.images}"
+    assert text.startswith(told[:30])
     assert text.isascii() and "meta-learned, prototype" in text
     with pytest.raises(ValueError, match="is a run of kind transfer, without episodes"):
         compare.compare([tmp_path / "run"])
