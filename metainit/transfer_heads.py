@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metainit import closed_form, transfer, transfer_closed_form
+from metainit import closed_form, sources, transfer, transfer_closed_form
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
 from metainit.results import Cost
@@ -78,7 +78,8 @@ def learn(
     """Rows of one head on one data set for each setting; at once where they are there.
 
     Every setting has a folder below `folder`, named after what determines the result:
-    an initialisation that was trained further, or another setting, has another one.
+    an initialisation that was trained further, another image or another setting has
+    another one.
 
     Args:
       name: one of `HEADS`.
@@ -144,12 +145,21 @@ def _place(
 ) -> pathlib.Path:
     known = hashlib.sha256(json.dumps([about, spec._asdict()]).encode())
     known.update(transfer.digest(body).encode())
-    for side in (split.train, split.test):
+    sides = split.train, split.test
+    for side in sides:
         known.update(side.labels.tobytes())
     said = (about["role"], about["dataset"], about["init"], about["head"])
     words = (*said, *about["setting"].values())
     name = re.sub(r"[^\w.]+", "-", " ".join(map(str, words)))[-80:].strip("-.")
-    return folder / f"{name}-{known.hexdigest()[:10]}"
+    before = folder / f"{name}-{known.hexdigest()[:10]}"
+    for side in sides:
+        images = side.images if side.hashes is None else side.hashes
+        known.update(images[sources.rows(side)].tobytes())
+    place = folder / f"{name}-{known.hexdigest()[:10]}"
+    # Of a run that began when the images were not part of the name.
+    if before.exists() and not place.exists():
+        before.rename(place)
+    return place
 
 
 def _finished(place: pathlib.Path, steps: int) -> bool:

@@ -4,6 +4,7 @@ import html
 import json
 import pathlib
 import re
+import shutil
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -150,6 +151,28 @@ def test_a_frozen_encoder_sees_every_image_once(
     inits = {row["init"] for row in found}
     assert inits == {str(place.weights), "meta-learned"}
     assert np.isfinite([row["loss"] for row in found]).all()
+
+
+def test_a_replaced_picture_is_learned_from(
+    place: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = shutil.copytree(place.images, tmp_path / "images")
+    config = settings(place, str(place.run))
+    config.data.name = f"folder:{images}"
+    config.transfer.heads = HEADS[:1]
+    train(config, tmp_path / "run")
+    made = []
+    fine_tune = transfer.fine_tune
+
+    def recorded(*given: Any) -> Any:
+        made.append(given[-1]["role"])
+        return fine_tune(*given)
+
+    monkeypatch.setattr(transfer, "fine_tune", recorded)
+    for picture in sorted((images / "train0").glob("*.png")):
+        shutil.copy(images / "train1" / picture.name, picture)
+    train(config, tmp_path / "run")
+    assert made == ["validation", "test"]
 
 
 @pytest.mark.parametrize(
