@@ -11,8 +11,8 @@ import copy
 import json
 import pathlib
 import textwrap
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -24,6 +24,7 @@ from metainit import (
     figures,
     initial_weights,
     initialisation,
+    overlap,
     provenance,
     report_html,
     report_transfer,
@@ -46,6 +47,20 @@ from metainit.sources import Roles, Source
 from metainit.transfer_heads import Init
 
 WIDTH = 100
+
+
+class _Given(NamedTuple):
+    """One of `inits`.
+
+    Attributes:
+      init: the network and where it starts.
+      cost: of making it.
+      run: folder of the run that made it; "" for weights and random.
+    """
+
+    init: Initialisation
+    cost: Cost
+    run: str = ""
 
 
 def default() -> ConfigDict:
@@ -129,21 +144,21 @@ def train(
     validate(config)
     try:
         inits = _initialisations(config)
-        first = next(iter(inits.values()))[0]
+        first = next(iter(inits.values())).init
         split, rule = _split(config, first)
         name = split.name
         validation = Split(name, *hold_out(split.train, config.seed, config.choose_on))
         spec = transfer_comparison.spec_of(config)
         for one in (split, validation):
             transfer_spec.check(spec, one.train, one.test)
-        for init, _ in inits.values():
+        for init in (given.init for given in inits.values()):
             transfer_start.check_params(init.model, init.params, split.train, spec)
         if not dry_run:
             run_config.claim(workdir, config.to_dict(), may_change=("transfer",))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for called, (init, cost) in inits.items():
-        print(f"{called}: {init.name}, {cost.device_seconds:.0f} s to make")
+    for called, given in inits.items():
+        print(f"{called}: {given.init.name}, {given.cost.device_seconds:.0f} s to make")
     print(
         f"{name}: {len(split.train.class_names)} classes, "
         f"{len(sources.rows(split.train)):,} images to learn from, "
@@ -154,8 +169,8 @@ def train(
     transfer = transfer_comparison.compare(
         config,
         {
-            called: _compared(config, init, cost, split)
-            for called, (init, cost) in inits.items()
+            called: _compared(config, given.init, given.cost, split)
+            for called, given in inits.items()
         },
         [validation],
         Sealed([split]),
@@ -164,9 +179,9 @@ def train(
     )
     figures.transfer(workdir / "transfer.png", [transfer.runs])
     verdict = transfer_verdict.sentence(transfer, config.seed)
+    said = (verdict, *_overlaps(config.data.name, inits))
     lines = [
-        verdict,
-        "",
+        *(line for sentence in said for line in (sentence, "")),
         f"# metainit: transfer to {name}",
         "",
         *report_transfer.lines(transfer, "transfer.png"),
@@ -181,8 +196,7 @@ def train(
     atomic.write_text(workdir / "report.html", report_html.page(lines, workdir))
     text = "\n".join(
         (
-            *textwrap.wrap(verdict, WIDTH),
-            "",
+            *(x for one in said for x in (*textwrap.wrap(one, WIDTH), "")),
             *report_transfer.terminal(transfer, WIDTH),
         )
     )
@@ -190,19 +204,19 @@ def train(
     return text
 
 
-def _initialisations(config: ConfigDict) -> dict[str, tuple[Initialisation, Cost]]:
-    """Each with its cost, by what the report calls it."""
-    found: dict[str, tuple[Initialisation, Cost]] = {}
+def _initialisations(config: ConfigDict) -> dict[str, _Given]:
+    """Each by what the report calls it."""
+    found: dict[str, _Given] = {}
     size = config.data.size or None
     for given in config.inits:
         if given == RANDOM:
-            same = copy.deepcopy(next(iter(found.values()))[0].config)
+            same = copy.deepcopy(next(iter(found.values())).init.config)
             same.seed = config.seed
             init = initialisation.random(same, same.data.size, same.data.channels)
-            called, cost = RANDOM, Cost(0.0, 0, 0)
+            called, one = RANDOM, _Given(init, Cost(0.0, 0, 0))
         elif initial_weights.is_weights(given) and not pathlib.Path(given).is_dir():
             init = initial_weights.load(given, config.use, size)
-            called, cost = given, Cost(0.0, 0, 0)
+            called, one = given, _Given(init, Cost(0.0, 0, 0))
         else:
             run, which = _run_and_part(given)
             of_run = initialisation.read_config(run)
@@ -211,18 +225,46 @@ def _initialisations(config: ConfigDict) -> dict[str, tuple[Initialisation, Cost
             init = initialisation.trained(
                 of_run, run, which, of_run.data.size, of_run.data.channels
             )
-            called, cost = NAMES[which], initialisation.cost(run, which)
+            called = NAMES[which]
+            one = _Given(init, initialisation.cost(run, which), run)
         if called in found:
             raise ValueError(f"inits has two of {called}; give one of them")
         # All see the images of the first.
         size = size or init.config.data.size
-        found[called] = init, cost
-    channels = {init.config.data.channels for init, _ in found.values()}
+        found[called] = one
+    channels = {given.init.config.data.channels for given in found.values()}
     if len(channels) > 1:
         raise ValueError(
             "inits take images in colour and in grey; give such as take one"
         )
     return found
+
+
+def _overlaps(name: str, inits: Mapping[str, _Given]) -> Iterator[str]:
+    """Sentences about what the initialisations have seen of the data set."""
+    for called, (init, _, run) in inits.items():
+        if init.seen is not None and init.seen.weights is not None:
+            trained_on = init.seen.weights.recipe.data
+            weights = f"the pretrained weights of {called}"
+            yield from overlap.by_name(name, trained_on, weights)
+        if not run:
+            continue
+        data = init.config.data
+        seen = (data.train + data.validation) or (data.name,)
+        if _plain(name) in map(_plain, seen):
+            yield (
+                f"Overlap: {called} was trained or chosen on classes of {name}; these "
+                "are not unseen classes."
+            )
+
+
+def _plain(name: str) -> str:
+    """The name of a data set without what may be said in several ways."""
+    name, _ = sources.own_size(name, 0)
+    kind, colon, path = name.removeprefix("tfds:").partition(":")
+    if kind == "folder":
+        path = str(pathlib.Path(path).expanduser().resolve())
+    return kind + colon + path
 
 
 def _run_and_part(given: str) -> tuple[str, str]:

@@ -16,8 +16,10 @@ from safetensors.numpy import save_file
 
 from metainit import compare, encoded, intervals, transfer, transfer_run
 from metainit.config import ConfigError
+from metainit.initialisation import Initialisation
 from metainit.models import resnet_names
 from metainit.network import build
+from metainit.results import Cost
 from metainit.train import train
 
 INITS = ("meta-learned", "joint pretraining", "random")
@@ -173,6 +175,52 @@ def test_a_replaced_picture_is_learned_from(
         shutil.copy(images / "train1" / picture.name, picture)
     train(config, tmp_path / "run")
     assert made == ["validation", "test"]
+
+
+def test_what_was_seen_before_is_told_below_the_verdict(
+    place: Place, tmp_path: pathlib.Path
+) -> None:
+    images = shutil.copytree(place.images, tmp_path / "caltech")
+    config = settings(place, str(place.weights))
+    config.data.update(name=f"folder:{images}", size=tiny.SIDE)
+    config.transfer.heads = HEADS[1:]
+    text = train(config, tmp_path / "run")
+    verdict, _, warning, _, title, *_ = (
+        (tmp_path / "run" / "report.md").read_text().splitlines()
+    )
+    assert verdict.startswith(str(place.weights)) and title.startswith("# metainit")
+    assert warning == (
+        f"Overlap: the pretrained weights of {place.weights} may have seen ImageNet, "
+        f"and of folder:{images} many of its classes are classes of ImageNet; these "
+        "are not unseen classes."
+    )
+    assert "Overlap: the pretrained weights of" in text
+
+
+@pytest.mark.parametrize(
+    "data, warned",
+    [
+        ({"name": "folder:a/../b"}, True),
+        ({"name": "folder:a"}, False),
+        ({"name": "", "train": ("cifar100", "folder:b@32")}, True),
+        ({"name": "", "train": ("a",), "validation": ("folder:b",)}, True),
+        ({"name": "", "train": ("a",), "test": ("folder:b",)}, False),
+    ],
+)
+def test_a_run_is_warned_of_on_its_own_data(data: dict[str, Any], warned: bool) -> None:
+    config = transfer_run.config_module.default()
+    config.data.update(data)
+    init = Initialisation(config, None, None, "")  # type: ignore[arg-type]
+    cost = Cost(0.0, 0, 0)
+    inits = {
+        "meta-learned": transfer_run._Given(init, cost, "runs/a"),
+        "random": transfer_run._Given(init, cost),
+    }
+    told = (
+        "Overlap: meta-learned was trained or chosen on classes of folder:b; these are "
+        "not unseen classes."
+    )
+    assert list(transfer_run._overlaps("folder:b", inits)) == [told] * warned
 
 
 @pytest.mark.parametrize(
