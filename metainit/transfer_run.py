@@ -7,6 +7,7 @@ is held out to be measured on; rates and penalties are chosen on a share of the 
 
 from __future__ import annotations
 
+import collections
 import copy
 import json
 import pathlib
@@ -205,12 +206,12 @@ def train(
 
 
 def _initialisations(config: ConfigDict) -> dict[str, _Given]:
-    """Each by what the report calls it."""
-    found: dict[str, _Given] = {}
+    """Each by what the report calls it, with its folder where two runs have one."""
+    found: list[tuple[str, _Given]] = []
     size = config.data.size or None
     for given in config.inits:
         if given == RANDOM:
-            same = copy.deepcopy(next(iter(found.values())).init.config)
+            same = copy.deepcopy(found[0][1].init.config)
             same.seed = config.seed
             init = initialisation.random(same, same.data.size, same.data.channels)
             called, one = RANDOM, _Given(init, Cost(0.0, 0, 0))
@@ -226,18 +227,24 @@ def _initialisations(config: ConfigDict) -> dict[str, _Given]:
                 of_run, run, which, of_run.data.size, of_run.data.channels
             )
             called = NAMES[which]
-            one = _Given(init, initialisation.cost(run, which), run)
-        if called in found:
-            raise ValueError(f"inits has two of {called}; give one of them")
+            one = _Given(init, initialisation.cost(run, which), str(pathlib.Path(run)))
         # All see the images of the first.
         size = size or init.config.data.size
-        found[called] = one
-    channels = {given.init.config.data.channels for given in found.values()}
+        found.append((called, one))
+    channels = {given.init.config.data.channels for _, given in found}
     if len(channels) > 1:
         raise ValueError(
             "inits take images in colour and in grey; give such as take one"
         )
-    return found
+    called_so = collections.Counter(called for called, _ in found)
+    named: dict[str, _Given] = {}
+    for called, one in found:
+        if called_so[called] > 1 and one.run:
+            called = f"{called} ({one.run})"
+        if called in named:
+            raise ValueError(f"inits has two of {called}; give one of them")
+        named[called] = one
+    return named
 
 
 def _overlaps(name: str, inits: Mapping[str, _Given]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metainit import accounting, threshold
-from metainit.results import OURS, FineTuning
+from metainit.results import FineTuning, is_ours
 from metainit.threshold import Curve, Thresholds, Time
 
 # A row's field for what is spent, by its name in words.
@@ -91,7 +91,7 @@ def by_data_set(
         final = {
             f"{init}, {head}": [run.points[-1]["accuracy"] for run in runs]
             for (init, head), runs in of_set.items()
-            if init not in OURS
+            if not is_ours(init)
         }
         thresholds = threshold.from_baselines(final) if final else None
         if thresholds is not None and not thresholds.final:
@@ -127,7 +127,7 @@ def our_best(seeds: Sequence[Sequence[FineTuning]]) -> str | None:
     heads = best_heads(seeds)
     accuracy: dict[str, list[float]] = {}
     for run in (run for runs in seeds for run in runs):
-        if run.init in OURS and run.head == heads[run.init]:
+        if is_ours(run.init) and run.head == heads[run.init]:
             accuracy.setdefault(run.init, []).append(run.validation_accuracy)
     return max(accuracy, key=lambda init: np.mean(accuracy[init]), default=None)
 
@@ -164,7 +164,7 @@ def break_even(
             accounting.saving(seconds(ours), seconds(init)),
         )
         for init in heads
-        if init not in OURS
+        if not is_ours(init)
     }
 
 

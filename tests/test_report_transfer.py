@@ -90,6 +90,8 @@ def test_heads_are_chosen_on_meta_validation() -> None:
     warm = run("meta-learned from pretrained", "zero", 0, validation=0.8)
     assert transfer_summary.our_best([(*FAST, warm)]) == warm.init
     assert transfer_summary.our_best([FAST[2:]]) is None
+    named = [one._replace(init=f"{one.init} (runs/a)") for one in FAST]
+    assert transfer_summary.our_best([named]) == "meta-learned (runs/a)"
 
 
 def test_break_even_against_each_baseline() -> None:

@@ -252,7 +252,25 @@ def test_mistakes_are_named_before_anything_is_done(
     assert not (tmp_path / "run").exists()
 
 
-def test_two_of_one_kind_are_refused(place: Place, tmp_path: pathlib.Path) -> None:
-    config = settings(place, str(place.run), str(place.run))
-    with pytest.raises(ConfigError, match="inits has two of meta-learned"):
+def test_runs_of_one_kind_are_told_apart_by_their_folders(
+    place: Place, tmp_path: pathlib.Path
+) -> None:
+    other = shutil.copytree(place.run, tmp_path / "other")
+    config = settings(place, str(place.run), f"{other}/", f"{other}:joint")
+    config.transfer.heads = HEADS[1:]
+    train(config, tmp_path / "run")
+    ours = {f"meta-learned ({run})" for run in (place.run, other)}
+    found = rows(tmp_path / "run")
+    assert {row["init"] for row in found} == {*ours, "joint pretraining"}
+    report = (tmp_path / "run" / "report.md").read_text()
+    # Neither of ours is a baseline that has a threshold.
+    assert "final accuracy (joint pretraining, logistic regression head" in report
+    assert "Against meta-learned" not in report
+
+
+def test_two_of_one_run_are_refused(place: Place, tmp_path: pathlib.Path) -> None:
+    config = settings(place, str(place.run), f"{place.run}/")
+    with pytest.raises(
+        ConfigError, match=r"two of meta-learned \(.*transfer_run0/run\)"
+    ):
         train(config, tmp_path / "run")
