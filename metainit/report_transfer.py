@@ -243,14 +243,22 @@ def _times(one: DataSet) -> Iterator[str]:
 
 
 def _seconds(transfer: Transfer) -> dict[str, float]:
-    return {name: cost.device_seconds for name, cost in transfer.costs.items()}
+    """Of making the initialisations that were made on this kind of device."""
+    return {
+        name: cost.device_seconds
+        for name, cost in transfer.costs.items()
+        if cost.device in (None, transfer.device)
+    }
 
 
 def _account(transfer: Transfer) -> Iterator[str]:
     yield from ("### Device hours", "")
     spendings = [
         Spending(
-            f"making {name}", cost.device_seconds, transfer.device, flops=cost.flops
+            f"making {name}",
+            cost.device_seconds,
+            cost.device or transfer.device,
+            flops=cost.flops,
         )
         for name, cost in transfer.costs.items()
         if cost.device_seconds
@@ -269,19 +277,31 @@ def _account(transfer: Transfer) -> Iterator[str]:
     heading: tuple[str, ...] = ("Work", "Device", "Device hours", "FLOPs")
     heading += ("Cost",) if price else ()
     table: list[tuple[Any, ...]] = []
-    for bill in accounting.bills(spendings, price):
-        cells = (
-            bill.name,
-            f"{bill.kind} x{bill.devices}",
-            f"{bill.device_hours:.3g}",
-            tables.flops(bill.flops),
-        )
-        table.append(cells + ((f"{bill.cost:.2f}",) if price else ()))
+    kinds = dict.fromkeys(spending.kind for spending in spendings)
+    for kind in kinds:
+        of_kind = [spending for spending in spendings if spending.kind == kind]
+        of_this = price if kind == transfer.device else None
+        for bill in accounting.bills(of_kind, of_this):
+            cells = (
+                bill.name,
+                f"{bill.kind} x{bill.devices}",
+                f"{bill.device_hours:.3g}",
+                tables.flops(bill.flops),
+            )
+            cost = "-" if bill.cost is None else f"{bill.cost:.2f}"
+            table.append(cells + ((cost,) if price else ()))
     yield from tables.markdown(heading, table, text=2)
     yield ""
+    if len(kinds) > 1:
+        yield (
+            "- An hour of one kind of device is not one of another: each kind has a "
+            f"total, a price is that of {transfer.device}, and there is no break-even "
+            "of an initialisation that was made on another."
+        )
     yield (
         "- An initialisation that was started from pretrained weights has their "
         "making in its own. Trials are as many for each and no part of a break-even. "
-        "FLOPs: a dash where they were not counted."
+        "FLOPs are of making initialisations only, a dash where they were not counted: "
+        "those of trials and fine-tunings are not, nor is a total with them."
     )
     yield ""

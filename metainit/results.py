@@ -37,12 +37,15 @@ class Cost(NamedTuple):
       steps: optimiser steps.
       flops: floating-point operations, by `metainit.flops.of_function`; None where not
         counted.
+      device: kind of the device, where another run spent them; None where the run did
+        that the results are of.
     """
 
     device_seconds: float
     images: int
     steps: int
     flops: float | None = None
+    device: str | None = None
 
 
 class Row(NamedTuple):

@@ -186,6 +186,7 @@ def train(
         f"# metainit: transfer to {name}",
         "",
         *report_transfer.lines(transfer, "transfer.png"),
+        *_of_encoders(inits),
         "## Run it again",
         "",
         *("```", command, "```", ""),
@@ -263,6 +264,16 @@ def _overlaps(name: str, inits: Mapping[str, _Given]) -> Iterator[str]:
                 f"Overlap: {called} was trained or chosen on classes of {name}; these "
                 "are not unseen classes."
             )
+
+
+def _of_encoders(inits: Mapping[str, _Given]) -> Iterator[str]:
+    frozen = [n for n, given in inits.items() if given.init.model.encode is not None]
+    if frozen:
+        yield (
+            f"Features of a frozen encoder ({', '.join(frozen)}) were made once for "
+            "every image: their time is in no row."
+        )
+        yield ""
 
 
 def _plain(name: str) -> str:

@@ -141,14 +141,15 @@ def break_even(
 
     Args:
       seeds: as for `by_data_set`.
-      costs: device seconds that making each initialisation took, mean over seeds.
+      costs: device seconds that making each initialisation took, mean over seeds;
+        without those of another kind of device, which nothing is told of.
 
     Returns:
       By name of the baseline; {} where no data set has thresholds.
     """
     sets = [one for one in by_data_set(seeds) if one.thresholds is not None]
     ours, heads = our_best(seeds), best_heads(seeds)
-    if ours is None or not sets:
+    if ours is None or ours not in costs or not sets:
         return {}
 
     def seconds(init: str) -> dict[str, tuple[Time, ...]]:
@@ -164,7 +165,7 @@ def break_even(
             accounting.saving(seconds(ours), seconds(init)),
         )
         for init in heads
-        if not is_ours(init)
+        if not is_ours(init) and init in costs
     }
 
 

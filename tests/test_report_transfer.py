@@ -158,6 +158,29 @@ def test_the_section_says_all() -> None:
     assert max(map(len, narrow)) <= 100 and "\n".join(narrow).isascii()
 
 
+def test_hours_of_another_device_are_not_added_to_these() -> None:
+    """Nor is a price of this one put on them, nor do they make a break-even."""
+    whole = transfer(*FAST, price=3.6)
+    made_for_hours = ("meta-learned", "joint pretraining")
+    for elsewhere, other in (made_for_hours, made_for_hours[::-1]):
+        made = whole.costs[elsewhere]._replace(device="H100")
+        mixed = whole._replace(costs=whole.costs | {elsewhere: made})
+        text = "\n".join(report_transfer.lines(mixed, None))
+        for words in (
+            f"| making {elsewhere} | H100 x1 | 0.167 | 6e+14 | - |",
+            "| total | H100 x1 | 0.167 | 6e+14 | - |",
+            f"| making {other} | cpu x1 | 0.167 | 6e+14 | 0.60 |",
+            "| total | cpu x1 | 0.343 | - | 1.24 |",
+            "- An hour of one kind of device is not one of another",
+        ):
+            assert words in text
+        assert "Against joint pretraining" not in text
+        assert ("Against random" in text) == (elsewhere != "meta-learned")
+    here = whole.costs["meta-learned"]._replace(device="cpu")
+    same = whole._replace(costs=whole.costs | {"meta-learned": here})
+    assert [*report_transfer.lines(same, None)] == [*report_transfer.lines(whole, None)]
+
+
 def test_censored_seeds_count_up_to_one_horizon() -> None:
     """By hand: 5, 20 and never of 100 steps; without the last, the mean is 12.5."""
     seeds = [

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -41,7 +42,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     config.model.update(name="mlp", hidden=(8,))
     config.data.channels = 3
     config.update(iterations=2, warm_start=0)
-    config.evaluate.episodes = 0
     images = tiny.draw(root / "others", seed=1) / "train"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("METAINIT_DATA_DIR", str(root / "data"))
@@ -152,6 +152,8 @@ def test_a_frozen_encoder_sees_every_image_once(
     found = rows(tmp_path / "run")
     inits = {row["init"] for row in found}
     assert inits == {str(place.weights), "meta-learned"}
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert f"Features of a frozen encoder ({place.weights}) were made once" in report
     assert np.isfinite([row["loss"] for row in found]).all()
 
 
@@ -256,6 +258,7 @@ def test_runs_of_one_kind_are_told_apart_by_their_folders(
     place: Place, tmp_path: pathlib.Path
 ) -> None:
     other = shutil.copytree(place.run, tmp_path / "other")
+    (other / "report.md").unlink()
     config = settings(place, str(place.run), f"{other}/", f"{other}:joint")
     config.transfer.heads = HEADS[1:]
     train(config, tmp_path / "run")
@@ -266,6 +269,11 @@ def test_runs_of_one_kind_are_told_apart_by_their_folders(
     # Neither of ours is a baseline that has a threshold.
     assert "final accuracy (joint pretraining, logistic regression head" in report
     assert "Against meta-learned" not in report
+    # Nothing tells what the other was made on.
+    kind = jax.devices()[0].device_kind
+    assert f"| making meta-learned ({place.run}) | {kind} x1 |" in report
+    assert f"| making meta-learned ({other}) | not recorded x1 |" in report
+    assert "| total | not recorded x1 |" in report
 
 
 def test_two_of_one_run_are_refused(place: Place, tmp_path: pathlib.Path) -> None:
