@@ -29,7 +29,7 @@ def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
     sets = transfer_summary.by_data_set(seeds, transfer.accuracies)
     yield "## Transfer efficiency"
     yield ""
-    for sentence in sentences(seeds, _seconds(transfer)):
+    for sentence in sentences(seeds, _seconds(transfer), transfer.starts):
         yield from (sentence, "")
     yield f"All classes of a data set, {transfer.protocol}."
     yield ""
@@ -68,11 +68,14 @@ def terminal(transfer: Transfer, width: int) -> Iterator[str]:
     yield from ("Transfer efficiency", "")
     yield from textwrap.wrap(f"All classes of a data set, {transfer.protocol}.", width)
     yield ""
-    yield from of_seeds([transfer.runs], _seconds(transfer), width)
+    yield from of_seeds([transfer.runs], _seconds(transfer), width, transfer.starts)
 
 
 def of_seeds(
-    seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float], width: int
+    seeds: Sequence[Sequence[FineTuning]],
+    costs: Mapping[str, float],
+    width: int,
+    starts: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Sentences and tables for the terminal, over one seed or several.
 
@@ -80,8 +83,9 @@ def of_seeds(
       seeds: the fine-tunings of each.
       costs: device seconds of making each initialisation, mean over seeds.
       width: columns.
+      starts: as for `metainit.gain.split`.
     """
-    for sentence in sentences(seeds, costs):
+    for sentence in sentences(seeds, costs, starts):
         yield from (*textwrap.wrap(sentence, width), "")
     for one in transfer_summary.by_data_set(seeds):
         yield from textwrap.wrap(one.name, width)
@@ -137,7 +141,9 @@ def intervals_table(one: DataSet) -> list[tuple[str, ...]]:
 
 
 def sentences(
-    seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float]
+    seeds: Sequence[Sequence[FineTuning]],
+    costs: Mapping[str, float],
+    starts: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
     """How fast our best is, what it owes to what, and when it pays for itself."""
     ours, heads = transfer_summary.our_best(seeds), transfer_summary.best_heads(seeds)
@@ -164,7 +170,7 @@ def sentences(
             f"({SHARE:.0%} of what {one.thresholds.baseline} head reaches in the end): "
             f"{ours} {took[ours]}; {others}."
         )
-        if (parts := gain.split(one, ours, heads[ours])) is not None:
+        if (parts := gain.split(one, ours, heads[ours], starts)) is not None:
             told = gain.in_words(parts, ours, heads[ours])
             found.append(f"{one.name}: {told}.")
     for baseline, sums in transfer_summary.break_even(seeds, costs).items():

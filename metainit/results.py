@@ -148,6 +148,7 @@ class Transfer(NamedTuple):
       device: kind of the one device that was used, e.g. "cpu".
       price_per_hour: of the device; None where not known.
       accuracies: to be reached that were fixed beforehand, 0 to 1.
+      starts: as for `metainit.gain.split`.
     """
 
     runs: tuple[FineTuning, ...]
@@ -158,6 +159,7 @@ class Transfer(NamedTuple):
     device: str
     price_per_hour: float | None = None
     accuracies: tuple[float, ...] = ()
+    starts: Mapping[str, str] | None = None
 
 
 class Trial(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import itertools
 import json
 import pathlib
 import textwrap
@@ -177,7 +178,7 @@ def train(
         Sealed([split]),
         workdir,
         chosen_on=f"{100 * config.choose_on:g} % of the images to learn from",
-    )
+    )._replace(starts=_starts(inits))
     figures.transfer(workdir / "transfer.png", [transfer.runs])
     verdict = transfer_verdict.sentence(transfer, config.seed)
     said = (verdict, *_overlaps(config.data.name, inits))
@@ -246,6 +247,29 @@ def _initialisations(config: ConfigDict) -> dict[str, _Given]:
             raise ValueError(f"inits has two of {called}; give one of them")
         named[called] = one
     return named
+
+
+def _starts(inits: Mapping[str, _Given]) -> dict[str, str]:
+    """What the initialisations of runs began with, where it is among them, by name."""
+    found = {}
+    for (called, one), (start, other) in itertools.product(inits.items(), repeat=2):
+        if not one.run or other.run:
+            continue
+        if (sha256 := _sha256(one.init)) is not None:
+            same = sha256 == _sha256(other.init)
+        else:
+            same = start == RANDOM and all(
+                one.init.config[part] == other.init.config[part]
+                for part in ("model", "encoder")
+            )
+        if same:
+            found[called] = start
+    return found
+
+
+def _sha256(init: Initialisation) -> str | None:
+    """Of the file of pretrained weights in it, if any."""
+    return init.seen.weights.sha256 if init.seen and init.seen.weights else None
 
 
 def _overlaps(name: str, inits: Mapping[str, _Given]) -> Iterator[str]:

@@ -138,6 +138,35 @@ def test_a_gain_is_split_by_hand() -> None:
     assert gain.split(pets, "meta-learned", "prototype") is None
 
 
+def test_a_gain_is_over_what_ours_began_with() -> None:
+    """Of given initialisations, each with a name of its own, or over none of them."""
+    runs = [
+        run("meta-learned", "prototype", 1, final=0.8),
+        run("net.pth", "prototype", 1, final=0.6),
+        run("net.pth", "zero", 1, final=0.5),
+        run(gain.RATES, "prototype", 1, final=0.65),
+        run("random", "prototype", 1, final=0.3),
+        run("random", "zero", 1, final=0.2),
+    ]
+    (pets,) = transfer_summary.by_data_set([runs])
+    of = {"meta-learned": "net.pth", gain.RATES: "net.pth"}
+    found = gain.split(pets, "meta-learned", "prototype", of)
+    assert found == gain.Gain("net.pth", *map(pytest.approx, PARTS))
+    found = gain.split(pets, "meta-learned", "prototype", {"meta-learned": "random"})
+    assert found is not None and found.start == "random" and found.rates is None
+    assert found.total == pytest.approx(0.6)
+    for starts, told in (of, True), ({gain.RATES: "net.pth"}, False):
+        given = transfer(*runs)._replace(starts=starts)
+        for text in (
+            report_transfer.lines(given, None),
+            report_transfer.terminal(given, 999),
+        ):
+            assert (
+                "points of meta-learned, prototype head, over net.pth"
+                in "\n".join(text)
+            ) == told
+
+
 def test_the_section_says_all() -> None:
     text = "\n".join(report_transfer.lines(transfer(*FAST, price=3.6), "transfer.png"))
     for words in (

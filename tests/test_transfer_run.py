@@ -18,8 +18,9 @@ from safetensors.numpy import save_file
 from metainit import compare, encoded, intervals, transfer, transfer_run
 from metainit.config import ConfigError
 from metainit.initialisation import Initialisation
-from metainit.models import resnet_names
+from metainit.models import pretrained, resnet_names
 from metainit.network import build
+from metainit.origin import Origin
 from metainit.results import Cost
 from metainit.train import train
 
@@ -223,6 +224,31 @@ def test_a_run_is_warned_of_on_its_own_data(data: dict[str, Any], warned: bool) 
         "not unseen classes."
     )
     assert list(transfer_run._overlaps("folder:b", inits)) == [told] * warned
+
+
+def test_what_a_run_began_with_is_known_among_the_others() -> None:
+    """By the weights' file, whatever it is called, or the network drawn at random."""
+    config = transfer_run.config_module.default()
+    other = transfer_run.config_module.default()
+    other.model.filters += 1
+
+    def given(config: ConfigDict, sha256: str = "", run: str = "") -> Any:
+        about = pretrained.About("net", None, sha256, pretrained._UNKNOWN)
+        seen = Origin((), (), about if sha256 else None)
+        init = Initialisation(config, None, None, "", seen)  # type: ignore[arg-type]
+        return transfer_run._Given(init, Cost(0.0, 0, 0), run)
+
+    inits = {
+        "a": given(config, "1", "runs/a"),
+        "b": given(config, "2", "runs/b"),
+        "c": given(config, "", "runs/c"),
+        "d": given(other, "", "runs/d"),
+        "e": given(config, "1", "runs/e"),
+        "net": given(other, "1"),
+        "exported": given(config),
+        "random": given(config),
+    }
+    assert transfer_run._starts(inits) == {"a": "net", "c": "random", "e": "net"}
 
 
 @pytest.mark.parametrize(
