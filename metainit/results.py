@@ -23,6 +23,11 @@ NAMES = {
 OURS = (NAMES[META], NAMES[FROM_PRETRAINED])
 
 
+def is_ours(init: str) -> bool:
+    """Whether an initialisation is ours, its run named or not: "meta-learned (a)"."""
+    return init.partition(" (")[0] in OURS
+
+
 class Cost(NamedTuple):
     """What it took to make an initialisation.
 
@@ -32,12 +37,15 @@ class Cost(NamedTuple):
       steps: optimiser steps.
       flops: floating-point operations, by `metainit.flops.of_function`; None where not
         counted.
+      device: kind of the device, where another run spent them; None where the run did
+        that the results are of.
     """
 
     device_seconds: float
     images: int
     steps: int
     flops: float | None = None
+    device: str | None = None
 
 
 class Row(NamedTuple):
@@ -140,6 +148,7 @@ class Transfer(NamedTuple):
       device: kind of the one device that was used, e.g. "cpu".
       price_per_hour: of the device; None where not known.
       accuracies: to be reached that were fixed beforehand, 0 to 1.
+      starts: as for `metainit.gain.split`.
     """
 
     runs: tuple[FineTuning, ...]
@@ -150,6 +159,7 @@ class Transfer(NamedTuple):
     device: str
     price_per_hour: float | None = None
     accuracies: tuple[float, ...] = ()
+    starts: Mapping[str, str] | None = None
 
 
 class Trial(NamedTuple):

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metainit import closed_form, transfer, transfer_closed_form
+from metainit import closed_form, sources, transfer, transfer_closed_form
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
 from metainit.results import Cost
@@ -78,7 +78,8 @@ def learn(
     """Rows of one head on one data set for each setting; at once where they are there.
 
     Every setting has a folder below `folder`, named after what determines the result:
-    an initialisation that was trained further, or another setting, has another one.
+    an initialisation that was trained further, another image or another setting has
+    another one.
 
     Args:
       name: one of `HEADS`.
@@ -145,7 +146,9 @@ def _place(
     known = hashlib.sha256(json.dumps([about, spec._asdict()]).encode())
     known.update(transfer.digest(body).encode())
     for side in (split.train, split.test):
+        images = side.images if side.hashes is None else side.hashes
         known.update(side.labels.tobytes())
+        known.update(images[sources.rows(side)].tobytes())
     said = (about["role"], about["dataset"], about["init"], about["head"])
     words = (*said, *about["setting"].values())
     name = re.sub(r"[^\w.]+", "-", " ".join(map(str, words)))[-80:].strip("-.")

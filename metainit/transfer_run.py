@@ -7,11 +7,14 @@ is held out to be measured on; rates and penalties are chosen on a share of the 
 
 from __future__ import annotations
 
+import collections
 import copy
+import itertools
 import json
 import pathlib
-from collections.abc import Callable
-from typing import Any
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -23,6 +26,7 @@ from metainit import (
     figures,
     initial_weights,
     initialisation,
+    overlap,
     provenance,
     report_html,
     report_transfer,
@@ -31,6 +35,7 @@ from metainit import (
     transfer_comparison,
     transfer_spec,
     transfer_start,
+    transfer_verdict,
 )
 from metainit import config as config_module
 from metainit import preprocess as preprocess_module
@@ -44,6 +49,20 @@ from metainit.sources import Roles, Source
 from metainit.transfer_heads import Init
 
 WIDTH = 100
+
+
+class _Given(NamedTuple):
+    """One of `inits`.
+
+    Attributes:
+      init: the network and where it starts.
+      cost: of making it.
+      run: folder of the run that made it; "" for weights and random.
+    """
+
+    init: Initialisation
+    cost: Cost
+    run: str = ""
 
 
 def default() -> ConfigDict:
@@ -127,21 +146,21 @@ def train(
     validate(config)
     try:
         inits = _initialisations(config)
-        first = next(iter(inits.values()))[0]
+        first = next(iter(inits.values())).init
         split, rule = _split(config, first)
         name = split.name
         validation = Split(name, *hold_out(split.train, config.seed, config.choose_on))
         spec = transfer_comparison.spec_of(config)
         for one in (split, validation):
             transfer_spec.check(spec, one.train, one.test)
-        for init, _ in inits.values():
+        for init in (given.init for given in inits.values()):
             transfer_start.check_params(init.model, init.params, split.train, spec)
         if not dry_run:
             run_config.claim(workdir, config.to_dict(), may_change=("transfer",))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for called, (init, cost) in inits.items():
-        print(f"{called}: {init.name}, {cost.device_seconds:.0f} s to make")
+    for called, given in inits.items():
+        print(f"{called}: {given.init.name}, {given.cost.device_seconds:.0f} s to make")
     print(
         f"{name}: {len(split.train.class_names)} classes, "
         f"{len(sources.rows(split.train)):,} images to learn from, "
@@ -152,19 +171,23 @@ def train(
     transfer = transfer_comparison.compare(
         config,
         {
-            called: _compared(config, init, cost, split)
-            for called, (init, cost) in inits.items()
+            called: _compared(config, given.init, given.cost, split)
+            for called, given in inits.items()
         },
         [validation],
         Sealed([split]),
         workdir,
         chosen_on=f"{100 * config.choose_on:g} % of the images to learn from",
-    )
+    )._replace(starts=_starts(inits))
     figures.transfer(workdir / "transfer.png", [transfer.runs])
+    verdict = transfer_verdict.sentence(transfer, config.seed)
+    said = (verdict, *_overlaps(config.data.name, inits))
     lines = [
+        *(line for sentence in said for line in (sentence, "")),
         f"# metainit: transfer to {name}",
         "",
         *report_transfer.lines(transfer, "transfer.png"),
+        *_of_encoders(inits),
         "## Run it again",
         "",
         *("```", command, "```", ""),
@@ -174,24 +197,29 @@ def train(
     ]
     atomic.write_text(workdir / "report.md", "\n".join(lines))
     atomic.write_text(workdir / "report.html", report_html.page(lines, workdir))
-    text = "\n".join(report_transfer.terminal(transfer, WIDTH))
+    text = "\n".join(
+        (
+            *(x for one in said for x in (*textwrap.wrap(one, WIDTH), "")),
+            *report_transfer.terminal(transfer, WIDTH),
+        )
+    )
     print(f"{text}\nreport: {workdir / 'report.md'}")
     return text
 
 
-def _initialisations(config: ConfigDict) -> dict[str, tuple[Initialisation, Cost]]:
-    """Each with its cost, by what the report calls it."""
-    found: dict[str, tuple[Initialisation, Cost]] = {}
+def _initialisations(config: ConfigDict) -> dict[str, _Given]:
+    """Each by what the report calls it, with its folder where two runs have one."""
+    found: list[tuple[str, _Given]] = []
     size = config.data.size or None
     for given in config.inits:
         if given == RANDOM:
-            same = copy.deepcopy(next(iter(found.values()))[0].config)
+            same = copy.deepcopy(found[0][1].init.config)
             same.seed = config.seed
             init = initialisation.random(same, same.data.size, same.data.channels)
-            called, cost = RANDOM, Cost(0.0, 0, 0)
+            called, one = RANDOM, _Given(init, Cost(0.0, 0, 0))
         elif initial_weights.is_weights(given) and not pathlib.Path(given).is_dir():
             init = initial_weights.load(given, config.use, size)
-            called, cost = given, Cost(0.0, 0, 0)
+            called, one = given, _Given(init, Cost(0.0, 0, 0))
         else:
             run, which = _run_and_part(given)
             of_run = initialisation.read_config(run)
@@ -200,18 +228,85 @@ def _initialisations(config: ConfigDict) -> dict[str, tuple[Initialisation, Cost
             init = initialisation.trained(
                 of_run, run, which, of_run.data.size, of_run.data.channels
             )
-            called, cost = NAMES[which], initialisation.cost(run, which)
-        if called in found:
-            raise ValueError(f"inits has two of {called}; give one of them")
+            called = NAMES[which]
+            one = _Given(init, initialisation.cost(run, which), str(pathlib.Path(run)))
         # All see the images of the first.
         size = size or init.config.data.size
-        found[called] = init, cost
-    channels = {init.config.data.channels for init, _ in found.values()}
+        found.append((called, one))
+    channels = {given.init.config.data.channels for _, given in found}
     if len(channels) > 1:
         raise ValueError(
             "inits take images in colour and in grey; give such as take one"
         )
+    called_so = collections.Counter(called for called, _ in found)
+    named: dict[str, _Given] = {}
+    for called, one in found:
+        if called_so[called] > 1 and one.run:
+            called = f"{called} ({one.run})"
+        if called in named:
+            raise ValueError(f"inits has two of {called}; give one of them")
+        named[called] = one
+    return named
+
+
+def _starts(inits: Mapping[str, _Given]) -> dict[str, str]:
+    """What the initialisations of runs began with, where it is among them, by name."""
+    found = {}
+    for (called, one), (start, other) in itertools.product(inits.items(), repeat=2):
+        if not one.run or other.run:
+            continue
+        if (sha256 := _sha256(one.init)) is not None:
+            same = sha256 == _sha256(other.init)
+        else:
+            same = start == RANDOM and all(
+                one.init.config[part] == other.init.config[part]
+                for part in ("model", "encoder")
+            )
+        if same:
+            found[called] = start
     return found
+
+
+def _sha256(init: Initialisation) -> str | None:
+    """Of the file of pretrained weights in it, if any."""
+    return init.seen.weights.sha256 if init.seen and init.seen.weights else None
+
+
+def _overlaps(name: str, inits: Mapping[str, _Given]) -> Iterator[str]:
+    """Sentences about what the initialisations have seen of the data set."""
+    for called, (init, _, run) in inits.items():
+        if init.seen is not None and init.seen.weights is not None:
+            trained_on = init.seen.weights.recipe.data
+            weights = f"the pretrained weights of {called}"
+            yield from overlap.by_name(name, trained_on, weights)
+        if not run:
+            continue
+        data = init.config.data
+        seen = (data.train + data.validation) or (data.name,)
+        if _plain(name) in map(_plain, seen):
+            yield (
+                f"Overlap: {called} was trained or chosen on classes of {name}; these "
+                "are not unseen classes."
+            )
+
+
+def _of_encoders(inits: Mapping[str, _Given]) -> Iterator[str]:
+    frozen = [n for n, given in inits.items() if given.init.model.encode is not None]
+    if frozen:
+        yield (
+            f"Features of a frozen encoder ({', '.join(frozen)}) were made once for "
+            "every image: their time is in no row."
+        )
+        yield ""
+
+
+def _plain(name: str) -> str:
+    """The name of a data set without what may be said in several ways."""
+    name, _ = sources.own_size(name, 0)
+    kind, colon, path = name.removeprefix("tfds:").partition(":")
+    if kind == "folder":
+        path = str(pathlib.Path(path).expanduser().resolve())
+    return kind + colon + path
 
 
 def _run_and_part(given: str) -> tuple[str, str]:

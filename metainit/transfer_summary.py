@@ -9,7 +9,7 @@ import numpy as np
 
 from metainit import accounting, intervals, threshold
 from metainit.intervals import Comparison
-from metainit.results import OURS, FineTuning
+from metainit.results import FineTuning, is_ours
 from metainit.threshold import Curve, Thresholds, Time
 
 # A row's field for what is spent, by its name in words.
@@ -92,7 +92,7 @@ def by_data_set(
         final = {
             f"{init}, {head}": [run.points[-1]["accuracy"] for run in runs]
             for (init, head), runs in of_set.items()
-            if init not in OURS
+            if not is_ours(init)
         }
         thresholds = threshold.from_baselines(final) if final else None
         if thresholds is not None and not thresholds.final:
@@ -128,7 +128,7 @@ def our_best(seeds: Sequence[Sequence[FineTuning]]) -> str | None:
     heads = best_heads(seeds)
     accuracy: dict[str, list[float]] = {}
     for run in (run for runs in seeds for run in runs):
-        if run.init in OURS and run.head == heads[run.init]:
+        if is_ours(run.init) and run.head == heads[run.init]:
             accuracy.setdefault(run.init, []).append(run.validation_accuracy)
     return max(accuracy, key=lambda init: np.mean(accuracy[init]), default=None)
 
@@ -171,14 +171,15 @@ def break_even(
 
     Args:
       seeds: as for `by_data_set`.
-      costs: device seconds that making each initialisation took, mean over seeds.
+      costs: device seconds that making each initialisation took, mean over seeds;
+        without those of another kind of device, which nothing is told of.
 
     Returns:
       By name of the baseline; {} where no data set has thresholds.
     """
     sets = [one for one in by_data_set(seeds) if one.thresholds is not None]
     ours, heads = our_best(seeds), best_heads(seeds)
-    if ours is None or not sets:
+    if ours is None or ours not in costs or not sets:
         return {}
 
     def seconds(init: str) -> dict[str, tuple[Time, ...]]:
@@ -194,7 +195,7 @@ def break_even(
             accounting.saving(seconds(ours), seconds(init)),
         )
         for init in heads
-        if init not in OURS
+        if not is_ours(init) and init in costs
     }
 
 

@@ -34,6 +34,15 @@ def nvidia_smi(machine: pathlib.Path, *cards: str, status: int = 0) -> None:
     program.chmod(0o755)
 
 
+def test_the_device_of_a_report_is_found_again() -> None:
+    (device, *_) = jax.devices()
+    report = f"# metainit: a\n\nb, 5-way, on {devices.in_use()}.\n\nmore (x) x2.\n"
+    assert devices.in_use().endswith(" x1")
+    assert devices.kind_in(report) == device.device_kind
+    assert devices.kind_in("a, on gpu (NVIDIA A (1g)) x8.\n") == "NVIDIA A (1g)"
+    assert devices.kind_in("a, on this machine (seed 0).\n") is None
+
+
 def test_a_plain_machine_has_none(machine: pathlib.Path) -> None:
     assert devices.accelerator_present() is None
     devices.check(allow_cpu=False)

@@ -90,6 +90,8 @@ def test_heads_are_chosen_on_meta_validation() -> None:
     warm = run("meta-learned from pretrained", "zero", 0, validation=0.8)
     assert transfer_summary.our_best([(*FAST, warm)]) == warm.init
     assert transfer_summary.our_best([FAST[2:]]) is None
+    named = [one._replace(init=f"{one.init} (runs/a)") for one in FAST]
+    assert transfer_summary.our_best([named]) == "meta-learned (runs/a)"
 
 
 def test_break_even_against_each_baseline() -> None:
@@ -136,6 +138,35 @@ def test_a_gain_is_split_by_hand() -> None:
     assert gain.split(pets, "meta-learned", "prototype") is None
 
 
+def test_a_gain_is_over_what_ours_began_with() -> None:
+    """Of given initialisations, each with a name of its own, or over none of them."""
+    runs = [
+        run("meta-learned", "prototype", 1, final=0.8),
+        run("net.pth", "prototype", 1, final=0.6),
+        run("net.pth", "zero", 1, final=0.5),
+        run(gain.RATES, "prototype", 1, final=0.65),
+        run("random", "prototype", 1, final=0.3),
+        run("random", "zero", 1, final=0.2),
+    ]
+    (pets,) = transfer_summary.by_data_set([runs])
+    of = {"meta-learned": "net.pth", gain.RATES: "net.pth"}
+    found = gain.split(pets, "meta-learned", "prototype", of)
+    assert found == gain.Gain("net.pth", *map(pytest.approx, PARTS))
+    found = gain.split(pets, "meta-learned", "prototype", {"meta-learned": "random"})
+    assert found is not None and found.start == "random" and found.rates is None
+    assert found.total == pytest.approx(0.6)
+    for starts, told in (of, True), ({gain.RATES: "net.pth"}, False):
+        given = transfer(*runs)._replace(starts=starts)
+        for text in (
+            report_transfer.lines(given, None),
+            report_transfer.terminal(given, 999),
+        ):
+            assert (
+                "points of meta-learned, prototype head, over net.pth"
+                in "\n".join(text)
+            ) == told
+
+
 def test_the_section_says_all() -> None:
     text = "\n".join(report_transfer.lines(transfer(*FAST, price=3.6), "transfer.png"))
     for words in (
@@ -154,6 +185,29 @@ def test_the_section_says_all() -> None:
     assert "| making random" not in text
     narrow = list(report_transfer.terminal(transfer(*FAST), 100))
     assert max(map(len, narrow)) <= 100 and "\n".join(narrow).isascii()
+
+
+def test_hours_of_another_device_are_not_added_to_these() -> None:
+    """Nor is a price of this one put on them, nor do they make a break-even."""
+    whole = transfer(*FAST, price=3.6)
+    made_for_hours = ("meta-learned", "joint pretraining")
+    for elsewhere, other in (made_for_hours, made_for_hours[::-1]):
+        made = whole.costs[elsewhere]._replace(device="H100")
+        mixed = whole._replace(costs=whole.costs | {elsewhere: made})
+        text = "\n".join(report_transfer.lines(mixed, None))
+        for words in (
+            f"| making {elsewhere} | H100 x1 | 0.167 | 6e+14 | - |",
+            "| total | H100 x1 | 0.167 | 6e+14 | - |",
+            f"| making {other} | cpu x1 | 0.167 | 6e+14 | 0.60 |",
+            "| total | cpu x1 | 0.343 | - | 1.24 |",
+            "- An hour of one kind of device is not one of another",
+        ):
+            assert words in text
+        assert "Against joint pretraining" not in text
+        assert ("Against random" in text) == (elsewhere != "meta-learned")
+    here = whole.costs["meta-learned"]._replace(device="cpu")
+    same = whole._replace(costs=whole.costs | {"meta-learned": here})
+    assert [*report_transfer.lines(same, None)] == [*report_transfer.lines(whole, None)]
 
 
 def test_censored_seeds_count_up_to_one_horizon() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,7 +139,7 @@ def test_the_report_has_a_section_and_a_figure(whole: Experiment) -> None:
         assert words in section
     assert whole.text.isascii() and max(map(len, whole.text.splitlines())) <= 100
     assert "Transfer efficiency" in whole.text
-    assert "joint pretraining, probe then" in whole.text
+    assert re.search("^  probe then fine-tune ", whole.text, re.MULTILINE)
     with Image.open(whole.workdir / "transfer.png") as image:
         assert min(image.size) > 400
 

@@ -1,20 +1,27 @@
 """Transfer of what exists: of a run, of weights, random; without meta-training."""
 
+import html
 import json
 import pathlib
+import re
+import shutil
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pytest
 import tiny
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from metainit import compare, encoded, transfer, transfer_run
+from metainit import compare, encoded, intervals, transfer, transfer_run
 from metainit.config import ConfigError
-from metainit.models import resnet_names
+from metainit.initialisation import Initialisation
+from metainit.models import pretrained, resnet_names
 from metainit.network import build
+from metainit.origin import Origin
+from metainit.results import Cost
 from metainit.train import train
 
 INITS = ("meta-learned", "joint pretraining", "random")
@@ -36,7 +43,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     config.model.update(name="mlp", hidden=(8,))
     config.data.channels = 3
     config.update(iterations=2, warm_start=0)
-    config.evaluate.episodes = 0
     images = tiny.draw(root / "others", seed=1) / "train"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("METAINIT_DATA_DIR", str(root / "data"))
@@ -88,8 +94,15 @@ def test_the_initialisations_of_a_run_are_compared(
         "## Run it again",
     ):
         assert words in report
-    assert (tmp_path / "run" / "report.html").exists()
-    assert text.isascii() and "meta-learned, prototype" in text
+    told = report.splitlines()[0]
+    assert told.startswith(INITS) and " the next-best initialisation, " in told
+    assert told.endswith(f"{intervals.CONDITIONAL} (seed 0).")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert re.findall("<p.*?>(.*?)</p>", page)[0] == html.escape(told)
+    (title,) = re.findall("<h1>(.*?)</h1>", page)
+    assert title == f"metainit: transfer to folder:{place.images}"
+    assert text.startswith(told[:30])
+    assert text.isascii() and re.search("^meta-learned\n  prototype ", text, re.M)
     with pytest.raises(ValueError, match="is a run of kind transfer, without episodes"):
         compare.compare([tmp_path / "run"])
     monkeypatch.setattr(transfer, "fine_tune", None)
@@ -140,7 +153,102 @@ def test_a_frozen_encoder_sees_every_image_once(
     found = rows(tmp_path / "run")
     inits = {row["init"] for row in found}
     assert inits == {str(place.weights), "meta-learned"}
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert f"Features of a frozen encoder ({place.weights}) were made once" in report
     assert np.isfinite([row["loss"] for row in found]).all()
+
+
+def test_a_replaced_picture_is_learned_from(
+    place: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = shutil.copytree(place.images, tmp_path / "images")
+    config = settings(place, str(place.run))
+    config.data.name = f"folder:{images}"
+    config.transfer.heads = HEADS[:1]
+    train(config, tmp_path / "run")
+    made = []
+    fine_tune = transfer.fine_tune
+
+    def recorded(*given: Any) -> Any:
+        made.append(given[-1]["role"])
+        return fine_tune(*given)
+
+    monkeypatch.setattr(transfer, "fine_tune", recorded)
+    for picture in sorted((images / "train0").glob("*.png")):
+        shutil.copy(images / "train1" / picture.name, picture)
+    train(config, tmp_path / "run")
+    assert made == ["validation", "test"]
+
+
+def test_what_was_seen_before_is_told_below_the_verdict(
+    place: Place, tmp_path: pathlib.Path
+) -> None:
+    images = shutil.copytree(place.images, tmp_path / "caltech")
+    config = settings(place, str(place.weights))
+    config.data.update(name=f"folder:{images}", size=tiny.SIDE)
+    config.transfer.heads = HEADS[1:]
+    text = train(config, tmp_path / "run")
+    verdict, _, warning, _, title, *_ = (
+        (tmp_path / "run" / "report.md").read_text().splitlines()
+    )
+    assert verdict.startswith(str(place.weights)) and title.startswith("# metainit")
+    assert warning == (
+        f"Overlap: the pretrained weights of {place.weights} may have seen ImageNet, "
+        f"and of folder:{images} many of its classes are classes of ImageNet; these "
+        "are not unseen classes."
+    )
+    assert "Overlap: the pretrained weights of" in text
+
+
+@pytest.mark.parametrize(
+    "data, warned",
+    [
+        ({"name": "folder:a/../b"}, True),
+        ({"name": "folder:a"}, False),
+        ({"name": "", "train": ("cifar100", "folder:b@32")}, True),
+        ({"name": "", "train": ("a",), "validation": ("folder:b",)}, True),
+        ({"name": "", "train": ("a",), "test": ("folder:b",)}, False),
+    ],
+)
+def test_a_run_is_warned_of_on_its_own_data(data: dict[str, Any], warned: bool) -> None:
+    config = transfer_run.config_module.default()
+    config.data.update(data)
+    init = Initialisation(config, None, None, "")  # type: ignore[arg-type]
+    cost = Cost(0.0, 0, 0)
+    inits = {
+        "meta-learned": transfer_run._Given(init, cost, "runs/a"),
+        "random": transfer_run._Given(init, cost),
+    }
+    told = (
+        "Overlap: meta-learned was trained or chosen on classes of folder:b; these are "
+        "not unseen classes."
+    )
+    assert list(transfer_run._overlaps("folder:b", inits)) == [told] * warned
+
+
+def test_what_a_run_began_with_is_known_among_the_others() -> None:
+    """By the weights' file, whatever it is called, or the network drawn at random."""
+    config = transfer_run.config_module.default()
+    other = transfer_run.config_module.default()
+    other.model.filters += 1
+
+    def given(config: ConfigDict, sha256: str = "", run: str = "") -> Any:
+        about = pretrained.About("net", None, sha256, pretrained._UNKNOWN)
+        seen = Origin((), (), about if sha256 else None)
+        init = Initialisation(config, None, None, "", seen)  # type: ignore[arg-type]
+        return transfer_run._Given(init, Cost(0.0, 0, 0), run)
+
+    inits = {
+        "a": given(config, "1", "runs/a"),
+        "b": given(config, "2", "runs/b"),
+        "c": given(config, "", "runs/c"),
+        "d": given(other, "", "runs/d"),
+        "e": given(config, "1", "runs/e"),
+        "net": given(other, "1"),
+        "exported": given(config),
+        "random": given(config),
+    }
+    assert transfer_run._starts(inits) == {"a": "net", "c": "random", "e": "net"}
 
 
 @pytest.mark.parametrize(
@@ -172,7 +280,31 @@ def test_mistakes_are_named_before_anything_is_done(
     assert not (tmp_path / "run").exists()
 
 
-def test_two_of_one_kind_are_refused(place: Place, tmp_path: pathlib.Path) -> None:
-    config = settings(place, str(place.run), str(place.run))
-    with pytest.raises(ConfigError, match="inits has two of meta-learned"):
+def test_runs_of_one_kind_are_told_apart_by_their_folders(
+    place: Place, tmp_path: pathlib.Path
+) -> None:
+    other = shutil.copytree(place.run, tmp_path / "other")
+    (other / "report.md").unlink()
+    config = settings(place, str(place.run), f"{other}/", f"{other}:joint")
+    config.transfer.heads = HEADS[1:]
+    train(config, tmp_path / "run")
+    ours = {f"meta-learned ({run})" for run in (place.run, other)}
+    found = rows(tmp_path / "run")
+    assert {row["init"] for row in found} == {*ours, "joint pretraining"}
+    report = (tmp_path / "run" / "report.md").read_text()
+    # Neither of ours is a baseline that has a threshold.
+    assert "final accuracy (joint pretraining, logistic regression head" in report
+    assert "Against meta-learned" not in report
+    # Nothing tells what the other was made on.
+    kind = jax.devices()[0].device_kind
+    assert f"| making meta-learned ({place.run}) | {kind} x1 |" in report
+    assert f"| making meta-learned ({other}) | not recorded x1 |" in report
+    assert "| total | not recorded x1 |" in report
+
+
+def test_two_of_one_run_are_refused(place: Place, tmp_path: pathlib.Path) -> None:
+    config = settings(place, str(place.run), f"{place.run}/")
+    with pytest.raises(
+        ConfigError, match=r"two of meta-learned \(.*transfer_run0/run\)"
+    ):
         train(config, tmp_path / "run")
