@@ -13,7 +13,7 @@ import metainit
 from metainit import step_sizes
 from metainit.models import classifier, heads
 from metainit.models.model import Model
-from metainit.preprocess import Preprocess
+from metainit.preprocess import Preprocess, in_task
 from metainit.recipe import EPS_ROOT
 
 HEADS = ("zero", "prototype", "learned")
@@ -69,6 +69,7 @@ def evaluator(
       way: classes of an episode.
       steps: adaptation steps to measure.
     """
+    model, preprocess = in_task(model, preprocess)
     measured = np.zeros(steps[-1] + 1, bool)
     measured[list(steps)] = True
     is_measured = jnp.asarray(measured)

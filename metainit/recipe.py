@@ -11,7 +11,7 @@ import metainit
 from metainit import step_sizes
 from metainit.models import classifier, heads, microbatch
 from metainit.models.model import Model
-from metainit.preprocess import Preprocess
+from metainit.preprocess import Preprocess, in_task
 
 # Adam inside: the square root's derivative at a zero gradient is infinite without it.
 EPS_ROOT = 1e-8
@@ -48,6 +48,7 @@ def inner_loop(
     config: ConfigDict, model: Model, preprocess: Preprocess
 ) -> metainit.InnerLoop:
     """The inner loop of meta-training."""
+    model, preprocess = _in_task(config, model, preprocess)
     steps, batch = config.inner.steps, config.inner.batch
     loss_fn = classifier.loss_fn(model)
     if config.inner.microbatch:
@@ -61,6 +62,15 @@ def inner_loop(
         prepare=preprocess.for_training,
         batches=metainit.minibatches(batch, steps) if batch else None,
     )
+
+
+def _in_task(
+    config: ConfigDict, model: Model, preprocess: Preprocess
+) -> tuple[Model, Preprocess]:
+    # Microbatches bound the images in memory: all of them at once would undo that.
+    if config.inner.microbatch:
+        return model, preprocess
+    return in_task(model, preprocess)
 
 
 def init_head(
@@ -112,6 +122,7 @@ def learner(
     config: ConfigDict, model: Model, preprocess: Preprocess
 ) -> metainit.MetaLearner:
     """The meta-learning algorithm that `config.method` describes."""
+    model, preprocess = _in_task(config, model, preprocess)
     loop = inner_loop(config, model, preprocess)
     outer = _outer(config)
     if config.method.algorithm == "reptile":
@@ -141,6 +152,7 @@ def rates_learner(
     Its parameters are `MetaParams({"body": ...}, factors)`; the body rides along. A
     head that would be learned starts from zero.
     """
+    model, preprocess = _in_task(config, model, preprocess)
     head = config.method.head
     loop = inner_loop(config, model, preprocess)
     loop = loop._replace(

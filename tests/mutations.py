@@ -662,6 +662,14 @@ MUTATIONS = (
         "if False:",
     ),
     mutation(
+        "preprocess: no gradient into a meta-learned encoder",
+        "test_composed.py::"
+        "test_a_meta_learned_encoder_once_a_task_gives_the_same_gradient",
+        "preprocess.py",
+        'return self.encode(params["body"], images)',
+        'return jax.lax.stop_gradient(self.encode(params["body"], images))',
+    ),
+    mutation(
         "step sizes: forgotten at evaluation",
         "test_step_sizes.py::test_evaluation_takes_them",
         "adaptation.py",
