@@ -44,6 +44,13 @@ def inner_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     return optax.sgd(config.inner.learning_rate)
 
 
+def adapt_mask(config: ConfigDict, model: Model) -> Any:
+    """Mask of what inner steps change; with ANIL, the head alone."""
+    if config.method.algorithm == "anil":
+        return heads.is_head
+    return classifier.adapt_mask(model)
+
+
 def inner_loop(
     config: ConfigDict, model: Model, preprocess: Preprocess
 ) -> metainit.InnerLoop:
@@ -57,7 +64,7 @@ def inner_loop(
         loss_fn,
         inner_optimizer(config),
         steps,
-        adapt_mask=classifier.adapt_mask(model),
+        adapt_mask=adapt_mask(config, model),
         start=start(config.method.head, model, config.train_task.shot),
         prepare=preprocess.for_training,
         batches=metainit.minibatches(batch, steps) if batch else None,
@@ -132,8 +139,6 @@ def learner(
             tasks=config.method.tasks,
             meta_mask=classifier.meta_mask(model),
         )
-    if config.method.algorithm == "anil":
-        loop = loop._replace(adapt_mask=heads.is_head)
     return metainit.maml(
         loop,
         outer,
@@ -161,8 +166,6 @@ def rates_learner(
             "zero" if head == "learned" else head, model, config.train_task.shot
         ),
     )
-    if config.method.algorithm == "anil":
-        loop = loop._replace(adapt_mask=heads.is_head)
     return metainit.maml(
         loop,
         _outer(config),
