@@ -1,20 +1,21 @@
 """The program that measures adaptation: one compilation for every head and rate."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from ml_collections import ConfigDict
 
 import metainit
 from metainit import step_sizes
 from metainit.models import classifier, heads
 from metainit.models.model import Model
-from metainit.preprocess import Preprocess
-from metainit.recipe import EPS_ROOT
+from metainit.preprocess import Preprocess, in_task
+from metainit.recipe import EPS_ROOT, adapt_mask
 
 HEADS = ("zero", "prototype", "learned")
 CHUNK = 20  # episodes a call of the compiled program, at most
@@ -55,20 +56,24 @@ Evaluator = Callable[[Any, metainit.Episode, Setting], Scores]
 
 
 def evaluator(
-    model: Model, preprocess: Preprocess, way: int, steps: Sequence[int]
+    config: ConfigDict, model: Model, preprocess: Preprocess, way: int
 ) -> Evaluator:
     """Returns `(params, episodes, setting) -> Scores`.
 
     Head, optimizer and rate are inputs of one compiled program, and so are the step
     sizes (`metainit.step_sizes`) in "rates" of the parameters, where they have some.
-    The query is looked at after `steps` (rising from 0) only.
+    Inner steps change what those of training do, on batches of as many images, the same
+    ones for every initialisation. The query is looked at after the steps of
+    `config.evaluate.steps` only.
 
     Args:
+      config: of the experiment.
       model: the network body.
       preprocess: of images.
       way: classes of an episode.
-      steps: adaptation steps to measure.
     """
+    steps, batch = config.evaluate.steps, config.inner.batch
+    model, preprocess = in_task(model, preprocess)
     measured = np.zeros(steps[-1] + 1, bool)
     measured[list(steps)] = True
     is_measured = jnp.asarray(measured)
@@ -93,12 +98,13 @@ def evaluator(
             classifier.loss_fn(model),
             _chosen_optimizer(),
             steps[-1],
-            adapt_mask=classifier.adapt_mask(model),
+            adapt_mask=adapt_mask(config, model),
             start=start,
+            batches=_minibatches(batch) if batch else None,
         )
 
         def one_episode(episode):
-            key = jax.random.key(0)  # nothing in an evaluation is random
+            key = jax.random.key(0)  # the order of images, all that is random
             episode = metainit.Episode(
                 preprocess.for_evaluation(params, episode.support, key),
                 preprocess.for_evaluation(params, episode.query, key),
@@ -158,6 +164,35 @@ def _with_head(
     start = heads.zero_head(classifier.features(model), way)
     key = jax.random.key(0)
     return start(params, preprocess.for_evaluation(params, support, key), key)
+
+
+def _minibatches(size: int) -> Callable[[Any, jax.Array], Any]:
+    """`metainit.minibatches` of the images of an episode without those that fill it up.
+
+    For any number of steps. Filling does not change the order of the others.
+    """
+
+    def batches(support, key):
+        rows = {name: x for name, x in support.items() if name != "classes"}
+        weight = rows.setdefault("weight", jnp.ones(len(support["label"])))
+        count = jnp.sum(weight > 0)
+        a_epoch = -(-count // size)  # batches an epoch
+
+        def batch_at(step):
+            drawn = jax.random.uniform(
+                jax.random.fold_in(key, step // a_epoch), weight.shape
+            )
+            order = jnp.argsort(jnp.where(weight > 0, drawn, 2.0))  # filling last
+            place = step % a_epoch * size + jnp.arange(size)
+            batch = {
+                name: x[order[jnp.minimum(place, len(order) - 1)]]
+                for name, x in rows.items()
+            }
+            return support | batch | {"weight": batch["weight"] * (place < count)}
+
+        return batch_at
+
+    return batches
 
 
 def _chosen_optimizer() -> optax.GradientTransformationExtraArgs:

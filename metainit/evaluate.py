@@ -43,7 +43,7 @@ def evaluate(
       inits: parameters ({"body": ...}, with "head" where one was learned) and cost by
         name.
       roles: sources of meta-validation and meta-test, and those held out.
-      evaluator_of: way -> `adaptation.evaluator(...)` at `config.evaluate.steps`.
+      evaluator_of: way -> `adaptation.evaluator(...)`.
       progress: told what is being measured.
 
     Returns:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metainit.models.model import Model
 from metainit.sources import Source, rows
 
 
@@ -17,7 +18,7 @@ class Preprocess(NamedTuple):
       mean, std: per channel of images scaled to 0..1.
       shift: largest random shift in pixels along each axis, drawn a image.
       flip: whether an image is mirrored left to right half of the time.
-      encode: `Model.encode`, applied last; None for none.
+      encode: `Model.encode`, applied last; None for none. It is differentiated.
     """
 
     mean: tuple[float, ...]
@@ -66,7 +67,14 @@ class Preprocess(NamedTuple):
     def _encoded(self, params: Any, images: jax.Array) -> jax.Array:
         if self.encode is None:
             return images
-        return jax.lax.stop_gradient(self.encode(params["body"], images))
+        return self.encode(params["body"], images)
+
+
+def in_task(model: Model, preprocess: Preprocess) -> tuple[Model, Preprocess]:
+    """Both as a task's inner loop takes them: see `Model.in_task`."""
+    if model.in_task is None:
+        return model, preprocess
+    return model.in_task, preprocess._replace(encode=model.in_task.encode)
 
 
 def fit(sources: tuple[Source, ...], shift: int, flip: bool) -> Preprocess:

@@ -11,7 +11,7 @@ import metainit
 from metainit import step_sizes
 from metainit.models import classifier, heads, microbatch
 from metainit.models.model import Model
-from metainit.preprocess import Preprocess
+from metainit.preprocess import Preprocess, in_task
 
 # Adam inside: the square root's derivative at a zero gradient is infinite without it.
 EPS_ROOT = 1e-8
@@ -44,10 +44,18 @@ def inner_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     return optax.sgd(config.inner.learning_rate)
 
 
+def adapt_mask(config: ConfigDict, model: Model) -> Any:
+    """Mask of what inner steps change; with ANIL, the head alone."""
+    if config.method.algorithm == "anil":
+        return heads.is_head
+    return classifier.adapt_mask(model)
+
+
 def inner_loop(
     config: ConfigDict, model: Model, preprocess: Preprocess
 ) -> metainit.InnerLoop:
     """The inner loop of meta-training."""
+    model, preprocess = _in_task(config, model, preprocess)
     steps, batch = config.inner.steps, config.inner.batch
     loss_fn = classifier.loss_fn(model)
     if config.inner.microbatch:
@@ -56,11 +64,20 @@ def inner_loop(
         loss_fn,
         inner_optimizer(config),
         steps,
-        adapt_mask=classifier.adapt_mask(model),
+        adapt_mask=adapt_mask(config, model),
         start=start(config.method.head, model, config.train_task.shot),
         prepare=preprocess.for_training,
         batches=metainit.minibatches(batch, steps) if batch else None,
     )
+
+
+def _in_task(
+    config: ConfigDict, model: Model, preprocess: Preprocess
+) -> tuple[Model, Preprocess]:
+    # Microbatches bound the images in memory: all of them at once would undo that.
+    if config.inner.microbatch:
+        return model, preprocess
+    return in_task(model, preprocess)
 
 
 def init_head(
@@ -112,6 +129,7 @@ def learner(
     config: ConfigDict, model: Model, preprocess: Preprocess
 ) -> metainit.MetaLearner:
     """The meta-learning algorithm that `config.method` describes."""
+    model, preprocess = _in_task(config, model, preprocess)
     loop = inner_loop(config, model, preprocess)
     outer = _outer(config)
     if config.method.algorithm == "reptile":
@@ -121,8 +139,6 @@ def learner(
             tasks=config.method.tasks,
             meta_mask=classifier.meta_mask(model),
         )
-    if config.method.algorithm == "anil":
-        loop = loop._replace(adapt_mask=heads.is_head)
     return metainit.maml(
         loop,
         outer,
@@ -141,6 +157,7 @@ def rates_learner(
     Its parameters are `MetaParams({"body": ...}, factors)`; the body rides along. A
     head that would be learned starts from zero.
     """
+    model, preprocess = _in_task(config, model, preprocess)
     head = config.method.head
     loop = inner_loop(config, model, preprocess)
     loop = loop._replace(
@@ -149,8 +166,6 @@ def rates_learner(
             "zero" if head == "learned" else head, model, config.train_task.shot
         ),
     )
-    if config.method.algorithm == "anil":
-        loop = loop._replace(adapt_mask=heads.is_head)
     return metainit.maml(
         loop,
         _outer(config),

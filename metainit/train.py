@@ -211,7 +211,7 @@ def train(
         return ""
 
     evaluator_of = functools.cache(
-        lambda way: adaptation.evaluator(model, preprocess, way, config.evaluate.steps)
+        lambda way: adaptation.evaluator(config, model, preprocess, way)
     )
     start = runs.Start(model, preprocess, body, about is not None, meta_state)
     made = runs.make(

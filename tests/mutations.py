@@ -662,6 +662,28 @@ MUTATIONS = (
         "if False:",
     ),
     mutation(
+        "preprocess: no gradient into a meta-learned encoder",
+        "test_composed.py::"
+        "test_a_meta_learned_encoder_once_a_task_gives_the_same_gradient",
+        "preprocess.py",
+        'return self.encode(params["body"], images)',
+        'return jax.lax.stop_gradient(self.encode(params["body"], images))',
+    ),
+    mutation(
+        "evaluation: adapts what training with ANIL does not",
+        "test_evaluate.py::test_inner_steps_are_those_of_training[anil]",
+        "adaptation.py",
+        "adapt_mask=adapt_mask(config, model)",
+        "adapt_mask=classifier.adapt_mask(model)",
+    ),
+    mutation(
+        "evaluation: batches of filling alone",
+        "test_evaluate.py::test_batches_of_an_episode_have_all_of_it_and_no_filling",
+        "adaptation.py",
+        "jnp.where(weight > 0, drawn, 2.0)",
+        "drawn",
+    ),
+    mutation(
         "step sizes: forgotten at evaluation",
         "test_step_sizes.py::test_evaluation_takes_them",
         "adaptation.py",

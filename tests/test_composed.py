@@ -4,28 +4,30 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny
 
 import metainit
-from metainit import joint, network, recipe
+from metainit import flops, joint, network, recipe
 from metainit.config import ConfigError, default
 from metainit.config_checks import validate
-from metainit.models import classifier, composed, conv4, resnet
+from metainit.models import classifier, composed, conv4, encoder, resnet
+from metainit.models.model import Model
 from metainit.preprocess import Preprocess
 
 KEY = jax.random.key(0)
 PREPROCESS = Preprocess((0.5,) * 3, (0.3,) * 3)
 
 
-def config(use, learner="conv4", head="prototype", **encoder):
+def config(use, learner="conv4", head="prototype", **changes):
     small = tiny.shrink(default())
     small.method.head = head
     small.data.update(channels=3, size=32)
     small.model.update(name=learner, filters=4)
     small.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=2, use=use)
     small.encoder.cut = "stage2"
-    small.encoder.update(encoder)
+    small.encoder.update(changes)
     small.method.gradient = "first_order"
     validate(small)
     return small
@@ -129,10 +131,107 @@ def test_encoding_once_is_encoding_every_time(learner):
     )
 
 
+def in_each_step(settings):
+    """The learner of a network that is computed again in every inner step."""
+    model = network.build(settings)._replace(in_task=None)
+    return recipe.learner(settings, model, PREPROCESS)
+
+
+def small_model():
+    """An encoder and a learner of one layer each, both meta-learned."""
+    layer = lambda key, images: {"w": jax.random.normal(key, (images.shape[-1], 4))}  # noqa: E731
+    in_front = encoder.Encoder(
+        layer,
+        lambda params, images, weight, key: jnp.tanh(images @ params["w"]),
+        stages=("stem",),
+        stage_of=lambda path: "stem",
+        is_statistics=lambda path, leaf: False,
+        joint=False,
+        policy="frozen",
+    )
+    learner = Model(
+        layer, lambda params, maps, weight, key: jnp.tanh(maps @ params["w"])[:, 0, 0]
+    )
+    return composed.composed(in_front, learner, "meta")
+
+
+@pytest.mark.parametrize("learner", ["small", "linear"])
+def test_a_meta_learned_encoder_once_a_task_gives_the_same_gradient(x64, learner):
+    settings = config("meta", "linear", cut="stage1")
+    settings.inner.update(steps=2, learning_rate=0.1)
+    settings.method.gradient = "mixed"
+    _, _, _, state, episodes = problem(settings)
+    model, body = network.build(settings), state.params["body"]
+    if learner == "small":
+        model = small_model()
+        body = model.init(KEY, jnp.zeros((2, 32, 32, 3)))
+    body = jax.tree.map(lambda x: x.astype(np.float64), body)
+    gradients = []
+    for each in (model, model._replace(in_task=None)):
+        of_model = recipe.learner(settings, each, PREPROCESS)
+        state = of_model.init({"body": body})
+        after, _ = jax.jit(of_model.update)(state, episodes, KEY)
+        gradients.append(optax.tree.get(after.opt_state, "mu")["body"])
+        settings.method.gradient = "reverse"
+    chex.assert_trees_all_close(*gradients, rtol=0, atol=1e-11)  # mu is a tenth
+    for leaf in jax.tree.leaves(gradients[0]):
+        assert leaf.dtype == np.float64 and np.abs(leaf).max() > 1e-6
+
+
+def test_a_meta_learned_encoder_costs_what_one_pass_costs():
+    settings = config("meta", "linear")
+    settings.method.gradient = "mixed"
+    _, _, _, state, episodes = problem(settings)
+
+    def operations(steps, learner_of):
+        settings.inner.steps = steps
+        learner = learner_of(settings)
+        return flops.of_function(learner.update, state, episodes, KEY).total
+
+    def once(settings):
+        return recipe.learner(settings, network.build(settings), PREPROCESS)
+
+    assert operations(10, once) <= 1.2 * operations(0, once)
+    assert operations(10, in_each_step) > 5 * operations(0, once)
+
+
+def test_only_what_may_be_computed_once_a_task_is():
+    there = {
+        (use, norm): network.build(config(use, norm=norm)).in_task is not None
+        for use in ("meta", "adapted")
+        for norm in ("frozen", "support", "batch")
+    }
+    assert [key for key, found in there.items() if found] == [("meta", "frozen")]
+    assert network.build(config("frozen")).in_task is None
+    # Microbatches bound how many images are in memory at once.
+    settings = config("meta", norm="frozen")
+    settings.model.norm, settings.inner.microbatch = "group", 1
+    _, _, learner, state, episodes = problem(settings)
+    counted = [
+        flops.of_function(each.update, state, episodes, KEY)
+        for each in (learner, in_each_step(settings))
+    ]
+    assert counted[0] == counted[1]
+
+
+def test_half_precision_in_front_is_as_in_every_step():
+    settings = config("meta", "linear")
+    settings.compute = "bfloat16"
+    model = network.build(settings)
+    images = jax.random.normal(KEY, (4, 32, 32, 3))
+    body = jax.jit(model.init)(KEY, images)
+    maps = jax.jit(model.in_task.encode)(body, images)
+    assert maps.dtype == jnp.bfloat16
+    found = jax.jit(model.in_task.features)(body, maps, None, None)
+    expected = jax.jit(model.features)(body, images, None, None)
+    assert found.dtype == expected.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-2)
+
+
 @pytest.mark.parametrize("size", [(224, 224), (64, 64), (97, 131), (1, 1)])
 def test_a_learner_takes_the_map_of_any_image(size):
-    encoder = resnet.resnet(cut="stage3")
-    model = composed.composed(encoder, conv4.conv4(), "adapted", "stage3")
+    in_front = resnet.resnet(cut="stage3")
+    model = composed.composed(in_front, conv4.conv4(), "adapted", "stage3")
     images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
     body = jax.eval_shape(model.init, KEY, images)
     assert body["learner"]["kernel_0"].shape == (3, 3, 1024, 64)

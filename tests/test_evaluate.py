@@ -73,7 +73,7 @@ MODEL = network.build(config())
 
 @functools.cache
 def run() -> adaptation.Evaluator:
-    return adaptation.evaluator(MODEL, PREPROCESS, WAY, STEPS)
+    return adaptation.evaluator(config(), MODEL, PREPROCESS, WAY)
 
 
 def body(seed: int) -> Any:
@@ -163,12 +163,75 @@ def test_padded_episodes_measure_the_same() -> None:
         for i in range(2)
     ]
     together = jax.tree.map(lambda *x: np.stack(x), *padded)
-    wider = adaptation.evaluator(MODEL, PREPROCESS, WAY + 2, STEPS)
+    wider = adaptation.evaluator(config(), MODEL, PREPROCESS, WAY + 2)
     found = wider(body(0), together, setting)
     np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-3)
     np.testing.assert_allclose(found.accuracy, expected.accuracy, rtol=1e-6)
     real = expected.predictions.shape[-1]
     np.testing.assert_array_equal(found.predictions[..., :real], expected.predictions)
+
+
+def recipe_of(algorithm: str, batch: int) -> ConfigDict:
+    settings = config()
+    settings.method.algorithm = algorithm
+    settings.inner.update(steps=STEPS[-1], learning_rate=1.0, batch=batch)
+    settings.train_task.update(way=WAY, shot=SHOT)
+    return settings
+
+
+def losses(algorithm: str, batch: int, given: metainit.Episode, way: int = WAY) -> Any:
+    """Of the queries after the last step, float [episodes]."""
+    settings = recipe_of(algorithm, batch)
+    measure = adaptation.evaluator(settings, MODEL, PREPROCESS, way)
+    return measure(body(0), given, Setting("prototype", "sgd", 1.0)).loss[-1]
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "anil"])
+def test_inner_steps_are_those_of_training(algorithm: str) -> None:
+    given = episodes(2)
+    whole = WAY * SHOT  # images: a batch of all of them, in any order
+    found = losses(algorithm, whole, given)
+    settings = recipe_of(algorithm, whole)
+    plain = PREPROCESS._replace(shift=0, flip=False)
+    learner = recipe.learner(settings, MODEL, plain)
+    state, key = learner.init(body(0)), jax.random.key(0)
+    for number in range(2):
+        support, query = (
+            part | {"image": plain.normalise(part["image"])}
+            for part in jax.tree.map(lambda x, i=number: x[i], given)
+        )
+        adapted, _ = jax.jit(learner.adapt)(state, support, key)
+        chances = classifier.predict(MODEL)(adapted, support, query)
+        expected = log_loss(query["label"], np.asarray(chances))
+        np.testing.assert_allclose(found[number], expected, rtol=1e-3)
+    assert not np.allclose(found, losses(algorithm, 2, given), rtol=1e-3)
+    other = {"maml": "anil", "anil": "maml"}[algorithm]
+    assert not np.allclose(found, losses(other, whole, given), rtol=1e-3)
+
+
+def test_batches_of_an_episode_have_all_of_it_and_no_filling() -> None:
+    one = jax.tree.map(lambda x: x[0], episodes(1))
+    padded = padding.pad(one, WAY + 2, 20, 30)
+    real, size = WAY * SHOT, 4
+    batches = adaptation._minibatches(size)(padded.support, jax.random.key(0))
+    seen = []
+    for step in range(4):  # two epochs of a full batch and a half
+        batch = batches(step)
+        there = np.asarray(batch["weight"]) > 0
+        assert there.sum() == (size, real - size)[step % 2]
+        np.testing.assert_array_equal(batch["classes"], padded.support["classes"])
+        seen.append(np.asarray(batch["image"])[there])
+    images = np.sort(one.support["image"].reshape(real, -1), 0)
+    epochs = [np.concatenate(seen[first : first + 2]) for first in (0, 2)]
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch.reshape(real, -1), 0), images)
+    assert not np.array_equal(*epochs)
+    together = jax.tree.map(lambda x: x[None], padded)
+    np.testing.assert_allclose(
+        losses("maml", size, together, WAY + 2),
+        losses("maml", size, jax.tree.map(lambda x: x[None], one)),
+        rtol=1e-3,
+    )
 
 
 def test_a_zero_head_knows_nothing_before_the_first_step() -> None:
@@ -340,7 +403,7 @@ VARIABLE = {
 
 @functools.cache
 def evaluator_of(way: int) -> adaptation.Evaluator:
-    return adaptation.evaluator(MODEL, PREPROCESS, way, STEPS)
+    return adaptation.evaluator(config(), MODEL, PREPROCESS, way)
 
 
 @functools.cache

@@ -78,7 +78,9 @@ def test_nothing_but_the_factors_is_learned(body, episodes):
 
 def test_evaluation_takes_them(body, episodes):
     """Factors of a third at a rate of 0.3 are a rate of 0.1; others are not."""
-    measure = adaptation.evaluator(MODEL, PREPROCESS, 3, (0, 2))
+    config = default()
+    config.evaluate.steps = (0, 2)
+    measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3)
     logs = jax.tree.map(lambda x: x - np.log(3), step_sizes.init(MODEL, body))
     scaled, plain, larger = (
         measure(params, episodes, adaptation.Setting("prototype", "sgd", rate)).loss

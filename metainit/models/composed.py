@@ -20,8 +20,9 @@ def composed(
       encoder: from images to a map of features.
       learner: from that map to features; None for the map's average, and no "learner".
       use: of the encoder's weights. "frozen": never changed, and computed once a task
-        (`Model.encode`); "meta": changed by training, not by inner steps; "adapted":
-        changed by both.
+        (`Model.encode`); "meta": changed by training, not by inner steps, and computed
+        once a task (`Model.in_task`) where an image's features do not depend on its
+        batch; "adapted": changed by both.
       adapt_from: with "adapted", the first of `encoder.stages` that inner steps change;
         "" for all.
 
@@ -40,7 +41,8 @@ def composed(
         raise ValueError(
             f"encoder.adapt_from={adapt_from!r} is for encoder.use=adapted, not {use}"
         )
-    if use == "frozen" and not encoder.policy.startswith("frozen"):
+    alone = encoder.policy.startswith("frozen")
+    if use == "frozen" and not alone:
         raise ValueError(
             f"encoder.use=frozen needs encoder.norm=frozen, not {encoder.policy}: its "
             "features would depend on the other images of a batch"
@@ -68,8 +70,6 @@ def composed(
         return maps if learner else jnp.mean(maps, (1, 2), keepdims=True)
 
     def features(params, images, weight, key):
-        if use == "frozen":
-            return on_map(params, images, weight, key)
         return on_map(
             params, encoder.maps(params["encoder"], images, weight, key), weight, key
         )
@@ -87,12 +87,15 @@ def composed(
         return adapted is None or encoder.stage_of(path[1:]) in adapted
 
     policies = [encoder.policy] + ([learner.policy] if learner else [])
-    return Model(
+    model = Model(
         init,
         features,
         joint=encoder.joint or (learner is not None and learner.joint),
         policy=", learner: ".join(policies),
         adapts=adapts,
         learns=learns,
-        encode=encode if use == "frozen" else None,
     )
+    once = model._replace(features=on_map, encode=encode)
+    if use == "frozen":
+        return once._replace(encode=lambda *of: jax.lax.stop_gradient(encode(*of)))
+    return model._replace(in_task=once if use == "meta" and alone else None)

@@ -1,5 +1,7 @@
 """What the laboratory asks of a network: two pure functions."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,6 +27,9 @@ class Model(NamedTuple):
         all. The others (a frozen encoder, running statistics) ride along.
       encode: a frozen part in front, `(parameters, images) -> images`, computed once a
         task; `features` takes what it gives. None for none.
+      in_task: the same network with `encode` for a part in front that training changes
+        and inner steps do not, so that its features are computed once a task. None for
+        none.
     """
 
     init: Callable[[jax.Array, jax.Array], Any]
@@ -34,6 +39,7 @@ class Model(NamedTuple):
     adapts: Callable[[tuple, Any], bool] | None = None
     learns: Callable[[tuple, Any], bool] | None = None
     encode: Callable[[Any, jax.Array], jax.Array] | None = None
+    in_task: Model | None = None
 
 
 def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> Model:

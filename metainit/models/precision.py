@@ -28,4 +28,13 @@ def in_bfloat16(model: Model) -> Model:
         found = model.features(half(params), half(images), weight, key)
         return found.astype(jnp.float32)
 
-    return model._replace(features=features)
+    half_model = model._replace(features=features)
+    if model.in_task is None:
+        return half_model
+    encode = model.in_task.encode
+    assert encode is not None
+    # In front as it is inside `features`.
+    in_task = in_bfloat16(model.in_task)._replace(
+        encode=lambda params, images: encode(half(params), half(images))
+    )
+    return half_model._replace(in_task=in_task)
