@@ -67,6 +67,7 @@ def validate(config: ConfigDict) -> None:
     _known("method.tasks", strategy, config.method.tasks)
     _choice("encoder.name", config.encoder.name, ENCODERS)
     _check_encoder(config)
+    _check_no_steps(config)
     if config.model.name == "mlp":
         _known("model", lambda m: mlp.mlp(m.hidden, m.dropout, m.dropped), config.model)
     for name in ("centroid_scales", "inverse_penalties"):
@@ -185,6 +186,12 @@ def _check_encoder(config: ConfigDict) -> None:
             f"{config.method.head} leave nothing to learn; set encoder.use to meta or "
             "adapted, model.name=conv4, or method.head=learned"
         )
+    if encoder.use == "meta" and config.method.algorithm == "reptile":
+        raise ConfigError(
+            "method.algorithm=reptile learns what inner steps change, and encoder.use="
+            "meta keeps the encoder from them, so that it would never change; set "
+            "encoder.use to adapted or frozen, or method.algorithm to maml or anil"
+        )
     _known("encoder", network.build, config)
     if not encoder.cached:
         return
@@ -199,6 +206,22 @@ def _check_encoder(config: ConfigDict) -> None:
             f"{config.augment.shift}, augment.flip={config.augment.flip}; set them to "
             "0 and False, or cached=False"
         )
+
+
+def _check_no_steps(config: ConfigDict) -> None:
+    """Without inner steps a prototype or a learned head can still be meta-learned."""
+    if config.inner.steps:
+        return
+    for field, value, reason, instead in (
+        ("method.head", "zero", "a zero head gives no gradient", "prototype"),
+        ("method.algorithm", "reptile", "it learns what inner steps change", "maml"),
+        ("learned_rates", True, "there is no step to learn the size of", False),
+    ):
+        if _get(config, field) == value:
+            raise ConfigError(
+                f"inner.steps=0 and {field}={value} leave nothing to learn: {reason}; "
+                f"give inner.steps=1 or more, or {field}={instead}"
+            )
 
 
 def _check_transfer(config: ConfigDict) -> None:

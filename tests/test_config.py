@@ -12,6 +12,13 @@ from metainit.config import ConfigError, default
 from metainit.config_checks import validate
 
 TRANSFER = {"transfer.steps": 9}
+PRETRAINED = {
+    "encoder.name": "resnet",
+    "encoder.weights": "some.pth",
+    "encoder.use": "adapted",
+    "model.name": "linear",
+    "data.channels": 3,
+}
 SEVERAL = {"data.name": "", "data.train": ("a", "b")}
 
 
@@ -57,6 +64,22 @@ def test_the_defaults_are_valid() -> None:
         ({"inner.learning_rate": 0.0}, ["inner.learning_rate", "above 0"]),
         ({"inner.learning_rate": float("nan")}, ["inner.learning_rate", "nan"]),
         ({"inner.steps": -1}, ["inner.steps"]),
+        (
+            {"inner.steps": 0, "method.head": "zero"},
+            ["inner.steps=0 and method.head=zero", "1 or more", "prototype"],
+        ),
+        (
+            {"inner.steps": 0, "method.algorithm": "reptile"},
+            ["inner.steps=0 and method.algorithm=reptile", "1 or more", "maml"],
+        ),
+        (
+            PRETRAINED | {"inner.steps": 0, "learned_rates": True},
+            ["inner.steps=0 and learned_rates=True", "1 or more"],
+        ),
+        (
+            PRETRAINED | {"encoder.use": "meta", "method.algorithm": "reptile"},
+            ["method.algorithm=reptile", "encoder.use=meta", "adapted", "maml"],
+        ),
         ({"inner.batch": -1}, ["inner.batch"]),
         ({"transfer.steps": -1}, ["transfer.steps", "0 or more", "-1"]),
         ({"transfer.price_per_hour": -1.0}, ["transfer.price_per_hour", "-1.0"]),
@@ -174,6 +197,10 @@ def test_a_mistake_is_named(fields: dict[str, Any], words: list[str]) -> None:
     [
         {"evaluate.episodes": 0},
         {"inner.steps": 0},
+        {"inner.steps": 0, "method.head": "learned"},
+        PRETRAINED | {"encoder.use": "meta", "inner.steps": 0},
+        PRETRAINED | {"encoder.use": "adapted", "method.algorithm": "reptile"},
+        {"encoder.use": "meta", "method.algorithm": "reptile"},  # without an encoder
         {"outer.clip": 0.0},
         {"outer.decay_steps": 1000},
         {"warm_start": 999, "cold_start": False},
