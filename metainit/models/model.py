@@ -25,6 +25,7 @@ class Model(NamedTuple):
         all. The others (a frozen encoder, running statistics) ride along.
       encode: a frozen part in front, `(parameters, images) -> images`, computed once a
         task; `features` takes what it gives. None for none.
+      computed_in: the dtype of activations where it is not that of the parameters.
     """
 
     init: Callable[[jax.Array, jax.Array], Any]
@@ -34,6 +35,7 @@ class Model(NamedTuple):
     adapts: Callable[[tuple, Any], bool] | None = None
     learns: Callable[[tuple, Any], bool] | None = None
     encode: Callable[[Any, jax.Array], jax.Array] | None = None
+    computed_in: str = ""
 
 
 def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> Model:
