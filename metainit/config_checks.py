@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from metainit import network, sources, transfer_spec
-from metainit.config import ConfigError
+from metainit.config import ConfigError, default
 from metainit.episodes import WEIGHTS
 from metainit.inner import gradient_mode
 from metainit.models import conv4, mlp, norm
@@ -18,6 +18,19 @@ MODELS = ("conv4", "mlp", "linear")
 ENCODERS = ("none", "resnet", "efficientnet_lite0")
 OPTIMIZERS = ("sgd", "adam")
 
+# An element of the tuples that are empty by default.
+_ELEMENTS = {
+    "data.train": "cifar100",
+    "data.validation": "cifar100",
+    "data.test": "cifar100",
+    "transfer.accuracies": 0.9,
+}
+_KINDS = {
+    int: (int, "a whole number"),
+    float: (int | float, "a number"),
+    str: (str, "a name in quotes"),
+}
+
 
 def validate(config: ConfigDict) -> None:
     """Checks everything that can be checked before data is opened.
@@ -25,6 +38,7 @@ def validate(config: ConfigDict) -> None:
     Raises:
       ConfigError: naming the field, its value and what would work.
     """
+    check_elements(config, default())
     _at_least(config, 0, "seed", "warm_start", "data.split_seed", "augment.shift")
     _at_least(config, 0, "inner.steps", "inner.batch", "outer.decay_steps")
     _at_least(config, 0, "inner.microbatch", "outer.warmup_steps")
@@ -67,14 +81,14 @@ def validate(config: ConfigDict) -> None:
     _known("method.tasks", strategy, config.method.tasks)
     _choice("encoder.name", config.encoder.name, ENCODERS)
     _check_encoder(config)
+    _check_no_steps(config)
     if config.model.name == "mlp":
         _known("model", lambda m: mlp.mlp(m.hidden, m.dropout, m.dropped), config.model)
     for name in ("centroid_scales", "inverse_penalties"):
         if not config.evaluate[name]:
             raise ConfigError(f"evaluate.{name} is empty; give one value or more")
     steps = tuple(config.evaluate.steps)
-    rising = all(isinstance(x, int) for x in steps) and sorted(set(steps))
-    if not rising or list(steps) != rising or steps[0] != 0:
+    if not steps or list(steps) != sorted(set(steps)) or steps[0] != 0:
         raise ConfigError(
             f"evaluate.steps must rise from 0, such as (0, 1, 2, 5, 10), got {steps}"
         )
@@ -108,6 +122,31 @@ def validate(config: ConfigDict) -> None:
         )
     if config.method.algorithm == "anil" and config.inner.batch:
         raise ConfigError("inner.batch must be 0 with method.algorithm=anil")
+
+
+def check_elements(config: ConfigDict, like: ConfigDict, section: str = "") -> None:
+    """Checks the types of what stands in tuples; ConfigDict checks those of fields.
+
+    Args:
+      config: whose tuples are checked.
+      like: the same fields, of which the defaults' elements tell the types.
+      section: of both, with a dot at its end; "" for all.
+
+    Raises:
+      ConfigError: naming the field, the element and what would work.
+    """
+    for name, value in like.items():
+        field = section + name
+        if isinstance(value, ConfigDict):
+            check_elements(config[name], value, f"{field}.")
+        elif isinstance(value, tuple):
+            example = value[0] if value else _ELEMENTS[field]
+            kind, words = _KINDS[type(example)]
+            for element in config[name]:
+                if isinstance(element, bool) or not isinstance(element, kind):
+                    raise ConfigError(
+                        f"{field}: {element!r} must be {words}, as in ({example!r},)"
+                    )
 
 
 def _check_variable(config: ConfigDict) -> None:
@@ -185,6 +224,12 @@ def _check_encoder(config: ConfigDict) -> None:
             f"{config.method.head} leave nothing to learn; set encoder.use to meta or "
             "adapted, model.name=conv4, or method.head=learned"
         )
+    if encoder.use == "meta" and config.method.algorithm == "reptile":
+        raise ConfigError(
+            "method.algorithm=reptile learns what inner steps change, and encoder.use="
+            "meta keeps the encoder from them, so that it would never change; set "
+            "encoder.use to adapted or frozen, or method.algorithm to maml or anil"
+        )
     _known("encoder", network.build, config)
     if not encoder.cached:
         return
@@ -199,6 +244,22 @@ def _check_encoder(config: ConfigDict) -> None:
             f"{config.augment.shift}, augment.flip={config.augment.flip}; set them to "
             "0 and False, or cached=False"
         )
+
+
+def _check_no_steps(config: ConfigDict) -> None:
+    """Without inner steps a prototype or a learned head can still be meta-learned."""
+    if config.inner.steps:
+        return
+    for field, value, reason, instead in (
+        ("method.head", "zero", "a zero head gives no gradient", "prototype"),
+        ("method.algorithm", "reptile", "it learns what inner steps change", "maml"),
+        ("learned_rates", True, "there is no step to learn the size of", False),
+    ):
+        if _get(config, field) == value:
+            raise ConfigError(
+                f"inner.steps=0 and {field}={value} leave nothing to learn: {reason}; "
+                f"give inner.steps=1 or more, or {field}={instead}"
+            )
 
 
 def _check_transfer(config: ConfigDict) -> None:

@@ -43,8 +43,9 @@ def encode(
 ) -> Roles:
     """Roles whose images are maps of features: float32 [n, h, w, c], memory-mapped.
 
-    A map that exists for the same images, weights and normalisation is used again. Maps
-    are written beside their place and renamed, so that an interrupted call leaves none.
+    A map that exists for the same images, weights, normalisation and precision is used
+    again. Maps are written beside their place and renamed, so that an interrupted call
+    leaves none.
 
     Args:
       roles: of uint8 images; images are not augmented.
@@ -60,6 +61,7 @@ def encode(
     encode_images = model.encode
     of_chunk = jax.jit(lambda b, x: encode_images(b, preprocess.normalise(x)))
     network = hashlib.sha256(repr((_FORMAT, preprocess.mean, preprocess.std)).encode())
+    network.update(model.computed_in.encode())
     for name, leaf in jax.tree_util.tree_leaves_with_path(body["encoder"]):
         network.update(jax.tree_util.keystr(name).encode() + np.asarray(leaf).tobytes())
     folder = pathlib.Path(folder)

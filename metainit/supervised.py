@@ -19,7 +19,15 @@ import optax
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from metainit import atomic, metrics, run_config, scripts, sources, supervised_step
+from metainit import (
+    atomic,
+    config_checks,
+    metrics,
+    run_config,
+    scripts,
+    sources,
+    supervised_step,
+)
 from metainit import config as config_module
 from metainit import preprocess as preprocess_module
 from metainit.budget import Program, compile_step, seconds_each
@@ -76,6 +84,7 @@ def validate(config: ConfigDict) -> None:
     Raises:
       ConfigError: naming the field, its value and what would work.
     """
+    config_checks.check_elements(config, default())
     for field in ("epochs", "batch", "log_every"):
         if config[field] < 1:
             raise ConfigError(f"{field} must be 1 or more, got {config[field]}")

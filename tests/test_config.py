@@ -12,6 +12,13 @@ from metainit.config import ConfigError, default
 from metainit.config_checks import validate
 
 TRANSFER = {"transfer.steps": 9}
+PRETRAINED = {
+    "encoder.name": "resnet",
+    "encoder.weights": "some.pth",
+    "encoder.use": "adapted",
+    "model.name": "linear",
+    "data.channels": 3,
+}
 SEVERAL = {"data.name": "", "data.train": ("a", "b")}
 
 
@@ -57,6 +64,22 @@ def test_the_defaults_are_valid() -> None:
         ({"inner.learning_rate": 0.0}, ["inner.learning_rate", "above 0"]),
         ({"inner.learning_rate": float("nan")}, ["inner.learning_rate", "nan"]),
         ({"inner.steps": -1}, ["inner.steps"]),
+        (
+            {"inner.steps": 0, "method.head": "zero"},
+            ["inner.steps=0 and method.head=zero", "1 or more", "prototype"],
+        ),
+        (
+            {"inner.steps": 0, "method.algorithm": "reptile"},
+            ["inner.steps=0 and method.algorithm=reptile", "1 or more", "maml"],
+        ),
+        (
+            PRETRAINED | {"inner.steps": 0, "learned_rates": True},
+            ["inner.steps=0 and learned_rates=True", "1 or more"],
+        ),
+        (
+            PRETRAINED | {"encoder.use": "meta", "method.algorithm": "reptile"},
+            ["method.algorithm=reptile", "encoder.use=meta", "adapted", "maml"],
+        ),
         ({"inner.batch": -1}, ["inner.batch"]),
         ({"transfer.steps": -1}, ["transfer.steps", "0 or more", "-1"]),
         ({"transfer.price_per_hour": -1.0}, ["transfer.price_per_hour", "-1.0"]),
@@ -155,6 +178,17 @@ def test_the_defaults_are_valid() -> None:
             {"evaluate.sgd_rates": (), "evaluate.adam_rates": ()},
             ["evaluate.sgd_rates", "evaluate.adam_rates"],
         ),
+        ({"evaluate.steps": (False, 1)}, ["evaluate.steps", "False", "whole number"]),
+        ({"evaluate.sgd_rates": ("x",)}, ["evaluate.sgd_rates", "'x'", "a number"]),
+        ({"evaluate.sgd_rates": (True,)}, ["evaluate.sgd_rates", "True", "(0.01,)"]),
+        ({"data.train": (5,)}, ["data.train: 5", "a name in quotes", "cifar100"]),
+        ({"data.split": ("a", "b", "c")}, ["data.split", "'a'", "(0.6,)"]),
+        ({"model.hidden": ("a",)}, ["model.hidden", "'a'", "whole number"]),
+        ({"model.hidden": (64.5,)}, ["model.hidden", "64.5", "whole number"]),
+        ({"encoder.stage_sizes": ("a", 1, 1, 1)}, ["encoder.stage_sizes", "'a'"]),
+        ({"encoder.stage_sizes": (1.5, 1, 1, 1)}, ["encoder.stage_sizes", "1.5"]),
+        ({"transfer.accuracies": ("x",)}, ["transfer.accuracies", "'x'", "0.9"]),
+        ({"transfer.heads": (1,)}, ["transfer.heads: 1", "a name in quotes"]),
         ({"evaluate.centroid_scales": ()}, ["evaluate.centroid_scales", "empty"]),
         ({"evaluate.inverse_penalties": (0.0,)}, ["evaluate.inverse_penalties", "0"]),
     ],
@@ -174,10 +208,16 @@ def test_a_mistake_is_named(fields: dict[str, Any], words: list[str]) -> None:
     [
         {"evaluate.episodes": 0},
         {"inner.steps": 0},
+        {"inner.steps": 0, "method.head": "learned"},
+        PRETRAINED | {"encoder.use": "meta", "inner.steps": 0},
+        PRETRAINED | {"encoder.use": "adapted", "method.algorithm": "reptile"},
+        {"encoder.use": "meta", "method.algorithm": "reptile"},  # without an encoder
         {"outer.clip": 0.0},
         {"outer.decay_steps": 1000},
         {"warm_start": 999, "cold_start": False},
         {"evaluate.sgd_rates": ()},
+        {"evaluate.sgd_rates": (1, 0.1), "data.split": (1, 1, 2)},
+        TRANSFER | {"transfer.accuracies": (1, 0.5)},
         {"method.head": "learned"},
         {"train_task.way": 20},
         {"train_task.way": 0},
@@ -240,6 +280,7 @@ def test_an_unknown_variant_is_refused(file: str) -> None:
         ({"learning_rate": -1.0}, ["learning_rate", "-1.0"]),
         ({"max_hours": float("inf")}, ["max_hours", "inf"]),
         ({"model.hidden": ()}, ["model", "hidden"]),
+        ({"model.hidden": ("a",)}, ["model.hidden", "'a'", "whole number"]),
         ({"model.dropout": 1.5}, ["model", "dropout", "1.5"]),
     ],
     ids=str,

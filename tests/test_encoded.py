@@ -8,6 +8,7 @@ import pytest
 from metainit import encoded
 from metainit.datasets.cache import hash_image
 from metainit.models import composed, resnet
+from metainit.models.precision import in_bfloat16
 from metainit.preprocess import Preprocess
 from metainit.sources import Roles, Source
 
@@ -46,11 +47,21 @@ def test_maps_are_those_made_on_the_way(network, tmp_path):
         np.testing.assert_array_equal(passed["image"], after.images[:4])
 
 
+def test_half_precision_reaches_a_frozen_encoder(network):
+    model, body = network
+    images = jnp.asarray(source("x", 16, 0).images[:4]) / 255
+    half = in_bfloat16(model)
+    assert "bf16" in str(jax.make_jaxpr(half.encode)(body, images))
+    found, exact = (jax.jit(m.encode)(body, images) for m in (half, model))
+    assert found.dtype == jnp.float32
+    assert 0 < jnp.linalg.norm(found - exact) < 0.05 * jnp.linalg.norm(exact)
+
+
 def test_maps_are_kept_for_the_same_images_and_weights(network, tmp_path):
     model, body = network
     roles = Roles((source("x", 16, 0),), (), ())
 
-    def files(roles, body, preprocess=PREPROCESS):
+    def files(roles, body, preprocess=PREPROCESS, model=model):
         encoded.encode(roles, model, body, preprocess, tmp_path)
         return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
 
@@ -60,6 +71,7 @@ def test_maps_are_kept_for_the_same_images_and_weights(network, tmp_path):
     assert len(files(roles, other)) == 2
     assert len(files(Roles((source("x", 16, 5),), (), ()), body)) == 3
     assert len(files(roles, body, PREPROCESS._replace(std=(1.0, 1.0, 1.0)))) == 4
+    assert len(files(roles, body, model=in_bfloat16(model))) == 5
 
 
 def test_a_disk_without_room_is_named(network, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """A batch in pieces, and half precision: the same gradients, exactly or nearly."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -40,6 +42,37 @@ def test_second_order_gradients_are_those_of_the_whole_batch(problem):
     whole = meta_gradient(classifier.loss_fn(model), params, batch)
     pieces = meta_gradient(microbatched(classifier.loss_fn(model), 2), params, batch)
     chex.assert_trees_all_close(pieces, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_padding_counts_for_nothing_in_any_derivative(x64, problem):
+    """40 images in batches of 32: the second is a piece of 8 and three of padding."""
+    model, params, _ = problem
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
+    along = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape)), params)
+    batches = metainit.minibatches(32, 2)(
+        {
+            "image": jnp.asarray(rng.standard_normal((40, 8, 8, 1))),
+            "label": jnp.arange(40) % 3,
+            "weight": jnp.asarray(rng.uniform(0.5, 2, 40)),
+        },
+        KEY,
+    )
+    partly = dict(batches(1))
+    partly["weight"] = partly["weight"].at[jnp.arange(4, 8)].set(0)  # half a piece too
+    plain = classifier.loss_fn(model)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def loss_gradient_and_product(loss_fn, batch):
+        gradient = jax.value_and_grad(lambda p: loss_fn(p, batch, KEY), has_aux=True)
+        value, of_value = jax.jvp(gradient, (params,), (along,))
+        return value, of_value[1]
+
+    pieces = microbatched(plain, 8)
+    for batch in (batches(0), batches(1), partly):
+        found = loss_gradient_and_product(pieces, batch)
+        wanted = loss_gradient_and_product(plain, batch)
+        chex.assert_trees_all_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_a_size_that_does_not_divide_is_refused(problem):

@@ -27,8 +27,8 @@ def composed(
         "" for all.
 
     Raises:
-      ValueError: an unknown use or stage, a frozen encoder whose normalisation is not,
-        or nothing that inner steps could change but the head.
+      ValueError: an unknown use or stage, or a frozen encoder whose normalisation is
+        not.
     """
     if use not in USES:
         raise ValueError(f"encoder.use must be one of {', '.join(USES)}, got {use!r}")

@@ -16,7 +16,8 @@ def microbatched(loss_fn: LossFn, size: int) -> LossFn:
     gradient: only one piece's activations are alive.
 
     Args:
-      loss_fn: `(params, batch, key) -> (loss, metrics)`, means over the batch.
+      loss_fn: `(params, batch, key) -> (loss, metrics)`, means over the batch, a dict;
+        weighted ones where it has "weight", float32 [n].
       size: examples of a piece; it must divide the batch.
 
     Returns:
@@ -34,9 +35,15 @@ def microbatched(loss_fn: LossFn, size: int) -> LossFn:
         pieces = jax.tree.map(
             lambda x: x.reshape(count // size, size, *x.shape[1:]), batch
         )
+        weight = pieces.get("weight", jnp.ones((count // size, size)))
+        total = jnp.sum(weight, 1)
+        # A piece of padding counts for nothing, but by itself its mean would be 0 / 0,
+        # and so would its derivatives: its examples weigh 1 there.
+        pieces |= {"weight": jnp.where(total[:, None] == 0, 1, weight)}
         keys = jax.random.split(key, count // size)
         one = jax.checkpoint(lambda piece, key: loss_fn(params, piece, key))
         values = jax.lax.map(lambda given: one(*given), (pieces, keys))
-        return jax.tree.map(lambda x: jnp.mean(x, 0), values)
+        share = total / jnp.sum(total)
+        return jax.tree.map(lambda x: jnp.tensordot(share, x, 1), values)
 
     return in_pieces

@@ -30,6 +30,7 @@ class Model(NamedTuple):
       in_task: the same network with `encode` for a part in front that training changes
         and inner steps do not, so that its features are computed once a task. None for
         none.
+      computed_in: the dtype of activations where it is not that of the parameters.
     """
 
     init: Callable[[jax.Array, jax.Array], Any]
@@ -40,6 +41,7 @@ class Model(NamedTuple):
     learns: Callable[[tuple, Any], bool] | None = None
     encode: Callable[[Any, jax.Array], jax.Array] | None = None
     in_task: Model | None = None
+    computed_in: str = ""
 
 
 def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> Model:

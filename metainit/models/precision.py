@@ -9,11 +9,11 @@ from metainit.models.model import Model
 
 
 def in_bfloat16(model: Model) -> Model:
-    """The model with parameters and images cast to bfloat16 inside `features`.
+    """The model with parameters and images cast to bfloat16 inside its functions.
 
     Parameters stay float32 outside, so gradients and updates are accumulated in that;
-    features come out as float32. Half the memory for activations, and about three
-    significant digits.
+    features, and what `encode` gives, come out as float32. Half the memory for
+    activations, and about three significant digits.
     """
 
     def half(tree: Any) -> Any:
@@ -28,13 +28,13 @@ def in_bfloat16(model: Model) -> Model:
         found = model.features(half(params), half(images), weight, key)
         return found.astype(jnp.float32)
 
-    half_model = model._replace(features=features)
-    if model.in_task is None:
-        return half_model
-    encode = model.in_task.encode
-    assert encode is not None
-    # In front as it is inside `features`.
-    in_task = in_bfloat16(model.in_task)._replace(
-        encode=lambda params, images: encode(half(params), half(images))
+    def encode(params, images):
+        assert model.encode is not None
+        return model.encode(half(params), half(images)).astype(jnp.float32)
+
+    return model._replace(
+        features=features,
+        encode=encode if model.encode else None,
+        in_task=in_bfloat16(model.in_task) if model.in_task else None,
+        computed_in="bfloat16",
     )
-    return half_model._replace(in_task=in_task)

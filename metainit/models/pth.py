@@ -148,7 +148,8 @@ def _read_stream(content: bytes) -> dict[str, np.ndarray]:
     for key in keys:
         storage = declared[key]
         count = int.from_bytes(file.read(8), "little", signed=True)
-        data = file.read(storage.elements * storage.dtype.itemsize)
+        left = len(content) - file.tell()
+        data = file.read(min(storage.elements * storage.dtype.itemsize, left))
         if count != storage.elements or len(data) != count * storage.dtype.itemsize:
             raise Refused(
                 f"its storage {key!r} has {len(data)} bytes and {count} elements, not "
