@@ -1,5 +1,6 @@
 """What a frozen encoder makes of every image, computed once and kept on disk."""
 
+import functools
 import hashlib
 import math
 import os
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
+from metainit.budget import seconds_each
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
 from metainit.sources import Roles, Source
@@ -57,9 +59,7 @@ def encode(
     Raises:
       ValueError: when the disk has no room for them.
     """
-    assert model.encode is not None
-    encode_images = model.encode
-    of_chunk = jax.jit(lambda b, x: encode_images(b, preprocess.normalise(x)))
+    of_chunk = _of_chunk(model, preprocess)
     network = hashlib.sha256(repr((_FORMAT, preprocess.mean, preprocess.std)).encode())
     network.update(model.computed_in.encode())
     for name, leaf in jax.tree_util.tree_leaves_with_path(body["encoder"]):
@@ -99,6 +99,43 @@ def encode(
         for source, path, _ in places
     )
     return Roles(*(tuple(next(made) for _ in of_role) for of_role in roles))
+
+
+def stand_ins(roles: Roles, model: Model, body: Any, preprocess: Preprocess) -> Roles:
+    """Roles as `encode` makes them, of zeros that take no room, for a dry run.
+
+    Prints what encoding would take; writes nothing. Arguments as of `encode`.
+    """
+    of_chunk = _of_chunk(model, preprocess)
+
+    @functools.cache
+    def measured(*shape: int) -> tuple[float, tuple[int, ...]]:
+        """Seconds an image, and the shape of its map."""
+        chunk = np.zeros((CHUNK, *shape), np.uint8)
+        (seconds,) = seconds_each(lambda: of_chunk(body, chunk))
+        return seconds / CHUNK, jax.eval_shape(of_chunk, body, chunk).shape[1:]
+
+    def stand_in(source: Source) -> Source:
+        _, shape = measured(*source.images.shape[1:])
+        zeros = np.broadcast_to(np.float32(0), (len(source.images), *shape))
+        return source._replace(images=zeros)
+
+    found = Roles(*(tuple(map(stand_in, of_role)) for of_role in roles))
+    every = [source.images for source in sum(roles, ())]
+    seconds = sum(len(images) * measured(*images.shape[1:])[0] for images in every)
+    size = sum(source.images.nbytes for source in sum(found, ()))
+    print(
+        "encoder.cached=True encodes every image once, beforehand, where that is not "
+        f"done yet: about {seconds / 3600:.2f} hours and {size / 1e9:.1f} GB on disk"
+    )
+    return found
+
+
+def _of_chunk(model: Model, preprocess: Preprocess) -> Callable:
+    """`(body, images uint8 [n, h, w, c]) -> maps`, compiled."""
+    assert model.encode is not None
+    encode_images = model.encode
+    return jax.jit(lambda body, x: encode_images(body, preprocess.normalise(x)))
 
 
 def _fill(maps: np.ndarray, source: Source, encode: Callable) -> None:

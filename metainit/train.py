@@ -166,8 +166,11 @@ def train(
         print("\n".join(told), end="\n" * bool(told), flush=True)
     if may_choose and config.encoder.cached:
         with _as_config_error():
-            kept = cache.root(config.data.data_dir) / "features"
-            roles = encoded.encode(roles, model, body, preprocess, kept)
+            if dry_run:
+                roles = encoded.stand_ins(roles, model, body, preprocess)
+            else:
+                kept = cache.root(config.data.data_dir) / "features"
+                roles = encoded.encode(roles, model, body, preprocess, kept)
         model = encoded.on_maps(model, example)
         preprocess = preprocess._replace(encode=None)
         example = jnp.zeros((2, *roles.train[0].images.shape[1:]))

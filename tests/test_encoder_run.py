@@ -12,7 +12,7 @@ import safetensors.numpy
 import shipped
 import tiny
 
-from metainit import export, initialisation, network
+from metainit import export, initialisation, network, sources
 from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
 from metainit.models import resnet_names
@@ -151,6 +151,29 @@ def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
     assert lines_of(run / "joint_equal_flops" / "metrics.jsonl")[-1]["step"] > 3
     there, changed = exported(run, weights, "encoder.")
     assert "layer3.0.conv3.weight" in there and not changed
+
+
+def test_a_dry_run_encodes_nothing_on_disk(data, weights, tmp_path, capsys):
+    config = small("maml_resnet50:conv4_on_features", data)
+    config.encoder.update(weights=str(weights), cached=True)
+    config.data.update(
+        train=("cifar100",), validation=("fgvc_aircraft",), test=("oxford_pets",)
+    )
+    config.data.size = SIDE + 8  # at which no other test has encoded them
+    config.augment.flip = False
+    config.method.gradient = "first_order"  # compiles sooner
+    sources.load(config.data)  # caches decoded images
+    before = contents(data)
+    assert train(config, tmp_path / "run", dry_run=True) == ""
+    assert contents(data) == before
+    assert not (tmp_path / "run").exists()
+    told = capsys.readouterr().out
+    for words in ("encodes every image once", "a meta-iteration takes"):
+        assert words in told
+
+
+def contents(folder: pathlib.Path):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 def test_weights_of_another_network_are_refused(data, weights, tmp_path):

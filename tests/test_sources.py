@@ -218,14 +218,19 @@ def test_images_directly_in_a_role_folder_are_refused(tmp_path):
         sources.load(settings(tmp_path, f"folder:{tmp_path / 'tree'}"))
 
 
-def test_hidden_and_other_files_are_not_looked_at(tmp_path):
+def test_hidden_and_other_files_are_not_looked_at(tmp_path, caplog):
     root = tree(tmp_path / "tree", classes=4)
     (root / "class0" / ".hidden.png").write_bytes(b"no image")
     (root / "class0" / "readme.txt").write_text("no image")
+    (root / "readme.txt").write_text("of no class")
+    plain(3).save(root / "class0" / "x.ppm")
+    plain(3).save(root / "class1" / "x.PPM")
     (root / ".git").mkdir()
     plain(3).save(root / ".git" / "x.png")
     roles = sources.load(settings(tmp_path, f"folder:{root}"))
     assert sum(len(source.images) for (source,) in roles[:3]) == 12
+    (record,) = caplog.records
+    assert "passed over 3 files that end in .ppm, .txt; " in record.getMessage()
 
 
 def test_an_undecodable_image_is_named_or_skipped_and_counted(tmp_path, caplog):

@@ -1,6 +1,8 @@
 """Any tree of images in which a folder is a class."""
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
     A class is a folder that holds images, named by its path below the root. Where the
     root holds exactly train, validation (or val) and test, those are the roles;
     otherwise the classes are split by `data.split` and `data.split_seed`. Files and
-    folders whose names start with a dot are not looked at, nor files of other types.
+    folders whose names start with a dot are not looked at, nor files whose endings
+    are not in `SUFFIXES`; a warning counts those.
 
     Args:
       data: see `metainit.sources.load`.
@@ -70,16 +73,26 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
 def classes_below(top: Path) -> dict[str, list[Path]]:
     """The images of every folder below `top`, both sorted by name."""
     found: dict[str, list[Path]] = {}
+    others: Counter[str] = Counter()
     for folder, inner, files in os.walk(top, followlinks=True):
         inner[:] = [name for name in inner if not name.startswith(".")]
-        pictures = [
-            Path(folder, name)
-            for name in sorted(files)
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
         name = Path(folder).relative_to(top).as_posix()
-        if pictures and name != ".":
+        if name == ".":
+            continue
+        shown = [Path(folder, file) for file in sorted(files) if file[0] != "."]
+        pictures = [path for path in shown if path.suffix.lower() in SUFFIXES]
+        if pictures:
             found[name] = pictures
+        endings = (path.suffix.lower() for path in shown)
+        others.update(ending for ending in endings if ending not in SUFFIXES)
+    if others:
+        logging.warning(
+            "%s: passed over %d files that end in %s; images must end in %s",
+            top,
+            others.total(),
+            ", ".join(ending or "no suffix" for ending in sorted(others)),
+            ", ".join(sorted(SUFFIXES)),
+        )
     return dict(sorted(found.items()))
 
 
