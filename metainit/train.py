@@ -73,7 +73,8 @@ def train(
       workdir: folder of the experiment; the same call on the same folder goes on where
         it stopped.
       model: the caller's network body in place of `config.model`.
-      dry_run: print what would be done and what it would take; writes nothing.
+      dry_run: print what would be done and what it would take; writes
+        nothing to `workdir`.
       command: the line that reproduces this, for the report.
 
     Returns:
