@@ -20,7 +20,22 @@ statistics stay as they are.
   literature: an outer rate of 0.001 is that of small networks from scratch and may undo
   pretrained weights.
 
-Not run at full size: that takes an accelerator and the archives.
+Not run at full size: that takes an accelerator and the archives. A narrow ResNet from
+random weights at 64x64 pixels, `:recommended`, meta-trained on a CIFAR-100 subset and half
+of Caltech-101's classes (benchmarks/halves.py), a fifth of them held out, seed 0, with
+
+    --config.encoder.weights= --config.encoder.stage_sizes='(1,1,1,1)'
+    --config.encoder.width=16 --config.encoder.norm=support --config.data.size=64
+    --config.inner.steps=5 --config.iterations=300 --config.warm_start=150
+    --config.outer.decay_steps=300 --config.evaluate.episodes=150
+
+and short grids (benchmarks/results/maml_resnet50-narrow-seed0.*), 9 minutes of one core
+for each initialisation. Joint pretraining wins there, accuracy in percent:
+
+                             meta-learned   from pretrained   joint   ours - joint
+    other half of Caltech            30.5              55.5    59.9   -4.3 [-5.6, -3.0]
+    held-out CIFAR                   33.0              47.5    50.0   -2.5 [-3.8, -1.3]
+    held-out Caltech                 26.9              41.4    43.6   -2.2 [-3.3, -1.1]
 """
 
 from ml_collections import ConfigDict
