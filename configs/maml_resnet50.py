@@ -21,8 +21,9 @@ statistics stay as they are.
   pretrained weights.
 
 Not run at full size: that takes an accelerator and the archives. A narrow ResNet from
-random weights at 64x64 pixels, `:recommended`, meta-trained on a CIFAR-100 subset and half
-of Caltech-101's classes (benchmarks/halves.py), a fifth of them held out, seed 0, with
+random weights at 64x64 pixels, `:recommended`, meta-trained on a CIFAR-100 subset and
+half of Caltech-101's classes (benchmarks/halves.py), a fifth of them held out, seed 0,
+with
 
     --config.encoder.weights= --config.encoder.stage_sizes='(1,1,1,1)'
     --config.encoder.width=16 --config.encoder.norm=support --config.data.size=64
