@@ -4,7 +4,7 @@
 
 Simulates accuracies [seeds, episodes] of known mean, with variances measured from
 benchmarks/results/quickstart-seed*.jsonl, and writes a JSON line for each setting to
-benchmarks/results/coverage.jsonl (the one there is of the files at commit d44e8dd):
+benchmarks/results/coverage.jsonl:
 
 * episodes: one training run; episodes are binomial counts with a beta-distributed
   difficulty, as skewed as accuracies near 1 are;
