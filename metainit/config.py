@@ -104,7 +104,7 @@ def default() -> ConfigDict:
                 "norm": "support",
                 "downsample": "pool",
                 "output": "average",
-                # Features are multiplied by it: a temperature for prototypes.
+                # Features of conv4 are multiplied by it: a temperature for prototypes.
                 "scale": 1.0,
                 "hidden": (128, 64),
                 "dropout": 0.0,

@@ -68,6 +68,11 @@ def validate(config: ConfigDict) -> None:
     _choice("data.weights", config.data.weights, tuple(WEIGHTS))
     _check_data_sets(config)
     _choice("model.name", config.model.name, MODELS)
+    if config.model.scale != 1 and config.model.name != "conv4":
+        raise ConfigError(
+            f"model.scale={config.model.scale} is for model.name=conv4; with "
+            f"{config.model.name} leave it at 1.0"
+        )
     _choice("model.norm", config.model.norm, tuple(norm.POLICIES))
     _choice("model.downsample", config.model.downsample, conv4.DOWNSAMPLE)
     _choice("model.output", config.model.output, conv4.OUTPUT)

@@ -105,6 +105,10 @@ def test_the_defaults_are_valid() -> None:
             ["transfer.sgd_rates", "transfer.adam_rates", "both empty"],
         ),
         ({**TRANSFER, "transfer.sgd_rates": (-0.1,)}, ["transfer.sgd_rates", "-0.1"]),
+        (
+            {"model.name": "mlp", "model.scale": 0.1},
+            ["model.scale=0.1", "model.name=conv4"],
+        ),
         ({"evaluate.min_way": 1}, ["evaluate.min_way", "2 or more"]),
         ({"evaluate.max_queries": 0}, ["evaluate.max_queries", "1 or more"]),
         ({"evaluate.max_way": 4}, ["evaluate.min_way=5", "evaluate.max_way=4"]),
