@@ -98,10 +98,8 @@ class Order:
 
     def __call__(self, step: int) -> np.ndarray:
         """Rows int64 [batch] of a step, a pure function of it."""
-        places = np.arange(step * self._batch, (step + 1) * self._batch)
-        return np.array(
-            [self._epoch(int(place // self._n))[place % self._n] for place in places]
-        )
+        places = range(step * self._batch, (step + 1) * self._batch)
+        return np.array([self._epoch(p // self._n)[p % self._n] for p in places])
 
     def digest(self, steps: int) -> str:
         """SHA-256 of the rows of the first `steps` steps, as hexadecimal digits."""

@@ -95,7 +95,6 @@ def _inside(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
     """The jaxprs among an equation's parameters."""
     for value in params.values():
         for each in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(each, core.ClosedJaxpr):
-                yield each.jaxpr
-            elif isinstance(each, core.Jaxpr):
+            each = getattr(each, "jaxpr", each)  # of a closed one
+            if isinstance(each, core.Jaxpr):
                 yield each

@@ -38,7 +38,7 @@ class Cifar100(ArchiveBuilder):
                 f"not a number of records of {_RECORD}; get the official archive"
             )
         records = np.frombuffer(member.content, np.uint8).reshape(-1, _RECORD)
-        if (worst := records[:, 1].max()) > 99:
+        if (worst := np.max(records[:, 1])) > 99:
             raise PrepareError(
                 f"{self.name}: {member.name} has the label {worst}, and 99 is the "
                 "highest; get the official archive"

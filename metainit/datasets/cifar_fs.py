@@ -111,7 +111,7 @@ def _records(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
         )
     table = np.frombuffer(records, np.uint8).reshape(-1, _RECORD)
     fine = table[:, 1]
-    if fine.max() >= len(names) or not {*_VALIDATION, *_TEST} <= set(names):
+    if np.max(fine) >= len(names) or not {*_VALIDATION, *_TEST} <= set(names):
         raise ValueError(f"data.archive={path} has labels that CIFAR-100 has not")
     pixels = table[:, 2:].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
     return names, fine, pixels
