@@ -24,6 +24,7 @@ _ELEMENTS = {
     "data.validation": "cifar100",
     "data.test": "cifar100",
     "transfer.accuracies": 0.9,
+    "inits": "runs/quickstart",
 }
 _KINDS = {
     int: (int, "a whole number"),
@@ -125,8 +126,6 @@ def validate(config: ConfigDict) -> None:
             f"{_get(config, train)} must equal {test}={_get(config, test)}, or use the "
             "prototype or zero head"
         )
-    if config.method.algorithm == "anil" and config.inner.batch:
-        raise ConfigError("inner.batch must be 0 with method.algorithm=anil")
 
 
 def check_elements(config: ConfigDict, like: ConfigDict, section: str = "") -> None:

@@ -108,6 +108,7 @@ def validate(config: ConfigDict) -> None:
             "inits is empty; give runs, weights or random, as in "
             "--config.inits=\"('runs/quickstart','random')\""
         )
+    config_checks.check_elements(config, default())
     if config.inits[0] == RANDOM:
         raise ConfigError(
             f"inits begins with {RANDOM}, which takes the network of the first"

@@ -89,6 +89,7 @@ def settings(config: ConfigDict) -> list[Fields]:
             raise ConfigError(f"search.{field} must be 0 or more, got {search[field]}")
     if not 0 < search.hours < float("inf"):
         raise ConfigError(f"search.hours must be above 0, got {search.hours}")
+    config_checks.check_elements(search, default(experiment).search, "search.")
     if "kind" in experiment:
         raise ConfigError(
             f"experiment.kind={experiment.kind!r}: only configs of meta-learning can "

@@ -134,7 +134,6 @@ def test_the_defaults_are_valid() -> None:
             {"inner.microbatch": 3, "model.norm": "none"},
             ["inner.microbatch=3", "5 support images", "divisor"],
         ),
-        ({"inner.batch": 5, "method.algorithm": "anil"}, ["inner.batch", "anil"]),
         ({"outer.learning_rate": -1e-3}, ["outer.learning_rate", "-0.001"]),
         ({"outer.warmup_steps": -1}, ["outer.warmup_steps", "-1"]),
         ({"outer.decay_steps": 999}, ["outer.decay_steps=999", "iterations=1000"]),

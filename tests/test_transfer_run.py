@@ -255,6 +255,7 @@ def test_what_a_run_began_with_is_known_among_the_others() -> None:
     "changed, message",
     [
         ({"inits": ()}, "inits is empty"),
+        ({"inits": (1,)}, "inits: 1 must be a name in quotes"),
         ({"inits": ("random",)}, "inits begins with random"),
         ({"inits": ("gone",)}, "there is no folder gone"),
         ({"inits": ("a.pth",)}, "weights='a.pth': cannot be read"),

@@ -221,6 +221,7 @@ def test_a_dry_run_writes_nothing(
         ({"hours": 0.0}, ["search.hours", "above 0"]),
         ({"trials": -1}, ["search.trials", "0 or more"]),
         ({"fields": ()}, ["search.fields", "no field"]),
+        ({"fields": (0.1,)}, ["search.fields", "0.1 must be a name in quotes"]),
         ({"fields": ("inner.rate=1,2",)}, ["inner.rate is no field of the experiment"]),
         ({"fields": ("seed=1,2",)}, ["seed cannot be searched", "luck"]),
         ({"fields": ("task.way=5,9",)}, ["task.way cannot be searched"]),
