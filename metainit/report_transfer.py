@@ -206,16 +206,17 @@ def _account(transfer: Transfer) -> Iterator[str]:
         for name, cost in transfer.costs.items()
         if cost.device_seconds
     ]
-    spendings.append(Spending("trials, all", transfer.trial_seconds, transfer.device))
+    work = {"trials, all": (transfer.trial_seconds, transfer.trial_flops)}
     for name in dict.fromkeys(run.dataset for run in transfer.runs):
-        seconds = sum(
-            run.points[-1]["device_seconds"]
-            for run in transfer.runs
-            if run.dataset == name
+        last = [run.points[-1] for run in transfer.runs if run.dataset == name]
+        work[f"fine-tuning on {name}, all"] = (
+            sum(point["device_seconds"] for point in last),
+            sum(point["flops"] for point in last),
         )
-        spendings.append(
-            Spending(f"fine-tuning on {name}, all", seconds, transfer.device)
-        )
+    spendings += [
+        Spending(words, seconds, transfer.device, flops=operations)
+        for words, (seconds, operations) in work.items()
+    ]
     price = transfer.price_per_hour
     heading: tuple[str, ...] = ("Work", "Device", "Device hours", "FLOPs")
     heading += ("Cost",) if price else ()
@@ -244,7 +245,7 @@ def _account(transfer: Transfer) -> Iterator[str]:
     yield (
         "- An initialisation that was started from pretrained weights has their "
         "making in its own. Trials are as many for each and no part of a break-even. "
-        "FLOPs are of making initialisations only, a dash where they were not counted: "
-        "those of trials and fine-tunings are not, nor is a total with them."
+        "FLOPs are by our count, a dash where they were not counted; what the host "
+        "fits (logistic regression, class means) is not among them."
     )
     yield ""

@@ -144,7 +144,7 @@ class Transfer(NamedTuple):
       costs: of making each initialisation, by name.
       protocol: in words, e.g. "32 images a step, 20 % of each class held out".
       grid: what every initialisation and head met on meta-validation, by field.
-      trial_seconds: device time of those trials.
+      trial_seconds, trial_flops: device time and operations of those trials.
       device: kind of the one device that was used, e.g. "cpu".
       price_per_hour: of the device; None where not known.
       accuracies: to be reached that were fixed beforehand, 0 to 1.
@@ -156,6 +156,7 @@ class Transfer(NamedTuple):
     protocol: str
     grid: dict[str, Any]
     trial_seconds: float
+    trial_flops: float
     device: str
     price_per_hour: float | None = None
     accuracies: tuple[float, ...] = ()

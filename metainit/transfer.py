@@ -23,7 +23,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from metainit import atomic, held_out, run_config, supervised_step, transfer_start
+from metainit import (
+    atomic,
+    flops,
+    held_out,
+    run_config,
+    supervised_step,
+    transfer_start,
+)
 from metainit.batches import Order
 from metainit.budget import compile_step
 from metainit.checkpoint import Checkpoints
@@ -53,6 +60,8 @@ class Point(NamedTuple):
       class_accuracy: mean over classes of the accuracy of each.
       f1: macro-F1.
       calibration_error: expected calibration error in 15 bins.
+      flops: operations of what `device_seconds` were spent on, by
+        `metainit.flops.of_function`; what the host fits is not among them.
     """
 
     step: int
@@ -66,6 +75,7 @@ class Point(NamedTuple):
     class_accuracy: float
     f1: float
     calibration_error: float
+    flops: float
 
 
 def log_steps(last: int) -> tuple[int, ...]:
@@ -130,7 +140,7 @@ def fine_tune(
     started: Any = state.params
     saved = Checkpoints(folder)
     points: list[Point] = []
-    spent = {"device": 0.0, "compile": 0.0, "evaluation": 0.0}
+    spent = {"device": 0.0, "compile": 0.0, "evaluation": 0.0, "flops": 0.0}
     if (found := saved.latest(state)) is not None:
         _, state, extra = found
         spent, points = extra["spent"], [Point(*values) for values in extra["points"]]
@@ -145,25 +155,32 @@ def fine_tune(
     key = jax.random.key(spec.seed)
     optimizer, example = transfer_start.optimizer(spec, params.get("rates")), batch(0)
     kind = spec.optimizer, spec.momentum, "rates" in params
-    updates = {
-        head_only: compile_step(
-            _update(model, preprocess, *kind, head_only), state, example, key
-        )
+    functions = {
+        head_only: _update(model, preprocess, *kind, head_only)
         for head_only, needed in (
             (True, int(state.step) < spec.probe_steps),
             (False, spec.probe_steps < spec.steps),
         )
         if needed
     }
+    updates = {
+        head_only: compile_step(function, state, example, key)
+        for head_only, function in functions.items()
+    }
+    operations = {  # of a step; jitted, it is traced already
+        head_only: flops.of_function(jax.jit(function), state, example, key).total
+        for head_only, function in functions.items()
+    }
     for program in (measure.program, *updates.values()):
         spent["compile"] += program.compile_seconds
     if found is None and spec.head == "prototype":
-        head, seconds, compiling = transfer_start.prototypes(
+        made = transfer_start.prototypes(
             model, preprocess, started, moments, train, chosen
         )
-        state = state._replace(params=started | {"head": head})
-        spent["device"] += seconds
-        spent["compile"] += compiling
+        state = state._replace(params=started | {"head": made.head})
+        spent["device"] += made.seconds
+        spent["compile"] += made.compile_seconds
+        spent["flops"] += made.flops
 
     looked_at = len(chosen) if spec.head == "prototype" else 0
 
@@ -189,6 +206,7 @@ def fine_tune(
                             device_seconds=spent["device"],
                             compile_seconds=spent["compile"],
                             evaluation_seconds=spent["evaluation"],
+                            flops=spent["flops"],
                             **scores._asdict(),
                         )
                     )
@@ -201,10 +219,12 @@ def fine_tune(
                     return tuple(points)
                 if step == spec.probe_steps and step:
                     state = transfer_start.restarted(state, model, optimizer)
-                update = updates[step < spec.probe_steps].update
+                head_only = step < spec.probe_steps
+                update = updates[head_only].update
                 begin = time.perf_counter()
                 state, _ = jax.block_until_ready(update(state, batch(step), key))
                 spent["device"] += time.perf_counter() - begin
+                spent["flops"] += operations[head_only]
                 bar.step()
         except KeyboardInterrupt:
             save()

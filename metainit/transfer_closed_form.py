@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
-from metainit import closed_form, held_out
+from metainit import closed_form, flops, held_out
 from metainit.budget import compile_step
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
@@ -44,7 +46,7 @@ def measure(
     Yields:
       One point for each value, at step 0, after one pass over the training images. Its
       device seconds are those of the fit, which is made on the host, and an equal share
-      of those of the features.
+      of those of the features, whose operations are shared likewise.
 
     Raises:
       ValueError: in one line, for settings or data that do not fit.
@@ -54,9 +56,9 @@ def measure(
     moments = held_out.moment_images(train, spec)
     body = {"body": params["body"]}
     example = next(held_out.chunks(train, chosen))[:2]
-    program = compile_step(
-        held_out.features(model, preprocess), body, moments, *example
-    )
+    features = held_out.features(model, preprocess)
+    program = compile_step(features, body, moments, *example)
+    operations = flops.of_function(jax.jit(features), body, moments, *example).total
 
     def of_images(source: Source, where: np.ndarray) -> tuple[np.ndarray, float]:
         begin = time.perf_counter()
@@ -80,4 +82,5 @@ def measure(
             compile_seconds=program.compile_seconds,
             evaluation_seconds=evaluation_seconds,
             **held_out.scores(log_probabilities, test.labels[judged])._asdict(),
+            flops=operations * math.ceil(len(chosen) / held_out.CHUNK) / len(values),
         )

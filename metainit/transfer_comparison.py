@@ -118,6 +118,7 @@ def compare(
             "chosen on": f"{', '.join(one.name for one in validation)} ({chosen_on})",
         },
         trial_seconds=sum(trial["device_seconds"] for trial in trials),
+        trial_flops=sum(trial["flops"] for trial in trials),
         device=jax.devices()[0].device_kind,
         price_per_hour=settings.price_per_hour or None,
         accuracies=tuple(settings.accuracies),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metainit import held_out, partition, step_sizes
+from metainit import flops, held_out, partition, step_sizes
 from metainit.budget import compile_step
 from metainit.models import classifier, heads
 from metainit.models.model import Model
@@ -77,6 +77,22 @@ def restarted(
     return state._replace(opt_state=optimizer.init(learned))
 
 
+class Prototypes(NamedTuple):
+    """A head made of class means, and what that took.
+
+    Attributes:
+      head: {"kernel": [d, way], "bias": [way]}.
+      seconds: without compiling.
+      compile_seconds: of compiling.
+      flops: operations, by `metainit.flops.of_function`.
+    """
+
+    head: dict[str, jax.Array]
+    seconds: float
+    compile_seconds: float
+    flops: float
+
+
 def prototypes(
     model: Model,
     preprocess: Preprocess,
@@ -84,7 +100,7 @@ def prototypes(
     moments: np.ndarray,
     train: Source,
     chosen: np.ndarray,
-) -> tuple[dict[str, jax.Array], float, float]:
+) -> Prototypes:
     """The head that compares squared distances to the class means.
 
     Args:
@@ -94,9 +110,6 @@ def prototypes(
       moments: uint8 [m, h, w, c], see `held_out.moment_images`.
       train: the training images.
       chosen: rows of those used.
-
-    Returns:
-      {"kernel": [d, way], "bias": [way]}, the seconds it took, and those of compiling.
     """
     way = len(train.class_names)
     count = np.bincount(train.labels[chosen], minlength=way)
@@ -104,18 +117,22 @@ def prototypes(
     images, weight, _ = next(held_out.chunks(train, chosen))
     labels = np.zeros(held_out.CHUNK, np.int32)
     class_sums = _class_sums(model, preprocess, way)
-    sums = compile_step(class_sums, params, moments, images, weight, labels)
+    example = params, moments, images, weight, labels
+    sums = compile_step(class_sums, *example)
+    operations = flops.of_function(jax.jit(class_sums), *example).total
     head = compile_step(heads.nearest_mean, np.zeros((way, width), np.float32))
     begin = time.perf_counter()
-    total = np.zeros((way, width))
+    total, spent = np.zeros((way, width)), 0.0
     for images, weight, real in held_out.chunks(train, chosen):
         labels = np.zeros(held_out.CHUNK, np.int32)
         labels[: len(real)] = train.labels[real]
         total += np.asarray(sums.update(params, moments, images, weight, labels))
+        spent += operations
     means = (total / count[:, None]).astype(np.float32)
     made = jax.block_until_ready(head.update(means))
     seconds = time.perf_counter() - begin
-    return made, seconds, sums.compile_seconds + head.compile_seconds
+    compiling = sums.compile_seconds + head.compile_seconds
+    return Prototypes(made, seconds, compiling, spent)
 
 
 @functools.lru_cache(maxsize=8)

@@ -27,6 +27,7 @@ def run(
             "epoch": step / 10,
             "images": 32 * step,
             "device_seconds": seconds * step,
+            "flops": 1e9 * step,
             "accuracy": final if at is not None and step >= at else final / 4,
             "f1": final / 2,
         }
@@ -45,6 +46,7 @@ def transfer(*runs: FineTuning, price: float | None = None) -> Transfer:
         "100 steps of 32 images, all labels, 20 % of each class held out",
         {"SGD rates": [0.1], "chosen on": "birds"},
         36.0,
+        3e15,
         "cpu",
         price,
     )

@@ -209,6 +209,8 @@ def test_a_held_out_image_is_judged_alone(
         folder = tmp_path / name
         points = fine_tune(model, PREPROCESS, body(model), TRAIN, turned, spec, folder)
         results.append(measured(points))
+        for point in results[-1]:
+            assert point.pop("flops") > 0  # filling included
     chex.assert_trees_all_close(*results, rtol=1e-4)
 
 
@@ -225,6 +227,21 @@ def test_zero_and_given_heads(tmp_path: pathlib.Path) -> None:
     head["kernel"] = kernel[:, :2]
     with pytest.raises(ValueError, match=r"\['head'\]\['kernel'\]: given \(8, 2\)"):
         run(tmp_path / "narrow", params=body(MLP) | {"head": head}, head="given")
+
+
+def test_operations_are_those_of_the_head_and_the_steps(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Of 36 pixels, 8 hidden units and 3 classes; no gradient of the images."""
+    hidden, last = 2 * 36 * 8, 2 * 8 * 3
+    probe, whole = hidden + 2 * last, 2 * hidden + 3 * last  # an image
+    found = run(tmp_path / "zero", head="zero", steps=5, probe_steps=2)
+    assert [point.flops for point in found] == [
+        8 * x for x in (0, probe, 2 * probe, 2 * probe + 3 * whole)
+    ]
+    found = run(tmp_path / "prototype", steps=1)
+    made = held_out.CHUNK * (hidden + last)  # means are a product, too
+    assert [point.flops for point in found] == [made, made + 8 * whole]
 
 
 def body_after(folder: pathlib.Path, model: Any = MLP, **settings: Any) -> Any:

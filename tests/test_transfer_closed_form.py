@@ -64,6 +64,8 @@ def test_they_are_scikit_learns(params, monkeypatch):
         assert point.loss == pytest.approx(log_loss(truth, chances), rel=1e-3)
         assert (point.step, point.images, point.epoch) == (0, 60, 1.0)
         assert point.device_seconds > 0
+        # Two chunks of 32 images, 36 pixels, 8 features; a share of each value.
+        assert point.flops == 2 * 32 * (2 * 36 * 8) / 2
     assert found[0].loss != found[1].loss and 0.4 < found[1].accuracy < 1
     (point,) = points(params, closed_form.nearest_centroid, [10.0])
     means = normalize(NearestCentroid().fit(support, labels).centroids_)
