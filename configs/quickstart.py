@@ -6,19 +6,16 @@ Ours against the best baseline (joint pretraining for the same device time), acc
 unseen scripts in percent (reports: benchmarks/results/quickstart-seed*):
 
     seed     ours   joint   difference
-    0        98.6    98.2   +0.4 [0.1, 0.6]
-    1        98.8    98.6   +0.25 [0.02, 0.48]
-    2        98.4    98.3   +0.1 [-0.1, 0.3]
-    3        98.4    98.1   +0.4 [0.1, 0.6]
-    4        98.3    98.0   +0.27 [0.01, 0.53]
+    0        98.4   98.2   +0.2 [-0.1, 0.4]
+    1        98.7   98.7   +0.0 [-0.2, 0.2]
+    2        98.5   98.3   +0.19 [-0.03, 0.41]
+    3        98.5   98.3   +0.2 [-0.1, 0.4]
+    4        98.3   98.0   +0.26 [0.03, 0.49]
 
-(These also tried an inner rate of 1.0, which meta-validation never chose.)
-
-Ahead with an interval above zero on four seeds of five, level on one: the task is close
-to its ceiling. Random weights reach 64 to 67 %. These five ran on one busy core each,
-with code of before the convolutions became faster.
-Alone on two cores of an Intel Xeon, fresh clone and empty caches, the whole took 136 s
-(quickstart-time-xeon; its seed 0: level, 98.5 and 98.5).
+Ahead on the mean of the five, by +0.16 [0.04, 0.27] (t interval of their differences),
+but on one seed only by itself: the task is close to its ceiling. Random weights reach
+64 to 67 %. Each took 159 to 190 s in all on one core of an Intel Xeon; alone on two of
+them, from a fresh clone and empty caches, 136 s (quickstart-time-xeon).
 
 With labels of meta-training shuffled (seed 0) the win is gone: 68.0 against 85.4, -17.3
 [-18.4, -16.3] (quickstart-shuffled-seed0).
