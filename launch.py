@@ -71,16 +71,15 @@ def default_workdir(config: str) -> Path:
 def main(argv: list[str]) -> int:
     """Runs the experiment of the flags; returns the program's exit status."""
     del argv
-    # SIGTERM stops a run as Ctrl-C does: it is saved, and the same line resumes it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
     # Imported here, since a mistyped flag need not wait for jax.
-    from metainit import devices
+    from metainit import devices, stop
     from metainit.checkpoint import CheckpointError
     from metainit.config import ConfigError
     from metainit.fit import NonFiniteError
     from metainit.train import train
 
+    # SIGTERM stops a run as Ctrl-C does: it is saved, and the same line resumes it.
+    stop.install()
     try:
         devices.check(_ALLOW_CPU.value)
     except ValueError as error:

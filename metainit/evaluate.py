@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from metainit import adaptation, closed_form, devices, metrics, samples
+from metainit import adaptation, closed_form, devices, metrics, samples, stop
 from metainit.adaptation import Scores, Setting
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
@@ -66,6 +66,7 @@ def evaluate(
     for name, (params, cost) in inits.items():
         heads = ["prototype", "zero"] + ["learned"] * ("head" in params)
         for head in heads:
+            stop.check()
             progress(f"evaluating {name}: {head} head")
             setting, chosen, accuracy = _choose_setting(
                 config, evaluator_of, params, choosing, head

@@ -35,6 +35,7 @@ from metainit import (
     preprocess,
     run_config,
     saved,
+    stop,
     transfer,
     transfer_spec,
     transfer_start,
@@ -328,5 +329,5 @@ def _digest(images: labelled_folder.Labelled) -> str:
 
 if __name__ == "__main__":
     # SIGTERM stops it as Ctrl-C does: it is saved, and the same line resumes it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop.install()
     sys.exit(main())

@@ -13,6 +13,7 @@ import numpy as np
 from clu import metrics as clu_metrics
 from ml_collections import ConfigDict
 
+from metainit import stop
 from metainit.checkpoint import Checkpoints
 from metainit.progress import Progress
 from metainit.results import Cost
@@ -165,6 +166,7 @@ def fit(
                     )
                     save()
                     break
+                stop.check()
                 begin = time.perf_counter()
                 new_state, metrics = run.update(state, run.batch(step), key)
                 metrics = jax.tree.map(np.asarray, metrics)  # waits for the step

@@ -28,6 +28,7 @@ from metainit import (
     flops,
     held_out,
     run_config,
+    stop,
     supervised_step,
     transfer_start,
 )
@@ -192,6 +193,7 @@ def fine_tune(
     with Progress(name, int(state.step), spec.steps) as bar:
         try:
             while True:
+                stop.check()
                 step = int(state.step)
                 if step in due and (not points or points[-1].step < step):
                     begin = time.perf_counter()

@@ -30,6 +30,7 @@ from metainit import (
     run_config,
     search_space,
     sources,
+    stop,
 )
 from metainit.config import ConfigError
 from metainit.fit import NonFiniteError
@@ -190,6 +191,7 @@ def tune(
     for number, fields in enumerate(planned, start=1):
         if search_space.key(fields) in done:
             continue
+        stop.check()
         print(f"trial {number} of {len(planned)}: {report_tune.in_words(fields)}")
         try:
             trial = _run(config, fields, workdir, train)

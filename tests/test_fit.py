@@ -1,6 +1,7 @@
 """The training loop on a toy: what it logs, keeps, and does when it must stop."""
 
 import pathlib
+import signal
 import time
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from metainit import stop
 from metainit.checkpoint import Checkpoints
 from metainit.fit import NonFiniteError, Run, fit
 from metainit.types import MetaState
@@ -108,6 +110,35 @@ def test_stopped_by_hand_it_saves_and_goes_on(tmp_path: pathlib.Path, at: int) -
     assert fitted.params["x"] == after(6)
     assert fitted.cost.steps == 10
     assert fitted.cost.device_seconds > saved[2]["device_seconds"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_stopped_where_no_exception_gets_out_it_stops_after_the_step(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python drops what a finaliser raises, and finalisers run anywhere."""
+
+    class Lost:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def collected(step: int) -> np.ndarray:
+        if step == 4:
+            Lost()
+        return batch(step)
+
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(stop, "_asked", False)
+    toy = run(tmp_path)
+    try:
+        stop.install()
+        with pytest.raises(KeyboardInterrupt):
+            fit(toy._replace(batch=collected), INTERVALS, None, lambda _: 0.0, FOREVER)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    saved = Checkpoints(tmp_path).latest(toy.state)
+    assert saved is not None and saved[0] == 5
 
 
 @pytest.mark.parametrize("at", [6, 9, 10])

@@ -1,0 +1,38 @@
+"""Ctrl-C and SIGTERM, heeded also where the exception that they raise is lost.
+
+Python raises KeyboardInterrupt in whatever runs when the signal comes. In a finaliser,
+or a callback of the garbage collector such as JAX has, it is printed and dropped.
+"""
+
+import signal
+from types import FrameType
+from typing import NoReturn
+
+_asked = False
+
+
+def install() -> None:
+    """Makes both signals raise KeyboardInterrupt, now and at every later `check`.
+
+    Ctrl-C stays ignored where it is, as behind nohup.
+    """
+    signal.signal(signal.SIGTERM, _handle)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _handle)
+
+
+def check() -> None:
+    """To be called between steps.
+
+    Raises:
+      KeyboardInterrupt: one of the signals came.
+    """
+    if _asked:
+        raise KeyboardInterrupt
+
+
+def _handle(number: int, frame: FrameType | None) -> NoReturn:
+    global _asked
+    del number, frame
+    _asked = True
+    raise KeyboardInterrupt
