@@ -19,10 +19,10 @@ all, seed 0 on two shared ones, 39 minutes):
 
 `:batch_stats` is the published protocol, made short: plain second-order MAML, a learned
 head, statistics of the query batch itself (transductive), no warm start, no rotations.
-Seed 0 (omniglot-batch_stats-seed0, 37 minutes on one core of an Intel Xeon): the learned
-head 96.8 +- 0.3 after 10 steps, and 96.9 by the centroids of its features, against 95.9
-for joint pretraining, +1.0 [0.7, 1.3]; published are 98.7 +- 0.4 after 60,000 iterations
-of 32 tasks, 80 times as many.
+Seed 0 (omniglot-batch_stats-seed0, 37 minutes on one core of an Intel Xeon): the
+learned head 96.8 +- 0.3 after 10 steps, and 96.9 by the centroids of its features,
+against 95.9 for joint pretraining, +1.0 [0.7, 1.3]; published are 98.7 +- 0.4 after
+60,000 iterations of 32 tasks, 80 times as many.
 """
 
 from ml_collections import ConfigDict
