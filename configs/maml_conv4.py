@@ -15,17 +15,17 @@ met whole at every step; with `:minibatch` it is 16-way 20-shot, ten batches of 
 more than 22 images a class, since the smallest of Flowers102 has 40).
 
 `:recommended` spends half of the time on joint pretraining, takes one inner step from
-class means in 16-way tasks, one task an iteration, and scales features down, as those of
-a pretrained network make logits of class means far too large (loss 18 without).
+class means in 16-way tasks, one task an iteration, and scales features down, as those
+of a pretrained network make logits of class means far too large.
 
 Not run with the real archives yet, of which no copy could be had. `:recommended` at
 32x32 pixels with 16 filters, meta-trained on a CIFAR-100 subset and half of
-Caltech-101's classes (benchmarks/halves.py), a fifth of them held out, rates by a search
-on meta-validation (maml_conv4-recommended-tune.jsonl in benchmarks/results), seed 0, the
-command in maml_conv4-recommended-seed0.txt: 8-way 4-shot on the other half of Caltech
-meta-learned from pretrained 62.4, joint pretraining for the same time 61.3, +1.1 [0.1,
-2.2]. Learned from with all labels, joint pretraining is ahead (56.1 by logistic
-regression on its features against 51.5).
+Caltech-101's classes (benchmarks/halves.py), a fifth of them held out, rates by a
+search on meta-validation (maml_conv4-recommended-tune.jsonl in benchmarks/results),
+seed 0, the command in maml_conv4-recommended-seed0.txt: 8-way 4-shot on the other half
+of Caltech meta-learned from pretrained 62.4, joint pretraining for the same time 61.3,
++1.1 [0.1, 2.2]. Learned from with all labels, joint pretraining is ahead (56.1 by
+logistic regression on its features against 51.5).
 
 The same data with five inner steps, no scaling, a constant rate, seed 0 (the files
 maml_conv4-five_steps-*): 54.7 against 56.2 and, for as many operations, 59.1.
