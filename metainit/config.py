@@ -105,6 +105,7 @@ def default() -> ConfigDict:
                 "downsample": "pool",
                 "output": "average",
                 # Features of conv4 are multiplied by it: a temperature for prototypes.
+                # Those of a warm start are large: 0.1 for them.
                 "scale": 1.0,
                 "hidden": (128, 64),
                 "dropout": 0.0,
