@@ -740,6 +740,20 @@ MUTATIONS = (
         "of_inner *= 1",
     ),
     mutation(
+        "transfer: a step of a probe counted as one of the network",
+        "test_transfer.py::test_operations_are_those_of_the_head_and_the_steps",
+        "transfer.py",
+        'spent["flops"] += operations[head_only]',
+        'spent["flops"] += operations[False]',
+    ),
+    mutation(
+        "fit: a stop that got lost is forgotten",
+        "test_fit.py::test_stopped_where_no_exception_gets_out_it_stops_after_the_step",
+        "fit.py",
+        "stop.check()",
+        "pass",
+    ),
+    mutation(
         "accounting: the baseline comes for nothing",
         "test_accounting.py::test_break_even",
         "accounting.py",
