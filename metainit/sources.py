@@ -117,7 +117,7 @@ def load(data: Any) -> Roles:
         channels: 1 or 3.
         archive: for omniglot and cifar_fs, a local file in place of the download.
         data_dir: "" for $METAINIT_DATA_DIR or ~/.cache/metainit.
-        skip_undecodable: for folder: and tfds:, leave out images that do not decode.
+        skip_undecodable: leave out images that do not decode, and count them.
         rotations: give each meta-training class also rotated by 90, 180 and 270
           degrees, as further classes "X@90", "X@180", "X@270" (in memory).
         split_seed, split: of the split of classes into roles, for data sets without a

@@ -154,6 +154,27 @@ def test_the_official_zips_are_pooled_by_character(tmp_path, zips):
             np.testing.assert_array_equal(drawn, ink[name] * np.uint8(255))
 
 
+@pytest.mark.parametrize("damage", ["content", "storage"])
+def test_a_drawing_that_does_not_decode_is_named_or_skipped(tmp_path, damage):
+    good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
+    archives.omniglot_zip(good, "images_background", CHARACTERS["background"], 3)
+    hurt = "images_background/Alphabet_of_the_Magi/character01/0001_02.png"
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(bad, "w") as new:
+        for name in old.namelist():
+            garbage = name == hurt and damage == "content"
+            new.writestr(name, b"no image" if garbage else old.read(name))
+    if damage == "storage":  # a byte of the compressed picture, so that its sum differs
+        with zipfile.ZipFile(good) as old:
+            place = old.getinfo(hurt).header_offset + 150
+        content = bytearray(good.read_bytes())
+        content[place] ^= 255
+        bad.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{hurt} does not decode.*skip_undecodable"):
+        sources.load(settings(tmp_path, "omniglot", archive=str(bad)))
+    kept = settings(tmp_path, "omniglot", archive=str(bad), skip_undecodable=True)
+    assert sum(len(source.images) for (source,) in sources.load(kept)[:3]) == 41
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_one_zip_alone_is_accepted_and_scaled(tmp_path, zips, which):
     paths, ink = zips

@@ -83,10 +83,15 @@ def decode(
     except Exception as error:
         if skip:
             return encoded.label, None
-        raise ValueError(
-            f"{encoded.name} does not decode as an image ({error}); mend or remove it, "
-            "or set data.skip_undecodable=True to leave out and count such images"
-        ) from error
+        raise undecodable(encoded.name, error) from error
+
+
+def undecodable(name: str, error: Exception) -> ValueError:
+    """What to raise for an image that is not to be skipped."""
+    return ValueError(
+        f"{name} does not decode as an image ({error}); mend or remove it, or set "
+        "data.skip_undecodable=True to leave out and count such images"
+    )
 
 
 def _plain_jpeg(content: bytes) -> np.ndarray | None:

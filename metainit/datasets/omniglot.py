@@ -50,7 +50,8 @@ def read(data: Any) -> dict[str, cache.Part]:
         `numpy.packbits` of 28x28 booleans, and "names", str [n].
 
     Raises:
-      ValueError: a missing file, or one of another layout.
+      ValueError: a missing file, one of another layout, or a drawing that does not
+        decode.
     """
     root = cache.root(data.data_dir)
     if data.archive:
@@ -65,19 +66,19 @@ def read(data: Any) -> dict[str, cache.Part]:
     return cache.cached(
         root / "cache",
         "omniglot",
-        (cache.file_key(*paths), split()),
+        (cache.file_key(*paths), split(), bool(data.skip_undecodable)),
         shape,
-        lambda: _pending(paths, data.size, data.channels),
+        lambda: _pending(paths, data.size, data.channels, data.skip_undecodable),
     )
 
 
 def _pending(
-    paths: Sequence[Path], size: int, channels: int
+    paths: Sequence[Path], size: int, channels: int, skip: bool
 ) -> dict[str, cache.Pending]:
     """Drawings by role, each class's one after the other."""
-    drawings: dict[str, list[Image.Image]] = {}
+    drawings: dict[str, list[Image.Image | None]] = {}
     for path in paths:
-        for name, drawing in _npz(path) if path.suffix == ".npz" else _zip(path):
+        for name, drawing in _npz(path) if path.suffix == ".npz" else _zip(path, skip):
             drawings.setdefault(name, []).append(drawing)
     wanted = split()
     where = splits.by_role(wanted)
@@ -87,10 +88,11 @@ def _pending(
             "give images_background.zip, images_evaluation.zip, or both with a comma"
         )
 
-    def rows(names: Sequence[str]) -> Iterator[tuple[int, np.ndarray]]:
+    def rows(names: Sequence[str]) -> Iterator[tuple[int, np.ndarray | None]]:
         for label, name in enumerate(names):
             for drawing in drawings.get(name, ()):
-                yield label, images.fit(drawing, size, channels)
+                image = None if drawing is None else images.fit(drawing, size, channels)
+                yield label, image
 
     return {
         role: cache.Pending(
@@ -100,8 +102,11 @@ def _pending(
     }
 
 
-def _zip(path: Path) -> Iterator[tuple[str, Image.Image]]:
-    """(class, drawing) of root/Alphabet/characterNN/NNNN_NN.png, in order of names."""
+def _zip(path: Path, skip: bool) -> Iterator[tuple[str, Image.Image | None]]:
+    """(class, drawing) of root/Alphabet/characterNN/NNNN_NN.png, in order of names.
+
+    With `skip`, None for a drawing that does not decode.
+    """
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
@@ -118,9 +123,15 @@ def _zip(path: Path) -> Iterator[tuple[str, Image.Image]]:
             )
         for member in members:
             _, alphabet, character, _ = member.split("/")
-            with archive.open(member) as file, Image.open(file) as image:
-                # Black ink on white, one bit.
-                yield f"{alphabet}/{character}", ImageOps.invert(image.convert("L"))
+            drawing = None
+            try:
+                with archive.open(member) as file, Image.open(file) as image:
+                    # Black ink on white, one bit.
+                    drawing = ImageOps.invert(image.convert("L"))
+            except Exception as error:  # of zipfile, or any of PIL's plugins
+                if not skip:
+                    raise images.undecodable(f"{path}: {member}", error) from error
+            yield f"{alphabet}/{character}", drawing
 
 
 def _npz(path: Path) -> Iterator[tuple[str, Image.Image]]:
