@@ -112,13 +112,11 @@ def _obtain_data() -> bool:
     Returns:
       Whether they are there; not so after a dry run that would have to fetch them.
     """
-    from metainit import sources
-
     config = _CONFIG.value
     config = config.get("experiment", config)  # of a search
-    if "data" not in config or not sources.of_catalog(config.data):
+    if "data" not in config:
         return True
-    from metainit import config_checks, transfer_run
+    from metainit import config_checks, sources, transfer_run
     from metainit.config import ConfigError
     from metainit.datasets import cache, first_use
 
@@ -130,6 +128,8 @@ def _obtain_data() -> bool:
     else:
         config_checks.validate(config)
         size, channels = data.size, data.channels
+    if not sources.of_catalog(data):
+        return True
     root = cache.root(data.data_dir)
     try:
         made = first_use.show(sources.of_catalog(data), root, size, channels)

@@ -77,6 +77,12 @@ def validate(config: ConfigDict) -> None:
     _choice("model.norm", config.model.norm, tuple(norm.POLICIES))
     _choice("model.downsample", config.model.downsample, conv4.DOWNSAMPLE)
     _choice("model.output", config.model.output, conv4.OUTPUT)
+    filters = config.model.filters
+    if config.model.norm == "group" and filters > 8 and filters % 8:
+        raise ConfigError(
+            f"model.filters={filters} do not fall into the eight groups of model.norm="
+            f"group; give {filters // 8 * 8}"
+        )
     _choice("compute", config.compute, ("float32", "bfloat16"))
     _check_microbatch(config)
     _check_transfer(config)
@@ -327,6 +333,11 @@ def _check_data_sets(config: ConfigDict) -> None:
         )
     if data.train and data.archive:
         raise ConfigError("data.archive is for data.name; data.train names several")
+    if len(data.split) != 3:
+        raise ConfigError(
+            f"data.split={tuple(data.split)} must be three shares, of meta-train, meta-"
+            "validation and meta-test, such as (0.6, 0.2, 0.2)"
+        )
     if not 0 <= data.held_out < 0.5:
         raise ConfigError(f"data.held_out={data.held_out}; it must be from 0 to 0.5")
     if data.train and not (data.held_out or (data.validation and data.test)):

@@ -88,6 +88,8 @@ def validate(config: ConfigDict) -> None:
     for field in ("epochs", "batch", "log_every"):
         if config[field] < 1:
             raise ConfigError(f"{field} must be 1 or more, got {config[field]}")
+    if config.seed < 0:
+        raise ConfigError(f"seed must be 0 or more, got {config.seed}")
     for field in ("learning_rate", "max_hours"):
         if not 0 < config[field] < float("inf"):
             raise ConfigError(f"{field} must be above 0, got {config[field]}")
@@ -120,7 +122,11 @@ def train(
     data = config_module.default().data  # the glyphs
     data.data_dir = config.data_dir
     try:
-        roles = sources.load(data)
+        parts = scripts.images(sources.load(data))
+        if config.batch > (most := len(parts.train[0].images)):
+            raise ValueError(
+                f"batch={config.batch} is above the {most} training images"
+            )
         if not dry_run:
             run_config.claim(
                 workdir,
@@ -137,7 +143,6 @@ def train(
             text = (workdir / REPORT).read_text()
             print(f"{workdir} is finished; more --config.epochs go on\n\n{text}")
             return text
-    parts = scripts.images(roles)
     for name, (part,) in zip(("train", "validation", "test"), parts[:3], strict=True):
         print(f"{name}: {len(part.images)} images of {len(scripts.NAMES)} scripts")
 

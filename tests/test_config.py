@@ -56,6 +56,8 @@ def test_the_defaults_are_valid() -> None:
         ({"model.name": "resnet"}, ["model.name", "conv4, mlp", "'resnet'"]),
         ({"model.filters": 0}, ["model.filters"]),
         ({"model.norm": "layer"}, ["model.norm", "support", "'layer'"]),
+        ({"model.norm": "group", "model.filters": 12}, ["model.filters=12", "give 8"]),
+        ({"data.split": (0.6, 0.4)}, ["data.split=(0.6, 0.4)", "three shares"]),
         ({"model.downsample": "blur"}, ["model.downsample", "pool, stride"]),
         ({"model.output": "max"}, ["model.output", "average, flatten"]),
         ({"model.name": "mlp", "model.hidden": ()}, ["model", "hidden"]),
@@ -278,6 +280,7 @@ def test_an_unknown_variant_is_refused(file: str) -> None:
 @pytest.mark.parametrize(
     "fields, words",
     [
+        ({"seed": -1}, ["seed", "0 or more", "-1"]),
         ({"epochs": 0}, ["epochs", "1 or more", "0"]),
         ({"batch": 0}, ["batch", "1 or more"]),
         ({"learning_rate": -1.0}, ["learning_rate", "-1.0"]),

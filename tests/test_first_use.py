@@ -100,3 +100,19 @@ def test_without_agreement_nothing_is_fetched(tmp_path):
     # On a small disk, that is what it says first.
     assert "--yes" in done.stderr or "not enough room" in done.stderr
     assert not {path.name for path in tmp_path.iterdir()} - {"cache"}
+
+
+@pytest.mark.parametrize(
+    "flag, words",
+    [
+        ("--config.data.split=(0.6,0.4)", "data.split=(0.6, 0.4) must be three shares"),
+        ("--config.data.train=(5,)", "data.train: 5 must be a name"),
+    ],
+)
+def test_a_mistake_in_the_data_is_told_before_a_data_set_is_looked_for(
+    tmp_path, flag, words
+):
+    done = launch(tmp_path, flag)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr

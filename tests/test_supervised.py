@@ -115,6 +115,9 @@ def test_it_trains_reports_and_says_finished(
         68,
     ]
     capsys.readouterr()
+    with pytest.raises(ConfigError, match="batch=281 is above the 280 training images"):
+        train(config(batch=281), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
     assert train(config(), tmp_path / "run") == text
     assert "is finished" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"batch: 16 -> 8"):
