@@ -1,7 +1,8 @@
 """metainit: network initialisations that adapt to a new data set in a few steps.
 
 This is the pure layer: values and functions that need jax and optax only, know no
-network, no data set and no configuration, and never call `jax.jit`.
+network, no data set and no configuration, and leave `jax.jit` to the caller (one
+inside is there to trace a function once).
 """
 
 from metainit import parallel

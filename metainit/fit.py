@@ -48,6 +48,7 @@ class Run(NamedTuple):
       images: images a step.
       flops: operations a step; None where not counted.
       data: `(step) -> names of the data sets that its batch is of`.
+      rates: fields of the config that set its rates, for the error of a divergence.
       pace: steps that take as long as a meta-iteration; the config's intervals are in
         meta-iterations.
       keep_at: a step whose state is saved apart, for a warm start; None for none.
@@ -65,6 +66,7 @@ class Run(NamedTuple):
     tasks: int
     images: int
     data: Callable[[int], Iterable[str]]
+    rates: tuple[str, ...]
     flops: float | None = None
     pace: float = 1.0
     keep_at: int | None = None
@@ -244,15 +246,18 @@ def _require_finite(run: Run, step: int, metrics: dict[str, Any]) -> None:
     loss, norm = float(np.mean(metrics["loss"])), float(metrics["grad_norm"])
     if math.isfinite(loss) and math.isfinite(norm):
         return
-    what = "loss" if not math.isfinite(loss) else "gradient"
-    cause = (
-        "the rates are too high (inner.learning_rate, outer.learning_rate) or an image "
-        "is degenerate"
-        if what == "loss"
-        else "a derivative is infinite: Adam inside needs eps_root > 0, and a norm of "
-        "zero has none; or inner.learning_rate is too high"
-    )
-    data = ", ".join(dict.fromkeys(run.data(step)))
+    too_high = f"a rate is too high ({', '.join(run.rates)})"
+    what, cause = "gradient", f"{too_high}, or a norm of zero, which has none"
+    if not math.isfinite(loss):
+        what, cause = "loss", f"{too_high}, or an image is degenerate"
+    elif "inner.learning_rate" in run.rates:
+        cause += "; Adam inside needs eps_root > 0"
+    of_tasks = [
+        name
+        for name, of_task, _ in _of_tasks(run, step, metrics)
+        if not math.isfinite(of_task)
+    ]
+    data = ", ".join(dict.fromkeys(of_tasks or run.data(step)))
     checkpoints = run.folder / "checkpoints"
     raise NonFiniteError(
         f"{run.name}: the {what} of step {step}, on {data}, is not finite (loss "

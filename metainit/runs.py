@@ -154,6 +154,7 @@ def make(
         tasks=1,
         images=config.joint.batch,
         data=lambda step: names,
+        rates=("joint.learning_rate",),
         flops=joint_flops,
         pace=ratio,
         keep_at=warm_steps if warm_steps else None,
@@ -172,6 +173,7 @@ def make(
         tasks=config.meta_batch,
         images=meta.batches.images(),
         data=lambda step: [source.name for source in meta.batches.sources_of(step)],
+        rates=("inner.learning_rate", "outer.learning_rate"),
         flops=meta_flops,
     )
     if config.cold_start:

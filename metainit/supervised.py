@@ -176,6 +176,7 @@ def train(
         tasks=1,
         images=config.batch,
         data=lambda step: ["glyphs"],
+        rates=("learning_rate",),
     )
     intervals = {
         "log_every": config.log_every,

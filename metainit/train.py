@@ -311,8 +311,9 @@ def _finished(workdir: pathlib.Path, config: ConfigDict) -> str | None:
 
 def _shuffled(source: Source, seed: int) -> Source:
     """The control experiment: labels no longer say what an image shows."""
-    order = np.random.default_rng(seed).permutation(len(source.labels))
-    return source._replace(labels=source.labels[order])
+    labels, kept = source.labels.copy(), sources.rows(source)
+    labels[kept] = np.random.default_rng(seed).permutation(labels[kept])
+    return source._replace(labels=labels)
 
 
 def _in_words(role: str, source: Source) -> str:

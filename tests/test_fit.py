@@ -17,6 +17,7 @@ from metainit.writer import read_metrics
 
 INTERVALS = ConfigDict({"log_every": 2, "validate_every": 3, "checkpoint_every": 4})
 FOREVER = 1e9
+RATES = ("inner.learning_rate", "outer.learning_rate")
 
 
 def update(state: MetaState, batch: np.ndarray, key: Any) -> Any:
@@ -46,6 +47,7 @@ def run(folder: pathlib.Path, **changed: Any) -> Run:
         tasks=2,
         images=7,
         data=lambda step: ["glyphs", "omniglot"],
+        rates=RATES,
     )
     return toy._replace(**changed)
 
@@ -227,14 +229,21 @@ def test_time_is_that_of_the_clock_over_all_sessions(tmp_path: pathlib.Path) -> 
 
 
 @pytest.mark.parametrize(
-    "metric, words",
+    "metric, rates, words",
     [
-        ("loss", ["the loss", "learning_rate"]),
-        ("grad_norm", ["the gradient", "eps_root"]),
+        # Of the two tasks, only the last one's loss is not finite.
+        (
+            "loss",
+            RATES,
+            ["the loss of step 6, on omniglot,", "(inner.learning_rate, o"],
+        ),
+        ("grad_norm", RATES, ["gradient of step 6, on glyphs, omniglot,", "eps_root"]),
+        ("loss", RATES[1:], ["(outer.learning_rate), or an image"]),
+        ("grad_norm", RATES[1:], ["likely a rate is too high (outer.learning_rate),"]),
     ],
 )
 def test_what_is_not_finite_stops_it_with_the_last_good_state_kept(
-    tmp_path: pathlib.Path, metric: str, words: list[str]
+    tmp_path: pathlib.Path, metric: str, rates: tuple[str, ...], words: list[str]
 ) -> None:
     def diverge(state: MetaState, batch: Any, key: Any) -> Any:
         new, metrics = update(state, batch, key)
@@ -245,11 +254,11 @@ def test_what_is_not_finite_stops_it_with_the_last_good_state_kept(
             new = new._replace(params={"x": np.float32(np.nan)})
         return new, metrics
 
-    toy = run(tmp_path, update=diverge)
+    toy = run(tmp_path, update=diverge, rates=rates)
     with pytest.raises(NonFiniteError) as stopped:
         fit(toy, INTERVALS, None, worse_after_six, FOREVER)
     kept = "The last good checkpoint is kept"
-    for word in ("toy", "step 6", "on glyphs, omniglot,", str(tmp_path), kept, *words):
+    for word in ("toy", str(tmp_path), kept, *words):
         assert word in str(stopped.value)
     saved = Checkpoints(tmp_path).latest(toy.state)
     assert saved is not None and saved[0] == 4 and saved[1].params["x"] == after(4)
