@@ -4,7 +4,8 @@ from ml_collections import ConfigDict
 
 from metainit import transfer_spec
 
-# What may differ when a run goes on; iterations may only grow.
+# What may differ when a run goes on. Iterations may only grow, and with them those that
+# the rate decays over: it then rises to what it is by the longer schedule.
 MAY_CHANGE = (
     "log_every",
     "validate_every",
@@ -13,7 +14,7 @@ MAY_CHANGE = (
     "data.data_dir",
     "transfer",
 )
-ONLY_UP = ("iterations",)
+ONLY_UP = ("iterations", "outer.decay_steps")
 
 
 class ConfigError(ValueError):

@@ -31,6 +31,7 @@ from metainit import (
     results,
     run_config,
     runs,
+    same_data,
     samples,
     sources,
     steps,
@@ -123,9 +124,11 @@ def train(
                 config_module.MAY_CHANGE,
                 config_module.ONLY_UP,
             )
+            same_data.check(workdir, roles)
     if not dry_run and (said := _finished(workdir, config)) is not None:
         print(said)
         return said
+    images = roles
     if not config.evaluate.episodes:
         # A search holds nothing from here on that it must not choose by.
         roles = roles._replace(test=(), held_out=())
@@ -200,6 +203,7 @@ def train(
                 config_module.MAY_CHANGE,
                 config_module.ONLY_UP,
             )
+            same_data.save(workdir, images)
             origin.save(workdir, seen)
     ratio = steps_per_iteration(
         workdir / BUDGET,
@@ -303,9 +307,12 @@ def _finished(workdir: pathlib.Path, config: ConfigDict) -> str | None:
     if json.loads(path.read_text()) != finished.asked(config.to_dict()):
         return None
     summary = (workdir / REPORT).read_text()
+    more = "more --config.iterations"
+    if config.outer.decay_steps:
+        more += " and --config.outer.decay_steps"
     return (
-        f"{workdir} is finished ({config.iterations} iterations); more "
-        f"--config.iterations go on, another --workdir starts anew\n\n{summary}"
+        f"{workdir} is finished ({config.iterations} iterations); {more} go on, "
+        f"another --workdir starts anew\n\n{summary}"
     )
 
 

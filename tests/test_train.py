@@ -301,6 +301,19 @@ def test_four_then_eight_iterations_are_eight_at_once(
     assert_same_parameters(tmp_path / "run", whole)
 
 
+def test_more_iterations_go_on_with_a_longer_decay(
+    images: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = perceptron(images)
+    config.iterations = config.outer.decay_steps = 4
+    train(config, tmp_path / "run")
+    said = train(config, tmp_path / "run")
+    assert "more --config.iterations and --config.outer.decay_steps go on" in said
+    config.iterations = config.outer.decay_steps = 6
+    train(config, tmp_path / "run")
+    assert "meta-learned: resumed at step 4" in capsys.readouterr().out
+
+
 def test_max_hours_stops_in_time_to_report(
     images: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
@@ -364,6 +377,26 @@ def test_another_config_is_refused_with_every_difference(
         "--workdir",
     ):
         assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("what", ["image", "class"])
+def test_other_images_than_the_run_began_with_are_refused(
+    tmp_path: pathlib.Path, what: str
+) -> None:
+    images = tiny.draw(tmp_path / "images")
+    config = perceptron(images)
+    config.update(iterations=1, warm_start=0)
+    config.evaluate.episodes = 0
+    train(config, tmp_path / "run")
+    one = images / "train" / "train0"
+    if what == "image":
+        (one / "0.png").write_bytes((images / "train/train1/0.png").read_bytes())
+    else:
+        one.rename(one.with_name("renamed"))
+    config.iterations = 2
+    told = r"run on other images.*train, folder:.*: 5 classes, 25 images \(sha256 "
+    with pytest.raises(ConfigError, match=told):
+        train(config, tmp_path / "run")
 
 
 def test_a_folder_is_not_claimed_by_a_mistake(
