@@ -39,13 +39,16 @@ class EpisodeSpec(NamedTuple):
         return f"{f'{self.way}-way' if self.way else 'all-way'} {self.shot}-shot"
 
 
-def check(sources: Sequence[Source], spec: EpisodeSpec, role: str) -> None:
+def check(
+    sources: Sequence[Source], spec: EpisodeSpec, role: str, section: str = ""
+) -> None:
     """Refuses sources that cannot give episodes of `spec`.
 
     Args:
       sources: of one role.
       spec: of the episodes.
       role: what to call the sources in the error, e.g. "train".
+      section: of a config that `spec` is, with a dot at its end, for the error.
 
     Raises:
       ValueError: no sources, a field of `spec` below 1, fewer classes than `way`, or a
@@ -55,21 +58,22 @@ def check(sources: Sequence[Source], spec: EpisodeSpec, role: str) -> None:
         raise ValueError(f"{role}: no data; at least one source is needed")
     for field, value in spec._asdict().items():
         if value < (field != "way"):
-            raise ValueError(f"{role}: {field}={value}; it must be at least 1")
+            raise ValueError(f"{role}: {section}{field}={value}; it must be at least 1")
     for source in sources:
         if spec.way > len(source.class_names):
             raise ValueError(
-                f"{role}: way={spec.way}, but {source.name} has "
+                f"{role}: {section}way={spec.way}, but {source.name} has "
                 f"{len(source.class_names)} classes in this role; use at most as many"
             )
         sizes = [len(found) for found in class_index(source)]
         smallest = int(np.argmin(sizes))
         if spec.shot + spec.queries > sizes[smallest]:
             raise ValueError(
-                f"{role}: shot={spec.shot} and queries={spec.queries} need "
-                f"{spec.shot + spec.queries} images a class, but the smallest class of "
-                f"{source.name}, {source.class_names[smallest]!r}, has "
-                f"{sizes[smallest]}; lower either, or leave that class out"
+                f"{role}: {section}shot={spec.shot} and {section}queries="
+                f"{spec.queries} need {spec.shot + spec.queries} images a class, but "
+                f"the smallest class of {source.name}, "
+                f"{source.class_names[smallest]!r}, has {sizes[smallest]}; lower "
+                "either, or leave that class out"
             )
 
 

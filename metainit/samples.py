@@ -51,7 +51,7 @@ def check(config: ConfigDict, roles: Roles) -> None:
         of_role = getattr(roles, role)
         if isinstance(spec, EpisodeSpec):
             if of_role or role != "held_out":
-                episodes.check(of_role, spec, role)
+                episodes.check(of_role, spec, role, "task.")
             continue
         for source in of_role:
             padding.check(source, spec, role)

@@ -112,7 +112,7 @@ def train(
         if config.data.drop_shared:
             roles, dropped = leakage.drop_shared(roles)
             print(f"left out of training or validation, as in meta-test: {dropped}")
-        check(roles.train, train_task, "train")
+        check(roles.train, train_task, "train", "train_task.")
         samples.check(config, roles)
         leakage.check(roles)
         if config.transfer.steps:

@@ -172,15 +172,15 @@ def test_the_class_index_is_made_once():
 @pytest.mark.parametrize(
     "source, spec, words",
     [
-        (numbered(sizes=(8,) * 4), SPEC, ["way=5", "numbered has 4 classes"]),
-        (numbered(sizes=(8, 8, 4, 9, 9)), SPEC, ["shot=2", "'class2', has 4"]),
-        (numbered(), SPEC._replace(shot=0), ["shot=0", "at least 1"]),
-        (numbered(), SPEC._replace(queries=-1), ["queries=-1"]),
+        (numbered(sizes=(8,) * 4), SPEC, ["task.way=5", "numbered has 4 classes"]),
+        (numbered(sizes=(8, 8, 4, 9, 9)), SPEC, ["task.shot=2", "'class2', has 4"]),
+        (numbered(), SPEC._replace(shot=0), ["task.shot=0", "at least 1"]),
+        (numbered(), SPEC._replace(queries=-1), ["task.queries=-1"]),
     ],
 )
 def test_check_names_what_is_short(source, spec, words):
     with pytest.raises(ValueError) as error:
-        check([source], spec, "validation")
+        check([source], spec, "validation", "task.")
     for word in ["validation: ", *words]:
         assert word in str(error.value)
     assert "\n" not in str(error.value)

@@ -404,7 +404,7 @@ def test_a_folder_is_not_claimed_by_a_mistake(
 ) -> None:
     config = tiny.config(images)
     config.train_task.way = 6
-    with pytest.raises(ConfigError, match="way=6"):
+    with pytest.raises(ConfigError, match=r"train: train_task\.way=6"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
