@@ -11,7 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 import metainit
-from metainit import step_sizes
+from metainit import flops, step_sizes
 from metainit.models import classifier, heads
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess, in_task
@@ -72,15 +72,51 @@ def evaluator(
       preprocess: of images.
       way: classes of an episode.
     """
-    steps, batch = config.evaluate.steps, config.inner.batch
     model, preprocess = in_task(model, preprocess)
+    run = jax.jit(_program(config, model, preprocess, way))
+
+    def evaluate(params, episodes, setting):
+        params, choice = _inputs(model, preprocess, params, episodes, setting, way)
+        results = _in_chunks(lambda some: run(params, some, choice), episodes)
+        return Scores(*(x.swapaxes(0, 1) for x in results))
+
+    return evaluate
+
+
+def operations(
+    config: ConfigDict,
+    model: Model,
+    preprocess: Preprocess,
+    params: Any,
+    episodes: metainit.Episode,
+    way: int,
+) -> float:
+    """FLOPs of adapting to the first of some episodes, as `metainit.flops` counts.
+
+    Args:
+      config, model, preprocess, way: as for `evaluator`.
+      params: as for what that returns.
+      episodes: with a leading axis.
+    """
+    model, preprocess = in_task(model, preprocess)
+    first = jax.tree.map(lambda x: np.asarray(x[:1]), episodes)
+    setting = Setting("zero", "sgd", 0.0)
+    params, choice = _inputs(model, preprocess, params, first, setting, way)
+    run = _program(config, model, preprocess, way)
+    return flops.of_function(run, params, first, choice).total
+
+
+def _program(
+    config: ConfigDict, model: Model, preprocess: Preprocess, way: int
+) -> Callable[[Any, metainit.Episode, Any], Any]:
+    """`(params, episodes, choice) -> loss, accuracy, predictions`, not compiled."""
+    steps, batch = config.evaluate.steps, config.inner.batch
     measured = np.zeros(steps[-1] + 1, bool)
     measured[list(steps)] = True
     is_measured = jnp.asarray(measured)
     of_batch = classifier.features(model)
     scores_of = classifier.query_features(model)
 
-    @jax.jit
     def run(params, episodes, choice):
         is_head = {name: choice["head"] == i for i, name in enumerate(HEADS)}
 
@@ -138,20 +174,27 @@ def evaluator(
 
         return jax.lax.map(one_episode, episodes, batch_size=_together(episodes))
 
-    def evaluate(params, episodes, setting):
-        params = dict(params)
-        rates = params.pop("rates", None)
-        choice = {
-            "rates": rates or step_sizes.init(model, params["body"]),
-            "head": jnp.int32(HEADS.index(setting.head)),
-            "adam": jnp.asarray(setting.optimizer == "adam"),
-            "rate": jnp.float32(setting.learning_rate),
-        }
-        params = _with_head(model, preprocess, params, episodes, way)
-        results = _in_chunks(lambda some: run(params, some, choice), episodes)
-        return Scores(*(x.swapaxes(0, 1) for x in results))
+    return run
 
-    return evaluate
+
+def _inputs(
+    model: Model,
+    preprocess: Preprocess,
+    params: Any,
+    episodes: metainit.Episode,
+    setting: Setting,
+    way: int,
+) -> tuple[Any, Any]:
+    """Parameters and choice as `_program` takes them."""
+    params = dict(params)
+    rates = params.pop("rates", None)
+    choice = {
+        "rates": rates or step_sizes.init(model, params["body"]),
+        "head": jnp.int32(HEADS.index(setting.head)),
+        "adam": jnp.asarray(setting.optimizer == "adam"),
+        "rate": jnp.float32(setting.learning_rate),
+    }
+    return _with_head(model, preprocess, params, episodes, way), choice
 
 
 def _with_head(

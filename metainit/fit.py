@@ -95,7 +95,7 @@ def fit(
     config: ConfigDict,
     key: jax.Array,
     validate: Callable[[Any], float],
-    seconds: float,
+    seconds: Callable[[], float],
 ) -> Fitted:
     """Restores or starts, steps, logs, validates, saves; returns the best parameters.
 
@@ -107,7 +107,8 @@ def fit(
       key: root key; folded with the step by `run.update`.
       validate: `(params) -> accuracy` on meta-validation.
       seconds: by the wall clock that the run may take in all, earlier sessions
-        counted. It does one step at least, and goes on to `run.keep_at`.
+        counted, by what is known so far. It does one step at least, and goes on to
+        `run.keep_at`.
 
     Raises:
       NonFiniteError: naming the run, the step, its data and the likely cause.
@@ -162,7 +163,7 @@ def fit(
         try:
             keep_and_validate()
             while step < run.steps:
-                if time.perf_counter() - started > seconds and step >= earliest_end:
+                if time.perf_counter() - started > seconds() and step >= earliest_end:
                     stopped = (
                         f"{run.name} stopped at step {step} of {run.steps}: max_hours"
                     )

@@ -1,6 +1,7 @@
 """The runs of an experiment: every initialisation that its report compares."""
 
 import pathlib
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from metainit.checkpoint import CheckpointError, Checkpoints
 from metainit.config import ConfigError
 from metainit.evaluate import validation_accuracy
 from metainit.fit import Fitted, Run, fit
+from metainit.forecast import Forecast
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
 from metainit.results import (
@@ -25,8 +27,6 @@ from metainit.results import (
 )
 from metainit.sources import Source
 from metainit.types import MetaParams, MetaState
-
-EVALUATION_SHARE = 0.1  # of max_hours, kept for meta-test
 
 
 class Start(NamedTuple):
@@ -67,19 +67,21 @@ def count(config: ConfigDict) -> int:
     return 1 + sum(more) + config.joint.equal_flops
 
 
-def check_hours(config: ConfigDict, meta_seconds: float) -> None:
-    """Raises ConfigError where max_hours cannot hold the warm start.
+def check_hours(config: ConfigDict, meta_seconds: float, meta_test: float) -> None:
+    """Raises ConfigError where max_hours cannot hold the warm start and meta-test.
 
     Args:
       config: of the experiment.
       meta_seconds: of a meta-iteration.
+      meta_test: seconds that it is forecast to take.
     """
-    seconds = config.max_hours * 3600 * (1 - EVALUATION_SHARE) / count(config)
-    if config.warm_start * meta_seconds > seconds:
-        hours = config.max_hours * config.warm_start * meta_seconds / seconds
+    training = config.warm_start * meta_seconds * count(config)
+    if training + meta_test > config.max_hours * 3600:
         raise ConfigError(
             f"max_hours={config.max_hours} is too short for warm_start="
-            f"{config.warm_start}: give {hours:.2g} or more, or a shorter warm start"
+            f"{config.warm_start} and for meta-test, about {meta_test:.0f} s: give "
+            f"{(training + meta_test) / 3600:.2g} or more, a shorter warm start, or "
+            "fewer evaluate.episodes and rates"
         )
 
 
@@ -92,6 +94,8 @@ def make(
     ratio: float,
     validation: tuple[Source, ...],
     evaluator_of: Callable[[int], Any],
+    meta_test: Forecast,
+    begin: float,
 ) -> Made:
     """Makes the initialisations one after the other, or goes on where they stopped.
 
@@ -106,6 +110,8 @@ def make(
       ratio: joint steps that take as long as a meta-iteration.
       validation: meta-validation, by which the best states are chosen.
       evaluator_of: `metainit.adaptation.evaluator` by way.
+      meta_test: forecast before anything was adapted to; meta-validation tells more.
+      begin: `time.perf_counter()` when the experiment was begun, or gone on with.
     """
     body = start.body
     choosing = samples.draw_validation(config, validation)
@@ -113,9 +119,14 @@ def make(
         config.method.head, config.inner.optimizer, config.inner.learning_rate
     )
 
+    episodes = sum(len(one.episodes.support["label"]) for one in choosing)
+    seconds_each: list[float] = []
+
     def validate(params: Any, head: str = by_recipe.head) -> float:
         setting = by_recipe._replace(head=head)
+        before = time.perf_counter()
         accuracy = validation_accuracy(evaluator_of, params, choosing, setting)
+        seconds_each.append((time.perf_counter() - before) / episodes)
         return float(accuracy.max())
 
     def validate_body(params: Any) -> float:
@@ -124,13 +135,20 @@ def make(
         return validate(kept, head)
 
     made = Made({}, {}, [])
-    left = count(config)
-    seconds_left = config.max_hours * 3600 * (1 - EVALUATION_SHARE)
+    left, spent = count(config), time.perf_counter() - begin
+
+    def share() -> float:
+        """Seconds that the next run may take."""
+        if len(seconds_each) > 1:  # the first one compiled
+            last = meta_test._replace(seconds_each=min(seconds_each[1:])).seconds
+        else:
+            last = meta_test.seconds
+        return (config.max_hours * 3600 - spent - last) / left
 
     def fitted_by(run: Run, validate: Callable[[Any], float]) -> Fitted:
-        nonlocal left, seconds_left
-        fitted = fit(run, config, meta.key, validate, seconds_left / left)
-        left, seconds_left = left - 1, seconds_left - fitted.seconds
+        nonlocal left, spent
+        fitted = fit(run, config, meta.key, validate, share)
+        left, spent = left - 1, spent + fitted.seconds
         made.notes.extend([fitted.stopped] if fitted.stopped else [])
         made.validated[run.name] = {
             "accuracy": fitted.accuracy,
@@ -139,7 +157,6 @@ def make(
         }
         return fitted
 
-    meta_flops = meta.operations()
     joint_flops = joint.operations(meta.batches.period)
     warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else 0
     names = [source.name for source in meta.batches.sources]
@@ -174,7 +191,7 @@ def make(
         images=meta.batches.images(),
         data=lambda step: [source.name for source in meta.batches.sources_of(step)],
         rates=("inner.learning_rate", "outer.learning_rate"),
-        flops=meta_flops,
+        flops=meta.flops,
     )
     if config.cold_start:
         fitted = fitted_by(meta_run, validate)
@@ -208,7 +225,7 @@ def make(
     made.inits[joint_run.name] = jointly
     if config.joint.equal_flops:
         # As many steps as take meta-learning's operations.
-        pace = meta_flops / joint_flops
+        pace = meta.flops / joint_flops
         equal_run = joint_run._replace(
             name=NAMES[EQUAL_FLOPS],
             folder=workdir / EQUAL_FLOPS,
@@ -231,14 +248,14 @@ def make(
             folder=workdir / RATES,
             update=of_rates.program.update,
             state=state,
-            flops=of_rates.operations(),
+            flops=of_rates.flops,
         )
         with_rates = lambda p: {"body": body, "rates": p.inner}  # noqa: E731
         fitted = fitted_by(rates_run, lambda p: validate_body(with_rates(p)))
         made.inits[rates_run.name] = with_rates(fitted.params), fitted.cost
     made.notes.append(
         f"FLOPs are matrix products and convolutions, loops in full: a meta-iteration "
-        f"{meta_flops:.3g}, a joint step {joint_flops:.3g}. The compiler's "
+        f"{meta.flops:.3g}, a joint step {joint_flops:.3g}. The compiler's "
         f"cost_analysis() of the programs says {meta.program.flops:.3g} and "
         f"{joint.program.flops:.3g}, a loop's body counted once."
     )

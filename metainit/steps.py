@@ -25,6 +25,7 @@ class MetaStep(NamedTuple):
       state: before the first one.
       batches: of tasks.
       key: root key of every step.
+      flops: of a meta-iteration, mean over all shapes, as `metainit.flops` counts.
     """
 
     learner: MetaLearner
@@ -32,15 +33,7 @@ class MetaStep(NamedTuple):
     state: MetaState
     batches: MetaBatches
     key: jax.Array
-
-    def operations(self) -> float:
-        """FLOPs of a meta-iteration, as `metainit.flops` counts; traces it."""
-        period = self.batches.period
-        counts = [
-            programs.operations(self.learner, self.state, self.batches(step), self.key)
-            for step in range(period)
-        ]
-        return sum(counts) / period
+    flops: float
 
 
 class JointStep(NamedTuple):
@@ -78,7 +71,12 @@ def meta_step(
         program = programs.by_shape(update, [(state, batches(0), key)])
     else:
         program = programs.in_parts(learner, state, batches.one_of_each(), key)
-    return MetaStep(learner, program, state, batches, key)
+    operations = [
+        programs.operations(learner, state, batches(step), key)
+        for step in range(batches.period)
+    ]
+    each = sum(operations) / batches.period
+    return MetaStep(learner, program, state, batches, key, each)
 
 
 def joint_step(

@@ -188,7 +188,7 @@ def train(
         ConfigDict(intervals),
         step_key,
         lambda params: measure(params, parts.validation[0]).accuracy,
-        config.max_hours * 3600,
+        lambda: config.max_hours * 3600,
     )
 
     # Test and report.

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import pathlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from metainit import (
     encoded,
     export,
     finished,
+    forecast,
     leakage,
     network,
     origin,
@@ -41,7 +43,7 @@ from metainit import (
 )
 from metainit import config as config_module
 from metainit import preprocess as preprocess_module
-from metainit.budget import Program, steps_per_iteration
+from metainit.budget import steps_per_iteration
 from metainit.config import ConfigError
 from metainit.datasets import cache
 from metainit.episodes import EpisodeSpec, check
@@ -95,7 +97,7 @@ def train(
     if config.get("kind") == "tune":
         trial = functools.partial(train, model=model)
         return tune.tune(config, workdir, trial, dry_run=dry_run, command=command)
-    workdir = pathlib.Path(workdir)
+    begin, workdir = time.perf_counter(), pathlib.Path(workdir)
     config_checks.validate(config)
 
     missing = sources.downloads(config.data)
@@ -189,12 +191,23 @@ def train(
 
     print("compiling", flush=True)
     batches = MetaBatches(config, roles.train)
-    meta = steps.meta_step(learner, meta_state(body), batches, step_key)
+    initial = meta_state(body)
+    meta = steps.meta_step(learner, initial, batches, step_key)
     if may_choose:
         planner.check(config, meta.program.memory, planner.device_memory())
     joint = steps.joint_step(config, model, preprocess, body, roles.train, step_key)
     meta_seconds, joint_seconds = steps.seconds(meta, joint)
-    runs.check_hours(config, meta_seconds)
+    meta_test = forecast.by_operations(
+        config,
+        model,
+        preprocess,
+        initial.params,
+        roles,
+        runs.count(config) + 1 + (about is not None),
+        meta,
+        meta_seconds,
+    )
+    runs.check_hours(config, meta_seconds, meta_test.seconds)
     if not dry_run:
         with _as_config_error():
             run_config.claim(
@@ -212,9 +225,7 @@ def train(
         joint_seconds,
         store=not dry_run,
     )
-    print(
-        _plan(config, meta.program, joint.program, meta_seconds, joint_seconds, ratio)
-    )
+    print(_plan(config, meta, joint, meta_seconds, joint_seconds, ratio, meta_test))
     if dry_run:
         return ""
 
@@ -223,7 +234,16 @@ def train(
     )
     start = runs.Start(model, preprocess, body, about is not None, meta_state)
     made = runs.make(
-        config, workdir, start, meta, joint, ratio, roles.validation, evaluator_of
+        config,
+        workdir,
+        start,
+        meta,
+        joint,
+        ratio,
+        roles.validation,
+        evaluator_of,
+        meta_test,
+        begin,
     )
     inits, notes = made.inits, made.notes
     if roles.train[0].images.dtype == np.uint8:  # features are of the encoder loaded
@@ -333,20 +353,25 @@ def _in_words(role: str, source: Source) -> str:
 
 def _plan(
     config: ConfigDict,
-    meta: Program,
-    joint: Program,
+    meta: steps.MetaStep,
+    joint: steps.JointStep,
     meta_seconds: float,
     joint_seconds: float,
     ratio: float,
+    meta_test: forecast.Forecast,
 ) -> str:
     initialisations = runs.count(config)
     hours = initialisations * config.iterations * meta_seconds / 3600
+    after = meta_test.seconds / 3600
     return (
-        f"compiled in {meta.compile_seconds:.1f} + {joint.compile_seconds:.1f} s; "
-        f"a meta-iteration takes {meta_seconds:.4f} s and {meta.memory / 1e6:.0f} MB, "
-        f"a joint step {joint_seconds:.4f} s: {ratio:.1f} joint steps for equal "
-        f"device time; {config.iterations} iterations for each of {initialisations} "
-        f"initialisations: about {hours:.2f} hours and the evaluation"
+        f"compiled in {meta.program.compile_seconds:.1f} + "
+        f"{joint.program.compile_seconds:.1f} s; a meta-iteration takes "
+        f"{meta_seconds:.4f} s and {meta.program.memory / 1e6:.0f} MB, a joint step "
+        f"{joint_seconds:.4f} s: {ratio:.1f} joint steps for equal device time; "
+        f"{config.iterations} iterations for each of {initialisations} "
+        f"initialisations: about {hours:.3f} hours; meta-test, which adapts to "
+        f"{meta_test.adaptations} episodes: about {after:.3f}; {hours + after:.3f} in "
+        f"all, of max_hours={config.max_hours:g}"
     )
 
 

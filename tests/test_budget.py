@@ -23,6 +23,13 @@ def test_steps_are_timed_in_turn_and_the_least_counts(monkeypatch):
     assert 0.01 <= quick < 0.03 <= slow < 0.2
 
 
+def test_slow_steps_are_timed_three_times(monkeypatch):
+    monkeypatch.setattr(budget, "TIMED_SECONDS", 0.0)
+    calls = []
+    budget.seconds_each(lambda: calls.append("slow"))
+    assert len(calls) == 1 + 3  # the first one is not timed
+
+
 def test_the_measured_ratio_is_kept(tmp_path):
     path = tmp_path / "budget.json"
     assert budget.steps_per_iteration(path, 0.0, 0.4, 0.1, store=False) == 4

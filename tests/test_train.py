@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metainit import manifest, meta_batches, runs
+from metainit import evaluate, manifest, meta_batches, runs
 from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
 from metainit.fit import NonFiniteError, Run, fit
@@ -338,12 +338,37 @@ def test_max_hours_stops_in_time_to_report(
     assert "is finished" in train(config, tmp_path / "run")
 
 
-def test_a_warm_start_that_max_hours_cannot_hold_is_refused(
-    images: pathlib.Path, tmp_path: pathlib.Path
+def test_max_hours_leaves_what_meta_test_takes(
+    images: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*given: Any) -> Any:
+        time.sleep(1.0)
+        return evaluate.validation_accuracy(*given)
+
+    monkeypatch.setattr(runs, "validation_accuracy", slow)
+    config = perceptron(images)
+    # 96 episodes to be adapted to, at 0.25 s and half as much again: 36 s.
+    config.update(iterations=1_000_000, warm_start=0, max_hours=40 / 3600)
+    train(config, tmp_path / "run")
+    metrics = [read_metrics(tmp_path / "run" / name) for name in ("joint", "meta")]
+    validated = [len([r for r in m if "validation/accuracy" in r]) for m in metrics]
+    assert validated[0] <= 3 and validated[1] <= 1  # not 15 each
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"warm_start": 999_999, "max_hours": 1 / 3600}, "warm_start=999999"),
+        ({"evaluate": {"episodes": 10**9}, "max_hours": 1.0}, "meta-test, about"),
+    ],
+)
+def test_what_max_hours_cannot_hold_is_refused(
+    images: pathlib.Path, tmp_path: pathlib.Path, changed: dict[str, Any], words: str
 ) -> None:
     config = perceptron(images)
-    config.update(iterations=1_000_000, warm_start=999_999, max_hours=1 / 3600)
-    with pytest.raises(ConfigError, match=r"max_hours=.*warm_start=999999: give"):
+    config.iterations = 1_000_000
+    config.update(changed)
+    with pytest.raises(ConfigError, match=rf"max_hours=.*{words}.*give [0-9]"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -357,7 +382,7 @@ def test_a_dry_run_tells_and_writes_nothing(
     assert train(perceptron(images), tmp_path / "run", dry_run=True) == ""
     assert not (tmp_path / "run").exists()
     told = capsys.readouterr().out
-    for words in ("5 classes, 25 images", "a meta-iteration takes", "hours"):
+    for words in ("5 classes, 25 images", "a meta-iteration takes", "in all, of max"):
         assert words in told
 
 
