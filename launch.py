@@ -110,7 +110,7 @@ def _obtain_data() -> bool:
     """Prepares the data sets of the catalog that the configuration names.
 
     Returns:
-      Whether they are there; not so after a dry run that would have to fetch them.
+      Whether to go on. A dry run can without them, but for comparing initialisations.
     """
     config = _CONFIG.value
     config = config.get("experiment", config)  # of a search
@@ -134,7 +134,7 @@ def _obtain_data() -> bool:
     try:
         made = first_use.show(sources.of_catalog(data), root, size, channels)
         if _DRY_RUN.value:
-            return not made.rows
+            return not (made.rows and config.get("kind") == "transfer")
         first_use.obtain(made, root, agreed=_YES.value)
     except ValueError as error:
         raise ConfigError(str(error)) from error

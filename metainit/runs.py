@@ -75,12 +75,13 @@ def check_hours(config: ConfigDict, meta_seconds: float, meta_test: float) -> No
       meta_seconds: of a meta-iteration.
       meta_test: seconds that it is forecast to take.
     """
-    training = config.warm_start * meta_seconds * count(config)
-    if training + meta_test > config.max_hours * 3600:
+    warm_start = config.warm_start * meta_seconds * count(config) / 3600
+    hours = warm_start + meta_test / 3600
+    if hours > config.max_hours:
         raise ConfigError(
-            f"max_hours={config.max_hours} is too short for warm_start="
-            f"{config.warm_start} and for meta-test, about {meta_test:.0f} s: give "
-            f"{(training + meta_test) / 3600:.2g} or more, a shorter warm start, or "
+            f"max_hours={config.max_hours:g} is too short: meta-test takes about "
+            f"{meta_test / 3600:.3g} hours, and warm_start={config.warm_start} "
+            f"{warm_start:.3g}; give more than {hours:.3g}, a shorter warm start, or "
             "fewer evaluate.episodes and rates"
         )
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit.datasets import cache
+from metainit.datasets import cache, stand_in
 from metainit.datasets.catalog import CATALOG
 
 
@@ -97,7 +97,7 @@ def rows(source: Source) -> np.ndarray:
     return _rows(_SameArray(source.labels))
 
 
-def load(data: Any) -> Roles:
+def load(data: Any, stand_ins: Sequence[str] = ()) -> Roles:
     """The roles that the `data` section of a configuration asks for.
 
     Either `name` is one data set, whose classes are split into three roles; or `train`,
@@ -122,6 +122,7 @@ def load(data: Any) -> Roles:
           degrees, as further classes "X@90", "X@180", "X@270" (in memory).
         split_seed, split: of the split of classes into roles, for data sets without a
           split of their own.
+      stand_ins: names of `absent` data sets, in whose place noise is taken.
 
     Raises:
       ValueError: in one line, which field is wrong and what would work.
@@ -132,8 +133,10 @@ def load(data: Any) -> Roles:
         raise ValueError(f"data.size={data.size}; it must be at least 1 pixel")
     found: dict[str, list[Source]] = {role: [] for role in Roles._fields}
     for wanted, as_role in _wanted(data):
-        parts = _read(wanted)
-        title = wanted.name + _reductions(wanted)
+        if wanted.name in stand_ins:
+            parts, title = stand_in.read(wanted), wanted.name
+        else:
+            parts, title = _read(wanted), wanted.name + _reductions(wanted)
         for part_role, role in as_role.items():
             if part_role not in parts:
                 raise ValueError(
@@ -252,6 +255,20 @@ def downloads(data: Any) -> dict[str, int]:
     return {
         u: mb for u, mb in wanted.items() if not (there / u.split("/")[-1]).exists()
     }
+
+
+def absent(data: Any) -> tuple[str, ...]:
+    """The data sets that `load` would have to fetch, or that are not prepared."""
+    from metainit.datasets import prepare
+
+    root = cache.root(data.data_dir)
+    unprepared = {x for x in of_catalog(data) if not prepare.is_prepared(x, root)}
+    fetched = {"omniglot", "cifar_fs"} if downloads(data) else set()
+    return tuple(
+        name
+        for name in names(data)
+        if name.removeprefix("tfds:") in unprepared or name in fetched
+    )
 
 
 def _read(data: Wanted) -> dict[str, cache.Part]:

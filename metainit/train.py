@@ -100,17 +100,16 @@ def train(
     begin, workdir = time.perf_counter(), pathlib.Path(workdir)
     config_checks.validate(config)
 
-    missing = sources.downloads(config.data)
-    for url, megabytes in missing.items():
+    for url, megabytes in sources.downloads(config.data).items():
         print(f"to download: {url}, {megabytes} MB")
-    if dry_run and missing:
-        print("a dry run fetches nothing; steps are timed when the files are there")
-        return ""
+    absent = sources.absent(config.data) if dry_run else ()
+    if absent:
+        print(f"a dry run fetches nothing: noise stands in for {', '.join(absent)}")
 
     # Data. A folder is claimed when all is known to fit, so that a mistake costs none.
     train_task = EpisodeSpec(**config.train_task)
     with _as_config_error():
-        roles = sources.load(config.data)
+        roles = sources.load(config.data, absent)
         if config.data.drop_shared:
             roles, dropped = leakage.drop_shared(roles)
             print(f"left out of training or validation, as in meta-test: {dropped}")
@@ -207,8 +206,8 @@ def train(
         meta,
         meta_seconds,
     )
-    runs.check_hours(config, meta_seconds, meta_test.seconds)
     if not dry_run:
+        runs.check_hours(config, meta_seconds, meta_test.seconds)
         with _as_config_error():
             run_config.claim(
                 workdir,
@@ -226,7 +225,8 @@ def train(
         store=not dry_run,
     )
     print(_plan(config, meta, joint, meta_seconds, joint_seconds, ratio, meta_test))
-    if dry_run:
+    if dry_run:  # refused when its plan was seen
+        runs.check_hours(config, meta_seconds, meta_test.seconds)
         return ""
 
     evaluator_of = functools.cache(

@@ -86,8 +86,11 @@ def launch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_line_shows_the_plan_of_all_seven(tmp_path):
-    done = launch(tmp_path, "--dry_run")
+    small = ("data.size=16", "model.filters=4", "inner.steps=1", "joint.batch=8")
+    fields = [f"--config.{field}" for field in (*small, "method.gradient=first_order")]
+    done = launch(tmp_path, "--dry_run", *fields)
     assert done.returncode == 0, done.stderr
+    assert "in all, of max_hours" in done.stdout
     for name in catalog.CATALOG:
         assert f"{name}: download" in done.stdout
     assert not {path.name for path in tmp_path.iterdir()} - {"cache"}

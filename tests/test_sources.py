@@ -13,7 +13,7 @@ import tiny
 from PIL import Image
 
 from metainit import config, episodes, leakage, sources
-from metainit.datasets import cache, images, splits
+from metainit.datasets import cache, cifar_fs, images, omniglot, splits
 
 
 def settings(tmp_path, name, **changed):
@@ -548,3 +548,23 @@ def test_a_whole_data_set_has_the_classes_of_every_role(tmp_path):
             np.array_equal(x, pixels) for x in whole.images[whole.labels == label]
         )
     assert sources.names(data) == (data.name,)
+
+
+@pytest.mark.parametrize(
+    "name, classes, each",
+    [
+        ("omniglot", [len(found) for found in omniglot.split().values()], 20),
+        ("cifar_fs", [64, len(cifar_fs._VALIDATION), len(cifar_fs._TEST)], 600),
+        ("flowers102", [51, 25, 26], 8189 // 102),
+    ],
+)
+def test_noise_stands_in_for_what_is_absent(tmp_path, name, classes, each):
+    data = settings(tmp_path, name)
+    assert sources.absent(data) == (name,)
+    roles = sources.load(data, (name,))
+    leakage.check(roles)
+    assert [len(source.class_names) for (source,) in roles[:3]] == classes
+    for (source,) in roles[:3]:
+        assert source.images.shape[1:] == (16, 16, 3)
+        assert {len(found) for found in sources.class_index(source)} == {each}
+    assert not list(tmp_path.iterdir())

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from metainit import config as defaults
 from metainit import evaluate, manifest, meta_batches, runs
 from metainit.checkpoint import Checkpoints
 from metainit.config import ConfigError
@@ -359,7 +360,7 @@ def test_max_hours_leaves_what_meta_test_takes(
     "changed, words",
     [
         ({"warm_start": 999_999, "max_hours": 1 / 3600}, "warm_start=999999"),
-        ({"evaluate": {"episodes": 10**9}, "max_hours": 1.0}, "meta-test, about"),
+        ({"evaluate": {"episodes": 10**9}, "max_hours": 1.0}, "meta-test takes about"),
     ],
 )
 def test_what_max_hours_cannot_hold_is_refused(
@@ -368,12 +369,33 @@ def test_what_max_hours_cannot_hold_is_refused(
     config = perceptron(images)
     config.iterations = 1_000_000
     config.update(changed)
-    with pytest.raises(ConfigError, match=rf"max_hours=.*{words}.*give [0-9]"):
+    with pytest.raises(
+        ConfigError, match=rf"max_hours=.*{words}.*give more than [0-9]"
+    ):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 # What it refuses
+
+
+def test_a_dry_run_needs_no_download(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny.shrink(defaults.default())
+    config.model.update(name="mlp", hidden=(8,))
+    config.data.update(name="", train=("omniglot", "flowers102"), size=8, channels=3)
+    config.data.update(test=("cifar_fs",), data_dir=str(tmp_path / "data"))
+    assert train(config, tmp_path / "run", dry_run=True) == ""
+    assert not list(tmp_path.iterdir())
+    told = capsys.readouterr().out
+    for words in (
+        "to download: https://raw.githubusercontent.com/",
+        "noise stands in for omniglot, flowers102, cifar_fs",
+        "meta-train: flowers102, 82 classes",
+        "in all, of max",
+    ):
+        assert words in told
 
 
 def test_a_dry_run_tells_and_writes_nothing(
