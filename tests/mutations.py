@@ -240,6 +240,79 @@ MUTATIONS = (
         " * real[step % a_epoch]",
         "",
     ),
+    mutation(
+        "mixed: no gradient for the batch",
+        "test_hypergradient.py::test_mixed_reaches_the_float_leaves_of_the_caller",
+        "hypergradient.py",
+        "return of_adapted, of_rest, of_batch, no_gradient[1]",
+        "of_batch = jax.tree.map(lambda x: 0 * x, of_batch)\n"
+        "        return of_adapted, of_rest, of_batch, no_gradient[1]",
+    ),
+    mutation(
+        "mixed: no gradient for parameters that do not adapt",
+        "test_hypergradient.py::test_integer_leaves_and_keys_in_the_batch",
+        "hypergradient.py",
+        "return of_adapted, of_rest, of_batch, no_gradient[1]",
+        "of_rest = jax.tree.map(lambda x: 0 * x if x.dtype == float else x, of_rest)\n"
+        "        return of_adapted, of_rest, of_batch, no_gradient[1]",
+    ),
+    mutation(
+        "mixed is first order, Adam inside",
+        "test_hypergradient.py::test_adam_inside_at_an_inner_gradient_of_zero",
+        "hypergradient.py",
+        'MODES = {"mixed": mixed,',
+        'MODES = {"mixed": first_order,',
+    ),
+    mutation(
+        "a zero head stays zero",
+        "test_models.py::test_zero_head_and_adam_give_finite_meta_gradients",
+        "inner.py",
+        "jnp.arange(loop.num_steps)",
+        "jnp.arange(0 * loop.num_steps)",
+    ),
+    mutation(
+        "parts of a meta-batch share keys",
+        "test_meta.py::test_a_meta_batch_taken_in_parts_is_the_same_update",
+        "meta.py",
+        "first + jnp.arange(count)",
+        "0 * first + jnp.arange(count)",
+    ),
+    mutation(
+        "pieces of a batch are added up",
+        "test_microbatch.py::test_second_order_gradients_are_those_of_the_whole_batch",
+        "models/microbatch.py",
+        "jnp.tensordot(share, x, 1)",
+        "jnp.sum(x, 0)",
+    ),
+    # What a run goes on with, and when it ends
+    mutation(
+        "other images are gone on with",
+        "test_train.py::test_other_images_than_the_run_began_with_are_refused",
+        "same_data.py",
+        "if old != source",
+        "if False",
+    ),
+    mutation(
+        "meta-test takes no time",
+        "test_train.py::test_max_hours_leaves_what_meta_test_takes",
+        "runs.py",
+        "spent - last) / left",
+        "spent - 0 * last) / left",
+    ),
+    mutation(
+        "forecast: held-out classes are not tested on",
+        "test_forecast.py::test_it_counts_the_episodes_that_meta_test_adapts_to",
+        "forecast.py",
+        "len(roles.test + roles.held_out)",
+        "len(roles.test)",
+    ),
+    mutation(
+        "forecast: a loop is counted once",
+        "test_forecast.py::test_operations_are_those_of_every_step_and_image",
+        "flops.py",
+        'of_inner *= params["length"]',
+        "pass",
+    ),
     # Over tasks
     mutation(
         "scan: sum for mean",
