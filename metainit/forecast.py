@@ -1,14 +1,15 @@
-"""How long meta-test will take: training has to end in time for it."""
+"""What an experiment will take: told and checked before it begins."""
 
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from metainit import adaptation, samples
+from metainit.config import ConfigError
 from metainit.models.model import Model
 from metainit.preprocess import Preprocess
 from metainit.sources import Roles
-from metainit.steps import MetaStep
+from metainit.steps import JointStep, MetaStep
 
 # For the heads in closed form, and for small steps that take longer than by their share
 # of operations.
@@ -83,3 +84,59 @@ def by_operations(
         config, model, preprocess, params, sample.episodes, sample.way
     )
     return Forecast(count, each / meta.flops * meta_seconds)
+
+
+def check_hours(
+    config: ConfigDict, learned: int, meta_seconds: float, meta_test: Forecast
+) -> None:
+    """Raises ConfigError where max_hours cannot hold the warm start and meta-test.
+
+    Args:
+      config: of the experiment.
+      learned: initialisations that training makes, each in an equal share of the time.
+      meta_seconds: that a meta-iteration takes.
+      meta_test: what comes after training.
+    """
+    warm_start = config.warm_start * meta_seconds * learned / 3600
+    after = meta_test.seconds / 3600
+    if warm_start + after > config.max_hours:
+        raise ConfigError(
+            f"max_hours={config.max_hours:g} is too short: meta-test takes about "
+            f"{after:.3g} hours, and warm_start={config.warm_start} {warm_start:.3g}; "
+            f"give more than {warm_start + after:.3g}, a shorter warm start, or fewer "
+            "evaluate.episodes and rates"
+        )
+
+
+def plan(
+    config: ConfigDict,
+    learned: int,
+    meta: MetaStep,
+    joint: JointStep,
+    meta_seconds: float,
+    joint_seconds: float,
+    ratio: float,
+    meta_test: Forecast,
+) -> str:
+    """A line of seconds, bytes and hours.
+
+    Args:
+      config: of the experiment.
+      learned: initialisations that training makes.
+      meta, joint: the two training steps.
+      meta_seconds, joint_seconds: that they take.
+      ratio: joint steps for a meta-iteration.
+      meta_test: what comes after training.
+    """
+    hours = learned * config.iterations * meta_seconds / 3600
+    after = meta_test.seconds / 3600
+    return (
+        f"compiled in {meta.program.compile_seconds:.1f} + "
+        f"{joint.program.compile_seconds:.1f} s; a meta-iteration takes "
+        f"{meta_seconds:.4f} s and {meta.program.memory / 1e6:.0f} MB, a joint step "
+        f"{joint_seconds:.4f} s: {ratio:.1f} joint steps for equal device time; "
+        f"{config.iterations} iterations for each of {learned} initialisations: about "
+        f"{hours:.3f} hours; meta-test, which adapts to {meta_test.adaptations} "
+        f"episodes: about {after:.3f}; {hours + after:.3f} in all, of max_hours="
+        f"{config.max_hours:g}"
+    )

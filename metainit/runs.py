@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from metainit import adaptation, recipe, samples, step_sizes, steps
 from metainit.checkpoint import CheckpointError, Checkpoints
-from metainit.config import ConfigError
 from metainit.evaluate import validation_accuracy
 from metainit.fit import Fitted, Run, fit
 from metainit.forecast import Forecast
@@ -65,25 +64,6 @@ def count(config: ConfigDict) -> int:
     """Initialisations to be made, each in an equal share of the time."""
     more = (config.cold_start, config.warm_start > 0, config.learned_rates)
     return 1 + sum(more) + config.joint.equal_flops
-
-
-def check_hours(config: ConfigDict, meta_seconds: float, meta_test: float) -> None:
-    """Raises ConfigError where max_hours cannot hold the warm start and meta-test.
-
-    Args:
-      config: of the experiment.
-      meta_seconds: of a meta-iteration.
-      meta_test: seconds that it is forecast to take.
-    """
-    warm_start = config.warm_start * meta_seconds * count(config) / 3600
-    hours = warm_start + meta_test / 3600
-    if hours > config.max_hours:
-        raise ConfigError(
-            f"max_hours={config.max_hours:g} is too short: meta-test takes about "
-            f"{meta_test / 3600:.3g} hours, and warm_start={config.warm_start} "
-            f"{warm_start:.3g}; give more than {hours:.3g}, a shorter warm start, or "
-            "fewer evaluate.episodes and rates"
-        )
 
 
 def make(

@@ -129,7 +129,7 @@ def train(
     if not dry_run and (said := _finished(workdir, config)) is not None:
         print(said)
         return said
-    images = roles
+    loaded = roles
     if not config.evaluate.episodes:
         # A search holds nothing from here on that it must not choose by.
         roles = roles._replace(test=(), held_out=())
@@ -196,18 +196,19 @@ def train(
         planner.check(config, meta.program.memory, planner.device_memory())
     joint = steps.joint_step(config, model, preprocess, body, roles.train, step_key)
     meta_seconds, joint_seconds = steps.seconds(meta, joint)
+    learned = runs.count(config)
     meta_test = forecast.by_operations(
         config,
         model,
         preprocess,
         initial.params,
         roles,
-        runs.count(config) + 1 + (about is not None),
+        learned + 1 + (about is not None),
         meta,
         meta_seconds,
     )
     if not dry_run:
-        runs.check_hours(config, meta_seconds, meta_test.seconds)
+        forecast.check_hours(config, learned, meta_seconds, meta_test)
         with _as_config_error():
             run_config.claim(
                 workdir,
@@ -215,7 +216,7 @@ def train(
                 config_module.MAY_CHANGE,
                 config_module.ONLY_UP,
             )
-            same_data.save(workdir, images)
+            same_data.save(workdir, loaded)
             origin.save(workdir, seen)
     ratio = steps_per_iteration(
         workdir / BUDGET,
@@ -224,9 +225,10 @@ def train(
         joint_seconds,
         store=not dry_run,
     )
-    print(_plan(config, meta, joint, meta_seconds, joint_seconds, ratio, meta_test))
+    seconds = meta_seconds, joint_seconds
+    print(forecast.plan(config, learned, meta, joint, *seconds, ratio, meta_test))
     if dry_run:  # refused when its plan was seen
-        runs.check_hours(config, meta_seconds, meta_test.seconds)
+        forecast.check_hours(config, learned, meta_seconds, meta_test)
         return ""
 
     evaluator_of = functools.cache(
@@ -348,30 +350,6 @@ def _in_words(role: str, source: Source) -> str:
     return (
         f"meta-{role.replace('_', ' ')}: {source.name}, {len(source.class_names)} "
         f"classes, {len(source.images):,} images of {height}x{width}x{channels}"
-    )
-
-
-def _plan(
-    config: ConfigDict,
-    meta: steps.MetaStep,
-    joint: steps.JointStep,
-    meta_seconds: float,
-    joint_seconds: float,
-    ratio: float,
-    meta_test: forecast.Forecast,
-) -> str:
-    initialisations = runs.count(config)
-    hours = initialisations * config.iterations * meta_seconds / 3600
-    after = meta_test.seconds / 3600
-    return (
-        f"compiled in {meta.program.compile_seconds:.1f} + "
-        f"{joint.program.compile_seconds:.1f} s; a meta-iteration takes "
-        f"{meta_seconds:.4f} s and {meta.program.memory / 1e6:.0f} MB, a joint step "
-        f"{joint_seconds:.4f} s: {ratio:.1f} joint steps for equal device time; "
-        f"{config.iterations} iterations for each of {initialisations} "
-        f"initialisations: about {hours:.3f} hours; meta-test, which adapts to "
-        f"{meta_test.adaptations} episodes: about {after:.3f}; {hours + after:.3f} in "
-        f"all, of max_hours={config.max_hours:g}"
     )
 
 
