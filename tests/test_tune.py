@@ -296,8 +296,8 @@ def test_meta_test_is_never_touched(
     config.experiment.transfer.steps = 5
     load_roles = sources.load
 
-    def guarded(data: Any) -> sources.Roles:
-        roles = load_roles(data)
+    def guarded(data: Any, stand_ins: Any = ()) -> sources.Roles:
+        roles = load_roles(data, stand_ins)
         (test,) = roles.test
         return roles._replace(test=(test._replace(images=test.images.view(Untouched)),))
 
