@@ -333,10 +333,11 @@ def _check_data_sets(config: ConfigDict) -> None:
         )
     if data.train and data.archive:
         raise ConfigError("data.archive is for data.name; data.train names several")
-    if len(data.split) != 3:
+    split = tuple(data.split)
+    if len(split) != 3 or min(split) < 0 or not math.isclose(sum(split), 1):
         raise ConfigError(
-            f"data.split={tuple(data.split)} must be three shares, of meta-train, meta-"
-            "validation and meta-test, such as (0.6, 0.2, 0.2)"
+            f"data.split={split} must be three shares, of meta-train, meta-validation "
+            "and meta-test, that add up to 1, such as (0.6, 0.2, 0.2)"
         )
     if not 0 <= data.held_out < 0.5:
         raise ConfigError(f"data.held_out={data.held_out}; it must be from 0 to 0.5")

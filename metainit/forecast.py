@@ -16,6 +16,10 @@ from metainit.steps import JointStep, MetaStep
 MARGIN = 1.5
 
 
+class NoTimeError(ConfigError):
+    """What has to be done does not fit into max_hours."""
+
+
 class Forecast(NamedTuple):
     """Of meta-test.
 
@@ -89,7 +93,7 @@ def by_operations(
 def check_hours(
     config: ConfigDict, learned: int, meta_seconds: float, meta_test: Forecast
 ) -> None:
-    """Raises ConfigError where max_hours cannot hold the warm start and meta-test.
+    """Raises NoTimeError where max_hours cannot hold the warm start and meta-test.
 
     Args:
       config: of the experiment.
@@ -100,7 +104,7 @@ def check_hours(
     warm_start = config.warm_start * meta_seconds * learned / 3600
     after = meta_test.seconds / 3600
     if warm_start + after > config.max_hours:
-        raise ConfigError(
+        raise NoTimeError(
             f"max_hours={config.max_hours:g} is too short: meta-test takes about "
             f"{after:.3g} hours, and warm_start={config.warm_start} {warm_start:.3g}; "
             f"give more than {warm_start + after:.3g}, a shorter warm start, or fewer "

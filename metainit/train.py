@@ -333,8 +333,9 @@ def _finished(workdir: pathlib.Path, config: ConfigDict) -> str | None:
     if config.outer.decay_steps:
         more += " and --config.outer.decay_steps"
     return (
-        f"{workdir} is finished ({config.iterations} iterations); {more} go on, "
-        f"another --workdir starts anew\n\n{summary}"
+        f"{workdir} is finished ({config.iterations} iterations in max_hours="
+        f"{config.max_hours:g}); {more}, or more --config.max_hours where those ended "
+        f"it, go on; another --workdir starts anew\n\n{summary}"
     )
 
 

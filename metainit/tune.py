@@ -34,6 +34,7 @@ from metainit import (
 )
 from metainit.config import ConfigError
 from metainit.fit import NonFiniteError
+from metainit.forecast import NoTimeError
 from metainit.results import Trial
 from metainit.search_space import Fields
 
@@ -221,26 +222,32 @@ def _run(
     path = workdir / _SECONDS
     spent = json.loads(path.read_text()) if path.exists() else {}
     left = 3600 * config.search.hours - sum(spent.values())
+    before = spent.get(digest, 0)  # which a trial that goes on counts, too
     finished_ones = (x for name, x in spent.items() if name != digest)
     # One that would be cut short tells nothing.
-    if left <= max(finished_ones, default=0) - spent.get(digest, 0):
+    if left <= max(0, max(finished_ones, default=0) - before):
         return None
-    of_trial = _of_trial(config, fields, left / 3600)
+    of_trial = _of_trial(config, fields, (left + before) / 3600)
+    by_search = of_trial.max_hours < config.experiment.max_hours
     begin = time.perf_counter()
     failed = ""
     try:
         train(of_trial, folder)
     except NonFiniteError as error:
         failed = str(error)
+    except NoTimeError:
+        if not by_search:
+            raise
+        return None
     finally:  # also when it is stopped
-        spent[digest] = spent.get(digest, 0) + time.perf_counter() - begin
+        spent[digest] = before + time.perf_counter() - begin
         atomic.write_text(path, json.dumps(spent, indent=2) + "\n")
     if failed:
         found = {}
     else:
         found = json.loads((folder / finished.VALIDATION).read_text())
     notes = [run["stopped"] for run in found.values() if run["stopped"]]
-    if notes and of_trial.max_hours < config.experiment.max_hours:
+    if notes and by_search:
         return None
     # Curves are kept; the states of many trials would fill a disk.
     for name in ("checkpoints", "best", "warm-start"):

@@ -82,7 +82,7 @@ def test_sigterm_saves_and_the_same_line_finishes(folder: pathlib.Path) -> None:
     with start(folder) as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert "runs/trial is finished (300 iterations)" in out
+    assert "runs/trial is finished (300 iterations in max_hours=168)" in out
     assert time.perf_counter() - begin < 15
 
 

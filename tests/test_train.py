@@ -225,7 +225,7 @@ def test_the_same_call_again_says_finished(
     text = train(tiny.config(images), whole.workdir)
     assert time.perf_counter() - begin < 5
     assert files() == before
-    assert "is finished (8 iterations)" in text and whole.text in text
+    assert "is finished (8 iterations in max_hours=168)" in text and whole.text in text
     assert text in capsys.readouterr().out
 
 
@@ -309,7 +309,7 @@ def test_more_iterations_go_on_with_a_longer_decay(
     config.iterations = config.outer.decay_steps = 4
     train(config, tmp_path / "run")
     said = train(config, tmp_path / "run")
-    assert "more --config.iterations and --config.outer.decay_steps go on" in said
+    assert "more --config.iterations and --config.outer.decay_steps, or" in said
     config.iterations = config.outer.decay_steps = 6
     train(config, tmp_path / "run")
     assert "meta-learned: resumed at step 4" in capsys.readouterr().out

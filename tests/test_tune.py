@@ -17,6 +17,7 @@ from metainit import config_file, sources, tune
 from metainit.config import ConfigError
 from metainit.episodes import EpisodeSpec, sample
 from metainit.fit import NonFiniteError
+from metainit.forecast import NoTimeError
 from metainit.train import train
 
 GRID = ("inner.learning_rate=0.1,0.3", "inner.steps=1,2")
@@ -157,6 +158,42 @@ def test_hours_end_a_search_and_more_go_on(
     text = tune.tune(search(hours=0.1), tmp_path / "cut", cut)
     assert text.startswith("After 0 of 4 trials none has an accuracy")
     assert not (tmp_path / "cut" / "best.py").exists()
+
+
+def test_a_trial_that_goes_on_has_its_own_time_again(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 10**6, 600))  # ten minutes, however it ends
+    given: list[float] = []
+
+    def stopped(config: ConfigDict, workdir: pathlib.Path, **rest: Any) -> str:
+        given.append(config.max_hours * 60)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune.time, "perf_counter", lambda: float(next(clock)))
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                tune.tune(search(hours=25 / 60), tmp_path, stopped)
+        # Training counts the ten, then twenty minutes of its earlier sessions itself.
+        assert given == pytest.approx([25, 25, 25])
+        tune.tune(search(hours=25 / 60), tmp_path, stopped)  # five minutes too many
+    assert len(given) == 3
+    assert "search.hours are spent" in capsys.readouterr().out
+
+
+def test_hours_too_short_for_a_trial_are_those_of_the_search(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuses(*given: Any, **rest: Any) -> str:
+        raise NoTimeError("max_hours=0.1 is too short")
+
+    text = tune.tune(search(hours=0.1), tmp_path / "run", refuses)
+    assert text.startswith("After 0 of 4 trials none has an accuracy")
+    assert "search.hours are spent" in capsys.readouterr().out
+    config = search(hours=1000.0)  # it is the experiment's own max_hours
+    with pytest.raises(NoTimeError):
+        tune.tune(config, tmp_path / "other", refuses)
 
 
 def test_a_trial_that_diverges_is_told_and_the_others_go_on(
