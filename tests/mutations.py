@@ -100,7 +100,7 @@ MUTATIONS = (
         "tune: a trial that the hours cut short counts",
         "test_tune.py::test_hours_end_a_search_and_more_go_on",
         "tune.py",
-        "if notes and of_trial.max_hours < config.experiment.max_hours:",
+        "if notes and by_search:",
         "if False:",
     ),
     # Inner gradients
