@@ -48,7 +48,7 @@ def parse(argv: list[str]) -> list[str]:
         if config:
             _CONFIG.value.keys()  # a file that is not there is noticed on first use
     except Exception as error:
-        from metainit import flag_errors
+        from metainit.experiments import flag_errors
 
         message = flag_errors.explain(error, config, argv)
         if message is None:
@@ -72,11 +72,11 @@ def main(argv: list[str]) -> int:
     """Runs the experiment of the flags; returns the program's exit status."""
     del argv
     # Imported here, since a mistyped flag need not wait for jax.
-    from metainit import devices, stop
-    from metainit.checkpoint import CheckpointError
-    from metainit.config import ConfigError
-    from metainit.fit import NonFiniteError
-    from metainit.train import train
+    from metainit.config.fields import ConfigError
+    from metainit.experiments.meta_learning import train
+    from metainit.runtime import devices, stop
+    from metainit.runtime.checkpoint import CheckpointError
+    from metainit.training.loop import NonFiniteError
 
     # SIGTERM stops a run as Ctrl-C does: it is saved, and the same line resumes it.
     stop.install()
@@ -116,23 +116,25 @@ def _obtain_data() -> bool:
     config = config.get("experiment", config)  # of a search
     if "data" not in config:
         return True
-    from metainit import config_checks, sources, transfer_run
-    from metainit.config import ConfigError
-    from metainit.datasets import cache, first_use
+    from metainit.config import checks
+    from metainit.config.fields import ConfigError
+    from metainit.data import cache, loading
+    from metainit.data.builders import first_use
+    from metainit.experiments import transfer
 
     # Validated before gigabytes are fetched for a mistake.
     data = config.data
     if config.get("kind") == "transfer":
-        transfer_run.validate(config)
+        transfer.validate(config)
         size, channels = data.size or 224, 3
     else:
-        config_checks.validate(config)
+        checks.validate(config)
         size, channels = data.size, data.channels
-    if not sources.of_catalog(data):
+    if not loading.of_catalog(data):
         return True
     root = cache.root(data.data_dir)
     try:
-        made = first_use.show(sources.of_catalog(data), root, size, channels)
+        made = first_use.show(loading.of_catalog(data), root, size, channels)
         if _DRY_RUN.value:
             return not (made.rows and config.get("kind") == "transfer")
         first_use.obtain(made, root, agreed=_YES.value)

@@ -1,4 +1,4 @@
-"""Do the intervals of `metainit.intervals` cover as often as they say?
+"""Do the intervals of `metainit.evaluation.intervals` cover as often as they say?
 
     python benchmarks/coverage.py [--tables 2000] [--seed 0]
 
@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.stats
 
-from metainit import intervals, metrics
+from metainit.evaluation import intervals, metrics
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 EPISODES, QUERIES = 600, 25  # QUERIES: of a quickstart episode

@@ -33,9 +33,9 @@ import numpy as np
 import optax
 
 import metainit
-from metainit import flops
-from metainit.models import classifier, composed, conv, heads, precision, resnet
+from metainit.models import classification, composed, conv, heads, precision, resnet
 from metainit.models.model import Model
+from metainit.runtime import flops
 
 INNER_RATE, OUTER_RATE = 0.01, 1e-3
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -110,17 +110,17 @@ def batch(setting: Setting, *leading: int) -> dict[str, jax.ShapeDtypeStruct]:
 def program(row: Row, setting: Setting) -> tuple[Any, Any, Any]:
     """`update(state, data, key)`, `start(key) -> state`, and the data's shapes."""
     model = network(row, setting)
-    of_batch = classifier.features(model)
+    of_batch = classification.features(model)
 
     def body(key):
         return model.init(key, jnp.zeros((1, setting.side, setting.side, 3)))
 
     if row.kind == "meta":
         loop = metainit.InnerLoop(
-            classifier.loss_fn(model),
+            classification.loss_fn(model),
             optax.sgd(INNER_RATE),
             setting.steps,
-            adapt_mask=classifier.adapt_mask(model),
+            adapt_mask=classification.adapt_mask(model),
             start=heads.prototype_head(of_batch, setting.way),
             prepare=prepare,
         )
@@ -129,16 +129,16 @@ def program(row: Row, setting: Setting) -> tuple[Any, Any, Any]:
             optax.adam(OUTER_RATE),
             gradient=row.gradient,
             tasks=row.tasks,
-            query_loss=classifier.query_loss(model),
-            meta_mask=classifier.meta_mask(model),
+            query_loss=classification.query_loss(model),
+            meta_mask=classification.meta_mask(model),
         )
         shapes = batch(setting, setting.tasks)
         episodes = metainit.Episode(shapes, shapes)
         return learner.update, lambda key: learner.init({"body": body(key)}), episodes
 
-    loss_fn = classifier.loss_fn(model)
+    loss_fn = classification.loss_fn(model)
     mask = functools.partial(
-        jax.tree_util.tree_map_with_path, classifier.meta_mask(model)
+        jax.tree_util.tree_map_with_path, classification.meta_mask(model)
     )
     others = lambda params: jax.tree.map(lambda learned: not learned, mask(params))  # noqa: E731
     optimizer = optax.chain(

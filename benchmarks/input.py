@@ -30,9 +30,9 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from metainit import config, sources
-from metainit.datasets import images
-from metainit.episodes import EpisodeSpec, sample_batch
+from metainit.config import fields
+from metainit.data import images, loading
+from metainit.data.episodes import EpisodeSpec, sample_batch
 
 CLASSES = 10
 
@@ -101,7 +101,7 @@ def main() -> None:
         items = [images.Encoded(0, c, "image") for c in contents]
 
         def data(size: int, place: str):
-            wanted = config.default().data
+            wanted = fields.default().data
             wanted.update(name=f"folder:{folder}", size=size, channels=3)
             wanted.update(data_dir=str(Path(temporary) / place), held_out=0.1)
             return wanted
@@ -117,7 +117,7 @@ def main() -> None:
                     lambda: [images.decode(item, target, 3, False) for item in items],
                 ),
                 "build_per_second": rate(
-                    args.images, lambda n=number: sources.load(data(target, f"{n}"))
+                    args.images, lambda n=number: loading.load(data(target, f"{n}"))
                 ),
                 "torchvision_per_second": torchvision_rate(
                     folder, args.images, target, args.workers
@@ -126,8 +126,8 @@ def main() -> None:
             for name, value in timed.items():
                 if value is not None:
                     found.setdefault(name, []).append(value)
-        cached = sources.load(data(target, "0")).train
-        small = sources.load(data(32, "0")).train
+        cached = loading.load(data(target, "0")).train
+        small = loading.load(data(32, "0")).train
         spec = EpisodeSpec(5, 5, 15)
         for number in range(args.rounds * 4):
             each = rate(10, lambda n=number: sample_batch(cached, spec, 0, 10 * n, 10))

@@ -21,7 +21,7 @@ import numpy as np
 import optax
 
 import metainit
-from metainit.models import classifier, conv, conv4, heads
+from metainit.models import classification, conv, conv4, heads
 
 WIDTH, WAY, SHOT, QUERY, CHANNELS, INNER_RATE = 64, 5, 5, 15, 3, 0.01
 
@@ -38,14 +38,14 @@ def workload(args: argparse.Namespace):
     forms = {"auto": conv.for_backend(), "product": conv.product, "native": conv.native}
     model = conv4.conv4(WIDTH, "batch", "pool", "flatten", convolution=forms[args.conv])
     loop = metainit.InnerLoop(
-        classifier.loss_fn(model), optax.sgd(INNER_RATE), args.steps
+        classification.loss_fn(model), optax.sgd(INNER_RATE), args.steps
     )
     learner = metainit.maml(
         loop,
         optax.adam(1e-3),
         gradient=args.gradient,
         tasks=args.tasks,
-        query_loss=classifier.query_loss(model),
+        query_loss=classification.query_loss(model),
     )
     rng = np.random.default_rng(0)
 
@@ -59,7 +59,7 @@ def workload(args: argparse.Namespace):
 
     episodes = metainit.Episode(batch(SHOT), batch(QUERY))
     body = model.init(jax.random.key(0), episodes.support["image"][0])
-    start = heads.zero_head(classifier.features(model), WAY)
+    start = heads.zero_head(classification.features(model), WAY)
     support = jax.tree.map(lambda x: x[0], episodes.support)
     params = start({"body": body}, support, jax.random.key(1))
     return learner, learner.init(params), episodes

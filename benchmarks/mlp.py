@@ -12,8 +12,8 @@ import pathlib
 import runpy
 import statistics
 
-from metainit import devices
-from metainit.train import train
+from metainit.experiments.meta_learning import train
+from metainit.runtime import devices
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "mlp.py"
 

@@ -79,8 +79,8 @@ def prepare(folder: pathlib.Path) -> dict[str, float]:
             next(opened)
 
     sys.addaudithook(audit)
-    from metainit.datasets import prepared
-    from metainit.datasets.sun397 import Sun397
+    from metainit.data.builders import prepared
+    from metainit.data.builders.sun397 import Sun397
 
     before = peak()
     start = time.perf_counter()

@@ -58,7 +58,7 @@ def ours(args: argparse.Namespace) -> dict:
     import optax
 
     import metainit
-    from metainit.models import batch_norm, classifier, resnet
+    from metainit.models import batch_norm, classification, resnet
     from metainit.models.model import Model
 
     encoder = resnet.resnet(checkpoint=args.checkpoint)
@@ -66,14 +66,14 @@ def ours(args: argparse.Namespace) -> dict:
     learns = lambda path, leaf: not batch_norm.is_statistics(path, leaf)  # noqa: E731
     learner = metainit.maml(
         metainit.InnerLoop(
-            classifier.loss_fn(model),
+            classification.loss_fn(model),
             optax.sgd(INNER_RATE),
             args.steps,
             adapt_mask=learns,
         ),
         optax.adam(OUTER_RATE),
         gradient=args.gradient,
-        query_loss=classifier.query_loss(model),
+        query_loss=classification.query_loss(model),
         meta_mask=learns,
     )
     rng = np.random.default_rng(0)

@@ -20,7 +20,7 @@ weights reach 34. `:5shot` likewise (cifar_fs-5shot-seed0, 90 minutes on a share
 
 from ml_collections import ConfigDict
 
-from metainit import config as defaults
+from metainit.config import fields as defaults
 
 VARIANTS = ("1shot", "5shot")
 

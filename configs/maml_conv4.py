@@ -8,7 +8,7 @@
 
 Meta-train: CIFAR-100, Caltech-256, Flowers102, a tenth of whose classes are held out;
 meta-validation: Stanford Cars, FGVC Aircraft; meta-test: Oxford-IIIT Pet, SUN397. They
-are prepared on first use (`python -m metainit.datasets plan configs/maml_conv4.py` says
+are prepared on first use (`metainit datasets plan configs/maml_conv4.py` says
 what that takes). Outer Adam 0.001, inner rate 0.01, 1000 meta-iterations, 10 steps,
 meta-batch 4. A task is 8-way 4-shot, so that the support is the brief's batch of 32,
 met whole at every step; with `:minibatch` it is 16-way 20-shot, ten batches of 32 (no
@@ -49,7 +49,7 @@ maml_conv4-five_steps-*): 54.7 against 56.2 and, for as many operations, 59.1.
 
 from ml_collections import ConfigDict
 
-from metainit import config as defaults
+from metainit.config import fields as defaults
 
 VARIANTS = ("84px", "native", "minibatch", "allway", "recommended")
 

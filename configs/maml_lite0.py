@@ -42,7 +42,7 @@ held-out CIFAR classes 76.2, 76.5, 73.1, 73.5.
 
 from ml_collections import ConfigDict
 
-from metainit import config as defaults
+from metainit.config import fields as defaults
 
 VARIANTS = ("frozen", "adapted")
 

@@ -49,7 +49,7 @@ for each initialisation. Joint pretraining wins there, accuracy in percent:
 
 from ml_collections import ConfigDict
 
-from metainit import config as defaults
+from metainit.config import fields as defaults
 
 VARIANTS = ("full", "conv4_on_features", "head_only", "minibatch", "recommended")
 

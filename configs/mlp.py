@@ -3,10 +3,11 @@
     python launch.py --config configs/mlp.py:original
     python launch.py --config configs/mlp.py:improved
 
-Which of ten scripts does a letter belong to (`metainit.supervised`): 31,200 images to
-train on, 8,928 held-out ones to test on; 20 epochs both. The parameters tested are
-those of the epoch that is best on 4,464 validation images. Means of seeds 0, 1, 2
-(`python benchmarks/mlp.py`, every run in benchmarks/results/mlp.txt), 2 CPU cores:
+Which of ten scripts does a letter belong to (`metainit.experiments.supervised`):
+31,200 images to train on, 8,928 held-out ones to test on; 20 epochs both. The
+parameters tested are those of the epoch that is best on 4,464 validation images. Means
+of seeds 0, 1, 2 (`python benchmarks/mlp.py`, every run in benchmarks/results/mlp.txt),
+2 CPU cores:
 
                accuracy   macro-F1   loss    time
     original     68.9 %     58.7 %   1.16    10 s
@@ -20,7 +21,7 @@ gives 69.8 %, 56.0 % and 0.93.
 
 from ml_collections import ConfigDict
 
-from metainit import supervised
+from metainit.experiments import supervised
 
 VARIANTS = ("original", "improved")
 

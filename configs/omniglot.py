@@ -35,7 +35,7 @@ Published are 98.7 +- 0.4 after 60,000 iterations of 32 tasks, 80 times as many.
 
 from ml_collections import ConfigDict
 
-from metainit import config as defaults
+from metainit.config import fields as defaults
 
 VARIANTS = ("5way", "20way", "batch_stats")
 

@@ -27,7 +27,7 @@ chosen on meta-validation (of some grids not every trial was run); 4,000 iterati
 
 from ml_collections import ConfigDict
 
-from metainit import config as defaults
+from metainit.config import fields as defaults
 
 
 def get_config() -> ConfigDict:

@@ -5,10 +5,10 @@ network, no data set and no configuration, and leave `jax.jit` to the caller (on
 inside is there to trace a function once).
 """
 
-from metainit import parallel
-from metainit.inner import adapt, minibatches
-from metainit.meta import anil, fomaml, maml, meta_gradient, reptile
-from metainit.types import (
+from metainit.core import parallel
+from metainit.core.inner_loop import adapt, minibatches
+from metainit.core.outer_loop import anil, fomaml, maml, meta_gradient, reptile
+from metainit.core.types import (
     Episode,
     InnerLoop,
     MetaLearner,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from metainit.datasets import cifar_fs
+from metainit.data.builders import cifar_fs
 
 
 def omniglot_zip(

@@ -10,7 +10,7 @@ import archives
 import numpy as np
 import small_archives as small
 
-from metainit.datasets import prepare
+from metainit.data.builders import prepare
 
 IMAGES = 3  # a class has so many, where it has any
 TRAIN_CLASSES, OTHER_CLASSES = 30, 4

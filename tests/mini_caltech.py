@@ -5,7 +5,7 @@ from pathlib import Path
 
 import small_archives
 
-from metainit.datasets import catalog
+from metainit.data.builders import catalog
 
 CLASSES = ("001.ak47", "056.dog", "198.spider")
 IMAGES = 12

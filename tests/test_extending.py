@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tiny
 
-from metainit import config as defaults
+from metainit.config import fields as defaults
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "extending.md"
 

@@ -36,7 +36,7 @@ from metainit.fit import NonFiniteError
 def train(config, workdir, *, dry_run, command):
 {body}
 
-sys.modules["metainit.train"] = types.SimpleNamespace(train=train)
+sys.modules["metainit.experiments.meta_learning"] = types.SimpleNamespace(train=train)
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from metainit import config as defaults
+from metainit.config import fields as defaults
 
 CLASSES = {"train": 5, "validation": 3, "test": 3}
 IMAGES = 5

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from metainit.tasks import varying_axes
+from metainit.core.task_batching import varying_axes
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:

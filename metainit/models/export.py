@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import safetensors.numpy
 
-from metainit import atomic
 from metainit.models import conv4_names, efficientnet_names, resnet_names
 from metainit.models.pretrained import About
+from metainit.runtime import atomic
 
 INIT, RATES, CARD = "init.safetensors", "rates.safetensors", "README.md"
 # By network: the tree's arrays by the names of the file.
@@ -29,7 +29,7 @@ NAMES_SAID = {
 
 
 class DataSet(Protocol):
-    """What a card says of a data set; `metainit.datasets.catalog` has such entries."""
+    """What a card says of a data set, as the catalog's entries do."""
 
     @property
     def title(self) -> str: ...

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from metainit.types import Key, LossFn
+from metainit.core.types import Key, LossFn
 
 
 def microbatched(loss_fn: LossFn, size: int) -> LossFn:

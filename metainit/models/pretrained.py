@@ -15,7 +15,7 @@ import safetensors
 import safetensors.numpy
 from huggingface_hub import errors
 
-from metainit.models import efficientnet_lite0, efficientnet_wheel, pth
+from metainit.models import efficientnet_lite0, efficientnet_wheel, torch_pickle
 from metainit.models.image_input import IMAGENET, ImageInput
 
 HUB_FILE = "model.safetensors"
@@ -156,7 +156,11 @@ def _of_file(
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        flat = _read_safetensors(path) if path.suffix == SUFFIXES[0] else pth.read(path)
+        flat = (
+            _read_safetensors(path)
+            if path.suffix == SUFFIXES[0]
+            else torch_pickle.read(path)
+        )
     except OSError as error:
         raise ValueError(
             f"weights={source!r}: cannot be read ({error.strerror}); give the path of "

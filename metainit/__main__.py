@@ -1,0 +1,57 @@
+"""The command line: `metainit COMMAND ...`, or `python -m metainit COMMAND ...`."""
+
+import signal
+import sys
+from collections.abc import Sequence
+
+HELP = """\
+usage: metainit COMMAND ...    (metainit COMMAND --help tells more)
+
+  datasets   prepare, verify and show data sets
+  finetune   adapt an initialisation to your own images and save the classifier
+  predict    label images with such a classifier
+  export     write a run's initialisation for PyTorch and others
+  report     compare finished runs, over seeds
+
+Meta-learning itself: python launch.py --config configs/quickstart.py"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit status, 2 for one that there is not."""
+    command, *rest = argv if argv is not None else (sys.argv[1:] or ["--help"])
+    # Imported when asked for: a mistyped command need not wait for jax.
+    match command:
+        case "datasets":
+            from metainit.data.builders import commands
+
+            return commands.main(rest)
+        case "finetune":
+            from metainit.experiments import finetune
+            from metainit.runtime import stop
+
+            # SIGTERM stops it as Ctrl-C does: it is saved, and the line resumes it.
+            stop.install()
+            return finetune.main(rest)
+        case "predict":
+            from metainit.experiments import predict
+
+            if hasattr(signal, "SIGPIPE"):  # `| head` ends it quietly
+                signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            return predict.main(rest)
+        case "export":
+            from metainit.experiments import export
+
+            return export.main(rest)
+        case "report":
+            from metainit.reporting import run_report
+
+            return run_report.main(rest)
+        case "-h" | "--help" | "help":
+            print(HELP)
+            return 0
+    print(f"error: there is no command {command!r}\n{HELP}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

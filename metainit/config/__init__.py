@@ -1,0 +1,1 @@
+"""The fields of an experiment: defaults, types, and what must hold between them."""

@@ -1,0 +1,236 @@
+"""The inner loop: adapting parameters to one task's support set."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metainit.core import hypergradient
+from metainit.core.masks import merge, split
+from metainit.core.task_batching import varying_axes
+from metainit.core.types import (
+    Batch,
+    InnerLoop,
+    Key,
+    MetaParams,
+    Params,
+    Trace,
+    as_mapping,
+)
+
+
+def adapt(
+    loop: InnerLoop,
+    params: Params | MetaParams,
+    support: Batch,
+    key: Key,
+    *,
+    gradient: str = "mixed",
+    observe: Callable[[Params, Batch, jax.Array], Any] | None = None,
+) -> tuple[Params, Trace]:
+    """Adapts `params` to one task (inner loop of MAML, arXiv:1703.03400, eq. 1).
+
+    Not jitted: an unjitted call traces its loop anew each time, so wrap it:
+
+        fast = jax.jit(functools.partial(metainit.adapt, loop))
+        adapted, trace = fast(params, support, key)
+
+    Args:
+      loop: what is adapted and how.
+      params: pytree, or `MetaParams` whose `inner` part goes to the optimizer.
+      support: pytree of one task, without a task axis.
+      key: one PRNG key; every random choice of the task is derived from it.
+      gradient: "mixed", "reverse" or "first_order"; only matters to whoever
+        differentiates this function. See `metainit.core.hypergradient`.
+      observe: `(params, prepared support, step) -> pytree`, called at step 0 on the
+        started parameters
+        and after every step.
+
+    Returns:
+      The adapted parameters (the *started* tree's structure) and a `Trace`.
+
+    Raises:
+      ValueError: for a mask that does not fit, an unknown `gradient`, or, inside
+        `jax.shard_map`, parameters that do not vary over the axes the task varies over.
+    """
+    adapted, trace, _ = adapt_prepared(
+        loop, params, support, key, gradient=gradient, observe=observe
+    )
+    return adapted, trace
+
+
+def adapt_prepared(
+    loop: InnerLoop,
+    params: Params | MetaParams,
+    support: Batch,
+    key: Key,
+    *,
+    gradient: str = "mixed",
+    observe: Callable[[Params, Batch, jax.Array], Any] | None = None,
+) -> tuple[Params, Trace, Batch]:
+    """Like `adapt`, and returns the prepared support as well."""
+    meta = params.inner if isinstance(params, MetaParams) else None
+    params = model_part(params)
+    axes = refuse_unvarying(params, support)
+    keys = task_keys(key)
+    if loop.prepare is not None:
+        support = loop.prepare(params, support, keys.prepare)
+    if loop.start is not None:
+        params = vary(loop.start(params, support, keys.start), axes)
+    adapted, rest = split(params, loop.adapt_mask, "adapt_mask")
+    inner_gradient = gradient_mode(gradient)(loop.loss_fn)
+    optimizer = optax.with_extra_args_support(loop.optimizer)
+    if loop.batches is None:
+        batch_at = lambda step: support  # noqa: E731
+    else:
+        batch_at = loop.batches(support, keys.batches)
+    look = (
+        (lambda adapted, step: observe(merge(adapted, rest), support, step))
+        if observe is not None
+        else (lambda adapted, step: None)
+    )
+
+    def one_step(carry, step):
+        adapted, opt_state = carry
+        grads, loss, metrics = inner_gradient(
+            adapted, rest, batch_at(step), jax.random.fold_in(keys.steps, step)
+        )
+        updates, opt_state = optimizer.update(
+            grads, opt_state, adapted, meta=meta, step=step
+        )
+        adapted = optax.apply_updates(adapted, updates)
+        return (adapted, opt_state), (loss, metrics, look(adapted, step + 1))
+
+    first = look(adapted, jnp.int32(0))
+    (adapted, _), (loss, metrics, seen) = jax.lax.scan(
+        one_step, (adapted, optimizer.init(adapted)), jnp.arange(loop.num_steps)
+    )
+    observed = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, seen)
+    return merge(adapted, rest), Trace(loss, metrics, observed), support
+
+
+def minibatches(
+    size: int, num_steps: int, per_task: tuple[str, ...] = ()
+) -> Callable[[Batch, Key], Callable[[jax.Array], Batch]]:
+    """Small batches for `InnerLoop.batches`, reshuffled each epoch, the last padded.
+
+    Args:
+      size: examples a batch.
+      num_steps: inner steps the schedule is laid out for (further steps start again).
+      per_task: names of entries that are not a row an example and stay whole.
+
+    Returns:
+      `(support, key) -> (step -> batch)`. The support is a dict of arrays with one row
+      an example; a batch has the same entries and float32 "weight" [size]: the
+      support's own weights (default 1), and 0 where the last batch of an epoch is
+      padded. The loss must use the weights.
+
+    Raises:
+      ValueError: for a size below 1 or a `per_task` name the support does not have.
+      TypeError: if the support is not a dict.
+    """
+    if size < 1:
+        raise ValueError(f"minibatches: size must be 1 or more, got {size}")
+
+    def batches(support: Batch, key: Key) -> Callable[[jax.Array], Batch]:
+        support = dict(as_mapping(support, "minibatches"))
+        if missing := set(per_task) - set(support):
+            raise ValueError(
+                f"minibatches: per_task names {sorted(missing)}, "
+                f"the support has {sorted(support)}"
+            )
+        whole = {name: support.pop(name) for name in per_task}
+        examples = len(jax.tree.leaves(support)[0])
+        support.setdefault("weight", jnp.ones(examples))
+        a_epoch = -(-examples // size)  # batches an epoch
+        padding = a_epoch * size - examples
+
+        def epoch_order(epoch):
+            order = jax.random.permutation(jax.random.fold_in(key, epoch), examples)
+            return jnp.pad(order, (0, padding)).reshape(a_epoch, size)
+
+        epochs = max(1, -(-num_steps // a_epoch))  # a loop of no steps is traced too
+        order = jax.vmap(epoch_order)(jnp.arange(epochs)).reshape(-1, size)
+        real = jnp.pad(jnp.ones(examples), (0, padding)).reshape(a_epoch, size)
+
+        def batch_at(step: jax.Array) -> Batch:
+            rows = order[step % len(order)]
+            batch = jax.tree.map(lambda leaf: leaf[rows], support)
+            return batch | {"weight": batch["weight"] * real[step % a_epoch]} | whole
+
+        return batch_at
+
+    return batches
+
+
+def gradient_mode(gradient: str) -> Callable[..., hypergradient.InnerGradient]:
+    """The function behind the name of a gradient mode.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    try:
+        return hypergradient.MODES[gradient]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"gradient must be one of {', '.join(hypergradient.MODES)}, "
+            f"got {gradient!r}"
+        ) from None
+
+
+class TaskKeys(NamedTuple):
+    """One key for each random choice of a task."""
+
+    prepare: Key
+    start: Key
+    batches: Key
+    steps: Key
+    query: Key
+
+
+def task_keys(key: Key) -> TaskKeys:
+    """Splits a task's key by what it is used for."""
+    return TaskKeys(*jax.random.split(key, 5))
+
+
+def refuse_unvarying(params: Params, batch: Batch) -> frozenset[str]:
+    """Refuses what `jax.shard_map` would silently turn into wrong inner gradients.
+
+    Inside `shard_map` the gradient with respect to a value that is the same on all
+    devices is summed over the devices, so every task would get every task's gradient.
+
+    Returns:
+      The mesh axes the task varies over; none outside `shard_map`.
+
+    Raises:
+      ValueError: if the batch varies over a mesh axis that a parameter does not.
+    """
+    axes = frozenset[str]().union(*map(varying_axes, jax.tree.leaves(batch)))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        missing = axes - varying_axes(leaf)
+        if missing:
+            raise ValueError(
+                f"inside shard_map the task varies over {sorted(missing)} but "
+                f"parameter {jax.tree_util.keystr(path)} does not, which would sum the "
+                "inner gradients of all tasks; use "
+                "tasks=metainit.parallel.over(mesh, axis), or cast the parameters "
+                'first: jax.lax.pcast(params, axis, to="varying")'
+            )
+    return axes
+
+
+def vary(params: Params, axes: frozenset[str]) -> Params:
+    """Casts leaves that `start` made the same on all devices, such as a zero head."""
+
+    def cast(leaf):
+        missing = tuple(axes - varying_axes(leaf))
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(cast, params)
+
+
+def model_part(params: Params | MetaParams) -> Params:
+    """The network's parameters, with or without learned inner ones beside them."""
+    return params.model if isinstance(params, MetaParams) else params

@@ -1,0 +1,290 @@
+"""The outer loop: meta-gradients over a meta-batch, and the learners made of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metainit.core import inner_loop
+from metainit.core.masks import merge, split
+from metainit.core.task_batching import TaskFn, Tasks, strategy
+from metainit.core.types import (
+    Batch,
+    Episode,
+    InnerLoop,
+    Key,
+    Mask,
+    MetaLearner,
+    MetaParams,
+    MetaState,
+    Metrics,
+    Params,
+    TaskMetrics,
+    Trace,
+)
+
+QueryLoss = Callable[[Params, Batch, Batch, Key], tuple[jax.Array, Metrics]]
+MetaGradient = Callable[..., tuple[tuple[jax.Array, TaskMetrics], Params]]
+
+
+def meta_gradient(
+    loop: InnerLoop,
+    *,
+    gradient: str = "mixed",
+    tasks: str | Tasks = "scan",
+    query_loss: QueryLoss | None = None,
+    step_weights: Callable[[jax.Array], jax.Array] | None = None,
+    meta_mask: Mask | None = None,
+) -> MetaGradient:
+    """The gradient of the query loss after adaptation, averaged over tasks.
+
+    MAML (Finn et al. 2017, arXiv:1703.03400, eq. 2-4).
+
+    Args:
+      loop: the inner loop.
+      gradient: "mixed" (exact, little memory), "reverse" (exact, stores activations) or
+        "first_order" (FOMAML). See `metainit.core.hypergradient`.
+      tasks: "scan" (one task after another, least memory), "vmap" (all at once),
+        "unroll" (a Python loop), or a callable such as `metainit.parallel.over(...)`;
+        its contract is `metainit.core.task_batching.Tasks`.
+      query_loss: `(params, support, query, key) -> (loss, metrics)` for losses that
+        need the support (its normalisation moments, say); both are prepared batches.
+        Default: `loop.loss_fn` on the query.
+      step_weights: `(step) -> float [num_steps + 1]`, weights of the query loss at the
+        start and after every inner step, as a function of the meta-iteration
+        (multi-step loss, MAML++, arXiv:1810.09502). Default: the last only.
+      meta_mask: which leaves the outer loop learns: a tree of booleans like the
+        parameters, or `(path, leaf) -> bool`. Default: every float leaf. The others
+        ride along.
+
+    Returns:
+      `(params, episodes, key, step=0) -> ((loss, TaskMetrics), gradients)`. Leaves of
+      `episodes` have a leading task axis. `key` is one key, folded with each task's
+      index, or an array of one key a task. Gradients have None at leaves that are not
+      learned.
+
+    Raises:
+      ValueError: for an unknown `gradient` or `tasks`.
+    """
+    inner_loop.gradient_mode(gradient)
+    run_tasks = strategy(tasks)
+    if query_loss is None:
+        query_loss = lambda params, support, query, key: loop.loss_fn(  # noqa: E731
+            params, query, key
+        )
+
+    def task_loss(params, episode, key, weights):
+        keys = inner_loop.task_keys(key)
+        query = episode.query
+        if loop.prepare is not None:
+            query_key = jax.random.fold_in(keys.prepare, 1)
+            query = loop.prepare(inner_loop.model_part(params), query, query_key)
+
+        def loss_after(params, support, step=None):
+            return query_loss(params, support, query, keys.query)
+
+        if weights is None:
+            adapted, trace, support = inner_loop.adapt_prepared(
+                loop, params, episode.support, key, gradient=gradient
+            )
+            loss, metrics = loss_after(adapted, support)
+            return loss, TaskMetrics(loss, metrics, trace)
+        adapted, trace = inner_loop.adapt(
+            loop,
+            params,
+            episode.support,
+            key,
+            gradient=gradient,
+            observe=jax.checkpoint(loss_after),
+        )
+        losses, metrics = trace.observed
+        loss = jnp.vdot(weights, losses)
+        last = jax.tree.map(lambda x: x[-1], metrics)
+        return loss, TaskMetrics(loss, last, trace._replace(observed=None))
+
+    def task_gradient(shared, episode, key):
+        params, weights = shared
+        learned, fixed = split(params, meta_mask, "meta_mask")
+        return jax.value_and_grad(
+            lambda learned: task_loss(merge(learned, fixed), episode, key, weights),
+            has_aux=True,
+        )(learned)
+
+    return _over_tasks(task_gradient, run_tasks, step_weights)
+
+
+def _over_tasks(
+    task_fn: TaskFn,
+    run_tasks: Tasks,
+    step_weights: Callable[[jax.Array], jax.Array] | None = None,
+) -> MetaGradient:
+    """Applies a gradient of one task to a meta-batch and averages."""
+
+    def gradient_of_batch(params, episodes, key, step=0):
+        # Traced once, however often a strategy asks for it, and anew at the next call.
+        once = jax.jit(lambda *task: task_fn(*task))
+        keys = _key_a_task(key, len(jax.tree.leaves(episodes)[0]))
+        weights = None if step_weights is None else step_weights(jnp.asarray(step))
+        (losses, metrics), grads = run_tasks(once, (params, weights), episodes, keys)
+        return (jnp.mean(losses), metrics), grads
+
+    return gradient_of_batch
+
+
+def _key_a_task(key: Key, tasks: int) -> Key:
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if key.ndim == (0 if typed else 1):
+        return _fold_each(key, 0, tasks)
+    if len(key) != tasks:
+        raise ValueError(f"{len(key)} keys for {tasks} tasks; give one key or one each")
+    return key
+
+
+def _fold_each(key: Key, first: jax.Array | int, count: int) -> Key:
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(count))
+
+
+def maml(
+    loop: InnerLoop,
+    outer: optax.GradientTransformation,
+    *,
+    gradient: str = "mixed",
+    tasks: str | Tasks = "scan",
+    query_loss: QueryLoss | None = None,
+    step_weights: Callable[[jax.Array], jax.Array] | None = None,
+    meta_mask: Mask | None = None,
+) -> MetaLearner:
+    """Model-agnostic meta-learning (Finn et al. 2017, arXiv:1703.03400, algorithm 2).
+
+    Example:
+        learner = metainit.maml(loop, optax.adam(1e-3))
+        state = learner.init(params)
+        update = jax.jit(learner.update)
+        state, metrics = update(state, episodes, key)
+
+    Args:
+      loop: the inner loop.
+      outer: any optax transformation, applied to the meta-learned leaves.
+      gradient, tasks, query_loss, step_weights, meta_mask: see `meta_gradient`.
+
+    Returns:
+      A `MetaLearner`. Its `update` folds the key with the state's step, so a resumed
+      run that passes the same root key sees the same stream.
+    """
+    gradient_fn = meta_gradient(
+        loop,
+        gradient=gradient,
+        tasks=tasks,
+        query_loss=query_loss,
+        step_weights=step_weights,
+        meta_mask=meta_mask,
+    )
+    return _learner(loop, outer, gradient_fn, meta_mask)
+
+
+def fomaml(
+    loop: InnerLoop, outer: optax.GradientTransformation, **same: Any
+) -> MetaLearner:
+    """First-order MAML (arXiv:1703.03400, section 5.2); arguments as for `maml`."""
+    return maml(loop, outer, gradient="first_order", **same)
+
+
+def anil(
+    loop: InnerLoop, outer: optax.GradientTransformation, head: Mask, **same: Any
+) -> MetaLearner:
+    """Almost no inner loop (Raghu et al. 2020, arXiv:1909.09157): only the head adapts.
+
+    Args:
+      loop: the inner loop; its `adapt_mask` is replaced by `head`. Put the body into
+        `loop.prepare` to compute its features once a task instead of once a step.
+      outer: any optax transformation.
+      head: mask of the leaves that adapt.
+      **same: as for `maml`.
+    """
+    return maml(loop._replace(adapt_mask=head), outer, **same)
+
+
+def reptile(
+    loop: InnerLoop,
+    outer: optax.GradientTransformation,
+    *,
+    tasks: str | Tasks = "scan",
+    meta_mask: Mask | None = None,
+) -> MetaLearner:
+    """Reptile (Nichol et al. 2018, arXiv:1803.02999): moves towards adapted parameters.
+
+    The pseudo-gradient (start - adapted) goes to `outer`; `optax.sgd(e)` is the paper's
+    update with step e. The query is not used and no gradient of the inner loop is
+    taken. Leaves that `loop.start` adds (a fresh head) are adapted and dropped.
+
+    Args:
+      loop: the inner loop.
+      outer: any optax transformation.
+      tasks, meta_mask: see `meta_gradient`.
+    """
+
+    def task_gradient(shared, episode, key):
+        params, _ = shared
+        adapted, trace = inner_loop.adapt(
+            loop, params, episode.support, key, gradient="first_order"
+        )
+        adapted_leaves = dict(jax.tree_util.tree_leaves_with_path(adapted))
+        moved = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: adapted_leaves.get(path, leaf),
+            inner_loop.model_part(params),
+        )
+        if isinstance(params, MetaParams):
+            moved = params._replace(model=moved)
+        learned, _ = split(params, meta_mask, "meta_mask")
+        end, _ = split(moved, meta_mask, "meta_mask")
+        loss = trace.loss[-1] if loop.num_steps else jnp.zeros(())
+        return (loss, TaskMetrics(loss, None, trace)), jax.tree.map(
+            jnp.subtract, learned, end
+        )
+
+    gradient_fn = _over_tasks(task_gradient, strategy(tasks))
+    return _learner(loop, outer, gradient_fn, meta_mask)
+
+
+def _learner(
+    loop: InnerLoop,
+    outer: optax.GradientTransformation,
+    gradient_fn: MetaGradient,
+    meta_mask: Mask | None,
+) -> MetaLearner:
+    """Puts an outer optimizer around a meta-gradient."""
+
+    def init(params: Params | MetaParams) -> MetaState:
+        learned, _ = split(params, meta_mask, "meta_mask")
+        return MetaState(params, outer.init(learned), jnp.zeros((), jnp.int32))
+
+    def adapt(
+        params: MetaState | MetaParams | Params, support: Batch, key: Key
+    ) -> tuple[Params, Trace]:
+        if isinstance(params, MetaState):
+            params = params.params
+        return inner_loop.adapt(loop, params, support, key)
+
+    def gradient(
+        state: MetaState, episodes: Episode, key: Key, first_task: jax.Array | int = 0
+    ) -> tuple[Params, TaskMetrics]:
+        count = len(jax.tree.leaves(episodes)[0])
+        keys = _fold_each(jax.random.fold_in(key, state.step), first_task, count)
+        (_, metrics), grads = gradient_fn(state.params, episodes, keys, state.step)
+        return grads, metrics
+
+    def apply(state: MetaState, grads: Params) -> MetaState:
+        learned, fixed = split(state.params, meta_mask, "meta_mask")
+        updates, opt_state = outer.update(grads, state.opt_state, learned)
+        learned = optax.apply_updates(learned, updates)
+        return MetaState(merge(learned, fixed), opt_state, state.step + 1)
+
+    def update(
+        state: MetaState, episodes: Episode, key: Key
+    ) -> tuple[MetaState, TaskMetrics]:
+        grads, metrics = gradient(state, episodes, key)
+        return apply(state, grads), metrics
+
+    return MetaLearner(init, adapt, update, gradient, apply)

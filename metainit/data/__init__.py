@@ -1,0 +1,1 @@
+"""Images in memory: sources, episodes and batches drawn from them, overlaps."""

@@ -1,0 +1,55 @@
+"""FGVC-Aircraft: variants of aircraft (Maji et al., arXiv:1306.5151)."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from metainit.data import stored
+from metainit.data.builders.base import ArchiveBuilder, Row, Table
+from metainit.data.builders.inputs import Input, PrepareError
+
+_DATA = "fgvc-aircraft-2013b/data"
+_SPLITS = {"train": "train", "validation": "val", "test": "test"}
+
+
+class FgvcAircraft(ArchiveBuilder):
+    """100 variants of aircraft, such as "F-16A/B", 100 photographs each.
+
+    Split officially: train 3,334, validation 3,333, test 3,333. Labels have the order
+    of variants.txt. The lowest 20 rows, a banner with the photographer's name that
+    the authors ask to remove, are cut off.
+    """
+
+    inputs = (
+        Input("fgvc-aircraft-2013b.tar.gz", ("fgvc-aircraft-2013b",), 2_770_000_000),
+    )
+    images = re.compile(rf"^{_DATA}/images/\d{{7}}\.jpg$")
+    lists = re.compile(rf"^{_DATA}/(variants|images_variant_(train|val|test))\.txt$")
+    rule = stored.Rule(crop_bottom=20)
+
+    def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
+        """See `ArchiveBuilder.table`."""
+        names = self._lines(lists, "variants")
+        label_of = {name: label for label, name in enumerate(names)}
+        rows = []
+        for split, ending in _SPLITS.items():
+            for line in self._lines(lists, f"images_variant_{ending}"):
+                # Names of variants have spaces, too.
+                image, _, variant = line.partition(" ")
+                if variant not in label_of:
+                    raise PrepareError(
+                        f"{self.name}: images_variant_{ending}.txt has the line "
+                        f"{line!r}, and no such variant is in variants.txt; get the "
+                        "official archive"
+                    )
+                path = f"{_DATA}/images/{image}.jpg"
+                rows.append(Row(split, label_of[variant], path, f"{image}.jpg"))
+        return Table(names, rows)
+
+    def _lines(self, lists: Mapping[str, bytes], name: str) -> list[str]:
+        path = f"{_DATA}/{name}.txt"
+        lines = lists.get(path, b"").decode().split("\n")
+        if found := [line.strip() for line in lines if line.strip()]:
+            return found
+        raise PrepareError(
+            f"{self.name}: {path} is missing or empty; get the official archive"
+        )

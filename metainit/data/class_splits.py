@@ -1,0 +1,62 @@
+"""Classes into roles, for data sets that come without a split of their own."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from metainit.data.cache import ROLES
+
+
+def shuffle_split(
+    names: Sequence[str], shares: Sequence[float], seed: int
+) -> dict[str, tuple[str, ...]]:
+    """A seeded split of the sorted classes.
+
+    Args:
+      names: of the classes.
+      shares: of train, validation and test; a role with a share gets one class at
+        least, one without none, and is missing from the result.
+      seed: `data.split_seed`.
+
+    Raises:
+      ValueError: shares that are no shares, or fewer classes than roles.
+    """
+    shares = tuple(shares)
+    if len(shares) != 3 or min(shares) < 0 or not np.isclose(sum(shares), 1):
+        raise ValueError(
+            f"data.split={shares}; it must be three shares of train, validation and "
+            "test classes that add up to 1, e.g. (0.6, 0.2, 0.2)"
+        )
+    names = sorted(names)
+    wanted = sum(share > 0 for share in shares)
+    if len(names) < wanted:
+        raise ValueError(
+            f"{len(names)} classes cannot be split into train, validation and test; "
+            f"at least {wanted} are needed, one a role"
+        )
+    order = np.random.default_rng(seed).permutation(len(names))
+    # Every role with a share gets a class at least.
+    counts: list[int] = []
+    left = wanted
+    for end, share in zip(np.cumsum(shares), shares, strict=True):
+        left -= share > 0
+        done = sum(counts)
+        here = min(max(round(len(names) * end) - done, 1), len(names) - done - left)
+        counts.append(here if share > 0 else 0)
+    pieces = np.split(order, np.cumsum(counts)[:2])
+    return {
+        role: tuple(names[number] for number in sorted(piece))
+        for role, piece in zip(ROLES, pieces, strict=True)
+        if len(piece)
+    }
+
+
+def by_role(
+    split: Mapping[str, Sequence[str]],
+) -> dict[str, tuple[str, int]]:
+    """Class name -> its role and its label there."""
+    return {
+        name: (role, label)
+        for role, names in split.items()
+        for label, name in enumerate(names)
+    }

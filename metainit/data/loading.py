@@ -1,0 +1,334 @@
+"""Random access to fixed-size uint8 images, by role: what the sampler draws from."""
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metainit.data import cache
+from metainit.data.builders import stand_in
+from metainit.data.builders.catalog import CATALOG
+
+
+class Source(NamedTuple):
+    """Images of several classes.
+
+    Attributes:
+      name: e.g. "glyphs", "omniglot", "folder:PATH".
+      images: uint8 [n, H, W, C], in memory or memory-mapped; or float32, features that
+        a frozen encoder made of them (`metainit.training.frozen_features`).
+      labels: int32 [n], index into `class_names`, or -1 for an image that is left out.
+        Not to be changed in place.
+      class_names: unique.
+      hashes: uint64 [n], of the images as they were decoded; None where not known.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    hashes: np.ndarray | None = None
+
+
+class Roles(NamedTuple):
+    """Sources for meta-training, meta-validation and meta-test, of disjoint classes.
+
+    `held_out` are classes of the meta-train data sets that nothing is trained or chosen
+    on: meta-test within the domain, where `test` are other data sets.
+    """
+
+    train: tuple[Source, ...]
+    validation: tuple[Source, ...]
+    test: tuple[Source, ...]
+    held_out: tuple[Source, ...] = ()
+
+
+class Wanted(NamedTuple):
+    """One data set as a reader is asked for it; the fields are those of `load`."""
+
+    name: str
+    size: int
+    channels: int
+    archive: str
+    data_dir: str
+    skip_undecodable: bool
+    split_seed: int
+    split: tuple[float, float, float]
+
+
+class _SameArray:
+    """Makes an array a dictionary key: the very array, not one that is equal."""
+
+    def __init__(self, array: np.ndarray):
+        self.array = array
+
+    def __hash__(self) -> int:
+        return id(self.array)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _SameArray) and self.array is other.array
+
+
+@functools.lru_cache(maxsize=64)
+def _class_index(labels: _SameArray, classes: int) -> tuple[np.ndarray, ...]:
+    order = np.argsort(labels.array, kind="stable")
+    order = order[np.searchsorted(labels.array[order], 0) :]
+    ends = np.cumsum(np.bincount(labels.array[order], minlength=classes))
+    return tuple(np.split(order, ends[:-1]))
+
+
+def class_index(source: Source) -> tuple[np.ndarray, ...]:
+    """Where the images of every class stand, computed once for a labels array.
+
+    Returns:
+      For each of `source.class_names`, the ascending int64 positions in
+      `source.images` of its images.
+    """
+    return _class_index(_SameArray(source.labels), len(source.class_names))
+
+
+@functools.lru_cache(maxsize=64)
+def _rows(labels: _SameArray) -> np.ndarray:
+    return np.flatnonzero(labels.array >= 0)
+
+
+def rows(source: Source) -> np.ndarray:
+    """Ascending int64 positions of the images that are not left out."""
+    return _rows(_SameArray(source.labels))
+
+
+def images_used(sources: Iterable[Source]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images and the rows of those that are not left out, a pair a source."""
+    return [(source.images, rows(source)) for source in sources]
+
+
+def load(data: Any, stand_ins: Sequence[str] = ()) -> Roles:
+    """The roles that the `data` section of a configuration asks for.
+
+    Either `name` is one data set, whose classes are split into three roles; or `train`,
+    `validation` and `test` are names of data sets. Then `held_out` of the classes of
+    each meta-train data set are kept for `Roles.held_out`; where `validation` or `test`
+    is empty, as many again are taken for it. Images are decoded on the first use of a
+    data set and memory-mapped from `data_dir` later.
+
+    Args:
+      data: a ConfigDict or anything with these attributes.
+        name: "glyphs", "omniglot", "cifar_fs", "folder:PATH", "tfds:NAME" or one of the
+          catalog (`metainit datasets list`); "" with `train`.
+        train, validation, test: tuples of such names. "NAME@SIZE" is read at a size of
+          its own.
+        held_out: share of classes, 0 to 1.
+        size: side of the square images in pixels.
+        channels: 1 or 3.
+        archive: for omniglot and cifar_fs, a local file in place of the download.
+        data_dir: "" for $METAINIT_DATA_DIR or ~/.cache/metainit.
+        skip_undecodable: leave out images that do not decode, and count them.
+        rotations: give each meta-training class also rotated by 90, 180 and 270
+          degrees, as further classes "X@90", "X@180", "X@270" (in memory).
+        split_seed, split: of the split of classes into roles, for data sets without a
+          split of their own.
+      stand_ins: names of `absent` data sets, in whose place noise is taken.
+
+    Raises:
+      ValueError: in one line, which field is wrong and what would work.
+    """
+    if data.channels not in (1, 3):
+        raise ValueError(f"data.channels={data.channels}; it must be 1 or 3")
+    if data.size < 1:
+        raise ValueError(f"data.size={data.size}; it must be at least 1 pixel")
+    found: dict[str, list[Source]] = {role: [] for role in Roles._fields}
+    for wanted, as_role in _wanted(data):
+        if wanted.name in stand_ins:
+            parts, title = stand_in.read(wanted), wanted.name
+        else:
+            parts, title = _read(wanted), wanted.name + _reductions(wanted)
+        for part_role, role in as_role.items():
+            if part_role not in parts:
+                raise ValueError(
+                    f"{wanted.name} has no classes for {part_role}: data.split="
+                    f"{wanted.split} must give every role a share"
+                )
+            part = parts[part_role]
+            if data.rotations and role == "train":
+                part = _rotated(part)
+            found[role].append(
+                Source(title, part.images, part.labels, part.names, part.hashes)
+            )
+    return Roles(**{role: tuple(of_role) for role, of_role in found.items()})
+
+
+def whole(data: Any, size: int, channels: int) -> Source:
+    """Every class of one data set, whatever role it has elsewhere.
+
+    Args:
+      data: with `name`, `archive`, `data_dir` and `skip_undecodable` as of `load`.
+      size: side of the square images in pixels.
+      channels: 1 or 3.
+
+    Raises:
+      ValueError: in one line, which field is wrong and what would work.
+    """
+    wanted = Wanted(
+        data.name,
+        size,
+        channels,
+        data.archive,
+        data.data_dir,
+        data.skip_undecodable,
+        0,
+        (0.0, 0.0, 1.0),
+    )
+    parts = list(_read(wanted).values())
+    title = data.name + _reductions(wanted)
+    if len(parts) == 1:
+        (part,) = parts
+        return Source(title, part.images, part.labels, part.names, part.hashes)
+    first = np.cumsum([0] + [len(part.names) for part in parts])
+    return Source(
+        title,
+        np.concatenate([part.images for part in parts]),
+        np.concatenate(
+            [part.labels + n for part, n in zip(parts, first, strict=False)]
+        ),
+        sum((part.names for part in parts), ()),
+        np.concatenate([part.hashes for part in parts]),
+    )
+
+
+def names(data: Any) -> tuple[str, ...]:
+    """Every data set that `load`, or `whole`, would read."""
+    if not hasattr(data, "train"):
+        return (data.name,)
+    return tuple(dict.fromkeys(wanted.name for wanted, _ in _wanted(data)))
+
+
+def of_catalog(data: Any) -> tuple[str, ...]:
+    """The data sets of the catalog that `load` would read."""
+    found = (name.removeprefix("tfds:") for name in names(data))
+    return tuple(dict.fromkeys(name for name in found if name in CATALOG))
+
+
+def _wanted(data: Any) -> Iterator[tuple[Wanted, dict[str, str]]]:
+    """What to read, and which of its roles become which of ours."""
+
+    def want(name: str, split: Sequence[float]) -> Wanted:
+        name, size = own_size(name, data.size)
+        return Wanted(
+            name,
+            size,
+            data.channels,
+            data.archive,
+            data.data_dir,
+            data.skip_undecodable,
+            data.split_seed,
+            (split[0], split[1], split[2]),
+        )
+
+    if not data.train:
+        yield want(data.name, tuple(data.split)), {role: role for role in cache.ROLES}
+        return
+    share = data.held_out
+    chosen = 0.0 if data.validation else share
+    for name in data.train:
+        roles = {"train": "train"}
+        if chosen:
+            roles["validation"] = "validation"
+        if share:
+            roles["test"] = "held_out" if data.test else "test"
+        yield want(name, (1 - chosen - share, chosen, share)), roles
+    for name in data.validation:
+        yield want(name, (0.0, 1.0, 0.0)), {"validation": "validation"}
+    for name in data.test:
+        yield want(name, (0.0, 0.0, 1.0)), {"test": "test"}
+
+
+def own_size(name: str, size: int) -> tuple[str, int]:
+    """Name and size of "NAME@SIZE"; the given size where it has none of its own."""
+    stem, at, own = name.rpartition("@")
+    return (stem, int(own)) if at and own.isdigit() else (name, size)
+
+
+def downloads(data: Any) -> dict[str, int]:
+    """What `load` would have to fetch: megabytes (rounded) by url; {} for nothing."""
+    from metainit.data.builders import cifar_fs, omniglot
+
+    known = {"omniglot": omniglot.DOWNLOADS, "cifar_fs": cifar_fs.DOWNLOADS}
+    wanted: dict[str, int] = {}
+    for name in () if data.archive else names(data):
+        wanted |= known.get(name, {})
+    there = cache.root(data.data_dir) / "downloads"
+    return {
+        u: mb for u, mb in wanted.items() if not (there / u.split("/")[-1]).exists()
+    }
+
+
+def absent(data: Any) -> tuple[str, ...]:
+    """The data sets that `load` would have to fetch, or that are not prepared."""
+    from metainit.data.builders import prepare
+
+    root = cache.root(data.data_dir)
+    unprepared = {x for x in of_catalog(data) if not prepare.is_prepared(x, root)}
+    fetched = {"omniglot", "cifar_fs"} if downloads(data) else set()
+    return tuple(
+        name
+        for name in names(data)
+        if name.removeprefix("tfds:") in unprepared or name in fetched
+    )
+
+
+def _read(data: Wanted) -> dict[str, cache.Part]:
+    # Imported where chosen: glyphs and prepared take a second for TFDS.
+    kind, _, rest = data.name.partition(":")
+    match kind, bool(rest):
+        case "glyphs", False:
+            from metainit.data.builders import glyphs
+
+            return glyphs.read(data)
+        case "omniglot", False:
+            from metainit.data.builders import omniglot
+
+            return omniglot.read(data)
+        case "cifar_fs", False:
+            from metainit.data.builders import cifar_fs
+
+            return cifar_fs.read(data)
+        case "folder", True:
+            from metainit.data.builders import folder
+
+            return folder.read(data, rest)
+        case "tfds", True:
+            from metainit.data.builders import prepared
+
+            return prepared.read(data, rest)
+        case _ if data.name in CATALOG:
+            from metainit.data.builders import prepared
+
+            return prepared.read(data, data.name)
+    raise ValueError(
+        f"data.name={data.name!r}; choose glyphs, omniglot, cifar_fs, folder:PATH, "
+        f"tfds:NAME or one of {', '.join(CATALOG)}"
+    )
+
+
+def _reductions(data: Wanted) -> str:
+    """What a prepared data set of ours lacks, for every line that names it."""
+    name = data.name.removeprefix("tfds:")
+    if name not in CATALOG:
+        return ""
+    from metainit.data.builders import prepared
+
+    found = prepared.reductions(cache.root(data.data_dir), name)
+    return f" ({found})" if found else ""
+
+
+def _rotated(part: cache.Part) -> cache.Part:
+    classes = len(part.names)
+    turns = range(4)
+    return cache.Part(
+        np.concatenate([np.rot90(part.images, turn, (1, 2)) for turn in turns]),
+        np.concatenate([part.labels + turn * classes for turn in turns]),
+        part.names
+        + tuple(f"{name}@{90 * turn}" for turn in turns[1:] for name in part.names),
+        np.tile(part.hashes, 4),
+    )

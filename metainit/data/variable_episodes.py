@@ -1,0 +1,210 @@
+"""Episodes of any way and shot in arrays of one shape.
+
+Meta-Dataset's rule (Triantafillou et al. 2020, arXiv:1903.03096, section 3.2) draws a
+number of classes, and of images of each, for every episode. What an episode has less
+than the largest possible one is filled up: images that weigh nothing ("weight" 0, label
+0) and classes that no image can belong to ("classes" False). The losses, norms and
+heads of `metainit.models` leave both out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from metainit.core.types import Episode
+from metainit.data.loading import Source, class_index
+
+
+class VariableSpec(NamedTuple):
+    """The rule's numbers; the defaults are Meta-Dataset's.
+
+    Attributes:
+      min_way, max_way: classes of an episode, or as many as the source has.
+      max_queries: query images of each class; half of the smallest class at most.
+      max_support: support images of an episode.
+      max_counted: images of a class that count for the size of the support.
+      min_log_weight, max_log_weight: between these a class's share in the support
+        departs from its share in the source.
+    """
+
+    min_way: int = 5
+    max_way: int = 50
+    max_queries: int = 10
+    max_support: int = 500
+    max_counted: int = 100
+    min_log_weight: float = math.log(0.5)
+    max_log_weight: float = math.log(2)
+
+    def in_words(self) -> str:
+        """The rule's name, with what bounds its episodes."""
+        return (
+            f"variable way ({self.min_way} to {self.max_way}) and shot (support of "
+            f"{self.max_support} at most), Meta-Dataset's rule"
+        )
+
+
+def check(source: Source, spec: VariableSpec, role: str) -> None:
+    """Refuses a rule that makes no sense, and sources it cannot be applied to.
+
+    Args:
+      source: of one role.
+      spec: the rule.
+      role: what to call it in the error, e.g. "test".
+
+    Raises:
+      ValueError: naming the field or the class.
+    """
+    if not 2 <= spec.min_way <= spec.max_way <= spec.max_support:
+        raise ValueError(
+            f"min_way={spec.min_way}, max_way={spec.max_way} and max_support="
+            f"{spec.max_support} must be 2 or more and rise in this order"
+        )
+    if min(spec.max_queries, spec.max_counted) < 1:
+        raise ValueError(
+            f"max_queries={spec.max_queries} and max_counted={spec.max_counted} must "
+            "be 1 or more"
+        )
+    if spec.min_log_weight > spec.max_log_weight:
+        raise ValueError(
+            f"min_log_weight={spec.min_log_weight} is above max_log_weight="
+            f"{spec.max_log_weight}"
+        )
+    sizes = [len(found) for found in class_index(source)]
+    if len(sizes) < spec.min_way:
+        raise ValueError(
+            f"{role}: min_way={spec.min_way}, but {source.name} has {len(sizes)} "
+            "classes in this role; use at most as many"
+        )
+    if min(sizes) < 2:
+        name = source.class_names[int(np.argmin(sizes))]
+        raise ValueError(
+            f"{role}: class {name!r} of {source.name} has {min(sizes)} images, but an "
+            "episode needs one for the support and one for the query; leave it out"
+        )
+
+
+def sample(source: Source, spec: VariableSpec, seed: int, index: int) -> Episode:
+    """Episode number `index` of the stream `seed`, filled up to the largest.
+
+    Returns:
+      `pad` of `draw`, with `max_support` support and `max_way * max_queries` query
+      images and `max_way` classes, whatever the source.
+    """
+    queries = spec.max_way * spec.max_queries
+    return pad(draw(source, spec, seed, index), spec.max_way, spec.max_support, queries)
+
+
+def draw(source: Source, spec: VariableSpec, seed: int, index: int) -> Episode:
+    """Episode number `index` of the stream `seed` as it is; a pure function.
+
+    Args:
+      source: as `check` accepts it.
+      spec: the rule.
+      seed: of the stream, not negative.
+      index: of the episode in the stream, not negative.
+
+    Returns:
+      Support and query {"image": uint8 [n, H, W, C], "label": int32 [n]}; labels are 0
+      to way - 1 in blocks. The query has as many images of each class, the support has
+      not.
+    """
+    support, support_labels, query, query_labels = draw_rows(source, spec, seed, index)
+    return Episode(
+        {"image": source.images[support], "label": support_labels},
+        {"image": source.images[query], "label": query_labels},
+    )
+
+
+def draw_rows(
+    source: Source, spec: VariableSpec, seed: int, index: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """As `draw`, but rows of the source in place of images.
+
+    Returns:
+      Rows int64 [n] and labels int32 [n] of the support, then of the query.
+    """
+    # As a spawn key, the index cannot run into the words of a large seed.
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+    images_of = class_index(source)
+    way = rng.integers(spec.min_way, min(spec.max_way, len(images_of)), endpoint=True)
+    classes = rng.choice(len(images_of), way, replace=False)
+    sizes = np.array([len(images_of[label]) for label in classes])
+    beta = 1 - rng.random()  # above 0, at most 1
+    log_weights = rng.uniform(spec.min_log_weight, spec.max_log_weight, way)
+    queries, shots = composition(sizes, beta, log_weights, spec)
+    chosen = [
+        images_of[label][rng.choice(size, queries + shot, replace=False)]
+        for label, size, shot in zip(classes, sizes, shots, strict=True)
+    ]
+    support = np.concatenate([rows[queries:] for rows in chosen])
+    query = np.concatenate([rows[:queries] for rows in chosen])
+    labels = np.arange(way, dtype=np.int32)
+    return support, np.repeat(labels, shots), query, np.repeat(labels, queries)
+
+
+def composition(
+    sizes: np.ndarray, beta: float, log_weights: np.ndarray, spec: VariableSpec
+) -> tuple[int, np.ndarray]:
+    """How many images of each class (the rule's second step, without its dice).
+
+    Args:
+      sizes: int [way], images that each class has.
+      beta: how large the support is, above 0 to 1.
+      log_weights: float [way], by how much a class departs from its share.
+      spec: the rule.
+
+    Returns:
+      Query images of each class, and support images, int [way], at least 1 of each.
+    """
+    queries = int(min(spec.max_queries, np.min(sizes // 2)))
+    left = sizes - queries
+    counted = np.minimum(spec.max_counted, left)
+    support = min(spec.max_support, int(np.ceil(beta * counted).sum()))
+    shares = sizes * np.exp(log_weights)
+    shares = shares / shares.sum()
+    shots = np.floor(shares * (support - len(sizes))).astype(int) + 1
+    return queries, np.minimum(shots, left)
+
+
+def pad(episode: Episode, way: int, support: int, queries: int) -> Episode:
+    """Fills an episode up to a shape.
+
+    Args:
+      episode: of {"image": [n, ...], "label": int32 [n]}, labels from 0.
+      way: classes to fill up to.
+      support: images of the support to fill up to.
+      queries: images of the query, of all classes, to fill up to.
+
+    Returns:
+      {"image", "label", "weight": float32 [n], "classes": bool [way]}, for support and
+      query alike. With `metainit.minibatches`, "classes" is `per_task`.
+
+    Raises:
+      ValueError: the episode is larger than that.
+    """
+    present = int(episode.support["label"].max()) + 1
+    if present > way:
+        raise ValueError(f"an episode of {present} classes does not fit way={way}")
+    classes = np.arange(way) < present
+    parts = []
+    for name, part, size in (
+        ("support", episode.support, support),
+        ("queries", episode.query, queries),
+    ):
+        count = len(part["label"])
+        if count > size:
+            raise ValueError(f"an episode of {count} images does not fit {name}={size}")
+        filling = [(0, size - count)]
+        image = part["image"]
+        parts.append(
+            {
+                "image": np.pad(image, filling + [(0, 0)] * (image.ndim - 1)),
+                "label": np.pad(part["label"], filling),
+                "weight": (np.arange(size) < count).astype(np.float32),
+                "classes": classes,
+            }
+        )
+    return Episode(*parts)

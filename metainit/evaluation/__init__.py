@@ -1,0 +1,1 @@
+"""Few-shot episodes: adaptation, heads in closed form, metrics and intervals."""

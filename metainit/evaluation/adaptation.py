@@ -1,0 +1,301 @@
+"""The program that measures adaptation: one compilation for every head and rate."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+import metainit
+from metainit.core import step_sizes
+from metainit.models import classification, heads
+from metainit.models.model import Model
+from metainit.models.preprocess import Preprocess, in_task
+from metainit.runtime import flops
+from metainit.training.learner import EPS_ROOT, adapt_mask, log_step_sizes
+
+HEADS = ("zero", "prototype", "learned")
+CHUNK = 20  # episodes a call of the compiled program, at most
+CHUNK_PIXELS = 2**26  # of the episodes of a call
+TOGETHER = 10  # episodes side by side in it, at most
+PIXELS = 2**20  # of episodes side by side
+
+
+class Setting(NamedTuple):
+    """How a task is adapted at evaluation.
+
+    Attributes:
+      head: one of `HEADS`.
+      optimizer: "sgd" or "adam".
+      learning_rate: of the inner steps.
+    """
+
+    head: str
+    optimizer: str
+    learning_rate: float
+
+
+class Scores(NamedTuple):
+    """Query results; leading axes [steps measured, episodes].
+
+    Attributes:
+      loss: float, mean cross-entropy in nats.
+      accuracy: float, 0 to 1.
+      predictions: int, with a last axis of query images.
+    """
+
+    loss: np.ndarray
+    accuracy: np.ndarray
+    predictions: np.ndarray
+
+
+Evaluator = Callable[[Any, metainit.Episode, Setting], Scores]
+
+
+def evaluator(
+    config: ConfigDict, model: Model, preprocess: Preprocess, way: int
+) -> Evaluator:
+    """Returns `(params, episodes, setting) -> Scores`.
+
+    Head, optimizer and rate are inputs of one compiled program, and so are the step
+    sizes (`metainit.core.step_sizes`) in "rates" of the parameters, where they have
+    some. Inner steps change what those of training do, on batches of as many images,
+    the same ones for every initialisation. The query is looked at after the steps of
+    `config.evaluate.steps` only.
+
+    Args:
+      config: of the experiment.
+      model: the network body.
+      preprocess: of images.
+      way: classes of an episode.
+    """
+    model, preprocess = in_task(model, preprocess)
+    run = jax.jit(_program(config, model, preprocess, way))
+
+    def evaluate(params, episodes, setting):
+        params, choice = _inputs(model, preprocess, params, episodes, setting, way)
+        results = _in_chunks(lambda some: run(params, some, choice), episodes)
+        return Scores(*(x.swapaxes(0, 1) for x in results))
+
+    return evaluate
+
+
+def operations(
+    config: ConfigDict,
+    model: Model,
+    preprocess: Preprocess,
+    params: Any,
+    episodes: metainit.Episode,
+    way: int,
+) -> float:
+    """FLOPs of adapting to the first of some episodes, as `metainit.runtime.flops`
+    counts.
+
+    Args:
+      config, model, preprocess, way: as for `evaluator`.
+      params: as for what that returns.
+      episodes: with a leading axis.
+    """
+    model, preprocess = in_task(model, preprocess)
+    first = jax.tree.map(lambda x: np.asarray(x[:1]), episodes)
+    setting = Setting("zero", "sgd", 0.0)
+    params, choice = _inputs(model, preprocess, params, first, setting, way)
+    run = _program(config, model, preprocess, way)
+    return flops.of_function(run, params, first, choice).total
+
+
+def _program(
+    config: ConfigDict, model: Model, preprocess: Preprocess, way: int
+) -> Callable[[Any, metainit.Episode, Any], Any]:
+    """`(params, episodes, choice) -> loss, accuracy, predictions`, not compiled."""
+    steps, batch = config.evaluate.steps, config.inner.batch
+    measured = np.zeros(steps[-1] + 1, bool)
+    measured[list(steps)] = True
+    is_measured = jnp.asarray(measured)
+    of_batch = classification.features(model)
+    scores_of = classification.query_features(model)
+
+    def run(params, episodes, choice):
+        is_head = {name: choice["head"] == i for i, name in enumerate(HEADS)}
+
+        def start(params, support, key):
+            prototype = heads.prototype_head(of_batch, way)(params, support, key)
+            learned = params["head"]
+            chosen = jax.tree.map(
+                lambda p, x: p * is_head["prototype"] + x * is_head["learned"],
+                prototype["head"],
+                learned,
+            )
+            return {**params, "head": chosen}
+
+        loop = metainit.InnerLoop(
+            classification.loss_fn(model),
+            _chosen_optimizer(),
+            steps[-1],
+            adapt_mask=adapt_mask(config, model),
+            start=start,
+            batches=_minibatches(batch) if batch else None,
+        )
+
+        def one_episode(episode):
+            key = jax.random.key(0)  # the order of images, all that is random
+            episode = metainit.Episode(
+                preprocess.for_evaluation(params, episode.support, key),
+                preprocess.for_evaluation(params, episode.query, key),
+            )
+
+            def look(params, support, step):
+                def measure(params):
+                    query = episode.query
+                    logits = classification.logits(
+                        params, scores_of(params, support, query), query.get("classes")
+                    )
+                    loss, metrics = classification.cross_entropy(
+                        logits, query["label"], query.get("weight")
+                    )
+                    return loss, metrics["accuracy"], jnp.argmax(logits, -1)
+
+                shapes = jax.eval_shape(measure, params)
+                nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+                return jax.lax.cond(
+                    is_measured[step], measure, lambda _: nothing, params
+                )
+
+            _, trace = metainit.adapt(
+                loop,
+                metainit.MetaParams(params, choice),
+                episode.support,
+                key,
+                observe=look,
+            )
+            return jax.tree.map(lambda x: x[np.array(steps)], trace.observed)
+
+        return jax.lax.map(one_episode, episodes, batch_size=_together(episodes))
+
+    return run
+
+
+def _inputs(
+    model: Model,
+    preprocess: Preprocess,
+    params: Any,
+    episodes: metainit.Episode,
+    setting: Setting,
+    way: int,
+) -> tuple[Any, Any]:
+    """Parameters and choice as `_program` takes them."""
+    params = dict(params)
+    rates = params.pop("rates", None)
+    choice = {
+        "rates": rates or log_step_sizes(model, params["body"]),
+        "head": jnp.int32(HEADS.index(setting.head)),
+        "adam": jnp.asarray(setting.optimizer == "adam"),
+        "rate": jnp.float32(setting.learning_rate),
+    }
+    return _with_head(model, preprocess, params, episodes, way), choice
+
+
+def _with_head(
+    model: Model, preprocess: Preprocess, params: Any, episodes: Any, way: int
+) -> Any:
+    """Parameters with a (zero) head where there is none, so that all look alike."""
+    if "head" in params:
+        return params
+    support = jax.tree.map(lambda x: x[0], episodes.support)
+    start = heads.zero_head(classification.features(model), way)
+    key = jax.random.key(0)
+    return start(params, preprocess.for_evaluation(params, support, key), key)
+
+
+def _minibatches(size: int) -> Callable[[Any, jax.Array], Any]:
+    """`metainit.minibatches` of the images of an episode without those that fill it up.
+
+    For any number of steps. Filling does not change the order of the others.
+    """
+
+    def batches(support, key):
+        rows = {name: x for name, x in support.items() if name != "classes"}
+        weight = rows.setdefault("weight", jnp.ones(len(support["label"])))
+        count = jnp.sum(weight > 0)
+        a_epoch = -(-count // size)  # batches an epoch
+
+        def batch_at(step):
+            drawn = jax.random.uniform(
+                jax.random.fold_in(key, step // a_epoch), weight.shape
+            )
+            order = jnp.argsort(jnp.where(weight > 0, drawn, 2.0))  # filling last
+            place = step % a_epoch * size + jnp.arange(size)
+            batch = {
+                name: x[order[jnp.minimum(place, len(order) - 1)]]
+                for name, x in rows.items()
+            }
+            return support | batch | {"weight": batch["weight"] * (place < count)}
+
+        return batch_at
+
+    return batches
+
+
+def _chosen_optimizer() -> optax.GradientTransformationExtraArgs:
+    """SGD or Adam at a rate and its factors, all inputs of the program."""
+    adam = optax.scale_by_adam(eps_root=EPS_ROOT)
+
+    def update(grads, state, params=None, *, meta, step, **unused):
+        by_adam, state = adam.update(grads, state, params)
+        updates = jax.tree.map(
+            lambda a, g: -meta["rate"] * jnp.where(meta["adam"], a, g), by_adam, grads
+        )
+        return step_sizes.times(updates, meta["rates"]), state
+
+    return optax.GradientTransformationExtraArgs(adam.init, update)
+
+
+def embed(
+    model: Model, preprocess: Preprocess
+) -> Callable[[Any, metainit.Episode], tuple[np.ndarray, np.ndarray]]:
+    """Returns `(params, episodes) -> (support, query)` features, [episodes, n, d]."""
+    of_batch = classification.features(model)
+    of_query = classification.query_features(model)
+
+    @jax.jit
+    def run(params, episodes):
+        def one_episode(episode):
+            key = jax.random.key(0)
+            support = preprocess.for_evaluation(params, episode.support, key)
+            query = preprocess.for_evaluation(params, episode.query, key)
+            features = of_batch(params, support, None)
+            return features, of_query(params, support, query)
+
+        return jax.lax.map(one_episode, episodes, batch_size=_together(episodes))
+
+    return lambda params, episodes: _in_chunks(lambda some: run(params, some), episodes)
+
+
+def _together(episodes: metainit.Episode) -> int:
+    """Episodes to run side by side: small ones gain by it, large ones fill memory."""
+    return int(np.clip(PIXELS // _pixels(episodes), 1, TOGETHER))
+
+
+def _pixels(episodes: metainit.Episode) -> int:
+    """Of one episode."""
+    images = episodes.support["image"], episodes.query["image"]
+    return sum(math.prod(x.shape[1:4]) for x in images)
+
+
+def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode) -> Any:
+    """Applies a compiled function of some episodes to any number of them.
+
+    The last chunk is filled up with its own last episode, so that all have one shape.
+    """
+    count = len(episodes.support["label"])
+    chunks = []
+    size = int(np.clip(CHUNK_PIXELS // _pixels(episodes), 1, CHUNK))
+    for first in range(0, count, size):
+        rows = np.minimum(np.arange(first, first + size), count - 1)
+        results = run(jax.tree.map(lambda x, rows=rows: x[rows], episodes))
+        chunks.append(jax.tree.map(np.asarray, results))
+    return jax.tree.map(lambda *x: np.concatenate(x)[:count], *chunks)

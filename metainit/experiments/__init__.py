@@ -1,0 +1,1 @@
+"""One linear function for each experiment and each command."""

@@ -1,0 +1,246 @@
+"""The runs of an experiment: every initialisation that its report compares."""
+
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from metainit.core.types import MetaParams, MetaState
+from metainit.data import samples
+from metainit.data.loading import Source
+from metainit.evaluation import adaptation
+from metainit.evaluation.few_shot import validation_accuracy
+from metainit.experiments.forecast import Forecast
+from metainit.models.model import Model
+from metainit.models.preprocess import Preprocess
+from metainit.runtime.checkpoint import CheckpointError, Checkpoints
+from metainit.runtime.cost import (
+    EQUAL_FLOPS,
+    FROM_PRETRAINED,
+    JOINT,
+    META,
+    NAMES,
+    RATES,
+    Cost,
+)
+from metainit.training import learner as recipe
+from metainit.training import steps
+from metainit.training.loop import Fitted, Run, fit
+
+
+class Start(NamedTuple):
+    """What the runs start from.
+
+    Attributes:
+      model: the network.
+      preprocess: of its images.
+      body: parameters; pretrained ones where `pretrained`.
+      pretrained: whether they came from a file.
+      meta_state: `(body) -> MetaState`, before the first meta-iteration.
+    """
+
+    model: Model
+    preprocess: Preprocess
+    body: Any
+    pretrained: bool
+    meta_state: Callable[[Any], MetaState]
+
+
+class Made(NamedTuple):
+    """What the runs made.
+
+    Attributes:
+      inits: by name, parameters (best by meta-validation) and what they cost.
+      validated: by name, accuracy on meta-validation, device seconds, why it stopped.
+      notes: for the report.
+    """
+
+    inits: dict[str, tuple[Any, Cost]]
+    validated: dict[str, dict[str, Any]]
+    notes: list[str]
+
+
+def count(config: ConfigDict) -> int:
+    """Initialisations to be made, each in an equal share of the time."""
+    more = (config.cold_start, config.warm_start > 0, config.learned_rates)
+    return 1 + sum(more) + config.joint.equal_flops
+
+
+def make(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    start: Start,
+    meta: steps.MetaStep,
+    joint: steps.JointStep,
+    ratio: float,
+    validation: tuple[Source, ...],
+    evaluator_of: Callable[[int], Any],
+    meta_test: Forecast,
+    begin: float,
+) -> Made:
+    """Makes the initialisations one after the other, or goes on where they stopped.
+
+    Joint pretraining comes first, since the warm start begins with it.
+
+    Args:
+      config: of the experiment.
+      workdir: its folder.
+      start: what they start from.
+      meta: the meta-iteration.
+      joint: the step of joint pretraining.
+      ratio: joint steps that take as long as a meta-iteration.
+      validation: meta-validation, by which the best states are chosen.
+      evaluator_of: `metainit.evaluation.adaptation.evaluator` by way.
+      meta_test: forecast before anything was adapted to; meta-validation tells more.
+      begin: `time.perf_counter()` when the experiment was begun, or gone on with.
+    """
+    body = start.body
+    choosing = samples.draw_validation(config, validation)
+    by_recipe = adaptation.Setting(
+        config.method.head, config.inner.optimizer, config.inner.learning_rate
+    )
+
+    episodes = sum(len(one.episodes.support["label"]) for one in choosing)
+    seconds_each: list[float] = []
+
+    def validate(params: Any, head: str = by_recipe.head) -> float:
+        setting = by_recipe._replace(head=head)
+        before = time.perf_counter()
+        accuracy = validation_accuracy(evaluator_of, params, choosing, setting)
+        seconds_each.append((time.perf_counter() - before) / episodes)
+        return float(accuracy.max())
+
+    def validate_body(params: Any) -> float:
+        head = "zero" if by_recipe.head == "learned" else by_recipe.head
+        kept = {name: params[name] for name in params if name != "head"}
+        return validate(kept, head)
+
+    made = Made({}, {}, [])
+    left, spent = count(config), time.perf_counter() - begin
+
+    def share() -> float:
+        """Seconds that the next run may take."""
+        if len(seconds_each) > 1:  # the first one compiled
+            last = meta_test._replace(seconds_each=min(seconds_each[1:])).seconds
+        else:
+            last = meta_test.seconds
+        return (config.max_hours * 3600 - spent - last) / left
+
+    def fitted_by(run: Run, validate: Callable[[Any], float]) -> Fitted:
+        nonlocal left, spent
+        fitted = fit(run, config, meta.key, validate, share)
+        left, spent = left - 1, spent + fitted.seconds
+        made.notes.extend([fitted.stopped] if fitted.stopped else [])
+        made.validated[run.name] = {
+            "accuracy": fitted.accuracy,
+            "device_seconds": fitted.cost.device_seconds,
+            "stopped": fitted.stopped,
+        }
+        return fitted
+
+    joint_flops = joint.operations(meta.batches.period)
+    warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else 0
+    names = [source.name for source in meta.batches.sources]
+    joint_run = Run(
+        name=NAMES[JOINT],
+        folder=workdir / JOINT,
+        update=joint.program.update,
+        batch=lambda step: joint.batch(step, ratio),
+        state=joint.state,
+        first_step=0,
+        steps=max(1, round(config.iterations * ratio)),
+        tasks=1,
+        images=config.joint.batch,
+        data=lambda step: names,
+        rates=("joint.learning_rate",),
+        flops=joint_flops,
+        pace=ratio,
+        keep_at=warm_steps if warm_steps else None,
+    )
+    fitted = fitted_by(joint_run, validate_body)
+    jointly = {"body": fitted.params["body"]}, fitted.cost
+
+    meta_run = Run(
+        name=NAMES[META],
+        folder=workdir / META,
+        update=meta.program.update,
+        batch=meta.batches,
+        state=meta.state,
+        first_step=0,
+        steps=config.iterations,
+        tasks=config.meta_batch,
+        images=meta.batches.images(),
+        data=lambda step: [source.name for source in meta.batches.sources_of(step)],
+        rates=("inner.learning_rate", "outer.learning_rate"),
+        flops=meta.flops,
+    )
+    if config.cold_start:
+        fitted = fitted_by(meta_run, validate)
+        made.inits[meta_run.name] = fitted.params, fitted.cost
+    if warm_steps:
+        kept = joint_run.folder / "warm-start"
+        if (warm := Checkpoints(kept).latest(joint.state)) is None:
+            raise CheckpointError(
+                f"{kept} has no checkpoint of the warm start any more; give another "
+                "--workdir to start again"
+            )
+        _, warm_state, clock = warm
+        state = start.meta_state(warm_state.params["body"])
+        warm_run = meta_run._replace(
+            name=NAMES[FROM_PRETRAINED],
+            folder=workdir / FROM_PRETRAINED,
+            state=state._replace(
+                opt_state=recipe.skip_schedule(state.opt_state, config.warm_start),
+                step=jnp.int32(config.warm_start),
+            ),
+            first_step=config.warm_start,
+        )
+        fitted = fitted_by(warm_run, validate)
+        cost = Cost(
+            fitted.cost.device_seconds + clock["device_seconds"],
+            fitted.cost.images + warm_steps * config.joint.batch,
+            fitted.cost.steps + warm_steps,
+            (fitted.cost.flops or 0) + warm_steps * joint_flops,
+        )
+        made.inits[warm_run.name] = fitted.params, cost
+    made.inits[joint_run.name] = jointly
+    if config.joint.equal_flops:
+        # As many steps as take meta-learning's operations.
+        pace = meta.flops / joint_flops
+        equal_run = joint_run._replace(
+            name=NAMES[EQUAL_FLOPS],
+            folder=workdir / EQUAL_FLOPS,
+            batch=lambda step: joint.batch(step, pace),
+            steps=max(1, round(config.iterations * pace)),
+            pace=pace,
+            keep_at=None,
+        )
+        fitted = fitted_by(equal_run, validate_body)
+        made.inits[equal_run.name] = {"body": fitted.params["body"]}, fitted.cost
+    if start.pretrained:
+        made.inits["pretrained weights"] = {"body": body}, Cost(0.0, 0, 0, 0.0)
+    if config.learned_rates:
+        learner = recipe.rates_learner(config, start.model, start.preprocess)
+        factors = recipe.log_step_sizes(start.model, body)
+        state = learner.init(MetaParams({"body": body}, factors))
+        of_rates = steps.meta_step(learner, state, meta.batches, meta.key)
+        rates_run = meta_run._replace(
+            name=NAMES[RATES],
+            folder=workdir / RATES,
+            update=of_rates.program.update,
+            state=state,
+            flops=of_rates.flops,
+        )
+        with_rates = lambda p: {"body": body, "rates": p.inner}  # noqa: E731
+        fitted = fitted_by(rates_run, lambda p: validate_body(with_rates(p)))
+        made.inits[rates_run.name] = with_rates(fitted.params), fitted.cost
+    made.notes.append(
+        f"FLOPs are matrix products and convolutions, loops in full: a meta-iteration "
+        f"{meta.flops:.3g}, a joint step {joint_flops:.3g}. The compiler's "
+        f"cost_analysis() of the programs says {meta.program.flops:.3g} and "
+        f"{joint.program.flops:.3g}, a loop's body counted once."
+    )
+    return made

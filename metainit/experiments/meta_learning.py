@@ -1,0 +1,357 @@
+"""One experiment from top to bottom: data, programs, runs, meta-test, report."""
+
+import contextlib
+import functools
+import json
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from clu import parameter_overview
+from ml_collections import ConfigDict
+
+from metainit.config import checks
+from metainit.config import fields as config_module
+from metainit.config.fields import ConfigError
+from metainit.core.types import MetaState
+from metainit.data import cache, leakage, loading, overlap, same_data, samples
+from metainit.data.episodes import EpisodeSpec, check
+from metainit.data.loading import Source
+from metainit.data.meta_batches import MetaBatches
+from metainit.evaluation import adaptation
+from metainit.evaluation.few_shot import evaluate
+from metainit.experiments import (
+    export,
+    forecast,
+    initialisations,
+    planner,
+    sweep,
+    transfer,
+)
+from metainit.experiments.supervised import train as train_supervised
+from metainit.models import preprocess as preprocess_module
+from metainit.models import registry
+from metainit.models.model import Model
+from metainit.models.pretrained import About
+from metainit.reporting import finished, run_report
+from metainit.runtime import atomic, provenance, run_folder
+from metainit.runtime.budget import steps_per_iteration
+from metainit.runtime.cost import FROM_PRETRAINED, META, Cost
+from metainit.runtime.writer import read_metrics
+from metainit.training import frozen_features, origin, steps
+from metainit.training import learner as recipe
+from metainit.transfer import comparison
+from metainit.transfer.heads import Init
+
+BUDGET, REPORT = "budget.json", "report.txt"
+
+
+def train(
+    config: ConfigDict,
+    workdir: str | pathlib.Path,
+    *,
+    model: Model | None = None,
+    dry_run: bool = False,
+    command: str = "",
+) -> str:
+    """Runs an experiment, or goes on with it, and reports.
+
+    Args:
+      config: see `metainit.config.fields.default`; or a search, see
+        `metainit.experiments.sweep.default`.
+      workdir: folder of the experiment; the same call on the same folder goes on where
+        it stopped.
+      model: the caller's network body in place of `config.model`.
+      dry_run: print what would be done and what it would take; writes
+        nothing to `workdir`.
+      command: the line that reproduces this, for the report.
+
+    Returns:
+      The report's text ("" for a dry run, or without meta-test).
+
+    Raises:
+      ConfigError, ValueError: for settings or data that cannot work, before anything
+        long starts.
+      metainit.training.loop.NonFiniteError: when training diverges.
+    """
+    if config.get("kind") == "supervised":
+        return train_supervised(
+            config, workdir, model=model, dry_run=dry_run, command=command
+        )
+    if config.get("kind") == "transfer":
+        return transfer.train(config, workdir, dry_run=dry_run, command=command)
+    if config.get("kind") == "tune":
+        trial = functools.partial(train, model=model)
+        return sweep.tune(config, workdir, trial, dry_run=dry_run, command=command)
+    begin, workdir = time.perf_counter(), pathlib.Path(workdir)
+    checks.validate(config)
+
+    for url, megabytes in loading.downloads(config.data).items():
+        print(f"to download: {url}, {megabytes} MB")
+    absent = loading.absent(config.data) if dry_run else ()
+    if absent:
+        print(f"a dry run fetches nothing: noise stands in for {', '.join(absent)}")
+
+    # Data. A folder is claimed when all is known to fit, so that a mistake costs none.
+    train_task = EpisodeSpec(**config.train_task)
+    with _as_config_error():
+        roles = loading.load(config.data, absent)
+        if config.data.drop_shared:
+            roles, dropped = leakage.drop_shared(roles)
+            print(f"left out of training or validation, as in meta-test: {dropped}")
+        check(roles.train, train_task, "train", "train_task.")
+        samples.check(config, roles)
+        leakage.check(roles)
+        if config.transfer.steps:
+            comparison.check(config, roles)
+        if not dry_run:
+            run_folder.check(
+                workdir,
+                config.to_dict(),
+                config_module.MAY_CHANGE,
+                config_module.ONLY_UP,
+            )
+            same_data.check(workdir, roles)
+    if not dry_run and (said := _finished(workdir, config)) is not None:
+        print(said)
+        return said
+    loaded = roles
+    if not config.evaluate.episodes:
+        # A search holds nothing from here on that it must not choose by.
+        roles = roles._replace(test=(), held_out=())
+    if config.data.shuffle_labels:
+        shuffled = tuple(_shuffled(source, config.seed) for source in roles.train)
+        roles = roles._replace(train=shuffled)
+    for role, of_role in roles._asdict().items():
+        for source in of_role:
+            print(_in_words(role, source))
+
+    # The network, and the two training steps compiled and timed.
+    may_choose = model is None
+    model = model or registry.build(config)
+    preprocess = preprocess_module.fit(
+        loading.images_used(roles.train), config.augment.shift, config.augment.flip
+    )._replace(encode=model.encode)
+    if config.transfer.steps:
+        try:
+            hash(model)  # by which fine-tunings find what is compiled already
+        except TypeError as error:
+            raise ConfigError(f"model: {error}; give functions that have one") from None
+    init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
+    example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
+    body = jax.jit(model.init)(init_key, example)
+    random_body = body
+    about = None
+    if may_choose and config.encoder.name != "none" and config.encoder.weights:
+        with _as_config_error():
+            body, about = registry.load_weights(config.encoder, body)
+        expected = about.recipe.input
+        preprocess = preprocess._replace(mean=expected.mean, std=expected.std)
+        print(f"weights: {about.source}, {about.recipe.name}, sha256 {about.sha256}")
+    seen = origin.Origin(preprocess.mean, preprocess.std, about)
+    print(parameter_overview.get_parameter_overview(body, include_stats=False))
+    told: tuple[str, ...] = ()
+    if config.evaluate.episodes and not dry_run:
+        seen_by = about.recipe.data if about else None
+        told = overlap.warnings(roles, seen_by)
+        print("\n".join(told), end="\n" * bool(told), flush=True)
+    if may_choose and config.encoder.cached:
+        with _as_config_error():
+            if dry_run:
+                roles = frozen_features.stand_ins(roles, model, body, preprocess)
+            else:
+                kept = cache.root(config.data.data_dir) / "features"
+                roles = frozen_features.encode(roles, model, body, preprocess, kept)
+        model = frozen_features.on_maps(model, example)
+        preprocess = preprocess._replace(encode=None)
+        example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
+
+    learner = recipe.learner(config, model, preprocess)
+
+    # Compiled as one: by themselves, a network's many operations take far longer.
+    @jax.jit
+    def meta_state(body: Any) -> MetaState:
+        head = recipe.init_head(config, model, body, example, head_key)
+        return learner.init({"body": body} | head)
+
+    print("compiling", flush=True)
+    batches = MetaBatches(config, roles.train)
+    initial = meta_state(body)
+    meta = steps.meta_step(learner, initial, batches, step_key)
+    if may_choose:
+        planner.check(config, meta.program.memory, planner.device_memory())
+    joint = steps.joint_step(config, model, preprocess, body, roles.train, step_key)
+    meta_seconds, joint_seconds = steps.seconds(meta, joint)
+    learned = initialisations.count(config)
+    meta_test = forecast.by_operations(
+        config,
+        model,
+        preprocess,
+        initial.params,
+        roles,
+        learned + 1 + (about is not None),
+        meta,
+        meta_seconds,
+    )
+    if not dry_run:
+        forecast.check_hours(config, learned, meta_seconds, meta_test)
+        with _as_config_error():
+            run_folder.claim(
+                workdir,
+                config.to_dict(),
+                config_module.MAY_CHANGE,
+                config_module.ONLY_UP,
+            )
+            same_data.save(workdir, loaded)
+            origin.save(workdir, seen)
+    ratio = steps_per_iteration(
+        workdir / BUDGET,
+        config.joint.steps_per_iteration,
+        meta_seconds,
+        joint_seconds,
+        store=not dry_run,
+    )
+    seconds = meta_seconds, joint_seconds
+    print(forecast.plan(config, learned, meta, joint, *seconds, ratio, meta_test))
+    if dry_run:  # refused when its plan was seen
+        forecast.check_hours(config, learned, meta_seconds, meta_test)
+        return ""
+
+    evaluator_of = functools.cache(
+        lambda way: adaptation.evaluator(config, model, preprocess, way)
+    )
+    start = initialisations.Start(
+        model, preprocess, body, about is not None, meta_state
+    )
+    made = initialisations.make(
+        config,
+        workdir,
+        start,
+        meta,
+        joint,
+        ratio,
+        roles.validation,
+        evaluator_of,
+        meta_test,
+        begin,
+    )
+    inits, notes = made.inits, made.notes
+    if roles.train[0].images.dtype == np.uint8:  # features are of the encoder loaded
+        inits["random"] = {"body": random_body}, Cost(0.0, 0, 0, 0.0)
+    else:
+        notes.append(
+            "The frozen encoder's features were made once for every image: their time "
+            "is in no row, and random weights, which have others, were not measured."
+        )
+
+    # Transfer, meta-test and the report. A finished fine-tuning is kept, an evaluation
+    # is not, so that a run that is stopped loses least in this order.
+    if not config.evaluate.episodes:
+        text = json.dumps(made.validated, indent=2)
+        atomic.write_text(workdir / finished.VALIDATION, text + "\n")
+        return ""
+    transferred = None
+    if config.transfer.steps:
+        compared = {
+            name: Init(model, preprocess, params, cost)
+            for name, (params, cost) in inits.items()
+        }
+        choosing_on, measured_on = comparison.of_roles(config, roles)
+        transferred = comparison.compare(
+            config, compared, choosing_on, measured_on, workdir
+        )
+    evaluation = evaluate(config, model, preprocess, inits, roles, evaluator_of)
+    evaluation = evaluation._replace(notes=(*told, *notes))
+    ours = workdir / (META if config.cold_start else FROM_PRETRAINED)
+    text = run_report.write_report(
+        workdir,
+        evaluation,
+        {
+            "title": "metainit: " + ", ".join(loading.names(config.data)),
+            "command": command,
+            "seed": config.seed,
+            "versions": provenance.versions()
+            | ({"weights": _source_of(about)} if about else {}),
+            "config": config.to_dict(),
+            "training": read_metrics(ours),
+            # A warm start once, though it is in the cost of two initialisations.
+            "device_hours": sum(x["device_seconds"] for x in made.validated.values())
+            / 3600,
+            "epoch": _epochs(inits, roles.train),
+        },
+        transferred,
+    )
+    run_report.show_in_tensorboard(workdir, config.iterations)
+    atomic.write_text(workdir / REPORT, text)
+    if may_choose:
+        _export(config, workdir)
+    atomic.write_text(
+        workdir / finished.FILE, json.dumps(finished.asked(config.to_dict())) + "\n"
+    )
+    print(text)
+    print(f"report: {workdir / 'report.md'}")
+    return text
+
+
+@contextlib.contextmanager
+def _as_config_error() -> Iterator[None]:
+    """What is wrong with the user's data or folder is the user's to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _export(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """The initialisation as files, where its network has names outside."""
+    if export.architecture(config):
+        export.export(workdir, workdir / export.FOLDER)
+        print(f"the initialisation, for PyTorch too: {workdir / export.FOLDER}")
+
+
+def _finished(workdir: pathlib.Path, config: ConfigDict) -> str | None:
+    """The report's text where the experiment is finished, else None."""
+    path = workdir / finished.FILE
+    if not path.exists():
+        return None
+    if json.loads(path.read_text()) != finished.asked(config.to_dict()):
+        return None
+    summary = (workdir / REPORT).read_text()
+    more = "more --config.iterations"
+    if config.outer.decay_steps:
+        more += " and --config.outer.decay_steps"
+    return (
+        f"{workdir} is finished ({config.iterations} iterations in max_hours="
+        f"{config.max_hours:g}); {more}, or more --config.max_hours where those ended "
+        f"it, go on; another --workdir starts anew\n\n{summary}"
+    )
+
+
+def _shuffled(source: Source, seed: int) -> Source:
+    """The control experiment: labels no longer say what an image shows."""
+    labels, kept = source.labels.copy(), loading.rows(source)
+    labels[kept] = np.random.default_rng(seed).permutation(labels[kept])
+    return source._replace(labels=labels)
+
+
+def _in_words(role: str, source: Source) -> str:
+    height, width, channels = source.images.shape[1:]
+    return (
+        f"meta-{role.replace('_', ' ')}: {source.name}, {len(source.class_names)} "
+        f"classes, {len(source.images):,} images of {height}x{width}x{channels}"
+    )
+
+
+def _epochs(inits: dict[str, tuple[Any, Cost]], sources_: tuple[Source, ...]) -> float:
+    """Images that our longest run saw, in meta-train images."""
+    seen = max(cost.images for name, (_, cost) in inits.items() if "meta" in name)
+    return seen / sum(len(source.images) for source in sources_)
+
+
+def _source_of(about: About) -> str:
+    known = f"{about.recipe.name} recipe, licence {about.recipe.licence or 'unknown'}"
+    return f"{about.source} ({known}, sha256 {about.sha256})"

@@ -1,0 +1,227 @@
+"""What the model card of a run's initialisation says."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from metainit.data import loading
+from metainit.data.builders import terms
+from metainit.models import torch_snippet
+from metainit.models.export import Card
+from metainit.runtime.cost import EQUAL_FLOPS, JOINT, NAMES, RATES
+from metainit.training.origin import Origin
+
+_JOINTLY = {JOINT: "the device time of", EQUAL_FLOPS: "as many operations as"}
+_ALGORITHMS = {"maml": "MAML", "anil": "ANIL", "reptile": "Reptile"}
+_HEADS = {
+    "zero": "zero",
+    "prototype": "the class means c of the support's features: weights 2c, bias -|c|^2",
+    "learned": "as it is in the file",
+}
+_TORCHVISION_WIDTH = 64
+_STAGES = ("stem", "stage1", "stage2", "stage3", "stage4")
+# The beginnings of a stage's names in a file.
+_STEM, _STAGE = ("conv1.", "bn1."), "layer{}."
+
+
+def of_run(
+    config: ConfigDict,
+    origin: Origin,
+    policy: str,
+    which: str,
+    step: int,
+    way: int,
+    results: list[dict[str, Any]],
+) -> Card:
+    """The card.
+
+    Args:
+      config: of the run.
+      origin: of its network.
+      policy: its normalisation in words.
+      which: a key of `metainit.runtime.cost.NAMES`.
+      step: of the checkpoint.
+      way: rows of the classifier.
+      results: lines of the run's `results.jsonl`.
+    """
+    trained = config.data.train or (config.data.name,)
+    data = [terms.of(_name(name)) for name in trained]
+    for name in config.data.validation:
+        of_set = terms.of(_name(name))
+        data.append(of_set._replace(title=f"{of_set.title} (to choose by)"))
+    joint, rates = which in _JOINTLY, which == RATES
+    inner = {"none": "one classifier over all classes"} if joint else _inner(config)
+    if rates:
+        inner["optimizer"] += " before learning; rates.safetensors has what was learned"
+    return Card(
+        title=f"{NAMES[which]}: " + ", ".join(_name(name) for name in trained),
+        method=_method(config, which, step),
+        seen=_seen(config, origin, policy),
+        inner=inner,
+        numbers=dict(_numbers(results, NAMES[which])),
+        data=data,
+        base=origin.weights,
+        snippet="" if joint or rates else snippet(config, way),
+    )
+
+
+def snippet(config: ConfigDict, way: int) -> str:
+    """PyTorch code that adapts what a config meta-learns; "" where there is none.
+
+    There is one for a ResNet as wide as torchvision's with frozen statistics, and for
+    Conv-4 that is normalised by moments, both adapted by SGD on the whole support.
+    """
+    if config.inner.optimizer != "sgd" or config.inner.batch:
+        return ""
+    if config.encoder.name == "none":
+        return _conv4(config, way)
+    return _resnet(config, way)
+
+
+def _conv4(config: ConfigDict, way: int) -> str:
+    model, data = config.model, config.data
+    if (
+        model.name != "conv4"
+        or model.norm not in ("support", "batch")
+        or config.method.algorithm == "anil"
+    ):
+        return ""
+    return torch_snippet.conv4(
+        loading.own_size((data.train or (data.name,))[0], data.size)[1],
+        data.channels,
+        way,
+        config.inner.learning_rate,
+        config.inner.steps,
+        config.method.head == "prototype",
+        transductive=model.norm == "batch",
+        strided=model.downsample == "stride",
+        flattened=model.output == "flatten",
+        scale=model.scale,
+    )
+
+
+def _resnet(config: ConfigDict, way: int) -> str:
+    encoder, inner = config.encoder, config.inner
+    if (
+        (encoder.name, encoder.norm, encoder.width)
+        != ("resnet", "frozen", _TORCHVISION_WIDTH)
+        or encoder.cut not in ("", _STAGES[-1])
+        or config.model.name != "linear"
+    ):
+        return ""
+    adapts: tuple[str, ...] = ()
+    if encoder.use != "adapted" or config.method.algorithm == "anil":
+        adapts = ("fc.",)
+    elif encoder.adapt_from:
+        first = _STAGES.index(encoder.adapt_from)
+        stages = [_STAGE.format(number) for number in range(max(first, 1), 5)]
+        adapts = (*(_STEM if not first else ()), *stages, "fc.")
+    return torch_snippet.resnet(
+        tuple(encoder.stage_sizes),
+        way,
+        inner.learning_rate,
+        inner.steps,
+        config.method.head == "prototype",
+        adapts,
+    )
+
+
+def _name(name: str) -> str:
+    return loading.own_size(name, 0)[0]
+
+
+def _method(config: ConfigDict, which: str, step: int) -> str:
+    chosen = f"The checkpoint is the best by meta-validation, of step {step}."
+    if which in _JOINTLY:
+        return (
+            "Joint supervised pretraining, one classifier over all meta-train classes, "
+            f"for {_JOINTLY[which]} meta-learning (seed {config.seed}). {chosen}"
+        )
+    method = config.method
+    order = "first" if method.gradient == "first_order" else "second"
+    name = _ALGORITHMS[method.algorithm]
+    if method.algorithm != "reptile":
+        name += f", {order} order"
+    if which == RATES:
+        name += ", step sizes alone; the weights are those it started from"
+    return (
+        f"{name}: {config.iterations} meta-iterations of {config.meta_batch} tasks, "
+        f"outer Adam at {config.outer.learning_rate} (seed {config.seed}). {chosen}"
+    )
+
+
+def _seen(config: ConfigDict, origin: Origin, policy: str) -> dict[str, str]:
+    sizes = {
+        loading.own_size(name, config.data.size)[1]
+        for name in config.data.train or (config.data.name,)
+    }
+    sides = " or ".join(f"{size}x{size}" for size in sorted(sizes))
+    channels = "red, green, blue" if config.data.channels == 3 else "grey"
+    seen = {
+        "images": f"{sides} pixels, {channels}, x / 255 - {_tuple(origin.mean)}, "
+        f"divided by {_tuple(origin.std)}",
+        "normalisation": policy,
+        "computed in": config.compute,
+    }
+    if config.model.name == "conv4":
+        model = config.model
+        seen["features"] = f"{model.output} of the last block, times {model.scale}"
+        seen["blocks"] = f"halve the image by {model.downsample}"
+    return seen
+
+
+def _inner(config: ConfigDict) -> dict[str, str]:
+    task, inner, encoder = config.train_task, config.inner, config.encoder
+    way = f"{task.way}-way" if task.way else "every class"
+    adapts = "everything"
+    if encoder.name != "none":
+        adapts += " but running statistics"
+        if encoder.use != "adapted":
+            adapts = (
+                "all but the encoder" if config.model.name == "conv4" else "the head"
+            )
+        elif encoder.adapt_from:
+            adapts = f"the head, and the encoder from {encoder.adapt_from} up"
+    if config.method.algorithm == "anil":
+        adapts = "the head"
+    name = {"sgd": "SGD", "adam": "Adam"}[inner.optimizer]
+    return {
+        "task": f"{way} {task.shot}-shot, {task.queries} queries a class",
+        "head starts at": _HEADS[config.method.head],
+        "optimizer": f"{name} at {inner.learning_rate}",
+        "steps": str(inner.steps),
+        "batch": f"{inner.batch} images" if inner.batch else "the whole support",
+        "adapts": adapts,
+    }
+
+
+def _numbers(results: list[dict[str, Any]], init: str) -> Iterator[tuple[str, str]]:
+    """Accuracy and F1 of every head, as chosen on meta-validation."""
+    for line in results:
+        if line.get("init") != init or not line.get("chosen"):
+            continue
+        if line["metric"] not in ("accuracy", "f1"):
+            continue
+        where = (
+            f"{line['metric']} on {line['dataset']}, {line['protocol']}, "
+            f"{line['head']} head, {line['step']} steps"
+        )
+        value, low, high = (100 * line[name] for name in ("value", "low", "high"))
+        yield where, f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+
+
+def read_results(run: str | pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of a run's `results.jsonl`; [] where it has none (yet)."""
+    path = pathlib.Path(run) / "results.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _tuple(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"

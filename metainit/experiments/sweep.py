@@ -1,0 +1,329 @@
+"""Searches for settings: many runs, chosen between on meta-validation.
+
+A trial is a run without meta-test: its sources are dropped before training begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import pathlib
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from metainit.config import checks
+from metainit.config.fields import ConfigError
+from metainit.data import loading
+from metainit.evaluation.results import Trial
+from metainit.experiments import config_file, search_space
+from metainit.experiments.forecast import NoTimeError
+from metainit.experiments.search_space import Fields
+from metainit.reporting import finished, html, tune_report
+from metainit.runtime import atomic, cost, devices, provenance, run_folder, stop
+from metainit.training.loop import NonFiniteError
+
+TRIALS, BEST = "trials.jsonl", "best.py"
+_SECONDS = "seconds.json"  # by folder of a trial
+JOINT = cost.NAMES[cost.JOINT]
+
+# These decide what an accuracy means, or are luck; the two exceptions do not.
+_FIXED = ("seed", "max_hours", "task", "evaluate", "transfer", "data")
+_OF_TRAINING = ("data.weights", "data.rotations")
+
+# The experiment's fields that no trial's result depends on.
+_MAY_CHANGE = ("max_hours", "log_every", "checkpoint_every", "data.data_dir")
+
+
+def default(experiment: ConfigDict) -> ConfigDict:
+    """Fields of a search with their defaults.
+
+    Args:
+      experiment: whose fields are searched; a config of
+        `metainit.experiments.meta_learning`.
+    """
+    return ConfigDict(
+        {
+            "kind": "tune",
+            "search": {
+                # Each "NAME=VALUE,VALUE,...", or "NAME=LOW..HIGH" to draw from.
+                "fields": ("inner.learning_rate=0.03,0.1,0.3", "inner.steps=1,3"),
+                # How many to draw at random; 0: every combination.
+                "trials": 0,
+                "seed": 0,
+                # By the wall clock, of all trials.
+                "hours": 24.0,
+                # Whose accuracy decides: "ours" or "joint pretraining".
+                "by": tune_report.OURS_BEST,
+            },
+            "experiment": experiment,
+        }
+    )
+
+
+def settings(config: ConfigDict) -> list[Fields]:
+    """What is to be tried, in order.
+
+    Raises:
+      ConfigError: in one line, for a search that cannot work or any setting of it.
+    """
+    search, experiment = config.search, config.experiment
+    if search.by not in (choices := (tune_report.OURS_BEST, JOINT)):
+        raise ConfigError(
+            f"search.by must be one of {', '.join(choices)}, got {search.by!r}"
+        )
+    for field in ("trials", "seed"):
+        if search[field] < 0:
+            raise ConfigError(f"search.{field} must be 0 or more, got {search[field]}")
+    if not 0 < search.hours < float("inf"):
+        raise ConfigError(f"search.hours must be above 0, got {search.hours}")
+    checks.check_elements(search, default(experiment).search, "search.")
+    if "kind" in experiment:
+        raise ConfigError(
+            f"experiment.kind={experiment.kind!r}: only configs of meta-learning can "
+            "be searched"
+        )
+    try:
+        axes = search_space.parse(search.fields)
+        for axis in axes:
+            _check_name(axis.name, experiment)
+        found = (
+            search_space.draw(axes, search.trials, search.seed)
+            if search.trials
+            else search_space.grid(axes)
+        )
+    except ValueError as error:
+        raise ConfigError(f"search.fields: {error}") from None
+    for fields in found:
+        try:
+            checks.validate(with_fields(experiment, fields))
+        except ConfigError as error:
+            words = tune_report.in_words(fields)
+            raise ConfigError(f"search.fields: with {words}: {error}") from None
+    return found
+
+
+def _check_name(name: str, experiment: ConfigDict) -> None:
+    if name not in run_folder.flat(experiment.to_dict()):
+        raise ValueError(f"{name} is no field of the experiment")
+    if name.split(".")[0] in _FIXED and name not in _OF_TRAINING:
+        raise ValueError(
+            f"{name} cannot be searched: it changes what is measured, or by how much "
+            "luck, so that accuracies of trials could not be compared"
+        )
+
+
+def with_fields(experiment: ConfigDict, fields: Fields) -> ConfigDict:
+    """The experiment with other values.
+
+    Raises:
+      ConfigError: a value of another type than the field's.
+    """
+    config = experiment.copy_and_resolve_references()
+    for name, value in fields.items():
+        try:
+            config.update_from_flattened_dict({name: value})
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{name}={value!r}: {error}") from None
+    return config
+
+
+def tune(
+    config: ConfigDict,
+    workdir: str | pathlib.Path,
+    train: Callable[..., str],
+    *,
+    dry_run: bool = False,
+    command: str = "",
+) -> str:
+    """Runs the trials that are not done yet, as far as the hours go, and reports.
+
+    Writes `trials.jsonl` (a line a trial), `report.md`, `report.html` and `best.py`,
+    the experiment with the best setting.
+
+    Args:
+      config: see `default`.
+      workdir: folder of the search; the same call on the same folder goes on, also in
+        the middle of a trial, and with more hours, values or trials.
+      train: `metainit.experiments.meta_learning.train`, which stands above this module.
+      dry_run: print the trials and what the first would take; writes nothing.
+      command: the line that reproduces this, for the report.
+
+    Returns:
+      The report's text ("" for a dry run).
+
+    Raises:
+      ConfigError: for settings that cannot work, before the first trial; or where the
+        data do not allow the first. What they do not allow later is told in the report,
+        and tried again by the same call.
+    """
+    workdir = pathlib.Path(workdir)
+    planned = settings(config)
+    print(f"{len(planned)} trials, {config.search.hours:g} hours at most")
+    if dry_run:
+        for fields in planned:
+            print(tune_report.in_words(fields))
+        first = _of_trial(config, planned[0], config.search.hours)
+        return train(first, workdir / "trials", dry_run=True)
+    try:
+        run_folder.claim(
+            workdir,
+            config.to_dict(),
+            may_change=("search", *(f"experiment.{name}" for name in _MAY_CHANGE)),
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    done = {search_space.key(trial.fields): trial for trial in _read(workdir)}
+    refused: list[Trial] = []
+    for number, fields in enumerate(planned, start=1):
+        if search_space.key(fields) in done:
+            continue
+        stop.check()
+        print(f"trial {number} of {len(planned)}: {tune_report.in_words(fields)}")
+        try:
+            trial = _run(config, fields, workdir, train)
+        except ConfigError as error:  # such as classes with too few images
+            if not done:
+                raise
+            print(f"left out: {error}")
+            refused.append(Trial(fields, {}, 0.0, 0.0, (str(error),)))
+            continue
+        if trial is None:
+            print("search.hours are spent; the same line with more of them goes on")
+            break
+        done[search_space.key(fields)] = trial
+        _write(workdir, list(done.values()))
+    return _report(config, workdir, [*done.values(), *refused], planned, command)
+
+
+def _run(
+    config: ConfigDict,
+    fields: Fields,
+    workdir: pathlib.Path,
+    train: Callable[..., str],
+) -> Trial | None:
+    """One trial, or None where the hours do not hold it."""
+    digest = hashlib.sha256(search_space.key(fields).encode()).hexdigest()[:10]
+    folder = workdir / "trials" / digest
+    path = workdir / _SECONDS
+    spent = json.loads(path.read_text()) if path.exists() else {}
+    left = 3600 * config.search.hours - sum(spent.values())
+    before = spent.get(digest, 0)  # which a trial that goes on counts, too
+    finished_ones = (x for name, x in spent.items() if name != digest)
+    # One that would be cut short tells nothing.
+    if left <= max(0, max(finished_ones, default=0) - before):
+        return None
+    of_trial = _of_trial(config, fields, (left + before) / 3600)
+    by_search = of_trial.max_hours < config.experiment.max_hours
+    begin = time.perf_counter()
+    failed = ""
+    try:
+        train(of_trial, folder)
+    except NonFiniteError as error:
+        failed = str(error)
+    except NoTimeError:
+        if not by_search:
+            raise
+        return None
+    finally:  # also when it is stopped
+        spent[digest] = before + time.perf_counter() - begin
+        atomic.write_text(path, json.dumps(spent, indent=2) + "\n")
+    if failed:
+        found = {}
+    else:
+        found = json.loads((folder / finished.VALIDATION).read_text())
+    notes = [run["stopped"] for run in found.values() if run["stopped"]]
+    if notes and by_search:
+        return None
+    # Curves are kept; the states of many trials would fill a disk.
+    for name in ("checkpoints", "best", "warm-start"):
+        for states in folder.glob(f"*/{name}"):
+            shutil.rmtree(states)
+    return Trial(
+        fields,
+        {name: run["accuracy"] for name, run in found.items()},
+        sum(run["device_seconds"] for run in found.values()),
+        spent[digest],
+        (failed,) if failed else tuple(notes),
+    )
+
+
+def _of_trial(config: ConfigDict, fields: Fields, hours: float) -> ConfigDict:
+    """The experiment with a setting, without meta-test."""
+    found = with_fields(config.experiment, fields)
+    found.evaluate.episodes = 0
+    found.transfer.steps = 0
+    found.max_hours = min(found.max_hours, float(hours))
+    return found
+
+
+def _read(workdir: pathlib.Path) -> Iterator[Trial]:
+    path = workdir / TRIALS
+    for line in path.read_text().splitlines() if path.exists() else ():
+        trial = Trial(**json.loads(line))
+        fields = {name: _as_given(value) for name, value in trial.fields.items()}
+        yield trial._replace(fields=fields, notes=tuple(trial.notes))
+
+
+def _as_given(value: Any) -> Any:
+    """JSON has no tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _write(workdir: pathlib.Path, trials: list[Trial]) -> None:
+    lines = (json.dumps(trial._asdict()) + "\n" for trial in trials)
+    atomic.write_text(workdir / TRIALS, "".join(lines))
+
+
+def _report(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    trials: list[Trial],
+    planned: list[Fields],
+    command: str,
+) -> str:
+    by, best_file = config.search.by, workdir / BEST
+    experiment = config.experiment
+    measure = f"python launch.py --config {shlex.quote(str(best_file))}"
+    # Of earlier values that are no longer asked for, too: they were tried.
+    every = {search_space.key(trial.fields) for trial in trials}
+    every |= {search_space.key(fields) for fields in planned}
+    text = tune_report.terminal(trials, len(every), by)
+    winner = tune_report.best(trials, by)
+    if winner is None:
+        with contextlib.suppress(FileNotFoundError):
+            best_file.unlink()
+    else:
+        about = (
+            f"{tune_report.verdict(trials, len(every), by)}\n\n    {measure}\n\n"
+            f"Written by: {command}\n"
+        )
+        best = with_fields(experiment, winner.fields)
+        atomic.write_text(best_file, config_file.text(best, about))
+        text += f"\n\nbest: {best_file}"
+    lines = list(
+        tune_report.lines(
+            trials,
+            len(every),
+            by,
+            {
+                "title": "metainit: search, "
+                + ", ".join(loading.names(experiment.data)),
+                "command": command,
+                "episodes": f"{experiment.evaluate.validation_episodes} episodes",
+                "measure": measure,
+                "device": devices.describe(),
+                "versions": provenance.versions(),
+            },
+            config.to_dict(),
+        )
+    )
+    atomic.write_text(workdir / "report.md", "\n".join(lines))
+    atomic.write_text(workdir / "report.html", html.page(lines, workdir))
+    print(text)
+    return text

@@ -1,0 +1,96 @@
+"""From uint8 images to what a network sees, inside the compiled step."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metainit.models.model import Model
+
+
+class Preprocess(NamedTuple):
+    """Normalisation by the meta-train images' statistics, and augmentation.
+
+    Attributes:
+      mean, std: per channel of images scaled to 0..1.
+      shift: largest random shift in pixels along each axis, drawn a image.
+      flip: whether an image is mirrored left to right half of the time.
+      encode: `Model.encode`, applied last; None for none. It is differentiated.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    shift: int = 0
+    flip: bool = False
+    encode: Callable[[Any, jax.Array], jax.Array] | None = None
+
+    def normalise(self, images: jax.Array) -> jax.Array:
+        """uint8 [..., c] to float32 with mean 0 and deviation 1 over meta-train.
+
+        Features that were made beforehand (`metainit.training.frozen_features`),
+        float32, stay as they are.
+        """
+        if images.dtype != jnp.uint8:
+            return images
+        scaled = images.astype(jnp.float32) / 255
+        return (scaled - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+
+    def augment(self, images: jax.Array, key: jax.Array) -> jax.Array:
+        """Random shifts (the edge repeated) and flips of images [n, h, w, c]."""
+        shift_key, flip_key = jax.random.split(key)
+        if self.shift:
+            s = self.shift
+            padded = jnp.pad(images, ((0, 0), (s, s), (s, s), (0, 0)), mode="edge")
+            offsets = jax.random.randint(shift_key, (len(images), 2), 0, 2 * s + 1)
+            images = jax.vmap(
+                lambda image, offset: jax.lax.dynamic_slice(
+                    image, (*offset, 0), images.shape[1:]
+                )
+            )(padded, offsets)
+        if self.flip:
+            mirrored = jax.random.bernoulli(flip_key, 0.5, (len(images), 1, 1, 1))
+            images = jnp.where(mirrored, images[:, :, ::-1], images)
+        return images
+
+    def for_training(self, params: Any, batch: Any, key: jax.Array) -> Any:
+        """A `prepare` function: augments, normalises, encodes a batch's images."""
+        images = self.normalise(self.augment(batch["image"], key))
+        return batch | {"image": self._encoded(params, images)}
+
+    def for_evaluation(self, params: Any, batch: Any, key: jax.Array) -> Any:
+        """A `prepare` function: normalises and encodes a batch's images."""
+        return batch | {"image": self._encoded(params, self.normalise(batch["image"]))}
+
+    def _encoded(self, params: Any, images: jax.Array) -> jax.Array:
+        if self.encode is None:
+            return images
+        return self.encode(params["body"], images)
+
+
+def in_task(model: Model, preprocess: Preprocess) -> tuple[Model, Preprocess]:
+    """Both as a task's inner loop takes them: see `Model.in_task`."""
+    if model.in_task is None:
+        return model, preprocess
+    return model.in_task, preprocess._replace(encode=model.in_task.encode)
+
+
+def fit(
+    sets: Iterable[tuple[np.ndarray, np.ndarray]], shift: int, flip: bool
+) -> Preprocess:
+    """Statistics of about 2,000 evenly spread images of each set.
+
+    Args:
+      sets: images, uint8 [n, h, w, c], and the rows of those that count, int [k].
+      shift, flip: see `Preprocess`.
+    """
+    samples = []
+    for images, rows in sets:
+        some = rows[:: max(1, len(rows) // 2000)]
+        samples.append(np.asarray(images[some], np.float64) / 255)
+    means = np.mean([x.mean((0, 1, 2)) for x in samples], 0)
+    squares = np.mean([np.square(x).mean((0, 1, 2)) for x in samples], 0)
+    std = np.sqrt(np.maximum(squares - np.square(means), 1e-8))
+    as_floats = lambda x: tuple(float(value) for value in x)  # noqa: E731
+    return Preprocess(as_floats(means), as_floats(std), shift, flip)

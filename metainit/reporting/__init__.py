@@ -1,0 +1,1 @@
+"""Values in; tables, figures, Markdown and HTML out."""

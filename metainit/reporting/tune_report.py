@@ -1,0 +1,146 @@
+"""The report of a search: what did best on meta-validation, and every trial."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from metainit.evaluation.results import Trial
+from metainit.reporting import tables
+from metainit.runtime.cost import OURS
+
+OURS_BEST = "ours"
+"""A search decides by the best of our initialisations."""
+
+
+def score(trial: Trial, by: str) -> float | None:
+    """The accuracy that decides; None where there is none.
+
+    Args:
+      trial: one of a search.
+      by: `OURS_BEST`, or the name of an initialisation.
+    """
+    names = OURS if by == OURS_BEST else (by,)
+    found = [trial.accuracy.get(name) for name in names]
+    return max((value for value in found if value is not None), default=None)
+
+
+def best(trials: Sequence[Trial], by: str) -> Trial | None:
+    """The trial that did best, the first among equals; None where none has a score."""
+    scores = {i: score(trial, by) for i, trial in enumerate(trials)}
+    known = {i: value for i, value in scores.items() if value is not None}
+    return trials[max(known, key=lambda i: known[i])] if known else None
+
+
+def in_words(fields: Mapping[str, Any]) -> str:
+    """A setting as on the command line: "inner.steps=1, method.head=zero"."""
+    return ", ".join(f"{name}={value}" for name, value in fields.items())
+
+
+def verdict(trials: Sequence[Trial], planned: int, by: str) -> str:
+    """The first sentence of the report."""
+    count = f"{len(trials)} of {planned} trials"
+    if len(trials) == planned:
+        count = f"{planned} trials" if planned > 1 else "1 trial"
+    winner = best(trials, by)
+    if winner is None:
+        return f"After {count} none has an accuracy on meta-validation to choose by."
+    return (
+        f"{in_words(winner.fields)} did best on meta-validation after {count}: "
+        f"{_percent(score(winner, by))} % ({by})."
+    )
+
+
+def lines(
+    trials: Sequence[Trial],
+    planned: int,
+    by: str,
+    about: Mapping[str, Any],
+    config: Mapping[str, Any],
+) -> Iterator[str]:
+    """Lines of Markdown, the verdict first.
+
+    Args:
+      trials: that were run.
+      planned: how many there were to be.
+      by: whose accuracy decides; see `score`.
+      about: "title", "command", "episodes" in words, "measure" (the line that measures
+        the winner), "device" and "versions".
+      config: of the search.
+    """
+    yield verdict(trials, planned, by)
+    yield ""
+    yield (
+        f"Chosen on {about['episodes']} of meta-validation, which all trials share; "
+        "meta-test was not touched. The largest of several accuracies flatters itself: "
+        "what the setting is worth, its own run on meta-test tells."
+    )
+    yield ""
+    yield f"# {about['title']}"
+    yield ""
+    yield "## Trials, best first"
+    yield ""
+    yield from tables.markdown(*_table(trials, by), text=len(_names(trials)))
+    yield ""
+    yield (
+        "- Accuracy: the best on meta-validation in the course of training, in %; a "
+        "dash: never measured. Time: by the clock, compilation included."
+    )
+    yield f"- Bold: the best by {by}, the first among equals."
+    yield ""
+    if notes := [(trial, note) for trial in trials for note in trial.notes]:
+        yield from ("## Notes", "")
+        yield from (f"- {in_words(trial.fields)}: {note}" for trial, note in notes)
+        yield ""
+    if best(trials, by) is not None:
+        yield from ("## Measure the best on meta-test", "", "```", about["measure"])
+        yield from ("```", "")
+    yield from ("## Run it again", "", "```", about["command"], "```", "")
+    hours = sum(trial.device_seconds for trial in trials) / 3600
+    yield (
+        f"{tables.duration(3600 * hours)} of device time on {about['device']}. "
+        f"Versions: {tables.words(about['versions'])}."
+    )
+    yield from ("", "## Settings", "", "```json")
+    yield json.dumps(config, indent=2, default=str)
+    yield from ("```", "")
+
+
+def terminal(trials: Sequence[Trial], planned: int, by: str) -> str:
+    """Plain text: the verdict and the trials."""
+    heading, rows = _table(trials, by)
+    plain = [tuple(cell.replace("**", "") for cell in row) for row in rows]
+    return "\n".join(
+        [verdict(trials, planned, by), "", *tables.aligned([heading, *plain])]
+    )
+
+
+def _names(trials: Sequence[Trial]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for trial in trials for name in trial.fields))
+
+
+def _table(
+    trials: Sequence[Trial], by: str
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    names = _names(trials)
+    inits = tuple(dict.fromkeys(name for trial in trials for name in trial.accuracy))
+    winner, rows = best(trials, by), []
+
+    def rank(trial: Trial) -> float:
+        value = score(trial, by)
+        return -1.0 if value is None else value
+
+    for trial in sorted(trials, key=rank, reverse=True):
+        cells = (
+            *(str(trial.fields.get(name, "-")) for name in names),
+            *(_percent(trial.accuracy.get(init)) for init in inits),
+            tables.duration(trial.seconds),
+        )
+        bold = trial is winner
+        rows.append(tuple(f"**{cell}**" for cell in cells) if bold else cells)
+    return (*names, *inits, "Time"), rows
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,1 @@
+"""A run's folder, checkpoints and logs, and what its steps take."""

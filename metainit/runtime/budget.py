@@ -1,0 +1,93 @@
+"""Equal device time, turned once into a number of steps."""
+
+import json
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from metainit.runtime import atomic, flops
+
+# Whichever of the first two is reached first, but so many steps at least.
+TIMED_STEPS, TIMED_SECONDS, LEAST_STEPS = 15, 5.0, 3
+
+
+class Program(NamedTuple):
+    """A compiled training step.
+
+    Attributes:
+      update: `(state, batch, key) -> (state, metrics)`.
+      compile_seconds: it took to compile.
+      memory: bytes of temporaries and outputs, by the compiler's plan.
+      flops: operations by the compiler's count, which counts a loop's body once.
+    """
+
+    update: Callable[..., Any]
+    compile_seconds: float
+    memory: int
+    flops: float
+
+
+def compile_step(update: Callable[..., Any], *example: Any) -> Program:
+    """Compiles a training step for inputs like the example's."""
+    begin = time.perf_counter()
+    compiled = jax.jit(update).lower(*example).compile()
+    compile_seconds = time.perf_counter() - begin
+    plan = compiled.memory_analysis()
+    memory = plan.temp_size_in_bytes + plan.output_size_in_bytes if plan else 0
+    counted = flops.of_program(compiled)
+    return Program(compiled, compile_seconds, memory, counted.total if counted else 0)
+
+
+def seconds_each(*steps: Callable[[], Any]) -> list[float]:
+    """Least seconds of each step, timed in turn.
+
+    The least, since what a busy machine adds is not the step's own, and it adds more to
+    a program of many threads.
+    """
+    for step in steps:
+        jax.block_until_ready(step())
+    times: list[list[float]] = [[] for _ in steps]
+    until = time.perf_counter() + TIMED_SECONDS
+    for done in range(1, TIMED_STEPS + 1):
+        for step, of_step in zip(steps, times, strict=True):
+            begin = time.perf_counter()
+            jax.block_until_ready(step())
+            of_step.append(time.perf_counter() - begin)
+        if done >= LEAST_STEPS and time.perf_counter() > until:
+            break
+    return [min(of_step) for of_step in times]
+
+
+def steps_per_iteration(
+    path: pathlib.Path,
+    given: float,
+    meta_seconds: float,
+    joint_seconds: float,
+    store: bool,
+) -> float:
+    """Joint steps that take as long as one meta-iteration.
+
+    Measured once and kept in `path`, so that a resumed run keeps its numbers of steps.
+
+    Args:
+      path: the file that keeps it.
+      given: the config's value; 0 asks for the measured one.
+      meta_seconds, joint_seconds: of a step.
+      store: whether to write the file.
+    """
+    if given:
+        return given
+    if path.exists():
+        return float(json.loads(path.read_text())["joint_steps_per_iteration"])
+    ratio = meta_seconds / joint_seconds
+    if store:
+        measured = {
+            "joint_steps_per_iteration": ratio,
+            "meta_iteration_seconds": meta_seconds,
+            "joint_step_seconds": joint_seconds,
+        }
+        atomic.write_text(path, json.dumps(measured, indent=2) + "\n")
+    return ratio

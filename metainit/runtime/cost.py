@@ -1,0 +1,43 @@
+"""The initialisations that a run makes, by name, and what one of them cost."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Folders of a run's initialisations, and what results call them.
+META, FROM_PRETRAINED, JOINT = "meta", "meta_from_pretrained", "joint"
+EQUAL_FLOPS, RATES = "joint_equal_flops", "rates"
+NAMES = {
+    META: "meta-learned",
+    FROM_PRETRAINED: "meta-learned from pretrained",
+    JOINT: "joint pretraining",
+    EQUAL_FLOPS: "joint pretraining, equal FLOPs",
+    RATES: "pretrained weights, learned rates",
+}
+# Those that are ours; every other one is a baseline.
+OURS = (NAMES[META], NAMES[FROM_PRETRAINED])
+
+
+def is_ours(init: str) -> bool:
+    """Whether an initialisation is ours, its run named or not: "meta-learned (a)"."""
+    return init.partition(" (")[0] in OURS
+
+
+class Cost(NamedTuple):
+    """What it took to make an initialisation.
+
+    Attributes:
+      device_seconds: seconds of device time, compilation excluded.
+      images: training images seen, repeats counted.
+      steps: optimiser steps.
+      flops: floating-point operations, by `metainit.runtime.flops.of_function`; None
+        where not counted.
+      device: kind of the device, where another run spent them; None where the run did
+        that the results are of.
+    """
+
+    device_seconds: float
+    images: int
+    steps: int
+    flops: float | None = None
+    device: str | None = None

@@ -1,0 +1,139 @@
+"""Training metrics on disk: TensorBoard event files and `metrics.jsonl`.
+
+The method names are those of `clu.metric_writers.MetricWriter`, whose own writers
+need TensorFlow.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorboardX
+import tensorboardX.summary
+
+from metainit.runtime import atomic
+
+
+class Writer:
+    """Writes metrics of one run; a context manager.
+
+    A run that resumes passes the first step it will write: what an earlier run
+    wrote from that step on is dropped from `metrics.jsonl` and hidden from
+    TensorBoard, so no step stands there twice.
+    """
+
+    def __init__(self, workdir: str | os.PathLike[str], first_step: int = 0) -> None:
+        """Opens the files in `workdir` (made when absent).
+
+        Args:
+          workdir: folder of the run; `tensorboard --logdir` takes it or a parent.
+          first_step: steps below it are kept from earlier runs.
+        """
+        folder = pathlib.Path(workdir)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "metrics.jsonl"
+        if path.exists():
+            kept = [r for r in read_metrics(workdir) if r["step"] < first_step]
+            atomic.write_text(path, "".join(json.dumps(r) + "\n" for r in kept))
+        self._rows = path.open("a", encoding="utf-8")
+        earlier = len(list(folder.glob("events.out.tfevents.*")))
+        self._events = tensorboardX.SummaryWriter(
+            str(folder),
+            purge_step=first_step if earlier else None,
+            # Names end in whole seconds: without a count of its own, a run that
+            # resumes within the second would overwrite the file before it.
+            filename_suffix=f".{earlier:04d}",
+        )
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Writes numbers (Python, NumPy or JAX scalars) under their tags.
+
+        One call is one row of `metrics.jsonl`; a number that is not finite is null
+        there, since JSON has no other word for it.
+        """
+        row = {tag: _number(tag, value) for tag, value in scalars.items()}
+        for tag, value in row.items():
+            self._events.add_scalar(tag, value, step)
+        finite = {t: v if math.isfinite(v) else None for t, v in row.items()}
+        self._rows.write(json.dumps({"step": int(step), **finite}) + "\n")
+        self._rows.flush()  # a row is whole for whoever reads along
+
+    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
+        """Writes texts (Markdown) under their tags."""
+        for tag, text in texts.items():
+            self._events.add_text(tag, text, step)
+
+    def write_images(self, step: int, images: Mapping[str, Any]) -> None:
+        """Writes images uint8 [n, H, W, C] with C 1 or 3, tiled, under their tags."""
+        for tag, batch in images.items():
+            batch = np.asarray(batch)
+            if (
+                batch.dtype != np.uint8
+                or batch.ndim != 4
+                or batch.shape[3] not in (1, 3)
+            ):
+                raise ValueError(
+                    f"images {tag!r}: {batch.dtype} {batch.shape}; "
+                    "give uint8 [n, H, W, 1 or 3]"
+                )
+            if batch.shape[3] == 1:
+                batch = np.repeat(batch, 3, axis=3)
+            self._events.add_images(tag, batch, step, dataformats="NHWC")
+
+    def write_hparams(self, hparams: Mapping[str, Any]) -> None:
+        """Writes hyper-parameters, a flat mapping; once a run."""
+        plain = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in hparams.items()
+        }
+        # Not `add_hparams`, which would open a second run in a folder of its own.
+        for summary in tensorboardX.summary.hparams(plain, {}):
+            self._events.file_writer.add_summary(summary)
+
+    def flush(self) -> None:
+        """Hands everything written so far to the operating system."""
+        self._rows.flush()
+        self._events.flush()
+
+    def close(self) -> None:
+        """Flushes and closes the files; a second call does nothing."""
+        self._rows.close()
+        self._events.close()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Rows of `metrics.jsonl` in order, without a last line that was cut short."""
+    path = pathlib.Path(workdir) / "metrics.jsonl"
+    if not path.exists():
+        return []
+    rows = []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise ValueError(
+                    f"{path}, line {number}: not JSON; only the last line may be cut"
+                ) from None
+    return rows
+
+
+def _number(tag: str, value: Any) -> int | float:
+    array = np.asarray(value)
+    if array.size != 1:
+        raise ValueError(f"scalar {tag!r}: shape {array.shape}; give one number")
+    number = array.item()
+    return number if isinstance(number, int | float) else float(number)

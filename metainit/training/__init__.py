@@ -1,0 +1,1 @@
+"""From a config to compiled steps, the one training loop and initialisations."""

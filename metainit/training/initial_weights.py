@@ -1,0 +1,165 @@
+"""An initialisation from a file or a name of weights: a network, and its body.
+
+A file that metainit exported says itself what network it is of. Of others, such as
+ImageNet weights, the names of the arrays do; a head then learns on their features.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+from ml_collections import ConfigDict
+
+from metainit.config import fields as config_module
+from metainit.models import (
+    conv4_names,
+    efficientnet_names,
+    efficientnet_wheel,
+    pretrained,
+    registry,
+    resnet_names,
+)
+from metainit.training.initialisation import Initialisation
+from metainit.training.origin import Origin
+
+USES = ("frozen", "adapted")
+_DESCRIPTION = "metainit"  # in the metadata of a file
+_NETWORK = ("model", "encoder", "compute")
+
+FROM_TORCH: dict[str, Callable[[Mapping[str, np.ndarray], Any], Any]] = {
+    "conv4": conv4_names.from_torch,
+    "efficientnet_lite0": efficientnet_names.from_torch,
+    "resnet": resnet_names.from_torch,
+}
+
+
+def is_weights(name: str) -> bool:
+    """Whether a name is one of weights, and not of a folder."""
+    return (
+        name == efficientnet_wheel.PACKAGE
+        or name.endswith(pretrained.SUFFIXES)
+        or pretrained.HUB_NAME.fullmatch(name) is not None
+    )
+
+
+def describe(config: ConfigDict, size: int, seen: Origin) -> dict[str, str]:
+    """Metadata of an exported file: what it takes to build its network again.
+
+    Args:
+      config: of the run.
+      size: side of the images in pixels.
+      seen: how they were normalised.
+    """
+    said = config.to_dict()
+    described = {part: said[part] for part in _NETWORK} | {
+        "size": size,
+        "channels": config.data.channels,
+        "mean": seen.mean,
+        "std": seen.std,
+    }
+    return {_DESCRIPTION: json.dumps(described)}
+
+
+def load(source: str, use: str = "frozen", size: int | None = None) -> Initialisation:
+    """The network and body of weights.
+
+    Args:
+      source: as of `metainit.models.pretrained.load`.
+      use: of an encoder, for weights that metainit did not export: "frozen" or
+        "adapted", see `metainit.models.composed`.
+      size: side of the images in pixels; None for that of the weights.
+
+    Raises:
+      ValueError: in one line, for weights that cannot be had or of no network that is
+        known here.
+    """
+    weights = pretrained.load(source)
+    described = _description(source)
+    config = config_module.default()
+    if described is None:
+        config.update(_of_names(source, weights.flat))
+        config.encoder.use = use
+        config.data.channels = 3
+        expected = weights.about.recipe.input
+        config.data.size = size or expected.side
+        mean, std = expected.mean, expected.std
+    else:
+        config.update({part: described[part] for part in _NETWORK})
+        config.data.channels = described["channels"]
+        config.data.size = size or described["size"]
+        mean, std = tuple(described["mean"]), tuple(described["std"])
+    try:
+        model = registry.build(config)
+        images = jax.ShapeDtypeStruct(
+            (2, config.data.size, config.data.size, config.data.channels), jnp.float32
+        )
+        shapes: Any = jax.eval_shape(model.init, jax.random.key(0), images)
+        body = _body(config, weights.flat, shapes)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"init: {source}: {error}") from error
+    body = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), body)
+    known = f"{weights.about.recipe.name} recipe, sha256 {weights.about.sha256[:12]}"
+    seen = Origin(mean, std, weights.about) if config.encoder.name != "none" else None
+    return Initialisation(config, model, body, f"{source} ({known})", seen)
+
+
+def _description(source: str) -> dict[str, Any] | None:
+    if not pathlib.Path(source).suffix == pretrained.SUFFIXES[0]:
+        return None
+    with safetensors.safe_open(source, "np") as file:
+        found = (file.metadata() or {}).get(_DESCRIPTION)
+    return json.loads(found) if found else None
+
+
+def _of_names(source: str, flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What in a config builds the network that arrays are of, by their names."""
+    model = {"name": "linear"}
+    if "_conv_stem.weight" in flat:
+        return {"encoder": {"name": "efficientnet_lite0"}, "model": model}
+    named = {resnet_names.torchvision_name(name): x for name, x in flat.items()}
+    blocks = [re.match(r"layer([1-4])\.(\d+)\.conv3\.", name) for name in named]
+    sizes = [
+        1 + max((int(b[2]) for b in blocks if b and int(b[1]) == layer), default=-1)
+        for layer in range(1, 5)
+    ]
+    if "conv1.weight" in named and all(sizes):
+        width = len(named["conv1.weight"])
+        encoder = {"name": "resnet", "stage_sizes": tuple(sizes), "width": width}
+        return {"encoder": encoder, "model": model}
+    raise ValueError(
+        f"init: {source} is of no network known here: a ResNet with bottlenecks by "
+        "torchvision's names, EfficientNet-Lite0 by those of its package, or a file "
+        "that metainit.experiments.export wrote"
+    )
+
+
+def _body(config: ConfigDict, flat: Mapping[str, np.ndarray], shapes: Any) -> Any:
+    encoder, learner = config.encoder.name, config.model.name
+    parts = {name: x for name, x in flat.items() if not _is_head(name)}
+    if encoder == "none":
+        return FROM_TORCH[learner](parts, shapes)
+    if learner == "linear":
+        return {"encoder": FROM_TORCH[encoder](parts, shapes["encoder"])}
+    return {
+        part: FROM_TORCH[kind](
+            {
+                name.removeprefix(f"{part}."): x
+                for name, x in parts.items()
+                if name.startswith(f"{part}.")
+            },
+            shapes[part],
+        )
+        for part, kind in (("encoder", encoder), ("learner", learner))
+    }
+
+
+def _is_head(name: str) -> bool:
+    return re.fullmatch(r"(learner\.)?_?fc\.(weight|bias)", name) is not None

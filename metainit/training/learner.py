@@ -1,0 +1,234 @@
+"""From a config to the values of the pure layer."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+import metainit
+from metainit.core import step_sizes
+from metainit.models import classification, heads, microbatch
+from metainit.models.model import Model
+from metainit.models.preprocess import Preprocess, in_task
+
+# Adam inside: the square root's derivative at a zero gradient is infinite without it.
+EPS_ROOT = 1e-8
+
+
+def start(head: str, model: Model, shot: int) -> Any:
+    """The `start` function of a head by name; a learned head starts as it is.
+
+    Args:
+      head: "prototype", "zero" or "learned".
+      model: the network body.
+      shot: support images of a class, which tells the number of classes.
+    """
+    if head == "learned":
+        return None
+    make = {"prototype": heads.prototype_head, "zero": heads.zero_head}[head]
+    of_batch = classification.features(model)
+
+    def start_task(params, support, key):
+        way = len(support["label"]) // shot
+        return make(of_batch, way)(params, support, key)
+
+    return start_task
+
+
+def log_step_sizes(model: Model, body: Any) -> Any:
+    """Learned step sizes at their start, for a body and a linear head on it.
+
+    Returns:
+      As `step_sizes.init`: {"body": ..., "head": {"kernel", "bias"}}.
+    """
+    head = {"kernel": jnp.zeros(()), "bias": jnp.zeros(())}
+    mask = classification.adapt_mask(model)
+    return step_sizes.init({"body": body, "head": head}, mask)
+
+
+def inner_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """The optimizer that `config.inner` describes."""
+    if config.inner.optimizer == "adam":
+        return optax.adam(config.inner.learning_rate, eps_root=EPS_ROOT)
+    return optax.sgd(config.inner.learning_rate)
+
+
+def adapt_mask(config: ConfigDict, model: Model) -> Any:
+    """Mask of what inner steps change; with ANIL, the head alone."""
+    if config.method.algorithm == "anil":
+        return heads.is_head
+    return classification.adapt_mask(model)
+
+
+def inner_loop(
+    config: ConfigDict, model: Model, preprocess: Preprocess
+) -> metainit.InnerLoop:
+    """The inner loop of meta-training."""
+    model, preprocess = _in_task(config, model, preprocess)
+    steps, batch = config.inner.steps, config.inner.batch
+    loss_fn = classification.loss_fn(model)
+    if config.inner.microbatch:
+        loss_fn = microbatch.microbatched(loss_fn, config.inner.microbatch)
+    return metainit.InnerLoop(
+        loss_fn,
+        inner_optimizer(config),
+        steps,
+        adapt_mask=adapt_mask(config, model),
+        start=start(config.method.head, model, config.train_task.shot),
+        prepare=preprocess.for_training,
+        batches=metainit.minibatches(batch, steps) if batch else None,
+    )
+
+
+def _in_task(
+    config: ConfigDict, model: Model, preprocess: Preprocess
+) -> tuple[Model, Preprocess]:
+    # Microbatches bound the images in memory: all of them at once would undo that.
+    if config.inner.microbatch:
+        return model, preprocess
+    return in_task(model, preprocess)
+
+
+def init_head(
+    config: ConfigDict, model: Model, body: Any, images: jax.Array, key: jax.Array
+) -> dict[str, Any]:
+    """{"head": ...} before meta-training where it is learned, else {}.
+
+    Args:
+      config: of the experiment.
+      model: the network body.
+      body: its parameters.
+      images: float32 [n, h, w, c], for shapes only.
+      key: of the random kernel.
+    """
+    if config.method.head != "learned":
+        return {}
+    shape = classification.feature_count(model, body, images), config.train_task.way
+    kernel = jax.nn.initializers.lecun_normal()(key, shape)
+    return {"head": {"kernel": kernel, "bias": jnp.zeros(shape[1])}}
+
+
+def schedule(config: ConfigDict, rate: float) -> optax.Schedule:
+    """An outer rate by meta-iteration: constant, or a cosine from `rate` to 0.
+
+    In the first `config.outer.warmup_steps` it rises in proportion to the iteration,
+    counted from 1.
+    """
+    decay, warmup = config.outer.decay_steps, config.outer.warmup_steps
+    later = (
+        optax.cosine_decay_schedule(rate, decay)
+        if decay
+        else optax.constant_schedule(rate)
+    )
+    if not warmup:
+        return later
+    return lambda step: jnp.minimum(1, (step + 1) / warmup) * later(step)
+
+
+def outer_direction(config: ConfigDict) -> optax.GradientTransformation:
+    """Adam's direction after clipping; the norm before it stays in the state."""
+    return optax.chain(
+        optax.snapshot("grad_norm", optax.tree.norm),
+        optax.clip_by_global_norm(config.outer.clip or float("inf")),
+        optax.scale_by_adam(),
+    )
+
+
+def learner(
+    config: ConfigDict, model: Model, preprocess: Preprocess
+) -> metainit.MetaLearner:
+    """The meta-learning algorithm that `config.method` describes."""
+    model, preprocess = _in_task(config, model, preprocess)
+    loop = inner_loop(config, model, preprocess)
+    outer = _outer(config)
+    if config.method.algorithm == "reptile":
+        return metainit.reptile(
+            loop,
+            outer,
+            tasks=config.method.tasks,
+            meta_mask=classification.meta_mask(model),
+        )
+    return metainit.maml(
+        loop,
+        outer,
+        gradient=config.method.gradient,
+        tasks=config.method.tasks,
+        query_loss=classification.query_loss(model),
+        meta_mask=classification.meta_mask(model),
+    )
+
+
+def rates_learner(
+    config: ConfigDict, model: Model, preprocess: Preprocess
+) -> metainit.MetaLearner:
+    """Meta-learns the factors of `metainit.core.step_sizes` and nothing else.
+
+    Its parameters are `MetaParams({"body": ...}, factors)`; the body rides along. A
+    head that would be learned starts from zero.
+    """
+    model, preprocess = _in_task(config, model, preprocess)
+    head = config.method.head
+    loop = inner_loop(config, model, preprocess)
+    loop = loop._replace(
+        optimizer=step_sizes.learned(loop.optimizer),
+        start=start(
+            "zero" if head == "learned" else head, model, config.train_task.shot
+        ),
+    )
+    return metainit.maml(
+        loop,
+        _outer(config),
+        gradient=config.method.gradient,
+        tasks=config.method.tasks,
+        query_loss=classification.query_loss(model),
+        meta_mask=lambda path, leaf: path[0].name == "inner",
+    )
+
+
+def _outer(config: ConfigDict) -> optax.GradientTransformation:
+    return optax.chain(
+        outer_direction(config),
+        optax.scale_by_learning_rate(schedule(config, config.outer.learning_rate)),
+    )
+
+
+def grad_norm(opt_state: Any) -> Any:
+    """The global norm of the last gradient, kept by `outer_direction`."""
+    return optax.tree.get(opt_state, "grad_norm")
+
+
+def task_metrics(seen: metainit.TaskMetrics) -> dict[str, jax.Array]:
+    """What the laboratory logs: "loss" and "accuracy", [tasks].
+
+    Of the query after adaptation, or of the support where the algorithm uses no query.
+    """
+    judged = seen.support.metrics if seen.query is None else seen.query
+    accuracy = judged["accuracy"]
+    return {
+        "loss": seen.query_loss,
+        "accuracy": accuracy if accuracy.ndim == 1 else accuracy[:, -1],
+    }
+
+
+def meta_update(learner: metainit.MetaLearner) -> Any:
+    """`(state, episodes, key) -> (state, metrics)` with what the laboratory logs.
+
+    Metrics: those of `task_metrics`, and "grad_norm".
+    """
+
+    def update(state, episodes, key):
+        state, seen = learner.update(state, episodes, key)
+        return state, task_metrics(seen) | {"grad_norm": grad_norm(state.opt_state)}
+
+    return update
+
+
+def skip_schedule(opt_state: optax.OptState, steps: int) -> optax.OptState:
+    """The outer optimizer's state with its schedule `steps` further on."""
+
+    def is_schedule(path, value):
+        return getattr(path[-1], "tuple_name", "") == "ScaleByScheduleState"
+
+    return optax.tree.set(opt_state, is_schedule, count=jnp.int32(steps))

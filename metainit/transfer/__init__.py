@@ -1,0 +1,1 @@
+"""Fine-tuning on a whole data set, and the time it takes to a threshold."""

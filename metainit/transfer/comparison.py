@@ -1,0 +1,234 @@
+"""Transfer in an experiment: whole data sets, learned from every initialisation.
+
+Every initialisation and head meets the same images in the same order, and the same grid
+with the same number of trials. `choose` tunes on the classes of meta-validation and is
+given no others; what is measured on stays sealed until it is done.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from metainit.data.batches import hold_out
+from metainit.data.loading import Roles, Source
+from metainit.data.sealed import Sealed, Split
+from metainit.evaluation.results import FineTuning, Transfer
+from metainit.runtime import atomic
+from metainit.transfer import fine_tuning, time_to_threshold
+from metainit.transfer import heads as transfer_heads
+from metainit.transfer import spec as transfer_spec
+from metainit.transfer.heads import Init, Row, Setting
+from metainit.transfer.spec import Spec
+
+FOLDER, TRIALS = "transfer", "transfer_trials.jsonl"
+
+
+class Choice(NamedTuple):
+    """What one initialisation with one head does best with.
+
+    Attributes:
+      setting: one of the grid.
+      accuracy: held-out, after the last step of a trial, mean over data sets.
+    """
+
+    setting: Setting
+    accuracy: float
+
+
+def check(config: ConfigDict, roles: Roles) -> None:
+    """Refuses data that cannot be fine-tuned on, before anything long starts.
+
+    Raises:
+      ValueError: in one line, which data set and class, or which field.
+    """
+    for source in (*roles.validation, *roles.test, *roles.held_out):
+        split = _split(config, source)
+        transfer_spec.check(spec_of(config), split.train, split.test)
+
+
+def of_roles(config: ConfigDict, roles: Roles) -> tuple[tuple[Split, ...], Sealed]:
+    """What to choose on, the classes of meta-validation; and what to measure on.
+
+    The latter are meta-test and, under names of their own, the held-out classes.
+    """
+    test = roles.test + tuple(
+        source._replace(name=f"{source.name}, held-out classes")
+        for source in roles.held_out
+    )
+    return (
+        tuple(_split(config, source) for source in roles.validation),
+        Sealed([_split(config, source) for source in test]),
+    )
+
+
+def compare(
+    config: ConfigDict,
+    inits: Mapping[str, Init],
+    validation: Sequence[Split],
+    test: Sealed,
+    workdir: pathlib.Path,
+    chosen_on: str = "classes of meta-validation",
+) -> Transfer:
+    """Learns every data set from every initialisation, or goes on with it.
+
+    Writes `transfer.jsonl` (a row a measurement on meta-test) and
+    `transfer_trials.jsonl` (a row a trial) to `workdir`.
+
+    Args:
+      config: with "seed", and "transfer", which describes this.
+      inits: by name.
+      validation: what to choose on.
+      test: what to measure on.
+      workdir: folder of the experiment.
+      chosen_on: what `validation` is, in words.
+    """
+    settings, spec, folder = config.transfer, spec_of(config), workdir / FOLDER
+    grid = transfer_heads.grid(settings)
+    trial = spec._replace(steps=settings.trial_steps)
+    chosen, trials = choose(inits, grid, validation, trial, folder)
+    _write(workdir / TRIALS, trials)
+    runs = measure(inits, chosen, test, spec, folder)
+    _write(workdir / fine_tuning.RESULTS, [row for run in runs for row in run.points])
+    labels = "all labels"
+    if settings.shot or settings.fraction < 1:
+        share = f"{100 * settings.fraction:g} %"
+        labels = f"{settings.shot or share} of each class's labels"
+    return Transfer(
+        runs=runs,
+        costs={name: init.cost for name, init in inits.items()},
+        protocol=(
+            f"{settings.steps:,} steps of {settings.batch} images, {labels}, "
+            f"{100 * settings.held_out:g} % of each class held out"
+        ),
+        grid={
+            "SGD rates": list(settings.sgd_rates),
+            "SGD momentum": settings.momentum,
+            "Adam rates": list(settings.adam_rates),
+            "nearest centroid scales": list(settings.centroid_scales),
+            "logistic regression C": list(settings.inverse_penalties),
+            "steps of a trial": settings.trial_steps,
+            "trials of each head": {
+                head: len(tried) * len(validation) for head, tried in grid.items()
+            },
+            "chosen on": f"{', '.join(one.name for one in validation)} ({chosen_on})",
+        },
+        trial_seconds=sum(trial["device_seconds"] for trial in trials),
+        trial_flops=sum(trial["flops"] for trial in trials),
+        device=jax.devices()[0].device_kind,
+        price_per_hour=settings.price_per_hour or None,
+        accuracies=tuple(settings.accuracies),
+    )
+
+
+def choose(
+    inits: Mapping[str, Init],
+    grid: Mapping[str, Sequence[Setting]],
+    validation: Sequence[Split],
+    spec: Spec,
+    folder: pathlib.Path,
+) -> tuple[dict[tuple[str, str], Choice], list[Row]]:
+    """The setting of each initialisation and head, by held-out accuracy.
+
+    Args:
+      inits: by name.
+      grid: settings to try, by head.
+      validation: what to choose on, and nothing else.
+      spec: of a trial.
+      folder: of all fine-tunings.
+
+    Returns:
+      The choice by initialisation and head (of equal accuracies, the larger area under
+      the curve, then the lower loss), and the last row of every trial.
+    """
+    chosen: dict[tuple[str, str], Choice] = {}
+    trials: list[Row] = []
+    for (name, init), (head, settings) in itertools.product(
+        inits.items(), grid.items()
+    ):
+        about = {"role": "validation", "init": name}
+        of_each = [
+            transfer_heads.learn(head, settings, init, split, spec, folder, about)
+            for split in validation
+        ]
+        found = []
+        for setting, tried in zip(settings, zip(*of_each, strict=True), strict=True):
+            trials += [rows[-1] for rows in tried]
+            accuracy = float(np.mean([rows[-1]["accuracy"] for rows in tried]))
+            area = float(np.mean([_area(rows) for rows in tried]))
+            losses = [rows[-1]["loss"] for rows in tried]
+            loss = np.inf if None in losses else float(np.mean(losses))
+            found.append((accuracy, area, -loss, Choice(setting, accuracy)))
+        # Of the first among equals.
+        chosen[name, head] = max(found, key=lambda one: one[:3])[3]
+    return chosen, trials
+
+
+def measure(
+    inits: Mapping[str, Init],
+    chosen: Mapping[tuple[str, str], Choice],
+    test: Sealed,
+    spec: Spec,
+    folder: pathlib.Path,
+) -> tuple[FineTuning, ...]:
+    """Learns what was sealed, each initialisation and head as it was chosen.
+
+    Raises:
+      RuntimeError: an initialisation nothing was chosen for.
+    """
+    heads = dict.fromkeys(head for _, head in chosen)
+    wanted = list(itertools.product(inits, heads))
+    found = []
+    for split, (name, head) in itertools.product(test.open(chosen, wanted), wanted):
+        init, choice = inits[name], chosen[name, head]
+        about = {"role": "test", "init": name}
+        (rows,) = transfer_heads.learn(
+            head, [choice.setting], init, split, spec, folder, about
+        )
+        more = {
+            "init_device_seconds": init.cost.device_seconds,
+            "validation_accuracy": choice.accuracy,
+        }
+        points = tuple(row | more for row in rows)
+        found.append(
+            FineTuning(split.name, name, head, choice.setting, choice.accuracy, points)
+        )
+    return tuple(found)
+
+
+def spec_of(config: ConfigDict) -> Spec:
+    """A fine-tuning as `config.transfer` describes it, but for head and rate."""
+    settings = config.transfer
+    return Spec(
+        seed=config.seed,
+        steps=settings.steps,
+        batch=settings.batch,
+        momentum=settings.momentum,
+        fraction=settings.fraction,
+        shot=settings.shot,
+    )
+
+
+def _split(config: ConfigDict, source: Source) -> Split:
+    sides = hold_out(source, config.seed, config.transfer.held_out)
+    return Split(source.name, *sides)
+
+
+def _area(rows: Sequence[Row]) -> float:
+    if len(rows) == 1:
+        return rows[0]["accuracy"]
+    steps, accuracy = zip(
+        *((row["step"], row["accuracy"]) for row in rows), strict=True
+    )
+    return time_to_threshold.area_over_log_steps(steps, accuracy)
+
+
+def _write(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    atomic.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

@@ -1,0 +1,144 @@
+"""Measuring a classifier on held-out images, each judged alone.
+
+Normalisation of a network that is normalised by its support (`Model.joint`): a held-out
+image by the moments of `MOMENTS` training images, drawn once by the seed. It thus never
+sees another held-out one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from metainit.data.batches import part
+from metainit.data.loading import Source, rows
+from metainit.evaluation import metrics
+from metainit.models import classification
+from metainit.models.model import Model
+from metainit.models.preprocess import Preprocess
+from metainit.runtime.budget import compile_step
+from metainit.transfer.spec import Spec, rows_used
+
+MOMENTS = 256  # training images whose moments normalise a held-out one
+CHUNK = 256  # held-out images a call of the compiled program
+
+
+class Scores(NamedTuple):
+    """Of all held-out images.
+
+    Attributes:
+      loss: mean cross-entropy in nats.
+      accuracy: share of images, 0 to 1.
+      class_accuracy: mean over classes of the accuracy of each.
+      f1: macro-F1.
+      calibration_error: expected calibration error in 15 bins.
+    """
+
+    loss: float
+    accuracy: float
+    class_accuracy: float
+    f1: float
+    calibration_error: float
+
+
+def moment_images(train: Source, spec: Spec) -> np.ndarray:
+    """The training images whose moments normalise a held-out one.
+
+    Returns:
+      uint8 [m, h, w, c], m at most `MOMENTS`; of use where `Model.joint` only.
+    """
+    return train.images[part(rows_used(train, spec), spec.seed, MOMENTS)]
+
+
+def scores(log_probabilities: np.ndarray, labels: np.ndarray) -> Scores:
+    """Scores of predictions.
+
+    Args:
+      log_probabilities: float [n, way].
+      labels: int [n], every class among them.
+    """
+    log_probabilities = log_probabilities.astype(np.float64)
+    predictions = log_probabilities.argmax(-1)
+    way = log_probabilities.shape[-1]
+    return Scores(
+        -float(log_probabilities[np.arange(len(labels)), labels].mean()),
+        float(np.mean(predictions == labels)),
+        metrics.class_accuracy(labels, predictions, way),
+        float(metrics.macro_f1(labels, predictions, way)),
+        metrics.calibration_error(np.exp(log_probabilities), labels),
+    )
+
+
+class Measurer:
+    """`(params) -> Scores` on the held-out images."""
+
+    def __init__(
+        self,
+        model: Model,
+        preprocess: Preprocess,
+        params: Any,
+        moments: np.ndarray,
+        test: Source,
+    ) -> None:
+        self._moments, self._test, self._rows = moments, test, rows(test)
+        example = next(chunks(test, self._rows))[:2]
+        self.program = compile_step(
+            _log_probabilities(model, preprocess), params, moments, *example
+        )
+
+    def __call__(self, params: Any) -> Scores:
+        log_probabilities = np.concatenate(
+            [
+                np.asarray(self.program.update(params, self._moments, images, weight))[
+                    : len(real)
+                ]
+                for images, weight, real in chunks(self._test, self._rows)
+            ]
+        )
+        return scores(log_probabilities, self._test.labels[self._rows])
+
+
+@functools.lru_cache(maxsize=8)
+def _log_probabilities(model: Model, preprocess: Preprocess) -> Callable[..., Any]:
+    of_images = features(model, preprocess)
+
+    def log_probabilities(params, moments, images, weight):
+        found = of_images(params, moments, images, weight)
+        return jax.nn.log_softmax(classification.logits(params, found))
+
+    return log_probabilities
+
+
+@functools.lru_cache(maxsize=8)
+def features(model: Model, preprocess: Preprocess) -> Callable[..., jax.Array]:
+    """`(params, moments uint8, images uint8, weight) -> float [n, d]`, no dropout.
+
+    The same function for the same arguments, so that JAX compiles it once.
+    """
+    of_query = classification.query_features(model)
+
+    def features(params, moments, images, weight):
+        key = jax.random.key(0)  # nothing in it is random
+        support = preprocess.for_evaluation(params, {"image": moments}, key)
+        query = preprocess.for_evaluation(params, {"image": images}, key)
+        return of_query(params, support, query | {"weight": weight})
+
+    return features
+
+
+def chunks(
+    source: Source, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Images uint8 [CHUNK, ...] with weights (0 for filling), and the rows among them.
+
+    The last chunk is filled up with its own last image.
+    """
+    for first in range(0, len(rows), CHUNK):
+        real = rows[first : first + CHUNK]
+        filled = np.pad(real, (0, CHUNK - len(real)), mode="edge")
+        weight = (np.arange(CHUNK) < len(real)).astype(np.float32)
+        yield source.images[filled], weight, real

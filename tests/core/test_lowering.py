@@ -1,0 +1,111 @@
+"""The compiled step of every shipped config lowers for CPU, CUDA and TPU.
+
+With the form of the convolutions that the platform's backend chooses.
+"""
+
+from typing import Any
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+import shipped
+from jax import export
+from ml_collections import ConfigDict
+
+from metainit.experiments import planner, supervised
+from metainit.models import conv, registry, same_conv
+from metainit.models.preprocess import Preprocess
+from metainit.training import joint
+from metainit.training.supervised_step import update as supervised_update
+
+FORMS = {
+    ("cpu",): (conv.product, same_conv.SLICES),
+    ("cuda", "tpu"): (conv.native, same_conv.NATIVE),
+}
+
+
+def struct(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def images(*shape: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch in shape only: uint8 images, int32 labels."""
+    return {"image": struct(shape, np.uint8), "label": struct(shape[:-3], np.int32)}
+
+
+def statistics(config: ConfigDict) -> Preprocess:
+    half = (0.5,) * config.data.channels
+    return Preprocess(half, half, config.augment.shift, config.augment.flip)
+
+
+def joint_step(config: ConfigDict) -> tuple[Any, tuple]:
+    """The step of joint pretraining, and its inputs in shape only."""
+    model = registry.build(config)
+    pixels = config.data.size, config.data.size, config.data.channels
+    example = struct((2, *pixels), np.float32)
+    key = jax.eval_shape(jax.random.key, 0)
+    body = jax.eval_shape(model.init, key, example)
+    state = jax.eval_shape(
+        lambda body, example: joint.init(config, model, body, example, 100),
+        body,
+        example,
+    )
+    batch = images(config.joint.batch, *pixels) | {"progress": struct((), np.float32)}
+    preprocess = statistics(config)._replace(encode=model.encode)
+    return joint.update(config, model, preprocess), (state, batch, key)
+
+
+def supervised_step(config: ConfigDict) -> tuple[Any, tuple]:
+    """The step of supervised training, and its inputs in shape only."""
+    model = supervised.build_model(config)
+    optimizer = optax.adam(config.learning_rate)
+    example = struct((2, 28, 28, 1), np.float32)
+    key = jax.eval_shape(jax.random.key, 0)
+    body = jax.eval_shape(model.init, key, example)
+    state = jax.eval_shape(
+        lambda body, example: supervised.init(model, optimizer, body, example),
+        body,
+        example,
+    )
+    step = supervised_update(model, Preprocess((0.5,), (0.5,)), optimizer)
+    return step, (state, images(config.batch, 28, 28, 1), key)
+
+
+def assert_lowers(step: Any, inputs: tuple, platforms: tuple[str, ...]) -> None:
+    exported = export.export(jax.jit(step), platforms=platforms)(*inputs)
+    assert exported.platforms == platforms
+    # The new state is like the old one, so that it can go in again.
+    state, *_ = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, inputs[0])
+
+
+# A search has the steps of its experiment, transfer those of what it starts from.
+WITH_STEPS = [
+    name
+    for name in shipped.names()
+    if shipped.load(name).get("kind") not in ("tune", "transfer")
+]
+
+
+@pytest.mark.parametrize("name", WITH_STEPS)
+def test_every_step_lowers_for_every_platform(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = shipped.load(name)
+    if config.get("kind") != "supervised" and config.encoder.name != "none":
+        # As deep as it takes to have every kind of part.
+        deepest = {"resnet": "stage2", "efficientnet_lite0": "stage3"}
+        config.encoder.update(stage_sizes=(2, 1, 1, 1), width=4)
+        config.encoder.cut = deepest[config.encoder.name]
+        if config.encoder.adapt_from:
+            config.encoder.adapt_from = config.encoder.cut
+    for platforms, (dense, same) in FORMS.items():
+        monkeypatch.setattr(conv, "for_backend", lambda dense=dense: dense)
+        monkeypatch.setattr(same_conv, "for_backend", lambda same=same: same)
+        if config.get("kind") == "supervised":
+            assert_lowers(*supervised_step(config), platforms)
+        else:
+            assert_lowers(*joint_step(config), platforms)
+            assert_lowers(*planner.meta_step(config), platforms)

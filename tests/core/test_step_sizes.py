@@ -1,0 +1,109 @@
+"""Learned step sizes: what they scale, and that nothing else is learned with them."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metainit
+from metainit.config.fields import default
+from metainit.core import step_sizes
+from metainit.data.episodes import EpisodeSpec, sample_batch
+from metainit.data.loading import Source
+from metainit.evaluation import adaptation
+from metainit.models.model import Model
+from metainit.models.preprocess import Preprocess
+from metainit.training import learner as recipe
+from metainit.transfer import start
+from metainit.transfer.spec import Spec
+
+KEY = jax.random.key(0)
+PREPROCESS = Preprocess((0.5,), (0.3,))
+# Two layers, of which inner steps change the second.
+MODEL = Model(
+    init=lambda key, images: {
+        "w": jax.random.normal(key, (1, 5)),
+        "v": jax.random.normal(key, (5, 4)),
+    },
+    features=lambda params, images, weight, key: jnp.tanh(
+        jnp.tanh(images.mean((1, 2)) @ params["w"]) @ params["v"]
+    ),
+    adapts=lambda path, leaf: path[0].key == "v",
+)
+
+
+@pytest.fixture(scope="module")
+def body():
+    return MODEL.init(KEY, None)
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    labels = np.repeat(np.arange(4, dtype=np.int32), 6)
+    images = np.random.default_rng(0).integers(0, 256, (24, 4, 4, 1), np.uint8)
+    images[..., 0] += 20 * labels[:, None, None].astype(np.uint8)
+    source = Source("x", images, labels, tuple("abcd"))
+    return sample_batch((source,), EpisodeSpec(3, 2, 2), 0, 0, 4)[0]
+
+
+def test_a_factor_for_each_leaf_that_inner_steps_change(body):
+    logs = recipe.log_step_sizes(MODEL, body)
+    assert logs["body"]["w"] is None
+    chex.assert_trees_all_equal(
+        logs, {"body": {"w": None, "v": 0.0}, "head": {"kernel": 0.0, "bias": 0.0}}
+    )
+    logs["head"]["bias"] = jnp.log(3.0)
+    updates = {"body": body, "head": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
+    scaled = step_sizes.times(updates, logs)
+    chex.assert_trees_all_equal(scaled["body"], body)
+    np.testing.assert_allclose(scaled["head"]["bias"], 3.0, rtol=1e-6)
+    np.testing.assert_array_equal(scaled["head"]["kernel"], 1.0)
+
+
+def test_nothing_but_the_factors_is_learned(body, episodes):
+    config = default()
+    config.train_task.update(way=3, shot=2, queries=2)
+    config.inner.update(steps=2, learning_rate=0.1)
+    learner = recipe.rates_learner(config, MODEL, PREPROCESS)
+    logs = recipe.log_step_sizes(MODEL, body)
+    state = learner.init(metainit.MetaParams({"body": body}, logs))
+    after, seen = jax.jit(learner.update)(state, episodes, KEY)
+    chex.assert_trees_all_equal(after.params.model, {"body": body})
+    moved = jax.tree.leaves(after.params.inner)
+    assert len(moved) == 3 and np.all(np.array(moved) != 0)
+    # At the start the factors are 1: the loss is that of plain steps.
+    plain = recipe.learner(config, MODEL, PREPROCESS)
+    _, same = jax.jit(plain.update)(plain.init({"body": body}), episodes, KEY)
+    np.testing.assert_allclose(seen.query_loss, same.query_loss, rtol=1e-6)
+
+
+def test_evaluation_takes_them(body, episodes):
+    """Factors of a third at a rate of 0.3 are a rate of 0.1; others are not."""
+    config = default()
+    config.evaluate.steps = (0, 2)
+    measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3)
+    logs = jax.tree.map(lambda x: x - np.log(3), recipe.log_step_sizes(MODEL, body))
+    scaled, plain, larger = (
+        measure(params, episodes, adaptation.Setting("prototype", "sgd", rate)).loss
+        for params, rate in (
+            ({"body": body, "rates": logs}, 0.3),
+            ({"body": body}, 0.1),
+            ({"body": body}, 0.3),
+        )
+    )
+    np.testing.assert_allclose(scaled, plain, rtol=1e-5)
+    assert not np.allclose(plain, larger, rtol=1e-3)
+
+
+def test_fine_tuning_takes_them():
+    params = {"head": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
+    rates = {"head": {"kernel": jnp.log(0.5), "bias": jnp.zeros(())}}
+    spec = Spec(learning_rate=0.1)
+    optimizer = start.optimizer(spec, rates)
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    chex.assert_trees_all_close(
+        optax.apply_updates(params, updates),
+        {"head": {"kernel": 0.95 * jnp.ones(2), "bias": 0.9 * jnp.ones(2)}},
+    )

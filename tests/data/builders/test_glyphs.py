@@ -1,0 +1,180 @@
+"""The data set of characters: what is in it, and that it is the same every time."""
+
+import json
+import subprocess
+import sys
+import types
+import unicodedata
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from metainit.config import fields
+from metainit.data import cache, loading
+from metainit.data.builders import glyphs
+
+# Prepares in a process of its own, and tells whether TensorFlow was loaded.
+_PREPARE = """
+import sys
+from metainit.datasets import glyphs, prepared
+builder = glyphs.Glyphs(data_dir=sys.argv[1], file_format="array_record")
+prepared.prepare(builder)
+print("tensorflow" in sys.modules)
+"""
+
+
+def settings(folder, **changed):
+    data = fields.default().data
+    data.update({"data_dir": str(folder)} | changed)
+    return data
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory):
+    """Two folders with the data set, made at once by two processes, and the roles."""
+    one, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PREPARE, str(other / "tfds")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    roles = loading.load(settings(one))
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert said == "False\n", "TensorFlow was imported, or preparing printed something"
+    return one, other, roles
+
+
+def examples(folder, split):
+    """Every example of a split as (png, label, script), read without our code."""
+    (path,) = (folder / "tfds").glob("glyphs/*")
+    builder = tfds.builder_from_directory(path)
+    raw = {"image": tfds.decode.SkipDecoding()}
+    source = builder.as_data_source(split, decoders=raw)
+    rows = source.__getitems__(list(range(len(source))))
+    return [(row["image"], int(row["label"]), row["script"]) for row in rows]
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_two_preparations_are_bit_identical(twice, split):
+    one, other, _ = twice
+    first = examples(one, split)
+    assert len(first) > 4000
+    assert first == examples(other, split)
+
+
+def test_every_class_has_twenty_square_images(twice):
+    *_, roles = twice
+    for (source,) in roles[:3]:
+        assert source.images.shape[1:] == (28, 28, 1)
+        assert source.images.dtype == np.uint8 and source.labels.dtype == np.int32
+        counts = np.bincount(source.labels)
+        assert len(counts) == len(source.class_names)
+        assert set(counts) == {20}
+        # Bright ink in the middle, dark paper in the corners, no image empty or alike.
+        assert (source.images.reshape(len(source.images), -1).max(axis=1) > 60).all()
+        assert np.median(source.images[:, [0, -1]][:, :, [0, -1]]) < 10
+        assert len({image.tobytes() for image in source.images}) == len(source.images)
+
+
+def test_roles_are_split_by_script(twice):
+    *_, roles = twice
+    first = {
+        role: {name.split()[0] for name in source.class_names}
+        for role, (source,) in zip(cache.ROLES, roles[:3], strict=True)
+    }
+    assert first == {
+        "train": {"LATIN", "GREEK", "COPTIC", "CYRILLIC", "LISU", "OLD"},
+        "validation": {"ARMENIAN", "GEORGIAN", "LAO"},
+        "test": {"CANADIAN", "ARABIC", "HEBREW"},
+    }
+    sizes = {
+        role: len(source.class_names)
+        for role, (source,) in zip(cache.ROLES, roles[:3], strict=True)
+    }
+    assert sizes["train"] > 1200 and sizes["validation"] > 200 and sizes["test"] > 600
+
+
+def test_letters_drawn_alike_are_one_class():
+    names = {glyph.name for glyph in glyphs.catalogue()}
+    for first, *others in (
+        (
+            "LATIN CAPITAL LETTER M",
+            "GREEK CAPITAL LETTER MU",
+            "CYRILLIC CAPITAL LETTER EM",
+        ),
+        ("ARABIC LETTER BEH", "ARABIC LETTER BEH ISOLATED FORM"),
+    ):
+        assert first in names and names.isdisjoint(others)
+    assert names >= {
+        "LATIN SMALL LETTER B",
+        "LATIN SMALL LETTER D",
+        "HEBREW LETTER ALEF",
+        "HEBREW LETTER BET",
+        "CYRILLIC SMALL LETTER ZHE",
+    }
+
+
+def test_no_drawing_of_a_later_role_is_met_in_an_earlier_one():
+    """Compares equally scaled bitmaps of the regular face."""
+
+    def bitmap(drawing):
+        side = max(drawing.size)
+        square = drawing.crop(
+            (
+                (drawing.width - side) // 2,
+                (drawing.height - side) // 2,
+                (drawing.width + side) // 2,
+                (drawing.height + side) // 2,
+            )
+        )
+        return np.asarray(square.resize((16, 16))) > 127
+
+    seen: dict[bytes, dict[str, str]] = {}
+    for glyph in glyphs.catalogue():
+        regular = glyph.drawings["DejaVuSans"]
+        seen.setdefault(bitmap(regular).tobytes(), {})[glyph.role] = glyph.name
+    assert len(seen) > 1500
+    assert [shared for shared in seen.values() if len(shared) > 1] == []
+    names = {glyph.name for glyph in glyphs.catalogue()}
+    # Drawn as Latin o and U: the later role keeps it.
+    assert "ARMENIAN SMALL LETTER OH" in names
+    assert "LATIN SMALL LETTER O" not in names
+    assert "CANADIAN SYLLABICS TE" in names and "LATIN CAPITAL LETTER U" not in names
+
+
+def test_labels_are_unicode_names_over_all_splits(twice):
+    one, _, roles = twice
+    (path,) = (one / "tfds").glob("glyphs/*")
+    names = tfds.builder_from_directory(path).info.features["label"].names
+    assert len(names) == sum(len(source.class_names) for (source,) in roles[:3])
+    for name in names[::100]:
+        assert len(unicodedata.lookup(name)) == 1
+    _, label, script = examples(one, "test")[0]
+    assert names[label].encode().startswith(script)
+
+
+def test_the_second_opening_neither_draws_nor_decodes(twice, monkeypatch):
+    one, _, roles = twice
+
+    def refuse(*_, **__):
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(glyphs, "Glyphs", types.SimpleNamespace(VERSION="1.0.0"))
+    monkeypatch.setattr(glyphs.images, "decode_all", refuse)
+    second = loading.load(settings(one))
+    for (again,), (source,) in zip(second[:3], roles[:3], strict=True):
+        assert isinstance(again.images, np.memmap)
+        np.testing.assert_array_equal(again.images, source.images)
+        assert again.class_names == source.class_names
+
+
+def test_importing_sources_does_not_import_tfds():
+    code = (
+        "import metainit.data.loading, sys, json; print(json.dumps(list(sys.modules)))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "tensorflow_datasets" not in json.loads(said.stdout)

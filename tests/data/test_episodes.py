@@ -1,0 +1,193 @@
+"""The episode sampler and its checks."""
+
+import numpy as np
+import pytest
+
+from metainit.data import loading as sources_module
+from metainit.data.episodes import (
+    EpisodeSpec,
+    alike,
+    check,
+    sample,
+    sample_batch,
+    turn,
+    weights,
+)
+from metainit.data.loading import Source
+
+SPEC = EpisodeSpec(way=5, shot=2, queries=3)
+
+
+def numbered(name="numbered", sizes=(8,) * 12, seed=0, offset=0):
+    """A source whose image number is written in its pixels, in shuffled order."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    np.random.default_rng(seed).shuffle(labels)
+    numbers = np.arange(len(labels), dtype=np.uint32) + offset
+    images = numbers.view(np.uint8).reshape(-1, 2, 2, 1)
+    names = tuple(f"class{label}" for label in range(len(sizes)))
+    return Source(name, images, labels.astype(np.int32), names)
+
+
+def read_numbers(images):
+    """The numbers [...] that `numbered` wrote into images [..., 2, 2, 1]."""
+    flat = np.ascontiguousarray(images).reshape(*images.shape[:-3], 4)
+    return flat.view(np.uint32)[..., 0]
+
+
+def test_labels_stand_in_blocks_and_belong_to_their_images():
+    source = numbered()
+    for index in range(50):
+        episode, _ = sample([source], SPEC, seed=3, index=index)
+        classes = []
+        for part, each in ((episode.support, 2), (episode.query, 3)):
+            assert part["label"].dtype == np.int32
+            np.testing.assert_array_equal(part["label"], np.repeat(range(5), each))
+            true = source.labels[read_numbers(part["image"])].reshape(5, each)
+            assert (true == true[:, :1]).all()
+            classes.append(true[:, 0])
+        np.testing.assert_array_equal(*classes)
+        assert len(set(classes[0])) == 5
+
+
+def test_support_and_query_share_no_image():
+    for index in range(200):
+        episode, _ = sample([numbered()], SPEC, seed=0, index=index)
+        numbers = np.concatenate(
+            [read_numbers(part["image"]) for part in (episode.support, episode.query)]
+        )
+        assert len(set(numbers)) == 5 * (2 + 3)
+
+
+def test_an_episode_depends_on_seed_and_index_only():
+    source = numbered()
+    twin = source._replace(labels=source.labels.copy(), images=source.images.copy())
+
+    def numbers(source, seed, index):
+        episode, _ = sample([source], SPEC, seed, index)
+        return read_numbers(episode.query["image"]).tolist()
+
+    first = numbers(source, 7, 11)
+    for other in (1, 2, 3):
+        numbers(source, 7, other)
+    assert numbers(source, 7, 11) == first
+    assert numbers(twin, 7, 11) == first
+    drawn = [first, numbers(source, 7, 12), numbers(source, 8, 11)]
+    # Were seed and index words of one list, these would be the same episode.
+    drawn += [numbers(source, 7 + (11 << 32), 0), numbers(source, 11, 7)]
+    assert len({tuple(each) for each in drawn}) == len(drawn)
+
+
+def test_a_known_episode_stays_what_it_was():
+    # A changed stream would silently change every published number.
+    episode, _ = sample([numbered()], EpisodeSpec(3, 1, 2), seed=0, index=0)
+    assert read_numbers(episode.support["image"]).tolist() == [25, 78, 35]
+    assert read_numbers(episode.query["image"]).tolist() == [49, 84, 80, 57, 23, 28]
+
+
+def test_a_batch_is_its_episodes_stacked():
+    sources = [numbered("a"), numbered("b", sizes=(9,) * 20, offset=1000)]
+    batch, origin = sample_batch(sources, SPEC, seed=5, first_index=40, count=30)
+    assert origin.dtype == np.int32 and set(origin) == {0, 1}
+    for row in range(30):
+        episode, number = sample(sources, SPEC, seed=5, index=40 + row)
+        assert origin[row] == number
+        for many, one in zip(batch, episode, strict=True):
+            np.testing.assert_array_equal(many["image"][row], one["image"])
+            np.testing.assert_array_equal(many["label"][row], one["label"])
+        assert (read_numbers(episode.query["image"]) >= 1000).all() == bool(number)
+
+
+def test_sources_classes_and_images_are_drawn_evenly():
+    sources = [numbered("a"), numbered("b")]
+    count, way = 6000, SPEC.way
+    batch, origin = sample_batch(sources, SPEC, seed=1, first_index=0, count=count)
+    # Five standard deviations of a binomial count; sources take turns.
+    assert origin.sum() == count / 2
+    numbers = read_numbers(batch.support["image"])
+    classes = sources[0].labels[numbers.reshape(count, way, SPEC.shot)[:, :, 0]]
+    p = way / 12
+    share = np.bincount(classes.ravel(), minlength=12)
+    assert np.abs(share - count * p).max() < 5 * np.sqrt(count * p * (1 - p))
+    # In every place of the episode too: label 0 must not prefer some classes.
+    first = np.bincount(classes[:, 0], minlength=12)
+    assert np.abs(first - count / 12).max() < 5 * np.sqrt(count / 12)
+    p *= SPEC.shot / 8
+    share = np.bincount(numbers[origin == 0].ravel(), minlength=96)
+    n = (origin == 0).sum()
+    assert np.abs(share - n * p).max() < 5 * np.sqrt(n * p * (1 - p))
+
+
+def test_every_class_at_once():
+    source = numbered(sizes=(8,) * 7)
+    episode, _ = sample([source], SPEC._replace(way=0), seed=0, index=3)
+    true = source.labels[read_numbers(episode.query["image"])]
+    assert sorted(true) == sorted([*range(7)] * SPEC.queries)
+    np.testing.assert_array_equal(episode.query["label"], np.repeat(range(7), 3))
+
+
+def test_equal_shares_take_turns():
+    for count in (1, 3, 7):
+        shares = [1 / count] * count
+        for index in (*range(50), 10**6 + 5, 10**9 + 1):
+            assert turn(shares, index) == index % count
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.3, 0.2), (0.98, 0.01, 0.01), (0.6, 0.4)])
+def test_shares_are_met_all_along(shares):
+    count = np.zeros(len(shares))
+    for index in range(1000):
+        count[turn(shares, index)] += 1
+        assert np.abs(count - np.array(shares) * (index + 1)).max() < 1
+    np.testing.assert_allclose(count / 1000, shares, atol=0.001)
+
+
+def test_weights_are_shares_of_what_they_say():
+    sources = [numbered("a", sizes=(8,) * 12), numbered("b", sizes=(6,) * 4)]
+    left_out = sources[0].labels.copy()
+    left_out[sources[0].labels > 5] = -1  # 48 of 96 images are left
+    sources[0] = sources[0]._replace(labels=left_out)
+    assert weights(sources, "uniform") == (0.5, 0.5)
+    assert weights(sources, "classes") == (0.75, 0.25)
+    np.testing.assert_allclose(
+        weights(sources, "sqrt_size"), np.sqrt([48, 24]) / np.sqrt([48, 24]).sum()
+    )
+
+
+def test_episodes_of_one_shape_are_alike():
+    small, wide = numbered(), numbered("wide")
+    wide = wide._replace(images=wide.images.reshape(-1, 4, 1, 1))
+    few = numbered("few", sizes=(8,) * 5)
+    assert alike([small, few], SPEC) and not alike([small, wide], SPEC)
+    assert not alike([small, few], SPEC._replace(way=0))
+
+
+def test_the_class_index_is_made_once():
+    source = numbered()
+    before = sources_module._class_index.cache_info().misses
+    for batch in range(5):
+        sample_batch([source], SPEC, 0, 32 * batch, 32)
+    assert sources_module._class_index.cache_info().misses == before + 1
+
+
+@pytest.mark.parametrize(
+    "source, spec, words",
+    [
+        (numbered(sizes=(8,) * 4), SPEC, ["task.way=5", "numbered has 4 classes"]),
+        (numbered(sizes=(8, 8, 4, 9, 9)), SPEC, ["task.shot=2", "'class2', has 4"]),
+        (numbered(), SPEC._replace(shot=0), ["task.shot=0", "at least 1"]),
+        (numbered(), SPEC._replace(queries=-1), ["task.queries=-1"]),
+    ],
+)
+def test_check_names_what_is_short(source, spec, words):
+    with pytest.raises(ValueError) as error:
+        check([source], spec, "validation", "task.")
+    for word in ["validation: ", *words]:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_check_accepts_what_just_fits():
+    check([numbered(sizes=(5,) * 5)], SPEC, "test")
+    check([numbered(sizes=(5,) * 3)], SPEC._replace(way=0), "test")
+    with pytest.raises(ValueError, match="no data"):
+        check([], SPEC, "train")

@@ -1,0 +1,206 @@
+"""Episodes of any way and shot: the rule, and that filling changes nothing."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.stats
+
+import metainit
+from metainit.data.loading import Source
+from metainit.data.variable_episodes import (
+    VariableSpec,
+    check,
+    composition,
+    draw,
+    pad,
+    sample,
+)
+from metainit.models import classification, conv4, heads
+
+SPEC = VariableSpec()
+
+
+def numbered(sizes: tuple[int, ...]) -> Source:
+    """A source whose image number is written in its pixels, in shuffled order."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    np.random.default_rng(0).shuffle(labels)
+    images = np.arange(len(labels), dtype=np.uint32).view(np.uint8).reshape(-1, 2, 2, 1)
+    names = tuple(f"class{label}" for label in range(len(sizes)))
+    return Source("numbered", images, labels.astype(np.int32), names)
+
+
+SIZES = tuple(np.random.default_rng(0).integers(4, 300, 60).tolist())
+SOURCE = numbered(SIZES)
+
+
+def numbers(images: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(images).reshape(len(images), 4).view(np.uint32)[:, 0]
+
+
+def test_the_composition_by_hand() -> None:
+    """Classes of 20, 8 and 30: 4 queries, so 16, 4 and 26 are left.
+
+    With beta 0.5 the support has 8 + 2 + 13 = 23 at most, of which 20 are shared out by
+    size: 20/58, 8/58, 30/58 of them are 6, 2 and 10, and one more for each.
+    """
+    sizes = np.array([20, 8, 30])
+    queries, shots = composition(sizes, 0.5, np.zeros(3), SPEC)
+    assert queries == 4 and shots.tolist() == [7, 3, 11]
+    # Twice the weight for the first: 40/78, 8/78, 30/78 of 20 are 10, 2 and 7.
+    queries, shots = composition(sizes, 0.5, np.log([2, 1, 1]), SPEC)
+    assert shots.tolist() == [11, 3, 8]
+    # All that counts: 16 + 4 + 26 = 46, 43 to share out; no class gives what it lacks.
+    _, shots = composition(sizes, 1.0, np.log([1, 9, 1]), SPEC)
+    assert shots[1] == 4
+    # Large classes: 10 queries, 100 counted of each, 500 in all.
+    queries, shots = composition(np.full(8, 1000), 1.0, np.zeros(8), SPEC)
+    assert queries == 10 and shots.tolist() == [492 // 8 + 1] * 8
+    _, shots = composition(sizes, 1e-9, np.zeros(3), SPEC)
+    assert shots.tolist() == [1, 1, 1]
+
+
+def test_episodes_follow_the_rule() -> None:
+    ways, largest = [], 0
+    for index in range(300):
+        episode = draw(SOURCE, SPEC, 0, index)
+        shots = np.bincount(episode.support["label"])
+        queries = np.bincount(episode.query["label"])
+        assert len(shots) == len(queries) and 5 <= len(shots) <= 50
+        ways.append(len(shots))
+        seen = [numbers(part["image"]) for part in episode]
+        both = np.concatenate(seen)
+        assert len(set(both)) == len(both)  # support and query are disjoint
+        classes = []
+        for part, found in zip(episode, seen, strict=True):
+            of_label = [
+                set(SOURCE.labels[found[part["label"] == c]]) for c in range(ways[-1])
+            ]
+            assert all(len(each) == 1 for each in of_label)
+            classes.append([each.pop() for each in of_label])
+        assert classes[0] == classes[1] and len(set(classes[0])) == ways[-1]
+        sizes = np.array(SIZES)[classes[0]]
+        assert (queries == min(10, (sizes // 2).min())).all()
+        assert (1 <= shots).all() and (shots <= sizes - queries).all()
+        assert shots.sum() <= 500
+        largest = max(largest, shots.sum())
+    assert largest > 400
+    counts = np.bincount(ways, minlength=51)[5:]
+    assert scipy.stats.chisquare(counts).pvalue > 0.001
+
+
+def test_an_episode_is_a_function_of_seed_and_index() -> None:
+    def read(seed: int, index: int) -> list[int]:
+        return numbers(draw(SOURCE, SPEC, seed, index).support["image"]).tolist()
+
+    first = read(0, 3)
+    read(0, 4)
+    assert read(0, 3) == first
+    assert first not in (read(0, 4), read(1, 3))
+    # A changed stream would silently change every published number.
+    assert (len(first), first[:3]) == (481, [461, 8707, 4392])
+
+
+def test_all_episodes_have_one_shape() -> None:
+    for source in (SOURCE, numbered((6,) * 7)):
+        for index in range(5):
+            support, query = sample(source, SPEC, 0, index)
+            assert support["image"].shape == (500, 2, 2, 1)
+            assert query["image"].shape == (500, 2, 2, 1)
+            assert support["image"].dtype == np.uint8
+            assert support["label"].dtype == np.int32
+            plain = draw(source, SPEC, 0, index)
+            for padded, part in ((support, plain.support), (query, plain.query)):
+                n = len(part["label"])
+                np.testing.assert_array_equal(padded["image"][:n], part["image"])
+                np.testing.assert_array_equal(padded["label"][:n], part["label"])
+                assert padded["weight"].tolist() == [1] * n + [0] * (500 - n)
+                way = plain.support["label"].max() + 1
+                assert padded["classes"].tolist() == [True] * way + [False] * (50 - way)
+
+
+def test_filling_up_changes_nothing(x64: None) -> None:
+    """Adapted parameters, losses, chances and the meta-gradient, with 64 bits.
+
+    With 32 the same images in another order may differ by 1e-4, at a kink of the ReLU.
+    """
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3, dtype=np.int32), (4, 2, 3))
+    image = lambda n: rng.normal(size=(n, 4, 4, 1))  # noqa: E731
+    plain = metainit.Episode(
+        {"image": image(9), "label": labels},
+        {"image": image(6), "label": np.repeat(np.arange(3, dtype=np.int32), 2)},
+    )
+    padded = pad(plain, way=5, support=12, queries=10)
+    # What fills must not matter, whatever it is.
+    for part, n in ((padded.support, 9), (padded.query, 6)):
+        part["image"][n:] = 100 * rng.normal(size=part["image"][n:].shape)
+        part["weight"] = part["weight"].astype(np.float64)
+    model = conv4.conv4(filters=3, downsample="stride")
+    params = jax.tree.map(
+        lambda x: jnp.asarray(x, jnp.float64),
+        {"body": model.init(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))},
+    )
+    key = jax.random.key(0)
+
+    def results(episode, way):
+        loop = metainit.InnerLoop(
+            classification.loss_fn(model),
+            optax.sgd(0.1),
+            num_steps=3,
+            start=heads.prototype_head(classification.features(model), way),
+        )
+
+        @jax.jit
+        def run(params, episode):
+            adapted, trace = metainit.adapt(loop, params, episode.support, key)
+            loss, seen = classification.query_loss(model)(adapted, *episode, key)
+            chances = classification.predict(model)(adapted, *episode)
+            gradient = metainit.meta_gradient(
+                loop, query_loss=classification.query_loss(model)
+            )
+            one = jax.tree.map(lambda x: x[None], episode)
+            return adapted, trace, loss, seen, chances, gradient(params, one, key)[1]
+
+        return run(params, jax.tree.map(jnp.asarray, episode))
+
+    expected, found = results(plain, 3), results(padded, 5)
+    adapted, trace, loss, seen, chances, gradient = found
+    assert not adapted["head"]["kernel"][:, 3:].any()
+    np.testing.assert_allclose(chances[:6, 3:], 0)
+    adapted["head"] = jax.tree.map(lambda x: x[..., :3], adapted["head"])
+    found = adapted, trace, loss, seen, chances[:6, :3], gradient
+    close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-12)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        close(a, b)
+    assert max(abs(x).max() for x in jax.tree.leaves(gradient)) > 1e-3
+
+
+def test_minibatches_keep_the_classes() -> None:
+    plain = draw(numbered((6,) * 5), SPEC, 0, 0)
+    padded = pad(plain, way=8, support=40, queries=40)
+    batches = metainit.minibatches(16, 5, per_task=("classes",))
+    batch = batches(padded.support, jax.random.key(0))(jnp.int32(0))
+    assert batch["classes"].shape == (8,) and batch["image"].shape == (16, 2, 2, 1)
+
+
+def test_what_cannot_be_drawn() -> None:
+    check(SOURCE, SPEC, "test")
+    with pytest.raises(ValueError, match="test: min_way=5, but numbered has 4 classes"):
+        check(numbered((9,) * 4), SPEC, "test")
+    with pytest.raises(ValueError, match="class 'class2' of numbered has 1 images"):
+        check(numbered((9, 9, 1, 9, 9)), SPEC, "test")
+    with pytest.raises(ValueError, match="rise in this order"):
+        check(SOURCE, SPEC._replace(max_support=20), "test")
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        check(SOURCE, SPEC._replace(max_queries=0), "test")
+    with pytest.raises(ValueError, match="is above max_log_weight"):
+        check(SOURCE, SPEC._replace(min_log_weight=1.0), "test")
+    episode = draw(numbered((6,) * 5), SPEC, 0, 0)
+    with pytest.raises(ValueError, match="5 classes does not fit way=4"):
+        pad(episode, 4, 500, 500)
+    with pytest.raises(ValueError, match="15 images does not fit queries=10"):
+        pad(episode, 5, 500, 10)

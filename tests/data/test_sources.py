@@ -1,0 +1,573 @@
+"""Class-folder trees, data sets of TFDS, rotations, and what is refused."""
+
+import io
+import logging
+import os
+import tarfile
+import types
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+import tiny
+from PIL import Image
+
+from metainit.config import fields as config
+from metainit.data import cache, class_splits, episodes, images, leakage, loading
+from metainit.data.builders import cifar_fs, omniglot
+
+
+def settings(tmp_path, name, **changed):
+    fields = {
+        "name": name,
+        "size": 16,
+        "channels": 3,
+        "data_dir": str(tmp_path / "data"),
+        "split": (0.5, 0.25, 0.25),
+    }
+    data = config.default().data
+    data.update(fields | changed)
+    return data
+
+
+def plain(value, size=(16, 16)):
+    return Image.new("RGB", size, (value, value, value))
+
+
+def tree(root, classes=8, each=3):
+    """Class folders of which class k has images of grey 20 k + number."""
+    for label in range(classes):
+        folder = root / f"class{label}"
+        folder.mkdir(parents=True)
+        for number in range(each):
+            plain(20 * label + number).save(folder / f"{number}.png")
+    return root
+
+
+def names(roles):
+    return {
+        role: set(source.class_names)
+        for role, of_role in roles._asdict().items()
+        for source in of_role
+    }
+
+
+# One image, as its formats
+
+
+def encode(image, form, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def decode(content, size=8, channels=3):
+    _, image = images.decode(images.Encoded(0, content, "x"), size, channels, False)
+    assert image.dtype == np.uint8 and image.shape == (size, size, channels)
+    return image.astype(int)
+
+
+def quadrants(mode="RGB", size=16):
+    """Red, green / blue, white."""
+    array = np.zeros((size, size, 3), np.uint8)
+    half = size // 2
+    array[:half, :half, 0] = array[:half, half:, 1] = array[half:, :half, 2] = 255
+    array[half:, half:] = 255
+    return Image.fromarray(array).convert(mode)
+
+
+@pytest.mark.parametrize(
+    "content, tolerance",
+    [
+        (encode(quadrants(), "PNG"), 0),
+        (encode(quadrants(), "BMP"), 0),
+        (encode(quadrants(), "GIF"), 0),
+        (encode(quadrants("P"), "PNG"), 0),
+        (encode(quadrants(), "WEBP", lossless=True), 0),
+        (encode(quadrants(), "JPEG", quality=98, subsampling=0), 6),
+        (encode(quadrants("CMYK"), "JPEG", quality=98, subsampling=0), 6),
+    ],
+    ids=["png", "bmp", "gif", "palette", "webp", "jpeg", "cmyk"],
+)
+def test_every_format_gives_the_same_picture(content, tolerance):
+    image = decode(content)
+    for (row, column), colour in {
+        (1, 1): (255, 0, 0),
+        (1, 6): (0, 255, 0),
+        (6, 1): (0, 0, 255),
+        (6, 6): (255, 255, 255),
+    }.items():
+        assert np.abs(image[row, column] - colour).max() <= tolerance
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [40, 16])
+def test_a_jpeg_is_decoded_as_pil_does(mode, channels, size):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    content = encode(Image.fromarray(noise).convert(mode), "JPEG", quality=80)
+    image = decode(content, size, channels)
+    with Image.open(io.BytesIO(content)) as opened:
+        expected = images.fit(opened, size, channels)
+    np.testing.assert_array_equal(image, expected)
+    with pytest.raises(ValueError, match="does not decode"):
+        decode(content[: len(content) // 2], size, channels)
+
+
+def test_transparency_is_composited_on_white():
+    array = np.zeros((8, 8, 4), np.uint8)
+    array[..., 0] = 200
+    array[:, 4:, 3] = 255
+    image = decode(encode(Image.fromarray(array), "PNG"))
+    assert image[4, 1].tolist() == [255, 255, 255]
+    assert image[4, 6].tolist() == [200, 0, 0]
+    half = Image.fromarray(np.full((8, 8, 2), (0, 128), np.uint8), "LA")
+    assert abs(decode(encode(half, "PNG"), channels=1)[0, 0, 0] - 127) <= 1
+    palette = Image.new("P", (8, 8))
+    palette.putpalette([9, 9, 9])
+    assert decode(encode(palette, "PNG", transparency=0)).min() == 255
+
+
+def test_grey_of_sixteen_bits_keeps_its_high_bits():
+    array = np.arange(64, dtype=np.uint16).reshape(8, 8) << 10
+    image = decode(encode(Image.fromarray(array), "PNG"), channels=1)
+    np.testing.assert_array_equal(image[..., 0], array >> 8)
+
+
+def test_grey_and_colour_turn_into_each_other():
+    grey = decode(encode(Image.new("L", (8, 8), 77), "PNG"))
+    assert (grey == 77).all()
+    green = decode(encode(Image.new("RGB", (8, 8), (0, 255, 0)), "PNG"), channels=1)
+    assert (green == 150).all()
+
+
+@pytest.mark.parametrize("turned, red", [(1, (1, 1)), (3, (6, 6)), (6, (1, 6))])
+def test_the_exif_orientation_is_applied(turned, red):
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    image = decode(encode(quadrants(), "JPEG", quality=98, subsampling=0, exif=exif))
+    assert np.abs(image[red] - (255, 0, 0)).max() <= 6
+
+
+def test_the_short_side_is_fitted_and_the_centre_kept():
+    array = np.zeros((16, 64, 3), np.uint8)
+    array[:, 24:40] = 255
+    assert decode(encode(Image.fromarray(array), "PNG")).mean() > 225
+    # Antialiased: one pixel in two, halved, is grey and not black or white.
+    stripes = np.zeros((16, 16), np.uint8)
+    stripes[:, ::2] = 255
+    image = decode(encode(Image.fromarray(stripes), "PNG"), channels=1)
+    assert np.abs(image[:, 1:-1] - 127).max() < 16
+
+
+# Folders
+
+
+def test_classes_of_a_tree_are_split_and_keep_their_images(tmp_path):
+    tree(tmp_path / "tree")
+    data = settings(tmp_path, f"folder:{tmp_path / 'tree'}")
+    roles = loading.load(data)
+    assert {role: len(each) for role, each in names(roles).items()} == {
+        "train": 4,
+        "validation": 2,
+        "test": 2,
+    }
+    leakage.check(roles)
+    for (source,) in roles[:3]:
+        assert source.name == data.name
+        for label, where in enumerate(loading.class_index(source)):
+            true = int(source.class_names[label].removeprefix("class"))
+            found = source.images[where][:, 0, 0, 0].tolist()
+            assert found == [20 * true, 20 * true + 1, 20 * true + 2]
+    assert names(loading.load(data)) == names(roles)
+    others = [
+        names(loading.load(settings(tmp_path, data.name, split_seed=seed)))
+        for seed in range(1, 5)
+    ]
+    assert any(other != names(roles) for other in others)
+
+
+@pytest.mark.parametrize("validation", ["validation", "val"])
+def test_folders_of_the_three_roles_are_the_roles(tmp_path, validation):
+    for number, role in enumerate(("train", validation, "test")):
+        for name in ("a", "b/c"):
+            folder = tmp_path / "tree" / role / f"{name}{number}"
+            folder.mkdir(parents=True)
+            plain(50 * number).save(folder / "x.png")
+    roles = loading.load(settings(tmp_path, f"folder:{tmp_path / 'tree'}"))
+    assert names(roles) == {
+        "train": {"a0", "b/c0"},
+        "validation": {"a1", "b/c1"},
+        "test": {"a2", "b/c2"},
+    }
+    assert (roles.test[0].images == 100).all()
+
+
+def test_a_class_given_in_two_roles_is_refused(tmp_path):
+    for role in ("train", "validation", "test"):
+        tree(tmp_path / "tree" / role, classes=2)
+    roles = loading.load(settings(tmp_path, f"folder:{tmp_path / 'tree'}"))
+    with pytest.raises(ValueError, match=r"train and validation overlap.*class0"):
+        leakage.check(roles)
+
+
+def test_images_directly_in_a_role_folder_are_refused(tmp_path):
+    for role in ("train", "validation", "test"):
+        tree(tmp_path / "tree" / role, classes=2)
+    plain(0).save(tmp_path / "tree" / "test" / "stray.png")
+    with pytest.raises(ValueError, match="test holds images itself"):
+        loading.load(settings(tmp_path, f"folder:{tmp_path / 'tree'}"))
+
+
+def test_hidden_and_other_files_are_not_looked_at(tmp_path, caplog):
+    root = tree(tmp_path / "tree", classes=4)
+    (root / "class0" / ".hidden.png").write_bytes(b"no image")
+    (root / "class0" / "readme.txt").write_text("no image")
+    (root / "readme.txt").write_text("of no class")
+    plain(3).save(root / "class0" / "x.ppm")
+    plain(3).save(root / "class1" / "x.PPM")
+    (root / ".git").mkdir()
+    plain(3).save(root / ".git" / "x.png")
+    roles = loading.load(settings(tmp_path, f"folder:{root}"))
+    assert sum(len(source.images) for (source,) in roles[:3]) == 12
+    (record,) = caplog.records
+    assert "passed over 3 files that end in .ppm, .txt; " in record.getMessage()
+
+
+def test_an_undecodable_image_is_named_or_skipped_and_counted(tmp_path, caplog):
+    root = tree(tmp_path / "tree", classes=4)
+    whole = (root / "class1" / "0.png").read_bytes()
+    (root / "class1" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (root / "class2" / "empty.jpg").write_bytes(b"")
+    (root / "class3" / "text.gif").write_text("no image")
+    (root / "lost").mkdir()
+    (root / "lost" / "only.png").write_text("no image")
+    name = f"folder:{root}"
+    with pytest.raises(ValueError, match=r"\.(png|jpg|gif) does not decode") as error:
+        loading.load(settings(tmp_path, name))
+    assert "data.skip_undecodable=True" in str(error.value)
+    assert not list((tmp_path / "data" / "cache").glob("*"))
+    with caplog.at_level(logging.WARNING):
+        roles = loading.load(settings(tmp_path, name, skip_undecodable=True))
+    counts = [record.args[-1] for record in caplog.records]
+    assert sum(counts) == 4
+    assert sum(len(source.images) for (source,) in roles[:3]) == 12
+    assert set.union(*names(roles).values()) == {f"class{n}" for n in range(4)}
+    for (source,) in roles[:3]:
+        assert (np.bincount(source.labels) == 3).all()
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_a_missing_or_empty_folder_is_refused(tmp_path, make):
+    make(tmp_path / "tree")
+    with pytest.raises(ValueError, match=r"there is no folder|no images in"):
+        loading.load(settings(tmp_path, f"folder:{tmp_path / 'tree'}"))
+
+
+def test_the_cache_follows_the_files_and_the_settings(tmp_path, monkeypatch):
+    root = tree(tmp_path / "tree", classes=4)
+    data = settings(tmp_path, f"folder:{root}")
+    first = loading.load(data)
+    assert isinstance(first.train[0].images, np.memmap)
+    decoded = []
+    original = images.decode
+
+    def counting(encoded, *rest):
+        decoded.append(encoded.name)
+        return original(encoded, *rest)
+
+    monkeypatch.setattr(images, "decode", counting)
+    loading.load(data)
+    assert decoded == []
+    assert loading.load(settings(tmp_path, data.name, size=8)).test[0].images.shape[
+        1:
+    ] == (8, 8, 3)
+    assert len(decoded) == 12
+    changed = root / "class0" / "0.png"
+    plain(255).save(changed)
+    os.utime(changed, ns=(1, 1))
+    again = loading.load(data)
+    assert len(decoded) == 24
+    assert max(source.images.max() for (source,) in again[:3]) == 255
+    plain(9).save(root / "class0" / "new.png")
+    assert sum(len(source.images) for (source,) in loading.load(data)[:3]) == 13
+
+
+def test_a_failed_build_leaves_no_cache(tmp_path):
+    def rows():
+        yield 0, np.zeros((2, 2, 1), np.uint8)
+        raise RuntimeError("stopped")
+
+    pending = cache.Pending(2, rows(), ["a"])
+    with pytest.raises(RuntimeError):
+        cache.cached(tmp_path, "x", 0, (2, 2, 1), lambda: {"train": pending})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.2, 0.2), (1.5, 0, -0.5)])
+def test_shares_that_are_none_are_refused(shares):
+    with pytest.raises(ValueError, match=r"data\.split="):
+        class_splits.shuffle_split(["a", "b", "c"], shares, 0)
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 10, 101])
+def test_every_role_gets_a_class_and_no_class_is_lost(count):
+    classes = [f"c{number}" for number in range(count)]
+    for shares in ((0.98, 0.01, 0.01), (0.01, 0.01, 0.98), (0.6, 0.2, 0.2)):
+        split = class_splits.shuffle_split(classes, shares, 0)
+        assert all(split.values())
+        assert sorted(sum(split.values(), ())) == sorted(classes)
+    with pytest.raises(ValueError, match="2 classes"):
+        class_splits.shuffle_split(["a", "b"], (0.6, 0.2, 0.2), 0)
+
+
+def test_a_role_without_a_share_is_missing():
+    classes = [f"c{number}" for number in range(10)]
+    assert class_splits.shuffle_split(classes, (0, 1, 0), 0) == {
+        "validation": tuple(classes)
+    }
+    split = class_splits.shuffle_split(classes, (0.9, 0, 0.1), 0)
+    assert {role: len(names) for role, names in split.items()} == {
+        "train": 9,
+        "test": 1,
+    }
+    assert len(class_splits.shuffle_split(classes, (0.999, 0, 0.001), 0)["test"]) == 1
+
+
+# Several data sets
+
+
+def several(tmp_path, **changed):
+    """Three trees of eight classes with no image in common."""
+    for number, name in enumerate("abc"):
+        top = tree(tmp_path / name)
+        for file in top.rglob("*.png"):
+            shade = np.asarray(Image.open(file)) + np.array([number, 0, 0])
+            Image.fromarray(shade.astype(np.uint8)).save(file)
+    a, b, c = (f"folder:{tmp_path / name}" for name in "abc")
+    fields = {"train": (a, f"{b}@8"), "test": (c,), "held_out": 0.25}
+    return settings(tmp_path, "", **fields | changed), (a, b, c)
+
+
+def test_train_sets_keep_classes_for_what_no_other_set_is_for(tmp_path):
+    data, (a, b, c) = several(tmp_path)
+    roles = loading.load(data)
+    leakage.check(roles)
+    found = {
+        role: [(source.name, len(source.class_names)) for source in of_role]
+        for role, of_role in roles._asdict().items()
+    }
+    assert found == {
+        "train": [(a, 4), (b, 4)],
+        "validation": [(a, 2), (b, 2)],
+        "test": [(c, 8)],
+        "held_out": [(a, 2), (b, 2)],
+    }
+    assert loading.names(data) == (a, b, c)
+    assert [s.images.shape[1:] for s in roles.train] == [(16, 16, 3), (8, 8, 3)]
+    # All of a set's classes stand in one role or another, at its own size.
+    every = [s for of_role in roles for s in of_role if s.name == b]
+    assert sorted(sum((s.class_names for s in every), ())) == sorted(roles.test[0][3])
+    assert {s.images.shape[1] for s in every} == {8}
+
+
+def test_without_other_sets_their_classes_are_meta_test(tmp_path):
+    data, (a, b, c) = several(tmp_path, test=(), validation=())
+    data.validation = (c,)
+    roles = loading.load(data)
+    assert [source.name for source in roles.test] == [a, b]
+    assert [source.name for source in roles.validation] == [c]
+    assert roles.held_out == ()
+
+
+def test_a_set_read_twice_is_refused_by_its_images(tmp_path):
+    data, _ = several(tmp_path)
+    (tmp_path / "copy").symlink_to(tmp_path / "a")
+    data.test = (f"folder:{tmp_path / 'copy'}",)
+    with pytest.raises(ValueError, match=r"train .*copy\) have 12 images in common"):
+        leakage.check(loading.load(data))
+
+
+# Data sets of TFDS
+
+
+class Tiny(tfds.core.GeneratorBasedBuilder):
+    """Six classes, grey 10 * label, a third split without labels."""
+
+    VERSION = tfds.core.Version("1.2.0")
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=[f"n{k}" for k in range(7)]),
+            "note": tfds.features.Text(),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features)
+        )
+
+    def _split_generators(self, dl_manager):
+        return {name: self._generate_examples(name) for name in ("train", "test", "un")}
+
+    def _generate_examples(self, split):
+        for label in range(6):
+            for number in range(2):
+                content = encode(plain(10 * label, (20, 30)), "PNG")
+                shown = -1 if split == "un" else label
+                row = {"image": content, "label": shown, "note": "x"}
+                yield f"{label}-{number}", row
+
+
+def prepare(builder, folder):
+    tfds.disable_progress_bar()
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    builder(data_dir=folder, file_format="array_record").download_and_prepare(
+        download_config=config
+    )
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny:1.2.0"])
+def test_a_prepared_data_set_is_pooled_and_split(tmp_path, name):
+    prepare(Tiny, tmp_path / "data" / "tfds")
+    roles = loading.load(settings(tmp_path, f"tfds:{name}"))
+    leakage.check(roles)
+    assert set.union(*names(roles).values()) == {f"n{label}" for label in range(6)}
+    for (source,) in roles[:3]:
+        for label, where in enumerate(loading.class_index(source)):
+            true = int(source.class_names[label].removeprefix("n"))
+            assert len(where) == 4
+            assert (source.images[where] == 10 * true).all()
+
+
+def test_tfds_own_folder_is_searched_too(tmp_path, monkeypatch):
+    prepare(Tiny, tmp_path / "own")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "own"))
+    roles = loading.load(settings(tmp_path, "tfds:tiny"))
+    assert sum(len(source.images) for (source,) in roles[:3]) == 24
+
+
+def test_a_version_that_is_not_prepared_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "own"))
+    prepare(Tiny, tmp_path / "own")
+    with pytest.raises(ValueError, match="is not prepared in") as error:
+        loading.load(settings(tmp_path, "tfds:tiny:9.9.9"))
+    assert str(tmp_path / "own") in str(error.value)
+
+
+# Everything
+
+
+def test_rotations_are_further_classes_of_training_only(tmp_path):
+    root = tmp_path / "tree"
+    rng = np.random.default_rng(0)
+    for label in range(4):
+        (root / f"class{label}").mkdir(parents=True)
+        array = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(array).save(root / f"class{label}" / "x.png")
+    name = f"folder:{root}"
+    before = loading.load(settings(tmp_path, name))
+    after = loading.load(settings(tmp_path, name, rotations=True))
+    assert names(after)["validation"] == names(before)["validation"]
+    assert names(after)["test"] == names(before)["test"]
+    (plain_source,), (turned,) = before.train, after.train
+    assert len(turned.class_names) == 4 * len(plain_source.class_names)
+    index = loading.class_index(turned)
+    for label, base in enumerate(plain_source.class_names):
+        image = plain_source.images[plain_source.labels == label][0]
+        for turn, ending in enumerate(("", "@90", "@180", "@270")):
+            (where,) = index[turned.class_names.index(base + ending)]
+            np.testing.assert_array_equal(turned.images[where], np.rot90(image, turn))
+    leakage.check(after)
+
+
+def test_class_index_follows_the_array_not_its_address():
+    def source(labels):
+        images = np.zeros((len(labels), 1, 1, 1), np.uint8)
+        return loading.Source("s", images, np.array(labels, np.int32), ("a", "b", "c"))
+
+    for labels in ([0, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]):
+        index = loading.class_index(source(labels))
+        assert [where.tolist() for where in index] == [
+            [n for n, label in enumerate(labels) if label == k] for k in range(3)
+        ]
+    once = source([0, 1, 2])
+    assert loading.class_index(once) is loading.class_index(once)
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"name": "mnist"}, "data.name='mnist'; choose glyphs"),
+        ({"name": "folder:"}, "data.name='folder:'"),
+        ({"name": "glyphs:x"}, "data.name='glyphs:x'"),
+        ({"channels": 2}, "data.channels=2; it must be 1 or 3"),
+        ({"size": 0}, "data.size=0"),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path, changed, words):
+    with pytest.raises(ValueError) as error:
+        loading.load(settings(tmp_path, **{"name": "glyphs"} | changed))
+    assert words in str(error.value)
+
+
+def test_the_data_folder_comes_from_the_setting_then_the_environment(monkeypatch):
+    monkeypatch.setenv("METAINIT_DATA_DIR", "/one")
+    assert str(cache.root("")) == "/one"
+    assert str(cache.root("/two")) == "/two"
+    monkeypatch.delenv("METAINIT_DATA_DIR")
+    assert cache.root("").name == "metainit"
+
+
+def test_caltech101_as_a_folder(real_data, tmp_path):
+    with tarfile.open(real_data / "caltech101-short128.tar") as archive:
+        archive.extractall(tmp_path, filter="data")
+    name = f"folder:{tmp_path / 'caltech101'}"
+    roles = loading.load(settings(tmp_path, name, size=32, split=(0.6, 0.2, 0.2)))
+    classes = {role: len(each) for role, each in names(roles).items()}
+    assert sum(classes.values()) == 101 and classes["train"] == 61
+    assert all(source.images.std() > 40 for (source,) in roles[:3])
+    leakage.check(roles)
+    for role, each in zip(cache.ROLES, roles[:3], strict=True):
+        episodes.check(each, episodes.EpisodeSpec(5, 5, 15), role)
+
+
+def test_a_whole_data_set_has_the_classes_of_every_role(tmp_path):
+    """Also where the roles are given, and lie in arrays of their own."""
+    tiny.draw(tmp_path / "images")
+    data = types.SimpleNamespace(
+        name=f"folder:{tmp_path / 'images'}",
+        archive="",
+        data_dir=str(tmp_path / "data"),
+        skip_undecodable=False,
+    )
+    whole = loading.whole(data, tiny.SIDE, 1)
+    assert len(whole.class_names) == len(set(whole.class_names)) == 11
+    assert np.array_equal(np.bincount(whole.labels), np.full(11, tiny.IMAGES))
+    for name in ("train0", "validation2", "test1"):
+        (label,) = (n for n, one in enumerate(whole.class_names) if name in one)
+        file = next((tmp_path / "images").glob(f"*/{name}/0.png"))
+        pixels = np.asarray(Image.open(file))[..., None]
+        assert any(
+            np.array_equal(x, pixels) for x in whole.images[whole.labels == label]
+        )
+    assert loading.names(data) == (data.name,)
+
+
+@pytest.mark.parametrize(
+    "name, classes, each",
+    [
+        ("omniglot", [len(found) for found in omniglot.split().values()], 20),
+        ("cifar_fs", [64, len(cifar_fs._VALIDATION), len(cifar_fs._TEST)], 600),
+        ("flowers102", [51, 25, 26], 8189 // 102),
+    ],
+)
+def test_noise_stands_in_for_what_is_absent(tmp_path, name, classes, each):
+    data = settings(tmp_path, name)
+    assert loading.absent(data) == (name,)
+    roles = loading.load(data, (name,))
+    leakage.check(roles)
+    assert [len(source.class_names) for (source,) in roles[:3]] == classes
+    for (source,) in roles[:3]:
+        assert source.images.shape[1:] == (16, 16, 3)
+        assert {len(found) for found in loading.class_index(source)} == {each}
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,121 @@
+"""Metrics against scikit-learn, closed forms and coverage."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from sklearn.metrics import balanced_accuracy_score, f1_score
+
+from metainit.evaluation.metrics import (
+    calibration_error,
+    class_accuracy,
+    macro_f1,
+    mean_interval,
+    paired_interval,
+)
+
+
+@pytest.mark.parametrize("way", [2, 5, 20])
+def test_macro_f1_is_that_of_scikit_learn(way):
+    rng = np.random.default_rng(way)
+    labels = rng.integers(0, way, (3, 40, 15))
+    predictions = np.where(
+        rng.random(labels.shape) < 0.5, labels, rng.integers(0, way, labels.shape)
+    )
+    predictions[0] = 0  # most classes are never predicted
+    f1 = macro_f1(labels, predictions, way)
+    assert f1.shape == (3, 40)
+    for index in np.ndindex(3, 40):
+        expected = f1_score(
+            labels[index],
+            predictions[index],
+            average="macro",
+            zero_division=0,
+            labels=range(way),
+        )
+        assert f1[index] == pytest.approx(expected, abs=1e-12)
+
+
+def test_macro_f1_broadcasts_labels_over_adaptation_steps():
+    labels = np.array([[0, 0, 1, 1], [0, 1, 1, 0]])
+    predictions = np.stack([labels, 1 - labels, np.zeros_like(labels)])
+    f1 = macro_f1(labels, predictions, 2)
+    np.testing.assert_allclose(f1, [[1, 1], [0, 0], [1 / 3, 1 / 3]])
+
+
+def test_class_accuracy_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels = np.r_[np.arange(7), rng.choice(7, 200, p=np.arange(1, 8) / 28)]
+    predictions = np.where(rng.random(207) < 0.4, labels, rng.integers(0, 7, 207))
+    expected = balanced_accuracy_score(labels, predictions)
+    assert class_accuracy(labels, predictions, 7) == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(ValueError, match="no image of class 7"):
+        class_accuracy(labels, predictions, 8)
+
+
+def test_calibration_error_by_hand():
+    """Bins of a fifth: (0.4, 0.6] has 0.6 wrong and 0.5 right, (0.8, 1] has 0.9."""
+    probabilities = np.array([[0.6, 0.4], [0.5, 0.5], [0.1, 0.9]])
+    labels = np.array([1, 0, 1])
+    expected = 2 / 3 * abs(0.5 - 0.55) + 1 / 3 * abs(1 - 0.9)
+    found = calibration_error(probabilities, labels, bins=5)
+    assert found == pytest.approx(expected, abs=1e-12)
+    # The edge 0.6 belongs to the bin below it.
+    apart = np.array([[0.6, 0.4], [0.61, 0.39]])
+    found = calibration_error(apart, np.array([1, 0]), bins=5)
+    assert found == pytest.approx((0.6 + 0.39) / 2, abs=1e-12)
+    assert calibration_error(np.eye(3), np.arange(3)) == 0
+    assert np.isnan(calibration_error(np.full((2, 2), np.nan), np.zeros(2, int)))
+
+
+def test_calibrated_predictions_have_a_small_calibration_error():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.5, 1, 200_000)
+    labels = (rng.random(len(p)) > p).astype(int)
+    assert calibration_error(np.stack([p, 1 - p], 1), labels) < 0.005
+    over = np.clip(p + 0.1, 0, 1)
+    assert calibration_error(np.stack([over, 1 - over], 1), labels) > 0.07
+
+
+def test_mean_interval_is_the_t_interval():
+    values = np.random.default_rng(0).normal(size=30)
+    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    mean, low, high = mean_interval(values)
+    assert mean == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+    assert mean_interval(np.ones(5)) == (1, 1, 1)
+
+
+def test_paired_interval_uses_the_pairing():
+    rng = np.random.default_rng(0)
+    episode = rng.normal(0, 0.1, 600)  # how hard each episode is, for both
+    a = 0.81 + episode + rng.normal(0, 0.01, 600)
+    b = 0.80 + episode + rng.normal(0, 0.01, 600)
+    mean, low, high = paired_interval(a, b)
+    half = 1.96 * np.std(a - b) / np.sqrt(600)
+    assert mean == pytest.approx(np.mean(a - b))
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=1e-4)
+    assert 0 < low < mean < high
+    assert paired_interval(b, a)[2] < 0
+    assert paired_interval(a, b) == (mean, low, high)
+    assert paired_interval(a, b, seed=1) != (mean, low, high)
+
+
+def test_paired_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(100):
+        a, b = rng.binomial(25, [[0.9], [0.88]], (2, 60)) / 25
+        _, low, high = paired_interval(a, b)
+        hits += low <= 0.02 <= high
+    assert 88 <= hits <= 100
+
+
+def test_paired_interval_is_finite():
+    assert paired_interval(np.full(9, 0.5), np.full(9, 0.25)) == (0.25, 0.25, 0.25)
+
+
+def test_too_few_episodes_are_named():
+    with pytest.raises(ValueError, match="at least 2 episodes"):
+        mean_interval(np.ones(1))
+    with pytest.raises(ValueError, match="episodes: 3 against 4"):
+        paired_interval(np.ones(3), np.ones(4))

@@ -1,0 +1,194 @@
+"""The brief's ResNet-50 experiment, small, from archives in their official layouts."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import mini_archives
+import numpy as np
+import pytest
+import safetensors.numpy
+import shipped
+import tiny
+
+from metainit.config.fields import ConfigError
+from metainit.data import loading
+from metainit.experiments import export
+from metainit.experiments.meta_learning import train
+from metainit.models import registry, resnet_names
+from metainit.runtime.checkpoint import Checkpoints
+from metainit.training import initialisation
+
+SIDE = 16
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A data folder with all seven data sets, prepared."""
+    root = tmp_path_factory.mktemp("seven")
+    mini_archives.prepare_all(root)
+    return root
+
+
+def small(name: str, data: pathlib.Path):
+    """A shipped config, its images, its encoder and its tasks made small."""
+    config = shipped.load(name)
+    tiny.shrink(config)
+    config.iterations = 3
+    config.data.update(size=SIDE, data_dir=str(data))
+    config.encoder.update(stage_sizes=(1, 1, 1, 1), width=2)
+    config.inner.steps = 2
+    config.evaluate.update(sgd_rates=(0.1,), adam_rates=())
+    return config
+
+
+@pytest.fixture(scope="module")
+def weights(data):
+    """A file of weights with torchvision's names."""
+    config = small("maml_resnet50:full", data)
+    config.encoder.cut = "stage4"
+    body = jax.jit(registry.build(config).init)(
+        jax.random.key(7), jnp.zeros((2, SIDE, SIDE, 3))
+    )
+    path = data / "resnet.safetensors"
+    safetensors.numpy.save_file(resnet_names.to_torch(body["encoder"]), path)
+    return path
+
+
+def lines_of(path: pathlib.Path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def inits_of(rows):
+    return {row["init"] for row in rows if "init" in row}
+
+
+def exported(
+    run: pathlib.Path, weights: pathlib.Path, prefix: str = ""
+) -> tuple[set[str], set[str]]:
+    """Names of the file's weights that are exported, and of those that are others."""
+    flat = safetensors.numpy.load_file(run / export.FOLDER / "init.safetensors")
+    before = safetensors.numpy.load_file(weights)
+    there = {name: flat[prefix + name] for name in before if prefix + name in flat}
+    changed = {name for name in there if not np.array_equal(there[name], before[name])}
+    return set(there), changed
+
+
+def test_the_brief_from_archives_to_report_and_export(data, weights, tmp_path):
+    config = small("maml_resnet50:full", data)
+    config.encoder.update(weights=str(weights), cut="stage2")  # compiles sooner
+    run = tmp_path / "run"
+    train(config, run)
+    rows = lines_of(run / "results.jsonl")
+    assert inits_of(rows) == {
+        "meta-learned",
+        "joint pretraining",
+        "pretrained weights",
+        "random",
+    }
+    measured = {row["dataset"] for row in rows if "dataset" in row}
+    assert measured >= {*config.data.train, *config.data.test}  # held-out classes too
+    assert all(np.isfinite(row["value"]) for row in rows if "value" in row)
+    report = (run / "report.md").read_text()
+    assert str(weights) in report and "sha256" in report
+    assert "frozen running statistics" in report
+    there, changed = exported(run, weights)
+    assert {"conv1.weight", "layer2.0.bn3.running_mean"} <= there
+    assert changed == {name for name in there if "running" not in name}
+    card = (run / export.FOLDER / "README.md").read_text()
+    for words in (
+        "CIFAR-100",
+        "Caltech-256",
+        "Oxford Flowers-102",
+        "sun397",
+        "SHA-256",
+    ):
+        assert words in card, words
+
+
+def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
+    config = small("maml_resnet50:conv4_on_features", data)
+    config.encoder.weights = str(weights)
+    # Of the seven, as many as there are roles.
+    config.data.update(
+        train=("cifar100",), validation=("fgvc_aircraft",), test=("oxford_pets",)
+    )
+    config.learned_rates = config.joint.equal_flops = config.encoder.cached = True
+    config.augment.flip = False
+    config.transfer.update(steps=2, heads=("linear probe",), adam_rates=())
+    run = tmp_path / "run"
+    train(config, run)
+    inits = inits_of(lines_of(run / "results.jsonl"))
+    assert inits == {
+        "meta-learned",
+        "joint pretraining",
+        "joint pretraining, equal FLOPs",
+        "pretrained weights",
+        "pretrained weights, learned rates",
+    }
+    assert {line["init"] for line in lines_of(run / "transfer.jsonl")} == inits
+    found = Checkpoints(run / "rates").best_leaves()
+    assert found is not None
+    leaves = found[1]
+    factors = {n: x for n, x in leaves.items() if n.startswith(".params.inner")}
+    assert "head" in "".join(factors) and "learner" in "".join(factors)
+    assert np.any(list(factors.values()))  # learned, and the network was not
+    kernel = ".params.model['body']['encoder']['conv1']['kernel']"
+    flat = resnet_names.to_torch({"conv1": {"kernel": leaves[kernel]}})
+    kept = safetensors.numpy.load_file(weights)["conv1.weight"]
+    np.testing.assert_array_equal(flat["conv1.weight"], kept)
+    # Both can be started from.
+    again = initialisation.read_config(run)
+    start = initialisation.trained(again, run, "rates", SIDE, 3).params
+    assert sorted(map(float, jax.tree.leaves(start["rates"]))) == sorted(
+        map(float, factors.values())
+    )
+    np.testing.assert_array_equal(
+        start["body"]["encoder"]["conv1"]["kernel"], leaves[kernel]
+    )
+    joint = initialisation.trained(again, run, "joint_equal_flops", SIDE, 3)
+    assert joint.params.keys() == {"body"}
+    # Of 3 iterations:
+    assert lines_of(run / "joint_equal_flops" / "metrics.jsonl")[-1]["step"] > 3
+    there, changed = exported(run, weights, "encoder.")
+    assert "layer3.0.conv3.weight" in there and not changed
+
+
+def test_a_dry_run_encodes_nothing_on_disk(data, weights, tmp_path, capsys):
+    config = small("maml_resnet50:conv4_on_features", data)
+    config.encoder.update(weights=str(weights), cached=True)
+    config.data.update(
+        train=("cifar100",), validation=("fgvc_aircraft",), test=("oxford_pets",)
+    )
+    config.data.size = SIDE + 8  # at which no other test has encoded them
+    config.augment.flip = False
+    config.method.gradient = "first_order"  # compiles sooner
+    loading.load(config.data)  # caches decoded images
+    before = contents(data)
+    assert train(config, tmp_path / "run", dry_run=True) == ""
+    assert contents(data) == before
+    assert not (tmp_path / "run").exists()
+    told = capsys.readouterr().out
+    for words in ("encodes every image once", "a meta-iteration takes"):
+        assert words in told
+
+
+def contents(folder: pathlib.Path):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_weights_of_another_network_are_refused(data, weights, tmp_path):
+    config = small("maml_resnet50:full", data)
+    config.encoder.update(weights=str(weights), width=4)
+    with pytest.raises(ConfigError, match=r"encoder\.weights=.*are not those of"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_are_not_there_are_refused(data, tmp_path):
+    config = small("maml_resnet50:full", data)
+    config.encoder.weights = str(tmp_path / "none.pth")
+    with pytest.raises(ConfigError, match=r"weights='.*none\.pth'"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,333 @@
+"""A run's initialisation as files: what is in them, and PyTorch code that uses them."""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+import shipped
+
+import metainit
+from metainit.config import fields as defaults
+from metainit.experiments import export, model_card
+from metainit.models import (
+    classification,
+    conv4_names,
+    efficientnet_names,
+    registry,
+    resnet_names,
+)
+from metainit.models.image_input import IMAGENET
+from metainit.models.pretrained import About, Recipe
+from metainit.runtime.checkpoint import Checkpoints
+from metainit.training import initial_weights, learner, origin
+from metainit.training import learner as recipe
+
+README = pathlib.Path(__file__).parents[2] / "README.md"
+WEIGHTS = About("timm/resnet50.tv_in1k", "abc", "f" * 64, Recipe("V1", IMAGENET, "MIT"))
+ORIGIN = origin.Origin((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), WEIGHTS)
+STEP = 700
+
+
+def settings(name: str) -> Any:
+    """Of a small run by the network's name."""
+    config = defaults.default()
+    config.data.update(name="", train=("cifar100@32", "omniglot"), size=16, channels=3)
+    config.data.validation = ("stanford_cars",)
+    config.model.filters = 4
+    encoder, _, learner = name.partition("+")
+    if encoder != "conv4":
+        config.encoder.update(name=encoder, stage_sizes=(1, 1, 1, 1), width=4)
+        config.encoder.use = "adapted"
+        config.model.name = learner or "linear"
+    return config
+
+
+def body_of(config: Any, seed: int = 0) -> Any:
+    """Parameters of a config's network, that no two leaves share."""
+    rng = np.random.default_rng(seed)
+    images = jnp.zeros((1, config.data.size, config.data.size, config.data.channels))
+    shapes = jax.eval_shape(registry.build(config).init, jax.random.key(0), images)
+    drawn = lambda x: np.float32(rng.uniform(0.5, 1, x.shape) / x.size**0.5)  # noqa: E731
+    return jax.tree.map(drawn, shapes)
+
+
+def finished(
+    run: pathlib.Path,
+    config: Any,
+    which: str = "meta",
+    inner: Any = None,
+    **params: Any,
+) -> pathlib.Path:
+    """Makes the folder of a run that ended in these parameters."""
+    run.mkdir(exist_ok=True)
+    (run / "config.json").write_text(json.dumps(config.to_dict()))
+    origin.save(run, ORIGIN)
+    learned = params if inner is None else metainit.MetaParams(params, inner)
+    state = metainit.MetaState(learned, (), jnp.int32(STEP))
+    Checkpoints(run / which).save_best(STEP, state, {})
+    return run
+
+
+def same(one: Any, other: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.mark.parametrize(
+    "name", ["conv4", "resnet", "resnet+conv4", "efficientnet_lite0"]
+)
+def test_what_the_command_writes_is_what_was_learned(name, tmp_path, capsys):
+    config = settings(name)
+    body = body_of(config)
+    run = finished(tmp_path / "run", config, body=body)
+    assert export.main([str(run), "--out", str(tmp_path / "out"), "--way=6"]) == 0
+    assert str(tmp_path / "out") in capsys.readouterr().out
+    flat = safetensors.numpy.load_file(tmp_path / "out" / "init.safetensors")
+    head = {"kernel": np.zeros((4, 6)), "bias": np.zeros(6)}
+    if name == "conv4":
+        same(conv4_names.from_torch(flat, body | {"fc": head}), body | {"fc": head})
+        return
+    features = {"resnet": 128, "resnet+conv4": 4, "efficientnet_lite0": 1280}[name]
+    head["kernel"] = np.zeros((features, 6))
+    if "+" not in name:
+        names = resnet_names if name == "resnet" else efficientnet_names
+        want = body["encoder"] | {"fc": head}
+        same(names.from_torch(flat, want), want)
+        return
+    parts: dict[str, Any] = {"encoder": {}, "learner": {}}
+    for key, array in flat.items():
+        part, _, rest = key.partition(".")
+        parts[part][rest] = array
+    same(resnet_names.from_torch(parts["encoder"], body["encoder"]), body["encoder"])
+    want = body["learner"] | {"fc": head}
+    same(conv4_names.from_torch(parts["learner"], want), want)
+
+
+@pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
+def test_what_is_exported_says_what_network_it_is_of(name, tmp_path):
+    config = settings(name)
+    config.model.norm = "group"
+    config.encoder.cut = "stage2"
+    body = body_of(config)
+    export.export(finished(tmp_path / "run", config, body=body), tmp_path / "out")
+    init = initial_weights.load(str(tmp_path / "out" / "init.safetensors"))
+    same(init.body, body)
+    assert init.model.policy == registry.build(config).policy
+    assert (init.config.data.size, init.config.data.channels) == (32, 3)
+    if name == "conv4":
+        assert init.seen is None
+    else:
+        assert (init.seen.mean, init.seen.std) == (ORIGIN.mean, ORIGIN.std)
+
+
+def test_a_learned_head_goes_with_the_way_it_was_learned_for(tmp_path, capsys):
+    config = settings("conv4")
+    config.method.head = "learned"
+    head = {"kernel": np.ones((4, 5), np.float32), "bias": np.arange(5.0)}
+    run = finished(tmp_path / "run", config, body=body_of(config), head=head)
+    export.export(run, tmp_path / "out")
+    flat = safetensors.numpy.load_file(tmp_path / "out" / "init.safetensors")
+    np.testing.assert_array_equal(flat["fc.bias"], np.arange(5.0))
+    assert export.main([str(run), "--out", str(tmp_path / "out"), "--way=6"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "way=6" in line and "learned for 5 classes" in line
+
+
+@pytest.mark.parametrize(
+    "which, words",
+    [
+        ("joint", "for the device time of meta-learning"),
+        ("joint_equal_flops", "for as many operations as meta-learning"),
+    ],
+)
+def test_pretraining_has_a_head_for_its_classes_which_stays(which, words, tmp_path):
+    config = settings("conv4")
+    head = {"kernel": np.ones((4, 90), np.float32), "bias": np.ones(90)}
+    run = finished(tmp_path / "run", config, which, body=body_of(config), head=head)
+    export.export(run, tmp_path / "out", which=which)
+    flat = safetensors.numpy.load_file(tmp_path / "out" / "init.safetensors")
+    assert flat["fc.weight"].shape == (5, 4) and not flat["fc.weight"].any()
+    card = " ".join((tmp_path / "out" / "README.md").read_text().split())
+    assert "one classifier over all" in card and words in card
+
+
+@pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
+def test_learned_step_sizes_lie_beside_the_weights(name, tmp_path):
+    config = settings(name)
+    config.inner.learning_rate = 0.5
+    body = body_of(config)
+    logs = learner.log_step_sizes(registry.build(config), body)
+    logs = jax.tree.map(lambda _: np.float32(np.log(3)), logs)
+    run = finished(tmp_path / "run", config, "rates", logs, body=body)
+    assert export.main([str(run), "--out", str(tmp_path), "--which=rates"]) == 0
+    init = safetensors.numpy.load_file(tmp_path / "init.safetensors")
+    rates = safetensors.numpy.load_file(tmp_path / "rates.safetensors")
+    assert set(rates) == {key for key in init if "running" not in key}
+    assert {value.shape for value in rates.values()} == {()}
+    np.testing.assert_allclose(list(rates.values()), 1.5, rtol=1e-6)
+    card = (tmp_path / "README.md").read_text()
+    assert "step sizes alone" in card and "- `rates.safetensors`: " in card
+
+
+def test_the_card_says_where_it_is_from_and_what_for(tmp_path):
+    config = settings("resnet")
+    run = finished(tmp_path / "run", config, body=body_of(config))
+    chosen = {"init": "meta-learned", "head": "prototype", "metric": "accuracy"}
+    chosen |= {"dataset": "sun397", "protocol": "5-way 1-shot", "step": 10}
+    chosen |= {"value": 0.5, "low": 0.48, "high": 0.523, "chosen": True}
+    lines = [
+        chosen,
+        chosen | {"init": "random", "value": 0.9},
+        chosen | {"chosen": False, "value": 0.8},
+        {"eval_loss": 1.0},
+    ]
+    (run / "results.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    export.export(run, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    for words in (
+        "# meta-learned: cifar100, omniglot\n",
+        "MAML, second order: 1000 meta-iterations of 4 tasks, outer Adam at 0.001",
+        f"of step {STEP}",
+        "16x16 or 32x32 pixels, red, green, blue, x / 255 - (0.5, 0.5, 0.5)",
+        "- normalisation: frozen running statistics",
+        "- head starts at: the class means c",
+        "- optimizer: SGD at 0.01\n- steps: 10\n- batch: the whole support\n",
+        "- adapts: everything but running statistics\n",
+        "accuracy on sun397, 5-way 1-shot, prototype head, 10 steps: 50.0 % [48.0, 52",
+        "- CIFAR-100: licence: none stated that we know of.",
+        "- Omniglot: licence: MIT.",
+        "- Stanford Cars (to choose by): licence: none",
+        "- source: timm/resnet50.tv_in1k at abc\n- SHA-256: ffff",
+        "- recipe: V1\n- licence: MIT\n",
+    ):
+        assert words in text, words
+    assert "90.0" not in text and "80.0" not in text
+
+
+def test_what_cannot_be_exported_is_said_in_one_line(tmp_path, capsys):
+    linear, mlp = settings("conv4"), settings("conv4")
+    mlp.model.name = "mlp"
+    good = finished(tmp_path / "run", linear, body=body_of(linear))
+    bad = finished(tmp_path / "mlp", mlp, body={})
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "config.json").write_text((good / "config.json").read_text())
+    for run, more, words in (
+        (tmp_path / "none", [], "there is no folder"),
+        (bad, [], "model.name=mlp"),
+        (good, ["--way=1"], "way=1: give 2 or more"),
+        (good, ["--which=joint"], "no best checkpoint of 'joint'; which may be meta"),
+        (tmp_path / "old", [], "no best checkpoint of 'meta'"),
+    ):
+        out = tmp_path / "out"
+        assert export.main([str(run), "--out", str(out), *more]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+        assert not out.exists()
+
+
+def test_a_run_goes_on_with_the_weights_it_began_with(tmp_path):
+    assert origin.load(finished(tmp_path, settings("conv4"))) == ORIGIN
+    origin.save(tmp_path, ORIGIN)
+    other = ORIGIN._replace(weights=WEIGHTS._replace(sha256="0" * 64))
+    with pytest.raises(ValueError, match=r"encoder\.weights=timm.* is another file"):
+        origin.save(tmp_path, other)
+    (tmp_path / origin.FILE).write_text("{")
+    with pytest.raises(ValueError, match=r"origin\.json cannot be read"):
+        origin.load(tmp_path)
+
+
+def test_the_readme_shows_the_code_of_the_brief_config():
+    config = shipped.load("maml_resnet50:full")
+    code = model_card.snippet(config, config.train_task.way)
+    assert f"```python\n{code}```\n" in README.read_text()
+
+
+@pytest.mark.parametrize(
+    "change, beginnings",
+    [
+        ({"use": "meta"}, "('fc.',)"),
+        ({"adapt_from": "stage3"}, "('layer3.', 'layer4.', 'fc.')"),
+        ({"adapt_from": "stem"}, "('conv1.', 'bn1.', 'layer1.', "),
+    ],
+)
+def test_the_code_adapts_what_was_adapted(change, beginnings):
+    config = shipped.load("maml_resnet50:full")
+    config.encoder.update(change)
+    code = model_card.snippet(config, 8)
+    compile(code, "snippet", "exec")
+    assert f"if name.startswith({beginnings}" in code
+
+
+def test_the_code_of_every_config_is_python():
+    for name in shipped.names():
+        config = shipped.load(name)
+        if "encoder" in config:
+            compile(model_card.snippet(config, 5), name, "exec")
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": 32}, {"norm": "support"}, {"cut": "stem"}]
+)
+def test_there_is_no_code_for_what_torchvision_has_not(change):
+    config = shipped.load("maml_resnet50:full")
+    config.encoder.update(change)
+    assert model_card.snippet(config, 8) == ""
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("resnet", {"encoder.width": 64}),
+        ("resnet", {"encoder.width": 64, "encoder.adapt_from": "stage4"}),
+        ("conv4", {"method.head": "zero"}),
+        ("conv4", {"model.downsample": "stride", "model.output": "flatten"}),
+        ("conv4", {"model.norm": "batch", "model.scale": 0.5}),
+    ],
+    ids=str,
+)
+def test_the_code_gives_our_logits(name, change, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("torchvision")
+    config = settings(name)
+    config.data.update(train=("cifar100",), size=21 if name == "conv4" else 32)
+    config.inner.learning_rate = 0.02
+    config.update_from_flattened_dict(change)
+    side, model = config.data.size, registry.build(config)
+    body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, side, side, 3)))
+    out = tmp_path / "out"
+    export.export(finished(tmp_path / "run", config, body=body), out, way=4)
+    text = (out / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 2)
+    support, query = rng.normal(size=(2, 8, side, side, 3)).astype(np.float32)
+    loop = metainit.InnerLoop(
+        classification.loss_fn(model),
+        recipe.inner_optimizer(config),
+        config.inner.steps,
+        adapt_mask=classification.adapt_mask(model),
+        start=recipe.start(config.method.head, model, 2),
+    )
+    batch = {"image": jnp.asarray(support), "label": jnp.asarray(labels)}
+
+    @jax.jit
+    def ours(body: Any) -> Any:
+        params, trace = metainit.adapt(loop, {"body": body}, batch, jax.random.key(0))
+        features = classification.query_features(model)(params, batch, {"image": query})
+        return classification.logits(params, features), trace.loss
+
+    logits, losses = ours(body)
+    assert losses[-1] < 0.99 * losses[0]  # something was learned
+    given = {
+        "support": torch.from_numpy(support.transpose(0, 3, 1, 2).copy()),
+        "query": torch.from_numpy(query.transpose(0, 3, 1, 2).copy()),
+        "labels": torch.from_numpy(labels),
+    }
+    monkeypatch.chdir(out)
+    exec(compile(code, "README.md", "exec"), given)
+    np.testing.assert_allclose(given["logits"].numpy(), logits, rtol=1e-3, atol=1e-3)

@@ -1,0 +1,450 @@
+"""From a folder of images to a saved classifier, and what that says of images."""
+
+import csv
+import json
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from metainit.config import fields as defaults
+from metainit.core.types import MetaState
+from metainit.data.builders import labelled_folder
+from metainit.experiments import finetune, predict
+from metainit.experiments.meta_learning import train
+from metainit.models import registry, resnet, resnet_names
+from metainit.runtime.checkpoint import Checkpoints
+from metainit.training import origin
+from metainit.transfer import fine_tuning
+
+README = pathlib.Path(__file__).parents[2] / "README.md"
+COLOURS = {"blue": (90, 100, 150), "green": (90, 150, 100), "teal": (90, 125, 125)}
+IMAGES = 40
+
+
+def paint(root: pathlib.Path, seed: int = 0, each: int = IMAGES) -> pathlib.Path:
+    """A class is a colour; images are so noisy that some look like another class."""
+    rng = np.random.default_rng(seed)
+    for name, colour in COLOURS.items():
+        (root / name).mkdir(parents=True)
+        for number in range(each):
+            size = (*rng.integers(8, 13, 2), 3)
+            image = rng.normal(colour, 12, 3) + rng.normal(0, 20, size)
+            file = root / name / f"{number:02}.{('png', 'jpg')[number % 2]}"
+            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(file)
+    return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+    """A folder with images and a run, which is where commands are given."""
+    place = tmp_path_factory.mktemp("finetune")
+    paint(place / "my_images")
+    paint(place / "new_images", seed=1, each=3)
+    config = tiny.config(tiny.draw(place / "drawn"))
+    config.data.channels = 3
+    config.iterations = 4
+    config.evaluate.episodes = 0
+    encoder_run(place / "runs" / "encoder", 2)
+    (place / "nothing").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("METAINIT_DATA_DIR", str(place / "data"))
+        train(config, "runs/quickstart")
+        yield place
+
+
+def encoder_run(run: pathlib.Path, width: int) -> None:
+    """A run of Conv-4 on a frozen ResNet, never trained; and weights beside it."""
+    config = defaults.default()
+    config.data.update(size=32, channels=3)
+    config.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=width)
+    config.encoder.cut = "stage1"
+    config.model.update(filters=4, downsample="stride")
+    body = tiny.drawn(registry.build(config).init)
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps(config.to_dict()))
+    origin.save(run, origin.Origin((0.4, 0.5, 0.6), (0.3, 0.3, 0.3), None))
+    state = MetaState({"body": body}, (), np.int32(3))
+    Checkpoints(run / "meta").save_best(3, state, {})
+    named = resnet_names.to_torch(tiny.drawn(resnet.resnet((1, 1, 1, 1), width).init))
+    save_file(named, run.parent / f"resnet{width}.safetensors")
+
+
+def fine_tuned(out: str, *more: str, init: str = "runs/quickstart") -> int:
+    line = ["--init", init, "--data", "folder:my_images", "--out", out]
+    return finetune.main([*line, "--steps=20", *more])
+
+
+def report(out: str) -> dict[str, Any]:
+    return json.loads((pathlib.Path(out) / "report.json").read_text())
+
+
+def held_out(out: str) -> dict[str, str]:
+    with (pathlib.Path(out) / "held_out.csv").open() as file:
+        return {row["file"]: row["label"] for row in csv.DictReader(file)}
+
+
+def predicted(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines()))
+
+
+@pytest.mark.parametrize(
+    "name, init, more",
+    [
+        ("meta", "runs/quickstart", []),
+        ("larger", "runs/quickstart", ["--size=12", "--head=zero"]),
+        ("warm", "runs/quickstart", ["--which=meta_from_pretrained"]),
+        ("joint", "runs/quickstart", ["--which=joint"]),
+        ("untrained", "runs/quickstart", ["--which=random", "--optimizer=sgd"]),
+        ("random", "random", ["--size=10"]),
+        ("encoder", "runs/encoder", ["--size=16", "--optimizer=sgd"]),
+        ("weights", "runs/resnet2.safetensors", ["--size=32"]),
+        ("adapted", "runs/resnet2.safetensors", ["--size=32", "--use=adapted"]),
+    ],
+)
+def test_predict_is_as_accurate_as_the_report_says(
+    name: str, init: str, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fine_tuned(name, *more, init=init) == 0
+    said = report(name)
+    points = (pathlib.Path(name) / "training" / "transfer.jsonl").read_text()
+    assert json.loads(points.splitlines()[-1])["accuracy"] == said["accuracy"]
+    assert json.loads(points.splitlines()[-1])["calibration_error"] == pytest.approx(
+        said["calibration_error"], abs=1e-5
+    )
+    assert (said["images"], said["held_out_images"]) == (96, 24)
+    capsys.readouterr()
+
+    truth = held_out(name)
+    assert predict.main([name, *truth]) == 0
+    rows = predicted(capsys.readouterr().out)
+    assert [row["file"] for row in rows] == list(truth)
+    labels = np.array(list(truth.values()))
+    hits = np.array([row["label"] for row in rows]) == labels
+    assert np.mean(hits) == said["accuracy"]
+    assert init == "random" or 0.35 < said["accuracy"] < 1  # chance is a third
+    for label, accuracy in said["accuracy_of_class"].items():
+        assert np.mean(hits[labels == label]) == accuracy
+
+
+def test_what_is_saved(place: pathlib.Path) -> None:
+    fine_tuned("meta")
+    weights = load_file("meta/weights.safetensors")
+    assert weights["body.kernel_0"].shape == (3, 3, 3, 4)
+    assert weights["head.kernel"].shape == (4, 3)
+    assert {leaf.dtype for leaf in weights.values()} == {np.dtype(np.float32)}
+    files = {
+        name: json.loads((place / "meta" / name).read_text())
+        for name in ("classes.json", "preprocess.json", "model.json")
+    }
+    assert files["classes.json"] == ["blue", "green", "teal"]
+    assert files["preprocess.json"]["size"] == tiny.SIDE
+    assert files["model.json"]["batch_norm"] == "support moments (inductive)"
+    moments = np.load("meta/moments.npy")
+    assert (moments.shape, moments.dtype) == ((96, 8, 8, 3), np.uint8)
+
+
+def test_an_image_is_judged_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    fine_tuned("meta")
+    files = list(held_out("meta"))
+    capsys.readouterr()
+    predict.main(["meta", *files, "--top=3"])
+    together = predicted(capsys.readouterr().out)
+    alone = []
+    for file in files[:2]:
+        predict.main(["meta", file, "--top=3"])
+        alone += predicted(capsys.readouterr().out)
+    assert [row["label"] for row in alone] == [row["label"] for row in together[:6]]
+    chances = [float(row["probability"]) for row in together]
+    np.testing.assert_allclose(
+        chances[:6], [float(row["probability"]) for row in alone], atol=1.1e-4
+    )
+    for first in range(0, len(chances), 3):
+        of_file = chances[first : first + 3]
+        assert of_file == sorted(of_file, reverse=True)
+        assert sum(of_file) == pytest.approx(1, abs=2e-4)
+
+
+def test_the_lines_of_the_readme(
+    place: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = re.findall(r"^    metainit (\w+) (.*)", README.read_text(), re.M)
+    commands = {
+        name: shlex.split(line)
+        for name, line in lines
+        if "tune" in name or name == "predict"
+    }
+    assert list(commands) == ["finetune", "predict"]
+    assert finetune.main(commands["finetune"]) == 0
+    assert "on 24 held-out images of 3 classes" in capsys.readouterr().out
+    # The second one in an interpreter of its own: what it loads is what makes it quick.
+    program = (
+        "import json, sys; from metainit import predict; "
+        f"status = predict.main({commands['predict']!r}); "
+        "print(json.dumps(list(sys.modules)), file=sys.stderr); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=place, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    rows = predicted(done.stdout)
+    assert [row["file"] for row in rows][:2] == [
+        "new_images/blue/00.png",
+        "new_images/blue/01.jpg",
+    ]
+    right = [row["label"] == row["file"].split("/")[1] for row in rows]
+    assert len(right) == 9 and np.mean(right) > 0.5
+    loaded = {name.split(".")[0] for name in json.loads(done.stderr)}
+    slow = {"clu", "matplotlib", "orbax", "sklearn", "scipy", "tensorflow_datasets"}
+    assert not loaded & slow
+
+
+def test_what_does_not_decode_gets_a_row(
+    place: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fine_tuned("meta")
+    capsys.readouterr()
+    (place / "broken.jpg").write_bytes(b"no image")
+    good = "new_images/blue/00.png"
+    assert predict.main(["meta", "broken.jpg", good, "gone.png"]) == 1
+    out, err = capsys.readouterr()
+    broken, fine, gone = predicted(out)
+    assert broken["label"] == "error: does not decode as an image"
+    assert broken["probability"] == gone["probability"] == ""
+    assert gone["label"] == "error: no such file"
+    assert fine["label"] in COLOURS and 0 < float(fine["probability"]) <= 1
+    assert err == "2 of 3 files have no label\n"
+    assert predict.main(["meta", "broken.jpg"]) == 1
+
+
+def test_a_stopped_one_goes_on_and_a_finished_one_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fine_tuned("meta")
+    draw, calls = fine_tuning._batch, [0]
+
+    def interrupted(*arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 9:
+            raise KeyboardInterrupt
+        return draw(*arguments)
+
+    monkeypatch.setattr(fine_tuning, "_batch", interrupted)
+    assert fine_tuned("stopped") == 130
+    assert not pathlib.Path("stopped/report.json").exists()
+    assert predict.main(["stopped", "my_images"]) == 2
+    assert "has no weights.safetensors" in capsys.readouterr().err
+    assert fine_tuned("stopped") == 0
+    assert calls[0] < 9 + 20  # not from the start
+    clock = {"device_seconds": 0}
+    assert report("stopped") | clock == report("meta") | clock
+    files = (f"{name}/weights.safetensors" for name in ("stopped", "meta"))
+    ours, theirs = map(load_file, files)
+    for leaf in theirs:
+        np.testing.assert_array_equal(ours[leaf], theirs[leaf])
+    monkeypatch.setattr(fine_tuning, "fine_tune", None)
+    assert fine_tuned("stopped") == 0
+    assert "stopped is finished" in capsys.readouterr().out
+
+
+def test_given_parts_are_used(
+    place: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paint(place / "parts" / "train")
+    paint(place / "parts" / "val", seed=2, each=4)
+    assert fine_tuned("parted", "--data=folder:parts") == 0
+    assert report("parted")["held_out_images"] == 12
+    assert {pathlib.Path(file).parts[1] for file in held_out("parted")} == {"val"}
+    shutil.copytree(place / "parts" / "train", place / "parts" / "test")
+    assert fine_tuned("leaking", "--data=folder:parts") == 0
+    assert report("leaking")["held_out_also_learned"] == 120
+    assert "warning: 120 of them" in capsys.readouterr().out
+    assert fine_tuned("share", "--data=folder:parts", "--test_share=0.5") == 2
+    assert "leave test_share out" in capsys.readouterr().err
+
+
+def test_what_is_held_out_depends_on_the_seed_alone() -> None:
+    def files(seed: int, share: float = 0.2) -> list[str]:
+        read = labelled_folder.read("my_images", 8, 3, share, seed)
+        assert read.train.names == read.test.names == tuple(COLOURS)
+        assert len(read.train.images) + len(read.test.images) == 3 * IMAGES
+        assert not np.isin(read.test.hashes, read.train.hashes).any()
+        return [str(file) for file in read.files]
+
+    assert files(0) == files(0) != files(1)
+    assert set(files(0)) < set(files(0, 0.4))
+    one_each = [pathlib.Path(file).parts[1] for file in files(3, 0.01)]
+    assert one_each == sorted(COLOURS)
+
+
+def one_class(place: pathlib.Path) -> list[str]:
+    shutil.copytree("my_images/blue", "one/blue")
+    return ["--data=folder:one"]
+
+
+def one_image(place: pathlib.Path) -> list[str]:
+    paint(place / "few", each=1)
+    return ["--data=folder:few"]
+
+
+def class_not_held_out(place: pathlib.Path) -> list[str]:
+    paint(place / "lacking" / "train", each=4)
+    paint(place / "lacking" / "test", each=4)
+    shutil.rmtree(place / "lacking" / "test" / "teal")
+    return ["--data=folder:lacking"]
+
+
+def undecodable(place: pathlib.Path) -> list[str]:
+    paint(place / "bad", each=4)
+    (place / "bad" / "teal" / "01.jpg").write_bytes(b"no image")
+    return ["--data=folder:bad"]
+
+
+def empty_run(place: pathlib.Path) -> list[str]:
+    (place / "empty").mkdir()
+    return ["--init=empty"]
+
+
+def of_another_encoder(place: pathlib.Path) -> list[str]:
+    """A run whose checkpoint is of a wider encoder than its config says."""
+    encoder_run(place / "runs" / "wide", 4)
+    shutil.copy(place / "runs/encoder/config.json", place / "runs/wide/config.json")
+    return ["--init=runs/wide"]
+
+
+def unwritable(place: pathlib.Path) -> list[str]:
+    (place / "file").touch()
+    return ["--out=file/below"]
+
+
+def of_another_size(place: pathlib.Path) -> list[str]:
+    """A run whose config says another network than was trained."""
+    shutil.copytree("runs/quickstart", "runs/mlp")
+    path = place / "runs" / "mlp" / "config.json"
+    config = json.loads(path.read_text())
+    config["model"]["name"] = "mlp"
+    path.write_text(json.dumps(config))
+    return ["--init=runs/mlp"]
+
+
+@pytest.mark.parametrize(
+    "mistake, message",
+    [
+        (one_class, "has one class, 'blue'"),
+        (one_image, "class 'blue' has one image"),
+        (class_not_held_out, "held-out images have different classes: teal"),
+        (undecodable, "teal/01.jpg does not decode"),
+        (["--init=gone"], "init: there is no folder gone"),
+        (empty_run, "empty is no run of launch.py"),
+        (of_another_encoder, r"of another network.*encoder.*saved .*4.*wanted .*2"),
+        (["--use=adapted"], "--use adapted needs weights as --init"),
+        (["--init=gone.pth"], "weights='gone.pth': cannot be read"),
+        (
+            ["--init=runs/resnet2.safetensors", "--channels=1"],
+            "--channels=1: runs/resnet2.safetensors takes images of 3",
+        ),
+        (
+            ["--init=runs/resnet2.safetensors", "--which=joint"],
+            "--which joint needs a run",
+        ),
+        (of_another_size, "of another network, size or channels: .*Dense_0"),
+        (["--channels=1"], r"kernel_0'\]: saved \(3, 3, 3, 4\), wanted \(3, 3, 1, 4\)"),
+        (["--which=joint", "--init=random"], "--which joint needs a run"),
+        (unwritable, "file is no folder that can be written to"),
+        (["--data=my_images"], "--data must be folder:PATH, got 'my_images'"),
+        (["--data=folder:gone"], "there is no folder gone"),
+        (["--data=folder:my_images/blue"], "no images in sub-folders"),
+        (["--test_share=1"], "test_share must be above 0 and below 1"),
+        (["--steps=0"], "steps must be 1 or more"),
+        (["--size=0"], "--size must be 1 or more"),
+        (["--seed=-1"], "--seed must be 0 or more"),
+    ],
+)
+def test_mistakes_are_one_line_and_claim_no_folder(
+    mistake: Any,
+    message: str,
+    place: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    more = mistake(place) if callable(mistake) else mistake
+    assert fine_tuned("wrong", *more) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and not pathlib.Path("wrong").exists()
+    (line,) = err.splitlines()
+    assert line.startswith("error: ") and re.search(message, line)
+
+
+def test_another_fine_tuning_in_the_same_folder_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fine_tuned("meta")
+    capsys.readouterr()
+    assert fine_tuned("meta", "--which=joint", "--steps=21") == 2
+    err = capsys.readouterr().err
+    assert "init_sha256" in err and "steps: 20 -> 21" in err and "another --out" in err
+    assert fine_tuned("runs/quickstart/meta") == 2
+    assert "holds files but no config.json" in capsys.readouterr().err
+
+
+def test_a_run_without_what_is_asked_for(
+    place: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree("runs/quickstart", "runs/partial")
+    shutil.rmtree(place / "runs" / "partial" / "meta")
+    assert fine_tuned("partial", init="runs/partial") == 0  # what there is
+    assert report("partial")["init"].startswith("meta_from_pretrained of")
+    assert fine_tuned("absent", "--which=meta", init="runs/partial") == 2
+    words = "which may be meta_from_pretrained, joint, random"
+    assert words in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_saves_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with np.errstate(all="ignore"):
+        assert fine_tuned("diverged", "--optimizer=sgd", "--learning_rate=1e30") == 2
+    assert "lower --learning_rate than 1e+30" in capsys.readouterr().err
+    assert not pathlib.Path("diverged/weights.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("weights.safetensors", b"damaged", "cannot be read as a classifier"),
+        ("classes.json", b'["blue", "green"]', "is of another network: head.bias"),
+        ("model.json", b"{}", "cannot be read as a classifier"),
+        ("moments.npy", b"", "cannot be read as a classifier"),
+    ],
+)
+def test_a_damaged_classifier(
+    name: str, content: bytes, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fine_tuned("meta")
+    shutil.copytree("meta", f"damaged-{name}")
+    pathlib.Path(f"damaged-{name}", name).write_bytes(content)
+    capsys.readouterr()
+    assert predict.main([f"damaged-{name}", "new_images"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_mistakes_on_the_line_of_predict(capsys: pytest.CaptureFixture[str]) -> None:
+    fine_tuned("meta")
+    capsys.readouterr()
+    for line, message in (
+        (["meta", "new_images", "--top=4"], "--top must be 1 to 3"),
+        (["my_images", "new_images"], "my_images has no weights.safetensors"),
+        (["meta", "nothing"], "nothing has no images"),
+    ):
+        assert predict.main(line) == 2
+        assert message in capsys.readouterr().err

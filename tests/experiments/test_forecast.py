@@ -1,0 +1,80 @@
+"""What meta-test will take, before it is begun."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from ml_collections import ConfigDict
+
+from metainit.config import fields
+from metainit.data import samples
+from metainit.data.loading import Roles, Source
+from metainit.evaluation import adaptation
+from metainit.evaluation.few_shot import evaluate
+from metainit.experiments import forecast
+from metainit.models import registry
+from metainit.models.preprocess import Preprocess
+from metainit.runtime.cost import Cost
+
+PREPROCESS = Preprocess(mean=(0.4,), std=(0.3,))
+
+
+def source(name: str) -> Source:
+    rng = np.random.default_rng(len(name))
+    images = rng.integers(0, 256, (15, 4, 4, 1), dtype=np.uint8)
+    return Source(name, images, np.repeat(np.arange(3), 5), ("a", "b", "c"))
+
+
+ROLES = Roles((), (source("x"), source("xx")), (source("xxx"),), (source("xxxx"),))
+
+
+def settings(**changed: Any) -> ConfigDict:
+    small = tiny.shrink(fields.default())
+    small.data.size = 4
+    small.model.update(name="mlp", hidden=(5,))
+    small.evaluate.update(changed)
+    return small
+
+
+@pytest.mark.parametrize("head", ["prototype", "learned"])
+def test_it_counts_the_episodes_that_meta_test_adapts_to(head: str) -> None:
+    small = settings(validation_episodes=5)  # three of each set
+    small.method.head = head
+    model = registry.build(small)
+    params = {"body": model.init(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))}
+    if head == "learned":
+        params["head"] = {"kernel": jnp.zeros((5, 3)), "bias": jnp.zeros(3)}
+    adapt = adaptation.evaluator(small, model, PREPROCESS, 3)
+    counted = []
+
+    def counting(params: Any, episodes: Any, setting: Any) -> Any:
+        counted.append(len(episodes.support["label"]))
+        return adapt(params, episodes, setting)
+
+    inits = {"one": (params, Cost(0.0, 0, 0)), "other": (params, Cost(0.0, 0, 0))}
+    given = small, model, PREPROCESS, inits, ROLES, lambda way: counting
+    evaluate(*given, progress=lambda line: None)
+    assert forecast.adaptations(small, ROLES, 2) == sum(counted)
+    small.evaluate.episodes = 0
+    assert forecast.adaptations(small, ROLES, 2) == 0
+
+
+def test_operations_are_those_of_every_step_and_image() -> None:
+    def operations(last_step: int, queries: int) -> float:
+        small = settings(steps=(0, last_step))
+        small.task.queries = queries
+        model = registry.build(small)
+        body = model.init(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
+        (sample,) = samples.draw_validation(small, ROLES.validation[:1])
+        return adaptation.operations(
+            small, model, PREPROCESS, {"body": body}, sample.episodes, sample.way
+        )
+
+    # A multiplication and an addition for each weight of 16-5-3, forward; backward the
+    # same for the weights, and for the inputs of the second layer.
+    a_query, a_support = 2 * (16 * 5 + 5 * 3), 2 * (2 * 16 * 5 + 3 * 5 * 3)
+    assert operations(2, 2) - operations(1, 2) == 3 * a_support + 3 * 2 * a_query
+    assert operations(2, 3) - operations(2, 2) == 3 * 3 * a_query

@@ -1,0 +1,86 @@
+"""What a search tries: grids whole, draws repeatable, mistakes named."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from metainit.experiments.search_space import Axis, draw, grid, key, parse
+
+
+def test_fields_are_read() -> None:
+    found = parse(
+        (
+            "inner.steps=1,3",
+            "outer.learning_rate = 0.001, 3e-3",
+            "method.head=zero,prototype",
+            "evaluate.steps=(0, 1),(0, 2)",
+            "cold_start=True,False,True",
+            "joint.learning_rate=1e-4..1e-2",
+            "warm_start=1..100",
+        )
+    )
+    assert found == (
+        Axis("inner.steps", (1, 3)),
+        Axis("outer.learning_rate", (0.001, 0.003)),
+        Axis("method.head", ("zero", "prototype")),
+        Axis("evaluate.steps", ((0, 1), (0, 2))),
+        Axis("cold_start", (True, False)),
+        Axis("joint.learning_rate", (), 1e-4, 1e-2),
+        Axis("warm_start", (), 1, 100),
+    )
+    assert parse(("a=1,True,1.0",))[0].values == (1, True, 1.0)
+
+
+def test_a_grid_is_every_combination() -> None:
+    trials = grid(parse(("a=1,2", "b=x,y,z")))
+    assert [(t["a"], t["b"]) for t in trials] == [
+        (1, "x"), (1, "y"), (1, "z"), (2, "x"), (2, "y"), (2, "z"),
+    ]  # fmt: skip
+
+
+def test_draws_are_a_function_of_the_seed_and_differ() -> None:
+    axes = parse(("a=1,2,3", "rate=1e-4..1e-2", "b=x,y"))
+    ten = draw(axes, 10, seed=0)
+    assert draw(axes, 4, seed=0) == ten[:4]  # a longer search goes on
+    assert draw(axes, 10, seed=1) != ten
+    assert len({key(trial) for trial in ten}) == 10
+    # A space that has no more to give is tried whole.
+    every = draw(parse(("a=1,2,3", "b=x,y")), 50, seed=0)
+    assert sorted(map(key, every)) == sorted(
+        map(key, grid(parse(("a=1,2,3", "b=x,y"))))
+    )
+
+
+def test_ranges_are_uniform_in_the_logarithm() -> None:
+    trials = draw(parse(("rate=1e-4..1e-2", "steps=1..1000")), 500, seed=0)
+    rates = np.log([trial["rate"] for trial in trials])
+    uniform = scipy.stats.uniform(np.log(1e-4), np.log(100))
+    assert scipy.stats.kstest(rates, uniform.cdf).pvalue > 0.01
+    steps = [trial["steps"] for trial in trials]
+    assert all(isinstance(step, int) and 1 <= step <= 1000 for step in steps)
+    assert np.median(steps) == pytest.approx(1000**0.5, rel=0.5)
+    assert min(steps) == 1 and max(steps) > 900
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ((), "no field to search"),
+        (("inner.steps",), "'inner.steps' cannot be read; write NAME=VALUE"),
+        (("=1,2",), "cannot be read"),
+        (("a=",), "cannot be read"),
+        (("a=1,2", "b=1", "a=3"), "^a stands there twice"),
+        (("a=3..1",), "'a=3..1' is no range: its ends must be numbers above 0"),
+        (("a=0..1",), "is no range"),
+        (("a=x..y",), "is no range"),
+        (("a=1..",), "is no range"),
+    ],
+)
+def test_what_cannot_be_read(fields: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse(fields)
+
+
+def test_a_grid_needs_values() -> None:
+    with pytest.raises(ValueError, match=r"rate=0.1..1 is a range, and a grid needs"):
+        grid(parse(("rate=0.1..1",)))

@@ -1,0 +1,188 @@
+"""Plain supervised learning on scripts; its perceptrons as few-shot learners."""
+
+import itertools
+import json
+import pathlib
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import shipped
+from ml_collections import ConfigDict
+
+import metainit
+from metainit.config.fields import ConfigError, default
+from metainit.data import scripts as script_images
+from metainit.data.loading import Roles, Source
+from metainit.experiments import supervised
+from metainit.experiments.meta_learning import train
+from metainit.models import registry
+from metainit.models.preprocess import Preprocess
+from metainit.runtime.writer import read_metrics
+from metainit.training import learner as recipe
+
+IMAGES = 20
+
+
+def letters(scripts: list[str], each: int) -> Source:
+    """Letters whose images differ a little, and tell the script by one bright pixel."""
+    rng = np.random.default_rng(0)
+    names = [f"{script} LETTER {i}" for script in scripts for i in range(each)]
+    labels = np.repeat(np.arange(len(names), dtype=np.int32), IMAGES)
+    images = rng.integers(0, 60, (len(labels), 28, 28, 1)).astype(np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        script = names[label].split()[0]
+        if script in script_images.NAMES:
+            place = script_images.NAMES.index(script)
+            image[2 * place : 2 * place + 4, 5:20] = 255
+    return Source("glyphs", images, labels, tuple(names))
+
+
+ROLES = Roles(
+    (letters(["LATIN", "GREEK", "CYRILLIC", "OLD", "LISU"], 2),),
+    (letters(["ARMENIAN", "GEORGIAN", "LAO"], 2),),
+    (letters(["CANADIAN", "ARABIC", "HEBREW"], 2),),
+)
+
+
+@pytest.fixture(autouse=True)
+def few_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervised.sources, "load", lambda data: ROLES)
+
+
+def config(**changed: Any) -> ConfigDict:
+    small = supervised.default()
+    small.update(
+        epochs=4, batch=16, learning_rate=0.01, log_every=10, model={"hidden": (16,)}
+    )
+    small.update(changed)
+    return small
+
+
+def test_every_letter_is_known_and_no_image_of_the_test() -> None:
+    parts = script_images.images(ROLES)
+    counts = [len(part.images) for (part,) in parts[:3]]
+    assert counts == [10 * 2 * 14, 10 * 2 * 2, 10 * 2 * 4]
+    seen: set[bytes] = set()
+    for (part,) in parts[:3]:
+        assert part.class_names == script_images.NAMES
+        assert set(part.labels) == set(range(10))  # and Lisu is left out
+        images = {image.tobytes() for image in part.images}
+        assert len(images) == len(part.images) and not seen & images
+        seen |= images
+        for image, label in zip(part.images, part.labels, strict=True):
+            assert (image[2 * label : 2 * label + 4, 5:20] == 255).all()
+
+
+def test_an_epoch_meets_every_image_once_in_an_order_of_its_own() -> None:
+    source = Source(
+        "made",
+        np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1),
+        np.arange(23, dtype=np.int32),
+        script_images.NAMES,
+    )
+    batches = supervised.batches_of(source, 5, 0)
+    epochs = []
+    for first in (0, 4):  # 20 of 23 images fill batches
+        rows = [batches(step) for step in range(first, first + 4)]
+        for batch in rows:
+            np.testing.assert_array_equal(batch["image"].ravel(), batch["label"])
+        epochs.append(np.concatenate([batch["label"] for batch in rows]))
+        assert len(set(epochs[-1])) == 20
+    assert (epochs[0] != epochs[1]).any()
+    chex.assert_trees_all_equal(batches(1), supervised.batches_of(source, 5, 0)(1))
+
+
+def test_it_trains_reports_and_says_finished(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = train(config(), tmp_path / "run", command="python launch.py")
+    assert "784-16-10" in text and "python launch.py" in text
+    assert (tmp_path / "run" / "report.md").read_text() == text
+    lines = (tmp_path / "run" / "results.jsonl").read_text().splitlines()
+    *rows, summary = map(json.loads, lines)
+    values = {row["metric"]: row["value"] for row in rows}
+    assert values["accuracy"] > 0.9 and values["f1"] > 0.9 and values["loss"] < 1
+    assert all(row["n"] == 80 for row in rows)
+    assert summary["epoch"] == 4
+    metrics = read_metrics(tmp_path / "run")
+    assert [r["step"] for r in metrics if "validation/accuracy" in r] == [
+        17,
+        34,
+        51,
+        68,
+    ]
+    capsys.readouterr()
+    with pytest.raises(ConfigError, match="batch=281 is above the 280 training images"):
+        train(config(batch=281), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    assert train(config(), tmp_path / "run") == text
+    assert "is finished" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"batch: 16 -> 8"):
+        train(config(batch=8), tmp_path / "run")
+    assert f"{tmp_path}" not in train(config(epochs=5), tmp_path / "run")
+    assert "resumed at step 68" in capsys.readouterr().out
+
+
+def test_a_dry_run_writes_nothing(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(config(), tmp_path / "run", dry_run=True) == ""
+    assert not (tmp_path / "run").exists()
+    assert "68 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name, layers, dropped, rate",
+    [
+        ("mlp:original", (784, 128, 64, 10), 0, 0.001),
+        ("mlp:improved", (784, 256, 128, 64, 10), 2, 0.0005),
+    ],
+)
+def test_the_shipped_networks_are_those_compared(
+    name: str, layers: tuple[int, ...], dropped: int, rate: float
+) -> None:
+    settings = shipped.load(name)
+    assert (settings.learning_rate, settings.epochs) == (rate, 20)
+    model = supervised.build_model(settings)
+    example = jnp.zeros((2, 28, 28, 1))
+    optimizer = optax.adam(rate)
+    body = model.init(jax.random.key(0), example)
+    params = supervised.init(model, optimizer, body, example).params
+    kernels = [x.shape for x in jax.tree.leaves(params) if x.ndim == 2]
+    assert sorted(kernels) == sorted(itertools.pairwise(layers))
+    assert settings.model.dropped == dropped
+    assert settings.model.dropout == (0.5 if dropped else 0)
+
+
+def test_dropout_keys_run_through_the_inner_loop() -> None:
+    """A step of its own, a task of its own; the query is seen without dropout."""
+    settings = default()
+    settings.model.update(name="mlp", hidden=(32, 16), dropout=0.5, dropped=1)
+    settings.inner.update(steps=3, learning_rate=1e-9)  # only the keys change
+    settings.method.head = "learned"
+    model = registry.build(settings)
+    learner = recipe.learner(settings, model, Preprocess((0.5,), (0.3,)))
+    example = jnp.zeros((2, 4, 4, 1))
+    body = model.init(jax.random.key(0), example)
+    head = recipe.init_head(settings, model, body, example, jax.random.key(1))
+    state = learner.init({"body": body} | head)
+    rng = np.random.default_rng(0)
+    one = {
+        "image": rng.integers(0, 256, (1, 15, 4, 4, 1)).astype(np.uint8),
+        "label": np.arange(15)[None] % 5,
+    }
+    twice = jax.tree.map(lambda x: np.concatenate([x, x]), one)  # the same task
+    update = jax.jit(learner.update)
+    episodes = metainit.Episode(twice, twice)
+    seen = [update(state, episodes, jax.random.key(k))[1] for k in (0, 0, 1)]
+    chex.assert_trees_all_equal(seen[0], seen[1])
+    losses = np.stack([np.asarray(m.support.loss) for m in seen[::2]])
+    assert losses.shape == (2, 2, 3)  # keys, tasks, inner steps
+    assert len(np.unique(losses)) == 12
+    queries = np.stack([np.asarray(m.query_loss) for m in seen[::2]])
+    np.testing.assert_allclose(queries, queries[0, 0], rtol=1e-5)

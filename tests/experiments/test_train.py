@@ -1,0 +1,545 @@
+"""One experiment end to end: what it leaves, how it goes on, what it refuses."""
+
+import json
+import pathlib
+import random
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from ml_collections import ConfigDict
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from metainit.config import fields as defaults
+from metainit.config.fields import ConfigError
+from metainit.data import manifest, meta_batches
+from metainit.data.loading import Source
+from metainit.evaluation import few_shot
+from metainit.experiments import initialisations
+from metainit.experiments.meta_learning import train
+from metainit.models.model import Model
+from metainit.runtime.checkpoint import Checkpoints
+from metainit.runtime.writer import read_metrics
+from metainit.training.loop import NonFiniteError, Run, fit
+
+FOLDERS = {
+    "joint pretraining": "joint",
+    "meta-learned": "meta",
+    "meta-learned from pretrained": "meta_from_pretrained",
+}
+
+
+class Experiment(NamedTuple):
+    """An experiment that ran without a break, and the states its runs began with."""
+
+    workdir: pathlib.Path
+    text: str
+    starts: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
+
+
+@pytest.fixture(scope="module")
+def whole(images: pathlib.Path) -> Experiment:
+    starts = {}
+
+    def recorded(run: Run, *rest: Any) -> Any:
+        starts[run.name] = run.state
+        return fit(run, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(initialisations, "fit", recorded)
+        workdir = images.parent / "whole"
+        text = train(tiny.config(images), workdir, command="python launch.py")
+    return Experiment(workdir, text, starts)
+
+
+def without_report(images: pathlib.Path, **changed: Any) -> ConfigDict:
+    config = tiny.config(images)
+    config.evaluate.episodes = 0
+    config.update(changed)
+    return config
+
+
+def perceptron(images: pathlib.Path) -> ConfigDict:
+    """A config whose programs compile fast, for tests that ask nothing of them."""
+    config = tiny.config(images)
+    config.model.update(name="mlp", hidden=(8,))
+    return config
+
+
+def breaks(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    wrap: Callable[[Run], dict[str, Any]],
+) -> None:
+    """The run of that name gets other fields, until `monkeypatch.undo`."""
+
+    def broken(run: Run, *rest: Any) -> Any:
+        return fit(run._replace(**wrap(run)) if run.name == name else run, *rest)
+
+    monkeypatch.setattr(initialisations, "fit", broken)
+
+
+def assert_same_parameters(workdir: pathlib.Path, whole: Experiment) -> None:
+    """Last and best states of all three runs, to the bit."""
+    for name, folder in FOLDERS.items():
+        one, other = Checkpoints(workdir / folder), Checkpoints(whole.workdir / folder)
+        for kind in ("latest", "best"):
+            found = getattr(one, kind)(whole.starts[name])
+            wanted = getattr(other, kind)(whole.starts[name])
+            assert found[0] == wanted[0], (name, kind)
+            chex.assert_trees_all_equal(found[1], wanted[1])
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_a_report_with_every_initialisation(whole: Experiment) -> None:
+    report = (whole.workdir / "report.md").read_text()
+    assert "initialisation" in report.splitlines()[0]  # the verdict comes first
+    assert "python launch.py" in report
+    lines = (whole.workdir / "results.jsonl").read_text().splitlines()
+    *rows, summary = map(json.loads, lines)
+    heads = {"prototype", "zero", "nearest centroid", "logistic regression"}
+    inits = {*FOLDERS, "random"}
+    measured = {
+        (row["init"], row["head"], row["metric"]) for row in rows if "step" in row
+    }
+    assert measured == {
+        (init, head, metric)
+        for init in inits
+        for head in heads
+        for metric in ("accuracy", "f1", "loss")
+    }
+    assert all(row["n"] == 4 for row in rows)
+    # Episodes of 3 classes, of 1 + 2 images each, 2 a step, 8 steps.
+    seen = {row["init"]: row["images_seen"] for row in rows if "step" in row}
+    assert seen == {
+        "random": 0,
+        "joint pretraining": 16 * 8,  # 2 joint steps an iteration
+        "meta-learned": 8 * 2 * 9,
+        "meta-learned from pretrained": 4 * 8 + 6 * 2 * 9,
+    }
+    assert summary["epoch"] == 144 / 25
+    flops = {row["init"]: row["flops"] for row in rows if "step" in row}
+    assert flops["random"] == 0 < flops["joint pretraining"] < flops["meta-learned"]
+    of_parts = 4 / 16 * flops["joint pretraining"] + 6 / 8 * flops["meta-learned"]
+    assert flops["meta-learned from pretrained"] == pytest.approx(of_parts)
+    assert "cost_analysis() of the programs says" in report
+    assert {"eval_loss", "eval_accuracy", "eval_runtime"} <= summary.keys()
+    assert whole.text.split()[:3] == report.split()[:3]
+    pictures = list(whole.workdir.glob("*.png"))
+    assert len(pictures) >= 2
+    for picture in pictures:
+        with Image.open(picture) as image:
+            assert min(image.size) > 100
+
+
+# Several data sets
+
+
+@pytest.fixture(scope="module")
+def mixed(images: pathlib.Path) -> tuple[pathlib.Path, str]:
+    """Meta-train sets of 32 and of 84 pixels, and a meta-test set."""
+    config = tiny.config(images)
+    folders = [tiny.draw(images.parent / name, seed) for seed, name in enumerate("abc")]
+    a, b, c = (f"folder:{folder}" for folder in folders)
+    config.update(warm_start=0, iterations=6, validate_every=3)
+    config.meta_batch = 3
+    config.data.update(name="", train=(a, f"{b}@84"), test=(c,), size=32)
+    config.augment.flip = True
+    # 84 pixels take long without the compiler's optimisations, and so does compiling
+    # for two sizes.
+    config.method.gradient = "first_order"
+    config.model.update(filters=2, downsample="stride")
+    config.evaluate.update(steps=(0, 1), sgd_rates=(0.1,), adam_rates=())
+    workdir = images.parent / "mixed"
+    return workdir, train(config, workdir)
+
+
+def test_data_sets_of_two_sizes_are_mixed(mixed: tuple[pathlib.Path, str]) -> None:
+    workdir, _ = mixed
+    last = read_metrics(workdir / "meta")[-2]
+    a, b = (f"folder:{workdir.parent / name}" for name in "ab")
+    for measure in ("loss", "accuracy"):
+        of_each = [last[f"train/{measure}/{name}"] for name in (a, b)]
+        assert all(map(np.isfinite, of_each))
+        # Equal turns: three tasks of each since the last line.
+        assert np.mean(of_each) == pytest.approx(last[f"train/{measure}"], rel=1e-5)
+    joint = read_metrics(workdir / "joint")
+    assert not any("folder" in name for row in joint for name in row)
+
+
+def test_held_out_classes_are_reported_apart(mixed: tuple[pathlib.Path, str]) -> None:
+    workdir, text = mixed
+    a, b, c = (f"folder:{workdir.parent / name}" for name in "abc")
+    assert "held-out classes" in text
+    report = (workdir / "report.md").read_text()
+    assert "## By data set" in report
+    lines = [
+        json.loads(line)
+        for line in (workdir / "results.jsonl").read_text().splitlines()
+    ]
+    found = {(x["dataset"], "held-out" in x["protocol"]) for x in lines if "init" in x}
+    assert found == {(c, False), (a, True), (b, True)}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_event_files_read_back(whole: Experiment, name: str) -> None:
+    folder = whole.workdir / FOLDERS[name]
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    rows = read_metrics(folder)
+    steps = {"joint": range(4, 17, 4), "meta": range(2, 9, 2)}.get(
+        folder.name, range(4, 9, 2)
+    )
+    for tag in (
+        "train/loss",
+        "train/accuracy",
+        "train/grad_norm",
+        "train/tasks_per_second",
+        "validation/accuracy",
+    ):
+        scalars = events.Scalars(tag)
+        assert [scalar.step for scalar in scalars] == list(steps)
+        of_rows = [row[tag] for row in rows if tag in row]
+        np.testing.assert_allclose([s.value for s in scalars], of_rows, rtol=1e-6)
+
+
+def test_the_same_call_again_says_finished(
+    whole: Experiment, images: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def files() -> dict[pathlib.Path, int]:
+        return {p: p.stat().st_mtime_ns for p in whole.workdir.rglob("*")}
+
+    before, begin = files(), time.perf_counter()
+    text = train(tiny.config(images), whole.workdir)
+    assert time.perf_counter() - begin < 5
+    assert files() == before
+    assert "is finished (8 iterations in max_hours=168)" in text and whole.text in text
+    assert text in capsys.readouterr().out
+
+
+# How it goes on
+
+
+def test_stopped_at_random_and_started_again_is_the_same(
+    whole: Experiment,
+    images: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    steps = {"joint pretraining": (0, 16), "meta-learned": (0, 8)}
+    for name in FOLDERS:
+        at = random.randrange(*steps.get(name, (2, 8)))
+        print(f"{name} is stopped at step {at}")  # shown where the test fails
+
+        def stop(run: Run, at: int = at) -> dict[str, Any]:
+            def batch(step: int) -> Any:
+                if step == at:
+                    raise KeyboardInterrupt
+                return run.batch(step)
+
+            return {"batch": batch}
+
+        breaks(monkeypatch, name, stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(without_report(images), tmp_path / "run")
+        monkeypatch.undo()
+        assert f"{name}: saved at step {at}" in capsys.readouterr().out
+    train(without_report(images), tmp_path / "run")
+    assert_same_parameters(tmp_path / "run", whole)
+    for folder in FOLDERS.values():  # no step is logged twice or left out
+        rows = [read_metrics(w / folder) for w in (tmp_path / "run", whole.workdir)]
+        one, other = (
+            [r["step"] for r in x if "validation/accuracy" in r] for x in rows
+        )
+        assert one == other
+
+
+def test_killed_it_goes_on_from_the_last_checkpoint(
+    whole: Experiment,
+    images: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(run: Run) -> dict[str, Any]:
+        def update(state: Any, *rest: Any) -> Any:
+            if int(state.step) == 5:
+                raise Killed
+            return run.update(state, *rest)
+
+        return {"update": update}
+
+    breaks(monkeypatch, "meta-learned", kill)
+    with pytest.raises(Killed):
+        train(without_report(images), tmp_path / "run")
+    monkeypatch.undo()
+    train(without_report(images), tmp_path / "run")
+    assert "meta-learned: resumed at step 4" in capsys.readouterr().out
+    assert_same_parameters(tmp_path / "run", whole)
+
+
+def test_four_then_eight_iterations_are_eight_at_once(
+    whole: Experiment, images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    train(without_report(images, iterations=4), tmp_path / "run")
+    train(without_report(images, iterations=8), tmp_path / "run")
+    assert_same_parameters(tmp_path / "run", whole)
+
+
+def test_more_iterations_go_on_with_a_longer_decay(
+    images: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = perceptron(images)
+    config.iterations = config.outer.decay_steps = 4
+    train(config, tmp_path / "run")
+    said = train(config, tmp_path / "run")
+    assert "more --config.iterations and --config.outer.decay_steps, or" in said
+    config.iterations = config.outer.decay_steps = 6
+    train(config, tmp_path / "run")
+    assert "meta-learned: resumed at step 4" in capsys.readouterr().out
+
+
+def test_max_hours_stops_in_time_to_report(
+    images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    config = perceptron(images)
+    config.update(iterations=1_000_000, warm_start=0, max_hours=2 / 3600)
+    begin = time.perf_counter()
+    text = train(config, tmp_path / "run")
+    assert time.perf_counter() - begin < 40
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "joint pretraining stopped at step" in report
+    assert "meta-learned stopped at step" in report and "max_hours" in report
+    assert "meta-learned" in text
+    # Both had their share of the time.
+    spent = {
+        row["init"]: row["device_hours"] * 3600
+        for row in map(
+            json.loads, (tmp_path / "run" / "results.jsonl").read_text().splitlines()
+        )
+        if "device_hours" in row
+    }
+    assert 0 < spent["joint pretraining"] < 1.5 and 0 < spent["meta-learned"] < 2
+    assert "is finished" in train(config, tmp_path / "run")
+
+
+def test_max_hours_leaves_what_meta_test_takes(
+    images: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*given: Any) -> Any:
+        time.sleep(1.0)
+        return few_shot.validation_accuracy(*given)
+
+    monkeypatch.setattr(initialisations, "validation_accuracy", slow)
+    config = perceptron(images)
+    # 96 episodes to be adapted to, at 0.25 s and half as much again: 36 s.
+    config.update(iterations=1_000_000, warm_start=0, max_hours=40 / 3600)
+    train(config, tmp_path / "run")
+    metrics = [read_metrics(tmp_path / "run" / name) for name in ("joint", "meta")]
+    validated = [len([r for r in m if "validation/accuracy" in r]) for m in metrics]
+    assert validated[0] <= 3 and validated[1] <= 1  # not 15 each
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"warm_start": 999_999, "max_hours": 1 / 3600}, "warm_start=999999"),
+        ({"evaluate": {"episodes": 10**9}, "max_hours": 1.0}, "meta-test takes about"),
+    ],
+)
+def test_what_max_hours_cannot_hold_is_refused(
+    images: pathlib.Path, tmp_path: pathlib.Path, changed: dict[str, Any], words: str
+) -> None:
+    config = perceptron(images)
+    config.iterations = 1_000_000
+    config.update(changed)
+    with pytest.raises(
+        ConfigError, match=rf"max_hours=.*{words}.*give more than [0-9]"
+    ):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# What it refuses
+
+
+def test_a_dry_run_needs_no_download(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny.shrink(defaults.default())
+    config.model.update(name="mlp", hidden=(8,))
+    config.data.update(name="", train=("omniglot", "flowers102"), size=8, channels=3)
+    config.data.update(test=("cifar_fs",), data_dir=str(tmp_path / "data"))
+    assert train(config, tmp_path / "run", dry_run=True) == ""
+    assert not list(tmp_path.iterdir())
+    told = capsys.readouterr().out
+    for words in (
+        "to download: https://raw.githubusercontent.com/",
+        "noise stands in for omniglot, flowers102, cifar_fs",
+        "meta-train: flowers102, 82 classes",
+        "in all, of max",
+    ):
+        assert words in told
+
+
+def test_a_dry_run_tells_and_writes_nothing(
+    images: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(perceptron(images), tmp_path / "run", dry_run=True) == ""
+    assert not (tmp_path / "run").exists()
+    told = capsys.readouterr().out
+    for words in ("5 classes, 25 images", "a meta-iteration takes", "in all, of max"):
+        assert words in told
+
+
+def test_another_config_is_refused_with_every_difference(
+    whole: Experiment, images: pathlib.Path
+) -> None:
+    config = tiny.config(images)
+    config.inner.learning_rate = 0.2
+    config.model.filters = 8
+    config.iterations = 6
+    with pytest.raises(ConfigError) as refused:
+        train(config, whole.workdir)
+    for words in (
+        "inner.learning_rate: 0.1 -> 0.2",
+        "model.filters: 4 -> 8",
+        "iterations: 8 -> 6 (may only grow)",
+        "--workdir",
+    ):
+        assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("what", ["image", "class"])
+def test_other_images_than_the_run_began_with_are_refused(
+    tmp_path: pathlib.Path, what: str
+) -> None:
+    images = tiny.draw(tmp_path / "images")
+    config = perceptron(images)
+    config.update(iterations=1, warm_start=0)
+    config.evaluate.episodes = 0
+    train(config, tmp_path / "run")
+    one = images / "train" / "train0"
+    if what == "image":
+        (one / "0.png").write_bytes((images / "train/train1/0.png").read_bytes())
+    else:
+        one.rename(one.with_name("renamed"))
+    config.iterations = 2
+    told = r"run on other images.*train, folder:.*: 5 classes, 25 images \(sha256 "
+    with pytest.raises(ConfigError, match=told):
+        train(config, tmp_path / "run")
+
+
+def test_a_folder_is_not_claimed_by_a_mistake(
+    images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    config = tiny.config(images)
+    config.train_task.way = 6
+    with pytest.raises(ConfigError, match=r"train: train_task\.way=6"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_divergence_is_named(images: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    config = perceptron(images)
+    config.inner.learning_rate = 1e30
+    with pytest.raises(NonFiniteError) as stopped:
+        train(config, tmp_path / "run")
+    message = str(stopped.value)
+    for words in ("meta-learned", "step 0", str(images), "inner.learning_rate"):
+        assert words in message
+    assert "\n" not in message
+
+
+# What the caller may bring along
+
+
+def test_the_caller_may_bring_a_network(
+    images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    def init(key: jax.Array, x: jax.Array) -> Any:
+        return {"mine": 0.1 * jax.random.normal(key, (x[0].size, 7))}
+
+    def features(
+        params: Any, x: jax.Array, weight: jax.Array | None, key: jax.Array | None
+    ) -> jax.Array:
+        return jnp.tanh(x.reshape(len(x), -1) @ params["mine"])
+
+    starts = {}
+
+    def recorded(run: Run, *rest: Any) -> Any:
+        starts[run.name] = run.state
+        return fit(run, *rest)
+
+    config = tiny.config(images)
+    config.update(warm_start=0, iterations=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(initialisations, "fit", recorded)
+        model = Model(init, features, policy="mine needs none")
+        text = train(config, tmp_path / "run", model=model)
+    assert "mine needs none" in text
+    start = starts["meta-learned"]
+    chex.assert_shape(start.params["body"]["mine"], (64, 7))
+    found = Checkpoints(tmp_path / "run" / "meta").latest(start)
+    assert found is not None
+    moved = np.abs(found[1].params["body"]["mine"] - start.params["body"]["mine"])
+    assert moved.max() > 1e-4
+
+
+def test_a_network_without_a_hash_is_refused_where_programs_are_shared(
+    images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    class Features(dict):  # no hash, as dictionaries have none
+        def __call__(self, *given: Any) -> Any: ...
+
+    config = tiny.config(images)
+    config.transfer.steps = 1
+    with pytest.raises(ConfigError, match="model: unhashable type: 'Features'"):
+        train(config, tmp_path / "run", model=Model(lambda *given: {}, Features()))
+
+
+def test_shuffled_labels_are_those_of_meta_training_only(
+    images: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample_batch, draw_episodes = meta_batches.sample_batch, manifest.draw
+    labels: dict[bool, dict[str, np.ndarray]] = {False: {}, True: {}}
+    for shuffle, seen in labels.items():
+
+        def sample(sources: Any, *rest: Any, seen: Any = seen) -> Any:
+            seen[sources[0].class_names[0]] = sources[0].labels
+            return sample_batch(sources, *rest)
+
+        def draw(source: Source, *rest: Any, seen: Any = seen) -> manifest.Manifest:
+            seen[source.class_names[0]] = source.labels
+            return draw_episodes(source, *rest)
+
+        monkeypatch.setattr(meta_batches, "sample_batch", sample)
+        monkeypatch.setattr(manifest, "draw", draw)
+        config = perceptron(images)
+        config.update(iterations=1, warm_start=0)
+        config.evaluate.episodes = 0
+        config.data.shuffle_labels = shuffle
+        train(config, tmp_path / str(shuffle))
+    plain, shuffled = labels[False], labels[True]
+    assert plain.keys() == {"train0", "validation0"} == shuffled.keys()
+    np.testing.assert_array_equal(plain["validation0"], shuffled["validation0"])
+    assert (plain["train0"] != shuffled["train0"]).any()
+    np.testing.assert_array_equal(plain["train0"], np.sort(shuffled["train0"]))

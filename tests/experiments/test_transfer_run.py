@@ -1,0 +1,315 @@
+"""Transfer of what exists: of a run, of weights, random; without meta-training."""
+
+import html
+import json
+import pathlib
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+import tiny
+from ml_collections import ConfigDict
+from safetensors.numpy import save_file
+
+from metainit.config.fields import ConfigError
+from metainit.evaluation import intervals
+from metainit.experiments import transfer as transfer_run
+from metainit.experiments.meta_learning import train
+from metainit.models import pretrained, resnet_names
+from metainit.models.registry import build
+from metainit.reporting import compare
+from metainit.runtime.cost import Cost
+from metainit.training import frozen_features
+from metainit.training.initialisation import Initialisation
+from metainit.training.origin import Origin
+from metainit.transfer import fine_tuning
+
+INITS = ("meta-learned", "joint pretraining", "random")
+HEADS = ("prototype", "logistic regression")
+
+
+class Place(NamedTuple):
+    """A run, weights beside it, and images that it never saw."""
+
+    run: pathlib.Path
+    weights: pathlib.Path
+    images: pathlib.Path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    root = tmp_path_factory.mktemp("transfer_run")
+    config = tiny.config(tiny.draw(root / "images"))
+    config.model.update(name="mlp", hidden=(8,))
+    config.data.channels = 3
+    config.update(iterations=2, warm_start=0)
+    images = tiny.draw(root / "others", seed=1) / "train"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("METAINIT_DATA_DIR", str(root / "data"))
+        train(config, root / "run")
+        yield Place(root / "run", write_weights(root / "resnet.safetensors"), images)
+
+
+def write_weights(path: pathlib.Path) -> pathlib.Path:
+    config = tiny.shrink(transfer_run.config_module.default())
+    config.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=2)
+    config.model.name = "linear"
+    save_file(resnet_names.to_torch(tiny.drawn(build(config).init)["encoder"]), path)
+    return path
+
+
+def settings(place: Place, *inits: str) -> ConfigDict:
+    config = transfer_run.default()
+    config.inits = inits or (str(place.run), f"{place.run}:joint", "random")
+    config.data.name = f"folder:{place.images}"
+    tiny.shrink_transfer(config.transfer)
+    config.transfer.update(steps=3, heads=HEADS, adam_rates=(), sgd_rates=(0.03,))
+    config.transfer.update(centroid_scales=(10.0,), inverse_penalties=(1.0,))
+    return config
+
+
+def rows(workdir: pathlib.Path, name: str = "transfer.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (workdir / name).read_text().splitlines()]
+
+
+def test_the_initialisations_of_a_run_are_compared(
+    place: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = train(settings(place), tmp_path / "run")
+    found = rows(tmp_path / "run")
+    assert {(row["init"], row["head"]) for row in found} == {
+        (init, head) for init in INITS for head in HEADS
+    }
+    stepped = [row for row in found if row["head"] == "prototype"]
+    assert len({row["order"] for row in stepped}) == 1  # the same batches for all
+    for row in found:
+        assert (row["init_device_seconds"] == 0) == (row["init"] == "random")
+    trials = rows(tmp_path / "run", "transfer_trials.jsonl")
+    assert len(trials) == 6 and {row["role"] for row in trials} == {"validation"}
+    report = (tmp_path / "run" / "report.md").read_text()
+    for words in (
+        "Against joint pretraining, meta-learned",
+        "(20 % of the images to learn from)",
+        "| random | logistic regression |",
+        "## Run it again",
+    ):
+        assert words in report
+    told = report.splitlines()[0]
+    assert told.startswith(INITS) and " the next-best initialisation, " in told
+    assert told.endswith(f"{intervals.CONDITIONAL} (seed 0).")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert re.findall("<p.*?>(.*?)</p>", page)[0] == html.escape(told)
+    (title,) = re.findall("<h1>(.*?)</h1>", page)
+    assert title == f"metainit: transfer to folder:{place.images}"
+    assert text.startswith(told[:30])
+    assert text.isascii() and re.search("^meta-learned\n  prototype ", text, re.M)
+    with pytest.raises(ValueError, match="is a run of kind transfer, without episodes"):
+        compare.compare([tmp_path / "run"])
+    monkeypatch.setattr(fine_tuning, "fine_tune", None)
+    assert train(settings(place), tmp_path / "run") == text  # finished: at once
+
+
+def test_what_is_chosen_on_is_not_measured_on(
+    place: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials learn from and look at images to learn from, and at no others."""
+    seen: dict[str, list[set[bytes]]] = {"validation": [], "test": []}
+    fine_tune = fine_tuning.fine_tune
+
+    def recorded(*given: Any) -> Any:
+        sides = [
+            {image.tobytes() for image in side.images[side.labels >= 0]}
+            for side in given[3:5]
+        ]
+        seen[given[-1]["role"]].append(set.union(*sides))
+        assert not sides[0] & sides[1]
+        if given[-1]["role"] == "test":
+            seen["held out"] = [sides[1]]
+        return fine_tune(*given)
+
+    monkeypatch.setattr(fine_tuning, "fine_tune", recorded)
+    train(settings(place, str(place.run)), tmp_path / "run")
+    (held_out,) = seen["held out"]
+    assert len(held_out) == 10 and len(seen["validation"]) == 1
+    assert all(len(of_trial) == 15 for of_trial in seen["validation"])
+    assert not any(of_trial & held_out for of_trial in seen["validation"])
+
+
+def test_a_frozen_encoder_sees_every_image_once(
+    place: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    encode = frozen_features.open_memmap
+
+    def recorded(*given: Any) -> Any:
+        made.append(given[3])
+        return encode(*given)
+
+    monkeypatch.setattr(frozen_features, "open_memmap", recorded)
+    config = settings(place, str(place.weights), str(place.run))
+    config.data.size = tiny.SIDE
+    train(config, tmp_path / "run")
+    assert sum(shape[0] for shape in made) == 25
+    found = rows(tmp_path / "run")
+    inits = {row["init"] for row in found}
+    assert inits == {str(place.weights), "meta-learned"}
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert f"Features of a frozen encoder ({place.weights}) were made once" in report
+    assert np.isfinite([row["loss"] for row in found]).all()
+
+
+def test_a_replaced_picture_is_learned_from(
+    place: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = shutil.copytree(place.images, tmp_path / "images")
+    config = settings(place, str(place.run))
+    config.data.name = f"folder:{images}"
+    config.transfer.heads = HEADS[:1]
+    train(config, tmp_path / "run")
+    made = []
+    fine_tune = fine_tuning.fine_tune
+
+    def recorded(*given: Any) -> Any:
+        made.append(given[-1]["role"])
+        return fine_tune(*given)
+
+    monkeypatch.setattr(fine_tuning, "fine_tune", recorded)
+    for picture in sorted((images / "train0").glob("*.png")):
+        shutil.copy(images / "train1" / picture.name, picture)
+    train(config, tmp_path / "run")
+    assert made == ["validation", "test"]
+
+
+def test_what_was_seen_before_is_told_below_the_verdict(
+    place: Place, tmp_path: pathlib.Path
+) -> None:
+    images = shutil.copytree(place.images, tmp_path / "caltech")
+    config = settings(place, str(place.weights))
+    config.data.update(name=f"folder:{images}", size=tiny.SIDE)
+    config.transfer.heads = HEADS[1:]
+    text = train(config, tmp_path / "run")
+    verdict, _, warning, _, title, *_ = (
+        (tmp_path / "run" / "report.md").read_text().splitlines()
+    )
+    assert verdict.startswith(str(place.weights)) and title.startswith("# metainit")
+    assert warning == (
+        f"Overlap: the pretrained weights of {place.weights} may have seen ImageNet, "
+        f"and of folder:{images} many of its classes are classes of ImageNet; these "
+        "are not unseen classes."
+    )
+    assert "Overlap: the pretrained weights of" in text
+
+
+@pytest.mark.parametrize(
+    "data, warned",
+    [
+        ({"name": "folder:a/../b"}, True),
+        ({"name": "folder:a"}, False),
+        ({"name": "", "train": ("cifar100", "folder:b@32")}, True),
+        ({"name": "", "train": ("a",), "validation": ("folder:b",)}, True),
+        ({"name": "", "train": ("a",), "test": ("folder:b",)}, False),
+    ],
+)
+def test_a_run_is_warned_of_on_its_own_data(data: dict[str, Any], warned: bool) -> None:
+    config = transfer_run.config_module.default()
+    config.data.update(data)
+    init = Initialisation(config, None, None, "")  # type: ignore[arg-type]
+    cost = Cost(0.0, 0, 0)
+    inits = {
+        "meta-learned": transfer_run._Given(init, cost, "runs/a"),
+        "random": transfer_run._Given(init, cost),
+    }
+    told = (
+        "Overlap: meta-learned was trained or chosen on classes of folder:b; these are "
+        "not unseen classes."
+    )
+    assert list(transfer_run._overlaps("folder:b", inits)) == [told] * warned
+
+
+def test_what_a_run_began_with_is_known_among_the_others() -> None:
+    """By the weights' file, whatever it is called, or the network drawn at random."""
+    config = transfer_run.config_module.default()
+    other = transfer_run.config_module.default()
+    other.model.filters += 1
+
+    def given(config: ConfigDict, sha256: str = "", run: str = "") -> Any:
+        about = pretrained.About("net", None, sha256, pretrained._UNKNOWN)
+        seen = Origin((), (), about if sha256 else None)
+        init = Initialisation(config, None, None, "", seen)  # type: ignore[arg-type]
+        return transfer_run._Given(init, Cost(0.0, 0, 0), run)
+
+    inits = {
+        "a": given(config, "1", "runs/a"),
+        "b": given(config, "2", "runs/b"),
+        "c": given(config, "", "runs/c"),
+        "d": given(other, "", "runs/d"),
+        "e": given(config, "1", "runs/e"),
+        "net": given(other, "1"),
+        "exported": given(config),
+        "random": given(config),
+    }
+    assert transfer_run._starts(inits) == {"a": "net", "c": "random", "e": "net"}
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"inits": ()}, "inits is empty"),
+        ({"inits": (1,)}, "inits: 1 must be a name in quotes"),
+        ({"inits": ("random",)}, "inits begins with random"),
+        ({"inits": ("gone",)}, "there is no folder gone"),
+        ({"inits": ("a.pth",)}, "weights='a.pth': cannot be read"),
+        ({"use": "meta"}, "use='meta'; it must be frozen or adapted"),
+        ({"choose_on": 1.0}, "choose_on=1.0"),
+        ({"data.name": ""}, "data.name is empty"),
+        ({"data.name": "folder:gone"}, "there is no folder gone"),
+        ({"data.name": "letters"}, "data.name='letters'; choose glyphs"),
+        ({"transfer.steps": 0}, "transfer.steps=0"),
+        ({"transfer.heads": ("best",)}, "transfer.heads must be one of prototype"),
+        ({"transfer.shot": 3}, "shot=3 is more than the 2 training images"),
+        ({"transfer.fraction": 0.1}, "fraction=0.1 leaves none of the 3"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_done(
+    changed: dict[str, Any], message: str, place: Place, tmp_path: pathlib.Path
+) -> None:
+    config = settings(place)
+    for name, value in changed.items():
+        config.update_from_flattened_dict({name: value})
+    with pytest.raises(ConfigError, match=message):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_runs_of_one_kind_are_told_apart_by_their_folders(
+    place: Place, tmp_path: pathlib.Path
+) -> None:
+    other = shutil.copytree(place.run, tmp_path / "other")
+    (other / "report.md").unlink()
+    config = settings(place, str(place.run), f"{other}/", f"{other}:joint")
+    config.transfer.heads = HEADS[1:]
+    train(config, tmp_path / "run")
+    ours = {f"meta-learned ({run})" for run in (place.run, other)}
+    found = rows(tmp_path / "run")
+    assert {row["init"] for row in found} == {*ours, "joint pretraining"}
+    report = (tmp_path / "run" / "report.md").read_text()
+    # Neither of ours is a baseline that has a threshold.
+    assert "final accuracy (joint pretraining, logistic regression head" in report
+    assert "Against meta-learned" not in report
+    # Nothing tells what the other was made on.
+    kind = jax.devices()[0].device_kind
+    assert f"| making meta-learned ({place.run}) | {kind} x1 |" in report
+    assert f"| making meta-learned ({other}) | not recorded x1 |" in report
+    assert "| total | not recorded x1 |" in report
+
+
+def test_two_of_one_run_are_refused(place: Place, tmp_path: pathlib.Path) -> None:
+    config = settings(place, str(place.run), f"{place.run}/")
+    with pytest.raises(
+        ConfigError, match=r"two of meta-learned \(.*transfer_run0/run\)"
+    ):
+        train(config, tmp_path / "run")

@@ -1,0 +1,273 @@
+"""An encoder under a learner: what adapts, what is learned, what never changes."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+
+import metainit
+from metainit.config.checks import validate
+from metainit.config.fields import ConfigError, default
+from metainit.models import classification, composed, conv4, encoder, registry, resnet
+from metainit.models.model import Model
+from metainit.models.preprocess import Preprocess
+from metainit.runtime import flops
+from metainit.training import joint
+from metainit.training import learner as recipe
+
+KEY = jax.random.key(0)
+PREPROCESS = Preprocess((0.5,) * 3, (0.3,) * 3)
+
+
+def config(use, learner="conv4", head="prototype", **changes):
+    small = tiny.shrink(default())
+    small.method.head = head
+    small.data.update(channels=3, size=32)
+    small.model.update(name=learner, filters=4)
+    small.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=2, use=use)
+    small.encoder.cut = "stage2"
+    small.encoder.update(changes)
+    small.method.gradient = "first_order"
+    validate(small)
+    return small
+
+
+def problem(settings):
+    """A learner, its first state, and a meta-batch of one task."""
+    model = registry.build(settings)
+    preprocess = PREPROCESS._replace(encode=model.encode)
+    learner = recipe.learner(settings, model, preprocess)
+    images = np.random.default_rng(0).integers(0, 256, (1, 9, 32, 32, 3), np.uint8)
+    part = {"image": images, "label": np.tile(np.arange(3, dtype=np.int32), 3)[None]}
+    support = jax.tree.map(lambda x: x[:, :3], part)
+    body = jax.jit(model.init)(KEY, jnp.zeros((2, 32, 32, 3)))
+    # Running statistics that are not those of no normalisation at all.
+    body = jax.tree_util.tree_map_with_path(
+        lambda path, x: x + 0.1 if path[-1].key in ("mean", "var") else x, body
+    )
+    state = jax.jit(learner.init)({"body": body})
+    return model, preprocess, learner, state, metainit.Episode(support, part)
+
+
+def changed(before, after):
+    """Names of the body's leaves that differ."""
+    found = set()
+    for (path, old), (_, new) in zip(
+        jax.tree_util.tree_leaves_with_path(before["body"]),
+        jax.tree_util.tree_leaves_with_path(after["body"]),
+        strict=True,
+    ):
+        if not np.array_equal(old, new):
+            found.add("/".join(part.key for part in path))
+    return found
+
+
+def parts(names):
+    return {name.split("/")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    "use, adapt_from, learned, adapted",
+    [
+        ("frozen", "", {"learner"}, set()),
+        ("meta", "", {"learner", "encoder"}, set()),
+        ("adapted", "stage2", {"learner", "encoder"}, {"layer2"}),
+        ("adapted", "", {"learner", "encoder"}, {"conv1", "layer1", "layer2"}),
+    ],
+)
+def test_only_what_may_change_changes(use, adapt_from, learned, adapted):
+    settings = config(use, adapt_from=adapt_from)
+    _, _, learner, state, episodes = problem(settings)
+    after, _ = jax.jit(learner.update)(state, episodes, KEY)
+    by_training = changed(state.params, after.params)
+    assert parts(by_training) == learned
+    support = jax.tree.map(lambda x: x[0], episodes.support)
+    inside, _ = jax.jit(learner.adapt)(state, support, KEY)
+    by_steps = changed(state.params, inside)
+    of_encoder = {name.split("/")[1] for name in by_steps if name.startswith("enc")}
+    assert of_encoder >= adapted and bool(of_encoder) == bool(adapted)
+    if adapt_from:
+        assert of_encoder == {"layer2"}
+    statistics = {"mean", "var"}
+    assert not statistics & {name.split("/")[-1] for name in by_training | by_steps}
+
+
+@pytest.mark.parametrize("use", ["frozen", "adapted"])
+def test_joint_pretraining_changes_the_same(use):
+    settings = config(use)
+    model, preprocess, _, state, episodes = problem(settings)
+    first = joint.init(
+        settings, model, state.params["body"], jnp.zeros((2, 32, 32, 3)), 3
+    )
+    batch = {
+        "image": episodes.query["image"][0],
+        "label": episodes.query["label"][0],
+        "progress": np.float32(0),
+    }
+    step = jax.jit(joint.update(settings, model, preprocess))
+    # A zero head gives the body no gradient in the first step.
+    after, _ = step(step(first, batch, KEY)[0], batch, KEY)
+    found = changed(first.params, after.params)
+    assert parts(found) == ({"learner"} if use == "frozen" else {"learner", "encoder"})
+    assert not {"mean", "var"} & {name.split("/")[-1] for name in found}
+
+
+@pytest.mark.parametrize("learner", ["conv4", "linear"])
+def test_encoding_once_is_encoding_every_time(learner):
+    frozen = registry.build(config("frozen", learner, head="learned"))
+    meta = registry.build(config("meta", learner))
+    images = jax.random.normal(KEY, (4, 32, 32, 3))
+    body = jax.jit(frozen.init)(KEY, images)
+    encoded = frozen.encode(body, images)
+    weight = jnp.array([1.0, 1.0, 0.0, 0.0])
+    chex.assert_trees_all_close(
+        frozen.features(body, encoded, weight, None),
+        meta.features(body, images, weight, None),
+        rtol=1e-5,
+    )
+    assert classification.feature_count(frozen, body, images) == (
+        4 if learner == "conv4" else 16
+    )
+
+
+def in_each_step(settings):
+    """The learner of a network that is computed again in every inner step."""
+    model = registry.build(settings)._replace(in_task=None)
+    return recipe.learner(settings, model, PREPROCESS)
+
+
+def small_model():
+    """An encoder and a learner of one layer each, both meta-learned."""
+    layer = lambda key, images: {"w": jax.random.normal(key, (images.shape[-1], 4))}  # noqa: E731
+    in_front = encoder.Encoder(
+        layer,
+        lambda params, images, weight, key: jnp.tanh(images @ params["w"]),
+        stages=("stem",),
+        stage_of=lambda path: "stem",
+        is_statistics=lambda path, leaf: False,
+        joint=False,
+        policy="frozen",
+    )
+    learner = Model(
+        layer, lambda params, maps, weight, key: jnp.tanh(maps @ params["w"])[:, 0, 0]
+    )
+    return composed.composed(in_front, learner, "meta")
+
+
+@pytest.mark.parametrize("learner", ["small", "linear"])
+def test_a_meta_learned_encoder_once_a_task_gives_the_same_gradient(x64, learner):
+    settings = config("meta", "linear", cut="stage1")
+    settings.inner.update(steps=2, learning_rate=0.1)
+    settings.method.gradient = "mixed"
+    _, _, _, state, episodes = problem(settings)
+    model, body = registry.build(settings), state.params["body"]
+    if learner == "small":
+        model = small_model()
+        body = model.init(KEY, jnp.zeros((2, 32, 32, 3)))
+    body = jax.tree.map(lambda x: x.astype(np.float64), body)
+    gradients = []
+    for each in (model, model._replace(in_task=None)):
+        of_model = recipe.learner(settings, each, PREPROCESS)
+        state = of_model.init({"body": body})
+        after, _ = jax.jit(of_model.update)(state, episodes, KEY)
+        gradients.append(optax.tree.get(after.opt_state, "mu")["body"])
+        settings.method.gradient = "reverse"
+    chex.assert_trees_all_close(*gradients, rtol=0, atol=1e-11)  # mu is a tenth
+    for leaf in jax.tree.leaves(gradients[0]):
+        assert leaf.dtype == np.float64 and np.abs(leaf).max() > 1e-6
+
+
+def test_a_meta_learned_encoder_costs_what_one_pass_costs():
+    settings = config("meta", "linear")
+    settings.method.gradient = "mixed"
+    _, _, _, state, episodes = problem(settings)
+
+    def operations(steps, learner_of):
+        settings.inner.steps = steps
+        learner = learner_of(settings)
+        return flops.of_function(learner.update, state, episodes, KEY).total
+
+    def once(settings):
+        return recipe.learner(settings, registry.build(settings), PREPROCESS)
+
+    assert operations(10, once) <= 1.2 * operations(0, once)
+    assert operations(10, in_each_step) > 5 * operations(0, once)
+
+
+def test_only_what_may_be_computed_once_a_task_is():
+    there = {
+        (use, norm): registry.build(config(use, norm=norm)).in_task is not None
+        for use in ("meta", "adapted")
+        for norm in ("frozen", "support", "batch")
+    }
+    assert [key for key, found in there.items() if found] == [("meta", "frozen")]
+    assert registry.build(config("frozen")).in_task is None
+    # Microbatches bound how many images are in memory at once.
+    settings = config("meta", norm="frozen")
+    settings.model.norm, settings.inner.microbatch = "group", 1
+    _, _, learner, state, episodes = problem(settings)
+    counted = [
+        flops.of_function(each.update, state, episodes, KEY)
+        for each in (learner, in_each_step(settings))
+    ]
+    assert counted[0] == counted[1]
+
+
+def test_half_precision_in_front_is_as_in_every_step():
+    settings = config("meta", "linear")
+    settings.compute = "bfloat16"
+    model = registry.build(settings)
+    images = jax.random.normal(KEY, (4, 32, 32, 3))
+    body = jax.jit(model.init)(KEY, images)
+    maps = jax.jit(model.in_task.encode)(body, images)
+    np.testing.assert_array_equal(maps, maps.astype(jnp.bfloat16))  # nothing more
+    found = jax.jit(model.in_task.features)(body, maps, None, None)
+    expected = jax.jit(model.features)(body, images, None, None)
+    assert found.dtype == expected.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (64, 64), (97, 131), (1, 1)])
+def test_a_learner_takes_the_map_of_any_image(size):
+    in_front = resnet.resnet(cut="stage3")
+    model = composed.composed(in_front, conv4.conv4(), "adapted", "stage3")
+    images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+    body = jax.eval_shape(model.init, KEY, images)
+    assert body["learner"]["kernel_0"].shape == (3, 3, 1024, 64)
+    found = jax.eval_shape(model.features, body, images, None, None)
+    assert found.shape == (2, 64)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"model.name": "linear"}, ["frozen", "linear", "nothing to learn"]),
+        ({"encoder.use": "tuned"}, ["encoder.use", "frozen, meta, adapted"]),
+        ({"encoder.cut": "stage5"}, ["cut", "stage4", "'stage5'"]),
+        ({"encoder.adapt_from": "stage2"}, ["adapt_from", "frozen"]),
+        (
+            {
+                "encoder.use": "adapted",
+                "encoder.adapt_from": "stage4",
+                "encoder.cut": "stage2",
+            },
+            ["adapt_from='stage4'", "stem, stage1, stage2"],
+        ),
+        ({"encoder.norm": "batch"}, ["encoder.use=frozen", "encoder.norm=frozen"]),
+        ({"encoder.name": "vgg"}, ["encoder.name", "none, resnet", "'vgg'"]),
+        ({"encoder.name": "none", "model.name": "linear"}, ["model.name=linear"]),
+        ({"model.name": "mlp"}, ["model.name=mlp", "conv4 or linear"]),
+        ({"data.channels": 1}, ["data.channels=1", "3"]),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_together_is_refused(changes, words):
+    settings = config("frozen")
+    settings.update_from_flattened_dict(changes)
+    with pytest.raises(ConfigError) as refused:
+        validate(settings)
+    for word in words:
+        assert word in str(refused.value)

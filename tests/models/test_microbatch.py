@@ -1,0 +1,100 @@
+"""A batch in pieces, and half precision: the same gradients, exactly or nearly."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metainit
+from metainit.models import classification, conv4, heads
+from metainit.models.microbatch import microbatched
+from metainit.models.precision import in_bfloat16
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    model = conv4.conv4(4, "none", "stride")
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": jnp.asarray(rng.standard_normal((6, 8, 8, 1)), jnp.float32),
+        "label": jnp.arange(6) % 3,
+    }
+    body = {"body": jax.jit(model.init)(KEY, batch["image"])}
+    head = heads.prototype_head(classification.features(model), 3)
+    return model, head(body, batch, KEY), batch
+
+
+def meta_gradient(loss_fn, params, batch):
+    loop = metainit.InnerLoop(loss_fn, optax.sgd(0.1), 2)
+    one = jax.tree.map(lambda x: x[None], batch)
+    gradient = jax.jit(metainit.meta_gradient(loop))
+    return gradient(params, metainit.Episode(one, one), KEY)
+
+
+def test_second_order_gradients_are_those_of_the_whole_batch(problem):
+    model, params, batch = problem
+    whole = meta_gradient(classification.loss_fn(model), params, batch)
+    pieces = meta_gradient(
+        microbatched(classification.loss_fn(model), 2), params, batch
+    )
+    chex.assert_trees_all_close(pieces, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_padding_counts_for_nothing_in_any_derivative(x64, problem):
+    """40 images in batches of 32: the second is a piece of 8 and three of padding."""
+    model, params, _ = problem
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
+    along = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape)), params)
+    batches = metainit.minibatches(32, 2)(
+        {
+            "image": jnp.asarray(rng.standard_normal((40, 8, 8, 1))),
+            "label": jnp.arange(40) % 3,
+            "weight": jnp.asarray(rng.uniform(0.5, 2, 40)),
+        },
+        KEY,
+    )
+    partly = dict(batches(1))
+    partly["weight"] = partly["weight"].at[jnp.arange(4, 8)].set(0)  # half a piece too
+    plain = classification.loss_fn(model)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def loss_gradient_and_product(loss_fn, batch):
+        gradient = jax.value_and_grad(lambda p: loss_fn(p, batch, KEY), has_aux=True)
+        value, of_value = jax.jvp(gradient, (params,), (along,))
+        return value, of_value[1]
+
+    pieces = microbatched(plain, 8)
+    for batch in (batches(0), batches(1), partly):
+        found = loss_gradient_and_product(pieces, batch)
+        wanted = loss_gradient_and_product(plain, batch)
+        chex.assert_trees_all_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_a_size_that_does_not_divide_is_refused(problem):
+    model, params, batch = problem
+    with pytest.raises(ValueError, match="microbatch=4 does not divide"):
+        microbatched(classification.loss_fn(model), 4)(params, batch, KEY)
+
+
+def test_half_precision_is_close_and_its_gradients_are_float32(problem):
+    model, params, batch = problem
+    (loss, _), grads = jax.value_and_grad(
+        classification.loss_fn(in_bfloat16(model)), has_aux=True
+    )(params, batch, KEY)
+    (exact, _), wanted = jax.value_and_grad(
+        classification.loss_fn(model), has_aux=True
+    )(params, batch, KEY)
+    assert loss != exact
+    np.testing.assert_allclose(loss, exact, rtol=0.05)
+    for found, full in zip(
+        jax.tree.leaves(grads), jax.tree.leaves(wanted), strict=True
+    ):
+        assert found.dtype == jnp.float32
+        assert jnp.linalg.norm(found - full) < 0.1 * jnp.linalg.norm(full) + 1e-3

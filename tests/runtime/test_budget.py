@@ -1,0 +1,40 @@
+"""Equal device time as a number of steps."""
+
+import json
+import time
+
+from metainit.runtime import budget
+
+
+def test_steps_are_timed_in_turn_and_the_least_counts(monkeypatch):
+    monkeypatch.setattr(budget, "TIMED_STEPS", 4)
+    calls = []
+
+    def step(name, seconds):
+        def run():
+            calls.append(name)
+            slow = len(calls) == 3  # something else was running
+            time.sleep(seconds + 0.2 * slow)
+
+        return run
+
+    quick, slow = budget.seconds_each(step("quick", 0.01), step("slow", 0.03))
+    assert calls[:6] == ["quick", "slow"] * 3
+    assert 0.01 <= quick < 0.03 <= slow < 0.2
+
+
+def test_slow_steps_are_timed_three_times(monkeypatch):
+    monkeypatch.setattr(budget, "TIMED_SECONDS", 0.0)
+    calls = []
+    budget.seconds_each(lambda: calls.append("slow"))
+    assert len(calls) == 1 + 3  # the first one is not timed
+
+
+def test_the_measured_ratio_is_kept(tmp_path):
+    path = tmp_path / "budget.json"
+    assert budget.steps_per_iteration(path, 0.0, 0.4, 0.1, store=False) == 4
+    assert not path.exists()
+    assert budget.steps_per_iteration(path, 0.0, 0.4, 0.1, store=True) == 4
+    assert json.loads(path.read_text())["joint_step_seconds"] == 0.1
+    assert budget.steps_per_iteration(path, 0.0, 0.9, 0.1, store=True) == 4
+    assert budget.steps_per_iteration(path, 2.5, 0.9, 0.1, store=True) == 2.5

@@ -1,0 +1,97 @@
+"""Metrics on disk, read back with TensorBoard's own reader."""
+
+import json
+import os
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from metainit.runtime.writer import Writer, read_metrics
+
+
+def events(workdir):
+    accumulator = EventAccumulator(str(workdir), size_guidance={"images": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+def scalars(workdir, tag):
+    return [(e.step, e.value) for e in events(workdir).Scalars(tag)]
+
+
+def test_everything_written_is_read_back(tmp_path):
+    images = np.zeros((2, 4, 4, 1), np.uint8)
+    with Writer(tmp_path / "run") as writer:
+        writer.write_hparams({"inner.rate": 0.5, "way": 5, "name": "x", "no": None})
+        writer.write_scalars(1, {"loss": np.float32(0.5), "count": 3})
+        writer.write_scalars(2, {"loss": jnp.asarray(0.25), "count": np.int64(4)})
+        writer.write_texts(2, {"note": "hello"})
+        writer.write_images(2, {"support": images, "colour": images.repeat(3, 3)})
+        writer.flush()
+        assert len(read_metrics(tmp_path / "run")) == 2
+    read = events(tmp_path / "run")
+    assert scalars(tmp_path / "run", "loss") == [(1, 0.5), (2, 0.25)]
+    assert scalars(tmp_path / "run", "count") == [(1, 3), (2, 4)]
+    assert sorted(read.Tags()["images"]) == ["colour", "support"]
+    assert read.Images("support")[0].step == 2
+    note = read.Tensors("note/text_summary")[0].tensor_proto.string_val[0]
+    assert note == b"hello"
+    assert "_hparams_/session_start_info" in read.summary_metadata
+    assert read_metrics(tmp_path / "run") == [
+        {"step": 1, "loss": 0.5, "count": 3},
+        {"step": 2, "loss": 0.25, "count": 4},
+    ]
+
+
+def test_a_resumed_run_has_every_step_once(tmp_path):
+    with Writer(tmp_path) as writer:
+        for step in (1, 2, 3, 4):
+            writer.write_scalars(step, {"loss": step})
+    for path in tmp_path.iterdir():  # killed while writing: both ends are cut
+        os.truncate(path, path.stat().st_size - 3)
+    with Writer(tmp_path, first_step=3) as writer:
+        for step in (3, 4, 5):
+            writer.write_scalars(step, {"loss": 10 * step})
+    expected = [(1, 1), (2, 2), (3, 30), (4, 40), (5, 50)]
+    assert scalars(tmp_path, "loss") == expected
+    assert [(r["step"], r["loss"]) for r in read_metrics(tmp_path)] == expected
+    with Writer(tmp_path, first_step=5) as writer:
+        writer.write_scalars(5, {"loss": 0})
+    expected[-1] = (5, 0)
+    assert scalars(tmp_path, "loss") == expected
+    assert [(r["step"], r["loss"]) for r in read_metrics(tmp_path)] == expected
+
+
+def test_a_run_begun_again_forgets_the_first(tmp_path):
+    for value in (1, 2):
+        with Writer(tmp_path) as writer:
+            writer.write_scalars(0, {"loss": value})
+    assert scalars(tmp_path, "loss") == [(0, 2)]
+    assert read_metrics(tmp_path) == [{"step": 0, "loss": 2}]
+
+
+def test_numbers_that_are_not_finite_leave_valid_json(tmp_path):
+    with Writer(tmp_path) as writer:
+        writer.write_scalars(1, {"loss": float("nan"), "top": np.inf})
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    text = (tmp_path / "metrics.jsonl").read_text()
+    row = json.loads(text, parse_constant=refuse)
+    assert row == {"step": 1, "loss": None, "top": None}
+    assert np.isnan(scalars(tmp_path, "loss")[0][1])
+
+
+def test_bad_values_are_named(tmp_path):
+    with Writer(tmp_path) as writer:
+        with pytest.raises(ValueError, match=r"'loss'.*\(3,\)"):
+            writer.write_scalars(1, {"loss": np.zeros(3)})
+        with pytest.raises(ValueError, match=r"'x'.*float64.*uint8"):
+            writer.write_images(1, {"x": np.zeros((1, 4, 4, 3))})
+    writer.close()
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1\n{"step": 2}\n')
+    with pytest.raises(ValueError, match="line 1"):
+        read_metrics(tmp_path)

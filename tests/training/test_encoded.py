@@ -1,0 +1,85 @@
+"""Features of a frozen encoder, made once: the same as made on the way."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metainit.data.cache import hash_image
+from metainit.data.loading import Roles, Source
+from metainit.models import composed, resnet
+from metainit.models.precision import in_bfloat16
+from metainit.models.preprocess import Preprocess
+from metainit.training import frozen_features
+
+
+def source(name: str, size: int, seed: int) -> Source:
+    images = np.random.default_rng(seed).integers(0, 256, (70, size, size, 3), np.uint8)
+    labels = np.arange(70, dtype=np.int32) % 2
+    hashes = np.array([hash_image(image) for image in images], np.uint64)
+    return Source(name, images, labels, ("a", "b"), hashes)
+
+
+@pytest.fixture(scope="module")
+def network():
+    encoder = resnet.resnet((1, 1, 1, 1), 2, cut="stage2")
+    model = composed.composed(encoder, None, "frozen")
+    return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 16, 16, 3)))
+
+
+PREPROCESS = Preprocess((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+
+
+def test_maps_are_those_made_on_the_way(network, tmp_path):
+    model, body = network
+    # More images than a chunk, and a data set of another size.
+    roles = Roles((source("x", 16, 0),), (source("y", 24, 1),), (source("z", 16, 2),))
+    made = frozen_features.encode(roles, model, body, PREPROCESS, tmp_path)
+    for before, after in zip(sum(roles, ()), sum(made, ()), strict=True):
+        batch = {"image": jnp.asarray(before.images)}
+        prepare = PREPROCESS._replace(encode=model.encode).for_evaluation
+        expected = prepare({"body": body}, batch, None)["image"]
+        np.testing.assert_allclose(after.images, expected, rtol=1e-5, atol=1e-5)
+        assert after.images.dtype == np.float32
+        assert after._replace(images=0) == before._replace(images=0)
+        key = jax.random.key(1)
+        passed = PREPROCESS.for_training(None, {"image": after.images[:4]}, key)
+        np.testing.assert_array_equal(passed["image"], after.images[:4])
+
+
+def test_half_precision_reaches_a_frozen_encoder(network):
+    model, body = network
+    images = jnp.asarray(source("x", 16, 0).images[:4]) / 255
+    half = in_bfloat16(model)
+    assert "bf16" in str(jax.make_jaxpr(half.encode)(body, images))
+    found, exact = (jax.jit(m.encode)(body, images) for m in (half, model))
+    assert found.dtype == jnp.float32
+    assert 0 < jnp.linalg.norm(found - exact) < 0.05 * jnp.linalg.norm(exact)
+
+
+def test_maps_are_kept_for_the_same_images_and_weights(network, tmp_path):
+    model, body = network
+    roles = Roles((source("x", 16, 0),), (), ())
+
+    def files(roles, body, preprocess=PREPROCESS, model=model):
+        frozen_features.encode(roles, model, body, preprocess, tmp_path)
+        return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+    first = files(roles, body)
+    assert files(roles, body) == first
+    other = jax.tree.map(lambda leaf: leaf * 1.5, body)
+    assert len(files(roles, other)) == 2
+    assert len(files(Roles((source("x", 16, 5),), (), ()), body)) == 3
+    assert len(files(roles, body, PREPROCESS._replace(std=(1.0, 1.0, 1.0)))) == 4
+    assert len(files(roles, body, model=in_bfloat16(model))) == 5
+
+
+def test_a_disk_without_room_is_named(network, tmp_path, monkeypatch):
+    model, body = network
+    full = lambda path: type("Usage", (), {"free": 1000})  # noqa: E731
+    monkeypatch.setattr(frozen_features.shutil, "disk_usage", full)
+    with pytest.raises(ValueError, match=r"encoder\.cached=True needs .* GB"):
+        frozen_features.encode(
+            Roles((source("x", 16, 0),), (), ()), model, body, PREPROCESS, tmp_path
+        )
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,276 @@
+"""The training loop on a toy: what it logs, keeps, and does when it must stop."""
+
+import pathlib
+import signal
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from metainit.core.types import MetaState
+from metainit.runtime import stop
+from metainit.runtime.checkpoint import Checkpoints
+from metainit.runtime.writer import read_metrics
+from metainit.training.loop import NonFiniteError, Run, fit
+
+INTERVALS = ConfigDict({"log_every": 2, "validate_every": 3, "checkpoint_every": 4})
+RATES = ("inner.learning_rate", "outer.learning_rate")
+
+
+def forever() -> float:
+    return 1e9
+
+
+def update(state: MetaState, batch: np.ndarray, key: Any) -> Any:
+    """Adds the batch's sum to the parameters; two tasks a step."""
+    params = {"x": state.params["x"] + batch.sum()}
+    metrics = {
+        "loss": batch,
+        "accuracy": batch / 100,
+        "grad_norm": np.float32(batch.sum()),
+    }
+    return MetaState(params, (), state.step + 1), metrics
+
+
+def batch(step: int) -> np.ndarray:
+    return np.array([step, step + 1], np.float32)
+
+
+def run(folder: pathlib.Path, **changed: Any) -> Run:
+    toy = Run(
+        name="toy",
+        folder=folder,
+        update=update,
+        batch=batch,
+        state=MetaState({"x": np.float32(0)}, (), np.int32(0)),
+        first_step=0,
+        steps=10,
+        tasks=2,
+        images=7,
+        data=lambda step: ["glyphs", "omniglot"],
+        rates=RATES,
+    )
+    return toy._replace(**changed)
+
+
+def after(steps: int) -> float:
+    return sum(2.0 * step + 1 for step in range(steps))
+
+
+def worse_after_six(params: Any) -> float:
+    """Accuracy rises to step 6, then falls."""
+    return 0.9 - abs(float(params["x"]) - after(6)) / 1e3
+
+
+def test_it_logs_means_over_steps_and_tasks(tmp_path: pathlib.Path) -> None:
+    fit(run(tmp_path, steps=5), INTERVALS, None, worse_after_six, forever)
+    rows = [row for row in read_metrics(tmp_path) if "train/loss" in row]
+    assert [row["step"] for row in rows] == [2, 4, 5]
+    assert [row["train/loss"] for row in rows] == [1.0, 3.0, 4.5]
+    np.testing.assert_allclose([r["train/accuracy"] for r in rows], [0.01, 0.03, 0.045])
+    assert [row["train/grad_norm"] for row in rows] == [2.0, 6.0, 9.0]
+    assert all(row["train/tasks_per_second"] > 0 for row in rows)
+
+
+def test_it_returns_the_best_by_validation_and_keeps_the_last(
+    tmp_path: pathlib.Path,
+) -> None:
+    toy = run(tmp_path)
+    fitted = fit(toy, INTERVALS, None, worse_after_six, forever)
+    assert fitted.params["x"] == after(6)
+    assert (fitted.cost.steps, fitted.cost.images, fitted.stopped) == (10, 70, "")
+    best, last = (
+        getattr(Checkpoints(tmp_path), k)(toy.state) for k in ("best", "latest")
+    )
+    assert (best[0], last[0]) == (6, 10)
+    assert last[1].params["x"] == after(10)
+    validated = [
+        r["step"] for r in read_metrics(tmp_path) if "validation/accuracy" in r
+    ]
+    assert validated == [3, 6, 9, 10]
+
+
+def test_the_first_of_equals_is_the_best(tmp_path: pathlib.Path) -> None:
+    assert fit(run(tmp_path), INTERVALS, None, lambda _: 0.0, forever).params["x"] == (
+        after(3)
+    )
+
+
+@pytest.mark.parametrize("at", [0, 1, 4, 9])
+def test_stopped_by_hand_it_saves_and_goes_on(tmp_path: pathlib.Path, at: int) -> None:
+    def stop(step: int) -> np.ndarray:
+        if step == at:
+            raise KeyboardInterrupt
+        return batch(step)
+
+    toy = run(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        fit(toy._replace(batch=stop), INTERVALS, None, worse_after_six, forever)
+    saved = Checkpoints(tmp_path).latest(toy.state)
+    assert saved is not None
+    assert saved[0] == saved[1].step == at and saved[1].params["x"] == after(at)
+    fitted = fit(toy, INTERVALS, None, worse_after_six, forever)
+    assert fitted.params["x"] == after(6)
+    assert fitted.cost.steps == 10
+    assert fitted.cost.device_seconds > saved[2]["device_seconds"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_stopped_where_no_exception_gets_out_it_stops_after_the_step(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python drops what a finaliser raises, and finalisers run anywhere."""
+
+    class Lost:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def collected(step: int) -> np.ndarray:
+        if step == 4:
+            Lost()
+        return batch(step)
+
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(stop, "_asked", False)
+    toy = run(tmp_path)
+    try:
+        stop.install()
+        with pytest.raises(KeyboardInterrupt):
+            fit(toy._replace(batch=collected), INTERVALS, None, lambda _: 0.0, forever)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    saved = Checkpoints(tmp_path).latest(toy.state)
+    assert saved is not None and saved[0] == 5
+
+
+@pytest.mark.parametrize("at", [6, 9, 10])
+def test_stopped_while_validating_it_validates_again(
+    tmp_path: pathlib.Path, at: int
+) -> None:
+    def stop(params: Any) -> float:
+        if params["x"] == after(at):
+            raise KeyboardInterrupt
+        return worse_after_six(params)
+
+    toy = run(tmp_path, keep_at=at)
+    with pytest.raises(KeyboardInterrupt):
+        fit(toy, INTERVALS, None, stop, forever)
+    fitted = fit(toy, INTERVALS, None, worse_after_six, forever)
+    assert fitted.params["x"] == after(6)
+    validated = [
+        r["step"] for r in read_metrics(tmp_path) if "validation/accuracy" in r
+    ]
+    assert validated == [3, 6, 9, 10]
+    kept = Checkpoints(tmp_path / "warm-start").latest(toy.state)
+    assert kept is not None and kept[0] == at
+
+
+def test_stopped_while_saving_the_best_it_does_not_take_it_for_saved(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoints, "save_best", stop)
+        fit(run(tmp_path), INTERVALS, None, worse_after_six, forever)
+    fitted = fit(run(tmp_path), INTERVALS, None, worse_after_six, forever)
+    assert fitted.params["x"] == after(6)
+
+
+def test_a_finished_run_does_nothing_again(tmp_path: pathlib.Path) -> None:
+    first = fit(run(tmp_path), INTERVALS, None, worse_after_six, forever)
+    again = fit(run(tmp_path, update=None), INTERVALS, None, worse_after_six, forever)
+    assert again.params == first.params and again.cost == first.cost
+
+
+def test_a_run_may_begin_later(tmp_path: pathlib.Path) -> None:
+    seen = []
+
+    def watched(step: int) -> np.ndarray:
+        seen.append(step)
+        return batch(step)
+
+    toy = run(tmp_path, first_step=4, batch=watched)
+    fitted = fit(toy, INTERVALS, None, worse_after_six, forever)
+    assert seen == list(range(4, 10))
+    assert (fitted.cost.steps, fitted.cost.images) == (6, 42)
+
+
+def test_the_state_of_a_step_is_kept_apart(tmp_path: pathlib.Path) -> None:
+    toy = run(tmp_path, keep_at=3)
+    fit(toy, INTERVALS, None, worse_after_six, forever)
+    kept = Checkpoints(tmp_path / "warm-start").latest(toy.state)
+    assert kept is not None and kept[0] == 3 and kept[1].params["x"] == after(3)
+
+
+@pytest.mark.parametrize("keep_at, stopped_at", [(None, 1), (5, 5)])
+def test_it_stops_when_its_time_is_over(
+    tmp_path: pathlib.Path, keep_at: int | None, stopped_at: int
+) -> None:
+    toy = run(tmp_path, keep_at=keep_at)
+    for _ in range(2):  # the second time it is over from the start
+        fitted = fit(toy, INTERVALS, None, worse_after_six, lambda: 0.0)
+        assert fitted.stopped == f"toy stopped at step {stopped_at} of 10: max_hours"
+        saved = Checkpoints(tmp_path).latest(toy.state)
+        assert saved is not None and saved[0] == stopped_at
+    assert fit(toy, INTERVALS, None, worse_after_six, forever).stopped == ""
+
+
+def test_time_is_that_of_the_clock_over_all_sessions(tmp_path: pathlib.Path) -> None:
+    def slow(params: Any) -> float:
+        time.sleep(0.05)
+        return 0.0
+
+    first = fit(run(tmp_path, steps=6), INTERVALS, None, slow, forever)
+    assert first.seconds > 0.1 > first.cost.device_seconds
+    second = fit(run(tmp_path), INTERVALS, None, slow, forever)
+    assert second.seconds > 0.2
+
+
+@pytest.mark.parametrize(
+    "metric, rates, words",
+    [
+        # Of the two tasks, only the last one's loss is not finite.
+        (
+            "loss",
+            RATES,
+            ["the loss of step 6, on omniglot,", "(inner.learning_rate, o"],
+        ),
+        ("grad_norm", RATES, ["gradient of step 6, on glyphs, omniglot,", "eps_root"]),
+        ("loss", RATES[1:], ["(outer.learning_rate), or an image"]),
+        ("grad_norm", RATES[1:], ["likely a rate is too high (outer.learning_rate),"]),
+    ],
+)
+def test_what_is_not_finite_stops_it_with_the_last_good_state_kept(
+    tmp_path: pathlib.Path, metric: str, rates: tuple[str, ...], words: list[str]
+) -> None:
+    def diverge(state: MetaState, batch: Any, key: Any) -> Any:
+        new, metrics = update(state, batch, key)
+        if state.step == 6:
+            bad = np.asarray(metrics[metric]).copy()
+            bad.flat[-1] = np.nan
+            metrics[metric] = bad
+            new = new._replace(params={"x": np.float32(np.nan)})
+        return new, metrics
+
+    toy = run(tmp_path, update=diverge, rates=rates)
+    with pytest.raises(NonFiniteError) as stopped:
+        fit(toy, INTERVALS, None, worse_after_six, forever)
+    kept = "The last good checkpoint is kept"
+    for word in ("toy", str(tmp_path), kept, *words):
+        assert word in str(stopped.value)
+    saved = Checkpoints(tmp_path).latest(toy.state)
+    assert saved is not None and saved[0] == 4 and saved[1].params["x"] == after(4)
+
+
+def test_divergence_at_once_does_not_speak_of_a_checkpoint(
+    tmp_path: pathlib.Path,
+) -> None:
+    nan = np.full(2, np.inf, np.float32)
+    toy = run(tmp_path, batch=lambda step: nan)
+    with pytest.raises(NonFiniteError, match=r"step 0.*There was no checkpoint yet"):
+        fit(toy, INTERVALS, None, worse_after_six, forever)

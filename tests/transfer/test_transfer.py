@@ -1,0 +1,370 @@
+"""Full-data fine-tuning: what is measured, on which images, and after a stop."""
+
+import json
+import pathlib
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metainit.data import batches
+from metainit.data.loading import Source
+from metainit.models import classification, conv4, heads, mlp
+from metainit.models.preprocess import Preprocess
+from metainit.transfer import fine_tuning, held_out
+from metainit.transfer import spec as transfer_spec
+from metainit.transfer.fine_tuning import Point, fine_tune, log_steps
+from metainit.transfer.spec import Spec
+
+PREPROCESS = Preprocess((0.5,), (0.25,), shift=1)
+COSTS = ("device_seconds", "compile_seconds", "evaluation_seconds")
+MLP = mlp.mlp((8,), dropout=0.3, dropped=1)
+CONV = conv4.conv4(filters=4)
+
+
+def patterns(each: int, seed: int, classes: int = 3) -> Source:
+    """A class is a pattern of 6x6, an image adds noise to it; labels shuffled."""
+    shapes = np.random.default_rng(0).integers(60, 196, (classes, 6, 6, 1))
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(classes, dtype=np.int32), each))
+    images = shapes[labels] + rng.integers(-60, 60, (len(labels), 6, 6, 1))
+    names = tuple(f"class{label}" for label in range(classes))
+    return Source("patterns", images.astype(np.uint8), labels, names)
+
+
+TRAIN, TEST = patterns(30, 1), patterns(20, 2)
+
+
+def body(model: Any, seed: int = 0) -> dict[str, Any]:
+    return {"body": model.init(jax.random.key(seed), jnp.zeros((2, 6, 6, 1)))}
+
+
+def measured(points: tuple[Point, ...]) -> list[dict[str, float]]:
+    """What does not depend on the clock."""
+    return [
+        {field: x for field, x in point._asdict().items() if field not in COSTS}
+        for point in points
+    ]
+
+
+def run(
+    folder: pathlib.Path, model: Any = MLP, params: Any = None, **changed: Any
+) -> tuple[Point, ...]:
+    settings = {"steps": 12, "batch": 8, "learning_rate": 0.1, "save_every": 3}
+    return fine_tune(
+        model,
+        PREPROCESS,
+        params or body(model),
+        TRAIN,
+        TEST,
+        Spec(**(settings | changed)),
+        folder,
+        {"init": "random"},
+    )
+
+
+def test_steps_are_log_spaced() -> None:
+    assert log_steps(1) == (0, 1)
+    assert log_steps(12) == (0, 1, 2, 5, 10, 12)
+    assert log_steps(1000) == (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+@pytest.mark.parametrize("model", [MLP, CONV], ids=["mlp", "conv4"])
+def test_it_learns_and_says_what_it_cost(model: Any, tmp_path: pathlib.Path) -> None:
+    points = run(tmp_path, model, steps=50, batch=16)
+    assert [point.step for point in points] == [0, 1, 2, 5, 10, 20, 50]
+    assert points[-1].images == 90 + 800  # prototypes are made of all
+    assert points[-1].epoch == pytest.approx(890 / 90)
+    assert points[-1].accuracy > max(0.8, points[0].accuracy)
+    assert points[-1].loss < points[0].loss
+    for field in COSTS:
+        assert all(np.diff([getattr(point, field) for point in points]) >= 0)
+    assert points[0].device_seconds > 0  # of making the prototypes
+    assert points[0].compile_seconds == points[-1].compile_seconds > 0
+    lines = (tmp_path / "transfer.jsonl").read_text().splitlines()
+    written = [json.loads(line) for line in lines]
+    assert [line["accuracy"] for line in written] == [p.accuracy for p in points]
+    assert written[0]["init"] == "random" and written[0]["batch_norm"] == model.policy
+    assert run(tmp_path, model, steps=50, batch=16) == points  # finished: at once
+
+
+def test_two_initialisations_of_a_seed_meet_the_same_batches(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[bytes]] = []
+    draw = fine_tuning._batch
+
+    def recorded(train: Source, where: np.ndarray) -> Any:
+        drawn = draw(train, where)
+        seen[-1].append(drawn["image"].tobytes() + drawn["label"].tobytes())
+        return drawn
+
+    monkeypatch.setattr(fine_tuning, "_batch", recorded)
+    orders = []
+    for name, seed, order_seed in (("a", 0, 0), ("b", 1, 0), ("c", 0, 1)):
+        seen.append([])
+        run(tmp_path / name, params=body(MLP, seed), seed=order_seed)
+        line = (tmp_path / name / "transfer.jsonl").read_text().splitlines()[0]
+        orders.append(json.loads(line)["order"])
+    assert seen[0] == seen[1] != seen[2]
+    assert orders[0] == orders[1] != orders[2]
+    rows = batches.labelled(TRAIN, 0, 1.0, 0)
+    assert orders[0] == batches.Order(rows, 0, 8).digest(12)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
+    return measured(run(tmp_path_factory.mktemp("whole")))
+
+
+def test_a_stopped_run_goes_on_to_the_same_rows(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand steps, stopped at the ends, beside checkpoints and anywhere.
+
+    Ctrl-C saves first; a crash falls back to the last checkpoint.
+    """
+    long = {"steps": 1000, "save_every": 100, "momentum": 0.9}
+    whole = measured(run(tmp_path / "whole", **long))
+    order = batches.Order(batches.labelled(TRAIN, 0, 1.0, 0), 0, 8)
+    stops = [0, 1, 99, 100, 101, *np.random.default_rng(0).integers(102, 900, 4), 999]
+    left = [order(int(step)) for step in sorted(stops)]
+    draw, fired = fine_tuning._batch, 0
+
+    def interrupted(train: Source, where: np.ndarray) -> Any:
+        nonlocal fired
+        if left and np.array_equal(where, left[0]):
+            del left[0]
+            fired += 1
+            raise (KeyboardInterrupt, RuntimeError)[fired % 2]
+        return draw(train, where)
+
+    monkeypatch.setattr(fine_tuning, "_batch", interrupted)
+    while left:
+        with pytest.raises((KeyboardInterrupt, RuntimeError)):
+            run(tmp_path / "run", **long)
+    points = run(tmp_path / "run", **long)
+    assert fired == len(stops) and measured(points) == whole
+    for field in COSTS:
+        assert all(np.diff([getattr(point, field) for point in points]) >= 0)
+
+
+def test_a_run_stopped_while_it_measures_goes_on(
+    uninterrupted: list[dict[str, float]],
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measure, calls = held_out.Measurer.__call__, [0]
+
+    def interrupted(self: Any, params: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 4:
+            raise KeyboardInterrupt
+        return measure(self, params)
+
+    monkeypatch.setattr(held_out.Measurer, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    assert measured(run(tmp_path)) == uninterrupted
+
+
+def test_prototypes_are_those_of_all_training_images(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their accuracy is nearest class mean's, computed here from one large batch."""
+    monkeypatch.setattr(held_out, "CHUNK", 32)
+    first = run(tmp_path, CONV, steps=1)[0]
+    params = body(CONV)
+    image = PREPROCESS.normalise
+    train = {"image": image(TRAIN.images), "label": TRAIN.labels}
+    test = {"image": image(TEST.images)}
+    # The 90 training images are fewer than MOMENTS: all of them normalise.
+    of_train = classification.features(CONV)(params, train, None)
+    of_test = classification.query_features(CONV)(params, train, test)
+    means = heads.class_means(of_train, TRAIN.labels, 3)
+    distances = jnp.sum(jnp.square(of_test[:, None] - means), -1)
+    assert first.accuracy == np.mean(distances.argmin(1) == TEST.labels)
+    chances = jax.nn.softmax(
+        jnp.sum(jnp.square(of_test), -1, keepdims=True) - distances
+    )
+    loss = -np.mean(np.log(np.asarray(chances)[np.arange(60), TEST.labels]))
+    assert first.loss == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["support", "group"])
+def test_a_held_out_image_is_judged_alone(
+    policy: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands beside it in a chunk, and however the chunk is filled."""
+    model = conv4.conv4(filters=4, norm_policy=policy)
+    results = []
+    for name, size, images in (
+        ("a", 256, slice(None)),
+        ("b", 7, slice(None, None, -1)),
+    ):
+        monkeypatch.setattr(held_out, "CHUNK", size)
+        turned = TEST._replace(images=TEST.images[images], labels=TEST.labels[images])
+        spec = Spec(steps=2, batch=8)
+        folder = tmp_path / name
+        points = fine_tune(model, PREPROCESS, body(model), TRAIN, turned, spec, folder)
+        results.append(measured(points))
+        for point in results[-1]:
+            assert point.pop("flops") > 0  # filling included
+    chex.assert_trees_all_close(*results, rtol=1e-4)
+
+
+def test_zero_and_given_heads(tmp_path: pathlib.Path) -> None:
+    zero = run(tmp_path / "zero", head="zero", steps=2)
+    assert zero[0].loss == pytest.approx(np.log(3), rel=1e-6)
+    assert zero[0].device_seconds == 0
+    kernel = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    head = {"kernel": kernel, "bias": np.zeros(3, np.float32)}
+    given = run(tmp_path / "given", params=body(MLP) | {"head": head}, head="given")
+    assert abs(given[0].loss - np.log(3)) > 0.01
+    with pytest.raises(ValueError, match="the initialisation has no head"):
+        run(tmp_path / "none", head="given")
+    head["kernel"] = kernel[:, :2]
+    with pytest.raises(ValueError, match=r"\['head'\]\['kernel'\]: given \(8, 2\)"):
+        run(tmp_path / "narrow", params=body(MLP) | {"head": head}, head="given")
+
+
+def test_operations_are_those_of_the_head_and_the_steps(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Of 36 pixels, 8 hidden units and 3 classes; no gradient of the images."""
+    hidden, last = 2 * 36 * 8, 2 * 8 * 3
+    probe, whole = hidden + 2 * last, 2 * hidden + 3 * last  # an image
+    found = run(tmp_path / "zero", head="zero", steps=5, probe_steps=2)
+    assert [point.flops for point in found] == [
+        8 * x for x in (0, probe, 2 * probe, 2 * probe + 3 * whole)
+    ]
+    found = run(tmp_path / "prototype", steps=1)
+    made = held_out.CHUNK * (hidden + last)  # means are a product, too
+    assert [point.flops for point in found] == [made, made + 8 * whole]
+
+
+def body_after(folder: pathlib.Path, model: Any = MLP, **settings: Any) -> Any:
+    spec = Spec(batch=8, head="zero", **settings)
+    fine_tune(model, PREPROCESS, body(model), TRAIN, TEST, spec, folder)
+    return fine_tuning.last_params(model, body(model), TRAIN, spec, folder)["body"]
+
+
+def test_a_probe_changes_the_head_only_and_then_all_begins_anew(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Adam's first step has its rate's length; its fourth, after zeros, 0.58 of it."""
+    rate = {"optimizer": "adam", "learning_rate": 0.001}
+    probed = body_after(tmp_path / "probe", steps=3, probe_steps=3, **rate)
+    chex.assert_trees_all_equal(probed, body(MLP)["body"])
+    after = body_after(tmp_path / "both", steps=4, probe_steps=3, **rate)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), after, probed)
+    longest = max(jax.tree.leaves(moved))
+    assert longest == pytest.approx(0.001, rel=1e-3)
+
+
+def test_what_the_network_does_not_learn_rides_along(tmp_path: pathlib.Path) -> None:
+    """Such as a frozen encoder, or running statistics."""
+    fixed = MLP._replace(learns=lambda path, leaf: path[-1].key != "bias")
+    before = body(MLP)["body"]
+    after = body_after(tmp_path, fixed, steps=3, learning_rate=0.1)
+    kept = jax.tree.map(np.array_equal, before, after)
+    for path, same in jax.tree_util.tree_leaves_with_path(kept):
+        assert same == (path[-1].key == "bias")
+
+
+@pytest.mark.parametrize("stop", [4, 5])
+def test_a_probe_that_is_stopped_goes_on_to_the_same_rows(
+    stop: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"head": "zero", "probe_steps": 4, "steps": 6, "momentum": 0.9}
+    whole = measured(run(tmp_path / "whole", **settings))
+    draw, calls = fine_tuning._batch, [0]
+
+    def interrupted(train: Source, where: np.ndarray) -> Any:
+        calls[0] += 1
+        if calls[0] == stop + 2:
+            raise KeyboardInterrupt
+        return draw(train, where)
+
+    monkeypatch.setattr(fine_tuning, "_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", **settings)
+    assert measured(run(tmp_path / "run", **settings)) == whole
+
+
+def test_a_run_that_diverges_is_measured_all_the_same(tmp_path: pathlib.Path) -> None:
+    with np.errstate(all="ignore"):
+        points = run(tmp_path, learning_rate=1e30, steps=5)
+    assert [point.step for point in points] == [0, 1, 2, 5]
+    assert not np.isfinite(points[-1].loss) and points[-1].accuracy < 0.5
+    last = json.loads((tmp_path / "transfer.jsonl").read_text().splitlines()[-1])
+    assert last["loss"] is None
+
+
+def test_what_was_learned_can_be_taken_away(tmp_path: pathlib.Path) -> None:
+    params, spec = body(MLP), Spec(steps=3, batch=8, learning_rate=0.1)
+    with pytest.raises(ValueError, match="holds no fine-tuning"):
+        fine_tuning.last_params(MLP, params, TRAIN, spec, tmp_path)
+    points = fine_tune(MLP, PREPROCESS, params, TRAIN, TEST, spec, tmp_path)
+    last = fine_tuning.last_params(MLP, params, TRAIN, spec, tmp_path)
+    moments = held_out.moment_images(TRAIN, spec)
+    chances = classification.predict(MLP)(
+        last,
+        {"image": PREPROCESS.normalise(moments)},
+        {"image": PREPROCESS.normalise(TEST.images)},
+    )
+    right = np.asarray(chances).argmax(1) == TEST.labels
+    assert right.mean() == points[-1].accuracy
+
+
+def test_a_share_of_the_labels(tmp_path: pathlib.Path) -> None:
+    points = run(tmp_path, fraction=0.1, optimizer="adam", learning_rate=0.01)
+    assert points[-1].epoch == pytest.approx(1 + 12 * 8 / 9)  # 3 images of each class
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"head": "random"}, "head must be one of zero, prototype, given"),
+        ({"optimizer": "lion"}, "optimizer must be one of sgd, adam"),
+        ({"steps": 0}, "steps must be 1 or more"),
+        ({"probe_steps": 13}, "probe_steps must be from 0 to steps=12"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"fraction": 0.0}, "fraction must be above 0 and at most 1"),
+        ({"fraction": 0.01}, r"fraction=0.01 leaves none of the 30 .*'class0'"),
+        ({"shot": 31}, "shot=31 is more than the 30"),
+        ({"shot": 5, "fraction": 0.5}, "give one of them"),
+        ({"measure_at": (0, 5, 2)}, "measure_at must rise"),
+    ],
+)
+def test_settings_that_cannot_work(
+    changed: dict[str, Any], message: str, tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "run", **changed)
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_cannot_work() -> None:
+    one = patterns(5, 0, classes=1)
+    with pytest.raises(ValueError, match="has one class, 'class0'"):
+        transfer_spec.check(Spec(), one, one)
+    lacking = TEST._replace(labels=np.where(TEST.labels == 2, -1, TEST.labels))
+    with pytest.raises(ValueError, match="'class2' has no held-out images"):
+        transfer_spec.check(Spec(), TRAIN, lacking)
+    with pytest.raises(ValueError, match="different classes: class3"):
+        transfer_spec.check(Spec(), TRAIN, patterns(5, 0, classes=4))
+    large = TEST._replace(images=np.zeros((60, 8, 8, 1), np.uint8))
+    with pytest.raises(ValueError, match="read both at one size"):
+        transfer_spec.check(Spec(), TRAIN, large)
+
+
+def test_parameters_and_folders_of_something_else(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ValueError, match="initialisation of another network"):
+        run(tmp_path / "run", CONV, params=body(MLP))
+    run(tmp_path / "run", steps=1)
+    with pytest.raises(ValueError, match="init_sha256"):
+        run(tmp_path / "run", params=body(MLP, seed=1), steps=1)

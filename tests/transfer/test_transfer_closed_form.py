@@ -1,0 +1,81 @@
+"""Nearest centroid and logistic regression of a whole data set, by scikit-learn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, log_loss
+from sklearn.neighbors import NearestCentroid
+from sklearn.preprocessing import normalize
+
+from metainit.data.loading import Source
+from metainit.evaluation import closed_form
+from metainit.models import mlp
+from metainit.models.preprocess import Preprocess
+from metainit.transfer import closed_form as transfer_closed_form
+from metainit.transfer import held_out
+from metainit.transfer.spec import Spec
+
+PREPROCESS = Preprocess((0.5,), (0.25,), shift=1)
+MODEL = mlp.mlp((8,), dropout=0.3, dropped=1)
+
+
+def noisy(each: int, seed: int) -> Source:
+    """Three classes, so noisy that many are mistaken; one image has no label."""
+    rng = np.random.default_rng(seed)
+    labels = np.append(np.repeat(np.arange(3, dtype=np.int32), each), np.int32(-1))
+    shapes = np.random.default_rng(0).integers(110, 140, (4, 6, 6, 1))
+    images = shapes[labels] + rng.integers(-90, 90, (len(labels), 6, 6, 1))
+    names = tuple(f"class{label}" for label in range(3))
+    return Source("noisy", images.astype(np.uint8), labels, names)
+
+
+TRAIN, TEST = noisy(20, 1), noisy(15, 2)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return {"body": MODEL.init(jax.random.key(0), jnp.zeros((2, 6, 6, 1)))}
+
+
+def points(params, fit, values, **changed):
+    spec = Spec(**changed)
+    return list(
+        transfer_closed_form.measure(
+            MODEL, PREPROCESS, params, TRAIN, TEST, spec, fit, values
+        )
+    )
+
+
+def embedded(params, source):
+    images = PREPROCESS.normalise(source.images[source.labels >= 0])
+    return normalize(np.asarray(MODEL.features(params["body"], images, None, None)))
+
+
+def test_they_are_scikit_learns(params, monkeypatch):
+    monkeypatch.setattr(held_out, "CHUNK", 32)  # more images than a chunk
+    support, query = embedded(params, TRAIN), embedded(params, TEST)
+    labels, truth = (s.labels[s.labels >= 0] for s in (TRAIN, TEST))
+    found = points(params, closed_form.logistic_regression, [0.1, 10.0])
+    for point, penalty in zip(found, (0.1, 10.0), strict=True):
+        theirs = LogisticRegression(C=penalty, max_iter=1000).fit(support, labels)
+        predicted, chances = theirs.predict(query), theirs.predict_proba(query)
+        assert point.accuracy == np.mean(predicted == truth)
+        assert point.f1 == pytest.approx(f1_score(truth, predicted, average="macro"))
+        assert point.loss == pytest.approx(log_loss(truth, chances), rel=1e-3)
+        assert (point.step, point.images, point.epoch) == (0, 60, 1.0)
+        assert point.device_seconds > 0
+        # Two chunks of 32 images, 36 pixels, 8 features; a share of each value.
+        assert point.flops == 2 * 32 * (2 * 36 * 8) / 2
+    assert found[0].loss != found[1].loss and 0.4 < found[1].accuracy < 1
+    (point,) = points(params, closed_form.nearest_centroid, [10.0])
+    means = normalize(NearestCentroid().fit(support, labels).centroids_)
+    assert point.accuracy == np.mean((query @ means.T).argmax(1) == truth)
+
+
+def test_only_the_labels_that_may_be_used_are(params):
+    (point,) = points(params, closed_form.nearest_centroid, [10.0], shot=2)
+    assert point.images == 6
+    with pytest.raises(ValueError, match="shot=21 is more than the 20"):
+        points(params, closed_form.nearest_centroid, [10.0], shot=21)

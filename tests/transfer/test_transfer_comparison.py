@@ -1,0 +1,236 @@
+"""Transfer in an experiment: chosen on meta-validation, the same for all, resumed."""
+
+import json
+import pathlib
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import tiny
+from ml_collections import ConfigDict
+from PIL import Image
+
+from metainit.config import fields as defaults
+from metainit.config.fields import ConfigError
+from metainit.data.loading import Roles, Source
+from metainit.data.sealed import Sealed, Split
+from metainit.experiments.meta_learning import train
+from metainit.transfer import comparison, fine_tuning
+from metainit.transfer import spec as transfer_spec
+from metainit.transfer.comparison import Choice
+
+HEADS = ("prototype", "probe then fine-tune", "logistic regression")
+INITS = {"meta-learned", "joint pretraining", "random"}
+COSTS = (
+    "device_seconds",
+    "compile_seconds",
+    "evaluation_seconds",
+    "init_device_seconds",
+)
+
+
+def small(images: pathlib.Path, **transfer: Any) -> ConfigDict:
+    """Networks of a few weights, three initialisations, five fine-tuning steps."""
+    config = tiny.config(images)
+    config.model.update(name="mlp", hidden=(8,))
+    config.update(iterations=4, warm_start=0)
+    config.transfer.update({"steps": 5, "heads": HEADS, **fine_tuning})
+    return config
+
+
+class Experiment(NamedTuple):
+    workdir: pathlib.Path
+    text: str
+    calls: list[tuple[dict[str, Any], transfer_spec.Spec]]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
+
+
+@pytest.fixture(scope="module")
+def whole(images: pathlib.Path) -> Experiment:
+    """A run with every fine-tuning recorded, in the order in which they were made."""
+    calls = []
+    fine_tune = fine_tuning.fine_tune
+
+    def recorded(*given: Any) -> Any:
+        calls.append((given[-1] | {"classes": given[3].class_names}, given[5]))
+        return fine_tune(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fine_tuning, "fine_tune", recorded)
+        workdir = images.parent / "whole"
+        text = train(small(images), workdir)
+    return Experiment(workdir, text, calls)
+
+
+def rows(workdir: pathlib.Path, name: str = "transfer.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (workdir / name).read_text().splitlines()]
+
+
+def test_every_initialisation_and_head_is_measured_on_meta_test(
+    whole: Experiment,
+) -> None:
+    found = rows(whole.workdir)
+    assert {(row["init"], row["head"]) for row in found} == {
+        (init, head) for init in INITS for head in HEADS
+    }
+    assert len(found) == 6 * 4 + 3 and {row["step"] for row in found} == {0, 1, 2, 5}
+    stepped = [row for row in found if row["head"] != "logistic regression"]
+    assert len({row["order"] for row in stepped}) == 1  # the same batches for all
+    assert {row["probe_steps"] for row in stepped} == {0, 2}
+    assert {row["role"] for row in found} == {"test"}
+    for row in found:
+        assert 0 <= row["validation_accuracy"] <= 1
+        looked = 0 if row["head"] == "probe then fine-tune" else 9
+        assert row["images"] == looked + 4 * row["step"]
+        assert row["epoch"] == row["images"] / 9  # 3 classes, 3 of 5 images each
+        assert (row["init_device_seconds"] == 0) == (row["init"] == "random")
+    assert not list((whole.workdir / "transfer").glob("*/checkpoints"))
+
+
+def test_nothing_is_chosen_on_meta_test(whole: Experiment) -> None:
+    """All trials come first, on other classes, as many for each, and decide."""
+    roles = [about["role"] for about, _ in whole.calls]
+    assert roles == ["validation"] * 12 + ["test"] * 6
+    for about, spec in whole.calls:
+        assert all(name.startswith(about["role"]) for name in about["classes"])
+        assert spec.steps == {"validation": 2, "test": 5}[about["role"]]
+    trials = rows(whole.workdir, "transfer_trials.jsonl")
+    assert len(trials) == 12 + 6
+    rates = [("sgd", 0.1), ("adam", 0.01)]
+    grid = {
+        head: [{"optimizer": name, "learning_rate": rate} for name, rate in rates]
+        for head in HEADS[:2]
+    } | {HEADS[2]: [{"C": 0.1}, {"C": 1.0}]}
+    for init, head in {(row["init"], row["head"]) for row in rows(whole.workdir)}:
+        tried, measured = (
+            [row for row in found if (row["init"], row["head"]) == (init, head)]
+            for found in (trials, rows(whole.workdir))
+        )
+        assert [row["setting"] for row in tried] == grid[head]
+        best = max(row["accuracy"] for row in tried)
+        assert measured[0]["validation_accuracy"] == best
+        assert measured[0]["setting"] in [
+            row["setting"] for row in tried if row["accuracy"] == best
+        ]
+        if head != "logistic regression":
+            assert (
+                measured[-1]["learning_rate"] == measured[0]["setting"]["learning_rate"]
+            )
+
+
+def test_the_report_has_a_section_and_a_figure(whole: Experiment) -> None:
+    report = (whole.workdir / "report.md").read_text()
+    section = report.split("## Transfer efficiency")[1].split("\n## ")[0]
+    for words in (
+        "(transfer.png)",
+        "5 steps of 4 images, all labels, 40 % of each class held out",
+        "| meta-learned | prototype |",
+        "### Device hours",
+        "| making joint pretraining |",
+        "| random | logistic regression | C 1 |",
+        "- trials of each head: prototype 2, probe then fine-tune 2, logistic",
+        "- steps of a trial: 2",
+        "Against random, meta-learned",
+    ):
+        assert words in section
+    assert whole.text.isascii() and max(map(len, whole.text.splitlines())) <= 100
+    assert "Transfer efficiency" in whole.text
+    assert re.search("^  probe then fine-tune ", whole.text, re.MULTILINE)
+    with Image.open(whole.workdir / "transfer.png") as image:
+        assert min(image.size) > 400
+
+
+def test_stopped_anywhere_it_goes_on_to_the_same_rows(
+    whole: Experiment,
+    images: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw, calls, made = fine_tuning._batch, [0], []
+
+    def stops(*given: Any) -> Any:
+        calls[0] += 1
+        # The third trial's second step, the first test's third.
+        if calls[0] in (9, 12 * 3 + 6):
+            raise KeyboardInterrupt
+        return draw(*given)
+
+    def recorded(*given: Any) -> Any:
+        made.append(given[-2])
+        return fine_tune(*given)
+
+    fine_tune = fine_tuning.fine_tune
+    monkeypatch.setattr(fine_tuning, "_batch", stops)
+    monkeypatch.setattr(fine_tuning, "fine_tune", recorded)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train(small(images), tmp_path / "run")
+    train(small(images), tmp_path / "run")
+    assert len(set(made)) == 18 and len(made) == 20  # two were gone on with
+
+    def measured(workdir: pathlib.Path) -> list[dict[str, Any]]:
+        return [
+            {name: value for name, value in row.items() if name not in COSTS}
+            for row in rows(workdir)
+        ]
+
+    assert measured(tmp_path / "run") == measured(whole.workdir)
+
+
+def test_other_settings_go_on_with_a_finished_run(
+    whole: Experiment, images: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "is finished" in train(small(images), whole.workdir)
+    made = []
+    fine_tune = fine_tuning.fine_tune
+
+    def recorded(*given: Any) -> Any:
+        made.append(given[5])
+        return fine_tune(*given)
+
+    monkeypatch.setattr(fine_tuning, "fine_tune", recorded)
+    before = rows(whole.workdir, "transfer_trials.jsonl")
+    text = train(small(images, steps=3, shot=2, adam_rates=()), whole.workdir)
+    assert "is finished" not in text and "3 steps of 4 images, 2 of each" in text
+    # Few labels are few in trials too.
+    assert len(made) == 12 and {spec.shot for spec in made} == {2}
+    assert max(row["step"] for row in rows(whole.workdir)) == 3
+    made.clear()
+    train(small(images), whole.workdir)
+    assert made == [] and rows(whole.workdir, "transfer_trials.jsonl") == before
+
+
+def test_data_that_cannot_be_split_are_refused_first(
+    images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    config = small(images, shot=4)
+    with pytest.raises(ConfigError, match="shot=4 is more than the 3 training images"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    config = small(images)
+    config.evaluate.episodes = 0
+    with pytest.raises(ConfigError, match=r"transfer.steps=5 and evaluate.episodes=0"):
+        train(config, tmp_path / "run")
+
+
+def test_held_out_classes_have_a_name_of_their_own() -> None:
+    images = np.zeros((4, 1, 1, 1), np.uint8)
+    source = Source("a", images, np.array([0, 0, 1, 1], np.int32), ("x", "y"))
+    config = tiny.shrink(defaults.default())
+    _, test = comparison.of_roles(config, Roles((), (), (source,), (source,)))
+    assert [split.name for split in test.open((), ())] == ["a", "a, held-out classes"]
+
+
+def test_meta_test_stays_closed_until_all_is_chosen(tmp_path: pathlib.Path) -> None:
+    split = Split("birds", *(Source("birds", *[None] * 3),) * 2)  # type: ignore[arg-type]
+    test = Sealed([split])
+    chosen = {("random", "zero"): Choice({"optimizer": "sgd"}, 0.5)}
+    inits: Any = {"random": None, "meta-learned": None}
+    with pytest.raises(RuntimeError, match=r"nothing was chosen yet for.*meta-"):
+        comparison.measure(inits, chosen, test, transfer_spec.Spec(), tmp_path)
+    assert test.open(chosen, list(chosen)) == (split,)
