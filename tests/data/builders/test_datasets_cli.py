@@ -250,7 +250,7 @@ def test_a_mistake_in_the_flags_is_told(capsys, line, words):
 
 def test_listing_needs_no_tfds(tmp_path):
     code = (
-        "import sys; from metainit.data.builders import __main__ as cli; "
+        "import sys; from metainit.data.builders import commands as cli; "
         f"cli.main(['list', '--data_dir', {str(tmp_path)!r}]); "
         "print('tensorflow_datasets' in sys.modules)"
     )

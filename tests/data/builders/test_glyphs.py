@@ -17,7 +17,7 @@ from metainit.data.builders import glyphs
 # Prepares in a process of its own, and tells whether TensorFlow was loaded.
 _PREPARE = """
 import sys
-from metainit.datasets import glyphs, prepared
+from metainit.data.builders import glyphs, prepared
 builder = glyphs.Glyphs(data_dir=sys.argv[1], file_format="array_record")
 prepared.prepare(builder)
 print("tensorflow" in sys.modules)

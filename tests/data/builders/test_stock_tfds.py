@@ -91,7 +91,7 @@ def test_ours_are_prepared_by_our_command(tmp_path, data, monkeypatch):
     tensorflow(monkeypatch, True)
     data.name = "tfds:cifar100"
     with pytest.raises(
-        ValueError, match=r"metainit\.datasets prepare cifar100"
+        ValueError, match=r"metainit datasets prepare cifar100"
     ) as error:
         loading.load(data)
     assert "is not prepared in" in str(error.value)
