@@ -112,20 +112,23 @@ def adapt_prepared(
 
 
 def minibatches(
-    size: int, num_steps: int, per_task: tuple[str, ...] = ()
+    size: int, per_task: tuple[str, ...] = ()
 ) -> Callable[[Batch, Key], Callable[[jax.Array], Batch]]:
     """Small batches for `InnerLoop.batches`, reshuffled each epoch, the last padded.
 
+    Rows of weight 0 (what fills a task up to the size of a larger one) are never drawn,
+    so that no batch is made of them alone. Up to 1,625 rows they do not change the
+    order of the others.
+
     Args:
       size: examples a batch.
-      num_steps: inner steps the schedule is laid out for (further steps start again).
       per_task: names of entries that are not a row an example and stay whole.
 
     Returns:
-      `(support, key) -> (step -> batch)`. The support is a dict of arrays with one row
-      an example; a batch has the same entries and float32 "weight" [size]: the
-      support's own weights (default 1), and 0 where the last batch of an epoch is
-      padded. The loss must use the weights.
+      `(support, key) -> (step -> batch)`, for any number of steps. The support is a
+      dict of arrays with one row an example; a batch has the same entries and float32
+      "weight" [size]: the support's own weights (default 1), and 0 where the last batch
+      of an epoch is padded. The loss must use the weights.
 
     Raises:
       ValueError: for a size below 1 or a `per_task` name the support does not have.
@@ -143,22 +146,20 @@ def minibatches(
             )
         whole = {name: support.pop(name) for name in per_task}
         examples = len(jax.tree.leaves(support)[0])
-        support.setdefault("weight", jnp.ones(examples))
-        a_epoch = -(-examples // size)  # batches an epoch
-        padding = a_epoch * size - examples
-
-        def epoch_order(epoch):
-            order = jax.random.permutation(jax.random.fold_in(key, epoch), examples)
-            return jnp.pad(order, (0, padding)).reshape(a_epoch, size)
-
-        epochs = max(1, -(-num_steps // a_epoch))  # a loop of no steps is traced too
-        order = jax.vmap(epoch_order)(jnp.arange(epochs)).reshape(-1, size)
-        real = jnp.pad(jnp.ones(examples), (0, padding)).reshape(a_epoch, size)
+        weight = support.setdefault("weight", jnp.ones(examples))
+        filling = weight == 0
+        count = examples - jnp.sum(filling)
+        a_epoch = jnp.maximum(1, -(-count // size))  # batches an epoch
 
         def batch_at(step: jax.Array) -> Batch:
-            rows = order[step % len(order)]
+            epoch_key = jax.random.fold_in(key, step // a_epoch)
+            order = jax.random.permutation(epoch_key, examples)
+            order = order[jnp.argsort(filling[order], stable=True)]
+            places = step % a_epoch * size + jnp.arange(size)
+            is_real = places < count
+            rows = jnp.where(is_real, order[jnp.minimum(places, examples - 1)], 0)
             batch = jax.tree.map(lambda leaf: leaf[rows], support)
-            return batch | {"weight": batch["weight"] * real[step % a_epoch]} | whole
+            return batch | {"weight": batch["weight"] * is_real} | whole
 
         return batch_at
 

@@ -78,7 +78,7 @@ def inner_loop(
         adapt_mask=adapt_mask(config, model),
         start=start(config.method.head, model, config.train_task.shot),
         prepare=preprocess.for_training,
-        batches=metainit.minibatches(batch, steps) if batch else None,
+        batches=metainit.minibatches(batch) if batch else None,
     )
 
 

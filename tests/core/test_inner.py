@@ -211,7 +211,7 @@ def test_prepare_runs_once_for_support_and_once_for_query():
 
 
 def batches_of(support, size, num_steps, key=0, per_task=()):
-    make = metainit.minibatches(size, num_steps, per_task)
+    make = metainit.minibatches(size, per_task)
     batch_at = make(support, jax.random.key(key))
     return [jax.device_get(batch_at(jnp.int32(step))) for step in range(num_steps)]
 
@@ -234,7 +234,7 @@ def test_an_epoch_sees_every_example_once_and_is_reshuffled():
 
 
 def test_own_weights_are_kept_and_padding_is_zero():
-    support = {"x": jnp.arange(3.0), "weight": jnp.array([0.5, 2.0, 0.0])}
+    support = {"x": jnp.arange(3.0), "weight": jnp.array([0.5, 2.0, 3.0])}
     (batch,) = batches_of(support, 5, 1)
     order = batch["x"].astype(int)
     assert batch["weight"].tolist()[3:] == [0, 0]
@@ -253,16 +253,52 @@ def test_padded_and_weighted_equals_unpadded(x64):
     rng = np.random.default_rng(0)
     support = {"x": rng.standard_normal((5, 2)), "y": rng.standard_normal(5)}
     plain = metainit.InnerLoop(weighted, optax.sgd(0.1), 3)
-    padded = plain._replace(batches=metainit.minibatches(8, 3))
+    padded = plain._replace(batches=metainit.minibatches(8))
     args = {"w": np.ones(2)}, jax.tree.map(jnp.asarray, support), jax.random.key(0)
     expected, _ = metainit.adapt(plain, *args)
     got, _ = metainit.adapt(padded, *args)
     np.testing.assert_allclose(got["w"], expected["w"], rtol=1e-14)
 
 
+def test_filling_never_makes_up_a_batch_and_leaves_the_others_as_they_are(x64):
+    """Five examples filled up to 12, by threes: the last two would be filling only."""
+    rng = np.random.default_rng(0)
+    plain = {"x": rng.standard_normal((5, 2)), "y": rng.standard_normal(5)}
+    padded = {
+        name: np.concatenate([rows, np.full((7, *rows.shape[1:]), np.nan)])
+        for name, rows in plain.items()
+    } | {"weight": np.repeat([1.0, 0.0], [5, 7]), "classes": np.array([True, False])}
+    for a, b in zip(
+        batches_of(plain, 3, 8),
+        batches_of(padded, 3, 8, per_task=("classes",)),
+        strict=True,
+    ):
+        assert b.pop("classes").tolist() == [True, False]
+        jax.tree.map(np.testing.assert_array_equal, a, b)
+    loop = metainit.InnerLoop(
+        weighted, optax.sgd(0.1), 8, batches=metainit.minibatches(3, ("classes",))
+    )
+    fn = jax.jit(
+        jax.value_and_grad(
+            lambda params, support: jnp.sum(
+                metainit.adapt(loop, params, support, jax.random.key(0))[1].loss
+            )
+        )
+    )
+    loss, grads = fn({"w": np.ones(2)}, jax.tree.map(jnp.asarray, padded))
+    assert np.isfinite(loss) and np.isfinite(grads["w"]).all()
+
+
+def test_the_order_of_examples_is_pinned():
+    """Another one would change every published number."""
+    batches = batches_of({"x": jnp.arange(7)}, 3, 4)
+    seen = [batch["x"].tolist() for batch in batches]
+    assert seen == [[0, 2, 4], [1, 5, 3], [6, 0, 0], [0, 3, 5]]
+
+
 def test_minibatches_without_steps():
     loop = metainit.InnerLoop(
-        weighted, optax.sgd(0.1), 0, batches=metainit.minibatches(2, 0)
+        weighted, optax.sgd(0.1), 0, batches=metainit.minibatches(2)
     )
     support = {"x": jnp.ones((3, 2)), "y": jnp.ones(3)}
     adapted, _ = metainit.adapt(loop, {"w": jnp.ones(2)}, support, jax.random.key(0))
@@ -271,13 +307,13 @@ def test_minibatches_without_steps():
 
 def test_minibatches_refuse_what_they_cannot_cut():
     with pytest.raises(ValueError, match="size must be 1 or more, got 0"):
-        metainit.minibatches(0, 3)
+        metainit.minibatches(0)
     with pytest.raises(
         TypeError, match="minibatches needs a dict of arrays, got tuple"
     ):
-        metainit.minibatches(2, 3)((jnp.ones(3),), jax.random.key(0))
+        metainit.minibatches(2)((jnp.ones(3),), jax.random.key(0))
     with pytest.raises(ValueError, match=r"per_task names \['z'\], .* \['x'\]"):
-        metainit.minibatches(2, 3, ("z",))({"x": jnp.ones(3)}, jax.random.key(0))
+        metainit.minibatches(2, ("z",))({"x": jnp.ones(3)}, jax.random.key(0))
 
 
 def test_anil_step_costs_what_anil_costs():

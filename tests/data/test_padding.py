@@ -179,14 +179,6 @@ def test_filling_up_changes_nothing(x64: None) -> None:
     assert max(abs(x).max() for x in jax.tree.leaves(gradient)) > 1e-3
 
 
-def test_minibatches_keep_the_classes() -> None:
-    plain = draw(numbered((6,) * 5), SPEC, 0, 0)
-    padded = pad(plain, way=8, support=40, queries=40)
-    batches = metainit.minibatches(16, 5, per_task=("classes",))
-    batch = batches(padded.support, jax.random.key(0))(jnp.int32(0))
-    assert batch["classes"].shape == (8,) and batch["image"].shape == (16, 2, 2, 1)
-
-
 def test_what_cannot_be_drawn() -> None:
     check(SOURCE, SPEC, "test")
     with pytest.raises(ValueError, match="test: min_way=5, but numbered has 4 classes"):

@@ -52,7 +52,7 @@ def test_padding_counts_for_nothing_in_any_derivative(x64, problem):
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
     along = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape)), params)
-    batches = metainit.minibatches(32, 2)(
+    batches = metainit.minibatches(32)(
         {
             "image": jnp.asarray(rng.standard_normal((40, 8, 8, 1))),
             "label": jnp.arange(40) % 3,
