@@ -6,8 +6,9 @@ inside is there to trace a function once).
 """
 
 from metainit.core import parallel
+from metainit.core.algorithms import anil, fomaml, maml, reptile
 from metainit.core.inner_loop import adapt, minibatches
-from metainit.core.outer_loop import anil, fomaml, maml, meta_gradient, reptile
+from metainit.core.outer_loop import meta_gradient
 from metainit.core.types import (
     Episode,
     InnerLoop,

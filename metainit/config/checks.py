@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from metainit.config.fields import ConfigError, default
-from metainit.core.inner_loop import gradient_mode
+from metainit.core.hypergradient import gradient_mode
 from metainit.core.task_batching import strategy
 from metainit.data import loading
 from metainit.data.episodes import WEIGHTS

@@ -1,19 +1,21 @@
 """Three ways to take the inner gradient, which differ in what the outer gradient costs.
 
-All return `inner_gradient(adapted, rest, batch, key) -> (gradients, loss, metrics)` for
-the leaves in `adapted`; loss and metrics carry no gradient.
+A mode makes of a loss `inner_gradient(adapted, rest, batch, key) -> (gradients, loss,
+metrics)` for the leaves in `adapted`; loss and metrics carry no gradient.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import Jaxpr
 
 from metainit.core.masks import merge, split
 from metainit.core.types import Batch, Key, LossFn, Params
 
 InnerGradient = Callable[[Params, Params, Batch, Key], tuple[Any, jax.Array, Any]]
+GradientMode = Callable[[LossFn], InnerGradient]
 
 
 def reverse(loss_fn: LossFn) -> InnerGradient:
@@ -78,7 +80,7 @@ def mixed(loss_fn: LossFn) -> InnerGradient:
 
         # JAX refuses such a loss too, but names no way out, and so late (while it
         # lowers the caller's whole program) that its error cannot be caught here.
-        if "custom_lin" in str(product.trace(direction).jaxpr):
+        if "custom_lin" in _primitives(product.trace(direction).jaxpr.jaxpr):
             raise TypeError(
                 "the loss uses a function with its own custom_vjp, which cannot be "
                 'differentiated forward; use gradient="reverse"'
@@ -94,4 +96,41 @@ def mixed(loss_fn: LossFn) -> InnerGradient:
     return inner_gradient
 
 
-MODES = {"mixed": mixed, "reverse": reverse, "first_order": first_order}
+def _primitives(jaxpr: Jaxpr) -> set[str]:
+    """Names of the operations of a program and of all programs inside it."""
+    names = {equation.primitive.name for equation in jaxpr.eqns}
+    return names.union(
+        *(_primitives(p) for eq in jaxpr.eqns for p in programs_in(eq.params))
+    )
+
+
+def programs_in(params: Mapping[str, Any]) -> Iterator[Jaxpr]:
+    """The jaxprs among an equation's parameters, such as the body of a loop."""
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            item = getattr(item, "jaxpr", item)  # of a closed one
+            if isinstance(item, Jaxpr):
+                yield item
+
+
+MODES: dict[str, GradientMode] = {
+    "mixed": mixed,
+    "reverse": reverse,
+    "first_order": first_order,
+}
+
+
+def gradient_mode(gradient: str | GradientMode) -> GradientMode:
+    """The mode behind a name; a callable is returned as it is.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    if callable(gradient):
+        return gradient
+    if gradient not in MODES:
+        raise ValueError(
+            f"gradient must be one of {', '.join(MODES)} or a function, "
+            f"got {gradient!r}"
+        )
+    return MODES[gradient]

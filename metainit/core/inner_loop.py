@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metainit.core import hypergradient
+from metainit.core.hypergradient import GradientMode, gradient_mode
 from metainit.core.masks import merge, split
 from metainit.core.task_batching import varying_axes
 from metainit.core.types import (
@@ -27,7 +27,7 @@ def adapt(
     support: Batch,
     key: Key,
     *,
-    gradient: str = "mixed",
+    gradient: str | GradientMode = "mixed",
     observe: Callable[[Params, Batch, jax.Array], Any] | None = None,
 ) -> tuple[Params, Trace]:
     """Adapts `params` to one task (inner loop of MAML, arXiv:1703.03400, eq. 1).
@@ -42,11 +42,10 @@ def adapt(
       params: pytree, or `MetaParams` whose `inner` part goes to the optimizer.
       support: pytree of one task, without a task axis.
       key: one PRNG key; every random choice of the task is derived from it.
-      gradient: "mixed", "reverse" or "first_order"; only matters to whoever
-        differentiates this function. See `metainit.core.hypergradient`.
+      gradient: "mixed", "reverse", "first_order" or a function like theirs; only
+        matters to whoever differentiates this one. See `metainit.core.hypergradient`.
       observe: `(params, prepared support, step) -> pytree`, called at step 0 on the
-        started parameters
-        and after every step.
+        started parameters and after every step.
 
     Returns:
       The adapted parameters (the *started* tree's structure) and a `Trace`.
@@ -67,7 +66,7 @@ def adapt_prepared(
     support: Batch,
     key: Key,
     *,
-    gradient: str = "mixed",
+    gradient: str | GradientMode = "mixed",
     observe: Callable[[Params, Batch, jax.Array], Any] | None = None,
 ) -> tuple[Params, Trace, Batch]:
     """Like `adapt`, and returns the prepared support as well."""
@@ -86,11 +85,9 @@ def adapt_prepared(
         batch_at = lambda step: support  # noqa: E731
     else:
         batch_at = loop.batches(support, keys.batches)
-    look = (
-        (lambda adapted, step: observe(merge(adapted, rest), support, step))
-        if observe is not None
-        else (lambda adapted, step: None)
-    )
+
+    def look(adapted, step):
+        return observe and observe(merge(adapted, rest), support, step)
 
     def one_step(carry, step):
         adapted, opt_state = carry
@@ -164,21 +161,6 @@ def minibatches(
         return batch_at
 
     return batches
-
-
-def gradient_mode(gradient: str) -> Callable[..., hypergradient.InnerGradient]:
-    """The function behind the name of a gradient mode.
-
-    Raises:
-      ValueError: for an unknown name.
-    """
-    try:
-        return hypergradient.MODES[gradient]
-    except (KeyError, TypeError):
-        raise ValueError(
-            f"gradient must be one of {', '.join(hypergradient.MODES)}, "
-            f"got {gradient!r}"
-        ) from None
 
 
 class TaskKeys(NamedTuple):

@@ -1,13 +1,13 @@
-"""The outer loop: meta-gradients over a meta-batch, and the learners made of them."""
+"""The outer loop: meta-gradients over a meta-batch, and a learner around one."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from metainit.core import inner_loop
+from metainit.core.hypergradient import GradientMode, gradient_mode
 from metainit.core.masks import merge, split
 from metainit.core.task_batching import TaskFn, Tasks, strategy
 from metainit.core.types import (
@@ -32,7 +32,7 @@ MetaGradient = Callable[..., tuple[tuple[jax.Array, TaskMetrics], Params]]
 def meta_gradient(
     loop: InnerLoop,
     *,
-    gradient: str = "mixed",
+    gradient: str | GradientMode = "mixed",
     tasks: str | Tasks = "scan",
     query_loss: QueryLoss | None = None,
     step_weights: Callable[[jax.Array], jax.Array] | None = None,
@@ -44,8 +44,9 @@ def meta_gradient(
 
     Args:
       loop: the inner loop.
-      gradient: "mixed" (exact, little memory), "reverse" (exact, stores activations) or
-        "first_order" (FOMAML). See `metainit.core.hypergradient`.
+      gradient: "mixed" (exact, little memory), "reverse" (exact, stores activations),
+        "first_order" (FOMAML), or a function like these: `(loss_fn) ->
+        inner_gradient`. See `metainit.core.hypergradient`.
       tasks: "scan" (one task after another, least memory), "vmap" (all at once),
         "unroll" (a Python loop), or a callable such as `metainit.parallel.over(...)`;
         its contract is `metainit.core.task_batching.Tasks`.
@@ -68,7 +69,7 @@ def meta_gradient(
     Raises:
       ValueError: for an unknown `gradient` or `tasks`.
     """
-    inner_loop.gradient_mode(gradient)
+    gradient = gradient_mode(gradient)
     run_tasks = strategy(tasks)
     if query_loss is None:
         query_loss = lambda params, support, query, key: loop.loss_fn(  # noqa: E731
@@ -112,10 +113,10 @@ def meta_gradient(
             has_aux=True,
         )(learned)
 
-    return _over_tasks(task_gradient, run_tasks, step_weights)
+    return over_tasks(task_gradient, run_tasks, step_weights)
 
 
-def _over_tasks(
+def over_tasks(
     task_fn: TaskFn,
     run_tasks: Tasks,
     step_weights: Callable[[jax.Array], jax.Array] | None = None,
@@ -146,109 +147,7 @@ def _fold_each(key: Key, first: jax.Array | int, count: int) -> Key:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(count))
 
 
-def maml(
-    loop: InnerLoop,
-    outer: optax.GradientTransformation,
-    *,
-    gradient: str = "mixed",
-    tasks: str | Tasks = "scan",
-    query_loss: QueryLoss | None = None,
-    step_weights: Callable[[jax.Array], jax.Array] | None = None,
-    meta_mask: Mask | None = None,
-) -> MetaLearner:
-    """Model-agnostic meta-learning (Finn et al. 2017, arXiv:1703.03400, algorithm 2).
-
-    Example:
-        learner = metainit.maml(loop, optax.adam(1e-3))
-        state = learner.init(params)
-        update = jax.jit(learner.update)
-        state, metrics = update(state, episodes, key)
-
-    Args:
-      loop: the inner loop.
-      outer: any optax transformation, applied to the meta-learned leaves.
-      gradient, tasks, query_loss, step_weights, meta_mask: see `meta_gradient`.
-
-    Returns:
-      A `MetaLearner`. Its `update` folds the key with the state's step, so a resumed
-      run that passes the same root key sees the same stream.
-    """
-    gradient_fn = meta_gradient(
-        loop,
-        gradient=gradient,
-        tasks=tasks,
-        query_loss=query_loss,
-        step_weights=step_weights,
-        meta_mask=meta_mask,
-    )
-    return _learner(loop, outer, gradient_fn, meta_mask)
-
-
-def fomaml(
-    loop: InnerLoop, outer: optax.GradientTransformation, **same: Any
-) -> MetaLearner:
-    """First-order MAML (arXiv:1703.03400, section 5.2); arguments as for `maml`."""
-    return maml(loop, outer, gradient="first_order", **same)
-
-
-def anil(
-    loop: InnerLoop, outer: optax.GradientTransformation, head: Mask, **same: Any
-) -> MetaLearner:
-    """Almost no inner loop (Raghu et al. 2020, arXiv:1909.09157): only the head adapts.
-
-    Args:
-      loop: the inner loop; its `adapt_mask` is replaced by `head`. Put the body into
-        `loop.prepare` to compute its features once a task instead of once a step.
-      outer: any optax transformation.
-      head: mask of the leaves that adapt.
-      **same: as for `maml`.
-    """
-    return maml(loop._replace(adapt_mask=head), outer, **same)
-
-
-def reptile(
-    loop: InnerLoop,
-    outer: optax.GradientTransformation,
-    *,
-    tasks: str | Tasks = "scan",
-    meta_mask: Mask | None = None,
-) -> MetaLearner:
-    """Reptile (Nichol et al. 2018, arXiv:1803.02999): moves towards adapted parameters.
-
-    The pseudo-gradient (start - adapted) goes to `outer`; `optax.sgd(e)` is the paper's
-    update with step e. The query is not used and no gradient of the inner loop is
-    taken. Leaves that `loop.start` adds (a fresh head) are adapted and dropped.
-
-    Args:
-      loop: the inner loop.
-      outer: any optax transformation.
-      tasks, meta_mask: see `meta_gradient`.
-    """
-
-    def task_gradient(shared, episode, key):
-        params, _ = shared
-        adapted, trace = inner_loop.adapt(
-            loop, params, episode.support, key, gradient="first_order"
-        )
-        adapted_leaves = dict(jax.tree_util.tree_leaves_with_path(adapted))
-        moved = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: adapted_leaves.get(path, leaf),
-            inner_loop.model_part(params),
-        )
-        if isinstance(params, MetaParams):
-            moved = params._replace(model=moved)
-        learned, _ = split(params, meta_mask, "meta_mask")
-        end, _ = split(moved, meta_mask, "meta_mask")
-        loss = trace.loss[-1] if loop.num_steps else jnp.zeros(())
-        return (loss, TaskMetrics(loss, None, trace)), jax.tree.map(
-            jnp.subtract, learned, end
-        )
-
-    gradient_fn = _over_tasks(task_gradient, strategy(tasks))
-    return _learner(loop, outer, gradient_fn, meta_mask)
-
-
-def _learner(
+def learner(
     loop: InnerLoop,
     outer: optax.GradientTransformation,
     gradient_fn: MetaGradient,

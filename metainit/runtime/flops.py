@@ -9,12 +9,14 @@ all there is, loops in full.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
+
+from metainit.core.hypergradient import programs_in
 
 
 class Flops(NamedTuple):
@@ -76,7 +78,7 @@ def _of_jaxpr(jaxpr: core.Jaxpr) -> Flops:
         if name.startswith("convolve"):  # of metainit.models.conv_product
             product = partial(equation.primitive.impl, **params)
             params = {"product": jax.make_jaxpr(product)(*inputs)}
-        inner = [_of_jaxpr(each) for each in _inside(params)]
+        inner = [_of_jaxpr(each) for each in programs_in(params)]
         if not inner:
             continue
         of_inner = sum(each.total for each in inner)
@@ -89,12 +91,3 @@ def _of_jaxpr(jaxpr: core.Jaxpr) -> Flops:
         total += of_inner
         complete = complete and all(each.complete for each in inner)
     return Flops(total, complete)
-
-
-def _inside(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
-    """The jaxprs among an equation's parameters."""
-    for value in params.values():
-        for each in value if isinstance(value, tuple | list) else (value,):
-            each = getattr(each, "jaxpr", each)  # of a closed one
-            if isinstance(each, core.Jaxpr):
-                yield each

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import metainit
+from metainit.core import hypergradient
 from metainit.models import norm
 
 EXACT = ("mixed", "reverse")
@@ -372,6 +373,38 @@ def test_custom_vjp_in_the_loss():
     assert gradient(exponential(True), "reverse") == expected
     with pytest.raises(TypeError, match='gradient="reverse"'):
         gradient(exponential(True), "mixed")
+
+
+def test_the_name_of_a_function_does_not_make_it_a_custom_vjp():
+    @jax.jit
+    def custom_lin(x):
+        return jnp.square(x)
+
+    loss_fn = lambda params, batch, key: (custom_lin(params["w"] - batch), {})  # noqa: E731
+    loop = metainit.InnerLoop(loss_fn, optax.sgd(0.1), num_steps=1)
+    args = {"w": jnp.float32(3)}, metainit.Episode(jnp.ones(1), jnp.ones(1))
+    _, grads = jax.jit(metainit.meta_gradient(loop))(*args, jax.random.key(0))
+    assert grads["w"] == pytest.approx(2 * 2 * 0.8**2, rel=1e-6)
+
+
+def test_a_function_is_taken_as_a_gradient_mode(x64):
+    """Half of every inner gradient, in place of the whole."""
+
+    def halved(loss_fn):
+        inner_gradient = hypergradient.reverse(loss_fn)
+
+        def half(*inputs):
+            grads, *others = inner_gradient(*inputs)
+            return jax.tree.map(lambda g: g / 2, grads), *others
+
+        return half
+
+    rng = np.random.default_rng(0)
+    w, episodes = rng.standard_normal(4), quadratics(rng)
+    params = {"w": w}
+    got = meta_grads(quadratic, params, episodes, optax.sgd(RATE), gradient=halved)
+    expected, _ = closed_form(w, episodes, [RATE / 2] * STEPS)
+    np.testing.assert_allclose(got["w"], expected, rtol=1e-12)
 
 
 def test_unknown_gradient_is_refused():

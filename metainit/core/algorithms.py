@@ -1,0 +1,117 @@
+"""The meta-learning algorithms: an inner loop, a meta-gradient, an outer optimizer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metainit.core.hypergradient import GradientMode
+from metainit.core.inner_loop import adapt, model_part
+from metainit.core.masks import split
+from metainit.core.outer_loop import QueryLoss, learner, meta_gradient, over_tasks
+from metainit.core.task_batching import Tasks, strategy
+from metainit.core.types import InnerLoop, Mask, MetaLearner, MetaParams, TaskMetrics
+
+
+def maml(
+    loop: InnerLoop,
+    outer: optax.GradientTransformation,
+    *,
+    gradient: str | GradientMode = "mixed",
+    tasks: str | Tasks = "scan",
+    query_loss: QueryLoss | None = None,
+    step_weights: Callable[[jax.Array], jax.Array] | None = None,
+    meta_mask: Mask | None = None,
+) -> MetaLearner:
+    """Model-agnostic meta-learning (Finn et al. 2017, arXiv:1703.03400, algorithm 2).
+
+    Example:
+        learner = metainit.maml(loop, optax.adam(1e-3))
+        state = learner.init(params)
+        update = jax.jit(learner.update)
+        state, metrics = update(state, episodes, key)
+
+    Args:
+      loop: the inner loop.
+      outer: any optax transformation, applied to the meta-learned leaves.
+      gradient, tasks, query_loss, step_weights, meta_mask: see `meta_gradient`.
+
+    Returns:
+      A `MetaLearner`. Its `update` folds the key with the state's step, so a resumed
+      run that passes the same root key sees the same stream.
+    """
+    gradient_fn = meta_gradient(
+        loop,
+        gradient=gradient,
+        tasks=tasks,
+        query_loss=query_loss,
+        step_weights=step_weights,
+        meta_mask=meta_mask,
+    )
+    return learner(loop, outer, gradient_fn, meta_mask)
+
+
+def fomaml(
+    loop: InnerLoop, outer: optax.GradientTransformation, **same: Any
+) -> MetaLearner:
+    """First-order MAML (arXiv:1703.03400, section 5.2); arguments as for `maml`."""
+    return maml(loop, outer, gradient="first_order", **same)
+
+
+def anil(
+    loop: InnerLoop, outer: optax.GradientTransformation, head: Mask, **same: Any
+) -> MetaLearner:
+    """Almost no inner loop (Raghu et al. 2020, arXiv:1909.09157): only the head adapts.
+
+    Args:
+      loop: the inner loop; its `adapt_mask` is replaced by `head`. Put the body into
+        `loop.prepare` to compute its features once a task instead of once a step.
+      outer: any optax transformation.
+      head: mask of the leaves that adapt.
+      **same: as for `maml`.
+    """
+    return maml(loop._replace(adapt_mask=head), outer, **same)
+
+
+def reptile(
+    loop: InnerLoop,
+    outer: optax.GradientTransformation,
+    *,
+    tasks: str | Tasks = "scan",
+    meta_mask: Mask | None = None,
+) -> MetaLearner:
+    """Reptile (Nichol et al. 2018, arXiv:1803.02999): moves towards adapted parameters.
+
+    The pseudo-gradient (start - adapted) goes to `outer`; `optax.sgd(e)` is the paper's
+    update with step e. The query is not used and no gradient of the inner loop is
+    taken. Leaves that `loop.start` adds (a fresh head) are adapted and dropped.
+
+    Args:
+      loop: the inner loop.
+      outer: any optax transformation.
+      tasks, meta_mask: see `meta_gradient`.
+    """
+
+    def task_gradient(shared, episode, key):
+        params, _ = shared
+        adapted, trace = adapt(
+            loop, params, episode.support, key, gradient="first_order"
+        )
+        adapted_leaves = dict(jax.tree_util.tree_leaves_with_path(adapted))
+        moved = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: adapted_leaves.get(path, leaf),
+            model_part(params),
+        )
+        if isinstance(params, MetaParams):
+            moved = params._replace(model=moved)
+        learned, _ = split(params, meta_mask, "meta_mask")
+        end, _ = split(moved, meta_mask, "meta_mask")
+        loss = trace.loss[-1] if loop.num_steps else jnp.zeros(())
+        return (loss, TaskMetrics(loss, None, trace)), jax.tree.map(
+            jnp.subtract, learned, end
+        )
+
+    gradient_fn = over_tasks(task_gradient, strategy(tasks))
+    return learner(loop, outer, gradient_fn, meta_mask)
