@@ -1,6 +1,5 @@
 """The code of docs/extending.md, run from top to bottom as a reader would."""
 
-import json
 import pathlib
 import re
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 import tiny
 
 from metainit.config import fields as defaults
+from metainit.runtime.checkpoint import Checkpoints
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "extending.md"
 
@@ -41,11 +41,11 @@ def test_the_page_runs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) 
     leaves = {}
     for run in ("insects", "linen", "nnx", "plain"):
         assert (tmp_path / "runs" / run / "report.md").exists()
-        (checkpoint, *_) = (tmp_path / "runs" / run / "meta" / "best").glob("*")
-        stated = json.loads((checkpoint / "checkpoint.json").read_text())["leaves"]
+        best = Checkpoints(tmp_path / "runs" / run / "meta" / "best").restore()
+        assert best is not None
         leaves[run] = {
-            name.removeprefix(".params['body']"): shape
-            for name, (_, shape) in stated.items()
+            name.removeprefix(".params['body']"): list(leaf.shape)
+            for name, leaf in best.state.items()
             if name.startswith(".params['body']")
         }
     assert leaves["linen"]["['Conv_0']['kernel']"] == [4, 4, 3, 32]

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metainit.core import leaves
 from metainit.data import cache
 from metainit.data.builders import labelled_folder
 from metainit.data.loading import Roles, Source, images_used
@@ -99,7 +100,7 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         "held_out": images.rule,
         "seed": spec.seed,
         "images_sha256": _digest(images),
-        "init_sha256": fine_tuning.digest(params),
+        "init_sha256": leaves.digest(params),
     }
     run_folder.claim(out, settings, flag="--out")
     if (out / REPORT).exists():

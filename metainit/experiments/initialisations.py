@@ -16,7 +16,7 @@ from metainit.evaluation.few_shot import validation_accuracy
 from metainit.experiments.forecast import Forecast
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
-from metainit.runtime.checkpoint import CheckpointError, Checkpoints
+from metainit.runtime.checkpoint import WARM_START, CheckpointError, Checkpoints
 from metainit.runtime.cost import (
     EQUAL_FLOPS,
     FROM_PRETRAINED,
@@ -181,8 +181,8 @@ def make(
         fitted = fitted_by(meta_run, validate)
         made.inits[meta_run.name] = fitted.params, fitted.cost
     if warm_steps:
-        kept = joint_run.folder / "warm-start"
-        if (warm := Checkpoints(kept).latest(joint.state)) is None:
+        kept = joint_run.folder / WARM_START
+        if (warm := Checkpoints(kept).restore(joint.state)) is None:
             raise CheckpointError(
                 f"{kept} has no checkpoint of the warm start any more; give another "
                 "--workdir to start again"

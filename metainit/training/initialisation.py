@@ -12,10 +12,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from metainit.config import fields as config_module
+from metainit.core import leaves as named_leaves
 from metainit.models import registry
 from metainit.models.model import Model
 from metainit.runtime import devices
-from metainit.runtime.checkpoint import Checkpoints
+from metainit.runtime.checkpoint import BEST, LAST, WARM_START, Checkpoints
 from metainit.runtime.cost import FROM_PRETRAINED, JOINT, NAMES, RATES, Cost
 from metainit.training import learner, origin
 from metainit.training.origin import Origin
@@ -124,16 +125,16 @@ def best(run: str | pathlib.Path, which: str) -> tuple[int, dict[str, np.ndarray
       ValueError: the run has nothing of that name (yet).
     """
     run = pathlib.Path(run)
-    if not (run / which / "best").is_dir():
-        there = [name for name in TRAINED if (run / name / "best").is_dir()]
+    if not (run / which / BEST).is_dir():
+        there = [name for name in TRAINED if (run / name / BEST).is_dir()]
         raise ValueError(
             f"init: {run} has no best checkpoint of {which!r}; which may be "
             f"{', '.join([*there, RANDOM])}"
         )
-    found = Checkpoints(run / which).best_leaves()
+    found = Checkpoints(run / which / BEST).restore()
     if found is None:
-        raise ValueError(f"init: {run / which / 'best'} is empty; train the run first")
-    return found
+        raise ValueError(f"init: {run / which / BEST} is empty; train the run first")
+    return found.step, found.state
 
 
 def trained(
@@ -176,17 +177,17 @@ def cost(run: str | pathlib.Path, which: str) -> Cost:
       ValueError: no checkpoint tells it.
     """
     run = pathlib.Path(run)
-    folders = [run / which]
+    folders = [run / which / LAST]
     if which == FROM_PRETRAINED:
-        folders.append(run / JOINT / "warm-start")
+        folders.append(run / JOINT / WARM_START)
     seconds = 0.0
     for folder in folders:
-        if (clock := Checkpoints(folder).latest_extra()) is None:
+        if (found := Checkpoints(folder).restore()) is None:
             raise ValueError(
                 f"init: {folder} has no checkpoint, which tells what {which} cost; "
                 "give the run's own line again"
             )
-        seconds += clock["device_seconds"]
+        seconds += found.extra["device_seconds"]
     report = run / "report.md"
     kind = devices.kind_in(report.read_text()) if report.exists() else None
     return Cost(seconds, 0, 0, device=kind or "not recorded")
@@ -229,17 +230,11 @@ def _filled(wanted: Any, leaves: dict[str, np.ndarray], what: str, prefix: str) 
         for name, leaf in leaves.items()
         if name.startswith(prefix)
     }
-    paths, structure = jax.tree_util.tree_flatten_with_path(wanted)
-    shapes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in paths}
-    differing = [
-        f"{name}: saved {np.shape(given[name]) if name in given else None}, "
-        f"wanted {shapes.get(name)}"
-        for name in sorted(given.keys() | shapes.keys())
-        if name not in given or np.shape(given[name]) != shapes.get(name)
-    ]
-    if differing:
+    shapes = named_leaves.shapes(wanted)
+    saved = {name: leaf.shape for name, leaf in given.items()}
+    if differing := named_leaves.differences(saved, shapes):
         raise ValueError(
-            f"init: {what} is of another network, size or channels: "
-            f"{'; '.join(differing)}"
+            f"init: {what} is of another network, size or channels: {differing}"
         )
-    return jax.tree.unflatten(structure, [jnp.asarray(given[name]) for name in shapes])
+    filled = [jnp.asarray(given[name]) for name in shapes]
+    return jax.tree.unflatten(jax.tree.structure(wanted), filled)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from metainit.core.types import MetaState
 from metainit.runtime import stop
-from metainit.runtime.checkpoint import Checkpoints
+from metainit.runtime.checkpoint import BEST, LAST, WARM_START, Checkpoints
 from metainit.runtime.cost import Cost
 from metainit.runtime.progress import Progress
 from metainit.runtime.writer import Writer
@@ -113,11 +113,10 @@ def fit(
     Raises:
       NonFiniteError: naming the run, the step, its data and the likely cause.
     """
-    saved = Checkpoints(run.folder)
-    kept = Checkpoints(run.folder / "warm-start")
+    saved, best, kept = (Checkpoints(run.folder / x) for x in (LAST, BEST, WARM_START))
     step, state = run.first_step, run.state
     clock = {"device_seconds": 0.0, "seconds": 0.0, "best": -1.0}
-    if (found := saved.latest(run.state)) is not None:
+    if (found := saved.restore(run.state)) is not None:
         step, state, clock = found
     clock.setdefault("validated", step)
     stopped = ""
@@ -147,7 +146,7 @@ def fit(
             writer.write_scalars(step, {"validation/accuracy": accuracy})
             bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
             if accuracy > clock["best"]:
-                saved.save_best(step, state, clock | {"best": accuracy})
+                best.save(step, state, clock | {"best": accuracy})
                 clock["best"] = accuracy
             clock["validated"] = step
 
@@ -202,14 +201,14 @@ def fit(
                 save()
                 bar.say(f"{run.name}: saved at step {step}; the same line goes on")
             raise
-    best = saved.best(run.state)
-    params = state.params if best is None else best[1].params
+    kept_best = best.restore(run.state)
+    params = state.params if kept_best is None else kept_best.state.params
     done = step - run.first_step
     operations = None if run.flops is None else done * run.flops
     cost = Cost(clock["device_seconds"], done * run.images, done, operations)
     return Fitted(
         params=params,
-        accuracy=None if best is None else best[2]["best"],
+        accuracy=None if kept_best is None else kept_best.extra["best"],
         cost=cost,
         seconds=time.perf_counter() - started,
         stopped=stopped,
@@ -259,7 +258,7 @@ def _require_finite(run: Run, step: int, metrics: dict[str, Any]) -> None:
         if not math.isfinite(of_task)
     ]
     data = ", ".join(dict.fromkeys(of_tasks or run.data(step)))
-    checkpoints = run.folder / "checkpoints"
+    checkpoints = run.folder / LAST
     raise NonFiniteError(
         f"{run.name}: the {what} of step {step}, on {data}, is not finite (loss "
         f"{loss}, gradient norm {norm}); likely {cause}. "

@@ -12,7 +12,6 @@ of a training batch; for held-out images see `metainit.transfer.held_out`.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import math
 import pathlib
@@ -23,13 +22,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from metainit.core import leaves
 from metainit.data.batches import Order
 from metainit.data.loading import Source
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic, flops, run_folder, stop
 from metainit.runtime.budget import compile_step
-from metainit.runtime.checkpoint import Checkpoints
+from metainit.runtime.checkpoint import LAST, Checkpoints
 from metainit.runtime.progress import Progress
 from metainit.training import supervised_step
 from metainit.transfer import held_out, start
@@ -126,17 +126,19 @@ def fine_tune(
         "order": order.digest(spec.steps),
     }
     run_folder.claim(
-        folder, described | {"init_sha256": digest(params)}, may_change=("save_every",)
+        folder,
+        described | {"init_sha256": leaves.digest(params)},
+        may_change=("save_every",),
     )
     due = spec.measure_at or log_steps(spec.steps)
 
     # The start, or what an earlier call left.
     state = start.state(model, params, train, spec)
     started: Any = state.params
-    saved = Checkpoints(folder)
+    saved = Checkpoints(folder / LAST)
     points: list[Point] = []
     spent = {"device": 0.0, "compile": 0.0, "evaluation": 0.0, "flops": 0.0}
-    if (found := saved.latest(state)) is not None:
+    if (found := saved.restore(state)) is not None:
         _, state, extra = found
         spent, points = extra["spent"], [Point(*values) for values in extra["points"]]
         if points and points[-1].step == spec.steps:
@@ -242,7 +244,8 @@ def last_params(
     Raises:
       ValueError: nothing was saved there, or it is damaged.
     """
-    found = Checkpoints(folder).latest(start.state(model, params, train, spec))
+    saved = Checkpoints(pathlib.Path(folder) / LAST)
+    found = saved.restore(start.state(model, params, train, spec))
     if found is None:
         raise ValueError(f"{folder} holds no fine-tuning; call fine_tune first")
     return dict(found[1].params)
@@ -268,15 +271,6 @@ def _update(
 
 def _batch(train: Source, where: np.ndarray) -> dict[str, np.ndarray]:
     return {"image": train.images[where], "label": train.labels[where]}
-
-
-def digest(params: Any) -> str:
-    """SHA-256 of the names and values of all parameters, as hexadecimal digits."""
-    found = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        found.update(jax.tree_util.keystr(path).encode())
-        found.update(np.asarray(leaf).tobytes())
-    return found.hexdigest()
 
 
 def write(

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from metainit.core import leaves
 from metainit.data import loading
 from metainit.data.sealed import Split
 from metainit.evaluation import closed_form
@@ -147,7 +148,7 @@ def _place(
     folder: pathlib.Path, about: Mapping[str, Any], spec: Spec, split: Split, body: Any
 ) -> pathlib.Path:
     known = hashlib.sha256(json.dumps([about, spec._asdict()]).encode())
-    known.update(fine_tuning.digest(body).encode())
+    known.update(leaves.digest(body).encode())
     for side in (split.train, split.test):
         images = side.images if side.hashes is None else side.hashes
         known.update(side.labels.tobytes())

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metainit.core import masks, step_sizes
+from metainit.core import leaves, masks, step_sizes
 from metainit.core.types import MetaState
 from metainit.data.loading import Source
 from metainit.models import classification, heads
@@ -44,14 +44,8 @@ def check_params(
             images,
         )
         given["head"] = params["head"]
-    shapes = [_shapes(tree) for tree in (wanted, given)]
-    differing = [
-        f"{name}: given {shapes[1].get(name)}, wanted {shapes[0].get(name)}"
-        for name in sorted(shapes[0].keys() | shapes[1].keys())
-        if shapes[0].get(name) != shapes[1].get(name)
-    ]
-    if differing:
-        raise ValueError(f"initialisation of another network: {'; '.join(differing)}")
+    if differing := leaves.differences(leaves.shapes(given), leaves.shapes(wanted)):
+        raise ValueError(f"initialisation of another network: {differing}")
 
 
 def state(
@@ -171,8 +165,3 @@ def optimizer(spec: Spec, rates: Any = None) -> optax.GradientTransformation:
         momentum = spec.momentum or None
         plain = optax.inject_hyperparams(optax.sgd)(spec.learning_rate, momentum)
     return plain if rates is None else optax.chain(plain, step_sizes.fixed(rates))
-
-
-def _shapes(tree: Any) -> dict[str, str]:
-    pairs = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): f"{np.shape(leaf)}" for path, leaf in pairs}

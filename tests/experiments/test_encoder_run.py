@@ -128,9 +128,9 @@ def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
         "pretrained weights, learned rates",
     }
     assert {line["init"] for line in lines_of(run / "transfer.jsonl")} == inits
-    found = Checkpoints(run / "rates").best_leaves()
+    found = Checkpoints(run / "rates" / "best").restore()
     assert found is not None
-    leaves = found[1]
+    leaves = found.state
     factors = {n: x for n, x in leaves.items() if n.startswith(".params.inner")}
     assert "head" in "".join(factors) and "learner" in "".join(factors)
     assert np.any(list(factors.values()))  # learned, and the network was not

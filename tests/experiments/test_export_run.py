@@ -69,7 +69,7 @@ def finished(
     origin.save(run, ORIGIN)
     learned = params if inner is None else metainit.MetaParams(params, inner)
     state = metainit.MetaState(learned, (), jnp.int32(STEP))
-    Checkpoints(run / which).save_best(STEP, state, {})
+    Checkpoints(run / which / "best").save(STEP, state, {})
     return run
 
 

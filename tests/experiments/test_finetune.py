@@ -76,7 +76,7 @@ def encoder_run(run: pathlib.Path, width: int) -> None:
     (run / "config.json").write_text(json.dumps(config.to_dict()))
     origin.save(run, origin.Origin((0.4, 0.5, 0.6), (0.3, 0.3, 0.3), None))
     state = MetaState({"body": body}, (), np.int32(3))
-    Checkpoints(run / "meta").save_best(3, state, {})
+    Checkpoints(run / "meta" / "best").save(3, state, {})
     named = resnet_names.to_torch(tiny.drawn(resnet.resnet((1, 1, 1, 1), width).init))
     save_file(named, run.parent / f"resnet{width}.safetensors")
 
@@ -347,7 +347,7 @@ def of_another_size(place: pathlib.Path) -> list[str]:
         (undecodable, "teal/01.jpg does not decode"),
         (["--init=gone"], "init: there is no folder gone"),
         (empty_run, "empty is no run of launch.py"),
-        (of_another_encoder, r"of another network.*encoder.*saved .*4.*wanted .*2"),
+        (of_another_encoder, r"of another network.*encoder.*given .*4.*wanted .*2"),
         (["--use=adapted"], "--use adapted needs weights as --init"),
         (["--init=gone.pth"], "weights='gone.pth': cannot be read"),
         (
@@ -359,7 +359,7 @@ def of_another_size(place: pathlib.Path) -> list[str]:
             "--which joint needs a run",
         ),
         (of_another_size, "of another network, size or channels: .*Dense_0"),
-        (["--channels=1"], r"kernel_0'\]: saved \(3, 3, 3, 4\), wanted \(3, 3, 1, 4\)"),
+        (["--channels=1"], r"kernel_0'\]: given \(3, 3, 3, 4\), wanted \(3, 3, 1, 4\)"),
         (["--which=joint", "--init=random"], "--which joint needs a run"),
         (unwritable, "file is no folder that can be written to"),
         (["--data=my_images"], "--data must be folder:PATH, got 'my_images'"),

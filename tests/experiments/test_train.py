@@ -94,12 +94,13 @@ def breaks(
 def assert_same_parameters(workdir: pathlib.Path, whole: Experiment) -> None:
     """Last and best states of all three runs, to the bit."""
     for name, folder in FOLDERS.items():
-        one, other = Checkpoints(workdir / folder), Checkpoints(whole.workdir / folder)
-        for kind in ("latest", "best"):
-            found = getattr(one, kind)(whole.starts[name])
-            wanted = getattr(other, kind)(whole.starts[name])
-            assert found[0] == wanted[0], (name, kind)
-            chex.assert_trees_all_equal(found[1], wanted[1])
+        for kind in ("checkpoints", "best"):
+            found, wanted = (
+                Checkpoints(run / folder / kind).restore(whole.starts[name])
+                for run in (workdir, whole.workdir)
+            )
+            assert found.step == wanted.step, (name, kind)
+            chex.assert_trees_all_equal(found.state, wanted.state)
 
 
 # What a run leaves
@@ -498,7 +499,7 @@ def test_the_caller_may_bring_a_network(
     assert "mine needs none" in text
     start = starts["meta-learned"]
     chex.assert_shape(start.params["body"]["mine"], (64, 7))
-    found = Checkpoints(tmp_path / "run" / "meta").latest(start)
+    found = Checkpoints(tmp_path / "run" / "meta" / "checkpoints").restore(start)
     assert found is not None
     moved = np.abs(found[1].params["body"]["mine"] - start.params["body"]["mine"])
     assert moved.max() > 1e-4

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from metainit.core.types import MetaState
 from metainit.runtime import stop
-from metainit.runtime.checkpoint import Checkpoints
+from metainit.runtime.checkpoint import LAST, Checkpoints
 from metainit.runtime.writer import read_metrics
 from metainit.training.loop import NonFiniteError, Run, fit
 
@@ -82,7 +82,7 @@ def test_it_returns_the_best_by_validation_and_keeps_the_last(
     assert fitted.params["x"] == after(6)
     assert (fitted.cost.steps, fitted.cost.images, fitted.stopped) == (10, 70, "")
     best, last = (
-        getattr(Checkpoints(tmp_path), k)(toy.state) for k in ("best", "latest")
+        Checkpoints(tmp_path / kind).restore(toy.state) for kind in ("best", LAST)
     )
     assert (best[0], last[0]) == (6, 10)
     assert last[1].params["x"] == after(10)
@@ -108,7 +108,7 @@ def test_stopped_by_hand_it_saves_and_goes_on(tmp_path: pathlib.Path, at: int) -
     toy = run(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         fit(toy._replace(batch=stop), INTERVALS, None, worse_after_six, forever)
-    saved = Checkpoints(tmp_path).latest(toy.state)
+    saved = Checkpoints(tmp_path / LAST).restore(toy.state)
     assert saved is not None
     assert saved[0] == saved[1].step == at and saved[1].params["x"] == after(at)
     fitted = fit(toy, INTERVALS, None, worse_after_six, forever)
@@ -142,7 +142,7 @@ def test_stopped_where_no_exception_gets_out_it_stops_after_the_step(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    saved = Checkpoints(tmp_path).latest(toy.state)
+    saved = Checkpoints(tmp_path / LAST).restore(toy.state)
     assert saved is not None and saved[0] == 5
 
 
@@ -164,18 +164,21 @@ def test_stopped_while_validating_it_validates_again(
         r["step"] for r in read_metrics(tmp_path) if "validation/accuracy" in r
     ]
     assert validated == [3, 6, 9, 10]
-    kept = Checkpoints(tmp_path / "warm-start").latest(toy.state)
+    kept = Checkpoints(tmp_path / "warm-start").restore(toy.state)
     assert kept is not None and kept[0] == at
 
 
 def test_stopped_while_saving_the_best_it_does_not_take_it_for_saved(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
+    def stop(self: Checkpoints, *given: Any) -> None:
+        if self._folder.name == "best":
+            raise KeyboardInterrupt
+        save(self, *given)
 
+    save = Checkpoints.save
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Checkpoints, "save_best", stop)
+        patch.setattr(Checkpoints, "save", stop)
         fit(run(tmp_path), INTERVALS, None, worse_after_six, forever)
     fitted = fit(run(tmp_path), INTERVALS, None, worse_after_six, forever)
     assert fitted.params["x"] == after(6)
@@ -203,7 +206,7 @@ def test_a_run_may_begin_later(tmp_path: pathlib.Path) -> None:
 def test_the_state_of_a_step_is_kept_apart(tmp_path: pathlib.Path) -> None:
     toy = run(tmp_path, keep_at=3)
     fit(toy, INTERVALS, None, worse_after_six, forever)
-    kept = Checkpoints(tmp_path / "warm-start").latest(toy.state)
+    kept = Checkpoints(tmp_path / "warm-start").restore(toy.state)
     assert kept is not None and kept[0] == 3 and kept[1].params["x"] == after(3)
 
 
@@ -215,7 +218,7 @@ def test_it_stops_when_its_time_is_over(
     for _ in range(2):  # the second time it is over from the start
         fitted = fit(toy, INTERVALS, None, worse_after_six, lambda: 0.0)
         assert fitted.stopped == f"toy stopped at step {stopped_at} of 10: max_hours"
-        saved = Checkpoints(tmp_path).latest(toy.state)
+        saved = Checkpoints(tmp_path / LAST).restore(toy.state)
         assert saved is not None and saved[0] == stopped_at
     assert fit(toy, INTERVALS, None, worse_after_six, forever).stopped == ""
 
@@ -263,7 +266,7 @@ def test_what_is_not_finite_stops_it_with_the_last_good_state_kept(
     kept = "The last good checkpoint is kept"
     for word in ("toy", str(tmp_path), kept, *words):
         assert word in str(stopped.value)
-    saved = Checkpoints(tmp_path).latest(toy.state)
+    saved = Checkpoints(tmp_path / LAST).restore(toy.state)
     assert saved is not None and saved[0] == 4 and saved[1].params["x"] == after(4)
 
 
