@@ -1,7 +1,7 @@
 """Fine-tunings made by hand: accuracy rises to a final value at a given step."""
 
-from metainit.evaluation.results import FineTuning, Transfer
 from metainit.runtime.cost import Cost
+from metainit.transfer.results import FineTuning, Transfer
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
 

@@ -29,6 +29,20 @@ class Sample(NamedTuple):
     episodes: Episode
 
 
+class Samples(NamedTuple):
+    """The episodes of an evaluation, a sample for each data set.
+
+    Attributes:
+      validation: what everything is chosen on.
+      test: of the classes of meta-test.
+      held_out: of held-out classes of the meta-train sets.
+    """
+
+    validation: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    held_out: tuple[Sample, ...]
+
+
 def spec_of(config: ConfigDict) -> EpisodeSpec | VariableSpec:
     """What episodes of meta-validation and meta-test look like."""
     if not config.evaluate.variable:
@@ -58,6 +72,20 @@ def check(config: ConfigDict, roles: Roles) -> None:
             variable_episodes.check(source, spec, role)
     if config.evaluate.episodes and config.evaluate.manifest:
         stored(config.evaluate.manifest, roles)
+
+
+def of_roles(config: ConfigDict, roles: Roles) -> Samples:
+    """The episodes of meta-validation and meta-test; these stored ones where asked."""
+    if config.evaluate.manifest:
+        testing = stored(config.evaluate.manifest, roles)
+    else:
+        sources = roles.test + roles.held_out
+        testing = draw(sources, spec_of(config), TEST_SEED, config.evaluate.episodes)
+    return Samples(
+        validation=draw_validation(config, roles.validation),
+        test=testing[: len(roles.test)],
+        held_out=testing[len(roles.test) :],
+    )
 
 
 def draw(

@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 
 import metainit
 from metainit.core import step_sizes
+from metainit.evaluation import metrics
+from metainit.evaluation.results import Measurements
 from metainit.models import classification, heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
@@ -39,27 +41,13 @@ class Setting(NamedTuple):
     learning_rate: float
 
 
-class Scores(NamedTuple):
-    """Query results; leading axes [steps measured, episodes].
-
-    Attributes:
-      loss: float, mean cross-entropy in nats.
-      accuracy: float, 0 to 1.
-      predictions: int, with a last axis of query images.
-    """
-
-    loss: np.ndarray
-    accuracy: np.ndarray
-    predictions: np.ndarray
-
-
-Evaluator = Callable[[Any, metainit.Episode, Setting], Scores]
+Evaluator = Callable[[Any, metainit.Episode, Setting], Measurements]
 
 
 def evaluator(
     config: ConfigDict, model: Model, preprocess: Preprocess, way: int
 ) -> Evaluator:
-    """Returns `(params, episodes, setting) -> Scores`.
+    """Returns `(params, episodes, setting) -> Measurements`.
 
     Head, optimizer and rate are inputs of one compiled program, and so are the step
     sizes (`metainit.core.step_sizes`) in "rates" of the parameters, where they have
@@ -78,8 +66,14 @@ def evaluator(
 
     def evaluate(params, episodes, setting):
         params, choice = _inputs(model, preprocess, params, episodes, setting, way)
-        results = _in_chunks(lambda some: run(params, some, choice), episodes)
-        return Scores(*(x.swapaxes(0, 1) for x in results))
+
+        def measure(chunk):
+            loss, accuracy, logits = (
+                np.swapaxes(x, 0, 1) for x in run(params, chunk, choice)
+            )
+            return metrics.measure(loss, accuracy, logits, chunk.query)
+
+        return _in_chunks(measure, episodes, axis=1)
 
     return evaluate
 
@@ -111,7 +105,7 @@ def operations(
 def _program(
     config: ConfigDict, model: Model, preprocess: Preprocess, way: int
 ) -> Callable[[Any, metainit.Episode, Any], Any]:
-    """`(params, episodes, choice) -> loss, accuracy, predictions`, not compiled."""
+    """`(params, episodes, choice) -> loss, accuracy, logits`, not compiled."""
     steps, batch = config.evaluate.steps, config.inner.batch
     measured = np.zeros(steps[-1] + 1, bool)
     measured[list(steps)] = True
@@ -154,10 +148,10 @@ def _program(
                     logits = classification.logits(
                         params, scores_of(params, support, query), query.get("classes")
                     )
-                    loss, metrics = classification.cross_entropy(
+                    loss, of_loss = classification.cross_entropy(
                         logits, query["label"], query.get("weight")
                     )
-                    return loss, metrics["accuracy"], jnp.argmax(logits, -1)
+                    return loss, of_loss["accuracy"], logits
 
                 shapes = jax.eval_shape(measure, params)
                 nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
@@ -272,7 +266,9 @@ def embed(
 
         return jax.lax.map(one_episode, episodes, batch_size=_together(episodes))
 
-    return lambda params, episodes: _in_chunks(lambda some: run(params, some), episodes)
+    return lambda params, episodes: _in_chunks(
+        lambda chunk: run(params, chunk), episodes, axis=0
+    )
 
 
 def _together(episodes: metainit.Episode) -> int:
@@ -286,10 +282,11 @@ def _pixels(episodes: metainit.Episode) -> int:
     return sum(math.prod(x.shape[1:4]) for x in images)
 
 
-def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode) -> Any:
-    """Applies a compiled function of some episodes to any number of them.
+def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode, axis: int) -> Any:
+    """Applies a function of some episodes to any number of them.
 
     The last chunk is filled up with its own last episode, so that all have one shape.
+    Results have the episodes on an axis.
     """
     count = len(episodes.support["label"])
     chunks = []
@@ -298,4 +295,6 @@ def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode) -> Any:
         rows = np.minimum(np.arange(first, first + size), count - 1)
         results = run(jax.tree.map(lambda x, rows=rows: x[rows], episodes))
         chunks.append(jax.tree.map(np.asarray, results))
-    return jax.tree.map(lambda *x: np.concatenate(x)[:count], *chunks)
+    return jax.tree.map(
+        lambda *x: np.concatenate(x, axis).take(range(count), axis), *chunks
+    )

@@ -2,30 +2,19 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from metainit.core.types import Episode
-from metainit.data import samples
-from metainit.data.loading import Roles
-from metainit.data.samples import Sample
+from metainit.data.samples import Sample, Samples
 from metainit.evaluation import adaptation, closed_form, metrics
-from metainit.evaluation.adaptation import Scores, Setting
-from metainit.evaluation.results import Evaluation, Row
+from metainit.evaluation.adaptation import Setting
+from metainit.evaluation.results import Evaluation, Measurements, Row
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import devices, stop
 from metainit.runtime.cost import Cost
-
-
-class Measured(NamedTuple):
-    """Query results, float [steps measured, episodes]: accuracy and F1 from 0 to 1."""
-
-    loss: np.ndarray
-    accuracy: np.ndarray
-    f1: np.ndarray
 
 
 def evaluate(
@@ -33,7 +22,7 @@ def evaluate(
     model: Model,
     preprocess: Preprocess,
     inits: Mapping[str, tuple[Any, Cost]],
-    roles: Roles,
+    samples: Samples,
     evaluator_of: Callable[[int], adaptation.Evaluator],
     progress: Callable[[str], None] = print,
 ) -> Evaluation:
@@ -45,7 +34,7 @@ def evaluate(
       preprocess: of images.
       inits: parameters ({"body": ...}, with "head" where one was learned) and cost by
         name.
-      roles: sources of meta-validation and meta-test, and those held out.
+      samples: episodes of meta-validation and meta-test.
       evaluator_of: way -> `adaptation.evaluator(...)`.
       progress: told what is being measured.
 
@@ -54,18 +43,9 @@ def evaluate(
       are several, and on each with held-out classes.
     """
     begin = time.perf_counter()
-    count = config.evaluate.episodes
-    choosing = samples.draw_validation(config, roles.validation)
-    if config.evaluate.manifest:
-        testing = samples.stored(config.evaluate.manifest, roles)
-        count = len(testing[0].manifest.query)
-    else:
-        of_test = roles.test + roles.held_out
-        testing = samples.draw(
-            of_test, samples.spec_of(config), samples.TEST_SEED, count
-        )
+    choosing, testing = samples.validation, samples.test + samples.held_out
     embed = adaptation.embed(model, preprocess)
-    found: list[tuple[dict[str, Any], list[Measured]]] = []  # row; results by data set
+    found: list[tuple[dict[str, Any], list[Measurements]]] = []  # row; by data set
     for name, (params, cost) in inits.items():
         heads = ["prototype", "zero"] + ["learned"] * ("head" in params)
         for head in heads:
@@ -88,8 +68,7 @@ def evaluate(
                 "cost": cost,
             }
             measured = [
-                _measured(evaluator_of(one.way)(params, one.episodes, setting), one)
-                for one in testing
+                evaluator_of(one.way)(params, one.episodes, setting) for one in testing
             ]
             found.append((row, measured))
         features = [embed(params, one.episodes) for one in (*choosing, *testing)]
@@ -111,7 +90,7 @@ def evaluate(
 
             def fitted(value: float, of: Any, pairs: Any, fit: Any = fit) -> Any:
                 return [
-                    _measured(_closed_form(fit, pair, one.episodes, value), one)
+                    _closed_form(fit, pair, one, value)
                     for one, pair in zip(of, pairs, strict=True)
                 ]
 
@@ -121,9 +100,9 @@ def evaluate(
             ]
             best = min(  # by accuracy, then by loss
                 range(len(grid)),
-                key=lambda i: (-tried[i].accuracy.mean(), tried[i].loss.mean()),
+                key=lambda i: (-tried[i]["accuracy"].mean(), tried[i]["loss"].mean()),
             )
-            accuracy = float(tried[best].accuracy.mean())
+            accuracy = float(tried[best]["accuracy"].mean())
             row = {
                 "init": name,
                 "head": head,
@@ -137,13 +116,17 @@ def evaluate(
             found.append((row, measured))
 
     choices = sum(len(one.episodes.support["label"]) for one in choosing)
+    count = len(testing[0].manifest.query)
     protocol = f"{testing[0].manifest.rule}, {count} episodes"
-    several = len(roles.test) > 1
+    several = len(samples.test) > 1
 
-    def evaluation(dataset: str, protocol: str, part: slice) -> Evaluation:
+    def evaluation(
+        dataset: str, protocol: str, part: slice, held_out: bool = False
+    ) -> Evaluation:
         return Evaluation(
             rows=tuple(
-                Row(**row, **_pool(measured[part])._asdict()) for row, measured in found
+                Row(**row, measurements=_pool(measured[part]))
+                for row, measured in found
             ),
             dataset=dataset,
             protocol=protocol,
@@ -160,24 +143,23 @@ def evaluate(
             runtime=time.perf_counter() - begin,
             queries=round(np.mean([(x.manifest.query >= 0).sum(1) for x in testing])),
             episodes_sha256=_digest(testing[part]),
-            manifests=tuple(one.manifest for one in testing[part]),
+            held_out=held_out,
         )
 
     names = [one.manifest.dataset for one in testing]
     parts = [
         evaluation(
             name,
-            protocol
-            + (", held-out classes of meta-train" if i >= len(roles.test) else ""),
+            protocol + ", held-out classes of meta-train" * (i >= len(samples.test)),
             slice(i, i + 1),
+            held_out=i >= len(samples.test),
         )
         for i, name in enumerate(names)
-        if several or i >= len(roles.test)
+        if several or i >= len(samples.test)
     ]
     of_each = " of each" if several else ""
-    whole = evaluation(
-        ", ".join(names[: len(roles.test)]), protocol + of_each, slice(len(roles.test))
-    )
+    of_test = slice(len(samples.test))
+    whole = evaluation(", ".join(names[of_test]), protocol + of_each, of_test)
     return whole._replace(parts=tuple(parts))
 
 
@@ -190,7 +172,7 @@ def validation_accuracy(
     """Mean accuracy over all episodes, float [steps measured]."""
     return np.concatenate(
         [
-            evaluator_of(one.way)(params, one.episodes, setting).accuracy
+            evaluator_of(one.way)(params, one.episodes, setting)["accuracy"]
             for one in choosing
         ],
         axis=1,
@@ -215,30 +197,8 @@ def _choose_setting(
     return best
 
 
-def _measured(scores: Scores, sample: Sample) -> Measured:
-    query = sample.episodes.query
-    if "weight" not in query:
-        f1 = metrics.macro_f1(query["label"], scores.predictions, sample.way)
-    else:  # over the images and classes that there are
-        there = query["weight"] > 0
-        f1 = np.stack(
-            [
-                metrics.macro_f1(targets[kept], of_episode[:, kept], way)
-                for targets, of_episode, kept, way in zip(
-                    query["label"],
-                    scores.predictions.swapaxes(0, 1),
-                    there,
-                    sample.manifest.ways,
-                    strict=True,
-                )
-            ],
-            axis=1,
-        )
-    return Measured(scores.loss, scores.accuracy, f1)
-
-
-def _pool(of_each: Sequence[Measured]) -> Measured:
-    return Measured(*(np.concatenate(x, axis=1) for x in zip(*of_each, strict=True)))
+def _pool(of_each: Sequence[Measurements]) -> Measurements:
+    return {name: np.concatenate([x[name] for x in of_each], 1) for name in of_each[0]}
 
 
 def _digest(of: Sequence[Sample]) -> str:
@@ -249,22 +209,23 @@ def _digest(of: Sequence[Sample]) -> str:
 def _closed_form(
     fit: closed_form.Head,
     features: tuple[np.ndarray, np.ndarray],
-    episodes: Episode,
+    sample: Sample,
     value: float,
-) -> Scores:
+) -> Measurements:
+    episodes = sample.episodes
     labels, targets = episodes.support["label"], episodes.query["label"]
     # Filling has weight 0, and such a head would learn from it.
     learned, judged = (
         part["weight"] > 0 if "weight" in part else np.ones(part["label"].shape, bool)
         for part in episodes
     )
-    predictions = np.zeros(targets.shape, int)
+    logits = np.full((*targets.shape, sample.way), -np.inf)
     loss, accuracy = np.zeros(len(targets)), np.zeros(len(targets))
     for number, (support, query) in enumerate(zip(*features, strict=True)):
         kept, rows = learned[number], judged[number]
         wanted = targets[number][rows]
         found = fit(support[kept], labels[number][kept], query[rows], value)  # [n, way]
-        predictions[number][rows] = found.argmax(-1)
+        logits[number, rows, : found.shape[-1]] = found
         loss[number] = -np.take_along_axis(found, wanted[:, None], -1).mean()
         accuracy[number] = (found.argmax(-1) == wanted).mean()
-    return Scores(loss[None], accuracy[None], predictions[None])
+    return metrics.measure(loss[None], accuracy[None], logits[None], episodes.query)

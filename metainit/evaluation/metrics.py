@@ -2,10 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
 import numpy as np
 import scipy.stats
 
+from metainit.evaluation.results import Measurements
+
 RESAMPLES = 10_000
+
+
+class Answers(NamedTuple):
+    """What a classifier says of the queries of some episodes, after each step measured.
+
+    Attributes:
+      loss: float [steps, episodes], mean cross-entropy in nats.
+      accuracy: float [steps, episodes], 0 to 1.
+      logits: float [steps, episodes, queries, way]; -inf for classes that an episode
+        does not have.
+      labels: int [episodes, queries].
+      weight: float [episodes, queries], 0 for padding.
+      ways: int [episodes], classes of each.
+    """
+
+    loss: np.ndarray
+    accuracy: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
+    weight: np.ndarray
+    ways: np.ndarray
+
+
+def _f1(answers: Answers) -> np.ndarray:
+    """Macro-F1 over the queries and classes that an episode has."""
+    predictions = answers.logits.argmax(-1)
+    return np.stack(
+        [
+            macro_f1(labels[kept], predictions[:, number, kept], way)
+            for number, (labels, kept, way) in enumerate(
+                zip(answers.labels, answers.weight > 0, answers.ways, strict=True)
+            )
+        ],
+        axis=1,
+    )
+
+
+# Every metric of few-shot evaluation: float [steps, episodes] of some answers.
+METRICS: Mapping[str, Callable[[Answers], np.ndarray]] = {
+    "accuracy": lambda answers: answers.accuracy,
+    "f1": _f1,
+    "loss": lambda answers: answers.loss,
+}
+
+
+def measure(
+    loss: np.ndarray,
+    accuracy: np.ndarray,
+    logits: np.ndarray,
+    query: Mapping[str, np.ndarray],
+) -> Measurements:
+    """Every metric of `METRICS`.
+
+    Args:
+      loss, accuracy, logits: as of `Answers`.
+      query: of the episodes, {"label"}, and {"weight", "classes"} where it is padded.
+    """
+    labels = query["label"]
+    classes = query.get("classes", np.ones((len(labels), logits.shape[-1])))
+    answers = Answers(
+        loss=loss,
+        accuracy=accuracy,
+        logits=logits,
+        labels=labels,
+        weight=query.get("weight", np.ones(labels.shape)),
+        ways=np.sum(classes, -1, dtype=int),
+    )
+    return {name: metric(answers) for name, metric in METRICS.items()}
 
 
 def macro_f1(labels: np.ndarray, predictions: np.ndarray, way: int) -> np.ndarray:

@@ -1,14 +1,16 @@
-"""What the report is made of: plain values, nothing computed."""
+"""What an evaluation measured: plain values, nothing computed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit.data.manifest import Manifest
 from metainit.runtime.cost import Cost
+
+# By name in `metainit.evaluation.metrics.METRICS`, float [steps, episodes].
+Measurements = Mapping[str, np.ndarray]
 
 
 class Row(NamedTuple):
@@ -23,9 +25,7 @@ class Row(NamedTuple):
         closed form.
       chosen: position in `steps` that was chosen on meta-validation.
       validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
-      accuracy: float [len(steps), episodes], 0 to 1.
-      f1: float [len(steps), episodes], macro-F1 over the episode's classes.
-      loss: float [len(steps), episodes], mean query cross-entropy in nats.
+      measurements: of the queries, float [len(steps), episodes] each.
       cost: of making the initialisation.
     """
 
@@ -35,9 +35,7 @@ class Row(NamedTuple):
     steps: tuple[int, ...]
     chosen: int
     validation_accuracy: float
-    accuracy: np.ndarray
-    f1: np.ndarray
-    loss: np.ndarray
+    measurements: Measurements
     cost: Cost
 
 
@@ -57,7 +55,7 @@ class Evaluation(NamedTuple):
       parts: the same by data set, where there is more than one, and on held-out classes
         of the meta-train sets.
       episodes_sha256: of the episodes; runs with one digest may be paired.
-      manifests: which images they are of, one a data set.
+      held_out: whether it is on held-out classes of a meta-train set.
     """
 
     rows: tuple[Row, ...]
@@ -71,99 +69,4 @@ class Evaluation(NamedTuple):
     notes: tuple[str, ...] = ()
     parts: tuple[Evaluation, ...] = ()
     episodes_sha256: str = ""
-    manifests: tuple[Manifest, ...] = ()
-
-
-class FineTuning(NamedTuple):
-    """One initialisation with one head, fine-tuned on a whole data set.
-
-    Attributes:
-      dataset: name of the data set.
-      init, head: as in `Row`.
-      setting: chosen on meta-validation, e.g. {"optimizer": "sgd",
-        "learning_rate": 0.1}.
-      validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
-      points: rows of `transfer.jsonl`, by step; one for a head in closed form.
-    """
-
-    dataset: str
-    init: str
-    head: str
-    setting: dict[str, Any]
-    validation_accuracy: float
-    points: tuple[dict[str, Any], ...]
-
-    @property
-    def in_closed_form(self) -> bool:
-        """Whether the head was fitted at once, and no step was taken."""
-        return len(self.points) == 1
-
-
-class Transfer(NamedTuple):
-    """Every fine-tuning of one experiment.
-
-    Attributes:
-      runs: one for each data set, initialisation and head.
-      costs: of making each initialisation, by name.
-      protocol: in words, e.g. "32 images a step, 20 % of each class held out".
-      grid: what every initialisation and head met on meta-validation, by field.
-      trial_seconds, trial_flops: device time and operations of those trials.
-      device: kind of the one device that was used, e.g. "cpu".
-      price_per_hour: of the device; None where not known.
-      accuracies: to be reached that were fixed beforehand, 0 to 1.
-      starts: as for `metainit.reporting.gain.split`.
-    """
-
-    runs: tuple[FineTuning, ...]
-    costs: dict[str, Cost]
-    protocol: str
-    grid: dict[str, Any]
-    trial_seconds: float
-    trial_flops: float
-    device: str
-    price_per_hour: float | None = None
-    accuracies: tuple[float, ...] = ()
-    starts: Mapping[str, str] | None = None
-
-
-class Trial(NamedTuple):
-    """One setting that a search tried, on meta-validation.
-
-    Attributes:
-      fields: value by dotted name.
-      accuracy: best on meta-validation, 0 to 1, by initialisation; {} for a trial that
-        diverged, None where it was never measured.
-      device_seconds: of training, all initialisations.
-      seconds: by the wall clock, compilation included.
-      notes: what ended it early, in sentences.
-    """
-
-    fields: dict[str, Any]
-    accuracy: dict[str, float | None]
-    device_seconds: float
-    seconds: float
-    notes: tuple[str, ...] = ()
-
-
-class Context(TypedDict):
-    """What a report says about the run besides its evaluation.
-
-    Attributes:
-      title: heading of the report.
-      command: shell line that repeats the run.
-      seed: of the run.
-      versions: of the packages, by name.
-      config: nested dict of the settings.
-      training: rows of `metrics.jsonl`.
-      device_hours: of the whole run.
-      epoch: passes over the meta-train images.
-    """
-
-    title: str
-    command: str
-    seed: int
-    versions: Mapping[str, str]
-    config: Mapping[str, Any]
-    training: Sequence[Mapping[str, Any]]
-    device_hours: float
-    epoch: float
+    held_out: bool = False

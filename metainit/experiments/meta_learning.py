@@ -18,7 +18,15 @@ from metainit.config import checks
 from metainit.config import fields as config_module
 from metainit.config.fields import ConfigError
 from metainit.core.types import MetaState
-from metainit.data import cache, leakage, loading, overlap, same_data, samples
+from metainit.data import (
+    cache,
+    leakage,
+    loading,
+    manifest,
+    overlap,
+    same_data,
+    samples,
+)
 from metainit.data.episodes import EpisodeSpec, check
 from metainit.data.loading import Source
 from metainit.data.meta_batches import MetaBatches
@@ -264,7 +272,10 @@ def train(
         transferred = comparison.compare(
             config, compared, choosing_on, measured_on, workdir
         )
-    evaluation = evaluate(config, model, preprocess, inits, roles, evaluator_of)
+    drawn = samples.of_roles(config, roles)
+    manifests = [sample.manifest for sample in drawn.test + drawn.held_out]
+    manifest.write(workdir / manifest.FILE, manifests)
+    evaluation = evaluate(config, model, preprocess, inits, drawn, evaluator_of)
     evaluation = evaluation._replace(notes=(*told, *notes))
     ours = workdir / (META if config.cold_start else FROM_PRETRAINED)
     text = run_report.write_report(

@@ -20,11 +20,11 @@ from ml_collections import ConfigDict
 from metainit.config import checks
 from metainit.config.fields import ConfigError
 from metainit.data import loading
-from metainit.evaluation.results import Trial
 from metainit.experiments import config_file, search_space
 from metainit.experiments.forecast import NoTimeError
 from metainit.experiments.search_space import Fields
 from metainit.reporting import finished, html, tune_report
+from metainit.reporting.tune_report import Trial
 from metainit.runtime import atomic, cost, devices, provenance, run_folder, stop
 from metainit.training.loop import NonFiniteError
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metainit.evaluation import intervals
+from metainit.evaluation import intervals, metrics
 from metainit.evaluation.intervals import Comparison, Interval
 from metainit.reporting import finished
 from metainit.reporting.finished import Group, Run
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
       heads: in words.
       validation: accuracy on meta-validation, mean over seeds.
       device_hours: of making it, mean over seeds.
-      accuracy, f1: float [seeds, episodes] by data set.
+      measurements: float [seeds, episodes], by metric, then by data set.
     """
 
     name: str
@@ -36,8 +36,12 @@ class Entry(NamedTuple):
     heads: str
     validation: float
     device_hours: float
-    accuracy: dict[str, np.ndarray]
-    f1: dict[str, np.ndarray]
+    measurements: dict[str, dict[str, np.ndarray]]
+
+    @property
+    def accuracy(self) -> dict[str, np.ndarray]:
+        """By data set, float [seeds, episodes]."""
+        return self.measurements["accuracy"]
 
 
 class Compared(NamedTuple):
@@ -140,18 +144,18 @@ def _entry(group: Group, init: str) -> Entry:
         accuracies.append(of_init[heads[-1]])
         seconds.append(first.device_seconds[init])
     counts = Counter(heads)
-    accuracy, f1 = (
-        {
+    measurements = {
+        metric: {
             name: np.stack(
                 [
-                    getattr(run.sets[name], measure)[init, head]
+                    run.sets[name].measurements[metric][init, head]
                     for run, head in zip(group.runs, heads, strict=True)
                 ]
             )
             for name in group.runs[0].sets
         }
-        for measure in ("accuracy", "f1")
-    )
+        for metric in metrics.METRICS
+    }
     return Entry(
         name=f"{group.label}: {init}" if group.label else init,
         init=init,
@@ -160,11 +164,10 @@ def _entry(group: Group, init: str) -> Entry:
         ),
         validation=float(np.mean(accuracies)),
         device_hours=float(np.mean(seconds)) / 3600,
-        accuracy=accuracy,
-        f1=f1,
+        measurements=measurements,
     )
 
 
 def _inits(group: Group) -> tuple[str, ...]:
     first = next(iter(group.runs[0].sets.values()))
-    return tuple(dict.fromkeys(init for init, _ in first.accuracy))
+    return tuple(dict.fromkeys(init for init, _ in first.validation_accuracy))

@@ -16,10 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from metainit.evaluation import metrics
-from metainit.evaluation.results import Evaluation, FineTuning, Row
+from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import verdict
 from metainit.runtime import atomic
 from metainit.transfer import summary
+from metainit.transfer.results import FineTuning
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with any colour vision.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -89,7 +90,7 @@ def adaptation(path: str | os.PathLike[str], evaluation: Evaluation) -> bool:
         shared = shared or axes
         for row in closed:
             axes.axhline(
-                100 * float(np.mean(row.accuracy)),
+                100 * float(np.mean(row.measurements["accuracy"])),
                 color=colours[row.init],
                 linestyle=dashes[row.head],
                 linewidth=1.1,
@@ -202,7 +203,8 @@ def _curve(
 
 
 def _band(axes: Axes, row: Row, colour: str) -> None:
-    mean, low, high = np.array([metrics.mean_interval(v) for v in row.accuracy]).T * 100
+    intervals = map(metrics.mean_interval, row.measurements["accuracy"])
+    mean, low, high = 100 * np.array(list(intervals)).T
     axes.fill_between(row.steps, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(row.steps, mean, color=colour, marker="o", markersize=4, linewidth=1.8)
 

@@ -8,10 +8,10 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metainit.evaluation.results import FineTuning
 from metainit.reporting import paired
 from metainit.reporting.paired import PerEpisode
 from metainit.runtime import run_folder
+from metainit.transfer.results import FineTuning
 
 FILE = "finished.json"
 TRANSFER = "transfer.jsonl"

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator, Sequence
 
 from metainit.evaluation import metrics
-from metainit.evaluation.results import Context, Evaluation, Row
+from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import tables, verdict
+from metainit.reporting.tables import Context
 
 
 def lines(
@@ -160,7 +161,8 @@ def _steps(rows: Sequence[Row]) -> Iterator[str]:
     table = []
     for row in adapting:
         cells = {
-            step: verdict.percent(row.accuracy[i]) + (" ←" if i == row.chosen else "")
+            step: verdict.percent(row.measurements["accuracy"][i])
+            + (" ←" if i == row.chosen else "")
             for i, step in enumerate(row.steps)
         }
         table.append((row.init, row.head, *(cells.get(s, "-") for s in steps)))

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metainit.evaluation import metrics
 from metainit.evaluation.results import Evaluation
 from metainit.runtime import numbered
 
 FILE = "episodes.npz"
-_MEASURES = ("accuracy", "f1")
 
 
 class PerEpisode(NamedTuple):
@@ -23,7 +23,7 @@ class PerEpisode(NamedTuple):
       episodes_sha256: of the episodes, "" where not known.
       validation_accuracy: of what was chosen on meta-validation, by init and head.
       device_seconds: of making each initialisation.
-      accuracy, f1: float32 [episodes], by init and head.
+      measurements: float32 [episodes], by metric, then by init and head.
     """
 
     dataset: str
@@ -32,17 +32,16 @@ class PerEpisode(NamedTuple):
     episodes_sha256: str
     validation_accuracy: dict[tuple[str, str], float]
     device_seconds: dict[str, float]
-    accuracy: dict[tuple[str, str], np.ndarray]
-    f1: dict[tuple[str, str], np.ndarray]
+    measurements: dict[str, dict[tuple[str, str], np.ndarray]]
 
 
 def write(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
-    """Stores accuracy and F1 after the chosen steps, a table for each data set."""
-    several = any("held-out" not in part.protocol for part in evaluation.parts)
+    """Stores every metric after the chosen steps, a table for each data set."""
+    several = any(not part.held_out for part in evaluation.parts)
     about: list[dict[str, Any]] = []
     arrays: list[dict[str, np.ndarray]] = []
     for part in (evaluation,) * (not several) + evaluation.parts:
-        apart = ", held-out classes" * ("held-out" in part.protocol)
+        apart = ", held-out classes" * part.held_out
         about.append(
             {
                 "dataset": part.dataset + apart,
@@ -55,10 +54,10 @@ def write(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
         )
         arrays.append(
             {
-                measure: np.stack(
-                    [np.asarray(getattr(row, measure))[row.chosen] for row in part.rows]
+                metric: np.stack(
+                    [row.measurements[metric][row.chosen] for row in part.rows]
                 ).astype(np.float32)
-                for measure in _MEASURES
+                for metric in metrics.METRICS
             }
         )
     numbered.write(path, about, arrays)
@@ -71,7 +70,7 @@ def read(path: str | os.PathLike[str]) -> tuple[PerEpisode, ...]:
       ValueError: the file is damaged.
     """
     try:
-        stored = numbered.read(path, _MEASURES)
+        stored = numbered.read(path, tuple(metrics.METRICS))
     except ValueError as error:
         raise ValueError(
             f"{error}; delete finished.json beside it and give the run's own line again"
@@ -86,8 +85,10 @@ def read(path: str | os.PathLike[str]) -> tuple[PerEpisode, ...]:
                 validation_accuracy={
                     key: row[2] for key, row in zip(keys, rows, strict=True)
                 },
-                accuracy=dict(zip(keys, of_part["accuracy"], strict=True)),
-                f1=dict(zip(keys, of_part["f1"], strict=True)),
+                measurements={
+                    metric: dict(zip(keys, values, strict=True))
+                    for metric, values in of_part.items()
+                },
             )
         )
     return tuple(found)

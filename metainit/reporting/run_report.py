@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from metainit.data import manifest
 from metainit.evaluation import metrics
-from metainit.evaluation.results import Context, Evaluation, Row, Transfer
+from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import (
     compare,
     figures,
@@ -37,8 +36,10 @@ from metainit.reporting import (
     transfer_report,
     verdict,
 )
+from metainit.reporting.tables import Context
 from metainit.runtime import atomic
 from metainit.runtime.writer import Writer
+from metainit.transfer.results import Transfer
 
 _WIDTH = 100
 
@@ -101,10 +102,9 @@ def write_report(
     context: Context,
     transfer: Transfer | None = None,
 ) -> str:
-    """Writes report.md, report.html, results.jsonl, figures and what is by episode.
+    """Writes report.md, report.html, results.jsonl, figures and `episodes.npz`.
 
-    That is `episodes.npz`, accuracies, and `manifest.npz`, images. Each file is whole
-    or not there at all.
+    Each file is whole or not there at all.
 
     Heads, steps and settings are compared as chosen on meta-validation; nothing is
     chosen by a test result.
@@ -134,9 +134,6 @@ def write_report(
     )
     atomic.write_text(workdir / "results.jsonl", "".join(map(_json, lines)))
     paired.write(workdir / paired.FILE, evaluation)
-    every = (evaluation, *evaluation.parts)
-    of_each = {one.dataset: one for part in every for one in part.manifests}
-    manifest.write(workdir / manifest.FILE, tuple(of_each.values()))
     drawn = []
     if figures.learning_curve(workdir / "learning_curve.png", context["training"]):
         drawn.append(("Learning curve", "learning_curve.png"))
@@ -175,10 +172,10 @@ def show_in_tensorboard(workdir: str | os.PathLike[str], step: int) -> None:
 
 
 def _check(rows: Sequence[Row]) -> None:
-    episodes = np.shape(rows[0].accuracy)[-1] if rows else 0
+    episodes = rows[0].measurements["accuracy"].shape[-1] if rows else 0
     for row in rows:
-        for name in ("accuracy", "f1", "loss"):
-            shape = np.shape(getattr(row, name))
+        for name in metrics.METRICS:
+            shape = row.measurements[name].shape
             if shape != (len(row.steps), episodes):
                 raise ValueError(
                     f"row {row.init}, {row.head}: {name} {shape}; every row needs "
@@ -204,8 +201,8 @@ def _result_lines(
             "images_seen": row.cost.images,
             "flops": row.cost.flops,
         }
-        for metric in ("accuracy", "f1", "loss"):
-            for position, values in enumerate(getattr(row, metric)):
+        for metric in metrics.METRICS:
+            for position, values in enumerate(row.measurements[metric]):
                 mean, low, high = metrics.mean_interval(values)
                 yield {
                     "init": row.init,
@@ -240,9 +237,9 @@ def _result_lines(
 def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
     ours = verdict.our_best(evaluation.rows)
     # A step of the evaluation is one episode met by one row.
-    steps = sum(np.shape(row.accuracy)[1] for row in evaluation.rows)
+    steps = sum(row.measurements["accuracy"].shape[1] for row in evaluation.rows)
     return {
-        "eval_loss": float(np.mean(ours.loss[ours.chosen])),
+        "eval_loss": float(np.mean(ours.measurements["loss"][ours.chosen])),
         "eval_accuracy": float(np.mean(verdict.chosen_accuracy(ours))),
         "eval_runtime": evaluation.runtime,
         "eval_samples_per_second": steps * evaluation.queries / evaluation.runtime,

@@ -209,7 +209,7 @@ def _rows(found: Compared, dataset: str) -> list[tuple[str, ...]]:
             difference = tables.comparison(found.against[entry.name][dataset])
         accuracy, f1 = (
             tables.interval(intervals.over_seeds([of[dataset]]))
-            for of in (entry.accuracy, entry.f1)
+            for of in (entry.accuracy, entry.measurements["f1"])
         )
         hours = f"{entry.device_hours:.3g}"
         rows.append((entry.name, entry.heads, accuracy, f1, hours, *difference))

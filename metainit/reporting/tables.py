@@ -3,26 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from metainit.evaluation import metrics
 from metainit.evaluation.intervals import Comparison, Interval
-from metainit.evaluation.results import Context, Evaluation, Row
+from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import verdict
+
+
+class Context(TypedDict):
+    """What a report says about the run besides its evaluation.
+
+    Attributes:
+      title: heading of the report.
+      command: shell line that repeats the run.
+      seed: of the run.
+      versions: of the packages, by name.
+      config: nested dict of the settings.
+      training: rows of `metrics.jsonl`.
+      device_hours: of the whole run.
+      epoch: passes over the meta-train images.
+    """
+
+    title: str
+    command: str
+    seed: int
+    versions: Mapping[str, str]
+    config: Mapping[str, Any]
+    training: Sequence[Mapping[str, Any]]
+    device_hours: float
+    epoch: float
 
 
 def measures(row: Row, plus_minus: str) -> tuple[str, ...]:
     """Steps, accuracy with interval, F1, loss, accuracy at 0 and at last steps."""
     mean, low, _ = metrics.mean_interval(verdict.chosen_accuracy(row))
-    at = {s: verdict.percent(row.accuracy[i]) for i, s in enumerate(row.steps)}
+    accuracy = row.measurements["accuracy"]
+    at = {s: verdict.percent(accuracy[i]) for i, s in enumerate(row.steps)}
     adapts = verdict.adapts(row)
     return (
         str(row.steps[row.chosen]) if adapts else "-",
         f"{100 * mean:.1f} {plus_minus} {100 * (mean - low):.1f}",
-        verdict.percent(row.f1[row.chosen]),
-        f"{np.mean(row.loss[row.chosen]):.3f}",
+        verdict.percent(row.measurements["f1"][row.chosen]),
+        f"{np.mean(row.measurements['loss'][row.chosen]):.3f}",
         at.get(0, "-"),
         f"{at[row.steps[-1]]} ({row.steps[-1]})" if adapts else "-",
     )
@@ -126,9 +151,9 @@ def parts(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
         for row in best.values():
             mean, low, _ = metrics.mean_interval(verdict.chosen_accuracy(row))
             yield (
-                part.dataset + ", held-out classes" * ("held-out" in part.protocol),
+                part.dataset + ", held-out classes" * part.held_out,
                 row.init,
                 f"{100 * mean:.1f} +- {100 * (mean - low):.1f}",
-                verdict.percent(row.f1[row.chosen]),
+                verdict.percent(row.measurements["f1"][row.chosen]),
                 "-" if row is ours else verdict.points(verdict.compare(ours, row)),
             )

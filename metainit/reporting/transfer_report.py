@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from metainit.evaluation.results import FineTuning, Transfer
 from metainit.reporting import gain, tables, transfer_tables
 from metainit.transfer import accounting, summary, time_to_threshold
 from metainit.transfer.accounting import Spending
+from metainit.transfer.results import FineTuning, Transfer
 from metainit.transfer.summary import SHARE, UNITS, DataSet, Line
 
 _HEADING = ("Initialisation", "Head", "Setting", "At 0 steps, %", "At the end, %")

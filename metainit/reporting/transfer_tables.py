@@ -8,9 +8,9 @@ import numpy as np
 
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Comparison
-from metainit.evaluation.results import FineTuning
 from metainit.reporting import tables
 from metainit.transfer import summary, time_to_threshold
+from metainit.transfer.results import FineTuning
 from metainit.transfer.summary import SHARE, UNITS, DataSet, Line
 
 Table = list[tuple[str, ...]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metainit.evaluation import intervals
-from metainit.evaluation.results import FineTuning, Transfer
+from metainit.transfer.results import FineTuning, Transfer
 
 
 def sentence(transfer: Transfer, seed: int) -> str:

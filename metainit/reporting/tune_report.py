@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from metainit.evaluation.results import Trial
 from metainit.reporting import tables
 from metainit.runtime.cost import OURS
 
 OURS_BEST = "ours"
 """A search decides by the best of our initialisations."""
+
+
+class Trial(NamedTuple):
+    """One setting that a search tried, on meta-validation.
+
+    Attributes:
+      fields: value by dotted name.
+      accuracy: best on meta-validation, 0 to 1, by initialisation; {} for a trial that
+        diverged, None where it was never measured.
+      device_seconds: of training, all initialisations.
+      seconds: by the wall clock, compilation included.
+      notes: what ended it early, in sentences.
+    """
+
+    fields: dict[str, Any]
+    accuracy: dict[str, float | None]
+    device_seconds: float
+    seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def score(trial: Trial, by: str) -> float | None:

@@ -29,7 +29,7 @@ def adapts(row: Row) -> bool:
 
 def chosen_accuracy(row: Row) -> np.ndarray:
     """Accuracy after the chosen number of steps, float [episodes]."""
-    return np.asarray(row.accuracy)[row.chosen]
+    return row.measurements["accuracy"][row.chosen]
 
 
 def compare(row: Row, other: Row) -> Difference:

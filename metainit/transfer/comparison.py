@@ -20,12 +20,12 @@ from ml_collections import ConfigDict
 from metainit.data.batches import hold_out
 from metainit.data.loading import Roles, Source
 from metainit.data.sealed import Sealed, Split
-from metainit.evaluation.results import FineTuning, Transfer
 from metainit.runtime import atomic
 from metainit.transfer import fine_tuning, time_to_threshold
 from metainit.transfer import heads as transfer_heads
 from metainit.transfer import spec as transfer_spec
 from metainit.transfer.heads import Init, Row, Setting
+from metainit.transfer.results import FineTuning, Transfer
 from metainit.transfer.spec import Spec
 
 FOLDER, TRIALS = "transfer", "transfer_trials.jsonl"

@@ -9,9 +9,9 @@ import numpy as np
 
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Comparison
-from metainit.evaluation.results import FineTuning
 from metainit.runtime.cost import is_ours
 from metainit.transfer import accounting, time_to_threshold
+from metainit.transfer.results import FineTuning
 from metainit.transfer.time_to_threshold import Curve, Thresholds, Time
 
 # A row's field for what is spent, by its name in words.

@@ -86,7 +86,7 @@ def test_evaluation_takes_them(body, episodes):
     measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3)
     logs = jax.tree.map(lambda x: x - np.log(3), recipe.log_step_sizes(MODEL, body))
     scaled, plain, larger = (
-        measure(params, episodes, adaptation.Setting("prototype", "sgd", rate)).loss
+        measure(params, episodes, adaptation.Setting("prototype", "sgd", rate))["loss"]
         for params, rate in (
             ({"body": body, "rates": logs}, 0.3),
             ({"body": body}, 0.1),

@@ -20,10 +20,10 @@ from metainit.data import manifest, samples, variable_episodes
 from metainit.data.episodes import EpisodeSpec, sample_batch
 from metainit.data.loading import Roles, Source
 from metainit.data.samples import TEST_SEED
-from metainit.evaluation import adaptation, closed_form
-from metainit.evaluation.adaptation import Scores, Setting
+from metainit.evaluation import adaptation, closed_form, metrics
+from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.few_shot import evaluate
-from metainit.evaluation.results import Evaluation
+from metainit.evaluation.results import Evaluation, Measurements
 from metainit.models import classification, heads, registry
 from metainit.models.preprocess import Preprocess
 from metainit.runtime.cost import Cost
@@ -102,8 +102,8 @@ def episodes(count: int, seed: int = 0) -> metainit.Episode:
 def test_it_measures_what_adapting_step_by_step_gives(setting: Setting) -> None:
     params, given = with_head(0), episodes(2)
     scores = run()(params, given, setting)
-    chex.assert_shape(scores.predictions, (len(STEPS), 2, WAY * QUERIES))
-    chex.assert_shape([scores.loss, scores.accuracy], (len(STEPS), 2))
+    assert scores.keys() == metrics.METRICS.keys()
+    chex.assert_shape(list(scores.values()), (len(STEPS), 2))
     optimizer = (
         optax.adam(setting.learning_rate, eps_root=recipe.EPS_ROOT)
         if setting.optimizer == "adam"
@@ -129,15 +129,16 @@ def test_it_measures_what_adapting_step_by_step_gives(setting: Setting) -> None:
             adapted, _ = metainit.adapt(loop, params, support, jax.random.key(0))
             chances = np.asarray(classification.predict(MODEL)(adapted, support, query))
             labels = query["label"]
-            np.testing.assert_array_equal(
-                scores.predictions[position, number], chances.argmax(-1)
-            )
-            np.testing.assert_allclose(
-                scores.loss[position, number], log_loss(labels, chances), rtol=1e-3
-            )
-            assert scores.accuracy[position, number] == pytest.approx(
-                (chances.argmax(-1) == labels).mean()
-            )
+            predicted = chances.argmax(-1)
+            expected = {
+                "accuracy": (predicted == labels).mean(),
+                "f1": f1_score(labels, predicted, average="macro", zero_division=0),
+                "loss": log_loss(labels, chances),
+            }
+            for name, value in expected.items():
+                np.testing.assert_allclose(
+                    scores[name][position, number], value, rtol=1e-3
+                )
 
 
 @pytest.mark.parametrize("count", [1, 20, 23])
@@ -145,9 +146,9 @@ def test_the_number_of_episodes_changes_no_episode(count: int) -> None:
     setting = Setting("prototype", "sgd", 0.1)
     few = run()(body(0), episodes(count), setting)
     many = run()(body(0), episodes(41), setting)
-    for one, all_ in zip(few, many, strict=True):
-        assert one.shape[1] == count
-        np.testing.assert_allclose(one, all_[:, :count], rtol=1e-5)
+    for name, values in few.items():
+        assert values.shape[1] == count
+        np.testing.assert_allclose(values, many[name][:, :count], rtol=1e-5)
 
 
 def test_padded_episodes_measure_the_same() -> None:
@@ -160,10 +161,8 @@ def test_padded_episodes_measure_the_same() -> None:
     together = jax.tree.map(lambda *x: np.stack(x), *padded)
     wider = adaptation.evaluator(config(), MODEL, PREPROCESS, WAY + 2)
     found = wider(body(0), together, setting)
-    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-3)
-    np.testing.assert_allclose(found.accuracy, expected.accuracy, rtol=1e-6)
-    real = expected.predictions.shape[-1]
-    np.testing.assert_array_equal(found.predictions[..., :real], expected.predictions)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-3)
 
 
 def recipe_of(algorithm: str, batch: int) -> ConfigDict:
@@ -178,7 +177,7 @@ def losses(algorithm: str, batch: int, given: metainit.Episode, way: int = WAY) 
     """Of the queries after the last step, float [episodes]."""
     settings = recipe_of(algorithm, batch)
     measure = adaptation.evaluator(settings, MODEL, PREPROCESS, way)
-    return measure(body(0), given, Setting("prototype", "sgd", 1.0)).loss[-1]
+    return measure(body(0), given, Setting("prototype", "sgd", 1.0))["loss"][-1]
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "anil"])
@@ -231,8 +230,8 @@ def test_batches_of_an_episode_have_all_of_it_and_no_filling() -> None:
 
 def test_a_zero_head_knows_nothing_before_the_first_step() -> None:
     scores = run()(body(0), episodes(5), Setting("zero", "sgd", 0.1))
-    np.testing.assert_allclose(scores.loss[0], np.log(WAY), rtol=1e-6)
-    assert (scores.loss[1] < scores.loss[0]).all()
+    np.testing.assert_allclose(scores["loss"][0], np.log(WAY), rtol=1e-6)
+    assert (scores["loss"][1] < scores["loss"][0]).all()
 
 
 # Heads in closed form
@@ -280,8 +279,8 @@ def evaluation() -> Evaluation:
 
 
 def table(inits: Any, run: Any, *test: Source) -> Evaluation:
-    roles = Roles((), (VALIDATION,), test or (TEST,))
-    arguments = config(), MODEL, PREPROCESS, inits, roles, lambda way: run
+    drawn = samples.of_roles(config(), Roles((), (VALIDATION,), test or (TEST,)))
+    arguments = config(), MODEL, PREPROCESS, inits, drawn, lambda way: run
     return evaluate(*arguments, progress=lambda line: None)
 
 
@@ -290,33 +289,24 @@ def test_every_initialisation_meets_every_head() -> None:
     found: dict[str, list[str]] = {}
     for row in evaluation().rows:
         found.setdefault(row.init, []).append(row.head)
-        assert row.cost == Cost(3.0, 100, 10) if row.init != "random" else Cost(0, 0, 0)
+        costs = {"meta-learned": Cost(3.0, 100, 10), "random": Cost(0.0, 0, 0)}
+        assert row.cost == costs[row.init]
     assert sorted(found["random"]) == sorted(both)
     assert sorted(found["meta-learned"]) == sorted([*both, "learned"])
 
 
 def test_rows_say_what_the_programs_measure() -> None:
     testing = episodes(23, TEST_SEED)
-    labels = testing.query["label"]
     for row in evaluation().rows:
         params = with_head(0) if row.init == "meta-learned" else body(1)
         if row.steps == STEPS:
             setting = Setting(row.head, **row.setting)
             scores = run()(params, testing, setting)
-            np.testing.assert_allclose(row.accuracy, scores.accuracy)
-            np.testing.assert_allclose(row.loss, scores.loss)
-            f1 = [
-                [
-                    f1_score(y, p, average="macro")
-                    for y, p in zip(labels, ps, strict=True)
-                ]
-                for ps in scores.predictions
-            ]
-            np.testing.assert_allclose(row.f1, f1)
+            for name, values in scores.items():
+                np.testing.assert_array_equal(row.measurements[name], values)
         else:
             assert row.steps == (0,) and row.chosen == 0
-        chex.assert_equal_shape([row.accuracy, row.f1, row.loss])
-        assert row.accuracy.shape == (len(row.steps), 23)
+        chex.assert_shape(list(row.measurements.values()), (len(row.steps), 23))
 
 
 def test_features_in_closed_form_are_those_of_the_network() -> None:
@@ -343,9 +333,10 @@ def test_features_in_closed_form_are_those_of_the_network() -> None:
             of[0], labels[0], of[1], row.setting["scale"]
         )
         hits = chances.argmax(-1) == labels[1]
-        assert row.accuracy[0, number] == pytest.approx(hits.mean())
+        measured = row.measurements
+        assert measured["accuracy"][0, number] == pytest.approx(hits.mean())
         wanted = -np.take_along_axis(chances, labels[1][:, None], -1).mean()
-        np.testing.assert_allclose(row.loss[0, number], wanted, rtol=1e-4)
+        np.testing.assert_allclose(measured["loss"][0, number], wanted, rtol=1e-4)
 
 
 def test_choices_are_made_on_validation_alone() -> None:
@@ -355,13 +346,16 @@ def test_choices_are_made_on_validation_alone() -> None:
     for one, other in zip(*rows, strict=True):
         for field in ("init", "head", "setting", "chosen", "validation_accuracy"):
             assert getattr(one, field) == getattr(other, field)
-    assert any((one.loss != other.loss).any() for one, other in zip(*rows, strict=True))
+    losses = [[row.measurements["loss"] for row in of_set] for of_set in rows]
+    assert any((one != other).any() for one, other in zip(*losses, strict=True))
 
 
 def test_the_best_setting_with_the_fewest_steps_is_chosen() -> None:
     asked = []
 
-    def scripted(params: Any, given: metainit.Episode, setting: Setting) -> Scores:
+    def scripted(
+        params: Any, given: metainit.Episode, setting: Setting
+    ) -> Measurements:
         """Accuracy by setting and step; 23 episodes are those of meta-test."""
         count = len(given.query["label"])
         asked.append((setting, count))
@@ -372,8 +366,7 @@ def test_the_best_setting_with_the_fewest_steps_is_chosen() -> None:
         }
         values = by_setting[setting.optimizer, setting.learning_rate]
         accuracy = np.repeat(np.array(values)[:, None], count, 1)
-        predictions = np.zeros((len(STEPS), count, WAY * QUERIES), int)
-        return Scores(accuracy, accuracy, predictions)
+        return dict.fromkeys(metrics.METRICS, accuracy)
 
     rows = table({"random": (body(1), Cost(0.0, 0, 0))}, scripted).rows
     row = next(row for row in rows if row.head == "zero")
@@ -406,8 +399,8 @@ def of_variable_episodes(**changed: Any) -> Evaluation:
     settings = config()
     settings.evaluate.update({**VARIABLE, **changed})
     inits = {"random": (body(1), Cost(0.0, 0, 0))}
-    roles = Roles((), (VALIDATION,), (TEST,))
-    given = settings, MODEL, PREPROCESS, inits, roles, evaluator_of
+    drawn = samples.of_roles(settings, Roles((), (VALIDATION,), (TEST,)))
+    given = settings, MODEL, PREPROCESS, inits, drawn, evaluator_of
     return evaluate(*given, progress=lambda line: None)
 
 
@@ -419,7 +412,8 @@ def test_episodes_of_any_way_and_shot_give_what_they_give_alone() -> None:
     ways = [int(one.support["label"].max()) + 1 for one in alone]
     assert set(ways) == {2, 3}
     for row in found.rows:
-        assert row.accuracy.shape == (len(row.steps), 3)
+        measured = row.measurements
+        assert measured["accuracy"].shape == (len(row.steps), 3)
         for number, (episode, way) in enumerate(zip(alone, ways, strict=True)):
             one = jax.tree.map(lambda x: x[None], episode)
             labels = episode.query["label"]
@@ -427,34 +421,44 @@ def test_episodes_of_any_way_and_shot_give_what_they_give_alone() -> None:
                 scores = evaluator_of(way)(
                     body(1), one, Setting(row.head, **row.setting)
                 )
-                chances, predictions = scores.loss[:, 0], scores.predictions[:, 0]
-                np.testing.assert_allclose(row.loss[:, number], chances, rtol=1e-3)
+                for name, values in scores.items():
+                    np.testing.assert_allclose(
+                        measured[name][:, number], values[:, 0], rtol=1e-3
+                    )
             else:
                 support, query = adaptation.embed(MODEL, PREPROCESS)(body(1), one)
                 fit = getattr(closed_form, row.head.replace(" ", "_"))
                 value = next(iter(row.setting.values()))
                 learned = episode.support["label"]
                 logs = fit(support[0], learned, query[0], value)
-                predictions = logs.argmax(-1)[None]
-                assert row.loss[0, number] == pytest.approx(
-                    -logs[np.arange(len(labels)), labels].mean(), rel=1e-4
-                )
-            for step, predicted in enumerate(predictions):
-                hits = (predicted == labels).mean()
-                assert row.accuracy[step, number] == pytest.approx(hits, abs=1e-6)
-                f1 = f1_score(labels, predicted, labels=range(way), average="macro")
-                assert row.f1[step, number] == pytest.approx(f1)
+                predicted = logs.argmax(-1)
+                expected = {
+                    "accuracy": (predicted == labels).mean(),
+                    "f1": f1_score(
+                        labels, predicted, labels=range(way), average="macro"
+                    ),
+                    "loss": -logs[np.arange(len(labels)), labels].mean(),
+                }
+                for name, value in expected.items():
+                    np.testing.assert_allclose(
+                        measured[name][0, number], value, rtol=1e-4
+                    )
 
 
 def test_stored_episodes_are_met_again(tmp_path: pathlib.Path) -> None:
     found = of_variable_episodes()
     path = tmp_path / manifest.FILE
-    manifest.write(path, found.manifests)
+    settings = config()
+    settings.evaluate.update(VARIABLE)
+    roles = Roles((), (VALIDATION,), (TEST,))
+    (drawn,) = samples.of_roles(settings, roles).test
+    manifest.write(path, [drawn.manifest])
     again = of_variable_episodes(manifest=str(path), episodes=2, max_way=2)
     assert again.protocol == found.protocol
     assert again.episodes_sha256 == found.episodes_sha256
     for one, other in zip(again.rows, found.rows, strict=True):
-        assert one.accuracy.shape == other.accuracy.shape  # all of the stored ones
+        for name, values in one.measurements.items():  # of all of the stored ones
+            np.testing.assert_array_equal(values, other.measurements[name])
     settings = config()
     settings.evaluate.manifest = str(path)
     samples.check(settings, Roles((), (VALIDATION,), (TEST,)))

@@ -55,7 +55,8 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head: str) -> None:
         return adapt(params, episodes, setting)
 
     inits = {"one": (params, Cost(0.0, 0, 0)), "other": (params, Cost(0.0, 0, 0))}
-    given = small, model, PREPROCESS, inits, ROLES, lambda way: counting
+    drawn = samples.of_roles(small, ROLES)
+    given = small, model, PREPROCESS, inits, drawn, lambda way: counting
     evaluate(*given, progress=lambda line: None)
     assert forecast.adaptations(small, ROLES, 2) == sum(counted)
     small.evaluate.episodes = 0

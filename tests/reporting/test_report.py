@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metainit.evaluation.results import Context, Evaluation, Row
+from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import figures, verdict
 from metainit.reporting.run_report import show_in_tensorboard, write_report
+from metainit.reporting.tables import Context
 from metainit.runtime.cost import Cost
 
 EPISODES = 60
@@ -34,9 +35,7 @@ def row(init, head, accuracy, validation=None, chosen=1, seed=0):
         steps,
         chosen,
         accuracy if validation is None else validation,
-        values,
-        values - 0.01,
-        1 - values,
+        {"accuracy": values, "f1": values - 0.01, "loss": 1 - values},
         Cost(62.4, 51200, 400, 1.5e12),
     )
 
@@ -225,8 +224,10 @@ def test_results_hold_every_number(tmp_path):
 
 
 def test_results_are_valid_json_whatever_the_values(tmp_path):
+    no_loss = {"loss": np.full((3, EPISODES), np.nan)}
     odd = WINNING[0]._replace(
-        setting={"C": np.float32(0.5)}, loss=np.full((3, EPISODES), np.nan)
+        setting={"C": np.float32(0.5)},
+        measurements={**WINNING[0].measurements, **no_loss},
     )
     write_report(tmp_path, evaluation(odd, *WINNING[1:]), CONTEXT)
     assert "NaN" not in (tmp_path / "results.jsonl").read_text()
@@ -237,7 +238,7 @@ def test_results_are_valid_json_whatever_the_values(tmp_path):
 def test_figures_are_drawn_where_there_is_something_to_draw(tmp_path):
     write_report(tmp_path, evaluation(*WINNING), CONTEXT)
     files = {"report.md", "report.html", "results.jsonl"}
-    files |= {"episodes.npz", "manifest.npz"}
+    files |= {"episodes.npz"}
     names = {"learning_curve.png", "adaptation.png"}
     assert {p.name for p in tmp_path.iterdir()} == names | files
     for name in ("learning_curve.png", "adaptation.png"):
@@ -281,7 +282,8 @@ def test_a_long_learning_curve_shows_its_mean(tmp_path):
 
 
 def test_rows_that_do_not_fit_together_are_named(tmp_path):
-    short = WINNING[3]._replace(f1=WINNING[3].f1[:, 1:])
+    measured = WINNING[3].measurements
+    short = WINNING[3]._replace(measurements={**measured, "f1": measured["f1"][:, 1:]})
     with pytest.raises(ValueError, match=r"joint pretraining, zero: f1 \(3, 59\)"):
         write_report(tmp_path, evaluation(*WINNING[:3], short), CONTEXT)
     with pytest.raises(ValueError, match="initialisations joint pretraining; "):

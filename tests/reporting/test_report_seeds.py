@@ -27,7 +27,8 @@ def row(init: str, head: str, accuracy: float, validation: float, seed: int) -> 
     values += accuracy - values.mean()
     both = np.stack([values - 0.1, values])
     cost = Cost(1.0, 1, 1)
-    return Row(init, head, {}, (0, 1), 1, validation, both, both, 1 - both, cost)
+    measured = {"accuracy": both, "f1": both, "loss": 1 - both}
+    return Row(init, head, {}, (0, 1), 1, validation, measured, cost)
 
 
 def evaluation(
@@ -87,13 +88,15 @@ def seeds(tmp_path: pathlib.Path) -> list[str]:
 def test_what_is_stored_by_episode_reads_back(tmp_path: pathlib.Path) -> None:
     one = evaluation(0)
     held_out = evaluation(1, dataset="cars")
-    held_out = held_out._replace(protocol="1-shot, held-out classes of meta-train")
+    held_out = held_out._replace(held_out=True)
     paired.write(tmp_path / "a.npz", one._replace(parts=(held_out,)))
     first, second = paired.read(tmp_path / "a.npz")
     assert (first.dataset, second.dataset) == ("pets", "cars, held-out classes")
     assert first.episodes_sha256 == "d" and first.protocol == one.protocol
-    found = first.accuracy["meta-learned", "prototype"]
-    np.testing.assert_allclose(found, one.rows[0].accuracy[1], atol=1e-7)
+    found = first.measurements["accuracy"]["meta-learned", "prototype"]
+    np.testing.assert_allclose(
+        found, one.rows[0].measurements["accuracy"][1], atol=1e-7
+    )
     assert first.validation_accuracy["random", "zero"] == 0.5
     # Of several meta-test sets, each and not their pool.
     several = one._replace(dataset="pets, cars", parts=(one, held_out))
@@ -114,7 +117,9 @@ def test_three_seeds_are_one_table(seeds: list[str]) -> None:
     (ours,) = re.findall(r"^meta-learned +prototype .*ours.*", text, re.MULTILINE)
     (line,) = re.findall(r"^random +zero .*", text, re.MULTILINE)
     tables = [
-        np.stack([evaluation(seed).rows[i].accuracy[1] for seed in range(3)])
+        np.stack(
+            [evaluation(seed).rows[i].measurements["accuracy"][1] for seed in range(3)]
+        )
         for i in (0, 2)
     ]
     wanted = intervals.compare({"pets": tables[0]}, {"pets": tables[1]})["pets"]

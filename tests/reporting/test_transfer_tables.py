@@ -5,9 +5,9 @@ import scipy.stats
 from small_transfer import run
 
 from metainit.evaluation import intervals
-from metainit.evaluation.results import FineTuning
 from metainit.reporting import transfer_report, transfer_tables
 from metainit.transfer import summary
+from metainit.transfer.results import FineTuning
 
 OURS = "meta-learned from pretrained"
 LONG = "pretrained weights, learned rates"

@@ -1,0 +1,60 @@
+"""What fine-tuning on whole data sets gave: plain values, nothing computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from metainit.runtime.cost import Cost
+
+
+class FineTuning(NamedTuple):
+    """One initialisation with one head, fine-tuned on a whole data set.
+
+    Attributes:
+      dataset: name of the data set.
+      init, head: as in `Row`.
+      setting: chosen on meta-validation, e.g. {"optimizer": "sgd",
+        "learning_rate": 0.1}.
+      validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
+      points: rows of `transfer.jsonl`, by step; one for a head in closed form.
+    """
+
+    dataset: str
+    init: str
+    head: str
+    setting: dict[str, Any]
+    validation_accuracy: float
+    points: tuple[dict[str, Any], ...]
+
+    @property
+    def in_closed_form(self) -> bool:
+        """Whether the head was fitted at once, and no step was taken."""
+        return len(self.points) == 1
+
+
+class Transfer(NamedTuple):
+    """Every fine-tuning of one experiment.
+
+    Attributes:
+      runs: one for each data set, initialisation and head.
+      costs: of making each initialisation, by name.
+      protocol: in words, e.g. "32 images a step, 20 % of each class held out".
+      grid: what every initialisation and head met on meta-validation, by field.
+      trial_seconds, trial_flops: device time and operations of those trials.
+      device: kind of the one device that was used, e.g. "cpu".
+      price_per_hour: of the device; None where not known.
+      accuracies: to be reached that were fixed beforehand, 0 to 1.
+      starts: as for `metainit.reporting.gain.split`.
+    """
+
+    runs: tuple[FineTuning, ...]
+    costs: dict[str, Cost]
+    protocol: str
+    grid: dict[str, Any]
+    trial_seconds: float
+    trial_flops: float
+    device: str
+    price_per_hour: float | None = None
+    accuracies: tuple[float, ...] = ()
+    starts: Mapping[str, str] | None = None
