@@ -1,16 +1,20 @@
-"""Which images of a data set are learned from, and in which order.
+"""Which images are learned from, and in which order.
 
 Pure functions of a seed (and a step): a resumed run, and another initialisation of the
 same seed, gets the same images in the same order.
 """
 
 import functools
-import hashlib
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from metainit.core.types import Episode
+from metainit.data.episodes import EpisodeSpec, alike, sample_batch, turn, weights
 from metainit.data.loading import Source, class_index
+from metainit.runtime import digest
 
 
 def labelled(source: Source, seed: int, fraction: float, shot: int) -> np.ndarray:
@@ -82,6 +86,21 @@ def part(rows: np.ndarray, seed: int, count: int) -> np.ndarray:
     return np.sort(chosen)
 
 
+def chunks(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows in chunks of one size, the last filled up with its own last row.
+
+    Args:
+      rows: int [n], at least one.
+      size: of a chunk.
+
+    Yields:
+      Rows [size], and how many of them are real.
+    """
+    for first in range(0, len(rows), size):
+        real = rows[first : first + size]
+        yield np.pad(real, (0, size - len(real)), mode="edge"), len(real)
+
+
 class Order:
     """The rows of each step: one permutation of the images after another.
 
@@ -103,10 +122,58 @@ class Order:
 
     def digest(self, steps: int) -> str:
         """SHA-256 of the rows of the first `steps` steps, as hexadecimal digits."""
-        digest = hashlib.sha256()
-        for step in range(steps):
-            digest.update(self(step).astype("<i8").tobytes())
-        return digest.hexdigest()
+        return digest.sha256([self(step) for step in range(steps)])
+
+
+class MetaBatches:
+    """Tasks of a meta-iteration: a pure function of the seed and of its number.
+
+    Attributes:
+      sources: of meta-train.
+      stacked: whether tasks have one shape, so that a batch is an `Episode` with a
+        leading axis; else it is a tuple of them, each with a leading axis of 1.
+      period: meta-iterations that it takes to meet every shape.
+    """
+
+    def __init__(self, config: Any, sources: tuple[Source, ...]):
+        """Takes the settings of an experiment and its meta-train data."""
+        task = config.train_task
+        self.sources = sources
+        self._seed, self._count = config.seed, config.meta_batch
+        self._spec = EpisodeSpec(task.way, task.shot, task.queries)
+        self._shares = weights(sources, config.data.weights)
+        self.stacked = alike(sources, self._spec)
+        self.period = 1 if self.stacked else len(sources)
+
+    def __call__(self, step: int) -> Episode | tuple[Episode, ...]:
+        """The batch of meta-iteration `step`, from 0."""
+        first = step * self._count
+        if not self.stacked:
+            of_each = enumerate(self.sources_of(step), start=first)
+            return tuple(self._one(source, index) for index, source in of_each)
+        return sample_batch(
+            self.sources, self._spec, self._seed, first, self._count, self._shares
+        )[0]
+
+    def sources_of(self, step: int) -> list[Source]:
+        """Of each task of meta-iteration `step`."""
+        first = step * self._count
+        numbers = range(first, first + self._count)
+        return [self.sources[turn(self._shares, number)] for number in numbers]
+
+    def one_of_each(self) -> list[Episode]:
+        """A task of every source, with a leading axis of 1."""
+        return [self._one(source, 0) for source in self.sources]
+
+    def images(self) -> int:
+        """Images of a meta-iteration; on average, where tasks differ in ways."""
+        ways = [self._spec.way or len(source.class_names) for source in self.sources]
+        way = sum(share * way for share, way in zip(self._shares, ways, strict=True))
+        per_task = round(way * (self._spec.shot + self._spec.queries))
+        return self._count * per_task
+
+    def _one(self, source: Source, index: int) -> Episode:
+        return sample_batch((source,), self._spec, self._seed, index, 1)[0]
 
 
 def _generator(seed: int, *purpose: int) -> np.random.Generator:

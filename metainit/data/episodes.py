@@ -65,7 +65,7 @@ def check(
                 f"{role}: {section}way={spec.way}, but {source.name} has "
                 f"{len(source.class_names)} classes in this role; use at most as many"
             )
-        sizes = [len(found) for found in class_index(source)]
+        sizes = [len(rows) for rows in class_index(source)]
         smallest = int(np.argmin(sizes))
         if spec.shot + spec.queries > sizes[smallest]:
             raise ValueError(
@@ -84,8 +84,8 @@ def weights(sources: Sequence[Source], rule: str) -> tuple[float, ...]:
       sources: of one role.
       rule: a name of `WEIGHTS`.
     """
-    each = [WEIGHTS[rule](source) for source in sources]
-    return tuple(value / sum(each) for value in each)
+    sizes = [WEIGHTS[rule](source) for source in sources]
+    return tuple(size / sum(sizes) for size in sizes)
 
 
 def turn(shares: Sequence[float], index: int) -> int:
@@ -100,52 +100,13 @@ def turn(shares: Sequence[float], index: int) -> int:
     """
     # Turns due before t number t, give or take a half for each share.
     slack = len(shares)
-    due = []
+    due, before = [], 0  # turns about `index`, and the number of those before them
     for number, share in enumerate(shares):
         first = max(0, int((index - slack) * share - 0.5))
         last = int((index + slack + 1) * share + 0.5)
         due += [((n + 0.5) / share, number) for n in range(first, last + 1)]
-    before = sum(
-        max(0, int((index - slack) * share - 0.5)) for share in shares
-    )  # turns that are not in `due`
+        before += first
     return sorted(due)[index - before][1]
-
-
-def sample(
-    sources: Sequence[Source],
-    spec: EpisodeSpec,
-    seed: int,
-    index: int,
-    shares: Sequence[float] | None = None,
-) -> tuple[Episode, int]:
-    """Episode number `index` of the stream `seed`.
-
-    It is the `turn` of one source, of which `way` distinct classes are drawn, then
-    shot + queries distinct images of each. Labels are 0..way-1 in blocks: the images of
-    class 0 first, then those of class 1, in the support and in the query alike.
-
-    Args:
-      sources: of one role, as `check` accepts them.
-      spec: of the episode.
-      seed: of the stream, not negative.
-      index: of the episode in the stream, not negative.
-      shares: how often each source has its turn; equal ones by default.
-
-    Returns:
-      The episode, whose support and query are {"image": [n, H, W, C] as in the source,
-      "label": int32 [n]} with n = way * shot and way * queries; and the position of
-      its source in `sources`.
-    """
-    number = turn(shares or [1 / len(sources)] * len(sources), index)
-    source = sources[number]
-    support, support_labels, query, query_labels = draw_rows(source, spec, seed, index)
-    return (
-        Episode(
-            {"image": source.images[support], "label": support_labels},
-            {"image": source.images[query], "label": query_labels},
-        ),
-        number,
-    )
 
 
 def sample_batch(
@@ -156,35 +117,42 @@ def sample_batch(
     count: int,
     shares: Sequence[float] | None = None,
 ) -> tuple[Episode, np.ndarray]:
-    """Episodes first_index .. first_index + count - 1, stacked.
+    """Episodes first_index .. first_index + count - 1 of the stream `seed`, stacked.
+
+    Each is the `turn` of one source, of which `way` distinct classes are drawn, then
+    shot + queries distinct images of each. Labels are 0..way-1 in blocks: the images of
+    class 0 first, then those of class 1, in the support and in the query alike.
 
     Args:
-      sources: as for `sample`; episodes of all of them must be `alike`.
-      spec, seed, shares: as for `sample`.
-      first_index: of the first episode.
+      sources: of one role, as `check` accepts them; episodes of all must be `alike`.
+      spec: of the episodes.
+      seed: of the stream, not negative.
+      first_index: of the first episode in the stream, not negative.
       count: of episodes, at least 1.
+      shares: how often each source has its turn; equal ones by default.
 
     Returns:
-      An `Episode` as of `sample` with a leading axis [count, ...], and int32 [count],
-      the position of each episode's source in `sources`.
+      The episodes, whose support and query are {"image": [count, n, H, W, C] as in the
+      source, "label": int32 [count, n]} with n = way * shot and way * queries; and
+      int32 [count], the position of each episode's source in `sources`.
     """
-    images = sources[0].images
-    way = spec.way or len(sources[0].class_names)
     shares = shares or [1 / len(sources)] * len(sources)
-    parts = []
-    for each in (spec.shot, spec.queries):
-        n = way * each
-        labels = np.broadcast_to(_labels(way, each), (count, n)).copy()
-        made = np.empty((count, n, *images.shape[1:]), images.dtype)
-        parts.append({"image": made, "label": labels})
-    numbers = np.empty(count, np.int32)
-    for row in range(count):
-        numbers[row] = turn(shares, first_index + row)
-        source = sources[numbers[row]]
-        support, _, query, _ = draw_rows(source, spec, seed, first_index + row)
-        for part, where in zip(parts, (support, query), strict=True):
-            part["image"][row] = source.images[where]
-    return Episode(*parts), numbers
+    indices = range(first_index, first_index + count)
+    numbers = np.array([turn(shares, index) for index in indices], np.int32)
+    drawn = [
+        draw_rows(sources[number], spec, seed, index)
+        for number, index in zip(numbers, indices, strict=True)
+    ]
+    supports, support_labels, queries, query_labels = zip(*drawn, strict=True)
+
+    def part(rows: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> dict:
+        images = sources[0].images
+        stacked = np.empty((count, len(rows[0]), *images.shape[1:]), images.dtype)
+        for row, (number, of_episode) in enumerate(zip(numbers, rows, strict=True)):
+            stacked[row] = sources[number].images[of_episode]
+        return {"image": stacked, "label": np.stack(labels)}
+
+    return Episode(part(supports, support_labels), part(queries, query_labels)), numbers
 
 
 def alike(sources: Sequence[Source], spec: EpisodeSpec) -> bool:
@@ -202,7 +170,8 @@ def draw_rows(
     """Episode number `index` of one source as rows of its images.
 
     Args:
-      source, spec, seed, index: as for `sample`.
+      source, spec, seed: as for `sample_batch`.
+      index: of the episode in the stream.
 
     Returns:
       Rows int64 [way * shot] and labels int32 of the support, rows [way * queries] and
@@ -211,21 +180,17 @@ def draw_rows(
     # As a spawn key, the index cannot run into the words of a large seed.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
     images_of = class_index(source)
-    need = spec.shot + spec.queries
-    way = spec.way or len(images_of)
+    way, images = spec.way or len(images_of), spec.shot + spec.queries
     chosen = np.stack(
         [
-            images_of[label][rng.choice(len(images_of[label]), need, replace=False)]
+            images_of[label][rng.choice(len(images_of[label]), images, replace=False)]
             for label in rng.choice(len(images_of), way, replace=False)
         ]
     )
+    labels = np.arange(way, dtype=np.int32)
     return (
         chosen[:, : spec.shot].ravel(),
-        _labels(way, spec.shot),
+        np.repeat(labels, spec.shot),
         chosen[:, spec.shot :].ravel(),
-        _labels(way, spec.queries),
+        np.repeat(labels, spec.queries),
     )
-
-
-def _labels(way: int, each: int) -> np.ndarray:
-    return np.repeat(np.arange(way, dtype=np.int32), each)

@@ -1,16 +1,43 @@
-"""No class and no image of meta-test may be met in training or in model selection."""
+"""What meta-test may not have in common with training, and what is told of it.
+
+A class or an image, to the byte, that stands in two roles is refused. Told in the
+report are images that only look the same, and classes that pretrained weights have
+seen. A run that goes on must find the images that it began with.
+"""
+
+from __future__ import annotations
 
 import itertools
+import json
+import os
+import pathlib
 import re
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from metainit.data.loading import Roles, Source, class_index, rows
+from metainit.runtime import atomic, digest
 
+FILE = "data.json"  # of a run's folder: what its images are
 _NAMED = 5
 
 # Where an image stands in two roles, it is kept in the later of them here.
 _KEEP_LAST = ("train", "validation", "held_out", "test")
+
+# By a word in a data set's name; Kornblith et al. 2019 (arXiv:1805.08974), appendix H,
+# counts near-duplicates of each in ImageNet.
+_IN_IMAGENET = {
+    "caltech": "many of its classes are classes of ImageNet",
+    "oxford_pets": "most of its breeds are classes of ImageNet",
+    "oxford_iiit_pet": "most of its breeds are classes of ImageNet",
+}
+SAMPLE = 5000  # images of a source that are looked at
+BITS = 4  # of 64 that hashes of the same picture may differ in
+DIFFERENCE = 6.0  # mean absolute, of 255, that thumbnails of it may differ by
+_SIDE = 16  # of a thumbnail in pixels
+_CHUNK = 1000
 
 
 def check(roles: Roles) -> None:
@@ -24,37 +51,20 @@ def check(roles: Roles) -> None:
     Raises:
       ValueError: two roles overlap; names the pair and the classes or images.
     """
-    for one, other in itertools.combinations(Roles._fields, 2):
-        _check_classes(one, getattr(roles, one), other, getattr(roles, other))
-        _check_images(one, getattr(roles, one), other, getattr(roles, other))
-
-
-def _check_classes(
-    one: str, ones: tuple[Source, ...], other: str, others: tuple[Source, ...]
-) -> None:
-    if shared := sorted(_classes(ones) & _classes(others)):
-        names = ", ".join(f"{source}: {name}" for source, name in shared[:_NAMED])
-        more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
-        raise ValueError(
-            f"the classes of {one} and {other} overlap: {names}{more}; every class "
-            "may stand in one role only, or the result is not on unseen classes"
-        )
-
-
-def _classes(sources: tuple[Source, ...]) -> set[tuple[str, str]]:
-    return {
-        (source.name, re.sub(r"@(90|180|270)$", "", name))
-        for source in sources
-        for name in source.class_names
-    }
-
-
-def _check_images(
-    one: str, ones: tuple[Source, ...], other: str, others: tuple[Source, ...]
-) -> None:
-    for source, against in itertools.product(ones, others):
-        first, second = _shared(source, against)
-        if len(first):
+    for (one, ones), (other, others) in itertools.combinations(
+        roles._asdict().items(), 2
+    ):
+        if shared := sorted(_classes(ones) & _classes(others)):
+            names = ", ".join(f"{source}: {name}" for source, name in shared[:_NAMED])
+            more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
+            raise ValueError(
+                f"the classes of {one} and {other} overlap: {names}{more}; every class "
+                "may stand in one role only, or the result is not on unseen classes"
+            )
+        for source, against in itertools.product(ones, others):
+            first, second = _shared(source, against)
+            if not len(first):
+                continue
             pairs = [
                 f"{place(source, a)} and {place(against, b)}"
                 for a, b in zip(first[:_NAMED], second[:_NAMED], strict=True)
@@ -67,6 +77,14 @@ def _check_images(
             )
 
 
+def _classes(sources: tuple[Source, ...]) -> set[tuple[str, str]]:
+    return {
+        (source.name, re.sub(r"@(90|180|270)$", "", name))
+        for source in sources
+        for name in source.class_names
+    }
+
+
 def _shared(source: Source, against: Source) -> tuple[np.ndarray, np.ndarray]:
     """Rows of `source` whose images `against` has, and one row there for each."""
     none = np.zeros(0, np.int64)
@@ -77,10 +95,10 @@ def _shared(source: Source, against: Source) -> tuple[np.ndarray, np.ndarray]:
     ours, theirs = rows(source), rows(against)
     order = theirs[np.argsort(against.hashes[theirs], kind="stable")]
     sorted_hashes = against.hashes[order]
-    found = np.searchsorted(sorted_hashes, source.hashes[ours])
-    found = np.minimum(found, len(order) - 1)
-    hit = sorted_hashes[found] == source.hashes[ours]
-    return ours[hit], order[found[hit]]
+    places = np.searchsorted(sorted_hashes, source.hashes[ours])
+    places = np.minimum(places, len(order) - 1)
+    hit = sorted_hashes[places] == source.hashes[ours]
+    return ours[hit], order[places[hit]]
 
 
 def drop_shared(roles: Roles) -> tuple[Roles, int]:
@@ -89,18 +107,18 @@ def drop_shared(roles: Roles) -> tuple[Roles, int]:
     Returns:
       Roles in which the labels of such images are -1, and how many there are.
     """
-    found = roles._asdict()
+    sources = {role: list(of_role) for role, of_role in roles._asdict().items()}
     count = 0
     for one, other in itertools.combinations(_KEEP_LAST, 2):
-        for number, source in enumerate(found[one]):
-            for against in found[other]:
-                shared, _ = _shared(source, against)
-                labels = source.labels.copy()
+        for number, source in enumerate(sources[one]):
+            labels = source.labels.copy()
+            for against in sources[other]:
+                shared, _ = _shared(source._replace(labels=labels), against)
+                labels = labels.copy()
                 labels[shared] = -1
                 count += len(shared)
-                source = source._replace(labels=labels)
-            found[one] = (*found[one][:number], source, *found[one][number + 1 :])
-    return Roles(**found), count
+            sources[one][number] = source._replace(labels=labels)
+    return Roles(**{role: tuple(of_role) for role, of_role in sources.items()}), count
 
 
 def place(source: Source, row: int) -> str:
@@ -108,3 +126,186 @@ def place(source: Source, row: int) -> str:
     label = source.labels[row]
     number = int(np.searchsorted(class_index(source)[label], row))
     return f"{source.class_names[label]}[{number}]"
+
+
+# Warnings
+
+
+def warnings(roles: Roles, trained_on: str | None) -> tuple[str, ...]:
+    """Sentences for the report, about meta-test and held-out classes.
+
+    Args:
+      roles: of uint8 images.
+      trained_on: what pretrained weights have seen, in words, "" where not known; None
+        where there are no such weights.
+    """
+    measured = [("meta-test", source) for source in roles.test]
+    measured += [("held-out classes", source) for source in roles.held_out]
+    others = [("meta-train", source) for source in roles.train]
+    others += [("meta-validation", source) for source in roles.validation]
+    sentences = [
+        sentence
+        for role, source in measured
+        for sentence in by_name(
+            f"{source.name} ({role})", trained_on, "the pretrained weights"
+        )
+    ]
+    ours, theirs = (
+        [(role, source, look_at(source)) for role, source in of]
+        for of in (measured, others)
+    )
+    for (role, source, look), (other_role, other, other_look) in itertools.product(
+        ours, theirs
+    ):
+        number, example = near_duplicates(look, other_look)
+        if example:
+            sentences.append(
+                f"Overlap: {number:,} of {_in_words(source, look, role)} look like one "
+                f"of {_in_words(other, other_look, other_role)} by perceptual hash, "
+                f"such as {place(source, example[0])} and {place(other, example[1])}."
+            )
+    return tuple(sentences)
+
+
+def by_name(name: str, trained_on: str | None, weights: str) -> tuple[str, ...]:
+    """A sentence where pretrained weights have seen a data set's classes.
+
+    Args:
+      name: of the data set, and in brackets its role.
+      trained_on: as for `warnings`.
+      weights: whose they are, in words.
+    """
+    if trained_on is None or (trained_on and "ImageNet" not in trained_on):
+        return ()
+    seen = "were trained on ImageNet" if trained_on else "may have seen ImageNet"
+    return tuple(
+        f"Overlap: {weights} {seen}, and of {name} {classes}; these are not unseen "
+        "classes."
+        for word, classes in _IN_IMAGENET.items()
+        if word in name.lower()
+    )
+
+
+class Look(NamedTuple):
+    """Some images of a source in short.
+
+    Attributes:
+      rows: int64 [n], of the images.
+      hashes: uint64 [n], difference hashes (dHash).
+      thumbnails: float32 [n, side, side], without their mean: brightness tells nothing.
+    """
+
+    rows: np.ndarray
+    hashes: np.ndarray
+    thumbnails: np.ndarray
+
+
+def look_at(source: Source) -> Look:
+    """`SAMPLE` of the images at most, always the same ones."""
+    chosen = rows(source)
+    if len(chosen) > SAMPLE:
+        chosen = np.random.default_rng(0).choice(chosen, SAMPLE, replace=False)
+        chosen = np.sort(chosen)
+    hashes = np.empty(len(chosen), np.uint64)
+    thumbnails = np.empty((len(chosen), _SIDE, _SIDE), np.float32)
+    for number, row in enumerate(chosen):
+        pixels = source.images[row]
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        grey = image.convert("L")
+        small = np.asarray(grey.resize((9, 8), Image.Resampling.BOX))
+        hashes[number] = np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)[0]
+        thumbnails[number] = np.asarray(
+            grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)
+        )
+    thumbnails -= thumbnails.mean((1, 2), keepdims=True)
+    return Look(chosen, hashes, thumbnails)
+
+
+def near_duplicates(look: Look, other: Look) -> tuple[int, tuple[int, int] | None]:
+    """Images that differ in size, compression or brightness only.
+
+    Hashes within `BITS`, and thumbnails within `DIFFERENCE`, since drawings on an empty
+    ground have hashes much alike. Mirrored and cropped copies are not found.
+
+    Args:
+      look: of the source whose near-duplicates are counted.
+      other: of the source to look for them in.
+
+    Returns:
+      How many images of the first look like one of the other, and a row of each source
+      as an example, None for none.
+    """
+    count, example = 0, None
+    for start in range(0, len(look.rows), _CHUNK):
+        of_chunk = look.hashes[start : start + _CHUNK]
+        bits = np.bitwise_count(of_chunk[:, None] ^ other.hashes)
+        pairs = np.argwhere(bits <= BITS) + np.array([start, 0])
+        near = np.zeros(0, int)
+        for piece in np.array_split(pairs, len(pairs) // _CHUNK + 1):
+            one, two = piece.T
+            apart = np.abs(look.thumbnails[one] - other.thumbnails[two]).mean((1, 2))
+            one, two = piece[apart <= DIFFERENCE].T
+            near = np.union1d(near, one)
+            if example is None and len(one):
+                example = int(look.rows[one[0]]), int(other.rows[two[0]])
+        count += len(near)
+    return count, example
+
+
+def _in_words(source: Source, look: Look, role: str) -> str:
+    total = len(rows(source))
+    sampled = f", sampled from {total:,}" if len(look.rows) < total else ""
+    return f"{len(look.rows):,} images of {role} ({source.name}{sampled})"
+
+
+# The same images when a run goes on
+
+
+def store(workdir: str | os.PathLike[str], roles: Roles) -> None:
+    """Stores in a run's folder what its images are."""
+    atomic.write_json(pathlib.Path(workdir) / FILE, _described(roles))
+
+
+def check_stored(workdir: str | os.PathLike[str], roles: Roles) -> None:
+    """Refuses images that are not those of `store`; a folder without passes.
+
+    A class more or less moves others from one role to another, so that a run that went
+    on would be tested on classes that it was trained on.
+
+    Raises:
+      ValueError: naming the roles and data sets that differ.
+    """
+    path = pathlib.Path(workdir) / FILE
+    if not path.exists():
+        return
+    before, now = json.loads(path.read_text()), _described(roles)
+    words = "{classes} classes, {images} images (sha256 {sha256:.8})".format_map
+    changed = [
+        f"{role}, {source['name']}: {words(old)} before, now {words(source)}"
+        for role in now
+        for old, source in zip(before[role], now[role], strict=True)
+        if old != source
+    ]
+    if changed:
+        raise ValueError(
+            f"workdir: {workdir} holds a run on other images or classes than there are "
+            f"now ({'; '.join(changed)}); put them back to go on with it, or give "
+            "another --workdir"
+        )
+
+
+def _described(roles: Roles) -> dict[str, list[dict[str, Any]]]:
+    return {
+        role: [
+            {
+                "name": source.name,
+                "classes": len(source.class_names),
+                "images": len(rows(source)),
+                "sha256": digest.sha256(
+                    (source.class_names, source.labels, source.hashes)
+                ),
+            }
+            for source in of_role
+        ]
+        for role, of_role in roles._asdict().items()
+    }

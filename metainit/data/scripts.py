@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from metainit.data import loading
-from metainit.data.loading import Roles, Source
+from metainit.data.loading import Roles, Source, class_index
 
 NAMES = (
     "LATIN",
@@ -26,29 +25,18 @@ def images(roles: Roles) -> Roles:
     Returns:
       Roles of one source each, with `NAMES` as classes.
     """
-    held_out: list[tuple[list, list]] = [([], []) for _ in range(3)]
+    parts: list[list[tuple[np.ndarray, np.ndarray]]] = [[], [], []]
     for (source,) in (roles.train, roles.validation, roles.test):
-        for name, rows in zip(
-            source.class_names, loading.class_index(source), strict=True
-        ):
+        for name, rows in zip(source.class_names, class_index(source), strict=True):
             script = name.split()[0]
             if script not in NAMES:
                 continue
-            ends = [len(rows) - VALIDATION - TEST, len(rows) - TEST]
-            for (pictures, labels), chosen in zip(
-                held_out, np.split(rows, ends), strict=True
-            ):
-                pictures.append(source.images[chosen])
-                labels += [NAMES.index(script)] * len(chosen)
-    parts = [
-        (
-            Source(
-                "glyphs by script",
-                np.concatenate(pictures),
-                np.array(labels, np.int32),
-                NAMES,
-            ),
-        )
-        for pictures, labels in held_out
-    ]
-    return Roles(*parts)
+            cuts = np.split(rows, [-VALIDATION - TEST, -TEST])
+            for part, chosen in zip(parts, cuts, strict=True):
+                labels = np.full(len(chosen), NAMES.index(script), np.int32)
+                part.append((source.images[chosen], labels))
+    sources = []
+    for part in parts:
+        images, labels = map(np.concatenate, zip(*part, strict=True))
+        sources.append((Source("glyphs by script", images, labels, NAMES),))
+    return Roles(*sources)

@@ -1,10 +1,8 @@
-"""Episodes of any way and shot in arrays of one shape.
+"""Episodes of any way and shot.
 
 Meta-Dataset's rule (Triantafillou et al. 2020, arXiv:1903.03096, section 3.2) draws a
-number of classes, and of images of each, for every episode. What an episode has less
-than the largest possible one is filled up: images that weigh nothing ("weight" 0, label
-0) and classes that no image can belong to ("classes" False). The losses, norms and
-heads of `metainit.models` leave both out.
+number of classes, and of images of each, for every episode.
+`metainit.data.episode_set` fills them up to one shape.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metainit.core.types import Episode
 from metainit.data.loading import Source, class_index
 
 
@@ -72,7 +69,7 @@ def check(source: Source, spec: VariableSpec, role: str) -> None:
             f"min_log_weight={spec.min_log_weight} is above max_log_weight="
             f"{spec.max_log_weight}"
         )
-    sizes = [len(found) for found in class_index(source)]
+    sizes = [len(rows) for rows in class_index(source)]
     if len(sizes) < spec.min_way:
         raise ValueError(
             f"{role}: min_way={spec.min_way}, but {source.name} has {len(sizes)} "
@@ -86,19 +83,10 @@ def check(source: Source, spec: VariableSpec, role: str) -> None:
         )
 
 
-def sample(source: Source, spec: VariableSpec, seed: int, index: int) -> Episode:
-    """Episode number `index` of the stream `seed`, filled up to the largest.
-
-    Returns:
-      `pad` of `draw`, with `max_support` support and `max_way * max_queries` query
-      images and `max_way` classes, whatever the source.
-    """
-    queries = spec.max_way * spec.max_queries
-    return pad(draw(source, spec, seed, index), spec.max_way, spec.max_support, queries)
-
-
-def draw(source: Source, spec: VariableSpec, seed: int, index: int) -> Episode:
-    """Episode number `index` of the stream `seed` as it is; a pure function.
+def draw_rows(
+    source: Source, spec: VariableSpec, seed: int, index: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Episode number `index` of the stream `seed` as rows of the source; pure.
 
     Args:
       source: as `check` accepts it.
@@ -107,24 +95,9 @@ def draw(source: Source, spec: VariableSpec, seed: int, index: int) -> Episode:
       index: of the episode in the stream, not negative.
 
     Returns:
-      Support and query {"image": uint8 [n, H, W, C], "label": int32 [n]}; labels are 0
-      to way - 1 in blocks. The query has as many images of each class, the support has
-      not.
-    """
-    support, support_labels, query, query_labels = draw_rows(source, spec, seed, index)
-    return Episode(
-        {"image": source.images[support], "label": support_labels},
-        {"image": source.images[query], "label": query_labels},
-    )
-
-
-def draw_rows(
-    source: Source, spec: VariableSpec, seed: int, index: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """As `draw`, but rows of the source in place of images.
-
-    Returns:
-      Rows int64 [n] and labels int32 [n] of the support, then of the query.
+      Rows int64 [n] and labels int32 [n] of the support, then of the query; labels are
+      0 to way - 1 in blocks. The query has as many images of each class, the support
+      has not.
     """
     # As a spawn key, the index cannot run into the words of a large seed.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
@@ -167,44 +140,3 @@ def composition(
     shares = shares / shares.sum()
     shots = np.floor(shares * (support - len(sizes))).astype(int) + 1
     return queries, np.minimum(shots, left)
-
-
-def pad(episode: Episode, way: int, support: int, queries: int) -> Episode:
-    """Fills an episode up to a shape.
-
-    Args:
-      episode: of {"image": [n, ...], "label": int32 [n]}, labels from 0.
-      way: classes to fill up to.
-      support: images of the support to fill up to.
-      queries: images of the query, of all classes, to fill up to.
-
-    Returns:
-      {"image", "label", "weight": float32 [n], "classes": bool [way]}, for support and
-      query alike. With `metainit.minibatches`, "classes" is `per_task`.
-
-    Raises:
-      ValueError: the episode is larger than that.
-    """
-    present = int(episode.support["label"].max()) + 1
-    if present > way:
-        raise ValueError(f"an episode of {present} classes does not fit way={way}")
-    classes = np.arange(way) < present
-    parts = []
-    for name, part, size in (
-        ("support", episode.support, support),
-        ("queries", episode.query, queries),
-    ):
-        count = len(part["label"])
-        if count > size:
-            raise ValueError(f"an episode of {count} images does not fit {name}={size}")
-        filling = [(0, size - count)]
-        image = part["image"]
-        parts.append(
-            {
-                "image": np.pad(image, filling + [(0, 0)] * (image.ndim - 1)),
-                "label": np.pad(part["label"], filling),
-                "weight": (np.arange(size) < count).astype(np.float32),
-                "classes": classes,
-            }
-        )
-    return Episode(*parts)

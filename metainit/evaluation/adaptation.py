@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 import metainit
 from metainit.core import step_sizes
+from metainit.data.batches import chunks
 from metainit.evaluation import metrics
 from metainit.evaluation.results import Measurements
 from metainit.models import classification, heads
@@ -289,12 +290,11 @@ def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode, axis: int)
     Results have the episodes on an axis.
     """
     count = len(episodes.support["label"])
-    chunks = []
+    results = []
     size = int(np.clip(CHUNK_PIXELS // _pixels(episodes), 1, CHUNK))
-    for first in range(0, count, size):
-        rows = np.minimum(np.arange(first, first + size), count - 1)
-        results = run(jax.tree.map(lambda x, rows=rows: x[rows], episodes))
-        chunks.append(jax.tree.map(np.asarray, results))
+    for rows, _ in chunks(np.arange(count), size):
+        of_chunk = run(jax.tree.map(lambda x, rows=rows: x[rows], episodes))
+        results.append(jax.tree.map(np.asarray, of_chunk))
     return jax.tree.map(
-        lambda *x: np.concatenate(x, axis).take(range(count), axis), *chunks
+        lambda *x: np.concatenate(x, axis).take(range(count), axis), *results
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from metainit.data.samples import Sample, Samples
+from metainit.data.episode_set import Sample, Samples
 from metainit.evaluation import adaptation, closed_form, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.results import Evaluation, Measurements, Row

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from metainit.config.fields import ConfigError
-from metainit.data import samples
+from metainit.data import episode_set
 from metainit.data.loading import Roles
 from metainit.evaluation import adaptation
 from metainit.models.model import Model
@@ -84,7 +84,7 @@ def by_operations(
         return Forecast(0, 0.0)
     one = config.copy_and_resolve_references()
     one.evaluate.validation_episodes = 1
-    (sample,) = samples.draw_validation(one, roles.validation[:1])
+    (sample,) = episode_set.draw_validation(one, roles.validation[:1])
     each = adaptation.operations(
         config, model, preprocess, params, sample.episodes, sample.way
     )

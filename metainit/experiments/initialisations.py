@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from metainit.core.types import MetaParams, MetaState
-from metainit.data import samples
+from metainit.data import episode_set
 from metainit.data.loading import Source
 from metainit.evaluation import adaptation
 from metainit.evaluation.few_shot import validation_accuracy
@@ -98,7 +98,7 @@ def make(
       begin: `time.perf_counter()` when the experiment was begun, or gone on with.
     """
     body = start.body
-    choosing = samples.draw_validation(config, validation)
+    choosing = episode_set.draw_validation(config, validation)
     by_recipe = adaptation.Setting(
         config.method.head, config.inner.optimizer, config.inner.learning_rate
     )

@@ -18,18 +18,10 @@ from metainit.config import checks
 from metainit.config import fields as config_module
 from metainit.config.fields import ConfigError
 from metainit.core.types import MetaState
-from metainit.data import (
-    cache,
-    leakage,
-    loading,
-    manifest,
-    overlap,
-    same_data,
-    samples,
-)
+from metainit.data import cache, episode_set, leakage, loading
+from metainit.data.batches import MetaBatches
 from metainit.data.episodes import EpisodeSpec, check
 from metainit.data.loading import Source
-from metainit.data.meta_batches import MetaBatches
 from metainit.evaluation import adaptation
 from metainit.evaluation.few_shot import evaluate
 from metainit.experiments import (
@@ -112,7 +104,7 @@ def train(
             roles, dropped = leakage.drop_shared(roles)
             print(f"left out of training or validation, as in meta-test: {dropped}")
         check(roles.train, train_task, "train", "train_task.")
-        samples.check(config, roles)
+        episode_set.check(config, roles)
         leakage.check(roles)
         if config.transfer.steps:
             comparison.check(config, roles)
@@ -123,7 +115,7 @@ def train(
                 config_module.MAY_CHANGE,
                 config_module.ONLY_UP,
             )
-            same_data.check(workdir, roles)
+            leakage.check_stored(workdir, roles)
     if not dry_run and (said := _finished(workdir, config)) is not None:
         print(said)
         return said
@@ -165,7 +157,7 @@ def train(
     told: tuple[str, ...] = ()
     if config.evaluate.episodes and not dry_run:
         seen_by = about.recipe.data if about else None
-        told = overlap.warnings(roles, seen_by)
+        told = leakage.warnings(roles, seen_by)
         print("\n".join(told), end="\n" * bool(told), flush=True)
     if may_choose and config.encoder.cached:
         with _as_config_error():
@@ -214,7 +206,7 @@ def train(
                 config_module.MAY_CHANGE,
                 config_module.ONLY_UP,
             )
-            same_data.save(workdir, loaded)
+            leakage.store(workdir, loaded)
             origin.save(workdir, seen)
     ratio = steps_per_iteration(
         workdir / BUDGET,
@@ -272,9 +264,9 @@ def train(
         transferred = comparison.compare(
             config, compared, choosing_on, measured_on, workdir
         )
-    drawn = samples.of_roles(config, roles)
+    drawn = episode_set.of_roles(config, roles)
     manifests = [sample.manifest for sample in drawn.test + drawn.held_out]
-    manifest.write(workdir / manifest.FILE, manifests)
+    episode_set.write(workdir / episode_set.FILE, manifests)
     evaluation = evaluate(config, model, preprocess, inits, drawn, evaluator_of)
     evaluation = evaluation._replace(notes=(*told, *notes))
     ours = workdir / (META if config.cold_start else FROM_PRETRAINED)

@@ -23,6 +23,7 @@ import safetensors
 import safetensors.numpy
 from ml_collections import ConfigDict
 
+from metainit.data.batches import chunks
 from metainit.models import classification, registry
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
@@ -141,14 +142,13 @@ def predictor(saved: Classifier, total: int) -> Callable[[np.ndarray], np.ndarra
         )
         return of_query(params, support, query)
 
-    def of_chunk(images: np.ndarray) -> np.ndarray:
-        filled = np.zeros((size, *images.shape[1:]), np.uint8)
-        filled[: len(images)] = images
-        return np.asarray(run(saved.params, saved.moments, filled))[: len(images)]
-
     def probabilities(images: np.ndarray) -> np.ndarray:
-        starts = range(0, len(images), size)
-        return np.concatenate([of_chunk(images[at : at + size]) for at in starts])
+        return np.concatenate(
+            [
+                np.asarray(run(saved.params, saved.moments, images[rows]))[:count]
+                for rows, count in chunks(np.arange(len(images)), size)
+            ]
+        )
 
     return probabilities
 

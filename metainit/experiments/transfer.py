@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from metainit.config import checks
 from metainit.config import fields as config_module
 from metainit.config.fields import ConfigError
-from metainit.data import cache, loading, overlap
+from metainit.data import cache, leakage, loading
 from metainit.data.batches import hold_out
 from metainit.data.builders import labelled_folder
 from metainit.data.loading import Roles, Source
@@ -269,7 +269,7 @@ def _overlaps(name: str, inits: Mapping[str, _Given]) -> Iterator[str]:
         if init.seen is not None and init.seen.weights is not None:
             trained_on = init.seen.weights.recipe.data
             weights = f"the pretrained weights of {called}"
-            yield from overlap.by_name(name, trained_on, weights)
+            yield from leakage.by_name(name, trained_on, weights)
         if not run:
             continue
         data = init.config.data

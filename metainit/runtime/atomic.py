@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
+from typing import Any
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -21,3 +23,8 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Replaces the file at `path` by `text` in UTF-8; a kill leaves the old one."""
     write_bytes(path, text.encode())
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Replaces the file at `path` by a JSON value; a kill leaves the old one."""
+    write_text(path, json.dumps(value, indent=2) + "\n")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
+from metainit.data.batches import chunks
 from metainit.data.loading import Roles, Source
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
@@ -141,10 +142,6 @@ def _of_chunk(model: Model, preprocess: Preprocess) -> Callable:
 def _fill(maps: np.ndarray, source: Source, encode: Callable) -> None:
     title = f"encoding {source.name}"
     with tqdm(total=len(maps), desc=title, disable=None, unit="image") as bar:
-        for first in range(0, len(maps), CHUNK):
-            images = np.asarray(source.images[first : first + CHUNK])
-            count = len(images)
-            filled = np.zeros((CHUNK, *images.shape[1:]), np.uint8)
-            filled[:count] = images
-            maps[first : first + count] = encode(filled)[:count]
+        for rows, count in chunks(np.arange(len(maps)), CHUNK):
+            maps[rows[:count]] = encode(source.images[rows])[:count]
             bar.update(count)

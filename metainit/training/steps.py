@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from metainit.core.types import MetaLearner, MetaState
+from metainit.data.batches import MetaBatches
 from metainit.data.loading import Source
-from metainit.data.meta_batches import MetaBatches
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import flops

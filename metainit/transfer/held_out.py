@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from metainit.data.batches import part
+from metainit.data import batches
 from metainit.data.loading import Source, rows
 from metainit.evaluation import metrics
 from metainit.models import classification
@@ -51,7 +51,7 @@ def moment_images(train: Source, spec: Spec) -> np.ndarray:
     Returns:
       uint8 [m, h, w, c], m at most `MOMENTS`; of use where `Model.joint` only.
     """
-    return train.images[part(rows_used(train, spec), spec.seed, MOMENTS)]
+    return train.images[batches.part(rows_used(train, spec), spec.seed, MOMENTS)]
 
 
 def scores(log_probabilities: np.ndarray, labels: np.ndarray) -> Scores:
@@ -137,8 +137,6 @@ def chunks(
 
     The last chunk is filled up with its own last image.
     """
-    for first in range(0, len(rows), CHUNK):
-        real = rows[first : first + CHUNK]
-        filled = np.pad(real, (0, CHUNK - len(real)), mode="edge")
-        weight = (np.arange(CHUNK) < len(real)).astype(np.float32)
-        yield source.images[filled], weight, real
+    for filled, count in batches.chunks(rows, CHUNK):
+        weight = (np.arange(CHUNK) < count).astype(np.float32)
+        yield source.images[filled], weight, filled[:count]

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from metainit.data.batches import Order, hold_out, labelled, part
+from metainit.data.batches import Order, chunks, hold_out, labelled, part
 from metainit.data.loading import Source
 
 SIZES = (40, 20, 10)
@@ -85,4 +85,11 @@ def test_the_order_is_a_function_of_the_seed_and_known() -> None:
     assert digest == Order(np.arange(50), 0, 8).digest(20)
     assert digest != Order(np.arange(50), 1, 8).digest(20)
     assert digest != Order(np.arange(50), 0, 8).digest(21)
-    assert digest[:16] == "69ba063187f8c714"
+    assert Order(np.arange(50), 0, 8)(0).tolist() == [29, 9, 32, 21, 6, 33, 43, 8]
+
+
+def test_the_last_chunk_is_filled_up_with_its_last_row() -> None:
+    rows = np.array([3, 5, 8, 9, 12])
+    of_chunks = [(chunk.tolist(), count) for chunk, count in chunks(rows, 3)]
+    assert of_chunks == [([3, 5, 8], 3), ([9, 12, 12], 2)]
+    assert [count for _, count in chunks(rows, 5)] == [5]

@@ -1,5 +1,6 @@
 """The episode sampler and its checks."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -8,7 +9,6 @@ from metainit.data.episodes import (
     EpisodeSpec,
     alike,
     check,
-    sample,
     sample_batch,
     turn,
     weights,
@@ -34,66 +34,60 @@ def read_numbers(images):
     return flat.view(np.uint32)[..., 0]
 
 
-def test_labels_stand_in_blocks_and_belong_to_their_images():
+def drawn(source, index, seed=3, spec=SPEC):
+    """Episode number `index` alone."""
+    batch, _ = sample_batch([source], spec, seed, index, 1)
+    return jax.tree.map(lambda x: x[0], batch)
+
+
+def test_labels_stand_in_blocks_and_no_image_stands_twice():
     source = numbered()
-    for index in range(50):
-        episode, _ = sample([source], SPEC, seed=3, index=index)
-        classes = []
+    for index in range(100):
+        episode = drawn(source, index)
+        classes, images = [], []
         for part, each in ((episode.support, 2), (episode.query, 3)):
             assert part["label"].dtype == np.int32
             np.testing.assert_array_equal(part["label"], np.repeat(range(5), each))
+            images.extend(read_numbers(part["image"]))
             true = source.labels[read_numbers(part["image"])].reshape(5, each)
             assert (true == true[:, :1]).all()
             classes.append(true[:, 0])
         np.testing.assert_array_equal(*classes)
         assert len(set(classes[0])) == 5
+        assert len(set(images)) == 5 * (2 + 3)
 
 
-def test_support_and_query_share_no_image():
-    for index in range(200):
-        episode, _ = sample([numbered()], SPEC, seed=0, index=index)
-        numbers = np.concatenate(
-            [read_numbers(part["image"]) for part in (episode.support, episode.query)]
-        )
-        assert len(set(numbers)) == 5 * (2 + 3)
-
-
-def test_an_episode_depends_on_seed_and_index_only():
+def test_an_episode_is_a_function_of_seed_and_index():
     source = numbered()
     twin = source._replace(labels=source.labels.copy(), images=source.images.copy())
 
     def numbers(source, seed, index):
-        episode, _ = sample([source], SPEC, seed, index)
-        return read_numbers(episode.query["image"]).tolist()
+        return read_numbers(drawn(source, index, seed).query["image"]).tolist()
 
     first = numbers(source, 7, 11)
     for other in (1, 2, 3):
         numbers(source, 7, other)
-    assert numbers(source, 7, 11) == first
-    assert numbers(twin, 7, 11) == first
-    drawn = [first, numbers(source, 7, 12), numbers(source, 8, 11)]
+    assert numbers(source, 7, 11) == numbers(twin, 7, 11) == first
+    others = [first, numbers(source, 7, 12), numbers(source, 8, 11)]
     # Were seed and index words of one list, these would be the same episode.
-    drawn += [numbers(source, 7 + (11 << 32), 0), numbers(source, 11, 7)]
-    assert len({tuple(each) for each in drawn}) == len(drawn)
-
-
-def test_a_known_episode_stays_what_it_was():
+    others += [numbers(source, 7 + (11 << 32), 0), numbers(source, 11, 7)]
+    assert len(set(map(tuple, others))) == len(others)
     # A changed stream would silently change every published number.
-    episode, _ = sample([numbered()], EpisodeSpec(3, 1, 2), seed=0, index=0)
-    assert read_numbers(episode.support["image"]).tolist() == [25, 78, 35]
-    assert read_numbers(episode.query["image"]).tolist() == [49, 84, 80, 57, 23, 28]
+    known = drawn(numbered(), 0, seed=0, spec=EpisodeSpec(3, 1, 2))
+    assert read_numbers(known.support["image"]).tolist() == [25, 78, 35]
+    assert read_numbers(known.query["image"]).tolist() == [49, 84, 80, 57, 23, 28]
 
 
 def test_a_batch_is_its_episodes_stacked():
     sources = [numbered("a"), numbered("b", sizes=(9,) * 20, offset=1000)]
     batch, origin = sample_batch(sources, SPEC, seed=5, first_index=40, count=30)
     assert origin.dtype == np.int32 and set(origin) == {0, 1}
-    for row in range(30):
-        episode, number = sample(sources, SPEC, seed=5, index=40 + row)
-        assert origin[row] == number
-        for many, one in zip(batch, episode, strict=True):
-            np.testing.assert_array_equal(many["image"][row], one["image"])
-            np.testing.assert_array_equal(many["label"][row], one["label"])
+    for row, number in enumerate(origin):
+        episode = drawn(sources[number], 40 + row, seed=5)
+        for stacked, alone in zip(
+            jax.tree.leaves(batch), jax.tree.leaves(episode), strict=True
+        ):
+            np.testing.assert_array_equal(stacked[row], alone)
         assert (read_numbers(episode.query["image"]) >= 1000).all() == bool(number)
 
 
@@ -119,7 +113,7 @@ def test_sources_classes_and_images_are_drawn_evenly():
 
 def test_every_class_at_once():
     source = numbered(sizes=(8,) * 7)
-    episode, _ = sample([source], SPEC._replace(way=0), seed=0, index=3)
+    episode = drawn(source, 3, spec=SPEC._replace(way=0))
     true = source.labels[read_numbers(episode.query["image"])]
     assert sorted(true) == sorted([*range(7)] * SPEC.queries)
     np.testing.assert_array_equal(episode.query["label"], np.repeat(range(7), 3))

@@ -1,10 +1,16 @@
-"""No class and no image stands in two roles."""
+"""No class and no image stands in two roles; what only looks the same is told."""
+
+import io
+import pathlib
+import tarfile
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from metainit.data import leakage
-from metainit.data.episodes import EpisodeSpec, sample
+from metainit.data.episodes import EpisodeSpec, sample_batch
 from metainit.data.loading import Roles, Source
 
 
@@ -76,6 +82,145 @@ def test_what_is_left_out_is_never_drawn():
     labels = source.labels.copy()
     labels[[0, 5]] = -1
     spec = EpisodeSpec(way=3, shot=1, queries=0)
-    for index in range(200):
-        episode, _ = sample([source._replace(labels=labels)], spec, 0, index)
-        assert not {0, 5} & set(episode.support["image"].ravel().tolist())
+    left = source._replace(labels=labels)
+    episodes, _ = sample_batch([left], spec, 0, 0, 200)
+    assert not {0, 5} & set(episodes.support["image"].ravel().tolist())
+
+
+SIDE = 48
+
+
+def picture(seed: int) -> np.ndarray:
+    """Smooth noise in colour, as photographs are smooth."""
+    rng = np.random.default_rng(seed)
+    noise = Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8))
+    blurred = np.asarray(noise.filter(ImageFilter.GaussianBlur(6)), np.float64)
+    spread = (blurred - blurred.mean()) / blurred.std()
+    return np.clip(128 + 50 * spread, 0, 255).astype(np.uint8)
+
+
+def pictures(name: str, images: list[np.ndarray], channels: int = 3) -> Source:
+    labels = np.arange(len(images), dtype=np.int32) // 2
+    names = tuple(f"{name}-class{label}" for label in range(labels.max() + 1))
+    stacked = np.stack(images)
+    if channels == 1:
+        stacked = stacked.mean(-1, keepdims=True).astype(np.uint8)
+    return Source(name, stacked, labels, names)
+
+
+def jpeg(image: np.ndarray) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "jpeg", quality=50)
+    return np.asarray(Image.open(buffer))
+
+
+def smaller(image: np.ndarray) -> np.ndarray:
+    small = Image.fromarray(image).resize((30, 30), Image.Resampling.BICUBIC)
+    return np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def brighter(image: np.ndarray) -> np.ndarray:
+    return np.clip(image.astype(int) * 0.9 + 20, 0, 255).astype(np.uint8)
+
+
+def look_alike(source: Source, other: Source) -> tuple:
+    return leakage.near_duplicates(leakage.look_at(source), leakage.look_at(other))
+
+
+PICTURES = [picture(seed) for seed in range(40)]
+
+
+@pytest.mark.parametrize("change", [jpeg, smaller, brighter])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_copies_are_found_and_others_are_not(change, channels: int) -> None:
+    theirs = [picture(100 + seed) for seed in range(60)]
+    theirs[7], theirs[31] = change(PICTURES[4]), change(PICTURES[9])
+    ours = pictures("a", PICTURES, channels)
+    assert look_alike(ours, pictures("b", theirs, channels)) == (2, (4, 7))
+    none = [picture(200 + seed) for seed in range(60)]
+    assert look_alike(ours, pictures("b", none, channels)) == (0, None)
+
+
+def test_another_size_does_not_hide_a_copy() -> None:
+    small = [np.asarray(Image.fromarray(one).resize((32, 32))) for one in PICTURES]
+    found, _ = look_alike(pictures("a", PICTURES), pictures("b", small))
+    assert found == len(PICTURES)
+
+
+def test_an_image_that_is_left_out_is_not_looked_at() -> None:
+    ours = pictures("a", PICTURES)
+    copies = pictures("b", PICTURES)
+    labels = np.where(np.arange(len(PICTURES)) < 2, 0, -1).astype(np.int32)
+    assert look_alike(ours, copies._replace(labels=labels))[0] == 2
+
+
+def test_the_report_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    test = pictures("pets", [*PICTURES[:6], picture(500), picture(501)])
+    again = [picture(600), picture(601), jpeg(PICTURES[3]), *PICTURES]
+    validation = pictures("cars", [picture(700 + seed) for seed in range(4)])
+    roles = Roles((pictures("birds", again),), (validation,), (test,))
+    looked_at: list[str] = []
+
+    def look_at(source: Source, look_at: Any = leakage.look_at) -> leakage.Look:
+        looked_at.append(source.name)
+        return look_at(source)
+
+    monkeypatch.setattr(leakage, "look_at", look_at)
+    (told,) = leakage.warnings(roles, None)
+    for fact in (
+        "6 of 8 images of meta-test (pets)",
+        "43 images of meta-train (birds)",
+        "pets-class0[0] and birds-class",
+    ):
+        assert fact in told
+    assert sorted(looked_at) == ["birds", "cars", "pets"]  # each once
+    monkeypatch.setattr(leakage, "SAMPLE", 30)
+    (told,) = leakage.warnings(roles, None)
+    assert "30 images of meta-train (birds, sampled from 43)" in told
+
+
+def test_classes_that_weights_know_are_told_with_such_weights_only() -> None:
+    roles = Roles(
+        (pictures("birds", PICTURES[:4]),),
+        (),
+        (pictures("oxford_pets", PICTURES[8:12]), pictures("sun397", PICTURES[12:16])),
+        (pictures("folder:/data/Caltech101", PICTURES[20:24]),),
+    )
+    assert leakage.warnings(roles, None) == ()
+    assert leakage.warnings(roles, "glyphs") == ()
+    one, two = leakage.warnings(roles, "ImageNet-1k (its images: research only)")
+    assert "oxford_pets (meta-test)" in one
+    assert "folder:/data/Caltech101 (held-out classes)" in two
+    assert "may have seen ImageNet" in leakage.warnings(roles, "")[0]
+
+
+def test_real_photographs_are_told_apart(real_data: pathlib.Path) -> None:
+    """Halves of Caltech-101 have few pictures in common."""
+    halves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    with tarfile.open(real_data / "caltech101-short128.tar") as archive:
+        files = [member for member in archive if member.name.endswith("jpg")]
+        for number, member in enumerate(files[::7][:400]):
+            file = archive.extractfile(member)
+            assert file is not None
+            image = Image.open(file).convert("RGB").resize((64, 64))
+            halves[number % 2].append(np.asarray(image))
+    one, other = pictures("even", halves[0]), pictures("odd", halves[1])
+    assert look_alike(one, other)[0] <= 4
+    recompressed = pictures("again", [jpeg(image) for image in halves[0]])
+    assert look_alike(one, recompressed)[0] >= 0.9 * len(halves[0])
+
+
+def test_a_run_goes_on_with_the_images_that_it_began_with(
+    tmp_path: pathlib.Path,
+) -> None:
+    leakage.check_stored(tmp_path, ROLES)  # nothing stored yet
+    leakage.store(tmp_path, ROLES)
+    leakage.check_stored(tmp_path, ROLES)
+    for changed in (
+        hashed("d", 13, 14, 6, 8),
+        hashed("d", 13, 14),
+        ROLES.test[0]._replace(labels=np.int32([0, 1, 0, 1])),
+        ROLES.test[0]._replace(class_names=("x", "y")),
+    ):
+        with pytest.raises(ValueError, match="test, d: 2 classes, 4 images"):
+            leakage.check_stored(tmp_path, ROLES._replace(test=(changed,)))

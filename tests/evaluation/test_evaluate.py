@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import chex
+import filling
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,10 +17,10 @@ from sklearn.metrics import f1_score, log_loss
 
 import metainit
 from metainit.config.fields import default
-from metainit.data import manifest, samples, variable_episodes
+from metainit.data import episode_set, variable_episodes
+from metainit.data.episode_set import TEST_SEED
 from metainit.data.episodes import EpisodeSpec, sample_batch
 from metainit.data.loading import Roles, Source
-from metainit.data.samples import TEST_SEED
 from metainit.evaluation import adaptation, closed_form, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.few_shot import evaluate
@@ -155,7 +156,7 @@ def test_padded_episodes_measure_the_same() -> None:
     setting, given = Setting("prototype", "sgd", 0.1), episodes(2)
     expected = run()(body(0), given, setting)
     padded = [
-        variable_episodes.pad(jax.tree.map(lambda x, i=i: x[i], given), WAY + 2, 20, 30)
+        filling.pad(jax.tree.map(lambda x, i=i: x[i], given), WAY + 2, 20, 30)
         for i in range(2)
     ]
     together = jax.tree.map(lambda *x: np.stack(x), *padded)
@@ -205,7 +206,7 @@ def test_inner_steps_are_those_of_training(algorithm: str) -> None:
 
 def test_batches_of_an_episode_have_all_of_it_and_no_filling() -> None:
     one = jax.tree.map(lambda x: x[0], episodes(1))
-    padded = variable_episodes.pad(one, WAY + 2, 20, 30)
+    padded = filling.pad(one, WAY + 2, 20, 30)
     real, size = WAY * SHOT, 4
     batches = adaptation._minibatches(size)(padded.support, jax.random.key(0))
     seen = []
@@ -279,7 +280,7 @@ def evaluation() -> Evaluation:
 
 
 def table(inits: Any, run: Any, *test: Source) -> Evaluation:
-    drawn = samples.of_roles(config(), Roles((), (VALIDATION,), test or (TEST,)))
+    drawn = episode_set.of_roles(config(), Roles((), (VALIDATION,), test or (TEST,)))
     arguments = config(), MODEL, PREPROCESS, inits, drawn, lambda way: run
     return evaluate(*arguments, progress=lambda line: None)
 
@@ -399,7 +400,7 @@ def of_variable_episodes(**changed: Any) -> Evaluation:
     settings = config()
     settings.evaluate.update({**VARIABLE, **changed})
     inits = {"random": (body(1), Cost(0.0, 0, 0))}
-    drawn = samples.of_roles(settings, Roles((), (VALIDATION,), (TEST,)))
+    drawn = episode_set.of_roles(settings, Roles((), (VALIDATION,), (TEST,)))
     given = settings, MODEL, PREPROCESS, inits, drawn, evaluator_of
     return evaluate(*given, progress=lambda line: None)
 
@@ -408,7 +409,7 @@ def test_episodes_of_any_way_and_shot_give_what_they_give_alone() -> None:
     found = of_variable_episodes()
     assert "variable way (2 to 3)" in found.protocol and "3 episodes" in found.protocol
     spec = variable_episodes.VariableSpec(2, 3, 3, 12)
-    alone = [variable_episodes.draw(TEST, spec, TEST_SEED, index) for index in range(3)]
+    alone = [filling.draw(TEST, spec, TEST_SEED, index) for index in range(3)]
     ways = [int(one.support["label"].max()) + 1 for one in alone]
     assert set(ways) == {2, 3}
     for row in found.rows:
@@ -447,12 +448,12 @@ def test_episodes_of_any_way_and_shot_give_what_they_give_alone() -> None:
 
 def test_stored_episodes_are_met_again(tmp_path: pathlib.Path) -> None:
     found = of_variable_episodes()
-    path = tmp_path / manifest.FILE
+    path = tmp_path / episode_set.FILE
     settings = config()
     settings.evaluate.update(VARIABLE)
     roles = Roles((), (VALIDATION,), (TEST,))
-    (drawn,) = samples.of_roles(settings, roles).test
-    manifest.write(path, [drawn.manifest])
+    (drawn,) = episode_set.of_roles(settings, roles).test
+    episode_set.write(path, [drawn.manifest])
     again = of_variable_episodes(manifest=str(path), episodes=2, max_way=2)
     assert again.protocol == found.protocol
     assert again.episodes_sha256 == found.episodes_sha256
@@ -461,12 +462,12 @@ def test_stored_episodes_are_met_again(tmp_path: pathlib.Path) -> None:
             np.testing.assert_array_equal(values, other.measurements[name])
     settings = config()
     settings.evaluate.manifest = str(path)
-    samples.check(settings, Roles((), (VALIDATION,), (TEST,)))
+    episode_set.check(settings, Roles((), (VALIDATION,), (TEST,)))
     with pytest.raises(ValueError, match="of unseen are of other images than"):
         same_name = source("unseen", 7)
-        samples.check(settings, Roles((), (VALIDATION,), (same_name,)))
+        episode_set.check(settings, Roles((), (VALIDATION,), (same_name,)))
     with pytest.raises(ValueError, match="has episodes of unseen, and meta-test is of"):
-        samples.check(settings, Roles((), (VALIDATION,), (source("x", 2),)))
+        episode_set.check(settings, Roles((), (VALIDATION,), (source("x", 2),)))
 
 
 def test_what_is_printed_of_the_evaluation() -> None:

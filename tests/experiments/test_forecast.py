@@ -10,7 +10,7 @@ import tiny
 from ml_collections import ConfigDict
 
 from metainit.config import fields
-from metainit.data import samples
+from metainit.data import episode_set
 from metainit.data.loading import Roles, Source
 from metainit.evaluation import adaptation
 from metainit.evaluation.few_shot import evaluate
@@ -55,7 +55,7 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head: str) -> None:
         return adapt(params, episodes, setting)
 
     inits = {"one": (params, Cost(0.0, 0, 0)), "other": (params, Cost(0.0, 0, 0))}
-    drawn = samples.of_roles(small, ROLES)
+    drawn = episode_set.of_roles(small, ROLES)
     given = small, model, PREPROCESS, inits, drawn, lambda way: counting
     evaluate(*given, progress=lambda line: None)
     assert forecast.adaptations(small, ROLES, 2) == sum(counted)
@@ -69,7 +69,7 @@ def test_operations_are_those_of_every_step_and_image() -> None:
         small.task.queries = queries
         model = registry.build(small)
         body = model.init(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
-        (sample,) = samples.draw_validation(small, ROLES.validation[:1])
+        (sample,) = episode_set.draw_validation(small, ROLES.validation[:1])
         return adaptation.operations(
             small, model, PREPROCESS, {"body": body}, sample.episodes, sample.way
         )

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from metainit.config import fields as defaults
 from metainit.config.fields import ConfigError
-from metainit.data import manifest, meta_batches
+from metainit.data import batches, episode_set
 from metainit.data.loading import Source
 from metainit.evaluation import few_shot
 from metainit.experiments import initialisations
@@ -520,7 +520,7 @@ def test_a_network_without_a_hash_is_refused_where_programs_are_shared(
 def test_shuffled_labels_are_those_of_meta_training_only(
     images: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample_batch, draw_episodes = meta_batches.sample_batch, manifest.draw
+    sample_batch, draw_episodes = batches.sample_batch, episode_set.draw_manifest
     labels: dict[bool, dict[str, np.ndarray]] = {False: {}, True: {}}
     for shuffle, seen in labels.items():
 
@@ -528,12 +528,12 @@ def test_shuffled_labels_are_those_of_meta_training_only(
             seen[sources[0].class_names[0]] = sources[0].labels
             return sample_batch(sources, *rest)
 
-        def draw(source: Source, *rest: Any, seen: Any = seen) -> manifest.Manifest:
+        def draw(source: Source, *rest: Any, seen: Any = seen) -> episode_set.Manifest:
             seen[source.class_names[0]] = source.labels
             return draw_episodes(source, *rest)
 
-        monkeypatch.setattr(meta_batches, "sample_batch", sample)
-        monkeypatch.setattr(manifest, "draw", draw)
+        monkeypatch.setattr(batches, "sample_batch", sample)
+        monkeypatch.setattr(episode_set, "draw_manifest", draw)
         config = perceptron(images)
         config.update(iterations=1, warm_start=0)
         config.evaluate.episodes = 0

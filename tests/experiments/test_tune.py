@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from metainit.config import fields as config_module
 from metainit.config.fields import ConfigError
 from metainit.data import loading
-from metainit.data.episodes import EpisodeSpec, sample
+from metainit.data.episodes import EpisodeSpec, sample_batch
 from metainit.experiments import config_file, sweep
 from metainit.experiments.forecast import NoTimeError
 from metainit.experiments.meta_learning import train
@@ -342,7 +342,9 @@ def test_meta_test_is_never_touched(
     monkeypatch.setattr(loading, "load", guarded)
     text = train(config, tmp_path / "run")
     with pytest.raises(AssertionError, match="of meta-test w"):  # as episodes read
-        sample(guarded(config.experiment.data).test, EpisodeSpec(3, 1, 2), 0, 0)
+        sample_batch(
+            guarded(config.experiment.data).test, EpisodeSpec(3, 1, 2), 0, 0, 1
+        )
     assert "did best on meta-validation after 1 trial: " in text
     told = capsys.readouterr().out
     assert "meta-validation: folder" in told and "meta-test: folder" not in told

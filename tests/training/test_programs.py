@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from metainit.config.fields import default
-from metainit.data.episodes import EpisodeSpec, sample, sample_batch
+from metainit.data.episodes import EpisodeSpec, sample_batch
 from metainit.data.loading import Source
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
@@ -91,10 +91,10 @@ def test_tasks_of_every_class_differ_in_way():
     parts = programs.in_parts(learner, state, tasks, KEY)
     _, metrics = parts.update(state, tasks, KEY)
     # The prototype head of a task has a class for each of its own.
-    for number, one in enumerate(sources):
-        episode, _ = sample([one], every, 0, 0)
+    for number, (one, task) in enumerate(zip(sources, tasks, strict=True)):
         key = jax.random.fold_in(jax.random.fold_in(KEY, 0), number)
-        adapted, _ = learner.adapt(state, episode.support, key)
+        support = jax.tree.map(lambda x: x[0], task.support)
+        adapted, _ = learner.adapt(state, support, key)
         assert adapted["head"]["bias"].shape == (len(one.class_names),)
         assert np.isfinite(metrics["loss"][number])
 

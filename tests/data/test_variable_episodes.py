@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 import scipy.stats
+from filling import draw, pad
 
 import metainit
 from metainit.data.loading import Source
@@ -15,9 +16,6 @@ from metainit.data.variable_episodes import (
     VariableSpec,
     check,
     composition,
-    draw,
-    pad,
-    sample,
 )
 from metainit.models import classification, conv4, heads
 
@@ -104,24 +102,6 @@ def test_an_episode_is_a_function_of_seed_and_index() -> None:
     assert (len(first), first[:3]) == (481, [461, 8707, 4392])
 
 
-def test_all_episodes_have_one_shape() -> None:
-    for source in (SOURCE, numbered((6,) * 7)):
-        for index in range(5):
-            support, query = sample(source, SPEC, 0, index)
-            assert support["image"].shape == (500, 2, 2, 1)
-            assert query["image"].shape == (500, 2, 2, 1)
-            assert support["image"].dtype == np.uint8
-            assert support["label"].dtype == np.int32
-            plain = draw(source, SPEC, 0, index)
-            for padded, part in ((support, plain.support), (query, plain.query)):
-                n = len(part["label"])
-                np.testing.assert_array_equal(padded["image"][:n], part["image"])
-                np.testing.assert_array_equal(padded["label"][:n], part["label"])
-                assert padded["weight"].tolist() == [1] * n + [0] * (500 - n)
-                way = plain.support["label"].max() + 1
-                assert padded["classes"].tolist() == [True] * way + [False] * (50 - way)
-
-
 def test_filling_up_changes_nothing(x64: None) -> None:
     """Adapted parameters, losses, chances and the meta-gradient, with 64 bits.
 
@@ -191,8 +171,3 @@ def test_what_cannot_be_drawn() -> None:
         check(SOURCE, SPEC._replace(max_queries=0), "test")
     with pytest.raises(ValueError, match="is above max_log_weight"):
         check(SOURCE, SPEC._replace(min_log_weight=1.0), "test")
-    episode = draw(numbered((6,) * 5), SPEC, 0, 0)
-    with pytest.raises(ValueError, match="5 classes does not fit way=4"):
-        pad(episode, 4, 500, 500)
-    with pytest.raises(ValueError, match="15 images does not fit queries=10"):
-        pad(episode, 5, 500, 10)

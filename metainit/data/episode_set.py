@@ -1,0 +1,286 @@
+"""The episodes of meta-validation and meta-test: always the same ones.
+
+They are drawn as rows of their source, stored, and read again. An episode's images are
+read when they are asked for, so that 600 episodes of a thousand images each take no
+memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metainit.core.types import Episode
+from metainit.data import episodes, variable_episodes
+from metainit.data.episodes import EpisodeSpec
+from metainit.data.loading import Roles, Source
+from metainit.data.variable_episodes import VariableSpec
+from metainit.runtime import digest, numbered
+
+FILE = "manifest.npz"
+VALIDATION_SEED, TEST_SEED = 1, 2
+_ARRAYS = ("support", "support_labels", "query", "query_labels")
+
+
+class Manifest(NamedTuple):
+    """Episodes of one data set as rows of its source.
+
+    Attributes:
+      dataset: name of the source.
+      rule: in words, e.g. "5-way 1-shot".
+      support, query: int32 [episodes, n], rows of the source; -1 where an episode has
+        fewer images than the largest.
+      support_labels, query_labels: int32 [episodes, n], from 0; 0 where the row is -1.
+      sha256: of all images and labels, by the hashes of the images where known.
+    """
+
+    dataset: str
+    rule: str
+    support: np.ndarray
+    support_labels: np.ndarray
+    query: np.ndarray
+    query_labels: np.ndarray
+    sha256: str
+
+    @property
+    def ways(self) -> np.ndarray:
+        """Classes of each episode, int [episodes]."""
+        return self.query_labels.max(1) + 1
+
+    @property
+    def filled_up(self) -> bool:
+        """Whether an episode has fewer images or classes than the largest."""
+        rows = self.support, self.query
+        return any((x < 0).any() for x in rows) or len(set(self.ways)) > 1
+
+
+class Sample(NamedTuple):
+    """Episodes of one data set, all of one shape.
+
+    Attributes:
+      manifest: which images they are of.
+      way: classes of the largest episode.
+      episodes: with a leading axis; support and query {"image": `Gathered`, "label"}.
+        Where they differ in size they are filled up to the largest with images that
+        weigh nothing ("weight": float32 [episodes, n]) and classes that no image can
+        belong to ("classes": bool [episodes, way]).
+    """
+
+    manifest: Manifest
+    way: int
+    episodes: Episode
+
+
+class Samples(NamedTuple):
+    """The episodes of an evaluation, a sample for each data set.
+
+    Attributes:
+      validation: what everything is chosen on.
+      test: of the classes of meta-test.
+      held_out: of held-out classes of the meta-train sets.
+    """
+
+    validation: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    held_out: tuple[Sample, ...]
+
+
+class Gathered:
+    """Images [episodes, n, ...] that are read from their source when indexed."""
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
+        """Args: images [m, ...]; rows int [episodes, n], -1 for an image of zeros."""
+        self._images, self._rows = images, rows
+        self.shape = (*rows.shape, *images.shape[1:])
+        self.dtype, self.ndim = images.dtype, len(self.shape)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: Any) -> np.ndarray:
+        """Images of one episode, by an integer, or of several, by a slice or array."""
+        rows = self._rows[place]
+        images = np.asarray(self._images[np.maximum(rows, 0)])
+        if (rows < 0).any():
+            images = np.where(rows.reshape(*rows.shape, 1, 1, 1) < 0, 0, images)
+            images = images.astype(self.dtype)
+        return images
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+
+def spec_of(config: Any) -> EpisodeSpec | VariableSpec:
+    """What episodes of meta-validation and meta-test look like."""
+    task, evaluate = config.task, config.evaluate
+    if not evaluate.variable:
+        return EpisodeSpec(task.way, task.shot, task.queries)
+    return VariableSpec(
+        min_way=evaluate.min_way,
+        max_way=evaluate.max_way,
+        max_queries=evaluate.max_queries,
+        max_support=evaluate.max_support,
+    )
+
+
+def check(config: Any, roles: Roles) -> None:
+    """Refuses sources that cannot give the episodes of meta-validation and meta-test.
+
+    Raises:
+      ValueError: in one line, which field, data set or class.
+    """
+    spec = spec_of(config)
+    for role in ("validation", "test", "held_out"):
+        sources = getattr(roles, role)
+        if isinstance(spec, VariableSpec):
+            for source in sources:
+                variable_episodes.check(source, spec, role)
+        elif sources or role != "held_out":
+            episodes.check(sources, spec, role, "task.")
+    if config.evaluate.episodes and config.evaluate.manifest:
+        stored(config.evaluate.manifest, roles)
+
+
+def of_roles(config: Any, roles: Roles) -> Samples:
+    """The episodes of meta-validation and meta-test; the stored ones where asked."""
+    if config.evaluate.manifest:
+        testing = stored(config.evaluate.manifest, roles)
+    else:
+        sources = roles.test + roles.held_out
+        testing = draw(sources, spec_of(config), TEST_SEED, config.evaluate.episodes)
+    return Samples(
+        validation=draw_validation(config, roles.validation),
+        test=testing[: len(roles.test)],
+        held_out=testing[len(roles.test) :],
+    )
+
+
+def draw(
+    sources: Sequence[Source], spec: EpisodeSpec | VariableSpec, seed: int, count: int
+) -> tuple[Sample, ...]:
+    """Episodes 0 .. count - 1 of the stream `seed` of each source."""
+    return tuple(
+        _sample(source, draw_manifest(source, spec, seed, count)) for source in sources
+    )
+
+
+def draw_validation(config: Any, sources: Sequence[Source]) -> tuple[Sample, ...]:
+    """The episodes that everything is chosen on: as many of each source."""
+    count = -(-config.evaluate.validation_episodes // len(sources))
+    return draw(sources, spec_of(config), VALIDATION_SEED, count)
+
+
+def stored(path: str, roles: Roles) -> tuple[Sample, ...]:
+    """The episodes of another run on the same meta-test data.
+
+    Raises:
+      ValueError: they are of other data.
+    """
+    manifests = {manifest.dataset: manifest for manifest in read(path)}
+    sources = {source.name: source for source in roles.test + roles.held_out}
+    if manifests.keys() != sources.keys():
+        raise ValueError(
+            f"evaluate.manifest={path} has episodes of {', '.join(manifests)}, and "
+            f"meta-test is of {', '.join(sources)}; give the manifest of a run on these"
+        )
+    for name, source in sources.items():
+        manifest = manifests[name]
+        largest = max(manifest.support.max(), manifest.query.max())
+        if largest >= len(source.images) or _digest(source, manifest) != (
+            manifest.sha256
+        ):
+            raise ValueError(
+                f"evaluate.manifest={path}: its episodes of {name} are of other images "
+                "than the data set has here; give it the same data, size and split"
+            )
+    return tuple(_sample(source, manifests[name]) for name, source in sources.items())
+
+
+def draw_manifest(
+    source: Source, spec: EpisodeSpec | VariableSpec, seed: int, count: int
+) -> Manifest:
+    """Episodes 0 .. count - 1 of the stream `seed`, as rows.
+
+    Args:
+      source: as the `check` of the spec's module accepts it.
+      spec: of fixed or of variable way and shot.
+      seed: of the stream.
+      count: of episodes.
+    """
+    module = variable_episodes if isinstance(spec, VariableSpec) else episodes
+    drawn = [module.draw_rows(source, spec, seed, index) for index in range(count)]
+    tables = [
+        _table(parts, filling)
+        for parts, filling in zip(zip(*drawn, strict=True), (-1, 0, -1, 0), strict=True)
+    ]
+    manifest = Manifest(
+        dataset=source.name,
+        rule=spec.in_words(),
+        **dict(zip(_ARRAYS, tables, strict=True)),
+        sha256="",
+    )
+    return manifest._replace(sha256=_digest(source, manifest))
+
+
+def _table(parts: Sequence[np.ndarray], filling: int) -> np.ndarray:
+    """Rows of different lengths as int32 [len(parts), longest]."""
+    table = np.full((len(parts), max(map(len, parts))), filling, np.int32)
+    for row, part in zip(table, parts, strict=True):
+        row[: len(part)] = part
+    return table
+
+
+def _digest(source: Source, manifest: Manifest) -> str:
+    known = source.images if source.hashes is None else source.hashes
+    rows = manifest.support, manifest.query
+    images = [known[of_part[of_part >= 0]] for of_part in rows]
+    return digest.sha256((images, manifest.support_labels, manifest.query_labels))
+
+
+def _sample(source: Source, manifest: Manifest) -> Sample:
+    way = int(manifest.ways.max())
+
+    def part(rows: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+        batch = {"image": Gathered(source.images, rows), "label": labels}
+        if manifest.filled_up:
+            batch["weight"] = (rows >= 0).astype(np.float32)
+            batch["classes"] = np.arange(way) < manifest.ways[:, None]
+        return batch
+
+    return Sample(
+        manifest,
+        way,
+        Episode(
+            part(manifest.support, manifest.support_labels),
+            part(manifest.query, manifest.query_labels),
+        ),
+    )
+
+
+def write(path: str | os.PathLike[str], manifests: Sequence[Manifest]) -> None:
+    """Stores the episodes of several data sets in one file."""
+    numbered.write(
+        path,
+        [[one.dataset, one.rule, one.sha256] for one in manifests],
+        [{name: getattr(one, name) for name in _ARRAYS} for one in manifests],
+    )
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Manifest, ...]:
+    """What `write` stored.
+
+    Raises:
+      ValueError: no such file, or it is damaged.
+    """
+    try:
+        return tuple(
+            Manifest(dataset=dataset, rule=rule, sha256=sha256, **arrays)
+            for (dataset, rule, sha256), arrays in numbered.read(path, _ARRAYS)
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"evaluate.manifest={error}; give the {FILE} of a finished run"
+        ) from None

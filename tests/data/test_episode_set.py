@@ -1,0 +1,102 @@
+"""Episodes as rows: read as they were drawn, stored, and refused on other data."""
+
+import pathlib
+
+import filling
+import ml_collections
+import numpy as np
+import pytest
+
+from metainit.config.fields import default
+from metainit.data import episode_set
+from metainit.data.episodes import EpisodeSpec, sample_batch
+from metainit.data.loading import Roles, Source
+from metainit.data.variable_episodes import VariableSpec
+
+FIXED = EpisodeSpec(3, 2, 4)
+VARIABLE = VariableSpec(min_way=2, max_way=4, max_support=12, max_queries=3)
+
+
+def source(seed: int = 0) -> Source:
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (60, 4, 4, 1), np.uint8)
+    labels = rng.permutation(np.repeat(np.arange(5, dtype=np.int32), 12))
+    hashes = rng.integers(0, 2**63, 60, np.uint64)
+    return Source("some", images, labels, tuple("abcde"), hashes)
+
+
+def test_episodes_of_one_shape_are_those_of_the_sampler() -> None:
+    (sample,) = episode_set.draw([source()], FIXED, 7, 9)
+    assert sample.manifest.rule == "3-way 2-shot" and not sample.manifest.filled_up
+    expected, _ = sample_batch([source()], FIXED, 7, 0, 9)
+    for part, other in zip(sample.episodes, expected, strict=True):
+        assert part.keys() == {"image", "label"}
+        np.testing.assert_array_equal(part["image"], other["image"])
+        np.testing.assert_array_equal(part["label"], other["label"])
+
+
+def test_others_are_filled_up_to_the_largest() -> None:
+    (sample,) = episode_set.draw([source()], VARIABLE, 7, 9)
+    manifest = sample.manifest
+    assert manifest.filled_up and set(manifest.ways) == {2, 3, 4} and sample.way == 4
+    shapes = [manifest.support.shape[1], manifest.query.shape[1]]
+    alone = [filling.draw(source(), VARIABLE, 7, index) for index in range(9)]
+    assert shapes == [max(len(e[i]["label"]) for e in alone) for i in (0, 1)]
+    for number, episode in enumerate(alone):
+        padded = filling.pad(episode, 4, *shapes)
+        for part, other in zip(sample.episodes, padded, strict=True):
+            assert part.keys() == other.keys()
+            for name in part:
+                np.testing.assert_array_equal(part[name][number], other[name])
+                assert part[name][number].dtype == other[name].dtype
+
+
+def test_images_are_read_when_asked_for() -> None:
+    rows = np.array([[0, 2], [1, -1], [2, 2]])
+    images = np.arange(12, dtype=np.uint8).reshape(3, 2, 2, 1)
+    found = episode_set.Gathered(images, rows)
+    assert (found.shape, len(found), found.ndim) == ((3, 2, 2, 2, 1), 3, 5)
+    np.testing.assert_array_equal(found[0], images[[0, 2]])
+    np.testing.assert_array_equal(found[1], [images[1], np.zeros((2, 2, 1))])
+    np.testing.assert_array_equal(found[np.array([2, 1])][0], images[[2, 2]])
+    assert np.asarray(found).dtype == found[1].dtype == np.uint8
+    images[0] = 99  # nothing was copied
+    assert (found[0][0] == 99).all()
+
+
+def settings(path: str) -> ml_collections.ConfigDict:
+    config = default()
+    config.task.update(way=3, shot=2, queries=4)
+    config.evaluate.manifest = path
+    return config
+
+
+def test_stored_episodes_read_back(tmp_path: pathlib.Path) -> None:
+    other = source(1)._replace(name="other", hashes=None)
+    both = [
+        episode_set.draw_manifest(source(), FIXED, 7, 5),
+        episode_set.draw_manifest(other, VARIABLE, 7, 5),
+    ]
+    path = tmp_path / episode_set.FILE
+    episode_set.write(path, both)
+    for read, written in zip(episode_set.read(path), both, strict=True):
+        for field, value in written._asdict().items():
+            np.testing.assert_array_equal(value, getattr(read, field))
+    roles = Roles((), (source(),), (source(),), (other,))
+    episode_set.check(settings(str(path)), roles)
+    assert both[0].sha256 != episode_set.draw_manifest(source(), FIXED, 8, 5).sha256
+    # Known by their hashes, or by themselves; and refused where they are others.
+    for changed in (
+        {"test": (source(2),)},
+        {"held_out": (other._replace(images=other.images[::-1]),)},
+        {"held_out": (other._replace(images=other.images[:9]),)},
+    ):
+        with pytest.raises(ValueError, match=r"manifest\.npz: .* of other images"):
+            episode_set.stored(str(path), roles._replace(**changed))
+    with pytest.raises(ValueError, match=r"has episodes of some, other, .* is of some"):
+        episode_set.stored(str(path), roles._replace(held_out=()))
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ValueError, match=r"manifest\.npz cannot be read"):
+        episode_set.read(path)
+    with pytest.raises(ValueError, match="manifest=none cannot be read"):
+        episode_set.read("none")
