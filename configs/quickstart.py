@@ -27,12 +27,12 @@ chosen on meta-validation (of some grids not every trial was run); 4,000 iterati
 
 from ml_collections import ConfigDict
 
-from metainit.config import fields as defaults
+from metainit.experiments import configs
 
 
 def get_config() -> ConfigDict:
     """5-way 1-shot on rendered glyphs, Conv-4 with 32 filters."""
-    config = defaults.default()
+    config = configs.default()
     config.data.name = "glyphs"
     config.augment.shift = 2
     config.model.filters = 32

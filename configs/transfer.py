@@ -23,9 +23,9 @@ Caltech's classes are in ImageNet. 14 minutes on two busy CPU cores.
 
 from ml_collections import ConfigDict
 
-from metainit.experiments import transfer
+from metainit.experiments import configs
 
 
 def get_config() -> ConfigDict:
     """A thousand steps of 32 images, six heads, seven trials of 100 steps each."""
-    return transfer.default()
+    return configs.transfer()

@@ -17,7 +17,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from metainit.experiments import sweep
+from metainit.experiments import configs
 
 
 def get_config(experiment: str = "") -> ConfigDict:
@@ -37,4 +37,4 @@ def get_config(experiment: str = "") -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found = module.get_config(variant) if variant else module.get_config()
-    return sweep.default(found)
+    return configs.search(found)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import tiny
 
-from metainit.config import fields as defaults
+from metainit.experiments import configs
 from metainit.runtime.checkpoint import Checkpoints
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "extending.md"
@@ -24,7 +24,7 @@ def test_the_page_runs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("METAINIT_DATA_DIR", str(tmp_path / "data"))
     tiny.draw(tmp_path / "my_images")
-    default = defaults.default
+    default = configs.default
 
     def small() -> Any:
         config = tiny.shrink(default())
@@ -32,7 +32,7 @@ def test_the_page_runs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) 
         config.model.update(name="mlp", hidden=(8,))
         return config
 
-    monkeypatch.setattr(defaults, "default", small)
+    monkeypatch.setattr(configs, "default", small)
     names: dict[str, Any] = {"__name__": "extending"}
     for line, code in blocks():
         # Padded, so that an error names the line of the page.

@@ -12,15 +12,16 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 CONFIG = """
-from ml_collections import ConfigDict
+from metainit.experiments import configs
 
 def get_config(variant=""):
     if variant == "missing":
         raise ValueError("unknown variant 'missing'; there is 20way")
     if variant == "broken":
         return 1 + None
-    outer = dict(learning_rate=1e-3, clip=True)
-    return ConfigDict(dict(iterations=10, outer=outer, shares=(0.6, 0.2, 0.2)))
+    config = configs.default()
+    config.iterations = 10
+    return config
 """
 
 # Stands in for the training, which launch.py calls once.
@@ -29,9 +30,9 @@ import pathlib, runpy, signal, sys, time, types
 sys.path[0] = str(pathlib.Path(sys.argv[1]).parent)
 # As in a terminal; a shell starts jobs in the background with Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from metainit.config import ConfigError
-from metainit.checkpoint import CheckpointError
-from metainit.fit import NonFiniteError
+from metainit.config.fields import ConfigError
+from metainit.runtime.checkpoint import CheckpointError
+from metainit.training.loop import NonFiniteError
 
 def train(config, workdir, *, dry_run, command):
 {body}
@@ -110,7 +111,7 @@ def test_the_flags_reach_the_training(folder: pathlib.Path) -> None:
         (["--config=configs/trial.py", "--config.foo=1"], ["config.foo", "iterations"]),
         (
             ["--config=configs/trial.py", "--config.outer.rate=1"],
-            ["config.outer.rate", "no such field", "clip, learning_rate"],
+            ["config.outer.rate", "no such field", "clip, decay_steps, learning_rate"],
         ),
         (
             ["--config=configs/trial.py", "--config.iterations.x=1"],
@@ -125,12 +126,16 @@ def test_the_flags_reach_the_training(folder: pathlib.Path) -> None:
             ["config.outer.learning_rate=fast", "float", "such as 0.001"],
         ),
         (
-            ["--config=configs/trial.py", "--config.outer.clip=maybe"],
-            ["config.outer.clip=maybe", "such as True"],
+            ["--config=configs/trial.py", "--config.cold_start=maybe"],
+            ["config.cold_start=maybe", "such as True"],
         ),
         (
-            ["--config=configs/trial.py", "--config.outer.clip=no", "--config.outer=3"],
+            ["--config=configs/trial.py", "--config.seed=1", "--config.outer=3"],
             ["config.outer"],
+        ),
+        (
+            ["--config=configs/trial.py", "--config.inner.steps=-1"],
+            ["inner.steps=-1 must be 0 or more"],
         ),
         (["--config=configs/trial.py:missing"], ["unknown variant", "20way"]),
         (["--config=configs/trial.py:broken"], ["TypeError", "trial.py, line 8"]),

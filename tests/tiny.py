@@ -8,7 +8,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from metainit.config import fields as defaults
+from metainit.config.fields import Experiment
+from metainit.experiments import configs
 
 CLASSES = {"train": 5, "validation": 3, "test": 3}
 IMAGES = 5
@@ -87,9 +88,22 @@ def drawn(init: Any, side: int = 32) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
+def typed(settings: ConfigDict, **changes: Any) -> Experiment:
+    """A config as the functions below `metainit.experiments` take it, checked.
+
+    Args:
+      settings: of `shrink` or `config`.
+      changes: to be made first, by dotted name with "__" for the dot.
+    """
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    settings = settings.copy_and_resolve_references()
+    settings.update_from_flattened_dict(named)
+    return configs.typed(settings)
+
+
 def config(folder: pathlib.Path) -> ConfigDict:
     """Conv-4 on the images that `draw` put into `folder`, all three runs."""
-    tiny = shrink(defaults.default())
+    tiny = shrink(configs.default())
     tiny.warm_start = 2
     tiny.data.name = f"folder:{folder}"
     tiny.data.data_dir = str(folder.parent / "data")

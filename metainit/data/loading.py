@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metainit.config.fields import own_size
 from metainit.data import cache
 from metainit.data.builders import stand_in
 from metainit.data.builders.catalog import CATALOG
@@ -113,7 +114,7 @@ def load(data: Any, stand_ins: Sequence[str] = ()) -> Roles:
     data set and memory-mapped from `data_dir` later.
 
     Args:
-      data: a ConfigDict or anything with these attributes.
+      data: of `metainit.config.fields`, or anything with these attributes.
         name: "glyphs", "omniglot", "cifar_fs", "folder:PATH", "tfds:NAME" or one of the
           catalog (`metainit datasets list`); "" with `train`.
         train, validation, test: tuples of such names. "NAME@SIZE" is read at a size of
@@ -241,12 +242,6 @@ def _wanted(data: Any) -> Iterator[tuple[Wanted, dict[str, str]]]:
         yield want(name, (0.0, 1.0, 0.0)), {"validation": "validation"}
     for name in data.test:
         yield want(name, (0.0, 0.0, 1.0)), {"test": "test"}
-
-
-def own_size(name: str, size: int) -> tuple[str, int]:
-    """Name and size of "NAME@SIZE"; the given size where it has none of its own."""
-    stem, at, own = name.rpartition("@")
-    return (stem, int(own)) if at and own.isdigit() else (name, size)
 
 
 def downloads(data: Any) -> dict[str, int]:

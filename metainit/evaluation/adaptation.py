@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 
 import metainit
+from metainit.config.fields import Experiment
 from metainit.core import step_sizes
 from metainit.data.batches import chunks
 from metainit.evaluation import metrics
@@ -46,7 +46,7 @@ Evaluator = Callable[[Any, metainit.Episode, Setting], Measurements]
 
 
 def evaluator(
-    config: ConfigDict, model: Model, preprocess: Preprocess, way: int
+    config: Experiment, model: Model, preprocess: Preprocess, way: int
 ) -> Evaluator:
     """Returns `(params, episodes, setting) -> Measurements`.
 
@@ -80,7 +80,7 @@ def evaluator(
 
 
 def operations(
-    config: ConfigDict,
+    config: Experiment,
     model: Model,
     preprocess: Preprocess,
     params: Any,
@@ -104,7 +104,7 @@ def operations(
 
 
 def _program(
-    config: ConfigDict, model: Model, preprocess: Preprocess, way: int
+    config: Experiment, model: Model, preprocess: Preprocess, way: int
 ) -> Callable[[Any, metainit.Episode, Any], Any]:
     """`(params, episodes, choice) -> loss, accuracy, logits`, not compiled."""
     steps, batch = config.evaluate.steps, config.inner.batch

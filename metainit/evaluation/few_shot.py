@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
+from metainit.config.fields import Experiment
 from metainit.data.episode_set import Sample, Samples
 from metainit.evaluation import adaptation, closed_form, metrics
 from metainit.evaluation.adaptation import Setting
@@ -18,7 +18,7 @@ from metainit.runtime.cost import Cost
 
 
 def evaluate(
-    config: ConfigDict,
+    config: Experiment,
     model: Model,
     preprocess: Preprocess,
     inits: Mapping[str, tuple[Any, Cost]],
@@ -180,7 +180,7 @@ def validation_accuracy(
 
 
 def _choose_setting(
-    config: ConfigDict, evaluator_of: Any, params: Any, choosing: Any, head: str
+    config: Experiment, evaluator_of: Any, params: Any, choosing: Any, head: str
 ) -> tuple[Setting, int, float]:
     """The setting and number of steps that are best on meta-validation."""
     best = None

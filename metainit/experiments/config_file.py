@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pprint
 
-from ml_collections import ConfigDict
-
-from metainit.config import fields as config_module
+from metainit.config.fields import Experiment
 from metainit.runtime import run_folder
 
 _TEMPLATE = '''"""{about}"""
 
 from ml_collections import ConfigDict
 
-from metainit.config import fields as defaults
+from metainit.experiments import configs
 
 
 def get_config() -> ConfigDict:
     """The defaults, and what differs from them."""
-    config = defaults.default()
+    config = configs.default()
     config.update_from_flattened_dict(
 {fields}
     )
@@ -26,15 +25,15 @@ def get_config() -> ConfigDict:
 '''
 
 
-def text(config: ConfigDict, about: str) -> str:
+def text(config: Experiment, about: str) -> str:
     """Python source whose `get_config()` gives `config`.
 
     Args:
-      config: with the fields of `metainit.config.fields.default`.
+      config: any experiment.
       about: its docstring.
     """
-    default = run_folder.flat(config_module.default().to_dict())
-    given = run_folder.flat(config.to_dict())
+    default = run_folder.flat(dataclasses.asdict(Experiment()))
+    given = run_folder.flat(dataclasses.asdict(config))
     changed = {name: x for name, x in given.items() if x != default[name]}
     fields = pprint.pformat(changed, width=80, sort_dicts=False)
     indented = "\n".join(f"        {line}" for line in fields.splitlines())

@@ -17,9 +17,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
-from metainit.data import loading
+from metainit.config.fields import Experiment, own_size
 from metainit.experiments import model_card
 from metainit.models import classification, registry
 from metainit.models import export as files
@@ -85,9 +84,9 @@ def export(
         raise ValueError(f"way={way}: give 2 or more classes, as --way 5")
     which = which or initialisation.meta_learned(run)
     step, leaves = initialisation.best(run, which)
-    model = registry.build(config)
+    model = registry.build(config.network)
     first = (config.data.train or (config.data.name,))[0]
-    size, channels = loading.own_size(first, config.data.size)[1], config.data.channels
+    size, channels = own_size(first, config.data.size)[1], config.data.channels
     name = initialisation.body_prefix(which)
     what = f"{run}, {which}"
     body = initialisation.fill_body(model, leaves, size, channels, what, name)
@@ -145,7 +144,7 @@ def step_sizes_of(leaves: dict[str, np.ndarray], rate: float) -> dict[str, Any]:
     return tree
 
 
-def architecture(config: ConfigDict) -> str | None:
+def architecture(config: Experiment) -> str | None:
     """What `metainit.models.export` calls a config's network; None if it knows none."""
     encoder, learner = config.encoder.name, config.model.name
     if learner == "linear":

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metainit.config import parsing
 from metainit.core import leaves
 from metainit.data import cache
 from metainit.data.builders import labelled_folder
@@ -134,8 +136,8 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         )
     classifier = saved.Classifier(
         {
-            "model": init.config.model.to_dict(),
-            "encoder": init.config.encoder.to_dict(),
+            "model": dataclasses.asdict(init.config.model),
+            "encoder": dataclasses.asdict(init.config.encoder),
             "compute": init.config.compute,
         },
         init.model,
@@ -222,13 +224,13 @@ def _initialisation(arguments: argparse.Namespace) -> initialisation.Initialisat
         if arguments.which not in (None, initialisation.RANDOM):
             raise ValueError(f"--which {arguments.which} needs a run as --init")
         config, which = initialisation.defaults(), initialisation.RANDOM
-        config.seed = arguments.seed
+        config = dataclasses.replace(config, seed=arguments.seed)
     else:
         config = initialisation.read_config(arguments.init)
         which = arguments.which or initialisation.meta_learned(arguments.init)
     size = config.data.size if arguments.size is None else arguments.size
     channels = arguments.channels or config.data.channels
-    config.data.size, config.data.channels = size, channels
+    config = parsing.replaced(config, {"data.size": size, "data.channels": channels})
     if which == initialisation.RANDOM:
         return initialisation.random(config, size, channels)
     return initialisation.trained(config, arguments.init, which, size, channels)

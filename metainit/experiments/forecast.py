@@ -2,9 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
-from metainit.config.fields import ConfigError
+from metainit.config import parsing
+from metainit.config.fields import ConfigError, Experiment
 from metainit.data import episode_set
 from metainit.data.loading import Roles
 from metainit.evaluation import adaptation
@@ -39,7 +38,7 @@ class Forecast(NamedTuple):
         return MARGIN * self.adaptations * self.seconds_each
 
 
-def adaptations(config: ConfigDict, roles: Roles, initialisations: int) -> int:
+def adaptations(config: Experiment, roles: Roles, initialisations: int) -> int:
     """Episodes that meta-test adapts to, each head with each setting.
 
     Args:
@@ -58,7 +57,7 @@ def adaptations(config: ConfigDict, roles: Roles, initialisations: int) -> int:
 
 
 def by_operations(
-    config: ConfigDict,
+    config: Experiment,
     model: Model,
     preprocess: Preprocess,
     params: Any,
@@ -82,8 +81,7 @@ def by_operations(
     count = adaptations(config, roles, initialisations)
     if not count:
         return Forecast(0, 0.0)
-    one = config.copy_and_resolve_references()
-    one.evaluate.validation_episodes = 1
+    one = parsing.replaced(config, {"evaluate.validation_episodes": 1})
     (sample,) = episode_set.draw_validation(one, roles.validation[:1])
     each = adaptation.operations(
         config, model, preprocess, params, sample.episodes, sample.way
@@ -92,7 +90,7 @@ def by_operations(
 
 
 def check_hours(
-    config: ConfigDict, learned: int, meta_seconds: float, meta_test: Forecast
+    config: Experiment, learned: int, meta_seconds: float, meta_test: Forecast
 ) -> None:
     """Raises NoTimeError where max_hours cannot hold the warm start and meta-test.
 
@@ -114,7 +112,7 @@ def check_hours(
 
 
 def plan(
-    config: ConfigDict,
+    config: Experiment,
     learned: int,
     meta: MetaStep,
     joint: JointStep,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
+from metainit.config.fields import Experiment
 from metainit.core.types import MetaParams, MetaState
 from metainit.data import episode_set
 from metainit.data.loading import Source
@@ -63,14 +63,14 @@ class Made(NamedTuple):
     notes: list[str]
 
 
-def count(config: ConfigDict) -> int:
+def count(config: Experiment) -> int:
     """Initialisations to be made, each in an equal share of the time."""
     more = (config.cold_start, config.warm_start > 0, config.learned_rates)
     return 1 + sum(more) + config.joint.equal_flops
 
 
 def make(
-    config: ConfigDict,
+    config: Experiment,
     workdir: pathlib.Path,
     start: Start,
     meta: steps.MetaStep,

@@ -1,6 +1,7 @@
 """One experiment from top to bottom: data, programs, runs, meta-test, report."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 import pathlib
@@ -12,11 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
-from ml_collections import ConfigDict
 
-from metainit.config import checks
-from metainit.config import fields as config_module
-from metainit.config.fields import ConfigError
+from metainit.config.fields import (
+    MAY_CHANGE,
+    ONLY_UP,
+    ConfigError,
+    Experiment,
+    Search,
+    Supervised,
+    TransferExperiment,
+)
 from metainit.core.types import MetaState
 from metainit.data import cache, episode_set, leakage, loading
 from metainit.data.batches import MetaBatches
@@ -25,6 +31,7 @@ from metainit.data.loading import Source
 from metainit.evaluation import adaptation
 from metainit.evaluation.few_shot import evaluate
 from metainit.experiments import (
+    configs,
     export,
     forecast,
     initialisations,
@@ -32,6 +39,7 @@ from metainit.experiments import (
     sweep,
     transfer,
 )
+from metainit.experiments.configs import Config
 from metainit.experiments.supervised import train as train_supervised
 from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
@@ -51,7 +59,7 @@ BUDGET, REPORT = "budget.json", "report.txt"
 
 
 def train(
-    config: ConfigDict,
+    config: Config,
     workdir: str | pathlib.Path,
     *,
     model: Model | None = None,
@@ -61,8 +69,7 @@ def train(
     """Runs an experiment, or goes on with it, and reports.
 
     Args:
-      config: see `metainit.config.fields.default`; or a search, see
-        `metainit.experiments.sweep.default`.
+      config: of any kind, as `metainit.experiments.configs` makes them.
       workdir: folder of the experiment; the same call on the same folder goes on where
         it stopped.
       model: the caller's network body in place of `config.model`.
@@ -78,17 +85,17 @@ def train(
         long starts.
       metainit.training.loop.NonFiniteError: when training diverges.
     """
-    if config.get("kind") == "supervised":
+    begin, workdir = time.perf_counter(), pathlib.Path(workdir)
+    config = configs.typed(config)
+    if isinstance(config, Supervised):
         return train_supervised(
             config, workdir, model=model, dry_run=dry_run, command=command
         )
-    if config.get("kind") == "transfer":
+    if isinstance(config, TransferExperiment):
         return transfer.train(config, workdir, dry_run=dry_run, command=command)
-    if config.get("kind") == "tune":
+    if isinstance(config, Search):
         trial = functools.partial(train, model=model)
         return sweep.tune(config, workdir, trial, dry_run=dry_run, command=command)
-    begin, workdir = time.perf_counter(), pathlib.Path(workdir)
-    checks.validate(config)
 
     for url, megabytes in loading.downloads(config.data).items():
         print(f"to download: {url}, {megabytes} MB")
@@ -97,7 +104,8 @@ def train(
         print(f"a dry run fetches nothing: noise stands in for {', '.join(absent)}")
 
     # Data. A folder is claimed when all is known to fit, so that a mistake costs none.
-    train_task = EpisodeSpec(**config.train_task)
+    task = config.train_task
+    train_task = EpisodeSpec(task.way, task.shot, task.queries)
     with _as_config_error():
         roles = loading.load(config.data, absent)
         if config.data.drop_shared:
@@ -111,9 +119,9 @@ def train(
         if not dry_run:
             run_folder.check(
                 workdir,
-                config.to_dict(),
-                config_module.MAY_CHANGE,
-                config_module.ONLY_UP,
+                dataclasses.asdict(config),
+                MAY_CHANGE,
+                ONLY_UP,
             )
             leakage.check_stored(workdir, roles)
     if not dry_run and (said := _finished(workdir, config)) is not None:
@@ -132,7 +140,7 @@ def train(
 
     # The network, and the two training steps compiled and timed.
     may_choose = model is None
-    model = model or registry.build(config)
+    model = model or registry.build(config.network)
     preprocess = preprocess_module.fit(
         loading.images_used(roles.train), config.augment.shift, config.augment.flip
     )._replace(encode=model.encode)
@@ -202,9 +210,9 @@ def train(
         with _as_config_error():
             run_folder.claim(
                 workdir,
-                config.to_dict(),
-                config_module.MAY_CHANGE,
-                config_module.ONLY_UP,
+                dataclasses.asdict(config),
+                MAY_CHANGE,
+                ONLY_UP,
             )
             leakage.store(workdir, loaded)
             origin.save(workdir, seen)
@@ -279,7 +287,7 @@ def train(
             "seed": config.seed,
             "versions": provenance.versions()
             | ({"weights": _source_of(about)} if about else {}),
-            "config": config.to_dict(),
+            "config": dataclasses.asdict(config),
             "training": read_metrics(ours),
             # A warm start once, though it is in the cost of two initialisations.
             "device_hours": sum(x["device_seconds"] for x in made.validated.values())
@@ -293,7 +301,8 @@ def train(
     if may_choose:
         _export(config, workdir)
     atomic.write_text(
-        workdir / finished.FILE, json.dumps(finished.asked(config.to_dict())) + "\n"
+        workdir / finished.FILE,
+        json.dumps(finished.asked(dataclasses.asdict(config))) + "\n",
     )
     print(text)
     print(f"report: {workdir / 'report.md'}")
@@ -309,19 +318,19 @@ def _as_config_error() -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
-def _export(config: ConfigDict, workdir: pathlib.Path) -> None:
+def _export(config: Experiment, workdir: pathlib.Path) -> None:
     """The initialisation as files, where its network has names outside."""
     if export.architecture(config):
         export.export(workdir, workdir / export.FOLDER)
         print(f"the initialisation, for PyTorch too: {workdir / export.FOLDER}")
 
 
-def _finished(workdir: pathlib.Path, config: ConfigDict) -> str | None:
+def _finished(workdir: pathlib.Path, config: Experiment) -> str | None:
     """The report's text where the experiment is finished, else None."""
     path = workdir / finished.FILE
     if not path.exists():
         return None
-    if json.loads(path.read_text()) != finished.asked(config.to_dict()):
+    if json.loads(path.read_text()) != finished.asked(dataclasses.asdict(config)):
         return None
     summary = (workdir / REPORT).read_text()
     more = "more --config.iterations"

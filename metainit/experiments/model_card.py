@@ -7,9 +7,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from metainit.data import loading
+from metainit.config.fields import Experiment, own_size
 from metainit.data.builders import terms
 from metainit.models import torch_snippet
 from metainit.models.export import Card
@@ -30,7 +28,7 @@ _STEM, _STAGE = ("conv1.", "bn1."), "layer{}."
 
 
 def of_run(
-    config: ConfigDict,
+    config: Experiment,
     origin: Origin,
     policy: str,
     which: str,
@@ -70,7 +68,7 @@ def of_run(
     )
 
 
-def snippet(config: ConfigDict, way: int) -> str:
+def snippet(config: Experiment, way: int) -> str:
     """PyTorch code that adapts what a config meta-learns; "" where there is none.
 
     There is one for a ResNet as wide as torchvision's with frozen statistics, and for
@@ -83,7 +81,7 @@ def snippet(config: ConfigDict, way: int) -> str:
     return _resnet(config, way)
 
 
-def _conv4(config: ConfigDict, way: int) -> str:
+def _conv4(config: Experiment, way: int) -> str:
     model, data = config.model, config.data
     if (
         model.name != "conv4"
@@ -92,7 +90,7 @@ def _conv4(config: ConfigDict, way: int) -> str:
     ):
         return ""
     return torch_snippet.conv4(
-        loading.own_size((data.train or (data.name,))[0], data.size)[1],
+        own_size((data.train or (data.name,))[0], data.size)[1],
         data.channels,
         way,
         config.inner.learning_rate,
@@ -105,7 +103,7 @@ def _conv4(config: ConfigDict, way: int) -> str:
     )
 
 
-def _resnet(config: ConfigDict, way: int) -> str:
+def _resnet(config: Experiment, way: int) -> str:
     encoder, inner = config.encoder, config.inner
     if (
         (encoder.name, encoder.norm, encoder.width)
@@ -132,10 +130,10 @@ def _resnet(config: ConfigDict, way: int) -> str:
 
 
 def _name(name: str) -> str:
-    return loading.own_size(name, 0)[0]
+    return own_size(name, 0)[0]
 
 
-def _method(config: ConfigDict, which: str, step: int) -> str:
+def _method(config: Experiment, which: str, step: int) -> str:
     chosen = f"The checkpoint is the best by meta-validation, of step {step}."
     if which in _JOINTLY:
         return (
@@ -155,9 +153,9 @@ def _method(config: ConfigDict, which: str, step: int) -> str:
     )
 
 
-def _seen(config: ConfigDict, origin: Origin, policy: str) -> dict[str, str]:
+def _seen(config: Experiment, origin: Origin, policy: str) -> dict[str, str]:
     sizes = {
-        loading.own_size(name, config.data.size)[1]
+        own_size(name, config.data.size)[1]
         for name in config.data.train or (config.data.name,)
     }
     sides = " or ".join(f"{size}x{size}" for size in sorted(sizes))
@@ -175,7 +173,7 @@ def _seen(config: ConfigDict, origin: Origin, policy: str) -> dict[str, str]:
     return seen
 
 
-def _inner(config: ConfigDict) -> dict[str, str]:
+def _inner(config: Experiment) -> dict[str, str]:
     task, inner, encoder = config.train_task, config.inner, config.encoder
     way = f"{task.way}-way" if task.way else "every class"
     adapts = "everything"

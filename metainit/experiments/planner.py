@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
-from metainit.config.fields import ConfigError
+from metainit.config import parsing
+from metainit.config.fields import ConfigError, Experiment
 from metainit.core.types import Episode
 from metainit.models import registry
 from metainit.models.preprocess import Preprocess
@@ -32,9 +32,9 @@ def device_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def meta_step(config: ConfigDict) -> tuple[Any, tuple[Any, ...]]:
+def meta_step(config: Experiment) -> tuple[Any, tuple[Any, ...]]:
     """The step of meta-training, and its inputs in shape only: no data is needed."""
-    model = registry.build(config)
+    model = registry.build(config.network)
     half = (0.5,) * config.data.channels
     augment = config.augment
     preprocess = Preprocess(half, half, augment.shift, augment.flip, model.encode)
@@ -61,13 +61,13 @@ def meta_step(config: ConfigDict) -> tuple[Any, tuple[Any, ...]]:
     return recipe.meta_update(learner), (state, episodes, key)
 
 
-def memory(config: ConfigDict) -> int:
+def memory(config: Experiment) -> int:
     """Bytes of a compiled meta-iteration, by the compiler's plan; compiles."""
     update, inputs = meta_step(config)
     return compile_step(update, *inputs).memory
 
 
-def check(config: ConfigDict, needed: int, there: int) -> None:
+def check(config: Experiment, needed: int, there: int) -> None:
     """Refuses a meta-iteration that does not fit.
 
     Args:
@@ -94,19 +94,17 @@ def check(config: ConfigDict, needed: int, there: int) -> None:
 
 
 def _fitting(
-    config: ConfigDict, tried: Iterable[dict[str, dict[str, Any]]], there: int
+    config: Experiment, tried: Iterable[dict[str, dict[str, Any]]], there: int
 ) -> Iterator[str]:
     """In words, those of the changes (by words) with which it fits, and their bytes."""
     for changes in tried:
-        changed = config.copy_and_resolve_references()
-        for change in changes.values():
-            changed.update_from_flattened_dict(change)
-        bytes_ = memory(changed)
+        all_changes = {name: x for part in changes.values() for name, x in part.items()}
+        bytes_ = memory(parsing.replaced(config, all_changes))
         if bytes_ <= _SHARE * there:
             yield f"{' '.join(changes)}: {bytes_ / 1e9:.1f} GB"
 
 
-def _choices(config: ConfigDict) -> Iterator[tuple[str, dict[str, Any]]]:
+def _choices(config: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
     if config.method.gradient == "reverse":
         yield "--config.method.gradient=mixed", {"method.gradient": "mixed"}
     if config.method.tasks != "scan":

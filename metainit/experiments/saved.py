@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
-from ml_collections import ConfigDict
 
+from metainit.config import parsing
+from metainit.config.fields import Network
 from metainit.data.batches import chunks
 from metainit.models import classification, registry
 from metainit.models.model import Model
@@ -92,9 +93,11 @@ def load(folder: str | pathlib.Path) -> Classifier:
             )
     try:
         settings = json.loads((folder / MODEL).read_text())
-        model = registry.build(ConfigDict(settings))
         seen = json.loads((folder / PREPROCESS).read_text())
         size, channels = int(seen["size"]), int(seen["channels"])
+        kept = {name: settings[name] for name in ("model", "encoder", "compute")}
+        network = parsing.parse(kept | {"size": size, "channels": channels}, Network)
+        model = registry.build(network)
         preprocess = Preprocess(
             tuple(seen["mean"]), tuple(seen["std"]), encode=model.encode
         )
@@ -112,7 +115,6 @@ def load(folder: str | pathlib.Path) -> Classifier:
             f"{folder} cannot be read as a classifier ({type(error).__name__}: "
             f"{error}); fine-tune again into another folder"
         ) from error
-    kept = {name: settings[name] for name in ("model", "encoder", "compute")}
     return Classifier(
         kept, model, params, preprocess, size, channels, class_names, moments
     )

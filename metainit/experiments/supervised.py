@@ -6,6 +6,7 @@ out, so that every letter is known and no image is. The classes are as uneven as
 scripts (Latin has a third of the letters), so macro-F1 is reported beside accuracy.
 """
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -17,11 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from clu import parameter_overview
-from ml_collections import ConfigDict
 
-from metainit.config import checks
-from metainit.config import fields as config_module
-from metainit.config.fields import ConfigError
+from metainit.config.fields import ConfigError, Data, Supervised
 from metainit.core.types import MetaState
 from metainit.data import loading, scripts
 from metainit.data.loading import Source
@@ -36,6 +34,14 @@ from metainit.training import supervised_step
 from metainit.training.loop import Run, fit
 
 FINISHED, RESULTS, REPORT = "finished.json", "results.jsonl", "report.md"
+
+
+class Every(NamedTuple):
+    """Steps between lines of the log, validations and checkpoints."""
+
+    log_every: int
+    validate_every: int
+    checkpoint_every: int
 
 
 class Scores(NamedTuple):
@@ -57,51 +63,13 @@ class Scores(NamedTuple):
     images: int
 
 
-def default() -> ConfigDict:
-    """Every field with its default; the images are glyphs of 28x28 pixels."""
-    return ConfigDict(
-        {
-            "kind": "supervised",
-            "seed": 0,
-            "epochs": 20,
-            "batch": 64,
-            "learning_rate": 1e-3,
-            "max_hours": 168.0,
-            "log_every": 500,
-            "data_dir": "",
-            "model": {"hidden": (128, 64), "dropout": 0.0, "dropped": 0},
-        }
-    )
-
-
-def validate(config: ConfigDict) -> None:
-    """Checks what can be checked before data is opened.
-
-    Raises:
-      ConfigError: naming the field, its value and what would work.
-    """
-    checks.check_elements(config, default())
-    for field in ("epochs", "batch", "log_every"):
-        if config[field] < 1:
-            raise ConfigError(f"{field} must be 1 or more, got {config[field]}")
-    if config.seed < 0:
-        raise ConfigError(f"seed must be 0 or more, got {config.seed}")
-    for field in ("learning_rate", "max_hours"):
-        if not 0 < config[field] < float("inf"):
-            raise ConfigError(f"{field} must be above 0, got {config[field]}")
-    try:
-        build_model(config)
-    except ValueError as error:
-        raise ConfigError(f"model: {error}") from None
-
-
-def build_model(config: ConfigDict) -> Model:
+def build_model(config: Supervised) -> Model:
     """The perceptron that `config.model` describes."""
     return mlp.mlp(config.model.hidden, config.model.dropout, config.model.dropped)
 
 
 def train(
-    config: ConfigDict,
+    config: Supervised,
     workdir: str | pathlib.Path,
     *,
     model: Model | None = None,
@@ -114,10 +82,8 @@ def train(
     The parameters tested are those of the epoch that is best on validation images.
     """
     workdir = pathlib.Path(workdir)
-    validate(config)
     model = model or build_model(config)
-    data = config_module.default().data  # the glyphs
-    data.data_dir = config.data_dir
+    data = Data(data_dir=config.data_dir)  # the glyphs
     try:
         parts = scripts.images(loading.load(data))
         if config.batch > (most := len(parts.train[0].images)):
@@ -127,7 +93,7 @@ def train(
         if not dry_run:
             run_folder.claim(
                 workdir,
-                config.to_dict(),
+                dataclasses.asdict(config),
                 may_change=("log_every", "max_hours", "data_dir"),
                 only_up=("epochs",),
             )
@@ -177,14 +143,10 @@ def train(
         data=lambda step: ["glyphs"],
         rates=("learning_rate",),
     )
-    intervals = {
-        "log_every": config.log_every,
-        "validate_every": epoch,
-        "checkpoint_every": epoch,
-    }
+    every = Every(config.log_every, validate_every=epoch, checkpoint_every=epoch)
     fitted = fit(
         run,
-        ConfigDict(intervals),
+        every,
         step_key,
         lambda params: measure(params, parts.validation[0]).accuracy,
         lambda: config.max_hours * 3600,
@@ -294,7 +256,7 @@ def _results(scores: Scores, seconds: float, epoch: float) -> list[dict[str, Any
 
 
 def _report(
-    config: ConfigDict, scores: Scores, seconds: float, note: str, command: str
+    config: Supervised, scores: Scores, seconds: float, note: str, command: str
 ) -> str:
     m = config.model
     layers = "-".join(map(str, (784, *m.hidden, len(scripts.NAMES))))

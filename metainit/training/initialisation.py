@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
-from metainit.config import fields as config_module
+from metainit.config import parsing
+from metainit.config.fields import Data, Experiment
 from metainit.core import leaves as named_leaves
 from metainit.models import registry
 from metainit.models.model import Model
@@ -39,7 +39,7 @@ class Initialisation(NamedTuple):
       rates: step sizes that were learned (`metainit.core.step_sizes`), None for none.
     """
 
-    config: ConfigDict
+    config: Experiment
     model: Model
     body: Any
     name: str
@@ -53,7 +53,7 @@ class Initialisation(NamedTuple):
         return {"body": self.body} | rates
 
 
-def stored_config(run: str | pathlib.Path) -> ConfigDict:
+def stored_config(run: str | pathlib.Path) -> Experiment:
     """The config of a run folder of launch.py.
 
     Raises:
@@ -63,16 +63,17 @@ def stored_config(run: str | pathlib.Path) -> ConfigDict:
     if not run.is_dir():
         raise ValueError(f"init: there is no folder {run}; give a run's, or {RANDOM}")
     try:
-        config = ConfigDict(json.loads((run / "config.json").read_text()))
-        if config.get("kind") == "supervised":
+        values = json.loads((run / "config.json").read_text())
+        if values.get("kind") == "supervised":
             raise ValueError("it is of a plain classifier, not of meta-learning")
-        registry.build(config)
-    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        config = parsing.parse(values, Experiment)
+        registry.build(config.network)
+    except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"init: {run} is no run of launch.py ({error})") from error
     return config
 
 
-def read_config(run: str | pathlib.Path) -> ConfigDict:
+def read_config(run: str | pathlib.Path) -> Experiment:
     """The config of a run, for fine-tuning.
 
     A network that is normalised by the batch it stands in is taken as one that is
@@ -83,20 +84,17 @@ def read_config(run: str | pathlib.Path) -> ConfigDict:
       ValueError: as `stored_config`.
     """
     config = stored_config(run)
-    for part in (config.model, config.encoder):
-        if part.norm == "batch":
-            part.norm = "support"
-    return config
+    parts = {"model.norm": config.model.norm, "encoder.norm": config.encoder.norm}
+    by_batch = [name for name, norm in parts.items() if norm == "batch"]
+    return parsing.replaced(config, dict.fromkeys(by_batch, "support"))
 
 
-def defaults() -> ConfigDict:
+def defaults() -> Experiment:
     """Conv-4 on 64x64 images in colour, for an initialisation without a run."""
-    config = config_module.default()
-    config.data.size, config.data.channels = 64, 3
-    return config
+    return Experiment(data=Data(size=64, channels=3))
 
 
-def random(config: ConfigDict, size: int, channels: int) -> Initialisation:
+def random(config: Experiment, size: int, channels: int) -> Initialisation:
     """Weights before any training, those of the run where the size is the run's.
 
     Args:
@@ -104,7 +102,7 @@ def random(config: ConfigDict, size: int, channels: int) -> Initialisation:
       size: side of the images in pixels.
       channels: of the images.
     """
-    model = registry.build(config)
+    model = registry.build(config.network)
     key = jax.random.split(jax.random.key(config.seed), 3)[
         0
     ]  # as in metainit.experiments.meta_learning
@@ -138,7 +136,7 @@ def best(run: str | pathlib.Path, which: str) -> tuple[int, dict[str, np.ndarray
 
 
 def trained(
-    config: ConfigDict, run: str | pathlib.Path, which: str, size: int, channels: int
+    config: Experiment, run: str | pathlib.Path, which: str, size: int, channels: int
 ) -> Initialisation:
     """The best body of a run, by its meta-validation.
 
@@ -154,7 +152,7 @@ def trained(
         size or number of channels.
     """
     step, leaves = best(run, which)
-    model = registry.build(config)
+    model = registry.build(config.network)
     what = f"{pathlib.Path(run) / which} with {size}x{size}x{channels} images"
     body = fill_body(model, leaves, size, channels, what, body_prefix(which))
     rates = None

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
+from metainit.config.fields import Experiment
 from metainit.core import masks
 from metainit.core.types import MetaState
 from metainit.data.loading import Source, rows
@@ -63,7 +63,7 @@ def batch(
 
 
 def init(
-    config: ConfigDict, model: Model, body: Any, images: jax.Array, classes: int
+    config: Experiment, model: Model, body: Any, images: jax.Array, classes: int
 ) -> MetaState:
     """The state before the first step; the classifier's head starts at zero.
 
@@ -81,7 +81,7 @@ def init(
     return MetaState(params, opt_state, jnp.zeros((), jnp.int32))
 
 
-def update(config: ConfigDict, model: Model, preprocess: Preprocess) -> Any:
+def update(config: Experiment, model: Model, preprocess: Preprocess) -> Any:
     """`(state, batch, key) -> (state, metrics)`, one supervised step; not jitted.
 
     The batch's "progress", float32 [], is the device time spent so far in

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 import metainit
+from metainit.config.fields import Experiment
 from metainit.core import step_sizes
 from metainit.models import classification, heads, microbatch
 from metainit.models.model import Model
@@ -48,14 +48,14 @@ def log_step_sizes(model: Model, body: Any) -> Any:
     return step_sizes.init({"body": body, "head": head}, mask)
 
 
-def inner_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+def inner_optimizer(config: Experiment) -> optax.GradientTransformation:
     """The optimizer that `config.inner` describes."""
     if config.inner.optimizer == "adam":
         return optax.adam(config.inner.learning_rate, eps_root=EPS_ROOT)
     return optax.sgd(config.inner.learning_rate)
 
 
-def adapt_mask(config: ConfigDict, model: Model) -> Any:
+def adapt_mask(config: Experiment, model: Model) -> Any:
     """Mask of what inner steps change; with ANIL, the head alone."""
     if config.method.algorithm == "anil":
         return heads.is_head
@@ -63,7 +63,7 @@ def adapt_mask(config: ConfigDict, model: Model) -> Any:
 
 
 def inner_loop(
-    config: ConfigDict, model: Model, preprocess: Preprocess
+    config: Experiment, model: Model, preprocess: Preprocess
 ) -> metainit.InnerLoop:
     """The inner loop of meta-training."""
     model, preprocess = _in_task(config, model, preprocess)
@@ -83,7 +83,7 @@ def inner_loop(
 
 
 def _in_task(
-    config: ConfigDict, model: Model, preprocess: Preprocess
+    config: Experiment, model: Model, preprocess: Preprocess
 ) -> tuple[Model, Preprocess]:
     # Microbatches bound the images in memory: all of them at once would undo that.
     if config.inner.microbatch:
@@ -92,7 +92,7 @@ def _in_task(
 
 
 def init_head(
-    config: ConfigDict, model: Model, body: Any, images: jax.Array, key: jax.Array
+    config: Experiment, model: Model, body: Any, images: jax.Array, key: jax.Array
 ) -> dict[str, Any]:
     """{"head": ...} before meta-training where it is learned, else {}.
 
@@ -110,7 +110,7 @@ def init_head(
     return {"head": {"kernel": kernel, "bias": jnp.zeros(shape[1])}}
 
 
-def schedule(config: ConfigDict, rate: float) -> optax.Schedule:
+def schedule(config: Experiment, rate: float) -> optax.Schedule:
     """An outer rate by meta-iteration: constant, or a cosine from `rate` to 0.
 
     In the first `config.outer.warmup_steps` it rises in proportion to the iteration,
@@ -127,7 +127,7 @@ def schedule(config: ConfigDict, rate: float) -> optax.Schedule:
     return lambda step: jnp.minimum(1, (step + 1) / warmup) * later(step)
 
 
-def outer_direction(config: ConfigDict) -> optax.GradientTransformation:
+def outer_direction(config: Experiment) -> optax.GradientTransformation:
     """Adam's direction after clipping; the norm before it stays in the state."""
     return optax.chain(
         optax.snapshot("grad_norm", optax.tree.norm),
@@ -137,7 +137,7 @@ def outer_direction(config: ConfigDict) -> optax.GradientTransformation:
 
 
 def learner(
-    config: ConfigDict, model: Model, preprocess: Preprocess
+    config: Experiment, model: Model, preprocess: Preprocess
 ) -> metainit.MetaLearner:
     """The meta-learning algorithm that `config.method` describes."""
     model, preprocess = _in_task(config, model, preprocess)
@@ -161,7 +161,7 @@ def learner(
 
 
 def rates_learner(
-    config: ConfigDict, model: Model, preprocess: Preprocess
+    config: Experiment, model: Model, preprocess: Preprocess
 ) -> metainit.MetaLearner:
     """Meta-learns the factors of `metainit.core.step_sizes` and nothing else.
 
@@ -187,7 +187,7 @@ def rates_learner(
     )
 
 
-def _outer(config: ConfigDict) -> optax.GradientTransformation:
+def _outer(config: Experiment) -> optax.GradientTransformation:
     return optax.chain(
         outer_direction(config),
         optax.scale_by_learning_rate(schedule(config, config.outer.learning_rate)),

@@ -6,12 +6,11 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 from clu import metrics as clu_metrics
-from ml_collections import ConfigDict
 
 from metainit.core.types import MetaState
 from metainit.runtime import stop
@@ -90,9 +89,22 @@ class Fitted(NamedTuple):
     stopped: str
 
 
+class Intervals(Protocol):
+    """Steps between lines of the log, validations and checkpoints."""
+
+    @property
+    def log_every(self) -> int: ...
+
+    @property
+    def validate_every(self) -> int: ...
+
+    @property
+    def checkpoint_every(self) -> int: ...
+
+
 def fit(
     run: Run,
-    config: ConfigDict,
+    every: Intervals,
     key: jax.Array,
     validate: Callable[[Any], float],
     seconds: Callable[[], float],
@@ -103,7 +115,7 @@ def fit(
 
     Args:
       run: what is trained.
-      config: intervals.
+      every: its intervals, scaled by `run.pace`.
       key: root key; folded with the step by `run.update`.
       validate: `(params) -> accuracy` on meta-validation.
       seconds: by the wall clock that the run may take in all, earlier sessions
@@ -124,9 +136,9 @@ def fit(
     log_every, validate_every, checkpoint_every = (
         max(1, round(interval * run.pace))
         for interval in (
-            config.log_every,
-            config.validate_every,
-            config.checkpoint_every,
+            every.log_every,
+            every.validate_every,
+            every.checkpoint_every,
         )
     )
     earliest_end = max(run.first_step + 1, run.keep_at or 0)

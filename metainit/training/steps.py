@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
+from metainit.config.fields import Experiment
 from metainit.core.types import MetaLearner, MetaState
 from metainit.data.batches import MetaBatches
 from metainit.data.loading import Source
@@ -83,7 +83,7 @@ def meta_step(
 
 
 def joint_step(
-    config: ConfigDict,
+    config: Experiment,
     model: Model,
     preprocess: Preprocess,
     body: Any,

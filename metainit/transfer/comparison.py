@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from metainit.config.fields import Experiment, TransferExperiment
 from metainit.data.batches import hold_out
 from metainit.data.loading import Roles, Source
 from metainit.data.sealed import Sealed, Split
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
     accuracy: float
 
 
-def check(config: ConfigDict, roles: Roles) -> None:
+def check(config: Experiment | TransferExperiment, roles: Roles) -> None:
     """Refuses data that cannot be fine-tuned on, before anything long starts.
 
     Raises:
@@ -54,7 +54,9 @@ def check(config: ConfigDict, roles: Roles) -> None:
         transfer_spec.check(spec_of(config), split.train, split.test)
 
 
-def of_roles(config: ConfigDict, roles: Roles) -> tuple[tuple[Split, ...], Sealed]:
+def of_roles(
+    config: Experiment | TransferExperiment, roles: Roles
+) -> tuple[tuple[Split, ...], Sealed]:
     """What to choose on, the classes of meta-validation; and what to measure on.
 
     The latter are meta-test and, under names of their own, the held-out classes.
@@ -70,7 +72,7 @@ def of_roles(config: ConfigDict, roles: Roles) -> tuple[tuple[Split, ...], Seale
 
 
 def compare(
-    config: ConfigDict,
+    config: Experiment | TransferExperiment,
     inits: Mapping[str, Init],
     validation: Sequence[Split],
     test: Sealed,
@@ -203,7 +205,7 @@ def measure(
     return tuple(found)
 
 
-def spec_of(config: ConfigDict) -> Spec:
+def spec_of(config: Experiment | TransferExperiment) -> Spec:
     """A fine-tuning as `config.transfer` describes it, but for head and rate."""
     settings = config.transfer
     return Spec(
@@ -216,7 +218,7 @@ def spec_of(config: ConfigDict) -> Spec:
     )
 
 
-def _split(config: ConfigDict, source: Source) -> Split:
+def _split(config: Experiment | TransferExperiment, source: Source) -> Split:
     sides = hold_out(source, config.seed, config.transfer.held_out)
     return Split(source.name, *sides)
 

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from metainit.config.fields import Transfer
 from metainit.core import leaves
 from metainit.data import loading
 from metainit.data.sealed import Split
@@ -50,7 +51,7 @@ FIT: dict[str, closed_form.Head] = {
 }
 
 
-def grid(settings: Any) -> dict[str, tuple[Setting, ...]]:
+def grid(settings: Transfer) -> dict[str, tuple[Setting, ...]]:
     """What each head is tried with, the same for every initialisation.
 
     Args:
@@ -58,8 +59,11 @@ def grid(settings: Any) -> dict[str, tuple[Setting, ...]]:
     """
     rates = tuple(
         {"optimizer": optimizer, "learning_rate": rate}
-        for optimizer in ("sgd", "adam")
-        for rate in settings[f"{optimizer}_rates"]
+        for optimizer, rates_of in (
+            ("sgd", settings.sgd_rates),
+            ("adam", settings.adam_rates),
+        )
+        for rate in rates_of
     )
     values = {"scale": settings.centroid_scales, "C": settings.inverse_penalties}
     return {

@@ -14,7 +14,7 @@ import shipped
 from jax import export
 from ml_collections import ConfigDict
 
-from metainit.experiments import planner, supervised
+from metainit.experiments import configs, planner, supervised
 from metainit.models import conv, registry, same_conv
 from metainit.models.preprocess import Preprocess
 from metainit.training import joint
@@ -108,4 +108,4 @@ def test_every_step_lowers_for_every_platform(
             assert_lowers(*supervised_step(config), platforms)
         else:
             assert_lowers(*joint_step(config), platforms)
-            assert_lowers(*planner.meta_step(config), platforms)
+            assert_lowers(*planner.meta_step(configs.typed(config)), platforms)

@@ -8,11 +8,11 @@ import optax
 import pytest
 
 import metainit
-from metainit.config.fields import default
 from metainit.core import step_sizes
 from metainit.data.episodes import EpisodeSpec, sample_batch
 from metainit.data.loading import Source
 from metainit.evaluation import adaptation
+from metainit.experiments.configs import default
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe

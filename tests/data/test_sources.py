@@ -12,9 +12,9 @@ import tensorflow_datasets as tfds
 import tiny
 from PIL import Image
 
-from metainit.config import fields as config
 from metainit.data import cache, class_splits, episodes, images, leakage, loading
 from metainit.data.builders import cifar_fs, omniglot
+from metainit.experiments import configs
 
 
 def settings(tmp_path, name, **changed):
@@ -25,7 +25,7 @@ def settings(tmp_path, name, **changed):
         "data_dir": str(tmp_path / "data"),
         "split": (0.5, 0.25, 0.25),
     }
-    data = config.default().data
+    data = configs.default().data
     data.update(fields | changed)
     return data
 

@@ -16,7 +16,6 @@ from ml_collections import ConfigDict
 from sklearn.metrics import f1_score, log_loss
 
 import metainit
-from metainit.config.fields import default
 from metainit.data import episode_set, variable_episodes
 from metainit.data.episode_set import TEST_SEED
 from metainit.data.episodes import EpisodeSpec, sample_batch
@@ -25,6 +24,7 @@ from metainit.evaluation import adaptation, closed_form, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.few_shot import evaluate
 from metainit.evaluation.results import Evaluation, Measurements
+from metainit.experiments.configs import default
 from metainit.models import classification, heads, registry
 from metainit.models.preprocess import Preprocess
 from metainit.runtime.cost import Cost

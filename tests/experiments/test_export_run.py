@@ -12,8 +12,7 @@ import safetensors.numpy
 import shipped
 
 import metainit
-from metainit.config import fields as defaults
-from metainit.experiments import export, model_card
+from metainit.experiments import configs, export, model_card
 from metainit.models import (
     classification,
     conv4_names,
@@ -35,7 +34,7 @@ STEP = 700
 
 def settings(name: str) -> Any:
     """Of a small run by the network's name."""
-    config = defaults.default()
+    config = configs.default()
     config.data.update(name="", train=("cifar100@32", "omniglot"), size=16, channels=3)
     config.data.validation = ("stanford_cars",)
     config.model.filters = 4

@@ -17,10 +17,9 @@ import tiny
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from metainit.config import fields as defaults
 from metainit.core.types import MetaState
 from metainit.data.builders import labelled_folder
-from metainit.experiments import finetune, predict
+from metainit.experiments import configs, finetune, predict
 from metainit.experiments.meta_learning import train
 from metainit.models import registry, resnet, resnet_names
 from metainit.runtime.checkpoint import Checkpoints
@@ -66,7 +65,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
 
 def encoder_run(run: pathlib.Path, width: int) -> None:
     """A run of Conv-4 on a frozen ResNet, never trained; and weights beside it."""
-    config = defaults.default()
+    config = configs.default()
     config.data.update(size=32, channels=3)
     config.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=width)
     config.encoder.cut = "stage1"

@@ -9,12 +9,11 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from metainit.config import fields
 from metainit.data import episode_set
 from metainit.data.loading import Roles, Source
 from metainit.evaluation import adaptation
 from metainit.evaluation.few_shot import evaluate
-from metainit.experiments import forecast
+from metainit.experiments import configs, forecast
 from metainit.models import registry
 from metainit.models.preprocess import Preprocess
 from metainit.runtime.cost import Cost
@@ -32,7 +31,7 @@ ROLES = Roles((), (source("x"), source("xx")), (source("xxx"),), (source("xxxx")
 
 
 def settings(**changed: Any) -> ConfigDict:
-    small = tiny.shrink(fields.default())
+    small = tiny.shrink(configs.default())
     small.data.size = 4
     small.model.update(name="mlp", hidden=(5,))
     small.evaluate.update(changed)

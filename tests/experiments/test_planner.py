@@ -4,17 +4,18 @@ import pytest
 import shipped
 import tiny
 
-from metainit.config.fields import ConfigError, default
-from metainit.experiments import planner
+from metainit.config import parsing
+from metainit.config.fields import ConfigError
+from metainit.experiments import configs, planner
 
 
 @pytest.fixture(scope="module")
 def config():
-    small = tiny.shrink(default())
+    small = tiny.shrink(configs.default())
     small.data.size = 32
     small.inner.steps = 4
     small.method.gradient = "reverse"
-    return small
+    return tiny.typed(small)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,7 @@ def test_what_fits_passes(config, needed):
 
 
 def test_mixed_mode_keeps_no_steps_activations(config, needed):
-    mixed = config.copy_and_resolve_references()
-    mixed.method.gradient = "mixed"
+    mixed = parsing.replaced(config, {"method.gradient": "mixed"})
     assert planner.memory(mixed) < needed
 
 
@@ -57,8 +57,7 @@ def test_what_does_not_fit_is_told_what_would(config, needed, monkeypatch):
     ],
 )
 def test_an_encoder_may_change_less_or_be_computed_again(change, words, monkeypatch):
-    brief = shipped.load("maml_resnet50:full")
-    brief.update_from_flattened_dict(change)
+    brief = parsing.replaced(configs.typed(shipped.load("maml_resnet50:full")), change)
     monkeypatch.setattr(planner, "memory", lambda config: 10**9)
     with pytest.raises(ConfigError) as refused:
         planner.check(brief, 10**11, 10**10)

@@ -15,10 +15,11 @@ import shipped
 from ml_collections import ConfigDict
 
 import metainit
-from metainit.config.fields import ConfigError, default
+from metainit.config.fields import ConfigError
 from metainit.data import scripts as script_images
 from metainit.data.loading import Roles, Source
-from metainit.experiments import supervised
+from metainit.experiments import configs, supervised
+from metainit.experiments.configs import default
 from metainit.experiments.meta_learning import train
 from metainit.models import registry
 from metainit.models.preprocess import Preprocess
@@ -51,11 +52,11 @@ ROLES = Roles(
 
 @pytest.fixture(autouse=True)
 def few_letters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervised.sources, "load", lambda data: ROLES)
+    monkeypatch.setattr(supervised.loading, "load", lambda data: ROLES)
 
 
 def config(**changed: Any) -> ConfigDict:
-    small = supervised.default()
+    small = configs.supervised()
     small.update(
         epochs=4, batch=16, learning_rate=0.01, log_every=10, model={"hidden": (16,)}
     )

@@ -17,12 +17,11 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metainit.config import fields as defaults
 from metainit.config.fields import ConfigError
 from metainit.data import batches, episode_set
 from metainit.data.loading import Source
 from metainit.evaluation import few_shot
-from metainit.experiments import initialisations
+from metainit.experiments import configs, initialisations
 from metainit.experiments.meta_learning import train
 from metainit.models.model import Model
 from metainit.runtime.checkpoint import Checkpoints
@@ -385,7 +384,7 @@ def test_what_max_hours_cannot_hold_is_refused(
 def test_a_dry_run_needs_no_download(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = tiny.shrink(defaults.default())
+    config = tiny.shrink(configs.default())
     config.model.update(name="mlp", hidden=(8,))
     config.data.update(name="", train=("omniglot", "flowers102"), size=8, channels=3)
     config.data.update(test=("cifar_fs",), data_dir=str(tmp_path / "data"))

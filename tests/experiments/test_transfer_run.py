@@ -15,8 +15,10 @@ import tiny
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from metainit.config.fields import ConfigError
+from metainit.config import parsing
+from metainit.config.fields import ConfigError, Experiment, Model
 from metainit.evaluation import intervals
+from metainit.experiments import configs
 from metainit.experiments import transfer as transfer_run
 from metainit.experiments.meta_learning import train
 from metainit.models import pretrained, resnet_names
@@ -55,7 +57,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 def write_weights(path: pathlib.Path) -> pathlib.Path:
-    config = tiny.shrink(transfer_run.config_module.default())
+    config = tiny.shrink(configs.default())
     config.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=2)
     config.model.name = "linear"
     save_file(resnet_names.to_torch(tiny.drawn(build(config).init)["encoder"]), path)
@@ -63,7 +65,7 @@ def write_weights(path: pathlib.Path) -> pathlib.Path:
 
 
 def settings(place: Place, *inits: str) -> ConfigDict:
-    config = transfer_run.default()
+    config = configs.transfer()
     config.inits = inits or (str(place.run), f"{place.run}:joint", "random")
     config.data.name = f"folder:{place.images}"
     tiny.shrink_transfer(config.transfer)
@@ -215,8 +217,7 @@ def test_what_was_seen_before_is_told_below_the_verdict(
     ],
 )
 def test_a_run_is_warned_of_on_its_own_data(data: dict[str, Any], warned: bool) -> None:
-    config = transfer_run.config_module.default()
-    config.data.update(data)
+    config = parsing.parse({"data": data}, Experiment)
     init = Initialisation(config, None, None, "")  # type: ignore[arg-type]
     cost = Cost(0.0, 0, 0)
     inits = {
@@ -232,11 +233,9 @@ def test_a_run_is_warned_of_on_its_own_data(data: dict[str, Any], warned: bool) 
 
 def test_what_a_run_began_with_is_known_among_the_others() -> None:
     """By the weights' file, whatever it is called, or the network drawn at random."""
-    config = transfer_run.config_module.default()
-    other = transfer_run.config_module.default()
-    other.model.filters += 1
+    config, other = Experiment(), Experiment(model=Model(filters=1))
 
-    def given(config: ConfigDict, sha256: str = "", run: str = "") -> Any:
+    def given(config: Experiment, sha256: str = "", run: str = "") -> Any:
         about = pretrained.About("net", None, sha256, pretrained._UNKNOWN)
         seen = Origin((), (), about if sha256 else None)
         init = Initialisation(config, None, None, "", seen)  # type: ignore[arg-type]
@@ -259,17 +258,20 @@ def test_what_a_run_began_with_is_known_among_the_others() -> None:
     "changed, message",
     [
         ({"inits": ()}, "inits is empty"),
-        ({"inits": (1,)}, "inits: 1 must be a name in quotes"),
+        ({"inits": (1,)}, "inits\\[0\\]=1 must be a name in quotes"),
         ({"inits": ("random",)}, "inits begins with random"),
         ({"inits": ("gone",)}, "there is no folder gone"),
         ({"inits": ("a.pth",)}, "weights='a.pth': cannot be read"),
-        ({"use": "meta"}, "use='meta'; it must be frozen or adapted"),
+        ({"use": "meta"}, "use='meta' must be one of frozen, adapted"),
         ({"choose_on": 1.0}, "choose_on=1.0"),
         ({"data.name": ""}, "data.name is empty"),
         ({"data.name": "folder:gone"}, "there is no folder gone"),
         ({"data.name": "letters"}, "data.name='letters'; choose glyphs"),
         ({"transfer.steps": 0}, "transfer.steps=0"),
-        ({"transfer.heads": ("best",)}, "transfer.heads must be one of prototype"),
+        (
+            {"transfer.heads": ("best",)},
+            "transfer.heads\\[0\\]='best' must be one of prototype",
+        ),
         ({"transfer.shot": 3}, "shot=3 is more than the 2 training images"),
         ({"transfer.fraction": 0.1}, "fraction=0.1 leaves none of the 3"),
     ],

@@ -1,5 +1,6 @@
 """Searches: every trial once, on meta-validation alone, within the hours."""
 
+import dataclasses
 import importlib.util
 import json
 import pathlib
@@ -12,11 +13,11 @@ import shipped
 import tiny
 from ml_collections import ConfigDict
 
-from metainit.config import fields as config_module
-from metainit.config.fields import ConfigError
+from metainit.config.fields import ConfigError, Experiment, Search
+from metainit.config.parsing import replaced
 from metainit.data import loading
 from metainit.data.episodes import EpisodeSpec, sample_batch
-from metainit.experiments import config_file, sweep
+from metainit.experiments import config_file, configs, sweep
 from metainit.experiments.forecast import NoTimeError
 from metainit.experiments.meta_learning import train
 from metainit.training.loop import NonFiniteError
@@ -27,12 +28,12 @@ GRID = ("inner.learning_rate=0.1,0.3", "inner.steps=1,2")
 class Fake:
     """Stands in for training: an accuracy by setting, and what was asked."""
 
-    def __init__(self, accuracy: Callable[[ConfigDict], float]) -> None:
+    def __init__(self, accuracy: Callable[[Experiment], float]) -> None:
         self.accuracy = accuracy
-        self.configs: list[ConfigDict] = []
+        self.configs: list[Experiment] = []
 
     def __call__(
-        self, config: ConfigDict, workdir: pathlib.Path, dry_run: bool = False
+        self, config: Experiment, workdir: pathlib.Path, dry_run: bool = False
     ) -> str:
         self.configs.append(config)
         if dry_run:
@@ -49,14 +50,14 @@ class Fake:
         return ""
 
 
-def by_rate(config: ConfigDict) -> float:
+def by_rate(config: Experiment) -> float:
     return config.inner.learning_rate + 0.01 * config.inner.steps
 
 
-def search(**changed: Any) -> ConfigDict:
-    config = sweep.default(config_module.default())
-    config.search.update({"fields": GRID, **changed})
-    return config
+def search(experiment: dict[str, Any] = {}, **changed: Any) -> Search:  # noqa: B006
+    values = {"fields": GRID, **changed}
+    found = replaced(Search(), {f"search.{name}": x for name, x in values.items()})
+    return dataclasses.replace(found, experiment=replaced(Experiment(), experiment))
 
 
 def load(path: pathlib.Path) -> ConfigDict:
@@ -71,9 +72,7 @@ def test_every_combination_is_tried_and_the_best_written(
     tmp_path: pathlib.Path,
 ) -> None:
     fake = Fake(by_rate)
-    config = search()
-    config.experiment.iterations = 7
-    config.experiment.evaluate.steps = (0, 4)
+    config = search({"iterations": 7, "evaluate.steps": (0, 4)})
     text = sweep.tune(config, tmp_path, fake, command="python launch.py 'x'")
     asked = [(c.inner.learning_rate, c.inner.steps) for c in fake.configs]
     assert asked == [(0.1, 1), (0.1, 2), (0.3, 1), (0.3, 2)]
@@ -91,9 +90,8 @@ def test_every_combination_is_tried_and_the_best_written(
     assert first in (tmp_path / "report.html").read_text()
     # The file is the experiment itself, meta-test included, but for what was chosen.
     best = load(tmp_path / "best.py")
-    wanted = config.experiment.copy_and_resolve_references()
-    wanted.inner.update(learning_rate=0.3, steps=2)
-    assert best.to_dict() == wanted.to_dict()
+    chosen = {"inner.learning_rate": 0.3, "inner.steps": 2}
+    assert configs.typed(best) == replaced(config.experiment, chosen)
     assert best.evaluate.episodes == 600
     # Curves are kept, states are not.
     trials = list((tmp_path / "trials").iterdir())
@@ -109,7 +107,7 @@ def test_joint_pretraining_can_decide(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_second_start_goes_on(tmp_path: pathlib.Path) -> None:
-    def stopped(config: ConfigDict) -> float:
+    def stopped(config: Experiment) -> float:
         if config.inner.learning_rate == 0.3:
             raise KeyboardInterrupt
         return by_rate(config)
@@ -126,9 +124,7 @@ def test_a_second_start_goes_on(tmp_path: pathlib.Path) -> None:
     assert text.startswith("inner.learning_rate=0.3, inner.steps=9 did best")
     assert "after 6 trials" in text
     with pytest.raises(ConfigError, match=r"iterations: 1000 -> 9\. Give another"):
-        other = search()
-        other.experiment.iterations = 9
-        sweep.tune(other, tmp_path, third)
+        sweep.tune(search({"iterations": 9}), tmp_path, third)
 
 
 def test_hours_end_a_search_and_more_go_on(
@@ -150,7 +146,7 @@ def test_hours_end_a_search_and_more_go_on(
     # A trial that the hours cut short is not counted.
     (tmp_path / "cut").mkdir()
 
-    def cut(config: ConfigDict, workdir: pathlib.Path, **rest: Any) -> str:
+    def cut(config: Experiment, workdir: pathlib.Path, **rest: Any) -> str:
         Fake(by_rate)(config, workdir)
         path = workdir / "validation.json"
         path.write_text(path.read_text().replace('""', '"meta-learned stopped"'))
@@ -167,7 +163,7 @@ def test_a_trial_that_goes_on_has_its_own_time_again(
     clock = iter(range(0, 10**6, 600))  # ten minutes, however it ends
     given: list[float] = []
 
-    def stopped(config: ConfigDict, workdir: pathlib.Path, **rest: Any) -> str:
+    def stopped(config: Experiment, workdir: pathlib.Path, **rest: Any) -> str:
         given.append(config.max_hours * 60)
         raise KeyboardInterrupt
 
@@ -200,7 +196,7 @@ def test_hours_too_short_for_a_trial_are_those_of_the_search(
 def test_a_trial_that_diverges_is_told_and_the_others_go_on(
     tmp_path: pathlib.Path,
 ) -> None:
-    def diverges(config: ConfigDict) -> float:
+    def diverges(config: Experiment) -> float:
         if config.inner.learning_rate == 0.3:
             raise NonFiniteError("the loss of step 3 is not finite")
         return by_rate(config)
@@ -215,7 +211,7 @@ def test_a_trial_that_diverges_is_told_and_the_others_go_on(
 def test_a_trial_that_the_data_refuse_is_told_and_tried_again(
     tmp_path: pathlib.Path,
 ) -> None:
-    def refuses(config: ConfigDict) -> float:
+    def refuses(config: Experiment) -> float:
         if config.inner.learning_rate == 0.3:
             raise ConfigError("the class cat has too few images")
         return by_rate(config)
@@ -298,15 +294,15 @@ def test_the_shipped_search_is_of_the_config_that_is_named() -> None:
     assert found.to_dict() == shipped.load("omniglot:20way").to_dict()
     mlp = get_config(str(quickstart.with_name("mlp.py")))
     with pytest.raises(ConfigError, match="kind='supervised': only configs of meta"):
-        sweep.settings(mlp)
+        configs.typed(mlp)
 
 
 @pytest.mark.parametrize("name", ["quickstart", "maml_conv4:native"])
 def test_a_written_config_reads_back(tmp_path: pathlib.Path, name: str) -> None:
-    config = shipped.load(name)
+    config = configs.typed(shipped.load(name))
     path = tmp_path / "a.py"
     path.write_text(config_file.text(config, 'says "this" \\ and """that"""'))
-    assert load(path).to_dict() == config.to_dict()
+    assert configs.typed(load(path)) == config
 
 
 # Real training
@@ -327,7 +323,7 @@ def test_meta_test_is_never_touched(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = sweep.default(tiny.config(tiny.draw(tmp_path / "images")))
+    config = configs.search(tiny.config(tiny.draw(tmp_path / "images")))
     config.search.fields = ("inner.learning_rate=0.1",)
     config.experiment.model.update(name="mlp", hidden=(8,))
     config.experiment.update(iterations=2, warm_start=0)

@@ -9,8 +9,8 @@ import pytest
 import tiny
 
 import metainit
-from metainit.config.checks import validate
-from metainit.config.fields import ConfigError, default
+from metainit.config.fields import ConfigError
+from metainit.experiments.configs import default, typed
 from metainit.models import classification, composed, conv4, encoder, registry, resnet
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
@@ -31,7 +31,7 @@ def config(use, learner="conv4", head="prototype", **changes):
     small.encoder.cut = "stage2"
     small.encoder.update(changes)
     small.method.gradient = "first_order"
-    validate(small)
+    typed(small)
     return small
 
 
@@ -268,6 +268,6 @@ def test_what_does_not_go_together_is_refused(changes, words):
     settings = config("frozen")
     settings.update_from_flattened_dict(changes)
     with pytest.raises(ConfigError) as refused:
-        validate(settings)
+        typed(settings)
     for word in words:
         assert word in str(refused.value)

@@ -10,9 +10,9 @@ import pytest
 import small_transfer
 from PIL import Image
 
-from metainit.config.fields import default
 from metainit.evaluation import intervals
 from metainit.evaluation.results import Evaluation, Row
+from metainit.experiments.configs import default
 from metainit.reporting import compare, finished, paired, run_report, seeds_report
 from metainit.runtime.cost import Cost
 

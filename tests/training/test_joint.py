@@ -10,8 +10,8 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from metainit.config.fields import default
 from metainit.data.loading import Source
+from metainit.experiments.configs import default
 from metainit.models import classification, registry
 from metainit.models.preprocess import Preprocess
 from metainit.training import joint, learner

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metainit.config.fields import default
 from metainit.data.episodes import EpisodeSpec, sample_batch
 from metainit.data.loading import Source
+from metainit.experiments.configs import default
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe

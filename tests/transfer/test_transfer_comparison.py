@@ -11,10 +11,10 @@ import tiny
 from ml_collections import ConfigDict
 from PIL import Image
 
-from metainit.config import fields as defaults
 from metainit.config.fields import ConfigError
 from metainit.data.loading import Roles, Source
 from metainit.data.sealed import Sealed, Split
+from metainit.experiments import configs
 from metainit.experiments.meta_learning import train
 from metainit.transfer import comparison, fine_tuning
 from metainit.transfer import spec as transfer_spec
@@ -35,7 +35,7 @@ def small(images: pathlib.Path, **transfer: Any) -> ConfigDict:
     config = tiny.config(images)
     config.model.update(name="mlp", hidden=(8,))
     config.update(iterations=4, warm_start=0)
-    config.transfer.update({"steps": 5, "heads": HEADS, **fine_tuning})
+    config.transfer.update({"steps": 5, "heads": HEADS, **transfer})
     return config
 
 
@@ -221,7 +221,7 @@ def test_data_that_cannot_be_split_are_refused_first(
 def test_held_out_classes_have_a_name_of_their_own() -> None:
     images = np.zeros((4, 1, 1, 1), np.uint8)
     source = Source("a", images, np.array([0, 0, 1, 1], np.int32), ("x", "y"))
-    config = tiny.shrink(defaults.default())
+    config = tiny.shrink(configs.default())
     _, test = comparison.of_roles(config, Roles((), (), (source,), (source,)))
     assert [split.name for split in test.open((), ())] == ["a", "a, held-out classes"]
 

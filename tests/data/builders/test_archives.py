@@ -9,10 +9,10 @@ import archives
 import numpy as np
 import pytest
 
-from metainit.config import fields as config
 from metainit.data import cache, episodes, leakage, loading
 from metainit.data.builders import cifar_fs, omniglot
 from metainit.data.builders.fetch import FetchError, fetch
+from metainit.experiments import configs
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -25,7 +25,7 @@ def settings(tmp_path, name, **changed):
         "channels": 1 if name == "omniglot" else 3,
         "data_dir": str(tmp_path / "data"),
     }
-    data = config.default().data
+    data = configs.default().data
     data.update(fields | changed)
     return data
 

@@ -157,10 +157,10 @@ def test_check_links_names_what_is_dead(known, capsys, monkeypatch):
 
 
 CONFIG = """
-from metainit.config import fields as defaults
+from metainit.experiments import configs
 
 def get_config(variant="both"):
-    config = defaults.default()
+    config = configs.default()
     names = {"both": ("caltech256@84", "tfds:cifar100"), "none": ("glyphs",)}
     config.data.update(name="", train=names[variant], size=10)
     return config

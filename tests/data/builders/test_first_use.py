@@ -8,9 +8,9 @@ from pathlib import Path
 import mini_caltech
 import pytest
 
-from metainit.config import fields as config
 from metainit.data import loading
 from metainit.data.builders import catalog, first_use
+from metainit.experiments import configs
 
 NAME = "caltech256"
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,7 +25,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def data(root: Path):
-    wanted = config.default().data
+    wanted = configs.default().data
     wanted.update(name=NAME, data_dir=str(root), size=8, split=(0.34, 0.33, 0.33))
     return wanted
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from metainit.config import fields
 from metainit.data import cache, loading
 from metainit.data.builders import glyphs
+from metainit.experiments import configs
 
 # Prepares in a process of its own, and tells whether TensorFlow was loaded.
 _PREPARE = """
@@ -25,7 +25,7 @@ print("tensorflow" in sys.modules)
 
 
 def settings(folder, **changed):
-    data = fields.default().data
+    data = configs.default().data
     data.update({"data_dir": str(folder)} | changed)
     return data
 

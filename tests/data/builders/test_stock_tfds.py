@@ -7,10 +7,10 @@ import pytest
 import small_archives
 import tensorflow_datasets as tfds
 
-from metainit.config import fields
 from metainit.data import loading
 from metainit.data.builders import prepared
 from metainit.data.builders.seven import BUILDERS
+from metainit.experiments import configs
 
 
 class Stock(tfds.core.GeneratorBasedBuilder):
@@ -40,7 +40,7 @@ class Stock(tfds.core.GeneratorBasedBuilder):
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "own"))
-    data = fields.default().data
+    data = configs.default().data
     data.update(name="tfds:stock", size=8, channels=3, data_dir=str(tmp_path / "data"))
     return data
 

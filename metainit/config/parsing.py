@@ -1,0 +1,122 @@
+"""Plain values to the typed fields of `metainit.config.fields`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+from metainit.config.fields import ConfigError
+
+Fields = TypeVar("Fields")
+
+_WORDS = {int: "a whole number", float: "a number", str: "a name in quotes"}
+
+
+def parse(values: Mapping[str, Any], of: type[Fields]) -> Fields:
+    """The dataclass that a nested dict describes; what it lacks has its default.
+
+    Lists are taken for tuples and whole numbers for numbers, as JSON has them.
+
+    Args:
+      values: plain values by name, sections as dicts.
+      of: a dataclass of `metainit.config.fields`.
+
+    Raises:
+      ConfigError: naming the dotted field, its value and what would work.
+    """
+    return _section(of, values, "", of)
+
+
+def replaced(config: Fields, changes: Mapping[str, Any]) -> Fields:
+    """A config with other values, by dotted name of their fields.
+
+    Raises:
+      ConfigError: as `parse`.
+    """
+    values = dataclasses.asdict(config)  # type: ignore[call-overload]
+    for name, value in changes.items():
+        *sections, last = name.split(".")
+        place = values
+        for section in sections:
+            if not isinstance(place.get(section), dict):
+                raise _unknown(name, type(config))
+            place = place[section]
+        place[last] = value
+    return parse(values, type(config))
+
+
+def names(of: type, prefix: str = "") -> Iterator[str]:
+    """Dotted names of every field of a dataclass that is no section."""
+    for name, kind in _types(of).items():
+        if dataclasses.is_dataclass(kind):
+            yield from names(kind, f"{prefix}{name}.")  # type: ignore[arg-type]
+        else:
+            yield prefix + name
+
+
+@functools.cache
+def _types(of: type) -> dict[str, Any]:
+    return typing.get_type_hints(of, include_extras=True)
+
+
+def _unknown(field: str, root: type) -> ConfigError:
+    known = list(names(root))
+    # Of the same last name first: "learning_rate" is inner's or outer's.
+    near = [name for name in known if name.split(".")[-1] == field.split(".")[-1]]
+    near = near or difflib.get_close_matches(field, known, n=1, cutoff=0)
+    return ConfigError(f"{field}: there is no such field; the nearest: {near[0]}")
+
+
+def _section(of: Any, values: Any, prefix: str, root: type) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            f"{prefix.rstrip('.')}={values!r} must be a section with the fields "
+            f"{', '.join(_types(of))}"
+        )
+    for name in values:
+        if name not in _types(of):
+            raise _unknown(prefix + name, root)
+    return of(
+        **{
+            name: _section(kind, values[name], f"{prefix}{name}.", root)
+            if dataclasses.is_dataclass(kind := _types(of)[name])
+            else _value(kind, values[name], prefix + name)
+            for name in values
+        }
+    )
+
+
+def _value(kind: Any, value: Any, field: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        value = _value(arguments[0], value, field)
+        for rule in arguments[1:]:
+            _require(rule.holds(value), field, value, rule.words)
+        return value
+    if origin is Literal:
+        fits = any(value == x and type(value) is type(x) for x in arguments)
+        choices = ", ".join(map(str, arguments))
+        _require(fits, field, value, f"one of {choices}")
+        return value
+    if origin is tuple:
+        listed = isinstance(value, list | tuple)
+        _require(listed, field, value, "a tuple, as (VALUE, VALUE) or (VALUE,)")
+        return tuple(
+            _value(arguments[0], element, f"{field}[{index}]")
+            for index, element in enumerate(value)
+        )
+    if kind is bool:
+        _require(isinstance(value, bool), field, value, "True or False")
+        return value
+    fits = isinstance(value, int | float if kind is float else kind)
+    _require(fits and not isinstance(value, bool), field, value, _WORDS[kind])
+    return kind(value)
+
+
+def _require(holds: bool, field: str, value: Any, words: str) -> None:
+    if not holds:
+        raise ConfigError(f"{field}={value!r} must be {words}")

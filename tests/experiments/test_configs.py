@@ -1,0 +1,46 @@
+"""The configs that come with the project, and the edge where they become typed."""
+
+import dataclasses
+
+import pytest
+import shipped
+
+from metainit.config.fields import ConfigError, Experiment, Search
+from metainit.experiments import configs
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_a_shipped_config_is_valid(name: str) -> None:
+    config = shipped.load(name)
+    if config.get("kind") == "transfer":
+        config.data.name, config.inits = "folder:images", ("runs/a", "random")
+    typed = configs.typed(config)
+    assert dataclasses.asdict(typed) == config.to_dict()
+    assert configs.typed(typed) == typed == configs.typed(config.to_dict())
+
+
+@pytest.mark.parametrize("file", shipped.modules())
+def test_no_variant_means_one_of_them(file: str) -> None:
+    variants = getattr(shipped.modules()[file], "VARIANTS", ("",))
+    named = [shipped.load(f"{file}:{variant}").to_dict() for variant in variants]
+    assert shipped.load(file).to_dict() in named
+
+
+@pytest.mark.parametrize("file", shipped.modules())
+def test_an_unknown_variant_is_refused(file: str) -> None:
+    variants = getattr(shipped.modules()[file], "VARIANTS", ())
+    takes_any = bool(variants) or file == "tune"  # of which a variant is a config
+    with pytest.raises(ValueError if takes_any else TypeError) as refused:
+        shipped.load(f"{file}:no such variant")
+    for variant in variants:
+        assert variant in str(refused.value)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match="kind='tuna' must be one of transfer, "):
+        configs.typed({"kind": "tuna"})
+
+
+def test_the_defaults_are_those_of_the_fields() -> None:
+    assert configs.typed(configs.default()) == Experiment()
+    assert configs.typed(configs.search(configs.default())) == Search()
