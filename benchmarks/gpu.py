@@ -172,7 +172,7 @@ def useful_flops(row: Row, setting: Setting) -> float:
     body = jax.eval_shape(model.init, jax.random.key(0), images)
     forward = flops.of_function(
         lambda body, images: model.features(body, images, None, None), body, images
-    ).total
+    )
     if row.kind == "plain":
         return USEFUL_A_GRADIENT * forward
     each = USEFUL_A_STEP * setting.steps + USEFUL_A_GRADIENT

@@ -12,7 +12,7 @@ import time
 import pytest
 import tiny
 
-from metainit.runtime.writer import read_metrics
+from metainit.runtime.logging import read_metrics
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

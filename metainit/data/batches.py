@@ -7,10 +7,10 @@ same seed, gets the same images in the same order.
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
+from metainit.config.fields import Experiment
 from metainit.core.types import Episode
 from metainit.data.episodes import EpisodeSpec, alike, sample_batch, turn, weights
 from metainit.data.loading import Source, class_index
@@ -135,7 +135,7 @@ class MetaBatches:
       period: meta-iterations that it takes to meet every shape.
     """
 
-    def __init__(self, config: Any, sources: tuple[Source, ...]):
+    def __init__(self, config: Experiment, sources: tuple[Source, ...]):
         """Takes the settings of an experiment and its meta-train data."""
         task = config.train_task
         self.sources = sources

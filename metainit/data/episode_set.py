@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metainit.config.fields import Experiment
 from metainit.core.types import Episode
 from metainit.data import episodes, variable_episodes
 from metainit.data.episodes import EpisodeSpec
@@ -113,7 +114,7 @@ class Gathered:
         return self[:].astype(dtype or self.dtype, copy=False)
 
 
-def spec_of(config: Any) -> EpisodeSpec | VariableSpec:
+def spec_of(config: Experiment) -> EpisodeSpec | VariableSpec:
     """What episodes of meta-validation and meta-test look like."""
     task, evaluate = config.task, config.evaluate
     if not evaluate.variable:
@@ -126,7 +127,7 @@ def spec_of(config: Any) -> EpisodeSpec | VariableSpec:
     )
 
 
-def check(config: Any, roles: Roles) -> None:
+def check(config: Experiment, roles: Roles) -> None:
     """Refuses sources that cannot give the episodes of meta-validation and meta-test.
 
     Raises:
@@ -144,7 +145,7 @@ def check(config: Any, roles: Roles) -> None:
         stored(config.evaluate.manifest, roles)
 
 
-def of_roles(config: Any, roles: Roles) -> Samples:
+def of_roles(config: Experiment, roles: Roles) -> Samples:
     """The episodes of meta-validation and meta-test; the stored ones where asked."""
     if config.evaluate.manifest:
         testing = stored(config.evaluate.manifest, roles)
@@ -167,7 +168,9 @@ def draw(
     )
 
 
-def draw_validation(config: Any, sources: Sequence[Source]) -> tuple[Sample, ...]:
+def draw_validation(
+    config: Experiment, sources: Sequence[Source]
+) -> tuple[Sample, ...]:
     """The episodes that everything is chosen on: as many of each source."""
     count = -(-config.evaluate.validation_episodes // len(sources))
     return draw(sources, spec_of(config), VALIDATION_SEED, count)

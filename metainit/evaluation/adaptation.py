@@ -100,7 +100,7 @@ def operations(
     setting = Setting("zero", "sgd", 0.0)
     params, choice = _inputs(model, preprocess, params, first, setting, way)
     run = _program(config, model, preprocess, way)
-    return flops.of_function(run, params, first, choice).total
+    return flops.of_function(run, params, first, choice)
 
 
 def _program(

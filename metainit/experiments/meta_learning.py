@@ -49,7 +49,7 @@ from metainit.reporting import finished, run_report
 from metainit.runtime import atomic, provenance, run_folder
 from metainit.runtime.budget import steps_per_iteration
 from metainit.runtime.cost import FROM_PRETRAINED, META, Cost
-from metainit.runtime.writer import read_metrics
+from metainit.runtime.logging import read_metrics
 from metainit.training import frozen_features, origin, steps
 from metainit.training import learner as recipe
 from metainit.transfer import comparison

@@ -38,7 +38,7 @@ from metainit.reporting import (
 )
 from metainit.reporting.tables import Context
 from metainit.runtime import atomic
-from metainit.runtime.writer import Writer
+from metainit.runtime.logging import Writer
 from metainit.transfer.results import Transfer
 
 _WIDTH = 100

@@ -1,4 +1,4 @@
-"""Equal device time, turned once into a number of steps."""
+"""Compiled steps and their times; equal device time, turned into a number of steps."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from metainit.runtime import atomic, flops
+from metainit.runtime import atomic
 
 # Whichever of the first two is reached first, but so many steps at least.
 TIMED_STEPS, TIMED_SECONDS, LEAST_STEPS = 15, 5.0, 3
@@ -36,9 +36,12 @@ def compile_step(update: Callable[..., Any], *example: Any) -> Program:
     compiled = jax.jit(update).lower(*example).compile()
     compile_seconds = time.perf_counter() - begin
     plan = compiled.memory_analysis()
-    memory = plan.temp_size_in_bytes + plan.output_size_in_bytes if plan else 0
-    counted = flops.of_program(compiled)
-    return Program(compiled, compile_seconds, memory, counted.total if counted else 0)
+    return Program(
+        update=compiled,
+        compile_seconds=compile_seconds,
+        memory=plan.temp_size_in_bytes + plan.output_size_in_bytes if plan else 0,
+        flops=float((compiled.cost_analysis() or {}).get("flops", 0)),
+    )
 
 
 def seconds_each(*steps: Callable[[], Any]) -> list[float]:
@@ -82,12 +85,11 @@ def steps_per_iteration(
         return given
     if path.exists():
         return float(json.loads(path.read_text())["joint_steps_per_iteration"])
-    ratio = meta_seconds / joint_seconds
+    measured = {
+        "joint_steps_per_iteration": meta_seconds / joint_seconds,
+        "meta_iteration_seconds": meta_seconds,
+        "joint_step_seconds": joint_seconds,
+    }
     if store:
-        measured = {
-            "joint_steps_per_iteration": ratio,
-            "meta_iteration_seconds": meta_seconds,
-            "joint_step_seconds": joint_seconds,
-        }
-        atomic.write_text(path, json.dumps(measured, indent=2) + "\n")
-    return ratio
+        atomic.write_json(path, measured)
+    return measured["joint_steps_per_iteration"]

@@ -19,13 +19,7 @@ def write(
     about: Sequence[Any],
     arrays: Sequence[Mapping[str, np.ndarray]],
 ) -> None:
-    """Stores arrays by name for each data set.
-
-    Args:
-      path: of the file, there whole or not at all.
-      about: JSON values, one each.
-      arrays: the same names for each.
-    """
+    """Stores descriptions (JSON values) and, for each, arrays of the same names."""
     named: dict[str, Any] = {
         f"{name}{number}": array
         for number, of_one in enumerate(arrays)

@@ -7,16 +7,15 @@ import platform
 import subprocess
 from importlib import metadata
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PACKAGES = ("jax", "flax", "optax", "numpy", "tensorflow-datasets")
 
 
 def versions() -> dict[str, str]:
     """Versions by name, ours first, with the commit where there is one."""
-    ours = metadata.version("metainit")
-    found = commit()
+    at = commit()
     return {
-        "metainit": f"{ours} (commit {found})" if found else ours,
+        "metainit": metadata.version("metainit") + (f" (commit {at})" if at else ""),
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in _PACKAGES},
     }
@@ -34,19 +33,19 @@ def commit(root: pathlib.Path = _ROOT) -> str:
     if not (root / ".git").exists():
         return ""
     try:
-        found = _git(root, "rev-parse", "--short=12", "HEAD")
-        changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+        head, changes = (
+            subprocess.run(
+                ["git", "-C", str(root), *words],
+                capture_output=True,
+                check=True,
+                text=True,
+                timeout=10,
+            ).stdout.strip()
+            for words in (
+                ("rev-parse", "--short=12", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no"),
+            )
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return f"{found} + changes" if changes else found
-
-
-def _git(root: pathlib.Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(root), *words],
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=10,
-    )
-    return done.stdout.strip()
+    return f"{head} + changes" if changes else head

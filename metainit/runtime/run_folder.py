@@ -10,6 +10,7 @@ from typing import Any
 
 from metainit.runtime import atomic
 
+FILE = "config.json"  # of a run's folder
 _ABSENT = "(absent)"
 
 
@@ -23,7 +24,8 @@ def claim(
     """Ties `workdir` to `config`: `check`, then `config.json` is written."""
     check(workdir, config, may_change, only_up, flag)
     pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
-    _store(_file(workdir), _as_stored(config))
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    atomic.write_text(pathlib.Path(workdir) / FILE, text)
 
 
 def check(
@@ -50,7 +52,7 @@ def check(
         cannot be read, or a difference is not allowed (every one is listed).
     """
     workdir, field = pathlib.Path(workdir), flag.lstrip("-")
-    path, given = _file(workdir), _as_stored(config)
+    path, given = workdir / FILE, json.loads(json.dumps(config))  # tuples become lists
     if not path.exists():
         if workdir.exists() and not workdir.is_dir():
             raise ValueError(f"{field}: {workdir} is a file; give a folder")
@@ -71,9 +73,9 @@ def check(
     refused = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, _ABSENT), after.get(name, _ABSENT)
-        if old == new or _covered(name, may_change):
-            continue
-        if name in only_up and _is_number(old) and _is_number(new) and new > old:
+        may_differ = any(f"{name}.".startswith(f"{x}.") for x in may_change)
+        grows = name in only_up and _is_number(old) and _is_number(new) and new > old
+        if old == new or may_differ or grows:
             continue
         hint = " (may only grow)" if name in only_up else ""
         refused.append(f"{name}: {_show(old)} -> {_show(new)}{hint}")
@@ -85,31 +87,13 @@ def check(
         )
 
 
-def _file(workdir: str | os.PathLike[str]) -> pathlib.Path:
-    return pathlib.Path(workdir) / "config.json"
-
-
-def _as_stored(config: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(config))  # tuples become lists
-
-
-def _store(path: pathlib.Path, config: Any) -> None:
-    atomic.write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values of a nested dict by dotted name."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in tree.items():
-        if isinstance(value, dict) and value:
-            found.update(flat(value, f"{prefix}{name}."))
-        else:
-            found[prefix + name] = value
-    return found
-
-
-def _covered(name: str, allowed: Sequence[str]) -> bool:
-    return any(name == a or name.startswith(a + ".") for a in allowed)
+        nested = isinstance(value, dict) and value
+        values |= flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return values
 
 
 def _is_number(value: Any) -> bool:

@@ -5,8 +5,7 @@ or a callback of the garbage collector such as JAX has, it is printed and droppe
 """
 
 import signal
-from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _asked = False
 
@@ -22,17 +21,12 @@ def install() -> None:
 
 
 def check() -> None:
-    """To be called between steps.
-
-    Raises:
-      KeyboardInterrupt: one of the signals came.
-    """
+    """Raises KeyboardInterrupt where one of the signals came; for between steps."""
     if _asked:
         raise KeyboardInterrupt
 
 
-def _handle(number: int, frame: FrameType | None) -> NoReturn:
+def _handle(*_: Any) -> NoReturn:
     global _asked
-    del number, frame
     _asked = True
     raise KeyboardInterrupt

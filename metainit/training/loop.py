@@ -16,8 +16,7 @@ from metainit.core.types import MetaState
 from metainit.runtime import stop
 from metainit.runtime.checkpoint import BEST, LAST, WARM_START, Checkpoints
 from metainit.runtime.cost import Cost
-from metainit.runtime.progress import Progress
-from metainit.runtime.writer import Writer
+from metainit.runtime.logging import Progress, Writer
 
 
 class NonFiniteError(ArithmeticError):

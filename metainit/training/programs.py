@@ -95,9 +95,7 @@ def operations(
       key: a root key.
     """
     parts = (batch,) if isinstance(batch, Episode) else batch
-    return sum(
-        flops.of_function(learner.gradient, state, part, key).total for part in parts
-    )
+    return sum(flops.of_function(learner.gradient, state, part, key) for part in parts)
 
 
 def _shapes(batch: Any) -> tuple[tuple[int, ...], ...]:

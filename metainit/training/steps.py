@@ -62,7 +62,7 @@ class JointStep(NamedTuple):
             flops.of_function(self.update, self.state, self.batch(step, 1.0), self.key)
             for step in range(steps)
         ]
-        return sum(count.total for count in counts) / steps
+        return sum(counts) / steps
 
 
 def meta_step(

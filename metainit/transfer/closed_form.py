@@ -60,7 +60,7 @@ def measure(
     example = next(held_out.chunks(train, chosen))[:2]
     features = held_out.features(model, preprocess)
     program = compile_step(features, body, moments, *example)
-    operations = flops.of_function(jax.jit(features), body, moments, *example).total
+    operations = flops.of_function(jax.jit(features), body, moments, *example)
 
     def of_images(source: Source, where: np.ndarray) -> tuple[np.ndarray, float]:
         begin = time.perf_counter()

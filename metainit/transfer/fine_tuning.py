@@ -30,7 +30,7 @@ from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic, flops, run_folder, stop
 from metainit.runtime.budget import compile_step
 from metainit.runtime.checkpoint import LAST, Checkpoints
-from metainit.runtime.progress import Progress
+from metainit.runtime.logging import Progress
 from metainit.training import supervised_step
 from metainit.transfer import held_out, start
 from metainit.transfer.spec import Spec, check, rows_used
@@ -165,7 +165,7 @@ def fine_tune(
         for head_only, function in functions.items()
     }
     operations = {  # of a step; jitted, it is traced already
-        head_only: flops.of_function(jax.jit(function), state, example, key).total
+        head_only: flops.of_function(jax.jit(function), state, example, key)
         for head_only, function in functions.items()
     }
     for program in (measure.program, *updates.values()):

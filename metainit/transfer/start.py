@@ -115,7 +115,7 @@ def prototypes(
     class_sums = _class_sums(model, preprocess, way)
     example = params, moments, images, weight, labels
     sums = compile_step(class_sums, *example)
-    operations = flops.of_function(jax.jit(class_sums), *example).total
+    operations = flops.of_function(jax.jit(class_sums), *example)
     head = compile_step(heads.nearest_mean, np.zeros((way, width), np.float32))
     begin = time.perf_counter()
     total, spent = np.zeros((way, width)), 0.0

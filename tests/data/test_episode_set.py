@@ -1,13 +1,13 @@
 """Episodes as rows: read as they were drawn, stored, and refused on other data."""
 
+import dataclasses
 import pathlib
 
 import filling
-import ml_collections
 import numpy as np
 import pytest
 
-from metainit.config.fields import default
+from metainit.config import fields
 from metainit.data import episode_set
 from metainit.data.episodes import EpisodeSpec, sample_batch
 from metainit.data.loading import Roles, Source
@@ -64,11 +64,9 @@ def test_images_are_read_when_asked_for() -> None:
     assert (found[0][0] == 99).all()
 
 
-def settings(path: str) -> ml_collections.ConfigDict:
-    config = default()
-    config.task.update(way=3, shot=2, queries=4)
-    config.evaluate.manifest = path
-    return config
+def settings(path: str) -> fields.Experiment:
+    evaluate = dataclasses.replace(fields.Evaluate(), manifest=path)
+    return fields.Experiment(task=fields.Task(3, 2, 4), evaluate=evaluate)
 
 
 def test_stored_episodes_read_back(tmp_path: pathlib.Path) -> None:

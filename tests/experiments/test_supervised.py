@@ -23,7 +23,7 @@ from metainit.experiments.configs import default
 from metainit.experiments.meta_learning import train
 from metainit.models import registry
 from metainit.models.preprocess import Preprocess
-from metainit.runtime.writer import read_metrics
+from metainit.runtime.logging import read_metrics
 from metainit.training import learner as recipe
 
 IMAGES = 20

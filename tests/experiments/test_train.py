@@ -25,7 +25,7 @@ from metainit.experiments import configs, initialisations
 from metainit.experiments.meta_learning import train
 from metainit.models.model import Model
 from metainit.runtime.checkpoint import Checkpoints
-from metainit.runtime.writer import read_metrics
+from metainit.runtime.logging import read_metrics
 from metainit.training.loop import NonFiniteError, Run, fit
 
 FOLDERS = {

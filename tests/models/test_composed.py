@@ -188,7 +188,7 @@ def test_a_meta_learned_encoder_costs_what_one_pass_costs():
     def operations(steps, learner_of):
         settings.inner.steps = steps
         learner = learner_of(settings)
-        return flops.of_function(learner.update, state, episodes, KEY).total
+        return flops.of_function(learner.update, state, episodes, KEY)
 
     def once(settings):
         return recipe.learner(settings, registry.build(settings), PREPROCESS)

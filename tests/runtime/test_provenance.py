@@ -36,3 +36,4 @@ def test_versions_begin_with_ours() -> None:
     found = provenance.versions()
     assert next(iter(found)) == "metainit" and found["metainit"].startswith("0.")
     assert {"jax", "python", "numpy"} <= found.keys()
+    assert (provenance._ROOT / "metainit" / "runtime").is_dir()

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from metainit.core.types import MetaState
 from metainit.runtime import stop
 from metainit.runtime.checkpoint import LAST, Checkpoints
-from metainit.runtime.writer import read_metrics
+from metainit.runtime.logging import read_metrics
 from metainit.training.loop import NonFiniteError, Run, fit
 
 INTERVALS = ConfigDict({"log_every": 2, "validate_every": 3, "checkpoint_every": 4})

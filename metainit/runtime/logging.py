@@ -1,7 +1,7 @@
-"""Training metrics on disk: TensorBoard event files and `metrics.jsonl`.
+"""How a run tells how it goes: files for TensorBoard, a bar or lines on the terminal.
 
-The method names are those of `clu.metric_writers.MetricWriter`, whose own writers
-need TensorFlow.
+The method names of `Writer` are those of `clu.metric_writers.MetricWriter`, whose own
+writers need TensorFlow.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import json
 import math
 import os
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorboardX
-import tensorboardX.summary
+from tqdm import tqdm
 
 from metainit.runtime import atomic
 
 
 class Writer:
-    """Writes metrics of one run; a context manager.
+    """Writes metrics of one run to event files and `metrics.jsonl`; a context manager.
 
     A run that resumes passes the first step it will write: what an earlier run
     wrote from that step on is dropped from `metrics.jsonl` and hidden from
@@ -39,8 +40,8 @@ class Writer:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "metrics.jsonl"
         if path.exists():
-            kept = [r for r in read_metrics(workdir) if r["step"] < first_step]
-            atomic.write_text(path, "".join(json.dumps(r) + "\n" for r in kept))
+            kept = [row for row in read_metrics(workdir) if row["step"] < first_step]
+            atomic.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._rows = path.open("a", encoding="utf-8")
         earlier = len(list(folder.glob("events.out.tfevents.*")))
         self._events = tensorboardX.SummaryWriter(
@@ -60,7 +61,7 @@ class Writer:
         row = {tag: _number(tag, value) for tag, value in scalars.items()}
         for tag, value in row.items():
             self._events.add_scalar(tag, value, step)
-        finite = {t: v if math.isfinite(v) else None for t, v in row.items()}
+        finite = {tag: x if math.isfinite(x) else None for tag, x in row.items()}
         self._rows.write(json.dumps({"step": int(step), **finite}) + "\n")
         self._rows.flush()  # a row is whole for whoever reads along
 
@@ -69,10 +70,9 @@ class Writer:
         for tag, text in texts.items():
             self._events.add_text(tag, text, step)
 
-    def write_images(self, step: int, images: Mapping[str, Any]) -> None:
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes images uint8 [n, H, W, C] with C 1 or 3, tiled, under their tags."""
         for tag, batch in images.items():
-            batch = np.asarray(batch)
             if (
                 batch.dtype != np.uint8
                 or batch.ndim != 4
@@ -82,24 +82,8 @@ class Writer:
                     f"images {tag!r}: {batch.dtype} {batch.shape}; "
                     "give uint8 [n, H, W, 1 or 3]"
                 )
-            if batch.shape[3] == 1:
-                batch = np.repeat(batch, 3, axis=3)
-            self._events.add_images(tag, batch, step, dataformats="NHWC")
-
-    def write_hparams(self, hparams: Mapping[str, Any]) -> None:
-        """Writes hyper-parameters, a flat mapping; once a run."""
-        plain = {
-            name: value if isinstance(value, bool | int | float | str) else str(value)
-            for name, value in hparams.items()
-        }
-        # Not `add_hparams`, which would open a second run in a folder of its own.
-        for summary in tensorboardX.summary.hparams(plain, {}):
-            self._events.file_writer.add_summary(summary)
-
-    def flush(self) -> None:
-        """Hands everything written so far to the operating system."""
-        self._rows.flush()
-        self._events.flush()
+            colour = np.broadcast_to(batch, (*batch.shape[:3], 3))
+            self._events.add_images(tag, colour, step, dataformats="NHWC")
 
     def close(self) -> None:
         """Flushes and closes the files; a second call does nothing."""
@@ -137,3 +121,45 @@ def _number(tag: str, value: Any) -> int | float:
         raise ValueError(f"scalar {tag!r}: shape {array.shape}; give one number")
     number = array.item()
     return number if isinstance(number, int | float) else float(number)
+
+
+class Progress:
+    """Progress of one run: a bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, name: str, first: int, total: int):
+        """Args: the run's name, steps done before, steps in all."""
+        self._name = name
+        self._bar = tqdm(
+            desc=name,
+            initial=first,
+            total=total,
+            unit="it",
+            dynamic_ncols=True,
+            disable=None,  # where there is no terminal
+        )
+
+    def step(self) -> None:
+        """One more step is done."""
+        self._bar.update()
+
+    def show(
+        self, step: int, numbers: Mapping[str, float], seconds_left: float
+    ) -> None:
+        """Shows numbers by name, and the time left where no bar does."""
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        if self._bar.disable:
+            total, left = self._bar.total, f"left {seconds_left:.0f} s"
+            self.say(f"{self._name} {step}/{total}  {shown}  {left}")
+        else:
+            self._bar.set_postfix_str(shown)
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
