@@ -182,6 +182,24 @@ def test_every_random_choice_has_its_own_key():
     assert (other.metrics != trace.metrics).all()
 
 
+def test_the_optimizer_is_told_the_step_and_what_is_learned():
+    def update(grads, state, params=None, *, meta, step):
+        return jax.tree.map(lambda g: -meta[step], grads), state
+
+    loop = metainit.InnerLoop(
+        distance, optax.GradientTransformationExtraArgs(lambda params: (), update), 3
+    )
+    params = metainit.MetaParams({"w": jnp.zeros(())}, jnp.array([1.0, 10.0, 100.0]))
+    _, trace = metainit.adapt(
+        loop,
+        params,
+        {"c": jnp.zeros(())},
+        jax.random.key(0),
+        observe=lambda params, support, step: params["w"],
+    )
+    assert trace.observed.tolist() == [0, -1, -11, -111]
+
+
 def test_prepare_runs_once_for_support_and_once_for_query():
     calls = []
 
