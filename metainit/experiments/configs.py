@@ -106,7 +106,7 @@ def typed(config: Config) -> Typed:
     if isinstance(found, fields.Experiment):
         validate(found)
     elif isinstance(found, fields.TransferExperiment):
-        checks.validate_transfer(found)
+        checks.validate(found)
     return found
 
 

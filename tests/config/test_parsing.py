@@ -186,17 +186,18 @@ def test_what_is_stored_reads_back() -> None:
 
 
 def test_names_of_choices_are_those_that_there_are() -> None:
-    for choices, known in (
-        (fields.Gradient, MODES),
-        (fields.Tasks, STRATEGIES),
-        (fields.Weights, WEIGHTS),
-        (fields.LearnerNorm, norm.POLICIES),
-        (fields.EncoderNorm, batch_norm.POLICIES),
-        (fields.Downsample, conv4.DOWNSAMPLE),
-        (fields.Output, conv4.OUTPUT),
-        (fields.TransferHead, spec.HEADS),
+    for section, field, known in (
+        (fields.Method, "gradient", MODES),
+        (fields.Method, "tasks", STRATEGIES),
+        (fields.Data, "weights", WEIGHTS),
+        (fields.Model, "norm", norm.POLICIES),
+        (fields.Model, "downsample", conv4.DOWNSAMPLE),
+        (fields.Model, "output", conv4.OUTPUT),
+        (fields.Encoder, "norm", batch_norm.POLICIES),
     ):
+        choices = typing.get_type_hints(section)[field]
         assert set(typing.get_args(choices)) == set(known)
+    assert set(typing.get_args(fields.TransferHead)) == set(spec.HEADS)
 
 
 def test_what_may_change_exists() -> None:

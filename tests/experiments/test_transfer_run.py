@@ -257,14 +257,14 @@ def test_what_a_run_began_with_is_known_among_the_others() -> None:
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"inits": ()}, "inits is empty"),
+        ({"inits": ()}, "inits=\\(\\): give runs"),
         ({"inits": (1,)}, "inits\\[0\\]=1 must be a name in quotes"),
-        ({"inits": ("random",)}, "inits begins with random"),
+        ({"inits": ("random",)}, "inits=.*random takes the network"),
         ({"inits": ("gone",)}, "there is no folder gone"),
         ({"inits": ("a.pth",)}, "weights='a.pth': cannot be read"),
         ({"use": "meta"}, "use='meta' must be one of frozen, adapted"),
         ({"choose_on": 1.0}, "choose_on=1.0"),
-        ({"data.name": ""}, "data.name is empty"),
+        ({"data.name": ""}, "data.name=''"),
         ({"data.name": "folder:gone"}, "there is no folder gone"),
         ({"data.name": "letters"}, "data.name='letters'; choose glyphs"),
         ({"transfer.steps": 0}, "transfer.steps=0"),

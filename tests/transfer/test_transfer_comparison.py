@@ -214,7 +214,7 @@ def test_data_that_cannot_be_split_are_refused_first(
     assert not (tmp_path / "run").exists()
     config = small(images)
     config.evaluate.episodes = 0
-    with pytest.raises(ConfigError, match=r"transfer.steps=5 and evaluate.episodes=0"):
+    with pytest.raises(ConfigError, match=r"transfer.steps=5, evaluate.episodes=0"):
         train(config, tmp_path / "run")
 
 
