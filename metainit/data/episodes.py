@@ -51,14 +51,10 @@ def check(
       section: of a config that `spec` is, with a dot at its end, for the error.
 
     Raises:
-      ValueError: no sources, a field of `spec` below 1, fewer classes than `way`, or a
-        class with fewer than shot + queries images.
+      ValueError: no sources, fewer classes than `way`, or a class with too few images.
     """
     if not sources:
         raise ValueError(f"{role}: no data; at least one source is needed")
-    for field, value in spec._asdict().items():
-        if value < (field != "way"):
-            raise ValueError(f"{role}: {section}{field}={value}; it must be at least 1")
     for source in sources:
         if spec.way > len(source.class_names):
             raise ValueError(

@@ -12,13 +12,13 @@ import json
 import os
 import pathlib
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from metainit.data.loading import Roles, Source, class_index, rows
-from metainit.runtime import atomic, digest
+from metainit.runtime import atomic, digest, run_folder
 
 FILE = "data.json"  # of a run's folder: what its images are
 _NAMED = 5
@@ -278,34 +278,22 @@ def check_stored(workdir: str | os.PathLike[str], roles: Roles) -> None:
     path = pathlib.Path(workdir) / FILE
     if not path.exists():
         return
-    before, now = json.loads(path.read_text()), _described(roles)
-    words = "{classes} classes, {images} images (sha256 {sha256:.8})".format_map
-    changed = [
-        f"{role}, {source['name']}: {words(old)} before, now {words(source)}"
-        for role in now
-        for old, source in zip(before[role], now[role], strict=True)
-        if old != source
-    ]
+    changed = run_folder.differences(json.loads(path.read_text()), _described(roles))
     if changed:
         raise ValueError(
-            f"workdir: {workdir} holds a run on other images or classes than there are "
-            f"now ({'; '.join(changed)}); put them back to go on with it, or give "
+            f"workdir: {workdir} holds a run on other images or classes, before -> "
+            f"now: {'; '.join(changed)}; put them back to go on with it, or give "
             "another --workdir"
         )
 
 
-def _described(roles: Roles) -> dict[str, list[dict[str, Any]]]:
+def _described(roles: Roles) -> dict[str, dict[str, str]]:
+    def words(source: Source) -> str:
+        known = digest.sha256((source.class_names, source.labels, source.hashes))
+        classes, images = len(source.class_names), len(rows(source))
+        return f"{classes} classes, {images} images (sha256 {known})"
+
     return {
-        role: [
-            {
-                "name": source.name,
-                "classes": len(source.class_names),
-                "images": len(rows(source)),
-                "sha256": digest.sha256(
-                    (source.class_names, source.labels, source.hashes)
-                ),
-            }
-            for source in of_role
-        ]
+        role: {source.name: words(source) for source in of_role}
         for role, of_role in roles._asdict().items()
     }

@@ -9,13 +9,7 @@ from metainit.data.loading import Source
 
 
 class Split(NamedTuple):
-    """One data set for a classifier: the same classes on both sides.
-
-    Attributes:
-      name: of the data set.
-      train: images to learn from.
-      test: images to be judged on.
-    """
+    """One data set for a classifier: images to learn from and to be judged on."""
 
     name: str
     train: Source
@@ -36,16 +30,12 @@ class Sealed:
     def open(
         self, chosen: Collection[Any], wanted: Collection[Any]
     ) -> tuple[Split, ...]:
-        """The splits, once nothing is left to choose.
-
-        Args:
-          chosen: what a choice was made for.
-          wanted: what is to be measured.
+        """The splits, once all that is wanted was chosen for.
 
         Raises:
           RuntimeError: something is to be measured that no choice was made for.
         """
-        if missing := [one for one in wanted if one not in chosen]:
+        if missing := [x for x in wanted if x not in chosen]:
             raise RuntimeError(
                 f"meta-test stays closed: nothing was chosen yet for {missing[0]!r} "
                 f"({len(missing)} of {len(wanted)})"

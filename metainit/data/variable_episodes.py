@@ -14,6 +14,10 @@ import numpy as np
 
 from metainit.data.loading import Source, class_index
 
+MAX_COUNTED = 100  # images of a class that count for the size of the support
+# Between these a class's share in the support departs from its share in the source.
+LOG_WEIGHTS = math.log(0.5), math.log(2)
+
 
 class VariableSpec(NamedTuple):
     """The rule's numbers; the defaults are Meta-Dataset's.
@@ -22,18 +26,12 @@ class VariableSpec(NamedTuple):
       min_way, max_way: classes of an episode, or as many as the source has.
       max_queries: query images of each class; half of the smallest class at most.
       max_support: support images of an episode.
-      max_counted: images of a class that count for the size of the support.
-      min_log_weight, max_log_weight: between these a class's share in the support
-        departs from its share in the source.
     """
 
     min_way: int = 5
     max_way: int = 50
     max_queries: int = 10
     max_support: int = 500
-    max_counted: int = 100
-    min_log_weight: float = math.log(0.5)
-    max_log_weight: float = math.log(2)
 
     def in_words(self) -> str:
         """The rule's name, with what bounds its episodes."""
@@ -44,7 +42,7 @@ class VariableSpec(NamedTuple):
 
 
 def check(source: Source, spec: VariableSpec, role: str) -> None:
-    """Refuses a rule that makes no sense, and sources it cannot be applied to.
+    """Refuses sources that the rule cannot be applied to.
 
     Args:
       source: of one role.
@@ -52,23 +50,8 @@ def check(source: Source, spec: VariableSpec, role: str) -> None:
       role: what to call it in the error, e.g. "test".
 
     Raises:
-      ValueError: naming the field or the class.
+      ValueError: too few classes, or a class with fewer than two images.
     """
-    if not 2 <= spec.min_way <= spec.max_way <= spec.max_support:
-        raise ValueError(
-            f"min_way={spec.min_way}, max_way={spec.max_way} and max_support="
-            f"{spec.max_support} must be 2 or more and rise in this order"
-        )
-    if min(spec.max_queries, spec.max_counted) < 1:
-        raise ValueError(
-            f"max_queries={spec.max_queries} and max_counted={spec.max_counted} must "
-            "be 1 or more"
-        )
-    if spec.min_log_weight > spec.max_log_weight:
-        raise ValueError(
-            f"min_log_weight={spec.min_log_weight} is above max_log_weight="
-            f"{spec.max_log_weight}"
-        )
     sizes = [len(rows) for rows in class_index(source)]
     if len(sizes) < spec.min_way:
         raise ValueError(
@@ -106,7 +89,7 @@ def draw_rows(
     classes = rng.choice(len(images_of), way, replace=False)
     sizes = np.array([len(images_of[label]) for label in classes])
     beta = 1 - rng.random()  # above 0, at most 1
-    log_weights = rng.uniform(spec.min_log_weight, spec.max_log_weight, way)
+    log_weights = rng.uniform(*LOG_WEIGHTS, way)
     queries, shots = composition(sizes, beta, log_weights, spec)
     chosen = [
         images_of[label][rng.choice(size, queries + shot, replace=False)]
@@ -134,7 +117,7 @@ def composition(
     """
     queries = int(min(spec.max_queries, np.min(sizes // 2)))
     left = sizes - queries
-    counted = np.minimum(spec.max_counted, left)
+    counted = np.minimum(MAX_COUNTED, left)
     support = min(spec.max_support, int(np.ceil(beta * counted).sum()))
     shares = sizes * np.exp(log_weights)
     shares = shares / shares.sum()

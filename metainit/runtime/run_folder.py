@@ -64,12 +64,27 @@ def check(
             )
         return
     try:
-        stored = json.loads(path.read_text())
-        before, after = flat(stored), flat(given)
+        refused = differences(json.loads(path.read_text()), given, may_change, only_up)
     except (ValueError, AttributeError) as error:
         raise ValueError(
             f"{field}: {path} cannot be read ({error}); give another {flag}"
         ) from None
+    if refused:
+        raise ValueError(
+            f"{field}: {workdir} holds a run of another config, stored -> given: "
+            f"{'; '.join(refused)}. Give another {flag}, or the stored values "
+            "to go on with that run"
+        )
+
+
+def differences(
+    stored: Mapping[str, Any],
+    given: Mapping[str, Any],
+    may_change: Sequence[str] = (),
+    only_up: Sequence[str] = (),
+) -> list[str]:
+    """What differs between nested dicts and may not: "name: stored -> given" each."""
+    before, after = flat(stored), flat(given)
     refused = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, _ABSENT), after.get(name, _ABSENT)
@@ -79,12 +94,7 @@ def check(
             continue
         hint = " (may only grow)" if name in only_up else ""
         refused.append(f"{name}: {_show(old)} -> {_show(new)}{hint}")
-    if refused:
-        raise ValueError(
-            f"{field}: {workdir} holds a run of another config, stored -> given: "
-            f"{'; '.join(refused)}. Give another {flag}, or the stored values "
-            "to go on with that run"
-        )
+    return refused
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -168,8 +168,6 @@ def test_the_class_index_is_made_once():
     [
         (numbered(sizes=(8,) * 4), SPEC, ["task.way=5", "numbered has 4 classes"]),
         (numbered(sizes=(8, 8, 4, 9, 9)), SPEC, ["task.shot=2", "'class2', has 4"]),
-        (numbered(), SPEC._replace(shot=0), ["task.shot=0", "at least 1"]),
-        (numbered(), SPEC._replace(queries=-1), ["task.queries=-1"]),
     ],
 )
 def test_check_names_what_is_short(source, spec, words):

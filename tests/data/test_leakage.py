@@ -222,5 +222,5 @@ def test_a_run_goes_on_with_the_images_that_it_began_with(
         ROLES.test[0]._replace(labels=np.int32([0, 1, 0, 1])),
         ROLES.test[0]._replace(class_names=("x", "y")),
     ):
-        with pytest.raises(ValueError, match="test, d: 2 classes, 4 images"):
+        with pytest.raises(ValueError, match=r'test.d: "2 classes, 4 images '):
             leakage.check_stored(tmp_path, ROLES._replace(test=(changed,)))

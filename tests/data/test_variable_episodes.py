@@ -165,9 +165,3 @@ def test_what_cannot_be_drawn() -> None:
         check(numbered((9,) * 4), SPEC, "test")
     with pytest.raises(ValueError, match="class 'class2' of numbered has 1 images"):
         check(numbered((9, 9, 1, 9, 9)), SPEC, "test")
-    with pytest.raises(ValueError, match="rise in this order"):
-        check(SOURCE, SPEC._replace(max_support=20), "test")
-    with pytest.raises(ValueError, match="must be 1 or more"):
-        check(SOURCE, SPEC._replace(max_queries=0), "test")
-    with pytest.raises(ValueError, match="is above max_log_weight"):
-        check(SOURCE, SPEC._replace(min_log_weight=1.0), "test")
