@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return export.main(rest)
         case "report":
-            from metainit.reporting import run_report
+            from metainit.reporting import seeds_report
 
-            return run_report.main(rest)
+            return seeds_report.main(rest)
         case "-h" | "--help" | "help":
             print(HELP)
             return 0

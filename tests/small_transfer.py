@@ -16,12 +16,13 @@ def run(
     seconds: float = 1.0,
 ) -> FineTuning:
     """At `final` from step `at` on (None: never, but a quarter of it)."""
+    setting = {"optimizer": "sgd", "learning_rate": 0.1}
     points = tuple(
         {
             "dataset": dataset,
             "init": init,
             "head": head,
-            "setting": {"optimizer": "sgd", "learning_rate": 0.1},
+            "setting": setting,
             "validation_accuracy": validation,
             "init_device_seconds": 0.0 if init == "random" else 600.0,
             "step": step,
@@ -34,8 +35,17 @@ def run(
         }
         for step in STEPS
     )
-    setting = {"optimizer": "sgd", "learning_rate": 0.1}
     return FineTuning(dataset, init, head, setting, validation, points)
+
+
+FAST = (
+    run("meta-learned", "prototype", 5, validation=0.7),
+    run("meta-learned", "zero", 1, validation=0.6),
+    run("joint pretraining", "prototype", 50, validation=0.7),
+    run("joint pretraining", "zero", None, validation=0.6),
+    run("random", "prototype", None, validation=0.4),
+    run("random", "zero", 100, 0.79, validation=0.5),
+)
 
 
 def transfer(*runs: FineTuning, price: float | None = None) -> Transfer:
@@ -44,7 +54,7 @@ def transfer(*runs: FineTuning, price: float | None = None) -> Transfer:
     return Transfer(
         runs,
         costs,
-        "100 steps of 32 images, all labels, 20 % of each class held out",
+        "100 steps of 32 images",
         {"SGD rates": [0.1], "chosen on": "birds"},
         36.0,
         3e15,

@@ -38,6 +38,11 @@ class Row(NamedTuple):
     measurements: Measurements
     cost: Cost
 
+    @property
+    def in_closed_form(self) -> bool:
+        """Whether the head was fitted at once, and no step was taken."""
+        return tuple(self.steps) == (0,)
+
 
 class Evaluation(NamedTuple):
     """Every row of one evaluation; all rows saw the same episodes in one order.

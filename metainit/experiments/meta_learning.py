@@ -45,10 +45,10 @@ from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
 from metainit.models.model import Model
 from metainit.models.pretrained import About
-from metainit.reporting import finished, run_report
+from metainit.reporting import finished_runs, run_report
 from metainit.runtime import atomic, provenance, run_folder
 from metainit.runtime.budget import steps_per_iteration
-from metainit.runtime.cost import FROM_PRETRAINED, META, Cost
+from metainit.runtime.cost import FROM_PRETRAINED, META, OURS, Cost
 from metainit.runtime.logging import read_metrics
 from metainit.training import frozen_features, origin, steps
 from metainit.training import learner as recipe
@@ -260,7 +260,7 @@ def train(
     # is not, so that a run that is stopped loses least in this order.
     if not config.evaluate.episodes:
         text = json.dumps(made.validated, indent=2)
-        atomic.write_text(workdir / finished.VALIDATION, text + "\n")
+        atomic.write_text(workdir / finished_runs.VALIDATION, text + "\n")
         return ""
     transferred = None
     if config.transfer.steps:
@@ -301,8 +301,8 @@ def train(
     if may_choose:
         _export(config, workdir)
     atomic.write_text(
-        workdir / finished.FILE,
-        json.dumps(finished.asked(dataclasses.asdict(config))) + "\n",
+        workdir / finished_runs.FILE,
+        json.dumps(finished_runs.asked(dataclasses.asdict(config))) + "\n",
     )
     print(text)
     print(f"report: {workdir / 'report.md'}")
@@ -327,10 +327,10 @@ def _export(config: Experiment, workdir: pathlib.Path) -> None:
 
 def _finished(workdir: pathlib.Path, config: Experiment) -> str | None:
     """The report's text where the experiment is finished, else None."""
-    path = workdir / finished.FILE
+    path = workdir / finished_runs.FILE
     if not path.exists():
         return None
-    if json.loads(path.read_text()) != finished.asked(dataclasses.asdict(config)):
+    if json.loads(path.read_text()) != finished_runs.asked(dataclasses.asdict(config)):
         return None
     summary = (workdir / REPORT).read_text()
     more = "more --config.iterations"
@@ -360,7 +360,7 @@ def _in_words(role: str, source: Source) -> str:
 
 def _epochs(inits: dict[str, tuple[Any, Cost]], sources_: tuple[Source, ...]) -> float:
     """Images that our longest run saw, in meta-train images."""
-    seen = max(cost.images for name, (_, cost) in inits.items() if "meta" in name)
+    seen = max(cost.images for name, (_, cost) in inits.items() if name in OURS)
     return seen / sum(len(source.images) for source in sources_)
 
 

@@ -22,7 +22,7 @@ from metainit.data import loading
 from metainit.experiments import config_file, configs, search_space
 from metainit.experiments.forecast import NoTimeError
 from metainit.experiments.search_space import Fields
-from metainit.reporting import finished, html, tune_report
+from metainit.reporting import finished_runs, html, tune_report
 from metainit.reporting.tune_report import Trial
 from metainit.runtime import atomic, cost, devices, provenance, run_folder, stop
 from metainit.training.loop import NonFiniteError
@@ -179,7 +179,7 @@ def _run(
     if failed:
         found = {}
     else:
-        found = json.loads((folder / finished.VALIDATION).read_text())
+        found = json.loads((folder / finished_runs.VALIDATION).read_text())
     notes = [run["stopped"] for run in found.values() if run["stopped"]]
     if notes and by_search:
         return None
@@ -248,24 +248,17 @@ def _report(
         best = parsing.replaced(experiment, winner.fields)
         atomic.write_text(best_file, config_file.text(best, about))
         text += f"\n\nbest: {best_file}"
-    lines = list(
-        tune_report.lines(
-            trials,
-            len(every),
-            by,
-            {
-                "title": "metainit: search, "
-                + ", ".join(loading.names(experiment.data)),
-                "command": command,
-                "episodes": f"{experiment.evaluate.validation_episodes} episodes",
-                "measure": measure,
-                "device": devices.describe(),
-                "versions": provenance.versions(),
-            },
-            dataclasses.asdict(config),
-        )
+    context = {
+        "title": "metainit: search, " + ", ".join(loading.names(experiment.data)),
+        "command": command,
+        "episodes": f"{experiment.evaluate.validation_episodes} episodes",
+        "measure": measure,
+        "device": devices.describe(),
+        "versions": provenance.versions(),
+    }
+    html.write(
+        workdir,
+        tune_report.blocks(trials, len(every), by, context, dataclasses.asdict(config)),
     )
-    atomic.write_text(workdir / "report.md", "\n".join(lines))
-    atomic.write_text(workdir / "report.html", html.page(lines, workdir))
     print(text)
     return text

@@ -12,7 +12,6 @@ import dataclasses
 import itertools
 import json
 import pathlib
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -25,8 +24,9 @@ from metainit.data.builders import labelled_folder
 from metainit.data.loading import Roles, Source
 from metainit.data.sealed import Sealed, Split
 from metainit.models import preprocess as preprocess_module
-from metainit.reporting import figures, html, transfer_report, transfer_verdict
-from metainit.runtime import atomic, provenance, run_folder
+from metainit.reporting import figures, html, tables, transfer_report
+from metainit.reporting.tables import Code, Heading
+from metainit.runtime import provenance, run_folder
 from metainit.runtime.cost import NAMES, Cost
 from metainit.training import frozen_features, initial_weights, initialisation
 from metainit.training.initialisation import RANDOM, TRAINED, Initialisation
@@ -34,8 +34,6 @@ from metainit.transfer import comparison
 from metainit.transfer import spec as transfer_spec
 from metainit.transfer import start as transfer_start
 from metainit.transfer.heads import Init
-
-WIDTH = 100
 
 
 class _Given(NamedTuple):
@@ -104,29 +102,24 @@ def train(
         chosen_on=f"{100 * config.choose_on:g} % of the images to learn from",
     )._replace(starts=_starts(inits))
     figures.transfer(workdir / "transfer.png", [transfer.runs])
-    verdict = transfer_verdict.sentence(transfer, config.seed)
+    verdict = transfer_report.verdict(transfer, config.seed)
     said = (verdict, *_overlaps(config.data.name, inits))
-    lines = [
-        *(line for sentence in said for line in (sentence, "")),
-        f"# metainit: transfer to {name}",
-        "",
-        *transfer_report.lines(transfer, "transfer.png"),
-        *_of_encoders(inits),
-        "## Run it again",
-        "",
-        *("```", command, "```", ""),
-        f"On {transfer.device}; versions: {json.dumps(provenance.versions())}.",
-        "",
-        *("```json", json.dumps(dataclasses.asdict(config), indent=2), "```", ""),
-    ]
-    atomic.write_text(workdir / "report.md", "\n".join(lines))
-    atomic.write_text(workdir / "report.html", html.page(lines, workdir))
-    text = "\n".join(
-        (
-            *(x for one in said for x in (*textwrap.wrap(one, WIDTH), "")),
-            *transfer_report.terminal(transfer, WIDTH),
-        )
+    section = list(transfer_report.section(transfer, "transfer.png"))
+    html.write(
+        workdir,
+        [
+            *said,
+            Heading(f"metainit: transfer to {name}", 1),
+            *section,
+            *transfer_report.account(transfer),
+            *_of_encoders(inits),
+            Heading("Run it again"),
+            Code(command),
+            f"On {transfer.device}; versions: {tables.words(provenance.versions())}.",
+            Code(json.dumps(dataclasses.asdict(config), indent=2), "json"),
+        ],
     )
+    text = tables.terminal([*said, *section])
     print(f"{text}\nreport: {workdir / 'report.md'}")
     return text
 
@@ -222,7 +215,6 @@ def _of_encoders(inits: Mapping[str, _Given]) -> Iterator[str]:
             f"Features of a frozen encoder ({', '.join(frozen)}) were made once for "
             "every image: their time is in no row."
         )
-        yield ""
 
 
 def _plain(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,22 +17,19 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from metainit.evaluation import metrics
-from metainit.evaluation.results import Evaluation, Row
-from metainit.reporting import verdict
+from metainit.evaluation.results import Row
 from metainit.runtime import atomic
 from metainit.transfer import summary
 from metainit.transfer.results import FineTuning
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with any colour vision.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_LINES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
-_TRAIN, _VALIDATION = _COLOURS[0], _COLOURS[1]
-_ROLES = ("train", "validation")
+_DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 _SMOOTH = 50  # points a curve may have before it is averaged
 
 
 def learning_curve(
-    path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]
+    path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]
 ) -> bool:
     """Draws query accuracy and loss over the iterations.
 
@@ -43,76 +41,65 @@ def learning_curve(
     Returns:
       Whether there was anything to draw (and a file was written).
     """
-    rows = list(rows)
-    panels = [
-        (name, [(_TRAIN, f"train/{key}"), (_VALIDATION, f"validation/{key}")])
-        for name, key in (("query accuracy, %", "accuracy"), ("query loss", "loss"))
-        if any(_present(r, f"{role}/{key}") for r in rows for role in _ROLES)
-    ]
+    panels = []
+    for metric, name, scale in (("accuracy", "accuracy, %", 100), ("loss", "loss", 1)):
+        curves = {}
+        for role in ("train", "validation"):
+            tag = f"{role}/{metric}"
+            points = [(r["step"], r[tag]) for r in rows if r.get(tag) is not None]
+            if points:
+                curves[role] = np.asarray(points, float).T * [[1], [scale]]
+        if curves:
+            panels.append((f"query {name}", curves))
     if not panels:
         return False
-    figure = _figure(4.6 * len(panels), 3.6)
-    for place, (name, series) in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, len(panels), place)
-        for colour, tag in series:
-            found = [(r["step"], r[tag]) for r in rows if _present(r, tag)]
-            if found:
-                steps, values = np.asarray(found, float).T
-                _curve(axes, steps, values * (100 if "%" in name else 1), colour, tag)
-        _style(axes, "iteration", name)
+    figure, all_axes = _panels(len(panels), 4.6 * len(panels), 3.6)
+    for axes, (name, curves) in zip(all_axes, panels, strict=True):
+        for role, (steps, values) in curves.items():
+            _curve(axes, steps, values, role)
+        _label(axes, "iteration", name)
         axes.legend(frameon=False)
     _write(figure, path)
     return True
 
 
-def adaptation(path: str | os.PathLike[str], evaluation: Evaluation) -> bool:
+def adaptation(path: str | os.PathLike[str], rows: Sequence[Row]) -> bool:
     """Draws accuracy over adaptation steps, a panel for each head that adapts.
 
     Lines carry 95 % bands; heads in closed form are horizontal lines, the same in
     every panel.
 
+    Args:
+      path: PNG file to write.
+      rows: of an evaluation, ours first.
+
     Returns:
       Whether any head adapts (and a file was written).
     """
-    inits = list(dict.fromkeys(row.init for row in evaluation.rows))
-    colours = dict(zip(inits, _cycle(_COLOURS, len(inits)), strict=True))
-    adapting = [row for row in evaluation.rows if verdict.adapts(row)]
-    closed = [row for row in evaluation.rows if not verdict.adapts(row)]
-    heads = list(dict.fromkeys(row.head for row in adapting))
-    closed_heads = list(dict.fromkeys(row.head for row in closed))
-    dashes = dict(zip(closed_heads, _cycle(_LINES, len(closed_heads)), strict=True))
+    colours = _cycle((row.init for row in rows), _COLOURS)
+    closed = [row for row in rows if row.in_closed_form]
+    dashes = _cycle((row.head for row in closed), _DASHES)
+    heads = list(dict.fromkeys(row.head for row in rows if not row.in_closed_form))
     if not heads:
         return False
-    figure = _figure(max(5.0, 4.6 * len(heads)), 4.4)
-    shared: Axes | None = None
-    for place, head in enumerate(heads, start=1):
-        axes = figure.add_subplot(1, len(heads), place, sharey=shared)
-        shared = shared or axes
+    figure, panels = _panels(len(heads), max(5.0, 4.6 * len(heads)), 4.4, sharey=True)
+    for axes, head in zip(panels, heads, strict=True):
         for row in closed:
-            axes.axhline(
-                100 * float(np.mean(row.measurements["accuracy"])),
-                color=colours[row.init],
-                linestyle=dashes[row.head],
-                linewidth=1.1,
-            )
-        for row in reversed(adapting):  # ours come first, and on top
-            if row.head == head:
-                _band(axes, row, colours[row.init])
-        ticks = sorted({s for row in adapting if row.head == head for s in row.steps})
-        axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-        axes.set_xticks(ticks, [str(t) for t in ticks])
-        axes.xaxis.set_minor_locator(NullLocator())
-        _style(axes, "adaptation steps", "accuracy, %")
+            level = 100 * float(np.mean(row.measurements["accuracy"]))
+            style = {"color": colours[row.init], "linestyle": dashes[row.head]}
+            axes.axhline(level, linewidth=1.1, **style)
+        of_head = [row for row in rows if row.head == head]
+        for row in reversed(of_head):  # ours come first, and on top
+            intervals = map(metrics.mean_interval, row.measurements["accuracy"])
+            mean, low, high = np.array(list(intervals)).T * 100
+            _band(axes, row.steps, mean, low, high, colours[row.init])
+        ticks = sorted({step for row in of_head for step in row.steps})
+        _label(axes, "adaptation steps", "accuracy, %", log=True)
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.label_outer()
         axes.set_title(f"{head} head", fontsize=10)
-    handles = [Line2D([], [], color=colours[i], marker="o", label=i) for i in inits]
-    handles += [
-        Line2D([], [], color="0.3", linewidth=1.1, linestyle=dashes[h], label=h)
-        for h in closed_heads
-    ]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9
-    )
+    dotted = [_dots(init, colour) for init, colour in colours.items()]
+    _legend(figure, dotted + [_dashed(*item) for item in dashes.items()], columns=3)
     _write(figure, path)
     return True
 
@@ -130,63 +117,39 @@ def transfer(
       seeds: the fine-tunings of each, at least one of at least one seed.
     """
     heads = summary.best_heads(seeds)
-    colours = dict(zip(heads, _cycle(_COLOURS, len(heads)), strict=True))
-    sets = summary.by_data_set(seeds)
-    columns = 1 if len(sets) == 1 else 2  # of the legend, whose lines are long
-    rows = -(-(len(heads) + 1) // columns)
-    figure = _figure(max(6.0, 4.6 * len(sets)), 3.8 + 0.22 * rows)
-    for place, one in enumerate(sets, start=1):
-        axes = figure.add_subplot(1, len(sets), place)
+    colours = _cycle(heads, _COLOURS)
+    data_sets = summary.by_data_set(seeds)
+    columns = 1 if len(data_sets) == 1 else 2  # of the legend, whose lines are long
+    height = 3.8 + 0.22 * -(-(len(heads) + 1) // columns)
+    figure, panels = _panels(len(data_sets), max(6.0, 4.6 * len(data_sets)), height)
+    for axes, data_set in zip(panels, data_sets, strict=True):
         for init in reversed(heads):  # ours come first, and on top
-            wanted = one.name, init, heads[init]
-            of_init = [
+            key = data_set.name, init, heads[init]
+            runs = [
                 run
-                for runs in seeds
-                for run in runs
-                if (run.dataset, run.init, run.head) == wanted
+                for run in itertools.chain(*seeds)
+                if (run.dataset, run.init, run.head) == key
             ]
-            x = [p["step"] for p in of_init[0].points]
-            y = 100 * np.array([[p["accuracy"] for p in r.points] for r in of_init])
-            colour, mean = colours[init], y.mean(0)
-            axes.plot(x, mean, color=colour, marker="o", markersize=4, linewidth=1.8)
-            if of_init[0].in_closed_form:
-                axes.axhline(mean[0], color=colour, linewidth=1.1)
-                axes.axhspan(y.min(), y.max(), color=colour, alpha=0.2, linewidth=0)
-            else:
-                low, high = y.min(0), y.max(0)
-                axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
-        if one.thresholds is not None:
-            level = 100 * one.thresholds.values[summary.SHARE]
+            steps = [point["step"] for point in runs[0].points]
+            accuracy = 100 * np.array([[p["accuracy"] for p in r.points] for r in runs])
+            if runs[0].in_closed_form:  # it stays as it is, beyond the edge
+                steps, accuracy = [0, 1e9], np.repeat(accuracy, 2, axis=1)
+            spread = accuracy.mean(0), accuracy.min(0), accuracy.max(0)
+            _band(axes, steps, *spread, colours[init])
+        if data_set.thresholds is not None:
+            level = 100 * data_set.thresholds.values[summary.SHARE]
             axes.axhline(level, color="0.3", linestyle=":", linewidth=1.1)
-        axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-        axes.set_xlim(0, max(one.horizon["steps"], 1) * 1.1)
-        axes.xaxis.set_minor_locator(NullLocator())
-        _style(axes, "fine-tuning steps", "held-out accuracy, %")
-        axes.set_title(textwrap.shorten(one.name, 50), fontsize=10)
-    handles = [
-        Line2D([], [], color=colours[i], marker="o", label=f"{i}, {heads[i]} head")
-        for i in heads
-    ]
-    label = f"{summary.SHARE:.0%} of the best baseline's final accuracy"
-    handles.append(Line2D([], [], color="0.3", linestyle=":", label=label))
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        fontsize=9,
-    )
+        _label(axes, "fine-tuning steps", "held-out accuracy, %", log=True)
+        axes.set_xlim(0, max(data_set.horizon["steps"], 1) * 1.1)
+        axes.set_title(textwrap.shorten(data_set.name, 50), fontsize=10)
+    threshold = f"{summary.SHARE:.0%} of the best baseline's final accuracy"
+    dotted = [_dots(f"{init}, {heads[init]} head", colours[init]) for init in heads]
+    _legend(figure, [*dotted, _dashed(threshold, ":")], columns)
     _write(figure, path)
 
 
-def _present(row: Mapping[str, Any], tag: str) -> bool:
-    return row.get(tag) is not None
-
-
-def _curve(
-    axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str, tag: str
-) -> None:
-    role = tag.split("/")[0]
+def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, role: str) -> None:
+    colour = _COLOURS[role == "validation"]
     if len(values) <= _SMOOTH:
         # A single point is no line.
         marker = "o" if role == "validation" or len(values) == 1 else ""
@@ -195,32 +158,61 @@ def _curve(
     # Single batches of tasks are noisy: they stay visible behind their mean.
     width = max(5, len(values) // _SMOOTH)
     axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
-    window = np.ones(width)
-    mean = np.convolve(values, window, "same") / np.convolve(
-        np.ones_like(values), window, "same"
+    sums, counts = (
+        np.convolve(of, np.ones(width), "same") for of in (values, np.ones_like(values))
     )
-    axes.plot(steps, mean, color=colour, label=f"{role} (mean of {width} rows)")
+    label = f"{role} (mean of {width} rows)"
+    axes.plot(steps, sums / counts, color=colour, label=label)
 
 
-def _band(axes: Axes, row: Row, colour: str) -> None:
-    intervals = map(metrics.mean_interval, row.measurements["accuracy"])
-    mean, low, high = 100 * np.array(list(intervals)).T
-    axes.fill_between(row.steps, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(row.steps, mean, color=colour, marker="o", markersize=4, linewidth=1.8)
+def _band(
+    axes: Axes,
+    steps: Sequence[float],
+    mean: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    colour: str,
+) -> None:
+    axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(steps, mean, color=colour, marker="o", markersize=4, linewidth=1.8)
 
 
-def _cycle(values: Sequence[Any], count: int) -> list[Any]:
-    return [values[i % len(values)] for i in range(count)]
+def _cycle(names: Iterable[str], looks: Sequence[Any]) -> dict[str, Any]:
+    """A look for each name, from the first again when there are too few."""
+    return dict(zip(dict.fromkeys(names), itertools.cycle(looks), strict=False))
 
 
-def _figure(width: float, height: float) -> Figure:
+def _dots(label: str, colour: str) -> Line2D:
+    return Line2D([], [], color=colour, marker="o", label=label)
+
+
+def _dashed(label: str, style: Any) -> Line2D:
+    return Line2D([], [], color="0.3", linewidth=1.1, linestyle=style, label=label)
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D], columns: int) -> None:
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=9,
+    )
+
+
+def _panels(
+    count: int, width: float, height: float, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
     # Without pyplot there is no global state and no window system.
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure
+    return figure, list(figure.subplots(1, count, squeeze=False, sharey=sharey)[0])
 
 
-def _style(axes: Axes, x: str, y: str) -> None:
+def _label(axes: Axes, x: str, y: str, log: bool = False) -> None:
+    if log:
+        axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(color="0.9", linewidth=0.8)

@@ -1,8 +1,7 @@
-"""`report.html`: the Markdown of `report.md` as one page that needs nothing else.
+"""`report.md`, and `report.html`: the same as one page that needs nothing else.
 
-Read is only what the report writes: headings, paragraphs, lists, pipe tables, fences,
-images and bold. Pictures are put into the page. A table is stacked on a narrow screen,
-a line a cell, so that nothing is ever scrolled sideways.
+Pictures are put into the page. A table is stacked on a narrow screen, a line a cell, so
+that nothing is ever scrolled sideways.
 """
 
 from __future__ import annotations
@@ -11,15 +10,23 @@ import base64
 import html
 import os
 import pathlib
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
+from xml.etree.ElementTree import Element
+
+import markdown
+from markdown.extensions import Extension
+from markdown.treeprocessors import Treeprocessor
+
+from metainit.reporting import tables
+from metainit.reporting.tables import Block, Heading
+from metainit.runtime import atomic
 
 _STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 78rem; color: #1a1a1a;
   background: #fff; font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-.verdict { font-size: 1.2rem; font-weight: 600; }
+body > p:first-child { font-size: 1.2rem; font-weight: 600; }
 h1, h2, h3 { line-height: 1.25; }
 h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
@@ -28,13 +35,13 @@ table { width: 100%; border-collapse: collapse; font-size: .85rem; }
 th, td { padding: .25rem .5rem; border-bottom: 1px solid #ddd; text-align: left;
   vertical-align: top; }
 th { border-bottom: 2px solid #888; overflow-wrap: normal; }
-.number { text-align: right; overflow-wrap: normal;
+[align=right] { text-align: right; overflow-wrap: normal;
   font-variant-numeric: tabular-nums; }
 @media screen and (max-width: 64rem) {
   table, tbody, tr, td { display: block; }
   thead { display: none; }
   tr { padding: .5rem 0; border-bottom: 2px solid #888; }
-  td, td.number { display: flex; justify-content: space-between; gap: 1rem;
+  td, td[align=right] { display: flex; justify-content: space-between; gap: 1rem;
     text-align: right; overflow-wrap: anywhere; }
   td::before { content: attr(data-label); color: #555; text-align: left; }
 }
@@ -47,96 +54,77 @@ th { border-bottom: 2px solid #888; overflow-wrap: normal; }
 # Even if a line of the report ever held an address, a browser would not follow it.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
 
-def page(lines: Sequence[str], folder: str | os.PathLike[str]) -> str:
-    """The report as HTML; its first line, the verdict, stands out.
+
+def write(folder: str | os.PathLike[str], blocks: Iterable[Block]) -> pathlib.Path:
+    """Writes `report.md` and `report.html`, and returns the path of the former.
 
     Args:
-      lines: of Markdown, as `report_markdown.lines` gives them.
-      folder: where the PNG files lie that the lines name.
-
-    Returns:
-      A whole page without scripts, links or addresses.
+      folder: where the figures lie that the blocks name.
+      blocks: of the report, the verdict first; it stands out on the page.
     """
-    title = next((line[2:] for line in lines if line.startswith("# ")), "report")
-    head = (
-        "<!doctype html>",
-        '<html lang="en">',
-        "<head>",
-        '<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        f"<title>{html.escape(title)}</title>",
-        f"<style>{_STYLE}</style>",
-        "</head>",
-        "<body>",
+    folder, blocks = pathlib.Path(folder), list(blocks)
+    text = tables.markdown(blocks)
+    titles = (block.text for block in blocks if isinstance(block, Heading))
+    # `use_align_attribute`: a style of its own would win over the sheet's.
+    reader = markdown.Markdown(
+        extensions=["fenced_code", "tables", _Whole(folder)],
+        extension_configs={"tables": {"use_align_attribute": True}},
+        output_format="html",
     )
-    verdict = f'<p class="verdict">{_inline(lines[0])}</p>'
-    body = _blocks(lines[1:], pathlib.Path(folder))
-    return "\n".join((*head, verdict, *body, "</body>", "</html>", ""))
+    page = _PAGE.format(
+        policy=_POLICY,
+        title=html.escape(next(titles, "report")),
+        style=_STYLE,
+        body=reader.convert(text),
+    )
+    atomic.write_text(folder / "report.md", text)
+    atomic.write_text(folder / "report.html", page)
+    return folder / "report.md"
 
 
-def _blocks(lines: Sequence[str], folder: pathlib.Path) -> Iterator[str]:
-    place = 0
-    while place < len(lines):
-        line, first = lines[place], place
-        if line.startswith("```"):
-            place = lines.index("```", first + 1) + 1
-            code = "\n".join(lines[first + 1 : place - 1])
-            yield f"<pre><code>{html.escape(code)}</code></pre>"
-        elif line.startswith("| "):
-            place = _while(lines, first, "| ")
-            yield from _table(lines[first:place])
-        elif line.startswith("- "):
-            place = _while(lines, first, "- ")
-            items = (f"<li>{_inline(item[2:])}</li>" for item in lines[first:place])
-            yield from ("<ul>", *items, "</ul>")
-        else:
-            place += 1
-            if heading := re.fullmatch(r"(#{1,3}) (.*)", line):
-                level = len(heading[1])
-                yield f"<h{level}>{_inline(heading[2])}</h{level}>"
-            elif image := re.fullmatch(r"!\[(.*)\]\((.*)\)", line):
-                content = base64.b64encode((folder / image[2]).read_bytes()).decode()
-                source = f"data:image/png;base64,{content}"
-                yield f'<img alt="{html.escape(image[1])}" src="{source}">'
-            elif line:
-                yield f"<p>{_inline(line)}</p>"
+class _Whole(Extension):
+    """A page without HTML or links of the text's own, whose pictures are in it."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def extendMarkdown(self, md: markdown.Markdown) -> None:
+        md.preprocessors.deregister("html_block")
+        for name in ("html", "entity", "link", "reference", "autolink", "automail"):
+            md.inlinePatterns.deregister(name)
+        md.ESCAPED_CHARS.extend("<&|")
+        md.treeprocessors.register(_Tree(md, self._folder), "whole", -1)  # last
 
 
-def _while(lines: Sequence[str], place: int, mark: str) -> int:
-    """The place of the first line from `place` on that does not begin with `mark`."""
-    while place < len(lines) and lines[place].startswith(mark):
-        place += 1
-    return place
+class _Tree(Treeprocessor):
+    def __init__(self, md: markdown.Markdown, folder: pathlib.Path) -> None:
+        super().__init__(md)
+        self._folder = folder
 
-
-def _table(lines: Sequence[str]) -> Iterator[str]:
-    heading, rule, *rows = (re.split(r" (?<!\\)\| ", line[2:-2]) for line in lines)
-    kinds = [' class="number"' if mark.endswith(":") else "" for mark in rule]
-    yield "<table>"
-    cells = zip(heading, kinds, strict=True)
-    names = "".join(f"<th{kind}>{_inline(name)}</th>" for name, kind in cells)
-    yield f"<thead><tr>{names}</tr></thead>"
-    yield "<tbody>"
-    for row in rows:
-        cells_of_row = zip(row, kinds, heading, strict=True)
-        yield "".join(
-            (
-                "<tr>",
-                *(
-                    f'<td{kind} data-label="{html.escape(name)}">'
-                    f"<span>{_inline(cell)}</span></td>"
-                    for cell, kind, name in cells_of_row
-                ),
-                "</tr>",
-            )
-        )
-    yield "</tbody>"
-    yield "</table>"
-
-
-def _inline(text: str) -> str:
-    escaped = html.escape(text.replace("\\|", "|"))
-    escaped = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escaped)
-    return re.sub(r"`(.+?)`", r"<code>\1</code>", escaped)
+    def run(self, root: Element) -> None:
+        for image in root.iter("img"):
+            content = (self._folder / image.attrib["src"]).read_bytes()
+            encoded = base64.b64encode(content).decode()
+            image.set("src", f"data:image/png;base64,{encoded}")
+        for table in root.iter("table"):
+            names = ["".join(head.itertext()) for head in table.iter("th")]
+            for row in table.iter("tr"):
+                for name, cell in zip(names, row.iter("td"), strict=False):
+                    cell.set("data-label", name)

@@ -1,64 +1,114 @@
-"""Cells, rows and tables, as plain text and as Markdown."""
+"""What reports are made of: blocks of text and tables, as Markdown or in a terminal.
+
+Whatever a name or a setting holds is escaped when a block becomes Markdown. The only
+markup inside a text is `code`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypedDict
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from metainit.evaluation import metrics
 from metainit.evaluation.intervals import Comparison, Interval
-from metainit.evaluation.results import Evaluation, Row
-from metainit.reporting import verdict
+
+WIDTH = 100  # columns of a terminal
 
 
-class Context(TypedDict):
-    """What a report says about the run besides its evaluation.
+class Heading(NamedTuple):
+    """A heading of level 1 to 3."""
 
-    Attributes:
-      title: heading of the report.
-      command: shell line that repeats the run.
-      seed: of the run.
-      versions: of the packages, by name.
-      config: nested dict of the settings.
-      training: rows of `metrics.jsonl`.
-      device_hours: of the whole run.
-      epoch: passes over the meta-train images.
-    """
+    text: str
+    level: int = 2
+
+
+class Bullets(NamedTuple):
+    """A list."""
+
+    items: Sequence[str]
+
+
+class Code(NamedTuple):
+    """Lines that stand as they are."""
+
+    text: str
+    language: str = ""
+
+
+class Figure(NamedTuple):
+    """A PNG file beside the report; a terminal does not show it."""
 
     title: str
-    command: str
-    seed: int
-    versions: Mapping[str, str]
-    config: Mapping[str, Any]
-    training: Sequence[Mapping[str, Any]]
-    device_hours: float
-    epoch: float
+    file: str
 
 
-def measures(row: Row, plus_minus: str) -> tuple[str, ...]:
-    """Steps, accuracy with interval, F1, loss, accuracy at 0 and at last steps."""
-    mean, low, _ = metrics.mean_interval(verdict.chosen_accuracy(row))
-    accuracy = row.measurements["accuracy"]
-    at = {s: verdict.percent(accuracy[i]) for i, s in enumerate(row.steps)}
-    adapts = verdict.adapts(row)
-    return (
-        str(row.steps[row.chosen]) if adapts else "-",
-        f"{100 * mean:.1f} {plus_minus} {100 * (mean - low):.1f}",
-        verdict.percent(row.measurements["f1"][row.chosen]),
-        f"{np.mean(row.measurements['loss'][row.chosen]):.3f}",
-        at.get(0, "-"),
-        f"{at[row.steps[-1]]} ({row.steps[-1]})" if adapts else "-",
-    )
+class Table(NamedTuple):
+    """A table.
+
+    Attributes:
+      heading: of each column.
+      rows: cells, one a column; a row of a single cell runs on over all columns.
+      text: the first columns that are flush left; numbers, flush right, follow.
+      bold: the rows that stand out on a page, by position.
+    """
+
+    heading: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text: int = 2
+    bold: frozenset[int] = frozenset()
 
 
-def condition(context: Context) -> str:
-    """What the intervals do not cover."""
-    return (
-        f"Conditional on this one training run (seed {context['seed']}): the intervals "
-        "cover the draw of episodes, not that of training."
-    )
+Block = str | Heading | Bullets | Code | Figure | Table
+Cell = Callable[[Any], str]  # of an item, in a column
+
+
+class Metric(NamedTuple):
+    """How a metric is shown: its heading, a factor, and a format of the product."""
+
+    heading: str
+    scale: float
+    format: str
+
+    def mean(self, values: Any) -> str:
+        """The mean of values."""
+        return f"{self.scale * np.mean(values):{self.format}}"
+
+    def plus_minus(self, values: np.ndarray) -> str:
+        """The mean of float [episodes] with its 95 % interval, e.g. "87.1 ± 0.6"."""
+        mean, low, _ = metrics.mean_interval(values)
+        return f"{self.mean(mean)} ± {self.mean(mean - low)}"
+
+    def interval(self, interval: Interval, sign: str = "") -> str:
+        """A mean with its interval, e.g. "68.4 [65.2, 71.7]"; sign "+" shows it."""
+        mean, low, high = (
+            self.scale * x for x in (interval.mean, interval.low, interval.high)
+        )
+        places = self.format
+        return f"{mean:{sign}{places}} [{low:{places}}, {high:{places}}]"
+
+
+# Metrics that reports show, by their names in measurements.
+METRICS = {
+    "accuracy": Metric("Accuracy, %", 100, ".1f"),
+    "f1": Metric("F1, %", 100, ".1f"),
+    "loss": Metric("Loss", 1, ".3f"),
+}
+ACCURACY = METRICS["accuracy"]
+
+
+def table(
+    columns: Mapping[str, Cell],
+    items: Iterable[Any],
+    text: int = 2,
+    bold: Iterable[int] = (),
+) -> Table:
+    """One row an item, by columns that each tell its cell."""
+    rows = [tuple(cell(item) for cell in columns.values()) for item in items]
+    return Table(tuple(columns), rows, text, frozenset(bold))
 
 
 def words(value: Any) -> str:
@@ -68,6 +118,11 @@ def words(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(words(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def settings(values: Mapping[str, Any]) -> Bullets:
+    """A list of settings by name."""
+    return Bullets([f"{name}: {words(value)}" for name, value in values.items()])
 
 
 def duration(seconds: float) -> str:
@@ -84,76 +139,102 @@ def flops(count: float | None) -> str:
     return "-" if count is None else f"{count:.2g}"
 
 
-def interval(found: Interval, sign: str = "") -> str:
-    """In percent or points, e.g. "68.4 [65.2, 71.7]"; sign "+" shows it."""
-    mean, low, high = (100 * x for x in (found.mean, found.low, found.high))
-    return f"{mean:{sign}.1f} [{low:.1f}, {high:.1f}]"
+def difference(comparison: Comparison | None) -> tuple[str, str]:
+    """Ours minus another and p, "*" where it is below 0.05; None for ours itself."""
+    if comparison is None:
+        return "ours", "-"
+    points = ACCURACY.interval(comparison.difference, "+")
+    if comparison.p is None:
+        return points, "-"
+    return points, f"{comparison.p:.3f}{'*' if comparison.different else ' '}"
 
 
-def comparison(found: Comparison) -> tuple[str, str]:
-    """Difference in points and p, with a mark where it is below 0.05."""
-    told = interval(found.difference, "+")
-    if found.p is None:
-        return told, "-"
-    return told, f"{found.p:.3f}{'*' if found.different else ' '}"
+def markdown(blocks: Iterable[Block]) -> str:
+    """Blocks as Markdown."""
+    return "\n\n".join(map(_markdown, blocks)) + "\n"
 
 
-def indented(table: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """The second column below the first, whose cells stand once, as rows of their own.
-
-    Args:
-      table: its heading first.
-    """
-    (first, second, *heading), *rows = table
-    found: list[tuple[str, ...]] = [(f"{first}, {second}", *heading)]
-    above = None
-    for name, below, *cells in rows:
-        if name != above:
-            found.append((name,))
-        above = name
-        found.append((f"  {below}", *cells))
-    return found
+def terminal(blocks: Iterable[Block]) -> str:
+    """Blocks as plain text in ASCII, wrapped to `WIDTH` columns."""
+    parts = ("\n".join(_terminal(block)) for block in blocks)
+    return "\n\n".join(part for part in parts if part)
 
 
-def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines: the first column flush left, the others flush right.
-
-    A row of one cell runs on over the other columns.
-    """
-    whole = [row for row in table if len(row) > 1]
-    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=False))
-        ).rstrip()
-        for row in table
-    ]
-
-
-def markdown(
-    heading: Sequence[str], table: Iterable[Sequence[str]], text: int
-) -> Iterator[str]:
-    """A pipe table whose first `text` columns are flush left, the others right."""
-    rule = ["---" if place < text else "---:" for place in range(len(heading))]
-    for cells in (heading, rule, *table):
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-PART_HEADING = ("Data set", "Initialisation", "Accuracy, %", "F1, %", "Ours minus this")
-
-
-def parts(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
-    """Each data set by initialisation, its best head as chosen on meta-validation."""
-    for part in evaluation.parts:
-        best = verdict.best_heads(part.rows)
-        ours = verdict.our_best(part.rows)
-        for row in best.values():
-            mean, low, _ = metrics.mean_interval(verdict.chosen_accuracy(row))
-            yield (
-                part.dataset + ", held-out classes" * part.held_out,
-                row.init,
-                f"{100 * mean:.1f} +- {100 * (mean - low):.1f}",
-                verdict.percent(row.measurements["f1"][row.chosen]),
-                "-" if row is ours else verdict.points(verdict.compare(ours, row)),
+def _markdown(block: Block) -> str:
+    match block:
+        case Heading(text, level):
+            return f"{'#' * level} {_escaped(text)}"
+        case Bullets(items):
+            return "\n".join(f"- {_escaped(item)}" for item in items)
+        case Code(text, language):
+            longest = max(map(len, re.findall("`+", text)), default=0)
+            fence = "`" * max(3, longest + 1)
+            return f"{fence}{language}\n{text}\n{fence}"
+        case Figure(title, file):
+            return f"![{title}]({file})"
+        case Table(heading, rows, text, bold):
+            rule = ["---"] * text + ["---:"] * (len(heading) - text)
+            lines = [[_escaped(cell, "|`") for cell in row] for row in (heading, *rows)]
+            for number in bold:
+                lines[number + 1] = [f"**{cell}**" for cell in lines[number + 1]]
+            return "\n".join(
+                f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:])
             )
+    # What begins like a list or a heading is none.
+    return re.sub(r"^(\d*)(?=[-+#>.)])", r"\1\\", _escaped(block))
+
+
+def _escaped(text: str, also: str = "") -> str:
+    """Text as Markdown that means just this, but for `code`."""
+    special = rf"[\\*<{also}]|\](?=[(\[:])|(?<!\w)_|_(?!\w)|&(?=#?\w+;)"
+    return re.sub(
+        special if also else rf"(`[^`]*`)|{special}",
+        lambda found: found[0] if found.re.groups and found[1] else rf"\{found[0]}",
+        " ".join(text.split()),
+    )
+
+
+def _terminal(block: Block) -> Iterator[str]:
+    match block:
+        case Heading(text, _):
+            yield _ascii(text)
+        case Bullets(items):
+            for item in items:
+                yield from textwrap.wrap(
+                    f"- {_ascii(item)}", WIDTH, subsequent_indent="  "
+                )
+        case Code(text, _):
+            yield from text.splitlines()
+        case Table():
+            repeated = len({row[0] for row in block.rows}) < len(block.rows)
+            heading, rows, flush, _ = _grouped(block) if repeated else block
+            lines = [[_ascii(cell) for cell in row] for row in (heading, *rows)]
+            whole = [row for row in lines if len(row) > 1]
+            widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+            for row in lines:
+                cells = (
+                    cell.ljust(width) if place < flush else cell.rjust(width)
+                    for place, (cell, width) in enumerate(
+                        zip(row, widths, strict=False)
+                    )
+                )
+                yield "  ".join(cells).rstrip()
+        case str():
+            yield from textwrap.wrap(_ascii(block), WIDTH)
+
+
+def _ascii(text: str) -> str:
+    return text.replace("±", "+-").replace("←", "<-")
+
+
+def _grouped(table: Table) -> Table:
+    """The cells of the first column as rows of their own, above the others."""
+    first, second, *heading = table.heading
+    rows: list[tuple[str, ...]] = []
+    above = None
+    for name, below, *cells in table.rows:
+        if name != above:
+            rows.append((name,))
+        above = name
+        rows.append((f"  {below}", *cells))
+    return Table((f"{first}, {second}", *heading), rows, table.text - 1)

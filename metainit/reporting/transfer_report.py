@@ -2,75 +2,73 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from metainit.reporting import gain, tables, transfer_tables
+from metainit.evaluation import intervals
+from metainit.evaluation.intervals import Comparison
+from metainit.reporting import tables
+from metainit.reporting.tables import ACCURACY, Block, Bullets, Figure, Heading, Table
+from metainit.runtime.cost import NAMES, RATES
 from metainit.transfer import accounting, summary, time_to_threshold
 from metainit.transfer.accounting import Spending
 from metainit.transfer.results import FineTuning, Transfer
 from metainit.transfer.summary import SHARE, UNITS, DataSet, Line
+from metainit.transfer.time_to_threshold import Time
 
-_HEADING = ("Initialisation", "Head", "Setting", "At 0 steps, %", "At the end, %")
-_TIME_HEADING = ("Initialisation", "Head", "Share", "Accuracy, %")
+PLAIN_HEAD = "zero"
+# Where a run begins, untouched by anything of ours; the first there is.
+STARTS = ("pretrained weights", "random")
+LEARNED_RATES = NAMES[RATES]
+
+_Times = Mapping[str, tuple[Time, ...]]  # by unit, one a seed
 
 
-def lines(transfer: Transfer, figure: str | None) -> Iterator[str]:
-    """Lines of Markdown.
+def section(transfer: Transfer, figure: str) -> Iterator[Block]:
+    """What one run's transfer gave.
 
     Args:
       transfer: of the experiment.
-      figure: name of the PNG file, where one was drawn.
+      figure: name of its PNG file.
     """
-    seeds = [transfer.runs]
-    sets = summary.by_data_set(seeds, transfer.accuracies)
-    yield "## Transfer efficiency"
-    yield ""
-    for sentence in sentences(seeds, _seconds(transfer), transfer.starts):
-        yield from (sentence, "")
+    yield Heading("Transfer efficiency")
     yield f"All classes of a data set, {transfer.protocol}."
-    yield ""
-    if figure:
-        yield from (f"![Accuracy against fine-tuning step]({figure})", "")
-    for one in sets:
-        yield from (f"### {one.name}", "")
-        heading = (*_HEADING, "F1, %", "Area, %")
-        yield from tables.markdown(heading, map(_cells, one.lines), text=3)
-        yield ""
-        yield from _times(one)
-    yield (
-        "- Setting: did best in the trials. Area: mean accuracy over log(1 + step), "
-        "which counts early steps as much as late ones."
-    )
-    yield (
-        "- Share: of the final accuracy of the best baseline, which fixes the "
-        "threshold; -: an accuracy fixed beforehand. Accuracy is looked at after 0, 1, "
-        "2, 5, 10, ... steps only."
-    )
-    yield (
-        "- > N: not reached within N (right-censored). Device seconds: of the steps "
-        "and of making the head; compilation and measuring excluded."
-    )
-    yield ""
-    yield from _account(transfer)
-    yield "### Trials, the same for every initialisation"
-    yield ""
-    for name, value in transfer.grid.items():
-        yield f"- {name}: {tables.words(value)}"
-    yield ""
-
-
-def terminal(transfer: Transfer, width: int) -> Iterator[str]:
-    """Plain text in ASCII."""
-    yield from ("Transfer efficiency", "")
-    yield from textwrap.wrap(f"All classes of a data set, {transfer.protocol}.", width)
-    yield ""
-    seeds = [transfer.runs]
+    seconds = {  # of the initialisations that were made on this kind of device
+        name: cost.device_seconds
+        for name, cost in transfer.costs.items()
+        if cost.device in (None, transfer.device)
+    }
     yield from of_seeds(
-        seeds, _seconds(transfer), transfer.accuracies, width, transfer.starts
+        [transfer.runs], seconds, transfer.accuracies, figure, transfer.starts
+    )
+
+
+def verdict(transfer: Transfer, seed: int) -> str:
+    """The best initialisation against the next best, both by validation.
+
+    Args:
+      transfer: to one data set, of given initialisations, ours or not.
+      seed: of the run.
+    """
+    best: dict[str, FineTuning] = {}
+    for run in sorted(transfer.runs, key=lambda run: -run.validation_accuracy):
+        best.setdefault(run.init, run)
+    first, *others = best.values()
+    ours = first.points[-1]["accuracy"]
+    name = f"{first.init} ({first.head})"
+    end = (
+        "of the held-out images are classified rightly in the end; initialisations and "
+        f"heads as chosen on validation, {intervals.CONDITIONAL} (seed {seed})."
+    )
+    if not others:
+        return f"{name} is alone on {first.dataset}: {100 * ours:.1f} % {end}"
+    second = others[0]
+    theirs = second.points[-1]["accuracy"]
+    word = "beats" if ours > theirs else "equals" if ours == theirs else "loses to"
+    return (
+        f"{name} {word} the next-best initialisation, {second.init} ({second.head}), "
+        f"on {first.dataset}: {100 * ours:.1f} % against {100 * theirs:.1f} % {end}"
     )
 
 
@@ -78,118 +76,41 @@ def of_seeds(
     seeds: Sequence[Sequence[FineTuning]],
     costs: Mapping[str, float],
     accuracies: Sequence[float],
-    width: int,
+    figure: str,
     starts: Mapping[str, str] | None = None,
-) -> Iterator[str]:
-    """Sentences and tables for the terminal, over one seed or several.
+) -> Iterator[Block]:
+    """Sentences and tables, over one seed or several.
 
     Args:
       seeds: the fine-tunings of each.
       costs: device seconds of making each initialisation, mean over seeds.
       accuracies: to be reached, fixed beforehand.
-      width: columns of the text.
-      starts: as for `metainit.reporting.gain.split`.
+      figure: name of the PNG file.
+      starts: by name, the initialisation that ours, or learned step sizes, began with;
+        None where one run made them all, and so from one of `STARTS`.
     """
-    for sentence in sentences(seeds, costs, starts):
-        yield from (*textwrap.wrap(sentence, width), "")
-    for name, found in transfer_tables.of_seeds(seeds, accuracies):
-        for title, table in found:
-            yield from textwrap.wrap(f"{name}: {title[0].lower()}{title[1:]}", width)
-            yield from tables.aligned(tables.indented(table))
-            yield ""
-    yield from textwrap.wrap(transfer_tables.explained(len(seeds)), width)
+    several = len(seeds) > 1
+    ours = summary.our_line(seeds)
+    data_sets = summary.by_data_set(seeds, accuracies)
+    against = summary.against(data_sets, ours) if ours and several else {}
+    if ours is not None:
+        for data_set in data_sets:
+            yield from _sentences(data_set, ours, summary.best_heads(seeds), starts)
+        for baseline, sums in summary.break_even(seeds, costs).items():
+            yield f"Against {baseline}, {ours[0]} {accounting.in_words(sums)}."
+    yield Figure("Accuracy against fine-tuning step", figure)
+    for data_set in data_sets:
+        yield Heading(data_set.name, 3)
+        yield _accuracy(data_set, several, against)
+        for target, times in _targets(data_set):
+            yield f"Until {target}:"
+            yield _effort(data_set, several, times)
+    yield _explained(several)
 
 
-def sentences(
-    seeds: Sequence[Sequence[FineTuning]],
-    costs: Mapping[str, float],
-    starts: Mapping[str, str] | None = None,
-) -> tuple[str, ...]:
-    """How fast our best is, what it owes to what, and when it pays for itself."""
-    ours, heads = summary.our_best(seeds), summary.best_heads(seeds)
-    if ours is None:
-        return ()
-    found = []
-    for one in summary.by_data_set(seeds):
-        if one.thresholds is None:
-            found.append(
-                f"{one.name}: no baseline classified an image rightly at the end, so "
-                "there is no threshold to reach."
-            )
-            continue
-        took = {
-            init: time_to_threshold.in_words(
-                summary.line_of(one, init, head).times[SHARE]["steps"]
-            )
-            for init, head in heads.items()
-        }
-        others = ", ".join(f"{init} {took[init]}" for init in took if init != ours)
-        found.append(
-            f"{one.name}: steps to {100 * one.thresholds.values[SHARE]:.1f} % accuracy "
-            f"({SHARE:.0%} of what {one.thresholds.baseline} head reaches in the end): "
-            f"{ours} {took[ours]}; {others}."
-        )
-        if (parts := gain.split(one, ours, heads[ours], starts)) is not None:
-            told = gain.in_words(parts, ours, heads[ours])
-            found.append(f"{one.name}: {told}.")
-    for baseline, sums in summary.break_even(seeds, costs).items():
-        found.append(f"Against {baseline}, {ours} {accounting.in_words(sums)}.")
-    return tuple(found)
-
-
-def _cells(line: Line) -> tuple[str, ...]:
-    settings = list(dict.fromkeys(tables.words(s) for s in line.settings))
-    measures = (line.start, line.final, line.f1, line.area)
-    numbers = (f"{100 * np.mean(values):.1f}" for values in measures)
-    return (line.init, line.head, " or ".join(settings), *numbers)
-
-
-def _times(one: DataSet) -> Iterator[str]:
-    levels = [
-        ("-", value, line, line.absolute[value])
-        for value in one.lines[0].absolute
-        for line in one.lines
-    ]
-    if one.thresholds is None:
-        yield "No baseline classified an image rightly at the end: no threshold."
-        yield ""
-    else:
-        best = f"{one.thresholds.baseline} head, {100 * one.thresholds.final:.1f} %"
-        yield f"Until shares of the best baseline's final accuracy ({best}):"
-        yield ""
-        levels[:0] = [
-            (f"{share:.0%}", value, line, line.times[share])
-            for share, value in one.thresholds.values.items()
-            for line in one.lines
-        ]
-    if not levels:
-        return
-    table = [
-        (
-            line.init,
-            line.head,
-            share,
-            f"{100 * value:.1f}",
-            *(time_to_threshold.in_words(times[unit]) for unit in UNITS),
-        )
-        for share, value, line, times in levels
-    ]
-    heading = (*_TIME_HEADING, *(unit.capitalize() for unit in UNITS))
-    yield from tables.markdown(heading, table, text=2)
-    yield ""
-
-
-def _seconds(transfer: Transfer) -> dict[str, float]:
-    """Of making the initialisations that were made on this kind of device."""
-    return {
-        name: cost.device_seconds
-        for name, cost in transfer.costs.items()
-        if cost.device in (None, transfer.device)
-    }
-
-
-def _account(transfer: Transfer) -> Iterator[str]:
-    yield from ("### Device hours", "")
+def account(transfer: Transfer) -> Iterator[Block]:
+    """Device hours, a total for each kind of device, and what trials there were."""
+    yield Heading("Device hours", 3)
     spendings = [
         Spending(
             f"making {name}",
@@ -208,38 +129,199 @@ def _account(transfer: Transfer) -> Iterator[str]:
             sum(point["flops"] for point in last),
         )
     spendings += [
-        Spending(words, seconds, transfer.device, flops=operations)
-        for words, (seconds, operations) in work.items()
+        Spending(name, seconds, transfer.device, flops=operations)
+        for name, (seconds, operations) in work.items()
     ]
-    price = transfer.price_per_hour
-    heading: tuple[str, ...] = ("Work", "Device", "Device hours", "FLOPs")
-    heading += ("Cost",) if price else ()
-    table: list[tuple[Any, ...]] = []
+    price, here = transfer.price_per_hour, transfer.device
     kinds = dict.fromkeys(spending.kind for spending in spendings)
-    for kind in kinds:
-        of_kind = [spending for spending in spendings if spending.kind == kind]
-        of_this = price if kind == transfer.device else None
-        for bill in accounting.bills(of_kind, of_this):
-            cells = (
-                bill.name,
-                f"{bill.kind} x{bill.devices}",
-                f"{bill.device_hours:.3g}",
-                tables.flops(bill.flops),
-            )
-            cost = "-" if bill.cost is None else f"{bill.cost:.2f}"
-            table.append(cells + ((cost,) if price else ()))
-    yield from tables.markdown(heading, table, text=2)
-    yield ""
-    if len(kinds) > 1:
-        yield (
-            "- An hour of one kind of device is not one of another: each kind has a "
-            f"total, a price is that of {transfer.device}, and there is no break-even "
-            "of an initialisation that was made on another."
+    bills = [
+        bill
+        for kind in kinds
+        for bill in accounting.bills(
+            [spending for spending in spendings if spending.kind == kind],
+            price if kind == here else None,
         )
+    ]
+    columns: dict[str, tables.Cell] = {
+        "Work": lambda bill: bill.name,
+        "Device": lambda bill: f"{bill.kind} x{bill.devices}",
+        "Device hours": lambda bill: f"{bill.device_hours:.3g}",
+        "FLOPs": lambda bill: tables.flops(bill.flops),
+    }
+    if price:
+        columns["Cost"] = lambda x: "-" if x.cost is None else f"{x.cost:.2f}"
+    yield tables.table(columns, bills)
+    items = [
+        "An initialisation that was started from pretrained weights has their making "
+        "in its own. Trials are as many for each and no part of a break-even. FLOPs "
+        "are by our count, a dash where they were not counted; what the host fits "
+        "(logistic regression, class means) is not among them."
+    ]
+    if len(kinds) > 1:
+        items.append(
+            "An hour of one kind of device is not one of another: each kind has a "
+            f"total, a price is that of {here}, and there is no break-even of an "
+            "initialisation that was made on another."
+        )
+    yield Bullets(items)
+    yield Heading("Trials, the same for every initialisation", 3)
+    yield tables.settings(transfer.grid)
+
+
+def _sentences(
+    data_set: DataSet,
+    ours: tuple[str, str],
+    heads: Mapping[str, str],
+    starts: Mapping[str, str] | None,
+) -> Iterator[str]:
+    """How fast our best is, and what it owes to what."""
+    if data_set.thresholds is None:
+        yield (
+            f"{data_set.name}: no baseline classified an image rightly at the end, so "
+            "there is no threshold to reach."
+        )
+        return
+    took = {
+        init: time_to_threshold.in_words(
+            summary.line_of(data_set, init, head).times[SHARE]["steps"]
+        )
+        for init, head in heads.items()
+    }
+    our_time = took.pop(ours[0])
     yield (
-        "- An initialisation that was started from pretrained weights has their "
-        "making in its own. Trials are as many for each and no part of a break-even. "
-        "FLOPs are by our count, a dash where they were not counted; what the host "
-        "fits (logistic regression, class means) is not among them."
+        f"{data_set.name}: steps to {ACCURACY.mean(data_set.thresholds.values[SHARE])} "
+        f"% accuracy ({SHARE:.0%} of what {data_set.thresholds.baseline} head reaches "
+        f"in the end): {ours[0]} {our_time}; "
+        f"{', '.join(f'{init} {time}' for init, time in took.items())}."
     )
-    yield ""
+    if gain := _gain(data_set, *ours, starts):
+        yield gain
+
+
+def _gain(
+    data_set: DataSet, ours: str, head: str, starts: Mapping[str, str] | None
+) -> str | None:
+    """What ours gains over its start with a plain head is due to, change by change.
+
+    Returns:
+      None where the start is not known, or it or the plain head was not measured.
+    """
+    final = {x.init + x.head: 100 * float(np.mean(x.final)) for x in data_set.lines}
+    if starts is None:
+        known = (name for name in STARTS if name + PLAIN_HEAD in final)
+        start, start_of_rates = next(known, None), STARTS[0]
+    else:
+        start, start_of_rates = starts.get(ours), starts.get(LEARNED_RATES, "")
+    if start is None or start + PLAIN_HEAD not in final:
+        return None
+    changes = {"the head's": start, "the initialisation's": ours}
+    if start_of_rates == start and LEARNED_RATES + head in final:
+        rates = {"learned step sizes' alone": LEARNED_RATES}
+        changes = {"the head's": start, **rates, "the initialisation's": ours}
+    reached = plain = final[start + PLAIN_HEAD]
+    parts = []
+    for cause, init in changes.items():
+        parts.append(f"{final[init + head] - reached:+.1f} {cause}")
+        reached = final[init + head]
+    return (
+        f"{data_set.name}: of {reached - plain:+.1f} points of {ours}, {head} head, "
+        f"over {start}, {PLAIN_HEAD} head, {', '.join(parts)}."
+    )
+
+
+def _accuracy(
+    data_set: DataSet,
+    several: bool,
+    against: Mapping[tuple[str, str], Mapping[str, Comparison]],
+) -> Table:
+    """Accuracies, F1 and area; means over seeds."""
+
+    def mean(values: np.ndarray) -> str:
+        if not several:
+            return ACCURACY.mean(values)
+        over_seeds = intervals.over_seeds([values[:, None]], same_episodes=False)
+        return ACCURACY.interval(over_seeds)
+
+    def difference(line: Line) -> tuple[str, str]:
+        comparisons = against.get((line.init, line.head), {})
+        return tables.difference(comparisons.get(data_set.name))
+
+    columns: dict[str, tables.Cell] = {
+        "Initialisation": lambda line: line.init,
+        "Head": lambda line: line.head,
+        "Setting": lambda line: tables.words(line.settings[0]),
+        "0 steps, %": lambda line: ACCURACY.mean(line.start),
+        "End, %": lambda line: mean(line.final),
+        "F1, %": lambda line: ACCURACY.mean(line.f1),
+        "Area, %": lambda line: mean(line.area),
+    }
+    if several:
+        del columns["Setting"]  # each seed chose its own
+    if against:
+        columns["Ours minus this"] = lambda line: difference(line)[0]
+        columns["p"] = lambda line: difference(line)[1]
+    return tables.table(columns, data_set.lines, text=2 if several else 3)
+
+
+def _targets(data_set: DataSet) -> Iterator[tuple[str, list[_Times]]]:
+    """Accuracies to be reached, in words, with the times that each line took."""
+    lines, best = data_set.lines, data_set.thresholds
+    if best is not None:
+        for share, accuracy in best.values.items():
+            final = f"{best.baseline} head reaches in the end, {100 * best.final:.1f} %"
+            target = f"{100 * accuracy:.1f} %, {share:.0%} of what {final}"
+            yield target, [line.times[share] for line in lines]
+    for accuracy in lines[0].absolute:
+        target = f"{100 * accuracy:g} %, fixed beforehand"
+        yield target, [line.absolute[accuracy] for line in lines]
+
+
+def _effort(data_set: DataSet, several: bool, times: Sequence[_Times]) -> Table:
+    """What a target took in every unit, means over seeds."""
+    rows = [
+        (
+            line.init,
+            line.head,
+            *(
+                _over_seeds(of_line)
+                if several
+                else map(time_to_threshold.in_words, of_line.values())
+            ),
+        )
+        for line, of_line in zip(data_set.lines, times, strict=True)
+    ]
+    heading = ("Initialisation", "Head", *(("Reached", "Median") if several else ()))
+    return Table((*heading, *(unit.capitalize() for unit in UNITS)), rows)
+
+
+def _over_seeds(times: _Times) -> Iterator[str]:
+    sums = {
+        unit: time_to_threshold.summarise(of_unit) for unit, of_unit in times.items()
+    }
+    steps = sums["steps"]
+    yield f"{steps.reached} of {steps.runs}"
+    yield "-" if steps.median is None else time_to_threshold.number(steps.median)
+    for unit, of_unit in sums.items():  # epochs are steps in another measure
+        yield time_to_threshold.mean_in_words(of_unit, interval=unit != "epochs")
+
+
+def _explained(several: bool) -> Bullets:
+    """What the tables say."""
+    items = [
+        "0 steps, End: accuracy before the first and after the last step; F1: macro-F1 "
+        "at the end; Area: mean accuracy over log(1 + step), which counts early steps "
+        "as much as late ones. Settings did best in trials on other images.",
+        "Until: accuracy is looked at after 0, 1, 2, 5, 10, ... steps only; > N: not "
+        "reached within N (right-censored). Device seconds: of the steps and of making "
+        "the head; compilation and measuring excluded.",
+    ]
+    if several:
+        items += [
+            "Means over seeds, [ ] are 95 % intervals over seeds (Student's t). Ours "
+            "minus this: of accuracy at the end, paired by seed; p is corrected for "
+            "the number of data sets (Holm), * is below 0.05.",
+            "2 of 3: seeds that reached it; where one did not, all count up to N, the "
+            "shortest time that such a one was watched for, so that a mean with >= is "
+            "a least. Median: Kaplan and Meier's; - where fewer than half got there.",
+        ]
+    return Bullets(items)

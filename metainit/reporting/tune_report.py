@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metainit.reporting import tables
+from metainit.reporting.tables import Block, Bullets, Code, Heading, Table
 from metainit.runtime.cost import OURS
 
 OURS_BEST = "ours"
@@ -70,14 +71,14 @@ def verdict(trials: Sequence[Trial], planned: int, by: str) -> str:
     )
 
 
-def lines(
+def blocks(
     trials: Sequence[Trial],
     planned: int,
     by: str,
     about: Mapping[str, Any],
     config: Mapping[str, Any],
-) -> Iterator[str]:
-    """Lines of Markdown, the verdict first.
+) -> Iterator[Block]:
+    """The report, the verdict first.
 
     Args:
       trials: that were run.
@@ -88,76 +89,65 @@ def lines(
       config: of the search.
     """
     yield verdict(trials, planned, by)
-    yield ""
     yield (
         f"Chosen on {about['episodes']} of meta-validation, which all trials share; "
         "meta-test was not touched. The largest of several accuracies flatters itself: "
         "what the setting is worth, its own run on meta-test tells."
     )
-    yield ""
-    yield f"# {about['title']}"
-    yield ""
-    yield "## Trials, best first"
-    yield ""
-    yield from tables.markdown(*_table(trials, by), text=len(_names(trials)))
-    yield ""
-    yield (
-        "- Accuracy: the best on meta-validation in the course of training, in %; a "
-        "dash: never measured. Time: by the clock, compilation included."
+    yield Heading(about["title"], 1)
+    yield Heading("Trials, best first")
+    yield table(trials, by)
+    yield Bullets(
+        [
+            "Accuracy: the best on meta-validation in the course of training, in %; a "
+            "dash: never measured. Time: by the clock, compilation included.",
+            f"Bold: the best by {by}, the first among equals.",
+        ]
     )
-    yield f"- Bold: the best by {by}, the first among equals."
-    yield ""
-    if notes := [(trial, note) for trial in trials for note in trial.notes]:
-        yield from ("## Notes", "")
-        yield from (f"- {in_words(trial.fields)}: {note}" for trial, note in notes)
-        yield ""
+    notes = [(trial, note) for trial in trials for note in trial.notes]
+    if notes:
+        yield Heading("Notes")
+        yield Bullets([f"{in_words(trial.fields)}: {note}" for trial, note in notes])
     if best(trials, by) is not None:
-        yield from ("## Measure the best on meta-test", "", "```", about["measure"])
-        yield from ("```", "")
-    yield from ("## Run it again", "", "```", about["command"], "```", "")
-    hours = sum(trial.device_seconds for trial in trials) / 3600
+        yield Heading("Measure the best on meta-test")
+        yield Code(about["measure"])
+    yield Heading("Run it again")
+    yield Code(about["command"])
+    seconds = sum(trial.device_seconds for trial in trials)
     yield (
-        f"{tables.duration(3600 * hours)} of device time on {about['device']}. "
+        f"{tables.duration(seconds)} of device time on {about['device']}. "
         f"Versions: {tables.words(about['versions'])}."
     )
-    yield from ("", "## Settings", "", "```json")
-    yield json.dumps(config, indent=2, default=str)
-    yield from ("```", "")
+    yield Heading("Settings")
+    yield Code(json.dumps(config, indent=2, default=str), "json")
 
 
 def terminal(trials: Sequence[Trial], planned: int, by: str) -> str:
     """Plain text: the verdict and the trials."""
-    heading, rows = _table(trials, by)
-    plain = [tuple(cell.replace("**", "") for cell in row) for row in rows]
-    return "\n".join(
-        [verdict(trials, planned, by), "", *tables.aligned([heading, *plain])]
-    )
+    return tables.terminal([verdict(trials, planned, by), table(trials, by)])
 
 
-def _names(trials: Sequence[Trial]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for trial in trials for name in trial.fields))
-
-
-def _table(
-    trials: Sequence[Trial], by: str
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    names = _names(trials)
+def table(trials: Sequence[Trial], by: str) -> Table:
+    """Every trial, best first, with its accuracies in %."""
+    names = tuple(dict.fromkeys(name for trial in trials for name in trial.fields))
     inits = tuple(dict.fromkeys(name for trial in trials for name in trial.accuracy))
-    winner, rows = best(trials, by), []
+    winner = best(trials, by)
 
     def rank(trial: Trial) -> float:
         value = score(trial, by)
         return -1.0 if value is None else value
 
-    for trial in sorted(trials, key=rank, reverse=True):
-        cells = (
+    ranked = sorted(trials, key=rank, reverse=True)
+    rows = [
+        (
             *(str(trial.fields.get(name, "-")) for name in names),
             *(_percent(trial.accuracy.get(init)) for init in inits),
             tables.duration(trial.seconds),
         )
-        bold = trial is winner
-        rows.append(tuple(f"**{cell}**" for cell in cells) if bold else cells)
-    return (*names, *inits, "Time"), rows
+        for trial in ranked
+    ]
+    bold = frozenset(number for number, trial in enumerate(ranked) if trial is winner)
+    return Table((*names, *inits, "Time"), rows, len(names), bold)
 
 
 def _percent(value: float | None) -> str:

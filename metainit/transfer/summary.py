@@ -18,7 +18,6 @@ from metainit.transfer.time_to_threshold import Curve, Thresholds, Time
 UNITS = {
     "steps": "step",
     "epochs": "epoch",
-    "images": "images",
     "device seconds": "device_seconds",
 }
 SHARE = 0.95  # the threshold that verdict and break-even are about

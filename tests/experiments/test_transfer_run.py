@@ -23,7 +23,7 @@ from metainit.experiments import transfer as transfer_run
 from metainit.experiments.meta_learning import train
 from metainit.models import pretrained, resnet_names
 from metainit.models.registry import build
-from metainit.reporting import compare
+from metainit.reporting import seeds_report
 from metainit.runtime.cost import Cost
 from metainit.training import frozen_features
 from metainit.training.initialisation import Initialisation
@@ -110,7 +110,7 @@ def test_the_initialisations_of_a_run_are_compared(
     assert text.startswith(told[:30])
     assert text.isascii() and re.search("^meta-learned\n  prototype ", text, re.M)
     with pytest.raises(ValueError, match="is a run of kind transfer, without episodes"):
-        compare.compare([tmp_path / "run"])
+        seeds_report.compare([tmp_path / "run"])
     monkeypatch.setattr(fine_tuning, "fine_tune", None)
     assert train(settings(place), tmp_path / "run") == text  # finished: at once
 
@@ -300,7 +300,7 @@ def test_runs_of_one_kind_are_told_apart_by_their_folders(
     assert {row["init"] for row in found} == {*ours, "joint pretraining"}
     report = (tmp_path / "run" / "report.md").read_text()
     # Neither of ours is a baseline that has a threshold.
-    assert "final accuracy (joint pretraining, logistic regression head" in report
+    assert "% of what joint pretraining, logistic regression head reaches" in report
     assert "Against meta-learned" not in report
     # Nothing tells what the other was made on.
     kind = jax.devices()[0].device_kind

@@ -9,9 +9,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metainit.evaluation.results import Evaluation, Row
-from metainit.reporting import figures, verdict
-from metainit.reporting.run_report import show_in_tensorboard, write_report
-from metainit.reporting.tables import Context
+from metainit.reporting import finished_runs, run_report
+from metainit.reporting.run_report import Context, show_in_tensorboard, write_report
 from metainit.runtime.cost import Cost
 
 EPISODES = 60
@@ -83,15 +82,30 @@ def results(workdir):
     return [json.loads(line) for line in lines]
 
 
-def test_a_win_is_the_first_sentence(tmp_path):
-    text = write_report(tmp_path, evaluation(*WINNING), CONTEXT)
-    first = (
-        "The meta-learned initialisation (prototype head after 1 step) beats every "
-        "baseline on unseen classes: 87.1 % against 84.0 % for joint pretraining "
-        "(nearest centroid), a difference of +3.1 points ["
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A report with two parts and a metric that no table shows."""
+    rows = [
+        row._replace(measurements={**row.measurements, "ece": row.measurements["f1"]})
+        for row in WINNING
+    ]
+    whole = evaluation(*rows)
+    parts = (
+        whole._replace(dataset="birds, held-out classes or not"),
+        whole._replace(dataset="cars", held_out=True),
     )
-    assert (tmp_path / "report.md").read_text().startswith(first)
-    assert " ".join(text.split()).startswith(first)
+    folder = tmp_path_factory.mktemp("run")
+    text = write_report(folder, whole._replace(parts=parts), CONTEXT)
+    (folder / "report.txt").write_text(text)
+    return folder
+
+
+def test_a_win_is_the_first_sentence(folder):
+    first = (folder / "report.md").read_text().splitlines()[0]
+    assert " ".join((folder / "report.txt").read_text().split()).startswith(first)
+    assert "(prototype head after 1 step) beats every baseline" in first
+    assert "87.1 % against 84.0 % for joint pretraining (nearest centroid)" in first
+    assert "+3.1 points [" in first
 
 
 @pytest.mark.parametrize(
@@ -99,13 +113,15 @@ def test_a_win_is_the_first_sentence(tmp_path):
     [(0.90, r"-2\.9 points \[-3\.\d, -2\.\d\], worse on these episodes\."),
      (0.871, r"\+0\.0 points \[-0\.\d, 0\.\d\], not distinguishable\.")],
 )  # fmt: skip
-def test_no_win_is_the_first_sentence(tmp_path, baseline, ending):
-    rows = (*WINNING, row("supervised", "prototype", baseline))
-    write_report(tmp_path, evaluation(*rows), CONTEXT)
-    first = (tmp_path / "report.md").read_text().splitlines()[0]
-    assert "does not beat every baseline on unseen classes: 87.1 % against" in first
-    assert "for supervised (prototype head after 1 step), a difference of" in first
+def test_no_win_is_the_first_sentence(baseline, ending):
+    first = run_report.verdict((*WINNING, row("supervised", "prototype", baseline)))
+    assert "does not beat every baseline" in first and "supervised (proto" in first
     assert re.search(ending + "$", first)
+
+
+def test_without_baselines_nothing_is_claimed():
+    first = run_report.verdict(WINNING[:2])
+    assert "87.1 %" in first and "no baseline" in first and "beat" not in first
 
 
 def test_heads_are_chosen_by_validation_only():
@@ -116,45 +132,28 @@ def test_heads_are_chosen_by_validation_only():
         row("joint pretraining", "zero", 0.85, validation=0.9),
         row("joint pretraining", "nearest centroid", 0.70, validation=0.95),
     )
-    assert verdict.our_best(rows) is rows[0]
-    (difference,) = verdict.against_baselines(rows)
+    assert run_report.our_best(rows) is rows[0]
+    (difference,) = run_report.against_baselines(rows)
     assert difference.other is rows[4]
-    assert "80.0 % against 70.0 %" in verdict.sentence(rows)
+    assert "80.0 % against 70.0 %" in run_report.verdict(rows)
     # ... and our two initialisations against each other likewise.
     turned = (*rows[:2], rows[2]._replace(validation_accuracy=0.91), *rows[3:])
-    assert verdict.our_best(turned) is turned[2]
-    assert "(started from pretrained weights, zero head" in verdict.sentence(turned)
+    assert run_report.our_best(turned) is turned[2]
+    assert "(started from pretrained weights, zero head" in run_report.verdict(turned)
 
 
 def test_steps_chosen_on_validation_are_the_ones_compared():
     ours = row("meta-learned", "zero", 0.80, chosen=0)  # 0.82 and 0.84 come later
     other = row("joint pretraining", "nearest centroid", 0.83)
-    assert verdict.against_baselines((ours, other))[0].mean == pytest.approx(-0.03)
+    assert run_report.against_baselines((ours, other))[0].mean == pytest.approx(-0.03)
 
 
-def test_one_run_marks_nothing(tmp_path):
-    text = write_report(tmp_path, evaluation(*WINNING), CONTEXT)
-    report = (tmp_path / "report.md").read_text()
-    assert "**" not in report and "significantly" not in report + text
-    assert "Nothing is marked as significant" in report
-
-
-def test_without_baselines_nothing_is_claimed(tmp_path):
-    write_report(tmp_path, evaluation(*WINNING[:2]), CONTEXT)
-    first = (tmp_path / "report.md").read_text().splitlines()[0]
-    assert first.endswith("87.1 % on unseen classes; no baseline was evaluated.")
-
-
-def test_the_report_says_all(tmp_path):
-    write_report(tmp_path, evaluation(*WINNING), CONTEXT)
-    report = (tmp_path / "report.md").read_text()
-    assert report.count("Conditional on this one training run") == 1
-    assert (
-        "| meta-learned | zero | optimizer sgd, learning_rate 0.1 | 1 | 80.0 ± 1."
-        in report
-    )
+def test_the_report_says_all(folder):
+    report = (folder / "report.md").read_text()
     for expected in (
-        "| 78.0 | 82.0 (5) | 62 s | 1.5e+12 | 51,200 | support moments |",
+        "| meta-learned | zero | optimizer sgd, learning_rate 0.1 | 1 | 80.0 ± 1.",
+        "| 62 s | 1.5e+12 | 51,200 | support moments |",
+        "| 78.0 | 82.0 (5) | +7.1 [",
         "| joint pretraining | nearest centroid | - | - | 84.0 ± ",
         "| meta-learned | prototype | 85.1 | 87.1 ← | 89.1 |",
         "- learning rates: 0.01, 0.1",
@@ -165,10 +164,22 @@ def test_the_report_says_all(tmp_path):
         '"steps": 5',
         "](learning_curve.png)",
         "](adaptation.png)",
-        f"tensorboard --logdir {tmp_path}",
+        f"tensorboard --logdir {folder}",
     ):
         assert expected in report
-    assert len(re.findall(r"support moments(\*\*)? \|", report)) == len(WINNING)
+    assert report.count("support moments |") == len(WINNING)
+    # One run tells nothing of the next.
+    assert report.count("Conditional on this one training run") == 1
+    assert "**" not in report and "significantly" not in report
+
+
+def test_parts_are_told_apart_by_a_field(folder):
+    """Held-out classes are such by a field, whatever a name or the protocol says."""
+    table = (folder / "report.md").read_text().split("## By data set")[1]
+    assert "| birds, held-out classes or not | meta-learned | 87.1 ± " in table
+    assert "| cars, held-out classes | random | 50.0 ± " in table
+    (part,) = finished_runs.read_episodes(folder / "episodes.npz")[1:]
+    assert part.held_out and part.name == "cars, held-out classes"
 
 
 def test_the_terminal_text_is_narrow_and_aligned(tmp_path):
@@ -182,35 +193,35 @@ def test_the_terminal_text_is_narrow_and_aligned(tmp_path):
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100
     assert text.isascii()  # prints on any terminal
-    table = [line for line in lines if line.startswith(("head  ", "  "))]
+    table = [line for line in lines if line.startswith(("Initialisation, ", "  "))]
     assert len(table) == 1 + len(rows)
     assert len({len(line) for line in table}) == 1
     assert "random: 62 s of device time, 51,200 images seen" in lines
 
 
-def test_results_hold_every_number(tmp_path):
-    write_report(tmp_path, evaluation(*WINNING), CONTEXT)
-    *lines, summary = results(tmp_path)
+def test_results_hold_every_number(folder):
+    *lines, summary = results(folder)
+    lines = [line for line in lines if line["dataset"] == "glyphs"]
     measures = [r for r in lines if r["metric"] != "accuracy_difference"]
-    assert len(measures) == 3 * sum(len(r.steps) for r in WINNING)
+    assert len(measures) == 4 * sum(len(r.steps) for r in WINNING)
     fields = {"init", "head", "dataset", "protocol", "metric", "value", "low", "high"}
     fields |= {"n", "batch_norm", "device_hours", "images_seen", "step"}
     assert all(fields <= r.keys() for r in measures)
-    (found,) = (
+    (f1,) = (
         r
         for r in measures
         if (r["init"], r["head"], r["metric"]) == ("meta-learned", "prototype", "f1")
         and r["chosen"]
     )
-    assert found["value"] == pytest.approx(0.861)
-    assert found["low"] < found["value"] < found["high"]
-    assert (found["n"], found["step"], found["images_seen"]) == (60, 1, 51200)
-    assert found["device_hours"] == pytest.approx(62.4 / 3600)
+    assert f1["value"] == pytest.approx(0.861)
+    assert f1["low"] < f1["value"] < f1["high"]
+    assert (f1["n"], f1["step"], f1["images_seen"]) == (60, 1, 51200)
+    assert f1["device_hours"] == pytest.approx(62.4 / 3600)
     differences = [r for r in lines if r["metric"] == "accuracy_difference"]
-    assert len(differences) == len(WINNING) - 1
     assert {(r["init"], r["head"]) for r in differences} == {
         ("meta-learned", "prototype")
     }
+    assert len(differences) == len(WINNING) - 1
     assert differences[1]["other_head"] == "nearest centroid"
     assert differences[1]["value"] == pytest.approx(0.031)
     assert summary == {
@@ -223,62 +234,32 @@ def test_results_hold_every_number(tmp_path):
     }
 
 
-def test_results_are_valid_json_whatever_the_values(tmp_path):
-    no_loss = {"loss": np.full((3, EPISODES), np.nan)}
-    odd = WINNING[0]._replace(
-        setting={"C": np.float32(0.5)},
-        measurements={**WINNING[0].measurements, **no_loss},
-    )
-    write_report(tmp_path, evaluation(odd, *WINNING[1:]), CONTEXT)
-    assert "NaN" not in (tmp_path / "results.jsonl").read_text()
-    first = results(tmp_path)[0]
-    assert first["setting"] == {"C": 0.5}
-
-
-def test_figures_are_drawn_where_there_is_something_to_draw(tmp_path):
-    write_report(tmp_path, evaluation(*WINNING), CONTEXT)
-    files = {"report.md", "report.html", "results.jsonl"}
-    files |= {"episodes.npz"}
-    names = {"learning_curve.png", "adaptation.png"}
-    assert {p.name for p in tmp_path.iterdir()} == names | files
-    for name in ("learning_curve.png", "adaptation.png"):
-        image = np.asarray(Image.open(tmp_path / name).convert("RGB"))
-        assert image.shape[1] >= 1000
-        flat = image.reshape(-1, 3)
-        for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
-            assert (flat == colour).all(axis=1).sum() > 100
-    empty = tmp_path / "empty"
-    closed = [r for r in WINNING if r.head == "nearest centroid"]
+def test_nothing_to_draw_and_values_that_json_does_not_know(tmp_path):
     ours = row("meta-learned", "nearest centroid", 0.9)
-    write_report(empty, evaluation(ours, *closed), {**CONTEXT, "training": []})
-    assert {p.name for p in empty.iterdir()} == files
-    assert ".png" not in (empty / "report.md").read_text()
+    odd = ours._replace(
+        setting={"C": np.float32(0.5)},
+        measurements={**ours.measurements, "loss": np.full((1, EPISODES), np.nan)},
+    )
+    write_report(tmp_path, evaluation(odd, WINNING[2]), {**CONTEXT, "training": []})
+    assert results(tmp_path)[0]["setting"] == {"C": 0.5}
+    assert "NaN" not in (tmp_path / "results.jsonl").read_text()
+    files = {"report.md", "report.html", "results.jsonl", "episodes.npz"}
+    assert {p.name for p in tmp_path.iterdir()} == files
+    assert ".png" not in (tmp_path / "report.md").read_text()
 
 
-def test_tensorboard_has_the_figures_and_the_text(tmp_path):
-    write_report(tmp_path, evaluation(*WINNING), CONTEXT)
-    show_in_tensorboard(tmp_path, 7)
-    events = EventAccumulator(str(tmp_path / "report"))
+def test_tensorboard_has_the_figures_and_the_text(folder):
+    show_in_tensorboard(folder, 7)
+    events = EventAccumulator(str(folder / "report"))
     events.Reload()
     assert set(events.Tags()["images"]) == {
         f"report/{name}" for name in ("adaptation", "learning_curve")
     }
     (shown,) = events.Images("report/adaptation")
-    with Image.open(tmp_path / "adaptation.png") as picture:
+    with Image.open(folder / "adaptation.png") as picture:
         assert (shown.step, shown.width) == (7, picture.width)
     (text,) = events.Tensors("report/text/text_summary")
     assert b"The meta-learned initialisation" in text.tensor_proto.string_val[0]
-
-
-def test_a_long_learning_curve_shows_its_mean(tmp_path):
-    rows = [{"step": i, "train/accuracy": (i % 2) / 2} for i in range(1, 1000)]
-    assert figures.learning_curve(tmp_path / "a.png", rows)
-    assert figures.learning_curve(tmp_path / "c.png", [{"step": 1, "train/loss": 2}])
-    with Image.open(tmp_path / "c.png") as picture:  # one point is seen, too
-        blue = (np.asarray(picture.convert("RGB")) == (0x00, 0x72, 0xB2)).all(-1)
-    assert blue[:, : blue.shape[1] // 2 + 50].sum() > 20
-    assert figures.learning_curve(tmp_path / "b.png", [{"step": 1}]) is False
-    assert not (tmp_path / "b.png").exists()
 
 
 def test_rows_that_do_not_fit_together_are_named(tmp_path):

@@ -1,0 +1,304 @@
+"""Finished runs as they lie on disk, and which of them may stand in one table."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metainit.evaluation.results import Evaluation
+from metainit.runtime import numbered, run_folder
+from metainit.transfer.results import FineTuning
+
+FILE = "finished.json"
+EPISODES = "episodes.npz"
+TRANSFER = "transfer.jsonl"
+VALIDATION = "validation.json"  # of a run without meta-test, by initialisation
+
+# What may differ between the seeds of one experiment, besides the seed.
+_NO_MATTER = (
+    "checkpoint_every",
+    "log_every",
+    "max_hours",
+    "data.data_dir",
+    "data.archive",
+    "evaluate.manifest",
+    "transfer.price_per_hour",
+)
+# What makes accuracies of different runs comparable.
+_PROTOCOL = ("data", "task", "evaluate", "transfer")
+
+
+class PerEpisode(NamedTuple):
+    """What every initialisation and head reached on one data set.
+
+    Attributes:
+      name: of the data set, with what tells held-out classes apart.
+      held_out: whether it is held-out classes of a meta-train set.
+      protocol, batch_norm: as in `Evaluation`.
+      episodes_sha256: of the episodes, "" where not known.
+      validation_accuracy: of what was chosen on meta-validation, by init and head.
+      device_seconds: of making each initialisation.
+      measurements: float32 [episodes] by metric, then by init and head.
+    """
+
+    name: str
+    held_out: bool
+    protocol: str
+    batch_norm: str
+    episodes_sha256: str
+    validation_accuracy: dict[tuple[str, str], float]
+    device_seconds: dict[str, float]
+    measurements: dict[str, dict[tuple[str, str], np.ndarray]]
+
+
+class Run(NamedTuple):
+    """One finished run.
+
+    Attributes:
+      path: its folder.
+      config: its settings by dotted name.
+      data_sets: what it reached on each, by name.
+      transfer: its fine-tunings; () for none.
+      costs: device seconds of making each initialisation, where it was fine-tuned.
+    """
+
+    path: pathlib.Path
+    config: dict[str, Any]
+    data_sets: dict[str, PerEpisode]
+    transfer: tuple[FineTuning, ...]
+    costs: dict[str, float]
+
+    @property
+    def seed(self) -> int:
+        """The seed of training."""
+        return int(self.config["seed"])
+
+
+class Group(NamedTuple):
+    """Seeds of one experiment: runs whose configs differ in nothing else.
+
+    Attributes:
+      label: "" where there is one group only, else "A", "B", ...
+      runs: by seed.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+
+
+def asked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What may change in a run's config and makes more work when it does."""
+    asked = {name: config[name] for name in ("iterations", "max_hours")}
+    if config["transfer"]["steps"]:
+        asked["transfer"] = config["transfer"]
+    return json.loads(json.dumps(asked))  # tuples become lists, as when stored
+
+
+def write_episodes(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
+    """Stores every metric after the chosen steps, by data set and episode."""
+    several = any(not part.held_out for part in evaluation.parts)
+    about, arrays = [], []
+    for part in (evaluation,) * (not several) + evaluation.parts:
+        about.append(
+            {
+                "name": part.dataset + ", held-out classes" * part.held_out,
+                "held_out": part.held_out,
+                "protocol": part.protocol,
+                "batch_norm": part.batch_norm,
+                "episodes_sha256": part.episodes_sha256,
+                "rows": [[r.init, r.head, r.validation_accuracy] for r in part.rows],
+                "device_seconds": {r.init: r.cost.device_seconds for r in part.rows},
+                "metrics": list(part.rows[0].measurements),
+            }
+        )
+        values = [
+            [of_metric[row.chosen] for of_metric in row.measurements.values()]
+            for row in part.rows
+        ]
+        arrays.append({"values": np.asarray(values, np.float32)})
+    numbered.write(path, about, arrays)
+
+
+def read_episodes(path: str | os.PathLike[str]) -> tuple[PerEpisode, ...]:
+    """What `write_episodes` stored.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    try:
+        stored = numbered.read(path, ("values",))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; delete {FILE} beside it and give the run's own line again"
+        ) from None
+    data_sets = []
+    for about, arrays in stored:
+        rows, names = about.pop("rows"), about.pop("metrics")
+        keys = [(init, head) for init, head, _ in rows]
+        by_metric = zip(names, arrays["values"].swapaxes(0, 1), strict=True)
+        data_sets.append(
+            PerEpisode(
+                **about,
+                validation_accuracy={(init, head): x for init, head, x in rows},
+                measurements={
+                    name: dict(zip(keys, values, strict=True))
+                    for name, values in by_metric
+                },
+            )
+        )
+    return tuple(data_sets)
+
+
+def read(path: str | os.PathLike[str]) -> Run | str:
+    """A run, or in words what is missing of it.
+
+    Raises:
+      ValueError: no folder of a run, or one without accuracies by episode.
+    """
+    path = pathlib.Path(path)
+    if not (path / "config.json").exists():
+        raise ValueError(f"{path} is no folder of a run: it has no config.json")
+    config = json.loads((path / "config.json").read_text())
+    if kind := config.get("kind"):
+        raise ValueError(f"{path} is a run of kind {kind}, without episodes")
+    if not (path / FILE).exists():
+        return f"{path}: not finished, it has no results; the run's own line goes on"
+    if json.loads((path / FILE).read_text()) != asked(config):
+        return f"{path}: finished with other settings and then begun again"
+    if not (path / EPISODES).exists():
+        raise ValueError(
+            f"{path} has no {EPISODES}, so its episodes cannot be paired; delete "
+            f"{FILE} in it and give the run's own line again"
+        )
+    points = []
+    if "transfer" in asked(config):
+        points = list(map(json.loads, (path / TRANSFER).read_text().splitlines()))
+    return Run(
+        path=path,
+        config=run_folder.flat(config),
+        data_sets={x.name: x for x in read_episodes(path / EPISODES)},
+        transfer=_fine_tunings(points),
+        costs={point["init"]: point["init_device_seconds"] for point in points},
+    )
+
+
+def _fine_tunings(points: Sequence[dict[str, Any]]) -> tuple[FineTuning, ...]:
+    runs: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for point in points:
+        key = point["dataset"], point["init"], point["head"]
+        runs.setdefault(key, []).append(point)
+    return tuple(
+        FineTuning(*key, of[0]["setting"], of[0]["validation_accuracy"], tuple(of))
+        for key, of in runs.items()
+    )
+
+
+def check(runs: Sequence[Run]) -> None:
+    """Refuses runs that must not stand in one table.
+
+    Raises:
+      ValueError: in one line, naming every difference of protocol or data.
+    """
+    fine_tuned = [run for run in runs if run.transfer]
+    wrong = [
+        difference
+        for run in runs[1:]
+        for difference in itertools.chain(
+            _settings(runs[0], run, _PROTOCOL[:-1]), _data_sets(runs[0], run)
+        )
+    ]
+    for run in fine_tuned[1:]:
+        wrong += _settings(fine_tuned[0], run, _PROTOCOL[-1:])
+    if wrong:
+        raise ValueError(
+            "runs of different protocols or data cannot stand in one table: "
+            + "; ".join(dict.fromkeys(wrong))
+        )
+
+
+def _settings(first: Run, other: Run, places: Sequence[str]) -> Iterator[str]:
+    for name in sorted(first.config.keys() | other.config.keys()):
+        old, new = first.config.get(name), other.config.get(name)
+        if old != new and _under(name, places) and not _under(name, _NO_MATTER):
+            yield f"{name}: {old} in {first.path}, {new} in {other.path}"
+
+
+def _data_sets(first: Run, other: Run) -> Iterator[str]:
+    for name in sorted(first.data_sets.keys() ^ other.data_sets.keys()):
+        path = first.path if name in first.data_sets else other.path
+        yield f"{name} is in {path} only"
+    for name in sorted(first.data_sets.keys() & other.data_sets.keys()):
+        for field in ("protocol", "batch_norm", "episodes_sha256"):
+            old, new = (getattr(x.data_sets[name], field) for x in (first, other))
+            if old != new:
+                yield f"{field} on {name}: {old} in {first.path}, {new} in {other.path}"
+
+
+def group(runs: Sequence[Run]) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+    """Runs sorted into experiments, of seeds that all of these have.
+
+    Returns:
+      The experiments; in words, which runs are left out, of other seeds.
+
+    Raises:
+      ValueError: a seed that is there twice, or experiments without a common seed,
+        which cannot be paired.
+    """
+    groups: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        same = {
+            name: value
+            for name, value in run.config.items()
+            if not _under(name, ("seed", "transfer", *_NO_MATTER))
+        }
+        of_group = groups.setdefault(json.dumps(same, sort_keys=True), {})
+        if run.seed in of_group:
+            raise ValueError(
+                f"{of_group[run.seed].path} and {run.path} are one experiment with one "
+                f"seed={run.seed}; give one of them"
+            )
+        of_group[run.seed] = run
+    common = sorted(set.intersection(*map(set, groups.values())))
+    labels = [chr(ord("A") + n) if len(groups) > 1 else "" for n in range(len(groups))]
+    labelled = list(zip(labels, groups.values(), strict=True))
+    if not common:
+        seeds = "; ".join(
+            f"{label} ({', '.join(str(run.path) for run in of_group.values())}) has "
+            f"seed {', '.join(map(str, sorted(of_group)))}"
+            for label, of_group in labelled
+        )
+        raise ValueError(
+            f"experiments without a common seed cannot be paired: {seeds}; give the "
+            "same seeds of each"
+        )
+    left_out = tuple(
+        f"{of_group[seed].path}: left out, since not every experiment has seed {seed}"
+        for _, of_group in labelled
+        for seed in sorted(of_group.keys() - set(common))
+    )
+    return tuple(
+        Group(label, tuple(of_group[seed] for seed in common))
+        for label, of_group in labelled
+    ), left_out
+
+
+def differences(runs: Sequence[Run]) -> Iterator[str]:
+    """A line for each setting in which the runs differ, with what each has."""
+    for name in sorted({name for run in runs for name in run.config}):
+        values: dict[str, list[str]] = {}
+        for run in runs:
+            value = json.dumps(run.config.get(name, "(absent)"))
+            values.setdefault(value, []).append(str(run.path))
+        if len(values) > 1:
+            places = (f"{value} in {', '.join(of)}" for value, of in values.items())
+            yield f"{name}: {'; '.join(places)}"
+
+
+def _under(name: str, places: Sequence[str]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)

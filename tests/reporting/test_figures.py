@@ -1,0 +1,62 @@
+"""What the figures show, by their pixels."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_transfer import run
+from test_run_report import WINNING
+
+from metainit.reporting import figures
+
+BLUE = (0x00, 0x72, 0xB2)  # the first colour, that of ours and of training
+
+
+def pixels(path: pathlib.Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def test_a_long_learning_curve_shows_its_mean(tmp_path: pathlib.Path) -> None:
+    rows = [{"step": i, "train/accuracy": (i % 2) / 2} for i in range(1, 1000)]
+    assert figures.learning_curve(tmp_path / "a.png", rows)
+    assert figures.learning_curve(tmp_path / "c.png", [{"step": 1, "train/loss": 2}])
+    blue = (pixels(tmp_path / "c.png") == BLUE).all(-1)  # one point is seen, too
+    assert blue[:, : blue.shape[1] // 2 + 50].sum() > 20
+    assert figures.learning_curve(tmp_path / "b.png", [{"step": 1}]) is False
+    assert not (tmp_path / "b.png").exists()
+
+
+def test_adaptation_shows_each_initialisation_in_its_colour(
+    tmp_path: pathlib.Path,
+) -> None:
+    assert figures.adaptation(tmp_path / "a.png", WINNING)
+    picture = pixels(tmp_path / "a.png")
+    assert picture.shape[1] >= 1000
+    for colour in (BLUE, (0xD5, 0x5E, 0x00)):
+        assert (picture == colour).all(-1).sum() > 100
+    closed = [row for row in WINNING if row.in_closed_form]
+    assert not figures.adaptation(tmp_path / "b.png", closed)
+
+
+@pytest.mark.parametrize("data_sets", [("pets",), ("pets", "sun397")])
+def test_nothing_of_the_figure_is_cut_off(
+    tmp_path: pathlib.Path, data_sets: tuple[str, ...]
+) -> None:
+    names = ("meta-learned from pretrained", "joint pretraining, equal FLOPs", "random")
+    seeds = [
+        [
+            run(name, "probe then fine-tune", at if ours else 20, dataset=dataset)
+            for name, ours in zip(names, (True, False, False), strict=True)
+            for dataset in data_sets
+        ]
+        for at in (5, 20, None)
+    ]
+    figures.transfer(tmp_path / "a.png", seeds)
+    picture = pixels(tmp_path / "a.png")
+    for edge in (picture[:3], picture[-3:], picture[:, :3], picture[:, -3:]):
+        assert (edge == 255).all()
+    # Seeds of ours that differ span a band in its colour.
+    band = 0.2 * np.array(BLUE) + 0.8 * 255
+    assert (np.abs(picture - band).max(-1) < 3).sum() > 100

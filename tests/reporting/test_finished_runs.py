@@ -1,0 +1,203 @@
+"""Finished runs as they are stored, and refused where they do not fit together."""
+
+import json
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from small_transfer import run
+
+from metainit.evaluation.results import Evaluation, Row
+from metainit.reporting import finished_runs, seeds_report
+from metainit.runtime.cost import Cost
+
+EPISODES = 100
+HARD = np.random.default_rng(0).normal(0, 0.1, EPISODES)
+
+
+def row(init: str, head: str, accuracy: float, validation: float, seed: int) -> Row:
+    """A row with two steps, the second chosen; its mean is the accuracy exactly."""
+    rng = np.random.default_rng([seed, *init.encode(), *head.encode()])
+    values = HARD + rng.normal(0, 0.02, EPISODES)
+    values += accuracy - values.mean()
+    both = np.stack([values - 0.1, values])
+    cost = Cost(1.0, 1, 1)
+    measured = {"accuracy": both, "f1": both, "loss": 1 - both}
+    return Row(init, head, {}, (0, 1), 1, validation, measured, cost)
+
+
+def evaluation(
+    seed: int, gain: float = 0.1, dataset: str = "pets", digest: str = "d"
+) -> Evaluation:
+    """Ours is ahead by the gain, give or take what its seed does."""
+    shift = np.random.default_rng(seed).normal(0, 0.005)
+    rows = (
+        row("meta-learned", "prototype", 0.6 + gain + shift, 0.9, seed),
+        row("meta-learned", "zero", 0.95, 0.8, seed),  # better, but not chosen
+        row("random", "zero", 0.6, 0.5, seed),
+    )
+    protocol = f"5-way 1-shot, {EPISODES} episodes"
+    return Evaluation(
+        rows, dataset, protocol, "none", {}, "cpu", 1.0, 1, episodes_sha256=digest
+    )
+
+
+def write(
+    folder: pathlib.Path,
+    seed: int,
+    measured: Evaluation | None = None,
+    at: int | None = 5,
+    **changed: Any,
+) -> str:
+    """The files that a comparison reads, of a run with a seed; at: see `run`.
+
+    Further keywords change its settings, "__" for a dot.
+    """
+    config: dict[str, Any] = {
+        "seed": seed,
+        "iterations": 100,
+        "max_hours": 1.0,
+        "log_every": 200,
+        "data": {"name": "glyphs", "data_dir": ""},
+        "task": {"shot": 1},
+        "inner": {"steps": 10},
+        "evaluate": {"sgd_rates": [0.1, 0.3]},
+        "transfer": {"steps": 100, "held_out": 0.2, "accuracies": []},
+    }
+    for name, value in changed.items():
+        section, _, field = name.rpartition("__")
+        (config[section] if section else config)[field] = value
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "finished.json").write_text(json.dumps(finished_runs.asked(config)))
+    finished_runs.write_episodes(folder / "episodes.npz", measured or evaluation(seed))
+    runs = run("meta-learned", "zero", at), run("random", "zero", 50)
+    lines = (json.dumps({**p, "head": r.head}) for r in runs for p in r.points)
+    (folder / "transfer.jsonl").write_text("\n".join(lines))
+    return str(folder)
+
+
+def three(folder: pathlib.Path) -> list[str]:
+    """Seeds 0 to 2 of one experiment."""
+    return [write(folder / f"run{s}", s, at=(5, 20, None)[s]) for s in range(3)]
+
+
+def test_what_is_stored_by_episode_reads_back(tmp_path: pathlib.Path) -> None:
+    whole = evaluation(0)
+    held_out = evaluation(1, dataset="cars")._replace(held_out=True)
+    path = tmp_path / "a.npz"
+    finished_runs.write_episodes(path, whole._replace(parts=(held_out,)))
+    first, second = finished_runs.read_episodes(path)
+    assert (first.name, second.name) == ("pets", "cars, held-out classes")
+    assert (first.held_out, second.held_out) == (False, True)
+    assert first.episodes_sha256 == "d" and first.protocol == whole.protocol
+    assert first.validation_accuracy["random", "zero"] == 0.5
+    for metric, values in whole.rows[0].measurements.items():
+        stored = first.measurements[metric]["meta-learned", "prototype"]
+        np.testing.assert_array_equal(stored, values[1].astype(np.float32))
+    # Of several meta-test sets, each and not their pool.
+    several = whole._replace(dataset="pets, cars", parts=(whole, held_out))
+    finished_runs.write_episodes(path, several)
+    names = [part.name for part in finished_runs.read_episodes(path)]
+    assert names == ["pets", "cars, held-out classes"]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"a\.npz cannot be read"):
+        finished_runs.read_episodes(path)
+
+
+@pytest.mark.parametrize(
+    "changed, measured, message",
+    [
+        ({"task__shot": 5}, evaluation(7), r"task\.shot: 1 in .*run0, 5 in "),
+        ({"data__name": "birds"}, evaluation(7), r"data\.name: glyphs in .*birds"),
+        ({"evaluate__sgd_rates": [1]}, evaluation(7), r"evaluate\.sgd_rates"),
+        ({"transfer__held_out": 0.3}, evaluation(7), r"transfer\.held_out: 0.2 in"),
+        ({}, evaluation(7, digest="e"), "episodes_sha256 on pets: d in .*, e in"),
+        ({}, evaluation(7, dataset="cars"), "cars is in .*other only; pets is in"),
+        (
+            {},
+            evaluation(7)._replace(batch_norm="batch"),
+            "batch_norm on pets: none in .*, batch in",
+        ),
+    ],
+)
+def test_other_protocols_and_data_are_refused(
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    changed: dict[str, Any],
+    measured: Evaluation,
+    message: str,
+) -> None:
+    runs = [
+        write(tmp_path / "run0", 0),
+        write(tmp_path / "other", 7, measured, **changed),
+    ]
+    assert seeds_report.main(runs) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and len(printed.err.splitlines()) == 1
+    assert re.search(f"error: .*different protocols or data.*{message}", printed.err)
+
+
+def test_fine_tunings_of_other_protocols_are_refused_beside_a_run_without(
+    tmp_path: pathlib.Path,
+) -> None:
+    runs = [
+        write(tmp_path / "none", 0, transfer__steps=0),
+        write(tmp_path / "one", 1),
+        write(tmp_path / "other", 2, transfer__held_out=0.3),
+    ]
+    with pytest.raises(ValueError, match=r"held_out: 0.2 in .*one, 0.3 in .*other"):
+        seeds_report.compare(runs)
+
+
+def test_what_cannot_be_paired_is_refused(tmp_path: pathlib.Path) -> None:
+    runs = three(tmp_path)
+    twin = write(tmp_path / "twin", 1)
+    with pytest.raises(ValueError, match="are one experiment with one seed=1"):
+        seeds_report.compare([*runs, twin])
+    (pathlib.Path(twin) / "episodes.npz").unlink()
+    with pytest.raises(ValueError, match=r"no episodes.npz, so its episodes cannot be"):
+        seeds_report.compare([*runs, twin])
+    with pytest.raises(ValueError, match="is no folder of a run"):
+        seeds_report.compare([str(tmp_path)])
+    of_kind = write(tmp_path / "kind", 4, kind="tune")
+    with pytest.raises(ValueError, match="kind tune, without episodes"):
+        seeds_report.compare([of_kind])
+
+
+def test_a_half_finished_run_is_missing(tmp_path: pathlib.Path) -> None:
+    runs = three(tmp_path)
+    (tmp_path / "run2" / "finished.json").unlink()
+    longer = tmp_path / "run1" / "config.json"
+    longer.write_text(
+        longer.read_text().replace('"iterations": 100', '"iterations": 9')
+    )
+    compared = seeds_report.compare(runs)
+    assert compared.seeds == (0,)
+    assert compared.missing[0].startswith(f"{runs[1]}: finished with other settings")
+    assert compared.missing[1].startswith(f"{runs[2]}: not finished")
+    with pytest.raises(ValueError, match="no run is finished"):
+        seeds_report.compare(runs[2:])
+
+
+def test_settings_that_do_not_matter_may_differ(tmp_path: pathlib.Path) -> None:
+    runs = [
+        write(tmp_path / "a", 0, log_every=5),
+        write(tmp_path / "b", 1, data__data_dir="elsewhere"),
+    ]
+    compared = seeds_report.compare(runs)
+    assert compared.seeds == (0, 1)
+    assert any(line.startswith("log_every: 5 in") for line in compared.differences)
+
+
+def test_seeds_that_an_experiment_lacks_are_left_out(tmp_path: pathlib.Path) -> None:
+    runs = three(tmp_path)
+    others = [write(tmp_path / f"b{s}", s, inner__steps=3) for s in range(2)]
+    compared = seeds_report.compare([*runs, *others])
+    assert compared.seeds == (0, 1)
+    (missing,) = compared.missing
+    assert missing.startswith(f"{runs[2]}: left out") and missing.endswith("seed 2")
+    with pytest.raises(ValueError, match=r"cannot be paired: A .* has seed 0; B .* 1;"):
+        seeds_report.compare([runs[0], others[1]])

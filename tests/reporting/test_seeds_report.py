@@ -1,0 +1,149 @@
+"""Finished runs in one table: paired, over seeds."""
+
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_finished_runs import evaluation, three, write
+
+from metainit.evaluation import intervals
+from metainit.evaluation.results import Evaluation
+from metainit.reporting import seeds_report
+
+
+def told(runs: list[str]) -> str:
+    return seeds_report.terminal(seeds_report.compare(runs))
+
+
+def of_parts(seed: int, *parts: Evaluation) -> Evaluation:
+    return evaluation(seed)._replace(dataset="several", parts=parts)
+
+
+def test_three_seeds_are_one_table(tmp_path: pathlib.Path) -> None:
+    text = told(three(tmp_path))
+    assert text.startswith("Config differences\n\n- seed: 0 in ")
+    assert "Accuracy over seeds 0, 1, 2" in text
+    (ours,) = re.findall(r"^meta-learned +prototype .*ours.*", text, re.MULTILINE)
+    (line,) = re.findall(r"^random +zero .*\*$", text, re.MULTILINE)
+    tables = [
+        np.stack(
+            [
+                evaluation(seed).rows[i].measurements["accuracy"][1].astype(np.float32)
+                for seed in range(3)
+            ]
+        )
+        for i in (0, 2)
+    ]
+    wanted = intervals.compare({"pets": tables[0]}, {"pets": tables[1]})["pets"]
+    mean, low, high = (100 * x for x in wanted.difference[:3])
+    assert f"{mean:+.1f} [{low:.1f}, {high:.1f}]" in line
+    assert wanted.different and line.endswith(f"{wanted.p:.3f}*")
+    accuracy = intervals.over_seeds(tables[:1])
+    assert f"{100 * accuracy.mean:.1f} [" in ours
+    words = " ".join(text.split())
+    assert "meta-learned >= 42 up to 100 (2 of 3); random 50 (3 of 3)." in words
+    assert text.isascii() and "Holm" in text
+
+
+def test_the_page_marks_the_best_where_it_is_significant(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = []
+    for seed in range(3):
+        pets = evaluation(seed, 0.1, "pets", "d")
+        sun = evaluation(seed, -0.001, "sun397", "e")  # less than chance
+        whole = of_parts(seed, pets, sun)
+        runs.append(write(tmp_path / f"run{seed}", seed, whole))
+    out = tmp_path / "page"
+    assert seeds_report.main([*runs, "--out", str(out)]) == 0
+    page = (out / "report.md").read_text()
+    first = page.splitlines()[0]
+    assert first.startswith(
+        "Over 3 seeds meta-learned is significantly better on 1 of 2"
+    )
+    assert "hardest to beat, random: +" in first
+    assert first in " ".join(capsys.readouterr().out.split())
+    of_set = page.split("\n## ")
+    (pets,) = (part for part in of_set if part.startswith("pets"))
+    (sun,) = (part for part in of_set if part.startswith("sun397"))
+    (line,) = (line for line in pets.splitlines() if "**" in line)
+    assert line.startswith("| **meta-learned** | **prototype** | **70.")
+    assert "**" not in sun
+    # F1 is accuracy in these tables; making each took a second.
+    accuracy, f1, _, hours = line.split(" | ")[2:6]
+    assert accuracy == f1 and hours == "**0.000278**"
+    (overall,) = re.findall(r"^\| random \| \+(.*?) \[", page, re.MULTILINE)
+    episodes, transfer = page.split("## Transfer efficiency")
+    pattern = re.compile(r"^\| random \| zero \|.*?\+(\S+) \[", re.MULTILINE)
+    means = pattern.findall(episodes)
+    assert float(overall) == pytest.approx(np.mean([float(x) for x in means]), abs=0.1)
+    assert pattern.findall(transfer) == ["0.0"]  # ours ends as high
+    assert f"metainit report {runs[0]} {runs[1]} {runs[2]} --out {out}" in page
+    with Image.open(out / "transfer.png") as image:
+        assert image.width > 500
+    assert first in (out / "report.html").read_text()
+
+
+def test_held_out_classes_are_another_question(tmp_path: pathlib.Path) -> None:
+    """They stand in a table of their own, but count in neither verdict nor summary."""
+    runs, without = [], []
+    for seed in range(3):
+        sets = evaluation(seed, 0.1, "pets"), evaluation(seed, 0.004, "sun397")
+        held_out = evaluation(seed, -0.3, "cars")._replace(held_out=True)
+        whole, plain = of_parts(seed, *sets, held_out), of_parts(seed, *sets)
+        runs.append(write(tmp_path / f"run{seed}", seed, whole))
+        without.append(write(tmp_path / f"without{seed}", seed, plain))
+    compared, plain_ones = map(seeds_report.compare, (runs, without))
+    assert seeds_report.verdict(compared) == seeds_report.verdict(plain_ones)
+    assert "of 2 data sets" in seeds_report.verdict(compared)
+    assert compared.overall == plain_ones.overall
+    against = compared.against["random"]
+    assert against.pop("cars, held-out classes").different
+    assert against == plain_ones.against["random"]  # Holm's correction, too
+
+
+def test_accuracies_fixed_beforehand_are_in_the_table(tmp_path: pathlib.Path) -> None:
+    runs = [write(tmp_path / f"{s}", s, transfer__accuracies=[0.5]) for s in (0, 1)]
+    table = told(runs).split("Until 50 %, fixed beforehand")[1]
+    assert re.search(r"^random +zero +2 of 2 +50 ", table, re.MULTILINE)
+
+
+def test_a_baseline_that_is_better_is_marked(tmp_path: pathlib.Path) -> None:
+    runs = [
+        write(tmp_path / f"run{seed}", seed, evaluation(seed, gain=-0.1))
+        for seed in range(3)
+    ]
+    compared = seeds_report.compare(runs)
+    best = seeds_report.best(compared, "pets")
+    assert best is not None and best.init == "random"
+    assert compared.ours.init != "random"
+    verdict = seeds_report.verdict(compared)
+    assert "better on 0 of 1" in verdict and "significantly worse on 1" in verdict
+    one_seed = seeds_report.compare(runs[:1])
+    assert seeds_report.best(one_seed, "pets") is None
+    text = seeds_report.terminal(one_seed)
+    assert "seed 0: conditional on this training run" in text
+    assert text.startswith("Config differences\n\n- none") and "*" not in text
+
+
+def test_a_run_without_transfer_is_marked(tmp_path: pathlib.Path) -> None:
+    runs = three(tmp_path)
+    other = write(tmp_path / "other", 3, transfer__steps=0)
+    text = told([*runs, other])
+    assert "Accuracy over seeds 0, 1, 2, 3" in text
+    assert f"Missing: {other} without transfer" in text
+    assert "Transfer efficiency, seeds 0, 1, 2" in text
+
+
+def test_experiments_stand_side_by_side(tmp_path: pathlib.Path) -> None:
+    others = [
+        write(tmp_path / f"b{seed}", seed, evaluation(seed, gain=0.05), inner__steps=3)
+        for seed in range(3)
+    ]
+    text = told([*three(tmp_path), *others])
+    assert "inner.steps: 10 in " in text and f"B: {others[0]}" in " ".join(text.split())
+    (line,) = re.findall(r"^B: meta-learned .*", text, re.MULTILINE)
+    assert "+5.0 [" in line and line.endswith("*")
+    assert "Transfer efficiency of B" in text

@@ -1,0 +1,94 @@
+"""Blocks of a report as Markdown and in a terminal."""
+
+import numpy as np
+import pytest
+
+from metainit.evaluation.intervals import Comparison, Interval
+from metainit.reporting import tables
+from metainit.reporting.tables import Bullets, Code, Figure, Heading, Table
+
+TABLE = Table(
+    ("Init", "Head", "Accuracy, %"),
+    [("ours", "zero", "80.1 ± 2"), ("ours", "probe", "7"), ("random", "zero", "9")],
+    bold=frozenset([1]),
+)
+
+
+def test_a_table_as_markdown() -> None:
+    assert tables.markdown([TABLE]).splitlines() == [
+        "| Init | Head | Accuracy, % |",
+        "| --- | --- | ---: |",
+        "| ours | zero | 80.1 ± 2 |",
+        "| **ours** | **probe** | **7** |",
+        "| random | zero | 9 |",
+    ]
+
+
+def test_a_table_in_a_terminal() -> None:
+    """Cells that repeat stand once, as titles; numbers are flush right; in ASCII."""
+    assert tables.terminal([TABLE]).splitlines() == [
+        "Init, Head  Accuracy, %",
+        "ours",
+        "  zero        80.1 +- 2",
+        "  probe               7",
+        "random",
+        "  zero                9",
+    ]
+    once = TABLE._replace(rows=TABLE.rows[1:])
+    assert tables.terminal([once]).splitlines()[1] == "ours    probe            7"
+
+
+def test_columns_tell_their_cells() -> None:
+    table = tables.table({"n": str, "square": lambda n: f"{n * n}"}, [1, 2], text=1)
+    assert table.heading == ("n", "square")
+    assert table.rows == [("1", "1"), ("2", "4")]
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [
+        ("a <b> & c", r"a \<b> & c"),
+        ("*x* and _y_ of learning_rate", r"\*x\* and \_y\_ of learning_rate"),
+        ("[a](b) at [0.1, 0.2]", r"[a\](b) at [0.1, 0.2]"),
+        ("&lt; in `a_<b>`", r"\&lt; in `a_<b>`"),
+        ("# no heading", r"\# no heading"),
+        ("1. no list", r"1\. no list"),
+        ("two\n\n# lines", "two # lines"),
+    ],
+)
+def test_text_stays_text(text: str, wanted: str) -> None:
+    assert tables.markdown([text]) == wanted + "\n"
+
+
+def test_cells_and_code_end_where_they_should() -> None:
+    cell = tables.markdown([Table(("a|b", "c"), [("`x|y`", "1")])])
+    assert cell.splitlines()[::2] == [r"| a\|b | c |", r"| \`x\|y\` | 1 |"]
+    code = tables.markdown([Code("a\n```\n# b", "json")])
+    assert code == "````json\na\n```\n# b\n````\n"
+
+
+def test_other_blocks() -> None:
+    blocks = [Heading("T", 1), Bullets(["a " * 60, "b"]), Figure("f", "f.png")]
+    assert tables.markdown(blocks).endswith("- b\n\n![f](f.png)\n")
+    assert tables.markdown(blocks).startswith("# T\n\n- a a")
+    told = tables.terminal([*blocks, Code("x  y")])
+    assert told.startswith("T\n\n- a a") and told.endswith("\n- b\n\nx  y")
+    assert max(map(len, told.splitlines())) <= tables.WIDTH
+
+
+def test_numbers_in_words() -> None:
+    assert [tables.duration(x) for x in (62.4, 1800, 18720)] == [
+        "62 s",
+        "30 min",
+        "5.2 h",
+    ]
+    assert (tables.flops(1.23e15), tables.flops(None)) == ("1.2e+15", "-")
+    setting = {"optimizer": "sgd", "rates": [0.1, 1.0], "n": np.float32(2)}
+    assert tables.words(setting) == "optimizer sgd, rates 0.1, 1, n 2.0"
+    percent = tables.METRICS["accuracy"]
+    assert percent.plus_minus(np.array([0.4, 0.6])) == "50.0 ± 127.1"  # t is 12.71
+    interval = Interval(0.031, 0.025, 0.037, 3, 0.01, "")
+    assert percent.interval(interval, "+") == "+3.1 [2.5, 3.7]"
+    assert tables.difference(Comparison(interval, 0.012, True))[1] == "0.012*"
+    assert tables.difference(Comparison(interval, None, None))[1] == "-"
+    assert tables.difference(None) == ("ours", "-")

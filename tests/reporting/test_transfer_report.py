@@ -1,0 +1,208 @@
+"""The section on transfer, on fine-tunings made by hand, against numbers by hand."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+import scipy.stats
+from small_transfer import FAST, run, transfer
+
+from metainit.evaluation import intervals
+from metainit.reporting import tables, transfer_report
+from metainit.reporting.tables import Block, Table
+from metainit.transfer.results import FineTuning, Transfer
+
+OURS = "meta-learned from pretrained"
+LONG = "pretrained weights, learned rates"
+FINAL = {"pets": (0.8, 0.82, 0.87), "sun397": (0.7, 0.78, 0.71)}
+AHEAD = {"pets": (0.1, 0.11, 0.12), "sun397": (0.05, -0.02, 0.01)}
+
+
+def seeds(count: int) -> list[list[FineTuning]]:
+    """Two heads of ours, the second given up once, and two of a baseline."""
+    return [
+        [
+            fine_tuning
+            for name in FINAL
+            for final, ahead in [(FINAL[name][s], AHEAD[name][s])]
+            for fine_tuning in (
+                run(OURS, "zero", 5, final, 0.9, name),
+                run(OURS, "prototype", (5, 20, None)[s], 0.9, 0.1, name, 0.123),
+                run(LONG, "probe then fine-tune", 50, final - ahead, 0.6, name),
+                run(LONG, "zero", 50, 0.5, 0.5, name),
+            )
+        ]
+        for s in range(count)
+    ]
+
+
+def of_seeds(count: int, figure: str = "transfer.png") -> list[Block]:
+    costs = {OURS: 9.0, LONG: 3.0}
+    fixed = (0.5, 0.999)
+    return list(transfer_report.of_seeds(seeds(count), costs, fixed, figure))
+
+
+def rows(blocks: Iterable[Block], number: int) -> dict[tuple[str, ...], list[str]]:
+    """Of one of the tables, by initialisation and head; the heading, too."""
+    table = [block for block in blocks if isinstance(block, Table)][number]
+    return {tuple(x[:2]): list(x[2:]) for x in (table.heading, *table.rows)}
+
+
+def text(whole: Transfer) -> str:
+    section = transfer_report.section(whole, "transfer.png")
+    return tables.markdown([*section, *transfer_report.account(whole)])
+
+
+def test_the_section_says_all() -> None:
+    whole = transfer(*FAST, price=3.6)._replace(accuracies=(0.5, 0.999))
+    for words in (
+        "pets: steps to 76.0 % accuracy (95% of what joint pretraining, prototype head",
+        "meta-learned 5; joint pretraining 50, random 100.",
+        "Against random, meta-learned pays for itself after 7 new data sets",
+        "](transfer.png)",
+        "| zero | optimizer sgd, learning_rate 0.1 | 20.0 | 80.0 | 40.0 | 75.5 |",
+        "Until 72.0 %, 90% of ",
+        "| random | prototype | > 100 | > 10 | > 100 |",
+        "Until 50 %, fixed beforehand",
+        "| meta-learned | prototype | 5 | 0.5 | 5 |",
+        "| making meta-learned | cpu x1 | 0.167 | 6e+14 | 0.60 |",
+        "| trials, all | cpu x1 | 0.01 | 3e+15 | 0.04 |",
+        "| fine-tuning on pets, all | cpu x1 | 0.167 | 6e+11 | 0.60 |",
+        "- chosen on: birds",
+    ):
+        assert words in text(whole)
+    assert "| making random" not in text(whole)
+    assert text(whole).count("| > 100 | > 10 | > 100 |") == 2 + 2 + 3 + 2 + len(FAST)
+
+
+def test_without_a_baseline_there_is_no_threshold() -> None:
+    for others in ([], [run("random", "zero", 1, final=0.0)]):
+        runs = run("meta-learned", "zero", 1), *others
+        told = text(transfer(*runs)._replace(accuracies=(0.5,)))
+        assert "no threshold" in told and "95%" not in told
+        assert "| meta-learned | zero | 1 |" in told
+
+
+def test_slow_ours_never_pays_for_itself() -> None:
+    slow = (run("meta-learned", "prototype", 100, validation=0.9), *FAST[2:])
+    assert "Against joint pretraining, meta-learned never pays" in text(transfer(*slow))
+
+
+def test_accuracy_has_intervals_and_paired_differences() -> None:
+    accuracy = rows(of_seeds(3), 0)
+    assert accuracy["Initialisation", "Head"][4:] == ["Ours minus this", "p"]
+    differences = {name: 100 * np.array(x) for name, x in AHEAD.items()}
+    tests = {name: scipy.stats.ttest_1samp(x, 0) for name, x in differences.items()}
+    p, _ = intervals.holm([test.pvalue for test in tests.values()])
+    low, high = tests["pets"].confidence_interval()
+    row = accuracy[LONG, "probe then fine-tune"]
+    assert row[4:] == [f"+11.0 [{low:.1f}, {high:.1f}]", f"{p:.3f}*"]
+    of_sun397 = rows(of_seeds(3), 6)
+    assert of_sun397[LONG, "probe then fine-tune"][5][-1] == " "
+    ends = scipy.stats.ttest_1samp(100 * np.array(FINAL["pets"]), 0)
+    low, high = ends.confidence_interval()
+    row = accuracy[OURS, "zero"]
+    assert row[1] == f"83.0 [{low:.1f}, {high:.1f}]" and row[2] == "41.5"
+    assert row[3].endswith("]") and row[4:] == ["ours", "-"]
+
+
+def test_one_seed_has_neither_interval_nor_mark() -> None:
+    accuracy = rows(of_seeds(1), 0)
+    columns = ["Setting", "0 steps, %", "End, %", "F1, %", "Area, %"]
+    assert accuracy["Initialisation", "Head"] == columns
+    assert accuracy[OURS, "zero"][1:4] == ["20.0", "80.0", "40.0"]
+    assert "Holm" not in tables.terminal(of_seeds(1))
+
+
+def test_times_over_seeds() -> None:
+    """Of 5, 20 and more than 100: half of the seeds got there in 20."""
+    effort = rows(of_seeds(3), 2)
+    assert effort["Initialisation", "Head"][:3] == ["Reached", "Median", "Steps"]
+    reached, median, steps, epochs, took = effort[OURS, "prototype"]
+    assert (reached, median) == ("2 of 3", "20")
+    assert steps == ">= 42 [0, 100] up to 100" and epochs == ">= 4.2 up to 10"
+    assert took == ">= 5.1 [0, 12] up to 12"
+    assert effort[LONG, "zero"] == ["0 of 3", "-", "> 100", "> 10", "> 100"]
+    fixed = rows(of_seeds(3), 4)
+    assert fixed[LONG, "zero"][:3] == ["3 of 3", "50", "50 [50, 50]"]
+
+
+def test_a_terminal_shows_every_table() -> None:
+    told = tables.terminal(of_seeds(3))
+    assert max(map(len, told.splitlines())) <= 125 and told.isascii()
+    assert told.splitlines().count(LONG) == 12  # above its heads, in each table
+
+
+def gain(runs: list[FineTuning], starts: dict[str, str] | None = None) -> str:
+    """The sentence on what a gain is due to, "" where there is none."""
+    whole = transfer(*runs)._replace(starts=starts)
+    sentences = [x for x in transfer_report.section(whole, "") if isinstance(x, str)]
+    return next((sentence for sentence in sentences if "points of" in sentence), "")
+
+
+def test_a_gain_is_split_by_hand() -> None:
+    """0.3 in all: 0.1 by the head, 0.05 by step sizes, 0.15 by the initialisation."""
+    runs = [
+        run("meta-learned", "prototype", 1, final=0.8),
+        run("meta-learned", "zero", 1, final=0.9, validation=0.1),
+        run("net", "prototype", 1, final=0.6),
+        run("net", "zero", 1, final=0.5),
+        run(LONG, "prototype", 1, final=0.65),
+        run("random", "prototype", 1, final=0.3),
+        run("random", "zero", 1, final=0.2),
+    ]
+    of_one_run = [
+        x._replace(init=x.init.replace("net", transfer_report.STARTS[0])) for x in runs
+    ]
+    net = {"meta-learned": "net", LONG: "net"}
+    for sentence, start in (
+        (gain(of_one_run), "pretrained weights, zero head"),
+        (gain(runs, net), "net, zero head"),
+    ):
+        assert "of +30.0 points of meta-learned, prototype head, " in sentence
+        assert f"over {start}, +10.0 the head's, +5.0 learned" in sentence
+        assert sentence.endswith("+15.0 the initialisation's.")
+    other = gain(runs, {"meta-learned": "random"})  # what its rates began with is not
+    assert "+60.0 " in other and "+10.0 the head's, +50.0 the init" in other
+    assert gain(runs[:2] + runs[5:]) == other  # of one run without weights
+    assert not gain(runs, {LONG: "net"}) and not gain(runs[:2])
+
+
+def test_hours_of_another_device_are_not_added_to_these() -> None:
+    """Nor is a price of this one put on them, nor do they make a break-even."""
+    whole = transfer(*FAST, price=3.6)
+    made_for_hours = ("meta-learned", "joint pretraining")
+    for elsewhere, other in (made_for_hours, made_for_hours[::-1]):
+        made = whole.costs[elsewhere]._replace(device="H100")
+        told = text(whole._replace(costs=whole.costs | {elsewhere: made}))
+        for words in (
+            f"| making {elsewhere} | H100 x1 | 0.167 | 6e+14 | - |",
+            "| total | H100 x1 | 0.167 | 6e+14 | - |",
+            f"| making {other} | cpu x1 | 0.167 | 6e+14 | 0.60 |",
+            "| total | cpu x1 | 0.343 | 3.6e+15 | 1.24 |",
+        ):
+            assert words in told
+        assert "Against joint pretraining" not in told
+        assert ("Against random" in told) == (elsewhere != "meta-learned")
+    here = whole.costs["meta-learned"]._replace(device="cpu")
+    same = whole._replace(costs=whole.costs | {"meta-learned": here})
+    assert text(same) == text(whole)
+
+
+@pytest.mark.parametrize(
+    "final, word", [(0.7, "beats"), (0.8, "equals"), (0.9, "loses to")]
+)
+def test_the_best_on_validation_meets_the_next_best(final: float, word: str) -> None:
+    """Of the better one's heads the second best is no initialisation of its own."""
+    runs = (
+        run("random", "zero", 1, final=0.99, validation=0.3),
+        run("b/net.pth", "zero", 1, final=final, validation=0.5),
+        run("net.safetensors", "zero", 1, final=0.85, validation=0.6),
+        run("net.safetensors", "prototype", 1, final=0.8, validation=0.7),
+    )
+    verdict = transfer_report.verdict(transfer(*runs), 3)
+    assert verdict.startswith(f"net.safetensors (prototype) {word} ")
+    assert f"b/net.pth (zero), on pets: 80.0 % against {100 * final:.1f} %" in verdict
+    assert verdict.endswith("(seed 3).")
+    alone = transfer_report.verdict(transfer(*runs[2:]), 3)
+    assert alone.startswith("net.safetensors (prototype) is alone on pets: 80.0 %")
