@@ -33,13 +33,14 @@ import numpy as np
 import optax
 
 import metainit
-from metainit.models import classification, composed, conv, heads, precision, resnet
+from metainit.models import classification, convolution, heads, resnet, wrappers
+from metainit.models.encoder import composed
 from metainit.models.model import Model
 from metainit.runtime import flops
 
 INNER_RATE, OUTER_RATE = 0.01, 1e-3
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-FORMS = {"native": conv.native, "product": conv.product}
+FORMS = {"native": convolution.NATIVE, "product": convolution.PRODUCT}
 USEFUL_A_STEP, USEFUL_A_GRADIENT = 9, 3  # in forward passes
 
 
@@ -86,11 +87,11 @@ def network(row: Row, setting: Setting) -> Model:
         setting.stage_sizes,
         setting.width,
         cut=setting.cut,
-        convolution=FORMS[row.conv],
+        form=FORMS[row.conv],
         checkpoint=row.kind == "meta",
     )
-    model = composed.composed(encoder, None, "adapted")
-    return precision.in_bfloat16(model) if row.dtype == "bfloat16" else model
+    model = composed(encoder, None, "adapted")
+    return wrappers.in_bfloat16(model) if row.dtype == "bfloat16" else model
 
 
 def prepare(params: Any, batch: Any, key: jax.Array) -> Any:

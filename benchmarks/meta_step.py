@@ -21,7 +21,7 @@ import numpy as np
 import optax
 
 import metainit
-from metainit.models import classification, conv, conv4, heads
+from metainit.models import classification, conv4, convolution, heads
 
 WIDTH, WAY, SHOT, QUERY, CHANNELS, INNER_RATE = 64, 5, 5, 15, 3, 0.01
 
@@ -35,8 +35,12 @@ def resident_mb(field: str) -> float:
 
 def workload(args: argparse.Namespace):
     """Returns (learner, state, episodes)."""
-    forms = {"auto": conv.for_backend(), "product": conv.product, "native": conv.native}
-    model = conv4.conv4(WIDTH, "batch", "pool", "flatten", convolution=forms[args.conv])
+    forms = {
+        "auto": convolution.for_backend(),
+        "product": convolution.PRODUCT,
+        "native": convolution.NATIVE,
+    }
+    model = conv4.conv4(WIDTH, "batch", "pool", "flatten", form=forms[args.conv])
     loop = metainit.InnerLoop(
         classification.loss_fn(model), optax.sgd(INNER_RATE), args.steps
     )

@@ -58,23 +58,21 @@ def ours(args: argparse.Namespace) -> dict:
     import optax
 
     import metainit
-    from metainit.models import batch_norm, classification, resnet
-    from metainit.models.model import Model
+    from metainit.models import classification, resnet
+    from metainit.models.encoder import composed
 
-    encoder = resnet.resnet(checkpoint=args.checkpoint)
-    model = Model(encoder.init, encoder.pooled, encoder.joint, encoder.policy)
-    learns = lambda path, leaf: not batch_norm.is_statistics(path, leaf)  # noqa: E731
+    model = composed(resnet.resnet(checkpoint=args.checkpoint), None, "adapted")
     learner = metainit.maml(
         metainit.InnerLoop(
             classification.loss_fn(model),
             optax.sgd(INNER_RATE),
             args.steps,
-            adapt_mask=learns,
+            adapt_mask=classification.adapt_mask(model),
         ),
         optax.adam(OUTER_RATE),
         gradient=args.gradient,
         query_loss=classification.query_loss(model),
-        meta_mask=learns,
+        meta_mask=classification.meta_mask(model),
     )
     rng = np.random.default_rng(0)
 
@@ -87,7 +85,7 @@ def ours(args: argparse.Namespace) -> dict:
         }
 
     episodes = metainit.Episode(batch(), batch())
-    body = jax.jit(encoder.init)(jax.random.key(0), episodes.support["image"][0])
+    body = jax.jit(model.init)(jax.random.key(0), episodes.support["image"][0])
     kernel = jax.random.normal(jax.random.key(1), (2048, WAY)) / 2048**0.5
     params = {"body": body, "head": {"kernel": kernel, "bias": jnp.zeros(WAY)}}
     state, key = learner.init(params), jax.random.key(2)

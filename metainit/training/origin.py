@@ -7,8 +7,7 @@ import os
 import pathlib
 from typing import NamedTuple
 
-from metainit.models.image_input import ImageInput
-from metainit.models.pretrained import About, Recipe
+from metainit.models.pretrained import About, ImageInput, Recipe
 from metainit.runtime import atomic
 
 FILE = "origin.json"

@@ -13,7 +13,7 @@ from metainit.config.parsing import names, parse, replaced
 from metainit.core.hypergradient import MODES
 from metainit.core.task_batching import STRATEGIES
 from metainit.data.episodes import WEIGHTS
-from metainit.models import batch_norm, conv4, norm
+from metainit.models import conv4, normalisation
 from metainit.transfer import spec
 
 NAN, INF = float("nan"), float("inf")
@@ -190,10 +190,10 @@ def test_names_of_choices_are_those_that_there_are() -> None:
         (fields.Method, "gradient", MODES),
         (fields.Method, "tasks", STRATEGIES),
         (fields.Data, "weights", WEIGHTS),
-        (fields.Model, "norm", norm.POLICIES),
+        (fields.Model, "norm", normalisation.TRAINED_HERE),
         (fields.Model, "downsample", conv4.DOWNSAMPLE),
         (fields.Model, "output", conv4.OUTPUT),
-        (fields.Encoder, "norm", batch_norm.POLICIES),
+        (fields.Encoder, "norm", normalisation.PRETRAINED),
     ):
         choices = typing.get_type_hints(section)[field]
         assert set(typing.get_args(choices)) == set(known)

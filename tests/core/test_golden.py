@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import metainit
-from metainit.models import classification, conv, conv4
+from metainit.models import classification, conv4, convolution
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 SIDE = 2  # of the last feature map
@@ -73,9 +73,9 @@ def test_the_script_is_the_one_that_wrote_the_file(golden):
     assert int(str(golden["torch_version"]).split(".")[0]) >= 2
 
 
-@pytest.mark.parametrize("form", [conv.product, conv.native])
+@pytest.mark.parametrize("form", [convolution.PRODUCT, convolution.NATIVE])
 def test_adapted_parameters_agree_with_torch(golden, form):
-    model = conv4.conv4(16, "batch", "pool", "flatten", convolution=form)
+    model = conv4.conv4(16, "batch", "pool", "flatten", form=form)
     loop = inner_loop(golden, model)
     params, key = from_torch(golden, "initial"), jax.random.key(0)
     support = batch(golden, "support")

@@ -10,7 +10,7 @@ import pytest
 
 import metainit
 from metainit.core import hypergradient
-from metainit.models import norm
+from metainit.models import normalisation
 
 EXACT = ("mixed", "reverse")
 STRATEGIES = ("scan", "vmap", "unroll")
@@ -162,7 +162,7 @@ def full_episodes(rng):
 
 def body(params, batch):
     x = batch["image"] @ params["body"]["kernel"]
-    x = norm.MomentNorm().apply(
+    x = normalisation.MomentNorm().apply(
         {"params": {name: params["body"][name] for name in ("scale", "bias")}}, x, None
     )
     return jnp.mean(jnp.tanh(params["slope"] * x), (1, 2))

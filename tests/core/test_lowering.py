@@ -15,14 +15,14 @@ from jax import export
 from ml_collections import ConfigDict
 
 from metainit.experiments import configs, planner, supervised
-from metainit.models import conv, registry, same_conv
+from metainit.models import convolution, registry
 from metainit.models.preprocess import Preprocess
 from metainit.training import joint
 from metainit.training.supervised_step import update as supervised_update
 
 FORMS = {
-    ("cpu",): (conv.product, same_conv.SLICES),
-    ("cuda", "tpu"): (conv.native, same_conv.NATIVE),
+    ("cpu",): convolution.PRODUCT,
+    ("cuda", "tpu"): convolution.NATIVE,
 }
 
 
@@ -101,9 +101,8 @@ def test_every_step_lowers_for_every_platform(
         config.encoder.cut = deepest[config.encoder.name]
         if config.encoder.adapt_from:
             config.encoder.adapt_from = config.encoder.cut
-    for platforms, (dense, same) in FORMS.items():
-        monkeypatch.setattr(conv, "for_backend", lambda dense=dense: dense)
-        monkeypatch.setattr(same_conv, "for_backend", lambda same=same: same)
+    for platforms, form in FORMS.items():
+        monkeypatch.setattr(convolution, "for_backend", lambda form=form: form)
         if config.get("kind") == "supervised":
             assert_lowers(*supervised_step(config), platforms)
         else:

@@ -16,7 +16,7 @@ from metainit.config.fields import ConfigError
 from metainit.data import loading
 from metainit.experiments import export
 from metainit.experiments.meta_learning import train
-from metainit.models import registry, resnet_names
+from metainit.models import registry, torch_names
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.training import initialisation
 
@@ -52,7 +52,7 @@ def weights(data):
         jax.random.key(7), jnp.zeros((2, SIDE, SIDE, 3))
     )
     path = data / "resnet.safetensors"
-    safetensors.numpy.save_file(resnet_names.to_torch(body["encoder"]), path)
+    safetensors.numpy.save_file(torch_names.RESNET.to_torch(body["encoder"]), path)
     return path
 
 
@@ -135,7 +135,7 @@ def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
     assert "head" in "".join(factors) and "learner" in "".join(factors)
     assert np.any(list(factors.values()))  # learned, and the network was not
     kernel = ".params.model['body']['encoder']['conv1']['kernel']"
-    flat = resnet_names.to_torch({"conv1": {"kernel": leaves[kernel]}})
+    flat = torch_names.RESNET.to_torch({"conv1": {"kernel": leaves[kernel]}})
     kept = safetensors.numpy.load_file(weights)["conv1.weight"]
     np.testing.assert_array_equal(flat["conv1.weight"], kept)
     # Both can be started from.

@@ -8,25 +8,22 @@ import safetensors.numpy
 from metainit.data.builders import catalog
 from metainit.models import (
     conv4,
-    conv4_names,
     efficientnet_lite0,
-    efficientnet_names,
     export,
     resnet,
-    resnet_names,
+    torch_names,
 )
-from metainit.models.image_input import IMAGENET
-from metainit.models.pretrained import About, Recipe
+from metainit.models.pretrained import IMAGENET, About, Recipe
 
 WAY = 4
 IMAGES = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
 BUILDS = {
-    "conv4": (conv4.conv4(6).init, 6, conv4_names),
-    "resnet": (resnet.resnet((1, 1, 1, 1), 4).init, 128, resnet_names),
+    "conv4": (conv4.conv4(6).init, 6, torch_names.CONV4),
+    "resnet": (resnet.resnet((1, 1, 1, 1), 4).init, 128, torch_names.RESNET),
     "efficientnet_lite0": (
         efficientnet_lite0.efficientnet_lite0().init,
         1280,
-        efficientnet_names,
+        torch_names.LITE0,
     ),
 }
 DATA = [catalog.find(name) for name in ("caltech256", "cifar100")]
@@ -121,21 +118,21 @@ def test_names_and_layouts_are_torchs():
 def test_every_normalisation_of_conv4_has_names(policy):
     init = conv4.conv4(4, policy).init
     body = drawn(jax.eval_shape(init, jax.random.key(0), IMAGES))
-    flat = conv4_names.to_torch(body)
+    flat = torch_names.CONV4.to_torch(body)
     assert ("blocks.3.norm.weight" in flat) == (policy != "none")
-    assert_equal(conv4_names.from_torch(flat, body), body)
+    assert_equal(torch_names.CONV4.from_torch(flat, body), body)
 
 
 def test_weights_of_another_conv4_are_refused():
     body = body_of("conv4")
-    flat = conv4_names.to_torch(body)
+    flat = torch_names.CONV4.to_torch(body)
     flat["other"] = flat.pop("blocks.0.conv.bias")
     flat["blocks.1.norm.bias"] = np.zeros(7, np.float32)
     with pytest.raises(ValueError) as error:
-        conv4_names.from_torch(flat, body)
+        torch_names.CONV4.from_torch(flat, body)
     (line,) = str(error.value).splitlines()
     assert "1 missing (blocks.0.conv.bias); 1 unexpected (other)" in line
-    assert "1 of a shape (blocks.1.norm.bias [7])" in line
+    assert "1 of a shape (blocks.1.norm.bias [7] and not [6])" in line
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,10 @@ import metainit
 from metainit.experiments import configs, export, model_card
 from metainit.models import (
     classification,
-    conv4_names,
-    efficientnet_names,
     registry,
-    resnet_names,
+    torch_names,
 )
-from metainit.models.image_input import IMAGENET
-from metainit.models.pretrained import About, Recipe
+from metainit.models.pretrained import IMAGENET, About, Recipe
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.training import initial_weights, learner, origin
 from metainit.training import learner as recipe
@@ -88,12 +85,14 @@ def test_what_the_command_writes_is_what_was_learned(name, tmp_path, capsys):
     flat = safetensors.numpy.load_file(tmp_path / "out" / "init.safetensors")
     head = {"kernel": np.zeros((4, 6)), "bias": np.zeros(6)}
     if name == "conv4":
-        same(conv4_names.from_torch(flat, body | {"fc": head}), body | {"fc": head})
+        same(
+            torch_names.CONV4.from_torch(flat, body | {"fc": head}), body | {"fc": head}
+        )
         return
     features = {"resnet": 128, "resnet+conv4": 4, "efficientnet_lite0": 1280}[name]
     head["kernel"] = np.zeros((features, 6))
     if "+" not in name:
-        names = resnet_names if name == "resnet" else efficientnet_names
+        names = torch_names.RESNET if name == "resnet" else torch_names.LITE0
         want = body["encoder"] | {"fc": head}
         same(names.from_torch(flat, want), want)
         return
@@ -101,9 +100,12 @@ def test_what_the_command_writes_is_what_was_learned(name, tmp_path, capsys):
     for key, array in flat.items():
         part, _, rest = key.partition(".")
         parts[part][rest] = array
-    same(resnet_names.from_torch(parts["encoder"], body["encoder"]), body["encoder"])
+    same(
+        torch_names.RESNET.from_torch(parts["encoder"], body["encoder"]),
+        body["encoder"],
+    )
     want = body["learner"] | {"fc": head}
-    same(conv4_names.from_torch(parts["learner"], want), want)
+    same(torch_names.CONV4.from_torch(parts["learner"], want), want)
 
 
 @pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])

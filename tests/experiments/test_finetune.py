@@ -21,7 +21,7 @@ from metainit.core.types import MetaState
 from metainit.data.builders import labelled_folder
 from metainit.experiments import configs, finetune, predict
 from metainit.experiments.meta_learning import train
-from metainit.models import registry, resnet, resnet_names
+from metainit.models import registry, resnet, torch_names
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.training import origin
 from metainit.transfer import fine_tuning
@@ -76,7 +76,9 @@ def encoder_run(run: pathlib.Path, width: int) -> None:
     origin.save(run, origin.Origin((0.4, 0.5, 0.6), (0.3, 0.3, 0.3), None))
     state = MetaState({"body": body}, (), np.int32(3))
     Checkpoints(run / "meta" / "best").save(3, state, {})
-    named = resnet_names.to_torch(tiny.drawn(resnet.resnet((1, 1, 1, 1), width).init))
+    named = torch_names.RESNET.to_torch(
+        tiny.drawn(resnet.resnet((1, 1, 1, 1), width).init)
+    )
     save_file(named, run.parent / f"resnet{width}.safetensors")
 
 

@@ -21,7 +21,7 @@ from metainit.evaluation import intervals
 from metainit.experiments import configs
 from metainit.experiments import transfer as transfer_run
 from metainit.experiments.meta_learning import train
-from metainit.models import pretrained, resnet_names
+from metainit.models import pretrained, torch_names
 from metainit.models.registry import build
 from metainit.reporting import seeds_report
 from metainit.runtime.cost import Cost
@@ -60,7 +60,9 @@ def write_weights(path: pathlib.Path) -> pathlib.Path:
     config = tiny.shrink(configs.default())
     config.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=2)
     config.model.name = "linear"
-    save_file(resnet_names.to_torch(tiny.drawn(build(config).init)["encoder"]), path)
+    save_file(
+        torch_names.RESNET.to_torch(tiny.drawn(build(config).init)["encoder"]), path
+    )
     return path
 
 
@@ -236,7 +238,7 @@ def test_what_a_run_began_with_is_known_among_the_others() -> None:
     config, other = Experiment(), Experiment(model=Model(filters=1))
 
     def given(config: Experiment, sha256: str = "", run: str = "") -> Any:
-        about = pretrained.About("net", None, sha256, pretrained._UNKNOWN)
+        about = pretrained.About("net", None, sha256, pretrained.UNKNOWN)
         seen = Origin((), (), about if sha256 else None)
         init = Initialisation(config, None, None, "", seen)  # type: ignore[arg-type]
         return transfer_run._Given(init, Cost(0.0, 0, 0), run)

@@ -11,7 +11,7 @@ import tiny
 import metainit
 from metainit.config.fields import ConfigError
 from metainit.experiments.configs import default, typed
-from metainit.models import classification, composed, conv4, encoder, registry, resnet
+from metainit.models import classification, conv4, encoder, registry, resnet
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import flops
@@ -148,13 +148,11 @@ def small_model():
         stages=("stem",),
         stage_of=lambda path: "stem",
         is_statistics=lambda path, leaf: False,
-        joint=False,
-        policy="frozen",
     )
     learner = Model(
         layer, lambda params, maps, weight, key: jnp.tanh(maps @ params["w"])[:, 0, 0]
     )
-    return composed.composed(in_front, learner, "meta")
+    return encoder.composed(in_front, learner, "meta")
 
 
 @pytest.mark.parametrize("learner", ["small", "linear"])
@@ -233,7 +231,7 @@ def test_half_precision_in_front_is_as_in_every_step():
 @pytest.mark.parametrize("size", [(224, 224), (64, 64), (97, 131), (1, 1)])
 def test_a_learner_takes_the_map_of_any_image(size):
     in_front = resnet.resnet(cut="stage3")
-    model = composed.composed(in_front, conv4.conv4(), "adapted", "stage3")
+    model = encoder.composed(in_front, conv4.conv4(), "adapted", "stage3")
     images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
     body = jax.eval_shape(model.init, KEY, images)
     assert body["learner"]["kernel_0"].shape == (3, 3, 1024, 64)

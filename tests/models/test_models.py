@@ -10,7 +10,14 @@ import optax
 import pytest
 
 import metainit
-from metainit.models import classification, conv, conv4, heads, mlp, norm
+from metainit.models import (
+    classification,
+    conv4,
+    convolution,
+    heads,
+    mlp,
+    normalisation,
+)
 
 
 def normal(*shape, seed=0):
@@ -36,7 +43,10 @@ def test_convolution_forms_are_interchangeable(size, stride):
 
         return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(x, kernel)
 
-    native, product = value_and_grads(conv.native), value_and_grads(conv.product)
+    native, product = (
+        value_and_grads(convolution.NATIVE.dense),
+        value_and_grads(convolution.PRODUCT.dense),
+    )
     (_, y), _ = product
     assert y.shape == (3, -(-size[0] // stride), -(-size[1] // stride), 4)
     for a, b in zip(jax.tree.leaves(native), jax.tree.leaves(product), strict=True):
@@ -68,7 +78,9 @@ def test_convolution_forms_have_the_same_higher_derivatives(k, n):
             return jax.jit(lambda *at: [each(*at) for each in every])(x, kernel)
 
         chex.assert_trees_all_close(
-            derivatives(conv.product), derivatives(conv.native), rtol=1e-11
+            derivatives(convolution.PRODUCT.dense),
+            derivatives(convolution.NATIVE.dense),
+            rtol=1e-11,
         )
 
 
@@ -76,7 +88,7 @@ def test_convolutions_under_vmap_and_shard_map():
     x, kernels = normal(2, 5, 4, 4, 3), normal(2, 3, 3, 3, 2)
 
     def gradient(x, kernel):
-        loss = lambda *at: jnp.sum(conv.product(*at, 1) ** 2)  # noqa: E731
+        loss = lambda *at: jnp.sum(convolution.PRODUCT.dense(*at, 1) ** 2)  # noqa: E731
         return jax.grad(loss, (0, 1))(x, kernel)
 
     each = [gradient(*at) for at in zip(x, kernels, strict=True)]
@@ -95,7 +107,7 @@ def test_convolutions_under_vmap_and_shard_map():
 
 def test_the_backend_chooses_the_form():
     assert jax.default_backend() == "cpu"
-    assert conv.for_backend() is conv.product
+    assert convolution.for_backend() is convolution.PRODUCT
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 5), (2, 3)])
@@ -107,10 +119,10 @@ def test_max_pool_equals_reduce_window(size):
         return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
 
     x = np.round(normal(2, *size, 3))
-    assert (conv.max_pool(x) == windows(x)).all()
+    assert (convolution.max_pool(x) == windows(x)).all()
     ours, theirs = (
         jax.grad(lambda x, f=f: jnp.sum(jnp.sin(f(x))))(x)
-        for f in (conv.max_pool, windows)
+        for f in (convolution.max_pool, windows)
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
@@ -175,7 +187,7 @@ def test_flattened_shapes(size, channels, downsample, features):
     assert parameter_count(params) == first + others
 
 
-@pytest.mark.parametrize("wrong", [{"norm_policy": "layer"}, {"downsample": "max"}])
+@pytest.mark.parametrize("wrong", [{"norm": "layer"}, {"downsample": "max"}])
 def test_choices_that_do_not_exist_are_refused(wrong):
     ((_, value),) = wrong.items()
     with pytest.raises(ValueError, match=f"must be one of .*, got '{value}'"):
@@ -196,11 +208,11 @@ def with_body(model, images):
     return {"body": jax.jit(model.init)(jax.random.key(0), images)}
 
 
-@pytest.mark.parametrize("policy", norm.POLICIES)
+@pytest.mark.parametrize("policy", normalisation.TRAINED_HERE)
 def test_only_batch_statistics_let_a_query_see_the_others(policy, batches):
     support, query = batches
     model = conv4.conv4(8, policy)
-    assert model.policy == norm.POLICIES[policy]
+    assert model.policy == normalisation.POLICIES[policy]
     params = with_body(model, support["image"])
     of_query = jax.jit(classification.query_features(model))
     changed = query["image"].copy()
@@ -238,7 +250,7 @@ def test_padding_does_not_enter_the_moments(batches):
 
 def test_moment_norm_normalises(x64):
     x = np.random.default_rng(0).standard_normal((5, 4, 3, 2)) * 7 + 3
-    layer = norm.MomentNorm()
+    layer = normalisation.MomentNorm()
     params = {"params": {"scale": np.array([1.0, 2.0]), "bias": np.array([0.0, 5.0])}}
     y = np.asarray(layer.apply(params, x, None)).reshape(-1, 2)
     np.testing.assert_allclose(y.mean(0), [0, 5], atol=1e-12)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from metainit.models import efficientnet_lite0, image_input, pretrained
+from metainit.models import pretrained
 from tests import hub, torch_files
 
 SIX = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -91,14 +91,14 @@ def test_local_files_are_read(tmp_path, suffix):
     np.testing.assert_array_equal(flat["a"], SIX)
     assert about.sha256 == hashlib.sha256(content).hexdigest()
     assert about.source == str(path) and about.revision is None
-    assert about.recipe == ("unknown", image_input.IMAGENET, None, "")
+    assert about.recipe == ("unknown", pretrained.IMAGENET, None, "")
 
 
 def test_files_are_known_by_their_content(tmp_path, monkeypatch):
     path = tmp_path / "any_name.safetensors"
     path.write_bytes(FILE)
     sha256 = hashlib.sha256(FILE).hexdigest()
-    recipe = pretrained.Recipe("V2", image_input.IMAGENET, "BSD-3-Clause")
+    recipe = pretrained.Recipe("V2", pretrained.IMAGENET, "BSD-3-Clause")
     for key in (sha256, sha256[:8]):
         with monkeypatch.context() as patch:
             patch.setitem(pretrained._FILES, key, recipe)
@@ -111,7 +111,7 @@ def test_the_installed_wheel_is_known():
     except ValueError as error:
         pytest.skip(str(error))
     assert flat["_fc.weight"].shape == (1000, 1280)
-    assert about.recipe.input == efficientnet_lite0.INPUT
+    assert about.recipe.input == pretrained.LITE0
     assert about.recipe.licence == "Apache-2.0"
     assert "non-commercial" in about.recipe.data
 

@@ -14,15 +14,21 @@ import pytest
 import safetensors.numpy
 
 import metainit
-from metainit.models import batch_norm, classification, conv, export, resnet
+from metainit.models import classification, convolution, export, normalisation, resnet
 from metainit.models.model import Model
-from metainit.models.resnet_names import from_torch, to_torch, torchvision_name
+from metainit.models.torch_names import RESNET, torchvision_name
+
+from_torch, to_torch = RESNET.from_torch, RESNET.to_torch
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 SMALL = (1, 1, 1, 1)
 # Compiling is what takes the time.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 script = runpy.run_path(str(GOLDEN / "make_resnet.py"))
+
+
+def pooled(encoder, params, images, weight, key):
+    return jnp.mean(encoder.maps(params, images, weight, key), (1, 2))
 
 
 def normal(*shape, seed=0):
@@ -64,7 +70,9 @@ def golden():
 
 def test_resnet50_has_the_published_number_of_parameters():
     paths = jax.tree_util.tree_leaves_with_path(shapes(resnet.RESNET50, classes=1000))
-    learned = [leaf for path, leaf in paths if not batch_norm.is_statistics(path, leaf)]
+    learned = [
+        leaf for path, leaf in paths if not normalisation.is_statistics(path, leaf)
+    ]
     assert sum(leaf.size for leaf in learned) == 25_557_032
     assert len(paths) - len(learned) == 2 * 53  # statistics of 53 normalisations
 
@@ -122,23 +130,23 @@ def test_torchvision_takes_what_is_exported_and_gives_the_same_logits():
     with torch.no_grad():
         theirs = net(torch.tensor(images).permute(0, 3, 1, 2)).numpy()
     encoder = resnet.resnet()
-    pooled = jax.jit(lambda body: encoder.pooled(body, images, None, None))(body)
-    assert_near(pooled @ head["kernel"] + head["bias"], theirs, 1e-4)
+    features = jax.jit(lambda body: pooled(encoder, body, images, None, None))(body)
+    assert_near(features @ head["kernel"] + head["bias"], theirs, 1e-4)
     assert theirs.std() > 1e-3
 
 
-@pytest.mark.parametrize("form", [conv.product, conv.native])
+@pytest.mark.parametrize("form", [convolution.PRODUCT, convolution.NATIVE])
 def test_gradients_agree_with_torchvision(golden, form):
     case = "small-97x131"
     stage_sizes, *size = script["CASES"][case]
-    encoder = resnet.resnet(stage_sizes, convolution=form)
+    encoder = resnet.resnet(stage_sizes, form=form)
     images = script["images"](*size)
 
     @jax.jit
     @jax.grad
     def gradient(params):
-        pooled = encoder.pooled(params, images, None, None)
-        logits = pooled @ params["fc"]["kernel"] + params["fc"]["bias"]
+        features = pooled(encoder, params, images, None, None)
+        logits = features @ params["fc"]["kernel"] + params["fc"]["bias"]
         return classification.cross_entropy(logits, jnp.arange(len(images)))[0]
 
     flat = to_torch(gradient(torch_weights(stage_sizes)))
@@ -246,7 +254,7 @@ def test_one_error_lists_all_that_does_not_fit():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"norm_policy": "group"}, "norm must be one of frozen, support, batch, got"),
+        ({"norm": "group"}, "norm must be one of frozen, support, batch, got"),
         ({"cut": "layer3"}, "cut must be one of stem, .*, got 'layer3'"),
         ({"stage_sizes": (1, 2, 1)}, r"stage_sizes=\(1, 2, 1\), width=64: give"),
         ({"width": 0}, "width=0: give"),
@@ -266,7 +274,8 @@ def test_convolution_forms_agree_for_every_kernel_size(k, size):
     x, kernel = normal(2, *size, 3), normal(k, k, 3, 4, seed=1)
     for stride in (1, 2):
         native, product = (
-            form(x, kernel, stride) for form in (conv.native, conv.product)
+            form.dense(x, kernel, stride)
+            for form in (convolution.NATIVE, convolution.PRODUCT)
         )
         assert product.shape == (2, -(-size[0] // stride), -(-size[1] // stride), 4)
         np.testing.assert_allclose(native, product, rtol=1e-4, atol=1e-4)
@@ -276,8 +285,8 @@ def test_pointwise_is_a_convolution():
     x, kernel = normal(2, 5, 4, 3), normal(3, 6, seed=1)
     for stride in (1, 2):
         np.testing.assert_allclose(
-            conv.pointwise(x, kernel, stride),
-            conv.native(x, kernel[None, None], stride),
+            convolution.pointwise(x, kernel, stride),
+            convolution.NATIVE.dense(x, kernel[None, None], stride),
             rtol=1e-5,
             atol=1e-5,
         )
@@ -298,10 +307,10 @@ def test_max_pool3_equals_reduce_window(size):
         )
 
     x = np.round(normal(2, *size, 3))
-    assert (conv.max_pool3(x) == windows(x)).all()
+    assert (convolution.max_pool3(x) == windows(x)).all()
     ours, theirs = (
         jax.grad(lambda x, f=f: jnp.sum(jnp.sin(f(x))))(x)
-        for f in (conv.max_pool3, windows)
+        for f in (convolution.max_pool3, windows)
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
@@ -310,7 +319,9 @@ def test_max_pool3_equals_reduce_window(size):
 
 
 def as_model(encoder):
-    return Model(encoder.init, encoder.pooled, encoder.joint, encoder.policy)
+    return Model(
+        encoder.init, lambda *of: pooled(encoder, *of), encoder.joint, encoder.policy
+    )
 
 
 def with_statistics(params, dtype=None):
@@ -370,7 +381,7 @@ def test_mixed_and_reverse_gradients_are_the_same(tiny, x64):
         strict=True,
     ):
         np.testing.assert_allclose(a, b, atol=1e-12 * size, rtol=0)
-        assert np.abs(a).max() > 0 or batch_norm.is_statistics(path, a)
+        assert np.abs(a).max() > 0 or normalisation.is_statistics(path, a)
 
 
 def test_statistics_stay_as_they_are(tiny):
@@ -378,7 +389,7 @@ def test_statistics_stay_as_they_are(tiny):
     params, support, query = tiny
     model = as_model(resnet.resnet(SMALL, 4))
     episodes = metainit.Episode(*jax.tree.map(lambda x: x[None], (support, query)))
-    learns = lambda path, leaf: not batch_norm.is_statistics(path, leaf)  # noqa: E731
+    learns = lambda path, leaf: not normalisation.is_statistics(path, leaf)  # noqa: E731
     loop = metainit.InnerLoop(classification.loss_fn(model), optax.sgd(0.05), 2)
     learner = metainit.fomaml(
         loop._replace(adapt_mask=learns), optax.adam(1e-2), meta_mask=learns
@@ -392,7 +403,7 @@ def test_statistics_stay_as_they_are(tiny):
             jax.tree.leaves(moved),
             strict=True,
         ):
-            assert (a == b).all() == batch_norm.is_statistics(path, a), path
+            assert (a == b).all() == normalisation.is_statistics(path, a), path
 
 
 def test_the_policy_says_whose_statistics_count(tiny):
@@ -400,21 +411,21 @@ def test_the_policy_says_whose_statistics_count(tiny):
     params, support, _ = tiny
     body, images = params["body"], support["image"]
     moved_body = jax.tree_util.tree_map_with_path(
-        lambda path, x: x + batch_norm.is_statistics(path, x), body
+        lambda path, x: x + normalisation.is_statistics(path, x), body
     )
     moved_images = np.concatenate([images[:1], 3 * images[1:] + 1])
     weight = np.float32([0, 1, 1])  # the first is a query
-    for policy in batch_norm.POLICIES:
+    for policy in normalisation.PRETRAINED:
         encoder = resnet.resnet(SMALL, 4, policy)
-        assert encoder.policy == batch_norm.POLICIES[policy]
+        assert encoder.policy == normalisation.POLICIES[policy]
         assert encoder.joint == (policy == "support")
         share = weight if encoder.joint else None
-        run = jit(lambda p, x, e=encoder, w=share: e.pooled(p, x, w, None)[0])
+        run = jit(lambda p, x, e=encoder, w=share: pooled(e, p, x, w, None)[0])
         first = run(body, images)
         assert (run(moved_body, images) == first).all() == (policy != "frozen")
         assert (run(body, moved_images) == first).all() == (policy == "frozen")
         if policy == "support":  # a query does not count
-            other = jit(lambda p, x, e=encoder: e.pooled(p, x, weight, None)[1])
+            other = jit(lambda p, x, e=encoder: pooled(e, p, x, weight, None)[1])
             changed = np.concatenate([5 * images[:1], images[1:]])
             assert (other(body, images) == other(body, changed)).all()
 

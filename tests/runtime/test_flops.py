@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import metainit
-from metainit.models import conv
+from metainit.models import convolution
 from metainit.runtime.budget import compile_step
 from metainit.runtime.flops import of_function
 
@@ -61,7 +61,7 @@ def test_convolutions_as_matrix_products_count_as_convolutions():
     )
 
     def loss(images, kernel):
-        return jnp.sum(conv.product(images, kernel, 1) ** 2)
+        return jnp.sum(convolution.PRODUCT.dense(images, kernel, 1) ** 2)
 
     assert of_function(loss, images, kernel) == forward
     both = of_function(jax.grad(loss, (0, 1)), images, kernel)

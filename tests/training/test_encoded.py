@@ -7,9 +7,10 @@ import pytest
 
 from metainit.data.cache import hash_image
 from metainit.data.loading import Roles, Source
-from metainit.models import composed, resnet
-from metainit.models.precision import in_bfloat16
+from metainit.models import resnet
+from metainit.models.encoder import composed
 from metainit.models.preprocess import Preprocess
+from metainit.models.wrappers import in_bfloat16
 from metainit.training import frozen_features
 
 
@@ -23,7 +24,7 @@ def source(name: str, size: int, seed: int) -> Source:
 @pytest.fixture(scope="module")
 def network():
     encoder = resnet.resnet((1, 1, 1, 1), 2, cut="stage2")
-    model = composed.composed(encoder, None, "frozen")
+    model = composed(encoder, None, "frozen")
     return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 16, 16, 3)))
 
 
@@ -43,7 +44,9 @@ def test_maps_are_those_made_on_the_way(network, tmp_path):
         assert after.images.dtype == np.float32
         assert after._replace(images=0) == before._replace(images=0)
         key = jax.random.key(1)
-        passed = PREPROCESS.for_training(None, {"image": after.images[:4]}, key)
+        passed = PREPROCESS.of_features().for_training(
+            None, {"image": after.images[:4]}, key
+        )
         np.testing.assert_array_equal(passed["image"], after.images[:4])
 
 

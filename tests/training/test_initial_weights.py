@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from metainit.models import efficientnet_lite0, efficientnet_names, resnet, resnet_names
-from metainit.models.image_input import IMAGENET
+from metainit.models import efficientnet_lite0, resnet, torch_names
+from metainit.models.pretrained import IMAGENET
 from metainit.training import initial_weights
 
 
@@ -20,7 +20,7 @@ def write(path, flat):
 def test_a_resnet_by_its_names(tmp_path):
     encoder = resnet.resnet((1, 2, 1, 1), 2)
     tree = encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    flat = resnet_names.to_torch(tree)
+    flat = torch_names.RESNET.to_torch(tree)
     flat["fc.weight"] = np.zeros((10, 64), np.float32)
     init = initial_weights.load(write(tmp_path / "resnet.safetensors", flat))
     chex.assert_trees_all_equal(init.body, {"encoder": tree})
@@ -39,7 +39,7 @@ def test_efficientnet_lite0_by_its_names(tmp_path):
         encoder.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
     )
     tree = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
-    flat = efficientnet_names.to_torch(tree)
+    flat = torch_names.LITE0.to_torch(tree)
     init = initial_weights.load(write(tmp_path / "lite.safetensors", flat))
     assert init.config.encoder.name == "efficientnet_lite0"
     chex.assert_trees_all_equal(init.body, {"encoder": tree})
@@ -48,7 +48,7 @@ def test_efficientnet_lite0_by_its_names(tmp_path):
 def test_weights_of_something_else(tmp_path):
     encoder = resnet.resnet((1, 1, 1, 1), 2)
     tree = encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    flat = resnet_names.to_torch(tree)
+    flat = torch_names.RESNET.to_torch(tree)
     del flat["layer2.0.conv1.weight"]
     for wrong, message in (
         ({"a": np.zeros(2, np.float32)}, "is of no network known here"),

@@ -199,7 +199,7 @@ def test_a_held_out_image_is_judged_alone(
     policy: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever stands beside it in a chunk, and however the chunk is filled."""
-    model = conv4.conv4(filters=4, norm_policy=policy)
+    model = conv4.conv4(filters=4, norm=policy)
     results = []
     for name, size, images in (
         ("a", 256, slice(None)),

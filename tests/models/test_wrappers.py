@@ -10,9 +10,9 @@ import optax
 import pytest
 
 import metainit
-from metainit.models import classification, conv4, heads
-from metainit.models.microbatch import microbatched
-from metainit.models.precision import in_bfloat16
+from metainit.models import classification, conv4, heads, normalisation
+from metainit.models.model import Model
+from metainit.models.wrappers import in_bfloat16, microbatched
 
 KEY = jax.random.key(0)
 
@@ -98,3 +98,29 @@ def test_half_precision_is_close_and_its_gradients_are_float32(problem):
     ):
         assert found.dtype == jnp.float32
         assert jnp.linalg.norm(found - full) < 0.1 * jnp.linalg.norm(full) + 1e-3
+
+
+def test_running_statistics_are_never_in_half_precision():
+    dtypes = {}
+
+    def features(params, images, weight, key):
+        dtypes.update(jax.tree.map(lambda x: x.dtype.name, params), images=images.dtype)
+        return images
+
+    names = ("kernel", "scale", "bias", "mean", "var")
+    params = {"bn": {name: jnp.ones(2) for name in names}}
+    in_bfloat16(Model(lambda *of: params, features)).features(
+        params, jnp.ones((1, 2)), None, None
+    )
+    assert dtypes.pop("images") == jnp.bfloat16
+    kept = {name for name, dtype in dtypes["bn"].items() if dtype == "float32"}
+    assert kept == {"mean", "var"}
+    # They do not take the activations with them.
+    layer = normalisation.BatchNorm("frozen")
+    halves = {
+        name: jnp.ones(2, jnp.float32 if name in kept else jnp.bfloat16)
+        for name in names[1:]
+    }
+    kernel, x = jnp.ones((3, 2), jnp.bfloat16), jnp.ones((4, 3), jnp.bfloat16)
+    y = layer.apply({"params": halves}, lambda kernel: x @ kernel, kernel, None)
+    assert y.dtype == jnp.bfloat16

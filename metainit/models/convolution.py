@@ -1,0 +1,295 @@
+"""Convolution in two interchangeable forms, and pooling that XLA runs well.
+
+The native form is XLA's own convolution. The product form is shifted slices and matrix
+products, and so are its derivatives: XLA for CPU does not optimise convolutions inside
+loops, is slow at the derivatives of grouped ones, and `vmap` over kernels turns a dense
+convolution into a grouped one.
+
+A convolution is linear in the image and in the kernel. Its derivative with respect to
+the image is the transposed convolution with the same kernel, that with respect to the
+kernel a product of patches and cotangents; both are linear in their two arguments too,
+with derivatives among these three. Left to itself JAX differentiates the cutting of
+patches into sums of padded slices, and XLA for CPU is slow at those, their derivatives
+and the transposed products around them: a meta-step of Conv-4 took 1.5 times as long.
+Hence primitives that name each other as derivatives, to any order and direction.
+"""
+
+import functools
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from metainit.core.task_batching import varying_axes
+
+
+class Convolution(Protocol):
+    """`(x [n, height, width, c], kernel, stride) -> [n, height', width', features]`.
+
+    height' is ceil(height / stride), width' likewise.
+    """
+
+    def __call__(self, x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array: ...
+
+
+class Form(NamedTuple):
+    """How convolutions are computed.
+
+    Attributes:
+      dense: with kernels [k, k, c, features], k odd; padded as in PyTorch, by half the
+        kernel on every side.
+      same: the same, padded as TensorFlow's 'SAME' is: at stride 2 the larger half of
+        the padding comes after the image, and none before it where one pixel is enough.
+      depthwise: with kernels [k, k, c], each channel by itself, c features; 'SAME'.
+    """
+
+    dense: Convolution
+    same: Convolution
+    depthwise: Convolution
+
+
+def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """1x1 convolution with kernels [c, features], a matrix product on every backend."""
+    return _convolve_once(x[:, ::stride, ::stride], kernel[None, None])
+
+
+def _native(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Any, groups: int = 1
+) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def _native_dense(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    return _native(x, kernel, stride, _symmetric(kernel.shape[0]))
+
+
+def _native_same(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    return _native(x, kernel, stride, "SAME")
+
+
+def _native_depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    return _native(x, kernel[:, :, None], stride, "SAME", x.shape[-1])
+
+
+def _product_dense(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    if stride == 1:
+        return _convolve_once(x, kernel)
+    height, width, c = x.shape[1:]
+    k = kernel.shape[0]
+    if k <= 3:
+        patches = jnp.concatenate(_slices(x, k, stride, _symmetric(k)), -1)
+        return pointwise(patches, kernel.reshape(k * k * c, -1), 1)
+    # Rows first, then columns of those: 2k slices compile sooner than k * k, but of
+    # 3x3 kernels they make meta-steps 1.5 times slower.
+    x = _padded(x, _symmetric(k))
+    x = jnp.concatenate([x[:, i : i + height : stride] for i in range(k)], -1)
+    x = jnp.concatenate([x[:, :, j : j + width : stride] for j in range(k)], -1)
+    return pointwise(x, kernel.transpose(1, 0, 2, 3).reshape(k * k * c, -1), 1)
+
+
+def _product_same(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    k = kernel.shape[0]
+    patches = jnp.concatenate(_slices(x, k, stride, same_padding(x, k, stride)), -1)
+    return patches @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _product_depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    k, _, c = kernel.shape
+    padding = same_padding(x, k, stride)
+    if stride > 1:
+        slices, taps = _slices(x, k, stride, padding), kernel.reshape(k * k, c)
+        return functools.reduce(jnp.add, map(jnp.multiply, slices, taps))
+    # Rows are summed before columns: the kernel's derivative is then a sum over whole
+    # rows, up to 10 times faster.
+    height, width = x.shape[1:3]
+    x = _padded(x, padding)
+    rows = [x[:, i : i + height] for i in range(k)]
+    columns = (
+        functools.reduce(jnp.add, map(jnp.multiply, rows, kernel[:, j]))
+        for j in range(k)
+    )
+    return functools.reduce(
+        jnp.add, [part[:, :, j : j + width] for j, part in enumerate(columns)]
+    )
+
+
+NATIVE = Form(_native_dense, _native_same, _native_depthwise)
+PRODUCT = Form(_product_dense, _product_same, _product_depthwise)
+
+
+def for_backend() -> Form:
+    """The faster form on the default backend: product on CPU, native elsewhere."""
+    return PRODUCT if jax.default_backend() == "cpu" else NATIVE
+
+
+# Zeros before and after the rows, and before and after the columns.
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+
+def _symmetric(k: int) -> Padding:
+    return ((k // 2, k // 2), (k // 2, k // 2))
+
+
+def same_padding(x: jax.Array, k: int, stride: int) -> Padding:
+    """What 'SAME' puts around x, [n, height, width, c], for kernels of side k."""
+
+    def of_axis(length: int) -> tuple[int, int]:
+        total = max((-(-length // stride) - 1) * stride + k - length, 0)
+        return total // 2, total - total // 2
+
+    return of_axis(x.shape[1]), of_axis(x.shape[2])
+
+
+def _padded(x: jax.Array, padding: Padding) -> jax.Array:
+    return jnp.pad(x, ((0, 0), *padding, (0, 0)))
+
+
+def _slices(x: jax.Array, k: int, stride: int, padding: Padding) -> list[jax.Array]:
+    """What each of a kernel's k * k weights is multiplied with, row by row."""
+    x = _padded(x, padding)
+    height, width = x.shape[1] - k + 1, x.shape[2] - k + 1
+    return [
+        x[:, i : i + height : stride, j : j + width : stride]
+        for i in range(k)
+        for j in range(k)
+    ]
+
+
+def _patches(x: jax.Array, k: int) -> jax.Array:
+    """[n * height * width, k * k * c]."""
+    slices = _slices(x, k, 1, _symmetric(k))
+    return jnp.concatenate(slices, -1).reshape(-1, k * k * x.shape[-1])
+
+
+def _convolve_once(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`Form.dense` with stride 1, one matrix product."""
+    dtype = jnp.result_type(x, kernel)
+    return _bind(convolve_p, x.astype(dtype), kernel.astype(dtype), transposed=False)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, *, transposed: bool) -> jax.Array:
+    """The convolution; transposed it takes cotangents of the output to those of x."""
+    k = kernel.shape[0]
+    if k == 1:
+        pixels, kernel = x.reshape(-1, x.shape[-1]), kernel[0, 0]
+        y = pixels @ (kernel.T if transposed else kernel)
+    elif transposed:
+        turned = kernel[::-1, ::-1].swapaxes(2, 3)
+        y = _patches(x, k) @ turned.reshape(-1, turned.shape[-1])
+    else:
+        y = _patches(x, k) @ kernel.reshape(-1, kernel.shape[-1])
+    return y.reshape(*x.shape[:-1], -1)
+
+
+def _of_kernel(x: jax.Array, y: jax.Array, *, k: int) -> jax.Array:
+    """Cotangent of the kernel where y is that of the convolution."""
+    c, features = x.shape[-1], y.shape[-1]
+    patches, y = _patches(x, k), y.reshape(-1, features)
+    # XLA for CPU copies the left factor of a product to transpose it, or its output.
+    if len(y) > k * k * c:
+        return (y.T @ patches).reshape(features, k, k, c).transpose(1, 2, 3, 0)
+    return (patches.T @ y).reshape(k, k, c, features)
+
+
+def _bind(primitive: Primitive, *inputs: jax.Array, **params: Any) -> jax.Array:
+    """Inside `jax.shard_map` the inputs must vary over the same mesh axes."""
+    axes = frozenset.union(*map(varying_axes, inputs))
+    missing = [tuple(axes - varying_axes(x)) for x in inputs]
+    alike = [
+        jax.lax.pcast(x, names, to="varying") if names else x
+        for x, names in zip(inputs, missing, strict=True)
+    ]
+    return primitive.bind(*alike, **params)
+
+
+def _primitive(name: str, function: Any, shape: Any, static: str) -> Primitive:
+    """Computed by `function`; `shape` takes two shapes and parameters to the third."""
+    primitive = Primitive(name)
+
+    def batched(inputs, axes, **params):
+        return jax.vmap(partial(function, **params), axes)(*inputs), 0
+
+    primitive.def_impl(jax.jit(function, static_argnames=static))
+    primitive.def_abstract_eval(
+        lambda a, b, **params: a.update(shape=shape(a.shape, b.shape, **params))
+    )
+    batching.primitive_batchers[primitive] = batched
+    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
+    return primitive
+
+
+convolve_p = _primitive(
+    "convolve",
+    _convolve,
+    lambda x, kernel, transposed: (*x[:-1], kernel[2 if transposed else 3]),
+    "transposed",
+)
+of_kernel_p = _primitive(
+    "convolve_of_kernel", _of_kernel, lambda x, y, k: (k, k, x[-1], y[-1]), "k"
+)
+
+
+def _x_cotangent(ct, x, kernel, *, transposed):
+    return _bind(convolve_p, ct, kernel, transposed=not transposed)
+
+
+def _kernel_cotangent(ct, x, kernel, *, transposed):
+    x, y = (ct, x) if transposed else (x, ct)
+    return _bind(of_kernel_p, x, y, k=kernel.aval.shape[0])
+
+
+ad.defbilinear(convolve_p, _x_cotangent, _kernel_cotangent)
+ad.defbilinear(
+    of_kernel_p,
+    lambda ct, x, y, *, k: _bind(convolve_p, y, ct, transposed=True),
+    lambda ct, x, y, *, k: _bind(convolve_p, x, ct, transposed=False),
+)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2x2 max-pooling with stride 2; an odd last row or column is dropped.
+
+    As reshape and selection: `reduce_window` has a slow second derivative on CPU. And
+    the derivative of `max` looks for entries equal to the maximum, which a compiler
+    that computes them again need not find: 0 / 0. Among equals the first is chosen.
+
+    Args:
+      x: [n, height, width, c].
+
+    Returns:
+      [n, height // 2, width // 2, c].
+    """
+    n, height, width, c = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    x = x.reshape(n, height // 2, 2, width // 2, 2, c)
+    x = _larger(x[..., 0, :], x[..., 1, :])
+    return _larger(x[:, :, 0], x[:, :, 1])
+
+
+def max_pool3(x: jax.Array) -> jax.Array:
+    """3x3 max-pooling with stride 2, padded by 1 as in PyTorch; see `max_pool`.
+
+    Args:
+      x: [n, height, width, c].
+
+    Returns:
+      [n, ceil(height / 2), ceil(width / 2), c].
+    """
+    height, width = x.shape[1:3]
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    x = functools.reduce(_larger, [x[:, :, j : j + width : 2] for j in range(3)])
+    return functools.reduce(_larger, [x[:, i : i + height : 2] for i in range(3)])
+
+
+def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.where(a >= b, a, b)

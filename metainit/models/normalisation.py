@@ -1,0 +1,115 @@
+"""Normalisation by named policy: whose statistics normalise an image."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# Policy: what a result row says of it.
+POLICIES = {
+    "frozen": "frozen running statistics (inductive)",
+    "support": "support moments (inductive)",
+    "batch": "batch statistics (transductive: a query sees the other queries)",
+    "group": "group normalisation (per image)",
+    "none": "no normalisation",
+}
+TRAINED_HERE = ("support", "batch", "group", "none")  # of networks from scratch
+PRETRAINED = ("frozen", "support", "batch")  # of networks with running statistics
+EPSILON = 1e-5
+
+
+def moments(x: jax.Array, weight: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance [c] of x [n, height, width, c]; weight float [n] or None."""
+    if weight is None:
+        mean = jnp.mean(x, (0, 1, 2))
+        return mean, jnp.mean(jnp.square(x - mean), (0, 1, 2))
+    share = weight / jnp.sum(weight)
+    mean = jnp.einsum("n,nc->c", share, jnp.mean(x, (1, 2)))
+    squares = jnp.mean(jnp.square(x - mean), (1, 2))
+    return mean, jnp.einsum("n,nc->c", share, squares)
+
+
+class MomentNorm(nn.Module):
+    """Normalises channels by moments of the given images, then scales and shifts.
+
+    With weights of 1 for the support's images and 0 for the query's this is
+    normalisation by support moments; with equal weights it is batch normalisation
+    without running averages.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, weight: jax.Array | None) -> jax.Array:
+        """Args: x [n, height, width, c]; weight float [n] or None for equal ones."""
+        shape = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean, variance = moments(x, weight)
+        return (x - mean) * (scale * jax.lax.rsqrt(variance + EPSILON)) + bias
+
+
+def layer(policy: str, features: int) -> Callable[..., jax.Array]:
+    """`(x, weight) -> x` for one of `TRAINED_HERE`; call it where linen is compact."""
+    if policy in ("support", "batch"):
+        return MomentNorm()
+    if policy == "group":
+        group = nn.GroupNorm(num_groups=min(8, features), epsilon=EPSILON)
+        return lambda x, weight: group(x)
+    return lambda x, weight: x
+
+
+class BatchNorm(nn.Module):
+    """Normalises what a linear map gives, with the map's own kernel at hand.
+
+    Running statistics make it a scaling of the kernel's outputs, so that no image-sized
+    array is kept for its derivative. They are leaves of the tree whatever the policy,
+    and take no gradient: nothing but a file of weights changes them. They stay float32
+    where the rest is computed in bfloat16, and so does what is made of them alone.
+
+    Attributes:
+      policy: one of `PRETRAINED`.
+      epsilon: added to variances.
+    """
+
+    policy: str
+    epsilon: float = EPSILON
+
+    @nn.compact
+    def __call__(
+        self,
+        linear: Callable[[jax.Array], jax.Array],
+        kernel: jax.Array,
+        weight: jax.Array | None,
+    ) -> jax.Array:
+        """Normalised `linear(kernel)`, [n, height, width, features].
+
+        Args:
+          linear: a map that is linear in its kernel.
+          kernel: [..., features].
+          weight: float [n] or None, each image's share in moments.
+        """
+        features, dtype = kernel.shape[-1:], kernel.dtype
+        scale = self.param("scale", nn.initializers.ones, features)
+        bias = self.param("bias", nn.initializers.zeros, features)
+        mean = self.param("mean", nn.initializers.zeros, features)
+        variance = self.param("var", nn.initializers.ones, features)
+        if self.policy == "frozen":
+            mean, variance = jax.lax.stop_gradient((mean, variance))
+            scale = scale * jax.lax.rsqrt(variance + self.epsilon)
+            scaled = (kernel * scale).astype(dtype)
+            return linear(scaled) + (bias - mean * scale).astype(dtype)
+        x = linear(kernel)
+        mean, variance = moments(x, weight)
+        return (x - mean) * (scale * jax.lax.rsqrt(variance + self.epsilon)) + bias
+
+
+def is_statistics(path: tuple, leaf: Any) -> bool:
+    """Mask of running means and variances, which ride along unlearned."""
+    return getattr(path[-1], "key", None) in ("mean", "var")
+
+
+def check(policy: str, policies: Sequence[str]) -> None:
+    """Raises ValueError for a policy that does not exist."""
+    if policy not in policies:
+        raise ValueError(f"norm must be one of {', '.join(policies)}, got {policy!r}")
