@@ -121,7 +121,7 @@ def _obtain_data(config: Typed) -> bool:
     """
     from metainit.config import fields
     from metainit.data import cache, loading
-    from metainit.data.builders import first_use
+    from metainit.data.builders import prepare
 
     if isinstance(config, fields.Search):
         config = config.experiment
@@ -134,10 +134,10 @@ def _obtain_data(config: Typed) -> bool:
     if not names:
         return True
     try:
-        made = first_use.show(names, root, size, channels)
+        plan = prepare.show(names, root, size, channels)
         if _DRY_RUN.value:
-            return not (made.rows and of_transfer)
-        first_use.obtain(made, root, agreed=_YES.value)
+            return not (plan.needs and of_transfer)
+        prepare.obtain(plan, root, agreed=_YES.value)
     except ValueError as error:
         raise fields.ConfigError(str(error)) from error
     return True

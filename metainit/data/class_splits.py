@@ -1,6 +1,6 @@
 """Classes into roles, for data sets that come without a split of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -48,15 +48,4 @@ def shuffle_split(
         role: tuple(names[number] for number in sorted(piece))
         for role, piece in zip(ROLES, pieces, strict=True)
         if len(piece)
-    }
-
-
-def by_role(
-    split: Mapping[str, Sequence[str]],
-) -> dict[str, tuple[str, int]]:
-    """Class name -> its role and its label there."""
-    return {
-        name: (role, label)
-        for role, names in split.items()
-        for label, name in enumerate(names)
     }

@@ -1,16 +1,23 @@
-"""One image, whatever its file format, as a fixed-size uint8 array."""
+"""One image, whatever its file format: decoded to a fixed size, or kept for later."""
 
+import collections
 import io
-import itertools
 import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
+
+_THREADS = 16  # more wait for the one that reads or decompresses
+_QUALITY = 95
+_ORIENTATION = 0x0112  # EXIF
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -112,22 +119,117 @@ def _plain_jpeg(content: bytes) -> np.ndarray | None:
 def decode_all(
     items: Iterable[Encoded], size: int, channels: int, skip: bool
 ) -> Iterator[tuple[int, np.ndarray | None]]:
-    """`decode` of each item, in order, in a few threads.
+    """`decode` of each item, in order, in a few threads."""
+    pieces = together(items, lambda item: 1, 32)
+    return ahead(lambda item: decode(item, size, channels, skip), pieces)
 
-    Items are taken in pieces, so that no more than some pieces wait in memory; a piece
-    has several images, since a small one decodes faster than a thread is woken.
+
+def together(
+    items: Iterable[T], weigh: Callable[[T], int], enough: int
+) -> Iterator[list[T]]:
+    """Neighbouring items in lists that weigh `enough` or more, but for the last."""
+    piece: list[T] = []
+    weight = 0
+    for item in items:
+        piece.append(item)
+        weight += weigh(item)
+        if weight >= enough:
+            yield piece
+            piece, weight = [], 0
+    if piece:
+        yield piece
+
+
+def ahead(work: Callable[[T], R], pieces: Iterable[list[T]]) -> Iterator[R]:
+    """`work` of every item of every piece, in order, done in threads.
+
+    A thread takes a piece at a time, since a small image is done sooner than a thread
+    is woken. A bounded number of pieces waits in memory.
+    """
+    threads = min(os.cpu_count() or 1, _THREADS)
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: collections.deque[Future[list[R]]] = collections.deque()
+        for piece in pieces:
+            waiting.append(pool.submit(lambda items: [*map(work, items)], piece))
+            if len(waiting) > 2 * threads:
+                yield from waiting.popleft().result()
+        for future in waiting:
+            yield from future.result()
+
+
+class Unreadable(ValueError):
+    """Bytes that no image can be had from."""
+
+
+class Rule(NamedTuple):
+    """What becomes of an image on its way into a prepared data set.
+
+    Attributes:
+      max_pixels: larger images are reduced to so many; 0 for any number.
+      max_side: images with a longer side are reduced to it; 0 for any.
+      crop_bottom: rows cut off at the bottom first.
     """
 
-    def decode_piece(piece: list[Encoded]) -> list[tuple[int, np.ndarray | None]]:
-        return [decode(item, size, channels, skip) for item in piece]
+    max_pixels: int = 0
+    max_side: int = 0
+    crop_bottom: int = 0
 
-    rest = iter(items)
-    threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        while pieces := [
-            piece
-            for _ in range(4 * threads)
-            if (piece := list(itertools.islice(rest, 32)))
-        ]:
-            for done in pool.map(decode_piece, pieces):
-                yield from done
+    def reduced(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of an image after its reduction."""
+        width, height = size
+        scale = 1.0
+        if self.max_pixels:
+            scale = min(scale, (self.max_pixels / (width * height)) ** 0.5)
+        if self.max_side:
+            scale = min(scale, self.max_side / max(size))
+        # Rounded down, but not because of the last bit of a float.
+        return max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6))
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """The image, cropped and then reduced with antialiasing."""
+        if self.crop_bottom:
+            width, height = image.size
+            image = image.crop((0, 0, width, max(1, height - self.crop_bottom)))
+        size = self.reduced(image.size)
+        if size != image.size:
+            image = image.resize(size, Image.Resampling.BILINEAR)
+        return image
+
+
+def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
+    """The bytes to store for an image: three channels, never turned.
+
+    A JPEG of three channels that needs no turning, cropping or reduction stays as it
+    is, to the byte. An array, which is an image without loss, becomes a PNG. The rest
+    becomes `upright` RGB, stored as JPEG of quality 95.
+
+    Args:
+      image: a file's content, of any format that PIL reads; or uint8 [H, W, 3].
+      rule: what to do with it.
+
+    Raises:
+      Unreadable: it does not decode.
+    """
+    file = io.BytesIO()
+    if isinstance(image, np.ndarray):
+        rule.apply(Image.fromarray(image)).save(file, "png", compress_level=1)
+        return file.getvalue()
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            turned = opened.getexif().get(_ORIENTATION, 1) != 1
+            fine = opened.format == "JPEG" and opened.mode == "RGB" and not turned
+            reduced = rule.reduced(opened.size)
+            if fine and reduced == opened.size and not rule.crop_bottom:
+                opened.load()  # so that a file that is cut short is found now
+                return image
+            if not rule.crop_bottom:
+                # A JPEG decodes to a half, a quarter or an eighth of its sides for a
+                # fraction of the time and memory; twice what is needed is left, so
+                # that the rest of the reduction still smooths.
+                opened.draft(None, (2 * reduced[0], 2 * reduced[1]))
+            decoded = upright(opened).convert("RGB")
+    # PIL's plugins report broken files with whatever their parsers stumbled on.
+    except Exception as error:
+        raise Unreadable(str(error) or type(error).__name__) from error
+    rule.apply(decoded).save(file, "jpeg", quality=_QUALITY)
+    return file.getvalue()

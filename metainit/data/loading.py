@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metainit.config.fields import own_size
-from metainit.data import cache
-from metainit.data.builders import stand_in
-from metainit.data.builders.catalog import CATALOG
+from metainit.data import cache, folders
+from metainit.data.builders import catalog, prepared
+from metainit.data.builders.catalog import CATALOG, to_prepare
 
 
 class Source(NamedTuple):
@@ -115,8 +115,8 @@ def load(data: Any, stand_ins: Sequence[str] = ()) -> Roles:
 
     Args:
       data: of `metainit.config.fields`, or anything with these attributes.
-        name: "glyphs", "omniglot", "cifar_fs", "folder:PATH", "tfds:NAME" or one of the
-          catalog (`metainit datasets list`); "" with `train`.
+        name: one of the catalog (`metainit datasets list`), "folder:PATH" or
+          "tfds:NAME"; "" with `train`.
         train, validation, test: tuples of such names. "NAME@SIZE" is read at a size of
           its own.
         held_out: share of classes, 0 to 1.
@@ -141,7 +141,7 @@ def load(data: Any, stand_ins: Sequence[str] = ()) -> Roles:
     found: dict[str, list[Source]] = {role: [] for role in Roles._fields}
     for wanted, as_role in _wanted(data):
         if wanted.name in stand_ins:
-            parts, title = stand_in.read(wanted), wanted.name
+            parts, title = catalog.stand_in(wanted), wanted.name
         else:
             parts, title = _read(wanted), wanted.name + _reductions(wanted)
         for part_role, role in as_role.items():
@@ -205,9 +205,9 @@ def names(data: Any) -> tuple[str, ...]:
 
 
 def of_catalog(data: Any) -> tuple[str, ...]:
-    """The data sets of the catalog that `load` would read."""
-    found = (name.removeprefix("tfds:") for name in names(data))
-    return tuple(dict.fromkeys(name for name in found if name in CATALOG))
+    """The data sets that `load` would read and that are prepared first."""
+    wanted = (name.removeprefix("tfds:") for name in names(data))
+    return tuple(dict.fromkeys(name for name in wanted if name in to_prepare()))
 
 
 def _wanted(data: Any) -> Iterator[tuple[Wanted, dict[str, str]]]:
@@ -246,15 +246,13 @@ def _wanted(data: Any) -> Iterator[tuple[Wanted, dict[str, str]]]:
 
 def downloads(data: Any) -> dict[str, int]:
     """What `load` would have to fetch: megabytes (rounded) by url; {} for nothing."""
-    from metainit.data.builders import cifar_fs, omniglot
-
-    known = {"omniglot": omniglot.DOWNLOADS, "cifar_fs": cifar_fs.DOWNLOADS}
-    wanted: dict[str, int] = {}
-    for name in () if data.archive else names(data):
-        wanted |= known.get(name, {})
-    there = cache.root(data.data_dir) / "downloads"
+    own = [name for name in names(data) if name in CATALOG and CATALOG[name].roles]
+    folder = cache.root(data.data_dir) / "downloads"
     return {
-        u: mb for u, mb in wanted.items() if not (there / u.split("/")[-1]).exists()
+        file.urls[0]: round(file.bytes / 1e6)
+        for name in ([] if data.archive else own)
+        for file in CATALOG[name].files
+        if not (folder / file.name).exists()
     }
 
 
@@ -262,59 +260,38 @@ def absent(data: Any) -> tuple[str, ...]:
     """The data sets that `load` would have to fetch, or that are not prepared."""
     from metainit.data.builders import prepare
 
-    root = cache.root(data.data_dir)
-    unprepared = {x for x in of_catalog(data) if not prepare.is_prepared(x, root)}
-    fetched = {"omniglot", "cifar_fs"} if downloads(data) else set()
-    return tuple(
-        name
-        for name in names(data)
-        if name.removeprefix("tfds:") in unprepared or name in fetched
-    )
+    root, urls = cache.root(data.data_dir), downloads(data)
+
+    def is_absent(name: str) -> bool:
+        if (stem := name.removeprefix("tfds:")) in to_prepare():
+            return not prepare.is_prepared(stem, root)
+        files = CATALOG[name].files if name in CATALOG else ()
+        return any(file.urls[0] in urls for file in files)
+
+    return tuple(filter(is_absent, names(data)))
 
 
 def _read(data: Wanted) -> dict[str, cache.Part]:
-    # Imported where chosen: glyphs and prepared take a second for TFDS.
     kind, _, rest = data.name.partition(":")
-    match kind, bool(rest):
-        case "glyphs", False:
-            from metainit.data.builders import glyphs
-
-            return glyphs.read(data)
-        case "omniglot", False:
-            from metainit.data.builders import omniglot
-
-            return omniglot.read(data)
-        case "cifar_fs", False:
-            from metainit.data.builders import cifar_fs
-
-            return cifar_fs.read(data)
-        case "folder", True:
-            from metainit.data.builders import folder
-
-            return folder.read(data, rest)
-        case "tfds", True:
-            from metainit.data.builders import prepared
-
-            return prepared.read(data, rest)
-        case _ if data.name in CATALOG:
-            from metainit.data.builders import prepared
-
-            return prepared.read(data, data.name)
+    if data.name in CATALOG:
+        return CATALOG[data.name].read(data)
+    if kind == "folder" and rest:
+        return folders.read(data, rest)
+    if kind == "tfds" and rest:
+        return prepared.read(data, rest)
     raise ValueError(
-        f"data.name={data.name!r}; choose glyphs, omniglot, cifar_fs, folder:PATH, "
-        f"tfds:NAME or one of {', '.join(CATALOG)}"
+        f"data.name={data.name!r}; choose folder:PATH, tfds:NAME or one of "
+        f"{', '.join(CATALOG)}"
     )
 
 
 def _reductions(data: Wanted) -> str:
     """What a prepared data set of ours lacks, for every line that names it."""
     name = data.name.removeprefix("tfds:")
-    if name not in CATALOG:
+    if name not in to_prepare():
         return ""
-    from metainit.data.builders import prepared
-
-    found = prepared.reductions(cache.root(data.data_dir), name)
-    return f" ({found})" if found else ""
+    lacks = prepared.reductions(name, cache.root(data.data_dir))
+    return f" ({lacks})" if lacks else ""
 
 
 def _rotated(part: cache.Part) -> cache.Part:

@@ -28,8 +28,7 @@ import numpy as np
 
 from metainit.config import parsing
 from metainit.core import leaves
-from metainit.data import cache
-from metainit.data.builders import labelled_folder
+from metainit.data import cache, folders
 from metainit.data.loading import Roles, Source, images_used
 from metainit.evaluation import metrics
 from metainit.experiments import saved
@@ -76,7 +75,7 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"--seed must be 0 or more, got {arguments.seed}")
     init = _initialisation(arguments)
     channels, size = init.config.data.channels, init.config.data.size
-    images = labelled_folder.read(
+    images = folders.read_labelled(
         path, size, channels, arguments.test_share, arguments.seed, arguments.data_dir
     )
     train, test = _source(path, images.train), _source(path, images.test)
@@ -290,12 +289,12 @@ def _measured(out: pathlib.Path, test: Source) -> dict[str, Any]:
     }
 
 
-def _shared(images: labelled_folder.Labelled) -> int:
+def _shared(images: folders.Labelled) -> int:
     """Held-out images whose very pixels were learned from."""
     return int(np.isin(images.test.hashes, images.train.hashes).sum())
 
 
-def _write_held_out(path: pathlib.Path, images: labelled_folder.Labelled) -> None:
+def _write_held_out(path: pathlib.Path, images: folders.Labelled) -> None:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("file", "label"))
@@ -316,7 +315,7 @@ def _told(report: Mapping[str, Any], out: pathlib.Path) -> dict[str, Any]:
     return dict(report)
 
 
-def _digest(images: labelled_folder.Labelled) -> str:
+def _digest(images: folders.Labelled) -> str:
     digest = hashlib.sha256()
     for part in (images.train, images.test):
         digest.update(json.dumps(part.names).encode())

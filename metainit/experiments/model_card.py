@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from metainit.config.fields import Experiment, own_size
-from metainit.data.builders import terms
+from metainit.data.builders import catalog
 from metainit.models import torch_snippet
 from metainit.models.export import Card
 from metainit.runtime.cost import EQUAL_FLOPS, JOINT, NAMES, RATES
@@ -48,9 +48,9 @@ def of_run(
       results: lines of the run's `results.jsonl`.
     """
     trained = config.data.train or (config.data.name,)
-    data = [terms.of(_name(name)) for name in trained]
+    data = [catalog.terms_of(_name(name)) for name in trained]
     for name in config.data.validation:
-        of_set = terms.of(_name(name))
+        of_set = catalog.terms_of(_name(name))
         data.append(of_set._replace(title=f"{of_set.title} (to choose by)"))
     joint, rates = which in _JOINTLY, which == RATES
     inner = {"none": "one classifier over all classes"} if joint else _inner(config)

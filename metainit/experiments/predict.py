@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from metainit.data import images
-from metainit.data.builders.folder import SUFFIXES
+from metainit.data.folders import SUFFIXES
 from metainit.experiments import saved
 
 HEADER = ("file", "label", "probability")

@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metainit.config.fields import ConfigError, TransferExperiment, own_size
-from metainit.data import cache, leakage, loading
+from metainit.data import cache, folders, leakage, loading
 from metainit.data.batches import hold_out
-from metainit.data.builders import labelled_folder
 from metainit.data.loading import Roles, Source
 from metainit.data.sealed import Sealed, Split
 from metainit.models import preprocess as preprocess_module
@@ -238,8 +237,8 @@ def _split(config: TransferExperiment, first: Initialisation) -> tuple[Split, st
     kind, _, path = data.name.partition(":")
     if kind == "folder" and path:
         # A folder with parts of its own has its own share.
-        own = None if share == labelled_folder.DEFAULT_SHARE else share
-        read = labelled_folder.read(
+        own = None if share == folders.DEFAULT_SHARE else share
+        read = folders.read_labelled(
             path, size, channels, own, config.seed, data.data_dir
         )
         train, test = (

@@ -5,10 +5,10 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import mini_archives
 import numpy as np
 import pytest
 import safetensors.numpy
+import seven
 import shipped
 import tiny
 
@@ -27,7 +27,7 @@ SIDE = 16
 def data(tmp_path_factory):
     """A data folder with all seven data sets, prepared."""
     root = tmp_path_factory.mktemp("seven")
-    mini_archives.prepare_all(root)
+    seven.prepare_all(root)
     return root
 
 

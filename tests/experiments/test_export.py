@@ -26,7 +26,7 @@ BUILDS = {
         torch_names.LITE0,
     ),
 }
-DATA = [catalog.find(name) for name in ("caltech256", "cifar100")]
+DATA = [catalog.terms_of(name) for name in ("caltech256", "cifar100")]
 CARD = export.Card(
     "A tiny initialisation",
     "MAML, second order, 3 meta-iterations.",

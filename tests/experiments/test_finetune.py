@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from metainit.core.types import MetaState
-from metainit.data.builders import labelled_folder
+from metainit.data import folders
 from metainit.experiments import configs, finetune, predict
 from metainit.experiments.meta_learning import train
 from metainit.models import registry, resnet, torch_names
@@ -277,7 +277,7 @@ def test_given_parts_are_used(
 
 def test_what_is_held_out_depends_on_the_seed_alone() -> None:
     def files(seed: int, share: float = 0.2) -> list[str]:
-        read = labelled_folder.read("my_images", 8, 3, share, seed)
+        read = folders.read_labelled("my_images", 8, 3, share, seed)
         assert read.train.names == read.test.names == tuple(COLOURS)
         assert len(read.train.images) + len(read.test.images) == 3 * IMAGES
         assert not np.isin(read.test.hashes, read.train.hashes).any()

@@ -268,7 +268,7 @@ def test_what_a_run_began_with_is_known_among_the_others() -> None:
         ({"choose_on": 1.0}, "choose_on=1.0"),
         ({"data.name": ""}, "data.name=''"),
         ({"data.name": "folder:gone"}, "there is no folder gone"),
-        ({"data.name": "letters"}, "data.name='letters'; choose glyphs"),
+        ({"data.name": "letters"}, "data.name='letters'; choose folder:PATH"),
         ({"transfer.steps": 0}, "transfer.steps=0"),
         (
             {"transfer.heads": ("best",)},

@@ -5,7 +5,6 @@ Nothing is ever extracted in place: contents are handed on as bytes.
 
 import bz2
 import gzip
-import io
 import lzma
 import os
 import stat
@@ -24,6 +23,7 @@ _BROKEN = (
     zlib.error,
     lzma.LZMAError,
     EOFError,
+    RuntimeError,  # a zip is encrypted, or compressed as Python does not know
 )
 _BLOCK = 1 << 20
 
@@ -38,18 +38,15 @@ class Member(NamedTuple):
     Attributes:
       name: its path, with "/" and the archive's own root folder.
       content: its bytes.
+      position: bytes of the archive that were read so far.
     """
 
     name: str
     content: bytes
+    position: int
 
 
-def members(
-    path: Path,
-    wanted: Callable[[str], bool],
-    limit: int,
-    read_bytes: Callable[[int], Any] = lambda count: None,
-) -> Iterator[Member]:
+def members(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[Member]:
     """The wanted regular files of an archive, a folder, or the file itself.
 
     A tar, compressed or not, is decompressed once, from its start to its end. A folder
@@ -61,55 +58,55 @@ def members(
         handed on whole.
       wanted: which names to read.
       limit: bytes of all files together above which the archive is refused.
-      read_bytes: told how many bytes of `path` were read since the last call.
 
     Raises:
       ArchiveError: cut short or damaged, names that lead outside, a wanted file that
         is a link or a device, or more than `limit` bytes.
     """
     if path.is_dir():
-        return _of_folder(path, wanted, read_bytes)
-    if path.name.endswith(_TAR):
-        return _of_tar(path, wanted, limit, read_bytes)
-    if path.suffix == ".zip":
-        return _of_zip(path, wanted, limit, read_bytes)
-    return _of_file(path, wanted, read_bytes)
+        yield from _of_folder(path.absolute(), wanted)
+    elif path.name.endswith(_TAR) or path.suffix == ".zip":
+        read = _of_zip if path.suffix == ".zip" else _of_tar
+        try:
+            yield from read(path, wanted, limit)
+        except (*_BROKEN, OSError) as error:
+            # bz2 and gzip report their content by an OSError without a number.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            reason = str(error) or type(error).__name__
+            raise ArchiveError(
+                f"{path} is cut short or damaged ({reason}); delete it and get it again"
+            ) from error
+    elif wanted(path.name):
+        content = path.read_bytes()
+        yield Member(path.name, content, len(content))
 
 
-def _of_tar(path, wanted, limit, read_bytes):
+def _of_tar(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[Member]:
     total = 0
-    try:
-        with (
-            io.BufferedReader(_Counted(path, read_bytes), _BLOCK) as file,
-            _decompressed(file) as stream,
-            # "r|" never goes back: a second pass would decompress everything again.
-            tarfile.open(
-                fileobj=stream, mode="r|", bufsize=1 << 16, tarinfo=_Entry
-            ) as archive,
-        ):
-            while (entry := archive.next()) is not None:
-                # Else all of them stay in memory.
-                archive.members.clear()  # type: ignore[attr-defined]
-                _check_name(path, entry.name)
-                total += entry.size
-                _check_size(path, total, limit)
-                name = str(PurePosixPath(entry.name))
-                if entry.isdir() or not wanted(name):
-                    continue
-                if not entry.isreg():
-                    raise _not_plain(path, name)
-                extracted = archive.extractfile(entry)
-                assert extracted is not None
-                yield Member(name, extracted.read())
-            # Behind the last file there is padding, and gzip's checksum.
-            while stream.read(_BLOCK):
-                pass
-    except _BROKEN as error:
-        raise _broken(path, error) from error
-    except OSError as error:
-        if error.errno is None:  # bz2 and gzip about their content, not the system
-            raise _broken(path, error) from error
-        raise
+    with (
+        path.open("rb", buffering=_BLOCK) as file,
+        _decompressed(file) as stream,
+        # "r|" never goes back: a second pass would decompress everything again.
+        tarfile.open(
+            fileobj=stream, mode="r|", bufsize=1 << 16, tarinfo=_Entry
+        ) as archive,
+    ):
+        while (entry := archive.next()) is not None:
+            # Else all of them stay in memory.
+            archive.members.clear()  # type: ignore[attr-defined]
+            total += entry.size
+            name = _checked(path, entry.name, total, limit)
+            if entry.isdir() or not wanted(name):
+                continue
+            if not entry.isreg():
+                raise _not_plain(path, name)
+            extracted = archive.extractfile(entry)
+            assert extracted is not None
+            yield Member(name, extracted.read(), file.tell())
+        # Behind the last file there is padding, and gzip's checksum.
+        while stream.read(_BLOCK):
+            pass
 
 
 class _Entry(tarfile.TarInfo):
@@ -139,70 +136,56 @@ def _decompressed(file: Any) -> Any:
     return file
 
 
-def _of_zip(path, wanted, limit, read_bytes):
-    try:
-        with zipfile.ZipFile(path) as archive:
-            total = 0
-            for entry in archive.infolist():
-                _check_name(path, entry.filename)
-                total += entry.file_size
-                _check_size(path, total, limit)
-            for entry in archive.infolist():
-                name = str(PurePosixPath(entry.filename))
-                if entry.is_dir() or not wanted(name):
-                    continue
-                # The upper half has the mode, where a Unix made the zip.
-                if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
-                    raise _not_plain(path, name)
-                read_bytes(entry.compress_size)
-                yield Member(name, archive.read(entry))
-    # RuntimeError: encrypted, or compressed in a way that Python does not know.
-    except (*_BROKEN, RuntimeError) as error:
-        raise _broken(path, error) from error
+def _of_zip(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        total = 0
+        for entry in archive.infolist():
+            total += entry.file_size
+            _checked(path, entry.filename, total, limit)
+        position = 0
+        for entry in archive.infolist():
+            name = str(PurePosixPath(entry.filename))
+            position += entry.compress_size
+            if entry.is_dir() or not wanted(name):
+                continue
+            # The upper half has the mode, where a Unix made the zip.
+            if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+                raise _not_plain(path, name)
+            yield Member(name, archive.read(entry), position)
 
 
-def _of_folder(path, wanted, read_bytes):
-    top = path.absolute()
-    for folder, inner, files in os.walk(top, onerror=_raise):
+def _of_folder(top: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    def stop(error: OSError) -> None:
+        raise error
+
+    position = 0
+    for folder, inner, files in os.walk(top, onerror=stop):
         inner.sort()
-        for file in sorted(files):
-            found = Path(folder, file)
-            name = found.relative_to(top.parent).as_posix()
+        for file in map(Path(folder).joinpath, sorted(files)):
+            name = file.relative_to(top.parent).as_posix()
             if not wanted(name):
                 continue
-            if found.is_symlink() or not found.is_file():
-                raise _not_plain(path, name)
-            content = found.read_bytes()
-            read_bytes(len(content))
-            yield Member(name, content)
+            if file.is_symlink() or not file.is_file():
+                raise _not_plain(top, name)
+            content = file.read_bytes()
+            position += len(content)
+            yield Member(name, content, position)
 
 
-def _of_file(path, wanted, read_bytes):
-    if wanted(path.name):
-        content = path.read_bytes()
-        read_bytes(len(content))
-        yield Member(path.name, content)
-
-
-def _check_name(path: Path, name: str) -> None:
+def _checked(path: Path, name: str, total: int, limit: int) -> str:
+    """The name of a file of an archive whose files so far have `total` bytes."""
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts:
         raise ArchiveError(
             f"{path} holds {name!r}, which leads outside of it; nothing was written. "
             "This is not the official archive: delete it and get that"
         )
-
-
-def _check_size(path: Path, total: int, limit: int) -> None:
     if total > limit:
         raise ArchiveError(
             f"{path} declares more than {limit / 1e6:,.0f} MB of files, more than this "
             "data set can have; it is not the official archive: delete it and get that"
         )
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    return str(PurePosixPath(name))
 
 
 def _not_plain(path: Path, name: str) -> ArchiveError:
@@ -210,30 +193,3 @@ def _not_plain(path: Path, name: str) -> ArchiveError:
         f"{path}: {name} is a link or a device, and such are not followed; put the "
         "file itself there"
     )
-
-
-def _broken(path: Path, error: Exception) -> ArchiveError:
-    reason = str(error) or type(error).__name__
-    return ArchiveError(
-        f"{path} is cut short or damaged ({reason}); delete it and get it again"
-    )
-
-
-class _Counted(io.RawIOBase):
-    """A file that tells how much of it was read."""
-
-    def __init__(self, path: Path, read_bytes: Callable[[int], Any]):
-        self._file = path.open("rb", buffering=0)
-        self._read_bytes = read_bytes
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto(buffer) or 0
-        self._read_bytes(count)
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

@@ -9,26 +9,61 @@ that is more than 1 GB.
 
 import abc
 import contextlib
+import functools
 import logging
 import re
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from metainit.data import stored
 from metainit.data.builders import archive, catalog
-from metainit.data.builders.ahead import ahead, pieces
-from metainit.data.builders.inputs import Input, PrepareError, locate
-from metainit.data.builders.spool import Spool
+from metainit.data.images import Rule, Unreadable, ahead, to_stored, together
 
 _PIECE = 1 << 20  # bytes of images that a thread takes at once
 _SHARD = 128 << 20  # bytes of images in a shard; all of them are in memory once
 _NAMED = 10  # images that a message names
+
+# A name, and an image as the content of a file or, without loss, uint8 [H, W, 3].
+NamedImage = tuple[str, bytes | np.ndarray]
+
+
+class PrepareError(ValueError):
+    """A data set that cannot be prepared from what there is."""
+
+
+def locate(file: catalog.File, manual_dir: Path, name: str) -> list[Path]:
+    """A file of a data set, or else the folders that it unpacks to, or else none.
+
+    Either is looked for in the data set's own folder in `manual_dir`, then in that
+    itself.
+
+    Args:
+      file: what to look for.
+      manual_dir: of all data sets.
+      name: of the data set, and of its own folder.
+
+    Raises:
+      PrepareError: none is there, and it is needed.
+    """
+    places = (manual_dir / name, manual_dir)
+    for place in places:
+        if (place / file.name).is_file():
+            return [place / file.name]
+    for place in places:
+        if trees := [place / tree for tree in file.trees if (place / tree).is_dir()]:
+            return trees
+    if not file.needed:
+        return []
+    unpacked = f", nor {' or '.join(file.trees)}, unpacked," if file.trees else ""
+    raise PrepareError(
+        f"{name}: there is no {file.name}{unpacked} in {places[0]} or {places[1]}"
+    )
 
 
 class Row(NamedTuple):
@@ -69,40 +104,59 @@ class Options(NamedTuple):
     skip_unreadable: bool = False
 
 
-_EVERYTHING = Options()
+WHOLE = Options()
+
+
+class Spool:
+    """Byte strings by name in an open file, between reading and writing images.
+
+    Attributes:
+      names: by name, where the bytes start and how many there are.
+    """
+
+    def __init__(self, file: IO[bytes]):
+        self._file = file
+        self._end = 0
+        self.names: dict[str, tuple[int, int]] = {}
+
+    def add(self, name: str, content: bytes) -> None:
+        self._file.seek(self._end)
+        self._file.write(content)
+        self.names[name] = self._end, len(content)
+        self._end += len(content)
+
+    def read(self, name: str) -> bytes:
+        start, length = self.names[name]
+        self._file.seek(start)
+        return self._file.read(length)
 
 
 class ArchiveBuilder(tfds.core.ShardBasedBuilder):
-    """A data set of labelled images that is made from archives.
+    """A data set of labelled images that is made from the files of its catalog entry.
 
-    A data set says which `inputs` it has, which of their files are `images` and which
-    `lists`, and in `table` what the lists mean. `prepared.prepare` runs it.
+    A data set says which of their members are `images` and which `lists`, and in
+    `table` what the lists mean. `metainit.data.builders.prepare` runs it.
 
     The metadata of a prepared data set have the fields of its `Options`, and the
     numbers of images left out as "unreadable" and as "missing".
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    inputs: tuple[Input, ...]
     images: re.Pattern[str]
-    lists: re.Pattern[str]
-    rule = stored.Rule()
+    lists: re.Pattern[str] = re.compile(r"(?!)")
+    rule = Rule()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Keeps it out of TFDS's registry, where some of these names are taken."""
         super().__init_subclass__(**kwargs | {"skip_registration": True})
 
     def __init__(
-        self,
-        *,
-        manual_dir: Path | None = None,
-        options: Options = _EVERYTHING,
-        **kwargs: Any,
+        self, *, manual_dir: Path | None = None, options: Options = WHOLE, **kwargs: Any
     ):
         """See `tfds.core.DatasetBuilder`.
 
         Args:
-          manual_dir: where the inputs are, see `locate`; for preparing only.
+          manual_dir: where the files are, see `locate`; for preparing only.
           options: how to prepare.
           **kwargs: of `tfds.core.DatasetBuilder`.
 
@@ -126,7 +180,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         """What every image shows.
 
         Args:
-          lists: the files that matched `lists`, by name.
+          lists: the members that matched `lists`, by name.
           images: names of the images that there are, readable or not.
 
         Returns:
@@ -136,27 +190,12 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
           PrepareError: lists that are missing or not of this data set.
         """
 
-    def unpack(
-        self, member: archive.Member
-    ) -> Iterator[tuple[str, bytes | np.ndarray]]:
-        """The images in a file that matched `images`: itself, unless overridden.
-
-        An image is the content of a file or, without loss, uint8 [H, W, 3].
-        """
+    def unpack(self, member: archive.Member) -> Iterator[NamedImage]:
+        """The images in a member that matched `images`: itself, unless overridden."""
         yield member.name, member.content
 
-    @property
-    def options(self) -> Options:
-        """How to prepare."""
-        return self._options
-
-    def room(self) -> int:
-        """Bytes that preparing takes at most: its images twice, until it is done."""
-        every = sum(given.bytes for given in self.inputs)
-        return int(2 * every * self._options.fraction)
-
     def _info(self) -> tfds.core.DatasetInfo:
-        entry = catalog.find(self.name)
+        terms = catalog.CATALOG[self.name].terms
         return tfds.core.DatasetInfo(
             builder=self,
             description=type(self).__doc__,
@@ -169,9 +208,9 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
             ),
             supervised_keys=("image", "label"),
             disable_shuffling=True,
-            homepage=entry.homepage,
-            license=entry.licence or entry.terms,
-            citation=entry.citation,
+            homepage=terms.homepage,
+            license=terms.licence or terms.terms,
+            citation=terms.citation,
             metadata=tfds.core.MetadataDict(self._options._asdict()),
         )
 
@@ -184,52 +223,35 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     def _shard_iterators_per_split(
         self, dl_manager: Any
     ) -> dict[str, list[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
-        # TFDS's unfinished folder, which is where there must be room anyway.
-        spool = self._until_written.enter_context(Spool(Path(self.data_dir)))
+        # In TFDS's unfinished folder, where there must be room anyway, and without a
+        # name: it cannot be left behind.
+        enter = self._until_written.enter_context
+        spool = Spool(enter(tempfile.TemporaryFile(dir=self.data_dir)))
         lists, unreadable = self._fill(spool)
         table = self.table(lists, [*spool.names, *unreadable])
         rows = self._present(table.rows, spool, unreadable)
-        self.info.features["label"].names = list(table.names)
-        bar = self._until_written.enter_context(
-            tqdm(
-                desc=f"{self.name}: writing",
-                total=len(rows),
-                unit="image",
-                leave=False,
-                disable=None,
-            )
-        )
-
-        def shard(
-            rows: Sequence[Row],
-        ) -> Callable[[], Iterator[tuple[int, dict[str, Any]]]]:
-            def examples() -> Iterator[tuple[int, dict[str, Any]]]:
-                for number, row in enumerate(rows):
-                    yield (
-                        number,
-                        {
-                            "image": spool.read(row.image),
-                            "label": row.label,
-                            "file_name": row.file_name,
-                        },
-                    )
-                    bar.update()
-
-            return examples
-
-        # Class by class: episodes then read neighbouring pages.
-        rows.sort(key=lambda row: (row.label, row.file_name))
-        shards: dict[str, list[Callable]] = {}
         if not rows:
             raise self._nothing_left("any split")
+        self.info.features["label"].names = list(table.names)
+        # Class by class: episodes then read neighbouring pages.
+        rows.sort(key=lambda row: (row.label, row.file_name))
+        bar = enter(_bar(f"{self.name}: writing", len(rows), "image"))
+
+        def examples(shard: Sequence[Row]) -> Iterator[tuple[int, dict[str, Any]]]:
+            for number, row in enumerate(shard):
+                example = {"label": row.label, "file_name": row.file_name}
+                yield number, {"image": spool.read(row.image), **example}
+                bar.update()
+
+        shards: dict[str, list[Callable]] = {}
         for split in dict.fromkeys(row.split for row in table.rows):
-            chosen = [row for row in rows if row.split == split]
-            if not chosen:
+            of_split = [row for row in rows if row.split == split]
+            if not of_split:
                 raise self._nothing_left(f"the split {split!r}")
             shards[split] = [
-                shard(some)
-                for some in pieces(
-                    chosen, lambda row: spool.names[row.image][1], _SHARD
+                functools.partial(examples, shard)
+                for shard in together(
+                    of_split, lambda row: spool.names[row.image][1], _SHARD
                 )
             ]
         return shards
@@ -275,61 +297,58 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         return present
 
     def _fill(self, spool: Spool) -> tuple[dict[str, bytes], dict[str, str]]:
-        """Spools the images of every input.
+        """Spools the images of every file.
 
         Returns:
           The lists by name; by the names of images that do not decode, why not.
 
         Raises:
-          PrepareError: an input that is missing, or no image at all.
+          PrepareError: a file that is missing, or no image at all.
         """
-        lists: dict[str, bytes] = {}
-        unreadable: dict[str, str] = {}
         rule = self.rule._replace(max_side=self._options.max_side)
+        files = catalog.CATALOG[self.name].files
         if self._manual_dir is None:
             raise PrepareError(
                 f"{self.name} cannot be prepared without a manual_dir with "
-                + " and ".join(given.file for given in self.inputs)
+                + " and ".join(file.name for file in files)
             )
-        found = [
-            (given, path)
-            for given in self.inputs
-            for path in locate(given, self._manual_dir, self.name)
+        paths = [
+            (path, file.most)
+            for file in files
+            for path in locate(file, self._manual_dir, self.name)
         ]
-
-        def convert(
-            piece: list[tuple[str, bytes | np.ndarray]],
-        ) -> list[tuple[str, bytes | stored.Unreadable]]:
-            done: list[tuple[str, bytes | stored.Unreadable]] = []
-            for name, image in piece:
-                try:
-                    done.append((name, stored.to_stored(image, rule)))
-                except stored.Unreadable as error:
-                    done.append((name, error))
-            return done
-
+        lists: dict[str, bytes] = {}
+        unreadable: dict[str, str] = {}
         seen = 0
 
-        def images() -> Iterator[tuple[str, bytes | np.ndarray]]:
+        def kept() -> Iterator[NamedImage]:
             nonlocal seen
-            for given, path in found:
-                for name, image in self._images_of(path, 2 * given.bytes, lists):
+            for path, most in paths:
+                for name, image in self._images_of(path, most, lists):
                     seen += 1
                     if _share(name) < self._options.fraction:
                         yield name, image
 
-        def size(item: tuple[str, bytes | np.ndarray]) -> int:
+        def convert(item: NamedImage) -> tuple[str, bytes | Unreadable]:
+            name, image = item
+            try:
+                return name, to_stored(image, rule)
+            except Unreadable as error:
+                return name, error
+
+        def size(item: NamedImage) -> int:
             image = item[1]
             return image.nbytes if isinstance(image, np.ndarray) else len(image)
 
-        for name, image in ahead(convert, pieces(images(), size, _PIECE)):
-            if isinstance(image, bytes):
-                spool.add(name, image)
+        pieces = together(kept(), size, _PIECE)
+        for name, stored in ahead(convert, pieces):
+            if isinstance(stored, bytes):
+                spool.add(name, stored)
             else:
-                unreadable[name] = str(image)
+                unreadable[name] = str(stored)
         if not seen:
             raise PrepareError(
-                f"{' and '.join(str(path) for _, path in found)}: no file in there is "
+                f"{' and '.join(str(path) for path, _ in paths)}: no file in there is "
                 f"named like an image of {self.name}, {self.images.pattern}; put the "
                 "official archive there, or what it unpacks to"
             )
@@ -337,31 +356,31 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
 
     def _images_of(
         self, path: Path, limit: int, lists: dict[str, bytes]
-    ) -> Iterator[tuple[str, bytes | np.ndarray]]:
-        """The images of one input; puts its lists into `lists`."""
+    ) -> Iterator[NamedImage]:
+        """The images of one file or tree; puts its lists into `lists`."""
         size = path.stat().st_size if path.is_file() else None
-        with tqdm(
-            desc=f"{self.name}: reading {path.name}",
-            total=size,
-            unit="B",
-            unit_scale=True,
-            leave=False,
-            disable=None,
-        ) as bar:
-            count = 0
-            for member in archive.members(
+        with _bar(f"{self.name}: reading {path.name}", size, "B") as bar:
+            for name, content, position in archive.members(
                 path,
                 lambda name: bool(self.images.search(name) or self.lists.search(name)),
                 limit,
-                bar.update,
             ):
-                if self.lists.search(member.name):
-                    lists[member.name] = member.content
-                    continue
-                for item in self.unpack(member):
-                    count += 1
-                    bar.set_postfix_str(f"{count} images", refresh=False)
-                    yield item
+                if self.lists.search(name):
+                    lists[name] = content
+                else:
+                    yield from self.unpack(archive.Member(name, content, position))
+                bar.update(position - bar.n)
+
+
+def _bar(title: str, total: int | None, unit: str) -> tqdm:
+    return tqdm(
+        desc=title,
+        total=total,
+        unit=unit,
+        unit_scale=unit == "B",
+        leave=False,
+        disable=None,
+    )
 
 
 def _share(name: str) -> float:

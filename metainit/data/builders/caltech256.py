@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 
 from metainit.data.builders.base import ArchiveBuilder, Row, Table
-from metainit.data.builders.inputs import Input
 
 
 class Caltech256(ArchiveBuilder):
@@ -16,14 +15,10 @@ class Caltech256(ArchiveBuilder):
     them, are "test".
     """
 
-    inputs = (
-        Input("256_ObjectCategories.tar", ("256_ObjectCategories",), 1_183_006_720),
-    )
     images = re.compile(
         r"^256_ObjectCategories/(?!257)(?P<class>(?P<n>\d{3})\.[^/]+)/"
         r"(?P<file>(?P=n)_\d{4}\.jpg)$"
     )
-    lists = re.compile(r"(?!)")
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
         """See `ArchiveBuilder.table`."""

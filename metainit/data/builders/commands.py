@@ -9,16 +9,26 @@ metainit datasets check-links [NAME...]
 """
 
 import argparse
+import collections
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metainit.data import cache
-from metainit.data.builders import catalog, links, ready, words
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from metainit.data import cache, images
+from metainit.data.builders import catalog, fetch, prepared
 
 # What needs TFDS is imported where it is used: listing stays quick.
+
+_SAMPLE = 200  # images that `verify` decodes
+_TILE = 112  # pixels of a sheet
+_CAPTION = 14
+_COLUMNS, _TILES = 10, 60
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,11 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        _tell(error)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same line again goes on with the downloads")
         return 130
+
+
+def _tell(error: object) -> None:
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,246 +56,46 @@ def _parser() -> argparse.ArgumentParser:
         prog="metainit datasets", description="Data sets of metainit."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    places = argparse.ArgumentParser(add_help=False)
-    places.add_argument(
-        "--data_dir",
-        default="",
-        help="root of everything; default $METAINIT_DATA_DIR or ~/.cache/metainit",
-    )
-    manual = argparse.ArgumentParser(add_help=False)
-    manual.add_argument(
-        "--manual_dir",
-        type=_path,
-        help="holds NAME/FILE, downloaded or your own; default DATA_DIR/downloads",
-    )
-    reductions = argparse.ArgumentParser(add_help=False)
-    reductions.add_argument(
-        "--max_side",
-        type=_side,
-        default=0,
-        metavar="PIXELS",
-        help="reduce images with a longer side, e.g. 256",
-    )
-    reductions.add_argument(
-        "--fraction",
-        type=_fraction,
-        default=1.0,
-        metavar="SHARE",
-        help="keep so many of the images, e.g. 0.1",
-    )
 
-    def command(
-        name: str, run: Any, about: str, *parents: argparse.ArgumentParser
-    ) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=about, parents=[places, *parents])
-        made.set_defaults(run=run)
-        return made
+    def command(name: str, run: Any, about: str) -> Any:
+        add = commands.add_parser(name, help=about)
+        add.set_defaults(run=run)
+        add.add_argument(
+            "--data_dir",
+            default="",
+            help="root of everything; default $METAINIT_DATA_DIR or ~/.cache/metainit",
+        )
+        return add.add_argument
 
     command("list", _list, "what there is, and what of it is prepared")
-    plan = command(
-        "plan", _plan, "what preparing takes, and the terms", manual, reductions
-    )
-    plan.add_argument("names", nargs="+", metavar="NAME|all|CONFIG.py")
-    prepare = command("prepare", _prepare, "download and prepare", manual, reductions)
-    prepare.add_argument("names", nargs="+", metavar="NAME|all")
-    prepare.add_argument(
-        "--checksums",
-        type=_path,
-        metavar="FILE",
-        help="lines of sha256 and file name, in place of the catalog's",
-    )
-    prepare.add_argument(
-        "--skip_unreadable",
-        action="store_true",
-        help="leave out and count images that do not decode",
-    )
-    prepare.add_argument(
-        "--delete_archives",
-        action="store_true",
-        help="delete a data set's archives once it is prepared",
-    )
+    plan = command("plan", _plan, "what preparing takes, and the terms")
+    plan("names", nargs="+", metavar="NAME|all|CONFIG.py")
+    prepare = command("prepare", _prepare, "download and prepare")
+    prepare("names", nargs="+", metavar="NAME|all")
+    for add in (plan, prepare):
+        add(
+            "--manual_dir",
+            type=_path,
+            help="holds NAME/FILE, downloaded or your own; default DATA_DIR/downloads",
+        )
+        side = "reduce images with a longer side, e.g. 256"
+        add("--max_side", type=_side, default=0, metavar="PIXELS", help=side)
+        share = "keep so many of the images, e.g. 0.1"
+        add("--fraction", type=_fraction, default=1.0, metavar="SHARE", help=share)
+    sums = "lines of sha256 and file name, in place of the catalog's"
+    prepare("--checksums", type=_path, metavar="FILE", help=sums)
+    skip = "leave out and count images that do not decode"
+    prepare("--skip_unreadable", action="store_true", help=skip)
+    delete = "delete a data set's archives once it is prepared"
+    prepare("--delete_archives", action="store_true", help=delete)
     verify = command("verify", _verify, "count and decode what is prepared")
-    verify.add_argument("name", metavar="NAME")
+    verify("name", metavar="NAME")
     show = command("show", _show, "write a picture with some images")
-    show.add_argument("name", metavar="NAME")
-    show.add_argument("--out", type=_path, metavar="FILE.png", help="default NAME.png")
+    show("name", metavar="NAME")
+    show("--out", type=_path, metavar="FILE.png", help="default NAME.png")
     check = command("check-links", _check_links, "whether the addresses still work")
-    check.add_argument("names", nargs="*", metavar="NAME")
+    check("names", nargs="*", metavar="NAME")
     return parser
-
-
-def _list(arguments: argparse.Namespace) -> int:
-    root = cache.root(arguments.data_dir)
-    rows = [("name", "role", "classes", "images", "download", "prepared", "licence")]
-    for entry in catalog.CATALOG.values():
-        found = ready.find(entry.name, root)
-        state = "no"
-        if found:
-            images = sum(found[-1].images.values())
-            state = f"{images:,} images, {words.size(found[-1].bytes)}"
-            if reduced := ready.reductions(found[-1].settings):
-                state += f" ({reduced})"
-        rows.append(
-            (
-                entry.name,
-                entry.role,
-                str(entry.classes),
-                f"{entry.total:,}",
-                words.size(entry.download_bytes),
-                state,
-                entry.licence or "unknown",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
-    print(f"data folder: {root}")
-    return 0
-
-
-def _plan(arguments: argparse.Namespace) -> int:
-    from metainit.data import loading
-    from metainit.data.builders import plan
-
-    root = cache.root(arguments.data_dir)
-    size, channels, names = 84, 3, arguments.names
-    others: Mapping[str, int] = {}
-    if len(names) == 1 and names[0].partition(":")[0].endswith(".py"):
-        data = _config(names[0]).data
-        names = list(loading.of_catalog(data))
-        size, channels = data.size, data.channels
-        data.data_dir = arguments.data_dir or data.data_dir
-        others = loading.downloads(data)
-        root = cache.root(data.data_dir)
-    made = plan.plan(
-        _all(names), root, arguments.manual_dir, _options(arguments), size, channels
-    )
-    for url, megabytes in others.items():
-        print(f"download {url}, {megabytes} MB")
-    if made.rows:
-        print("\n".join(plan.table(made)))
-    elif not others:
-        print("nothing to download or to prepare")
-    return 0
-
-
-def _prepare(arguments: argparse.Namespace) -> int:
-    from metainit.data.builders import plan, prepare
-
-    root, options = cache.root(arguments.data_dir), _options(arguments)
-    checksums = (
-        prepare.read_checksums(arguments.checksums) if arguments.checksums else {}
-    )
-    names = _all(arguments.names)
-    made = plan.plan(names, root, arguments.manual_dir, options)
-    print("\n".join(plan.table(made)), flush=True)
-    if made.impossible:
-        raise ValueError(f"not enough room: {made.shortage}; nothing was begun")
-    failed = []
-    for name in names:
-        try:
-            folder = prepare.prepare(
-                name,
-                root,
-                arguments.manual_dir,
-                options,
-                checksums,
-                arguments.delete_archives,
-                lambda line: print(line, flush=True),
-            )
-            print(f"{name}: ready in {folder}, as data.name=tfds:{name}", flush=True)
-        except ValueError as error:
-            # The others are not to wait for a dead link.
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-            failed.append(name)
-    if failed and len(names) > 1:
-        print(f"error: not prepared: {', '.join(failed)}", file=sys.stderr)
-    return 2 if failed else 0
-
-
-def _verify(arguments: argparse.Namespace) -> int:
-    from metainit.data.builders import verify
-
-    entry = catalog.find(arguments.name)
-    done = _ready(arguments)
-    found = verify.verify(entry, done.folder)
-    least, most = found.per_class
-    counts = ", ".join(f"{split} {count:,}" for split, count in found.images.items())
-    print(f"{entry.name} in {done.folder}")
-    print(f"images: {counts}")
-    print(f"classes: {found.classes}, {least} to {most} images each")
-    print(f"decoded: {found.decoded} of them")
-    for note in found.notes:
-        print(f"note: {note}")
-    for problem in found.problems:
-        print(f"wrong: {problem}")
-    print("not as in the catalog" if found.problems else "as in the catalog")
-    return 1 if found.problems else 0
-
-
-def _show(arguments: argparse.Namespace) -> int:
-    from metainit.data.builders import contact_sheet
-
-    out = arguments.out or Path(f"{arguments.name}.png")
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"--out {out}: the sheet is a PNG; name it FILE.png")
-    sheet = contact_sheet.contact_sheet(_ready(arguments).folder)
-    sheet.save(out)
-    print(f"wrote {out}, {sheet.width} x {sheet.height} pixels")
-    return 0
-
-
-def _check_links(arguments: argparse.Namespace) -> int:
-    entries = [catalog.find(name) for name in arguments.names or catalog.CATALOG]
-    bad = []
-    for entry in entries:
-        for link in links.check(entry):
-            state = link.problem or f"ok, {link.note}"
-            print(f"{entry.name} {link.file}: {link.url} {state}", flush=True)
-            if link.problem:
-                bad.append(link.url)
-    if bad:
-        print(f"{len(bad)} addresses do not work: {' '.join(bad)}")
-    return 1 if bad else 0
-
-
-def _ready(arguments: argparse.Namespace) -> ready.Ready:
-    """The newest preparation of the named data set."""
-    catalog.find(arguments.name)
-    root = cache.root(arguments.data_dir)
-    found = ready.find(arguments.name, root)
-    if not found:
-        raise ValueError(
-            f"{arguments.name} is not prepared in {root}; run python -m "
-            f"metainit datasets prepare {arguments.name}, or name another --data_dir"
-        )
-    return found[-1]
-
-
-def _options(arguments: argparse.Namespace) -> Any:
-    from metainit.data.builders.base import Options
-
-    skip = getattr(arguments, "skip_unreadable", False)
-    return Options(arguments.max_side, arguments.fraction, skip)
-
-
-def _all(names: Sequence[str]) -> list[str]:
-    """The data sets meant; "all" is all of them."""
-    chosen = list(catalog.CATALOG) if "all" in names else list(dict.fromkeys(names))
-    return [catalog.find(name).name for name in chosen]
-
-
-def _config(given: str) -> Any:
-    """The configuration of "FILE.py" or "FILE.py:variant"."""
-    path, _, variant = given.partition(":")
-    if not Path(path).is_file():
-        raise ValueError(f"there is no config {path}")
-    spec = importlib.util.spec_from_file_location("config", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant) if variant else module.get_config()
 
 
 def _path(text: str) -> Path:
@@ -300,3 +114,269 @@ def _fraction(text: str) -> float:
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
     return share
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    root = cache.root(arguments.data_dir)
+    rows = [("name", "role", "classes", "images", "download", "prepared", "licence")]
+    for entry in catalog.CATALOG.values():
+        state = "on first use" if entry.roles else "no"
+        if not entry.roles and (versions := prepared.find(entry.name, root)):
+            newest = versions[-1]
+            size = tqdm.format_sizeof(newest.bytes, "B")
+            state = f"{sum(newest.images.values()):,} images, {size}"
+            if newest.reductions:
+                state += f" ({newest.reductions})"
+        rows.append(
+            (
+                entry.name,
+                entry.role or "own split",
+                str(entry.classes),
+                f"{entry.total:,}",
+                tqdm.format_sizeof(entry.download_bytes, "B"),
+                state,
+                entry.terms.licence or "unknown",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    print(f"data folder: {root}")
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from metainit.data import loading
+    from metainit.data.builders import prepare
+
+    root = cache.root(arguments.data_dir)
+    size, channels, names = 84, 3, arguments.names
+    others: Mapping[str, int] = {}
+    if len(names) == 1 and names[0].partition(":")[0].endswith(".py"):
+        data = _config(names[0]).data
+        names = list(loading.of_catalog(data))
+        size, channels = data.size, data.channels
+        data.data_dir = arguments.data_dir or data.data_dir
+        others = loading.downloads(data)
+        root = cache.root(data.data_dir)
+    manual_dir, options = arguments.manual_dir, _options(arguments)
+    plan = prepare.plan(_all(names), root, manual_dir, options, size, channels)
+    for url, megabytes in others.items():
+        print(f"download {url}, {megabytes} MB")
+    if plan.needs:
+        print("\n".join(plan.lines))
+    elif not others:
+        print("nothing to download or to prepare")
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from metainit.data.builders import prepare
+
+    root, options = cache.root(arguments.data_dir), _options(arguments)
+    sums = prepare.read_checksums(arguments.checksums) if arguments.checksums else {}
+    names = _all(arguments.names)
+    plan = prepare.plan(names, root, arguments.manual_dir, options)
+    print("\n".join(plan.lines), flush=True)
+    if plan.impossible:
+        raise ValueError(f"not enough room: {plan.shortage}; nothing was begun")
+    failed = []
+    for name in names:
+        try:
+            folder = prepare.prepare(
+                name,
+                root,
+                arguments.manual_dir,
+                options,
+                sums,
+                arguments.delete_archives,
+                lambda line: print(line, flush=True),
+            )
+            print(f"{name}: ready in {folder}, as data.name=tfds:{name}", flush=True)
+        except ValueError as error:
+            # The others are not to wait for a dead link.
+            _tell(error)
+            failed.append(name)
+    if failed and len(names) > 1:
+        _tell(f"not prepared: {', '.join(failed)}")
+    return 2 if failed else 0
+
+
+def _options(arguments: argparse.Namespace) -> Any:
+    from metainit.data.builders.base import Options
+
+    skip = getattr(arguments, "skip_unreadable", False)
+    return Options(arguments.max_side, arguments.fraction, skip)
+
+
+def _all(names: Sequence[str]) -> list[str]:
+    """The data sets meant; "all" is all of them."""
+    chosen = catalog.to_prepare() if "all" in names else dict.fromkeys(names)
+    return [catalog.find(name).name for name in chosen]
+
+
+def _config(given: str) -> Any:
+    """The configuration of "FILE.py" or "FILE.py:variant"."""
+    path, _, variant = given.partition(":")
+    if not Path(path).is_file():
+        raise ValueError(f"there is no config {path}")
+    spec = importlib.util.spec_from_file_location("config", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant) if variant else module.get_config()
+
+
+def _newest(arguments: argparse.Namespace) -> prepared.Summary:
+    """The newest preparation of the named data set."""
+    catalog.find(arguments.name)
+    root = cache.root(arguments.data_dir)
+    versions = prepared.find(arguments.name, root)
+    if not versions:
+        raise ValueError(
+            f"{arguments.name} is not prepared in {root}; run metainit datasets "
+            f"prepare {arguments.name}, or name another --data_dir"
+        )
+    return versions[-1]
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    """Counts every image of every class and split, and decodes a sample."""
+    import tensorflow_datasets as tfds
+
+    summary = _newest(arguments)
+    entry = catalog.find(arguments.name)
+    builder = tfds.builder_from_directory(summary.folder)
+    total = sum(summary.images.values())
+    every = max(1, total // _SAMPLE)
+    by_split: collections.Counter[str] = collections.Counter()
+    by_class: collections.Counter[int] = collections.Counter()
+    problems: list[str] = []
+    decoded = 0
+    with tqdm(desc=f"{entry.name}: counting", total=total, disable=None) as bar:
+        for split in sorted(summary.images):
+            for item in _readable(builder, split, problems):
+                if by_split.total() % every == 0:
+                    try:
+                        images.decode(item, 32, 3, skip=False)
+                        decoded += 1
+                    except ValueError as error:
+                        problems.append(str(error).partition(";")[0])
+                by_split[split] += 1
+                by_class[item.label] += 1
+                bar.update()
+    counts = ", ".join(f"{split} {count:,}" for split, count in by_split.items())
+    sizes = list(by_class.values()) or [0]
+    print(f"{entry.name} in {summary.folder}")
+    print(f"images: {counts}")
+    print(f"classes: {len(by_class)}, {min(sizes)} to {max(sizes)} images each")
+    print(f"decoded: {decoded} of them")
+    if summary.settings.get("fraction", 1.0) < 1:
+        print(
+            f"note: only a fraction of {summary.settings['fraction']:g} was prepared, "
+            "so the counts are not compared with the catalog"
+        )
+    else:
+        problems += _differences(entry, summary.settings, by_split, sizes)
+    for problem in problems:
+        print(f"wrong: {problem}")
+    print("not as in the catalog" if problems else "as in the catalog")
+    return 1 if problems else 0
+
+
+def _readable(
+    builder: Any, split: str, problems: list[str]
+) -> Iterator[images.Encoded]:
+    """The images of a split, as far as its files can be read."""
+    try:
+        yield from prepared.encoded(builder, [split])
+    # ArrayRecord's reader has no other kind of error.
+    except RuntimeError as error:
+        problems.append(
+            f"the files of {split} are damaged ({error}); delete {builder.data_dir} "
+            "and prepare it again"
+        )
+
+
+def _differences(
+    entry: catalog.Entry,
+    settings: Mapping[str, Any],
+    by_split: Mapping[str, int],
+    sizes: Sequence[int],
+) -> Iterator[str]:
+    """What differs from the catalog; images that were left out are allowed for."""
+    left_out = settings.get("unreadable", 0) + settings.get("missing", 0)
+    total = sum(by_split.values())
+    if total + left_out != entry.total:
+        also = f" and {left_out:,} left out" if left_out else ""
+        yield f"{total:,} images{also}, the catalog has {entry.total:,}"
+    if len(sizes) != entry.classes:
+        yield f"{len(sizes)} classes, the catalog has {entry.classes}"
+    # SUN397 may be without its partitions, and then has other splits.
+    for split, count in by_split.items():
+        expected = entry.images.get(split)
+        if set(by_split) != set(entry.images) or expected is None:
+            continue
+        if not 0 <= expected - count <= left_out:
+            yield f"{count:,} images in {split}, the catalog has {expected:,}"
+    least, most = entry.per_class or (0, total)
+    if max(sizes) > most or min(sizes) < least - left_out:
+        yield (
+            f"{min(sizes)} to {max(sizes)} images a class, the catalog has {least} to "
+            f"{most}"
+        )
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    out = arguments.out or Path(f"{arguments.name}.png")
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"--out {out}: the sheet is a PNG; name it FILE.png")
+    sheet = _contact_sheet(_newest(arguments).folder)
+    sheet.save(out)
+    print(f"wrote {out}, {sheet.width} x {sheet.height} pixels")
+    return 0
+
+
+def _contact_sheet(folder: Path) -> Image.Image:
+    """Images at even distances over the splits, hence over the classes, with names."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    splits = sorted(builder.info.splits)
+    total = sum(builder.info.splits[split].num_examples for split in splits)
+    count = min(_TILES, total)
+    height = -(-count // _COLUMNS) * (_TILE + _CAPTION)
+    sheet = Image.new("RGB", (_COLUMNS * _TILE, height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
+    raw = {"image": tfds.decode.SkipDecoding()}
+    sources = [builder.as_data_source(split, decoders=raw) for split in splits]
+    ends = np.cumsum([len(source) for source in sources])
+    for tile, where in enumerate(np.linspace(0, total - 1, count).astype(int)):
+        split = int(np.searchsorted(ends, where, side="right"))
+        record = sources[split][int(where - ends[split]) + len(sources[split])]
+        item = images.Encoded(0, record["image"], f"{folder} [{where}]")
+        _, pixels = images.decode(item, _TILE - 2, 3, skip=False)
+        assert pixels is not None
+        down, across = divmod(tile, _COLUMNS)
+        corner = across * _TILE, down * (_TILE + _CAPTION)
+        sheet.paste(Image.fromarray(pixels), corner)
+        name = builder.info.features["label"].int2str(int(record["label"]))
+        while len(name) > 1 and draw.textlength(name, font) > _TILE - 2:
+            name = name[:-1]
+        draw.text((corner[0], corner[1] + _TILE - 1), name, "black", font)
+    return sheet
+
+
+def _check_links(arguments: argparse.Namespace) -> int:
+    bad = []
+    for name in arguments.names or catalog.to_prepare():
+        for file in catalog.find(name).files:
+            for url in file.urls:
+                works, state = fetch.state(url, file.bytes)
+                print(f"{name} {file.name}: {url} {state}", flush=True)
+                if not works:
+                    bad.append(url)
+    if bad:
+        print(f"{len(bad)} addresses do not work: {' '.join(bad)}")
+    return 1 if bad else 0

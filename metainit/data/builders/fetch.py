@@ -5,16 +5,19 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 from tqdm import tqdm
 
+from metainit.data import cache
+from metainit.data.builders.catalog import Entry, File
+
 _BLOCK = 1 << 20
 _TIMEOUT = 30.0
-HEADERS = {"User-Agent": "metainit"}
+_HEADERS = {"User-Agent": "metainit"}
+_ADVICE = "give a copy of the file with --config.data.archive=PATH"
 
 
 class FetchError(ValueError):
@@ -22,15 +25,9 @@ class FetchError(ValueError):
 
 
 def fetch(
-    urls: str | Sequence[str],
-    folder: Path,
-    checksum: str,
-    *,
-    size: int | None = None,
-    advice: str = "give a copy of the file with --config.data.archive=PATH",
-    timeout: float = _TIMEOUT,
+    file: File, folder: Path, advice: str = _ADVICE, timeout: float = _TIMEOUT
 ) -> Path:
-    """The file at a url, kept in `folder` under the last part of the first url.
+    """A file of a data set, kept in `folder`.
 
     A download that was cut continues where it stopped, in this call while every
     attempt brings some bytes, else in the next one. Only a file with the right
@@ -38,11 +35,9 @@ def fetch(
     one is tried.
 
     Args:
-      urls: http or https, all of the same file, in order of preference.
+      file: what to fetch; an answer of more than twice its bytes is refused, unless
+        they are 0.
       folder: made where missing.
-      checksum: "sha256:HEX" or "md5:HEX".
-      size: of the file in bytes, where known; an answer of more than twice as many is
-        refused.
       advice: how to do without the download, for the error.
       timeout: seconds without a byte after which the server is given up.
 
@@ -50,24 +45,21 @@ def fetch(
       FetchError: no url has it: no connection, an HTTP error, a wrong size or checksum
         (of which nothing is kept); or the disk is full.
     """
-    urls = [urls] if isinstance(urls, str) else list(urls)
-    path = folder / Path(urlsplit(urls[0]).path).name
+    path = folder / file.name
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     reasons = []
-    for url in urls:
+    for url in file.urls:
         try:
-            _download(url, part, size, timeout)
-            found = digest(part, checksum)
-            if found == checksum:
+            _download(url, part, file.bytes, timeout)
+            checksum = digest(part, file.checksum)
+            if checksum == file.checksum:
                 os.replace(part, path)
                 return path
             part.unlink()
-            kind, _, found = found.partition(":")
-            expected = checksum.partition(":")[2]
-            reason = f"its {kind} is {found}, not {expected}; nothing was kept"
+            reason = f"it has {checksum}, not {file.checksum}; nothing was kept"
         except _Refused as refused:
             reason = str(refused)
         reasons.append(f"cannot download {url}: {reason}")
@@ -76,51 +68,82 @@ def fetch(
     )
 
 
+def obtain(data: Any, entry: Entry) -> list[Path]:
+    """The files of a data set that is read from them, downloaded on first use.
+
+    Args:
+      data: see `metainit.data.loading.load`; `archive` may name some of the files in
+        place of the downloads, with commas.
+      entry: of the data set.
+
+    Raises:
+      ValueError: a file that is not there or cannot be had.
+    """
+    if not data.archive:
+        folder = cache.root(data.data_dir) / "downloads"
+        return [fetch(file, folder) for file in entry.files]
+    paths = [Path(path).expanduser() for path in data.archive.split(",")]
+    for path in paths:
+        if not path.is_file():
+            raise ValueError(f"data.archive: there is no file {path}")
+    return paths
+
+
 def digest(path: Path, checksum: str) -> str:
     """What `checksum` ("sha256:HEX" or "md5:HEX") would have to be for this file."""
     kind = checksum.partition(":")[0]
-    with (
-        path.open("rb") as file,
-        _bar(f"checking {path.name}", path.stat().st_size) as bar,
-    ):
-        hashed = hashlib.new(kind)
-        while block := file.read(_BLOCK):
-            hashed.update(block)
-            bar.update(len(block))
-    return f"{kind}:{hashed.hexdigest()}"
+    with path.open("rb") as file:
+        return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()}"
+
+
+def state(url: str, size: int, timeout: float = _TIMEOUT) -> tuple[bool, str]:
+    """Whether an address answers with a file of so many bytes, and what to say of it.
+
+    Nothing is downloaded (HEAD).
+    """
+    request = urllib.request.Request(url, headers=_HEADERS, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            length = answer.headers["Content-Length"]
+    except (OSError, HTTPException) as error:
+        return False, f"dead: {_reason(error, timeout)}"
+    if length is None:
+        return True, "ok, the server does not say how big it is"
+    if int(length) != size:
+        return False, f"another file: {int(length):,} bytes, not {size:,}"
+    return True, f"ok, {size:,} bytes"
 
 
 class _Refused(Exception):
     """A url that does not have the file."""
 
 
-def _download(url: str, part: Path, size: int | None, timeout: float) -> None:
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _download(url: str, part: Path, size: int, timeout: float) -> None:
     """Fills `part` up to the end of the file at `url`."""
     while True:
-        before = part.stat().st_size if part.exists() else 0
+        before = _size(part)
         try:
             return _continue(url, part, size, timeout)
-        except urllib.error.HTTPError as error:
-            # 416: nothing after what is there, which may be whole or nonsense.
-            if error.code == 416 and before:
-                return None
-            raise _Refused(f"the server says {error}") from error
         except (OSError, HTTPException) as error:
+            # 416: nothing after what is there, which may be whole or nonsense.
+            if getattr(error, "code", None) == 416 and before:
+                return None
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 raise FetchError(
                     f"the disk of {part.parent} is full; what came of {part.stem} is "
                     "kept; make room, and run the same command again to continue"
                 ) from error
-            after = part.stat().st_size if part.exists() else 0
-            if after <= before:
+            if isinstance(error, urllib.error.HTTPError) or _size(part) <= before:
                 raise _Refused(_reason(error, timeout)) from error
 
 
-def _continue(url: str, part: Path, size: int | None, timeout: float) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    headers = dict(HEADERS)
-    if have:
-        headers["Range"] = f"bytes={have}-"
+def _continue(url: str, part: Path, size: int, timeout: float) -> None:
+    have = _size(part)
+    headers = _HEADERS | ({"Range": f"bytes={have}-"} if have else {})
     request = urllib.request.Request(url, headers=headers)
     with urllib.request.urlopen(request, timeout=timeout) as answer:
         # 200 in place of 206: the server sends all of it again.
@@ -128,7 +151,7 @@ def _continue(url: str, part: Path, size: int | None, timeout: float) -> None:
         start = have if resumed else 0
         length = answer.headers["Content-Length"]
         total = start + int(length) if length else None
-        most = float("inf") if size is None else 2 * size
+        most = 2 * size or float("inf")
         if total is not None and total > most:
             part.unlink(missing_ok=True)
             raise _Refused(
@@ -137,7 +160,16 @@ def _continue(url: str, part: Path, size: int | None, timeout: float) -> None:
             )
         with (
             part.open("ab" if resumed else "wb") as file,
-            _bar(f"downloading {part.stem}", total, start) as bar,
+            # Bytes, bytes a second and time left; only on a terminal.
+            tqdm(
+                desc=f"downloading {part.stem}",
+                total=total,
+                initial=start,
+                unit="B",
+                unit_scale=True,
+                leave=False,
+                disable=None,
+            ) as bar,
         ):
             while block := answer.read1(_BLOCK):
                 file.write(block)
@@ -153,20 +185,9 @@ def _continue(url: str, part: Path, size: int | None, timeout: float) -> None:
 
 
 def _reason(error: Exception, timeout: float) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server says {error}"
     cause = getattr(error, "reason", error)
     if isinstance(cause, TimeoutError):
         return f"timed out, the server sent nothing for {timeout:g} s"
     return str(error) or type(error).__name__
-
-
-def _bar(title: str, total: int | None, start: int = 0) -> tqdm:
-    """Bytes, bytes a second and time left; only on a terminal."""
-    return tqdm(
-        desc=title,
-        total=total,
-        initial=start,
-        unit="B",
-        unit_scale=True,
-        leave=False,
-        disable=None,
-    )

@@ -3,9 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from metainit.data import stored
-from metainit.data.builders.base import ArchiveBuilder, Row, Table
-from metainit.data.builders.inputs import Input, PrepareError
+from metainit.data.builders.base import ArchiveBuilder, PrepareError, Row, Table
+from metainit.data.images import Rule
 
 _DATA = "fgvc-aircraft-2013b/data"
 _SPLITS = {"train": "train", "validation": "val", "test": "test"}
@@ -19,12 +18,9 @@ class FgvcAircraft(ArchiveBuilder):
     the authors ask to remove, are cut off.
     """
 
-    inputs = (
-        Input("fgvc-aircraft-2013b.tar.gz", ("fgvc-aircraft-2013b",), 2_770_000_000),
-    )
     images = re.compile(rf"^{_DATA}/images/\d{{7}}\.jpg$")
     lists = re.compile(rf"^{_DATA}/(variants|images_variant_(train|val|test))\.txt$")
-    rule = stored.Rule(crop_bottom=20)
+    rule = Rule(crop_bottom=20)
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
         """See `ArchiveBuilder.table`."""

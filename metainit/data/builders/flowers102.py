@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy.io
 
-from metainit.data.builders.base import ArchiveBuilder, Row, Table
-from metainit.data.builders.inputs import Input, PrepareError
+from metainit.data.builders.base import ArchiveBuilder, PrepareError, Row, Table
 
 _SPLITS = {"train": "trnid", "validation": "valid", "test": "tstid"}
 _CLASSES = 102
@@ -21,11 +20,6 @@ class Flowers102(ArchiveBuilder):
     images a class each, test 6,149.
     """
 
-    inputs = (
-        Input("102flowers.tgz", ("jpg",), 347_000_000),
-        Input("imagelabels.mat", (), 502),
-        Input("setid.mat", (), 14_989),
-    )
     images = re.compile(r"^jpg/image_\d{5}\.jpg$")
     lists = re.compile(r"^(imagelabels|setid)\.mat$")
 

@@ -32,7 +32,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from metainit.data import cache, images
-from metainit.data.builders import prepared
+from metainit.data.builders import prepare, prepared
 
 SIZE = 28
 IMAGES_PER_CLASS = 20
@@ -230,20 +230,20 @@ def read(data: Any) -> dict[str, cache.Part]:
     """
     root = cache.root(data.data_dir)
 
-    def build() -> dict[str, cache.Pending]:
-        builder = Glyphs(data_dir=root / "tfds", file_format="array_record")
-        prepared.prepare(builder)
+    def pending() -> dict[str, cache.Pending]:
+        builder = prepare.build(
+            lambda: Glyphs(data_dir=root / "tfds", file_format="array_record"),
+            "glyphs",
+            root,
+        )
         names = builder.info.features["label"].names
-        return {
-            role: cache.Pending(
-                builder.info.splits[role].num_examples,
-                images.decode_all(
-                    prepared.encoded(builder, [role]), data.size, data.channels, False
-                ),
-                names,
-            )
-            for role in SCRIPTS
-        }
+
+        def of_role(role: str) -> cache.Pending:
+            items = prepared.encoded(builder, [role])
+            rows = images.decode_all(items, data.size, data.channels, False)
+            return cache.Pending(builder.info.splits[role].num_examples, rows, names)
+
+        return {role: of_role(role) for role in SCRIPTS}
 
     shape = (data.size, data.size, data.channels)
-    return cache.cached(root / "cache", "glyphs", str(Glyphs.VERSION), shape, build)
+    return cache.cached(root / "cache", "glyphs", str(Glyphs.VERSION), shape, pending)

@@ -13,32 +13,28 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from metainit.data import cache, class_splits, images
-from metainit.data.builders.fetch import fetch
+from metainit.data import cache, images
+from metainit.data.builders import catalog
+from metainit.data.builders.fetch import obtain
 
-_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
-_CHECKSUMS = {
-    "images_background.zip": "md5:68d2efa1b9178cc56df9314c21c6e718",
-    "images_evaluation.zip": "md5:6b91aef0f799c5bb55b94e3f2daec811",
-}
-DOWNLOADS = {  # url: megabytes, rounded
-    _URL + "images_background.zip": 9,
-    _URL + "images_evaluation.zip": 6,
-}
 _ROLE_OF = {"t": "train", "v": "validation", "e": "test"}
+_ADVICE = "give images_background.zip, images_evaluation.zip, or both with a comma"
+
+# A class, and one of its drawings; None where it does not decode and is left out.
+Drawing = tuple[str, Image.Image | None]
 
 
 def split() -> dict[str, tuple[str, ...]]:
     """The stored split: for each role its "Alphabet/characterNN", sorted."""
-    found: dict[str, list[str]] = {role: [] for role in cache.ROLES}
+    classes: dict[str, list[str]] = {role: [] for role in cache.ROLES}
     listing = Path(__file__).with_name("omniglot_split.txt")
     for line in listing.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             alphabet, letters = line.split()
             for number, letter in enumerate(letters, start=1):
                 name = f"{alphabet}/character{number:02}"
-                found[_ROLE_OF[letter]].append(name)
-    return {role: tuple(sorted(names)) for role, names in found.items()}
+                classes[_ROLE_OF[letter]].append(name)
+    return {role: tuple(sorted(names)) for role, names in classes.items()}
 
 
 def read(data: Any) -> dict[str, cache.Part]:
@@ -53,21 +49,12 @@ def read(data: Any) -> dict[str, cache.Part]:
       ValueError: a missing file, one of another layout, or a drawing that does not
         decode.
     """
-    root = cache.root(data.data_dir)
-    if data.archive:
-        paths = [Path(path).expanduser() for path in data.archive.split(",")]
-    else:
-        downloads = root / "downloads"
-        paths = [fetch(_URL + name, downloads, _CHECKSUMS[name]) for name in _CHECKSUMS]
-    for path in paths:
-        if not path.is_file():
-            raise ValueError(f"data.archive: there is no file {path}")
-    shape = (data.size, data.size, data.channels)
+    paths = obtain(data, catalog.CATALOG["omniglot"])
     return cache.cached(
-        root / "cache",
+        cache.root(data.data_dir) / "cache",
         "omniglot",
         (cache.file_key(*paths), split(), bool(data.skip_undecodable)),
-        shape,
+        (data.size, data.size, data.channels),
         lambda: _pending(paths, data.size, data.channels, data.skip_undecodable),
     )
 
@@ -80,12 +67,11 @@ def _pending(
     for path in paths:
         for name, drawing in _npz(path) if path.suffix == ".npz" else _zip(path, skip):
             drawings.setdefault(name, []).append(drawing)
-    wanted = split()
-    where = class_splits.by_role(wanted)
-    if strange := sorted(set(drawings) - set(where)):
+    classes = split()
+    if strange := sorted(set(drawings).difference(*classes.values())):
         raise ValueError(
             f"data.archive={paths[0]}: {strange[0]!r} is no character of Omniglot; "
-            "give images_background.zip, images_evaluation.zip, or both with a comma"
+            f"{_ADVICE}"
         )
 
     def rows(names: Sequence[str]) -> Iterator[tuple[int, np.ndarray | None]]:
@@ -98,21 +84,18 @@ def _pending(
         role: cache.Pending(
             sum(len(drawings.get(name, ())) for name in names), rows(names), names
         )
-        for role, names in wanted.items()
+        for role, names in classes.items()
     }
 
 
-def _zip(path: Path, skip: bool) -> Iterator[tuple[str, Image.Image | None]]:
-    """(class, drawing) of root/Alphabet/characterNN/NNNN_NN.png, in order of names.
-
-    With `skip`, None for a drawing that does not decode.
-    """
+def _zip(path: Path, skip: bool) -> Iterator[Drawing]:
+    """The drawings root/Alphabet/characterNN/NNNN_NN.png, in order of names."""
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise ValueError(
-            f"data.archive={path} is neither a whole zip nor an npz ({error}); give "
-            "images_background.zip and images_evaluation.zip"
+            f"data.archive={path} is neither a whole zip nor an npz ({error}); "
+            f"{_ADVICE}"
         ) from error
     with archive:
         members = sorted(name for name in archive.namelist() if name.endswith(".png"))
@@ -134,7 +117,7 @@ def _zip(path: Path, skip: bool) -> Iterator[tuple[str, Image.Image | None]]:
             yield f"{alphabet}/{character}", drawing
 
 
-def _npz(path: Path) -> Iterator[tuple[str, Image.Image]]:
+def _npz(path: Path) -> Iterator[Drawing]:
     try:
         with np.load(path) as arrays:
             names, packed = arrays["names"].tolist(), arrays["packed"]
@@ -142,7 +125,7 @@ def _npz(path: Path) -> Iterator[tuple[str, Image.Image]]:
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"data.archive={path} does not hold Omniglot as packed [n, 20, 98] and "
-            f"names [n] ({error}); give the two official zips"
+            f"names [n] ({error}); {_ADVICE}"
         ) from error
     for name, drawings in zip(names, ink, strict=True):
         for drawing in drawings:

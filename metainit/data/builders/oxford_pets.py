@@ -3,8 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from metainit.data.builders.base import ArchiveBuilder, Row, Table
-from metainit.data.builders.inputs import Input, PrepareError
+from metainit.data.builders.base import ArchiveBuilder, PrepareError, Row, Table
 
 _CLASSES = 37
 _LISTS = {"train": "trainval.txt", "test": "test.txt"}
@@ -18,14 +17,6 @@ class OxfordPets(ArchiveBuilder):
     are PNG or GIF; the .mat files among the images are left out.
     """
 
-    inputs = (
-        Input("images.tar.gz", ("images", "oxford-iiit-pet/images"), 800_000_000),
-        Input(
-            "annotations.tar.gz",
-            ("annotations", "oxford-iiit-pet/annotations"),
-            40_000_000,
-        ),
-    )
     images = re.compile(r"^images/[^/.][^/]*\.jpg$")
     lists = re.compile(r"^annotations/(?:trainval|test)\.txt$")
 

@@ -1,19 +1,58 @@
-"""From a name to a prepared data set: fetch what is missing, check it, build."""
+"""From a name to a prepared data set: plan, fetch what is missing, check it, build."""
 
 import contextlib
-import fcntl
+import errno
+import io
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
-from metainit.data.builders import catalog, prepared, ready, words
-from metainit.data.builders.base import Options
+import absl.logging
+import filelock
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from metainit.data.builders import catalog, prepared
+from metainit.data.builders.base import (
+    WHOLE,
+    ArchiveBuilder,
+    Options,
+    PrepareError,
+    locate,
+)
+from metainit.data.builders.caltech256 import Caltech256
+from metainit.data.builders.cifar100 import Cifar100
 from metainit.data.builders.fetch import FetchError, digest, fetch
-from metainit.data.builders.inputs import PrepareError, locate
-from metainit.data.builders.seven import BUILDERS
+from metainit.data.builders.fgvc_aircraft import FgvcAircraft
+from metainit.data.builders.flowers102 import Flowers102
+from metainit.data.builders.oxford_pets import OxfordPets
+from metainit.data.builders.stanford_cars import StanfordCars
+from metainit.data.builders.sun397 import Sun397
 
-WHOLE = Options()
+BUILDERS: dict[str, type[ArchiveBuilder]] = {
+    "cifar100": Cifar100,
+    "caltech256": Caltech256,
+    "flowers102": Flowers102,
+    "stanford_cars": StanfordCars,
+    "fgvc_aircraft": FgvcAircraft,
+    "oxford_pets": OxfordPets,
+    "sun397": Sun397,
+}
+
+# For times: assumed bytes a second of the network; measured orders of magnitude of
+# images and of archive bytes a second that a core converts.
+_NETWORK = 10e6
+_IMAGES = 600
+_BYTES = 20e6
+# Of an image of 256 x 192 pixels, JPEG of quality 95.
+_SMALL_IMAGE = 25_000
+
+Say = Callable[[str], object]
 
 
 def place(name: str, root: Path) -> Path:
@@ -27,27 +66,6 @@ def is_prepared(name: str, root: Path) -> bool:
     return (place(name, root) / "dataset_info.json").is_file()
 
 
-def manual(root: Path, manual_dir: Path | None) -> Path:
-    """Where files are looked for, and downloaded to a data set's folder in it."""
-    return manual_dir or root / "downloads"
-
-
-def there(name: str, folder: Path) -> dict[str, list[Path]]:
-    """The archive or the trees of each file of a data set, by its name; [] for none.
-
-    Args:
-      name: of the catalog.
-      folder: see `manual`.
-    """
-    found = {}
-    for given in BUILDERS[name].inputs:
-        try:
-            found[given.file] = locate(given, folder, name)
-        except PrepareError:
-            found[given.file] = []
-    return found
-
-
 def prepare(
     name: str,
     root: Path,
@@ -55,7 +73,7 @@ def prepare(
     options: Options = WHOLE,
     checksums: Mapping[str, str] | None = None,
     delete_archives: bool = False,
-    say: Callable[[str], object] = print,
+    say: Say = print,
 ) -> Path:
     """Prepares a data set of the catalog; nothing where that is done already.
 
@@ -86,31 +104,120 @@ def prepare(
     folder = place(name, root)
     if is_prepared(name, root):
         return _as_asked(name, folder, options)
-    files = manual(root, manual_dir)
-    try:
-        with _alone(root / "tfds" / f".{name}.lock", name, say):
-            if is_prepared(name, root):
-                return _as_asked(name, folder, options)
-            _obtain(name, files, checksums or {}, say)
-            say(f"{name}: building {folder}")
-            builder = BUILDERS[name](
-                data_dir=os.fspath(root / "tfds"), manual_dir=files, options=options
-            )
-            prepared.prepare(builder)
-            if delete_archives:
-                _delete_archives(name, files, say)
-    except OSError as error:
-        raise PrepareError(
-            f"{name}: {error}; {root} and {files} must be folders that you may write "
-            "to, with room; choose others with --data_dir and --manual_dir"
-        ) from error
-    done = ready.read(folder)
-    reduced = ready.reductions(done.settings)
-    say(
-        f"{name}: {sum(done.images.values()):,} images prepared"
-        + (f" ({reduced})" if reduced else "")
-    )
+    files = manual_dir or root / "downloads"
+    with _explained(name, root, files), _alone(name, root, say):
+        if is_prepared(name, root):
+            return _as_asked(name, folder, options)
+        _obtain(name, files, checksums or {}, say)
+        say(f"{name}: building {folder}")
+        data_dir = os.fspath(root / "tfds")
+        _run(BUILDERS[name](data_dir=data_dir, manual_dir=files, options=options))
+        if delete_archives:
+            for path in chain(*located(name, files).values()):
+                if path.is_file():
+                    path.unlink()
+                    say(f"{name}: deleted {path}")
+    summary = prepared.summary(folder)
+    reduced = f" ({summary.reductions})" if summary.reductions else ""
+    say(f"{name}: {sum(summary.images.values()):,} images prepared{reduced}")
     return folder
+
+
+def build(
+    make: Callable[[], tfds.core.DatasetBuilder], name: str, root: Path
+) -> tfds.core.DatasetBuilder:
+    """Prepares a data set that TFDS builds by itself, in `<root>/tfds`, alone.
+
+    Returns:
+      The builder, which `make` makes, of a data set that is there.
+
+    Raises:
+      ValueError: no room or no permission to write.
+    """
+    with _explained(name, root, root), _alone(name, root, lambda line: None):
+        builder = make()
+        if not Path(builder.data_dir).exists():
+            _run(builder)
+        return builder
+
+
+def _run(builder: tfds.core.DatasetBuilder) -> None:
+    """Builds all or nothing: beside its place, then renamed. Nobody else is at work.
+
+    TFDS's messages and bars, which it logs by absl or prints, are kept from the
+    terminal, and it is not asked to look for the data set on the network.
+    """
+    folder = Path(builder.data_dir)
+    # Of a process that was killed.
+    for dead in folder.parent.glob(f"incomplete.*_{folder.name}"):
+        shutil.rmtree(dead)
+    tfds.disable_progress_bar()
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            config = tfds.download.DownloadConfig(try_download_gcs=False)
+            builder.download_and_prepare(download_config=config)
+    finally:
+        absl.logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def _alone(name: str, root: Path, say: Say) -> Iterator[None]:
+    """One process at a time fetches and builds a data set."""
+    path = root / "tfds" / f".{name.replace('/', '-')}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        say(f"{name}: waiting for another process that prepares it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _explained(name: str, root: Path, files: Path) -> Iterator[None]:
+    """What is wrong with the system, in one line that says what to do."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        # ArrayRecord's writer passes the system's message on, and no number.
+        if full or os.strerror(errno.ENOSPC) in str(error):
+            entry = catalog.CATALOG.get(name)
+            room = _size(2 * entry.prepared_bytes) if entry else "more"
+            free = _size(shutil.disk_usage(_existing(root)).free)
+            raise PrepareError(
+                f"{name}: the disk of {root} is full; up to {room} are needed there, "
+                f"{free} are free; nothing was kept; make room, choose another "
+                "--data_dir, or take less with --max_side or --fraction"
+            ) from error
+        if isinstance(error, OSError):
+            raise PrepareError(
+                f"{name}: {error}; {root} and {files} must be folders that you may "
+                "write to, with room; choose others with --data_dir and --manual_dir"
+            ) from error
+        raise
+
+
+def located(name: str, files: Path) -> dict[str, list[Path]]:
+    """The archive or the trees of each file of a data set, by its name; [] for none.
+
+    Args:
+      name: of the catalog.
+      files: the manual folder, see `prepare`.
+    """
+    paths = {}
+    for file in catalog.find(name).files:
+        try:
+            paths[file.name] = locate(file, files, name)
+        except PrepareError:
+            paths[file.name] = []
+    return paths
 
 
 def read_checksums(path: Path) -> dict[str, str]:
@@ -145,50 +252,43 @@ def read_checksums(path: Path) -> dict[str, str]:
 
 def _as_asked(name: str, folder: Path, options: Options) -> Path:
     """The folder, unless another reduction of the data set was asked for."""
-    settings = ready.read(folder).settings
-    whole = WHOLE.max_side, WHOLE.fraction
-    asked = options.max_side, options.fraction
-    found = settings.get("max_side", whole[0]), settings.get("fraction", whole[1])
-    if asked not in (found, whole):
+    settings = prepared.summary(folder).settings
+    asked = options._replace(skip_unreadable=False)
+    present = Options(settings.get("max_side", 0), settings.get("fraction", 1.0))
+    if asked not in (present, WHOLE):
+        has, wants = (
+            f"max_side={of_it.max_side}, fraction={of_it.fraction:g}"
+            for of_it in (present, asked)
+        )
         raise PrepareError(
-            f"{name} is prepared already, with {_words(found)} and not with "
-            f"{_words(asked)}; to have that, delete {folder} and run this again"
+            f"{name} is prepared already, with {has} and not with {wants}; to have "
+            f"that, delete {folder} and run this again"
         )
     return folder
 
 
-def _words(reduction: tuple[int, float]) -> str:
-    return "max_side={}, fraction={:g}".format(*reduction)
-
-
-def _obtain(
-    name: str, folder: Path, checksums: Mapping[str, str], say: Callable[[str], object]
-) -> None:
+def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> None:
     """Every file is there and right after this, or its tree is."""
-    found = there(name, folder)
-    inputs = {given.file: given for given in BUILDERS[name].inputs}
-    for file in catalog.find(name).files:
-        for path in found[file.name]:
+    paths = located(name, files)
+    entry = catalog.find(name)
+    for file in entry.files:
+        for path in paths[file.name]:
             if path.is_file():
                 say(f"{name}: checking {path}")
                 _check(path, file, checksums)
-    for file in catalog.find(name).files:
-        if found[file.name]:
+    for file in entry.files:
+        if paths[file.name]:
             continue
-        say(f"{name}: downloading {file.name}, {words.size(file.bytes)}")
-        own, given = checksums.get(file.name), inputs[file.name]
-        trees = "".join(f" or the folder {tree}" for tree in given.trees)
+        say(f"{name}: downloading {file.name}, {tqdm.format_sizeof(file.bytes, 'B')}")
+        trees = "".join(f" or the folder {tree}" for tree in file.trees)
+        advice = f"put {file.name}{trees} into {files / name} yourself"
+        if own := checksums.get(file.name):
+            # Another file, of unknown size.
+            file = file._replace(checksum=own, bytes=0)
         try:
-            fetch(
-                file.urls,
-                folder / name,
-                own or file.checksum,
-                # With a checksum of its own it is another file.
-                size=None if own else file.bytes,
-                advice=f"put {file.name}{trees} into {folder / name} yourself",
-            )
+            fetch(file, files / name, advice)
         except FetchError as error:
-            if given.needed:
+            if file.needed:
                 raise FetchError(f"{name}: {error}") from error
             say(f"{name}: going on without {file.name}, which is optional: {error}")
 
@@ -196,35 +296,210 @@ def _obtain(
 def _check(path: Path, file: catalog.File, checksums: Mapping[str, str]) -> None:
     own = checksums.get(file.name)
     expected = own or file.checksum
-    found = digest(path, expected)
-    if found == expected:
+    checksum = digest(path, expected)
+    if checksum == expected:
         return
     sha256 = digest(path, "sha256:").partition(":")[2]
     source = "--checksums" if own else file.checksum_source
     raise PrepareError(
-        f"{path} is not the right file: it has {found}, expected is {expected} "
+        f"{path} is not the right file: it has {checksum}, expected is {expected} "
         f"({source}), and {path.stat().st_size:,} bytes, the right one "
         f"{file.bytes:,}; delete it to have it downloaded, or, if you trust it, give "
         f"--checksums FILE with the line '{sha256} {file.name}'"
     )
 
 
-def _delete_archives(name: str, folder: Path, say: Callable[[str], object]) -> None:
-    for paths in there(name, folder).values():
-        for path in paths:
-            if path.is_file():
-                path.unlink()
-                say(f"{name}: deleted {path}")
+class Need(NamedTuple):
+    """What one data set takes; all sizes in bytes, all but `download` about.
+
+    Attributes:
+      entry: of the catalog.
+      cache: of decoded images.
+      prepared: its folder where that is done, else None; then nothing below is needed.
+      download: still to be fetched.
+      result: on disk once prepared; as much again is needed while it is built.
+      seconds: download at 10 MB/s, and building.
+      note: what else there is to know, or "".
+    """
+
+    entry: catalog.Entry
+    cache: int
+    prepared: Path | None = None
+    download: int = 0
+    result: int = 0
+    seconds: float = 0.0
+    note: str = ""
 
 
-@contextlib.contextmanager
-def _alone(path: Path, name: str, say: Callable[[str], object]) -> Iterator[None]:
-    """One process at a time fetches and builds a data set."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{name}: waiting for another process that prepares it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+class Plan(NamedTuple):
+    """What several data sets take, one built after the other.
+
+    Attributes:
+      needs: of each.
+      lines: all of it in words, terms included.
+      needed: bytes on the disk of the data folder, temporary ones included.
+      shortage: "" or what does not fit where.
+      impossible: whether downloads and results alone do not fit.
+    """
+
+    needs: Sequence[Need]
+    lines: Sequence[str]
+    needed: int
+    shortage: str
+    impossible: bool
+
+
+def plan(
+    names: Sequence[str],
+    root: Path,
+    manual_dir: Path | None = None,
+    options: Options = WHOLE,
+    size: int = 84,
+    channels: int = 3,
+) -> Plan:
+    """What it takes to prepare and use data sets of the catalog.
+
+    Args:
+      names: of the catalog.
+      root, manual_dir, options: see `prepare`.
+      size, channels: of the cached images.
+
+    Raises:
+      ValueError: a name that is not in the catalog.
+    """
+    files, pixels = manual_dir or root / "downloads", size * size * channels
+    needs = [_need(name, root, files, options, pixels) for name in names]
+    lasting = sum(need.result + need.cache for need in needs)
+    passing = max((need.result for need in needs), default=0)
+    download = sum(need.download for need in needs)
+    data, downloads = _existing(root), _existing(files)
+    demands = [(data, lasting, passing), (downloads, download, 0)]
+    if os.stat(data).st_dev == os.stat(downloads).st_dev:
+        demands = [(data, lasting + download, passing)]
+    room = {folder: shutil.disk_usage(folder).free for folder, *_ in demands}
+    shortage = " and ".join(
+        f"{_size(keeps + passes)} are needed on the disk of {folder}, {_size(passes)} "
+        f"of it only while building, {_size(room[folder])} are free"
+        for folder, keeps, passes in demands
+        if keeps + passes > room[folder]
+    )
+    needed = demands[0][1] + passing
+    lines = [
+        line for need in needs for line in _lines(need, f"{size}x{size}x{channels}")
+    ]
+    lines.append(
+        f"together about {_size(needed)}, {_time(sum(need.seconds for need in needs))} "
+        f"(downloads at {_NETWORK / 1e6:.0f} MB/s); {_size(room[data])} are free"
+    )
+    if shortage:
+        lines.append(
+            f"not enough room: {shortage}; reduce with --max_side or --fraction, "
+            "or choose another --data_dir"
+        )
+    impossible = any(keeps > room[folder] for folder, keeps, _ in demands)
+    return Plan(needs, lines, needed, shortage, impossible)
+
+
+def _need(name: str, root: Path, files: Path, options: Options, pixels: int) -> Need:
+    entry = catalog.find(name)
+    if is_prepared(name, root):
+        summary = prepared.summary(place(name, root))
+        cache = sum(summary.images.values()) * pixels
+        note = f"reduced: {summary.reductions}" if summary.reductions else ""
+        return Need(entry, cache, prepared=summary.folder, note=note)
+    paths = located(name, files)
+    missing = [file for file in entry.files if not paths[file.name]]
+    parts = [files / name / f"{file.name}.part" for file in missing]
+    begun = sum(part.stat().st_size for part in parts if part.exists())
+    download = max(sum(file.bytes for file in missing) - begun, 0)
+    count = round(entry.total * options.fraction)
+    result = round(entry.prepared_bytes * options.fraction)
+    if options.max_side:
+        small = _SMALL_IMAGE * max(1, (options.max_side / 256) ** 2)
+        result = min(result, round(count * small))
+    building = (count / _IMAGES + entry.download_bytes / _BYTES) / (os.cpu_count() or 1)
+    notes = [entry.note.removesuffix(".")] if entry.note and missing else []
+    if older := prepared.find(name, root):
+        notes.append(f"{older[-1].folder} is of another version of its builder")
+    return Need(
+        entry=entry,
+        cache=count * pixels,
+        download=download,
+        result=result,
+        seconds=download / _NETWORK + building,
+        note="; ".join(notes),
+    )
+
+
+def _lines(need: Need, shape: str) -> Iterator[str]:
+    terms = need.entry.terms
+    parts = [f"prepared in {need.prepared}"]
+    if not need.prepared:
+        parts = [
+            f"download {_size(need.download)}",
+            f"prepared {_size(need.result)}",
+            f"while building {_size(need.result)} more",
+            f"about {_time(need.seconds)}",
+        ]
+    parts.append(f"cache {_size(need.cache)} at {shape}")
+    yield f"{need.entry.name}: {', '.join(parts)}"
+    if need.note:
+        yield f"  {need.note}"
+    yield f"  licence: {terms.licence or 'unknown'}"
+    yield f"  terms: {terms.terms or f'unknown, see {terms.homepage}'}"
+
+
+def _size(count: float) -> str:
+    return tqdm.format_sizeof(count, "B")
+
+
+def _time(seconds: float) -> str:
+    return tqdm.format_interval(seconds)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that there is."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def show(names: Sequence[str], root: Path, size: int, channels: int) -> Plan:
+    """Prints and returns the plan of the data sets that are not prepared yet.
+
+    Args:
+      names: of the catalog.
+      root: the data folder.
+      size, channels: of the images that will be cached.
+    """
+    missing = [name for name in names if not is_prepared(name, root)]
+    needs = plan(missing, root, size=size, channels=channels)
+    if missing:
+        print("to prepare first:", *needs.lines, sep="\n", flush=True)
+    return needs
+
+
+def obtain(needs: Plan, root: Path, *, agreed: bool) -> None:
+    """Fetches and prepares the data sets of a plan.
+
+    Args:
+      needs: from `show`.
+      root: the data folder.
+      agreed: go on without asking.
+
+    Raises:
+      ValueError: not agreed to, no room, or a data set that cannot be had; those that
+        were prepared before it stay.
+    """
+    if not needs.needs:
+        return
+    if needs.impossible:
+        raise ValueError(f"not enough room: {needs.shortage}; nothing was begun")
+    how = "pass --yes to agree to the terms above and go on"
+    if not agreed and not sys.stdin.isatty():
+        raise ValueError(f"data sets have to be prepared first: {how}")
+    question = "prepare them, under these terms? [y/N] "
+    if not agreed and input(question).strip().lower() not in ("y", "yes"):
+        raise ValueError(f"nothing was prepared; {how}")
+    for need in needs.needs:
+        folder = prepare(need.entry.name, root)
+        print(f"{need.entry.name}: ready in {folder}", flush=True)

@@ -9,8 +9,7 @@ import numpy as np
 import scipy.io
 
 from metainit.data.builders.archive import Member
-from metainit.data.builders.base import ArchiveBuilder, Row, Table
-from metainit.data.builders.inputs import Input, PrepareError
+from metainit.data.builders.base import ArchiveBuilder, PrepareError, Row, Table
 
 _CLASSES = 196
 # Split, its list, and the archive of its images.
@@ -29,12 +28,6 @@ class StanfordCars(ArchiveBuilder):
     their images from 00001.jpg; here a file name is "cars_train/00001.jpg".
     """
 
-    inputs = (
-        Input("cars_train.tgz", ("cars_train",), 990_000_000),
-        Input("cars_test.tgz", ("cars_test",), 990_000_000),
-        Input("car_devkit.tgz", ("devkit", "car_devkit"), 2_000_000),
-        Input("cars_test_annos_withlabels.mat", ("devkit", "car_devkit"), 2_000_000),
-    )
     images = re.compile(r"^cars_(?P<split>train|test)/(?:.+/)?(?P<file>\d{5}\.jpg)$")
     lists = re.compile(
         r"(?:^|/)(?:cars_meta|cars_train_annos|cars_test_annos_withlabels)\.mat$"

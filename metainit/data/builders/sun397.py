@@ -4,9 +4,8 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 
-from metainit.data import stored
-from metainit.data.builders.base import ArchiveBuilder, Row, Table
-from metainit.data.builders.inputs import Input, PrepareError
+from metainit.data.builders.base import ArchiveBuilder, PrepareError, Row, Table
+from metainit.data.images import Rule
 
 _CLASSES = 397
 _LISTS = {"train": "Training_01.txt", "test": "Testing_01.txt"}
@@ -24,15 +23,11 @@ class Sun397(ArchiveBuilder):
     their folders.
     """
 
-    inputs = (
-        Input("SUN397.tar.gz", ("SUN397",), 39_500_000_000),
-        Input("Partitions.zip", ("Partitions",), 150_000_000, needed=False),
-    )
     images = re.compile(
         r"^SUN397(?P<class>/[a-z](?:/[^/.][^/]*){1,2})/[^/.][^/]*\.jpg$"
     )
     lists = re.compile(r"(?:^|/)(?:ClassName|Training_01|Testing_01)\.txt$")
-    rule = stored.Rule(max_pixels=120_000)
+    rule = Rule(max_pixels=120_000)
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
         """See `ArchiveBuilder.table`."""

@@ -1,7 +1,4 @@
-"""Downloads from several addresses, and what is refused before it fills the disk.
-
-Resumption and checksums of a single address are tested in test_archives.py.
-"""
+"""Downloads: resumed, checked, from mirrors, and never too big."""
 
 import hashlib
 import socket
@@ -11,10 +8,23 @@ import archives
 import numpy as np
 import pytest
 
-from metainit.data.builders.fetch import FetchError, digest, fetch
+from metainit.data.builders.catalog import File
+from metainit.data.builders.fetch import FetchError, digest
+from metainit.data.builders.fetch import fetch as fetch_file
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+
+
+def fetch(urls, folder, checksum, *, size=0, **options):
+    urls = [urls] if isinstance(urls, str) else urls
+    folders = tuple(url.rpartition("/")[0] + "/" for url in urls)
+    name = urls[0].rpartition("/")[2]
+    return fetch_file(File(name, folders, size, checksum), folder, **options)
+
+
+def left(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def refusing():
@@ -34,7 +44,7 @@ def test_the_next_url_is_tried(tmp_path, first):
             "silent": f"{server.url}/silent/x.zip",
             "other file": f"{server.url}/moved/x.zip",
         }
-        urls = [dead[first], f"{server.url}/copy/y.zip"]
+        urls = [dead[first], f"{server.url}/copy/x.zip"]
         path = fetch(urls, tmp_path, SHA256, timeout=0.2)
     assert path == tmp_path / "x.zip"
     assert path.read_bytes() == CONTENT
@@ -89,3 +99,74 @@ def test_a_digest_names_its_kind(tmp_path, kind):
     path.write_bytes(CONTENT)
     expected = getattr(hashlib, kind)(CONTENT).hexdigest()
     assert digest(path, f"{kind}:anything") == f"{kind}:{expected}"
+
+
+def test_a_file_is_fetched_once(tmp_path):
+    with archives.serving(CONTENT) as server:
+        for _ in range(2):
+            path = fetch(f"{server.url}/x.zip", tmp_path / "a" / "b", SHA256)
+    assert path.read_bytes() == CONTENT
+    assert server.asked == [None]
+    assert left(path.parent) == ["x.zip"]
+
+
+def test_a_cut_download_goes_on_in_the_same_call(tmp_path):
+    with archives.serving(CONTENT) as server:
+        server.cuts = [100_000, 50_000]
+        path = fetch(f"{server.url}/x.zip", tmp_path, SHA256)
+    assert path.read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=100000-", "bytes=150000-"]
+
+
+def test_a_download_that_was_left_goes_on_in_the_next_call(tmp_path):
+    with archives.serving(CONTENT) as server:
+        server.cuts = [100_000, 0]
+        with pytest.raises(FetchError, match="cut after 100000 of 300000 bytes"):
+            fetch(f"{server.url}/x.zip", tmp_path, SHA256)
+        assert left(tmp_path) == ["x.zip.part"]
+        path = fetch(f"{server.url}/x.zip", tmp_path, SHA256)
+    assert path.read_bytes() == CONTENT
+    assert server.asked[-1] == "bytes=100000-"
+    assert left(tmp_path) == ["x.zip"]
+
+
+def test_a_server_without_ranges_starts_over(tmp_path):
+    (tmp_path / "x.zip.part").write_bytes(b"something else that was here")
+    with archives.serving(CONTENT) as server:
+        server.ranges = False
+        path = fetch(f"{server.url}/x.zip", tmp_path, SHA256)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_part_that_is_whole_already_is_taken(tmp_path):
+    (tmp_path / "x.zip.part").write_bytes(CONTENT)
+    with archives.serving(CONTENT) as server:
+        path = fetch(f"{server.url}/x.zip", tmp_path, SHA256)
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("start", [b"", b"wrong"])
+def test_a_wrong_checksum_is_refused_and_nothing_kept(tmp_path, start):
+    if start:
+        (tmp_path / "x.zip.part").write_bytes(start)
+    expected = "md5:" + hashlib.md5(CONTENT + b"x").hexdigest()
+    with (
+        archives.serving(CONTENT) as server,
+        pytest.raises(
+            FetchError, match=r"has md5:.*, not md5:.* nothing was kept"
+        ) as error,
+    ):
+        fetch(f"{server.url}/x.zip", tmp_path, expected)
+    assert "--config.data.archive=PATH" in str(error.value)
+    assert left(tmp_path) == []
+
+
+def test_a_missing_file_and_a_silent_server_are_reported(tmp_path):
+    with archives.serving(CONTENT) as server:
+        with pytest.raises(FetchError, match=r"404.*data\.archive=PATH"):
+            fetch(f"{server.url}/missing", tmp_path, SHA256)
+        with pytest.raises(FetchError, match=r"timed out.*data\.archive=PATH"):
+            fetch(f"{server.url}/silent", tmp_path, SHA256, timeout=0.2)
+    with pytest.raises(FetchError, match=r"cannot download .*data\.archive=PATH"):
+        fetch(f"{server.url}/x.zip", tmp_path, SHA256)
+    assert left(tmp_path) == []

@@ -17,9 +17,11 @@ from metainit.experiments import configs
 # Prepares in a process of its own, and tells whether TensorFlow was loaded.
 _PREPARE = """
 import sys
-from metainit.data.builders import glyphs, prepared
-builder = glyphs.Glyphs(data_dir=sys.argv[1], file_format="array_record")
-prepared.prepare(builder)
+from metainit.data import loading
+from metainit.experiments import configs
+data = configs.default().data
+data.data_dir = sys.argv[1]
+loading.load(data)
 print("tensorflow" in sys.modules)
 """
 
@@ -35,7 +37,7 @@ def twice(tmp_path_factory):
     """Two folders with the data set, made at once by two processes, and the roles."""
     one, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
     process = subprocess.Popen(
-        [sys.executable, "-c", _PREPARE, str(other / "tfds")],
+        [sys.executable, "-c", _PREPARE, str(other)],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -2,14 +2,14 @@
 
 import importlib.util
 
+import archives
 import numpy as np
 import pytest
-import small_archives
 import tensorflow_datasets as tfds
 
 from metainit.data import loading
-from metainit.data.builders import prepared
-from metainit.data.builders.seven import BUILDERS
+from metainit.data.builders import prepare
+from metainit.data.builders.prepare import BUILDERS
 from metainit.experiments import configs
 
 
@@ -33,7 +33,7 @@ class Stock(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self):
         for label in range(3):
             for number in range(2):
-                image = small_archives.encode(small_archives.picture(label))
+                image = archives.encode(archives.picture(label))
                 yield f"{label}-{number}", {"image": image, "label": label}
 
 
@@ -99,7 +99,8 @@ def test_ours_are_prepared_by_our_command(tmp_path, data, monkeypatch):
 
 def test_of_ours_the_version_of_the_builder_is_taken(tmp_path, data, monkeypatch):
     # Under the name of one of ours, with a later version, as TFDS's own has it.
-    prepared.prepare(Stock(data_dir=tmp_path / "own", file_format="array_record"))
+    own = Stock(data_dir=tmp_path / "own", file_format="array_record")
+    prepare.build(lambda: own, "stock", tmp_path)
     monkeypatch.setitem(BUILDERS, "stock", BUILDERS["caltech256"])
     with pytest.raises(ValueError, match=r"by another builder.*not 1\.0\.0") as error:
         loading.load(data)

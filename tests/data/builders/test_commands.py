@@ -8,25 +8,28 @@ import sys
 from pathlib import Path
 
 import archives
-import mini_caltech
 import pytest
+import seven
 from PIL import Image
+from tqdm import tqdm
 
-from metainit.data import cache, stored
-from metainit.data.builders import catalog, words
+from metainit.data import cache
+from metainit.data.builders import base, catalog
 from metainit.data.builders import commands as cli
 
-NAME = "caltech256"
+NAME, FILE = seven.CALTECH, seven.CALTECH_FILE
 
 
 @pytest.fixture
 def known(tmp_path, monkeypatch):
     """A catalog whose Caltech-256 is small and on a server of ours, and our folder."""
-    content = mini_caltech.archive(tmp_path / "official" / mini_caltech.FILE)
+    (tmp_path / "official").mkdir()
+    path = archives.pack(tmp_path / "official" / FILE, seven.CALTECH_FILES)
+    content = path.read_bytes()
     monkeypatch.setenv("METAINIT_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     with archives.serving(content) as server:
-        entry = mini_caltech.entry(content, f"{server.url}/{mini_caltech.FILE}")
+        entry = seven.small_caltech(content, f"{server.url}/")
         monkeypatch.setitem(catalog.CATALOG, NAME, entry)
         yield server
 
@@ -36,7 +39,7 @@ def change(monkeypatch, **fields):
 
 
 def test_list_plan_prepare_verify_show_and_list_again(tmp_path, known, capsys):
-    size = words.size(len(known.content))
+    size = tqdm.format_sizeof(len(known.content), "B")
     assert cli.main(["list"]) == 0
     (line,) = [x for x in capsys.readouterr().out.splitlines() if NAME in x]
     assert line.split() == f"{NAME} train 3 12 {size} no CC-BY-4.0".split()
@@ -68,13 +71,13 @@ def test_list_plan_prepare_verify_show_and_list_again(tmp_path, known, capsys):
     assert "1120 x 252 pixels" in capsys.readouterr().out
     assert cli.main(["list"]) == 0
     (line,) = [x for x in capsys.readouterr().out.splitlines() if NAME in x]
-    assert re.search(r"12 images, \d+ kB  +CC", line)
+    assert re.search(r"12 images, [\d.]+kB  +CC", line)
 
 
 def test_reductions_are_recorded_and_listed(known, capsys):
     assert cli.main(["prepare", NAME, "--max_side", "8", "--delete_archives"]) == 0
     assert cli.main(["list"]) == 0
-    assert re.search(r"12 images, \d+ kB \(max_side=8\)", capsys.readouterr().out)
+    assert re.search(r"12 images, [\d.]+kB \(max_side=8\)", capsys.readouterr().out)
     assert cli.main(["plan", NAME]) == 0
     assert "reduced: max_side=8" in capsys.readouterr().out
 
@@ -114,7 +117,7 @@ def test_verify_allows_for_what_was_left_out(tmp_path, known, capsys, monkeypatc
 
 
 def test_verify_decodes(known, capsys, monkeypatch):
-    kept = stored.to_stored
+    kept = base.to_stored
 
     def broken(image, rule):
         good = kept(image, rule)
@@ -122,7 +125,7 @@ def test_verify_decodes(known, capsys, monkeypatch):
         return good[:50] if broken.count == 5 else good
 
     broken.count = 0
-    monkeypatch.setattr(stored, "to_stored", broken)
+    monkeypatch.setattr(base, "to_stored", broken)
     assert cli.main(["prepare", NAME]) == 0
     assert cli.main(["verify", NAME]) == 1
     told = capsys.readouterr().out
@@ -146,7 +149,10 @@ def test_check_links_names_what_is_dead(known, capsys, monkeypatch):
     assert known.asked == []
     (file,) = catalog.CATALOG[NAME].files
     dead = f"{known.url}/missing/{file.name}"
-    change(monkeypatch, files=(file._replace(urls=(dead, *file.urls)),))
+    change(
+        monkeypatch,
+        files=(file._replace(folders=(f"{known.url}/missing/", *file.folders)),),
+    )
     assert cli.main(["check-links", NAME]) == 1
     told = capsys.readouterr().out
     assert f"{dead} dead: the server says HTTP Error 404" in told
@@ -172,9 +178,9 @@ def test_a_plan_of_a_config_counts_what_it_names(tmp_path, known, capsys):
     path.write_text(CONFIG)
     assert cli.main(["plan", str(path)]) == 0
     told = capsys.readouterr().out
-    assert "caltech256: download" in told and "cifar100: download 169 MB" in told
+    assert "caltech256: download" in told and "cifar100: download 169MB" in told
     # 60,000 images of 10 x 10 x 1 bytes.
-    assert "cache 6.0 MB at 10x10x1" in told
+    assert "cache 6.00MB at 10x10x1" in told
     assert cli.main(["plan", f"{path}:none"]) == 0
     assert capsys.readouterr().out == "nothing to download or to prepare\n"
 
@@ -186,12 +192,12 @@ def test_a_plan_of_the_shipped_config_tells_its_download(known, capsys):
 
 
 def test_checksums_of_the_user_replace_the_catalog(tmp_path, known, capsys):
-    known.content = (tmp_path / "official" / mini_caltech.FILE).read_bytes()
+    known.content = (tmp_path / "official" / FILE).read_bytes()
     known.content += bytes(512)
     assert cli.main(["prepare", NAME]) == 2
     assert "nothing was kept" in capsys.readouterr().err
     right = hashlib.sha256(known.content).hexdigest()
-    (tmp_path / "sums").write_text(f"{right}  {mini_caltech.FILE}\n")
+    (tmp_path / "sums").write_text(f"{right}  {FILE}\n")
     assert cli.main(["prepare", NAME, "--checksums", "sums"]) == 0
 
 
@@ -206,7 +212,7 @@ def test_what_does_not_fit_is_not_begun(known, capsys, monkeypatch):
 def test_one_dead_data_set_does_not_keep_the_others(known, capsys, monkeypatch):
     pets = catalog.CATALOG["oxford_pets"]
     dead = tuple(
-        file._replace(urls=(f"{known.url}/missing/{file.name}",)) for file in pets.files
+        file._replace(folders=(f"{known.url}/missing/",)) for file in pets.files
     )
     monkeypatch.setitem(catalog.CATALOG, "oxford_pets", pets._replace(files=dead))
     assert cli.main(["prepare", "oxford_pets", NAME]) == 2
@@ -219,7 +225,7 @@ def test_one_dead_data_set_does_not_keep_the_others(known, capsys, monkeypatch):
 @pytest.mark.parametrize(
     "line, words",
     [
-        ("plan cars196", "there is no data set 'cars196' in the catalog; choose from"),
+        ("plan cars196", "there is no data set 'cars196' to prepare; choose from"),
         ("verify caltech256", "is not prepared in"),
         ("show caltech256 --out x.jpg", "name it FILE.png"),
         ("prepare caltech256 --checksums none", "--checksums none cannot be read"),

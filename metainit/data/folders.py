@@ -1,0 +1,239 @@
+"""Any tree of images in which a folder is a class."""
+
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metainit.data import cache, class_splits, images
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
+DEFAULT_SHARE = 0.2
+_ROLE_OF = {role: role for role in cache.ROLES} | {"val": "validation"}
+# Held out for a classifier in this order of preference.
+_HELD_OUT = ("test", "validation", "val")
+
+# The images of every class, both sorted by name.
+Classes = dict[str, list[Path]]
+
+
+def read(data: Any, path: str) -> dict[str, cache.Part]:
+    """The classes of a tree, by role.
+
+    A class is a folder that holds images, named by its path below the root. Where the
+    root holds exactly train, validation (or val) and test, those are the roles;
+    otherwise the classes are split by `data.split` and `data.split_seed`. Files and
+    folders whose names start with a dot are not looked at, nor files whose endings
+    are not in `SUFFIXES`; a warning counts those.
+
+    Args:
+      data: see `metainit.data.loading.load`.
+      path: the root.
+
+    Raises:
+      ValueError: no such folder, no images in it, or an image that does not decode.
+    """
+    top, classes = _open(path, f"data.name='folder:{path}'")
+    roles = sorted(_ROLE_OF.get(name, "") for name in _folders(classes))
+    if roles == sorted(cache.ROLES):
+        below = _below(top, classes)
+        split = {_ROLE_OF[folder]: below[folder] for folder in below}
+        split = {role: split[role] for role in cache.ROLES}
+    else:
+        names = class_splits.shuffle_split(list(classes), data.split, data.split_seed)
+        split = {role: {name: classes[name] for name in names[role]} for role in names}
+
+    def pending(chosen: Classes) -> cache.Pending:
+        rows = images.decode_all(
+            _encoded(chosen), data.size, data.channels, data.skip_undecodable
+        )
+        return cache.Pending(sum(map(len, chosen.values())), rows, list(chosen))
+
+    layout = {role: list(chosen) for role, chosen in split.items()}
+    return cache.cached(
+        cache.root(data.data_dir) / "cache",
+        f"folder-{top.resolve().name}",
+        (
+            cache.file_key(*chain(*classes.values())),
+            layout,
+            bool(data.skip_undecodable),
+        ),
+        (data.size, data.size, data.channels),
+        lambda: {role: pending(chosen) for role, chosen in split.items()},
+    )
+
+
+class Labelled(NamedTuple):
+    """The images of a tree, in the order of their classes and file names.
+
+    Attributes:
+      train, test: of the same classes, where the tree has them in both.
+      files: of the images of `test`, in their order.
+      rule: in words, what was held out.
+    """
+
+    train: cache.Part
+    test: cache.Part
+    files: tuple[Path, ...]
+    rule: str
+
+
+def read_labelled(
+    path: str,
+    size: int,
+    channels: int,
+    share: float | None,
+    seed: int,
+    data_dir: str = "",
+) -> Labelled:
+    """A tree for a classifier, every class learned and held out; images are cached.
+
+    Where the root holds nothing but train and one or more of test, validation and val,
+    with the classes inside, train is learned from and the first of the others held
+    out. Otherwise `share` of the images of every class is, at least one.
+
+    Args:
+      path: the root; see `read` for what counts as an image.
+      size: side of the square images in pixels.
+      channels: 1 or 3.
+      share: of every class to hold out, above 0 and below 1; None for 0.2, or for a
+        tree that has its own parts.
+      seed: of the choice, which depends on nothing but it and the file names.
+      data_dir: as in `metainit.data.cache.root`.
+
+    Raises:
+      ValueError: no such folder, no images, a class with one, a share that makes no
+        sense, or an image that does not decode.
+    """
+    top, classes = _open(path, f"folder:{path}")
+    folders = _folders(classes)
+    if "train" in folders and len(folders) > 1 and folders <= {"train", *_HELD_OUT}:
+        if share is not None:
+            raise ValueError(
+                f"test_share={share}, but {top} has images to hold out in a folder of "
+                "their own; leave test_share out"
+            )
+        held_out = next(name for name in _HELD_OUT if name in folders)
+        below, rule = _below(top, classes), f"the folder {held_out}"
+        parts = {"train": below["train"], "test": below[held_out]}
+    else:
+        share = DEFAULT_SHARE if share is None else share
+        parts, rule = _split(classes, share, seed), f"{share} of every class"
+
+    def pending(part: Classes) -> cache.Pending:
+        rows = _decoded(part, size, channels)
+        return cache.Pending(sum(map(len, part.values())), rows, list(part))
+
+    train, test = (list(chain(*part.values())) for part in parts.values())
+    names = {role: list(part) for role, part in parts.items()}
+    decoded = cache.cached(
+        cache.root(data_dir) / "cache",
+        f"labelled-{top.resolve().name}",
+        (cache.file_key(*train, *test), names, len(test)),
+        (size, size, channels),
+        lambda: {role: pending(part) for role, part in parts.items()},
+    )
+    return Labelled(decoded["train"], decoded["test"], tuple(test), rule)
+
+
+def _open(path: str, field: str) -> tuple[Path, Classes]:
+    """The root of a tree, and its classes; `field` names it in an error."""
+    top = Path(path).expanduser()
+    if not top.is_dir():
+        raise ValueError(f"{field}: there is no folder {top}")
+    classes: Classes = {}
+    others: Counter[str] = Counter()
+    for folder, inner, files in os.walk(top, followlinks=True):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        name = Path(folder).relative_to(top).as_posix()
+        if name == ".":
+            continue
+        shown = [Path(folder, file) for file in sorted(files) if file[0] != "."]
+        pictures = [path for path in shown if path.suffix.lower() in SUFFIXES]
+        if pictures:
+            classes[name] = pictures
+        endings = (path.suffix.lower() for path in shown)
+        others.update(ending for ending in endings if ending not in SUFFIXES)
+    wanted = ", ".join(sorted(SUFFIXES))
+    if others:
+        logging.warning(
+            "%s: passed over %d files that end in %s; images must end in %s",
+            top,
+            others.total(),
+            ", ".join(ending or "no suffix" for ending in sorted(others)),
+            wanted,
+        )
+    if not classes:
+        raise ValueError(
+            f"{field}: no images in sub-folders of {top}; every class needs a folder "
+            f"of its own, with files that end in {wanted}"
+        )
+    return top, dict(sorted(classes.items()))
+
+
+def _folders(classes: Classes) -> set[str]:
+    """The folders right below the root that hold classes."""
+    return {name.split("/")[0] for name in classes}
+
+
+def _below(top: Path, classes: Classes) -> dict[str, Classes]:
+    """The classes below each of the folders right below the root.
+
+    Raises:
+      ValueError: such a folder holds images itself.
+    """
+    below: dict[str, Classes] = {folder: {} for folder in sorted(_folders(classes))}
+    for name, files in classes.items():
+        folder, _, inner = name.partition("/")
+        if not inner:
+            raise ValueError(
+                f"{top / folder} holds images itself; beside "
+                f"{' and '.join(sorted(below.keys() - {folder}))} it must hold a "
+                "folder for every class"
+            )
+        below[folder][inner] = files
+    return below
+
+
+def _split(classes: Classes, share: float, seed: int) -> dict[str, Classes]:
+    """Two parts of every class, each with one image at least, in order."""
+    if not 0 < share < 1:
+        raise ValueError(f"test_share must be above 0 and below 1, got {share}")
+    train: Classes = {}
+    test: Classes = {}
+    for label, (name, files) in enumerate(classes.items()):
+        if len(files) < 2:
+            raise ValueError(
+                f"class {name!r} has one image, {files[0]}; it needs 2 or more, to "
+                "learn from and to hold out"
+            )
+        count = min(max(math.floor(share * len(files) + 0.5), 1), len(files) - 1)
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(label,)))
+        held_out = set(rng.permutation(len(files))[:count].tolist())
+        train[name] = [file for n, file in enumerate(files) if n not in held_out]
+        test[name] = [file for n, file in enumerate(files) if n in held_out]
+    return {"train": train, "test": test}
+
+
+def _encoded(classes: Classes) -> Iterator[images.Encoded]:
+    for label, files in enumerate(classes.values()):
+        for file in files:
+            yield images.Encoded(label, file, str(file))
+
+
+def _decoded(
+    classes: Classes, size: int, channels: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    decoded = images.decode_all(_encoded(classes), size, channels, skip=True)
+    for item, (label, pixels) in zip(_encoded(classes), decoded, strict=True):
+        if pixels is None:
+            raise ValueError(
+                f"{item.name} does not decode as an image; mend or remove it"
+            )
+        yield label, pixels

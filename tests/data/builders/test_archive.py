@@ -1,0 +1,133 @@
+"""Archives of every kind: what is read of them, and what is refused."""
+
+import tarfile
+import zipfile
+
+import archives
+import numpy as np
+import pytest
+
+from metainit.data.builders.archive import ArchiveError, members
+
+FILES = {"x/a.txt": b"one", "x/b/c.txt": b"two" * 400, "x/b/d.jpg": b"three"}
+
+
+def read(path, wanted="", limit=10**6):
+    found = members(path, lambda name: name.endswith(wanted), limit)
+    return {name: content for name, content, _ in found}
+
+
+def refused(path, words, **options):
+    with pytest.raises(ArchiveError, match=words) as error:
+        read(path, **options)
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.bz2", "tar.xz", "zip"])
+def test_all_kinds_of_archives_have_the_members_of_their_tree(tmp_path, kind):
+    archives.unpack(tmp_path, FILES)
+    path = tmp_path / f"x.{kind}"
+    if kind in ("tar.bz2", "tar.xz"):
+        with tarfile.open(path, f"w:{kind[4:]}") as opened:
+            opened.add(tmp_path / "x", "x")
+    else:
+        archives.pack(path, FILES)
+    assert read(path) == read(tmp_path / "x") == FILES
+    assert read(path, "txt") == {n: c for n, c in FILES.items() if n.endswith("txt")}
+    refused(path, "declares more than 0 MB", wanted="none", limit=10)
+    if kind != "tar":
+        positions = [position for *_, position in members(path, bool, 10**6)]
+        assert positions == sorted(positions)
+        assert 0 < positions[-1] <= path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-20] if kind != "tar" else b"")
+    refused(path, "is cut short or damaged")
+
+
+def test_a_compressed_archive_is_known_by_its_content(tmp_path):
+    path = archives.pack(tmp_path / "x.tar.gz", FILES)
+    assert read(path.rename(tmp_path / "x.tar")) == FILES
+
+
+@pytest.mark.parametrize("squeezed", [False, True])
+@pytest.mark.parametrize("cut", ["a file", "between", "a header", "the end"])
+def test_a_cut_archive_is_refused(tmp_path, cut, squeezed):
+    path = archives.pack(tmp_path / "x.tar", FILES)
+    with tarfile.open(path) as opened:
+        second = opened.getmembers()[1].offset
+    content = path.read_bytes()
+    end = {
+        "a file": second + 900,
+        "between": second,
+        "a header": second + 100,
+        "the end": len(content.rstrip(b"\0")) + 100,
+    }[cut]
+    if squeezed:
+        # The last four bytes are a length behind all content.
+        content = archives.pack(tmp_path / "x.tar.gz", FILES).read_bytes()
+        end = -4 if cut == "the end" else -(end // 20)
+    path.write_bytes(content[:end])
+    refused(path, "is cut short or damaged")
+
+
+def test_a_flipped_bit_of_a_compressed_archive_is_found(tmp_path):
+    # So long that tarfile meets the tar's end before it asks for gzip's.
+    files = {"x": np.random.default_rng(0).bytes(320_000)}
+    path = archives.pack(tmp_path / "x.tar.gz", files)
+    assert read(path) == files
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1  # of the checksum
+    path.write_bytes(content)
+    refused(path, r"cut short or damaged \(CRC check failed")
+
+
+@pytest.mark.parametrize("content", [b"<html>404</html>", b"x" * 5000])
+@pytest.mark.parametrize("name", ["x.tar", "x.tgz", "x.zip"])
+def test_a_file_that_is_no_archive_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    refused(tmp_path / name, "is cut short or damaged")
+
+
+def test_a_broken_zip_is_refused(tmp_path):
+    path = archives.pack(tmp_path / "x.zip", {"a": b"content"})
+    path.write_bytes(path.read_bytes().replace(b"content", b"contend"))
+    refused(path, r"x\.zip is cut short or damaged")
+
+
+def entry(kind, size=0):
+    header = tarfile.TarInfo()
+    header.type, header.size = kind, size
+    header.linkname = "" if size else "/etc/hostname"
+    return header
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("../outside.jpg", b"x", r"'\.\./outside\.jpg', which leads outside"),
+        ("x/../../y", b"x", "which leads outside"),
+        ("/absolute.jpg", b"x", r"'/absolute\.jpg', which leads outside"),
+        ("x/e", entry(tarfile.SYMTYPE), "x/e is a link or a device"),
+        ("x/e", entry(tarfile.LNKTYPE), "x/e is a link or a device"),
+        ("x/e", entry(tarfile.FIFOTYPE), "x/e is a link or a device"),
+        ("x/e", entry(tarfile.REGTYPE, 3 * 10**9), "declares more than 1 MB"),
+    ],
+)
+def test_a_hostile_tar_is_refused(tmp_path, name, content, words):
+    refused(archives.pack(tmp_path / "x.tar", FILES | {name: content}), words)
+
+
+def test_a_hostile_zip_is_refused(tmp_path):
+    path = tmp_path / "x.zip"
+    refused(archives.pack(path, {"../x": b"x"}), "leads outside")
+    with zipfile.ZipFile(path, "w") as opened:
+        link = zipfile.ZipInfo("a/link")
+        link.external_attr = 0o120777 << 16
+        opened.writestr(link, "/etc/hostname")
+    refused(path, "a/link is a link")
+    assert read(path, wanted="other") == {}
+
+
+def test_a_link_in_a_tree_is_refused(tmp_path):
+    archives.unpack(tmp_path, FILES)
+    (tmp_path / "x" / "link").symlink_to("/etc/hostname")
+    refused(tmp_path / "x", "x/link is a link or a device")

@@ -1,0 +1,301 @@
+"""What all builders of archives share: how they write, and what stops them.
+
+Caltech-256 stands for all of them here: it has one archive and no lists.
+"""
+
+import errno
+import json
+import os
+import shutil
+import socket
+import threading
+from typing import ClassVar
+
+import absl.logging
+import archives
+import filelock
+import pytest
+import seven
+import tensorflow_datasets as tfds
+
+from metainit.data.builders import archive, base, catalog, prepare
+from metainit.data.builders.archive import ArchiveError
+from metainit.data.builders.base import Options, PrepareError
+from metainit.data.builders.caltech256 import Caltech256
+
+FILES = seven.CALTECH_FILES
+ROOT = "256_ObjectCategories"
+SOME = f"{ROOT}/056.dog/056_0003.jpg"
+
+
+class Place:
+    """A data folder and a manual folder with a whole archive."""
+
+    def __init__(self, folder):
+        self.root = folder / "data"
+        self.manual = folder / "manual"
+        self.manual.mkdir()
+        self.tar = self.manual / seven.CALTECH_FILE
+        self.pack(FILES)
+
+    def pack(self, files):
+        archives.pack(self.tar, files)
+
+    def prepare(self, kind=Caltech256, **options):
+        def make():
+            return kind(
+                data_dir=self.root / "tfds",
+                manual_dir=self.manual,
+                options=Options(**options),
+            )
+
+        return prepare.build(make, "caltech256", self.root).data_dir
+
+    def left(self):
+        """The versions, whole or not, that are in the data folder."""
+        folder = self.root / "tfds" / "caltech256"
+        return sorted(os.listdir(folder)) if folder.exists() else []
+
+    def refuses(self, error, words, **options):
+        """Nothing is prepared, and one line says why."""
+        with pytest.raises(error, match=words) as raised:
+            self.prepare(**options)
+        assert "\n" not in str(raised.value)
+        assert self.left() == []
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def flat(folder):
+    splits = archives.stored(folder)
+    return {name: row for rows in splits.values() for name, row in rows.items()}
+
+
+def test_the_own_folder_comes_first_and_archives_before_trees(place):
+    own = place.manual / "caltech256"
+    archives.unpack(own, FILES)
+    archives.unpack(place.manual, FILES)
+    (file,) = catalog.CATALOG["caltech256"].files
+    wanted = [
+        archives.pack(own / file.name, FILES),
+        place.tar,
+        own / ROOT,
+        place.manual / ROOT,
+    ]
+    for path in wanted:
+        assert base.locate(file, place.manual, "caltech256") == [path]
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(PrepareError, match=r"there is no 256_Object.*caltech256 or"):
+        base.locate(file, place.manual, "caltech256")
+
+
+def test_reductions_are_recorded_where_anybody_can_read_them(place):
+    folder = place.prepare(max_side=12, fraction=0.7)
+    recorded = {
+        "max_side": 12,
+        "fraction": 0.7,
+        "skip_unreadable": False,
+        "unreadable": 0,
+        "missing": 0,
+    }
+    reader = tfds.builder_from_directory(folder)
+    assert dict(reader.info.metadata.items()) == recorded
+    with open(os.path.join(folder, "metadata.json"), encoding="utf-8") as file:
+        assert json.load(file) == recorded
+    kept = flat(folder)
+    names = {path.split("/")[2] for path in FILES if base._share(path) < 0.7}
+    assert kept.keys() == names and 4 < len(names) < len(FILES)
+
+
+def test_rows_are_written_class_by_class_whatever_the_shards(place, monkeypatch):
+    place.pack(dict(reversed(FILES.items())))
+    monkeypatch.setattr(base, "_SHARD", 1000)
+    reader = tfds.builder_from_directory(place.prepare())
+    split = reader.info.splits["train"]
+    assert split.num_shards > 3
+    assert split.num_examples == sum(split.shard_lengths)
+    raw = {"image": tfds.decode.SkipDecoding()}
+    rows = [
+        (int(row["label"]), row["file_name"])
+        for row in reader.as_data_source("train", decoders=raw)
+    ]
+    assert rows == sorted(rows) and len(rows) == split.num_examples
+
+
+@pytest.mark.parametrize(
+    "options", [{"fraction": 0}, {"fraction": 2}, {"max_side": -1}]
+)
+def test_options_that_make_no_sense_are_refused(place, options):
+    place.refuses(PrepareError, rf"^{next(iter(options))}=", **options)
+
+
+def test_a_fraction_that_leaves_nothing_is_refused(place):
+    least = min(map(base._share, FILES))
+    words = f"no image is left for any split with fraction={least}"
+    place.refuses(PrepareError, words, fraction=least)
+
+
+def test_nothing_is_said_and_nobody_asked(place, capsys, caplog, monkeypatch):
+    def connect(self, address):
+        pytest.fail(f"connects to {address}")
+
+    before = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.INFO)
+    caplog.set_level("INFO")
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    try:
+        place.prepare()
+        assert absl.logging.get_verbosity() == absl.logging.INFO
+    finally:
+        absl.logging.set_verbosity(before)
+    assert capsys.readouterr() == ("", "")
+    assert caplog.messages == []
+
+
+class Bar:
+    """Stands for a progress bar, and remembers all of them."""
+
+    shown: ClassVar[list["Bar"]] = []
+
+    def __init__(self, *, desc, total, unit, **options):
+        self.desc, self.total, self.unit, self.n = desc, total, unit, 0
+        self.shown.append(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.closed = True
+
+    def update(self, count=1):
+        self.n += count
+
+
+def test_progress_is_in_bytes_read_and_images_written(place, monkeypatch):
+    monkeypatch.setattr(base, "tqdm", Bar)
+    monkeypatch.setattr(Bar, "shown", [])
+    place.prepare()
+    reading, writing = sorted(Bar.shown, key=lambda bar: bar.desc)
+    size = place.tar.stat().st_size
+    assert reading.desc == f"caltech256: reading {seven.CALTECH_FILE}"
+    assert (reading.total, reading.n, reading.unit) == (size, size, "B")
+    assert writing.desc == "caltech256: writing"
+    assert (writing.total, writing.n, writing.unit) == (12, 12, "image")
+    assert reading.closed and writing.closed
+
+
+def test_unreadable_images_stop_it_with_their_names(place):
+    for broken in (b"", b"text", FILES[SOME][:200], FILES[SOME][:-30]):
+        place.pack(FILES | {SOME: broken})
+        words = r"1 images that do not decode: .*056_0003\.jpg \("
+        place.refuses(PrepareError, words)
+
+
+def test_unreadable_images_are_counted_and_ten_named(place, caplog):
+    broken = {
+        f"{ROOT}/001.ak47/001_{image:04}.jpg": b"no image" for image in range(20, 32)
+    }
+    place.pack(FILES | broken)
+    folder = place.prepare(skip_unreadable=True)
+    assert flat(folder).keys() == {name.split("/")[2] for name in FILES}
+    assert tfds.builder_from_directory(folder).info.metadata["unreadable"] == 12
+    (message,) = caplog.messages
+    assert "12 images that do not decode" in message
+    assert [f"001_{n:04}.jpg" in message for n in (20, 29, 30)] == [True, True, False]
+
+
+def test_a_damaged_archive_leaves_nothing(place):
+    place.tar.write_bytes(place.tar.read_bytes()[:2000])
+    place.refuses(ArchiveError, r"256_ObjectCategories.tar is cut short or damaged")
+
+
+@pytest.mark.parametrize(
+    "method, error",
+    [
+        ("add", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+        ("read", OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))),
+        ("read", RuntimeError("write() failed: No space left on device; writing x")),
+    ],
+)
+def test_a_disk_that_fills_up_tells_the_room_needed(place, monkeypatch, method, error):
+    def fail(self, *args):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(base.Spool, method, fail)
+        words = r"the disk of .* is full; up to 2.36GB are needed there, [\d.]+\wB are"
+        place.refuses(PrepareError, words, fraction=0.5)
+    place.prepare()
+    assert place.left() == ["1.0.0"]
+
+
+@pytest.mark.parametrize("method", ["add", "read"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("of ours")])
+def test_an_interrupt_or_a_mistake_is_passed_on_and_leaves_nothing(
+    place, monkeypatch, method, error
+):
+    def stop(*args):
+        raise error
+
+    monkeypatch.setattr(base.Spool, method, stop)
+    with pytest.raises((KeyboardInterrupt, RuntimeError), match=r"^(of ours)?$"):
+        place.prepare()
+    assert place.left() == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused_unread(place, monkeypatch):
+    monkeypatch.setattr(archive, "members", lambda *_: pytest.fail("read"))
+    place.root.write_bytes(b"")
+    with pytest.raises(PrepareError, match=r"data must be .*write to.*--data_dir"):
+        place.prepare()
+    assert place.root.read_bytes() == b""
+
+
+class Newer(Caltech256):
+    """The next version."""
+
+    name = "caltech256"
+    VERSION = tfds.core.Version("1.1.0")
+
+
+def test_another_version_stays_and_the_new_one_stands_beside_it(place):
+    old = place.prepare()
+    before = archives.stored(old)
+    place.pack(FILES | {SOME: b"broken"})
+    with pytest.raises(PrepareError, match="do not decode"):
+        place.prepare(Newer)
+    assert place.left() == ["1.0.0"]
+    place.pack(FILES)
+    place.prepare(Newer)
+    assert place.left() == ["1.0.0", "1.1.0"]
+    assert archives.stored(old) == before
+
+
+def test_what_a_killed_process_left_is_removed(place):
+    for left in ("incomplete.AB12CD_1.0.0", "incomplete.AB12CD_2.0.0"):
+        archives.unpack(place.root / "tfds" / "caltech256" / left, {"half": b"x"})
+    place.prepare()
+    # The other one is not ours to judge.
+    assert place.left() == ["1.0.0", "incomplete.AB12CD_2.0.0"]
+
+
+def test_a_second_process_waits_and_then_takes_what_is_there(place, tmp_path):
+    (place.root / "tfds").mkdir(parents=True)
+    folders = []
+    waiting = threading.Thread(target=lambda: folders.append(place.prepare()))
+    with filelock.FileLock(place.root / "tfds" / ".caltech256.lock"):
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive() and place.left() == []
+        # What the first one does.
+        (tmp_path / "first").mkdir()
+        first = Place(tmp_path / "first")
+        first.prepare()
+        shutil.copytree(first.root / "tfds", place.root / "tfds", dirs_exist_ok=True)
+        place.tar.unlink()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert len(flat(folders[0])) == len(FILES)

@@ -1,0 +1,109 @@
+"""CIFAR-FS from the official archive of CIFAR-100."""
+
+import hashlib
+
+import archives
+import numpy as np
+import pytest
+import seven
+
+from metainit.data import cache, episodes, leakage, loading
+from metainit.data.builders import catalog
+from metainit.data.builders.fetch import FetchError
+from metainit.experiments import configs
+
+
+def settings(tmp_path, **changed):
+    data = configs.default().data
+    data.update(name="cifar_fs", size=32, channels=3, data_dir=str(tmp_path / "data"))
+    data.update(changed)
+    return data
+
+
+def served(monkeypatch, name, server, checksum):
+    """A catalog in which the first file of a data set is on a server of ours."""
+    entry = catalog.CATALOG[name]
+    file = entry.files[0]._replace(folders=(server.url + "/",), checksum=checksum)
+    monkeypatch.setitem(catalog.CATALOG, name, entry._replace(files=(file,)))
+
+
+def written(path):
+    """The archive, and its layout."""
+    layout = seven.layout("cifar100")
+    (members,) = layout.files.values()
+    return archives.pack(path, members), layout
+
+
+def test_it_is_pooled_by_class_and_split_as_published(tmp_path):
+    path, layout = written(tmp_path / "cifar-100-binary.tar.gz")
+    roles = loading.load(settings(tmp_path, archive=str(path)))
+    leakage.check(roles)
+    assert [len(source.class_names) for (source,) in roles[:3]] == [64, 16, 20]
+    assert {"otter", "sea"} <= set(roles.validation[0].class_names)
+    assert {"baby", "worm"} <= set(roles.test[0].class_names)
+    rows = [*layout.rows["train"].values(), *layout.rows["test"].values()]
+    for (source,) in roles[:3]:
+        index = loading.class_index(source)
+        for name, where in zip(source.class_names, index, strict=True):
+            true = [np.asarray(image) for label, image in rows if label == name]
+            np.testing.assert_array_equal(source.images[where], true)
+
+
+def test_it_is_downloaded_and_checked(tmp_path, monkeypatch):
+    path, _ = written(tmp_path / "cifar.tar.gz")
+    content = path.read_bytes()
+    right = "sha256:" + hashlib.sha256(content).hexdigest()
+    with archives.serving(content) as server:
+        served(monkeypatch, "cifar_fs", server, "sha256:0")
+        with pytest.raises(FetchError, match="nothing was kept"):
+            loading.load(settings(tmp_path))
+        served(monkeypatch, "cifar_fs", server, right)
+        roles = loading.load(settings(tmp_path, size=8, channels=1))
+    assert roles.train[0].images.shape == (192, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (None, "there is no file"),
+        (lambda members: b"x" * 1000, "cut short or damaged"),
+        ({"train.bin": b"x"}, "train.bin has 1 bytes"),
+        ({"test.bin": b""}, "test.bin has 0 bytes"),
+        ({"test.bin": b"\0\x64" + bytes(3072)}, "test.bin has the label 100"),
+        ({"fine_label_names.txt": b"apple"}, "does not name the 100 classes"),
+    ],
+)
+def test_another_file_is_refused(tmp_path, change, words):
+    path = tmp_path / "x.tar.gz"
+    _, layout = written(path)
+    (members,) = layout.files.values()
+    if change is None:
+        path.unlink()
+    elif callable(change):
+        path.write_bytes(change(members))
+    else:
+        change = {f"cifar-100-binary/{name}": c for name, c in change.items()}
+        archives.pack(path, members | change)
+    with pytest.raises(ValueError, match=r"data\.archive") as error:
+        loading.load(settings(tmp_path, archive=str(path)))
+    assert words in str(error.value)
+
+
+def test_real_cifar(real_data, tmp_path):
+    path = real_data / "cifar-100-binary-subset.tar.gz"
+    roles = loading.load(settings(tmp_path, archive=str(path)))
+    classes = [len(source.class_names) for (source,) in roles[:3]]
+    assert classes == [64, 16, 20]
+    for role, each in zip(cache.ROLES, roles[:3], strict=True):
+        (source,) = each
+        assert (np.bincount(source.labels) == 250).all()
+        assert 100 < source.images.mean() < 150
+        episodes.check(each, episodes.EpisodeSpec(5, 5, 15), role)
+
+    # Sea and plain are bluer and greener than they are red; apples are red.
+    def colour(source, name):
+        where = loading.class_index(source)[source.class_names.index(name)]
+        return source.images[where].mean(axis=(0, 1, 2))
+
+    assert np.argmax(colour(roles.validation[0], "sea")) == 2
+    assert np.argmax(colour(roles.train[0], "apple")) == 0

@@ -1,0 +1,179 @@
+"""Omniglot from its official archives, and from its packed form."""
+
+import hashlib
+import zipfile
+
+import archives
+import numpy as np
+import pytest
+
+from metainit.data import cache, episodes, leakage, loading
+from metainit.data.builders import catalog, omniglot
+from metainit.experiments import configs
+
+
+def settings(tmp_path, **changed):
+    data = configs.default().data
+    data.update(name="omniglot", size=28, channels=1, data_dir=str(tmp_path / "data"))
+    data.update(changed)
+    return data
+
+
+def served(monkeypatch, name, server, checksum):
+    """A catalog in which the first file of a data set is on a server of ours."""
+    entry = catalog.CATALOG[name]
+    file = entry.files[0]._replace(folders=(server.url + "/",), checksum=checksum)
+    monkeypatch.setitem(catalog.CATALOG, name, entry._replace(files=(file,)))
+
+
+def test_the_stored_split_is_the_seeded_one():
+    split = omniglot.split()
+    assert {role: len(names) for role, names in split.items()} == {
+        "train": 1100,
+        "validation": 100,
+        "test": 423,
+    }
+    every = sorted(name for names in split.values() for name in names)
+    assert len(set(every)) == 1623
+    assert len({name.split("/")[0] for name in every}) == 50
+    order = np.random.default_rng(0).permutation(1623)
+    assert split["train"] == tuple(every[n] for n in sorted(order[:1100]))
+    assert split["validation"] == tuple(every[n] for n in sorted(order[1100:1200]))
+
+
+CHARACTERS = {
+    # Of every role in each archive; see the stored split.
+    "background": [f"Alphabet_of_the_Magi/character{n:02}" for n in range(1, 15)],
+    "evaluation": [f"Angelic/character{n:02}" for n in range(1, 15)],
+}
+
+
+@pytest.fixture
+def zips(tmp_path):
+    ink, paths = {}, []
+    for number, (part, characters) in enumerate(CHARACTERS.items()):
+        path = tmp_path / f"images_{part}.zip"
+        ink |= archives.omniglot_zip(path, f"images_{part}", characters, 3 + number)
+        paths.append(path)
+    return paths, ink
+
+
+def test_the_official_zips_are_pooled_by_character(tmp_path, zips):
+    paths, ink = zips
+    data = settings(tmp_path, size=105, archive=",".join(map(str, paths)))
+    roles = loading.load(data)
+    leakage.check(roles)
+    split = omniglot.split()
+    for role, (source,) in zip(cache.ROLES, roles[:3], strict=True):
+        expected = tuple(name for name in split[role] if name in ink)
+        assert source.class_names == expected
+        for name, where in zip(expected, loading.class_index(source), strict=True):
+            drawn = source.images[where][..., 0]
+            np.testing.assert_array_equal(drawn, ink[name] * np.uint8(255))
+
+
+@pytest.mark.parametrize("damage", ["content", "storage"])
+def test_a_drawing_that_does_not_decode_is_named_or_skipped(tmp_path, damage):
+    good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
+    archives.omniglot_zip(good, "images_background", CHARACTERS["background"], 3)
+    hurt = "images_background/Alphabet_of_the_Magi/character01/0001_02.png"
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(bad, "w") as new:
+        for name in old.namelist():
+            garbage = name == hurt and damage == "content"
+            new.writestr(name, b"no image" if garbage else old.read(name))
+    if damage == "storage":  # a byte of the compressed picture, so that its sum differs
+        with zipfile.ZipFile(good) as old:
+            place = old.getinfo(hurt).header_offset + 150
+        content = bytearray(good.read_bytes())
+        content[place] ^= 255
+        bad.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{hurt} does not decode.*skip_undecodable"):
+        loading.load(settings(tmp_path, archive=str(bad)))
+    kept = settings(tmp_path, archive=str(bad), skip_undecodable=True)
+    assert sum(len(source.images) for (source,) in loading.load(kept)[:3]) == 41
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_zip_alone_is_accepted_and_scaled(tmp_path, zips, which):
+    paths, ink = zips
+    roles = loading.load(settings(tmp_path, archive=str(paths[which])))
+    assert sum(len(source.class_names) for (source,) in roles[:3]) == 14
+    (source,) = roles.train
+    assert source.images.shape[1:] == (28, 28, 1)
+    mean = np.mean([ink[name].mean() for name in source.class_names])
+    assert abs(source.images.mean() / 255 - mean) < 0.01
+
+
+def test_the_official_zips_are_downloaded_and_checked(tmp_path, zips, monkeypatch):
+    paths, _ = zips
+    content = paths[0].read_bytes()
+    right = "md5:" + hashlib.md5(content).hexdigest()
+    with archives.serving(content) as server:
+        served(monkeypatch, "omniglot", server, right)
+        for _ in range(2):
+            roles = loading.load(settings(tmp_path))
+    assert len(server.asked) == 1
+    assert sum(len(source.class_names) for (source,) in roles[:3]) == 14
+    assert (tmp_path / "data" / "downloads" / "images_background.zip").exists()
+
+
+def test_the_packed_form_is_accepted(tmp_path):
+    names = [f"Angelic/character{n:02}" for n in range(1, 15)]
+    ink = np.random.default_rng(0).random((14, 20, 28, 28)) < 0.1
+    packed = np.packbits(ink.reshape(14, 20, 784), axis=-1)
+    path = tmp_path / "omniglot.npz"
+    np.savez(path, packed=packed, names=np.array(names))
+    roles = loading.load(settings(tmp_path, archive=str(path)))
+    for (source,) in roles[:3]:
+        for name, where in zip(
+            source.class_names, loading.class_index(source), strict=True
+        ):
+            true = ink[names.index(name)] * np.uint8(255)
+            np.testing.assert_array_equal(source.images[where][..., 0], true)
+
+
+def other_zip(path, member):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(member, b"x")
+
+
+@pytest.mark.parametrize(
+    "name, make, words",
+    [
+        ("no.zip", lambda path: None, "there is no file"),
+        ("cut.zip", lambda path: path.write_bytes(b"PK\3\4"), "neither a whole zip"),
+        ("a.zip", lambda path: other_zip(path, "x/y.png"), "is not laid out as"),
+        (
+            "b.zip",
+            lambda path: archives.omniglot_zip(path, "r", ["Klingon/character01"], 1),
+            "'Klingon/character01' is no character of Omniglot",
+        ),
+        ("a.npz", lambda path: np.savez(path, x=1), "does not hold Omniglot"),
+        ("b.npz", lambda path: path.write_bytes(b"x"), "does not hold Omniglot"),
+    ],
+)
+def test_another_file_is_refused_as_omniglot(tmp_path, name, make, words):
+    make(tmp_path / name)
+    with pytest.raises(ValueError, match=r"data\.archive") as error:
+        loading.load(settings(tmp_path, archive=str(tmp_path / name)))
+    assert words in str(error.value) and name in str(error.value)
+
+
+def test_real_omniglot(real_data, tmp_path):
+    path = real_data / "omniglot28.npz"
+    data = settings(tmp_path, archive=str(path), rotations=True)
+    roles = loading.load(data)
+    shapes = [source.images.shape for (source,) in roles[:3]]
+    assert shapes == [
+        (4 * 22000, 28, 28, 1),
+        (2000, 28, 28, 1),
+        (8460, 28, 28, 1),
+    ]
+    split = omniglot.split()
+    assert roles.test[0].class_names == split["test"]
+    with np.load(path) as arrays:
+        assert sorted(arrays["names"].tolist()) == sorted(sum(split.values(), ()))
+    for role, each in zip(cache.ROLES, roles[:3], strict=True):
+        assert set(np.unique(each[0].images)) == {0, 255}
+        episodes.check(each, episodes.EpisodeSpec(20, 5, 15), role)
+    leakage.check(roles)

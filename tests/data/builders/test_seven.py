@@ -1,0 +1,457 @@
+"""Each of the seven data sets: its official layouts, and files that are not its own."""
+
+import pathlib
+
+import archives
+import numpy as np
+import pytest
+import seven
+import tensorflow_datasets as tfds
+
+from metainit.data.builders import base
+from metainit.data.builders.archive import ArchiveError
+from metainit.data.builders.base import Options, PrepareError
+from metainit.data.builders.prepare import BUILDERS, build
+
+
+def prepare(name, folder, **options):
+    """The folder of a data set made from the archives or trees in `folder`/manual."""
+    builder = build(
+        lambda: BUILDERS[name](
+            data_dir=folder / "data",
+            manual_dir=folder / "manual",
+            options=Options(**options),
+        ),
+        name,
+        folder,
+    )
+    return builder.data_dir
+
+
+def compare(found, rows):
+    """Every stored image is what its row shows, to the byte where that is bytes."""
+    assert {split: set(found[split]) for split in found} == {
+        split: set(rows[split]) for split in rows
+    }
+    for split, of_split in rows.items():
+        for file_name, (label, shown) in of_split.items():
+            stored_label, content = found[split][file_name]
+            assert stored_label == label
+            if isinstance(shown, bytes):
+                assert content == shown
+            else:
+                assert archives.far(content, shown) < 5, file_name
+
+
+def members(file, **changed):
+    """Changes some members of an archive; None removes one."""
+
+    def change(files):
+        new = files[file] | changed["to"]
+        return files | {file: {n: content for n, content in new.items() if content}}
+
+    return change
+
+
+def instead(file, content):
+    """Puts other content in place of a file; None removes it."""
+
+    def change(files):
+        files = files | {file: content}
+        return {name: content for name, content in files.items() if content is not None}
+
+    return change
+
+
+@pytest.mark.parametrize("name", seven.NAMES)
+@pytest.mark.parametrize("form", ["archives", "reversed archives", "trees"])
+def test_labels_splits_and_images_of_the_official_layout(tmp_path, name, form):
+    layout = seven.layout(name)
+    if form == "trees":
+        layout.unpack(tmp_path / "manual" / name)
+    elif form == "archives":
+        layout.write(tmp_path / "manual")
+    else:  # lists behind the images, classes in another order
+        files = dict(layout.files)
+        for file, content in files.items():
+            if not isinstance(content, bytes):
+                files[file] = dict(reversed(content.items()))
+        layout._replace(files=files).write(tmp_path / "manual")
+    folder = prepare(name, tmp_path)
+    names = tfds.builder_from_directory(folder).info.features["label"].names
+    if name == "flowers102":  # no file has the names, our module does
+        assert len(set(names)) == 102
+        assert [names[n] for n in (0, 50, 101)] == [
+            "pink primrose",
+            "petunia",
+            "blackberry lily",
+        ]
+        rows = {
+            split: {
+                file: (names[int(label.split()[1])], shown)
+                for file, (label, shown) in of_split.items()
+            }
+            for split, of_split in layout.rows.items()
+        }
+    else:
+        assert names == list(layout.classes)
+        rows = layout.rows
+    compare(archives.stored(folder), rows)
+
+
+@pytest.mark.parametrize("name", ["stanford_cars", "oxford_pets"])
+def test_common_repacks_give_the_same(tmp_path, name):
+    """Cars: folders in folders of the same name, all labels in the devkit."""
+    layout, manual = seven.layout(name), tmp_path / "manual"
+    if name == "oxford_pets":
+        layout.unpack(manual / "oxford-iiit-pet")
+    else:
+        files = dict(layout.files)
+        labels = "cars_test_annos_withlabels.mat"
+        archives.unpack(manual / "car_devkit" / "devkit", {labels: files.pop(labels)})
+        archives.unpack(manual / "car_devkit", files.pop("car_devkit.tgz"))
+        for archive, images in files.items():
+            archives.unpack(manual / archive.removesuffix(".tgz"), images)
+    compare(archives.stored(prepare(name, tmp_path)), layout.rows)
+
+
+@pytest.mark.parametrize("name", seven.NAMES)
+def test_a_fraction_is_the_same_from_every_layout_and_misses_nothing(tmp_path, name):
+    layout, kept = seven.layout(name), []
+    for form in (layout.write, layout.unpack):
+        folder = tmp_path / form.__name__
+        form(folder / "manual")
+        made = prepare(name, folder, fraction=0.7, max_side=16)
+        assert tfds.builder_from_directory(made).info.metadata["missing"] == 0
+        kept.append(archives.stored(made))
+    assert kept[0] == kept[1]
+    count, total = (sum(map(len, of.values())) for of in (kept[0], layout.rows))
+    assert 0.3 * total < count < total
+    for of_split in kept[0].values():
+        for _, content in of_split.values():
+            assert max(archives.pixels(content).shape) == 16
+            assert (name == "cifar100") == content.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", [name for name in seven.NAMES if name != "cifar100"])
+@pytest.mark.parametrize("what", ["unreadable", "missing"])
+def test_images_that_are_broken_or_missing_stop_it_or_are_counted(
+    tmp_path, caplog, name, what
+):
+    layout = seven.layout(name)
+    lost = next(iter(layout.rows["train"]))
+    (file, member), *_ = (
+        (file, member)
+        for file, content in layout.files.items()
+        if not isinstance(content, bytes)
+        for member in content
+        if member.endswith(lost) and "._" not in member
+    )
+    content = b"no image" if what == "unreadable" else None
+    layout._replace(files=members(file, to={member: content})(layout.files)).write(
+        tmp_path / "manual"
+    )
+    if name == "caltech256" and what == "missing":  # it has no list
+        prepare(name, tmp_path)
+        return
+    with pytest.raises(PrepareError) as error:
+        prepare(name, tmp_path)
+    assert member in str(error.value) and "--skip_unreadable" in str(error.value)
+    folder = prepare(name, tmp_path, skip_unreadable=True)
+    metadata = tfds.builder_from_directory(folder).info.metadata
+    assert {key: metadata[key] for key in ("unreadable", "missing")} == {
+        "unreadable": int(what == "unreadable"),
+        "missing": int(what == "missing"),
+    }
+    assert member in caplog.text
+    rows = archives.stored(folder)
+    assert len(rows["train"]) == len(layout.rows["train"]) - 1
+    assert lost not in rows["train"]
+
+
+@pytest.mark.parametrize("name", seven.NAMES)
+def test_an_archive_is_opened_once(tmp_path, monkeypatch, name):
+    opened, really = [], pathlib.Path.open
+
+    def count(path, *args, **kwargs):
+        opened.append(path.name)
+        return really(path, *args, **kwargs)
+
+    layout = seven.layout(name)
+    layout.write(tmp_path / "manual")
+    monkeypatch.setattr(pathlib.Path, "open", count)
+    prepare(name, tmp_path)
+    for file in layout.files:
+        assert opened.count(file) == (0 if file.endswith(".zip") else 1)
+
+
+@pytest.mark.parametrize("name", seven.NAMES)
+def test_a_needed_file_that_is_missing_is_named(tmp_path, name):
+    layout = seven.layout(name)
+    for file in layout.files:
+        if file == "Partitions.zip":
+            continue
+        folder = tmp_path / file
+        layout._replace(files=instead(file, None)(layout.files)).write(
+            folder / "manual"
+        )
+        with pytest.raises(PrepareError, match=f"^{name}: there is no {file}"):
+            prepare(name, folder)
+
+
+CIFAR = "cifar-100-binary.tar.gz"
+FGVC, DATA = "fgvc-aircraft-2013b.tar.gz", "fgvc-aircraft-2013b/data"
+VAL = f"{DATA}/images_variant_val.txt"
+LABELS = "cars_test_annos_withlabels.mat"
+JPEG = archives.encode(archives.picture(0))
+
+
+def mat(**rows):
+    return archives.matlab(**{name: np.array([row]) for name, row in rows.items()})
+
+
+def listing(text):
+    return members("annotations.tar.gz", to={"annotations/trainval.txt": text})
+
+
+def swapped(file, other):
+    return lambda files: files | {file: files[other]}
+
+
+@pytest.mark.parametrize(
+    "name, change, words",
+    [
+        (
+            "cifar100",
+            members(CIFAR, to={"cifar-100-binary/train.bin": bytes(3073)}),
+            "train.bin has 3073 bytes, which is not a number of records of 3074",
+        ),
+        (
+            "cifar100",
+            members(CIFAR, to={"cifar-100-binary/test.bin": b"\0\x64" + bytes(3072)}),
+            "test.bin has the label 100, and 99 is the highest",
+        ),
+        (
+            "cifar100",
+            members(CIFAR, to={"cifar-100-binary/fine_label_names.txt": b"apple"}),
+            "fine_label_names.txt has 1 names in place of 100",
+        ),
+        (
+            "cifar100",
+            members(CIFAR, to={"cifar-100-binary/fine_label_names.txt": None}),
+            "fine_label_names.txt has 0 names in place of 100",
+        ),
+        (
+            "cifar100",
+            instead(CIFAR, {"cifar-10-batches-bin/data_batch_1.bin": bytes(3073)}),
+            "no file in there is named like an image of cifar100",
+        ),
+        (
+            "caltech256",
+            instead("256_ObjectCategories.tar", {"101_ObjectCategories/a_1.jpg": JPEG}),
+            "no file in there is named like an image of caltech256",
+        ),
+        (
+            "fgvc_aircraft",
+            members(FGVC, to={VAL: None}),
+            "images_variant_val.txt is missing or empty",
+        ),
+        (
+            "fgvc_aircraft",
+            members(FGVC, to={VAL: b"1000000 F-16\n"}),
+            "has the line '1000000 F-16', and no such variant",
+        ),
+        (
+            "fgvc_aircraft",
+            members(FGVC, to={f"{DATA}/variants.txt": b"\n"}),
+            "data/variants.txt is missing or empty",
+        ),
+        (
+            "flowers102",
+            instead("setid.mat", b"x"),
+            "setid.mat is no MATLAB file with an array 'trnid'",
+        ),
+        (
+            "flowers102",
+            swapped("setid.mat", "imagelabels.mat"),
+            "setid.mat is no MATLAB file with an array 'trnid'",
+        ),
+        (
+            "flowers102",
+            instead("imagelabels.mat", mat(labels=[0, 101])),
+            "'labels' of imagelabels.mat is not made of numbers from 1 to 102",
+        ),
+        (
+            "flowers102",
+            instead("imagelabels.mat", mat(labels=[1] * 9)),
+            "'trnid' of setid.mat is not made of numbers from 1 to 9",
+        ),
+        (
+            "flowers102",
+            instead("imagelabels.mat", mat(labels=[])),
+            "'labels' of imagelabels.mat is not made of numbers from 1 to 102",
+        ),
+        (
+            "oxford_pets",
+            swapped("images.tar.gz", "annotations.tar.gz"),
+            "no file in there is named like an image of oxford_pets",
+        ),
+        (
+            "oxford_pets",
+            swapped("annotations.tar.gz", "images.tar.gz"),
+            "there is no annotations/trainval.txt in annotations.tar.gz",
+        ),
+        (
+            "oxford_pets",
+            members("annotations.tar.gz", to={"annotations/test.txt": None}),
+            "there is no annotations/test.txt in annotations.tar.gz",
+        ),
+        ("oxford_pets", listing(b"Abyssinian_1 1\n"), "the line 'Abyssinian_1 1'"),
+        ("oxford_pets", listing(b"Abyssinian_1 2 1 1\n"), "has class 2 as both"),
+        (
+            "oxford_pets",
+            listing(b"lion_1 38 1 1\n"),
+            "have 38 classes, not those from 1 to 37",
+        ),
+        (
+            "stanford_cars",
+            instead(LABELS, seven.cars_annotations([2, 1], label_field=False)),
+            f"{LABELS} is not that of Stanford Cars",
+        ),
+        (
+            "stanford_cars",
+            instead(LABELS, b"<html>404 Not Found</html>" * 20),
+            f"{LABELS} is not that of Stanford Cars",
+        ),
+        (
+            "stanford_cars",
+            instead(LABELS, seven.cars_annotations([2, 0, 1])),
+            "gives 00002.jpg the class 0, which is not in 1 to 196",
+        ),
+        (
+            "stanford_cars",
+            swapped("cars_train.tgz", "cars_test.tgz"),
+            "there is no cars_train/NNNNN.jpg in cars_train.tgz",
+        ),
+        (
+            "stanford_cars",
+            members("car_devkit.tgz", to={"devkit/cars_meta.mat": None}),
+            "there is no cars_meta.mat; it comes in car_devkit.tgz",
+        ),
+        (
+            "stanford_cars",
+            members(
+                "car_devkit.tgz",
+                to={"devkit/cars_meta.mat": mat(class_names=["a", "b"])},
+            ),
+            "cars_meta.mat names 2 classes, not 196",
+        ),
+        (
+            "sun397",
+            instead("SUN397.tar.gz", {"images/Abyssinian_1.jpg": JPEG}),
+            "no file in there is named like an image of sun397",
+        ),
+        (
+            "sun397",
+            members("SUN397.tar.gz", to={"SUN397/z/zoo/sun_1.jpg": JPEG}),
+            "SUN397/z/zoo/sun_1.jpg is in /z/zoo, which is no class",
+        ),
+        (
+            "sun397",
+            members("Partitions.zip", to={"Testing_01.txt": None}),
+            "there is no Testing_01.txt in Partitions.zip",
+        ),
+        (
+            "sun397",
+            instead(
+                "Partitions.zip",
+                dict.fromkeys(["Training_01.txt", "Testing_01.txt"], b"/q/quay/s.jpg"),
+            ),
+            "such as SUN397/q/quay/s.jpg",
+        ),
+    ],
+)
+def test_other_content_is_refused_in_one_line(tmp_path, name, change, words):
+    layout = seven.layout(name)
+    layout._replace(files=change(layout.files)).write(tmp_path / "manual")
+    with pytest.raises((PrepareError, ArchiveError)) as error:
+        prepare(name, tmp_path)
+    assert words in str(error.value) and "\n" not in str(error.value)
+    assert not list((tmp_path / "data" / name).iterdir())
+
+
+def test_a_split_that_a_fraction_empties_is_refused(tmp_path):
+    layout = seven.layout("fgvc_aircraft")
+    layout.write(tmp_path / "manual")
+    images = [name for name in layout.files[FGVC] if name.endswith(".jpg")]
+    fraction = sorted(map(base._share, images))[1]  # one image is left
+    with pytest.raises(PrepareError, match="no image is left for the split '"):
+        prepare("fgvc_aircraft", tmp_path, fraction=fraction)
+
+
+def test_about_a_fifth_of_caltech_is_for_test():
+    names = [
+        f"256_ObjectCategories/{label:03}.class/{label:03}_{image:04}.jpg"
+        for label in range(1, 257)
+        for image in range(1, 81)
+    ]
+    rows = BUILDERS["caltech256"](data_dir="nowhere").table({}, names).rows
+    held_out = np.array([row.split == "test" for row in rows]).reshape(256, 80)
+    assert abs(held_out.mean() - 0.2) < 0.005
+    assert held_out.sum(axis=1).min() > 0
+
+
+def test_sun_without_partitions_is_one_split_named_after_its_folders(tmp_path, caplog):
+    names = [f"/p/place_{number:03}" for number in range(397)]
+    images = {f"SUN397{name}/sun_{n}.jpg": JPEG for n, name in enumerate(names)}
+    archives.unpack(tmp_path / "manual", images)
+    folder = prepare("sun397", tmp_path)
+    assert "without Partitions.zip: all 397 images are the split train" in caplog.text
+    assert list(archives.stored(folder)) == ["train"]
+    names_of = tfds.builder_from_directory(folder).info.features["label"].names
+    assert names_of == names
+    (tmp_path / "manual" / next(iter(images))).unlink()
+    (tmp_path / "data").rename(tmp_path / "before")
+    with pytest.raises(PrepareError, match="SUN397 has 396 classes, not 397"):
+        prepare("sun397", tmp_path)
+
+
+def test_sun_is_reduced_to_its_own_number_of_pixels(tmp_path):
+    layout = seven.layout("sun397")
+    large = archives.picture(6, 600, 400)
+    name = next(iter(layout.rows["train"]))
+    to = {f"SUN397/{name}": archives.encode(large, quality=95)}
+    files = members("SUN397.tar.gz", to=to)(layout.files)
+    layout._replace(files=files).write(tmp_path / "manual")
+    _, content = archives.stored(prepare("sun397", tmp_path))["train"][name]
+    height, width, _ = archives.pixels(content).shape
+    assert 119_000 < height * width <= 120_000 and abs(width / height - 1.5) < 0.01
+    assert archives.far(content, large.resize((width, height))) < 5
+
+
+def test_builders_of_ours_may_share_a_name_with_one_of_tfds():
+    assert "caltech256" not in tfds.list_builders(with_community_datasets=False)
+    assert tfds.builder_cls("cifar100") is not BUILDERS["cifar100"]
+
+
+def test_an_image_in_no_list_may_be_broken(tmp_path):
+    layout = seven.layout("oxford_pets")
+    to = {"images/breed_04_301.jpg": b"no image"}
+    files = members("images.tar.gz", to=to)(layout.files)
+    layout._replace(files=files).write(tmp_path / "manual")
+    compare(archives.stored(prepare("oxford_pets", tmp_path)), layout.rows)
+
+
+def test_real_cifar100(real_data, tmp_path):
+    (tmp_path / "manual").mkdir()
+    path = real_data / "cifar-100-binary-subset.tar.gz"
+    (tmp_path / "manual" / CIFAR).symlink_to(path)
+    found = archives.stored(prepare("cifar100", tmp_path))
+    assert {split: len(rows) for split, rows in found.items()} == {
+        "train": 20_000,
+        "test": 5_000,
+    }
+    for split, each in (("train", 200), ("test", 50)):
+        labels = [label for label, _ in found[split].values()]
+        assert set(np.unique(labels, return_counts=True)[1]) == {each}
+    assert archives.pixels(found["train"]["train_00000"][1]).shape == (32, 32, 3)

@@ -1,0 +1,366 @@
+"""All seven data sets in their official layouts, with a few classes each."""
+
+import hashlib
+import itertools
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import archives
+import numpy as np
+from PIL import Image
+
+from metainit.data.builders import catalog, cifar_fs, prepare
+
+IMAGES = 3  # a class has so many, where it has any
+TRAIN_CLASSES, OTHER_CLASSES = 30, 4
+PETS = 37  # its lists must have every breed
+
+# What an image shows: itself where it is to be kept to the byte.
+Shown = bytes | Image.Image
+# Split -> file name -> class and image.
+Rows = dict[str, dict[str, tuple[str, Shown]]]
+
+
+class Layout(NamedTuple):
+    """A data set as it is downloaded, and what it is to become.
+
+    Attributes:
+      files: by the name of an archive its members, or the content of a file.
+      classes: in order.
+      rows: of every image.
+    """
+
+    files: dict[str, Mapping[str, bytes] | bytes]
+    classes: Sequence[str]
+    rows: Rows
+
+    def write(self, folder: Path) -> None:
+        """Puts the archives into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.files.items():
+            if isinstance(content, bytes):
+                (folder / name).write_bytes(content)
+            else:
+                archives.pack(folder / name, content)
+
+    def unpack(self, folder: Path) -> None:
+        """Puts what the archives unpack to into a folder."""
+        for name, content in self.files.items():
+            if isinstance(content, bytes):
+                archives.unpack(folder, {name: content})
+            elif name.endswith(".zip"):
+                archives.unpack(folder / Path(name).stem, content)
+            else:
+                archives.unpack(folder, content)
+
+
+def prepare_all(root: Path) -> None:
+    """Prepares all seven below a data folder, as the command does."""
+    for name in NAMES:
+        folder = root / "downloads" / name
+        layout(name).write(folder)
+        sums = {
+            file.name: f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+            for file in folder.iterdir()
+        }
+        prepare.prepare(name, root, checksums=sums, say=lambda line: None)
+
+
+def layout(name: str) -> Layout:
+    """A data set of the catalog, with images that no other data set has."""
+    return _LAYOUTS[name](_pictures(10_000 * (1 + NAMES.index(name))))
+
+
+def _pictures(first: int) -> Iterator[tuple[bytes, Shown]]:
+    """Images as they lie in archives, no two alike; the first ones are odd."""
+    for number in itertools.count(first):
+        image = archives.picture(number, 24, 40)
+        if number - first < len(_ODD):
+            yield _ODD[number - first](image)
+        else:
+            jpeg = archives.encode(image)
+            yield jpeg, jpeg
+
+
+def _turned(image: Image.Image) -> tuple[bytes, Shown]:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = image.transpose(Image.Transpose.ROTATE_90)
+    return archives.encode(turned, quality=95, exif=exif), image
+
+
+def _deep(image: Image.Image) -> tuple[bytes, Shown]:
+    grey = image.convert("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    return archives.encode(deep, "png"), grey
+
+
+def _glass(image: Image.Image) -> tuple[bytes, Shown]:
+    glass = image.copy()
+    glass.putalpha(image.convert("L"))
+    paper = Image.new("RGBA", image.size, "white")
+    return archives.encode(glass, "png"), Image.alpha_composite(paper, glass)
+
+
+def _converted(
+    mode: str, form: str = "jpeg"
+) -> Callable[[Image.Image], tuple[bytes, Shown]]:
+    def convert(image: Image.Image) -> tuple[bytes, Shown]:
+        other = image.quantize() if mode == "P" else image.convert(mode)
+        options = {"quality": 95} if form == "jpeg" else {}
+        return archives.encode(other, form, **options), other
+
+    return convert
+
+
+_ODD = (
+    _turned,
+    _deep,
+    _glass,
+    _converted("L"),
+    _converted("CMYK"),
+    _converted("P", "png"),
+    _converted("P", "gif"),
+    _converted("RGB", "bmp"),
+)
+
+
+def _cifar100(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+    classes = cifar_names()
+    rng = np.random.default_rng(0)
+    members = {"fine_label_names.txt": "\n".join(classes).encode() + b"\n"}
+    rows: Rows = {}
+    for split, each in (("train", 2), ("test", 1)):
+        labels = rng.permutation(np.repeat(np.arange(100), each))
+        pixels = rng.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
+        members[f"{split}.bin"] = b"".join(
+            bytes([0, label]) + image.transpose(2, 0, 1).tobytes()
+            for label, image in zip(labels, pixels, strict=True)
+        )
+        rows[split] = {
+            f"{split}_{number:05}": (classes[label], Image.fromarray(image))
+            for number, (label, image) in enumerate(zip(labels, pixels, strict=True))
+        }
+    files = {f"cifar-100-binary/{name}": content for name, content in members.items()}
+    return Layout({"cifar-100-binary.tar.gz": files}, classes, rows)
+
+
+def cifar_names() -> list[str]:
+    """A hundred names, in order, with those that the split knows among them."""
+    held_out = [*cifar_fs._VALIDATION, *cifar_fs._TEST]
+    return sorted([*held_out, *(f"class_{number:02}" for number in range(64))])
+
+
+def _caltech256(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+    root = "256_ObjectCategories"
+    classes = [f"{label:03}.thing" for label in range(1, TRAIN_CLASSES + 1)]
+    rows: Rows = {"train": {}, "test": {}}
+    # The clutter class, the stray entries, and what tools add to trees.
+    files = {
+        f"{root}/{name}": archives.encode(archives.picture(5))
+        for name in (
+            "257.clutter/257_0001.jpg",
+            "001.thing/greg/vision309/001_0001.jpg",
+            "001.thing/198_0001.jpg",
+            "001.thing/._001_0001.jpg",
+            "002.thing/RENAME2",
+            ".DS_Store",
+        )
+    }
+    for name, image in itertools.product(classes, range(1, IMAGES + 1)):
+        file = f"{name[:3]}_{image:04}.jpg"
+        files[f"{root}/{name}/{file}"], shown = next(pictures)
+        split = "test" if zlib.crc32(file.encode()) % 5 == 0 else "train"
+        rows[split][file] = name, shown
+    return Layout({f"{root}.tar": files}, classes, rows)
+
+
+def _flowers102(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+    names = [f"class {label}" for label in range(102)]
+    labels = np.repeat([1, 102, 51, *range(3, TRAIN_CLASSES)], IMAGES)
+    numbers = np.arange(1, len(labels) + 1)
+    files, images = {}, {}
+    for number in numbers:
+        images[number] = next(pictures)
+        files[f"jpg/image_{number:05}.jpg"] = images[number][0]
+    split = {"trnid": numbers[2::3], "valid": numbers[1::3], "tstid": numbers[0::3]}
+    rows = {
+        name: {
+            f"image_{number:05}.jpg": (names[labels[number - 1] - 1], images[number][1])
+            for number in split[key]
+        }
+        for name, key in (
+            ("train", "trnid"),
+            ("validation", "valid"),
+            ("test", "tstid"),
+        )
+    }
+    lists = {name: part[None] for name, part in split.items()}
+    return Layout(
+        {
+            "102flowers.tgz": files,
+            "imagelabels.mat": archives.matlab(labels=labels[None].astype(np.uint8)),
+            "setid.mat": archives.matlab(**lists),
+        },
+        names,
+        rows,
+    )
+
+
+def cars_annotations(labels: Sequence[int], label_field: bool = True) -> bytes:
+    """A list of Stanford Cars: classes, from 1, of 00001.jpg and on."""
+    fields = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "fname", "class"]
+    fields = fields[: 6 if label_field else 5]
+    records = np.zeros((1, len(labels)), [(field, object) for field in fields])
+    for number, label in enumerate(labels):
+        record = (1, 2, 20, 12, f"{number + 1:05}.jpg", label)
+        records[0, number] = record[: len(fields)]
+    return archives.matlab(annotations=records)
+
+
+def _stanford_cars(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+    # As the real names, with slashes among them.
+    names = [f"Ram C/V Cargo Van {1800 + number}" for number in range(196)]
+    labels = [label for label in (196, 1, 14, 3) for _ in range(IMAGES)]
+    of_split = {"train": labels[0::2], "test": labels[1::2]}
+    files: dict[str, Mapping[str, bytes] | bytes] = {}
+    rows: Rows = {}
+    for split, its in of_split.items():
+        images = {
+            f"cars_{split}/{n + 1:05}.jpg": next(pictures) for n in range(len(its))
+        }
+        files[f"cars_{split}.tgz"] = {name: image[0] for name, image in images.items()}
+        rows[split] = {
+            name: (names[label - 1], shown)
+            for (name, (_, shown)), label in zip(images.items(), its, strict=True)
+        }
+    files["car_devkit.tgz"] = {
+        "devkit/cars_meta.mat": archives.matlab(class_names=np.array([names], object)),
+        "devkit/cars_train_annos.mat": cars_annotations(of_split["train"]),
+        # The one that comes with the devkit has no labels.
+        "devkit/cars_test_annos.mat": cars_annotations(of_split["test"], False),
+        "devkit/._cars_meta.mat": b"of a Mac",
+        "devkit/README.txt": b"see above",
+    }
+    files["cars_test_annos_withlabels.mat"] = cars_annotations(of_split["test"])
+    return Layout(files, names, rows)
+
+
+def _fgvc_aircraft(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+    # As in variants.txt: neither sorted nor free of spaces and slashes.
+    data, variants = "fgvc-aircraft-2013b/data", ["707-320", "Hawk T1", "F-16A/B", "A"]
+    files = {
+        f"{data}/variants.txt": "\n".join(variants).encode(),
+        f"{data}/families.txt": b"Boeing 707\n",
+        f"{data}/images_variant_trainval.txt": b"nonsense\n",
+        "fgvc-aircraft-2013b/README.html": b"<html>",
+    }
+    rows: Rows = {}
+    for shift, split in enumerate(("train", "validation", "test")):
+        lines, rows[split] = "", {}
+        for number, variant in enumerate(variants):
+            name = f"{10 * number + shift:07}"
+            lines += f"{name} {variant}\n"
+            # Above 20 rows of text.
+            image = archives.picture(900 + 10 * number + shift, 40, 30)
+            whole = Image.new("RGB", (40, 50), "black")
+            whole.paste(image, (0, 0))
+            files[f"{data}/images/{name}.jpg"] = archives.encode(whole, quality=95)
+            rows[split][f"{name}.jpg"] = variant, image
+        ending = "val" if split == "validation" else split
+        files[f"{data}/images_variant_{ending}.txt"] = lines.encode()
+    return Layout({"fgvc-aircraft-2013b.tar.gz": files}, variants, rows)
+
+
+def _oxford_pets(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+    breeds = ["Abyssinian", "american_bulldog", "american_pit_bull_terrier"]
+    breeds += [f"breed_{number:02}" for number in range(4, PETS + 1)]
+    rows: Rows = {"train": {}, "test": {}}
+    lines = {"train": "", "test": ""}
+    images = {
+        "images/Abyssinian_1.mat": b"MATLAB 5.0 MAT-file",
+        "images/._Abyssinian_1.jpg": b"of a Mac",
+        # In no list.
+        "images/breed_04_300.jpg": archives.encode(archives.picture(0)),
+    }
+    for (label, breed), image in itertools.product(enumerate(breeds, 1), range(IMAGES)):
+        stem, split = f"{breed}_{image + 1}", "test" if image == 2 else "train"
+        images[f"images/{stem}.jpg"], shown = next(pictures)
+        lines[split] += f"{stem} {label} {1 + label % 2} {label}\n"
+        rows[split][f"{stem}.jpg"] = breed, shown
+    lists = {
+        "annotations/list.txt": b"#Image CLASS-ID SPECIES BREED ID\nnonsense\n",
+        "annotations/trainval.txt": lines["train"].encode(),
+        "annotations/test.txt": lines["test"].encode(),
+        "annotations/._test.txt": b"of a Mac",
+        "annotations/xmls/Abyssinian_1.xml": b"<annotation/>",
+    }
+    files = {"images.tar.gz": images, "annotations.tar.gz": lists}
+    return Layout(files, breeds, rows)
+
+
+def _sun397(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+    # In another order than that of folders.
+    names = ["/c/church/outdoor", "/c/church/indoor", "/a/abbey"]
+    names += [f"/p/place_{number:03}" for number in reversed(range(394))]
+    class_names = "".join(f"{name}\n" for name in names).encode()
+    files = {"SUN397/ClassName.txt": class_names, "SUN397/README.txt": b"see above"}
+    rows: Rows = {split: {} for split in ("train", "test", "rest")}
+    for name, split in itertools.product(names[:OTHER_CLASSES], rows):
+        file = f"{name}/sun_{split}.jpg"
+        files[f"SUN397{file}"], shown = next(pictures)
+        rows[split][file[1:]] = name, shown
+    partitions = {"ClassName.txt": class_names}
+    for number in range(1, 11):
+        # The other nine are other images, which must not be taken for the first.
+        for kind, split in (("Training", "train"), ("Testing", "test")):
+            lines = [f"/{file}" for file in rows[split if number == 1 else "rest"]]
+            partitions[f"{kind}_{number:02}.txt"] = "\n".join(lines).encode()
+    return Layout({"SUN397.tar.gz": files, "Partitions.zip": partitions}, names, rows)
+
+
+_LAYOUTS = {
+    "cifar100": _cifar100,
+    "caltech256": _caltech256,
+    "flowers102": _flowers102,
+    "stanford_cars": _stanford_cars,
+    "fgvc_aircraft": _fgvc_aircraft,
+    "oxford_pets": _oxford_pets,
+    "sun397": _sun397,
+}
+NAMES = tuple(_LAYOUTS)
+
+# Caltech-256 with three classes of four images, and a catalog that knows it.
+CALTECH = "caltech256"
+CALTECH_FILE = "256_ObjectCategories.tar"
+CALTECH_FILES = {
+    f"256_ObjectCategories/{name}/{name[:3]}_{image:04}.jpg": archives.encode(
+        archives.picture(10 * int(name[:3]) + image)
+    )
+    for name in ("001.ak47", "056.dog", "198.spider")
+    for image in range(1, 5)
+}
+
+
+def small_caltech(content: bytes, *folders: str) -> catalog.Entry:
+    """What the catalog would say if `content` were all of Caltech-256.
+
+    Args:
+      content: of the archive, whose files are `CALTECH_FILES`.
+      folders: addresses that it is at.
+    """
+    whole = catalog.CATALOG[CALTECH]
+    file = whole.files[0]._replace(
+        folders=folders,
+        bytes=len(content),
+        checksum=f"sha256:{hashlib.sha256(content).hexdigest()}",
+    )
+    return whole._replace(
+        classes=3,
+        total=len(CALTECH_FILES),
+        per_class=(4, 4),
+        files=(file,),
+        prepared_bytes=len(content),
+    )
