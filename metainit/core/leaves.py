@@ -1,6 +1,5 @@
-"""Leaves of a tree by name: what tells it apart from another, and its digest."""
+"""Leaves of a tree by name, and what tells two trees apart."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,12 +42,3 @@ def differences(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         for name in sorted(given.keys() | wanted.keys())
         if given.get(name) != wanted.get(name)
     )
-
-
-def digest(tree: PyTree) -> str:
-    """SHA-256 of the names and values of all leaves, as hexadecimal digits."""
-    sha256 = hashlib.sha256()
-    for name, leaf in by_name(tree).items():
-        sha256.update(name.encode())
-        sha256.update(np.asarray(leaf).tobytes())
-    return sha256.hexdigest()

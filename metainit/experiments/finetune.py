@@ -27,14 +27,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metainit.config import parsing
-from metainit.core import leaves
 from metainit.data import cache, folders
 from metainit.data.loading import Roles, Source, images_used
 from metainit.evaluation import metrics
 from metainit.experiments import saved
 from metainit.models import preprocess
 from metainit.models.model import Model
-from metainit.runtime import atomic, run_folder
+from metainit.runtime import atomic, digest, run_folder
 from metainit.training import frozen_features, initial_weights, initialisation
 from metainit.transfer import fine_tuning, held_out, start
 from metainit.transfer import spec as transfer_spec
@@ -101,7 +100,7 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         "held_out": images.rule,
         "seed": spec.seed,
         "images_sha256": _digest(images),
-        "init_sha256": leaves.digest(params),
+        "init_sha256": digest.sha256(params),
     }
     run_folder.claim(out, settings, flag="--out")
     if (out / REPORT).exists():

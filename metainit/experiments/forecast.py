@@ -9,7 +9,7 @@ from metainit.data.loading import Roles
 from metainit.evaluation import adaptation
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
-from metainit.training.steps import JointStep, MetaStep
+from metainit.training.steps import Step
 
 # For the heads in closed form, and for small steps that take longer than by their share
 # of operations.
@@ -63,7 +63,7 @@ def by_operations(
     params: Any,
     roles: Roles,
     initialisations: int,
-    meta: MetaStep,
+    meta: Step,
     meta_seconds: float,
 ) -> Forecast:
     """Before anything was adapted to: at the pace of a meta-iteration.
@@ -114,8 +114,8 @@ def check_hours(
 def plan(
     config: Experiment,
     learned: int,
-    meta: MetaStep,
-    joint: JointStep,
+    meta: Step,
+    joint: Step,
     meta_seconds: float,
     joint_seconds: float,
     ratio: float,

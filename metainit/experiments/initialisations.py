@@ -28,7 +28,7 @@ from metainit.runtime.cost import (
 )
 from metainit.training import learner as recipe
 from metainit.training import steps
-from metainit.training.loop import Fitted, Run, fit
+from metainit.training.loop import Fitted, Intervals, Run, fit
 
 
 class Start(NamedTuple):
@@ -73,8 +73,8 @@ def make(
     config: Experiment,
     workdir: pathlib.Path,
     start: Start,
-    meta: steps.MetaStep,
-    joint: steps.JointStep,
+    meta: steps.Step,
+    joint: steps.Step,
     ratio: float,
     validation: tuple[Source, ...],
     evaluator_of: Callable[[int], Any],
@@ -131,7 +131,7 @@ def make(
 
     def fitted_by(run: Run, validate: Callable[[Any], float]) -> Fitted:
         nonlocal left, spent
-        fitted = fit(run, config, meta.key, validate, share)
+        fitted = fit(run, meta.key, validate, share)
         left, spent = left - 1, spent + fitted.seconds
         made.notes.extend([fitted.stopped] if fitted.stopped else [])
         made.validated[run.name] = {
@@ -141,23 +141,21 @@ def make(
         }
         return fitted
 
-    joint_flops = joint.operations(meta.batches.period)
+    every = Intervals(config.log_every, config.validate_every, config.checkpoint_every)
     warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else 0
     names = [source.name for source in meta.batches.sources]
     joint_run = Run(
         name=NAMES[JOINT],
         folder=workdir / JOINT,
         update=joint.program.update,
-        batch=lambda step: joint.batch(step, ratio),
+        batch=lambda step: joint.batches(step, ratio),
         state=joint.state,
-        first_step=0,
         steps=max(1, round(config.iterations * ratio)),
-        tasks=1,
         images=config.joint.batch,
+        every=every.times(ratio),
         data=lambda step: names,
         rates=("joint.learning_rate",),
-        flops=joint_flops,
-        pace=ratio,
+        flops=joint.flops,
         keep_at=warm_steps if warm_steps else None,
     )
     fitted = fitted_by(joint_run, validate_body)
@@ -169,10 +167,10 @@ def make(
         update=meta.program.update,
         batch=meta.batches,
         state=meta.state,
-        first_step=0,
         steps=config.iterations,
         tasks=config.meta_batch,
         images=meta.batches.images(),
+        every=every,
         data=lambda step: [source.name for source in meta.batches.sources_of(step)],
         rates=("inner.learning_rate", "outer.learning_rate"),
         flops=meta.flops,
@@ -203,19 +201,19 @@ def make(
             fitted.cost.device_seconds + clock["device_seconds"],
             fitted.cost.images + warm_steps * config.joint.batch,
             fitted.cost.steps + warm_steps,
-            (fitted.cost.flops or 0) + warm_steps * joint_flops,
+            (fitted.cost.flops or 0) + warm_steps * joint.flops,
         )
         made.inits[warm_run.name] = fitted.params, cost
     made.inits[joint_run.name] = jointly
     if config.joint.equal_flops:
         # As many steps as take meta-learning's operations.
-        pace = meta.flops / joint_flops
+        pace = meta.flops / joint.flops
         equal_run = joint_run._replace(
             name=NAMES[EQUAL_FLOPS],
             folder=workdir / EQUAL_FLOPS,
-            batch=lambda step: joint.batch(step, pace),
+            batch=lambda step: joint.batches(step, pace),
             steps=max(1, round(config.iterations * pace)),
-            pace=pace,
+            every=every.times(pace),
             keep_at=None,
         )
         fitted = fitted_by(equal_run, validate_body)
@@ -239,7 +237,7 @@ def make(
         made.inits[rates_run.name] = with_rates(fitted.params), fitted.cost
     made.notes.append(
         f"FLOPs are matrix products and convolutions, loops in full: a meta-iteration "
-        f"{meta.flops:.3g}, a joint step {joint_flops:.3g}. The compiler's "
+        f"{meta.flops:.3g}, a joint step {joint.flops:.3g}. The compiler's "
         f"cost_analysis() of the programs says {meta.program.flops:.3g} and "
         f"{joint.program.flops:.3g}, a loop's body counted once."
     )

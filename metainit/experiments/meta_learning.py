@@ -192,7 +192,7 @@ def train(
     meta = steps.meta_step(learner, initial, batches, step_key)
     if may_choose:
         planner.check(config, meta.program.memory, planner.device_memory())
-    joint = steps.joint_step(config, model, preprocess, body, roles.train, step_key)
+    joint = steps.joint_step(config, model, preprocess, body, roles.train, meta)
     meta_seconds, joint_seconds = steps.seconds(meta, joint)
     learned = initialisations.count(config)
     meta_test = forecast.by_operations(

@@ -20,28 +20,19 @@ import optax
 from clu import parameter_overview
 
 from metainit.config.fields import ConfigError, Data, Supervised
-from metainit.core.types import MetaState
 from metainit.data import loading, scripts
 from metainit.data.loading import Source
 from metainit.evaluation import metrics
-from metainit.models import classification, heads, mlp
+from metainit.models import classification, mlp
 from metainit.models import preprocess as preprocess_module
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic, run_folder
 from metainit.runtime.budget import Program, compile_step, seconds_each
-from metainit.training import supervised_step
-from metainit.training.loop import Run, fit
+from metainit.training import steps
+from metainit.training.loop import Intervals, Run, fit
 
 FINISHED, RESULTS, REPORT = "finished.json", "results.jsonl", "report.md"
-
-
-class Every(NamedTuple):
-    """Steps between lines of the log, validations and checkpoints."""
-
-    log_every: int
-    validate_every: int
-    checkpoint_every: int
 
 
 class Scores(NamedTuple):
@@ -117,10 +108,10 @@ def train(
     example = jnp.zeros((2, *parts.train[0].images.shape[1:]))
     body = jax.jit(model.init)(init_key, example)
     optimizer = optax.adam(config.learning_rate)
-    state = init(model, optimizer, body, example)
+    state = steps.start(model, optimizer, body, example, len(scripts.NAMES))
     print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
     batches = batches_of(parts.train[0], config.batch, config.seed)
-    step = supervised_step.update(model, preprocess, optimizer)
+    step = steps.supervised(model, preprocess, optimizer)
     program = compile_step(step, state, batches(0), step_key)
     epoch = len(parts.train[0].images) // config.batch
     (seconds,) = seconds_each(lambda: program.update(state, batches(0), step_key))
@@ -136,17 +127,14 @@ def train(
         update=program.update,
         batch=batches,
         state=state,
-        first_step=0,
         steps=config.epochs * epoch,
-        tasks=1,
         images=config.batch,
+        every=Intervals(config.log_every, epoch, epoch),
         data=lambda step: ["glyphs"],
         rates=("learning_rate",),
     )
-    every = Every(config.log_every, validate_every=epoch, checkpoint_every=epoch)
     fitted = fit(
         run,
-        every,
         step_key,
         lambda params: measure(params, parts.validation[0]).accuracy,
         lambda: config.max_hours * 3600,
@@ -183,22 +171,6 @@ def batches_of(source: Source, size: int, seed: int) -> Any:
         return {"image": source.images[rows], "label": source.labels[rows]}
 
     return batch
-
-
-def init(
-    model: Model, optimizer: optax.GradientTransformation, body: Any, images: jax.Array
-) -> MetaState:
-    """The state before the first step; the softmax layer starts at zero.
-
-    Args:
-      model: the network body.
-      optimizer: of all parameters.
-      body: the network's parameters.
-      images: float32 [n, h, w, c], for shapes only.
-    """
-    start = heads.zero_head(classification.features(model), len(scripts.NAMES))
-    params = start({"body": body}, {"image": images}, jax.random.key(0))
-    return MetaState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
 
 def measurer(model: Model, preprocess: Preprocess) -> Any:

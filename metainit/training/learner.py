@@ -63,33 +63,66 @@ def adapt_mask(config: Experiment, model: Model) -> Any:
     return classification.adapt_mask(model)
 
 
-def inner_loop(
+def learner(
     config: Experiment, model: Model, preprocess: Preprocess
-) -> metainit.InnerLoop:
-    """The inner loop of meta-training."""
-    model, preprocess = _in_task(config, model, preprocess)
-    steps, batch = config.inner.steps, config.inner.batch
+) -> metainit.MetaLearner:
+    """The meta-learning algorithm that `config.method` describes."""
+    loop, model = _inner_loop(config, model, preprocess, config.method.head)
+    mask = classification.meta_mask(model)
+    if config.method.algorithm == "reptile":
+        tasks = config.method.tasks
+        return metainit.reptile(loop, _outer(config), tasks=tasks, meta_mask=mask)
+    return _maml(config, loop, model, mask)
+
+
+def rates_learner(
+    config: Experiment, model: Model, preprocess: Preprocess
+) -> metainit.MetaLearner:
+    """Meta-learns the factors of `metainit.core.step_sizes` and nothing else.
+
+    Its parameters are `MetaParams({"body": ...}, factors)`; the body rides along. A
+    head that would be learned starts from zero.
+    """
+    head = "zero" if config.method.head == "learned" else config.method.head
+    loop, model = _inner_loop(config, model, preprocess, head)
+    loop = loop._replace(optimizer=step_sizes.learned(loop.optimizer))
+    return _maml(config, loop, model, lambda path, leaf: path[0].name == "inner")
+
+
+def _inner_loop(
+    config: Experiment, model: Model, preprocess: Preprocess, head: str
+) -> tuple[metainit.InnerLoop, Model]:
+    """The inner loop of meta-training, and the model as it sees it."""
+    # Microbatches bound the images in memory: all of them at once would undo that.
+    if not config.inner.microbatch:
+        model, preprocess = in_task(model, preprocess)
     loss_fn = classification.loss_fn(model)
     if config.inner.microbatch:
         loss_fn = microbatched(loss_fn, config.inner.microbatch)
-    return metainit.InnerLoop(
+    batch = config.inner.batch
+    loop = metainit.InnerLoop(
         loss_fn,
         inner_optimizer(config),
-        steps,
+        config.inner.steps,
         adapt_mask=adapt_mask(config, model),
-        start=start(config.method.head, model, config.train_task.shot),
+        start=start(head, model, config.train_task.shot),
         prepare=preprocess.for_training,
         batches=metainit.minibatches(batch) if batch else None,
     )
+    return loop, model
 
 
-def _in_task(
-    config: Experiment, model: Model, preprocess: Preprocess
-) -> tuple[Model, Preprocess]:
-    # Microbatches bound the images in memory: all of them at once would undo that.
-    if config.inner.microbatch:
-        return model, preprocess
-    return in_task(model, preprocess)
+def _maml(
+    config: Experiment, loop: metainit.InnerLoop, model: Model, mask: Any
+) -> metainit.MetaLearner:
+    return metainit.maml(
+        loop,
+        _outer(config),
+        gradient=config.method.gradient,
+        tasks=config.method.tasks,
+        query_loss=classification.query_loss(model),
+        meta_mask=mask,
+    )
 
 
 def init_head(
@@ -128,7 +161,7 @@ def schedule(config: Experiment, rate: float) -> optax.Schedule:
     return lambda step: jnp.minimum(1, (step + 1) / warmup) * later(step)
 
 
-def outer_direction(config: Experiment) -> optax.GradientTransformation:
+def _direction(config: Experiment) -> optax.GradientTransformation:
     """Adam's direction after clipping; the norm before it stays in the state."""
     return optax.chain(
         optax.snapshot("grad_norm", optax.tree.norm),
@@ -137,66 +170,29 @@ def outer_direction(config: Experiment) -> optax.GradientTransformation:
     )
 
 
-def learner(
-    config: Experiment, model: Model, preprocess: Preprocess
-) -> metainit.MetaLearner:
-    """The meta-learning algorithm that `config.method` describes."""
-    model, preprocess = _in_task(config, model, preprocess)
-    loop = inner_loop(config, model, preprocess)
-    outer = _outer(config)
-    if config.method.algorithm == "reptile":
-        return metainit.reptile(
-            loop,
-            outer,
-            tasks=config.method.tasks,
-            meta_mask=classification.meta_mask(model),
-        )
-    return metainit.maml(
-        loop,
-        outer,
-        gradient=config.method.gradient,
-        tasks=config.method.tasks,
-        query_loss=classification.query_loss(model),
-        meta_mask=classification.meta_mask(model),
-    )
-
-
-def rates_learner(
-    config: Experiment, model: Model, preprocess: Preprocess
-) -> metainit.MetaLearner:
-    """Meta-learns the factors of `metainit.core.step_sizes` and nothing else.
-
-    Its parameters are `MetaParams({"body": ...}, factors)`; the body rides along. A
-    head that would be learned starts from zero.
-    """
-    model, preprocess = _in_task(config, model, preprocess)
-    head = config.method.head
-    loop = inner_loop(config, model, preprocess)
-    loop = loop._replace(
-        optimizer=step_sizes.learned(loop.optimizer),
-        start=start(
-            "zero" if head == "learned" else head, model, config.train_task.shot
-        ),
-    )
-    return metainit.maml(
-        loop,
-        _outer(config),
-        gradient=config.method.gradient,
-        tasks=config.method.tasks,
-        query_loss=classification.query_loss(model),
-        meta_mask=lambda path, leaf: path[0].name == "inner",
-    )
-
-
 def _outer(config: Experiment) -> optax.GradientTransformation:
-    return optax.chain(
-        outer_direction(config),
-        optax.scale_by_learning_rate(schedule(config, config.outer.learning_rate)),
-    )
+    rate = schedule(config, config.outer.learning_rate)
+    return optax.chain(_direction(config), optax.scale_by_learning_rate(rate))
+
+
+def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs:
+    """That of joint pretraining, whose rate follows meta-learning's schedule.
+
+    Its extra argument `progress`, float32 [], is the device time spent so far in
+    meta-iterations' worth.
+    """
+    rate = schedule(config, config.joint.learning_rate)
+
+    def update(updates, state, params=None, *, progress, **unused):
+        step_size = -rate(progress)
+        return jax.tree.map(lambda u: step_size * u, updates), state
+
+    scale = optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+    return optax.chain(_direction(config), scale)
 
 
 def grad_norm(opt_state: Any) -> Any:
-    """The global norm of the last gradient, kept by `outer_direction`."""
+    """The global norm of the last outer gradient, before clipping."""
     return optax.tree.get(opt_state, "grad_norm")
 
 

@@ -1,12 +1,11 @@
-"""The training loop: the same for meta-learning and for joint pretraining."""
+"""The training loop: of meta-learning, joint pretraining, fine-tuning and the rest."""
 
-import collections
 import contextlib
 import math
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,9 +13,11 @@ from clu import metrics as clu_metrics
 
 from metainit.core.types import MetaState
 from metainit.runtime import stop
-from metainit.runtime.checkpoint import BEST, LAST, WARM_START, Checkpoints
+from metainit.runtime.checkpoint import BEST, LAST, WARM_START, Checkpoint, Checkpoints
 from metainit.runtime.cost import Cost
 from metainit.runtime.logging import Progress, Writer
+
+Metrics = dict[str, Any]  # NumPy arrays, [tasks] or []
 
 
 class NonFiniteError(ArithmeticError):
@@ -31,8 +32,20 @@ Averages = clu_metrics.Collection.create(
 )
 
 
+class Intervals(NamedTuple):
+    """Steps between log lines, validations and checkpoints."""
+
+    log: int
+    validate: int
+    save: int
+
+    def times(self, pace: float) -> "Intervals":
+        """Those of steps of which so many take as long as one of these."""
+        return Intervals(*(max(1, round(interval * pace)) for interval in self))
+
+
 class Run(NamedTuple):
-    """One initialisation in the making.
+    """One training, from its first step to its last.
 
     Attributes:
       name: for people, e.g. "meta-learned".
@@ -40,33 +53,30 @@ class Run(NamedTuple):
       update: compiled `(state, batch, key) -> (state, metrics)`.
       batch: `(step) -> batch`, a pure function of the step.
       state: before the first step.
-      first_step: the step the run begins with.
       steps: the step before which it ends.
-      tasks: tasks (or batches) a step.
+      first_step: the step it begins with.
       images: images a step.
-      flops: operations a step; None where not counted.
+      tasks: tasks (or batches) a step.
+      every: steps between log lines, validations and checkpoints of `fit`.
       data: `(step) -> names of the data sets that its batch is of`.
       rates: fields of the config that set its rates, for the error of a divergence.
-      pace: steps that take as long as a meta-iteration; the config's intervals are in
-        meta-iterations.
-      keep_at: a step whose state is saved apart, for a warm start; None for none.
+      flops: operations a step; None where not counted.
+      keep_at: a step whose state `fit` saves apart, for a warm start; None for none.
     """
 
     name: str
     folder: pathlib.Path
-    update: Callable[
-        [MetaState, Any, jax.Array], tuple[MetaState, dict[str, jax.Array]]
-    ]
+    update: Callable[[MetaState, Any, jax.Array], tuple[MetaState, Metrics]]
     batch: Callable[[int], Any]
     state: MetaState
-    first_step: int
     steps: int
-    tasks: int
-    images: int
-    data: Callable[[int], Iterable[str]]
-    rates: tuple[str, ...]
+    first_step: int = 0
+    images: int = 0
+    tasks: int = 1
+    every: Intervals = Intervals(1, 1, 1)
+    data: Callable[[int], Iterable[str]] = lambda step: ()
+    rates: tuple[str, ...] = ()
     flops: float | None = None
-    pace: float = 1.0
     keep_at: int | None = None
 
 
@@ -88,33 +98,107 @@ class Fitted(NamedTuple):
     stopped: str
 
 
-class Intervals(Protocol):
-    """Steps between lines of the log, validations and checkpoints."""
+class Session:
+    """A run from where an earlier session left it.
+
+    Attributes:
+      run: what is trained.
+      resumed: whether there was an earlier session.
+      step: steps done.
+      state: after them.
+      clock: JSON values that are saved with the state: "device_seconds" of the steps,
+        drawing batches included, "seconds" by the wall clock, and the caller's.
+      bar: where lines are said while it advances.
+    """
+
+    bar: Progress
+
+    def __init__(self, run: Run, clock: dict[str, Any]) -> None:
+        """Args: what is trained, and the caller's own values before the first step."""
+        self.run = run
+        self._saved = Checkpoints(run.folder / LAST)
+        restored = self._saved.restore(run.state)
+        self.resumed = restored is not None
+        clock = {"device_seconds": 0.0, "seconds": 0.0} | clock
+        self.step, self.state, self.clock = restored or Checkpoint(
+            run.first_step, run.state, clock
+        )
+        self._started = time.perf_counter() - self.clock["seconds"]
 
     @property
-    def log_every(self) -> int: ...
+    def seconds(self) -> float:
+        """By the wall clock, of all sessions so far."""
+        return time.perf_counter() - self._started
 
-    @property
-    def validate_every(self) -> int: ...
+    def save(self) -> None:
+        """Saves the state and the clock."""
+        self.clock["seconds"] = self.seconds
+        self._saved.save(self.step, self.state, self.clock)
 
-    @property
-    def checkpoint_every(self) -> int: ...
+    def advance(
+        self,
+        key: jax.Array,
+        owed: Callable[[], bool],
+        check: Callable[[int, Metrics], None] = lambda step, metrics: None,
+        over: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Takes the steps that are left.
+
+        Ctrl-C (KeyboardInterrupt) saves the state before it goes on up.
+
+        Args:
+          key: root key; folded with the step by `run.update`.
+          owed: does what is due after a step, such as measuring, and says whether to
+            save; also called at the start, for what an earlier session left undone.
+          check: `(step, metrics)`, raises where the new state must not be taken.
+          over: whether to save and stop before the next step.
+
+        Returns:
+          Whether all steps are done.
+        """
+        run = self.run
+        first, total = self.step - run.first_step, run.steps - run.first_step
+        with Progress(run.name, first, total) as self.bar:
+            if self.step > run.first_step:
+                self.bar.say(f"{run.name}: resumed at step {self.step}")
+            try:
+                if owed():
+                    self.save()
+                while self.step < run.steps:
+                    if over():
+                        self.save()
+                        return False
+                    stop.check()
+                    begin = time.perf_counter()
+                    state, metrics = jax.block_until_ready(
+                        run.update(self.state, run.batch(self.step), key)
+                    )
+                    self.clock["device_seconds"] += time.perf_counter() - begin
+                    check(self.step, jax.tree.map(np.asarray, metrics))
+                    self.state, self.step = state, self.step + 1
+                    self.bar.step()
+                    if owed():
+                        self.save()
+            except KeyboardInterrupt:
+                with contextlib.suppress(KeyboardInterrupt):
+                    self.save()
+                    self.bar.say(
+                        f"{run.name}: saved at step {self.step}; the same line goes on"
+                    )
+                raise
+        return True
 
 
 def fit(
     run: Run,
-    every: Intervals,
     key: jax.Array,
     validate: Callable[[Any], float],
     seconds: Callable[[], float],
 ) -> Fitted:
-    """Restores or starts, steps, logs, validates, saves; returns the best parameters.
-
-    Ctrl-C (KeyboardInterrupt) saves the state before it goes on up.
+    """Takes the steps of a run, logs and validates; returns the best parameters.
 
     Args:
       run: what is trained.
-      every: its intervals, scaled by `run.pace`.
       key: root key; folded with the step by `run.update`.
       validate: `(params) -> accuracy` on meta-validation.
       seconds: by the wall clock that the run may take in all, earlier sessions
@@ -124,116 +208,77 @@ def fit(
     Raises:
       NonFiniteError: naming the run, the step, its data and the likely cause.
     """
-    saved, best, kept = (Checkpoints(run.folder / x) for x in (LAST, BEST, WARM_START))
-    step, state = run.first_step, run.state
-    clock = {"device_seconds": 0.0, "seconds": 0.0, "best": -1.0}
-    if (found := saved.restore(run.state)) is not None:
-        step, state, clock = found
-    clock.setdefault("validated", step)
-    stopped = ""
-    started = time.perf_counter() - clock["seconds"]
-    log_every, validate_every, checkpoint_every = (
-        max(1, round(interval * run.pace))
-        for interval in (
-            every.log_every,
-            every.validate_every,
-            every.checkpoint_every,
-        )
-    )
+    session = Session(run, {"best": -1.0, "validated": run.first_step})
+    best = Checkpoints(run.folder / BEST)
     earliest_end = max(run.first_step + 1, run.keep_at or 0)
+    begun_at = session.step
 
-    def save() -> None:
-        clock["seconds"] = time.perf_counter() - started
-        saved.save(step, state, clock)
+    def is_over() -> bool:
+        return session.seconds > seconds() and session.step >= earliest_end
 
-    def keep_and_validate() -> None:
-        """What a step owes; also after a stop in the middle of it."""
+    logged: list[tuple[int, Metrics]] = []
+    logged_at = session.clock["device_seconds"]
+
+    def check(step: int, metrics: Metrics) -> None:
+        _require_finite(run, step, metrics)
+        logged.append((step, metrics))
+
+    def log(writer: Writer) -> None:
+        nonlocal logged_at
+        step, now, count = session.step, session.clock["device_seconds"], len(logged)
+        numbers = _average([metrics for _, metrics in logged])
+        numbers["tasks_per_second"] = count * run.tasks / (now - logged_at)
+        scalars = {f"train/{name}": value for name, value in numbers.items()}
+        writer.write_scalars(step, scalars | _by_data(run, logged))
+        left = (run.steps - step) * (now - logged_at) / count
+        session.bar.show(step - run.first_step, numbers, left)
+        logged.clear()
+        logged_at = now
+
+    def owed() -> bool:
+        step, clock, last = session.step, session.clock, session.step == run.steps
+        if logged and (step % run.every.log == 0 or last):
+            log(writer)
         if step == run.keep_at:
-            kept.save(step, state, clock)
-        if clock["validated"] < step and (
-            step % validate_every == 0 or step == run.steps
-        ):
-            accuracy = validate(state.params)
+            Checkpoints(run.folder / WARM_START).save(step, session.state, clock)
+        if clock["validated"] < step and (step % run.every.validate == 0 or last):
+            accuracy = validate(session.state.params)
             writer.write_scalars(step, {"validation/accuracy": accuracy})
-            bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
+            session.bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
             if accuracy > clock["best"]:
-                best.save(step, state, clock | {"best": accuracy})
+                best.save(step, session.state, clock | {"best": accuracy})
                 clock["best"] = accuracy
             clock["validated"] = step
+        return step > begun_at and (step % run.every.save == 0 or last)
 
-    with (
-        Writer(run.folder, first_step=step + 1) as writer,
-        Progress(run.name, step - run.first_step, run.steps - run.first_step) as bar,
-    ):
-        if step > run.first_step:
-            bar.say(f"{run.name}: resumed at step {step}")
-        logged: list[dict[str, Any]] = []
-        of_data: dict[str, list[tuple[float, float]]] = collections.defaultdict(list)
-        logged_at = clock["device_seconds"]
-        try:
-            keep_and_validate()
-            while step < run.steps:
-                if time.perf_counter() - started > seconds() and step >= earliest_end:
-                    stopped = (
-                        f"{run.name} stopped at step {step} of {run.steps}: max_hours"
-                    )
-                    save()
-                    break
-                stop.check()
-                begin = time.perf_counter()
-                new_state, metrics = run.update(state, run.batch(step), key)
-                metrics = jax.tree.map(np.asarray, metrics)  # waits for the step
-                clock["device_seconds"] += time.perf_counter() - begin
-                _require_finite(run, step, metrics)
-                for name, loss, accuracy in _of_tasks(run, step, metrics):
-                    of_data[name].append((loss, accuracy))
-                state, step = new_state, step + 1
-                logged.append(metrics)
-                bar.step()
-                last = step == run.steps
-                if step % log_every == 0 or last:
-                    spent = clock["device_seconds"] - logged_at
-                    numbers = _average(logged)
-                    numbers["tasks_per_second"] = len(logged) * run.tasks / spent
-                    writer.write_scalars(
-                        step,
-                        {f"train/{name}": x for name, x in numbers.items()}
-                        | _by_data(of_data),
-                    )
-                    of_data.clear()
-                    left = (run.steps - step) * spent / len(logged)
-                    bar.show(step - run.first_step, numbers, left)
-                    logged, logged_at = [], clock["device_seconds"]
-                keep_and_validate()
-                if step % checkpoint_every == 0 or last:
-                    save()
-        except KeyboardInterrupt:
-            with contextlib.suppress(KeyboardInterrupt):
-                save()
-                bar.say(f"{run.name}: saved at step {step}; the same line goes on")
-            raise
-    kept_best = best.restore(run.state)
-    params = state.params if kept_best is None else kept_best.state.params
-    done = step - run.first_step
-    operations = None if run.flops is None else done * run.flops
-    cost = Cost(clock["device_seconds"], done * run.images, done, operations)
+    with Writer(run.folder, first_step=session.step + 1) as writer:
+        done = session.advance(key, owed, check, is_over)
+    kept = best.restore(run.state)
+    steps = session.step - run.first_step
     return Fitted(
-        params=params,
-        accuracy=None if kept_best is None else kept_best.extra["best"],
-        cost=cost,
-        seconds=time.perf_counter() - started,
-        stopped=stopped,
+        params=session.state.params if kept is None else kept.state.params,
+        accuracy=None if kept is None else kept.extra["best"],
+        cost=Cost(
+            session.clock["device_seconds"],
+            steps * run.images,
+            steps,
+            None if run.flops is None else steps * run.flops,
+        ),
+        seconds=session.seconds,
+        stopped=""
+        if done
+        else f"{run.name} stopped at step {session.step} of {run.steps}: max_hours",
     )
 
 
-def _average(logged: list[dict[str, Any]]) -> dict[str, float]:
+def _average(logged: list[Metrics]) -> dict[str, float]:
     stacked = {name: np.stack([m[name] for m in logged]).ravel() for name in logged[0]}
     averages = Averages.single_from_model_output(**stacked).compute()
     return {name: float(value) for name, value in averages.items()}
 
 
 def _of_tasks(
-    run: Run, step: int, metrics: dict[str, Any]
+    run: Run, step: int, metrics: Metrics
 ) -> Iterator[tuple[str, float, float]]:
     """Data set, loss and accuracy of each task; nothing where a batch mixes sets."""
     if np.ndim(metrics["loss"]):
@@ -242,8 +287,12 @@ def _of_tasks(
         )
 
 
-def _by_data(of_data: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
+def _by_data(run: Run, logged: list[tuple[int, Metrics]]) -> dict[str, float]:
     """Means by data set, where there are several."""
+    of_data: dict[str, list[list[float]]] = {}
+    for step, metrics in logged:
+        for name, *scores in _of_tasks(run, step, metrics):
+            of_data.setdefault(name, []).append(scores)
     if len(of_data) < 2:
         return {}
     return {
@@ -253,7 +302,7 @@ def _by_data(of_data: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
     }
 
 
-def _require_finite(run: Run, step: int, metrics: dict[str, Any]) -> None:
+def _require_finite(run: Run, step: int, metrics: Metrics) -> None:
     loss, norm = float(np.mean(metrics["loss"])), float(metrics["grad_norm"])
     if math.isfinite(loss) and math.isfinite(norm):
         return
@@ -269,13 +318,10 @@ def _require_finite(run: Run, step: int, metrics: dict[str, Any]) -> None:
         if not math.isfinite(of_task)
     ]
     data = ", ".join(dict.fromkeys(of_tasks or run.data(step)))
-    checkpoints = run.folder / LAST
+    kept = "There was no checkpoint yet"
+    if (run.folder / LAST).exists():
+        kept = f"The last good checkpoint is kept in {run.folder / LAST}"
     raise NonFiniteError(
         f"{run.name}: the {what} of step {step}, on {data}, is not finite (loss "
-        f"{loss}, gradient norm {norm}); likely {cause}. "
-        + (
-            f"The last good checkpoint is kept in {checkpoints}"
-            if checkpoints.exists()
-            else "There was no checkpoint yet"
-        )
+        f"{loss}, gradient norm {norm}); likely {cause}. {kept}"
     )

@@ -1,85 +1,66 @@
-"""The two training steps of an experiment: a meta-iteration and a joint step."""
+"""The steps that an experiment compiles: a meta-iteration, and a supervised one.
 
-from collections.abc import Callable
+Joint pretraining is the baseline that meta-learning has to beat: one classifier over
+all meta-train classes, by the same images, network, augmentation, optimizer, schedule
+and device time, without episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
 from metainit.config.fields import Experiment
-from metainit.core.types import MetaLearner, MetaState
+from metainit.core import masks
+from metainit.core.types import Episode, MetaLearner, MetaState
 from metainit.data.batches import MetaBatches
-from metainit.data.loading import Source
+from metainit.data.loading import Source, rows
+from metainit.models import classification
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import flops
-from metainit.runtime.budget import Program, seconds_each
-from metainit.training import joint, programs
+from metainit.runtime.budget import Program, compile_step, seconds_each
 from metainit.training import learner as recipe
 
+Update = Callable[..., Any]  # `(state, batch, key) -> (state, metrics)`
 
-class MetaStep(NamedTuple):
-    """Meta-iterations of one algorithm.
+
+class Step(NamedTuple):
+    """A training step, compiled, and what it is called with.
 
     Attributes:
-      learner: the algorithm.
-      program: compiled.
-      state: before the first one.
-      batches: of tasks.
+      program: compiled for every shape of batch.
+      state: before the first step.
+      batches: `(step) -> batch`, of joint pretraining `(step, pace) -> batch`.
       key: root key of every step.
-      flops: of a meta-iteration, mean over all shapes, as `metainit.runtime.flops`
-        counts.
+      flops: of a step, mean over all shapes, as `metainit.runtime.flops` counts.
     """
 
-    learner: MetaLearner
     program: Program
     state: MetaState
-    batches: MetaBatches
+    batches: Any
     key: jax.Array
     flops: float
 
 
-class JointStep(NamedTuple):
-    """Steps of joint pretraining.
-
-    Attributes:
-      update: not compiled.
-      program: compiled for every source.
-      state: before the first one.
-      batch: `(step, pace) -> batch`.
-      key: root key of every step.
-    """
-
-    update: Callable[..., Any]
-    program: Program
-    state: Any
-    batch: Callable[[int, float], Any]
-    key: jax.Array
-
-    def operations(self, steps: int) -> float:
-        """FLOPs of a step, mean over the first ones, as `runtime.flops` counts."""
-        counts = [
-            flops.of_function(self.update, self.state, self.batch(step, 1.0), self.key)
-            for step in range(steps)
-        ]
-        return sum(counts) / steps
-
-
 def meta_step(
     learner: MetaLearner, state: MetaState, batches: MetaBatches, key: jax.Array
-) -> MetaStep:
-    """Compiles a meta-iteration; tasks that differ in shape are taken one by one."""
+) -> Step:
+    """A meta-iteration; tasks that differ in shape are taken one by one."""
     if batches.stacked:
         update = recipe.meta_update(learner)
-        program = programs.by_shape(update, [(state, batches(0), key)])
+        program = by_shape(update, [(state, batches(0), key)])
     else:
-        program = programs.in_parts(learner, state, batches.one_of_each(), key)
-    operations = [
-        programs.operations(learner, state, batches(step), key)
-        for step in range(batches.period)
+        program = in_parts(learner, state, batches.one_of_each(), key)
+    counts = [
+        operations(learner, state, batches(step), key) for step in range(batches.period)
     ]
-    each = sum(operations) / batches.period
-    return MetaStep(learner, program, state, batches, key, each)
+    return Step(program, state, batches, key, sum(counts) / batches.period)
 
 
 def joint_step(
@@ -88,34 +69,244 @@ def joint_step(
     preprocess: Preprocess,
     body: Any,
     sources: tuple[Source, ...],
-    key: jax.Array,
-) -> JointStep:
-    """Compiles a step of joint pretraining over all classes of the sources."""
+    meta: Step,
+) -> Step:
+    """A step of joint pretraining over all classes of the sources.
+
+    Args:
+      config: of the experiment.
+      model: the network body.
+      preprocess: of images.
+      body: parameters to start from.
+      sources: of meta-train.
+      meta: the meta-iteration beside which it stands.
+    """
     classes = sum(len(source.class_names) for source in sources)
     example = jnp.zeros((2, *sources[0].images.shape[1:]))
+    optimizer = recipe.joint_optimizer(config)
     # Compiled as one: by themselves, a network's many operations take far longer.
-    state = jax.jit(lambda body: joint.init(config, model, body, example, classes))(
-        body
-    )
-    update = joint.update(config, model, preprocess)
+    state = jax.jit(lambda body: start(model, optimizer, body, example, classes))(body)
+    update = supervised(model, preprocess, optimizer)
 
-    def batch(
+    def batches(
         step: int, pace: float = 1.0, of: tuple[Source, ...] = sources
     ) -> dict[str, Any]:
-        return joint.batch(of, config.joint.batch, config.seed, step, step / pace)
+        return joint_batch(of, config.joint.batch, config.seed, step, step / pace)
 
-    calls = [(state, batch(0, of=(source,)), key) for source in sources]
-    return JointStep(update, programs.by_shape(update, calls), state, batch, key)
-
-
-def seconds(meta: MetaStep, joint: JointStep) -> tuple[float, float]:
-    """Of a meta-iteration and a joint step, timed by turns; means over all shapes."""
-    period = meta.batches.period
-    tasks = [meta.batches(step) for step in range(period)]
-    images = [joint.batch(step, 1.0) for step in range(period)]
-    measured = seconds_each(
-        lambda: [meta.program.update(meta.state, x, meta.key) for x in tasks],
-        lambda: [joint.program.update(joint.state, x, joint.key) for x in images],
+    program = by_shape(
+        update, [(state, batches(0, of=(source,)), meta.key) for source in sources]
     )
-    of_meta, of_joint = (each / period for each in measured)
-    return of_meta, of_joint
+    counts = [
+        flops.of_function(update, state, batches(step), meta.key)
+        for step in range(meta.batches.period)
+    ]
+    return Step(program, state, batches, meta.key, sum(counts) / len(counts))
+
+
+def seconds(meta: Step, joint: Step) -> tuple[float, float]:
+    """Of a meta-iteration and a joint step, timed by turns; means over all shapes.
+
+    Drawing and copying batches is part of either, as it is in training.
+    """
+    period = meta.batches.period
+
+    def of(step: Step) -> list[Any]:
+        return [
+            step.program.update(step.state, step.batches(number), step.key)
+            for number in range(period)
+        ]
+
+    of_meta, of_joint = seconds_each(lambda: of(meta), lambda: of(joint))
+    return of_meta / period, of_joint / period
+
+
+def by_shape(update: Update, calls: Iterable[tuple[Any, ...]]) -> Program:
+    """Compiles a step for every shape that its second argument has among the calls.
+
+    Args:
+      update: `(state, batch, ...) -> result`.
+      calls: arguments of example calls, among them one of every shape there will be.
+
+    Returns:
+      A program that finds the compilation by the shapes of its batch.
+    """
+    programs: dict[Any, Program] = {}
+    for arguments in calls:
+        shapes = _shapes(arguments[1])
+        if shapes not in programs:
+            programs[shapes] = compile_step(update, *arguments)
+    return Program(
+        lambda *arguments: programs[_shapes(arguments[1])].update(*arguments),
+        sum(program.compile_seconds for program in programs.values()),
+        max(program.memory for program in programs.values()),
+        max(program.flops for program in programs.values()),
+    )
+
+
+def in_parts(
+    learner: MetaLearner, state: MetaState, tasks: Iterable[Any], key: jax.Array
+) -> Program:
+    """A meta-iteration over tasks that cannot be stacked, since they differ in shape.
+
+    Args:
+      learner: the algorithm.
+      state: before the first step.
+      tasks: episodes with a leading axis of 1, one of every shape there will be.
+      key: a root key.
+
+    Returns:
+      A program whose batch is a tuple of such tasks, and whose result is that of
+      `recipe.meta_update` where they could be stacked.
+    """
+
+    def gradient(state, task, key, number):
+        grads, metrics = learner.gradient(state, task, key, number)
+        return grads, recipe.task_metrics(metrics)
+
+    @jax.jit
+    def finish(state, grads, count):
+        state = learner.apply(state, jax.tree.map(lambda g: g / count, grads))
+        return state, recipe.grad_norm(state.opt_state)
+
+    add = jax.jit(lambda total, grads: jax.tree.map(jnp.add, total, grads))
+    program = by_shape(gradient, ((state, task, key, np.int32(0)) for task in tasks))
+
+    def update(state: MetaState, batch: tuple[Any, ...], key: jax.Array) -> Any:
+        total, metrics = None, []
+        for number, task in enumerate(batch):
+            grads, of_task = program.update(state, task, key, np.int32(number))
+            total = grads if total is None else add(total, grads)
+            metrics.append(of_task)
+        state, norm = finish(state, total, np.float32(len(batch)))
+        together = jax.tree.map(lambda *x: np.concatenate(x), *metrics)
+        return state, together | {"grad_norm": norm}
+
+    return program._replace(update=update)
+
+
+def operations(
+    learner: MetaLearner, state: MetaState, batch: Any, key: jax.Array
+) -> float:
+    """Operations of a meta-iteration's gradient, as `metainit.runtime.flops` counts.
+
+    Args:
+      learner: the algorithm.
+      state: of it.
+      batch: episodes with a leading axis, or a tuple of such, as for `in_parts`.
+      key: a root key.
+    """
+    parts = (batch,) if isinstance(batch, Episode) else batch
+    return sum(flops.of_function(learner.gradient, state, part, key) for part in parts)
+
+
+def supervised(
+    model: Model,
+    preprocess: Preprocess,
+    optimizer: optax.GradientTransformation,
+    head_only: bool = False,
+) -> Update:
+    """`(state, batch, key) -> (state, metrics)`, one supervised step; not jitted.
+
+    Args:
+      model: the network body; what it does not learn rides along.
+      preprocess: of images.
+      optimizer: of the leaves of `classification.meta_mask`; one with extra arguments
+        receives the batch's "progress".
+      head_only: take the gradient of the head alone; the body's is zero then.
+    """
+    loss_fn, mask = classification.loss_fn(model), classification.meta_mask(model)
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def step(state, batch, key):
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+        prepared = preprocess.for_training(state.params, batch, augment_key)
+        learned, fixed = masks.split(state.params, mask, "meta_mask")
+
+        def loss_of(learned):
+            params = masks.merge(learned, fixed)
+            if head_only:
+                params = params | {"body": jax.lax.stop_gradient(params["body"])}
+            return loss_fn(params, prepared, dropout_key)
+
+        (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(learned)
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, learned, progress=batch.get("progress")
+        )
+        params = masks.merge(optax.apply_updates(learned, updates), fixed)
+        metrics = {"loss": loss, **metrics, "grad_norm": optax.tree.norm(grads)}
+        return MetaState(params, opt_state, state.step + 1), metrics
+
+    return step
+
+
+def start(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    body: Any,
+    images: Any,
+    classes: int,
+    head: Any = None,
+) -> MetaState:
+    """The state before the first supervised step.
+
+    Args:
+      model: the network body.
+      optimizer: of the leaves of `classification.meta_mask`.
+      body: the network's parameters.
+      images: float32 [n, h, w, c], for shapes only.
+      classes: columns of the head.
+      head: {"kernel": [d, classes], "bias": [classes]}; None for zeros.
+    """
+    if head is None:
+        kernel = jnp.zeros((classification.feature_count(model, body, images), classes))
+        head = {"kernel": kernel, "bias": kernel[0]}
+    state = MetaState({"body": body, "head": head}, None, jnp.zeros((), jnp.int32))
+    return restarted(state, model, optimizer)
+
+
+def restarted(
+    state: MetaState, model: Model, optimizer: optax.GradientTransformation
+) -> MetaState:
+    """The state with the optimizer's as before its first step."""
+    learned, _ = masks.split(state.params, classification.meta_mask(model), "meta_mask")
+    return state._replace(opt_state=optimizer.init(learned))
+
+
+def joint_batch(
+    sources: tuple[Source, ...], size: int, seed: int, step: int, progress: float
+) -> dict[str, Any]:
+    """Images drawn evenly from all sources' images; a pure function of its arguments.
+
+    Where sources differ in the size of their images, a batch is of one of them.
+
+    Args:
+      sources: of the images.
+      size: images a batch.
+      seed, step: of the draw.
+      progress: device time spent so far, in meta-iterations' worth.
+
+    Returns:
+      {"image": uint8 [size, h, w, c], "label": int32 [size], "progress": float32 []},
+      labels counted on from source to source.
+    """
+    rng = np.random.default_rng((seed, step))
+    kept = [rows(source) for source in sources]
+    ends = np.cumsum([len(of_source) for of_source in kept])
+    first_class = np.cumsum([0] + [len(source.class_names) for source in sources])
+    if len({source.images.shape[1:] for source in sources}) == 1:
+        drawn = rng.integers(ends[-1], size=size)
+    else:
+        s = np.searchsorted(ends, rng.integers(ends[-1]), side="right")
+        drawn = ends[s] - len(kept[s]) + rng.integers(len(kept[s]), size=size)
+    owners = np.searchsorted(ends, drawn, side="right")
+    pairs = list(zip(owners, np.concatenate(kept)[drawn], strict=True))
+    labels = [sources[s].labels[row] + first_class[s] for s, row in pairs]
+    return {
+        "image": np.stack([sources[s].images[row] for s, row in pairs]),
+        "label": np.array(labels, np.int32),
+        "progress": np.float32(progress),
+    }
+
+
+def _shapes(batch: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(np.shape(leaf) for leaf in jax.tree.leaves(batch))

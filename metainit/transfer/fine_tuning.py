@@ -22,16 +22,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from metainit.core import leaves
 from metainit.data.batches import Order
 from metainit.data.loading import Source
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
-from metainit.runtime import atomic, flops, run_folder, stop
+from metainit.runtime import atomic, digest, flops, run_folder, stop
 from metainit.runtime.budget import compile_step
 from metainit.runtime.checkpoint import LAST, Checkpoints
 from metainit.runtime.logging import Progress
-from metainit.training import supervised_step
+from metainit.training import steps
 from metainit.transfer import held_out, start
 from metainit.transfer.spec import Spec, check, rows_used
 
@@ -127,7 +126,7 @@ def fine_tune(
     }
     run_folder.claim(
         folder,
-        described | {"init_sha256": leaves.digest(params)},
+        described | {"init_sha256": digest.sha256(dict(params))},
         may_change=("save_every",),
     )
     due = spec.measure_at or log_steps(spec.steps)
@@ -266,7 +265,7 @@ def _update(
     """
     spec = Spec(optimizer=optimizer, momentum=momentum)
     of_state = start.optimizer(spec, {} if with_rates else None)
-    return supervised_step.update(model, preprocess, of_state, head_only)
+    return steps.supervised(model, preprocess, of_state, head_only)
 
 
 def _batch(train: Source, where: np.ndarray) -> dict[str, np.ndarray]:

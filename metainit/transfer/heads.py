@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metainit.config.fields import Transfer
-from metainit.core import leaves
 from metainit.data import loading
 from metainit.data.sealed import Split
 from metainit.evaluation import closed_form
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
+from metainit.runtime import digest
 from metainit.runtime.cost import Cost
 from metainit.transfer import closed_form as transfer_closed_form
 from metainit.transfer import fine_tuning
@@ -152,7 +152,7 @@ def _place(
     folder: pathlib.Path, about: Mapping[str, Any], spec: Spec, split: Split, body: Any
 ) -> pathlib.Path:
     known = hashlib.sha256(json.dumps([about, spec._asdict()]).encode())
-    known.update(leaves.digest(body).encode())
+    known.update(digest.sha256(body).encode())
     for side in (split.train, split.test):
         images = side.images if side.hashes is None else side.hashes
         known.update(side.labels.tobytes())

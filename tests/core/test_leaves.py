@@ -22,10 +22,3 @@ def test_every_difference_is_named() -> None:
         "['a']: given (3,), wanted None; ['b'][0]: given (2, 3), wanted (2, 4); "
         "['c']: given None, wanted ()"
     )
-
-
-def test_a_digest_is_of_names_and_values() -> None:
-    changed = TREE | {"a": np.array([0, 1, 3], np.int32)}
-    digests = {leaves.digest(x) for x in (TREE, changed, {"c": TREE})}
-    assert len(digests) == 3
-    assert leaves.digest(TREE) == leaves.digest(dict(reversed(TREE.items())))

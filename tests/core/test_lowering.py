@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 from metainit.experiments import configs, planner, supervised
 from metainit.models import convolution, registry
 from metainit.models.preprocess import Preprocess
-from metainit.training import joint
-from metainit.training.supervised_step import update as supervised_update
+from metainit.training import learner as recipe
+from metainit.training import steps
 
 FORMS = {
     ("cpu",): convolution.PRODUCT,
@@ -47,14 +47,15 @@ def joint_step(config: ConfigDict) -> tuple[Any, tuple]:
     example = struct((2, *pixels), np.float32)
     key = jax.eval_shape(jax.random.key, 0)
     body = jax.eval_shape(model.init, key, example)
+    optimizer = recipe.joint_optimizer(config)
     state = jax.eval_shape(
-        lambda body, example: joint.init(config, model, body, example, 100),
+        lambda body, example: steps.start(model, optimizer, body, example, 100),
         body,
         example,
     )
     batch = images(config.joint.batch, *pixels) | {"progress": struct((), np.float32)}
     preprocess = statistics(config)._replace(encode=model.encode)
-    return joint.update(config, model, preprocess), (state, batch, key)
+    return steps.supervised(model, preprocess, optimizer), (state, batch, key)
 
 
 def supervised_step(config: ConfigDict) -> tuple[Any, tuple]:
@@ -65,11 +66,11 @@ def supervised_step(config: ConfigDict) -> tuple[Any, tuple]:
     key = jax.eval_shape(jax.random.key, 0)
     body = jax.eval_shape(model.init, key, example)
     state = jax.eval_shape(
-        lambda body, example: supervised.init(model, optimizer, body, example),
+        lambda body, example: steps.start(model, optimizer, body, example, 10),
         body,
         example,
     )
-    step = supervised_update(model, Preprocess((0.5,), (0.5,)), optimizer)
+    step = steps.supervised(model, Preprocess((0.5,), (0.5,)), optimizer)
     return step, (state, images(config.batch, 28, 28, 1), key)
 
 

@@ -25,6 +25,7 @@ from metainit.models import registry
 from metainit.models.preprocess import Preprocess
 from metainit.runtime.logging import read_metrics
 from metainit.training import learner as recipe
+from metainit.training import steps
 
 IMAGES = 20
 
@@ -153,7 +154,7 @@ def test_the_shipped_networks_are_those_compared(
     example = jnp.zeros((2, 28, 28, 1))
     optimizer = optax.adam(rate)
     body = model.init(jax.random.key(0), example)
-    params = supervised.init(model, optimizer, body, example).params
+    params = steps.start(model, optimizer, body, example, 10).params
     kernels = [x.shape for x in jax.tree.leaves(params) if x.ndim == 2]
     assert sorted(kernels) == sorted(itertools.pairwise(layers))
     assert settings.model.dropped == dropped

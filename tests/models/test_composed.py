@@ -15,8 +15,8 @@ from metainit.models import classification, conv4, encoder, registry, resnet
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import flops
-from metainit.training import joint
 from metainit.training import learner as recipe
+from metainit.training import steps
 
 KEY = jax.random.key(0)
 PREPROCESS = Preprocess((0.5,) * 3, (0.3,) * 3)
@@ -99,15 +99,15 @@ def test_only_what_may_change_changes(use, adapt_from, learned, adapted):
 def test_joint_pretraining_changes_the_same(use):
     settings = config(use)
     model, preprocess, _, state, episodes = problem(settings)
-    first = joint.init(
-        settings, model, state.params["body"], jnp.zeros((2, 32, 32, 3)), 3
-    )
+    optimizer = recipe.joint_optimizer(settings)
+    example = jnp.zeros((2, 32, 32, 3))
+    first = steps.start(model, optimizer, state.params["body"], example, 3)
     batch = {
         "image": episodes.query["image"][0],
         "label": episodes.query["label"][0],
         "progress": np.float32(0),
     }
-    step = jax.jit(joint.update(settings, model, preprocess))
+    step = jax.jit(steps.supervised(model, preprocess, optimizer))
     # A zero head gives the body no gradient in the first step.
     after, _ = step(step(first, batch, KEY)[0], batch, KEY)
     found = changed(first.params, after.params)

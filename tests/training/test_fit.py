@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from metainit.core.types import MetaState
 from metainit.runtime import stop
 from metainit.runtime.checkpoint import LAST, Checkpoints
 from metainit.runtime.logging import read_metrics
-from metainit.training.loop import NonFiniteError, Run, fit
+from metainit.training.loop import Intervals, NonFiniteError, Run, fit
 
-INTERVALS = ConfigDict({"log_every": 2, "validate_every": 3, "checkpoint_every": 4})
+EVERY = Intervals(log=2, validate=3, save=4)
 RATES = ("inner.learning_rate", "outer.learning_rate")
 
 
@@ -45,10 +44,10 @@ def run(folder: pathlib.Path, **changed: Any) -> Run:
         update=update,
         batch=batch,
         state=MetaState({"x": np.float32(0)}, (), np.int32(0)),
-        first_step=0,
         steps=10,
         tasks=2,
         images=7,
+        every=EVERY,
         data=lambda step: ["glyphs", "omniglot"],
         rates=RATES,
     )
@@ -65,7 +64,7 @@ def worse_after_six(params: Any) -> float:
 
 
 def test_it_logs_means_over_steps_and_tasks(tmp_path: pathlib.Path) -> None:
-    fit(run(tmp_path, steps=5), INTERVALS, None, worse_after_six, forever)
+    fit(run(tmp_path, steps=5), None, worse_after_six, forever)
     rows = [row for row in read_metrics(tmp_path) if "train/loss" in row]
     assert [row["step"] for row in rows] == [2, 4, 5]
     assert [row["train/loss"] for row in rows] == [1.0, 3.0, 4.5]
@@ -78,7 +77,7 @@ def test_it_returns_the_best_by_validation_and_keeps_the_last(
     tmp_path: pathlib.Path,
 ) -> None:
     toy = run(tmp_path)
-    fitted = fit(toy, INTERVALS, None, worse_after_six, forever)
+    fitted = fit(toy, None, worse_after_six, forever)
     assert fitted.params["x"] == after(6)
     assert (fitted.cost.steps, fitted.cost.images, fitted.stopped) == (10, 70, "")
     best, last = (
@@ -93,9 +92,7 @@ def test_it_returns_the_best_by_validation_and_keeps_the_last(
 
 
 def test_the_first_of_equals_is_the_best(tmp_path: pathlib.Path) -> None:
-    assert fit(run(tmp_path), INTERVALS, None, lambda _: 0.0, forever).params["x"] == (
-        after(3)
-    )
+    assert fit(run(tmp_path), None, lambda _: 0.0, forever).params["x"] == (after(3))
 
 
 @pytest.mark.parametrize("at", [0, 1, 4, 9])
@@ -107,11 +104,11 @@ def test_stopped_by_hand_it_saves_and_goes_on(tmp_path: pathlib.Path, at: int) -
 
     toy = run(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        fit(toy._replace(batch=stop), INTERVALS, None, worse_after_six, forever)
+        fit(toy._replace(batch=stop), None, worse_after_six, forever)
     saved = Checkpoints(tmp_path / LAST).restore(toy.state)
     assert saved is not None
     assert saved[0] == saved[1].step == at and saved[1].params["x"] == after(at)
-    fitted = fit(toy, INTERVALS, None, worse_after_six, forever)
+    fitted = fit(toy, None, worse_after_six, forever)
     assert fitted.params["x"] == after(6)
     assert fitted.cost.steps == 10
     assert fitted.cost.device_seconds > saved[2]["device_seconds"]
@@ -138,7 +135,7 @@ def test_stopped_where_no_exception_gets_out_it_stops_after_the_step(
     try:
         stop.install()
         with pytest.raises(KeyboardInterrupt):
-            fit(toy._replace(batch=collected), INTERVALS, None, lambda _: 0.0, forever)
+            fit(toy._replace(batch=collected), None, lambda _: 0.0, forever)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -157,8 +154,8 @@ def test_stopped_while_validating_it_validates_again(
 
     toy = run(tmp_path, keep_at=at)
     with pytest.raises(KeyboardInterrupt):
-        fit(toy, INTERVALS, None, stop, forever)
-    fitted = fit(toy, INTERVALS, None, worse_after_six, forever)
+        fit(toy, None, stop, forever)
+    fitted = fit(toy, None, worse_after_six, forever)
     assert fitted.params["x"] == after(6)
     validated = [
         r["step"] for r in read_metrics(tmp_path) if "validation/accuracy" in r
@@ -179,14 +176,14 @@ def test_stopped_while_saving_the_best_it_does_not_take_it_for_saved(
     save = Checkpoints.save
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Checkpoints, "save", stop)
-        fit(run(tmp_path), INTERVALS, None, worse_after_six, forever)
-    fitted = fit(run(tmp_path), INTERVALS, None, worse_after_six, forever)
+        fit(run(tmp_path), None, worse_after_six, forever)
+    fitted = fit(run(tmp_path), None, worse_after_six, forever)
     assert fitted.params["x"] == after(6)
 
 
 def test_a_finished_run_does_nothing_again(tmp_path: pathlib.Path) -> None:
-    first = fit(run(tmp_path), INTERVALS, None, worse_after_six, forever)
-    again = fit(run(tmp_path, update=None), INTERVALS, None, worse_after_six, forever)
+    first = fit(run(tmp_path), None, worse_after_six, forever)
+    again = fit(run(tmp_path, update=None), None, worse_after_six, forever)
     assert again.params == first.params and again.cost == first.cost
 
 
@@ -198,14 +195,14 @@ def test_a_run_may_begin_later(tmp_path: pathlib.Path) -> None:
         return batch(step)
 
     toy = run(tmp_path, first_step=4, batch=watched)
-    fitted = fit(toy, INTERVALS, None, worse_after_six, forever)
+    fitted = fit(toy, None, worse_after_six, forever)
     assert seen == list(range(4, 10))
     assert (fitted.cost.steps, fitted.cost.images) == (6, 42)
 
 
 def test_the_state_of_a_step_is_kept_apart(tmp_path: pathlib.Path) -> None:
     toy = run(tmp_path, keep_at=3)
-    fit(toy, INTERVALS, None, worse_after_six, forever)
+    fit(toy, None, worse_after_six, forever)
     kept = Checkpoints(tmp_path / "warm-start").restore(toy.state)
     assert kept is not None and kept[0] == 3 and kept[1].params["x"] == after(3)
 
@@ -216,11 +213,11 @@ def test_it_stops_when_its_time_is_over(
 ) -> None:
     toy = run(tmp_path, keep_at=keep_at)
     for _ in range(2):  # the second time it is over from the start
-        fitted = fit(toy, INTERVALS, None, worse_after_six, lambda: 0.0)
+        fitted = fit(toy, None, worse_after_six, lambda: 0.0)
         assert fitted.stopped == f"toy stopped at step {stopped_at} of 10: max_hours"
         saved = Checkpoints(tmp_path / LAST).restore(toy.state)
         assert saved is not None and saved[0] == stopped_at
-    assert fit(toy, INTERVALS, None, worse_after_six, forever).stopped == ""
+    assert fit(toy, None, worse_after_six, forever).stopped == ""
 
 
 def test_time_is_that_of_the_clock_over_all_sessions(tmp_path: pathlib.Path) -> None:
@@ -228,9 +225,9 @@ def test_time_is_that_of_the_clock_over_all_sessions(tmp_path: pathlib.Path) -> 
         time.sleep(0.05)
         return 0.0
 
-    first = fit(run(tmp_path, steps=6), INTERVALS, None, slow, forever)
+    first = fit(run(tmp_path, steps=6), None, slow, forever)
     assert first.seconds > 0.1 > first.cost.device_seconds
-    second = fit(run(tmp_path), INTERVALS, None, slow, forever)
+    second = fit(run(tmp_path), None, slow, forever)
     assert second.seconds > 0.2
 
 
@@ -262,7 +259,7 @@ def test_what_is_not_finite_stops_it_with_the_last_good_state_kept(
 
     toy = run(tmp_path, update=diverge, rates=rates)
     with pytest.raises(NonFiniteError) as stopped:
-        fit(toy, INTERVALS, None, worse_after_six, forever)
+        fit(toy, None, worse_after_six, forever)
     kept = "The last good checkpoint is kept"
     for word in ("toy", str(tmp_path), kept, *words):
         assert word in str(stopped.value)
@@ -276,4 +273,4 @@ def test_divergence_at_once_does_not_speak_of_a_checkpoint(
     nan = np.full(2, np.inf, np.float32)
     toy = run(tmp_path, batch=lambda step: nan)
     with pytest.raises(NonFiniteError, match=r"step 0.*There was no checkpoint yet"):
-        fit(toy, INTERVALS, None, worse_after_six, forever)
+        fit(toy, None, worse_after_six, forever)

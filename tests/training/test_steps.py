@@ -1,0 +1,292 @@
+"""The steps of an experiment: meta-iterations, joint pretraining, what they take."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from ml_collections import ConfigDict
+
+from metainit.data.episodes import EpisodeSpec, sample_batch
+from metainit.data.loading import Source
+from metainit.experiments.configs import default
+from metainit.models import classification, registry
+from metainit.models.model import Model
+from metainit.models.preprocess import Preprocess
+from metainit.runtime.budget import Program
+from metainit.training import learner as recipe
+from metainit.training import steps
+
+KEY = jax.random.key(0)
+SPEC = EpisodeSpec(way=3, shot=2, queries=2)
+GREY = Preprocess((0.5,), (0.3,))
+
+# Meta-iterations over tasks that cannot be stacked
+
+
+def noise(side: int, classes: int = 4) -> Source:
+    labels = np.repeat(np.arange(classes, dtype=np.int32), 6)
+    images = np.random.default_rng(side).integers(0, 256, (len(labels), side, side, 1))
+    names = tuple(f"{side}-{label}" for label in range(classes))
+    return Source(str(side), images.astype(np.uint8), labels, names)
+
+
+def tasks_of(*sources: Source, spec: EpisodeSpec = SPEC) -> tuple[Any, ...]:
+    """The first task of each, with a leading axis of 1; of one source, others too."""
+    indices = range(len(sources)) if len(set(map(id, sources))) == 1 else [0] * 9
+    pairs = zip(sources, indices, strict=False)
+    return tuple(sample_batch([s], spec, 0, i, 1)[0] for s, i in pairs)
+
+
+def build(way: int = 3) -> tuple[Any, Any]:
+    """A learner whose body takes images of any size, and its first state."""
+    config = default()
+    config.train_task.update(way=way, shot=SPEC.shot, queries=SPEC.queries)
+    config.inner.update(steps=2, learning_rate=0.1)
+    config.outer.clip = 0.0
+    model = Model(
+        init=lambda key, images: {"w": jax.random.normal(key, (1, 5))},
+        features=lambda params, images, weight, key: jnp.tanh(
+            images.mean((1, 2)) @ params["w"]
+        ),
+        joint=False,
+        policy="none",
+    )
+    learner = recipe.learner(config, model, GREY)
+    return learner, learner.init({"body": model.init(KEY, None)})
+
+
+@pytest.fixture(scope="module")
+def built() -> tuple[Any, Any]:
+    return build()
+
+
+def test_in_parts_is_what_stacked_gives(built: tuple[Any, Any]) -> None:
+    learner, state = built
+    only = noise(4)
+    stacked, tasks = sample_batch([only], SPEC, 0, 0, 3)[0], tasks_of(only, only, only)
+    parts = steps.in_parts(learner, state, tasks[:1], KEY)
+    whole = jax.jit(recipe.meta_update(learner))
+    for _ in range(2):
+        expected, seen = whole(state, stacked, KEY)
+        state, metrics = parts.update(state, tasks, KEY)
+        chex.assert_trees_all_close(state, expected, rtol=1e-5, atol=1e-7)
+        chex.assert_trees_all_close(metrics, dict(seen), rtol=1e-5, atol=1e-7)
+    # Operations are those of all tasks, stacked or one by one.
+    counted = steps.operations(learner, state, stacked, KEY)
+    assert counted == steps.operations(learner, state, tasks, KEY) > 0
+    assert steps.operations(learner, state, tasks[:1], KEY) == counted / 3
+
+
+def test_each_shape_is_compiled_once(
+    built: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, state = built
+    compile_step, compiled = steps.compile_step, []
+
+    def counted(update: Any, *arguments: Any) -> Program:
+        compiled.append(arguments[1].support["image"].shape)
+        return compile_step(update, *arguments)
+
+    monkeypatch.setattr(steps, "compile_step", counted)
+    tasks = tasks_of(noise(4), noise(6), noise(4))
+    parts = steps.in_parts(learner, state, tasks, KEY)
+    for batch in (tasks, tasks[::-1], tasks[1:]):
+        state, metrics = parts.update(state, batch, KEY)
+        assert metrics["loss"].shape == (len(batch),)
+        assert np.isfinite(metrics["loss"]).all()
+    assert compiled == [(1, 6, 4, 4, 1), (1, 6, 6, 6, 1)]
+    assert state.step == 3
+
+
+def test_tasks_of_every_class_differ_in_way() -> None:
+    """The prototype head of a task has a class for each of its own."""
+    learner, state = build(way=0)
+    sources = noise(4, classes=3), noise(4, classes=5)
+    tasks = tasks_of(*sources, spec=SPEC._replace(way=0))
+    parts = steps.in_parts(learner, state, tasks, KEY)
+    _, metrics = parts.update(state, tasks, KEY)
+    for number, (source, task) in enumerate(zip(sources, tasks, strict=True)):
+        key = jax.random.fold_in(jax.random.fold_in(KEY, 0), number)
+        support = jax.tree.map(lambda x: x[0], task.support)
+        adapted, _ = learner.adapt(state, support, key)
+        assert adapted["head"]["bias"].shape == (len(source.class_names),)
+        assert np.isfinite(metrics["loss"][number])
+
+
+def test_drawing_batches_is_timed_with_the_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each timed call draws a batch of every shape, and takes a step with it."""
+    events: list[tuple[str, Any]] = []
+
+    class Batches:
+        period = 2
+
+        def __call__(self, step: int, pace: float = 1.0) -> str:
+            events.append(("drawn", step))
+            return f"batch {step}"
+
+    def timed(*calls: Any) -> list[float]:
+        assert events == []  # nothing is drawn before
+        for call in calls:
+            events.append(("timed", call()))
+        return [6.0, 2.0]
+
+    def update(state: str, batch: str, key: Any) -> str:
+        events.append((state, batch))
+        return state
+
+    monkeypatch.setattr(steps, "seconds_each", timed)
+    program = Program(update, 0.0, 0, 0.0)
+    meta, joint = (
+        steps.Step(program, name, Batches(), KEY, 0.0) for name in ("meta", "joint")
+    )
+    assert steps.seconds(meta, joint) == (3.0, 1.0)
+    wanted = []
+    for name in ("meta", "joint"):
+        for step in (0, 1):
+            wanted += [("drawn", step), (name, f"batch {step}")]
+        wanted.append(("timed", [name, name]))
+    assert events == wanted
+
+
+# Joint pretraining
+
+
+def values(name: str, classes: int, each: int, first: int) -> Source:
+    """Every image is one value, all different; labels in blocks."""
+    pixels = np.arange(first, first + classes * each, dtype=np.uint8)
+    images = np.broadcast_to(pixels[:, None, None, None], (len(pixels), 2, 2, 1))
+    labels = np.repeat(np.arange(classes, dtype=np.int32), each)
+    return Source(name, images, labels, tuple(f"{name}{i}" for i in range(classes)))
+
+
+SOURCES = (values("a", 3, 4, 0), values("b", 2, 20, 100))
+
+
+def test_a_joint_batch_is_a_pure_function_of_the_step() -> None:
+    one, same, other = (
+        steps.joint_batch(SOURCES, 8, 0, step, 0.0) for step in (5, 5, 6)
+    )
+    chex.assert_trees_all_equal(one, same)
+    assert (one["image"] != other["image"]).any()
+    assert (one["image"] != steps.joint_batch(SOURCES, 8, 1, 5, 0.0)["image"]).any()
+    chex.assert_shape(one["image"], (8, 2, 2, 1))
+    assert one["image"].dtype == np.uint8 and one["label"].dtype == np.int32
+
+
+def test_labels_go_on_from_source_to_source_and_images_are_as_likely() -> None:
+    batch = steps.joint_batch(SOURCES, 52 * 200, 0, 0, 0.0)
+    value = batch["image"][:, 0, 0, 0].astype(int)
+    wanted = np.where(value < 100, value // 4, 3 + (value - 100) // 20)
+    np.testing.assert_array_equal(batch["label"], wanted)
+    assert set(batch["label"]) == set(range(5))
+    shown, counts = np.unique(value, return_counts=True)
+    # 200 of each of 52 expected, with a deviation of 14.
+    assert len(shown) == 52 and counts.min() > 130 and counts.max() < 270
+
+
+def test_sources_of_two_sizes_are_drawn_one_a_batch() -> None:
+    large = SOURCES[1]._replace(images=np.repeat(SOURCES[1].images, 2, axis=1))
+    batches = [
+        steps.joint_batch((SOURCES[0], large), 4, 0, step, 0.0) for step in range(30)
+    ]
+    for batch in batches:
+        assert (batch["image"].shape[1] == 4) == (batch["label"].min() >= 3)
+        assert (batch["label"].max() >= 3) == (batch["label"].min() >= 3)
+    assert len({batch["image"].shape for batch in batches}) == 2
+
+
+def config(**changed: Any) -> ConfigDict:
+    small = default()
+    small.update_from_flattened_dict(
+        {
+            "model.name": "mlp",
+            "model.hidden": (8,),
+            "joint.learning_rate": 0.01,
+            **{name.replace("__", "."): value for name, value in changed.items()},
+        }
+    )
+    return small
+
+
+def started(settings: ConfigDict) -> tuple[Any, Any, Any]:
+    """A state, the jitted update, and a batch of pixels that tell the class."""
+    model, optimizer = registry.build(settings), recipe.joint_optimizer(settings)
+    example = jnp.zeros((2, 4, 4, 1))
+    state = steps.start(model, optimizer, model.init(KEY, example), example, 5)
+    rng = np.random.default_rng(0)
+    labels = np.arange(40, dtype=np.int32) % 5
+    images = rng.integers(0, 256, (5, 4, 4, 1))[labels].astype(np.uint8)
+    batch = {"image": images, "label": labels, "progress": np.float32(0)}
+    return state, jax.jit(steps.supervised(model, GREY, optimizer)), batch
+
+
+def test_it_starts_with_every_class_as_likely_and_learns() -> None:
+    state, update, batch = started(config())
+    losses = []
+    for _ in range(100):
+        state, metrics = update(state, batch, KEY)
+        losses.append(float(metrics["loss"]))
+    assert losses[0] == pytest.approx(np.log(5), rel=1e-5)
+    assert losses[-1] < 0.1 and metrics["accuracy"] == 1
+    assert state.step == 100
+
+
+def test_the_rate_follows_the_time_spent() -> None:
+    """By the schedule of meta-learning, whatever the number of steps done."""
+    state, update, batch = started(config(outer__decay_steps=1000, iterations=1000))
+    moved = {}
+    for progress in (0.0, 500.0, 1000.0):
+        new, _ = update(state, batch | {"progress": np.float32(progress)}, KEY)
+        change = jax.tree.map(jnp.subtract, new.params, state.params)
+        moved[progress] = float(optax.tree.norm(change))
+    assert moved[500.0] == pytest.approx(moved[0.0] / 2, rel=1e-4)
+    assert moved[1000.0] == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("decay", [0, 1000])
+def test_the_rate_rises_first(decay: int) -> None:
+    settings = config(outer__warmup_steps=10, outer__decay_steps=decay)
+    warm = recipe.schedule(settings, 0.5)
+    whole = recipe.schedule(config(outer__decay_steps=decay), 0.5)
+    assert whole(0) == 0.5
+    for step, share in ((0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (700, 1.0)):
+        found, without = float(warm(step)), float(whole(step))
+        assert found == pytest.approx(share * without, rel=1e-6)
+    assert (without < 0.2) == (decay > 0)
+
+
+def test_the_norm_logged_is_that_before_clipping() -> None:
+    norms = []
+    for clip in (0.0, 1e-3):
+        state, update, batch = started(config(outer__clip=clip))
+        norms.append(float(update(state, batch, KEY)[1]["grad_norm"]))
+    assert norms[0] == norms[1] > 1e-2
+
+
+def test_its_first_step_is_that_of_adam() -> None:
+    settings = config(outer__clip=0.0)
+    state, update, batch = started(settings)
+    new, _ = update(state, batch, KEY)
+    loss = classification.loss_fn(registry.build(settings))
+    prepared = batch | {"image": GREY.normalise(batch["image"])}
+    grads = jax.grad(lambda params: loss(params, prepared, None)[0])(state.params)
+    adam = optax.adam(0.01)
+    updates, _ = adam.update(grads, adam.init(state.params), state.params)
+    wanted = optax.apply_updates(state.params, updates)
+    chex.assert_trees_all_close(new.params, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_has_a_key_of_the_step() -> None:
+    state, update, batch = started(config(model__dropout=0.5, model__dropped=1))
+    state, _ = update(state, batch, KEY)  # away from the zero head
+    losses = [
+        float(update(state._replace(step=jnp.int32(step)), batch, KEY)[1]["loss"])
+        for step in (3, 3, 4)
+    ]
+    assert losses[0] == losses[1] != losses[2]
