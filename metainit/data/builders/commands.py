@@ -278,6 +278,8 @@ def _verify(arguments: argparse.Namespace) -> int:
             "so the counts are not compared with the catalog"
         )
     else:
+        if entry.images and set(by_split) != set(entry.images):
+            print(f"note: the splits are not {', '.join(entry.images)}")
         problems += _differences(entry, summary.settings, by_split, sizes)
     for problem in problems:
         print(f"wrong: {problem}")
@@ -314,11 +316,11 @@ def _differences(
     if len(sizes) != entry.classes:
         yield f"{len(sizes)} classes, the catalog has {entry.classes}"
     # SUN397 may be without its partitions, and then has other splits.
-    for split, count in by_split.items():
-        expected = entry.images.get(split)
-        if set(by_split) != set(entry.images) or expected is None:
-            continue
-        if not 0 <= expected - count <= left_out:
+    for split, expected in entry.images.items():
+        count = by_split.get(split, 0)
+        if set(by_split) == set(entry.images) and not (
+            0 <= expected - count <= left_out
+        ):
             yield f"{count:,} images in {split}, the catalog has {expected:,}"
     least, most = entry.per_class or (0, total)
     if max(sizes) > most or min(sizes) < least - left_out:

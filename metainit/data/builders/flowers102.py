@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import scipy.io
@@ -32,8 +33,8 @@ class Flowers102(ArchiveBuilder):
                 file_name = f"image_{number:05}.jpg"
                 label = labels[number - 1] - 1
                 rows.append(Row(split, label, f"jpg/{file_name}", file_name))
-        names = _NAMES.replace("\n", " ").split(",")
-        return Table([name.strip() for name in names], rows)
+        listing = Path(__file__).with_name("flowers102_classes.txt")
+        return Table(listing.read_text(encoding="utf-8").splitlines()[1:], rows)
 
     def _numbers(
         self, lists: Mapping[str, bytes], file: str, key: str, highest: int
@@ -53,26 +54,3 @@ class Flowers102(ArchiveBuilder):
                 f"{highest}; get the official file"
             )
         return [int(number) for number in array]
-
-
-# Of the data set's web page, in the order of the labels; no file has them.
-_NAMES = """
-pink primrose, hard-leaved pocket orchid, canterbury bells, sweet pea,
-english marigold, tiger lily, moon orchid, bird of paradise, monkshood,
-globe thistle, snapdragon, colt's foot, king protea, spear thistle, yellow iris,
-globe-flower, purple coneflower, peruvian lily, balloon flower,
-giant white arum lily, fire lily, pincushion flower, fritillary, red ginger,
-grape hyacinth, corn poppy, prince of wales feathers, stemless gentian, artichoke,
-sweet william, carnation, garden phlox, love in the mist, mexican aster,
-alpine sea holly, ruby-lipped cattleya, cape flower, great masterwort, siam tulip,
-lenten rose, barbeton daisy, daffodil, sword lily, poinsettia, bolero deep blue,
-wallflower, marigold, buttercup, oxeye daisy, common dandelion, petunia, wild pansy,
-primula, sunflower, pelargonium, bishop of llandaff, gaura, geranium, orange dahlia,
-pink-yellow dahlia, cautleya spicata, japanese anemone, black-eyed susan, silverbush,
-californian poppy, osteospermum, spring crocus, bearded iris, windflower, tree poppy,
-gazania, azalea, water lily, rose, thorn apple, morning glory, passion flower, lotus,
-toad lily, anthurium, frangipani, clematis, hibiscus, columbine, desert-rose,
-tree mallow, magnolia, cyclamen, watercress, canna lily, hippeastrum, bee balm,
-ball moss, foxglove, bougainvillea, camellia, mallow, mexican petunia, bromelia,
-blanket flower, trumpet creeper, blackberry lily
-"""

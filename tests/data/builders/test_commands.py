@@ -94,7 +94,7 @@ def test_a_fraction_is_not_counted_against_the_catalog(known, capsys):
         ({"total": 13}, "wrong: 12 images, the catalog has 13"),
         ({"classes": 4}, "wrong: 3 classes, the catalog has 4"),
         ({"per_class": (5, 6)}, "wrong: 4 to 4 images a class, the catalog has 5 to 6"),
-        ({"images": {"train": 1, "test": None}}, "in train, the catalog has 1"),
+        ({"images": {"train": 1, "test": 3}}, "in train, the catalog has 1"),
     ],
 )
 def test_verify_finds_what_differs(known, capsys, monkeypatch, fields, words):
