@@ -10,6 +10,7 @@ that is more than 1 GB.
 import abc
 import contextlib
 import functools
+import io
 import logging
 import re
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+import scipy.io
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
@@ -180,7 +182,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         """What every image shows.
 
         Args:
-          lists: the members that matched `lists`, by name.
+          lists: the members that matched `lists`, by the last part of their names.
           images: names of the images that there are, readable or not.
 
         Returns:
@@ -189,6 +191,49 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         Raises:
           PrepareError: lists that are missing or not of this data set.
         """
+
+    def lines(self, lists: Mapping[str, bytes], name: str) -> list[str]:
+        """The lines of a list; those that are empty are left out.
+
+        Raises:
+          PrepareError: there is no such list, or nothing in it.
+        """
+        text = lists.get(name, b"").decode(errors="replace")
+        if lines := [line.strip() for line in text.splitlines() if line.strip()]:
+            return lines
+        raise self.other_files(f"{name} is missing or empty")
+
+    def matlab(self, lists: Mapping[str, bytes], name: str, field: str) -> np.ndarray:
+        """A field of a MATLAB file, [n].
+
+        Raises:
+          PrepareError: there is no such file, or it has no such field.
+        """
+        if name not in lists:
+            raise self.other_files(f"there is no {name}")
+        try:
+            content = scipy.io.loadmat(io.BytesIO(lists[name]), squeeze_me=True)
+            return np.atleast_1d(content[field])
+        # scipy reports broken files with whatever its parser stumbled on.
+        except Exception as error:
+            what = f"{name} is no MATLAB file with an array {field!r} ({error})"
+            raise self.other_files(what) from error
+
+    def named(self, names: Sequence[str], name: str) -> Sequence[str]:
+        """The names of the classes, of the list that is called `name`.
+
+        Raises:
+          PrepareError: another number of them than the data set has.
+        """
+        classes = catalog.CATALOG[self.name].classes
+        if len(names) != classes:
+            raise self.other_files(f"{name} has {len(names)} classes, not {classes}")
+        return names
+
+    def other_files(self, what: str) -> PrepareError:
+        """What to raise for content that is not that of the data set."""
+        files = " and ".join(file.name for file in catalog.CATALOG[self.name].files)
+        return PrepareError(f"{self.name}: {what}; get the official {files}")
 
     def unpack(self, member: archive.Member) -> Iterator[NamedImage]:
         """The images in a member that matched `images`: itself, unless overridden."""
@@ -366,7 +411,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
                 limit,
             ):
                 if self.lists.search(name):
-                    lists[name] = content
+                    lists[name.rpartition("/")[2]] = content
                 else:
                     yield from self.unpack(archive.Member(name, content, position))
                 bar.update(position - bar.n)

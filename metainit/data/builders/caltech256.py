@@ -16,23 +16,15 @@ class Caltech256(ArchiveBuilder):
     """
 
     images = re.compile(
-        r"^256_ObjectCategories/(?!257)(?P<class>(?P<n>\d{3})\.[^/]+)/"
-        r"(?P<file>(?P=n)_\d{4}\.jpg)$"
+        r"^256_ObjectCategories/(?!257)((\d{3})\.[^/]+)/(\2_\d{4}\.jpg)$"
     )
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
         """See `ArchiveBuilder.table`."""
-        found = {name: self.images.search(name) for name in images}
-        names = sorted({match["class"] for match in found.values() if match})
-        label_of = {name: label for label, name in enumerate(names)}
-        rows = [
-            Row(
-                "test" if zlib.crc32(match["file"].encode()) % 5 == 0 else "train",
-                label_of[match["class"]],
-                name,
-                match["file"],
-            )
-            for name, match in found.items()
-            if match
-        ]
+        names = sorted({image.split("/")[1] for image in images})
+        rows = []
+        for image in images:
+            _, name, file = image.split("/")
+            split = "test" if zlib.crc32(file.encode()) % 5 == 0 else "train"
+            rows.append(Row(split, names.index(name), image, file))
         return Table(names, rows)

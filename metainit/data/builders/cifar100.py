@@ -4,16 +4,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from metainit.data.builders.archive import Member
-from metainit.data.builders.base import (
-    ArchiveBuilder,
-    NamedImage,
-    PrepareError,
-    Row,
-    Table,
-)
-from metainit.data.builders.cifar_fs import records
-
-_NAMES = "cifar-100-binary/fine_label_names.txt"
+from metainit.data.builders.base import ArchiveBuilder, NamedImage, Row, Table
+from metainit.data.builders.cifar_fs import NAMES, records
 
 
 class Cifar100(ArchiveBuilder):
@@ -24,28 +16,21 @@ class Cifar100(ArchiveBuilder):
     """
 
     images = re.compile(r"^cifar-100-binary/(train|test)\.bin$")
-    lists = re.compile(rf"^{re.escape(_NAMES)}$")
+    lists = re.compile(rf"^cifar-100-binary/{re.escape(NAMES)}$")
 
     def unpack(self, member: Member) -> Iterator[NamedImage]:
         """The images of train.bin or test.bin, named "split/fine label/file_name"."""
         try:
             labels, pixels = records(member.name, member.content)
         except ValueError as error:
-            raise PrepareError(f"{self.name}: {error}") from error
+            raise self.other_files(str(error)) from error
         split = member.name.rpartition("/")[2].removesuffix(".bin")
         for number, (label, image) in enumerate(zip(labels, pixels, strict=True)):
             yield f"{split}/{label}/{split}_{number:05}", image
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
         """See `ArchiveBuilder.table`."""
-        names = lists.get(_NAMES, b"").decode().split()
-        if len(names) != 100:
-            raise PrepareError(
-                f"{self.name}: {_NAMES} has {len(names)} names in place of 100; get "
-                "the official archive"
-            )
-        rows = []
-        for image in images:
-            split, label, file_name = image.split("/")
-            rows.append(Row(split, int(label), image, file_name))
+        names = self.named(self.lines(lists, NAMES), NAMES)
+        parts = [(image, *image.split("/")) for image in images]
+        rows = [Row(split, int(n), image, file) for image, split, n, file in parts]
         return Table(names, rows)

@@ -15,7 +15,8 @@ from metainit.data import cache, images
 from metainit.data.builders import archive, catalog
 from metainit.data.builders.fetch import obtain
 
-_NAMES, *_RECORDS = "fine_label_names.txt", "train.bin", "test.bin"
+NAMES = "fine_label_names.txt"
+_RECORDS = ("train.bin", "test.bin")
 _SIDE = 32
 # Coarse label, fine label, then the red, green and blue planes.
 _RECORD = 2 + 3 * _SIDE * _SIDE
@@ -40,15 +41,12 @@ def records(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     if not content or len(content) % _RECORD:
         raise ValueError(
             f"{name} has {len(content)} bytes, which is not a number of records of "
-            f"{_RECORD}; get the official archive"
+            f"{_RECORD}"
         )
     table = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
     labels = table[:, 1]
     if (worst := np.max(labels)) > 99:
-        raise ValueError(
-            f"{name} has the label {worst}, and 99 is the highest; get the official "
-            "archive"
-        )
+        raise ValueError(f"{name} has the label {worst}, and 99 is the highest")
     return labels, table[:, 2:].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
 
 
@@ -64,22 +62,25 @@ def read(data: Any) -> dict[str, cache.Part]:
     """
     entry = catalog.CATALOG["cifar_fs"]
     path = obtain(data, entry)[0]
+
+    def build() -> dict[str, cache.Pending]:
+        try:
+            return _pending(*_pooled(path, entry.files[0].most), data)
+        except ValueError as error:
+            raise ValueError(
+                f"data.archive={path}: {error}; give the official archive, or one of "
+                "its layout"
+            ) from error
+
+    key, shape = cache.file_key(path), (data.size, data.size, data.channels)
     return cache.cached(
-        cache.root(data.data_dir) / "cache",
-        "cifar_fs",
-        cache.file_key(path),
-        (data.size, data.size, data.channels),
-        lambda: _pending(path, entry.files[0].most, data.size, data.channels),
+        cache.root(data.data_dir) / "cache", entry.name, key, shape, build
     )
 
 
 def _pending(
-    path: Path, limit: int, size: int, channels: int
+    names: list[str], labels: np.ndarray, pixels: np.ndarray, data: Any
 ) -> dict[str, cache.Pending]:
-    try:
-        names, labels, pixels = _pooled(path, limit)
-    except ValueError as error:
-        raise ValueError(f"data.archive={path}: {error}") from error
     held_out = {*_VALIDATION, *_TEST}
     split = {
         "train": tuple(name for name in sorted(names) if name not in held_out),
@@ -96,7 +97,8 @@ def _pending(
         def rows() -> Iterator[tuple[int, np.ndarray]]:
             for number in numbers:
                 image = Image.fromarray(pixels[number])
-                yield label_of[names[labels[number]]], images.fit(image, size, channels)
+                fitted = images.fit(image, data.size, data.channels)
+                yield label_of[names[labels[number]]], fitted
 
         return cache.Pending(len(numbers), rows(), split[role])
 
@@ -107,9 +109,9 @@ def _pooled(path: Path, limit: int) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names of the classes [100], labels [n] and pixels [n, 32, 32, 3], train first."""
     members = archive.members(path, lambda name: True, limit)
     content = {Path(name).name: content for name, content, _ in members}
-    names = content.get(_NAMES, b"").decode(errors="replace").split()
+    names = content.get(NAMES, b"").decode(errors="replace").split()
     if len(names) != 100 or not {*_VALIDATION, *_TEST} <= set(names):
-        raise ValueError(f"{_NAMES} does not name the 100 classes of CIFAR-100")
+        raise ValueError(f"{NAMES} does not name the 100 classes of CIFAR-100")
     parts = [records(name, content.get(name, b"")) for name in _RECORDS]
     labels, pixels = (np.concatenate(part) for part in zip(*parts, strict=True))
     return names, labels, pixels

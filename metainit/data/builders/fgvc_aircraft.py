@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from metainit.data.builders.base import ArchiveBuilder, PrepareError, Row, Table
+from metainit.data.builders.base import ArchiveBuilder, Row, Table
 from metainit.data.images import Rule
 
 _DATA = "fgvc-aircraft-2013b/data"
@@ -24,28 +24,18 @@ class FgvcAircraft(ArchiveBuilder):
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
         """See `ArchiveBuilder.table`."""
-        names = self._lines(lists, "variants")
-        label_of = {name: label for label, name in enumerate(names)}
+        names = self.lines(lists, "variants.txt")
         rows = []
         for split, ending in _SPLITS.items():
-            for line in self._lines(lists, f"images_variant_{ending}"):
+            for line in self.lines(lists, f"images_variant_{ending}.txt"):
                 # Names of variants have spaces, too.
                 image, _, variant = line.partition(" ")
-                if variant not in label_of:
-                    raise PrepareError(
-                        f"{self.name}: images_variant_{ending}.txt has the line "
-                        f"{line!r}, and no such variant is in variants.txt; get the "
-                        "official archive"
+                if variant not in names:
+                    raise self.other_files(
+                        f"images_variant_{ending}.txt has the line {line!r}, and no "
+                        "such variant is in variants.txt"
                     )
-                path = f"{_DATA}/images/{image}.jpg"
-                rows.append(Row(split, label_of[variant], path, f"{image}.jpg"))
+                file = f"{image}.jpg"
+                path = f"{_DATA}/images/{file}"
+                rows.append(Row(split, names.index(variant), path, file))
         return Table(names, rows)
-
-    def _lines(self, lists: Mapping[str, bytes], name: str) -> list[str]:
-        path = f"{_DATA}/{name}.txt"
-        lines = lists.get(path, b"").decode().split("\n")
-        if found := [line.strip() for line in lines if line.strip()]:
-            return found
-        raise PrepareError(
-            f"{self.name}: {path} is missing or empty; get the official archive"
-        )

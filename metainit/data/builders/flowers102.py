@@ -1,14 +1,10 @@
 """Oxford Flowers: flowers of Great Britain (Nilsback and Zisserman, 2008)."""
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import scipy.io
-
-from metainit.data.builders.base import ArchiveBuilder, PrepareError, Row, Table
+from metainit.data.builders.base import ArchiveBuilder, Row, Table
 
 _SPLITS = {"train": "trnid", "validation": "valid", "test": "tstid"}
 _CLASSES = 102
@@ -28,29 +24,20 @@ class Flowers102(ArchiveBuilder):
         """See `ArchiveBuilder.table`."""
         labels = self._numbers(lists, "imagelabels.mat", "labels", _CLASSES)
         rows = []
-        for split, key in _SPLITS.items():
-            for number in self._numbers(lists, "setid.mat", key, len(labels)):
-                file_name = f"image_{number:05}.jpg"
-                label = labels[number - 1] - 1
-                rows.append(Row(split, label, f"jpg/{file_name}", file_name))
+        for split, field in _SPLITS.items():
+            for number in self._numbers(lists, "setid.mat", field, len(labels)):
+                file = f"image_{number:05}.jpg"
+                rows.append(Row(split, labels[number - 1] - 1, f"jpg/{file}", file))
         listing = Path(__file__).with_name("flowers102_classes.txt")
         return Table(listing.read_text(encoding="utf-8").splitlines()[1:], rows)
 
     def _numbers(
-        self, lists: Mapping[str, bytes], file: str, key: str, highest: int
+        self, lists: Mapping[str, bytes], file: str, field: str, highest: int
     ) -> list[int]:
         """The numbers, from 1 to `highest`, in an array of a .mat file."""
-        try:
-            array = np.ravel(scipy.io.loadmat(io.BytesIO(lists[file]))[key])
-        # scipy reports broken files with whatever its parser stumbled on.
-        except Exception as error:
-            raise PrepareError(
-                f"{self.name}: {file} is no MATLAB file with an array {key!r} "
-                f"({error}); get the official file"
-            ) from error
+        array = self.matlab(lists, file, field)
         if not array.size or array.min() < 1 or array.max() > highest:
-            raise PrepareError(
-                f"{self.name}: {key!r} of {file} is not made of numbers from 1 to "
-                f"{highest}; get the official file"
+            raise self.other_files(
+                f"{field!r} of {file} is not made of numbers from 1 to {highest}"
             )
         return [int(number) for number in array]

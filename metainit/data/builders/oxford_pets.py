@@ -3,9 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from metainit.data.builders.base import ArchiveBuilder, PrepareError, Row, Table
+from metainit.data.builders.base import ArchiveBuilder, Row, Table
 
-_CLASSES = 37
 _LISTS = {"train": "trainval.txt", "test": "test.txt"}
 
 
@@ -24,36 +23,22 @@ class OxfordPets(ArchiveBuilder):
         """See `ArchiveBuilder.table`."""
         breeds: dict[int, str] = {}
         rows = []
-        for split, file in _LISTS.items():
-            if (name := f"annotations/{file}") not in lists:
-                raise PrepareError(
-                    f"there is no {name} in annotations.tar.gz or in the folder "
-                    "annotations; this is not the archive of Oxford-IIIT Pet"
-                )
-            for line in lists[name].decode(errors="replace").splitlines():
-                if not line.strip():
-                    continue
-                stem, number = _parse(line, name)
-                breed = stem.rpartition("_")[0]
-                if breeds.setdefault(number, breed) != breed:
-                    raise PrepareError(
-                        f"{name} has class {number} as both {breeds[number]} and "
-                        f"{breed}; it is not that of Oxford-IIIT Pet"
+        for split, name in _LISTS.items():
+            for line in self.lines(lists, name):
+                match = re.fullmatch(r"((\S+)_\d+) (\d+) [12] \d+", line)
+                if not match:
+                    raise self.other_files(
+                        f"{name} has the line {line!r}; NAME_N CLASS SPECIES BREED is "
+                        "expected"
                     )
-                rows.append(Row(split, number - 1, f"images/{stem}.jpg", f"{stem}.jpg"))
-        if sorted(breeds) != list(range(1, _CLASSES + 1)):
-            raise PrepareError(
-                f"trainval.txt and test.txt have {len(breeds)} classes, not those from "
-                f"1 to {_CLASSES}; they are not those of Oxford-IIIT Pet"
-            )
-        return Table([breeds[number] for number in sorted(breeds)], rows)
-
-
-def _parse(line: str, name: str) -> tuple[str, int]:
-    """Stem and class, from 1, of a line such as "Abyssinian_100 1 1 1"."""
-    match = re.fullmatch(r"(\S+_\d+) (\d+) [12] \d+\s*", line)
-    if not match:
-        raise PrepareError(
-            f"{name} has the line {line!r}; NAME_N CLASS SPECIES BREED is expected"
-        )
-    return match[1], int(match[2])
+                file, breed, number = f"{match[1]}.jpg", match[2], int(match[3])
+                if breeds.setdefault(number, breed) != breed:
+                    raise self.other_files(
+                        f"{name} has class {number} as both {breeds[number]} and "
+                        f"{breed}"
+                    )
+                rows.append(Row(split, number - 1, f"images/{file}", file))
+        names = [breeds[number] for number in sorted(breeds)]
+        if sorted(breeds) != list(range(1, len(names) + 1)):
+            raise self.other_files(f"the classes are {sorted(breeds)}, not 1 to 37")
+        return Table(self.named(names, " and ".join(_LISTS.values())), rows)

@@ -234,12 +234,12 @@ def swapped(file, other):
         (
             "cifar100",
             members(CIFAR, to={"cifar-100-binary/fine_label_names.txt": b"apple"}),
-            "fine_label_names.txt has 1 names in place of 100",
+            "fine_label_names.txt has 1 classes, not 100",
         ),
         (
             "cifar100",
             members(CIFAR, to={"cifar-100-binary/fine_label_names.txt": None}),
-            "fine_label_names.txt has 0 names in place of 100",
+            "fine_label_names.txt is missing or empty",
         ),
         (
             "cifar100",
@@ -264,7 +264,7 @@ def swapped(file, other):
         (
             "fgvc_aircraft",
             members(FGVC, to={f"{DATA}/variants.txt": b"\n"}),
-            "data/variants.txt is missing or empty",
+            "variants.txt is missing or empty",
         ),
         (
             "flowers102",
@@ -299,44 +299,44 @@ def swapped(file, other):
         (
             "oxford_pets",
             swapped("annotations.tar.gz", "images.tar.gz"),
-            "there is no annotations/trainval.txt in annotations.tar.gz",
+            "trainval.txt is missing or empty; get the official images.tar.gz",
         ),
         (
             "oxford_pets",
             members("annotations.tar.gz", to={"annotations/test.txt": None}),
-            "there is no annotations/test.txt in annotations.tar.gz",
+            "test.txt is missing or empty",
         ),
         ("oxford_pets", listing(b"Abyssinian_1 1\n"), "the line 'Abyssinian_1 1'"),
         ("oxford_pets", listing(b"Abyssinian_1 2 1 1\n"), "has class 2 as both"),
         (
             "oxford_pets",
             listing(b"lion_1 38 1 1\n"),
-            "have 38 classes, not those from 1 to 37",
+            "has 38 classes, not 37",
         ),
         (
             "stanford_cars",
             instead(LABELS, seven.cars_annotations([2, 1], label_field=False)),
-            f"{LABELS} is not that of Stanford Cars",
+            f"{LABELS} has no labels",
         ),
         (
             "stanford_cars",
             instead(LABELS, b"<html>404 Not Found</html>" * 20),
-            f"{LABELS} is not that of Stanford Cars",
+            f"{LABELS} is no MATLAB file with an array 'annotations'",
         ),
         (
             "stanford_cars",
             instead(LABELS, seven.cars_annotations([2, 0, 1])),
-            "gives 00002.jpg the class 0, which is not in 1 to 196",
+            "gives cars_test/00002.jpg the class 0, which is not in 1 to 196",
         ),
         (
             "stanford_cars",
             swapped("cars_train.tgz", "cars_test.tgz"),
-            "there is no cars_train/NNNNN.jpg in cars_train.tgz",
+            "there is no cars_train/NNNNN.jpg; get the official cars_train.tgz",
         ),
         (
             "stanford_cars",
             members("car_devkit.tgz", to={"devkit/cars_meta.mat": None}),
-            "there is no cars_meta.mat; it comes in car_devkit.tgz",
+            "there is no cars_meta.mat; get the official",
         ),
         (
             "stanford_cars",
@@ -344,7 +344,7 @@ def swapped(file, other):
                 "car_devkit.tgz",
                 to={"devkit/cars_meta.mat": mat(class_names=["a", "b"])},
             ),
-            "cars_meta.mat names 2 classes, not 196",
+            "cars_meta.mat has 2 classes, not 196",
         ),
         (
             "sun397",
@@ -359,7 +359,7 @@ def swapped(file, other):
         (
             "sun397",
             members("Partitions.zip", to={"Testing_01.txt": None}),
-            "there is no Testing_01.txt in Partitions.zip",
+            "Testing_01.txt is missing or empty",
         ),
         (
             "sun397",
