@@ -19,6 +19,7 @@ from metainit.models import classification, heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
 from metainit.runtime import flops
+from metainit.training.initialisation import Initialisation
 from metainit.training.learner import EPS_ROOT, adapt_mask, log_step_sizes
 
 HEADS = ("zero", "prototype", "learned")
@@ -42,19 +43,18 @@ class Setting(NamedTuple):
     learning_rate: float
 
 
-Evaluator = Callable[[Any, metainit.Episode, Setting], Measurements]
+Evaluator = Callable[[Initialisation, metainit.Episode, Setting], Measurements]
 
 
 def evaluator(
     config: Experiment, model: Model, preprocess: Preprocess, way: int
 ) -> Evaluator:
-    """Returns `(params, episodes, setting) -> Measurements`.
+    """Returns `(init, episodes, setting) -> Measurements`.
 
     Head, optimizer and rate are inputs of one compiled program, and so are the step
-    sizes (`metainit.core.step_sizes`) in "rates" of the parameters, where they have
-    some. Inner steps change what those of training do, on batches of as many images,
-    the same ones for every initialisation. The query is looked at after the steps of
-    `config.evaluate.steps` only.
+    sizes that were learned, `Initialisation.inner`. Inner steps change what those of
+    training do, on batches of as many images, the same ones for every initialisation.
+    The query is looked at after the steps of `config.evaluate.steps` only.
 
     Args:
       config: of the experiment.
@@ -65,8 +65,8 @@ def evaluator(
     model, preprocess = in_task(model, preprocess)
     run = jax.jit(_program(config, model, preprocess, way))
 
-    def evaluate(params, episodes, setting):
-        params, choice = _inputs(model, preprocess, params, episodes, setting, way)
+    def evaluate(init, episodes, setting):
+        params, choice = _inputs(model, preprocess, init, episodes, setting, way)
 
         def measure(chunk):
             loss, accuracy, logits = (
@@ -80,25 +80,20 @@ def evaluator(
 
 
 def operations(
-    config: Experiment,
-    model: Model,
-    preprocess: Preprocess,
-    params: Any,
-    episodes: metainit.Episode,
-    way: int,
+    config: Experiment, init: Initialisation, episodes: metainit.Episode, way: int
 ) -> float:
     """FLOPs of adapting to the first of some episodes, as `metainit.runtime.flops`
     counts.
 
     Args:
-      config, model, preprocess, way: as for `evaluator`.
-      params: as for what that returns.
+      config, way: as for `evaluator`.
+      init: as for what that returns.
       episodes: with a leading axis.
     """
-    model, preprocess = in_task(model, preprocess)
+    model, preprocess = in_task(init.model, init.preprocess)
     first = jax.tree.map(lambda x: np.asarray(x[:1]), episodes)
     setting = Setting("zero", "sgd", 0.0)
-    params, choice = _inputs(model, preprocess, params, first, setting, way)
+    params, choice = _inputs(model, preprocess, init, first, setting, way)
     run = _program(config, model, preprocess, way)
     return flops.of_function(run, params, first, choice)
 
@@ -177,21 +172,19 @@ def _program(
 def _inputs(
     model: Model,
     preprocess: Preprocess,
-    params: Any,
+    init: Initialisation,
     episodes: metainit.Episode,
     setting: Setting,
     way: int,
 ) -> tuple[Any, Any]:
     """Parameters and choice as `_program` takes them."""
-    params = dict(params)
-    rates = params.pop("rates", None)
     choice = {
-        "rates": rates or log_step_sizes(model, params["body"]),
+        "inner": init.inner or log_step_sizes(model, init.body),
         "head": jnp.int32(HEADS.index(setting.head)),
         "adam": jnp.asarray(setting.optimizer == "adam"),
         "rate": jnp.float32(setting.learning_rate),
     }
-    return _with_head(model, preprocess, params, episodes, way), choice
+    return _with_head(model, preprocess, init.params, episodes, way), choice
 
 
 def _with_head(
@@ -244,15 +237,15 @@ def _chosen_optimizer() -> optax.GradientTransformationExtraArgs:
         updates = jax.tree.map(
             lambda a, g: -meta["rate"] * jnp.where(meta["adam"], a, g), by_adam, grads
         )
-        return step_sizes.times(updates, meta["rates"]), state
+        return step_sizes.times(updates, meta["inner"]), state
 
     return optax.GradientTransformationExtraArgs(adam.init, update)
 
 
 def embed(
     model: Model, preprocess: Preprocess
-) -> Callable[[Any, metainit.Episode], tuple[np.ndarray, np.ndarray]]:
-    """Returns `(params, episodes) -> (support, query)` features, [episodes, n, d]."""
+) -> Callable[[Initialisation, metainit.Episode], tuple[np.ndarray, np.ndarray]]:
+    """Returns `(init, episodes) -> (support, query)` features, [episodes, n, d]."""
     of_batch = classification.features(model)
     of_query = classification.query_features(model)
 
@@ -267,8 +260,8 @@ def embed(
 
         return jax.lax.map(one_episode, episodes, batch_size=_together(episodes))
 
-    return lambda params, episodes: _in_chunks(
-        lambda chunk: run(params, chunk), episodes, axis=0
+    return lambda init, episodes: _in_chunks(
+        lambda chunk: run(init.params, chunk), episodes, axis=0
     )
 
 

@@ -11,17 +11,13 @@ from metainit.data.episode_set import Sample, Samples
 from metainit.evaluation import adaptation, closed_form, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.results import Evaluation, Measurements, Row
-from metainit.models.model import Model
-from metainit.models.preprocess import Preprocess
 from metainit.runtime import devices, stop
-from metainit.runtime.cost import Cost
+from metainit.training.initialisation import Initialisation
 
 
 def evaluate(
     config: Experiment,
-    model: Model,
-    preprocess: Preprocess,
-    inits: Mapping[str, tuple[Any, Cost]],
+    inits: Mapping[str, Initialisation],
     samples: Samples,
     evaluator_of: Callable[[int], adaptation.Evaluator],
     progress: Callable[[str], None] = print,
@@ -30,10 +26,7 @@ def evaluate(
 
     Args:
       config: of the experiment.
-      model: the network body.
-      preprocess: of images.
-      inits: parameters ({"body": ...}, with "head" where one was learned) and cost by
-        name.
+      inits: by name, all of one network.
       samples: episodes of meta-validation and meta-test.
       evaluator_of: way -> `adaptation.evaluator(...)`.
       progress: told what is being measured.
@@ -44,15 +37,16 @@ def evaluate(
     """
     begin = time.perf_counter()
     choosing, testing = samples.validation, samples.test + samples.held_out
-    embed = adaptation.embed(model, preprocess)
+    model = next(iter(inits.values())).model
+    embed = adaptation.embed(model, next(iter(inits.values())).preprocess)
     found: list[tuple[dict[str, Any], list[Measurements]]] = []  # row; by data set
-    for name, (params, cost) in inits.items():
-        heads = ["prototype", "zero"] + ["learned"] * ("head" in params)
+    for name, init in inits.items():
+        heads = ["prototype", "zero"] + ["learned"] * (init.head is not None)
         for head in heads:
             stop.check()
             progress(f"evaluating {name}: {head} head")
             setting, chosen, accuracy = _choose_setting(
-                config, evaluator_of, params, choosing, head
+                config, evaluator_of, init, choosing, head
             )
             described = {
                 "optimizer": setting.optimizer,
@@ -65,13 +59,13 @@ def evaluate(
                 "steps": tuple(config.evaluate.steps),
                 "chosen": chosen,
                 "validation_accuracy": accuracy,
-                "cost": cost,
+                "cost": init.cost,
             }
             measured = [
-                evaluator_of(one.way)(params, one.episodes, setting) for one in testing
+                evaluator_of(one.way)(init, one.episodes, setting) for one in testing
             ]
             found.append((row, measured))
-        features = [embed(params, one.episodes) for one in (*choosing, *testing)]
+        features = [embed(init, one.episodes) for one in (*choosing, *testing)]
         for head, field, fit, grid in (
             (
                 "nearest centroid",
@@ -110,7 +104,7 @@ def evaluate(
                 "steps": (0,),
                 "chosen": 0,
                 "validation_accuracy": accuracy,
-                "cost": cost,
+                "cost": init.cost,
             }
             measured = fitted(grid[best], testing, features[len(choosing) :])
             found.append((row, measured))
@@ -165,14 +159,14 @@ def evaluate(
 
 def validation_accuracy(
     evaluator_of: Callable[[int], adaptation.Evaluator],
-    params: Any,
+    init: Initialisation,
     choosing: Sequence[Sample],
     setting: Setting,
 ) -> np.ndarray:
     """Mean accuracy over all episodes, float [steps measured]."""
     return np.concatenate(
         [
-            evaluator_of(one.way)(params, one.episodes, setting)["accuracy"]
+            evaluator_of(one.way)(init, one.episodes, setting)["accuracy"]
             for one in choosing
         ],
         axis=1,
@@ -180,7 +174,11 @@ def validation_accuracy(
 
 
 def _choose_setting(
-    config: Experiment, evaluator_of: Any, params: Any, choosing: Any, head: str
+    config: Experiment,
+    evaluator_of: Any,
+    init: Initialisation,
+    choosing: Any,
+    head: str,
 ) -> tuple[Setting, int, float]:
     """The setting and number of steps that are best on meta-validation."""
     best = None
@@ -188,7 +186,7 @@ def _choose_setting(
     tried += [("adam", rate) for rate in config.evaluate.adam_rates]
     for optimizer, rate in tried:
         setting = Setting(head, optimizer, rate)
-        accuracy = validation_accuracy(evaluator_of, params, choosing, setting)
+        accuracy = validation_accuracy(evaluator_of, init, choosing, setting)
         accuracy = np.where(np.isfinite(accuracy), accuracy, 0)
         step = int(np.argmax(accuracy))  # the fewest steps among equals
         if best is None or accuracy[step] > best[2]:

@@ -9,21 +9,22 @@ rates.safetensors. A finished run has them already, in RUN/export.
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metainit.config.fields import Experiment, own_size
+from metainit.config.fields import Experiment, Network, own_size
 from metainit.experiments import model_card
 from metainit.models import classification, registry
 from metainit.models import export as files
-from metainit.runtime.cost import NAMES, OURS, RATES
-from metainit.training import initial_weights, initialisation, origin
+from metainit.training import stored
+from metainit.training.initialisation import Initialisation
 
 FOLDER = "export"
 
@@ -40,12 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--way", type=int, help="rows of the classifier; by default of a training task")
     add(
         "--which",
-        choices=initialisation.TRAINED,
+        choices=stored.PARTS,
         help="what of the run; by default meta, or else meta_from_pretrained",
     )
     given = parser.parse_args(argv)
     try:
-        export(given.run, given.out, given.way, given.which)
+        init = stored.load(given.run, given.which)
+        config = stored.config_of(given.run)
+        export(init, config, given.out, given.way, read_results(given.run))
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -54,99 +57,90 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def export(
-    run: str | pathlib.Path,
+    init: Initialisation,
+    config: Experiment,
     out: str | pathlib.Path,
     way: int | None = None,
-    which: str | None = None,
+    results: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Writes the files of a run's initialisation.
+    """Writes the files of an initialisation.
 
     Args:
-      run: folder of launch.py.
+      init: of a run, by the run's name for it.
+      config: of the run, for the card.
       out: folder of the files.
       way: rows of the classifier, None for those of a training task.
-      which: of `initialisation.TRAINED`; None for "meta", or "meta_from_pretrained"
-        where the run has only that.
+      results: lines of the run's `results.jsonl`, for the card.
 
     Raises:
-      ValueError: in one line, for a run without it, a network that has no names in
-        PyTorch, or a head that was learned for another way.
+      ValueError: in one line, for a network that has no names in PyTorch, a way that is
+        not known, or a head that was learned for another one.
     """
-    config = initialisation.stored_config(run)
-    if (named := architecture(config)) is None:
+    network = init.network
+    if network is None or (named := architecture(network)) is None:
+        name = network.model.name if network else "the caller's"
         raise ValueError(
-            f"model.name={config.model.name} of {run} has no names in PyTorch; there "
-            "are some for conv4, resnet and efficientnet_lite0"
+            f"model.name={name} has no names in PyTorch; there are some for conv4, "
+            "resnet and efficientnet_lite0"
         )
     if way is None:
         way = config.train_task.way or config.task.way
     if way < 2:
         raise ValueError(f"way={way}: give 2 or more classes, as --way 5")
-    which = which or initialisation.meta_learned(run)
-    step, leaves = initialisation.best(run, which)
-    model = registry.build(config.network)
+    if init.head is not None and len(init.head["bias"]) != way:
+        raise ValueError(
+            f"way={way}: the head was learned for {len(init.head['bias'])} classes; "
+            "give that"
+        )
     first = (config.data.train or (config.data.name,))[0]
     size, channels = own_size(first, config.data.size)[1], config.data.channels
-    name = initialisation.body_prefix(which)
-    what = f"{run}, {which}"
-    body = initialisation.fill_body(model, leaves, size, channels, what, name)
+    body, rates = init.body, None
+    # Of images, also where the initialisation is on the maps of its encoder.
     features = classification.feature_count(
-        model, body, jnp.zeros((1, size, size, channels))
+        registry.build(network), body, jnp.zeros((1, size, size, channels))
     )
-    head = None
-    if config.method.head == "learned" and NAMES[which] in OURS:
-        head = {
-            part: leaves[f".params['head']['{part}']"] for part in ("kernel", "bias")
-        }
-        if len(head["bias"]) != way:
-            raise ValueError(
-                f"way={way}: the head of {run} was learned for {len(head['bias'])} "
-                "classes; give that"
-            )
-    seen = origin.load(run)
-    card = model_card.of_run(
-        config,
-        seen,
-        model.policy,
-        which,
-        step,
-        way,
-        model_card.read_results(run),
-    )
-    rates = None
-    if which == RATES:
-        rates = step_sizes_of(leaves, config.inner.learning_rate)
-    if config.encoder.name != "none" and config.model.name == "linear":
+    if init.inner is not None:
+        rates = step_sizes_of(init.inner, config.inner.learning_rate)
+    if network.encoder.name != "none" and network.model.name == "linear":
         body = body["encoder"]
-        rates = rates and rates.get("encoder", {}) | {"fc": rates["fc"]}
-    described = initial_weights.describe(config, size, seen)
-    made = files.files(named, body, way, features, card, head, rates, described)
+        rates = rates and {**rates.get("encoder", {}), "fc": rates["fc"]}
+    card = model_card.of_run(config, init, way, results)
+    described = stored.describe(init, size)
+    made = files.files(named, body, way, features, card, init.head, rates, described)
     files.write(out, made)
 
 
-def step_sizes_of(leaves: dict[str, np.ndarray], rate: float) -> dict[str, Any]:
+def step_sizes_of(inner: Any, rate: float) -> dict[str, Any]:
     """Learned step sizes, a tree like the body's; the head's are under "fc".
 
     Args:
-      leaves: of a run's state by name; those of `metainit.core.step_sizes` are
-        logarithms of what multiplies the inner rate.
+      inner: logarithms of what multiplies the inner rate, see
+        `metainit.core.step_sizes`.
       rate: that one.
     """
-    tree: dict[str, Any] = {}
-    for name, log in leaves.items():
-        if not name.startswith(".params.inner"):
-            continue
-        part, *path, last = re.findall(r"\['(.*?)'\]", name)
-        place = tree
-        for key in ["fc"] if part == "head" else path:
-            place = place.setdefault(key, {})
-        place[last] = np.float32(rate) * np.exp(log)
-    return tree
+    sizes = jax.tree.map(lambda log: np.float32(rate) * np.exp(log), inner)
+    return {**_without_none(sizes["body"]), "fc": sizes["head"]}
 
 
-def architecture(config: Experiment) -> str | None:
-    """What `metainit.models.export` calls a config's network; None if it knows none."""
-    encoder, learner = config.encoder.name, config.model.name
+def _without_none(tree: Any) -> Any:
+    """The tree without the leaves that inner steps do not change."""
+    if not isinstance(tree, Mapping):
+        return tree
+    kept = {name: _without_none(part) for name, part in tree.items()}
+    return {name: part for name, part in kept.items() if part not in (None, {})}
+
+
+def read_results(run: str | pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of a run's `results.jsonl`; [] where it has none (yet)."""
+    path = pathlib.Path(run) / "results.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def architecture(network: Network) -> str | None:
+    """What `metainit.models.export` calls a network; None if it knows none."""
+    encoder, learner = network.encoder.name, network.model.name
     if learner == "linear":
         return encoder
     if learner != "conv4":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import dataclasses
 import hashlib
 import io
 import json
@@ -22,19 +21,19 @@ import pathlib
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from metainit.config import parsing
 from metainit.data import cache, folders
-from metainit.data.loading import Roles, Source, images_used
+from metainit.data.loading import Source, images_used
 from metainit.evaluation import metrics
-from metainit.experiments import saved
-from metainit.models import preprocess
-from metainit.models.model import Model
+from metainit.experiments import classifier
+from metainit.experiments.classifier import Classifier
 from metainit.runtime import atomic, digest, run_folder
-from metainit.training import frozen_features, initial_weights, initialisation
+from metainit.runtime.cost import NAMES
+from metainit.training import frozen_features, initialisation, stored
+from metainit.training.initialisation import RANDOM, Initialisation
 from metainit.transfer import fine_tuning, held_out, start
 from metainit.transfer import spec as transfer_spec
 
@@ -73,9 +72,15 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.seed < 0:
         raise ValueError(f"--seed must be 0 or more, got {arguments.seed}")
     init = _initialisation(arguments)
-    channels, size = init.config.data.channels, init.config.data.size
+    network = init.network
+    assert network is not None
     images = folders.read_labelled(
-        path, size, channels, arguments.test_share, arguments.seed, arguments.data_dir
+        path,
+        network.size,
+        network.channels,
+        arguments.test_share,
+        arguments.seed,
+        arguments.data_dir,
     )
     train, test = _source(path, images.train), _source(path, images.test)
     spec = transfer_spec.Spec(
@@ -85,14 +90,13 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         optimizer=arguments.optimizer,
         learning_rate=arguments.learning_rate,
     )
-    params = init.params
     transfer_spec.check(spec, train, test)
-    start.check_params(init.model, params, train, spec)
+    start.check_params(init, train, spec)
 
     # What makes this fine-tuning another one; names of folders do not.
     settings = {
-        "size": size,
-        "channels": channels,
+        "size": network.size,
+        "channels": network.channels,
         "steps": spec.steps,
         "learning_rate": spec.learning_rate,
         "optimizer": spec.optimizer,
@@ -100,58 +104,38 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         "held_out": images.rule,
         "seed": spec.seed,
         "images_sha256": _digest(images),
-        "init_sha256": digest.sha256(params),
+        "init_sha256": digest.sha256(init.arrays),
     }
     run_folder.claim(out, settings, flag="--out")
     if (out / REPORT).exists():
         print(f"{out} is finished; another --out starts anew")
         return _told(json.loads((out / REPORT).read_text()), out)
+    from_where = _from_where(init, arguments.init)
     print(
-        f"{init.name}; {len(train.class_names)} classes, {len(train.images):,} images "
+        f"{from_where}; {len(train.class_names)} classes, {len(train.images):,} images "
         f"to learn from, {len(test.images):,} held out ({images.rule})"
     )
-    augment = init.config.augment
-    prepared = preprocess.fit(images_used((train,)), augment.shift, augment.flip)
-    prepared = prepared._replace(encode=init.model.encode)
-    if init.seen is not None:
-        prepared = prepared._replace(mean=init.seen.mean, std=init.seen.std)
-    learned = _Learned(init.model, prepared, train, test)
-    if init.model.encode is not None and not (augment.shift or augment.flip):
-        learned = _encoded(learned, init.body, arguments.data_dir)
-    points = fine_tuning.fine_tune(
-        learned.model,
-        learned.preprocess,
-        params,
-        learned.train,
-        learned.test,
-        spec,
-        out / TRAINING,
-    )
+    init = initialisation.fitted(init, images_used((train,)))
+    learned, sides = init, (train, test)
+    if init.model.encode and not (init.preprocess.shift or init.preprocess.flip):
+        features = cache.root(arguments.data_dir) / "features"
+        train_maps, test_maps = frozen_features.encode(init, sides, features)
+        sides = train_maps, test_maps
+        learned = frozen_features.on_maps(init, train.images)
+    points = fine_tuning.fine_tune(learned, *sides, spec, out / TRAINING)
     if not math.isfinite(points[-1].loss):
         raise ValueError(
             f"the loss is not finite after {spec.steps} steps; give a lower "
             f"--learning_rate than {spec.learning_rate}, and another --out"
         )
-    classifier = saved.Classifier(
-        {
-            "model": dataclasses.asdict(init.config.model),
-            "encoder": dataclasses.asdict(init.config.encoder),
-            "compute": init.config.compute,
-        },
-        init.model,
-        fine_tuning.last_params(
-            learned.model, params, learned.train, spec, out / TRAINING
-        ),
-        prepared,
-        size,
-        channels,
-        train.class_names,
-        held_out.moment_images(train, spec),
+    params = fine_tuning.last_params(learned, sides[0], spec, out / TRAINING)
+    moments = held_out.moment_images(train, spec)
+    classifier.save(
+        out, Classifier(init._replace(**params), train.class_names, moments)
     )
-    saved.save(out, classifier)
     _write_held_out(out / HELD_OUT, images)
     report = {
-        "init": init.name,
+        "init": from_where,
         "data": arguments.data,
         **settings,
         "classes": len(train.class_names),
@@ -175,12 +159,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--init", required=True, help="run folder of launch.py, weights, or random")
     add(
         "--which",
-        choices=(*initialisation.TRAINED, initialisation.RANDOM),
+        choices=(*stored.PARTS, RANDOM),
         help="what of the run; by default meta, or else meta_from_pretrained",
     )
     add(
         "--use",
-        choices=initial_weights.USES,
+        choices=stored.USES,
         help="of a pretrained encoder given as --init: frozen (the default, features "
         "are computed once) or adapted, which changes all of it",
     )
@@ -200,64 +184,35 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _initialisation(arguments: argparse.Namespace) -> initialisation.Initialisation:
-    """The network to start from; its config takes the size and channels in use."""
+def _initialisation(arguments: argparse.Namespace) -> Initialisation:
+    """The network to start from, which judges an image alone."""
+    source, which = arguments.init, arguments.which
+    kind = stored.kind_of(source)
     if arguments.size is not None and arguments.size < 1:
         raise ValueError(f"--size must be 1 or more pixels, got {arguments.size}")
-    if initial_weights.is_weights(arguments.init) and not os.path.isdir(arguments.init):
-        if arguments.which is not None:
-            raise ValueError(f"--which {arguments.which} needs a run as --init")
-        init = initial_weights.load(
-            arguments.init, arguments.use or initial_weights.USES[0], arguments.size
-        )
-        if arguments.channels not in (None, init.config.data.channels):
-            raise ValueError(
-                f"--channels={arguments.channels}: {arguments.init} takes images of "
-                f"{init.config.data.channels}"
-            )
-        return init
-    if arguments.use is not None:
+    if which is not None and kind != "run" and which != kind:
+        raise ValueError(f"--which {which} needs a run as --init")
+    if arguments.use is not None and kind != "weights":
         raise ValueError(f"--use {arguments.use} needs weights as --init; a run has it")
-    if arguments.init == initialisation.RANDOM:
-        if arguments.which not in (None, initialisation.RANDOM):
-            raise ValueError(f"--which {arguments.which} needs a run as --init")
-        config, which = initialisation.defaults(), initialisation.RANDOM
-        config = dataclasses.replace(config, seed=arguments.seed)
-    else:
-        config = initialisation.read_config(arguments.init)
-        which = arguments.which or initialisation.meta_learned(arguments.init)
-    size = config.data.size if arguments.size is None else arguments.size
-    channels = arguments.channels or config.data.channels
-    config = parsing.replaced(config, {"data.size": size, "data.channels": channels})
-    if which == initialisation.RANDOM:
-        return initialisation.random(config, size, channels)
-    return initialisation.trained(config, arguments.init, which, size, channels)
-
-
-class _Learned(NamedTuple):
-    """What is learned from: images, or maps of a frozen encoder's features."""
-
-    model: Model
-    preprocess: preprocess.Preprocess
-    train: Source
-    test: Source
-
-
-def _encoded(images: _Learned, body: Any, data_dir: str) -> _Learned:
-    maps = frozen_features.encode(
-        Roles((images.train,), (), (images.test,)),
-        images.model,
-        body,
-        images.preprocess,
-        cache.root(data_dir) / "features",
+    use = arguments.use or stored.USES[0]
+    init = stored.load(
+        source, which, use, arguments.size, arguments.channels, arguments.seed
     )
-    example = np.zeros((2, *images.train.images.shape[1:]), np.float32)
-    return _Learned(
-        frozen_features.on_maps(images.model, example),
-        images.preprocess.of_features(),
-        maps.train[0],
-        maps.test[0],
-    )
+    assert init.network is not None
+    if arguments.channels not in (None, init.network.channels):
+        raise ValueError(
+            f"--channels={arguments.channels}: {source} takes images of "
+            f"{init.network.channels}"
+        )
+    return initialisation.alone(init)
+
+
+def _from_where(init: Initialisation, source: str) -> str:
+    if init.name in NAMES.values():
+        return f"{init.name} of {source}"
+    if (about := init.provenance) is None:
+        return init.name
+    return f"{source} ({about.recipe.name} recipe, sha256 {about.sha256[:12]})"
 
 
 def _check_writable(out: pathlib.Path) -> None:
@@ -272,8 +227,8 @@ def _source(name: str, part: cache.Part) -> Source:
 
 def _measured(out: pathlib.Path, test: Source) -> dict[str, Any]:
     """Scores of the classifier as saved, computed as `metainit predict` does."""
-    classifier = saved.load(out)
-    chances = saved.predictor(classifier, len(test.images))(test.images)
+    learned = classifier.load(out)
+    chances = classifier.predictor(learned, len(test.images))(test.images)
     labels = test.labels
     predicted, way = chances.argmax(1), len(test.class_names)
     return {

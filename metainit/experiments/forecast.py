@@ -1,14 +1,13 @@
 """What an experiment will take: told and checked before it begins."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from metainit.config import parsing
 from metainit.config.fields import ConfigError, Experiment
 from metainit.data import episode_set
 from metainit.data.loading import Roles
 from metainit.evaluation import adaptation
-from metainit.models.model import Model
-from metainit.models.preprocess import Preprocess
+from metainit.training.initialisation import Initialisation
 from metainit.training.steps import Step
 
 # For the heads in closed form, and for small steps that take longer than by their share
@@ -58,9 +57,7 @@ def adaptations(config: Experiment, roles: Roles, initialisations: int) -> int:
 
 def by_operations(
     config: Experiment,
-    model: Model,
-    preprocess: Preprocess,
-    params: Any,
+    start: Initialisation,
     roles: Roles,
     initialisations: int,
     meta: Step,
@@ -70,9 +67,7 @@ def by_operations(
 
     Args:
       config: of the experiment.
-      model: the network body.
-      preprocess: of images.
-      params: {"body": ...}, with "head" where it is learned.
+      start: what meta-learning starts from.
       roles: its data.
       initialisations: that meta-test compares.
       meta: the meta-iteration.
@@ -83,9 +78,7 @@ def by_operations(
         return Forecast(0, 0.0)
     one = parsing.replaced(config, {"evaluate.validation_episodes": 1})
     (sample,) = episode_set.draw_validation(one, roles.validation[:1])
-    each = adaptation.operations(
-        config, model, preprocess, params, sample.episodes, sample.way
-    )
+    each = adaptation.operations(config, start, sample.episodes, sample.way)
     return Forecast(count, each / meta.flops * meta_seconds)
 
 

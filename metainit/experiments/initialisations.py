@@ -14,8 +14,6 @@ from metainit.data.loading import Source
 from metainit.evaluation import adaptation
 from metainit.evaluation.few_shot import validation_accuracy
 from metainit.experiments.forecast import Forecast
-from metainit.models.model import Model
-from metainit.models.preprocess import Preprocess
 from metainit.runtime.checkpoint import WARM_START, CheckpointError, Checkpoints
 from metainit.runtime.cost import (
     EQUAL_FLOPS,
@@ -28,37 +26,20 @@ from metainit.runtime.cost import (
 )
 from metainit.training import learner as recipe
 from metainit.training import steps
-from metainit.training.loop import Fitted, Intervals, Run, fit
-
-
-class Start(NamedTuple):
-    """What the runs start from.
-
-    Attributes:
-      model: the network.
-      preprocess: of its images.
-      body: parameters; pretrained ones where `pretrained`.
-      pretrained: whether they came from a file.
-      meta_state: `(body) -> MetaState`, before the first meta-iteration.
-    """
-
-    model: Model
-    preprocess: Preprocess
-    body: Any
-    pretrained: bool
-    meta_state: Callable[[Any], MetaState]
+from metainit.training.initialisation import Initialisation
+from metainit.training.loop import Intervals, Run, fit
 
 
 class Made(NamedTuple):
     """What the runs made.
 
     Attributes:
-      inits: by name, parameters (best by meta-validation) and what they cost.
+      inits: by name, the best by meta-validation.
       validated: by name, accuracy on meta-validation, device seconds, why it stopped.
       notes: for the report.
     """
 
-    inits: dict[str, tuple[Any, Cost]]
+    inits: dict[str, Initialisation]
     validated: dict[str, dict[str, Any]]
     notes: list[str]
 
@@ -72,7 +53,8 @@ def count(config: Experiment) -> int:
 def make(
     config: Experiment,
     workdir: pathlib.Path,
-    start: Start,
+    start: Initialisation,
+    meta_state: Callable[[Any], MetaState],
     meta: steps.Step,
     joint: steps.Step,
     ratio: float,
@@ -88,7 +70,8 @@ def make(
     Args:
       config: of the experiment.
       workdir: its folder.
-      start: what they start from.
+      start: what they start from, random or pretrained weights.
+      meta_state: `(body) -> MetaState`, before the first meta-iteration.
       meta: the meta-iteration.
       joint: the step of joint pretraining.
       ratio: joint steps that take as long as a meta-iteration.
@@ -97,7 +80,6 @@ def make(
       meta_test: forecast before anything was adapted to; meta-validation tells more.
       begin: `time.perf_counter()` when the experiment was begun, or gone on with.
     """
-    body = start.body
     choosing = episode_set.draw_validation(config, validation)
     by_recipe = adaptation.Setting(
         config.method.head, config.inner.optimizer, config.inner.learning_rate
@@ -106,17 +88,16 @@ def make(
     episodes = sum(len(one.episodes.support["label"]) for one in choosing)
     seconds_each: list[float] = []
 
-    def validate(params: Any, head: str = by_recipe.head) -> float:
+    def validate(init: Initialisation, head: str = by_recipe.head) -> float:
         setting = by_recipe._replace(head=head)
         before = time.perf_counter()
-        accuracy = validation_accuracy(evaluator_of, params, choosing, setting)
+        accuracy = validation_accuracy(evaluator_of, init, choosing, setting)
         seconds_each.append((time.perf_counter() - before) / episodes)
         return float(accuracy.max())
 
-    def validate_body(params: Any) -> float:
+    def validate_body(init: Initialisation) -> float:
         head = "zero" if by_recipe.head == "learned" else by_recipe.head
-        kept = {name: params[name] for name in params if name != "head"}
-        return validate(kept, head)
+        return validate(init, head)
 
     made = Made({}, {}, [])
     left, spent = count(config), time.perf_counter() - begin
@@ -129,9 +110,23 @@ def make(
             last = meta_test.seconds
         return (config.max_hours * 3600 - spent - last) / left
 
-    def fitted_by(run: Run, validate: Callable[[Any], float]) -> Fitted:
+    def meta_learned(params: Any) -> Initialisation:
+        return start._replace(body=params["body"], head=params.get("head"))
+
+    def jointly_trained(params: Any) -> Initialisation:
+        return start._replace(body=params["body"])
+
+    def with_step_sizes(params: Any) -> Initialisation:
+        return start._replace(inner=params.inner)
+
+    def fitted_by(
+        run: Run,
+        made_of: Callable[[Any], Initialisation],
+        validate: Callable[[Initialisation], float],
+    ) -> Initialisation:
+        """Trains; `made_of` makes an initialisation of the parameters trained."""
         nonlocal left, spent
-        fitted = fit(run, meta.key, validate, share)
+        fitted = fit(run, meta.key, lambda params: validate(made_of(params)), share)
         left, spent = left - 1, spent + fitted.seconds
         made.notes.extend([fitted.stopped] if fitted.stopped else [])
         made.validated[run.name] = {
@@ -139,7 +134,7 @@ def make(
             "device_seconds": fitted.cost.device_seconds,
             "stopped": fitted.stopped,
         }
-        return fitted
+        return made_of(fitted.params)._replace(name=run.name, cost=fitted.cost)
 
     every = Intervals(config.log_every, config.validate_every, config.checkpoint_every)
     warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else 0
@@ -158,8 +153,7 @@ def make(
         flops=joint.flops,
         keep_at=warm_steps if warm_steps else None,
     )
-    fitted = fitted_by(joint_run, validate_body)
-    jointly = {"body": fitted.params["body"]}, fitted.cost
+    jointly = fitted_by(joint_run, jointly_trained, validate_body)
 
     meta_run = Run(
         name=NAMES[META],
@@ -176,8 +170,7 @@ def make(
         flops=meta.flops,
     )
     if config.cold_start:
-        fitted = fitted_by(meta_run, validate)
-        made.inits[meta_run.name] = fitted.params, fitted.cost
+        made.inits[meta_run.name] = fitted_by(meta_run, meta_learned, validate)
     if warm_steps:
         kept = joint_run.folder / WARM_START
         if (warm := Checkpoints(kept).restore(joint.state)) is None:
@@ -186,7 +179,7 @@ def make(
                 "--workdir to start again"
             )
         _, warm_state, clock = warm
-        state = start.meta_state(warm_state.params["body"])
+        state = meta_state(warm_state.params["body"])
         warm_run = meta_run._replace(
             name=NAMES[FROM_PRETRAINED],
             folder=workdir / FROM_PRETRAINED,
@@ -196,14 +189,14 @@ def make(
             ),
             first_step=config.warm_start,
         )
-        fitted = fitted_by(warm_run, validate)
+        warm_init = fitted_by(warm_run, meta_learned, validate)
         cost = Cost(
-            fitted.cost.device_seconds + clock["device_seconds"],
-            fitted.cost.images + warm_steps * config.joint.batch,
-            fitted.cost.steps + warm_steps,
-            (fitted.cost.flops or 0) + warm_steps * joint.flops,
+            warm_init.cost.device_seconds + clock["device_seconds"],
+            warm_init.cost.images + warm_steps * config.joint.batch,
+            warm_init.cost.steps + warm_steps,
+            (warm_init.cost.flops or 0) + warm_steps * joint.flops,
         )
-        made.inits[warm_run.name] = fitted.params, cost
+        made.inits[warm_run.name] = warm_init._replace(cost=cost)
     made.inits[joint_run.name] = jointly
     if config.joint.equal_flops:
         # As many steps as take meta-learning's operations.
@@ -216,14 +209,15 @@ def make(
             every=every.times(pace),
             keep_at=None,
         )
-        fitted = fitted_by(equal_run, validate_body)
-        made.inits[equal_run.name] = {"body": fitted.params["body"]}, fitted.cost
-    if start.pretrained:
-        made.inits["pretrained weights"] = {"body": body}, Cost(0.0, 0, 0, 0.0)
+        made.inits[equal_run.name] = fitted_by(
+            equal_run, jointly_trained, validate_body
+        )
+    if start.provenance is not None:
+        made.inits[start.name] = start
     if config.learned_rates:
         learner = recipe.rates_learner(config, start.model, start.preprocess)
-        factors = recipe.log_step_sizes(start.model, body)
-        state = learner.init(MetaParams({"body": body}, factors))
+        factors = recipe.log_step_sizes(start.model, start.body)
+        state = learner.init(MetaParams({"body": start.body}, factors))
         of_rates = steps.meta_step(learner, state, meta.batches, meta.key)
         rates_run = meta_run._replace(
             name=NAMES[RATES],
@@ -232,9 +226,9 @@ def make(
             state=state,
             flops=of_rates.flops,
         )
-        with_rates = lambda p: {"body": body, "rates": p.inner}  # noqa: E731
-        fitted = fitted_by(rates_run, lambda p: validate_body(with_rates(p)))
-        made.inits[rates_run.name] = with_rates(fitted.params), fitted.cost
+        made.inits[rates_run.name] = fitted_by(
+            rates_run, with_step_sizes, validate_body
+        )
     made.notes.append(
         f"FLOPs are matrix products and convolutions, loops in full: a meta-iteration "
         f"{meta.flops:.3g}, a joint step {joint.flops:.3g}. The compiler's "

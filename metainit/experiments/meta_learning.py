@@ -27,7 +27,7 @@ from metainit.core.types import MetaState
 from metainit.data import cache, episode_set, leakage, loading
 from metainit.data.batches import MetaBatches
 from metainit.data.episodes import EpisodeSpec, check
-from metainit.data.loading import Source
+from metainit.data.loading import Roles, Source
 from metainit.evaluation import adaptation
 from metainit.evaluation.few_shot import evaluate
 from metainit.experiments import (
@@ -48,14 +48,18 @@ from metainit.models.pretrained import About
 from metainit.reporting import finished_runs, run_report
 from metainit.runtime import atomic, provenance, run_folder
 from metainit.runtime.budget import steps_per_iteration
-from metainit.runtime.cost import FROM_PRETRAINED, META, OURS, Cost
+from metainit.runtime.cost import FROM_PRETRAINED, META, OURS
 from metainit.runtime.logging import read_metrics
-from metainit.training import frozen_features, origin, steps
+from metainit.training import frozen_features, steps, stored
 from metainit.training import learner as recipe
+from metainit.training.initialisation import (
+    RANDOM,
+    Initialisation,
+)
 from metainit.transfer import comparison
-from metainit.transfer.heads import Init
 
 BUDGET, REPORT = "budget.json", "report.txt"
+PRETRAINED = "pretrained weights"
 
 
 def train(
@@ -151,17 +155,25 @@ def train(
             raise ConfigError(f"model: {error}; give functions that have one") from None
     init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
     example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
-    body = jax.jit(model.init)(init_key, example)
-    random_body = body
-    about = None
+    start = Initialisation(
+        name=RANDOM,
+        model=model,
+        preprocess=preprocess,
+        body=jax.jit(model.init)(init_key, example),
+        network=config.network if may_choose else None,
+    )
+    untrained, about = start, None
     if may_choose and config.encoder.name != "none" and config.encoder.weights:
         with _as_config_error():
-            body, about = registry.load_weights(config.encoder, body)
+            body, about = registry.load_weights(config.encoder, start.body)
         expected = about.recipe.input
         preprocess = preprocess._replace(mean=expected.mean, std=expected.std)
+        start = start._replace(
+            name=PRETRAINED, preprocess=preprocess, body=body, provenance=about
+        )
+        untrained = untrained._replace(preprocess=preprocess)
         print(f"weights: {about.source}, {about.recipe.name}, sha256 {about.sha256}")
-    seen = origin.Origin(preprocess.mean, preprocess.std, about)
-    print(parameter_overview.get_parameter_overview(body, include_stats=False))
+    print(parameter_overview.get_parameter_overview(start.body, include_stats=False))
     told: tuple[str, ...] = ()
     if config.evaluate.episodes and not dry_run:
         seen_by = about.recipe.data if about else None
@@ -169,13 +181,15 @@ def train(
         print("\n".join(told), end="\n" * bool(told), flush=True)
     if may_choose and config.encoder.cached:
         with _as_config_error():
+            every = sum(roles, ())
             if dry_run:
-                roles = frozen_features.stand_ins(roles, model, body, preprocess)
+                maps = iter(frozen_features.stand_ins(start, every))
             else:
                 kept = cache.root(config.data.data_dir) / "features"
-                roles = frozen_features.encode(roles, model, body, preprocess, kept)
-        model = frozen_features.on_maps(model, example)
-        preprocess = preprocess.of_features()
+                maps = iter(frozen_features.encode(start, every, kept))
+            roles = Roles(*(tuple(next(maps) for _ in of_role) for of_role in roles))
+        start = frozen_features.on_maps(start, example)
+        model, preprocess = start.model, start.preprocess
         example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
 
     learner = recipe.learner(config, model, preprocess)
@@ -188,18 +202,16 @@ def train(
 
     print("compiling", flush=True)
     batches = MetaBatches(config, roles.train)
-    initial = meta_state(body)
+    initial = meta_state(start.body)
     meta = steps.meta_step(learner, initial, batches, step_key)
     if may_choose:
         planner.check(config, meta.program.memory, planner.device_memory())
-    joint = steps.joint_step(config, model, preprocess, body, roles.train, meta)
+    joint = steps.joint_step(config, model, preprocess, start.body, roles.train, meta)
     meta_seconds, joint_seconds = steps.seconds(meta, joint)
     learned = initialisations.count(config)
     meta_test = forecast.by_operations(
         config,
-        model,
-        preprocess,
-        initial.params,
+        start._replace(head=initial.params.get("head")),
         roles,
         learned + 1 + (about is not None),
         meta,
@@ -215,7 +227,7 @@ def train(
                 ONLY_UP,
             )
             leakage.store(workdir, loaded)
-            origin.save(workdir, seen)
+            stored.save_origin(workdir, start)
     ratio = steps_per_iteration(
         workdir / BUDGET,
         config.joint.steps_per_iteration,
@@ -232,13 +244,11 @@ def train(
     evaluator_of = functools.cache(
         lambda way: adaptation.evaluator(config, model, preprocess, way)
     )
-    start = initialisations.Start(
-        model, preprocess, body, about is not None, meta_state
-    )
     made = initialisations.make(
         config,
         workdir,
         start,
+        meta_state,
         meta,
         joint,
         ratio,
@@ -249,7 +259,7 @@ def train(
     )
     inits, notes = made.inits, made.notes
     if roles.train[0].images.dtype == np.uint8:  # features are of the encoder loaded
-        inits["random"] = {"body": random_body}, Cost(0.0, 0, 0, 0.0)
+        inits[RANDOM] = untrained
     else:
         notes.append(
             "The frozen encoder's features were made once for every image: their time "
@@ -264,18 +274,14 @@ def train(
         return ""
     transferred = None
     if config.transfer.steps:
-        compared = {
-            name: Init(model, preprocess, params, cost)
-            for name, (params, cost) in inits.items()
-        }
         choosing_on, measured_on = comparison.of_roles(config, roles)
         transferred = comparison.compare(
-            config, compared, choosing_on, measured_on, workdir
+            config, inits, choosing_on, measured_on, workdir
         )
     drawn = episode_set.of_roles(config, roles)
     manifests = [sample.manifest for sample in drawn.test + drawn.held_out]
     episode_set.write(workdir / episode_set.FILE, manifests)
-    evaluation = evaluate(config, model, preprocess, inits, drawn, evaluator_of)
+    evaluation = evaluate(config, inits, drawn, evaluator_of)
     evaluation = evaluation._replace(notes=(*told, *notes))
     ours = workdir / (META if config.cold_start else FROM_PRETRAINED)
     text = run_report.write_report(
@@ -298,8 +304,7 @@ def train(
     )
     run_report.show_in_tensorboard(workdir, config.iterations)
     atomic.write_text(workdir / REPORT, text)
-    if may_choose:
-        _export(config, workdir)
+    _export(config, workdir, inits)
     atomic.write_text(
         workdir / finished_runs.FILE,
         json.dumps(finished_runs.asked(dataclasses.asdict(config))) + "\n",
@@ -318,10 +323,14 @@ def _as_config_error() -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
-def _export(config: Experiment, workdir: pathlib.Path) -> None:
+def _export(
+    config: Experiment, workdir: pathlib.Path, inits: dict[str, Initialisation]
+) -> None:
     """The initialisation as files, where its network has names outside."""
-    if export.architecture(config):
-        export.export(workdir, workdir / export.FOLDER)
+    ours = next(init for name, init in inits.items() if name in OURS)
+    if ours.network and export.architecture(ours.network):
+        results = export.read_results(workdir)
+        export.export(ours, config, workdir / export.FOLDER, results=results)
         print(f"the initialisation, for PyTorch too: {workdir / export.FOLDER}")
 
 
@@ -358,9 +367,9 @@ def _in_words(role: str, source: Source) -> str:
     )
 
 
-def _epochs(inits: dict[str, tuple[Any, Cost]], sources_: tuple[Source, ...]) -> float:
+def _epochs(inits: dict[str, Initialisation], sources_: tuple[Source, ...]) -> float:
     """Images that our longest run saw, in meta-train images."""
-    seen = max(cost.images for name, (_, cost) in inits.items() if name in OURS)
+    seen = max(init.cost.images for name, init in inits.items() if name in OURS)
     return seen / sum(len(source.images) for source in sources_)
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from metainit.config.fields import Experiment, own_size
 from metainit.data.builders import catalog
 from metainit.models import torch_snippet
 from metainit.models.export import Card
-from metainit.runtime.cost import EQUAL_FLOPS, JOINT, NAMES, RATES
-from metainit.training.origin import Origin
+from metainit.runtime.cost import EQUAL_FLOPS, JOINT, NAMES
+from metainit.training.initialisation import Initialisation
 
-_JOINTLY = {JOINT: "the device time of", EQUAL_FLOPS: "as many operations as"}
+_JOINTLY = {
+    NAMES[JOINT]: "the device time of",
+    NAMES[EQUAL_FLOPS]: "as many operations as",
+}
 _ALGORITHMS = {"maml": "MAML", "anil": "ANIL", "reptile": "Reptile"}
 _HEADS = {
     "zero": "zero",
@@ -29,21 +30,15 @@ _STEM, _STAGE = ("conv1.", "bn1."), "layer{}."
 
 def of_run(
     config: Experiment,
-    origin: Origin,
-    policy: str,
-    which: str,
-    step: int,
+    init: Initialisation,
     way: int,
-    results: list[dict[str, Any]],
+    results: Sequence[Mapping[str, Any]],
 ) -> Card:
     """The card.
 
     Args:
       config: of the run.
-      origin: of its network.
-      policy: its normalisation in words.
-      which: a key of `metainit.runtime.cost.NAMES`.
-      step: of the checkpoint.
+      init: that it made, by the name that its report has for it.
       way: rows of the classifier.
       results: lines of the run's `results.jsonl`.
     """
@@ -52,18 +47,18 @@ def of_run(
     for name in config.data.validation:
         of_set = catalog.terms_of(_name(name))
         data.append(of_set._replace(title=f"{of_set.title} (to choose by)"))
-    joint, rates = which in _JOINTLY, which == RATES
+    joint, rates = init.name in _JOINTLY, init.inner is not None
     inner = {"none": "one classifier over all classes"} if joint else _inner(config)
     if rates:
         inner["optimizer"] += " before learning; rates.safetensors has what was learned"
     return Card(
-        title=f"{NAMES[which]}: " + ", ".join(_name(name) for name in trained),
-        method=_method(config, which, step),
-        seen=_seen(config, origin, policy),
+        title=f"{init.name}: " + ", ".join(_name(name) for name in trained),
+        method=_method(config, init),
+        seen=_seen(config, init),
         inner=inner,
-        numbers=dict(_numbers(results, NAMES[which])),
+        numbers=dict(_numbers(results, init.name)),
         data=data,
-        base=origin.weights,
+        base=init.provenance,
         snippet="" if joint or rates else snippet(config, way),
     )
 
@@ -133,19 +128,19 @@ def _name(name: str) -> str:
     return own_size(name, 0)[0]
 
 
-def _method(config: Experiment, which: str, step: int) -> str:
-    chosen = f"The checkpoint is the best by meta-validation, of step {step}."
-    if which in _JOINTLY:
+def _method(config: Experiment, init: Initialisation) -> str:
+    chosen = "It is the best by meta-validation."
+    if init.name in _JOINTLY:
         return (
             "Joint supervised pretraining, one classifier over all meta-train classes, "
-            f"for {_JOINTLY[which]} meta-learning (seed {config.seed}). {chosen}"
+            f"for {_JOINTLY[init.name]} meta-learning (seed {config.seed}). {chosen}"
         )
     method = config.method
     order = "first" if method.gradient == "first_order" else "second"
     name = _ALGORITHMS[method.algorithm]
     if method.algorithm != "reptile":
         name += f", {order} order"
-    if which == RATES:
+    if init.inner is not None:
         name += ", step sizes alone; the weights are those it started from"
     return (
         f"{name}: {config.iterations} meta-iterations of {config.meta_batch} tasks, "
@@ -153,7 +148,7 @@ def _method(config: Experiment, which: str, step: int) -> str:
     )
 
 
-def _seen(config: Experiment, origin: Origin, policy: str) -> dict[str, str]:
+def _seen(config: Experiment, init: Initialisation) -> dict[str, str]:
     sizes = {
         own_size(name, config.data.size)[1]
         for name in config.data.train or (config.data.name,)
@@ -161,9 +156,9 @@ def _seen(config: Experiment, origin: Origin, policy: str) -> dict[str, str]:
     sides = " or ".join(f"{size}x{size}" for size in sorted(sizes))
     channels = "red, green, blue" if config.data.channels == 3 else "grey"
     seen = {
-        "images": f"{sides} pixels, {channels}, x / 255 - {_tuple(origin.mean)}, "
-        f"divided by {_tuple(origin.std)}",
-        "normalisation": policy,
+        "images": f"{sides} pixels, {channels}, x / 255 - "
+        f"{_tuple(init.preprocess.mean)}, divided by {_tuple(init.preprocess.std)}",
+        "normalisation": init.model.policy,
         "computed in": config.compute,
     }
     if config.model.name == "conv4":
@@ -198,7 +193,9 @@ def _inner(config: Experiment) -> dict[str, str]:
     }
 
 
-def _numbers(results: list[dict[str, Any]], init: str) -> Iterator[tuple[str, str]]:
+def _numbers(
+    results: Sequence[Mapping[str, Any]], init: str
+) -> Iterator[tuple[str, str]]:
     """Accuracy and F1 of every head, as chosen on meta-validation."""
     for line in results:
         if line.get("init") != init or not line.get("chosen"):
@@ -211,14 +208,6 @@ def _numbers(results: list[dict[str, Any]], init: str) -> Iterator[tuple[str, st
         )
         value, low, high = (100 * line[name] for name in ("value", "low", "high"))
         yield where, f"{value:.1f} % [{low:.1f}, {high:.1f}]"
-
-
-def read_results(run: str | pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of a run's `results.jsonl`; [] where it has none (yet)."""
-    path = pathlib.Path(run) / "results.jsonl"
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _tuple(values: tuple[float, ...]) -> str:

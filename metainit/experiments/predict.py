@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import itertools
 import os
 import pathlib
 import sys
@@ -20,7 +19,7 @@ import numpy as np
 
 from metainit.data import images
 from metainit.data.folders import SUFFIXES
-from metainit.experiments import saved
+from metainit.experiments import classifier
 
 HEADER = ("file", "label", "probability")
 
@@ -33,15 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="metainit predict", description="Labels of images as CSV."
     )
-    parser.add_argument(
-        "folder", metavar="DIR", help="the --out of metainit.experiments.finetune"
-    )
-    parser.add_argument(
-        "images", metavar="IMAGES", nargs="+", help="image files, or folders of them"
-    )
-    parser.add_argument(
-        "--top", type=int, default=1, help="rows an image, the likeliest first"
-    )
+    add = parser.add_argument
+    add("folder", metavar="DIR", help="the --out of metainit finetune")
+    add("images", metavar="IMAGES", nargs="+", help="image files, or folders of them")
+    add("--top", type=int, default=1, help="rows an image, the likeliest first")
     arguments = parser.parse_args(argv)
     try:
         return _predict(arguments.folder, arguments.images, arguments.top)
@@ -51,32 +45,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(folder: str, given: Sequence[str], top: int) -> int:
-    classifier = saved.load(folder)
-    way = len(classifier.class_names)
+    learned = classifier.load(folder)
+    way, network = len(learned.class_names), learned.init.network
+    assert network is not None
     if not 1 <= top <= way:
         raise ValueError(f"--top must be 1 to {way}, the number of classes, got {top}")
     files = [file for name in given for file in _files(name)]
-    of_images = saved.predictor(classifier, len(files))
+    probabilities = classifier.predictor(learned, len(files))
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow(HEADER)
     failed = 0
-    rest = iter(files)
-    while piece := list(itertools.islice(rest, saved.CHUNK)):
+    for first in range(0, len(files), classifier.CHUNK):
+        piece = files[first : first + classifier.CHUNK]
         encoded = [images.Encoded(0, pathlib.Path(file), file) for file in piece]
-        decoded = images.decode_all(
-            encoded, classifier.size, classifier.channels, skip=True
-        )
+        decoded = images.decode_all(encoded, network.size, network.channels, skip=True)
         pixels = [image for _, image in decoded]
         readable = [image for image in pixels if image is not None]
-        chances = iter(of_images(np.stack(readable)) if readable else ())
+        chances = iter(probabilities(np.stack(readable)) if readable else ())
         for file, image in zip(piece, pixels, strict=True):
             if image is None:
                 failed += 1
-                rows.writerow((file, f"error: {_wrong(file)}", ""))
+                exists = os.path.exists(file)
+                what = "does not decode as an image" if exists else "no such file"
+                rows.writerow((file, f"error: {what}", ""))
                 continue
             of_file = next(chances)
             for label in np.argsort(-of_file, kind="stable")[:top]:
-                name, chance = classifier.class_names[label], of_file[label]
+                name, chance = learned.class_names[label], of_file[label]
                 rows.writerow((file, name, f"{chance:.4f}"))
         sys.stdout.flush()
     if failed:
@@ -89,19 +84,12 @@ def _files(name: str) -> Iterator[str]:
     if not os.path.isdir(name):
         yield name
         return
-    below = (
+    below = sorted(
         os.path.join(folder, file)
         for folder, _, files in os.walk(name)
         for file in files
         if not file.startswith(".") and pathlib.Path(file).suffix.lower() in SUFFIXES
     )
-    found = sorted(below)
-    if not found:
+    if not below:
         raise ValueError(f"{name} has no images, whose names end in {sorted(SUFFIXES)}")
-    yield from found
-
-
-def _wrong(file: str) -> str:
-    if not os.path.exists(file):
-        return "no such file"
-    return "does not decode as an image"
+    yield from below

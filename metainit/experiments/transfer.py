@@ -12,41 +12,23 @@ import dataclasses
 import itertools
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
-
-import numpy as np
+from collections.abc import Iterator, Mapping, Sequence
 
 from metainit.config.fields import ConfigError, TransferExperiment, own_size
 from metainit.data import cache, folders, leakage, loading
 from metainit.data.batches import hold_out
-from metainit.data.loading import Roles, Source
+from metainit.data.loading import Source
 from metainit.data.sealed import Sealed, Split
-from metainit.models import preprocess as preprocess_module
 from metainit.reporting import figures, html, tables, transfer_report
 from metainit.reporting.tables import Code, Heading
 from metainit.runtime import provenance, run_folder
-from metainit.runtime.cost import NAMES, Cost
-from metainit.training import frozen_features, initial_weights, initialisation
-from metainit.training.initialisation import RANDOM, TRAINED, Initialisation
+from metainit.runtime.cost import NAMES
+from metainit.training import frozen_features, initialisation, stored
+from metainit.training.initialisation import RANDOM, Initialisation
 from metainit.transfer import comparison
 from metainit.transfer import spec as transfer_spec
 from metainit.transfer import start as transfer_start
-from metainit.transfer.heads import Init
-
-
-class _Given(NamedTuple):
-    """One of `inits`.
-
-    Attributes:
-      init: the network and where it starts.
-      cost: of making it.
-      run: folder of the run that made it; "" for weights and random.
-    """
-
-    init: Initialisation
-    cost: Cost
-    run: str = ""
+from metainit.transfer.heads import View
 
 
 def train(
@@ -65,23 +47,22 @@ def train(
     workdir = pathlib.Path(workdir)
     try:
         inits = _initialisations(config)
-        first = next(iter(inits.values())).init
-        split, rule = _split(config, first)
+        split, rule = _split(config, next(iter(inits.values())))
         name = split.name
         validation = Split(name, *hold_out(split.train, config.seed, config.choose_on))
         spec = comparison.spec_of(config)
         for one in (split, validation):
             transfer_spec.check(spec, one.train, one.test)
-        for init in (given.init for given in inits.values()):
-            transfer_start.check_params(init.model, init.params, split.train, spec)
+        for init in inits.values():
+            transfer_start.check_params(init, split.train, spec)
         if not dry_run:
             run_folder.claim(
                 workdir, dataclasses.asdict(config), may_change=("transfer",)
             )
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for called, given in inits.items():
-        print(f"{called}: {given.init.name}, {given.cost.device_seconds:.0f} s to make")
+    for called, init in inits.items():
+        print(f"{called}: {init.cost.device_seconds:.0f} s to make")
     print(
         f"{name}: {len(split.train.class_names)} classes, "
         f"{len(loading.rows(split.train)):,} images to learn from, "
@@ -91,18 +72,16 @@ def train(
         return ""
     transfer = comparison.compare(
         config,
-        {
-            called: _compared(config, given.init, given.cost, split)
-            for called, given in inits.items()
-        },
+        {called: _fitted(init, split) for called, init in inits.items()},
         [validation],
         Sealed([split]),
         workdir,
         chosen_on=f"{100 * config.choose_on:g} % of the images to learn from",
+        view=_view(cache.root(config.data.data_dir) / "features"),
     )._replace(starts=_starts(inits))
     figures.transfer(workdir / "transfer.png", [transfer.runs])
     verdict = transfer_report.verdict(transfer, config.seed)
-    said = (verdict, *_overlaps(config.data.name, inits))
+    said = (verdict, *_overlaps(config.data.name, config.inits, inits))
     section = list(transfer_report.section(transfer, "transfer.png"))
     html.write(
         workdir,
@@ -123,82 +102,74 @@ def train(
     return text
 
 
-def _initialisations(config: TransferExperiment) -> dict[str, _Given]:
+def _initialisations(config: TransferExperiment) -> dict[str, Initialisation]:
     """Each by what the report calls it, with its folder where two runs have one."""
-    found: list[tuple[str, _Given]] = []
+    inits: list[Initialisation] = []
     size = config.data.size or None
-    for given in config.inits:
-        if given == RANDOM:
-            same = dataclasses.replace(found[0][1].init.config, seed=config.seed)
-            init = initialisation.random(same, same.data.size, same.data.channels)
-            called, one = RANDOM, _Given(init, Cost(0.0, 0, 0))
-        elif initial_weights.is_weights(given) and not pathlib.Path(given).is_dir():
-            init = initial_weights.load(given, config.use, size)
-            called, one = given, _Given(init, Cost(0.0, 0, 0))
+    for source in config.inits:
+        if source == RANDOM:
+            network = inits[0].network
+            assert network is not None
+            init = initialisation.random(network, config.seed)
         else:
-            run, which = _run_and_part(given)
-            of_run = initialisation.read_config(run)
-            which = which or initialisation.meta_learned(run)
-            data = dataclasses.replace(of_run.data, size=size or of_run.data.size)
-            init = initialisation.trained(
-                dataclasses.replace(of_run, data=data),
-                run,
-                which,
-                data.size,
-                data.channels,
-            )
-            called = NAMES[which]
-            one = _Given(init, initialisation.cost(run, which), str(pathlib.Path(run)))
+            run, part = _run_and_part(source)
+            init = initialisation.alone(stored.load(run, part, config.use, size))
+        assert init.network is not None
         # All see the images of the first.
-        size = size or init.config.data.size
-        found.append((called, one))
-    channels = {given.init.config.data.channels for _, given in found}
-    if len(channels) > 1:
+        size = size or init.network.size
+        inits.append(init)
+    if len({init.network.channels for init in inits if init.network}) > 1:
         raise ValueError(
             "inits take images in colour and in grey; give such as take one"
         )
-    called_so = collections.Counter(called for called, _ in found)
-    named: dict[str, _Given] = {}
-    for called, one in found:
-        if called_so[called] > 1 and one.run:
-            called = f"{called} ({one.run})"
-        if called in named:
-            raise ValueError(f"inits has two of {called}; give one of them")
-        named[called] = one
+    names = collections.Counter(init.name for init in inits)
+    named: dict[str, Initialisation] = {}
+    for source, init in zip(config.inits, inits, strict=True):
+        name = init.name
+        if names[name] > 1 and name in NAMES.values():
+            name = f"{name} ({pathlib.Path(_run_and_part(source)[0])})"
+        if name in named:
+            raise ValueError(f"inits has two of {name}; give one of them")
+        named[name] = init
     return named
 
 
-def _starts(inits: Mapping[str, _Given]) -> dict[str, str]:
+def _starts(inits: Mapping[str, Initialisation]) -> dict[str, str]:
     """What the initialisations of runs began with, where it is among them, by name."""
-    found = {}
-    for (called, one), (start, other) in itertools.product(inits.items(), repeat=2):
-        if not one.run or other.run:
+    starts = {}
+    for (name, init), (start, other) in itertools.product(inits.items(), repeat=2):
+        if not _of_run(init) or _of_run(other):
             continue
-        if (sha256 := _sha256(one.init)) is not None:
-            same = sha256 == _sha256(other.init)
+        if (sha256 := _sha256(init)) is not None:
+            same = sha256 == _sha256(other)
         else:
-            networks = [given.init.config.network for given in (one, other)]
-            same = start == RANDOM and networks[0] == networks[1]
+            same = start == RANDOM and init.network == other.network
         if same:
-            found[called] = start
-    return found
+            starts[name] = start
+    return starts
+
+
+def _of_run(init: Initialisation) -> bool:
+    return init.name in NAMES.values()
 
 
 def _sha256(init: Initialisation) -> str | None:
-    """Of the file of pretrained weights in it, if any."""
-    return init.seen.weights.sha256 if init.seen and init.seen.weights else None
+    """Of the file of pretrained weights that it began with, if any."""
+    return init.provenance.sha256 if init.provenance else None
 
 
-def _overlaps(name: str, inits: Mapping[str, _Given]) -> Iterator[str]:
+def _overlaps(
+    name: str, sources: Sequence[str], inits: Mapping[str, Initialisation]
+) -> Iterator[str]:
     """Sentences about what the initialisations have seen of the data set."""
-    for called, (init, _, run) in inits.items():
-        if init.seen is not None and init.seen.weights is not None:
-            trained_on = init.seen.weights.recipe.data
+    for source, (called, init) in zip(sources, inits.items(), strict=True):
+        if init.provenance is not None:
+            trained_on = init.provenance.recipe.data
             weights = f"the pretrained weights of {called}"
             yield from leakage.by_name(name, trained_on, weights)
-        if not run:
+        if not _of_run(init):
             continue
-        data = init.config.data
+        data = stored.config_of(_run_and_part(source)[0]).data
         seen = (data.train + data.validation) or (data.name,)
         if _plain(name) in map(_plain, seen):
             yield (
@@ -207,8 +178,8 @@ def _overlaps(name: str, inits: Mapping[str, _Given]) -> Iterator[str]:
             )
 
 
-def _of_encoders(inits: Mapping[str, _Given]) -> Iterator[str]:
-    frozen = [n for n, given in inits.items() if given.init.model.encode is not None]
+def _of_encoders(inits: Mapping[str, Initialisation]) -> Iterator[str]:
+    frozen = [name for name, init in inits.items() if init.model.encode is not None]
     if frozen:
         yield (
             f"Features of a frozen encoder ({', '.join(frozen)}) were made once for "
@@ -225,15 +196,16 @@ def _plain(name: str) -> str:
     return kind + colon + path
 
 
-def _run_and_part(given: str) -> tuple[str, str]:
-    run, colon, part = given.rpartition(":")
-    return (run, part) if colon and part in TRAINED else (given, "")
+def _run_and_part(source: str) -> tuple[str, str | None]:
+    run, colon, part = source.rpartition(":")
+    return (run, part) if colon and part in stored.PARTS else (source, None)
 
 
 def _split(config: TransferExperiment, first: Initialisation) -> tuple[Split, str]:
     """The data set and, in words, what is held out of it."""
     data, share = config.data, config.transfer.held_out
-    size, channels = data.size or first.config.data.size, first.config.data.channels
+    assert first.network is not None
+    size, channels = data.size or first.network.size, first.network.channels
     kind, _, path = data.name.partition(":")
     if kind == "folder" and path:
         # A folder with parts of its own has its own share.
@@ -251,31 +223,21 @@ def _split(config: TransferExperiment, first: Initialisation) -> tuple[Split, st
     return Split(whole.name, *sides), f"{share} of every class"
 
 
-def _compared(
-    config: TransferExperiment, init: Initialisation, cost: Cost, split: Split
-) -> Init:
-    prepared = preprocess_module.fit(loading.images_used((split.train,)), 0, False)
-    prepared = prepared._replace(encode=init.model.encode)
-    if init.seen is not None:
-        prepared = prepared._replace(mean=init.seen.mean, std=init.seen.std)
-    if init.model.encode is None:
-        return Init(init.model, prepared, init.params, cost)
-    example = np.zeros((2, *split.train.images.shape[1:]), np.float32)
-    return Init(
-        frozen_features.on_maps(init.model, example),
-        prepared.of_features(),
-        init.params,
-        cost,
-        _encoder(init, prepared, cache.root(config.data.data_dir) / "features"),
-    )
+def _fitted(init: Initialisation, split: Split) -> Initialisation:
+    plain = init.preprocess._replace(shift=0, flip=False)
+    sets = loading.images_used((split.train,))
+    return initialisation.fitted(init._replace(preprocess=plain), sets)
 
 
-def _encoder(
-    init: Initialisation, prepared: Any, folder: pathlib.Path
-) -> Callable[[Split], Split]:
-    def view(split: Split) -> Split:
-        roles = Roles((split.train,), (), (split.test,))
-        maps = frozen_features.encode(roles, init.model, init.body, prepared, folder)
-        return split._replace(train=maps.train[0], test=maps.test[0])
+def _view(folder: pathlib.Path) -> View:
+    """What is learned from: where an encoder is frozen, the maps that it makes once."""
+
+    def view(init: Initialisation, split: Split) -> tuple[Initialisation, Split]:
+        if init.model.encode is None:
+            return init, split
+        sides = split.train, split.test
+        train, test = frozen_features.encode(init, sides, folder)
+        on_maps = frozen_features.on_maps(init, split.train.images)
+        return on_maps, split._replace(train=train, test=test)
 
     return view

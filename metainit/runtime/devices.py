@@ -1,7 +1,6 @@
 """Which devices jax computes on, and whether it overlooks a better one."""
 
 import os
-import re
 from pathlib import Path
 
 import jax
@@ -24,12 +23,6 @@ def in_use() -> str:
     """The one device that runs compute on, for reports: "cpu (cpu) x1"."""
     device = jax.devices()[0]
     return f"{device.platform} ({device.device_kind}) x1"
-
-
-def kind_in(report: str) -> str | None:
-    """The kind of device in a report's text that `in_use` told; None for none."""
-    found = re.search(r"\bon \w+ \((.+?)\) x\d+\.$", report, re.MULTILINE)
-    return found[1] if found else None
 
 
 def accelerator_present() -> str | None:

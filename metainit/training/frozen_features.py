@@ -7,19 +7,21 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
 from metainit.data.batches import chunks
-from metainit.data.loading import Roles, Source
+from metainit.data.loading import Source
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime.budget import seconds_each
+from metainit.training.initialisation import Initialisation
 
 CHUNK = 64  # images a call of the compiled encoder
 
@@ -27,39 +29,45 @@ CHUNK = 64  # images a call of the compiled encoder
 _FORMAT = 1
 
 
-def on_maps(model: Model, images: Any) -> Model:
-    """The model on maps that `encode` made; its parameters stay those for images.
+def on_maps(init: Initialisation, images: Any) -> Initialisation:
+    """The initialisation on maps that `encode` made; parameters stay those for images.
 
     Args:
-      model: with `Model.encode`.
-      images: float32 [n, h, w, c], for shapes only.
+      init: of a model with `Model.encode`.
+      images: [n, h, w, c], for shapes only.
     """
-    return model._replace(encode=None, init=lambda key, _: model.init(key, images))
+    return init._replace(
+        model=_on_maps(init.model, (2, *images.shape[1:])),
+        preprocess=init.preprocess.of_features(),
+    )
+
+
+@functools.cache  # so that what is compiled for a model is found again
+def _on_maps(model: Model, shape: tuple[int, ...]) -> Model:
+    def init(key: jax.Array, maps: Any) -> Any:
+        return model.init(key, jnp.zeros(shape))
+
+    return model._replace(encode=None, init=init)
 
 
 def encode(
-    roles: Roles,
-    model: Model,
-    body: Any,
-    preprocess: Preprocess,
-    folder: str | pathlib.Path,
-) -> Roles:
-    """Roles whose images are maps of features: float32 [n, h, w, c], memory-mapped.
+    init: Initialisation, sources: Sequence[Source], folder: str | pathlib.Path
+) -> tuple[Source, ...]:
+    """Sources whose images are maps of features: float32 [n, h, w, c], memory-mapped.
 
     A map that exists for the same images, weights, normalisation and precision is used
     again. Maps are written beside their place and renamed, so that an interrupted call
     leaves none.
 
     Args:
-      roles: of uint8 images; images are not augmented.
-      model: with `Model.encode`.
-      body: its parameters, float32.
-      preprocess: of which the normalisation is used.
+      init: of a model with `Model.encode`; images are not augmented.
+      sources: of uint8 images.
       folder: of the maps; made where missing.
 
     Raises:
       ValueError: when the disk has no room for them.
     """
+    model, preprocess, body = init.model, init.preprocess, init.body
     of_chunk = _of_chunk(model, preprocess)
     network = hashlib.sha256(repr((_FORMAT, preprocess.mean, preprocess.std)).encode())
     network.update(model.computed_in.encode())
@@ -78,7 +86,7 @@ def encode(
         digest.update(known.tobytes())
         return folder / f"{digest.hexdigest()}.npy", made.shape[1:]
 
-    places = [(source, *place(source)) for source in sum(roles, ())]
+    places = [(source, *place(source)) for source in sources]
     missing = {path: (s, shape) for s, path, shape in places if not path.exists()}
     needed = sum(4 * len(s.images) * math.prod(shape) for s, shape in missing.values())
     free = shutil.disk_usage(folder).free
@@ -95,41 +103,40 @@ def encode(
             _fill(maps, source, lambda images: of_chunk(body, images))
             maps.flush()
             os.replace(part, path)
-    made = iter(
+    return tuple(
         source._replace(images=np.load(path, mmap_mode="r"))
         for source, path, _ in places
     )
-    return Roles(*(tuple(next(made) for _ in of_role) for of_role in roles))
 
 
-def stand_ins(roles: Roles, model: Model, body: Any, preprocess: Preprocess) -> Roles:
-    """Roles as `encode` makes them, of zeros that take no room, for a dry run.
+def stand_ins(init: Initialisation, sources: Sequence[Source]) -> tuple[Source, ...]:
+    """Sources as `encode` makes them, of zeros that take no room, for a dry run.
 
     Prints what encoding would take; writes nothing. Arguments as of `encode`.
     """
-    of_chunk = _of_chunk(model, preprocess)
+    of_chunk = _of_chunk(init.model, init.preprocess)
 
     @functools.cache
     def measured(*shape: int) -> tuple[float, tuple[int, ...]]:
         """Seconds an image, and the shape of its map."""
         chunk = np.zeros((CHUNK, *shape), np.uint8)
-        (seconds,) = seconds_each(lambda: of_chunk(body, chunk))
-        return seconds / CHUNK, jax.eval_shape(of_chunk, body, chunk).shape[1:]
+        (seconds,) = seconds_each(lambda: of_chunk(init.body, chunk))
+        return seconds / CHUNK, jax.eval_shape(of_chunk, init.body, chunk).shape[1:]
 
     def stand_in(source: Source) -> Source:
         _, shape = measured(*source.images.shape[1:])
         zeros = np.broadcast_to(np.float32(0), (len(source.images), *shape))
         return source._replace(images=zeros)
 
-    found = Roles(*(tuple(map(stand_in, of_role)) for of_role in roles))
-    every = [source.images for source in sum(roles, ())]
+    maps = tuple(map(stand_in, sources))
+    every = [source.images for source in sources]
     seconds = sum(len(images) * measured(*images.shape[1:])[0] for images in every)
-    size = sum(source.images.nbytes for source in sum(found, ()))
+    size = sum(source.images.nbytes for source in maps)
     print(
         "encoder.cached=True encodes every image once, beforehand, where that is not "
         f"done yet: about {seconds / 3600:.2f} hours and {size / 1e9:.1f} GB on disk"
     )
-    return found
+    return maps
 
 
 def _of_chunk(model: Model, preprocess: Preprocess) -> Callable:

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
 
 from metainit.data.loading import Source, rows
 from metainit.evaluation import closed_form
-from metainit.models.model import Model
-from metainit.models.preprocess import Preprocess
 from metainit.runtime import flops
 from metainit.runtime.budget import compile_step
+from metainit.training.initialisation import Initialisation
 from metainit.transfer import held_out
 from metainit.transfer.fine_tuning import Point
 from metainit.transfer.spec import Spec, check, rows_used
 
 
 def measure(
-    model: Model,
-    preprocess: Preprocess,
-    params: Mapping[str, Any],
+    init: Initialisation,
     train: Source,
     test: Source,
     spec: Spec,
@@ -36,9 +32,7 @@ def measure(
     Features are those of the unchanged body; images are not augmented.
 
     Args:
-      model: the network body.
-      preprocess: of images.
-      params: {"body": ...}.
+      init: of which the body is used.
       train: images to learn from.
       test: held-out images of the same classes.
       spec: of which the images used and the seed matter.
@@ -56,9 +50,9 @@ def measure(
     check(spec, train, test)
     chosen, judged = rows_used(train, spec), rows(test)
     moments = held_out.moment_images(train, spec)
-    body = {"body": params["body"]}
+    body = {"body": init.body}
     example = next(held_out.chunks(train, chosen))[:2]
-    features = held_out.features(model, preprocess)
+    features = held_out.features(init.model, init.preprocess)
     program = compile_step(features, body, moments, *example)
     operations = flops.of_function(jax.jit(features), body, moments, *example)
 

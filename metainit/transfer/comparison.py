@@ -21,10 +21,11 @@ from metainit.data.batches import hold_out
 from metainit.data.loading import Roles, Source
 from metainit.data.sealed import Sealed, Split
 from metainit.runtime import atomic
+from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, time_to_threshold
 from metainit.transfer import heads as transfer_heads
 from metainit.transfer import spec as transfer_spec
-from metainit.transfer.heads import Init, Row, Setting
+from metainit.transfer.heads import Row, Setting, View, as_it_is
 from metainit.transfer.results import FineTuning, Transfer
 from metainit.transfer.spec import Spec
 
@@ -73,11 +74,12 @@ def of_roles(
 
 def compare(
     config: Experiment | TransferExperiment,
-    inits: Mapping[str, Init],
+    inits: Mapping[str, Initialisation],
     validation: Sequence[Split],
     test: Sealed,
     workdir: pathlib.Path,
     chosen_on: str = "classes of meta-validation",
+    view: View = as_it_is,
 ) -> Transfer:
     """Learns every data set from every initialisation, or goes on with it.
 
@@ -91,13 +93,14 @@ def compare(
       test: what to measure on.
       workdir: folder of the experiment.
       chosen_on: what `validation` is, in words.
+      view: of every initialisation and data set.
     """
     settings, spec, folder = config.transfer, spec_of(config), workdir / FOLDER
     grid = transfer_heads.grid(settings)
     trial = spec._replace(steps=settings.trial_steps)
-    chosen, trials = choose(inits, grid, validation, trial, folder)
+    chosen, trials = choose(inits, grid, validation, trial, folder, view)
     _write(workdir / TRIALS, trials)
-    runs = measure(inits, chosen, test, spec, folder)
+    runs = measure(inits, chosen, test, spec, folder, view)
     _write(workdir / fine_tuning.RESULTS, [row for run in runs for row in run.points])
     labels = "all labels"
     if settings.shot or settings.fraction < 1:
@@ -131,11 +134,12 @@ def compare(
 
 
 def choose(
-    inits: Mapping[str, Init],
+    inits: Mapping[str, Initialisation],
     grid: Mapping[str, Sequence[Setting]],
     validation: Sequence[Split],
     spec: Spec,
     folder: pathlib.Path,
+    view: View = as_it_is,
 ) -> tuple[dict[tuple[str, str], Choice], list[Row]]:
     """The setting of each initialisation and head, by held-out accuracy.
 
@@ -145,6 +149,7 @@ def choose(
       validation: what to choose on, and nothing else.
       spec: of a trial.
       folder: of all fine-tunings.
+      view: of every initialisation and data set.
 
     Returns:
       The choice by initialisation and head (of equal accuracies, the larger area under
@@ -157,7 +162,7 @@ def choose(
     ):
         about = {"role": "validation", "init": name}
         of_each = [
-            transfer_heads.learn(head, settings, init, split, spec, folder, about)
+            transfer_heads.learn(head, settings, init, split, spec, folder, about, view)
             for split in validation
         ]
         found = []
@@ -174,11 +179,12 @@ def choose(
 
 
 def measure(
-    inits: Mapping[str, Init],
+    inits: Mapping[str, Initialisation],
     chosen: Mapping[tuple[str, str], Choice],
     test: Sealed,
     spec: Spec,
     folder: pathlib.Path,
+    view: View = as_it_is,
 ) -> tuple[FineTuning, ...]:
     """Learns what was sealed, each initialisation and head as it was chosen.
 
@@ -192,7 +198,7 @@ def measure(
         init, choice = inits[name], chosen[name, head]
         about = {"role": "test", "init": name}
         (rows,) = transfer_heads.learn(
-            head, [choice.setting], init, split, spec, folder, about
+            head, [choice.setting], init, split, spec, folder, about, view
         )
         more = {
             "init_device_seconds": init.cost.device_seconds,

@@ -31,6 +31,7 @@ from metainit.runtime.budget import compile_step
 from metainit.runtime.checkpoint import LAST, Checkpoints
 from metainit.runtime.logging import Progress
 from metainit.training import steps
+from metainit.training.initialisation import Initialisation
 from metainit.transfer import held_out, start
 from metainit.transfer.spec import Spec, check, rows_used
 
@@ -79,9 +80,7 @@ def log_steps(last: int) -> tuple[int, ...]:
 
 
 def fine_tune(
-    model: Model,
-    preprocess: Preprocess,
-    params: Mapping[str, Any],
+    init: Initialisation,
     train: Source,
     test: Source,
     spec: Spec,
@@ -95,10 +94,7 @@ def fine_tune(
     A loss that is no longer finite is measured like any other and written as null.
 
     Args:
-      model: the network body.
-      preprocess: of images; augments training images.
-      params: {"body": ...}, "head" where `spec.head` is "given", and "rates" where step
-        sizes were learned (`metainit.core.step_sizes`).
+      init: to start from; its `preprocess` augments training images.
       train: images to learn from; those labelled -1 are left out, here as below.
       test: held-out images of the same classes.
       spec: of the fine-tuning.
@@ -114,7 +110,8 @@ def fine_tune(
         folder that holds another run; before anything is compiled.
     """
     check(spec, train, test)
-    start.check_params(model, params, train, spec)
+    model, preprocess = init.model, init.preprocess
+    start.check_params(init, train, spec)
     chosen = rows_used(train, spec)
     order = Order(chosen, spec.seed, spec.batch)
     folder = pathlib.Path(folder)
@@ -126,13 +123,13 @@ def fine_tune(
     }
     run_folder.claim(
         folder,
-        described | {"init_sha256": digest.sha256(dict(params))},
+        described | {"init_sha256": digest.sha256(init.arrays)},
         may_change=("save_every",),
     )
     due = spec.measure_at or log_steps(spec.steps)
 
     # The start, or what an earlier call left.
-    state = start.state(model, params, train, spec)
+    state = start.state(init, train, spec)
     started: Any = state.params
     saved = Checkpoints(folder / LAST)
     points: list[Point] = []
@@ -149,8 +146,8 @@ def fine_tune(
     measure = held_out.Measurer(model, preprocess, started, moments, test)
     batch = lambda step: _batch(train, order(step))  # noqa: E731
     key = jax.random.key(spec.seed)
-    optimizer, example = start.optimizer(spec, params.get("rates")), batch(0)
-    kind = spec.optimizer, spec.momentum, "rates" in params
+    optimizer, example = start.optimizer(spec, init.inner), batch(0)
+    kind = spec.optimizer, spec.momentum, init.inner is not None
     functions = {
         head_only: _update(model, preprocess, *kind, head_only)
         for head_only, needed in (
@@ -228,11 +225,7 @@ def fine_tune(
 
 
 def last_params(
-    model: Model,
-    params: Mapping[str, Any],
-    train: Source,
-    spec: Spec,
-    folder: str | pathlib.Path,
+    init: Initialisation, train: Source, spec: Spec, folder: str | pathlib.Path
 ) -> dict[str, Any]:
     """What `fine_tune`, called with the same values, last saved in `folder`.
 
@@ -244,7 +237,7 @@ def last_params(
       ValueError: nothing was saved there, or it is damaged.
     """
     saved = Checkpoints(pathlib.Path(folder) / LAST)
-    found = saved.restore(start.state(model, params, train, spec))
+    found = saved.restore(start.state(init, train, spec))
     if found is None:
         raise ValueError(f"{folder} holds no fine-tuning; call fine_tune first")
     return dict(found[1].params)
@@ -256,15 +249,15 @@ def _update(
     preprocess: Preprocess,
     optimizer: str,
     momentum: float,
-    with_rates: bool,
+    with_inner: bool,
     head_only: bool,
 ) -> Any:
     """A training step: one object, so that JAX compiles it once for all that it fits.
 
-    Rates are in the optimiser's state; those given here are not used.
+    Rates and step sizes are in the optimiser's state; those given here are not used.
     """
     spec = Spec(optimizer=optimizer, momentum=momentum)
-    of_state = start.optimizer(spec, {} if with_rates else None)
+    of_state = start.optimizer(spec, {} if with_inner else None)
     return steps.supervised(model, preprocess, of_state, head_only)
 
 

@@ -8,16 +8,14 @@ import pathlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from metainit.config.fields import Transfer
 from metainit.data import loading
 from metainit.data.sealed import Split
 from metainit.evaluation import closed_form
-from metainit.models.model import Model
-from metainit.models.preprocess import Preprocess
 from metainit.runtime import digest
-from metainit.runtime.cost import Cost
+from metainit.training.initialisation import Initialisation
 from metainit.transfer import closed_form as transfer_closed_form
 from metainit.transfer import fine_tuning
 from metainit.transfer.spec import HEADS, Spec, Stepped
@@ -26,23 +24,14 @@ Setting = dict[str, Any]
 Row = dict[str, Any]
 
 
-class Init(NamedTuple):
-    """An initialisation to be compared.
+# From an initialisation and a split to what is learned of them, such as a network on
+# the maps of a frozen encoder.
+View = Callable[[Initialisation, Split], tuple[Initialisation, Split]]
 
-    Attributes:
-      model: the network body.
-      preprocess: of images.
-      params: {"body": ...}, and "rates" where step sizes were learned.
-      cost: of making it.
-      view: from a split to what the network sees of it, such as the maps of a frozen
-        encoder.
-    """
 
-    model: Model
-    preprocess: Preprocess
-    params: Any
-    cost: Cost
-    view: Callable[[Split], Split] = lambda split: split
+def as_it_is(init: Initialisation, split: Split) -> tuple[Initialisation, Split]:
+    """The `View` that changes nothing."""
+    return init, split
 
 
 FIT: dict[str, closed_form.Head] = {
@@ -77,11 +66,12 @@ def grid(settings: Transfer) -> dict[str, tuple[Setting, ...]]:
 def learn(
     name: str,
     settings: Sequence[Setting],
-    init: Init,
+    init: Initialisation,
     split: Split,
     spec: Spec,
     folder: pathlib.Path,
     about: Mapping[str, Any],
+    view: View = as_it_is,
 ) -> list[list[Row]]:
     """Rows of one head on one data set for each setting; at once where they are there.
 
@@ -97,15 +87,16 @@ def learn(
       spec: of a fine-tuning, but for head, optimiser and rate.
       folder: of all fine-tunings.
       about: of the rows: at least "role" and "init".
+      view: of the initialisation and the data set.
     """
     head = HEADS[name]
-    body = {part: x for part, x in init.params.items() if part in ("body", "rates")}
+    init = init._replace(head=None)  # the others' are compared
     about = {"dataset": split.name, **about, "head": name}
     places = [
-        _place(folder, {**about, "setting": setting}, spec, split, body)
+        _place(folder, {**about, "setting": setting}, spec, split, init)
         for setting in settings
     ]
-    seen = init.view(split)
+    seen, sides = view(init, split)
     if isinstance(head, Stepped):
         for setting, place in zip(settings, places, strict=True):
             whole = spec._replace(
@@ -113,11 +104,9 @@ def learn(
             )
             if not _finished(place, spec.steps):
                 fine_tuning.fine_tune(
-                    init.model,
-                    init.preprocess,
-                    body,
-                    seen.train,
-                    seen.test,
+                    seen,
+                    sides.train,
+                    sides.test,
                     whole,
                     place,
                     {**about, "setting": setting},
@@ -126,11 +115,9 @@ def learn(
             shutil.rmtree(place / "checkpoints", ignore_errors=True)
     elif not all(_finished(place, 0) for place in places):
         points = transfer_closed_form.measure(
-            init.model,
-            init.preprocess,
-            body,
-            seen.train,
-            seen.test,
+            seen,
+            sides.train,
+            sides.test,
             spec,
             FIT[name],
             [setting[head.field] for setting in settings],
@@ -149,10 +136,14 @@ def read(path: pathlib.Path) -> Iterator[Row]:
 
 
 def _place(
-    folder: pathlib.Path, about: Mapping[str, Any], spec: Spec, split: Split, body: Any
+    folder: pathlib.Path,
+    about: Mapping[str, Any],
+    spec: Spec,
+    split: Split,
+    init: Initialisation,
 ) -> pathlib.Path:
     known = hashlib.sha256(json.dumps([about, spec._asdict()]).encode())
-    known.update(digest.sha256(body).encode())
+    known.update(digest.sha256(init.arrays).encode())
     for side in (split.train, split.test):
         images = side.images if side.hashes is None else side.hashes
         known.update(side.labels.tobytes())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,48 +19,45 @@ from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import flops
 from metainit.runtime.budget import compile_step
+from metainit.training.initialisation import Initialisation
 from metainit.transfer import held_out
 from metainit.transfer.spec import Spec
 
 
-def check_params(
-    model: Model, params: Mapping[str, Any], train: Source, spec: Spec
-) -> None:
+def check_params(init: Initialisation, train: Source, spec: Spec) -> None:
     """Refuses parameters of another network, or a head of other classes.
 
     Raises:
       ValueError: naming every parameter that differs.
     """
     images = jax.ShapeDtypeStruct((2, *train.images.shape[1:]), jnp.float32)
-    wanted = {"body": jax.eval_shape(model.init, jax.random.key(0), images)}
-    given = {"body": params["body"]}
+    wanted = {"body": jax.eval_shape(init.model.init, jax.random.key(0), images)}
+    given = {"body": init.body}
     if spec.head == "given":
-        if "head" not in params:
+        if init.head is None:
             raise ValueError("head='given', but the initialisation has no head")
         wanted["head"] = jax.eval_shape(
-            lambda body, images: _zero_head(model, {"body": body}, train),
+            lambda body, images: _zero_head(init.model, body, train),
             wanted["body"],
             images,
         )
-        given["head"] = params["head"]
+        given["head"] = init.head
     if differing := leaves.differences(leaves.shapes(given), leaves.shapes(wanted)):
         raise ValueError(f"initialisation of another network: {differing}")
 
 
-def state(
-    model: Model, params: Mapping[str, Any], train: Source, spec: Spec
-) -> MetaState:
+def state(init: Initialisation, train: Source, spec: Spec) -> MetaState:
     """The state before the first step, prototypes still to be made.
 
     Returns:
       Parameters {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}.
     """
-    head = params["head"] if spec.head == "given" else _zero_head(model, params, train)
-    started = {"body": params["body"], "head": head}
+    given = spec.head == "given"
+    head = init.head if given else _zero_head(init.model, init.body, train)
     return restarted(
-        MetaState(started, None, jnp.zeros((), jnp.int32)),
-        model,
-        optimizer(spec, params.get("rates")),
+        MetaState({"body": init.body, "head": head}, None, jnp.zeros((), jnp.int32)),
+        init.model,
+        optimizer(spec, init.inner),
     )
 
 
@@ -143,25 +139,25 @@ def _class_sums(model: Model, preprocess: Preprocess, way: int) -> Any:
     return class_sums
 
 
-def _zero_head(model: Model, params: Any, train: Source) -> dict[str, jax.Array]:
+def _zero_head(model: Model, body: Any, train: Source) -> dict[str, jax.Array]:
     images = jax.ShapeDtypeStruct((2, *train.images.shape[1:]), jnp.float32)
-    features = classification.feature_count(model, params["body"], images)
+    features = classification.feature_count(model, body, images)
     kernel = jnp.zeros((features, len(train.class_names)))
     return {"kernel": kernel, "bias": kernel[0]}
 
 
-def optimizer(spec: Spec, rates: Any = None) -> optax.GradientTransformation:
+def optimizer(spec: Spec, inner: Any = None) -> optax.GradientTransformation:
     """The optimiser of the settings, with every rate in its state.
 
     A step compiled for one rate, and one tree of step sizes, thus serves them all.
 
     Args:
       spec: the settings.
-      rates: step sizes that were learned (`metainit.core.step_sizes`), None for none.
+      inner: step sizes that were learned (`metainit.core.step_sizes`), None for none.
     """
     if spec.optimizer == "adam":
         plain = optax.inject_hyperparams(optax.adam)(spec.learning_rate)
     else:
         momentum = spec.momentum or None
         plain = optax.inject_hyperparams(optax.sgd)(spec.learning_rate, momentum)
-    return plain if rates is None else optax.chain(plain, step_sizes.fixed(rates))
+    return plain if inner is None else optax.chain(plain, step_sizes.fixed(inner))

@@ -16,6 +16,7 @@ from metainit.experiments.configs import default
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
+from metainit.training.initialisation import Initialisation
 from metainit.transfer import start
 from metainit.transfer.spec import Spec
 
@@ -85,12 +86,13 @@ def test_evaluation_takes_them(body, episodes):
     config.evaluate.steps = (0, 2)
     measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3)
     logs = jax.tree.map(lambda x: x - np.log(3), recipe.log_step_sizes(MODEL, body))
+    plain_steps = Initialisation("random", MODEL, PREPROCESS, body)
     scaled, plain, larger = (
-        measure(params, episodes, adaptation.Setting("prototype", "sgd", rate))["loss"]
-        for params, rate in (
-            ({"body": body, "rates": logs}, 0.3),
-            ({"body": body}, 0.1),
-            ({"body": body}, 0.3),
+        measure(init, episodes, adaptation.Setting("prototype", "sgd", rate))["loss"]
+        for init, rate in (
+            (plain_steps._replace(inner=logs), 0.3),
+            (plain_steps, 0.1),
+            (plain_steps, 0.3),
         )
     )
     np.testing.assert_allclose(scaled, plain, rtol=1e-5)

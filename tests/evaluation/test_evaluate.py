@@ -29,6 +29,7 @@ from metainit.models import classification, heads, registry
 from metainit.models.preprocess import Preprocess
 from metainit.runtime.cost import Cost
 from metainit.training import learner as recipe
+from metainit.training.initialisation import Initialisation
 
 WAY, SHOT, QUERIES = 3, 2, 4
 SPEC = EpisodeSpec(WAY, SHOT, QUERIES)
@@ -72,14 +73,15 @@ def run() -> adaptation.Evaluator:
     return adaptation.evaluator(config(), MODEL, PREPROCESS, WAY)
 
 
-def body(seed: int) -> Any:
-    return {"body": MODEL.init(jax.random.key(seed), jnp.zeros((2, 4, 4, 1)))}
+def body(seed: int) -> Initialisation:
+    parameters = MODEL.init(jax.random.key(seed), jnp.zeros((2, 4, 4, 1)))
+    return Initialisation("random", MODEL, PREPROCESS, parameters)
 
 
-def with_head(seed: int) -> Any:
+def with_head(seed: int) -> Initialisation:
     rng = np.random.default_rng(seed)
     head = {"kernel": rng.normal(size=(12, WAY)), "bias": rng.normal(size=WAY)}
-    return body(seed) | {"head": jax.tree.map(np.float32, head)}
+    return body(seed)._replace(head=jax.tree.map(np.float32, head))
 
 
 def episodes(count: int, seed: int = 0) -> metainit.Episode:
@@ -127,7 +129,7 @@ def test_it_measures_what_adapting_step_by_step_gives(setting: Setting) -> None:
                 }
                 for part in given
             )
-            adapted, _ = metainit.adapt(loop, params, support, jax.random.key(0))
+            adapted, _ = metainit.adapt(loop, params.params, support, jax.random.key(0))
             chances = np.asarray(classification.predict(MODEL)(adapted, support, query))
             labels = query["label"]
             predicted = chances.argmax(-1)
@@ -189,7 +191,7 @@ def test_inner_steps_are_those_of_training(algorithm: str) -> None:
     settings = recipe_of(algorithm, whole)
     plain = PREPROCESS._replace(shift=0, flip=False)
     learner = recipe.learner(settings, MODEL, plain)
-    state, key = learner.init(body(0)), jax.random.key(0)
+    state, key = learner.init(body(0).params), jax.random.key(0)
     for number in range(2):
         support, query = (
             part | {"image": plain.normalise(part["image"])}
@@ -273,15 +275,15 @@ def test_the_scale_of_centroids_changes_the_loss_only() -> None:
 @functools.cache
 def evaluation() -> Evaluation:
     inits = {
-        "meta-learned": (with_head(0), Cost(3.0, 100, 10)),
-        "random": (body(1), Cost(0.0, 0, 0)),
+        "meta-learned": with_head(0)._replace(cost=Cost(3.0, 100, 10)),
+        "random": body(1)._replace(cost=Cost(0.0, 0, 0)),
     }
     return table(inits, run())
 
 
 def table(inits: Any, run: Any, *test: Source) -> Evaluation:
     drawn = episode_set.of_roles(config(), Roles((), (VALIDATION,), test or (TEST,)))
-    arguments = config(), MODEL, PREPROCESS, inits, drawn, lambda way: run
+    arguments = config(), inits, drawn, lambda way: run
     return evaluate(*arguments, progress=lambda line: None)
 
 
@@ -321,7 +323,7 @@ def test_features_in_closed_form_are_those_of_the_network() -> None:
         of = [
             np.asarray(
                 MODEL.features(
-                    body(1)["body"],
+                    body(1).body,
                     PREPROCESS.normalise(part["image"][number]),
                     None,
                     None,
@@ -342,7 +344,7 @@ def test_features_in_closed_form_are_those_of_the_network() -> None:
 
 def test_choices_are_made_on_validation_alone() -> None:
     """Another meta-test set changes scores, and no choice."""
-    inits = {"random": (body(1), Cost(0.0, 0, 0))}
+    inits = {"random": body(1)._replace(cost=Cost(0.0, 0, 0))}
     rows = [table(inits, run(), test).rows for test in (TEST, source("other", 3, 10))]
     for one, other in zip(*rows, strict=True):
         for field in ("init", "head", "setting", "chosen", "validation_accuracy"):
@@ -369,7 +371,7 @@ def test_the_best_setting_with_the_fewest_steps_is_chosen() -> None:
         accuracy = np.repeat(np.array(values)[:, None], count, 1)
         return dict.fromkeys(metrics.METRICS, accuracy)
 
-    rows = table({"random": (body(1), Cost(0.0, 0, 0))}, scripted).rows
+    rows = table({"random": body(1)._replace(cost=Cost(0.0, 0, 0))}, scripted).rows
     row = next(row for row in rows if row.head == "zero")
     # SGD at 0.5 was asked before Adam and is as good, if after more steps.
     assert row.setting == {"optimizer": "sgd", "learning_rate": 0.5}
@@ -399,9 +401,9 @@ def evaluator_of(way: int) -> adaptation.Evaluator:
 def of_variable_episodes(**changed: Any) -> Evaluation:
     settings = config()
     settings.evaluate.update({**VARIABLE, **changed})
-    inits = {"random": (body(1), Cost(0.0, 0, 0))}
+    inits = {"random": body(1)._replace(cost=Cost(0.0, 0, 0))}
     drawn = episode_set.of_roles(settings, Roles((), (VALIDATION,), (TEST,)))
-    given = settings, MODEL, PREPROCESS, inits, drawn, evaluator_of
+    given = settings, inits, drawn, evaluator_of
     return evaluate(*given, progress=lambda line: None)
 
 

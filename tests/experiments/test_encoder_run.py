@@ -18,7 +18,7 @@ from metainit.experiments import export
 from metainit.experiments.meta_learning import train
 from metainit.models import registry, torch_names
 from metainit.runtime.checkpoint import Checkpoints
-from metainit.training import initialisation
+from metainit.training import stored
 
 SIDE = 16
 
@@ -139,16 +139,15 @@ def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
     kept = safetensors.numpy.load_file(weights)["conv1.weight"]
     np.testing.assert_array_equal(flat["conv1.weight"], kept)
     # Both can be started from.
-    again = initialisation.read_config(run)
-    start = initialisation.trained(again, run, "rates", SIDE, 3).params
-    assert sorted(map(float, jax.tree.leaves(start["rates"]))) == sorted(
+    start = stored.load(str(run), "rates")
+    assert sorted(map(float, jax.tree.leaves(start.inner))) == sorted(
         map(float, factors.values())
     )
     np.testing.assert_array_equal(
-        start["body"]["encoder"]["conv1"]["kernel"], leaves[kernel]
+        start.body["encoder"]["conv1"]["kernel"], leaves[kernel]
     )
-    joint = initialisation.trained(again, run, "joint_equal_flops", SIDE, 3)
-    assert joint.params.keys() == {"body"}
+    joint = stored.load(str(run), "joint_equal_flops")
+    assert joint.params.keys() == {"body"} and joint.inner is None
     # Of 3 iterations:
     assert lines_of(run / "joint_equal_flops" / "metrics.jsonl")[-1]["step"] > 3
     there, changed = exported(run, weights, "encoder.")

@@ -18,14 +18,16 @@ from metainit.models import (
     registry,
     torch_names,
 )
+from metainit.models.preprocess import Preprocess
 from metainit.models.pretrained import IMAGENET, About, Recipe
 from metainit.runtime.checkpoint import Checkpoints
-from metainit.training import initial_weights, learner, origin
+from metainit.training import learner, stored
 from metainit.training import learner as recipe
+from metainit.training.initialisation import Initialisation, fitted
 
 README = pathlib.Path(__file__).parents[2] / "README.md"
 WEIGHTS = About("timm/resnet50.tv_in1k", "abc", "f" * 64, Recipe("V1", IMAGENET, "MIT"))
-ORIGIN = origin.Origin((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), WEIGHTS)
+PREPROCESS = Preprocess((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 STEP = 700
 
 
@@ -62,11 +64,26 @@ def finished(
     """Makes the folder of a run that ended in these parameters."""
     run.mkdir(exist_ok=True)
     (run / "config.json").write_text(json.dumps(config.to_dict()))
-    origin.save(run, ORIGIN)
+    stored.save_origin(run, start(config))
     learned = params if inner is None else metainit.MetaParams(params, inner)
     state = metainit.MetaState(learned, (), jnp.int32(STEP))
     Checkpoints(run / which / "best").save(STEP, state, {})
+    Checkpoints(run / which / "checkpoints").save(STEP, state, {"device_seconds": 1.0})
     return run
+
+
+def start(config: Any, weights: About = WEIGHTS) -> Initialisation:
+    """What the run began with, without parameters."""
+    model = registry.build(config)
+    return Initialisation("random", model, PREPROCESS, None, provenance=weights)
+
+
+def exported(run: pathlib.Path, which: str | None = None, *more: str) -> pathlib.Path:
+    """The folder of what the command writes of the run."""
+    out = run.parent / "out"
+    parts = [] if which is None else [f"--which={which}"]
+    assert export.main([str(run), "--out", str(out), *parts, *more]) == 0
+    return out
 
 
 def same(one: Any, other: Any) -> None:
@@ -80,7 +97,7 @@ def test_what_the_command_writes_is_what_was_learned(name, tmp_path, capsys):
     config = settings(name)
     body = body_of(config)
     run = finished(tmp_path / "run", config, body=body)
-    assert export.main([str(run), "--out", str(tmp_path / "out"), "--way=6"]) == 0
+    assert exported(run, None, "--way=6") == tmp_path / "out"
     assert str(tmp_path / "out") in capsys.readouterr().out
     flat = safetensors.numpy.load_file(tmp_path / "out" / "init.safetensors")
     head = {"kernel": np.zeros((4, 6)), "bias": np.zeros(6)}
@@ -114,15 +131,17 @@ def test_what_is_exported_says_what_network_it_is_of(name, tmp_path):
     config.model.norm = "group"
     config.encoder.cut = "stage2"
     body = body_of(config)
-    export.export(finished(tmp_path / "run", config, body=body), tmp_path / "out")
-    init = initial_weights.load(str(tmp_path / "out" / "init.safetensors"))
+    out = exported(finished(tmp_path / "run", config, body=body))
+    init = stored.load(str(out / "init.safetensors"))
     same(init.body, body)
     assert init.model.policy == registry.build(config).policy
-    assert (init.config.data.size, init.config.data.channels) == (32, 3)
-    if name == "conv4":
-        assert init.seen is None
-    else:
-        assert (init.seen.mean, init.seen.std) == (ORIGIN.mean, ORIGIN.std)
+    assert init.network is not None
+    assert (init.network.size, init.network.channels) == (32, 3)
+    assert init.preprocess[:2] == PREPROCESS[:2]
+    # Of an encoder these count; of another network, those of the images at hand.
+    black = np.zeros((2, 8, 8, 3), np.uint8)
+    kept = fitted(init, [(black, np.arange(2))]).preprocess.mean == PREPROCESS.mean
+    assert kept == (name != "conv4")
 
 
 def test_a_learned_head_goes_with_the_way_it_was_learned_for(tmp_path, capsys):
@@ -130,8 +149,7 @@ def test_a_learned_head_goes_with_the_way_it_was_learned_for(tmp_path, capsys):
     config.method.head = "learned"
     head = {"kernel": np.ones((4, 5), np.float32), "bias": np.arange(5.0)}
     run = finished(tmp_path / "run", config, body=body_of(config), head=head)
-    export.export(run, tmp_path / "out")
-    flat = safetensors.numpy.load_file(tmp_path / "out" / "init.safetensors")
+    flat = safetensors.numpy.load_file(exported(run) / "init.safetensors")
     np.testing.assert_array_equal(flat["fc.bias"], np.arange(5.0))
     assert export.main([str(run), "--out", str(tmp_path / "out"), "--way=6"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -149,8 +167,7 @@ def test_pretraining_has_a_head_for_its_classes_which_stays(which, words, tmp_pa
     config = settings("conv4")
     head = {"kernel": np.ones((4, 90), np.float32), "bias": np.ones(90)}
     run = finished(tmp_path / "run", config, which, body=body_of(config), head=head)
-    export.export(run, tmp_path / "out", which=which)
-    flat = safetensors.numpy.load_file(tmp_path / "out" / "init.safetensors")
+    flat = safetensors.numpy.load_file(exported(run, which) / "init.safetensors")
     assert flat["fc.weight"].shape == (5, 4) and not flat["fc.weight"].any()
     card = " ".join((tmp_path / "out" / "README.md").read_text().split())
     assert "one classifier over all" in card and words in card
@@ -187,12 +204,12 @@ def test_the_card_says_where_it_is_from_and_what_for(tmp_path):
         {"eval_loss": 1.0},
     ]
     (run / "results.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    export.export(run, tmp_path / "out")
+    exported(run)
     text = (tmp_path / "out" / "README.md").read_text()
     for words in (
         "# meta-learned: cifar100, omniglot\n",
         "MAML, second order: 1000 meta-iterations of 4 tasks, outer Adam at 0.001",
-        f"of step {STEP}",
+        "best by meta-validation",
         "16x16 or 32x32 pixels, red, green, blue, x / 255 - (0.5, 0.5, 0.5)",
         "- normalisation: frozen running statistics",
         "- head starts at: the class means c",
@@ -213,7 +230,7 @@ def test_what_cannot_be_exported_is_said_in_one_line(tmp_path, capsys):
     linear, mlp = settings("conv4"), settings("conv4")
     mlp.model.name = "mlp"
     good = finished(tmp_path / "run", linear, body=body_of(linear))
-    bad = finished(tmp_path / "mlp", mlp, body={})
+    bad = finished(tmp_path / "mlp", mlp, body=body_of(mlp))
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "config.json").write_text((good / "config.json").read_text())
     for run, more, words in (
@@ -231,14 +248,16 @@ def test_what_cannot_be_exported_is_said_in_one_line(tmp_path, capsys):
 
 
 def test_a_run_goes_on_with_the_weights_it_began_with(tmp_path):
-    assert origin.load(finished(tmp_path, settings("conv4"))) == ORIGIN
-    origin.save(tmp_path, ORIGIN)
-    other = ORIGIN._replace(weights=WEIGHTS._replace(sha256="0" * 64))
+    config = settings("conv4")
+    finished(tmp_path, config, body=body_of(config))
+    stored.save_origin(tmp_path, start(config))
+    assert stored.load(str(tmp_path)).provenance == WEIGHTS
+    other = start(config, WEIGHTS._replace(sha256="0" * 64))
     with pytest.raises(ValueError, match=r"encoder\.weights=timm.* is another file"):
-        origin.save(tmp_path, other)
-    (tmp_path / origin.FILE).write_text("{")
+        stored.save_origin(tmp_path, other)
+    (tmp_path / stored.ORIGIN).write_text("{")
     with pytest.raises(ValueError, match=r"origin\.json cannot be read"):
-        origin.load(tmp_path)
+        stored.load(str(tmp_path))
 
 
 def test_the_readme_shows_the_code_of_the_brief_config():
@@ -299,8 +318,7 @@ def test_the_code_gives_our_logits(name, change, tmp_path, monkeypatch):
     config.update_from_flattened_dict(change)
     side, model = config.data.size, registry.build(config)
     body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, side, side, 3)))
-    out = tmp_path / "out"
-    export.export(finished(tmp_path / "run", config, body=body), out, way=4)
+    out = exported(finished(tmp_path / "run", config, body=body), None, "--way=4")
     text = (out / "README.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
 

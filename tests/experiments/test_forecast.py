@@ -16,7 +16,7 @@ from metainit.evaluation.few_shot import evaluate
 from metainit.experiments import configs, forecast
 from metainit.models import registry
 from metainit.models.preprocess import Preprocess
-from metainit.runtime.cost import Cost
+from metainit.training.initialisation import Initialisation
 
 PREPROCESS = Preprocess(mean=(0.4,), std=(0.3,))
 
@@ -43,19 +43,20 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head: str) -> None:
     small = settings(validation_episodes=5)  # three of each set
     small.method.head = head
     model = registry.build(small)
-    params = {"body": model.init(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))}
+    body = model.init(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
+    init = Initialisation("one", model, PREPROCESS, body)
     if head == "learned":
-        params["head"] = {"kernel": jnp.zeros((5, 3)), "bias": jnp.zeros(3)}
+        zeros = {"kernel": jnp.zeros((5, 3)), "bias": jnp.zeros(3)}
+        init = init._replace(head=zeros)
     adapt = adaptation.evaluator(small, model, PREPROCESS, 3)
     counted = []
 
-    def counting(params: Any, episodes: Any, setting: Any) -> Any:
+    def counting(init: Initialisation, episodes: Any, setting: Any) -> Any:
         counted.append(len(episodes.support["label"]))
-        return adapt(params, episodes, setting)
+        return adapt(init, episodes, setting)
 
-    inits = {"one": (params, Cost(0.0, 0, 0)), "other": (params, Cost(0.0, 0, 0))}
     drawn = episode_set.of_roles(small, ROLES)
-    given = small, model, PREPROCESS, inits, drawn, lambda way: counting
+    given = small, {"one": init, "other": init}, drawn, lambda way: counting
     evaluate(*given, progress=lambda line: None)
     assert forecast.adaptations(small, ROLES, 2) == sum(counted)
     small.evaluate.episodes = 0
@@ -69,9 +70,8 @@ def test_operations_are_those_of_every_step_and_image() -> None:
         model = registry.build(small)
         body = model.init(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
         (sample,) = episode_set.draw_validation(small, ROLES.validation[:1])
-        return adaptation.operations(
-            small, model, PREPROCESS, {"body": body}, sample.episodes, sample.way
-        )
+        init = Initialisation("one", model, PREPROCESS, body)
+        return adaptation.operations(small, init, sample.episodes, sample.way)
 
     # A multiplication and an addition for each weight of 16-5-3, forward; backward the
     # same for the weights, and for the inputs of the second layer.

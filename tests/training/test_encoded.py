@@ -12,6 +12,7 @@ from metainit.models.encoder import composed
 from metainit.models.preprocess import Preprocess
 from metainit.models.wrappers import in_bfloat16
 from metainit.training import frozen_features
+from metainit.training.initialisation import Initialisation
 
 
 def source(name: str, size: int, seed: int) -> Source:
@@ -35,8 +36,9 @@ def test_maps_are_those_made_on_the_way(network, tmp_path):
     model, body = network
     # More images than a chunk, and a data set of another size.
     roles = Roles((source("x", 16, 0),), (source("y", 24, 1),), (source("z", 16, 2),))
-    made = frozen_features.encode(roles, model, body, PREPROCESS, tmp_path)
-    for before, after in zip(sum(roles, ()), sum(made, ()), strict=True):
+    init = Initialisation("random", model, PREPROCESS, body)
+    made = frozen_features.encode(init, sum(roles, ()), tmp_path)
+    for before, after in zip(sum(roles, ()), made, strict=True):
         batch = {"image": jnp.asarray(before.images)}
         prepare = PREPROCESS._replace(encode=model.encode).for_evaluation
         expected = prepare({"body": body}, batch, None)["image"]
@@ -62,19 +64,19 @@ def test_half_precision_reaches_a_frozen_encoder(network):
 
 def test_maps_are_kept_for_the_same_images_and_weights(network, tmp_path):
     model, body = network
-    roles = Roles((source("x", 16, 0),), (), ())
+    init = Initialisation("random", model, PREPROCESS, body)
 
-    def files(roles, body, preprocess=PREPROCESS, model=model):
-        frozen_features.encode(roles, model, body, preprocess, tmp_path)
+    def files(seed=0, **changed):
+        sources = (source("x", 16, seed),)
+        frozen_features.encode(init._replace(**changed), sources, tmp_path)
         return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
 
-    first = files(roles, body)
-    assert files(roles, body) == first
-    other = jax.tree.map(lambda leaf: leaf * 1.5, body)
-    assert len(files(roles, other)) == 2
-    assert len(files(Roles((source("x", 16, 5),), (), ()), body)) == 3
-    assert len(files(roles, body, PREPROCESS._replace(std=(1.0, 1.0, 1.0)))) == 4
-    assert len(files(roles, body, model=in_bfloat16(model))) == 5
+    first = files()
+    assert files() == first
+    assert len(files(body=jax.tree.map(lambda leaf: leaf * 1.5, body))) == 2
+    assert len(files(seed=5)) == 3
+    assert len(files(preprocess=PREPROCESS._replace(std=(1.0, 1.0, 1.0)))) == 4
+    assert len(files(model=in_bfloat16(model))) == 5
 
 
 def test_a_disk_without_room_is_named(network, tmp_path, monkeypatch):
@@ -82,7 +84,6 @@ def test_a_disk_without_room_is_named(network, tmp_path, monkeypatch):
     full = lambda path: type("Usage", (), {"free": 1000})  # noqa: E731
     monkeypatch.setattr(frozen_features.shutil, "disk_usage", full)
     with pytest.raises(ValueError, match=r"encoder\.cached=True needs .* GB"):
-        frozen_features.encode(
-            Roles((source("x", 16, 0),), (), ()), model, body, PREPROCESS, tmp_path
-        )
+        init = Initialisation("random", model, PREPROCESS, body)
+        frozen_features.encode(init, (source("x", 16, 0),), tmp_path)
     assert not list(tmp_path.iterdir())

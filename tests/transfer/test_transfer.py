@@ -14,6 +14,7 @@ from metainit.data import batches
 from metainit.data.loading import Source
 from metainit.models import classification, conv4, heads, mlp
 from metainit.models.preprocess import Preprocess
+from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, held_out
 from metainit.transfer import spec as transfer_spec
 from metainit.transfer.fine_tuning import Point, fine_tune, log_steps
@@ -38,8 +39,9 @@ def patterns(each: int, seed: int, classes: int = 3) -> Source:
 TRAIN, TEST = patterns(30, 1), patterns(20, 2)
 
 
-def body(model: Any, seed: int = 0) -> dict[str, Any]:
-    return {"body": model.init(jax.random.key(seed), jnp.zeros((2, 6, 6, 1)))}
+def body(model: Any, seed: int = 0) -> Initialisation:
+    parameters = model.init(jax.random.key(seed), jnp.zeros((2, 6, 6, 1)))
+    return Initialisation("random", model, PREPROCESS, parameters)
 
 
 def measured(points: tuple[Point, ...]) -> list[dict[str, float]]:
@@ -51,13 +53,11 @@ def measured(points: tuple[Point, ...]) -> list[dict[str, float]]:
 
 
 def run(
-    folder: pathlib.Path, model: Any = MLP, params: Any = None, **changed: Any
+    folder: pathlib.Path, model: Any = MLP, init: Any = None, **changed: Any
 ) -> tuple[Point, ...]:
     settings = {"steps": 12, "batch": 8, "learning_rate": 0.1, "save_every": 3}
     return fine_tune(
-        model,
-        PREPROCESS,
-        params or body(model),
+        init or body(model),
         TRAIN,
         TEST,
         Spec(**(settings | changed)),
@@ -106,7 +106,7 @@ def test_two_initialisations_of_a_seed_meet_the_same_batches(
     orders = []
     for name, seed, order_seed in (("a", 0, 0), ("b", 1, 0), ("c", 0, 1)):
         seen.append([])
-        run(tmp_path / name, params=body(MLP, seed), seed=order_seed)
+        run(tmp_path / name, init=body(MLP, seed), seed=order_seed)
         line = (tmp_path / name / "transfer.jsonl").read_text().splitlines()[0]
         orders.append(json.loads(line)["order"])
     assert seen[0] == seen[1] != seen[2]
@@ -177,7 +177,7 @@ def test_prototypes_are_those_of_all_training_images(
     """Their accuracy is nearest class mean's, computed here from one large batch."""
     monkeypatch.setattr(held_out, "CHUNK", 32)
     first = run(tmp_path, CONV, steps=1)[0]
-    params = body(CONV)
+    params = body(CONV).params
     image = PREPROCESS.normalise
     train = {"image": image(TRAIN.images), "label": TRAIN.labels}
     test = {"image": image(TEST.images)}
@@ -209,7 +209,7 @@ def test_a_held_out_image_is_judged_alone(
         turned = TEST._replace(images=TEST.images[images], labels=TEST.labels[images])
         spec = Spec(steps=2, batch=8)
         folder = tmp_path / name
-        points = fine_tune(model, PREPROCESS, body(model), TRAIN, turned, spec, folder)
+        points = fine_tune(body(model), TRAIN, turned, spec, folder)
         results.append(measured(points))
         for point in results[-1]:
             assert point.pop("flops") > 0  # filling included
@@ -222,13 +222,13 @@ def test_zero_and_given_heads(tmp_path: pathlib.Path) -> None:
     assert zero[0].device_seconds == 0
     kernel = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
     head = {"kernel": kernel, "bias": np.zeros(3, np.float32)}
-    given = run(tmp_path / "given", params=body(MLP) | {"head": head}, head="given")
+    given = run(tmp_path / "given", init=body(MLP)._replace(head=head), head="given")
     assert abs(given[0].loss - np.log(3)) > 0.01
     with pytest.raises(ValueError, match="the initialisation has no head"):
         run(tmp_path / "none", head="given")
     head["kernel"] = kernel[:, :2]
     with pytest.raises(ValueError, match=r"\['head'\]\['kernel'\]: given \(8, 2\)"):
-        run(tmp_path / "narrow", params=body(MLP) | {"head": head}, head="given")
+        run(tmp_path / "narrow", init=body(MLP)._replace(head=head), head="given")
 
 
 def test_operations_are_those_of_the_head_and_the_steps(
@@ -248,8 +248,8 @@ def test_operations_are_those_of_the_head_and_the_steps(
 
 def body_after(folder: pathlib.Path, model: Any = MLP, **settings: Any) -> Any:
     spec = Spec(batch=8, head="zero", **settings)
-    fine_tune(model, PREPROCESS, body(model), TRAIN, TEST, spec, folder)
-    return fine_tuning.last_params(model, body(model), TRAIN, spec, folder)["body"]
+    fine_tune(body(model), TRAIN, TEST, spec, folder)
+    return fine_tuning.last_params(body(model), TRAIN, spec, folder)["body"]
 
 
 def test_a_probe_changes_the_head_only_and_then_all_begins_anew(
@@ -258,7 +258,7 @@ def test_a_probe_changes_the_head_only_and_then_all_begins_anew(
     """Adam's first step has its rate's length; its fourth, after zeros, 0.58 of it."""
     rate = {"optimizer": "adam", "learning_rate": 0.001}
     probed = body_after(tmp_path / "probe", steps=3, probe_steps=3, **rate)
-    chex.assert_trees_all_equal(probed, body(MLP)["body"])
+    chex.assert_trees_all_equal(probed, body(MLP).body)
     after = body_after(tmp_path / "both", steps=4, probe_steps=3, **rate)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), after, probed)
     longest = max(jax.tree.leaves(moved))
@@ -268,7 +268,7 @@ def test_a_probe_changes_the_head_only_and_then_all_begins_anew(
 def test_what_the_network_does_not_learn_rides_along(tmp_path: pathlib.Path) -> None:
     """Such as a frozen encoder, or running statistics."""
     fixed = MLP._replace(learns=lambda path, leaf: path[-1].key != "bias")
-    before = body(MLP)["body"]
+    before = body(MLP).body
     after = body_after(tmp_path, fixed, steps=3, learning_rate=0.1)
     kept = jax.tree.map(np.array_equal, before, after)
     for path, same in jax.tree_util.tree_leaves_with_path(kept):
@@ -305,11 +305,11 @@ def test_a_run_that_diverges_is_measured_all_the_same(tmp_path: pathlib.Path) ->
 
 
 def test_what_was_learned_can_be_taken_away(tmp_path: pathlib.Path) -> None:
-    params, spec = body(MLP), Spec(steps=3, batch=8, learning_rate=0.1)
+    init, spec = body(MLP), Spec(steps=3, batch=8, learning_rate=0.1)
     with pytest.raises(ValueError, match="holds no fine-tuning"):
-        fine_tuning.last_params(MLP, params, TRAIN, spec, tmp_path)
-    points = fine_tune(MLP, PREPROCESS, params, TRAIN, TEST, spec, tmp_path)
-    last = fine_tuning.last_params(MLP, params, TRAIN, spec, tmp_path)
+        fine_tuning.last_params(init, TRAIN, spec, tmp_path)
+    points = fine_tune(init, TRAIN, TEST, spec, tmp_path)
+    last = fine_tuning.last_params(init, TRAIN, spec, tmp_path)
     moments = held_out.moment_images(TRAIN, spec)
     chances = classification.predict(MLP)(
         last,
@@ -364,7 +364,7 @@ def test_data_that_cannot_work() -> None:
 
 def test_parameters_and_folders_of_something_else(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="initialisation of another network"):
-        run(tmp_path / "run", CONV, params=body(MLP))
+        run(tmp_path / "run", init=body(MLP)._replace(model=CONV))
     run(tmp_path / "run", steps=1)
     with pytest.raises(ValueError, match="init_sha256"):
-        run(tmp_path / "run", params=body(MLP, seed=1), steps=1)
+        run(tmp_path / "run", init=body(MLP, seed=1), steps=1)

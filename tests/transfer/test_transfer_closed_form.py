@@ -13,6 +13,7 @@ from metainit.data.loading import Source
 from metainit.evaluation import closed_form
 from metainit.models import mlp
 from metainit.models.preprocess import Preprocess
+from metainit.training.initialisation import Initialisation
 from metainit.transfer import closed_form as transfer_closed_form
 from metainit.transfer import held_out
 from metainit.transfer.spec import Spec
@@ -41,11 +42,8 @@ def params():
 
 def points(params, fit, values, **changed):
     spec = Spec(**changed)
-    return list(
-        transfer_closed_form.measure(
-            MODEL, PREPROCESS, params, TRAIN, TEST, spec, fit, values
-        )
-    )
+    init = Initialisation("random", MODEL, PREPROCESS, params["body"])
+    return list(transfer_closed_form.measure(init, TRAIN, TEST, spec, fit, values))
 
 
 def embedded(params, source):

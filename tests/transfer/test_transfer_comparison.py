@@ -57,7 +57,7 @@ def whole(images: pathlib.Path) -> Experiment:
     fine_tune = fine_tuning.fine_tune
 
     def recorded(*given: Any) -> Any:
-        calls.append((given[-1] | {"classes": given[3].class_names}, given[5]))
+        calls.append((given[-1] | {"classes": given[1].class_names}, given[3]))
         return fine_tune(*given)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -190,7 +190,7 @@ def test_other_settings_go_on_with_a_finished_run(
     fine_tune = fine_tuning.fine_tune
 
     def recorded(*given: Any) -> Any:
-        made.append(given[5])
+        made.append(given[3])
         return fine_tune(*given)
 
     monkeypatch.setattr(fine_tuning, "fine_tune", recorded)

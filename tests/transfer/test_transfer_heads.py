@@ -7,10 +7,12 @@ import numpy as np
 
 from metainit.data.loading import Source
 from metainit.data.sealed import Split
+from metainit.training.initialisation import Initialisation
 from metainit.transfer import heads
 from metainit.transfer.spec import Spec
 
 ABOUT = {"role": "test", "init": "random", "dataset": "pets", "head": "zero"}
+ANY: Any = (None, None)  # model and preprocess
 SETTING = {"optimizer": "sgd", "learning_rate": 0.1}
 
 
@@ -27,9 +29,9 @@ def place(folder: pathlib.Path, *hashes: list[int] | None) -> pathlib.Path:
         )
         for of_side in hashes
     )
-    body: Any = {"body": {"w": np.ones(2, np.float32)}}
+    init = Initialisation("random", *ANY, {"w": np.ones(2, np.float32)})
     about = ABOUT | {"setting": SETTING}
-    return heads._place(folder, about, Spec(), Split("pets", *sides), body)
+    return heads._place(folder, about, Spec(), Split("pets", *sides), init)
 
 
 def test_another_image_has_another_place(tmp_path: pathlib.Path) -> None:

