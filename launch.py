@@ -6,22 +6,14 @@ Fields of the configuration are changed on the same line, for example
 --config.outer.learning_rate=3e-4. The line again resumes what it started.
 """
 
-from __future__ import annotations
-
 import argparse
-import os
-import re
 import shlex
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
-
-if TYPE_CHECKING:
-    from metainit.experiments.configs import Typed
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="the experiment, with its variant after a colon"
@@ -66,92 +58,21 @@ def parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def default_workdir(config: str) -> Path:
-    """The folder of a run: "configs/omniglot.py:20way" gives runs/omniglot-20way."""
-    path, _, variant = config.partition(":")
-    name = f"{Path(path).stem}-{variant}" if variant else Path(path).stem
-    return Path("runs") / re.sub(r"[^\w.,=+-]+", "-", name)
-
-
 def main(argv: list[str]) -> int:
     """Runs the experiment of the flags; returns the program's exit status."""
     del argv
-    # Imported here, since a mistyped flag need not wait for jax.
-    from metainit.config.fields import ConfigError
-    from metainit.experiments import configs
-    from metainit.experiments.meta_learning import train
-    from metainit.runtime import devices, stop
-    from metainit.runtime.checkpoint import CheckpointError
-    from metainit.training.loop import NonFiniteError
+    # Imported here, since a mistyped flag need not wait for all of it.
+    from metainit.experiments import launching
 
-    # SIGTERM stops a run as Ctrl-C does: it is saved, and the same line resumes it.
-    stop.install()
-    try:
-        devices.check(_ALLOW_CPU.value)
-        experiment = configs.typed(_CONFIG.value)
-    except ValueError as error:
-        _fail(str(error))
-    config = config_flags.get_config_filename(flags.FLAGS["config"])
-    workdir = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config)
-    print(f"devices: {devices.describe()}")
-    print(f"workdir: {workdir}")
-    print(f"watch:   tensorboard --logdir {shlex.quote(str(workdir))}", flush=True)
-    _keep_compilations()
-    try:
-        if not _obtain_data(experiment):
-            return 0
-        train(
-            experiment,
-            workdir,
-            dry_run=_DRY_RUN.value,
-            command=shlex.join(["python", *sys.argv]),
-        )
-    except (ConfigError, NonFiniteError, CheckpointError) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
-
-
-def _obtain_data(config: Typed) -> bool:
-    """Prepares the data sets of the catalog that the configuration names.
-
-    Returns:
-      Whether to go on. A dry run can without them, but for comparing initialisations.
-    """
-    from metainit.config import fields
-    from metainit.data import cache, loading
-    from metainit.data.builders import prepare
-
-    if isinstance(config, fields.Search):
-        config = config.experiment
-    if isinstance(config, fields.Supervised):
-        return True
-    of_transfer = isinstance(config, fields.TransferExperiment)
-    size = config.data.size or 224
-    channels = config.data.channels if isinstance(config, fields.Experiment) else 3
-    names, root = loading.of_catalog(config.data), cache.root(config.data.data_dir)
-    if not names:
-        return True
-    try:
-        plan = prepare.show(names, root, size, channels)
-        if _DRY_RUN.value:
-            return not (plan.needs and of_transfer)
-        prepare.obtain(plan, root, agreed=_YES.value)
-    except ValueError as error:
-        raise fields.ConfigError(str(error)) from error
-    return True
-
-
-def _keep_compilations() -> None:
-    """Spares the next run the compilation, unless the user has chosen a cache."""
-    import jax
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = cache / "metainit" / "jax"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    name = config_flags.get_config_filename(flags.FLAGS["config"])
+    return launching.run(
+        _CONFIG.value,
+        Path(_WORKDIR.value) if _WORKDIR.value else launching.default_workdir(name),
+        shlex.join(["python", *sys.argv]),
+        allow_cpu=_ALLOW_CPU.value,
+        dry_run=_DRY_RUN.value,
+        yes=_YES.value,
+    )
 
 
 def _fail(message: str) -> NoReturn:

@@ -12,7 +12,6 @@ Expect `report.md` with every trial, and `best.py`, the config with the best set
 which is then measured by `python launch.py --config FOLDER/best.py`.
 """
 
-import importlib.util
 import pathlib
 
 from ml_collections import ConfigDict
@@ -26,15 +25,5 @@ def get_config(experiment: str = "") -> ConfigDict:
     Raises:
       ValueError: no such file.
     """
-    name, _, variant = experiment.partition(":")
-    file = pathlib.Path(name or pathlib.Path(__file__).with_name("quickstart.py"))
-    if not file.is_file():
-        raise ValueError(
-            f"{name}: no such file; name a config, such as configs/quickstart.py"
-        )
-    spec = importlib.util.spec_from_file_location("experiment", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found = module.get_config(variant) if variant else module.get_config()
-    return configs.search(found)
+    quickstart = pathlib.Path(__file__).with_name("quickstart.py")
+    return configs.search(configs.load(experiment or str(quickstart)))

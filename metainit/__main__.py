@@ -12,6 +12,7 @@ usage: metainit COMMAND ...    (metainit COMMAND --help tells more)
   predict    label images with such a classifier
   export     write a run's initialisation for PyTorch and others
   report     compare finished runs, over seeds
+  tune       try settings of a config, chosen between on meta-validation
 
 Meta-learning itself: python launch.py --config configs/quickstart.py"""
 
@@ -46,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from metainit.reporting import seeds_report
 
             return seeds_report.main(rest)
+        case "tune":
+            from metainit.experiments import launching
+
+            return launching.tune(rest)
         case "-h" | "--help" | "help":
             print(HELP)
             return 0

@@ -7,13 +7,14 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
+FOLDER = pathlib.Path(__file__).parents[1] / "configs"
+
 
 @functools.cache
 def modules() -> dict[str, ModuleType]:
     """File name without ending -> module, of everything in configs/."""
     found = {}
-    folder = pathlib.Path(__file__).parents[1] / "configs"
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(FOLDER.glob("*.py")):
         spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
         assert spec is not None and spec.loader is not None
         found[path.stem] = importlib.util.module_from_spec(spec)

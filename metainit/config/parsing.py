@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import functools
@@ -38,15 +39,23 @@ def replaced(config: Fields, changes: Mapping[str, Any]) -> Fields:
       ConfigError: as `parse`.
     """
     values = dataclasses.asdict(config)  # type: ignore[call-overload]
+    return parse(with_values(values, changes), type(config))
+
+
+def with_values(
+    values: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A nested dict with other values, by dotted name."""
+    changed = copy.deepcopy(dict(values))
     for name, value in changes.items():
         *sections, last = name.split(".")
-        place = values
+        place = changed
         for section in sections:
             if not isinstance(place.get(section), dict):
-                raise _unknown(name, type(config))
+                place[section] = {}
             place = place[section]
         place[last] = value
-    return parse(values, type(config))
+    return changed
 
 
 def names(of: type, prefix: str = "") -> Iterator[str]:

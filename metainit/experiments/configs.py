@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
+import pprint
+import runpy
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -11,6 +14,7 @@ from ml_collections import ConfigDict
 from metainit.config import checks, fields, parsing
 from metainit.config.fields import ConfigError
 from metainit.models import registry
+from metainit.runtime import run_folder
 
 Typed: TypeAlias = (
     fields.Experiment | fields.TransferExperiment | fields.Supervised | fields.Search
@@ -22,6 +26,19 @@ _KINDS: dict[str, type[Typed]] = {
     "supervised": fields.Supervised,
     "tune": fields.Search,
 }
+
+_SOURCE = '''"""{about}"""
+
+from metainit.experiments import configs
+
+CHANGED = {changed}
+
+
+def get_config():
+    config = configs.default()
+    config.update_from_flattened_dict(CHANGED)
+    return config
+'''
 
 
 def default() -> ConfigDict:
@@ -80,6 +97,31 @@ def minibatch(config: ConfigDict) -> None:
     config.inner.batch = 32
     config.train_task.update(way=16, shot=20, queries=2)
     config.task.update(way=16, shot=20, queries=2)
+
+
+def load(name: str) -> ConfigDict:
+    """The config of "FILE.py" or "FILE.py:VARIANT", as on the command line.
+
+    Raises:
+      ValueError: no such file, or what the file says of a variant.
+    """
+    path, _, variant = name.partition(":")
+    if not pathlib.Path(path).is_file():
+        others = ", ".join(sorted(map(str, pathlib.Path("configs").glob("*.py"))))
+        raise ValueError(f"no such file; there is {others or 'no configs/*.py here'}")
+    get_config = runpy.run_path(path)["get_config"]
+    return get_config(variant) if variant else get_config()
+
+
+def source(experiment: fields.Experiment, about: str) -> str:
+    """Python source of a config file, whose docstring is `about`."""
+    values = run_folder.flat(dataclasses.asdict(experiment))
+    defaults = run_folder.flat(dataclasses.asdict(fields.Experiment()))
+    changed = {name: x for name, x in values.items() if x != defaults[name]}
+    return _SOURCE.format(
+        about=about.replace("\\", "\\\\").replace('"""', "'''"),
+        changed=pprint.pformat(changed, sort_dicts=False),
+    )
 
 
 def typed(config: Config) -> Typed:

@@ -1,15 +1,15 @@
 """One clear line for a mistake on the command line of an experiment."""
 
 import re
+import traceback
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from absl import flags
 from ml_collections import ConfigDict
 
+from metainit.experiments import configs
+
 # ml_collections lets these through when a field is looked up that is not there.
-LOOK_UP_ERRORS = (AttributeError, KeyError, OSError, TypeError)
+_LOOK_UP_ERRORS = (AttributeError, KeyError, OSError, TypeError)
 
 
 def explain(error: Exception, config: str, argv: Sequence[str]) -> str | None:
@@ -23,61 +23,33 @@ def explain(error: Exception, config: str, argv: Sequence[str]) -> str | None:
     Returns:
         One line, or None where the command line is not to blame.
     """
-    return (
-        _missing_file(config) or _in_config_file(error) or _field(error, config, argv)
-    )
-
-
-def _missing_file(config: str) -> str | None:
-    path = config.partition(":")[0]
-    if not path or Path(path).is_file():
-        return None
-    there = ", ".join(sorted(str(found) for found in Path("configs").glob("*.py")))
-    return f"--config {path}: no such file; there is {there or 'no configs/*.py here'}"
-
-
-def _in_config_file(error: Exception) -> str | None:
-    """What the config file raised, taken out of the traceback that hides it."""
-    flag, marker, trace = str(error).partition(": Error whilst parsing config file")
-    if not marker:
-        return None
-    kind, _, reason = trace.strip().splitlines()[-1].partition(": ")
-    flag = flag.removeprefix("flag ")
-    if kind.endswith(("ConfigError", "ValueError")):
-        return f"{flag}: {reason}"
-    path, line = re.findall(r'File "(.+)", line (\d+)', trace)[-1]
-    return f"{flag}: {kind}: {reason} ({path}, line {line})"
-
-
-def _field(error: Exception, config: str, argv: Sequence[str]) -> str | None:
     message = str(error).removeprefix("flag ")
-    known = None if isinstance(error, LOOK_UP_ERRORS) else message
-    overrides = [re.match(r"--?(?:no)?config\.([^=]+)", word) for word in argv]
-    names = [match[1] for match in overrides if match]
-    if not config or not names:
-        return known
-    try:
-        fields = flags.FLAGS["config"].parser.parse(config)
-    except Exception:
-        # Then the file itself is at fault, and its own error says more.
-        return known
-    for name in names:
-        flag = f"--config.{name}"
-        value, place = fields, "config"
-        for part in name.split("."):
-            if not isinstance(value, ConfigDict):
-                return f"{flag}: {place} is {value!r} and has no fields"
-            if part not in value:
-                return f"{flag}: no such field; {place} has {_names(value)}"
-            value, place = value[part], f"{place}.{part}"
-        if message.startswith(f"{flag}=") or message.endswith(f" {flag}"):
-            return f"{message}; {place} takes a value such as {_example(value)}"
-    return known
+    if config:
+        try:
+            fields = configs.load(config)
+        except ValueError as reason:
+            return f"--config={config}: {reason}"
+        except Exception as reason:  # of the file's own code
+            at = traceback.extract_tb(reason.__traceback__)[-1]
+            place = f"{at.filename}, line {at.lineno}"
+            return f"--config={config}: {type(reason).__name__}: {reason} ({place})"
+        for word in argv:
+            name = re.match(r"--?(?:no)?config\.([^=]+)", word)
+            if name and (told := _field(fields, name[1], message)):
+                return told
+    return None if isinstance(error, _LOOK_UP_ERRORS) else message
 
 
-def _names(fields: ConfigDict) -> str:
-    return ", ".join(sorted(fields.keys()))
-
-
-def _example(value: Any) -> str:
-    return str(value.to_dict()) if isinstance(value, ConfigDict) else repr(value)
+def _field(fields: ConfigDict, name: str, message: str) -> str | None:
+    """What is wrong with one --config.NAME, if anything is."""
+    flag, place, value = f"--config.{name}", "config", fields
+    for part in name.split("."):
+        if not isinstance(value, ConfigDict):
+            return f"{flag}: {place} is {value!r} and has no fields"
+        if part not in value:
+            return f"{flag}: no such field; {place} has {', '.join(sorted(value))}"
+        value, place = value[part], f"{place}.{part}"
+    if not (message.startswith(f"{flag}=") or message.endswith(f" {flag}")):
+        return None
+    example = value.to_dict() if isinstance(value, ConfigDict) else value
+    return f"{message}; {place} takes a value such as {example!r}"

@@ -51,47 +51,39 @@ def parse(fields: Sequence[str]) -> tuple[Axis, ...]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{', '.join(twice)} stands there twice; give all its values")
     if not axes:
-        raise ValueError(
-            "no field to search; give some, such as ('inner.steps=1,3', "
-            "'outer.learning_rate=0.001,0.003')"
-        )
+        raise ValueError("no field to search; give some, such as ('inner.steps=1,3',)")
     return axes
 
 
 def _axis(field: str) -> Axis:
-    name, equals, values = (part.strip() for part in field.partition("="))
-    if not name or not equals or not values:
+    name, _, text = (part.strip() for part in field.partition("="))
+    if not name or not text:
         raise ValueError(
             f"{field!r} cannot be read; write NAME=VALUE,VALUE,... or NAME=LOW..HIGH"
         )
-    low, dots, high = values.partition("..")
-    if not dots:
-        return Axis(name, _values(values))
-    ends = [_literal(end) for end in (low, high)]
-    if not all(isinstance(end, int | float) for end in ends) or not (
-        0 < ends[0] < ends[1] < math.inf
-    ):
-        raise ValueError(
-            f"{field!r} is no range: its ends must be numbers above 0 that rise"
-        )
-    return Axis(name, (), *ends)
-
-
-def _values(text: str) -> tuple[Any, ...]:
-    try:
-        found = ast.literal_eval(f"({text},)")
-    except (ValueError, SyntaxError):  # words without quotes
-        found = tuple(_literal(word) for word in text.split(","))
+    low, dots, high = text.partition("..")
+    if dots:
+        ends = literal(low), literal(high)
+        if not all(isinstance(x, int | float) for x in ends) or not (
+            0 < ends[0] < ends[1] < math.inf
+        ):
+            raise ValueError(
+                f"{field!r} is no range: its ends must be numbers above 0 that rise"
+            )
+        return Axis(name, (), *ends)
+    values = literal(f"({text},)")
+    if isinstance(values, str):  # words without quotes
+        values = tuple(map(literal, text.split(",")))
     # By their text, since 1 and True are equal, and in order.
-    return tuple({repr(value): value for value in found}.values())
+    return Axis(name, tuple({repr(value): value for value in values}.values()))
 
 
-def _literal(text: str) -> Any:
-    text = text.strip()
+def literal(text: str) -> Any:
+    """The Python value that a text is, or the text itself, as of "zero"."""
     try:
-        return ast.literal_eval(text)
+        return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError):
-        return text
+        return text.strip()
 
 
 def grid(axes: Sequence[Axis]) -> list[Fields]:
@@ -100,16 +92,15 @@ def grid(axes: Sequence[Axis]) -> list[Fields]:
     Raises:
       ValueError: for a range, which has no end of values.
     """
-    for axis in axes:
-        if not axis.values:
+    for name, values, low, high in axes:
+        if not values:
             raise ValueError(
-                f"{axis.name}={axis.low}..{axis.high} is a range, and a grid needs "
-                "values; give them, or search.trials to draw"
+                f"{name}={low}..{high} is a range, and a grid needs values; give them, "
+                "or search.trials to draw"
             )
-    return [
-        dict(zip((axis.name for axis in axes), values, strict=True))
-        for values in itertools.product(*(axis.values for axis in axes))
-    ]
+    names = [axis.name for axis in axes]
+    combinations = itertools.product(*(axis.values for axis in axes))
+    return [dict(zip(names, values, strict=True)) for values in combinations]
 
 
 def draw(axes: Sequence[Axis], trials: int, seed: int) -> list[Fields]:
@@ -121,15 +112,15 @@ def draw(axes: Sequence[Axis], trials: int, seed: int) -> list[Fields]:
       trials: how many; there are fewer where the axes have no more to give.
       seed: of the draws, not negative.
     """
-    found: dict[str, Fields] = {}
+    settings: dict[str, Fields] = {}
     for number in range(_DRAWS * trials):
-        if len(found) == trials:
+        if len(settings) == trials:
             break
         # As a spawn key, the number cannot run into the words of a large seed.
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
         fields = {axis.name: _draw(axis, rng) for axis in axes}
-        found.setdefault(key(fields), fields)
-    return list(found.values())
+        settings.setdefault(key(fields), fields)
+    return list(settings.values())
 
 
 def _draw(axis: Axis, rng: np.random.Generator) -> Any:

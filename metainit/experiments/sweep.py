@@ -5,7 +5,6 @@ A trial is a run without meta-test: its sources are dropped before training begi
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,23 +12,21 @@ import pathlib
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from metainit.config import parsing
 from metainit.config.fields import ConfigError, Experiment, Search
 from metainit.data import loading
-from metainit.experiments import config_file, configs, search_space
+from metainit.experiments import configs, search_space
 from metainit.experiments.forecast import NoTimeError
 from metainit.experiments.search_space import Fields
 from metainit.reporting import finished_runs, html, tune_report
 from metainit.reporting.tune_report import Trial
-from metainit.runtime import atomic, cost, devices, provenance, run_folder, stop
+from metainit.runtime import atomic, devices, provenance, run_folder, stop
 from metainit.training.loop import NonFiniteError
 
 TRIALS, BEST = "trials.jsonl", "best.py"
 _SECONDS = "seconds.json"  # by folder of a trial
-JOINT = cost.NAMES[cost.JOINT]
 
 # These decide what an accuracy means, or are luck; the two exceptions do not.
 _FIXED = ("seed", "max_hours", "task", "evaluate", "transfer", "data")
@@ -45,35 +42,30 @@ def settings(config: Search) -> list[Fields]:
     Raises:
       ConfigError: in one line, for a search that cannot work or any setting of it.
     """
-    search, experiment = config.search, config.experiment
+    search = config.search
     try:
         axes = search_space.parse(search.fields)
-        for axis in axes:
-            _check_name(axis.name)
-        found = (
-            search_space.draw(axes, search.trials, search.seed)
-            if search.trials
-            else search_space.grid(axes)
-        )
+        for name in (axis.name for axis in axes):
+            if name not in parsing.names(Experiment):
+                raise ValueError(f"{name} is no field of the experiment")
+            if name.split(".")[0] in _FIXED and name not in _OF_TRAINING:
+                raise ValueError(
+                    f"{name} cannot be searched: it changes what is measured, or by "
+                    "how much luck, so that accuracies of trials could not be compared"
+                )
+        if search.trials:
+            planned = search_space.draw(axes, search.trials, search.seed)
+        else:
+            planned = search_space.grid(axes)
     except ValueError as error:
         raise ConfigError(f"search.fields: {error}") from None
-    for fields in found:
+    for fields in planned:
         try:
-            configs.validate(parsing.replaced(experiment, fields))
+            configs.typed(parsing.replaced(config.experiment, fields))
         except ConfigError as error:
             words = tune_report.in_words(fields)
             raise ConfigError(f"search.fields: with {words}: {error}") from None
-    return found
-
-
-def _check_name(name: str) -> None:
-    if name not in parsing.names(Experiment):
-        raise ValueError(f"{name} is no field of the experiment")
-    if name.split(".")[0] in _FIXED and name not in _OF_TRAINING:
-        raise ValueError(
-            f"{name} cannot be searched: it changes what is measured, or by how much "
-            "luck, so that accuracies of trials could not be compared"
-        )
+    return planned
 
 
 def tune(
@@ -109,16 +101,12 @@ def tune(
     planned = settings(config)
     print(f"{len(planned)} trials, {config.search.hours:g} hours at most")
     if dry_run:
-        for fields in planned:
-            print(tune_report.in_words(fields))
+        print("\n".join(map(tune_report.in_words, planned)))
         first = _of_trial(config, planned[0], config.search.hours)
         return train(first, workdir / "trials", dry_run=True)
+    may_change = ("search", *(f"experiment.{name}" for name in _MAY_CHANGE))
     try:
-        run_folder.claim(
-            workdir,
-            dataclasses.asdict(config),
-            may_change=("search", *(f"experiment.{name}" for name in _MAY_CHANGE)),
-        )
+        run_folder.claim(workdir, dataclasses.asdict(config), may_change=may_change)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     done = {search_space.key(trial.fields): trial for trial in _read(workdir)}
@@ -140,8 +128,11 @@ def tune(
             print("search.hours are spent; the same line with more of them goes on")
             break
         done[search_space.key(fields)] = trial
-        _write(workdir, list(done.values()))
-    return _report(config, workdir, [*done.values(), *refused], planned, command)
+        stored = (json.dumps(trial._asdict()) + "\n" for trial in done.values())
+        atomic.write_text(workdir / TRIALS, "".join(stored))
+    # Of earlier values that are no longer asked for, too: they were tried.
+    count = len(done.keys() | set(map(search_space.key, planned)))
+    return _report(config, workdir, [*done.values(), *refused], count, command)
 
 
 def _run(
@@ -156,10 +147,9 @@ def _run(
     path = workdir / _SECONDS
     spent = json.loads(path.read_text()) if path.exists() else {}
     left = 3600 * config.search.hours - sum(spent.values())
-    before = spent.get(digest, 0)  # which a trial that goes on counts, too
-    finished_ones = (x for name, x in spent.items() if name != digest)
+    before = spent.pop(digest, 0)  # which a trial that goes on counts, too
     # One that would be cut short tells nothing.
-    if left <= max(0, max(finished_ones, default=0) - before):
+    if left <= max(0, max(spent.values(), default=0) - before):
         return None
     of_trial = _of_trial(config, fields, (left + before) / 3600)
     by_search = of_trial.max_hours < config.experiment.max_hours
@@ -176,11 +166,8 @@ def _run(
     finally:  # also when it is stopped
         spent[digest] = before + time.perf_counter() - begin
         atomic.write_text(path, json.dumps(spent, indent=2) + "\n")
-    if failed:
-        found = {}
-    else:
-        found = json.loads((folder / finished_runs.VALIDATION).read_text())
-    notes = [run["stopped"] for run in found.values() if run["stopped"]]
+    runs = {} if failed else json.loads((folder / finished_runs.VALIDATION).read_text())
+    notes = [run["stopped"] for run in runs.values() if run["stopped"]]
     if notes and by_search:
         return None
     # Curves are kept; the states of many trials would fill a disk.
@@ -188,77 +175,55 @@ def _run(
         for states in folder.glob(f"*/{name}"):
             shutil.rmtree(states)
     return Trial(
-        fields,
-        {name: run["accuracy"] for name, run in found.items()},
-        sum(run["device_seconds"] for run in found.values()),
-        spent[digest],
-        (failed,) if failed else tuple(notes),
+        fields=fields,
+        accuracy={name: run["accuracy"] for name, run in runs.items()},
+        device_seconds=sum(run["device_seconds"] for run in runs.values()),
+        seconds=spent[digest],
+        notes=(failed,) if failed else tuple(notes),
     )
 
 
 def _of_trial(config: Search, fields: Fields, hours: float) -> Experiment:
     """The experiment with a setting, without meta-test."""
-    found = parsing.replaced(config.experiment, fields)
-    hours = min(found.max_hours, hours)
-    left_out = {"evaluate.episodes": 0, "transfer.steps": 0}
-    return parsing.replaced(found, left_out | {"max_hours": hours})
+    hours = min(config.experiment.max_hours, hours)
+    trial = {"evaluate.episodes": 0, "transfer.steps": 0, "max_hours": hours}
+    return parsing.replaced(config.experiment, fields | trial)
 
 
-def _read(workdir: pathlib.Path) -> Iterator[Trial]:
+def _read(workdir: pathlib.Path) -> list[Trial]:
     path = workdir / TRIALS
-    for line in path.read_text().splitlines() if path.exists() else ():
-        trial = Trial(**json.loads(line))
-        fields = {name: _as_given(value) for name, value in trial.fields.items()}
-        yield trial._replace(fields=fields, notes=tuple(trial.notes))
-
-
-def _as_given(value: Any) -> Any:
-    """JSON has no tuples."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _write(workdir: pathlib.Path, trials: list[Trial]) -> None:
-    lines = (json.dumps(trial._asdict()) + "\n" for trial in trials)
-    atomic.write_text(workdir / TRIALS, "".join(lines))
+    lines = path.read_text().splitlines() if path.exists() else ()
+    return [Trial(**json.loads(line)) for line in lines]
 
 
 def _report(
     config: Search,
     workdir: pathlib.Path,
-    trials: list[Trial],
-    planned: list[Fields],
+    trials: Sequence[Trial],
+    planned: int,
     command: str,
 ) -> str:
-    by, best_file = config.search.by, workdir / BEST
-    experiment = config.experiment
+    by, best_file, experiment = config.search.by, workdir / BEST, config.experiment
     measure = f"python launch.py --config {shlex.quote(str(best_file))}"
-    # Of earlier values that are no longer asked for, too: they were tried.
-    every = {search_space.key(trial.fields) for trial in trials}
-    every |= {search_space.key(fields) for fields in planned}
-    text = tune_report.terminal(trials, len(every), by)
+    text = tune_report.terminal(trials, planned, by)
     winner = tune_report.best(trials, by)
     if winner is None:
-        with contextlib.suppress(FileNotFoundError):
-            best_file.unlink()
+        best_file.unlink(missing_ok=True)
     else:
-        about = (
-            f"{tune_report.verdict(trials, len(every), by)}\n\n    {measure}\n\n"
-            f"Written by: {command}\n"
-        )
+        verdict = tune_report.verdict(trials, planned, by)
+        about = f"{verdict}\n\n    {measure}\n\nWritten by: {command}\n"
         best = parsing.replaced(experiment, winner.fields)
-        atomic.write_text(best_file, config_file.text(best, about))
+        atomic.write_text(best_file, configs.source(best, about))
         text += f"\n\nbest: {best_file}"
     context = {
-        "title": "metainit: search, " + ", ".join(loading.names(experiment.data)),
+        "title": f"metainit: search, {', '.join(loading.names(experiment.data))}",
         "command": command,
         "episodes": f"{experiment.evaluate.validation_episodes} episodes",
         "measure": measure,
         "device": devices.describe(),
         "versions": provenance.versions(),
+        "config": dataclasses.asdict(config),
     }
-    html.write(
-        workdir,
-        tune_report.blocks(trials, len(every), by, context, dataclasses.asdict(config)),
-    )
+    html.write(workdir, tune_report.blocks(trials, planned, by, context))
     print(text)
     return text

@@ -76,7 +76,6 @@ def blocks(
     planned: int,
     by: str,
     about: Mapping[str, Any],
-    config: Mapping[str, Any],
 ) -> Iterator[Block]:
     """The report, the verdict first.
 
@@ -85,8 +84,7 @@ def blocks(
       planned: how many there were to be.
       by: whose accuracy decides; see `score`.
       about: "title", "command", "episodes" in words, "measure" (the line that measures
-        the winner), "device" and "versions".
-      config: of the search.
+        the winner), "device", "versions" and "config", of the search.
     """
     yield verdict(trials, planned, by)
     yield (
@@ -119,7 +117,7 @@ def blocks(
         f"Versions: {tables.words(about['versions'])}."
     )
     yield Heading("Settings")
-    yield Code(json.dumps(config, indent=2, default=str), "json")
+    yield Code(json.dumps(about["config"], indent=2), "json")
 
 
 def terminal(trials: Sequence[Trial], planned: int, by: str) -> str:

@@ -164,7 +164,6 @@ def test_of_supervised_learning_too(field: str, value: Any, words: str) -> None:
         ("learning_rate", "inner.learning_rate"),
         ("inner.lerning_rate", "inner.learning_rate"),
         ("method.algoritm", "method.algorithm"),
-        ("seed.first", "seed"),
     ],
 )
 def test_an_unknown_field_is_told_the_nearest(field: str, nearest: str) -> None:

@@ -13,11 +13,12 @@ import shipped
 import tiny
 from ml_collections import ConfigDict
 
+from metainit import __main__
 from metainit.config.fields import ConfigError, Experiment, Search
 from metainit.config.parsing import replaced
 from metainit.data import loading
 from metainit.data.episodes import EpisodeSpec, sample_batch
-from metainit.experiments import config_file, configs, sweep
+from metainit.experiments import configs, launching, sweep
 from metainit.experiments.forecast import NoTimeError
 from metainit.experiments.meta_learning import train
 from metainit.training.loop import NonFiniteError
@@ -301,8 +302,52 @@ def test_the_shipped_search_is_of_the_config_that_is_named() -> None:
 def test_a_written_config_reads_back(tmp_path: pathlib.Path, name: str) -> None:
     config = configs.typed(shipped.load(name))
     path = tmp_path / "a.py"
-    path.write_text(config_file.text(config, 'says "this" \\ and """that"""'))
+    path.write_text(configs.source(config, 'says "this" \\ and """that"""'))
     assert configs.typed(load(path)) == config
+
+
+# The command
+
+
+def test_the_command_does_what_launch_does_with_the_shipped_search(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        launching, "train", lambda *given, **named: asked.append((*given, named))
+    )
+    file = f"{shipped.FOLDER / 'omniglot.py'}:20way"
+    fields = "--search.fields=('inner.steps=1,2',)", "--experiment.iterations=7000"
+    line = ["tune", file, *fields, "--dry_run", f"--workdir={tmp_path}"]
+    assert __main__.main(line) == 0
+    ((config, workdir, named),) = asked
+    wanted = shipped.modules()["tune"].get_config(file)
+    wanted.search.fields = ("inner.steps=1,2",)
+    wanted.experiment.iterations = 7000
+    assert (config, workdir) == (configs.typed(wanted), tmp_path)
+    assert named["dry_run"] and named["command"].startswith("metainit tune ")
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["gone.py"], ["no such file"]),
+        (["mlp.py"], ["kind='supervised'", "meta-learning"]),
+        (["omniglot.py:9way"], ["unknown variant '9way'", "20way"]),
+        (["omniglot.py", "--search.hour=2"], ["search.hour:", "search.hours"]),
+        (["omniglot.py", "--search.hours=0"], ["search.hours=0.0", "above 0"]),
+        (["omniglot.py", "--experiment.inner.steps=x"], ["experiment.inner.steps='x'"]),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_the_command_is_one_line(
+    words: list[str], told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert __main__.main(["tune", str(shipped.FOLDER / words[0]), *words[1:]]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    for word in told:
+        assert word in line
 
 
 # Real training

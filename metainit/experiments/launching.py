@@ -1,0 +1,153 @@
+"""From a command line to an experiment: what launch.py and `metainit tune` share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from metainit.config import parsing
+from metainit.config.fields import ConfigError, Experiment, Search, Supervised
+from metainit.data import cache, loading
+from metainit.data.builders import prepare
+from metainit.experiments import configs
+from metainit.experiments.configs import Config, Typed
+from metainit.experiments.meta_learning import train
+from metainit.experiments.search_space import literal
+from metainit.runtime import devices, stop
+from metainit.runtime.checkpoint import CheckpointError
+from metainit.training.loop import NonFiniteError
+
+
+def default_workdir(config: str) -> Path:
+    """The folder of a run: "configs/omniglot.py:20way" gives runs/omniglot-20way."""
+    path, _, variant = config.partition(":")
+    name = f"{Path(path).stem}-{variant}" if variant else Path(path).stem
+    return Path("runs") / re.sub(r"[^\w.,=+-]+", "-", name)
+
+
+def run(
+    config: Config,
+    workdir: Path,
+    command: str,
+    *,
+    allow_cpu: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> int:
+    """Runs an experiment of any kind; returns the program's exit status.
+
+    Args:
+      config: of any kind.
+      workdir: folder of the run.
+      command: the line that repeats it, for the report.
+      allow_cpu: run on the CPU although the machine has an accelerator.
+      dry_run: only print what would be downloaded and how long it takes.
+      yes: prepare data sets without asking.
+    """
+    # SIGTERM stops a run as Ctrl-C does: it is saved, and the same line resumes it.
+    stop.install()
+    try:
+        devices.check(allow_cpu)
+        experiment = configs.typed(config)
+    except ValueError as error:
+        return refuse(error)
+    print(f"devices: {devices.describe()}")
+    print(f"workdir: {workdir}")
+    print(f"watch:   tensorboard --logdir {shlex.quote(str(workdir))}", flush=True)
+    _keep_compilations()
+    try:
+        if _obtain_data(experiment, dry_run, yes):
+            train(experiment, workdir, dry_run=dry_run, command=command)
+    except (ConfigError, NonFiniteError, CheckpointError) as error:
+        return refuse(error)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+def refuse(error: object) -> int:
+    """Prints an error as one line; returns the program's exit status."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+def tune(argv: Sequence[str]) -> int:
+    """`metainit tune CONFIG.py`: what launch.py does with configs/tune.py:CONFIG.py."""
+    parser = argparse.ArgumentParser(
+        prog="metainit tune",
+        usage="metainit tune CONFIG.py[:VARIANT] [options] [--FIELD=VALUE ...]",
+        description="Tries settings of a config, and says which did best on "
+        "meta-validation. Fields are those of configs/tune.py, such as "
+        "--search.fields=\"('inner.steps=1,3',)\" --search.hours=2 "
+        "--experiment.iterations=500.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", help="whose fields are searched")
+    parser.add_argument("--workdir", type=Path, help="by default below runs/")
+    for option, told in (
+        ("--allow_cpu", "run on the CPU although there is an accelerator"),
+        ("--dry_run", "only print the trials and what the first would take"),
+        ("--yes", "prepare data sets without asking; agrees to their terms"),
+    ):
+        parser.add_argument(option, action="store_true", help=told)
+    given, words = parser.parse_known_args(argv)
+    changes = {}
+    for word in words:
+        if not (match := re.fullmatch(r"--([\w.]+)=(.*)", word, re.DOTALL)):
+            parser.error(f"{word!r} is no --FIELD=VALUE")
+        changes[match[1]] = literal(match[2])
+    try:
+        config = configs.search(configs.load(given.config)).to_dict()
+        experiment = configs.typed(parsing.with_values(config, changes))
+    except ValueError as error:
+        return refuse(error)
+    return run(
+        experiment,
+        given.workdir or default_workdir(f"tune:{given.config}"),
+        shlex.join(["metainit", "tune", *argv]),
+        allow_cpu=given.allow_cpu,
+        dry_run=given.dry_run,
+        yes=given.yes,
+    )
+
+
+def _obtain_data(config: Typed, dry_run: bool, yes: bool) -> bool:
+    """Prepares the data sets of the catalog that the configuration names.
+
+    Returns:
+      Whether to go on. A dry run can without them, but for comparing initialisations.
+    """
+    if isinstance(config, Supervised):
+        return True
+    if isinstance(config, Search):
+        config = config.experiment
+    of_learning = isinstance(config, Experiment)
+    size = config.data.size or 224
+    channels = config.data.channels if isinstance(config, Experiment) else 3
+    names, root = loading.of_catalog(config.data), cache.root(config.data.data_dir)
+    if not names:
+        return True
+    try:
+        plan = prepare.show(names, root, size, channels)
+        if dry_run:
+            return of_learning or not plan.needs
+        prepare.obtain(plan, root, agreed=yes)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return True
+
+
+def _keep_compilations() -> None:
+    """Spares the next run the compilation, unless the user has chosen a cache."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(folder / "metainit/jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
