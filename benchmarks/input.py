@@ -30,9 +30,9 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from metainit.config.fields import Data
 from metainit.data import images, loading
 from metainit.data.episodes import EpisodeSpec, sample_batch
-from metainit.experiments import configs
 
 CLASSES = 10
 
@@ -101,10 +101,8 @@ def main() -> None:
         items = [images.Encoded(0, c, "image") for c in contents]
 
         def data(size: int, place: str):
-            wanted = configs.default().data
-            wanted.update(name=f"folder:{folder}", size=size, channels=3)
-            wanted.update(data_dir=str(Path(temporary) / place), held_out=0.1)
-            return wanted
+            data_dir = str(Path(temporary) / place)
+            return Data(f"folder:{folder}", size=size, channels=3, data_dir=data_dir)
 
         found: dict[str, list[float]] = {}
         for number in range(args.rounds):

@@ -1,12 +1,14 @@
 """Random access to fixed-size uint8 images, by role: what the sampler draws from."""
 
+import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from metainit.config.fields import own_size
+from metainit.config.fields import Data, TransferData, own_size
 from metainit.data import cache, folders
 from metainit.data.builders import catalog, prepared
 from metainit.data.builders.catalog import CATALOG, to_prepare
@@ -43,19 +45,6 @@ class Roles(NamedTuple):
     validation: tuple[Source, ...]
     test: tuple[Source, ...]
     held_out: tuple[Source, ...] = ()
-
-
-class Wanted(NamedTuple):
-    """One data set as a reader is asked for it; the fields are those of `load`."""
-
-    name: str
-    size: int
-    channels: int
-    archive: str
-    data_dir: str
-    skip_undecodable: bool
-    split_seed: int
-    split: tuple[float, float, float]
 
 
 class _SameArray:
@@ -104,7 +93,7 @@ def images_used(sources: Iterable[Source]) -> list[tuple[np.ndarray, np.ndarray]
     return [(source.images, rows(source)) for source in sources]
 
 
-def load(data: Any, stand_ins: Sequence[str] = ()) -> Roles:
+def load(data: Data, stand_ins: Sequence[str] = ()) -> Roles:
     """The roles that the `data` section of a configuration asks for.
 
     Either `name` is one data set, whose classes are split into three roles; or `train`,
@@ -114,31 +103,16 @@ def load(data: Any, stand_ins: Sequence[str] = ()) -> Roles:
     data set and memory-mapped from `data_dir` later.
 
     Args:
-      data: of `metainit.config.fields`, or anything with these attributes.
-        name: one of the catalog (`metainit datasets list`), "folder:PATH" or
-          "tfds:NAME"; "" with `train`.
-        train, validation, test: tuples of such names. "NAME@SIZE" is read at a size of
-          its own.
-        held_out: share of classes, 0 to 1.
-        size: side of the square images in pixels.
-        channels: 1 or 3.
-        archive: for omniglot and cifar_fs, a local file in place of the download.
-        data_dir: "" for $METAINIT_DATA_DIR or ~/.cache/metainit.
-        skip_undecodable: leave out images that do not decode, and count them.
-        rotations: give each meta-training class also rotated by 90, 180 and 270
-          degrees, as further classes "X@90", "X@180", "X@270" (in memory).
-        split_seed, split: of the split of classes into roles, for data sets without a
-          split of their own.
+      data: names are those of the catalog (`metainit datasets list`), "folder:PATH" or
+        "tfds:NAME"; "NAME@SIZE" is read at a size of its own. With `rotations` each
+        meta-training class is also given rotated by 90, 180 and 270 degrees, as further
+        classes "X@90", "X@180", "X@270" (in memory).
       stand_ins: names of `absent` data sets, in whose place noise is taken.
 
     Raises:
       ValueError: in one line, which field is wrong and what would work.
     """
-    if data.channels not in (1, 3):
-        raise ValueError(f"data.channels={data.channels}; it must be 1 or 3")
-    if data.size < 1:
-        raise ValueError(f"data.size={data.size}; it must be at least 1 pixel")
-    found: dict[str, list[Source]] = {role: [] for role in Roles._fields}
+    sources: dict[str, list[Source]] = {role: [] for role in Roles._fields}
     for wanted, as_role in _wanted(data):
         if wanted.name in stand_ins:
             parts, title = catalog.stand_in(wanted), wanted.name
@@ -153,81 +127,58 @@ def load(data: Any, stand_ins: Sequence[str] = ()) -> Roles:
             part = parts[part_role]
             if data.rotations and role == "train":
                 part = _rotated(part)
-            found[role].append(
-                Source(title, part.images, part.labels, part.names, part.hashes)
-            )
-    return Roles(**{role: tuple(of_role) for role, of_role in found.items()})
+            sources[role].append(_source(title, part))
+    return Roles(**{role: tuple(of_role) for role, of_role in sources.items()})
 
 
-def whole(data: Any, size: int, channels: int) -> Source:
-    """Every class of one data set, whatever role it has elsewhere.
-
-    Args:
-      data: with `name`, `archive`, `data_dir` and `skip_undecodable` as of `load`.
-      size: side of the square images in pixels.
-      channels: 1 or 3.
+def whole(data: Data) -> Source:
+    """Every class of the data set `data.name`, whatever role it has elsewhere.
 
     Raises:
       ValueError: in one line, which field is wrong and what would work.
     """
-    wanted = Wanted(
-        data.name,
-        size,
-        channels,
-        data.archive,
-        data.data_dir,
-        data.skip_undecodable,
-        0,
-        (0.0, 0.0, 1.0),
-    )
-    parts = list(_read(wanted).values())
-    title = data.name + _reductions(wanted)
+    parts = list(_read(dataclasses.replace(data, split=(0.0, 0.0, 1.0))).values())
+    title = data.name + _reductions(data)
     if len(parts) == 1:
-        (part,) = parts
-        return Source(title, part.images, part.labels, part.names, part.hashes)
-    first = np.cumsum([0] + [len(part.names) for part in parts])
+        return _source(title, parts[0])
+    first = itertools.accumulate((len(part.names) for part in parts), initial=0)
+    labels = [part.labels + number for part, number in zip(parts, first, strict=False)]
     return Source(
-        title,
-        np.concatenate([part.images for part in parts]),
-        np.concatenate(
-            [part.labels + n for part, n in zip(parts, first, strict=False)]
-        ),
-        sum((part.names for part in parts), ()),
-        np.concatenate([part.hashes for part in parts]),
+        name=title,
+        images=np.concatenate([part.images for part in parts]),
+        labels=np.concatenate(labels),
+        class_names=sum((part.names for part in parts), ()),
+        hashes=np.concatenate([part.hashes for part in parts]),
     )
 
 
-def names(data: Any) -> tuple[str, ...]:
+def _source(name: str, part: cache.Part) -> Source:
+    return Source(name, part.images, part.labels, part.names, part.hashes)
+
+
+def names(data: Data | TransferData) -> tuple[str, ...]:
     """Every data set that `load`, or `whole`, would read."""
-    if not hasattr(data, "train"):
-        return (data.name,)
-    return tuple(dict.fromkeys(wanted.name for wanted, _ in _wanted(data)))
+    if isinstance(data, TransferData) or not data.train:
+        return (own_size(data.name, data.size)[0],)
+    given = (*data.train, *data.validation, *data.test)
+    return tuple(dict.fromkeys(own_size(name, data.size)[0] for name in given))
 
 
-def of_catalog(data: Any) -> tuple[str, ...]:
+def of_catalog(data: Data | TransferData) -> tuple[str, ...]:
     """The data sets that `load` would read and that are prepared first."""
     wanted = (name.removeprefix("tfds:") for name in names(data))
     return tuple(dict.fromkeys(name for name in wanted if name in to_prepare()))
 
 
-def _wanted(data: Any) -> Iterator[tuple[Wanted, dict[str, str]]]:
-    """What to read, and which of its roles become which of ours."""
+def _wanted(data: Data) -> Iterator[tuple[Data, dict[str, str]]]:
+    """Data of one name each, and which of its roles become which of ours."""
 
-    def want(name: str, split: Sequence[float]) -> Wanted:
+    def want(name: str, *split: float) -> Data:
         name, size = own_size(name, data.size)
-        return Wanted(
-            name,
-            size,
-            data.channels,
-            data.archive,
-            data.data_dir,
-            data.skip_undecodable,
-            data.split_seed,
-            (split[0], split[1], split[2]),
-        )
+        return dataclasses.replace(data, name=name, size=size, split=split)
 
     if not data.train:
-        yield want(data.name, tuple(data.split)), {role: role for role in cache.ROLES}
+        yield want(data.name, *data.split), {role: role for role in cache.ROLES}
         return
     share = data.held_out
     chosen = 0.0 if data.validation else share
@@ -237,14 +188,14 @@ def _wanted(data: Any) -> Iterator[tuple[Wanted, dict[str, str]]]:
             roles["validation"] = "validation"
         if share:
             roles["test"] = "held_out" if data.test else "test"
-        yield want(name, (1 - chosen - share, chosen, share)), roles
+        yield want(name, 1 - chosen - share, chosen, share), roles
     for name in data.validation:
-        yield want(name, (0.0, 1.0, 0.0)), {"validation": "validation"}
+        yield want(name, 0.0, 1.0, 0.0), {"validation": "validation"}
     for name in data.test:
-        yield want(name, (0.0, 0.0, 1.0)), {"test": "test"}
+        yield want(name, 0.0, 0.0, 1.0), {"test": "test"}
 
 
-def downloads(data: Any) -> dict[str, int]:
+def downloads(data: Data) -> dict[str, int]:
     """What `load` would have to fetch: megabytes (rounded) by url; {} for nothing."""
     own = [name for name in names(data) if name in CATALOG and CATALOG[name].roles]
     folder = cache.root(data.data_dir) / "downloads"
@@ -256,7 +207,7 @@ def downloads(data: Any) -> dict[str, int]:
     }
 
 
-def absent(data: Any) -> tuple[str, ...]:
+def absent(data: Data) -> tuple[str, ...]:
     """The data sets that `load` would have to fetch, or that are not prepared."""
     from metainit.data.builders import prepare
 
@@ -271,7 +222,7 @@ def absent(data: Any) -> tuple[str, ...]:
     return tuple(filter(is_absent, names(data)))
 
 
-def _read(data: Wanted) -> dict[str, cache.Part]:
+def _read(data: Data) -> dict[str, cache.Part]:
     kind, _, rest = data.name.partition(":")
     if data.name in CATALOG:
         return CATALOG[data.name].read(data)
@@ -285,7 +236,7 @@ def _read(data: Wanted) -> dict[str, cache.Part]:
     )
 
 
-def _reductions(data: Wanted) -> str:
+def _reductions(data: Data) -> str:
     """What a prepared data set of ours lacks, for every line that names it."""
     name = data.name.removeprefix("tfds:")
     if name not in to_prepare():
@@ -295,8 +246,7 @@ def _reductions(data: Wanted) -> str:
 
 
 def _rotated(part: cache.Part) -> cache.Part:
-    classes = len(part.names)
-    turns = range(4)
+    classes, turns = len(part.names), range(4)
     return cache.Part(
         np.concatenate([np.rot90(part.images, turn, (1, 2)) for turn in turns]),
         np.concatenate([part.labels + turn * classes for turn in turns]),

@@ -14,7 +14,7 @@ import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from metainit.config.fields import ConfigError, TransferExperiment, own_size
+from metainit.config.fields import ConfigError, Data, TransferExperiment, own_size
 from metainit.data import cache, folders, leakage, loading
 from metainit.data.batches import hold_out
 from metainit.data.loading import Source
@@ -218,7 +218,16 @@ def _split(config: TransferExperiment, first: Initialisation) -> tuple[Split, st
             for part in (read.train, read.test)
         )
         return Split(data.name, train, test), read.rule
-    whole = loading.whole(data, size, channels)
+    whole = loading.whole(
+        Data(
+            name=data.name,
+            size=size,
+            channels=channels,
+            archive=data.archive,
+            data_dir=data.data_dir,
+            skip_undecodable=data.skip_undecodable,
+        )
+    )
     sides = hold_out(whole, config.seed, share)
     return Split(whole.name, *sides), f"{share} of every class"
 

@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 import seven
 
+from metainit.config.fields import Data
 from metainit.data import cache, episodes, leakage, loading
 from metainit.data.builders import catalog
 from metainit.data.builders.fetch import FetchError
-from metainit.experiments import configs
 
 
 def settings(tmp_path, **changed):
-    data = configs.default().data
-    data.update(name="cifar_fs", size=32, channels=3, data_dir=str(tmp_path / "data"))
-    data.update(changed)
-    return data
+    given = {"name": "cifar_fs", "size": 32, "channels": 3}
+    return Data(**given | {"data_dir": str(tmp_path / "data")} | changed)
 
 
 def served(monkeypatch, name, server, checksum):

@@ -10,26 +10,22 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from metainit.config.fields import Data
 from metainit.data import cache, loading
 from metainit.data.builders import glyphs
-from metainit.experiments import configs
 
 # Prepares in a process of its own, and tells whether TensorFlow was loaded.
 _PREPARE = """
 import sys
+from metainit.config.fields import Data
 from metainit.data import loading
-from metainit.experiments import configs
-data = configs.default().data
-data.data_dir = sys.argv[1]
-loading.load(data)
+loading.load(Data(data_dir=sys.argv[1]))
 print("tensorflow" in sys.modules)
 """
 
 
 def settings(folder, **changed):
-    data = configs.default().data
-    data.update({"data_dir": str(folder)} | changed)
-    return data
+    return Data(data_dir=str(folder), **changed)
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,13 @@ import archives
 import numpy as np
 import pytest
 
+from metainit.config.fields import Data
 from metainit.data import cache, episodes, leakage, loading
 from metainit.data.builders import catalog, omniglot
-from metainit.experiments import configs
 
 
 def settings(tmp_path, **changed):
-    data = configs.default().data
-    data.update(name="omniglot", size=28, channels=1, data_dir=str(tmp_path / "data"))
-    data.update(changed)
-    return data
+    return Data(name="omniglot", data_dir=str(tmp_path / "data"), **changed)
 
 
 def served(monkeypatch, name, server, checksum):

@@ -16,12 +16,12 @@ import pytest
 import seven
 import tensorflow_datasets as tfds
 
+from metainit.config.fields import Data
 from metainit.data import loading
 from metainit.data.builders import catalog, prepare, prepared
 from metainit.data.builders.base import Options, PrepareError
 from metainit.data.builders.fetch import FetchError
 from metainit.data.builders.prepare import BUILDERS
-from metainit.experiments import configs
 
 NAME, FILE = seven.CALTECH, seven.CALTECH_FILE
 
@@ -294,9 +294,7 @@ def test_folders_that_are_not_there_are_planned_on_their_disk(tmp_path):
 
 
 def data(root):
-    wanted = configs.default().data
-    wanted.update(name=NAME, data_dir=str(root), size=8, split=(0.34, 0.33, 0.33))
-    return wanted
+    return Data(name=NAME, data_dir=str(root), size=8, split=(0.34, 0.33, 0.33))
 
 
 def test_it_is_shown_prepared_and_read(tmp_path, known, capsys):
@@ -372,7 +370,7 @@ def test_the_command_line_shows_the_plan_of_all_seven(tmp_path):
             "--config.data.split=(0.6,0.4)",
             r"data.split=\(0.6, 0.4\) must be three shares",
         ),
-        ("--config.data.train=(5,)", "data.train: 5 must be a name"),
+        ("--config.data.train=(5,)", r"data.train\[0\]=5 must be a name"),
     ],
 )
 def test_nothing_is_fetched_without_agreement_or_for_a_mistake(tmp_path, flag, words):

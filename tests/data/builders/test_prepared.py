@@ -1,5 +1,6 @@
 """tfds:NAME when NAME is not prepared: with and without TensorFlow, ours and TFDS's."""
 
+import dataclasses
 import importlib.util
 
 import archives
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from metainit.config.fields import Data
 from metainit.data import loading
 from metainit.data.builders import prepare
 from metainit.data.builders.prepare import BUILDERS
-from metainit.experiments import configs
 
 
 class Stock(tfds.core.GeneratorBasedBuilder):
@@ -40,9 +41,7 @@ class Stock(tfds.core.GeneratorBasedBuilder):
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "own"))
-    data = configs.default().data
-    data.update(name="tfds:stock", size=8, channels=3, data_dir=str(tmp_path / "data"))
-    return data
+    return Data("tfds:stock", size=8, channels=3, data_dir=str(tmp_path / "data"))
 
 
 def tensorflow(monkeypatch, there):
@@ -82,14 +81,14 @@ def test_without_tensorflow_the_pip_line_is_said(data, monkeypatch):
 
 def test_what_tfds_stumbles_on_is_told(data, monkeypatch):
     tensorflow(monkeypatch, True)
-    data.name = "tfds:no_such"
+    data = dataclasses.replace(data, name="tfds:no_such")
     with pytest.raises(ValueError, match=r"cannot prepare it: DatasetNotFoundError"):
         loading.load(data)
 
 
 def test_ours_are_prepared_by_our_command(tmp_path, data, monkeypatch):
     tensorflow(monkeypatch, True)
-    data.name = "tfds:cifar100"
+    data = dataclasses.replace(data, name="tfds:cifar100")
     with pytest.raises(
         ValueError, match=r"metainit datasets prepare cifar100"
     ) as error:
@@ -106,9 +105,9 @@ def test_of_ours_the_version_of_the_builder_is_taken(tmp_path, data, monkeypatch
         loading.load(data)
     assert "name it: tfds:stock:2.1.0" in str(error.value)
     assert "datasets prepare stock" in str(error.value)
-    data.name = "tfds:stock:2.1.0"
+    data = dataclasses.replace(data, name="tfds:stock:2.1.0")
     roles = loading.load(data)
     assert sum(len(source.images) for (source,) in roles[:3]) == 6
     (tmp_path / "own" / "stock" / "2.1.0").rename(tmp_path / "own" / "stock" / "1.0.0")
-    data.name = "tfds:stock"
+    data = dataclasses.replace(data, name="tfds:stock")
     assert np.shape(loading.load(data).train[0].images)[1:] == (8, 8, 3)
