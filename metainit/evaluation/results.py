@@ -75,3 +75,8 @@ class Evaluation(NamedTuple):
     parts: tuple[Evaluation, ...] = ()
     episodes_sha256: str = ""
     held_out: bool = False
+
+    @property
+    def name(self) -> str:
+        """The data set, with what tells held-out classes apart."""
+        return self.dataset + ", held-out classes" * self.held_out

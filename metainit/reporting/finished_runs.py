@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import pathlib
@@ -11,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit.evaluation.results import Evaluation
+from metainit.evaluation.results import Evaluation, Row
 from metainit.runtime import numbered, run_folder
+from metainit.runtime.cost import Cost
 from metainit.transfer.results import FineTuning
 
 FILE = "finished.json"
@@ -30,31 +30,6 @@ _NO_MATTER = (
     "evaluate.manifest",
     "transfer.price_per_hour",
 )
-# What makes accuracies of different runs comparable.
-_PROTOCOL = ("data", "task", "evaluate", "transfer")
-
-
-class PerEpisode(NamedTuple):
-    """What every initialisation and head reached on one data set.
-
-    Attributes:
-      name: of the data set, with what tells held-out classes apart.
-      held_out: whether it is held-out classes of a meta-train set.
-      protocol, batch_norm: as in `Evaluation`.
-      episodes_sha256: of the episodes, "" where not known.
-      validation_accuracy: of what was chosen on meta-validation, by init and head.
-      device_seconds: of making each initialisation.
-      measurements: float32 [episodes] by metric, then by init and head.
-    """
-
-    name: str
-    held_out: bool
-    protocol: str
-    batch_norm: str
-    episodes_sha256: str
-    validation_accuracy: dict[tuple[str, str], float]
-    device_seconds: dict[str, float]
-    measurements: dict[str, dict[tuple[str, str], np.ndarray]]
 
 
 class Run(NamedTuple):
@@ -63,14 +38,14 @@ class Run(NamedTuple):
     Attributes:
       path: its folder.
       config: its settings by dotted name.
-      data_sets: what it reached on each, by name.
+      data_sets: its evaluation on each, after the chosen steps, by name.
       transfer: its fine-tunings; () for none.
       costs: device seconds of making each initialisation, where it was fine-tuned.
     """
 
     path: pathlib.Path
     config: dict[str, Any]
-    data_sets: dict[str, PerEpisode]
+    data_sets: dict[str, Evaluation]
     transfer: tuple[FineTuning, ...]
     costs: dict[str, float]
 
@@ -101,32 +76,28 @@ def asked(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_episodes(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
-    """Stores every metric after the chosen steps, by data set and episode."""
+    """Stores what was reached after the chosen steps, by data set and episode."""
     several = any(not part.held_out for part in evaluation.parts)
     about, arrays = [], []
     for part in (evaluation,) * (not several) + evaluation.parts:
-        about.append(
-            {
-                "name": part.dataset + ", held-out classes" * part.held_out,
-                "held_out": part.held_out,
-                "protocol": part.protocol,
-                "batch_norm": part.batch_norm,
-                "episodes_sha256": part.episodes_sha256,
-                "rows": [[r.init, r.head, r.validation_accuracy] for r in part.rows],
-                "device_seconds": {r.init: r.cost.device_seconds for r in part.rows},
-                "metrics": list(part.rows[0].measurements),
-            }
-        )
+        metrics = list(part.rows[0].measurements)
+        rows = [
+            row._replace(
+                setting={}, steps=(row.steps[row.chosen],), chosen=0, measurements={}
+            )
+            for row in part.rows
+        ]
+        about.append((part._replace(rows=(), parts=()), rows, metrics))
         values = [
-            [of_metric[row.chosen] for of_metric in row.measurements.values()]
+            [row.measurements[metric][row.chosen] for metric in metrics]
             for row in part.rows
         ]
         arrays.append({"values": np.asarray(values, np.float32)})
     numbered.write(path, about, arrays)
 
 
-def read_episodes(path: str | os.PathLike[str]) -> tuple[PerEpisode, ...]:
-    """What `write_episodes` stored.
+def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
+    """The evaluations on single data sets that `write_episodes` stored.
 
     Raises:
       ValueError: the file is damaged.
@@ -137,22 +108,18 @@ def read_episodes(path: str | os.PathLike[str]) -> tuple[PerEpisode, ...]:
         raise ValueError(
             f"{error}; delete {FILE} beside it and give the run's own line again"
         ) from None
-    data_sets = []
-    for about, arrays in stored:
-        rows, names = about.pop("rows"), about.pop("metrics")
-        keys = [(init, head) for init, head, _ in rows]
-        by_metric = zip(names, arrays["values"].swapaxes(0, 1), strict=True)
-        data_sets.append(
-            PerEpisode(
-                **about,
-                validation_accuracy={(init, head): x for init, head, x in rows},
-                measurements={
-                    name: dict(zip(keys, values, strict=True))
-                    for name, values in by_metric
-                },
+    parts = []
+    for (part, about_rows, metrics), arrays in stored:
+        rows = [
+            Row(*row)._replace(
+                steps=tuple(row[3]),
+                cost=Cost(*row[-1]),
+                measurements=dict(zip(metrics, values[:, None], strict=True)),
             )
-        )
-    return tuple(data_sets)
+            for row, values in zip(about_rows, arrays["values"], strict=True)
+        ]
+        parts.append(Evaluation(*part)._replace(rows=tuple(rows)))
+    return tuple(parts)
 
 
 def read(path: str | os.PathLike[str]) -> Run | str:
@@ -206,15 +173,12 @@ def check(runs: Sequence[Run]) -> None:
       ValueError: in one line, naming every difference of protocol or data.
     """
     fine_tuned = [run for run in runs if run.transfer]
-    wrong = [
-        difference
-        for run in runs[1:]
-        for difference in itertools.chain(
-            _settings(runs[0], run, _PROTOCOL[:-1]), _data_sets(runs[0], run)
-        )
-    ]
+    wrong: list[str] = []
+    for run in runs[1:]:
+        wrong += _settings(runs[0], run, ("data", "task", "evaluate"))
+        wrong += _data_sets(runs[0], run)
     for run in fine_tuned[1:]:
-        wrong += _settings(fine_tuned[0], run, _PROTOCOL[-1:])
+        wrong += _settings(fine_tuned[0], run, ("transfer",))
     if wrong:
         raise ValueError(
             "runs of different protocols or data cannot stand in one table: "
@@ -223,6 +187,7 @@ def check(runs: Sequence[Run]) -> None:
 
 
 def _settings(first: Run, other: Run, places: Sequence[str]) -> Iterator[str]:
+    """Differences of settings that make accuracies incomparable."""
     for name in sorted(first.config.keys() | other.config.keys()):
         old, new = first.config.get(name), other.config.get(name)
         if old != new and _under(name, places) and not _under(name, _NO_MATTER):
@@ -230,6 +195,7 @@ def _settings(first: Run, other: Run, places: Sequence[str]) -> Iterator[str]:
 
 
 def _data_sets(first: Run, other: Run) -> Iterator[str]:
+    """Differences of data that make accuracies incomparable."""
     for name in sorted(first.data_sets.keys() ^ other.data_sets.keys()):
         path = first.path if name in first.data_sets else other.path
         yield f"{name} is in {path} only"

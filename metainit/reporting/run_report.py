@@ -6,8 +6,6 @@ by a test result.
 
 from __future__ import annotations
 
-import functools
-import itertools
 import json
 import math
 import os
@@ -26,7 +24,6 @@ from metainit.reporting.tables import (
     METRICS,
     Block,
     Bullets,
-    Cell,
     Code,
     Figure,
     Heading,
@@ -60,17 +57,6 @@ class Difference(NamedTuple):
     low: float
     high: float
 
-    @property
-    def points(self) -> str:
-        """In percentage points, e.g. "+3.1 [2.5, 3.7]".
-
-        Two decimals where one would hide on which side of zero an end lies.
-        """
-        mean, low, high = (100 * x for x in (self.mean, self.low, self.high))
-        places = 2 if min(abs(low), abs(high)) < 0.05 else 1
-        mean = round(mean, places) + 0.0  # never "-0.0"
-        return f"{mean:+.{places}f} [{low:.{places}f}, {high:.{places}f}]"
-
 
 def write_report(
     workdir: str | os.PathLike[str],
@@ -98,41 +84,61 @@ def write_report(
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     _check(evaluation.rows)
-    differences = against_others(evaluation.rows)
-    lines = itertools.chain(
-        _result_lines(evaluation, differences),
-        *(_result_lines(part, against_others(part.rows)) for part in evaluation.parts),
-        [_summary(evaluation, context)],
-    )
+    paired = [(x, differences(x.rows)) for x in (evaluation, *evaluation.parts)]
+    lines = [line for part in paired for line in _result_lines(*part)]
+    lines.append(_summary(evaluation, context))
     atomic.write_text(workdir / "results.jsonl", "".join(map(_json, lines)))
     finished_runs.write_episodes(workdir / finished_runs.EPISODES, evaluation)
-    drawn = []
+    drawn: list[Block] = []
     if figures.learning_curve(workdir / "learning_curve.png", context["training"]):
-        drawn.append(Figure("Learning curve", "learning_curve.png"))
+        title = "Learning curve"
+        drawn += [Heading(title), Figure(title, "learning_curve.png")]
     if figures.adaptation(workdir / "adaptation.png", evaluation.rows):
-        drawn.append(Figure("Accuracy against adaptation step", "adaptation.png"))
+        title = "Accuracy against adaptation step"
+        drawn += [Heading(title), Figure(title, "adaptation.png")]
     section: list[Block] = []
     account: list[Block] = []
     if transfer is not None:
         figures.transfer(workdir / "transfer.png", [transfer.runs])
         section = list(transfer_report.section(transfer, "transfer.png"))
         account = list(transfer_report.account(transfer))
-    blocks: list[Block] = [
+    opening = [
         verdict(evaluation.rows),
-        _condition(context),
-        Heading(context["title"], 1),
-        f"{evaluation.dataset}, {evaluation.protocol}, on {evaluation.device}.",
-        *_results(evaluation, differences),
-        *(block for figure in drawn for block in (Heading(figure.title), figure)),
-        *section,
-        *account,
-        Heading("What every initialisation met on meta-validation"),
-        tables.settings(evaluation.grid),
-        *_notes(evaluation),
-        *_reproduce(workdir, evaluation, context),
+        f"Conditional on this one training run (seed {context['seed']}): the intervals "
+        "cover the draw of episodes, not that of training.",
     ]
-    html.write(workdir, blocks)
-    return tables.terminal([*_short(evaluation, context, differences), *section])
+    setting = f"{evaluation.dataset}, {evaluation.protocol}, on {evaluation.device}."
+    results = list(_results(paired))
+    html.write(
+        workdir,
+        [
+            *opening,
+            Heading(context["title"], 1),
+            setting,
+            Heading("Results on unseen classes"),
+            _table(*paired[0]),
+            _explained(evaluation),
+            *results,
+            *drawn,
+            *section,
+            *account,
+            Heading("What every initialisation met on meta-validation"),
+            tables.settings(evaluation.grid),
+            *_end(workdir, evaluation, context),
+        ],
+    )
+    return tables.terminal(
+        [
+            *opening,
+            f"{setting} Batch norm: {evaluation.batch_norm}.",
+            _table(*paired[0], narrow=True),
+            *results,
+            "Head, steps and settings chosen on meta-validation; ± and [ ] are 95 % "
+            'intervals over episodes; "ours" is the best head of our best '
+            "initialisation.",
+            *section,
+        ]
+    )
 
 
 def show_in_tensorboard(workdir: str | os.PathLike[str], step: int) -> None:
@@ -176,55 +182,49 @@ def our_best(rows: Sequence[Row]) -> Row:
     return max(ours, key=lambda row: row.validation_accuracy)
 
 
-def against_others(rows: Sequence[Row]) -> tuple[Difference, ...]:
-    """Our best row against every other row, each after its chosen steps."""
+def differences(rows: Sequence[Row]) -> tuple[Difference, ...]:
+    """Our best row minus every other row, each after its chosen steps."""
     ours = our_best(rows)
-    return tuple(_compare(ours, row) for row in rows if row is not ours)
-
-
-def against_baselines(rows: Sequence[Row]) -> tuple[Difference, ...]:
-    """Our best row against the best head of every baseline initialisation."""
-    ours = our_best(rows)
-    best = best_heads(rows).items()
-    return tuple(_compare(ours, row) for name, row in best if name not in OURS)
+    return tuple(
+        Difference(ours, row, *metrics.paired_interval(_chosen(ours), _chosen(row)))
+        for row in rows
+        if row is not ours
+    )
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """The first sentence, naming the baseline that comes closest or leads by most."""
+    """The first sentence: ours against the baseline that is hardest to beat.
+
+    Each initialisation has the head that was best on meta-validation. Hardest to beat
+    is the baseline that comes closest or, where ours does not win, leads by most.
+    """
     ours = our_best(rows)
     source = "" if ours.init == OURS[0] else "started from pretrained weights, "
     name = f"The meta-learned initialisation ({source}{_place(ours)})"
     accuracy = ACCURACY.mean(_chosen(ours))
-    differences = against_baselines(rows)
-    if not differences:
+    baselines = [row for init, row in best_heads(rows).items() if init not in OURS]
+    if not baselines:
         return (
             f"{name} reaches {accuracy} % on unseen classes; no baseline was evaluated."
         )
-    lost = [difference for difference in differences if difference.low <= 0]
-    hardest = min(lost or differences, key=lambda difference: difference.mean)
+    against = differences([ours, *baselines])
+    lost = [difference for difference in against if difference.low <= 0]
+    _, other, mean, low, high = min(lost or against, key=lambda x: x.mean)
     wins, close = "does not beat", ", not distinguishable"
     if not lost:
         wins, close = "beats", ""
-    elif hardest.high < 0:
+    elif high < 0:
         close = ", worse on these episodes"
-    other = hardest.other
-    mean, interval = hardest.points.split(" ", 1)
     return (
         f"{name} {wins} every baseline on unseen classes: {accuracy} % against "
         f"{ACCURACY.mean(_chosen(other))} % for {other.init} ({_place(other)}), a "
-        f"difference of {mean} points {interval}{close}."
+        f"difference of {ACCURACY.signed(mean, low, high)} points{close}."
     )
 
 
 def _chosen(row: Row, metric: str = "accuracy") -> np.ndarray:
     """A metric after the chosen number of steps, float [episodes]."""
     return row.measurements[metric][row.chosen]
-
-
-def _compare(row: Row, other: Row) -> Difference:
-    return Difference(
-        row, other, *metrics.paired_interval(_chosen(row), _chosen(other))
-    )
 
 
 def _place(row: Row) -> str:
@@ -251,21 +251,19 @@ def _result_lines(
 ) -> Iterator[dict[str, Any]]:
     """Lines of `results.jsonl`: measures by step, then differences."""
 
-    about = {"dataset": evaluation.dataset, "protocol": evaluation.protocol}
+    def line(row: Row, metric: str, interval: Any, **other: str) -> dict[str, Any]:
+        about = {"dataset": evaluation.dataset, "protocol": evaluation.protocol}
+        return {
+            **{"init": row.init, "head": row.head, **other, **about, "metric": metric},
+            **dict(zip(("value", "low", "high"), interval, strict=True)),
+            "n": _chosen(row).size,
+            "batch_norm": evaluation.batch_norm,
+        }
+
     for row in evaluation.rows:
         for metric, by_step in row.measurements.items():
             for position, values in enumerate(by_step):
-                mean, low, high = metrics.mean_interval(values)
-                yield {
-                    "init": row.init,
-                    "head": row.head,
-                    **about,
-                    "metric": metric,
-                    "value": mean,
-                    "low": low,
-                    "high": high,
-                    "n": len(values),
-                    "batch_norm": evaluation.batch_norm,
+                yield line(row, metric, metrics.mean_interval(values)) | {
                     "device_hours": row.cost.device_seconds / 3600,
                     "images_seen": row.cost.images,
                     "flops": row.cost.flops,
@@ -273,20 +271,9 @@ def _result_lines(
                     "chosen": position == row.chosen,
                     "setting": row.setting,
                 }
-    for row, other, mean, low, high in differences:
-        yield {
-            "init": row.init,
-            "head": row.head,
-            "other_init": other.init,
-            "other_head": other.head,
-            **about,
-            "metric": "accuracy_difference",
-            "value": mean,
-            "low": low,
-            "high": high,
-            "n": len(_chosen(row)),
-            "batch_norm": evaluation.batch_norm,
-        }
+    for row, other, *interval in differences:
+        names = {"other_init": other.init, "other_head": other.head}
+        yield line(row, "accuracy_difference", interval, **names)
 
 
 def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
@@ -313,75 +300,49 @@ def _json(line: dict[str, Any]) -> str:
     return json.dumps(finite, default=float) + "\n"
 
 
-def _at(row: Row, step: int) -> str:
-    if step not in row.steps:
-        return "-"
-    return ACCURACY.mean(row.measurements["accuracy"][row.steps.index(step)])
+_Paired = tuple[Evaluation, Sequence[Difference]]
 
 
-def _last(row: Row) -> str:
-    last = row.steps[-1]
-    return "-" if row.in_closed_form else f"{_at(row, last)} ({last})"
+def _measures(row: Row) -> Iterator[str]:
+    """Every metric that reports show, after the chosen steps."""
+    for name, metric in METRICS.items():
+        values = _chosen(row, name)
+        yield metric.plus_minus(values) if name == "accuracy" else metric.mean(values)
 
 
-def _measure(metric: str, row: Row) -> str:
-    values = _chosen(row, metric)
-    if metric == "accuracy":
-        return METRICS[metric].plus_minus(values)
-    return METRICS[metric].mean(values)
+def _minus(differences: Sequence[Difference], row: Row) -> str:
+    """Ours minus a row, "-" for ours."""
+    intervals = {id(difference.other): difference[2:] for difference in differences}
+    return ACCURACY.signed(*intervals[id(row)]) if id(row) in intervals else "-"
 
 
-def _after(step: int, row: Row) -> str:
-    """Accuracy after a number of steps, with a mark where it was chosen."""
-    chosen = step == row.steps[row.chosen]
-    return _at(row, step) + " ←" * chosen
+def _table(
+    evaluation: Evaluation, differences: Sequence[Difference], narrow: bool = False
+) -> Table:
+    """Every row; narrow for a terminal, without setting, FLOPs and batch norm."""
+    wide = [] if narrow else ["Setting"]
+    measures = [metric.heading for metric in METRICS.values()]
+    heading = ["Initialisation", "Head", *wide, "Steps", *measures, "Ours minus this"]
+    heading += ["Device time", "Images"]
+    rows = []
+    for row in evaluation.rows:
+        cells = [row.init, row.head]
+        if not narrow:
+            cells.append(tables.words(row.setting) or "-")
+        cells.append("-" if row.in_closed_form else str(row.steps[row.chosen]))
+        cells += [*_measures(row), _minus(differences, row)]
+        cells += [tables.duration(row.cost.device_seconds), f"{row.cost.images:,}"]
+        if not narrow:
+            cells += [tables.flops(row.cost.flops), evaluation.batch_norm]
+        rows.append(cells)
+    if not narrow:
+        heading += ["FLOPs", "Batch norm"]
+    return Table(heading, rows, text=2 + len(wide))
 
 
-# Headings with the cell of a row; metrics are those after the chosen steps.
-_MEASURES: dict[str, Cell] = {
-    metric.heading: functools.partial(_measure, name)
-    for name, metric in METRICS.items()
-}
-_STEPS: dict[str, Cell] = {
-    "Steps": lambda row: "-" if row.in_closed_form else str(row.steps[row.chosen]),
-    **_MEASURES,
-    "0 steps, %": lambda row: _at(row, 0),
-    "Last, %": _last,
-}
-
-
-def _minus(differences: Sequence[Difference]) -> Cell:
-    points = {id(difference.other): difference.points for difference in differences}
-    return lambda row: points.get(id(row), "-")
-
-
-def _condition(context: Context) -> str:
-    """What the intervals do not cover."""
-    return (
-        f"Conditional on this one training run (seed {context['seed']}): the intervals "
-        "cover the draw of episodes, not that of training."
-    )
-
-
-def _results(
-    evaluation: Evaluation, differences: Sequence[Difference]
-) -> Iterator[Block]:
-    rows, ours = evaluation.rows, our_best(evaluation.rows)
-    minus = _minus(differences)
-    columns: dict[str, Cell] = {
-        "Initialisation": lambda row: row.init,
-        "Head": lambda row: row.head,
-        "Setting": lambda row: tables.words(row.setting) or "-",
-        **_STEPS,
-        "Ours minus this": minus,
-        "Device time": lambda row: tables.duration(row.cost.device_seconds),
-        "FLOPs": lambda row: tables.flops(row.cost.flops),
-        "Images seen": lambda row: f"{row.cost.images:,}",
-        "Batch norm": lambda row: evaluation.batch_norm,
-    }
-    yield Heading("Results on unseen classes")
-    yield tables.table(columns, rows, text=3)
-    yield Bullets(
+def _explained(evaluation: Evaluation) -> Bullets:
+    ours = our_best(evaluation.rows)
+    return Bullets(
         [
             "Setting, Steps: what did best on meta-validation; test results choose "
             "nothing. A dash under Steps: the head is in closed form and takes none.",
@@ -389,59 +350,59 @@ def _results(
             "mean over episodes ± its 95 % interval (Student t).",
             "F1: macro-F1 over the episode's classes, averaged over episodes; a class "
             "that is never predicted counts 0. Loss: mean query cross-entropy in nats.",
-            "0 steps, Last: accuracy before any adaptation and after the largest "
-            "number of steps tried (in brackets), same setting.",
             f"Ours minus this: accuracy of {ours.init}, {_place(ours)}, minus the "
             "row's [95 %], in points, paired: the same episodes, resampled together "
             f"(bootstrap, {metrics.RESAMPLES:,} resamples).",
-            "Device time, FLOPs, Images seen: what making the initialisation took, "
+            "Device time, FLOPs, Images: what making the initialisation took, "
             "compilation excluded, repeated images counted; heads add nothing.",
             "Batch norm: whose moments the normalisation uses at test.",
             "Nothing is marked as significant: one training run does not tell what the "
             "next would give. `metainit report RUN...` compares several seeds.",
         ]
     )
-    if evaluation.parts:
-        yield Heading("By data set")
-        yield _parts(evaluation)
-        yield (
-            "The best head of every initialisation, as chosen for all data sets "
-            'together; the difference is the paired one. "Held-out classes" are '
-            "classes of a meta-train data set that nothing was trained or chosen on: "
-            "they tell how it does within the domain, the other data sets how it does "
-            "outside."
-        )
-    if adapting := [row for row in rows if not row.in_closed_form]:
+
+
+def _results(paired: Sequence[_Paired]) -> Iterator[Block]:
+    """By adaptation step, and by data set."""
+    (evaluation, _), *parts = paired
+    adapting = [row for row in evaluation.rows if not row.in_closed_form]
+    if adapting:
         steps = sorted({step for row in adapting for step in row.steps})
-        by_step = {str(step): functools.partial(_after, step) for step in steps}
-        names = {name: columns[name] for name in ("Initialisation", "Head")}
-        yield Heading("Accuracy after 0, 1, 2, ... steps, %")
-        yield tables.table(names | by_step, adapting)
-        yield "← is the number of steps chosen on meta-validation."
+        rows = []
+        for row in adapting:
+            cells = dict.fromkeys(steps, "-")
+            for position, step in enumerate(row.steps):
+                accuracy = ACCURACY.mean(row.measurements["accuracy"][position])
+                cells[step] = accuracy + " ←" * (position == row.chosen)
+            rows.append((row.init, row.head, *cells.values()))
+        yield Heading(
+            "Accuracy after 0, 1, 2, ... steps, %; ← chosen on meta-validation"
+        )
+        yield Table(("Initialisation", "Head", *map(str, steps)), rows)
+    if parts:
+        yield Heading("By data set, the head of each initialisation as chosen for all")
+        measures = [metric.heading for metric in METRICS.values()]
+        yield Table(
+            ("Data set", "Initialisation", *measures, "Ours minus this"),
+            [
+                (part.name, row.init, *_measures(row), _minus(of_part, row))
+                for part, of_part in parts
+                for row in best_heads(part.rows).values()
+            ],
+        )
+        yield (
+            '"Held-out classes" are classes of a meta-train data set that nothing was '
+            "trained or chosen on: they tell how it does within the domain, the other "
+            "data sets how it does outside."
+        )
 
 
-def _parts(evaluation: Evaluation) -> Table:
-    """Each data set by initialisation, its best head as chosen on meta-validation."""
-    rows = []
-    for part in evaluation.parts:
-        name = part.dataset + ", held-out classes" * part.held_out
-        ours = our_best(part.rows)
-        for row in best_heads(part.rows).values():
-            minus = "-" if row is ours else _compare(ours, row).points
-            cells = (cell(row) for cell in _MEASURES.values())
-            rows.append((name, row.init, *cells, minus))
-    return Table(("Data set", "Initialisation", *_MEASURES, "Ours minus this"), rows)
-
-
-def _notes(evaluation: Evaluation) -> Iterator[Block]:
+def _end(
+    workdir: pathlib.Path, evaluation: Evaluation, context: Context
+) -> Iterator[Block]:
     if evaluation.notes:
         yield Heading("Notes")
         yield Bullets(evaluation.notes)
-
-
-def _reproduce(
-    workdir: pathlib.Path, evaluation: Evaluation, context: Context
-) -> Iterator[Block]:
     yield Heading("Run it again")
     yield Code(context["command"])
     yield (
@@ -456,30 +417,3 @@ def _reproduce(
     )
     yield Heading("Settings")
     yield Code(json.dumps(context["config"], indent=2, default=str), "json")
-
-
-def _short(
-    evaluation: Evaluation, context: Context, differences: Sequence[Difference]
-) -> Iterator[Block]:
-    """What fits a terminal."""
-    yield verdict(evaluation.rows)
-    yield (
-        f"{evaluation.dataset}, {evaluation.protocol}, {evaluation.device}; "
-        f"batch norm: {evaluation.batch_norm}. {_condition(context)}"
-    )
-    columns: dict[str, Cell] = {
-        "Initialisation": lambda row: (
-            f"{row.init}: {tables.duration(row.cost.device_seconds)} of device time, "
-            f"{row.cost.images:,} images seen"
-        ),
-        "Head": lambda row: row.head,
-        **_STEPS,
-        "Ours minus this": _minus(differences),
-    }
-    yield tables.table(columns, evaluation.rows)
-    if evaluation.parts:
-        yield _parts(evaluation)
-    yield (
-        "Head, steps and settings chosen on meta-validation; ± and [ ] are 95 % "
-        'intervals over episodes; "ours" is the best head of our best initialisation.'
-    )

@@ -11,55 +11,67 @@ in each the same episodes.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import pathlib
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Comparison, Interval
+from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import (
     figures,
     finished_runs,
     html,
+    run_report,
     tables,
     transfer_report,
 )
-from metainit.reporting.finished_runs import Group, PerEpisode, Run
-from metainit.reporting.tables import ACCURACY, METRICS, Block, Bullets, Code, Heading
+from metainit.reporting.finished_runs import Group, Run
+from metainit.reporting.tables import (
+    ACCURACY,
+    METRICS,
+    Block,
+    Bullets,
+    Code,
+    Heading,
+    Table,
+)
 from metainit.runtime.cost import OURS
 
 
 class Entry(NamedTuple):
-    """One initialisation of one experiment, with its best head of each seed.
+    """One initialisation of one experiment.
 
     Attributes:
       name: with the experiment's label.
       init: without it.
-      heads: in words.
-      validation: accuracy on meta-validation, mean over seeds.
-      device_hours: of making it, mean over seeds.
-      measurements: float [seeds, episodes] by metric and data set.
+      rows: of each seed, by data set, with the head that was best on meta-validation.
     """
 
     name: str
     init: str
-    heads: str
-    validation: float
-    device_hours: float
-    measurements: dict[str, dict[str, np.ndarray]]
+    rows: tuple[dict[str, Row], ...]
 
     @property
-    def accuracy(self) -> dict[str, np.ndarray]:
-        """Float [seeds, episodes] by data set."""
-        return self.measurements["accuracy"]
+    def chosen(self) -> list[Row]:
+        """A row of each seed; what was chosen on meta-validation is one for all."""
+        return [next(iter(rows.values())) for rows in self.rows]
+
+    @property
+    def validation(self) -> float:
+        """Accuracy on meta-validation, mean over seeds."""
+        return float(np.mean([row.validation_accuracy for row in self.chosen]))
+
+    def measured(self, data_set: str, metric: str = "accuracy") -> np.ndarray:
+        """Float [seeds, episodes]."""
+        return np.stack([rows[data_set].measurements[metric][0] for rows in self.rows])
 
 
 class Compared(NamedTuple):
@@ -69,27 +81,53 @@ class Compared(NamedTuple):
       differences: a line for each setting in which the runs differ.
       missing: in words, runs without results or of seeds that not all experiments have.
       groups: experiments, each with its seeds.
-      data_sets: of the first run, by name.
       entries: initialisations of all experiments.
       ours: the best of ours on meta-validation.
-      against: ours minus each other entry, by its name and data set; see `paired`.
-      overall: the same over the data sets together, each counting the same, without
-        held-out classes; {} for one.
     """
 
     differences: tuple[str, ...]
     missing: tuple[str, ...]
     groups: tuple[Group, ...]
-    data_sets: dict[str, PerEpisode]
     entries: tuple[Entry, ...]
     ours: Entry
-    against: dict[str, dict[str, Comparison]]
-    overall: dict[str, Interval]
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds of every experiment."""
         return tuple(run.seed for run in self.groups[0].runs)
+
+    @property
+    def data_sets(self) -> dict[str, Evaluation]:
+        """The data sets of every experiment, those of the first run."""
+        return self.groups[0].runs[0].data_sets
+
+    @property
+    def unseen(self) -> list[str]:
+        """The data sets but held-out classes of meta-train, which ask something else.
+
+        Verdict and summary are about these.
+        """
+        return [name for name, part in self.data_sets.items() if not part.held_out]
+
+    def paired(self, first: Entry, second: Entry) -> dict[str, Comparison]:
+        """Accuracy of one entry minus that of another, by data set.
+
+        Holm's correction is over `unseen`, and over held-out classes by themselves.
+        """
+        comparisons: dict[str, Comparison] = {}
+        for names in (self.unseen, [x for x in self.data_sets if x not in self.unseen]):
+            if names:
+                comparisons |= intervals.compare(
+                    {name: first.measured(name) for name in names},
+                    {name: second.measured(name) for name in names},
+                )
+        return comparisons
+
+    def overall(self, entry: Entry) -> Interval:
+        """Ours minus an entry over `unseen` together, each counting the same."""
+        return intervals.over_seeds(
+            [self.ours.measured(name) - entry.measured(name) for name in self.unseen]
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,102 +171,54 @@ def compare(paths: Sequence[str]) -> Compared:
     candidates = [entry for entry in entries if entry.init in OURS]
     if not candidates:
         raise ValueError(f"none of the runs has one of {', '.join(OURS)}")
-    ours = max(candidates, key=lambda entry: entry.validation)
-    data_sets = runs[0].data_sets
-    unseen = [name for name, part in data_sets.items() if not part.held_out]
-    others = [entry for entry in entries if entry is not ours]
     return Compared(
         differences=tuple(finished_runs.differences(runs)),
         missing=(*missing, *left_out),
         groups=groups,
-        data_sets=data_sets,
         entries=entries,
-        ours=ours,
-        against={x.name: paired(ours, x, data_sets) for x in others},
-        overall={
-            entry.name: intervals.over_seeds(
-                [ours.accuracy[name] - entry.accuracy[name] for name in unseen]
-            )
-            for entry in others
-            if len(unseen) > 1
-        },
+        ours=max(candidates, key=lambda entry: entry.validation),
     )
-
-
-def paired(
-    first: Entry, second: Entry, data_sets: Mapping[str, PerEpisode]
-) -> dict[str, Comparison]:
-    """Accuracy of one entry minus that of another, by data set.
-
-    Holm's correction is over the data sets. Held-out classes of the meta-train sets are
-    another question, and corrected for by themselves.
-    """
-    comparisons: dict[str, Comparison] = {}
-    for held_out in (False, True):
-        names = [name for name, x in data_sets.items() if x.held_out == held_out]
-        if names:
-            comparisons |= intervals.compare(
-                {name: first.accuracy[name] for name in names},
-                {name: second.accuracy[name] for name in names},
-            )
-    return comparisons
 
 
 def best(compared: Compared, data_set: str) -> Entry | None:
     """The entry that is significantly better than every other one, if one is."""
-    first = max(compared.entries, key=lambda entry: entry.accuracy[data_set].mean())
-    for other in compared.entries:
-        if other is not first:
-            comparison = paired(first, other, compared.data_sets)[data_set]
-            if not comparison.different or comparison.difference.mean <= 0:
-                return None
-    return first if len(compared.entries) > 1 else None
+    first = max(compared.entries, key=lambda entry: entry.measured(data_set).mean())
+    others = [entry for entry in compared.entries if entry is not first]
+    comparisons = [compared.paired(first, other)[data_set] for other in others]
+    better = [x.different and x.difference.mean > 0 for x in comparisons]
+    return first if better and all(better) else None
 
 
 def verdict(compared: Compared) -> str:
-    """One sentence: our best against the baseline that is hardest to beat.
-
-    Held-out classes of the meta-train sets do not count.
-    """
-    ours, seeds = compared.ours, compared.seeds
-    baselines = [entry for entry in compared.entries if entry.init not in OURS]
-    if not baselines:
-        return f"{ours.name} has no baseline to be compared with in these runs."
-    comparisons = {
-        entry.name: {
-            name: comparison
-            for name, comparison in compared.against[entry.name].items()
-            if not compared.data_sets[name].held_out
-        }
-        for entry in baselines
+    """One sentence: our best against the baseline that is hardest to beat."""
+    ours, seeds, sets = compared.ours, compared.seeds, compared.unseen
+    paired = {
+        entry.name: [compared.paired(ours, entry)[name] for name in sets]
+        for entry in compared.entries
+        if entry.init not in OURS
     }
+    if not paired:
+        return f"{ours.name} has no baseline to be compared with in these runs."
     hardest = min(
-        comparisons,
-        key=lambda name: np.mean(
-            [x.difference.mean for x in comparisons[name].values()]
-        ),
+        paired, key=lambda name: np.mean([x.difference.mean for x in paired[name]])
     )
     points = "; ".join(
-        f"{ACCURACY.interval(comparison.difference, '+')} points on {name}"
-        for name, comparison in comparisons[hardest].items()
+        f"{ACCURACY.signed(*comparison.difference[:3])} points on {name}"
+        for name, comparison in zip(sets, paired[hardest], strict=True)
     )
     if len(seeds) == 1:
         return (
             f"In this one training run (seed {seeds[0]}) {ours.name} differs from the "
             f"baseline that is hardest to beat, {hardest}, by {points}."
         )
-    means = [
-        comparison.difference.mean
-        for comparison in comparisons[hardest].values()
-        if comparison.different
-    ]
+    means = [x.difference.mean for x in paired[hardest] if x.different]
     better, worse = sum(x > 0 for x in means), sum(x < 0 for x in means)
-    called = f"better on {better} of {len(comparisons[hardest])} data sets"
+    called = f"significantly better on {better} of {len(sets)} data sets"
     if worse:
         called += f" and significantly worse on {worse}"
     return (
-        f"Over {len(seeds)} seeds {ours.name} is significantly {called} than the "
-        f"baseline that is hardest to beat, {hardest}: {points}."
+        f"Over {len(seeds)} seeds {ours.name} is {called} than the baseline that is "
+        f"hardest to beat, {hardest}: {points}."
     )
 
 
@@ -260,11 +250,10 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     blocks: list[Block] = [
         verdict(compared),
-        _explained(compared),
         Heading(f"metainit: {_title(compared)}", 1),
         *_runs(compared),
         *_data_sets(compared),
-        _columns(compared),
+        _explained(compared),
     ]
     for group in compared.groups:
         if runs := _with_transfer(group):
@@ -280,39 +269,16 @@ def write(
 
 
 def _entries(group: Group) -> Iterator[Entry]:
-    """Each initialisation with the head, by seed, that was best on meta-validation."""
-    parts = [next(iter(run.data_sets.values())) for run in group.runs]
-    names = group.runs[0].data_sets
-    for init in dict.fromkeys(init for init, _ in parts[0].validation_accuracy):
-        chosen = []
-        for run, part in zip(group.runs, parts, strict=True):
-            scores = {k: x for k, x in part.validation_accuracy.items() if k[0] == init}
-            if not scores:
+    best = [
+        {name: run_report.best_heads(x.rows) for name, x in run.data_sets.items()}
+        for run in group.runs
+    ]
+    for init in next(iter(best[0].values())):
+        for run, of_run in zip(group.runs, best, strict=True):
+            if any(init not in heads for heads in of_run.values()):
                 raise ValueError(f"{run.path} has no results of {init}")
-            chosen.append(max(scores.items(), key=lambda score: score[1]))
-        heads = Counter(head for (_, head), _ in chosen)
-        yield Entry(
-            name=f"{group.label}: {init}" if group.label else init,
-            init=init,
-            heads=", ".join(
-                f"{head} ({count})" if len(heads) > 1 else head
-                for head, count in heads.items()
-            ),
-            validation=float(np.mean([score for _, score in chosen])),
-            device_hours=float(np.mean([x.device_seconds[init] for x in parts])) / 3600,
-            measurements={
-                metric: {
-                    name: np.stack(
-                        [
-                            run.data_sets[name].measurements[metric][key]
-                            for run, (key, _) in zip(group.runs, chosen, strict=True)
-                        ]
-                    )
-                    for name in names
-                }
-                for metric in parts[0].measurements
-            },
-        )
+        rows = tuple({name: x[init] for name, x in of.items()} for of in best)
+        yield Entry(f"{group.label}: {init}" if group.label else init, init, rows)
 
 
 def _runs(compared: Compared) -> Iterator[Block]:
@@ -327,75 +293,68 @@ def _runs(compared: Compared) -> Iterator[Block]:
 
 
 def _data_sets(compared: Compared) -> Iterator[Block]:
+    others = [entry for entry in compared.entries if entry is not compared.ours]
+    paired = {id(entry): compared.paired(compared.ours, entry) for entry in others}
+    metrics = [metric.heading for metric in METRICS.values()]
+    last = "Device hours", "Ours minus this", "p"
     for name, part in compared.data_sets.items():
-
-        def difference(entry: Entry, name: str = name) -> tuple[str, str]:
-            return tables.difference(compared.against.get(entry.name, {}).get(name))
-
-        columns: dict[str, tables.Cell] = {
-            "Initialisation": lambda entry: entry.name,
-            "Head": lambda entry: entry.heads,
-            **{
-                metric.heading: functools.partial(_over_seeds, key, name)
-                for key, metric in METRICS.items()
-            },
-            "Device hours": lambda entry: f"{entry.device_hours:.3g}",
-            "Ours minus this": lambda entry: difference(entry)[0],
-            "p": lambda entry: difference(entry)[1],
-        }
+        rows = []
+        for entry in compared.entries:
+            comparison = paired.get(id(entry), {}).get(name)
+            rows.append((*_cells(entry, name), *tables.difference(comparison)))
         winner = best(compared, name)
         bold = [n for n, entry in enumerate(compared.entries) if entry is winner]
         yield Heading(name)
         yield f"{part.protocol}."
-        yield tables.table(columns, compared.entries, bold=bold)
-    if compared.overall:
+        heading = ("Initialisation", "Head", *metrics, *last)
+        yield Table(heading, rows, bold=frozenset(bold))
+    if len(compared.unseen) > 1:
         yield Heading("All data sets")
         yield "All but held-out classes, each counting the same."
-        overall: dict[str, tables.Cell] = {
-            "Initialisation": lambda item: item[0],
-            "Ours minus this": lambda item: ACCURACY.interval(item[1], "+"),
-            "p": lambda item: "-" if item[1].p is None else f"{item[1].p:.3f}",
-        }
-        yield tables.table(overall, compared.overall.items(), text=1)
+        rows = []
+        for entry in others:
+            overall = compared.overall(entry)
+            p = "-" if overall.p is None else f"{overall.p:.3f}"
+            rows.append((entry.name, ACCURACY.signed(*overall[:3]), p))
+        yield Table(("Initialisation", "Ours minus this", "p"), rows, text=1)
 
 
-def _over_seeds(metric: str, data_set: str, entry: Entry) -> str:
-    values = entry.measurements[metric][data_set]
-    return METRICS[metric].interval(intervals.over_seeds([values]))
+def _cells(entry: Entry, data_set: str) -> Iterator[str]:
+    """An entry's name, heads, metrics and cost."""
+    heads = Counter(row.head for row in entry.chosen)
+    counted = (f"{head} ({count})" for head, count in heads.items())
+    yield entry.name
+    yield ", ".join(heads if len(heads) == 1 else counted)
+    for name, metric in METRICS.items():
+        values = entry.measured(data_set, name)
+        yield metric.interval(intervals.over_seeds([values]))
+    seconds = np.mean([row.cost.device_seconds for row in entry.chosen])
+    yield f"{seconds / 3600:.3g}"
 
 
-def _columns(compared: Compared) -> Bullets:
+def _explained(compared: Compared) -> Bullets:
+    if len(compared.seeds) > 1:
+        scope = (
+            f"{intervals.OVER_SEEDS} (squared, two thirds of Satterthwaite's and one "
+            "third of Banerjee's). p: of no difference, corrected for the number of "
+            "data sets (Holm); * is below 0.05."
+        )
+    else:
+        scope = (
+            f"{intervals.CONDITIONAL}: they cover the draw of episodes, not that of "
+            "training, so that nothing is called significant and there is no p."
+        )
     return Bullets(
         [
-            "Head: the one that was best on meta-validation, by seed. Accuracy, F1, "
-            "Loss: on the queries, after the steps chosen there; F1 is the mean over "
-            "the classes.",
+            f'"Ours" is {compared.ours.name}, the best of ours on meta-validation; '
+            "every head is the one that was best there, by seed. Metrics are on the "
+            "queries, after the steps chosen there; F1 is the mean over the classes.",
+            "Ours minus this: in points, paired over seeds and episodes; [ ] are 95 % "
+            f"intervals {scope}",
             "Device hours: of making the initialisation, mean over seeds.",
-            "Ours minus this: paired over seeds and episodes; p: of no difference, "
-            "corrected for the number of data sets (Holm)."
-            if len(compared.seeds) > 1
-            else "Ours minus this: paired over episodes. There is no p for one seed.",
             "Bold: better than every other row, each p below 0.05; without bold none "
             "is.",
         ]
-    )
-
-
-def _explained(compared: Compared) -> str:
-    about = (
-        f'"Ours" is {compared.ours.name}, the best of ours on meta-validation; every '
-        "head is the one that was best there, by seed. Differences in points are "
-        "paired over seeds and episodes, [ ] are 95 % intervals"
-    )
-    if len(compared.seeds) == 1:
-        return (
-            f"{about}, {intervals.CONDITIONAL}: they cover the draw of episodes, not "
-            "that of training, so that nothing is called significant."
-        )
-    return (
-        f"{about} {intervals.OVER_SEEDS} (squared, two thirds of Satterthwaite's and "
-        "one third of Banerjee's). p is corrected for the number of data sets (Holm); "
-        "* is below 0.05."
     )
 
 

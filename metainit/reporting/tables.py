@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,7 +63,6 @@ class Table(NamedTuple):
 
 
 Block = str | Heading | Bullets | Code | Figure | Table
-Cell = Callable[[Any], str]  # of an item, in a column
 
 
 class Metric(NamedTuple):
@@ -82,13 +81,20 @@ class Metric(NamedTuple):
         mean, low, _ = metrics.mean_interval(values)
         return f"{self.mean(mean)} ± {self.mean(mean - low)}"
 
-    def interval(self, interval: Interval, sign: str = "") -> str:
-        """A mean with its interval, e.g. "68.4 [65.2, 71.7]"; sign "+" shows it."""
-        mean, low, high = (
-            self.scale * x for x in (interval.mean, interval.low, interval.high)
-        )
-        places = self.format
-        return f"{mean:{sign}{places}} [{low:{places}}, {high:{places}}]"
+    def interval(self, interval: Interval) -> str:
+        """A mean with its interval, e.g. "68.4 [65.2, 71.7]"."""
+        mean, low, high = (f"{self.scale * x:{self.format}}" for x in interval[:3])
+        return f"{mean} [{low}, {high}]"
+
+    def signed(self, mean: float, low: float, high: float) -> str:
+        """A difference with its interval, e.g. "+3.1 [2.5, 3.7]".
+
+        One decimal more where one would hide on which side of zero an end lies.
+        """
+        mean, low, high = (self.scale * x for x in (mean, low, high))
+        places = 2 if min(abs(low), abs(high)) < 0.05 else 1
+        mean = round(mean, places) + 0.0  # never "-0.0"
+        return f"{mean:+.{places}f} [{low:.{places}f}, {high:.{places}f}]"
 
 
 # Metrics that reports show, by their names in measurements.
@@ -98,17 +104,6 @@ METRICS = {
     "loss": Metric("Loss", 1, ".3f"),
 }
 ACCURACY = METRICS["accuracy"]
-
-
-def table(
-    columns: Mapping[str, Cell],
-    items: Iterable[Any],
-    text: int = 2,
-    bold: Iterable[int] = (),
-) -> Table:
-    """One row an item, by columns that each tell its cell."""
-    rows = [tuple(cell(item) for cell in columns.values()) for item in items]
-    return Table(tuple(columns), rows, text, frozenset(bold))
 
 
 def words(value: Any) -> str:
@@ -143,7 +138,7 @@ def difference(comparison: Comparison | None) -> tuple[str, str]:
     """Ours minus another and p, "*" where it is below 0.05; None for ours itself."""
     if comparison is None:
         return "ours", "-"
-    points = ACCURACY.interval(comparison.difference, "+")
+    points = ACCURACY.signed(*comparison.difference[:3])
     if comparison.p is None:
         return points, "-"
     return points, f"{comparison.p:.3f}{'*' if comparison.different else ' '}"
@@ -181,7 +176,8 @@ def _markdown(block: Block) -> str:
                 f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:])
             )
     # What begins like a list or a heading is none.
-    return re.sub(r"^(\d*)(?=[-+#>.)])", r"\1\\", _escaped(block))
+    start = r"^(\d+(?=[.)]\s)|(?=[#>]|[-+]\s))"
+    return re.sub(start, r"\1\\", _escaped(block))
 
 
 def _escaped(text: str, also: str = "") -> str:

@@ -14,7 +14,7 @@ from metainit.runtime.cost import NAMES, RATES
 from metainit.transfer import accounting, summary, time_to_threshold
 from metainit.transfer.accounting import Spending
 from metainit.transfer.results import FineTuning, Transfer
-from metainit.transfer.summary import SHARE, UNITS, DataSet, Line
+from metainit.transfer.summary import SHARE, UNITS, DataSet
 from metainit.transfer.time_to_threshold import Time
 
 PLAIN_HEAD = "zero"
@@ -111,46 +111,36 @@ def of_seeds(
 def account(transfer: Transfer) -> Iterator[Block]:
     """Device hours, a total for each kind of device, and what trials there were."""
     yield Heading("Device hours", 3)
+    here, price = transfer.device, transfer.price_per_hour
     spendings = [
         Spending(
-            f"making {name}",
-            cost.device_seconds,
-            cost.device or transfer.device,
-            flops=cost.flops,
+            f"making {name}", cost.device_seconds, cost.device or here, 1, cost.flops
         )
         for name, cost in transfer.costs.items()
         if cost.device_seconds
     ]
-    work = {"trials, all": (transfer.trial_seconds, transfer.trial_flops)}
+    trials = transfer.trial_seconds, here, 1, transfer.trial_flops
+    spendings.append(Spending("trials, all", *trials))
     for name in dict.fromkeys(run.dataset for run in transfer.runs):
         last = [run.points[-1] for run in transfer.runs if run.dataset == name]
-        work[f"fine-tuning on {name}, all"] = (
-            sum(point["device_seconds"] for point in last),
-            sum(point["flops"] for point in last),
+        seconds, flops = (
+            sum(point[field] for point in last) for field in ("device_seconds", "flops")
         )
-    spendings += [
-        Spending(name, seconds, transfer.device, flops=operations)
-        for name, (seconds, operations) in work.items()
-    ]
-    price, here = transfer.price_per_hour, transfer.device
+        spendings.append(
+            Spending(f"fine-tuning on {name}, all", seconds, here, 1, flops)
+        )
     kinds = dict.fromkeys(spending.kind for spending in spendings)
-    bills = [
-        bill
-        for kind in kinds
-        for bill in accounting.bills(
-            [spending for spending in spendings if spending.kind == kind],
-            price if kind == here else None,
-        )
-    ]
-    columns: dict[str, tables.Cell] = {
-        "Work": lambda bill: bill.name,
-        "Device": lambda bill: f"{bill.kind} x{bill.devices}",
-        "Device hours": lambda bill: f"{bill.device_hours:.3g}",
-        "FLOPs": lambda bill: tables.flops(bill.flops),
-    }
-    if price:
-        columns["Cost"] = lambda x: "-" if x.cost is None else f"{x.cost:.2f}"
-    yield tables.table(columns, bills)
+    rows = []
+    for kind in kinds:
+        of_kind = [spending for spending in spendings if spending.kind == kind]
+        for bill in accounting.bills(of_kind, price if kind == here else None):
+            cells = [bill.name, f"{bill.kind} x{bill.devices}"]
+            cells += [f"{bill.device_hours:.3g}", tables.flops(bill.flops)]
+            if price:
+                cells.append("-" if bill.cost is None else f"{bill.cost:.2f}")
+            rows.append(cells)
+    cost = ("Cost",) if price else ()
+    yield Table(("Work", "Device", "Device hours", "FLOPs", *cost), rows)
     items = [
         "An initialisation that was started from pretrained weights has their making "
         "in its own. Trials are as many for each and no part of a break-even. FLOPs "
@@ -242,25 +232,21 @@ def _accuracy(
         over_seeds = intervals.over_seeds([values[:, None]], same_episodes=False)
         return ACCURACY.interval(over_seeds)
 
-    def difference(line: Line) -> tuple[str, str]:
-        comparisons = against.get((line.init, line.head), {})
-        return tables.difference(comparisons.get(data_set.name))
-
-    columns: dict[str, tables.Cell] = {
-        "Initialisation": lambda line: line.init,
-        "Head": lambda line: line.head,
-        "Setting": lambda line: tables.words(line.settings[0]),
-        "0 steps, %": lambda line: ACCURACY.mean(line.start),
-        "End, %": lambda line: mean(line.final),
-        "F1, %": lambda line: ACCURACY.mean(line.f1),
-        "Area, %": lambda line: mean(line.area),
-    }
-    if several:
-        del columns["Setting"]  # each seed chose its own
-    if against:
-        columns["Ours minus this"] = lambda line: difference(line)[0]
-        columns["p"] = lambda line: difference(line)[1]
-    return tables.table(columns, data_set.lines, text=2 if several else 3)
+    heading = ["Initialisation", "Head", "Setting"][: 2 if several else 3]
+    heading += ["0 steps, %", "End, %", "F1, %", "Area, %"]
+    heading += ["Ours minus this", "p"] if against else []
+    rows = []
+    for line in data_set.lines:
+        cells = [line.init, line.head]
+        if not several:  # else each seed chose its own
+            cells.append(tables.words(line.settings[0]))
+        cells += [ACCURACY.mean(line.start), mean(line.final), ACCURACY.mean(line.f1)]
+        cells.append(mean(line.area))
+        if against:
+            comparisons = against.get((line.init, line.head), {})
+            cells += tables.difference(comparisons.get(data_set.name))
+        rows.append(cells)
+    return Table(heading, rows, text=2 if several else 3)
 
 
 def _targets(data_set: DataSet) -> Iterator[tuple[str, list[_Times]]]:

@@ -93,10 +93,13 @@ def test_what_is_stored_by_episode_reads_back(tmp_path: pathlib.Path) -> None:
     assert (first.name, second.name) == ("pets", "cars, held-out classes")
     assert (first.held_out, second.held_out) == (False, True)
     assert first.episodes_sha256 == "d" and first.protocol == whole.protocol
-    assert first.validation_accuracy["random", "zero"] == 0.5
-    for metric, values in whole.rows[0].measurements.items():
-        stored = first.measurements[metric]["meta-learned", "prototype"]
-        np.testing.assert_array_equal(stored, values[1].astype(np.float32))
+    for stored, row in zip(first.rows, whole.rows, strict=True):
+        assert (stored.init, stored.head, stored.cost) == (row.init, row.head, row.cost)
+        assert stored.validation_accuracy == row.validation_accuracy
+        assert (stored.steps, stored.chosen) == ((1,), 0)
+        for metric, values in row.measurements.items():
+            wanted = values[1:].astype(np.float32)
+            np.testing.assert_array_equal(stored.measurements[metric], wanted)
     # Of several meta-test sets, each and not their pool.
     several = whole._replace(dataset="pets, cars", parts=(whole, held_out))
     finished_runs.write_episodes(path, several)

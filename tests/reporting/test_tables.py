@@ -38,12 +38,6 @@ def test_a_table_in_a_terminal() -> None:
     assert tables.terminal([once]).splitlines()[1] == "ours    probe            7"
 
 
-def test_columns_tell_their_cells() -> None:
-    table = tables.table({"n": str, "square": lambda n: f"{n * n}"}, [1, 2], text=1)
-    assert table.heading == ("n", "square")
-    assert table.rows == [("1", "1"), ("2", "4")]
-
-
 @pytest.mark.parametrize(
     "text, wanted",
     [
@@ -88,7 +82,9 @@ def test_numbers_in_words() -> None:
     percent = tables.METRICS["accuracy"]
     assert percent.plus_minus(np.array([0.4, 0.6])) == "50.0 ± 127.1"  # t is 12.71
     interval = Interval(0.031, 0.025, 0.037, 3, 0.01, "")
-    assert percent.interval(interval, "+") == "+3.1 [2.5, 3.7]"
-    assert tables.difference(Comparison(interval, 0.012, True))[1] == "0.012*"
+    assert percent.interval(interval) == "3.1 [2.5, 3.7]"
+    assert percent.signed(-0.0, -0.0004, 0.01) == "+0.00 [-0.04, 1.00]"
+    both = tables.difference(Comparison(interval, 0.012, True))
+    assert both == ("+3.1 [2.5, 3.7]", "0.012*")
     assert tables.difference(Comparison(interval, None, None))[1] == "-"
     assert tables.difference(None) == ("ours", "-")
