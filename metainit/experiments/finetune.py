@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import io
 import json
 import math
@@ -270,9 +269,5 @@ def _told(report: Mapping[str, Any], out: pathlib.Path) -> dict[str, Any]:
 
 
 def _digest(images: folders.Labelled) -> str:
-    digest = hashlib.sha256()
-    for part in (images.train, images.test):
-        digest.update(json.dumps(part.names).encode())
-        digest.update(part.labels.astype("<i4").tobytes())
-        digest.update(part.hashes.astype("<u8").tobytes())
-    return digest.hexdigest()
+    parts = images.train, images.test
+    return digest.sha256([(part.names, part.labels, part.hashes) for part in parts])

@@ -6,7 +6,6 @@ A trial is a run without meta-test: its sources are dropped before training begi
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 import shlex
@@ -22,7 +21,7 @@ from metainit.experiments.forecast import NoTimeError
 from metainit.experiments.search_space import Fields
 from metainit.reporting import finished_runs, html, tune_report
 from metainit.reporting.tune_report import Trial
-from metainit.runtime import atomic, devices, provenance, run_folder, stop
+from metainit.runtime import atomic, devices, digest, provenance, run_folder, stop
 from metainit.training.loop import NonFiniteError
 
 TRIALS, BEST = "trials.jsonl", "best.py"
@@ -142,12 +141,12 @@ def _run(
     train: Callable[..., str],
 ) -> Trial | None:
     """One trial, or None where the hours do not hold it."""
-    digest = hashlib.sha256(search_space.key(fields).encode()).hexdigest()[:10]
-    folder = workdir / "trials" / digest
+    trial = digest.sha256(search_space.key(fields))[:10]
+    folder = workdir / "trials" / trial
     path = workdir / _SECONDS
     spent = json.loads(path.read_text()) if path.exists() else {}
     left = 3600 * config.search.hours - sum(spent.values())
-    before = spent.pop(digest, 0)  # which a trial that goes on counts, too
+    before = spent.pop(trial, 0)  # which a trial that goes on counts, too
     # One that would be cut short tells nothing.
     if left <= max(0, max(spent.values(), default=0) - before):
         return None
@@ -164,7 +163,7 @@ def _run(
             raise
         return None
     finally:  # also when it is stopped
-        spent[digest] = before + time.perf_counter() - begin
+        spent[trial] = before + time.perf_counter() - begin
         atomic.write_text(path, json.dumps(spent, indent=2) + "\n")
     runs = {} if failed else json.loads((folder / finished_runs.VALIDATION).read_text())
     notes = [run["stopped"] for run in runs.values() if run["stopped"]]
@@ -178,7 +177,7 @@ def _run(
         fields=fields,
         accuracy={name: run["accuracy"] for name, run in runs.items()},
         device_seconds=sum(run["device_seconds"] for run in runs.values()),
-        seconds=spent[digest],
+        seconds=spent[trial],
         notes=(failed,) if failed else tuple(notes),
     )
 

@@ -1,7 +1,6 @@
 """What a frozen encoder makes of every image, computed once and kept on disk."""
 
 import functools
-import hashlib
 import math
 import os
 import pathlib
@@ -20,6 +19,7 @@ from metainit.data.batches import chunks
 from metainit.data.loading import Source
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
+from metainit.runtime import digest
 from metainit.runtime.budget import seconds_each
 from metainit.training.initialisation import Initialisation
 
@@ -69,22 +69,18 @@ def encode(
     """
     model, preprocess, body = init.model, init.preprocess, init.body
     of_chunk = _of_chunk(model, preprocess)
-    network = hashlib.sha256(repr((_FORMAT, preprocess.mean, preprocess.std)).encode())
-    network.update(model.computed_in.encode())
-    for name, leaf in jax.tree_util.tree_leaves_with_path(body["encoder"]):
-        network.update(jax.tree_util.keystr(name).encode() + np.asarray(leaf).tobytes())
+    settings = repr((_FORMAT, preprocess.mean, preprocess.std, model.computed_in))
+    network = digest.sha256((settings, body["encoder"]))
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
 
     def place(source: Source) -> tuple[pathlib.Path, tuple[int, ...]]:
         chunk = jax.ShapeDtypeStruct((CHUNK, *source.images.shape[1:]), np.uint8)
         made = jax.eval_shape(of_chunk, body, chunk)
-        digest = network.copy()
-        digest.update(repr((made, source.images.shape)).encode())
         # Of the images themselves where their hashes are not known.
         known = source.images if source.hashes is None else source.hashes
-        digest.update(known.tobytes())
-        return folder / f"{digest.hexdigest()}.npy", made.shape[1:]
+        key = digest.sha256((network, repr((made, source.images.shape)), known))
+        return folder / f"{key}.npy", made.shape[1:]
 
     places = [(source, *place(source)) for source in sources]
     missing = {path: (s, shape) for s, path, shape in places if not path.exists()}

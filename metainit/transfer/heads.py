@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pathlib
 import re
@@ -142,16 +141,17 @@ def _place(
     split: Split,
     init: Initialisation,
 ) -> pathlib.Path:
-    known = hashlib.sha256(json.dumps([about, spec._asdict()]).encode())
-    known.update(digest.sha256(init.arrays).encode())
-    for side in (split.train, split.test):
-        images = side.images if side.hashes is None else side.hashes
-        known.update(side.labels.tobytes())
-        known.update(images[loading.rows(side)].tobytes())
+    images = [
+        (side.images if side.hashes is None else side.hashes)[loading.rows(side)]
+        for side in (split.train, split.test)
+    ]
+    labels = split.train.labels, split.test.labels
+    settings = json.dumps([about, spec._asdict()])
+    known = digest.sha256((settings, init.arrays, labels, images))
     said = (about["role"], about["dataset"], about["init"], about["head"])
     words = (*said, *about["setting"].values())
     name = re.sub(r"[^\w.]+", "-", " ".join(map(str, words)))[-80:].strip("-.")
-    return folder / f"{name}-{known.hexdigest()[:10]}"
+    return folder / f"{name}-{known[:10]}"
 
 
 def _finished(place: pathlib.Path, steps: int) -> bool:
