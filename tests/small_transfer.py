@@ -1,6 +1,6 @@
 """Fine-tunings made by hand: accuracy rises to a final value at a given step."""
 
-from metainit.runtime.cost import Cost
+from metainit.runtime.cost import OURS, Cost
 from metainit.transfer.results import FineTuning, Transfer
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
@@ -35,7 +35,8 @@ def run(
         }
         for step in STEPS
     )
-    return FineTuning(dataset, init, head, setting, validation, points)
+    ours = init in OURS
+    return FineTuning(dataset, init, head, setting, validation, points, ours)
 
 
 FAST = (

@@ -12,7 +12,7 @@ import numpy as np
 
 from metainit.evaluation.results import Evaluation, Row
 from metainit.runtime import numbered, run_folder
-from metainit.runtime.cost import Cost
+from metainit.runtime.cost import OURS, Cost
 from metainit.transfer.results import FineTuning
 
 FILE = "finished.json"
@@ -161,8 +161,16 @@ def _fine_tunings(points: Sequence[dict[str, Any]]) -> tuple[FineTuning, ...]:
         key = point["dataset"], point["init"], point["head"]
         runs.setdefault(key, []).append(point)
     return tuple(
-        FineTuning(*key, of[0]["setting"], of[0]["validation_accuracy"], tuple(of))
-        for key, of in runs.items()
+        FineTuning(
+            dataset=dataset,
+            init=init,
+            head=head,
+            setting=points[0]["setting"],
+            validation_accuracy=points[0]["validation_accuracy"],
+            points=tuple(points),
+            ours=init in OURS,
+        )
+        for (dataset, init, head), points in runs.items()
     )
 
 

@@ -18,11 +18,6 @@ NAMES = {
 OURS = (NAMES[META], NAMES[FROM_PRETRAINED])
 
 
-def is_ours(init: str) -> bool:
-    """Whether an initialisation is ours, its run named or not: "meta-learned (a)"."""
-    return init.partition(" (")[0] in OURS
-
-
 class Cost(NamedTuple):
     """What it took to make an initialisation.
 

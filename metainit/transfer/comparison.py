@@ -21,6 +21,7 @@ from metainit.data.batches import hold_out
 from metainit.data.loading import Roles, Source
 from metainit.data.sealed import Sealed, Split
 from metainit.runtime import atomic
+from metainit.runtime.cost import OURS
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, time_to_threshold
 from metainit.transfer import heads as transfer_heads
@@ -206,7 +207,15 @@ def measure(
         }
         points = tuple(row | more for row in rows)
         found.append(
-            FineTuning(split.name, name, head, choice.setting, choice.accuracy, points)
+            FineTuning(
+                dataset=split.name,
+                init=name,
+                head=head,
+                setting=choice.setting,
+                validation_accuracy=choice.accuracy,
+                points=points,
+                ours=init.name in OURS,
+            )
         )
     return tuple(found)
 

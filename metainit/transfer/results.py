@@ -18,6 +18,7 @@ class FineTuning(NamedTuple):
         "learning_rate": 0.1}.
       validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
       points: rows of `transfer.jsonl`, by step; one for a head in closed form.
+      ours: whether the initialisation is one of ours, or a baseline.
     """
 
     dataset: str
@@ -26,6 +27,7 @@ class FineTuning(NamedTuple):
     setting: dict[str, Any]
     validation_accuracy: float
     points: tuple[dict[str, Any], ...]
+    ours: bool
 
     @property
     def in_closed_form(self) -> bool:

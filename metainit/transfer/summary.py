@@ -9,7 +9,6 @@ import numpy as np
 
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Comparison
-from metainit.runtime.cost import is_ours
 from metainit.transfer import accounting, time_to_threshold
 from metainit.transfer.results import FineTuning
 from metainit.transfer.time_to_threshold import Curve, Thresholds, Time
@@ -93,7 +92,7 @@ def by_data_set(
         final = {
             f"{init}, {head}": [run.points[-1]["accuracy"] for run in runs]
             for (init, head), runs in of_set.items()
-            if not is_ours(init)
+            if not runs[0].ours
         }
         thresholds = time_to_threshold.from_baselines(final) if final else None
         if thresholds is not None and not thresholds.final:
@@ -129,7 +128,7 @@ def our_best(seeds: Sequence[Sequence[FineTuning]]) -> str | None:
     heads = best_heads(seeds)
     accuracy: dict[str, list[float]] = {}
     for run in (run for runs in seeds for run in runs):
-        if is_ours(run.init) and run.head == heads[run.init]:
+        if run.ours and run.head == heads[run.init]:
             accuracy.setdefault(run.init, []).append(run.validation_accuracy)
     return max(accuracy, key=lambda init: np.mean(accuracy[init]), default=None)
 
@@ -179,6 +178,7 @@ def break_even(
       By name of the baseline; {} where no data set has thresholds.
     """
     sets = [one for one in by_data_set(seeds) if one.thresholds is not None]
+    of_ours = {run.init for run in seeds[0] if run.ours}
     ours, heads = our_best(seeds), best_heads(seeds)
     if ours is None or ours not in costs or not sets:
         return {}
@@ -196,7 +196,7 @@ def break_even(
             accounting.saving(seconds(ours), seconds(init)),
         )
         for init in heads
-        if not is_ours(init) and init in costs
+        if init not in of_ours and init in costs
     }
 
 

@@ -59,8 +59,8 @@ def test_heads_are_chosen_on_meta_validation() -> None:
     warm = run("meta-learned from pretrained", "zero", 0, validation=0.8)
     assert summary.our_best([(*FAST, warm)]) == warm.init
     assert summary.our_best([FAST[2:]]) is None
-    named = [one._replace(init=f"{one.init} (runs/a)") for one in FAST]
-    assert summary.our_best([named]) == "meta-learned (runs/a)"
+    named = [one._replace(init=f"a run: {one.init}") for one in FAST]
+    assert summary.our_best([named]) == "a run: meta-learned"
 
 
 def test_break_even_against_each_baseline() -> None:
