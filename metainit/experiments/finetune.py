@@ -33,7 +33,7 @@ from metainit.runtime import atomic, digest, run_folder
 from metainit.runtime.cost import NAMES
 from metainit.training import frozen_features, initialisation, stored
 from metainit.training.initialisation import RANDOM, Initialisation
-from metainit.transfer import fine_tuning, held_out, start
+from metainit.transfer import fine_tuning, held_out
 from metainit.transfer import spec as transfer_spec
 
 REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
@@ -90,7 +90,7 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         learning_rate=arguments.learning_rate,
     )
     transfer_spec.check(spec, train, test)
-    start.check_params(init, train, spec)
+    fine_tuning.check_params(init, train, spec)
 
     # What makes this fine-tuning another one; names of folders do not.
     settings = {

@@ -25,9 +25,8 @@ from metainit.runtime import provenance, run_folder
 from metainit.runtime.cost import NAMES
 from metainit.training import frozen_features, initialisation, stored
 from metainit.training.initialisation import RANDOM, Initialisation
-from metainit.transfer import comparison
+from metainit.transfer import comparison, fine_tuning
 from metainit.transfer import spec as transfer_spec
-from metainit.transfer import start as transfer_start
 from metainit.transfer.heads import View
 
 
@@ -54,7 +53,7 @@ def train(
         for one in (split, validation):
             transfer_spec.check(spec, one.train, one.test)
         for init in inits.values():
-            transfer_start.check_params(init, split.train, spec)
+            fine_tuning.check_params(init, split.train, spec)
         if not dry_run:
             run_folder.claim(
                 workdir, dataclasses.asdict(config), may_change=("transfer",)

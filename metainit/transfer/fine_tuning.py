@@ -20,19 +20,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
+from metainit.core import leaves, step_sizes
+from metainit.core.types import MetaState
 from metainit.data.batches import Order
 from metainit.data.loading import Source
+from metainit.models import classification, heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
-from metainit.runtime import atomic, digest, flops, run_folder, stop
-from metainit.runtime.budget import compile_step
+from metainit.runtime import atomic, digest, flops, run_folder
+from metainit.runtime.budget import Program, compile_step
 from metainit.runtime.checkpoint import LAST, Checkpoints
-from metainit.runtime.logging import Progress
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import held_out, start
+from metainit.training.loop import Run, Session
+from metainit.transfer import held_out
 from metainit.transfer.spec import Spec, check, rows_used
 
 RESULTS = "transfer.jsonl"
@@ -110,118 +115,145 @@ def fine_tune(
         folder that holds another run; before anything is compiled.
     """
     check(spec, train, test)
-    model, preprocess = init.model, init.preprocess
-    start.check_params(init, train, spec)
-    chosen = rows_used(train, spec)
+    check_params(init, train, spec)
+    chosen, folder = rows_used(train, spec), pathlib.Path(folder)
     order = Order(chosen, spec.seed, spec.batch)
-    folder = pathlib.Path(folder)
     described = {
         **spec._asdict(),
         **(about or {}),
-        "batch_norm": model.policy,
+        "batch_norm": init.model.policy,
         "order": order.digest(spec.steps),
     }
-    run_folder.claim(
-        folder,
-        described | {"init_sha256": digest.sha256(init.arrays)},
-        may_change=("save_every",),
+    stated = described | {"init_sha256": digest.sha256(init.arrays)}
+    run_folder.claim(folder, stated, may_change=("save_every",))
+    learner = _Learner(init, spec)
+    run = Run(
+        name=str(described.get("init", "fine-tuning")),
+        folder=folder,
+        update=learner.update,
+        batch=lambda step: _batch(train, order(step)),
+        state=start(init, train, spec),
+        steps=spec.steps,
     )
-    due = spec.measure_at or log_steps(spec.steps)
-
-    # The start, or what an earlier call left.
-    state = start.state(init, train, spec)
-    started: Any = state.params
-    saved = Checkpoints(folder / LAST)
-    points: list[Point] = []
-    spent = {"device": 0.0, "compile": 0.0, "evaluation": 0.0, "flops": 0.0}
-    if (found := saved.restore(state)) is not None:
-        _, state, extra = found
-        spent, points = extra["spent"], [Point(*values) for values in extra["points"]]
-        if points and points[-1].step == spec.steps:
-            write(folder / RESULTS, described, points)  # a kill may have come first
-            return tuple(points)
-
-    # The programs; compiling is timed apart.
-    moments = held_out.moment_images(train, spec)
-    measure = held_out.Measurer(model, preprocess, started, moments, test)
-    batch = lambda step: _batch(train, order(step))  # noqa: E731
-    key = jax.random.key(spec.seed)
-    optimizer, example = start.optimizer(spec, init.inner), batch(0)
-    kind = spec.optimizer, spec.momentum, init.inner is not None
-    functions = {
-        head_only: _update(model, preprocess, *kind, head_only)
-        for head_only, needed in (
-            (True, int(state.step) < spec.probe_steps),
-            (False, spec.probe_steps < spec.steps),
+    costs = dict.fromkeys(("compile_seconds", "evaluation_seconds", "head_flops"), 0.0)
+    session = Session(run, {**costs, "points": []})
+    clock = session.clock
+    if not clock["points"] or clock["points"][-1][0] < spec.steps:
+        key, moments = jax.random.key(spec.seed), held_out.moment_images(train, spec)
+        measure = held_out.Measurer(init, run.state.params, moments, test)
+        clock["compile_seconds"] += measure.program.compile_seconds
+        clock["compile_seconds"] += learner.compile(session.state, run.batch(0), key)
+        if spec.head == "prototype" and not session.resumed:
+            before: Any = run.state.params
+            made = _prototypes(init, before, moments, train, chosen)
+            session.state = run.state._replace(params=before | {"head": made.head})
+            clock["device_seconds"] += made.seconds
+            clock["compile_seconds"] += made.compile_seconds
+            clock["head_flops"] += made.flops
+        session.advance(
+            key, _Measuring(session, spec, learner, measure, described, len(chosen))
         )
-        if needed
-    }
-    updates = {
-        head_only: compile_step(function, state, example, key)
-        for head_only, function in functions.items()
-    }
-    operations = {  # of a step; jitted, it is traced already
-        head_only: flops.of_function(jax.jit(function), state, example, key)
-        for head_only, function in functions.items()
-    }
-    for program in (measure.program, *updates.values()):
-        spent["compile"] += program.compile_seconds
-    if found is None and spec.head == "prototype":
-        made = start.prototypes(model, preprocess, started, moments, train, chosen)
-        state = state._replace(params=started | {"head": made.head})
-        spent["device"] += made.seconds
-        spent["compile"] += made.compile_seconds
-        spent["flops"] += made.flops
+    points = _points(session)
+    write(folder / RESULTS, described, points)  # a kill may have come before
+    return points
 
-    looked_at = len(chosen) if spec.head == "prototype" else 0
 
-    def save() -> None:
-        extra = {"spent": spent, "points": [list(point) for point in points]}
-        saved.save(int(state.step), state, extra)
+class _Learner:
+    """The steps of a fine-tuning: first of the head only, then of everything."""
 
-    name = str(described.get("init", "fine-tuning"))
-    with Progress(name, int(state.step), spec.steps) as bar:
-        try:
-            while True:
-                stop.check()
-                step = int(state.step)
-                if step in due and (not points or points[-1].step < step):
-                    begin = time.perf_counter()
-                    scores = measure(state.params)
-                    spent["evaluation"] += time.perf_counter() - begin
-                    images = step * spec.batch + looked_at
-                    points.append(
-                        Point(
-                            step=step,
-                            epoch=images / len(chosen),
-                            images=images,
-                            device_seconds=spent["device"],
-                            compile_seconds=spent["compile"],
-                            evaluation_seconds=spent["evaluation"],
-                            flops=spent["flops"],
-                            **scores._asdict(),
-                        )
-                    )
-                    save()
-                    write(folder / RESULTS, described, points)
-                    bar.say(f"{name} {step}: accuracy {points[-1].accuracy:.4f}")
-                elif step and step % spec.save_every == 0:
-                    save()
-                if step == spec.steps:
-                    return tuple(points)
-                if step == spec.probe_steps and step:
-                    state = start.restarted(state, model, optimizer)
-                head_only = step < spec.probe_steps
-                update = updates[head_only].update
-                begin = time.perf_counter()
-                state, _ = jax.block_until_ready(update(state, batch(step), key))
-                spent["device"] += time.perf_counter() - begin
-                spent["flops"] += operations[head_only]
-                bar.step()
-        except KeyboardInterrupt:
-            save()
-            bar.say(f"{name}: saved at step {int(state.step)}; the same call goes on")
-            raise
+    def __init__(self, init: Initialisation, spec: Spec) -> None:
+        self._model, self._optimizer = init.model, optimizer(spec, init.inner)
+        self._probe_steps, self._steps = spec.probe_steps, spec.steps
+        network = init.model, init.preprocess
+        kind = spec.optimizer, spec.momentum, init.inner is not None
+        self._functions = {
+            head_only: _update(*network, *kind, head_only)
+            for head_only in (True, False)
+        }
+        self._programs: dict[bool, Program] = {}
+        self._flops = {True: 0.0, False: 0.0}
+
+    def compile(self, state: MetaState, batch: Any, key: jax.Array) -> float:
+        """Compiles the steps that are left after `state`; the seconds it took."""
+        left = {
+            True: int(state.step) < self._probe_steps,
+            False: self._probe_steps < self._steps,
+        }
+        for head_only, function in self._functions.items():
+            if left[head_only]:
+                program = compile_step(function, state, batch, key)
+                self._programs[head_only] = program
+            if left[head_only] or (head_only and self._probe_steps):
+                # Jitted, it is traced already.
+                counted = flops.of_function(jax.jit(function), state, batch, key)
+                self._flops[head_only] = counted
+        return sum(program.compile_seconds for program in self._programs.values())
+
+    def update(self, state: MetaState, batch: Any, key: jax.Array) -> Any:
+        """The next step of `state`."""
+        program = self._programs[int(state.step) < self._probe_steps]
+        return program.update(state, batch, key)
+
+    def between(self, state: MetaState) -> MetaState:
+        """The state to go on with: after the probe the optimiser begins anew."""
+        if int(state.step) != self._probe_steps or not self._probe_steps:
+            return state
+        return steps.restarted(state, self._model, self._optimizer)
+
+    def flops(self, step: int) -> float:
+        """Operations of the first `step` steps."""
+        probing = min(step, self._probe_steps)
+        return probing * self._flops[True] + (step - probing) * self._flops[False]
+
+
+class _Measuring:
+    """What is owed after each step: a point where one is due, and to save it."""
+
+    def __init__(
+        self,
+        session: Session,
+        spec: Spec,
+        learner: _Learner,
+        measure: held_out.Measurer,
+        described: Mapping[str, Any],
+        images: int,
+    ) -> None:
+        """Args: as of `fine_tune`; images that are learned from."""
+        self._session, self._spec, self._learner = session, spec, learner
+        self._measure, self._described, self._images = measure, described, images
+        self._due = spec.measure_at or log_steps(spec.steps)
+
+    def __call__(self) -> bool:
+        session, spec, clock = self._session, self._spec, self._session.clock
+        step, points = session.step, clock["points"]
+        save = step > 0 and step % spec.save_every == 0
+        if step in self._due and (not points or points[-1][0] < step):
+            begin = time.perf_counter()
+            scores = self._measure(session.state.params)
+            clock["evaluation_seconds"] += time.perf_counter() - begin
+            looked_at = self._images if spec.head == "prototype" else 0
+            images = step * spec.batch + looked_at
+            point = Point(
+                step=step,
+                epoch=images / self._images,
+                images=images,
+                device_seconds=clock["device_seconds"],
+                compile_seconds=clock["compile_seconds"],
+                evaluation_seconds=clock["evaluation_seconds"],
+                flops=clock["head_flops"] + self._learner.flops(step),
+                **scores._asdict(),
+            )
+            points.append(list(point))
+            session.save()
+            write(session.run.folder / RESULTS, self._described, _points(session))
+            session.bar.say(f"{session.run.name} {step}: accuracy {point.accuracy:.4f}")
+            save = False
+        session.state = self._learner.between(session.state)
+        return save
+
+
+def _points(session: Session) -> tuple[Point, ...]:
+    return tuple(Point(*values) for values in session.clock["points"])
 
 
 def last_params(
@@ -237,17 +269,70 @@ def last_params(
       ValueError: nothing was saved there, or it is damaged.
     """
     saved = Checkpoints(pathlib.Path(folder) / LAST)
-    found = saved.restore(start.state(init, train, spec))
+    found = saved.restore(start(init, train, spec))
     if found is None:
         raise ValueError(f"{folder} holds no fine-tuning; call fine_tune first")
-    return dict(found[1].params)
+    return dict(found.state.params)
+
+
+def check_params(init: Initialisation, train: Source, spec: Spec) -> None:
+    """Refuses parameters of another network, or a head of other classes.
+
+    Raises:
+      ValueError: naming every parameter that differs.
+    """
+    images = _images_like(train)
+    wanted = {"body": jax.eval_shape(init.model.init, jax.random.key(0), images)}
+    given = {"body": init.body}
+    if spec.head == "given":
+        if init.head is None:
+            raise ValueError("head='given', but the initialisation has no head")
+        width = classification.feature_count(init.model, wanted["body"], images)
+        way = len(train.class_names)
+        wanted["head"] = {"kernel": np.empty((width, way)), "bias": np.empty(way)}
+        given["head"] = init.head
+    if differing := leaves.differences(leaves.shapes(given), leaves.shapes(wanted)):
+        raise ValueError(f"initialisation of another network: {differing}")
+
+
+def start(init: Initialisation, train: Source, spec: Spec) -> MetaState:
+    """The state before the first step, prototypes still to be made.
+
+    Returns:
+      Parameters {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}.
+    """
+    return steps.start(
+        init.model,
+        optimizer(spec, init.inner),
+        init.body,
+        _images_like(train),
+        len(train.class_names),
+        init.head if spec.head == "given" else None,
+    )
+
+
+def optimizer(spec: Spec, inner: Any = None) -> optax.GradientTransformation:
+    """The optimiser of the settings, with every rate in its state.
+
+    A step compiled for one rate, and one tree of step sizes, thus serves them all.
+
+    Args:
+      spec: the settings.
+      inner: step sizes that were learned (`metainit.core.step_sizes`), None for none.
+    """
+    if spec.optimizer == "adam":
+        plain = optax.inject_hyperparams(optax.adam)(spec.learning_rate)
+    else:
+        momentum = spec.momentum or None
+        plain = optax.inject_hyperparams(optax.sgd)(spec.learning_rate, momentum)
+    return plain if inner is None else optax.chain(plain, step_sizes.fixed(inner))
 
 
 @functools.lru_cache(maxsize=16)
 def _update(
     model: Model,
     preprocess: Preprocess,
-    optimizer: str,
+    optimizer_name: str,
     momentum: float,
     with_inner: bool,
     head_only: bool,
@@ -256,9 +341,74 @@ def _update(
 
     Rates and step sizes are in the optimiser's state; those given here are not used.
     """
-    spec = Spec(optimizer=optimizer, momentum=momentum)
-    of_state = start.optimizer(spec, {} if with_inner else None)
+    spec = Spec(optimizer=optimizer_name, momentum=momentum)
+    of_state = optimizer(spec, {} if with_inner else None)
     return steps.supervised(model, preprocess, of_state, head_only)
+
+
+class _Prototypes(NamedTuple):
+    """A head made of class means, and what that took."""
+
+    head: dict[str, jax.Array]  # {"kernel": [d, way], "bias": [way]}
+    seconds: float  # without compiling
+    compile_seconds: float
+    flops: float
+
+
+def _prototypes(
+    init: Initialisation,
+    params: Any,
+    moments: np.ndarray,
+    train: Source,
+    chosen: np.ndarray,
+) -> _Prototypes:
+    """The head that compares squared distances to the class means.
+
+    Args:
+      init: to start from; images are not augmented.
+      params: with a head, which says its size only.
+      moments: uint8 [m, h, w, c], see `held_out.moment_images`.
+      train: the training images.
+      chosen: rows of those used.
+    """
+    way, width = len(train.class_names), params["head"]["kernel"].shape[0]
+    images, weight, _ = next(held_out.chunks(train, chosen))
+    class_sums = _class_sums(init.model, init.preprocess, way)
+    example = params, moments, images, weight, np.zeros(held_out.CHUNK, np.int32)
+    sums = compile_step(class_sums, *example)
+    head = compile_step(heads.nearest_mean, np.zeros((way, width), np.float32))
+    begin = time.perf_counter()
+    total = np.zeros((way, width))
+    for images, weight, real in held_out.chunks(train, chosen):
+        labels = np.zeros(held_out.CHUNK, np.int32)
+        labels[: len(real)] = train.labels[real]
+        total += np.asarray(sums.update(params, moments, images, weight, labels))
+    count = np.bincount(train.labels[chosen], minlength=way)
+    means = (total / count[:, None]).astype(np.float32)
+    made = jax.block_until_ready(head.update(means))
+    return _Prototypes(
+        head=made,
+        seconds=time.perf_counter() - begin,
+        compile_seconds=sums.compile_seconds + head.compile_seconds,
+        flops=math.ceil(len(chosen) / held_out.CHUNK)
+        * flops.of_function(jax.jit(class_sums), *example),
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _class_sums(model: Model, preprocess: Preprocess, way: int) -> Any:
+    """One object a program: JAX compiles it once for all that share a model."""
+    features = held_out.features(model, preprocess)
+
+    def class_sums(params, moments, images, weight, labels):
+        member = jax.nn.one_hot(labels, way) * weight[:, None]
+        return member.T @ features(params, moments, images, weight)
+
+    return class_sums
+
+
+def _images_like(train: Source) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((2, *train.images.shape[1:]), jnp.float32)
 
 
 def _batch(train: Source, where: np.ndarray) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ from metainit.models import classification
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime.budget import compile_step
+from metainit.training.initialisation import Initialisation
 from metainit.transfer.spec import Spec, rows_used
 
 MOMENTS = 256  # training images whose moments normalise a held-out one
@@ -78,8 +79,7 @@ class Measurer:
 
     def __init__(
         self,
-        model: Model,
-        preprocess: Preprocess,
+        init: Initialisation,
         params: Any,
         moments: np.ndarray,
         test: Source,
@@ -87,7 +87,7 @@ class Measurer:
         self._moments, self._test, self._rows = moments, test, rows(test)
         example = next(chunks(test, self._rows))[:2]
         self.program = compile_step(
-            _log_probabilities(model, preprocess), params, moments, *example
+            _log_probabilities(init.model, init.preprocess), params, moments, *example
         )
 
     def __call__(self, params: Any) -> Scores:

@@ -17,7 +17,7 @@ from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import start
+from metainit.transfer import fine_tuning
 from metainit.transfer.spec import Spec
 
 KEY = jax.random.key(0)
@@ -103,7 +103,7 @@ def test_fine_tuning_takes_them():
     params = {"head": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
     rates = {"head": {"kernel": jnp.log(0.5), "bias": jnp.zeros(())}}
     spec = Spec(learning_rate=0.1)
-    optimizer = start.optimizer(spec, rates)
+    optimizer = fine_tuning.optimizer(spec, rates)
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     chex.assert_trees_all_close(
         optax.apply_updates(params, updates),
