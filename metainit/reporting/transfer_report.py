@@ -12,7 +12,6 @@ from metainit.reporting import tables
 from metainit.reporting.tables import ACCURACY, Block, Bullets, Figure, Heading, Table
 from metainit.runtime.cost import NAMES, RATES
 from metainit.transfer import accounting, summary, time_to_threshold
-from metainit.transfer.accounting import Spending
 from metainit.transfer.results import FineTuning, Transfer
 from metainit.transfer.summary import SHARE, UNITS, DataSet
 from metainit.transfer.time_to_threshold import Time
@@ -112,32 +111,29 @@ def account(transfer: Transfer) -> Iterator[Block]:
     """Device hours, a total for each kind of device, and what trials there were."""
     yield Heading("Device hours", 3)
     here, price = transfer.device, transfer.price_per_hour
-    spendings = [
-        Spending(
-            f"making {name}", cost.device_seconds, cost.device or here, 1, cost.flops
-        )
+    work = [
+        (f"making {name}", cost.device or here, cost.device_seconds, cost.flops)
         for name, cost in transfer.costs.items()
         if cost.device_seconds
     ]
-    trials = transfer.trial_seconds, here, 1, transfer.trial_flops
-    spendings.append(Spending("trials, all", *trials))
+    work.append(("trials, all", here, transfer.trial_seconds, transfer.trial_flops))
     for name in dict.fromkeys(run.dataset for run in transfer.runs):
         last = [run.points[-1] for run in transfer.runs if run.dataset == name]
         seconds, flops = (
             sum(point[field] for point in last) for field in ("device_seconds", "flops")
         )
-        spendings.append(
-            Spending(f"fine-tuning on {name}, all", seconds, here, 1, flops)
-        )
-    kinds = dict.fromkeys(spending.kind for spending in spendings)
+        work.append((f"fine-tuning on {name}, all", here, seconds, flops))
+    kinds = dict.fromkeys(kind for _, kind, _, _ in work)
     rows = []
     for kind in kinds:
-        of_kind = [spending for spending in spendings if spending.kind == kind]
-        for bill in accounting.bills(of_kind, price if kind == here else None):
-            cells = [bill.name, f"{bill.kind} x{bill.devices}"]
-            cells += [f"{bill.device_hours:.3g}", tables.flops(bill.flops)]
-            if price:
-                cells.append("-" if bill.cost is None else f"{bill.cost:.2f}")
+        of_kind = [item for item in work if item[1] == kind]
+        counts = [count for *_, count in of_kind if count is not None]
+        total = sum(counts) if len(counts) == len(of_kind) else None
+        of_kind.append(("total", kind, sum(item[2] for item in of_kind), total))
+        for name, _, seconds, count in of_kind:
+            cells = [name, f"{kind} x1", f"{seconds / 3600:.3g}", tables.flops(count)]
+            if price:  # that of this kind of device
+                cells.append(f"{price * seconds / 3600:.2f}" if kind == here else "-")
             rows.append(cells)
     cost = ("Cost",) if price else ()
     yield Table(("Work", "Device", "Device hours", "FLOPs", *cost), rows)

@@ -1,4 +1,4 @@
-"""What an initialisation costs to make, and when it has paid for itself."""
+"""When making an initialisation has paid for itself."""
 
 from __future__ import annotations
 
@@ -10,42 +10,6 @@ import numpy as np
 
 from metainit.evaluation.metrics import mean_interval
 from metainit.transfer.time_to_threshold import Time, common_horizon
-
-
-class Spending(NamedTuple):
-    """Device time of one piece of work.
-
-    Attributes:
-      name: e.g. "meta-training", "joint pretraining", "fine-tuning pets".
-      seconds: by the clock, compilation and evaluation excluded.
-      kind: of device, e.g. "cpu", "NVIDIA H100".
-      devices: that worked at the same time.
-      flops: operations in all; None where not known.
-    """
-
-    name: str
-    seconds: float
-    kind: str
-    devices: int = 1
-    flops: float | None = None
-
-
-class Bill(NamedTuple):
-    """One line of the account.
-
-    Attributes:
-      name, kind, devices: as in `Spending`.
-      device_hours: hours by the clock times devices.
-      flops: None where not known.
-      cost: device hours at the price; None where there is no price.
-    """
-
-    name: str
-    kind: str
-    devices: int
-    device_hours: float
-    flops: float | None
-    cost: float | None
 
 
 class Saving(NamedTuple):
@@ -86,53 +50,6 @@ class BreakEven(NamedTuple):
     most: int | None
     extra_seconds: float
     saving: Saving
-
-
-def bills(
-    spendings: Sequence[Spending], price_per_hour: float | None = None
-) -> tuple[Bill, ...]:
-    """The account: a line for each spending and, last, their sum.
-
-    Args:
-      spendings: on one kind of device.
-      price_per_hour: of one device, in any currency.
-
-    Raises:
-      ValueError: nothing to add up, kinds of device that differ (an hour of one is not
-        an hour of another), or a negative number.
-    """
-    kinds = sorted({spending.kind for spending in spendings})
-    if len(kinds) != 1:
-        raise ValueError(
-            f"device hours of {' and '.join(kinds) or 'nothing'} cannot be added up; "
-            "make an account for each kind of device"
-        )
-    if price_per_hour is not None and not 0 <= price_per_hour < math.inf:
-        raise ValueError(f"price_per_hour must be 0 or more, got {price_per_hour}")
-    lines = []
-    for spending in spendings:
-        if not 0 <= spending.seconds < math.inf or spending.devices < 1:
-            raise ValueError(
-                f"{spending.name}: {spending.seconds} seconds on {spending.devices} "
-                "devices"
-            )
-        hours = spending.seconds * spending.devices / 3600
-        cost = None if price_per_hour is None else hours * price_per_hour
-        lines.append(
-            Bill(spending.name, kinds[0], spending.devices, hours, spending.flops, cost)
-        )
-    counts = [line.flops for line in lines]
-    total = Bill(
-        "total",
-        kinds[0],
-        max(line.devices for line in lines),
-        sum(line.device_hours for line in lines),
-        None if None in counts else sum(count for count in counts if count is not None),
-        None
-        if price_per_hour is None
-        else price_per_hour * sum(line.device_hours for line in lines),
-    )
-    return (*lines, total)
 
 
 def saving(

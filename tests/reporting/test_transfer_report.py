@@ -184,6 +184,9 @@ def test_hours_of_another_device_are_not_added_to_these() -> None:
             assert words in told
         assert "Against joint pretraining" not in told
         assert ("Against random" in told) == (elsewhere != "meta-learned")
+    unknown = whole.costs["meta-learned"]._replace(flops=None)
+    told = text(whole._replace(costs=whole.costs | {"meta-learned": unknown}))
+    assert "| total | cpu x1 | 0.51 | - | 1.84 |" in told
     here = whole.costs["meta-learned"]._replace(device="cpu")
     same = whole._replace(costs=whole.costs | {"meta-learned": here})
     assert text(same) == text(whole)
