@@ -12,7 +12,7 @@ import metainit
 from metainit.core import algorithms, hypergradient, inner_loop, outer_loop
 from metainit.core import task_batching as batching
 
-CLOSED_FORM = mode_tests.test_closed_form, "quadratic", "mixed", 64
+CLOSED_FORM = mode_tests.test_closed_form, None, "mixed"
 MUTATIONS = []
 
 
@@ -44,7 +44,7 @@ def first_order_for_mixed(mixed):
 @replaces(
     hypergradient.MODES,
     "first_order",
-    *(mode_tests.test_closed_form, "quadratic", "first_order", 64),
+    *(mode_tests.test_closed_form, None, "first_order"),
 )
 def reverse_for_first_order(first_order):
     return hypergradient.reverse
