@@ -19,16 +19,7 @@ from PIL import Image
 from metainit.evaluation import metrics
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import figures, finished_runs, html, tables, transfer_report
-from metainit.reporting.tables import (
-    ACCURACY,
-    METRICS,
-    Block,
-    Bullets,
-    Code,
-    Figure,
-    Heading,
-    Table,
-)
+from metainit.reporting.tables import ACCURACY, METRICS, Bullets, Code, Heading, Table
 from metainit.runtime import atomic
 from metainit.runtime.cost import OURS
 from metainit.runtime.logging import Writer
@@ -89,15 +80,15 @@ def write_report(
     lines.append(_summary(evaluation, context))
     atomic.write_text(workdir / "results.jsonl", "".join(map(_json, lines)))
     finished_runs.write_episodes(workdir / finished_runs.EPISODES, evaluation)
-    drawn: list[Block] = []
+    drawn: list[tables.Block] = []
     if figures.learning_curve(workdir / "learning_curve.png", context["training"]):
         title = "Learning curve"
-        drawn += [Heading(title), Figure(title, "learning_curve.png")]
+        drawn += [Heading(title), tables.Figure(title, "learning_curve.png")]
     if figures.adaptation(workdir / "adaptation.png", evaluation.rows):
         title = "Accuracy against adaptation step"
-        drawn += [Heading(title), Figure(title, "adaptation.png")]
-    section: list[Block] = []
-    account: list[Block] = []
+        drawn += [Heading(title), tables.Figure(title, "adaptation.png")]
+    section: list[tables.Block] = []
+    account: list[tables.Block] = []
     if transfer is not None:
         figures.transfer(workdir / "transfer.png", [transfer.runs])
         section = list(transfer_report.section(transfer, "transfer.png"))
@@ -362,7 +353,7 @@ def _explained(evaluation: Evaluation) -> Bullets:
     )
 
 
-def _results(paired: Sequence[_Paired]) -> Iterator[Block]:
+def _results(paired: Sequence[_Paired]) -> Iterator[tables.Block]:
     """By adaptation step, and by data set."""
     (evaluation, _), *parts = paired
     adapting = [row for row in evaluation.rows if not row.in_closed_form]
@@ -399,7 +390,7 @@ def _results(paired: Sequence[_Paired]) -> Iterator[Block]:
 
 def _end(
     workdir: pathlib.Path, evaluation: Evaluation, context: Context
-) -> Iterator[Block]:
+) -> Iterator[tables.Block]:
     if evaluation.notes:
         yield Heading("Notes")
         yield Bullets(evaluation.notes)

@@ -34,15 +34,7 @@ from metainit.reporting import (
     transfer_report,
 )
 from metainit.reporting.finished_runs import Group, Run
-from metainit.reporting.tables import (
-    ACCURACY,
-    METRICS,
-    Block,
-    Bullets,
-    Code,
-    Heading,
-    Table,
-)
+from metainit.reporting.tables import ACCURACY, METRICS, Bullets, Code, Heading, Table
 from metainit.runtime.cost import OURS
 
 
@@ -224,15 +216,8 @@ def verdict(compared: Compared) -> str:
 
 def terminal(compared: Compared) -> str:
     """Plain text in ASCII; config differences first."""
-    blocks: list[Block] = [
-        *_runs(compared),
-        verdict(compared),
-        Heading(_title(compared)),
-        *_data_sets(compared),
-        _explained(compared),
-    ]
-    for group in compared.groups:
-        blocks += _transfer(group)
+    title = Heading(_title(compared))
+    blocks = [*_runs(compared), verdict(compared), title, *_results(compared)]
     return tables.terminal(blocks)
 
 
@@ -248,24 +233,26 @@ def write(
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    blocks: list[Block] = [
-        verdict(compared),
-        Heading(f"metainit: {_title(compared)}", 1),
-        *_runs(compared),
-        *_data_sets(compared),
-        _explained(compared),
-    ]
+    settings: list[tables.Block] = []
     for group in compared.groups:
         if runs := _with_transfer(group):
             figures.transfer(folder / _figure(group), [run.transfer for run in runs])
-        blocks += _transfer(group)
-    blocks += [Heading("Run it again"), Code(command)]
-    blocks.append("Versions, device and command of each run stand in its own report.")
-    for group in compared.groups:
         config, seed = group.runs[0].config, group.runs[0].seed
-        blocks.append(Heading(f"Settings{_of(group)}, seed {seed}"))
-        blocks.append(Code(json.dumps(config, indent=2), "json"))
-    return html.write(folder, blocks)
+        settings.append(Heading(f"Settings{_of(group)}, seed {seed}"))
+        settings.append(Code(json.dumps(config, indent=2), "json"))
+    return html.write(
+        folder,
+        [
+            verdict(compared),
+            Heading(f"metainit: {_title(compared)}", 1),
+            *_runs(compared),
+            *_results(compared),
+            Heading("Run it again"),
+            Code(command),
+            "Versions, device and command of each run stand in its own report.",
+            *settings,
+        ],
+    )
 
 
 def _entries(group: Group) -> Iterator[Entry]:
@@ -281,7 +268,7 @@ def _entries(group: Group) -> Iterator[Entry]:
         yield Entry(f"{group.label}: {init}" if group.label else init, init, rows)
 
 
-def _runs(compared: Compared) -> Iterator[Block]:
+def _runs(compared: Compared) -> Iterator[tables.Block]:
     """What the runs differ in, and which are missing."""
     yield Heading("Config differences")
     yield Bullets(compared.differences or ("none",))
@@ -292,7 +279,7 @@ def _runs(compared: Compared) -> Iterator[Block]:
         yield Bullets(compared.missing)
 
 
-def _data_sets(compared: Compared) -> Iterator[Block]:
+def _results(compared: Compared) -> Iterator[tables.Block]:
     others = [entry for entry in compared.entries if entry is not compared.ours]
     paired = {id(entry): compared.paired(compared.ours, entry) for entry in others}
     metrics = [metric.heading for metric in METRICS.values()]
@@ -317,6 +304,9 @@ def _data_sets(compared: Compared) -> Iterator[Block]:
             p = "-" if overall.p is None else f"{overall.p:.3f}"
             rows.append((entry.name, ACCURACY.signed(*overall[:3]), p))
         yield Table(("Initialisation", "Ours minus this", "p"), rows, text=1)
+    yield _explained(compared)
+    for group in compared.groups:
+        yield from _transfer(group)
 
 
 def _cells(entry: Entry, data_set: str) -> Iterator[str]:
@@ -358,7 +348,7 @@ def _explained(compared: Compared) -> Bullets:
     )
 
 
-def _transfer(group: Group) -> Iterator[Block]:
+def _transfer(group: Group) -> Iterator[tables.Block]:
     runs = _with_transfer(group)
     if not runs:
         return
