@@ -12,21 +12,69 @@ import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors.numpy
 
-from metainit.config.fields import Experiment, Network, own_size
-from metainit.experiments import model_card
-from metainit.models import classification, registry
-from metainit.models import export as files
+from metainit.config.fields import Experiment, own_size
+from metainit.data.builders import catalog
+from metainit.models import classification, registry, torch_snippet
+from metainit.models import torch_parameters as names
+from metainit.models.pretrained import About
+from metainit.runtime import atomic
+from metainit.runtime.cost import EQUAL_FLOPS, JOINT, NAMES
 from metainit.training import stored
 from metainit.training.initialisation import Initialisation
 
 FOLDER = "export"
+INIT, RATES, CARD = "init.safetensors", "rates.safetensors", "README.md"
+
+_CARD = f"""\
+# {{title}}
+
+{{method}}
+
+## Files
+
+- `{INIT}`: parameters; of the names {{names}}. The classifier has {{way}} rows of
+  {{features}}.
+{{rates}}
+## What it sees
+
+{{sees}}
+
+## The inner loop it was learned for
+
+{{inner}}
+
+{{snippet}}## Results
+
+{{results}}
+
+## Data it was learned from
+
+{{data}}
+
+## Weights it started from
+
+{{base}}
+"""
+_RATES = f"- `{RATES}`: learned step sizes, by the parameters' names.\n"
+_SNIPPET = "## In PyTorch\n\n```python\n{code}```\n\n"
+_JOINTLY = {
+    NAMES[JOINT]: "the device time of",
+    NAMES[EQUAL_FLOPS]: "as many operations as",
+}
+_ALGORITHMS = {"maml": "MAML", "anil": "ANIL", "reptile": "Reptile"}
+_HEADS = {
+    "zero": "zero",
+    "prototype": "the class means c of the support's features: weights 2c, bias -|c|^2",
+    "learned": "as it is in the file",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,11 +96,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         init = stored.load(given.run, given.which)
         config = stored.config_of(given.run)
-        export(init, config, given.out, given.way, read_results(given.run))
+        way = given.way
+        if way is None:
+            way = config.train_task.way or config.task.way
+        export(init, config, given.out, way, read_results(given.run))
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    print(f"written to {given.out}; {files.CARD} there says what it is")
+    print(f"written to {given.out}; {CARD} there says what it is")
     return 0
 
 
@@ -60,74 +111,57 @@ def export(
     init: Initialisation,
     config: Experiment,
     out: str | pathlib.Path,
-    way: int | None = None,
-    results: Sequence[Mapping[str, Any]] = (),
+    way: int,
+    results: Iterable[Mapping[str, Any]] = (),
 ) -> None:
-    """Writes the files of an initialisation.
+    """Writes the files of an initialisation, each whole or not at all.
 
     Args:
       init: of a run, by the run's name for it.
       config: of the run, for the card.
       out: folder of the files.
-      way: rows of the classifier, None for those of a training task.
+      way: rows of the classifier.
       results: lines of the run's `results.jsonl`, for the card.
 
     Raises:
-      ValueError: in one line, for a network that has no names in PyTorch, a way that is
-        not known, or a head that was learned for another one.
+      ValueError: in one line, for a network that has no names in PyTorch, or a head
+        that was learned for another way.
     """
-    network = init.network
-    if network is None or (named := architecture(network)) is None:
-        name = network.model.name if network else "the caller's"
+    network, head = init.network, init.head
+    if network is None:
+        raise ValueError("a network of your own has no names in PyTorch")
+    if unnamed := names.without_names(network):
         raise ValueError(
-            f"model.name={name} has no names in PyTorch; there are some for conv4, "
-            "resnet and efficientnet_lite0"
+            f"model.name={unnamed[0]} has no names in PyTorch; there are some for "
+            f"{', '.join(registry.NAMES)}"
         )
-    if way is None:
-        way = config.train_task.way or config.task.way
     if way < 2:
         raise ValueError(f"way={way}: give 2 or more classes, as --way 5")
-    if init.head is not None and len(init.head["bias"]) != way:
+    if head is not None and len(head["bias"]) != way:
         raise ValueError(
-            f"way={way}: the head was learned for {len(init.head['bias'])} classes; "
+            f"way={way}: the head was learned for {len(head['bias'])} classes; "
             "give that"
         )
-    first = (config.data.train or (config.data.name,))[0]
-    size, channels = own_size(first, config.data.size)[1], config.data.channels
-    body, rates = init.body, None
+    _, size = own_size(_trained_on(config)[0], network.size)
     # Of images, also where the initialisation is on the maps of its encoder.
     features = classification.feature_count(
-        registry.build(network), body, jnp.zeros((1, size, size, channels))
+        registry.build(network), init.body, jnp.zeros((1, size, size, network.channels))
     )
+    if head is None:
+        head = {"kernel": np.zeros((features, way), np.float32)}
+        head["bias"] = head["kernel"][0]
+    arrays = names.to_torch(network, init.body, head)
+    files = {INIT: safetensors.numpy.save(arrays, stored.describe(init, size))}
     if init.inner is not None:
-        rates = step_sizes_of(init.inner, config.inner.learning_rate)
-    if network.encoder.name != "none" and network.model.name == "linear":
-        body = body["encoder"]
-        rates = rates and {**rates.get("encoder", {}), "fc": rates["fc"]}
-    card = model_card.of_run(config, init, way, results)
-    described = stored.describe(init, size)
-    made = files.files(named, body, way, features, card, init.head, rates, described)
-    files.write(out, made)
-
-
-def step_sizes_of(inner: Any, rate: float) -> dict[str, Any]:
-    """Learned step sizes, a tree like the body's; the head's are under "fc".
-
-    Args:
-      inner: logarithms of what multiplies the inner rate, see
-        `metainit.core.step_sizes`.
-      rate: that one.
-    """
-    sizes = jax.tree.map(lambda log: np.float32(rate) * np.exp(log), inner)
-    return {**_without_none(sizes["body"]), "fc": sizes["head"]}
-
-
-def _without_none(tree: Any) -> Any:
-    """The tree without the leaves that inner steps do not change."""
-    if not isinstance(tree, Mapping):
-        return tree
-    kept = {name: _without_none(part) for name, part in tree.items()}
-    return {name: part for name, part in kept.items() if part not in (None, {})}
+        rate = np.float32(config.inner.learning_rate)
+        sizes = jax.tree.map(lambda log: rate * np.exp(log), init.inner)
+        rates = names.to_torch(network, sizes["body"], sizes["head"])
+        files[RATES] = safetensors.numpy.save(rates)
+    files[CARD] = _card(init, config, way, features, results).encode()
+    folder = pathlib.Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        atomic.write_bytes(folder / name, content)
 
 
 def read_results(run: str | pathlib.Path) -> list[dict[str, Any]]:
@@ -138,11 +172,156 @@ def read_results(run: str | pathlib.Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def architecture(network: Network) -> str | None:
-    """What `metainit.models.export` calls a network; None if it knows none."""
-    encoder, learner = network.encoder.name, network.model.name
-    if learner == "linear":
-        return encoder
-    if learner != "conv4":
-        return None
-    return learner if encoder == "none" else f"{encoder}+{learner}"
+def _trained_on(config: Experiment) -> tuple[str, ...]:
+    return config.data.train or (config.data.name,)
+
+
+def _card(
+    init: Initialisation,
+    config: Experiment,
+    way: int,
+    features: int,
+    results: Iterable[Mapping[str, Any]],
+) -> str:
+    """The model card."""
+    assert init.network is not None
+    learned = init.inner is not None
+    inner = {"none": "one classifier over all classes"}
+    code = ""
+    if init.name not in _JOINTLY:
+        inner = _inner(config)
+        code = "" if learned else torch_snippet.of_run(config, way)
+    if learned:
+        inner["optimizer"] += f" before learning; {RATES} has what was learned"
+    trained_on = ", ".join(own_size(name, 0)[0] for name in _trained_on(config))
+    return _CARD.format(
+        title=f"{init.name}: {trained_on}",
+        method=_method(init, config),
+        names=", ".join(
+            f"of {name} are {names.NAMES_IN_WORDS[name]}"
+            for name in names.parts(init.network).values()
+        ),
+        way=way,
+        features=features,
+        rates=_RATES if learned else "",
+        sees=_items(_sees(init, config)),
+        inner=_items(inner),
+        snippet=_SNIPPET.format(code=code) if code else "",
+        results=_items(dict(_numbers(results, init.name))),
+        data="\n".join(_data(config)),
+        base=_items(_base(init.provenance)) if init.provenance else "- random ones",
+    )
+
+
+def _items(values: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in values.items()) or "- none"
+
+
+def _method(init: Initialisation, config: Experiment) -> str:
+    chosen = f"(seed {config.seed}). It is the best by meta-validation."
+    if init.name in _JOINTLY:
+        return (
+            "Joint supervised pretraining, one classifier over all meta-train classes, "
+            f"for {_JOINTLY[init.name]} meta-learning {chosen}"
+        )
+    method = config.method
+    name = _ALGORITHMS[method.algorithm]
+    if method.algorithm != "reptile":
+        order = "first" if method.gradient == "first_order" else "second"
+        name += f", {order} order"
+    if init.inner is not None:
+        name += ", step sizes alone; the weights are those it started from"
+    return (
+        f"{name}: {config.iterations} meta-iterations of {config.meta_batch} tasks, "
+        f"outer Adam at {config.outer.learning_rate} {chosen}"
+    )
+
+
+def _sees(init: Initialisation, config: Experiment) -> dict[str, str]:
+    sizes = {own_size(name, config.data.size)[1] for name in _trained_on(config)}
+    sides = " or ".join(f"{size}x{size}" for size in sorted(sizes))
+    channels = "red, green, blue" if config.data.channels == 3 else "grey"
+    mean, std = (_rounded(x) for x in (init.preprocess.mean, init.preprocess.std))
+    sees = {
+        "images": f"{sides} pixels, {channels}, x / 255 - {mean}, divided by {std}",
+        "normalisation": init.model.policy,
+        "computed in": config.compute,
+    }
+    if (model := config.model).name == "conv4":
+        sees["features"] = f"{model.output} of the last block, times {model.scale}"
+        sees["blocks"] = f"halve the image by {model.downsample}"
+    return sees
+
+
+def _inner(config: Experiment) -> dict[str, str]:
+    task, inner, encoder = config.train_task, config.inner, config.encoder
+    adapts = "everything"
+    if config.method.algorithm == "anil":
+        adapts = "the head"
+    elif encoder.name != "none" and encoder.use != "adapted":
+        adapts = "all but the encoder" if config.model.name == "conv4" else "the head"
+    elif encoder.adapt_from:
+        adapts = f"the head, and the encoder from {encoder.adapt_from} up"
+    elif encoder.name != "none":
+        adapts = "everything but running statistics"
+    return {
+        "task": f"{f'{task.way}-way' if task.way else 'every class'} {task.shot}-shot, "
+        f"{task.queries} queries a class",
+        "head starts at": _HEADS[config.method.head],
+        "optimizer": f"{ {'sgd': 'SGD', 'adam': 'Adam'}[inner.optimizer] } at "
+        f"{inner.learning_rate}",
+        "steps": str(inner.steps),
+        "batch": f"{inner.batch} images" if inner.batch else "the whole support",
+        "adapts": adapts,
+    }
+
+
+def _numbers(
+    results: Iterable[Mapping[str, Any]], init: str
+) -> Iterator[tuple[str, str]]:
+    """Accuracy and F1 of every head, as chosen on meta-validation."""
+    for line in results:
+        if line.get("init") != init or not line.get("chosen"):
+            continue
+        if line["metric"] in ("accuracy", "f1"):
+            value, low, high = (100 * line[name] for name in ("value", "low", "high"))
+            yield (
+                f"{line['metric']} on {line['dataset']}, {line['protocol']}, "
+                f"{line['head']} head, {line['step']} steps",
+                f"{value:.1f} % [{low:.1f}, {high:.1f}]",
+            )
+
+
+def _data(config: Experiment) -> Iterator[str]:
+    """A line for each data set that was learned from, with its licence."""
+    roles = ("", _trained_on(config)), (" (to choose by)", config.data.validation)
+    for role, sources in roles:
+        for name in sources:
+            terms = catalog.terms_of(own_size(name, 0)[0])
+            words = [
+                f"- {terms.title}{role}: licence: "
+                f"{terms.licence or 'none stated that we know of'}.",
+                terms.terms or "Ask the makers before any use but research.",
+                terms.homepage,
+                f"({terms.citation})" if terms.citation else "",
+            ]
+            yield " ".join(filter(None, words))
+
+
+def _base(about: About) -> dict[str, str]:
+    recipe = about.recipe
+    expects = recipe.input
+    return {
+        "source": about.source + (f" at {about.revision}" if about.revision else ""),
+        "SHA-256": about.sha256,
+        "recipe": recipe.name,
+        "licence": recipe.licence or "unknown: find out before you share this",
+        "trained on": recipe.data or "unknown",
+        "images": f"x / 255 - {_rounded(expects.mean)}, divided by "
+        f"{_rounded(expects.std)}; {expects.side} pixels square from the centre "
+        f"{expects.crop:.3g} of the short side",
+    }
+
+
+def _rounded(values: Sequence[float]) -> str:
+    return f"({', '.join(f'{value:.6g}' for value in values)})"

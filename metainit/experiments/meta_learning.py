@@ -45,6 +45,7 @@ from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
 from metainit.models.model import Model
 from metainit.models.pretrained import About
+from metainit.models.torch_parameters import without_names
 from metainit.reporting import finished_runs, run_report
 from metainit.runtime import atomic, provenance, run_folder
 from metainit.runtime.budget import steps_per_iteration
@@ -304,7 +305,13 @@ def train(
     )
     run_report.show_in_tensorboard(workdir, config.iterations)
     atomic.write_text(workdir / REPORT, text)
-    _export(config, workdir, inits)
+    best = next(init for name, init in inits.items() if name in OURS)
+    if best.network and not without_names(best.network):
+        classes = len(roles.train[0].class_names)
+        way = config.train_task.way or config.task.way or classes
+        results = export.read_results(workdir)
+        export.export(best, config, workdir / export.FOLDER, way, results)
+        print(f"the initialisation, for PyTorch too: {workdir / export.FOLDER}")
     atomic.write_text(
         workdir / finished_runs.FILE,
         json.dumps(finished_runs.asked(dataclasses.asdict(config))) + "\n",
@@ -321,17 +328,6 @@ def _as_config_error() -> Iterator[None]:
         yield
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _export(
-    config: Experiment, workdir: pathlib.Path, inits: dict[str, Initialisation]
-) -> None:
-    """The initialisation as files, where its network has names outside."""
-    ours = next(init for name, init in inits.items() if name in OURS)
-    if ours.network and export.architecture(ours.network):
-        results = export.read_results(workdir)
-        export.export(ours, config, workdir / export.FOLDER, results=results)
-        print(f"the initialisation, for PyTorch too: {workdir / export.FOLDER}")
 
 
 def _finished(workdir: pathlib.Path, config: Experiment) -> str | None:

@@ -1,33 +1,51 @@
-"""PyTorch code that adapts an exported network as it was learned for."""
+"""PyTorch code that adapts an exported network as it was learned for.
 
-from collections.abc import Sequence
+Two programs, the same for every run but for the settings that they begin with.
+"""
 
-from metainit.models.resnet import RESNET50
+from string import Template
+from typing import Any
 
-_RESNET = """\
+from metainit.config.fields import Experiment
+
+# For a ResNet with bottlenecks as wide as torchvision's.
+RESNET = Template("""\
 import torch
 import torch.nn.functional as F
-import torchvision
 from safetensors.torch import load_file
+from torchvision.models.resnet import Bottleneck, ResNet
 
-net = torchvision.models.{network}num_classes={way})
+$settings
+
+net = ResNet(Bottleneck, blocks, num_classes=way)
 net.load_state_dict(load_file("init.safetensors"))
 net.eval()  # running statistics stay as they are
-adapted = {adapted}
+adapted = [p for name, p in net.named_parameters() if name.startswith(adapts)]
 
 # support, query: float32 [n, 3, height, width], normalised as the card says
-{head}optimizer = torch.optim.SGD(adapted, lr={rate})
-for _ in range({steps}):
+if prototypes:  # the head starts at the class means
+    head, net.fc = net.fc, torch.nn.Identity()
+    with torch.no_grad():
+        features = net(support)
+        means = torch.stack([features[labels == k].mean(0) for k in range(way)])
+        head.weight.copy_(2 * means)
+        head.bias.copy_(-means.square().sum(1))
+    net.fc = head
+optimizer = torch.optim.SGD(adapted, lr=rate)
+for _ in range(steps):
     optimizer.zero_grad()
     F.cross_entropy(net(support), labels).backward()
     optimizer.step()
 with torch.no_grad():
     logits = net(query)
-"""
-_CONV4 = """\
+""")
+# For Conv-4 that is normalised by moments of the images given.
+CONV4 = Template("""\
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+
+$settings
 
 params = load_file("init.safetensors")
 for value in params.values():
@@ -36,116 +54,92 @@ for value in params.values():
 
 def features(x, seen):  # normalised by the first images, `seen` of them
     for block in range(4):
-        kernel, bias, scale, shift = (
-            params[f"blocks.{{block}}.{{name}}"]
+        kernel, bias, gain, shift = (
+            params[f"blocks.{block}.{name}"]
             for name in ("conv.weight", "conv.bias", "norm.weight", "norm.bias")
         )
-        x = F.conv2d(x, kernel, bias, stride={stride}, padding=1)
+        x = F.conv2d(x, kernel, bias, stride=stride, padding=1)
         var, mean = torch.var_mean(x[:seen], (0, 2, 3), correction=0, keepdim=True)
         x = (x - mean) * torch.rsqrt(var + 1e-5)
-        x = F.relu(x * scale[:, None, None] + shift[:, None, None])
-{pool}    return {scale} * {output}
+        x = F.relu(x * gain[:, None, None] + shift[:, None, None])
+        if stride == 1 and min(x.shape[2:]) > 1:
+            x = F.max_pool2d(x, 2)
+    return scale * (x.permute(0, 2, 3, 1).flatten(1) if flatten else x.mean((2, 3)))
 
 
 def scores(x, seen):
     return F.linear(features(x, seen), params["fc.weight"], params["fc.bias"])
 
 
-# support, query: float32 [n, {channels}, {side}, {side}], normalised as the card says
+# support, query: float32 [n, channels, side, side], normalised as the card says
 n = len(support)
-{head}optimizer = torch.optim.SGD(params.values(), lr={rate})
-for _ in range({steps}):
+if prototypes:  # the head starts at the class means
+    with torch.no_grad():
+        x = features(support, n)
+        means = torch.stack([x[labels == k].mean(0) for k in range(way)])
+        params["fc.weight"].copy_(2 * means)
+        params["fc.bias"].copy_(-means.square().sum(1))
+optimizer = torch.optim.SGD(params.values(), lr=rate)
+for _ in range(steps):
     optimizer.zero_grad()
     F.cross_entropy(scores(support, n), labels).backward()
     optimizer.step()
 with torch.no_grad():
-    logits = {logits}
-"""
-_CONV4_PROTOTYPES = """\
-with torch.no_grad():  # the head starts at the class means
-    x = features(support, n)
-    means = torch.stack([x[labels == k].mean(0) for k in range({way})])
-    params["fc.weight"].copy_(2 * means)
-    params["fc.bias"].copy_(-means.square().sum(1))
-"""
-_RESNET_PROTOTYPES = """\
-head, net.fc = net.fc, torch.nn.Identity()
-with torch.no_grad():  # the head starts at the class means
-    features = net(support)
-    means = torch.stack([features[labels == k].mean(0) for k in range({way})])
-    head.weight.copy_(2 * means)
-    head.bias.copy_(-means.square().sum(1))
-net.fc = head
-"""
+    if transductive:  # queries are normalised by each other, or by the support
+        logits = scores(query, len(query))
+    else:
+        logits = scores(torch.cat([support, query]), n)[n:]
+""")
+_TORCHVISION_WIDTH = 64
+_STAGES = ("stem", "stage1", "stage2", "stage3", "stage4")
+_BEGINNINGS = (("conv1.", "bn1."), *((f"layer{stage}.",) for stage in range(1, 5)))
 
 
-def resnet(
-    stage_sizes: Sequence[int],
-    way: int,
-    rate: float,
-    steps: int,
-    prototypes: bool,
-    adapts: tuple[str, ...] = (),
-) -> str:
-    """The code, for a ResNet as wide as torchvision's.
+def of_run(config: Experiment, way: int) -> str:
+    """The code that adapts what a config meta-learns; "" where there is none.
 
-    Args:
-      stage_sizes: blocks of each stage.
-      way: classes of a task.
-      rate: of SGD on the whole support.
-      steps: of it.
-      prototypes: whether the head starts at class means, or as it is in the file.
-      adapts: beginnings of the names of the parameters that change; () for all.
+    There is one for a ResNet as wide as torchvision's with frozen statistics, and for
+    Conv-4 that is normalised by moments, both adapted by SGD on the whole support.
     """
-    blocks = list(stage_sizes)
-    network = "resnet50("
-    if tuple(blocks) != RESNET50:
-        network = f"ResNet(torchvision.models.resnet.Bottleneck, {blocks}, "
-    adapted = "list(net.parameters())"
-    if adapts:
-        pairs = "for name, p in net.named_parameters()"
-        adapted = f"[\n    p\n    {pairs}\n    if name.startswith({adapts})\n]"
-    return _RESNET.format(
-        network=network,
-        way=way,
-        adapted=adapted,
-        head=_RESNET_PROTOTYPES.format(way=way) if prototypes else "",
-        rate=rate,
-        steps=steps,
+    inner, model, encoder = config.inner, config.model, config.encoder
+    head_only = config.method.algorithm == "anil"
+    if inner.optimizer != "sgd" or inner.batch:
+        return ""
+    settings = {
+        "way": way,
+        "rate": inner.learning_rate,
+        "steps": inner.steps,
+        "prototypes": config.method.head == "prototype",
+    }
+    if encoder.name == "none":
+        if model.name != "conv4" or model.norm in ("group", "none") or head_only:
+            return ""
+        of_network: dict[str, Any] = {
+            "transductive": model.norm == "batch",
+            "stride": 2 if model.downsample == "stride" else 1,
+            "flatten": model.output == "flatten",
+            "scale": model.scale,
+        }
+        return _filled(CONV4, settings | of_network)
+    if (
+        (encoder.name, encoder.norm, encoder.width)
+        != ("resnet", "frozen", _TORCHVISION_WIDTH)
+        or encoder.cut not in ("", _STAGES[-1])
+        or model.name != "linear"
+    ):
+        return ""
+    # Beginnings of the names of what inner steps change.
+    adapts: tuple[str, ...] = ("",)
+    if encoder.use != "adapted" or head_only:
+        adapts = ("fc.",)
+    elif encoder.adapt_from:
+        stages = _BEGINNINGS[_STAGES.index(encoder.adapt_from) :]
+        adapts = (*sum(stages, ()), "fc.")
+    return _filled(
+        RESNET, settings | {"blocks": list(encoder.stage_sizes), "adapts": adapts}
     )
 
 
-def conv4(
-    side: int,
-    channels: int,
-    way: int,
-    rate: float,
-    steps: int,
-    prototypes: bool,
-    transductive: bool,
-    strided: bool,
-    flattened: bool,
-    scale: float,
-) -> str:
-    """The code, for Conv-4 that is normalised by moments of the images given.
-
-    Args:
-      side, channels: of its images.
-      way, rate, steps, prototypes: as of `resnet`.
-      transductive: whether a query is normalised by the queries, or by the support.
-      strided, flattened, scale: `downsample`, `output` and `scale` of the network.
-    """
-    pool = "        if min(x.shape[2:]) > 1:\n            x = F.max_pool2d(x, 2)\n"
-    joint = "scores(torch.cat([support, query]), n)[n:]"
-    return _CONV4.format(
-        side=side,
-        channels=channels,
-        stride=2 if strided else 1,
-        pool="" if strided else pool,
-        scale=scale,
-        output="x.permute(0, 2, 3, 1).flatten(1)" if flattened else "x.mean((2, 3))",
-        head=_CONV4_PROTOTYPES.format(way=way) if prototypes else "",
-        rate=rate,
-        steps=steps,
-        logits="scores(query, len(query))" if transductive else joint,
-    )
+def _filled(program: Template, settings: dict[str, Any]) -> str:
+    lines = (f"{name} = {value!r}" for name, value in settings.items())
+    return program.substitute(settings="\n".join(lines).replace("'", '"'))

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from metainit.config import parsing
 from metainit.config.fields import Augment, Data, Experiment, Network
 from metainit.core import leaves as named_leaves
 from metainit.core.types import MetaParams
-from metainit.models import pretrained, registry
+from metainit.models import pretrained, registry, torch_parameters
 from metainit.models.pretrained import About, ImageInput, Recipe
 from metainit.runtime import atomic
 from metainit.runtime.checkpoint import BEST, LAST, WARM_START, Checkpoints
@@ -310,7 +309,7 @@ def _of_weights(source: str, use: str, size: int | None) -> Initialisation:
         shapes: Any = jax.eval_shape(
             model.init, jax.random.key(0), jax.ShapeDtypeStruct(images, jnp.float32)
         )
-        body = _named_body(network, flat, shapes)
+        body = torch_parameters.from_torch(network, flat, shapes)
     except (ValueError, TypeError) as error:
         raise ValueError(f"init: {source}: {error}") from error
     return Initialisation(
@@ -340,27 +339,3 @@ def _of_names(source: str, flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "torchvision's names, EfficientNet-Lite0 by those of its package, or a file "
         "that metainit.experiments.export wrote"
     )
-
-
-def _named_body(network: Network, flat: Mapping[str, np.ndarray], shapes: Any) -> Any:
-    encoder, learner = network.encoder.name, network.model.name
-    parts = {name: x for name, x in flat.items() if not _is_head(name)}
-    if encoder == "none":
-        return registry.NAMES[learner].from_torch(parts, shapes)
-    if learner == "linear":
-        return {"encoder": registry.NAMES[encoder].from_torch(parts, shapes["encoder"])}
-    return {
-        part: registry.NAMES[kind].from_torch(
-            {
-                name.removeprefix(f"{part}."): x
-                for name, x in parts.items()
-                if name.startswith(f"{part}.")
-            },
-            shapes[part],
-        )
-        for part, kind in (("encoder", encoder), ("learner", learner))
-    }
-
-
-def _is_head(name: str) -> bool:
-    return re.fullmatch(r"(learner\.)?_?fc\.(weight|bias)", name) is not None

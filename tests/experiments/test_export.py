@@ -1,183 +1,306 @@
-"""Exported initialisations read back bitwise, and say what they are made from."""
+"""A run's initialisation as files: what is in them, and PyTorch code that uses them."""
+
+import json
+import pathlib
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+import shipped
 
-from metainit.data.builders import catalog
+import metainit
+from metainit.experiments import configs, export
 from metainit.models import (
-    conv4,
-    efficientnet_lite0,
-    export,
-    resnet,
-    torch_names,
+    classification,
+    registry,
+    torch_snippet,
 )
+from metainit.models.preprocess import Preprocess
 from metainit.models.pretrained import IMAGENET, About, Recipe
+from metainit.runtime.checkpoint import Checkpoints
+from metainit.training import learner, stored
+from metainit.training import learner as recipe
+from metainit.training.initialisation import Initialisation, fitted
 
-WAY = 4
-IMAGES = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
-BUILDS = {
-    "conv4": (conv4.conv4(6).init, 6, torch_names.CONV4),
-    "resnet": (resnet.resnet((1, 1, 1, 1), 4).init, 128, torch_names.RESNET),
-    "efficientnet_lite0": (
-        efficientnet_lite0.efficientnet_lite0().init,
-        1280,
-        torch_names.LITE0,
-    ),
-}
-DATA = [catalog.terms_of(name) for name in ("caltech256", "cifar100")]
-CARD = export.Card(
-    "A tiny initialisation",
-    "MAML, second order, 3 meta-iterations.",
-    {"images": "32x32 pixels"},
-    {"optimizer": "SGD at 0.01", "steps": "10"},
-    {"accuracy, 8-way 4-shot": "0.51 (0.49 to 0.53)"},
-    DATA,
-)
+README = pathlib.Path(__file__).parents[2] / "README.md"
+WEIGHTS = About("timm/resnet50.tv_in1k", "abc", "f" * 64, Recipe("V1", IMAGENET, "MIT"))
+PREPROCESS = Preprocess((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+STEP = 700
 
 
-def drawn(like, seed=0):
+def settings(name: str) -> Any:
+    """Of a small run by the network's name."""
+    config = configs.default()
+    config.data.update(name="", train=("cifar100@32", "omniglot"), size=16, channels=3)
+    config.data.validation = ("stanford_cars",)
+    config.model.filters = 4
+    encoder, _, learner = name.partition("+")
+    if encoder != "conv4":
+        config.encoder.update(name=encoder, stage_sizes=(1, 1, 1, 1), width=4)
+        config.encoder.use = "adapted"
+        config.model.name = learner or "linear"
+    return config
+
+
+def body_of(config: Any, seed: int = 0) -> Any:
+    """Parameters of a config's network, that no two leaves share."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), like)
+    images = jnp.zeros((1, config.data.size, config.data.size, config.data.channels))
+    shapes = jax.eval_shape(registry.build(config).init, jax.random.key(0), images)
+    drawn = lambda x: np.float32(rng.uniform(0.5, 1, x.shape) / x.size**0.5)  # noqa: E731
+    return jax.tree.map(drawn, shapes)
 
 
-def body_of(architecture):
-    init = BUILDS[architecture][0]
-    return drawn(jax.eval_shape(init, jax.random.key(0), IMAGES))
+def finished(
+    run: pathlib.Path,
+    config: Any,
+    which: str = "meta",
+    inner: Any = None,
+    **params: Any,
+) -> pathlib.Path:
+    """Makes the folder of a run that ended in these parameters."""
+    run.mkdir(exist_ok=True)
+    (run / "config.json").write_text(json.dumps(config.to_dict()))
+    stored.save_origin(run, start(config))
+    learned = params if inner is None else metainit.MetaParams(params, inner)
+    state = metainit.MetaState(learned, (), jnp.int32(STEP))
+    Checkpoints(run / which / "best").save(STEP, state, {})
+    Checkpoints(run / which / "checkpoints").save(STEP, state, {"device_seconds": 1.0})
+    return run
 
 
-def head_of(features, way=WAY):
-    return {
-        "kernel": drawn(np.zeros((features, way)), seed=1),
-        "bias": np.arange(way, dtype=np.float32),
-    }
+def start(config: Any, weights: About = WEIGHTS) -> Initialisation:
+    """What the run began with, without parameters."""
+    model = registry.build(config)
+    return Initialisation("random", model, PREPROCESS, None, provenance=weights)
 
 
-def assert_equal(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        assert x.dtype == y.dtype and x.shape == y.shape
-        assert np.ascontiguousarray(x).tobytes() == np.ascontiguousarray(y).tobytes()
+def exported(run: pathlib.Path, which: str | None = None, *more: str) -> pathlib.Path:
+    """The folder of what the command writes of the run."""
+    out = run.parent / "out"
+    parts = [] if which is None else [f"--which={which}"]
+    assert export.main([str(run), "--out", str(out), *parts, *more]) == 0
+    return out
 
 
-@pytest.mark.parametrize("architecture", BUILDS)
-def test_what_is_read_back_is_the_same_bitwise(tmp_path, architecture):
-    body, (_, features, names) = body_of(architecture), BUILDS[architecture]
-    head, rates = head_of(features), drawn(body, seed=2)
-    made = export.files(architecture, body, WAY, features, CARD, head, rates)
-    assert made == export.files(architecture, body, WAY, features, CARD, head, rates)
-    export.write(tmp_path / "new" / "folder", made)
-    read = {
-        name: safetensors.numpy.load_file(tmp_path / "new" / "folder" / name)
-        for name in (export.INIT, export.RATES)
-    }
-    both = {**body, "fc": head}
-    assert_equal(names.from_torch(read[export.INIT], both), both)
-    assert_equal(names.from_torch(read[export.RATES], body), rates)
+@pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
+def test_what_is_exported_is_what_was_learned_and_says_so(name, tmp_path, capsys):
+    config = settings(name)
+    config.model.norm = "group"
+    config.encoder.cut = "stage2"
+    body = body_of(config)
+    out = exported(finished(tmp_path / "run", config, body=body), None, "--way=6")
+    assert str(out) in capsys.readouterr().out
+    flat = safetensors.numpy.load_file(out / "init.safetensors")
+    (head,) = [array for key, array in flat.items() if key.endswith("fc.weight")]
+    assert len(head) == 6 and not head.any()
+    init = stored.load(str(out / "init.safetensors"))
+    jax.tree.map(np.testing.assert_array_equal, init.body, body)
+    assert init.model.policy == registry.build(config).policy
+    assert init.network is not None
+    assert (init.network.size, init.network.channels) == (32, 3)
+    assert init.preprocess[:2] == PREPROCESS[:2]
+    # Of an encoder these count; of another network, those of the images at hand.
+    black = np.zeros((2, 8, 8, 3), np.uint8)
+    kept = fitted(init, [(black, np.arange(2))]).preprocess.mean == PREPROCESS.mean
+    assert kept == (name != "conv4")
 
 
-@pytest.mark.parametrize("architecture", BUILDS)
-def test_rates_may_be_scalars_or_one_a_step(architecture):
-    body, features = body_of(architecture), BUILDS[architecture][1]
-    for shape in ((), (3,)):
-        rates = jax.tree.map(lambda x, s=shape: np.full(s, 0.1, np.float32), body)
-        made = export.files(architecture, body, WAY, features, CARD, rates=rates)
-        flat = safetensors.numpy.load(made[export.RATES])
-        init = safetensors.numpy.load(made[export.INIT])
-        assert {value.shape for value in flat.values()} == {shape}
-        assert flat.keys() == {name for name in init if "fc." not in name}
-
-
-def test_names_and_layouts_are_torchs():
-    flat = {
-        name: safetensors.numpy.load(
-            export.files(name, body_of(name), WAY, BUILDS[name][1], CARD)[export.INIT]
-        )
-        for name in BUILDS
-    }
-    shapes = {
-        name: {k: v.shape for k, v in arrays.items()} for name, arrays in flat.items()
-    }
-    assert shapes["conv4"]["blocks.0.conv.weight"] == (6, 3, 3, 3)
-    assert shapes["conv4"]["blocks.3.norm.bias"] == (6,)
-    assert shapes["conv4"]["fc.weight"] == (WAY, 6)
-    assert shapes["resnet"]["layer1.0.downsample.0.weight"] == (16, 4, 1, 1)
-    assert shapes["resnet"]["bn1.running_var"] == (4,)
-    assert shapes["resnet"]["fc.weight"] == (WAY, 128)
-    assert shapes["efficientnet_lite0"]["_fc.weight"] == (WAY, 1280)
-    assert not flat["resnet"]["fc.weight"].any() and not flat["conv4"]["fc.bias"].any()
-    assert len(shapes["conv4"]) == 4 * 4 + 2
-    kernel = body_of("conv4")["kernel_1"]
-    np.testing.assert_array_equal(
-        flat["conv4"]["blocks.1.conv.weight"][2, 5], kernel[:, :, 5, 2]
-    )
-
-
-@pytest.mark.parametrize("policy", ["group", "none", "batch"])
-def test_every_normalisation_of_conv4_has_names(policy):
-    init = conv4.conv4(4, policy).init
-    body = drawn(jax.eval_shape(init, jax.random.key(0), IMAGES))
-    flat = torch_names.CONV4.to_torch(body)
-    assert ("blocks.3.norm.weight" in flat) == (policy != "none")
-    assert_equal(torch_names.CONV4.from_torch(flat, body), body)
-
-
-def test_weights_of_another_conv4_are_refused():
-    body = body_of("conv4")
-    flat = torch_names.CONV4.to_torch(body)
-    flat["other"] = flat.pop("blocks.0.conv.bias")
-    flat["blocks.1.norm.bias"] = np.zeros(7, np.float32)
-    with pytest.raises(ValueError) as error:
-        torch_names.CONV4.from_torch(flat, body)
-    (line,) = str(error.value).splitlines()
-    assert "1 missing (blocks.0.conv.bias); 1 unexpected (other)" in line
-    assert "1 of a shape (blocks.1.norm.bias [7] and not [6])" in line
+def test_a_learned_head_goes_with_the_way_it_was_learned_for(tmp_path, capsys):
+    config = settings("conv4")
+    config.method.head = "learned"
+    head = {"kernel": np.ones((4, 5), np.float32), "bias": np.arange(5.0)}
+    run = finished(tmp_path / "run", config, body=body_of(config), head=head)
+    flat = safetensors.numpy.load_file(exported(run) / "init.safetensors")
+    np.testing.assert_array_equal(flat["fc.bias"], np.arange(5.0))
+    assert export.main([str(run), "--out", str(tmp_path / "out"), "--way=6"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "way=6" in line and "learned for 5 classes" in line
 
 
 @pytest.mark.parametrize(
-    "head", [head_of(6, 5), head_of(7), head_of(6) | {"bias": np.zeros(5)}]
+    "which, words",
+    [
+        ("joint", "for the device time of meta-learning"),
+        ("joint_equal_flops", "for as many operations as meta-learning"),
+    ],
 )
-def test_a_head_of_another_way_is_refused(head):
-    with pytest.raises(ValueError, match=r"not 6 features for 4 classes; export") as e:
-        export.files("conv4", body_of("conv4"), WAY, 6, CARD, head)
-    assert "\n" not in str(e.value)
+def test_pretraining_has_a_head_for_its_classes_which_stays(which, words, tmp_path):
+    config = settings("conv4")
+    head = {"kernel": np.ones((4, 90), np.float32), "bias": np.ones(90)}
+    run = finished(tmp_path / "run", config, which, body=body_of(config), head=head)
+    flat = safetensors.numpy.load_file(exported(run, which) / "init.safetensors")
+    assert flat["fc.weight"].shape == (5, 4) and not flat["fc.weight"].any()
+    card = " ".join((tmp_path / "out" / "README.md").read_text().split())
+    assert "one classifier over all" in card and words in card
 
 
-def test_an_unknown_architecture_is_refused():
-    with pytest.raises(ValueError, match=r"must be one of conv4, .*, got 'vgg'"):
-        export.files("vgg", {}, WAY, 6, CARD)
+@pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
+def test_learned_step_sizes_lie_beside_the_weights(name, tmp_path):
+    config = settings(name)
+    config.inner.learning_rate = 0.5
+    body = body_of(config)
+    logs = learner.log_step_sizes(registry.build(config), body)
+    logs = jax.tree.map(lambda _: np.float32(np.log(3)), logs)
+    run = finished(tmp_path / "run", config, "rates", logs, body=body)
+    assert export.main([str(run), "--out", str(tmp_path), "--which=rates"]) == 0
+    init = safetensors.numpy.load_file(tmp_path / "init.safetensors")
+    rates = safetensors.numpy.load_file(tmp_path / "rates.safetensors")
+    assert set(rates) == {key for key in init if "running" not in key}
+    assert {value.shape for value in rates.values()} == {()}
+    np.testing.assert_allclose(list(rates.values()), 1.5, rtol=1e-6)
+    card = (tmp_path / "README.md").read_text()
+    assert "step sizes alone" in card and "- `rates.safetensors`: " in card
 
 
-def test_the_card_says_what_it_is_made_from():
-    base = About(
-        "timm/resnet50.tv_in1k",
-        "abc",
-        "f" * 64,
-        Recipe("V1", IMAGENET, "BSD-3-Clause", "ImageNet-1k (research only)"),
-    )
-    card = CARD._replace(base=base, snippet="import torch\n")
-    made = export.files("conv4", body_of("conv4"), WAY, 6, card)
-    assert export.RATES not in made
-    text = made[export.CARD].decode()
+def test_the_card_says_where_it_is_from_and_what_for(tmp_path):
+    config = settings("resnet")
+    run = finished(tmp_path / "run", config, body=body_of(config))
+    chosen = {"init": "meta-learned", "head": "prototype", "metric": "accuracy"}
+    chosen |= {"dataset": "sun397", "protocol": "5-way 1-shot", "step": 10}
+    chosen |= {"value": 0.5, "low": 0.48, "high": 0.523, "chosen": True}
+    lines = [
+        chosen,
+        chosen | {"init": "random", "value": 0.9},
+        chosen | {"chosen": False, "value": 0.8},
+        {"eval_loss": 1.0},
+    ]
+    (run / "results.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    exported(run)
+    text = (tmp_path / "out" / "README.md").read_text()
     for words in (
-        "# A tiny initialisation\n",
-        "MAML, second order",
-        "- images: 32x32 pixels\n",
-        "- optimizer: SGD at 0.01\n- steps: 10\n",
-        "```python\nimport torch\n```\n",
-        "- accuracy, 8-way 4-shot: 0.51 (0.49 to 0.53)\n",
-        "- Caltech-256: licence: CC-BY-4.0. Any use, if the makers are named.",
-        "- CIFAR-100: licence: none stated that we know of. Ask the makers",
-        "- source: timm/resnet50.tv_in1k at abc\n",
-        f"- SHA-256: {'f' * 64}\n- recipe: V1\n- licence: BSD-3-Clause\n",
-        "- trained on: ImageNet-1k (research only)\n",
+        "# meta-learned: cifar100, omniglot\n",
+        "MAML, second order: 1000 meta-iterations of 4 tasks, outer Adam at 0.001",
+        "best by meta-validation",
+        "16x16 or 32x32 pixels, red, green, blue, x / 255 - (0.5, 0.5, 0.5)",
+        "- normalisation: frozen running statistics",
+        "- head starts at: the class means c",
+        "- optimizer: SGD at 0.01\n- steps: 10\n- batch: the whole support\n",
+        "- adapts: everything but running statistics\n",
+        "accuracy on sun397, 5-way 1-shot, prototype head, 10 steps: 50.0 % [48.0, 52",
+        "- CIFAR-100: licence: none stated that we know of.",
+        "- Omniglot: licence: MIT.",
+        "- Stanford Cars (to choose by): licence: none",
+        "- source: timm/resnet50.tv_in1k at abc\n- SHA-256: ffff",
+        "- recipe: V1\n- licence: MIT\n- trained on: unknown\n",
         "x / 255 - (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225); 224",
-        "The classifier has 4 rows of 6.",
     ):
         assert words in text, words
-    unknown = base._replace(recipe=Recipe("unknown", IMAGENET, None))
-    text = export.text("conv4", WAY, 6, card._replace(base=unknown), True)
-    assert "- licence: unknown: find out before you share this\n" in text
-    assert "rates.safetensors" in text
-    assert "- random ones\n" in export.text("conv4", WAY, 6, CARD, False)
+    assert "90.0" not in text and "80.0" not in text
+
+
+def test_what_cannot_be_exported_is_said_in_one_line(tmp_path, capsys):
+    linear, mlp = settings("conv4"), settings("conv4")
+    mlp.model.name = "mlp"
+    good = finished(tmp_path / "run", linear, body=body_of(linear))
+    bad = finished(tmp_path / "mlp", mlp, body=body_of(mlp))
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "config.json").write_text((good / "config.json").read_text())
+    for run, more, words in (
+        (tmp_path / "none", [], "there is no folder"),
+        (bad, [], "model.name=mlp"),
+        (good, ["--way=1"], "way=1: give 2 or more"),
+        (good, ["--which=joint"], "no best checkpoint of 'joint'; which may be meta"),
+        (tmp_path / "old", [], "no best checkpoint of 'meta'"),
+    ):
+        out = tmp_path / "out"
+        assert export.main([str(run), "--out", str(out), *more]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+        assert not out.exists()
+
+
+def test_a_run_goes_on_with_the_weights_it_began_with(tmp_path):
+    config = settings("conv4")
+    finished(tmp_path, config, body=body_of(config))
+    stored.save_origin(tmp_path, start(config))
+    assert stored.load(str(tmp_path)).provenance == WEIGHTS
+    other = start(config, WEIGHTS._replace(sha256="0" * 64))
+    with pytest.raises(ValueError, match=r"encoder\.weights=timm.* is another file"):
+        stored.save_origin(tmp_path, other)
+    (tmp_path / stored.ORIGIN).write_text("{")
+    with pytest.raises(ValueError, match=r"origin\.json cannot be read"):
+        stored.load(str(tmp_path))
+
+
+def test_the_readme_shows_the_code_of_the_brief_config():
+    code = torch_snippet.of_run(configs.typed(shipped.load("maml_resnet50:full")), 8)
+    assert f"```python\n{code}```\n" in README.read_text()
+
+
+@pytest.mark.parametrize(
+    "change, adapts",
+    [
+        ({}, '("",)'),
+        ({"use": "meta"}, '("fc.",)'),
+        ({"adapt_from": "stage3"}, '("layer3.", "layer4.", "fc.")'),
+        ({"adapt_from": "stem"}, '("conv1.", "bn1.", "layer1.", '),
+        # What torchvision has not.
+        ({"width": 32}, ""),
+        ({"norm": "support"}, ""),
+        ({"cut": "stem"}, ""),
+    ],
+)
+def test_the_code_adapts_what_was_adapted(change, adapts):
+    config = shipped.load("maml_resnet50:full")
+    config.encoder.update(change)
+    code = torch_snippet.of_run(configs.typed(config), 8)
+    compile(code, "snippet", "exec")
+    assert f"adapts = {adapts}" in code if adapts else not code
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("resnet", {"encoder.width": 64}),
+        ("resnet", {"encoder.width": 64, "encoder.adapt_from": "stage4"}),
+        ("conv4", {"method.head": "zero"}),
+        ("conv4", {"model.downsample": "stride", "model.output": "flatten"}),
+        ("conv4", {"model.norm": "batch", "model.scale": 0.5}),
+    ],
+    ids=str,
+)
+def test_the_code_gives_our_logits(name, change, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("torchvision")
+    config = settings(name)
+    config.data.update(train=("cifar100",), size=21 if name == "conv4" else 32)
+    config.inner.learning_rate = 0.02
+    config.update_from_flattened_dict(change)
+    side, model = config.data.size, registry.build(config)
+    body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, side, side, 3)))
+    out = exported(finished(tmp_path / "run", config, body=body), None, "--way=4")
+    text = (out / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 2)
+    support, query = rng.normal(size=(2, 8, side, side, 3)).astype(np.float32)
+    loop = metainit.InnerLoop(
+        classification.loss_fn(model),
+        recipe.inner_optimizer(config),
+        config.inner.steps,
+        adapt_mask=classification.adapt_mask(model),
+        start=recipe.start(config.method.head, model, 2),
+    )
+    batch = {"image": jnp.asarray(support), "label": jnp.asarray(labels)}
+
+    @jax.jit
+    def ours(body: Any) -> Any:
+        params, trace = metainit.adapt(loop, {"body": body}, batch, jax.random.key(0))
+        features = classification.query_features(model)(params, batch, {"image": query})
+        return classification.logits(params, features), trace.loss
+
+    logits, losses = ours(body)
+    assert losses[-1] < 0.99 * losses[0]  # something was learned
+    given = {
+        "support": torch.from_numpy(support.transpose(0, 3, 1, 2).copy()),
+        "query": torch.from_numpy(query.transpose(0, 3, 1, 2).copy()),
+        "labels": torch.from_numpy(labels),
+    }
+    monkeypatch.chdir(out)
+    exec(compile(code, "README.md", "exec"), given)
+    np.testing.assert_allclose(given["logits"].numpy(), logits, rtol=1e-3, atol=1e-3)
