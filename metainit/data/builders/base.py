@@ -42,16 +42,8 @@ class PrepareError(ValueError):
 def locate(file: catalog.File, manual_dir: Path, name: str) -> list[Path]:
     """A file of a data set, or else the folders that it unpacks to, or else none.
 
-    Either is looked for in the data set's own folder in `manual_dir`, then in that
-    itself.
-
-    Args:
-      file: what to look for.
-      manual_dir: of all data sets.
-      name: of the data set, and of its own folder.
-
-    Raises:
-      PrepareError: none is there, and it is needed.
+    Either is looked for in the data set's own folder in `manual_dir`, which is called
+    `name`, then in that itself.
     """
     places = (manual_dir / name, manual_dir)
     for place in places:
@@ -60,12 +52,7 @@ def locate(file: catalog.File, manual_dir: Path, name: str) -> list[Path]:
     for place in places:
         if trees := [place / tree for tree in file.trees if (place / tree).is_dir()]:
             return trees
-    if not file.needed:
-        return []
-    unpacked = f", nor {' or '.join(file.trees)}, unpacked," if file.trees else ""
-    raise PrepareError(
-        f"{name}: there is no {file.name}{unpacked} in {places[0]} or {places[1]}"
-    )
+    return []
 
 
 class Row(NamedTuple):
@@ -275,8 +262,6 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         lists, unreadable = self._fill(spool)
         table = self.table(lists, [*spool.names, *unreadable])
         rows = self._present(table.rows, spool, unreadable)
-        if not rows:
-            raise self._nothing_left("any split")
         self.info.features["label"].names = list(table.names)
         # Class by class: episodes then read neighbouring pages.
         rows.sort(key=lambda row: (row.label, row.file_name))
@@ -289,10 +274,13 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
                 bar.update()
 
         shards: dict[str, list[Callable]] = {}
-        for split in dict.fromkeys(row.split for row in table.rows):
+        for split in dict.fromkeys(row.split for row in table.rows) or ("train",):
             of_split = [row for row in rows if row.split == split]
             if not of_split:
-                raise self._nothing_left(f"the split {split!r}")
+                raise PrepareError(
+                    f"{self.name}: no image is left for the split {split!r} with "
+                    f"fraction={self._options.fraction}; take more of them"
+                )
             shards[split] = [
                 functools.partial(examples, shard)
                 for shard in together(
@@ -300,12 +288,6 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
                 )
             ]
         return shards
-
-    def _nothing_left(self, where: str) -> PrepareError:
-        return PrepareError(
-            f"{self.name}: no image is left for {where} with "
-            f"fraction={self._options.fraction}; take more of them"
-        )
 
     def _present(
         self, rows: Sequence[Row], spool: Spool, unreadable: Mapping[str, str]
@@ -332,13 +314,13 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
             )
             if names
         )
-        if wrong and not self._options.skip_unreadable:
+        if wrong and self._options.skip_unreadable:
+            logging.warning("%s: left out %s", self.name, wrong)
+        elif wrong:
             raise PrepareError(
                 f"{self.name} has {wrong}; mend or add them, or pass --skip_unreadable "
                 "to leave out and count such images"
             )
-        if wrong:
-            logging.warning("%s: left out %s", self.name, wrong)
         return present
 
     def _fill(self, spool: Spool) -> tuple[dict[str, bytes], dict[str, str]]:
@@ -352,16 +334,17 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         """
         rule = self.rule._replace(max_side=self._options.max_side)
         files = catalog.CATALOG[self.name].files
-        if self._manual_dir is None:
-            raise PrepareError(
-                f"{self.name} cannot be prepared without a manual_dir with "
-                + " and ".join(file.name for file in files)
-            )
-        paths = [
-            (path, file.most)
-            for file in files
-            for path in locate(file, self._manual_dir, self.name)
-        ]
+        assert self._manual_dir is not None, "a manual_dir is for preparing"
+        paths = []
+        for file in files:
+            found = locate(file, self._manual_dir, self.name)
+            if file.needed and not found:
+                unpacked = "".join(f" nor {tree}, unpacked," for tree in file.trees)
+                raise PrepareError(
+                    f"{self.name}: there is no {file.name}{unpacked} in "
+                    f"{self._manual_dir / self.name} or {self._manual_dir}"
+                )
+            paths += [(path, file.most) for path in found]
         lists: dict[str, bytes] = {}
         unreadable: dict[str, str] = {}
         seen = 0

@@ -245,89 +245,75 @@ def _verify(arguments: argparse.Namespace) -> int:
     """Counts every image of every class and split, and decodes a sample."""
     import tensorflow_datasets as tfds
 
-    summary = _newest(arguments)
-    entry = catalog.find(arguments.name)
+    summary, entry = _newest(arguments), catalog.find(arguments.name)
     builder = tfds.builder_from_directory(summary.folder)
     total = sum(summary.images.values())
-    every = max(1, total // _SAMPLE)
-    by_split: collections.Counter[str] = collections.Counter()
-    by_class: collections.Counter[int] = collections.Counter()
+    splits: collections.Counter[str] = collections.Counter()
+    classes: collections.Counter[int] = collections.Counter()
     problems: list[str] = []
     decoded = 0
     with tqdm(desc=f"{entry.name}: counting", total=total, disable=None) as bar:
         for split in sorted(summary.images):
-            for item in _readable(builder, split, problems):
-                if by_split.total() % every == 0:
-                    try:
-                        images.decode(item, 32, 3, skip=False)
-                        decoded += 1
-                    except ValueError as error:
-                        problems.append(str(error).partition(";")[0])
-                by_split[split] += 1
-                by_class[item.label] += 1
-                bar.update()
-    counts = ", ".join(f"{split} {count:,}" for split, count in by_split.items())
-    sizes = list(by_class.values()) or [0]
+            try:
+                for item in prepared.encoded(builder, [split]):
+                    if bar.n % max(1, total // _SAMPLE) == 0:
+                        _, pixels = images.decode(item, 32, 3, skip=True)
+                        decoded += pixels is not None
+                        if pixels is None:
+                            problems.append(f"{item.name} does not decode as an image")
+                    splits[split] += 1
+                    classes[item.label] += 1
+                    bar.update()
+            # ArrayRecord's reader has no other kind of error.
+            except RuntimeError as error:
+                problems.append(
+                    f"the files of {split} are damaged ({error}); delete "
+                    f"{summary.folder} and prepare it again"
+                )
+    least, most = min(classes.values(), default=0), max(classes.values(), default=0)
+    counts = ", ".join(f"{split} {count:,}" for split, count in splits.items())
     print(f"{entry.name} in {summary.folder}")
     print(f"images: {counts}")
-    print(f"classes: {len(by_class)}, {min(sizes)} to {max(sizes)} images each")
+    print(f"classes: {len(classes)}, {least} to {most} images each")
     print(f"decoded: {decoded} of them")
-    if summary.settings.get("fraction", 1.0) < 1:
-        print(
-            f"note: only a fraction of {summary.settings['fraction']:g} was prepared, "
-            "so the counts are not compared with the catalog"
-        )
-    else:
-        if entry.images and set(by_split) != set(entry.images):
-            print(f"note: the splits are not {', '.join(entry.images)}")
-        problems += _differences(entry, summary.settings, by_split, sizes)
+    if summary.reductions:
+        print(f"note: reduced, {summary.reductions}")
+    problems += _differences(entry, summary, splits, (len(classes), least, most))
     for problem in problems:
         print(f"wrong: {problem}")
     print("not as in the catalog" if problems else "as in the catalog")
     return 1 if problems else 0
 
 
-def _readable(
-    builder: Any, split: str, problems: list[str]
-) -> Iterator[images.Encoded]:
-    """The images of a split, as far as its files can be read."""
-    try:
-        yield from prepared.encoded(builder, [split])
-    # ArrayRecord's reader has no other kind of error.
-    except RuntimeError as error:
-        problems.append(
-            f"the files of {split} are damaged ({error}); delete {builder.data_dir} "
-            "and prepare it again"
-        )
-
-
 def _differences(
     entry: catalog.Entry,
-    settings: Mapping[str, Any],
-    by_split: Mapping[str, int],
-    sizes: Sequence[int],
+    summary: prepared.Summary,
+    splits: Mapping[str, int],
+    classes: tuple[int, int, int],
 ) -> Iterator[str]:
-    """What differs from the catalog; images that were left out are allowed for."""
-    left_out = settings.get("unreadable", 0) + settings.get("missing", 0)
-    total = sum(by_split.values())
+    """What differs from the catalog; images that were left out are allowed for.
+
+    The counts of a fraction are not compared. `classes` are how many there are, and the
+    least and most images of one.
+    """
+    if summary.settings.get("fraction", 1.0) < 1:
+        return
+    left_out = sum(summary.settings.get(what, 0) for what in ("unreadable", "missing"))
+    (count, least, most), total = classes, sum(splits.values())
     if total + left_out != entry.total:
         also = f" and {left_out:,} left out" if left_out else ""
         yield f"{total:,} images{also}, the catalog has {entry.total:,}"
-    if len(sizes) != entry.classes:
-        yield f"{len(sizes)} classes, the catalog has {entry.classes}"
+    if count != entry.classes:
+        yield f"{count} classes, the catalog has {entry.classes}"
     # SUN397 may be without its partitions, and then has other splits.
-    for split, expected in entry.images.items():
-        count = by_split.get(split, 0)
-        if set(by_split) == set(entry.images) and not (
-            0 <= expected - count <= left_out
-        ):
-            yield f"{count:,} images in {split}, the catalog has {expected:,}"
-    least, most = entry.per_class or (0, total)
-    if max(sizes) > most or min(sizes) < least - left_out:
-        yield (
-            f"{min(sizes)} to {max(sizes)} images a class, the catalog has {least} to "
-            f"{most}"
-        )
+    for split, expected in (
+        entry.images.items() if set(entry.images) == set(splits) else ()
+    ):
+        if not 0 <= expected - splits[split] <= left_out:
+            yield f"{splits[split]:,} images in {split}, the catalog has {expected:,}"
+    low, high = entry.per_class or (least, most)
+    if most > high or least < low - left_out:
+        yield f"{least} to {most} images a class, the catalog has {low} to {high}"
 
 
 def _show(arguments: argparse.Namespace) -> int:

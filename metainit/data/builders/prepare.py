@@ -113,7 +113,7 @@ def prepare(
         data_dir = os.fspath(root / "tfds")
         _run(BUILDERS[name](data_dir=data_dir, manual_dir=files, options=options))
         if delete_archives:
-            for path in chain(*located(name, files).values()):
+            for path in chain(*(paths for _, paths in _located(name, files))):
                 if path.is_file():
                     path.unlink()
                     say(f"{name}: deleted {path}")
@@ -185,39 +185,19 @@ def _explained(name: str, root: Path, files: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        # ArrayRecord's writer passes the system's message on, and no number.
-        if full or os.strerror(errno.ENOSPC) in str(error):
-            entry = catalog.CATALOG.get(name)
-            room = _size(2 * entry.prepared_bytes) if entry else "more"
-            free = _size(shutil.disk_usage(_existing(root)).free)
-            raise PrepareError(
-                f"{name}: the disk of {root} is full; up to {room} are needed there, "
-                f"{free} are free; nothing was kept; make room, choose another "
-                "--data_dir, or take less with --max_side or --fraction"
-            ) from error
-        if isinstance(error, OSError):
-            raise PrepareError(
-                f"{name}: {error}; {root} and {files} must be folders that you may "
-                "write to, with room; choose others with --data_dir and --manual_dir"
-            ) from error
-        raise
-
-
-def located(name: str, files: Path) -> dict[str, list[Path]]:
-    """The archive or the trees of each file of a data set, by its name; [] for none.
-
-    Args:
-      name: of the catalog.
-      files: the manual folder, see `prepare`.
-    """
-    paths = {}
-    for file in catalog.find(name).files:
-        try:
-            paths[file.name] = locate(file, files, name)
-        except PrepareError:
-            paths[file.name] = []
-    return paths
+        # ArrayRecord's writer passes on that the disk is full, and no number.
+        full = os.strerror(errno.ENOSPC)
+        if isinstance(error, RuntimeError) and full not in str(error):
+            raise
+        needed = 2 * catalog.CATALOG[name].prepared_bytes if name in BUILDERS else 0
+        room = f", with room for up to {_size(needed)}" if needed else ""
+        free = _size(shutil.disk_usage(_existing(root)).free)
+        raise PrepareError(
+            f"{name}: {error}; {root} and {files} must be folders that you may write "
+            f"to{room}, and {free} are free; nothing was kept but downloads; make "
+            "room, choose others with --data_dir and --manual_dir, or take less with "
+            "--max_side or --fraction"
+        ) from error
 
 
 def read_checksums(path: Path) -> dict[str, str]:
@@ -236,15 +216,10 @@ def read_checksums(path: Path) -> dict[str, str]:
         if not line.strip():
             continue
         match = re.fullmatch(r"([0-9a-fA-F]{64})\s+\*?(\S.*?)\s*", line)
-        if not match:
+        if not match or match[2] not in known:
             raise PrepareError(
                 f"--checksums {path}, line {number} is {line!r}; write the sha256, 64 "
-                "digits, and the file's name"
-            )
-        if match[2] not in known:
-            raise PrepareError(
-                f"--checksums {path}, line {number}: no data set has a file "
-                f"{match[2]!r}; there is {', '.join(sorted(known))}"
+                f"digits, and one of the files {', '.join(sorted(known))}"
             )
         checksums[match[2]] = f"sha256:{match[1].lower()}"
     return checksums
@@ -253,31 +228,27 @@ def read_checksums(path: Path) -> dict[str, str]:
 def _as_asked(name: str, folder: Path, options: Options) -> Path:
     """The folder, unless another reduction of the data set was asked for."""
     settings = prepared.summary(folder).settings
-    asked = options._replace(skip_unreadable=False)
-    present = Options(settings.get("max_side", 0), settings.get("fraction", 1.0))
-    if asked not in (present, WHOLE):
-        has, wants = (
-            f"max_side={of_it.max_side}, fraction={of_it.fraction:g}"
-            for of_it in (present, asked)
-        )
-        raise PrepareError(
-            f"{name} is prepared already, with {has} and not with {wants}; to have "
-            f"that, delete {folder} and run this again"
-        )
-    return folder
+    present = settings.get("max_side", 0), settings.get("fraction", 1.0)
+    asked = options.max_side, options.fraction
+    if asked in (present, WHOLE[:2]):
+        return folder
+    has, wants = ("max_side={}, fraction={:g}".format(*of) for of in (present, asked))
+    raise PrepareError(
+        f"{name} is prepared already, with {has} and not with {wants}; to have that, "
+        f"delete {folder} and run this again"
+    )
 
 
 def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> None:
     """Every file is there and right after this, or its tree is."""
-    paths = located(name, files)
-    entry = catalog.find(name)
-    for file in entry.files:
-        for path in paths[file.name]:
+    found = _located(name, files)
+    for file, paths in found:
+        for path in paths:
             if path.is_file():
                 say(f"{name}: checking {path}")
                 _check(path, file, checksums)
-    for file in entry.files:
-        if paths[file.name]:
+    for file, paths in found:
+        if paths:
             continue
         say(f"{name}: downloading {file.name}, {tqdm.format_sizeof(file.bytes, 'B')}")
         trees = "".join(f" or the folder {tree}" for tree in file.trees)
@@ -291,6 +262,11 @@ def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> N
             if file.needed:
                 raise FetchError(f"{name}: {error}") from error
             say(f"{name}: going on without {file.name}, which is optional: {error}")
+
+
+def _located(name: str, files: Path) -> list[tuple[catalog.File, list[Path]]]:
+    """Where the archive or the trees of each file of a data set lie; [] for none."""
+    return [(file, locate(file, files, name)) for file in catalog.find(name).files]
 
 
 def _check(path: Path, file: catalog.File, checksums: Mapping[str, str]) -> None:
@@ -337,14 +313,12 @@ class Plan(NamedTuple):
     Attributes:
       needs: of each.
       lines: all of it in words, terms included.
-      needed: bytes on the disk of the data folder, temporary ones included.
       shortage: "" or what does not fit where.
       impossible: whether downloads and results alone do not fit.
     """
 
     needs: Sequence[Need]
     lines: Sequence[str]
-    needed: int
     shortage: str
     impossible: bool
 
@@ -369,35 +343,34 @@ def plan(
     """
     files, pixels = manual_dir or root / "downloads", size * size * channels
     needs = [_need(name, root, files, options, pixels) for name in names]
-    lasting = sum(need.result + need.cache for need in needs)
-    passing = max((need.result for need in needs), default=0)
-    download = sum(need.download for need in needs)
     data, downloads = _existing(root), _existing(files)
-    demands = [(data, lasting, passing), (downloads, download, 0)]
+    passing = max((need.result for need in needs), default=0)
+    lasting = sum(need.result + need.cache for need in needs)
+    fetched = sum(need.download for need in needs)
+    demands = [(data, lasting, passing), (downloads, fetched, 0)]
     if os.stat(data).st_dev == os.stat(downloads).st_dev:
-        demands = [(data, lasting + download, passing)]
-    room = {folder: shutil.disk_usage(folder).free for folder, *_ in demands}
-    shortage = " and ".join(
-        f"{_size(keeps + passes)} are needed on the disk of {folder}, {_size(passes)} "
-        f"of it only while building, {_size(room[folder])} are free"
-        for folder, keeps, passes in demands
-        if keeps + passes > room[folder]
-    )
-    needed = demands[0][1] + passing
-    lines = [
-        line for need in needs for line in _lines(need, f"{size}x{size}x{channels}")
-    ]
+        demands = [(data, lasting + fetched, passing)]
+    shortages, impossible = [], False
+    for folder, keeps, passes in demands:
+        free = shutil.disk_usage(folder).free
+        impossible |= keeps > free
+        if keeps + passes > free:
+            shortages.append(
+                f"{_size(keeps + passes)} are needed on the disk of {folder}, "
+                f"{_size(passes)} of it only while building, {_size(free)} are free"
+            )
+    lines = [*chain(*(_lines(need, f"{size}x{size}x{channels}") for need in needs))]
+    time = tqdm.format_interval(sum(need.seconds for need in needs))
     lines.append(
-        f"together about {_size(needed)}, {_time(sum(need.seconds for need in needs))} "
-        f"(downloads at {_NETWORK / 1e6:.0f} MB/s); {_size(room[data])} are free"
+        f"together about {_size(demands[0][1] + passing)}, {time} (downloads at "
+        f"{_NETWORK / 1e6:.0f} MB/s); {_size(shutil.disk_usage(data).free)} are free"
     )
-    if shortage:
+    if shortages:
         lines.append(
-            f"not enough room: {shortage}; reduce with --max_side or --fraction, "
-            "or choose another --data_dir"
+            f"not enough room: {' and '.join(shortages)}; reduce with --max_side or "
+            "--fraction, or choose another --data_dir"
         )
-    impossible = any(keeps > room[folder] for folder, keeps, _ in demands)
-    return Plan(needs, lines, needed, shortage, impossible)
+    return Plan(needs, lines, " and ".join(shortages), impossible)
 
 
 def _need(name: str, root: Path, files: Path, options: Options, pixels: int) -> Need:
@@ -407,8 +380,7 @@ def _need(name: str, root: Path, files: Path, options: Options, pixels: int) -> 
         cache = sum(summary.images.values()) * pixels
         note = f"reduced: {summary.reductions}" if summary.reductions else ""
         return Need(entry, cache, prepared=summary.folder, note=note)
-    paths = located(name, files)
-    missing = [file for file in entry.files if not paths[file.name]]
+    missing = [file for file, paths in _located(name, files) if not paths]
     parts = [files / name / f"{file.name}.part" for file in missing]
     begun = sum(part.stat().st_size for part in parts if part.exists())
     download = max(sum(file.bytes for file in missing) - begun, 0)
@@ -433,16 +405,14 @@ def _need(name: str, root: Path, files: Path, options: Options, pixels: int) -> 
 
 def _lines(need: Need, shape: str) -> Iterator[str]:
     terms = need.entry.terms
-    parts = [f"prepared in {need.prepared}"]
+    takes = f"prepared in {need.prepared}"
     if not need.prepared:
-        parts = [
-            f"download {_size(need.download)}",
-            f"prepared {_size(need.result)}",
-            f"while building {_size(need.result)} more",
-            f"about {_time(need.seconds)}",
-        ]
-    parts.append(f"cache {_size(need.cache)} at {shape}")
-    yield f"{need.entry.name}: {', '.join(parts)}"
+        takes = (
+            f"download {_size(need.download)}, prepared {_size(need.result)}, while "
+            f"building {_size(need.result)} more, about "
+            f"{tqdm.format_interval(need.seconds)}"
+        )
+    yield f"{need.entry.name}: {takes}, cache {_size(need.cache)} at {shape}"
     if need.note:
         yield f"  {need.note}"
     yield f"  licence: {terms.licence or 'unknown'}"
@@ -451,10 +421,6 @@ def _lines(need: Need, shape: str) -> Iterator[str]:
 
 def _size(count: float) -> str:
     return tqdm.format_sizeof(count, "B")
-
-
-def _time(seconds: float) -> str:
-    return tqdm.format_interval(seconds)
 
 
 def _existing(folder: Path) -> Path:

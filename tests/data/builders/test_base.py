@@ -88,8 +88,8 @@ def test_the_own_folder_comes_first_and_archives_before_trees(place):
     for path in wanted:
         assert base.locate(file, place.manual, "caltech256") == [path]
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(PrepareError, match=r"there is no 256_Object.*caltech256 or"):
-        base.locate(file, place.manual, "caltech256")
+    assert base.locate(file, place.manual, "caltech256") == []
+    place.refuses(PrepareError, r"there is no 256_Object.*caltech256 or .*manual")
 
 
 def test_reductions_are_recorded_where_anybody_can_read_them(place):
@@ -134,7 +134,7 @@ def test_options_that_make_no_sense_are_refused(place, options):
 
 def test_a_fraction_that_leaves_nothing_is_refused(place):
     least = min(map(base._share, FILES))
-    words = f"no image is left for any split with fraction={least}"
+    words = f"no image is left for the split .* with fraction={least}"
     place.refuses(PrepareError, words, fraction=least)
 
 
@@ -226,7 +226,7 @@ def test_a_disk_that_fills_up_tells_the_room_needed(place, monkeypatch, method, 
 
     with monkeypatch.context() as patch:
         patch.setattr(base.Spool, method, fail)
-        words = r"the disk of .* is full; up to 2.36GB are needed there, [\d.]+\wB are"
+        words = r"No space|quota exceeded.* room for up to 2.36GB, and [\d.]+\wB are"
         place.refuses(PrepareError, words, fraction=0.5)
     place.prepare()
     assert place.left() == ["1.0.0"]

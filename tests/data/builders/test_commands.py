@@ -85,7 +85,7 @@ def test_reductions_are_recorded_and_listed(known, capsys):
 def test_a_fraction_is_not_counted_against_the_catalog(known, capsys):
     assert cli.main(["prepare", NAME, "--fraction", "0.9"]) == 0
     assert cli.main(["verify", NAME]) == 0
-    assert "note: only a fraction of 0.9 was prepared" in capsys.readouterr().out
+    assert "note: reduced, fraction=0.9" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
