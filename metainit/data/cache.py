@@ -73,7 +73,7 @@ def file_key(*paths: Path) -> list[tuple[str, int, int]]:
 
 
 def cached(
-    folder: Path,
+    data_dir: str,
     name: str,
     key: object,
     shape: tuple[int, int, int],
@@ -85,13 +85,14 @@ def cached(
     is written beside its place and renamed, so an interrupted build leaves none.
 
     Args:
-      folder: of the cache; made where missing.
+      data_dir: see `root`.
       name: readable start of the cache's name.
       key: everything else that the content depends on; compared by its `repr`.
       shape: [H, W, C] of an image.
       build: what to decode, by role.
     """
     digest = hashlib.sha256(repr((_FORMAT, key, shape)).encode()).hexdigest()[:16]
+    folder = root(data_dir) / "cache"
     final = folder / f"{name}-{'x'.join(map(str, shape))}-{digest}"
     if not final.is_dir():
         folder.mkdir(parents=True, exist_ok=True)

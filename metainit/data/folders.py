@@ -4,7 +4,6 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,23 +48,18 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
         names = class_splits.shuffle_split(list(classes), data.split, data.split_seed)
         split = {role: {name: classes[name] for name in names[role]} for role in names}
 
-    def pending(chosen: Classes) -> cache.Pending:
-        rows = images.decode_all(
-            _encoded(chosen), data.size, data.channels, data.skip_undecodable
-        )
-        return cache.Pending(sum(map(len, chosen.values())), rows, list(chosen))
-
     layout = {role: list(chosen) for role, chosen in split.items()}
+    files = cache.file_key(*chain(*classes.values()))
+    skip = bool(data.skip_undecodable)
     return cache.cached(
-        cache.root(data.data_dir) / "cache",
+        data.data_dir,
         f"folder-{top.resolve().name}",
-        (
-            cache.file_key(*chain(*classes.values())),
-            layout,
-            bool(data.skip_undecodable),
-        ),
+        (files, layout, skip),
         (data.size, data.size, data.channels),
-        lambda: {role: pending(chosen) for role, chosen in split.items()},
+        lambda: {
+            role: _pending(chosen, data.size, data.channels, skip)
+            for role, chosen in split.items()
+        },
     )
 
 
@@ -126,18 +120,16 @@ def read_labelled(
         share = DEFAULT_SHARE if share is None else share
         parts, rule = _split(classes, share, seed), f"{share} of every class"
 
-    def pending(part: Classes) -> cache.Pending:
-        rows = _decoded(part, size, channels)
-        return cache.Pending(sum(map(len, part.values())), rows, list(part))
-
     train, test = (list(chain(*part.values())) for part in parts.values())
     names = {role: list(part) for role, part in parts.items()}
     decoded = cache.cached(
-        cache.root(data_dir) / "cache",
+        data_dir,
         f"labelled-{top.resolve().name}",
         (cache.file_key(*train, *test), names, len(test)),
         (size, size, channels),
-        lambda: {role: pending(part) for role, part in parts.items()},
+        lambda: {
+            role: _pending(part, size, channels, None) for role, part in parts.items()
+        },
     )
     return Labelled(decoded["train"], decoded["test"], tuple(test), rule)
 
@@ -221,19 +213,14 @@ def _split(classes: Classes, share: float, seed: int) -> dict[str, Classes]:
     return {"train": train, "test": test}
 
 
-def _encoded(classes: Classes) -> Iterator[images.Encoded]:
-    for label, files in enumerate(classes.values()):
-        for file in files:
-            yield images.Encoded(label, file, str(file))
-
-
-def _decoded(
-    classes: Classes, size: int, channels: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    decoded = images.decode_all(_encoded(classes), size, channels, skip=True)
-    for item, (label, pixels) in zip(_encoded(classes), decoded, strict=True):
-        if pixels is None:
-            raise ValueError(
-                f"{item.name} does not decode as an image; mend or remove it"
-            )
-        yield label, pixels
+def _pending(
+    classes: Classes, size: int, channels: int, skip: bool | None
+) -> cache.Pending:
+    """The images of a part; with None for `skip` it cannot be asked for in an error."""
+    items = [
+        images.Encoded(label, file, str(file))
+        for label, files in enumerate(classes.values())
+        for file in files
+    ]
+    rows = images.decode_all(items, size, channels, skip)
+    return cache.Pending(len(items), rows, list(classes))

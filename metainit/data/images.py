@@ -69,12 +69,13 @@ class Encoded(NamedTuple):
 
 
 def decode(
-    encoded: Encoded, size: int, channels: int, skip: bool
+    encoded: Encoded, size: int, channels: int, skip: bool | None
 ) -> tuple[int, np.ndarray | None]:
     """(label, `fit` of the image); None for it if it does not decode and `skip` is set.
 
     Raises:
-      ValueError: the image does not decode and `skip` is false.
+      ValueError: the image does not decode and `skip` is false, or None where there is
+        no such choice.
     """
     content = encoded.content
     try:
@@ -90,14 +91,18 @@ def decode(
     except Exception as error:
         if skip:
             return encoded.label, None
-        raise undecodable(encoded.name, error) from error
+        raise undecodable(encoded.name, error, skip) from error
 
 
-def undecodable(name: str, error: Exception) -> ValueError:
-    """What to raise for an image that is not to be skipped."""
+def undecodable(name: str, error: Exception, skip: bool | None = False) -> ValueError:
+    """What to raise for an image that is not skipped; `skip` as of `decode`."""
+    choice = (
+        ""
+        if skip is None
+        else ", or set data.skip_undecodable=True to leave out and count such images"
+    )
     return ValueError(
-        f"{name} does not decode as an image ({error}); mend or remove it, or set "
-        "data.skip_undecodable=True to leave out and count such images"
+        f"{name} does not decode as an image ({error}); mend or remove it{choice}"
     )
 
 
@@ -117,7 +122,7 @@ def _plain_jpeg(content: bytes) -> np.ndarray | None:
 
 
 def decode_all(
-    items: Iterable[Encoded], size: int, channels: int, skip: bool
+    items: Iterable[Encoded], size: int, channels: int, skip: bool | None
 ) -> Iterator[tuple[int, np.ndarray | None]]:
     """`decode` of each item, in order, in a few threads."""
     pieces = together(items, lambda item: 1, 32)

@@ -298,8 +298,8 @@ def test_a_failed_build_leaves_no_cache(tmp_path):
 
     pending = cache.Pending(2, rows(), ["a"])
     with pytest.raises(RuntimeError):
-        cache.cached(tmp_path, "x", 0, (2, 2, 1), lambda: {"train": pending})
-    assert list(tmp_path.iterdir()) == []
+        cache.cached(str(tmp_path), "x", 0, (2, 2, 1), lambda: {"train": pending})
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.2, 0.2), (1.5, 0, -0.5)])

@@ -73,9 +73,7 @@ def read(data: Any) -> dict[str, cache.Part]:
             ) from error
 
     key, shape = cache.file_key(path), (data.size, data.size, data.channels)
-    return cache.cached(
-        cache.root(data.data_dir) / "cache", entry.name, key, shape, build
-    )
+    return cache.cached(data.data_dir, entry.name, key, shape, build)
 
 
 def _pending(

@@ -246,4 +246,4 @@ def read(data: Any) -> dict[str, cache.Part]:
         return {role: of_role(role) for role in SCRIPTS}
 
     shape = (data.size, data.size, data.channels)
-    return cache.cached(root / "cache", "glyphs", str(Glyphs.VERSION), shape, pending)
+    return cache.cached(data.data_dir, "glyphs", str(Glyphs.VERSION), shape, pending)

@@ -51,7 +51,7 @@ def read(data: Any) -> dict[str, cache.Part]:
     """
     paths = obtain(data, catalog.CATALOG["omniglot"])
     return cache.cached(
-        cache.root(data.data_dir) / "cache",
+        data.data_dir,
         "omniglot",
         (cache.file_key(*paths), split(), bool(data.skip_undecodable)),
         (data.size, data.size, data.channels),

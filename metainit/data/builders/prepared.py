@@ -91,8 +91,8 @@ def encoded(builder: Any, splits: Sequence[str]) -> Iterator[images.Encoded]:
     for split in splits:
         source = builder.as_data_source(split, decoders=raw)
         for start in range(0, len(source), _CHUNK):
-            numbers = list(range(start, min(start + _CHUNK, len(source))))
-            for number, row in zip(numbers, source.__getitems__(numbers), strict=True):
+            chunk = range(start, min(start + _CHUNK, len(source)))
+            for number, row in zip(chunk, source.__getitems__([*chunk]), strict=True):
                 name = f"{builder.info.full_name} {split}[{number}]"
                 yield images.Encoded(int(row["label"]), row["image"], name)
 
@@ -154,14 +154,10 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
         roles = class_splits.shuffle_split(list(label_of), data.split, data.split_seed)
         return {role: pending(names) for role, names in roles.items()}
 
-    key = (
-        cache.file_key(folder / "dataset_info.json"),
-        tuple(data.split),
-        data.split_seed,
-        bool(data.skip_undecodable),
-    )
+    info = cache.file_key(folder / "dataset_info.json")
+    key = info, tuple(data.split), data.split_seed, bool(data.skip_undecodable)
     shape = (data.size, data.size, data.channels)
-    return cache.cached(root / "cache", f"tfds-{builder.name}", key, shape, build)
+    return cache.cached(data.data_dir, f"tfds-{builder.name}", key, shape, build)
 
 
 def _places(root: Path) -> list[Path]:
@@ -183,23 +179,21 @@ def _folder(root: Path, name: str) -> Path | None:
 
     from metainit.data.builders.prepare import BUILDERS
 
-    def version_of(folder: Path) -> tfds.core.Version:
-        return tfds.core.Version(folder.name)
+    def newest(folders: Sequence[Path]) -> Path:
+        return max(folders, key=lambda folder: tfds.core.Version(folder.name))
 
     stem, _, version = name.partition(":")
     ours = BUILDERS.get(stem) if not version else None
-    others: set[Path] = set()
+    wanted = str(ours.VERSION) if ours else version
+    others: list[Path] = []
     for place in _places(root):
-        folders = {
+        infos = (place / stem).glob("**/dataset_info.json")
+        versions = [
             info.parent
-            for pattern in ("*/dataset_info.json", "*/*/dataset_info.json")
-            for info in (place / stem).glob(pattern)
+            for info in infos
             if tfds.core.Version.is_valid(info.parent.name)
-            and version in ("", info.parent.name)
-        }
-        if ours:
-            others |= folders
-            folders = {path for path in folders if path.name == str(ours.VERSION)}
+        ]
+        folders = [folder for folder in versions if wanted in ("", folder.name)]
         configs = sorted({folder.parent.name for folder in folders})
         if len(configs) > 1:
             raise ValueError(
@@ -207,19 +201,20 @@ def _folder(root: Path, name: str) -> Path | None:
                 f"{', '.join(configs)}; name one, tfds:{stem}/{configs[0]}"
             )
         if folders:
-            return max(folders, key=version_of)
+            return newest(folders)
+        others += versions
     if not ours:
         return None
     what = f"is not prepared in {' nor in '.join(map(str, _places(root)))}"
     if others:
-        newest = max(others, key=version_of)
+        other = newest(others)
         what = (
-            f"is prepared in {newest} by another builder, whose version is not "
-            f"{ours.VERSION} (to take that, name it: tfds:{stem}:{newest.name})"
+            f"is prepared in {other} by another builder, whose version is not {wanted} "
+            f"(to take that, name it: tfds:{stem}:{other.name})"
         )
     raise ValueError(
-        f"data.name='tfds:{name}' {what}; run metainit datasets prepare "
-        f"{stem} --data_dir {root}"
+        f"data.name='tfds:{name}' {what}; run metainit datasets prepare {stem} "
+        f"--data_dir {root}"
     )
 
 
@@ -240,22 +235,16 @@ def _prepare_stock(root: Path, name: str) -> Path:
             f"{missing} needs TensorFlow to prepare its own data sets: pip install "
             "tensorflow, then run this again"
         )
-    logging.warning(
-        "tfds:%s is downloaded and prepared by TFDS in %s now; this may take long",
-        name,
-        root / "tfds",
-    )
+    logging.warning("tfds:%s is downloaded and prepared by TFDS; this takes long", name)
+
+    def make() -> tfds.core.DatasetBuilder:
+        folder = os.fspath(root / "tfds")
+        return tfds.builder(name, data_dir=folder, file_format="array_record")
+
     # Builders of TFDS raise whatever they stumble on.
     try:
-        builder = prepare.build(
-            lambda: tfds.builder(
-                name, data_dir=os.fspath(root / "tfds"), file_format="array_record"
-            ),
-            name,
-            root,
-        )
+        return Path(prepare.build(make, name, root).data_dir)
     except Exception as error:
         raise ValueError(
             f"{missing} cannot prepare it: {type(error).__name__}: {error}"
         ) from error
-    return Path(builder.data_dir)
