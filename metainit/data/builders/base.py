@@ -124,10 +124,8 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     """A data set of labelled images that is made from the files of its catalog entry.
 
     A data set says which of their members are `images` and which `lists`, and in
-    `table` what the lists mean. `metainit.data.builders.prepare` runs it.
-
-    The metadata of a prepared data set have the fields of its `Options`, and the
-    numbers of images left out as "unreadable" and as "missing".
+    `table` what the lists mean. The metadata of a prepared one have the fields of its
+    `Options`, and how many images were left out as "unreadable" and as "missing".
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -142,24 +140,16 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     def __init__(
         self, *, manual_dir: Path | None = None, options: Options = WHOLE, **kwargs: Any
     ):
-        """See `tfds.core.DatasetBuilder`.
-
-        Args:
-          manual_dir: where the files are, see `locate`; for preparing only.
-          options: how to prepare.
-          **kwargs: of `tfds.core.DatasetBuilder`.
+        """A builder that reads from `manual_dir`, see `locate`, when it prepares.
 
         Raises:
           PrepareError: options that make no sense.
         """
-        if not 0 < options.fraction <= 1:
-            raise PrepareError(
-                f"fraction={options.fraction}; it must be above 0 and at most 1"
-            )
-        if options.max_side < 0:
-            raise PrepareError(
-                f"max_side={options.max_side}; it must be a number of pixels, or 0"
-            )
+        side, fraction = options.max_side, options.fraction
+        if not 0 < fraction <= 1:
+            raise PrepareError(f"fraction={fraction}; it must be above 0, at most 1")
+        if side < 0:
+            raise PrepareError(f"max_side={side}; it must be a number of pixels, or 0")
         self._manual_dir = manual_dir
         self._options = options
         super().__init__(file_format="array_record", **kwargs)
@@ -328,9 +318,6 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
 
         Returns:
           The lists by name; by the names of images that do not decode, why not.
-
-        Raises:
-          PrepareError: a file that is missing, or no image at all.
         """
         rule = self.rule._replace(max_side=self._options.max_side)
         files = catalog.CATALOG[self.name].files

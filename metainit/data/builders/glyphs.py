@@ -180,20 +180,16 @@ class Glyphs(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
+        names = [glyph.name for glyph in catalogue()]
+        features = {
+            "image": tfds.features.Image(shape=(SIZE, SIZE, 1), encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=names),
+            "script": tfds.features.Text(),
+        }
         return tfds.core.DatasetInfo(
             builder=self,
             description=__doc__,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(
-                        shape=(SIZE, SIZE, 1), encoding_format="png"
-                    ),
-                    "label": tfds.features.ClassLabel(
-                        names=[glyph.name for glyph in catalogue()]
-                    ),
-                    "script": tfds.features.Text(),
-                }
-            ),
+            features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
             # Written class by class: episodes then read neighbouring pages.
             disable_shuffling=True,
@@ -205,21 +201,13 @@ class Glyphs(tfds.core.GeneratorBasedBuilder):
         return {role: self._generate_examples(role) for role in SCRIPTS}
 
     def _generate_examples(self, role: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        chosen = [glyph for glyph in catalogue() if glyph.role == role]
-        for glyph in tqdm(
-            chosen, f"drawing {role}", leave=False, disable=None, unit="letter"
-        ):
+        glyphs = [glyph for glyph in catalogue() if glyph.role == role]
+        for glyph in tqdm(glyphs, f"drawing {role}", leave=False, disable=None):
+            of_class = {"label": glyph.name, "script": _script(glyph.code)}
             for number, image in enumerate(draw(glyph)):
                 png = io.BytesIO()
                 Image.fromarray(image).save(png, "png", compress_level=0)
-                yield (
-                    f"{glyph.code:x}-{number}",
-                    {
-                        "image": png.getvalue(),
-                        "label": glyph.name,
-                        "script": _script(glyph.code),
-                    },
-                )
+                yield f"{glyph.code:x}-{number}", {"image": png.getvalue(), **of_class}
 
 
 def read(data: Any) -> dict[str, cache.Part]:

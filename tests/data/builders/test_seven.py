@@ -43,24 +43,20 @@ def compare(found, rows):
                 assert archives.far(content, shown) < 5, file_name
 
 
-def members(file, **changed):
-    """Changes some members of an archive; None removes one."""
+def changed(layout, file, member, content):
+    """The layout with other content of a file, or of its member that ends so.
 
-    def change(files):
-        new = files[file] | changed["to"]
-        return files | {file: {n: content for n, content in new.items() if content}}
-
-    return change
-
-
-def instead(file, content):
-    """Puts other content in place of a file; None removes it."""
-
-    def change(files):
-        files = files | {file: content}
-        return {name: content for name, content in files.items() if content is not None}
-
-    return change
+    Content that is a string is that of the file so called; None removes what it is for.
+    """
+    content = layout.files[content] if isinstance(content, str) else content
+    if member is not None:
+        old = layout.files[file]
+        name = next((name for name in old if name.endswith(member)), member)
+        content = {**old, name: content}
+        content = {name: part for name, part in content.items() if part is not None}
+    files = {**layout.files, file: content}
+    files = {name: part for name, part in files.items() if part is not None}
+    return layout._replace(files=files)
 
 
 @pytest.mark.parametrize("name", seven.NAMES)
@@ -133,37 +129,35 @@ def test_a_fraction_is_the_same_from_every_layout_and_misses_nothing(tmp_path, n
             assert (name == "cifar100") == content.startswith(b"\x89PNG")
 
 
+def of_images(members, file_name):
+    return not isinstance(members, bytes) and any(
+        m.endswith(file_name) for m in members
+    )
+
+
 @pytest.mark.parametrize("name", [name for name in seven.NAMES if name != "cifar100"])
 @pytest.mark.parametrize("what", ["unreadable", "missing"])
 def test_images_that_are_broken_or_missing_stop_it_or_are_counted(
     tmp_path, caplog, name, what
 ):
     layout = seven.layout(name)
-    lost = next(iter(layout.rows["train"]))
-    (file, member), *_ = (
-        (file, member)
-        for file, content in layout.files.items()
-        if not isinstance(content, bytes)
-        for member in content
-        if member.endswith(lost) and "._" not in member
-    )
+    lost = next(reversed(layout.rows["train"]))
+    file = next(file for file, of in layout.files.items() if of_images(of, lost))
     content = b"no image" if what == "unreadable" else None
-    layout._replace(files=members(file, to={member: content})(layout.files)).write(
-        tmp_path / "manual"
-    )
+    changed(layout, file, lost, content).write(tmp_path / "manual")
     if name == "caltech256" and what == "missing":  # it has no list
         prepare(name, tmp_path)
         return
     with pytest.raises(PrepareError) as error:
         prepare(name, tmp_path)
-    assert member in str(error.value) and "--skip_unreadable" in str(error.value)
+    assert lost in str(error.value) and "--skip_unreadable" in str(error.value)
     folder = prepare(name, tmp_path, skip_unreadable=True)
     metadata = tfds.builder_from_directory(folder).info.metadata
     assert {key: metadata[key] for key in ("unreadable", "missing")} == {
         "unreadable": int(what == "unreadable"),
         "missing": int(what == "missing"),
     }
-    assert member in caplog.text
+    assert lost in caplog.text
     rows = archives.stored(folder)
     assert len(rows["train"]) == len(layout.rows["train"]) - 1
     assert lost not in rows["train"]
@@ -192,188 +186,77 @@ def test_a_needed_file_that_is_missing_is_named(tmp_path, name):
         if file == "Partitions.zip":
             continue
         folder = tmp_path / file
-        layout._replace(files=instead(file, None)(layout.files)).write(
-            folder / "manual"
-        )
+        changed(layout, file, None, None).write(folder / "manual")
         with pytest.raises(PrepareError, match=f"^{name}: there is no {file}"):
             prepare(name, folder)
 
 
-CIFAR = "cifar-100-binary.tar.gz"
-FGVC, DATA = "fgvc-aircraft-2013b.tar.gz", "fgvc-aircraft-2013b/data"
-VAL = f"{DATA}/images_variant_val.txt"
-LABELS = "cars_test_annos_withlabels.mat"
+CIFAR, CALTECH = "cifar-100-binary.tar.gz", "256_ObjectCategories.tar"
+FGVC, DEVKIT = "fgvc-aircraft-2013b.tar.gz", "car_devkit.tgz"
+TEST_LABELS = "cars_test_annos_withlabels.mat"
+PETS, PET_LISTS = "images.tar.gz", "annotations.tar.gz"
+SUN, PARTITIONS = "SUN397.tar.gz", "Partitions.zip"
 JPEG = archives.encode(archives.picture(0))
+QUAY = dict.fromkeys(["Training_01.txt", "Testing_01.txt"], b"/q/quay/s.jpg")
 
 
 def mat(**rows):
     return archives.matlab(**{name: np.array([row]) for name, row in rows.items()})
 
 
-def listing(text):
-    return members("annotations.tar.gz", to={"annotations/trainval.txt": text})
-
-
-def swapped(file, other):
-    return lambda files: files | {file: files[other]}
-
-
 @pytest.mark.parametrize(
-    "name, change, words",
+    "file, member, content, words",
     [
+        (CIFAR, "train.bin", bytes(3073), "train.bin has 3073 bytes, which is not"),
+        (CIFAR, "test.bin", b"\0\x64" + bytes(3072), "test.bin has the label 100"),
+        (CIFAR, "names.txt", b"apple", "names.txt has 1 classes, not 100"),
+        (CIFAR, "names.txt", None, "names.txt is missing or empty"),
+        (CIFAR, None, {"cifar-10/train.bin": bytes(3073)}, "like an image of cifar100"),
+        (CALTECH, None, {"101/a.jpg": JPEG}, "named like an image of caltech256"),
+        (FGVC, "variant_val.txt", None, "images_variant_val.txt is missing or empty"),
+        (FGVC, "variant_val.txt", b"1 F-16\n", "has the line '1 F-16', and no such"),
+        (FGVC, "variants.txt", b"\n", "variants.txt is missing or empty"),
+        ("setid.mat", None, b"x", "setid.mat is no MATLAB file with an array 'trnid'"),
+        ("setid.mat", None, "imagelabels.mat", "setid.mat is no MATLAB file with"),
         (
-            "cifar100",
-            members(CIFAR, to={"cifar-100-binary/train.bin": bytes(3073)}),
-            "train.bin has 3073 bytes, which is not a number of records of 3074",
+            "imagelabels.mat",
+            None,
+            mat(labels=[0, 101]),
+            "not made of numbers from 1 to",
+        ),
+        ("imagelabels.mat", None, mat(labels=[1] * 9), "'trnid' of setid.mat is not"),
+        ("imagelabels.mat", None, mat(labels=[]), "'labels' of imagelabels.mat is not"),
+        (PETS, None, PET_LISTS, "named like an image of oxford_pets"),
+        (PET_LISTS, None, PETS, "trainval.txt is missing or empty"),
+        (PET_LISTS, "/test.txt", None, "test.txt is missing or empty"),
+        (PET_LISTS, "/trainval.txt", b"Abyssinian_1 1", "the line 'Abyssinian_1 1'"),
+        (PET_LISTS, "/trainval.txt", b"Aby_1 2 1 1", "has class 2 as both"),
+        (PET_LISTS, "/trainval.txt", b"lion_1 38 1 1", "has 38 classes, not 37"),
+        (TEST_LABELS, None, seven.cars_annotations([2], False), "has no labels"),
+        (
+            TEST_LABELS,
+            None,
+            b"<html>404</html>" * 20,
+            "is no MATLAB file with an array",
         ),
         (
-            "cifar100",
-            members(CIFAR, to={"cifar-100-binary/test.bin": b"\0\x64" + bytes(3072)}),
-            "test.bin has the label 100, and 99 is the highest",
+            TEST_LABELS,
+            None,
+            seven.cars_annotations([0]),
+            "the class 0, which is not in",
         ),
-        (
-            "cifar100",
-            members(CIFAR, to={"cifar-100-binary/fine_label_names.txt": b"apple"}),
-            "fine_label_names.txt has 1 classes, not 100",
-        ),
-        (
-            "cifar100",
-            members(CIFAR, to={"cifar-100-binary/fine_label_names.txt": None}),
-            "fine_label_names.txt is missing or empty",
-        ),
-        (
-            "cifar100",
-            instead(CIFAR, {"cifar-10-batches-bin/data_batch_1.bin": bytes(3073)}),
-            "no file in there is named like an image of cifar100",
-        ),
-        (
-            "caltech256",
-            instead("256_ObjectCategories.tar", {"101_ObjectCategories/a_1.jpg": JPEG}),
-            "no file in there is named like an image of caltech256",
-        ),
-        (
-            "fgvc_aircraft",
-            members(FGVC, to={VAL: None}),
-            "images_variant_val.txt is missing or empty",
-        ),
-        (
-            "fgvc_aircraft",
-            members(FGVC, to={VAL: b"1000000 F-16\n"}),
-            "has the line '1000000 F-16', and no such variant",
-        ),
-        (
-            "fgvc_aircraft",
-            members(FGVC, to={f"{DATA}/variants.txt": b"\n"}),
-            "variants.txt is missing or empty",
-        ),
-        (
-            "flowers102",
-            instead("setid.mat", b"x"),
-            "setid.mat is no MATLAB file with an array 'trnid'",
-        ),
-        (
-            "flowers102",
-            swapped("setid.mat", "imagelabels.mat"),
-            "setid.mat is no MATLAB file with an array 'trnid'",
-        ),
-        (
-            "flowers102",
-            instead("imagelabels.mat", mat(labels=[0, 101])),
-            "'labels' of imagelabels.mat is not made of numbers from 1 to 102",
-        ),
-        (
-            "flowers102",
-            instead("imagelabels.mat", mat(labels=[1] * 9)),
-            "'trnid' of setid.mat is not made of numbers from 1 to 9",
-        ),
-        (
-            "flowers102",
-            instead("imagelabels.mat", mat(labels=[])),
-            "'labels' of imagelabels.mat is not made of numbers from 1 to 102",
-        ),
-        (
-            "oxford_pets",
-            swapped("images.tar.gz", "annotations.tar.gz"),
-            "no file in there is named like an image of oxford_pets",
-        ),
-        (
-            "oxford_pets",
-            swapped("annotations.tar.gz", "images.tar.gz"),
-            "trainval.txt is missing or empty; get the official images.tar.gz",
-        ),
-        (
-            "oxford_pets",
-            members("annotations.tar.gz", to={"annotations/test.txt": None}),
-            "test.txt is missing or empty",
-        ),
-        ("oxford_pets", listing(b"Abyssinian_1 1\n"), "the line 'Abyssinian_1 1'"),
-        ("oxford_pets", listing(b"Abyssinian_1 2 1 1\n"), "has class 2 as both"),
-        (
-            "oxford_pets",
-            listing(b"lion_1 38 1 1\n"),
-            "has 38 classes, not 37",
-        ),
-        (
-            "stanford_cars",
-            instead(LABELS, seven.cars_annotations([2, 1], label_field=False)),
-            f"{LABELS} has no labels",
-        ),
-        (
-            "stanford_cars",
-            instead(LABELS, b"<html>404 Not Found</html>" * 20),
-            f"{LABELS} is no MATLAB file with an array 'annotations'",
-        ),
-        (
-            "stanford_cars",
-            instead(LABELS, seven.cars_annotations([2, 0, 1])),
-            "gives cars_test/00002.jpg the class 0, which is not in 1 to 196",
-        ),
-        (
-            "stanford_cars",
-            swapped("cars_train.tgz", "cars_test.tgz"),
-            "there is no cars_train/NNNNN.jpg; get the official cars_train.tgz",
-        ),
-        (
-            "stanford_cars",
-            members("car_devkit.tgz", to={"devkit/cars_meta.mat": None}),
-            "there is no cars_meta.mat; get the official",
-        ),
-        (
-            "stanford_cars",
-            members(
-                "car_devkit.tgz",
-                to={"devkit/cars_meta.mat": mat(class_names=["a", "b"])},
-            ),
-            "cars_meta.mat has 2 classes, not 196",
-        ),
-        (
-            "sun397",
-            instead("SUN397.tar.gz", {"images/Abyssinian_1.jpg": JPEG}),
-            "no file in there is named like an image of sun397",
-        ),
-        (
-            "sun397",
-            members("SUN397.tar.gz", to={"SUN397/z/zoo/sun_1.jpg": JPEG}),
-            "SUN397/z/zoo/sun_1.jpg is in /z/zoo, which is no class",
-        ),
-        (
-            "sun397",
-            members("Partitions.zip", to={"Testing_01.txt": None}),
-            "Testing_01.txt is missing or empty",
-        ),
-        (
-            "sun397",
-            instead(
-                "Partitions.zip",
-                dict.fromkeys(["Training_01.txt", "Testing_01.txt"], b"/q/quay/s.jpg"),
-            ),
-            "such as SUN397/q/quay/s.jpg",
-        ),
+        ("cars_train.tgz", None, "cars_test.tgz", "there is no cars_train/NNNNN.jpg"),
+        (DEVKIT, "/cars_meta.mat", None, "there is no cars_meta.mat; get the official"),
+        (DEVKIT, "/cars_meta.mat", mat(class_names=["a", "b"]), "2 classes, not 196"),
+        (SUN, None, {"images/Abyssinian_1.jpg": JPEG}, "named like an image of sun397"),
+        (SUN, "SUN397/z/zoo/sun_1.jpg", JPEG, "is in /z/zoo, which is no class"),
+        (PARTITIONS, "Testing_01.txt", None, "Testing_01.txt is missing or empty"),
+        (PARTITIONS, None, QUAY, "such as SUN397/q/quay/s.jpg"),
     ],
 )
-def test_other_content_is_refused_in_one_line(tmp_path, name, change, words):
-    layout = seven.layout(name)
-    layout._replace(files=change(layout.files)).write(tmp_path / "manual")
+def test_other_content_is_refused_in_one_line(tmp_path, file, member, content, words):
+    (name,) = (name for name in seven.NAMES if file in seven.layout(name).files)
+    changed(seven.layout(name), file, member, content).write(tmp_path / "manual")
     with pytest.raises((PrepareError, ArchiveError)) as error:
         prepare(name, tmp_path)
     assert words in str(error.value) and "\n" not in str(error.value)
@@ -395,7 +278,7 @@ def test_about_a_fifth_of_caltech_is_for_test():
         for label in range(1, 257)
         for image in range(1, 81)
     ]
-    rows = BUILDERS["caltech256"](data_dir="nowhere").table({}, names).rows
+    _, rows = BUILDERS["caltech256"](data_dir="nowhere").table({}, names)
     held_out = np.array([row.split == "test" for row in rows]).reshape(256, 80)
     assert abs(held_out.mean() - 0.2) < 0.005
     assert held_out.sum(axis=1).min() > 0
@@ -420,9 +303,8 @@ def test_sun_is_reduced_to_its_own_number_of_pixels(tmp_path):
     layout = seven.layout("sun397")
     large = archives.picture(6, 600, 400)
     name = next(iter(layout.rows["train"]))
-    to = {f"SUN397/{name}": archives.encode(large, quality=95)}
-    files = members("SUN397.tar.gz", to=to)(layout.files)
-    layout._replace(files=files).write(tmp_path / "manual")
+    jpeg = archives.encode(large, quality=95)
+    changed(layout, SUN, name, jpeg).write(tmp_path / "manual")
     _, content = archives.stored(prepare("sun397", tmp_path))["train"][name]
     height, width, _ = archives.pixels(content).shape
     assert 119_000 < height * width <= 120_000 and abs(width / height - 1.5) < 0.01
@@ -436,9 +318,8 @@ def test_builders_of_ours_may_share_a_name_with_one_of_tfds():
 
 def test_an_image_in_no_list_may_be_broken(tmp_path):
     layout = seven.layout("oxford_pets")
-    to = {"images/breed_04_301.jpg": b"no image"}
-    files = members("images.tar.gz", to=to)(layout.files)
-    layout._replace(files=files).write(tmp_path / "manual")
+    lost = "images/breed_04_301.jpg"
+    changed(layout, PETS, lost, b"no image").write(tmp_path / "manual")
     compare(archives.stored(prepare("oxford_pets", tmp_path)), layout.rows)
 
 
