@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import archives
 import numpy as np
+import pytest
 from PIL import Image
 
 from metainit.data.builders import catalog, cifar_fs, prepare
@@ -364,3 +365,10 @@ def small_caltech(content: bytes, *folders: str) -> catalog.Entry:
         files=(file,),
         prepared_bytes=len(content),
     )
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, name: str, url: str, checksum: str) -> None:
+    """Has the catalog say that a data set is one file, which is at an address."""
+    entry = catalog.CATALOG[name]
+    file = entry.files[0]._replace(folders=(f"{url}/",), checksum=checksum)
+    monkeypatch.setitem(catalog.CATALOG, name, entry._replace(files=(file,)))

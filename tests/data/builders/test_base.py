@@ -4,19 +4,18 @@ Caltech-256 stands for all of them here: it has one archive and no lists.
 """
 
 import errno
+import io
 import json
 import os
 import shutil
 import socket
-import threading
-from typing import ClassVar
 
 import absl.logging
 import archives
-import filelock
 import pytest
 import seven
 import tensorflow_datasets as tfds
+from tqdm import tqdm
 
 from metainit.data.builders import archive, base, catalog, prepare
 from metainit.data.builders.archive import ArchiveError
@@ -155,36 +154,21 @@ def test_nothing_is_said_and_nobody_asked(place, capsys, caplog, monkeypatch):
     assert caplog.messages == []
 
 
-class Bar:
-    """Stands for a progress bar, and remembers all of them."""
-
-    shown: ClassVar[list["Bar"]] = []
-
-    def __init__(self, *, desc, total, unit, **options):
-        self.desc, self.total, self.unit, self.n = desc, total, unit, 0
-        self.shown.append(self)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.closed = True
-
-    def update(self, count=1):
-        self.n += count
-
-
 def test_progress_is_in_bytes_read_and_images_written(place, monkeypatch):
-    monkeypatch.setattr(base, "tqdm", Bar)
-    monkeypatch.setattr(Bar, "shown", [])
+    bars = []
+
+    def bar(title, total, unit):
+        bars.append(tqdm(desc=title, total=total, unit=unit, file=io.StringIO()))
+        return bars[-1]
+
+    monkeypatch.setattr(base, "_bar", bar)
     place.prepare()
-    reading, writing = sorted(Bar.shown, key=lambda bar: bar.desc)
+    reading, writing = bars
     size = place.tar.stat().st_size
     assert reading.desc == f"caltech256: reading {seven.CALTECH_FILE}"
     assert (reading.total, reading.n, reading.unit) == (size, size, "B")
     assert writing.desc == "caltech256: writing"
     assert (writing.total, writing.n, writing.unit) == (12, 12, "image")
-    assert reading.closed and writing.closed
 
 
 def test_unreadable_images_stop_it_with_their_names(place):
@@ -194,17 +178,16 @@ def test_unreadable_images_stop_it_with_their_names(place):
         place.refuses(PrepareError, words)
 
 
-def test_unreadable_images_are_counted_and_ten_named(place, caplog):
+def test_ten_unreadable_images_are_named(place, caplog):
     broken = {
         f"{ROOT}/001.ak47/001_{image:04}.jpg": b"no image" for image in range(20, 32)
     }
     place.pack(FILES | broken)
     folder = place.prepare(skip_unreadable=True)
     assert flat(folder).keys() == {name.split("/")[2] for name in FILES}
-    assert tfds.builder_from_directory(folder).info.metadata["unreadable"] == 12
-    (message,) = caplog.messages
-    assert "12 images that do not decode" in message
-    assert [f"001_{n:04}.jpg" in message for n in (20, 29, 30)] == [True, True, False]
+    assert "12 images that do not decode" in caplog.text
+    named = [f"001_{n:04}.jpg" in caplog.text for n in (20, 29, 30)]
+    assert named == [True, True, False]
 
 
 def test_a_damaged_archive_leaves_nothing(place):
@@ -282,20 +265,7 @@ def test_what_a_killed_process_left_is_removed(place):
     assert place.left() == ["1.0.0", "incomplete.AB12CD_2.0.0"]
 
 
-def test_a_second_process_waits_and_then_takes_what_is_there(place, tmp_path):
-    (place.root / "tfds").mkdir(parents=True)
-    folders = []
-    waiting = threading.Thread(target=lambda: folders.append(place.prepare()))
-    with filelock.FileLock(place.root / "tfds" / ".caltech256.lock"):
-        waiting.start()
-        waiting.join(0.3)
-        assert waiting.is_alive() and place.left() == []
-        # What the first one does.
-        (tmp_path / "first").mkdir()
-        first = Place(tmp_path / "first")
-        first.prepare()
-        shutil.copytree(first.root / "tfds", place.root / "tfds", dirs_exist_ok=True)
-        place.tar.unlink()
-    waiting.join(10)
-    assert not waiting.is_alive()
-    assert len(flat(folders[0])) == len(FILES)
+def test_what_is_there_is_taken_as_it_is(place):
+    folder = place.prepare()
+    place.tar.unlink()
+    assert place.prepare() == folder

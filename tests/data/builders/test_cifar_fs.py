@@ -9,20 +9,12 @@ import seven
 
 from metainit.config.fields import Data
 from metainit.data import cache, episodes, leakage, loading
-from metainit.data.builders import catalog
 from metainit.data.builders.fetch import FetchError
 
 
 def settings(tmp_path, **changed):
     given = {"name": "cifar_fs", "size": 32, "channels": 3}
     return Data(**given | {"data_dir": str(tmp_path / "data")} | changed)
-
-
-def served(monkeypatch, name, server, checksum):
-    """A catalog in which the first file of a data set is on a server of ours."""
-    entry = catalog.CATALOG[name]
-    file = entry.files[0]._replace(folders=(server.url + "/",), checksum=checksum)
-    monkeypatch.setitem(catalog.CATALOG, name, entry._replace(files=(file,)))
 
 
 def written(path):
@@ -52,10 +44,10 @@ def test_it_is_downloaded_and_checked(tmp_path, monkeypatch):
     content = path.read_bytes()
     right = "sha256:" + hashlib.sha256(content).hexdigest()
     with archives.serving(content) as server:
-        served(monkeypatch, "cifar_fs", server, "sha256:0")
+        seven.serve(monkeypatch, "cifar_fs", server.url, "sha256:0")
         with pytest.raises(FetchError, match="nothing was kept"):
             loading.load(settings(tmp_path))
-        served(monkeypatch, "cifar_fs", server, right)
+        seven.serve(monkeypatch, "cifar_fs", server.url, right)
         roles = loading.load(settings(tmp_path, size=8, channels=1))
     assert roles.train[0].images.shape == (192, 8, 8, 1)
 

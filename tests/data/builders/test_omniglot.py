@@ -6,21 +6,15 @@ import zipfile
 import archives
 import numpy as np
 import pytest
+import seven
 
 from metainit.config.fields import Data
 from metainit.data import cache, episodes, leakage, loading
-from metainit.data.builders import catalog, omniglot
+from metainit.data.builders import omniglot
 
 
 def settings(tmp_path, **changed):
     return Data(name="omniglot", data_dir=str(tmp_path / "data"), **changed)
-
-
-def served(monkeypatch, name, server, checksum):
-    """A catalog in which the first file of a data set is on a server of ours."""
-    entry = catalog.CATALOG[name]
-    file = entry.files[0]._replace(folders=(server.url + "/",), checksum=checksum)
-    monkeypatch.setitem(catalog.CATALOG, name, entry._replace(files=(file,)))
 
 
 def test_the_stored_split_is_the_seeded_one():
@@ -106,7 +100,7 @@ def test_the_official_zips_are_downloaded_and_checked(tmp_path, zips, monkeypatc
     content = paths[0].read_bytes()
     right = "md5:" + hashlib.md5(content).hexdigest()
     with archives.serving(content) as server:
-        served(monkeypatch, "omniglot", server, right)
+        seven.serve(monkeypatch, "omniglot", server.url, right)
         for _ in range(2):
             roles = loading.load(settings(tmp_path))
     assert len(server.asked) == 1
