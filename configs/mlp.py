@@ -32,7 +32,7 @@ def get_config(variant: str = "improved") -> ConfigDict:
         raise ValueError(
             f"unknown variant {variant!r}; there is {' and '.join(VARIANTS)}"
         )
-    config = configs.supervised()
+    config = configs.default("supervised")
     if variant == "improved":
         config.learning_rate = 0.0005
         config.model.update(hidden=(256, 128, 64), dropout=0.5, dropped=2)

@@ -28,4 +28,4 @@ from metainit.experiments import configs
 
 def get_config() -> ConfigDict:
     """A thousand steps of 32 images, six heads, seven trials of 100 steps each."""
-    return configs.transfer()
+    return configs.default("transfer")

@@ -44,9 +44,9 @@ _NOT_EMPTY = Rule("one value or more", len)
 _FROM_0_TO_1 = Rule("from 0 to below 1", lambda x: 0 <= x < 1)
 _SHARE = Rule("above 0 and below 1", lambda x: 0 < x < 1)
 _OF_ALL = Rule("above 0 and at most 1", lambda x: 0 < x <= 1)
+_BELOW_HALF = Rule("from 0 to below 0.5", lambda x: 0 <= x < 0.5)
 _THREE_SHARES = Rule(
-    "three shares, of meta-train, meta-validation and meta-test, that add up to 1, "
-    "such as (0.6, 0.2, 0.2)",
+    "three shares that add up to 1, such as (0.6, 0.2, 0.2)",
     lambda x: len(x) == 3 and min(x) >= 0 and math.isclose(sum(x), 1),
 )
 _RISING = Rule(
@@ -73,9 +73,7 @@ class Data:
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     # Share of the classes of each train set that meta-test within the domain is of.
-    held_out: Annotated[float, Rule("from 0 to below 0.5", lambda x: 0 <= x < 0.5)] = (
-        0.1
-    )
+    held_out: Annotated[float, _BELOW_HALF] = 0.1
     # How often a train set gives a task: in proportion to those.
     weights: Literal["uniform", "classes", "sqrt_size"] = "uniform"
     size: Count = 28
@@ -87,6 +85,7 @@ class Data:
     drop_shared: bool = False
     rotations: bool = False
     split_seed: Natural = 0
+    # Shares of meta-train, meta-validation and meta-test.
     split: Annotated[tuple[float, ...], _THREE_SHARES] = (0.6, 0.2, 0.2)
     # A control: labels of meta-training images are permuted.
     shuffle_labels: bool = False
@@ -231,7 +230,6 @@ class Transfer:
     trial_steps: Count = 100
     centroid_scales: Grid = (1.0, 3.0, 10.0, 20.0, 30.0, 50.0, 100.0)
     inverse_penalties: Grid = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-    momentum: Annotated[float, _FROM_0_TO_1] = 0.9
     price_per_hour: NotNegative = 0.0  # of the device; 0: not known
 
 

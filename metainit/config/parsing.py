@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import difflib
 import functools
@@ -14,7 +13,12 @@ from metainit.config.fields import ConfigError
 
 Fields = TypeVar("Fields")
 
-_WORDS = {int: "a whole number", float: "a number", str: "a name in quotes"}
+_WORDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a name in quotes",
+}
 
 
 def parse(values: Mapping[str, Any], of: type[Fields]) -> Fields:
@@ -39,23 +43,15 @@ def replaced(config: Fields, changes: Mapping[str, Any]) -> Fields:
       ConfigError: as `parse`.
     """
     values = dataclasses.asdict(config)  # type: ignore[call-overload]
-    return parse(with_values(values, changes), type(config))
-
-
-def with_values(
-    values: Mapping[str, Any], changes: Mapping[str, Any]
-) -> dict[str, Any]:
-    """A nested dict with other values, by dotted name."""
-    changed = copy.deepcopy(dict(values))
     for name, value in changes.items():
         *sections, last = name.split(".")
-        place = changed
+        place = values
         for section in sections:
-            if not isinstance(place.get(section), dict):
-                place[section] = {}
-            place = place[section]
+            place = place.get(section)
+            if not isinstance(place, dict):
+                raise _unknown(name, type(config))
         place[last] = value
-    return changed
+    return parse(values, type(config))
 
 
 def names(of: type, prefix: str = "") -> Iterator[str]:
@@ -81,22 +77,18 @@ def _unknown(field: str, root: type) -> ConfigError:
 
 
 def _section(of: Any, values: Any, prefix: str, root: type) -> Any:
-    if not isinstance(values, Mapping):
-        raise ConfigError(
-            f"{prefix.rstrip('.')}={values!r} must be a section with the fields "
-            f"{', '.join(_types(of))}"
-        )
-    for name in values:
-        if name not in _types(of):
-            raise _unknown(prefix + name, root)
-    return of(
-        **{
-            name: _section(kind, values[name], f"{prefix}{name}.", root)
-            if dataclasses.is_dataclass(kind := _types(of)[name])
-            else _value(kind, values[name], prefix + name)
-            for name in values
-        }
-    )
+    types, given = _types(of), {}
+    fields = f"a section with the fields {', '.join(types)}"
+    _require(isinstance(values, Mapping), prefix.rstrip("."), values, fields)
+    for name, value in values.items():
+        field = prefix + name
+        if name not in types:
+            raise _unknown(field, root)
+        if dataclasses.is_dataclass(types[name]):
+            given[name] = _section(types[name], value, f"{field}.", root)
+        else:
+            given[name] = _value(types[name], value, field)
+    return of(**given)
 
 
 def _value(kind: Any, value: Any, field: str) -> Any:
@@ -108,21 +100,15 @@ def _value(kind: Any, value: Any, field: str) -> Any:
         return value
     if origin is Literal:
         fits = any(value == x and type(value) is type(x) for x in arguments)
-        choices = ", ".join(map(str, arguments))
-        _require(fits, field, value, f"one of {choices}")
+        _require(fits, field, value, f"one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple:
         listed = isinstance(value, list | tuple)
         _require(listed, field, value, "a tuple, as (VALUE, VALUE) or (VALUE,)")
-        return tuple(
-            _value(arguments[0], element, f"{field}[{index}]")
-            for index, element in enumerate(value)
-        )
-    if kind is bool:
-        _require(isinstance(value, bool), field, value, "True or False")
-        return value
-    fits = isinstance(value, int | float if kind is float else kind)
-    _require(fits and not isinstance(value, bool), field, value, _WORDS[kind])
+        elements = enumerate(value)
+        return tuple(_value(arguments[0], x, f"{field}[{i}]") for i, x in elements)
+    fits = type(value) is kind or (kind is float and type(value) is int)
+    _require(fits, field, value, _WORDS[kind])
     return kind(value)
 
 

@@ -21,7 +21,8 @@ Typed: TypeAlias = (
 )
 Config: TypeAlias = ConfigDict | Mapping[str, Any] | Typed
 
-_KINDS: dict[str, type[Typed]] = {
+_KINDS: dict[str | None, type[Typed]] = {
+    None: fields.Experiment,
     "transfer": fields.TransferExperiment,
     "supervised": fields.Supervised,
     "tune": fields.Search,
@@ -41,19 +42,14 @@ def get_config():
 '''
 
 
-def default() -> ConfigDict:
-    """Every field of an experiment with its default; configs change what they say."""
-    return ConfigDict(dataclasses.asdict(fields.Experiment()))
+def default(kind: str | None = None) -> ConfigDict:
+    """Every field with its default; configs change what they say.
 
-
-def transfer() -> ConfigDict:
-    """The fields of a comparison of initialisations that exist, with their defaults."""
-    return ConfigDict(dataclasses.asdict(fields.TransferExperiment()))
-
-
-def supervised() -> ConfigDict:
-    """The fields of plain supervised learning, with their defaults."""
-    return ConfigDict(dataclasses.asdict(fields.Supervised()))
+    Args:
+      kind: None for meta-learning, "transfer" for a comparison of initialisations that
+        exist, "supervised" for plain supervised learning.
+    """
+    return ConfigDict(dataclasses.asdict(_KINDS[kind]()))
 
 
 def search(experiment: ConfigDict) -> ConfigDict:
@@ -61,7 +57,14 @@ def search(experiment: ConfigDict) -> ConfigDict:
 
     Args:
       experiment: whose fields are searched; changed from `default`.
+
+    Raises:
+      ConfigError: it is of another kind.
     """
+    if "kind" in experiment:
+        raise ConfigError(
+            f"kind={experiment.kind!r}: only configs of meta-learning can be searched"
+        )
     return ConfigDict(
         {
             "kind": "tune",
@@ -131,36 +134,17 @@ def typed(config: Config) -> Typed:
       ConfigError: in one line, the field, its value and what would work.
     """
     if isinstance(config, ConfigDict):
-        values = config.to_dict()
-    elif isinstance(config, Mapping):
-        values = dict(config)
-    else:
-        values = dataclasses.asdict(config)
-    kind = values.get("kind")
-    if kind is not None and kind not in _KINDS:
-        raise ConfigError(f"kind={kind!r} must be one of {', '.join(_KINDS)}")
-    if kind == "tune" and "kind" in values.get("experiment", {}):
-        raise ConfigError(
-            f"experiment.kind={values['experiment']['kind']!r}: only configs of "
-            "meta-learning can be searched"
-        )
-    found = parsing.parse(values, _KINDS[kind] if kind else fields.Experiment)
-    if isinstance(found, fields.Experiment):
-        validate(found)
-    elif isinstance(found, fields.TransferExperiment):
+        config = config.to_dict()
+    values = config if isinstance(config, Mapping) else dataclasses.asdict(config)
+    if (kind := values.get("kind")) not in _KINDS:
+        known = ", ".join(filter(None, _KINDS))
+        raise ConfigError(f"kind={kind!r} must be one of {known}, or left out")
+    found = parsing.parse(values, _KINDS[kind])
+    if isinstance(found, fields.Experiment | fields.TransferExperiment):
         checks.validate(found)
+    if isinstance(found, fields.Experiment):
+        try:
+            registry.build(found.network)
+        except ValueError as error:
+            raise ConfigError(f"network: {error}") from None
     return found
-
-
-def validate(experiment: fields.Experiment) -> None:
-    """Checks what must hold between fields, and builds the network to see it exist.
-
-    Raises:
-      ConfigError: in one line, the field, its value and what would work.
-    """
-    checks.validate(experiment)
-    try:
-        registry.build(experiment.network)
-    except ValueError as error:
-        part = "model" if experiment.encoder.name == "none" else "encoder"
-        raise ConfigError(f"{part}: {error}") from None

@@ -106,7 +106,7 @@ def tune(argv: Sequence[str]) -> int:
         changes[match[1]] = literal(match[2])
     try:
         config = configs.search(configs.load(given.config)).to_dict()
-        experiment = configs.typed(parsing.with_values(config, changes))
+        experiment = parsing.replaced(parsing.parse(config, Search), changes)
     except ValueError as error:
         return refuse(error)
     return run(

@@ -31,6 +31,7 @@ from metainit.transfer.results import FineTuning, Transfer
 from metainit.transfer.spec import Spec
 
 FOLDER, TRIALS = "transfer", "transfer_trials.jsonl"
+MOMENTUM = 0.9  # of SGD
 
 
 class Choice(NamedTuple):
@@ -116,7 +117,7 @@ def compare(
         ),
         grid={
             "SGD rates": list(settings.sgd_rates),
-            "SGD momentum": settings.momentum,
+            "SGD momentum": MOMENTUM,
             "Adam rates": list(settings.adam_rates),
             "nearest centroid scales": list(settings.centroid_scales),
             "logistic regression C": list(settings.inverse_penalties),
@@ -227,7 +228,7 @@ def spec_of(config: Experiment | TransferExperiment) -> Spec:
         seed=config.seed,
         steps=settings.steps,
         batch=settings.batch,
-        momentum=settings.momentum,
+        momentum=MOMENTUM,
         fraction=settings.fraction,
         shot=settings.shot,
     )

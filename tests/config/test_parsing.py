@@ -93,7 +93,6 @@ RISING, THREE, ONE = "rise from 0, such as (0, 1", "three shares", "one value or
         ("transfer.trial_steps", 0, COUNT),
         ("transfer.held_out", 1.0, SHARE),
         ("transfer.fraction", 0.0, "above 0 and at most 1"),
-        ("transfer.momentum", 1.0, "below 1"),
         ("transfer.heads", (), ONE),
         ("transfer.price_per_hour", -1.0, NATURAL),
     ],

@@ -57,7 +57,7 @@ def few_letters(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config(**changed: Any) -> ConfigDict:
-    small = configs.supervised()
+    small = configs.default("supervised")
     small.update(
         epochs=4, batch=16, learning_rate=0.01, log_every=10, model={"hidden": (16,)}
     )

@@ -64,7 +64,7 @@ def write_weights(path: pathlib.Path) -> pathlib.Path:
 
 
 def settings(place: Place, *inits: str) -> ConfigDict:
-    config = configs.transfer()
+    config = configs.default("transfer")
     config.inits = inits or (str(place.run), f"{place.run}:joint", "random")
     config.data.name = f"folder:{place.images}"
     tiny.shrink_transfer(config.transfer)
