@@ -1,4 +1,4 @@
-"""Images on their way into a prepared data set; decoding is in test_sources.py."""
+"""Images on their way into a prepared data set; decoding is in test_loading.py."""
 
 import itertools
 
