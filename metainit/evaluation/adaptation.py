@@ -66,12 +66,10 @@ def evaluator(
     run = jax.jit(_program(config, model, preprocess, way))
 
     def evaluate(init, episodes, setting):
-        params, choice = _inputs(model, preprocess, init, episodes, setting, way)
+        inputs = _inputs(model, preprocess, init, episodes, setting, way)
 
         def measure(chunk):
-            loss, accuracy, logits = (
-                np.swapaxes(x, 0, 1) for x in run(params, chunk, choice)
-            )
+            loss, accuracy, logits = (np.swapaxes(x, 0, 1) for x in run(*inputs, chunk))
             return metrics.measure(loss, accuracy, logits, chunk.query)
 
         return _in_chunks(measure, episodes, axis=1)
@@ -93,80 +91,68 @@ def operations(
     model, preprocess = in_task(init.model, init.preprocess)
     first = jax.tree.map(lambda x: np.asarray(x[:1]), episodes)
     setting = Setting("zero", "sgd", 0.0)
-    params, choice = _inputs(model, preprocess, init, first, setting, way)
+    inputs = _inputs(model, preprocess, init, first, setting, way)
     run = _program(config, model, preprocess, way)
-    return flops.of_function(run, params, first, choice)
+    return flops.of_function(run, *inputs, first)
 
 
 def _program(
     config: Experiment, model: Model, preprocess: Preprocess, way: int
-) -> Callable[[Any, metainit.Episode, Any], Any]:
-    """`(params, episodes, choice) -> loss, accuracy, logits`, not compiled."""
-    steps, batch = config.evaluate.steps, config.inner.batch
-    measured = np.zeros(steps[-1] + 1, bool)
-    measured[list(steps)] = True
-    is_measured = jnp.asarray(measured)
-    of_batch = classification.features(model)
-    scores_of = classification.query_features(model)
+) -> Callable[[Any, Any, metainit.Episode], Any]:
+    """`(params, choice, episodes) -> loss, accuracy, logits`, not compiled."""
+    steps = np.array(config.evaluate.steps)
+    is_measured = jnp.asarray(np.isin(np.arange(steps[-1] + 1), steps))
 
-    def run(params, episodes, choice):
-        is_head = {name: choice["head"] == i for i, name in enumerate(HEADS)}
-
-        def start(params, support, key):
-            prototype = heads.prototype_head(of_batch, way)(params, support, key)
-            learned = params["head"]
-            chosen = jax.tree.map(
-                lambda p, x: p * is_head["prototype"] + x * is_head["learned"],
-                prototype["head"],
-                learned,
-            )
-            return {**params, "head": chosen}
-
+    def run(params, choice, episodes):
         loop = metainit.InnerLoop(
             classification.loss_fn(model),
             _chosen_optimizer(),
-            steps[-1],
+            int(steps[-1]),
             adapt_mask=adapt_mask(config, model),
-            start=start,
-            batches=_minibatches(batch) if batch else None,
+            start=_chosen_start(model, way, choice["head"]),
+            batches=_batches(config.inner.batch) if config.inner.batch else None,
         )
 
         def one_episode(episode):
             key = jax.random.key(0)  # the order of images, all that is random
-            episode = metainit.Episode(
-                preprocess.for_evaluation(params, episode.support, key),
-                preprocess.for_evaluation(params, episode.query, key),
+            support, query = (
+                preprocess.for_evaluation(params, part, key) for part in episode
             )
-
-            def look(params, support, step):
-                def measure(params):
-                    query = episode.query
-                    logits = classification.logits(
-                        params, scores_of(params, support, query), query.get("classes")
-                    )
-                    loss, of_loss = classification.cross_entropy(
-                        logits, query["label"], query.get("weight")
-                    )
-                    return loss, of_loss["accuracy"], logits
-
-                shapes = jax.eval_shape(measure, params)
-                nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-                return jax.lax.cond(
-                    is_measured[step], measure, lambda _: nothing, params
-                )
-
             _, trace = metainit.adapt(
                 loop,
                 metainit.MetaParams(params, choice),
-                episode.support,
+                support,
                 key,
-                observe=look,
+                observe=_answers(model, query, is_measured),
             )
-            return jax.tree.map(lambda x: x[np.array(steps)], trace.observed)
+            return jax.tree.map(lambda x: x[steps], trace.observed)
 
         return jax.lax.map(one_episode, episodes, batch_size=_together(episodes))
 
     return run
+
+
+def _answers(model: Model, query: Any, is_measured: jax.Array) -> Any:
+    """An `observe` function: loss, accuracy and logits of the query, else zeros."""
+    scores_of = classification.query_features(model)
+
+    def answers(params, support):
+        logits = classification.logits(
+            params, scores_of(params, support, query), query.get("classes")
+        )
+        loss, seen = classification.cross_entropy(
+            logits, query["label"], query.get("weight")
+        )
+        return loss, seen["accuracy"], logits
+
+    def observe(params, support, step):
+        shapes = jax.eval_shape(answers, params, support)
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.cond(
+            is_measured[step], answers, lambda *_: nothing, params, support
+        )
+
+    return observe
 
 
 def _inputs(
@@ -177,53 +163,55 @@ def _inputs(
     setting: Setting,
     way: int,
 ) -> tuple[Any, Any]:
-    """Parameters and choice as `_program` takes them."""
+    """Parameters and choice as `_program` takes them.
+
+    The parameters get a zero head where they have none, so that all look alike.
+    """
+    params = init.params
     choice = {
         "inner": init.inner or log_step_sizes(model, init.body),
         "head": jnp.int32(HEADS.index(setting.head)),
         "adam": jnp.asarray(setting.optimizer == "adam"),
         "rate": jnp.float32(setting.learning_rate),
     }
-    return _with_head(model, preprocess, init.params, episodes, way), choice
+    if "head" not in params:
+        zero_head = heads.zero_head(classification.features(model), way)
+
+        def start(params, support):
+            key = jax.random.key(0)
+            support = preprocess.for_evaluation(params, support, key)
+            return zero_head(params, support, key)["head"]
+
+        support = jax.tree.map(lambda x: x[0], episodes.support)
+        shapes = jax.eval_shape(start, params, support)
+        params["head"] = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return params, choice
 
 
-def _with_head(
-    model: Model, preprocess: Preprocess, params: Any, episodes: Any, way: int
-) -> Any:
-    """Parameters with a (zero) head where there is none, so that all look alike."""
-    if "head" in params:
-        return params
-    support = jax.tree.map(lambda x: x[0], episodes.support)
-    start = heads.zero_head(classification.features(model), way)
-    key = jax.random.key(0)
-    return start(params, preprocess.for_evaluation(params, support, key), key)
+def _chosen_start(model: Model, way: int, head: jax.Array) -> heads.StartFn:
+    """A `start` function: the head of this number in `HEADS`."""
+    prototype_head = heads.prototype_head(classification.features(model), way)
+    is_prototype, is_learned = (
+        head == HEADS.index(x) for x in ("prototype", "learned")
+    )
+
+    def select(prototype, learned):
+        # Not by factors of 0, which would let through what is not finite.
+        return jnp.where(is_prototype, prototype, jnp.where(is_learned, learned, 0))
+
+    def start(params, support, key):
+        prototype = prototype_head(params, support, key)["head"]
+        return {**params, "head": jax.tree.map(select, prototype, params["head"])}
+
+    return start
 
 
-def _minibatches(size: int) -> Callable[[Any, jax.Array], Any]:
-    """`metainit.minibatches` of the images of an episode without those that fill it up.
-
-    For any number of steps. Filling does not change the order of the others.
-    """
+def _batches(size: int) -> Callable[[Any, jax.Array], Any]:
+    """Minibatches of an episode's images; which classes there are is no image's."""
 
     def batches(support, key):
-        rows = {name: x for name, x in support.items() if name != "classes"}
-        weight = rows.setdefault("weight", jnp.ones(len(support["label"])))
-        count = jnp.sum(weight > 0)
-        a_epoch = -(-count // size)  # batches an epoch
-
-        def batch_at(step):
-            drawn = jax.random.uniform(
-                jax.random.fold_in(key, step // a_epoch), weight.shape
-            )
-            order = jnp.argsort(jnp.where(weight > 0, drawn, 2.0))  # filling last
-            place = step % a_epoch * size + jnp.arange(size)
-            batch = {
-                name: x[order[jnp.minimum(place, len(order) - 1)]]
-                for name, x in rows.items()
-            }
-            return support | batch | {"weight": batch["weight"] * (place < count)}
-
-        return batch_at
+        per_task = ("classes",) if "classes" in support else ()
+        return metainit.minibatches(size, per_task)(support, key)
 
     return batches
 
@@ -253,10 +241,10 @@ def embed(
     def run(params, episodes):
         def one_episode(episode):
             key = jax.random.key(0)
-            support = preprocess.for_evaluation(params, episode.support, key)
-            query = preprocess.for_evaluation(params, episode.query, key)
-            features = of_batch(params, support, None)
-            return features, of_query(params, support, query)
+            support, query = (
+                preprocess.for_evaluation(params, part, key) for part in episode
+            )
+            return of_batch(params, support, None), of_query(params, support, query)
 
         return jax.lax.map(one_episode, episodes, batch_size=_together(episodes))
 
@@ -272,8 +260,7 @@ def _together(episodes: metainit.Episode) -> int:
 
 def _pixels(episodes: metainit.Episode) -> int:
     """Of one episode."""
-    images = episodes.support["image"], episodes.query["image"]
-    return sum(math.prod(x.shape[1:4]) for x in images)
+    return sum(math.prod(part["image"].shape[1:4]) for part in episodes)
 
 
 def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode, axis: int) -> Any:

@@ -190,7 +190,7 @@ def test_inner_steps_are_those_of_training(algorithm: str) -> None:
     found = losses(algorithm, whole, given)
     settings = recipe_of(algorithm, whole)
     plain = PREPROCESS._replace(shift=0, flip=False)
-    learner = recipe.learner(settings, MODEL, plain)
+    learner = recipe.learner(settings, MODEL, plain.of_features())
     state, key = learner.init(body(0).params), jax.random.key(0)
     for number in range(2):
         support, query = (
@@ -206,29 +206,32 @@ def test_inner_steps_are_those_of_training(algorithm: str) -> None:
     assert not np.allclose(found, losses(other, whole, given), rtol=1e-3)
 
 
-def test_batches_of_an_episode_have_all_of_it_and_no_filling() -> None:
+def test_batches_of_an_episode_have_no_filling() -> None:
     one = jax.tree.map(lambda x: x[0], episodes(1))
     padded = filling.pad(one, WAY + 2, 20, 30)
-    real, size = WAY * SHOT, 4
-    batches = adaptation._minibatches(size)(padded.support, jax.random.key(0))
-    seen = []
-    for step in range(4):  # two epochs of a full batch and a half
-        batch = batches(step)
-        there = np.asarray(batch["weight"]) > 0
-        assert there.sum() == (size, real - size)[step % 2]
-        np.testing.assert_array_equal(batch["classes"], padded.support["classes"])
-        seen.append(np.asarray(batch["image"])[there])
-    images = np.sort(one.support["image"].reshape(real, -1), 0)
-    epochs = [np.concatenate(seen[first : first + 2]) for first in (0, 2)]
-    for epoch in epochs:
-        np.testing.assert_array_equal(np.sort(epoch.reshape(real, -1), 0), images)
-    assert not np.array_equal(*epochs)
-    together = jax.tree.map(lambda x: x[None], padded)
+    together, alone = (jax.tree.map(lambda x: x[None], x) for x in (padded, one))
     np.testing.assert_allclose(
-        losses("maml", size, together, WAY + 2),
-        losses("maml", size, jax.tree.map(lambda x: x[None], one)),
-        rtol=1e-3,
+        losses("maml", 4, together, WAY + 2), losses("maml", 4, alone), rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("head", ["zero", "prototype"])
+def test_a_head_that_is_not_chosen_may_be_anything(head: str) -> None:
+    given, setting = episodes(2), Setting(head, "sgd", 0.1)
+    broken = jax.tree.map(lambda x: x * np.nan, with_head(0).head)
+    found = run()(body(0)._replace(head=broken), given, setting)
+    for name, values in run()(body(0), given, setting).items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+def test_the_encoder_is_run_compiled_only() -> None:
+    def encode(params: Any, images: Any) -> Any:
+        assert isinstance(images, jax.core.Tracer)
+        return images
+
+    encoded = PREPROCESS._replace(encode=encode)
+    measure = adaptation.evaluator(config(), MODEL, encoded, WAY)
+    measure(body(0), episodes(2), Setting("zero", "sgd", 0.1))
 
 
 def test_a_zero_head_knows_nothing_before_the_first_step() -> None:
