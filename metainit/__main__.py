@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 HELP = """\
 usage: metainit COMMAND ...    (metainit COMMAND --help tells more)
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         case "datasets":
             from metainit.data.builders import commands
 
-            return commands.main(rest)
+            return commands.main(rest, _data)
         case "finetune":
             from metainit.experiments import finetune
             from metainit.runtime import stop
@@ -56,6 +57,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
     print(f"error: there is no command {command!r}\n{HELP}", file=sys.stderr)
     return 2
+
+
+def _data(name: str) -> Any:
+    """The data that the config "FILE.py" or "FILE.py:VARIANT" asks for."""
+    from metainit.config import fields
+    from metainit.experiments import configs
+
+    try:
+        experiment = configs.typed(configs.load(name))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if isinstance(experiment, fields.Search):
+        experiment = experiment.experiment
+    if isinstance(experiment, fields.Supervised):
+        raise ValueError(f"{name} needs no data set that is prepared")
+    return experiment.data
 
 
 if __name__ == "__main__":

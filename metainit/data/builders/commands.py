@@ -10,9 +10,9 @@ metainit datasets check-links [NAME...]
 
 import argparse
 import collections
-import importlib.util
+import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,17 @@ _CAPTION = 14
 _COLUMNS, _TILES = 10, 60
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str], data_of: Callable[[str], Any]) -> int:
     """Runs the command line; returns the exit status.
 
     0: done; 1: checked, and something is wrong; 2: a mistake, told in one line.
+
+    Args:
+      argv: the command and what follows.
+      data_of: the `data` section of a "CONFIG.py" or "CONFIG.py:VARIANT".
     """
     arguments = _parser().parse_args(argv)
+    arguments.data_of = data_of
     try:
         return arguments.run(arguments)
     except (ValueError, OSError) as error:
@@ -150,17 +155,16 @@ def _plan(arguments: argparse.Namespace) -> int:
     from metainit.data import loading
     from metainit.data.builders import prepare
 
-    root = cache.root(arguments.data_dir)
     size, channels, names = 84, 3, arguments.names
-    others: Mapping[str, int] = {}
+    data_dir, others = arguments.data_dir, {}
     if len(names) == 1 and names[0].partition(":")[0].endswith(".py"):
-        data = _config(names[0]).data
-        names = list(loading.of_catalog(data))
-        size, channels = data.size, data.channels
-        data.data_dir = arguments.data_dir or data.data_dir
-        others = loading.downloads(data)
-        root = cache.root(data.data_dir)
+        data = arguments.data_of(names[0])
+        data_dir = data_dir or data.data_dir
+        names = loading.of_catalog(data)
+        size, channels = data.size or 224, getattr(data, "channels", 3)
+        others = loading.downloads(dataclasses.replace(data, data_dir=data_dir))
     manual_dir, options = arguments.manual_dir, _options(arguments)
+    root = cache.root(data_dir)
     plan = prepare.plan(_all(names), root, manual_dir, options, size, channels)
     for url, megabytes in others.items():
         print(f"download {url}, {megabytes} MB")
@@ -214,18 +218,6 @@ def _all(names: Sequence[str]) -> list[str]:
     """The data sets meant; "all" is all of them."""
     chosen = catalog.to_prepare() if "all" in names else dict.fromkeys(names)
     return [catalog.find(name).name for name in chosen]
-
-
-def _config(given: str) -> Any:
-    """The configuration of "FILE.py" or "FILE.py:variant"."""
-    path, _, variant = given.partition(":")
-    if not Path(path).is_file():
-        raise ValueError(f"there is no config {path}")
-    spec = importlib.util.spec_from_file_location("config", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant) if variant else module.get_config()
 
 
 def _newest(arguments: argparse.Namespace) -> prepared.Summary:
