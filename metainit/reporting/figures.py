@@ -19,7 +19,7 @@ from matplotlib.ticker import NullLocator
 from metainit.evaluation import metrics
 from metainit.evaluation.results import Row
 from metainit.runtime import atomic
-from metainit.transfer import summary
+from metainit.transfer import time_to_threshold
 from metainit.transfer.results import FineTuning
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with any colour vision.
@@ -116,9 +116,9 @@ def transfer(
       path: PNG file to write.
       seeds: the fine-tunings of each, at least one of at least one seed.
     """
-    heads = summary.best_heads(seeds)
+    heads = time_to_threshold.best_heads(seeds)
     colours = _cycle(heads, _COLOURS)
-    data_sets = summary.by_data_set(seeds)
+    data_sets = time_to_threshold.by_data_set(seeds)
     columns = 1 if len(data_sets) == 1 else 2  # of the legend, whose lines are long
     height = 3.8 + 0.22 * -(-(len(heads) + 1) // columns)
     figure, panels = _panels(len(data_sets), max(6.0, 4.6 * len(data_sets)), height)
@@ -137,12 +137,12 @@ def transfer(
             spread = accuracy.mean(0), accuracy.min(0), accuracy.max(0)
             _band(axes, steps, *spread, colours[init])
         if data_set.thresholds is not None:
-            level = 100 * data_set.thresholds.values[summary.SHARE]
+            level = 100 * data_set.thresholds.values[time_to_threshold.SHARE]
             axes.axhline(level, color="0.3", linestyle=":", linewidth=1.1)
         _label(axes, "fine-tuning steps", "held-out accuracy, %", log=True)
         axes.set_xlim(0, max(data_set.horizon["steps"], 1) * 1.1)
         axes.set_title(textwrap.shorten(data_set.name, 50), fontsize=10)
-    threshold = f"{summary.SHARE:.0%} of the best baseline's final accuracy"
+    threshold = f"{time_to_threshold.SHARE:.0%} of the best baseline's final accuracy"
     dotted = [_dots(f"{init}, {heads[init]} head", colours[init]) for init in heads]
     _legend(figure, [*dotted, _dashed(threshold, ":")], columns)
     _write(figure, path)

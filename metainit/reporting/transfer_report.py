@@ -11,17 +11,14 @@ from metainit.evaluation.intervals import Comparison
 from metainit.reporting import tables
 from metainit.reporting.tables import ACCURACY, Block, Bullets, Figure, Heading, Table
 from metainit.runtime.cost import NAMES, RATES
-from metainit.transfer import accounting, summary, time_to_threshold
+from metainit.transfer import break_even, time_to_threshold
 from metainit.transfer.results import FineTuning, Transfer
-from metainit.transfer.summary import SHARE, UNITS, DataSet
-from metainit.transfer.time_to_threshold import Time
+from metainit.transfer.time_to_threshold import SHARE, UNITS, DataSet, Times
 
 PLAIN_HEAD = "zero"
 # Where a run begins, untouched by anything of ours; the first there is.
 STARTS = ("pretrained weights", "random")
 LEARNED_RATES = NAMES[RATES]
-
-_Times = Mapping[str, tuple[Time, ...]]  # by unit, one a seed
 
 
 def section(transfer: Transfer, figure: str) -> Iterator[Block]:
@@ -89,14 +86,16 @@ def of_seeds(
         None where one run made them all, and so from one of `STARTS`.
     """
     several = len(seeds) > 1
-    ours = summary.our_line(seeds)
-    data_sets = summary.by_data_set(seeds, accuracies)
-    against = summary.against(data_sets, ours) if ours and several else {}
+    ours = time_to_threshold.our_line(seeds)
+    data_sets = time_to_threshold.by_data_set(seeds, accuracies)
+    against = time_to_threshold.against(data_sets, ours) if ours and several else {}
     if ours is not None:
         for data_set in data_sets:
-            yield from _sentences(data_set, ours, summary.best_heads(seeds), starts)
-        for baseline, sums in summary.break_even(seeds, costs).items():
-            yield f"Against {baseline}, {ours[0]} {accounting.in_words(sums)}."
+            yield from _sentences(
+                data_set, ours, time_to_threshold.best_heads(seeds), starts
+            )
+        for baseline, sums in break_even.against_baselines(seeds, costs).items():
+            yield f"Against {baseline}, {ours[0]} {break_even.in_words(sums)}."
     yield Figure("Accuracy against fine-tuning step", figure)
     for data_set in data_sets:
         yield Heading(data_set.name, 3)
@@ -169,7 +168,7 @@ def _sentences(
         return
     took = {
         init: time_to_threshold.in_words(
-            summary.line_of(data_set, init, head).times[SHARE]["steps"]
+            time_to_threshold.line_of(data_set, init, head).times[SHARE]["steps"]
         )
         for init, head in heads.items()
     }
@@ -245,7 +244,7 @@ def _accuracy(
     return Table(heading, rows, text=2 if several else 3)
 
 
-def _targets(data_set: DataSet) -> Iterator[tuple[str, list[_Times]]]:
+def _targets(data_set: DataSet) -> Iterator[tuple[str, list[Times]]]:
     """Accuracies to be reached, in words, with the times that each line took."""
     lines, best = data_set.lines, data_set.thresholds
     if best is not None:
@@ -258,7 +257,7 @@ def _targets(data_set: DataSet) -> Iterator[tuple[str, list[_Times]]]:
         yield target, [line.absolute[accuracy] for line in lines]
 
 
-def _effort(data_set: DataSet, several: bool, times: Sequence[_Times]) -> Table:
+def _effort(data_set: DataSet, several: bool, times: Sequence[Times]) -> Table:
     """What a target took in every unit, means over seeds."""
     rows = [
         (
@@ -276,7 +275,7 @@ def _effort(data_set: DataSet, several: bool, times: Sequence[_Times]) -> Table:
     return Table((*heading, *(unit.capitalize() for unit in UNITS)), rows)
 
 
-def _over_seeds(times: _Times) -> Iterator[str]:
+def _over_seeds(times: Times) -> Iterator[str]:
     sums = {
         unit: time_to_threshold.summarise(of_unit) for unit, of_unit in times.items()
     }

@@ -240,11 +240,7 @@ def _split(config: Experiment | TransferExperiment, source: Source) -> Split:
 
 
 def _area(rows: Sequence[Row]) -> float:
-    if len(rows) == 1:
-        return rows[0]["accuracy"]
-    steps, accuracy = zip(
-        *((row["step"], row["accuracy"]) for row in rows), strict=True
-    )
+    steps, accuracy = ([row[field] for row in rows] for field in ("step", "accuracy"))
     return time_to_threshold.area_over_log_steps(steps, accuracy)
 
 

@@ -7,26 +7,24 @@ medians are Kaplan and Meier's (`scipy.stats.ecdf`).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
 
+from metainit.evaluation import intervals
+from metainit.evaluation.intervals import Comparison
+from metainit.transfer.results import FineTuning
+
 SHARES = (0.9, 0.95, 0.99)  # of the best baseline's final accuracy
-
-
-class Curve(NamedTuple):
-    """One run, as measured.
-
-    Attributes:
-      x: float [points], ascending: steps, epochs, images or seconds spent.
-      accuracy: float [points], 0 to 1.
-    """
-
-    x: np.ndarray
-    accuracy: np.ndarray
+SHARE = 0.95  # the threshold that verdict and break-even are about
+# A row's field for what is spent, by its name in words.
+UNITS = {
+    "steps": "step",
+    "epochs": "epoch",
+    "device seconds": "device_seconds",
+}
 
 
 class Time(NamedTuple):
@@ -39,6 +37,9 @@ class Time(NamedTuple):
 
     value: float
     reached: bool
+
+
+Times = dict[str, tuple[Time, ...]]  # by unit, one a seed
 
 
 class Summary(NamedTuple):
@@ -78,6 +79,46 @@ class Thresholds(NamedTuple):
     values: dict[float, float]
 
 
+class Line(NamedTuple):
+    """One initialisation with one head on one data set, a value for each seed.
+
+    Attributes:
+      init, head: names.
+      settings: chosen on meta-validation.
+      start, final, f1, area: float [seeds]: accuracy before and after, final macro-F1,
+        area under accuracy over log-steps; 0 to 1.
+      times: to each threshold, by share; {} where there is no threshold.
+      absolute: to each accuracy that was fixed beforehand, by it.
+    """
+
+    init: str
+    head: str
+    settings: tuple[dict[str, object], ...]
+    start: np.ndarray
+    final: np.ndarray
+    f1: np.ndarray
+    area: np.ndarray
+    times: dict[float, Times]
+    absolute: dict[float, Times]
+
+
+class DataSet(NamedTuple):
+    """All lines of one data set.
+
+    Attributes:
+      name: of the data set.
+      thresholds: None where no baseline got above 0.
+      horizon: up to which the longest run was watched, by unit; a head in closed form
+        that is not good enough stays so at least until then.
+      lines: one an initialisation and head.
+    """
+
+    name: str
+    thresholds: Thresholds | None
+    horizon: dict[str, float]
+    lines: tuple[Line, ...]
+
+
 def from_baselines(
     final: Mapping[str, Sequence[float]], shares: Sequence[float] = SHARES
 ) -> Thresholds:
@@ -89,26 +130,24 @@ def from_baselines(
       shares: above 0 to 1.
 
     Raises:
-      ValueError: no baseline, or a share out of range.
+      ValueError: no baseline.
     """
     if not final:
         raise ValueError("thresholds: no baseline to take them from")
-    for share in shares:
-        if not 0 < share <= 1:
-            raise ValueError(f"thresholds: share {share} must be above 0 and at most 1")
     means = {name: float(np.mean(values)) for name, values in final.items()}
     best = max(means, key=means.__getitem__)
     return Thresholds(best, means[best], {s: s * means[best] for s in shares})
 
 
-def time_to(curve: Curve, threshold: float) -> Time:
+def time_to(x: Any, accuracy: Any, threshold: float) -> Time:
     """The first point measured at which the threshold is met.
 
     Nothing is interpolated: between two measurements nobody looked, so the time is
     known up to the distance of measurements only, and is never too short.
 
     Args:
-      curve: of one run.
+      x: float [points], ascending: steps, epochs, images or seconds spent.
+      accuracy: float [points], 0 to 1.
       threshold: accuracy, above 0 to 1.
 
     Raises:
@@ -116,17 +155,46 @@ def time_to(curve: Curve, threshold: float) -> Time:
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
-    x, accuracy = _checked(curve)
+    x, accuracy = _checked(x, accuracy)
     met = np.flatnonzero(accuracy >= threshold)
     return Time(float(x[met[0]]), True) if len(met) else Time(float(x[-1]), False)
 
 
-def common_horizon(groups: Sequence[Sequence[Time]]) -> float:
-    """The largest horizon up to which every run of every group was watched.
+def area_over_log_steps(steps: Sequence[int], accuracy: Sequence[float]) -> float:
+    """Mean accuracy over log(1 + step), by the trapezoidal rule.
+
+    Early steps count as much as late ones; 1 for a run that is right from the start.
+
+    Args:
+      steps: ascending from 0; one alone, of a head in closed form, is its accuracy.
+      accuracy: at these steps, 0 to 1.
+
+    Raises:
+      ValueError: the steps do not ascend from 0.
+    """
+    x, y = _checked(steps, accuracy)
+    if x[0] != 0:
+        raise ValueError(f"steps must ascend from 0, got {list(steps)}")
+    where = np.log1p(x)
+    return float(np.trapezoid(y, where) / where[-1]) if len(x) > 1 else float(y[0])
+
+
+def _checked(x: Any, accuracy: Any) -> tuple[np.ndarray, np.ndarray]:
+    x, accuracy = np.asarray(x, np.float64), np.asarray(accuracy, np.float64)
+    if x.ndim != 1 or not len(x) or x.shape != accuracy.shape or (np.diff(x) < 0).any():
+        raise ValueError(
+            f"curve: x {x.shape} and accuracy {accuracy.shape}; it needs as many of "
+            "one as of the other, at least one, and x that does not fall"
+        )
+    return x, accuracy
+
+
+def common_horizon(times: Iterable[Time]) -> float:
+    """The largest horizon up to which every run was watched.
 
     Restricted means can be compared at one horizon only.
     """
-    times = [time for group in groups for time in group]
+    times = list(times)
     censored = [time.value for time in times if not time.reached]
     return min(censored) if censored else max(time.value for time in times)
 
@@ -149,32 +217,56 @@ def summarise(times: Sequence[Time], horizon: float | None = None) -> Summary:
     """
     if not times:
         raise ValueError("times: no run")
-    horizon = common_horizon([times]) if horizon is None else horizon
+    horizon = common_horizon(times) if horizon is None else horizon
     longest = max(time.value for time in times)
     if horizon > longest and Time(longest, False) in times:
         raise ValueError(
             f"horizon {horizon:g} lies beyond the longest run's {longest:g}, which did "
             f"not reach the threshold; use {longest:g} or less"
         )
-    reached = sum(time.reached for time in times)
-    mean = _restricted_mean(times, horizon)
+    mean, n = _restricted_mean(times, horizon), len(times)
     low: float | None = None
     high: float | None = None
-    n = len(times)
     there = [time.value for time in times if time.reached and time.value <= horizon]
     if n > 1 and (len(there) == n or (there and min(there) < horizon)):
         without = [
             _restricted_mean([*times[:i], *times[i + 1 :]], horizon) for i in range(n)
         ]
         pseudo = n * mean - (n - 1) * np.array(without)
-        half = scipy.stats.t.ppf(0.975, n - 1) * np.std(pseudo, ddof=1) / math.sqrt(n)
+        half = scipy.stats.t.ppf(0.975, n - 1) * scipy.stats.sem(pseudo)
         low, high = max(0.0, mean - half), mean + half
         if len(there) < n:
             high = min(horizon, high)
     x, survival = _survival(times)
     half_there = np.flatnonzero(survival <= 0.5 + 1e-12)
-    median = float(x[half_there[0]]) if len(half_there) else None
-    return Summary(reached, n, horizon, mean, low, high, median)
+    return Summary(
+        reached=sum(time.reached for time in times),
+        runs=n,
+        horizon=horizon,
+        mean=mean,
+        low=low,
+        high=high,
+        median=float(x[half_there[0]]) if len(half_there) else None,
+    )
+
+
+def _survival(times: Sequence[Time]) -> tuple[np.ndarray, np.ndarray]:
+    """Kaplan-Meier: the share still under way after each time, at those times."""
+    data = scipy.stats.CensoredData(
+        uncensored=[time.value for time in times if time.reached],
+        right=[time.value for time in times if not time.reached],
+    )
+    curve = scipy.stats.ecdf(data).sf
+    return curve.quantiles, curve.probabilities
+
+
+def _restricted_mean(times: Sequence[Time], horizon: float) -> float:
+    """Area under the survival curve, a staircase from 1, up to the horizon."""
+    x, survival = _survival(times)
+    inside = x < horizon
+    edges = np.concatenate([[0.0], x[inside], [horizon]])
+    heights = np.concatenate([[1.0], survival[inside]])
+    return float(np.sum(np.diff(edges) * heights))
 
 
 def in_words(times: Sequence[Time]) -> str:
@@ -182,8 +274,8 @@ def in_words(times: Sequence[Time]) -> str:
     if len(times) == 1:
         (time,) = times
         return ("" if time.reached else "> ") + number(time.value)
-    found = summarise(times)
-    return f"{mean_in_words(found)} ({found.reached} of {found.runs})"
+    summary = summarise(times)
+    return f"{mean_in_words(summary)} ({summary.reached} of {summary.runs})"
 
 
 def mean_in_words(summary: Summary, interval: bool = False) -> str:
@@ -209,50 +301,136 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2g}"
 
 
-def area_over_log_steps(steps: Sequence[int], accuracy: Sequence[float]) -> float:
-    """Mean accuracy over log(1 + step), by the trapezoidal rule.
-
-    Early steps count as much as late ones; 1 for a run that is right from the start.
+def by_data_set(
+    seeds: Sequence[Sequence[FineTuning]], accuracies: Sequence[float] = ()
+) -> tuple[DataSet, ...]:
+    """Thresholds from the best baseline, and the times that each line took to them.
 
     Args:
-      steps: ascending from 0.
-      accuracy: at these steps, 0 to 1.
+      seeds: the fine-tunings of each seed; the same data sets, initialisations and
+        heads in all.
+      accuracies: to be reached besides, fixed beforehand, above 0 to 1.
 
     Raises:
-      ValueError: the steps do not ascend from 0, or there is one only.
+      ValueError: seeds that differ in these.
     """
-    x, y = _checked(Curve(np.asarray(steps), np.asarray(accuracy)))
-    if x[0] != 0 or len(x) < 2:
-        raise ValueError(f"steps must ascend from 0 to 1 or more, got {list(steps)}")
-    where = np.log1p(x)
-    return float(np.trapezoid(y, where) / where[-1])
+    tables = [{(r.dataset, r.init, r.head): r for r in runs} for runs in seeds]
+    for table in tables:
+        if differing := sorted(table.keys() ^ tables[0].keys()):
+            raise ValueError(
+                "fine-tunings of one seed lack those of another: "
+                + "; ".join(", ".join(key) for key in differing[:5])
+            )
+    lines: dict[str, list[list[FineTuning]]] = {}
+    for key in tables[0]:
+        lines.setdefault(key[0], []).append([table[key] for table in tables])
+    return tuple(_data_set(name, runs, accuracies) for name, runs in lines.items())
 
 
-def _checked(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    x = np.asarray(curve.x, np.float64)
-    accuracy = np.asarray(curve.accuracy, np.float64)
-    if x.ndim != 1 or not len(x) or x.shape != accuracy.shape or (np.diff(x) < 0).any():
-        raise ValueError(
-            f"curve: x {x.shape} and accuracy {accuracy.shape}; it needs as many of "
-            "one as of the other, at least one, and x that does not fall"
+def _data_set(
+    name: str, lines: Sequence[Sequence[FineTuning]], accuracies: Sequence[float]
+) -> DataSet:
+    """One data set from the runs of each of its lines, one a seed."""
+    final = {
+        f"{runs[0].init}, {runs[0].head}": [run.points[-1]["accuracy"] for run in runs]
+        for runs in lines
+        if not runs[0].ours
+    }
+    thresholds = from_baselines(final) if final else None
+    if thresholds is not None and not thresholds.final:
+        thresholds = None
+    every = [run for runs in lines for run in runs]
+    watched = [run for run in every if not run.in_closed_form] or every
+    horizon = {
+        unit: float(max(run.points[-1][field] for run in watched))
+        for unit, field in UNITS.items()
+    }
+
+    def times_to(runs: Sequence[FineTuning], value: float) -> Times:
+        return {
+            unit: tuple(_time(run, unit, value, horizon[unit]) for run in runs)
+            for unit in UNITS
+        }
+
+    def line(runs: Sequence[FineTuning]) -> Line:
+        shares = thresholds.values if thresholds else {}
+        return Line(
+            init=runs[0].init,
+            head=runs[0].head,
+            settings=tuple(run.setting for run in runs),
+            start=np.array([run.points[0]["accuracy"] for run in runs], np.float64),
+            final=np.array([run.points[-1]["accuracy"] for run in runs], np.float64),
+            f1=np.array([run.points[-1]["f1"] for run in runs], np.float64),
+            area=np.array([area_over_log_steps(*_curve(run, "step")) for run in runs]),
+            times={share: times_to(runs, value) for share, value in shares.items()},
+            absolute={value: times_to(runs, value) for value in accuracies},
         )
-    return x, accuracy
+
+    return DataSet(name, thresholds, horizon, tuple(map(line, lines)))
 
 
-def _survival(times: Sequence[Time]) -> tuple[np.ndarray, np.ndarray]:
-    """Kaplan-Meier: the share still under way after each time, at those times."""
-    data = scipy.stats.CensoredData(
-        uncensored=[time.value for time in times if time.reached],
-        right=[time.value for time in times if not time.reached],
-    )
-    curve = scipy.stats.ecdf(data).sf
-    return curve.quantiles, curve.probabilities
+def _curve(run: FineTuning, field: str) -> tuple[list[Any], list[float]]:
+    points = run.points
+    return [point[field] for point in points], [point["accuracy"] for point in points]
 
 
-def _restricted_mean(times: Sequence[Time], horizon: float) -> float:
-    """Area under the survival curve, a staircase from 1, up to the horizon."""
-    x, survival = _survival(times)
-    inside = x < horizon
-    edges = np.concatenate([[0.0], x[inside], [horizon]])
-    heights = np.concatenate([[1.0], survival[inside]])
-    return float(np.sum(np.diff(edges) * heights))
+def _time(run: FineTuning, unit: str, value: float, horizon: float) -> Time:
+    time = time_to(*_curve(run, UNITS[unit]), value)
+    if run.in_closed_form and not time.reached:
+        return Time(horizon, False)  # it stays as it is, however long one waits
+    return time
+
+
+def line_of(data_set: DataSet, init: str, head: str) -> Line:
+    """The line of an initialisation and head."""
+    (line,) = (x for x in data_set.lines if (x.init, x.head) == (init, head))
+    return line
+
+
+def _on_validation(
+    seeds: Sequence[Sequence[FineTuning]],
+) -> dict[tuple[str, str], float]:
+    """Accuracy on meta-validation by initialisation and head, mean over all."""
+    accuracy: dict[tuple[str, str], list[float]] = {}
+    for run in (run for runs in seeds for run in runs):
+        accuracy.setdefault((run.init, run.head), []).append(run.validation_accuracy)
+    return {line: float(np.mean(values)) for line, values in accuracy.items()}
+
+
+def best_heads(seeds: Sequence[Sequence[FineTuning]]) -> dict[str, str]:
+    """The head of each initialisation that did best on meta-validation, over seeds."""
+    means = _on_validation(seeds)
+    return {
+        init: max((h for i, h in means if i == init), key=lambda h: means[init, h])
+        for init in dict.fromkeys(init for init, _ in means)
+    }
+
+
+def our_line(seeds: Sequence[Sequence[FineTuning]]) -> tuple[str, str] | None:
+    """Our best initialisation with its best head, both on meta-validation."""
+    of_ours = {run.init for run in seeds[0] if run.ours}
+    ours = (line for line in best_heads(seeds).items() if line[0] in of_ours)
+    return max(ours, key=_on_validation(seeds).__getitem__, default=None)
+
+
+def against(
+    sets: Sequence[DataSet], ours: tuple[str, str]
+) -> dict[tuple[str, str], dict[str, Comparison]]:
+    """Final accuracy of ours minus that of each other line, paired by seed.
+
+    Args:
+      sets: as `by_data_set` gives them, of at least two seeds.
+      ours: initialisation and head.
+
+    Returns:
+      By initialisation and head, and by data set.
+    """
+
+    def final(init: str, head: str) -> dict[str, np.ndarray]:  # each [seeds, 1]
+        return {x.name: line_of(x, init, head).final[:, None] for x in sets}
+
+    return {
+        line: intervals.compare(final(*ours), final(*line), same_episodes=False)
+        for line in ((line.init, line.head) for line in sets[0].lines)
+        if line != ours
+    }

@@ -5,15 +5,20 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
+from small_transfer import FAST, run
 
 from metainit.transfer.time_to_threshold import (
-    Curve,
     Time,
+    against,
     area_over_log_steps,
+    best_heads,
+    by_data_set,
     common_horizon,
     from_baselines,
     in_words,
+    line_of,
     mean_in_words,
+    our_line,
     summarise,
     time_to,
 )
@@ -26,15 +31,15 @@ def got(*values: float) -> list[Time]:
 
 
 def test_the_first_point_that_meets_the_threshold() -> None:
-    curve = Curve(STEPS, np.array([0.2, 0.5, 0.7, 0.6, 0.9]))
-    assert time_to(curve, 0.2) == Time(0, True)
-    assert time_to(curve, 0.65) == Time(2, True)  # and it fell again later
-    assert time_to(curve, 0.75) == Time(10, True)  # not interpolated
-    assert time_to(curve, 0.95) == Time(10, False)
-    nan = Curve(STEPS, np.array([0.2, 0.5, *[math.nan] * 3]))  # it diverged
-    assert time_to(nan, 0.5) == Time(1, True) and time_to(nan, 0.6) == Time(10, False)
-    seconds = Curve(STEPS * 0.5 + 3, curve.accuracy)
-    assert time_to(seconds, 0.65) == Time(4, True)
+    accuracy = [0.2, 0.5, 0.7, 0.6, 0.9]
+    assert time_to(STEPS, accuracy, 0.2) == Time(0, True)
+    assert time_to(STEPS, accuracy, 0.65) == Time(2, True)  # and it fell again later
+    assert time_to(STEPS, accuracy, 0.75) == Time(10, True)  # not interpolated
+    assert time_to(STEPS, accuracy, 0.95) == Time(10, False)
+    diverged = [0.2, 0.5, *[math.nan] * 3]
+    assert time_to(STEPS, diverged, 0.5) == Time(1, True)
+    assert time_to(STEPS, diverged, 0.6) == Time(10, False)
+    assert time_to(STEPS * 0.5 + 3, accuracy, 0.65) == Time(4, True)
 
 
 def test_thresholds_are_shares_of_the_best_baseline() -> None:
@@ -117,8 +122,8 @@ def test_runs_that_all_are_cut_have_no_interval() -> None:
 
 
 def test_horizons() -> None:
-    assert common_horizon([got(2, 5), [Time(9, False)], [Time(8, False)]]) == 8
-    assert common_horizon([got(2, 5), got(7)]) == 7
+    assert common_horizon([*got(2, 5), Time(9, False), Time(8, False)]) == 8
+    assert common_horizon(got(2, 5, 7)) == 7
     with pytest.raises(ValueError, match="horizon 20 lies beyond the longest run's 10"):
         summarise([*got(2), Time(10, False)], horizon=20)
     assert summarise(got(2, 4), horizon=20).mean == 3
@@ -142,16 +147,119 @@ def test_area_over_log_steps_by_hand() -> None:
     # log(1 + step) is 0, log 2, log 4 for steps 0, 1, 3: two spans of equal length.
     area = area_over_log_steps([0, 1, 3], [0, 1, 0.5])
     assert area == pytest.approx((0.5 + 0.75) / 2)
+    assert area_over_log_steps([0], [0.7]) == 0.7  # of a head in closed form
 
 
 def test_what_cannot_be_judged() -> None:
     with pytest.raises(ValueError, match="above 0 and at most 1, got 95"):
-        time_to(Curve(STEPS, STEPS / 10), 95)
+        time_to(STEPS, STEPS / 10, 95)
     with pytest.raises(ValueError, match="x that does not fall"):
-        time_to(Curve(STEPS[::-1], STEPS / 10), 0.5)
+        time_to(STEPS[::-1], STEPS / 10, 0.5)
     with pytest.raises(ValueError, match="no baseline"):
         from_baselines({})
     with pytest.raises(ValueError, match="no run"):
         summarise([])
     with pytest.raises(ValueError, match="ascend from 0"):
         area_over_log_steps([1, 2], [0.5, 0.5])
+
+
+# Over the fine-tunings of an experiment, made by hand
+
+
+def test_thresholds_are_those_of_the_best_baseline() -> None:
+    (pets,) = by_data_set([FAST])
+    assert pets.thresholds is not None
+    assert pets.thresholds.baseline == "joint pretraining, prototype"
+    assert pets.thresholds.values == pytest.approx({0.9: 0.72, 0.95: 0.76, 0.99: 0.792})
+    line = line_of(pets, "random", "zero")
+    assert line.times[0.95]["epochs"] == (Time(10, True),)
+    assert line.times[0.99]["steps"] == (Time(100, False),)  # 0.79 is not 0.792
+    ours = line_of(pets, "meta-learned", "prototype")
+    assert {unit: t[0].value for unit, t in ours.times[0.95].items()} == {
+        "steps": 5,
+        "epochs": 0.5,
+        "device seconds": 5,
+    }
+
+
+def test_no_baseline_no_threshold() -> None:
+    runs = [run("meta-learned", "zero", 1), run("random", "zero", 1, final=0.0)]
+    (pets,) = by_data_set([runs])
+    assert pets.thresholds is None and pets.lines[0].times == {}
+
+
+def test_a_head_in_closed_form_stays_as_it_is() -> None:
+    """It has one point; where it is not good enough, no waiting helps."""
+    whole = run("random", "zero", 50)
+    points = ({**whole.points[0], "accuracy": 0.7, "device_seconds": 3.0},)
+    fitted = whole._replace(head="logistic regression", points=points)
+    (pets,) = by_data_set([(whole, fitted)])
+    assert pets.horizon["steps"] == 100
+    line = line_of(pets, "random", "logistic regression")
+    assert line.area == line.final == pytest.approx(0.7)
+    assert line.times[0.9]["steps"] == (Time(100, False),)
+    assert line.times[0.9]["device seconds"] == (Time(100, False),)
+    better = fitted._replace(points=({**points[0], "accuracy": 0.9},))
+    (pets,) = by_data_set([(whole, better)])
+    line = line_of(pets, "random", "logistic regression")
+    assert line.times[0.95]["device seconds"] == (Time(3, True),)
+    assert pets.thresholds is not None
+    assert pets.thresholds.baseline == "random, logistic regression"
+
+
+def test_heads_are_chosen_on_meta_validation() -> None:
+    assert best_heads([FAST]) == {
+        "meta-learned": "prototype",  # although zero is faster on meta-test
+        "joint pretraining": "prototype",
+        "random": "zero",
+    }
+    assert our_line([FAST]) == ("meta-learned", "prototype")
+    warm = run("meta-learned from pretrained", "zero", 0, validation=0.8)
+    assert our_line([(*FAST, warm)]) == (warm.init, "zero")
+    assert our_line([FAST[2:]]) is None
+    named = [x._replace(init=f"a run: {x.init}") for x in FAST]
+    assert our_line([named]) == ("a run: meta-learned", "prototype")
+
+
+def test_censored_seeds_count_up_to_one_horizon() -> None:
+    """By hand: 5, 20 and never of 100 steps; without the last, the mean is 12.5."""
+    seeds = [
+        (run("meta-learned", "zero", at), run("random", "zero", 100))
+        for at in (5, 20, None)
+    ]
+    (pets,) = by_data_set(seeds)
+    line = line_of(pets, "meta-learned", "zero")
+    told = in_words(line.times[0.95]["steps"])
+    assert told == ">= 42 up to 100 (2 of 3)"
+    np.testing.assert_allclose((5 + 20 + 100) / 3, 41.67, atol=0.01)
+    never = in_words([Time(100, False)] * 2)
+    assert never == "> 100 (0 of 2)"
+    # All get there: the interval may reach beyond the slowest.
+    there = summarise([Time(5, True), Time(20, True), Time(50, True)])
+    assert mean_in_words(there, interval=True) == "25 [0, 82]"
+    with pytest.raises(ValueError, match="lack those of another: pets, random, zero"):
+        by_data_set([seeds[0], seeds[1][:1]])
+
+
+def test_a_cheap_line_cuts_no_other() -> None:
+    """60, 61 and 65 s are their own mean, although a probe was over after 2 s."""
+    cheap = run("random", "linear probe", None, seconds=0.02)
+    baseline = run("random", "zero", 50)
+    seeds = [
+        (run("meta-learned", "zero", 50, seconds=s / 50), baseline, cheap)
+        for s in (60, 61, 65)
+    ]
+    (pets,) = by_data_set(seeds)
+    line = line_of(pets, "meta-learned", "zero")
+    found = summarise(line.times[0.95]["device seconds"])
+    assert mean_in_words(found, interval=True) == "62 [55, 69]"
+    line = line_of(pets, "random", "linear probe")
+    told = in_words(line.times[0.95]["device seconds"])
+    assert told == "> 2 (0 of 3)"
+
+
+def test_differences_of_equal_runs() -> None:
+    seeds = [[run("meta-learned", "zero", 5), run("random", "zero", 50)]] * 3
+    compared = against(by_data_set(seeds), ("meta-learned", "zero"))
+    difference, p, different = compared["random", "zero"]["pets"]
+    assert difference[:3] == (0, 0, 0) and p == 1 and different is False
