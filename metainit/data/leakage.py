@@ -131,13 +131,13 @@ def place(source: Source, row: int) -> str:
 # Warnings
 
 
-def warnings(roles: Roles, trained_on: str | None) -> tuple[str, ...]:
+def warnings(roles: Roles, imagenet: bool | None) -> tuple[str, ...]:
     """Sentences for the report, about meta-test and held-out classes.
 
     Args:
       roles: of uint8 images.
-      trained_on: what pretrained weights have seen, in words, "" where not known; None
-        where there are no such weights.
+      imagenet: whether pretrained weights have seen ImageNet, None where not known;
+        False also where there are no such weights.
     """
     measured = [("meta-test", source) for source in roles.test]
     measured += [("held-out classes", source) for source in roles.held_out]
@@ -147,7 +147,7 @@ def warnings(roles: Roles, trained_on: str | None) -> tuple[str, ...]:
         sentence
         for role, source in measured
         for sentence in by_name(
-            f"{source.name} ({role})", trained_on, "the pretrained weights"
+            f"{source.name} ({role})", imagenet, "the pretrained weights"
         )
     ]
     ours, theirs = (
@@ -167,17 +167,17 @@ def warnings(roles: Roles, trained_on: str | None) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def by_name(name: str, trained_on: str | None, weights: str) -> tuple[str, ...]:
+def by_name(name: str, imagenet: bool | None, weights: str) -> tuple[str, ...]:
     """A sentence where pretrained weights have seen a data set's classes.
 
     Args:
       name: of the data set, and in brackets its role.
-      trained_on: as for `warnings`.
+      imagenet: as for `warnings`.
       weights: whose they are, in words.
     """
-    if trained_on is None or (trained_on and "ImageNet" not in trained_on):
+    if imagenet is False:
         return ()
-    seen = "were trained on ImageNet" if trained_on else "may have seen ImageNet"
+    seen = "were trained on ImageNet" if imagenet else "may have seen ImageNet"
     return tuple(
         f"Overlap: {weights} {seen}, and of {name} {classes}; these are not unseen "
         "classes."

@@ -177,8 +177,7 @@ def train(
     print(parameter_overview.get_parameter_overview(start.body, include_stats=False))
     told: tuple[str, ...] = ()
     if config.evaluate.episodes and not dry_run:
-        seen_by = about.recipe.data if about else None
-        told = leakage.warnings(roles, seen_by)
+        told = leakage.warnings(roles, about.recipe.imagenet if about else False)
         print("\n".join(told), end="\n" * bool(told), flush=True)
     if may_choose and config.encoder.cached:
         with _as_config_error():

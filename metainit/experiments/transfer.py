@@ -163,9 +163,8 @@ def _overlaps(
     """Sentences about what the initialisations have seen of the data set."""
     for source, (called, init) in zip(sources, inits.items(), strict=True):
         if init.provenance is not None:
-            trained_on = init.provenance.recipe.data
             weights = f"the pretrained weights of {called}"
-            yield from leakage.by_name(name, trained_on, weights)
+            yield from leakage.by_name(name, init.provenance.recipe.imagenet, weights)
         if not _of_run(init):
             continue
         data = stored.config_of(_run_and_part(source)[0]).data

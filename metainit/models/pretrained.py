@@ -54,12 +54,14 @@ class Recipe(NamedTuple):
       input: what the network expects of its images.
       licence: of the weights, None where unknown.
       data: that they were trained on and its terms, "" where unknown.
+      imagenet: whether images of ImageNet are among it, None where unknown.
     """
 
     name: str
     input: ImageInput
     licence: str | None
     data: str = ""
+    imagenet: bool | None = None
 
 
 class About(NamedTuple):
@@ -86,9 +88,9 @@ class Weights(NamedTuple):
 
 
 _TRAINED_ON = "ImageNet-1k (its images: non-commercial research and education only)"
-_V1 = Recipe("V1", IMAGENET, "BSD-3-Clause", _TRAINED_ON)
+_V1 = Recipe("V1", IMAGENET, "BSD-3-Clause", _TRAINED_ON, imagenet=True)
 _V2 = _V1._replace(name="V2", input=IMAGENET._replace(crop=224 / 232))
-_LITE0 = Recipe("unknown", LITE0, "Apache-2.0", _TRAINED_ON)
+_LITE0 = Recipe("unknown", LITE0, "Apache-2.0", _TRAINED_ON, imagenet=True)
 UNKNOWN = Recipe("unknown", IMAGENET, None)
 
 # Of files by their SHA-256, or its first 8 digits, which torch puts in file names.
