@@ -59,8 +59,7 @@ class Pending(NamedTuple):
 def root(data_dir: str) -> Path:
     """Folder of downloads, prepared data sets and caches.
 
-    Args:
-      data_dir: "" for $METAINIT_DATA_DIR, or ~/.cache/metainit where that is unset.
+    "" stands for $METAINIT_DATA_DIR, or ~/.cache/metainit where that is unset.
     """
     chosen = data_dir or os.environ.get("METAINIT_DATA_DIR") or "~/.cache/metainit"
     return Path(chosen).expanduser()
@@ -79,7 +78,7 @@ def cached(
     shape: tuple[int, int, int],
     build: Callable[[], Mapping[str, Pending]],
 ) -> dict[str, Part]:
-    """What `build` makes by role, read back memory-mapped.
+    """What `build` makes by role, read back memory-mapped from below `root`.
 
     `build` is called where no cache of this name, key and shape exists. The cache
     is written beside its place and renamed, so an interrupted build leaves none.

@@ -49,19 +49,14 @@ class Member(NamedTuple):
 def members(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[Member]:
     """The wanted regular files of an archive, a folder, or the file itself.
 
-    A tar, compressed or not, is decompressed once, from its start to its end. A folder
-    is walked in the order of its names, and its own name is the first part of those of
-    its files, as if the archive that it came from were read. Links are never followed.
-
-    Args:
-      path: a tar (also .gz, .bz2, .xz), a zip, a folder, or any other file, which is
-        handed on whole.
-      wanted: which names to read.
-      limit: bytes of all files together above which the archive is refused.
+    A tar (also .gz, .bz2, .xz) is decompressed once, from its start to its end. A
+    folder is walked in the order of its names, and its own name is the first part of
+    those of its files, as if the archive that it came from were read. A file that is
+    no archive is handed on whole. Links are never followed.
 
     Raises:
       ArchiveError: cut short or damaged, names that lead outside, a wanted file that
-        is a link or a device, or more than `limit` bytes.
+        is a link or a device, or files of more than `limit` bytes together.
     """
     if path.is_dir():
         yield from _of_folder(path.absolute(), wanted)

@@ -13,11 +13,10 @@ import collections
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from metainit.data import cache, images
@@ -26,9 +25,7 @@ from metainit.data.builders import catalog, fetch, prepared
 # What needs TFDS is imported where it is used: listing stays quick.
 
 _SAMPLE = 200  # images that `verify` decodes
-_TILE = 112  # pixels of a sheet
-_CAPTION = 14
-_COLUMNS, _TILES = 10, 60
+_COLUMNS, _TILES = 10, 60  # of a sheet
 
 
 def main(argv: Sequence[str], data_of: Callable[[str], Any]) -> int:
@@ -309,43 +306,29 @@ def _differences(
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    """Draws images at even distances over the splits, hence over the classes."""
+    import tensorflow_datasets as tfds
+    from matplotlib.figure import Figure
+
     out = arguments.out or Path(f"{arguments.name}.png")
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out {out}: the sheet is a PNG; name it FILE.png")
-    sheet = _contact_sheet(_newest(arguments).folder)
-    sheet.save(out)
-    print(f"wrote {out}, {sheet.width} x {sheet.height} pixels")
+    summary = _newest(arguments)
+    builder = tfds.builder_from_directory(summary.folder)
+    step = max(1, sum(summary.images.values()) // _TILES)
+    items = [*islice(prepared.encoded(builder, sorted(summary.images), step), _TILES)]
+    rows = -(-len(items) // _COLUMNS)
+    figure = Figure(figsize=(_COLUMNS, 1.2 * rows), dpi=110, layout="constrained")
+    axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for tile, item in zip(axes, items, strict=False):
+        tile.imshow(images.decode(item, 100, 3, skip=False)[1])
+        name = builder.info.features["label"].int2str(item.label)
+        tile.set_title(name[:20], fontsize=5, pad=2)
+    for tile in axes:
+        tile.axis("off")
+    figure.savefig(out)
+    print(f"wrote {out}, {len(items)} images")
     return 0
-
-
-def _contact_sheet(folder: Path) -> Image.Image:
-    """Images at even distances over the splits, hence over the classes, with names."""
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(folder)
-    splits = sorted(builder.info.splits)
-    total = sum(builder.info.splits[split].num_examples for split in splits)
-    count = min(_TILES, total)
-    height = -(-count // _COLUMNS) * (_TILE + _CAPTION)
-    sheet = Image.new("RGB", (_COLUMNS * _TILE, height), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
-    raw = {"image": tfds.decode.SkipDecoding()}
-    sources = [builder.as_data_source(split, decoders=raw) for split in splits]
-    ends = np.cumsum([len(source) for source in sources])
-    for tile, where in enumerate(np.linspace(0, total - 1, count).astype(int)):
-        split = int(np.searchsorted(ends, where, side="right"))
-        record = sources[split][int(where - ends[split]) + len(sources[split])]
-        item = images.Encoded(0, record["image"], f"{folder} [{where}]")
-        _, pixels = images.decode(item, _TILE - 2, 3, skip=False)
-        assert pixels is not None
-        down, across = divmod(tile, _COLUMNS)
-        corner = across * _TILE, down * (_TILE + _CAPTION)
-        sheet.paste(Image.fromarray(pixels), corner)
-        name = builder.info.features["label"].int2str(int(record["label"]))
-        while len(name) > 1 and draw.textlength(name, font) > _TILE - 2:
-            name = name[:-1]
-        draw.text((corner[0], corner[1] + _TILE - 1), name, "black", font)
-    return sheet
 
 
 def _check_links(arguments: argparse.Namespace) -> int:

@@ -75,7 +75,7 @@ def prepare(
     delete_archives: bool = False,
     say: Say = print,
 ) -> Path:
-    """Prepares a data set of the catalog; nothing where that is done already.
+    """Prepares a data set of the catalog, where that is not done yet.
 
     What is missing of its files is downloaded; files that the user has put there are
     checked like those. An unpacked tree is taken as it is. Interrupted or refused, it
@@ -89,17 +89,14 @@ def prepare(
         then in `manual_dir` itself; by default `<root>/downloads`.
       options: how to reduce the images.
       checksums: "sha256:HEX" by file name, in place of the catalog's.
-      delete_archives: delete the files of the catalog once the data set is prepared;
-        never a tree.
+      delete_archives: delete files, never a tree, once the data set is prepared.
       say: is told what is done, a line at a time.
 
     Returns:
       The folder of the prepared data set.
 
     Raises:
-      ValueError: in one line, what is wrong and what to do: an unknown name, a file
-        that cannot be had, is another one, or is damaged, another reduction prepared
-        already, no room or no permission to write.
+      ValueError: in one line, what is wrong and what to do.
     """
     folder = place(name, root)
     if is_prepared(name, root):
@@ -126,10 +123,7 @@ def prepare(
 def build(
     make: Callable[[], tfds.core.DatasetBuilder], name: str, root: Path
 ) -> tfds.core.DatasetBuilder:
-    """Prepares a data set that TFDS builds by itself, in `<root>/tfds`, alone.
-
-    Returns:
-      The builder, which `make` makes, of a data set that is there.
+    """A builder of TFDS, which `make` makes, with its data set in `<root>/tfds`.
 
     Raises:
       ValueError: no room or no permission to write.
@@ -142,10 +136,10 @@ def build(
 
 
 def _run(builder: tfds.core.DatasetBuilder) -> None:
-    """Builds all or nothing: beside its place, then renamed. Nobody else is at work.
+    """Builds all or nothing: beside its place, then renamed.
 
     TFDS's messages and bars, which it logs by absl or prints, are kept from the
-    terminal, and it is not asked to look for the data set on the network.
+    terminal, and it does not look for the data set on the network.
     """
     folder = Path(builder.data_dir)
     # Of a process that was killed.
@@ -331,12 +325,7 @@ def plan(
     size: int = 84,
     channels: int = 3,
 ) -> Plan:
-    """What it takes to prepare and use data sets of the catalog.
-
-    Args:
-      names: of the catalog.
-      root, manual_dir, options: see `prepare`.
-      size, channels: of the cached images.
+    """What it takes to `prepare` data sets, and to use images of a size and channels.
 
     Raises:
       ValueError: a name that is not in the catalog.
@@ -430,13 +419,7 @@ def _existing(folder: Path) -> Path:
 
 
 def show(names: Sequence[str], root: Path, size: int, channels: int) -> Plan:
-    """Prints and returns the plan of the data sets that are not prepared yet.
-
-    Args:
-      names: of the catalog.
-      root: the data folder.
-      size, channels: of the images that will be cached.
-    """
+    """Prints and returns the `plan` of the data sets that are not prepared yet."""
     missing = [name for name in names if not is_prepared(name, root)]
     needs = plan(missing, root, size=size, channels=channels)
     if missing:
@@ -445,12 +428,7 @@ def show(names: Sequence[str], root: Path, size: int, channels: int) -> Plan:
 
 
 def obtain(needs: Plan, root: Path, *, agreed: bool) -> None:
-    """Fetches and prepares the data sets of a plan.
-
-    Args:
-      needs: from `show`.
-      root: the data folder.
-      agreed: go on without asking.
+    """Fetches and prepares the data sets of a plan, once the user has `agreed`.
 
     Raises:
       ValueError: not agreed to, no room, or a data set that cannot be had; those that

@@ -67,22 +67,18 @@ def summary(folder: Path) -> Summary:
 
 
 def reductions(name: str, root: Path) -> str:
-    """How a prepared data set of the catalog was reduced; "" where it is whole.
-
-    Raises:
-      ValueError: it is not prepared.
-    """
+    """How a data set of the catalog, which is prepared, was reduced; "" if whole."""
     folder = _folder(root, name)
     assert folder is not None  # of the catalog, it is there or refused
     return summary(folder).reductions
 
 
-def encoded(builder: Any, splits: Sequence[str]) -> Iterator[images.Encoded]:
-    """The images of some splits, in TFDS's order.
+def encoded(
+    builder: Any, splits: Sequence[str], step: int = 1
+) -> Iterator[images.Encoded]:
+    """Every `step`-th image of some splits of a prepared data set, in TFDS's order.
 
-    Args:
-      builder: of TFDS, for a prepared data set with the features "image" and "label".
-      splits: their names.
+    It must have the features "image" and "label".
     """
     import tensorflow_datasets as tfds
 
@@ -90,8 +86,9 @@ def encoded(builder: Any, splits: Sequence[str]) -> Iterator[images.Encoded]:
     raw = {name: tfds.decode.SkipDecoding() for name in features if name != "label"}
     for split in splits:
         source = builder.as_data_source(split, decoders=raw)
-        for start in range(0, len(source), _CHUNK):
-            chunk = range(start, min(start + _CHUNK, len(source)))
+        numbers = range(0, len(source), step)
+        for start in range(0, len(numbers), _CHUNK):
+            chunk = numbers[start : start + _CHUNK]
             for number, row in zip(chunk, source.__getitems__([*chunk]), strict=True):
                 name = f"{builder.info.full_name} {split}[{number}]"
                 yield images.Encoded(int(row["label"]), row["image"], name)
