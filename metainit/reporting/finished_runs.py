@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -33,38 +34,21 @@ _NO_MATTER = (
 
 
 class Run(NamedTuple):
-    """One finished run.
-
-    Attributes:
-      path: its folder.
-      config: its settings by dotted name.
-      data_sets: its evaluation on each, after the chosen steps, by name.
-      transfer: its fine-tunings; () for none.
-      costs: device seconds of making each initialisation, where it was fine-tuned.
-    """
+    """One finished run."""
 
     path: pathlib.Path
-    config: dict[str, Any]
-    data_sets: dict[str, Evaluation]
-    transfer: tuple[FineTuning, ...]
-    costs: dict[str, float]
-
-    @property
-    def seed(self) -> int:
-        """The seed of training."""
-        return int(self.config["seed"])
+    seed: int
+    config: dict[str, Any]  # by dotted name
+    data_sets: dict[str, Evaluation]  # after the chosen steps, by name
+    transfer: tuple[FineTuning, ...]  # () for none
+    costs: dict[str, float]  # device seconds of making each fine-tuned initialisation
 
 
 class Group(NamedTuple):
-    """Seeds of one experiment: runs whose configs differ in nothing else.
+    """Seeds of one experiment: runs whose configs differ in nothing else."""
 
-    Attributes:
-      label: "" where there is one group only, else "A", "B", ...
-      runs: by seed.
-    """
-
-    label: str
-    runs: tuple[Run, ...]
+    label: str  # "" where there is one group only, else "A", "B", ...
+    runs: tuple[Run, ...]  # by seed
 
 
 def asked(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,6 +132,7 @@ def read(path: str | os.PathLike[str]) -> Run | str:
         points = list(map(json.loads, (path / TRANSFER).read_text().splitlines()))
     return Run(
         path=path,
+        seed=config["seed"],
         config=run_folder.flat(config),
         data_sets={x.name: x for x in read_episodes(path / EPISODES)},
         transfer=_fine_tunings(points),
@@ -226,39 +211,39 @@ def group(runs: Sequence[Run]) -> tuple[tuple[Group, ...], tuple[str, ...]]:
     """
     groups: dict[str, dict[int, Run]] = {}
     for run in runs:
-        same = {
-            name: value
-            for name, value in run.config.items()
+        same = [
+            (name, value)
+            for name, value in sorted(run.config.items())
             if not _under(name, ("seed", "transfer", *_NO_MATTER))
-        }
-        of_group = groups.setdefault(json.dumps(same, sort_keys=True), {})
-        if run.seed in of_group:
+        ]
+        seeds = groups.setdefault(json.dumps(same), {})
+        twin = seeds.setdefault(run.seed, run)
+        if twin is not run:
             raise ValueError(
-                f"{of_group[run.seed].path} and {run.path} are one experiment with one "
+                f"{twin.path} and {run.path} are one experiment with one "
                 f"seed={run.seed}; give one of them"
             )
-        of_group[run.seed] = run
     common = sorted(set.intersection(*map(set, groups.values())))
-    labels = [chr(ord("A") + n) if len(groups) > 1 else "" for n in range(len(groups))]
-    labelled = list(zip(labels, groups.values(), strict=True))
+    labels = string.ascii_uppercase if len(groups) > 1 else ("",)
+    labelled = dict(zip(labels, groups.values(), strict=False))
     if not common:
-        seeds = "; ".join(
-            f"{label} ({', '.join(str(run.path) for run in of_group.values())}) has "
-            f"seed {', '.join(map(str, sorted(of_group)))}"
-            for label, of_group in labelled
+        told = "; ".join(
+            f"{label} ({', '.join(str(run.path) for run in seeds.values())}) has seed "
+            f"{', '.join(map(str, sorted(seeds)))}"
+            for label, seeds in labelled.items()
         )
         raise ValueError(
-            f"experiments without a common seed cannot be paired: {seeds}; give the "
+            f"experiments without a common seed cannot be paired: {told}; give the "
             "same seeds of each"
         )
     left_out = tuple(
-        f"{of_group[seed].path}: left out, since not every experiment has seed {seed}"
-        for _, of_group in labelled
-        for seed in sorted(of_group.keys() - set(common))
+        f"{run.path}: left out, since not every experiment has seed {run.seed}"
+        for run in runs
+        if run.seed not in common
     )
     return tuple(
-        Group(label, tuple(of_group[seed] for seed in common))
-        for label, of_group in labelled
+        Group(label, tuple(seeds[seed] for seed in common))
+        for label, seeds in labelled.items()
     ), left_out
 
 

@@ -39,16 +39,11 @@ from metainit.runtime.cost import OURS
 
 
 class Entry(NamedTuple):
-    """One initialisation of one experiment.
+    """One initialisation of one experiment."""
 
-    Attributes:
-      name: with the experiment's label.
-      init: without it.
-      rows: of each seed, by data set, with the head that was best on meta-validation.
-    """
-
-    name: str
-    init: str
+    name: str  # with the experiment's label
+    init: str  # without it
+    # Of each seed, by data set, with the head that was best on meta-validation.
     rows: tuple[dict[str, Row], ...]
 
     @property
@@ -67,21 +62,13 @@ class Entry(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """Runs of one protocol in one table.
+    """Runs of one protocol in one table."""
 
-    Attributes:
-      differences: a line for each setting in which the runs differ.
-      missing: in words, runs without results or of seeds that not all experiments have.
-      groups: experiments, each with its seeds.
-      entries: initialisations of all experiments.
-      ours: the best of ours on meta-validation.
-    """
-
-    differences: tuple[str, ...]
-    missing: tuple[str, ...]
-    groups: tuple[Group, ...]
-    entries: tuple[Entry, ...]
-    ours: Entry
+    differences: tuple[str, ...]  # a line for each setting in which the runs differ
+    missing: tuple[str, ...]  # in words, runs without results or left out
+    groups: tuple[Group, ...]  # experiments, each with its seeds
+    entries: tuple[Entry, ...]  # initialisations of all experiments
+    ours: Entry  # the best of ours on meta-validation
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -47,19 +47,12 @@ class Figure(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table.
-
-    Attributes:
-      heading: of each column.
-      rows: cells, one a column; a row of a single cell runs on over all columns.
-      text: the first columns that are flush left; numbers, flush right, follow.
-      bold: the rows that stand out on a page, by position.
-    """
+    """A table."""
 
     heading: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    text: int = 2
-    bold: frozenset[int] = frozenset()
+    rows: Sequence[Sequence[str]]  # a single cell runs on over all columns
+    text: int = 2  # columns that are flush left; numbers, flush right, follow
+    bold: frozenset[int] = frozenset()  # rows that stand out on a page
 
 
 Block = str | Heading | Bullets | Code | Figure | Table
