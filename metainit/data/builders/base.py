@@ -9,6 +9,7 @@ that is more than 1 GB.
 
 import abc
 import contextlib
+import dataclasses
 import functools
 import io
 import logging
@@ -78,7 +79,8 @@ class Table(NamedTuple):
     rows: Sequence[Row]
 
 
-class Options(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Options:
     """How to prepare, for every data set alike.
 
     Attributes:
@@ -91,6 +93,13 @@ class Options(NamedTuple):
     max_side: int = 0
     fraction: float = 1.0
     skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        side, fraction = self.max_side, self.fraction
+        if not 0 < fraction <= 1:
+            raise PrepareError(f"fraction={fraction}; it must be above 0, at most 1")
+        if side < 0:
+            raise PrepareError(f"max_side={side}; it must be a number of pixels, or 0")
 
 
 WHOLE = Options()
@@ -140,16 +149,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     def __init__(
         self, *, manual_dir: Path | None = None, options: Options = WHOLE, **kwargs: Any
     ):
-        """A builder that reads from `manual_dir`, see `locate`, when it prepares.
-
-        Raises:
-          PrepareError: options that make no sense.
-        """
-        side, fraction = options.max_side, options.fraction
-        if not 0 < fraction <= 1:
-            raise PrepareError(f"fraction={fraction}; it must be above 0, at most 1")
-        if side < 0:
-            raise PrepareError(f"max_side={side}; it must be a number of pixels, or 0")
+        """A builder that reads from `manual_dir`, see `locate`, when it prepares."""
         self._manual_dir = manual_dir
         self._options = options
         super().__init__(file_format="array_record", **kwargs)
@@ -233,7 +233,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
             homepage=terms.homepage,
             license=terms.licence or terms.terms,
             citation=terms.citation,
-            metadata=tfds.core.MetadataDict(self._options._asdict()),
+            metadata=tfds.core.MetadataDict(dataclasses.asdict(self._options)),
         )
 
     def _download_and_prepare(

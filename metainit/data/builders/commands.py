@@ -81,9 +81,9 @@ def _parser() -> argparse.ArgumentParser:
             help="holds NAME/FILE, downloaded or your own; default DATA_DIR/downloads",
         )
         side = "reduce images with a longer side, e.g. 256"
-        add("--max_side", type=_side, default=0, metavar="PIXELS", help=side)
+        add("--max_side", type=int, default=0, metavar="PIXELS", help=side)
         share = "keep so many of the images, e.g. 0.1"
-        add("--fraction", type=_fraction, default=1.0, metavar="SHARE", help=share)
+        add("--fraction", type=float, default=1.0, metavar="SHARE", help=share)
     sums = "lines of sha256 and file name, in place of the catalog's"
     prepare("--checksums", type=_path, metavar="FILE", help=sums)
     skip = "leave out and count images that do not decode"
@@ -102,20 +102,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _path(text: str) -> Path:
     return Path(text).expanduser()
-
-
-def _side(text: str) -> int:
-    side = int(text)
-    if side < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return side
-
-
-def _fraction(text: str) -> float:
-    share = float(text)
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
-    return share
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -224,7 +224,7 @@ def _as_asked(name: str, folder: Path, options: Options) -> Path:
     settings = prepared.summary(folder).settings
     present = settings.get("max_side", 0), settings.get("fraction", 1.0)
     asked = options.max_side, options.fraction
-    if asked in (present, WHOLE[:2]):
+    if asked in (present, (WHOLE.max_side, WHOLE.fraction)):
         return folder
     has, wants = ("max_side={}, fraction={:g}".format(*of) for of in (present, asked))
     raise PrepareError(
