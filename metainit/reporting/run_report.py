@@ -99,7 +99,7 @@ def write_report(
         "cover the draw of episodes, not that of training.",
     ]
     setting = f"{evaluation.dataset}, {evaluation.protocol}, on {evaluation.device}."
-    results = list(_results(paired))
+    table, results = _table(*paired[0]), list(_results(paired))
     html.write(
         workdir,
         [
@@ -107,7 +107,7 @@ def write_report(
             Heading(context["title"], 1),
             setting,
             Heading("Results on unseen classes"),
-            _table(*paired[0]),
+            table,
             _explained(evaluation),
             *results,
             *drawn,
@@ -122,7 +122,7 @@ def write_report(
         [
             *opening,
             f"{setting} Batch norm: {evaluation.batch_norm}.",
-            _table(*paired[0], narrow=True),
+            table.without("Setting", "FLOPs", "Batch norm"),
             *results,
             "Head, steps and settings chosen on meta-validation; ± and [ ] are 95 % "
             'intervals over episodes; "ours" is the best head of our best '
@@ -307,28 +307,26 @@ def _minus(differences: Sequence[Difference], row: Row) -> str:
     return ACCURACY.signed(*intervals[id(row)]) if id(row) in intervals else "-"
 
 
-def _table(
-    evaluation: Evaluation, differences: Sequence[Difference], narrow: bool = False
-) -> Table:
-    """Every row; narrow for a terminal, without setting, FLOPs and batch norm."""
-    wide = [] if narrow else ["Setting"]
+def _table(evaluation: Evaluation, differences: Sequence[Difference]) -> Table:
     measures = [metric.heading for metric in METRICS.values()]
-    heading = ["Initialisation", "Head", *wide, "Steps", *measures, "Ours minus this"]
-    heading += ["Device time", "Images"]
-    rows = []
-    for row in evaluation.rows:
-        cells = [row.init, row.head]
-        if not narrow:
-            cells.append(tables.words(row.setting) or "-")
-        cells.append("-" if row.in_closed_form else str(row.steps[row.chosen]))
-        cells += [*_measures(row), _minus(differences, row)]
-        cells += [tables.duration(row.cost.device_seconds), f"{row.cost.images:,}"]
-        if not narrow:
-            cells += [tables.flops(row.cost.flops), evaluation.batch_norm]
-        rows.append(cells)
-    if not narrow:
-        heading += ["FLOPs", "Batch norm"]
-    return Table(heading, rows, text=2 + len(wide))
+    about = "Device time", "FLOPs", "Images", "Batch norm"
+    heading = ["Initialisation", "Head", "Setting", "Steps", *measures]
+    rows = [
+        (
+            row.init,
+            row.head,
+            tables.words(row.setting) or "-",
+            "-" if row.in_closed_form else str(row.steps[row.chosen]),
+            *_measures(row),
+            _minus(differences, row),
+            tables.duration(row.cost.device_seconds),
+            tables.flops(row.cost.flops),
+            f"{row.cost.images:,}",
+            evaluation.batch_norm,
+        )
+        for row in evaluation.rows
+    ]
+    return Table([*heading, "Ours minus this", *about], rows, text=3)
 
 
 def _explained(evaluation: Evaluation) -> Bullets:

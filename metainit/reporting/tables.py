@@ -54,6 +54,14 @@ class Table(NamedTuple):
     text: int = 2  # columns that are flush left; numbers, flush right, follow
     bold: frozenset[int] = frozenset()  # rows that stand out on a page
 
+    def without(self, *names: str) -> Table:
+        """The table without the columns of these headings."""
+        kept = [n for n, name in enumerate(self.heading) if name not in names]
+        heading, *rows = (
+            [x[place] for place in kept] for x in (self.heading, *self.rows)
+        )
+        return Table(heading, rows, sum(place < self.text for place in kept), self.bold)
+
 
 Block = str | Heading | Bullets | Code | Figure | Table
 

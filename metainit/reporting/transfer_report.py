@@ -130,12 +130,12 @@ def account(transfer: Transfer) -> Iterator[Block]:
         total = sum(counts) if len(counts) == len(of_kind) else None
         of_kind.append(("total", kind, sum(item[2] for item in of_kind), total))
         for name, _, seconds, count in of_kind:
+            # A price is that of this kind of device.
+            cost = f"{price * seconds / 3600:.2f}" if price and kind == here else "-"
             cells = [name, f"{kind} x1", f"{seconds / 3600:.3g}", tables.flops(count)]
-            if price:  # that of this kind of device
-                cells.append(f"{price * seconds / 3600:.2f}" if kind == here else "-")
-            rows.append(cells)
-    cost = ("Cost",) if price else ()
-    yield Table(("Work", "Device", "Device hours", "FLOPs", *cost), rows)
+            rows.append([*cells, cost])
+    table = Table(("Work", "Device", "Device hours", "FLOPs", "Cost"), rows)
+    yield table if price else table.without("Cost")
     items = [
         "An initialisation that was started from pretrained weights has their making "
         "in its own. Trials are as many for each and no part of a break-even. FLOPs "
@@ -227,21 +227,26 @@ def _accuracy(
         over_seeds = intervals.over_seeds([values[:, None]], same_episodes=False)
         return ACCURACY.interval(over_seeds)
 
-    heading = ["Initialisation", "Head", "Setting"][: 2 if several else 3]
-    heading += ["0 steps, %", "End, %", "F1, %", "Area, %"]
-    heading += ["Ours minus this", "p"] if against else []
     rows = []
     for line in data_set.lines:
-        cells = [line.init, line.head]
-        if not several:  # else each seed chose its own
-            cells.append(tables.words(line.settings[0]))
-        cells += [ACCURACY.mean(line.start), mean(line.final), ACCURACY.mean(line.f1)]
-        cells.append(mean(line.area))
-        if against:
-            comparisons = against.get((line.init, line.head), {})
-            cells += tables.difference(comparisons.get(data_set.name))
-        rows.append(cells)
-    return Table(heading, rows, text=2 if several else 3)
+        comparisons = against.get((line.init, line.head), {})
+        rows.append(
+            (
+                line.init,
+                line.head,
+                tables.words(line.settings[0]),
+                ACCURACY.mean(line.start),
+                mean(line.final),
+                ACCURACY.mean(line.f1),
+                mean(line.area),
+                *tables.difference(comparisons.get(data_set.name)),
+            )
+        )
+    measures = "0 steps, %", "End, %", "F1, %", "Area, %", "Ours minus this", "p"
+    table = Table(("Initialisation", "Head", "Setting", *measures), rows, text=3)
+    if several:  # each chose a setting of its own
+        table = table.without("Setting")
+    return table if against else table.without("Ours minus this", "p")
 
 
 def _targets(data_set: DataSet) -> Iterator[tuple[str, list[Times]]]:
@@ -259,31 +264,22 @@ def _targets(data_set: DataSet) -> Iterator[tuple[str, list[Times]]]:
 
 def _effort(data_set: DataSet, several: bool, times: Sequence[Times]) -> Table:
     """What a target took in every unit, means over seeds."""
-    rows = [
-        (
-            line.init,
-            line.head,
-            *(
-                _over_seeds(of_line)
-                if several
-                else map(time_to_threshold.in_words, of_line.values())
-            ),
+    rows = []
+    for line, of_line in zip(data_set.lines, times, strict=True):
+        took = {unit: time_to_threshold.summarise(of) for unit, of in of_line.items()}
+        steps = took["steps"]
+        median = "-"
+        if steps.median is not None:
+            median = time_to_threshold.number(steps.median)
+        means = (  # epochs are steps in another measure
+            time_to_threshold.mean_in_words(of_unit, interval=unit != "epochs")
+            for unit, of_unit in took.items()
         )
-        for line, of_line in zip(data_set.lines, times, strict=True)
-    ]
-    heading = ("Initialisation", "Head", *(("Reached", "Median") if several else ()))
-    return Table((*heading, *(unit.capitalize() for unit in UNITS)), rows)
-
-
-def _over_seeds(times: Times) -> Iterator[str]:
-    sums = {
-        unit: time_to_threshold.summarise(of_unit) for unit, of_unit in times.items()
-    }
-    steps = sums["steps"]
-    yield f"{steps.reached} of {steps.runs}"
-    yield "-" if steps.median is None else time_to_threshold.number(steps.median)
-    for unit, of_unit in sums.items():  # epochs are steps in another measure
-        yield time_to_threshold.mean_in_words(of_unit, interval=unit != "epochs")
+        reached = f"{steps.reached} of {steps.runs}"
+        rows.append((line.init, line.head, reached, median, *means))
+    names = ("Initialisation", "Head", "Reached", "Median")
+    table = Table((*names, *(unit.capitalize() for unit in UNITS)), rows)
+    return table if several else table.without("Reached", "Median")
 
 
 def _explained(several: bool) -> Bullets:
