@@ -34,7 +34,7 @@ SHORT = (
     "--config.evaluate.episodes=40",
     "--config.evaluate.validation_episodes=20",
 )
-TIMES = ("seconds", "hours", "price", "runtime", "sha256")
+TIMES = ("seconds", "per_second", "hours", "price", "runtime", "sha256")
 
 
 def main() -> int:

@@ -198,7 +198,7 @@ def _card(
         title=f"{init.name}: {trained_on}",
         method=_method(init, config),
         names=", ".join(
-            f"of {name} are {names.NAMES_IN_WORDS[name]}"
+            f"of {name} are {registry.NAMES[name].said}"
             for name in names.parts(init.network).values()
         ),
         way=way,
@@ -225,7 +225,7 @@ def _method(init: Initialisation, config: Experiment) -> str:
             f"for {_JOINTLY[init.name]} meta-learning {chosen}"
         )
     method = config.method
-    name = _ALGORITHMS[method.algorithm]
+    name = _ALGORITHMS.get(method.algorithm, method.algorithm)
     if method.algorithm != "reptile":
         order = "first" if method.gradient == "first_order" else "second"
         name += f", {order} order"

