@@ -1,13 +1,11 @@
-"""The command line with a real, if tiny, experiment: stopped, resumed, refused."""
+"""The command line with a real, if tiny, experiment: stopped, resumed, finished."""
 
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import tiny
@@ -36,13 +34,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
-def start(folder: pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: pathlib.Path) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "tests"),
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
-    line = [sys.executable, str(ROOT / "launch.py"), "--config=trial.py", *arguments]
+    line = [sys.executable, str(ROOT / "launch.py"), "--config=trial.py"]
     return subprocess.Popen(
         line,
         cwd=folder,
@@ -78,59 +76,7 @@ def test_sigterm_saves_and_the_same_line_finishes(folder: pathlib.Path) -> None:
     summary = json.loads((run / "results.jsonl").read_text().splitlines()[-1])
     assert summary["eval_accuracy"] > 0.4  # chance is a third
 
-    begin = time.perf_counter()
     with start(folder) as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert "runs/trial is finished (300 iterations in max_hours=168)" in out
-    assert time.perf_counter() - begin < 15
-
-
-def overlap(folder: pathlib.Path) -> str:
-    """Images of which a class stands in two roles."""
-    shutil.copytree(folder / "images", folder / "overlap")
-    source = folder / "overlap" / "train" / "train0"
-    shutil.copytree(source, folder / "overlap" / "test" / "train0")
-    return "--config.data.name=folder:overlap"
-
-
-def damage(folder: pathlib.Path) -> str:
-    """Images of which one does not decode."""
-    shutil.copytree(folder / "images", folder / "damaged")
-    (folder / "damaged" / "train" / "train0" / "1.png").write_bytes(b"no image")
-    return "--config.data.name=folder:damaged"
-
-
-def empty(folder: pathlib.Path) -> str:
-    """A folder without images."""
-    (folder / "empty").mkdir()
-    return "--config.data.name=folder:empty"
-
-
-@pytest.mark.parametrize(
-    "mistake, words",
-    [
-        (lambda folder: "--config.task.way=4", ["way=4", "3 classes"]),
-        (
-            lambda folder: "--config.train_task.queries=5",
-            ["shot=1", "queries=5", "6 images", "'train0', has 5"],
-        ),
-        (overlap, ["train and test overlap", "train0"]),
-        (damage, ["damaged/train/train0/1.png", "data.skip_undecodable"]),
-        (empty, ["empty", "no images"]),
-    ],
-    ids=["way", "shot and queries", "overlap", "undecodable", "empty"],
-)
-def test_bad_input_is_one_line(
-    folder: pathlib.Path, mistake: object, words: list[str]
-) -> None:
-    assert callable(mistake)
-    with start(folder, mistake(folder), "--workdir=bad") as process:
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    (line,) = err.splitlines()
-    assert line.startswith("error: ")
-    for word in words:
-        assert word in line
-    assert "compiling" not in out
-    assert not (folder / "bad").exists()
