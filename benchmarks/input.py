@@ -30,9 +30,9 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from metainit.config.fields import Data
+from metainit.config.fields import Data, Task
 from metainit.data import images, loading
-from metainit.data.episodes import EpisodeSpec, sample_batch
+from metainit.data.episodes import sample_batch
 
 CLASSES = 10
 
@@ -126,7 +126,7 @@ def main() -> None:
                     found.setdefault(name, []).append(value)
         cached = loading.load(data(target, "0")).train
         small = loading.load(data(32, "0")).train
-        spec = EpisodeSpec(5, 5, 15)
+        spec = Task(5, 5, 15)
         for number in range(args.rounds * 4):
             each = rate(10, lambda n=number: sample_batch(cached, spec, 0, 10 * n, 10))
             found.setdefault("episodes_per_second", []).append(each)

@@ -12,7 +12,7 @@ import numpy as np
 
 from metainit.config.fields import Experiment
 from metainit.core.types import Episode
-from metainit.data.episodes import EpisodeSpec, alike, sample_batch, turn, weights
+from metainit.data.episodes import alike, sample_batch, turn, weights
 from metainit.data.loading import Source, class_index
 from metainit.runtime import digest
 
@@ -137,12 +137,11 @@ class MetaBatches:
 
     def __init__(self, config: Experiment, sources: tuple[Source, ...]):
         """Takes the settings of an experiment and its meta-train data."""
-        task = config.train_task
         self.sources = sources
         self._seed, self._count = config.seed, config.meta_batch
-        self._spec = EpisodeSpec(task.way, task.shot, task.queries)
+        self._task = config.train_task
         self._shares = weights(sources, config.data.weights)
-        self.stacked = alike(sources, self._spec)
+        self.stacked = alike(sources, self._task)
         self.period = 1 if self.stacked else len(sources)
 
     def __call__(self, step: int) -> Episode | tuple[Episode, ...]:
@@ -152,7 +151,7 @@ class MetaBatches:
             of_each = enumerate(self.sources_of(step), start=first)
             return tuple(self._one(source, index) for index, source in of_each)
         return sample_batch(
-            self.sources, self._spec, self._seed, first, self._count, self._shares
+            self.sources, self._task, self._seed, first, self._count, self._shares
         )[0]
 
     def sources_of(self, step: int) -> list[Source]:
@@ -167,13 +166,13 @@ class MetaBatches:
 
     def images(self) -> int:
         """Images of a meta-iteration; on average, where tasks differ in ways."""
-        ways = [self._spec.way or len(source.class_names) for source in self.sources]
+        ways = [self._task.way or len(source.class_names) for source in self.sources]
         way = sum(share * way for share, way in zip(self._shares, ways, strict=True))
-        per_task = round(way * (self._spec.shot + self._spec.queries))
+        per_task = round(way * (self._task.shot + self._task.queries))
         return self._count * per_task
 
     def _one(self, source: Source, index: int) -> Episode:
-        return sample_batch((source,), self._spec, self._seed, index, 1)[0]
+        return sample_batch((source,), self._task, self._seed, index, 1)[0]
 
 
 def _generator(seed: int, *purpose: int) -> np.random.Generator:

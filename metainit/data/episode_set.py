@@ -7,16 +7,16 @@ memory.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit.config.fields import Experiment
+from metainit.config.fields import Experiment, Task
 from metainit.core.types import Episode
 from metainit.data import episodes, variable_episodes
-from metainit.data.episodes import EpisodeSpec
 from metainit.data.loading import Roles, Source
 from metainit.data.variable_episodes import VariableSpec
 from metainit.runtime import digest, numbered
@@ -114,11 +114,11 @@ class Gathered:
         return self[:].astype(dtype or self.dtype, copy=False)
 
 
-def spec_of(config: Experiment) -> EpisodeSpec | VariableSpec:
+def spec_of(config: Experiment) -> Task | VariableSpec:
     """What episodes of meta-validation and meta-test look like."""
-    task, evaluate = config.task, config.evaluate
+    evaluate = config.evaluate
     if not evaluate.variable:
-        return EpisodeSpec(task.way, task.shot, task.queries)
+        return config.task
     return VariableSpec(
         min_way=evaluate.min_way,
         max_way=evaluate.max_way,
@@ -160,7 +160,7 @@ def of_roles(config: Experiment, roles: Roles) -> Samples:
 
 
 def draw(
-    sources: Sequence[Source], spec: EpisodeSpec | VariableSpec, seed: int, count: int
+    sources: Sequence[Source], spec: Task | VariableSpec, seed: int, count: int
 ) -> tuple[Sample, ...]:
     """Episodes 0 .. count - 1 of the stream `seed` of each source."""
     return tuple(
@@ -203,7 +203,7 @@ def stored(path: str, roles: Roles) -> tuple[Sample, ...]:
 
 
 def draw_manifest(
-    source: Source, spec: EpisodeSpec | VariableSpec, seed: int, count: int
+    source: Source, spec: Task | VariableSpec, seed: int, count: int
 ) -> Manifest:
     """Episodes 0 .. count - 1 of the stream `seed`, as rows.
 
@@ -213,15 +213,20 @@ def draw_manifest(
       seed: of the stream.
       count: of episodes.
     """
-    module = variable_episodes if isinstance(spec, VariableSpec) else episodes
-    drawn = [module.draw_rows(source, spec, seed, index) for index in range(count)]
+    if isinstance(spec, VariableSpec):
+        draw_rows = functools.partial(variable_episodes.draw_rows, source, spec, seed)
+        rule = spec.in_words()
+    else:
+        draw_rows = functools.partial(episodes.draw_rows, source, spec, seed)
+        rule = episodes.in_words(spec)
+    drawn = [draw_rows(index) for index in range(count)]
     tables = [
         _table(parts, filling)
         for parts, filling in zip(zip(*drawn, strict=True), (-1, 0, -1, 0), strict=True)
     ]
     manifest = Manifest(
         dataset=source.name,
-        rule=spec.in_words(),
+        rule=rule,
         **dict(zip(_ARRAYS, tables, strict=True)),
         sha256="",
     )

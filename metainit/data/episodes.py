@@ -6,10 +6,10 @@ host that asks for the same index gets the same episode.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from metainit.config.fields import Task
 from metainit.core.types import Episode
 from metainit.data.loading import Source, class_index, rows
 
@@ -21,34 +21,19 @@ WEIGHTS: dict[str, Callable[[Source], float]] = {
 }
 
 
-class EpisodeSpec(NamedTuple):
-    """The shape of an episode.
-
-    Attributes:
-      way: classes of an episode; 0 for every class of its source.
-      shot: support images of each class.
-      queries: query images of each class.
-    """
-
-    way: int
-    shot: int
-    queries: int
-
-    def in_words(self) -> str:
-        """E.g. "5-way 1-shot"."""
-        return f"{f'{self.way}-way' if self.way else 'all-way'} {self.shot}-shot"
+def in_words(task: Task) -> str:
+    """E.g. "5-way 1-shot"."""
+    return f"{f'{task.way}-way' if task.way else 'all-way'} {task.shot}-shot"
 
 
-def check(
-    sources: Sequence[Source], spec: EpisodeSpec, role: str, section: str = ""
-) -> None:
-    """Refuses sources that cannot give episodes of `spec`.
+def check(sources: Sequence[Source], task: Task, role: str, section: str = "") -> None:
+    """Refuses sources that cannot give episodes of `task`.
 
     Args:
       sources: of one role.
-      spec: of the episodes.
+      task: the shape of the episodes; a way of 0 takes every class of a source.
       role: what to call the sources in the error, e.g. "train".
-      section: of a config that `spec` is, with a dot at its end, for the error.
+      section: of a config that it is, with a dot at its end, for the error.
 
     Raises:
       ValueError: no sources, fewer classes than `way`, or a class with too few images.
@@ -56,17 +41,17 @@ def check(
     if not sources:
         raise ValueError(f"{role}: no data; at least one source is needed")
     for source in sources:
-        if spec.way > len(source.class_names):
+        if task.way > len(source.class_names):
             raise ValueError(
-                f"{role}: {section}way={spec.way}, but {source.name} has "
+                f"{role}: {section}way={task.way}, but {source.name} has "
                 f"{len(source.class_names)} classes in this role; use at most as many"
             )
         sizes = [len(rows) for rows in class_index(source)]
         smallest = int(np.argmin(sizes))
-        if spec.shot + spec.queries > sizes[smallest]:
+        if task.shot + task.queries > sizes[smallest]:
             raise ValueError(
-                f"{role}: {section}shot={spec.shot} and {section}queries="
-                f"{spec.queries} need {spec.shot + spec.queries} images a class, but "
+                f"{role}: {section}shot={task.shot} and {section}queries="
+                f"{task.queries} need {task.shot + task.queries} images a class, but "
                 f"the smallest class of {source.name}, "
                 f"{source.class_names[smallest]!r}, has {sizes[smallest]}; lower "
                 "either, or leave that class out"
@@ -107,7 +92,7 @@ def turn(shares: Sequence[float], index: int) -> int:
 
 def sample_batch(
     sources: Sequence[Source],
-    spec: EpisodeSpec,
+    task: Task,
     seed: int,
     first_index: int,
     count: int,
@@ -121,7 +106,7 @@ def sample_batch(
 
     Args:
       sources: of one role, as `check` accepts them; episodes of all must be `alike`.
-      spec: of the episodes.
+      task: the shape of the episodes.
       seed: of the stream, not negative.
       first_index: of the first episode in the stream, not negative.
       count: of episodes, at least 1.
@@ -136,7 +121,7 @@ def sample_batch(
     indices = range(first_index, first_index + count)
     numbers = np.array([turn(shares, index) for index in indices], np.int32)
     drawn = [
-        draw_rows(sources[number], spec, seed, index)
+        draw_rows(sources[number], task, seed, index)
         for number, index in zip(numbers, indices, strict=True)
     ]
     supports, support_labels, queries, query_labels = zip(*drawn, strict=True)
@@ -151,22 +136,22 @@ def sample_batch(
     return Episode(part(supports, support_labels), part(queries, query_labels)), numbers
 
 
-def alike(sources: Sequence[Source], spec: EpisodeSpec) -> bool:
+def alike(sources: Sequence[Source], task: Task) -> bool:
     """Whether episodes of all sources have one shape, and can be stacked."""
     shapes = {
-        (source.images.shape[1:], spec.way or len(source.class_names))
+        (source.images.shape[1:], task.way or len(source.class_names))
         for source in sources
     }
     return len(shapes) == 1
 
 
 def draw_rows(
-    source: Source, spec: EpisodeSpec, seed: int, index: int
+    source: Source, task: Task, seed: int, index: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Episode number `index` of one source as rows of its images.
 
     Args:
-      source, spec, seed: as for `sample_batch`.
+      source, task, seed: as for `sample_batch`.
       index: of the episode in the stream.
 
     Returns:
@@ -176,7 +161,7 @@ def draw_rows(
     # As a spawn key, the index cannot run into the words of a large seed.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
     images_of = class_index(source)
-    way, images = spec.way or len(images_of), spec.shot + spec.queries
+    way, images = task.way or len(images_of), task.shot + task.queries
     chosen = np.stack(
         [
             images_of[label][rng.choice(len(images_of[label]), images, replace=False)]
@@ -185,8 +170,8 @@ def draw_rows(
     )
     labels = np.arange(way, dtype=np.int32)
     return (
-        chosen[:, : spec.shot].ravel(),
-        np.repeat(labels, spec.shot),
-        chosen[:, spec.shot :].ravel(),
-        np.repeat(labels, spec.queries),
+        chosen[:, : task.shot].ravel(),
+        np.repeat(labels, task.shot),
+        chosen[:, task.shot :].ravel(),
+        np.repeat(labels, task.queries),
     )

@@ -26,7 +26,7 @@ from metainit.config.fields import (
 from metainit.core.types import MetaState
 from metainit.data import cache, episode_set, leakage, loading
 from metainit.data.batches import MetaBatches
-from metainit.data.episodes import EpisodeSpec, check
+from metainit.data.episodes import check
 from metainit.data.loading import Roles, Source
 from metainit.evaluation import adaptation
 from metainit.evaluation.few_shot import evaluate
@@ -109,14 +109,12 @@ def train(
         print(f"a dry run fetches nothing: noise stands in for {', '.join(absent)}")
 
     # Data. A folder is claimed when all is known to fit, so that a mistake costs none.
-    task = config.train_task
-    train_task = EpisodeSpec(task.way, task.shot, task.queries)
     with _as_config_error():
         roles = loading.load(config.data, absent)
         if config.data.drop_shared:
             roles, dropped = leakage.drop_shared(roles)
             print(f"left out of training or validation, as in meta-test: {dropped}")
-        check(roles.train, train_task, "train", "train_task.")
+        check(roles.train, config.train_task, "train", "train_task.")
         episode_set.check(config, roles)
         leakage.check(roles)
         if config.transfer.steps:

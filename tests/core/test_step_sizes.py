@@ -8,8 +8,9 @@ import optax
 import pytest
 
 import metainit
+from metainit.config.fields import Task
 from metainit.core import step_sizes
-from metainit.data.episodes import EpisodeSpec, sample_batch
+from metainit.data.episodes import sample_batch
 from metainit.data.loading import Source
 from metainit.evaluation import adaptation
 from metainit.experiments.configs import default
@@ -46,7 +47,7 @@ def episodes():
     images = np.random.default_rng(0).integers(0, 256, (24, 4, 4, 1), np.uint8)
     images[..., 0] += 20 * labels[:, None, None].astype(np.uint8)
     source = Source("x", images, labels, tuple("abcd"))
-    return sample_batch((source,), EpisodeSpec(3, 2, 2), 0, 0, 4)[0]
+    return sample_batch((source,), Task(3, 2, 2), 0, 0, 4)[0]
 
 
 def test_a_factor_for_each_leaf_that_inner_steps_change(body):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from metainit.config import fields
+from metainit.config.fields import Task
 from metainit.data import episode_set
-from metainit.data.episodes import EpisodeSpec, sample_batch
+from metainit.data.episodes import sample_batch
 from metainit.data.loading import Roles, Source
 from metainit.data.variable_episodes import VariableSpec
 
-FIXED = EpisodeSpec(3, 2, 4)
+FIXED = Task(3, 2, 4)
 VARIABLE = VariableSpec(min_way=2, max_way=4, max_support=12, max_queries=3)
 
 

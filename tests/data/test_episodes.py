@@ -1,12 +1,14 @@
 """The episode sampler and its checks."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
+from metainit.config.fields import Task
 from metainit.data import loading as sources_module
 from metainit.data.episodes import (
-    EpisodeSpec,
     alike,
     check,
     sample_batch,
@@ -15,7 +17,7 @@ from metainit.data.episodes import (
 )
 from metainit.data.loading import Source
 
-SPEC = EpisodeSpec(way=5, shot=2, queries=3)
+SPEC = Task(way=5, shot=2, queries=3)
 
 
 def numbered(name="numbered", sizes=(8,) * 12, seed=0, offset=0):
@@ -73,7 +75,7 @@ def test_an_episode_is_a_function_of_seed_and_index():
     others += [numbers(source, 7 + (11 << 32), 0), numbers(source, 11, 7)]
     assert len(set(map(tuple, others))) == len(others)
     # A changed stream would silently change every published number.
-    known = drawn(numbered(), 0, seed=0, spec=EpisodeSpec(3, 1, 2))
+    known = drawn(numbered(), 0, seed=0, spec=Task(3, 1, 2))
     assert read_numbers(known.support["image"]).tolist() == [25, 78, 35]
     assert read_numbers(known.query["image"]).tolist() == [49, 84, 80, 57, 23, 28]
 
@@ -113,7 +115,7 @@ def test_sources_classes_and_images_are_drawn_evenly():
 
 def test_every_class_at_once():
     source = numbered(sizes=(8,) * 7)
-    episode = drawn(source, 3, spec=SPEC._replace(way=0))
+    episode = drawn(source, 3, spec=dataclasses.replace(SPEC, way=0))
     true = source.labels[read_numbers(episode.query["image"])]
     assert sorted(true) == sorted([*range(7)] * SPEC.queries)
     np.testing.assert_array_equal(episode.query["label"], np.repeat(range(7), 3))
@@ -152,7 +154,7 @@ def test_episodes_of_one_shape_are_alike():
     wide = wide._replace(images=wide.images.reshape(-1, 4, 1, 1))
     few = numbered("few", sizes=(8,) * 5)
     assert alike([small, few], SPEC) and not alike([small, wide], SPEC)
-    assert not alike([small, few], SPEC._replace(way=0))
+    assert not alike([small, few], dataclasses.replace(SPEC, way=0))
 
 
 def test_the_class_index_is_made_once():
@@ -180,6 +182,6 @@ def test_check_names_what_is_short(source, spec, words):
 
 def test_check_accepts_what_just_fits():
     check([numbered(sizes=(5,) * 5)], SPEC, "test")
-    check([numbered(sizes=(5,) * 3)], SPEC._replace(way=0), "test")
+    check([numbered(sizes=(5,) * 3)], dataclasses.replace(SPEC, way=0), "test")
     with pytest.raises(ValueError, match="no data"):
         check([], SPEC, "train")

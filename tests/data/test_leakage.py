@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from metainit.config.fields import Task
 from metainit.data import leakage
-from metainit.data.episodes import EpisodeSpec, sample_batch
+from metainit.data.episodes import sample_batch
 from metainit.data.loading import Roles, Source
 
 
@@ -81,7 +82,7 @@ def test_what_is_left_out_is_never_drawn():
     source = hashed("a", *range(12))
     labels = source.labels.copy()
     labels[[0, 5]] = -1
-    spec = EpisodeSpec(way=3, shot=1, queries=0)
+    spec = Task(way=3, shot=1, queries=0)
     left = source._replace(labels=labels)
     episodes, _ = sample_batch([left], spec, 0, 0, 200)
     assert not {0, 5} & set(episodes.support["image"].ravel().tolist())

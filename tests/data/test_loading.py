@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 import tiny
 from PIL import Image
 
-from metainit.config.fields import Data
+from metainit.config.fields import Data, Task
 from metainit.data import cache, class_splits, episodes, images, leakage, loading
 from metainit.data.builders import omniglot
 
@@ -502,7 +502,7 @@ def test_caltech101_as_a_folder(real_data, tmp_path):
     assert all(source.images.std() > 40 for (source,) in roles[:3])
     leakage.check(roles)
     for role, each in zip(cache.ROLES, roles[:3], strict=True):
-        episodes.check(each, episodes.EpisodeSpec(5, 5, 15), role)
+        episodes.check(each, Task(5, 5, 15), role)
 
 
 def test_a_whole_data_set_has_the_classes_of_every_role(tmp_path):

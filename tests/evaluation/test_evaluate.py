@@ -16,9 +16,10 @@ from ml_collections import ConfigDict
 from sklearn.metrics import f1_score, log_loss
 
 import metainit
+from metainit.config.fields import Task
 from metainit.data import episode_set, variable_episodes
 from metainit.data.episode_set import TEST_SEED
-from metainit.data.episodes import EpisodeSpec, sample_batch
+from metainit.data.episodes import sample_batch
 from metainit.data.loading import Roles, Source
 from metainit.evaluation import adaptation, closed_form, metrics
 from metainit.evaluation.adaptation import Setting
@@ -32,7 +33,7 @@ from metainit.training import learner as recipe
 from metainit.training.initialisation import Initialisation
 
 WAY, SHOT, QUERIES = 3, 2, 4
-SPEC = EpisodeSpec(WAY, SHOT, QUERIES)
+SPEC = Task(WAY, SHOT, QUERIES)
 STEPS = (0, 1, 3)
 PREPROCESS = Preprocess((0.5,), (0.3,), shift=2, flip=True)  # training only
 

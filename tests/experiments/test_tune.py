@@ -12,10 +12,10 @@ import shipped
 import tiny
 
 from metainit import __main__
-from metainit.config.fields import ConfigError, Experiment, Search
+from metainit.config.fields import ConfigError, Experiment, Search, Task
 from metainit.config.parsing import replaced
 from metainit.data import loading
-from metainit.data.episodes import EpisodeSpec, sample_batch
+from metainit.data.episodes import sample_batch
 from metainit.experiments import configs, launching, sweep
 from metainit.experiments.forecast import NoTimeError
 from metainit.experiments.meta_learning import train
@@ -327,7 +327,7 @@ def test_meta_test_is_never_touched(
     monkeypatch.setattr(loading, "load", guarded)
     text = train(dataclasses.replace(config, experiment=experiment), tmp_path / "run")
     with pytest.raises(AssertionError, match="of meta-test w"):  # as episodes read
-        sample_batch(guarded(experiment.data).test, EpisodeSpec(3, 1, 2), 0, 0, 1)
+        sample_batch(guarded(experiment.data).test, Task(3, 1, 2), 0, 0, 1)
     assert "did best on meta-validation after 1 trial: " in " ".join(text.split())
     told = capsys.readouterr().out
     assert "meta-validation: folder" in told and "meta-test: folder" not in told

@@ -1,5 +1,6 @@
 """The steps of an experiment: meta-iterations, joint pretraining, what they take."""
 
+import dataclasses
 from typing import Any
 
 import chex
@@ -10,7 +11,8 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from metainit.data.episodes import EpisodeSpec, sample_batch
+from metainit.config.fields import Task
+from metainit.data.episodes import sample_batch
 from metainit.data.loading import Source
 from metainit.experiments.configs import default
 from metainit.models import classification, registry
@@ -21,7 +23,7 @@ from metainit.training import learner as recipe
 from metainit.training import steps
 
 KEY = jax.random.key(0)
-SPEC = EpisodeSpec(way=3, shot=2, queries=2)
+SPEC = Task(way=3, shot=2, queries=2)
 GREY = Preprocess((0.5,), (0.3,))
 
 # Meta-iterations over tasks that cannot be stacked
@@ -34,7 +36,7 @@ def noise(side: int, classes: int = 4) -> Source:
     return Source(str(side), images.astype(np.uint8), labels, names)
 
 
-def tasks_of(*sources: Source, spec: EpisodeSpec = SPEC) -> tuple[Any, ...]:
+def tasks_of(*sources: Source, spec: Task = SPEC) -> tuple[Any, ...]:
     """The first task of each, with a leading axis of 1; of one source, others too."""
     indices = range(len(sources)) if len(set(map(id, sources))) == 1 else [0] * 9
     pairs = zip(sources, indices, strict=False)
@@ -106,7 +108,7 @@ def test_tasks_of_every_class_differ_in_way() -> None:
     """The prototype head of a task has a class for each of its own."""
     learner, state = build(way=0)
     sources = noise(4, classes=3), noise(4, classes=5)
-    tasks = tasks_of(*sources, spec=SPEC._replace(way=0))
+    tasks = tasks_of(*sources, spec=dataclasses.replace(SPEC, way=0))
     parts = steps.in_parts(learner, state, tasks, KEY)
     _, metrics = parts.update(state, tasks, KEY)
     for number, (source, task) in enumerate(zip(sources, tasks, strict=True)):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import seven
 
-from metainit.config.fields import Data
+from metainit.config.fields import Data, Task
 from metainit.data import cache, episodes, leakage, loading
 from metainit.data.builders.fetch import FetchError
 
@@ -88,7 +88,7 @@ def test_real_cifar(real_data, tmp_path):
         (source,) = each
         assert (np.bincount(source.labels) == 250).all()
         assert 100 < source.images.mean() < 150
-        episodes.check(each, episodes.EpisodeSpec(5, 5, 15), role)
+        episodes.check(each, Task(5, 5, 15), role)
 
     # Sea and plain are bluer and greener than they are red; apples are red.
     def colour(source, name):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import seven
 
-from metainit.config.fields import Data
+from metainit.config.fields import Data, Task
 from metainit.data import cache, episodes, leakage, loading
 from metainit.data.builders import omniglot
 
@@ -166,5 +166,5 @@ def test_real_omniglot(real_data, tmp_path):
         assert sorted(arrays["names"].tolist()) == sorted(sum(split.values(), ()))
     for role, each in zip(cache.ROLES, roles[:3], strict=True):
         assert set(np.unique(each[0].images)) == {0, 255}
-        episodes.check(each, episodes.EpisodeSpec(20, 5, 15), role)
+        episodes.check(each, Task(20, 5, 15), role)
     leakage.check(roles)
