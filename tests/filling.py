@@ -2,16 +2,16 @@
 
 import numpy as np
 
+from metainit.config.fields import Evaluate
 from metainit.core.types import Episode
 from metainit.data import variable_episodes
 from metainit.data.loading import Source
-from metainit.data.variable_episodes import VariableSpec
 
 
-def draw(source: Source, spec: VariableSpec, seed: int, index: int) -> Episode:
+def draw(source: Source, rule: Evaluate, seed: int, index: int) -> Episode:
     """Episode number `index` of the stream `seed` as it is."""
     support, support_labels, query, query_labels = variable_episodes.draw_rows(
-        source, spec, seed, index
+        source, rule, seed, index
     )
     return Episode(
         {"image": source.images[support], "label": support_labels},

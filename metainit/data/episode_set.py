@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit.config.fields import Experiment, Task
+from metainit.config.fields import Experiment
 from metainit.core.types import Episode
 from metainit.data import episodes, variable_episodes
 from metainit.data.loading import Roles, Source
-from metainit.data.variable_episodes import VariableSpec
 from metainit.runtime import digest, numbered
 
 FILE = "manifest.npz"
@@ -114,33 +113,19 @@ class Gathered:
         return self[:].astype(dtype or self.dtype, copy=False)
 
 
-def spec_of(config: Experiment) -> Task | VariableSpec:
-    """What episodes of meta-validation and meta-test look like."""
-    evaluate = config.evaluate
-    if not evaluate.variable:
-        return config.task
-    return VariableSpec(
-        min_way=evaluate.min_way,
-        max_way=evaluate.max_way,
-        max_queries=evaluate.max_queries,
-        max_support=evaluate.max_support,
-    )
-
-
 def check(config: Experiment, roles: Roles) -> None:
     """Refuses sources that cannot give the episodes of meta-validation and meta-test.
 
     Raises:
       ValueError: in one line, which field, data set or class.
     """
-    spec = spec_of(config)
     for role in ("validation", "test", "held_out"):
         sources = getattr(roles, role)
-        if isinstance(spec, VariableSpec):
+        if config.evaluate.variable:
             for source in sources:
-                variable_episodes.check(source, spec, role)
+                variable_episodes.check(source, config.evaluate, role)
         elif sources or role != "held_out":
-            episodes.check(sources, spec, role, "task.")
+            episodes.check(sources, config.task, role, "task.")
     if config.evaluate.episodes and config.evaluate.manifest:
         stored(config.evaluate.manifest, roles)
 
@@ -151,7 +136,7 @@ def of_roles(config: Experiment, roles: Roles) -> Samples:
         testing = stored(config.evaluate.manifest, roles)
     else:
         sources = roles.test + roles.held_out
-        testing = draw(sources, spec_of(config), TEST_SEED, config.evaluate.episodes)
+        testing = draw(config, sources, TEST_SEED, config.evaluate.episodes)
     return Samples(
         validation=draw_validation(config, roles.validation),
         test=testing[: len(roles.test)],
@@ -160,11 +145,12 @@ def of_roles(config: Experiment, roles: Roles) -> Samples:
 
 
 def draw(
-    sources: Sequence[Source], spec: Task | VariableSpec, seed: int, count: int
+    config: Experiment, sources: Sequence[Source], seed: int, count: int
 ) -> tuple[Sample, ...]:
     """Episodes 0 .. count - 1 of the stream `seed` of each source."""
     return tuple(
-        _sample(source, draw_manifest(source, spec, seed, count)) for source in sources
+        _sample(source, draw_manifest(config, source, seed, count))
+        for source in sources
     )
 
 
@@ -173,7 +159,7 @@ def draw_validation(
 ) -> tuple[Sample, ...]:
     """The episodes that everything is chosen on: as many of each source."""
     count = -(-config.evaluate.validation_episodes // len(sources))
-    return draw(sources, spec_of(config), VALIDATION_SEED, count)
+    return draw(config, sources, VALIDATION_SEED, count)
 
 
 def stored(path: str, roles: Roles) -> tuple[Sample, ...]:
@@ -203,22 +189,16 @@ def stored(path: str, roles: Roles) -> tuple[Sample, ...]:
 
 
 def draw_manifest(
-    source: Source, spec: Task | VariableSpec, seed: int, count: int
+    config: Experiment, source: Source, seed: int, count: int
 ) -> Manifest:
-    """Episodes 0 .. count - 1 of the stream `seed`, as rows.
-
-    Args:
-      source: as the `check` of the spec's module accepts it.
-      spec: of fixed or of variable way and shot.
-      seed: of the stream.
-      count: of episodes.
-    """
-    if isinstance(spec, VariableSpec):
-        draw_rows = functools.partial(variable_episodes.draw_rows, source, spec, seed)
-        rule = spec.in_words()
+    """Episodes 0 .. count - 1 of the stream `seed`, as rows of a source."""
+    task, rule = config.task, config.evaluate
+    if rule.variable:
+        draw_rows = functools.partial(variable_episodes.draw_rows, source, rule, seed)
+        words = variable_episodes.in_words(rule)
     else:
-        draw_rows = functools.partial(episodes.draw_rows, source, spec, seed)
-        rule = episodes.in_words(spec)
+        draw_rows = functools.partial(episodes.draw_rows, source, task, seed)
+        words = episodes.in_words(task)
     drawn = [draw_rows(index) for index in range(count)]
     tables = [
         _table(parts, filling)
@@ -226,7 +206,7 @@ def draw_manifest(
     ]
     manifest = Manifest(
         dataset=source.name,
-        rule=rule,
+        rule=words,
         **dict(zip(_ARRAYS, tables, strict=True)),
         sha256="",
     )

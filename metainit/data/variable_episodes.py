@@ -1,17 +1,19 @@
 """Episodes of any way and shot.
 
 Meta-Dataset's rule (Triantafillou et al. 2020, arXiv:1903.03096, section 3.2) draws a
-number of classes, and of images of each, for every episode.
-`metainit.data.episode_set` fills them up to one shape.
+number of classes, and of images of each, for every episode; its bounds are fields of
+`metainit.config.fields.Evaluate`, with Meta-Dataset's as defaults. The query has at
+most `max_queries` images of each class, half of the smallest class at most.
+`metainit.data.episode_set` fills episodes up to one shape.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
+from metainit.config.fields import Evaluate
 from metainit.data.loading import Source, class_index
 
 MAX_COUNTED = 100  # images of a class that count for the size of the support
@@ -19,43 +21,29 @@ MAX_COUNTED = 100  # images of a class that count for the size of the support
 LOG_WEIGHTS = math.log(0.5), math.log(2)
 
 
-class VariableSpec(NamedTuple):
-    """The rule's numbers; the defaults are Meta-Dataset's.
-
-    Attributes:
-      min_way, max_way: classes of an episode, or as many as the source has.
-      max_queries: query images of each class; half of the smallest class at most.
-      max_support: support images of an episode.
-    """
-
-    min_way: int = 5
-    max_way: int = 50
-    max_queries: int = 10
-    max_support: int = 500
-
-    def in_words(self) -> str:
-        """The rule's name, with what bounds its episodes."""
-        return (
-            f"variable way ({self.min_way} to {self.max_way}) and shot (support of "
-            f"{self.max_support} at most), Meta-Dataset's rule"
-        )
+def in_words(rule: Evaluate) -> str:
+    """The rule's name, with what bounds its episodes."""
+    return (
+        f"variable way ({rule.min_way} to {rule.max_way}) and shot (support of "
+        f"{rule.max_support} at most), Meta-Dataset's rule"
+    )
 
 
-def check(source: Source, spec: VariableSpec, role: str) -> None:
+def check(source: Source, rule: Evaluate, role: str) -> None:
     """Refuses sources that the rule cannot be applied to.
 
     Args:
       source: of one role.
-      spec: the rule.
+      rule: its bounds.
       role: what to call it in the error, e.g. "test".
 
     Raises:
       ValueError: too few classes, or a class with fewer than two images.
     """
     sizes = [len(rows) for rows in class_index(source)]
-    if len(sizes) < spec.min_way:
+    if len(sizes) < rule.min_way:
         raise ValueError(
-            f"{role}: min_way={spec.min_way}, but {source.name} has {len(sizes)} "
+            f"{role}: min_way={rule.min_way}, but {source.name} has {len(sizes)} "
             "classes in this role; use at most as many"
         )
     if min(sizes) < 2:
@@ -67,13 +55,13 @@ def check(source: Source, spec: VariableSpec, role: str) -> None:
 
 
 def draw_rows(
-    source: Source, spec: VariableSpec, seed: int, index: int
+    source: Source, rule: Evaluate, seed: int, index: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Episode number `index` of the stream `seed` as rows of the source; pure.
 
     Args:
       source: as `check` accepts it.
-      spec: the rule.
+      rule: its bounds.
       seed: of the stream, not negative.
       index: of the episode in the stream, not negative.
 
@@ -85,12 +73,12 @@ def draw_rows(
     # As a spawn key, the index cannot run into the words of a large seed.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
     images_of = class_index(source)
-    way = rng.integers(spec.min_way, min(spec.max_way, len(images_of)), endpoint=True)
+    way = rng.integers(rule.min_way, min(rule.max_way, len(images_of)), endpoint=True)
     classes = rng.choice(len(images_of), way, replace=False)
     sizes = np.array([len(images_of[label]) for label in classes])
     beta = 1 - rng.random()  # above 0, at most 1
     log_weights = rng.uniform(*LOG_WEIGHTS, way)
-    queries, shots = composition(sizes, beta, log_weights, spec)
+    queries, shots = composition(sizes, beta, log_weights, rule)
     chosen = [
         images_of[label][rng.choice(size, queries + shot, replace=False)]
         for label, size, shot in zip(classes, sizes, shots, strict=True)
@@ -102,7 +90,7 @@ def draw_rows(
 
 
 def composition(
-    sizes: np.ndarray, beta: float, log_weights: np.ndarray, spec: VariableSpec
+    sizes: np.ndarray, beta: float, log_weights: np.ndarray, rule: Evaluate
 ) -> tuple[int, np.ndarray]:
     """How many images of each class (the rule's second step, without its dice).
 
@@ -110,15 +98,15 @@ def composition(
       sizes: int [way], images that each class has.
       beta: how large the support is, above 0 to 1.
       log_weights: float [way], by how much a class departs from its share.
-      spec: the rule.
+      rule: its bounds.
 
     Returns:
       Query images of each class, and support images, int [way], at least 1 of each.
     """
-    queries = int(min(spec.max_queries, np.min(sizes // 2)))
+    queries = int(min(rule.max_queries, np.min(sizes // 2)))
     left = sizes - queries
     counted = np.minimum(MAX_COUNTED, left)
-    support = min(spec.max_support, int(np.ceil(beta * counted).sum()))
+    support = min(rule.max_support, int(np.ceil(beta * counted).sum()))
     shares = sizes * np.exp(log_weights)
     shares = shares / shares.sum()
     shots = np.floor(shares * (support - len(sizes))).astype(int) + 1

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from metainit.config import fields
-from metainit.config.fields import Task
 from metainit.data import episode_set
 from metainit.data.episodes import sample_batch
 from metainit.data.loading import Roles, Source
-from metainit.data.variable_episodes import VariableSpec
 
-FIXED = Task(3, 2, 4)
-VARIABLE = VariableSpec(min_way=2, max_way=4, max_support=12, max_queries=3)
+RULE = fields.Evaluate(
+    variable=True, min_way=2, max_way=4, max_support=12, max_queries=3
+)
+FIXED = fields.Experiment(task=fields.Task(3, 2, 4))
+VARIABLE = fields.Experiment(evaluate=RULE)
 
 
 def source(seed: int = 0) -> Source:
@@ -27,9 +28,9 @@ def source(seed: int = 0) -> Source:
 
 
 def test_episodes_of_one_shape_are_those_of_the_sampler() -> None:
-    (sample,) = episode_set.draw([source()], FIXED, 7, 9)
+    (sample,) = episode_set.draw(FIXED, [source()], 7, 9)
     assert sample.manifest.rule == "3-way 2-shot" and not sample.manifest.filled_up
-    expected, _ = sample_batch([source()], FIXED, 7, 0, 9)
+    expected, _ = sample_batch([source()], FIXED.task, 7, 0, 9)
     for part, other in zip(sample.episodes, expected, strict=True):
         assert part.keys() == {"image", "label"}
         np.testing.assert_array_equal(part["image"], other["image"])
@@ -37,11 +38,11 @@ def test_episodes_of_one_shape_are_those_of_the_sampler() -> None:
 
 
 def test_others_are_filled_up_to_the_largest() -> None:
-    (sample,) = episode_set.draw([source()], VARIABLE, 7, 9)
+    (sample,) = episode_set.draw(VARIABLE, [source()], 7, 9)
     manifest = sample.manifest
     assert manifest.filled_up and set(manifest.ways) == {2, 3, 4} and sample.way == 4
     shapes = [manifest.support.shape[1], manifest.query.shape[1]]
-    alone = [filling.draw(source(), VARIABLE, 7, index) for index in range(9)]
+    alone = [filling.draw(source(), RULE, 7, index) for index in range(9)]
     assert shapes == [max(len(e[i]["label"]) for e in alone) for i in (0, 1)]
     for number, episode in enumerate(alone):
         padded = filling.pad(episode, 4, *shapes)
@@ -65,16 +66,11 @@ def test_images_are_read_when_asked_for() -> None:
     assert (found[0][0] == 99).all()
 
 
-def settings(path: str) -> fields.Experiment:
-    evaluate = dataclasses.replace(fields.Evaluate(), manifest=path)
-    return fields.Experiment(task=fields.Task(3, 2, 4), evaluate=evaluate)
-
-
 def test_stored_episodes_read_back(tmp_path: pathlib.Path) -> None:
     other = source(1)._replace(name="other", hashes=None)
     both = [
-        episode_set.draw_manifest(source(), FIXED, 7, 5),
-        episode_set.draw_manifest(other, VARIABLE, 7, 5),
+        episode_set.draw_manifest(FIXED, source(), 7, 5),
+        episode_set.draw_manifest(VARIABLE, other, 7, 5),
     ]
     path = tmp_path / episode_set.FILE
     episode_set.write(path, both)
@@ -82,8 +78,9 @@ def test_stored_episodes_read_back(tmp_path: pathlib.Path) -> None:
         for field, value in written._asdict().items():
             np.testing.assert_array_equal(value, getattr(read, field))
     roles = Roles((), (source(),), (source(),), (other,))
-    episode_set.check(settings(str(path)), roles)
-    assert both[0].sha256 != episode_set.draw_manifest(source(), FIXED, 8, 5).sha256
+    asked = dataclasses.replace(fields.Evaluate(), manifest=str(path))
+    episode_set.check(dataclasses.replace(FIXED, evaluate=asked), roles)
+    assert both[0].sha256 != episode_set.draw_manifest(FIXED, source(), 8, 5).sha256
     # Known by their hashes, or by themselves; and refused where they are others.
     for changed in (
         {"test": (source(2),)},

@@ -11,15 +11,15 @@ import scipy.stats
 from filling import draw, pad
 
 import metainit
+from metainit.config.fields import Evaluate
 from metainit.data.loading import Source
 from metainit.data.variable_episodes import (
-    VariableSpec,
     check,
     composition,
 )
 from metainit.models import classification, conv4, heads
 
-SPEC = VariableSpec()
+SPEC = Evaluate()
 
 
 def numbered(sizes: tuple[int, ...]) -> Source:

@@ -16,8 +16,8 @@ from ml_collections import ConfigDict
 from sklearn.metrics import f1_score, log_loss
 
 import metainit
-from metainit.config.fields import Task
-from metainit.data import episode_set, variable_episodes
+from metainit.config.fields import Evaluate, Task
+from metainit.data import episode_set
 from metainit.data.episode_set import TEST_SEED
 from metainit.data.episodes import sample_batch
 from metainit.data.loading import Roles, Source
@@ -414,8 +414,8 @@ def of_variable_episodes(**changed: Any) -> Evaluation:
 def test_episodes_of_any_way_and_shot_give_what_they_give_alone() -> None:
     found = of_variable_episodes()
     assert "variable way (2 to 3)" in found.protocol and "3 episodes" in found.protocol
-    spec = variable_episodes.VariableSpec(2, 3, 3, 12)
-    alone = [filling.draw(TEST, spec, TEST_SEED, index) for index in range(3)]
+    rule = Evaluate(min_way=2, max_way=3, max_support=12, max_queries=3)
+    alone = [filling.draw(TEST, rule, TEST_SEED, index) for index in range(3)]
     ways = [int(one.support["label"].max()) + 1 for one in alone]
     assert set(ways) == {2, 3}
     for row in found.rows:

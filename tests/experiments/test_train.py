@@ -527,9 +527,9 @@ def test_shuffled_labels_are_those_of_meta_training_only(
             seen[sources[0].class_names[0]] = sources[0].labels
             return sample_batch(sources, *rest)
 
-        def draw(source: Source, *rest: Any, seen: Any = seen) -> episode_set.Manifest:
+        def draw(config: Any, source: Source, *rest: Any, seen: Any = seen) -> Any:
             seen[source.class_names[0]] = source.labels
-            return draw_episodes(source, *rest)
+            return draw_episodes(config, source, *rest)
 
         monkeypatch.setattr(batches, "sample_batch", sample)
         monkeypatch.setattr(episode_set, "draw_manifest", draw)
