@@ -6,7 +6,8 @@
 tries every combination; with --config.search.trials=20 so many random ones, also from
 ranges: 'outer.learning_rate=1e-4..1e-2'. Fields that all trials share are changed as
 --config.experiment.iterations=1000. No trial begins that --config.search.hours do not
-hold; the same line goes on, also with more of them, or with more values.
+hold; the same line goes on, also with more of them, or with more values. `metainit tune
+configs/quickstart.py` is the same without launch.py, its fields without "config.".
 
 Expect `report.md` with every trial, and `best.py`, the config with the best setting,
 which is then measured by `python launch.py --config FOLDER/best.py`.

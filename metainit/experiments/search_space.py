@@ -17,8 +17,7 @@ import numpy as np
 
 _DRAWS = 100  # a trial; so many in vain, and the space has no more to give
 
-Fields = dict[str, Any]
-"""A setting to try: value by dotted name of a field."""
+Fields = dict[str, Any]  # a setting to try: value by dotted name
 
 
 class Axis(NamedTuple):
@@ -92,12 +91,11 @@ def grid(axes: Sequence[Axis]) -> list[Fields]:
     Raises:
       ValueError: for a range, which has no end of values.
     """
-    for name, values, low, high in axes:
-        if not values:
-            raise ValueError(
-                f"{name}={low}..{high} is a range, and a grid needs values; give them, "
-                "or search.trials to draw"
-            )
+    if ranges := [axis.name for axis in axes if not axis.values]:
+        raise ValueError(
+            f"{ranges[0]} is a range, and a grid needs values; give them, or "
+            "search.trials to draw"
+        )
     names = [axis.name for axis in axes]
     combinations = itertools.product(*(axis.values for axis in axes))
     return [dict(zip(names, values, strict=True)) for values in combinations]

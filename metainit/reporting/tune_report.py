@@ -33,23 +33,21 @@ class Trial(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def score(trial: Trial, by: str) -> float | None:
-    """The accuracy that decides; None where there is none.
+def score(trial: Trial, by: str) -> float:
+    """The accuracy that decides, -1 where there is none.
 
     Args:
       trial: one of a search.
       by: `OURS_BEST`, or the name of an initialisation.
     """
-    names = OURS if by == OURS_BEST else (by,)
-    found = [trial.accuracy.get(name) for name in names]
-    return max((value for value in found if value is not None), default=None)
+    accuracies = (trial.accuracy.get(x) for x in (OURS if by == OURS_BEST else (by,)))
+    return max((x for x in accuracies if x is not None), default=-1.0)
 
 
 def best(trials: Sequence[Trial], by: str) -> Trial | None:
     """The trial that did best, the first among equals; None where none has a score."""
-    scores = {i: score(trial, by) for i, trial in enumerate(trials)}
-    known = {i: value for i, value in scores.items() if value is not None}
-    return trials[max(known, key=lambda i: known[i])] if known else None
+    first = max(trials, key=lambda trial: score(trial, by), default=None)
+    return first if first is not None and score(first, by) >= 0 else None
 
 
 def in_words(fields: Mapping[str, Any]) -> str:
@@ -59,9 +57,9 @@ def in_words(fields: Mapping[str, Any]) -> str:
 
 def verdict(trials: Sequence[Trial], planned: int, by: str) -> str:
     """The first sentence of the report."""
-    count = f"{len(trials)} of {planned} trials"
-    if len(trials) == planned:
-        count = f"{planned} trials" if planned > 1 else "1 trial"
+    count = f"{planned} trial{'s' * (planned > 1)}"
+    if len(trials) < planned:
+        count = f"{len(trials)} of {count}"
     winner = best(trials, by)
     if winner is None:
         return f"After {count} none has an accuracy on meta-validation to choose by."
@@ -129,22 +127,15 @@ def table(trials: Sequence[Trial], by: str) -> Table:
     """Every trial, best first, with its accuracies in %."""
     names = tuple(dict.fromkeys(name for trial in trials for name in trial.fields))
     inits = tuple(dict.fromkeys(name for trial in trials for name in trial.accuracy))
-    winner = best(trials, by)
-
-    def rank(trial: Trial) -> float:
-        value = score(trial, by)
-        return -1.0 if value is None else value
-
-    ranked = sorted(trials, key=rank, reverse=True)
     rows = [
         (
             *(str(trial.fields.get(name, "-")) for name in names),
             *(_percent(trial.accuracy.get(init)) for init in inits),
             tables.duration(trial.seconds),
         )
-        for trial in ranked
+        for trial in sorted(trials, key=lambda trial: -score(trial, by))
     ]
-    bold = frozenset(number for number, trial in enumerate(ranked) if trial is winner)
+    bold = frozenset({0} if best(trials, by) else ())
     return Table((*names, *inits, "Time"), rows, len(names), bold)
 
 
