@@ -11,10 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import safetensors.numpy
 
 import metainit
-from metainit.models import classification, convolution, export, normalisation, resnet
+from metainit.models import (
+    classification,
+    convolution,
+    normalisation,
+    registry,
+    resnet,
+)
 from metainit.models.model import Model
 from metainit.models.torch_names import RESNET, torchvision_name
 
@@ -119,12 +124,10 @@ def test_torchvision_takes_what_is_exported_and_gives_the_same_logits():
     torch = pytest.importorskip("torch")
     torchvision = pytest.importorskip("torchvision")
     params = torch_weights(resnet.RESNET50)
-    body, classes = {**params}, script["CLASSES"]
-    head = body.pop("fc")
-    card = export.Card("live", "", {}, {}, {}, ())
-    made = export.files("resnet", body, classes, 2048, card, head)
+    head, classes = params["fc"], script["CLASSES"]
+    body = {name: leaf for name, leaf in params.items() if name != "fc"}
     net = torchvision.models.resnet50(num_classes=classes).eval()
-    flat = safetensors.numpy.load(made[export.INIT])
+    flat = registry.NAMES["resnet"].to_torch(params)
     net.load_state_dict({k: torch.tensor(v) for k, v in flat.items()}, strict=True)
     images = script["images"](2, 97, 131)
     with torch.no_grad():
