@@ -102,7 +102,7 @@ def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
             )
             for row, values in zip(about_rows, arrays["values"], strict=True)
         ]
-        parts.append(Evaluation(*part)._replace(rows=tuple(rows)))
+        parts.append(Evaluation(*part)._replace(rows=tuple(rows), parts=(), notes=()))
     return tuple(parts)
 
 

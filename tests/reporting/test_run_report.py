@@ -25,9 +25,10 @@ def row(
     accuracy: float,
     validation: float | None = None,
     chosen: int = 1,
+    seed: int = 0,
 ) -> Row:
     """A row whose accuracy is the given mean, exactly, after the chosen steps."""
-    rng = np.random.default_rng([0, *init.encode(), *head.encode()])
+    rng = np.random.default_rng([seed, *init.encode(), *head.encode()])
     closed = head in ("nearest centroid", "logistic regression")
     steps, chosen = ((0,), 0) if closed else ((0, 1, 5), chosen)
     values = HARD + rng.normal(0, 0.01, (len(steps), EPISODES))

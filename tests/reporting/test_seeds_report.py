@@ -71,9 +71,7 @@ def test_the_page_marks_the_best_where_it_is_significant(
     (line,) = (line for line in pets.splitlines() if "**" in line)
     assert line.startswith("| **meta-learned** | **prototype** | **70.")
     assert "**" not in sun
-    # F1 is accuracy in these tables; making each took a second.
-    accuracy, f1, _, hours = line.split(" | ")[2:6]
-    assert accuracy == f1 and hours == "**0.000278**"
+    assert line.split(" | ")[3].startswith("**69.") and "| **0.0173** |" in line
     (overall,) = re.findall(r"^\| random \| \+(.*?) \[", page, re.MULTILINE)
     episodes, transfer = page.split("## Transfer efficiency")
     pattern = re.compile(r"^\| random \| zero \|.*?\+(\S+) \[", re.MULTILINE)
