@@ -1,18 +1,27 @@
 """What an experiment will take: told and checked before it begins."""
 
+from __future__ import annotations
+
+import os
 from typing import NamedTuple
+
+import jax
 
 from metainit.config import parsing
 from metainit.config.fields import ConfigError, Experiment
 from metainit.data import episode_set
 from metainit.data.loading import Roles
 from metainit.evaluation import adaptation
+from metainit.training import steps
 from metainit.training.initialisation import Initialisation
 from metainit.training.steps import Step
 
 # For the heads in closed form, and for small steps that take longer than by their share
 # of operations.
 MARGIN = 1.5
+# Of the device's memory that a program may plan for; the rest holds states, data and
+# what the allocator loses.
+_SHARE = 0.9
 
 
 class NoTimeError(ConfigError):
@@ -20,21 +29,32 @@ class NoTimeError(ConfigError):
 
 
 class Forecast(NamedTuple):
-    """Of meta-test.
+    """Seconds, by the wall clock.
 
     Attributes:
-      adaptations: episodes that are adapted to, over all initialisations, heads and
-        settings.
-      seconds_each: that one takes.
+      runs: initialisations that training makes, each in an equal share of the time.
+      meta_seconds, joint_seconds: of a meta-iteration and of a joint step.
+      adaptations: episodes that meta-test adapts to, over all initialisations, heads
+        and settings.
+      adaptation_seconds: of one, at the pace of a meta-iteration.
     """
 
+    runs: int
+    meta_seconds: float
+    joint_seconds: float
     adaptations: int
-    seconds_each: float
+    adaptation_seconds: float
 
     @property
-    def seconds(self) -> float:
-        """Of all, by the wall clock."""
-        return MARGIN * self.adaptations * self.seconds_each
+    def meta_test_seconds(self) -> float:
+        """Of all adaptations."""
+        return MARGIN * self.adaptations * self.adaptation_seconds
+
+
+def runs(config: Experiment) -> int:
+    """Initialisations to be made, each in an equal share of the time."""
+    more = (config.cold_start, config.warm_start > 0, config.learned_rates)
+    return 1 + sum(more) + config.joint.equal_flops
 
 
 def adaptations(config: Experiment, roles: Roles, initialisations: int) -> int:
@@ -55,46 +75,67 @@ def adaptations(config: Experiment, roles: Roles, initialisations: int) -> int:
     return initialisations * heads * (settings * choosing + test * asked.episodes)
 
 
-def by_operations(
-    config: Experiment,
-    start: Initialisation,
-    roles: Roles,
-    initialisations: int,
-    meta: Step,
-    meta_seconds: float,
+def measure(
+    config: Experiment, start: Initialisation, roles: Roles, meta: Step, joint: Step
 ) -> Forecast:
-    """Before anything was adapted to: at the pace of a meta-iteration.
+    """The forecast before anything was adapted to; times both steps.
 
     Args:
       config: of the experiment.
       start: what meta-learning starts from.
       roles: its data.
-      initialisations: that meta-test compares.
-      meta: the meta-iteration.
-      meta_seconds: that one takes.
+      meta, joint: the two training steps.
     """
-    count = adaptations(config, roles, initialisations)
+    seconds = steps.seconds(meta, joint)
+    made = runs(config)
+    # Random ones are measured too, and pretrained weights as they are.
+    count = adaptations(config, roles, made + 1 + (start.provenance is not None))
     if not count:
-        return Forecast(0, 0.0)
+        return Forecast(made, *seconds, 0, 0.0)
     one = parsing.replaced(config, {"evaluate.validation_episodes": 1})
     (sample,) = episode_set.draw_validation(one, roles.validation[:1])
-    each = adaptation.operations(config, start, sample.episodes, sample.way)
-    return Forecast(count, each / meta.flops * meta_seconds)
+    flops = adaptation.operations(config, start, sample.episodes, sample.way)
+    return Forecast(made, *seconds, count, flops / meta.flops * seconds[0])
 
 
-def check_hours(
-    config: Experiment, learned: int, meta_seconds: float, meta_test: Forecast
-) -> None:
-    """Raises NoTimeError where max_hours cannot hold the warm start and meta-test.
+def check_memory(needed: int, available: int | None = None) -> None:
+    """Refuses a meta-iteration that the device has no room for.
 
     Args:
-      config: of the experiment.
-      learned: initialisations that training makes, each in an equal share of the time.
-      meta_seconds: that a meta-iteration takes.
-      meta_test: what comes after training.
+      needed: bytes of its compiled program, by the compiler's plan.
+      available: bytes of the device; None for those of the first one.
+
+    Raises:
+      ConfigError: naming the fields that make it smaller.
     """
-    warm_start = config.warm_start * meta_seconds * learned / 3600
-    after = meta_test.seconds / 3600
+    available = device_memory() if available is None else available
+    if needed > _SHARE * available:
+        raise ConfigError(
+            f"a meta-iteration needs {needed / 1e9:.1f} GB and the device has "
+            f"{available / 1e9:.1f} GB; lower data.size, inner.steps or the shot and "
+            "way of train_task, or give method.gradient=mixed or first_order, "
+            "method.tasks=scan, compute=bfloat16, encoder.checkpoint=True or a later "
+            "encoder.adapt_from"
+        )
+
+
+def device_memory() -> int:
+    """Bytes of the first device: of an accelerator its own, of a CPU the machine's."""
+    device = jax.devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_hours(config: Experiment, forecast: Forecast) -> None:
+    """Refuses hours that cannot hold the warm start and meta-test.
+
+    Raises:
+      NoTimeError: saying how many would.
+    """
+    warm_start = config.warm_start * forecast.meta_seconds * forecast.runs / 3600
+    after = forecast.meta_test_seconds / 3600
     if warm_start + after > config.max_hours:
         raise NoTimeError(
             f"max_hours={config.max_hours:g} is too short: meta-test takes about "
@@ -104,35 +145,26 @@ def check_hours(
         )
 
 
-def plan(
-    config: Experiment,
-    learned: int,
-    meta: Step,
-    joint: Step,
-    meta_seconds: float,
-    joint_seconds: float,
-    ratio: float,
-    meta_test: Forecast,
+def in_words(
+    config: Experiment, forecast: Forecast, meta: Step, joint: Step, ratio: float
 ) -> str:
     """A line of seconds, bytes and hours.
 
     Args:
       config: of the experiment.
-      learned: initialisations that training makes.
+      forecast: of it.
       meta, joint: the two training steps.
-      meta_seconds, joint_seconds: that they take.
-      ratio: joint steps for a meta-iteration.
-      meta_test: what comes after training.
+      ratio: joint steps that take as long as a meta-iteration.
     """
-    hours = learned * config.iterations * meta_seconds / 3600
-    after = meta_test.seconds / 3600
+    hours = forecast.runs * config.iterations * forecast.meta_seconds / 3600
+    after = forecast.meta_test_seconds / 3600
     return (
         f"compiled in {meta.program.compile_seconds:.1f} + "
         f"{joint.program.compile_seconds:.1f} s; a meta-iteration takes "
-        f"{meta_seconds:.4f} s and {meta.program.memory / 1e6:.0f} MB, a joint step "
-        f"{joint_seconds:.4f} s: {ratio:.1f} joint steps for equal device time; "
-        f"{config.iterations} iterations for each of {learned} initialisations: about "
-        f"{hours:.3f} hours; meta-test, which adapts to {meta_test.adaptations} "
-        f"episodes: about {after:.3f}; {hours + after:.3f} in all, of max_hours="
-        f"{config.max_hours:g}"
+        f"{forecast.meta_seconds:.4f} s and {meta.program.memory / 1e6:.0f} MB, a "
+        f"joint step {forecast.joint_seconds:.4f} s: {ratio:.1f} joint steps for equal "
+        f"device time; {config.iterations} iterations for each of {forecast.runs} "
+        f"initialisations: about {hours:.3f} hours; meta-test, which adapts to "
+        f"{forecast.adaptations} episodes: about {after:.3f}; {hours + after:.3f} in "
+        f"all, of max_hours={config.max_hours:g}"
     )

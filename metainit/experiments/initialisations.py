@@ -1,5 +1,7 @@
 """The runs of an experiment: every initialisation that its report compares."""
 
+from __future__ import annotations
+
 import pathlib
 import time
 from collections.abc import Callable
@@ -30,115 +32,115 @@ from metainit.training.initialisation import Initialisation
 from metainit.training.loop import Intervals, Run, fit
 
 
-class Made(NamedTuple):
-    """What the runs made.
+class Training(NamedTuple):
+    """What the runs train with.
 
     Attributes:
-      inits: by name, the best by meta-validation.
-      validated: by name, accuracy on meta-validation, device seconds, why it stopped.
-      notes: for the report.
-    """
-
-    inits: dict[str, Initialisation]
-    validated: dict[str, dict[str, Any]]
-    notes: list[str]
-
-
-def count(config: Experiment) -> int:
-    """Initialisations to be made, each in an equal share of the time."""
-    more = (config.cold_start, config.warm_start > 0, config.learned_rates)
-    return 1 + sum(more) + config.joint.equal_flops
-
-
-def make(
-    config: Experiment,
-    workdir: pathlib.Path,
-    start: Initialisation,
-    meta_state: Callable[[Any], MetaState],
-    meta: steps.Step,
-    joint: steps.Step,
-    ratio: float,
-    validation: tuple[Source, ...],
-    evaluator_of: Callable[[int], Any],
-    meta_test: Forecast,
-    begin: float,
-) -> Made:
-    """Makes the initialisations one after the other, or goes on where they stopped.
-
-    Joint pretraining comes first, since the warm start begins with it.
-
-    Args:
-      config: of the experiment.
-      workdir: its folder.
       start: what they start from, random or pretrained weights.
       meta_state: `(body) -> MetaState`, before the first meta-iteration.
       meta: the meta-iteration.
       joint: the step of joint pretraining.
       ratio: joint steps that take as long as a meta-iteration.
-      validation: meta-validation, by which the best states are chosen.
-      evaluator_of: `metainit.evaluation.adaptation.evaluator` by way.
-      meta_test: forecast before anything was adapted to; meta-validation tells more.
-      begin: `time.perf_counter()` when the experiment was begun, or gone on with.
     """
-    choosing = episode_set.draw_validation(config, validation)
-    by_recipe = adaptation.Setting(
-        config.method.head, config.inner.optimizer, config.inner.learning_rate
-    )
 
-    episodes = sum(len(one.episodes.support["label"]) for one in choosing)
-    seconds_each: list[float] = []
+    start: Initialisation
+    meta_state: Callable[[Any], MetaState]
+    meta: steps.Step
+    joint: steps.Step
+    ratio: float
 
-    def validate(init: Initialisation, head: str = by_recipe.head) -> float:
-        setting = by_recipe._replace(head=head)
-        before = time.perf_counter()
-        accuracy = validation_accuracy(evaluator_of, init, choosing, setting)
-        seconds_each.append((time.perf_counter() - before) / episodes)
-        return float(accuracy.max())
 
-    def validate_body(init: Initialisation) -> float:
-        head = "zero" if by_recipe.head == "learned" else by_recipe.head
-        return validate(init, head)
+class Trainer:
+    """Trains run after run, each in its share of the time that is left.
 
-    made = Made({}, {}, [])
-    left, spent = count(config), time.perf_counter() - begin
+    Attributes:
+      validated: by name, accuracy on meta-validation, device seconds, why it stopped.
+    """
 
-    def share() -> float:
-        """Seconds that the next run may take."""
-        if len(seconds_each) > 1:  # the first one compiled
-            last = meta_test._replace(seconds_each=min(seconds_each[1:])).seconds
-        else:
-            last = meta_test.seconds
-        return (config.max_hours * 3600 - spent - last) / left
+    def __init__(
+        self,
+        config: Experiment,
+        validation: tuple[Source, ...],
+        evaluator_of: Callable[[int], adaptation.Evaluator],
+        forecast: Forecast,
+        begin: float,
+    ) -> None:
+        """Draws the episodes by which the best states are chosen.
 
-    def meta_learned(params: Any) -> Initialisation:
-        return start._replace(body=params["body"], head=params.get("head"))
+        Args:
+          config: of the experiment.
+          validation: the sources of meta-validation.
+          evaluator_of: `metainit.evaluation.adaptation.evaluator` by way.
+          forecast: before anything was adapted to; meta-validation tells more.
+          begin: `time.perf_counter()` when the experiment was begun, or gone on with.
+        """
+        self.validated: dict[str, dict[str, Any]] = {}
+        self._seconds = config.max_hours * 3600
+        self._samples = episode_set.draw_validation(config, validation)
+        self._setting = adaptation.Setting(
+            config.method.head, config.inner.optimizer, config.inner.learning_rate
+        )
+        self._evaluator_of, self._forecast = evaluator_of, forecast
+        self._left, self._spent = forecast.runs, time.perf_counter() - begin
+        self._adaptation_seconds: list[float] = []
 
-    def jointly_trained(params: Any) -> Initialisation:
-        return start._replace(body=params["body"])
-
-    def with_step_sizes(params: Any) -> Initialisation:
-        return start._replace(inner=params.inner)
-
-    def fitted_by(
-        run: Run,
-        made_of: Callable[[Any], Initialisation],
-        validate: Callable[[Initialisation], float],
+    def fit(
+        self, run: Run, key: Any, init_of: Callable[[Any], Initialisation]
     ) -> Initialisation:
-        """Trains; `made_of` makes an initialisation of the parameters trained."""
-        nonlocal left, spent
-        fitted = fit(run, meta.key, lambda params: validate(made_of(params)), share)
-        left, spent = left - 1, spent + fitted.seconds
-        made.notes.extend([fitted.stopped] if fitted.stopped else [])
-        made.validated[run.name] = {
+        """Trains; `init_of` makes an initialisation of parameters."""
+        fitted = fit(
+            run, key, lambda params: self._validate(init_of(params)), self._share
+        )
+        self._left, self._spent = self._left - 1, self._spent + fitted.seconds
+        self.validated[run.name] = {
             "accuracy": fitted.accuracy,
             "device_seconds": fitted.cost.device_seconds,
             "stopped": fitted.stopped,
         }
-        return made_of(fitted.params)._replace(name=run.name, cost=fitted.cost)
+        return init_of(fitted.params)._replace(name=run.name, cost=fitted.cost)
 
+    def _validate(self, init: Initialisation) -> float:
+        """Accuracy on meta-validation, of the best number of steps."""
+        setting = self._setting
+        if setting.head == "learned" and init.head is None:
+            setting = setting._replace(head="zero")
+        begin = time.perf_counter()
+        accuracy = validation_accuracy(self._evaluator_of, init, self._samples, setting)
+        seconds = time.perf_counter() - begin
+        episodes = sum(len(x.episodes.support["label"]) for x in self._samples)
+        self._adaptation_seconds.append(seconds / episodes)
+        return float(accuracy.max())
+
+    def _share(self) -> float:
+        """Seconds that the next run may take."""
+        forecast, known = self._forecast, self._adaptation_seconds[1:]
+        if known:  # the first one compiled
+            forecast = forecast._replace(adaptation_seconds=min(known))
+        return (self._seconds - self._spent - forecast.meta_test_seconds) / self._left
+
+
+def make(
+    config: Experiment, workdir: pathlib.Path, training: Training, trainer: Trainer
+) -> dict[str, Initialisation]:
+    """Makes the initialisations one after the other, or goes on where they stopped.
+
+    Joint pretraining comes first, since the warm start begins with it.
+
+    Returns:
+      By name, the best by meta-validation; pretrained weights as they are with them.
+    """
+    start, meta_state, meta, joint, ratio = training
     every = Intervals(config.log_every, config.validate_every, config.checkpoint_every)
     warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else 0
     names = [source.name for source in meta.batches.sources]
+    inits: dict[str, Initialisation] = {}
+
+    def of_body(params: Any) -> Initialisation:
+        return start._replace(body=params["body"])
+
+    def of_params(params: Any) -> Initialisation:
+        return start._replace(body=params["body"], head=params.get("head"))
+
     joint_run = Run(
         name=NAMES[JOINT],
         folder=workdir / JOINT,
@@ -153,8 +155,7 @@ def make(
         flops=joint.flops,
         keep_at=warm_steps if warm_steps else None,
     )
-    jointly = fitted_by(joint_run, jointly_trained, validate_body)
-
+    jointly_trained = trainer.fit(joint_run, meta.key, of_body)
     meta_run = Run(
         name=NAMES[META],
         folder=workdir / META,
@@ -170,16 +171,10 @@ def make(
         flops=meta.flops,
     )
     if config.cold_start:
-        made.inits[meta_run.name] = fitted_by(meta_run, meta_learned, validate)
+        inits[meta_run.name] = trainer.fit(meta_run, meta.key, of_params)
     if warm_steps:
-        kept = joint_run.folder / WARM_START
-        if (warm := Checkpoints(kept).restore(joint.state)) is None:
-            raise CheckpointError(
-                f"{kept} has no checkpoint of the warm start any more; give another "
-                "--workdir to start again"
-            )
-        _, warm_state, clock = warm
-        state = meta_state(warm_state.params["body"])
+        body, spent = _warm_start(joint_run, warm_steps)
+        state = meta_state(body)
         warm_run = meta_run._replace(
             name=NAMES[FROM_PRETRAINED],
             folder=workdir / FROM_PRETRAINED,
@@ -189,15 +184,15 @@ def make(
             ),
             first_step=config.warm_start,
         )
-        warm_init = fitted_by(warm_run, meta_learned, validate)
+        init = trainer.fit(warm_run, meta.key, of_params)
         cost = Cost(
-            warm_init.cost.device_seconds + clock["device_seconds"],
-            warm_init.cost.images + warm_steps * config.joint.batch,
-            warm_init.cost.steps + warm_steps,
-            (warm_init.cost.flops or 0) + warm_steps * joint.flops,
+            init.cost.device_seconds + spent.device_seconds,
+            init.cost.images + spent.images,
+            init.cost.steps + spent.steps,
+            (init.cost.flops or 0) + (spent.flops or 0),
         )
-        made.inits[warm_run.name] = warm_init._replace(cost=cost)
-    made.inits[joint_run.name] = jointly
+        inits[warm_run.name] = init._replace(cost=cost)
+    inits[joint_run.name] = jointly_trained
     if config.joint.equal_flops:
         # As many steps as take meta-learning's operations.
         pace = meta.flops / joint.flops
@@ -209,11 +204,9 @@ def make(
             every=every.times(pace),
             keep_at=None,
         )
-        made.inits[equal_run.name] = fitted_by(
-            equal_run, jointly_trained, validate_body
-        )
+        inits[equal_run.name] = trainer.fit(equal_run, meta.key, of_body)
     if start.provenance is not None:
-        made.inits[start.name] = start
+        inits[start.name] = start
     if config.learned_rates:
         learner = recipe.rates_learner(config, start.model, start.preprocess)
         factors = recipe.log_step_sizes(start.model, start.body)
@@ -226,13 +219,24 @@ def make(
             state=state,
             flops=of_rates.flops,
         )
-        made.inits[rates_run.name] = fitted_by(
-            rates_run, with_step_sizes, validate_body
+        inits[rates_run.name] = trainer.fit(
+            rates_run, meta.key, lambda params: start._replace(inner=params.inner)
         )
-    made.notes.append(
-        f"FLOPs are matrix products and convolutions, loops in full: a meta-iteration "
-        f"{meta.flops:.3g}, a joint step {joint.flops:.3g}. The compiler's "
-        f"cost_analysis() of the programs says {meta.program.flops:.3g} and "
-        f"{joint.program.flops:.3g}, a loop's body counted once."
+    return inits
+
+
+def _warm_start(run: Run, steps_done: int) -> tuple[Any, Cost]:
+    """The body that joint pretraining kept for a warm start, and what it had cost."""
+    folder = run.folder / WARM_START
+    if (kept := Checkpoints(folder).restore(run.state)) is None:
+        raise CheckpointError(
+            f"{folder} has no checkpoint of the warm start any more; give another "
+            "--workdir to start again"
+        )
+    cost = Cost(
+        kept.extra["device_seconds"],
+        steps_done * run.images,
+        steps_done,
+        steps_done * (run.flops or 0),
     )
-    return made
+    return kept.state.params["body"], cost

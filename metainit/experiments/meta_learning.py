@@ -35,17 +35,15 @@ from metainit.experiments import (
     export,
     forecast,
     initialisations,
-    planner,
     sweep,
     transfer,
 )
 from metainit.experiments.configs import Config
+from metainit.experiments.initialisations import Trainer, Training
 from metainit.experiments.supervised import train as train_supervised
 from metainit.models import preprocess as preprocess_module
-from metainit.models import registry
+from metainit.models import registry, torch_parameters
 from metainit.models.model import Model
-from metainit.models.pretrained import About
-from metainit.models.torch_parameters import without_names
 from metainit.reporting import finished_runs, run_report
 from metainit.runtime import atomic, provenance, run_folder
 from metainit.runtime.budget import steps_per_iteration
@@ -57,6 +55,7 @@ from metainit.training.initialisation import (
     RANDOM,
     Initialisation,
 )
+from metainit.training.steps import Step
 from metainit.transfer import comparison
 
 BUDGET, REPORT = "budget.json", "report.txt"
@@ -71,7 +70,7 @@ def train(
     dry_run: bool = False,
     command: str = "",
 ) -> str:
-    """Runs an experiment, or goes on with it, and reports.
+    """Runs an experiment of any kind, or goes on with it, and reports.
 
     Args:
       config: of any kind, as `metainit.experiments.configs` makes them.
@@ -90,18 +89,33 @@ def train(
         long starts.
       metainit.training.loop.NonFiniteError: when training diverges.
     """
-    begin, workdir = time.perf_counter(), pathlib.Path(workdir)
-    config = configs.typed(config)
+    workdir, config = pathlib.Path(workdir), configs.typed(config)
     if isinstance(config, Supervised):
         return train_supervised(
             config, workdir, model=model, dry_run=dry_run, command=command
         )
     if isinstance(config, TransferExperiment):
+        if model is not None:
+            raise ConfigError(
+                "model: a transfer comparison has the networks of its inits; leave "
+                "model out"
+            )
         return transfer.train(config, workdir, dry_run=dry_run, command=command)
     if isinstance(config, Search):
         trial = functools.partial(train, model=model)
         return sweep.tune(config, workdir, trial, dry_run=dry_run, command=command)
+    return _meta_learn(config, workdir, model, dry_run, command)
 
+
+def _meta_learn(
+    config: Experiment,
+    workdir: pathlib.Path,
+    model: Model | None,
+    dry_run: bool,
+    command: str,
+) -> str:
+    """Meta-learning from top to bottom; arguments as of `train`."""
+    begin, settings = time.perf_counter(), dataclasses.asdict(config)
     for url, megabytes in loading.downloads(config.data).items():
         print(f"to download: {url}, {megabytes} MB")
     absent = loading.absent(config.data) if dry_run else ()
@@ -110,26 +124,14 @@ def train(
 
     # Data. A folder is claimed when all is known to fit, so that a mistake costs none.
     with _as_config_error():
-        roles = loading.load(config.data, absent)
-        if config.data.drop_shared:
-            roles, dropped = leakage.drop_shared(roles)
-            print(f"left out of training or validation, as in meta-test: {dropped}")
-        check(roles.train, config.train_task, "train", "train_task.")
-        episode_set.check(config, roles)
-        leakage.check(roles)
-        if config.transfer.steps:
-            comparison.check(config, roles)
         if not dry_run:
-            run_folder.check(
-                workdir,
-                dataclasses.asdict(config),
-                MAY_CHANGE,
-                ONLY_UP,
-            )
+            run_folder.check(workdir, settings, MAY_CHANGE, ONLY_UP)
+            if (text := _finished(workdir, config)) is not None:
+                print(text)
+                return text
+        roles = _checked_roles(config, absent)
+        if not dry_run:
             leakage.check_stored(workdir, roles)
-    if not dry_run and (said := _finished(workdir, config)) is not None:
-        print(said)
-        return said
     loaded = roles
     if not config.evaluate.episodes:
         # A search holds nothing from here on that it must not choose by.
@@ -142,179 +144,122 @@ def train(
             print(_in_words(role, source))
 
     # The network, and the two training steps compiled and timed.
-    may_choose = model is None
-    model = model or registry.build(config.network)
-    preprocess = preprocess_module.fit(
-        loading.images_used(roles.train), config.augment.shift, config.augment.flip
-    )._replace(encode=model.encode)
-    if config.transfer.steps:
-        try:
-            hash(model)  # by which fine-tunings find what is compiled already
-        except TypeError as error:
-            raise ConfigError(f"model: {error}; give functions that have one") from None
     init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
-    example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
-    start = Initialisation(
-        name=RANDOM,
-        model=model,
-        preprocess=preprocess,
-        body=jax.jit(model.init)(init_key, example),
-        network=config.network if may_choose else None,
-    )
-    untrained, about = start, None
-    if may_choose and config.encoder.name != "none" and config.encoder.weights:
-        with _as_config_error():
-            body, about = registry.load_weights(config.encoder, start.body)
-        expected = about.recipe.input
-        preprocess = preprocess._replace(mean=expected.mean, std=expected.std)
-        start = start._replace(
-            name=PRETRAINED, preprocess=preprocess, body=body, provenance=about
-        )
-        untrained = untrained._replace(preprocess=preprocess)
-        print(f"weights: {about.source}, {about.recipe.name}, sha256 {about.sha256}")
+    with _as_config_error():
+        untrained, start = _starts(config, roles, model, init_key)
     print(parameter_overview.get_parameter_overview(start.body, include_stats=False))
-    told: tuple[str, ...] = ()
+    notes: list[str] = []
     if config.evaluate.episodes and not dry_run:
-        told = leakage.warnings(roles, about.recipe.imagenet if about else False)
-        print("\n".join(told), end="\n" * bool(told), flush=True)
-    if may_choose and config.encoder.cached:
+        of_imagenet = bool(start.provenance and start.provenance.recipe.imagenet)
+        notes += leakage.warnings(roles, of_imagenet)
+        print("\n".join(notes), end="\n" * bool(notes), flush=True)
+    cached = model is None and config.encoder.cached
+    if cached:
         with _as_config_error():
-            every = sum(roles, ())
-            if dry_run:
-                maps = iter(frozen_features.stand_ins(start, every))
-            else:
-                kept = cache.root(config.data.data_dir) / "features"
-                maps = iter(frozen_features.encode(start, every, kept))
-            roles = Roles(*(tuple(next(maps) for _ in of_role) for of_role in roles))
-        start = frozen_features.on_maps(start, example)
-        model, preprocess = start.model, start.preprocess
-        example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
-
-    learner = recipe.learner(config, model, preprocess)
+            start, roles = _on_maps(config, start, roles, dry_run)
+    learner = recipe.learner(config, start.model, start.preprocess)
+    example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
 
     # Compiled as one: by themselves, a network's many operations take far longer.
     @jax.jit
     def meta_state(body: Any) -> MetaState:
-        head = recipe.init_head(config, model, body, example, head_key)
+        head = recipe.init_head(config, start.model, body, example, head_key)
         return learner.init({"body": body} | head)
 
     print("compiling", flush=True)
-    batches = MetaBatches(config, roles.train)
-    initial = meta_state(start.body)
+    batches, initial = MetaBatches(config, roles.train), meta_state(start.body)
     meta = steps.meta_step(learner, initial, batches, step_key)
-    if may_choose:
-        planner.check(config, meta.program.memory, planner.device_memory())
-    joint = steps.joint_step(config, model, preprocess, start.body, roles.train, meta)
-    meta_seconds, joint_seconds = steps.seconds(meta, joint)
-    learned = initialisations.count(config)
-    meta_test = forecast.by_operations(
-        config,
-        start._replace(head=initial.params.get("head")),
-        roles,
-        learned + 1 + (about is not None),
-        meta,
-        meta_seconds,
+    if model is None:
+        forecast.check_memory(meta.program.memory)
+    joint = steps.joint_step(
+        config, start.model, start.preprocess, start.body, roles.train, meta
     )
+    with_head = start._replace(head=initial.params.get("head"))
+    expected = forecast.measure(config, with_head, roles, meta, joint)
     if not dry_run:
-        forecast.check_hours(config, learned, meta_seconds, meta_test)
+        forecast.check_hours(config, expected)
         with _as_config_error():
-            run_folder.claim(
-                workdir,
-                dataclasses.asdict(config),
-                MAY_CHANGE,
-                ONLY_UP,
-            )
+            run_folder.claim(workdir, settings, MAY_CHANGE, ONLY_UP)
             leakage.store(workdir, loaded)
             stored.save_origin(workdir, start)
     ratio = steps_per_iteration(
         workdir / BUDGET,
         config.joint.steps_per_iteration,
-        meta_seconds,
-        joint_seconds,
+        expected.meta_seconds,
+        expected.joint_seconds,
         store=not dry_run,
     )
-    seconds = meta_seconds, joint_seconds
-    print(forecast.plan(config, learned, meta, joint, *seconds, ratio, meta_test))
+    print(forecast.in_words(config, expected, meta, joint, ratio))
     if dry_run:  # refused when its plan was seen
-        forecast.check_hours(config, learned, meta_seconds, meta_test)
+        forecast.check_hours(config, expected)
         return ""
 
+    # The initialisations.
     evaluator_of = functools.cache(
-        lambda way: adaptation.evaluator(config, model, preprocess, way)
+        lambda way: adaptation.evaluator(config, start.model, start.preprocess, way)
     )
-    made = initialisations.make(
-        config,
-        workdir,
-        start,
-        meta_state,
-        meta,
-        joint,
-        ratio,
-        roles.validation,
-        evaluator_of,
-        meta_test,
-        begin,
-    )
-    inits, notes = made.inits, made.notes
-    if roles.train[0].images.dtype == np.uint8:  # features are of the encoder loaded
-        inits[RANDOM] = untrained
-    else:
+    training = Training(start, meta_state, meta, joint, ratio)
+    trainer = Trainer(config, roles.validation, evaluator_of, expected, begin)
+    inits = initialisations.make(config, workdir, training, trainer)
+    runs = trainer.validated.values()
+    if not config.evaluate.episodes:
+        text = json.dumps(trainer.validated, indent=2)
+        atomic.write_text(workdir / finished_runs.VALIDATION, text + "\n")
+        return ""
+    notes += [run["stopped"] for run in runs if run["stopped"]]
+    notes.append(_flops_in_words(meta, joint))
+    if cached:
         notes.append(
             "The frozen encoder's features were made once for every image: their time "
             "is in no row, and random weights, which have others, were not measured."
         )
+    else:
+        inits[RANDOM] = untrained
 
     # Transfer, meta-test and the report. A finished fine-tuning is kept, an evaluation
     # is not, so that a run that is stopped loses least in this order.
-    if not config.evaluate.episodes:
-        text = json.dumps(made.validated, indent=2)
-        atomic.write_text(workdir / finished_runs.VALIDATION, text + "\n")
-        return ""
     transferred = None
     if config.transfer.steps:
-        choosing_on, measured_on = comparison.of_roles(config, roles)
         transferred = comparison.compare(
-            config, inits, choosing_on, measured_on, workdir
+            config, inits, *comparison.of_roles(config, roles), workdir
         )
-    drawn = episode_set.of_roles(config, roles)
-    manifests = [sample.manifest for sample in drawn.test + drawn.held_out]
+    samples = episode_set.of_roles(config, roles)
+    manifests = [sample.manifest for sample in samples.test + samples.held_out]
     episode_set.write(workdir / episode_set.FILE, manifests)
-    evaluation = evaluate(config, inits, drawn, evaluator_of)
-    evaluation = evaluation._replace(notes=(*told, *notes))
-    ours = workdir / (META if config.cold_start else FROM_PRETRAINED)
+    evaluation = evaluate(config, inits, samples, evaluator_of)
+    ours = [name for name in inits if name in OURS]
+    images = max(inits[name].cost.images for name in ours)
     text = run_report.write_report(
         workdir,
-        evaluation,
+        evaluation._replace(notes=tuple(notes)),
         {
             "title": "metainit: " + ", ".join(loading.names(config.data)),
             "command": command,
             "seed": config.seed,
-            "versions": provenance.versions()
-            | ({"weights": _source_of(about)} if about else {}),
-            "config": dataclasses.asdict(config),
-            "training": read_metrics(ours),
+            "versions": provenance.versions() | _weights_in_words(start),
+            "config": settings,
+            "training": read_metrics(
+                workdir / (META if config.cold_start else FROM_PRETRAINED)
+            ),
             # A warm start once, though it is in the cost of two initialisations.
-            "device_hours": sum(x["device_seconds"] for x in made.validated.values())
-            / 3600,
-            "epoch": _epochs(inits, roles.train),
+            "device_hours": sum(run["device_seconds"] for run in runs) / 3600,
+            # In meta-train images, of our longest run.
+            "epoch": images / sum(len(source.images) for source in roles.train),
         },
         transferred,
     )
     run_report.show_in_tensorboard(workdir, config.iterations)
     atomic.write_text(workdir / REPORT, text)
-    best = next(init for name, init in inits.items() if name in OURS)
-    if best.network and not without_names(best.network):
+    network = start.network
+    if network and not torch_parameters.without_names(network):
         classes = len(roles.train[0].class_names)
         way = config.train_task.way or config.task.way or classes
         results = export.read_results(workdir)
-        export.export(best, config, workdir / export.FOLDER, way, results)
+        export.export(inits[ours[0]], config, workdir / export.FOLDER, way, results)
         print(f"the initialisation, for PyTorch too: {workdir / export.FOLDER}")
-    atomic.write_text(
-        workdir / finished_runs.FILE,
-        json.dumps(finished_runs.asked(dataclasses.asdict(config))) + "\n",
-    )
-    print(text)
-    print(f"report: {workdir / 'report.md'}")
+    finished = json.dumps(finished_runs.asked(settings))
+    atomic.write_text(workdir / finished_runs.FILE, finished + "\n")
+    print(f"{text}\nreport: {workdir / 'report.md'}")
     return text
 
 
@@ -330,19 +275,77 @@ def _as_config_error() -> Iterator[None]:
 def _finished(workdir: pathlib.Path, config: Experiment) -> str | None:
     """The report's text where the experiment is finished, else None."""
     path = workdir / finished_runs.FILE
-    if not path.exists():
+    asked = finished_runs.asked(dataclasses.asdict(config))
+    if not path.exists() or json.loads(path.read_text()) != asked:
         return None
-    if json.loads(path.read_text()) != finished_runs.asked(dataclasses.asdict(config)):
-        return None
-    summary = (workdir / REPORT).read_text()
     more = "more --config.iterations"
     if config.outer.decay_steps:
         more += " and --config.outer.decay_steps"
     return (
         f"{workdir} is finished ({config.iterations} iterations in max_hours="
         f"{config.max_hours:g}); {more}, or more --config.max_hours where those ended "
-        f"it, go on; another --workdir starts anew\n\n{summary}"
+        f"it, go on; another --workdir starts anew\n\n{(workdir / REPORT).read_text()}"
     )
+
+
+def _checked_roles(config: Experiment, absent: tuple[str, ...]) -> Roles:
+    """The data, after all checks that it can be learned from and measured on."""
+    roles = loading.load(config.data, absent)
+    if config.data.drop_shared:
+        roles, dropped = leakage.drop_shared(roles)
+        print(f"left out of training or validation, as in meta-test: {dropped}")
+    check(roles.train, config.train_task, "train", "train_task.")
+    episode_set.check(config, roles)
+    leakage.check(roles)
+    if config.transfer.steps:
+        comparison.check(config, roles)
+    return roles
+
+
+def _starts(
+    config: Experiment, roles: Roles, model: Model | None, key: jax.Array
+) -> tuple[Initialisation, Initialisation]:
+    """Random weights, and what training starts from: these or pretrained ones.
+
+    Raises:
+      ValueError: weights that cannot be had, or a model that cannot be hashed.
+    """
+    network = config.network if model is None else None
+    model = model or registry.build(config.network)
+    if config.transfer.steps:
+        try:
+            hash(model)  # by which fine-tunings find what is compiled already
+        except TypeError as error:
+            raise ValueError(f"model: {error}; give functions that have one") from None
+    preprocess = preprocess_module.fit(
+        loading.images_used(roles.train), config.augment.shift, config.augment.flip
+    )._replace(encode=model.encode)
+    example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
+    body = jax.jit(model.init)(key, example)
+    untrained = Initialisation(RANDOM, model, preprocess, body, network=network)
+    if network is None or config.encoder.name == "none" or not config.encoder.weights:
+        return untrained, untrained
+    body, about = registry.load_weights(config.encoder, body)
+    print(f"weights: {about.source}, {about.recipe.name}, sha256 {about.sha256}")
+    expects = about.recipe.input
+    untrained = untrained._replace(
+        preprocess=preprocess._replace(mean=expects.mean, std=expects.std)
+    )
+    return untrained, untrained._replace(name=PRETRAINED, body=body, provenance=about)
+
+
+def _on_maps(
+    config: Experiment, start: Initialisation, roles: Roles, dry_run: bool
+) -> tuple[Initialisation, Roles]:
+    """The start on maps of its frozen encoder, and the data as such maps."""
+    sources = sum(roles, ())
+    if dry_run:
+        maps = iter(frozen_features.stand_ins(start, sources))
+    else:
+        folder = cache.root(config.data.data_dir) / "features"
+        maps = iter(frozen_features.encode(start, sources, folder))
+    start = frozen_features.on_maps(start, roles.train[0].images)
+    return start, Roles(*(tuple(next(maps) for _ in of_role) for of_role in roles))
 
 
 def _shuffled(source: Source, seed: int) -> Source:
@@ -360,12 +363,17 @@ def _in_words(role: str, source: Source) -> str:
     )
 
 
-def _epochs(inits: dict[str, Initialisation], sources_: tuple[Source, ...]) -> float:
-    """Images that our longest run saw, in meta-train images."""
-    seen = max(init.cost.images for name, init in inits.items() if name in OURS)
-    return seen / sum(len(source.images) for source in sources_)
+def _flops_in_words(meta: Step, joint: Step) -> str:
+    return (
+        f"FLOPs are matrix products and convolutions, loops in full: a meta-iteration "
+        f"{meta.flops:.3g}, a joint step {joint.flops:.3g}. The compiler's "
+        f"cost_analysis() of the programs says {meta.program.flops:.3g} and "
+        f"{joint.program.flops:.3g}, a loop's body counted once."
+    )
 
 
-def _source_of(about: About) -> str:
+def _weights_in_words(start: Initialisation) -> dict[str, str]:
+    if (about := start.provenance) is None:
+        return {}
     known = f"{about.recipe.name} recipe, licence {about.recipe.licence or 'unknown'}"
-    return f"{about.source} ({known}, sha256 {about.sha256})"
+    return {"weights": f"{about.source} ({known}, sha256 {about.sha256})"}

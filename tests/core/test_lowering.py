@@ -14,7 +14,8 @@ import shipped
 from jax import export
 from ml_collections import ConfigDict
 
-from metainit.experiments import configs, planner, supervised
+import metainit
+from metainit.experiments import configs, supervised
 from metainit.models import convolution, registry
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
@@ -82,6 +83,32 @@ def assert_lowers(step: Any, inputs: tuple, platforms: tuple[str, ...]) -> None:
     chex.assert_trees_all_equal_shapes_and_dtypes(state, inputs[0])
 
 
+def meta_step(config: ConfigDict) -> tuple[Any, tuple[Any, ...]]:
+    """The step of meta-training, and its inputs in shape only."""
+    model, task = registry.build(config), config.train_task
+    preprocess = statistics(config)._replace(encode=model.encode)
+    typed = configs.typed(config)
+    learner = recipe.learner(typed, model, preprocess)
+    pixels = config.data.size, config.data.size, config.data.channels
+
+    def start(key: jax.Array) -> Any:
+        example = np.zeros((2, *pixels), np.float32)
+        body = model.init(key, example)
+        head = recipe.init_head(typed, model, body, example, key)
+        return learner.init({"body": body} | head)
+
+    key = jax.eval_shape(jax.random.key, 0)
+    support, query = (
+        {
+            name: struct((config.meta_batch, *x.shape), x.dtype)
+            for name, x in images((task.way or 50) * each, *pixels).items()
+        }
+        for each in (task.shot, task.queries)
+    )
+    inputs = jax.eval_shape(start, key), metainit.Episode(support, query), key
+    return recipe.meta_update(learner), inputs
+
+
 # A search has the steps of its experiment, transfer those of what it starts from.
 WITH_STEPS = [
     name
@@ -108,4 +135,4 @@ def test_every_step_lowers_for_every_platform(
             assert_lowers(*supervised_step(config), platforms)
         else:
             assert_lowers(*joint_step(config), platforms)
-            assert_lowers(*planner.meta_step(configs.typed(config)), platforms)
+            assert_lowers(*meta_step(config), platforms)

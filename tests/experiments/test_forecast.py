@@ -9,6 +9,7 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
+from metainit.config.fields import ConfigError
 from metainit.data import episode_set
 from metainit.data.loading import Roles, Source
 from metainit.evaluation import adaptation
@@ -78,3 +79,14 @@ def test_operations_are_those_of_every_step_and_image() -> None:
     a_query, a_support = 2 * (16 * 5 + 5 * 3), 2 * (2 * 16 * 5 + 3 * 5 * 3)
     assert operations(2, 2) - operations(1, 2) == 3 * a_support + 3 * 2 * a_query
     assert operations(2, 3) - operations(2, 2) == 3 * 3 * a_query
+
+
+def test_what_the_device_has_no_room_for_is_refused_in_one_line() -> None:
+    forecast.check_memory(10**9, 2 * 10**9)
+    with pytest.raises(ConfigError) as refused:
+        forecast.check_memory(10**10, 10**10)
+    message = str(refused.value)
+    assert "\n" not in message and "10.0 GB" in message
+    for field in ("data.size", "inner.steps", "method.gradient", "compute=bfloat16"):
+        assert field in message
+    assert forecast.device_memory() > 1e8

@@ -20,7 +20,7 @@ from metainit.evaluation import intervals
 from metainit.experiments import configs
 from metainit.experiments import transfer as transfer_run
 from metainit.experiments.meta_learning import train
-from metainit.models import pretrained, torch_names
+from metainit.models import mlp, pretrained, torch_names
 from metainit.models.registry import build
 from metainit.reporting import seeds_report
 from metainit.training import frozen_features
@@ -287,6 +287,12 @@ def test_mistakes_are_named_before_anything_is_done(
         config.update_from_flattened_dict({name: value})
     with pytest.raises(ConfigError, match=message):
         train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_of_ones_own_is_refused(place: Place, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ConfigError, match=r"model: .* networks of its inits"):
+        train(settings(place), tmp_path / "run", model=mlp.mlp((4,)))
     assert not (tmp_path / "run").exists()
 
 
