@@ -97,28 +97,24 @@ def launch(folder: pathlib.Path, *arguments: str, body: str = REPORT) -> list[st
     return [*out.splitlines(), *err.splitlines()]
 
 
-def test_a_run_gets_its_config_and_a_folder_named_after_it(
-    folder: pathlib.Path,
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        ("20way --config.outer.learning_rate=0.5", "10 0.5 runs/trial-20way False"),
+        ("1way --workdir=my_results --dry_run", "10 0.001 my_results True"),
+    ],
+)
+def test_the_flags_reach_the_training(
+    folder: pathlib.Path, arguments: str, told: str
 ) -> None:
-    lines = launch(
-        folder, "--config", "configs/trial.py:20way", "--config.outer.learning_rate=0.5"
-    )
+    lines = launch(folder, *f"--config configs/trial.py:{arguments}".split())
+    workdir = told.split()[2]
     assert lines[0].startswith("devices: cpu, ") and "jax " in lines[0]
-    assert lines[1] == "workdir: runs/trial-20way"
-    assert lines[2].endswith("tensorboard --logdir runs/trial-20way")
-    assert lines[3] == "10 0.5 runs/trial-20way False"
-    assert lines[4].startswith("python ")
-    assert lines[4].endswith("trial.py:20way --config.outer.learning_rate=0.5")
-    assert not (folder / "runs").exists()  # making it is for the training
-
-
-def test_the_flags_reach_the_training(folder: pathlib.Path) -> None:
-    lines = launch(
-        folder, "--config=configs/trial.py", "--workdir=my results", "--dry_run"
-    )
-    assert "tensorboard --logdir 'my results'" in lines[2]
-    assert lines[3] == "10 0.001 my results True"
-    assert lines[4].endswith("'--workdir=my results' --dry_run")
+    assert lines[1] == f"workdir: {workdir}"
+    assert lines[2].endswith(f"tensorboard --logdir {workdir}")
+    assert lines[3] == told
+    assert lines[4].startswith("python ") and lines[4].endswith(arguments)
+    assert not (folder / workdir).exists()  # making it is for the training
 
 
 @pytest.mark.parametrize(
