@@ -90,7 +90,7 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         learning_rate=arguments.learning_rate,
     )
     transfer_spec.check(spec, train, test)
-    fine_tuning.check_params(init, train, spec)
+    fine_tuning.check_params(init, train)
 
     # What makes this fine-tuning another one; names of folders do not.
     settings = {

@@ -18,7 +18,6 @@ from metainit.config.fields import ConfigError, Data, TransferExperiment, own_si
 from metainit.data import cache, folders, leakage, loading
 from metainit.data.batches import hold_out
 from metainit.data.loading import Source
-from metainit.data.sealed import Sealed, Split
 from metainit.reporting import figures, html, tables, transfer_report
 from metainit.reporting.tables import Code, Heading
 from metainit.runtime import provenance, run_folder
@@ -27,7 +26,9 @@ from metainit.training import frozen_features, initialisation, stored
 from metainit.training.initialisation import RANDOM, Initialisation
 from metainit.transfer import comparison, fine_tuning
 from metainit.transfer import spec as transfer_spec
+from metainit.transfer.comparison import Sealed
 from metainit.transfer.heads import View
+from metainit.transfer.held_out import Split
 
 
 def train(
@@ -53,7 +54,7 @@ def train(
         for one in (split, validation):
             transfer_spec.check(spec, one.train, one.test)
         for init in inits.values():
-            fine_tuning.check_params(init, split.train, spec)
+            fine_tuning.check_params(init, split.train)
         if not dry_run:
             run_folder.claim(
                 workdir, dataclasses.asdict(config), may_change=("transfer",)

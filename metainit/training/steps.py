@@ -245,9 +245,8 @@ def start(
     body: Any,
     images: Any,
     classes: int,
-    head: Any = None,
 ) -> MetaState:
-    """The state before the first supervised step.
+    """The state before the first supervised step; the head starts at zero.
 
     Args:
       model: the network body.
@@ -255,12 +254,10 @@ def start(
       body: the network's parameters.
       images: float32 [n, h, w, c], for shapes only.
       classes: columns of the head.
-      head: {"kernel": [d, classes], "bias": [classes]}; None for zeros.
     """
-    if head is None:
-        kernel = jnp.zeros((classification.feature_count(model, body, images), classes))
-        head = {"kernel": kernel, "bias": kernel[0]}
-    state = MetaState({"body": body, "head": head}, None, jnp.zeros((), jnp.int32))
+    kernel = jnp.zeros((classification.feature_count(model, body, images), classes))
+    params = {"body": body, "head": {"kernel": kernel, "bias": kernel[0]}}
+    state = MetaState(params, None, jnp.zeros((), jnp.int32))
     return restarted(state, model, optimizer)
 
 

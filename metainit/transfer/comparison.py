@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,6 @@ import numpy as np
 from metainit.config.fields import Experiment, TransferExperiment
 from metainit.data.batches import hold_out
 from metainit.data.loading import Roles, Source
-from metainit.data.sealed import Sealed, Split
 from metainit.runtime import atomic
 from metainit.runtime.cost import OURS
 from metainit.training.initialisation import Initialisation
@@ -27,6 +26,7 @@ from metainit.transfer import fine_tuning, time_to_threshold
 from metainit.transfer import heads as transfer_heads
 from metainit.transfer import spec as transfer_spec
 from metainit.transfer.heads import Row, Setting, View, as_it_is
+from metainit.transfer.held_out import Split
 from metainit.transfer.results import FineTuning, Transfer
 from metainit.transfer.spec import Spec
 
@@ -44,6 +44,37 @@ class Choice(NamedTuple):
 
     setting: Setting
     accuracy: float
+
+
+class Sealed:
+    """Splits that cannot be had before a choice was made for all that is measured.
+
+    Rates, heads and penalties are chosen by code that holds this object at most, so
+    that nothing can be chosen by what it keeps.
+    """
+
+    def __init__(self, splits: Sequence[Split]) -> None:
+        """Args: splits, whose images are to be seen last."""
+        self.__splits = tuple(splits)
+
+    def open(
+        self, chosen: Collection[Any], wanted: Collection[Any]
+    ) -> tuple[Split, ...]:
+        """The splits, once nothing is left to choose.
+
+        Args:
+          chosen: what a choice was made for.
+          wanted: what is to be measured.
+
+        Raises:
+          RuntimeError: something is to be measured that no choice was made for.
+        """
+        if missing := [line for line in wanted if line not in chosen]:
+            raise RuntimeError(
+                f"meta-test stays closed: nothing was chosen yet for {missing[0]!r} "
+                f"({len(missing)} of {len(wanted)})"
+            )
+        return self.__splits
 
 
 def check(config: Experiment | TransferExperiment, roles: Roles) -> None:

@@ -28,7 +28,7 @@ from metainit.core import leaves, step_sizes
 from metainit.core.types import MetaState
 from metainit.data.batches import Order
 from metainit.data.loading import Source
-from metainit.models import classification, heads
+from metainit.models import heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic, digest, flops, run_folder
@@ -41,6 +41,7 @@ from metainit.transfer import held_out
 from metainit.transfer.spec import Spec, check, rows_used
 
 RESULTS = "transfer.jsonl"
+SAVE_EVERY = 500  # steps, besides after each measurement
 
 
 class Point(NamedTuple):
@@ -115,7 +116,7 @@ def fine_tune(
         folder that holds another run; before anything is compiled.
     """
     check(spec, train, test)
-    check_params(init, train, spec)
+    check_params(init, train)
     chosen, folder = rows_used(train, spec), pathlib.Path(folder)
     order = Order(chosen, spec.seed, spec.batch)
     described = {
@@ -125,7 +126,7 @@ def fine_tune(
         "order": order.digest(spec.steps),
     }
     stated = described | {"init_sha256": digest.sha256(init.arrays)}
-    run_folder.claim(folder, stated, may_change=("save_every",))
+    run_folder.claim(folder, stated)
     learner = _Learner(init, spec)
     run = Run(
         name=str(described.get("init", "fine-tuning")),
@@ -150,9 +151,8 @@ def fine_tune(
             clock["device_seconds"] += made.seconds
             clock["compile_seconds"] += made.compile_seconds
             clock["head_flops"] += made.flops
-        session.advance(
-            key, _Measuring(session, spec, learner, measure, described, len(chosen))
-        )
+        given = session, spec, learner, measure, described, len(chosen)
+        session.advance(key, functools.partial(_owed, *given))
     points = _points(session)
     write(folder / RESULTS, described, points)  # a kill may have come before
     return points
@@ -162,94 +162,74 @@ class _Learner:
     """The steps of a fine-tuning: first of the head only, then of everything."""
 
     def __init__(self, init: Initialisation, spec: Spec) -> None:
-        self._model, self._optimizer = init.model, optimizer(spec, init.inner)
-        self._probe_steps, self._steps = spec.probe_steps, spec.steps
-        network = init.model, init.preprocess
-        kind = spec.optimizer, spec.momentum, init.inner is not None
-        self._functions = {
-            head_only: _update(*network, *kind, head_only)
-            for head_only in (True, False)
-        }
-        self._programs: dict[bool, Program] = {}
+        self._init, self._spec = init, spec
+        self._programs: dict[bool, Program] = {}  # by whether of the head only
         self._flops = {True: 0.0, False: 0.0}
 
     def compile(self, state: MetaState, batch: Any, key: jax.Array) -> float:
-        """Compiles the steps that are left after `state`; the seconds it took."""
-        left = {
-            True: int(state.step) < self._probe_steps,
-            False: self._probe_steps < self._steps,
-        }
-        for head_only, function in self._functions.items():
-            if left[head_only]:
-                program = compile_step(function, state, batch, key)
-                self._programs[head_only] = program
-            if left[head_only] or (head_only and self._probe_steps):
-                # Jitted, it is traced already.
-                counted = flops.of_function(jax.jit(function), state, batch, key)
-                self._flops[head_only] = counted
+        """Compiles the steps for inputs like these; the seconds it took."""
+        init, spec = self._init, self._spec
+        kind = spec.optimizer, spec.momentum, init.inner is not None
+        needed = {True: spec.probe_steps > 0, False: spec.probe_steps < spec.steps}
+        for head_only in (x for x, is_needed in needed.items() if is_needed):
+            function = _update(init.model, init.preprocess, *kind, head_only)
+            self._programs[head_only] = compile_step(function, state, batch, key)
+            # Jitted, it is traced already.
+            counted = flops.of_function(jax.jit(function), state, batch, key)
+            self._flops[head_only] = counted
         return sum(program.compile_seconds for program in self._programs.values())
 
     def update(self, state: MetaState, batch: Any, key: jax.Array) -> Any:
         """The next step of `state`."""
-        program = self._programs[int(state.step) < self._probe_steps]
+        program = self._programs[int(state.step) < self._spec.probe_steps]
         return program.update(state, batch, key)
-
-    def between(self, state: MetaState) -> MetaState:
-        """The state to go on with: after the probe the optimiser begins anew."""
-        if int(state.step) != self._probe_steps or not self._probe_steps:
-            return state
-        return steps.restarted(state, self._model, self._optimizer)
 
     def flops(self, step: int) -> float:
         """Operations of the first `step` steps."""
-        probing = min(step, self._probe_steps)
+        probing = min(step, self._spec.probe_steps)
         return probing * self._flops[True] + (step - probing) * self._flops[False]
 
+    def restarted(self, state: MetaState) -> MetaState:
+        """The state after the probe, from which the optimiser begins anew."""
+        of_spec = optimizer(self._spec, self._init.inner)
+        return steps.restarted(state, self._init.model, of_spec)
 
-class _Measuring:
-    """What is owed after each step: a point where one is due, and to save it."""
 
-    def __init__(
-        self,
-        session: Session,
-        spec: Spec,
-        learner: _Learner,
-        measure: held_out.Measurer,
-        described: Mapping[str, Any],
-        images: int,
-    ) -> None:
-        """Args: as of `fine_tune`; images that are learned from."""
-        self._session, self._spec, self._learner = session, spec, learner
-        self._measure, self._described, self._images = measure, described, images
-        self._due = spec.measure_at or log_steps(spec.steps)
-
-    def __call__(self) -> bool:
-        session, spec, clock = self._session, self._spec, self._session.clock
-        step, points = session.step, clock["points"]
-        save = step > 0 and step % spec.save_every == 0
-        if step in self._due and (not points or points[-1][0] < step):
-            begin = time.perf_counter()
-            scores = self._measure(session.state.params)
-            clock["evaluation_seconds"] += time.perf_counter() - begin
-            looked_at = self._images if spec.head == "prototype" else 0
-            images = step * spec.batch + looked_at
-            point = Point(
-                step=step,
-                epoch=images / self._images,
-                images=images,
-                device_seconds=clock["device_seconds"],
-                compile_seconds=clock["compile_seconds"],
-                evaluation_seconds=clock["evaluation_seconds"],
-                flops=clock["head_flops"] + self._learner.flops(step),
-                **scores._asdict(),
-            )
-            points.append(list(point))
-            session.save()
-            write(session.run.folder / RESULTS, self._described, _points(session))
-            session.bar.say(f"{session.run.name} {step}: accuracy {point.accuracy:.4f}")
-            save = False
-        session.state = self._learner.between(session.state)
-        return save
+def _owed(
+    session: Session,
+    spec: Spec,
+    learner: _Learner,
+    measure: held_out.Measurer,
+    described: Mapping[str, Any],
+    images: int,
+) -> bool:
+    """Measures where a point is due; says whether the state is still to be saved."""
+    step, clock = session.step, session.clock
+    save = step > 0 and step % SAVE_EVERY == 0
+    measured = [values[0] for values in clock["points"]]
+    if step in log_steps(spec.steps) and step not in measured:
+        begin = time.perf_counter()
+        scores = measure(session.state.params)
+        clock["evaluation_seconds"] += time.perf_counter() - begin
+        seen = step * spec.batch + (images if spec.head == "prototype" else 0)
+        point = Point(
+            step=step,
+            epoch=seen / images,
+            images=seen,
+            device_seconds=clock["device_seconds"],
+            compile_seconds=clock["compile_seconds"],
+            evaluation_seconds=clock["evaluation_seconds"],
+            flops=clock["head_flops"] + learner.flops(step),
+            **scores,
+        )
+        clock["points"].append(list(point))
+        session.save()
+        write(session.run.folder / RESULTS, described, _points(session))
+        session.bar.say(f"{session.run.name} {step}: accuracy {point.accuracy:.4f}")
+        save = False
+    if 0 < step == spec.probe_steps:
+        session.state = learner.restarted(session.state)
+    return save
 
 
 def _points(session: Session) -> tuple[Point, ...]:
@@ -275,23 +255,15 @@ def last_params(
     return dict(found.state.params)
 
 
-def check_params(init: Initialisation, train: Source, spec: Spec) -> None:
-    """Refuses parameters of another network, or a head of other classes.
+def check_params(init: Initialisation, train: Source) -> None:
+    """Refuses parameters of another network, or of other images.
 
     Raises:
       ValueError: naming every parameter that differs.
     """
-    images = _images_like(train)
-    wanted = {"body": jax.eval_shape(init.model.init, jax.random.key(0), images)}
-    given = {"body": init.body}
-    if spec.head == "given":
-        if init.head is None:
-            raise ValueError("head='given', but the initialisation has no head")
-        width = classification.feature_count(init.model, wanted["body"], images)
-        way = len(train.class_names)
-        wanted["head"] = {"kernel": np.empty((width, way)), "bias": np.empty(way)}
-        given["head"] = init.head
-    if differing := leaves.differences(leaves.shapes(given), leaves.shapes(wanted)):
+    wanted = jax.eval_shape(init.model.init, jax.random.key(0), _images_like(train))
+    given = leaves.shapes({"body": init.body})
+    if differing := leaves.differences(given, leaves.shapes({"body": wanted})):
         raise ValueError(f"initialisation of another network: {differing}")
 
 
@@ -301,14 +273,8 @@ def start(init: Initialisation, train: Source, spec: Spec) -> MetaState:
     Returns:
       Parameters {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}.
     """
-    return steps.start(
-        init.model,
-        optimizer(spec, init.inner),
-        init.body,
-        _images_like(train),
-        len(train.class_names),
-        init.head if spec.head == "given" else None,
-    )
+    of_spec, way = optimizer(spec, init.inner), len(train.class_names)
+    return steps.start(init.model, of_spec, init.body, _images_like(train), way)
 
 
 def optimizer(spec: Spec, inner: Any = None) -> optax.GradientTransformation:

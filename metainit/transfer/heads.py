@@ -1,27 +1,31 @@
-"""One head on one data set: what it can be tuned by, and its rows."""
+"""The heads that are compared on whole data sets: what each is tuned by, its rows."""
 
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
 
 from metainit.config.fields import Transfer
 from metainit.data import loading
-from metainit.data.sealed import Split
 from metainit.evaluation import closed_form
-from metainit.runtime import digest
+from metainit.runtime import digest, flops
+from metainit.runtime.checkpoint import LAST
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import closed_form as transfer_closed_form
-from metainit.transfer import fine_tuning
-from metainit.transfer.spec import HEADS, Spec, Stepped
+from metainit.transfer import fine_tuning, held_out
+from metainit.transfer.fine_tuning import RESULTS, Point
+from metainit.transfer.held_out import Split
+from metainit.transfer.spec import Spec, check, rows_used
 
 Setting = dict[str, Any]
 Row = dict[str, Any]
-
 
 # From an initialisation and a split to what is learned of them, such as a network on
 # the maps of a frozen encoder.
@@ -33,9 +37,38 @@ def as_it_is(init: Initialisation, split: Split) -> tuple[Initialisation, Split]
     return init, split
 
 
-FIT: dict[str, closed_form.Head] = {
-    "nearest centroid": closed_form.nearest_centroid,
-    "logistic regression": closed_form.logistic_regression,
+class Stepped(NamedTuple):
+    """A head that is learned by steps.
+
+    Attributes:
+      start: as `Spec.head`.
+      probe: share of the steps, the first ones, that change the head only.
+    """
+
+    start: str
+    probe: float
+
+
+class Fitted(NamedTuple):
+    """A head in closed form, fitted to features of the unchanged body.
+
+    Attributes:
+      field: what its setting is called.
+      fit: to features, for a value of it.
+    """
+
+    field: str
+    fit: closed_form.Head
+
+
+HEADS: dict[str, Stepped | Fitted] = {
+    "prototype": Stepped("prototype", 0.0),
+    "zero": Stepped("zero", 0.0),
+    "linear probe": Stepped("zero", 1.0),
+    # Kumar et al. 2022, arXiv:2202.10054.
+    "probe then fine-tune": Stepped("zero", 0.5),
+    "nearest centroid": Fitted("scale", closed_form.nearest_centroid),
+    "logistic regression": Fitted("C", closed_form.logistic_regression),
 }
 
 
@@ -45,13 +78,11 @@ def grid(settings: Transfer) -> dict[str, tuple[Setting, ...]]:
     Args:
       settings: `config.transfer`.
     """
+    by_optimizer = {"sgd": settings.sgd_rates, "adam": settings.adam_rates}
     rates = tuple(
         {"optimizer": optimizer, "learning_rate": rate}
-        for optimizer, rates_of in (
-            ("sgd", settings.sgd_rates),
-            ("adam", settings.adam_rates),
-        )
-        for rate in rates_of
+        for optimizer, of_optimizer in by_optimizer.items()
+        for rate in of_optimizer
     )
     values = {"scale": settings.centroid_scales, "C": settings.inverse_penalties}
     return {
@@ -90,42 +121,87 @@ def learn(
     """
     head = HEADS[name]
     init = init._replace(head=None)  # the others' are compared
-    about = {"dataset": split.name, **about, "head": name}
-    places = [
-        _place(folder, {**about, "setting": setting}, spec, split, init)
+    of_each = [
+        {"dataset": split.name, **about, "head": name, "setting": setting}
         for setting in settings
     ]
+    places = [_place(folder, described, spec, split, init) for described in of_each]
     seen, sides = view(init, split)
     if isinstance(head, Stepped):
-        for setting, place in zip(settings, places, strict=True):
+        steps = round(head.probe * spec.steps)
+        for place, described in zip(places, of_each, strict=True):
             whole = spec._replace(
-                head=head.start, probe_steps=round(head.probe * spec.steps), **setting
+                head=head.start, probe_steps=steps, **described["setting"]
             )
             if not _finished(place, spec.steps):
                 fine_tuning.fine_tune(
-                    seen,
-                    sides.train,
-                    sides.test,
-                    whole,
-                    place,
-                    {**about, "setting": setting},
+                    seen, sides.train, sides.test, whole, place, described
                 )
             # Rows are all that is asked for later; states of many runs fill a disk.
-            shutil.rmtree(place / "checkpoints", ignore_errors=True)
+            shutil.rmtree(place / LAST, ignore_errors=True)
     elif not all(_finished(place, 0) for place in places):
-        points = transfer_closed_form.measure(
-            seen,
-            sides.train,
-            sides.test,
-            spec,
-            FIT[name],
-            [setting[head.field] for setting in settings],
-        )
-        for setting, place, point in zip(settings, places, points, strict=True):
+        values = [setting[head.field] for setting in settings]
+        points = fitted(seen, sides, spec, head.fit, values)
+        for place, described, point in zip(places, of_each, points, strict=True):
             place.mkdir(parents=True, exist_ok=True)
-            described = {**about, "setting": setting, "batch_norm": init.model.policy}
-            fine_tuning.write(place / fine_tuning.RESULTS, described, [point])
-    return [list(read(place / fine_tuning.RESULTS)) for place in places]
+            described["batch_norm"] = init.model.policy
+            fine_tuning.write(place / RESULTS, described, [point])
+    return [list(read(place / RESULTS)) for place in places]
+
+
+def fitted(
+    init: Initialisation,
+    split: Split,
+    spec: Spec,
+    fit: closed_form.Head,
+    values: Sequence[float],
+) -> Iterator[Point]:
+    """Fits a head to the features of the training images, once for each value.
+
+    Features are those of the unchanged body; images are not augmented.
+
+    Args:
+      init: of which the body is used.
+      split: images to learn from and held-out ones.
+      spec: of which the images used and the seed matter.
+      fit: `closed_form.nearest_centroid` or `closed_form.logistic_regression`.
+      values: of its setting.
+
+    Yields:
+      One point for each value, at step 0, after one pass over the training images. Its
+      device seconds are those of the fit, which is made on the host, and an equal share
+      of those of the features, whose operations are shared likewise.
+
+    Raises:
+      ValueError: in one line, for settings or data that do not fit.
+    """
+    train, test = split.train, split.test
+    check(spec, train, test)
+    chosen, judged = rows_used(train, spec), loading.rows(test)
+    moments, body = held_out.moment_images(train, spec), {"body": init.body}
+    features = held_out.features(init.model, init.preprocess)
+    program = held_out.compile_chunks(features, body, moments, train)
+    images, weight, _ = next(held_out.chunks(train, chosen))
+    counted = flops.of_function(jax.jit(features), body, moments, images, weight)
+    begin = time.perf_counter()
+    support = held_out.of_all(program, body, moments, train, chosen)
+    embedded = time.perf_counter()
+    query = held_out.of_all(program, body, moments, test, judged)
+    evaluation_seconds = time.perf_counter() - embedded
+    for value in values:
+        fitting = time.perf_counter()
+        log_probabilities = fit(support, train.labels[chosen], query, value)
+        seconds = time.perf_counter() - fitting
+        yield Point(
+            step=0,
+            epoch=1.0,
+            images=len(chosen),
+            device_seconds=(embedded - begin) / len(values) + seconds,
+            compile_seconds=program.compile_seconds,
+            evaluation_seconds=evaluation_seconds,
+            **held_out.scores(log_probabilities, test.labels[judged]),
+            flops=counted * math.ceil(len(chosen) / held_out.CHUNK) / len(values),
+        )
 
 
 def read(path: pathlib.Path) -> Iterator[Row]:
@@ -155,6 +231,6 @@ def _place(
 
 
 def _finished(place: pathlib.Path, steps: int) -> bool:
-    path = place / fine_tuning.RESULTS
+    path = place / RESULTS
     rows = list(read(path)) if path.exists() else []
     return bool(rows) and rows[-1]["step"] == steps

@@ -20,7 +20,7 @@ from metainit.evaluation import metrics
 from metainit.models import classification
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
-from metainit.runtime.budget import compile_step
+from metainit.runtime.budget import Program, compile_step
 from metainit.training.initialisation import Initialisation
 from metainit.transfer.spec import Spec, rows_used
 
@@ -28,22 +28,18 @@ MOMENTS = 256  # training images whose moments normalise a held-out one
 CHUNK = 256  # held-out images a call of the compiled program
 
 
-class Scores(NamedTuple):
-    """Of all held-out images.
+class Split(NamedTuple):
+    """One data set for a classifier: the same classes on both sides.
 
     Attributes:
-      loss: mean cross-entropy in nats.
-      accuracy: share of images, 0 to 1.
-      class_accuracy: mean over classes of the accuracy of each.
-      f1: macro-F1.
-      calibration_error: expected calibration error in 15 bins.
+      name: of the data set.
+      train: images to learn from.
+      test: images to be judged on.
     """
 
-    loss: float
-    accuracy: float
-    class_accuracy: float
-    f1: float
-    calibration_error: float
+    name: str
+    train: Source
+    test: Source
 
 
 def moment_images(train: Source, spec: Spec) -> np.ndarray:
@@ -55,8 +51,8 @@ def moment_images(train: Source, spec: Spec) -> np.ndarray:
     return train.images[batches.part(rows_used(train, spec), spec.seed, MOMENTS)]
 
 
-def scores(log_probabilities: np.ndarray, labels: np.ndarray) -> Scores:
-    """Scores of predictions.
+def scores(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Scores of predictions, as in `metainit.transfer.fine_tuning.Point`.
 
     Args:
       log_probabilities: float [n, way].
@@ -65,41 +61,54 @@ def scores(log_probabilities: np.ndarray, labels: np.ndarray) -> Scores:
     log_probabilities = log_probabilities.astype(np.float64)
     predictions = log_probabilities.argmax(-1)
     way = log_probabilities.shape[-1]
-    return Scores(
-        -float(log_probabilities[np.arange(len(labels)), labels].mean()),
-        float(np.mean(predictions == labels)),
-        metrics.class_accuracy(labels, predictions, way),
-        float(metrics.macro_f1(labels, predictions, way)),
-        metrics.calibration_error(np.exp(log_probabilities), labels),
-    )
+    return {
+        "loss": -float(log_probabilities[np.arange(len(labels)), labels].mean()),
+        "accuracy": float(np.mean(predictions == labels)),
+        "class_accuracy": metrics.class_accuracy(labels, predictions, way),
+        "f1": float(metrics.macro_f1(labels, predictions, way)),
+        "calibration_error": metrics.calibration_error(
+            np.exp(log_probabilities), labels
+        ),
+    }
 
 
 class Measurer:
-    """`(params) -> Scores` on the held-out images."""
+    """`(params) -> scores` of the held-out images."""
 
     def __init__(
-        self,
-        init: Initialisation,
-        params: Any,
-        moments: np.ndarray,
-        test: Source,
+        self, init: Initialisation, params: Any, moments: np.ndarray, test: Source
     ) -> None:
-        self._moments, self._test, self._rows = moments, test, rows(test)
-        example = next(chunks(test, self._rows))[:2]
-        self.program = compile_step(
-            _log_probabilities(init.model, init.preprocess), params, moments, *example
-        )
+        self._moments, self._test = moments, test
+        of_images = _log_probabilities(init.model, init.preprocess)
+        self.program = compile_chunks(of_images, params, moments, test)
 
-    def __call__(self, params: Any) -> Scores:
-        log_probabilities = np.concatenate(
-            [
-                np.asarray(self.program.update(params, self._moments, images, weight))[
-                    : len(real)
-                ]
-                for images, weight, real in chunks(self._test, self._rows)
-            ]
-        )
-        return scores(log_probabilities, self._test.labels[self._rows])
+    def __call__(self, params: Any) -> dict[str, float]:
+        judged = rows(self._test)
+        found = of_all(self.program, params, self._moments, self._test, judged)
+        return scores(found, self._test.labels[judged])
+
+
+def compile_chunks(
+    of_images: Callable[..., Any], params: Any, moments: np.ndarray, source: Source
+) -> Program:
+    """Compiles `(params, moments, images, weight) -> [n, ...]` for a chunk."""
+    images, weight, _ = next(chunks(source, rows(source)))
+    return compile_step(of_images, params, moments, images, weight)
+
+
+def of_all(
+    program: Program,
+    params: Any,
+    moments: np.ndarray,
+    source: Source,
+    where: np.ndarray,
+) -> np.ndarray:
+    """What a program of `compile_chunks` gives for these rows, [rows, ...]."""
+    found = [
+        np.asarray(program.update(params, moments, images, weight))[: len(real)]
+        for images, weight, real in chunks(source, where)
+    ]
+    return np.concatenate(found)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""What a fine-tuning is: its head, its settings, and what cannot work."""
+"""What a fine-tuning is, and what cannot work."""
 
 from __future__ import annotations
 
@@ -10,42 +10,8 @@ import numpy as np
 from metainit.data.batches import labelled
 from metainit.data.loading import Source, class_index
 
-STARTS = ("zero", "prototype", "given")
+STARTS = ("zero", "prototype")
 OPTIMIZERS = ("sgd", "adam")
-
-
-class Stepped(NamedTuple):
-    """A head that is learned by steps.
-
-    Attributes:
-      start: as `Spec.head`.
-      probe: share of the steps, the first ones, that change the head only.
-    """
-
-    start: str
-    probe: float
-
-
-class Fitted(NamedTuple):
-    """A head in closed form, fitted to features of the unchanged body.
-
-    Attributes:
-      field: what its setting is called.
-    """
-
-    field: str
-
-
-# The heads that are compared.
-HEADS: dict[str, Stepped | Fitted] = {
-    "prototype": Stepped("prototype", 0.0),
-    "zero": Stepped("zero", 0.0),
-    "linear probe": Stepped("zero", 1.0),
-    # Kumar et al. 2022, arXiv:2202.10054.
-    "probe then fine-tune": Stepped("zero", 0.5),
-    "nearest centroid": Fitted("scale"),
-    "logistic regression": Fitted("C"),
-}
 
 
 class Spec(NamedTuple):
@@ -58,14 +24,12 @@ class Spec(NamedTuple):
         begins anew after them.
       batch: images a step.
       head: where the head starts. "zero"; "prototype": the nearest class mean of the
-        training images' features; "given": the parameters' own.
+        training images' features.
       optimizer: "sgd" or "adam".
       learning_rate: constant.
       momentum: of "sgd".
       fraction: share of each class's training images that may be used, above 0 to 1.
       shot: training images of each class that may be used; 0 for all.
-      measure_at: steps to measure at; () for `log_steps(steps)`.
-      save_every: steps between checkpoints, besides one a measurement.
     """
 
     seed: int = 0
@@ -78,8 +42,6 @@ class Spec(NamedTuple):
     momentum: float = 0.0
     fraction: float = 1.0
     shot: int = 0
-    measure_at: tuple[int, ...] = ()
-    save_every: int = 500
 
 
 def rows_used(train: Source, spec: Spec) -> np.ndarray:
@@ -97,54 +59,47 @@ def check(spec: Spec, train: Source, test: Source) -> None:
     Raises:
       ValueError: in one line, which field or class is wrong and what would work.
     """
-    for field, choices in (("head", STARTS), ("optimizer", OPTIMIZERS)):
-        if (value := getattr(spec, field)) not in choices:
-            raise ValueError(
-                f"{field} must be one of {', '.join(choices)}, got {value!r}"
-            )
-    for field, least in (("steps", 1), ("batch", 1), ("save_every", 1), ("shot", 0)):
-        if (value := getattr(spec, field)) < least:
-            raise ValueError(f"{field} must be {least} or more, got {value}")
-    if not 0 <= spec.probe_steps <= spec.steps:
-        raise ValueError(
-            f"probe_steps must be from 0 to steps={spec.steps}, got {spec.probe_steps}"
-        )
-    if not 0 < spec.learning_rate < math.inf:
-        raise ValueError(f"learning_rate must be above 0, got {spec.learning_rate}")
-    if not 0 < spec.fraction <= 1:
-        raise ValueError(f"fraction must be above 0 and at most 1, got {spec.fraction}")
-    if spec.shot and spec.fraction < 1:
-        raise ValueError(
-            f"shot={spec.shot} and fraction={spec.fraction} both limit the training "
-            "images; give one of them"
-        )
-    at = spec.measure_at
-    if at and (list(at) != sorted(set(at)) or at[0] < 0 or at[-1] != spec.steps):
-        raise ValueError(
-            f"measure_at must rise from 0 or more to steps={spec.steps}, got {at}"
-        )
-    if len(train.class_names) < 2:
-        raise ValueError(
-            f"{train.name} has one class, {train.class_names[0]!r}; a classifier needs "
-            "2 or more"
-        )
-    if differing := set(train.class_names) ^ set(test.class_names):
-        raise ValueError(
-            f"{train.name} and its held-out images have different classes: "
-            f"{', '.join(sorted(differing)[:5])}"
-        )
-    if train.class_names != test.class_names:
-        raise ValueError(f"{train.name}: held-out classes stand in another order")
-    if train.images.shape[1:] != test.images.shape[1:]:
-        raise ValueError(
-            f"{train.name}: training images are {train.images.shape[1:]}, held-out "
-            f"ones {test.images.shape[1:]}; read both at one size"
-        )
-    for kind, source in (("training", train), ("held-out", test)):
-        for label, found in enumerate(class_index(source)):
-            if not len(found):
+    name, classes, sides = train.name, train.class_names, (train, test)
+    shapes = [source.images.shape[1:] for source in sides]
+    differing = ", ".join(sorted(set(classes) ^ set(test.class_names))[:5])
+    for field, right, wanted in (
+        ("head", spec.head in STARTS, f"one of {', '.join(STARTS)}"),
+        ("optimizer", spec.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
+        ("steps", spec.steps >= 1, "1 or more"),
+        ("batch", spec.batch >= 1, "1 or more"),
+        ("shot", spec.shot >= 0, "0 or more"),
+        (
+            "probe_steps",
+            0 <= spec.probe_steps <= spec.steps,
+            f"from 0 to steps={spec.steps}",
+        ),
+        ("learning_rate", 0 < spec.learning_rate < math.inf, "above 0"),
+        ("fraction", 0 < spec.fraction <= 1, "above 0 and at most 1"),
+        ("fraction", spec.fraction == 1 or not spec.shot, f"1 with shot={spec.shot}"),
+    ):
+        if not right:
+            value = getattr(spec, field)
+            raise ValueError(f"{field} must be {wanted}, got {value!r}")
+    for right, wrong in (
+        (len(classes) > 1, f"has one class, {classes[0]!r}; a classifier needs 2"),
+        (
+            not differing,
+            f"and its held-out images have different classes: {differing}",
+        ),
+        (classes == test.class_names, "has held-out classes in another order"),
+        (
+            shapes[0] == shapes[1],
+            f"has images of {shapes[0]}, held-out ones of {shapes[1]}; read both at "
+            "one size",
+        ),
+    ):
+        if not right:
+            raise ValueError(f"{name} {wrong}")
+    for kind, source in zip(("training", "held-out"), sides, strict=True):
+        for label, rows in enumerate(class_index(source)):
+            if not len(rows):
                 raise ValueError(
-                    f"{source.name}: class {source.class_names[label]!r} has no "
-                    f"{kind} images; leave the class out, or split anew"
+                    f"{source.name}: class {classes[label]!r} has no {kind} images; "
+                    "leave the class out, or split anew"
                 )
     rows_used(train, spec)

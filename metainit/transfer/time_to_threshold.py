@@ -7,7 +7,7 @@ medians are Kaplan and Meier's (`scipy.stats.ecdf`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ import scipy.stats
 
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Comparison
+from metainit.evaluation.metrics import mean_interval
 from metainit.transfer.results import FineTuning
 
 SHARES = (0.9, 0.95, 0.99)  # of the best baseline's final accuracy
@@ -48,11 +49,10 @@ class Summary(NamedTuple):
     Attributes:
       reached: runs that reached the threshold.
       runs: in all.
-      horizon: up to which the mean is restricted.
-      mean: restricted mean, of the smaller of time and horizon; a lower bound of the
-        mean time where a run did not reach.
-      low, high: its 95 % interval over runs; None for one run, or where no run reached
-        the threshold before a horizon that cuts others.
+      horizon: up to which every run was watched.
+      mean: of the smaller of time and horizon; a lower bound of the mean time where a
+        run did not reach.
+      low, high: its 95 % interval over runs, None where it has none.
       median: the time within which half of the runs get there; None where they do not.
     """
 
@@ -189,84 +189,41 @@ def _checked(x: Any, accuracy: Any) -> tuple[np.ndarray, np.ndarray]:
     return x, accuracy
 
 
-def common_horizon(times: Iterable[Time]) -> float:
-    """The largest horizon up to which every run was watched.
-
-    Restricted means can be compared at one horizon only.
-    """
-    times = list(times)
-    censored = [time.value for time in times if not time.reached]
-    return min(censored) if censored else max(time.value for time in times)
-
-
-def summarise(times: Sequence[Time], horizon: float | None = None) -> Summary:
+def summarise(times: Sequence[Time]) -> Summary:
     """Share that reached, restricted mean with its interval, and median.
 
-    The restricted mean is the area under the Kaplan-Meier curve up to the horizon; its
-    interval is Student's, over the runs' pseudo-values (Andersen et al. 2003), which
-    are min(time, horizon) where no run was given up before the horizon. It is cut at 0
-    and, where not all runs got there by then, at the horizon. Runs that all are cut
-    there have none: that their pseudo-values do not vary says nothing of the times.
+    Every run was watched up to the horizon: the shortest time of one that did not reach
+    the threshold, else the longest. The mean is that of the smaller of time and
+    horizon; its interval is Student's, cut at 0 and, where not all runs got there by
+    then, at the horizon. Runs that all are cut there have none: that they do not vary
+    says nothing of the times.
 
     Args:
       times: one a run.
-      horizon: None for `common_horizon` of these runs.
 
     Raises:
-      ValueError: no runs, or a horizon beyond what any run measured.
+      ValueError: no runs.
     """
     if not times:
         raise ValueError("times: no run")
-    horizon = common_horizon(times) if horizon is None else horizon
-    longest = max(time.value for time in times)
-    if horizon > longest and Time(longest, False) in times:
-        raise ValueError(
-            f"horizon {horizon:g} lies beyond the longest run's {longest:g}, which did "
-            f"not reach the threshold; use {longest:g} or less"
-        )
-    mean, n = _restricted_mean(times, horizon), len(times)
+    unreached = [time.value for time in times if not time.reached]
+    horizon = min(unreached) if unreached else max(time.value for time in times)
+    values = np.array([min(time.value, horizon) for time in times])
+    there = [time.value for time in times if time.reached and time.value <= horizon]
     low: float | None = None
     high: float | None = None
-    there = [time.value for time in times if time.reached and time.value <= horizon]
+    mean, n = float(values.mean()), len(times)
     if n > 1 and (len(there) == n or (there and min(there) < horizon)):
-        without = [
-            _restricted_mean([*times[:i], *times[i + 1 :]], horizon) for i in range(n)
-        ]
-        pseudo = n * mean - (n - 1) * np.array(without)
-        half = scipy.stats.t.ppf(0.975, n - 1) * scipy.stats.sem(pseudo)
-        low, high = max(0.0, mean - half), mean + half
-        if len(there) < n:
-            high = min(horizon, high)
-    x, survival = _survival(times)
-    half_there = np.flatnonzero(survival <= 0.5 + 1e-12)
-    return Summary(
-        reached=sum(time.reached for time in times),
-        runs=n,
-        horizon=horizon,
-        mean=mean,
-        low=low,
-        high=high,
-        median=float(x[half_there[0]]) if len(half_there) else None,
+        _, low, high = mean_interval(values)
+        low = max(0.0, low)
+        high = high if len(there) == n else min(horizon, high)
+    censored = scipy.stats.CensoredData(
+        uncensored=[time.value for time in times if time.reached], right=unreached
     )
-
-
-def _survival(times: Sequence[Time]) -> tuple[np.ndarray, np.ndarray]:
-    """Kaplan-Meier: the share still under way after each time, at those times."""
-    data = scipy.stats.CensoredData(
-        uncensored=[time.value for time in times if time.reached],
-        right=[time.value for time in times if not time.reached],
-    )
-    curve = scipy.stats.ecdf(data).sf
-    return curve.quantiles, curve.probabilities
-
-
-def _restricted_mean(times: Sequence[Time], horizon: float) -> float:
-    """Area under the survival curve, a staircase from 1, up to the horizon."""
-    x, survival = _survival(times)
-    inside = x < horizon
-    edges = np.concatenate([[0.0], x[inside], [horizon]])
-    heights = np.concatenate([[1.0], survival[inside]])
-    return float(np.sum(np.diff(edges) * heights))
+    survival = scipy.stats.ecdf(censored).sf
+    half_there = np.flatnonzero(survival.probabilities <= 0.5 + 1e-12)
+    median = float(survival.quantiles[half_there[0]]) if len(half_there) else None
+    return Summary(len(times) - len(unreached), n, horizon, mean, low, high, median)
 
 
 def in_words(times: Sequence[Time]) -> str:

@@ -20,7 +20,7 @@ from metainit.core.hypergradient import MODES
 from metainit.core.task_batching import STRATEGIES
 from metainit.data.episodes import WEIGHTS
 from metainit.models import conv4, normalisation
-from metainit.transfer import spec
+from metainit.transfer import heads
 
 INF = float("inf")
 POSITIVE, SHARE = "above 0 and finite", "above 0 and below 1"
@@ -144,7 +144,7 @@ def test_names_of_choices_are_those_that_there_are() -> None:
     ):
         choices = typing.get_type_hints(section)[field]
         assert set(typing.get_args(choices)) == set(known)
-    assert set(typing.get_args(fields.TransferHead)) == set(spec.HEADS)
+    assert set(typing.get_args(fields.TransferHead)) == set(heads.HEADS)
 
 
 def test_what_may_change_exists() -> None:

@@ -13,7 +13,6 @@ from metainit.transfer.time_to_threshold import (
     area_over_log_steps,
     best_heads,
     by_data_set,
-    common_horizon,
     from_baselines,
     in_words,
     line_of,
@@ -65,26 +64,16 @@ def test_a_run_that_never_got_there_counts_up_to_the_horizon() -> None:
     half = 4.30265 * math.sqrt(np.var([2, 4, 10], ddof=1) / 3)  # t, 2 degrees
     assert summary.low == max(0, 16 / 3 - half)
     assert summary.high == pytest.approx(min(10, 16 / 3 + half))
-    shorter = summarise([*got(2, 4), Time(10, False)], horizon=3)
-    assert shorter.mean == pytest.approx((2 + 3 + 3) / 3)
 
 
-def test_kaplan_and_meier_by_hand() -> None:
+def test_the_median_is_kaplan_and_meiers() -> None:
     """Given up at 3 between those who got there at 2, 4 and 6.
 
-    Survival: 3/4 from 2, 3/4 * 1/2 from 4, 0 from 6. Up to 6 the area is
-    2 + 2 * 3/4 + 2 * 3/8 = 4.25; the median is 4.
+    Survival: 3/4 from 2, 3/4 * 1/2 from 4, 0 from 6; all were watched up to 3.
     """
-    times = [*got(2, 4, 6), Time(3, False)]
-    summary = summarise(times, horizon=6)
-    assert summary.mean == pytest.approx(4.25)
-    assert summary.median == 4
-    # Areas up to 6 without one run: of 2, 4 + 2 * 1/2; of 4, 2 + 4 * 2/3;
-    # of 6, 2 + 2 * 2/3; of the one given up, 2 + 2 * 2/3 + 2 * 1/3.
-    pseudo = 17 - 3 * np.array([5, 14 / 3, 10 / 3, 4])
-    half = scipy.stats.t.ppf(0.975, 3) * np.std(pseudo, ddof=1) / 2
-    assert summary.low == pytest.approx(max(0, 4.25 - half))
-    assert summary.high == pytest.approx(min(6, 4.25 + half))
+    summary = summarise([*got(2, 4, 6), Time(3, False)])
+    assert (summary.horizon, summary.median) == (3, 4)
+    assert summary.mean == pytest.approx((2 + 3 + 3 + 3) / 4)
 
 
 def test_nobody_got_there() -> None:
@@ -119,15 +108,6 @@ def test_runs_that_all_are_cut_have_no_interval() -> None:
         assert summary.mean == summary.horizon and summary.low is summary.high is None
     same = summarise(got(500, 500, 500))
     assert (same.low, same.high) == (500, 500)
-
-
-def test_horizons() -> None:
-    assert common_horizon([*got(2, 5), Time(9, False), Time(8, False)]) == 8
-    assert common_horizon(got(2, 5, 7)) == 7
-    with pytest.raises(ValueError, match="horizon 20 lies beyond the longest run's 10"):
-        summarise([*got(2), Time(10, False)], horizon=20)
-    assert summarise(got(2, 4), horizon=20).mean == 3
-    assert summarise([*got(2, 4), Time(3, False)], horizon=20).mean == 2 + 2 * 2 / 3
 
 
 def test_the_interval_of_the_restricted_mean_covers_it() -> None:

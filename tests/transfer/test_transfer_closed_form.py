@@ -14,8 +14,8 @@ from metainit.evaluation import closed_form
 from metainit.models import mlp
 from metainit.models.preprocess import Preprocess
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import closed_form as transfer_closed_form
-from metainit.transfer import held_out
+from metainit.transfer import heads, held_out
+from metainit.transfer.held_out import Split
 from metainit.transfer.spec import Spec
 
 PREPROCESS = Preprocess((0.5,), (0.25,), shift=1)
@@ -43,7 +43,7 @@ def params():
 def points(params, fit, values, **changed):
     spec = Spec(**changed)
     init = Initialisation("random", MODEL, PREPROCESS, params["body"])
-    return list(transfer_closed_form.measure(init, TRAIN, TEST, spec, fit, values))
+    return list(heads.fitted(init, Split("noisy", TRAIN, TEST), spec, fit, values))
 
 
 def embedded(params, source):

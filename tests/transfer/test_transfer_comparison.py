@@ -13,12 +13,12 @@ from PIL import Image
 
 from metainit.config.fields import ConfigError
 from metainit.data.loading import Roles, Source
-from metainit.data.sealed import Sealed, Split
 from metainit.experiments import configs
 from metainit.experiments.meta_learning import train
 from metainit.transfer import comparison, fine_tuning
 from metainit.transfer import spec as transfer_spec
-from metainit.transfer.comparison import Choice
+from metainit.transfer.comparison import Choice, Sealed
+from metainit.transfer.held_out import Split
 
 HEADS = ("prototype", "probe then fine-tune", "logistic regression")
 INITS = {"meta-learned", "joint pretraining", "random"}

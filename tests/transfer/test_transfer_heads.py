@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from metainit.data.loading import Source
-from metainit.data.sealed import Split
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import heads
+from metainit.transfer.held_out import Split
 from metainit.transfer.spec import Spec
 
 ABOUT = {"role": "test", "init": "random", "dataset": "pets", "head": "zero"}
