@@ -44,11 +44,11 @@ def vmap(task_fn: TaskFn, shared: PyTree, episodes: Episode, keys: Key) -> Value
 
 def unroll(task_fn: TaskFn, shared: PyTree, episodes: Episode, keys: Key) -> Values:
     """A Python loop: the compiled program holds a copy of the task for each."""
-    each = [
+    results = [
         task_fn(shared, *jax.tree.map(lambda x, i=i: x[i], (episodes, keys)))
         for i in range(len(keys))
     ]
-    values, grads = jax.tree.map(lambda *x: jnp.stack(x), *each)
+    values, grads = jax.tree.map(lambda *x: jnp.stack(x), *results)
     return values, jax.tree.map(lambda x: jnp.mean(x, 0), grads)
 
 

@@ -35,19 +35,16 @@ def labelled(source: Source, seed: int, fraction: float, shot: int) -> np.ndarra
       ValueError: a class would be left with none, or has too few.
     """
     kept = []
-    for label, found in enumerate(class_index(source)):
-        count = shot or math.floor(fraction * len(found) + 0.5)
-        if not 0 < count <= len(found):
-            wrong = (
-                f"shot={shot} is more than"
-                if shot
-                else f"fraction={fraction} leaves none of"
-            )
+    for label, rows in enumerate(class_index(source)):
+        count = shot or math.floor(fraction * len(rows) + 0.5)
+        if not 0 < count <= len(rows):
+            share = f"fraction={fraction} leaves none of"
             raise ValueError(
-                f"{wrong} the {len(found)} training images of class "
-                f"{source.class_names[label]!r} of {source.name}"
+                f"{f'shot={shot} is more than' if shot else share} the {len(rows)} "
+                f"training images of class {source.class_names[label]!r} of "
+                f"{source.name}"
             )
-        kept.append(_generator(seed, 1, label).permutation(found)[:count])
+        kept.append(_generator(seed, 1, label).permutation(rows)[:count])
     return np.sort(np.concatenate(kept))
 
 
@@ -67,14 +64,14 @@ def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:
       ValueError: a class with fewer than two images.
     """
     labels = source.labels.copy(), source.labels.copy()
-    for label, found in enumerate(class_index(source)):
-        if len(found) < 2:
+    for label, rows in enumerate(class_index(source)):
+        if len(rows) < 2:
             raise ValueError(
                 f"{source.name}: class {source.class_names[label]!r} has fewer than 2 "
                 "images, so that none can be held out; leave the class out"
             )
-        count = min(max(1, math.floor(share * len(found) + 0.5)), len(found) - 1)
-        order = _generator(seed, 3, label).permutation(found)
+        count = min(max(1, math.floor(share * len(rows) + 0.5)), len(rows) - 1)
+        order = _generator(seed, 3, label).permutation(rows)
         labels[0][order[:count]] = -1
         labels[1][order[count:]] = -1
     return source._replace(labels=labels[0]), source._replace(labels=labels[1])

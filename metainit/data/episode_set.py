@@ -252,8 +252,8 @@ def write(path: str | os.PathLike[str], manifests: Sequence[Manifest]) -> None:
     """Stores the episodes of several data sets in one file."""
     numbered.write(
         path,
-        [[one.dataset, one.rule, one.sha256] for one in manifests],
-        [{name: getattr(one, name) for name in _ARRAYS} for one in manifests],
+        [[manifest.dataset, manifest.rule, manifest.sha256] for manifest in manifests],
+        [{name: getattr(manifest, name) for name in _ARRAYS} for manifest in manifests],
     )
 
 

@@ -51,29 +51,29 @@ def check(roles: Roles) -> None:
     Raises:
       ValueError: two roles overlap; names the pair and the classes or images.
     """
-    for (one, ones), (other, others) in itertools.combinations(
-        roles._asdict().items(), 2
-    ):
-        if shared := sorted(_classes(ones) & _classes(others)):
+    for first, second in itertools.combinations(Roles._fields, 2):
+        ours, theirs = getattr(roles, first), getattr(roles, second)
+        if shared := sorted(_classes(ours) & _classes(theirs)):
             names = ", ".join(f"{source}: {name}" for source, name in shared[:_NAMED])
             more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
             raise ValueError(
-                f"the classes of {one} and {other} overlap: {names}{more}; every class "
-                "may stand in one role only, or the result is not on unseen classes"
+                f"the classes of {first} and {second} overlap: {names}{more}; every "
+                "class may stand in one role only, or the result is not on unseen "
+                "classes"
             )
-        for source, against in itertools.product(ones, others):
-            first, second = _shared(source, against)
-            if not len(first):
+        for source, other in itertools.product(ours, theirs):
+            copies, originals = _shared(source, other)
+            if not len(copies):
                 continue
             pairs = [
-                f"{place(source, a)} and {place(against, b)}"
-                for a, b in zip(first[:_NAMED], second[:_NAMED], strict=True)
+                f"{place(source, a)} and {place(other, b)}"
+                for a, b in zip(copies[:_NAMED], originals[:_NAMED], strict=True)
             ]
             raise ValueError(
-                f"{one} ({source.name}) and {other} ({against.name}) have "
-                f"{len(first)} images in common: {'; '.join(pairs)}; remove them from "
-                "one of the data sets, or set data.drop_shared=True to leave them out "
-                f"of {min(one, other, key=_KEEP_LAST.index)}"
+                f"{first} ({source.name}) and {second} ({other.name}) have {len(copies)} "
+                f"images in common: {'; '.join(pairs)}; remove them from one of the "
+                "data sets, or set data.drop_shared=True to leave them out of "
+                f"{min(first, second, key=_KEEP_LAST.index)}"
             )
 
 
@@ -109,15 +109,15 @@ def drop_shared(roles: Roles) -> tuple[Roles, int]:
     """
     sources = {role: list(of_role) for role, of_role in roles._asdict().items()}
     count = 0
-    for one, other in itertools.combinations(_KEEP_LAST, 2):
-        for number, source in enumerate(sources[one]):
-            labels = source.labels.copy()
-            for against in sources[other]:
-                shared, _ = _shared(source._replace(labels=labels), against)
-                labels = labels.copy()
-                labels[shared] = -1
+    for role, later in itertools.combinations(_KEEP_LAST, 2):
+        for number, source in enumerate(sources[role]):
+            for other in sources[later]:
+                shared, _ = _shared(source, other)
                 count += len(shared)
-            sources[one][number] = source._replace(labels=labels)
+                labels = source.labels.copy()
+                labels[shared] = -1
+                source = source._replace(labels=labels)
+            sources[role][number] = source
     return Roles(**{role: tuple(of_role) for role, of_role in sources.items()}), count
 
 
@@ -242,12 +242,11 @@ def near_duplicates(look: Look, other: Look) -> tuple[int, tuple[int, int] | Non
         pairs = np.argwhere(bits <= BITS) + np.array([start, 0])
         near = np.zeros(0, int)
         for piece in np.array_split(pairs, len(pairs) // _CHUNK + 1):
-            one, two = piece.T
-            apart = np.abs(look.thumbnails[one] - other.thumbnails[two]).mean((1, 2))
-            one, two = piece[apart <= DIFFERENCE].T
-            near = np.union1d(near, one)
-            if example is None and len(one):
-                example = int(look.rows[one[0]]), int(other.rows[two[0]])
+            apart = look.thumbnails[piece[:, 0]] - other.thumbnails[piece[:, 1]]
+            alike = piece[np.abs(apart).mean((1, 2)) <= DIFFERENCE]
+            near = np.union1d(near, alike[:, 0])
+            if example is None and len(alike):
+                example = int(look.rows[alike[0, 0]]), int(other.rows[alike[0, 1]])
         count += len(near)
     return count, example
 
