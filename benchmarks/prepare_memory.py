@@ -79,13 +79,16 @@ def prepare(folder: pathlib.Path) -> dict[str, float]:
             next(opened)
 
     sys.addaudithook(audit)
-    from metainit.data.builders import prepared
+    from metainit.data.builders import prepare as preparing
     from metainit.data.builders.sun397 import Sun397
 
     before = peak()
     start = time.perf_counter()
-    builder = Sun397(manual_dir=folder, data_dir=folder / "prepared")
-    prepared.prepare(builder)
+    builder = preparing.build(
+        lambda: Sun397(manual_dir=folder, data_dir=folder / "prepared"),
+        "sun397",
+        folder,
+    )
     (split,) = builder.info.splits.values()
     return {
         "seconds": round(time.perf_counter() - start, 1),

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ PETS = 37  # its lists must have every breed
 Shown = bytes | Image.Image
 # Split -> file name -> class and image.
 Rows = dict[str, dict[str, tuple[str, Shown]]]
+Pictures = Iterator[tuple[bytes, Shown]]
 
 
 class Layout(NamedTuple):
@@ -74,61 +75,40 @@ def layout(name: str) -> Layout:
     return _LAYOUTS[name](_pictures(10_000 * (1 + NAMES.index(name))))
 
 
-def _pictures(first: int) -> Iterator[tuple[bytes, Shown]]:
+def _pictures(first: int) -> Pictures:
     """Images as they lie in archives, no two alike; the first ones are odd."""
-    for number in itertools.count(first):
-        image = archives.picture(number, 24, 40)
-        if number - first < len(_ODD):
-            yield _ODD[number - first](image)
-        else:
-            jpeg = archives.encode(image)
-            yield jpeg, jpeg
+    for number in itertools.count():
+        yield _filed(archives.picture(first + number, 24, 40), number)
 
 
-def _turned(image: Image.Image) -> tuple[bytes, Shown]:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = image.transpose(Image.Transpose.ROTATE_90)
-    return archives.encode(turned, quality=95, exif=exif), image
+def _filed(image: Image.Image, number: int) -> tuple[bytes, Shown]:
+    """What is in a file, and what it shows."""
+    grey, cmyk, indexed = image.convert("L"), image.convert("CMYK"), image.quantize()
+    match number:
+        case 0:
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            turned = image.transpose(Image.Transpose.ROTATE_90)
+            return archives.encode(turned, quality=95, exif=exif), image
+        case 1:  # 16 bits
+            deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+            return archives.encode(deep, "png"), grey
+        case 2:
+            glass, paper = image.copy(), Image.new("RGBA", image.size, "white")
+            glass.putalpha(grey)
+            return archives.encode(glass, "png"), Image.alpha_composite(paper, glass)
+        case 3 | 4:
+            other = grey if number == 3 else cmyk
+            return archives.encode(other, quality=95), other
+        case 5 | 6:
+            return archives.encode(indexed, "png" if number == 5 else "gif"), indexed
+        case 7:
+            return archives.encode(image, "bmp"), image
+    jpeg = archives.encode(image)
+    return jpeg, jpeg
 
 
-def _deep(image: Image.Image) -> tuple[bytes, Shown]:
-    grey = image.convert("L")
-    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    return archives.encode(deep, "png"), grey
-
-
-def _glass(image: Image.Image) -> tuple[bytes, Shown]:
-    glass = image.copy()
-    glass.putalpha(image.convert("L"))
-    paper = Image.new("RGBA", image.size, "white")
-    return archives.encode(glass, "png"), Image.alpha_composite(paper, glass)
-
-
-def _converted(
-    mode: str, form: str = "jpeg"
-) -> Callable[[Image.Image], tuple[bytes, Shown]]:
-    def convert(image: Image.Image) -> tuple[bytes, Shown]:
-        other = image.quantize() if mode == "P" else image.convert(mode)
-        options = {"quality": 95} if form == "jpeg" else {}
-        return archives.encode(other, form, **options), other
-
-    return convert
-
-
-_ODD = (
-    _turned,
-    _deep,
-    _glass,
-    _converted("L"),
-    _converted("CMYK"),
-    _converted("P", "png"),
-    _converted("P", "gif"),
-    _converted("RGB", "bmp"),
-)
-
-
-def _cifar100(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+def _cifar100(pictures: Pictures) -> Layout:
     classes = cifar_names()
     rng = np.random.default_rng(0)
     members = {"fine_label_names.txt": "\n".join(classes).encode() + b"\n"}
@@ -154,7 +134,7 @@ def cifar_names() -> list[str]:
     return sorted([*held_out, *(f"class_{number:02}" for number in range(64))])
 
 
-def _caltech256(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+def _caltech256(pictures: Pictures) -> Layout:
     root = "256_ObjectCategories"
     classes = [f"{label:03}.thing" for label in range(1, TRAIN_CLASSES + 1)]
     rows: Rows = {"train": {}, "test": {}}
@@ -178,7 +158,7 @@ def _caltech256(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
     return Layout({f"{root}.tar": files}, classes, rows)
 
 
-def _flowers102(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+def _flowers102(pictures: Pictures) -> Layout:
     names = [f"class {label}" for label in range(102)]
     labels = np.repeat([1, 102, 51, *range(3, TRAIN_CLASSES)], IMAGES)
     numbers = np.arange(1, len(labels) + 1)
@@ -221,7 +201,7 @@ def cars_annotations(labels: Sequence[int], label_field: bool = True) -> bytes:
     return archives.matlab(annotations=records)
 
 
-def _stanford_cars(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+def _stanford_cars(pictures: Pictures) -> Layout:
     # As the real names, with slashes among them.
     names = [f"Ram C/V Cargo Van {1800 + number}" for number in range(196)]
     labels = [label for label in (196, 1, 14, 3) for _ in range(IMAGES)]
@@ -249,7 +229,7 @@ def _stanford_cars(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
     return Layout(files, names, rows)
 
 
-def _fgvc_aircraft(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+def _fgvc_aircraft(pictures: Pictures) -> Layout:
     # As in variants.txt: neither sorted nor free of spaces and slashes.
     data, variants = "fgvc-aircraft-2013b/data", ["707-320", "Hawk T1", "F-16A/B", "A"]
     files = {
@@ -275,7 +255,7 @@ def _fgvc_aircraft(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
     return Layout({"fgvc-aircraft-2013b.tar.gz": files}, variants, rows)
 
 
-def _oxford_pets(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+def _oxford_pets(pictures: Pictures) -> Layout:
     breeds = ["Abyssinian", "american_bulldog", "american_pit_bull_terrier"]
     breeds += [f"breed_{number:02}" for number in range(4, PETS + 1)]
     rows: Rows = {"train": {}, "test": {}}
@@ -302,7 +282,7 @@ def _oxford_pets(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
     return Layout(files, breeds, rows)
 
 
-def _sun397(pictures: Iterator[tuple[bytes, Shown]]) -> Layout:
+def _sun397(pictures: Pictures) -> Layout:
     # In another order than that of folders.
     names = ["/c/church/outdoor", "/c/church/indoor", "/a/abbey"]
     names += [f"/p/place_{number:03}" for number in reversed(range(394))]

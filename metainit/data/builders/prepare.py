@@ -34,15 +34,16 @@ from metainit.data.builders.oxford_pets import OxfordPets
 from metainit.data.builders.stanford_cars import StanfordCars
 from metainit.data.builders.sun397 import Sun397
 
-BUILDERS: dict[str, type[ArchiveBuilder]] = {
-    "cifar100": Cifar100,
-    "caltech256": Caltech256,
-    "flowers102": Flowers102,
-    "stanford_cars": StanfordCars,
-    "fgvc_aircraft": FgvcAircraft,
-    "oxford_pets": OxfordPets,
-    "sun397": Sun397,
-}
+_SEVEN: tuple[type[ArchiveBuilder], ...] = (
+    Cifar100,
+    Caltech256,
+    Flowers102,
+    StanfordCars,
+    FgvcAircraft,
+    OxfordPets,
+    Sun397,
+)
+BUILDERS = {kind.name: kind for kind in _SEVEN}
 
 # For times: assumed bytes a second of the network; measured orders of magnitude of
 # images and of archive bytes a second that a core converts.

@@ -39,6 +39,9 @@ CHARACTERS = {
 }
 
 
+INK = archives.encode(archives.picture(0).convert("1"), "png")
+
+
 @pytest.fixture
 def zips(tmp_path):
     ink, paths = {}, []
@@ -65,22 +68,21 @@ def test_the_official_zips_are_pooled_by_character(tmp_path, zips):
 
 @pytest.mark.parametrize("damage", ["content", "storage"])
 def test_a_drawing_that_does_not_decode_is_named_or_skipped(tmp_path, damage):
-    good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
-    archives.omniglot_zip(good, "images_background", CHARACTERS["background"], 3)
+    path = tmp_path / "x.zip"
+    archives.omniglot_zip(path, "images_background", CHARACTERS["background"], 3)
     hurt = "images_background/Alphabet_of_the_Magi/character01/0001_02.png"
-    with zipfile.ZipFile(good) as old, zipfile.ZipFile(bad, "w") as new:
-        for name in old.namelist():
-            garbage = name == hurt and damage == "content"
-            new.writestr(name, b"no image" if garbage else old.read(name))
-    if damage == "storage":  # a byte of the compressed picture, so that its sum differs
-        with zipfile.ZipFile(good) as old:
-            place = old.getinfo(hurt).header_offset + 150
-        content = bytearray(good.read_bytes())
+    with zipfile.ZipFile(path) as opened:
+        files = {name: opened.read(name) for name in opened.namelist()}
+        place = opened.getinfo(hurt).header_offset + 150
+    if damage == "content":
+        archives.pack(path, files | {hurt: b"no image"})
+    else:  # a byte of the compressed picture, so that its sum differs
+        content = bytearray(path.read_bytes())
         content[place] ^= 255
-        bad.write_bytes(content)
+        path.write_bytes(content)
     with pytest.raises(ValueError, match=f"{hurt} does not decode.*skip_undecodable"):
-        loading.load(settings(tmp_path, archive=str(bad)))
-    kept = settings(tmp_path, archive=str(bad), skip_undecodable=True)
+        loading.load(settings(tmp_path, archive=str(path)))
+    kept = settings(tmp_path, archive=str(path), skip_undecodable=True)
     assert sum(len(source.images) for (source,) in loading.load(kept)[:3]) == 41
 
 
@@ -123,28 +125,22 @@ def test_the_packed_form_is_accepted(tmp_path):
             np.testing.assert_array_equal(source.images[where][..., 0], true)
 
 
-def other_zip(path, member):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(member, b"x")
-
-
 @pytest.mark.parametrize(
-    "name, make, words",
+    "name, content, words",
     [
-        ("no.zip", lambda path: None, "there is no file"),
-        ("cut.zip", lambda path: path.write_bytes(b"PK\3\4"), "neither a whole zip"),
-        ("a.zip", lambda path: other_zip(path, "x/y.png"), "is not laid out as"),
-        (
-            "b.zip",
-            lambda path: archives.omniglot_zip(path, "r", ["Klingon/character01"], 1),
-            "'Klingon/character01' is no character of Omniglot",
-        ),
-        ("a.npz", lambda path: np.savez(path, x=1), "does not hold Omniglot"),
-        ("b.npz", lambda path: path.write_bytes(b"x"), "does not hold Omniglot"),
+        ("no.zip", None, "there is no file"),
+        ("cut.zip", b"PK\3\4", "neither a whole zip"),
+        ("a.zip", {"x/y.png": b"x"}, "is not laid out as"),
+        ("b.zip", {"r/Klingon/character01/1.png": INK}, "'Klingon/character01' is no"),
+        ("a.npz", {"x.npy": b"x"}, "does not hold Omniglot"),
+        ("b.npz", b"x", "does not hold Omniglot"),
     ],
 )
-def test_another_file_is_refused_as_omniglot(tmp_path, name, make, words):
-    make(tmp_path / name)
+def test_another_file_is_refused_as_omniglot(tmp_path, name, content, words):
+    if isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    elif content:
+        archives.pack(tmp_path / "x.zip", content).rename(tmp_path / name)
     with pytest.raises(ValueError, match=r"data\.archive") as error:
         loading.load(settings(tmp_path, archive=str(tmp_path / name)))
     assert words in str(error.value) and name in str(error.value)

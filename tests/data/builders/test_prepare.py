@@ -73,14 +73,22 @@ def test_a_data_set_is_fetched_and_prepared_once(tmp_path, known):
     assert said[-1] == "caltech256: 12 images prepared"
 
 
-def test_an_own_archive_is_not_fetched_but_checked(tmp_path, known):
-    own = tmp_path / "mine"
-    for number, folder in enumerate((own / NAME, own)):
-        folder.mkdir(parents=True, exist_ok=True)
-        path = archives.pack(folder / FILE, seven.CALTECH_FILES)
-        assert prepare.prepare(NAME, tmp_path / f"data{number}", own).is_dir()
-        path.unlink()
+@pytest.mark.parametrize("own", [NAME, ""])
+@pytest.mark.parametrize("form", ["archive", "tree"])
+def test_own_files_are_not_fetched_and_a_tree_is_never_deleted(
+    tmp_path, known, own, form
+):
+    mine = tmp_path / "mine" / own
+    archives.unpack(mine, seven.CALTECH_FILES)
+    if form == "archive":
+        archives.pack(mine / FILE, seven.CALTECH_FILES)
+    folder = prepare.prepare(
+        NAME, tmp_path / "data", tmp_path / "mine", delete_archives=True
+    )
+    assert sum(prepared.summary(folder).images.values()) == 12
     assert known.asked == []
+    assert [path.name for path in mine.iterdir()] == ["256_ObjectCategories"]
+    assert left(mine).count("056_0001.jpg") == 1
 
 
 def test_an_own_archive_of_another_kind_is_refused_and_kept(tmp_path, known):
@@ -99,16 +107,6 @@ def test_an_own_archive_of_another_kind_is_refused_and_kept(tmp_path, known):
     checksums = prepare.read_checksums(tmp_path / "sums")
     folder = prepare.prepare(NAME, root, tmp_path / "mine", checksums=checksums)
     assert sum(prepared.summary(folder).images.values()) == 6
-
-
-def test_a_tree_needs_no_archive(tmp_path, known):
-    archives.unpack(tmp_path / "mine" / NAME, seven.CALTECH_FILES)
-    folder = prepare.prepare(
-        NAME, tmp_path / "data", tmp_path / "mine", delete_archives=True
-    )
-    assert sum(prepared.summary(folder).images.values()) == 12
-    assert known.asked == []
-    assert (tmp_path / "mine" / NAME / "256_ObjectCategories" / "056.dog").is_dir()
 
 
 def test_an_optional_file_is_done_without(tmp_path, known, monkeypatch):
@@ -239,14 +237,14 @@ def test_a_plan_counts_what_is_missing(tmp_path, known):
 
 def test_a_plan_takes_trees_and_reductions_into_account(tmp_path, known):
     archives.unpack(tmp_path / "mine" / NAME, seven.CALTECH_FILES)
-    options = Options(fraction=0.5)
-    (row,) = prepare.plan([NAME], tmp_path / "data", tmp_path / "mine", options).needs
-    assert row.download == 0
-    assert row.result == round(len(known.content) / 2)
-    whole, small = (
-        prepare.plan(["stanford_cars"], tmp_path / "data", options=chosen).needs[0]
-        for chosen in (Options(), Options(max_side=256))
-    )
+    half = Options(fraction=0.5)
+    (need,) = prepare.plan([NAME], tmp_path / "data", tmp_path / "mine", half).needs
+    assert need.download == 0
+    assert need.result == round(len(known.content) / 2)
+    (whole,) = prepare.plan(["stanford_cars"], tmp_path).needs
+    (small,) = prepare.plan(
+        ["stanford_cars"], tmp_path, options=Options(max_side=256)
+    ).needs
     assert small.result < whole.result / 2 and small.download == whole.download
 
 
