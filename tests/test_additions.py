@@ -81,7 +81,7 @@ def patches() -> Encoder:
             """\
 ENCODERS = {
     "patches": EncoderEntry(
-        lambda section, **cut: patches(),
+        lambda section: patches(),
         torch_names.RESNET,
         pretrained.IMAGENET,
         lambda flat: None,

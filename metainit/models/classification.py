@@ -23,11 +23,9 @@ QueryLossFn = Callable[[Params, Batch, Batch, Key], tuple[jax.Array, Metrics]]
 
 def features(model: Model) -> BatchFeaturesFn:
     """`(params, batch, key) -> float [n, d]`: features of a batch seen by itself."""
-
-    def of_batch(params, batch, key):
-        return model.features(params["body"], batch["image"], batch.get("weight"), key)
-
-    return of_batch
+    return lambda params, batch, key: model.features(
+        params["body"], batch["image"], batch.get("weight"), key
+    )
 
 
 def adapt_mask(model: Model) -> LeafMask | None:
@@ -134,9 +132,6 @@ def query_loss(model: Model) -> QueryLossFn:
 def predict(model: Model) -> QueryFn:
     """`(params, support, query) -> float [n, way]`: class probabilities (softmax)."""
     of_query = query_features(model)
-
-    def probabilities(params, support, query):
-        features = of_query(params, support, query)
-        return jax.nn.softmax(logits(params, features, query.get("classes")))
-
-    return probabilities
+    return lambda params, support, query: jax.nn.softmax(
+        logits(params, of_query(params, support, query), query.get("classes"))
+    )

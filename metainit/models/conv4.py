@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from metainit.models import convolution, normalisation
-from metainit.models.model import Model, from_linen
+from metainit.models.model import Model, check_choice, from_linen
 
 DOWNSAMPLE = ("pool", "stride")
 OUTPUT = ("average", "flatten")
@@ -66,15 +66,9 @@ def conv4(
     Raises:
       ValueError: for a choice that does not exist.
     """
-    normalisation.check(norm, normalisation.TRAINED_HERE)
-    for field, value, choices in (
-        ("downsample", downsample, DOWNSAMPLE),
-        ("output", output, OUTPUT),
-    ):
-        if value not in choices:
-            raise ValueError(
-                f"{field} must be one of {', '.join(choices)}, got {value!r}"
-            )
+    check_choice("norm", norm, normalisation.TRAINED_HERE)
+    check_choice("downsample", downsample, DOWNSAMPLE)
+    check_choice("output", output, OUTPUT)
     form = form or convolution.for_backend()
     module = Conv4(form, filters, norm, downsample, output, scale)
     return from_linen(module, norm == "support", normalisation.POLICIES[norm])

@@ -1,22 +1,20 @@
 """Convolution in two interchangeable forms, and pooling that XLA runs well.
 
-The native form is XLA's own convolution. The product form is shifted slices and matrix
-products, and so are its derivatives: XLA for CPU does not optimise convolutions inside
-loops, is slow at the derivatives of grouped ones, and `vmap` over kernels turns a dense
-convolution into a grouped one.
+The product form is shifted slices and matrix products, and so are its derivatives: XLA
+for CPU does not optimise convolutions inside loops, is slow at the derivatives of
+grouped ones, and `vmap` over kernels turns a dense convolution into a grouped one.
 
-A convolution is linear in the image and in the kernel. Its derivative with respect to
-the image is the transposed convolution with the same kernel, that with respect to the
-kernel a product of patches and cotangents; both are linear in their two arguments too,
-with derivatives among these three. Left to itself JAX differentiates the cutting of
-patches into sums of padded slices, and XLA for CPU is slow at those, their derivatives
-and the transposed products around them: a meta-step of Conv-4 took 1.5 times as long.
-Hence primitives that name each other as derivatives, to any order and direction.
+A convolution's derivatives, the transposed one and the product of patches and
+cotangents, are linear in two arguments as it is, with derivatives among these three.
+Left to itself JAX differentiates the cutting of patches into sums of padded slices: a
+meta-step of Conv-4 took 1.5 times as long. Hence primitives that name each other as
+derivatives, to any order and direction.
 """
 
 import functools
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,29 +23,21 @@ from jax.interpreters import ad, batching, mlir
 
 from metainit.core.task_batching import varying_axes
 
-
-class Convolution(Protocol):
-    """`(x [n, height, width, c], kernel, stride) -> [n, height', width', features]`.
-
-    height' is ceil(height / stride), width' likewise.
-    """
-
-    def __call__(self, x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array: ...
+# `(x [n, height, width, c], kernel, stride) -> [n, height', width', features]`; height'
+# is ceil(height / stride), width' likewise.
+Convolution = Callable[[jax.Array, jax.Array, int], jax.Array]
 
 
 class Form(NamedTuple):
-    """How convolutions are computed.
+    """How convolutions are computed."""
 
-    Attributes:
-      dense: with kernels [k, k, c, features], k odd; padded as in PyTorch, by half the
-        kernel on every side.
-      same: the same, padded as TensorFlow's 'SAME' is: at stride 2 the larger half of
-        the padding comes after the image, and none before it where one pixel is enough.
-      depthwise: with kernels [k, k, c], each channel by itself, c features; 'SAME'.
-    """
-
+    # With kernels [k, k, c, features], k odd, and half of k as padding on every side,
+    # as in PyTorch.
     dense: Convolution
+    # With the same kernels, padded as TensorFlow's 'SAME' is: at stride 2 the larger
+    # half comes after the image, and none before it where one pixel is enough.
     same: Convolution
+    # With kernels [k, k, c], each channel by itself, c features; 'SAME'.
     depthwise: Convolution
 
 
@@ -67,18 +57,6 @@ def _native(
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
-
-
-def _native_dense(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    return _native(x, kernel, stride, _symmetric(kernel.shape[0]))
-
-
-def _native_same(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    return _native(x, kernel, stride, "SAME")
-
-
-def _native_depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    return _native(x, kernel[:, :, None], stride, "SAME", x.shape[-1])
 
 
 def _product_dense(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -123,7 +101,13 @@ def _product_depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Arra
     )
 
 
-NATIVE = Form(_native_dense, _native_same, _native_depthwise)
+NATIVE = Form(
+    lambda x, kernel, stride: _native(x, kernel, stride, _symmetric(len(kernel))),
+    lambda x, kernel, stride: _native(x, kernel, stride, "SAME"),
+    lambda x, kernel, stride: _native(
+        x, kernel[:, :, None], stride, "SAME", x.shape[-1]
+    ),
+)
 PRODUCT = Form(_product_dense, _product_same, _product_depthwise)
 
 
@@ -257,17 +241,11 @@ ad.defbilinear(
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """2x2 max-pooling with stride 2; an odd last row or column is dropped.
+    """2x2 max-pooling, [n, height, width, c] to [n, height // 2, width // 2, c].
 
     As reshape and selection: `reduce_window` has a slow second derivative on CPU. And
     the derivative of `max` looks for entries equal to the maximum, which a compiler
     that computes them again need not find: 0 / 0. Among equals the first is chosen.
-
-    Args:
-      x: [n, height, width, c].
-
-    Returns:
-      [n, height // 2, width // 2, c].
     """
     n, height, width, c = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]
@@ -279,11 +257,7 @@ def max_pool(x: jax.Array) -> jax.Array:
 def max_pool3(x: jax.Array) -> jax.Array:
     """3x3 max-pooling with stride 2, padded by 1 as in PyTorch; see `max_pool`.
 
-    Args:
-      x: [n, height, width, c].
-
-    Returns:
-      [n, ceil(height / 2), ceil(width / 2), c].
+    From [n, height, width, c] to [n, ceil(height / 2), ceil(width / 2), c].
     """
     height, width = x.shape[1:3]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)

@@ -13,7 +13,7 @@ import jax
 
 from metainit.models import convolution
 from metainit.models.convolution import Form, pointwise
-from metainit.models.encoder import Blocks, Encoder, Kernel, from_linen
+from metainit.models.encoder import Encoder, Kernel, Scope, from_linen, stage
 from metainit.models.normalisation import BatchNorm
 
 
@@ -55,88 +55,32 @@ def _layer(
     return BatchNorm(norm, EPSILON, name=f"{name}_norm")(linear, kernel, weight)
 
 
-class Block(nn.Module):
+def _block(
+    shape: Stage,
+    form: Form,
+    norm: str,
+    stride: int,
+    x: jax.Array,
+    weight: jax.Array | None,
+) -> jax.Array:
     """Inverted bottleneck: wider by 1x1, depthwise, narrower by 1x1 without ReLU.
 
-    Attributes:
-      shape: of the blocks of its stage.
-      form: of the depthwise convolution.
-      norm: one of `normalisation.PRETRAINED`.
-      stride: of the depthwise convolution.
+    From [n, height, width, c] to [n, height / stride, width / stride, features].
     """
-
-    shape: Stage
-    form: Form
-    norm: str
-    stride: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array, weight: jax.Array | None) -> jax.Array:
-        """[n, height, width, c] to [n, height / stride, width / stride, features]."""
-        c, k, features = x.shape[-1], self.shape.kernel, self.shape.features
-        wide = c * self.shape.expand
-        layer = partial(_layer, self.norm, weight)
-        y = x
-        if wide != c:
-            y = layer("expand", (c, wide), wide, lambda w: pointwise(x, w, 1))
-            y = nn.relu6(y)
-        z = layer(
-            "depthwise",
-            (k, k, wide),
-            k * k,
-            lambda w: self.form.depthwise(y, w, self.stride),
-        )
-        z = nn.relu6(z)
-        z = layer("project", (wide, features), features, lambda w: pointwise(z, w, 1))
-        return x + z if self.stride == 1 and c == features else z
-
-
-class Stem(nn.Module):
-    """3x3 convolution with stride 2."""
-
-    form: Form
-    norm: str
-
-    @nn.compact
-    def __call__(self, x: jax.Array, weight: jax.Array | None) -> jax.Array:
-        shape, linear = (3, 3, x.shape[-1], STEM), lambda w: self.form.same(x, w, 2)
-        return nn.relu6(_layer(self.norm, weight, "conv", shape, 9 * STEM, linear))
-
-
-class Top(nn.Module):
-    """1x1 convolution to the features that are averaged and classified."""
-
-    norm: str
-
-    @nn.compact
-    def __call__(self, x: jax.Array, weight: jax.Array | None) -> jax.Array:
-        shape, linear = (x.shape[-1], TOP), lambda w: pointwise(x, w, 1)
-        return nn.relu6(_layer(self.norm, weight, "conv", shape, TOP, linear))
-
-
-class EfficientNetLite0(nn.Module):
-    """The network up to a cut; see `efficientnet_lite0`."""
-
-    norm: str
-    cut: str
-    form: Form
-    checkpoint: bool
-
-    @nn.compact
-    def __call__(self, x: jax.Array, weight: jax.Array | None) -> jax.Array:
-        """Map at the cut, of images [n, height, width, c]."""
-        x = Stem(self.form, self.norm, name="stem")(x, weight)
-        inverted = nn.remat(Block) if self.checkpoint else Block
-        last = CUTS.index(self.cut)
-        for name, stage in zip(CUTS[1 : last + 1], STAGES, strict=False):
-            block = partial(inverted, stage, self.form, self.norm)
-            x = Blocks(block, stage.blocks, stage.stride, name=name)(x, weight)
-        return Top(self.norm, name="top")(x, weight) if self.cut == "top" else x
+    c, k, features = x.shape[-1], shape.kernel, shape.features
+    y, wide, layer = x, c * shape.expand, partial(_layer, norm, weight)
+    if wide != c:
+        y = layer("expand", (c, wide), wide, lambda w: pointwise(x, w, 1))
+        y = nn.relu6(y)
+    linear = lambda w: form.depthwise(y, w, stride)  # noqa: E731
+    z = nn.relu6(layer("depthwise", (k, k, wide), k * k, linear))
+    z = layer("project", (wide, features), features, lambda w: pointwise(z, w, 1))
+    return x + z if stride == 1 and c == features else z
 
 
 def efficientnet_lite0(
     norm: str = "frozen",
-    cut: str = "top",
+    cut: str = "",
     form: Form | None = None,
     checkpoint: bool = False,
 ) -> Encoder:
@@ -144,15 +88,34 @@ def efficientnet_lite0(
 
     Args:
       norm: "frozen" running statistics, "support" moments or "batch" statistics.
-      cut: the last part: "stem", "stage1" to "stage7" or "top". The map is 2 times
-        smaller than the image at the stem and stage1, then 4, 8, 16, 16, 32, 32 and 32
-        times, rounded up.
+      cut: the last part: "stem", "stage1" to "stage7" or "top"; "" for that. The map is
+        2 times smaller than the image at the stem and stage1, then 4, 8, 16, 16, 32, 32
+        and 32 times, rounded up.
       form: of the convolutions, by default the backend's faster one.
       checkpoint: compute each block's activations again for its derivative.
 
     Raises:
       ValueError: for a choice that does not exist.
     """
-    form = form or convolution.for_backend()
-    module = EfficientNetLite0(norm, cut, form, checkpoint)
-    return from_linen(module, CUTS, cut, lambda path: path[0].key, norm)
+    form, cut = form or convolution.for_backend(), cut or CUTS[-1]
+
+    def stem(x, weight):
+        shape, linear = (3, 3, x.shape[-1], STEM), lambda w: form.same(x, w, 2)
+        return nn.relu6(_layer(norm, weight, "conv", shape, 9 * STEM, linear))
+
+    def top(x, weight):
+        shape, linear = (x.shape[-1], TOP), lambda w: pointwise(x, w, 1)
+        return nn.relu6(_layer(norm, weight, "conv", shape, TOP, linear))
+
+    def network(x, weight):
+        parts = [stem]
+        for shape in STAGES:
+            block = partial(_block, shape, form, norm)
+            parts.append(stage(block, shape.blocks, shape.stride, checkpoint))
+        for name, part in zip(CUTS, [*parts, top], strict=True):
+            x = Scope(part, name=name)(x, weight)
+            if name == cut:
+                break
+        return x
+
+    return from_linen(Scope(network), CUTS, cut, lambda path: path[0].key, norm)

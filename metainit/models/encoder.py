@@ -1,6 +1,7 @@
 """Pretrained encoders, and what is learned on their features, as one `Model`."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,30 +9,22 @@ import jax
 import jax.numpy as jnp
 
 from metainit.models import normalisation
-from metainit.models.model import FeaturesFn, InitFn, LeafMask, Model
+from metainit.models.model import FeaturesFn, InitFn, Model, check_choice
 
 USES = ("frozen", "meta", "adapted")
 
 
 class Encoder(NamedTuple):
-    """A network up to a cut, from images to a map of features.
+    """A network up to a cut, from images to a map of features."""
 
-    Attributes:
-      init: `(key, images float32 [n, height, width, 3]) -> parameters`.
-      maps: `(parameters, images, weight, key) -> float32 [n, h, w, c]` at the cut;
-        weight and key as in `metainit.models.model.Model`.
-      stages: names of its parts up to the cut, first the one that sees the images.
-      stage_of: `(path of a leaf) -> name`, one of `stages`.
-      norm: one of `normalisation.PRETRAINED`.
-      is_statistics: mask of leaves that are never learned.
-    """
-
-    init: InitFn
+    init: InitFn  # of images float32 [n, height, width, 3]
+    # `(parameters, images, weight, key) -> float32 [n, h, w, c]` at the cut, as
+    # `Model.features`.
     maps: FeaturesFn
+    # Names of its parts up to the cut, first the one that sees the images.
     stages: tuple[str, ...]
-    stage_of: Callable[[tuple], str]
-    norm: str = "frozen"
-    is_statistics: LeafMask = normalisation.is_statistics
+    stage_of: Callable[[tuple], str]  # of a leaf's path
+    norm: str = "frozen"  # one of `normalisation.PRETRAINED`
 
     @property
     def joint(self) -> bool:
@@ -53,18 +46,14 @@ def from_linen(
 ) -> Encoder:
     """An `Encoder` of a linen module `(images, weight) -> map`.
 
-    Args:
-      module: of which parameters are the only variables.
-      stages: names of the parts of the whole network.
-      cut: the last one there is.
-      stage_of, norm: as in `Encoder`.
+    Its parameters are its only variables; `stages` are those of the whole network, of
+    which `cut` is the last that the module has.
 
     Raises:
       ValueError: for a cut or a policy that does not exist.
     """
-    normalisation.check(norm, normalisation.PRETRAINED)
-    if cut not in stages:
-        raise ValueError(f"cut must be one of {', '.join(stages)}, got {cut!r}")
+    check_choice("norm", norm, normalisation.PRETRAINED)
+    check_choice("cut", cut, stages)
 
     def init(key, images):
         return module.init(key, images, None)["params"]
@@ -75,8 +64,18 @@ def from_linen(
     return Encoder(init, maps, stages[: stages.index(cut) + 1], stage_of, norm)
 
 
+class Scope(nn.Module):
+    """A place of its own in the parameter tree for what a function makes there."""
+
+    function: Callable[..., jax.Array]
+
+    @nn.compact
+    def __call__(self, *inputs: Any) -> jax.Array:
+        return self.function(*inputs)
+
+
 class Kernel(nn.Module):
-    """The kernel of a convolution, in a place of its own in the tree."""
+    """The kernel of a convolution, in a place of its own too."""
 
     shape: tuple[int, ...]
     draw: nn.initializers.Initializer
@@ -86,25 +85,26 @@ class Kernel(nn.Module):
         return self.param("kernel", self.draw, self.shape)
 
 
-class Blocks(nn.Module):
-    """Blocks named by their number, of which the first has the stride.
+def stage(
+    block: Callable[[int, jax.Array, jax.Array | None], jax.Array],
+    count: int,
+    stride: int,
+    checkpoint: bool,
+) -> Callable[[jax.Array, jax.Array | None], jax.Array]:
+    """Blocks, `(stride, x, weight) -> x`, of which the first has the stride.
 
-    Attributes:
-      block: `(stride=, name=) -> module` from [n, h, w, c] and weight to such a map.
-      count: of the blocks.
-      stride: of the first.
+    Their scopes are named by number. With `checkpoint` each one's activations are
+    computed again for its derivative.
     """
+    scope = nn.remat(Scope) if checkpoint else Scope
 
-    block: Callable[..., nn.Module]
-    count: int
-    stride: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array, weight: jax.Array | None) -> jax.Array:
-        for index in range(self.count):
-            stride = self.stride if index == 0 else 1
-            x = self.block(stride=stride, name=str(index))(x, weight)
+    def blocks(x, weight):
+        for index in range(count):
+            function = partial(block, stride if index == 0 else 1)
+            x = scope(function, name=str(index))(x, weight)
         return x
+
+    return blocks
 
 
 def composed(
@@ -115,12 +115,10 @@ def composed(
     Args:
       encoder: from images to a map of features.
       learner: from that map to features; None for the map's average, and no "learner".
-      use: of the encoder's weights. "frozen": never changed, and computed once a task
-        (`Model.encode`); "meta": changed by training, not by inner steps, and computed
-        once a task (`Model.in_task`) where an image's features do not depend on its
-        batch; "adapted": changed by both.
-      adapt_from: with "adapted", the first of `encoder.stages` that inner steps change;
-        "" for all.
+      use: "frozen": the encoder is never changed, and computed once a task; "meta":
+        changed by training, not by inner steps, and computed once a task where an
+        image's features do not depend on its batch; "adapted": changed by both.
+      adapt_from: with "adapted", the first stage that inner steps change; "" for all.
 
     Raises:
       ValueError: an unknown use or stage, or a frozen encoder whose normalisation is
@@ -156,12 +154,12 @@ def composed(
     def learns(path, leaf):
         if path[0].key == "learner":
             return True
-        return use != "frozen" and not encoder.is_statistics(path[1:], leaf)
+        return use != "frozen" and not normalisation.is_statistics(path, leaf)
 
     def adapts(path, leaf):
         if path[0].key == "learner":
             return True
-        stays = use != "adapted" or encoder.is_statistics(path[1:], leaf)
+        stays = use != "adapted" or normalisation.is_statistics(path, leaf)
         return not stays and encoder.stage_of(path[1:]) in adapted
 
     policies = [encoder.policy] + ([learner.policy] if learner else [])
@@ -181,8 +179,7 @@ def composed(
 
 
 def _check(encoder: Encoder, use: str, adapt_from: str) -> None:
-    if use not in USES:
-        raise ValueError(f"encoder.use must be one of {', '.join(USES)}, got {use!r}")
+    check_choice("encoder.use", use, USES)
     if adapt_from and adapt_from not in encoder.stages:
         raise ValueError(
             f"encoder.adapt_from={adapt_from!r}; up to its cut the encoder has the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -10,47 +10,37 @@ import jax
 
 from metainit.core.types import Key, Params
 
-# `(key, images float32 [n, height, width, c]) -> parameters`.
-InitFn = Callable[[Key, jax.Array], Params]
-# `(parameters, images, weight, key) -> float32 [n, d]`, see `Model.features`.
+InitFn = Callable[[Key, jax.Array], Params]  # `Model.init`
 FeaturesFn = Callable[[Params, jax.Array, jax.Array | None, Key | None], jax.Array]
-# `(parameters, images) -> images`, see `Model.encode`.
-EncodeFn = Callable[[Params, jax.Array], jax.Array]
-# `(path, leaf) -> bool`, a mask of leaves.
-LeafMask = Callable[[tuple, Any], bool]
+EncodeFn = Callable[[Params, jax.Array], jax.Array]  # `Model.encode`
+LeafMask = Callable[[tuple, Any], bool]  # `(path, leaf) -> bool`
 
 
 class Model(NamedTuple):
-    """A network body; heads are put on it by `metainit.models.heads`.
+    """A network body; heads are put on it by `metainit.models.heads`."""
 
-    Attributes:
-      init: `(key, images float32 [n, height, width, c]) -> parameters`.
-      features: `(parameters, images float32 [n, height, width, c], weight, key) ->
-        float32 [n, d]`. `weight`, float32 [n] or None, is each image's share in
-        normalisation moments (0 for padding and for a query that must not be seen).
-        `key` drives dropout; None switches it off.
-      joint: whether a query is normalised by its support, so that both must be given to
-        `features` together.
-      policy: the normalisation policy in words, printed in every result row.
-      adapts: the parameters that inner steps change; None for all.
-      learns: the parameters that training changes; None for all. The others (a frozen
-        encoder, running statistics) ride along.
-      encode: a frozen part in front, computed once a task; `features` takes what it
-        gives. None for none.
-      in_task: the same network with `encode` for a part in front that training changes
-        and inner steps do not, so that its features are computed once a task. None for
-        none.
-      computed_in: the dtype of activations where it is not that of the parameters.
-    """
-
+    # `(key, images float32 [n, height, width, c]) -> parameters`.
     init: InitFn
+    # `(parameters, images, weight, key) -> float32 [n, d]`. `weight`, float32 [n] or
+    # None, is each image's share in normalisation moments (0 for padding and for a
+    # query that must not be seen). `key` drives dropout; None switches it off.
     features: FeaturesFn
+    # Whether a query is normalised by its support: both are given together then.
     joint: bool = False
+    # The normalisation policy in words, printed in every result row.
     policy: str = "none"
+    # The parameters that inner steps change; None for all.
     adapts: LeafMask | None = None
+    # The parameters that training changes; None for all. The others (a frozen encoder,
+    # running statistics) ride along.
     learns: LeafMask | None = None
+    # A frozen part in front, `(parameters, images) -> images`, computed once a task;
+    # `features` takes what it gives. None for none.
     encode: EncodeFn | None = None
+    # The same network with `encode` for a part in front that training changes and inner
+    # steps do not, so that its features are computed once a task. None for none.
     in_task: Model | None = None
+    # The dtype of activations where it is not that of the parameters.
     computed_in: str = ""
 
 
@@ -70,3 +60,9 @@ def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> 
         )
 
     return Model(init, features, joint, policy)
+
+
+def check_choice(field: str, value: str, choices: Sequence[str]) -> None:
+    """Raises ValueError for a choice that does not exist."""
+    if value not in choices:
+        raise ValueError(f"{field} must be one of {', '.join(choices)}, got {value!r}")

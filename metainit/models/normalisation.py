@@ -1,6 +1,6 @@
 """Normalisation by named policy: whose statistics normalise an image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -66,14 +66,10 @@ class BatchNorm(nn.Module):
     array is kept for its derivative. They are leaves of the tree whatever the policy,
     and take no gradient: nothing but a file of weights changes them. They stay float32
     where the rest is computed in bfloat16, and so does what is made of them alone.
-
-    Attributes:
-      policy: one of `PRETRAINED`.
-      epsilon: added to variances.
     """
 
-    policy: str
-    epsilon: float = EPSILON
+    policy: str  # one of `PRETRAINED`
+    epsilon: float = EPSILON  # added to variances
 
     @nn.compact
     def __call__(
@@ -84,10 +80,8 @@ class BatchNorm(nn.Module):
     ) -> jax.Array:
         """Normalised `linear(kernel)`, [n, height, width, features].
 
-        Args:
-          linear: a map that is linear in its kernel.
-          kernel: [..., features].
-          weight: float [n] or None, each image's share in moments.
+        `linear` is linear in its kernel, [..., features]; `weight`, float [n] or None,
+        is each image's share in moments.
         """
         features, dtype = kernel.shape[-1:], kernel.dtype
         scale = self.param("scale", nn.initializers.ones, features)
@@ -107,9 +101,3 @@ class BatchNorm(nn.Module):
 def is_statistics(path: tuple, leaf: Any) -> bool:
     """Mask of running means and variances, which ride along unlearned."""
     return getattr(path[-1], "key", None) in ("mean", "var")
-
-
-def check(policy: str, policies: Sequence[str]) -> None:
-    """Raises ValueError for a policy that does not exist."""
-    if policy not in policies:
-        raise ValueError(f"norm must be one of {', '.join(policies)}, got {policy!r}")

@@ -12,22 +12,15 @@ from metainit.models.model import EncodeFn, Model
 
 
 class Preprocess(NamedTuple):
-    """Normalisation by the meta-train images' statistics, and augmentation.
+    """Normalisation by the meta-train images' statistics, and augmentation."""
 
-    Attributes:
-      mean, std: per channel of images scaled to 0..1.
-      shift: largest random shift in pixels along each axis, drawn a image.
-      flip: whether an image is mirrored left to right half of the time.
-      encode: `Model.encode`, applied last; None for none. It is differentiated.
-      encoded: whether images are an encoder's features, made beforehand, float32: they
-        stay as they are.
-    """
-
-    mean: tuple[float, ...]
+    mean: tuple[float, ...]  # per channel of images scaled to 0..1
     std: tuple[float, ...]
-    shift: int = 0
-    flip: bool = False
+    shift: int = 0  # the largest in pixels along each axis, drawn an image
+    flip: bool = False  # left to right, half of the time
+    # `Model.encode`, applied last; None for none. It is differentiated.
     encode: EncodeFn | None = None
+    # Whether images are an encoder's features, made beforehand: they stay as they are.
     encoded: bool = False
 
     def of_features(self) -> "Preprocess":

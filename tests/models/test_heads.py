@@ -1,0 +1,164 @@
+"""Heads, losses and the perceptron: starts, invariances, what padding may change."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metainit
+from metainit.models import classification, heads, mlp
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+KEY = jax.random.key(0)
+SUPPORT = {"image": normal(6, 8, 8, 1), "label": np.arange(6) % 3}
+QUERY = {"image": normal(4, 8, 8, 1, seed=1), "label": np.array([0, 1, 2, 0])}
+
+
+def network(*hidden, **choices):
+    """A perceptron, and its parameters."""
+    model = mlp.mlp(hidden, **choices)
+    return model, {"body": jax.jit(model.init)(KEY, SUPPORT["image"])}
+
+
+@pytest.mark.parametrize("hidden", [(128, 64), (256, 128, 64)])
+def test_mlp_parameter_counts(hidden):
+    model = mlp.mlp(hidden)
+    images = jax.ShapeDtypeStruct((10, 28, 28, 1), np.float32)
+    batch = {"image": images, "label": jax.ShapeDtypeStruct((10,), np.int32)}
+    start = heads.zero_head(classification.features(model), 10)
+    body = jax.eval_shape(model.init, KEY, images)
+    params = jax.eval_shape(start, {"body": body}, batch, KEY)
+    widths = (784, *hidden, 10)
+    expected = sum((a + 1) * b for a, b in itertools.pairwise(widths))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
+
+
+def test_mlp_refuses_what_it_cannot_build():
+    with pytest.raises(
+        ValueError, match=r"hidden must be widths of 1 or more, got \(\)"
+    ):
+        mlp.mlp(())
+    with pytest.raises(ValueError, match=r"dropout must be .* got 1\.0"):
+        mlp.mlp((4,), 1.0, 1)
+
+
+def test_dropout_keys_run_through_the_inner_loop():
+    model, params = network(16, 8, dropout=0.5, dropped=2)
+    loop = metainit.InnerLoop(
+        classification.loss_fn(model),
+        optax.sgd(0.1),
+        num_steps=2,
+        start=heads.prototype_head(classification.features(model), 3),
+    )
+    adapt = jax.jit(functools.partial(metainit.adapt, loop))
+    _, first = adapt(params, SUPPORT, KEY)
+    _, again = adapt(params, SUPPORT, KEY)
+    adapted, other = adapt(params, SUPPORT, jax.random.key(1))
+    assert (first.loss == again.loss).all()
+    assert (first.loss != other.loss).all()
+    # The QUERY is seen without dropout, whatever the key.
+    loss = classification.query_loss(model)
+    losses = [loss(adapted, SUPPORT, QUERY, jax.random.key(i))[0] for i in range(2)]
+    assert losses[0] == losses[1]
+
+
+def adapted_probabilities(start, params, model, support=SUPPORT):
+    loss_fn = classification.loss_fn(model)
+    loop = metainit.InnerLoop(loss_fn, optax.sgd(0.1), num_steps=3, start=start)
+    adapted, _ = metainit.adapt(loop, params, support, KEY)
+    return classification.predict(model)(adapted, support, QUERY)
+
+
+@pytest.mark.parametrize("make", [heads.zero_head, heads.prototype_head])
+def test_permuting_the_labels_permutes_the_predictions(make):
+    model, params = network(16)
+    start = make(classification.features(model), 3)
+    run = jax.jit(lambda of: adapted_probabilities(start, params, model, of))
+    order = np.array([2, 0, 1])  # new label of each old one
+    first = run(SUPPORT)
+    second = run(SUPPORT | {"label": order[SUPPORT["label"]]})
+    np.testing.assert_allclose(second[:, order], first, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(first.sum(1), 1, rtol=1e-5)
+    assert np.abs(first - 1 / 3).max() > 0.01
+
+
+def test_a_row_shared_by_all_classes_is_a_zero_head():
+    model, params = network(16)
+    row = normal(16, 1)
+
+    def shared(params, support, key):
+        kernel = jnp.tile(row, (1, 3))
+        return {**params, "head": {"kernel": kernel, "bias": jnp.full(3, 0.7)}}
+
+    zero = heads.zero_head(classification.features(model), 3)
+    got, expected = (
+        adapted_probabilities(start, params, model) for start in (shared, zero)
+    )
+    assert np.abs(expected - 1 / 3).max() > 0.01
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_prototype_head_is_the_nearest_class_mean():
+    """Scores and the gradient by the body are those of distances written by hand."""
+    model, params = network(6)
+    features = classification.features(model)
+    start = heads.prototype_head(features, 3)
+
+    def loss(params):
+        started = start(params, SUPPORT, None)
+        return classification.query_loss(model)(started, SUPPORT, QUERY, None)[0]
+
+    def by_hand(params):
+        x, y = features(params, SUPPORT, None), features(params, QUERY, None)
+        means = jnp.stack([x[SUPPORT["label"] == c].mean(0) for c in range(3)])
+        distances = jnp.sum(jnp.square(y[:, None] - means), -1)
+        log_probabilities = jax.nn.log_softmax(-distances)
+        return -jnp.mean(log_probabilities[np.arange(4), QUERY["label"]])
+
+    ours, expected = (jax.value_and_grad(f)(params) for f in (loss, by_hand))
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_class_without_examples_has_a_mean_of_zero():
+    means = heads.class_means(jnp.ones((2, 4)), jnp.array([0, 2]), 3)
+    assert means.tolist() == [[1] * 4, [0] * 4, [1] * 4]
+
+
+def test_zero_head_and_adam_give_finite_meta_gradients():
+    """And different from zero, for every leaf of the body."""
+    model, params = network(16)
+    loop = metainit.InnerLoop(
+        classification.loss_fn(model),
+        optax.adam(0.01, eps_root=1e-8),
+        num_steps=2,
+        start=heads.zero_head(classification.features(model), 3),
+    )
+    fn = metainit.meta_gradient(loop, query_loss=classification.query_loss(model))
+    episodes = jax.tree.map(lambda x: jnp.asarray(x)[None], (SUPPORT, QUERY))
+    (loss, metrics), grads = jax.jit(fn)(params, metainit.Episode(*episodes), KEY)
+    assert np.isfinite(loss)
+    assert 0 <= metrics.query["accuracy"][0] <= 1
+    for leaf in jax.tree.leaves(grads):
+        assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0
+
+
+def test_cross_entropy_by_hand():
+    scores = np.float32([[2, 0], [0, 1], [1, 1]])
+    labels = np.array([0, 0, 1])
+    losses = -np.log(np.exp(scores[[0, 1, 2], labels]) / np.exp(scores).sum(1))
+    loss, metrics = classification.cross_entropy(scores, labels)
+    np.testing.assert_allclose(loss, losses.mean(), rtol=1e-6)
+    assert metrics["accuracy"] == pytest.approx(1 / 3)  # a tie goes to the first class
+    weight = np.float32([1, 3, 0])
+    loss, metrics = classification.cross_entropy(scores, labels, weight)
+    np.testing.assert_allclose(loss, (losses[0] + 3 * losses[1]) / 4, rtol=1e-6)
+    assert metrics["accuracy"] == 0.25

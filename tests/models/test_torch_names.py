@@ -1,0 +1,134 @@
+"""Parameters of encoders by their names in PyTorch's files, there and back."""
+
+import re
+
+import numpy as np
+import pytest
+
+from metainit.models.torch_names import LITE0, RESNET, torchvision_name
+from tests.encoders import ENCODERS, SMALL, file_of, shapes
+
+NAMES = {"resnet": RESNET, "efficientnet_lite0": LITE0}
+DEEP, WIDTH = (2, 1, 2, 1), 4  # of the ResNet
+
+
+def small(name, cut="", classes=3, sizes=SMALL):
+    return shapes(name, cut, classes, sizes, WIDTH)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_weights_go_round_bitwise(name, dtype):
+    like = small(name, sizes=DEEP)
+    file = {key: value.astype(dtype) for key, value in file_of(name, like).items()}
+    counters = {
+        key.replace("running_mean", "num_batches_tracked"): np.int64(7)
+        for key in file
+        if key.endswith("running_mean")
+    }
+    back = NAMES[name].to_torch(NAMES[name].from_torch(file | counters, like))
+    assert back.keys() == file.keys()
+    for key, value in back.items():
+        assert value.dtype == dtype and value.flags.c_contiguous
+        assert value.shape == file[key].shape
+        assert value.tobytes() == file[key].tobytes()
+
+
+def test_names_are_torchvisions():
+    names = file_of("resnet", small("resnet", sizes=DEEP))
+    norms = ("weight", "bias", "running_mean", "running_var")
+    assert {name for name in names if name.startswith("layer1.1.")} == {
+        f"layer1.1.{part}"
+        for index in "123"
+        for part in (f"conv{index}.weight", *(f"bn{index}.{w}" for w in norms))
+    }
+    for name in ("layer2.0.downsample.0.weight", "layer2.0.downsample.1.bias"):
+        assert name in names
+    assert names["fc.weight"].shape == (3, 128)
+    assert names["layer2.0.conv2.weight"].shape == (8, 8, 3, 3)
+    assert names["layer2.0.conv3.weight"].shape == (32, 8, 1, 1)
+
+
+def test_names_and_shapes_are_the_wheels():
+    file = file_of("efficientnet_lite0", shapes("efficientnet_lite0", "", 1000))
+    assert file["_conv_stem.weight"].shape == (32, 3, 3, 3)
+    assert file["_blocks.0._depthwise_conv.weight"].shape == (32, 1, 3, 3)
+    assert "_blocks.0._expand_conv.weight" not in file
+    assert "_blocks.0._bn0.weight" not in file
+    assert file["_blocks.3._depthwise_conv.weight"].shape == (144, 1, 5, 5)
+    assert file["_blocks.15._project_conv.weight"].shape == (320, 1152, 1, 1)
+    assert file["_blocks.15._bn2.running_var"].shape == (320,)
+    assert file["_conv_head.weight"].shape == (1280, 320, 1, 1)
+    assert file["_fc.weight"].shape == (1000, 1280)
+
+
+def as_transformers(name):
+    """transformers' name of torchvision's `name`."""
+    name = re.sub(r"^conv1\.", "embedder.embedder.convolution.", name)
+    name = re.sub(r"^bn1\.", "embedder.embedder.normalization.", name)
+    name = re.sub(r"^fc\.", "classifier.1.", name)
+    if not (match := re.match(r"layer(\d)\.(\d+)\.(.*)", name)):
+        return name if name.startswith("classifier") else f"resnet.{name}"
+    stage, block, rest = match.groups()
+    rest = rest.replace("downsample.0", "shortcut.convolution")
+    rest = rest.replace("downsample.1", "shortcut.normalization")
+    for index in range(3):
+        rest = rest.replace(f"conv{index + 1}", f"layer.{index}.convolution")
+        rest = rest.replace(f"bn{index + 1}", f"layer.{index}.normalization")
+    return f"resnet.encoder.stages.{int(stage) - 1}.layers.{block}.{rest}"
+
+
+def test_transformers_names_are_accepted():
+    like = small("resnet", sizes=DEEP)
+    file = file_of("resnet", like)
+    renamed = {as_transformers(name): value for name, value in file.items()}
+    assert "resnet.embedder.embedder.convolution.weight" in renamed
+    assert "resnet.encoder.stages.1.layers.0.shortcut.normalization.bias" in renamed
+    assert "resnet.encoder.stages.0.layers.1.layer.2.convolution.weight" in renamed
+    assert [torchvision_name(name) for name in renamed] == list(file)
+    bare = {name.removeprefix("resnet."): value for name, value in renamed.items()}
+    for names in (renamed, bare):
+        back = RESNET.to_torch(RESNET.from_torch(names, like))
+        assert all((back[name] == file[name]).all() for name in file)
+
+
+@pytest.mark.parametrize(
+    "name, parts",
+    [
+        ("resnet", ["bn1", "conv1", "layer1", "layer2"]),
+        ("efficientnet_lite0", ["stage1", "stage2", "stem"]),
+    ],
+)
+def test_a_cut_encoder_takes_its_part_of_a_file(name, parts):
+    file = file_of(name, small(name))
+    assert sorted(NAMES[name].from_torch(file, small(name, "stage2", 0))) == parts
+
+
+def test_one_error_lists_all_that_does_not_fit():
+    like = small("resnet")
+    file = file_of("resnet", like)
+    file["layer5.0.conv1.weight"] = file.pop("layer4.0.conv1.weight")
+    del file["bn1.running_var"]
+    file["fc.weight"] = np.zeros((5, 128))
+    with pytest.raises(ValueError) as error:
+        RESNET.from_torch(file, like)
+    (line,) = str(error.value).splitlines()
+    assert "2 missing (bn1.running_var, layer4.0.conv1.weight)" in line
+    assert "1 unexpected (layer5.0.conv1.weight)" in line
+    assert "1 of a shape (fc.weight [5, 128] and not [3, 128])" in line
+    deeper = file_of("resnet", small("resnet", sizes=DEEP))
+    with pytest.raises(
+        ValueError, match=r"unexpected \(layer1\.1\.bn1\.bias, .*\.\.\."
+    ):
+        RESNET.from_torch(deeper, like)
+
+
+def test_a_block_that_does_not_exist_is_unexpected():
+    file = file_of("efficientnet_lite0", shapes("efficientnet_lite0", "", 5))
+    file["_blocks.16._bn2.weight"] = file.pop("_blocks.15._bn2.weight")
+    with pytest.raises(ValueError) as error:
+        LITE0.from_torch(file, small("efficientnet_lite0"))
+    line = str(error.value)
+    assert "1 missing (_blocks.15._bn2.weight)" in line
+    assert "1 unexpected (_blocks.16._bn2.weight)" in line
+    assert "2 of a shape (_fc.bias [5] and not [3], _fc.weight [5, 1280] and" in line
