@@ -203,21 +203,26 @@ def _terminal(block: Block) -> Iterator[str]:
         case Code(text, _):
             yield from text.splitlines()
         case Table():
-            repeated = len({row[0] for row in block.rows}) < len(block.rows)
-            heading, rows, flush, _ = _grouped(block) if repeated else block
-            lines = [[_ascii(cell) for cell in row] for row in (heading, *rows)]
-            whole = [row for row in lines if len(row) > 1]
-            widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
-            for row in lines:
-                cells = (
-                    cell.ljust(width) if place < flush else cell.rjust(width)
-                    for place, (cell, width) in enumerate(
-                        zip(row, widths, strict=False)
-                    )
-                )
-                yield "  ".join(cells).rstrip()
+            lines = _aligned(block)
+            repeats = len({row[0] for row in block.rows}) < len(block.rows)
+            wide = max(map(len, lines)) > WIDTH
+            yield from _aligned(_grouped(block)) if repeats or wide else lines
         case str():
             yield from textwrap.wrap(_ascii(block), WIDTH)
+
+
+def _aligned(table: Table) -> list[str]:
+    lines = [[_ascii(cell) for cell in row] for row in (table.heading, *table.rows)]
+    whole = [row for row in lines if len(row) > 1]
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+    sides = [str.ljust] * table.text + [str.rjust] * len(widths)
+    return [
+        "  ".join(
+            side(cell, width)
+            for side, cell, width in zip(sides, row, widths, strict=False)
+        ).rstrip()
+        for row in lines
+    ]
 
 
 def _ascii(text: str) -> str:
@@ -226,6 +231,8 @@ def _ascii(text: str) -> str:
 
 def _grouped(table: Table) -> Table:
     """The cells of the first column as rows of their own, above the others."""
+    if table.text < 2:
+        return table
     first, second, *heading = table.heading
     rows: list[tuple[str, ...]] = []
     above = None

@@ -40,10 +40,8 @@ def test_adaptation_shows_each_initialisation_in_its_colour(
     assert not figures.adaptation(tmp_path / "b.png", closed)
 
 
-@pytest.mark.parametrize("data_sets", [("pets",), ("pets", "sun397")])
-def test_nothing_of_the_figure_is_cut_off(
-    tmp_path: pathlib.Path, data_sets: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("data_sets", [["pets"], ["pets", "sun397"]])
+def test_nothing_is_cut_off(tmp_path: pathlib.Path, data_sets: list[str]) -> None:
     names = ("meta-learned from pretrained", "joint pretraining, equal FLOPs", "random")
     seeds = [
         [

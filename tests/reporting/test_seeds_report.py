@@ -25,8 +25,8 @@ def test_three_seeds_are_one_table(tmp_path: pathlib.Path) -> None:
     text = told(three(tmp_path))
     assert text.startswith("Config differences\n\n- seed: 0 in ")
     assert "Accuracy over seeds 0, 1, 2" in text
-    (ours,) = re.findall(r"^meta-learned +prototype .*ours.*", text, re.MULTILINE)
-    (line,) = re.findall(r"^random +zero .*\*$", text, re.MULTILINE)
+    (ours,) = re.findall(r"^meta-learned\n  prototype .*ours.*", text, re.MULTILINE)
+    (line,) = re.findall(r"^random\n  zero .*\*$", text, re.MULTILINE)
     tables = [
         np.stack(
             [
@@ -143,6 +143,6 @@ def test_experiments_stand_side_by_side(tmp_path: pathlib.Path) -> None:
     ]
     text = told([*three(tmp_path), *others])
     assert "inner.steps: 10 in " in text and f"B: {others[0]}" in " ".join(text.split())
-    (line,) = re.findall(r"^B: meta-learned .*", text, re.MULTILINE)
+    (line,) = re.findall(r"^B: meta-learned\n  prototype .*", text, re.MULTILINE)
     assert "+5.0 [" in line and line.endswith("*")
     assert "Transfer efficiency of B" in text
