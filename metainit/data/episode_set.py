@@ -1,4 +1,6 @@
-"""The episodes of meta-validation and meta-test: always the same ones.
+"""The episodes of meta-validation, always the same ones, and of meta-test.
+
+A seed has episodes of meta-test of its own, the same for all of its initialisations.
 
 They are drawn as rows of their source, stored, and read again. An episode's images are
 read when they are asked for, so that 600 episodes of a thousand images each take no
@@ -21,7 +23,7 @@ from metainit.data.loading import Roles, Source
 from metainit.runtime import digest, numbered
 
 FILE = "manifest.npz"
-VALIDATION_SEED, TEST_SEED = 1, 2
+VALIDATION_SEED = 1
 _ARRAYS = ("support", "support_labels", "query", "query_labels")
 
 
@@ -135,13 +137,18 @@ def of_roles(config: Experiment, roles: Roles) -> Samples:
     if config.evaluate.manifest:
         testing = stored(config.evaluate.manifest, roles)
     else:
-        sources = roles.test + roles.held_out
-        testing = draw(config, sources, TEST_SEED, config.evaluate.episodes)
+        sources, count = roles.test + roles.held_out, config.evaluate.episodes
+        testing = draw(config, sources, meta_test_seed(config.seed), count)
     return Samples(
         validation=draw_validation(config, roles.validation),
         test=testing[: len(roles.test)],
         held_out=testing[len(roles.test) :],
     )
+
+
+def meta_test_seed(seed: int) -> int:
+    """The stream of meta-test episodes of an experiment's seed, no other's stream."""
+    return 2 + (seed << 32)
 
 
 def draw(

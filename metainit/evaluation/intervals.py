@@ -1,35 +1,21 @@
-"""Intervals over training seeds and episodes, and which differences are real.
+"""95 % intervals: over the episodes of one training run, or over seeds of it.
 
-The accuracy of seed s on episode e is modelled as
-
-    accuracy[s, e] = mean + seed[s] + episode[e] + rest[s, e]
-
-with all three parts random. Where every seed met the same episodes, which pairing asks
-for, the episodes' own difficulty is common to all seeds: an interval from the spread of
-the seeds' means alone does not know of it, and covers far too seldom (see
-`benchmarks/coverage.py`). A bootstrap over few seeds does so too.
-
-Where such sources of error are independent, Satterthwaite's interval (1946: one t, the
-degrees of freedom weighted) covers too seldom with few seeds, 92 % at worst with 3, and
-Banerjee's (1961: sum of t^2 error^2, each t of its own degrees) too often, 97.7 % at
-worst. The squared half width here is two thirds of the former's and one third of the
-latter's: 93.8 to 96.3 % with 3 seeds, 94.7 to 95.6 % with 5, whatever share of the
-error is whose (integrated over the errors' distributions). With one source all three
-are Student's.
+A seed trains anew and draws meta-test episodes of its own, the same for all of its
+initialisations. So the means of the seeds are independent, and Student's interval of
+them covers the draw of training and that of episodes (`benchmarks/coverage.py`).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.optimize
-from scipy.special import stdtrit  # the quantile of Student's t
+import scipy.stats
 
 CONDITIONAL = "conditional on this training run"
 OVER_SEEDS = "over training runs and episodes"
+RESAMPLES = 10_000
 
 
 class Interval(NamedTuple):
@@ -37,17 +23,13 @@ class Interval(NamedTuple):
 
     Attributes:
       mean, low, high: in the unit of the table.
-      seeds: training runs it rests on.
       p: two-sided, of a mean of 0; None for one seed, which says nothing of the next.
-      scope: what the interval covers, `CONDITIONAL` or `OVER_SEEDS`.
     """
 
     mean: float
     low: float
     high: float
-    seeds: int
     p: float | None
-    scope: str
 
 
 class Comparison(NamedTuple):
@@ -64,92 +46,41 @@ class Comparison(NamedTuple):
     different: bool | None
 
 
-def over_seeds(tables: Sequence[np.ndarray], same_episodes: bool = True) -> Interval:
-    """Interval of the mean over data sets, each counting the same.
-
-    The data sets are those that were asked about, not a sample of data sets.
+def over_seeds(table: np.ndarray) -> Interval:
+    """Student's interval of the mean: of the seeds' means, or for one of its episodes.
 
     Args:
-      tables: one a data set, float [seeds, episodes], as many seeds in each. Row s of
-        every table is of the same training run.
-      same_episodes: whether column e is the same episode for all seeds of a data set,
-        or every seed drew its own. Then one column, a number a seed, is enough for
-        Student's interval over seeds.
-
-    Returns:
-      For one seed, Student's interval over its episodes, `CONDITIONAL`.
+      table: float [seeds, episodes], a row for each training run.
 
     Raises:
-      ValueError: no table, tables that differ in seeds, or fewer than 2 episodes
-        where these matter.
+      ValueError: another shape, or one seed with fewer than 2 episodes.
     """
-    tables = [np.asarray(table, np.float64) for table in tables]
-    seeds = len(tables[0]) if tables else 0
-    few = 2 if seeds < 2 or same_episodes else 1
-    for table in tables or [np.empty(0)]:
-        if table.ndim != 2 or len(table) != seeds or not seeds or table.shape[1] < few:
-            raise ValueError(
-                f"tables: shapes {[table.shape for table in tables]}; give [seeds, "
-                "episodes] for each data set, the same seeds in all and at least "
-                f"{few} episodes"
-            )
-    means = np.mean([table.mean(1) for table in tables], 0)  # [seeds]
-    mean = float(means.mean())
-    # Squared standard errors of the mean, each with its degrees of freedom.
-    errors: list[tuple[float, int]] = []
-    if seeds > 1:
-        errors.append((means.var(ddof=1) / seeds, seeds - 1))
-    if seeds == 1 or same_episodes:
-        for table in tables:
-            n = table.shape[1]
-            error = table.mean(0).var(ddof=1) / n
-            if seeds > 1:  # what is one run's own is in the seeds' error already
-                error -= _rest(table).var(ddof=n + seeds - 1) / (seeds * n)
-            errors.append((max(error, 0) / len(tables) ** 2, n - 1))
-
-    total = sum(error for error, _ in errors)
-    common = total**2 / (sum(e**2 / n for e, n in errors) or 1)  # degrees of freedom
-
-    def half(p: float) -> float:
-        if not total:
-            return 0.0
-        satterthwaite = stdtrit(common, p / 2) ** 2 * total
-        banerjee = sum(stdtrit(n, p / 2) ** 2 * e for e, n in errors)
-        return math.sqrt((2 * satterthwaite + banerjee) / 3)
-
-    scope = CONDITIONAL if seeds == 1 else OVER_SEEDS
-    low, high = mean - half(0.05), mean + half(0.05)
-    p = None if seeds == 1 else _p(half, abs(mean))
-    return Interval(mean, low, high, seeds, p, scope)
+    table = np.asarray(table, np.float64)
+    if table.ndim != 2 or table.size < 2:
+        raise ValueError(
+            f"table: shape {table.shape}; give [seeds, episodes], of one seed at least "
+            "2 episodes"
+        )
+    values = table[0] if len(table) == 1 else table.mean(1)
+    mean, low, high = mean_interval(values)
+    return Interval(mean, low, high, None if len(table) == 1 else _p(values))
 
 
-def _rest(table: np.ndarray) -> np.ndarray:
-    """What neither the seed nor the episode explains, [seeds, episodes]."""
-    return table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
-
-
-def _p(half: Callable[[float], float], distance: float) -> float:
-    """The p at which an interval of half width `half(p)` ends at `distance`."""
-    if not half(0.05):
-        return float(distance == 0)
-    at = lambda log_p: half(math.exp(log_p)) - distance  # noqa: E731
-    smallest = -60.0  # where the quantiles are still finite
-    if at(smallest) <= 0:
-        return 0.0
-    return math.exp(scipy.optimize.brentq(at, smallest, 0.0))
+def _p(values: np.ndarray) -> float:
+    """That of Student's test of a mean of 0."""
+    if np.ptp(values) == 0:  # where SciPy divides by 0
+        return float(values[0] == 0)
+    return float(scipy.stats.ttest_1samp(values, 0).pvalue)
 
 
 def compare(
-    first: Mapping[str, np.ndarray],
-    second: Mapping[str, np.ndarray],
-    same_episodes: bool = True,
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
 ) -> dict[str, Comparison]:
     """Paired differences of two initialisations, a data set at a time.
 
     Args:
       first, second: float [seeds, episodes] by data set; the same seeds and episodes in
         the same order on both sides.
-      same_episodes: as for `over_seeds`.
 
     Raises:
       ValueError: other data sets, seeds or episodes on one side than on the other.
@@ -160,18 +91,16 @@ def compare(
             f"paired differences need the same data sets, seeds and episodes on both "
             f"sides, got {shapes[0]} against {shapes[1]}"
         )
-    found = {
-        name: over_seeds(
-            [np.subtract(first[name], second[name], dtype=np.float64)], same_episodes
-        )
+    differences = {
+        name: over_seeds(np.subtract(first[name], second[name], dtype=np.float64))
         for name in first
     }
-    raw = [interval.p for interval in found.values() if interval.p is not None]
-    if len(raw) < len(found):
-        return {name: Comparison(x, None, None) for name, x in found.items()}
+    raw = [interval.p for interval in differences.values() if interval.p is not None]
+    if not raw:
+        return {name: Comparison(x, None, None) for name, x in differences.items()}
     return {
         name: Comparison(interval, float(p), bool(p < 0.05))
-        for (name, interval), p in zip(found.items(), holm(raw), strict=True)
+        for (name, interval), p in zip(differences.items(), holm(raw), strict=True)
     }
 
 
@@ -192,3 +121,67 @@ def holm(p: Sequence[float]) -> np.ndarray:
     adjusted = np.empty(len(raw))
     adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
     return adjusted
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean with its 95 % Student-t interval.
+
+    Args:
+      values: float [n], n of at least 2.
+
+    Returns:
+      (mean, low, high).
+
+    Raises:
+      ValueError: another shape.
+    """
+    values = _vector(values)
+    mean = float(np.mean(values))
+    half = float(scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values))
+    return mean, mean - half, mean + half
+
+
+def paired_interval(
+    a: np.ndarray, b: np.ndarray, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of a - b over shared episodes with its 95 % bootstrap interval.
+
+    Episodes are resampled, so each keeps both of its values (Efron & Tibshirani,
+    "An Introduction to the Bootstrap", 1993, percentile interval).
+
+    Args:
+      a, b: float [n], one value an episode, the same episodes in the same order.
+      seed: of the resampling; the same seed gives the same interval.
+
+    Returns:
+      (mean difference, low, high).
+
+    Raises:
+      ValueError: different lengths, or fewer than two episodes.
+    """
+    a, b = _vector(a), _vector(b)
+    if len(a) != len(b):
+        raise ValueError(
+            f"episodes: {len(a)} against {len(b)}; a paired difference needs the "
+            "same episodes on both sides"
+        )
+    interval = scipy.stats.bootstrap(
+        (a - b,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=1000,  # 1000 x n doubles at a time, whatever n is
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(np.mean(a - b)), float(interval.low), float(interval.high)
+
+
+def _vector(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(
+            f"values: shape {values.shape}; an interval needs one value an episode or "
+            "seed, and at least 2 of them"
+        )
+    return values

@@ -1,4 +1,4 @@
-"""Few-shot metrics and their 95 % intervals, in NumPy and SciPy."""
+"""Metrics of predictions, in NumPy."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 
 from metainit.evaluation.results import Measurements
-
-RESAMPLES = 10_000
 
 
 class Answers(NamedTuple):
@@ -151,69 +148,3 @@ def calibration_error(
     number = np.searchsorted(inner, confidence, side="left")
     gaps = np.bincount(number, hits - confidence, minlength=bins)
     return float(np.sum(np.abs(gaps)) / len(labels))
-
-
-def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean with its 95 % Student-t interval.
-
-    Args:
-      values: float [n], one value an episode.
-
-    Returns:
-      (mean, low, high).
-
-    Raises:
-      ValueError: fewer than two episodes.
-    """
-    values = _episodes(values)
-    mean = float(np.mean(values))
-    half = float(scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values))
-    return mean, mean - half, mean + half
-
-
-def paired_interval(
-    a: np.ndarray, b: np.ndarray, seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean of a - b over shared episodes with its 95 % bootstrap interval.
-
-    Episodes are resampled, so each keeps both of its values (Efron & Tibshirani,
-    "An Introduction to the Bootstrap", 1993, percentile interval).
-
-    Args:
-      a: float [n], one value an episode.
-      b: float [n], the same episodes in the same order.
-      seed: of the resampling; the same seed gives the same interval.
-
-    Returns:
-      (mean difference, low, high).
-
-    Raises:
-      ValueError: different lengths, or fewer than two episodes.
-    """
-    a, b = _episodes(a), _episodes(b)
-    if len(a) != len(b):
-        raise ValueError(
-            f"episodes: {len(a)} against {len(b)}; a paired difference needs the "
-            "same episodes on both sides"
-        )
-    difference = a - b
-    interval = scipy.stats.bootstrap(
-        (difference,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        batch=1000,  # 1000 x n doubles at a time, whatever n is
-        vectorized=True,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(np.mean(difference)), float(interval.low), float(interval.high)
-
-
-def _episodes(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, np.float64)
-    if values.ndim != 1 or len(values) < 2:
-        raise ValueError(
-            f"episodes: shape {values.shape}; an interval needs one value an episode "
-            "and at least 2 episodes"
-        )
-    return values

@@ -22,7 +22,7 @@ from clu import parameter_overview
 from metainit.config.fields import ConfigError, Data, Supervised
 from metainit.data import loading, scripts
 from metainit.data.loading import Source
-from metainit.evaluation import metrics
+from metainit.evaluation import intervals, metrics
 from metainit.models import classification, mlp
 from metainit.models import preprocess as preprocess_module
 from metainit.models.model import Model
@@ -189,7 +189,7 @@ def measurer(model: Model, preprocess: Preprocess) -> Any:
         losses, predictions = jax.tree.map(np.asarray, run(params, batch))
         hits = (predictions == source.labels).astype(float)
         f1 = metrics.macro_f1(source.labels, predictions, len(scripts.NAMES))
-        interval = metrics.mean_interval(hits)
+        interval = intervals.mean_interval(hits)
         return Scores(*interval, float(f1), float(losses.mean()), len(hits))
 
     return measure

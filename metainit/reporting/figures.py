@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from metainit.evaluation import metrics
+from metainit.evaluation import intervals
 from metainit.evaluation.results import Row
 from metainit.runtime import atomic
 from metainit.transfer import time_to_threshold
@@ -90,8 +90,8 @@ def adaptation(path: str | os.PathLike[str], rows: Sequence[Row]) -> bool:
             axes.axhline(level, linewidth=1.1, **style)
         of_head = [row for row in rows if row.head == head]
         for row in reversed(of_head):  # ours come first, and on top
-            intervals = map(metrics.mean_interval, row.measurements["accuracy"])
-            mean, low, high = np.array(list(intervals)).T * 100
+            of_steps = map(intervals.mean_interval, row.measurements["accuracy"])
+            mean, low, high = np.array(list(of_steps)).T * 100
             _band(axes, row.steps, mean, low, high, colours[row.init])
         ticks = sorted({step for row in of_head for step in row.steps})
         _label(axes, "adaptation steps", "accuracy, %", log=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pathlib
@@ -170,6 +171,8 @@ def check(runs: Sequence[Run]) -> None:
     for run in runs[1:]:
         wrong += _settings(runs[0], run, ("data", "task", "evaluate"))
         wrong += _data_sets(runs[0], run)
+    for pair in itertools.combinations(runs, 2):
+        wrong += _episodes(*pair)
     for run in fine_tuned[1:]:
         wrong += _settings(fine_tuned[0], run, ("transfer",))
     if wrong:
@@ -193,10 +196,26 @@ def _data_sets(first: Run, other: Run) -> Iterator[str]:
         path = first.path if name in first.data_sets else other.path
         yield f"{name} is in {path} only"
     for name in sorted(first.data_sets.keys() & other.data_sets.keys()):
-        for field in ("protocol", "batch_norm", "episodes_sha256"):
+        for field in ("protocol", "batch_norm"):
             old, new = (getattr(x.data_sets[name], field) for x in (first, other))
             if old != new:
                 yield f"{field} on {name}: {old} in {first.path}, {new} in {other.path}"
+
+
+def _episodes(first: Run, other: Run) -> Iterator[str]:
+    """Seeds that share their episodes, and runs of one seed that do not."""
+    for name in sorted(first.data_sets.keys() & other.data_sets.keys()):
+        runs = first, other
+        digests = [run.data_sets[name].episodes_sha256 for run in runs]
+        if (digests[0] == digests[1]) != (first.seed == other.seed):
+            told = (
+                f"{digest} in {run.path} of seed {run.seed}"
+                for digest, run in zip(digests, runs, strict=True)
+            )
+            yield (
+                f"episodes_sha256 on {name}: {', '.join(told)}; runs of one seed meet "
+                "the same episodes and each seed its own, without evaluate.manifest"
+            )
 
 
 def group(runs: Sequence[Run]) -> tuple[tuple[Group, ...], tuple[str, ...]]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from PIL import Image
 
-from metainit.evaluation import metrics
+from metainit.evaluation import intervals
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import figures, finished_runs, html, tables, transfer_report
 from metainit.reporting.tables import ACCURACY, METRICS, Bullets, Code, Heading, Table
@@ -177,7 +177,7 @@ def differences(rows: Sequence[Row]) -> tuple[Difference, ...]:
     """Our best row minus every other row, each after its chosen steps."""
     ours = our_best(rows)
     return tuple(
-        Difference(ours, row, *metrics.paired_interval(_chosen(ours), _chosen(row)))
+        Difference(ours, row, *intervals.paired_interval(_chosen(ours), _chosen(row)))
         for row in rows
         if row is not ours
     )
@@ -254,7 +254,7 @@ def _result_lines(
     for row in evaluation.rows:
         for metric, by_step in row.measurements.items():
             for position, values in enumerate(by_step):
-                yield line(row, metric, metrics.mean_interval(values)) | {
+                yield line(row, metric, intervals.mean_interval(values)) | {
                     "device_hours": row.cost.device_seconds / 3600,
                     "images_seen": row.cost.images,
                     "flops": row.cost.flops,
@@ -341,7 +341,7 @@ def _explained(evaluation: Evaluation) -> Bullets:
             "that is never predicted counts 0. Loss: mean query cross-entropy in nats.",
             f"Ours minus this: accuracy of {ours.init}, {_place(ours)}, minus the "
             "row's [95 %], in points, paired: the same episodes, resampled together "
-            f"(bootstrap, {metrics.RESAMPLES:,} resamples).",
+            f"(bootstrap, {intervals.RESAMPLES:,} resamples).",
             "Device time, FLOPs, Images: what making the initialisation took, "
             "compilation excluded, repeated images counted; heads add nothing.",
             "Batch norm: whose moments the normalisation uses at test.",

@@ -104,9 +104,10 @@ class Compared(NamedTuple):
 
     def overall(self, entry: Entry) -> Interval:
         """Ours minus an entry over `unseen` together, each counting the same."""
-        return intervals.over_seeds(
-            [self.ours.measured(name) - entry.measured(name) for name in self.unseen]
-        )
+        differences = [
+            self.ours.measured(name) - entry.measured(name) for name in self.unseen
+        ]
+        return intervals.over_seeds(np.mean(differences, 0))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -304,7 +305,7 @@ def _cells(entry: Entry, data_set: str) -> Iterator[str]:
     yield ", ".join(heads if len(heads) == 1 else counted)
     for name, metric in METRICS.items():
         values = entry.measured(data_set, name)
-        yield metric.interval(intervals.over_seeds([values]))
+        yield metric.interval(intervals.over_seeds(values))
     seconds = np.mean([row.cost.device_seconds for row in entry.chosen])
     yield f"{seconds / 3600:.3g}"
 
@@ -312,9 +313,8 @@ def _cells(entry: Entry, data_set: str) -> Iterator[str]:
 def _explained(compared: Compared) -> Bullets:
     if len(compared.seeds) > 1:
         scope = (
-            f"{intervals.OVER_SEEDS} (squared, two thirds of Satterthwaite's and one "
-            "third of Banerjee's). p: of no difference, corrected for the number of "
-            "data sets (Holm); * is below 0.05."
+            f"{intervals.OVER_SEEDS} (Student's t of the seeds' means). p: of no "
+            "difference, corrected for the number of data sets (Holm); * is below 0.05."
         )
     else:
         scope = (

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit.evaluation import metrics
+from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Comparison, Interval
 
 WIDTH = 100  # columns of a terminal
@@ -79,7 +79,7 @@ class Metric(NamedTuple):
 
     def plus_minus(self, values: np.ndarray) -> str:
         """The mean of float [episodes] with its 95 % interval, e.g. "87.1 ± 0.6"."""
-        mean, low, _ = metrics.mean_interval(values)
+        mean, low, _ = intervals.mean_interval(values)
         return f"{self.mean(mean)} ± {self.mean(mean - low)}"
 
     def interval(self, interval: Interval) -> str:

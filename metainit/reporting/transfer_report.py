@@ -224,8 +224,7 @@ def _accuracy(
     def mean(values: np.ndarray) -> str:
         if not several:
             return ACCURACY.mean(values)
-        over_seeds = intervals.over_seeds([values[:, None]], same_episodes=False)
-        return ACCURACY.interval(over_seeds)
+        return ACCURACY.interval(intervals.over_seeds(values[:, None]))
 
     rows = []
     for line in data_set.lines:

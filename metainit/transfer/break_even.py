@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metainit.evaluation.metrics import mean_interval
+from metainit.evaluation.intervals import mean_interval
 from metainit.transfer.results import FineTuning
 from metainit.transfer.time_to_threshold import (
     SHARE,

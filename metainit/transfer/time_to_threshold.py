@@ -387,7 +387,7 @@ def against(
         return {x.name: line_of(x, init, head).final[:, None] for x in sets}
 
     return {
-        line: intervals.compare(final(*ours), final(*line), same_episodes=False)
+        line: intervals.compare(final(*ours), final(*line))
         for line in ((line.init, line.head) for line in sets[0].lines)
         if line != ours
     }

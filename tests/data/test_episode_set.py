@@ -53,6 +53,21 @@ def test_others_are_filled_up_to_the_largest() -> None:
                 assert part[name][number].dtype == other[name].dtype
 
 
+def test_a_seed_has_meta_test_episodes_of_its_own_and_the_same_validation() -> None:
+    digests = []
+    for seed in (0, 1, 2):
+        samples = episode_set.of_roles(
+            dataclasses.replace(FIXED, seed=seed),
+            Roles((), (source(1),), (source(2),), (source(3),)),
+        )
+        validation, *test = (sample[0].manifest.sha256 for sample in samples)
+        digests.append((validation, *test))
+        if seed == 0:  # what every published result of one seed was measured on
+            (published,) = episode_set.draw(FIXED, [source(2)], 2, 600)
+            assert test[0] == published.manifest.sha256
+    assert [len(set(of_role)) for of_role in zip(*digests, strict=True)] == [1, 3, 3]
+
+
 def test_images_are_read_when_asked_for() -> None:
     rows = np.array([[0, 2], [1, -1], [2, 2]])
     images = np.arange(12, dtype=np.uint8).reshape(3, 2, 2, 1)

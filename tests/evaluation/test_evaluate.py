@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score, log_loss
 import metainit
 from metainit.config.fields import Evaluate, Task
 from metainit.data import episode_set
-from metainit.data.episode_set import TEST_SEED
+from metainit.data.episode_set import meta_test_seed
 from metainit.data.episodes import sample_batch
 from metainit.data.loading import Roles, Source
 from metainit.evaluation import adaptation, closed_form, metrics
@@ -303,7 +303,7 @@ def test_every_initialisation_meets_every_head() -> None:
 
 
 def test_rows_say_what_the_programs_measure() -> None:
-    testing = episodes(23, TEST_SEED)
+    testing = episodes(23, meta_test_seed(0))
     for row in evaluation().rows:
         params = with_head(0) if row.init == "meta-learned" else body(1)
         if row.steps == STEPS:
@@ -317,7 +317,7 @@ def test_rows_say_what_the_programs_measure() -> None:
 
 
 def test_features_in_closed_form_are_those_of_the_network() -> None:
-    testing = episodes(23, TEST_SEED)
+    testing = episodes(23, meta_test_seed(0))
     row = next(
         row
         for row in evaluation().rows
@@ -415,7 +415,7 @@ def test_episodes_of_any_way_and_shot_give_what_they_give_alone() -> None:
     found = of_variable_episodes()
     assert "variable way (2 to 3)" in found.protocol and "3 episodes" in found.protocol
     rule = Evaluate(min_way=2, max_way=3, max_support=12, max_queries=3)
-    alone = [filling.draw(TEST, rule, TEST_SEED, index) for index in range(3)]
+    alone = [filling.draw(TEST, rule, meta_test_seed(0), index) for index in range(3)]
     ways = [int(one.support["label"].max()) + 1 for one in alone]
     assert set(ways) == {2, 3}
     for row in found.rows:

@@ -1,16 +1,13 @@
-"""Metrics against scikit-learn, closed forms and coverage."""
+"""Metrics against scikit-learn and by hand."""
 
 import numpy as np
 import pytest
-import scipy.stats
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from metainit.evaluation.metrics import (
     calibration_error,
     class_accuracy,
     macro_f1,
-    mean_interval,
-    paired_interval,
 )
 
 
@@ -74,48 +71,3 @@ def test_calibrated_predictions_have_a_small_calibration_error():
     assert calibration_error(np.stack([p, 1 - p], 1), labels) < 0.005
     over = np.clip(p + 0.1, 0, 1)
     assert calibration_error(np.stack([over, 1 - over], 1), labels) > 0.07
-
-
-def test_mean_interval_is_the_t_interval():
-    values = np.random.default_rng(0).normal(size=30)
-    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    mean, low, high = mean_interval(values)
-    assert mean == pytest.approx(values.mean())
-    assert (low, high) == pytest.approx((expected.low, expected.high))
-    assert mean_interval(np.ones(5)) == (1, 1, 1)
-
-
-def test_paired_interval_uses_the_pairing():
-    rng = np.random.default_rng(0)
-    episode = rng.normal(0, 0.1, 600)  # how hard each episode is, for both
-    a = 0.81 + episode + rng.normal(0, 0.01, 600)
-    b = 0.80 + episode + rng.normal(0, 0.01, 600)
-    mean, low, high = paired_interval(a, b)
-    half = 1.96 * np.std(a - b) / np.sqrt(600)
-    assert mean == pytest.approx(np.mean(a - b))
-    assert (low, high) == pytest.approx((mean - half, mean + half), abs=1e-4)
-    assert 0 < low < mean < high
-    assert paired_interval(b, a)[2] < 0
-    assert paired_interval(a, b) == (mean, low, high)
-    assert paired_interval(a, b, seed=1) != (mean, low, high)
-
-
-def test_paired_interval_covers_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(1)
-    hits = 0
-    for _ in range(100):
-        a, b = rng.binomial(25, [[0.9], [0.88]], (2, 60)) / 25
-        _, low, high = paired_interval(a, b)
-        hits += low <= 0.02 <= high
-    assert 88 <= hits <= 100
-
-
-def test_paired_interval_is_finite():
-    assert paired_interval(np.full(9, 0.5), np.full(9, 0.25)) == (0.25, 0.25, 0.25)
-
-
-def test_too_few_episodes_are_named():
-    with pytest.raises(ValueError, match="at least 2 episodes"):
-        mean_interval(np.ones(1))
-    with pytest.raises(ValueError, match="episodes: 3 against 4"):
-        paired_interval(np.ones(3), np.ones(4))

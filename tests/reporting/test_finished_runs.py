@@ -16,7 +16,7 @@ from metainit.reporting import finished_runs, seeds_report
 
 
 def evaluation(
-    seed: int, gain: float = 0.1, dataset: str = "pets", digest: str = "d"
+    seed: int, gain: float = 0.1, dataset: str = "pets", digest: str = ""
 ) -> Evaluation:
     """Ours is ahead by the gain, give or take what its seed does."""
     shift = np.random.default_rng(seed).normal(0, 0.005)
@@ -25,7 +25,9 @@ def evaluation(
         row("meta-learned", "zero", 0.95, 0.8, seed=seed),  # better, but not chosen
         row("random", "zero", 0.6, 0.5, seed=seed),
     )
-    return of_rows(*rows)._replace(dataset=dataset, episodes_sha256=digest)
+    return of_rows(*rows)._replace(
+        dataset=dataset, episodes_sha256=digest or f"{dataset}{seed}"
+    )
 
 
 def write(
@@ -99,7 +101,16 @@ def test_what_is_stored_by_episode_reads_back(tmp_path: pathlib.Path) -> None:
         ({"data__name": "birds"}, evaluation(7), r"data\.name: glyphs in .*birds"),
         ({"evaluate__sgd_rates": [1]}, evaluation(7), r"evaluate\.sgd_rates"),
         ({"transfer__held_out": 0.3}, evaluation(7), r"transfer\.held_out: 0.2 in"),
-        ({}, evaluation(7, digest="e"), "episodes_sha256 on pets: d in .*, e in"),
+        (
+            {},
+            evaluation(7, digest="pets0"),
+            "episodes_sha256 on pets: pets0 in .*of seed 0, pets0 in .*of seed 7",
+        ),
+        (
+            {"seed": 0},
+            evaluation(0, digest="other"),
+            "episodes_sha256 on pets: pets0 in .*, other in",
+        ),
         ({}, evaluation(7, dataset="cars"), "cars is in .*other only; pets is in"),
         (
             {},
@@ -117,7 +128,7 @@ def test_other_protocols_and_data_are_refused(
 ) -> None:
     runs = [
         write(tmp_path / "run0", 0),
-        write(tmp_path / "other", 7, measured, **changed),
+        write(tmp_path / "other", measured=measured, **{"seed": 7, **changed}),
     ]
     assert seeds_report.main(runs) == 2
     printed = capsys.readouterr()

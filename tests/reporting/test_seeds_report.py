@@ -40,7 +40,7 @@ def test_three_seeds_are_one_table(tmp_path: pathlib.Path) -> None:
     mean, low, high = (100 * x for x in wanted.difference[:3])
     assert f"{mean:+.1f} [{low:.1f}, {high:.1f}]" in line
     assert wanted.different and line.endswith(f"{wanted.p:.3f}*")
-    accuracy = intervals.over_seeds(tables[:1])
+    accuracy = intervals.over_seeds(tables[0])
     assert f"{100 * accuracy.mean:.1f} [" in ours
     words = " ".join(text.split())
     assert "meta-learned >= 42 up to 100 (2 of 3); random 50 (3 of 3)." in words
@@ -52,8 +52,8 @@ def test_the_page_marks_the_best_where_it_is_significant(
 ) -> None:
     runs = []
     for seed in range(3):
-        pets = evaluation(seed, 0.1, "pets", "d")
-        sun = evaluation(seed, -0.001, "sun397", "e")  # less than chance
+        pets = evaluation(seed, 0.1, "pets")
+        sun = evaluation(seed, -0.001, "sun397")  # less than chance
         whole = of_parts(seed, pets, sun)
         runs.append(write(tmp_path / f"run{seed}", seed, whole))
     out = tmp_path / "page"

@@ -78,7 +78,7 @@ def test_numbers_in_words() -> None:
     assert tables.words(setting) == "optimizer sgd, rates 0.1, 1, n 2.0"
     percent = tables.METRICS["accuracy"]
     assert percent.plus_minus(np.array([0.4, 0.6])) == "50.0 ± 127.1"  # t is 12.71
-    interval = Interval(0.031, 0.025, 0.037, 3, 0.01, "")
+    interval = Interval(0.031, 0.025, 0.037, 0.01)
     assert percent.interval(interval) == "3.1 [2.5, 3.7]"
     assert percent.signed(-0.0, -0.0004, 0.01) == "+0.00 [-0.04, 1.00]"
     both = tables.difference(Comparison(interval, 0.012, True))
