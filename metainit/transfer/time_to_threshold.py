@@ -14,8 +14,7 @@ import numpy as np
 import scipy.stats
 
 from metainit.evaluation import intervals
-from metainit.evaluation.intervals import Comparison
-from metainit.evaluation.metrics import mean_interval
+from metainit.evaluation.intervals import Comparison, mean_interval
 from metainit.transfer.results import FineTuning
 
 SHARES = (0.9, 0.95, 0.99)  # of the best baseline's final accuracy
