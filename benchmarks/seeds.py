@@ -3,14 +3,14 @@
     python benchmarks/seeds.py configs/quickstart.py --seeds 0 1 2 3 4 [FLAG ...]
 
 Writes NAME-seedN.txt (wall seconds of the whole command, then the report's text) and
-NAME-seedN.jsonl (the run's results.jsonl) to benchmarks/results. Flags that are
+NAME-seedN.jsonl.gz (its results.jsonl) to benchmarks/results. Flags that are
 not its own, such as --config.iterations=100, go to launch.py; --tag is added to NAME.
 """
 
 import argparse
+import gzip
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,9 +44,8 @@ def main() -> None:
             shown = re.sub(r"\S*/", "", " ".join(flags))
             heading = f"{args.config} seed {seed} {shown}: {seconds:.0f} s in all\n\n"
             (args.out / f"{name}-seed{seed}.txt").write_text(heading + text + "\n")
-            shutil.copy(
-                workdir / "results.jsonl", args.out / f"{name}-seed{seed}.jsonl"
-            )
+            results = gzip.compress((workdir / "results.jsonl").read_bytes(), mtime=0)
+            (args.out / f"{name}-seed{seed}.jsonl.gz").write_bytes(results)
 
 
 if __name__ == "__main__":

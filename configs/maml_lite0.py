@@ -35,7 +35,7 @@ ImageNet weights with learned step sizes 71.0, as they are 70.4, meta-learned 68
 joint 67.9, meta-learned from pretrained 67.2. Caltech's classes are in ImageNet.
 
 Longer (1000 iterations, warm start 200, fine-tuned 1000 steps), seed 0 only, best head
-not chosen beforehand (maml_lite0-transfer-seed0.jsonl): other half of Caltech
+not chosen beforehand (maml_lite0-transfer-seed0.jsonl.gz): other half of Caltech
 meta-learned 75.3, joint 73.5, ImageNet weights 72.7, meta-learned from pretrained 67.6;
 held-out CIFAR classes 76.2, 76.5, 73.1, 73.5.
 """
