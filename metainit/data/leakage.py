@@ -70,10 +70,10 @@ def check(roles: Roles) -> None:
                 for a, b in zip(copies[:_NAMED], originals[:_NAMED], strict=True)
             ]
             raise ValueError(
-                f"{first} ({source.name}) and {second} ({other.name}) have {len(copies)} "
-                f"images in common: {'; '.join(pairs)}; remove them from one of the "
-                "data sets, or set data.drop_shared=True to leave them out of "
-                f"{min(first, second, key=_KEEP_LAST.index)}"
+                f"{first} ({source.name}) and {second} ({other.name}) have "
+                f"{len(copies)} images in common: {'; '.join(pairs)}; remove them from "
+                "one of the data sets, or set data.drop_shared=True to leave them out "
+                f"of {min(first, second, key=_KEEP_LAST.index)}"
             )
 
 
