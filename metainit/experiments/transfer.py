@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,7 +18,7 @@ from metainit.data import cache, folders, leakage, loading
 from metainit.data.batches import hold_out
 from metainit.data.loading import Source
 from metainit.reporting import figures, html, tables, transfer_report
-from metainit.reporting.tables import Code, Heading
+from metainit.reporting.tables import Heading
 from metainit.runtime import provenance, run_folder
 from metainit.runtime.cost import NAMES
 from metainit.training import frozen_features, initialisation, stored
@@ -91,10 +90,11 @@ def train(
             *section,
             *transfer_report.account(transfer),
             *_of_encoders(inits),
-            Heading("Run it again"),
-            Code(command),
-            f"On {transfer.device}; versions: {tables.words(provenance.versions())}.",
-            Code(json.dumps(dataclasses.asdict(config), indent=2), "json"),
+            *tables.again(
+                command,
+                f"On {transfer.device}: {tables.words(provenance.versions())}.",
+                dataclasses.asdict(config),
+            ),
         ],
     )
     text = tables.terminal([*said, *section])

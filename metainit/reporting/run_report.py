@@ -19,7 +19,7 @@ from PIL import Image
 from metainit.evaluation import intervals
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import figures, finished_runs, html, tables, transfer_report
-from metainit.reporting.tables import ACCURACY, METRICS, Bullets, Code, Heading, Table
+from metainit.reporting.tables import ACCURACY, METRICS, Bullets, Heading, Table
 from metainit.runtime import atomic
 from metainit.runtime.cost import OURS
 from metainit.runtime.logging import Writer
@@ -80,13 +80,6 @@ def write_report(
     lines.append(_summary(evaluation, context))
     atomic.write_text(workdir / "results.jsonl", "".join(map(_json, lines)))
     finished_runs.write_episodes(workdir / finished_runs.EPISODES, evaluation)
-    drawn: list[tables.Block] = []
-    if figures.learning_curve(workdir / "learning_curve.png", context["training"]):
-        title = "Learning curve"
-        drawn += [Heading(title), tables.Figure(title, "learning_curve.png")]
-    if figures.adaptation(workdir / "adaptation.png", evaluation.rows):
-        title = "Accuracy against adaptation step"
-        drawn += [Heading(title), tables.Figure(title, "adaptation.png")]
     section: list[tables.Block] = []
     account: list[tables.Block] = []
     if transfer is not None:
@@ -110,7 +103,7 @@ def write_report(
             table,
             _explained(evaluation),
             *results,
-            *drawn,
+            *_figures(workdir, evaluation, context),
             *section,
             *account,
             Heading("What every initialisation met on meta-validation"),
@@ -386,23 +379,29 @@ def _results(paired: Sequence[_Paired]) -> Iterator[tables.Block]:
         )
 
 
+def _figures(
+    workdir: pathlib.Path, evaluation: Evaluation, context: Context
+) -> Iterator[tables.Block]:
+    if figures.learning_curve(workdir / "learning_curve.png", context["training"]):
+        yield Heading("Learning curve")
+        yield tables.Figure("Learning curve", "learning_curve.png")
+    if figures.adaptation(workdir / "adaptation.png", evaluation.rows):
+        yield Heading("Accuracy against adaptation step")
+        yield tables.Figure("Accuracy against adaptation step", "adaptation.png")
+
+
 def _end(
     workdir: pathlib.Path, evaluation: Evaluation, context: Context
 ) -> Iterator[tables.Block]:
     if evaluation.notes:
         yield Heading("Notes")
         yield Bullets(evaluation.notes)
-    yield Heading("Run it again")
-    yield Code(context["command"])
-    yield (
+    about = (
         f"Seed {context['seed']}, {tables.duration(context['device_hours'] * 3600)} of "
         f"device time in all on {evaluation.device}; the evaluation took "
         f"{tables.duration(evaluation.runtime)}. "
-        f"Versions: {tables.words(context['versions'])}."
-    )
-    yield (
+        f"Versions: {tables.words(context['versions'])}. "
         f"Training curves: `tensorboard --logdir {workdir}`. Every number above, by "
         "step, with its interval: `results.jsonl`."
     )
-    yield Heading("Settings")
-    yield Code(json.dumps(context["config"], indent=2, default=str), "json")
+    yield from tables.again(context["command"], about, context["config"])

@@ -6,6 +6,7 @@ markup inside a text is `code`.
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -119,6 +120,13 @@ def words(value: Any) -> str:
 def settings(values: Mapping[str, Any]) -> Bullets:
     """A list of settings by name."""
     return Bullets([f"{name}: {words(value)}" for name, value in values.items()])
+
+
+def again(command: str, about: str, config: Mapping[str, Any]) -> list[Block]:
+    """The end of a report: how to run it again, and its settings."""
+    values = json.dumps(config, indent=2, default=str)
+    heading = Heading("Run it again"), Heading("Settings")
+    return [heading[0], Code(command), about, heading[1], Code(values, "json")]
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -107,15 +106,10 @@ def blocks(
     if best(trials, by) is not None:
         yield Heading("Measure the best on meta-test")
         yield Code(about["measure"])
-    yield Heading("Run it again")
-    yield Code(about["command"])
     seconds = sum(trial.device_seconds for trial in trials)
-    yield (
-        f"{tables.duration(seconds)} of device time on {about['device']}. "
-        f"Versions: {tables.words(about['versions'])}."
-    )
-    yield Heading("Settings")
-    yield Code(json.dumps(about["config"], indent=2), "json")
+    spent = f"{tables.duration(seconds)} of device time on {about['device']}. "
+    versions = f"Versions: {tables.words(about['versions'])}."
+    yield from tables.again(about["command"], spent + versions, about["config"])
 
 
 def terminal(trials: Sequence[Trial], planned: int, by: str) -> str:
