@@ -296,8 +296,8 @@ def _measures(row: Row) -> Iterator[str]:
 
 def _minus(differences: Sequence[Difference], row: Row) -> str:
     """Ours minus a row, "-" for ours."""
-    intervals = {id(difference.other): difference[2:] for difference in differences}
-    return ACCURACY.signed(*intervals[id(row)]) if id(row) in intervals else "-"
+    found = {id(difference.other): difference[2:] for difference in differences}
+    return ACCURACY.signed(*found[id(row)]) if id(row) in found else "-"
 
 
 def _table(evaluation: Evaluation, differences: Sequence[Difference]) -> Table:
