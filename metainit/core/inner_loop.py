@@ -87,7 +87,7 @@ def adapt_prepared(
         batch_at = loop.batches(support, keys.batches)
 
     def look(adapted, step):
-        return observe and observe(merge(adapted, rest), support, step)
+        return None if observe is None else observe(merge(adapted, rest), support, step)
 
     def one_step(carry, step):
         adapted, opt_state = carry

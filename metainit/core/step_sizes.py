@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metainit.core import masks
+from metainit.core import leaves, masks
 from metainit.core.types import Mask, Params
 
 
@@ -39,7 +39,7 @@ def times(updates: Any, logs: Any) -> Any:
       updates: of a part of {"body": ..., "head": ...}.
       logs: logarithms of factors, a tree like that of `init`.
     """
-    known = _by_name(logs)
+    known = leaves.by_name(logs)
 
     def scaled(path, update):
         log = known.get(jax.tree_util.keystr(path))
@@ -66,8 +66,3 @@ def fixed(logs: Any) -> optax.GradientTransformation:
         lambda params: logs,
         lambda updates, logs, params=None: (times(updates, logs), logs),
     )
-
-
-def _by_name(logs: Any) -> dict[str, Any]:
-    pairs = jax.tree_util.tree_leaves_with_path(logs)
-    return {jax.tree_util.keystr(path): log for path, log in pairs}

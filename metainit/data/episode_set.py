@@ -106,9 +106,7 @@ class Gathered:
         """Images of one episode, by an integer, or of several, by a slice or array."""
         rows = self._rows[place]
         images = np.asarray(self._images[np.maximum(rows, 0)])
-        if (rows < 0).any():
-            images = np.where(rows.reshape(*rows.shape, 1, 1, 1) < 0, 0, images)
-            images = images.astype(self.dtype)
+        images[rows < 0] = 0
         return images
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -3,8 +3,9 @@
 import hashlib
 from typing import Any
 
-import jax
 import numpy as np
+
+from metainit.core import leaves
 
 
 def sha256(tree: Any) -> str:
@@ -14,9 +15,8 @@ def sha256(tree: Any) -> str:
     the same.
     """
     digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    for name, leaf in leaves.by_name(tree).items():
         array = np.asarray(leaf)
-        name = jax.tree_util.keystr(path)
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
