@@ -42,18 +42,12 @@ def hash_image(image: np.ndarray) -> int:
 
 
 class Pending(NamedTuple):
-    """The images of one role before they are decoded.
+    """The images of one role before they are decoded."""
 
-    Attributes:
-      total: number of rows.
-      rows: (label, uint8 [H, W, C]), made as they are taken; None in place of an image
-        that is left out.
-      names: the classes that labels are indices of.
-    """
-
-    total: int
+    total: int  # number of rows
+    # (label, uint8 [H, W, C]), made as they are taken; None for what is left out.
     rows: Iterable[tuple[int, np.ndarray | None]]
-    names: Sequence[str]
+    names: Sequence[str]  # the classes that labels are indices of
 
 
 def root(data_dir: str) -> Path:

@@ -55,17 +55,11 @@ def fit(image: Image.Image, size: int, channels: int) -> np.ndarray:
 
 
 class Encoded(NamedTuple):
-    """An image still to be decoded.
+    """An image still to be decoded."""
 
-    Attributes:
-      label: of its class.
-      content: the bytes of a file, or its path.
-      name: what to call it in an error.
-    """
-
-    label: int
-    content: bytes | Path
-    name: str
+    label: int  # of its class
+    content: bytes | Path  # of a file, or its path
+    name: str  # what to call it in an error
 
 
 def decode(
@@ -167,17 +161,11 @@ class Unreadable(ValueError):
 
 
 class Rule(NamedTuple):
-    """What becomes of an image on its way into a prepared data set.
+    """What becomes of an image on its way into a prepared data set."""
 
-    Attributes:
-      max_pixels: larger images are reduced to so many; 0 for any number.
-      max_side: images with a longer side are reduced to it; 0 for any.
-      crop_bottom: rows cut off at the bottom first.
-    """
-
-    max_pixels: int = 0
-    max_side: int = 0
-    crop_bottom: int = 0
+    max_pixels: int = 0  # larger images are reduced to so many; 0 for any number
+    max_side: int = 0  # images with a longer side are reduced to it; 0 for any
+    crop_bottom: int = 0  # rows cut off at the bottom first
 
     def reduced(self, size: tuple[int, int]) -> tuple[int, int]:
         """Width and height of an image after its reduction."""

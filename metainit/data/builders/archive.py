@@ -33,17 +33,11 @@ class ArchiveError(ValueError):
 
 
 class Member(NamedTuple):
-    """A file of an archive.
+    """A file of an archive."""
 
-    Attributes:
-      name: its path, with "/" and the archive's own root folder.
-      content: its bytes.
-      position: bytes of the archive that were read so far.
-    """
-
-    name: str
+    name: str  # its path, with "/" and the archive's own root folder
     content: bytes
-    position: int
+    position: int  # bytes of the archive that were read so far
 
 
 def members(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[Member]:

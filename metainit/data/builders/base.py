@@ -57,19 +57,12 @@ def locate(file: catalog.File, manual_dir: Path, name: str) -> list[Path]:
 
 
 class Row(NamedTuple):
-    """What is said of an image.
-
-    Attributes:
-      split: name of its split.
-      label: its class, an index into the table's names.
-      image: its name in the spool.
-      file_name: its name in the prepared data set.
-    """
+    """What is said of an image."""
 
     split: str
-    label: int
-    image: str
-    file_name: str
+    label: int  # an index into the table's names
+    image: str  # its name in the spool
+    file_name: str  # its name in the prepared data set
 
 
 class Table(NamedTuple):

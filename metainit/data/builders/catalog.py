@@ -16,27 +16,16 @@ from metainit.data import cache, class_splits
 
 
 class File(NamedTuple):
-    """A file of a data set.
+    """A file of a data set."""
 
-    Attributes:
-      name: under which it is kept.
-      folders: addresses, with a last "/", to get it from, in order of preference.
-      bytes: its size; rounded where there is no exact one to be had.
-      checksum: "sha256:HEX" or "md5:HEX".
-      checksum_source: who says so.
-      trees: folders that it unpacks to, taken in its place; all that are there are.
-      unpacked: bytes of all files in it together, where they are many more.
-      needed: whether the data set cannot be prepared without.
-    """
-
-    name: str
-    folders: Sequence[str]
-    bytes: int
-    checksum: str
+    name: str  # under which it is kept
+    folders: Sequence[str]  # addresses with a last "/", in order of preference
+    bytes: int  # rounded where there is no exact number to be had
+    checksum: str  # "sha256:HEX" or "md5:HEX"
     checksum_source: str = "TFDS 4.9.10"
-    trees: Sequence[str] = ()
-    unpacked: int = 0
-    needed: bool = True
+    trees: Sequence[str] = ()  # folders that it unpacks to, all taken in its place
+    unpacked: int = 0  # bytes of all files in it, where they are many more
+    needed: bool = True  # for the data set to be prepared
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -50,21 +39,13 @@ class File(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Whose a data set is and what one may do with it.
-
-    Attributes:
-      title: for people.
-      licence: its name, None where the makers state none that we know of.
-      terms: what one may do with it, a sentence; None where unknown.
-      homepage: of the makers, "" for none.
-      citation: the paper, "" for none.
-    """
+    """Whose a data set is and what one may do with it."""
 
     title: str
-    licence: str | None = None
-    terms: str | None = None
-    homepage: str = ""
-    citation: str = ""
+    licence: str | None = None  # None where the makers state none that we know of
+    terms: str | None = None  # a sentence; None where unknown
+    homepage: str = ""  # of the makers
+    citation: str = ""  # of the paper
 
 
 def _prepared(data: Any) -> dict[str, cache.Part]:
@@ -76,36 +57,24 @@ def _prepared(data: Any) -> dict[str, cache.Part]:
 class Entry(NamedTuple):
     """What there is to know of a data set before it is there.
 
-    Attributes:
-      name: as in `data.name` and as of its folder.
-      terms: whose it is.
-      read: makes images by role of the `data` section of a configuration, with the
-        attributes that `metainit.data.loading.load` names.
-      classes: how many.
-      total: images of all splits.
-      files: what it is made from.
-      per_class: least and most images of a class, all splits; None where unknown.
-      roles: classes of train, validation and test where they are split by the makers;
-        such a data set is read from its files. Any other has its classes split by
-        `data.split`, and is prepared first (`metainit.data.builders.prepare`).
-      role: what a prepared one is for in mixed meta-learning, a name of a role.
-      images: how many by split, where that is known.
-      prepared_bytes: on disk once prepared, about.
-      note: what else to know before getting it, or "".
+    Where the makers split its classes into `roles`, it is read from its files. Any
+    other has them split by `data.split`, and is prepared first, by
+    `metainit.data.builders.prepare`; what stands below `roles` is for such.
     """
 
-    name: str
+    name: str  # as in `data.name` and as of its folder
     terms: Terms
     classes: int
-    total: int
+    total: int  # images of all splits
     files: Sequence[File] = ()
-    per_class: Sequence[int] | None = None
+    per_class: Sequence[int] | None = None  # least and most images of a class
+    # Makes images by role of what `metainit.data.loading.load` calls `data`.
     read: Callable[[Any], dict[str, cache.Part]] = _prepared
-    roles: tuple[int, int, int] | None = None
-    role: str = ""
-    images: Mapping[str, int] = types.MappingProxyType({})
-    prepared_bytes: int = 0
-    note: str = ""
+    roles: tuple[int, int, int] | None = None  # classes of train, validation and test
+    role: str = ""  # what it is for in mixed meta-learning
+    images: Mapping[str, int] = types.MappingProxyType({})  # by split, where known
+    prepared_bytes: int = 0  # on disk once prepared, about
+    note: str = ""  # what else to know before getting it
 
     @property
     def download_bytes(self) -> int:

@@ -4,16 +4,15 @@ Images of Krizhevsky (2009), from the official binary archive, its training and 
 files pooled; the split of classes of Bertinetto et al. (arXiv:1805.08136).
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from metainit.data import cache, images
-from metainit.data.builders import archive, catalog
-from metainit.data.builders.fetch import obtain
+from metainit.data import cache
+from metainit.data.builders import archive, catalog, fetch
 
 NAMES = "fine_label_names.txt"
 _RECORDS = ("train.bin", "test.bin")
@@ -60,52 +59,30 @@ def read(data: Any) -> dict[str, cache.Part]:
     Raises:
       ValueError: a missing file, or one of another layout.
     """
-    entry = catalog.CATALOG["cifar_fs"]
-    path = obtain(data, entry)[0]
-
-    def build() -> dict[str, cache.Pending]:
-        try:
-            return _pending(*_pooled(path, entry.files[0].most), data)
-        except ValueError as error:
-            raise ValueError(
-                f"data.archive={path}: {error}; give the official archive, or one of "
-                "its layout"
-            ) from error
-
-    key, shape = cache.file_key(path), (data.size, data.size, data.channels)
-    return cache.cached(data.data_dir, entry.name, key, shape, build)
+    return fetch.read(data, catalog.CATALOG["cifar_fs"], _load)
 
 
-def _pending(
-    names: list[str], labels: np.ndarray, pixels: np.ndarray, data: Any
-) -> dict[str, cache.Pending]:
+def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]:
+    try:
+        names, labels, pixels = _pooled(paths[0])
+    except ValueError as error:
+        raise ValueError(
+            f"data.archive={paths[0]}: {error}; give the official archive, or one of "
+            "its layout"
+        ) from error
     held_out = {*_VALIDATION, *_TEST}
-    split = {
-        "train": tuple(name for name in sorted(names) if name not in held_out),
-        "validation": tuple(_VALIDATION),
-        "test": tuple(_TEST),
+    train = [name for name in sorted(names) if name not in held_out]
+    images = {
+        name: [Image.fromarray(image) for image in pixels[labels == label]]
+        for label, name in enumerate(names)
     }
-    # Class by class, so that an episode reads neighbouring pages.
-    order = np.argsort(labels, kind="stable")
-
-    def pending(role: str) -> cache.Pending:
-        label_of = {name: label for label, name in enumerate(split[role])}
-        numbers = [number for number in order if names[labels[number]] in label_of]
-
-        def rows() -> Iterator[tuple[int, np.ndarray]]:
-            for number in numbers:
-                image = Image.fromarray(pixels[number])
-                fitted = images.fit(image, data.size, data.channels)
-                yield label_of[names[labels[number]]], fitted
-
-        return cache.Pending(len(numbers), rows(), split[role])
-
-    return {role: pending(role) for role in cache.ROLES}
+    return {"train": train, "validation": _VALIDATION, "test": _TEST}, images
 
 
-def _pooled(path: Path, limit: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _pooled(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names of the classes [100], labels [n] and pixels [n, 32, 32, 3], train first."""
-    members = archive.members(path, lambda name: True, limit)
+    (file,) = catalog.CATALOG["cifar_fs"].files
+    members = archive.members(path, lambda name: True, file.most)
     content = {Path(name).name: content for name, content, _ in members}
     names = content.get(NAMES, b"").decode(errors="replace").split()
     if len(names) != 100 or not {*_VALIDATION, *_TEST} <= set(names):

@@ -5,19 +5,29 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
-from metainit.data import cache
+from metainit.data import cache, images
 from metainit.data.builders.catalog import Entry, File
 
 _BLOCK = 1 << 20
 _TIMEOUT = 30.0
 _HEADERS = {"User-Agent": "metainit"}
 _ADVICE = "give a copy of the file with --config.data.archive=PATH"
+
+
+# From paths, and whether images that do not decode are skipped: the classes of every
+# role, and the images of every class, None for one that is skipped.
+Split = Mapping[str, Sequence[str]]
+Images = Mapping[str, Sequence[Image.Image | None]]
+Load = Callable[[Sequence[Path], bool], tuple[Split, Images]]
 
 
 class FetchError(ValueError):
@@ -68,25 +78,49 @@ def fetch(
     )
 
 
-def obtain(data: Any, entry: Entry) -> list[Path]:
-    """The files of a data set that is read from them, downloaded on first use.
+def read(data: Any, entry: Entry, load: Load) -> dict[str, cache.Part]:
+    """A data set that comes with a split of classes, from files fetched on first use.
 
     Args:
-      data: see `metainit.data.loading.load`; `archive` may name some of the files in
-        place of the downloads, with commas.
+      data: see `metainit.data.loading.load`; `archive` may name some of the files, or
+        others that `load` takes, in place of the downloads, with commas.
       entry: of the data set.
+      load: what is in the files.
 
     Raises:
-      ValueError: a file that is not there or cannot be had.
+      ValueError: a file that is not there or cannot be had, or is refused by `load`.
     """
-    if not data.archive:
+    if data.archive:
+        paths = [Path(path).expanduser() for path in data.archive.split(",")]
+    else:
         folder = cache.root(data.data_dir) / "downloads"
-        return [fetch(file, folder) for file in entry.files]
-    paths = [Path(path).expanduser() for path in data.archive.split(",")]
+        paths = [fetch(file, folder) for file in entry.files]
     for path in paths:
         if not path.is_file():
             raise ValueError(f"data.archive: there is no file {path}")
-    return paths
+
+    def build() -> dict[str, cache.Pending]:
+        split, images_of = load(paths, data.skip_undecodable)
+
+        def rows(names: Sequence[str]) -> Iterator[tuple[int, np.ndarray | None]]:
+            # Class by class, so that an episode reads neighbouring pages.
+            for label, name in enumerate(names):
+                for image in images_of.get(name, ()):
+                    if image is None:
+                        yield label, None
+                    else:
+                        yield label, images.fit(image, data.size, data.channels)
+
+        return {
+            role: cache.Pending(
+                sum(len(images_of.get(name, ())) for name in names), rows(names), names
+            )
+            for role, names in split.items()
+        }
+
+    key = cache.file_key(*paths), bool(data.skip_undecodable)
+    shape = (data.size, data.size, data.channels)
+    return cache.cached(data.data_dir, entry.name, key, shape, build)
 
 
 def digest(path: Path, checksum: str) -> str:

@@ -61,19 +61,12 @@ _LARGEST = 44
 
 
 class Glyph(NamedTuple):
-    """A class.
+    """A class."""
 
-    Attributes:
-      name: of its lowest code point, e.g. "LATIN SMALL LETTER A".
-      code: that code point.
-      role: "train", "validation" or "test".
-      drawings: face -> grey image cropped to its ink.
-    """
-
-    name: str
-    code: int
+    name: str  # of its lowest code point, e.g. "LATIN SMALL LETTER A"
+    code: int  # that code point
     role: str
-    drawings: dict[str, Image.Image]
+    drawings: dict[str, Image.Image]  # face -> grey image cropped to its ink
 
 
 @functools.cache

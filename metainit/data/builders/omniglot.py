@@ -14,8 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from metainit.data import cache, images
-from metainit.data.builders import catalog
-from metainit.data.builders.fetch import obtain
+from metainit.data.builders import catalog, fetch
 
 _ROLE_OF = {"t": "train", "v": "validation", "e": "test"}
 _ADVICE = "give images_background.zip, images_evaluation.zip, or both with a comma"
@@ -49,20 +48,10 @@ def read(data: Any) -> dict[str, cache.Part]:
       ValueError: a missing file, one of another layout, or a drawing that does not
         decode.
     """
-    paths = obtain(data, catalog.CATALOG["omniglot"])
-    return cache.cached(
-        data.data_dir,
-        "omniglot",
-        (cache.file_key(*paths), split(), bool(data.skip_undecodable)),
-        (data.size, data.size, data.channels),
-        lambda: _pending(paths, data.size, data.channels, data.skip_undecodable),
-    )
+    return fetch.read(data, catalog.CATALOG["omniglot"], _load)
 
 
-def _pending(
-    paths: Sequence[Path], size: int, channels: int, skip: bool
-) -> dict[str, cache.Pending]:
-    """Drawings by role, each class's one after the other."""
+def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]:
     drawings: dict[str, list[Image.Image | None]] = {}
     for path in paths:
         for name, drawing in _npz(path) if path.suffix == ".npz" else _zip(path, skip):
@@ -73,19 +62,7 @@ def _pending(
             f"data.archive={paths[0]}: {strange[0]!r} is no character of Omniglot; "
             f"{_ADVICE}"
         )
-
-    def rows(names: Sequence[str]) -> Iterator[tuple[int, np.ndarray | None]]:
-        for label, name in enumerate(names):
-            for drawing in drawings.get(name, ()):
-                image = None if drawing is None else images.fit(drawing, size, channels)
-                yield label, image
-
-    return {
-        role: cache.Pending(
-            sum(len(drawings.get(name, ())) for name in names), rows(names), names
-        )
-        for role, names in classes.items()
-    }
+    return classes, drawings
 
 
 def _zip(path: Path, skip: bool) -> Iterator[Drawing]:

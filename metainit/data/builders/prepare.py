@@ -281,41 +281,24 @@ def _check(path: Path, file: catalog.File, checksums: Mapping[str, str]) -> None
 
 
 class Need(NamedTuple):
-    """What one data set takes; all sizes in bytes, all but `download` about.
-
-    Attributes:
-      entry: of the catalog.
-      cache: of decoded images.
-      prepared: its folder where that is done, else None; then nothing below is needed.
-      download: still to be fetched.
-      result: on disk once prepared; as much again is needed while it is built.
-      seconds: download at 10 MB/s, and building.
-      note: what else there is to know, or "".
-    """
+    """What one data set takes; all sizes in bytes, all but `download` about."""
 
     entry: catalog.Entry
-    cache: int
-    prepared: Path | None = None
-    download: int = 0
-    result: int = 0
-    seconds: float = 0.0
+    cache: int  # of decoded images
+    prepared: Path | None = None  # where that is done; then nothing below is needed
+    download: int = 0  # still to be fetched
+    result: int = 0  # once prepared; as much again is needed while it is built
+    seconds: float = 0.0  # of download at 10 MB/s, and of building
     note: str = ""
 
 
 class Plan(NamedTuple):
-    """What several data sets take, one built after the other.
-
-    Attributes:
-      needs: of each.
-      lines: all of it in words, terms included.
-      shortage: "" or what does not fit where.
-      impossible: whether downloads and results alone do not fit.
-    """
+    """What several data sets take, one built after the other."""
 
     needs: Sequence[Need]
-    lines: Sequence[str]
-    shortage: str
-    impossible: bool
+    lines: Sequence[str]  # all of it in words, terms included
+    shortage: str  # what does not fit where, or ""
+    impossible: bool  # whether downloads and results alone do not fit
 
 
 def plan(

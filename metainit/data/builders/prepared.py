@@ -18,19 +18,14 @@ _CHUNK = 1024
 
 
 class Summary(NamedTuple):
-    """A prepared data set.
+    """A prepared data set."""
 
-    Attributes:
-      folder: where it is; named like the version of the builder that made it.
-      images: how many, by split.
-      bytes: of all records.
-      settings: what a builder of ours recorded: how it was reduced, what was left out.
-    """
-
-    folder: Path
-    images: Mapping[str, int]
-    bytes: int
-    settings: Mapping[str, Any]
+    folder: Path  # named like the version of the builder that made it
+    images: Mapping[str, int]  # how many, by split
+    bytes: int  # of all records
+    settings: Mapping[
+        str, Any
+    ]  # of a builder of ours: `Options`, and what was left out
 
     @property
     def reductions(self) -> str:
