@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import pathlib
@@ -171,8 +170,7 @@ def check(runs: Sequence[Run]) -> None:
     for run in runs[1:]:
         wrong += _settings(runs[0], run, ("data", "task", "evaluate"))
         wrong += _data_sets(runs[0], run)
-    for pair in itertools.combinations(runs, 2):
-        wrong += _episodes(*pair)
+    wrong += _episodes(runs)
     for run in fine_tuned[1:]:
         wrong += _settings(fine_tuned[0], run, ("transfer",))
     if wrong:
@@ -202,19 +200,20 @@ def _data_sets(first: Run, other: Run) -> Iterator[str]:
                 yield f"{field} on {name}: {old} in {first.path}, {new} in {other.path}"
 
 
-def _episodes(first: Run, other: Run) -> Iterator[str]:
-    """Seeds that share their episodes, and runs of one seed that do not."""
-    for name in sorted(first.data_sets.keys() & other.data_sets.keys()):
-        runs = first, other
-        digests = [run.data_sets[name].episodes_sha256 for run in runs]
-        if (digests[0] == digests[1]) != (first.seed == other.seed):
-            told = (
-                f"{digest} in {run.path} of seed {run.seed}"
-                for digest, run in zip(digests, runs, strict=True)
-            )
+def _episodes(runs: Sequence[Run]) -> Iterator[str]:
+    """Data sets on which a seed met several episodes, or several seeds the same."""
+    for name in sorted(runs[0].data_sets):
+        found = [
+            (run.seed, run.data_sets[name].episodes_sha256, run.path)
+            for run in runs
+            if name in run.data_sets
+        ]
+        seeds, digests = ({x[place] for x in found} for place in (0, 1))
+        if not len(seeds) == len(digests) == len({x[:2] for x in found}):
+            told = ", ".join(f"{x} in {path} of seed {seed}" for seed, x, path in found)
             yield (
-                f"episodes_sha256 on {name}: {', '.join(told)}; runs of one seed meet "
-                "the same episodes and each seed its own, without evaluate.manifest"
+                f"episodes_sha256 on {name}: {told}; runs of one seed meet the same "
+                "episodes and each seed its own, without evaluate.manifest"
             )
 
 

@@ -342,7 +342,7 @@ def _transfer(group: Group) -> Iterator[tables.Block]:
     seeds = ", ".join(str(run.seed) for run in runs)
     word = "seeds" if len(runs) > 1 else "seed"
     yield Heading(f"Transfer efficiency{_of(group)}, {word} {seeds}")
-    if absent := [run for run in group.runs if run not in runs]:
+    if absent := [run for run in group.runs if not run.transfer]:
         yield f"Missing: {_paths(absent)} without transfer."
     costs = {
         init: float(np.mean([run.costs[init] for run in runs]))
