@@ -108,17 +108,30 @@ def tune(
         run_folder.claim(workdir, dataclasses.asdict(config), may_change=may_change)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    done = {search_space.key(trial.fields): trial for trial in _read(workdir)}
+    trials, refused = _run_all(config, planned, workdir, train)
+    # Of earlier values that are no longer asked for, too: they were tried.
+    count = len(trials.keys() | set(map(search_space.key, planned)))
+    return _report(config, workdir, [*trials.values(), *refused], count, command)
+
+
+def _run_all(
+    config: Search,
+    planned: Sequence[Fields],
+    workdir: pathlib.Path,
+    train: Callable[..., str],
+) -> tuple[dict[str, Trial], list[Trial]]:
+    """Trials by `search_space.key`, earlier ones too; and those the data refused."""
+    trials = {search_space.key(trial.fields): trial for trial in _read(workdir)}
     refused: list[Trial] = []
     for number, fields in enumerate(planned, start=1):
-        if search_space.key(fields) in done:
+        if search_space.key(fields) in trials:
             continue
         stop.check()
         print(f"trial {number} of {len(planned)}: {tune_report.in_words(fields)}")
         try:
             trial = _run(config, fields, workdir, train)
         except ConfigError as error:  # such as classes with too few images
-            if not done:
+            if not trials:
                 raise
             print(f"left out: {error}")
             refused.append(Trial(fields, {}, 0.0, 0.0, (str(error),)))
@@ -126,12 +139,10 @@ def tune(
         if trial is None:
             print("search.hours are spent; the same line with more of them goes on")
             break
-        done[search_space.key(fields)] = trial
-        stored = (json.dumps(trial._asdict()) + "\n" for trial in done.values())
+        trials[search_space.key(fields)] = trial
+        stored = (json.dumps(trial._asdict()) + "\n" for trial in trials.values())
         atomic.write_text(workdir / TRIALS, "".join(stored))
-    # Of earlier values that are no longer asked for, too: they were tried.
-    count = len(done.keys() | set(map(search_space.key, planned)))
-    return _report(config, workdir, [*done.values(), *refused], count, command)
+    return trials, refused
 
 
 def _run(
