@@ -94,8 +94,8 @@ def of_seeds(
             yield from _sentences(
                 data_set, ours, time_to_threshold.best_heads(seeds), starts
             )
-        for baseline, sums in break_even.against_baselines(seeds, costs).items():
-            yield f"Against {baseline}, {ours[0]} {break_even.in_words(sums)}."
+        for baseline, words in break_even.against_baselines(seeds, costs).items():
+            yield f"Against {baseline}, {ours[0]} {words}."
     yield Figure("Accuracy against fine-tuning step", figure)
     for data_set in data_sets:
         yield Heading(data_set.name, 3)

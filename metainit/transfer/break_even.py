@@ -1,10 +1,12 @@
-"""After how many new data sets an initialisation has paid for itself."""
+"""After how many new data sets an initialisation has paid for itself.
+
+All device time is of one kind of device: an hour of one is not an hour of another.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,33 +22,48 @@ from metainit.transfer.time_to_threshold import (
 )
 
 
-class BreakEven(NamedTuple):
-    """When making our initialisation has paid for itself.
+def against_baselines(
+    seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float]
+) -> dict[str, str]:
+    """Our best initialisation against each baseline, in device seconds to `SHARE`.
 
-    Attributes:
-      extra: device seconds it took beyond the baseline's.
-      saved: device seconds on a new data set, the mean over data sets; not finite where
-        a run of either side did not reach the threshold, and none can be given.
-      low, high: its 95 % interval over seeds; None for one seed.
-      ours, theirs: runs that reached the threshold.
-      runs: of each.
+    Each with the head that did best on meta-validation.
+
+    Args:
+      seeds: as for `by_data_set`.
+      costs: device seconds that making each initialisation took, mean over seeds;
+        without those of another kind of device, which nothing is told of.
+
+    Returns:
+      As of `in_words`, by name of the baseline; {} where no data set has thresholds.
     """
+    sets = [x for x in by_data_set(seeds) if x.thresholds is not None]
+    best, heads = our_line(seeds), best_heads(seeds)
+    of_ours = {run.init for run in seeds[0] if run.ours}
+    if best is None or best[0] not in costs or not sets:
+        return {}
 
-    extra: float
-    saved: float
-    low: float | None
-    high: float | None
-    ours: int
-    theirs: int
-    runs: int
+    def seconds(init: str) -> dict[str, tuple[Time, ...]]:
+        return {
+            x.name: line_of(x, init, heads[init]).times[SHARE]["device seconds"]
+            for x in sets
+        }
+
+    return {
+        init: in_words(costs[best[0]] - costs[init], seconds(best[0]), seconds(init))
+        for init in heads
+        if init not in of_ours and init in costs
+    }
 
 
-def break_even(
+def in_words(
     extra: float,
     ours: Mapping[str, Sequence[Time]],
     theirs: Mapping[str, Sequence[Time]],
-) -> BreakEven:
-    """What our initialisation saves on a new data set, and what that took.
+) -> str:
+    """When what our initialisation took to make has been saved, for the verdict.
+
+    None is given where a run of either side did not reach the threshold.
 
     Args:
       extra: device seconds it took to make, beyond the baseline's.
@@ -63,58 +80,31 @@ def break_even(
             "a saving needs the same data sets and seeds on both sides, got runs "
             f"{shapes[0]} against {shapes[1]}"
         )
-    reached, theirs_reached = (
-        sum(time.reached for times in side.values() for time in times)
-        for side in (ours, theirs)
+    # Each [data sets, seeds, 2]: the time, and whether it is one.
+    sides = [np.array([side[name] for name in ours]) for side in (ours, theirs)]
+    reached = [int(side[..., 1].sum()) for side in sides]
+    if min(reached) < (runs := sides[0][..., 1].size):
+        return (
+            "has no break-even that can be given: it reached the threshold in "
+            f"{reached[0]} of {runs} runs, the baseline in {reached[1]}"
+        )
+    by_seed = (sides[1] - sides[0])[..., 0].mean(0)
+    saved = float(by_seed.mean())
+    each = f"took {extra / 3600:+.3g} device hours and saves {saved:.3g} s a data set"
+    count = data_sets(extra, saved)
+    if count is None:
+        return f"never pays for itself: it {each}"
+    if count == 0:
+        return f"pays for itself at once: it {each}"
+    text = f"pays for itself after {count:,} new data sets: it {each}"
+    if len(by_seed) == 1:
+        return f"{text} (one seed)"
+    _, low, high = mean_interval(by_seed)
+    fewest, most = (
+        "never" if count is None else f"{count:,}"
+        for count in (data_sets(extra, high), data_sets(extra, low))
     )
-    runs = sum(shapes[0].values())
-    low: float | None = None
-    high: float | None = None
-    saved = math.nan
-    if reached == theirs_reached == runs:
-        of_each = [
-            [their.value - our.value for our, their in zip(*pair, strict=True)]
-            for pair in ((ours[name], theirs[name]) for name in ours)
-        ]
-        by_seed = np.mean(of_each, 0)
-        saved = float(by_seed.mean())
-        if len(by_seed) > 1:
-            _, low, high = mean_interval(by_seed)
-    return BreakEven(extra, saved, low, high, reached, theirs_reached, runs)
-
-
-def against_baselines(
-    seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float]
-) -> dict[str, BreakEven]:
-    """Our best initialisation against each baseline, in device seconds to `SHARE`.
-
-    Each with the head that did best on meta-validation.
-
-    Args:
-      seeds: as for `by_data_set`.
-      costs: device seconds that making each initialisation took, mean over seeds;
-        without those of another kind of device, which nothing is told of.
-
-    Returns:
-      By name of the baseline; {} where no data set has thresholds.
-    """
-    sets = [x for x in by_data_set(seeds) if x.thresholds is not None]
-    best, heads = our_line(seeds), best_heads(seeds)
-    of_ours = {run.init for run in seeds[0] if run.ours}
-    if best is None or best[0] not in costs or not sets:
-        return {}
-
-    def seconds(init: str) -> dict[str, tuple[Time, ...]]:
-        return {
-            x.name: line_of(x, init, heads[init]).times[SHARE]["device seconds"]
-            for x in sets
-        }
-
-    return {
-        init: break_even(costs[best[0]] - costs[init], seconds(best[0]), seconds(init))
-        for init in heads
-        if init not in of_ours and init in costs
-    }
+    return f"{text} (95 %: {fewest} to {most})"
 
 
 def data_sets(extra: float, saved: float) -> int | None:
@@ -131,27 +121,3 @@ def data_sets(extra: float, saved: float) -> int | None:
         return 0 if extra <= 0 and saved == 0 else None
     # A quotient that rounding alone lifted over a whole number is that number.
     return max(0, math.ceil(extra / saved * (1 - 1e-12)))
-
-
-def in_words(found: BreakEven) -> str:
-    """One sentence, for the verdict."""
-    if not math.isfinite(found.saved):
-        return (
-            "has no break-even that can be given: it reached the threshold in "
-            f"{found.ours} of {found.runs} runs, the baseline in {found.theirs}"
-        )
-    took = f"took {found.extra / 3600:+.3g} device hours to make"
-    each = f"{took} and saves {found.saved:.3g} s on a data set"
-    count = data_sets(found.extra, found.saved)
-    if count is None:
-        return f"never pays for itself: it {each}"
-    if count == 0:
-        return f"pays for itself at once: it {each}"
-    text = f"pays for itself after {count:,} new data sets: it {each}"
-    if found.low is None or found.high is None:
-        return f"{text} (one seed)"
-    fewest, most = (
-        "never" if count is None else f"{count:,}"
-        for count in (data_sets(found.extra, x) for x in (found.high, found.low))
-    )
-    return f"{text} (95 %: {fewest} to {most})"

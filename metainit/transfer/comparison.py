@@ -7,10 +7,11 @@ given no others; what is measured on stays sealed until it is done.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,13 +23,16 @@ from metainit.data.loading import Roles, Source
 from metainit.runtime import atomic
 from metainit.runtime.cost import OURS
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import fine_tuning, time_to_threshold
-from metainit.transfer import heads as transfer_heads
+from metainit.transfer import fine_tuning, heads, time_to_threshold
 from metainit.transfer import spec as transfer_spec
 from metainit.transfer.heads import Row, Setting, View, as_it_is
 from metainit.transfer.held_out import Split
 from metainit.transfer.results import FineTuning, Transfer
 from metainit.transfer.spec import Spec
+
+Config = Experiment | TransferExperiment
+# `(head, settings, init, split, about) -> rows of each setting`.
+Learn = Callable[..., list[list[Row]]]
 
 FOLDER, TRIALS = "transfer", "transfer_trials.jsonl"
 MOMENTUM = 0.9  # of SGD
@@ -77,7 +81,7 @@ class Sealed:
         return self.__splits
 
 
-def check(config: Experiment | TransferExperiment, roles: Roles) -> None:
+def check(config: Config, roles: Roles) -> None:
     """Refuses data that cannot be fine-tuned on, before anything long starts.
 
     Raises:
@@ -88,9 +92,7 @@ def check(config: Experiment | TransferExperiment, roles: Roles) -> None:
         transfer_spec.check(spec_of(config), split.train, split.test)
 
 
-def of_roles(
-    config: Experiment | TransferExperiment, roles: Roles
-) -> tuple[tuple[Split, ...], Sealed]:
+def of_roles(config: Config, roles: Roles) -> tuple[tuple[Split, ...], Sealed]:
     """What to choose on, the classes of meta-validation; and what to measure on.
 
     The latter are meta-test and, under names of their own, the held-out classes.
@@ -106,7 +108,7 @@ def of_roles(
 
 
 def compare(
-    config: Experiment | TransferExperiment,
+    config: Config,
     inits: Mapping[str, Initialisation],
     validation: Sequence[Split],
     test: Sealed,
@@ -128,12 +130,13 @@ def compare(
       chosen_on: what `validation` is, in words.
       view: of every initialisation and data set.
     """
-    settings, spec, folder = config.transfer, spec_of(config), workdir / FOLDER
-    grid = transfer_heads.grid(settings)
+    settings, spec = config.transfer, spec_of(config)
+    learn = functools.partial(heads.learn, folder=workdir / FOLDER, view=view)
+    grid = heads.grid(settings)
     trial = spec._replace(steps=settings.trial_steps)
-    chosen, trials = choose(inits, grid, validation, trial, folder, view)
+    chosen, trials = choose(functools.partial(learn, trial), inits, grid, validation)
     _write(workdir / TRIALS, trials)
-    runs = measure(inits, chosen, test, spec, folder, view)
+    runs = measure(functools.partial(learn, spec), inits, chosen, test)
     _write(workdir / fine_tuning.RESULTS, [row for run in runs for row in run.points])
     labels = "all labels"
     if settings.shot or settings.fraction < 1:
@@ -156,7 +159,7 @@ def compare(
             "trials of each head": {
                 head: len(tried) * len(validation) for head, tried in grid.items()
             },
-            "chosen on": f"{', '.join(one.name for one in validation)} ({chosen_on})",
+            "chosen on": f"{', '.join(x.name for x in validation)} ({chosen_on})",
         },
         trial_seconds=sum(trial["device_seconds"] for trial in trials),
         trial_flops=sum(trial["flops"] for trial in trials),
@@ -167,22 +170,18 @@ def compare(
 
 
 def choose(
+    learn: Learn,
     inits: Mapping[str, Initialisation],
     grid: Mapping[str, Sequence[Setting]],
     validation: Sequence[Split],
-    spec: Spec,
-    folder: pathlib.Path,
-    view: View = as_it_is,
 ) -> tuple[dict[tuple[str, str], Choice], list[Row]]:
     """The setting of each initialisation and head, by held-out accuracy.
 
     Args:
+      learn: makes the rows of a trial.
       inits: by name.
       grid: settings to try, by head.
       validation: what to choose on, and nothing else.
-      spec: of a trial.
-      folder: of all fine-tunings.
-      view: of every initialisation and data set.
 
     Returns:
       The choice by initialisation and head (of equal accuracies, the larger area under
@@ -190,69 +189,63 @@ def choose(
     """
     chosen: dict[tuple[str, str], Choice] = {}
     trials: list[Row] = []
-    for (name, init), (head, settings) in itertools.product(
-        inits.items(), grid.items()
-    ):
+
+    def quality(tried: Sequence[Sequence[Row]]) -> tuple[float, float, float]:
+        last = [rows[-1] for rows in tried]
+        losses = [np.inf if row["loss"] is None else row["loss"] for row in last]
+        accuracy = float(np.mean([row["accuracy"] for row in last]))
+        area = float(np.mean([_area(rows) for rows in tried]))
+        return accuracy, area, -float(np.mean(losses))
+
+    for name, head in itertools.product(inits, grid):
         about = {"role": "validation", "init": name}
         of_each = [
-            transfer_heads.learn(head, settings, init, split, spec, folder, about, view)
-            for split in validation
+            learn(head, grid[head], inits[name], split, about) for split in validation
         ]
-        found = []
-        for setting, tried in zip(settings, zip(*of_each, strict=True), strict=True):
-            trials += [rows[-1] for rows in tried]
-            accuracy = float(np.mean([rows[-1]["accuracy"] for rows in tried]))
-            area = float(np.mean([_area(rows) for rows in tried]))
-            losses = [rows[-1]["loss"] for rows in tried]
-            loss = np.inf if None in losses else float(np.mean(losses))
-            found.append((accuracy, area, -loss, Choice(setting, accuracy)))
-        # Of the first among equals.
-        chosen[name, head] = max(found, key=lambda one: one[:3])[3]
+        by_setting = list(zip(*of_each, strict=True))
+        trials += [rows[-1] for tried in by_setting for rows in tried]
+        qualities = [quality(tried) for tried in by_setting]
+        best = qualities.index(max(qualities))  # of the first among equals
+        chosen[name, head] = Choice(grid[head][best], qualities[best][0])
     return chosen, trials
 
 
 def measure(
+    learn: Learn,
     inits: Mapping[str, Initialisation],
     chosen: Mapping[tuple[str, str], Choice],
     test: Sealed,
-    spec: Spec,
-    folder: pathlib.Path,
-    view: View = as_it_is,
 ) -> tuple[FineTuning, ...]:
     """Learns what was sealed, each initialisation and head as it was chosen.
 
     Raises:
       RuntimeError: an initialisation nothing was chosen for.
     """
-    heads = dict.fromkeys(head for _, head in chosen)
-    wanted = list(itertools.product(inits, heads))
-    found = []
+    wanted = list(itertools.product(inits, dict.fromkeys(head for _, head in chosen)))
+    runs = []
     for split, (name, head) in itertools.product(test.open(chosen, wanted), wanted):
         init, choice = inits[name], chosen[name, head]
         about = {"role": "test", "init": name}
-        (rows,) = transfer_heads.learn(
-            head, [choice.setting], init, split, spec, folder, about, view
-        )
+        (rows,) = learn(head, [choice.setting], init, split, about)
         more = {
             "init_device_seconds": init.cost.device_seconds,
             "validation_accuracy": choice.accuracy,
         }
-        points = tuple(row | more for row in rows)
-        found.append(
+        runs.append(
             FineTuning(
                 dataset=split.name,
                 init=name,
                 head=head,
                 setting=choice.setting,
                 validation_accuracy=choice.accuracy,
-                points=points,
+                points=tuple(row | more for row in rows),
                 ours=init.name in OURS,
             )
         )
-    return tuple(found)
+    return tuple(runs)
 
 
-def spec_of(config: Experiment | TransferExperiment) -> Spec:
+def spec_of(config: Config) -> Spec:
     """A fine-tuning as `config.transfer` describes it, but for head and rate."""
     settings = config.transfer
     return Spec(
@@ -265,7 +258,7 @@ def spec_of(config: Experiment | TransferExperiment) -> Spec:
     )
 
 
-def _split(config: Experiment | TransferExperiment, source: Source) -> Split:
+def _split(config: Config, source: Source) -> Split:
     sides = hold_out(source, config.seed, config.transfer.held_out)
     return Split(source.name, *sides)
 

@@ -145,12 +145,7 @@ def fine_tune(
         clock["compile_seconds"] += measure.program.compile_seconds
         clock["compile_seconds"] += learner.compile(session.state, run.batch(0), key)
         if spec.head == "prototype" and not session.resumed:
-            before: Any = run.state.params
-            made = _prototypes(init, before, moments, train, chosen)
-            session.state = run.state._replace(params=before | {"head": made.head})
-            clock["device_seconds"] += made.seconds
-            clock["compile_seconds"] += made.compile_seconds
-            clock["head_flops"] += made.flops
+            _make_prototypes(session, init, moments, train, chosen)
         given = session, spec, learner, measure, described, len(chosen)
         session.advance(key, functools.partial(_owed, *given))
     points = _points(session)
@@ -312,31 +307,23 @@ def _update(
     return steps.supervised(model, preprocess, of_state, head_only)
 
 
-class _Prototypes(NamedTuple):
-    """A head made of class means, and what that took."""
-
-    head: dict[str, jax.Array]  # {"kernel": [d, way], "bias": [way]}
-    seconds: float  # without compiling
-    compile_seconds: float
-    flops: float
-
-
-def _prototypes(
+def _make_prototypes(
+    session: Session,
     init: Initialisation,
-    params: Any,
     moments: np.ndarray,
     train: Source,
     chosen: np.ndarray,
-) -> _Prototypes:
-    """The head that compares squared distances to the class means.
+) -> None:
+    """Gives the session the head that compares squared distances to the class means.
 
     Args:
+      session: before the first step.
       init: to start from; images are not augmented.
-      params: with a head, which says its size only.
       moments: uint8 [m, h, w, c], see `held_out.moment_images`.
       train: the training images.
       chosen: rows of those used.
     """
+    params: Any = session.state.params
     way, width = len(train.class_names), params["head"]["kernel"].shape[0]
     images, weight, _ = next(held_out.chunks(train, chosen))
     class_sums = _class_sums(init.model, init.preprocess, way)
@@ -352,13 +339,12 @@ def _prototypes(
     count = np.bincount(train.labels[chosen], minlength=way)
     means = (total / count[:, None]).astype(np.float32)
     made = jax.block_until_ready(head.update(means))
-    return _Prototypes(
-        head=made,
-        seconds=time.perf_counter() - begin,
-        compile_seconds=sums.compile_seconds + head.compile_seconds,
-        flops=math.ceil(len(chosen) / held_out.CHUNK)
-        * flops.of_function(jax.jit(class_sums), *example),
-    )
+    session.clock["device_seconds"] += time.perf_counter() - begin
+    session.clock["compile_seconds"] += sums.compile_seconds + head.compile_seconds
+    calls = math.ceil(len(chosen) / held_out.CHUNK)
+    counted = flops.of_function(jax.jit(class_sums), *example)
+    session.clock["head_flops"] = calls * counted
+    session.state = session.state._replace(params=params | {"head": made})
 
 
 @functools.lru_cache(maxsize=8)

@@ -94,13 +94,13 @@ def grid(settings: Transfer) -> dict[str, tuple[Setting, ...]]:
 
 
 def learn(
+    spec: Spec,
     name: str,
     settings: Sequence[Setting],
     init: Initialisation,
     split: Split,
-    spec: Spec,
-    folder: pathlib.Path,
     about: Mapping[str, Any],
+    folder: pathlib.Path,
     view: View = as_it_is,
 ) -> list[list[Row]]:
     """Rows of one head on one data set for each setting; at once where they are there.
@@ -110,13 +110,13 @@ def learn(
     another one.
 
     Args:
+      spec: of a fine-tuning, but for head, optimiser and rate.
       name: one of `HEADS`.
       settings: of `grid`.
       init: the initialisation.
       split: the data set.
-      spec: of a fine-tuning, but for head, optimiser and rate.
-      folder: of all fine-tunings.
       about: of the rows: at least "role" and "init".
+      folder: of all fine-tunings.
       view: of the initialisation and the data set.
     """
     head = HEADS[name]

@@ -1,17 +1,9 @@
 """The break-even against numbers worked out by hand."""
 
-import math
-
 import pytest
 from small_transfer import FAST, run
 
-from metainit.transfer.break_even import (
-    BreakEven,
-    against_baselines,
-    break_even,
-    data_sets,
-    in_words,
-)
+from metainit.transfer.break_even import against_baselines, data_sets, in_words
 from metainit.transfer.time_to_threshold import Time
 
 
@@ -20,18 +12,17 @@ def got(*values: float) -> list[Time]:
 
 
 def test_the_saving_is_paired_by_seed_and_a_mean_over_data_sets() -> None:
-    ours = {"pets": got(10, 12), "sun": got(100, 100)}
-    theirs = {"pets": got(14, 18), "sun": got(110, 104)}
-    found = break_even(100, ours, theirs)
-    # By seed (4 + 10) / 2 = 7 and (6 + 4) / 2 = 5; t of one degree is 12.7062.
-    assert (found.extra, found.saved) == (100, 6)
-    assert found.low == pytest.approx(6 - 12.7062 * 1, rel=1e-4)
-    assert found.high == pytest.approx(6 + 12.7062 * 1, rel=1e-4)
-    assert (found.ours, found.theirs, found.runs) == (4, 4, 4)
-    assert "after 17 new data sets" in in_words(found)
-    for other in ({"pets": got(1)}, {}):
+    ours = {"pets": got(10, 20), "sun": got(100, 100)}
+    theirs = {"pets": got(60, 72), "sun": got(110, 112)}
+    # By seed (50 + 10) / 2 = 30 and (52 + 12) / 2 = 32; t of one degree is 12.7062:
+    # 31 - 12.7062 = 18.3 and 43.7.
+    told = in_words(3600, ours, theirs)
+    for words in ("after 117 new", "+1 device h", "saves 31 s", "(95 %: 83 to 197)"):
+        assert words in told
+    assert "to never)" in in_words(3600, ours, {**theirs, "pets": got(60, 30)})
+    for one, other in (({"pets": got(1)}, {"pets": got(1, 2)}), ({}, {})):
         with pytest.raises(ValueError, match="same data sets and seeds"):
-            break_even(0, other, {"pets": got(1, 2)} if other else other)
+            in_words(0, one, other)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +36,7 @@ def test_none_is_given_where_a_run_did_not_get_there(
     ours: list[Time], theirs: list[Time], counts: tuple[str, str]
 ) -> None:
     """At 80 s one may not say what 30 s of the baseline are worth."""
-    found = break_even(100, {"pets": ours}, {"pets": theirs})
-    assert math.isnan(found.saved) and found.low is found.high is None
-    told = in_words(found)
+    told = in_words(100, {"pets": ours}, {"pets": theirs})
     assert "no break-even" in told and f"in {counts[0]} runs" in told
     assert told.endswith(f"baseline in {counts[1]}")
 
@@ -66,27 +55,13 @@ def test_none_is_given_where_a_run_did_not_get_there(
         (-100, -5, None),
     ],
 )
-def test_break_even(extra: float, saved: float, expected: int | None) -> None:
+def test_new_data_sets(extra: float, saved: float, expected: int | None) -> None:
     assert data_sets(extra, saved) == expected
-
-
-@pytest.mark.parametrize(
-    "extra, saved, low, high, words",
-    [
-        (3600, 36, 12, 72, ["after 100 new", "+1 device hours", "(95 %: 50 to 300)"]),
-        (3600, 36, -12, 72, ["(95 %: 50 to never)"]),
-        (3600, 36, None, None, ["(one seed)"]),
-        (3600, -36, -60, -10, ["never pays", "+1 device hours", "saves -36 s"]),
-        (-3600, -36, -60, -10, ["never pays", "-1 device hours"]),
-        (0, 36, 10, 60, ["pays for itself at once", "saves 36 s"]),
-    ],
-)
-def test_in_words(
-    extra: float, saved: float, low: float | None, high: float | None, words: list[str]
-) -> None:
-    told = in_words(BreakEven(extra, saved, low, high, 3, 3, 3))
-    for word in words:
-        assert word in told
+    told = in_words(extra, {"pets": got(10)}, {"pets": got(10 + saved)})
+    if expected:
+        assert told.endswith("(one seed)") and f"after {expected:,} new" in told
+    else:
+        assert ("never pays" if expected is None else "at once") in told
 
 
 def test_against_each_baseline() -> None:
@@ -94,11 +69,9 @@ def test_against_each_baseline() -> None:
     found = against_baselines([FAST], costs)
     assert list(found) == ["joint pretraining", "random"]
     # 45 s saved, no dearer to make; 95 s saved, for 600.
-    assert "at once" in in_words(found["joint pretraining"])
-    assert (found["random"].extra, found["random"].saved) == (600, 95)
-    assert "after 7 new data sets" in in_words(found["random"])
+    assert "at once" in found["joint pretraining"]
+    assert "after 7 new data sets" in found["random"]
     slow = (run("meta-learned", "prototype", 100, validation=0.9), *FAST[2:])
-    told = in_words(against_baselines([slow], costs)["joint pretraining"])
-    assert "never pays" in told
+    assert "never pays" in against_baselines([slow], costs)["joint pretraining"]
     no_threshold = [run("meta-learned", "zero", 1), run("random", "zero", 1, final=0.0)]
     assert against_baselines([no_threshold], costs) == {}

@@ -115,25 +115,32 @@ def test_two_initialisations_of_a_seed_meet_the_same_batches(
     assert orders[0] == batches.Order(rows, 0, 8).digest(12)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
-    return measured(run(tmp_path_factory.mktemp("whole")))
-
-
 def test_a_stopped_run_goes_on_to_the_same_rows(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thousand steps, stopped at the ends, beside checkpoints and anywhere.
+    """At the ends, beside checkpoints and the probe's end, measuring and anywhere.
 
     Ctrl-C saves first; a crash falls back to the last checkpoint.
     """
-    long = {"steps": 1000, "momentum": 0.9}
-    monkeypatch.setattr(fine_tuning, "SAVE_EVERY", 100)
+    long = {"steps": 100, "momentum": 0.9, "probe_steps": 40}
+    monkeypatch.setattr(fine_tuning, "SAVE_EVERY", 15)
     whole = measured(run(tmp_path / "whole", **long))
     order = batches.Order(batches.labelled(TRAIN, 0, 1.0, 0), 0, 8)
-    stops = [0, 1, 99, 100, 101, *np.random.default_rng(0).integers(102, 900, 4), 999]
+    stops = [
+        0,
+        1,
+        14,
+        15,
+        16,
+        39,
+        40,
+        41,
+        *np.random.default_rng(0).integers(42, 98, 3),
+        99,
+    ]
     left = [order(int(step)) for step in sorted(stops)]
     draw, fired = fine_tuning._batch, 0
+    measure, measurements = held_out.Measurer.__call__, 0
 
     def interrupted(train: Source, where: np.ndarray) -> Any:
         nonlocal fired
@@ -143,7 +150,15 @@ def test_a_stopped_run_goes_on_to_the_same_rows(
             raise (KeyboardInterrupt, RuntimeError)[fired % 2]
         return draw(train, where)
 
+    def stopped(self: Any, params: Any) -> Any:
+        nonlocal measurements
+        measurements += 1
+        if measurements == 4:
+            raise KeyboardInterrupt
+        return measure(self, params)
+
     monkeypatch.setattr(fine_tuning, "_batch", interrupted)
+    monkeypatch.setattr(held_out.Measurer, "__call__", stopped)
     while left:
         with pytest.raises((KeyboardInterrupt, RuntimeError)):
             run(tmp_path / "run", **long)
@@ -151,25 +166,6 @@ def test_a_stopped_run_goes_on_to_the_same_rows(
     assert fired == len(stops) and measured(points) == whole
     for field in COSTS:
         assert all(np.diff([getattr(point, field) for point in points]) >= 0)
-
-
-def test_a_run_stopped_while_it_measures_goes_on(
-    uninterrupted: list[dict[str, float]],
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    measure, calls = held_out.Measurer.__call__, [0]
-
-    def interrupted(self: Any, params: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == 4:
-            raise KeyboardInterrupt
-        return measure(self, params)
-
-    monkeypatch.setattr(held_out.Measurer, "__call__", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path)
-    assert measured(run(tmp_path)) == uninterrupted
 
 
 def test_prototypes_are_those_of_all_training_images(
@@ -265,26 +261,6 @@ def test_what_the_network_does_not_learn_rides_along(tmp_path: pathlib.Path) -> 
     kept = jax.tree.map(np.array_equal, before, after)
     for path, same in jax.tree_util.tree_leaves_with_path(kept):
         assert same == (path[-1].key == "bias")
-
-
-@pytest.mark.parametrize("stop", [4, 5])
-def test_a_probe_that_is_stopped_goes_on_to_the_same_rows(
-    stop: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"head": "zero", "probe_steps": 4, "steps": 6, "momentum": 0.9}
-    whole = measured(run(tmp_path / "whole", **settings))
-    draw, calls = fine_tuning._batch, [0]
-
-    def interrupted(train: Source, where: np.ndarray) -> Any:
-        calls[0] += 1
-        if calls[0] == stop + 2:
-            raise KeyboardInterrupt
-        return draw(train, where)
-
-    monkeypatch.setattr(fine_tuning, "_batch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "run", **settings)
-    assert measured(run(tmp_path / "run", **settings)) == whole
 
 
 def test_a_run_that_diverges_is_measured_all_the_same(tmp_path: pathlib.Path) -> None:

@@ -226,11 +226,11 @@ def test_held_out_classes_have_a_name_of_their_own() -> None:
     assert [split.name for split in test.open((), ())] == ["a", "a, held-out classes"]
 
 
-def test_meta_test_stays_closed_until_all_is_chosen(tmp_path: pathlib.Path) -> None:
+def test_meta_test_stays_closed_until_all_is_chosen() -> None:
     split = Split("birds", *(Source("birds", *[None] * 3),) * 2)  # type: ignore[arg-type]
     test = Sealed([split])
     chosen = {("random", "zero"): Choice({"optimizer": "sgd"}, 0.5)}
     inits: Any = {"random": None, "meta-learned": None}
     with pytest.raises(RuntimeError, match=r"nothing was chosen yet for.*meta-"):
-        comparison.measure(inits, chosen, test, transfer_spec.Spec(), tmp_path)
+        comparison.measure(None, inits, chosen, test)  # type: ignore[arg-type]
     assert test.open(chosen, list(chosen)) == (split,)
