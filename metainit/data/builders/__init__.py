@@ -1,8 +1,7 @@
-"""Where images come from: one module a kind of data set.
+"""Where images come from: one module a data set, and how they are prepared.
 
 Every ``read`` here returns, for each role ("train", "validation", "test"), a
 `metainit.data.cache.Part` of square uint8 images. This is the only package that
-imports TFDS, and it does so inside the two modules that need it (`glyphs`,
-`prepared`), which `metainit.data.loading` imports on use: a data set that is already
-decoded opens without it.
+imports TFDS, and it does so where records are read or written: a data set that comes
+with its own split, or is already decoded, opens without it.
 """
