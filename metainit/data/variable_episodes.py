@@ -30,7 +30,7 @@ def in_words(rule: Evaluate) -> str:
 
 
 def check(source: Source, rule: Evaluate, role: str) -> None:
-    """Refuses sources that the rule cannot be applied to.
+    """Refuses a rule that makes no sense, and sources it cannot be applied to.
 
     Args:
       source: of one role.
@@ -38,8 +38,13 @@ def check(source: Source, rule: Evaluate, role: str) -> None:
       role: what to call it in the error, e.g. "test".
 
     Raises:
-      ValueError: too few classes, or a class with fewer than two images.
+      ValueError: naming the fields or the class.
     """
+    if not rule.min_way <= rule.max_way <= rule.max_support:
+        raise ValueError(
+            f"evaluate.min_way={rule.min_way}, evaluate.max_way={rule.max_way} and "
+            f"evaluate.max_support={rule.max_support} must rise in this order"
+        )
     sizes = [len(rows) for rows in class_index(source)]
     if len(sizes) < rule.min_way:
         raise ValueError(

@@ -165,3 +165,6 @@ def test_what_cannot_be_drawn() -> None:
         check(numbered((9,) * 4), SPEC, "test")
     with pytest.raises(ValueError, match="class 'class2' of numbered has 1 images"):
         check(numbered((9, 9, 1, 9, 9)), SPEC, "test")
+    for wrong in ({"max_support": 20}, {"min_way": 60}):
+        with pytest.raises(ValueError, match="must rise in this order"):
+            check(SOURCE, Evaluate(**wrong), "test")
