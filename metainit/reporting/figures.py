@@ -31,12 +31,11 @@ _SMOOTH = 50  # points a curve may have before it is averaged
 def learning_curve(
     path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]
 ) -> bool:
-    """Draws query accuracy and loss over the iterations.
+    """Draws query accuracy and loss of training and validation over the iterations.
 
     Args:
       path: PNG file to write.
-      rows: of `metrics.jsonl`; drawn are "train/accuracy", "validation/accuracy",
-        "train/loss" and "validation/loss", where present.
+      rows: of `metrics.jsonl`.
 
     Returns:
       Whether there was anything to draw (and a file was written).
@@ -91,16 +90,15 @@ def adaptation(path: str | os.PathLike[str], rows: Sequence[Row]) -> bool:
         of_head = [row for row in rows if row.head == head]
         for row in reversed(of_head):  # ours come first, and on top
             of_steps = map(intervals.mean_interval, row.measurements["accuracy"])
-            mean, low, high = np.array(list(of_steps)).T * 100
-            _band(axes, row.steps, mean, low, high, colours[row.init])
+            _band(axes, row.steps, 100 * np.array([*of_steps]).T, colours[row.init])
         ticks = sorted({step for row in of_head for step in row.steps})
         _label(axes, "adaptation steps", "accuracy, %", log=True)
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.label_outer()
         axes.set_title(f"{head} head", fontsize=10)
     dotted = [_dots(init, colour) for init, colour in colours.items()]
-    _legend(figure, dotted + [_dashed(*item) for item in dashes.items()], columns=3)
-    _write(figure, path)
+    dashed = [_dashed(head, style) for head, style in dashes.items()]
+    _write(figure, path, dotted + dashed, columns=3)
     return True
 
 
@@ -135,7 +133,7 @@ def transfer(
             if runs[0].in_closed_form:  # it stays as it is, beyond the edge
                 steps, accuracy = [0, 1e9], np.repeat(accuracy, 2, axis=1)
             spread = accuracy.mean(0), accuracy.min(0), accuracy.max(0)
-            _band(axes, steps, *spread, colours[init])
+            _band(axes, steps, spread, colours[init])
         if data_set.thresholds is not None:
             level = 100 * data_set.thresholds.values[time_to_threshold.SHARE]
             axes.axhline(level, color="0.3", linestyle=":", linewidth=1.1)
@@ -144,8 +142,7 @@ def transfer(
         axes.set_title(textwrap.shorten(data_set.name, 50), fontsize=10)
     threshold = f"{time_to_threshold.SHARE:.0%} of the best baseline's final accuracy"
     dotted = [_dots(f"{init}, {heads[init]} head", colours[init]) for init in heads]
-    _legend(figure, [*dotted, _dashed(threshold, ":")], columns)
-    _write(figure, path)
+    _write(figure, path, [*dotted, _dashed(threshold, ":")], columns)
 
 
 def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, role: str) -> None:
@@ -166,13 +163,10 @@ def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, role: str) -> None
 
 
 def _band(
-    axes: Axes,
-    steps: Sequence[float],
-    mean: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    colour: str,
+    axes: Axes, steps: Sequence[float], spread: Iterable[np.ndarray], colour: str
 ) -> None:
+    """A line of means within a band from low to high."""
+    mean, low, high = spread
     axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(steps, mean, color=colour, marker="o", markersize=4, linewidth=1.8)
 
@@ -188,16 +182,6 @@ def _dots(label: str, colour: str) -> Line2D:
 
 def _dashed(label: str, style: Any) -> Line2D:
     return Line2D([], [], color="0.3", linewidth=1.1, linestyle=style, label=label)
-
-
-def _legend(figure: Figure, handles: Sequence[Line2D], columns: int) -> None:
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        fontsize=9,
-    )
 
 
 def _panels(
@@ -220,7 +204,18 @@ def _label(axes: Axes, x: str, y: str, log: bool = False) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _write(figure: Figure, path: str | os.PathLike[str]) -> None:
+def _write(
+    figure: Figure,
+    path: str | os.PathLike[str],
+    handles: Sequence[Line2D] = (),
+    columns: int = 1,
+) -> None:
+    """Writes the file, with a legend of the handles below."""
+    if handles:
+        legend = figure.legend(
+            handles=handles, loc="outside lower center", ncols=columns, fontsize=9
+        )
+        legend.set_frame_on(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     atomic.write_bytes(path, buffer.getvalue())

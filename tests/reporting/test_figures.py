@@ -51,10 +51,16 @@ def test_nothing_is_cut_off(tmp_path: pathlib.Path, data_sets: list[str]) -> Non
         ]
         for at in (5, 20, None)
     ]
+    for runs in seeds:
+        fitted = [run("fitted", "nearest centroid", 0, 0.5, 1, x) for x in data_sets]
+        runs += [x._replace(points=x.points[:1]) for x in fitted]
     figures.transfer(tmp_path / "a.png", seeds)
     picture = pixels(tmp_path / "a.png")
     for edge in (picture[:3], picture[-3:], picture[:, :3], picture[:, -3:]):
         assert (edge == 255).all()
+    # A head in closed form is a horizontal line.
+    pink = (picture == (0xCC, 0x79, 0xA7)).all(-1)
+    assert pink.any(1).sum() < 30 and pink.sum(1).max() > 300
     # Seeds of ours that differ span a band in its colour.
     band = 0.2 * np.array(BLUE) + 0.8 * 255
     assert (np.abs(picture - band).max(-1) < 3).sum() > 100
