@@ -447,7 +447,7 @@ def test_other_images_than_the_run_began_with_are_refused(
     else:
         one.rename(one.with_name("renamed"))
     config.iterations = 2
-    told = r"run on other images.*train, folder:.*: 5 classes, 25 images \(sha256 "
+    told = r"run on other images.*train\.folder:.*5 classes, 25 images \(sha256 "
     with pytest.raises(ConfigError, match=told):
         train(config, tmp_path / "run")
 
