@@ -1,4 +1,4 @@
-"""Class-folder trees, data sets of TFDS, rotations, and what is refused."""
+"""Class-folder trees, rotations, and what is refused."""
 
 import dataclasses
 import io
@@ -8,7 +8,6 @@ import tarfile
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 import tiny
 from PIL import Image
 
@@ -372,67 +371,6 @@ def test_a_set_read_twice_is_refused_by_its_images(tmp_path):
     data = dataclasses.replace(data, test=(f"folder:{tmp_path / 'copy'}",))
     with pytest.raises(ValueError, match=r"train .*copy\) have 12 images in common"):
         leakage.check(loading.load(data))
-
-
-# Data sets of TFDS
-
-
-class Tiny(tfds.core.GeneratorBasedBuilder):
-    """Six classes, grey 10 * label, a third split without labels."""
-
-    VERSION = tfds.core.Version("1.2.0")
-
-    def _info(self):
-        features = {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "label": tfds.features.ClassLabel(names=[f"n{k}" for k in range(7)]),
-            "note": tfds.features.Text(),
-        }
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(features)
-        )
-
-    def _split_generators(self, dl_manager):
-        return {name: self._generate_examples(name) for name in ("train", "test", "un")}
-
-    def _generate_examples(self, split):
-        for label in range(6):
-            for number in range(2):
-                content = encode(plain(10 * label, (20, 30)), "PNG")
-                shown = -1 if split == "un" else label
-                row = {"image": content, "label": shown, "note": "x"}
-                yield f"{label}-{number}", row
-
-
-def prepare(builder, folder):
-    tfds.disable_progress_bar()
-    config = tfds.download.DownloadConfig(try_download_gcs=False)
-    builder(data_dir=folder, file_format="array_record").download_and_prepare(
-        download_config=config
-    )
-
-
-@pytest.mark.parametrize("name", ["tiny", "tiny:1.2.0"])
-def test_a_prepared_data_set_is_pooled_and_split(tmp_path, name):
-    prepare(Tiny, tmp_path / "data" / "tfds")
-    roles = loading.load(settings(tmp_path, f"tfds:{name}"))
-    leakage.check(roles)
-    assert set.union(*names(roles).values()) == {f"n{label}" for label in range(6)}
-    for (source,) in roles[:3]:
-        for label, where in enumerate(loading.class_index(source)):
-            true = int(source.class_names[label].removeprefix("n"))
-            assert len(where) == 4
-            assert (source.images[where] == 10 * true).all()
-
-
-def test_tfds_own_folder_is_searched_too(tmp_path, monkeypatch):
-    prepare(Tiny, tmp_path / "own")
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "own"))
-    roles = loading.load(settings(tmp_path, "tfds:tiny"))
-    assert sum(len(source.images) for (source,) in roles[:3]) == 24
-    with pytest.raises(ValueError, match="is not prepared in") as error:
-        loading.load(settings(tmp_path, "tfds:tiny:9.9.9"))
-    assert str(tmp_path / "own") in str(error.value)
 
 
 # Everything

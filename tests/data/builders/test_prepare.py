@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import archives
@@ -151,13 +150,17 @@ def test_a_second_process_waits_for_the_first(tmp_path, known):
     root, said = tmp_path / "data", []
     (root / "tfds").mkdir(parents=True)
     with filelock.FileLock(root / "tfds" / f".{NAME}.lock"):
+        waits = threading.Event()
+
+        def say(line):
+            said.append(line)
+            waits.set()
+
         second = threading.Thread(
-            target=prepare.prepare, args=(NAME, root), kwargs={"say": said.append}
+            target=prepare.prepare, args=(NAME, root), kwargs={"say": say}
         )
         second.start()
-        until = time.monotonic() + 5
-        while not said and time.monotonic() < until:
-            time.sleep(0.01)
+        assert waits.wait(60)
         assert said == ["caltech256: waiting for another process that prepares it"]
         assert known.asked == []
         # The first is done.

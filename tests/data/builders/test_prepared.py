@@ -1,47 +1,88 @@
-"""tfds:NAME when NAME is not prepared: with and without TensorFlow, ours and TFDS's."""
+"""tfds:NAME, prepared or not, with and without TensorFlow, ours and TFDS's."""
 
 import dataclasses
 import importlib.util
+import shutil
 
 import archives
-import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from metainit.config.fields import Data
-from metainit.data import loading
+from metainit.data import leakage, loading
 from metainit.data.builders import prepare
 from metainit.data.builders.prepare import BUILDERS
 
 
-class Stock(tfds.core.GeneratorBasedBuilder):
-    """Three classes of two images."""
+class Tiny(tfds.core.GeneratorBasedBuilder):
+    """Six classes of two images a split, grey 10 * label; a third without labels."""
 
     VERSION = tfds.core.Version("2.1.0")
 
     def _info(self):
         features = {
             "image": tfds.features.Image(shape=(None, None, 3)),
-            "label": tfds.features.ClassLabel(names=["a", "b", "c"]),
+            "label": tfds.features.ClassLabel(names=[f"n{k}" for k in range(7)]),
+            "note": tfds.features.Text(),
         }
         return tfds.core.DatasetInfo(
             builder=self, features=tfds.features.FeaturesDict(features)
         )
 
     def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples()}
+        return {name: self._generate_examples(name) for name in ("train", "test", "un")}
 
-    def _generate_examples(self):
-        for label in range(3):
+    def _generate_examples(self, split):
+        for label in range(6):
             for number in range(2):
-                image = archives.encode(archives.picture(label))
-                yield f"{label}-{number}", {"image": image, "label": label}
+                grey = Image.new("RGB", (20, 30), 3 * (10 * label,))
+                shown = -1 if split == "un" else label
+                row = {"image": archives.encode(grey, "png"), "note": "x"}
+                yield f"{label}-{number}", {"label": shown, **row}
 
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "own"))
-    return Data("tfds:stock", size=8, channels=3, data_dir=str(tmp_path / "data"))
+    return Data(
+        name="tfds:tiny",
+        size=8,
+        channels=3,
+        data_dir=str(tmp_path / "data"),
+        split=(0.5, 0.25, 0.25),
+    )
+
+
+def prepared(folder):
+    """The data set in TFDS's own folder."""
+    builder = Tiny(data_dir=folder / "own", file_format="array_record")
+    prepare.build(lambda: builder, "tiny", folder)
+    return folder / "own" / "tiny" / "2.1.0"
+
+
+def count(roles):
+    return sum(len(source.images) for (source,) in roles[:3])
+
+
+@pytest.mark.parametrize("version", ["", ":2.1.0"])
+def test_it_is_found_pooled_and_split(tmp_path, data, version):
+    prepared(tmp_path)
+    roles = loading.load(dataclasses.replace(data, name=f"tfds:tiny{version}"))
+    leakage.check(roles)
+    classes = [name for (source,) in roles[:3] for name in source.class_names]
+    assert sorted(classes) == [f"n{label}" for label in range(6)]
+    for (source,) in roles[:3]:
+        for label, where in enumerate(loading.class_index(source)):
+            true = int(source.class_names[label].removeprefix("n"))
+            assert len(where) == 4
+            assert (source.images[where] == 10 * true).all()
+
+
+def test_another_version_is_not_prepared(tmp_path, data):
+    prepared(tmp_path)
+    with pytest.raises(ValueError, match=f"is not prepared in.*{tmp_path / 'own'}"):
+        loading.load(dataclasses.replace(data, name="tfds:tiny:9.9.9"))
 
 
 def tensorflow(monkeypatch, there):
@@ -66,17 +107,17 @@ def test_with_tensorflow_it_is_prepared_once(tmp_path, data, monkeypatch, caplog
     monkeypatch.setattr(tfds, "builder", builder)
     for _ in range(2):
         roles = loading.load(data)
-    assert asked == [("stock", "array_record")]
-    assert "tfds:stock is downloaded and prepared by TFDS" in caplog.text
-    assert sum(len(source.images) for (source,) in roles[:3]) == 6
-    assert (tmp_path / "data" / "tfds" / "stock" / "2.1.0").is_dir()
+    assert asked == [("tiny", "array_record")]
+    assert "tfds:tiny is downloaded and prepared by TFDS" in caplog.text
+    assert count(roles) == 24
+    assert (tmp_path / "data" / "tfds" / "tiny" / "2.1.0").is_dir()
 
 
 def test_without_tensorflow_the_pip_line_is_said(data, monkeypatch):
     tensorflow(monkeypatch, False)
     with pytest.raises(ValueError, match="pip install tensorflow, then") as error:
         loading.load(data)
-    assert "data.name='tfds:stock' is not prepared in" in str(error.value)
+    assert "data.name='tfds:tiny' is not prepared in" in str(error.value)
 
 
 def test_what_tfds_stumbles_on_is_told(data, monkeypatch):
@@ -86,28 +127,32 @@ def test_what_tfds_stumbles_on_is_told(data, monkeypatch):
         loading.load(data)
 
 
-def test_ours_are_prepared_by_our_command(tmp_path, data, monkeypatch):
+def test_ours_are_prepared_by_our_command(data, monkeypatch):
     tensorflow(monkeypatch, True)
-    data = dataclasses.replace(data, name="tfds:cifar100")
-    with pytest.raises(
-        ValueError, match=r"metainit datasets prepare cifar100"
-    ) as error:
-        loading.load(data)
-    assert "is not prepared in" in str(error.value)
+    words = r"is not prepared in .*metainit datasets prepare cifar100"
+    with pytest.raises(ValueError, match=words):
+        loading.load(dataclasses.replace(data, name="tfds:cifar100"))
 
 
 def test_of_ours_the_version_of_the_builder_is_taken(tmp_path, data, monkeypatch):
     # Under the name of one of ours, with a later version, as TFDS's own has it.
-    own = Stock(data_dir=tmp_path / "own", file_format="array_record")
-    prepare.build(lambda: own, "stock", tmp_path)
-    monkeypatch.setitem(BUILDERS, "stock", BUILDERS["caltech256"])
-    with pytest.raises(ValueError, match=r"by another builder.*not 1\.0\.0") as error:
+    folder = prepared(tmp_path)
+    monkeypatch.setitem(BUILDERS, "tiny", BUILDERS["caltech256"])
+    words = r"by another builder.*not 1\.0\.0.*tfds:tiny:2\.1\.0.*prepare tiny"
+    with pytest.raises(ValueError, match=words):
         loading.load(data)
-    assert "name it: tfds:stock:2.1.0" in str(error.value)
-    assert "datasets prepare stock" in str(error.value)
-    data = dataclasses.replace(data, name="tfds:stock:2.1.0")
-    roles = loading.load(data)
-    assert sum(len(source.images) for (source,) in roles[:3]) == 6
-    (tmp_path / "own" / "stock" / "2.1.0").rename(tmp_path / "own" / "stock" / "1.0.0")
-    data = dataclasses.replace(data, name="tfds:stock")
-    assert np.shape(loading.load(data).train[0].images)[1:] == (8, 8, 3)
+    later = dataclasses.replace(data, name="tfds:tiny:2.1.0")
+    assert count(loading.load(later)) == 24
+    folder.rename(folder.with_name("1.0.0"))
+    assert count(loading.load(data)) == 24
+
+
+def test_several_configs_are_named(tmp_path, data):
+    folder = prepared(tmp_path)
+    for config in "ab":
+        shutil.copytree(folder, folder.parent / config / "2.1.0")
+    shutil.rmtree(folder)
+    with pytest.raises(
+        ValueError, match=r"several configs in .*: a, b; name one, tfds"
+    ):
+        loading.load(data)
