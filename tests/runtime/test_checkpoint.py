@@ -91,27 +91,17 @@ def test_restores_bit_identically_with_structure_and_dtypes(tmp_path):
     assert_identical(restored, state)
 
 
-def test_takes_shapes_as_template(tmp_path):
-    state = {"w": jnp.arange(6.0).reshape(2, 3), "n": jnp.asarray(2, jnp.uint32)}
-    Checkpoints(tmp_path).save(1, state, {})
-    restored = Checkpoints(tmp_path).restore(jax.eval_shape(lambda: state)).state
-    assert_identical(restored, state)
-
-
-def test_without_a_template_it_gives_leaves_by_name(tmp_path):
-    saved(tmp_path, 1)
-    leaves = Checkpoints(tmp_path).restore().state
-    kernel = leaves[".params['dense']['kernel']"]
-    assert_identical(kernel, np.asarray(make_state(1).params["dense"]["kernel"]))
-
-
-def test_placement_is_that_of_the_template(tmp_path):
+def test_templates_may_be_shapes_and_say_where_leaves_go(tmp_path):
     here = jax.devices()[0]
-    state = {"free": jnp.ones(3), "pinned": jax.device_put(jnp.ones(3), here)}
+    state = {"free": jnp.arange(3.0), "pinned": jax.device_put(jnp.ones(3), here)}
     Checkpoints(tmp_path).save(1, state, {})
+    shapes = jax.eval_shape(lambda: state)
+    for template in (shapes, state):
+        assert_identical(Checkpoints(tmp_path).restore(template).state, state)
     restored = Checkpoints(tmp_path).restore(state).state
-    assert not restored["free"].committed
-    assert restored["pinned"].committed
+    assert not restored["free"].committed and restored["pinned"].committed
+    leaves = Checkpoints(tmp_path).restore().state  # by name, without a template
+    assert_identical(leaves["['free']"], np.arange(3, dtype=np.float32))
 
 
 def test_nothing_saved_is_none(tmp_path):

@@ -2,7 +2,8 @@
 
 import pathlib
 import signal
-import time
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,13 @@ import pytest
 
 from metainit.core.types import MetaState
 from metainit.runtime import stop
-from metainit.runtime.checkpoint import LAST, Checkpoints
+from metainit.runtime.checkpoint import LAST, Checkpoint, Checkpoints
 from metainit.runtime.logging import read_metrics
-from metainit.training.loop import Intervals, NonFiniteError, Run, fit
+from metainit.training import loop
+from metainit.training.loop import Fitted, Intervals, NonFiniteError, Run, fit
 
 EVERY = Intervals(log=2, validate=3, save=4)
 RATES = ("inner.learning_rate", "outer.learning_rate")
-
-
-def forever() -> float:
-    return 1e9
 
 
 def update(state: MetaState, batch: np.ndarray, key: Any) -> Any:
@@ -63,8 +61,27 @@ def worse_after_six(params: Any) -> float:
     return 0.9 - abs(float(params["x"]) - after(6)) / 1e3
 
 
+def go(
+    toy: Run,
+    validate: Callable[[Any], float] = worse_after_six,
+    seconds: float = 1e9,
+) -> Fitted:
+    return fit(toy, None, validate, lambda: seconds)  # type: ignore[arg-type]
+
+
+def restored(folder: pathlib.Path, kind: str = LAST) -> Checkpoint:
+    found = Checkpoints(folder / kind).restore(run(folder).state)
+    assert found is not None
+    return found
+
+
+def validations(folder: pathlib.Path) -> list[int]:
+    rows = read_metrics(folder)
+    return [row["step"] for row in rows if "validation/accuracy" in row]
+
+
 def test_it_logs_means_over_steps_and_tasks(tmp_path: pathlib.Path) -> None:
-    fit(run(tmp_path, steps=5), None, worse_after_six, forever)
+    go(run(tmp_path, steps=5))
     rows = [row for row in read_metrics(tmp_path) if "train/loss" in row]
     assert [row["step"] for row in rows] == [2, 4, 5]
     assert [row["train/loss"] for row in rows] == [1.0, 3.0, 4.5]
@@ -73,26 +90,20 @@ def test_it_logs_means_over_steps_and_tasks(tmp_path: pathlib.Path) -> None:
     assert all(row["train/tasks_per_second"] > 0 for row in rows)
 
 
-def test_it_returns_the_best_by_validation_and_keeps_the_last(
+def test_it_keeps_the_best_by_validation_the_last_and_where_another_begins(
     tmp_path: pathlib.Path,
 ) -> None:
-    toy = run(tmp_path)
-    fitted = fit(toy, None, worse_after_six, forever)
+    fitted = go(run(tmp_path, keep_at=3))
     assert fitted.params["x"] == after(6)
     assert (fitted.cost.steps, fitted.cost.images, fitted.stopped) == (10, 70, "")
-    best, last = (
-        Checkpoints(tmp_path / kind).restore(toy.state) for kind in ("best", LAST)
-    )
-    assert (best[0], last[0]) == (6, 10)
-    assert last[1].params["x"] == after(10)
-    validated = [
-        r["step"] for r in read_metrics(tmp_path) if "validation/accuracy" in r
-    ]
-    assert validated == [3, 6, 9, 10]
-
-
-def test_the_first_of_equals_is_the_best(tmp_path: pathlib.Path) -> None:
-    assert fit(run(tmp_path), None, lambda _: 0.0, forever).params["x"] == (after(3))
+    for kind, step in (("best", 6), (LAST, 10), ("warm-start", 3)):
+        saved = restored(tmp_path, kind)
+        assert saved.step == step and saved.state.params["x"] == after(step)
+    assert validations(tmp_path) == [3, 6, 9, 10]
+    # A finished run does nothing again; of equals the first is the best.
+    again = go(run(tmp_path, update=None))
+    assert again.params == fitted.params and again.cost == fitted.cost
+    assert go(run(tmp_path / "equal"), lambda _: 0.0).params["x"] == after(3)
 
 
 @pytest.mark.parametrize("at", [0, 1, 4, 9])
@@ -104,14 +115,14 @@ def test_stopped_by_hand_it_saves_and_goes_on(tmp_path: pathlib.Path, at: int) -
 
     toy = run(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        fit(toy._replace(batch=stop), None, worse_after_six, forever)
-    saved = Checkpoints(tmp_path / LAST).restore(toy.state)
-    assert saved is not None
-    assert saved[0] == saved[1].step == at and saved[1].params["x"] == after(at)
-    fitted = fit(toy, None, worse_after_six, forever)
+        go(toy._replace(batch=stop))
+    saved = restored(tmp_path)
+    assert saved.step == saved.state.step == at
+    assert saved.state.params["x"] == after(at)
+    fitted = go(toy)
     assert fitted.params["x"] == after(6)
     assert fitted.cost.steps == 10
-    assert fitted.cost.device_seconds > saved[2]["device_seconds"]
+    assert fitted.cost.device_seconds > saved.extra["device_seconds"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -135,12 +146,11 @@ def test_stopped_where_no_exception_gets_out_it_stops_after_the_step(
     try:
         stop.install()
         with pytest.raises(KeyboardInterrupt):
-            fit(toy._replace(batch=collected), None, lambda _: 0.0, forever)
+            go(toy._replace(batch=collected), lambda _: 0.0)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    saved = Checkpoints(tmp_path / LAST).restore(toy.state)
-    assert saved is not None and saved[0] == 5
+    assert restored(tmp_path).step == 5
 
 
 @pytest.mark.parametrize("at", [6, 9, 10])
@@ -154,15 +164,11 @@ def test_stopped_while_validating_it_validates_again(
 
     toy = run(tmp_path, keep_at=at)
     with pytest.raises(KeyboardInterrupt):
-        fit(toy, None, stop, forever)
-    fitted = fit(toy, None, worse_after_six, forever)
+        go(toy, stop)
+    fitted = go(toy)
     assert fitted.params["x"] == after(6)
-    validated = [
-        r["step"] for r in read_metrics(tmp_path) if "validation/accuracy" in r
-    ]
-    assert validated == [3, 6, 9, 10]
-    kept = Checkpoints(tmp_path / "warm-start").restore(toy.state)
-    assert kept is not None and kept[0] == at
+    assert validations(tmp_path) == [3, 6, 9, 10]
+    assert restored(tmp_path, "warm-start").step == at
 
 
 def test_stopped_while_saving_the_best_it_does_not_take_it_for_saved(
@@ -176,15 +182,8 @@ def test_stopped_while_saving_the_best_it_does_not_take_it_for_saved(
     save = Checkpoints.save
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Checkpoints, "save", stop)
-        fit(run(tmp_path), None, worse_after_six, forever)
-    fitted = fit(run(tmp_path), None, worse_after_six, forever)
-    assert fitted.params["x"] == after(6)
-
-
-def test_a_finished_run_does_nothing_again(tmp_path: pathlib.Path) -> None:
-    first = fit(run(tmp_path), None, worse_after_six, forever)
-    again = fit(run(tmp_path, update=None), None, worse_after_six, forever)
-    assert again.params == first.params and again.cost == first.cost
+        go(run(tmp_path))
+    assert go(run(tmp_path)).params["x"] == after(6)
 
 
 def test_a_run_may_begin_later(tmp_path: pathlib.Path) -> None:
@@ -194,17 +193,9 @@ def test_a_run_may_begin_later(tmp_path: pathlib.Path) -> None:
         seen.append(step)
         return batch(step)
 
-    toy = run(tmp_path, first_step=4, batch=watched)
-    fitted = fit(toy, None, worse_after_six, forever)
+    fitted = go(run(tmp_path, first_step=4, batch=watched))
     assert seen == list(range(4, 10))
     assert (fitted.cost.steps, fitted.cost.images) == (6, 42)
-
-
-def test_the_state_of_a_step_is_kept_apart(tmp_path: pathlib.Path) -> None:
-    toy = run(tmp_path, keep_at=3)
-    fit(toy, None, worse_after_six, forever)
-    kept = Checkpoints(tmp_path / "warm-start").restore(toy.state)
-    assert kept is not None and kept[0] == 3 and kept[1].params["x"] == after(3)
 
 
 @pytest.mark.parametrize("keep_at, stopped_at", [(None, 1), (5, 5)])
@@ -213,22 +204,32 @@ def test_it_stops_when_its_time_is_over(
 ) -> None:
     toy = run(tmp_path, keep_at=keep_at)
     for _ in range(2):  # the second time it is over from the start
-        fitted = fit(toy, None, worse_after_six, lambda: 0.0)
+        fitted = go(toy, seconds=0.0)
         assert fitted.stopped == f"toy stopped at step {stopped_at} of 10: max_hours"
-        saved = Checkpoints(tmp_path / LAST).restore(toy.state)
-        assert saved is not None and saved[0] == stopped_at
-    assert fit(toy, None, worse_after_six, forever).stopped == ""
+        assert restored(tmp_path).step == stopped_at
+    assert go(toy).stopped == ""
 
 
-def test_time_is_that_of_the_clock_over_all_sessions(tmp_path: pathlib.Path) -> None:
+def test_time_is_that_of_the_clock_over_all_sessions(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second, a validation ten; there are two of them a session."""
+    now = [0.0]
+
     def slow(params: Any) -> float:
-        time.sleep(0.05)
+        now[0] += 10
         return 0.0
 
-    first = fit(run(tmp_path, steps=6), None, slow, forever)
-    assert first.seconds > 0.1 > first.cost.device_seconds
-    second = fit(run(tmp_path), None, slow, forever)
-    assert second.seconds > 0.2
+    def step(*given: Any) -> Any:
+        now[0] += 1
+        return update(*given)
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    first = go(run(tmp_path, steps=6, update=step), slow)
+    assert (first.seconds, first.cost.device_seconds) == (26, 6)
+    now[0] += 1000  # between the sessions
+    second = go(run(tmp_path, update=step), slow)
+    assert (second.seconds, second.cost.device_seconds) == (50, 10)
 
 
 @pytest.mark.parametrize(
@@ -259,12 +260,12 @@ def test_what_is_not_finite_stops_it_with_the_last_good_state_kept(
 
     toy = run(tmp_path, update=diverge, rates=rates)
     with pytest.raises(NonFiniteError) as stopped:
-        fit(toy, None, worse_after_six, forever)
+        go(toy)
     kept = "The last good checkpoint is kept"
     for word in ("toy", str(tmp_path), kept, *words):
         assert word in str(stopped.value)
-    saved = Checkpoints(tmp_path / LAST).restore(toy.state)
-    assert saved is not None and saved[0] == 4 and saved[1].params["x"] == after(4)
+    saved = restored(tmp_path)
+    assert saved.step == 4 and saved.state.params["x"] == after(4)
 
 
 def test_divergence_at_once_does_not_speak_of_a_checkpoint(
@@ -273,4 +274,4 @@ def test_divergence_at_once_does_not_speak_of_a_checkpoint(
     nan = np.full(2, np.inf, np.float32)
     toy = run(tmp_path, batch=lambda step: nan)
     with pytest.raises(NonFiniteError, match=r"step 0.*There was no checkpoint yet"):
-        fit(toy, None, worse_after_six, forever)
+        go(toy)
