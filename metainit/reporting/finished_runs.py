@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -166,38 +166,53 @@ def check(runs: Sequence[Run]) -> None:
       ValueError: in one line, naming every difference of protocol or data.
     """
     fine_tuned = [run for run in runs if run.transfer]
-    wrong: list[str] = []
-    for run in runs[1:]:
-        wrong += _settings(runs[0], run, ("data", "task", "evaluate"))
-        wrong += _data_sets(runs[0], run)
-    wrong += _episodes(runs)
-    for run in fine_tuned[1:]:
-        wrong += _settings(fine_tuned[0], run, ("transfer",))
+    wrong = [
+        *_differing(runs, _protocol),
+        *_episodes(runs),
+        *_differing(fine_tuned, lambda run: _settings(run, "transfer")),
+    ]
     if wrong:
         raise ValueError(
             "runs of different protocols or data cannot stand in one table: "
-            + "; ".join(dict.fromkeys(wrong))
+            + "; ".join(wrong)
         )
 
 
-def _settings(first: Run, other: Run, places: Sequence[str]) -> Iterator[str]:
-    """Differences of settings that make accuracies incomparable."""
-    for name in sorted(first.config.keys() | other.config.keys()):
-        old, new = first.config.get(name), other.config.get(name)
-        if old != new and _under(name, places) and not _under(name, _NO_MATTER):
-            yield f"{name}: {old} in {first.path}, {new} in {other.path}"
+def differences(runs: Sequence[Run]) -> Iterator[str]:
+    """A line for each setting in which the runs differ, with what each has."""
+    return _differing(runs, lambda run: run.config)
 
 
-def _data_sets(first: Run, other: Run) -> Iterator[str]:
-    """Differences of data that make accuracies incomparable."""
-    for name in sorted(first.data_sets.keys() ^ other.data_sets.keys()):
-        path = first.path if name in first.data_sets else other.path
-        yield f"{name} is in {path} only"
-    for name in sorted(first.data_sets.keys() & other.data_sets.keys()):
-        for field in ("protocol", "batch_norm"):
-            old, new = (getattr(x.data_sets[name], field) for x in (first, other))
-            if old != new:
-                yield f"{field} on {name}: {old} in {first.path}, {new} in {other.path}"
+def _differing(
+    runs: Sequence[Run], facts: Callable[[Run], Mapping[str, Any]]
+) -> Iterator[str]:
+    known = [(run.path, facts(run)) for run in runs]
+    for name in sorted({name for _, of_run in known for name in of_run}):
+        values: dict[str, list[str]] = {}
+        for path, of_run in known:
+            value = json.dumps(of_run[name]) if name in of_run else "(absent)"
+            values.setdefault(value, []).append(str(path))
+        if len(values) > 1:
+            places = (f"{value} in {', '.join(of)}" for value, of in values.items())
+            yield f"{name}: {', '.join(places)}"
+
+
+def _settings(run: Run, *places: str) -> dict[str, Any]:
+    """Settings of these places that matter to what was measured."""
+    return {
+        name: value
+        for name, value in run.config.items()
+        if _under(name, places) and not _under(name, _NO_MATTER)
+    }
+
+
+def _protocol(run: Run) -> dict[str, Any]:
+    """What makes accuracies of runs comparable."""
+    facts = _settings(run, "data", "task", "evaluate")
+    for name, part in run.data_sets.items():
+        facts[f"protocol on {name}"] = part.protocol
+        facts[f"batch_norm on {name}"] = part.batch_norm
+    return facts
 
 
 def _episodes(runs: Sequence[Run]) -> Iterator[str]:
@@ -263,18 +278,6 @@ def group(runs: Sequence[Run]) -> tuple[tuple[Group, ...], tuple[str, ...]]:
         Group(label, tuple(seeds[seed] for seed in common))
         for label, seeds in labelled.items()
     ), left_out
-
-
-def differences(runs: Sequence[Run]) -> Iterator[str]:
-    """A line for each setting in which the runs differ, with what each has."""
-    for name in sorted({name for run in runs for name in run.config}):
-        values: dict[str, list[str]] = {}
-        for run in runs:
-            value = json.dumps(run.config.get(name, "(absent)"))
-            values.setdefault(value, []).append(str(run.path))
-        if len(values) > 1:
-            places = (f"{value} in {', '.join(of)}" for value, of in values.items())
-            yield f"{name}: {'; '.join(places)}"
 
 
 def _under(name: str, places: Sequence[str]) -> bool:
