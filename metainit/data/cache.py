@@ -20,19 +20,12 @@ _FORMAT = 2
 
 
 class Part(NamedTuple):
-    """The images of one role.
+    """The images of one role."""
 
-    Attributes:
-      images: uint8 [n, H, W, C], in memory or memory-mapped.
-      labels: int32 [n], index into `names`.
-      names: the classes.
-      hashes: uint64 [n], of every image's bytes.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    names: tuple[str, ...]
-    hashes: np.ndarray
+    images: np.ndarray  # uint8 [n, H, W, C], in memory or memory-mapped
+    labels: np.ndarray  # int32 [n], index into `names`
+    names: tuple[str, ...]  # the classes
+    hashes: np.ndarray  # uint64 [n], of every image's bytes
 
 
 def hash_image(image: np.ndarray) -> int:

@@ -64,18 +64,12 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
 
 
 class Labelled(NamedTuple):
-    """The images of a tree, in the order of their classes and file names.
-
-    Attributes:
-      train, test: of the same classes, where the tree has them in both.
-      files: of the images of `test`, in their order.
-      rule: in words, what was held out.
-    """
+    """The images of a tree, in the order of their classes and file names."""
 
     train: cache.Part
-    test: cache.Part
-    files: tuple[Path, ...]
-    rule: str
+    test: cache.Part  # of the same classes, where the tree has them in both
+    files: tuple[Path, ...]  # of the images of `test`, in their order
+    rule: str  # in words, what was held out
 
 
 def read_labelled(
@@ -90,14 +84,12 @@ def read_labelled(
 
     Where the root holds nothing but train and one or more of test, validation and val,
     with the classes inside, train is learned from and the first of the others held
-    out. Otherwise `share` of the images of every class is, at least one.
+    out. Otherwise a share of the images of every class is, at least one.
 
     Args:
       path: the root; see `read` for what counts as an image.
-      size: side of the square images in pixels.
-      channels: 1 or 3.
-      share: of every class to hold out, above 0 and below 1; None for 0.2, or for a
-        tree that has its own parts.
+      size, channels: of the square images.
+      share: above 0 and below 1; None for 0.2, or for a tree that has its own parts.
       seed: of the choice, which depends on nothing but it and the file names.
       data_dir: as in `metainit.data.cache.root`.
 
@@ -175,11 +167,7 @@ def _folders(classes: Classes) -> set[str]:
 
 
 def _below(top: Path, classes: Classes) -> dict[str, Classes]:
-    """The classes below each of the folders right below the root.
-
-    Raises:
-      ValueError: such a folder holds images itself.
-    """
+    """The classes below each of the folders right below the root."""
     below: dict[str, Classes] = {folder: {} for folder in sorted(_folders(classes))}
     for name, files in classes.items():
         folder, _, inner = name.partition("/")

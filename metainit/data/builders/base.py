@@ -149,36 +149,25 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
 
     @abc.abstractmethod
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
-        """What every image shows.
+        """What every image shows; a row whose image is not among `images` is missing.
 
         Args:
           lists: the members that matched `lists`, by the last part of their names.
           images: names of the images that there are, readable or not.
-
-        Returns:
-          The table. A row whose image is not among `images` is one that is missing.
 
         Raises:
           PrepareError: lists that are missing or not of this data set.
         """
 
     def lines(self, lists: Mapping[str, bytes], name: str) -> list[str]:
-        """The lines of a list; those that are empty are left out.
-
-        Raises:
-          PrepareError: there is no such list, or nothing in it.
-        """
+        """The lines of a list that are not empty; without any it is refused."""
         text = lists.get(name, b"").decode(errors="replace")
         if lines := [line.strip() for line in text.splitlines() if line.strip()]:
             return lines
         raise self.other_files(f"{name} is missing or empty")
 
     def matlab(self, lists: Mapping[str, bytes], name: str, field: str) -> np.ndarray:
-        """A field of a MATLAB file, [n].
-
-        Raises:
-          PrepareError: there is no such file, or it has no such field.
-        """
+        """A field of a MATLAB file, [n]; without such it is refused."""
         if name not in lists:
             raise self.other_files(f"there is no {name}")
         try:
@@ -190,11 +179,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
             raise self.other_files(what) from error
 
     def named(self, names: Sequence[str], name: str) -> Sequence[str]:
-        """The names of the classes, of the list that is called `name`.
-
-        Raises:
-          PrepareError: another number of them than the data set has.
-        """
+        """As many names as the data set has classes; others are refused."""
         classes = catalog.CATALOG[self.name].classes
         if len(names) != classes:
             raise self.other_files(f"{name} has {len(names)} classes, not {classes}")

@@ -32,10 +32,7 @@ def main(argv: Sequence[str], data_of: Callable[[str], Any]) -> int:
     """Runs the command line; returns the exit status.
 
     0: done; 1: checked, and something is wrong; 2: a mistake, told in one line.
-
-    Args:
-      argv: the command and what follows.
-      data_of: the `data` section of a "CONFIG.py" or "CONFIG.py:VARIANT".
+    `data_of` gives the `data` section of a "CONFIG.py" or "CONFIG.py:VARIANT".
     """
     arguments = _parser().parse_args(argv)
     arguments.data_of = data_of
@@ -268,8 +265,7 @@ def _differences(
 ) -> Iterator[str]:
     """What differs from the catalog; images that were left out are allowed for.
 
-    The counts of a fraction are not compared. `classes` are how many there are, and the
-    least and most images of one.
+    `classes` are how many there are, and the least and most images of one.
     """
     if summary.settings.get("fraction", 1.0) < 1:
         return

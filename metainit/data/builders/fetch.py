@@ -1,4 +1,4 @@
-"""Downloads that resume, and that are checked before they are believed."""
+"""Downloads that resume and are checked, and the data sets that are read from them."""
 
 import errno
 import hashlib

@@ -98,7 +98,7 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
 
     Args:
       data: see `metainit.data.loading.load`.
-      name: "data_set", "data_set/config", either with ":version".
+      name: "NAME" or "NAME/CONFIG", either with ":VERSION".
 
     Raises:
       ValueError: not prepared, not as ArrayRecord, or without "image" and "label".
@@ -161,11 +161,7 @@ def _folder(root: Path, name: str) -> Path | None:
     """Where the data set is prepared; None for one of TFDS's that is not.
 
     Unless one is named, the version of a data set of ours is that of its builder, and
-    of another the newest.
-
-    Raises:
-      ValueError: a data set of ours that is not prepared by its present builder, or one
-        with several configs.
+    of another the newest. One of ours that is not prepared so is refused.
     """
     import tensorflow_datasets as tfds
 
@@ -211,11 +207,7 @@ def _folder(root: Path, name: str) -> Path | None:
 
 
 def _prepare_stock(root: Path, name: str) -> Path:
-    """Has TFDS download and prepare one of its own data sets.
-
-    Raises:
-      ValueError: there is no TensorFlow, no such data set, or TFDS fails.
-    """
+    """Has TFDS download and prepare one of its own data sets, with TensorFlow."""
     import tensorflow_datasets as tfds
 
     from metainit.data.builders import prepare
