@@ -109,15 +109,11 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
     folder = _folder(root, name) or _prepare_stock(root, name)
     builder = tfds.builder_from_directory(folder)
     features, form = builder.info.features, builder.info.file_format.value
-    if not {"image", "label"} <= set(features):
+    if not {"image", "label"} <= set(features) or form != "array_record":
         raise ValueError(
-            f"data.name='tfds:{name}' has the features {sorted(features)}; an image "
-            "classification data set with 'image' and 'label' is needed"
-        )
-    if form != "array_record":
-        raise ValueError(
-            f"data.name='tfds:{name}' is prepared as {form}, which has no random "
-            "access; prepare it again with file_format='array_record'"
+            f"data.name='tfds:{name}' has the features {sorted(features)}, prepared as "
+            f"{form}; 'image' and 'label' are needed, prepared with "
+            "file_format='array_record', which has random access"
         )
 
     def build() -> dict[str, cache.Pending]:

@@ -1,6 +1,5 @@
 """The data set of characters: what is in it, and that it is the same every time."""
 
-import json
 import subprocess
 import sys
 import types
@@ -144,13 +143,3 @@ def test_the_second_opening_neither_draws_nor_decodes(twice, monkeypatch):
         assert isinstance(again.images, np.memmap)
         np.testing.assert_array_equal(again.images, source.images)
         assert again.class_names == source.class_names
-
-
-def test_importing_sources_does_not_import_tfds():
-    code = (
-        "import metainit.data.loading, sys, json; print(json.dumps(list(sys.modules)))"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert "tensorflow_datasets" not in json.loads(said.stdout)
