@@ -77,8 +77,11 @@ class Checkpoints:
             if leaf.size  # orbax refuses size 0; its kind says all there is
         }
         with _manager(self._folder, saving=True) as manager:
-            while self._damaged:  # or else they would push out a whole one
-                manager.delete(self._damaged.pop())
+            for old in manager.all_steps():
+                finished = (self._folder / str(old) / _DIGESTS).exists()
+                if old in self._damaged or not finished:
+                    manager.delete(old)  # or else it would push out a whole one
+            self._damaged.clear()
             number = 1 + max(manager.all_steps(), default=-1)
             manager.save(
                 number,

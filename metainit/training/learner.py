@@ -19,12 +19,9 @@ EPS_ROOT = 1e-8
 
 
 def start(head: str, model: Model, shot: int) -> Any:
-    """The `start` function of a head by name; a learned head starts as it is.
+    """The `start` of a "prototype", "zero" or "learned" head, which starts as it is.
 
-    Args:
-      head: "prototype", "zero" or "learned".
-      model: the network body.
-      shot: support images of a class, which tells the number of classes.
+    A task has as many classes as its support has `shot` images.
     """
     if head == "learned":
         return None
@@ -130,12 +127,7 @@ def init_head(
 ) -> dict[str, Any]:
     """{"head": ...} before meta-training where it is learned, else {}.
 
-    Args:
-      config: of the experiment.
-      model: the network body.
-      body: its parameters.
-      images: float32 [n, h, w, c], for shapes only.
-      key: of the random kernel.
+    Its kernel is random, for features of images float32 [n, h, w, c], for shapes only.
     """
     if config.method.head != "learned":
         return {}

@@ -71,15 +71,9 @@ def joint_step(
     sources: tuple[Source, ...],
     meta: Step,
 ) -> Step:
-    """A step of joint pretraining over all classes of the sources.
+    """A step of joint pretraining over all classes of meta-train.
 
-    Args:
-      config: of the experiment.
-      model: the network body.
-      preprocess: of images.
-      body: parameters to start from.
-      sources: of meta-train.
-      meta: the meta-iteration beside which it stands.
+    It starts from `body`, and has the key and the period of the meta-iteration `meta`.
     """
     classes = sum(len(source.class_names) for source in sources)
     example = jnp.zeros((2, *sources[0].images.shape[1:]))
@@ -149,10 +143,8 @@ def in_parts(
     """A meta-iteration over tasks that cannot be stacked, since they differ in shape.
 
     Args:
-      learner: the algorithm.
-      state: before the first step.
+      learner, state, key: the algorithm before its first step, and a root key.
       tasks: episodes with a leading axis of 1, one of every shape there will be.
-      key: a root key.
 
     Returns:
       A program whose batch is a tuple of such tasks, and whose result is that of
@@ -189,11 +181,7 @@ def operations(
 ) -> float:
     """Operations of a meta-iteration's gradient, as `metainit.runtime.flops` counts.
 
-    Args:
-      learner: the algorithm.
-      state: of it.
-      batch: episodes with a leading axis, or a tuple of such, as for `in_parts`.
-      key: a root key.
+    The batch is episodes with a leading axis, or a tuple of such, as for `in_parts`.
     """
     parts = (batch,) if isinstance(batch, Episode) else batch
     return sum(flops.of_function(learner.gradient, state, part, key) for part in parts)
@@ -246,14 +234,9 @@ def start(
     images: Any,
     classes: int,
 ) -> MetaState:
-    """The state before the first supervised step; the head starts at zero.
+    """The state before the first supervised step; the head of `classes` starts at zero.
 
-    Args:
-      model: the network body.
-      optimizer: of the leaves of `classification.meta_mask`.
-      body: the network's parameters.
-      images: float32 [n, h, w, c], for shapes only.
-      classes: columns of the head.
+    Images, float32 [n, h, w, c], are for shapes only.
     """
     kernel = jnp.zeros((classification.feature_count(model, body, images), classes))
     params = {"body": body, "head": {"kernel": kernel, "bias": kernel[0]}}
