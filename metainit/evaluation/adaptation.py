@@ -44,6 +44,7 @@ class Setting(NamedTuple):
 
 
 Evaluator = Callable[[Initialisation, metainit.Episode, Setting], Measurements]
+Embed = Callable[[Initialisation, metainit.Episode], tuple[np.ndarray, np.ndarray]]
 
 
 def evaluator(
@@ -230,9 +231,7 @@ def _chosen_optimizer() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(adam.init, update)
 
 
-def embed(
-    model: Model, preprocess: Preprocess
-) -> Callable[[Initialisation, metainit.Episode], tuple[np.ndarray, np.ndarray]]:
+def embed(model: Model, preprocess: Preprocess) -> Embed:
     """Returns `(init, episodes) -> (support, query)` features, [episodes, n, d]."""
     of_batch = classification.features(model)
     of_query = classification.query_features(model)

@@ -1,8 +1,8 @@
 """Meta-test: every initialisation with every head, on the same episodes and grid."""
 
+import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,12 +14,19 @@ from metainit.evaluation.results import Evaluation, Measurements, Row
 from metainit.runtime import devices, stop
 from metainit.training.initialisation import Initialisation
 
+EvaluatorOf = Callable[[int], adaptation.Evaluator]
+"""By the classes of an episode."""
+
+
+# `(measurements=...) -> Row`, and the measurements on each sample of meta-test.
+_Measured = tuple[Callable[..., Row], list[Measurements]]
+
 
 def evaluate(
     config: Experiment,
     inits: Mapping[str, Initialisation],
     samples: Samples,
-    evaluator_of: Callable[[int], adaptation.Evaluator],
+    evaluator_of: EvaluatorOf,
     progress: Callable[[str], None] = print,
 ) -> Evaluation:
     """Chooses each row's setting on meta-validation, then measures it on meta-test.
@@ -36,129 +43,166 @@ def evaluate(
       are several, and on each with held-out classes.
     """
     begin = time.perf_counter()
-    choosing, testing = samples.validation, samples.test + samples.held_out
-    model = next(iter(inits.values())).model
-    embed = adaptation.embed(model, next(iter(inits.values())).preprocess)
-    found: list[tuple[dict[str, Any], list[Measurements]]] = []  # row; by data set
+    first = next(iter(inits.values()))
+    embed = adaptation.embed(first.model, first.preprocess)
+    measured: list[_Measured] = []
     for name, init in inits.items():
-        heads = ["prototype", "zero"] + ["learned"] * (init.head is not None)
-        for head in heads:
-            stop.check()
-            progress(f"evaluating {name}: {head} head")
-            setting, chosen, accuracy = _choose_setting(
-                config, evaluator_of, init, choosing, head
-            )
-            described = {
-                "optimizer": setting.optimizer,
-                "learning_rate": setting.learning_rate,
-            }
-            row = {
-                "init": name,
-                "head": head,
-                "setting": described,
-                "steps": tuple(config.evaluate.steps),
-                "chosen": chosen,
-                "validation_accuracy": accuracy,
-                "cost": init.cost,
-            }
-            measured = [
-                evaluator_of(one.way)(init, one.episodes, setting) for one in testing
-            ]
-            found.append((row, measured))
-        features = [embed(init, one.episodes) for one in (*choosing, *testing)]
-        for head, field, fit, grid in (
-            (
-                "nearest centroid",
-                "scale",
-                closed_form.nearest_centroid,
-                config.evaluate.centroid_scales,
-            ),
-            (
-                "logistic regression",
-                "C",
-                closed_form.logistic_regression,
-                config.evaluate.inverse_penalties,
-            ),
-        ):
-            progress(f"evaluating {name}: {head}")
+        init = init._replace(name=name)
+        measured += _adapted(config, init, samples, evaluator_of, progress)
+        measured += _in_closed_form(config, init, samples, embed, progress)
+    testing = samples.test + samples.held_out
+    protocol = f"{testing[0].manifest.rule}, {len(testing[0].manifest.query)} episodes"
 
-            def fitted(value: float, of: Any, pairs: Any, fit: Any = fit) -> Any:
-                return [
-                    _closed_form(fit, pair, one, value)
-                    for one, pair in zip(of, pairs, strict=True)
-                ]
-
-            tried = [
-                _pool(fitted(value, choosing, features[: len(choosing)]))
-                for value in grid
-            ]
-            best = min(  # by accuracy, then by loss
-                range(len(grid)),
-                key=lambda i: (-tried[i]["accuracy"].mean(), tried[i]["loss"].mean()),
-            )
-            accuracy = float(tried[best]["accuracy"].mean())
-            row = {
-                "init": name,
-                "head": head,
-                "setting": {field: grid[best]},
-                "steps": (0,),
-                "chosen": 0,
-                "validation_accuracy": accuracy,
-                "cost": init.cost,
-            }
-            measured = fitted(grid[best], testing, features[len(choosing) :])
-            found.append((row, measured))
-
-    choices = sum(len(one.episodes.support["label"]) for one in choosing)
-    count = len(testing[0].manifest.query)
-    protocol = f"{testing[0].manifest.rule}, {count} episodes"
-    several = len(samples.test) > 1
-
-    def evaluation(
-        dataset: str, protocol: str, part: slice, held_out: bool = False
-    ) -> Evaluation:
+    def evaluation(part: slice, more: str = "", held_out: bool = False) -> Evaluation:
+        rows = [row(measurements=_pool(by_sample[part])) for row, by_sample in measured]
         return Evaluation(
-            rows=tuple(
-                Row(**row, measurements=_pool(measured[part]))
-                for row, measured in found
-            ),
-            dataset=dataset,
-            protocol=protocol,
-            batch_norm=model.policy,
-            grid={
-                "SGD rates": list(config.evaluate.sgd_rates),
-                "Adam rates": list(config.evaluate.adam_rates),
-                "steps": list(config.evaluate.steps),
-                "nearest centroid scales": list(config.evaluate.centroid_scales),
-                "logistic regression C": list(config.evaluate.inverse_penalties),
-                "chosen on": f"{choices} meta-validation episodes",
-            },
+            rows=tuple(rows),
+            dataset=", ".join(sample.manifest.dataset for sample in testing[part]),
+            protocol=protocol + more,
+            batch_norm=first.model.policy,
+            grid=_grid(config, samples),
             device=devices.in_use(),
             runtime=time.perf_counter() - begin,
             queries=round(np.mean([(x.manifest.query >= 0).sum(1) for x in testing])),
-            episodes_sha256=_digest(testing[part]),
+            episodes_sha256=" ".join(x.manifest.sha256 for x in testing[part]),
             held_out=held_out,
         )
 
-    names = [one.manifest.dataset for one in testing]
-    parts = [
-        evaluation(
-            name,
-            protocol + ", held-out classes of meta-train" * (i >= len(samples.test)),
-            slice(i, i + 1),
-            held_out=i >= len(samples.test),
-        )
-        for i, name in enumerate(names)
-        if several or i >= len(samples.test)
+    unseen = len(samples.test)
+    several = unseen > 1
+    parts = [evaluation(slice(i, i + 1)) for i in range(unseen) if several]
+    parts += [
+        evaluation(slice(i, i + 1), ", held-out classes of meta-train", held_out=True)
+        for i in range(unseen, len(testing))
     ]
-    of_each = " of each" if several else ""
-    of_test = slice(len(samples.test))
-    whole = evaluation(", ".join(names[of_test]), protocol + of_each, of_test)
+    whole = evaluation(slice(unseen), " of each" if several else "")
     return whole._replace(parts=tuple(parts))
 
 
+def _grid(config: Experiment, samples: Samples) -> dict[str, object]:
+    """What every initialisation meets on meta-validation, in words."""
+    count = sum(len(sample.manifest.query) for sample in samples.validation)
+    return {
+        "SGD rates": list(config.evaluate.sgd_rates),
+        "Adam rates": list(config.evaluate.adam_rates),
+        "steps": list(config.evaluate.steps),
+        "nearest centroid scales": list(config.evaluate.centroid_scales),
+        "logistic regression C": list(config.evaluate.inverse_penalties),
+        "chosen on": f"{count} meta-validation episodes",
+    }
+
+
+def _adapted(
+    config: Experiment,
+    init: Initialisation,
+    samples: Samples,
+    evaluator_of: EvaluatorOf,
+    progress: Callable[[str], None],
+) -> Iterator[_Measured]:
+    """Heads that adapt: the rate and the steps that do best on meta-validation."""
+    rates = [("sgd", rate) for rate in config.evaluate.sgd_rates]
+    rates += [("adam", rate) for rate in config.evaluate.adam_rates]
+    for head in ["prototype", "zero"] + ["learned"] * (init.head is not None):
+        stop.check()
+        progress(f"evaluating {init.name}: {head} head")
+        tried = [
+            validation_accuracy(
+                evaluator_of, init, samples.validation, Setting(head, *rate)
+            )
+            for rate in rates
+        ]
+        accuracy = np.where(np.isfinite(tried), tried, 0)  # [rates, steps]
+        # The first rate among equals, with the fewest steps.
+        best, chosen = np.unravel_index(accuracy.argmax(), accuracy.shape)
+        optimizer, rate = rates[best]
+        setting = Setting(head, optimizer, rate)
+        row = functools.partial(
+            Row,
+            init=init.name,
+            head=head,
+            setting={"optimizer": optimizer, "learning_rate": rate},
+            steps=tuple(config.evaluate.steps),
+            chosen=int(chosen),
+            validation_accuracy=float(accuracy[best, chosen]),
+            cost=init.cost,
+        )
+        by_sample = [
+            evaluator_of(sample.way)(init, sample.episodes, setting)
+            for sample in samples.test + samples.held_out
+        ]
+        yield row, by_sample
+
+
+def _in_closed_form(
+    config: Experiment,
+    init: Initialisation,
+    samples: Samples,
+    embed: adaptation.Embed,
+    progress: Callable[[str], None],
+) -> Iterator[_Measured]:
+    """Heads in closed form, with what does best on meta-validation."""
+    every = samples.validation + samples.test + samples.held_out
+    features = [embed(init, sample.episodes) for sample in every]
+    grids = (
+        ("scale", closed_form.nearest_centroid, config.evaluate.centroid_scales),
+        ("C", closed_form.logistic_regression, config.evaluate.inverse_penalties),
+    )
+    for field, fit, grid in grids:
+        head = fit.__name__.replace("_", " ")
+        progress(f"evaluating {init.name}: {head}")
+
+        def measured(value: float, part: slice, fit: closed_form.Head = fit) -> list:
+            pairs = zip(features[part], every[part], strict=True)
+            return [_fitted(fit, *pair, value) for pair in pairs]
+
+        validation = slice(len(samples.validation))
+        tried = [_pool(measured(value, validation)) for value in grid]
+        best = min(  # by accuracy, then by loss
+            range(len(grid)),
+            key=lambda i: (-tried[i]["accuracy"].mean(), tried[i]["loss"].mean()),
+        )
+        row = functools.partial(
+            Row,
+            init=init.name,
+            head=head,
+            setting={field: grid[best]},
+            steps=(0,),
+            chosen=0,
+            validation_accuracy=float(tried[best]["accuracy"].mean()),
+            cost=init.cost,
+        )
+        yield row, measured(grid[best], slice(len(samples.validation), None))
+
+
+def _fitted(
+    fit: closed_form.Head,
+    features: tuple[np.ndarray, np.ndarray],
+    sample: Sample,
+    value: float,
+) -> Measurements:
+    """Measurements of a head that is fitted to each episode of a sample."""
+    labels, targets = sample.manifest.support_labels, sample.manifest.query_labels
+    # Filling is no image, and such a head would learn from it.
+    learned, judged = sample.manifest.support >= 0, sample.manifest.query >= 0
+    logits = np.full((*targets.shape, sample.way), -np.inf)
+    loss, accuracy = np.zeros((2, 1, len(targets)))
+    for number, (support, query) in enumerate(zip(*features, strict=True)):
+        kept, rows = learned[number], judged[number]
+        wanted = targets[number, rows]
+        fitted = fit(support[kept], labels[number, kept], query[rows], value)
+        logits[number, rows, : fitted.shape[-1]] = fitted
+        loss[0, number] = -np.take_along_axis(fitted, wanted[:, None], -1).mean()
+        accuracy[0, number] = (fitted.argmax(-1) == wanted).mean()
+    return metrics.measure(loss, accuracy, logits[None], sample.episodes.query)
+
+
+def _pool(samples: Sequence[Measurements]) -> Measurements:
+    """Measurements of the episodes of several samples together."""
+    return {name: np.concatenate([x[name] for x in samples], 1) for name in samples[0]}
+
+
 def validation_accuracy(
-    evaluator_of: Callable[[int], adaptation.Evaluator],
+    evaluator_of: EvaluatorOf,
     init: Initialisation,
     choosing: Sequence[Sample],
     setting: Setting,
@@ -171,59 +215,3 @@ def validation_accuracy(
         ],
         axis=1,
     ).mean(1)
-
-
-def _choose_setting(
-    config: Experiment,
-    evaluator_of: Any,
-    init: Initialisation,
-    choosing: Any,
-    head: str,
-) -> tuple[Setting, int, float]:
-    """The setting and number of steps that are best on meta-validation."""
-    best = None
-    tried = [("sgd", rate) for rate in config.evaluate.sgd_rates]
-    tried += [("adam", rate) for rate in config.evaluate.adam_rates]
-    for optimizer, rate in tried:
-        setting = Setting(head, optimizer, rate)
-        accuracy = validation_accuracy(evaluator_of, init, choosing, setting)
-        accuracy = np.where(np.isfinite(accuracy), accuracy, 0)
-        step = int(np.argmax(accuracy))  # the fewest steps among equals
-        if best is None or accuracy[step] > best[2]:
-            best = setting, step, float(accuracy[step])
-    assert best is not None
-    return best
-
-
-def _pool(of_each: Sequence[Measurements]) -> Measurements:
-    return {name: np.concatenate([x[name] for x in of_each], 1) for name in of_each[0]}
-
-
-def _digest(of: Sequence[Sample]) -> str:
-    """That of the episodes of a data set; of several, all of theirs."""
-    return " ".join(sample.manifest.sha256 for sample in of)
-
-
-def _closed_form(
-    fit: closed_form.Head,
-    features: tuple[np.ndarray, np.ndarray],
-    sample: Sample,
-    value: float,
-) -> Measurements:
-    episodes = sample.episodes
-    labels, targets = episodes.support["label"], episodes.query["label"]
-    # Filling has weight 0, and such a head would learn from it.
-    learned, judged = (
-        part["weight"] > 0 if "weight" in part else np.ones(part["label"].shape, bool)
-        for part in episodes
-    )
-    logits = np.full((*targets.shape, sample.way), -np.inf)
-    loss, accuracy = np.zeros(len(targets)), np.zeros(len(targets))
-    for number, (support, query) in enumerate(zip(*features, strict=True)):
-        kept, rows = learned[number], judged[number]
-        wanted = targets[number][rows]
-        found = fit(support[kept], labels[number][kept], query[rows], value)  # [n, way]
-        logits[number, rows, : found.shape[-1]] = found
-        loss[number] = -np.take_along_axis(found, wanted[:, None], -1).mean()
-        accuracy[number] = (found.argmax(-1) == wanted).mean()
-    return metrics.measure(loss[None], accuracy[None], logits[None], episodes.query)
