@@ -25,11 +25,12 @@ import safetensors.numpy
 
 from metainit.config import parsing
 from metainit.config.fields import Network
+from metainit.core import leaves
 from metainit.data.batches import chunks
 from metainit.models import classification, registry
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic
-from metainit.training.initialisation import Initialisation
+from metainit.training.initialisation import Initialisation, body_shapes
 
 CHUNK = 256  # images a call of the compiled program, at most
 PIXELS = 2**21  # of them
@@ -54,11 +55,10 @@ class Classifier(NamedTuple):
 def save(folder: str | pathlib.Path, classifier: Classifier) -> None:
     """Writes the files, each whole or not at all."""
     folder, init = pathlib.Path(folder), classifier.init
-    network, model, preprocess = init.network, init.model, init.preprocess
-    assert network is not None
-    leaves = {name: np.asarray(leaf) for name, leaf in _named(init.params).items()}
-    atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(leaves))
-    settings = dataclasses.asdict(network)
+    model, preprocess = init.model, init.preprocess
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(init.params).items()}
+    atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
+    settings = dataclasses.asdict(init.built_from)
     images = {name: settings.pop(name) for name in ("size", "channels")}
     images |= {"mean": preprocess.mean, "std": preprocess.std}
     moments = MOMENTS if model.joint else None
@@ -96,7 +96,7 @@ def load(folder: str | pathlib.Path) -> Classifier:
         moments = np.zeros((1, network.size, network.size, network.channels), np.uint8)
         if model.joint:
             moments = np.load(folder / MOMENTS)
-        leaves = safetensors.numpy.load((folder / WEIGHTS).read_bytes())
+        arrays = safetensors.numpy.load((folder / WEIGHTS).read_bytes())
         init = Initialisation(
             name=str(folder),
             model=model,
@@ -104,7 +104,7 @@ def load(folder: str | pathlib.Path) -> Classifier:
                 tuple(seen["mean"]), tuple(seen["std"]), encode=model.encode
             ),
             network=network,
-            **_filled(network, len(class_names), leaves),
+            **_filled(network, len(class_names), arrays),
         )
     except (
         *(OSError, ValueError, AttributeError, KeyError, TypeError, EOFError),
@@ -153,27 +153,20 @@ def predictor(classifier: Classifier, total: int) -> Callable[[np.ndarray], np.n
     return probabilities
 
 
-def _filled(network: Network, way: int, leaves: dict[str, np.ndarray]) -> Any:
+def _filled(network: Network, way: int, arrays: dict[str, np.ndarray]) -> Any:
     """{"body": ..., "head": ...} of a file, after a check that they fit."""
-    model = registry.build(network)
-    shape = (2, network.size, network.size, network.channels)
-    images = jax.ShapeDtypeStruct(shape, jnp.float32)
-    body: Any = jax.eval_shape(model.init, jax.random.key(0), images)
-    count = classification.feature_count(model, body, images)
-    kernel, bias = np.empty((count, way)), np.empty(way)
-    wanted = {"body": body, "head": {"kernel": kernel, "bias": bias}}
-    named = _named(wanted)
-    differing = [
-        name
-        for name in sorted(named.keys() | leaves.keys())
-        if name not in named
-        or name not in leaves
-        or named[name].shape != leaves[name].shape
-    ]
-    if differing:
-        raise ValueError(f"{WEIGHTS} is of another network: {', '.join(differing)}")
-    structure = jax.tree.structure(wanted)
-    return jax.tree.unflatten(structure, [jnp.asarray(leaves[name]) for name in named])
+    model, body = registry.build(network), body_shapes(network)
+    images = (2, network.size, network.size, network.channels)
+    example = jax.ShapeDtypeStruct(images, jnp.float32)
+    features = classification.feature_count(model, body, example)
+    head = {"kernel": np.empty((features, way)), "bias": np.empty(way)}
+    wanted = {"body": body, "head": head}
+    shapes = {name: leaf.shape for name, leaf in _named(wanted).items()}
+    given = {name: array.shape for name, array in arrays.items()}
+    if differing := leaves.differences(given, shapes):
+        raise ValueError(f"{WEIGHTS} is of another network: {differing}")
+    filled = [jnp.asarray(arrays[name]) for name in shapes]
+    return jax.tree.unflatten(jax.tree.structure(wanted), filled)
 
 
 def _named(params: Any) -> dict[str, Any]:

@@ -127,9 +127,7 @@ def export(
       ValueError: in one line, for a network that has no names in PyTorch, or a head
         that was learned for another way.
     """
-    network, head = init.network, init.head
-    if network is None:
-        raise ValueError("a network of your own has no names in PyTorch")
+    network, head = init.built_from, init.head
     if unnamed := names.without_names(network):
         raise ValueError(
             f"model.name={unnamed[0]} has no names in PyTorch; there are some for "
@@ -184,7 +182,6 @@ def _card(
     results: Iterable[Mapping[str, Any]],
 ) -> str:
     """The model card."""
-    assert init.network is not None
     learned = init.inner is not None
     inner = {"none": "one classifier over all classes"}
     code = ""
@@ -199,7 +196,7 @@ def _card(
         method=_method(init, config),
         names=", ".join(
             f"of {name} are {registry.NAMES[name].said}"
-            for name in names.parts(init.network).values()
+            for name in names.parts(init.built_from).values()
         ),
         way=way,
         features=features,

@@ -71,8 +71,7 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.seed < 0:
         raise ValueError(f"--seed must be 0 or more, got {arguments.seed}")
     init = _initialisation(arguments)
-    network = init.network
-    assert network is not None
+    network = init.built_from
     images = folders.read_labelled(
         path,
         network.size,
@@ -102,7 +101,9 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         "head": spec.head,
         "held_out": images.rule,
         "seed": spec.seed,
-        "images_sha256": _digest(images),
+        "images_sha256": digest.sha256(
+            [(x.names, x.labels, x.hashes) for x in (images.train, images.test)]
+        ),
         "init_sha256": digest.sha256(init.arrays),
     }
     run_folder.claim(out, settings, flag="--out")
@@ -140,7 +141,10 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         "classes": len(train.class_names),
         "images": len(train.images),
         "held_out_images": len(test.images),
-        "held_out_also_learned": _shared(images),
+        # Whose very pixels were learned from.
+        "held_out_also_learned": int(
+            np.isin(images.test.hashes, images.train.hashes).sum()
+        ),
         "batch_norm": init.model.policy,
         "device_seconds": points[-1].device_seconds,
         **_measured(out, test),
@@ -197,11 +201,10 @@ def _initialisation(arguments: argparse.Namespace) -> Initialisation:
     init = stored.load(
         source, which, use, arguments.size, arguments.channels, arguments.seed
     )
-    assert init.network is not None
-    if arguments.channels not in (None, init.network.channels):
+    channels = init.built_from.channels
+    if arguments.channels not in (None, channels):
         raise ValueError(
-            f"--channels={arguments.channels}: {source} takes images of "
-            f"{init.network.channels}"
+            f"--channels={arguments.channels}: {source} takes images of {channels}"
         )
     return initialisation.alone(init)
 
@@ -242,11 +245,6 @@ def _measured(out: pathlib.Path, test: Source) -> dict[str, Any]:
     }
 
 
-def _shared(images: folders.Labelled) -> int:
-    """Held-out images whose very pixels were learned from."""
-    return int(np.isin(images.test.hashes, images.train.hashes).sum())
-
-
 def _write_held_out(path: pathlib.Path, images: folders.Labelled) -> None:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -266,8 +264,3 @@ def _told(report: Mapping[str, Any], out: pathlib.Path) -> dict[str, Any]:
         print(f"warning: {shared} of them have the pixels of an image learned from")
     print(f"metainit predict {out} IMAGES...")
     return dict(report)
-
-
-def _digest(images: folders.Labelled) -> str:
-    parts = images.train, images.test
-    return digest.sha256([(part.names, part.labels, part.hashes) for part in parts])

@@ -46,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _predict(folder: str, given: Sequence[str], top: int) -> int:
     learned = classifier.load(folder)
-    way, network = len(learned.class_names), learned.init.network
-    assert network is not None
+    way, network = len(learned.class_names), learned.init.built_from
     if not 1 <= top <= way:
         raise ValueError(f"--top must be 1 to {way}, the number of classes, got {top}")
     files = [file for name in given for file in _files(name)]

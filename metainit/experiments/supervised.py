@@ -11,7 +11,8 @@ import functools
 import json
 import pathlib
 import time
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,30 +29,13 @@ from metainit.models import preprocess as preprocess_module
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic, run_folder
-from metainit.runtime.budget import Program, compile_step, seconds_each
+from metainit.runtime.budget import compile_step, seconds_each
 from metainit.training import steps
 from metainit.training.loop import Intervals, Run, fit
 
 FINISHED, RESULTS, REPORT = "finished.json", "results.jsonl", "report.md"
 
-
-class Scores(NamedTuple):
-    """Of one part of the images.
-
-    Attributes:
-      accuracy: 0 to 1.
-      low, high: its 95 % interval over images.
-      f1: macro-F1 over the ten scripts.
-      loss: mean cross-entropy in nats.
-      images: how many.
-    """
-
-    accuracy: float
-    low: float
-    high: float
-    f1: float
-    loss: float
-    images: int
+Measurer = Callable[[Any, Source], dict[str, float]]
 
 
 def build_model(config: Supervised) -> Model:
@@ -72,50 +56,51 @@ def train(
 
     The parameters tested are those of the epoch that is best on validation images.
     """
-    workdir = pathlib.Path(workdir)
+    workdir, settings = pathlib.Path(workdir), dataclasses.asdict(config)
     model = model or build_model(config)
-    data = Data(data_dir=config.data_dir)  # the glyphs
+    may_change, only_up = ("log_every", "max_hours", "data_dir"), ("epochs",)
+    finished = {"epochs": config.epochs, "max_hours": config.max_hours}
+    path = workdir / FINISHED
     try:
-        parts = scripts.images(loading.load(data))
-        if config.batch > (most := len(parts.train[0].images)):
+        if not dry_run:
+            run_folder.check(workdir, settings, may_change, only_up)
+            if path.exists() and json.loads(path.read_text()) == finished:
+                text = (workdir / REPORT).read_text()
+                print(f"{workdir} is finished; more --config.epochs go on\n\n{text}")
+                return text
+        parts = scripts.images(loading.load(Data(data_dir=config.data_dir)))  # glyphs
+        ((train_images,), (validation,), (test,)) = parts[:3]
+        if config.batch > (most := len(train_images.images)):
             raise ValueError(
                 f"batch={config.batch} is above the {most} training images"
             )
         if not dry_run:
-            run_folder.claim(
-                workdir,
-                dataclasses.asdict(config),
-                may_change=("log_every", "max_hours", "data_dir"),
-                only_up=("epochs",),
-            )
+            run_folder.claim(workdir, settings, may_change, only_up)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    finished = workdir / FINISHED
-    if not dry_run and finished.exists():
-        done = json.loads(finished.read_text())
-        if done == {"epochs": config.epochs, "max_hours": config.max_hours}:
-            text = (workdir / REPORT).read_text()
-            print(f"{workdir} is finished; more --config.epochs go on\n\n{text}")
-            return text
-    for name, (part,) in zip(("train", "validation", "test"), parts[:3], strict=True):
-        print(f"{name}: {len(part.images)} images of {len(scripts.NAMES)} scripts")
+    for role, source in zip(("train", "validation", "test"), parts[:3], strict=True):
+        print(f"{role}: {len(source[0].images)} images of {len(scripts.NAMES)} scripts")
 
     # The network and its training step.
     preprocess = preprocess_module.fit(
         loading.images_used(parts.train), shift=0, flip=False
     )
     init_key, step_key = jax.random.split(jax.random.key(config.seed))
-    example = jnp.zeros((2, *parts.train[0].images.shape[1:]))
+    example = jnp.zeros((2, *train_images.images.shape[1:]))
     body = jax.jit(model.init)(init_key, example)
     optimizer = optax.adam(config.learning_rate)
     state = steps.start(model, optimizer, body, example, len(scripts.NAMES))
     print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
-    batches = batches_of(parts.train[0], config.batch, config.seed)
+    batches = batches_of(train_images, config.batch, config.seed)
     step = steps.supervised(model, preprocess, optimizer)
     program = compile_step(step, state, batches(0), step_key)
-    epoch = len(parts.train[0].images) // config.batch
+    epoch = len(train_images.images) // config.batch
+    count = config.epochs * epoch
     (seconds,) = seconds_each(lambda: program.update(state, batches(0), step_key))
-    print(_plan(program, seconds, config.epochs * epoch))
+    print(
+        f"compiled in {program.compile_seconds:.1f} s; a step takes {seconds:.5f} s: "
+        f"{count} steps, about {count * seconds / 3600:.3f} hours"
+    )
     if dry_run:
         return ""
 
@@ -127,7 +112,7 @@ def train(
         update=program.update,
         batch=batches,
         state=state,
-        steps=config.epochs * epoch,
+        steps=count,
         images=config.batch,
         every=Intervals(config.log_every, epoch, epoch),
         data=lambda step: ["glyphs"],
@@ -136,19 +121,32 @@ def train(
     fitted = fit(
         run,
         step_key,
-        lambda params: measure(params, parts.validation[0]).accuracy,
+        lambda params: measure(params, validation)["accuracy"],
         lambda: config.max_hours * 3600,
     )
 
     # Test and report.
     begin = time.perf_counter()
-    scores = measure(fitted.params, parts.test[0])
-    lines = _results(scores, time.perf_counter() - begin, fitted.cost.steps / epoch)
-    atomic.write_text(workdir / RESULTS, "".join(json.dumps(x) + "\n" for x in lines))
-    text = _report(config, scores, fitted.cost.device_seconds, fitted.stopped, command)
+    scores = measure(fitted.params, test)
+    rows = _rows(scores, len(test.images), time.perf_counter() - begin)
+    rows[-1]["epoch"] = fitted.cost.steps / epoch
+    atomic.write_text(workdir / RESULTS, "".join(json.dumps(x) + "\n" for x in rows))
+    layers = "-".join(map(str, (784, *config.model.hidden, len(scripts.NAMES))))
+    text = (
+        f"# Which of ten scripts: {layers}\n\n"
+        f"Test accuracy {scores['accuracy']:.2%} [{scores['low']:.2%}, "
+        f"{scores['high']:.2%}], macro-F1 {scores['f1']:.2%}, loss "
+        f"{scores['loss']:.3f} nats, on {len(test.images):,} held-out images; the "
+        "interval, of 95 %, covers the draw of images.\n\n"
+        f"Dropout {config.model.dropout} after the first {config.model.dropped} hidden "
+        f"layers, Adam {config.learning_rate}, {config.epochs} epochs of batches of "
+        f"{config.batch}, seed {config.seed}; {fitted.cost.device_seconds:.0f} s of "
+        "device time.\n"
+    )
+    text += f"\n{fitted.stopped}\n" * bool(fitted.stopped)
+    text += f"\n    {command}\n" * bool(command)
     atomic.write_text(workdir / REPORT, text)
-    finished_by = {"epochs": config.epochs, "max_hours": config.max_hours}
-    atomic.write_text(finished, json.dumps(finished_by) + "\n")
+    atomic.write_text(path, json.dumps(finished) + "\n")
     print(text)
     return text
 
@@ -173,8 +171,11 @@ def batches_of(source: Source, size: int, seed: int) -> Any:
     return batch
 
 
-def measurer(model: Model, preprocess: Preprocess) -> Any:
-    """`(params, source) -> Scores`, with dropout off."""
+def measurer(model: Model, preprocess: Preprocess) -> Measurer:
+    """`(params, source) -> {"accuracy", "low", "high", "f1", "loss"}`, without dropout.
+
+    Accuracy with its 95 % interval over images, macro-F1, mean cross-entropy in nats.
+    """
     of_batch = classification.features(model)
 
     @jax.jit
@@ -184,68 +185,38 @@ def measurer(model: Model, preprocess: Preprocess) -> Any:
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
         return losses, jnp.argmax(logits, -1)
 
-    def measure(params: Any, source: Source) -> Scores:
+    def measure(params: Any, source: Source) -> dict[str, float]:
         batch = {"image": source.images, "label": source.labels}
         losses, predictions = jax.tree.map(np.asarray, run(params, batch))
         hits = (predictions == source.labels).astype(float)
+        scores = dict(
+            zip(("accuracy", "low", "high"), intervals.mean_interval(hits), strict=True)
+        )
         f1 = metrics.macro_f1(source.labels, predictions, len(scripts.NAMES))
-        interval = intervals.mean_interval(hits)
-        return Scores(*interval, float(f1), float(losses.mean()), len(hits))
+        return scores | {"f1": float(f1), "loss": float(losses.mean())}
 
     return measure
 
 
-def _plan(program: Program, seconds: float, steps: int) -> str:
-    return (
-        f"compiled in {program.compile_seconds:.1f} s; a step takes {seconds:.5f} s: "
-        f"{steps} steps, about {steps * seconds / 3600:.3f} hours"
-    )
-
-
-def _results(scores: Scores, seconds: float, epoch: float) -> list[dict[str, Any]]:
+def _rows(scores: dict[str, float], images: int, seconds: float) -> list[dict]:
+    """Rows of results.jsonl: one a metric, and the summary."""
     about = {
         "init": "random",
         "head": "softmax",
         "dataset": "glyphs",
         "protocol": "10 scripts, held-out images",
-        "n": scores.images,
+        "n": images,
     }
-    interval = {"low": scores.low, "high": scores.high}
+    rows: list[dict[str, Any]] = [
+        {**about, "metric": name, "value": scores[name]}
+        for name in ("accuracy", "f1", "loss")
+    ]
+    rows[0] |= {"low": scores["low"], "high": scores["high"]}
     summary = {
-        "eval_loss": scores.loss,
-        "eval_accuracy": scores.accuracy,
+        "eval_loss": scores["loss"],
+        "eval_accuracy": scores["accuracy"],
         "eval_runtime": seconds,
-        "eval_samples_per_second": scores.images / seconds,
+        "eval_samples_per_second": images / seconds,
         "eval_steps_per_second": 1 / seconds,
-        "epoch": epoch,
     }
-    return [
-        {**about, "metric": "accuracy", "value": scores.accuracy, **interval},
-        {**about, "metric": "f1", "value": scores.f1},
-        {**about, "metric": "loss", "value": scores.loss},
-        summary,
-    ]
-
-
-def _report(
-    config: Supervised, scores: Scores, seconds: float, note: str, command: str
-) -> str:
-    m = config.model
-    layers = "-".join(map(str, (784, *m.hidden, len(scripts.NAMES))))
-    dropout = (
-        f"dropout {m.dropout} after the first {m.dropped} hidden layers"
-        if m.dropped
-        else "no dropout"
-    )
-    lines = [
-        f"# Which of ten scripts: {layers}",
-        "",
-        f"Test accuracy {scores.accuracy:.2%} [{scores.low:.2%}, {scores.high:.2%}], "
-        f"macro-F1 {scores.f1:.2%}, loss {scores.loss:.3f} nats, on {scores.images:,} "
-        "held-out images; the interval, of 95 %, covers the draw of images.",
-        "",
-        f"{dropout}, Adam {config.learning_rate}, {config.epochs} epochs of batches of "
-        f"{config.batch}, seed {config.seed}; {seconds:.0f} s of device time.",
-    ]
-    lines += ["", note] * bool(note) + ["", f"    {command}"] * bool(command)
-    return "\n".join(lines) + "\n"
+    return [*rows, summary]

@@ -108,17 +108,14 @@ def _initialisations(config: TransferExperiment) -> dict[str, Initialisation]:
     size = config.data.size or None
     for source in config.inits:
         if source == RANDOM:
-            network = inits[0].network
-            assert network is not None
-            init = initialisation.random(network, config.seed)
+            init = initialisation.random(inits[0].built_from, config.seed)
         else:
             run, part = _run_and_part(source)
             init = initialisation.alone(stored.load(run, part, config.use, size))
-        assert init.network is not None
         # All see the images of the first.
-        size = size or init.network.size
+        size = size or init.built_from.size
         inits.append(init)
-    if len({init.network.channels for init in inits if init.network}) > 1:
+    if len({init.built_from.channels for init in inits}) > 1:
         raise ValueError(
             "inits take images in colour and in grey; give such as take one"
         )
@@ -140,10 +137,10 @@ def _starts(inits: Mapping[str, Initialisation]) -> dict[str, str]:
     for (name, init), (start, other) in itertools.product(inits.items(), repeat=2):
         if not _of_run(init) or _of_run(other):
             continue
-        if (sha256 := _sha256(init)) is not None:
-            same = sha256 == _sha256(other)
-        else:
-            same = start == RANDOM and init.network == other.network
+        same = start == RANDOM and init.network == other.network
+        if (about := init.provenance) is not None:
+            other_about = other.provenance
+            same = other_about is not None and other_about.sha256 == about.sha256
         if same:
             starts[name] = start
     return starts
@@ -151,11 +148,6 @@ def _starts(inits: Mapping[str, Initialisation]) -> dict[str, str]:
 
 def _of_run(init: Initialisation) -> bool:
     return init.name in NAMES.values()
-
-
-def _sha256(init: Initialisation) -> str | None:
-    """Of the file of pretrained weights that it began with, if any."""
-    return init.provenance.sha256 if init.provenance else None
 
 
 def _overlaps(
@@ -203,8 +195,7 @@ def _run_and_part(source: str) -> tuple[str, str | None]:
 def _split(config: TransferExperiment, first: Initialisation) -> tuple[Split, str]:
     """The data set and, in words, what is held out of it."""
     data, share = config.data, config.transfer.held_out
-    assert first.network is not None
-    size, channels = data.size or first.network.size, first.network.channels
+    size, channels = data.size or first.built_from.size, first.built_from.channels
     kind, _, path = data.name.partition(":")
     if kind == "folder" and path:
         # A folder with parts of its own has its own share.

@@ -54,10 +54,31 @@ class Initialisation(NamedTuple):
         return {"body": self.body} | ({} if self.head is None else {"head": self.head})
 
     @property
+    def built_from(self) -> Network:
+        """`network`, of one that a config describes.
+
+        Raises:
+          ValueError: it is a caller's own.
+        """
+        if self.network is None:
+            raise ValueError("a network of one's own is described by no config")
+        return self.network
+
+    @property
     def arrays(self) -> dict[str, Any]:
         """`params`, with "inner" where step sizes were learned."""
         inner = {} if self.inner is None else {"inner": self.inner}
         return self.params | inner
+
+
+def body_shapes(network: Network) -> Any:
+    """Shapes and dtypes of the parameters of a network."""
+    images = (2, network.size, network.size, network.channels)
+    init, example = (
+        registry.build(network).init,
+        jax.ShapeDtypeStruct(images, "float32"),
+    )
+    return jax.eval_shape(init, jax.random.key(0), example)
 
 
 def random(network: Network, seed: int) -> Initialisation:

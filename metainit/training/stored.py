@@ -11,7 +11,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ from metainit.training import learner
 from metainit.training.initialisation import (
     RANDOM,
     Initialisation,
+    body_shapes,
     preprocess_of,
     random,
 )
@@ -79,7 +80,9 @@ def load(
     if RANDOM in (kind, part):
         init = random(network, seed if kind == RANDOM else config.seed)
         return init._replace(preprocess=preprocess_of(config.augment, init.model))
-    return _of_run(source, part or meta_learned(source), config, network)
+    existing = [name for name in PARTS[:2] if os.path.isdir(f"{source}/{name}")]
+    part = part or (existing or PARTS)[0]
+    return _of_run(source, part, config, network)
 
 
 def kind_of(source: str) -> str:
@@ -117,12 +120,6 @@ def config_of(run: str | os.PathLike[str]) -> Experiment:
     return config
 
 
-def meta_learned(run: str | os.PathLike[str]) -> str:
-    """The run's "meta", or "meta_from_pretrained" where the run has only that."""
-    existing = [part for part in PARTS[:2] if (pathlib.Path(run) / part).is_dir()]
-    return existing[0] if existing else PARTS[0]
-
-
 def save_origin(workdir: str | os.PathLike[str], start: Initialisation) -> None:
     """Keeps what a run's network started from and how it sees images with the run.
 
@@ -131,7 +128,7 @@ def save_origin(workdir: str | os.PathLike[str], start: Initialisation) -> None:
     """
     path, now = pathlib.Path(workdir) / ORIGIN, start.provenance
     if path.exists():
-        before = _Origin.load(workdir).weights
+        before = _origin(workdir)["weights"]
         if before and now and before.sha256 != now.sha256:
             raise ValueError(
                 f"encoder.weights={now.source} is another file (sha256 {now.sha256}) "
@@ -151,31 +148,22 @@ def save_origin(workdir: str | os.PathLike[str], start: Initialisation) -> None:
     atomic.write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-class _Origin(NamedTuple):
+def _origin(run: str | os.PathLike[str]) -> dict[str, Any]:
     """What `save_origin` keeps."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    weights: About | None
-    device: str
-
-    @classmethod
-    def load(cls, run: str | os.PathLike[str]) -> _Origin:
-        path = pathlib.Path(run) / ORIGIN
-        try:
-            content = json.loads(path.read_text())
-            if weights := content["weights"]:
-                recipe = weights["recipe"]
-                seen = recipe["input"]
-                seen |= {name: tuple(seen[name]) for name in ("mean", "std")}
-                recipe = Recipe(**recipe | {"input": ImageInput(**seen)})
-                weights = About(**weights | {"recipe": recipe})
-            mean, std = tuple(content["mean"]), tuple(content["std"])
-            return cls(mean, std, weights, content["device"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} cannot be read ({error}): train the run") from (
-                error
-            )
+    path = pathlib.Path(run) / ORIGIN
+    try:
+        content = json.loads(path.read_text())
+        if weights := content["weights"]:
+            recipe = weights["recipe"]
+            seen = {
+                x: tuple(v) if isinstance(v, list) else v
+                for x, v in recipe["input"].items()
+            }
+            recipe = Recipe(**recipe | {"input": ImageInput(**seen)})
+            content["weights"] = About(**weights | {"recipe": recipe})
+        return content | {name: tuple(content[name]) for name in ("mean", "std")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): train the run") from error
 
 
 def _of_run(
@@ -187,35 +175,32 @@ def _of_run(
       ValueError: the run has nothing of that name (yet), or of another network, image
         size or number of channels.
     """
-    leaves = _best_leaves(run, part)
-    model = registry.build(network)
-    images = (2, network.size, network.size, network.channels)
-    body: Any = jax.eval_shape(
-        model.init, jax.random.key(0), jax.ShapeDtypeStruct(images, jnp.float32)
-    )
+    leaves, model = _best_leaves(run, part), registry.build(network)
+    body = body_shapes(network)
     wanted: Any = {"body": body}
     if part == RATES:
         wanted = MetaParams(wanted, learner.log_step_sizes(model, body))
     elif config.method.head == "learned" and NAMES[part] in OURS:
-        heads = (f".params['head']['{name}']" for name in ("bias", "kernel"))
-        wanted["head"] = dict(
-            zip(("bias", "kernel"), (leaves.get(name) for name in heads), strict=True)
-        )
-    what = f"{pathlib.Path(run) / part} with {'x'.join(map(str, images[1:]))} images"
+        wanted["head"] = {
+            name: leaves.get(f".params['head']['{name}']")
+            for name in ("kernel", "bias")
+        }
+    what = (
+        f"{pathlib.Path(run) / part} with {network.size}x{network.size}x"
+        f"{network.channels} images"
+    )
     params = _filled(wanted, leaves, what)
-    inner = None
-    if part == RATES:
-        params, inner = params
-    origin = _Origin.load(run)
+    params, inner = params if part == RATES else (params, None)
+    origin = _origin(run)
     return Initialisation(
         name=NAMES[part],
         model=model,
-        preprocess=preprocess_of(config.augment, model, origin.mean, origin.std),
+        preprocess=preprocess_of(config.augment, model, origin["mean"], origin["std"]),
         body=params["body"],
-        cost=_cost(pathlib.Path(run), part, origin.device),
+        cost=_cost(pathlib.Path(run), part, origin["device"]),
         head=params.get("head"),
         inner=inner,
-        provenance=origin.weights,
+        provenance=origin["weights"],
         network=network,
     )
 
@@ -284,8 +269,7 @@ def describe(init: Initialisation, size: int) -> dict[str, str]:
       init: the initialisation, with its network.
       size: side of the images in pixels.
     """
-    assert init.network is not None
-    network = dataclasses.replace(init.network, size=size)
+    network = dataclasses.replace(init.built_from, size=size)
     seen = {"mean": init.preprocess.mean, "std": init.preprocess.std}
     return {_DESCRIPTION: json.dumps(dataclasses.asdict(network) | seen)}
 
@@ -305,11 +289,7 @@ def _of_weights(source: str, use: str, size: int | None) -> Initialisation:
     try:
         network = parsing.parse(values | ({"size": size} if size else {}), Network)
         model = registry.build(network)
-        images = (2, network.size, network.size, network.channels)
-        shapes: Any = jax.eval_shape(
-            model.init, jax.random.key(0), jax.ShapeDtypeStruct(images, jnp.float32)
-        )
-        body = torch_parameters.from_torch(network, flat, shapes)
+        body = torch_parameters.from_torch(network, flat, body_shapes(network))
     except (ValueError, TypeError) as error:
         raise ValueError(f"init: {source}: {error}") from error
     return Initialisation(
