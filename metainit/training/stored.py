@@ -155,10 +155,8 @@ def _origin(run: str | os.PathLike[str]) -> dict[str, Any]:
         content = json.loads(path.read_text())
         if weights := content["weights"]:
             recipe = weights["recipe"]
-            seen = {
-                x: tuple(v) if isinstance(v, list) else v
-                for x, v in recipe["input"].items()
-            }
+            seen = recipe["input"]
+            seen |= {name: tuple(seen[name]) for name in ("mean", "std")}
             recipe = Recipe(**recipe | {"input": ImageInput(**seen)})
             content["weights"] = About(**weights | {"recipe": recipe})
         return content | {name: tuple(content[name]) for name in ("mean", "std")}
@@ -181,10 +179,8 @@ def _of_run(
     if part == RATES:
         wanted = MetaParams(wanted, learner.log_step_sizes(model, body))
     elif config.method.head == "learned" and NAMES[part] in OURS:
-        wanted["head"] = {
-            name: leaves.get(f".params['head']['{name}']")
-            for name in ("kernel", "bias")
-        }
+        names = {name: f".params['head']['{name}']" for name in ("kernel", "bias")}
+        wanted["head"] = {name: leaves.get(leaf) for name, leaf in names.items()}
     what = (
         f"{pathlib.Path(run) / part} with {network.size}x{network.size}x"
         f"{network.channels} images"
