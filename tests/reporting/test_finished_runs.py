@@ -163,6 +163,18 @@ def test_what_cannot_be_paired_is_refused(tmp_path: pathlib.Path) -> None:
         seeds_report.compare([of_kind])
 
 
+def test_initialisations_that_a_comparison_needs(tmp_path: pathlib.Path) -> None:
+    first, second = (evaluation(seed) for seed in range(2))
+    alone = write(tmp_path / "alone", 0, first._replace(rows=first.rows[:2]))
+    assert "no baseline" in seeds_report.verdict(seeds_report.compare([alone]))
+    without = write(tmp_path / "without", 0, first._replace(rows=first.rows[2:]))
+    with pytest.raises(ValueError, match="none of the runs has one of meta-learned"):
+        seeds_report.compare([without])
+    less = write(tmp_path / "less", 1, second._replace(rows=second.rows[:2]))
+    with pytest.raises(ValueError, match="less has no results of random"):
+        seeds_report.compare([write(tmp_path / "whole", 0), less])
+
+
 def test_a_half_finished_run_is_missing(tmp_path: pathlib.Path) -> None:
     runs = three(tmp_path)
     (tmp_path / "run2" / "finished.json").unlink()
