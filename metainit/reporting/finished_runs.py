@@ -218,17 +218,19 @@ def _protocol(run: Run) -> dict[str, Any]:
 def _episodes(runs: Sequence[Run]) -> Iterator[str]:
     """Data sets on which a seed met several episodes, or several seeds the same."""
     for name in sorted(runs[0].data_sets):
-        found = [
+        episodes = [
             (run.seed, run.data_sets[name].episodes_sha256, run.path)
             for run in runs
             if name in run.data_sets
         ]
-        seeds, digests = ({x[place] for x in found} for place in (0, 1))
-        if not len(seeds) == len(digests) == len({x[:2] for x in found}):
-            told = ", ".join(f"{x} in {path} of seed {seed}" for seed, x, path in found)
+        seeds, digests = ({item[place] for item in episodes} for place in (0, 1))
+        if not len(seeds) == len(digests) == len({item[:2] for item in episodes}):
+            digests_of_runs = ", ".join(
+                f"{digest} in {path} of seed {seed}" for seed, digest, path in episodes
+            )
             yield (
-                f"episodes_sha256 on {name}: {told}; runs of one seed meet the same "
-                "episodes and each seed its own, without evaluate.manifest"
+                f"episodes_sha256 on {name}: {digests_of_runs}; runs of one seed meet "
+                "the same episodes and each seed its own, without evaluate.manifest"
             )
 
 
@@ -260,14 +262,14 @@ def group(runs: Sequence[Run]) -> tuple[tuple[Group, ...], tuple[str, ...]]:
     labels = string.ascii_uppercase if len(groups) > 1 else ("",)
     labelled = dict(zip(labels, groups.values(), strict=False))
     if not common:
-        told = "; ".join(
+        seeds_of_each = "; ".join(
             f"{label} ({', '.join(str(run.path) for run in seeds.values())}) has seed "
             f"{', '.join(map(str, sorted(seeds)))}"
             for label, seeds in labelled.items()
         )
         raise ValueError(
-            f"experiments without a common seed cannot be paired: {told}; give the "
-            "same seeds of each"
+            f"experiments without a common seed cannot be paired: {seeds_of_each}; "
+            "give the same seeds of each"
         )
     left_out = tuple(
         f"{run.path}: left out, since not every experiment has seed {run.seed}"

@@ -296,8 +296,8 @@ def _measures(row: Row) -> Iterator[str]:
 
 def _minus(differences: Sequence[Difference], row: Row) -> str:
     """Ours minus a row, "-" for ours."""
-    found = {id(difference.other): difference[2:] for difference in differences}
-    return ACCURACY.signed(*found[id(row)]) if id(row) in found else "-"
+    minus = {id(difference.other): difference[2:] for difference in differences}
+    return ACCURACY.signed(*minus[id(row)]) if id(row) in minus else "-"
 
 
 def _table(evaluation: Evaluation, differences: Sequence[Difference]) -> Table:

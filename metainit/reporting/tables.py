@@ -194,7 +194,7 @@ def _escaped(text: str, also: str = "") -> str:
     special = rf"[\\*<{also}]|\](?=[(\[:])|(?<!\w)_|_(?!\w)|&(?=#?\w+;)"
     return re.sub(
         special if also else rf"(`[^`]*`)|{special}",
-        lambda found: found[0] if found.re.groups and found[1] else rf"\{found[0]}",
+        lambda match: match[0] if match.re.groups and match[1] else rf"\{match[0]}",
         " ".join(text.split()),
     )
 
