@@ -65,7 +65,7 @@ def save(folder: str | pathlib.Path, classifier: Classifier) -> None:
     settings |= {"batch_norm": model.policy, "moments": moments}
     names = list(classifier.class_names)
     for file, values in ((MODEL, settings), (PREPROCESS, images), (CLASSES, names)):
-        atomic.write_text(folder / file, json.dumps(values, indent=2) + "\n")
+        atomic.write_json(folder / file, values)
     if model.joint:
         content = io.BytesIO()
         np.save(content, classifier.moments)

@@ -149,7 +149,7 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         "device_seconds": points[-1].device_seconds,
         **_measured(out, test),
     }
-    atomic.write_text(out / REPORT, json.dumps(report, indent=2) + "\n")
+    atomic.write_json(out / REPORT, report)
     return _told(report, out)
 
 

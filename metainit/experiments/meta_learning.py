@@ -203,8 +203,7 @@ def _meta_learn(
     inits = initialisations.make(config, workdir, training, trainer)
     runs = trainer.validated.values()
     if not config.evaluate.episodes:
-        text = json.dumps(trainer.validated, indent=2)
-        atomic.write_text(workdir / finished_runs.VALIDATION, text + "\n")
+        atomic.write_json(workdir / finished_runs.VALIDATION, trainer.validated)
         return ""
     notes += [run["stopped"] for run in runs if run["stopped"]]
     notes.append(_flops_in_words(meta, joint))
@@ -257,8 +256,7 @@ def _meta_learn(
         results = export.read_results(workdir)
         export.export(inits[ours[0]], config, workdir / export.FOLDER, way, results)
         print(f"the initialisation, for PyTorch too: {workdir / export.FOLDER}")
-    finished = json.dumps(finished_runs.asked(settings))
-    atomic.write_text(workdir / finished_runs.FILE, finished + "\n")
+    atomic.write_json(workdir / finished_runs.FILE, finished_runs.asked(settings))
     print(f"{text}\nreport: {workdir / 'report.md'}")
     return text
 

@@ -130,7 +130,7 @@ def train(
     scores = measure(fitted.params, test)
     rows = _rows(scores, len(test.images), time.perf_counter() - begin)
     rows[-1]["epoch"] = fitted.cost.steps / epoch
-    atomic.write_text(workdir / RESULTS, "".join(json.dumps(x) + "\n" for x in rows))
+    atomic.write_rows(workdir / RESULTS, rows)
     layers = "-".join(map(str, (784, *config.model.hidden, len(scripts.NAMES))))
     text = (
         f"# Which of ten scripts: {layers}\n\n"
@@ -146,7 +146,7 @@ def train(
     text += f"\n{fitted.stopped}\n" * bool(fitted.stopped)
     text += f"\n    {command}\n" * bool(command)
     atomic.write_text(workdir / REPORT, text)
-    atomic.write_text(path, json.dumps(finished) + "\n")
+    atomic.write_json(path, finished)
     print(text)
     return text
 

@@ -140,8 +140,9 @@ def _run_all(
             print("search.hours are spent; the same line with more of them goes on")
             break
         trials[search_space.key(fields)] = trial
-        stored = (json.dumps(trial._asdict()) + "\n" for trial in trials.values())
-        atomic.write_text(workdir / TRIALS, "".join(stored))
+        atomic.write_rows(
+            workdir / TRIALS, (trial._asdict() for trial in trials.values())
+        )
     return trials, refused
 
 
@@ -175,7 +176,7 @@ def _run(
         return None
     finally:  # also when it is stopped
         spent[trial] = before + time.perf_counter() - begin
-        atomic.write_text(path, json.dumps(spent, indent=2) + "\n")
+        atomic.write_json(path, spent)
     runs = {} if failed else json.loads((folder / finished_runs.VALIDATION).read_text())
     notes = [run["stopped"] for run in runs.values() if run["stopped"]]
     if notes and by_search:

@@ -6,8 +6,6 @@ by a test result.
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +76,7 @@ def write_report(
     paired = [(x, differences(x.rows)) for x in (evaluation, *evaluation.parts)]
     lines = [line for part in paired for line in _result_lines(*part)]
     lines.append(_summary(evaluation, context))
-    atomic.write_text(workdir / "results.jsonl", "".join(map(_json, lines)))
+    atomic.write_rows(workdir / "results.jsonl", lines)
     finished_runs.write_episodes(workdir / finished_runs.EPISODES, evaluation)
     section: list[tables.Block] = []
     account: list[tables.Block] = []
@@ -272,16 +270,6 @@ def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
         "eval_steps_per_second": steps / evaluation.runtime,
         "epoch": context["epoch"],
     }
-
-
-def _json(line: dict[str, Any]) -> str:
-    """One line; what is not finite is null, since JSON has no word for it."""
-    finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in line.items()
-    }
-    # A setting may hold NumPy or JAX numbers.
-    return json.dumps(finite, default=float) + "\n"
 
 
 _Paired = tuple[Evaluation, Sequence[Difference]]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pathlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -28,3 +30,20 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Replaces the file at `path` by a JSON value; a kill leaves the old one."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replaces the file at `path` by lines of JSON, an object a row.
+
+    A number that is not finite is null, since JSON has no word for it; NumPy's and
+    JAX's numbers are numbers.
+    """
+    lines = []
+    for row in rows:
+        plain = json.loads(json.dumps(dict(row), default=float))
+        finite = {
+            name: None if isinstance(x, float) and not math.isfinite(x) else x
+            for name, x in plain.items()
+        }
+        lines.append(json.dumps(finite) + "\n")
+    write_text(path, "".join(lines))

@@ -145,7 +145,7 @@ def save_origin(workdir: str | os.PathLike[str], start: Initialisation) -> None:
         "weights": weights,
         "device": jax.devices()[0].device_kind,
     }
-    atomic.write_text(path, json.dumps(content, indent=2) + "\n")
+    atomic.write_json(path, content)
 
 
 def _origin(run: str | os.PathLike[str]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -135,9 +134,10 @@ def compare(
     grid = heads.grid(settings)
     trial = spec._replace(steps=settings.trial_steps)
     chosen, trials = choose(functools.partial(learn, trial), inits, grid, validation)
-    _write(workdir / TRIALS, trials)
+    atomic.write_rows(workdir / TRIALS, trials)
     runs = measure(functools.partial(learn, spec), inits, chosen, test)
-    _write(workdir / fine_tuning.RESULTS, [row for run in runs for row in run.points])
+    points = (point for run in runs for point in run.points)
+    atomic.write_rows(workdir / fine_tuning.RESULTS, points)
     labels = "all labels"
     if settings.shot or settings.fraction < 1:
         share = f"{100 * settings.fraction:g} %"
@@ -266,7 +266,3 @@ def _split(config: Config, source: Source) -> Split:
 def _area(rows: Sequence[Row]) -> float:
     steps, accuracy = ([row[field] for row in rows] for field in ("step", "accuracy"))
     return time_to_threshold.area_over_log_steps(steps, accuracy)
-
-
-def _write(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    atomic.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

@@ -12,7 +12,6 @@ of a training batch; for held-out images see `metainit.transfer.held_out`.
 from __future__ import annotations
 
 import functools
-import json
 import math
 import pathlib
 import time
@@ -371,11 +370,4 @@ def write(
     path: pathlib.Path, about: Mapping[str, Any], points: Sequence[Point]
 ) -> None:
     """Writes points as lines of JSON, each with `about`; what is not finite as null."""
-    lines = []
-    for point in points:
-        finite = {
-            field: value if math.isfinite(value) else None
-            for field, value in point._asdict().items()
-        }
-        lines.append(json.dumps({**about, **finite}) + "\n")
-    atomic.write_text(path, "".join(lines))
+    atomic.write_rows(path, ({**about, **point._asdict()} for point in points))

@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from metainit.runtime import run_folder
+from metainit.runtime import atomic, run_folder
 
 CONFIG = {
     "data": {"name": "glyphs", "split": (0.6, 0.2, 0.2), "dir": ""},
@@ -73,3 +74,10 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         run_folder.claim(tmp_path, CONFIG)
     with pytest.raises(ValueError, match=r"^out: .*cannot be read.* another --out"):
         run_folder.claim(tmp_path, CONFIG, flag="--out")
+
+
+def test_rows_are_lines_of_json_without_what_json_does_not_know(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    atomic.write_rows(path, [{"x": np.float32("nan"), "y": [1, "a"]}, {"x": 0.1}])
+    assert path.read_text() == '{"x": null, "y": [1, "a"]}\n{"x": 0.1}\n'
+    assert list(tmp_path.iterdir()) == [path]
