@@ -1,0 +1,240 @@
+"""The program that adapts to episodes, against adapting to each step by step."""
+
+import functools
+from typing import Any
+
+import filling
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from ml_collections import ConfigDict
+from sklearn.metrics import f1_score, log_loss
+
+import metainit
+from metainit.config.fields import Task
+from metainit.data.episodes import sample_batch
+from metainit.data.loading import Source
+from metainit.evaluation import adaptation, metrics
+from metainit.evaluation.adaptation import Setting
+from metainit.evaluation.results import Measurements
+from metainit.experiments.configs import default
+from metainit.models import classification, heads, registry
+from metainit.models.preprocess import Preprocess
+from metainit.runtime.cost import Cost
+from metainit.training import learner as recipe
+from metainit.training.initialisation import Initialisation
+
+WAY, SHOT, QUERIES = 3, 2, 4
+STEPS = (0, 1, 3)
+PREPROCESS = Preprocess((0.5,), (0.3,), shift=2, flip=True)  # training only
+PROTOTYPE = Setting("prototype", "sgd", 0.1)
+
+
+def source(name: str, seed: int, noise: int = 60) -> Source:
+    """Five classes of ten images of 4x4 pixels: a pattern each, and noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(5, dtype=np.int32), 10)
+    patterns = rng.integers(60, 196, (5, 4, 4, 1))[labels]
+    images = patterns + rng.integers(-noise, noise + 1, patterns.shape)
+    return Source(name, images.astype(np.uint8), labels, tuple("abcde"))
+
+
+TEST = source("unseen", 2)
+
+
+def config(**evaluate: Any) -> ConfigDict:
+    small = default()
+    small.model.update(name="mlp", hidden=(12,))
+    small.task.update(way=WAY, shot=SHOT, queries=QUERIES)
+    small.evaluate.update(
+        episodes=23,
+        validation_episodes=6,
+        steps=STEPS,
+        sgd_rates=(0.1, 0.5),
+        adam_rates=(0.03,),
+        centroid_scales=(1.0, 10.0),
+        inverse_penalties=(0.5, 5.0),
+    )
+    small.evaluate.update(evaluate)
+    return small
+
+
+MODEL = registry.build(config())
+
+
+@functools.cache
+def run(way: int = WAY) -> adaptation.Evaluator:
+    return adaptation.evaluator(config(), MODEL, PREPROCESS, way)
+
+
+def random(seed: int = 0) -> Initialisation:
+    parameters = MODEL.init(jax.random.key(seed), jnp.zeros((2, 4, 4, 1)))
+    return Initialisation("random", MODEL, PREPROCESS, parameters, Cost(0.0, 0, 0))
+
+
+def with_head() -> Initialisation:
+    rng = np.random.default_rng(0)
+    head = {"kernel": rng.normal(size=(12, WAY)), "bias": rng.normal(size=WAY)}
+    head = jax.tree.map(np.float32, head)
+    return random()._replace(head=head, cost=Cost(3.0, 100, 10))
+
+
+def episodes(count: int) -> metainit.Episode:
+    return sample_batch((TEST,), Task(WAY, SHOT, QUERIES), 0, 0, count)[0]
+
+
+def episode(number: int, of: metainit.Episode) -> metainit.Episode:
+    """One of several, normalised."""
+    support, query = jax.tree.map(lambda x: x[number], of)
+    return metainit.Episode(
+        support | {"image": PREPROCESS.normalise(support["image"])},
+        query | {"image": PREPROCESS.normalise(query["image"])},
+    )
+
+
+def expected(chances: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Every metric by scikit-learn, of probabilities [n, way]."""
+    predicted, classes = chances.argmax(-1), range(chances.shape[-1])
+    f1 = f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)
+    accuracy = (predicted == labels).mean()
+    return {"accuracy": accuracy, "f1": f1, "loss": log_loss(labels, chances)}
+
+
+def assert_close(some: Any, others: Any, rtol: float = 1e-3) -> None:
+    """Every metric, up to two orders of summation."""
+    assert some.keys() == others.keys() == metrics.METRICS.keys()
+    for name in some:
+        np.testing.assert_allclose(some[name], others[name], rtol=rtol, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting("zero", "sgd", 0.3),
+        Setting("zero", "adam", 0.03),
+        PROTOTYPE,
+        Setting("learned", "sgd", 0.1),
+        Setting("learned", "adam", 0.03),
+    ],
+    ids=str,
+)
+def test_it_measures_what_adapting_step_by_step_gives(setting: Setting) -> None:
+    init, given = with_head(), episodes(2)
+    measured = run()(init, given, setting)
+    optimizer = (
+        optax.adam(setting.learning_rate, eps_root=recipe.EPS_ROOT)
+        if setting.optimizer == "adam"
+        else optax.sgd(setting.learning_rate)
+    )
+    of_batch = classification.features(MODEL)
+    start = {
+        "zero": heads.zero_head(of_batch, WAY),
+        "prototype": heads.prototype_head(of_batch, WAY),
+        "learned": None,
+    }[setting.head]
+    for place in np.ndindex(len(STEPS), 2):
+        loss_fn, steps = classification.loss_fn(MODEL), STEPS[place[0]]
+        loop = metainit.InnerLoop(loss_fn, optimizer, steps, start=start)
+        support, query = episode(place[1], given)
+        adapted, _ = metainit.adapt(loop, init.params, support, jax.random.key(0))
+        chances = np.asarray(classification.predict(MODEL)(adapted, support, query))
+        one = {name: values[place] for name, values in measured.items()}
+        assert_close(one, expected(chances, query["label"]))
+
+
+@pytest.mark.parametrize("count", [1, 20, 23])
+def test_the_number_of_episodes_changes_no_episode(count: int) -> None:
+    few = run()(random(), episodes(count), PROTOTYPE)
+    many = run()(random(), episodes(41), PROTOTYPE)
+    assert_close(few, {k: x[:, :count] for k, x in many.items()}, rtol=1e-5)
+
+
+def padded(given: metainit.Episode) -> metainit.Episode:
+    """Episodes of two more classes and more images, which do not count."""
+    count = range(len(given.support["label"]))
+    each = (jax.tree.map(lambda x, i=i: x[i], given) for i in count)
+    filled = [filling.pad(one, WAY + 2, 20, 30) for one in each]
+    return jax.tree.map(lambda *x: np.stack(x), *filled)
+
+
+def test_padded_episodes_measure_the_same() -> None:
+    given = episodes(2)
+    wider = run(WAY + 2)(random(), padded(given), PROTOTYPE)
+    assert_close(wider, run()(random(), given, PROTOTYPE))
+
+
+def by_recipe(algorithm: str, batch: int) -> ConfigDict:
+    settings = config()
+    settings.method.algorithm = algorithm
+    settings.inner.update(steps=STEPS[-1], learning_rate=1.0, batch=batch)
+    settings.train_task.update(way=WAY, shot=SHOT)
+    return settings
+
+
+def adapted(
+    algorithm: str, batch: int, given: metainit.Episode, way: int = WAY
+) -> Measurements:
+    """Of inner steps as of this method, on batches of so many images."""
+    settings = by_recipe(algorithm, batch)
+    measure = adaptation.evaluator(settings, MODEL, PREPROCESS, way)
+    return measure(random(), given, Setting("prototype", "sgd", 1.0))
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "anil"])
+def test_inner_steps_are_those_of_training(algorithm: str) -> None:
+    given = episodes(2)
+    whole = WAY * SHOT  # images: a batch of all of them, in any order
+    losses = adapted(algorithm, whole, given)["loss"][-1]
+    encoded = PREPROCESS._replace(shift=0, flip=False).of_features()
+    learner = recipe.learner(by_recipe(algorithm, whole), MODEL, encoded)
+    state, key = learner.init(random().params), jax.random.key(0)
+    for number in range(2):
+        support, query = episode(number, given)
+        params, _ = jax.jit(learner.adapt)(state, support, key)
+        chances = classification.predict(MODEL)(params, support, query)
+        loss = log_loss(query["label"], np.asarray(chances))
+        np.testing.assert_allclose(losses[number], loss, rtol=1e-3)
+    other = {"maml": "anil", "anil": "maml"}[algorithm]
+    for else_ in (adapted(algorithm, 2, given), adapted(other, whole, given)):
+        assert not np.allclose(losses, else_["loss"][-1], rtol=1e-3)
+
+
+def test_batches_of_an_episode_have_no_filling() -> None:
+    given = episodes(1)
+    assert_close(adapted("maml", 4, padded(given), WAY + 2), adapted("maml", 4, given))
+
+
+@pytest.mark.parametrize("head", ["zero", "prototype"])
+def test_a_head_that_is_not_chosen_may_be_anything(head: str) -> None:
+    given, setting = episodes(2), Setting(head, "sgd", 0.1)
+    broken = jax.tree.map(lambda x: x * np.nan, with_head().head)
+    measured = run()(random()._replace(head=broken), given, setting)
+    for name, values in run()(random(), given, setting).items():
+        np.testing.assert_array_equal(measured[name], values)
+
+
+def test_the_encoder_is_run_compiled_only() -> None:
+    def encode(params: Any, images: Any) -> Any:
+        assert isinstance(images, jax.core.Tracer)
+        return images
+
+    encoded = PREPROCESS._replace(encode=encode)
+    measure = adaptation.evaluator(config(), MODEL, encoded, WAY)
+    measure(random(), episodes(2), PROTOTYPE)
+
+
+def test_a_zero_head_knows_nothing_before_the_first_step() -> None:
+    loss = run()(random(), episodes(5), Setting("zero", "sgd", 0.1))["loss"]
+    np.testing.assert_allclose(loss[0], np.log(WAY), rtol=1e-6)
+    assert (loss[1] < loss[0]).all()
+
+
+def test_features_are_those_of_the_network() -> None:
+    given = episodes(23)
+    embedded = adaptation.embed(MODEL, PREPROCESS)(random(), given)
+    for number in (0, 22):
+        for part, features in zip(episode(number, given), embedded, strict=True):
+            alone = MODEL.features(random().body, part["image"], None, None)
+            np.testing.assert_allclose(features[number], alone, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,192 @@
+"""Meta-test: every initialisation meets the same, and nothing is chosen on it."""
+
+import functools
+import pathlib
+from typing import Any
+
+import filling
+import jax
+import numpy as np
+import pytest
+from test_adaptation import (
+    MODEL,
+    PREPROCESS,
+    QUERIES,
+    STEPS,
+    TEST,
+    WAY,
+    assert_close,
+    config,
+    expected,
+    random,
+    run,
+    source,
+    with_head,
+)
+
+import metainit
+from metainit.config.fields import Evaluate
+from metainit.data import episode_set
+from metainit.data.episodes import draw_rows
+from metainit.data.loading import Roles
+from metainit.evaluation import adaptation, closed_form, metrics
+from metainit.evaluation.adaptation import Setting
+from metainit.evaluation.few_shot import evaluate
+from metainit.evaluation.results import Evaluation, Measurements
+
+INITS = {"meta-learned": with_head(), "random": random(1)}
+RANDOM = {"random": random(1)}
+ROLES = Roles((), (source("seen", 1),), (TEST,))
+VARIABLE = Evaluate(min_way=2, max_way=3, max_support=12, max_queries=3)
+
+
+def measure(
+    inits: Any, evaluator_of: Any = run, roles: Roles = ROLES, **changed: Any
+) -> Evaluation:
+    settings = config(**changed)
+    drawn = episode_set.of_roles(settings, roles)
+    return evaluate(settings, inits, drawn, evaluator_of, progress=lambda line: None)
+
+
+@functools.cache
+def evaluation() -> Evaluation:
+    return measure(INITS)
+
+
+@functools.cache
+def of_variable_episodes() -> Evaluation:
+    return measure(
+        RANDOM,
+        variable=True,
+        min_way=2,
+        max_way=3,
+        max_support=12,
+        max_queries=3,
+        episodes=3,
+    )
+
+
+def test_every_initialisation_meets_every_head() -> None:
+    met: dict[str, list[str]] = {name: [] for name in INITS}
+    for row in evaluation().rows:
+        met[row.init].append(row.head)
+        assert row.cost == INITS[row.init].cost
+        assert (row.steps, row.in_closed_form) in ((STEPS, False), ((0,), True))
+    closed = ["nearest centroid", "logistic regression"]
+    assert met["random"] == ["prototype", "zero", *closed]
+    assert met["meta-learned"] == ["prototype", "zero", "learned", *closed]
+
+
+def alone(row: Any, episode: metainit.Episode, way: int) -> Measurements:
+    """What a row's initialisation reaches on one episode, [steps]."""
+    one = jax.tree.map(lambda x: x[None], episode)
+    if not row.in_closed_form:
+        setting = Setting(row.head, **row.setting)
+        measured = run(way)(INITS[row.init], one, setting)
+        return {name: values[:, 0] for name, values in measured.items()}
+    support, query = adaptation.embed(MODEL, PREPROCESS)(INITS[row.init], one)
+    fit = getattr(closed_form, row.head.replace(" ", "_"))
+    (value,) = row.setting.values()
+    chances = np.exp(fit(support[0], episode.support["label"], query[0], value))
+    wanted = expected(chances, episode.query["label"])
+    return {name: np.array([x]) for name, x in wanted.items()}
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_rows_are_what_episodes_give_alone(variable: bool) -> None:
+    """Also where episodes differ in way and shot, so that they are filled up."""
+    found = of_variable_episodes() if variable else evaluation()
+    seed = episode_set.meta_test_seed(0)
+    for number in range(3):
+        if variable:
+            episode = filling.draw(TEST, VARIABLE, seed, number)
+        else:
+            support, labels, query, targets = draw_rows(
+                TEST, config().task, seed, number
+            )
+            episode = metainit.Episode(
+                {"image": TEST.images[support], "label": labels},
+                {"image": TEST.images[query], "label": targets},
+            )
+        way = int(episode.support["label"].max()) + 1
+        for row in found.rows:
+            of_episode = {k: x[:, number] for k, x in row.measurements.items()}
+            assert_close(of_episode, alone(row, episode, way))
+
+
+def test_choices_are_made_on_validation_alone() -> None:
+    """Another meta-test set changes scores, and no choice."""
+    other = measure(RANDOM, roles=ROLES._replace(test=(source("other", 3, 10),)))
+    rows = [row for row in evaluation().rows if row.init == "random"]
+    for row, changed in zip(rows, other.rows, strict=True):
+        assert row._replace(measurements={}) == changed._replace(measurements={})
+    losses = [[row.measurements["loss"] for row in x] for x in (rows, other.rows)]
+    assert any((x != y).any() for x, y in zip(*losses, strict=True))
+
+
+def test_the_best_setting_with_the_fewest_steps_is_chosen() -> None:
+    asked = []
+
+    def scripted(init: Any, given: metainit.Episode, setting: Setting) -> Measurements:
+        """Accuracy by setting and step; 23 episodes are those of meta-test."""
+        count = len(given.query["label"])
+        asked.append((setting, count))
+        by_setting = {
+            ("sgd", 0.1): (0.2, 0.4, 0.4),
+            ("sgd", 0.5): (0.2, np.nan, 0.6),
+            ("adam", 0.03): (0.3, 0.6, 0.6),
+        }
+        values = by_setting[setting.optimizer, setting.learning_rate]
+        accuracy = np.repeat(np.array(values)[:, None], count, 1)
+        return dict.fromkeys(metrics.METRICS, accuracy)
+
+    rows = measure(RANDOM, lambda way: scripted).rows
+    row = next(row for row in rows if row.head == "zero")
+    # SGD at 0.5 was asked before Adam and is as good, if after more steps.
+    assert row.setting == {"optimizer": "sgd", "learning_rate": 0.5}
+    assert (STEPS[row.chosen], row.validation_accuracy) == (3, 0.6)
+    for head in ("zero", "prototype"):  # the grid once, then the winner on meta-test
+        of_head = [(s[1:], count) for s, count in asked if s.head == head]
+        assert [count for _, count in of_head] == [6, 6, 6, 23]
+        assert len({s for s, _ in of_head}) == 3
+
+
+def test_stored_episodes_are_met_again(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / episode_set.FILE
+    (drawn,) = episode_set.draw(config(), (TEST,), seed=5, count=4)
+    episode_set.write(path, [drawn.manifest])
+    again = measure(RANDOM, manifest=str(path), episodes=2)
+    assert again.episodes_sha256 == drawn.manifest.sha256
+    assert again.protocol == "3-way 2-shot, 4 episodes"  # all that are stored
+    assert {row.measurements["f1"].shape[1] for row in again.rows} == {4}
+    settings = config(manifest=str(path))
+    episode_set.check(settings, ROLES)
+    for test, message in (
+        (source("unseen", 7), "of unseen are of other images than"),
+        (source("x", 2), "has episodes of unseen, and meta-test is of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            episode_set.check(settings, ROLES._replace(test=(test,)))
+
+
+def test_an_evaluation_says_what_it_is_of() -> None:
+    found = evaluation()
+    assert (found.dataset, found.held_out, found.parts) == ("unseen", False, ())
+    assert found.protocol == "3-way 2-shot, 23 episodes"
+    assert found.queries == WAY * QUERIES and found.runtime > 0
+    assert found.batch_norm == MODEL.policy
+    assert found.grid["SGD rates"] == [0.1, 0.5]
+    assert "6 meta-validation episodes" in found.grid["chosen on"]
+    assert "variable way (2 to 3)" in of_variable_episodes().protocol
+
+
+def test_data_sets_and_held_out_classes_are_parts() -> None:
+    roles = ROLES._replace(test=(TEST, source("more", 4)), held_out=(source("ho", 5),))
+    whole = measure(RANDOM, roles=roles)
+    assert whole.dataset == "unseen, more" and "23 episodes of each" in whole.protocol
+    parts = [(part.dataset, part.held_out) for part in whole.parts]
+    assert parts == [("unseen", False), ("more", False), ("ho", True)]
+    for row, *of_parts in zip(whole.rows, *(x.rows for x in whole.parts), strict=True):
+        for name, values in row.measurements.items():
+            of_test = [part.measurements[name] for part in of_parts[:2]]
+            np.testing.assert_array_equal(values, np.concatenate(of_test, 1))
