@@ -60,17 +60,13 @@ def main() -> int:
         differing = list(_differences("", before, after))
         print("\n".join(differing) or "equal")
         return bool(differing)
+    work = arguments.work.resolve()
+    found = _record(
+        arguments.root.resolve(), arguments.data.resolve(), work, arguments.command_of
+    )
+    # Data sets are named by their folders.
     arguments.file.write_text(
-        json.dumps(
-            _record(
-                arguments.root.resolve(),
-                arguments.data.resolve(),
-                arguments.work.resolve(),
-                arguments.command_of,
-            ),
-            indent=1,
-        )
-        + "\n"
+        json.dumps(found, indent=1).replace(str(work), "WORK") + "\n"
     )
     return 0
 
