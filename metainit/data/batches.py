@@ -119,7 +119,7 @@ class Order:
 
     def digest(self, steps: int) -> str:
         """SHA-256 of the rows of the first `steps` steps, as hexadecimal digits."""
-        return digest.sha256([self(step) for step in range(steps)])
+        return digest.sha256(np.array([self(step) for step in range(steps)]))
 
 
 class MetaBatches:

@@ -41,7 +41,7 @@ class Writer:
         path = folder / "metrics.jsonl"
         if path.exists():
             kept = [row for row in read_metrics(workdir) if row["step"] < first_step]
-            atomic.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+            atomic.write_rows(path, kept)
         self._rows = path.open("a", encoding="utf-8")
         earlier = len(list(folder.glob("events.out.tfevents.*")))
         self._events = tensorboardX.SummaryWriter(
