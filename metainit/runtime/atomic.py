@@ -47,3 +47,8 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) 
         }
         lines.append(json.dumps(finite) + "\n")
     write_text(path, "".join(lines))
+
+
+def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The rows of a file of `write_rows`."""
+    return [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()]

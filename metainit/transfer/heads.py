@@ -16,7 +16,7 @@ import jax
 from metainit.config.fields import Transfer
 from metainit.data import loading
 from metainit.evaluation import closed_form
-from metainit.runtime import digest, flops
+from metainit.runtime import atomic, digest, flops
 from metainit.runtime.checkpoint import LAST
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, held_out
@@ -146,7 +146,7 @@ def learn(
             place.mkdir(parents=True, exist_ok=True)
             described["batch_norm"] = init.model.policy
             fine_tuning.write(place / RESULTS, described, [point])
-    return [list(read(place / RESULTS)) for place in places]
+    return [atomic.read_rows(place / RESULTS) for place in places]
 
 
 def fitted(
@@ -204,12 +204,6 @@ def fitted(
         )
 
 
-def read(path: pathlib.Path) -> Iterator[Row]:
-    """The rows of a file of JSON lines."""
-    for line in path.read_text().splitlines():
-        yield json.loads(line)
-
-
 def _place(
     folder: pathlib.Path,
     about: Mapping[str, Any],
@@ -232,5 +226,5 @@ def _place(
 
 def _finished(place: pathlib.Path, steps: int) -> bool:
     path = place / RESULTS
-    rows = list(read(path)) if path.exists() else []
+    rows = atomic.read_rows(path) if path.exists() else []
     return bool(rows) and rows[-1]["step"] == steps
