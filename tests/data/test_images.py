@@ -1,44 +1,140 @@
-"""Images on their way into a prepared data set; decoding is in test_loading.py."""
+"""Images as they are decoded, and on their way into a prepared data set."""
 
+import io
 import itertools
 
-import archives
 import numpy as np
 import pytest
+from archives import encode, far, picture, pixels
 from PIL import Image
 
 from metainit.data import images
 from metainit.data.images import Rule, to_stored
 
 
+def decode(content, size=8, channels=3):
+    _, image = images.decode(images.Encoded(0, content, "x"), size, channels, False)
+    assert image.dtype == np.uint8 and image.shape == (size, size, channels)
+    return image.astype(int)
+
+
+def quadrants(mode="RGB", size=16):
+    """Red, green / blue, white."""
+    array = np.zeros((size, size, 3), np.uint8)
+    half = size // 2
+    array[:half, :half, 0] = array[:half, half:, 1] = array[half:, :half, 2] = 255
+    array[half:, half:] = 255
+    return Image.fromarray(array).convert(mode)
+
+
+@pytest.mark.parametrize(
+    "content, tolerance",
+    [
+        (encode(quadrants(), "PNG"), 0),
+        (encode(quadrants(), "BMP"), 0),
+        (encode(quadrants(), "GIF"), 0),
+        (encode(quadrants("P"), "PNG"), 0),
+        (encode(quadrants(), "WEBP", lossless=True), 0),
+        (encode(quadrants(), "JPEG", quality=98, subsampling=0), 6),
+        (encode(quadrants("CMYK"), "JPEG", quality=98, subsampling=0), 6),
+    ],
+    ids=["png", "bmp", "gif", "palette", "webp", "jpeg", "cmyk"],
+)
+def test_every_format_gives_the_same_picture(content, tolerance):
+    image = decode(content)
+    for (row, column), colour in {
+        (1, 1): (255, 0, 0),
+        (1, 6): (0, 255, 0),
+        (6, 1): (0, 0, 255),
+        (6, 6): (255, 255, 255),
+    }.items():
+        assert np.abs(image[row, column] - colour).max() <= tolerance
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [40, 16])
+def test_a_jpeg_is_decoded_as_pil_does(mode, channels, size):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    content = encode(Image.fromarray(noise).convert(mode), "JPEG", quality=80)
+    image = decode(content, size, channels)
+    with Image.open(io.BytesIO(content)) as opened:
+        expected = images.fit(opened, size, channels)
+    np.testing.assert_array_equal(image, expected)
+    with pytest.raises(ValueError, match="does not decode"):
+        decode(content[: len(content) // 2], size, channels)
+
+
+def test_transparency_is_composited_on_white():
+    array = np.zeros((8, 8, 4), np.uint8)
+    array[..., 0] = 200
+    array[:, 4:, 3] = 255
+    image = decode(encode(Image.fromarray(array), "PNG"))
+    assert image[4, 1].tolist() == [255, 255, 255]
+    assert image[4, 6].tolist() == [200, 0, 0]
+    half = Image.fromarray(np.full((8, 8, 2), (0, 128), np.uint8), "LA")
+    assert abs(decode(encode(half, "PNG"), channels=1)[0, 0, 0] - 127) <= 1
+    palette = Image.new("P", (8, 8))
+    palette.putpalette([9, 9, 9])
+    assert decode(encode(palette, "PNG", transparency=0)).min() == 255
+
+
+def test_grey_keeps_its_high_bits_and_colour_turns_into_it():
+    array = np.arange(64, dtype=np.uint16).reshape(8, 8) << 10
+    image = decode(encode(Image.fromarray(array), "PNG"), channels=1)
+    np.testing.assert_array_equal(image[..., 0], array >> 8)
+    assert (decode(encode(Image.new("L", (8, 8), 77), "PNG")) == 77).all()
+    green = decode(encode(Image.new("RGB", (8, 8), (0, 255, 0)), "PNG"), channels=1)
+    assert (green == 150).all()
+
+
+@pytest.mark.parametrize("turned, red", [(1, (1, 1)), (3, (6, 6)), (6, (1, 6))])
+def test_the_exif_orientation_is_applied(turned, red):
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    image = decode(encode(quadrants(), "JPEG", quality=98, subsampling=0, exif=exif))
+    assert np.abs(image[red] - (255, 0, 0)).max() <= 6
+
+
+def test_the_short_side_is_fitted_and_the_centre_kept():
+    array = np.zeros((16, 64, 3), np.uint8)
+    array[:, 24:40] = 255
+    assert decode(encode(Image.fromarray(array), "PNG")).mean() > 225
+    # Antialiased: one pixel in two, halved, is grey and not black or white.
+    stripes = np.zeros((16, 16), np.uint8)
+    stripes[:, ::2] = 255
+    image = decode(encode(Image.fromarray(stripes), "PNG"), channels=1)
+    assert np.abs(image[:, 1:-1] - 127).max() < 16
+
+
 def test_transparency_is_put_on_white():
-    glass = archives.encode(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "png")
-    assert (archives.pixels(to_stored(glass, Rule())) == 255).all()
+    glass = encode(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "png")
+    assert (pixels(to_stored(glass, Rule())) == 255).all()
 
 
 def test_images_are_cropped_and_then_reduced():
     rule = Rule(max_pixels=1200, max_side=60, crop_bottom=20)
     true = np.zeros((120, 80, 3), np.uint8)
     true[:100] = 200
-    for image in (true, archives.encode(Image.fromarray(true))):
-        kept = archives.pixels(to_stored(image, rule))
+    for image in (true, encode(Image.fromarray(true))):
+        kept = pixels(to_stored(image, rule))
         assert kept.shape == (38, 30, 3)  # 100 x 80, at most 1200 pixels
         assert np.abs(kept[:36].astype(int) - 200).max() < 3
-    side = to_stored(archives.encode(Image.new("RGB", (500, 375))), rule)
-    assert archives.pixels(side).shape == (int(355 * (1200 / 500 / 355) ** 0.5), 41, 3)
+    side = to_stored(encode(Image.new("RGB", (500, 375))), rule)
+    assert pixels(side).shape == (int(355 * (1200 / 500 / 355) ** 0.5), 41, 3)
     for width in range(257, 600):
         assert Rule(max_side=256).reduced((width, 100))[0] == 256
 
 
 def test_what_is_already_small_stays_as_it_is():
-    jpeg = archives.encode(archives.picture(0, 30, 20), quality=40)
+    jpeg = encode(picture(0, 30, 20), quality=40)
     assert to_stored(jpeg, Rule(max_pixels=600, max_side=30)) == jpeg
     assert to_stored(jpeg, Rule(max_side=29)) != jpeg
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_a_huge_jpeg_is_never_decoded_whole(monkeypatch, mode):
-    huge = archives.picture(8, 3000, 2000).convert(mode)
+    huge = picture(8, 3000, 2000).convert(mode)
     sizes, really = [], images.upright
 
     def spy(image):
@@ -47,9 +143,9 @@ def test_a_huge_jpeg_is_never_decoded_whole(monkeypatch, mode):
         return upright
 
     monkeypatch.setattr(images, "upright", spy)
-    kept = to_stored(archives.encode(huge, quality=95), Rule(max_pixels=120_000))
+    kept = to_stored(encode(huge, quality=95), Rule(max_pixels=120_000))
     assert sizes == [(1500, 1000)]  # a quarter would not be twice 424 x 282
-    assert archives.far(kept, huge.resize((424, 282), Image.Resampling.BOX)) < 3
+    assert far(kept, huge.resize((424, 282), Image.Resampling.BOX)) < 3
 
 
 def test_work_ahead_keeps_its_order_and_passes_errors_on():

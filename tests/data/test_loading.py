@@ -1,7 +1,6 @@
 """Class-folder trees, rotations, and what is refused."""
 
 import dataclasses
-import io
 import logging
 import os
 import tarfile
@@ -47,110 +46,6 @@ def names(roles):
         for role, of_role in roles._asdict().items()
         for source in of_role
     }
-
-
-# One image, as its formats
-
-
-def encode(image, form, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
-
-
-def decode(content, size=8, channels=3):
-    _, image = images.decode(images.Encoded(0, content, "x"), size, channels, False)
-    assert image.dtype == np.uint8 and image.shape == (size, size, channels)
-    return image.astype(int)
-
-
-def quadrants(mode="RGB", size=16):
-    """Red, green / blue, white."""
-    array = np.zeros((size, size, 3), np.uint8)
-    half = size // 2
-    array[:half, :half, 0] = array[:half, half:, 1] = array[half:, :half, 2] = 255
-    array[half:, half:] = 255
-    return Image.fromarray(array).convert(mode)
-
-
-@pytest.mark.parametrize(
-    "content, tolerance",
-    [
-        (encode(quadrants(), "PNG"), 0),
-        (encode(quadrants(), "BMP"), 0),
-        (encode(quadrants(), "GIF"), 0),
-        (encode(quadrants("P"), "PNG"), 0),
-        (encode(quadrants(), "WEBP", lossless=True), 0),
-        (encode(quadrants(), "JPEG", quality=98, subsampling=0), 6),
-        (encode(quadrants("CMYK"), "JPEG", quality=98, subsampling=0), 6),
-    ],
-    ids=["png", "bmp", "gif", "palette", "webp", "jpeg", "cmyk"],
-)
-def test_every_format_gives_the_same_picture(content, tolerance):
-    image = decode(content)
-    for (row, column), colour in {
-        (1, 1): (255, 0, 0),
-        (1, 6): (0, 255, 0),
-        (6, 1): (0, 0, 255),
-        (6, 6): (255, 255, 255),
-    }.items():
-        assert np.abs(image[row, column] - colour).max() <= tolerance
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L"])
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [40, 16])
-def test_a_jpeg_is_decoded_as_pil_does(mode, channels, size):
-    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
-    content = encode(Image.fromarray(noise).convert(mode), "JPEG", quality=80)
-    image = decode(content, size, channels)
-    with Image.open(io.BytesIO(content)) as opened:
-        expected = images.fit(opened, size, channels)
-    np.testing.assert_array_equal(image, expected)
-    with pytest.raises(ValueError, match="does not decode"):
-        decode(content[: len(content) // 2], size, channels)
-
-
-def test_transparency_is_composited_on_white():
-    array = np.zeros((8, 8, 4), np.uint8)
-    array[..., 0] = 200
-    array[:, 4:, 3] = 255
-    image = decode(encode(Image.fromarray(array), "PNG"))
-    assert image[4, 1].tolist() == [255, 255, 255]
-    assert image[4, 6].tolist() == [200, 0, 0]
-    half = Image.fromarray(np.full((8, 8, 2), (0, 128), np.uint8), "LA")
-    assert abs(decode(encode(half, "PNG"), channels=1)[0, 0, 0] - 127) <= 1
-    palette = Image.new("P", (8, 8))
-    palette.putpalette([9, 9, 9])
-    assert decode(encode(palette, "PNG", transparency=0)).min() == 255
-
-
-def test_grey_keeps_its_high_bits_and_colour_turns_into_it():
-    array = np.arange(64, dtype=np.uint16).reshape(8, 8) << 10
-    image = decode(encode(Image.fromarray(array), "PNG"), channels=1)
-    np.testing.assert_array_equal(image[..., 0], array >> 8)
-    assert (decode(encode(Image.new("L", (8, 8), 77), "PNG")) == 77).all()
-    green = decode(encode(Image.new("RGB", (8, 8), (0, 255, 0)), "PNG"), channels=1)
-    assert (green == 150).all()
-
-
-@pytest.mark.parametrize("turned, red", [(1, (1, 1)), (3, (6, 6)), (6, (1, 6))])
-def test_the_exif_orientation_is_applied(turned, red):
-    exif = Image.Exif()
-    exif[0x0112] = turned
-    image = decode(encode(quadrants(), "JPEG", quality=98, subsampling=0, exif=exif))
-    assert np.abs(image[red] - (255, 0, 0)).max() <= 6
-
-
-def test_the_short_side_is_fitted_and_the_centre_kept():
-    array = np.zeros((16, 64, 3), np.uint8)
-    array[:, 24:40] = 255
-    assert decode(encode(Image.fromarray(array), "PNG")).mean() > 225
-    # Antialiased: one pixel in two, halved, is grey and not black or white.
-    stripes = np.zeros((16, 16), np.uint8)
-    stripes[:, ::2] = 255
-    image = decode(encode(Image.fromarray(stripes), "PNG"), channels=1)
-    assert np.abs(image[:, 1:-1] - 127).max() < 16
 
 
 # Folders
