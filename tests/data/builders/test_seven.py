@@ -323,6 +323,7 @@ def test_an_image_in_no_list_may_be_broken(tmp_path):
     compare(archives.stored(prepare("oxford_pets", tmp_path)), layout.rows)
 
 
+@pytest.mark.slow
 def test_real_cifar100(real_data, tmp_path):
     (tmp_path / "manual").mkdir()
     path = real_data / "cifar-100-binary-subset.tar.gz"
