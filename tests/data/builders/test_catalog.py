@@ -1,10 +1,22 @@
 """The facts about the seven data sets agree with each other."""
 
+import dataclasses
 import re
 
 import pytest
+from PIL import Image
 
-from metainit.data.builders.catalog import CATALOG, find, to_prepare
+from metainit.config.fields import Data
+from metainit.data import loading
+from metainit.data.builders import fetch
+from metainit.data.builders.catalog import (
+    CATALOG,
+    Entry,
+    File,
+    Terms,
+    find,
+    to_prepare,
+)
 
 
 def test_the_seven_and_their_roles():
@@ -52,3 +64,32 @@ def test_cars_fall_back_on_the_archive():
 def test_an_unknown_name_lists_the_known():
     with pytest.raises(ValueError, match=r"'cifar10' .*cifar100, caltech256, flowers1"):
         find("cifar10")
+
+
+def test_a_data_set_with_its_own_split_is_a_reader_and_a_row(tmp_path, monkeypatch):
+    def load(paths, skip):
+        images = [Image.new("L", (8, 8), 10 * n) for n in range(3)]
+        split = {"train": ["a"], "validation": ["b"], "test": ["c"]}
+        return split, {name: [image] for name, image in zip("abc", images, strict=True)}
+
+    row = Entry(
+        name="mine",
+        terms=Terms(title="Mine"),
+        classes=3,
+        total=3,
+        files=[File("mine.zip", ["https://example.org/"], 2_000_000, "md5:0")],
+        roles=(1, 1, 1),
+        read=lambda data: fetch.read(data, row, load),
+    )
+    monkeypatch.setitem(CATALOG, "mine", row)
+    data = Data(name="mine", size=4, data_dir=str(tmp_path))
+    assert loading.downloads(data) == {"https://example.org/mine.zip": 2}
+    assert loading.absent(data) == ("mine",)
+    noise = loading.load(data, ("mine",))
+    assert [len(source.class_names) for (source,) in noise[:3]] == [1, 1, 1]
+    (tmp_path / "mine.zip").write_bytes(b"")
+    data = dataclasses.replace(data, archive=str(tmp_path / "mine.zip"))
+    means = [source.images.mean() for (source,) in loading.load(data)[:3]]
+    assert means == [0, 10, 20]
+    with pytest.raises(ValueError, match="'mine' to prepare"):
+        find("mine")
