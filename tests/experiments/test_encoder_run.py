@@ -163,7 +163,7 @@ def test_a_dry_run_encodes_nothing_on_disk(data, weights, tmp_path, capsys):
     config.data.size = SIDE + 8  # at which no other test has encoded them
     config.augment.flip = False
     config.method.gradient = "first_order"  # compiles sooner
-    loading.load(config.data)  # caches decoded images
+    loading.load(tiny.typed(config).data)  # caches decoded images
     before = contents(data)
     assert train(config, tmp_path / "run", dry_run=True) == ""
     assert contents(data) == before
