@@ -1,30 +1,14 @@
-"""A Hugging Face hub on loopback that has one file, and a client in a process."""
+"""A Hugging Face hub on loopback that has one file, and its client's settings."""
 
 import contextlib
 import hashlib
 import http.server
-import json
-import os
-import subprocess
-import sys
 import threading
+import time
+
+from huggingface_hub import constants
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"  # of every branch
-LOAD = """
-import json, sys, time
-time.sleep = lambda seconds: None  # the client waits before it tries again
-from metainit.models import pretrained
-answers = {}
-for source in sys.argv[1:]:
-    try:
-        flat, about = pretrained.load(source)
-    except ValueError as error:
-        answers[source] = {"error": str(error)}
-    else:
-        values = {name: value.tolist() for name, value in flat.items()}
-        answers[source] = {"flat": values, "about": about}
-print(json.dumps(answers))
-"""
 
 
 @contextlib.contextmanager
@@ -68,25 +52,16 @@ def serve(name, content):
         server.server_close()
 
 
-def load(sources, endpoint, home):
-    """By source, what `pretrained.load` gives in a process whose hub is `endpoint`.
-
-    The address is read from the environment, once, when the client is imported.
-    """
-    environment = os.environ | {
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(home),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "NO_PROXY": "127.0.0.1",
-    }
-    environment.pop("HF_HUB_OFFLINE", None)
-    run = subprocess.run(
-        [sys.executable, "-c", LOAD, *sources],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout.splitlines()[-1])
+def use(patch, endpoint, home):
+    """The client asks that address, with a cache of its own, and waits for nothing."""
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    for name, value in {
+        "ENDPOINT": endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": template,
+        "HF_HUB_CACHE": str(home),
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_OFFLINE": False,
+    }.items():
+        patch.setattr(constants, name, value)
+    patch.setenv("NO_PROXY", "127.0.0.1")
+    patch.setattr(time, "sleep", lambda seconds: None)  # it waits before it tries again

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from metainit.models import normalisation
-from metainit.models.model import FeaturesFn, InitFn, Model, check_choice
+from metainit.models.model import FeaturesFn, InitFn, LeafMask, Model, check_choice
 
 USES = ("frozen", "meta", "adapted")
 
@@ -25,16 +25,6 @@ class Encoder(NamedTuple):
     stages: tuple[str, ...]
     stage_of: Callable[[tuple], str]  # of a leaf's path
     norm: str = "frozen"  # one of `normalisation.PRETRAINED`
-
-    @property
-    def joint(self) -> bool:
-        """As in `Model`."""
-        return self.norm == "support"
-
-    @property
-    def policy(self) -> str:
-        """As in `Model`."""
-        return normalisation.POLICIES[self.norm]
 
 
 def from_linen(
@@ -125,17 +115,17 @@ def composed(
         not.
     """
     _check(encoder, use, adapt_from)
-    adapted = encoder.stages[encoder.stages.index(adapt_from or encoder.stages[0]) :]
 
-    def init(key: jax.Array, images: jax.Array) -> Any:
+    def init(key, images):
         encoder_key, learner_key = jax.random.split(key)
         params = {"encoder": encoder.init(encoder_key, images)}
         if learner is not None:
-            shape = jax.eval_shape(
-                lambda p, x: encoder.maps(p, x, None, None), params["encoder"], images
-            )
-            params["learner"] = learner.init(learner_key, jnp.zeros(shape.shape))
+            maps = jax.eval_shape(maps_of, params, images)
+            params["learner"] = learner.init(learner_key, jnp.zeros(maps.shape))
         return params
+
+    def maps_of(params, images, weight=None, key=None):
+        return encoder.maps(params["encoder"], images, weight, key)
 
     def on_map(params, maps, weight, key):
         if learner is None:
@@ -143,31 +133,20 @@ def composed(
         return learner.features(params["learner"], maps, weight, key)
 
     def encode(params, images):
-        maps = encoder.maps(params["encoder"], images, None, None)
+        maps = maps_of(params, images)
         # Without a learner the average is all that is kept of a task: [n, 1, 1, c].
         return maps if learner else jnp.mean(maps, (1, 2), keepdims=True)
 
     def features(params, images, weight, key):
-        maps = encoder.maps(params["encoder"], images, weight, key)
-        return on_map(params, maps, weight, key)
+        return on_map(params, maps_of(params, images, weight, key), weight, key)
 
-    def learns(path, leaf):
-        if path[0].key == "learner":
-            return True
-        return use != "frozen" and not normalisation.is_statistics(path, leaf)
-
-    def adapts(path, leaf):
-        if path[0].key == "learner":
-            return True
-        stays = use != "adapted" or normalisation.is_statistics(path, leaf)
-        return not stays and encoder.stage_of(path[1:]) in adapted
-
-    policies = [encoder.policy] + ([learner.policy] if learner else [])
+    learns, adapts = _masks(encoder, use, adapt_from)
+    policy, joint = normalisation.POLICIES[encoder.norm], encoder.norm == "support"
     model = Model(
         init,
         features,
-        joint=encoder.joint or (learner is not None and learner.joint),
-        policy=", learner: ".join(policies),
+        joint=joint or (learner is not None and learner.joint),
+        policy=f"{policy}, learner: {learner.policy}" if learner else policy,
         adapts=adapts,
         learns=learns,
     )
@@ -176,6 +155,23 @@ def composed(
         return once._replace(encode=lambda *of: jax.lax.stop_gradient(encode(*of)))
     alone = use == "meta" and encoder.norm == "frozen"
     return model._replace(in_task=once if alone else None)
+
+
+def _masks(encoder: Encoder, use: str, adapt_from: str) -> tuple[LeafMask, LeafMask]:
+    """Of the leaves that training changes, and of those that inner steps change."""
+    adapted = encoder.stages[encoder.stages.index(adapt_from or encoder.stages[0]) :]
+
+    def learns(path, leaf):
+        learned = use != "frozen" and not normalisation.is_statistics(path, leaf)
+        return path[0].key == "learner" or learned
+
+    def adapts(path, leaf):
+        inside = use == "adapted" and learns(path, leaf)
+        return path[0].key == "learner" or (
+            inside and encoder.stage_of(path[1:]) in adapted
+        )
+
+    return learns, adapts
 
 
 def _check(encoder: Encoder, use: str, adapt_from: str) -> None:

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # torch.save's, first in a stream
-_STREAM_VERSION = 1001
 _DTYPES: dict[str, np.dtype] = {
     "FloatStorage": np.dtype(np.float32),
     "DoubleStorage": np.dtype(np.float64),
@@ -34,7 +33,6 @@ _DTYPES: dict[str, np.dtype] = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
-_MOST_AXES = 32
 _BIG_ENDIAN = "its numbers are big-endian; save it on another machine"
 
 
@@ -156,8 +154,8 @@ def _read_stream(content: bytes) -> dict[str, np.ndarray]:
     declared: dict[str, _Storage] = {}
     if _load(file, declared) != _MAGIC:
         raise Refused("it does not start like a file of torch.save")
-    if _load(file, declared) != _STREAM_VERSION:
-        raise Refused(f"it has another version than {_STREAM_VERSION}")
+    if _load(file, declared) != 1001:
+        raise Refused("it has another version of the format than 1001")
     system = _load(file, declared)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise Refused(_BIG_ENDIAN)
@@ -229,10 +227,11 @@ class _Unpickler(pickle.Unpickler):
         return storage
 
 
-def _ordered_dict(items: Any = ()) -> _Dict:
-    ordered = _Dict(items)
-    if items:  # a list of pairs, as Python 2 wrote them
-        items.clear()  # a file that turns one list into many dicts does not grow by it
+def _ordered_dict(*items: Any) -> _Dict:
+    """Of nothing, or of a list of pairs, as Python 2 wrote them."""
+    ordered = _Dict(*items)
+    for pairs in items:  # a file that turns one list into many dicts stays small
+        pairs.clear()
     return ordered
 
 
@@ -243,7 +242,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> 
     """
     if not isinstance(storage, _Storage) or len(more) not in (2, 3) or any(more[2:]):
         raise Refused("it has a tensor of a kind that is not known here")
-    if len(shape) != len(strides) or len(shape) > _MOST_AXES:
+    if len(shape) != len(strides) or len(shape) > 32:
         raise Refused(
             f"it has a tensor with {len(shape)} lengths and {len(strides)} strides"
         )

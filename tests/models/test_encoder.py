@@ -246,13 +246,14 @@ def test_the_policy_says_whose_statistics_count(name):
     )
     for policy in normalisation.PRETRAINED:
         network = build(name, "stage1", policy, SMALL, 4)
-        assert network.policy == normalisation.POLICIES[policy]
-        share = weight if network.joint else None
+        model = encoder.composed(network, None, "adapted")
+        assert model.policy == normalisation.POLICIES[policy]
+        assert model.joint == (policy == "support")
+        share = weight if model.joint else None
         run = jax.jit(lambda p, x, n=network, w=share: n.maps(p, x, w, None))
         first, *rest = run(body, images)
         assert (run(moved, images)[0] == first).all() == (policy != "frozen")
         assert (run(body, others)[0] == first).all() == (policy == "frozen")
-        assert network.joint == (policy == "support")
         if policy == "support":  # a query does not count
             assert (run(body, queries)[1:] == np.stack(rest)).all()
 

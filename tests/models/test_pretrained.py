@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 import safetensors.numpy
+from huggingface_hub import constants
 
 from metainit.models import pretrained
 from tests import hub, torch_files
@@ -23,46 +24,56 @@ def assert_refused(source, words):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """Answers by source, with one cache; last with a hub that is gone."""
-    home = tmp_path_factory.mktemp("home")
-    sources = (NAME, f"{NAME}@gone", "nobody/nothing", f"hf:{NAME}@v1")
-    with hub.serve(NAME, FILE) as (endpoint, asked):
-        answers = hub.load(sources, endpoint, home)
-        answers["asked"] = list(asked)
-    later = hub.load((NAME, "other/network"), endpoint, home)
-    answers["from cache"], answers["unreachable"] = later.values()
-    answers["endpoint"] = endpoint
-    return answers
+    """What `load` gives by source, with one cache; last with a hub that is gone."""
+    answers = {}
+
+    def ask(name, source):
+        try:
+            answers[name] = pretrained.load(source)
+        except ValueError as error:
+            answers[name] = str(error)
+
+    with hub.serve(NAME, FILE) as (endpoint, asked), pytest.MonkeyPatch.context() as m:
+        hub.use(m, endpoint, tmp_path_factory.mktemp("home"))
+        for source in (NAME, f"{NAME}@gone", "nobody/nothing", f"hf:{NAME}@v1"):
+            ask(source, source)
+        hub.use(m, "http://127.0.0.1:1", constants.HF_HUB_CACHE)
+        ask("from cache", NAME)
+        ask("unreachable", "other/network")
+    return answers | {"asked": asked}
 
 
 def test_weights_come_from_the_hub_by_name(served):
-    flat, about = served[NAME]["flat"], served[NAME]["about"]
-    assert flat == {"conv1.weight": SIX.tolist()}
-    source, revision, sha256, (recipe, (mean, *_), licence, data, seen) = about
-    assert "ImageNet-1k" in data and seen is True
-    assert (source, revision, recipe, licence) == (NAME, PINNED, "V1", "BSD-3-Clause")
-    assert sha256 == hashlib.sha256(FILE).hexdigest()
-    assert mean == [0.485, 0.456, 0.406]
+    (name, array), about = *served[NAME].flat.items(), served[NAME].about
+    assert name == "conv1.weight" and (array == SIX).all()
+    assert (about.source, about.revision) == (NAME, PINNED)
+    assert about.sha256 == hashlib.sha256(FILE).hexdigest()
+    recipe = about.recipe
+    assert (recipe.name, recipe.licence, recipe.imagenet) == (
+        "V1",
+        "BSD-3-Clause",
+        True,
+    )
+    assert "ImageNet-1k" in recipe.data and recipe.input == pretrained.IMAGENET
 
 
 def test_a_revision_can_be_asked_for(served):
-    assert served[f"hf:{NAME}@v1"]["flat"] == {"conv1.weight": SIX.tolist()}
-    assert any("/resolve/v1/" in path for path in served["asked"])
-    assert served[f"hf:{NAME}@v1"]["about"][1] == hub.COMMIT
-    assert any(f"{NAME}/resolve/{PINNED}/" in path for path in served["asked"])
+    assert served[f"hf:{NAME}@v1"].about.revision == hub.COMMIT
+    for revision in ("v1", PINNED):
+        assert any(f"{NAME}/resolve/{revision}/" in path for path in served["asked"])
 
 
 def test_a_hub_that_is_gone_is_replaced_by_its_cache_or_named(served):
-    assert served["from cache"] == served[NAME]
-    line = served["unreachable"]["error"]
-    assert f"{served['endpoint']} could not be reached" in line
+    assert served["from cache"].about == served[NAME].about
+    line = served["unreachable"]
+    assert "http://127.0.0.1:1 could not be reached" in line
     assert "give the path of the local .safetensors or .pth file" in line
     assert "\n" not in line
 
 
 def test_what_the_hub_does_not_have_is_named(served):
-    assert f"no public {NAME} at gone" in served[f"{NAME}@gone"]["error"]
-    line = served["nobody/nothing"]["error"]
+    assert f"no public {NAME} at gone" in served[f"{NAME}@gone"]
+    line = served["nobody/nothing"]
     assert "no public nobody/nothing at main with a model.safetensors" in line
     assert "\n" not in line
 
