@@ -25,8 +25,8 @@ from metainit.training.initialisation import Initialisation
 
 CHUNK = 64  # images a call of the compiled encoder
 
-# Part of every key: raise it when the layout on disk changes.
-_FORMAT = 1
+# Part of every key: raise it when what is on disk changes, or how it is computed.
+_FORMAT = 2
 
 
 def on_maps(init: Initialisation, images: Any) -> Initialisation:
