@@ -149,15 +149,7 @@ _LITE0_ENDS = {
     ("top", "conv_norm"): "_bn1",
     ("fc",): "_fc",
 }
-# Those of the first stage, which does not widen, have no "_bn0".
-_LITE0_PARTS = {
-    "expand": "_expand_conv",
-    "expand_norm": "_bn0",
-    "depthwise": "_depthwise_conv",
-    "depthwise_norm": "_bn1",
-    "project": "_project_conv",
-    "project_norm": "_bn2",
-}
+_LITE0_PARTS = ("expand", "depthwise", "project")  # the first stage does not expand
 
 
 def _of_lite0(keys: tuple[str, ...]) -> str:
@@ -166,7 +158,9 @@ def _of_lite0(keys: tuple[str, ...]) -> str:
         stage, index, part = layer
         before = STAGES[: int(stage.removeprefix("stage")) - 1]
         block = sum(stage.blocks for stage in before) + int(index)
-        name = f"_blocks.{block}.{_LITE0_PARTS[part]}"
+        bare = part.removesuffix("_norm")
+        word = f"_{part}_conv" if part == bare else f"_bn{_LITE0_PARTS.index(bare)}"
+        name = f"_blocks.{block}.{word}"
     return f"{name}.{_WORDS[last]}"
 
 
@@ -184,8 +178,8 @@ _TRANSFORMERS_BLOCK = re.compile(
 def torchvision_name(name: str) -> str:
     """torchvision's name for a ResNet's parameter that transformers calls `name`."""
     bare = name.removeprefix("resnet.")
-    if found := _TRANSFORMERS_BLOCK.fullmatch(bare):
-        stage, block, layer, kind, word = found.groups()
+    if match := _TRANSFORMERS_BLOCK.fullmatch(bare):
+        stage, block, layer, kind, word = match.groups()
         is_norm = kind == "normalization"
         part = f"downsample.{int(is_norm)}"
         if layer is not None:

@@ -16,7 +16,7 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (9, 6), (1, 2)])
+@pytest.mark.parametrize("size", [(9, 6), (1, 2)])
 @pytest.mark.parametrize(
     "kind, k, channels",
     [
@@ -24,7 +24,6 @@ def normal(*shape, seed=0):
         ("dense", 3, DENSE),
         ("dense", 7, DENSE),
         ("same", 3, DENSE),
-        ("same", 5, DENSE),
         ("depthwise", 3, DEPTHWISE),
         ("depthwise", 5, DEPTHWISE),
     ],
