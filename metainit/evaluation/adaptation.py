@@ -14,6 +14,7 @@ from metainit.config.fields import Experiment
 from metainit.core import step_sizes
 from metainit.data.batches import chunks
 from metainit.evaluation import metrics
+from metainit.evaluation.metrics import Answers
 from metainit.evaluation.results import Measurements
 from metainit.models import classification, heads
 from metainit.models.model import Model
@@ -67,11 +68,11 @@ def evaluator(
     run = jax.jit(_program(config, model, preprocess, way))
 
     def evaluate(init, episodes, setting):
-        inputs = _inputs(model, preprocess, init, episodes, setting, way)
+        inputs = _inputs(init, episodes, setting, way)
 
         def measure(chunk):
             loss, accuracy, logits = (np.swapaxes(x, 0, 1) for x in run(*inputs, chunk))
-            return metrics.measure(loss, accuracy, logits, chunk.query)
+            return metrics.measure(Answers(loss, accuracy, logits, chunk.query))
 
         return _in_chunks(measure, episodes, axis=1)
 
@@ -92,7 +93,7 @@ def operations(
     model, preprocess = in_task(init.model, init.preprocess)
     first = jax.tree.map(lambda x: np.asarray(x[:1]), episodes)
     setting = Setting("zero", "sgd", 0.0)
-    inputs = _inputs(model, preprocess, init, first, setting, way)
+    inputs = _inputs(init, first, setting, way)
     run = _program(config, model, preprocess, way)
     return flops.of_function(run, *inputs, first)
 
@@ -157,17 +158,13 @@ def _answers(model: Model, query: Any, is_measured: jax.Array) -> Any:
 
 
 def _inputs(
-    model: Model,
-    preprocess: Preprocess,
-    init: Initialisation,
-    episodes: metainit.Episode,
-    setting: Setting,
-    way: int,
+    init: Initialisation, episodes: metainit.Episode, setting: Setting, way: int
 ) -> tuple[Any, Any]:
     """Parameters and choice as `_program` takes them.
 
     The parameters get a zero head where they have none, so that all look alike.
     """
+    model, preprocess = in_task(init.model, init.preprocess)
     params = init.params
     choice = {
         "inner": init.inner or log_step_sizes(model, init.body),

@@ -193,7 +193,8 @@ def _fitted(
         logits[number, rows, : fitted.shape[-1]] = fitted
         loss[0, number] = -np.take_along_axis(fitted, wanted[:, None], -1).mean()
         accuracy[0, number] = (fitted.argmax(-1) == wanted).mean()
-    return metrics.measure(loss, accuracy, logits[None], sample.episodes.query)
+    answers = metrics.Answers(loss, accuracy, logits[None], sample.episodes.query)
+    return metrics.measure(answers)
 
 
 def _pool(samples: Sequence[Measurements]) -> Measurements:

@@ -38,12 +38,15 @@ class Comparison(NamedTuple):
     Attributes:
       difference: first minus second.
       p: after Holm's correction over the data sets; None for one seed.
-      different: whether p is below 0.05; None for one seed, whatever its interval.
     """
 
     difference: Interval
     p: float | None
-    different: bool | None
+
+    @property
+    def different(self) -> bool:
+        """Whether p is below 0.05; never for one seed, whatever its interval."""
+        return self.p is not None and self.p < 0.05
 
 
 def over_seeds(table: np.ndarray) -> Interval:
@@ -53,24 +56,17 @@ def over_seeds(table: np.ndarray) -> Interval:
       table: float [seeds, episodes], a row for each training run.
 
     Raises:
-      ValueError: another shape, or one seed with fewer than 2 episodes.
+      ValueError: one seed with fewer than 2 episodes.
     """
     table = np.asarray(table, np.float64)
-    if table.ndim != 2 or table.size < 2:
-        raise ValueError(
-            f"table: shape {table.shape}; give [seeds, episodes], of one seed at least "
-            "2 episodes"
-        )
-    values = table[0] if len(table) == 1 else table.mean(1)
-    mean, low, high = mean_interval(values)
-    return Interval(mean, low, high, None if len(table) == 1 else _p(values))
-
-
-def _p(values: np.ndarray) -> float:
-    """That of Student's test of a mean of 0."""
-    if np.ptp(values) == 0:  # where SciPy divides by 0
-        return float(values[0] == 0)
-    return float(scipy.stats.ttest_1samp(values, 0).pvalue)
+    if len(table) == 1:
+        return Interval(*mean_interval(table[0]), p=None)
+    means = table.mean(1)
+    if np.ptp(means) == 0:  # where SciPy divides by 0
+        p = float(means[0] == 0)
+    else:
+        p = float(scipy.stats.ttest_1samp(means, 0).pvalue)
+    return Interval(*mean_interval(means), p=p)
 
 
 def compare(
@@ -86,7 +82,7 @@ def compare(
       ValueError: other data sets, seeds or episodes on one side than on the other.
     """
     shapes = [{k: np.shape(v) for k, v in side.items()} for side in (first, second)]
-    if shapes[0] != shapes[1] or not first:
+    if shapes[0] != shapes[1]:
         raise ValueError(
             f"paired differences need the same data sets, seeds and episodes on both "
             f"sides, got {shapes[0]} against {shapes[1]}"
@@ -96,12 +92,9 @@ def compare(
         for name in first
     }
     raw = [interval.p for interval in differences.values() if interval.p is not None]
-    if not raw:
-        return {name: Comparison(x, None, None) for name, x in differences.items()}
-    return {
-        name: Comparison(interval, float(p), bool(p < 0.05))
-        for (name, interval), p in zip(differences.items(), holm(raw), strict=True)
-    }
+    corrected = holm(raw).tolist() if raw else [None] * len(differences)
+    pairs = zip(differences.items(), corrected, strict=True)
+    return {name: Comparison(interval, p) for (name, interval), p in pairs}
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

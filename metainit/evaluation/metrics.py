@@ -16,65 +16,45 @@ class Answers(NamedTuple):
     Attributes:
       loss: float [steps, episodes], mean cross-entropy in nats.
       accuracy: float [steps, episodes], 0 to 1.
-      logits: float [steps, episodes, queries, way]; -inf for classes that an episode
-        does not have.
-      labels: int [episodes, queries].
-      weight: float [episodes, queries], 0 for padding.
-      ways: int [episodes], classes of each.
+      logits: float [steps, episodes, queries, way].
+      query: of the episodes, {"label": int [episodes, queries]}, where they are filled
+        up also {"weight", "classes"} as of `metainit.data.episode_set.Sample`.
     """
 
     loss: np.ndarray
     accuracy: np.ndarray
     logits: np.ndarray
-    labels: np.ndarray
-    weight: np.ndarray
-    ways: np.ndarray
+    query: Mapping[str, np.ndarray]
+
+    def by_episode(
+        self, metric: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """`metric(labels [n], logits [steps, n, way]) -> [steps]` of real queries."""
+        values = []
+        for number, labels in enumerate(self.query["label"]):
+            logits = self.logits[:, number]
+            if "weight" in self.query:
+                is_real = self.query["weight"][number] > 0
+                logits = logits[:, is_real][..., self.query["classes"][number]]
+                labels = labels[is_real]
+            values.append(metric(labels, logits))
+        return np.stack(values, 1)
 
 
-def _f1(answers: Answers) -> np.ndarray:
-    """Macro-F1 over the queries and classes that an episode has."""
-    predictions = answers.logits.argmax(-1)
-    return np.stack(
-        [
-            macro_f1(labels[kept], predictions[:, number, kept], way)
-            for number, (labels, kept, way) in enumerate(
-                zip(answers.labels, answers.weight > 0, answers.ways, strict=True)
-            )
-        ],
-        axis=1,
-    )
+def _f1(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    return macro_f1(labels, logits.argmax(-1), logits.shape[-1])
 
 
 # Every metric of few-shot evaluation: float [steps, episodes] of some answers.
 METRICS: Mapping[str, Callable[[Answers], np.ndarray]] = {
     "accuracy": lambda answers: answers.accuracy,
-    "f1": _f1,
+    "f1": lambda answers: answers.by_episode(_f1),
     "loss": lambda answers: answers.loss,
 }
 
 
-def measure(
-    loss: np.ndarray,
-    accuracy: np.ndarray,
-    logits: np.ndarray,
-    query: Mapping[str, np.ndarray],
-) -> Measurements:
-    """Every metric of `METRICS`.
-
-    Args:
-      loss, accuracy, logits: as of `Answers`.
-      query: of the episodes, {"label"}, and {"weight", "classes"} where it is padded.
-    """
-    labels = query["label"]
-    classes = query.get("classes", np.ones((len(labels), logits.shape[-1])))
-    answers = Answers(
-        loss=loss,
-        accuracy=accuracy,
-        logits=logits,
-        labels=labels,
-        weight=query.get("weight", np.ones(labels.shape)),
-        ways=np.sum(classes, -1, dtype=int),
-    )
+def measure(answers: Answers) -> Measurements:
+    """Every metric of `METRICS`."""
     return {name: metric(answers) for name, metric in METRICS.items()}
 
 

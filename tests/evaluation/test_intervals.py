@@ -30,7 +30,7 @@ def test_one_seed_says_nothing_of_the_next() -> None:
     assert interval.p is None
     only = compare({"pets": episodes[None] + 1}, {"pets": episodes[None]})["pets"]
     assert only.difference.low > 0.9
-    assert only.p is None and only.different is None  # however large
+    assert only.p is None and not only.different  # however large
 
 
 @pytest.mark.parametrize("value, p", [(0.5, 0), (0, 1)])
@@ -107,13 +107,10 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 
 def test_what_cannot_be_judged() -> None:
     table = np.zeros((3, 5))
-    for wrong in (np.zeros((1, 1)), np.zeros(5), np.zeros((0, 5))):
-        with pytest.raises(ValueError, match=r"give \[seeds, episodes\]"):
-            over_seeds(wrong)
     for other in ({"pets": np.zeros((3, 6))}, {"sun": table}, {}):
         with pytest.raises(ValueError, match="same data sets, seeds and episodes"):
             compare({"pets": table}, other)
     with pytest.raises(ValueError, match="at least 2 of them"):
-        mean_interval(np.ones(1))
+        over_seeds(np.ones((1, 1)))
     with pytest.raises(ValueError, match="episodes: 3 against 4"):
         paired_interval(np.ones(3), np.ones(4))
