@@ -24,7 +24,8 @@ Caltech-101's classes (benchmarks/halves.py), a fifth of them held out, rates by
 search on meta-validation (benchmarks/results/maml_conv4-recommended-tune.jsonl), seeds
 0, 1, 2, about 70 minutes each on one core of an Intel Xeon; commands and raw reports
 are maml_conv4-recommended-*. 8-way 4-shot, accuracy in percent, the head chosen on
-meta-validation, ours meta-learned from pretrained, differences over seeds:
+meta-validation, ours meta-learned from pretrained, differences over seeds that met the
+same episodes, with intervals that allow for it:
 
                           other half of Caltech  held-out CIFAR    held-out Caltech
     meta-learned from pretrained           62.7            49.4                45.8

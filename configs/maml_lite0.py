@@ -21,8 +21,8 @@ a fifth of them held out (benchmarks/halves.py), seeds 0, 1, 2, with
 
 and short grids (raw, with every setting: benchmarks/results/maml_lite0-400-*). 8-way
 4-shot, accuracy in percent; ours is meta-learned from pretrained, joint pretraining had
-the same device time; differences over seeds (intervals by Banerjee's method, a little
-wider than the report's are now), Holm's correction in the raw report:
+the same device time; differences over seeds that met the same episodes, with intervals
+that allow for it (Banerjee's method), Holm's correction in the raw report:
 
                              ours   joint   difference           equal FLOPs   ImageNet
     other half of Caltech    65.6    64.1   +1.4 [0.2, 2.7]             57.5       51.1
