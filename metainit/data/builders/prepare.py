@@ -236,23 +236,25 @@ def _as_asked(name: str, folder: Path, options: Options) -> Path:
 
 def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> None:
     """Every file is there and right after this, or its tree is."""
-    found = _located(name, files)
-    for file, paths in found:
+    missing = []
+    for file, paths in _located(name, files):
+        if own := checksums.get(file.name):  # of another file, of unknown size
+            file = file._replace(checksum=own, checksum_source="--checksums", bytes=0)
+        if not paths:
+            missing.append(file)
         for path in paths:
             if path.is_file():
                 say(f"{name}: checking {path}")
-                _check(path, file, checksums)
-    for file, paths in found:
-        if paths:
-            continue
-        say(f"{name}: downloading {file.name}, {tqdm.format_sizeof(file.bytes, 'B')}")
+                _check(path, file)
+    for file in missing:
+        say(f"{name}: downloading {file.name}")
         trees = "".join(f" or the folder {tree}" for tree in file.trees)
-        advice = f"put {file.name}{trees} into {files / name} yourself"
-        if own := checksums.get(file.name):
-            # Another file, of unknown size.
-            file = file._replace(checksum=own, bytes=0)
         try:
-            fetch(file, files / name, advice)
+            fetch(
+                file,
+                files / name,
+                f"put {file.name}{trees} into {files / name} yourself",
+            )
         except FetchError as error:
             if file.needed:
                 raise FetchError(f"{name}: {error}") from error
@@ -264,19 +266,15 @@ def _located(name: str, files: Path) -> list[tuple[catalog.File, list[Path]]]:
     return [(file, locate(file, files, name)) for file in catalog.find(name).files]
 
 
-def _check(path: Path, file: catalog.File, checksums: Mapping[str, str]) -> None:
-    own = checksums.get(file.name)
-    expected = own or file.checksum
-    checksum = digest(path, expected)
-    if checksum == expected:
+def _check(path: Path, file: catalog.File) -> None:
+    checksum = digest(path, file.checksum)
+    if checksum == file.checksum:
         return
     sha256 = digest(path, "sha256:").partition(":")[2]
-    source = "--checksums" if own else file.checksum_source
     raise PrepareError(
-        f"{path} is not the right file: it has {checksum}, expected is {expected} "
-        f"({source}), and {path.stat().st_size:,} bytes, the right one "
-        f"{file.bytes:,}; delete it to have it downloaded, or, if you trust it, give "
-        f"--checksums FILE with the line '{sha256} {file.name}'"
+        f"{path} is not the right file: it has {checksum}, expected is {file.checksum} "
+        f"({file.checksum_source}); delete it to have it downloaded, or, if you trust "
+        f"it, give --checksums FILE with the line '{sha256} {file.name}'"
     )
 
 

@@ -343,6 +343,7 @@ def launch(folder, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_the_command_line_shows_the_plan_of_all_seven(tmp_path):
     small = ("data.size=16", "model.filters=4", "inner.steps=1", "joint.batch=8")
     fields = [f"--config.{field}" for field in (*small, "method.gradient=first_order")]
