@@ -69,41 +69,8 @@ def meta_gradient(
     Raises:
       ValueError: for an unknown `gradient` or `tasks`.
     """
-    gradient = gradient_mode(gradient)
     run_tasks = strategy(tasks)
-    if query_loss is None:
-        query_loss = lambda params, support, query, key: loop.loss_fn(  # noqa: E731
-            params, query, key
-        )
-
-    def task_loss(params, episode, key, weights):
-        keys = inner_loop.task_keys(key)
-        query = episode.query
-        if loop.prepare is not None:
-            query_key = jax.random.fold_in(keys.prepare, 1)
-            query = loop.prepare(inner_loop.model_part(params), query, query_key)
-
-        def loss_after(params, support, step=None):
-            return query_loss(params, support, query, keys.query)
-
-        if weights is None:
-            adapted, trace, support = inner_loop.adapt_prepared(
-                loop, params, episode.support, key, gradient=gradient
-            )
-            loss, metrics = loss_after(adapted, support)
-            return loss, TaskMetrics(loss, metrics, trace)
-        adapted, trace = inner_loop.adapt(
-            loop,
-            params,
-            episode.support,
-            key,
-            gradient=gradient,
-            observe=jax.checkpoint(loss_after),
-        )
-        losses, metrics = trace.observed
-        loss = jnp.vdot(weights, losses)
-        last = jax.tree.map(lambda x: x[-1], metrics)
-        return loss, TaskMetrics(loss, last, trace._replace(observed=None))
+    task_loss = _task_loss(loop, gradient_mode(gradient), query_loss)
 
     def task_gradient(shared, episode, key):
         params, weights = shared
@@ -114,6 +81,42 @@ def meta_gradient(
         )(learned)
 
     return over_tasks(task_gradient, run_tasks, step_weights)
+
+
+def _task_loss(
+    loop: InnerLoop, gradient: GradientMode, query_loss: QueryLoss | None
+) -> Callable[..., tuple[jax.Array, TaskMetrics]]:
+    """`(params, episode, key, step weights or None) -> (loss, metrics)` of one task."""
+
+    def task_loss(params, episode, key, weights):
+        keys = inner_loop.task_keys(key)
+        query = episode.query
+        if loop.prepare is not None:
+            query_key = jax.random.fold_in(keys.prepare, 1)
+            query = loop.prepare(inner_loop.model_part(params), query, query_key)
+
+        def loss_after(params, support, step=None):
+            if query_loss is None:
+                return loop.loss_fn(params, query, keys.query)
+            return query_loss(params, support, query, keys.query)
+
+        adapted, trace, support = inner_loop.adapt_prepared(
+            loop,
+            params,
+            episode.support,
+            key,
+            gradient=gradient,
+            observe=None if weights is None else jax.checkpoint(loss_after),
+        )
+        if weights is None:
+            loss, metrics = loss_after(adapted, support)
+            return loss, TaskMetrics(loss, metrics, trace)
+        losses, metrics = trace.observed
+        loss = jnp.vdot(weights, losses)
+        last = jax.tree.map(lambda x: x[-1], metrics)
+        return loss, TaskMetrics(loss, last, trace._replace(observed=None))
+
+    return task_loss
 
 
 def over_tasks(
