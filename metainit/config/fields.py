@@ -136,7 +136,7 @@ class Model:
     norm: Literal["support", "batch", "group", "none"] = "support"
     downsample: Literal["pool", "stride"] = "pool"
     output: Literal["average", "flatten"] = "average"
-    # A factor of conv4's features, whose prototypes a warm start makes far apart: 0.1.
+    # Multiplies features of conv4; those of a warm start are large and want 0.1.
     scale: Positive = 1.0
     hidden: Widths = (128, 64)
     dropout: Annotated[float, _FROM_0_TO_1] = 0.0
