@@ -100,17 +100,17 @@ def joint_step(
 def seconds(meta: Step, joint: Step) -> tuple[float, float]:
     """Of a meta-iteration and a joint step, timed by turns; means over all shapes.
 
-    Drawing and copying batches is part of either, as it is in training.
+    Drawing and copying batches is part of either, and one step waits for the one
+    before, as in training.
     """
     period = meta.batches.period
 
-    def of(step: Step) -> list[Any]:
-        return [
-            step.program.update(step.state, step.batches(number), step.key)
-            for number in range(period)
-        ]
+    def take(step: Step) -> None:
+        for number in range(period):
+            update, batch = step.program.update, step.batches(number)
+            jax.block_until_ready(update(step.state, batch, step.key))
 
-    of_meta, of_joint = seconds_each(lambda: of(meta), lambda: of(joint))
+    of_meta, of_joint = seconds_each(lambda: take(meta), lambda: take(joint))
     return of_meta / period, of_joint / period
 
 
