@@ -1,6 +1,6 @@
 """The inner loop: adapting parameters to one task's support set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,6 @@ from metainit.core.types import (
     MetaParams,
     Params,
     Trace,
-    as_mapping,
 )
 
 
@@ -135,7 +134,10 @@ def minibatches(
         raise ValueError(f"minibatches: size must be 1 or more, got {size}")
 
     def batches(support: Batch, key: Key) -> Callable[[jax.Array], Batch]:
-        support = dict(as_mapping(support, "minibatches"))
+        if not isinstance(support, Mapping):
+            kind = type(support).__name__
+            raise TypeError(f"minibatches needs a dict of arrays, got {kind}")
+        support = dict(support)
         if missing := set(per_task) - set(support):
             raise ValueError(
                 f"minibatches: per_task names {sorted(missing)}, "

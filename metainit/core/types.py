@@ -1,6 +1,6 @@
 """The words of the pure layer: small values made of arrays and pure functions."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -168,10 +168,3 @@ class InnerLoop(_InnerLoopFields):
     @classmethod
     def _make(cls, iterable: Iterable[Any]) -> Self:  # type: ignore[override]
         return cls(*iterable)  # so that `_replace` checks as well
-
-
-def as_mapping(batch: Batch, field: str) -> Mapping[str, Any]:
-    """Returns `batch` if it is a mapping, else raises TypeError naming `field`."""
-    if not isinstance(batch, Mapping):
-        raise TypeError(f"{field} needs a dict of arrays, got {type(batch).__name__}")
-    return batch
