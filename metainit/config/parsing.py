@@ -107,7 +107,8 @@ def _value(kind: Any, value: Any, field: str) -> Any:
         _require(listed, field, value, "a tuple, as (VALUE, VALUE) or (VALUE,)")
         elements = enumerate(value)
         return tuple(_value(arguments[0], x, f"{field}[{i}]") for i, x in elements)
-    fits = type(value) is kind or (kind is float and type(value) is int)
+    fits = isinstance(value, int | float if kind is float else kind)
+    fits = fits and (kind is bool or not isinstance(value, bool))
     _require(fits, field, value, _WORDS[kind])
     return kind(value)
 
