@@ -64,7 +64,7 @@ def test_dropout_keys_run_through_the_inner_loop():
     adapted, other = adapt(params, SUPPORT, jax.random.key(1))
     assert (first.loss == again.loss).all()
     assert (first.loss != other.loss).all()
-    # The QUERY is seen without dropout, whatever the key.
+    # The query is seen without dropout, whatever the key.
     loss = classification.query_loss(model)
     losses = [loss(adapted, SUPPORT, QUERY, jax.random.key(i))[0] for i in range(2)]
     assert losses[0] == losses[1]
