@@ -50,8 +50,8 @@ def train(
         name = split.name
         validation = Split(name, *hold_out(split.train, config.seed, config.choose_on))
         spec = comparison.spec_of(config)
-        for one in (split, validation):
-            transfer_spec.check(spec, one.train, one.test)
+        for sides in (split, validation):
+            transfer_spec.check(spec, sides.train, sides.test)
         for init in inits.values():
             fine_tuning.check_params(init, split.train)
         if not dry_run:
@@ -60,8 +60,8 @@ def train(
             )
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for called, init in inits.items():
-        print(f"{called}: {init.cost.device_seconds:.0f} s to make")
+    for label, init in inits.items():
+        print(f"{label}: {init.cost.device_seconds:.0f} s to make")
     print(
         f"{name}: {len(split.train.class_names)} classes, "
         f"{len(loading.rows(split.train)):,} images to learn from, "
@@ -71,7 +71,7 @@ def train(
         return ""
     transfer = comparison.compare(
         config,
-        {called: _fitted(init, split) for called, init in inits.items()},
+        {label: _fitted(init, split) for label, init in inits.items()},
         [validation],
         Sealed([split]),
         workdir,
@@ -80,12 +80,12 @@ def train(
     )._replace(starts=_starts(inits))
     figures.transfer(workdir / "transfer.png", [transfer.runs])
     verdict = transfer_report.verdict(transfer, config.seed)
-    said = (verdict, *_overlaps(config.data.name, config.inits, inits))
+    sentences = (verdict, *_overlaps(config.data.name, config.inits, inits))
     section = list(transfer_report.section(transfer, "transfer.png"))
     html.write(
         workdir,
         [
-            *said,
+            *sentences,
             Heading(f"metainit: transfer to {name}", 1),
             *section,
             *transfer_report.account(transfer),
@@ -97,7 +97,7 @@ def train(
             ),
         ],
     )
-    text = tables.terminal([*said, *section])
+    text = tables.terminal([*sentences, *section])
     print(f"{text}\nreport: {workdir / 'report.md'}")
     return text
 
@@ -154,9 +154,9 @@ def _overlaps(
     name: str, sources: Sequence[str], inits: Mapping[str, Initialisation]
 ) -> Iterator[str]:
     """Sentences about what the initialisations have seen of the data set."""
-    for source, (called, init) in zip(sources, inits.items(), strict=True):
+    for source, (label, init) in zip(sources, inits.items(), strict=True):
         if init.provenance is not None:
-            weights = f"the pretrained weights of {called}"
+            weights = f"the pretrained weights of {label}"
             yield from leakage.by_name(name, init.provenance.recipe.imagenet, weights)
         if not _of_run(init):
             continue
@@ -164,7 +164,7 @@ def _overlaps(
         seen = (data.train + data.validation) or (data.name,)
         if _plain(name) in map(_plain, seen):
             yield (
-                f"Overlap: {called} was trained or chosen on classes of {name}; these "
+                f"Overlap: {label} was trained or chosen on classes of {name}; these "
                 "are not unseen classes."
             )
 
@@ -200,14 +200,14 @@ def _split(config: TransferExperiment, first: Initialisation) -> tuple[Split, st
     if kind == "folder" and path:
         # A folder with parts of its own has its own share.
         own = None if share == folders.DEFAULT_SHARE else share
-        read = folders.read_labelled(
+        labelled = folders.read_labelled(
             path, size, channels, own, config.seed, data.data_dir
         )
         train, test = (
             Source(data.name, part.images, part.labels, part.names, part.hashes)
-            for part in (read.train, read.test)
+            for part in (labelled.train, labelled.test)
         )
-        return Split(data.name, train, test), read.rule
+        return Split(data.name, train, test), labelled.rule
     whole = loading.whole(
         Data(
             name=data.name,

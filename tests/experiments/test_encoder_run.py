@@ -75,6 +75,7 @@ def exported(
     return set(there), changed
 
 
+@pytest.mark.slow
 def test_the_brief_from_archives_to_report_and_export(data, weights, tmp_path):
     config = small("maml_resnet50:full", data)
     config.encoder.update(weights=str(weights), cut="stage2")  # compiles sooner

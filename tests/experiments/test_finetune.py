@@ -113,9 +113,7 @@ def predicted(text: str) -> list[dict[str, str]]:
     "name, init, more",
     [
         ("meta", "runs/quickstart", []),
-        ("larger", "runs/quickstart", ["--size=12", "--head=zero"]),
-        ("warm", "runs/quickstart", ["--which=meta_from_pretrained"]),
-        ("joint", "runs/quickstart", ["--which=joint"]),
+        ("joint", "runs/quickstart", ["--which=joint", "--size=12", "--head=zero"]),
         ("untrained", "runs/quickstart", ["--which=random", "--optimizer=sgd"]),
         ("random", "random", ["--size=10"]),
         ("encoder", "runs/encoder", ["--size=16", "--optimizer=sgd"]),
