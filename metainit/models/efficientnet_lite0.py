@@ -49,7 +49,7 @@ def _layer(
     fan_out: int,
     linear: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
-    """A normalised convolution; call it inside a linen `@nn.compact` method."""
+    """A normalised convolution; call it inside a `Scope`."""
     init = nn.initializers.normal((2 / fan_out) ** 0.5)
     kernel = Kernel(shape, init, name=name)()
     return BatchNorm(norm, EPSILON, name=f"{name}_norm")(linear, kernel, weight)

@@ -27,7 +27,7 @@ def _layer(
     shape: tuple[int, ...],
     linear: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
-    """A normalised convolution; call it inside a linen `@nn.compact` method."""
+    """A normalised convolution; call it inside a `Scope`."""
     init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
     kernel = Kernel(shape, init, name=names[0])()
     return BatchNorm(norm, name=names[1])(linear, kernel, weight)
