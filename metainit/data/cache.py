@@ -29,7 +29,7 @@ class Part(NamedTuple):
 
 
 def hash_image(image: np.ndarray) -> int:
-    """64 bits of the bytes of an image, whose shape is not part of it."""
+    """Hashes the bytes of an image, not its shape, to 64 bits."""
     digest = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
@@ -44,7 +44,7 @@ class Pending(NamedTuple):
 
 
 def root(data_dir: str) -> Path:
-    """Folder of downloads, prepared data sets and caches.
+    """Names the folder of downloads, prepared data sets and caches.
 
     "" stands for $METAINIT_DATA_DIR, or ~/.cache/metainit where that is unset.
     """
@@ -53,7 +53,7 @@ def root(data_dir: str) -> Path:
 
 
 def file_key(*paths: Path) -> list[tuple[str, int, int]]:
-    """What tells whether files changed: path, size in bytes, mtime in ns."""
+    """Collects what tells whether files changed: path, size in bytes, mtime in ns."""
     found = ((os.path.abspath(path), path.stat()) for path in paths)
     return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
 
@@ -65,17 +65,11 @@ def cached(
     shape: tuple[int, int, int],
     build: Callable[[], Mapping[str, Pending]],
 ) -> dict[str, Part]:
-    """What `build` makes by role, read back memory-mapped from below `root`.
+    """Reads what `build` makes by role back, memory-mapped, from below `root`.
 
-    `build` is called where no cache of this name, key and shape exists. The cache
-    is written beside its place and renamed, so an interrupted build leaves none.
-
-    Args:
-      data_dir: see `root`.
-      name: readable start of the cache's name.
-      key: everything else that the content depends on; compared by its `repr`.
-      shape: [H, W, C] of an image.
-      build: what to decode, by role.
+    `build` is called where no cache of this name, key (compared by its `repr`) and
+    shape [H, W, C] exists. The cache is written beside its place and renamed, so an
+    interrupted build leaves none.
     """
     digest = hashlib.sha256(repr((_FORMAT, key, shape)).encode()).hexdigest()[:16]
     folder = root(data_dir) / "cache"

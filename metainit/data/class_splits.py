@@ -10,13 +10,9 @@ from metainit.data.cache import ROLES
 def shuffle_split(
     names: Sequence[str], shares: Sequence[float], seed: int
 ) -> dict[str, tuple[str, ...]]:
-    """A seeded split of the sorted classes.
+    """Splits the sorted classes by a seed into train, validation and test.
 
-    Args:
-      names: of the classes.
-      shares: of train, validation and test; a role with a share gets one class at
-        least, one without none, and is missing from the result.
-      seed: `data.split_seed`.
+    A role with a share gets one class at least, one without is missing.
 
     Raises:
       ValueError: shares that are no shares, or fewer classes than roles.

@@ -23,17 +23,13 @@ Classes = dict[str, list[Path]]
 
 
 def read(data: Any, path: str) -> dict[str, cache.Part]:
-    """The classes of a tree, by role.
+    """Reads the classes of a tree, by role.
 
     A class is a folder that holds images, named by its path below the root. Where the
     root holds exactly train, validation (or val) and test, those are the roles;
-    otherwise the classes are split by `data.split` and `data.split_seed`. Files and
-    folders whose names start with a dot are not looked at, nor files whose endings
-    are not in `SUFFIXES`; a warning counts those.
-
-    Args:
-      data: see `metainit.data.loading.load`.
-      path: the root.
+    otherwise the classes are split by `data.split` and `data.split_seed`. What starts
+    with a dot is not looked at, nor files without one of `SUFFIXES`, which are counted
+    in a warning.
 
     Raises:
       ValueError: no such folder, no images in it, or an image that does not decode.
@@ -80,18 +76,12 @@ def read_labelled(
     seed: int,
     data_dir: str = "",
 ) -> Labelled:
-    """A tree for a classifier, every class learned and held out; images are cached.
+    """Reads a tree for a classifier, every class learned and held out.
 
     Where the root holds nothing but train and one or more of test, validation and val,
     with the classes inside, train is learned from and the first of the others held
-    out. Otherwise a share of the images of every class is, at least one.
-
-    Args:
-      path: the root; see `read` for what counts as an image.
-      size, channels: of the square images.
-      share: above 0 and below 1; None for 0.2, or for a tree that has its own parts.
-      seed: of the choice, which depends on nothing but it and the file names.
-      data_dir: as in `metainit.data.cache.root`.
+    out. Otherwise a share (by default 0.2) of the images of every class is, at least
+    one, by a choice that depends on the seed and the file names only.
 
     Raises:
       ValueError: no such folder, no images, a class with one, a share that makes no
@@ -127,7 +117,7 @@ def read_labelled(
 
 
 def _open(path: str, field: str) -> tuple[Path, Classes]:
-    """The root of a tree, and its classes; `field` names it in an error."""
+    """Finds the root of a tree, and its classes; `field` names it in an error."""
     top = Path(path).expanduser()
     if not top.is_dir():
         raise ValueError(f"{field}: there is no folder {top}")
@@ -162,12 +152,11 @@ def _open(path: str, field: str) -> tuple[Path, Classes]:
 
 
 def _folders(classes: Classes) -> set[str]:
-    """The folders right below the root that hold classes."""
     return {name.split("/")[0] for name in classes}
 
 
 def _below(top: Path, classes: Classes) -> dict[str, Classes]:
-    """The classes below each of the folders right below the root."""
+    """Sorts the classes by the folders right below the root."""
     below: dict[str, Classes] = {folder: {} for folder in sorted(_folders(classes))}
     for name, files in classes.items():
         folder, _, inner = name.partition("/")
@@ -182,7 +171,7 @@ def _below(top: Path, classes: Classes) -> dict[str, Classes]:
 
 
 def _split(classes: Classes, share: float, seed: int) -> dict[str, Classes]:
-    """Two parts of every class, each with one image at least, in order."""
+    """Cuts every class in two parts, each with one image at least, in order."""
     if not 0 < share < 1:
         raise ValueError(f"test_share must be above 0 and below 1, got {share}")
     train: Classes = {}
@@ -204,7 +193,6 @@ def _split(classes: Classes, share: float, seed: int) -> dict[str, Classes]:
 def _pending(
     classes: Classes, size: int, channels: int, skip: bool | None
 ) -> cache.Pending:
-    """The images of a part; with None for `skip` it cannot be asked for in an error."""
     items = [
         images.Encoded(label, file, str(file))
         for label, files in enumerate(classes.values())

@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image as a browser shows it, in a mode of 8 bits without transparency.
+    """Turns an image as a browser shows it, into 8 bits without transparency.
 
     The EXIF orientation is applied, transparency is composited on white, and 16-bit
     grey keeps its 8 high bits.
@@ -38,15 +38,10 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, size: int, channels: int) -> np.ndarray:
-    """Square uint8 array of `image`: [size, size, channels].
+    """Makes an `upright` image a square uint8 array [size, size, channels].
 
-    The image is taken `upright`; CMYK and palettes become RGB. The short side is
-    scaled to `size` with antialiasing and the centre is cropped.
-
-    Args:
-      image: any PIL image; decoded here if it was not yet.
-      size: side of the result in pixels.
-      channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
+    CMYK and palettes become RGB. The short side is scaled to `size` with antialiasing
+    and the centre is cropped; one channel is grey by ITU-R 601 luma.
     """
     image = upright(image).convert("L" if channels == 1 else "RGB")
     if image.size != (size, size):
@@ -65,7 +60,7 @@ class Encoded(NamedTuple):
 def decode(
     encoded: Encoded, size: int, channels: int, skip: bool | None
 ) -> tuple[int, np.ndarray | None]:
-    """(label, `fit` of the image); None for it if it does not decode and `skip` is set.
+    """Returns (label, `fit` of the image), with None for it where it is skipped.
 
     Raises:
       ValueError: the image does not decode and `skip` is false, or None where there is
@@ -89,7 +84,7 @@ def decode(
 
 
 def undecodable(name: str, error: Exception, skip: bool | None = False) -> ValueError:
-    """What to raise for an image that is not skipped; `skip` as of `decode`."""
+    """Makes what to raise for an image that is not skipped; `skip` as of `decode`."""
     choice = (
         ""
         if skip is None
@@ -101,10 +96,7 @@ def undecodable(name: str, error: Exception, skip: bool | None = False) -> Value
 
 
 def _plain_jpeg(content: bytes) -> np.ndarray | None:
-    """A JPEG in colour without EXIF data: uint8 [h, w, 3], as PIL has it but sooner.
-
-    None for anything else, and for what does not decode: PIL says what is wrong.
-    """
+    """Decodes a JPEG in colour without EXIF data sooner than PIL; None for the rest."""
     if not content.startswith(b"\xff\xd8") or b"Exif\0\0" in content:
         return None
     try:
@@ -118,7 +110,7 @@ def _plain_jpeg(content: bytes) -> np.ndarray | None:
 def decode_all(
     items: Iterable[Encoded], size: int, channels: int, skip: bool | None
 ) -> Iterator[tuple[int, np.ndarray | None]]:
-    """`decode` of each item, in order, in a few threads."""
+    """Applies `decode` to each item, in order, in a few threads."""
     pieces = together(items, lambda item: 1, 32)
     return ahead(lambda item: decode(item, size, channels, skip), pieces)
 
@@ -126,7 +118,7 @@ def decode_all(
 def together(
     items: Iterable[T], weigh: Callable[[T], int], enough: int
 ) -> Iterator[list[T]]:
-    """Neighbouring items in lists that weigh `enough` or more, but for the last."""
+    """Gathers neighbours in lists that weigh `enough` or more, but for the last."""
     piece: list[T] = []
     weight = 0
     for item in items:
@@ -140,10 +132,9 @@ def together(
 
 
 def ahead(work: Callable[[T], R], pieces: Iterable[list[T]]) -> Iterator[R]:
-    """`work` of every item of every piece, in order, done in threads.
+    """Does `work` on every item in order, in threads that take a piece at a time.
 
-    A thread takes a piece at a time, since a small image is done sooner than a thread
-    is woken. A bounded number of pieces waits in memory.
+    A bounded number of pieces waits in memory.
     """
     threads = min(os.cpu_count() or 1, _THREADS)
     with ThreadPoolExecutor(threads) as pool:
@@ -168,7 +159,7 @@ class Rule(NamedTuple):
     crop_bottom: int = 0  # rows cut off at the bottom first
 
     def reduced(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Width and height of an image after its reduction."""
+        """Computes width and height of an image after its reduction."""
         width, height = size
         scale = 1.0
         if self.max_pixels:
@@ -179,7 +170,7 @@ class Rule(NamedTuple):
         return max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6))
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """The image, cropped and then reduced with antialiasing."""
+        """Crops the image, then reduces it with antialiasing."""
         if self.crop_bottom:
             width, height = image.size
             image = image.crop((0, 0, width, max(1, height - self.crop_bottom)))
@@ -190,18 +181,11 @@ class Rule(NamedTuple):
 
 
 def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
-    """The bytes to store for an image: three channels, never turned.
+    """Makes the bytes to store for an image: three channels, never turned.
 
     A JPEG of three channels that needs no turning, cropping or reduction stays as it
-    is, to the byte. An array, which is an image without loss, becomes a PNG. The rest
-    becomes `upright` RGB, stored as JPEG of quality 95.
-
-    Args:
-      image: a file's content, of any format that PIL reads; or uint8 [H, W, 3].
-      rule: what to do with it.
-
-    Raises:
-      Unreadable: it does not decode.
+    is, to the byte. An array, uint8 [H, W, 3], becomes a PNG. The rest becomes
+    `upright` RGB, as JPEG of quality 95; what does not decode is `Unreadable`.
     """
     file = io.BytesIO()
     if isinstance(image, np.ndarray):

@@ -31,15 +31,7 @@ _SMOOTH = 50  # points a curve may have before it is averaged
 def learning_curve(
     path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]
 ) -> bool:
-    """Draws query accuracy and loss of training and validation over the iterations.
-
-    Args:
-      path: PNG file to write.
-      rows: of `metrics.jsonl`.
-
-    Returns:
-      Whether there was anything to draw (and a file was written).
-    """
+    """Draws query accuracy and loss by iteration; False, and no file, without any."""
     panels = []
     for metric, name, scale in (("accuracy", "accuracy, %", 100), ("loss", "loss", 1)):
         curves = {}
@@ -63,17 +55,10 @@ def learning_curve(
 
 
 def adaptation(path: str | os.PathLike[str], rows: Sequence[Row]) -> bool:
-    """Draws accuracy over adaptation steps, a panel for each head that adapts.
+    """Draws accuracy over adaptation steps with 95 % bands, a panel for each head.
 
-    Lines carry 95 % bands; heads in closed form are horizontal lines, the same in
-    every panel.
-
-    Args:
-      path: PNG file to write.
-      rows: of an evaluation, ours first.
-
-    Returns:
-      Whether any head adapts (and a file was written).
+    Heads in closed form are horizontal lines, the same in every panel; where no other
+    is among the rows, of which ours come first, it returns False and writes nothing.
     """
     colours = _cycle((row.init for row in rows), _COLOURS)
     closed = [row for row in rows if row.in_closed_form]
@@ -109,10 +94,6 @@ def transfer(
 
     Each initialisation has the head that did best on meta-validation; a dotted line is
     the threshold. Over seeds a line is the mean and a band spans all of them.
-
-    Args:
-      path: PNG file to write.
-      seeds: the fine-tunings of each, at least one of at least one seed.
     """
     heads = time_to_threshold.best_heads(seeds)
     colours = _cycle(heads, _COLOURS)
@@ -165,14 +146,13 @@ def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, role: str) -> None
 def _band(
     axes: Axes, steps: Sequence[float], spread: Iterable[np.ndarray], colour: str
 ) -> None:
-    """A line of means within a band from low to high."""
     mean, low, high = spread
     axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(steps, mean, color=colour, marker="o", markersize=4, linewidth=1.8)
 
 
 def _cycle(names: Iterable[str], looks: Sequence[Any]) -> dict[str, Any]:
-    """A look for each name, from the first again when there are too few."""
+    """Gives each name a look, from the first again when there are too few."""
     return dict(zip(dict.fromkeys(names), itertools.cycle(looks), strict=False))
 
 
@@ -210,7 +190,6 @@ def _write(
     handles: Sequence[Line2D] = (),
     columns: int = 1,
 ) -> None:
-    """Writes the file, with a legend of the handles below."""
     if handles:
         legend = figure.legend(
             handles=handles, loc="outside lower center", ncols=columns, fontsize=9

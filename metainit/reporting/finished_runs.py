@@ -52,7 +52,7 @@ class Group(NamedTuple):
 
 
 def asked(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What may change in a run's config and makes more work when it does."""
+    """Picks what may change in a run's config and makes more work when it does."""
     asked = {name: config[name] for name in ("iterations", "max_hours")}
     if config["transfer"]["steps"]:
         asked["transfer"] = config["transfer"]
@@ -81,11 +81,7 @@ def write_episodes(path: str | os.PathLike[str], evaluation: Evaluation) -> None
 
 
 def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
-    """The evaluations on single data sets that `write_episodes` stored.
-
-    Raises:
-      ValueError: the file is damaged.
-    """
+    """Reads what `write_episodes` stored; a damaged file is a ValueError."""
     try:
         stored = numbered.read(path, ("values",))
     except ValueError as error:
@@ -107,7 +103,7 @@ def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
 
 
 def read(path: str | os.PathLike[str]) -> Run | str:
-    """A run, or in words what is missing of it.
+    """Reads a run, or says in words what is missing of it.
 
     Raises:
       ValueError: no folder of a run, or one without accuracies by episode.
@@ -160,11 +156,7 @@ def _fine_tunings(points: Sequence[dict[str, Any]]) -> tuple[FineTuning, ...]:
 
 
 def check(runs: Sequence[Run]) -> None:
-    """Refuses runs that must not stand in one table.
-
-    Raises:
-      ValueError: in one line, naming every difference of protocol or data.
-    """
+    """Refuses runs of different protocols or data in one line, by a ValueError."""
     fine_tuned = [run for run in runs if run.transfer]
     wrong = [
         *_differing(runs, _protocol),
@@ -179,7 +171,7 @@ def check(runs: Sequence[Run]) -> None:
 
 
 def differences(runs: Sequence[Run]) -> Iterator[str]:
-    """A line for each setting in which the runs differ, with what each has."""
+    """Yields a line for each setting in which the runs differ, with what each has."""
     return _differing(runs, lambda run: run.config)
 
 
@@ -198,7 +190,6 @@ def _differing(
 
 
 def _settings(run: Run, *places: str) -> dict[str, Any]:
-    """Settings of these places that matter to what was measured."""
     return {
         name: value
         for name, value in run.config.items()
@@ -207,7 +198,7 @@ def _settings(run: Run, *places: str) -> dict[str, Any]:
 
 
 def _protocol(run: Run) -> dict[str, Any]:
-    """What makes accuracies of runs comparable."""
+    """Collects what makes accuracies of runs comparable."""
     facts = _settings(run, "data", "task", "evaluate")
     for name, part in run.data_sets.items():
         facts[f"protocol on {name}"] = part.protocol
@@ -216,7 +207,7 @@ def _protocol(run: Run) -> dict[str, Any]:
 
 
 def _episodes(runs: Sequence[Run]) -> Iterator[str]:
-    """Data sets on which a seed met several episodes, or several seeds the same."""
+    """Finds data sets on which a seed met several episodes, or two seeds the same."""
     for name in sorted(runs[0].data_sets):
         episodes = [
             (run.seed, run.data_sets[name].episodes_sha256, run.path)
@@ -235,10 +226,7 @@ def _episodes(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def group(runs: Sequence[Run]) -> tuple[tuple[Group, ...], tuple[str, ...]]:
-    """Runs sorted into experiments, of seeds that all of these have.
-
-    Returns:
-      The experiments; in words, which runs are left out, of other seeds.
+    """Sorts runs into experiments, of seeds that all have; says which it left out.
 
     Raises:
       ValueError: a seed that is there twice, or experiments without a common seed,

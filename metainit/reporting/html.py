@@ -74,9 +74,7 @@ _PAGE = """\
 def write(folder: str | os.PathLike[str], blocks: Iterable[Block]) -> pathlib.Path:
     """Writes `report.md` and `report.html`, and returns the path of the former.
 
-    Args:
-      folder: where the figures lie that the blocks name.
-      blocks: of the report, the verdict first; it stands out on the page.
+    The first block, the verdict, stands out; figures are files in `folder`.
     """
     folder, blocks = pathlib.Path(folder), list(blocks)
     text = tables.markdown(blocks)

@@ -1,7 +1,6 @@
 """The report of a run: who wins, then tables, figures and how to repeat it.
 
-Heads, steps and settings are compared as chosen on meta-validation; nothing is chosen
-by a test result.
+Nothing in it is chosen by a test result.
 """
 
 from __future__ import annotations
@@ -55,16 +54,7 @@ def write_report(
 ) -> str:
     """Writes report.md, report.html, results.jsonl, figures and `episodes.npz`.
 
-    Each file is whole or not there at all.
-
-    Args:
-      workdir: folder of the run.
-      evaluation: on meta-test, every row over the same episodes.
-      context: about the run.
-      transfer: its fine-tunings, where there were any.
-
-    Returns:
-      Plain text for the terminal.
+    Each file is whole or not there at all. It returns plain text for the terminal.
 
     Raises:
       ValueError: rows whose arrays do not fit together, fewer than two episodes, or
@@ -124,12 +114,7 @@ def write_report(
 
 
 def show_in_tensorboard(workdir: str | os.PathLike[str], step: int) -> None:
-    """Shows figures and text of a report that `write_report` wrote in TensorBoard.
-
-    Args:
-      workdir: folder of the run; the event file goes to "report" in it.
-      step: under which they stand.
-    """
+    """Shows figures and text that `write_report` wrote in TensorBoard, under `step`."""
     workdir = pathlib.Path(workdir)
     pictures = {}
     for path in sorted(workdir.glob("*.png")):
@@ -141,7 +126,7 @@ def show_in_tensorboard(workdir: str | os.PathLike[str], step: int) -> None:
 
 
 def best_heads(rows: Sequence[Row]) -> dict[str, Row]:
-    """Each initialisation's row with the best head, chosen on meta-validation."""
+    """Finds each initialisation's row with the best head on meta-validation."""
     best: dict[str, Row] = {}
     for row in rows:
         rival = best.setdefault(row.init, row)
@@ -150,11 +135,7 @@ def best_heads(rows: Sequence[Row]) -> dict[str, Row]:
 
 
 def our_best(rows: Sequence[Row]) -> Row:
-    """Best head of the best of our initialisations, chosen on meta-validation.
-
-    Raises:
-      ValueError: none of our initialisations is among the rows.
-    """
+    """Finds the best row of ours on meta-validation; none is a ValueError."""
     ours = [row for name, row in best_heads(rows).items() if name in OURS]
     if not ours:
         names = ", ".join(sorted({row.init for row in rows})) or "none"
@@ -165,7 +146,7 @@ def our_best(rows: Sequence[Row]) -> Row:
 
 
 def differences(rows: Sequence[Row]) -> tuple[Difference, ...]:
-    """Our best row minus every other row, each after its chosen steps."""
+    """Subtracts every other row from our best, each after its chosen steps."""
     ours = our_best(rows)
     return tuple(
         Difference(ours, row, *intervals.paired_interval(_chosen(ours), _chosen(row)))
@@ -175,10 +156,9 @@ def differences(rows: Sequence[Row]) -> tuple[Difference, ...]:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """The first sentence: ours against the baseline that is hardest to beat.
+    """Compares ours with the baseline that is hardest to beat, in one sentence.
 
-    Each initialisation has the head that was best on meta-validation. Hardest to beat
-    is the baseline that comes closest or, where ours does not win, leads by most.
+    That is the baseline that comes closest or, where ours does not win, leads by most.
     """
     ours = our_best(rows)
     source = "" if ours.init == OURS[0] else "started from pretrained weights, "
@@ -205,7 +185,6 @@ def verdict(rows: Sequence[Row]) -> str:
 
 
 def _chosen(row: Row, metric: str = "accuracy") -> np.ndarray:
-    """A metric after the chosen number of steps, float [episodes]."""
     return row.measurements[metric][row.chosen]
 
 
@@ -231,7 +210,6 @@ def _check(rows: Sequence[Row]) -> None:
 def _result_lines(
     evaluation: Evaluation, differences: Sequence[Difference]
 ) -> Iterator[dict[str, Any]]:
-    """Lines of `results.jsonl`: measures by step, then differences."""
 
     def line(row: Row, metric: str, interval: Any, **other: str) -> dict[str, Any]:
         about = {"dataset": evaluation.dataset, "protocol": evaluation.protocol}
@@ -276,14 +254,12 @@ _Paired = tuple[Evaluation, Sequence[Difference]]
 
 
 def _measures(row: Row) -> Iterator[str]:
-    """Every metric that reports show, after the chosen steps."""
     for name, metric in METRICS.items():
         values = _chosen(row, name)
         yield metric.plus_minus(values) if name == "accuracy" else metric.mean(values)
 
 
 def _minus(differences: Sequence[Difference], row: Row) -> str:
-    """Ours minus a row, "-" for ours."""
     minus = {id(difference.other): difference[2:] for difference in differences}
     return ACCURACY.signed(*minus[id(row)]) if id(row) in minus else "-"
 
@@ -333,7 +309,6 @@ def _explained(evaluation: Evaluation) -> Bullets:
 
 
 def _results(paired: Sequence[_Paired]) -> Iterator[tables.Block]:
-    """By adaptation step, and by data set."""
     (evaluation, _), *parts = paired
     adapting = [row for row in evaluation.rows if not row.in_closed_form]
     if adapting:

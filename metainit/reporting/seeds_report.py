@@ -1,11 +1,7 @@
-"""The report of finished runs, over seeds.
+"""`metainit report RUN... [--out FOLDER]`: the report of finished runs, over seeds.
 
-    metainit report RUN... [--out FOLDER]
-
-Config differences come first, then accuracies, paired differences and times to
-threshold; with --out also as report.md and report.html. Runs whose configs differ in
-the seed only are seeds of one experiment. Differences are paired: the same seeds, and
-in each the same episodes.
+Runs whose configs differ in the seed only are seeds of one experiment. Differences
+are paired: the same seeds, and in each the same episodes.
 """
 
 from __future__ import annotations
@@ -48,7 +44,7 @@ class Entry(NamedTuple):
 
     @property
     def chosen(self) -> list[Row]:
-        """A row of each seed; what was chosen on meta-validation is one for all."""
+        """A row of each seed; what was chosen is one for all data sets."""
         return [next(iter(rows.values())) for rows in self.rows]
 
     @property
@@ -82,17 +78,11 @@ class Compared(NamedTuple):
 
     @property
     def unseen(self) -> list[str]:
-        """The data sets but held-out classes of meta-train, which ask something else.
-
-        Verdict and summary are about these.
-        """
+        """All but held-out classes of meta-train, which ask something else."""
         return [name for name, part in self.data_sets.items() if not part.held_out]
 
     def paired(self, first: Entry, second: Entry) -> dict[str, Comparison]:
-        """Accuracy of one entry minus that of another, by data set.
-
-        Holm's correction is over `unseen`, and over held-out classes by themselves.
-        """
+        """Accuracy of one entry minus another's; Holm is over `unseen` and the rest."""
         comparisons: dict[str, Comparison] = {}
         for names in (self.unseen, [x for x in self.data_sets if x not in self.unseen]):
             if names:
@@ -132,14 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def compare(paths: Sequence[str]) -> Compared:
-    """Reads runs and compares them.
-
-    Args:
-      paths: folders of runs.
-
-    Raises:
-      ValueError: in one line, why the runs cannot stand in one table.
-    """
+    """Compares the runs in these folders; those that do not fit are a ValueError."""
     read = [finished_runs.read(path) for path in dict.fromkeys(paths)]
     runs = [run for run in read if isinstance(run, Run)]
     missing = tuple(run for run in read if isinstance(run, str))
@@ -161,7 +144,7 @@ def compare(paths: Sequence[str]) -> Compared:
 
 
 def best(compared: Compared, data_set: str) -> Entry | None:
-    """The entry that is significantly better than every other one, if one is."""
+    """Finds the entry that is significantly better than every other one, if any is."""
     first = max(compared.entries, key=lambda entry: entry.measured(data_set).mean())
     others = [entry for entry in compared.entries if entry is not first]
     comparisons = [compared.paired(first, other)[data_set] for other in others]
@@ -170,7 +153,7 @@ def best(compared: Compared, data_set: str) -> Entry | None:
 
 
 def verdict(compared: Compared) -> str:
-    """One sentence: our best against the baseline that is hardest to beat."""
+    """Compares our best with the baseline that is hardest to beat, in one sentence."""
     ours, seeds, sets = compared.ours, compared.seeds, compared.unseen
     paired = {
         entry.name: [compared.paired(ours, entry)[name] for name in sets]
@@ -203,7 +186,7 @@ def verdict(compared: Compared) -> str:
 
 
 def terminal(compared: Compared) -> str:
-    """Plain text in ASCII; config differences first."""
+    """Renders the report as plain text in ASCII; config differences come first."""
     title = Heading(_title(compared))
     blocks = [*_runs(compared), verdict(compared), title, *_results(compared)]
     return tables.terminal(blocks)
@@ -212,13 +195,7 @@ def terminal(compared: Compared) -> str:
 def write(
     folder: str | os.PathLike[str], compared: Compared, command: str
 ) -> pathlib.Path:
-    """Writes `report.md`, `report.html` and figures; returns the first's path.
-
-    Args:
-      folder: made when absent.
-      compared: the runs.
-      command: that makes this report.
-    """
+    """Writes `report.md`, `report.html` and figures; returns the first's path."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     settings: list[tables.Block] = []
@@ -257,7 +234,6 @@ def _entries(group: Group) -> Iterator[Entry]:
 
 
 def _runs(compared: Compared) -> Iterator[tables.Block]:
-    """What the runs differ in, and which are missing."""
     yield Heading("Config differences")
     yield Bullets(compared.differences or ("none",))
     if compared.groups[0].label:
@@ -298,7 +274,6 @@ def _results(compared: Compared) -> Iterator[tables.Block]:
 
 
 def _cells(entry: Entry, data_set: str) -> Iterator[str]:
-    """An entry's name, heads, metrics and cost."""
     heads = Counter(row.head for row in entry.chosen)
     counted = (f"{head} ({count})" for head, count in heads.items())
     yield entry.name

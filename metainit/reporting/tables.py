@@ -1,7 +1,6 @@
-"""What reports are made of: blocks of text and tables, as Markdown or in a terminal.
+"""Blocks of text and tables, and how they become Markdown or a terminal's text.
 
-Whatever a name or a setting holds is escaped when a block becomes Markdown. The only
-markup inside a text is `code`.
+Whatever a name or a setting holds is escaped; the only markup in a text is `code`.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Table(NamedTuple):
     bold: frozenset[int] = frozenset()  # rows that stand out on a page
 
     def without(self, *names: str) -> Table:
-        """The table without the columns of these headings."""
+        """Leaves out the columns of these headings."""
         kept = [n for n, name in enumerate(self.heading) if name not in names]
         heading, *rows = (
             [x[place] for place in kept] for x in (self.heading, *self.rows)
@@ -75,24 +74,21 @@ class Metric(NamedTuple):
     format: str
 
     def mean(self, values: Any) -> str:
-        """The mean of values."""
+        """Formats the mean."""
         return f"{self.scale * np.mean(values):{self.format}}"
 
     def plus_minus(self, values: np.ndarray) -> str:
-        """The mean of float [episodes] with its 95 % interval, e.g. "87.1 ± 0.6"."""
+        """Formats the mean of float [episodes] with its 95 % interval, "87.1 ± 0.6"."""
         mean, low, _ = intervals.mean_interval(values)
         return f"{self.mean(mean)} ± {self.mean(mean - low)}"
 
     def interval(self, interval: Interval) -> str:
-        """A mean with its interval, e.g. "68.4 [65.2, 71.7]"."""
+        """Formats a mean with its interval, "68.4 [65.2, 71.7]"."""
         mean, low, high = (f"{self.scale * x:{self.format}}" for x in interval[:3])
         return f"{mean} [{low}, {high}]"
 
     def signed(self, mean: float, low: float, high: float) -> str:
-        """A difference with its interval, e.g. "+3.1 [2.5, 3.7]".
-
-        One decimal more where one would hide on which side of zero an end lies.
-        """
+        """Formats a difference, "+3.1 [2.5, 3.7]"; near zero with another decimal."""
         mean, low, high = (self.scale * x for x in (mean, low, high))
         places = 2 if min(abs(low), abs(high)) < 0.05 else 1
         mean = round(mean, places) + 0.0  # never "-0.0"
@@ -109,7 +105,7 @@ ACCURACY = METRICS["accuracy"]
 
 
 def words(value: Any) -> str:
-    """A setting in words, e.g. "optimizer sgd, learning_rate 0.1"."""
+    """Puts a setting into words, "optimizer sgd, learning_rate 0.1"."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {words(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
@@ -118,19 +114,19 @@ def words(value: Any) -> str:
 
 
 def settings(values: Mapping[str, Any]) -> Bullets:
-    """A list of settings by name."""
+    """Lists settings by name."""
     return Bullets([f"{name}: {words(value)}" for name, value in values.items()])
 
 
 def again(command: str, about: str, config: Mapping[str, Any]) -> list[Block]:
-    """The end of a report: how to run it again, and its settings."""
+    """Ends a report: how to run it again, and its settings."""
     values = json.dumps(config, indent=2, default=str)
     heading = Heading("Run it again"), Heading("Settings")
     return [heading[0], Code(command), about, heading[1], Code(values, "json")]
 
 
 def duration(seconds: float) -> str:
-    """Seconds as "62 s", "34 min" or "5.2 h"."""
+    """Writes seconds as "62 s", "34 min" or "5.2 h"."""
     if seconds < 600:
         return f"{seconds:.0f} s"
     if seconds < 7200:
@@ -139,12 +135,12 @@ def duration(seconds: float) -> str:
 
 
 def flops(count: float | None) -> str:
-    """Operations as "1.2e+15"; a dash where they were not counted."""
+    """Writes operations as "1.2e+15", a dash where they were not counted."""
     return "-" if count is None else f"{count:.2g}"
 
 
 def difference(comparison: Comparison | None) -> tuple[str, str]:
-    """Ours minus another and p, "*" where it is below 0.05; None for ours itself."""
+    """Formats ours minus another and p, starred below 0.05; None is ours itself."""
     if comparison is None:
         return "ours", "-"
     points = ACCURACY.signed(*comparison.difference[:3])
@@ -154,12 +150,12 @@ def difference(comparison: Comparison | None) -> tuple[str, str]:
 
 
 def markdown(blocks: Iterable[Block]) -> str:
-    """Blocks as Markdown."""
+    """Renders blocks as Markdown."""
     return "\n\n".join(map(_markdown, blocks)) + "\n"
 
 
 def terminal(blocks: Iterable[Block]) -> str:
-    """Blocks as plain text in ASCII, wrapped to `WIDTH` columns."""
+    """Renders blocks as plain text in ASCII, wrapped to `WIDTH` columns."""
     parts = ("\n".join(_terminal(block)) for block in blocks)
     return "\n\n".join(part for part in parts if part)
 
@@ -190,7 +186,7 @@ def _markdown(block: Block) -> str:
 
 
 def _escaped(text: str, also: str = "") -> str:
-    """Text as Markdown that means just this, but for `code`."""
+    """Escapes text so that, but for `code`, Markdown shows just this."""
     special = rf"[\\*<{also}]|\](?=[(\[:])|(?<!\w)_|_(?!\w)|&(?=#?\w+;)"
     return re.sub(
         special if also else rf"(`[^`]*`)|{special}",
@@ -238,7 +234,7 @@ def _ascii(text: str) -> str:
 
 
 def _grouped(table: Table) -> Table:
-    """The cells of the first column as rows of their own, above the others."""
+    """Moves the cells of the first column into rows of their own, above the others."""
     if table.text < 2:
         return table
     first, second, *heading = table.heading

@@ -22,12 +22,7 @@ LEARNED_RATES = NAMES[RATES]
 
 
 def section(transfer: Transfer, figure: str) -> Iterator[Block]:
-    """What one run's transfer gave.
-
-    Args:
-      transfer: of the experiment.
-      figure: name of its PNG file.
-    """
+    """Says what one run's transfer gave."""
     yield Heading("Transfer efficiency")
     yield f"All classes of a data set, {transfer.protocol}."
     seconds = {  # of the initialisations that were made on this kind of device
@@ -41,12 +36,7 @@ def section(transfer: Transfer, figure: str) -> Iterator[Block]:
 
 
 def verdict(transfer: Transfer, seed: int) -> str:
-    """The best initialisation against the next best, both by validation.
-
-    Args:
-      transfer: to one data set, of given initialisations, ours or not.
-      seed: of the run.
-    """
+    """Compares the best initialisation with the next best, both by validation."""
     best: dict[str, FineTuning] = {}
     for run in sorted(transfer.runs, key=lambda run: -run.validation_accuracy):
         best.setdefault(run.init, run)
@@ -75,15 +65,10 @@ def of_seeds(
     figure: str,
     starts: Mapping[str, str] | None = None,
 ) -> Iterator[Block]:
-    """Sentences and tables, over one seed or several.
+    """Yields sentences and tables, over one seed or several.
 
-    Args:
-      seeds: the fine-tunings of each.
-      costs: device seconds of making each initialisation, mean over seeds.
-      accuracies: to be reached, fixed beforehand.
-      figure: name of the PNG file.
-      starts: by name, the initialisation that ours, or learned step sizes, began with;
-        None where one run made them all, and so from one of `STARTS`.
+    `starts` names the initialisation that ours, or learned step sizes, began with; None
+    where one run made them all. `costs` are device seconds, means over seeds.
     """
     several = len(seeds) > 1
     ours = time_to_threshold.our_line(seeds)
@@ -107,7 +92,7 @@ def of_seeds(
 
 
 def account(transfer: Transfer) -> Iterator[Block]:
-    """Device hours, a total for each kind of device, and what trials there were."""
+    """Lists device hours, a total for each kind of device, and how many trials."""
     yield Heading("Device hours", 3)
     here, price = transfer.device, transfer.price_per_hour
     work = [
@@ -159,7 +144,6 @@ def _sentences(
     heads: Mapping[str, str],
     starts: Mapping[str, str] | None,
 ) -> Iterator[str]:
-    """How fast our best is, and what it owes to what."""
     if data_set.thresholds is None:
         yield (
             f"{data_set.name}: no baseline classified an image rightly at the end, so "
@@ -186,11 +170,7 @@ def _sentences(
 def _gain(
     data_set: DataSet, ours: str, head: str, starts: Mapping[str, str] | None
 ) -> str | None:
-    """What ours gains over its start with a plain head is due to, change by change.
-
-    Returns:
-      None where the start is not known, or it or the plain head was not measured.
-    """
+    """Splits what ours gains over its start with a plain head, change by change."""
     final = {x.init + x.head: 100 * float(np.mean(x.final)) for x in data_set.lines}
     if starts is None:
         known = (name for name in STARTS if name + PLAIN_HEAD in final)
@@ -219,7 +199,6 @@ def _accuracy(
     several: bool,
     against: Mapping[tuple[str, str], Mapping[str, Comparison]],
 ) -> Table:
-    """Accuracies, F1 and area; means over seeds."""
 
     def mean(values: np.ndarray) -> str:
         if not several:
@@ -249,7 +228,7 @@ def _accuracy(
 
 
 def _targets(data_set: DataSet) -> Iterator[tuple[str, list[Times]]]:
-    """Accuracies to be reached, in words, with the times that each line took."""
+    """Yields accuracies to be reached, in words, with the times that each line took."""
     lines, best = data_set.lines, data_set.thresholds
     if best is not None:
         for share, accuracy in best.values.items():
@@ -262,7 +241,6 @@ def _targets(data_set: DataSet) -> Iterator[tuple[str, list[Times]]]:
 
 
 def _effort(data_set: DataSet, several: bool, times: Sequence[Times]) -> Table:
-    """What a target took in every unit, means over seeds."""
     rows = []
     for line, of_line in zip(data_set.lines, times, strict=True):
         took = {unit: time_to_threshold.summarise(of) for unit, of in of_line.items()}
@@ -282,7 +260,6 @@ def _effort(data_set: DataSet, several: bool, times: Sequence[Times]) -> Table:
 
 
 def _explained(several: bool) -> Bullets:
-    """What the tables say."""
     items = [
         "0 steps, End: accuracy before the first and after the last step; F1: macro-F1 "
         "at the end; Area: mean accuracy over log(1 + step), which counts early steps "

@@ -33,29 +33,24 @@ class Trial(NamedTuple):
 
 
 def score(trial: Trial, by: str) -> float:
-    """The accuracy that decides, -1 where there is none.
-
-    Args:
-      trial: one of a search.
-      by: `OURS_BEST`, or the name of an initialisation.
-    """
+    """Returns the accuracy of `by`, or of `OURS_BEST`, that decides; -1 without one."""
     accuracies = (trial.accuracy.get(x) for x in (OURS if by == OURS_BEST else (by,)))
     return max((x for x in accuracies if x is not None), default=-1.0)
 
 
 def best(trials: Sequence[Trial], by: str) -> Trial | None:
-    """The trial that did best, the first among equals; None where none has a score."""
+    """Finds the first of the trials that did best; None where none has a score."""
     first = max(trials, key=lambda trial: score(trial, by), default=None)
     return first if first is not None and score(first, by) >= 0 else None
 
 
 def in_words(fields: Mapping[str, Any]) -> str:
-    """A setting as on the command line: "inner.steps=1, method.head=zero"."""
+    """Writes a setting as on the command line: "inner.steps=1, method.head=zero"."""
     return ", ".join(f"{name}={value}" for name, value in fields.items())
 
 
 def verdict(trials: Sequence[Trial], planned: int, by: str) -> str:
-    """The first sentence of the report."""
+    """Makes the first sentence of the report."""
     count = f"{planned} trial{'s' * (planned > 1)}"
     if len(trials) < planned:
         count = f"{len(trials)} of {count}"
@@ -74,14 +69,10 @@ def blocks(
     by: str,
     about: Mapping[str, Any],
 ) -> Iterator[Block]:
-    """The report, the verdict first.
+    """Yields the report, the verdict first.
 
-    Args:
-      trials: that were run.
-      planned: how many there were to be.
-      by: whose accuracy decides; see `score`.
-      about: "title", "command", "episodes" in words, "measure" (the line that measures
-        the winner), "device", "versions" and "config", of the search.
+    `about` has "title", "command", "episodes" in words, "measure" (the line that
+    measures the winner), "device", "versions" and "config" of the search.
     """
     yield verdict(trials, planned, by)
     yield (
@@ -113,12 +104,12 @@ def blocks(
 
 
 def terminal(trials: Sequence[Trial], planned: int, by: str) -> str:
-    """Plain text: the verdict and the trials."""
+    """Renders the verdict and the trials as plain text."""
     return tables.terminal([verdict(trials, planned, by), table(trials, by)])
 
 
 def table(trials: Sequence[Trial], by: str) -> Table:
-    """Every trial, best first, with its accuracies in %."""
+    """Tabulates every trial, best first, with its accuracies in %."""
     names = tuple(dict.fromkeys(name for trial in trials for name in trial.fields))
     inits = tuple(dict.fromkeys(name for trial in trials for name in trial.accuracy))
     rows = [

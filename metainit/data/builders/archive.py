@@ -1,7 +1,4 @@
-"""The files of an archive, or of the tree it unpacks to, in one pass.
-
-Nothing is ever extracted in place: contents are handed on as bytes.
-"""
+"""The files of an archive, or of the tree it unpacks to, in one pass, as bytes."""
 
 import bz2
 import gzip
@@ -41,12 +38,10 @@ class Member(NamedTuple):
 
 
 def members(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[Member]:
-    """The wanted regular files of an archive, a folder, or the file itself.
+    """Yields the wanted regular files of an archive, a folder, or the file itself.
 
-    A tar (also .gz, .bz2, .xz) is decompressed once, from its start to its end. A
-    folder is walked in the order of its names, and its own name is the first part of
-    those of its files, as if the archive that it came from were read. A file that is
-    no archive is handed on whole. Links are never followed.
+    A tar is decompressed once. A folder is walked in the order of its names, and its
+    own name is the first part of those of its files, as in the archive it came from.
 
     Raises:
       ArchiveError: cut short or damaged, names that lead outside, a wanted file that
@@ -114,7 +109,7 @@ class _Entry(tarfile.TarInfo):
 
 
 def _decompressed(file: Any) -> Any:
-    """What is in the file, by its first bytes: browsers decompress without renaming."""
+    """Opens it by its first bytes: browsers decompress without renaming."""
     start = file.peek(6)
     if start.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=file, mode="rb")
@@ -162,7 +157,7 @@ def _of_folder(top: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
 
 
 def _checked(path: Path, name: str, total: int, limit: int) -> str:
-    """The name of a file of an archive whose files so far have `total` bytes."""
+    """Passes on the name of a file, unless it or the `total` bytes are refused."""
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts:
         raise ArchiveError(

@@ -1,10 +1,7 @@
 """What the seven data sets have in common: archives in, ArrayRecord out, no TensorFlow.
 
-One pass over each archive spools the images; where the lists that say what an image
-shows stand behind the images, or in another archive, that is no matter: images are
-spooled first and labelled after. Then the spool is handed to TFDS, class by class, in
-shards of our choice: what TFDS shards by itself it sorts on disk with TensorFlow, where
-that is more than 1 GB.
+Images are spooled in one pass over each archive, labelled, and written class by
+class in shards of ours: TFDS sorts with TensorFlow where there is more than 1 GB.
 """
 
 import abc
@@ -41,10 +38,9 @@ class PrepareError(ValueError):
 
 
 def locate(file: catalog.File, manual_dir: Path, name: str) -> list[Path]:
-    """A file of a data set, or else the folders that it unpacks to, or else none.
+    """Finds a file of a data set, or else the folders that it unpacks to, or none.
 
-    Either is looked for in the data set's own folder in `manual_dir`, which is called
-    `name`, then in that itself.
+    It looks into the folder `name` of `manual_dir`, then into that itself.
     """
     places = (manual_dir / name, manual_dir)
     for place in places:
@@ -99,11 +95,7 @@ WHOLE = Options()
 
 
 class Spool:
-    """Byte strings by name in an open file, between reading and writing images.
-
-    Attributes:
-      names: by name, where the bytes start and how many there are.
-    """
+    """Byte strings by name in an open file; `names` maps to their start and length."""
 
     def __init__(self, file: IO[bytes]):
         self._file = file
@@ -149,25 +141,21 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
 
     @abc.abstractmethod
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
-        """What every image shows; a row whose image is not among `images` is missing.
+        """Says what every image shows; a row without its image in `images` is missing.
 
-        Args:
-          lists: the members that matched `lists`, by the last part of their names.
-          images: names of the images that there are, readable or not.
-
-        Raises:
-          PrepareError: lists that are missing or not of this data set.
+        `lists` has the members that matched, by the last part of their names, `images`
+        every name, readable or not; wrong lists are a `PrepareError`.
         """
 
     def lines(self, lists: Mapping[str, bytes], name: str) -> list[str]:
-        """The lines of a list that are not empty; without any it is refused."""
+        """Returns the lines of a list that are not empty; without any it is refused."""
         text = lists.get(name, b"").decode(errors="replace")
         if lines := [line.strip() for line in text.splitlines() if line.strip()]:
             return lines
         raise self.other_files(f"{name} is missing or empty")
 
     def matlab(self, lists: Mapping[str, bytes], name: str, field: str) -> np.ndarray:
-        """A field of a MATLAB file, [n]; without such it is refused."""
+        """Returns a field of a MATLAB file, [n]; without such it is refused."""
         if name not in lists:
             raise self.other_files(f"there is no {name}")
         try:
@@ -179,19 +167,19 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
             raise self.other_files(what) from error
 
     def named(self, names: Sequence[str], name: str) -> Sequence[str]:
-        """As many names as the data set has classes; others are refused."""
+        """Passes on as many names as the data set has classes; others are refused."""
         classes = catalog.CATALOG[self.name].classes
         if len(names) != classes:
             raise self.other_files(f"{name} has {len(names)} classes, not {classes}")
         return names
 
     def other_files(self, what: str) -> PrepareError:
-        """What to raise for content that is not that of the data set."""
+        """Makes what to raise for content that is not that of the data set."""
         files = " and ".join(file.name for file in catalog.CATALOG[self.name].files)
         return PrepareError(f"{self.name}: {what}; get the official {files}")
 
     def unpack(self, member: archive.Member) -> Iterator[NamedImage]:
-        """The images in a member that matched `images`: itself, unless overridden."""
+        """Yields the images in a member that matched: itself, unless overridden."""
         yield member.name, member.content
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -260,10 +248,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     def _present(
         self, rows: Sequence[Row], spool: Spool, unreadable: Mapping[str, str]
     ) -> list[Row]:
-        """The rows that have their images; counts the others, or refuses them.
-
-        An unreadable image that the lists do not name does no harm.
-        """
+        """Keeps the rows that have their images; counts the others, or refuses them."""
         broken, missing, present = [], [], []
         for row in rows:
             if row.image in spool.names:
@@ -292,11 +277,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         return present
 
     def _fill(self, spool: Spool) -> tuple[dict[str, bytes], dict[str, str]]:
-        """Spools the images of every file.
-
-        Returns:
-          The lists by name; by the names of images that do not decode, why not.
-        """
+        """Spools the images; returns lists and, for what does not decode, why not."""
         rule = self.rule._replace(max_side=self._options.max_side)
         files = catalog.CATALOG[self.name].files
         assert self._manual_dir is not None, "a manual_dir is for preparing"
@@ -350,7 +331,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     def _images_of(
         self, path: Path, limit: int, lists: dict[str, bytes]
     ) -> Iterator[NamedImage]:
-        """The images of one file or tree; puts its lists into `lists`."""
+        """Yields the images of one file or tree; puts its lists into `lists`."""
         size = path.stat().st_size if path.is_file() else None
         with _bar(f"{self.name}: reading {path.name}", size, "B") as bar:
             for name, content, position in archive.members(
@@ -377,5 +358,5 @@ def _bar(title: str, total: int | None, unit: str) -> tqdm:
 
 
 def _share(name: str) -> float:
-    """A number in [0, 1) that looks random and stays the same."""
+    """Hashes a name to [0, 1)."""
     return zlib.crc32(name.encode()) / 2**32

@@ -10,9 +10,8 @@ from metainit.data.builders.base import ArchiveBuilder, Row, Table
 class Caltech256(ArchiveBuilder):
     """256 classes of objects, 80 to 800 photographs each, some of them grey.
 
-    The clutter class (257) and the archive's two stray entries are left out. There is
-    no official split: images whose file name has a CRC-32 that 5 divides, a fifth of
-    them, are "test".
+    The clutter class and the two stray entries are left out. There is no official
+    split: images whose file name has a CRC-32 that 5 divides are "test".
     """
 
     images = re.compile(
@@ -20,7 +19,6 @@ class Caltech256(ArchiveBuilder):
     )
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
-        """See `ArchiveBuilder.table`."""
         names = sorted({image.split("/")[1] for image in images})
         rows = []
         for image in images:

@@ -1,7 +1,7 @@
 """The data sets with a name: whose they are, where from, how big, and who reads them.
 
-Nothing here was downloaded to be measured unless it says so; None is what we do not
-know. A reader is imported when it is asked to read: the catalog opens without TFDS.
+Nothing here was measured unless it says so; None is unknown. A reader is imported
+when it is asked to read: the catalog opens without TFDS.
 """
 
 import tomllib
@@ -34,7 +34,7 @@ class File(NamedTuple):
 
     @property
     def most(self) -> int:
-        """Bytes of all files in it together from which on it is refused."""
+        """Bytes of all its files together from which on it is refused."""
         return 2 * max(self.bytes, self.unpacked)
 
 
@@ -57,9 +57,8 @@ def _prepared(data: Any) -> dict[str, cache.Part]:
 class Entry(NamedTuple):
     """What there is to know of a data set before it is there.
 
-    Where the makers split its classes into `roles`, it is read from its files. Any
-    other has them split by `data.split`, and is prepared first, by
-    `metainit.data.builders.prepare`; what stands below `roles` is for such.
+    One whose makers split its classes into `roles` is read from its files. Any other
+    is split by `data.split`, and prepared first; what is below `roles` is for such.
     """
 
     name: str  # as in `data.name` and as of its folder
@@ -104,7 +103,6 @@ _OMNIGLOT = "https://raw.githubusercontent.com/brendenlake/omniglot/master/pytho
 
 
 def _rows() -> Iterator[Entry]:
-    """The data sets of catalog.toml, and those that come with a split of classes."""
     text = Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8")
     table = tomllib.loads(text)
     for name, row in table.items():
@@ -166,16 +164,12 @@ CATALOG = {entry.name: entry for entry in _rows()}
 
 
 def to_prepare() -> tuple[str, ...]:
-    """Names of the data sets that are prepared before they are used."""
+    """Names the data sets that are prepared before they are used."""
     return tuple(entry.name for entry in CATALOG.values() if entry.roles is None)
 
 
 def find(name: str) -> Entry:
-    """The entry of a data set that is prepared before it is used.
-
-    Raises:
-      ValueError: there is none of this name; lists those that there are.
-    """
+    """Finds a data set that is prepared before it is used, or lists those there are."""
     if name not in to_prepare():
         raise ValueError(
             f"there is no data set {name!r} to prepare; choose from "
@@ -185,7 +179,7 @@ def find(name: str) -> Entry:
 
 
 def terms_of(name: str) -> Terms:
-    """The terms of a data set by its name in a configuration, without "@SIZE"."""
+    """Tells the terms of a data set by its `data.name`, without "@SIZE"."""
     kind, _, rest = name.partition(":")
     if kind == "folder":
         own = "The images' owner knows."
@@ -198,12 +192,9 @@ def terms_of(name: str) -> Terms:
 
 
 def stand_in(data: Any) -> dict[str, cache.Part]:
-    """Noise in the shapes of a data set that is not there yet, to time steps by.
+    """Makes noise in the shapes of a data set of the catalog, to time steps by.
 
     It takes no memory and no disk: all images of a role are the same one.
-
-    Args:
-      data: see `metainit.data.loading.load`; `name` is one of the catalog.
     """
     entry = CATALOG[data.name.removeprefix("tfds:")]
     each = entry.per_class[0] if entry.per_class else entry.total // entry.classes

@@ -19,7 +19,7 @@ class Cifar100(ArchiveBuilder):
     lists = re.compile(rf"^cifar-100-binary/{re.escape(NAMES)}$")
 
     def unpack(self, member: Member) -> Iterator[NamedImage]:
-        """The images of train.bin or test.bin, named "split/fine label/file_name"."""
+        """Yields the images of train.bin or test.bin, as "split/label/file_name"."""
         try:
             labels, pixels = records(member.name, member.content)
         except ValueError as error:
@@ -29,7 +29,6 @@ class Cifar100(ArchiveBuilder):
             yield f"{split}/{label}/{split}_{number:05}", image
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
-        """See `ArchiveBuilder.table`."""
         names = self.named(self.lines(lists, NAMES), NAMES)
         parts = [(image, *image.split("/")) for image in images]
         rows = [Row(split, int(n), image, file) for image, split, n, file in parts]

@@ -32,7 +32,7 @@ snail sweet_pepper table telephone wardrobe whale woman worm
 
 
 def records(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Fine labels uint8 [n] and pixels uint8 [n, 32, 32, 3] of train.bin or test.bin.
+    """Parses train.bin or test.bin: fine labels uint8 [n], pixels uint8 [n, 32, 32, 3].
 
     Raises:
       ValueError: not whole records, or a label that there is not.
@@ -50,15 +50,7 @@ def records(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read(data: Any) -> dict[str, cache.Part]:
-    """The three roles, from the archive, downloaded on first use.
-
-    Args:
-      data: see `metainit.data.loading.load`. `archive` may name a tar.gz of the
-        official layout, also one with fewer images.
-
-    Raises:
-      ValueError: a missing file, or one of another layout.
-    """
+    """Reads the three roles from the archive, or from `data.archive` of its layout."""
     return fetch.read(data, catalog.CATALOG["cifar_fs"], _load)
 
 
@@ -80,7 +72,7 @@ def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]
 
 
 def _pooled(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Names of the classes [100], labels [n] and pixels [n, 32, 32, 3], train first."""
+    """Reads names [100], labels [n] and pixels [n, 32, 32, 3], train first."""
     (file,) = catalog.CATALOG["cifar_fs"].files
     members = archive.members(path, lambda name: True, file.most)
     content = {Path(name).name: content for name, content, _ in members}

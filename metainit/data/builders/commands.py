@@ -1,12 +1,4 @@
-"""Lists, plans, prepares and checks the data sets.
-
-metainit datasets list
-metainit datasets plan NAME... | CONFIG.py
-metainit datasets prepare NAME... | all
-metainit datasets verify NAME
-metainit datasets show NAME [--out FILE.png]
-metainit datasets check-links [NAME...]
-"""
+"""`metainit datasets`: lists, plans, prepares, checks and shows the data sets."""
 
 import argparse
 import collections
@@ -195,13 +187,11 @@ def _options(arguments: argparse.Namespace) -> Any:
 
 
 def _all(names: Sequence[str]) -> list[str]:
-    """The data sets meant; "all" is all of them."""
     chosen = catalog.to_prepare() if "all" in names else dict.fromkeys(names)
     return [catalog.find(name).name for name in chosen]
 
 
 def _newest(arguments: argparse.Namespace) -> prepared.Summary:
-    """The newest preparation of the named data set."""
     catalog.find(arguments.name)
     root = cache.root(arguments.data_dir)
     versions = prepared.find(arguments.name, root)
@@ -263,10 +253,7 @@ def _differences(
     splits: Mapping[str, int],
     classes: tuple[int, int, int],
 ) -> Iterator[str]:
-    """What differs from the catalog; images that were left out are allowed for.
-
-    `classes` are how many there are, and the least and most images of one.
-    """
+    """Says what differs from the catalog; of `classes` there are count, least, most."""
     if summary.settings.get("fraction", 1.0) < 1:
         return
     left_out = sum(summary.settings.get(what, 0) for what in ("unreadable", "missing"))

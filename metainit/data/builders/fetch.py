@@ -37,23 +37,15 @@ class FetchError(ValueError):
 def fetch(
     file: File, folder: Path, advice: str = _ADVICE, timeout: float = _TIMEOUT
 ) -> Path:
-    """A file of a data set, kept in `folder`.
+    """Downloads a file of a data set into `folder`, unless it is there.
 
-    A download that was cut continues where it stopped, in this call while every
-    attempt brings some bytes, else in the next one. Only a file with the right
-    checksum gets its name; it is then trusted. Whatever is wrong with a url, the next
-    one is tried.
-
-    Args:
-      file: what to fetch; an answer of more than twice its bytes is refused, unless
-        they are 0.
-      folder: made where missing.
-      advice: how to do without the download, for the error.
-      timeout: seconds without a byte after which the server is given up.
+    A download that was cut continues where it stopped, in this call while every attempt
+    brings some bytes, else in the next one. Only a file with the right checksum gets
+    its name; it is then trusted. An answer of more than twice its bytes, unless they
+    are 0, is refused, and `timeout` is in seconds without a byte.
 
     Raises:
-      FetchError: no url has it: no connection, an HTTP error, a wrong size or checksum
-        (of which nothing is kept); or the disk is full.
+      FetchError: no url has it, for reasons that it names; or the disk is full.
     """
     path = folder / file.name
     if path.exists():
@@ -79,13 +71,9 @@ def fetch(
 
 
 def read(data: Any, entry: Entry, load: Load) -> dict[str, cache.Part]:
-    """A data set that comes with a split of classes, from files fetched on first use.
+    """Reads a data set that comes with a split of classes, downloaded on first use.
 
-    Args:
-      data: see `metainit.data.loading.load`; `archive` may name some of the files, or
-        others that `load` takes, in place of the downloads, with commas.
-      entry: of the data set.
-      load: what is in the files.
+    `data.archive` may name some of the files, or others that `load` takes, with commas.
 
     Raises:
       ValueError: a file that is not there or cannot be had, or is refused by `load`.
@@ -124,17 +112,14 @@ def read(data: Any, entry: Entry, load: Load) -> dict[str, cache.Part]:
 
 
 def digest(path: Path, checksum: str) -> str:
-    """What `checksum` ("sha256:HEX" or "md5:HEX") would have to be for this file."""
+    """Hashes a file as `checksum` ("sha256:HEX" or "md5:HEX") was."""
     kind = checksum.partition(":")[0]
     with path.open("rb") as file:
         return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()}"
 
 
 def state(url: str, size: int, timeout: float = _TIMEOUT) -> tuple[bool, str]:
-    """Whether an address answers with a file of so many bytes, and what to say of it.
-
-    Nothing is downloaded (HEAD).
-    """
+    """Asks, by HEAD, whether an address has a file of so many bytes, and tells."""
     request = urllib.request.Request(url, headers=_HEADERS, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:

@@ -13,9 +13,8 @@ _SPLITS = {"train": "train", "validation": "val", "test": "test"}
 class FgvcAircraft(ArchiveBuilder):
     """100 variants of aircraft, such as "F-16A/B", 100 photographs each.
 
-    Split officially: train 3,334, validation 3,333, test 3,333. Labels have the order
-    of variants.txt. The lowest 20 rows, a banner with the photographer's name that
-    the authors ask to remove, are cut off.
+    Split officially: train 3,334, validation 3,333, test 3,333. The lowest 20 rows, a
+    banner with the photographer's name that the authors ask to remove, are cut off.
     """
 
     images = re.compile(rf"^{_DATA}/images/\d{{7}}\.jpg$")
@@ -23,7 +22,6 @@ class FgvcAircraft(ArchiveBuilder):
     rule = Rule(crop_bottom=20)
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
-        """See `ArchiveBuilder.table`."""
         names = self.lines(lists, "variants.txt")
         rows = []
         for split, ending in _SPLITS.items():

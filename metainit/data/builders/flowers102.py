@@ -13,15 +13,13 @@ _CLASSES = 102
 class Flowers102(ArchiveBuilder):
     """102 kinds of flowers, 40 to 258 photographs each.
 
-    Split officially, with a small train split: train 1,020 and validation 1,020, ten
-    images a class each, test 6,149.
+    Split officially: train 1,020 and validation 1,020, test 6,149.
     """
 
     images = re.compile(r"^jpg/image_\d{5}\.jpg$")
     lists = re.compile(r"^(imagelabels|setid)\.mat$")
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
-        """See `ArchiveBuilder.table`."""
         labels = self._numbers(lists, "imagelabels.mat", "labels", _CLASSES)
         rows = []
         for split, field in _SPLITS.items():
@@ -34,7 +32,7 @@ class Flowers102(ArchiveBuilder):
     def _numbers(
         self, lists: Mapping[str, bytes], file: str, field: str, highest: int
     ) -> list[int]:
-        """The numbers, from 1 to `highest`, in an array of a .mat file."""
+        """Reads the numbers, from 1 to `highest`, in an array of a .mat file."""
         array = self.matlab(lists, file, field)
         if not array.size or array.min() < 1 or array.max() > highest:
             raise self.other_files(

@@ -1,20 +1,11 @@
 """Characters of the DejaVu fonts that come with matplotlib: a TFDS data set.
 
-Needs no download and no TensorFlow. A class is a drawing: a letter that at least four
-text faces have; letters that the regular face draws alike, up to scale, are one class
-(Latin M, Greek Mu and Cyrillic Em; an Arabic letter and its isolated form). An image is
-one of the class's faces through a small affine map, with an ink and light noise.
-
-Roles are split by script, so that meta-test is on scripts never seen:
-
-* train: Latin, Greek with Coptic, Cyrillic, Lisu and Old Italic. They are one family,
-  many of whose letters are the same drawing, so they cannot stand in different roles.
-* validation: Armenian, Georgian and Lao.
-* test: Canadian syllabics, Arabic and Hebrew. Geometric signs, joined strokes with
-  dots, and square letters: three styles, so that the result does not hang on one.
-
-A letter that resembles one of a later role (Latin O and Armenian Oh) is dropped from
-the earlier one, so no drawing of meta-test is met in training or in validation.
+A class is a letter that at least four text faces have; letters that the regular face
+draws alike, up to scale, are one class. An image is one of its faces through a small
+affine map, with an ink and light noise. Roles are split by script: the related Latin,
+Greek, Coptic, Cyrillic, Lisu and Old Italic train; Armenian, Georgian and Lao validate;
+Canadian syllabics, Arabic and Hebrew, three styles, test. A letter that resembles one
+of a later role is dropped from the earlier one.
 """
 
 import functools
@@ -71,7 +62,7 @@ class Glyph(NamedTuple):
 
 @functools.cache
 def catalogue() -> tuple[Glyph, ...]:
-    """Every class, those of train first, then validation, then test."""
+    """Lists every class, those of train first, then validation, then test."""
     role_of = {script: role for role, scripts in SCRIPTS.items() for script in scripts}
     found: dict[int, dict[str, Image.Image]] = {}
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -107,7 +98,7 @@ def _script(code: int) -> str:
 
 
 def _shape(drawing: Image.Image) -> np.ndarray:
-    """The drawing at a fixed scale, centred: a float unit vector [24 * 24]."""
+    """Scales a drawing to a fixed size and centres it: float unit vector [24 * 24]."""
     scale = 40 / max(drawing.size)
     width, height = (max(1, round(side * scale)) for side in drawing.size)
     square = Image.new("L", (48, 48))
@@ -120,7 +111,7 @@ def _shape(drawing: Image.Image) -> np.ndarray:
 
 
 def _distinct(shapes: np.ndarray, roles: list[str]) -> np.ndarray:
-    """Which rows of [n, d] to keep: bool [n]."""
+    """Picks the rows of [n, d] to keep: bool [n]."""
     cosine = shapes @ shapes.T
     names = tuple(SCRIPTS)
     rank = np.array([names.index(role) for role in roles])
@@ -133,7 +124,7 @@ def _distinct(shapes: np.ndarray, roles: list[str]) -> np.ndarray:
 
 
 def draw(glyph: Glyph) -> np.ndarray:
-    """The images of a class: uint8 [IMAGES_PER_CLASS, SIZE, SIZE], ink bright."""
+    """Draws the images of a class: uint8 [IMAGES_PER_CLASS, SIZE, SIZE], ink bright."""
     rng = np.random.default_rng([_SEED, glyph.code])
     n = IMAGES_PER_CLASS
     angle = np.deg2rad(rng.uniform(-12, 12, n))
@@ -204,11 +195,7 @@ class Glyphs(tfds.core.GeneratorBasedBuilder):
 
 
 def read(data: Any) -> dict[str, cache.Part]:
-    """The glyphs, drawn and prepared under `<data_dir>/tfds` on first use.
-
-    Args:
-      data: see `metainit.data.loading.load`.
-    """
+    """Reads the glyphs, drawn and prepared under `<data_dir>/tfds` on first use."""
     root = cache.root(data.data_dir)
 
     def pending() -> dict[str, cache.Pending]:

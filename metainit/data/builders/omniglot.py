@@ -1,8 +1,7 @@
 """Omniglot: 1,623 handwritten characters of 50 alphabets, 20 drawings each.
 
-Lake, Salakhutdinov and Tenenbaum, Science 350 (2015), MIT licence. The two official
-archives are pooled and split by character, 1,100 / 100 / 423, as few-shot papers do;
-`omniglot_split.txt` stores which. Ink is bright (255), as in `glyphs`.
+Lake, Salakhutdinov and Tenenbaum, Science 350 (2015), pooled and split by character
+as in `omniglot_split.txt`, 1,100 / 100 / 423. Ink is bright (255), as in `glyphs`.
 """
 
 import zipfile
@@ -24,7 +23,7 @@ Drawing = tuple[str, Image.Image | None]
 
 
 def split() -> dict[str, tuple[str, ...]]:
-    """The stored split: for each role its "Alphabet/characterNN", sorted."""
+    """Reads the stored split: for each role its "Alphabet/characterNN", sorted."""
     classes: dict[str, list[str]] = {role: [] for role in cache.ROLES}
     listing = Path(__file__).with_name("omniglot_split.txt")
     for line in listing.read_text(encoding="utf-8").splitlines():
@@ -37,16 +36,11 @@ def split() -> dict[str, tuple[str, ...]]:
 
 
 def read(data: Any) -> dict[str, cache.Part]:
-    """The three roles, from the archives, downloaded on first use.
+    """Reads the three roles from the archives, downloaded on first use.
 
-    Args:
-      data: see `metainit.data.loading.load`. `archive` may name one or both official
-        zips (comma-separated), or an npz with "packed", uint8 [n, 20, 98], of
-        `numpy.packbits` of 28x28 booleans, and "names", str [n].
-
-    Raises:
-      ValueError: a missing file, one of another layout, or a drawing that does not
-        decode.
+    `data.archive` may name one or both official zips (comma-separated), or an npz with
+    "packed", uint8 [n, 20, 98], of `numpy.packbits` of 28x28 booleans, and "names",
+    str [n]; other files, and drawings that do not decode, are a ValueError.
     """
     return fetch.read(data, catalog.CATALOG["omniglot"], _load)
 
@@ -66,7 +60,7 @@ def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]
 
 
 def _zip(path: Path, skip: bool) -> Iterator[Drawing]:
-    """The drawings root/Alphabet/characterNN/NNNN_NN.png, in order of names."""
+    """Yields the drawings root/Alphabet/characterNN/NNNN_NN.png, in order of names."""
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:

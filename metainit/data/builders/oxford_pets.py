@@ -11,16 +11,14 @@ _LISTS = {"train": "trainval.txt", "test": "test.txt"}
 class OxfordPets(ArchiveBuilder):
     """37 breeds of cats and dogs: 3,680 photographs to train on, 3,669 to test on.
 
-    The split "train" is the official trainval.txt. Names are those of the files, such
-    as "Abyssinian" and "american_bulldog": cats have capitals. Some of the .jpg files
-    are PNG or GIF; the .mat files among the images are left out.
+    The split "train" is the official trainval.txt. Some of the .jpg files are PNG or
+    GIF; the .mat files among the images are left out.
     """
 
     images = re.compile(r"^images/[^/.][^/]*\.jpg$")
     lists = re.compile(r"^annotations/(?:trainval|test)\.txt$")
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
-        """See `ArchiveBuilder.table`."""
         breeds: dict[int, str] = {}
         rows = []
         for split, name in _LISTS.items():

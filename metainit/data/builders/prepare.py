@@ -57,13 +57,13 @@ Say = Callable[[str], object]
 
 
 def place(name: str, root: Path) -> Path:
-    """Folder of a data set as its present builder prepares it."""
+    """Names the folder of a data set as its present builder prepares it."""
     catalog.find(name)
     return root / "tfds" / name / str(BUILDERS[name].VERSION)
 
 
 def is_prepared(name: str, root: Path) -> bool:
-    """Whether it is there as its present builder prepares it, reduced or not."""
+    """Tells whether it is there as its present builder prepares it, reduced or not."""
     return (place(name, root) / "dataset_info.json").is_file()
 
 
@@ -76,7 +76,7 @@ def prepare(
     delete_archives: bool = False,
     say: Say = print,
 ) -> Path:
-    """Prepares a data set of the catalog, where that is not done yet.
+    """Prepares a data set of the catalog below `<root>/tfds`, and returns its folder.
 
     What is missing of its files is downloaded; files that the user has put there are
     checked like those. An unpacked tree is taken as it is. Interrupted or refused, it
@@ -84,17 +84,11 @@ def prepare(
     waits for the first.
 
     Args:
-      name: of the catalog.
-      root: data folder; the result goes to `<root>/tfds`.
       manual_dir: files are looked for in `<manual_dir>/<name>`, where downloads go,
         then in `manual_dir` itself; by default `<root>/downloads`.
-      options: how to reduce the images.
       checksums: "sha256:HEX" by file name, in place of the catalog's.
       delete_archives: delete files, never a tree, once the data set is prepared.
       say: is told what is done, a line at a time.
-
-    Returns:
-      The folder of the prepared data set.
 
     Raises:
       ValueError: in one line, what is wrong and what to do.
@@ -124,7 +118,7 @@ def prepare(
 def build(
     make: Callable[[], tfds.core.DatasetBuilder], name: str, root: Path
 ) -> tfds.core.DatasetBuilder:
-    """A builder of TFDS, which `make` makes, with its data set in `<root>/tfds`.
+    """Returns the builder that `make` makes, with its data set in `<root>/tfds`.
 
     Raises:
       ValueError: no room or no permission to write.
@@ -137,11 +131,7 @@ def build(
 
 
 def _run(builder: tfds.core.DatasetBuilder) -> None:
-    """Builds all or nothing: beside its place, then renamed.
-
-    TFDS's messages and bars, which it logs by absl or prints, are kept from the
-    terminal, and it does not look for the data set on the network.
-    """
+    """Builds all or nothing, without TFDS's messages and look-ups on the network."""
     folder = Path(builder.data_dir)
     # Of a process that was killed.
     for dead in folder.parent.glob(f"incomplete.*_{folder.name}"):
@@ -159,7 +149,7 @@ def _run(builder: tfds.core.DatasetBuilder) -> None:
 
 @contextlib.contextmanager
 def _alone(name: str, root: Path, say: Say) -> Iterator[None]:
-    """One process at a time fetches and builds a data set."""
+    """Lets one process at a time fetch and build a data set."""
     path = root / "tfds" / f".{name.replace('/', '-')}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path)
@@ -176,7 +166,7 @@ def _alone(name: str, root: Path, say: Say) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(name: str, root: Path, files: Path) -> Iterator[None]:
-    """What is wrong with the system, in one line that says what to do."""
+    """Tells what is wrong with the system in one line that says what to do."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -196,7 +186,7 @@ def _explained(name: str, root: Path, files: Path) -> Iterator[None]:
 
 
 def read_checksums(path: Path) -> dict[str, str]:
-    """ "sha256:HEX" by file name, from lines as the program sha256sum writes them.
+    """Reads "sha256:HEX" by file name, from lines as the program sha256sum writes them.
 
     Raises:
       ValueError: the line that is none, or a file that no data set has.
@@ -221,7 +211,7 @@ def read_checksums(path: Path) -> dict[str, str]:
 
 
 def _as_asked(name: str, folder: Path, options: Options) -> Path:
-    """The folder, unless another reduction of the data set was asked for."""
+    """Returns the folder, unless another reduction of the data set was asked for."""
     settings = prepared.summary(folder).settings
     present = settings.get("max_side", 0), settings.get("fraction", 1.0)
     asked = options.max_side, options.fraction
@@ -235,7 +225,7 @@ def _as_asked(name: str, folder: Path, options: Options) -> Path:
 
 
 def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> None:
-    """Every file is there and right after this, or its tree is."""
+    """Checks every file, and downloads what is neither there nor unpacked."""
     missing = []
     for file, paths in _located(name, files):
         if own := checksums.get(file.name):  # of another file, of unknown size
@@ -262,7 +252,7 @@ def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> N
 
 
 def _located(name: str, files: Path) -> list[tuple[catalog.File, list[Path]]]:
-    """Where the archive or the trees of each file of a data set lie; [] for none."""
+    """Finds the archive or the trees of each file of a data set; [] for none."""
     return [(file, locate(file, files, name)) for file in catalog.find(name).files]
 
 
@@ -307,11 +297,7 @@ def plan(
     size: int = 84,
     channels: int = 3,
 ) -> Plan:
-    """What it takes to `prepare` data sets, and to use images of a size and channels.
-
-    Raises:
-      ValueError: a name that is not in the catalog.
-    """
+    """Plans to `prepare` data sets of the catalog, and to use images of a size."""
     files, pixels = manual_dir or root / "downloads", size * size * channels
     needs = [_need(name, root, files, options, pixels) for name in names]
     data, downloads = _existing(root), _existing(files)
@@ -395,7 +381,7 @@ def _size(count: float) -> str:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that there is."""
+    """Finds the folder, or the nearest above it that there is."""
     folder = folder.absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())
 

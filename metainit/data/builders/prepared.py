@@ -1,7 +1,4 @@
-"""Data sets that TFDS has prepared as ArrayRecord, read without TensorFlow.
-
-TFDS is imported where records are read: what is prepared stands in small files of JSON.
-"""
+"""Data sets that TFDS has prepared as ArrayRecord, read without TensorFlow."""
 
 import collections
 import importlib.util
@@ -42,14 +39,14 @@ class Summary(NamedTuple):
 
 
 def find(name: str, root: Path) -> list[Summary]:
-    """Every version of a data set that is prepared in `<root>/tfds`, oldest first."""
+    """Finds every prepared version of a data set in `<root>/tfds`, oldest first."""
     files = (root / "tfds" / name).glob("[0-9]*/dataset_info.json")
     by_age = sorted(files, key=lambda path: path.stat().st_mtime_ns)
     return [summary(path.parent) for path in by_age]
 
 
 def summary(folder: Path) -> Summary:
-    """The data set in a folder that holds dataset_info.json."""
+    """Reads about the data set in a folder that holds dataset_info.json."""
     info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
     extra = folder / "metadata.json"
     splits = info.get("splits", [])
@@ -62,7 +59,7 @@ def summary(folder: Path) -> Summary:
 
 
 def reductions(name: str, root: Path) -> str:
-    """How a data set of the catalog, which is prepared, was reduced; "" if whole."""
+    """Tells how a prepared data set of the catalog was reduced; "" if whole."""
     folder = _folder(root, name)
     assert folder is not None  # of the catalog, it is there or refused
     return summary(folder).reductions
@@ -71,10 +68,7 @@ def reductions(name: str, root: Path) -> str:
 def encoded(
     builder: Any, splits: Sequence[str], step: int = 1
 ) -> Iterator[images.Encoded]:
-    """Every `step`-th image of some splits of a prepared data set, in TFDS's order.
-
-    It must have the features "image" and "label".
-    """
+    """Yields every `step`-th image of some splits of a prepared data set, in order."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -90,15 +84,11 @@ def encoded(
 
 
 def read(data: Any, name: str) -> dict[str, cache.Part]:
-    """The images of all splits of a prepared data set, its classes split into roles.
+    """Reads all splits of a prepared data set ("NAME[/CONFIG][:VERSION]"), as roles.
 
     Looked for in `<data_dir>/tfds`, then in TFDS's own folder ($TFDS_DATA_DIR or
     ~/tensorflow_datasets). One of TFDS's own data sets that is in neither is prepared
     in the first, which needs TensorFlow.
-
-    Args:
-      data: see `metainit.data.loading.load`.
-      name: "NAME" or "NAME/CONFIG", either with ":VERSION".
 
     Raises:
       ValueError: not prepared, not as ArrayRecord, or without "image" and "label".
@@ -154,11 +144,7 @@ def _places(root: Path) -> list[Path]:
 
 
 def _folder(root: Path, name: str) -> Path | None:
-    """Where the data set is prepared; None for one of TFDS's that is not.
-
-    Unless one is named, the version of a data set of ours is that of its builder, and
-    of another the newest. One of ours that is not prepared so is refused.
-    """
+    """Finds where the data set is prepared; None for one of TFDS's that is not."""
     import tensorflow_datasets as tfds
 
     from metainit.data.builders.prepare import BUILDERS

@@ -14,8 +14,7 @@ class StanfordCars(ArchiveBuilder):
 
     Made from the four official files, from the folders that they unpack to, or from
     the common repacks, which put the folder of images into another of the same name
-    and the labels of the test images beside or into the devkit. Both archives number
-    their images from 00001.jpg; here a file name is "cars_train/00001.jpg".
+    and the labels of the test images beside or into the devkit.
     """
 
     images = re.compile(r"^(cars_train|cars_test)/(?:.+/)?(\d{5}\.jpg)$")
@@ -24,11 +23,10 @@ class StanfordCars(ArchiveBuilder):
     )
 
     def unpack(self, member: Member) -> Iterator[NamedImage]:
-        """See `ArchiveBuilder.unpack`; a name is the same from every layout."""
+        """Yields the image by a name that is the same from every layout."""
         yield self.images.sub(r"\1/\2", member.name), member.content
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
-        """See `ArchiveBuilder.table`."""
         meta = "cars_meta.mat"
         names = self.named(self.matlab(lists, meta, "class_names").tolist(), meta)
         rows = []

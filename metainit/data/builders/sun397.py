@@ -12,15 +12,11 @@ _NAMES = "ClassName.txt"
 
 
 class Sun397(ArchiveBuilder):
-    """397 kinds of places, 108,754 photographs, at least 100 each.
+    """397 kinds of places, 108,754 photographs of at most 120,000 pixels.
 
-    Images of more than 120,000 pixels are reduced to that. The splits "train" and
-    "test" are the first of the ten official partitions, 50 images a class each; all
-    other images are the split "rest", so that none is lost. Without Partitions.zip all
-    images are "train" and a warning is logged: few-shot learning splits classes, not
-    images, and does not need it. Classes are named as in ClassName.txt, such as
-    "/a/abbey" and "/c/church/outdoor", and where that is missing in the same way after
-    their folders.
+    The splits "train" and "test" are the first of the ten official partitions, 50
+    images a class each; all others are "rest". Without Partitions.zip all images are
+    "train", with a warning; without ClassName.txt classes are named after folders.
     """
 
     images = re.compile(r"^SUN397/[a-z](?:/[^/.][^/]*){1,2}/[^/.][^/]*\.jpg$")
@@ -28,7 +24,6 @@ class Sun397(ArchiveBuilder):
     rule = Rule(max_pixels=120_000)
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
-        """See `ArchiveBuilder.table`."""
         if _NAMES in lists:
             names = self.named(self.lines(lists, _NAMES), _NAMES)
         else:
@@ -47,7 +42,7 @@ class Sun397(ArchiveBuilder):
     def _splits(
         self, lists: Mapping[str, bytes], images: Sequence[str]
     ) -> dict[str, str]:
-        """The split of the images that the partition names; {} where there is none."""
+        """Maps the images that the partition names to splits; {} without it."""
         if not set(_LISTS.values()) & set(lists):
             logging.warning(
                 "SUN397 without Partitions.zip: all %d images are the split train",
