@@ -50,21 +50,27 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
 
 
-@pytest.fixture(scope="module")
-def whole(images: pathlib.Path) -> Experiment:
-    """A run with every fine-tuning recorded, in the order in which they were made."""
-    calls = []
+def record(patch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """The arguments of every fine-tuning, in the order in which they are made."""
+    calls: list[tuple[Any, ...]] = []
     fine_tune = fine_tuning.fine_tune
 
     def recorded(*given: Any) -> Any:
-        calls.append((given[-1] | {"classes": given[1].class_names}, given[3]))
+        calls.append(given)
         return fine_tune(*given)
 
+    patch.setattr(fine_tuning, "fine_tune", recorded)
+    return calls
+
+
+@pytest.fixture(scope="module")
+def whole(images: pathlib.Path) -> Experiment:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fine_tuning, "fine_tune", recorded)
+        calls = record(patch)
         workdir = images.parent / "whole"
         text = train(small(images), workdir)
-    return Experiment(workdir, text, calls)
+    described = [(x[-1] | {"classes": x[1].class_names}, x[3]) for x in calls]
+    return Experiment(workdir, text, described)
 
 
 def rows(workdir: pathlib.Path, name: str = "transfer.jsonl") -> list[dict[str, Any]]:
@@ -151,7 +157,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_rows(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    draw, calls, made = fine_tuning._batch, [0], []
+    draw, calls = fine_tuning._batch, [0]
 
     def stops(*given: Any) -> Any:
         calls[0] += 1
@@ -160,18 +166,14 @@ def test_stopped_anywhere_it_goes_on_to_the_same_rows(
             raise KeyboardInterrupt
         return draw(*given)
 
-    def recorded(*given: Any) -> Any:
-        made.append(given[-2])
-        return fine_tune(*given)
-
-    fine_tune = fine_tuning.fine_tune
     monkeypatch.setattr(fine_tuning, "_batch", stops)
-    monkeypatch.setattr(fine_tuning, "fine_tune", recorded)
+    made = record(monkeypatch)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             train(small(images), tmp_path / "run")
     train(small(images), tmp_path / "run")
-    assert len(set(made)) == 18 and len(made) == 20  # two were gone on with
+    places = [given[-2] for given in made]
+    assert len(set(places)) == 18 and len(places) == 20  # two were gone on with
 
     def measured(workdir: pathlib.Path) -> list[dict[str, Any]]:
         return [
@@ -186,19 +188,12 @@ def test_other_settings_go_on_with_a_finished_run(
     whole: Experiment, images: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "is finished" in train(small(images), whole.workdir)
-    made = []
-    fine_tune = fine_tuning.fine_tune
-
-    def recorded(*given: Any) -> Any:
-        made.append(given[3])
-        return fine_tune(*given)
-
-    monkeypatch.setattr(fine_tuning, "fine_tune", recorded)
+    made = record(monkeypatch)
     before = rows(whole.workdir, "transfer_trials.jsonl")
     text = train(small(images, steps=3, shot=2, adam_rates=()), whole.workdir)
     assert "is finished" not in text and "3 steps of 4 images, 2 of each" in text
     # Few labels are few in trials too.
-    assert len(made) == 12 and {spec.shot for spec in made} == {2}
+    assert len(made) == 12 and {given[3].shot for given in made} == {2}
     assert max(row["step"] for row in rows(whole.workdir)) == 3
     made.clear()
     train(small(images), whole.workdir)
