@@ -26,7 +26,7 @@ from metainit.training.learner import EPS_ROOT, adapt_mask, log_step_sizes
 HEADS = ("zero", "prototype", "learned")
 CHUNK = 20  # episodes a call of the compiled program, at most
 CHUNK_PIXELS = 2**26  # of the episodes of a call
-TOGETHER = 10  # episodes side by side in it, at most
+TOGETHER = 10  # episodes side by side in it, at most: large ones would fill memory
 PIXELS = 2**20  # of episodes side by side
 
 
@@ -115,21 +115,17 @@ def _program(
             batches=_batches(config.inner.batch) if config.inner.batch else None,
         )
 
-        def one_episode(episode):
-            key = jax.random.key(0)  # the order of images, all that is random
-            support, query = (
-                preprocess.for_evaluation(params, part, key) for part in episode
-            )
+        def adapted(support, query):
             _, trace = metainit.adapt(
                 loop,
                 metainit.MetaParams(params, choice),
                 support,
-                key,
+                jax.random.key(0),  # the order of images, all that is random
                 observe=_answers(model, query, is_measured),
             )
             return jax.tree.map(lambda x: x[steps], trace.observed)
 
-        return jax.lax.map(one_episode, episodes, batch_size=_together(episodes))
+        return _map(adapted, params, preprocess, episodes)
 
     return run
 
@@ -235,28 +231,37 @@ def embed(model: Model, preprocess: Preprocess) -> Embed:
 
     @jax.jit
     def run(params, episodes):
-        def one_episode(episode):
-            key = jax.random.key(0)
-            support, query = (
-                preprocess.for_evaluation(params, part, key) for part in episode
-            )
+        def features(support, query):
             return of_batch(params, support, None), of_query(params, support, query)
 
-        return jax.lax.map(one_episode, episodes, batch_size=_together(episodes))
+        return _map(features, params, preprocess, episodes)
 
     return lambda init, episodes: _in_chunks(
         lambda chunk: run(init.params, chunk), episodes, axis=0
     )
 
 
-def _together(episodes: metainit.Episode) -> int:
-    """Episodes to run side by side: small ones gain by it, large ones fill memory."""
-    return int(np.clip(PIXELS // _pixels(episodes), 1, TOGETHER))
+def _map(
+    of_episode: Callable[[Any, Any], Any],
+    params: Any,
+    preprocess: Preprocess,
+    episodes: metainit.Episode,
+) -> Any:
+    """`(support, query) -> ...` of each episode, its images prepared for evaluation."""
+
+    def prepared(episode):
+        key = jax.random.key(0)
+        parts = (preprocess.for_evaluation(params, part, key) for part in episode)
+        return of_episode(*parts)
+
+    together = _fitting(episodes, PIXELS, TOGETHER)
+    return jax.lax.map(prepared, episodes, batch_size=together)
 
 
-def _pixels(episodes: metainit.Episode) -> int:
-    """Of one episode."""
-    return sum(math.prod(part["image"].shape[1:4]) for part in episodes)
+def _fitting(episodes: metainit.Episode, pixels: int, most: int) -> int:
+    """Episodes that have so many pixels together, 1 to `most`."""
+    of_one = sum(math.prod(part["image"].shape[1:4]) for part in episodes)
+    return int(np.clip(pixels // of_one, 1, most))
 
 
 def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode, axis: int) -> Any:
@@ -267,7 +272,7 @@ def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode, axis: int)
     """
     count = len(episodes.support["label"])
     results = []
-    size = int(np.clip(CHUNK_PIXELS // _pixels(episodes), 1, CHUNK))
+    size = _fitting(episodes, CHUNK_PIXELS, CHUNK)
     for rows, _ in chunks(np.arange(count), size):
         of_chunk = run(jax.tree.map(lambda x, rows=rows: x[rows], episodes))
         results.append(jax.tree.map(np.asarray, of_chunk))

@@ -7,23 +7,20 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
-# (support [n, d], labels [n], query [m, d], setting) -> log-probabilities [m, way]
 Head = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
+"""`(support, labels, query, setting) -> log-probabilities`, float [m, way].
+
+Support and query are features, float [n, d] and [m, d], which are scaled to unit
+length; labels are int [n], every class of 0..way-1 among them.
+"""
 
 
 def nearest_centroid(
     support: np.ndarray, labels: np.ndarray, query: np.ndarray, scale: float
 ) -> np.ndarray:
-    """Cosine similarity to the class means of unit-length features.
+    """A `Head`: cosine similarity to the class means of unit-length features.
 
-    Args:
-      support: float [n, d].
-      labels: int [n], every class of 0..way-1 present.
-      query: float [m, d].
-      scale: what similarities are multiplied by; changes the loss, not the prediction.
-
-    Returns:
-      Log-probabilities, float [m, way].
+    It is multiplied by `scale`, which changes the loss and not the prediction.
     """
     support, query = normalize(support), normalize(query)
     classes = np.unique(labels)
@@ -34,17 +31,7 @@ def nearest_centroid(
 def logistic_regression(
     support: np.ndarray, labels: np.ndarray, query: np.ndarray, inverse_penalty: float
 ) -> np.ndarray:
-    """Multinomial logistic regression on unit-length features (scikit-learn).
-
-    Args:
-      support: float [n, d].
-      labels: int [n], every class of 0..way-1 present.
-      query: float [m, d].
-      inverse_penalty: scikit-learn's C.
-
-    Returns:
-      Log-probabilities, float [m, way].
-    """
+    """A `Head`: multinomial logistic regression; the setting is scikit-learn's C."""
     fitted = LogisticRegression(C=inverse_penalty, max_iter=1000)
     fitted.fit(normalize(support), labels)
     return fitted.predict_log_proba(normalize(query))

@@ -27,7 +27,6 @@ def evaluate(
     inits: Mapping[str, Initialisation],
     samples: Samples,
     evaluator_of: EvaluatorOf,
-    progress: Callable[[str], None] = print,
 ) -> Evaluation:
     """Chooses each row's setting on meta-validation, then measures it on meta-test.
 
@@ -36,7 +35,6 @@ def evaluate(
       inits: by name, all of one network.
       samples: episodes of meta-validation and meta-test.
       evaluator_of: way -> `adaptation.evaluator(...)`.
-      progress: told what is being measured.
 
     Returns:
       The evaluation on all of meta-test; in its `parts` on each data set where there
@@ -48,8 +46,8 @@ def evaluate(
     measured: list[_Measured] = []
     for name, init in inits.items():
         init = init._replace(name=name)
-        measured += _adapted(config, init, samples, evaluator_of, progress)
-        measured += _in_closed_form(config, init, samples, embed, progress)
+        measured += _adapted(config, init, samples, evaluator_of)
+        measured += _in_closed_form(config, init, samples, embed)
     testing = samples.test + samples.held_out
     protocol = f"{testing[0].manifest.rule}, {len(testing[0].manifest.query)} episodes"
 
@@ -97,14 +95,13 @@ def _adapted(
     init: Initialisation,
     samples: Samples,
     evaluator_of: EvaluatorOf,
-    progress: Callable[[str], None],
 ) -> Iterator[_Measured]:
     """Heads that adapt: the rate and the steps that do best on meta-validation."""
     rates = [("sgd", rate) for rate in config.evaluate.sgd_rates]
     rates += [("adam", rate) for rate in config.evaluate.adam_rates]
     for head in ["prototype", "zero"] + ["learned"] * (init.head is not None):
         stop.check()
-        progress(f"evaluating {init.name}: {head} head")
+        print(f"evaluating {init.name}: {head} head")
         tried = [
             validation_accuracy(
                 evaluator_of, init, samples.validation, Setting(head, *rate)
@@ -138,7 +135,6 @@ def _in_closed_form(
     init: Initialisation,
     samples: Samples,
     embed: adaptation.Embed,
-    progress: Callable[[str], None],
 ) -> Iterator[_Measured]:
     """Heads in closed form, with what does best on meta-validation."""
     every = samples.validation + samples.test + samples.held_out
@@ -149,7 +145,7 @@ def _in_closed_form(
     )
     for field, fit, grid in grids:
         head = fit.__name__.replace("_", " ")
-        progress(f"evaluating {init.name}: {head}")
+        print(f"evaluating {init.name}: {head}")
 
         def measured(value: float, part: slice, fit: closed_form.Head = fit) -> list:
             pairs = zip(features[part], every[part], strict=True)

@@ -45,7 +45,7 @@ def measure(
 ) -> Evaluation:
     settings = config(**changed)
     drawn = episode_set.of_roles(settings, roles)
-    return evaluate(settings, inits, drawn, evaluator_of, progress=lambda line: None)
+    return evaluate(settings, inits, drawn, evaluator_of)
 
 
 @functools.cache

@@ -58,7 +58,7 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head: str) -> None:
 
     drawn = episode_set.of_roles(small, ROLES)
     given = small, {"one": init, "other": init}, drawn, lambda way: counting
-    evaluate(*given, progress=lambda line: None)
+    evaluate(*given)
     assert forecast.adaptations(small, ROLES, 2) == sum(counted)
     small.evaluate.episodes = 0
     assert forecast.adaptations(small, ROLES, 2) == 0
