@@ -142,6 +142,8 @@ def _record(
         found["rows"].setdefault("transfer", {}).setdefault(key, []).append(
             [[row["step"], row["accuracy"], row["f1"], row["loss"]] for row in rows]
         )
+    for trials in found["rows"]["transfer"].values():
+        trials.sort(key=str)  # folders have names that say nothing
     for name in ("own", "own_lite0"):
         report = json.loads((work / name / "report.json").read_text())
         with (work / name / "held_out.csv").open() as file:
