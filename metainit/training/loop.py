@@ -253,8 +253,8 @@ def fit(
 
     with Writer(run.folder, first_step=session.step + 1) as writer:
         done = session.advance(key, owed, check, is_over)
-    kept = best.restore(run.state)
-    steps = session.step - run.first_step
+    kept, steps = best.restore(run.state), session.step - run.first_step
+    stopped = f"{run.name} stopped at step {session.step} of {run.steps}: max_hours"
     return Fitted(
         params=session.state.params if kept is None else kept.state.params,
         accuracy=None if kept is None else kept.extra["best"],
@@ -265,9 +265,7 @@ def fit(
             None if run.flops is None else steps * run.flops,
         ),
         seconds=session.seconds,
-        stopped=""
-        if done
-        else f"{run.name} stopped at step {session.step} of {run.steps}: max_hours",
+        stopped="" if done else stopped,
     )
 
 
