@@ -1,7 +1,5 @@
 """What the figures show, by their pixels."""
 
-import pathlib
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,12 +11,12 @@ from metainit.reporting import figures
 BLUE = (0x00, 0x72, 0xB2)  # the first colour, that of ours and of training
 
 
-def pixels(path: pathlib.Path) -> np.ndarray:
+def pixels(path):
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB"))
 
 
-def test_a_long_learning_curve_shows_its_mean(tmp_path: pathlib.Path) -> None:
+def test_curves_show_each_initialisation_in_its_colour(tmp_path):
     rows = [{"step": i, "train/accuracy": (i % 2) / 2} for i in range(1, 1000)]
     assert figures.learning_curve(tmp_path / "a.png", rows)
     assert figures.learning_curve(tmp_path / "c.png", [{"step": 1, "train/loss": 2}])
@@ -26,11 +24,6 @@ def test_a_long_learning_curve_shows_its_mean(tmp_path: pathlib.Path) -> None:
     assert blue[:, : blue.shape[1] // 2 + 50].sum() > 20
     assert figures.learning_curve(tmp_path / "b.png", [{"step": 1}]) is False
     assert not (tmp_path / "b.png").exists()
-
-
-def test_adaptation_shows_each_initialisation_in_its_colour(
-    tmp_path: pathlib.Path,
-) -> None:
     assert figures.adaptation(tmp_path / "a.png", WINNING)
     picture = pixels(tmp_path / "a.png")
     assert picture.shape[1] >= 1000
@@ -41,7 +34,7 @@ def test_adaptation_shows_each_initialisation_in_its_colour(
 
 
 @pytest.mark.parametrize("data_sets", [["pets"], ["pets", "sun397"]])
-def test_nothing_is_cut_off(tmp_path: pathlib.Path, data_sets: list[str]) -> None:
+def test_nothing_is_cut_off(tmp_path, data_sets):
     names = ("meta-learned from pretrained", "joint pretraining, equal FLOPs", "random")
     seeds = [
         [

@@ -3,7 +3,6 @@
 import json
 import pathlib
 import re
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +10,10 @@ from small_transfer import run
 from test_run_report import evaluation as of_rows
 from test_run_report import row
 
-from metainit.evaluation.results import Evaluation
 from metainit.reporting import finished_runs, seeds_report
 
 
-def evaluation(
-    seed: int, gain: float = 0.1, dataset: str = "pets", digest: str = ""
-) -> Evaluation:
+def evaluation(seed, gain=0.1, dataset="pets", digest=""):
     """Ours is ahead by the gain, give or take what its seed does."""
     shift = np.random.default_rng(seed).normal(0, 0.005)
     rows = (
@@ -30,18 +26,12 @@ def evaluation(
     )
 
 
-def write(
-    folder: pathlib.Path,
-    seed: int,
-    measured: Evaluation | None = None,
-    at: int | None = 5,
-    **changed: Any,
-) -> str:
+def write(folder, seed, measured=None, at=5, **changed):
     """The files that a comparison reads, of a run with a seed; at: see `run`.
 
     Further keywords change its settings, "__" for a dot.
     """
-    config: dict[str, Any] = {
+    config = {
         "seed": seed,
         "iterations": 100,
         "max_hours": 1.0,
@@ -65,12 +55,11 @@ def write(
     return str(folder)
 
 
-def three(folder: pathlib.Path) -> list[str]:
-    """Seeds 0 to 2 of one experiment."""
+def three(folder):
     return [write(folder / f"run{s}", s, at=(5, 20, None)[s]) for s in range(3)]
 
 
-def test_what_is_stored_by_episode_reads_back(tmp_path: pathlib.Path) -> None:
+def test_what_is_stored_by_episode_reads_back(tmp_path):
     whole = evaluation(0)
     held_out = evaluation(1, dataset="cars")._replace(held_out=True)
     path = tmp_path / "a.npz"
@@ -120,12 +109,8 @@ def test_what_is_stored_by_episode_reads_back(tmp_path: pathlib.Path) -> None:
     ],
 )
 def test_other_protocols_and_data_are_refused(
-    tmp_path: pathlib.Path,
-    capsys: pytest.CaptureFixture[str],
-    changed: dict[str, Any],
-    measured: Evaluation,
-    message: str,
-) -> None:
+    tmp_path, capsys, changed, measured, message
+):
     runs = [
         write(tmp_path / "run0", 0),
         write(tmp_path / "other", measured=measured, **{"seed": 7, **changed}),
@@ -136,19 +121,12 @@ def test_other_protocols_and_data_are_refused(
     assert re.search(f"error: .*different protocols or data.*{message}", printed.err)
 
 
-def test_fine_tunings_of_other_protocols_are_refused_beside_a_run_without(
-    tmp_path: pathlib.Path,
-) -> None:
-    runs = [
-        write(tmp_path / "none", 0, transfer__steps=0),
-        write(tmp_path / "one", 1),
-        write(tmp_path / "other", 2, transfer__held_out=0.3),
-    ]
-    with pytest.raises(ValueError, match=r"held_out: 0.2 in .*one, 0.3 in .*other"):
-        seeds_report.compare(runs)
-
-
-def test_what_cannot_be_paired_is_refused(tmp_path: pathlib.Path) -> None:
+def test_what_cannot_be_paired_is_refused(tmp_path):
+    # Fine-tunings of two protocols, also beside a run without.
+    none = write(tmp_path / "none", 0, transfer__steps=0)
+    others = [write(tmp_path / f"of{x}", 1, transfer__held_out=x) for x in (0.2, 0.3)]
+    with pytest.raises(ValueError, match=r"held_out: 0.2 in .*of0.2, 0.3 in .*of0.3"):
+        seeds_report.compare([none, *others])
     runs = three(tmp_path)
     twin = write(tmp_path / "twin", 1)
     with pytest.raises(ValueError, match="are one experiment with one seed=1"):
@@ -163,7 +141,7 @@ def test_what_cannot_be_paired_is_refused(tmp_path: pathlib.Path) -> None:
         seeds_report.compare([of_kind])
 
 
-def test_initialisations_that_a_comparison_needs(tmp_path: pathlib.Path) -> None:
+def test_initialisations_that_a_comparison_needs(tmp_path):
     first, second = (evaluation(seed) for seed in range(2))
     alone = write(tmp_path / "alone", 0, first._replace(rows=first.rows[:2]))
     assert "no baseline" in seeds_report.verdict(seeds_report.compare([alone]))
@@ -175,13 +153,11 @@ def test_initialisations_that_a_comparison_needs(tmp_path: pathlib.Path) -> None
         seeds_report.compare([write(tmp_path / "whole", 0), less])
 
 
-def test_a_half_finished_run_is_missing(tmp_path: pathlib.Path) -> None:
+def test_a_half_finished_run_is_missing(tmp_path):
     runs = three(tmp_path)
     (tmp_path / "run2" / "finished.json").unlink()
     longer = tmp_path / "run1" / "config.json"
-    longer.write_text(
-        longer.read_text().replace('"iterations": 100', '"iterations": 9')
-    )
+    longer.write_text(longer.read_text().replace('ns": 100', 'ns": 9'))
     compared = seeds_report.compare(runs)
     assert compared.seeds == (0,)
     assert compared.missing[0].startswith(f"{runs[1]}: finished with other settings")
@@ -190,19 +166,13 @@ def test_a_half_finished_run_is_missing(tmp_path: pathlib.Path) -> None:
         seeds_report.compare(runs[2:])
 
 
-def test_settings_that_do_not_matter_may_differ(tmp_path: pathlib.Path) -> None:
-    runs = [
-        write(tmp_path / "a", 0, log_every=5),
-        write(tmp_path / "b", 1, data__data_dir="elsewhere"),
-    ]
-    compared = seeds_report.compare(runs)
+def test_settings_that_do_not_matter_may_differ_and_seeds_be_lacking(tmp_path):
+    a = write(tmp_path / "a", 0, log_every=5)
+    compared = seeds_report.compare([a, write(tmp_path / "b", 1, data__data_dir="x")])
     assert compared.seeds == (0, 1)
     assert any(line.startswith("log_every: 5 in") for line in compared.differences)
-
-
-def test_seeds_that_an_experiment_lacks_are_left_out(tmp_path: pathlib.Path) -> None:
     runs = three(tmp_path)
-    others = [write(tmp_path / f"b{s}", s, inner__steps=3) for s in range(2)]
+    others = [write(tmp_path / f"c{s}", s, inner__steps=3) for s in range(2)]
     compared = seeds_report.compare([*runs, *others])
     assert compared.seeds == (0, 1)
     (missing,) = compared.missing

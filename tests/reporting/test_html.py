@@ -1,6 +1,5 @@
 """The page holds what the Markdown does, needs no network and fits a small screen."""
 
-import pathlib
 import re
 from html.parser import HTMLParser
 
@@ -16,22 +15,20 @@ from metainit.reporting.tables import Bullets, Code, Heading, Table
 class Page(HTMLParser):
     """Tags with their attributes, and the text outside of style."""
 
-    def __init__(self, content: str) -> None:
+    def __init__(self, content):
         super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
+        self.tags, self.open, self.text = [], [], ""
         self.feed(content)
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
         if tag not in ("meta", "img"):
             self.open.append(tag)
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag):
         assert self.open.pop() == tag  # everything is closed, in order
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         if "style" not in self.open:
             self.text += data
 
@@ -40,27 +37,20 @@ NAME = "a <b> & c|d *x* [e](f)"
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    runs = [
-        run("meta-learned", "zero", 5, dataset=NAME),
-        run("random", "zero", 50, dataset=NAME),
-    ]
+    runs = [run(init, "zero", 5, dataset=NAME) for init in ("meta-learned", "random")]
     write_report(folder, evaluation(*WINNING), CONTEXT, transfer(*runs))
     return folder
 
 
-def test_the_page_has_what_the_markdown_has(written: pathlib.Path) -> None:
+def test_the_page_has_what_the_markdown_has(written):
     page = Page((written / "report.html").read_text())
     assert page.open == []
     text, markdown = page.text, (written / "report.md").read_text()
-    for words in (
-        "beats every baseline",
-        "optimizer sgd",
-        "A note of its own",
-        "quick",
-    ):
-        assert text.count(words) == markdown.count(words) + (words == "quick")  # title
+    for words in ("beats every baseline", "optimizer sgd", "A note of its own"):
+        assert text.count(words) == markdown.count(words) > 0
+    assert text.count("quick") == markdown.count("quick") + 1  # its title
     tags = [tag for tag, _ in page.tags]
     assert tags.count("table") == len(re.findall(r"^\| ---", markdown, re.MULTILINE))
     assert tags.count("img") == 3 and tags.count("table") >= 5
@@ -70,7 +60,7 @@ def test_the_page_has_what_the_markdown_has(written: pathlib.Path) -> None:
     assert cells and all(cell.get("data-label") for cell in cells)
 
 
-def test_names_are_escaped(written: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_names_are_escaped(written, tmp_path):
     page = Page((written / "report.html").read_text())
     assert page.text.count(NAME) >= 3
     assert not {"b", "a", "em"} & {tag for tag, _ in page.tags}
@@ -83,7 +73,7 @@ def test_names_are_escaped(written: pathlib.Path, tmp_path: pathlib.Path) -> Non
     assert "strong" in {tag for tag, _ in page.tags}
 
 
-def test_the_page_loads_nothing(written: pathlib.Path) -> None:
+def test_the_page_loads_nothing(written):
     content = (written / "report.html").read_text()
     assert not re.search(r"https?:|url\(|@import|//[a-z]", content.split("<body>")[0])
     for tag, attributes in Page(content).tags:

@@ -1,9 +1,7 @@
 """Reports: the verdict first, nothing chosen by test results, files that read back."""
 
 import json
-import pathlib
 import re
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,14 +17,7 @@ EPISODES = 60
 HARD = np.random.default_rng(0).normal(0, 0.05, EPISODES)
 
 
-def row(
-    init: str,
-    head: str,
-    accuracy: float,
-    validation: float | None = None,
-    chosen: int = 1,
-    seed: int = 0,
-) -> Row:
+def row(init, head, accuracy, validation=None, chosen=1, seed=0):
     """A row whose accuracy is the given mean, exactly, after the chosen steps."""
     rng = np.random.default_rng([seed, *init.encode(), *head.encode()])
     closed = head in ("nearest centroid", "logistic regression")
@@ -46,7 +37,7 @@ def row(
     )
 
 
-def evaluation(*rows: Row) -> Evaluation:
+def evaluation(*rows):
     return Evaluation(
         rows=rows,
         dataset="glyphs",
@@ -84,13 +75,13 @@ WINNING = (
 )
 
 
-def results(folder: pathlib.Path) -> list[dict[str, Any]]:
+def results(folder):
     lines = (folder / "results.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def folder(tmp_path_factory):
     """A report with two parts and a metric that no table shows."""
     rows = [
         row._replace(measurements={**row.measurements, "ece": row.measurements["f1"]})
@@ -125,12 +116,12 @@ OTHER = "(nearest centroid), a difference of +3.1 ["
         ),
     ],
 )
-def test_the_verdict(rows: tuple[Row, ...], words: str) -> None:
+def test_the_verdict(rows, words):
     verdict = run_report.verdict(rows)
     assert "(prototype head after 1 step)" in verdict and re.search(words, verdict)
 
 
-def test_heads_and_steps_are_chosen_by_validation_only() -> None:
+def test_heads_and_steps_are_chosen_by_validation_only():
     rows = (
         row("meta-learned", "prototype", 0.80, validation=0.9),
         row("meta-learned", "zero", 0.99, validation=0.8),
@@ -150,7 +141,7 @@ def test_heads_and_steps_are_chosen_by_validation_only() -> None:
     assert run_report.differences((early, other))[0].mean == pytest.approx(-0.03)
 
 
-def test_the_report_says_all(folder: pathlib.Path) -> None:
+def test_the_report_says_all(folder):
     report = (folder / "report.md").read_text()
     first = report.splitlines()[0]
     assert first == run_report.verdict(WINNING)
@@ -175,27 +166,21 @@ def test_the_report_says_all(folder: pathlib.Path) -> None:
     # One run tells nothing of the next.
     assert report.count("Conditional on this one training run") == 1
     assert "**" not in report and "significantly" not in report
-
-
-def test_parts_are_told_apart_by_a_field(folder: pathlib.Path) -> None:
-    """Held-out classes are such by a field, whatever a name or the protocol says."""
-    table = (folder / "report.md").read_text().split("## By data set")[1]
+    # Held-out classes are such by a field, whatever a name or the protocol says.
+    table = report.split("## By data set")[1]
     assert "| birds, held-out classes or not | meta-learned | 87.1 ± " in table
     assert "| cars, held-out classes | random | 50.0 ± " in table
     (part,) = finished_runs.read_episodes(folder / "episodes.npz")[1:]
     assert part.held_out and part.name == "cars, held-out classes"
 
 
-def test_results_hold_every_number(folder: pathlib.Path) -> None:
+def test_results_hold_every_number(folder):
     *lines, summary = results(folder)
     lines = [line for line in lines if line["dataset"] == "glyphs"]
     measures = [r for r in lines if r["metric"] != "accuracy_difference"]
     assert len(measures) == 4 * sum(len(r.steps) for r in WINNING)
-    (f1,) = (
-        line
-        for line in measures[: 4 * 3]  # of ours with its prototype head
-        if line["metric"] == "f1" and line["chosen"]
-    )
+    of_ours = measures[: 4 * 3]  # with its prototype head
+    (f1,) = (line for line in of_ours if line["metric"] == "f1" and line["chosen"])
     assert f1.pop("low") < 0.861 < f1.pop("high")
     assert f1.pop("value") == pytest.approx(0.861)
     assert f1.pop("device_hours") == pytest.approx(62.4 / 3600)
@@ -218,9 +203,7 @@ def test_results_hold_every_number(folder: pathlib.Path) -> None:
     }
 
 
-def test_long_names_nothing_to_draw_and_values_that_json_lacks(
-    tmp_path: pathlib.Path,
-) -> None:
+def test_long_names_nothing_to_draw_and_values_that_json_lacks(tmp_path):
     ours = row("meta-learned from pretrained", "logistic regression", 1.0)
     odd = ours._replace(
         setting={"C": np.float32(0.5)},
@@ -236,7 +219,7 @@ def test_long_names_nothing_to_draw_and_values_that_json_lacks(
     assert ".png" not in (tmp_path / "report.md").read_text()
 
 
-def test_tensorboard_has_the_figures_and_the_text(folder: pathlib.Path) -> None:
+def test_tensorboard_has_the_figures_and_the_text(folder):
     show_in_tensorboard(folder, 7)
     events = EventAccumulator(str(folder / "report"))
     events.Reload()
@@ -249,7 +232,7 @@ def test_tensorboard_has_the_figures_and_the_text(folder: pathlib.Path) -> None:
     assert b"The meta-learned initialisation" in text.tensor_proto.string_val[0]
 
 
-def test_rows_that_do_not_fit_together_are_named(tmp_path: pathlib.Path) -> None:
+def test_rows_that_do_not_fit_together_are_named(tmp_path):
     measured = WINNING[3].measurements
     short = WINNING[3]._replace(measurements={**measured, "f1": measured["f1"][:, 1:]})
     for rows, message in (

@@ -1,6 +1,5 @@
 """Finished runs in one table: paired, over seeds."""
 
-import pathlib
 import re
 
 import numpy as np
@@ -9,65 +8,54 @@ from PIL import Image
 from test_finished_runs import evaluation, three, write
 
 from metainit.evaluation import intervals
-from metainit.evaluation.results import Evaluation
 from metainit.reporting import seeds_report
 
 
-def told(runs: list[str]) -> str:
+def told(runs):
     return seeds_report.terminal(seeds_report.compare(runs))
 
 
-def of_parts(seed: int, *parts: Evaluation) -> Evaluation:
+def of_parts(seed, *parts):
     return evaluation(seed)._replace(dataset="several", parts=parts)
 
 
-def test_three_seeds_are_one_table(tmp_path: pathlib.Path) -> None:
+def test_three_seeds_are_one_table(tmp_path):
     text = told(three(tmp_path))
     assert text.startswith("Config differences\n\n- seed: 0 in ")
     assert "Accuracy over seeds 0, 1, 2" in text
     (ours,) = re.findall(r"^meta-learned\n  prototype .*ours.*", text, re.MULTILINE)
     (line,) = re.findall(r"^random\n  zero .*\*$", text, re.MULTILINE)
-    tables = [
-        np.stack(
-            [
-                evaluation(seed).rows[i].measurements["accuracy"][1].astype(np.float32)
-                for seed in range(3)
-            ]
-        )
+    rows = [evaluation(seed).rows for seed in range(3)]
+    of_ours, of_random = (
+        np.float32([of_seed[i].measurements["accuracy"][1] for of_seed in rows])
         for i in (0, 2)
-    ]
-    wanted = intervals.compare({"pets": tables[0]}, {"pets": tables[1]})["pets"]
+    )
+    wanted = intervals.compare({"pets": of_ours}, {"pets": of_random})["pets"]
     mean, low, high = (100 * x for x in wanted.difference[:3])
     assert f"{mean:+.1f} [{low:.1f}, {high:.1f}]" in line
     assert wanted.different and line.endswith(f"{wanted.p:.3f}*")
-    accuracy = intervals.over_seeds(tables[0])
+    accuracy = intervals.over_seeds(of_ours)
     assert f"{100 * accuracy.mean:.1f} [" in ours
     words = " ".join(text.split())
     assert "meta-learned >= 42 up to 100 (2 of 3); random 50 (3 of 3)." in words
     assert text.isascii() and "Holm" in text
 
 
-def test_the_page_marks_the_best_where_it_is_significant(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_page_marks_the_best_where_it_is_significant(tmp_path, capsys):
+    gains = {"pets": 0.1, "sun397": -0.001}  # the second is less than chance
     runs = []
     for seed in range(3):
-        pets = evaluation(seed, 0.1, "pets")
-        sun = evaluation(seed, -0.001, "sun397")  # less than chance
-        whole = of_parts(seed, pets, sun)
-        runs.append(write(tmp_path / f"run{seed}", seed, whole))
+        parts = [evaluation(seed, gain, name) for name, gain in gains.items()]
+        runs.append(write(tmp_path / f"run{seed}", seed, of_parts(seed, *parts)))
     out = tmp_path / "page"
     assert seeds_report.main([*runs, "--out", str(out)]) == 0
     page = (out / "report.md").read_text()
     first = page.splitlines()[0]
-    assert first.startswith(
-        "Over 3 seeds meta-learned is significantly better on 1 of 2"
-    )
+    words = "Over 3 seeds meta-learned is significantly better on 1 of 2"
+    assert first.startswith(words)
     assert "hardest to beat, random: +" in first
     assert first in " ".join(capsys.readouterr().out.split())
-    of_set = page.split("\n## ")
-    (pets,) = (part for part in of_set if part.startswith("pets"))
-    (sun,) = (part for part in of_set if part.startswith("sun397"))
+    pets, sun = (page.split(f"\n## {name}")[1].split("\n## ")[0] for name in gains)
     (line,) = (line for line in pets.splitlines() if "**" in line)
     assert line.startswith("| **meta-learned** | **prototype** | **70.")
     assert "**" not in sun
@@ -84,7 +72,7 @@ def test_the_page_marks_the_best_where_it_is_significant(
     assert first in (out / "report.html").read_text()
 
 
-def test_held_out_classes_are_another_question(tmp_path: pathlib.Path) -> None:
+def test_held_out_classes_are_another_question(tmp_path):
     """They stand in a table of their own, but count in neither verdict nor summary."""
     runs, without = [], []
     for seed in range(3):
@@ -103,17 +91,8 @@ def test_held_out_classes_are_another_question(tmp_path: pathlib.Path) -> None:
     assert paired == plain_ones.paired(plain_ones.ours, other)  # Holm's, too
 
 
-def test_accuracies_fixed_beforehand_are_in_the_table(tmp_path: pathlib.Path) -> None:
-    runs = [write(tmp_path / f"{s}", s, transfer__accuracies=[0.5]) for s in (0, 1)]
-    table = told(runs).split("Until 50 %, fixed beforehand")[1]
-    assert re.search(r"^random +zero +2 of 2 +50 ", table, re.MULTILINE)
-
-
-def test_a_baseline_that_is_better_is_marked(tmp_path: pathlib.Path) -> None:
-    runs = [
-        write(tmp_path / f"run{seed}", seed, evaluation(seed, gain=-0.1))
-        for seed in range(3)
-    ]
+def test_a_baseline_that_is_better_is_marked(tmp_path):
+    runs = [write(tmp_path / f"{s}", s, evaluation(s, gain=-0.1)) for s in range(3)]
     compared = seeds_report.compare(runs)
     best = seeds_report.best(compared, "pets")
     assert best is not None and best.init == "random"
@@ -127,7 +106,10 @@ def test_a_baseline_that_is_better_is_marked(tmp_path: pathlib.Path) -> None:
     assert text.startswith("Config differences\n\n- none") and "*" not in text
 
 
-def test_a_run_without_transfer_is_marked(tmp_path: pathlib.Path) -> None:
+def test_fixed_accuracies_are_in_the_table_and_what_has_no_transfer(tmp_path):
+    runs = [write(tmp_path / f"{s}", s, transfer__accuracies=[0.5]) for s in (0, 1)]
+    table = told(runs).split("Until 50 %, fixed beforehand")[1]
+    assert re.search(r"^random +zero +2 of 2 +50 ", table, re.MULTILINE)
     runs = three(tmp_path)
     other = write(tmp_path / "other", 3, transfer__steps=0)
     text = told([*runs, other])
@@ -136,7 +118,7 @@ def test_a_run_without_transfer_is_marked(tmp_path: pathlib.Path) -> None:
     assert "Transfer efficiency, seeds 0, 1, 2" in text
 
 
-def test_experiments_stand_side_by_side(tmp_path: pathlib.Path) -> None:
+def test_experiments_stand_side_by_side(tmp_path):
     others = [
         write(tmp_path / f"b{seed}", seed, evaluation(seed, gain=0.05), inner__steps=3)
         for seed in range(3)

@@ -1,7 +1,5 @@
 """The section on transfer, on fine-tunings made by hand, against numbers by hand."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import pytest
 import scipy.stats
@@ -9,8 +7,7 @@ from small_transfer import FAST, run, transfer
 
 from metainit.evaluation import intervals
 from metainit.reporting import tables, transfer_report
-from metainit.reporting.tables import Block, Table
-from metainit.transfer.results import FineTuning, Transfer
+from metainit.reporting.tables import Table
 
 OURS = "meta-learned from pretrained"
 LONG = "pretrained weights, learned rates"
@@ -18,7 +15,7 @@ FINAL = {"pets": (0.8, 0.82, 0.87), "sun397": (0.7, 0.78, 0.71)}
 AHEAD = {"pets": (0.1, 0.11, 0.12), "sun397": (0.05, -0.02, 0.01)}
 
 
-def seeds(count: int) -> list[list[FineTuning]]:
+def seeds(count):
     """Two heads of ours, the second given up once, and two of a baseline."""
     return [
         [
@@ -36,23 +33,23 @@ def seeds(count: int) -> list[list[FineTuning]]:
     ]
 
 
-def of_seeds(count: int) -> list[Block]:
+def of_seeds(count):
     costs = {OURS: 9.0, LONG: 3.0}
     return list(transfer_report.of_seeds(seeds(count), costs, (0.5, 0.999), "a.png"))
 
 
-def rows(blocks: Iterable[Block], number: int) -> dict[tuple[str, ...], list[str]]:
+def rows(blocks, number):
     """Of one of the tables, by initialisation and head; the heading, too."""
     table = [block for block in blocks if isinstance(block, Table)][number]
     return {tuple(x[:2]): list(x[2:]) for x in (table.heading, *table.rows)}
 
 
-def text(whole: Transfer) -> str:
+def text(whole):
     section = transfer_report.section(whole, "transfer.png")
     return tables.markdown([*section, *transfer_report.account(whole)])
 
 
-def test_the_section_says_all() -> None:
+def test_the_section_says_all():
     whole = transfer(*FAST, price=3.6)._replace(accuracies=(0.5, 0.999))
     for words in (
         "pets: steps to 76.0 % accuracy (95% of what joint pretraining, prototype head",
@@ -74,9 +71,7 @@ def test_the_section_says_all() -> None:
     slow = (run("meta-learned", "prototype", 100, validation=0.9), *FAST[2:])
     assert "Against joint pretraining, meta-learned never pays" in text(transfer(*slow))
     assert text(whole).count("| > 100 | > 10 | > 100 |") == 2 + 2 + 3 + 2 + len(FAST)
-
-
-def test_without_a_baseline_there_is_no_threshold() -> None:
+    # Without a baseline there is no threshold.
     for others in ([], [run("random", "zero", 1, final=0.0)]):
         runs = run("meta-learned", "zero", 1), *others
         told = text(transfer(*runs)._replace(accuracies=(0.5,)))
@@ -84,13 +79,12 @@ def test_without_a_baseline_there_is_no_threshold() -> None:
         assert "| meta-learned | zero | 1 |" in told
 
 
-def test_accuracy_has_intervals_and_paired_differences() -> None:
+def test_accuracy_has_intervals_and_paired_differences():
     accuracy = rows(of_seeds(3), 0)
     assert accuracy["Initialisation", "Head"][4:] == ["Ours minus this", "p"]
-    differences = {name: 100 * np.array(x) for name, x in AHEAD.items()}
-    tests = {name: scipy.stats.ttest_1samp(x, 0) for name, x in differences.items()}
-    p, _ = intervals.holm([test.pvalue for test in tests.values()])
-    low, high = tests["pets"].confidence_interval()
+    tests = [scipy.stats.ttest_1samp(100 * np.array(x), 0) for x in AHEAD.values()]
+    p, _ = intervals.holm([test.pvalue for test in tests])
+    low, high = tests[0].confidence_interval()
     row = accuracy[LONG, "probe then fine-tune"]
     assert row[4:] == [f"+11.0 [{low:.1f}, {high:.1f}]", f"{p:.3f}*"]
     of_sun397 = rows(of_seeds(3), 6)
@@ -100,17 +94,14 @@ def test_accuracy_has_intervals_and_paired_differences() -> None:
     row = accuracy[OURS, "zero"]
     assert row[1] == f"83.0 [{low:.1f}, {high:.1f}]" and row[2] == "41.5"
     assert row[3].endswith("]") and row[4:] == ["ours", "-"]
-
-
-def test_one_seed_has_neither_interval_nor_mark() -> None:
-    accuracy = rows(of_seeds(1), 0)
+    accuracy = rows(of_seeds(1), 0)  # one seed has neither interval nor mark
     columns = ["Setting", "0 steps, %", "End, %", "F1, %", "Area, %"]
     assert accuracy["Initialisation", "Head"] == columns
     assert accuracy[OURS, "zero"][1:4] == ["20.0", "80.0", "40.0"]
     assert "Holm" not in tables.terminal(of_seeds(1))
 
 
-def test_times_over_seeds() -> None:
+def test_times_over_seeds():
     """Of 5, 20 and more than 100: half of the seeds got there in 20."""
     effort = rows(of_seeds(3), 2)
     assert effort["Initialisation", "Head"][:3] == ["Reached", "Median", "Steps"]
@@ -126,14 +117,14 @@ def test_times_over_seeds() -> None:
     assert told.splitlines().count(LONG) == 12  # above its heads, in each table
 
 
-def gain(runs: list[FineTuning], starts: dict[str, str] | None = None) -> str:
+def gain(runs, starts=None):
     """The sentence on what a gain is due to, "" where there is none."""
     whole = transfer(*runs)._replace(starts=starts)
     sentences = [x for x in transfer_report.section(whole, "") if isinstance(x, str)]
     return next((sentence for sentence in sentences if "points of" in sentence), "")
 
 
-def test_a_gain_is_split_by_hand() -> None:
+def test_a_gain_is_split_by_hand():
     """0.3 in all: 0.1 by the head, 0.05 by step sizes, 0.15 by the initialisation."""
     runs = [
         run("meta-learned", "prototype", 1, final=0.8),
@@ -144,9 +135,8 @@ def test_a_gain_is_split_by_hand() -> None:
         run("random", "prototype", 1, final=0.3),
         run("random", "zero", 1, final=0.2),
     ]
-    of_one_run = [
-        x._replace(init=x.init.replace("net", transfer_report.STARTS[0])) for x in runs
-    ]
+    start = transfer_report.STARTS[0]
+    of_one_run = [x._replace(init=x.init.replace("net", start)) for x in runs]
     net = {"meta-learned": "net", LONG: "net"}
     for sentence, start in (
         (gain(of_one_run), "pretrained weights, zero head"),
@@ -161,7 +151,7 @@ def test_a_gain_is_split_by_hand() -> None:
     assert not gain(runs, {LONG: "net"}) and not gain(runs[:2])
 
 
-def test_hours_of_another_device_are_not_added_to_these() -> None:
+def test_hours_of_another_device_are_not_added_to_these():
     """Nor is a price of this one put on them, nor do they make a break-even."""
     whole = transfer(*FAST, price=3.6)
     made_for_hours = ("meta-learned", "joint pretraining")
@@ -185,7 +175,7 @@ def test_hours_of_another_device_are_not_added_to_these() -> None:
 @pytest.mark.parametrize(
     "final, word", [(0.7, "beats"), (0.8, "equals"), (0.9, "loses to")]
 )
-def test_the_best_on_validation_meets_the_next_best(final: float, word: str) -> None:
+def test_the_best_on_validation_meets_the_next_best(final, word):
     """Of the better one's heads the second best is no initialisation of its own."""
     runs = (
         run("random", "zero", 1, final=0.99, validation=0.3),
