@@ -27,14 +27,14 @@ def get_config():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("launch")
     tiny.draw(folder / "images")
     (folder / "trial.py").write_text(CONFIG)
     return folder
 
 
-def start(folder: pathlib.Path) -> subprocess.Popen[str]:
+def start(folder):
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "tests"),
@@ -51,7 +51,7 @@ def start(folder: pathlib.Path) -> subprocess.Popen[str]:
     )
 
 
-def test_sigterm_saves_and_the_same_line_finishes(folder: pathlib.Path) -> None:
+def test_sigterm_saves_and_the_same_line_finishes(folder):
     with start(folder) as process:
         assert process.stdout is not None
         for line in process.stdout:

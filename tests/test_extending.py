@@ -4,7 +4,6 @@ import pathlib
 import re
 from typing import Any
 
-import pytest
 import tiny
 
 from metainit.experiments import configs
@@ -13,20 +12,20 @@ from metainit.runtime.checkpoint import Checkpoints
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "extending.md"
 
 
-def blocks() -> list[tuple[int, str]]:
+def blocks():
     """First line number and code of every Python block."""
     text = PAGE.read_text()
     found = re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     return [(text.count("\n", 0, m.start(1)), m[1]) for m in found]
 
 
-def test_the_page_runs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("METAINIT_DATA_DIR", str(tmp_path / "data"))
     tiny.draw(tmp_path / "my_images")
     default = configs.default
 
-    def small() -> Any:
+    def small():
         config = tiny.shrink(default())
         config.update(iterations=2)
         config.model.update(name="mlp", hidden=(8,))
@@ -59,5 +58,5 @@ def test_the_page_runs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) 
     assert names["metrics"].query_loss.mean() < 0.05
 
 
-def test_every_block_of_code_is_found() -> None:
+def test_every_block_of_code_is_found():
     assert len(blocks()) == PAGE.read_text().count("\n```python\n") == 5

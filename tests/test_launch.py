@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 
 import pytest
 from absl import flags
@@ -51,14 +50,14 @@ REPORT = """
 
 
 @pytest.fixture
-def folder(tmp_path: pathlib.Path) -> pathlib.Path:
+def folder(tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "trial.py").write_text(CONFIG)
     return tmp_path
 
 
 @pytest.fixture
-def parse(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], list[str]]:
+def parse(monkeypatch):
     """launch.py's parsing of its line, in this process but with flags of its own."""
     own = flags.FlagValues()
     flags.DEFINE_integer("verbosity", 0, "of absl.logging", flag_values=own)
@@ -73,9 +72,7 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], list[str]]:
     return runpy.run_path(str(ROOT / "launch.py"))["parse"]
 
 
-def start(
-    folder: pathlib.Path, *arguments: str, body: str = REPORT
-) -> subprocess.Popen[str]:
+def start(folder, *arguments, body=REPORT):
     program = TRAIN.format(body=textwrap.indent(textwrap.dedent(body), "    "))
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
     environment.pop("JAX_COMPILATION_CACHE_DIR")  # launch.py's own choice is tested
@@ -89,7 +86,7 @@ def start(
     )
 
 
-def launch(folder: pathlib.Path, *arguments: str, body: str = REPORT) -> list[str]:
+def launch(folder, *arguments, body=REPORT):
     """Lines of standard output and of standard error; the status is 0."""
     with start(folder, *arguments, body=body) as process:
         out, err = process.communicate()
@@ -104,9 +101,7 @@ def launch(folder: pathlib.Path, *arguments: str, body: str = REPORT) -> list[st
         ("1way --workdir=my_results --dry_run", "10 0.001 my_results True"),
     ],
 )
-def test_the_flags_reach_the_training(
-    folder: pathlib.Path, arguments: str, told: str
-) -> None:
+def test_the_flags_reach_the_training(folder, arguments, told):
     lines = launch(folder, *f"--config configs/trial.py:{arguments}".split())
     workdir = told.split()[2]
     assert lines[0].startswith("devices: cpu, ") and "jax " in lines[0]
@@ -147,14 +142,7 @@ def test_the_flags_reach_the_training(
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
-def test_a_mistake_is_one_line(
-    folder: pathlib.Path,
-    parse: Callable[[list[str]], list[str]],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    words: list[str],
-) -> None:
+def test_a_mistake_is_one_line(folder, parse, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(folder)
     if not any(word.startswith("--config=") for word in arguments):
         arguments = ["--config=configs/trial.py", *arguments]
@@ -169,9 +157,7 @@ def test_a_mistake_is_one_line(
         assert word in line
 
 
-def test_without_a_config_it_says_how(
-    parse: Callable[[list[str]], list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_config_it_says_how(parse, capsys):
     with pytest.raises(SystemExit, match="2"):
         parse(["launch.py"])
     (line,) = capsys.readouterr().err.splitlines()
@@ -181,9 +167,7 @@ def test_without_a_config_it_says_how(
 @pytest.mark.parametrize(
     ("arguments", "shown"), [((), ["loud"]), (("--verbosity=0",), ["quiet", "loud"])]
 )
-def test_libraries_may_warn_and_not_chat(
-    folder: pathlib.Path, arguments: tuple[str, ...], shown: list[str]
-) -> None:
+def test_libraries_may_warn_and_not_chat(folder, arguments, shown):
     body = """
         from absl import logging
         logging.info("quiet")
@@ -194,7 +178,7 @@ def test_libraries_may_warn_and_not_chat(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_the_training_save(folder: pathlib.Path, number: int) -> None:
+def test_a_signal_lets_the_training_save(folder, number):
     body = """
         try:
             print("training", flush=True)
@@ -213,7 +197,7 @@ def test_a_signal_lets_the_training_save(folder: pathlib.Path, number: int) -> N
     assert (process.returncode, out, err) == (130, "saved\n", "")
 
 
-def test_compiled_code_is_kept_for_the_next_run(folder: pathlib.Path) -> None:
+def test_compiled_code_is_kept_for_the_next_run(folder):
     body = """
         import jax
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

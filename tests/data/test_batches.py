@@ -11,13 +11,13 @@ from metainit.data.loading import Source
 SIZES = (40, 20, 10)
 
 
-def source() -> Source:
+def source():
     labels = np.repeat(np.arange(3, dtype=np.int32), SIZES)
     labels = np.random.default_rng(0).permutation(np.r_[labels, np.int32([-1] * 5)])
     return Source("made", np.zeros((75, 1, 1, 1), np.uint8), labels, ("a", "b", "c"))
 
 
-def test_a_share_is_of_each_class_and_within_every_larger_one() -> None:
+def test_a_share_is_of_each_class_and_within_every_larger_one():
     made = source()
     shares = [labelled(made, 0, fraction, 0) for fraction in (0.1, 0.25, 0.5, 1.0)]
     counts = [np.bincount(made.labels[rows]).tolist() for rows in shares]
@@ -29,7 +29,7 @@ def test_a_share_is_of_each_class_and_within_every_larger_one() -> None:
     np.testing.assert_array_equal(labelled(made, 0, 0.5, 0), shares[2])
 
 
-def test_a_number_of_each_class() -> None:
+def test_a_number_of_each_class():
     made = source()
     rows = labelled(made, 0, 1.0, 7)
     assert np.bincount(made.labels[rows]).tolist() == [7, 7, 7]
@@ -39,7 +39,7 @@ def test_a_number_of_each_class() -> None:
         labelled(made, 0, 0.04, 0)
 
 
-def test_images_are_held_out_of_each_class() -> None:
+def test_images_are_held_out_of_each_class():
     made = source()
     train, test = hold_out(made, 0, 0.25)
     for of, counts in ((train, [30, 15, 7]), (test, [10, 5, 3])):  # half goes up
@@ -59,7 +59,7 @@ def test_images_are_held_out_of_each_class() -> None:
         hold_out(alone, 0, 0.5)
 
 
-def test_part_is_the_same_rows_each_time() -> None:
+def test_part_is_the_same_rows_each_time():
     rows = np.arange(100, 200)
     np.testing.assert_array_equal(part(rows, 3, 9), part(rows, 3, 9))
     assert len(set(part(rows, 3, 9))) == 9 and set(part(rows, 3, 9)) <= set(rows)
@@ -67,7 +67,7 @@ def test_part_is_the_same_rows_each_time() -> None:
 
 
 @pytest.mark.parametrize("n, batch", [(23, 5), (3, 8), (8, 8)])
-def test_every_image_is_seen_as_often(n: int, batch: int) -> None:
+def test_every_image_is_seen_as_often(n, batch):
     rows = np.arange(n) * 10
     order = Order(rows, 0, batch)
     stream = np.concatenate([order(step) for step in range(2 * n)])
@@ -79,7 +79,7 @@ def test_every_image_is_seen_as_often(n: int, batch: int) -> None:
         np.testing.assert_array_equal(again(step), order(step))
 
 
-def test_the_order_is_a_function_of_the_seed_and_known() -> None:
+def test_the_order_is_a_function_of_the_seed_and_known():
     """A changed order would silently unpair runs made before and after."""
     digest = Order(np.arange(50), 0, 8).digest(20)
     assert digest == Order(np.arange(50), 0, 8).digest(20)
@@ -88,7 +88,7 @@ def test_the_order_is_a_function_of_the_seed_and_known() -> None:
     assert Order(np.arange(50), 0, 8)(0).tolist() == [29, 9, 32, 21, 6, 33, 43, 8]
 
 
-def test_the_last_chunk_is_filled_up_with_its_last_row() -> None:
+def test_the_last_chunk_is_filled_up_with_its_last_row():
     rows = np.array([3, 5, 8, 9, 12])
     of_chunks = [(chunk.tolist(), count) for chunk, count in chunks(rows, 3)]
     assert of_chunks == [([3, 5, 8], 3), ([9, 12, 12], 2)]

@@ -1,7 +1,6 @@
 """Episodes as rows: read as they were drawn, stored, and refused on other data."""
 
 import dataclasses
-import pathlib
 
 import filling
 import numpy as np
@@ -19,7 +18,7 @@ FIXED = fields.Experiment(task=fields.Task(3, 2, 4))
 VARIABLE = fields.Experiment(evaluate=RULE)
 
 
-def source(seed: int = 0) -> Source:
+def source(seed=0):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (60, 4, 4, 1), np.uint8)
     labels = rng.permutation(np.repeat(np.arange(5, dtype=np.int32), 12))
@@ -27,7 +26,7 @@ def source(seed: int = 0) -> Source:
     return Source("some", images, labels, tuple("abcde"), hashes)
 
 
-def test_episodes_of_one_shape_are_those_of_the_sampler() -> None:
+def test_episodes_of_one_shape_are_those_of_the_sampler():
     (sample,) = episode_set.draw(FIXED, [source()], 7, 9)
     assert sample.manifest.rule == "3-way 2-shot" and not sample.manifest.filled_up
     expected, _ = sample_batch([source()], FIXED.task, 7, 0, 9)
@@ -37,7 +36,7 @@ def test_episodes_of_one_shape_are_those_of_the_sampler() -> None:
         np.testing.assert_array_equal(part["label"], other["label"])
 
 
-def test_others_are_filled_up_to_the_largest() -> None:
+def test_others_are_filled_up_to_the_largest():
     (sample,) = episode_set.draw(VARIABLE, [source()], 7, 9)
     manifest = sample.manifest
     assert manifest.filled_up and set(manifest.ways) == {2, 3, 4} and sample.way == 4
@@ -53,7 +52,7 @@ def test_others_are_filled_up_to_the_largest() -> None:
                 assert part[name][number].dtype == other[name].dtype
 
 
-def test_a_seed_has_meta_test_episodes_of_its_own_and_the_same_validation() -> None:
+def test_a_seed_has_meta_test_episodes_of_its_own_and_the_same_validation():
     digests = []
     for seed in (0, 1, 2):
         samples = episode_set.of_roles(
@@ -68,7 +67,7 @@ def test_a_seed_has_meta_test_episodes_of_its_own_and_the_same_validation() -> N
     assert [len(set(of_role)) for of_role in zip(*digests, strict=True)] == [1, 3, 3]
 
 
-def test_images_are_read_when_asked_for() -> None:
+def test_images_are_read_when_asked_for():
     rows = np.array([[0, 2], [1, -1], [2, 2]])
     images = np.arange(12, dtype=np.uint8).reshape(3, 2, 2, 1)
     found = episode_set.Gathered(images, rows)
@@ -81,7 +80,7 @@ def test_images_are_read_when_asked_for() -> None:
     assert (found[0][0] == 99).all()
 
 
-def test_stored_episodes_read_back(tmp_path: pathlib.Path) -> None:
+def test_stored_episodes_read_back(tmp_path):
     other = source(1)._replace(name="other", hashes=None)
     both = [
         episode_set.draw_manifest(FIXED, source(), 7, 5),

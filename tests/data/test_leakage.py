@@ -1,9 +1,7 @@
 """No class and no image stands in two roles; what only looks the same is told."""
 
 import io
-import pathlib
 import tarfile
-from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +89,7 @@ def test_what_is_left_out_is_never_drawn():
 SIDE = 48
 
 
-def picture(seed: int) -> np.ndarray:
+def picture(seed):
     """Smooth noise in colour, as photographs are smooth."""
     rng = np.random.default_rng(seed)
     noise = Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8))
@@ -100,7 +98,7 @@ def picture(seed: int) -> np.ndarray:
     return np.clip(128 + 50 * spread, 0, 255).astype(np.uint8)
 
 
-def pictures(name: str, images: list[np.ndarray], channels: int = 3) -> Source:
+def pictures(name, images, channels=3):
     labels = np.arange(len(images), dtype=np.int32) // 2
     names = tuple(f"{name}-class{label}" for label in range(labels.max() + 1))
     stacked = np.stack(images)
@@ -109,22 +107,22 @@ def pictures(name: str, images: list[np.ndarray], channels: int = 3) -> Source:
     return Source(name, stacked, labels, names)
 
 
-def jpeg(image: np.ndarray) -> np.ndarray:
+def jpeg(image):
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "jpeg", quality=50)
     return np.asarray(Image.open(buffer))
 
 
-def smaller(image: np.ndarray) -> np.ndarray:
+def smaller(image):
     small = Image.fromarray(image).resize((30, 30), Image.Resampling.BICUBIC)
     return np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def brighter(image: np.ndarray) -> np.ndarray:
+def brighter(image):
     return np.clip(image.astype(int) * 0.9 + 20, 0, 255).astype(np.uint8)
 
 
-def look_alike(source: Source, other: Source) -> tuple:
+def look_alike(source, other):
     return leakage.near_duplicates(leakage.look_at(source), leakage.look_at(other))
 
 
@@ -133,7 +131,7 @@ PICTURES = [picture(seed) for seed in range(40)]
 
 @pytest.mark.parametrize("change", [jpeg, smaller, brighter])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_copies_are_found_and_others_are_not(change, channels: int) -> None:
+def test_copies_are_found_and_others_are_not(change, channels):
     theirs = [picture(100 + seed) for seed in range(60)]
     theirs[7], theirs[31] = change(PICTURES[4]), change(PICTURES[9])
     ours = pictures("a", PICTURES, channels)
@@ -142,27 +140,27 @@ def test_copies_are_found_and_others_are_not(change, channels: int) -> None:
     assert look_alike(ours, pictures("b", none, channels)) == (0, None)
 
 
-def test_another_size_does_not_hide_a_copy() -> None:
+def test_another_size_does_not_hide_a_copy():
     small = [np.asarray(Image.fromarray(one).resize((32, 32))) for one in PICTURES]
     found, _ = look_alike(pictures("a", PICTURES), pictures("b", small))
     assert found == len(PICTURES)
 
 
-def test_an_image_that_is_left_out_is_not_looked_at() -> None:
+def test_an_image_that_is_left_out_is_not_looked_at():
     ours = pictures("a", PICTURES)
     copies = pictures("b", PICTURES)
     labels = np.where(np.arange(len(PICTURES)) < 2, 0, -1).astype(np.int32)
     assert look_alike(ours, copies._replace(labels=labels))[0] == 2
 
 
-def test_the_report_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_is_told(monkeypatch):
     test = pictures("pets", [*PICTURES[:6], picture(500), picture(501)])
     again = [picture(600), picture(601), jpeg(PICTURES[3]), *PICTURES]
     validation = pictures("cars", [picture(700 + seed) for seed in range(4)])
     roles = Roles((pictures("birds", again),), (validation,), (test,))
     looked_at: list[str] = []
 
-    def look_at(source: Source, look_at: Any = leakage.look_at) -> leakage.Look:
+    def look_at(source, look_at=leakage.look_at):
         looked_at.append(source.name)
         return look_at(source)
 
@@ -180,7 +178,7 @@ def test_the_report_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "30 images of meta-train (birds, sampled from 43)" in told
 
 
-def test_classes_that_weights_know_are_told_with_such_weights_only() -> None:
+def test_classes_that_weights_know_are_told_with_such_weights_only():
     roles = Roles(
         (pictures("birds", PICTURES[:4]),),
         (),
@@ -194,7 +192,7 @@ def test_classes_that_weights_know_are_told_with_such_weights_only() -> None:
     assert "may have seen ImageNet" in leakage.warnings(roles, None)[0]
 
 
-def test_real_photographs_are_told_apart(real_data: pathlib.Path) -> None:
+def test_real_photographs_are_told_apart(real_data):
     """Halves of Caltech-101 have few pictures in common."""
     halves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     with tarfile.open(real_data / "caltech101-short128.tar") as archive:
@@ -210,9 +208,7 @@ def test_real_photographs_are_told_apart(real_data: pathlib.Path) -> None:
     assert look_alike(one, recompressed)[0] >= 0.9 * len(halves[0])
 
 
-def test_a_run_goes_on_with_the_images_that_it_began_with(
-    tmp_path: pathlib.Path,
-) -> None:
+def test_a_run_goes_on_with_the_images_that_it_began_with(tmp_path):
     leakage.check_stored(tmp_path, ROLES)  # nothing stored yet
     leakage.store(tmp_path, ROLES)
     leakage.check_stored(tmp_path, ROLES)

@@ -22,7 +22,7 @@ from metainit.models import classification, conv4, heads
 SPEC = Evaluate()
 
 
-def numbered(sizes: tuple[int, ...]) -> Source:
+def numbered(sizes):
     """A source whose image number is written in its pixels, in shuffled order."""
     labels = np.repeat(np.arange(len(sizes)), sizes)
     np.random.default_rng(0).shuffle(labels)
@@ -35,11 +35,11 @@ SIZES = tuple(np.random.default_rng(0).integers(4, 300, 60).tolist())
 SOURCE = numbered(SIZES)
 
 
-def numbers(images: np.ndarray) -> np.ndarray:
+def numbers(images):
     return np.ascontiguousarray(images).reshape(len(images), 4).view(np.uint32)[:, 0]
 
 
-def test_the_composition_by_hand() -> None:
+def test_the_composition_by_hand():
     """Classes of 20, 8 and 30: 4 queries, so 16, 4 and 26 are left.
 
     With beta 0.5 the support has 8 + 2 + 13 = 23 at most, of which 20 are shared out by
@@ -61,7 +61,7 @@ def test_the_composition_by_hand() -> None:
     assert shots.tolist() == [1, 1, 1]
 
 
-def test_episodes_follow_the_rule() -> None:
+def test_episodes_follow_the_rule():
     ways, largest = [], 0
     for index in range(300):
         episode = draw(SOURCE, SPEC, 0, index)
@@ -90,8 +90,8 @@ def test_episodes_follow_the_rule() -> None:
     assert scipy.stats.chisquare(counts).pvalue > 0.001
 
 
-def test_an_episode_is_a_function_of_seed_and_index() -> None:
-    def read(seed: int, index: int) -> list[int]:
+def test_an_episode_is_a_function_of_seed_and_index():
+    def read(seed, index):
         return numbers(draw(SOURCE, SPEC, seed, index).support["image"]).tolist()
 
     first = read(0, 3)
@@ -102,7 +102,7 @@ def test_an_episode_is_a_function_of_seed_and_index() -> None:
     assert (len(first), first[:3]) == (481, [461, 8707, 4392])
 
 
-def test_filling_up_changes_nothing(x64: None) -> None:
+def test_filling_up_changes_nothing(x64):
     """Adapted parameters, losses, chances and the meta-gradient, with 64 bits.
 
     With 32 the same images in another order may differ by 1e-4, at a kink of the ReLU.
@@ -159,7 +159,7 @@ def test_filling_up_changes_nothing(x64: None) -> None:
     assert max(abs(x).max() for x in jax.tree.leaves(gradient)) > 1e-3
 
 
-def test_what_cannot_be_drawn() -> None:
+def test_what_cannot_be_drawn():
     check(SOURCE, SPEC, "test")
     with pytest.raises(ValueError, match="test: min_way=5, but numbered has 4 classes"):
         check(numbered((9,) * 4), SPEC, "test")
