@@ -1,7 +1,6 @@
 """What must hold between fields: every mistake is named, with what would work."""
 
 import operator
-from typing import Any
 
 import pytest
 
@@ -122,7 +121,7 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
     ],
     ids=str,
 )
-def test_a_mistake_is_named(changes: dict[str, Any], fields: str, instead: str) -> None:
+def test_a_mistake_is_named(changes, fields, instead):
     start = TransferExperiment() if "inits" in changes else Experiment()
     config = replaced(start, changes)
     with pytest.raises(ConfigError) as refused:
@@ -159,5 +158,5 @@ def test_a_mistake_is_named(changes: dict[str, Any], fields: str, instead: str) 
     ],
     ids=str,
 )
-def test_what_works_passes(changes: dict[str, Any]) -> None:
+def test_what_works_passes(changes):
     validate(replaced(Experiment(), changes))

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import typing
-from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +94,7 @@ MISTAKES = (
     [(field, value, x) for fields, value, x in MISTAKES for field in fields.split()],
     ids=str,
 )
-def test_a_value_that_cannot_be_is_named(field: str, value: Any, words: str) -> None:
+def test_a_value_that_cannot_be_is_named(field, value, words):
     name, element, _ = field.partition("[")
     kinds = (Experiment, Supervised, TransferExperiment)
     (kind, *_) = (kind for kind in kinds if name.split(".")[0] in vars(kind()))
@@ -115,14 +114,14 @@ def test_a_value_that_cannot_be_is_named(field: str, value: Any, words: str) -> 
         ("method.algoritm", "method.algorithm"),
     ],
 )
-def test_an_unknown_field_is_told_the_nearest(field: str, nearest: str) -> None:
+def test_an_unknown_field_is_told_the_nearest(field, nearest):
     with pytest.raises(ConfigError) as refused:
         replaced(Experiment(), {field: 1})
     message = str(refused.value)
     assert message.startswith(f"{field}: ") and message.endswith(f" {nearest}")
 
 
-def test_what_is_stored_reads_back() -> None:
+def test_what_is_stored_reads_back():
     half = np.float64(0.5)  # a subclass of float
     changes = {"inner.steps": 3, "evaluate.steps": (0, 3), "max_hours": half}
     changed = replaced(Experiment(), changes)
@@ -134,7 +133,7 @@ def test_what_is_stored_reads_back() -> None:
     assert parse({}, Experiment) == Experiment()
 
 
-def test_names_of_choices_are_those_that_there_are() -> None:
+def test_names_of_choices_are_those_that_there_are():
     for section, field, known in (
         (fields.Method, "gradient", MODES),
         (fields.Method, "tasks", STRATEGIES),
@@ -149,7 +148,7 @@ def test_names_of_choices_are_those_that_there_are() -> None:
     assert set(typing.get_args(fields.TransferHead)) == set(heads.HEADS)
 
 
-def test_what_may_change_exists() -> None:
+def test_what_may_change_exists():
     sections = {field.name for field in dataclasses.fields(Experiment)}
     may_change = set(fields.MAY_CHANGE + fields.ONLY_UP)
     assert may_change <= sections | set(names(Experiment))

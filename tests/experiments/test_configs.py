@@ -10,7 +10,7 @@ from metainit.experiments import configs
 
 
 @pytest.mark.parametrize("name", shipped.names())
-def test_a_shipped_config_is_valid(name: str) -> None:
+def test_a_shipped_config_is_valid(name):
     config = shipped.load(name)
     if config.get("kind") == "transfer":
         config.data.name, config.inits = "folder:images", ("runs/a", "random")
@@ -20,14 +20,14 @@ def test_a_shipped_config_is_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize("file", shipped.modules())
-def test_no_variant_means_one_of_them(file: str) -> None:
+def test_no_variant_means_one_of_them(file):
     variants = getattr(shipped.modules()[file], "VARIANTS", ("",))
     named = [shipped.load(f"{file}:{variant}").to_dict() for variant in variants]
     assert shipped.load(file).to_dict() in named
 
 
 @pytest.mark.parametrize("file", shipped.modules())
-def test_an_unknown_variant_is_refused(file: str) -> None:
+def test_an_unknown_variant_is_refused(file):
     variants = getattr(shipped.modules()[file], "VARIANTS", ())
     takes_any = bool(variants) or file == "tune"  # of which a variant is a config
     with pytest.raises(ValueError if takes_any else TypeError) as refused:
@@ -36,11 +36,11 @@ def test_an_unknown_variant_is_refused(file: str) -> None:
         assert variant in str(refused.value)
 
 
-def test_an_unknown_kind_is_refused() -> None:
+def test_an_unknown_kind_is_refused():
     with pytest.raises(ConfigError, match="kind='tuna' must be one of transfer, "):
         configs.typed({"kind": "tuna"})
 
 
-def test_the_defaults_are_those_of_the_fields() -> None:
+def test_the_defaults_are_those_of_the_fields():
     assert configs.typed(configs.default()) == Experiment()
     assert configs.typed(configs.search(configs.default())) == Search()

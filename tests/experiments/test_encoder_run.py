@@ -1,7 +1,6 @@
 """The brief's ResNet-50 experiment, small, from archives in their official layouts."""
 
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +30,7 @@ def data(tmp_path_factory):
     return root
 
 
-def small(name: str, data: pathlib.Path):
+def small(name, data):
     """A shipped config, its images, its encoder and its tasks made small."""
     config = shipped.load(name)
     tiny.shrink(config)
@@ -56,7 +55,7 @@ def weights(data):
     return path
 
 
-def lines_of(path: pathlib.Path):
+def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -64,9 +63,7 @@ def inits_of(rows):
     return {row["init"] for row in rows if "init" in row}
 
 
-def exported(
-    run: pathlib.Path, weights: pathlib.Path, prefix: str = ""
-) -> tuple[set[str], set[str]]:
+def exported(run, weights, prefix=""):
     """Names of the file's weights that are exported, and of those that are others."""
     flat = safetensors.numpy.load_file(run / export.FOLDER / "init.safetensors")
     before = safetensors.numpy.load_file(weights)
@@ -174,7 +171,7 @@ def test_a_dry_run_encodes_nothing_on_disk(data, weights, tmp_path, capsys):
         assert words in told
 
 
-def contents(folder: pathlib.Path):
+def contents(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 

@@ -1,13 +1,10 @@
 """What meta-test will take, before it is begun."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from ml_collections import ConfigDict
 
 from metainit.config.fields import ConfigError
 from metainit.data import episode_set
@@ -22,7 +19,7 @@ from metainit.training.initialisation import Initialisation
 PREPROCESS = Preprocess(mean=(0.4,), std=(0.3,))
 
 
-def source(name: str) -> Source:
+def source(name):
     rng = np.random.default_rng(len(name))
     images = rng.integers(0, 256, (15, 4, 4, 1), dtype=np.uint8)
     return Source(name, images, np.repeat(np.arange(3), 5), ("a", "b", "c"))
@@ -31,7 +28,7 @@ def source(name: str) -> Source:
 ROLES = Roles((), (source("x"), source("xx")), (source("xxx"),), (source("xxxx"),))
 
 
-def settings(**changed: Any) -> ConfigDict:
+def settings(**changed):
     small = tiny.shrink(configs.default())
     small.data.size = 4
     small.model.update(name="mlp", hidden=(5,))
@@ -40,7 +37,7 @@ def settings(**changed: Any) -> ConfigDict:
 
 
 @pytest.mark.parametrize("head", ["prototype", "learned"])
-def test_it_counts_the_episodes_that_meta_test_adapts_to(head: str) -> None:
+def test_it_counts_the_episodes_that_meta_test_adapts_to(head):
     small = settings(validation_episodes=5)  # three of each set
     small.method.head = head
     model = registry.build(small)
@@ -52,7 +49,7 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head: str) -> None:
     adapt = adaptation.evaluator(small, model, PREPROCESS, 3)
     counted = []
 
-    def counting(init: Initialisation, episodes: Any, setting: Any) -> Any:
+    def counting(init, episodes, setting):
         counted.append(len(episodes.support["label"]))
         return adapt(init, episodes, setting)
 
@@ -64,8 +61,8 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head: str) -> None:
     assert forecast.adaptations(small, ROLES, 2) == 0
 
 
-def test_operations_are_those_of_every_step_and_image() -> None:
-    def operations(last_step: int, queries: int) -> float:
+def test_operations_are_those_of_every_step_and_image():
+    def operations(last_step, queries):
         small = settings(steps=(0, last_step))
         small.task.queries = queries
         model = registry.build(small)
@@ -81,7 +78,7 @@ def test_operations_are_those_of_every_step_and_image() -> None:
     assert operations(2, 3) - operations(2, 2) == 3 * 3 * a_query
 
 
-def test_what_the_device_has_no_room_for_is_refused_in_one_line() -> None:
+def test_what_the_device_has_no_room_for_is_refused_in_one_line():
     forecast.check_memory(10**9, 2 * 10**9)
     with pytest.raises(ConfigError) as refused:
         forecast.check_memory(10**10, 10**10)

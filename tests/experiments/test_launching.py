@@ -2,8 +2,6 @@
 
 import pathlib
 import shutil
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import tiny
@@ -16,7 +14,7 @@ from metainit.training.loop import NonFiniteError
 
 
 @pytest.fixture(autouse=True)
-def no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_handlers(monkeypatch):
     monkeypatch.setattr(stop, "install", lambda: None)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "kept")
 
@@ -29,49 +27,45 @@ def no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
         ("tune:configs/mlp.py:improved", "runs/tune-configs-mlp.py-improved"),
     ],
 )
-def test_a_run_has_the_name_of_its_config(config: str, folder: str) -> None:
+def test_a_run_has_the_name_of_its_config(config, folder):
     assert launching.default_workdir(config) == pathlib.Path(folder)
 
 
-def raises(error: BaseException) -> Callable[..., Any]:
-    def train(*given: Any, **named: Any) -> Any:
+def raises(error):
+    def train(*given, **named):
         raise error
 
     return train
 
 
 @pytest.mark.parametrize("error", [ConfigError, NonFiniteError, CheckpointError])
-def test_what_the_training_refuses_is_one_line(
-    error: type[Exception],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_what_the_training_refuses_is_one_line(error, monkeypatch, capsys):
     refusal = raises(error("data.way is 7;\nthere are 5 classes"))
     monkeypatch.setattr(launching, "train", refusal)
     assert launching.run(configs.default(), pathlib.Path("run"), "") == 2
     assert capsys.readouterr().err == "error: data.way is 7; there are 5 classes\n"
 
 
-def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(launching, "train", raises(KeyError("x")))
     with pytest.raises(KeyError):
         launching.run(configs.default(), pathlib.Path("run"), "")
 
 
 @pytest.fixture
-def images(tmp_path: pathlib.Path) -> pathlib.Path:
+def images(tmp_path):
     return tiny.draw(tmp_path / "images")
 
 
-def overlap(images: pathlib.Path) -> None:
+def overlap(images):
     shutil.copytree(images / "train" / "train0", images / "test" / "train0")
 
 
-def damage(images: pathlib.Path) -> None:
+def damage(images):
     (images / "train" / "train0" / "1.png").write_bytes(b"no image")
 
 
-def clear(images: pathlib.Path) -> None:
+def clear(images):
     shutil.rmtree(images)
     images.mkdir()
 
@@ -87,12 +81,7 @@ def clear(images: pathlib.Path) -> None:
         (clear, ["images", "no images"]),
     ],
 )
-def test_bad_input_is_one_line(
-    images: pathlib.Path,
-    capsys: pytest.CaptureFixture[str],
-    mistake: Any,
-    words: list[str],
-) -> None:
+def test_bad_input_is_one_line(images, capsys, mistake, words):
     config = tiny.config(images)
     if callable(mistake):
         mistake(images)

@@ -7,7 +7,7 @@ import scipy.stats
 from metainit.experiments.search_space import Axis, draw, grid, key, parse
 
 
-def test_fields_are_read() -> None:
+def test_fields_are_read():
     found = parse(
         (
             "inner.steps=1,3",
@@ -31,13 +31,13 @@ def test_fields_are_read() -> None:
     assert parse(("a=1,True,1.0",))[0].values == (1, True, 1.0)
 
 
-def test_a_grid_is_every_combination() -> None:
+def test_a_grid_is_every_combination():
     trials = grid(parse(("a=1,2", "b=x,y,z")))
     found = [(trial["a"], trial["b"]) for trial in trials]
     assert found == [(a, b) for a in (1, 2) for b in ("x", "y", "z")]
 
 
-def test_draws_are_a_function_of_the_seed_and_differ() -> None:
+def test_draws_are_a_function_of_the_seed_and_differ():
     axes = parse(("a=1,2,3", "rate=1e-4..1e-2", "b=x,y"))
     ten = draw(axes, 10, seed=0)
     assert draw(axes, 4, seed=0) == ten[:4]  # a longer search goes on
@@ -49,7 +49,7 @@ def test_draws_are_a_function_of_the_seed_and_differ() -> None:
     assert every == sorted(map(key, grid(small)))
 
 
-def test_ranges_are_uniform_in_the_logarithm() -> None:
+def test_ranges_are_uniform_in_the_logarithm():
     trials = draw(parse(("rate=1e-4..1e-2", "steps=1..1000")), 500, seed=0)
     rates = np.log([trial["rate"] for trial in trials])
     uniform = scipy.stats.uniform(np.log(1e-4), np.log(100))
@@ -75,6 +75,6 @@ def test_ranges_are_uniform_in_the_logarithm() -> None:
         (("a=0.1..1",), "a is a range, and a grid needs values"),
     ],
 )
-def test_what_cannot_be_read(fields: tuple[str, ...], words: str) -> None:
+def test_what_cannot_be_read(fields, words):
     with pytest.raises(ValueError, match=words):
         grid(parse(fields))

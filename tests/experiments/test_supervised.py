@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import pathlib
-from typing import Any
 
 import chex
 import jax
@@ -12,7 +10,6 @@ import numpy as np
 import optax
 import pytest
 import shipped
-from ml_collections import ConfigDict
 
 import metainit
 from metainit.config.fields import ConfigError
@@ -30,7 +27,7 @@ from metainit.training import steps
 IMAGES = 20
 
 
-def letters(scripts: list[str], each: int) -> Source:
+def letters(scripts, each):
     """Letters whose images differ a little, and tell the script by one bright pixel."""
     rng = np.random.default_rng(0)
     names = [f"{script} LETTER {i}" for script in scripts for i in range(each)]
@@ -52,11 +49,11 @@ ROLES = Roles(
 
 
 @pytest.fixture(autouse=True)
-def few_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_letters(monkeypatch):
     monkeypatch.setattr(supervised.loading, "load", lambda data: ROLES)
 
 
-def config(**changed: Any) -> ConfigDict:
+def config(**changed):
     small = configs.default("supervised")
     small.update(
         epochs=4, batch=16, learning_rate=0.01, log_every=10, model={"hidden": (16,)}
@@ -65,7 +62,7 @@ def config(**changed: Any) -> ConfigDict:
     return small
 
 
-def test_every_letter_is_known_and_no_image_of_the_test() -> None:
+def test_every_letter_is_known_and_no_image_of_the_test():
     parts = script_images.images(ROLES)
     counts = [len(part.images) for (part,) in parts[:3]]
     assert counts == [10 * 2 * 14, 10 * 2 * 2, 10 * 2 * 4]
@@ -80,7 +77,7 @@ def test_every_letter_is_known_and_no_image_of_the_test() -> None:
             assert (image[2 * label : 2 * label + 4, 5:20] == 255).all()
 
 
-def test_an_epoch_meets_every_image_once_in_an_order_of_its_own() -> None:
+def test_an_epoch_meets_every_image_once_in_an_order_of_its_own():
     source = Source(
         "made",
         np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1),
@@ -99,9 +96,7 @@ def test_an_epoch_meets_every_image_once_in_an_order_of_its_own() -> None:
     chex.assert_trees_all_equal(batches(1), supervised.batches_of(source, 5, 0)(1))
 
 
-def test_it_trains_reports_and_says_finished(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_trains_reports_and_says_finished(tmp_path, capsys):
     text = train(config(), tmp_path / "run", command="python launch.py")
     assert "784-16-10" in text and "python launch.py" in text
     assert (tmp_path / "run" / "report.md").read_text() == text
@@ -130,9 +125,7 @@ def test_it_trains_reports_and_says_finished(
     assert "resumed at step 68" in capsys.readouterr().out
 
 
-def test_a_dry_run_writes_nothing(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_writes_nothing(tmp_path, capsys):
     assert train(config(), tmp_path / "run", dry_run=True) == ""
     assert not (tmp_path / "run").exists()
     assert "68 steps" in capsys.readouterr().out
@@ -145,9 +138,7 @@ def test_a_dry_run_writes_nothing(
         ("mlp:improved", (784, 256, 128, 64, 10), 2, 0.0005),
     ],
 )
-def test_the_shipped_networks_are_those_compared(
-    name: str, layers: tuple[int, ...], dropped: int, rate: float
-) -> None:
+def test_the_shipped_networks_are_those_compared(name, layers, dropped, rate):
     settings = shipped.load(name)
     assert (settings.learning_rate, settings.epochs) == (rate, 20)
     model = supervised.build_model(settings)
@@ -161,7 +152,7 @@ def test_the_shipped_networks_are_those_compared(
     assert settings.model.dropout == (0.5 if dropped else 0)
 
 
-def test_dropout_keys_run_through_the_inner_loop() -> None:
+def test_dropout_keys_run_through_the_inner_loop():
     """A step of its own, a task of its own; the query is seen without dropout."""
     settings = default()
     settings.model.update(name="mlp", hidden=(32, 16), dropout=0.5, dropped=1)

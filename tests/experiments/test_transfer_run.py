@@ -5,14 +5,12 @@ import json
 import pathlib
 import re
 import shutil
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
 import tiny
-from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
 from metainit.config.fields import ConfigError, Experiment, Model
@@ -40,7 +38,7 @@ class Place(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("transfer_run")
     config = tiny.config(tiny.draw(root / "images"))
     config.model.update(name="mlp", hidden=(8,))
@@ -53,7 +51,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield Place(root / "run", write_weights(root / "resnet.safetensors"), images)
 
 
-def write_weights(path: pathlib.Path) -> pathlib.Path:
+def write_weights(path):
     config = tiny.shrink(configs.default())
     config.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=2)
     config.model.name = "linear"
@@ -63,7 +61,7 @@ def write_weights(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def settings(place: Place, *inits: str) -> ConfigDict:
+def settings(place, *inits):
     config = configs.default("transfer")
     config.inits = inits or (str(place.run), f"{place.run}:joint", "random")
     config.data.name = f"folder:{place.images}"
@@ -73,13 +71,11 @@ def settings(place: Place, *inits: str) -> ConfigDict:
     return config
 
 
-def rows(workdir: pathlib.Path, name: str = "transfer.jsonl") -> list[dict[str, Any]]:
+def rows(workdir, name="transfer.jsonl"):
     return [json.loads(line) for line in (workdir / name).read_text().splitlines()]
 
 
-def test_the_initialisations_of_a_run_are_compared(
-    place: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_initialisations_of_a_run_are_compared(place, tmp_path, monkeypatch):
     text = train(settings(place), tmp_path / "run")
     found = rows(tmp_path / "run")
     assert {(row["init"], row["head"]) for row in found} == {
@@ -114,9 +110,7 @@ def test_the_initialisations_of_a_run_are_compared(
     assert train(settings(place), tmp_path / "run") == text  # finished: at once
 
 
-def test_what_is_chosen_on_is_not_measured_on(
-    place: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_chosen_on_is_not_measured_on(place, tmp_path, monkeypatch):
     """Trials learn from and look at images to learn from, and at no others."""
     images = shutil.copytree(place.images, tmp_path / "images")
     config = settings(place, str(place.run))
@@ -125,7 +119,7 @@ def test_what_is_chosen_on_is_not_measured_on(
     seen: list[tuple[str, list[set[bytes]]]] = []
     fine_tune = fine_tuning.fine_tune
 
-    def recorded(*given: Any) -> Any:
+    def recorded(*given):
         sides = [
             {image.tobytes() for image in side.images[side.labels >= 0]}
             for side in given[1:3]
@@ -146,13 +140,11 @@ def test_what_is_chosen_on_is_not_measured_on(
     assert [role for role, _ in seen] == ["validation", "test"] * 2
 
 
-def test_a_frozen_encoder_sees_every_image_once(
-    place: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_frozen_encoder_sees_every_image_once(place, tmp_path, monkeypatch):
     made = []
     encode = frozen_features.open_memmap
 
-    def recorded(*given: Any) -> Any:
+    def recorded(*given):
         made.append(given[3])
         return encode(*given)
 
@@ -187,9 +179,7 @@ def test_a_frozen_encoder_sees_every_image_once(
         ({"name": "", "train": ("a",), "test": ("folder:b",)}, False),
     ],
 )
-def test_a_run_is_warned_of_on_its_own_data(
-    data: dict[str, Any], warned: bool, tmp_path: pathlib.Path
-) -> None:
+def test_a_run_is_warned_of_on_its_own_data(data, warned, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"data": data}))
     inits = {"meta-learned": init("meta-learned"), "random": init("random")}
     told = (
@@ -200,21 +190,21 @@ def test_a_run_is_warned_of_on_its_own_data(
     assert list(transfer_run._overlaps("folder:b", sources, inits)) == [told] * warned
 
 
-def init(name: str, sha256: str = "", filters: int = 64) -> Initialisation:
+def init(name, sha256="", filters=64):
     """One without parameters."""
     network = Experiment(model=Model(filters=filters)).network
     about = pretrained.About("net", None, sha256, pretrained.UNKNOWN)
     return Initialisation(
         name=name,
-        model=None,  # type: ignore[arg-type]
-        preprocess=None,  # type: ignore[arg-type]
+        model=None,
+        preprocess=None,
         body=None,
         provenance=about if sha256 else None,
         network=network,
     )
 
 
-def test_what_a_run_began_with_is_known_among_the_others() -> None:
+def test_what_a_run_began_with_is_known_among_the_others():
     """By the weights' file, whatever it is called, or the network drawn at random."""
     inits = {
         "a": init("meta-learned", "1"),
@@ -251,9 +241,7 @@ def test_what_a_run_began_with_is_known_among_the_others() -> None:
         ({"transfer.fraction": 0.1}, "fraction=0.1 leaves none of the 3"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_done(
-    changed: dict[str, Any], message: str, place: Place, tmp_path: pathlib.Path
-) -> None:
+def test_mistakes_are_named_before_anything_is_done(changed, message, place, tmp_path):
     config = settings(place)
     for name, value in changed.items():
         config.update_from_flattened_dict({name: value})
@@ -262,15 +250,13 @@ def test_mistakes_are_named_before_anything_is_done(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_network_of_ones_own_is_refused(place: Place, tmp_path: pathlib.Path) -> None:
+def test_a_network_of_ones_own_is_refused(place, tmp_path):
     with pytest.raises(ConfigError, match=r"model: .* networks of its inits"):
         train(settings(place), tmp_path / "run", model=mlp.mlp((4,)))
     assert not (tmp_path / "run").exists()
 
 
-def test_runs_of_one_kind_are_told_apart_by_their_folders(
-    place: Place, tmp_path: pathlib.Path
-) -> None:
+def test_runs_of_one_kind_are_told_apart_by_their_folders(place, tmp_path):
     other = shutil.copytree(place.run, tmp_path / "other")
     config = settings(place, str(place.run), f"{other}/", f"{other}:joint")
     config.transfer.heads = HEADS[1:]

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,13 +26,11 @@ GRID = (RATES, "inner.steps=1,2")
 class Fake:
     """Stands in for training: an accuracy by setting, and what was asked."""
 
-    def __init__(self, error: Exception | None = None, stopped: str = "") -> None:
+    def __init__(self, error=None, stopped=""):
         self.error, self.stopped = error, stopped
         self.asked: list[Experiment] = []
 
-    def __call__(
-        self, config: Experiment, workdir: pathlib.Path, dry_run: bool = False
-    ) -> str:
+    def __call__(self, config, workdir, dry_run=False):
         self.asked.append(config)
         if dry_run:
             return ""
@@ -53,24 +49,22 @@ class Fake:
 
 
 @pytest.fixture
-def ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+def ten_minutes(monkeypatch):
     """A trial takes ten minutes, however it ends."""
     clock = iter(range(0, 10**6, 600))
     monkeypatch.setattr(sweep.time, "perf_counter", lambda: float(next(clock)))
 
 
-def search(changes: dict[str, Any] | None = None, **of_search: Any) -> Search:
+def search(changes=None, **of_search):
     named = {f"search.{name}": x for name, x in ({"fields": GRID} | of_search).items()}
     return replaced(Search(), named | (changes or {}))
 
 
-def told_by(call: Callable[[], str]) -> str:
+def told_by(call):
     return " ".join(call().split())
 
 
-def test_every_combination_is_tried_and_the_best_written(
-    tmp_path: pathlib.Path,
-) -> None:
+def test_every_combination_is_tried_and_the_best_written(tmp_path):
     fake = Fake()
     config = search({"experiment.iterations": 7, "experiment.evaluate.steps": (0, 4)})
     text = told_by(lambda: sweep.tune(config, tmp_path, fake, command="launch 'x'"))
@@ -97,15 +91,15 @@ def test_every_combination_is_tried_and_the_best_written(
     assert not list(tmp_path.rglob("checkpoints"))
 
 
-def test_joint_pretraining_can_decide(tmp_path: pathlib.Path) -> None:
+def test_joint_pretraining_can_decide(tmp_path):
     config = search(by="joint pretraining")
     text = told_by(lambda: sweep.tune(config, tmp_path, Fake()))
     assert text.startswith("inner.learning_rate=0.1, inner.steps=1 did best")
     assert "89.0 % (joint pretraining)." in text
 
 
-def test_a_second_start_goes_on(tmp_path: pathlib.Path) -> None:
-    first, second, third = Fake(KeyboardInterrupt()), Fake(), Fake()  # type: ignore[arg-type]
+def test_a_second_start_goes_on(tmp_path):
+    first, second, third = Fake(KeyboardInterrupt()), Fake(), Fake()
     with pytest.raises(KeyboardInterrupt):
         sweep.tune(search(), tmp_path, first)
     sweep.tune(search(), tmp_path, second)
@@ -120,9 +114,7 @@ def test_a_second_start_goes_on(tmp_path: pathlib.Path) -> None:
         sweep.tune(search({"experiment.iterations": 9}), tmp_path, third)
 
 
-def test_hours_end_a_search_and_more_go_on(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], ten_minutes: None
-) -> None:
+def test_hours_end_a_search_and_more_go_on(tmp_path, capsys, ten_minutes):
     fake = Fake()
     # Two of them fit into 25 minutes; the third would be cut short.
     text = sweep.tune(search(hours=25 / 60), tmp_path, fake)
@@ -134,10 +126,8 @@ def test_hours_end_a_search_and_more_go_on(
     assert len(fake.asked) == 4 and "after 4 trials" in " ".join(text.split())
 
 
-def test_a_trial_that_goes_on_has_its_own_time_again(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], ten_minutes: None
-) -> None:
-    stopped = Fake(KeyboardInterrupt())  # type: ignore[arg-type]
+def test_a_trial_that_goes_on_has_its_own_time_again(tmp_path, capsys, ten_minutes):
+    stopped = Fake(KeyboardInterrupt())
     config = search(hours=25 / 60, fields=("inner.learning_rate=0.3,0.1",))
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
@@ -150,9 +140,7 @@ def test_a_trial_that_goes_on_has_its_own_time_again(
 
 
 @pytest.mark.parametrize("fake", [Fake(NoTimeError("too short")), Fake(None, "cut")])
-def test_hours_too_short_for_a_trial_are_those_of_the_search(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], fake: Fake
-) -> None:
+def test_hours_too_short_for_a_trial_are_those_of_the_search(tmp_path, capsys, fake):
     fields = ("inner.learning_rate=0.3,0.1",)
     text = sweep.tune(search(hours=0.1, fields=fields), tmp_path / "run", fake)
     assert text.startswith("After 0 of 2 trials none has an accuracy")
@@ -164,9 +152,7 @@ def test_hours_too_short_for_a_trial_are_those_of_the_search(
 
 
 @pytest.mark.parametrize("error", [NonFiniteError("step 3"), ConfigError("class cat")])
-def test_a_trial_that_fails_is_told_and_the_others_go_on(
-    tmp_path: pathlib.Path, error: Exception
-) -> None:
+def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path, error):
     text = sweep.tune(search(), tmp_path, Fake(error))
     assert text.startswith("inner.learning_rate=0.1, inner.steps=2 did best")
     report = (tmp_path / "report.md").read_text()
@@ -183,7 +169,7 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(
             sweep.tune(search(fields=fields), tmp_path / "other", Fake(error))
 
 
-def test_random_trials_are_drawn_from_ranges(tmp_path: pathlib.Path) -> None:
+def test_random_trials_are_drawn_from_ranges(tmp_path):
     fake = Fake()
     fields = ("inner.learning_rate=0.01..0.9", "outer.clip=1.0,10.0")
     sweep.tune(search(fields=fields, trials=5), tmp_path, fake)
@@ -193,9 +179,7 @@ def test_random_trials_are_drawn_from_ranges(tmp_path: pathlib.Path) -> None:
     assert best.inner.learning_rate == max(rates)
 
 
-def test_a_dry_run_writes_nothing(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_writes_nothing(tmp_path, capsys):
     fake = Fake()
     assert sweep.tune(search(), tmp_path / "run", fake, dry_run=True) == ""
     assert len(fake.asked) == 1 and not (tmp_path / "run").exists()
@@ -221,9 +205,7 @@ def test_a_dry_run_writes_nothing(
     ],
     ids=str,
 )
-def test_a_mistake_is_named_before_the_first_trial(
-    changed: dict[str, Any], words: list[str]
-) -> None:
+def test_a_mistake_is_named_before_the_first_trial(changed, words):
     with pytest.raises(ConfigError) as refused:
         sweep.settings(search(**changed))
     message = str(refused.value)
@@ -232,11 +214,11 @@ def test_a_mistake_is_named_before_the_first_trial(
         assert word in message
 
 
-def test_fields_of_training_data_may_be_searched() -> None:
+def test_fields_of_training_data_may_be_searched():
     assert len(sweep.settings(search(fields=("data.weights=uniform,classes",)))) == 2
 
 
-def test_the_shipped_search_is_of_the_config_that_is_named() -> None:
+def test_the_shipped_search_is_of_the_config_that_is_named():
     get_config = shipped.modules()["tune"].get_config
     assert get_config().experiment.to_dict() == shipped.load("quickstart").to_dict()
     omniglot = get_config(f"{shipped.FOLDER / 'omniglot.py'}:20way").experiment
@@ -244,7 +226,7 @@ def test_the_shipped_search_is_of_the_config_that_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["quickstart", "maml_conv4:native"])
-def test_a_written_config_reads_back(tmp_path: pathlib.Path, name: str) -> None:
+def test_a_written_config_reads_back(tmp_path, name):
     config = configs.typed(shipped.load(name))
     path = tmp_path / "a.py"
     path.write_text(configs.source(config, 'says "this" \\ and """that"""'))
@@ -254,9 +236,9 @@ def test_a_written_config_reads_back(tmp_path: pathlib.Path, name: str) -> None:
 # The command
 
 
-def test_the_command_does_what_launch_does_with_the_shipped_search(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_does_what_launch_does(
+    tmp_path, monkeypatch
+):
     asked: list[Any] = []
     monkeypatch.setattr(launching, "train", lambda *given, **rest: asked.extend(given))
     file = f"{shipped.FOLDER / 'omniglot.py'}:20way"
@@ -281,9 +263,7 @@ def test_the_command_does_what_launch_does_with_the_shipped_search(
     ],
     ids=str,
 )
-def test_a_mistake_in_the_command_is_one_line(
-    words: list[str], told: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_in_the_command_is_one_line(words, told, capsys):
     assert __main__.main(["tune", str(shipped.FOLDER / words[0]), *words[1:]]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
@@ -297,18 +277,14 @@ def test_a_mistake_in_the_command_is_one_line(
 class Untouched(np.ndarray):
     """Images that nobody may look at."""
 
-    def __getitem__(self, *place: Any) -> Any:
+    def __getitem__(self, *place):
         raise AssertionError("an image of meta-test was read")
 
-    def __array__(self, *given: Any, **named: Any) -> Any:
+    def __array__(self, *given, **named):
         raise AssertionError("the images of meta-test were read")
 
 
-def test_meta_test_is_never_touched(
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_meta_test_is_never_touched(tmp_path, monkeypatch, capsys):
     experiment = tiny.typed(
         tiny.config(tiny.draw(tmp_path / "images")),
         iterations=2,
@@ -319,7 +295,7 @@ def test_meta_test_is_never_touched(
     config = search(fields=("inner.learning_rate=0.1",))
     load_roles = loading.load
 
-    def guarded(data: Any, stand_ins: Any = ()) -> loading.Roles:
+    def guarded(data, stand_ins=()):
         roles = load_roles(data, stand_ins)
         (test,) = roles.test
         return roles._replace(test=(test._replace(images=test.images.view(Untouched)),))

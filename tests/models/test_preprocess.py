@@ -10,21 +10,21 @@ NONE = Preprocess((0.0,), (1.0,))
 KEY = jax.random.key(0)
 
 
-def fitted(*sets: np.ndarray) -> Preprocess:
+def fitted(*sets):
     return fit([(images, np.arange(len(images))) for images in sets], 2, True)
 
 
-def noise(n: int, side: int, channels: int, seed: int = 0) -> np.ndarray:
+def noise(n, side, channels, seed=0):
     rng = np.random.default_rng(seed)
     levels = rng.integers(20, 200, channels)
     return (levels + rng.integers(-20, 20, (n, side, side, channels))).astype(np.uint8)
 
 
-def grey(*levels: int) -> np.ndarray:
+def grey(*levels):
     return np.uint8(levels)[:, None, None, None]
 
 
-def test_training_images_get_mean_0_and_deviation_1_by_channel() -> None:
+def test_training_images_get_mean_0_and_deviation_1_by_channel():
     images = noise(50, 6, 3)
     normal = fitted(images).normalise(images)
     assert normal.dtype == np.float32
@@ -32,7 +32,7 @@ def test_training_images_get_mean_0_and_deviation_1_by_channel() -> None:
     np.testing.assert_allclose(normal.std((0, 1, 2)), 1, atol=1e-5)
 
 
-def test_statistics_are_of_all_sets_alike_and_of_what_counts() -> None:
+def test_statistics_are_of_all_sets_alike_and_of_what_counts():
     both = fitted(grey(*90 * [0]), grey(*10 * [255]))
     np.testing.assert_allclose([both.mean, both.std], 0.5)
     # Sorted by class, as sources are: evenly spread ones are looked at.
@@ -44,13 +44,13 @@ def test_statistics_are_of_all_sets_alike_and_of_what_counts() -> None:
     np.testing.assert_allclose(normal, 0, atol=1e-3)
 
 
-def test_without_augmentation_images_stay() -> None:
+def test_without_augmentation_images_stay():
     images = noise(5, 6, 3)
     np.testing.assert_array_equal(NONE.augment(images, KEY), images)
 
 
 @pytest.mark.parametrize("shift", [1, 3])
-def test_shifts_repeat_the_edge_and_reach_their_limit(shift: int) -> None:
+def test_shifts_repeat_the_edge_and_reach_their_limit(shift):
     side, n = 9, 300
     rows, columns = np.meshgrid(np.arange(side), np.arange(side), indexing="ij")
     image = np.stack([rows, columns], -1).astype(np.uint8)  # a pixel knows its place
@@ -64,7 +64,7 @@ def test_shifts_repeat_the_edge_and_reach_their_limit(shift: int) -> None:
     np.testing.assert_array_equal(moved, expected)
 
 
-def test_half_of_the_images_are_mirrored() -> None:
+def test_half_of_the_images_are_mirrored():
     images = noise(200, 5, 1)
     moved = np.asarray(NONE._replace(flip=True).augment(images, KEY))
     same = (moved == images).all((1, 2, 3))
@@ -73,7 +73,7 @@ def test_half_of_the_images_are_mirrored() -> None:
     assert 70 < mirrored.sum() < 130
 
 
-def test_training_augments_by_the_key_and_evaluation_does_not() -> None:
+def test_training_augments_by_the_key_and_evaluation_does_not():
     images = noise(30, 8, 1)
     busy = fitted(images)
     batch = {"image": images, "label": np.arange(30), "weight": np.ones(30)}
@@ -93,7 +93,7 @@ def test_training_augments_by_the_key_and_evaluation_does_not() -> None:
     assert batch["image"] is images  # the caller's batch is left alone
 
 
-def test_features_made_beforehand_stay_as_they_are() -> None:
+def test_features_made_beforehand_stay_as_they_are():
     maps = np.random.default_rng(0).standard_normal((2, 4, 4, 8), np.float32)
     encode = lambda params, images: images + 1  # noqa: E731
     known = NONE._replace(encode=encode).of_features()
