@@ -14,11 +14,7 @@ from metainit.config.fields import (
 
 
 def validate(config: Experiment | TransferExperiment) -> None:
-    """Checks everything that can be checked before data is opened.
-
-    Raises:
-      ConfigError: naming the fields, their values and what would work.
-    """
+    """Raises ConfigError for what can be refused before data are opened."""
     if isinstance(config, Experiment):
         _check_training(config)
         _check_data(config)

@@ -1,7 +1,7 @@
 """The fields of an experiment: types, ranges, defaults.
 
 `metainit.config.parsing` reads them from plain dicts, `metainit.config.checks` has the
-rules between them. What an `Annotated` type says of a field holds for it alone.
+rules between them.
 """
 
 from __future__ import annotations
@@ -248,8 +248,8 @@ class Network:
 class Experiment:
     """Meta-learning: an initialisation, its baselines, and what they are worth.
 
-    `task` describes meta-validation and meta-test episodes, `train_task` meta-training
-    ones. Rates are per inner step, `max_hours` are wall-clock hours.
+    `task` is of meta-validation and meta-test, `train_task` of meta-training. Rates are
+    per inner step, `max_hours` are wall-clock hours.
     """
 
     seed: Natural = 0
@@ -279,7 +279,7 @@ class Experiment:
 
     @property
     def network(self) -> Network:
-        """The network of the experiment."""
+        """Gathers what the network is built from."""
         return Network(
             self.model, self.encoder, self.compute, self.data.size, self.data.channels
         )
@@ -359,6 +359,6 @@ class Search:
 
 
 def own_size(name: str, size: int) -> tuple[str, int]:
-    """Name and size of "NAME@SIZE"; the given size where it has none of its own."""
+    """Parts "NAME@SIZE" into name and size; a name alone has the given size."""
     stem, at, own = name.rpartition("@")
     return (stem, int(own)) if at and own.isdigit() else (name, size)

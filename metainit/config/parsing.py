@@ -22,26 +22,16 @@ _WORDS = {
 
 
 def parse(values: Mapping[str, Any], of: type[Fields]) -> Fields:
-    """The dataclass that a nested dict describes; what it lacks has its default.
+    """Makes the dataclass that a nested dict describes; what it lacks has its default.
 
-    Lists are taken for tuples and whole numbers for numbers, as JSON has them.
-
-    Args:
-      values: plain values by name, sections as dicts.
-      of: a dataclass of `metainit.config.fields`.
-
-    Raises:
-      ConfigError: naming the dotted field, its value and what would work.
+    Lists are taken for tuples and whole numbers for numbers, as JSON has them. Raises
+    ConfigError naming the dotted field, its value and what would work.
     """
     return _section(of, values, "", of)
 
 
 def replaced(config: Fields, changes: Mapping[str, Any]) -> Fields:
-    """A config with other values, by dotted name of their fields.
-
-    Raises:
-      ConfigError: as `parse`.
-    """
+    """Changes fields by dotted name; raises ConfigError as `parse` does."""
     values = dataclasses.asdict(config)  # type: ignore[call-overload]
     for name, value in changes.items():
         *sections, last = name.split(".")
@@ -55,7 +45,7 @@ def replaced(config: Fields, changes: Mapping[str, Any]) -> Fields:
 
 
 def names(of: type, prefix: str = "") -> Iterator[str]:
-    """Dotted names of every field of a dataclass that is no section."""
+    """Lists dotted names of every field of a dataclass that is no section."""
     for name, kind in _types(of).items():
         if dataclasses.is_dataclass(kind):
             yield from names(kind, f"{prefix}{name}.")  # type: ignore[arg-type]

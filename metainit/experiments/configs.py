@@ -43,24 +43,12 @@ def get_config():
 
 
 def default(kind: str | None = None) -> ConfigDict:
-    """Every field with its default; configs change what they say.
-
-    Args:
-      kind: None for meta-learning, "transfer" for a comparison of initialisations that
-        exist, "supervised" for plain supervised learning.
-    """
+    """Makes every field of a kind of experiment (None: meta-learning) by default."""
     return ConfigDict(dataclasses.asdict(_KINDS[kind]()))
 
 
 def search(experiment: ConfigDict) -> ConfigDict:
-    """The fields of a search with their defaults.
-
-    Args:
-      experiment: whose fields are searched; changed from `default`.
-
-    Raises:
-      ConfigError: it is of another kind.
-    """
+    """Makes the fields of a search; raises ConfigError for what is no meta-learning."""
     if "kind" in experiment:
         raise ConfigError(
             f"kind={experiment.kind!r}: only configs of meta-learning can be searched"
@@ -75,7 +63,7 @@ def search(experiment: ConfigDict) -> ConfigDict:
 
 
 def seven_data_sets() -> ConfigDict:
-    """The defaults with the brief's data sets in their roles, tasks and rates.
+    """Makes the defaults with the brief's data sets in their roles, tasks and rates.
 
     8-way 4-shot tasks, whose support is a batch of 32 images, and 32 queries.
     """
@@ -103,11 +91,7 @@ def minibatch(config: ConfigDict) -> None:
 
 
 def load(name: str) -> ConfigDict:
-    """The config of "FILE.py" or "FILE.py:VARIANT", as on the command line.
-
-    Raises:
-      ValueError: no such file, or what the file says of a variant.
-    """
+    """Loads "FILE.py" or "FILE.py:VARIANT"; raises ValueError where there is none."""
     path, _, variant = name.partition(":")
     if not pathlib.Path(path).is_file():
         others = ", ".join(sorted(map(str, pathlib.Path("configs").glob("*.py"))))
@@ -117,7 +101,7 @@ def load(name: str) -> ConfigDict:
 
 
 def source(experiment: fields.Experiment, about: str) -> str:
-    """Python source of a config file, whose docstring is `about`."""
+    """Writes a config file in Python, whose docstring is `about`."""
     values = run_folder.flat(dataclasses.asdict(experiment))
     defaults = run_folder.flat(dataclasses.asdict(fields.Experiment()))
     changed = {name: x for name, x in values.items() if x != defaults[name]}
@@ -128,7 +112,7 @@ def source(experiment: fields.Experiment, about: str) -> str:
 
 
 def typed(config: Config) -> Typed:
-    """The typed fields of a config of any kind, after all checks that need no data.
+    """Types and checks a config of any kind, as far as that needs no data.
 
     Raises:
       ConfigError: in one line, the field, its value and what would work.

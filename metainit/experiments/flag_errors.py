@@ -13,15 +13,10 @@ _LOOK_UP_ERRORS = (AttributeError, KeyError, OSError, TypeError)
 
 
 def explain(error: Exception, config: str, argv: Sequence[str]) -> str | None:
-    """Says what was wrong, and what there is instead.
+    """Says in one line what was wrong in `argv`, and what there is instead.
 
-    Args:
-        error: what absl or ml_collections raised while it parsed the flags.
-        config: the value of --config, or "".
-        argv: the whole command line.
-
-    Returns:
-        One line, or None where the command line is not to blame.
+    `error` is what absl or ml_collections raised, `config` the value of --config or "".
+    It returns None where the command line is not to blame.
     """
     message = str(error).removeprefix("flag ")
     if config:
@@ -41,7 +36,7 @@ def explain(error: Exception, config: str, argv: Sequence[str]) -> str | None:
 
 
 def _field(fields: ConfigDict, name: str, message: str) -> str | None:
-    """What is wrong with one --config.NAME, if anything is."""
+    """Says what is wrong with one --config.NAME, if anything is."""
     flag, place, value = f"--config.{name}", "config", fields
     for part in name.split("."):
         if not isinstance(value, ConfigDict):

@@ -27,7 +27,7 @@ from metainit.training.loop import NonFiniteError
 
 
 def default_workdir(config: str) -> Path:
-    """The folder of a run: "configs/omniglot.py:20way" gives runs/omniglot-20way."""
+    """Names a run's folder: "configs/omniglot.py:20way" gives runs/omniglot-20way."""
     path, _, variant = config.partition(":")
     name = f"{Path(path).stem}-{variant}" if variant else Path(path).stem
     return Path("runs") / re.sub(r"[^\w.,=+-]+", "-", name)
@@ -45,8 +45,6 @@ def run(
     """Runs an experiment of any kind; returns the program's exit status.
 
     Args:
-      config: of any kind.
-      workdir: folder of the run.
       command: the line that repeats it, for the report.
       allow_cpu: run on the CPU although the machine has an accelerator.
       dry_run: only print what would be downloaded and how long it takes.
@@ -80,7 +78,7 @@ def refuse(error: object) -> int:
 
 
 def tune(argv: Sequence[str]) -> int:
-    """`metainit tune CONFIG.py`: what launch.py does with configs/tune.py:CONFIG.py."""
+    """Runs `metainit tune CONFIG.py`, as launch.py does configs/tune.py:CONFIG.py."""
     parser = argparse.ArgumentParser(
         prog="metainit tune",
         usage="metainit tune CONFIG.py[:VARIANT] [options] [--FIELD=VALUE ...]",
@@ -120,11 +118,7 @@ def tune(argv: Sequence[str]) -> int:
 
 
 def _obtain_data(config: Typed, dry_run: bool, yes: bool) -> bool:
-    """Prepares the data sets of the catalog that the configuration names.
-
-    Returns:
-      Whether to go on. A dry run can without them, but for comparing initialisations.
-    """
+    """Prepares the catalog's data sets that a config names; says whether to go on."""
     if isinstance(config, Supervised):
         return True
     if isinstance(config, Search):

@@ -1,7 +1,7 @@
 """Which settings a search tries: every combination of values, or draws from ranges.
 
-A field of a search is "NAME=VALUE,VALUE,...", or "NAME=LOW..HIGH" for a random search,
-which draws from a range uniformly in the logarithm: rates and sizes matter by factor.
+A field is "NAME=VALUE,VALUE,...", or "NAME=LOW..HIGH" for a random search, which draws
+uniformly in the logarithm: rates and sizes matter by factor.
 """
 
 from __future__ import annotations
@@ -21,12 +21,9 @@ Fields = dict[str, Any]  # a setting to try: value by dotted name
 
 
 class Axis(NamedTuple):
-    """The values that one field may take.
+    """The values that one field may take; () for a range from low to high, above 0.
 
-    Attributes:
-      name: dotted name of the field.
-      values: to choose from; () for a range.
-      low, high: ends of the range, above 0; both whole numbers for whole numbers.
+    Both ends are whole numbers for whole numbers.
     """
 
     name: str
@@ -36,11 +33,7 @@ class Axis(NamedTuple):
 
 
 def parse(fields: Sequence[str]) -> tuple[Axis, ...]:
-    """The axes that the fields describe.
-
-    Args:
-      fields: as "inner.steps=1,3", "method.head=zero,prototype" or
-        "outer.learning_rate=1e-4..1e-2".
+    """Reads fields such as "inner.steps=1,3" or "outer.learning_rate=1e-4..1e-2".
 
     Raises:
       ValueError: in one line, for a field that cannot be read or stands there twice.
@@ -78,7 +71,7 @@ def _axis(field: str) -> Axis:
 
 
 def literal(text: str) -> Any:
-    """The Python value that a text is, or the text itself, as of "zero"."""
+    """Reads a Python value, or takes the text itself, as of "zero"."""
     try:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError):
@@ -86,11 +79,7 @@ def literal(text: str) -> Any:
 
 
 def grid(axes: Sequence[Axis]) -> list[Fields]:
-    """Every combination, the last axis changing fastest.
-
-    Raises:
-      ValueError: for a range, which has no end of values.
-    """
+    """Lists every combination, the last axis changing fastest; refuses ranges."""
     if ranges := [axis.name for axis in axes if not axis.values]:
         raise ValueError(
             f"{ranges[0]} is a range, and a grid needs values; give them, or "
@@ -102,13 +91,10 @@ def grid(axes: Sequence[Axis]) -> list[Fields]:
 
 
 def draw(axes: Sequence[Axis], trials: int, seed: int) -> list[Fields]:
-    """Random settings, all different; more of them begin with the same ones.
+    """Draws different settings, fewer than `trials` where the axes give no more.
 
-    Args:
-      axes: to draw from, independently (Bergstra & Bengio 2012, "Random Search for
-        Hyper-Parameter Optimization").
-      trials: how many; there are fewer where the axes have no more to give.
-      seed: of the draws, not negative.
+    Axes are independent (Bergstra & Bengio 2012, "Random Search for Hyper-Parameter
+    Optimization"); more trials begin with the same ones.
     """
     settings: dict[str, Fields] = {}
     for number in range(_DRAWS * trials):
@@ -131,5 +117,5 @@ def _draw(axis: Axis, rng: np.random.Generator) -> Any:
 
 
 def key(fields: Fields) -> str:
-    """A text that tells settings apart, however they were stored."""
+    """Makes a text that tells settings apart, however they were stored."""
     return json.dumps(fields, sort_keys=True)

@@ -1,7 +1,4 @@
-"""Searches for settings: many runs, chosen between on meta-validation.
-
-A trial is a run without meta-test: its sources are dropped before training begins.
-"""
+"""Searches for settings: many runs, chosen between on meta-validation."""
 
 from __future__ import annotations
 
@@ -36,11 +33,7 @@ _MAY_CHANGE = ("max_hours", "log_every", "checkpoint_every", "data.data_dir")
 
 
 def settings(config: Search) -> list[Fields]:
-    """What is to be tried, in order.
-
-    Raises:
-      ConfigError: in one line, for a search that cannot work or any setting of it.
-    """
+    """Lists what is to be tried; raises ConfigError for a search that cannot work."""
     search = config.search
     try:
         axes = search_space.parse(search.fields)
@@ -77,19 +70,13 @@ def tune(
 ) -> str:
     """Runs the trials that are not done yet, as far as the hours go, and reports.
 
-    Writes `trials.jsonl` (a line a trial), `report.md`, `report.html` and `best.py`,
-    the experiment with the best setting.
+    The same call on the same folder goes on, also in the middle of a trial, and with
+    more hours, values or trials. The report's text is returned ("" for a dry run).
 
     Args:
-      config: typed, as `metainit.experiments.configs.typed` gives it.
-      workdir: folder of the search; the same call on the same folder goes on, also in
-        the middle of a trial, and with more hours, values or trials.
       train: `metainit.experiments.meta_learning.train`, which stands above this module.
       dry_run: print the trials and what the first would take; writes nothing.
       command: the line that reproduces this, for the report.
-
-    Returns:
-      The report's text ("" for a dry run).
 
     Raises:
       ConfigError: for settings that cannot work, before the first trial; or where the
@@ -120,7 +107,7 @@ def _run_all(
     workdir: pathlib.Path,
     train: Callable[..., str],
 ) -> tuple[dict[str, Trial], list[Trial]]:
-    """Trials by `search_space.key`, earlier ones too; and those the data refused."""
+    """Runs and reads trials, by `search_space.key`; lists those the data refused."""
     trials = {search_space.key(trial.fields): trial for trial in _read(workdir)}
     refused: list[Trial] = []
     for number, fields in enumerate(planned, start=1):
@@ -152,7 +139,7 @@ def _run(
     workdir: pathlib.Path,
     train: Callable[..., str],
 ) -> Trial | None:
-    """One trial, or None where the hours do not hold it."""
+    """Runs one trial, or returns None where the hours do not hold it."""
     trial = digest.sha256(search_space.key(fields))[:10]
     folder = workdir / "trials" / trial
     path = workdir / _SECONDS
@@ -195,7 +182,7 @@ def _run(
 
 
 def _of_trial(config: Search, fields: Fields, hours: float) -> Experiment:
-    """The experiment with a setting, without meta-test."""
+    """Makes the experiment with a setting, without meta-test."""
     hours = min(config.experiment.max_hours, hours)
     trial = {"evaluate.episodes": 0, "transfer.steps": 0, "max_hours": hours}
     return parsing.replaced(config.experiment, fields | trial)

@@ -1,8 +1,7 @@
 """Image classification on a `Model` and a linear head, as losses for the pure layer.
 
-Batches are dicts: "image" float32 [n, height, width, c], "label" int [n], optionally
-"weight" float32 [n] (0 for padding) and "classes" bool [way] (False for a class that
-the task does not have: its score is -inf).
+Batches are dicts: "image" [n, height, width, c], "label" int [n], optionally "weight"
+[n] (0: padding) and "classes" bool [way] (False: the task lacks it, its score is -inf).
 """
 
 from collections.abc import Callable
@@ -22,19 +21,19 @@ QueryLossFn = Callable[[Params, Batch, Batch, Key], tuple[jax.Array, Metrics]]
 
 
 def features(model: Model) -> BatchFeaturesFn:
-    """`(params, batch, key) -> float [n, d]`: features of a batch seen by itself."""
+    """Makes `(params, batch, key) -> float [n, d]`, of a batch seen by itself."""
     return lambda params, batch, key: model.features(
         params["body"], batch["image"], batch.get("weight"), key
     )
 
 
 def adapt_mask(model: Model) -> LeafMask | None:
-    """Mask of what inner steps change: the head, and of the body what adapts."""
+    """Masks what inner steps change: the head, and of the body what adapts."""
     return _with_head(model.adapts)
 
 
 def meta_mask(model: Model) -> LeafMask | None:
-    """Mask of what training changes: the head, and of the body what is learned."""
+    """Masks what training changes: the head, and of the body what is learned."""
     return _with_head(model.learns)
 
 
@@ -47,7 +46,7 @@ def _with_head(of_body: LeafMask | None) -> LeafMask | None:
 def feature_count(
     model: Model, body: Params, images: jax.Array | jax.ShapeDtypeStruct
 ) -> int:
-    """Length d of features of images [n, height, width, c]; computes none of them."""
+    """Finds d of features of images [n, height, width, c] without computing any."""
 
     def count(body, images):
         encoded = images if model.encode is None else model.encode(body, images)
@@ -59,10 +58,7 @@ def feature_count(
 def logits(
     params: Params, features: jax.Array, classes: jax.Array | None = None
 ) -> jax.Array:
-    """The linear head's scores [n, way] of features [n, d].
-
-    Where `classes`, bool [way], is given, the scores of the others are -inf.
-    """
+    """Scores features [n, d] to [n, way], -inf where bool `classes` [way] is False."""
     scores = features @ params["head"]["kernel"] + params["head"]["bias"]
     return scores if classes is None else jnp.where(classes, scores, -jnp.inf)
 
@@ -70,16 +66,7 @@ def logits(
 def cross_entropy(
     scores: jax.Array, labels: jax.Array, weight: jax.Array | None = None
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean softmax cross-entropy and accuracy.
-
-    Args:
-      scores: float [n, way].
-      labels: int [n].
-      weight: float [n] or None for equal weights.
-
-    Returns:
-      Scalar loss in nats, and {"accuracy": scalar in 0..1}.
-    """
+    """Averages cross-entropy in nats and {"accuracy": 0..1} of scores [n, way]."""
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
     hits = (jnp.argmax(scores, -1) == labels).astype(losses.dtype)
     if weight is None:
@@ -94,7 +81,7 @@ def _judged(params: Params, features: jax.Array, batch: Batch) -> tuple:
 
 
 def loss_fn(model: Model) -> LossFn:
-    """The support loss: `(params, batch, key) -> (loss, metrics)`."""
+    """Makes the support loss: `(params, batch, key) -> (loss, metrics)`."""
     of_batch = features(model)
     return lambda params, batch, key: _judged(
         params, of_batch(params, batch, key), batch
@@ -102,7 +89,7 @@ def loss_fn(model: Model) -> LossFn:
 
 
 def query_features(model: Model) -> QueryFn:
-    """`(params, support, query) -> float [n, d]`: the query's features, no dropout.
+    """Makes `(params, support, query) -> float [n, d]` of the query, without dropout.
 
     A query that is normalised by its support is computed together with it, the
     support's images alone counting in the moments.
@@ -122,7 +109,7 @@ def query_features(model: Model) -> QueryFn:
 
 
 def query_loss(model: Model) -> QueryLossFn:
-    """The outer loss: `(params, support, query, key) -> (loss, metrics)`."""
+    """Makes the outer loss: `(params, support, query, key) -> (loss, metrics)`."""
     of_query = query_features(model)
     return lambda params, support, query, key: _judged(
         params, of_query(params, support, query), query
@@ -130,7 +117,7 @@ def query_loss(model: Model) -> QueryLossFn:
 
 
 def predict(model: Model) -> QueryFn:
-    """`(params, support, query) -> float [n, way]`: class probabilities (softmax)."""
+    """Makes `(params, support, query) -> float [n, way]`, class probabilities."""
     of_query = query_features(model)
     return lambda params, support, query: jax.nn.softmax(
         logits(params, of_query(params, support, query), query.get("classes"))

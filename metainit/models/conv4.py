@@ -25,7 +25,7 @@ class Conv4(nn.Module):
     def __call__(
         self, x: jax.Array, weight: jax.Array | None, train: bool = False
     ) -> jax.Array:
-        """Features [n, d] of images [n, height, width, c]; see `Model.features`."""
+        """Computes features [n, d] of images [n, height, width, c]."""
         stride = 2 if self.downsample == "stride" else 1
         for block in range(4):
             kernel = self.param(
@@ -51,20 +51,15 @@ def conv4(
     scale: float = 1.0,
     form: convolution.Form | None = None,
 ) -> Model:
-    """Conv-4 as a `Model`.
+    """Builds Conv-4; raises ValueError for a choice that does not exist.
 
     Args:
-      filters: features of every block.
-      norm: one of `normalisation.TRAINED_HERE`.
       downsample: "pool" (2x2 maximum, while the side is at least 2) or "stride".
       output: "average" over the image, so that one set of parameters takes any size,
         or "flatten" as in the published protocols.
       scale: what features are multiplied by; its square is the temperature of squared
         distances between them. About 1 / sqrt(features) suits prototypes.
       form: of the convolutions, by default the backend's faster one.
-
-    Raises:
-      ValueError: for a choice that does not exist.
     """
     check_choice("norm", norm, normalisation.TRAINED_HERE)
     check_choice("downsample", downsample, DOWNSAMPLE)

@@ -1,14 +1,7 @@
 """Convolution in two interchangeable forms, and pooling that XLA runs well.
 
-The product form is shifted slices and matrix products, and so are its derivatives: XLA
-for CPU does not optimise convolutions inside loops, is slow at the derivatives of
-grouped ones, and `vmap` over kernels turns a dense convolution into a grouped one.
-
-A convolution's derivatives, the transposed one and the product of patches and
-cotangents, are linear in two arguments as it is, with derivatives among these three.
-Left to itself JAX differentiates the cutting of patches into sums of padded slices: a
-meta-step of Conv-4 took 1.5 times as long. Hence primitives that name each other as
-derivatives, to any order and direction.
+The product form and its derivatives are matrix products of shifted slices: XLA for CPU
+is slow at convolutions in loops and at grouped ones, which `vmap` over kernels makes.
 """
 
 import functools
@@ -42,7 +35,7 @@ class Form(NamedTuple):
 
 
 def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """1x1 convolution with kernels [c, features], a matrix product on every backend."""
+    """Convolves 1x1 with kernels [c, features]: a matrix product on every backend."""
     return _convolve_once(x[:, ::stride, ::stride], kernel[None, None])
 
 
@@ -112,7 +105,7 @@ PRODUCT = Form(_product_dense, _product_same, _product_depthwise)
 
 
 def for_backend() -> Form:
-    """The faster form on the default backend: product on CPU, native elsewhere."""
+    """Chooses the faster form on the backend: product on CPU, native elsewhere."""
     return PRODUCT if jax.default_backend() == "cpu" else NATIVE
 
 
@@ -125,7 +118,7 @@ def _symmetric(k: int) -> Padding:
 
 
 def same_padding(x: jax.Array, k: int, stride: int) -> Padding:
-    """What 'SAME' puts around x, [n, height, width, c], for kernels of side k."""
+    """Finds what 'SAME' puts around x, [n, height, width, c], for kernels of side k."""
 
     def of_axis(length: int) -> tuple[int, int]:
         total = max((-(-length // stride) - 1) * stride + k - length, 0)
@@ -139,7 +132,7 @@ def _padded(x: jax.Array, padding: Padding) -> jax.Array:
 
 
 def _slices(x: jax.Array, k: int, stride: int, padding: Padding) -> list[jax.Array]:
-    """What each of a kernel's k * k weights is multiplied with, row by row."""
+    """Cuts what each of a kernel's k * k weights is multiplied with, row by row."""
     x = _padded(x, padding)
     height, width = x.shape[1] - k + 1, x.shape[2] - k + 1
     return [
@@ -150,19 +143,19 @@ def _slices(x: jax.Array, k: int, stride: int, padding: Padding) -> list[jax.Arr
 
 
 def _patches(x: jax.Array, k: int) -> jax.Array:
-    """[n * height * width, k * k * c]."""
+    """Cuts patches [n * height * width, k * k * c]."""
     slices = _slices(x, k, 1, _symmetric(k))
     return jnp.concatenate(slices, -1).reshape(-1, k * k * x.shape[-1])
 
 
 def _convolve_once(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`Form.dense` with stride 1, one matrix product."""
+    """Computes `Form.dense` with stride 1 as one matrix product."""
     dtype = jnp.result_type(x, kernel)
     return _bind(convolve_p, x.astype(dtype), kernel.astype(dtype), transposed=False)
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, *, transposed: bool) -> jax.Array:
-    """The convolution; transposed it takes cotangents of the output to those of x."""
+    """Convolves; transposed it takes cotangents of the output to those of x."""
     k = kernel.shape[0]
     if k == 1:
         pixels, kernel = x.reshape(-1, x.shape[-1]), kernel[0, 0]
@@ -176,7 +169,7 @@ def _convolve(x: jax.Array, kernel: jax.Array, *, transposed: bool) -> jax.Array
 
 
 def _of_kernel(x: jax.Array, y: jax.Array, *, k: int) -> jax.Array:
-    """Cotangent of the kernel where y is that of the convolution."""
+    """Computes the kernel's cotangent where y is that of the convolution."""
     c, features = x.shape[-1], y.shape[-1]
     patches, y = _patches(x, k), y.reshape(-1, features)
     # XLA for CPU copies the left factor of a product to transpose it, or its output.
@@ -186,7 +179,7 @@ def _of_kernel(x: jax.Array, y: jax.Array, *, k: int) -> jax.Array:
 
 
 def _bind(primitive: Primitive, *inputs: jax.Array, **params: Any) -> jax.Array:
-    """Inside `jax.shard_map` the inputs must vary over the same mesh axes."""
+    """Binds the inputs, made to vary over the same mesh axes in `jax.shard_map`."""
     axes = frozenset.union(*map(varying_axes, inputs))
     missing = [tuple(axes - varying_axes(x)) for x in inputs]
     alike = [
@@ -197,7 +190,12 @@ def _bind(primitive: Primitive, *inputs: jax.Array, **params: Any) -> jax.Array:
 
 
 def _primitive(name: str, function: Any, shape: Any, static: str) -> Primitive:
-    """Computed by `function`; `shape` takes two shapes and parameters to the third."""
+    """Makes a primitive; `shape` takes two shapes and parameters to the third.
+
+    Left to itself JAX differentiates the cutting of patches into sums of padded slices:
+    a meta-step of Conv-4 took 1.5 times as long. Hence primitives that name each other
+    as derivatives, to any order and direction.
+    """
     primitive = Primitive(name)
 
     def batched(inputs, axes, **params):
@@ -241,11 +239,10 @@ ad.defbilinear(
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """2x2 max-pooling, [n, height, width, c] to [n, height // 2, width // 2, c].
+    """Takes 2x2 maxima, [n, height, width, c] to [n, height // 2, width // 2, c].
 
-    As reshape and selection: `reduce_window` has a slow second derivative on CPU. And
-    the derivative of `max` looks for entries equal to the maximum, which a compiler
-    that computes them again need not find: 0 / 0. Among equals the first is chosen.
+    `reduce_window` has a slow second derivative on CPU, and that of `max` looks for
+    entries equal to a maximum that a compiler may compute anew and miss: 0 / 0.
     """
     n, height, width, c = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]
@@ -255,10 +252,7 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def max_pool3(x: jax.Array) -> jax.Array:
-    """3x3 max-pooling with stride 2, padded by 1 as in PyTorch; see `max_pool`.
-
-    From [n, height, width, c] to [n, ceil(height / 2), ceil(width / 2), c].
-    """
+    """Takes 3x3 maxima with stride 2, padded by 1 as in PyTorch: ceil(height / 2)."""
     height, width = x.shape[1:3]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
     x = functools.reduce(_larger, [x[:, :, j : j + width : 2] for j in range(3)])

@@ -1,8 +1,4 @@
-"""EfficientNet-Lite0: EfficientNet (arXiv:1905.11946) for small machines.
-
-ReLU6 for swish and no squeeze-and-excitation; stem and top have the same width in every
-Lite.
-"""
+"""EfficientNet-Lite0: EfficientNet (arXiv:1905.11946) with ReLU6 and no squeezing."""
 
 from collections.abc import Callable
 from functools import partial
@@ -49,7 +45,7 @@ def _layer(
     fan_out: int,
     linear: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
-    """A normalised convolution; call it inside a `Scope`."""
+    """Computes a normalised convolution inside a `Scope`."""
     init = nn.initializers.normal((2 / fan_out) ** 0.5)
     kernel = Kernel(shape, init, name=name)()
     return BatchNorm(norm, EPSILON, name=f"{name}_norm")(linear, kernel, weight)
@@ -63,10 +59,7 @@ def _block(
     x: jax.Array,
     weight: jax.Array | None,
 ) -> jax.Array:
-    """Inverted bottleneck: wider by 1x1, depthwise, narrower by 1x1 without ReLU.
-
-    From [n, height, width, c] to [n, height / stride, width / stride, features].
-    """
+    """Widens by 1x1, convolves depthwise, narrows by 1x1 without ReLU."""
     c, k, features = x.shape[-1], shape.kernel, shape.features
     y, wide, layer = x, c * shape.expand, partial(_layer, norm, weight)
     if wide != c:
@@ -84,18 +77,13 @@ def efficientnet_lite0(
     form: Form | None = None,
     checkpoint: bool = False,
 ) -> Encoder:
-    """EfficientNet-Lite0 as an `Encoder`.
+    """Builds EfficientNet-Lite0; raises ValueError for a choice that does not exist.
 
     Args:
-      norm: "frozen" running statistics, "support" moments or "batch" statistics.
       cut: the last part: "stem", "stage1" to "stage7" or "top"; "" for that. The map is
         2 times smaller than the image at the stem and stage1, then 4, 8, 16, 16, 32, 32
         and 32 times, rounded up.
-      form: of the convolutions, by default the backend's faster one.
       checkpoint: compute each block's activations again for its derivative.
-
-    Raises:
-      ValueError: for a choice that does not exist.
     """
     form, cut = form or convolution.for_backend(), cut or CUTS[-1]
 

@@ -34,13 +34,10 @@ def from_linen(
     stage_of: Callable[[tuple], str],
     norm: str,
 ) -> Encoder:
-    """An `Encoder` of a linen module `(images, weight) -> map`.
+    """Wraps a linen module `(images, weight) -> map` with no variables but parameters.
 
-    Its parameters are its only variables; `stages` are those of the whole network, of
-    which `cut` is the last that the module has.
-
-    Raises:
-      ValueError: for a cut or a policy that does not exist.
+    `stages` are those of the whole network, `cut` is the last that the module has. It
+    raises ValueError for a cut or a policy that does not exist.
     """
     check_choice("norm", norm, normalisation.PRETRAINED)
     check_choice("cut", cut, stages)
@@ -81,10 +78,9 @@ def stage(
     stride: int,
     checkpoint: bool,
 ) -> Callable[[jax.Array, jax.Array | None], jax.Array]:
-    """Blocks, `(stride, x, weight) -> x`, of which the first has the stride.
+    """Chains blocks, `(stride, x, weight) -> x`, of which the first has the stride.
 
-    Their scopes are named by number. With `checkpoint` each one's activations are
-    computed again for its derivative.
+    With `checkpoint` each one's activations are computed again for its derivative.
     """
     scope = nn.remat(Scope) if checkpoint else Scope
 
@@ -100,11 +96,10 @@ def stage(
 def composed(
     encoder: Encoder, learner: Model | None, use: str, adapt_from: str = ""
 ) -> Model:
-    """A `Model` whose body is {"encoder": ..., "learner": ...}.
+    """Builds a `Model` whose body is {"encoder": ..., "learner": ...}.
 
     Args:
-      encoder: from images to a map of features.
-      learner: from that map to features; None for the map's average, and no "learner".
+      learner: from the map to features; None for the map's average, and no "learner".
       use: "frozen": the encoder is never changed, and computed once a task; "meta":
         changed by training, not by inner steps, and computed once a task where an
         image's features do not depend on its batch; "adapted": changed by both.
@@ -158,7 +153,7 @@ def composed(
 
 
 def _masks(encoder: Encoder, use: str, adapt_from: str) -> tuple[LeafMask, LeafMask]:
-    """Of the leaves that training changes, and of those that inner steps change."""
+    """Masks the leaves that training changes, and those that inner steps change."""
     adapted = encoder.stages[encoder.stages.index(adapt_from or encoder.stages[0]) :]
 
     def learns(path, leaf):

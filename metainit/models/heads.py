@@ -1,8 +1,6 @@
 """Where a task's linear head starts: `start` functions for `metainit.InnerLoop`.
 
-Parameters are dicts {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}. A head
-that is made anew for each task lets any number of classes follow any training, and
-makes the order of the class labels irrelevant.
+Parameters are dicts {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}.
 """
 
 from collections.abc import Callable
@@ -20,7 +18,7 @@ StartFn = Callable[[Params, Batch, Key | None], Params]
 
 
 def zero_head(features: BatchFeaturesFn, way: int) -> StartFn:
-    """All-zero head: each of `way` classes is equally likely before the first step.
+    """Starts from zeros: each of `way` classes is equally likely before the first step.
 
     One learned row for all classes would be the same: neither a softmax nor a gradient
     through it sees what the scores of all classes have in common.
@@ -35,10 +33,9 @@ def zero_head(features: BatchFeaturesFn, way: int) -> StartFn:
 
 
 def prototype_head(features: BatchFeaturesFn, way: int) -> StartFn:
-    """A linear head that compares squared distances to the means of `way` classes.
+    """Starts by comparing squared distances to the means of `way` classes.
 
-    ProtoMAML (Triantafillou et al. 2020, arXiv:1903.03096, eq. 5): with c the mean of
-    a class's support features, its column is 2c and its bias -|c|^2. The outer gradient
+    ProtoMAML (Triantafillou et al. 2020, arXiv:1903.03096, eq. 5); the outer gradient
     flows through the means.
     """
 
@@ -52,24 +49,14 @@ def prototype_head(features: BatchFeaturesFn, way: int) -> StartFn:
 
 
 def nearest_mean(means: jax.Array) -> dict[str, jax.Array]:
-    """The linear head {"kernel": [d, way], "bias": [way]} of class means [way, d]."""
+    """Makes the linear head of class means c [way, d]: columns 2c, biases -|c|^2."""
     return {"kernel": 2 * means.T, "bias": -jnp.sum(jnp.square(means), -1)}
 
 
 def class_means(
     features: jax.Array, labels: jax.Array, way: int, weight: jax.Array | None = None
 ) -> jax.Array:
-    """Mean feature of each class.
-
-    Args:
-      features: float [n, d].
-      labels: int [n].
-      way: number of classes; one without examples has mean zero.
-      weight: float [n], 0 for padding.
-
-    Returns:
-      float [way, d].
-    """
+    """Averages features [n, d] by class, to [way, d]; zero for one without examples."""
     member = jax.nn.one_hot(labels, way, dtype=features.dtype)  # [n, way]
     if weight is not None:
         member = member * weight[:, None]
@@ -78,5 +65,5 @@ def class_means(
 
 
 def is_head(path: tuple, leaf: Any) -> bool:
-    """Mask of the head's leaves, for `metainit.anil`."""
+    """Masks the head's leaves, for `metainit.anil`."""
     return getattr(path[0], "key", None) == "head"

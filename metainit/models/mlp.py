@@ -19,7 +19,7 @@ class Mlp(nn.Module):
     def __call__(
         self, x: jax.Array, weight: jax.Array | None, train: bool = False
     ) -> jax.Array:
-        """Features [n, hidden[-1]] of images [n, height, width, c]."""
+        """Computes features [n, hidden[-1]] of images [n, height, width, c]."""
         x = x.reshape(len(x), -1)
         for layer, width in enumerate(self.hidden):
             x = nn.relu(nn.Dense(width)(x))
@@ -29,15 +29,9 @@ class Mlp(nn.Module):
 
 
 def mlp(hidden: Sequence[int], dropout: float = 0.0, dropped: int = 0) -> Model:
-    """An MLP as a `Model`; its head is added like any other.
+    """Builds an MLP with dropout after its first `dropped` hidden layers.
 
-    Args:
-      hidden: widths of the hidden layers.
-      dropout: rate after each of the first `dropped` hidden layers.
-      dropped: number of hidden layers followed by dropout.
-
-    Raises:
-      ValueError: for no hidden layer or a dropout rate outside [0, 1).
+    It raises ValueError for no hidden layer or a dropout rate outside [0, 1).
     """
     if not hidden or min(hidden) < 1:
         raise ValueError(f"hidden must be widths of 1 or more, got {tuple(hidden)}")

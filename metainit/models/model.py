@@ -45,10 +45,7 @@ class Model(NamedTuple):
 
 
 def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> Model:
-    """A `Model` of a linen module `(images, weight, train) -> features`.
-
-    Its parameters are the "params" collection; "dropout" is its only random stream.
-    """
+    """Wraps a linen module `(images, weight, train) -> features` of "params" alone."""
 
     def init(key, images):
         return module.init(key, images, None, False)["params"]

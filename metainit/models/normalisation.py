@@ -21,7 +21,7 @@ EPSILON = 1e-5
 
 
 def moments(x: jax.Array, weight: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance [c] of x [n, height, width, c]; weight float [n] or None."""
+    """Computes mean and variance [c] of x [n, height, width, c]."""
     if weight is None:
         mean = jnp.mean(x, (0, 1, 2))
         return mean, jnp.mean(jnp.square(x - mean), (0, 1, 2))
@@ -34,14 +34,13 @@ def moments(x: jax.Array, weight: jax.Array | None) -> tuple[jax.Array, jax.Arra
 class MomentNorm(nn.Module):
     """Normalises channels by moments of the given images, then scales and shifts.
 
-    With weights of 1 for the support's images and 0 for the query's this is
-    normalisation by support moments; with equal weights it is batch normalisation
-    without running averages.
+    With weights of 1 for the support's images and 0 for the query's this is by support
+    moments; with equal weights it is batch normalisation without running averages.
     """
 
     @nn.compact
     def __call__(self, x: jax.Array, weight: jax.Array | None) -> jax.Array:
-        """Args: x [n, height, width, c]; weight float [n] or None for equal ones."""
+        """Normalises x [n, height, width, c]; weight is float [n] or None."""
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
@@ -50,7 +49,7 @@ class MomentNorm(nn.Module):
 
 
 def layer(policy: str, features: int) -> Callable[..., jax.Array]:
-    """`(x, weight) -> x` for one of `TRAINED_HERE`; call it where linen is compact."""
+    """Makes `(x, weight) -> x` for one of `TRAINED_HERE`, where linen is compact."""
     if policy in ("support", "batch"):
         return MomentNorm()
     if policy == "group":
@@ -64,8 +63,7 @@ class BatchNorm(nn.Module):
 
     Running statistics make it a scaling of the kernel's outputs, so that no image-sized
     array is kept for its derivative. They are leaves of the tree whatever the policy,
-    and take no gradient: nothing but a file of weights changes them. They stay float32
-    where the rest is computed in bfloat16, and so does what is made of them alone.
+    take no gradient, and stay float32 where the rest is computed in bfloat16.
     """
 
     policy: str  # one of `PRETRAINED`
@@ -78,11 +76,7 @@ class BatchNorm(nn.Module):
         kernel: jax.Array,
         weight: jax.Array | None,
     ) -> jax.Array:
-        """Normalised `linear(kernel)`, [n, height, width, features].
-
-        `linear` is linear in its kernel, [..., features]; `weight`, float [n] or None,
-        is each image's share in moments.
-        """
+        """Normalises `linear(kernel)`, [n, height, width, features]."""
         features, dtype = kernel.shape[-1:], kernel.dtype
         scale = self.param("scale", nn.initializers.ones, features)
         bias = self.param("bias", nn.initializers.zeros, features)
@@ -99,5 +93,5 @@ class BatchNorm(nn.Module):
 
 
 def is_statistics(path: tuple, leaf: Any) -> bool:
-    """Mask of running means and variances, which ride along unlearned."""
+    """Masks running means and variances, which ride along unlearned."""
     return getattr(path[-1], "key", None) in ("mean", "var")

@@ -24,18 +24,18 @@ class Preprocess(NamedTuple):
     encoded: bool = False
 
     def of_features(self) -> "Preprocess":
-        """The same for images that were normalised and encoded beforehand."""
+        """Keeps images as they are that were normalised and encoded beforehand."""
         return self._replace(encode=None, encoded=True)
 
     def normalise(self, images: jax.Array) -> jax.Array:
-        """uint8 [..., c] to float32 with mean 0 and deviation 1 over meta-train."""
+        """Takes uint8 [..., c] to float32 of mean 0 and deviation 1 on meta-train."""
         if self.encoded:
             return images
         scaled = images.astype(jnp.float32) / 255
         return (scaled - jnp.asarray(self.mean)) / jnp.asarray(self.std)
 
     def augment(self, images: jax.Array, key: Key) -> jax.Array:
-        """Random shifts (the edge repeated) and flips of images [n, h, w, c]."""
+        """Shifts (the edge repeated) and flips images [n, h, w, c] at random."""
         shift_key, flip_key = jax.random.split(key)
         if self.shift:
             s = self.shift
@@ -52,12 +52,12 @@ class Preprocess(NamedTuple):
         return images
 
     def for_training(self, params: Params, batch: Batch, key: Key) -> Batch:
-        """A `prepare` function: augments, normalises, encodes a batch's images."""
+        """Augments, normalises and encodes a batch's images."""
         augmented = batch | {"image": self.augment(batch["image"], key)}
         return self.for_evaluation(params, augmented, key)
 
     def for_evaluation(self, params: Params, batch: Batch, key: Key) -> Batch:
-        """A `prepare` function: normalises and encodes a batch's images."""
+        """Normalises and encodes a batch's images."""
         images = self.normalise(batch["image"])
         if self.encode is not None:
             images = self.encode(params["body"], images)
@@ -65,7 +65,7 @@ class Preprocess(NamedTuple):
 
 
 def in_task(model: Model, preprocess: Preprocess) -> tuple[Model, Preprocess]:
-    """Both as a task's inner loop takes them: see `Model.in_task`."""
+    """Gives both as a task's inner loop takes them: see `Model.in_task`."""
     if model.in_task is None:
         return model, preprocess
     return model.in_task, preprocess._replace(encode=model.in_task.encode)
@@ -74,11 +74,9 @@ def in_task(model: Model, preprocess: Preprocess) -> tuple[Model, Preprocess]:
 def fit(
     sets: Iterable[tuple[np.ndarray, np.ndarray]], shift: int, flip: bool
 ) -> Preprocess:
-    """Statistics of about 2,000 evenly spread images of each set.
+    """Takes statistics of about 2,000 evenly spread images of each set.
 
-    Args:
-      sets: images, uint8 [n, h, w, c], and the rows of those that count, int [k].
-      shift, flip: see `Preprocess`.
+    Each set has images, uint8 [n, h, w, c], and the rows of those that count, int [k].
     """
     samples = []
     for images, rows in sets:

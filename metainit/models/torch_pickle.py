@@ -1,8 +1,7 @@
 """PyTorch's files of weights, read without PyTorch and without running their code.
 
-Both formats of `torch.save`: the zip archive (PyTorch 1.6 and later) and the stream of
-pickles before it. A pickle is a program; here it can call nothing but three functions
-of this module.
+Both formats of `torch.save` are read: zip archives (since 1.6) and streams of pickles.
+A pickle is a program; here it can call nothing but three functions of this module.
 """
 
 import io
@@ -57,7 +56,7 @@ class _Tensor(NamedTuple):
 
 
 class _Dict(dict):
-    """An ordered dict; what torch hangs on a state dict as attributes is dropped."""
+    """An ordered dict that drops what torch hangs on a state dict as attributes."""
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -79,17 +78,11 @@ class _Function:
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The state dict in a file of `torch.save`.
+    """Reads the state dict in a file of `torch.save`.
 
     A dict under "state_dict" or "model" is unwrapped, and the prefix "module." taken
-    off where all names have it.
-
-    Args:
-      path: of a .pth or .pt file.
-
-    Returns:
-      Read-only arrays by name, in the file's order. They keep their dtypes (bfloat16 is
-      `jax.dtypes.bfloat16`) and may share memory.
+    off where all names have it. Arrays are read-only, in the file's order and dtypes
+    (bfloat16 is `jax.dtypes.bfloat16`), and may share memory.
 
     Raises:
       ValueError: for a file that is no state dict, is damaged, or names any code but
@@ -169,10 +162,7 @@ def _check_size(storage: _Storage, data: bytes, elements: int) -> None:
 
 
 def _load(file: io.BytesIO, declared: dict[str, _Storage]) -> Any:
-    """The value of the pickle at the file's position, which it leaves behind.
-
-    Storages that the pickle refers to are put into `declared`, by key.
-    """
+    """Reads the pickle at the file's position; its storages are put into `declared`."""
     start = file.tell()
     # Before it runs: the unpickler gives memory to a string of any length, and to any
     # place in the memo, without a look at how much there is.
@@ -214,7 +204,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _ordered_dict(*items: Any) -> _Dict:
-    """Of nothing, or of a list of pairs, as Python 2 wrote them."""
+    """Makes one of nothing, or of a list of pairs, as Python 2 wrote them."""
     ordered = _Dict(*items)
     for pairs in items:  # a file that turns one list into many dicts stays small
         pairs.clear()
@@ -222,10 +212,7 @@ def _ordered_dict(*items: Any) -> _Dict:
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> _Tensor:
-    """A tensor whose view was checked to lie inside its storage.
-
-    After the strides come whether it needs a gradient, hooks and metadata.
-    """
+    """Makes a tensor after checking that its view lies inside its storage."""
     if not isinstance(storage, _Storage) or len(more) not in (2, 3) or any(more[2:]):
         raise Refused("it has a tensor of a kind that is not known here")
     if len(shape) != len(strides) or len(shape) > 32:

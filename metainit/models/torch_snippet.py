@@ -1,7 +1,4 @@
-"""PyTorch code that adapts an exported network as it was learned for.
-
-Two programs, the same for every run but for the settings that they begin with.
-"""
+"""PyTorch code that adapts an exported network as it was learned for."""
 
 from string import Template
 from typing import Any
@@ -96,7 +93,7 @@ _BEGINNINGS = (("conv1.", "bn1."), *((f"layer{stage}.",) for stage in range(1, 5
 
 
 def of_run(config: Experiment, way: int) -> str:
-    """The code that adapts what a config meta-learns; "" where there is none.
+    """Writes the code that adapts what a config meta-learns; "" where there is none.
 
     There is one for a ResNet as wide as torchvision's with frozen statistics, and for
     Conv-4 that is normalised by moments, both adapted by SGD on the whole support.

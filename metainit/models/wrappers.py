@@ -11,7 +11,7 @@ from metainit.models.normalisation import is_statistics
 
 
 def in_bfloat16(model: Model) -> Model:
-    """The model with parameters and images cast to bfloat16 inside its functions.
+    """Casts parameters and images to bfloat16 inside the model's functions.
 
     Parameters stay float32 outside, so gradients and updates are accumulated in that;
     features, and what `encode` gives, come out as float32. Half the memory for
@@ -43,20 +43,12 @@ def in_bfloat16(model: Model) -> Model:
 
 
 def microbatched(loss_fn: LossFn, size: int) -> LossFn:
-    """The mean loss over a batch, computed `size` examples at a time.
+    """Averages a loss over a batch, computed `size` examples at a time.
 
-    Exact for losses that are means over examples which do not see each other, so not
-    with normalisation by batch or support moments. Each piece is computed again for its
-    gradient: only one piece's activations are alive.
-
-    Args:
-      loss_fn: `(params, batch, key) -> (loss, metrics)`, means over the batch, a dict;
-        weighted ones where it has "weight", float32 [n].
-      size: examples of a piece; it must divide the batch.
-
-    Returns:
-      A function like `loss_fn`. It raises ValueError where `size` does not divide the
-      batch.
+    Exact for losses that are means over examples which do not see each other (weighted
+    where the batch has "weight", float32 [n]), so not with batch or support moments.
+    Each piece is computed again for its gradient: one piece's activations are alive.
+    It raises ValueError where `size` does not divide the batch.
     """
 
     def in_pieces(params: Any, batch: Any, key: Key) -> Any:

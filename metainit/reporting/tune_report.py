@@ -17,7 +17,6 @@ class Trial(NamedTuple):
     """One setting that a search tried, on meta-validation.
 
     Attributes:
-      fields: value by dotted name.
       accuracy: best on meta-validation, 0 to 1, by initialisation; {} for a trial that
         diverged, None where it was never measured.
       device_seconds: of training, all initialisations.
@@ -69,10 +68,10 @@ def blocks(
     by: str,
     about: Mapping[str, Any],
 ) -> Iterator[Block]:
-    """Yields the report, the verdict first.
+    """Yields the report, the verdict first, of trials `about` a search.
 
     `about` has "title", "command", "episodes" in words, "measure" (the line that
-    measures the winner), "device", "versions" and "config" of the search.
+    measures the winner), "device", "versions" and "config".
     """
     yield verdict(trials, planned, by)
     yield (
