@@ -12,6 +12,7 @@ from test_adaptation import (
     MODEL,
     PREPROCESS,
     QUERIES,
+    SHOT,
     STEPS,
     TEST,
     WAY,
@@ -25,9 +26,9 @@ from test_adaptation import (
 )
 
 import metainit
-from metainit.config.fields import Evaluate
+from metainit.config.fields import Evaluate, Task
 from metainit.data import episode_set
-from metainit.data.episodes import draw_rows
+from metainit.data.episodes import sample_batch
 from metainit.data.loading import Roles
 from metainit.evaluation import adaptation, closed_form, metrics
 from metainit.evaluation.adaptation import Setting
@@ -37,7 +38,7 @@ from metainit.evaluation.results import Evaluation, Measurements
 INITS = {"meta-learned": with_head(), "random": random(1)}
 RANDOM = {"random": random(1)}
 ROLES = Roles((), (source("seen", 1),), (TEST,))
-VARIABLE = Evaluate(min_way=2, max_way=3, max_support=12, max_queries=3)
+VARIABLE = {"min_way": 2, "max_way": 3, "max_support": 12, "max_queries": 3}
 
 
 def measure(
@@ -51,19 +52,6 @@ def measure(
 @functools.cache
 def evaluation() -> Evaluation:
     return measure(INITS)
-
-
-@functools.cache
-def of_variable_episodes() -> Evaluation:
-    return measure(
-        RANDOM,
-        variable=True,
-        min_way=2,
-        max_way=3,
-        max_support=12,
-        max_queries=3,
-        episodes=3,
-    )
 
 
 def test_every_initialisation_meets_every_head() -> None:
@@ -95,19 +83,15 @@ def alone(row: Any, episode: metainit.Episode, way: int) -> Measurements:
 @pytest.mark.parametrize("variable", [False, True])
 def test_rows_are_what_episodes_give_alone(variable: bool) -> None:
     """Also where episodes differ in way and shot, so that they are filled up."""
-    found = of_variable_episodes() if variable else evaluation()
-    seed = episode_set.meta_test_seed(0)
+    found, seed = evaluation(), episode_set.meta_test_seed(0)
+    if variable:
+        found = measure(RANDOM, variable=True, episodes=3, **VARIABLE)
+        assert "variable way (2 to 3)" in found.protocol
+    fixed, _ = sample_batch((TEST,), Task(WAY, SHOT, QUERIES), seed, 0, 3)
     for number in range(3):
+        episode = jax.tree.map(lambda x, i=number: x[i], fixed)
         if variable:
-            episode = filling.draw(TEST, VARIABLE, seed, number)
-        else:
-            support, labels, query, targets = draw_rows(
-                TEST, config().task, seed, number
-            )
-            episode = metainit.Episode(
-                {"image": TEST.images[support], "label": labels},
-                {"image": TEST.images[query], "label": targets},
-            )
+            episode = filling.draw(TEST, Evaluate(**VARIABLE), seed, number)
         way = int(episode.support["label"].max()) + 1
         for row in found.rows:
             of_episode = {k: x[:, number] for k, x in row.measurements.items()}
@@ -177,7 +161,6 @@ def test_an_evaluation_says_what_it_is_of() -> None:
     assert found.batch_norm == MODEL.policy
     assert found.grid["SGD rates"] == [0.1, 0.5]
     assert "6 meta-validation episodes" in found.grid["chosen on"]
-    assert "variable way (2 to 3)" in of_variable_episodes().protocol
 
 
 def test_data_sets_and_held_out_classes_are_parts() -> None:
