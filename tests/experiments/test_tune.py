@@ -236,9 +236,7 @@ def test_a_written_config_reads_back(tmp_path, name):
 # The command
 
 
-def test_the_command_does_what_launch_does(
-    tmp_path, monkeypatch
-):
+def test_the_command_does_what_launch_does(tmp_path, monkeypatch):
     asked: list[Any] = []
     monkeypatch.setattr(launching, "train", lambda *given, **rest: asked.extend(given))
     file = f"{shipped.FOLDER / 'omniglot.py'}:20way"
