@@ -1,14 +1,7 @@
 """Checkpoints by `orbax.checkpoint.CheckpointManager`, verified when they are read.
 
-A checkpoint is a folder named after its number, counted from 0:
-
-    state/    the leaves of the state, by name
-    about/    JSON: step, extra, every leaf's dtype and shape
-    sha256    of every other file, as `sha256sum` writes them
-
-Orbax makes it under another name and renames it, so a save that is killed never shows.
-The digests are ours, written last: storage can lose or change bytes that orbax reads
-without a word.
+A folder, named after its number, has state/ (leaves by name), about/ (JSON: step,
+extra, kinds of leaves) and sha256, digests of the rest as `sha256sum` writes them.
 """
 
 from __future__ import annotations
@@ -39,13 +32,10 @@ class CheckpointError(ValueError):
 
 
 class Checkpoint(NamedTuple):
-    """What was saved.
+    """What was saved after `step` steps, with JSON values that went with it.
 
-    Attributes:
-      step: steps done.
-      state: a tree like the template's; without a template the leaves by name
-        (`metainit.core.leaves`), NumPy arrays, those of size 0 left out.
-      extra: JSON values that went with it.
+    The state is a tree like the template's; without one, NumPy arrays by name
+    (`metainit.core.leaves`), those of size 0 left out.
     """
 
     step: int
@@ -62,12 +52,9 @@ class Checkpoints:
         self._damaged: set[int] = set()
 
     def save(self, step: int, state: Any, extra: dict[str, Any]) -> None:
-        """Saves the state after `step` steps; returns when it is on disk.
+        """Saves the state after `step` steps, and returns when it is on disk.
 
-        Args:
-          step: steps done.
-          state: pytree of arrays, random keys not among them.
-          extra: JSON values that go with it.
+        The state is a pytree of arrays without random keys; `extra` has JSON values.
         """
         about = {"step": int(step), "extra": extra, "leaves": leaves.kinds(state)}
         json.dumps(about)  # an extra that is not JSON fails before anything moves
@@ -93,15 +80,12 @@ class Checkpoints:
         atomic.write_text(saved / _DIGESTS, _digests(saved))
 
     def restore(self, template: Any = None) -> Checkpoint | None:
-        """The newest checkpoint that is whole; each damaged one is told in a warning.
+        """Gives the newest whole checkpoint, and warns of each damaged one.
 
         Args:
           template: pytree of the state's structure, shapes and dtypes; its leaves
             (arrays or `jax.ShapeDtypeStruct`) say where restored leaves go: JAX arrays
             onto the same devices, NumPy arrays into NumPy. None: leaves by name.
-
-        Returns:
-          The checkpoint, or None where nothing was saved.
 
         Raises:
           CheckpointError: there are checkpoints and all are damaged.
@@ -135,7 +119,7 @@ class Checkpoints:
 def _manager(
     folder: pathlib.Path, saving: bool = False
 ) -> Iterator[ocp.CheckpointManager]:
-    """A manager of what lies in the folder now; orbax tells only what is wrong."""
+    """Opens a manager of what lies in the folder; orbax tells only what is wrong."""
     options = ocp.CheckpointManagerOptions(
         max_to_keep=2,
         create=saving,
@@ -152,7 +136,7 @@ def _manager(
 
 
 def _digests(folder: pathlib.Path) -> str:
-    """A line for each file in the folder but that of the digests itself."""
+    """Gives a line for each file in the folder but that of the digests itself."""
     lines = []
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path != folder / _DIGESTS:
@@ -163,7 +147,7 @@ def _digests(folder: pathlib.Path) -> str:
 
 
 def _wrong(folder: pathlib.Path) -> str:
-    """What is wrong with the files of a checkpoint; "" for nothing."""
+    """Says what is wrong with the files of a checkpoint; "" for nothing."""
     if not (folder / _DIGESTS).exists():
         return _UNFINISHED
     stated = (folder / _DIGESTS).read_text(errors="replace").splitlines()
@@ -173,7 +157,7 @@ def _wrong(folder: pathlib.Path) -> str:
 
 
 def _restored(manager: ocp.CheckpointManager, number: int, template: Any) -> Checkpoint:
-    """A checkpoint, after a check that it fits the template."""
+    """Restores a checkpoint, after a check that it fits the template."""
     restored = manager.restore(
         number,
         args=ocp.args.Composite(
@@ -191,7 +175,7 @@ def _restored(manager: ocp.CheckpointManager, number: int, template: Any) -> Che
 
 
 def _like(leaf: Any, value: np.ndarray | None) -> Any:
-    """`value` where `leaf` is; None stands for size 0."""
+    """Puts `value` where `leaf` is; None stands for size 0."""
     value = np.zeros(leaf.shape, leaf.dtype) if value is None else value
     if isinstance(leaf, np.ndarray | np.generic):
         return value

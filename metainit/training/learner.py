@@ -19,7 +19,7 @@ EPS_ROOT = 1e-8
 
 
 def start(head: str, model: Model, shot: int) -> Any:
-    """The `start` of a "prototype", "zero" or "learned" head, which starts as it is.
+    """Makes the `start` of a "prototype", "zero" or "learned" head.
 
     A task has as many classes as its support has `shot` images.
     """
@@ -36,25 +36,21 @@ def start(head: str, model: Model, shot: int) -> Any:
 
 
 def log_step_sizes(model: Model, body: Any) -> Any:
-    """Learned step sizes at their start, for a body and a linear head on it.
-
-    Returns:
-      As `step_sizes.init`: {"body": ..., "head": {"kernel", "bias"}}.
-    """
+    """Gives learned step sizes at their start, for a body and a linear head on it."""
     head = {"kernel": jnp.zeros(()), "bias": jnp.zeros(())}
     mask = classification.adapt_mask(model)
     return step_sizes.init({"body": body, "head": head}, mask)
 
 
 def inner_optimizer(config: Experiment) -> optax.GradientTransformation:
-    """The optimizer that `config.inner` describes."""
+    """Makes the optimizer that `config.inner` describes."""
     if config.inner.optimizer == "adam":
         return optax.adam(config.inner.learning_rate, eps_root=EPS_ROOT)
     return optax.sgd(config.inner.learning_rate)
 
 
 def adapt_mask(config: Experiment, model: Model) -> Any:
-    """Mask of what inner steps change; with ANIL, the head alone."""
+    """Masks what inner steps change; with ANIL, the head alone."""
     if config.method.algorithm == "anil":
         return heads.is_head
     return classification.adapt_mask(model)
@@ -63,7 +59,7 @@ def adapt_mask(config: Experiment, model: Model) -> Any:
 def learner(
     config: Experiment, model: Model, preprocess: Preprocess
 ) -> metainit.MetaLearner:
-    """The meta-learning algorithm that `config.method` describes."""
+    """Makes the meta-learning algorithm that `config.method` describes."""
     loop, model = _inner_loop(config, model, preprocess, config.method.head)
     mask = classification.meta_mask(model)
     if config.method.algorithm == "reptile":
@@ -89,7 +85,7 @@ def rates_learner(
 def _inner_loop(
     config: Experiment, model: Model, preprocess: Preprocess, head: str
 ) -> tuple[metainit.InnerLoop, Model]:
-    """The inner loop of meta-training, and the model as it sees it."""
+    """Makes the inner loop of meta-training, and the model as that sees it."""
     # Microbatches bound the images in memory: all of them at once would undo that.
     if not config.inner.microbatch:
         model, preprocess = in_task(model, preprocess)
@@ -125,9 +121,9 @@ def _maml(
 def init_head(
     config: Experiment, model: Model, body: Any, images: jax.Array, key: jax.Array
 ) -> dict[str, Any]:
-    """{"head": ...} before meta-training where it is learned, else {}.
+    """Gives {"head": ...} before meta-training where it is learned, else {}.
 
-    Its kernel is random, for features of images float32 [n, h, w, c], for shapes only.
+    Its kernel is random; images, float32 [n, h, w, c], are for shapes only.
     """
     if config.method.head != "learned":
         return {}
@@ -137,10 +133,9 @@ def init_head(
 
 
 def schedule(config: Experiment, rate: float) -> optax.Schedule:
-    """An outer rate by meta-iteration: constant, or a cosine from `rate` to 0.
+    """Gives an outer rate by meta-iteration: constant, or a cosine from `rate` to 0.
 
-    In the first `config.outer.warmup_steps` it rises in proportion to the iteration,
-    counted from 1.
+    In the first `config.outer.warmup_steps` it rises in proportion to the iteration.
     """
     decay, warmup = config.outer.decay_steps, config.outer.warmup_steps
     later = (
@@ -154,7 +149,7 @@ def schedule(config: Experiment, rate: float) -> optax.Schedule:
 
 
 def _direction(config: Experiment) -> optax.GradientTransformation:
-    """Adam's direction after clipping; the norm before it stays in the state."""
+    """Gives Adam's direction after clipping; the norm before stays in the state."""
     return optax.chain(
         optax.snapshot("grad_norm", optax.tree.norm),
         optax.clip_by_global_norm(config.outer.clip or float("inf")),
@@ -168,7 +163,7 @@ def _outer(config: Experiment) -> optax.GradientTransformation:
 
 
 def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs:
-    """That of joint pretraining, whose rate follows meta-learning's schedule.
+    """Makes joint pretraining's optimizer, whose rate follows meta-learning's schedule.
 
     Its extra argument `progress`, float32 [], is the device time spent so far in
     meta-iterations' worth.
@@ -184,14 +179,14 @@ def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs
 
 
 def grad_norm(opt_state: Any) -> Any:
-    """The global norm of the last outer gradient, before clipping."""
+    """Reads the global norm of the last outer gradient, before clipping."""
     return optax.tree.get(opt_state, "grad_norm")
 
 
 def task_metrics(seen: metainit.TaskMetrics) -> dict[str, jax.Array]:
-    """What the laboratory logs: "loss" and "accuracy", [tasks].
+    """Picks what the laboratory logs: "loss" and "accuracy", [tasks].
 
-    Of the query after adaptation, or of the support where the algorithm uses no query.
+    They are of the query after adaptation, or of the support where there is no query.
     """
     judged = seen.support.metrics if seen.query is None else seen.query
     accuracy = judged["accuracy"]
@@ -202,10 +197,7 @@ def task_metrics(seen: metainit.TaskMetrics) -> dict[str, jax.Array]:
 
 
 def meta_update(learner: metainit.MetaLearner) -> Any:
-    """`(state, episodes, key) -> (state, metrics)` with what the laboratory logs.
-
-    Metrics: those of `task_metrics`, and "grad_norm".
-    """
+    """Makes `(state, episodes, key) -> (state, task_metrics and "grad_norm")`."""
 
     def update(state, episodes, key):
         state, seen = learner.update(state, episodes, key)
@@ -215,7 +207,7 @@ def meta_update(learner: metainit.MetaLearner) -> Any:
 
 
 def skip_schedule(opt_state: optax.OptState, steps: int) -> optax.OptState:
-    """The outer optimizer's state with its schedule `steps` further on."""
+    """Sets the outer optimizer's schedule `steps` further on."""
 
     def is_schedule(path, value):
         return getattr(path[-1], "tuple_name", "") == "ScaleByScheduleState"

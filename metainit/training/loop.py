@@ -40,7 +40,7 @@ class Intervals(NamedTuple):
     save: int
 
     def times(self, pace: float) -> "Intervals":
-        """Those of steps of which so many take as long as one of these."""
+        """Gives those of steps of which `pace` take as long as one of these."""
         return Intervals(*(max(1, round(interval * pace)) for interval in self))
 
 
@@ -54,14 +54,11 @@ class Run(NamedTuple):
       batch: `(step) -> batch`, a pure function of the step.
       state: before the first step.
       steps: the step before which it ends.
-      first_step: the step it begins with.
-      images: images a step.
-      tasks: tasks (or batches) a step.
-      every: steps between log lines, validations and checkpoints of `fit`.
+      images, tasks: of a step; tasks or batches.
       data: `(step) -> names of the data sets that its batch is of`.
       rates: fields of the config that set its rates, for the error of a divergence.
       flops: operations a step; None where not counted.
-      keep_at: a step whose state `fit` saves apart, for a warm start; None for none.
+      keep_at: a step whose state `fit` saves apart, for a warm start.
     """
 
     name: str
@@ -86,7 +83,6 @@ class Fitted(NamedTuple):
     Attributes:
       params: best by meta-validation.
       accuracy: of these on meta-validation, 0 to 1; None where it was never measured.
-      cost: of all steps done.
       seconds: by the wall clock, validation included, of all sessions.
       stopped: why the run ended before its last step; "" where it did not.
     """
@@ -99,22 +95,16 @@ class Fitted(NamedTuple):
 
 
 class Session:
-    """A run from where an earlier session left it.
+    """A run from where an earlier session left it, at `state` after `step` steps.
 
-    Attributes:
-      run: what is trained.
-      resumed: whether there was an earlier session.
-      step: steps done.
-      state: after them.
-      clock: JSON values that are saved with the state: "device_seconds" of the steps,
-        drawing batches included, "seconds" by the wall clock, and the caller's.
-      bar: where lines are said while it advances.
+    Its clock has JSON values that are saved with the state: "device_seconds" of the
+    steps, drawing batches included, "seconds" by the wall clock, and the caller's.
     """
 
     bar: Progress
 
     def __init__(self, run: Run, clock: dict[str, Any]) -> None:
-        """Args: what is trained, and the caller's own values before the first step."""
+        """Takes the clock's values of the caller, as before the first step."""
         self.run = run
         self._saved = Checkpoints(run.folder / LAST)
         restored = self._saved.restore(run.state)
@@ -131,7 +121,6 @@ class Session:
         return time.perf_counter() - self._started
 
     def save(self) -> None:
-        """Saves the state and the clock."""
         self.clock["seconds"] = self.seconds
         self._saved.save(self.step, self.state, self.clock)
 
@@ -142,19 +131,15 @@ class Session:
         check: Callable[[int, Metrics], None] = lambda step, metrics: None,
         over: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Takes the steps that are left.
+        """Takes the steps that are left, and says whether all are done.
 
         Ctrl-C (KeyboardInterrupt) saves the state before it goes on up.
 
         Args:
-          key: root key; folded with the step by `run.update`.
           owed: does what is due after a step, such as measuring, and says whether to
             save; also called at the start, for what an earlier session left undone.
           check: `(step, metrics)`, raises where the new state must not be taken.
           over: whether to save and stop before the next step.
-
-        Returns:
-          Whether all steps are done.
         """
         run = self.run
         first, total = self.step - run.first_step, run.steps - run.first_step
@@ -195,11 +180,9 @@ def fit(
     validate: Callable[[Any], float],
     seconds: Callable[[], float],
 ) -> Fitted:
-    """Takes the steps of a run, logs and validates; returns the best parameters.
+    """Takes the steps of a run, logs and validates; it gives the best parameters.
 
     Args:
-      run: what is trained.
-      key: root key; folded with the step by `run.update`.
       validate: `(params) -> accuracy` on meta-validation.
       seconds: by the wall clock that the run may take in all, earlier sessions
         counted, by what is known so far. It does one step at least, and goes on to
@@ -278,7 +261,7 @@ def _average(logged: list[Metrics]) -> dict[str, float]:
 def _of_tasks(
     run: Run, step: int, metrics: Metrics
 ) -> Iterator[tuple[str, float, float]]:
-    """Data set, loss and accuracy of each task; nothing where a batch mixes sets."""
+    """Yields each task's data set, loss and accuracy; nothing where a batch mixes."""
     if np.ndim(metrics["loss"]):
         yield from zip(
             run.data(step), metrics["loss"], metrics["accuracy"], strict=True
@@ -286,7 +269,7 @@ def _of_tasks(
 
 
 def _by_data(run: Run, logged: list[tuple[int, Metrics]]) -> dict[str, float]:
-    """Means by data set, where there are several."""
+    """Averages by data set, where there are several."""
     of_data: dict[str, list[list[float]]] = {}
     for step, metrics in logged:
         for name, *scores in _of_tasks(run, step, metrics):

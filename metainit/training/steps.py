@@ -1,8 +1,7 @@
 """The steps that an experiment compiles: a meta-iteration, and a supervised one.
 
-Joint pretraining is the baseline that meta-learning has to beat: one classifier over
-all meta-train classes, by the same images, network, augmentation, optimizer, schedule
-and device time, without episodes.
+Joint pretraining is the baseline: one classifier over all meta-train classes, by the
+same images, network, augmentation and device time, without episodes.
 """
 
 from __future__ import annotations
@@ -31,10 +30,9 @@ Update = Callable[..., Any]  # `(state, batch, key) -> (state, metrics)`
 
 
 class Step(NamedTuple):
-    """A training step, compiled, and what it is called with.
+    """A training step, compiled for every shape of batch, and what it is called with.
 
     Attributes:
-      program: compiled for every shape of batch.
       state: before the first step.
       batches: `(step) -> batch`, of joint pretraining `(step, pace) -> batch`.
       key: root key of every step.
@@ -51,7 +49,7 @@ class Step(NamedTuple):
 def meta_step(
     learner: MetaLearner, state: MetaState, batches: MetaBatches, key: jax.Array
 ) -> Step:
-    """A meta-iteration; tasks that differ in shape are taken one by one."""
+    """Compiles a meta-iteration; tasks that differ in shape are taken one by one."""
     if batches.stacked:
         update = recipe.meta_update(learner)
         program = by_shape(update, [(state, batches(0), key)])
@@ -71,7 +69,7 @@ def joint_step(
     sources: tuple[Source, ...],
     meta: Step,
 ) -> Step:
-    """A step of joint pretraining over all classes of meta-train.
+    """Compiles a step of joint pretraining over all classes of meta-train.
 
     It starts from `body`, and has the key and the period of the meta-iteration `meta`.
     """
@@ -98,10 +96,9 @@ def joint_step(
 
 
 def seconds(meta: Step, joint: Step) -> tuple[float, float]:
-    """Of a meta-iteration and a joint step, timed by turns; means over all shapes.
+    """Times a meta-iteration and a joint step by turns; means over all shapes.
 
-    Drawing and copying batches is part of either, and one step waits for the one
-    before, as in training.
+    Drawing and copying batches is part of either.
     """
     period = meta.batches.period
 
@@ -117,12 +114,7 @@ def seconds(meta: Step, joint: Step) -> tuple[float, float]:
 def by_shape(update: Update, calls: Iterable[tuple[Any, ...]]) -> Program:
     """Compiles a step for every shape that its second argument has among the calls.
 
-    Args:
-      update: `(state, batch, ...) -> result`.
-      calls: arguments of example calls, among them one of every shape there will be.
-
-    Returns:
-      A program that finds the compilation by the shapes of its batch.
+    Among `calls`, arguments of example calls, is one of every shape there will be.
     """
     programs: dict[Any, Program] = {}
     for arguments in calls:
@@ -140,15 +132,11 @@ def by_shape(update: Update, calls: Iterable[tuple[Any, ...]]) -> Program:
 def in_parts(
     learner: MetaLearner, state: MetaState, tasks: Iterable[Any], key: jax.Array
 ) -> Program:
-    """A meta-iteration over tasks that cannot be stacked, since they differ in shape.
+    """Compiles a meta-iteration over tasks that cannot be stacked, by their shapes.
 
-    Args:
-      learner, state, key: the algorithm before its first step, and a root key.
-      tasks: episodes with a leading axis of 1, one of every shape there will be.
-
-    Returns:
-      A program whose batch is a tuple of such tasks, and whose result is that of
-      `recipe.meta_update` where they could be stacked.
+    The program's batch is a tuple of tasks, episodes with a leading axis of 1, and its
+    result that of `recipe.meta_update` where they could be stacked. Among `tasks` is
+    one of every shape there will be.
     """
 
     def gradient(state, task, key, number):
@@ -179,10 +167,7 @@ def in_parts(
 def operations(
     learner: MetaLearner, state: MetaState, batch: Any, key: jax.Array
 ) -> float:
-    """Operations of a meta-iteration's gradient, as `metainit.runtime.flops` counts.
-
-    The batch is episodes with a leading axis, or a tuple of such, as for `in_parts`.
-    """
+    """Counts operations of a meta-iteration's gradient, of a batch as in `in_parts`."""
     parts = (batch,) if isinstance(batch, Episode) else batch
     return sum(flops.of_function(learner.gradient, state, part, key) for part in parts)
 
@@ -193,11 +178,9 @@ def supervised(
     optimizer: optax.GradientTransformation,
     head_only: bool = False,
 ) -> Update:
-    """`(state, batch, key) -> (state, metrics)`, one supervised step; not jitted.
+    """Makes `(state, batch, key) -> (state, metrics)`, one step that is not jitted.
 
     Args:
-      model: the network body; what it does not learn rides along.
-      preprocess: of images.
       optimizer: of the leaves of `classification.meta_mask`; one with extra arguments
         receives the batch's "progress".
       head_only: take the gradient of the head alone; the body's is zero then.
@@ -234,7 +217,7 @@ def start(
     images: Any,
     classes: int,
 ) -> MetaState:
-    """The state before the first supervised step; the head of `classes` starts at zero.
+    """Gives the state before the first supervised step, with a head of zeros.
 
     Images, float32 [n, h, w, c], are for shapes only.
     """
@@ -247,7 +230,7 @@ def start(
 def restarted(
     state: MetaState, model: Model, optimizer: optax.GradientTransformation
 ) -> MetaState:
-    """The state with the optimizer's as before its first step."""
+    """Gives the state with the optimizer's as before its first step."""
     learned, _ = masks.split(state.params, classification.meta_mask(model), "meta_mask")
     return state._replace(opt_state=optimizer.init(learned))
 
@@ -255,15 +238,10 @@ def restarted(
 def joint_batch(
     sources: tuple[Source, ...], size: int, seed: int, step: int, progress: float
 ) -> dict[str, Any]:
-    """Images drawn evenly from all sources' images; a pure function of its arguments.
+    """Draws images evenly from all sources' images; a pure function of its arguments.
 
     Where sources differ in the size of their images, a batch is of one of them.
-
-    Args:
-      sources: of the images.
-      size: images a batch.
-      seed, step: of the draw.
-      progress: device time spent so far, in meta-iterations' worth.
+    `progress` is the device time spent so far, in meta-iterations' worth.
 
     Returns:
       {"image": uint8 [size, h, w, c], "label": int32 [size], "progress": float32 []},

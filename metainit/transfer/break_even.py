@@ -25,17 +25,15 @@ from metainit.transfer.time_to_threshold import (
 def against_baselines(
     seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float]
 ) -> dict[str, str]:
-    """Our best initialisation against each baseline, in device seconds to `SHARE`.
+    """Tells, by baseline, when our best initialisation has paid for itself.
 
-    Each with the head that did best on meta-validation.
+    Every initialisation has the head that did best on meta-validation, and the time is
+    that to `SHARE`, in device seconds.
 
     Args:
       seeds: as for `by_data_set`.
       costs: device seconds that making each initialisation took, mean over seeds;
         without those of another kind of device, which nothing is told of.
-
-    Returns:
-      As of `in_words`, by name of the baseline; {} where no data set has thresholds.
     """
     sets = [x for x in by_data_set(seeds) if x.thresholds is not None]
     best, heads = our_line(seeds), best_heads(seeds)
@@ -61,9 +59,7 @@ def in_words(
     ours: Mapping[str, Sequence[Time]],
     theirs: Mapping[str, Sequence[Time]],
 ) -> str:
-    """When what our initialisation took to make has been saved, for the verdict.
-
-    None is given where a run of either side did not reach the threshold.
+    """Words for the verdict when what our initialisation took to make has been saved.
 
     Args:
       extra: device seconds it took to make, beyond the baseline's.
@@ -108,15 +104,7 @@ def in_words(
 
 
 def data_sets(extra: float, saved: float) -> int | None:
-    """New data sets after which what was spent has been saved.
-
-    Args:
-      extra: device seconds spent.
-      saved: device seconds on each data set.
-
-    Returns:
-      0 for at once, None for never.
-    """
+    """Counts new data sets until `extra` seconds are saved; None for never."""
     if saved <= 0:
         return 0 if extra <= 0 and saved == 0 else None
     # A quotient that rounding alone lifted over a whole number is that number.

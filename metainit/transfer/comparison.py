@@ -1,8 +1,7 @@
 """Transfer in an experiment: whole data sets, learned from every initialisation.
 
-Every initialisation and head meets the same images in the same order, and the same grid
-with the same number of trials. `choose` tunes on the classes of meta-validation and is
-given no others; what is measured on stays sealed until it is done.
+All meet the same images in the same order and the same grid. `choose` is given the
+classes of meta-validation only; what is measured on stays sealed until it is done.
 """
 
 from __future__ import annotations
@@ -40,9 +39,7 @@ MOMENTUM = 0.9  # of SGD
 class Choice(NamedTuple):
     """What one initialisation with one head does best with.
 
-    Attributes:
-      setting: one of the grid.
-      accuracy: held-out, after the last step of a trial, mean over data sets.
+    Its accuracy is held-out, after the last step of a trial, mean over data sets.
     """
 
     setting: Setting
@@ -50,24 +47,15 @@ class Choice(NamedTuple):
 
 
 class Sealed:
-    """Splits that cannot be had before a choice was made for all that is measured.
-
-    Rates, heads and penalties are chosen by code that holds this object at most, so
-    that nothing can be chosen by what it keeps.
-    """
+    """Splits that cannot be had before a choice was made for all that is measured."""
 
     def __init__(self, splits: Sequence[Split]) -> None:
-        """Args: splits, whose images are to be seen last."""
         self.__splits = tuple(splits)
 
     def open(
         self, chosen: Collection[Any], wanted: Collection[Any]
     ) -> tuple[Split, ...]:
-        """The splits, once nothing is left to choose.
-
-        Args:
-          chosen: what a choice was made for.
-          wanted: what is to be measured.
+        """Gives the splits, once something was chosen for all that is wanted.
 
         Raises:
           RuntimeError: something is to be measured that no choice was made for.
@@ -92,7 +80,7 @@ def check(config: Config, roles: Roles) -> None:
 
 
 def of_roles(config: Config, roles: Roles) -> tuple[tuple[Split, ...], Sealed]:
-    """What to choose on, the classes of meta-validation; and what to measure on.
+    """Gives what to choose on, meta-validation, and what to measure on.
 
     The latter are meta-test and, under names of their own, the held-out classes.
     """
@@ -117,17 +105,9 @@ def compare(
 ) -> Transfer:
     """Learns every data set from every initialisation, or goes on with it.
 
-    Writes `transfer.jsonl` (a row a measurement on meta-test) and
-    `transfer_trials.jsonl` (a row a trial) to `workdir`.
-
-    Args:
-      config: with "seed", and "transfer", which describes this.
-      inits: by name.
-      validation: what to choose on.
-      test: what to measure on.
-      workdir: folder of the experiment.
-      chosen_on: what `validation` is, in words.
-      view: of every initialisation and data set.
+    It writes `transfer.jsonl` (a row a measurement on meta-test) and
+    `transfer_trials.jsonl` (a row a trial) to `workdir`; `chosen_on` says in words what
+    `validation` is.
     """
     settings, spec = config.transfer, spec_of(config)
     learn = functools.partial(heads.learn, folder=workdir / FOLDER, view=view)
@@ -175,17 +155,10 @@ def choose(
     grid: Mapping[str, Sequence[Setting]],
     validation: Sequence[Split],
 ) -> tuple[dict[tuple[str, str], Choice], list[Row]]:
-    """The setting of each initialisation and head, by held-out accuracy.
+    """Chooses each initialisation and head's setting by held-out accuracy.
 
-    Args:
-      learn: makes the rows of a trial.
-      inits: by name.
-      grid: settings to try, by head.
-      validation: what to choose on, and nothing else.
-
-    Returns:
-      The choice by initialisation and head (of equal accuracies, the larger area under
-      the curve, then the lower loss), and the last row of every trial.
+    Of equal accuracies the larger area under the curve wins, then the lower loss. The
+    rows are the last ones of every trial.
     """
     chosen: dict[tuple[str, str], Choice] = {}
     trials: list[Row] = []
@@ -246,7 +219,7 @@ def measure(
 
 
 def spec_of(config: Config) -> Spec:
-    """A fine-tuning as `config.transfer` describes it, but for head and rate."""
+    """Gives a fine-tuning as `config.transfer` describes it, but for head and rate."""
     settings = config.transfer
     return Spec(
         seed=config.seed,

@@ -1,12 +1,7 @@
 """Full-data fine-tuning: how fast a whole data set is learned from an initialisation.
 
-One classifier over all classes of a data set is trained from a given body and head, and
-measured on held-out images at step 0 and at log-spaced steps. Which images are used,
-in which order and how they are augmented depends on the seed and the step only, so
-that two initialisations of a seed meet the same batches.
-
-A network that is normalised by its support (`Model.joint`) is normalised by the moments
-of a training batch; for held-out images see `metainit.transfer.held_out`.
+Images, their order and augmentation depend on seed and step only. `Model.joint` is
+normalised by a training batch; for held-out images see `metainit.transfer.held_out`.
 """
 
 from __future__ import annotations
@@ -47,21 +42,16 @@ class Point(NamedTuple):
     """One measurement on the held-out images; costs are those spent up to it.
 
     Attributes:
-      step: optimiser steps done.
-      epoch: `images` in training images used.
-      images: training images seen, repeats counted; those that prototypes were made of
-        are among them.
+      images: training images seen, repeats and those of prototypes counted.
+      epoch: the same in training images used.
       device_seconds: of making the head and of the steps, drawing batches included.
-      compile_seconds: of compiling, counted apart; next to none where an earlier call
-        compiled the same programs; a resumed run in a new process compiles again.
-      evaluation_seconds: of measuring, counted apart.
+      compile_seconds: counted apart; a resumed run in a new process compiles again.
+      evaluation_seconds: counted apart.
       loss: mean cross-entropy in nats.
-      accuracy: share of images, 0 to 1.
-      class_accuracy: mean over classes of the accuracy of each.
-      f1: macro-F1.
+      accuracy, class_accuracy, f1: 0 to 1, over images, mean over classes, macro-F1.
       calibration_error: expected calibration error in 15 bins.
       flops: operations of what `device_seconds` were spent on, by
-        `metainit.runtime.flops.of_function`; what the host fits is not among them.
+        `metainit.runtime.flops.of_function`, without what the host fits.
     """
 
     step: int
@@ -79,7 +69,7 @@ class Point(NamedTuple):
 
 
 def log_steps(last: int) -> tuple[int, ...]:
-    """Steps to measure at: 0, 1, 2, 5, 10, 20, 50, 100, ... and `last`."""
+    """Gives the steps to measure at: 0, 1, 2, 5, 10, 20, 50, 100, ... and `last`."""
     series = (base * 10**power for power in range(len(str(last))) for base in (1, 2, 5))
     return (0, *(step for step in series if step < last), last)
 
@@ -94,21 +84,16 @@ def fine_tune(
 ) -> tuple[Point, ...]:
     """Fine-tunes and measures, or goes on where an earlier call on `folder` stopped.
 
-    The points are also written to `transfer.jsonl` in `folder`, a line each, together
+    The points, ascending, are also written to `transfer.jsonl` in `folder`, together
     with `about`, the settings, the normalisation policy and the digest of the order.
     A loss that is no longer finite is measured like any other and written as null.
 
     Args:
-      init: to start from; its `preprocess` augments training images.
-      train: images to learn from; those labelled -1 are left out, here as below.
-      test: held-out images of the same classes.
-      spec: of the fine-tuning.
-      folder: of this run; one initialisation, head and seed each.
+      train, test: images to learn from and held-out ones of the same classes, those
+        labelled -1 left out.
+      folder: of one initialisation, head and seed.
       about: JSON values to be written with each point, e.g. {"init": "random"}; they
         take the place of settings of the same name.
-
-    Returns:
-      A point for each step measured, ascending.
 
     Raises:
       ValueError: in one line, for settings, data or parameters that do not fit, or a
@@ -161,7 +146,7 @@ class _Learner:
         self._flops = {True: 0.0, False: 0.0}
 
     def compile(self, state: MetaState, batch: Any, key: jax.Array) -> float:
-        """Compiles the steps for inputs like these; the seconds it took."""
+        """Compiles the steps for inputs like these, in so many seconds."""
         init, spec = self._init, self._spec
         kind = spec.optimizer, spec.momentum, init.inner is not None
         needed = {True: spec.probe_steps > 0, False: spec.probe_steps < spec.steps}
@@ -174,17 +159,16 @@ class _Learner:
         return sum(program.compile_seconds for program in self._programs.values())
 
     def update(self, state: MetaState, batch: Any, key: jax.Array) -> Any:
-        """The next step of `state`."""
         program = self._programs[int(state.step) < self._spec.probe_steps]
         return program.update(state, batch, key)
 
     def flops(self, step: int) -> float:
-        """Operations of the first `step` steps."""
+        """Counts the operations of the first `step` steps."""
         probing = min(step, self._spec.probe_steps)
         return probing * self._flops[True] + (step - probing) * self._flops[False]
 
     def restarted(self, state: MetaState) -> MetaState:
-        """The state after the probe, from which the optimiser begins anew."""
+        """Gives the state after the probe, from which the optimiser begins anew."""
         of_spec = optimizer(self._spec, self._init.inner)
         return steps.restarted(state, self._init.model, of_spec)
 
@@ -233,11 +217,7 @@ def _points(session: Session) -> tuple[Point, ...]:
 def last_params(
     init: Initialisation, train: Source, spec: Spec, folder: str | pathlib.Path
 ) -> dict[str, Any]:
-    """What `fine_tune`, called with the same values, last saved in `folder`.
-
-    Returns:
-      {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}; after the call, those
-      of its last step.
+    """Reads what `fine_tune`, called with the same values, last saved in `folder`.
 
     Raises:
       ValueError: nothing was saved there, or it is damaged.
@@ -262,23 +242,19 @@ def check_params(init: Initialisation, train: Source) -> None:
 
 
 def start(init: Initialisation, train: Source, spec: Spec) -> MetaState:
-    """The state before the first step, prototypes still to be made.
+    """Gives the state before the first step, with prototypes still to be made.
 
-    Returns:
-      Parameters {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}.
+    Parameters are {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}.
     """
     of_spec, way = optimizer(spec, init.inner), len(train.class_names)
     return steps.start(init.model, of_spec, init.body, _images_like(train), way)
 
 
 def optimizer(spec: Spec, inner: Any = None) -> optax.GradientTransformation:
-    """The optimiser of the settings, with every rate in its state.
+    """Makes the settings' optimiser, with every rate in its state.
 
-    A step compiled for one rate, and one tree of step sizes, thus serves them all.
-
-    Args:
-      spec: the settings.
-      inner: step sizes that were learned (`metainit.core.step_sizes`), None for none.
+    A step compiled for one rate, and one tree of learned step sizes `inner`
+    (`metainit.core.step_sizes`), thus serves them all.
     """
     if spec.optimizer == "adam":
         plain = optax.inject_hyperparams(optax.adam)(spec.learning_rate)
@@ -297,10 +273,7 @@ def _update(
     with_inner: bool,
     head_only: bool,
 ) -> Any:
-    """A training step: one object, so that JAX compiles it once for all that it fits.
-
-    Rates and step sizes are in the optimiser's state; those given here are not used.
-    """
+    """Makes a step that JAX compiles once, for any rates in the optimiser's state."""
     spec = Spec(optimizer=optimizer_name, momentum=momentum)
     of_state = optimizer(spec, {} if with_inner else None)
     return steps.supervised(model, preprocess, of_state, head_only)
@@ -313,15 +286,7 @@ def _make_prototypes(
     train: Source,
     chosen: np.ndarray,
 ) -> None:
-    """Gives the session the head that compares squared distances to the class means.
-
-    Args:
-      session: before the first step.
-      init: to start from; images are not augmented.
-      moments: uint8 [m, h, w, c], see `held_out.moment_images`.
-      train: the training images.
-      chosen: rows of those used.
-    """
+    """Gives the session the head that compares squared distances to class means."""
     params: Any = session.state.params
     way, width = len(train.class_names), params["head"]["kernel"].shape[0]
     images, weight, _ = next(held_out.chunks(train, chosen))
@@ -348,7 +313,7 @@ def _make_prototypes(
 
 @functools.lru_cache(maxsize=8)
 def _class_sums(model: Model, preprocess: Preprocess, way: int) -> Any:
-    """One object a program: JAX compiles it once for all that share a model."""
+    """Gives one object a program, so that JAX compiles it once for all of a model."""
     features = held_out.features(model, preprocess)
 
     def class_sums(params, moments, images, weight, labels):

@@ -38,24 +38,14 @@ def as_it_is(init: Initialisation, split: Split) -> tuple[Initialisation, Split]
 
 
 class Stepped(NamedTuple):
-    """A head that is learned by steps.
-
-    Attributes:
-      start: as `Spec.head`.
-      probe: share of the steps, the first ones, that change the head only.
-    """
+    """A head learned by steps, a first share `probe` of which change it only."""
 
     start: str
     probe: float
 
 
 class Fitted(NamedTuple):
-    """A head in closed form, fitted to features of the unchanged body.
-
-    Attributes:
-      field: what its setting is called.
-      fit: to features, for a value of it.
-    """
+    """A head in closed form on the unchanged body, whose setting is called `field`."""
 
     field: str
     fit: closed_form.Head
@@ -73,11 +63,7 @@ HEADS: dict[str, Stepped | Fitted] = {
 
 
 def grid(settings: Transfer) -> dict[str, tuple[Setting, ...]]:
-    """What each head is tried with, the same for every initialisation.
-
-    Args:
-      settings: `config.transfer`.
-    """
+    """Gives what each head is tried with, the same for every initialisation."""
     by_optimizer = {"sgd": settings.sgd_rates, "adam": settings.adam_rates}
     rates = tuple(
         {"optimizer": optimizer, "learning_rate": rate}
@@ -103,21 +89,11 @@ def learn(
     folder: pathlib.Path,
     view: View = as_it_is,
 ) -> list[list[Row]]:
-    """Rows of one head on one data set for each setting; at once where they are there.
+    """Learns one data set with each setting of a head, unless that was done already.
 
     Every setting has a folder below `folder`, named after what determines the result:
     an initialisation that was trained further, another image or another setting has
-    another one.
-
-    Args:
-      spec: of a fine-tuning, but for head, optimiser and rate.
-      name: one of `HEADS`.
-      settings: of `grid`.
-      init: the initialisation.
-      split: the data set.
-      about: of the rows: at least "role" and "init".
-      folder: of all fine-tunings.
-      view: of the initialisation and the data set.
+    another one. `about` holds at least "role" and "init" of the rows.
     """
     head = HEADS[name]
     init = init._replace(head=None)  # the others' are compared
@@ -156,21 +132,11 @@ def fitted(
     fit: closed_form.Head,
     values: Sequence[float],
 ) -> Iterator[Point]:
-    """Fits a head to the features of the training images, once for each value.
+    """Fits a head to the unchanged body's features, once for each value.
 
-    Features are those of the unchanged body; images are not augmented.
-
-    Args:
-      init: of which the body is used.
-      split: images to learn from and held-out ones.
-      spec: of which the images used and the seed matter.
-      fit: `closed_form.nearest_centroid` or `closed_form.logistic_regression`.
-      values: of its setting.
-
-    Yields:
-      One point for each value, at step 0, after one pass over the training images. Its
-      device seconds are those of the fit, which is made on the host, and an equal share
-      of those of the features, whose operations are shared likewise.
+    Training images are not augmented. Every point is at step 0, after one pass over
+    them; its device seconds are those of the fit, which is made on the host, and an
+    equal share of those of the features, whose operations are shared likewise.
 
     Raises:
       ValueError: in one line, for settings or data that do not fit.

@@ -1,8 +1,7 @@
 """Measuring a classifier on held-out images, each judged alone.
 
-Normalisation of a network that is normalised by its support (`Model.joint`): a held-out
-image by the moments of `MOMENTS` training images, drawn once by the seed. It thus never
-sees another held-out one.
+Where a network is normalised by its support (`Model.joint`), that is `MOMENTS`
+training images, drawn once by the seed.
 """
 
 from __future__ import annotations
@@ -29,13 +28,7 @@ CHUNK = 256  # held-out images a call of the compiled program
 
 
 class Split(NamedTuple):
-    """One data set for a classifier: the same classes on both sides.
-
-    Attributes:
-      name: of the data set.
-      train: images to learn from.
-      test: images to be judged on.
-    """
+    """One data set for a classifier, with the same classes on both sides."""
 
     name: str
     train: Source
@@ -43,20 +36,14 @@ class Split(NamedTuple):
 
 
 def moment_images(train: Source, spec: Spec) -> np.ndarray:
-    """The training images whose moments normalise a held-out one.
-
-    Returns:
-      uint8 [m, h, w, c], m at most `MOMENTS`; of use where `Model.joint` only.
-    """
+    """Draws the training images, at most `MOMENTS`, that normalise a held-out one."""
     return train.images[batches.part(rows_used(train, spec), spec.seed, MOMENTS)]
 
 
 def scores(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Scores of predictions, as in `metainit.transfer.fine_tuning.Point`.
+    """Scores log probabilities, [n, way], as in `fine_tuning.Point`.
 
-    Args:
-      log_probabilities: float [n, way].
-      labels: int [n], every class among them.
+    Every class is among the labels, int [n].
     """
     log_probabilities = log_probabilities.astype(np.float64)
     predictions = log_probabilities.argmax(-1)
@@ -103,7 +90,7 @@ def of_all(
     source: Source,
     where: np.ndarray,
 ) -> np.ndarray:
-    """What a program of `compile_chunks` gives for these rows, [rows, ...]."""
+    """Gives what a program of `compile_chunks` makes of these rows, [rows, ...]."""
     found = [
         np.asarray(program.update(params, moments, images, weight))[: len(real)]
         for images, weight, real in chunks(source, where)
@@ -124,9 +111,9 @@ def _log_probabilities(model: Model, preprocess: Preprocess) -> Callable[..., An
 
 @functools.lru_cache(maxsize=8)
 def features(model: Model, preprocess: Preprocess) -> Callable[..., jax.Array]:
-    """`(params, moments uint8, images uint8, weight) -> float [n, d]`, no dropout.
+    """Makes `(params, moments uint8, images uint8, weight) -> float [n, d]`.
 
-    The same function for the same arguments, so that JAX compiles it once.
+    It is the same function for the same arguments, so that JAX compiles it once.
     """
     of_query = classification.query_features(model)
 
@@ -142,9 +129,9 @@ def features(model: Model, preprocess: Preprocess) -> Callable[..., jax.Array]:
 def chunks(
     source: Source, rows: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Images uint8 [CHUNK, ...] with weights (0 for filling), and the rows among them.
+    """Yields images uint8 [CHUNK, ...] with weights, and the rows among them.
 
-    The last chunk is filled up with its own last image.
+    The last chunk is filled up with its own last image, of weight 0.
     """
     for filled, count in batches.chunks(rows, CHUNK):
         weight = (np.arange(CHUNK) < count).astype(np.float32)

@@ -12,8 +12,6 @@ class FineTuning(NamedTuple):
     """One initialisation with one head, fine-tuned on a whole data set.
 
     Attributes:
-      dataset: name of the data set.
-      init, head: as in `Row`.
       setting: chosen on meta-validation, e.g. {"optimizer": "sgd",
         "learning_rate": 0.1}.
       validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
@@ -42,10 +40,8 @@ class Transfer(NamedTuple):
       runs: one for each data set, initialisation and head.
       costs: of making each initialisation, by name.
       protocol: in words, e.g. "32 images a step, 20 % of each class held out".
-      grid: what every initialisation and head met on meta-validation, by field.
+      grid: what all met on meta-validation, by field.
       trial_seconds, trial_flops: device time and operations of those trials.
-      device: kind of the one device that was used, e.g. "cpu".
-      price_per_hour: of the device; None where not known.
       accuracies: to be reached that were fixed beforehand, 0 to 1.
       starts: as for `metainit.reporting.gain.split`.
     """

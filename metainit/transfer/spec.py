@@ -18,15 +18,11 @@ class Spec(NamedTuple):
     """One fine-tuning.
 
     Attributes:
-      seed: of the images chosen, their order and their augmentation.
-      steps: optimiser steps.
-      probe_steps: how many of them, the first ones, change the head only; the optimiser
-        begins anew after them.
+      probe_steps: how many of the steps, the first ones, change the head only; the
+        optimiser begins anew after them.
       batch: images a step.
-      head: where the head starts. "zero"; "prototype": the nearest class mean of the
-        training images' features.
-      optimizer: "sgd" or "adam".
-      learning_rate: constant.
+      head: "zero", or "prototype", the nearest class mean of the training images'
+        features.
       momentum: of "sgd".
       fraction: share of each class's training images that may be used, above 0 to 1.
       shot: training images of each class that may be used; 0 for all.
@@ -45,7 +41,7 @@ class Spec(NamedTuple):
 
 
 def rows_used(train: Source, spec: Spec) -> np.ndarray:
-    """Ascending int64 rows of the training images whose labels may be used.
+    """Gives the ascending int64 rows of the training images that may be used.
 
     Raises:
       ValueError: a class would be left with none, or has too few.

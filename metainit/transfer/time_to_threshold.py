@@ -1,8 +1,7 @@
 """Time to threshold: what it takes to reach an accuracy fixed beforehand.
 
-A run that never reached it is right-censored: it took longer than was measured. Leaving
-it out would reward an initialisation for failing, so means are restricted ones and
-medians are Kaplan and Meier's (`scipy.stats.ecdf`).
+A run that never reached it is right-censored: means are restricted ones and medians
+are Kaplan and Meier's (`scipy.stats.ecdf`).
 """
 
 from __future__ import annotations
@@ -28,12 +27,7 @@ UNITS = {
 
 
 class Time(NamedTuple):
-    """What one run took.
-
-    Attributes:
-      value: spent when the threshold was first met, or, where it never was, in all.
-      reached: whether it was.
-    """
+    """What a run took until it first met a threshold or, where it never did, in all."""
 
     value: float
     reached: bool
@@ -43,14 +37,11 @@ Times = dict[str, tuple[Time, ...]]  # by unit, one a seed
 
 
 class Summary(NamedTuple):
-    """Several runs, one a seed.
+    """Several runs, one a seed, of which some reached the threshold.
 
     Attributes:
-      reached: runs that reached the threshold.
-      runs: in all.
       horizon: up to which every run was watched.
-      mean: of the smaller of time and horizon; a lower bound of the mean time where a
-        run did not reach.
+      mean: of the smaller of time and horizon; a lower bound where a run did not reach.
       low, high: its 95 % interval over runs, None where it has none.
       median: the time within which half of the runs get there; None where they do not.
     """
@@ -65,13 +56,7 @@ class Summary(NamedTuple):
 
 
 class Thresholds(NamedTuple):
-    """Accuracies to be reached, with the baseline they are taken from.
-
-    Attributes:
-      baseline: name of the best baseline.
-      final: its final accuracy, mean over seeds.
-      values: accuracy by share of it.
-    """
+    """Accuracies by share of the best baseline's final one, mean over seeds."""
 
     baseline: str
     final: float
@@ -82,7 +67,6 @@ class Line(NamedTuple):
     """One initialisation with one head on one data set, a value for each seed.
 
     Attributes:
-      init, head: names.
       settings: chosen on meta-validation.
       start, final, f1, area: float [seeds]: accuracy before and after, final macro-F1,
         area under accuracy over log-steps; 0 to 1.
@@ -102,14 +86,12 @@ class Line(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """All lines of one data set.
+    """All lines of one data set, one an initialisation and head.
 
     Attributes:
-      name: of the data set.
       thresholds: None where no baseline got above 0.
       horizon: up to which the longest run was watched, by unit; a head in closed form
         that is not good enough stays so at least until then.
-      lines: one an initialisation and head.
     """
 
     name: str
@@ -121,12 +103,10 @@ class DataSet(NamedTuple):
 def from_baselines(
     final: Mapping[str, Sequence[float]], shares: Sequence[float] = SHARES
 ) -> Thresholds:
-    """Thresholds as shares of the best baseline's final accuracy.
+    """Takes shares of the best baseline's final accuracy as thresholds.
 
-    Args:
-      final: accuracies at the last step, one a seed, by name of the baseline; never of
-        an initialisation that is to be judged by them.
-      shares: above 0 to 1.
+    `final` has accuracies at the last step, one a seed, by name of the baseline; never
+    of an initialisation that is to be judged by them.
 
     Raises:
       ValueError: no baseline.
@@ -139,15 +119,10 @@ def from_baselines(
 
 
 def time_to(x: Any, accuracy: Any, threshold: float) -> Time:
-    """The first point measured at which the threshold is met.
+    """Finds the first point measured at which the accuracy, 0 to 1, is met.
 
-    Nothing is interpolated: between two measurements nobody looked, so the time is
-    known up to the distance of measurements only, and is never too short.
-
-    Args:
-      x: float [points], ascending: steps, epochs, images or seconds spent.
-      accuracy: float [points], 0 to 1.
-      threshold: accuracy, above 0 to 1.
+    Nothing is interpolated, so the time is never too short. `x`, float [points]
+    ascending, is what was spent: steps, epochs, images or seconds.
 
     Raises:
       ValueError: a threshold out of range, or a curve that is not one.
@@ -160,13 +135,9 @@ def time_to(x: Any, accuracy: Any, threshold: float) -> Time:
 
 
 def area_over_log_steps(steps: Sequence[int], accuracy: Sequence[float]) -> float:
-    """Mean accuracy over log(1 + step), by the trapezoidal rule.
+    """Averages accuracy over log(1 + step), by the trapezoidal rule.
 
     Early steps count as much as late ones; 1 for a run that is right from the start.
-
-    Args:
-      steps: ascending from 0; one alone, of a head in closed form, is its accuracy.
-      accuracy: at these steps, 0 to 1.
 
     Raises:
       ValueError: the steps do not ascend from 0.
@@ -189,16 +160,11 @@ def _checked(x: Any, accuracy: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def summarise(times: Sequence[Time]) -> Summary:
-    """Share that reached, restricted mean with its interval, and median.
+    """Gives the share that reached, the restricted mean with interval, and the median.
 
-    Every run was watched up to the horizon: the shortest time of one that did not reach
-    the threshold, else the longest. The mean is that of the smaller of time and
-    horizon; its interval is Student's, cut at 0 and, where not all runs got there by
-    then, at the horizon. Runs that all are cut there have none: that they do not vary
-    says nothing of the times.
-
-    Args:
-      times: one a run.
+    The horizon is the shortest time of a run that did not reach the threshold, else the
+    longest. The interval is Student's, cut at 0 and, where not all runs got there by
+    then, at the horizon; runs that all are cut there have none.
 
     Raises:
       ValueError: no runs.
@@ -226,7 +192,7 @@ def summarise(times: Sequence[Time]) -> Summary:
 
 
 def in_words(times: Sequence[Time]) -> str:
-    """What it took, one time a seed: "50", "> 1,000", ">= 40 up to 90 (2 of 3)"."""
+    """Words a time for each seed: "50", "> 1,000", ">= 40 up to 90 (2 of 3)"."""
     if len(times) == 1:
         (time,) = times
         return ("" if time.reached else "> ") + number(time.value)
@@ -235,12 +201,7 @@ def in_words(times: Sequence[Time]) -> str:
 
 
 def mean_in_words(summary: Summary, interval: bool = False) -> str:
-    """The mean, and the horizon where it is restricted: "25", ">= 40 up to 90", "> 90".
-
-    Args:
-      summary: of several runs.
-      interval: add the mean's, where it has one.
-    """
+    """Words the mean, and the horizon it is restricted to: "25", ">= 40 up to 90"."""
     s, mean, horizon = summary, number(summary.mean), number(summary.horizon)
     if not s.reached:
         return f"> {horizon}"
@@ -253,22 +214,21 @@ def mean_in_words(summary: Summary, interval: bool = False) -> str:
 
 
 def number(value: float) -> str:
-    """A time, rounded to what can be read: "1,000", "12", "0.84"."""
+    """Rounds a time to what can be read: "1,000", "12", "0.84"."""
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2g}"
 
 
 def by_data_set(
     seeds: Sequence[Sequence[FineTuning]], accuracies: Sequence[float] = ()
 ) -> tuple[DataSet, ...]:
-    """Thresholds from the best baseline, and the times that each line took to them.
+    """Takes thresholds from the best baseline, and the times each line took to them.
 
     Args:
-      seeds: the fine-tunings of each seed; the same data sets, initialisations and
-        heads in all.
+      seeds: the fine-tunings of each seed.
       accuracies: to be reached besides, fixed beforehand, above 0 to 1.
 
     Raises:
-      ValueError: seeds that differ in these.
+      ValueError: seeds that differ in data sets, initialisations or heads.
     """
     tables = [{(r.dataset, r.init, r.head): r for r in runs} for runs in seeds]
     for table in tables:
@@ -286,7 +246,7 @@ def by_data_set(
 def _data_set(
     name: str, lines: Sequence[Sequence[FineTuning]], accuracies: Sequence[float]
 ) -> DataSet:
-    """One data set from the runs of each of its lines, one a seed."""
+    """Gathers one data set from the runs of each of its lines, one a seed."""
     final = {
         f"{runs[0].init}, {runs[0].head}": [run.points[-1]["accuracy"] for run in runs]
         for runs in lines
@@ -338,7 +298,6 @@ def _time(run: FineTuning, unit: str, value: float, horizon: float) -> Time:
 
 
 def line_of(data_set: DataSet, init: str, head: str) -> Line:
-    """The line of an initialisation and head."""
     (line,) = (x for x in data_set.lines if (x.init, x.head) == (init, head))
     return line
 
@@ -346,7 +305,7 @@ def line_of(data_set: DataSet, init: str, head: str) -> Line:
 def _on_validation(
     seeds: Sequence[Sequence[FineTuning]],
 ) -> dict[tuple[str, str], float]:
-    """Accuracy on meta-validation by initialisation and head, mean over all."""
+    """Averages accuracy on meta-validation, by initialisation and head."""
     accuracy: dict[tuple[str, str], list[float]] = {}
     for run in (run for runs in seeds for run in runs):
         accuracy.setdefault((run.init, run.head), []).append(run.validation_accuracy)
@@ -354,7 +313,7 @@ def _on_validation(
 
 
 def best_heads(seeds: Sequence[Sequence[FineTuning]]) -> dict[str, str]:
-    """The head of each initialisation that did best on meta-validation, over seeds."""
+    """Gives the head of each initialisation that did best on meta-validation."""
     means = _on_validation(seeds)
     return {
         init: max((h for i, h in means if i == init), key=lambda h: means[init, h])
@@ -363,7 +322,7 @@ def best_heads(seeds: Sequence[Sequence[FineTuning]]) -> dict[str, str]:
 
 
 def our_line(seeds: Sequence[Sequence[FineTuning]]) -> tuple[str, str] | None:
-    """Our best initialisation with its best head, both on meta-validation."""
+    """Gives our best initialisation with its best head, both on meta-validation."""
     of_ours = {run.init for run in seeds[0] if run.ours}
     ours = (line for line in best_heads(seeds).items() if line[0] in of_ours)
     return max(ours, key=_on_validation(seeds).__getitem__, default=None)
@@ -372,14 +331,9 @@ def our_line(seeds: Sequence[Sequence[FineTuning]]) -> tuple[str, str] | None:
 def against(
     sets: Sequence[DataSet], ours: tuple[str, str]
 ) -> dict[tuple[str, str], dict[str, Comparison]]:
-    """Final accuracy of ours minus that of each other line, paired by seed.
+    """Compares the final accuracy of ours with each other line's, paired by seed.
 
-    Args:
-      sets: as `by_data_set` gives them, of at least two seeds.
-      ours: initialisation and head.
-
-    Returns:
-      By initialisation and head, and by data set.
+    The differences are by initialisation and head, and by data set; two seeds at least.
     """
 
     def final(init: str, head: str) -> dict[str, np.ndarray]:  # each [seeds, 1]
