@@ -71,6 +71,11 @@ def unpack(folder: Path, files: Mapping[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
+def left(folder: Path) -> list[str]:
+    """Names of everything below a folder."""
+    return sorted(path.name for path in folder.rglob("*"))
+
+
 def stored(folder: Path) -> dict[str, dict[str, tuple[str, bytes]]]:
     """What is prepared in a folder: split -> file name -> class and image bytes.
 

@@ -313,7 +313,7 @@ _LAYOUTS = {
 }
 NAMES = tuple(_LAYOUTS)
 
-# Caltech-256 with three classes of four images, and a catalog that knows it.
+# Caltech-256 with three classes of four images.
 CALTECH = "caltech256"
 CALTECH_FILE = "256_ObjectCategories.tar"
 CALTECH_FILES = {
@@ -323,28 +323,6 @@ CALTECH_FILES = {
     for name in ("001.ak47", "056.dog", "198.spider")
     for image in range(1, 5)
 }
-
-
-def small_caltech(content: bytes, *folders: str) -> catalog.Entry:
-    """What the catalog would say if `content` were all of Caltech-256.
-
-    Args:
-      content: of the archive, whose files are `CALTECH_FILES`.
-      folders: addresses that it is at.
-    """
-    whole = catalog.CATALOG[CALTECH]
-    file = whole.files[0]._replace(
-        folders=folders,
-        bytes=len(content),
-        checksum=f"sha256:{hashlib.sha256(content).hexdigest()}",
-    )
-    return whole._replace(
-        classes=3,
-        total=len(CALTECH_FILES),
-        per_class=(4, 4),
-        files=(file,),
-        prepared_bytes=len(content),
-    )
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, name: str, url: str, checksum: str) -> None:

@@ -22,16 +22,11 @@ FILE = seven.CALTECH_FILE
 FOLDER = Path("data") / "tfds" / "caltech256" / "1.0.0"
 
 
-@pytest.fixture
-def known(tmp_path, monkeypatch):
-    """A catalog whose Caltech-256 is small and on a server of ours, and our folder."""
-    content = archives.pack(tmp_path / FILE, seven.CALTECH_FILES).read_bytes()
+@pytest.fixture(autouse=True)
+def ours(tmp_path, monkeypatch):
+    """A data folder of ours, and the working directory above it."""
     monkeypatch.setenv("METAINIT_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
-    with archives.serving(content) as server:
-        entry = seven.small_caltech(content, f"{server.url}/")
-        monkeypatch.setitem(catalog.CATALOG, "caltech256", entry)
-        yield server
 
 
 @pytest.fixture
@@ -83,15 +78,12 @@ def test_list_plan_prepare_verify_show_and_list_again(tmp_path, known, run):
     assert re.search(r"12 images, [\d.]+kB  +CC", line)
 
 
-def test_reductions_are_recorded_and_listed(known, run):
-    run("prepare caltech256 --max_side 8 --delete_archives")
-    assert re.search(r"12 images, [\d.]+kB \(max_side=8\)", run("list"))
-    assert "reduced: max_side=8" in run("plan caltech256")
-
-
-def test_a_fraction_is_not_counted_against_the_catalog(known, run):
-    run("prepare caltech256 --fraction 0.9")
-    assert "note: reduced, fraction=0.9" in run("verify caltech256")
+def test_reductions_are_listed_and_not_counted_against_the_catalog(known, run):
+    run("prepare caltech256 --max_side 8 --fraction 0.9 --delete_archives")
+    reduced = "max_side=8, fraction=0.9"
+    assert re.search(rf"\d+ images, [\d.]+kB \({reduced}\)", run("list"))
+    assert f"reduced: {reduced}" in run("plan caltech256")
+    assert f"note: reduced, {reduced}" in run("verify caltech256")
 
 
 @pytest.mark.parametrize(
@@ -110,13 +102,18 @@ def test_verify_finds_what_differs(known, run, monkeypatch, fields, words):
     assert words in told and told.endswith("not as in the catalog\n")
 
 
-def test_verify_allows_for_what_was_left_out(known, run, monkeypatch):
+def test_verify_allows_for_what_was_left_out_and_finds_damage(known, run, monkeypatch):
     run("prepare caltech256")
     change(monkeypatch, total=13, per_class=(4, 5))
     settings = json.loads((FOLDER / "metadata.json").read_text())
     (FOLDER / "metadata.json").write_text(json.dumps(settings | {"unreadable": 1}))
     run("verify caltech256")
     assert "(1 unreadable)" in run("list")
+    record = next(FOLDER.glob("*train.array*"))
+    content = bytearray(record.read_bytes())
+    content[len(content) // 2] ^= 1
+    record.write_bytes(content)
+    assert "wrong: the files of train are damaged" in run("verify caltech256", 1)
 
 
 def test_verify_decodes(known, run, monkeypatch):
@@ -131,15 +128,6 @@ def test_verify_decodes(known, run, monkeypatch):
     told = run("verify caltech256", 1)
     assert "decoded: 11 of them" in told
     assert told.count("wrong: ") == 1 and "does not decode" in told
-
-
-def test_verify_finds_a_damaged_file(known, run):
-    run("prepare caltech256")
-    record = next(FOLDER.glob("*train.array*"))
-    content = bytearray(record.read_bytes())
-    content[len(content) // 2] ^= 1
-    record.write_bytes(content)
-    assert "wrong: the files of train are damaged" in run("verify caltech256", 1)
 
 
 def test_check_links_names_what_is_dead(known, run, monkeypatch):
@@ -180,7 +168,11 @@ def test_a_plan_of_a_config_counts_what_it_names(known, run):
 
 def test_checksums_of_the_user_replace_the_catalog(known, run):
     known.content += bytes(512)
-    assert "nothing was kept" in run("prepare caltech256", 2)
+    told = run("prepare caltech256", 2)
+    assert "nothing was kept" in told
+    assert f"put {FILE} or the folder 256_ObjectCategories into " in told
+    assert archives.left(Path("data") / "downloads" / "caltech256") == []
+    assert not FOLDER.exists()
     right = hashlib.sha256(known.content).hexdigest()
     Path("sums").write_text(f"{right}  {FILE}\n")
     run("prepare caltech256 --checksums sums")
@@ -212,6 +204,7 @@ def test_one_dead_data_set_does_not_keep_the_others(known, run, monkeypatch):
         ("prepare caltech256 --checksums none", "--checksums none cannot be read"),
         ("plan none.py", "none.py: no such file"),
         ("prepare caltech256 --fraction 0", "fraction=0.0; it must be above 0"),
+        ("prepare caltech256 --fraction 2", "fraction=2.0; it must be above 0"),
         ("plan caltech256 --max_side -1", "max_side=-1; it must be a number"),
     ],
 )

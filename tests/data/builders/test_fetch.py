@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metainit.data.builders.catalog import File
-from metainit.data.builders.fetch import FetchError, digest
+from metainit.data.builders.fetch import FetchError
 from metainit.data.builders.fetch import fetch as fetch_file
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -27,10 +27,6 @@ def fetch(folder, *folders, checksum=SHA256, size=0, **options):
     return fetch_file(File("x.zip", folders, size, checksum), folder, **options)
 
 
-def left(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
 def refusing():
     """An address at which nobody listens."""
     with socket.socket() as taken:
@@ -43,7 +39,7 @@ def test_a_file_is_fetched_once(tmp_path, server):
         path = fetch(tmp_path / "a" / "b", f"{server.url}/")
     assert path.read_bytes() == CONTENT
     assert server.asked == [None]
-    assert left(path.parent) == ["x.zip"]
+    assert archives.left(path.parent) == ["x.zip"]
 
 
 @pytest.mark.parametrize("first", ["404", "refused", "silent", "other file"])
@@ -58,7 +54,7 @@ def test_the_next_url_is_tried(tmp_path, server, first):
     path = fetch(tmp_path, dead[first], f"{server.url}/copy/", timeout=0.2)
     assert path == tmp_path / "x.zip"
     assert path.read_bytes() == CONTENT
-    assert left(tmp_path) == ["x.zip"]
+    assert archives.left(tmp_path) == ["x.zip"]
 
 
 def test_every_url_and_its_reason_is_named(tmp_path, server):
@@ -71,7 +67,7 @@ def test_every_url_and_its_reason_is_named(tmp_path, server):
     assert message.endswith("run the same command again to continue, or mend it")
     with pytest.raises(FetchError, match=r"cannot download .*data\.archive=PATH"):
         fetch(tmp_path, refusing())
-    assert left(tmp_path) == []
+    assert archives.left(tmp_path) == []
 
 
 def test_a_cut_download_goes_on_in_the_same_call_and_at_the_next_url(tmp_path, server):
@@ -86,10 +82,10 @@ def test_a_download_that_was_left_goes_on_in_the_next_call(tmp_path, server):
     server.cuts = [100_000, 0]
     with pytest.raises(FetchError, match="cut after 100000 of 300000 bytes"):
         fetch(tmp_path, f"{server.url}/")
-    assert left(tmp_path) == ["x.zip.part"]
+    assert archives.left(tmp_path) == ["x.zip.part"]
     assert fetch(tmp_path, f"{server.url}/").read_bytes() == CONTENT
     assert server.asked[-1] == "bytes=100000-"
-    assert left(tmp_path) == ["x.zip"]
+    assert archives.left(tmp_path) == ["x.zip"]
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -106,7 +102,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_kept(tmp_path, server, start):
     words = r"has md5:.*, not md5:0; nothing was kept.*--config\.data\.archive=PATH"
     with pytest.raises(FetchError, match=words):
         fetch(tmp_path, f"{server.url}/", checksum="md5:0")
-    assert left(tmp_path) == []
+    assert archives.left(tmp_path) == []
 
 
 @pytest.mark.parametrize("lengths", [True, False])
@@ -115,7 +111,7 @@ def test_a_file_far_too_big_is_refused_and_nothing_kept(tmp_path, server, length
     words = "has 300,000 bytes there" if lengths else "does not end"
     with pytest.raises(FetchError, match=f"{words}, the right file .*149,000"):
         fetch(tmp_path, f"{server.url}/", size=149_000)
-    assert left(tmp_path) == []
+    assert archives.left(tmp_path) == []
     fetch(tmp_path, f"{server.url}/", size=151_000)
 
 
@@ -125,10 +121,3 @@ def test_a_full_disk_is_not_a_dead_url(tmp_path, server):
     with pytest.raises(FetchError, match=r"the disk of .* is full; what came of x"):
         fetch(tmp_path, f"{server.url}/a/", f"{server.url}/b/")
     assert len(server.asked) == 1
-
-
-@pytest.mark.parametrize("kind", ["sha256", "md5"])
-def test_a_digest_names_its_kind(tmp_path, kind):
-    (tmp_path / "x").write_bytes(CONTENT)
-    expected = hashlib.new(kind, CONTENT).hexdigest()
-    assert digest(tmp_path / "x", f"{kind}:anything") == f"{kind}:{expected}"
