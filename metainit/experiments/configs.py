@@ -43,7 +43,7 @@ def get_config():
 
 
 def default(kind: str | None = None) -> ConfigDict:
-    """Makes every field of a kind of experiment (None: meta-learning) by default."""
+    """Makes all fields of a kind of experiment (None: meta-learning) with defaults."""
     return ConfigDict(dataclasses.asdict(_KINDS[kind]()))
 
 

@@ -23,7 +23,6 @@ import safetensors.numpy
 from metainit.config.fields import Experiment, own_size
 from metainit.data.builders import catalog
 from metainit.models import classification, registry, torch_snippet
-from metainit.models import torch_parameters as names
 from metainit.models.pretrained import About
 from metainit.runtime import atomic
 from metainit.runtime.cost import EQUAL_FLOPS, JOINT, NAMES
@@ -63,7 +62,7 @@ _CARD = f"""\
 
 {{base}}
 """
-_RATES = f"- `{RATES}`: learned step sizes, by the parameters' names.\n"
+_RATES = f"- `{RATES}`: learned step sizes, by the parameters' registry.\n"
 _SNIPPET = "## In PyTorch\n\n```python\n{code}```\n\n"
 _JOINTLY = {
     NAMES[JOINT]: "the device time of",
@@ -128,7 +127,7 @@ def export(
         that was learned for another way.
     """
     network, head = init.built_from, init.head
-    if unnamed := names.without_names(network):
+    if unnamed := registry.without_names(network):
         raise ValueError(
             f"model.name={unnamed[0]} has no names in PyTorch; there are some for "
             f"{', '.join(registry.NAMES)}"
@@ -148,12 +147,12 @@ def export(
     if head is None:
         head = {"kernel": np.zeros((features, way), np.float32)}
         head["bias"] = head["kernel"][0]
-    arrays = names.to_torch(network, init.body, head)
+    arrays = registry.to_torch(network, init.body, head)
     files = {INIT: safetensors.numpy.save(arrays, stored.describe(init, size))}
     if init.inner is not None:
         rate = np.float32(config.inner.learning_rate)
         sizes = jax.tree.map(lambda log: rate * np.exp(log), init.inner)
-        rates = names.to_torch(network, sizes["body"], sizes["head"])
+        rates = registry.to_torch(network, sizes["body"], sizes["head"])
         files[RATES] = safetensors.numpy.save(rates)
     files[CARD] = _card(init, config, way, features, results).encode()
     folder = pathlib.Path(out)
@@ -196,7 +195,7 @@ def _card(
         method=_method(init, config),
         names=", ".join(
             f"of {name} are {registry.NAMES[name].said}"
-            for name in names.parts(init.built_from).values()
+            for name in registry.parts(init.built_from).values()
         ),
         way=way,
         features=features,

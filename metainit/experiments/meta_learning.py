@@ -42,7 +42,7 @@ from metainit.experiments.configs import Config
 from metainit.experiments.initialisations import Trainer, Training
 from metainit.experiments.supervised import train as train_supervised
 from metainit.models import preprocess as preprocess_module
-from metainit.models import registry, torch_parameters
+from metainit.models import registry
 from metainit.models.model import Model
 from metainit.reporting import finished_runs, run_report
 from metainit.runtime import atomic, provenance, run_folder
@@ -250,7 +250,7 @@ def _meta_learn(
     run_report.show_in_tensorboard(workdir, config.iterations)
     atomic.write_text(workdir / REPORT, text)
     network = start.network
-    if network and not torch_parameters.without_names(network):
+    if network and not registry.without_names(network):
         classes = len(roles.train[0].class_names)
         way = config.train_task.way or config.task.way or classes
         results = export.read_results(workdir)

@@ -72,6 +72,7 @@ LEARNERS: dict[str, Callable[[fields.Model], Model | None]] = {
 NAMES: dict[str, Names] = {"conv4": torch_names.CONV4} | {
     name: entry.names for name, entry in ENCODERS.items()
 }
+_CLASSIFIER = re.compile(r"_?fc\.(weight|bias)")
 
 
 def build(network: Network) -> Model:
@@ -120,3 +121,48 @@ def expected_by(name: str, about: About) -> About:
         return about
     recipe = pretrained.UNKNOWN._replace(input=ENCODERS[name].input)
     return about._replace(recipe=recipe)
+
+
+def parts(network: Network) -> dict[str, str]:
+    """Lists the network's parts that have parameters, by place in the body's tree."""
+    places = ("encoder", network.encoder.name), ("learner", network.model.name)
+    return {x: name for x, name in places if name not in ("none", "linear")}
+
+
+def without_names(network: Network) -> list[str]:
+    """Lists the network's parts that PyTorch's users have no names for."""
+    return [name for name in parts(network).values() if name not in NAMES]
+
+
+def to_torch(network: Network, body: Any, head: Any = None) -> dict[str, np.ndarray]:
+    """Names the arrays of a body, or a part of it, and of a head, in torch's layout.
+
+    Names of an encoder and of what learns on its map begin with their places.
+    """
+    named, arrays = parts(network), {}
+    for place, name in named.items():
+        tree = dict(body if network.encoder.name == "none" else body.get(place, {}))
+        if head is not None and place == list(named)[-1]:
+            tree["fc"] = head
+        for key, array in NAMES[name].to_torch(tree).items():
+            arrays[f"{place}.{key}" if len(named) > 1 else key] = array
+    return arrays
+
+
+def from_torch(network: Network, arrays: Mapping[str, np.ndarray], like: Any) -> Any:
+    """Takes a file's arrays to a body like `like`, leaving out a classifier.
+
+    Raises:
+      ValueError: naming what is missing, unexpected or of another shape.
+    """
+    named, body = parts(network), {}
+    for place, name in named.items():
+        prefix = f"{place}." if len(named) > 1 else ""
+        of_place = {
+            key.removeprefix(prefix): array
+            for key, array in arrays.items()
+            if key.startswith(prefix) and not _CLASSIFIER.fullmatch(key, len(prefix))
+        }
+        wanted = like if network.encoder.name == "none" else like[place]
+        body[place] = NAMES[name].from_torch(of_place, wanted)
+    return body["learner"] if network.encoder.name == "none" else body

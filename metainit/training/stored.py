@@ -22,7 +22,7 @@ from metainit.config import parsing
 from metainit.config.fields import Augment, Data, Experiment, Network
 from metainit.core import leaves as named_leaves
 from metainit.core.types import MetaParams
-from metainit.models import pretrained, registry, torch_parameters
+from metainit.models import pretrained, registry
 from metainit.models.pretrained import About, ImageInput, Recipe
 from metainit.runtime import atomic
 from metainit.runtime.checkpoint import BEST, LAST, WARM_START, Checkpoints
@@ -285,7 +285,7 @@ def _of_weights(source: str, use: str, size: int | None) -> Initialisation:
     try:
         network = parsing.parse(values | ({"size": size} if size else {}), Network)
         model = registry.build(network)
-        body = torch_parameters.from_torch(network, flat, body_shapes(network))
+        body = registry.from_torch(network, flat, body_shapes(network))
     except (ValueError, TypeError) as error:
         raise ValueError(f"init: {source}: {error}") from error
     return Initialisation(

@@ -6,7 +6,7 @@ import pytest
 
 from metainit.config import fields
 from metainit.config.fields import Network
-from metainit.models import conv4, registry, torch_names, torch_parameters
+from metainit.models import conv4, registry, torch_names
 
 WAY = 4
 IMAGES = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
@@ -49,8 +49,8 @@ def test_what_is_read_back_is_the_same_bitwise(name):
     network = network_of(name)
     body = body_of(network)
     head = {"kernel": np.ones((6, WAY), np.float32), "bias": np.zeros(WAY, np.float32)}
-    arrays = torch_parameters.to_torch(network, body, head)
-    assert_equal(torch_parameters.from_torch(network, arrays, body), body)
+    arrays = registry.to_torch(network, body, head)
+    assert_equal(registry.from_torch(network, arrays, body), body)
     (key,) = [key for key in arrays if key.endswith("fc.weight")]
     assert arrays[key].shape == (WAY, 6)
     assert key.startswith("learner.") == ("+" in name)
@@ -59,7 +59,7 @@ def test_what_is_read_back_is_the_same_bitwise(name):
 def test_names_and_layouts_of_conv4_are_torchs():
     network = network_of("conv4")
     body = body_of(network)
-    arrays = torch_parameters.to_torch(network, body)
+    arrays = registry.to_torch(network, body)
     assert arrays["blocks.0.conv.weight"].shape == (6, 3, 3, 3)
     assert arrays["blocks.3.norm.bias"].shape == (6,)
     assert len(arrays) == 4 * 4
@@ -80,11 +80,11 @@ def test_every_normalisation_of_conv4_has_names(policy):
 def test_weights_of_another_conv4_are_refused():
     network = network_of("conv4")
     body = body_of(network)
-    flat = torch_parameters.to_torch(network, body)
+    flat = registry.to_torch(network, body)
     flat["other"] = flat.pop("blocks.0.conv.bias")
     flat["blocks.1.norm.bias"] = np.zeros(7, np.float32)
     with pytest.raises(ValueError) as error:
-        torch_parameters.from_torch(network, flat, body)
+        registry.from_torch(network, flat, body)
     (line,) = str(error.value).splitlines()
     assert "1 missing (blocks.0.conv.bias); 1 unexpected (other)" in line
     assert "1 of a shape (blocks.1.norm.bias [7] and not [6])" in line
