@@ -14,10 +14,7 @@ from metainit.evaluation.results import Evaluation, Measurements, Row
 from metainit.runtime import devices, stop
 from metainit.training.initialisation import Initialisation
 
-EvaluatorOf = Callable[[int], adaptation.Evaluator]
-"""By the classes of an episode."""
-
-
+EvaluatorOf = Callable[[int], adaptation.Evaluator]  # by the classes of an episode
 # `(measurements=...) -> Row`, and the measurements on each sample of meta-test.
 _Measured = tuple[Callable[..., Row], list[Measurements]]
 
@@ -103,10 +100,8 @@ def _adapted(
         stop.check()
         print(f"evaluating {init.name}: {head} head")
         tried = [
-            validation_accuracy(
-                evaluator_of, init, samples.validation, Setting(head, *rate)
-            )
-            for rate in rates
+            validation_accuracy(evaluator_of, init, samples.validation, setting)
+            for setting in (Setting(head, *rate) for rate in rates)
         ]
         accuracy = np.where(np.isfinite(tried), tried, 0)  # [rates, steps]
         # The first rate among equals, with the fewest steps.
