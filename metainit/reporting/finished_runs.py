@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +48,17 @@ class Group(NamedTuple):
     """Seeds of one experiment: runs whose configs differ in nothing else."""
 
     label: str  # "" where there is one group only, else "A", "B", ...
-    runs: tuple[Run, ...]  # by seed
+    runs: Sequence[Run]  # by seed
+
+    @property
+    def fine_tuned(self) -> list[Run]:
+        """The runs with transfer."""
+        return [run for run in self.runs if run.transfer]
+
+    @property
+    def figure(self) -> str:
+        """The name of its figure of transfer."""
+        return f"transfer{self.label}.png"
 
 
 def asked(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,17 +75,14 @@ def write_episodes(path: str | os.PathLike[str], evaluation: Evaluation) -> None
     about, arrays = [], []
     for part in (evaluation,) * (not several) + evaluation.parts:
         metrics = list(part.rows[0].measurements)
-        rows = [
-            row._replace(
-                setting={}, steps=(row.steps[row.chosen],), chosen=0, measurements={}
+        rows, values = [], []
+        for row in part.rows:
+            steps = (row.steps[row.chosen],)
+            rows.append(
+                row._replace(setting={}, steps=steps, chosen=0, measurements={})
             )
-            for row in part.rows
-        ]
+            values.append([row.measurements[name][row.chosen] for name in metrics])
         about.append((part._replace(rows=(), parts=()), rows, metrics))
-        values = [
-            [row.measurements[metric][row.chosen] for metric in metrics]
-            for row in part.rows
-        ]
         arrays.append({"values": np.asarray(values, np.float32)})
     numbered.write(path, about, arrays)
 
@@ -123,9 +130,8 @@ def read(path: str | os.PathLike[str]) -> Run | str:
             f"{path} has no {EPISODES}, so its episodes cannot be paired; delete "
             f"{FILE} in it and give the run's own line again"
         )
-    points = []
-    if "transfer" in asked(config):
-        points = list(map(json.loads, (path / TRANSFER).read_text().splitlines()))
+    text = (path / TRANSFER).read_text() if config["transfer"]["steps"] else ""
+    points = list(map(json.loads, text.splitlines()))
     return Run(
         path=path,
         seed=config["seed"],
@@ -157,11 +163,11 @@ def _fine_tunings(points: Sequence[dict[str, Any]]) -> tuple[FineTuning, ...]:
 
 def check(runs: Sequence[Run]) -> None:
     """Refuses runs of different protocols or data in one line, by a ValueError."""
-    fine_tuned = [run for run in runs if run.transfer]
+    transfer = {run.path: _settings(run, "transfer") for run in runs if run.transfer}
     wrong = [
-        *_differing(runs, _protocol),
+        *differences({run.path: _protocol(run) for run in runs}),
         *_episodes(runs),
-        *_differing(fine_tuned, lambda run: _settings(run, "transfer")),
+        *differences(transfer),
     ]
     if wrong:
         raise ValueError(
@@ -170,18 +176,11 @@ def check(runs: Sequence[Run]) -> None:
         )
 
 
-def differences(runs: Sequence[Run]) -> Iterator[str]:
-    """Yields a line for each setting in which the runs differ, with what each has."""
-    return _differing(runs, lambda run: run.config)
-
-
-def _differing(
-    runs: Sequence[Run], facts: Callable[[Run], Mapping[str, Any]]
-) -> Iterator[str]:
-    known = [(run.path, facts(run)) for run in runs]
-    for name in sorted({name for _, of_run in known for name in of_run}):
+def differences(facts: Mapping[pathlib.Path, Mapping[str, Any]]) -> Iterator[str]:
+    """Yields a line for each fact in which runs differ, with what each path has."""
+    for name in sorted({name for of_run in facts.values() for name in of_run}):
         values: dict[str, list[str]] = {}
-        for path, of_run in known:
+        for path, of_run in facts.items():
             value = json.dumps(of_run[name]) if name in of_run else "(absent)"
             values.setdefault(value, []).append(str(path))
         if len(values) > 1:
@@ -209,15 +208,13 @@ def _protocol(run: Run) -> dict[str, Any]:
 def _episodes(runs: Sequence[Run]) -> Iterator[str]:
     """Finds data sets on which a seed met several episodes, or two seeds the same."""
     for name in sorted(runs[0].data_sets):
-        episodes = [
-            (run.seed, run.data_sets[name].episodes_sha256, run.path)
-            for run in runs
-            if name in run.data_sets
-        ]
-        seeds, digests = ({item[place] for item in episodes} for place in (0, 1))
-        if not len(seeds) == len(digests) == len({item[:2] for item in episodes}):
+        having = [run for run in runs if name in run.data_sets]
+        pairs = [(run.seed, run.data_sets[name].episodes_sha256) for run in having]
+        seeds, digests = map(set, zip(*pairs, strict=True))
+        if not len(seeds) == len(digests) == len(set(pairs)):
             digests_of_runs = ", ".join(
-                f"{digest} in {path} of seed {seed}" for seed, digest, path in episodes
+                f"{digest} in {run.path} of seed {seed}"
+                for run, (seed, digest) in zip(having, pairs, strict=True)
             )
             yield (
                 f"episodes_sha256 on {name}: {digests_of_runs}; runs of one seed meet "
@@ -225,7 +222,7 @@ def _episodes(runs: Sequence[Run]) -> Iterator[str]:
             )
 
 
-def group(runs: Sequence[Run]) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+def group(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
     """Sorts runs into experiments, of seeds that all have; says which it left out.
 
     Raises:
@@ -234,12 +231,9 @@ def group(runs: Sequence[Run]) -> tuple[tuple[Group, ...], tuple[str, ...]]:
     """
     groups: dict[str, dict[int, Run]] = {}
     for run in runs:
-        same = [
-            (name, value)
-            for name, value in sorted(run.config.items())
-            if not _under(name, ("seed", "transfer", *_NO_MATTER))
-        ]
-        seeds = groups.setdefault(json.dumps(same), {})
+        fields = [x for x in run.config if not _under(x, _NO_MATTER)]
+        same = {x: run.config[x] for x in fields if not _under(x, ("seed", "transfer"))}
+        seeds = groups.setdefault(json.dumps(same, sort_keys=True), {})
         twin = seeds.setdefault(run.seed, run)
         if twin is not run:
             raise ValueError(
@@ -259,15 +253,15 @@ def group(runs: Sequence[Run]) -> tuple[tuple[Group, ...], tuple[str, ...]]:
             f"experiments without a common seed cannot be paired: {seeds_of_each}; "
             "give the same seeds of each"
         )
-    left_out = tuple(
+    left_out = [
         f"{run.path}: left out, since not every experiment has seed {run.seed}"
         for run in runs
         if run.seed not in common
-    )
-    return tuple(
-        Group(label, tuple(seeds[seed] for seed in common))
+    ]
+    return [
+        Group(label, [seeds[seed] for seed in common])
         for label, seeds in labelled.items()
-    ), left_out
+    ], left_out
 
 
 def _under(name: str, places: Sequence[str]) -> bool:

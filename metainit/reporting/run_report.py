@@ -16,7 +16,7 @@ from PIL import Image
 from metainit.evaluation import intervals
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import figures, finished_runs, html, tables, transfer_report
-from metainit.reporting.tables import ACCURACY, METRICS, Bullets, Heading, Table
+from metainit.reporting.tables import ACCURACY, METRICS, Block, Bullets, Heading, Table
 from metainit.runtime import atomic
 from metainit.runtime.cost import OURS
 from metainit.runtime.logging import Writer
@@ -37,9 +37,8 @@ class Context(TypedDict):
 
 
 class Difference(NamedTuple):
-    """Accuracy of `row` minus that of `other`, with its paired 95 % interval."""
+    """Accuracy of our best row minus another's, with its paired 95 % interval."""
 
-    row: Row
     other: Row
     mean: float
     low: float
@@ -68,49 +67,27 @@ def write_report(
     lines.append(_summary(evaluation, context))
     atomic.write_rows(workdir / "results.jsonl", lines)
     finished_runs.write_episodes(workdir / finished_runs.EPISODES, evaluation)
-    section: list[tables.Block] = []
-    account: list[tables.Block] = []
+    section: list[Block] = []
+    account: list[Block] = []
     if transfer is not None:
         figures.transfer(workdir / "transfer.png", [transfer.runs])
-        section = list(transfer_report.section(transfer, "transfer.png"))
-        account = list(transfer_report.account(transfer))
-    opening = [
+        section += transfer_report.section(transfer, "transfer.png")
+        account += transfer_report.account(transfer)
+    opening: list[Block] = [
         verdict(evaluation.rows),
         f"Conditional on this one training run (seed {context['seed']}): the intervals "
         "cover the draw of episodes, not that of training.",
     ]
     setting = f"{evaluation.dataset}, {evaluation.protocol}, on {evaluation.device}."
     table, results = _table(*paired[0]), list(_results(paired))
-    html.write(
-        workdir,
-        [
-            *opening,
-            Heading(context["title"], 1),
-            setting,
-            Heading("Results on unseen classes"),
-            table,
-            _explained(evaluation),
-            *results,
-            *_figures(workdir, evaluation, context),
-            *section,
-            *account,
-            Heading("What every initialisation met on meta-validation"),
-            tables.settings(evaluation.grid),
-            *_end(workdir, evaluation, context),
-        ],
-    )
-    return tables.terminal(
-        [
-            *opening,
-            f"{setting} Batch norm: {evaluation.batch_norm}.",
-            table.without("Setting", "FLOPs", "Batch norm"),
-            *results,
-            "Head, steps and settings chosen on meta-validation; ± and [ ] are 95 % "
-            'intervals over episodes; "ours" is the best head of our best '
-            "initialisation.",
-            *section,
-        ]
-    )
+    page = [*opening, Heading(context["title"], 1), setting]
+    page += [Heading("Results on unseen classes"), table, _explained(evaluation)]
+    page += [*results, *_figures(workdir, evaluation, context), *section, *account]
+    html.write(workdir, [*page, *_end(workdir, evaluation, context)])
+    told = f"{setting} Batch norm: {evaluation.batch_norm}."
+    short = table.without("Setting", "FLOPs", "Batch norm")
+    meaning = "± and [ ] are 95 % intervals over episodes; the rest as in the report."
+    return tables.terminal([*opening, told, short, *results, meaning, *section])
 
 
 def show_in_tensorboard(workdir: str | os.PathLike[str], step: int) -> None:
@@ -145,14 +122,14 @@ def our_best(rows: Sequence[Row]) -> Row:
     return max(ours, key=lambda row: row.validation_accuracy)
 
 
-def differences(rows: Sequence[Row]) -> tuple[Difference, ...]:
+def differences(rows: Sequence[Row]) -> list[Difference]:
     """Subtracts every other row from our best, each after its chosen steps."""
     ours = our_best(rows)
-    return tuple(
-        Difference(ours, row, *intervals.paired_interval(_chosen(ours), _chosen(row)))
+    return [
+        Difference(row, *intervals.paired_interval(_chosen(ours), _chosen(row)))
         for row in rows
         if row is not ours
-    )
+    ]
 
 
 def verdict(rows: Sequence[Row]) -> str:
@@ -171,7 +148,7 @@ def verdict(rows: Sequence[Row]) -> str:
         )
     against = differences([ours, *baselines])
     lost = [difference for difference in against if difference.low <= 0]
-    _, other, mean, low, high = min(lost or against, key=lambda x: x.mean)
+    other, mean, low, high = min(lost or against, key=lambda x: x.mean)
     wins, close = "does not beat", ", not distinguishable"
     if not lost:
         wins, close = "beats", ""
@@ -231,9 +208,9 @@ def _result_lines(
                     "chosen": position == row.chosen,
                     "setting": row.setting,
                 }
-    for row, other, *interval in differences:
+    for other, *interval in differences:
         names = {"other_init": other.init, "other_head": other.head}
-        yield line(row, "accuracy_difference", interval, **names)
+        yield line(our_best(evaluation.rows), "accuracy_difference", interval, **names)
 
 
 def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
@@ -250,9 +227,6 @@ def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
     }
 
 
-_Paired = tuple[Evaluation, Sequence[Difference]]
-
-
 def _measures(row: Row) -> Iterator[str]:
     for name, metric in METRICS.items():
         values = _chosen(row, name)
@@ -260,8 +234,8 @@ def _measures(row: Row) -> Iterator[str]:
 
 
 def _minus(differences: Sequence[Difference], row: Row) -> str:
-    minus = {id(difference.other): difference[2:] for difference in differences}
-    return ACCURACY.signed(*minus[id(row)]) if id(row) in minus else "-"
+    minus = (ACCURACY.signed(*x[1:]) for x in differences if x.other is row)
+    return next(minus, "-")
 
 
 def _table(evaluation: Evaluation, differences: Sequence[Difference]) -> Table:
@@ -292,37 +266,31 @@ def _explained(evaluation: Evaluation) -> Bullets:
         [
             "Setting, Steps: what did best on meta-validation; test results choose "
             "nothing. A dash under Steps: the head is in closed form and takes none.",
-            "Accuracy: share of query images classified rightly after those steps, "
-            "mean over episodes ± its 95 % interval (Student t).",
-            "F1: macro-F1 over the episode's classes, averaged over episodes; a class "
-            "that is never predicted counts 0. Loss: mean query cross-entropy in nats.",
+            "Accuracy: mean over episodes ± its 95 % interval (Student's t). F1: of a "
+            "class that is never predicted, 0. Loss: cross-entropy in nats.",
             f"Ours minus this: accuracy of {ours.init}, {_place(ours)}, minus the "
-            "row's [95 %], in points, paired: the same episodes, resampled together "
-            f"(bootstrap, {intervals.RESAMPLES:,} resamples).",
+            "row's, in points, paired by episode (bootstrap). `metainit report RUN...` "
+            "compares several seeds.",
             "Device time, FLOPs, Images: what making the initialisation took, "
             "compilation excluded, repeated images counted; heads add nothing.",
-            "Batch norm: whose moments the normalisation uses at test.",
-            "Nothing is marked as significant: one training run does not tell what the "
-            "next would give. `metainit report RUN...` compares several seeds.",
         ]
     )
 
 
-def _results(paired: Sequence[_Paired]) -> Iterator[tables.Block]:
+def _results(
+    paired: Sequence[tuple[Evaluation, Sequence[Difference]]],
+) -> Iterator[Block]:
     (evaluation, _), *parts = paired
     adapting = [row for row in evaluation.rows if not row.in_closed_form]
     if adapting:
         steps = sorted({step for row in adapting for step in row.steps})
         rows = []
         for row in adapting:
-            cells = dict.fromkeys(steps, "-")
-            for position, step in enumerate(row.steps):
-                accuracy = ACCURACY.mean(row.measurements["accuracy"][position])
-                cells[step] = accuracy + " ←" * (position == row.chosen)
+            means = map(ACCURACY.mean, row.measurements["accuracy"])
+            cells = dict.fromkeys(steps, "-") | dict(zip(row.steps, means, strict=True))
+            cells[row.steps[row.chosen]] += " ←"
             rows.append((row.init, row.head, *cells.values()))
-        yield Heading(
-            "Accuracy after 0, 1, 2, ... steps, %; ← chosen on meta-validation"
-        )
+        yield Heading("Accuracy after steps, %; ← chosen on meta-validation")
         yield Table(("Initialisation", "Head", *map(str, steps)), rows)
     if parts:
         yield Heading("By data set, the head of each initialisation as chosen for all")
@@ -337,14 +305,13 @@ def _results(paired: Sequence[_Paired]) -> Iterator[tables.Block]:
         )
         yield (
             '"Held-out classes" are classes of a meta-train data set that nothing was '
-            "trained or chosen on: they tell how it does within the domain, the other "
-            "data sets how it does outside."
+            "trained or chosen on: within its domain."
         )
 
 
 def _figures(
     workdir: pathlib.Path, evaluation: Evaluation, context: Context
-) -> Iterator[tables.Block]:
+) -> Iterator[Block]:
     if figures.learning_curve(workdir / "learning_curve.png", context["training"]):
         yield Heading("Learning curve")
         yield tables.Figure("Learning curve", "learning_curve.png")
@@ -355,16 +322,17 @@ def _figures(
 
 def _end(
     workdir: pathlib.Path, evaluation: Evaluation, context: Context
-) -> Iterator[tables.Block]:
+) -> Iterator[Block]:
+    yield Heading("What every initialisation met on meta-validation")
+    yield tables.settings(evaluation.grid)
     if evaluation.notes:
         yield Heading("Notes")
         yield Bullets(evaluation.notes)
     about = (
         f"Seed {context['seed']}, {tables.duration(context['device_hours'] * 3600)} of "
-        f"device time in all on {evaluation.device}; the evaluation took "
-        f"{tables.duration(evaluation.runtime)}. "
-        f"Versions: {tables.words(context['versions'])}. "
-        f"Training curves: `tensorboard --logdir {workdir}`. Every number above, by "
-        "step, with its interval: `results.jsonl`."
+        f"device time on {evaluation.device}; the evaluation took "
+        f"{tables.duration(evaluation.runtime)}. Versions: "
+        f"{tables.words(context['versions'])}. Training curves: `tensorboard --logdir "
+        f"{workdir}`. Every number, with its interval: `results.jsonl`."
     )
     yield from tables.again(context["command"], about, context["config"])

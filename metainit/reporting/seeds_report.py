@@ -40,7 +40,7 @@ class Entry(NamedTuple):
     name: str  # with the experiment's label
     init: str  # without it
     # Of each seed, by data set, with the head that was best on meta-validation.
-    rows: tuple[dict[str, Row], ...]
+    rows: Sequence[dict[str, Row]]
 
     @property
     def chosen(self) -> list[Row]:
@@ -60,10 +60,10 @@ class Entry(NamedTuple):
 class Compared(NamedTuple):
     """Runs of one protocol in one table."""
 
-    differences: tuple[str, ...]  # a line for each setting in which the runs differ
-    missing: tuple[str, ...]  # in words, runs without results or left out
-    groups: tuple[Group, ...]  # experiments, each with its seeds
-    entries: tuple[Entry, ...]  # initialisations of all experiments
+    differences: Sequence[str]  # a line for each setting in which the runs differ
+    missing: Sequence[str]  # in words, runs without results or left out
+    groups: Sequence[Group]  # experiments, each with its seeds
+    entries: Sequence[Entry]  # initialisations of all experiments
     ours: Entry  # the best of ours on meta-validation
 
     @property
@@ -84,12 +84,9 @@ class Compared(NamedTuple):
     def paired(self, first: Entry, second: Entry) -> dict[str, Comparison]:
         """Accuracy of one entry minus another's; Holm is over `unseen` and the rest."""
         comparisons: dict[str, Comparison] = {}
-        for names in (self.unseen, [x for x in self.data_sets if x not in self.unseen]):
-            if names:
-                comparisons |= intervals.compare(
-                    {name: first.measured(name) for name in names},
-                    {name: second.measured(name) for name in names},
-                )
+        for names in (self.unseen, self.data_sets.keys() - self.unseen):
+            sides = ({x: side.measured(x) for x in names} for side in (first, second))
+            comparisons |= intervals.compare(*sides)
         return comparisons
 
     def overall(self, entry: Entry) -> Interval:
@@ -102,10 +99,8 @@ class Compared(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="metainit report",
-        description="Compares finished runs, over seeds.",
-    )
+    about = "Compares finished runs, over seeds."
+    parser = argparse.ArgumentParser(prog="metainit report", description=about)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
     parser.add_argument("--out", metavar="FOLDER", help="where the page is written")
     args = parser.parse_args(argv)
@@ -125,18 +120,19 @@ def compare(paths: Sequence[str]) -> Compared:
     """Compares the runs in these folders; those that do not fit are a ValueError."""
     read = [finished_runs.read(path) for path in dict.fromkeys(paths)]
     runs = [run for run in read if isinstance(run, Run)]
-    missing = tuple(run for run in read if isinstance(run, str))
+    missing = [run for run in read if isinstance(run, str)]
     if not runs:
         raise ValueError(f"no run is finished. {'; '.join(missing)}")
     finished_runs.check(runs)
     groups, left_out = finished_runs.group(runs)
-    entries = tuple(entry for group in groups for entry in _entries(group))
+    entries = [entry for group in groups for entry in _entries(group)]
     candidates = [entry for entry in entries if entry.init in OURS]
     if not candidates:
         raise ValueError(f"none of the runs has one of {', '.join(OURS)}")
+    differences = finished_runs.differences({run.path: run.config for run in runs})
     return Compared(
-        differences=tuple(finished_runs.differences(runs)),
-        missing=(*missing, *left_out),
+        differences=[*differences],
+        missing=missing + left_out,
         groups=groups,
         entries=entries,
         ours=max(candidates, key=lambda entry: entry.validation),
@@ -147,8 +143,7 @@ def best(compared: Compared, data_set: str) -> Entry | None:
     """Finds the entry that is significantly better than every other one, if any is."""
     first = max(compared.entries, key=lambda entry: entry.measured(data_set).mean())
     others = [entry for entry in compared.entries if entry is not first]
-    comparisons = [compared.paired(first, other)[data_set] for other in others]
-    better = [x.different and x.difference.mean > 0 for x in comparisons]
+    better = [compared.paired(first, other)[data_set].different for other in others]
     return first if better and all(better) else None
 
 
@@ -169,26 +164,21 @@ def verdict(compared: Compared) -> str:
         f"{ACCURACY.signed(*comparison.difference[:3])} points on {name}"
         for name, comparison in zip(sets, paired[hardest], strict=True)
     )
+    baseline = f"the baseline that is hardest to beat, {hardest}"
     if len(seeds) == 1:
-        return (
-            f"In this one training run (seed {seeds[0]}) {ours.name} differs from the "
-            f"baseline that is hardest to beat, {hardest}, by {points}."
-        )
+        run = f"In this one training run (seed {seeds[0]})"
+        return f"{run} {ours.name} differs from {baseline}, by {points}."
     means = [x.difference.mean for x in paired[hardest] if x.different]
     better, worse = sum(x > 0 for x in means), sum(x < 0 for x in means)
     called = f"significantly better on {better} of {len(sets)} data sets"
-    if worse:
-        called += f" and significantly worse on {worse}"
-    return (
-        f"Over {len(seeds)} seeds {ours.name} is {called} than the baseline that is "
-        f"hardest to beat, {hardest}: {points}."
-    )
+    called += f" and significantly worse on {worse}" if worse else ""
+    return f"Over {len(seeds)} seeds {ours.name} is {called} than {baseline}: {points}."
 
 
 def terminal(compared: Compared) -> str:
     """Renders the report as plain text in ASCII; config differences come first."""
     title = Heading(_title(compared))
-    blocks = [*_runs(compared), verdict(compared), title, *_results(compared)]
+    blocks = *_runs(compared), verdict(compared), title, *_results(compared)
     return tables.terminal(blocks)
 
 
@@ -200,11 +190,11 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     settings: list[tables.Block] = []
     for group in compared.groups:
-        if runs := _with_transfer(group):
-            figures.transfer(folder / _figure(group), [run.transfer for run in runs])
-        config, seed = group.runs[0].config, group.runs[0].seed
-        settings.append(Heading(f"Settings{_of(group)}, seed {seed}"))
-        settings.append(Code(json.dumps(config, indent=2), "json"))
+        if runs := group.fine_tuned:
+            figures.transfer(folder / group.figure, [run.transfer for run in runs])
+        first, *_ = group.runs
+        settings.append(Heading(f"Settings{_of(group)}, seed {first.seed}"))
+        settings.append(Code(json.dumps(first.config, indent=2), "json"))
     return html.write(
         folder,
         [
@@ -221,15 +211,15 @@ def write(
 
 
 def _entries(group: Group) -> Iterator[Entry]:
-    best = [
-        {name: run_report.best_heads(x.rows) for name, x in run.data_sets.items()}
+    best = {
+        run.path: {x: run_report.best_heads(y.rows) for x, y in run.data_sets.items()}
         for run in group.runs
-    ]
-    for init in next(iter(best[0].values())):
-        for run, of_run in zip(group.runs, best, strict=True):
+    }
+    for init in next(iter(best[group.runs[0].path].values())):
+        for path, of_run in best.items():
             if any(init not in heads for heads in of_run.values()):
-                raise ValueError(f"{run.path} has no results of {init}")
-        rows = tuple({name: x[init] for name, x in of.items()} for of in best)
+                raise ValueError(f"{path} has no results of {init}")
+        rows = [{x: heads[init] for x, heads in of.items()} for of in best.values()]
         yield Entry(f"{group.label}: {init}" if group.label else init, init, rows)
 
 
@@ -249,24 +239,23 @@ def _results(compared: Compared) -> Iterator[tables.Block]:
     metrics = [metric.heading for metric in METRICS.values()]
     last = "Device hours", "Ours minus this", "p"
     for name, part in compared.data_sets.items():
-        rows = []
-        for entry in compared.entries:
-            comparison = paired.get(id(entry), {}).get(name)
-            rows.append((*_cells(entry, name), *tables.difference(comparison)))
+        rows: list[Sequence[str]] = [
+            (*_cells(x, name), *tables.difference(paired.get(id(x), {}).get(name)))
+            for x in compared.entries
+        ]
         winner = best(compared, name)
-        bold = [n for n, entry in enumerate(compared.entries) if entry is winner]
+        bold = frozenset(n for n, x in enumerate(compared.entries) if x is winner)
         yield Heading(name)
         yield f"{part.protocol}."
-        heading = ("Initialisation", "Head", *metrics, *last)
-        yield Table(heading, rows, bold=frozenset(bold))
+        yield Table(("Initialisation", "Head", *metrics, *last), rows, bold=bold)
     if len(compared.unseen) > 1:
         yield Heading("All data sets")
         yield "All but held-out classes, each counting the same."
-        rows = []
-        for entry in others:
-            overall = compared.overall(entry)
-            p = "-" if overall.p is None else f"{overall.p:.3f}"
-            rows.append((entry.name, ACCURACY.signed(*overall[:3]), p))
+        overall = [(entry.name, compared.overall(entry)) for entry in others]
+        rows = [
+            (name, ACCURACY.signed(*x[:3]), "-" if x.p is None else f"{x.p:.3f}")
+            for name, x in overall
+        ]
         yield Table(("Initialisation", "Ours minus this", "p"), rows, text=1)
     yield _explained(compared)
     for group in compared.groups:
@@ -279,63 +268,43 @@ def _cells(entry: Entry, data_set: str) -> Iterator[str]:
     yield entry.name
     yield ", ".join(heads if len(heads) == 1 else counted)
     for name, metric in METRICS.items():
-        values = entry.measured(data_set, name)
-        yield metric.interval(intervals.over_seeds(values))
+        yield metric.interval(intervals.over_seeds(entry.measured(data_set, name)))
     seconds = np.mean([row.cost.device_seconds for row in entry.chosen])
     yield f"{seconds / 3600:.3g}"
 
 
 def _explained(compared: Compared) -> Bullets:
+    scope = f"{intervals.CONDITIONAL}, on the draw of episodes only: there is no p."
     if len(compared.seeds) > 1:
         scope = (
             f"{intervals.OVER_SEEDS} (Student's t of the seeds' means). p: of no "
             "difference, corrected for the number of data sets (Holm); * is below 0.05."
         )
-    else:
-        scope = (
-            f"{intervals.CONDITIONAL}: they cover the draw of episodes, not that of "
-            "training, so that nothing is called significant and there is no p."
-        )
     return Bullets(
         [
             f'"Ours" is {compared.ours.name}, the best of ours on meta-validation; '
-            "every head is the one that was best there, by seed. Metrics are on the "
-            "queries, after the steps chosen there; F1 is the mean over the classes.",
+            "heads and steps were the best there, by seed. F1 is macro-F1.",
             "Ours minus this: in points, paired over seeds and episodes; [ ] are 95 % "
             f"intervals {scope}",
-            "Device hours: of making the initialisation, mean over seeds.",
-            "Bold: better than every other row, each p below 0.05; without bold none "
-            "is.",
+            "Device hours: of making the initialisation, mean over seeds. Bold: better "
+            "than every other row, each p below 0.05.",
         ]
     )
 
 
 def _transfer(group: Group) -> Iterator[tables.Block]:
-    runs = _with_transfer(group)
-    if not runs:
+    if not (runs := group.fine_tuned):
         return
-    seeds = ", ".join(str(run.seed) for run in runs)
-    word = "seeds" if len(runs) > 1 else "seed"
-    yield Heading(f"Transfer efficiency{_of(group)}, {word} {seeds}")
+    seeds = f"seed{'s' * (len(runs) > 1)} {', '.join(str(run.seed) for run in runs)}"
+    yield Heading(f"Transfer efficiency{_of(group)}, {seeds}")
     if absent := [run for run in group.runs if not run.transfer]:
         yield f"Missing: {_paths(absent)} without transfer."
-    costs = {
-        init: float(np.mean([run.costs[init] for run in runs]))
-        for init in runs[0].costs
-    }
+    costs = {x: float(np.mean([run.costs[x] for run in runs])) for x in runs[0].costs}
     # The same in all runs of one protocol.
     accuracies = runs[0].config["transfer.accuracies"]
     yield from transfer_report.of_seeds(
-        [run.transfer for run in runs], costs, accuracies, _figure(group)
+        [run.transfer for run in runs], costs, accuracies, group.figure
     )
-
-
-def _with_transfer(group: Group) -> list[Run]:
-    return [run for run in group.runs if run.transfer]
-
-
-def _figure(group: Group) -> str:
-    return f"transfer{group.label}.png"
 
 
 def _title(compared: Compared) -> str:
