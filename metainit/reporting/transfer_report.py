@@ -40,21 +40,18 @@ def verdict(transfer: Transfer, seed: int) -> str:
     best: dict[str, FineTuning] = {}
     for run in sorted(transfer.runs, key=lambda run: -run.validation_accuracy):
         best.setdefault(run.init, run)
-    first, *others = best.values()
-    ours = first.points[-1]["accuracy"]
-    name = f"{first.init} ({first.head})"
-    end = (
-        "of the held-out images are classified rightly in the end; initialisations and "
-        f"heads as chosen on validation, {intervals.CONDITIONAL} (seed {seed})."
-    )
-    if not others:
-        return f"{name} is alone on {first.dataset}: {100 * ours:.1f} % {end}"
-    second = others[0]
-    theirs = second.points[-1]["accuracy"]
-    word = "beats" if ours > theirs else "equals" if ours == theirs else "loses to"
+    reached = [run.points[-1]["accuracy"] for run in best.values()]
+    first, *others = (f"{run.init} ({run.head})" for run in best.values())
+    told, against = "is alone", ""
+    if others:
+        ours, theirs, *_ = reached
+        word = "beats" if ours > theirs else "equals" if ours == theirs else "loses to"
+        told = f"{word} the next-best initialisation, {others[0]},"
+        against = f"against {ACCURACY.mean(theirs)} % "
     return (
-        f"{name} {word} the next-best initialisation, {second.init} ({second.head}), "
-        f"on {first.dataset}: {100 * ours:.1f} % against {100 * theirs:.1f} % {end}"
+        f"{first} {told} on {transfer.runs[0].dataset}: {ACCURACY.mean(reached[0])} % "
+        f"{against}of the held-out images are classified rightly in the end; chosen on "
+        f"validation, {intervals.CONDITIONAL} (seed {seed})."
     )
 
 
@@ -75,10 +72,9 @@ def of_seeds(
     data_sets = time_to_threshold.by_data_set(seeds, accuracies)
     against = time_to_threshold.against(data_sets, ours) if ours and several else {}
     if ours is not None:
+        heads = time_to_threshold.best_heads(seeds)
         for data_set in data_sets:
-            yield from _sentences(
-                data_set, ours, time_to_threshold.best_heads(seeds), starts
-            )
+            yield from _sentences(data_set, ours, heads, starts)
         for baseline, words in break_even.against_baselines(seeds, costs).items():
             yield f"Against {baseline}, {ours[0]} {words}."
     yield Figure("Accuracy against fine-tuning step", figure)
@@ -103,35 +99,31 @@ def account(transfer: Transfer) -> Iterator[Block]:
     work.append(("trials, all", here, transfer.trial_seconds, transfer.trial_flops))
     for name in dict.fromkeys(run.dataset for run in transfer.runs):
         last = [run.points[-1] for run in transfer.runs if run.dataset == name]
-        seconds, flops = (
-            sum(point[field] for point in last) for field in ("device_seconds", "flops")
-        )
-        work.append((f"fine-tuning on {name}, all", here, seconds, flops))
+        spent = (sum(point[x] for point in last) for x in ("device_seconds", "flops"))
+        work.append((f"fine-tuning on {name}, all", here, *spent))
     kinds = dict.fromkeys(kind for _, kind, _, _ in work)
     rows = []
     for kind in kinds:
         of_kind = [item for item in work if item[1] == kind]
-        counts = [count for *_, count in of_kind if count is not None]
-        total = sum(counts) if len(counts) == len(of_kind) else None
+        counts = [count for *_, count in of_kind]
+        total = None if None in counts else sum(filter(None, counts))
         of_kind.append(("total", kind, sum(item[2] for item in of_kind), total))
         for name, _, seconds, count in of_kind:
             # A price is that of this kind of device.
             cost = f"{price * seconds / 3600:.2f}" if price and kind == here else "-"
-            cells = [name, f"{kind} x1", f"{seconds / 3600:.3g}", tables.flops(count)]
-            rows.append([*cells, cost])
+            hours = f"{seconds / 3600:.3g}"
+            rows.append((name, f"{kind} x1", hours, tables.flops(count), cost))
     table = Table(("Work", "Device", "Device hours", "FLOPs", "Cost"), rows)
     yield table if price else table.without("Cost")
     items = [
-        "An initialisation that was started from pretrained weights has their making "
-        "in its own. Trials are as many for each and no part of a break-even. FLOPs "
-        "are by our count, a dash where they were not counted; what the host fits "
-        "(logistic regression, class means) is not among them."
+        "What was started from pretrained weights has their making in its own. Trials "
+        "are no part of a break-even. FLOPs are by our count, a dash where they were "
+        "not counted; what the host fits is not among them."
     ]
     if len(kinds) > 1:
         items.append(
-            "An hour of one kind of device is not one of another: each kind has a "
-            f"total, a price is that of {here}, and there is no break-even of an "
-            "initialisation that was made on another."
+            "An hour of one kind of device is not one of another: each has a total, a "
+            f"price is that of {here}, and of what another made there is no break-even."
         )
     yield Bullets(items)
     yield Heading("Trials, the same for every initialisation", 3)
@@ -144,24 +136,19 @@ def _sentences(
     heads: Mapping[str, str],
     starts: Mapping[str, str] | None,
 ) -> Iterator[str]:
-    if data_set.thresholds is None:
-        yield (
-            f"{data_set.name}: no baseline classified an image rightly at the end, so "
-            "there is no threshold to reach."
-        )
+    best = data_set.thresholds
+    if best is None:
+        yield f"{data_set.name}: no baseline is ever right; there is no threshold."
         return
-    took = {
-        init: time_to_threshold.in_words(
-            time_to_threshold.line_of(data_set, init, head).times[SHARE]["steps"]
-        )
-        for init, head in heads.items()
-    }
+    took = {}
+    for init, head in heads.items():
+        line = time_to_threshold.line_of(data_set, init, head)
+        took[init] = time_to_threshold.in_words(line.times[SHARE]["steps"])
     our_time = took.pop(ours[0])
     yield (
-        f"{data_set.name}: steps to {ACCURACY.mean(data_set.thresholds.values[SHARE])} "
-        f"% accuracy ({SHARE:.0%} of what {data_set.thresholds.baseline} head reaches "
-        f"in the end): {ours[0]} {our_time}; "
-        f"{', '.join(f'{init} {time}' for init, time in took.items())}."
+        f"{data_set.name}: steps to {ACCURACY.mean(best.values[SHARE])} % accuracy "
+        f"({SHARE:.0%} of what {best.baseline} head reaches in the end): {ours[0]} "
+        f"{our_time}; {', '.join(f'{init} {time}' for init, time in took.items())}."
     )
     if gain := _gain(data_set, *ours, starts):
         yield gain
@@ -179,13 +166,12 @@ def _gain(
         start, start_of_rates = starts.get(ours), starts.get(LEARNED_RATES, "")
     if start is None or start + PLAIN_HEAD not in final:
         return None
-    changes = {"the head's": start, "the initialisation's": ours}
+    changes = {"the head's": start}
     if start_of_rates == start and LEARNED_RATES + head in final:
-        rates = {"learned step sizes' alone": LEARNED_RATES}
-        changes = {"the head's": start, **rates, "the initialisation's": ours}
+        changes["learned step sizes' alone"] = LEARNED_RATES
     reached = plain = final[start + PLAIN_HEAD]
     parts = []
-    for cause, init in changes.items():
+    for cause, init in (changes | {"the initialisation's": ours}).items():
         parts.append(f"{final[init + head] - reached:+.1f} {cause}")
         reached = final[init + head]
     return (
@@ -199,7 +185,6 @@ def _accuracy(
     several: bool,
     against: Mapping[tuple[str, str], Mapping[str, Comparison]],
 ) -> Table:
-
     def mean(values: np.ndarray) -> str:
         if not several:
             return ACCURACY.mean(values)
@@ -207,19 +192,11 @@ def _accuracy(
 
     rows = []
     for line in data_set.lines:
+        start, f1 = map(ACCURACY.mean, (line.start, line.f1))
         comparisons = against.get((line.init, line.head), {})
-        rows.append(
-            (
-                line.init,
-                line.head,
-                tables.words(line.settings[0]),
-                ACCURACY.mean(line.start),
-                mean(line.final),
-                ACCURACY.mean(line.f1),
-                mean(line.area),
-                *tables.difference(comparisons.get(data_set.name)),
-            )
-        )
+        last = tables.difference(comparisons.get(data_set.name))
+        about = line.init, line.head, tables.words(line.settings[0])
+        rows.append((*about, start, mean(line.final), f1, mean(line.area), *last))
     measures = "0 steps, %", "End, %", "F1, %", "Area, %", "Ours minus this", "p"
     table = Table(("Initialisation", "Head", "Setting", *measures), rows, text=3)
     if several:  # each chose a setting of its own
@@ -245,36 +222,32 @@ def _effort(data_set: DataSet, several: bool, times: Sequence[Times]) -> Table:
     for line, of_line in zip(data_set.lines, times, strict=True):
         took = {unit: time_to_threshold.summarise(of) for unit, of in of_line.items()}
         steps = took["steps"]
-        median = "-"
-        if steps.median is not None:
-            median = time_to_threshold.number(steps.median)
+        half = steps.median
+        median = "-" if half is None else time_to_threshold.number(half)
         means = (  # epochs are steps in another measure
             time_to_threshold.mean_in_words(of_unit, interval=unit != "epochs")
             for unit, of_unit in took.items()
         )
         reached = f"{steps.reached} of {steps.runs}"
         rows.append((line.init, line.head, reached, median, *means))
-    names = ("Initialisation", "Head", "Reached", "Median")
-    table = Table((*names, *(unit.capitalize() for unit in UNITS)), rows)
+    names = ("Initialisation", "Head", "Reached", "Median", *map(str.capitalize, UNITS))
+    table = Table(names, rows)
     return table if several else table.without("Reached", "Median")
 
 
 def _explained(several: bool) -> Bullets:
     items = [
-        "0 steps, End: accuracy before the first and after the last step; F1: macro-F1 "
-        "at the end; Area: mean accuracy over log(1 + step), which counts early steps "
-        "as much as late ones. Settings did best in trials on other images.",
-        "Until: accuracy is looked at after 0, 1, 2, 5, 10, ... steps only; > N: not "
-        "reached within N (right-censored). Device seconds: of the steps and of making "
-        "the head; compilation and measuring excluded.",
+        "0 steps, End: accuracy before the first and after the last step, where F1 is "
+        "macro-F1; Area: mean accuracy over log(1 + step). Settings: best in trials.",
+        "Until: looked at after 0, 1, 2, 5, 10, ... steps; > N: not reached within N "
+        "(right-censored). Device seconds exclude compilation and measuring.",
     ]
     if several:
         items += [
             "Means over seeds, [ ] are 95 % intervals over seeds (Student's t). Ours "
-            "minus this: of accuracy at the end, paired by seed; p is corrected for "
-            "the number of data sets (Holm), * is below 0.05.",
+            "minus this: at the end, paired by seed; p by Holm, * is below 0.05.",
             "2 of 3: seeds that reached it; where one did not, all count up to N, the "
-            "shortest time that such a one was watched for, so that a mean with >= is "
-            "a least. Median: Kaplan and Meier's; - where fewer than half got there.",
+            "shortest time it was watched, and the mean is at least that with >=. "
+            "Median: Kaplan and Meier's; - where fewer than half got there.",
         ]
     return Bullets(items)
