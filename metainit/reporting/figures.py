@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
@@ -32,20 +31,18 @@ def learning_curve(
     path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]
 ) -> bool:
     """Draws query accuracy and loss by iteration; False, and no file, without any."""
-    panels = []
+    panels: dict[str, dict[str, np.ndarray]] = {}
     for metric, name, scale in (("accuracy", "accuracy, %", 100), ("loss", "loss", 1)):
-        curves = {}
         for role in ("train", "validation"):
             tag = f"{role}/{metric}"
             points = [(r["step"], r[tag]) for r in rows if r.get(tag) is not None]
             if points:
-                curves[role] = np.asarray(points, float).T * [[1], [scale]]
-        if curves:
-            panels.append((f"query {name}", curves))
+                curve = np.asarray(points, float).T * [[1], [scale]]
+                panels.setdefault(f"query {name}", {})[role] = curve
     if not panels:
         return False
     figure, all_axes = _panels(len(panels), 4.6 * len(panels), 3.6)
-    for axes, (name, curves) in zip(all_axes, panels, strict=True):
+    for axes, (name, curves) in zip(all_axes, panels.items(), strict=True):
         for role, (steps, values) in curves.items():
             _curve(axes, steps, values, role)
         _label(axes, "iteration", name)
@@ -69,9 +66,8 @@ def adaptation(path: str | os.PathLike[str], rows: Sequence[Row]) -> bool:
     figure, panels = _panels(len(heads), max(5.0, 4.6 * len(heads)), 4.4, sharey=True)
     for axes, head in zip(panels, heads, strict=True):
         for row in closed:
-            level = 100 * float(np.mean(row.measurements["accuracy"]))
-            style = {"color": colours[row.init], "linestyle": dashes[row.head]}
-            axes.axhline(level, linewidth=1.1, **style)
+            level, dash = 100 * row.measurements["accuracy"].mean(), dashes[row.head]
+            axes.axhline(level, linewidth=1.1, color=colours[row.init], linestyle=dash)
         of_head = [row for row in rows if row.head == head]
         for row in reversed(of_head):  # ours come first, and on top
             of_steps = map(intervals.mean_interval, row.measurements["accuracy"])
@@ -81,9 +77,8 @@ def adaptation(path: str | os.PathLike[str], rows: Sequence[Row]) -> bool:
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.label_outer()
         axes.set_title(f"{head} head", fontsize=10)
-    dotted = [_dots(init, colour) for init, colour in colours.items()]
-    dashed = [_dashed(head, style) for head, style in dashes.items()]
-    _write(figure, path, dotted + dashed, columns=3)
+    dotted = [_dots(*item) for item in colours.items()]
+    _write(figure, path, dotted + [_dashed(*item) for item in dashes.items()], 3)
     return True
 
 
@@ -104,11 +99,8 @@ def transfer(
     for axes, data_set in zip(panels, data_sets, strict=True):
         for init in reversed(heads):  # ours come first, and on top
             key = data_set.name, init, heads[init]
-            runs = [
-                run
-                for run in itertools.chain(*seeds)
-                if (run.dataset, run.init, run.head) == key
-            ]
+            every = itertools.chain(*seeds)
+            runs = [x for x in every if (x.dataset, x.init, x.head) == key]
             steps = [point["step"] for point in runs[0].points]
             accuracy = 100 * np.array([[p["accuracy"] for p in r.points] for r in runs])
             if runs[0].in_closed_form:  # it stays as it is, beyond the edge
@@ -136,11 +128,10 @@ def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, role: str) -> None
     # Single batches of tasks are noisy: they stay visible behind their mean.
     width = max(5, len(values) // _SMOOTH)
     axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
-    sums, counts = (
-        np.convolve(of, np.ones(width), "same") for of in (values, np.ones_like(values))
-    )
-    label = f"{role} (mean of {width} rows)"
-    axes.plot(steps, sums / counts, color=colour, label=label)
+    window = np.ones(width)
+    means = np.convolve(values, window, "same")
+    means /= np.convolve(np.ones_like(values), window, "same")
+    axes.plot(steps, means, color=colour, label=f"{role} (mean of {width} rows)")
 
 
 def _band(
@@ -169,7 +160,6 @@ def _panels(
 ) -> tuple[Figure, list[Axes]]:
     # Without pyplot there is no global state and no window system.
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     return figure, list(figure.subplots(1, count, squeeze=False, sharey=sharey)[0])
 
 

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
 import markdown
-from markdown.extensions import Extension
 from markdown.treeprocessors import Treeprocessor
 
 from metainit.reporting import tables
@@ -81,10 +80,16 @@ def write(folder: str | os.PathLike[str], blocks: Iterable[Block]) -> pathlib.Pa
     titles = (block.text for block in blocks if isinstance(block, Heading))
     # `use_align_attribute`: a style of its own would win over the sheet's.
     reader = markdown.Markdown(
-        extensions=["fenced_code", "tables", _Whole(folder)],
+        extensions=["fenced_code", "tables"],
         extension_configs={"tables": {"use_align_attribute": True}},
         output_format="html",
     )
+    # The text has no HTML or links of its own.
+    reader.preprocessors.deregister("html_block")
+    for name in ("html", "entity", "link", "reference", "autolink", "automail"):
+        reader.inlinePatterns.deregister(name)
+    reader.ESCAPED_CHARS.extend("<&|")
+    reader.treeprocessors.register(_Tree(reader, folder), "tree", -1)  # last
     page = _PAGE.format(
         policy=_POLICY,
         title=html.escape(next(titles, "report")),
@@ -96,22 +101,9 @@ def write(folder: str | os.PathLike[str], blocks: Iterable[Block]) -> pathlib.Pa
     return folder / "report.md"
 
 
-class _Whole(Extension):
-    """A page without HTML or links of the text's own, whose pictures are in it."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        super().__init__()
-        self._folder = folder
-
-    def extendMarkdown(self, md: markdown.Markdown) -> None:
-        md.preprocessors.deregister("html_block")
-        for name in ("html", "entity", "link", "reference", "autolink", "automail"):
-            md.inlinePatterns.deregister(name)
-        md.ESCAPED_CHARS.extend("<&|")
-        md.treeprocessors.register(_Tree(md, self._folder), "whole", -1)  # last
-
-
 class _Tree(Treeprocessor):
+    """Puts pictures into the page, and a cell's heading beside it."""
+
     def __init__(self, md: markdown.Markdown, folder: pathlib.Path) -> None:
         super().__init__(md)
         self._folder = folder

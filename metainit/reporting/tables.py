@@ -5,6 +5,7 @@ Whatever a name or a setting holds is escaped; the only markup in a text is `cod
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import textwrap
@@ -57,10 +58,8 @@ class Table(NamedTuple):
     def without(self, *names: str) -> Table:
         """Leaves out the columns of these headings."""
         kept = [n for n, name in enumerate(self.heading) if name not in names]
-        heading, *rows = (
-            [x[place] for place in kept] for x in (self.heading, *self.rows)
-        )
-        return Table(heading, rows, sum(place < self.text for place in kept), self.bold)
+        heading, *rows = ([x[n] for n in kept] for x in (self.heading, *self.rows))
+        return Table(heading, rows, sum(n < self.text for n in kept), self.bold)
 
 
 Block = str | Heading | Bullets | Code | Figure | Table
@@ -120,9 +119,14 @@ def settings(values: Mapping[str, Any]) -> Bullets:
 
 def again(command: str, about: str, config: Mapping[str, Any]) -> list[Block]:
     """Ends a report: how to run it again, and its settings."""
-    values = json.dumps(config, indent=2, default=str)
-    heading = Heading("Run it again"), Heading("Settings")
-    return [heading[0], Code(command), about, heading[1], Code(values, "json")]
+    settings = Code(json.dumps(config, indent=2, default=str), "json")
+    return [
+        Heading("Run it again"),
+        Code(command),
+        about,
+        Heading("Settings"),
+        settings,
+    ]
 
 
 def duration(seconds: float) -> str:
@@ -177,9 +181,8 @@ def _markdown(block: Block) -> str:
             lines = [[_escaped(cell, "|`") for cell in row] for row in (heading, *rows)]
             for number in bold:
                 lines[number + 1] = [f"**{cell}**" for cell in lines[number + 1]]
-            return "\n".join(
-                f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:])
-            )
+            lines.insert(1, rule)
+            return "\n".join(f"| {' | '.join(line)} |" for line in lines)
     # What begins like a list or a heading is none.
     start = r"^(\d+(?=[.)]\s)|(?=[#>]|[-+]\s))"
     return re.sub(start, r"\1\\", _escaped(block))
@@ -201,32 +204,25 @@ def _terminal(block: Block) -> Iterator[str]:
             yield _ascii(text)
         case Bullets(items):
             for item in items:
-                yield from textwrap.wrap(
-                    f"- {_ascii(item)}", WIDTH, subsequent_indent="  "
-                )
+                yield textwrap.fill(f"- {_ascii(item)}", WIDTH, subsequent_indent="  ")
         case Code(text, _):
-            yield from text.splitlines()
+            yield text
         case Table():
             lines = _aligned(block)
             repeats = len({row[0] for row in block.rows}) < len(block.rows)
             wide = max(map(len, lines)) > WIDTH
             yield from _aligned(_grouped(block)) if repeats or wide else lines
         case str():
-            yield from textwrap.wrap(_ascii(block), WIDTH)
+            yield textwrap.fill(_ascii(block), WIDTH)
 
 
 def _aligned(table: Table) -> list[str]:
     lines = [[_ascii(cell) for cell in row] for row in (table.heading, *table.rows)]
     whole = [row for row in lines if len(row) > 1]
     widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
-    sides = [str.ljust] * table.text + [str.rjust] * len(widths)
-    return [
-        "  ".join(
-            side(cell, width)
-            for side, cell, width in zip(sides, row, widths, strict=False)
-        ).rstrip()
-        for row in lines
-    ]
+    sides = "<" * table.text + ">" * len(widths)
+    cells = [f"{{:{side}{w}}}" for side, w in zip(sides, widths, strict=False)]
+    return ["  ".join(cells[: len(row)]).format(*row).rstrip() for row in lines]
 
 
 def _ascii(text: str) -> str:
@@ -238,11 +234,7 @@ def _grouped(table: Table) -> Table:
     if table.text < 2:
         return table
     first, second, *heading = table.heading
-    rows: list[tuple[str, ...]] = []
-    above = None
-    for name, below, *cells in table.rows:
-        if name != above:
-            rows.append((name,))
-        above = name
-        rows.append((f"  {below}", *cells))
+    rows: list[Sequence[str]] = []
+    for name, of_name in itertools.groupby(table.rows, key=lambda row: row[0]):
+        rows += [(name,), *((f"  {below}", *cells) for _, below, *cells in of_name)]
     return Table((f"{first}, {second}", *heading), rows, table.text - 1)

@@ -9,26 +9,18 @@ from metainit.reporting import tables
 from metainit.reporting.tables import Block, Bullets, Code, Heading, Table
 from metainit.runtime.cost import OURS
 
-OURS_BEST = "ours"
-"""A search decides by the best of our initialisations."""
+OURS_BEST = "ours"  # a search decides by the best of our initialisations
 
 
 class Trial(NamedTuple):
-    """One setting that a search tried, on meta-validation.
+    """One setting that a search tried, on meta-validation."""
 
-    Attributes:
-      accuracy: best on meta-validation, 0 to 1, by initialisation; {} for a trial that
-        diverged, None where it was never measured.
-      device_seconds: of training, all initialisations.
-      seconds: by the wall clock, compilation included.
-      notes: what ended it early, in sentences.
-    """
-
-    fields: dict[str, Any]
+    fields: dict[str, Any]  # by dotted name
+    # The best, 0 to 1, by initialisation: {} if it diverged, None if never measured.
     accuracy: dict[str, float | None]
-    device_seconds: float
-    seconds: float
-    notes: tuple[str, ...] = ()
+    device_seconds: float  # of training, all initialisations
+    seconds: float  # by the wall clock, compilation included
+    notes: tuple[str, ...] = ()  # what ended it early, in sentences
 
 
 def score(trial: Trial, by: str) -> float:
@@ -50,9 +42,8 @@ def in_words(fields: Mapping[str, Any]) -> str:
 
 def verdict(trials: Sequence[Trial], planned: int, by: str) -> str:
     """Makes the first sentence of the report."""
-    count = f"{planned} trial{'s' * (planned > 1)}"
-    if len(trials) < planned:
-        count = f"{len(trials)} of {count}"
+    count = f"{len(trials)} of " * (len(trials) < planned) + f"{planned} trial"
+    count += "s" * (planned > 1)
     winner = best(trials, by)
     if winner is None:
         return f"After {count} none has an accuracy on meta-validation to choose by."
@@ -63,15 +54,12 @@ def verdict(trials: Sequence[Trial], planned: int, by: str) -> str:
 
 
 def blocks(
-    trials: Sequence[Trial],
-    planned: int,
-    by: str,
-    about: Mapping[str, Any],
+    trials: Sequence[Trial], planned: int, by: str, about: Mapping[str, Any]
 ) -> Iterator[Block]:
-    """Yields the report, the verdict first, of trials `about` a search.
+    """Yields the report, the verdict first.
 
     `about` has "title", "command", "episodes" in words, "measure" (the line that
-    measures the winner), "device", "versions" and "config".
+    measures the winner), "device", "versions" and "config" of the search.
     """
     yield verdict(trials, planned, by)
     yield (
@@ -82,17 +70,14 @@ def blocks(
     yield Heading(about["title"], 1)
     yield Heading("Trials, best first")
     yield table(trials, by)
-    yield Bullets(
-        [
-            "Accuracy: the best on meta-validation in the course of training, in %; a "
-            "dash: never measured. Time: by the clock, compilation included.",
-            f"Bold: the best by {by}, the first among equals.",
-        ]
+    yield (
+        "Accuracy: the best on meta-validation in the course of training, in %. Time: "
+        f"by the clock, compilation included. Bold: the best by {by}."
     )
-    notes = [(trial, note) for trial in trials for note in trial.notes]
+    notes = [f"{in_words(trial.fields)}: {x}" for trial in trials for x in trial.notes]
     if notes:
         yield Heading("Notes")
-        yield Bullets([f"{in_words(trial.fields)}: {note}" for trial, note in notes])
+        yield Bullets(notes)
     if best(trials, by) is not None:
         yield Heading("Measure the best on meta-test")
         yield Code(about["measure"])
