@@ -3,8 +3,6 @@
 With the form of the convolutions that the platform's backend chooses.
 """
 
-from typing import Any
-
 import chex
 import jax
 import numpy as np
@@ -12,7 +10,6 @@ import optax
 import pytest
 import shipped
 from jax import export
-from ml_collections import ConfigDict
 
 import metainit
 from metainit.experiments import configs, supervised
@@ -27,21 +24,21 @@ FORMS = {
 }
 
 
-def struct(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+def struct(shape, dtype):
     return jax.ShapeDtypeStruct(shape, dtype)
 
 
-def images(*shape: int) -> dict[str, jax.ShapeDtypeStruct]:
+def images(*shape):
     """A batch in shape only: uint8 images, int32 labels."""
     return {"image": struct(shape, np.uint8), "label": struct(shape[:-3], np.int32)}
 
 
-def statistics(config: ConfigDict) -> Preprocess:
+def statistics(config):
     half = (0.5,) * config.data.channels
     return Preprocess(half, half, config.augment.shift, config.augment.flip)
 
 
-def joint_step(config: ConfigDict) -> tuple[Any, tuple]:
+def joint_step(config):
     """The step of joint pretraining, and its inputs in shape only."""
     model = registry.build(config)
     pixels = config.data.size, config.data.size, config.data.channels
@@ -59,7 +56,7 @@ def joint_step(config: ConfigDict) -> tuple[Any, tuple]:
     return steps.supervised(model, preprocess, optimizer), (state, batch, key)
 
 
-def supervised_step(config: ConfigDict) -> tuple[Any, tuple]:
+def supervised_step(config):
     """The step of supervised training, and its inputs in shape only."""
     model = supervised.build_model(config)
     optimizer = optax.adam(config.learning_rate)
@@ -75,7 +72,7 @@ def supervised_step(config: ConfigDict) -> tuple[Any, tuple]:
     return step, (state, images(config.batch, 28, 28, 1), key)
 
 
-def assert_lowers(step: Any, inputs: tuple, platforms: tuple[str, ...]) -> None:
+def assert_lowers(step, inputs, platforms):
     exported = export.export(jax.jit(step), platforms=platforms)(*inputs)
     assert exported.platforms == platforms
     # The new state is like the old one, so that it can go in again.
@@ -83,7 +80,7 @@ def assert_lowers(step: Any, inputs: tuple, platforms: tuple[str, ...]) -> None:
     chex.assert_trees_all_equal_shapes_and_dtypes(state, inputs[0])
 
 
-def meta_step(config: ConfigDict) -> tuple[Any, tuple[Any, ...]]:
+def meta_step(config):
     """The step of meta-training, and its inputs in shape only."""
     model, task = registry.build(config), config.train_task
     preprocess = statistics(config)._replace(encode=model.encode)
@@ -91,7 +88,7 @@ def meta_step(config: ConfigDict) -> tuple[Any, tuple[Any, ...]]:
     learner = recipe.learner(typed, model, preprocess)
     pixels = config.data.size, config.data.size, config.data.channels
 
-    def start(key: jax.Array) -> Any:
+    def start(key):
         example = np.zeros((2, *pixels), np.float32)
         body = model.init(key, example)
         head = recipe.init_head(typed, model, body, example, key)
@@ -118,9 +115,7 @@ WITH_STEPS = [
 
 
 @pytest.mark.parametrize("name", WITH_STEPS)
-def test_every_step_lowers_for_every_platform(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_step_lowers_for_every_platform(name, monkeypatch):
     config = shipped.load(name)
     if config.get("kind") != "supervised" and config.encoder.name != "none":
         # As deep as it takes to have every kind of part.

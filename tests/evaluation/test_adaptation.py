@@ -1,7 +1,6 @@
 """The program that adapts to episodes, against adapting to each step by step."""
 
 import functools
-from typing import Any
 
 import filling
 import jax
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from ml_collections import ConfigDict
 from sklearn.metrics import f1_score, log_loss
 
 import metainit
@@ -18,7 +16,6 @@ from metainit.data.episodes import sample_batch
 from metainit.data.loading import Source
 from metainit.evaluation import adaptation, metrics
 from metainit.evaluation.adaptation import Setting
-from metainit.evaluation.results import Measurements
 from metainit.experiments.configs import default
 from metainit.models import classification, heads, registry
 from metainit.models.preprocess import Preprocess
@@ -32,7 +29,7 @@ PREPROCESS = Preprocess((0.5,), (0.3,), shift=2, flip=True)  # training only
 PROTOTYPE = Setting("prototype", "sgd", 0.1)
 
 
-def source(name: str, seed: int, noise: int = 60) -> Source:
+def source(name, seed, noise=60):
     """Five classes of ten images of 4x4 pixels: a pattern each, and noise."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(5, dtype=np.int32), 10)
@@ -44,7 +41,7 @@ def source(name: str, seed: int, noise: int = 60) -> Source:
 TEST = source("unseen", 2)
 
 
-def config(**evaluate: Any) -> ConfigDict:
+def config(**evaluate):
     small = default()
     small.model.update(name="mlp", hidden=(12,))
     small.task.update(way=WAY, shot=SHOT, queries=QUERIES)
@@ -65,27 +62,27 @@ MODEL = registry.build(config())
 
 
 @functools.cache
-def run(way: int = WAY) -> adaptation.Evaluator:
+def run(way=WAY):
     return adaptation.evaluator(config(), MODEL, PREPROCESS, way)
 
 
-def random(seed: int = 0) -> Initialisation:
+def random(seed=0):
     parameters = MODEL.init(jax.random.key(seed), jnp.zeros((2, 4, 4, 1)))
     return Initialisation("random", MODEL, PREPROCESS, parameters, Cost(0.0, 0, 0))
 
 
-def with_head() -> Initialisation:
+def with_head():
     rng = np.random.default_rng(0)
     head = {"kernel": rng.normal(size=(12, WAY)), "bias": rng.normal(size=WAY)}
     head = jax.tree.map(np.float32, head)
     return random()._replace(head=head, cost=Cost(3.0, 100, 10))
 
 
-def episodes(count: int) -> metainit.Episode:
+def episodes(count):
     return sample_batch((TEST,), Task(WAY, SHOT, QUERIES), 0, 0, count)[0]
 
 
-def episode(number: int, of: metainit.Episode) -> metainit.Episode:
+def episode(number, of):
     """One of several, normalised."""
     support, query = jax.tree.map(lambda x: x[number], of)
     return metainit.Episode(
@@ -94,7 +91,7 @@ def episode(number: int, of: metainit.Episode) -> metainit.Episode:
     )
 
 
-def expected(chances: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def expected(chances, labels):
     """Every metric by scikit-learn, of probabilities [n, way]."""
     predicted, classes = chances.argmax(-1), range(chances.shape[-1])
     f1 = f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)
@@ -102,7 +99,7 @@ def expected(chances: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {"accuracy": accuracy, "f1": f1, "loss": log_loss(labels, chances)}
 
 
-def assert_close(some: Any, others: Any, rtol: float = 1e-3) -> None:
+def assert_close(some, others, rtol=0.001):
     """Every metric, up to two orders of summation."""
     assert some.keys() == others.keys() == metrics.METRICS.keys()
     for name in some:
@@ -120,7 +117,7 @@ def assert_close(some: Any, others: Any, rtol: float = 1e-3) -> None:
     ],
     ids=str,
 )
-def test_it_measures_what_adapting_step_by_step_gives(setting: Setting) -> None:
+def test_it_measures_what_adapting_step_by_step_gives(setting):
     init, given = with_head(), episodes(2)
     measured = run()(init, given, setting)
     optimizer = (
@@ -148,13 +145,13 @@ def test_it_measures_what_adapting_step_by_step_gives(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 20, 23])
-def test_the_number_of_episodes_changes_no_episode(count: int) -> None:
+def test_the_number_of_episodes_changes_no_episode(count):
     few = run()(random(), episodes(count), PROTOTYPE)
     many = run()(random(), episodes(41), PROTOTYPE)
     assert_close(few, {k: x[:, :count] for k, x in many.items()}, rtol=1e-5)
 
 
-def padded(given: metainit.Episode) -> metainit.Episode:
+def padded(given):
     """Episodes of two more classes and more images, which do not count."""
     count = range(len(given.support["label"]))
     each = (jax.tree.map(lambda x, i=i: x[i], given) for i in count)
@@ -162,7 +159,7 @@ def padded(given: metainit.Episode) -> metainit.Episode:
     return jax.tree.map(lambda *x: np.stack(x), *filled)
 
 
-def by_recipe(algorithm: str, batch: int) -> ConfigDict:
+def by_recipe(algorithm, batch):
     settings = config()
     settings.method.algorithm = algorithm
     settings.inner.update(steps=STEPS[-1], learning_rate=1.0, batch=batch)
@@ -170,9 +167,7 @@ def by_recipe(algorithm: str, batch: int) -> ConfigDict:
     return settings
 
 
-def adapted(
-    algorithm: str, batch: int, given: metainit.Episode, way: int = WAY
-) -> Measurements:
+def adapted(algorithm, batch, given, way=WAY):
     """Of inner steps as of this method, on batches of so many images."""
     settings = by_recipe(algorithm, batch)
     measure = adaptation.evaluator(settings, MODEL, PREPROCESS, way)
@@ -180,7 +175,7 @@ def adapted(
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "anil"])
-def test_inner_steps_are_those_of_training(algorithm: str) -> None:
+def test_inner_steps_are_those_of_training(algorithm):
     given = episodes(2)
     whole = WAY * SHOT  # images: a batch of all of them, in any order
     losses = adapted(algorithm, whole, given)["loss"][-1]
@@ -199,14 +194,14 @@ def test_inner_steps_are_those_of_training(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("batch", [0, 4])
-def test_filling_changes_nothing(batch: int) -> None:
+def test_filling_changes_nothing(batch):
     given = episodes(2)
     filled = adapted("maml", batch, padded(given), WAY + 2)
     assert_close(filled, adapted("maml", batch, given))
 
 
 @pytest.mark.parametrize("head", ["zero", "prototype"])
-def test_a_head_that_is_not_chosen_may_be_anything(head: str) -> None:
+def test_a_head_that_is_not_chosen_may_be_anything(head):
     given, setting = episodes(2), Setting(head, "sgd", 0.1)
     broken = jax.tree.map(lambda x: x * np.nan, with_head().head)
     measured = run()(random()._replace(head=broken), given, setting)
@@ -214,8 +209,8 @@ def test_a_head_that_is_not_chosen_may_be_anything(head: str) -> None:
         np.testing.assert_array_equal(measured[name], values)
 
 
-def test_the_encoder_is_run_compiled_only() -> None:
-    def encode(params: Any, images: Any) -> Any:
+def test_the_encoder_is_run_compiled_only():
+    def encode(params, images):
         assert isinstance(images, jax.core.Tracer)
         return images
 
@@ -224,7 +219,7 @@ def test_the_encoder_is_run_compiled_only() -> None:
     measure(random(), episodes(2), PROTOTYPE)
 
 
-def test_features_are_those_of_the_network() -> None:
+def test_features_are_those_of_the_network():
     given = episodes(23)
     embedded = adaptation.embed(MODEL, PREPROCESS)(random(), given)
     for number in (0, 22):

@@ -14,7 +14,7 @@ SUPPORT = QUERY[LABELS] + 0.1 * RNG.normal(size=(12, 6))
 @pytest.mark.parametrize(
     "head", [closed_form.nearest_centroid, closed_form.logistic_regression]
 )
-def test_heads_in_closed_form_tell_clusters_apart(head: closed_form.Head) -> None:
+def test_heads_in_closed_form_tell_clusters_apart(head):
     chances = np.exp(head(SUPPORT, LABELS, QUERY, 10.0))
     np.testing.assert_allclose(chances.sum(-1), 1)
     np.testing.assert_array_equal(chances.argmax(-1), [0, 1, 2])
@@ -22,7 +22,7 @@ def test_heads_in_closed_form_tell_clusters_apart(head: closed_form.Head) -> Non
     np.testing.assert_allclose(longer, chances, rtol=1e-4)
 
 
-def test_the_scale_of_centroids_changes_the_loss_only() -> None:
+def test_the_scale_of_centroids_changes_the_loss_only():
     soft, sharp = (
         closed_form.nearest_centroid(SUPPORT, LABELS, QUERY, scale)
         for scale in (1.0, 30.0)

@@ -1,8 +1,6 @@
 """Meta-test: every initialisation meets the same, and nothing is chosen on it."""
 
 import functools
-import pathlib
-from typing import Any
 
 import filling
 import jax
@@ -25,7 +23,6 @@ from test_adaptation import (
     with_head,
 )
 
-import metainit
 from metainit.config.fields import Evaluate, Task
 from metainit.data import episode_set
 from metainit.data.episodes import sample_batch
@@ -33,7 +30,6 @@ from metainit.data.loading import Roles
 from metainit.evaluation import adaptation, closed_form, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.few_shot import evaluate
-from metainit.evaluation.results import Evaluation, Measurements
 
 INITS = {"meta-learned": with_head(), "random": random(1)}
 RANDOM = {"random": random(1)}
@@ -41,21 +37,19 @@ ROLES = Roles((), (source("seen", 1),), (TEST,))
 VARIABLE = {"min_way": 2, "max_way": 3, "max_support": 12, "max_queries": 3}
 
 
-def measure(
-    inits: Any, evaluator_of: Any = run, roles: Roles = ROLES, **changed: Any
-) -> Evaluation:
+def measure(inits, evaluator_of=run, roles=ROLES, **changed):
     settings = config(**changed)
     drawn = episode_set.of_roles(settings, roles)
     return evaluate(settings, inits, drawn, evaluator_of)
 
 
 @functools.cache
-def evaluation() -> Evaluation:
+def evaluation():
     return measure(INITS)
 
 
-def test_every_initialisation_meets_every_head() -> None:
-    met: dict[str, list[str]] = {name: [] for name in INITS}
+def test_every_initialisation_meets_every_head():
+    met = {name: [] for name in INITS}
     for row in evaluation().rows:
         met[row.init].append(row.head)
         assert row.cost == INITS[row.init].cost
@@ -65,7 +59,7 @@ def test_every_initialisation_meets_every_head() -> None:
     assert met["meta-learned"] == ["prototype", "zero", "learned", *closed]
 
 
-def alone(row: Any, episode: metainit.Episode, way: int) -> Measurements:
+def alone(row, episode, way):
     """What a row's initialisation reaches on one episode, [steps]."""
     one = jax.tree.map(lambda x: x[None], episode)
     if not row.in_closed_form:
@@ -81,7 +75,7 @@ def alone(row: Any, episode: metainit.Episode, way: int) -> Measurements:
 
 
 @pytest.mark.parametrize("variable", [False, True])
-def test_rows_are_what_episodes_give_alone(variable: bool) -> None:
+def test_rows_are_what_episodes_give_alone(variable):
     """Also where episodes differ in way and shot, so that they are filled up."""
     found, seed = evaluation(), episode_set.meta_test_seed(0)
     if variable:
@@ -98,7 +92,7 @@ def test_rows_are_what_episodes_give_alone(variable: bool) -> None:
             assert_close(of_episode, alone(row, episode, way))
 
 
-def test_choices_are_made_on_validation_alone() -> None:
+def test_choices_are_made_on_validation_alone():
     """Another meta-test set changes scores, and no choice."""
     other = measure(RANDOM, roles=ROLES._replace(test=(source("other", 3, 10),)))
     rows = [row for row in evaluation().rows if row.init == "random"]
@@ -108,10 +102,10 @@ def test_choices_are_made_on_validation_alone() -> None:
     assert any((x != y).any() for x, y in zip(*losses, strict=True))
 
 
-def test_the_best_setting_with_the_fewest_steps_is_chosen() -> None:
+def test_the_best_setting_with_the_fewest_steps_is_chosen():
     asked = []
 
-    def scripted(init: Any, given: metainit.Episode, setting: Setting) -> Measurements:
+    def scripted(init, given, setting):
         """Accuracy by setting and step; 23 episodes are those of meta-test."""
         count = len(given.query["label"])
         asked.append((setting, count))
@@ -135,7 +129,7 @@ def test_the_best_setting_with_the_fewest_steps_is_chosen() -> None:
         assert len({s for s, _ in of_head}) == 3
 
 
-def test_stored_episodes_are_met_again(tmp_path: pathlib.Path) -> None:
+def test_stored_episodes_are_met_again(tmp_path):
     path = tmp_path / episode_set.FILE
     (drawn,) = episode_set.draw(config(), (TEST,), seed=5, count=4)
     episode_set.write(path, [drawn.manifest])
@@ -153,7 +147,7 @@ def test_stored_episodes_are_met_again(tmp_path: pathlib.Path) -> None:
             episode_set.check(settings, ROLES._replace(test=(test,)))
 
 
-def test_an_evaluation_says_what_it_is_of() -> None:
+def test_an_evaluation_says_what_it_is_of():
     found = evaluation()
     assert (found.dataset, found.held_out, found.parts) == ("unseen", False, ())
     assert found.protocol == "3-way 2-shot, 23 episodes"
@@ -163,7 +157,7 @@ def test_an_evaluation_says_what_it_is_of() -> None:
     assert "6 meta-validation episodes" in found.grid["chosen on"]
 
 
-def test_data_sets_and_held_out_classes_are_parts() -> None:
+def test_data_sets_and_held_out_classes_are_parts():
     roles = ROLES._replace(test=(TEST, source("more", 4)), held_out=(source("ho", 5),))
     whole = measure(RANDOM, roles=roles)
     assert whole.dataset == "unseen, more" and "23 episodes of each" in whole.protocol

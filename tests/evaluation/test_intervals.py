@@ -13,7 +13,7 @@ from metainit.evaluation.intervals import (
 )
 
 
-def test_the_interval_over_seeds_is_students() -> None:
+def test_the_interval_over_seeds_is_students():
     table = np.random.default_rng(0).normal(0.02, 0.1, (4, 50))
     expected = scipy.stats.ttest_1samp(table.mean(1), 0)
     interval = over_seeds(table)
@@ -22,7 +22,7 @@ def test_the_interval_over_seeds_is_students() -> None:
     assert interval.p == pytest.approx(expected.pvalue)
 
 
-def test_one_seed_says_nothing_of_the_next() -> None:
+def test_one_seed_says_nothing_of_the_next():
     episodes = np.random.default_rng(0).normal(0.5, 0.1, 600)
     low, high = scipy.stats.ttest_1samp(episodes, 0).confidence_interval()
     assert mean_interval(episodes) == pytest.approx((episodes.mean(), low, high))
@@ -33,13 +33,13 @@ def test_one_seed_says_nothing_of_the_next() -> None:
 
 
 @pytest.mark.parametrize("value, p", [(0.5, 0), (0, 1)])
-def test_nothing_varies(value: float, p: float) -> None:
+def test_nothing_varies(value, p):
     assert over_seeds(np.full((3, 9), value)) == (value, value, value, p)
     assert mean_interval(np.full(5, value)) == (value, value, value)
     assert paired_interval(np.full(9, 2 * value), np.full(9, value)) == (value,) * 3
 
 
-def test_holm_by_hand() -> None:
+def test_holm_by_hand():
     """In order 4 * 0.005, 3 * 0.01, 2 * 0.03, and 0.04, raised to the one before."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]) == pytest.approx([1, 1])
@@ -47,7 +47,7 @@ def test_holm_by_hand() -> None:
     assert len(holm([])) == 0
 
 
-def test_differences_are_paired_and_corrected_over_data_sets() -> None:
+def test_differences_are_paired_and_corrected_over_data_sets():
     rng = np.random.default_rng(0)
     gains = {"cars": 0.02, "pets": 0.003, "sun": 0.0}
     hard = {name: rng.normal(0.7, 0.2, (5, 300)) for name in gains}  # for both
@@ -67,7 +67,7 @@ def test_differences_are_paired_and_corrected_over_data_sets() -> None:
     assert compared["cars"].difference.mean == pytest.approx(0.02, abs=0.005)
 
 
-def test_paired_intervals_use_the_pairing() -> None:
+def test_paired_intervals_use_the_pairing():
     rng = np.random.default_rng(0)
     episode = rng.normal(0, 0.1, 600)  # how hard each episode is, for both
     a = 0.81 + episode + rng.normal(0, 0.01, 600)
@@ -81,7 +81,7 @@ def test_paired_intervals_use_the_pairing() -> None:
     assert paired_interval(a, b) == (mean, low, high)
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+def test_intervals_cover_the_truth_as_often_as_they_say():
     """Of 200 tables at 95 %, a share has a standard deviation of 1.5 %."""
     rng = np.random.default_rng(1)
     hits = np.zeros(2)
@@ -95,7 +95,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     assert ((180 <= hits) & (hits < 200)).all()
 
 
-def test_what_cannot_be_judged() -> None:
+def test_what_cannot_be_judged():
     table = np.zeros((3, 5))
     for other in ({"pets": np.zeros((3, 6))}, {"sun": table}, {}):
         with pytest.raises(ValueError, match="same data sets, seeds and episodes"):

@@ -22,7 +22,7 @@ class State(NamedTuple):
     extra: dict | None
 
 
-def make_state(seed: int) -> State:
+def make_state(seed):
     keys = jax.random.split(jax.random.key(seed), 2)
     params = {
         "conv/1.kernel": jax.random.normal(keys[0], (3, 3, 4, 8)),

@@ -1,7 +1,6 @@
 """Detection of an accelerator that jax does not use."""
 
 import os
-import pathlib
 
 import jax
 import pytest
@@ -10,7 +9,7 @@ from metainit.runtime import devices
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Path:
+def machine(monkeypatch, tmp_path):
     """A machine without an accelerator, whose /dev is this folder."""
     for name in os.environ:
         if name.startswith("TPU_") or name in ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"):
@@ -20,31 +19,29 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.
     return tmp_path
 
 
-def test_the_device_in_use_is_one() -> None:
+def test_the_device_in_use_is_one():
     assert devices.in_use().endswith(" x1")
 
 
-def test_a_plain_machine_has_none(machine: pathlib.Path) -> None:
+def test_a_plain_machine_has_none(machine):
     assert devices.accelerator_present() is None
     devices.check(allow_cpu=False)
 
 
-def test_a_driver_without_a_card_is_none(machine: pathlib.Path) -> None:
+def test_a_driver_without_a_card_is_none(machine):
     (machine / "nvidiactl").touch()
     assert devices.accelerator_present() is None
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
-def test_cards_can_be_hidden(
-    machine: pathlib.Path, monkeypatch: pytest.MonkeyPatch, hidden: str
-) -> None:
+def test_cards_can_be_hidden(machine, monkeypatch, hidden):
     (machine / "nvidia1").touch()
     assert devices.accelerator_present() == "NVIDIA card"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     assert devices.accelerator_present() is None
 
 
-def test_tpus(machine: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tpus(machine, monkeypatch):
     (machine / "vfio").mkdir()
     (machine / "vfio" / "0").touch()
     assert devices.accelerator_present() is None  # any card passed to a guest
@@ -55,31 +52,27 @@ def test_tpus(machine: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices.accelerator_present() == "TPU"
 
 
-def test_the_cpu_of_a_machine_with_a_card_is_refused(machine: pathlib.Path) -> None:
+def test_the_cpu_of_a_machine_with_a_card_is_refused(machine):
     (machine / "nvidia0").touch()
     with pytest.raises(ValueError, match=r"NVIDIA .*'\.\[cuda13\]'.*--allow_cpu"):
         devices.check(allow_cpu=False)
     devices.check(allow_cpu=True)
 
 
-def test_a_choice_of_the_cpu_is_named(
-    machine: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_choice_of_the_cpu_is_named(machine, monkeypatch):
     (machine / "accel0").touch()
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     with pytest.raises(ValueError, match=r"TPU .* unset JAX_PLATFORMS"):
         devices.check(allow_cpu=False)
 
 
-def test_jax_on_the_accelerator_is_fine(
-    machine: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_jax_on_the_accelerator_is_fine(machine, monkeypatch):
     (machine / "nvidia0").touch()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     devices.check(allow_cpu=False)
 
 
-def test_describe_names_platform_number_and_version() -> None:
+def test_describe_names_platform_number_and_version():
     line = devices.describe()
     assert line.startswith(jax.devices()[0].platform)
     assert f"{len(jax.devices())} device" in line

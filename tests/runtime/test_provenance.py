@@ -1,12 +1,11 @@
 """The commit of a result, and that it is not made up."""
 
-import pathlib
 import subprocess
 
 from metainit.runtime import provenance
 
 
-def git(folder: pathlib.Path, *words: str) -> str:
+def git(folder, *words):
     name = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
     done = subprocess.run(
         ["git", *name, *words], cwd=folder, capture_output=True, check=True, text=True
@@ -14,7 +13,7 @@ def git(folder: pathlib.Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_commit_is_that_of_git(tmp_path: pathlib.Path) -> None:
+def test_the_commit_is_that_of_git(tmp_path):
     assert provenance.commit(tmp_path) == ""  # no repository
     git(tmp_path, "init")
     assert provenance.commit(tmp_path) == ""  # no commit yet
@@ -32,7 +31,7 @@ def test_the_commit_is_that_of_git(tmp_path: pathlib.Path) -> None:
     assert provenance.commit(tmp_path / "inside") == ""
 
 
-def test_versions_begin_with_ours() -> None:
+def test_versions_begin_with_ours():
     found = provenance.versions()
     assert next(iter(found)) == "metainit" and found["metainit"].startswith("0.")
     assert {"jax", "python", "numpy"} <= found.keys()

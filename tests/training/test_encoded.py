@@ -15,7 +15,7 @@ from metainit.training import frozen_features
 from metainit.training.initialisation import Initialisation
 
 
-def source(name: str, size: int, seed: int) -> Source:
+def source(name, size, seed):
     images = np.random.default_rng(seed).integers(0, 256, (70, size, size, 3), np.uint8)
     labels = np.arange(70, dtype=np.int32) % 2
     hashes = np.array([hash_image(image) for image in images], np.uint64)

@@ -1,26 +1,23 @@
 """The training loop on a toy: what it logs, keeps, and does when it must stop."""
 
-import pathlib
 import signal
-from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from metainit.core.types import MetaState
 from metainit.runtime import stop
-from metainit.runtime.checkpoint import LAST, Checkpoint, Checkpoints
+from metainit.runtime.checkpoint import LAST, Checkpoints
 from metainit.runtime.logging import read_metrics
 from metainit.training import loop
-from metainit.training.loop import Fitted, Intervals, NonFiniteError, Run, fit
+from metainit.training.loop import Intervals, NonFiniteError, Run, fit
 
 EVERY = Intervals(log=2, validate=3, save=4)
 RATES = ("inner.learning_rate", "outer.learning_rate")
 
 
-def update(state: MetaState, batch: np.ndarray, key: Any) -> Any:
+def update(state, batch, key):
     """Adds the batch's sum to the parameters; two tasks a step."""
     params = {"x": state.params["x"] + batch.sum()}
     metrics = {
@@ -31,11 +28,11 @@ def update(state: MetaState, batch: np.ndarray, key: Any) -> Any:
     return MetaState(params, (), state.step + 1), metrics
 
 
-def batch(step: int) -> np.ndarray:
+def batch(step):
     return np.array([step, step + 1], np.float32)
 
 
-def run(folder: pathlib.Path, **changed: Any) -> Run:
+def run(folder, **changed):
     toy = Run(
         name="toy",
         folder=folder,
@@ -52,35 +49,31 @@ def run(folder: pathlib.Path, **changed: Any) -> Run:
     return toy._replace(**changed)
 
 
-def after(steps: int) -> float:
+def after(steps):
     return sum(2.0 * step + 1 for step in range(steps))
 
 
-def worse_after_six(params: Any) -> float:
+def worse_after_six(params):
     """Accuracy rises to step 6, then falls."""
     return 0.9 - abs(float(params["x"]) - after(6)) / 1e3
 
 
-def go(
-    toy: Run,
-    validate: Callable[[Any], float] = worse_after_six,
-    seconds: float = 1e9,
-) -> Fitted:
-    return fit(toy, None, validate, lambda: seconds)  # type: ignore[arg-type]
+def go(toy, validate=worse_after_six, seconds=1000000000.0):
+    return fit(toy, None, validate, lambda: seconds)
 
 
-def restored(folder: pathlib.Path, kind: str = LAST) -> Checkpoint:
+def restored(folder, kind=LAST):
     found = Checkpoints(folder / kind).restore(run(folder).state)
     assert found is not None
     return found
 
 
-def validations(folder: pathlib.Path) -> list[int]:
+def validations(folder):
     rows = read_metrics(folder)
     return [row["step"] for row in rows if "validation/accuracy" in row]
 
 
-def test_it_logs_means_over_steps_and_tasks(tmp_path: pathlib.Path) -> None:
+def test_it_logs_means_over_steps_and_tasks(tmp_path):
     go(run(tmp_path, steps=5))
     rows = [row for row in read_metrics(tmp_path) if "train/loss" in row]
     assert [row["step"] for row in rows] == [2, 4, 5]
@@ -90,9 +83,7 @@ def test_it_logs_means_over_steps_and_tasks(tmp_path: pathlib.Path) -> None:
     assert all(row["train/tasks_per_second"] > 0 for row in rows)
 
 
-def test_it_keeps_the_best_by_validation_the_last_and_where_another_begins(
-    tmp_path: pathlib.Path,
-) -> None:
+def test_it_keeps_the_best_by_validation_the_last_and_where_another_begins(tmp_path):
     fitted = go(run(tmp_path, keep_at=3))
     assert fitted.params["x"] == after(6)
     assert (fitted.cost.steps, fitted.cost.images, fitted.stopped) == (10, 70, "")
@@ -107,8 +98,8 @@ def test_it_keeps_the_best_by_validation_the_last_and_where_another_begins(
 
 
 @pytest.mark.parametrize("at", [0, 1, 4, 9])
-def test_stopped_by_hand_it_saves_and_goes_on(tmp_path: pathlib.Path, at: int) -> None:
-    def stop(step: int) -> np.ndarray:
+def test_stopped_by_hand_it_saves_and_goes_on(tmp_path, at):
+    def stop(step):
         if step == at:
             raise KeyboardInterrupt
         return batch(step)
@@ -126,16 +117,14 @@ def test_stopped_by_hand_it_saves_and_goes_on(tmp_path: pathlib.Path, at: int) -
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_stopped_where_no_exception_gets_out_it_stops_after_the_step(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopped_where_no_exception_gets_out_it_ends_the_step(tmp_path, monkeypatch):
     """Python drops what a finaliser raises, and finalisers run anywhere."""
 
     class Lost:
-        def __del__(self) -> None:
+        def __del__(self):
             signal.raise_signal(signal.SIGTERM)
 
-    def collected(step: int) -> np.ndarray:
+    def collected(step):
         if step == 4:
             Lost()
         return batch(step)
@@ -154,10 +143,8 @@ def test_stopped_where_no_exception_gets_out_it_stops_after_the_step(
 
 
 @pytest.mark.parametrize("at", [6, 9, 10])
-def test_stopped_while_validating_it_validates_again(
-    tmp_path: pathlib.Path, at: int
-) -> None:
-    def stop(params: Any) -> float:
+def test_stopped_while_validating_it_validates_again(tmp_path, at):
+    def stop(params):
         if params["x"] == after(at):
             raise KeyboardInterrupt
         return worse_after_six(params)
@@ -171,10 +158,8 @@ def test_stopped_while_validating_it_validates_again(
     assert restored(tmp_path, "warm-start").step == at
 
 
-def test_stopped_while_saving_the_best_it_does_not_take_it_for_saved(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(self: Checkpoints, *given: Any) -> None:
+def test_stopped_while_saving_the_best_it_is_not_saved(tmp_path, monkeypatch):
+    def stop(self, *given):
         if self._folder.name == "best":
             raise KeyboardInterrupt
         save(self, *given)
@@ -186,10 +171,10 @@ def test_stopped_while_saving_the_best_it_does_not_take_it_for_saved(
     assert go(run(tmp_path)).params["x"] == after(6)
 
 
-def test_a_run_may_begin_later(tmp_path: pathlib.Path) -> None:
+def test_a_run_may_begin_later(tmp_path):
     seen = []
 
-    def watched(step: int) -> np.ndarray:
+    def watched(step):
         seen.append(step)
         return batch(step)
 
@@ -199,9 +184,7 @@ def test_a_run_may_begin_later(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("keep_at, stopped_at", [(None, 1), (5, 5)])
-def test_it_stops_when_its_time_is_over(
-    tmp_path: pathlib.Path, keep_at: int | None, stopped_at: int
-) -> None:
+def test_it_stops_when_its_time_is_over(tmp_path, keep_at, stopped_at):
     toy = run(tmp_path, keep_at=keep_at)
     for _ in range(2):  # the second time it is over from the start
         fitted = go(toy, seconds=0.0)
@@ -210,17 +193,15 @@ def test_it_stops_when_its_time_is_over(
     assert go(toy).stopped == ""
 
 
-def test_time_is_that_of_the_clock_over_all_sessions(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_time_is_that_of_the_clock_over_all_sessions(tmp_path, monkeypatch):
     """A step takes a second, a validation ten; there are two of them a session."""
     now = [0.0]
 
-    def slow(params: Any) -> float:
+    def slow(params):
         now[0] += 10
         return 0.0
 
-    def step(*given: Any) -> Any:
+    def step(*given):
         now[0] += 1
         return update(*given)
 
@@ -246,10 +227,10 @@ def test_time_is_that_of_the_clock_over_all_sessions(
         ("grad_norm", RATES[1:], ["likely a rate is too high (outer.learning_rate),"]),
     ],
 )
-def test_what_is_not_finite_stops_it_with_the_last_good_state_kept(
-    tmp_path: pathlib.Path, metric: str, rates: tuple[str, ...], words: list[str]
-) -> None:
-    def diverge(state: MetaState, batch: Any, key: Any) -> Any:
+def test_what_is_not_finite_stops_it_and_the_last_is_kept(
+    tmp_path, metric, rates, words
+):
+    def diverge(state, batch, key):
         new, metrics = update(state, batch, key)
         if state.step == 6:
             bad = np.asarray(metrics[metric]).copy()
@@ -268,9 +249,7 @@ def test_what_is_not_finite_stops_it_with_the_last_good_state_kept(
     assert saved.step == 4 and saved.state.params["x"] == after(4)
 
 
-def test_divergence_at_once_does_not_speak_of_a_checkpoint(
-    tmp_path: pathlib.Path,
-) -> None:
+def test_divergence_at_once_does_not_speak_of_a_checkpoint(tmp_path):
     nan = np.full(2, np.inf, np.float32)
     toy = run(tmp_path, batch=lambda step: nan)
     with pytest.raises(NonFiniteError, match=r"step 0.*There was no checkpoint yet"):

@@ -1,7 +1,6 @@
 """The steps of an experiment: meta-iterations, joint pretraining, what they take."""
 
 import dataclasses
-from typing import Any
 
 import chex
 import jax
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from ml_collections import ConfigDict
 
 from metainit.config.fields import Task
 from metainit.data.episodes import sample_batch
@@ -29,21 +27,21 @@ GREY = Preprocess((0.5,), (0.3,))
 # Meta-iterations over tasks that cannot be stacked
 
 
-def noise(side: int, classes: int = 4) -> Source:
+def noise(side, classes=4):
     labels = np.repeat(np.arange(classes, dtype=np.int32), 6)
     images = np.random.default_rng(side).integers(0, 256, (len(labels), side, side, 1))
     names = tuple(f"{side}-{label}" for label in range(classes))
     return Source(str(side), images.astype(np.uint8), labels, names)
 
 
-def tasks_of(*sources: Source, spec: Task = SPEC) -> tuple[Any, ...]:
+def tasks_of(*sources, spec=SPEC):
     """The first task of each, with a leading axis of 1; of one source, others too."""
     indices = range(len(sources)) if len(set(map(id, sources))) == 1 else [0] * 9
     pairs = zip(sources, indices, strict=False)
     return tuple(sample_batch([s], spec, 0, i, 1)[0] for s, i in pairs)
 
 
-def build(way: int = 3) -> tuple[Any, Any]:
+def build(way=3):
     """A learner whose body takes images of any size, and its first state."""
     config = default()
     config.train_task.update(way=way, shot=SPEC.shot, queries=SPEC.queries)
@@ -62,11 +60,11 @@ def build(way: int = 3) -> tuple[Any, Any]:
 
 
 @pytest.fixture(scope="module")
-def built() -> tuple[Any, Any]:
+def built():
     return build()
 
 
-def test_in_parts_is_what_stacked_gives(built: tuple[Any, Any]) -> None:
+def test_in_parts_is_what_stacked_gives(built):
     learner, state = built
     only = noise(4)
     stacked, tasks = sample_batch([only], SPEC, 0, 0, 3)[0], tasks_of(only, only, only)
@@ -83,13 +81,11 @@ def test_in_parts_is_what_stacked_gives(built: tuple[Any, Any]) -> None:
     assert steps.operations(learner, state, tasks[:1], KEY) == counted / 3
 
 
-def test_each_shape_is_compiled_once(
-    built: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_shape_is_compiled_once(built, monkeypatch):
     learner, state = built
     compile_step, compiled = steps.compile_step, []
 
-    def counted(update: Any, *arguments: Any) -> Program:
+    def counted(update, *arguments):
         compiled.append(arguments[1].support["image"].shape)
         return compile_step(update, *arguments)
 
@@ -104,7 +100,7 @@ def test_each_shape_is_compiled_once(
     assert state.step == 3
 
 
-def test_tasks_of_every_class_differ_in_way() -> None:
+def test_tasks_of_every_class_differ_in_way():
     """The prototype head of a task has a class for each of its own."""
     learner, state = build(way=0)
     sources = noise(4, classes=3), noise(4, classes=5)
@@ -119,27 +115,25 @@ def test_tasks_of_every_class_differ_in_way() -> None:
         assert np.isfinite(metrics["loss"][number])
 
 
-def test_drawing_batches_is_timed_with_the_steps(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_drawing_batches_is_timed_with_the_steps(monkeypatch):
     """Each timed call draws a batch of every shape, and takes a step with it."""
-    events: list[tuple[str, Any]] = []
+    events = []
 
     class Batches:
         period = 2
 
-        def __call__(self, step: int, pace: float = 1.0) -> str:
+        def __call__(self, step, pace=1.0):
             events.append(("drawn", step))
             return f"batch {step}"
 
-    def timed(*calls: Any) -> list[float]:
+    def timed(*calls):
         assert events == []  # nothing is drawn before
         for call in calls:
             call()
             events.append(("timed", None))
         return [6.0, 2.0]
 
-    def update(state: str, batch: str, key: Any) -> str:
+    def update(state, batch, key):
         events.append((state, batch))
         return state
 
@@ -160,7 +154,7 @@ def test_drawing_batches_is_timed_with_the_steps(
 # Joint pretraining
 
 
-def values(name: str, classes: int, each: int, first: int) -> Source:
+def values(name, classes, each, first):
     """Every image is one value, all different; labels in blocks."""
     pixels = np.arange(first, first + classes * each, dtype=np.uint8)
     images = np.broadcast_to(pixels[:, None, None, None], (len(pixels), 2, 2, 1))
@@ -171,7 +165,7 @@ def values(name: str, classes: int, each: int, first: int) -> Source:
 SOURCES = (values("a", 3, 4, 0), values("b", 2, 20, 100))
 
 
-def test_a_joint_batch_is_a_pure_function_of_the_step() -> None:
+def test_a_joint_batch_is_a_pure_function_of_the_step():
     one, same, other = (
         steps.joint_batch(SOURCES, 8, 0, step, 0.0) for step in (5, 5, 6)
     )
@@ -182,7 +176,7 @@ def test_a_joint_batch_is_a_pure_function_of_the_step() -> None:
     assert one["image"].dtype == np.uint8 and one["label"].dtype == np.int32
 
 
-def test_labels_go_on_from_source_to_source_and_images_are_as_likely() -> None:
+def test_labels_go_on_from_source_to_source_and_images_are_as_likely():
     batch = steps.joint_batch(SOURCES, 52 * 200, 0, 0, 0.0)
     value = batch["image"][:, 0, 0, 0].astype(int)
     wanted = np.where(value < 100, value // 4, 3 + (value - 100) // 20)
@@ -193,7 +187,7 @@ def test_labels_go_on_from_source_to_source_and_images_are_as_likely() -> None:
     assert len(shown) == 52 and counts.min() > 130 and counts.max() < 270
 
 
-def test_sources_of_two_sizes_are_drawn_one_a_batch() -> None:
+def test_sources_of_two_sizes_are_drawn_one_a_batch():
     large = SOURCES[1]._replace(images=np.repeat(SOURCES[1].images, 2, axis=1))
     batches = [
         steps.joint_batch((SOURCES[0], large), 4, 0, step, 0.0) for step in range(30)
@@ -204,7 +198,7 @@ def test_sources_of_two_sizes_are_drawn_one_a_batch() -> None:
     assert len({batch["image"].shape for batch in batches}) == 2
 
 
-def config(**changed: Any) -> ConfigDict:
+def config(**changed):
     small = default()
     small.update_from_flattened_dict(
         {
@@ -217,7 +211,7 @@ def config(**changed: Any) -> ConfigDict:
     return small
 
 
-def started(settings: ConfigDict) -> tuple[Any, Any, Any]:
+def started(settings):
     """A state, the jitted update, and a batch of pixels that tell the class."""
     model, optimizer = registry.build(settings), recipe.joint_optimizer(settings)
     example = jnp.zeros((2, 4, 4, 1))
@@ -229,7 +223,7 @@ def started(settings: ConfigDict) -> tuple[Any, Any, Any]:
     return state, jax.jit(steps.supervised(model, GREY, optimizer)), batch
 
 
-def test_it_starts_with_every_class_as_likely_and_learns() -> None:
+def test_it_starts_with_every_class_as_likely_and_learns():
     state, update, batch = started(config())
     losses = []
     for _ in range(100):
@@ -240,7 +234,7 @@ def test_it_starts_with_every_class_as_likely_and_learns() -> None:
     assert state.step == 100
 
 
-def test_the_rate_follows_the_time_spent() -> None:
+def test_the_rate_follows_the_time_spent():
     """By the schedule of meta-learning, whatever the number of steps done."""
     state, update, batch = started(config(outer__decay_steps=1000, iterations=1000))
     moved = {}
@@ -253,7 +247,7 @@ def test_the_rate_follows_the_time_spent() -> None:
 
 
 @pytest.mark.parametrize("decay", [0, 1000])
-def test_the_rate_rises_first(decay: int) -> None:
+def test_the_rate_rises_first(decay):
     settings = config(outer__warmup_steps=10, outer__decay_steps=decay)
     warm = recipe.schedule(settings, 0.5)
     whole = recipe.schedule(config(outer__decay_steps=decay), 0.5)
@@ -264,7 +258,7 @@ def test_the_rate_rises_first(decay: int) -> None:
     assert (without < 0.2) == (decay > 0)
 
 
-def test_the_norm_logged_is_that_before_clipping() -> None:
+def test_the_norm_logged_is_that_before_clipping():
     norms = []
     for clip in (0.0, 1e-3):
         state, update, batch = started(config(outer__clip=clip))
@@ -272,7 +266,7 @@ def test_the_norm_logged_is_that_before_clipping() -> None:
     assert norms[0] == norms[1] > 1e-2
 
 
-def test_its_first_step_is_that_of_adam() -> None:
+def test_its_first_step_is_that_of_adam():
     settings = config(outer__clip=0.0)
     state, update, batch = started(settings)
     new, _ = update(state, batch, KEY)
@@ -285,7 +279,7 @@ def test_its_first_step_is_that_of_adam() -> None:
     chex.assert_trees_all_close(new.params, wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_dropout_has_a_key_of_the_step() -> None:
+def test_dropout_has_a_key_of_the_step():
     state, update, batch = started(config(model__dropout=0.5, model__dropped=1))
     state, _ = update(state, batch, KEY)  # away from the zero head
     losses = [

@@ -7,11 +7,11 @@ from metainit.transfer.break_even import against_baselines, data_sets, in_words
 from metainit.transfer.time_to_threshold import Time
 
 
-def got(*values: float) -> list[Time]:
+def got(*values):
     return [Time(value, True) for value in values]
 
 
-def test_the_saving_is_paired_by_seed_and_a_mean_over_data_sets() -> None:
+def test_the_saving_is_paired_by_seed_and_a_mean_over_data_sets():
     ours = {"pets": got(10, 20), "sun": got(100, 100)}
     theirs = {"pets": got(60, 72), "sun": got(110, 112)}
     # By seed (50 + 10) / 2 = 30 and (52 + 12) / 2 = 32; t of one degree is 12.7062:
@@ -32,9 +32,7 @@ def test_the_saving_is_paired_by_seed_and_a_mean_over_data_sets() -> None:
         ([Time(20, False)] * 2, got(50, 50), ("0 of 2", "2")),
     ],
 )
-def test_none_is_given_where_a_run_did_not_get_there(
-    ours: list[Time], theirs: list[Time], counts: tuple[str, str]
-) -> None:
+def test_none_is_given_where_a_run_did_not_get_there(ours, theirs, counts):
     """At 80 s one may not say what 30 s of the baseline are worth."""
     told = in_words(100, {"pets": ours}, {"pets": theirs})
     assert "no break-even" in told and f"in {counts[0]} runs" in told
@@ -55,7 +53,7 @@ def test_none_is_given_where_a_run_did_not_get_there(
         (-100, -5, None),
     ],
 )
-def test_new_data_sets(extra: float, saved: float, expected: int | None) -> None:
+def test_new_data_sets(extra, saved, expected):
     assert data_sets(extra, saved) == expected
     told = in_words(extra, {"pets": got(10)}, {"pets": got(10 + saved)})
     if expected:
@@ -64,7 +62,7 @@ def test_new_data_sets(extra: float, saved: float, expected: int | None) -> None
         assert ("never pays" if expected is None else "at once") in told
 
 
-def test_against_each_baseline() -> None:
+def test_against_each_baseline():
     costs = {"meta-learned": 600.0, "joint pretraining": 600.0, "random": 0.0}
     found = against_baselines([FAST], costs)
     assert list(found) == ["joint pretraining", "random"]

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tiny
-from ml_collections import ConfigDict
 from PIL import Image
 
 from metainit.config.fields import ConfigError
@@ -30,7 +29,7 @@ COSTS = (
 )
 
 
-def small(images: pathlib.Path, **transfer: Any) -> ConfigDict:
+def small(images, **transfer):
     """Networks of a few weights, three initialisations, five fine-tuning steps."""
     config = tiny.config(images)
     config.model.update(name="mlp", hidden=(8,))
@@ -46,16 +45,16 @@ class Experiment(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def images(tmp_path_factory):
     return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
 
 
-def record(patch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+def record(patch):
     """The arguments of every fine-tuning, in the order in which they are made."""
-    calls: list[tuple[Any, ...]] = []
+    calls = []
     fine_tune = fine_tuning.fine_tune
 
-    def recorded(*given: Any) -> Any:
+    def recorded(*given):
         calls.append(given)
         return fine_tune(*given)
 
@@ -64,7 +63,7 @@ def record(patch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="module")
-def whole(images: pathlib.Path) -> Experiment:
+def whole(images):
     with pytest.MonkeyPatch.context() as patch:
         calls = record(patch)
         workdir = images.parent / "whole"
@@ -73,13 +72,11 @@ def whole(images: pathlib.Path) -> Experiment:
     return Experiment(workdir, text, described)
 
 
-def rows(workdir: pathlib.Path, name: str = "transfer.jsonl") -> list[dict[str, Any]]:
+def rows(workdir, name="transfer.jsonl"):
     return [json.loads(line) for line in (workdir / name).read_text().splitlines()]
 
 
-def test_every_initialisation_and_head_is_measured_on_meta_test(
-    whole: Experiment,
-) -> None:
+def test_every_initialisation_and_head_is_measured_on_meta_test(whole):
     found = rows(whole.workdir)
     assert {(row["init"], row["head"]) for row in found} == {
         (init, head) for init in INITS for head in HEADS
@@ -98,7 +95,7 @@ def test_every_initialisation_and_head_is_measured_on_meta_test(
     assert not list((whole.workdir / "transfer").glob("*/checkpoints"))
 
 
-def test_nothing_is_chosen_on_meta_test(whole: Experiment) -> None:
+def test_nothing_is_chosen_on_meta_test(whole):
     """All trials come first, on other classes, as many for each, and decide."""
     roles = [about["role"] for about, _ in whole.calls]
     assert roles == ["validation"] * 12 + ["test"] * 6
@@ -129,7 +126,7 @@ def test_nothing_is_chosen_on_meta_test(whole: Experiment) -> None:
             )
 
 
-def test_the_report_has_a_section_and_a_figure(whole: Experiment) -> None:
+def test_the_report_has_a_section_and_a_figure(whole):
     report = (whole.workdir / "report.md").read_text()
     section = report.split("## Transfer efficiency")[1].split("\n## ")[0]
     for words in (
@@ -151,15 +148,10 @@ def test_the_report_has_a_section_and_a_figure(whole: Experiment) -> None:
         assert min(image.size) > 400
 
 
-def test_stopped_anywhere_it_goes_on_to_the_same_rows(
-    whole: Experiment,
-    images: pathlib.Path,
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_stopped_anywhere_its_rows_are_the_same(whole, images, tmp_path, monkeypatch):
     draw, calls = fine_tuning._batch, [0]
 
-    def stops(*given: Any) -> Any:
+    def stops(*given):
         calls[0] += 1
         # The third trial's second step, the first test's third.
         if calls[0] in (9, 12 * 3 + 6):
@@ -175,7 +167,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_rows(
     places = [given[-2] for given in made]
     assert len(set(places)) == 18 and len(places) == 20  # two were gone on with
 
-    def measured(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    def measured(workdir):
         return [
             {name: value for name, value in row.items() if name not in COSTS}
             for row in rows(workdir)
@@ -184,9 +176,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_rows(
     assert measured(tmp_path / "run") == measured(whole.workdir)
 
 
-def test_other_settings_go_on_with_a_finished_run(
-    whole: Experiment, images: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_settings_go_on_with_a_finished_run(whole, images, monkeypatch):
     assert "is finished" in train(small(images), whole.workdir)
     made = record(monkeypatch)
     before = rows(whole.workdir, "transfer_trials.jsonl")
@@ -200,9 +190,7 @@ def test_other_settings_go_on_with_a_finished_run(
     assert made == [] and rows(whole.workdir, "transfer_trials.jsonl") == before
 
 
-def test_data_that_cannot_be_split_are_refused_first(
-    images: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+def test_data_that_cannot_be_split_are_refused_first(images, tmp_path):
     config = small(images, shot=4)
     with pytest.raises(ConfigError, match="shot=4 is more than the 3 training images"):
         train(config, tmp_path / "run")
@@ -213,7 +201,7 @@ def test_data_that_cannot_be_split_are_refused_first(
         train(config, tmp_path / "run")
 
 
-def test_held_out_classes_have_a_name_of_their_own() -> None:
+def test_held_out_classes_have_a_name_of_their_own():
     images = np.zeros((4, 1, 1, 1), np.uint8)
     source = Source("a", images, np.array([0, 0, 1, 1], np.int32), ("x", "y"))
     config = tiny.shrink(configs.default())
@@ -221,11 +209,11 @@ def test_held_out_classes_have_a_name_of_their_own() -> None:
     assert [split.name for split in test.open((), ())] == ["a", "a, held-out classes"]
 
 
-def test_meta_test_stays_closed_until_all_is_chosen() -> None:
-    split = Split("birds", *(Source("birds", *[None] * 3),) * 2)  # type: ignore[arg-type]
+def test_meta_test_stays_closed_until_all_is_chosen():
+    split = Split("birds", *(Source("birds", *[None] * 3),) * 2)
     test = Sealed([split])
     chosen = {("random", "zero"): Choice({"optimizer": "sgd"}, 0.5)}
-    inits: Any = {"random": None, "meta-learned": None}
+    inits = {"random": None, "meta-learned": None}
     with pytest.raises(RuntimeError, match=r"nothing was chosen yet for.*meta-"):
-        comparison.measure(None, inits, chosen, test)  # type: ignore[arg-type]
+        comparison.measure(None, inits, chosen, test)
     assert test.open(chosen, list(chosen)) == (split,)

@@ -1,8 +1,6 @@
 """Full-data fine-tuning: what is measured, on which images, and after a stop."""
 
 import json
-import pathlib
-from typing import Any
 
 import chex
 import jax
@@ -17,7 +15,7 @@ from metainit.models.preprocess import Preprocess
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, held_out
 from metainit.transfer import spec as transfer_spec
-from metainit.transfer.fine_tuning import Point, fine_tune, log_steps
+from metainit.transfer.fine_tuning import fine_tune, log_steps
 from metainit.transfer.spec import Spec
 
 PREPROCESS = Preprocess((0.5,), (0.25,), shift=1)
@@ -26,7 +24,7 @@ MLP = mlp.mlp((8,), dropout=0.3, dropped=1)
 CONV = conv4.conv4(filters=4)
 
 
-def patterns(each: int, seed: int, classes: int = 3) -> Source:
+def patterns(each, seed, classes=3):
     """A class is a pattern of 6x6, an image adds noise to it; labels shuffled."""
     shapes = np.random.default_rng(0).integers(60, 196, (classes, 6, 6, 1))
     rng = np.random.default_rng(seed)
@@ -39,12 +37,12 @@ def patterns(each: int, seed: int, classes: int = 3) -> Source:
 TRAIN, TEST = patterns(30, 1), patterns(20, 2)
 
 
-def body(model: Any, seed: int = 0) -> Initialisation:
+def body(model, seed=0):
     parameters = model.init(jax.random.key(seed), jnp.zeros((2, 6, 6, 1)))
     return Initialisation("random", model, PREPROCESS, parameters)
 
 
-def measured(points: tuple[Point, ...]) -> list[dict[str, float]]:
+def measured(points):
     """What does not depend on the clock."""
     return [
         {field: x for field, x in point._asdict().items() if field not in COSTS}
@@ -52,9 +50,7 @@ def measured(points: tuple[Point, ...]) -> list[dict[str, float]]:
     ]
 
 
-def run(
-    folder: pathlib.Path, model: Any = MLP, init: Any = None, **changed: Any
-) -> tuple[Point, ...]:
+def run(folder, model=MLP, init=None, **changed):
     settings = {"steps": 12, "batch": 8, "learning_rate": 0.1}
     return fine_tune(
         init or body(model),
@@ -66,14 +62,14 @@ def run(
     )
 
 
-def test_steps_are_log_spaced() -> None:
+def test_steps_are_log_spaced():
     assert log_steps(1) == (0, 1)
     assert log_steps(12) == (0, 1, 2, 5, 10, 12)
     assert log_steps(1000) == (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 @pytest.mark.parametrize("model", [MLP, CONV], ids=["mlp", "conv4"])
-def test_it_learns_and_says_what_it_cost(model: Any, tmp_path: pathlib.Path) -> None:
+def test_it_learns_and_says_what_it_cost(model, tmp_path):
     points = run(tmp_path, model, steps=50, batch=16)
     assert [point.step for point in points] == [0, 1, 2, 5, 10, 20, 50]
     assert points[-1].images == 90 + 800  # prototypes are made of all
@@ -91,13 +87,11 @@ def test_it_learns_and_says_what_it_cost(model: Any, tmp_path: pathlib.Path) -> 
     assert run(tmp_path, model, steps=50, batch=16) == points  # finished: at once
 
 
-def test_two_initialisations_of_a_seed_meet_the_same_batches(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[list[bytes]] = []
+def test_two_initialisations_of_a_seed_meet_the_same_batches(tmp_path, monkeypatch):
+    seen = []
     draw = fine_tuning._batch
 
-    def recorded(train: Source, where: np.ndarray) -> Any:
+    def recorded(train, where):
         drawn = draw(train, where)
         seen[-1].append(drawn["image"].tobytes() + drawn["label"].tobytes())
         return drawn
@@ -115,9 +109,7 @@ def test_two_initialisations_of_a_seed_meet_the_same_batches(
     assert orders[0] == batches.Order(rows, 0, 8).digest(12)
 
 
-def test_a_stopped_run_goes_on_to_the_same_rows(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_goes_on_to_the_same_rows(tmp_path, monkeypatch):
     """At the ends, beside checkpoints and the probe's end, measuring and anywhere.
 
     Ctrl-C saves first; a crash falls back to the last checkpoint.
@@ -142,7 +134,7 @@ def test_a_stopped_run_goes_on_to_the_same_rows(
     draw, fired = fine_tuning._batch, 0
     measure, measurements = held_out.Measurer.__call__, 0
 
-    def interrupted(train: Source, where: np.ndarray) -> Any:
+    def interrupted(train, where):
         nonlocal fired
         if left and np.array_equal(where, left[0]):
             del left[0]
@@ -150,7 +142,7 @@ def test_a_stopped_run_goes_on_to_the_same_rows(
             raise (KeyboardInterrupt, RuntimeError)[fired % 2]
         return draw(train, where)
 
-    def stopped(self: Any, params: Any) -> Any:
+    def stopped(self, params):
         nonlocal measurements
         measurements += 1
         if measurements == 4:
@@ -168,9 +160,7 @@ def test_a_stopped_run_goes_on_to_the_same_rows(
         assert all(np.diff([getattr(point, field) for point in points]) >= 0)
 
 
-def test_prototypes_are_those_of_all_training_images(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prototypes_are_those_of_all_training_images(tmp_path, monkeypatch):
     """Their accuracy is nearest class mean's, computed here from one large batch."""
     monkeypatch.setattr(held_out, "CHUNK", 32)
     first = run(tmp_path, CONV, steps=1)[0]
@@ -192,9 +182,7 @@ def test_prototypes_are_those_of_all_training_images(
 
 
 @pytest.mark.parametrize("policy", ["support", "group"])
-def test_a_held_out_image_is_judged_alone(
-    policy: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_held_out_image_is_judged_alone(policy, tmp_path, monkeypatch):
     """Whatever stands beside it in a chunk, and however the chunk is filled."""
     model = conv4.conv4(filters=4, norm=policy)
     results = []
@@ -213,15 +201,13 @@ def test_a_held_out_image_is_judged_alone(
     chex.assert_trees_all_close(*results, rtol=1e-4)
 
 
-def test_a_zero_head_costs_nothing(tmp_path: pathlib.Path) -> None:
+def test_a_zero_head_costs_nothing(tmp_path):
     zero = run(tmp_path, head="zero", steps=2)
     assert zero[0].loss == pytest.approx(np.log(3), rel=1e-6)
     assert zero[0].device_seconds == 0
 
 
-def test_operations_are_those_of_the_head_and_the_steps(
-    tmp_path: pathlib.Path,
-) -> None:
+def test_operations_are_those_of_the_head_and_the_steps(tmp_path):
     """Of 36 pixels, 8 hidden units and 3 classes; no gradient of the images."""
     hidden, last = 2 * 36 * 8, 2 * 8 * 3
     probe, whole = hidden + 2 * last, 2 * hidden + 3 * last  # an image
@@ -234,15 +220,13 @@ def test_operations_are_those_of_the_head_and_the_steps(
     assert [point.flops for point in found] == [made, made + 8 * whole]
 
 
-def body_after(folder: pathlib.Path, model: Any = MLP, **settings: Any) -> Any:
+def body_after(folder, model=MLP, **settings):
     spec = Spec(batch=8, head="zero", **settings)
     fine_tune(body(model), TRAIN, TEST, spec, folder)
     return fine_tuning.last_params(body(model), TRAIN, spec, folder)["body"]
 
 
-def test_a_probe_changes_the_head_only_and_then_all_begins_anew(
-    tmp_path: pathlib.Path,
-) -> None:
+def test_a_probe_changes_the_head_only_and_then_all_begins_anew(tmp_path):
     """Adam's first step has its rate's length; its fourth, after zeros, 0.58 of it."""
     rate = {"optimizer": "adam", "learning_rate": 0.001}
     probed = body_after(tmp_path / "probe", steps=3, probe_steps=3, **rate)
@@ -253,7 +237,7 @@ def test_a_probe_changes_the_head_only_and_then_all_begins_anew(
     assert longest == pytest.approx(0.001, rel=1e-3)
 
 
-def test_what_the_network_does_not_learn_rides_along(tmp_path: pathlib.Path) -> None:
+def test_what_the_network_does_not_learn_rides_along(tmp_path):
     """Such as a frozen encoder, or running statistics."""
     fixed = MLP._replace(learns=lambda path, leaf: path[-1].key != "bias")
     before = body(MLP).body
@@ -263,7 +247,7 @@ def test_what_the_network_does_not_learn_rides_along(tmp_path: pathlib.Path) -> 
         assert same == (path[-1].key == "bias")
 
 
-def test_a_run_that_diverges_is_measured_all_the_same(tmp_path: pathlib.Path) -> None:
+def test_a_run_that_diverges_is_measured_all_the_same(tmp_path):
     with np.errstate(all="ignore"):
         points = run(tmp_path, learning_rate=1e30, steps=5)
     assert [point.step for point in points] == [0, 1, 2, 5]
@@ -272,7 +256,7 @@ def test_a_run_that_diverges_is_measured_all_the_same(tmp_path: pathlib.Path) ->
     assert last["loss"] is None
 
 
-def test_what_was_learned_can_be_taken_away(tmp_path: pathlib.Path) -> None:
+def test_what_was_learned_can_be_taken_away(tmp_path):
     init, spec = body(MLP), Spec(steps=3, batch=8, learning_rate=0.1)
     with pytest.raises(ValueError, match="holds no fine-tuning"):
         fine_tuning.last_params(init, TRAIN, spec, tmp_path)
@@ -288,7 +272,7 @@ def test_what_was_learned_can_be_taken_away(tmp_path: pathlib.Path) -> None:
     assert right.mean() == points[-1].accuracy
 
 
-def test_a_share_of_the_labels(tmp_path: pathlib.Path) -> None:
+def test_a_share_of_the_labels(tmp_path):
     points = run(tmp_path, fraction=0.1, optimizer="adam", learning_rate=0.01)
     assert points[-1].epoch == pytest.approx(1 + 12 * 8 / 9)  # 3 images of each class
 
@@ -307,15 +291,13 @@ def test_a_share_of_the_labels(tmp_path: pathlib.Path) -> None:
         ({"shot": 5, "fraction": 0.5}, "fraction must be 1 with shot=5"),
     ],
 )
-def test_settings_that_cannot_work(
-    changed: dict[str, Any], message: str, tmp_path: pathlib.Path
-) -> None:
+def test_settings_that_cannot_work(changed, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "run", **changed)
     assert not (tmp_path / "run").exists()
 
 
-def test_data_that_cannot_work() -> None:
+def test_data_that_cannot_work():
     one = patterns(5, 0, classes=1)
     with pytest.raises(ValueError, match="has one class, 'class0'"):
         transfer_spec.check(Spec(), one, one)
@@ -329,7 +311,7 @@ def test_data_that_cannot_work() -> None:
         transfer_spec.check(Spec(), TRAIN, large)
 
 
-def test_parameters_and_folders_of_something_else(tmp_path: pathlib.Path) -> None:
+def test_parameters_and_folders_of_something_else(tmp_path):
     with pytest.raises(ValueError, match="initialisation of another network"):
         run(tmp_path / "run", init=body(MLP)._replace(model=CONV))
     run(tmp_path / "run", steps=1)

@@ -1,8 +1,5 @@
 """Heads in closed form against scikit-learn's; where rows of a fine-tuning lie."""
 
-import pathlib
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +22,7 @@ PREPROCESS = Preprocess((0.5,), (0.25,), shift=1)
 MODEL = mlp.mlp((8,), dropout=0.3, dropped=1)
 
 
-def noisy(each: int, seed: int) -> Source:
+def noisy(each, seed):
     """Three classes, so noisy that many are mistaken; one image has no label."""
     rng = np.random.default_rng(seed)
     labels = np.append(np.repeat(np.arange(3, dtype=np.int32), each), np.int32(-1))
@@ -83,11 +80,11 @@ def test_only_the_labels_that_may_be_used_are(params):
 
 
 ABOUT = {"role": "test", "init": "random", "dataset": "pets", "head": "zero"}
-ANY: Any = (None, None)  # model and preprocess
+ANY = (None, None)  # model and preprocess
 SETTING = {"optimizer": "sgd", "learning_rate": 0.1}
 
 
-def place(folder: pathlib.Path, *hashes: list[int] | None) -> pathlib.Path:
+def place(folder, *hashes):
     """That of a data set of two images on either side."""
     labels = np.array([0, 1, -1], np.int32)
     sides = (
@@ -105,7 +102,7 @@ def place(folder: pathlib.Path, *hashes: list[int] | None) -> pathlib.Path:
     return heads._place(folder, about, Spec(), Split("pets", *sides), init)
 
 
-def test_another_image_has_another_place(tmp_path: pathlib.Path) -> None:
+def test_another_image_has_another_place(tmp_path):
     """On either side; one that is left out is no part of it."""
     first = place(tmp_path, [1, 2, 3], [4, 5, 6])
     assert first == place(tmp_path, [1, 2, 9], [4, 5, 9])

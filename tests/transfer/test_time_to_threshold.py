@@ -25,11 +25,11 @@ from metainit.transfer.time_to_threshold import (
 STEPS = np.array([0, 1, 2, 5, 10])
 
 
-def got(*values: float) -> list[Time]:
+def got(*values):
     return [Time(value, True) for value in values]
 
 
-def test_the_first_point_that_meets_the_threshold() -> None:
+def test_the_first_point_that_meets_the_threshold():
     accuracy = [0.2, 0.5, 0.7, 0.6, 0.9]
     assert time_to(STEPS, accuracy, 0.2) == Time(0, True)
     assert time_to(STEPS, accuracy, 0.65) == Time(2, True)  # and it fell again later
@@ -41,13 +41,13 @@ def test_the_first_point_that_meets_the_threshold() -> None:
     assert time_to(STEPS * 0.5 + 3, accuracy, 0.65) == Time(4, True)
 
 
-def test_thresholds_are_shares_of_the_best_baseline() -> None:
+def test_thresholds_are_shares_of_the_best_baseline():
     found = from_baselines({"random": [0.5, 0.6], "imagenet": [0.8, 0.9, 1.0]})
     assert found.baseline == "imagenet" and found.final == pytest.approx(0.9)
     assert found.values == pytest.approx({0.9: 0.81, 0.95: 0.855, 0.99: 0.891})
 
 
-def test_without_censoring_it_is_the_mean_with_its_t_interval() -> None:
+def test_without_censoring_it_is_the_mean_with_its_t_interval():
     values = [1.0, 2.0, 2.0, 5.0, 10.0]
     summary = summarise(got(*values))
     low, high = scipy.stats.ttest_1samp(values, 0).confidence_interval()
@@ -56,7 +56,7 @@ def test_without_censoring_it_is_the_mean_with_its_t_interval() -> None:
     assert (summary.median, summary.reached, summary.runs) == (2, 5, 5)
 
 
-def test_a_run_that_never_got_there_counts_up_to_the_horizon() -> None:
+def test_a_run_that_never_got_there_counts_up_to_the_horizon():
     """Reached at 2 and 4, one given up at 10: (2 + 4 + 10) / 3."""
     summary = summarise([*got(2, 4), Time(10, False)])
     assert summary.mean == pytest.approx(16 / 3)
@@ -66,7 +66,7 @@ def test_a_run_that_never_got_there_counts_up_to_the_horizon() -> None:
     assert summary.high == pytest.approx(min(10, 16 / 3 + half))
 
 
-def test_the_median_is_kaplan_and_meiers() -> None:
+def test_the_median_is_kaplan_and_meiers():
     """Given up at 3 between those who got there at 2, 4 and 6.
 
     Survival: 3/4 from 2, 3/4 * 1/2 from 4, 0 from 6; all were watched up to 3.
@@ -76,20 +76,20 @@ def test_the_median_is_kaplan_and_meiers() -> None:
     assert summary.mean == pytest.approx((2 + 3 + 3 + 3) / 4)
 
 
-def test_nobody_got_there() -> None:
+def test_nobody_got_there():
     times = [Time(10, False), Time(10, False), Time(12, False)]
     summary = summarise(times)
     assert summary == (0, 3, 10, 10, None, None, None)
     assert in_words(times) == "> 10 (0 of 3)"
 
 
-def test_one_run_has_no_interval() -> None:
+def test_one_run_has_no_interval():
     summary = summarise(got(5))
     assert summary == (1, 1, 5, 5, None, None, 5)
     assert in_words(got(5)) == "5" and in_words([Time(1000, False)]) == "> 1,000"
 
 
-def test_at_least_is_said_where_a_run_did_not_reach() -> None:
+def test_at_least_is_said_where_a_run_did_not_reach():
     times = [*got(2, 4), Time(10, False)]
     assert in_words(times) == ">= 5.3 up to 10 (2 of 3)"
     assert mean_in_words(summarise(times), True) == ">= 5.3 [0, 10] up to 10"
@@ -98,7 +98,7 @@ def test_at_least_is_said_where_a_run_did_not_reach() -> None:
     assert in_words([*got(10), Time(10, False)]) == ">= 10 (1 of 2)"
 
 
-def test_runs_that_all_are_cut_have_no_interval() -> None:
+def test_runs_that_all_are_cut_have_no_interval():
     """Their pseudo-values are the horizon each, not times that were measured."""
     for times in (
         [Time(500, True), Time(500, False), Time(500, False)],
@@ -110,7 +110,7 @@ def test_runs_that_all_are_cut_have_no_interval() -> None:
     assert (same.low, same.high) == (500, 500)
 
 
-def test_area_over_log_steps_by_hand() -> None:
+def test_area_over_log_steps_by_hand():
     assert area_over_log_steps([0, 1, 9], [0.5, 0.5, 0.5]) == pytest.approx(0.5)
     # log(1 + step) is 0, log 2, log 4 for steps 0, 1, 3: two spans of equal length.
     area = area_over_log_steps([0, 1, 3], [0, 1, 0.5])
@@ -118,7 +118,7 @@ def test_area_over_log_steps_by_hand() -> None:
     assert area_over_log_steps([0], [0.7]) == 0.7  # of a head in closed form
 
 
-def test_what_cannot_be_judged() -> None:
+def test_what_cannot_be_judged():
     with pytest.raises(ValueError, match="above 0 and at most 1, got 95"):
         time_to(STEPS, STEPS / 10, 95)
     with pytest.raises(ValueError, match="x that does not fall"):
@@ -134,7 +134,7 @@ def test_what_cannot_be_judged() -> None:
 # Over the fine-tunings of an experiment, made by hand
 
 
-def test_thresholds_are_those_of_the_best_baseline() -> None:
+def test_thresholds_are_those_of_the_best_baseline():
     (pets,) = by_data_set([FAST])
     assert pets.thresholds is not None
     assert pets.thresholds.baseline == "joint pretraining, prototype"
@@ -150,13 +150,13 @@ def test_thresholds_are_those_of_the_best_baseline() -> None:
     }
 
 
-def test_no_baseline_no_threshold() -> None:
+def test_no_baseline_no_threshold():
     runs = [run("meta-learned", "zero", 1), run("random", "zero", 1, final=0.0)]
     (pets,) = by_data_set([runs])
     assert pets.thresholds is None and pets.lines[0].times == {}
 
 
-def test_a_head_in_closed_form_stays_as_it_is() -> None:
+def test_a_head_in_closed_form_stays_as_it_is():
     """It has one point; where it is not good enough, no waiting helps."""
     whole = run("random", "zero", 50)
     points = ({**whole.points[0], "accuracy": 0.7, "device_seconds": 3.0},)
@@ -175,7 +175,7 @@ def test_a_head_in_closed_form_stays_as_it_is() -> None:
     assert pets.thresholds.baseline == "random, logistic regression"
 
 
-def test_heads_are_chosen_on_meta_validation() -> None:
+def test_heads_are_chosen_on_meta_validation():
     assert best_heads([FAST]) == {
         "meta-learned": "prototype",  # although zero is faster on meta-test
         "joint pretraining": "prototype",
@@ -189,7 +189,7 @@ def test_heads_are_chosen_on_meta_validation() -> None:
     assert our_line([named]) == ("a run: meta-learned", "prototype")
 
 
-def test_censored_seeds_count_up_to_one_horizon() -> None:
+def test_censored_seeds_count_up_to_one_horizon():
     """By hand: 5, 20 and never of 100 steps; without the last, the mean is 12.5."""
     seeds = [
         (run("meta-learned", "zero", at), run("random", "zero", 100))
@@ -209,7 +209,7 @@ def test_censored_seeds_count_up_to_one_horizon() -> None:
         by_data_set([seeds[0], seeds[1][:1]])
 
 
-def test_a_cheap_line_cuts_no_other() -> None:
+def test_a_cheap_line_cuts_no_other():
     """60, 61 and 65 s are their own mean, although a probe was over after 2 s."""
     cheap = run("random", "linear probe", None, seconds=0.02)
     baseline = run("random", "zero", 50)
@@ -226,8 +226,8 @@ def test_a_cheap_line_cuts_no_other() -> None:
     assert told == "> 2 (0 of 3)"
 
 
-def test_differences_of_equal_runs() -> None:
+def test_differences_of_equal_runs():
     seeds = [[run("meta-learned", "zero", 5), run("random", "zero", 50)]] * 3
     compared = against(by_data_set(seeds), ("meta-learned", "zero"))
-    difference, p, different = compared["random", "zero"]["pets"]
-    assert difference[:3] == (0, 0, 0) and p == 1 and different is False
+    pets = compared["random", "zero"]["pets"]
+    assert pets.difference[:3] == (0, 0, 0) and pets.p == 1 and not pets.different
