@@ -45,9 +45,9 @@ def parse(argv: list[str]) -> list[str]:
         if config:
             _CONFIG.value.keys()  # a file that is not there is noticed on first use
     except Exception as error:
-        from metainit.experiments import flag_errors
+        from metainit.experiments import configs
 
-        message = flag_errors.explain(error, config, argv)
+        message = configs.explain(error, config, argv)
         if message is None:
             raise
         _fail(message)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import pprint
+import re
 import runpy
-from collections.abc import Mapping
+import traceback
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
@@ -28,6 +30,8 @@ _KINDS: dict[str | None, type[Typed]] = {
     "tune": fields.Search,
 }
 
+# ml_collections lets these through when a field is looked up that is not there.
+_LOOK_UP_ERRORS = (AttributeError, KeyError, OSError, TypeError)
 _SOURCE = '''"""{about}"""
 
 from metainit.experiments import configs
@@ -132,3 +136,41 @@ def typed(config: Config) -> Typed:
         except ValueError as error:
             raise ConfigError(f"network: {error}") from None
     return found
+
+
+def explain(error: Exception, config: str, argv: Sequence[str]) -> str | None:
+    """Says in one line what was wrong in `argv`, and what there is instead.
+
+    `error` is what absl or ml_collections raised, `config` the value of --config or "".
+    It returns None where the command line is not to blame.
+    """
+    message = str(error).removeprefix("flag ")
+    if config:
+        try:
+            values = load(config)
+        except ValueError as reason:
+            return f"--config={config}: {reason}"
+        except Exception as reason:  # of the file's own code
+            at = traceback.extract_tb(reason.__traceback__)[-1]
+            place = f"{at.filename}, line {at.lineno}"
+            return f"--config={config}: {type(reason).__name__}: {reason} ({place})"
+        for word in argv:
+            name = re.match(r"--?(?:no)?config\.([^=]+)", word)
+            if name and (told := _field(values, name[1], message)):
+                return told
+    return None if isinstance(error, _LOOK_UP_ERRORS) else message
+
+
+def _field(value: Any, name: str, message: str) -> str | None:
+    """Says what is wrong with one --config.NAME, if anything is."""
+    flag, place = f"--config.{name}", "config"
+    for part in name.split("."):
+        if not isinstance(value, ConfigDict):
+            return f"{flag}: {place} is {value!r} and has no fields"
+        if part not in value:
+            return f"{flag}: no such field; {place} has {', '.join(sorted(value))}"
+        value, place = value[part], f"{place}.{part}"
+    if not (message.startswith(f"{flag}=") or message.endswith(f" {flag}")):
+        return None
+    example = value.to_dict() if isinstance(value, ConfigDict) else value
+    return f"{message}; {place} takes a value such as {example!r}"
