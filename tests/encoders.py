@@ -85,5 +85,13 @@ def assert_gradients_near(name: str, prefix: str, gradient: Any) -> None:
         assert error <= 1e-3 * scale, leaf
 
 
+def assert_stages_near(name: str, prefix: str, maps: dict[str, Any]) -> None:
+    """Compares maps by cut with those in the golden file."""
+    for cut, ours in maps.items():
+        assert ours.shape == tuple(golden(name)[f"{prefix}/shape/{cut}"])
+        want = golden(name)[f"{prefix}/map/{cut}"]
+        assert_near(SCRIPTS[name]["spread"](np.asarray(ours)), want)
+
+
 def assert_near(got: np.ndarray, want: np.ndarray) -> None:
     assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -66,11 +67,23 @@ def assert_close(tree, expected):
         assert np.linalg.norm(got - want) <= bound, jax.tree_util.keystr(path)
 
 
-def test_the_script_is_the_one_that_wrote_the_file(golden):
-    script = (GOLDEN / "make_conv4_golden.py").read_bytes()
-    assert golden["script_sha256"] == hashlib.sha256(script).hexdigest()
-    assert (GOLDEN / "conv4.npz").stat().st_size < 500_000
-    assert int(str(golden["torch_version"]).split(".")[0]) >= 2
+@pytest.mark.parametrize(
+    "name, script, limit",
+    [
+        ("conv4", "conv4_golden", 500_000),
+        ("efficientnet_lite0", "efficientnet_lite0", 100_000),
+        ("resnet", "resnet", 500_000),
+        ("state", "pth", 20_000),
+    ],
+)
+def test_the_script_is_the_one_that_wrote_the_file(name, script, limit):
+    text = (GOLDEN / f"make_{script}.py").read_bytes()
+    with np.load(GOLDEN / f"{name}.npz") as file:
+        assert file["script_sha256"] == hashlib.sha256(text).hexdigest()
+        assert int(str(file["torch_version"]).split(".")[0]) >= 2
+        versions = [str(file[key]) for key in file if key.endswith("_version")]
+    assert all(re.match(r"\d+\.\d+", version) for version in versions)
+    assert sum(file.stat().st_size for file in GOLDEN.glob(f"{name}*")) < limit
 
 
 @pytest.mark.parametrize("form", [convolution.PRODUCT, convolution.NATIVE])

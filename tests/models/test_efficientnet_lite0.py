@@ -1,14 +1,13 @@
 """EfficientNet-Lite0: agreement with PyTorch, and the images that it expects."""
 
 import functools
-import hashlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metainit.models import normalisation, pretrained, torch_pickle
+from metainit.models import pretrained, torch_pickle
 from metainit.models.convolution import NATIVE, PRODUCT
 from metainit.models.efficientnet_lite0 import CUTS, efficientnet_lite0
 from metainit.models.torch_names import LITE0
@@ -34,20 +33,6 @@ def every_map(form):
     return run
 
 
-def test_it_has_the_published_number_of_parameters():
-    paths = jax.tree_util.tree_leaves_with_path(encoders.shapes(NAME, "", 1000))
-    learned = [x for path, x in paths if not normalisation.is_statistics(path, x)]
-    assert sum(leaf.size for leaf in learned) == 4_652_008
-    assert len(paths) - len(learned) == 2 * 49  # statistics of 49 normalisations
-
-
-def test_the_script_is_the_one_that_wrote_the_file():
-    text = (encoders.GOLDEN / "make_efficientnet_lite0.py").read_bytes()
-    assert golden["script_sha256"] == hashlib.sha256(text).hexdigest()
-    assert (encoders.GOLDEN / "efficientnet_lite0.npz").stat().st_size < 100_000
-    assert str(golden["peer_version"]) and str(golden["torch_version"])
-
-
 @pytest.mark.parametrize(
     ("form", "size"),
     [
@@ -60,10 +45,7 @@ def test_the_script_is_the_one_that_wrote_the_file():
 def test_every_stage_and_the_logits_agree_with_torch(form, size):
     images = script["images"](*script["SIZES"][size])
     maps, logits = every_map(form)(encoders.weights(NAME, "", 1000), images)
-    for cut in CUTS[1:-1]:
-        assert maps[cut].shape == tuple(golden[f"{size}/shape/{cut}"])
-        want = golden[f"{size}/map/{cut}"]
-        assert_near(script["spread"](np.asarray(maps[cut])), want)
+    encoders.assert_stages_near(NAME, size, {cut: maps[cut] for cut in CUTS[1:-1]})
     assert_near(script["spread"](np.asarray(logits)), golden[f"{size}/logits"])
 
 
@@ -95,18 +77,6 @@ def test_the_real_weights_give_torchs_logits():
     params = LITE0.from_torch(flat, encoders.shapes(NAME, "", 1000))
     _, logits = every_map("product")(params, script["images"](224, 224))
     assert_near(script["spread"](np.asarray(logits)), golden["real/logits"])
-
-
-@pytest.mark.parametrize(
-    "wrong, message",
-    [
-        ({"norm": "group"}, "norm must be one of frozen, support, batch, got"),
-        ({"cut": "layer3"}, "cut must be one of stem, .*, got 'layer3'"),
-    ],
-)
-def test_choices_that_do_not_exist_are_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        efficientnet_lite0(**wrong)
 
 
 def test_images_are_normalised_as_it_was_trained():

@@ -258,13 +258,38 @@ def test_the_policy_says_whose_statistics_count(name):
             assert (run(body, queries)[1:] == np.stack(rest)).all()
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_the_largest_stage_of_a_leaf_is_the_cut(name):
+@pytest.mark.parametrize(
+    "name, learned, normalisations",
+    [("resnet", 25_557_032, 53), ("efficientnet_lite0", 4_652_008, 49)],
+)
+def test_parameters_are_as_many_as_published_and_known_by_stage(
+    name, learned, normalisations
+):
+    paths = jax.tree_util.tree_leaves_with_path(shapes(name, "", 1000))
+    sizes = [x.size for path, x in paths if not normalisation.is_statistics(path, x)]
+    assert sum(sizes) == learned and len(paths) - len(sizes) == 2 * normalisations
     for cut in build(name).stages:
         network = build(name, cut, sizes=SMALL, width=4)
         leaves = jax.tree_util.tree_leaves_with_path(shapes(name, cut, 0, SMALL, 4))
         assert {network.stage_of(path) for path, _ in leaves} == set(network.stages)
         assert network.stages[-1] == cut
+
+
+NORM = {"norm": "group"}, "norm must be one of frozen, support, batch, got"
+CUT = {"cut": "layer3"}, "cut must be one of stem, .*, got 'layer3'"
+
+
+@pytest.mark.parametrize(
+    "name, wrong, message",
+    [
+        *((name, *mistake) for name in ENCODERS for mistake in (NORM, CUT)),
+        ("resnet", {"sizes": (1, 2, 1)}, r"stage_sizes=\(1, 2, 1\), width=64: give"),
+        ("resnet", {"width": 0}, "width=0: give"),
+    ],
+)
+def test_choices_that_do_not_exist_are_refused(name, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        build(name, **wrong)
 
 
 @pytest.mark.parametrize("size", [(224, 224), (64, 64), (97, 131), (1, 1)])

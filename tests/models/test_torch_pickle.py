@@ -1,6 +1,5 @@
 """Files of PyTorch are read without it, and no code of theirs is run."""
 
-import hashlib
 import pathlib
 import zipfile
 
@@ -68,13 +67,6 @@ def test_what_torch_saved_is_read_bit_for_bit(golden, form):
         got = state[key].view(np.int16) if key == "bfloat16" else state[key]
         assert got.dtype == want.dtype, key
         np.testing.assert_array_equal(got, want, key)
-
-
-def test_the_script_is_the_one_that_wrote_the_files(golden):
-    script = (GOLDEN / "make_pth.py").read_bytes()
-    assert golden["script_sha256"] == hashlib.sha256(script).hexdigest()
-    assert sum(file.stat().st_size for file in GOLDEN.glob("state*")) < 20_000
-    assert int(str(golden["torch_version"]).split(".")[0]) >= 2
 
 
 def test_views_are_read_as_the_writer_of_these_tests_makes_them(write):
