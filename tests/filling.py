@@ -1,4 +1,4 @@
-"""Single episodes of any way and shot, and filled up: what `episode_set` must equal."""
+"""Images that tell their number, and episodes of any way and shot, filled up."""
 
 import numpy as np
 
@@ -6,6 +6,27 @@ from metainit.config.fields import Evaluate
 from metainit.core.types import Episode
 from metainit.data import variable_episodes
 from metainit.data.loading import Source
+
+
+def numbered(
+    sizes: tuple[int, ...] = (8,) * 12,
+    name: str = "numbered",
+    seed: int = 0,
+    offset: int = 0,
+) -> Source:
+    """A source whose image number is written in its pixels, in shuffled order."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    np.random.default_rng(seed).shuffle(labels)
+    numbers = np.arange(len(labels), dtype=np.uint32) + offset
+    images = numbers.view(np.uint8).reshape(-1, 2, 2, 1)
+    names = tuple(f"class{label}" for label in range(len(sizes)))
+    return Source(name, images, labels.astype(np.int32), names)
+
+
+def read_numbers(images: np.ndarray) -> np.ndarray:
+    """The numbers [...] that `numbered` wrote into images [..., 2, 2, 1]."""
+    flat = np.ascontiguousarray(images).reshape(*images.shape[:-3], 4)
+    return flat.view(np.uint32)[..., 0]
 
 
 def draw(source: Source, rule: Evaluate, seed: int, index: int) -> Episode:

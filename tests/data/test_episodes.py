@@ -5,35 +5,13 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from filling import numbered, read_numbers
 
 from metainit.config.fields import Task
 from metainit.data import loading as sources_module
-from metainit.data.episodes import (
-    alike,
-    check,
-    sample_batch,
-    turn,
-    weights,
-)
-from metainit.data.loading import Source
+from metainit.data.episodes import alike, check, sample_batch, turn, weights
 
 SPEC = Task(way=5, shot=2, queries=3)
-
-
-def numbered(name="numbered", sizes=(8,) * 12, seed=0, offset=0):
-    """A source whose image number is written in its pixels, in shuffled order."""
-    labels = np.repeat(np.arange(len(sizes)), sizes)
-    np.random.default_rng(seed).shuffle(labels)
-    numbers = np.arange(len(labels), dtype=np.uint32) + offset
-    images = numbers.view(np.uint8).reshape(-1, 2, 2, 1)
-    names = tuple(f"class{label}" for label in range(len(sizes)))
-    return Source(name, images, labels.astype(np.int32), names)
-
-
-def read_numbers(images):
-    """The numbers [...] that `numbered` wrote into images [..., 2, 2, 1]."""
-    flat = np.ascontiguousarray(images).reshape(*images.shape[:-3], 4)
-    return flat.view(np.uint32)[..., 0]
 
 
 def drawn(source, index, seed=3, spec=SPEC):
@@ -81,7 +59,7 @@ def test_an_episode_is_a_function_of_seed_and_index():
 
 
 def test_a_batch_is_its_episodes_stacked():
-    sources = [numbered("a"), numbered("b", sizes=(9,) * 20, offset=1000)]
+    sources = [numbered(name="a"), numbered(name="b", sizes=(9,) * 20, offset=1000)]
     batch, origin = sample_batch(sources, SPEC, seed=5, first_index=40, count=30)
     assert origin.dtype == np.int32 and set(origin) == {0, 1}
     for row, number in enumerate(origin):
@@ -94,7 +72,7 @@ def test_a_batch_is_its_episodes_stacked():
 
 
 def test_sources_classes_and_images_are_drawn_evenly():
-    sources = [numbered("a"), numbered("b")]
+    sources = [numbered(name="a"), numbered(name="b")]
     count, way = 6000, SPEC.way
     batch, origin = sample_batch(sources, SPEC, seed=1, first_index=0, count=count)
     # Five standard deviations of a binomial count; sources take turns.
@@ -121,13 +99,6 @@ def test_every_class_at_once():
     np.testing.assert_array_equal(episode.query["label"], np.repeat(range(7), 3))
 
 
-def test_equal_shares_take_turns():
-    for count in (1, 3, 7):
-        shares = [1 / count] * count
-        for index in (*range(50), 10**6 + 5, 10**9 + 1):
-            assert turn(shares, index) == index % count
-
-
 @pytest.mark.parametrize("shares", [(0.5, 0.3, 0.2), (0.98, 0.01, 0.01), (0.6, 0.4)])
 def test_shares_are_met_all_along(shares):
     count = np.zeros(len(shares))
@@ -135,24 +106,26 @@ def test_shares_are_met_all_along(shares):
         count[turn(shares, index)] += 1
         assert np.abs(count - np.array(shares) * (index + 1)).max() < 1
     np.testing.assert_allclose(count / 1000, shares, atol=0.001)
+    for equal in (1, 3, 7):
+        for index in (*range(50), 10**6 + 5, 10**9 + 1):
+            assert turn([1 / equal] * equal, index) == index % equal
 
 
 def test_weights_are_shares_of_what_they_say():
-    sources = [numbered("a", sizes=(8,) * 12), numbered("b", sizes=(6,) * 4)]
+    sources = [numbered(name="a", sizes=(8,) * 12), numbered(name="b", sizes=(6,) * 4)]
     left_out = sources[0].labels.copy()
     left_out[sources[0].labels > 5] = -1  # 48 of 96 images are left
     sources[0] = sources[0]._replace(labels=left_out)
     assert weights(sources, "uniform") == (0.5, 0.5)
     assert weights(sources, "classes") == (0.75, 0.25)
-    np.testing.assert_allclose(
-        weights(sources, "sqrt_size"), np.sqrt([48, 24]) / np.sqrt([48, 24]).sum()
-    )
+    roots = np.sqrt([48, 24])
+    np.testing.assert_allclose(weights(sources, "sqrt_size"), roots / roots.sum())
 
 
 def test_episodes_of_one_shape_are_alike():
-    small, wide = numbered(), numbered("wide")
+    small, wide = numbered(), numbered(name="wide")
     wide = wide._replace(images=wide.images.reshape(-1, 4, 1, 1))
-    few = numbered("few", sizes=(8,) * 5)
+    few = numbered(name="few", sizes=(8,) * 5)
     assert alike([small, few], SPEC) and not alike([small, wide], SPEC)
     assert not alike([small, few], dataclasses.replace(SPEC, way=0))
 
@@ -178,9 +151,7 @@ def test_check_names_what_is_short(source, spec, words):
     for word in ["validation: ", *words]:
         assert word in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_check_accepts_what_just_fits():
+    # What just fits is accepted.
     check([numbered(sizes=(5,) * 5)], SPEC, "test")
     check([numbered(sizes=(5,) * 3)], dataclasses.replace(SPEC, way=0), "test")
     with pytest.raises(ValueError, match="no data"):

@@ -74,9 +74,7 @@ def test_shared_images_are_left_out_of_the_earlier_use():
     assert count == 4 + 1 + 1
     assert roles.train[0].labels.tolist() == [0, 0, 1, 1, 2, 2]
     leakage.check(left)
-
-
-def test_what_is_left_out_is_never_drawn():
+    # What is left out is never drawn.
     source = hashed("a", *range(12))
     labels = source.labels.copy()
     labels[[0, 5]] = -1
@@ -140,15 +138,11 @@ def test_copies_are_found_and_others_are_not(change, channels):
     assert look_alike(ours, pictures("b", none, channels)) == (0, None)
 
 
-def test_another_size_does_not_hide_a_copy():
+def test_copies_are_found_at_another_size_and_where_they_are_not_left_out():
     small = [np.asarray(Image.fromarray(one).resize((32, 32))) for one in PICTURES]
     found, _ = look_alike(pictures("a", PICTURES), pictures("b", small))
     assert found == len(PICTURES)
-
-
-def test_an_image_that_is_left_out_is_not_looked_at():
-    ours = pictures("a", PICTURES)
-    copies = pictures("b", PICTURES)
+    ours, copies = (pictures(name, PICTURES) for name in "ab")
     labels = np.where(np.arange(len(PICTURES)) < 2, 0, -1).astype(np.int32)
     assert look_alike(ours, copies._replace(labels=labels))[0] == 2
 

@@ -16,18 +16,12 @@ from metainit.data.builders import omniglot
 
 
 def settings(tmp_path, name, **changed):
-    fields = {
-        "name": name,
-        "size": 16,
-        "channels": 3,
-        "data_dir": str(tmp_path / "data"),
-        "split": (0.5, 0.25, 0.25),
-    }
-    return Data(**fields | changed)
+    fields = {"name": name, "size": 16, "channels": 3, "split": (0.5, 0.25, 0.25)}
+    return Data(**fields | {"data_dir": str(tmp_path / "data")} | changed)
 
 
-def plain(value, size=(16, 16)):
-    return Image.new("RGB", size, (value, value, value))
+def plain(value):
+    return Image.new("RGB", (16, 16), (value, value, value))
 
 
 def tree(root, classes=8, each=3):
@@ -65,11 +59,8 @@ def test_classes_of_a_tree_are_split_and_keep_their_images(tmp_path):
             found = source.images[where][:, 0, 0, 0].tolist()
             assert found == [20 * true, 20 * true + 1, 20 * true + 2]
     assert names(loading.load(data)) == names(roles)
-    others = [
-        names(loading.load(settings(tmp_path, data.name, split_seed=seed)))
-        for seed in range(1, 5)
-    ]
-    assert any(other != names(roles) for other in others)
+    others = [dataclasses.replace(data, split_seed=seed) for seed in range(1, 5)]
+    assert any(names(loading.load(other)) != names(roles) for other in others)
 
 
 @pytest.mark.parametrize("validation", ["validation", "val"])
@@ -81,9 +72,7 @@ def test_folders_of_the_three_roles_are_the_roles(tmp_path, validation):
             plain(50 * number).save(folder / "x.png")
     roles = loading.load(settings(tmp_path, f"folder:{tmp_path / 'tree'}"))
     assert names(roles) == {
-        "train": {"a0", "b/c0"},
-        "validation": {"a1", "b/c1"},
-        "test": {"a2", "b/c2"},
+        role: {f"a{n}", f"b/c{n}"} for n, role in enumerate(cache.ROLES)
     }
     assert (roles.test[0].images == 100).all()
 
@@ -137,13 +126,6 @@ def test_an_undecodable_image_is_named_or_skipped_and_counted(tmp_path, caplog):
         assert (np.bincount(source.labels) == 3).all()
 
 
-@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
-def test_a_missing_or_empty_folder_is_refused(tmp_path, make):
-    make(tmp_path / "tree")
-    with pytest.raises(ValueError, match=r"there is no folder|no images in"):
-        loading.load(settings(tmp_path, f"folder:{tmp_path / 'tree'}"))
-
-
 def test_the_cache_follows_the_files_and_the_settings(tmp_path, monkeypatch):
     root = tree(tmp_path / "tree", classes=4)
     data = settings(tmp_path, f"folder:{root}")
@@ -159,13 +141,11 @@ def test_the_cache_follows_the_files_and_the_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "decode", counting)
     loading.load(data)
     assert decoded == []
-    assert loading.load(settings(tmp_path, data.name, size=8)).test[0].images.shape[
-        1:
-    ] == (8, 8, 3)
+    small = loading.load(settings(tmp_path, data.name, size=8)).test[0]
+    assert small.images.shape[1:] == (8, 8, 3)
     assert len(decoded) == 12
-    changed = root / "class0" / "0.png"
-    plain(255).save(changed)
-    os.utime(changed, ns=(1, 1))
+    plain(255).save(root / "class0" / "0.png")
+    os.utime(root / "class0" / "0.png", ns=(1, 1))
     again = loading.load(data)
     assert len(decoded) == 24
     assert max(source.images.max() for (source,) in again[:3]) == 255
@@ -184,12 +164,6 @@ def test_a_failed_build_leaves_no_cache(tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.2, 0.2), (1.5, 0, -0.5)])
-def test_shares_that_are_none_are_refused(shares):
-    with pytest.raises(ValueError, match=r"data\.split="):
-        class_splits.shuffle_split(["a", "b", "c"], shares, 0)
-
-
 @pytest.mark.parametrize("count", [3, 4, 5, 10, 101])
 def test_every_role_gets_a_class_and_no_class_is_lost(count):
     classes = [f"c{number}" for number in range(count)]
@@ -197,21 +171,22 @@ def test_every_role_gets_a_class_and_no_class_is_lost(count):
         split = class_splits.shuffle_split(classes, shares, 0)
         assert all(split.values())
         assert sorted(sum(split.values(), ())) == sorted(classes)
+
+
+def test_shares_may_be_zero_but_must_be_shares():
+    classes = [f"c{number}" for number in range(10)]
+    for shares, counts in (
+        ((0, 1, 0), {"validation": 10}),
+        ((0.9, 0, 0.1), {"train": 9, "test": 1}),
+        ((0.999, 0, 0.001), {"train": 9, "test": 1}),
+    ):
+        split = class_splits.shuffle_split(classes, shares, 0)
+        assert {role: len(of_role) for role, of_role in split.items()} == counts
     with pytest.raises(ValueError, match="2 classes"):
         class_splits.shuffle_split(["a", "b"], (0.6, 0.2, 0.2), 0)
-
-
-def test_a_role_without_a_share_is_missing():
-    classes = [f"c{number}" for number in range(10)]
-    assert class_splits.shuffle_split(classes, (0, 1, 0), 0) == {
-        "validation": tuple(classes)
-    }
-    split = class_splits.shuffle_split(classes, (0.9, 0, 0.1), 0)
-    assert [(role, len(of_role)) for role, of_role in split.items()] == [
-        ("train", 9),
-        ("test", 1),
-    ]
-    assert len(class_splits.shuffle_split(classes, (0.999, 0, 0.001), 0)["test"]) == 1
+    for shares in ((0.5, 0.5), (0.9, 0.2, 0.2), (1.5, 0, -0.5)):
+        with pytest.raises(ValueError, match=r"data\.split="):
+            class_splits.shuffle_split(classes, shares, 0)
 
 
 # Several data sets
@@ -237,31 +212,21 @@ def test_train_sets_keep_classes_for_what_no_other_set_is_for(tmp_path):
         role: [(source.name, len(source.class_names)) for source in of_role]
         for role, of_role in roles._asdict().items()
     }
-    assert found == {
-        "train": [(a, 4), (b, 4)],
-        "validation": [(a, 2), (b, 2)],
-        "test": [(c, 8)],
-        "held_out": [(a, 2), (b, 2)],
-    }
+    kept = [(a, 2), (b, 2)]
+    wanted = {"train": [(a, 4), (b, 4)], "validation": kept, "test": [(c, 8)]}
+    assert found == wanted | {"held_out": kept}
     assert loading.names(data) == (a, b, c)
     assert [s.images.shape[1:] for s in roles.train] == [(16, 16, 3), (8, 8, 3)]
     # All of a set's classes stand in one role or another, at its own size.
     every = [s for of_role in roles for s in of_role if s.name == b]
     assert sorted(sum((s.class_names for s in every), ())) == sorted(roles.test[0][3])
     assert {s.images.shape[1] for s in every} == {8}
-
-
-def test_without_other_sets_their_classes_are_meta_test(tmp_path):
-    data, (a, b, c) = several(tmp_path, test=(), validation=())
-    data = dataclasses.replace(data, validation=(c,))
-    roles = loading.load(data)
+    # Without other sets their classes are meta-test.
+    roles = loading.load(dataclasses.replace(data, test=(), validation=(c,)))
     assert [source.name for source in roles.test] == [a, b]
     assert [source.name for source in roles.validation] == [c]
     assert roles.held_out == ()
-
-
-def test_a_set_read_twice_is_refused_by_its_images(tmp_path):
-    data, _ = several(tmp_path)
+    # A set that is read twice is refused by its images.
     (tmp_path / "copy").symlink_to(tmp_path / "a")
     data = dataclasses.replace(data, test=(f"folder:{tmp_path / 'copy'}",))
     with pytest.raises(ValueError, match=r"train .*copy\) have 12 images in common"):
@@ -304,17 +269,20 @@ def test_class_index_follows_the_array_not_its_address():
 
 
 @pytest.mark.parametrize(
-    "changed, words",
+    "name, words",
     [
-        ({"name": "mnist"}, "data.name='mnist'; choose folder:PATH"),
-        ({"name": "folder:"}, "data.name='folder:'"),
-        ({"name": "glyphs:x"}, "data.name='glyphs:x'"),
+        ("mnist", "data.name='mnist'; choose folder:PATH"),
+        ("folder:", "data.name='folder:'"),
+        ("glyphs:x", "data.name='glyphs:x'"),
+        ("folder:none", "there is no folder .*none"),
+        ("folder:empty", "no images in .*empty"),
     ],
 )
-def test_a_wrong_field_is_named(tmp_path, changed, words):
-    with pytest.raises(ValueError) as error:
-        loading.load(settings(tmp_path, **{"name": "glyphs"} | changed))
-    assert words in str(error.value)
+def test_a_wrong_name_is_refused(tmp_path, monkeypatch, name, words):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=words):
+        loading.load(settings(tmp_path, name))
 
 
 def test_the_data_folder_comes_from_the_setting_then_the_environment(monkeypatch):

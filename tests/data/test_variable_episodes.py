@@ -8,35 +8,18 @@ import numpy as np
 import optax
 import pytest
 import scipy.stats
-from filling import draw, pad
+from filling import draw, numbered, pad, read_numbers
 
 import metainit
 from metainit.config.fields import Evaluate
-from metainit.data.loading import Source
-from metainit.data.variable_episodes import (
-    check,
-    composition,
-)
+from metainit.data.variable_episodes import check, composition
 from metainit.models import classification, conv4, heads
 
 SPEC = Evaluate()
 
 
-def numbered(sizes):
-    """A source whose image number is written in its pixels, in shuffled order."""
-    labels = np.repeat(np.arange(len(sizes)), sizes)
-    np.random.default_rng(0).shuffle(labels)
-    images = np.arange(len(labels), dtype=np.uint32).view(np.uint8).reshape(-1, 2, 2, 1)
-    names = tuple(f"class{label}" for label in range(len(sizes)))
-    return Source("numbered", images, labels.astype(np.int32), names)
-
-
 SIZES = tuple(np.random.default_rng(0).integers(4, 300, 60).tolist())
 SOURCE = numbered(SIZES)
-
-
-def numbers(images):
-    return np.ascontiguousarray(images).reshape(len(images), 4).view(np.uint32)[:, 0]
 
 
 def test_the_composition_by_hand():
@@ -69,7 +52,7 @@ def test_episodes_follow_the_rule():
         queries = np.bincount(episode.query["label"])
         assert len(shots) == len(queries) and 5 <= len(shots) <= 50
         ways.append(len(shots))
-        seen = [numbers(part["image"]) for part in episode]
+        seen = [read_numbers(part["image"]) for part in episode]
         both = np.concatenate(seen)
         assert len(set(both)) == len(both)  # support and query are disjoint
         classes = []
@@ -92,7 +75,7 @@ def test_episodes_follow_the_rule():
 
 def test_an_episode_is_a_function_of_seed_and_index():
     def read(seed, index):
-        return numbers(draw(SOURCE, SPEC, seed, index).support["image"]).tolist()
+        return read_numbers(draw(SOURCE, SPEC, seed, index).support["image"]).tolist()
 
     first = read(0, 3)
     read(0, 4)
