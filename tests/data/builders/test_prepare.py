@@ -1,18 +1,15 @@
 """From a name to a prepared data set, and everything that can go wrong between."""
 
 import hashlib
-import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import archives
 import filelock
 import pytest
 import seven
+import shipped
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
@@ -22,6 +19,7 @@ from metainit.data.builders import catalog, prepare, prepared
 from metainit.data.builders.base import Options, PrepareError
 from metainit.data.builders.fetch import FetchError
 from metainit.data.builders.prepare import BUILDERS
+from metainit.experiments import launching
 
 NAME, FILE = seven.CALTECH, seven.CALTECH_FILE
 
@@ -52,9 +50,7 @@ def test_a_data_set_is_fetched_and_prepared_once(tmp_path, known):
 
 @pytest.mark.parametrize("own", [NAME, ""])
 @pytest.mark.parametrize("form", ["archive", "tree"])
-def test_own_files_are_not_fetched_and_a_tree_is_never_deleted(
-    tmp_path, known, own, form
-):
+def test_own_files_are_not_fetched_nor_trees_deleted(tmp_path, known, own, form):
     mine = tmp_path / "mine" / own
     archives.unpack(mine, seven.CALTECH_FILES)
     if form == "archive":
@@ -122,9 +118,7 @@ def test_a_second_process_waits_for_the_first(tmp_path, known):
             said.append(line)
             waits.set()
 
-        second = threading.Thread(
-            target=prepare.prepare, args=(NAME, root), kwargs={"say": say}
-        )
+        second = threading.Thread(target=lambda: prepare.prepare(NAME, root, say=say))
         second.start()
         assert waits.wait(60)
         assert said == ["caltech256: waiting for another process that prepares it"]
@@ -286,48 +280,17 @@ def test_on_a_terminal_it_asks(tmp_path, known, monkeypatch, answer, prepares):
     assert (tmp_path / "tfds" / NAME).exists() == prepares
 
 
-def launch(folder, *arguments):
-    return subprocess.run(
-        [
-            *(sys.executable, "launch.py", "--config=configs/maml_conv4.py"),
-            *(f"--config.data.data_dir={folder}", f"--workdir={folder}/run"),
-            *arguments,
-        ],
-        cwd=Path(__file__).resolve().parents[3],
-        env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.mark.slow
-def test_the_command_line_shows_the_plan_of_all_seven(tmp_path):
-    small = ("data.size=16", "model.filters=4", "inner.steps=1", "joint.batch=8")
-    fields = [f"--config.{field}" for field in (*small, "method.gradient=first_order")]
-    done = launch(tmp_path, "--dry_run", *fields)
-    assert done.returncode == 0, done.stderr
-    assert "in all, of max_hours" in done.stdout
-    for name in BUILDERS:
-        assert f"{name}: download" in done.stdout
-    assert not {path.name for path in tmp_path.iterdir()} - {"cache"}
-
-
-@pytest.mark.parametrize(
-    "flag, words",
-    [
-        # Without agreement; on a small disk, that is what it says first.
-        ("", "--yes|not enough room"),
-        (
-            "--config.data.split=(0.6,0.4)",
-            r"data.split=\(0.6, 0.4\) must be three shares",
-        ),
-        ("--config.data.train=(5,)", r"data.train\[0\]=5 must be a name"),
-    ],
-)
-def test_nothing_is_fetched_without_agreement_or_for_a_mistake(tmp_path, flag, words):
-    done = launch(tmp_path, *filter(None, [flag]))
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and re.search(words, done.stderr)
-    assert not {path.name for path in tmp_path.iterdir()} - {"cache"}
+def test_a_run_shows_its_plan_and_fetches_nothing_without_agreement(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(launching, "train", lambda *_, **__: None)
+    config = shipped.load("maml_conv4")
+    config.data.data_dir = str(tmp_path / "data")
+    assert launching.run(config, tmp_path / "run", "", dry_run=True) == 0
+    told = capsys.readouterr().out
+    assert all(f"{name}: download" in told for name in BUILDERS)
+    assert launching.run(config, tmp_path / "run", "") == 2
+    told = capsys.readouterr().err
+    # On a small disk, that is what it says first.
+    assert told.count("\n") == 1 and re.search("--yes|not enough room", told)
+    assert not list(tmp_path.iterdir())
