@@ -1,12 +1,4 @@
-"""A classifier to take home: a folder of five files, and what it says of images.
-
-weights.safetensors   "body..." and "head..." of the parameters, float32
-model.json            the network's settings and its normalisation policy
-preprocess.json       size, channels, mean and std of the images it sees
-classes.json          names, in the order of its scores
-moments.npy           uint8 images whose moments normalise any other, where the
-                      policy asks for them
-"""
+"""A classifier to take home: a folder of files, and what it says of images."""
 
 from __future__ import annotations
 
@@ -73,7 +65,7 @@ def save(folder: str | pathlib.Path, classifier: Classifier) -> None:
 
 
 def load(folder: str | pathlib.Path) -> Classifier:
-    """What `save` wrote.
+    """Reads what `save` wrote.
 
     Raises:
       ValueError: a file is missing, damaged or does not fit the others.
@@ -121,12 +113,8 @@ def predictor(classifier: Classifier, total: int) -> Callable[[np.ndarray], np.n
     """`(uint8 [n, size, size, channels]) -> float32 [n, way]`: class probabilities.
 
     An image is judged alone: what stands beside it does not matter. The compiled
-    program computes as many at a time as there are in all, rounded up to a power of
-    two, `CHUNK` at most, and of large images fewer.
-
-    Args:
-      classifier: from `load`.
-      total: images to be judged in all.
+    program computes as many at a time as `total`, rounded up to a power of two, `CHUNK`
+    at most, and of large images fewer.
     """
     init, moments = classifier.init, classifier.moments
     fitting = max(1, PIXELS // (moments.shape[1] * moments.shape[2]))

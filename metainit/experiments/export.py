@@ -1,9 +1,7 @@
-"""A run's initialisation as files for everybody, PyTorch's users too.
+"""metainit export: a run's initialisation as files for everybody, PyTorch's users too.
 
-metainit export RUN --out DIR [--way N] [--which meta]
-
-DIR gets init.safetensors, a model card (README.md) and, where step sizes were learned,
-rates.safetensors. A finished run has them already, in RUN/export.
+The folder gets init.safetensors, a model card (README.md) and, where step sizes were
+learned, rates.safetensors. A finished run has them already, in RUN/export.
 """
 
 from __future__ import annotations
@@ -113,18 +111,16 @@ def export(
     way: int,
     results: Iterable[Mapping[str, Any]] = (),
 ) -> None:
-    """Writes the files of an initialisation, each whole or not at all.
+    """Writes the files of a run's initialisation, each whole or not at all.
 
     Args:
-      init: of a run, by the run's name for it.
       config: of the run, for the card.
-      out: folder of the files.
       way: rows of the classifier.
       results: lines of the run's `results.jsonl`, for the card.
 
     Raises:
-      ValueError: in one line, for a network that has no names in PyTorch, or a head
-        that was learned for another way.
+      ValueError: the network has no names in PyTorch, or the head was learned for
+        another way.
     """
     network, head = init.built_from, init.head
     if unnamed := registry.without_names(network):
@@ -162,7 +158,7 @@ def export(
 
 
 def read_results(run: str | pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of a run's `results.jsonl`; [] where it has none (yet)."""
+    """Reads the lines of a run's `results.jsonl`; [] where it has none (yet)."""
     path = pathlib.Path(run) / "results.jsonl"
     if not path.exists():
         return []
@@ -180,7 +176,6 @@ def _card(
     features: int,
     results: Iterable[Mapping[str, Any]],
 ) -> str:
-    """The model card."""
     learned = init.inner is not None
     inner = {"none": "one classifier over all classes"}
     code = ""

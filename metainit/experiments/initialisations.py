@@ -36,10 +36,8 @@ class Training(NamedTuple):
     """What the runs train with.
 
     Attributes:
-      start: what they start from, random or pretrained weights.
-      meta_state: `(body) -> MetaState`, before the first meta-iteration.
-      meta: the meta-iteration.
-      joint: the step of joint pretraining.
+      start: random or pretrained weights.
+      meta_state: makes of a body the state before the first meta-iteration.
       ratio: joint steps that take as long as a meta-iteration.
     """
 
@@ -67,12 +65,8 @@ class Trainer:
     ) -> None:
         """Draws the episodes by which the best states are chosen.
 
-        Args:
-          config: of the experiment.
-          validation: the sources of meta-validation.
-          evaluator_of: `metainit.evaluation.adaptation.evaluator` by way.
-          forecast: before anything was adapted to; meta-validation tells more.
-          begin: `time.perf_counter()` when the experiment was begun, or gone on with.
+        `evaluator_of` takes a way; `begin` is `time.perf_counter()` when the experiment
+        was begun, or gone on with.
         """
         self.validated: dict[str, dict[str, Any]] = {}
         self._seconds = config.max_hours * 3600
@@ -122,12 +116,10 @@ class Trainer:
 def make(
     config: Experiment, workdir: pathlib.Path, training: Training, trainer: Trainer
 ) -> dict[str, Initialisation]:
-    """Makes the initialisations one after the other, or goes on where they stopped.
+    """Makes the initialisations, or goes on where they stopped; returns them by name.
 
-    Joint pretraining comes first, since the warm start begins with it.
-
-    Returns:
-      By name, the best by meta-validation; pretrained weights as they are with them.
+    Joint pretraining comes first, since the warm start begins with it. Each is the best
+    by meta-validation; pretrained weights, as they are, are one of them.
     """
     start, meta_state, meta, joint, ratio = training
     every = Intervals(config.log_every, config.validate_every, config.checkpoint_every)

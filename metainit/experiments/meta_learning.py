@@ -70,23 +70,16 @@ def train(
     dry_run: bool = False,
     command: str = "",
 ) -> str:
-    """Runs an experiment of any kind, or goes on with it, and reports.
+    """Runs an experiment of any kind, or goes on with it; returns the report's text.
 
     Args:
-      config: of any kind, as `metainit.experiments.configs` makes them.
-      workdir: folder of the experiment; the same call on the same folder goes on where
-        it stopped.
+      workdir: folder of the experiment; the same call on it goes on where it stopped.
       model: the caller's network body in place of `config.model`.
-      dry_run: print what would be done and what it would take; writes
-        nothing to `workdir`.
+      dry_run: print what would be done and take; write nothing and return "".
       command: the line that reproduces this, for the report.
 
-    Returns:
-      The report's text ("" for a dry run, or without meta-test).
-
     Raises:
-      ConfigError, ValueError: for settings or data that cannot work, before anything
-        long starts.
+      ConfigError: for settings or data that cannot work, before anything long starts.
       metainit.training.loop.NonFiniteError: when training diverges.
     """
     workdir, config = pathlib.Path(workdir), configs.typed(config)
@@ -114,7 +107,7 @@ def _meta_learn(
     dry_run: bool,
     command: str,
 ) -> str:
-    """Meta-learning from top to bottom; arguments as of `train`."""
+    """Meta-learns from top to bottom; arguments as of `train`."""
     begin, settings = time.perf_counter(), dataclasses.asdict(config)
     for url, megabytes in loading.downloads(config.data).items():
         print(f"to download: {url}, {megabytes} MB")
@@ -303,11 +296,7 @@ def _checked_roles(config: Experiment, absent: tuple[str, ...]) -> Roles:
 def _starts(
     config: Experiment, roles: Roles, model: Model | None, key: jax.Array
 ) -> tuple[Initialisation, Initialisation]:
-    """Random weights, and what training starts from: these or pretrained ones.
-
-    Raises:
-      ValueError: weights that cannot be had, or a model that cannot be hashed.
-    """
+    """Random weights, and what training starts from: these or pretrained ones."""
     network = config.network if model is None else None
     model = model or registry.build(config.network)
     if config.transfer.steps:

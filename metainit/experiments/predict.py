@@ -1,9 +1,7 @@
-"""Says what images show, with a classifier that metainit.experiments.finetune saved.
+"""metainit predict: labels of images, by a classifier that metainit finetune saved.
 
-metainit predict DIR IMAGES...
-
-Prints CSV: file, label, probability. A folder stands for all images below it. An image
-that does not decode gets a row that says so, and the exit status is 1.
+It prints CSV. A folder stands for all images below it. An image that does not decode
+gets a row that says so, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -25,10 +23,7 @@ HEADER = ("file", "label", "probability")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status.
-
-    0: done; 1: done, but for some files; 2: a mistake, told in one line.
-    """
+    """Runs the command line; returns 0, 1 where files failed, or 2 for a mistake."""
     parser = argparse.ArgumentParser(
         prog="metainit predict", description="Labels of images as CSV."
     )

@@ -1,9 +1,7 @@
 """Plain supervised learning: which of ten scripts does a letter belong to?
 
-A ten-class task of 28x28 images like digit recognition, made of the glyphs: the ten
-scripts with the most letters, 45,000 images. Of every letter's images some are held
-out, so that every letter is known and no image is. The classes are as uneven as the
-scripts (Latin has a third of the letters), so macro-F1 is reported beside accuracy.
+Of every letter's images some are held out, so that every letter is known and no image
+is. The scripts are uneven, so macro-F1 is reported beside accuracy.
 """
 
 import dataclasses
@@ -51,8 +49,7 @@ def train(
     dry_run: bool = False,
     command: str = "",
 ) -> str:
-    """Trains and tests one classifier; arguments and errors as
-    `metainit.experiments.meta_learning.train`.
+    """Trains and tests one classifier, as `metainit.experiments.meta_learning.train`.
 
     The parameters tested are those of the epoch that is best on validation images.
     """

@@ -1,8 +1,7 @@
 """Transfer of given initialisations to a data set of one's own, without meta-training.
 
-The comparison that ends a run of meta-learning (`metainit.transfer.comparison`), for
-initialisations that exist: of runs, of files of weights, random. Of every class a share
-is held out to be measured on; rates and penalties are chosen on a share of the rest.
+Of every class a share is held out to be measured on; rates and penalties are chosen on
+a share of the rest.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ def train(
     """Compares the initialisations, or goes on with it; returns the report's text.
 
     Raises:
-      ConfigError: for settings, data or initialisations that cannot work, before
-        anything long starts.
+      ConfigError: for what cannot work, before anything long starts.
     """
     workdir = pathlib.Path(workdir)
     try:

@@ -30,11 +30,9 @@ _FORMAT = 2
 
 
 def on_maps(init: Initialisation, images: Any) -> Initialisation:
-    """The initialisation on maps that `encode` made; parameters stay those for images.
+    """The initialisation on maps that `encode` made of images [n, h, w, c].
 
-    Args:
-      init: of a model with `Model.encode`.
-      images: [n, h, w, c], for shapes only.
+    Its parameters stay those for images.
     """
     return init._replace(
         model=_on_maps(init.model, (2, *images.shape[1:])),
@@ -55,14 +53,8 @@ def encode(
 ) -> tuple[Source, ...]:
     """Sources whose images are maps of features: float32 [n, h, w, c], memory-mapped.
 
-    A map that exists for the same images, weights, normalisation and precision is used
-    again. Maps are written beside their place and renamed, so that an interrupted call
-    leaves none.
-
-    Args:
-      init: of a model with `Model.encode`; images are not augmented.
-      sources: of uint8 images.
-      folder: of the maps; made where missing.
+    A map that exists in `folder` for the same images, weights, normalisation and
+    precision is used again; an interrupted call leaves none that is half written.
 
     Raises:
       ValueError: when the disk has no room for them.
@@ -108,7 +100,7 @@ def encode(
 def stand_ins(init: Initialisation, sources: Sequence[Source]) -> tuple[Source, ...]:
     """Sources as `encode` makes them, of zeros that take no room, for a dry run.
 
-    Prints what encoding would take; writes nothing. Arguments as of `encode`.
+    Prints what encoding would take; writes nothing.
     """
     of_chunk = _of_chunk(init.model, init.preprocess)
 

@@ -25,12 +25,8 @@ class Initialisation(NamedTuple):
     """A network and where it starts.
 
     Attributes:
-      name: of the initialisation in results.
-      model: the network body.
-      preprocess: of its images; mean and std are () where the images at hand are still
-        to give them, see `fitted`.
-      body: parameters of the network body.
-      cost: of making it.
+      preprocess: of images; mean and std are () where the images at hand are still to
+        give them, see `fitted`.
       head: {"kernel": [features, way], "bias": [way]} where one was learned.
       inner: step sizes that were learned, logarithms of factors as of
         `metainit.core.step_sizes`.
@@ -55,11 +51,7 @@ class Initialisation(NamedTuple):
 
     @property
     def built_from(self) -> Network:
-        """`network`, of one that a config describes.
-
-        Raises:
-          ValueError: it is a caller's own.
-        """
+        """`network`; raises ValueError where it is a caller's own."""
         if self.network is None:
             raise ValueError("a network of one's own is described by no config")
         return self.network
@@ -94,14 +86,10 @@ def random(network: Network, seed: int) -> Initialisation:
 def fitted(
     init: Initialisation, sets: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> Initialisation:
-    """The initialisation with images normalised as its network should see them.
+    """Has images normalised as the network should see them.
 
     An encoder sees them as it was trained with; of other networks they are normalised
-    by statistics of their own.
-
-    Args:
-      init: of which augmentation is kept.
-      sets: as of `metainit.models.preprocess.fit`.
+    by statistics of their own: of `sets`, as of `metainit.models.preprocess.fit`.
     """
     before = init.preprocess
     if before.mean and init.network and init.network.encoder.name != "none":
@@ -111,10 +99,10 @@ def fitted(
 
 
 def alone(init: Initialisation) -> Initialisation:
-    """The initialisation with a network that judges an image alone.
+    """Makes the network judge an image alone; its parameters are the same.
 
     One that is normalised by the batch it stands in becomes one that is normalised by
-    its support, which has the same parameters.
+    its support.
     """
     if (network := init.network) is None:
         return init

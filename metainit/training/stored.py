@@ -53,22 +53,21 @@ def load(
     channels: int | None = None,
     seed: int = 0,
 ) -> Initialisation:
-    """The initialisation of a run, of weights, or random.
+    """Loads the initialisation of a run, of weights, or random.
 
     Args:
-      source: folder of a run of launch.py; weights as of
-        `metainit.models.pretrained.load`; or "random", which is Conv-4.
+      source: folder of a run; weights as of `metainit.models.pretrained.load`; or
+        "random", which is Conv-4.
       part: of a run, one of `PARTS` or "random" for its network before training; None
         for "meta", or "meta_from_pretrained" where the run has only that.
-      use: of an encoder, for weights that metainit did not export: "frozen" or
-        "adapted", see `metainit.models.encoder.composed`.
+      use: of an encoder, for weights that metainit did not export: one of `USES`.
       size: side of the images in pixels; None for that of the run or weights.
       channels: of the images; None likewise.
       seed: of random weights without a run.
 
     Raises:
-      ValueError: in one line, for a run or part that is not there, or weights that
-        cannot be had, or are of no network that is known here.
+      ValueError: a run or part that is not there, or weights that cannot be had, or are
+        of no network that is known here.
     """
     kind = kind_of(source)
     if kind == "weights":
@@ -101,11 +100,7 @@ def kind_of(source: str) -> str:
 
 
 def config_of(run: str | os.PathLike[str]) -> Experiment:
-    """The config of a run folder of launch.py.
-
-    Raises:
-      ValueError: no such folder, or it is of something else.
-    """
+    """Reads the config of a run folder; raises ValueError where it is none."""
     run = pathlib.Path(run)
     if not run.is_dir():
         raise ValueError(f"init: there is no folder {run}; give a run's, or {RANDOM}")
@@ -167,12 +162,7 @@ def _origin(run: str | os.PathLike[str]) -> dict[str, Any]:
 def _of_run(
     run: str, part: str, config: Experiment, network: Network
 ) -> Initialisation:
-    """The best of a run by its meta-validation.
-
-    Raises:
-      ValueError: the run has nothing of that name (yet), or of another network, image
-        size or number of channels.
-    """
+    """The best of a run by its meta-validation."""
     leaves, model = _best_leaves(run, part), registry.build(network)
     body = body_shapes(network)
     wanted: Any = {"body": body}
@@ -215,10 +205,7 @@ def _best_leaves(run: str, part: str) -> dict[str, np.ndarray]:
 
 
 def _filled(wanted: Any, leaves: dict[str, np.ndarray], what: str) -> Any:
-    """Parameters among a state's leaves, after a check that they are of this network.
-
-    A head that is not wanted, as of joint pretraining's classes, is left out.
-    """
+    """Parameters among a state's leaves; a head that is not wanted is left out."""
     prefix, shapes = ".params", named_leaves.shapes(wanted)
     given = {
         name.removeprefix(prefix): leaf
@@ -236,11 +223,7 @@ def _filled(wanted: Any, leaves: dict[str, np.ndarray], what: str) -> Any:
 
 
 def _cost(run: pathlib.Path, part: str, device: str) -> Cost:
-    """Device time that a run spent on making a part, pretraining included.
-
-    Raises:
-      ValueError: no checkpoint tells it.
-    """
+    """Device time that a run spent on making a part, pretraining included."""
     folders = [run / part / LAST]
     if part == FROM_PRETRAINED:
         folders.append(run / JOINT / WARM_START)
@@ -259,12 +242,7 @@ def _cost(run: pathlib.Path, part: str, device: str) -> Cost:
 
 
 def describe(init: Initialisation, size: int) -> dict[str, str]:
-    """Metadata of an exported file: what it takes to build its network again.
-
-    Args:
-      init: the initialisation, with its network.
-      size: side of the images in pixels.
-    """
+    """Metadata of an exported file: what it takes to build its network again."""
     network = dataclasses.replace(init.built_from, size=size)
     seen = {"mean": init.preprocess.mean, "std": init.preprocess.std}
     return {_DESCRIPTION: json.dumps(dataclasses.asdict(network) | seen)}
