@@ -58,9 +58,10 @@ def pack(path: Path, files: Mapping[str, bytes | tarfile.TarInfo]) -> Path:
             else:
                 file.name = name
                 archive.addfile(file)
-    squeezed = path.suffix in (".gz", ".tgz")
     whole = content.getvalue()
-    path.write_bytes(gzip.compress(whole, 1) if squeezed else whole)
+    if path.suffix in (".gz", ".tgz"):
+        whole = gzip.compress(whole, 1)
+    path.write_bytes(whole)
     return path
 
 
@@ -77,10 +78,7 @@ def left(folder: Path) -> list[str]:
 
 
 def stored(folder: Path) -> dict[str, dict[str, tuple[str, bytes]]]:
-    """What is prepared in a folder: split -> file name -> class and image bytes.
-
-    Read as anybody would read it, without the builder's code.
-    """
+    """What is prepared in a folder: split -> file name -> class and image bytes."""
     builder = tfds.builder_from_directory(folder)
     label = builder.info.features["label"]
     raw = {"image": tfds.decode.SkipDecoding()}
@@ -134,28 +132,18 @@ def omniglot_zip(
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Hands out `content`, as told.
-
-    Attributes:
-      content: of every file that is not among `files`; a path that starts with
-        "/missing" is 404, with "/silent" never answers.
-      files: contents by path.
-      cuts: numbers of bytes after which the next answers break off.
-      ranges: whether a Range is honoured.
-      lengths: whether a Content-Length is sent.
-      asked: the Range header of every request, None without one.
-    """
+    """Hands out `content`; "/missing..." is 404, and "/silent..." never answers."""
 
     daemon_threads = True
 
     def __init__(self, content: bytes):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.content = content
+        self.content = content  # of every file that is not among these, by path:
         self.files: dict[str, bytes] = {}
-        self.cuts: list[int] = []
-        self.ranges = True
-        self.lengths = True
-        self.asked: list[str | None] = []
+        self.cuts: list[int] = []  # after so many bytes the next answers break off
+        self.ranges = True  # whether a Range is honoured
+        self.lengths = True  # whether a Content-Length is sent
+        self.asked: list[str | None] = []  # the Range header of every request
 
     @property
     def url(self) -> str:

@@ -26,16 +26,11 @@ Pictures = Iterator[tuple[bytes, Shown]]
 
 
 class Layout(NamedTuple):
-    """A data set as it is downloaded, and what it is to become.
+    """A data set as it is downloaded, and what it is to become."""
 
-    Attributes:
-      files: by the name of an archive its members, or the content of a file.
-      classes: in order.
-      rows: of every image.
-    """
-
+    # By the name of an archive its members, or the content of a file.
     files: dict[str, Mapping[str, bytes] | bytes]
-    classes: Sequence[str]
+    classes: Sequence[str]  # in order
     rows: Rows
 
     def write(self, folder: Path) -> None:
@@ -77,35 +72,25 @@ def layout(name: str) -> Layout:
 
 def _pictures(first: int) -> Pictures:
     """Images as they lie in archives, no two alike; the first ones are odd."""
-    for number in itertools.count():
-        yield _filed(archives.picture(first + number, 24, 40), number)
-
-
-def _filed(image: Image.Image, number: int) -> tuple[bytes, Shown]:
-    """What is in a file, and what it shows."""
-    grey, cmyk, indexed = image.convert("L"), image.convert("CMYK"), image.quantize()
-    match number:
-        case 0:
-            exif = Image.Exif()
-            exif[0x0112] = 6
-            turned = image.transpose(Image.Transpose.ROTATE_90)
-            return archives.encode(turned, quality=95, exif=exif), image
-        case 1:  # 16 bits
-            deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-            return archives.encode(deep, "png"), grey
-        case 2:
-            glass, paper = image.copy(), Image.new("RGBA", image.size, "white")
-            glass.putalpha(grey)
-            return archives.encode(glass, "png"), Image.alpha_composite(paper, glass)
-        case 3 | 4:
-            other = grey if number == 3 else cmyk
-            return archives.encode(other, quality=95), other
-        case 5 | 6:
-            return archives.encode(indexed, "png" if number == 5 else "gif"), indexed
-        case 7:
-            return archives.encode(image, "bmp"), image
-    jpeg = archives.encode(image)
-    return jpeg, jpeg
+    some = [archives.picture(first + number, 24, 40) for number in range(8)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = some[0].transpose(Image.Transpose.ROTATE_90)
+    yield archives.encode(turned, quality=95, exif=exif), some[0]
+    grey = some[1].convert("L")  # of 16 bits
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    yield archives.encode(deep, "png"), grey
+    glass, paper = some[2].copy(), Image.new("RGBA", some[2].size, "white")
+    glass.putalpha(some[2].convert("L"))
+    yield archives.encode(glass, "png"), Image.alpha_composite(paper, glass)
+    for image in (some[3].convert("L"), some[4].convert("CMYK")):
+        yield archives.encode(image, quality=95), image
+    for number, form in ((5, "png"), (6, "gif")):
+        yield archives.encode(some[number].quantize(), form), some[number].quantize()
+    yield archives.encode(some[7], "bmp"), some[7]
+    for number in itertools.count(8):
+        jpeg = archives.encode(archives.picture(first + number, 24, 40))
+        yield jpeg, jpeg
 
 
 def _cifar100(pictures: Pictures) -> Layout:
@@ -139,17 +124,10 @@ def _caltech256(pictures: Pictures) -> Layout:
     classes = [f"{label:03}.thing" for label in range(1, TRAIN_CLASSES + 1)]
     rows: Rows = {"train": {}, "test": {}}
     # The clutter class, the stray entries, and what tools add to trees.
-    files = {
-        f"{root}/{name}": archives.encode(archives.picture(5))
-        for name in (
-            "257.clutter/257_0001.jpg",
-            "001.thing/greg/vision309/001_0001.jpg",
-            "001.thing/198_0001.jpg",
-            "001.thing/._001_0001.jpg",
-            "002.thing/RENAME2",
-            ".DS_Store",
-        )
-    }
+    stray = """257.clutter/257_0001.jpg 001.thing/greg/vision309/001_0001.jpg
+        001.thing/198_0001.jpg 001.thing/._001_0001.jpg 002.thing/RENAME2 .DS_Store"""
+    jpeg = archives.encode(archives.picture(5))
+    files = {f"{root}/{name}": jpeg for name in stray.split()}
     for name, image in itertools.product(classes, range(1, IMAGES + 1)):
         file = f"{name[:3]}_{image:04}.jpg"
         files[f"{root}/{name}/{file}"], shown = next(pictures)
@@ -167,27 +145,19 @@ def _flowers102(pictures: Pictures) -> Layout:
         images[number] = next(pictures)
         files[f"jpg/image_{number:05}.jpg"] = images[number][0]
     split = {"trnid": numbers[2::3], "valid": numbers[1::3], "tstid": numbers[0::3]}
+    keys = {"train": "trnid", "validation": "valid", "test": "tstid"}
     rows = {
         name: {
             f"image_{number:05}.jpg": (names[labels[number - 1] - 1], images[number][1])
             for number in split[key]
         }
-        for name, key in (
-            ("train", "trnid"),
-            ("validation", "valid"),
-            ("test", "tstid"),
-        )
+        for name, key in keys.items()
     }
-    lists = {name: part[None] for name, part in split.items()}
-    return Layout(
-        {
-            "102flowers.tgz": files,
-            "imagelabels.mat": archives.matlab(labels=labels[None].astype(np.uint8)),
-            "setid.mat": archives.matlab(**lists),
-        },
-        names,
-        rows,
-    )
+    lists = {
+        "imagelabels.mat": archives.matlab(labels=labels[None].astype(np.uint8)),
+        "setid.mat": archives.matlab(**{key: of[None] for key, of in split.items()}),
+    }
+    return Layout({"102flowers.tgz": files, **lists}, names, rows)
 
 
 def cars_annotations(labels: Sequence[int], label_field: bool = True) -> bytes:

@@ -39,13 +39,11 @@ def test_all_kinds_of_archives_have_the_members_of_their_tree(tmp_path, kind):
         positions = [position for *_, position in members(path, bool, 10**6)]
         assert positions == sorted(positions)
         assert 0 < positions[-1] <= path.stat().st_size
+    if kind == "tar.gz":  # known by its content
+        assert read(path.rename(tmp_path / "y.tar")) == FILES
+        (tmp_path / "y.tar").rename(path)
     path.write_bytes(path.read_bytes()[:-20] if kind != "tar" else b"")
     refused(path, "is cut short or damaged")
-
-
-def test_a_compressed_archive_is_known_by_its_content(tmp_path):
-    path = archives.pack(tmp_path / "x.tar.gz", FILES)
-    assert read(path.rename(tmp_path / "x.tar")) == FILES
 
 
 @pytest.mark.parametrize("squeezed", [False, True])
@@ -69,7 +67,7 @@ def test_a_cut_archive_is_refused(tmp_path, cut, squeezed):
     refused(path, "is cut short or damaged")
 
 
-def test_a_flipped_bit_of_a_compressed_archive_is_found(tmp_path):
+def test_a_flipped_bit_of_an_archive_is_found(tmp_path):
     # So long that tarfile meets the tar's end before it asks for gzip's.
     files = {"x": np.random.default_rng(0).bytes(320_000)}
     path = archives.pack(tmp_path / "x.tar.gz", files)
@@ -78,6 +76,9 @@ def test_a_flipped_bit_of_a_compressed_archive_is_found(tmp_path):
     content[-8] ^= 1  # of the checksum
     path.write_bytes(content)
     refused(path, r"cut short or damaged \(CRC check failed")
+    path = archives.pack(tmp_path / "x.zip", {"a": b"content"})
+    path.write_bytes(path.read_bytes().replace(b"content", b"contend"))
+    refused(path, r"x\.zip is cut short or damaged")
 
 
 @pytest.mark.parametrize("content", [b"<html>404</html>", b"x" * 5000])
@@ -85,12 +86,6 @@ def test_a_flipped_bit_of_a_compressed_archive_is_found(tmp_path):
 def test_a_file_that_is_no_archive_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     refused(tmp_path / name, "is cut short or damaged")
-
-
-def test_a_broken_zip_is_refused(tmp_path):
-    path = archives.pack(tmp_path / "x.zip", {"a": b"content"})
-    path.write_bytes(path.read_bytes().replace(b"content", b"contend"))
-    refused(path, r"x\.zip is cut short or damaged")
 
 
 def entry(kind, size=0):
@@ -116,7 +111,7 @@ def test_a_hostile_tar_is_refused(tmp_path, name, content, words):
     refused(archives.pack(tmp_path / "x.tar", FILES | {name: content}), words)
 
 
-def test_a_hostile_zip_is_refused(tmp_path):
+def test_a_hostile_zip_or_tree_is_refused(tmp_path):
     path = tmp_path / "x.zip"
     refused(archives.pack(path, {"../x": b"x"}), "leads outside")
     with zipfile.ZipFile(path, "w") as opened:
@@ -125,9 +120,6 @@ def test_a_hostile_zip_is_refused(tmp_path):
         opened.writestr(link, "/etc/hostname")
     refused(path, "a/link is a link")
     assert read(path, wanted="other") == {}
-
-
-def test_a_link_in_a_tree_is_refused(tmp_path):
     archives.unpack(tmp_path, FILES)
     (tmp_path / "x" / "link").symlink_to("/etc/hostname")
     refused(tmp_path / "x", "x/link is a link or a device")

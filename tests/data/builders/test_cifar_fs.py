@@ -82,8 +82,7 @@ def test_another_file_is_refused(tmp_path, change, words):
 def test_real_cifar(real_data, tmp_path):
     path = real_data / "cifar-100-binary-subset.tar.gz"
     roles = loading.load(settings(tmp_path, archive=str(path)))
-    classes = [len(source.class_names) for (source,) in roles[:3]]
-    assert classes == [64, 16, 20]
+    assert [len(source.class_names) for (source,) in roles[:3]] == [64, 16, 20]
     for role, each in zip(cache.ROLES, roles[:3], strict=True):
         (source,) = each
         assert (np.bincount(source.labels) == 250).all()

@@ -19,11 +19,8 @@ def settings(tmp_path, **changed):
 
 def test_the_stored_split_is_the_seeded_one():
     split = omniglot.split()
-    assert {role: len(names) for role, names in split.items()} == {
-        "train": 1100,
-        "validation": 100,
-        "test": 423,
-    }
+    counts = {role: len(names) for role, names in split.items()}
+    assert counts == {"train": 1100, "validation": 100, "test": 423}
     every = sorted(name for names in split.values() for name in names)
     assert len(set(every)) == 1623
     assert len({name.split("/")[0] for name in every}) == 50
@@ -37,8 +34,6 @@ CHARACTERS = {
     "background": [f"Alphabet_of_the_Magi/character{n:02}" for n in range(1, 15)],
     "evaluation": [f"Angelic/character{n:02}" for n in range(1, 15)],
 }
-
-
 INK = archives.encode(archives.picture(0).convert("1"), "png")
 
 
@@ -118,9 +113,8 @@ def test_the_packed_form_is_accepted(tmp_path):
     np.savez(path, packed=packed, names=np.array(names))
     roles = loading.load(settings(tmp_path, archive=str(path)))
     for (source,) in roles[:3]:
-        for name, where in zip(
-            source.class_names, loading.class_index(source), strict=True
-        ):
+        index = loading.class_index(source)
+        for name, where in zip(source.class_names, index, strict=True):
             true = ink[names.index(name)] * np.uint8(255)
             np.testing.assert_array_equal(source.images[where][..., 0], true)
 
@@ -151,11 +145,7 @@ def test_real_omniglot(real_data, tmp_path):
     data = settings(tmp_path, archive=str(path), rotations=True)
     roles = loading.load(data)
     shapes = [source.images.shape for (source,) in roles[:3]]
-    assert shapes == [
-        (4 * 22000, 28, 28, 1),
-        (2000, 28, 28, 1),
-        (8460, 28, 28, 1),
-    ]
+    assert shapes == [(count, 28, 28, 1) for count in (4 * 22000, 2000, 8460)]
     split = omniglot.split()
     assert roles.test[0].class_names == split["test"]
     with np.load(path) as arrays:

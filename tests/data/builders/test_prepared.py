@@ -79,12 +79,6 @@ def test_it_is_found_pooled_and_split(tmp_path, data, version):
             assert (source.images[where] == 10 * true).all()
 
 
-def test_another_version_is_not_prepared(tmp_path, data):
-    prepared(tmp_path)
-    with pytest.raises(ValueError, match=f"is not prepared in.*{tmp_path / 'own'}"):
-        loading.load(dataclasses.replace(data, name="tfds:tiny:9.9.9"))
-
-
 def tensorflow(monkeypatch, there):
     find = importlib.util.find_spec
 
@@ -113,25 +107,23 @@ def test_with_tensorflow_it_is_prepared_once(tmp_path, data, monkeypatch, caplog
     assert (tmp_path / "data" / "tfds" / "tiny" / "2.1.0").is_dir()
 
 
-def test_without_tensorflow_the_pip_line_is_said(data, monkeypatch):
-    tensorflow(monkeypatch, False)
-    with pytest.raises(ValueError, match="pip install tensorflow, then") as error:
-        loading.load(data)
-    assert "data.name='tfds:tiny' is not prepared in" in str(error.value)
-
-
-def test_what_tfds_stumbles_on_is_told(data, monkeypatch):
-    tensorflow(monkeypatch, True)
-    data = dataclasses.replace(data, name="tfds:no_such")
-    with pytest.raises(ValueError, match=r"cannot prepare it: DatasetNotFoundError"):
-        loading.load(data)
-
-
-def test_ours_are_prepared_by_our_command(data, monkeypatch):
-    tensorflow(monkeypatch, True)
-    words = r"is not prepared in .*metainit datasets prepare cifar100"
+@pytest.mark.parametrize(
+    "there, name, words",
+    [
+        (False, "tiny", "name='tfds:tiny' is not prepared in.*pip install tensorflow,"),
+        (False, "tiny:9.9.9", r"is not prepared in .*own"),
+        (True, "no_such", "cannot prepare it: DatasetNotFoundError"),
+        (True, "cifar100", "is not prepared in .*metainit datasets prepare cifar100"),
+    ],
+)
+def test_what_is_not_prepared_is_refused(
+    tmp_path, data, monkeypatch, there, name, words
+):
+    if name == "tiny:9.9.9":  # another version is
+        prepared(tmp_path)
+    tensorflow(monkeypatch, there)
     with pytest.raises(ValueError, match=words):
-        loading.load(dataclasses.replace(data, name="tfds:cifar100"))
+        loading.load(dataclasses.replace(data, name=f"tfds:{name}"))
 
 
 def test_of_ours_the_version_of_the_builder_is_taken(tmp_path, data, monkeypatch):
@@ -152,7 +144,6 @@ def test_several_configs_are_named(tmp_path, data):
     for config in "ab":
         shutil.copytree(folder, folder.parent / config / "2.1.0")
     shutil.rmtree(folder)
-    with pytest.raises(
-        ValueError, match=r"several configs in .*: a, b; name one, tfds"
-    ):
+    words = r"several configs in .*: a, b; name one, tfds"
+    with pytest.raises(ValueError, match=words):
         loading.load(data)
