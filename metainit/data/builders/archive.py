@@ -121,14 +121,11 @@ def _decompressed(file: Any) -> Any:
 
 
 def _of_zip(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[Member]:
+    total = position = 0
     with zipfile.ZipFile(path) as archive:
-        total = 0
         for entry in archive.infolist():
             total += entry.file_size
-            _checked(path, entry.filename, total, limit)
-        position = 0
-        for entry in archive.infolist():
-            name = str(PurePosixPath(entry.filename))
+            name = _checked(path, entry.filename, total, limit)
             position += entry.compress_size
             if entry.is_dir() or not wanted(name):
                 continue
@@ -147,13 +144,12 @@ def _of_folder(top: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
         inner.sort()
         for file in map(Path(folder).joinpath, sorted(files)):
             name = file.relative_to(top.parent).as_posix()
-            if not wanted(name):
-                continue
-            if file.is_symlink() or not file.is_file():
-                raise _not_plain(top, name)
-            content = file.read_bytes()
-            position += len(content)
-            yield Member(name, content, position)
+            if wanted(name):
+                if file.is_symlink() or not file.is_file():
+                    raise _not_plain(top, name)
+                content = file.read_bytes()
+                position += len(content)
+                yield Member(name, content, position)
 
 
 def _checked(path: Path, name: str, total: int, limit: int) -> str:

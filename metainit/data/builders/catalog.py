@@ -48,9 +48,19 @@ class Terms(NamedTuple):
     citation: str = ""  # of the paper
 
 
-def _prepared(data: Any) -> dict[str, cache.Part]:
-    from metainit.data.builders import prepared
+def _read(data: Any) -> dict[str, cache.Part]:
+    """Reads a data set; what reads it, and needs TFDS, is imported only now."""
+    from metainit.data.builders import cifar_fs, omniglot, prepared
 
+    match data.name:
+        case "cifar_fs":
+            return cifar_fs.read(data)
+        case "omniglot":
+            return omniglot.read(data)
+        case "glyphs":
+            from metainit.data.builders import glyphs
+
+            return glyphs.read(data)
     return prepared.read(data, data.name)
 
 
@@ -68,7 +78,7 @@ class Entry(NamedTuple):
     files: Sequence[File] = ()
     per_class: Sequence[int] | None = None  # least and most images of a class
     # Makes images by role of what `metainit.data.loading.load` calls `data`.
-    read: Callable[[Any], dict[str, cache.Part]] = _prepared
+    read: Callable[[Any], dict[str, cache.Part]] = _read
     roles: tuple[int, int, int] | None = None  # classes of train, validation and test
     role: str = ""  # what it is for in mixed meta-learning
     images: Mapping[str, int] = types.MappingProxyType({})  # by split, where known
@@ -81,83 +91,12 @@ class Entry(NamedTuple):
         return sum(file.bytes for file in self.files)
 
 
-def _glyphs(data: Any) -> dict[str, cache.Part]:
-    from metainit.data.builders import glyphs
-
-    return glyphs.read(data)
-
-
-def _omniglot(data: Any) -> dict[str, cache.Part]:
-    from metainit.data.builders import omniglot
-
-    return omniglot.read(data)
-
-
-def _cifar_fs(data: Any) -> dict[str, cache.Part]:
-    from metainit.data.builders import cifar_fs
-
-    return cifar_fs.read(data)
-
-
-_OMNIGLOT = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
-
-
 def _rows() -> Iterator[Entry]:
     text = Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8")
-    table = tomllib.loads(text)
-    for name, row in table.items():
+    for name, row in tomllib.loads(text).items():
         terms = Terms(**row.pop("terms"))
-        files = tuple(File(**file) for file in row.pop("files"))
-        entry = Entry(name=name, terms=terms, files=files, **row)
-        if name == "cifar100":
-            cifar100 = entry
-        yield entry
-    yield Entry(
-        name="glyphs",
-        terms=Terms(
-            title="glyphs of the DejaVu fonts",
-            licence="Bitstream Vera licence; changes in the public domain",
-            terms="Any use; the fonts are not to be sold by themselves.",
-            homepage="https://dejavu-fonts.github.io",
-            citation="drawn by metainit",
-        ),
-        classes=2254,
-        total=45_080,
-        per_class=(20, 20),
-        read=_glyphs,
-        roles=(1347, 231, 676),
-    )
-    zips = {
-        "images_background.zip": (9_000_000, "md5:68d2efa1b9178cc56df9314c21c6e718"),
-        "images_evaluation.zip": (6_000_000, "md5:6b91aef0f799c5bb55b94e3f2daec811"),
-    }
-    yield Entry(
-        name="omniglot",
-        terms=Terms(
-            title="Omniglot",
-            licence="MIT",
-            terms="Any use, with the licence's notice.",
-            homepage="https://github.com/brendenlake/omniglot",
-            citation="Lake, Salakhutdinov, Tenenbaum: Human-level concept learning "
-            "through probabilistic program induction, 2015",
-        ),
-        classes=1623,
-        total=32_460,
-        per_class=(20, 20),
-        files=tuple(
-            File(name, (_OMNIGLOT,), size, checksum, "torchvision")
-            for name, (size, checksum) in zips.items()
-        ),
-        read=_omniglot,
-        roles=(1100, 100, 423),
-    )
-    yield cifar100._replace(
-        name="cifar_fs",
-        terms=cifar100.terms._replace(title="CIFAR-100 (the split CIFAR-FS)"),
-        read=_cifar_fs,
-        roles=(64, 16, 20),
-        role="",
-    )
+        files = tuple(File(**file) for file in row.pop("files", ()))
+        yield Entry(name=name, terms=terms, files=files, **row)
 
 
 CATALOG = {entry.name: entry for entry in _rows()}
