@@ -21,12 +21,13 @@ from metainit.data.loading import Roles, Source
 from metainit.runtime import atomic
 from metainit.runtime.cost import OURS
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import fine_tuning, heads, time_to_threshold
+from metainit.transfer import fine_tuning, heads
 from metainit.transfer import spec as transfer_spec
 from metainit.transfer.heads import Row, Setting, View, as_it_is
 from metainit.transfer.held_out import Split
 from metainit.transfer.results import FineTuning, Transfer
 from metainit.transfer.spec import Spec
+from metainit.transfer.time_to_threshold import area_over_log_steps, curve
 
 Config = Experiment | TransferExperiment
 # `(head, settings, init, split, about) -> rows of each setting`.
@@ -167,7 +168,7 @@ def choose(
         last = [rows[-1] for rows in tried]
         losses = [np.inf if row["loss"] is None else row["loss"] for row in last]
         accuracy = float(np.mean([row["accuracy"] for row in last]))
-        area = float(np.mean([_area(rows) for rows in tried]))
+        area = float(np.mean([area_over_log_steps(*curve(rows)) for rows in tried]))
         return accuracy, area, -float(np.mean(losses))
 
     for name, head in itertools.product(inits, grid):
@@ -234,8 +235,3 @@ def spec_of(config: Config) -> Spec:
 def _split(config: Config, source: Source) -> Split:
     sides = hold_out(source, config.seed, config.transfer.held_out)
     return Split(source.name, *sides)
-
-
-def _area(rows: Sequence[Row]) -> float:
-    steps, accuracy = ([row[field] for row in rows] for field in ("step", "accuracy"))
-    return time_to_threshold.area_over_log_steps(steps, accuracy)

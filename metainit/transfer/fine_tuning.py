@@ -99,119 +99,142 @@ def fine_tune(
       ValueError: in one line, for settings, data or parameters that do not fit, or a
         folder that holds another run; before anything is compiled.
     """
-    check(spec, train, test)
-    check_params(init, train)
-    chosen, folder = rows_used(train, spec), pathlib.Path(folder)
-    order = Order(chosen, spec.seed, spec.batch)
-    described = {
-        **spec._asdict(),
-        **(about or {}),
-        "batch_norm": init.model.policy,
-        "order": order.digest(spec.steps),
-    }
-    stated = described | {"init_sha256": digest.sha256(init.arrays)}
-    run_folder.claim(folder, stated)
-    learner = _Learner(init, spec)
-    run = Run(
-        name=str(described.get("init", "fine-tuning")),
-        folder=folder,
-        update=learner.update,
-        batch=lambda step: _batch(train, order(step)),
-        state=start(init, train, spec),
-        steps=spec.steps,
-    )
-    costs = dict.fromkeys(("compile_seconds", "evaluation_seconds", "head_flops"), 0.0)
-    session = Session(run, {**costs, "points": []})
-    clock = session.clock
-    if not clock["points"] or clock["points"][-1][0] < spec.steps:
-        key, moments = jax.random.key(spec.seed), held_out.moment_images(train, spec)
-        measure = held_out.Measurer(init, run.state.params, moments, test)
-        clock["compile_seconds"] += measure.program.compile_seconds
-        clock["compile_seconds"] += learner.compile(session.state, run.batch(0), key)
-        if spec.head == "prototype" and not session.resumed:
-            _make_prototypes(session, init, moments, train, chosen)
-        given = session, spec, learner, measure, described, len(chosen)
-        session.advance(key, functools.partial(_owed, *given))
-    points = _points(session)
-    write(folder / RESULTS, described, points)  # a kill may have come before
-    return points
+    session = _FineTuning(init, train, test, spec, pathlib.Path(folder), about or {})
+    if spec.steps not in (point.step for point in session.points):
+        session.learn()
+    session.write()  # a kill may have come before
+    return session.points
 
 
-class _Learner:
-    """The steps of a fine-tuning: first of the head only, then of everything."""
+class _FineTuning(Session):
+    """A fine-tuning, from where an earlier call left it: the head, then everything."""
 
-    def __init__(self, init: Initialisation, spec: Spec) -> None:
-        self._init, self._spec = init, spec
+    def __init__(
+        self,
+        init: Initialisation,
+        train: Source,
+        test: Source,
+        spec: Spec,
+        folder: pathlib.Path,
+        about: Mapping[str, Any],
+    ) -> None:
+        check(spec, train, test)
+        check_params(init, train)
+        self._init, self._train, self._test, self._spec = init, train, test, spec
+        self._chosen = rows_used(train, spec)
+        order = Order(self._chosen, spec.seed, spec.batch)
+        self._about = {
+            **spec._asdict(),
+            **about,
+            "batch_norm": init.model.policy,
+            "order": order.digest(spec.steps),
+        }
+        init_sha256 = digest.sha256(init.arrays)
+        run_folder.claim(folder, self._about | {"init_sha256": init_sha256})
         self._programs: dict[bool, Program] = {}  # by whether of the head only
         self._flops = {True: 0.0, False: 0.0}
+        run = Run(
+            name=str(self._about.get("init", "fine-tuning")),
+            folder=folder,
+            update=self._update,
+            batch=lambda step: _batch(train, order(step)),
+            state=start(init, train, spec),
+            steps=spec.steps,
+        )
+        costs = ("compile_seconds", "evaluation_seconds", "head_flops")
+        super().__init__(run, {**dict.fromkeys(costs, 0.0), "points": []})
 
-    def compile(self, state: MetaState, batch: Any, key: jax.Array) -> float:
-        """Compiles the steps for inputs like these, in so many seconds."""
-        init, spec = self._init, self._spec
-        kind = spec.optimizer, spec.momentum, init.inner is not None
-        needed = {True: spec.probe_steps > 0, False: spec.probe_steps < spec.steps}
-        for head_only in (x for x, is_needed in needed.items() if is_needed):
-            function = _update(init.model, init.preprocess, *kind, head_only)
-            self._programs[head_only] = compile_step(function, state, batch, key)
+    @property
+    def points(self) -> tuple[Point, ...]:
+        return tuple(Point(*values) for values in self.clock["points"])
+
+    def write(self) -> None:
+        write(self.run.folder / RESULTS, self._about, self.points)
+
+    def learn(self) -> None:
+        """Takes the steps that are left, and measures."""
+        init, spec, params = self._init, self._spec, self.run.state.params
+        moments = held_out.moment_images(self._train, spec)
+        key = jax.random.key(spec.seed)
+        self._scores, seconds = held_out.measurer(init, params, moments, self._test)
+        example = self.state, self.run.batch(0), key
+        plain = Spec(optimizer=spec.optimizer, momentum=spec.momentum)
+        # What the first step changes, and what the last.
+        for head_only in {spec.probe_steps > 0, spec.probe_steps == spec.steps}:
+            function = _step(
+                init.model, init.preprocess, plain, init.inner is not None, head_only
+            )
+            program = self._programs[head_only] = compile_step(function, *example)
+            seconds += program.compile_seconds
             # Jitted, it is traced already.
-            counted = flops.of_function(jax.jit(function), state, batch, key)
-            self._flops[head_only] = counted
-        return sum(program.compile_seconds for program in self._programs.values())
+            self._flops[head_only] = flops.of_function(jax.jit(function), *example)
+        self.clock["compile_seconds"] += seconds
+        if spec.head == "prototype" and not self.resumed:
+            self._make_prototypes(moments)
+        self.advance(key, self._owed)
 
-    def update(self, state: MetaState, batch: Any, key: jax.Array) -> Any:
+    def _update(self, state: MetaState, batch: Any, key: jax.Array) -> Any:
         program = self._programs[int(state.step) < self._spec.probe_steps]
         return program.update(state, batch, key)
 
-    def flops(self, step: int) -> float:
-        """Counts the operations of the first `step` steps."""
-        probing = min(step, self._spec.probe_steps)
-        return probing * self._flops[True] + (step - probing) * self._flops[False]
+    def _owed(self) -> bool:
+        """Measures where a point is due; says whether to save the state besides."""
+        step, clock, spec, images = self.step, self.clock, self._spec, len(self._chosen)
+        save = step > 0 and step % SAVE_EVERY == 0
+        if step in log_steps(spec.steps) and step not in (x.step for x in self.points):
+            begin = time.perf_counter()
+            scores = self._scores(self.state.params)
+            clock["evaluation_seconds"] += time.perf_counter() - begin
+            seen = step * spec.batch + (images if spec.head == "prototype" else 0)
+            probing = min(step, spec.probe_steps)
+            of_steps = (
+                probing * self._flops[True] + (step - probing) * self._flops[False]
+            )
+            point = Point(
+                step=step,
+                epoch=seen / images,
+                images=seen,
+                device_seconds=clock["device_seconds"],
+                compile_seconds=clock["compile_seconds"],
+                evaluation_seconds=clock["evaluation_seconds"],
+                flops=clock["head_flops"] + of_steps,
+                **scores,
+            )
+            clock["points"].append(list(point))
+            self.save()
+            self.write()
+            self.bar.say(f"{self.run.name} {step}: accuracy {point.accuracy:.4f}")
+            save = False
+        if 0 < step == spec.probe_steps:
+            fresh = optimizer(spec, self._init.inner)
+            self.state = steps.restarted(self.state, self._init.model, fresh)
+        return save
 
-    def restarted(self, state: MetaState) -> MetaState:
-        """Gives the state after the probe, from which the optimiser begins anew."""
-        of_spec = optimizer(self._spec, self._init.inner)
-        return steps.restarted(state, self._init.model, of_spec)
-
-
-def _owed(
-    session: Session,
-    spec: Spec,
-    learner: _Learner,
-    measure: held_out.Measurer,
-    described: Mapping[str, Any],
-    images: int,
-) -> bool:
-    """Measures where a point is due; says whether the state is still to be saved."""
-    step, clock = session.step, session.clock
-    save = step > 0 and step % SAVE_EVERY == 0
-    measured = [values[0] for values in clock["points"]]
-    if step in log_steps(spec.steps) and step not in measured:
+    def _make_prototypes(self, moments: np.ndarray) -> None:
+        """Compares squared distances to class means, before the first step."""
+        init, train, chosen = self._init, self._train, self._chosen
+        params: Any = self.state.params
+        way, width = len(train.class_names), params["head"]["kernel"].shape[0]
+        images, weight, _ = next(held_out.chunks(train, chosen))
+        class_sums = _class_sums(init.model, init.preprocess, way)
+        example = params, moments, images, weight, np.zeros(held_out.CHUNK, np.int32)
+        sums = compile_step(class_sums, *example)
+        head = compile_step(heads.nearest_mean, np.zeros((way, width), np.float32))
         begin = time.perf_counter()
-        scores = measure(session.state.params)
-        clock["evaluation_seconds"] += time.perf_counter() - begin
-        seen = step * spec.batch + (images if spec.head == "prototype" else 0)
-        point = Point(
-            step=step,
-            epoch=seen / images,
-            images=seen,
-            device_seconds=clock["device_seconds"],
-            compile_seconds=clock["compile_seconds"],
-            evaluation_seconds=clock["evaluation_seconds"],
-            flops=clock["head_flops"] + learner.flops(step),
-            **scores,
-        )
-        clock["points"].append(list(point))
-        session.save()
-        write(session.run.folder / RESULTS, described, _points(session))
-        session.bar.say(f"{session.run.name} {step}: accuracy {point.accuracy:.4f}")
-        save = False
-    if 0 < step == spec.probe_steps:
-        session.state = learner.restarted(session.state)
-    return save
-
-
-def _points(session: Session) -> tuple[Point, ...]:
-    return tuple(Point(*values) for values in session.clock["points"])
+        total = np.zeros((way, width))
+        for images, weight, real in held_out.chunks(train, chosen):
+            labels = np.zeros(held_out.CHUNK, np.int32)
+            labels[: len(real)] = train.labels[real]
+            total += np.asarray(sums.update(params, moments, images, weight, labels))
+        count = np.bincount(train.labels[chosen], minlength=way)
+        means = (total / count[:, None]).astype(np.float32)
+        made = jax.block_until_ready(head.update(means))
+        self.clock["device_seconds"] += time.perf_counter() - begin
+        self.clock["compile_seconds"] += sums.compile_seconds + head.compile_seconds
+        calls = math.ceil(len(chosen) / held_out.CHUNK)
+        counted = flops.of_function(jax.jit(class_sums), *example)
+        self.clock["head_flops"] = calls * counted
+        self.state = self.state._replace(params=params | {"head": made})
 
 
 def last_params(
@@ -265,50 +288,12 @@ def optimizer(spec: Spec, inner: Any = None) -> optax.GradientTransformation:
 
 
 @functools.lru_cache(maxsize=16)
-def _update(
-    model: Model,
-    preprocess: Preprocess,
-    optimizer_name: str,
-    momentum: float,
-    with_inner: bool,
-    head_only: bool,
+def _step(
+    model: Model, preprocess: Preprocess, plain: Spec, with_inner: bool, head_only: bool
 ) -> Any:
     """Makes a step that JAX compiles once, for any rates in the optimiser's state."""
-    spec = Spec(optimizer=optimizer_name, momentum=momentum)
-    of_state = optimizer(spec, {} if with_inner else None)
+    of_state = optimizer(plain, {} if with_inner else None)
     return steps.supervised(model, preprocess, of_state, head_only)
-
-
-def _make_prototypes(
-    session: Session,
-    init: Initialisation,
-    moments: np.ndarray,
-    train: Source,
-    chosen: np.ndarray,
-) -> None:
-    """Gives the session the head that compares squared distances to class means."""
-    params: Any = session.state.params
-    way, width = len(train.class_names), params["head"]["kernel"].shape[0]
-    images, weight, _ = next(held_out.chunks(train, chosen))
-    class_sums = _class_sums(init.model, init.preprocess, way)
-    example = params, moments, images, weight, np.zeros(held_out.CHUNK, np.int32)
-    sums = compile_step(class_sums, *example)
-    head = compile_step(heads.nearest_mean, np.zeros((way, width), np.float32))
-    begin = time.perf_counter()
-    total = np.zeros((way, width))
-    for images, weight, real in held_out.chunks(train, chosen):
-        labels = np.zeros(held_out.CHUNK, np.int32)
-        labels[: len(real)] = train.labels[real]
-        total += np.asarray(sums.update(params, moments, images, weight, labels))
-    count = np.bincount(train.labels[chosen], minlength=way)
-    means = (total / count[:, None]).astype(np.float32)
-    made = jax.block_until_ready(head.update(means))
-    session.clock["device_seconds"] += time.perf_counter() - begin
-    session.clock["compile_seconds"] += sums.compile_seconds + head.compile_seconds
-    calls = math.ceil(len(chosen) / held_out.CHUNK)
-    counted = flops.of_function(jax.jit(class_sums), *example)
-    session.clock["head_flops"] = calls * counted
-    session.state = session.state._replace(params=params | {"head": made})
 
 
 @functools.lru_cache(maxsize=8)

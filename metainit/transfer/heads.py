@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -37,28 +37,19 @@ def as_it_is(init: Initialisation, split: Split) -> tuple[Initialisation, Split]
     return init, split
 
 
-class Stepped(NamedTuple):
-    """A head learned by steps, a first share `probe` of which change it only."""
-
-    start: str
-    probe: float
-
-
-class Fitted(NamedTuple):
-    """A head in closed form on the unchanged body, whose setting is called `field`."""
-
-    field: str
-    fit: closed_form.Head
-
-
-HEADS: dict[str, Stepped | Fitted] = {
-    "prototype": Stepped("prototype", 0.0),
-    "zero": Stepped("zero", 0.0),
-    "linear probe": Stepped("zero", 1.0),
+# Learned by steps: where each starts, and the share of the steps, the first ones, that
+# change the head only.
+STEPPED = {
+    "prototype": ("prototype", 0.0),
+    "zero": ("zero", 0.0),
+    "linear probe": ("zero", 1.0),
     # Kumar et al. 2022, arXiv:2202.10054.
-    "probe then fine-tune": Stepped("zero", 0.5),
-    "nearest centroid": Fitted("scale", closed_form.nearest_centroid),
-    "logistic regression": Fitted("C", closed_form.logistic_regression),
+    "probe then fine-tune": ("zero", 0.5),
+}
+# Fitted to features of the unchanged body: what the setting is called, and the fit.
+CLOSED_FORM: dict[str, tuple[str, closed_form.Head]] = {
+    "nearest centroid": ("scale", closed_form.nearest_centroid),
+    "logistic regression": ("C", closed_form.logistic_regression),
 }
 
 
@@ -70,13 +61,11 @@ def grid(settings: Transfer) -> dict[str, tuple[Setting, ...]]:
         for optimizer, of_optimizer in by_optimizer.items()
         for rate in of_optimizer
     )
-    values = {"scale": settings.centroid_scales, "C": settings.inverse_penalties}
-    return {
-        name: rates
-        if isinstance(head := HEADS[name], Stepped)
-        else tuple({head.field: value} for value in values[head.field])
-        for name in settings.heads
+    tried: dict[str, tuple[Setting, ...]] = dict.fromkeys(STEPPED, rates) | {
+        "nearest centroid": tuple({"scale": x} for x in settings.centroid_scales),
+        "logistic regression": tuple({"C": x} for x in settings.inverse_penalties),
     }
+    return {name: tried[name] for name in settings.heads}
 
 
 def learn(
@@ -95,7 +84,6 @@ def learn(
     an initialisation that was trained further, another image or another setting has
     another one. `about` holds at least "role" and "init" of the rows.
     """
-    head = HEADS[name]
     init = init._replace(head=None)  # the others' are compared
     of_each = [
         {"dataset": split.name, **about, "head": name, "setting": setting}
@@ -103,12 +91,11 @@ def learn(
     ]
     places = [_place(folder, described, spec, split, init) for described in of_each]
     seen, sides = view(init, split)
-    if isinstance(head, Stepped):
-        steps = round(head.probe * spec.steps)
+    if name in STEPPED:
+        start, probe = STEPPED[name]
+        spec = spec._replace(head=start, probe_steps=round(probe * spec.steps))
         for place, described in zip(places, of_each, strict=True):
-            whole = spec._replace(
-                head=head.start, probe_steps=steps, **described["setting"]
-            )
+            whole = spec._replace(**described["setting"])
             if not _finished(place, spec.steps):
                 fine_tuning.fine_tune(
                     seen, sides.train, sides.test, whole, place, described
@@ -116,8 +103,8 @@ def learn(
             # Rows are all that is asked for later; states of many runs fill a disk.
             shutil.rmtree(place / LAST, ignore_errors=True)
     elif not all(_finished(place, 0) for place in places):
-        values = [setting[head.field] for setting in settings]
-        points = fitted(seen, sides, spec, head.fit, values)
+        field, fit = CLOSED_FORM[name]
+        points = fitted(seen, sides, spec, fit, [x[field] for x in settings])
         for place, described, point in zip(places, of_each, points, strict=True):
             place.mkdir(parents=True, exist_ok=True)
             described["batch_norm"] = init.model.policy

@@ -277,7 +277,7 @@ def _data_set(
             start=np.array([run.points[0]["accuracy"] for run in runs], np.float64),
             final=np.array([run.points[-1]["accuracy"] for run in runs], np.float64),
             f1=np.array([run.points[-1]["f1"] for run in runs], np.float64),
-            area=np.array([area_over_log_steps(*_curve(run, "step")) for run in runs]),
+            area=np.array([area_over_log_steps(*curve(run.points)) for run in runs]),
             times={share: times_to(runs, value) for share, value in shares.items()},
             absolute={value: times_to(runs, value) for value in accuracies},
         )
@@ -285,13 +285,15 @@ def _data_set(
     return DataSet(name, thresholds, horizon, tuple(map(line, lines)))
 
 
-def _curve(run: FineTuning, field: str) -> tuple[list[Any], list[float]]:
-    points = run.points
+def curve(
+    points: Sequence[Mapping[str, Any]], field: str = "step"
+) -> tuple[list[Any], list[float]]:
+    """Gives what was spent up to each point, in `field`, and the accuracies."""
     return [point[field] for point in points], [point["accuracy"] for point in points]
 
 
 def _time(run: FineTuning, unit: str, value: float, horizon: float) -> Time:
-    time = time_to(*_curve(run, UNITS[unit]), value)
+    time = time_to(*curve(run.points, UNITS[unit]), value)
     if run.in_closed_form and not time.reached:
         return Time(horizon, False)  # it stays as it is, however long one waits
     return time
