@@ -18,18 +18,10 @@ from metainit.runtime import digest
 
 
 def labelled(source: Source, seed: int, fraction: float, shot: int) -> np.ndarray:
-    """Rows of the images whose labels may be used, stratified by class.
+    """Ascending int64 rows of the images whose labels may be used, stratified by class.
 
-    Those of a smaller share are among those of a larger one.
-
-    Args:
-      source: of the images; those labelled -1 are left out.
-      seed: of the choice.
-      fraction: share of each class, above 0 to 1, rounded to the nearest number.
-      shot: images of each class in place of a share; 0 for the share.
-
-    Returns:
-      Ascending int64 rows.
+    Labels are those of a share of each class, above 0 to 1 and rounded to the nearest
+    number, or of `shot` images where it is not 0; a smaller share is part of a larger.
 
     Raises:
       ValueError: a class would be left with none, or has too few.
@@ -49,16 +41,10 @@ def labelled(source: Source, seed: int, fraction: float, shot: int) -> np.ndarra
 
 
 def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:
-    """Images to learn from and images to be judged on, stratified by class.
+    """Splits images into those to learn from and those to be judged on, by class.
 
-    Args:
-      source: of the images; those labelled -1 are in neither.
-      seed: of the split.
-      share: of each class that is held out, above 0 and below 1; rounded, one image at
-        least on either side.
-
-    Returns:
-      The source twice, over the same images: label -1 for those of the other side.
+    Both are the source, with label -1 for the images of the other side: a share of each
+    class, above 0 and below 1, rounded, but one image at least on either side.
 
     Raises:
       ValueError: a class with fewer than two images.
@@ -78,21 +64,13 @@ def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:
 
 
 def part(rows: np.ndarray, seed: int, count: int) -> np.ndarray:
-    """`count` of the rows, or all where there are fewer, ascending."""
+    """Draws `count` of the rows, or all where there are fewer, ascending."""
     chosen = _generator(seed, 2).choice(rows, min(count, len(rows)), replace=False)
     return np.sort(chosen)
 
 
 def chunks(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Rows in chunks of one size, the last filled up with its own last row.
-
-    Args:
-      rows: int [n], at least one.
-      size: of a chunk.
-
-    Yields:
-      Rows [size], and how many of them are real.
-    """
+    """Yields rows [size], filled up with the last one, and how many are real."""
     for first in range(0, len(rows), size):
         real = rows[first : first + size]
         yield np.pad(real, (0, size - len(real)), mode="edge"), len(real)
@@ -106,7 +84,7 @@ class Order:
     """
 
     def __init__(self, rows: np.ndarray, seed: int, batch: int) -> None:
-        """Args: rows int64 [n] of the images; the seed; images a step."""
+        """Takes rows int64 [n] of the images, the seed and the images of a step."""
         self._batch, self._n = batch, len(rows)
         self._epoch = functools.lru_cache(maxsize=2)(
             lambda epoch: _generator(seed, 0, epoch).permutation(rows)
@@ -118,7 +96,7 @@ class Order:
         return np.array([self._epoch(p // self._n)[p % self._n] for p in places])
 
     def digest(self, steps: int) -> str:
-        """SHA-256 of the rows of the first `steps` steps, as hexadecimal digits."""
+        """Computes the SHA-256 of the first `steps` steps' rows, in hexadecimal."""
         return digest.sha256(np.array([self(step) for step in range(steps)]))
 
 
@@ -126,14 +104,12 @@ class MetaBatches:
     """Tasks of a meta-iteration: a pure function of the seed and of its number.
 
     Attributes:
-      sources: of meta-train.
       stacked: whether tasks have one shape, so that a batch is an `Episode` with a
         leading axis; else it is a tuple of them, each with a leading axis of 1.
       period: meta-iterations that it takes to meet every shape.
     """
 
     def __init__(self, config: Experiment, sources: tuple[Source, ...]):
-        """Takes the settings of an experiment and its meta-train data."""
         self.sources = sources
         self._seed, self._count = config.seed, config.meta_batch
         self._task = config.train_task
@@ -152,17 +128,17 @@ class MetaBatches:
         )[0]
 
     def sources_of(self, step: int) -> list[Source]:
-        """Of each task of meta-iteration `step`."""
+        """Lists the source of each task of meta-iteration `step`."""
         first = step * self._count
         numbers = range(first, first + self._count)
         return [self.sources[turn(self._shares, number)] for number in numbers]
 
     def one_of_each(self) -> list[Episode]:
-        """A task of every source, with a leading axis of 1."""
+        """Draws a task of every source, with a leading axis of 1."""
         return [self._one(source, 0) for source in self.sources]
 
     def images(self) -> int:
-        """Images of a meta-iteration; on average, where tasks differ in ways."""
+        """Counts the images of a meta-iteration, on average where ways differ."""
         ways = [self._task.way or len(source.class_names) for source in self.sources]
         way = sum(share * way for share, way in zip(self._shares, ways, strict=True))
         per_task = round(way * (self._task.shot + self._task.queries))

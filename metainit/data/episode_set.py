@@ -1,10 +1,7 @@
-"""The episodes of meta-validation, always the same ones, and of meta-test.
+"""The episodes of meta-validation, always the same, and of meta-test, each seed's own.
 
-A seed has episodes of meta-test of its own, the same for all of its initialisations.
-
-They are drawn as rows of their source, stored, and read again. An episode's images are
-read when they are asked for, so that 600 episodes of a thousand images each take no
-memory.
+They are drawn as rows of their source and stored; an episode's images are read when
+they are asked for, so that 600 episodes of a thousand images take no memory.
 """
 
 from __future__ import annotations
@@ -31,7 +28,6 @@ class Manifest(NamedTuple):
     """Episodes of one data set as rows of its source.
 
     Attributes:
-      dataset: name of the source.
       rule: in words, e.g. "5-way 1-shot".
       support, query: int32 [episodes, n], rows of the source; -1 where an episode has
         fewer images than the largest.
@@ -60,15 +56,12 @@ class Manifest(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Episodes of one data set, all of one shape.
+    """Episodes of one data set, all of one shape, with a leading axis.
 
-    Attributes:
-      manifest: which images they are of.
-      way: classes of the largest episode.
-      episodes: with a leading axis; support and query {"image": `Gathered`, "label"}.
-        Where they differ in size they are filled up to the largest with images that
-        weigh nothing ("weight": float32 [episodes, n]) and classes that no image can
-        belong to ("classes": bool [episodes, way]).
+    Support and query are {"image": `Gathered`, "label"}. Where episodes differ in size
+    they are filled up to the largest, of `way` classes, with images that weigh nothing
+    ("weight": float32 [episodes, n]) and classes that no image can belong to
+    ("classes": bool [episodes, way]).
     """
 
     manifest: Manifest
@@ -79,10 +72,8 @@ class Sample(NamedTuple):
 class Samples(NamedTuple):
     """The episodes of an evaluation, a sample for each data set.
 
-    Attributes:
-      validation: what everything is chosen on.
-      test: of the classes of meta-test.
-      held_out: of held-out classes of the meta-train sets.
+    Everything is chosen on `validation`; `held_out` are of the meta-train sets' own
+    held-out classes.
     """
 
     validation: tuple[Sample, ...]
@@ -94,7 +85,7 @@ class Gathered:
     """Images [episodes, n, ...] that are read from their source when indexed."""
 
     def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
-        """Args: images [m, ...]; rows int [episodes, n], -1 for an image of zeros."""
+        """Takes images [m, ...] and rows int [episodes, n], -1 for one of zeros."""
         self._images, self._rows = images, rows
         self.shape = (*rows.shape, *images.shape[1:])
         self.dtype, self.ndim = images.dtype, len(self.shape)
@@ -103,7 +94,7 @@ class Gathered:
         return len(self._rows)
 
     def __getitem__(self, place: Any) -> np.ndarray:
-        """Images of one episode, by an integer, or of several, by a slice or array."""
+        """Reads one episode's images, by an integer, or several's."""
         rows = self._rows[place]
         images = np.asarray(self._images[np.maximum(rows, 0)])
         images[rows < 0] = 0
@@ -131,7 +122,7 @@ def check(config: Experiment, roles: Roles) -> None:
 
 
 def of_roles(config: Experiment, roles: Roles) -> Samples:
-    """The episodes of meta-validation and meta-test; the stored ones where asked."""
+    """Draws the episodes of meta-validation and meta-test, or reads the stored ones."""
     if config.evaluate.manifest:
         testing = stored(config.evaluate.manifest, roles)
     else:
@@ -145,14 +136,14 @@ def of_roles(config: Experiment, roles: Roles) -> Samples:
 
 
 def meta_test_seed(seed: int) -> int:
-    """The stream of meta-test episodes of an experiment's seed, no other's stream."""
+    """Numbers the stream of meta-test episodes of a seed, no other's stream."""
     return 2 + (seed << 32)
 
 
 def draw(
     config: Experiment, sources: Sequence[Source], seed: int, count: int
 ) -> tuple[Sample, ...]:
-    """Episodes 0 .. count - 1 of the stream `seed` of each source."""
+    """Draws episodes 0 .. count - 1 of the stream `seed` of each source."""
     return tuple(
         _sample(source, draw_manifest(config, source, seed, count))
         for source in sources
@@ -162,13 +153,13 @@ def draw(
 def draw_validation(
     config: Experiment, sources: Sequence[Source]
 ) -> tuple[Sample, ...]:
-    """The episodes that everything is chosen on: as many of each source."""
+    """Draws the episodes that everything is chosen on: as many of each source."""
     count = -(-config.evaluate.validation_episodes // len(sources))
     return draw(config, sources, VALIDATION_SEED, count)
 
 
 def stored(path: str, roles: Roles) -> tuple[Sample, ...]:
-    """The episodes of another run on the same meta-test data.
+    """Reads the episodes of another run on the same meta-test data.
 
     Raises:
       ValueError: they are of other data.
@@ -196,7 +187,7 @@ def stored(path: str, roles: Roles) -> tuple[Sample, ...]:
 def draw_manifest(
     config: Experiment, source: Source, seed: int, count: int
 ) -> Manifest:
-    """Episodes 0 .. count - 1 of the stream `seed`, as rows of a source."""
+    """Draws episodes 0 .. count - 1 of the stream `seed`, as rows of a source."""
     task, rule = config.task, config.evaluate
     if rule.variable:
         draw_rows = functools.partial(variable_episodes.draw_rows, source, rule, seed)
@@ -219,7 +210,7 @@ def draw_manifest(
 
 
 def _table(parts: Sequence[np.ndarray], filling: int) -> np.ndarray:
-    """Rows of different lengths as int32 [len(parts), longest]."""
+    """Fills rows up to int32 [len(parts), longest]."""
     table = np.full((len(parts), max(map(len, parts))), filling, np.int32)
     for row, part in zip(table, parts, strict=True):
         row[: len(part)] = part
@@ -263,11 +254,7 @@ def write(path: str | os.PathLike[str], manifests: Sequence[Manifest]) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Manifest, ...]:
-    """What `write` stored.
-
-    Raises:
-      ValueError: no such file, or it is damaged.
-    """
+    """Reads what `write` stored; a ValueError says that it is absent or damaged."""
     try:
         return tuple(
             Manifest(dataset=dataset, rule=rule, sha256=sha256, **arrays)

@@ -1,7 +1,7 @@
 """Few-shot episodes as a pure function of (sources, spec, seed, index).
 
-Nothing is remembered between calls: a resumed run, another process or another
-host that asks for the same index gets the same episode.
+Nothing is remembered between calls, so that a resumed run or another process gets the
+same episode for an index.
 """
 
 import math
@@ -22,18 +22,14 @@ WEIGHTS: dict[str, Callable[[Source], float]] = {
 
 
 def in_words(task: Task) -> str:
-    """E.g. "5-way 1-shot"."""
+    """Describes a task as "5-way 1-shot"."""
     return f"{f'{task.way}-way' if task.way else 'all-way'} {task.shot}-shot"
 
 
 def check(sources: Sequence[Source], task: Task, role: str, section: str = "") -> None:
-    """Refuses sources that cannot give episodes of `task`.
+    """Refuses sources of one role that cannot give episodes of `task`.
 
-    Args:
-      sources: of one role.
-      task: the shape of the episodes; a way of 0 takes every class of a source.
-      role: what to call the sources in the error, e.g. "train".
-      section: of a config that it is, with a dot at its end, for the error.
+    Errors call the sources `role`, and the task's part of a config `section` ("task.").
 
     Raises:
       ValueError: no sources, fewer classes than `way`, or a class with too few images.
@@ -59,25 +55,16 @@ def check(sources: Sequence[Source], task: Task, role: str, section: str = "") -
 
 
 def weights(sources: Sequence[Source], rule: str) -> tuple[float, ...]:
-    """How often each source is to give an episode, in shares that add up to 1.
-
-    Args:
-      sources: of one role.
-      rule: a name of `WEIGHTS`.
-    """
+    """Computes how often each source gives an episode, in shares that add up to 1."""
     sizes = [WEIGHTS[rule](source) for source in sources]
     return tuple(size / sum(sizes) for size in sizes)
 
 
 def turn(shares: Sequence[float], index: int) -> int:
-    """Whose turn it is at `index`, so that shares are met all along, not on average.
+    """Tells whose turn it is at `index`, so that shares are met all along.
 
     Systematic: number i's n-th turn (from 0) is due at (n + 1/2) / shares[i], and turns
     are taken in the order in which they are due. Equal shares give round robin.
-
-    Args:
-      shares: positive, with sum 1.
-      index: not negative.
     """
     # Turns due before t number t, give or take a half for each share.
     slack = len(shares)
@@ -98,19 +85,11 @@ def sample_batch(
     count: int,
     shares: Sequence[float] | None = None,
 ) -> tuple[Episode, np.ndarray]:
-    """Episodes first_index .. first_index + count - 1 of the stream `seed`, stacked.
+    """Stacks episodes first_index .. first_index + count - 1 of the stream `seed`.
 
     Each is the `turn` of one source, of which `way` distinct classes are drawn, then
     shot + queries distinct images of each. Labels are 0..way-1 in blocks: the images of
     class 0 first, then those of class 1, in the support and in the query alike.
-
-    Args:
-      sources: of one role, as `check` accepts them; episodes of all must be `alike`.
-      task: the shape of the episodes.
-      seed: of the stream, not negative.
-      first_index: of the first episode in the stream, not negative.
-      count: of episodes, at least 1.
-      shares: how often each source has its turn; equal ones by default.
 
     Returns:
       The episodes, whose support and query are {"image": [count, n, H, W, C] as in the
@@ -137,7 +116,7 @@ def sample_batch(
 
 
 def alike(sources: Sequence[Source], task: Task) -> bool:
-    """Whether episodes of all sources have one shape, and can be stacked."""
+    """Tells whether episodes of all sources have one shape, and can be stacked."""
     shapes = {
         (source.images.shape[1:], task.way or len(source.class_names))
         for source in sources
@@ -148,11 +127,7 @@ def alike(sources: Sequence[Source], task: Task) -> bool:
 def draw_rows(
     source: Source, task: Task, seed: int, index: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Episode number `index` of one source as rows of its images.
-
-    Args:
-      source, task, seed: as for `sample_batch`.
-      index: of the episode in the stream.
+    """Draws episode number `index` of the stream `seed` as rows of one source.
 
     Returns:
       Rows int64 [way * shot] and labels int32 of the support, rows [way * queries] and

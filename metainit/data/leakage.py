@@ -1,8 +1,7 @@
 """What meta-test may not have in common with training, and what is told of it.
 
-A class or an image, to the byte, that stands in two roles is refused. Told in the
-report are images that only look the same, and classes that pretrained weights have
-seen. A run that goes on must find the images that it began with.
+A class or an image, to the byte, in two roles is refused; images that look the same and
+classes that pretrained weights have seen are reported.
 """
 
 from __future__ import annotations
@@ -43,10 +42,9 @@ _CHUNK = 1000
 def check(roles: Roles) -> None:
     """Refuses roles that share a class or an image.
 
-    A class is known by its source's name and its own; a rotated class ("X@90") is
-    counted as the class that it was made from. An image is known by its pixels at the
-    size that it is read at, so that a copy under another name is found too; where
-    `Source.hashes` is None its images are not compared.
+    A class is known by its source's name and its own, a rotated one ("X@90") as the one
+    that it was made from; an image by its pixels at the size that it is read at, also
+    under another name, where `Source.hashes` is known.
 
     Raises:
       ValueError: two roles overlap; names the pair and the classes or images.
@@ -86,7 +84,7 @@ def _classes(sources: tuple[Source, ...]) -> set[tuple[str, str]]:
 
 
 def _shared(source: Source, against: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of `source` whose images `against` has, and one row there for each."""
+    """Finds rows of `source` whose images `against` has, and one row there for each."""
     none = np.zeros(0, np.int64)
     if source.hashes is None or against.hashes is None:
         return none, none
@@ -104,8 +102,7 @@ def _shared(source: Source, against: Source) -> tuple[np.ndarray, np.ndarray]:
 def drop_shared(roles: Roles) -> tuple[Roles, int]:
     """Leaves out of training, then of validation, what a later use has too.
 
-    Returns:
-      Roles in which the labels of such images are -1, and how many there are.
+    Such images get the label -1; their number is returned too.
     """
     sources = {role: list(of_role) for role, of_role in roles._asdict().items()}
     count = 0
@@ -122,7 +119,7 @@ def drop_shared(roles: Roles) -> tuple[Roles, int]:
 
 
 def place(source: Source, row: int) -> str:
-    """Class and number within it of an image, as they stand in the data set."""
+    """Names an image by its class and its number within it."""
     label = source.labels[row]
     number = int(np.searchsorted(class_index(source)[label], row))
     return f"{source.class_names[label]}[{number}]"
@@ -132,12 +129,10 @@ def place(source: Source, row: int) -> str:
 
 
 def warnings(roles: Roles, imagenet: bool | None) -> tuple[str, ...]:
-    """Sentences for the report, about meta-test and held-out classes.
+    """Writes sentences for the report, about meta-test and held-out classes.
 
-    Args:
-      roles: of uint8 images.
-      imagenet: whether pretrained weights have seen ImageNet, None where not known;
-        False also where there are no such weights.
+    `imagenet` says whether pretrained weights have seen ImageNet, None where that is
+    not known, and False where there are no such weights. Images are uint8.
     """
     measured = [("meta-test", source) for source in roles.test]
     measured += [("held-out classes", source) for source in roles.held_out]
@@ -168,13 +163,7 @@ def warnings(roles: Roles, imagenet: bool | None) -> tuple[str, ...]:
 
 
 def by_name(name: str, imagenet: bool | None, weights: str) -> tuple[str, ...]:
-    """A sentence where pretrained weights have seen a data set's classes.
-
-    Args:
-      name: of the data set, and in brackets its role.
-      imagenet: as for `warnings`.
-      weights: whose they are, in words.
-    """
+    """Writes a sentence where `weights` have seen classes of the data set `name`."""
     if imagenet is False:
         return ()
     seen = "were trained on ImageNet" if imagenet else "may have seen ImageNet"
@@ -190,7 +179,6 @@ class Look(NamedTuple):
     """Some images of a source in short.
 
     Attributes:
-      rows: int64 [n], of the images.
       hashes: uint64 [n], difference hashes (dHash).
       thumbnails: float32 [n, side, side], without their mean: brightness tells nothing.
     """
@@ -201,7 +189,7 @@ class Look(NamedTuple):
 
 
 def look_at(source: Source) -> Look:
-    """`SAMPLE` of the images at most, always the same ones."""
+    """Looks at `SAMPLE` of the images at most, always the same ones."""
     chosen = rows(source)
     if len(chosen) > SAMPLE:
         chosen = np.random.default_rng(0).choice(chosen, SAMPLE, replace=False)
@@ -222,18 +210,11 @@ def look_at(source: Source) -> Look:
 
 
 def near_duplicates(look: Look, other: Look) -> tuple[int, tuple[int, int] | None]:
-    """Images that differ in size, compression or brightness only.
+    """Counts images that differ from one of `other` in size or brightness only.
 
-    Hashes within `BITS`, and thumbnails within `DIFFERENCE`, since drawings on an empty
-    ground have hashes much alike. Mirrored and cropped copies are not found.
-
-    Args:
-      look: of the source whose near-duplicates are counted.
-      other: of the source to look for them in.
-
-    Returns:
-      How many images of the first look like one of the other, and a row of each source
-      as an example, None for none.
+    Hashes are within `BITS`, and thumbnails within `DIFFERENCE`, since drawings on an
+    empty ground have hashes much alike; mirrored and cropped copies are not found. An
+    example is a row of each source, None for none.
     """
     count, example = 0, None
     for start in range(0, len(look.rows), _CHUNK):

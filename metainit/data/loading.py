@@ -23,7 +23,6 @@ class Source(NamedTuple):
         a frozen encoder made of them (`metainit.training.frozen_features`).
       labels: int32 [n], index into `class_names`, or -1 for an image that is left out.
         Not to be changed in place.
-      class_names: unique.
       hashes: uint64 [n], of the images as they were decoded; None where not known.
     """
 
@@ -69,12 +68,7 @@ def _class_index(labels: _SameArray, classes: int) -> tuple[np.ndarray, ...]:
 
 
 def class_index(source: Source) -> tuple[np.ndarray, ...]:
-    """Where the images of every class stand, computed once for a labels array.
-
-    Returns:
-      For each of `source.class_names`, the ascending int64 positions in
-      `source.images` of its images.
-    """
+    """Finds ascending int64 positions of each class's images, once a labels array."""
     return _class_index(_SameArray(source.labels), len(source.class_names))
 
 
@@ -84,30 +78,23 @@ def _rows(labels: _SameArray) -> np.ndarray:
 
 
 def rows(source: Source) -> np.ndarray:
-    """Ascending int64 positions of the images that are not left out."""
+    """Finds the ascending int64 positions of the images that are not left out."""
     return _rows(_SameArray(source.labels))
 
 
 def images_used(sources: Iterable[Source]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Images and the rows of those that are not left out, a pair a source."""
+    """Pairs each source's images with the rows of those that are not left out."""
     return [(source.images, rows(source)) for source in sources]
 
 
 def load(data: Data, stand_ins: Sequence[str] = ()) -> Roles:
-    """The roles that the `data` section of a configuration asks for.
+    """Reads the roles that the `data` section of a configuration asks for.
 
-    Either `name` is one data set, whose classes are split into three roles; or `train`,
-    `validation` and `test` are names of data sets. Then `held_out` of the classes of
-    each meta-train data set are kept for `Roles.held_out`; where `validation` or `test`
-    is empty, as many again are taken for it. Images are decoded on the first use of a
-    data set and memory-mapped from `data_dir` later.
-
-    Args:
-      data: names are those of the catalog (`metainit datasets list`), "folder:PATH" or
-        "tfds:NAME"; "NAME@SIZE" is read at a size of its own. With `rotations` each
-        meta-training class is also given rotated by 90, 180 and 270 degrees, as further
-        classes "X@90", "X@180", "X@270" (in memory).
-      stand_ins: names of `absent` data sets, in whose place noise is taken.
+    The classes of `name` are split into three roles; or `train`, `validation` and
+    `test` name data sets, and a share `held_out` of each meta-train set's classes is
+    kept, as many again in place of an empty `validation` or `test`. "NAME@SIZE" is read
+    at its own size; `rotations` adds each meta-training class turned, as "X@90" and on.
+    Noise stands in for the `absent` data sets named in `stand_ins`.
 
     Raises:
       ValueError: in one line, which field is wrong and what would work.
@@ -132,7 +119,7 @@ def load(data: Data, stand_ins: Sequence[str] = ()) -> Roles:
 
 
 def whole(data: Data) -> Source:
-    """Every class of the data set `data.name`, whatever role it has elsewhere.
+    """Reads every class of the data set `data.name`, whatever its role elsewhere.
 
     Raises:
       ValueError: in one line, which field is wrong and what would work.
@@ -157,7 +144,7 @@ def _source(name: str, part: cache.Part) -> Source:
 
 
 def names(data: Data | TransferData) -> tuple[str, ...]:
-    """Every data set that `load`, or `whole`, would read."""
+    """Lists every data set that `load`, or `whole`, would read."""
     if isinstance(data, TransferData) or not data.train:
         return (own_size(data.name, data.size)[0],)
     given = (*data.train, *data.validation, *data.test)
@@ -165,13 +152,13 @@ def names(data: Data | TransferData) -> tuple[str, ...]:
 
 
 def of_catalog(data: Data | TransferData) -> tuple[str, ...]:
-    """The data sets that `load` would read and that are prepared first."""
+    """Lists the data sets that `load` would read and that are prepared first."""
     wanted = (name.removeprefix("tfds:") for name in names(data))
     return tuple(dict.fromkeys(name for name in wanted if name in to_prepare()))
 
 
 def _wanted(data: Data) -> Iterator[tuple[Data, dict[str, str]]]:
-    """Data of one name each, and which of its roles become which of ours."""
+    """Yields data of one name each, and which of its roles become which of ours."""
 
     def want(name: str, *split: float) -> Data:
         name, size = own_size(name, data.size)
@@ -196,7 +183,7 @@ def _wanted(data: Data) -> Iterator[tuple[Data, dict[str, str]]]:
 
 
 def downloads(data: Data) -> dict[str, int]:
-    """What `load` would have to fetch: megabytes (rounded) by url; {} for nothing."""
+    """Lists what `load` would have to fetch: megabytes (rounded) by url."""
     own = [name for name in names(data) if name in CATALOG and CATALOG[name].roles]
     folder = cache.root(data.data_dir) / "downloads"
     return {
@@ -208,7 +195,7 @@ def downloads(data: Data) -> dict[str, int]:
 
 
 def absent(data: Data) -> tuple[str, ...]:
-    """The data sets that `load` would have to fetch, or that are not prepared."""
+    """Lists the data sets that `load` would have to fetch, or that are not prepared."""
     from metainit.data.builders import prepare
 
     root, urls = cache.root(data.data_dir), downloads(data)
@@ -237,7 +224,7 @@ def _read(data: Data) -> dict[str, cache.Part]:
 
 
 def _reductions(data: Data) -> str:
-    """What a prepared data set of ours lacks, for every line that names it."""
+    """Says what a prepared data set of ours lacks, for every line that names it."""
     name = data.name.removeprefix("tfds:")
     if name not in to_prepare():
         return ""

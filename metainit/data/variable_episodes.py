@@ -1,10 +1,7 @@
-"""Episodes of any way and shot.
+"""Episodes of any way and shot: Meta-Dataset's rule, bounded by `Evaluate`'s fields.
 
-Meta-Dataset's rule (Triantafillou et al. 2020, arXiv:1903.03096, section 3.2) draws a
-number of classes, and of images of each, for every episode; its bounds are fields of
-`metainit.config.fields.Evaluate`, with Meta-Dataset's as defaults. The query has at
-most `max_queries` images of each class, half of the smallest class at most.
-`metainit.data.episode_set` fills episodes up to one shape.
+See Triantafillou et al. 2020 (arXiv:1903.03096), section 3.2. The query has at most
+`max_queries` images of each class, and half of the smallest class.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ LOG_WEIGHTS = math.log(0.5), math.log(2)
 
 
 def in_words(rule: Evaluate) -> str:
-    """The rule's name, with what bounds its episodes."""
+    """Names the rule, with what bounds its episodes."""
     return (
         f"variable way ({rule.min_way} to {rule.max_way}) and shot (support of "
         f"{rule.max_support} at most), Meta-Dataset's rule"
@@ -30,12 +27,7 @@ def in_words(rule: Evaluate) -> str:
 
 
 def check(source: Source, rule: Evaluate, role: str) -> None:
-    """Refuses a rule that makes no sense, and sources it cannot be applied to.
-
-    Args:
-      source: of one role.
-      rule: its bounds.
-      role: what to call it in the error, e.g. "test".
+    """Refuses bounds that make no sense, and a source they cannot be applied to.
 
     Raises:
       ValueError: naming the fields or the class.
@@ -62,13 +54,7 @@ def check(source: Source, rule: Evaluate, role: str) -> None:
 def draw_rows(
     source: Source, rule: Evaluate, seed: int, index: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Episode number `index` of the stream `seed` as rows of the source; pure.
-
-    Args:
-      source: as `check` accepts it.
-      rule: its bounds.
-      seed: of the stream, not negative.
-      index: of the episode in the stream, not negative.
+    """Draws episode number `index` of the stream `seed` as rows of the source; pure.
 
     Returns:
       Rows int64 [n] and labels int32 [n] of the support, then of the query; labels are
@@ -97,13 +83,12 @@ def draw_rows(
 def composition(
     sizes: np.ndarray, beta: float, log_weights: np.ndarray, rule: Evaluate
 ) -> tuple[int, np.ndarray]:
-    """How many images of each class (the rule's second step, without its dice).
+    """Tells how many images of each class an episode has, given its dice.
 
     Args:
       sizes: int [way], images that each class has.
       beta: how large the support is, above 0 to 1.
       log_weights: float [way], by how much a class departs from its share.
-      rule: its bounds.
 
     Returns:
       Query images of each class, and support images, int [way], at least 1 of each.

@@ -23,20 +23,19 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Replaces the file at `path` by `text` in UTF-8; a kill leaves the old one."""
+    """Replaces the file at `path` by `text` in UTF-8."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Replaces the file at `path` by a JSON value; a kill leaves the old one."""
+    """Replaces the file at `path` by a JSON value."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Replaces the file at `path` by lines of JSON, an object a row.
 
-    A number that is not finite is null, since JSON has no word for it; NumPy's and
-    JAX's numbers are numbers.
+    Numbers of NumPy and JAX are numbers; one that is not finite is null.
     """
     lines = []
     for row in rows:
@@ -50,5 +49,5 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) 
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The rows of a file of `write_rows`."""
+    """Reads the rows of a file of `write_rows`."""
     return [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()]

@@ -15,13 +15,10 @@ TIMED_STEPS, TIMED_SECONDS, LEAST_STEPS = 15, 5.0, 3
 
 
 class Program(NamedTuple):
-    """A compiled training step.
+    """A compiled training step, `update(state, batch, key) -> (state, metrics)`.
 
-    Attributes:
-      update: `(state, batch, key) -> (state, metrics)`.
-      compile_seconds: it took to compile.
-      memory: bytes of temporaries and outputs, by the compiler's plan.
-      flops: operations by the compiler's count, which counts a loop's body once.
+    By the compiler, `memory` is bytes of temporaries and outputs, and `flops` counts a
+    loop's body once.
     """
 
     update: Callable[..., Any]
@@ -45,7 +42,7 @@ def compile_step(update: Callable[..., Any], *example: Any) -> Program:
 
 
 def seconds_each(*steps: Callable[[], Any]) -> list[float]:
-    """Least seconds of each step, timed in turn.
+    """Times steps in turn, and returns the least seconds of each.
 
     The least, since what a busy machine adds is not the step's own, and it adds more to
     a program of many threads.
@@ -71,15 +68,10 @@ def steps_per_iteration(
     joint_seconds: float,
     store: bool,
 ) -> float:
-    """Joint steps that take as long as one meta-iteration.
+    """Tells how many joint steps take as long as one meta-iteration.
 
-    Measured once and kept in `path`, so that a resumed run keeps its numbers of steps.
-
-    Args:
-      path: the file that keeps it.
-      given: the config's value; 0 asks for the measured one.
-      meta_seconds, joint_seconds: of a step.
-      store: whether to write the file.
+    That is `given`, or where it is 0 the quotient of the seconds, which is kept in the
+    file `path` (where `store`), so that a resumed run keeps its numbers of steps.
     """
     if given:
         return given

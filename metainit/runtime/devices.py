@@ -9,7 +9,7 @@ DEVICE_FOLDER = Path("/dev")  # its files tell which hardware there is
 
 
 def describe() -> str:
-    """One line: platform, number and kind of the devices, and jax's version."""
+    """Describes in a line the devices' platform, number and kind, and jax's version."""
     devices = jax.devices()
     count = f"{len(devices)} device" + "s" * (len(devices) != 1)
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
@@ -20,13 +20,13 @@ def describe() -> str:
 
 
 def in_use() -> str:
-    """The one device that runs compute on, for reports: "cpu (cpu) x1"."""
+    """Names the one device that runs compute on, for reports: "cpu (cpu) x1"."""
     device = jax.devices()[0]
     return f"{device.platform} ({device.device_kind}) x1"
 
 
 def accelerator_present() -> str | None:
-    """The accelerator of this machine: "NVIDIA card", "TPU" or None.
+    """Names the accelerator of this machine: "NVIDIA card", "TPU" or None.
 
     Looks at files and asks jax nothing, since a jax without the right plug-in sees the
     CPU only. None where CUDA_VISIBLE_DEVICES hides every card.
@@ -47,14 +47,8 @@ def accelerator_present() -> str | None:
 def check(allow_cpu: bool) -> None:
     """Refuses to compute on the CPU of a machine that has an accelerator.
 
-    JAX's own warning, which tells why it was not taken, stands above the refusal.
-
-    Args:
-      allow_cpu: compute on the CPU all the same.
-
     Raises:
-      ValueError: an NVIDIA card or a TPU is present and jax runs on the CPU; names the
-        lines that install the plug-in.
+      ValueError: so it is, without `allow_cpu`; names lines that install the plug-in.
     """
     if allow_cpu or jax.default_backend() != "cpu":
         return

@@ -9,10 +9,9 @@ from metainit.core import leaves
 
 
 def sha256(tree: Any) -> str:
-    """SHA-256 of a tree of arrays and words, as hexadecimal digits.
+    """Computes the SHA-256 of a tree of arrays and words, as hexadecimal digits.
 
-    Two trees have one digest where names, types, shapes and values of all leaves are
-    the same.
+    Names, types, shapes and values of all leaves count.
     """
     digest = hashlib.sha256()
     for name, leaf in leaves.by_name(tree).items():

@@ -1,7 +1,6 @@
 """Floating-point operations of a program, loops in full.
 
-XLA counts the body of a loop once, however often it runs: inner steps and tasks are
-loops, so the compiler's number for a meta-iteration is far too small. Counted here are
+XLA counts the body of a loop once; inner steps and tasks are loops. Counted here are
 matrix products and convolutions, which is nearly all there is.
 """
 
@@ -17,15 +16,11 @@ from metainit.core.hypergradient import programs_in
 
 
 def of_function(fn: Callable[..., Any], *args: Any) -> float:
-    """Operations of matrix products and convolutions, without running anything.
+    """Counts operations of matrix products and convolutions, by tracing alone.
 
     A multiplication and an addition are two. Multiplications by padding and by the
     zeros of a dilated convolution count. Of the branches of a `cond` the largest
     counts; a `while_loop`'s body counts once.
-
-    Args:
-      fn: a function that JAX can trace.
-      args: arrays or `jax.ShapeDtypeStruct`s.
     """
     return _of_jaxpr(jax.make_jaxpr(fn)(*args).jaxpr)
 

@@ -1,7 +1,7 @@
 """How a run tells how it goes: files for TensorBoard, a bar or lines on the terminal.
 
-The method names of `Writer` are those of `clu.metric_writers.MetricWriter`, whose own
-writers need TensorFlow.
+Methods of `Writer` are named as `clu.metric_writers.MetricWriter`'s, which need
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -24,18 +24,11 @@ from metainit.runtime import atomic
 class Writer:
     """Writes metrics of one run to event files and `metrics.jsonl`; a context manager.
 
-    A run that resumes passes the first step it will write: what an earlier run
-    wrote from that step on is dropped from `metrics.jsonl` and hidden from
-    TensorBoard, so no step stands there twice.
+    What an earlier run wrote from `first_step` on is dropped from `metrics.jsonl` and
+    hidden from TensorBoard, so that no step stands there twice.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], first_step: int = 0) -> None:
-        """Opens the files in `workdir` (made when absent).
-
-        Args:
-          workdir: folder of the run; `tensorboard --logdir` takes it or a parent.
-          first_step: steps below it are kept from earlier runs.
-        """
         folder = pathlib.Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "metrics.jsonl"
@@ -55,8 +48,7 @@ class Writer:
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Writes numbers (Python, NumPy or JAX scalars) under their tags.
 
-        One call is one row of `metrics.jsonl`; a number that is not finite is null
-        there, since JSON has no other word for it.
+        One call is one row of `metrics.jsonl`, where numbers not finite are null.
         """
         row = {tag: _number(tag, value) for tag, value in scalars.items()}
         for tag, value in row.items():
@@ -98,7 +90,7 @@ class Writer:
 
 
 def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Rows of `metrics.jsonl` in order, without a last line that was cut short."""
+    """Reads the rows of `metrics.jsonl`, without a last line that was cut short."""
     path = pathlib.Path(workdir) / "metrics.jsonl"
     if not path.exists():
         return []
@@ -127,7 +119,7 @@ class Progress:
     """Progress of one run: a bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, name: str, first: int, total: int):
-        """Args: the run's name, steps done before, steps in all."""
+        """Takes the run's name, the steps done before and the steps in all."""
         self._name = name
         self._bar = tqdm(
             desc=name,
@@ -139,7 +131,7 @@ class Progress:
         )
 
     def step(self) -> None:
-        """One more step is done."""
+        """Counts one more step as done."""
         self._bar.update()
 
     def show(

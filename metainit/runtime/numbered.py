@@ -33,7 +33,7 @@ def write(
 def read(
     path: str | os.PathLike[str], names: Sequence[str]
 ) -> list[tuple[Any, dict[str, np.ndarray]]]:
-    """What `write` stored: (about, arrays by name) of each data set.
+    """Reads (about, arrays by name) of each data set that `write` stored.
 
     Raises:
       ValueError: no such file, it is damaged, or lacks one of `names`.

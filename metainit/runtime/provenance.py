@@ -12,7 +12,7 @@ _PACKAGES = ("jax", "flax", "optax", "numpy", "tensorflow-datasets")
 
 
 def versions() -> dict[str, str]:
-    """Versions by name, ours first, with the commit where there is one."""
+    """Lists versions by name, ours first, with the commit where there is one."""
     at = commit()
     return {
         "metainit": metadata.version("metainit") + (f" (commit {at})" if at else ""),
@@ -22,13 +22,10 @@ def versions() -> dict[str, str]:
 
 
 def commit(root: pathlib.Path = _ROOT) -> str:
-    """Twelve digits of the checked out commit, "+ changes" where files differ from it.
+    """Names the checked out commit by 12 digits, "+ changes" where files differ.
 
-    Args:
-      root: folder of the repository.
-
-    Returns:
-      "" where `root` is not the top of a git repository, as for an installed package.
+    The name is "" where `root` is not the top of a git repository, as for an installed
+    package.
     """
     if not (root / ".git").exists():
         return ""

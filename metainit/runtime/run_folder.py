@@ -38,14 +38,8 @@ def check(
     """Refuses a folder that is another's; writes nothing.
 
     A new or empty folder passes, and so does one whose `config.json` is equal but for
-    allowed differences.
-
-    Args:
-      workdir: folder of the run.
-      config: nested dict of JSON values.
-      may_change: dotted names that may differ; a name covers what lies under it.
-      only_up: dotted names of numbers that may grow, but not shrink.
-      flag: of the command line that gives the folder, for the messages.
+    the dotted names in `may_change` (which cover what lies under them) and for numbers
+    in `only_up` that grow.
 
     Raises:
       ValueError: the folder holds files but no `config.json`, its `config.json`
@@ -83,7 +77,7 @@ def differences(
     may_change: Sequence[str] = (),
     only_up: Sequence[str] = (),
 ) -> list[str]:
-    """What differs between nested dicts and may not: "name: stored -> given" each."""
+    """Lists forbidden differences of nested dicts: "name: stored -> given" each."""
     before, after = flat(stored), flat(given)
     refused = []
     for name in sorted(before.keys() | after.keys()):
@@ -98,7 +92,7 @@ def differences(
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values of a nested dict by dotted name."""
+    """Lists values of a nested dict by dotted name."""
     values: dict[str, Any] = {}
     for name, value in tree.items():
         nested = isinstance(value, dict) and value
