@@ -306,24 +306,15 @@ def test_a_learner_takes_the_map_of_any_image(size):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"encoder.cut": "stage5"}, ["cut", "stage4", "'stage5'"]),
-        ({"encoder.adapt_from": "stage2"}, ["adapt_from", "frozen"]),
+        ({"cut": "stage5"}, "cut must be .*stage4.*'stage5'"),
+        ({"adapt_from": "stage2"}, "adapt_from='stage2' is for .*not frozen"),
         (
-            {
-                "encoder.use": "adapted",
-                "encoder.adapt_from": "stage4",
-                "encoder.cut": "stage2",
-            },
-            ["adapt_from='stage4'", "stem, stage1, stage2"],
+            {"use": "adapted", "adapt_from": "stage4"},
+            "adapt_from='stage4'.* stem, stage1, stage2",
         ),
-        ({"encoder.norm": "batch"}, ["encoder.use=frozen", "encoder.norm=frozen"]),
+        ({"norm": "batch"}, "encoder.use=frozen.* encoder.norm=frozen"),
     ],
-    ids=str,
 )
 def test_what_does_not_go_together_is_refused(changes, words):
-    settings = config("frozen")
-    settings.update_from_flattened_dict(changes)
-    with pytest.raises(ConfigError) as refused:
-        typed(settings)
-    for word in words:
-        assert word in str(refused.value)
+    with pytest.raises(ConfigError, match=words):
+        config(**{"use": "frozen"} | changes)

@@ -1,8 +1,5 @@
 """Heads, losses and the perceptron: starts, invariances, what padding may change."""
 
-import functools
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,52 +19,17 @@ SUPPORT = {"image": normal(6, 8, 8, 1), "label": np.arange(6) % 3}
 QUERY = {"image": normal(4, 8, 8, 1, seed=1), "label": np.array([0, 1, 2, 0])}
 
 
-def network(*hidden, **choices):
+def network(width):
     """A perceptron, and its parameters."""
-    model = mlp.mlp(hidden, **choices)
+    model = mlp.mlp((width,))
     return model, {"body": jax.jit(model.init)(KEY, SUPPORT["image"])}
 
 
-@pytest.mark.parametrize("hidden", [(128, 64), (256, 128, 64)])
-def test_mlp_parameter_counts(hidden):
-    model = mlp.mlp(hidden)
-    images = jax.ShapeDtypeStruct((10, 28, 28, 1), np.float32)
-    batch = {"image": images, "label": jax.ShapeDtypeStruct((10,), np.int32)}
-    start = heads.zero_head(classification.features(model), 10)
-    body = jax.eval_shape(model.init, KEY, images)
-    params = jax.eval_shape(start, {"body": body}, batch, KEY)
-    widths = (784, *hidden, 10)
-    expected = sum((a + 1) * b for a, b in itertools.pairwise(widths))
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
-
-
 def test_mlp_refuses_what_it_cannot_build():
-    with pytest.raises(
-        ValueError, match=r"hidden must be widths of 1 or more, got \(\)"
-    ):
+    with pytest.raises(ValueError, match=r"hidden must be .* 1 or more, got \(\)"):
         mlp.mlp(())
     with pytest.raises(ValueError, match=r"dropout must be .* got 1\.0"):
         mlp.mlp((4,), 1.0, 1)
-
-
-def test_dropout_keys_run_through_the_inner_loop():
-    model, params = network(16, 8, dropout=0.5, dropped=2)
-    loop = metainit.InnerLoop(
-        classification.loss_fn(model),
-        optax.sgd(0.1),
-        num_steps=2,
-        start=heads.prototype_head(classification.features(model), 3),
-    )
-    adapt = jax.jit(functools.partial(metainit.adapt, loop))
-    _, first = adapt(params, SUPPORT, KEY)
-    _, again = adapt(params, SUPPORT, KEY)
-    adapted, other = adapt(params, SUPPORT, jax.random.key(1))
-    assert (first.loss == again.loss).all()
-    assert (first.loss != other.loss).all()
-    # The query is seen without dropout, whatever the key.
-    loss = classification.query_loss(model)
-    losses = [loss(adapted, SUPPORT, QUERY, jax.random.key(i))[0] for i in range(2)]
-    assert losses[0] == losses[1]
 
 
 def adapted_probabilities(start, params, model, support=SUPPORT):
@@ -131,24 +93,6 @@ def test_prototype_head_is_the_nearest_class_mean():
 def test_a_class_without_examples_has_a_mean_of_zero():
     means = heads.class_means(jnp.ones((2, 4)), jnp.array([0, 2]), 3)
     assert means.tolist() == [[1] * 4, [0] * 4, [1] * 4]
-
-
-def test_zero_head_and_adam_give_finite_meta_gradients():
-    """And different from zero, for every leaf of the body."""
-    model, params = network(16)
-    loop = metainit.InnerLoop(
-        classification.loss_fn(model),
-        optax.adam(0.01, eps_root=1e-8),
-        num_steps=2,
-        start=heads.zero_head(classification.features(model), 3),
-    )
-    fn = metainit.meta_gradient(loop, query_loss=classification.query_loss(model))
-    episodes = jax.tree.map(lambda x: jnp.asarray(x)[None], (SUPPORT, QUERY))
-    (loss, metrics), grads = jax.jit(fn)(params, metainit.Episode(*episodes), KEY)
-    assert np.isfinite(loss)
-    assert 0 <= metrics.query["accuracy"][0] <= 1
-    for leaf in jax.tree.leaves(grads):
-        assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0
 
 
 def test_cross_entropy_by_hand():

@@ -5,7 +5,6 @@ import hashlib
 import numpy as np
 import pytest
 import safetensors.numpy
-from huggingface_hub import constants
 
 from metainit.models import pretrained
 from tests import hub, torch_files
@@ -22,64 +21,31 @@ def assert_refused(source, words):
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """What `load` gives by source, with one cache; last with a hub that is gone."""
-    answers = {}
-
-    def ask(name, source):
-        try:
-            answers[name] = pretrained.load(source)
-        except ValueError as error:
-            answers[name] = str(error)
-
-    with hub.serve(NAME, FILE) as (endpoint, asked), pytest.MonkeyPatch.context() as m:
-        hub.use(m, endpoint, tmp_path_factory.mktemp("home"))
-        for source in (NAME, f"{NAME}@gone", "nobody/nothing", f"hf:{NAME}@v1"):
-            ask(source, source)
-        hub.use(m, "http://127.0.0.1:1", constants.HF_HUB_CACHE)
-        ask("from cache", NAME)
-        ask("unreachable", "other/network")
-    return answers | {"asked": asked}
-
-
-def test_weights_come_from_the_hub_by_name(served):
-    (name, array), about = *served[NAME].flat.items(), served[NAME].about
-    assert name == "conv1.weight" and (array == SIX).all()
+def test_weights_come_from_the_hub_by_name(tmp_path, monkeypatch):
+    with hub.serve(NAME, FILE) as (endpoint, asked):
+        hub.use(monkeypatch, endpoint, tmp_path)
+        flat, about = pretrained.load(NAME)
+        assert pretrained.load(f"hf:{NAME}@v1").about.revision == hub.COMMIT
+        assert_refused(f"{NAME}@gone", f"no public {NAME} at gone")
+        words = "no public nobody/nothing at main with a model.safetensors"
+        assert_refused("nobody/nothing", words)
+    assert flat.keys() == {"conv1.weight"} and (flat["conv1.weight"] == SIX).all()
     assert (about.source, about.revision) == (NAME, PINNED)
     assert about.sha256 == hashlib.sha256(FILE).hexdigest()
-    recipe = about.recipe
-    assert (recipe.name, recipe.licence, recipe.imagenet) == (
-        "V1",
-        "BSD-3-Clause",
-        True,
-    )
-    assert "ImageNet-1k" in recipe.data and recipe.input == pretrained.IMAGENET
-
-
-def test_a_revision_can_be_asked_for(served):
-    assert served[f"hf:{NAME}@v1"].about.revision == hub.COMMIT
+    name, expected, licence, data, imagenet = about.recipe
+    assert (name, licence, imagenet) == ("V1", "BSD-3-Clause", True)
+    assert "ImageNet-1k" in data and expected == pretrained.IMAGENET
     for revision in ("v1", PINNED):
-        assert any(f"{NAME}/resolve/{revision}/" in path for path in served["asked"])
-
-
-def test_a_hub_that_is_gone_is_replaced_by_its_cache_or_named(served):
-    assert served["from cache"].about == served[NAME].about
-    line = served["unreachable"]
-    assert "http://127.0.0.1:1 could not be reached" in line
-    assert "give the path of the local .safetensors or .pth file" in line
-    assert "\n" not in line
-
-
-def test_what_the_hub_does_not_have_is_named(served):
-    assert f"no public {NAME} at gone" in served[f"{NAME}@gone"]
-    line = served["nobody/nothing"]
-    assert "no public nobody/nothing at main with a model.safetensors" in line
-    assert "\n" not in line
+        assert any(f"{NAME}/resolve/{revision}/" in path for path in asked)
+    # A hub that is gone is replaced by its cache, or named.
+    hub.use(monkeypatch, "http://127.0.0.1:1", tmp_path)
+    assert pretrained.load(NAME).about == about
+    words = "http://127.0.0.1:1 could not be reached.* the local .safetensors or .pth"
+    assert_refused("other/network", words)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
-def test_local_files_are_read(tmp_path, suffix):
+def test_local_files_are_read(tmp_path, monkeypatch, suffix):
     piece = torch_files.mapping(
         {"a": torch_files.tensor("FloatStorage", "0", 6, 0, (2, 3), (3, 1))}
     )
@@ -95,14 +61,9 @@ def test_local_files_are_read(tmp_path, suffix):
     assert about.sha256 == hashlib.sha256(content).hexdigest()
     assert about.source == str(path) and about.revision is None
     assert about.recipe == ("unknown", pretrained.IMAGENET, None, "", None)
-
-
-def test_files_are_known_by_their_content(tmp_path, monkeypatch):
-    path = tmp_path / "any_name.safetensors"
-    path.write_bytes(FILE)
-    sha256 = hashlib.sha256(FILE).hexdigest()
+    # Where they are known, it is by their content.
     recipe = pretrained.Recipe("V2", pretrained.IMAGENET, "BSD-3-Clause")
-    for key in (sha256, sha256[:8]):
+    for key in (about.sha256, about.sha256[:8]):
         with monkeypatch.context() as patch:
             patch.setitem(pretrained._FILES, key, recipe)
             assert pretrained.load(str(path)).about.recipe == recipe
@@ -119,22 +80,14 @@ def test_the_installed_wheel_is_known():
     assert "non-commercial" in about.recipe.data
 
 
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        ("resnet50", "give OWNER/NAME on the Hugging Face hub, as in timm/resnet50"),
-        ("", "give OWNER/NAME|must be a file"),
-        ("a/b/c", "give OWNER/NAME"),
-        ("hf:resnet50", "give OWNER/NAME"),
-        ("no/such/file.pth", r"cannot be read \(No such file"),
-        ("file.safetensors", r"cannot be read \(No such file"),
-    ],
-)
-def test_sources_that_do_not_exist_are_refused(source, words):
-    assert_refused(source, words)
-
-
-def test_other_files_are_refused(tmp_path):
+def test_what_is_no_source_is_refused(tmp_path):
+    words = "give OWNER/NAME on the Hugging Face hub, as in timm/resnet50"
+    assert_refused("resnet50", words)
+    assert_refused("", "give OWNER/NAME|must be a file")
+    for source in ("a/b/c", "hf:resnet50"):
+        assert_refused(source, "give OWNER/NAME")
+    for source in ("no/such/file.pth", "file.safetensors"):
+        assert_refused(source, r"cannot be read \(No such file")
     (tmp_path / "weights.h5").write_bytes(b"")
     assert_refused(tmp_path / "weights.h5", r"ends in \.safetensors, \.pth, \.pt")
     assert_refused(tmp_path, "must be a file")

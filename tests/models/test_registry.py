@@ -6,19 +6,15 @@ import pytest
 
 from metainit.config import fields
 from metainit.config.fields import Network
-from metainit.models import conv4, registry, torch_names
+from metainit.models import normalisation, registry
 
 WAY = 4
 IMAGES = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
-NETWORKS = ("conv4", "resnet", "efficientnet_lite0", "resnet+conv4")
 
 
-def network_of(name):
-    encoder, _, learner = name.rpartition("+") if "+" in name else (name, "", "linear")
-    if name == "conv4":
-        encoder, learner = "none", "conv4"
+def network_of(encoder="none", learner="conv4", norm="support"):
     return Network(
-        fields.Model(name=learner, filters=6),
+        fields.Model(name=learner, filters=6, norm=norm),
         fields.Encoder(name=encoder, stage_sizes=(1, 1, 1, 1), width=4),
         "float32",
         32,
@@ -44,20 +40,30 @@ def assert_equal(a, b):
         assert np.ascontiguousarray(x).tobytes() == np.ascontiguousarray(y).tobytes()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_what_is_read_back_is_the_same_bitwise(name):
-    network = network_of(name)
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("none", "conv4", norm) for norm in normalisation.TRAINED_HERE),
+        ("resnet", "linear"),
+        ("efficientnet_lite0", "linear"),
+        ("resnet", "conv4"),
+    ],
+)
+def test_what_is_read_back_is_the_same_bitwise(names):
+    network = network_of(*names)
     body = body_of(network)
     head = {"kernel": np.ones((6, WAY), np.float32), "bias": np.zeros(WAY, np.float32)}
     arrays = registry.to_torch(network, body, head)
     assert_equal(registry.from_torch(network, arrays, body), body)
     (key,) = [key for key in arrays if key.endswith("fc.weight")]
     assert arrays[key].shape == (WAY, 6)
-    assert key.startswith("learner.") == ("+" in name)
+    assert key.startswith("learner.") == (names == ("resnet", "conv4"))
+    if names[0] == "none":
+        assert ("blocks.3.norm.weight" in arrays) == (names[2] != "none")
 
 
 def test_names_and_layouts_of_conv4_are_torchs():
-    network = network_of("conv4")
+    network = network_of()
     body = body_of(network)
     arrays = registry.to_torch(network, body)
     assert arrays["blocks.0.conv.weight"].shape == (6, 3, 3, 3)
@@ -68,17 +74,8 @@ def test_names_and_layouts_of_conv4_are_torchs():
     )
 
 
-@pytest.mark.parametrize("policy", ["group", "none", "batch"])
-def test_every_normalisation_of_conv4_has_names(policy):
-    init = conv4.conv4(4, policy).init
-    body = drawn(jax.eval_shape(init, jax.random.key(0), IMAGES))
-    flat = torch_names.CONV4.to_torch(body)
-    assert ("blocks.3.norm.weight" in flat) == (policy != "none")
-    assert_equal(torch_names.CONV4.from_torch(flat, body), body)
-
-
 def test_weights_of_another_conv4_are_refused():
-    network = network_of("conv4")
+    network = network_of()
     body = body_of(network)
     flat = registry.to_torch(network, body)
     flat["other"] = flat.pop("blocks.0.conv.bias")

@@ -113,19 +113,30 @@ def test_code_is_refused_by_name_and_not_run(write, save, tmp_path, function):
     run = call(name(module, attribute), plain(f"touch {trace}"))
     stacked = plain(module) + plain(attribute) + b"\x93" + plain("true") + b"\x85R"
     words = f"asks for '{function}', which is neither"
-    for piece in (
-        run,
-        stacked,
-        mapping({"a": run}),
-        mapping({"a": of_six(), "b": run}),
-    ):
+    inside = mapping({"a": run}), mapping({"a": of_six(), "b": run})
+    for piece in (run, stacked, *inside):
         assert_refused(write(piece), words)
     assert_refused(save(torch_files.pickled(run)), words)
     assert not trace.exists()
 
 
-def storage(kind="Float", key="0", count=6):
-    return mapping({"a": of_six(0, (1,), (1,), kind, key, count)})
+VIEWS = [  # that leave their storage
+    ((1, (2, 3), (3, 1)), "too small"),
+    ((6, (), ()), "too small"),
+    ((7, (0,), (1,)), "too small"),
+    ((0, (1 << 40,), (1,)), "too small"),
+    ((0, (1 << 40,), (0,)), "too small"),
+    ((0, (7,), (0,)), "too small"),
+    ((0, (1 << 62, 1 << 62), (1, 1)), "too small"),
+    ((5, (2,), (-1,)), "has a tensor with -1 for a length or stride"),
+    ((-1, (2,), (1,)), "has a tensor with -1"),
+    ((0, (-2, -3), (3, 1)), "has a tensor with -2"),
+    ((0, (2.0,), (1,)), "has a tensor with 2.0"),
+    ((0, (1 << 70,), (1,)), "has a tensor with"),
+    ((0, (2, 3), (1,)), "2 lengths and 1 strides"),
+    ((0, 33 * (1,), 33 * (1,)), "33 lengths"),
+    ((0, None, (1,)), "damaged"),
+]
 
 
 @pytest.mark.parametrize(
@@ -150,50 +161,27 @@ def storage(kind="Float", key="0", count=6):
         (b"R", "damaged"),
         (b"t", "damaged"),
         (b"h\x07", "damaged"),
-        (storage(count=5), "not 5 of float32"),
-        (storage(count=7), "not 7 of float32"),
-        (storage(count=1 << 50), f"not {1 << 50} of float32"),
-        (storage(count=1 << 62), f"not {1 << 62} of float32"),
-        (storage(count=-1), "has -1 elements"),
-        (storage(key="1"), "is missing|list of storages"),
-        (
-            mapping({"a": of_six(), "b": of_six(kind="Half")}),
-            "declared in two ways",
+        *(
+            (mapping({"a": of_six(0, (1,), (1,), count=count)}), words)
+            for count, words in [
+                *((n, f"not {n} of float32") for n in (5, 7, 1 << 50, 1 << 62)),
+                (-1, "has -1 elements"),
+            ]
         ),
+        (mapping({"a": of_six(key="1")}), "is missing|list of storages"),
+        (mapping({"a": of_six(), "b": of_six(kind="Half")}), "declared in two ways"),
+        *((mapping({"a": of_six(*view)}), words) for view, words in VIEWS),
     ],
 )
 def test_other_pickles_are_refused(write, piece, words):
     assert_refused(write(piece), words)
 
 
-@pytest.mark.parametrize(
-    ("view", "words"),
-    [
-        ((1, (2, 3), (3, 1)), "too small"),
-        ((6, (), ()), "too small"),
-        ((7, (0,), (1,)), "too small"),
-        ((0, (1 << 40,), (1,)), "too small"),
-        ((0, (1 << 40,), (0,)), "too small"),
-        ((0, (7,), (0,)), "too small"),
-        ((0, (1 << 62, 1 << 62), (1, 1)), "too small"),
-        ((5, (2,), (-1,)), "has a tensor with -1 for a length or stride"),
-        ((-1, (2,), (1,)), "has a tensor with -1"),
-        ((0, (-2, -3), (3, 1)), "has a tensor with -2"),
-        ((0, (2.0,), (1,)), "has a tensor with 2.0"),
-        ((0, (1 << 70,), (1,)), "has a tensor with"),
-        ((0, (2, 3), (1,)), "2 lengths and 1 strides"),
-        ((0, 33 * (1,), 33 * (1,)), "33 lengths"),
-        ((0, None, (1,)), "damaged"),
-    ],
-)
-def test_views_that_leave_their_storage_are_refused(write, view, words):
-    assert_refused(write(mapping({"a": of_six(*view)})), words)
-
-
-def test_damaged_files_are_read_or_refused_in_one_line(write, save):
+def test_damaged_and_other_files_are_read_or_refused_in_one_line(write, save):
     content = write(A).read_bytes()
-    for length in range(0, len(content) - 1, 7):
-        assert_refused(save(content[:length]), "state dict saved by torch.save")
+    cut = [content[:length] for length in range(0, len(content) - 1, 7)]
+    for other in (*cut, b"PK", b"not weights at all", b"\x89HDF\r\n", 99 * b"("):
+        assert_refused(save(other), "state dict saved by torch.save")
     rng = np.random.default_rng(0)
     for _ in range(300):
         damaged = bytearray(content)
@@ -218,8 +206,3 @@ def test_archives_that_torch_does_not_write_are_refused(save, monkeypatch):
     assert_refused(save(big_endian), "Bad CRC|big-endian")
     monkeypatch.setitem(torch_files.SYSTEM, "little_endian", False)
     assert_refused(save(torch_files.stream(A, {"0": SIX})), "big-endian")
-
-
-def test_other_files_are_refused(save):
-    for content in (b"", b"PK", b"not weights at all", b"\x89HDF\r\n", 99 * b"("):
-        assert_refused(save(content), "state dict saved by torch.save")
