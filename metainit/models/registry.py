@@ -33,10 +33,6 @@ class EncoderEntry(NamedTuple):
     matches: Callable[[Mapping[str, np.ndarray]], dict[str, Any] | None]
 
 
-def _is_lite0(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    return {} if "_conv_stem.weight" in flat else None
-
-
 def _is_resnet(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
     named = {torch_names.torchvision_name(name): x for name, x in flat.items()}
     places = [re.match(r"layer([1-4])\.(\d+)\.conv3\.", name) for name in named]
@@ -52,7 +48,7 @@ ENCODERS = {
         lambda e: efficientnet_lite0(e.norm, e.cut, checkpoint=e.checkpoint),
         torch_names.LITE0,
         pretrained.LITE0,
-        _is_lite0,
+        lambda flat: {} if "_conv_stem.weight" in flat else None,
     ),
     "resnet": EncoderEntry(
         lambda e: resnet(
@@ -79,14 +75,10 @@ def build(network: Network) -> Model:
     """Builds the body of a network; raises ValueError for choices that do not fit."""
     section, model = network.encoder, LEARNERS[network.model.name](network.model)
     if section.name != "none":
-        model = composed(encoder(section), model, section.use, section.adapt_from)
+        encoder = ENCODERS[section.name].build(section)
+        model = composed(encoder, model, section.use, section.adapt_from)
     assert model is not None
     return in_bfloat16(model) if network.compute == "bfloat16" else model
-
-
-def encoder(section: fields.Encoder) -> Encoder:
-    """Builds the encoder of a section; raises ValueError for unknown choices."""
-    return ENCODERS[section.name].build(section)
 
 
 def load_weights(section: fields.Encoder, body: Any) -> tuple[Any, About]:

@@ -38,7 +38,7 @@ def start(head: str, model: Model, shot: int) -> Any:
 def log_step_sizes(model: Model, body: Any) -> Any:
     """Gives learned step sizes at their start, for a body and a linear head on it."""
     head = {"kernel": jnp.zeros(()), "bias": jnp.zeros(())}
-    mask = classification.adapt_mask(model)
+    mask = classification.with_head(model.adapts)
     return step_sizes.init({"body": body, "head": head}, mask)
 
 
@@ -53,7 +53,7 @@ def adapt_mask(config: Experiment, model: Model) -> Any:
     """Masks what inner steps change; with ANIL, the head alone."""
     if config.method.algorithm == "anil":
         return heads.is_head
-    return classification.adapt_mask(model)
+    return classification.with_head(model.adapts)
 
 
 def learner(
@@ -61,7 +61,7 @@ def learner(
 ) -> metainit.MetaLearner:
     """Makes the meta-learning algorithm that `config.method` describes."""
     loop, model = _inner_loop(config, model, preprocess, config.method.head)
-    mask = classification.meta_mask(model)
+    mask = classification.with_head(model.learns)
     if config.method.algorithm == "reptile":
         tasks = config.method.tasks
         return metainit.reptile(loop, _outer(config), tasks=tasks, meta_mask=mask)

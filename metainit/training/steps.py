@@ -181,11 +181,12 @@ def supervised(
     """Makes `(state, batch, key) -> (state, metrics)`, one step that is not jitted.
 
     Args:
-      optimizer: of the leaves of `classification.meta_mask`; one with extra arguments
+      optimizer: of the leaves of `model.learns`; one with extra arguments
         receives the batch's "progress".
       head_only: take the gradient of the head alone; the body's is zero then.
     """
-    loss_fn, mask = classification.loss_fn(model), classification.meta_mask(model)
+    loss_fn = classification.loss_fn(model)
+    mask = classification.with_head(model.learns)
     optimizer = optax.with_extra_args_support(optimizer)
 
     def step(state, batch, key):
@@ -231,7 +232,8 @@ def restarted(
     state: MetaState, model: Model, optimizer: optax.GradientTransformation
 ) -> MetaState:
     """Gives the state with the optimizer's as before its first step."""
-    learned, _ = masks.split(state.params, classification.meta_mask(model), "meta_mask")
+    mask = classification.with_head(model.learns)
+    learned, _ = masks.split(state.params, mask, "meta_mask")
     return state._replace(opt_state=optimizer.init(learned))
 
 

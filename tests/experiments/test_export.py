@@ -283,7 +283,7 @@ def test_the_code_gives_our_logits(name, change, tmp_path, monkeypatch):
         classification.loss_fn(model),
         recipe.inner_optimizer(config),
         config.inner.steps,
-        adapt_mask=classification.adapt_mask(model),
+        adapt_mask=classification.with_head(model.adapts),
         start=recipe.start(config.method.head, model, 2),
     )
     batch = {"image": jnp.asarray(support), "label": jnp.asarray(labels)}

@@ -25,7 +25,7 @@ def test_weights_come_from_the_hub_by_name(tmp_path, monkeypatch):
     with hub.serve(NAME, FILE) as (endpoint, asked):
         hub.use(monkeypatch, endpoint, tmp_path)
         flat, about = pretrained.load(NAME)
-        assert pretrained.load(f"hf:{NAME}@v1").about.revision == hub.COMMIT
+        assert pretrained.load(f"hf:{NAME}@v1")[1].revision == hub.COMMIT
         assert_refused(f"{NAME}@gone", f"no public {NAME} at gone")
         words = "no public nobody/nothing at main with a model.safetensors"
         assert_refused("nobody/nothing", words)
@@ -39,7 +39,7 @@ def test_weights_come_from_the_hub_by_name(tmp_path, monkeypatch):
         assert any(f"{NAME}/resolve/{revision}/" in path for path in asked)
     # A hub that is gone is replaced by its cache, or named.
     hub.use(monkeypatch, "http://127.0.0.1:1", tmp_path)
-    assert pretrained.load(NAME).about == about
+    assert pretrained.load(NAME)[1] == about
     words = "http://127.0.0.1:1 could not be reached.* the local .safetensors or .pth"
     assert_refused("other/network", words)
 
@@ -66,7 +66,7 @@ def test_local_files_are_read(tmp_path, monkeypatch, suffix):
     for key in (about.sha256, about.sha256[:8]):
         with monkeypatch.context() as patch:
             patch.setitem(pretrained._FILES, key, recipe)
-            assert pretrained.load(str(path)).about.recipe == recipe
+            assert pretrained.load(str(path))[1].recipe == recipe
 
 
 def test_the_installed_wheel_is_known():
