@@ -53,16 +53,10 @@ def evaluator(
 ) -> Evaluator:
     """Returns `(init, episodes, setting) -> Measurements`.
 
-    Head, optimizer and rate are inputs of one compiled program, and so are the step
-    sizes that were learned, `Initialisation.inner`. Inner steps change what those of
-    training do, on batches of as many images, the same ones for every initialisation.
-    The query is looked at after the steps of `config.evaluate.steps` only.
-
-    Args:
-      config: of the experiment.
-      model: the network body.
-      preprocess: of images.
-      way: classes of an episode.
+    Head, optimizer, rate and learned step sizes (`Initialisation.inner`) are inputs of
+    one compiled program. Inner steps change what those of training do, on batches of as
+    many images, the same ones for every initialisation. The query is looked at after
+    the steps of `config.evaluate.steps` only; `way` is that of an episode.
     """
     model, preprocess = in_task(model, preprocess)
     run = jax.jit(_program(config, model, preprocess, way))
@@ -82,14 +76,7 @@ def evaluator(
 def operations(
     config: Experiment, init: Initialisation, episodes: metainit.Episode, way: int
 ) -> float:
-    """FLOPs of adapting to the first of some episodes, as `metainit.runtime.flops`
-    counts.
-
-    Args:
-      config, way: as for `evaluator`.
-      init: as for what that returns.
-      episodes: with a leading axis.
-    """
+    """Counts FLOPs of adapting to the first episode by `metainit.runtime.flops`."""
     model, preprocess = in_task(init.model, init.preprocess)
     first = jax.tree.map(lambda x: np.asarray(x[:1]), episodes)
     setting = Setting("zero", "sgd", 0.0)
@@ -101,7 +88,7 @@ def operations(
 def _program(
     config: Experiment, model: Model, preprocess: Preprocess, way: int
 ) -> Callable[[Any, Any, metainit.Episode], Any]:
-    """`(params, choice, episodes) -> loss, accuracy, logits`, not compiled."""
+    """Makes `(params, choice, episodes) -> loss, accuracy, logits`, not compiled."""
     steps = np.array(config.evaluate.steps)
     is_measured = jnp.asarray(np.isin(np.arange(steps[-1] + 1), steps))
 
@@ -131,7 +118,7 @@ def _program(
 
 
 def _answers(model: Model, query: Any, is_measured: jax.Array) -> Any:
-    """An `observe` function: loss, accuracy and logits of the query, else zeros."""
+    """Makes an `observe` function: loss, accuracy and logits of queries, or zeros."""
     scores_of = classification.query_features(model)
 
     def answers(params, support):
@@ -156,10 +143,7 @@ def _answers(model: Model, query: Any, is_measured: jax.Array) -> Any:
 def _inputs(
     init: Initialisation, episodes: metainit.Episode, setting: Setting, way: int
 ) -> tuple[Any, Any]:
-    """Parameters and choice as `_program` takes them.
-
-    The parameters get a zero head where they have none, so that all look alike.
-    """
+    """Gives `_program` its choice, and parameters that all have a head."""
     model, preprocess = in_task(init.model, init.preprocess)
     params = init.params
     choice = {
@@ -183,7 +167,7 @@ def _inputs(
 
 
 def _chosen_start(model: Model, way: int, head: jax.Array) -> heads.StartFn:
-    """A `start` function: the head of this number in `HEADS`."""
+    """Makes a `start` function: the head of this number in `HEADS`."""
     prototype_head = heads.prototype_head(classification.features(model), way)
     is_prototype, is_learned = (
         head == HEADS.index(x) for x in ("prototype", "learned")
@@ -211,7 +195,7 @@ def _batches(size: int) -> Callable[[Any, jax.Array], Any]:
 
 
 def _chosen_optimizer() -> optax.GradientTransformationExtraArgs:
-    """SGD or Adam at a rate and its factors, all inputs of the program."""
+    """Makes SGD or Adam at a rate and its factors, all inputs of the program."""
     adam = optax.scale_by_adam(eps_root=EPS_ROOT)
 
     def update(grads, state, params=None, *, meta, step, **unused):
@@ -247,7 +231,7 @@ def _map(
     preprocess: Preprocess,
     episodes: metainit.Episode,
 ) -> Any:
-    """`(support, query) -> ...` of each episode, its images prepared for evaluation."""
+    """Applies `(support, query) -> ...` to each episode, prepared for evaluation."""
 
     def prepared(episode):
         key = jax.random.key(0)
@@ -259,17 +243,13 @@ def _map(
 
 
 def _fitting(episodes: metainit.Episode, pixels: int, most: int) -> int:
-    """Episodes that have so many pixels together, 1 to `most`."""
+    """Counts episodes that have so many pixels together, 1 to `most`."""
     of_one = sum(math.prod(part["image"].shape[1:4]) for part in episodes)
     return int(np.clip(pixels // of_one, 1, most))
 
 
 def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode, axis: int) -> Any:
-    """Applies a function of some episodes to any number of them.
-
-    The last chunk is filled up with its own last episode, so that all have one shape.
-    Results have the episodes on an axis.
-    """
+    """Applies a function of some episodes to many; the last chunk is filled up."""
     count = len(episodes.support["label"])
     results = []
     size = _fitting(episodes, CHUNK_PIXELS, CHUNK)

@@ -27,15 +27,9 @@ def evaluate(
 ) -> Evaluation:
     """Chooses each row's setting on meta-validation, then measures it on meta-test.
 
-    Args:
-      config: of the experiment.
-      inits: by name, all of one network.
-      samples: episodes of meta-validation and meta-test.
-      evaluator_of: way -> `adaptation.evaluator(...)`.
-
-    Returns:
-      The evaluation on all of meta-test; in its `parts` on each data set where there
-      are several, and on each with held-out classes.
+    All initialisations are of one network; `evaluator_of` is way ->
+    `adaptation.evaluator(...)`. In `parts` of the evaluation on all of meta-test is one
+    on each data set where there are several, and on each with held-out classes.
     """
     begin = time.perf_counter()
     first = next(iter(inits.values()))
@@ -75,7 +69,7 @@ def evaluate(
 
 
 def _grid(config: Experiment, samples: Samples) -> dict[str, object]:
-    """What every initialisation meets on meta-validation, in words."""
+    """Tells what every initialisation meets on meta-validation, in words."""
     count = sum(len(sample.manifest.query) for sample in samples.validation)
     return {
         "SGD rates": list(config.evaluate.sgd_rates),
@@ -93,7 +87,7 @@ def _adapted(
     samples: Samples,
     evaluator_of: EvaluatorOf,
 ) -> Iterator[_Measured]:
-    """Heads that adapt: the rate and the steps that do best on meta-validation."""
+    """Yields heads that adapt, at what does best on meta-validation."""
     rates = [("sgd", rate) for rate in config.evaluate.sgd_rates]
     rates += [("adam", rate) for rate in config.evaluate.adam_rates]
     for head in ["prototype", "zero"] + ["learned"] * (init.head is not None):
@@ -131,7 +125,7 @@ def _in_closed_form(
     samples: Samples,
     embed: adaptation.Embed,
 ) -> Iterator[_Measured]:
-    """Heads in closed form, with what does best on meta-validation."""
+    """Yields heads in closed form, with what does best on meta-validation."""
     every = samples.validation + samples.test + samples.held_out
     features = [embed(init, sample.episodes) for sample in every]
     grids = (
@@ -171,7 +165,7 @@ def _fitted(
     sample: Sample,
     value: float,
 ) -> Measurements:
-    """Measurements of a head that is fitted to each episode of a sample."""
+    """Measures a head that is fitted to each episode of a sample."""
     labels, targets = sample.manifest.support_labels, sample.manifest.query_labels
     # Filling is no image, and such a head would learn from it.
     learned, judged = sample.manifest.support >= 0, sample.manifest.query >= 0
@@ -189,7 +183,7 @@ def _fitted(
 
 
 def _pool(samples: Sequence[Measurements]) -> Measurements:
-    """Measurements of the episodes of several samples together."""
+    """Joins measurements of several samples' episodes."""
     return {name: np.concatenate([x[name] for x in samples], 1) for name in samples[0]}
 
 
@@ -199,7 +193,7 @@ def validation_accuracy(
     choosing: Sequence[Sample],
     setting: Setting,
 ) -> np.ndarray:
-    """Mean accuracy over all episodes, float [steps measured]."""
+    """Averages accuracy over all episodes, float [steps measured]."""
     return np.concatenate(
         [
             evaluator_of(one.way)(init, one.episodes, setting)["accuracy"]

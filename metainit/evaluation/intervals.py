@@ -1,8 +1,7 @@
 """95 % intervals: over the episodes of one training run, or over seeds of it.
 
-A seed trains anew and draws meta-test episodes of its own, the same for all of its
-initialisations. So the means of the seeds are independent, and Student's interval of
-them covers the draw of training and that of episodes (`benchmarks/coverage.py`).
+A seed trains anew and draws its own meta-test, so seeds' means are independent, and
+Student's interval covers both draws (`benchmarks/coverage.py`).
 """
 
 from __future__ import annotations
@@ -19,11 +18,9 @@ RESAMPLES = 10_000
 
 
 class Interval(NamedTuple):
-    """A mean with its 95 % interval.
+    """A mean with its 95 % interval, in the unit of the table.
 
-    Attributes:
-      mean, low, high: in the unit of the table.
-      p: two-sided, of a mean of 0; None for one seed, which says nothing of the next.
+    `p` is two-sided, of a mean of 0; None for one seed, which says nothing of the next.
     """
 
     mean: float
@@ -33,11 +30,9 @@ class Interval(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """One data set's paired difference of two initialisations.
+    """One data set's difference, first minus second, of two initialisations.
 
-    Attributes:
-      difference: first minus second.
-      p: after Holm's correction over the data sets; None for one seed.
+    `p` is after Holm's correction over the data sets; None for one seed.
     """
 
     difference: Interval
@@ -50,10 +45,9 @@ class Comparison(NamedTuple):
 
 
 def over_seeds(table: np.ndarray) -> Interval:
-    """Student's interval of the mean: of the seeds' means, or for one of its episodes.
+    """Gives Student's interval over seeds' means, or for one seed over its episodes.
 
-    Args:
-      table: float [seeds, episodes], a row for each training run.
+    The table is float [seeds, episodes].
 
     Raises:
       ValueError: one seed with fewer than 2 episodes.
@@ -72,11 +66,7 @@ def over_seeds(table: np.ndarray) -> Interval:
 def compare(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
 ) -> dict[str, Comparison]:
-    """Paired differences of two initialisations, a data set at a time.
-
-    Args:
-      first, second: float [seeds, episodes] by data set; the same seeds and episodes in
-        the same order on both sides.
+    """Pairs two initialisations' float [seeds, episodes], a data set at a time.
 
     Raises:
       ValueError: other data sets, seeds or episodes on one side than on the other.
@@ -98,15 +88,9 @@ def compare(
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """p-values corrected for their number (Holm 1979, the step-down procedure).
+    """Corrects p-values, 0 to 1, for their number (Holm 1979, the step-down procedure).
 
     SciPy has corrections for the false discovery rate only.
-
-    Args:
-      p: raw p-values, 0 to 1, in any order.
-
-    Returns:
-      float64, in the same order; those below a level are significant together at it.
     """
     raw = np.asarray(p, np.float64)
     order = np.argsort(raw)
@@ -117,16 +101,10 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean with its 95 % Student-t interval.
-
-    Args:
-      values: float [n], n of at least 2.
-
-    Returns:
-      (mean, low, high).
+    """Gives the mean of float [n] with its 95 % Student-t interval, (mean, low, high).
 
     Raises:
-      ValueError: another shape.
+      ValueError: another shape, or n below 2.
     """
     values = _vector(values)
     mean = float(np.mean(values))
@@ -135,16 +113,11 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def paired_interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
-    """Mean of a - b over shared episodes with its 95 % bootstrap interval.
+    """Gives the mean of a - b over shared episodes with its 95 % bootstrap interval.
 
-    Episodes are resampled, so each keeps both of its values (Efron & Tibshirani,
-    "An Introduction to the Bootstrap", 1993, percentile interval), always alike.
-
-    Args:
-      a, b: float [n], one value an episode, the same episodes in the same order.
-
-    Returns:
-      (mean difference, low, high).
+    Episodes, float [n] in the same order, are resampled, so each keeps both of its
+    values (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, percentile
+    interval), always alike.
 
     Raises:
       ValueError: different lengths, or fewer than two episodes.

@@ -17,8 +17,8 @@ class Answers(NamedTuple):
       loss: float [steps, episodes], mean cross-entropy in nats.
       accuracy: float [steps, episodes], 0 to 1.
       logits: float [steps, episodes, queries, way].
-      query: of the episodes, {"label": int [episodes, queries]}, where they are filled
-        up also {"weight", "classes"} as of `metainit.data.episode_set.Sample`.
+      query: {"label": int [episodes, queries]}, where episodes are filled up also
+        {"weight", "classes"} as of `metainit.data.episode_set.Sample`.
     """
 
     loss: np.ndarray
@@ -29,7 +29,7 @@ class Answers(NamedTuple):
     def by_episode(
         self, metric: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """`metric(labels [n], logits [steps, n, way]) -> [steps]` of real queries."""
+        """Applies `metric(labels [n], logits [steps, n, way]) -> [steps]`."""
         values = []
         for number, labels in enumerate(self.query["label"]):
             logits = self.logits[:, number]
@@ -54,23 +54,15 @@ METRICS: Mapping[str, Callable[[Answers], np.ndarray]] = {
 
 
 def measure(answers: Answers) -> Measurements:
-    """Every metric of `METRICS`."""
+    """Applies every metric of `METRICS`."""
     return {name: metric(answers) for name, metric in METRICS.items()}
 
 
 def macro_f1(labels: np.ndarray, predictions: np.ndarray, way: int) -> np.ndarray:
-    """Macro-averaged F1 of each episode over its `way` classes.
+    """Averages F1 over `way` classes of each episode; int [..., n] to float64 [...].
 
     A class that is neither present nor predicted counts as 0, as in
     scikit-learn's `f1_score(average="macro", zero_division=0)`.
-
-    Args:
-      labels: int [..., n], values 0 to way - 1.
-      predictions: int [..., n]; leading axes broadcast against those of `labels`.
-      way: number of classes.
-
-    Returns:
-      float64 [...].
     """
     classes = np.arange(way)
     actual = np.asarray(labels)[..., None] == classes
@@ -82,15 +74,10 @@ def macro_f1(labels: np.ndarray, predictions: np.ndarray, way: int) -> np.ndarra
 
 
 def class_accuracy(labels: np.ndarray, predictions: np.ndarray, way: int) -> float:
-    """Mean over classes of the share of a class's images that is predicted right.
+    """Averages over classes the share of a class's images that is predicted right.
 
     The "mean per-class accuracy" of Aircraft, Pets, Caltech and Flowers; scikit-learn's
-    `balanced_accuracy_score`.
-
-    Args:
-      labels: int [n], values 0 to way - 1, every class among them.
-      predictions: int [n].
-      way: number of classes.
+    `balanced_accuracy_score`. Labels and predictions are int [n].
 
     Raises:
       ValueError: a class without an image.
@@ -106,19 +93,12 @@ def class_accuracy(labels: np.ndarray, predictions: np.ndarray, way: int) -> flo
 def calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, bins: int = 15
 ) -> float:
-    """Expected calibration error (Guo et al. 2017, arXiv:1706.04599, eq. 3).
+    """Gives the expected calibration error (Guo et al. 2017, arXiv:1706.04599, eq. 3).
 
     Images are put into bins of equal width by the probability of their predicted
-    class, bin m holding those in ((m - 1) / bins, m / bins]; the error is the mean over
-    images of their bin's |accuracy - mean probability|.
-
-    Args:
-      probabilities: float [n, way], rows with sum 1.
-      labels: int [n].
-      bins: number of bins.
-
-    Returns:
-      0 (calibrated) to 1; NaN where a probability is.
+    class, bin m holding those in ((m - 1) / bins, m / bins]; the error, from 0, is the
+    mean over images of their bin's |accuracy - mean probability|. Probabilities are
+    float [n, way]; it is NaN where one of them is.
     """
     confidence = np.max(probabilities, -1).astype(np.float64)
     if not np.isfinite(confidence).all():

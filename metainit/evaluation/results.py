@@ -17,12 +17,9 @@ class Row(NamedTuple):
     """One initialisation with one head, measured on meta-test.
 
     Attributes:
-      init: name of the initialisation, e.g. "meta-learned", "joint pretraining".
-      head: name of the head, e.g. "prototype", "nearest centroid".
       setting: chosen on meta-validation, e.g. {"optimizer": "sgd",
         "learning_rate": 0.1}.
-      steps: numbers of adaptation steps measured, ascending; (0,) for a head in
-        closed form.
+      steps: numbers of adaptation steps measured, ascending; (0,) in closed form.
       chosen: position in `steps` that was chosen on meta-validation.
       validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
       measurements: of the queries, float [len(steps), episodes] each.
@@ -48,8 +45,6 @@ class Evaluation(NamedTuple):
     """Every row of one evaluation; all rows saw the same episodes in one order.
 
     Attributes:
-      rows: one for each initialisation and head.
-      dataset: name of the data set.
       protocol: in words, e.g. "5-way 1-shot, 600 episodes".
       batch_norm: the batch-norm policy in words.
       grid: what every initialisation met on meta-validation, by field.

@@ -22,10 +22,11 @@ class Cost(NamedTuple):
     """What it took to make an initialisation.
 
     Attributes:
-      device_seconds: of device time, compilation excluded.
+      device_seconds: compilation excluded.
       images: training images seen, repeats counted.
+      steps: optimiser steps.
       flops: by `metainit.runtime.flops.of_function`; None where not counted.
-      device: kind of the device, where another run spent them than the results are of.
+      device: kind of the device, where another run spent them than the results' own.
     """
 
     device_seconds: float

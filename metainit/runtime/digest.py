@@ -9,10 +9,7 @@ from metainit.core import leaves
 
 
 def sha256(tree: Any) -> str:
-    """Computes the SHA-256 of a tree of arrays and words, as hexadecimal digits.
-
-    Names, types, shapes and values of all leaves count.
-    """
+    """Digests names, types, shapes and values of a tree's arrays and words."""
     digest = hashlib.sha256()
     for name, leaf in leaves.by_name(tree).items():
         array = np.asarray(leaf)

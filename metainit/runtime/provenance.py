@@ -22,10 +22,9 @@ def versions() -> dict[str, str]:
 
 
 def commit(root: pathlib.Path = _ROOT) -> str:
-    """Names the checked out commit by 12 digits, "+ changes" where files differ.
+    """Gives twelve digits of the commit, "+ changes" where files differ from it.
 
-    The name is "" where `root` is not the top of a git repository, as for an installed
-    package.
+    "" where `root` is not the top of a git repository, as for an installed package.
     """
     if not (root / ".git").exists():
         return ""
