@@ -1,7 +1,7 @@
 """Which images are learned from, and in which order.
 
-All are pure functions of a seed (and a step), so that a resumed run, and another
-initialisation of the same seed, gets the same images in the same order.
+Pure functions of a seed (and a step): a resumed run, and another initialisation of the
+same seed, gets the same images in the same order.
 """
 
 import functools
@@ -18,13 +18,10 @@ from metainit.runtime import digest
 
 
 def labelled(source: Source, seed: int, fraction: float, shot: int) -> np.ndarray:
-    """Gives the rows of images whose labels may be used, ascending int64, by class.
+    """Ascending int64 rows of the images whose labels may be used, stratified by class.
 
-    Those of a smaller share are among those of a larger one.
-
-    Args:
-      fraction: share of each class, above 0 to 1, rounded to the nearest number.
-      shot: images of each class in place of a share; 0 for the share.
+    Labels are those of a share of each class, above 0 to 1 and rounded to the nearest
+    number, or of `shot` images where it is not 0; a smaller share is part of a larger.
 
     Raises:
       ValueError: a class would be left with none, or has too few.
@@ -46,8 +43,8 @@ def labelled(source: Source, seed: int, fraction: float, shot: int) -> np.ndarra
 def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:
     """Splits images into those to learn from and those to be judged on, by class.
 
-    Both sides have all images, and label -1 for those of the other side. `share`, above
-    0 and below 1, is rounded; one image at least of each class is on either side.
+    Both are the source, with label -1 for the images of the other side: a share of each
+    class, above 0 and below 1, rounded, but one image at least on either side.
 
     Raises:
       ValueError: a class with fewer than two images.
@@ -73,10 +70,7 @@ def part(rows: np.ndarray, seed: int, count: int) -> np.ndarray:
 
 
 def chunks(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields rows, int [n], in chunks of one size, and how many of each are real.
-
-    The last is filled up with its own last row.
-    """
+    """Yields rows [size], filled up with the last one, and how many are real."""
     for first in range(0, len(rows), size):
         real = rows[first : first + size]
         yield np.pad(real, (0, size - len(real)), mode="edge"), len(real)
@@ -85,23 +79,24 @@ def chunks(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
 class Order:
     """The rows of each step: one permutation of the images after another.
 
-    A batch may span two epochs; every image is seen as often as any other, give or take
-    one.
+    An endless row of epochs, cut into batches, so that a batch may span two epochs and
+    every image is seen as often as any other, give or take one.
     """
 
     def __init__(self, rows: np.ndarray, seed: int, batch: int) -> None:
+        """Takes rows int64 [n] of the images, the seed and the images of a step."""
         self._batch, self._n = batch, len(rows)
         self._epoch = functools.lru_cache(maxsize=2)(
             lambda epoch: _generator(seed, 0, epoch).permutation(rows)
         )
 
     def __call__(self, step: int) -> np.ndarray:
-        """Gives rows int64 [batch] of a step, a pure function of it."""
+        """Rows int64 [batch] of a step, a pure function of it."""
         places = range(step * self._batch, (step + 1) * self._batch)
         return np.array([self._epoch(p // self._n)[p % self._n] for p in places])
 
     def digest(self, steps: int) -> str:
-        """Digests the rows of the first `steps` steps."""
+        """Computes the SHA-256 of the first `steps` steps' rows, in hexadecimal."""
         return digest.sha256(np.array([self(step) for step in range(steps)]))
 
 

@@ -1,7 +1,7 @@
-"""The episodes of meta-validation, always the same ones, and of meta-test.
+"""The episodes of meta-validation, always the same, and of meta-test, each seed's own.
 
-They are drawn as rows of their source, stored, and read again; images are read when
-they are asked for, so that 600 episodes of a thousand images each take no memory.
+They are drawn as rows of their source and stored; an episode's images are read when
+they are asked for, so that 600 episodes of a thousand images take no memory.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Manifest(NamedTuple):
 
     @property
     def ways(self) -> np.ndarray:
-        """Counts the classes of each episode, int [episodes]."""
+        """Classes of each episode, int [episodes]."""
         return self.query_labels.max(1) + 1
 
     @property
@@ -56,14 +56,12 @@ class Manifest(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Episodes of one data set, all of one shape.
+    """Episodes of one data set, all of one shape, with a leading axis.
 
-    Attributes:
-      way: classes of the largest episode.
-      episodes: with a leading axis; support and query {"image": `Gathered`, "label"}.
-        Where they differ in size they are filled up to the largest with images that
-        weigh nothing ("weight": float32 [episodes, n]) and classes that no image can
-        belong to ("classes": bool [episodes, way]).
+    Support and query are {"image": `Gathered`, "label"}. Where episodes differ in size
+    they are filled up to the largest, of `way` classes, with images that weigh nothing
+    ("weight": float32 [episodes, n]) and classes that no image can belong to
+    ("classes": bool [episodes, way]).
     """
 
     manifest: Manifest
@@ -74,7 +72,8 @@ class Sample(NamedTuple):
 class Samples(NamedTuple):
     """The episodes of an evaluation, a sample for each data set.
 
-    Everything is chosen on `validation`; `held_out` has classes of meta-train sets.
+    Everything is chosen on `validation`; `held_out` are of the meta-train sets' own
+    held-out classes.
     """
 
     validation: tuple[Sample, ...]
@@ -86,7 +85,7 @@ class Gathered:
     """Images [episodes, n, ...] that are read from their source when indexed."""
 
     def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
-        """Takes images [m, ...], rows int [episodes, n], -1 for an image of zeros."""
+        """Takes images [m, ...] and rows int [episodes, n], -1 for one of zeros."""
         self._images, self._rows = images, rows
         self.shape = (*rows.shape, *images.shape[1:])
         self.dtype, self.ndim = images.dtype, len(self.shape)
@@ -123,7 +122,7 @@ def check(config: Experiment, roles: Roles) -> None:
 
 
 def of_roles(config: Experiment, roles: Roles) -> Samples:
-    """Gives the episodes of meta-validation and meta-test, stored or drawn."""
+    """Draws the episodes of meta-validation and meta-test, or reads the stored ones."""
     if config.evaluate.manifest:
         testing = stored(config.evaluate.manifest, roles)
     else:
@@ -137,7 +136,7 @@ def of_roles(config: Experiment, roles: Roles) -> Samples:
 
 
 def meta_test_seed(seed: int) -> int:
-    """Gives the stream of meta-test episodes of an experiment's seed, no other's."""
+    """Numbers the stream of meta-test episodes of a seed, no other's stream."""
     return 2 + (seed << 32)
 
 
@@ -154,7 +153,7 @@ def draw(
 def draw_validation(
     config: Experiment, sources: Sequence[Source]
 ) -> tuple[Sample, ...]:
-    """Draws the episodes that everything is chosen on, as many of each source."""
+    """Draws the episodes that everything is chosen on: as many of each source."""
     count = -(-config.evaluate.validation_episodes // len(sources))
     return draw(config, sources, VALIDATION_SEED, count)
 
@@ -211,7 +210,7 @@ def draw_manifest(
 
 
 def _table(parts: Sequence[np.ndarray], filling: int) -> np.ndarray:
-    """Pads rows of different lengths to int32 [len(parts), longest]."""
+    """Fills rows up to int32 [len(parts), longest]."""
     table = np.full((len(parts), max(map(len, parts))), filling, np.int32)
     for row, part in zip(table, parts, strict=True):
         row[: len(part)] = part
@@ -255,11 +254,7 @@ def write(path: str | os.PathLike[str], manifests: Sequence[Manifest]) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Manifest, ...]:
-    """Reads what `write` stored.
-
-    Raises:
-      ValueError: no such file, or it is damaged.
-    """
+    """Reads what `write` stored; a ValueError says that it is absent or damaged."""
     try:
         return tuple(
             Manifest(dataset=dataset, rule=rule, sha256=sha256, **arrays)

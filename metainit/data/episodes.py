@@ -1,6 +1,7 @@
 """Few-shot episodes as a pure function of (sources, spec, seed, index).
 
-A resumed run, another process or host that asks for an index gets the same episode.
+Nothing is remembered between calls, so that a resumed run or another process gets the
+same episode for an index.
 """
 
 import math
@@ -21,15 +22,14 @@ WEIGHTS: dict[str, Callable[[Source], float]] = {
 
 
 def in_words(task: Task) -> str:
-    """Words a task, e.g. "5-way 1-shot"."""
+    """Describes a task as "5-way 1-shot"."""
     return f"{f'{task.way}-way' if task.way else 'all-way'} {task.shot}-shot"
 
 
 def check(sources: Sequence[Source], task: Task, role: str, section: str = "") -> None:
-    """Refuses sources, of one role, that cannot give episodes of `task`.
+    """Refuses sources of one role that cannot give episodes of `task`.
 
-    A way of 0 takes every class of a source; `section`, a config's with a dot at its
-    end, is for the error.
+    Errors call the sources `role`, and the task's part of a config `section` ("task.").
 
     Raises:
       ValueError: no sources, fewer classes than `way`, or a class with too few images.
@@ -55,13 +55,13 @@ def check(sources: Sequence[Source], task: Task, role: str, section: str = "") -
 
 
 def weights(sources: Sequence[Source], rule: str) -> tuple[float, ...]:
-    """Gives how often each source is to give an episode, in shares with sum 1."""
+    """Computes how often each source gives an episode, in shares that add up to 1."""
     sizes = [WEIGHTS[rule](source) for source in sources]
     return tuple(size / sum(sizes) for size in sizes)
 
 
 def turn(shares: Sequence[float], index: int) -> int:
-    """Says whose turn it is at `index`, so that shares are met all along.
+    """Tells whose turn it is at `index`, so that shares are met all along.
 
     Systematic: number i's n-th turn (from 0) is due at (n + 1/2) / shares[i], and turns
     are taken in the order in which they are due. Equal shares give round robin.
@@ -85,12 +85,11 @@ def sample_batch(
     count: int,
     shares: Sequence[float] | None = None,
 ) -> tuple[Episode, np.ndarray]:
-    """Draws `count` episodes of the stream `seed`, from `first_index` on, stacked.
+    """Stacks episodes first_index .. first_index + count - 1 of the stream `seed`.
 
     Each is the `turn` of one source, of which `way` distinct classes are drawn, then
     shot + queries distinct images of each. Labels are 0..way-1 in blocks: the images of
-    class 0 first, then those of class 1, in the support and in the query alike. Sources
-    are of one role, as `check` accepts them, and `alike`.
+    class 0 first, then those of class 1, in the support and in the query alike.
 
     Returns:
       The episodes, whose support and query are {"image": [count, n, H, W, C] as in the
@@ -117,7 +116,7 @@ def sample_batch(
 
 
 def alike(sources: Sequence[Source], task: Task) -> bool:
-    """Says whether episodes of all sources have one shape, and can be stacked."""
+    """Tells whether episodes of all sources have one shape, and can be stacked."""
     shapes = {
         (source.images.shape[1:], task.way or len(source.class_names))
         for source in sources
@@ -128,10 +127,11 @@ def alike(sources: Sequence[Source], task: Task) -> bool:
 def draw_rows(
     source: Source, task: Task, seed: int, index: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Draws episode number `index` of one source as rows of its images.
+    """Draws episode number `index` of the stream `seed` as rows of one source.
 
-    They are rows int64 [way * shot] and labels int32 of the support, rows
-    [way * queries] and labels of the query.
+    Returns:
+      Rows int64 [way * shot] and labels int32 of the support, rows [way * queries] and
+      labels of the query.
     """
     # As a spawn key, the index cannot run into the words of a large seed.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))

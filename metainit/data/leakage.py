@@ -1,7 +1,7 @@
 """What meta-test may not have in common with training, and what is told of it.
 
-A class or an image, to the byte, that stands in two roles is refused; images that look
-the same, and classes that pretrained weights have seen, are told in the report.
+A class or an image, to the byte, in two roles is refused; images that look the same and
+classes that pretrained weights have seen are reported.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _shared(source: Source, against: Source) -> tuple[np.ndarray, np.ndarray]:
 def drop_shared(roles: Roles) -> tuple[Roles, int]:
     """Leaves out of training, then of validation, what a later use has too.
 
-    The labels of such images are -1; also returns how many there are.
+    Such images get the label -1; their number is returned too.
     """
     sources = {role: list(of_role) for role, of_role in roles._asdict().items()}
     count = 0
@@ -119,7 +119,7 @@ def drop_shared(roles: Roles) -> tuple[Roles, int]:
 
 
 def place(source: Source, row: int) -> str:
-    """Names an image by its class and its number within that."""
+    """Names an image by its class and its number within it."""
     label = source.labels[row]
     number = int(np.searchsorted(class_index(source)[label], row))
     return f"{source.class_names[label]}[{number}]"
@@ -129,10 +129,10 @@ def place(source: Source, row: int) -> str:
 
 
 def warnings(roles: Roles, imagenet: bool | None) -> tuple[str, ...]:
-    """Gives sentences for the report, about meta-test and held-out classes.
+    """Writes sentences for the report, about meta-test and held-out classes.
 
-    `imagenet` says whether pretrained weights have seen ImageNet, None where not known;
-    False also where there are no such weights.
+    `imagenet` says whether pretrained weights have seen ImageNet, None where that is
+    not known, and False where there are no such weights. Images are uint8.
     """
     measured = [("meta-test", source) for source in roles.test]
     measured += [("held-out classes", source) for source in roles.held_out]
@@ -163,7 +163,7 @@ def warnings(roles: Roles, imagenet: bool | None) -> tuple[str, ...]:
 
 
 def by_name(name: str, imagenet: bool | None, weights: str) -> tuple[str, ...]:
-    """Gives a sentence where pretrained weights have seen a data set's classes."""
+    """Writes a sentence where `weights` have seen classes of the data set `name`."""
     if imagenet is False:
         return ()
     seen = "were trained on ImageNet" if imagenet else "may have seen ImageNet"
@@ -179,7 +179,6 @@ class Look(NamedTuple):
     """Some images of a source in short.
 
     Attributes:
-      rows: int64 [n], of the images.
       hashes: uint64 [n], difference hashes (dHash).
       thumbnails: float32 [n, side, side], without their mean: brightness tells nothing.
     """
@@ -211,11 +210,11 @@ def look_at(source: Source) -> Look:
 
 
 def near_duplicates(look: Look, other: Look) -> tuple[int, tuple[int, int] | None]:
-    """Counts images that differ in size, compression or brightness only.
+    """Counts images that differ from one of `other` in size or brightness only.
 
     Hashes are within `BITS`, and thumbnails within `DIFFERENCE`, since drawings on an
-    empty ground have hashes much alike. Mirrored and cropped copies are not found. With
-    the count of the first source's images goes a row of each source as an example.
+    empty ground have hashes much alike; mirrored and cropped copies are not found. An
+    example is a row of each source, None for none.
     """
     count, example = 0, None
     for start in range(0, len(look.rows), _CHUNK):

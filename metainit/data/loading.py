@@ -18,6 +18,7 @@ class Source(NamedTuple):
     """Images of several classes.
 
     Attributes:
+      name: e.g. "glyphs", "omniglot", "folder:PATH".
       images: uint8 [n, H, W, C], in memory or memory-mapped; or float32, features that
         a frozen encoder made of them (`metainit.training.frozen_features`).
       labels: int32 [n], index into `class_names`, or -1 for an image that is left out.
@@ -67,7 +68,7 @@ def _class_index(labels: _SameArray, classes: int) -> tuple[np.ndarray, ...]:
 
 
 def class_index(source: Source) -> tuple[np.ndarray, ...]:
-    """Gives the ascending int64 positions of each class's images, computed once."""
+    """Finds ascending int64 positions of each class's images, once a labels array."""
     return _class_index(_SameArray(source.labels), len(source.class_names))
 
 
@@ -77,26 +78,23 @@ def _rows(labels: _SameArray) -> np.ndarray:
 
 
 def rows(source: Source) -> np.ndarray:
-    """Gives ascending int64 positions of the images that are not left out."""
+    """Finds the ascending int64 positions of the images that are not left out."""
     return _rows(_SameArray(source.labels))
 
 
 def images_used(sources: Iterable[Source]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs images with the rows that are not left out, for each source."""
+    """Pairs each source's images with the rows of those that are not left out."""
     return [(source.images, rows(source)) for source in sources]
 
 
 def load(data: Data, stand_ins: Sequence[str] = ()) -> Roles:
-    """Loads the roles that the `data` section of a configuration asks for.
+    """Reads the roles that the `data` section of a configuration asks for.
 
-    Either `name` is one data set, whose classes are split into three roles; or `train`,
-    `validation` and `test` are names of data sets. Then `held_out` of the classes of
-    each meta-train data set are kept for `Roles.held_out`; where `validation` or `test`
-    is empty, as many again are taken for it. Names are those of the catalog,
-    "folder:PATH" or "tfds:NAME"; "NAME@SIZE" is read at a size of its own. With
-    `rotations` each meta-training class is also given rotated by 90, 180 and 270
-    degrees, as further classes "X@90" and so on. Noise stands in for `stand_ins`,
-    which are `absent`.
+    The classes of `name` are split into three roles; or `train`, `validation` and
+    `test` name data sets, and a share `held_out` of each meta-train set's classes is
+    kept, as many again in place of an empty `validation` or `test`. "NAME@SIZE" is read
+    at its own size; `rotations` adds each meta-training class turned, as "X@90" and on.
+    Noise stands in for the `absent` data sets named in `stand_ins`.
 
     Raises:
       ValueError: in one line, which field is wrong and what would work.
@@ -121,7 +119,7 @@ def load(data: Data, stand_ins: Sequence[str] = ()) -> Roles:
 
 
 def whole(data: Data) -> Source:
-    """Loads every class of the data set `data.name`, whatever role it has elsewhere.
+    """Reads every class of the data set `data.name`, whatever its role elsewhere.
 
     Raises:
       ValueError: in one line, which field is wrong and what would work.
@@ -146,7 +144,7 @@ def _source(name: str, part: cache.Part) -> Source:
 
 
 def names(data: Data | TransferData) -> tuple[str, ...]:
-    """Names every data set that `load`, or `whole`, would read."""
+    """Lists every data set that `load`, or `whole`, would read."""
     if isinstance(data, TransferData) or not data.train:
         return (own_size(data.name, data.size)[0],)
     given = (*data.train, *data.validation, *data.test)
@@ -154,7 +152,7 @@ def names(data: Data | TransferData) -> tuple[str, ...]:
 
 
 def of_catalog(data: Data | TransferData) -> tuple[str, ...]:
-    """Names the data sets that `load` would read and that are prepared first."""
+    """Lists the data sets that `load` would read and that are prepared first."""
     wanted = (name.removeprefix("tfds:") for name in names(data))
     return tuple(dict.fromkeys(name for name in wanted if name in to_prepare()))
 
@@ -185,7 +183,7 @@ def _wanted(data: Data) -> Iterator[tuple[Data, dict[str, str]]]:
 
 
 def downloads(data: Data) -> dict[str, int]:
-    """Lists what `load` would fetch: megabytes (rounded) by url."""
+    """Lists what `load` would have to fetch: megabytes (rounded) by url."""
     own = [name for name in names(data) if name in CATALOG and CATALOG[name].roles]
     folder = cache.root(data.data_dir) / "downloads"
     return {
@@ -197,7 +195,7 @@ def downloads(data: Data) -> dict[str, int]:
 
 
 def absent(data: Data) -> tuple[str, ...]:
-    """Names the data sets that `load` would have to fetch, or that are not prepared."""
+    """Lists the data sets that `load` would have to fetch, or that are not prepared."""
     from metainit.data.builders import prepare
 
     root, urls = cache.root(data.data_dir), downloads(data)
@@ -226,7 +224,7 @@ def _read(data: Data) -> dict[str, cache.Part]:
 
 
 def _reductions(data: Data) -> str:
-    """Tells what a prepared data set of ours lacks, for every line that names it."""
+    """Says what a prepared data set of ours lacks, for every line that names it."""
     name = data.name.removeprefix("tfds:")
     if name not in to_prepare():
         return ""

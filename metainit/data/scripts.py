@@ -20,7 +20,7 @@ VALIDATION, TEST = 2, 4  # images of each letter that are held out
 
 
 def images(roles: Roles) -> Roles:
-    """Gives letters of all roles as images of their script, some of each held out."""
+    """Turns letters of all roles into images of their script, some of each held out."""
     parts: list[list[tuple[np.ndarray, np.ndarray]]] = [[], [], []]
     for (source,) in (roles.train, roles.validation, roles.test):
         for name, rows in zip(source.class_names, class_index(source), strict=True):

@@ -1,7 +1,7 @@
-"""Episodes of any way and shot, by Meta-Dataset's rule.
+"""Episodes of any way and shot: Meta-Dataset's rule, bounded by `Evaluate`'s fields.
 
-The rule (Triantafillou et al. 2020, arXiv:1903.03096, section 3.2) draws numbers of
-classes and of images of each; its bounds are in `metainit.config.fields.Evaluate`.
+See Triantafillou et al. 2020 (arXiv:1903.03096), section 3.2. The query has at most
+`max_queries` images of each class, and half of the smallest class.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def in_words(rule: Evaluate) -> str:
 
 
 def check(source: Source, rule: Evaluate, role: str) -> None:
-    """Refuses a rule that makes no sense, and sources it cannot be applied to.
+    """Refuses bounds that make no sense, and a source they cannot be applied to.
 
     Raises:
       ValueError: naming the fields or the class.
@@ -83,12 +83,15 @@ def draw_rows(
 def composition(
     sizes: np.ndarray, beta: float, log_weights: np.ndarray, rule: Evaluate
 ) -> tuple[int, np.ndarray]:
-    """Counts query images of each class, and support images, int [way], 1 or more.
+    """Tells how many images of each class an episode has, given its dice.
 
-    It is the rule's second step, without its dice: `sizes`, int [way], are images of a
-    class; `beta`, above 0 to 1, says how large the support is, `log_weights`, float
-    [way], by how much a class departs from its share. The query has at most
-    `max_queries` images of each class, half of the smallest class at most.
+    Args:
+      sizes: int [way], images that each class has.
+      beta: how large the support is, above 0 to 1.
+      log_weights: float [way], by how much a class departs from its share.
+
+    Returns:
+      Query images of each class, and support images, int [way], at least 1 of each.
     """
     queries = int(min(rule.max_queries, np.min(sizes // 2)))
     left = sizes - queries

@@ -15,11 +15,10 @@ TIMED_STEPS, TIMED_SECONDS, LEAST_STEPS = 15, 5.0, 3
 
 
 class Program(NamedTuple):
-    """A compiled training step `(state, batch, key) -> (state, metrics)`.
+    """A compiled training step, `update(state, batch, key) -> (state, metrics)`.
 
-    Attributes:
-      memory: bytes of temporaries and outputs, by the compiler's plan.
-      flops: operations by the compiler's count, which counts a loop's body once.
+    By the compiler, `memory` is bytes of temporaries and outputs, and `flops` counts a
+    loop's body once.
     """
 
     update: Callable[..., Any]
@@ -43,9 +42,10 @@ def compile_step(update: Callable[..., Any], *example: Any) -> Program:
 
 
 def seconds_each(*steps: Callable[[], Any]) -> list[float]:
-    """Times steps in turn, and gives the least seconds of each.
+    """Times steps in turn, and returns the least seconds of each.
 
-    What a busy machine adds is not the step's own, and is more for many threads.
+    The least, since what a busy machine adds is not the step's own, and it adds more to
+    a program of many threads.
     """
     for step in steps:
         jax.block_until_ready(step())
@@ -68,9 +68,10 @@ def steps_per_iteration(
     joint_seconds: float,
     store: bool,
 ) -> float:
-    """Gives joint steps that take as long as one meta-iteration, `given` or measured.
+    """Tells how many joint steps take as long as one meta-iteration.
 
-    Measured once and kept in `path`, so that a resumed run keeps its numbers of steps.
+    That is `given`, or where it is 0 the quotient of the seconds, which is kept in the
+    file `path` (where `store`), so that a resumed run keeps its numbers of steps.
     """
     if given:
         return given

@@ -22,11 +22,10 @@ class Cost(NamedTuple):
     """What it took to make an initialisation.
 
     Attributes:
-      device_seconds: compilation excluded.
+      device_seconds: of device time, compilation excluded.
       images: training images seen, repeats counted.
-      steps: optimiser steps.
       flops: by `metainit.runtime.flops.of_function`; None where not counted.
-      device: kind of the device, where another run spent them than the results' own.
+      device: kind of the device, where another run spent them than the results are of.
     """
 
     device_seconds: float

@@ -28,8 +28,8 @@ def in_use() -> str:
 def accelerator_present() -> str | None:
     """Names the accelerator of this machine: "NVIDIA card", "TPU" or None.
 
-    It looks at files, since a jax without the right plug-in sees the CPU only. None
-    where CUDA_VISIBLE_DEVICES hides every card.
+    Looks at files and asks jax nothing, since a jax without the right plug-in sees the
+    CPU only. None where CUDA_VISIBLE_DEVICES hides every card.
     """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if not hidden and any(DEVICE_FOLDER.glob("nvidia[0-9]*")):
@@ -48,8 +48,7 @@ def check(allow_cpu: bool) -> None:
     """Refuses to compute on the CPU of a machine that has an accelerator.
 
     Raises:
-      ValueError: an NVIDIA card or a TPU is present and jax runs on the CPU; names the
-        lines that install the plug-in.
+      ValueError: so it is, without `allow_cpu`; names lines that install the plug-in.
     """
     if allow_cpu or jax.default_backend() != "cpu":
         return

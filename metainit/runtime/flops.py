@@ -1,7 +1,7 @@
 """Floating-point operations of a program, loops in full.
 
-XLA counts the body of a loop once. Counted here are matrix products and convolutions,
-which is nearly all there is.
+XLA counts the body of a loop once; inner steps and tasks are loops. Counted here are
+matrix products and convolutions, which is nearly all there is.
 """
 
 import math
@@ -16,12 +16,11 @@ from metainit.core.hypergradient import programs_in
 
 
 def of_function(fn: Callable[..., Any], *args: Any) -> float:
-    """Counts operations of matrix products and convolutions, without running anything.
+    """Counts operations of matrix products and convolutions, by tracing alone.
 
     A multiplication and an addition are two. Multiplications by padding and by the
     zeros of a dilated convolution count. Of the branches of a `cond` the largest
-    counts; a `while_loop`'s body counts once. Arguments are arrays or
-    `jax.ShapeDtypeStruct`s.
+    counts; a `while_loop`'s body counts once.
     """
     return _of_jaxpr(jax.make_jaxpr(fn)(*args).jaxpr)
 

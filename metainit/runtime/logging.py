@@ -24,8 +24,8 @@ from metainit.runtime import atomic
 class Writer:
     """Writes metrics of one run to event files and `metrics.jsonl`; a context manager.
 
-    A run that resumes passes the first step it will write: what an earlier run wrote
-    from that step on is dropped, so no step stands there twice.
+    What an earlier run wrote from `first_step` on is dropped from `metrics.jsonl` and
+    hidden from TensorBoard, so that no step stands there twice.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], first_step: int = 0) -> None:
@@ -48,7 +48,7 @@ class Writer:
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Writes numbers (Python, NumPy or JAX scalars) under their tags.
 
-        One call is one row of `metrics.jsonl`; what is not finite is null there.
+        One call is one row of `metrics.jsonl`, where numbers not finite are null.
         """
         row = {tag: _number(tag, value) for tag, value in scalars.items()}
         for tag, value in row.items():
@@ -119,6 +119,7 @@ class Progress:
     """Progress of one run: a bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, name: str, first: int, total: int):
+        """Takes the run's name, the steps done before and the steps in all."""
         self._name = name
         self._bar = tqdm(
             desc=name,

@@ -22,9 +22,10 @@ def versions() -> dict[str, str]:
 
 
 def commit(root: pathlib.Path = _ROOT) -> str:
-    """Gives twelve digits of the commit, "+ changes" where files differ from it.
+    """Names the checked out commit by 12 digits, "+ changes" where files differ.
 
-    "" where `root` is not the top of a git repository, as for an installed package.
+    The name is "" where `root` is not the top of a git repository, as for an installed
+    package.
     """
     if not (root / ".git").exists():
         return ""

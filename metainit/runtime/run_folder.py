@@ -38,8 +38,8 @@ def check(
     """Refuses a folder that is another's; writes nothing.
 
     A new or empty folder passes, and so does one whose `config.json` is equal but for
-    allowed differences, by dotted name: `may_change` may differ, with what lies under
-    them, and the numbers `only_up` may grow. `flag` is of the command line.
+    the dotted names in `may_change` (which cover what lies under them) and for numbers
+    in `only_up` that grow.
 
     Raises:
       ValueError: the folder holds files but no `config.json`, its `config.json`

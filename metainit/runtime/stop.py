@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM, heeded also where the exception that they raise is lost.
 
-In a finaliser or a callback of the garbage collector, such as JAX has, Python prints
-and drops KeyboardInterrupt.
+In a finaliser, or a callback of the garbage collector such as JAX has, Python prints
+KeyboardInterrupt and drops it.
 """
 
 import signal
