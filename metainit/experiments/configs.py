@@ -57,13 +57,7 @@ def search(experiment: ConfigDict) -> ConfigDict:
         raise ConfigError(
             f"kind={experiment.kind!r}: only configs of meta-learning can be searched"
         )
-    return ConfigDict(
-        {
-            "kind": "tune",
-            "search": dataclasses.asdict(fields.SearchFields()),
-            "experiment": experiment,
-        }
-    )
+    return ConfigDict({**dataclasses.asdict(fields.Search()), "experiment": experiment})
 
 
 def seven_data_sets() -> ConfigDict:

@@ -124,13 +124,12 @@ def _obtain_data(config: Typed, dry_run: bool, yes: bool) -> bool:
     if isinstance(config, Search):
         config = config.experiment
     of_learning = isinstance(config, Experiment)
-    size = config.data.size or 224
     channels = config.data.channels if isinstance(config, Experiment) else 3
     names, root = loading.of_catalog(config.data), cache.root(config.data.data_dir)
     if not names:
         return True
     try:
-        plan = prepare.show(names, root, size, channels)
+        plan = prepare.show(names, root, config.data.size or 224, channels)
         if dry_run:
             return of_learning or not plan.needs
         prepare.obtain(plan, root, agreed=yes)

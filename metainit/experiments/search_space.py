@@ -50,18 +50,15 @@ def parse(fields: Sequence[str]) -> tuple[Axis, ...]:
 def _axis(field: str) -> Axis:
     name, _, text = (part.strip() for part in field.partition("="))
     if not name or not text:
-        raise ValueError(
-            f"{field!r} cannot be read; write NAME=VALUE,VALUE,... or NAME=LOW..HIGH"
-        )
+        words = "cannot be read; write NAME=VALUE,VALUE,... or NAME=LOW..HIGH"
+        raise ValueError(f"{field!r} {words}")
     low, dots, high = text.partition("..")
     if dots:
         ends = literal(low), literal(high)
-        if not all(isinstance(x, int | float) for x in ends) or not (
-            0 < ends[0] < ends[1] < math.inf
-        ):
-            raise ValueError(
-                f"{field!r} is no range: its ends must be numbers above 0 that rise"
-            )
+        numbers = all(isinstance(x, int | float) for x in ends)
+        if not numbers or not 0 < ends[0] < ends[1] < math.inf:
+            words = "is no range: its ends must be numbers above 0 that rise"
+            raise ValueError(f"{field!r} {words}")
         return Axis(name, (), *ends)
     values = literal(f"({text},)")
     if isinstance(values, str):  # words without quotes
@@ -81,10 +78,8 @@ def literal(text: str) -> Any:
 def grid(axes: Sequence[Axis]) -> list[Fields]:
     """Lists every combination, the last axis changing fastest; refuses ranges."""
     if ranges := [axis.name for axis in axes if not axis.values]:
-        raise ValueError(
-            f"{ranges[0]} is a range, and a grid needs values; give them, or "
-            "search.trials to draw"
-        )
+        words = "a grid needs values; give them, or search.trials to draw"
+        raise ValueError(f"{ranges[0]} is a range, and {words}")
     names = [axis.name for axis in axes]
     combinations = itertools.product(*(axis.values for axis in axes))
     return [dict(zip(names, values, strict=True)) for values in combinations]

@@ -108,7 +108,10 @@ def _run_all(
     train: Callable[..., str],
 ) -> tuple[dict[str, Trial], list[Trial]]:
     """Runs and reads trials, by `search_space.key`; lists those the data refused."""
-    trials = {search_space.key(trial.fields): trial for trial in _read(workdir)}
+    path = workdir / TRIALS
+    lines = path.read_text().splitlines() if path.exists() else ()
+    earlier = [Trial(**json.loads(line)) for line in lines]
+    trials = {search_space.key(trial.fields): trial for trial in earlier}
     refused: list[Trial] = []
     for number, fields in enumerate(planned, start=1):
         if search_space.key(fields) in trials:
@@ -127,9 +130,7 @@ def _run_all(
             print("search.hours are spent; the same line with more of them goes on")
             break
         trials[search_space.key(fields)] = trial
-        atomic.write_rows(
-            workdir / TRIALS, (trial._asdict() for trial in trials.values())
-        )
+        atomic.write_rows(path, (trial._asdict() for trial in trials.values()))
     return trials, refused
 
 
@@ -186,12 +187,6 @@ def _of_trial(config: Search, fields: Fields, hours: float) -> Experiment:
     hours = min(config.experiment.max_hours, hours)
     trial = {"evaluate.episodes": 0, "transfer.steps": 0, "max_hours": hours}
     return parsing.replaced(config.experiment, fields | trial)
-
-
-def _read(workdir: pathlib.Path) -> list[Trial]:
-    path = workdir / TRIALS
-    lines = path.read_text().splitlines() if path.exists() else ()
-    return [Trial(**json.loads(line)) for line in lines]
 
 
 def _report(

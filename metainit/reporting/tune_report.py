@@ -24,15 +24,15 @@ class Trial(NamedTuple):
 
 
 def score(trial: Trial, by: str) -> float:
-    """Returns the accuracy of `by`, or of `OURS_BEST`, that decides; -1 without one."""
-    accuracies = (trial.accuracy.get(x) for x in (OURS if by == OURS_BEST else (by,)))
+    """Returns the accuracy that decides, of `by` or our best ("ours"); -1 for none."""
+    accuracies = (trial.accuracy.get(x) for x in (OURS if by == "ours" else (by,)))
     return max((x for x in accuracies if x is not None), default=-1.0)
 
 
 def best(trials: Sequence[Trial], by: str) -> Trial | None:
     """Finds the first of the trials that did best; None where none has a score."""
-    first = max(trials, key=lambda trial: score(trial, by), default=None)
-    return first if first is not None and score(first, by) >= 0 else None
+    scored = [trial for trial in trials if score(trial, by) >= 0]
+    return max(scored, key=lambda trial: score(trial, by), default=None)
 
 
 def in_words(fields: Mapping[str, Any]) -> str:
@@ -44,8 +44,7 @@ def verdict(trials: Sequence[Trial], planned: int, by: str) -> str:
     """Makes the first sentence of the report."""
     count = f"{len(trials)} of " * (len(trials) < planned) + f"{planned} trial"
     count += "s" * (planned > 1)
-    winner = best(trials, by)
-    if winner is None:
+    if (winner := best(trials, by)) is None:
         return f"After {count} none has an accuracy on meta-validation to choose by."
     return (
         f"{in_words(winner.fields)} did best on meta-validation after {count}: "
