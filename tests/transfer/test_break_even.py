@@ -4,7 +4,7 @@ import pytest
 from small_transfer import FAST, run
 
 from metainit.transfer.break_even import against_baselines, data_sets, in_words
-from metainit.transfer.time_to_threshold import Time
+from metainit.transfer.time_to_threshold import Time, by_data_set
 
 
 def got(*values):
@@ -71,5 +71,7 @@ def test_against_each_baseline():
     assert "after 7 new data sets" in found["random"]
     slow = (run("meta-learned", "prototype", 100, validation=0.9), *FAST[2:])
     assert "never pays" in against_baselines([slow], costs)["joint pretraining"]
-    no_threshold = [run("meta-learned", "zero", 1), run("random", "zero", 1, final=0.0)]
-    assert against_baselines([no_threshold], costs) == {}
+    runs = [run("meta-learned", "zero", 1), run("random", "zero", 1, final=0.0)]
+    (pets,) = by_data_set([runs])
+    assert pets.thresholds is None and pets.lines[0].times == {}
+    assert against_baselines([runs], costs) == {}

@@ -1,5 +1,6 @@
 """Full-data fine-tuning: what is measured, on which images, and after a stop."""
 
+import itertools
 import json
 
 import chex
@@ -50,16 +51,20 @@ def measured(points):
     ]
 
 
+def assert_costs_grow(points):
+    for field in COSTS:
+        assert all(np.diff([getattr(point, field) for point in points]) >= 0)
+
+
+def rows(folder):
+    lines = (folder / "transfer.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def run(folder, model=MLP, init=None, **changed):
-    settings = {"steps": 12, "batch": 8, "learning_rate": 0.1}
-    return fine_tune(
-        init or body(model),
-        TRAIN,
-        TEST,
-        Spec(**(settings | changed)),
-        folder,
-        {"init": "random"},
-    )
+    spec = Spec(**({"steps": 12, "batch": 8, "learning_rate": 0.1} | changed))
+    about = {"init": "random"}
+    return fine_tune(init or body(model), TRAIN, TEST, spec, folder, about)
 
 
 def test_steps_are_log_spaced():
@@ -76,20 +81,17 @@ def test_it_learns_and_says_what_it_cost(model, tmp_path):
     assert points[-1].epoch == pytest.approx(890 / 90)
     assert points[-1].accuracy > max(0.8, points[0].accuracy)
     assert points[-1].loss < points[0].loss
-    for field in COSTS:
-        assert all(np.diff([getattr(point, field) for point in points]) >= 0)
+    assert_costs_grow(points)
     assert points[0].device_seconds > 0  # of making the prototypes
     assert points[0].compile_seconds == points[-1].compile_seconds > 0
-    lines = (tmp_path / "transfer.jsonl").read_text().splitlines()
-    written = [json.loads(line) for line in lines]
+    written = rows(tmp_path)
     assert [line["accuracy"] for line in written] == [p.accuracy for p in points]
     assert written[0]["init"] == "random" and written[0]["batch_norm"] == model.policy
     assert run(tmp_path, model, steps=50, batch=16) == points  # finished: at once
 
 
 def test_two_initialisations_of_a_seed_meet_the_same_batches(tmp_path, monkeypatch):
-    seen = []
-    draw = fine_tuning._batch
+    seen, orders, draw = [], [], fine_tuning._batch
 
     def recorded(train, where):
         drawn = draw(train, where)
@@ -97,16 +99,14 @@ def test_two_initialisations_of_a_seed_meet_the_same_batches(tmp_path, monkeypat
         return drawn
 
     monkeypatch.setattr(fine_tuning, "_batch", recorded)
-    orders = []
     for name, seed, order_seed in (("a", 0, 0), ("b", 1, 0), ("c", 0, 1)):
         seen.append([])
         run(tmp_path / name, init=body(MLP, seed), seed=order_seed)
-        line = (tmp_path / name / "transfer.jsonl").read_text().splitlines()[0]
-        orders.append(json.loads(line)["order"])
+        orders.append(rows(tmp_path / name)[0]["order"])
     assert seen[0] == seen[1] != seen[2]
     assert orders[0] == orders[1] != orders[2]
-    rows = batches.labelled(TRAIN, 0, 1.0, 0)
-    assert orders[0] == batches.Order(rows, 0, 8).digest(12)
+    labelled = batches.labelled(TRAIN, 0, 1.0, 0)
+    assert orders[0] == batches.Order(labelled, 0, 8).digest(12)
 
 
 def test_a_stopped_run_goes_on_to_the_same_rows(tmp_path, monkeypatch):
@@ -118,34 +118,20 @@ def test_a_stopped_run_goes_on_to_the_same_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(fine_tuning, "SAVE_EVERY", 15)
     whole = measured(run(tmp_path / "whole", **long))
     order = batches.Order(batches.labelled(TRAIN, 0, 1.0, 0), 0, 8)
-    stops = [
-        0,
-        1,
-        14,
-        15,
-        16,
-        39,
-        40,
-        41,
-        *np.random.default_rng(0).integers(42, 98, 3),
-        99,
-    ]
-    left = [order(int(step)) for step in sorted(stops)]
-    draw, fired = fine_tuning._batch, 0
-    measure, measurements = held_out.scores, 0
+    anywhere = np.random.default_rng(0).integers(42, 98, 3)
+    stops = np.sort([0, 1, 14, 15, 16, 39, 40, 41, *anywhere, 99])
+    left = [order(int(step)) for step in stops]
+    draw, measure = fine_tuning._batch, held_out.scores
+    fired, measurements = itertools.count(1), itertools.count(1)
 
     def interrupted(train, where):
-        nonlocal fired
         if left and np.array_equal(where, left[0]):
             del left[0]
-            fired += 1
-            raise (KeyboardInterrupt, RuntimeError)[fired % 2]
+            raise (KeyboardInterrupt, RuntimeError)[next(fired) % 2]
         return draw(train, where)
 
     def stopped(*given):
-        nonlocal measurements
-        measurements += 1
-        if measurements == 4:
+        if next(measurements) == 4:
             raise KeyboardInterrupt
         return measure(*given)
 
@@ -155,9 +141,8 @@ def test_a_stopped_run_goes_on_to_the_same_rows(tmp_path, monkeypatch):
         with pytest.raises((KeyboardInterrupt, RuntimeError)):
             run(tmp_path / "run", **long)
     points = run(tmp_path / "run", **long)
-    assert fired == len(stops) and measured(points) == whole
-    for field in COSTS:
-        assert all(np.diff([getattr(point, field) for point in points]) >= 0)
+    assert measured(points) == whole
+    assert_costs_grow(points)
 
 
 def test_prototypes_are_those_of_all_training_images(tmp_path, monkeypatch):
@@ -165,19 +150,16 @@ def test_prototypes_are_those_of_all_training_images(tmp_path, monkeypatch):
     monkeypatch.setattr(held_out, "CHUNK", 32)
     first = run(tmp_path, CONV, steps=1)[0]
     params = body(CONV).params
-    image = PREPROCESS.normalise
-    train = {"image": image(TRAIN.images), "label": TRAIN.labels}
-    test = {"image": image(TEST.images)}
+    train = {"image": PREPROCESS.normalise(TRAIN.images), "label": TRAIN.labels}
+    test = {"image": PREPROCESS.normalise(TEST.images)}
     # The 90 training images are fewer than MOMENTS: all of them normalise.
     of_train = classification.features(CONV)(params, train, None)
     of_test = classification.query_features(CONV)(params, train, test)
     means = heads.class_means(of_train, TRAIN.labels, 3)
     distances = jnp.sum(jnp.square(of_test[:, None] - means), -1)
     assert first.accuracy == np.mean(distances.argmin(1) == TEST.labels)
-    chances = jax.nn.softmax(
-        jnp.sum(jnp.square(of_test), -1, keepdims=True) - distances
-    )
-    loss = -np.mean(np.log(np.asarray(chances)[np.arange(60), TEST.labels]))
+    chances = jax.nn.log_softmax(-distances)
+    loss = -np.mean(np.asarray(chances)[np.arange(60), TEST.labels])
     assert first.loss == pytest.approx(loss, rel=1e-4)
 
 
@@ -185,39 +167,31 @@ def test_prototypes_are_those_of_all_training_images(tmp_path, monkeypatch):
 def test_a_held_out_image_is_judged_alone(policy, tmp_path, monkeypatch):
     """Whatever stands beside it in a chunk, and however the chunk is filled."""
     model = conv4.conv4(filters=4, norm=policy)
+    turned = TEST._replace(images=TEST.images[::-1], labels=TEST.labels[::-1])
     results = []
-    for name, size, images in (
-        ("a", 256, slice(None)),
-        ("b", 7, slice(None, None, -1)),
-    ):
+    for size, test in ((256, TEST), (7, turned)):
         monkeypatch.setattr(held_out, "CHUNK", size)
-        turned = TEST._replace(images=TEST.images[images], labels=TEST.labels[images])
-        spec = Spec(steps=2, batch=8)
-        folder = tmp_path / name
-        points = fine_tune(body(model), TRAIN, turned, spec, folder)
+        spec, folder = Spec(steps=2, batch=8), tmp_path / str(size)
+        points = fine_tune(body(model), TRAIN, test, spec, folder)
         results.append(measured(points))
         for point in results[-1]:
             assert point.pop("flops") > 0  # filling included
     chex.assert_trees_all_close(*results, rtol=1e-4)
 
 
-def test_a_zero_head_costs_nothing(tmp_path):
-    zero = run(tmp_path, head="zero", steps=2)
-    assert zero[0].loss == pytest.approx(np.log(3), rel=1e-6)
-    assert zero[0].device_seconds == 0
-
-
 def test_operations_are_those_of_the_head_and_the_steps(tmp_path):
     """Of 36 pixels, 8 hidden units and 3 classes; no gradient of the images."""
     hidden, last = 2 * 36 * 8, 2 * 8 * 3
     probe, whole = hidden + 2 * last, 2 * hidden + 3 * last  # an image
-    found = run(tmp_path / "zero", head="zero", steps=5, probe_steps=2)
-    assert [point.flops for point in found] == [
+    zero = run(tmp_path / "zero", head="zero", steps=5, probe_steps=2)
+    assert [point.flops for point in zero] == [
         8 * x for x in (0, probe, 2 * probe, 2 * probe + 3 * whole)
     ]
-    found = run(tmp_path / "prototype", steps=1)
+    assert zero[0].loss == pytest.approx(np.log(3), rel=1e-6)
+    assert zero[0].device_seconds == 0
+    prototype = run(tmp_path / "prototype", steps=1)
     made = held_out.CHUNK * (hidden + last)  # means are a product, too
-    assert [point.flops for point in found] == [made, made + 8 * whole]
+    assert [point.flops for point in prototype] == [made, made + 8 * whole]
 
 
 def body_after(folder, model=MLP, **settings):
@@ -252,8 +226,7 @@ def test_a_run_that_diverges_is_measured_all_the_same(tmp_path):
         points = run(tmp_path, learning_rate=1e30, steps=5)
     assert [point.step for point in points] == [0, 1, 2, 5]
     assert not np.isfinite(points[-1].loss) and points[-1].accuracy < 0.5
-    last = json.loads((tmp_path / "transfer.jsonl").read_text().splitlines()[-1])
-    assert last["loss"] is None
+    assert rows(tmp_path)[-1]["loss"] is None
 
 
 def test_what_was_learned_can_be_taken_away(tmp_path):
@@ -262,14 +235,12 @@ def test_what_was_learned_can_be_taken_away(tmp_path):
         fine_tuning.last_params(init, TRAIN, spec, tmp_path)
     points = fine_tune(init, TRAIN, TEST, spec, tmp_path)
     last = fine_tuning.last_params(init, TRAIN, spec, tmp_path)
-    moments = held_out.moment_images(TRAIN, spec)
-    chances = classification.predict(MLP)(
-        last,
-        {"image": PREPROCESS.normalise(moments)},
-        {"image": PREPROCESS.normalise(TEST.images)},
+    moments, test = (
+        {"image": PREPROCESS.normalise(images)}
+        for images in (held_out.moment_images(TRAIN, spec), TEST.images)
     )
-    right = np.asarray(chances).argmax(1) == TEST.labels
-    assert right.mean() == points[-1].accuracy
+    chances = np.asarray(classification.predict(MLP)(last, moments, test))
+    assert np.mean(chances.argmax(1) == TEST.labels) == points[-1].accuracy
 
 
 def test_a_share_of_the_labels(tmp_path):
@@ -299,16 +270,16 @@ def test_settings_that_cannot_work(changed, message, tmp_path):
 
 def test_data_that_cannot_work():
     one = patterns(5, 0, classes=1)
-    with pytest.raises(ValueError, match="has one class, 'class0'"):
-        transfer_spec.check(Spec(), one, one)
     lacking = TEST._replace(labels=np.where(TEST.labels == 2, -1, TEST.labels))
-    with pytest.raises(ValueError, match="'class2' has no held-out images"):
-        transfer_spec.check(Spec(), TRAIN, lacking)
-    with pytest.raises(ValueError, match="different classes: class3"):
-        transfer_spec.check(Spec(), TRAIN, patterns(5, 0, classes=4))
     large = TEST._replace(images=np.zeros((60, 8, 8, 1), np.uint8))
-    with pytest.raises(ValueError, match="read both at one size"):
-        transfer_spec.check(Spec(), TRAIN, large)
+    for train, test, message in (
+        (one, one, "has one class, 'class0'"),
+        (TRAIN, lacking, "'class2' has no held-out images"),
+        (TRAIN, patterns(5, 0, classes=4), "different classes: class3"),
+        (TRAIN, large, "read both at one size"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            transfer_spec.check(Spec(), train, test)
 
 
 def test_parameters_and_folders_of_something_else(tmp_path):

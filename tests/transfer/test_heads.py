@@ -79,27 +79,18 @@ def test_only_the_labels_that_may_be_used_are(params):
         points(params, closed_form.nearest_centroid, [10.0], shot=21)
 
 
-ABOUT = {"role": "test", "init": "random", "dataset": "pets", "head": "zero"}
-ANY = (None, None)  # model and preprocess
-SETTING = {"optimizer": "sgd", "learning_rate": 0.1}
-
-
 def place(folder, *hashes):
-    """That of a data set of two images on either side."""
-    labels = np.array([0, 1, -1], np.int32)
+    """That of a data set of two images on either side; one has no label."""
+    images, labels = np.zeros((3, 1, 1, 1), np.uint8), np.array([0, 1, -1], np.int32)
     sides = (
-        Source(
-            "pets",
-            np.zeros((3, 1, 1, 1), np.uint8),
-            labels,
-            ("a", "b"),
-            None if of_side is None else np.array(of_side, np.uint64),
-        )
-        for of_side in hashes
+        Source("pets", images, labels, ("a", "b"), of and np.array(of, np.uint64))
+        for of in hashes
     )
-    init = Initialisation("random", *ANY, {"w": np.ones(2, np.float32)})
-    about = ABOUT | {"setting": SETTING}
-    return heads._place(folder, about, Spec(), Split("pets", *sides), init)
+    init = Initialisation("random", None, None, {"w": np.ones(2, np.float32)})
+    setting = {"optimizer": "sgd", "learning_rate": 0.1}
+    about = {"role": "test", "init": "random", "dataset": "pets", "head": "zero"}
+    split = Split("pets", *sides)
+    return heads._place(folder, about | {"setting": setting}, Spec(), split, init)
 
 
 def test_another_image_has_another_place(tmp_path):

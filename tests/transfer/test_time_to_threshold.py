@@ -30,12 +30,11 @@ def got(*values):
 
 
 def test_the_first_point_that_meets_the_threshold():
-    accuracy = [0.2, 0.5, 0.7, 0.6, 0.9]
+    accuracy, diverged = [0.2, 0.5, 0.7, 0.6, 0.9], [0.2, 0.5, *[math.nan] * 3]
     assert time_to(STEPS, accuracy, 0.2) == Time(0, True)
     assert time_to(STEPS, accuracy, 0.65) == Time(2, True)  # and it fell again later
     assert time_to(STEPS, accuracy, 0.75) == Time(10, True)  # not interpolated
     assert time_to(STEPS, accuracy, 0.95) == Time(10, False)
-    diverged = [0.2, 0.5, *[math.nan] * 3]
     assert time_to(STEPS, diverged, 0.5) == Time(1, True)
     assert time_to(STEPS, diverged, 0.6) == Time(10, False)
     assert time_to(STEPS * 0.5 + 3, accuracy, 0.65) == Time(4, True)
@@ -45,6 +44,15 @@ def test_thresholds_are_shares_of_the_best_baseline():
     found = from_baselines({"random": [0.5, 0.6], "imagenet": [0.8, 0.9, 1.0]})
     assert found.baseline == "imagenet" and found.final == pytest.approx(0.9)
     assert found.values == pytest.approx({0.9: 0.81, 0.95: 0.855, 0.99: 0.891})
+    (pets,) = by_data_set([FAST])
+    assert pets.thresholds.baseline == "joint pretraining, prototype"
+    assert pets.thresholds.values == pytest.approx({0.9: 0.72, 0.95: 0.76, 0.99: 0.792})
+    line = line_of(pets, "random", "zero")
+    assert line.times[0.95]["epochs"] == (Time(10, True),)
+    assert line.times[0.99]["steps"] == (Time(100, False),)  # 0.79 is not 0.792
+    ours = line_of(pets, "meta-learned", "prototype").times[0.95]
+    values = {unit: time.value for unit, (time,) in ours.items()}
+    assert values == {"steps": 5, "epochs": 0.5, "device seconds": 5}
 
 
 def test_without_censoring_it_is_the_mean_with_its_t_interval():
@@ -54,16 +62,27 @@ def test_without_censoring_it_is_the_mean_with_its_t_interval():
     assert summary.mean == pytest.approx(4)
     assert (summary.low, summary.high) == pytest.approx((max(0, low), high))
     assert (summary.median, summary.reached, summary.runs) == (2, 5, 5)
+    assert in_words(got(2, 4)) == "3 (2 of 2)"
+    # The interval may reach beyond the slowest.
+    there = summarise(got(5, 20, 50))
+    assert mean_in_words(there, interval=True) == "25 [0, 82]"
+    assert summarise(got(5)) == (1, 1, 5, 5, None, None, 5)
+    assert in_words(got(5)) == "5"
 
 
 def test_a_run_that_never_got_there_counts_up_to_the_horizon():
     """Reached at 2 and 4, one given up at 10: (2 + 4 + 10) / 3."""
-    summary = summarise([*got(2, 4), Time(10, False)])
+    times = [*got(2, 4), Time(10, False)]
+    summary = summarise(times)
     assert summary.mean == pytest.approx(16 / 3)
     assert (summary.horizon, summary.median, summary.reached) == (10, 4, 2)
     half = 4.30265 * math.sqrt(np.var([2, 4, 10], ddof=1) / 3)  # t, 2 degrees
     assert summary.low == max(0, 16 / 3 - half)
     assert summary.high == pytest.approx(min(10, 16 / 3 + half))
+    assert in_words(times) == ">= 5.3 up to 10 (2 of 3)"
+    assert mean_in_words(summary, True) == ">= 5.3 [0, 10] up to 10"
+    # The horizon is named once where it is the mean as well.
+    assert in_words([*got(10), Time(10, False)]) == ">= 10 (1 of 2)"
 
 
 def test_the_median_is_kaplan_and_meiers():
@@ -76,28 +95,6 @@ def test_the_median_is_kaplan_and_meiers():
     assert summary.mean == pytest.approx((2 + 3 + 3 + 3) / 4)
 
 
-def test_nobody_got_there():
-    times = [Time(10, False), Time(10, False), Time(12, False)]
-    summary = summarise(times)
-    assert summary == (0, 3, 10, 10, None, None, None)
-    assert in_words(times) == "> 10 (0 of 3)"
-
-
-def test_one_run_has_no_interval():
-    summary = summarise(got(5))
-    assert summary == (1, 1, 5, 5, None, None, 5)
-    assert in_words(got(5)) == "5" and in_words([Time(1000, False)]) == "> 1,000"
-
-
-def test_at_least_is_said_where_a_run_did_not_reach():
-    times = [*got(2, 4), Time(10, False)]
-    assert in_words(times) == ">= 5.3 up to 10 (2 of 3)"
-    assert mean_in_words(summarise(times), True) == ">= 5.3 [0, 10] up to 10"
-    assert in_words(got(2, 4)) == "3 (2 of 2)"
-    # The horizon is named once where it is the mean as well.
-    assert in_words([*got(10), Time(10, False)]) == ">= 10 (1 of 2)"
-
-
 def test_runs_that_all_are_cut_have_no_interval():
     """Their pseudo-values are the horizon each, not times that were measured."""
     for times in (
@@ -108,6 +105,10 @@ def test_runs_that_all_are_cut_have_no_interval():
         assert summary.mean == summary.horizon and summary.low is summary.high is None
     same = summarise(got(500, 500, 500))
     assert (same.low, same.high) == (500, 500)
+    never = [Time(10, False), Time(10, False), Time(12, False)]
+    assert summarise(never) == (0, 3, 10, 10, None, None, None)
+    assert in_words(never) == "> 10 (0 of 3)"
+    assert in_words([Time(1000, False)]) == "> 1,000"
 
 
 def test_area_over_log_steps_by_hand():
@@ -134,44 +135,21 @@ def test_what_cannot_be_judged():
 # Over the fine-tunings of an experiment, made by hand
 
 
-def test_thresholds_are_those_of_the_best_baseline():
-    (pets,) = by_data_set([FAST])
-    assert pets.thresholds is not None
-    assert pets.thresholds.baseline == "joint pretraining, prototype"
-    assert pets.thresholds.values == pytest.approx({0.9: 0.72, 0.95: 0.76, 0.99: 0.792})
-    line = line_of(pets, "random", "zero")
-    assert line.times[0.95]["epochs"] == (Time(10, True),)
-    assert line.times[0.99]["steps"] == (Time(100, False),)  # 0.79 is not 0.792
-    ours = line_of(pets, "meta-learned", "prototype")
-    assert {unit: t[0].value for unit, t in ours.times[0.95].items()} == {
-        "steps": 5,
-        "epochs": 0.5,
-        "device seconds": 5,
-    }
-
-
-def test_no_baseline_no_threshold():
-    runs = [run("meta-learned", "zero", 1), run("random", "zero", 1, final=0.0)]
-    (pets,) = by_data_set([runs])
-    assert pets.thresholds is None and pets.lines[0].times == {}
-
-
 def test_a_head_in_closed_form_stays_as_it_is():
     """It has one point; where it is not good enough, no waiting helps."""
     whole = run("random", "zero", 50)
-    points = ({**whole.points[0], "accuracy": 0.7, "device_seconds": 3.0},)
-    fitted = whole._replace(head="logistic regression", points=points)
+    point = {**whole.points[0], "accuracy": 0.7, "device_seconds": 3.0}
+    fitted = whole._replace(head="logistic regression", points=(point,))
     (pets,) = by_data_set([(whole, fitted)])
     assert pets.horizon["steps"] == 100
     line = line_of(pets, "random", "logistic regression")
     assert line.area == line.final == pytest.approx(0.7)
     assert line.times[0.9]["steps"] == (Time(100, False),)
     assert line.times[0.9]["device seconds"] == (Time(100, False),)
-    better = fitted._replace(points=({**points[0], "accuracy": 0.9},))
+    better = fitted._replace(points=({**point, "accuracy": 0.9},))
     (pets,) = by_data_set([(whole, better)])
     line = line_of(pets, "random", "logistic regression")
     assert line.times[0.95]["device seconds"] == (Time(3, True),)
-    assert pets.thresholds is not None
     assert pets.thresholds.baseline == "random, logistic regression"
 
 
@@ -191,20 +169,11 @@ def test_heads_are_chosen_on_meta_validation():
 
 def test_censored_seeds_count_up_to_one_horizon():
     """By hand: 5, 20 and never of 100 steps; without the last, the mean is 12.5."""
-    seeds = [
-        (run("meta-learned", "zero", at), run("random", "zero", 100))
-        for at in (5, 20, None)
-    ]
+    random = run("random", "zero", 100)
+    seeds = [(run("meta-learned", "zero", at), random) for at in (5, 20, None)]
     (pets,) = by_data_set(seeds)
     line = line_of(pets, "meta-learned", "zero")
-    told = in_words(line.times[0.95]["steps"])
-    assert told == ">= 42 up to 100 (2 of 3)"
-    np.testing.assert_allclose((5 + 20 + 100) / 3, 41.67, atol=0.01)
-    never = in_words([Time(100, False)] * 2)
-    assert never == "> 100 (0 of 2)"
-    # All get there: the interval may reach beyond the slowest.
-    there = summarise([Time(5, True), Time(20, True), Time(50, True)])
-    assert mean_in_words(there, interval=True) == "25 [0, 82]"
+    assert in_words(line.times[0.95]["steps"]) == ">= 42 up to 100 (2 of 3)"
     with pytest.raises(ValueError, match="lack those of another: pets, random, zero"):
         by_data_set([seeds[0], seeds[1][:1]])
 
@@ -212,18 +181,14 @@ def test_censored_seeds_count_up_to_one_horizon():
 def test_a_cheap_line_cuts_no_other():
     """60, 61 and 65 s are their own mean, although a probe was over after 2 s."""
     cheap = run("random", "linear probe", None, seconds=0.02)
-    baseline = run("random", "zero", 50)
-    seeds = [
-        (run("meta-learned", "zero", 50, seconds=s / 50), baseline, cheap)
-        for s in (60, 61, 65)
-    ]
-    (pets,) = by_data_set(seeds)
+    others = run("random", "zero", 50), cheap
+    ours = [run("meta-learned", "zero", 50, seconds=s / 50) for s in (60, 61, 65)]
+    (pets,) = by_data_set([(one, *others) for one in ours])
     line = line_of(pets, "meta-learned", "zero")
     found = summarise(line.times[0.95]["device seconds"])
     assert mean_in_words(found, interval=True) == "62 [55, 69]"
     line = line_of(pets, "random", "linear probe")
-    told = in_words(line.times[0.95]["device seconds"])
-    assert told == "> 2 (0 of 3)"
+    assert in_words(line.times[0.95]["device seconds"]) == "> 2 (0 of 3)"
 
 
 def test_differences_of_equal_runs():
