@@ -2,6 +2,8 @@
 
 import pathlib
 import shutil
+from contextlib import nullcontext
+from unittest import mock
 
 import pytest
 import tiny
@@ -19,55 +21,23 @@ def no_handlers(monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "kept")
 
 
-@pytest.mark.parametrize(
-    "config, folder",
-    [
+def test_a_run_has_the_name_of_its_config():
+    for config, folder in (
         ("configs/omniglot.py:20way", "runs/omniglot-20way"),
         ("quickstart.py", "runs/quickstart"),
         ("tune:configs/mlp.py:improved", "runs/tune-configs-mlp.py-improved"),
-    ],
-)
-def test_a_run_has_the_name_of_its_config(config, folder):
-    assert launching.default_workdir(config) == pathlib.Path(folder)
+    ):
+        assert launching.default_workdir(config) == pathlib.Path(folder)
 
 
-def raises(error):
-    def train(*given, **named):
-        raise error
-
-    return train
-
-
-@pytest.mark.parametrize("error", [ConfigError, NonFiniteError, CheckpointError])
-def test_what_the_training_refuses_is_one_line(error, monkeypatch, capsys):
-    refusal = raises(error("data.way is 7;\nthere are 5 classes"))
-    monkeypatch.setattr(launching, "train", refusal)
-    assert launching.run(configs.default(), pathlib.Path("run"), "") == 2
-    assert capsys.readouterr().err == "error: data.way is 7; there are 5 classes\n"
-
-
-def test_a_defect_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(launching, "train", raises(KeyError("x")))
-    with pytest.raises(KeyError):
-        launching.run(configs.default(), pathlib.Path("run"), "")
-
-
-@pytest.fixture
-def images(tmp_path):
-    return tiny.draw(tmp_path / "images")
-
-
-def overlap(images):
-    shutil.copytree(images / "train" / "train0", images / "test" / "train0")
-
-
-def damage(images):
-    (images / "train" / "train0" / "1.png").write_bytes(b"no image")
-
-
-def clear(images):
-    shutil.rmtree(images)
-    images.mkdir()
+def test_what_the_training_refuses_is_one_line_and_a_defect_is_not(monkeypatch, capsys):
+    for error in (ConfigError, NonFiniteError, CheckpointError, KeyError):
+        refusal = mock.Mock(side_effect=error("data.way is 7;\nthere are 5 classes"))
+        monkeypatch.setattr(launching, "train", refusal)
+        with pytest.raises(KeyError) if error is KeyError else nullcontext():
+            assert launching.run(configs.default(), pathlib.Path("run"), "") == 2
+            printed = capsys.readouterr().err
+            assert printed == "error: data.way is 7; there are 5 classes\n"
 
 
 @pytest.mark.parametrize(
@@ -76,22 +46,26 @@ def clear(images):
         ({"inner.steps": -1}, ["inner.steps=-1 must be 0 or more"]),
         ({"task.way": 4}, ["way=4", "3 classes"]),
         ({"train_task.queries": 5}, ["shot=1", "queries=5", "'train0', has 5"]),
-        (overlap, ["train and test overlap", "train0"]),
-        (damage, ["train/train0/1.png", "data.skip_undecodable"]),
-        (clear, ["images", "no images"]),
+        (
+            lambda at: shutil.copytree(at / "train/train0", at / "test/train0"),
+            ["train and test overlap", "train0"],
+        ),
+        (
+            lambda at: (at / "train/train0/1.png").write_bytes(b"no image"),
+            ["train/train0/1.png", "data.skip_undecodable"],
+        ),
+        (lambda at: [shutil.rmtree(at), at.mkdir()], ["images", "no images"]),
     ],
 )
-def test_bad_input_is_one_line(images, capsys, mistake, words):
+def test_bad_input_is_one_line(tmp_path, capsys, mistake, words):
+    images = tiny.draw(tmp_path / "images")
     config = tiny.config(images)
     if callable(mistake):
         mistake(images)
     else:
         config.update_from_flattened_dict(mistake)
-    run = images.parent / "run"
-    assert launching.run(config, run, "") == 2
+    assert launching.run(config, tmp_path / "run", "") == 2
     printed = capsys.readouterr()
     (line,) = printed.err.splitlines()
-    assert line.startswith("error: ")
-    for word in words:
-        assert word in line
-    assert "compiling" not in printed.out and not run.exists()
+    assert line.startswith("error: ") and all(word in line for word in words)
+    assert "compiling" not in printed.out and not (tmp_path / "run").exists()
