@@ -18,11 +18,9 @@ IMAGES = 3  # a class has so many, where it has any
 TRAIN_CLASSES, OTHER_CLASSES = 30, 4
 PETS = 37  # its lists must have every breed
 
-# What an image shows: itself where it is to be kept to the byte.
-Shown = bytes | Image.Image
-# Split -> file name -> class and image.
-Rows = dict[str, dict[str, tuple[str, Shown]]]
-Pictures = Iterator[tuple[bytes, Shown]]
+# Split -> file name -> class and image, or its file where that is kept to the byte.
+Rows = dict[str, dict[str, tuple[str, bytes | Image.Image]]]
+Pictures = Iterator[bytes]
 
 
 class Layout(NamedTuple):
@@ -71,26 +69,9 @@ def layout(name: str) -> Layout:
 
 
 def _pictures(first: int) -> Pictures:
-    """Images as they lie in archives, no two alike; the first ones are odd."""
-    some = [archives.picture(first + number, 24, 40) for number in range(8)]
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = some[0].transpose(Image.Transpose.ROTATE_90)
-    yield archives.encode(turned, quality=95, exif=exif), some[0]
-    grey = some[1].convert("L")  # of 16 bits
-    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    yield archives.encode(deep, "png"), grey
-    glass, paper = some[2].copy(), Image.new("RGBA", some[2].size, "white")
-    glass.putalpha(some[2].convert("L"))
-    yield archives.encode(glass, "png"), Image.alpha_composite(paper, glass)
-    for image in (some[3].convert("L"), some[4].convert("CMYK")):
-        yield archives.encode(image, quality=95), image
-    for number, form in ((5, "png"), (6, "gif")):
-        yield archives.encode(some[number].quantize(), form), some[number].quantize()
-    yield archives.encode(some[7], "bmp"), some[7]
-    for number in itertools.count(8):
-        jpeg = archives.encode(archives.picture(first + number, 24, 40))
-        yield jpeg, jpeg
+    """Images as they lie in archives, no two alike."""
+    for number in itertools.count(first):
+        yield archives.encode(archives.picture(number, 24, 40))
 
 
 def _cifar100(pictures: Pictures) -> Layout:
@@ -130,7 +111,7 @@ def _caltech256(pictures: Pictures) -> Layout:
     files = {f"{root}/{name}": jpeg for name in stray.split()}
     for name, image in itertools.product(classes, range(1, IMAGES + 1)):
         file = f"{name[:3]}_{image:04}.jpg"
-        files[f"{root}/{name}/{file}"], shown = next(pictures)
+        files[f"{root}/{name}/{file}"] = shown = next(pictures)
         split = "test" if zlib.crc32(file.encode()) % 5 == 0 else "train"
         rows[split][file] = name, shown
     return Layout({f"{root}.tar": files}, classes, rows)
@@ -140,15 +121,13 @@ def _flowers102(pictures: Pictures) -> Layout:
     names = [f"class {label}" for label in range(102)]
     labels = np.repeat([1, 102, 51, *range(3, TRAIN_CLASSES)], IMAGES)
     numbers = np.arange(1, len(labels) + 1)
-    files, images = {}, {}
-    for number in numbers:
-        images[number] = next(pictures)
-        files[f"jpg/image_{number:05}.jpg"] = images[number][0]
+    files = {f"jpg/image_{number:05}.jpg": next(pictures) for number in numbers}
+    images = dict(zip(numbers, files.values(), strict=True))
     split = {"trnid": numbers[2::3], "valid": numbers[1::3], "tstid": numbers[0::3]}
     keys = {"train": "trnid", "validation": "valid", "test": "tstid"}
     rows = {
         name: {
-            f"image_{number:05}.jpg": (names[labels[number - 1] - 1], images[number][1])
+            f"image_{number:05}.jpg": (names[labels[number - 1] - 1], images[number])
             for number in split[key]
         }
         for name, key in keys.items()
@@ -182,10 +161,10 @@ def _stanford_cars(pictures: Pictures) -> Layout:
         images = {
             f"cars_{split}/{n + 1:05}.jpg": next(pictures) for n in range(len(its))
         }
-        files[f"cars_{split}.tgz"] = {name: image[0] for name, image in images.items()}
+        files[f"cars_{split}.tgz"] = images
         rows[split] = {
             name: (names[label - 1], shown)
-            for (name, (_, shown)), label in zip(images.items(), its, strict=True)
+            for (name, shown), label in zip(images.items(), its, strict=True)
         }
     files["car_devkit.tgz"] = {
         "devkit/cars_meta.mat": archives.matlab(class_names=np.array([names], object)),
@@ -238,7 +217,7 @@ def _oxford_pets(pictures: Pictures) -> Layout:
     }
     for (label, breed), image in itertools.product(enumerate(breeds, 1), range(IMAGES)):
         stem, split = f"{breed}_{image + 1}", "test" if image == 2 else "train"
-        images[f"images/{stem}.jpg"], shown = next(pictures)
+        images[f"images/{stem}.jpg"] = shown = next(pictures)
         lines[split] += f"{stem} {label} {1 + label % 2} {label}\n"
         rows[split][f"{stem}.jpg"] = breed, shown
     lists = {
@@ -261,7 +240,7 @@ def _sun397(pictures: Pictures) -> Layout:
     rows: Rows = {split: {} for split in ("train", "test", "rest")}
     for name, split in itertools.product(names[:OTHER_CLASSES], rows):
         file = f"{name}/sun_{split}.jpg"
-        files[f"SUN397{file}"], shown = next(pictures)
+        files[f"SUN397{file}"] = shown = next(pictures)
         rows[split][file[1:]] = name, shown
     partitions = {"ClassName.txt": class_names}
     for number in range(1, 11):

@@ -44,6 +44,8 @@ def test_every_format_gives_the_same_picture(content, tolerance):
     image = decode(content)
     expected = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (255, 255, 255)]]
     assert np.abs(image[1:7:5, 1:7:5] - expected).max() <= tolerance
+    stored = pixels(to_stored(content, Rule())).astype(int)
+    assert np.abs(stored[3:14:10, 3:14:10] - expected).max() <= 6  # a JPEG
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -80,6 +82,8 @@ def test_grey_keeps_its_high_bits_and_colour_turns_into_it():
     array = np.arange(64, dtype=np.uint16).reshape(8, 8) << 10
     image = decode(encode(Image.fromarray(array), "PNG"), channels=1)
     np.testing.assert_array_equal(image[..., 0], array >> 8)
+    stored = pixels(to_stored(encode(Image.fromarray(array), "PNG"), Rule()))
+    assert np.abs(stored - (array >> 8)[..., None].astype(int)).max() < 9
     assert (decode(encode(Image.new("L", (8, 8), 77), "PNG")) == 77).all()
     green = decode(encode(Image.new("RGB", (8, 8), (0, 255, 0)), "PNG"), channels=1)
     assert (green == 150).all()
@@ -89,8 +93,10 @@ def test_grey_keeps_its_high_bits_and_colour_turns_into_it():
 def test_the_exif_orientation_is_applied(turned, red):
     exif = Image.Exif()
     exif[0x0112] = turned
-    image = decode(encode(quadrants(), "JPEG", quality=98, subsampling=0, exif=exif))
-    assert np.abs(image[red] - (255, 0, 0)).max() <= 6
+    content = encode(quadrants(), "JPEG", quality=98, subsampling=0, exif=exif)
+    stored = encode(Image.fromarray(pixels(to_stored(content, Rule()))), "PNG")
+    for image in (decode(content), decode(stored)):
+        assert np.abs(image[red] - (255, 0, 0)).max() <= 6
 
 
 def test_the_short_side_is_fitted_and_the_centre_kept():

@@ -3,15 +3,14 @@
 import dataclasses
 import logging
 import os
-import tarfile
 
 import numpy as np
 import pytest
 import tiny
 from PIL import Image
 
-from metainit.config.fields import Data, Task
-from metainit.data import cache, class_splits, episodes, images, leakage, loading
+from metainit.config.fields import Data
+from metainit.data import cache, class_splits, images, leakage, loading
 from metainit.data.builders import omniglot
 
 
@@ -291,19 +290,6 @@ def test_the_data_folder_comes_from_the_setting_then_the_environment(monkeypatch
     assert str(cache.root("/two")) == "/two"
     monkeypatch.delenv("METAINIT_DATA_DIR")
     assert cache.root("").name == "metainit"
-
-
-def test_caltech101_as_a_folder(real_data, tmp_path):
-    with tarfile.open(real_data / "caltech101-short128.tar") as archive:
-        archive.extractall(tmp_path, filter="data")
-    name = f"folder:{tmp_path / 'caltech101'}"
-    roles = loading.load(settings(tmp_path, name, size=32, split=(0.6, 0.2, 0.2)))
-    classes = {role: len(each) for role, each in names(roles).items()}
-    assert sum(classes.values()) == 101 and classes["train"] == 61
-    assert all(source.images.std() > 40 for (source,) in roles[:3])
-    leakage.check(roles)
-    for role, each in zip(cache.ROLES, roles[:3], strict=True):
-        episodes.check(each, Task(5, 5, 15), role)
 
 
 def test_a_whole_data_set_has_the_classes_of_every_role(tmp_path):

@@ -1,7 +1,5 @@
 """CIFAR-FS from the official archive of CIFAR-100."""
 
-import hashlib
-
 import archives
 import numpy as np
 import pytest
@@ -9,7 +7,6 @@ import seven
 
 from metainit.config.fields import Data, Task
 from metainit.data import cache, episodes, leakage, loading
-from metainit.data.builders.fetch import FetchError
 
 
 def settings(tmp_path, **changed):
@@ -37,19 +34,6 @@ def test_it_is_pooled_by_class_and_split_as_published(tmp_path):
         for name, where in zip(source.class_names, index, strict=True):
             true = [np.asarray(image) for label, image in rows if label == name]
             np.testing.assert_array_equal(source.images[where], true)
-
-
-def test_it_is_downloaded_and_checked(tmp_path, monkeypatch):
-    path, _ = written(tmp_path / "cifar.tar.gz")
-    content = path.read_bytes()
-    right = "sha256:" + hashlib.sha256(content).hexdigest()
-    with archives.serving(content) as server:
-        seven.serve(monkeypatch, "cifar_fs", server.url, "sha256:0")
-        with pytest.raises(FetchError, match="nothing was kept"):
-            loading.load(settings(tmp_path))
-        seven.serve(monkeypatch, "cifar_fs", server.url, right)
-        roles = loading.load(settings(tmp_path, size=8, channels=1))
-    assert roles.train[0].images.shape == (192, 8, 8, 1)
 
 
 @pytest.mark.parametrize(
