@@ -1,18 +1,22 @@
 """Features of a frozen encoder, made once: the same as made on the way."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from metainit.data.cache import hash_image
-from metainit.data.loading import Roles, Source
+from metainit.data.loading import Source
 from metainit.models import resnet
 from metainit.models.encoder import composed
 from metainit.models.preprocess import Preprocess
 from metainit.models.wrappers import in_bfloat16
 from metainit.training import frozen_features
 from metainit.training.initialisation import Initialisation
+
+PREPROCESS = Preprocess((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
 
 
 def source(name, size, seed):
@@ -23,49 +27,39 @@ def source(name, size, seed):
 
 
 @pytest.fixture(scope="module")
-def network():
+def init():
     encoder = resnet.resnet((1, 1, 1, 1), 2, cut="stage2")
     model = composed(encoder, None, "frozen")
-    return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 16, 16, 3)))
+    body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 16, 16, 3)))
+    return Initialisation("random", model, PREPROCESS, body)
 
 
-PREPROCESS = Preprocess((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
-
-
-def test_maps_are_those_made_on_the_way(network, tmp_path):
-    model, body = network
+def test_maps_are_those_made_on_the_way(init, tmp_path):
     # More images than a chunk, and a data set of another size.
-    roles = Roles((source("x", 16, 0),), (source("y", 24, 1),), (source("z", 16, 2),))
-    init = Initialisation("random", model, PREPROCESS, body)
-    made = frozen_features.encode(init, sum(roles, ()), tmp_path)
-    for before, after in zip(sum(roles, ()), made, strict=True):
+    sources = source("x", 16, 0), source("y", 24, 1), source("z", 16, 2)
+    made = frozen_features.encode(init, sources, tmp_path)
+    prepare = PREPROCESS._replace(encode=init.model.encode).for_evaluation
+    for before, after in zip(sources, made, strict=True):
         batch = {"image": jnp.asarray(before.images)}
-        prepare = PREPROCESS._replace(encode=model.encode).for_evaluation
-        expected = prepare({"body": body}, batch, None)["image"]
+        expected = prepare({"body": init.body}, batch, None)["image"]
         np.testing.assert_allclose(after.images, expected, rtol=1e-5, atol=1e-5)
         assert after.images.dtype == np.float32
         assert after._replace(images=0) == before._replace(images=0)
-        key = jax.random.key(1)
-        passed = PREPROCESS.of_features().for_training(
-            None, {"image": after.images[:4]}, key
-        )
+        few = {"image": after.images[:4]}
+        passed = PREPROCESS.of_features().for_training(None, few, jax.random.key(1))
         np.testing.assert_array_equal(passed["image"], after.images[:4])
 
 
-def test_half_precision_reaches_a_frozen_encoder(network):
-    model, body = network
+def test_half_precision_reaches_a_frozen_encoder(init):
     images = jnp.asarray(source("x", 16, 0).images[:4]) / 255
-    half = in_bfloat16(model)
-    assert "bf16" in str(jax.make_jaxpr(half.encode)(body, images))
-    found, exact = (jax.jit(m.encode)(body, images) for m in (half, model))
+    half = in_bfloat16(init.model)
+    assert "bf16" in str(jax.make_jaxpr(half.encode)(init.body, images))
+    found, exact = (jax.jit(m.encode)(init.body, images) for m in (half, init.model))
     assert found.dtype == jnp.float32
     assert 0 < jnp.linalg.norm(found - exact) < 0.05 * jnp.linalg.norm(exact)
 
 
-def test_maps_are_kept_for_the_same_images_and_weights(network, tmp_path):
-    model, body = network
-    init = Initialisation("random", model, PREPROCESS, body)
-
+def test_maps_are_kept_for_the_same_images_and_weights(init, tmp_path):
     def files(seed=0, **changed):
         sources = (source("x", 16, seed),)
         frozen_features.encode(init._replace(**changed), sources, tmp_path)
@@ -73,17 +67,15 @@ def test_maps_are_kept_for_the_same_images_and_weights(network, tmp_path):
 
     first = files()
     assert files() == first
-    assert len(files(body=jax.tree.map(lambda leaf: leaf * 1.5, body))) == 2
+    assert len(files(body=jax.tree.map(lambda leaf: leaf * 1.5, init.body))) == 2
     assert len(files(seed=5)) == 3
     assert len(files(preprocess=PREPROCESS._replace(std=(1.0, 1.0, 1.0)))) == 4
-    assert len(files(model=in_bfloat16(model))) == 5
+    assert len(files(model=in_bfloat16(init.model))) == 5
 
 
-def test_a_disk_without_room_is_named(network, tmp_path, monkeypatch):
-    model, body = network
-    full = lambda path: type("Usage", (), {"free": 1000})  # noqa: E731
+def test_a_disk_without_room_is_named(init, tmp_path, monkeypatch):
+    full = lambda path: SimpleNamespace(free=1000)  # noqa: E731
     monkeypatch.setattr(frozen_features.shutil, "disk_usage", full)
     with pytest.raises(ValueError, match=r"encoder\.cached=True needs .* GB"):
-        init = Initialisation("random", model, PREPROCESS, body)
         frozen_features.encode(init, (source("x", 16, 0),), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -13,19 +13,14 @@ from metainit.runtime.logging import read_metrics
 from metainit.training import loop
 from metainit.training.loop import Intervals, NonFiniteError, Run, fit
 
-EVERY = Intervals(log=2, validate=3, save=4)
 RATES = ("inner.learning_rate", "outer.learning_rate")
 
 
 def update(state, batch, key):
     """Adds the batch's sum to the parameters; two tasks a step."""
-    params = {"x": state.params["x"] + batch.sum()}
-    metrics = {
-        "loss": batch,
-        "accuracy": batch / 100,
-        "grad_norm": np.float32(batch.sum()),
-    }
-    return MetaState(params, (), state.step + 1), metrics
+    total = batch.sum()
+    metrics = {"loss": batch, "accuracy": batch / 100, "grad_norm": total}
+    return MetaState({"x": state.params["x"] + total}, (), state.step + 1), metrics
 
 
 def batch(step):
@@ -42,7 +37,7 @@ def run(folder, **changed):
         steps=10,
         tasks=2,
         images=7,
-        every=EVERY,
+        every=Intervals(log=2, validate=3, save=4),
         data=lambda step: ["glyphs", "omniglot"],
         rates=RATES,
     )
@@ -58,24 +53,25 @@ def worse_after_six(params):
     return 0.9 - abs(float(params["x"]) - after(6)) / 1e3
 
 
-def go(toy, validate=worse_after_six, seconds=1000000000.0):
+def go(toy, validate=worse_after_six, seconds=1e9):
     return fit(toy, None, validate, lambda: seconds)
 
 
 def restored(folder, kind=LAST):
-    found = Checkpoints(folder / kind).restore(run(folder).state)
-    assert found is not None
-    return found
+    return Checkpoints(folder / kind).restore(run(folder).state)
+
+
+def logged(folder, name):
+    return [row for row in read_metrics(folder) if name in row]
 
 
 def validations(folder):
-    rows = read_metrics(folder)
-    return [row["step"] for row in rows if "validation/accuracy" in row]
+    return [row["step"] for row in logged(folder, "validation/accuracy")]
 
 
 def test_it_logs_means_over_steps_and_tasks(tmp_path):
     go(run(tmp_path, steps=5))
-    rows = [row for row in read_metrics(tmp_path) if "train/loss" in row]
+    rows = logged(tmp_path, "train/loss")
     assert [row["step"] for row in rows] == [2, 4, 5]
     assert [row["train/loss"] for row in rows] == [1.0, 3.0, 4.5]
     np.testing.assert_allclose([r["train/accuracy"] for r in rows], [0.01, 0.03, 0.045])
@@ -104,15 +100,13 @@ def test_stopped_by_hand_it_saves_and_goes_on(tmp_path, at):
             raise KeyboardInterrupt
         return batch(step)
 
-    toy = run(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        go(toy._replace(batch=stop))
+        go(run(tmp_path, batch=stop))
     saved = restored(tmp_path)
     assert saved.step == saved.state.step == at
     assert saved.state.params["x"] == after(at)
-    fitted = go(toy)
-    assert fitted.params["x"] == after(6)
-    assert fitted.cost.steps == 10
+    fitted = go(run(tmp_path))
+    assert fitted.params["x"] == after(6) and fitted.cost.steps == 10
     assert fitted.cost.device_seconds > saved.extra["device_seconds"]
 
 
@@ -131,11 +125,10 @@ def test_stopped_where_no_exception_gets_out_it_ends_the_step(tmp_path, monkeypa
 
     before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.setattr(stop, "_asked", False)
-    toy = run(tmp_path)
     try:
         stop.install()
         with pytest.raises(KeyboardInterrupt):
-            go(toy._replace(batch=collected), lambda _: 0.0)
+            go(run(tmp_path, batch=collected), lambda _: 0.0)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -152,8 +145,7 @@ def test_stopped_while_validating_it_validates_again(tmp_path, at):
     toy = run(tmp_path, keep_at=at)
     with pytest.raises(KeyboardInterrupt):
         go(toy, stop)
-    fitted = go(toy)
-    assert fitted.params["x"] == after(6)
+    assert go(toy).params["x"] == after(6)
     assert validations(tmp_path) == [3, 6, 9, 10]
     assert restored(tmp_path, "warm-start").step == at
 
@@ -173,12 +165,9 @@ def test_stopped_while_saving_the_best_it_is_not_saved(tmp_path, monkeypatch):
 
 def test_a_run_may_begin_later(tmp_path):
     seen = []
-
-    def watched(step):
-        seen.append(step)
-        return batch(step)
-
-    fitted = go(run(tmp_path, first_step=4, batch=watched))
+    fitted = go(
+        run(tmp_path, first_step=4, batch=lambda step: seen.append(step) or batch(step))
+    )
     assert seen == list(range(4, 10))
     assert (fitted.cost.steps, fitted.cost.images) == (6, 42)
 
@@ -217,11 +206,7 @@ def test_time_is_that_of_the_clock_over_all_sessions(tmp_path, monkeypatch):
     "metric, rates, words",
     [
         # Of the two tasks, only the last one's loss is not finite.
-        (
-            "loss",
-            RATES,
-            ["the loss of step 6, on omniglot,", "(inner.learning_rate, o"],
-        ),
+        ("loss", RATES, ["loss of step 6, on omniglot,", "(inner.learning_rate, o"]),
         ("grad_norm", RATES, ["gradient of step 6, on glyphs, omniglot,", "eps_root"]),
         ("loss", RATES[1:], ["(outer.learning_rate), or an image"]),
         ("grad_norm", RATES[1:], ["likely a rate is too high (outer.learning_rate),"]),
@@ -239,9 +224,8 @@ def test_what_is_not_finite_stops_it_and_the_last_is_kept(
             new = new._replace(params={"x": np.float32(np.nan)})
         return new, metrics
 
-    toy = run(tmp_path, update=diverge, rates=rates)
     with pytest.raises(NonFiniteError) as stopped:
-        go(toy)
+        go(run(tmp_path, update=diverge, rates=rates))
     kept = "The last good checkpoint is kept"
     for word in ("toy", str(tmp_path), kept, *words):
         assert word in str(stopped.value)
@@ -250,7 +234,6 @@ def test_what_is_not_finite_stops_it_and_the_last_is_kept(
 
 
 def test_divergence_at_once_does_not_speak_of_a_checkpoint(tmp_path):
-    nan = np.full(2, np.inf, np.float32)
-    toy = run(tmp_path, batch=lambda step: nan)
+    toy = run(tmp_path, batch=lambda step: np.full(2, np.inf, np.float32))
     with pytest.raises(NonFiniteError, match=r"step 0.*There was no checkpoint yet"):
         go(toy)

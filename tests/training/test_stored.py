@@ -17,48 +17,45 @@ def write(path, flat):
     return str(path)
 
 
+def resnet_tree(*stage_sizes):
+    encoder = resnet.resnet(stage_sizes, 2)
+    return encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+
+
 def test_a_resnet_by_its_names(tmp_path):
-    encoder = resnet.resnet((1, 2, 1, 1), 2)
-    tree = encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    tree = resnet_tree(1, 2, 1, 1)
     flat = torch_names.RESNET.to_torch(tree)
     flat["fc.weight"] = np.zeros((10, 64), np.float32)
-    init = stored.load(write(tmp_path / "resnet.safetensors", flat))
+    path = write(tmp_path / "resnet.safetensors", flat)
+    init = stored.load(path)
     chex.assert_trees_all_equal(init.body, {"encoder": tree})
-    assert init.network is not None
     assert init.network.encoder.stage_sizes == (1, 2, 1, 1)
     assert init.model.encode is not None  # frozen
     assert init.preprocess.mean == IMAGENET.mean
     assert init.network.size == IMAGENET.side
-    path = str(tmp_path / "resnet.safetensors")
     adapted = stored.load(path, use="adapted", size=64)
-    assert adapted.network is not None
     assert adapted.model.encode is None and adapted.network.size == 64
 
 
 def test_efficientnet_lite0_by_its_names(tmp_path):
-    encoder = efficientnet_lite0.efficientnet_lite0()
-    shapes = jax.eval_shape(
-        encoder.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
-    )
+    init = efficientnet_lite0.efficientnet_lite0().init
+    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     tree = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
     flat = torch_names.LITE0.to_torch(tree)
-    init = stored.load(write(tmp_path / "lite.safetensors", flat))
-    assert init.network is not None
-    assert init.network.encoder.name == "efficientnet_lite0"
-    chex.assert_trees_all_equal(init.body, {"encoder": tree})
+    loaded = stored.load(write(tmp_path / "lite.safetensors", flat))
+    assert loaded.network.encoder.name == "efficientnet_lite0"
+    chex.assert_trees_all_equal(loaded.body, {"encoder": tree})
 
 
 def test_weights_of_something_else(tmp_path):
-    encoder = resnet.resnet((1, 1, 1, 1), 2)
-    tree = encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    flat = torch_names.RESNET.to_torch(tree)
+    flat = torch_names.RESNET.to_torch(resnet_tree(1, 1, 1, 1))
     del flat["layer2.0.conv1.weight"]
-    for wrong, message in (
-        ({"a": np.zeros(2, np.float32)}, "is of no network known here"),
-        (flat, "1 missing .layer2.0.conv1.weight."),
+    lacking = write(tmp_path / "lacking.safetensors", flat)
+    wrong = write(tmp_path / "wrong.safetensors", {"a": np.zeros(2, np.float32)})
+    for path, message in (
+        (wrong, "is of no network known here"),
+        (lacking, "1 missing .layer2.0.conv1.weight."),
+        (str(tmp_path / "gone.safetensors"), "cannot be read"),
     ):
-        path = write(tmp_path / "wrong.safetensors", wrong)
         with pytest.raises(ValueError, match=message):
             stored.load(path)
-    with pytest.raises(ValueError, match="cannot be read"):
-        stored.load(str(tmp_path / "gone.safetensors"))
