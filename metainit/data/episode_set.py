@@ -17,7 +17,7 @@ from metainit.config.fields import Experiment
 from metainit.core.types import Episode
 from metainit.data import episodes, variable_episodes
 from metainit.data.loading import Roles, Source
-from metainit.runtime import digest, numbered
+from metainit.runtime import atomic, digest
 
 FILE = "manifest.npz"
 VALIDATION_SEED = 1
@@ -246,7 +246,7 @@ def _sample(source: Source, manifest: Manifest) -> Sample:
 
 def write(path: str | os.PathLike[str], manifests: Sequence[Manifest]) -> None:
     """Stores the episodes of several data sets in one file."""
-    numbered.write(
+    atomic.write_arrays(
         path,
         [[manifest.dataset, manifest.rule, manifest.sha256] for manifest in manifests],
         [{name: getattr(manifest, name) for name in _ARRAYS} for manifest in manifests],
@@ -258,7 +258,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Manifest, ...]:
     try:
         return tuple(
             Manifest(dataset=dataset, rule=rule, sha256=sha256, **arrays)
-            for (dataset, rule, sha256), arrays in numbered.read(path, _ARRAYS)
+            for (dataset, rule, sha256), arrays in atomic.read_arrays(path, _ARRAYS)
         )
     except ValueError as error:
         raise ValueError(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metainit.evaluation.results import Evaluation, Row
-from metainit.runtime import numbered, run_folder
+from metainit.runtime import atomic, run_folder
 from metainit.runtime.cost import OURS, Cost
 from metainit.transfer.results import FineTuning
 
@@ -84,13 +84,13 @@ def write_episodes(path: str | os.PathLike[str], evaluation: Evaluation) -> None
             values.append([row.measurements[name][row.chosen] for name in metrics])
         about.append((part._replace(rows=(), parts=()), rows, metrics))
         arrays.append({"values": np.asarray(values, np.float32)})
-    numbered.write(path, about, arrays)
+    atomic.write_arrays(path, about, arrays)
 
 
 def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
     """Reads what `write_episodes` stored; a damaged file is a ValueError."""
     try:
-        stored = numbered.read(path, ("values",))
+        stored = atomic.read_arrays(path, ("values",))
     except ValueError as error:
         raise ValueError(
             f"{error}; delete {FILE} beside it and give the run's own line again"

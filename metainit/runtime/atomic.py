@@ -1,13 +1,17 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all: text, JSON, rows and arrays."""
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -37,17 +41,54 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) 
 
     Numbers of NumPy and JAX are numbers; one that is not finite is null.
     """
-    lines = []
-    for row in rows:
-        plain = json.loads(json.dumps(dict(row), default=float))
-        finite = {
-            name: None if isinstance(x, float) and not math.isfinite(x) else x
-            for name, x in plain.items()
-        }
-        lines.append(json.dumps(finite) + "\n")
-    write_text(path, "".join(lines))
+    write_text(path, "".join(map(line, rows)))
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """Writes a row as `write_rows` does."""
+    plain = json.loads(json.dumps(dict(row), default=float))
+    finite = {
+        name: None if isinstance(x, float) and not math.isfinite(x) else x
+        for name, x in plain.items()
+    }
+    return json.dumps(finite) + "\n"
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Reads the rows of a file of `write_rows`."""
     return [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()]
+
+
+def write_arrays(
+    path: str | os.PathLike[str],
+    about: Sequence[Any],
+    arrays: Sequence[Mapping[str, np.ndarray]],
+) -> None:
+    """Stores JSON values and, for each, arrays of the same names, as one .npz file."""
+    named: dict[str, Any] = {
+        f"{name}{number}": array
+        for number, of_one in enumerate(arrays)
+        for name, array in of_one.items()
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **named | {"index": np.array(json.dumps(list(about)))})
+    write_bytes(path, buffer.getvalue())
+
+
+def read_arrays(
+    path: str | os.PathLike[str], names: Sequence[str]
+) -> list[tuple[Any, dict[str, np.ndarray]]]:
+    """Reads (about, arrays by name) of each data set that `write_arrays` stored.
+
+    Raises:
+      ValueError: no such file, it is damaged, or lacks one of `names`.
+    """
+    try:
+        # NumPy itself leaves a damaged file open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            return [
+                (about, {name: stored[f"{name}{number}"] for name in names})
+                for number, about in enumerate(json.loads(str(stored["index"])))
+            ]
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read ({error})") from None

@@ -50,10 +50,8 @@ def check(allow_cpu: bool) -> None:
     Raises:
       ValueError: so it is, without `allow_cpu`; names lines that install the plug-in.
     """
-    if allow_cpu or jax.default_backend() != "cpu":
-        return
     accelerator = accelerator_present()
-    if accelerator is None:
+    if allow_cpu or not accelerator or jax.default_backend() != "cpu":
         return
     if chosen := os.environ.get("JAX_PLATFORMS"):
         remedy = f"unset JAX_PLATFORMS (it is {chosen!r})"

@@ -7,7 +7,6 @@ TensorFlow.
 from __future__ import annotations
 
 import json
-import math
 import os
 import pathlib
 import sys
@@ -50,11 +49,16 @@ class Writer:
 
         One call is one row of `metrics.jsonl`, where numbers not finite are null.
         """
-        row = {tag: _number(tag, value) for tag, value in scalars.items()}
-        for tag, value in row.items():
-            self._events.add_scalar(tag, value, step)
-        finite = {tag: x if math.isfinite(x) else None for tag, x in row.items()}
-        self._rows.write(json.dumps({"step": int(step), **finite}) + "\n")
+        row = {"step": int(step)}
+        for tag, value in scalars.items():
+            array = np.asarray(value)
+            if array.size != 1:
+                raise ValueError(
+                    f"scalar {tag!r}: shape {array.shape}; give one number"
+                )
+            row[tag] = array.item()
+            self._events.add_scalar(tag, row[tag], step)
+        self._rows.write(atomic.line(row))
         self._rows.flush()  # a row is whole for whoever reads along
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
@@ -65,11 +69,8 @@ class Writer:
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes images uint8 [n, H, W, C] with C 1 or 3, tiled, under their tags."""
         for tag, batch in images.items():
-            if (
-                batch.dtype != np.uint8
-                or batch.ndim != 4
-                or batch.shape[3] not in (1, 3)
-            ):
+            fits = batch.ndim == 4 and batch.shape[3] in (1, 3)
+            if batch.dtype != np.uint8 or not fits:
                 raise ValueError(
                     f"images {tag!r}: {batch.dtype} {batch.shape}; "
                     "give uint8 [n, H, W, 1 or 3]"
@@ -77,16 +78,12 @@ class Writer:
             colour = np.broadcast_to(batch, (*batch.shape[:3], 3))
             self._events.add_images(tag, colour, step, dataformats="NHWC")
 
-    def close(self) -> None:
-        """Flushes and closes the files; a second call does nothing."""
-        self._rows.close()
-        self._events.close()
-
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        self._rows.close()
+        self._events.close()
 
 
 def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -105,14 +102,6 @@ def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
                     f"{path}, line {number}: not JSON; only the last line may be cut"
                 ) from None
     return rows
-
-
-def _number(tag: str, value: Any) -> int | float:
-    array = np.asarray(value)
-    if array.size != 1:
-        raise ValueError(f"scalar {tag!r}: shape {array.shape}; give one number")
-    number = array.item()
-    return number if isinstance(number, int | float) else float(number)
 
 
 class Progress:

@@ -30,19 +30,13 @@ def commit(root: pathlib.Path = _ROOT) -> str:
     if not (root / ".git").exists():
         return ""
     try:
-        head, changes = (
-            subprocess.run(
-                ["git", "-C", str(root), *words],
-                capture_output=True,
-                check=True,
-                text=True,
-                timeout=10,
-            ).stdout.strip()
-            for words in (
-                ("rev-parse", "--short=12", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no"),
-            )
-        )
+        words = ["describe", "--always", "--exclude=*", "--abbrev=12"]
+        return subprocess.run(
+            ["git", "-C", str(root), *words, "--dirty= + changes"],
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=10,
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-    return f"{head} + changes" if changes else head

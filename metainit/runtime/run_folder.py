@@ -59,7 +59,7 @@ def check(
         return
     try:
         refused = differences(json.loads(path.read_text()), given, may_change, only_up)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{field}: {path} cannot be read ({error}); give another {flag}"
         ) from None
@@ -83,11 +83,12 @@ def differences(
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, _ABSENT), after.get(name, _ABSENT)
         may_differ = any(f"{name}.".startswith(f"{x}.") for x in may_change)
-        grows = name in only_up and _is_number(old) and _is_number(new) and new > old
+        grows = name in only_up and _ABSENT not in (old, new) and new > old
         if old == new or may_differ or grows:
             continue
+        shown = (x if x is _ABSENT else json.dumps(x) for x in (old, new))
         hint = " (may only grow)" if name in only_up else ""
-        refused.append(f"{name}: {_show(old)} -> {_show(new)}{hint}")
+        refused.append(f"{name}: {' -> '.join(shown)}{hint}")
     return refused
 
 
@@ -98,11 +99,3 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         nested = isinstance(value, dict) and value
         values |= flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
     return values
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _show(value: Any) -> str:
-    return value if value is _ABSENT else json.dumps(value)

@@ -88,7 +88,6 @@ def test_bad_values_are_named(tmp_path):
             writer.write_scalars(1, {"loss": np.zeros(3)})
         with pytest.raises(ValueError, match=r"'x'.*float64.*uint8"):
             writer.write_images(1, {"x": np.zeros((1, 4, 4, 3))})
-    writer.close()
     (tmp_path / "metrics.jsonl").write_text('{"step": 1\n{"step": 2}\n')
     with pytest.raises(ValueError, match="line 1"):
         read_metrics(tmp_path)
