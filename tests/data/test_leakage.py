@@ -67,10 +67,9 @@ def test_shared_images_are_left_out_of_the_earlier_use():
         (hashed("d", 9, 5),),
     )
     left, count = leakage.drop_shared(roles)
-    assert left.train[0].labels.tolist() == [0, -1, -1, 1, -1, -1]
-    assert left.validation[0].labels.tolist() == [0, -1]
-    assert left.held_out[0].labels.tolist() == [-1, 0]
-    assert left.test[0].labels.tolist() == roles.test[0].labels.tolist()
+    train, validation, test, held_out = (of[0].labels.tolist() for of in left)
+    assert train == [0, -1, -1, 1, -1, -1] and validation == [0, -1]
+    assert held_out == [-1, 0] and test == roles.test[0].labels.tolist()
     assert count == 4 + 1 + 1
     assert roles.train[0].labels.tolist() == [0, 0, 1, 1, 2, 2]
     leakage.check(left)
@@ -152,7 +151,7 @@ def test_the_report_is_told(monkeypatch):
     again = [picture(600), picture(601), jpeg(PICTURES[3]), *PICTURES]
     validation = pictures("cars", [picture(700 + seed) for seed in range(4)])
     roles = Roles((pictures("birds", again),), (validation,), (test,))
-    looked_at: list[str] = []
+    looked_at = []
 
     def look_at(source, look_at=leakage.look_at):
         looked_at.append(source.name)

@@ -41,12 +41,10 @@ class Place:
         archives.pack(self.tar, files)
 
     def prepare(self, kind=Caltech256, **options):
+        folders = {"data_dir": self.root / "tfds", "manual_dir": self.manual}
+
         def make():
-            return kind(
-                data_dir=self.root / "tfds",
-                manual_dir=self.manual,
-                options=Options(**options),
-            )
+            return kind(**folders, options=Options(**options))
 
         return prepare.build(make, "caltech256", self.root).data_dir
 
@@ -99,25 +97,24 @@ def test_reductions_are_recorded_where_anybody_can_read_them(place):
     assert kept.keys() == names and 4 < len(names) < len(FILES)
 
 
+def test_a_fraction_that_leaves_nothing_is_refused(place):
+    least = min(map(base._share, FILES))
+    words = f"no image is left for the split .* with fraction={least}"
+    place.refuses(PrepareError, words, fraction=least)
+
+
 def test_rows_are_written_class_by_class_whatever_the_shards(place, monkeypatch):
     place.pack(dict(reversed(FILES.items())))
     monkeypatch.setattr(base, "_SHARD", 1000)
     reader = tfds.builder_from_directory(place.prepare())
     split = reader.info.splits["train"]
     assert split.num_shards > 3
-    assert split.num_examples == sum(split.shard_lengths)
-    raw = {"image": tfds.decode.SkipDecoding()}
-    rows = [
-        (int(row["label"]), row["file_name"])
-        for row in reader.as_data_source("train", decoders=raw)
-    ]
-    assert rows == sorted(rows) and len(rows) == split.num_examples
-
-
-def test_a_fraction_that_leaves_nothing_is_refused(place):
-    least = min(map(base._share, FILES))
-    words = f"no image is left for the split .* with fraction={least}"
-    place.refuses(PrepareError, words, fraction=least)
+    rows = reader.as_data_source(
+        "train", decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    names = [(int(row["label"]), row["file_name"]) for row in rows]
+    assert names == sorted(names)
+    assert len(names) == split.num_examples == sum(split.shard_lengths)
 
 
 def test_nothing_is_said_and_nobody_asked(place, capsys, caplog, monkeypatch):

@@ -22,16 +22,11 @@ FILE = seven.CALTECH_FILE
 FOLDER = Path("data") / "tfds" / "caltech256" / "1.0.0"
 
 
-@pytest.fixture(autouse=True)
-def ours(tmp_path, monkeypatch):
-    """A data folder of ours, and the working directory above it."""
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs a command, beside its data folder, that ends with a status; its output."""
     monkeypatch.setenv("METAINIT_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs a command that ends with a status; what it prints."""
 
     def command(line, status=0):
         capsys.readouterr()

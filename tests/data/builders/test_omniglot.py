@@ -59,6 +59,13 @@ def test_the_official_zips_are_pooled_by_character(tmp_path, zips):
         for name, where in zip(expected, loading.class_index(source), strict=True):
             drawn = source.images[where][..., 0]
             np.testing.assert_array_equal(drawn, ink[name] * np.uint8(255))
+    for path in paths:  # one alone is accepted, and scaled
+        roles = loading.load(settings(tmp_path, archive=str(path)))
+        assert sum(len(source.class_names) for (source,) in roles[:3]) == 14
+        (source,) = roles.train
+        assert source.images.shape[1:] == (28, 28, 1)
+        mean = np.mean([ink[name].mean() for name in source.class_names])
+        assert abs(source.images.mean() / 255 - mean) < 0.01
 
 
 @pytest.mark.parametrize("damage", ["content", "storage"])
@@ -79,17 +86,6 @@ def test_a_drawing_that_does_not_decode_is_named_or_skipped(tmp_path, damage):
         loading.load(settings(tmp_path, archive=str(path)))
     kept = settings(tmp_path, archive=str(path), skip_undecodable=True)
     assert sum(len(source.images) for (source,) in loading.load(kept)[:3]) == 41
-
-
-@pytest.mark.parametrize("which", [0, 1])
-def test_one_zip_alone_is_accepted_and_scaled(tmp_path, zips, which):
-    paths, ink = zips
-    roles = loading.load(settings(tmp_path, archive=str(paths[which])))
-    assert sum(len(source.class_names) for (source,) in roles[:3]) == 14
-    (source,) = roles.train
-    assert source.images.shape[1:] == (28, 28, 1)
-    mean = np.mean([ink[name].mean() for name in source.class_names])
-    assert abs(source.images.mean() / 255 - mean) < 0.01
 
 
 def test_the_official_zips_are_downloaded_and_checked(tmp_path, zips, monkeypatch):

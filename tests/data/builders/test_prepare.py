@@ -146,11 +146,7 @@ def test_a_reduction_is_recorded_and_not_changed_by_another(tmp_path, known):
     assert prepare.prepare(NAME, root, options=side) == folder
     with pytest.raises(PrepareError, match=r"max_side=8, .*max_side=0, fraction=0\.5"):
         prepare.prepare(NAME, root, options=Options(fraction=0.5))
-
-
-def test_another_version_of_a_builder_is_no_preparation(tmp_path, known):
-    root = tmp_path / "data"
-    folder = prepare.prepare(NAME, root)
+    # Of another version of its builder it is not prepared.
     old = folder.with_name("0.9.0")
     folder.rename(old)
     assert not prepare.is_prepared(NAME, root)
@@ -198,9 +194,7 @@ def test_a_plan_counts_what_is_missing(tmp_path, known):
     assert row.prepared == prepare.place(NAME, tmp_path / "other")
     assert (row.download, row.result, row.seconds) == (0, 0, 0)
     assert row.cache == 3600
-
-
-def test_a_plan_takes_trees_and_reductions_into_account(tmp_path, known):
+    # Trees and reductions are taken into account.
     archives.unpack(tmp_path / "mine" / NAME, seven.CALTECH_FILES)
     half = Options(fraction=0.5)
     (need,) = prepare.plan([NAME], tmp_path / "data", tmp_path / "mine", half).needs
