@@ -1,6 +1,7 @@
 """Checkpoints: bit-identical, found damaged, never lost."""
 
 import functools
+import itertools
 import os
 import shutil
 from typing import NamedTuple
@@ -24,20 +25,15 @@ class State(NamedTuple):
 
 def make_state(seed):
     keys = jax.random.split(jax.random.key(seed), 2)
+    kernel = jax.random.normal(keys[1], (8, 5), jnp.bfloat16)
     params = {
         "conv/1.kernel": jax.random.normal(keys[0], (3, 3, 4, 8)),
-        "dense": {
-            "kernel": jax.random.normal(keys[1], (8, 5), jnp.bfloat16),
-            "bias": None,
-        },
+        "dense": {"kernel": kernel, "bias": None},
         "layers": [jnp.full((2,), seed, jnp.float32), jnp.zeros((0, 3))],
     }
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.masked(
-            optax.adam(1e-3), {"conv/1.kernel": True, "dense": False, "layers": True}
-        ),
-    )
+    mask = {"conv/1.kernel": True, "dense": False, "layers": True}
+    adam = optax.masked(optax.adam(1e-3), mask)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), adam)
     extra = {
         "bits": jnp.asarray([seed, 2**32 - 1], jnp.uint32),
         "flag": jnp.asarray(True),
@@ -67,6 +63,16 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def restore(folder):
+    return Checkpoints(folder).restore(make_state(0))
+
+
+def assert_restores(folder, step, extra=None):
+    restored = restore(folder)
+    assert restored.step == step and restored.extra == (extra or {"at": step})
+    assert_identical(restored.state, make_state(step))
+
+
 def saved(folder, *steps):
     """Checkpoints of these steps; the newest two are kept."""
     checkpoints = Checkpoints(folder)
@@ -85,6 +91,8 @@ def warnings(monkeypatch):
 def test_restores_bit_identically_with_structure_and_dtypes(tmp_path):
     state = make_state(3)
     given = {"best": 0.5, "seen": [1, 2], "none": None, "nan": np.nan}
+    assert Checkpoints(tmp_path / "run").restore() is None
+    assert not names(tmp_path)
     Checkpoints(tmp_path).save(3, state, given)
     step, restored, extra = Checkpoints(tmp_path).restore(blank(state))
     assert step == 3 and repr(extra) == repr(given)
@@ -104,18 +112,11 @@ def test_templates_may_be_shapes_and_say_where_leaves_go(tmp_path):
     assert_identical(leaves["['free']"], np.arange(3, dtype=np.float32))
 
 
-def test_nothing_saved_is_none(tmp_path):
-    assert Checkpoints(tmp_path / "run").restore() is None
-    assert not names(tmp_path)
-
-
 def test_keeps_the_last_two_whatever_their_steps(tmp_path):
     checkpoints = saved(tmp_path, 1, 2, 3, 10)
     assert names(tmp_path) == ["2", "3"]
-    checkpoints.save(2, make_state(20), {"again": True})
-    step, state, extra = Checkpoints(tmp_path).restore(make_state(0))
-    assert (step, extra) == (2, {"again": True})
-    assert_identical(state, make_state(20))
+    checkpoints.save(2, make_state(2), {"again": True})
+    assert_restores(tmp_path, 2, {"again": True})
 
 
 def largest(folder):
@@ -152,9 +153,7 @@ DAMAGE = {
 def test_falls_back_from_a_damaged_checkpoint_and_says_so(tmp_path, damage, warnings):
     saved(tmp_path, 1, 2)
     DAMAGE[damage](tmp_path / "1")
-    step, state, extra = Checkpoints(tmp_path).restore(make_state(0))
-    assert (step, extra) == (1, {"at": 1})
-    assert_identical(state, make_state(1))
+    assert_restores(tmp_path, 1)
     (warning,) = (said for said in warnings if "trying the one before" in said)
     assert f"{tmp_path}: checkpoint 1 is damaged" in warning
 
@@ -163,37 +162,36 @@ def test_any_file_cut_or_flipped_is_noticed(tmp_path, warnings):
     saved(tmp_path, 1)
     files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
     assert len(files) >= 4
-    for path in files:
+    for path, damage in itertools.product(files, (cut, flip)):
         content = path.read_bytes()
-        for damage in (cut, flip):
-            damage(path)
-            with pytest.raises(CheckpointError, match="all damaged"):
-                Checkpoints(tmp_path).restore(make_state(0))
-            path.write_bytes(content)
-    assert Checkpoints(tmp_path).restore(make_state(0)) is not None
+        damage(path)
+        with pytest.raises(CheckpointError, match="all damaged"):
+            restore(tmp_path)
+        path.write_bytes(content)
+    assert restore(tmp_path) is not None
 
 
 def test_the_only_good_checkpoint_outlives_damaged_ones(tmp_path, warnings):
     saved(tmp_path, 1, 2)
     cut(largest(tmp_path / "1"))
     resumed = Checkpoints(tmp_path)
-    assert resumed.restore(make_state(0)).step == 1
-    assert resumed.restore(make_state(0)).step == 1
+    for _ in range(2):
+        assert resumed.restore(make_state(0)).step == 1
     resumed.save(3, make_state(3), {})  # the damaged one must not push out the whole
     assert len(names(tmp_path)) == 2
     newest = tmp_path / names(tmp_path)[-1]
     (newest / "sha256").unlink()  # as where the save was killed at its very end
     Checkpoints(tmp_path).save(4, make_state(4), {})  # by one that did not look
     cut(largest(tmp_path / names(tmp_path)[-1]))
-    assert Checkpoints(tmp_path).restore(make_state(0)).step == 1
+    assert restore(tmp_path).step == 1
 
 
 def test_no_readable_checkpoint_is_one_clear_error(tmp_path, warnings):
-    checkpoints = saved(tmp_path, 1, 2)
+    saved(tmp_path, 1, 2)
     for name in ("0", "1"):
         cut(largest(tmp_path / name))
     with pytest.raises(CheckpointError, match=r"1 and 0.*--workdir") as error:
-        checkpoints.restore(make_state(0))
+        restore(tmp_path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
     assert names(tmp_path) == ["0", "1"]
 
@@ -218,29 +216,25 @@ def test_a_save_that_is_killed_loses_nothing(tmp_path, monkeypatch, kill_at, bef
         for name in ("rename", "replace"):
             patch.setattr(os, name, functools.partial(die, getattr(os, name)))
         checkpoints.save(3, make_state(3), {})
-    resumed = Checkpoints(tmp_path)
     if before:
-        step, state, _ = resumed.restore(make_state(0))
-        assert step == 2
-        assert_identical(state, make_state(2))
+        assert_restores(tmp_path, 2)
     else:
-        assert resumed.restore(make_state(0)) is None
-    resumed.save(3, make_state(3), {})
+        assert restore(tmp_path) is None
+    Checkpoints(tmp_path).save(3, make_state(3), {"at": 3})
     assert len(names(tmp_path)) == max(1, len(before))
-    assert_identical(resumed.restore(make_state(0)).state, make_state(3))
+    assert_restores(tmp_path, 3)
 
 
 def test_a_template_that_does_not_fit_is_named(tmp_path):
     Checkpoints(tmp_path).save(1, {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}, {})
-    template = {"w": jnp.zeros((2, 4)), "c": jnp.zeros(3)}
-    with pytest.raises(
-        ValueError, match=r"\['b'\].*\['c'\].*\['w'\].*\[2, 3\].*\[2, 4\]"
+    other = {"w": jnp.zeros((2, 4)), "c": jnp.zeros(3)}
+    integers = {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3, jnp.int32)}
+    for template, message in (
+        (other, r"\['b'\].*\['c'\].*\['w'\].*\[2, 3\].*\[2, 4\]"),
+        (integers, r"float32.*int32"),
     ):
-        Checkpoints(tmp_path).restore(template)
-    with pytest.raises(ValueError, match=r"float32.*int32"):
-        Checkpoints(tmp_path).restore(
-            {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3, jnp.int32)}
-        )
+        with pytest.raises(ValueError, match=message):
+            Checkpoints(tmp_path).restore(template)
 
 
 def test_an_extra_that_is_not_json_changes_nothing(tmp_path):

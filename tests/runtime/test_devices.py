@@ -19,26 +19,27 @@ def machine(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_the_device_in_use_is_one():
+def test_the_devices_in_use_are_described():
     assert devices.in_use().endswith(" x1")
+    line = devices.describe()
+    assert line.startswith(jax.devices()[0].platform)
+    assert f"{len(jax.devices())} device" in line
+    assert line.endswith(f"jax {jax.__version__}")
 
 
 def test_a_plain_machine_has_none(machine):
     assert devices.accelerator_present() is None
     devices.check(allow_cpu=False)
-
-
-def test_a_driver_without_a_card_is_none(machine):
-    (machine / "nvidiactl").touch()
+    (machine / "nvidiactl").touch()  # a driver without a card
     assert devices.accelerator_present() is None
 
 
-@pytest.mark.parametrize("hidden", ["", "-1"])
-def test_cards_can_be_hidden(machine, monkeypatch, hidden):
+def test_cards_can_be_hidden(machine, monkeypatch):
     (machine / "nvidia1").touch()
     assert devices.accelerator_present() == "NVIDIA card"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert devices.accelerator_present() is None
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert devices.accelerator_present() is None
 
 
 def test_tpus(machine, monkeypatch):
@@ -52,11 +53,13 @@ def test_tpus(machine, monkeypatch):
     assert devices.accelerator_present() == "TPU"
 
 
-def test_the_cpu_of_a_machine_with_a_card_is_refused(machine):
+def test_the_cpu_of_a_machine_with_a_card_is_refused(machine, monkeypatch):
     (machine / "nvidia0").touch()
     with pytest.raises(ValueError, match=r"NVIDIA .*'\.\[cuda13\]'.*--allow_cpu"):
         devices.check(allow_cpu=False)
     devices.check(allow_cpu=True)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    devices.check(allow_cpu=False)
 
 
 def test_a_choice_of_the_cpu_is_named(machine, monkeypatch):
@@ -64,16 +67,3 @@ def test_a_choice_of_the_cpu_is_named(machine, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     with pytest.raises(ValueError, match=r"TPU .* unset JAX_PLATFORMS"):
         devices.check(allow_cpu=False)
-
-
-def test_jax_on_the_accelerator_is_fine(machine, monkeypatch):
-    (machine / "nvidia0").touch()
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    devices.check(allow_cpu=False)
-
-
-def test_describe_names_platform_number_and_version():
-    line = devices.describe()
-    assert line.startswith(jax.devices()[0].platform)
-    assert f"{len(jax.devices())} device" in line
-    assert line.endswith(f"jax {jax.__version__}")

@@ -1,5 +1,7 @@
 """Counts of operations against numbers worked out by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,13 +20,24 @@ def scanned(length):
     return lambda x: jax.lax.scan(lambda c, _: (c @ x, None), x, length=length)[0]
 
 
-def test_a_matrix_product():
-    assert of_function(lambda x: x @ x, X) == PRODUCT
-    rows = jnp.ones((3, 8))
-    assert of_function(lambda r, x: r @ x, rows, X) == 2 * 3 * 8 * 8
-    many = jax.vmap(jnp.matmul)
-    stack = jnp.ones((5, 8, 8))
-    assert of_function(many, stack, stack) == 5 * PRODUCT
+def test_matrix_products_in_branches_and_loops_of_unknown_length():
+    rows, stack = jnp.ones((3, 8)), jnp.ones((5, 8, 8))
+
+    def branch(x):
+        return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x @ x, x)
+
+    def loop(x):
+        return jax.lax.while_loop(lambda c: c[0, 0] < 1, lambda c: c @ c, x)
+
+    for count, function, inputs in (
+        (PRODUCT, jnp.matmul, (X, X)),
+        (2 * 3 * 8 * 8, jnp.matmul, (rows, X)),
+        (5 * PRODUCT, jax.vmap(jnp.matmul), (stack, stack)),
+        (2 * PRODUCT, branch, (X,)),
+        (PRODUCT, loop, (X,)),
+        (PRODUCT, jax.checkpoint(lambda x: x @ x), (X,)),
+    ):
+        assert of_function(function, *inputs) == count
 
 
 def test_a_loop_counts_in_full_where_the_compiler_counts_it_once():
@@ -35,8 +48,10 @@ def test_a_loop_counts_in_full_where_the_compiler_counts_it_once():
     assert twice == 2 * 3 * PRODUCT
 
 
+IMAGES, KERNEL = jnp.ones((2, 6, 6, 3)), jnp.ones((3, 3, 3, 5))
+
+
 def test_convolutions():
-    images, kernel = jnp.ones((2, 6, 6, 3)), jnp.ones((3, 3, 3, 5))
     numbers = ("NHWC", "HWIO", "NHWC")
 
     def conv(x, k, groups=1):
@@ -45,40 +60,23 @@ def test_convolutions():
         )
 
     by_hand = 2 * (2 * 4 * 4 * 5) * (3 * 3 * 3)
-    assert of_function(conv, images, kernel) == by_hand
-    assert compile_step(conv, images, kernel).flops == by_hand
-    depthwise = jnp.ones((3, 3, 1, 3))
-    count = of_function(lambda x, k: conv(x, k, 3), images, depthwise)
+    assert of_function(conv, IMAGES, KERNEL) == by_hand
+    assert compile_step(conv, IMAGES, KERNEL).flops == by_hand
+    count = of_function(lambda x, k: conv(x, k, 3), IMAGES, jnp.ones((3, 3, 1, 3)))
     assert count == 2 * (2 * 4 * 4 * 3) * (3 * 3)
 
 
 def test_convolutions_as_matrix_products_count_as_convolutions():
     """Also their derivatives, each a convolution of the same size again."""
-    images, kernel = jnp.ones((2, 6, 6, 3)), jnp.ones((3, 3, 3, 5))
-    forward, back = (
-        2 * (2 * 6 * 6 * 5) * (3 * 3 * 3),
-        2 * (2 * 6 * 6 * 3) * (3 * 3 * 5),
-    )
+    forward = 2 * (2 * 6 * 6 * 5) * (3 * 3 * 3)
+    back = 2 * (2 * 6 * 6 * 3) * (3 * 3 * 5)
 
     def loss(images, kernel):
         return jnp.sum(convolution.PRODUCT.dense(images, kernel, 1) ** 2)
 
-    assert of_function(loss, images, kernel) == forward
-    both = of_function(jax.grad(loss, (0, 1)), images, kernel)
+    assert of_function(loss, IMAGES, KERNEL) == forward
+    both = of_function(jax.grad(loss, (0, 1)), IMAGES, KERNEL)
     assert both == 2 * forward + back
-
-
-def test_branches_and_loops_of_unknown_length():
-    def branch(x):
-        return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x @ x, x)
-
-    assert of_function(branch, X) == 2 * PRODUCT
-
-    def loop(x):
-        return jax.lax.while_loop(lambda c: c[0, 0] < 1, lambda c: c @ c, x)
-
-    assert of_function(loop, X) == PRODUCT
-    assert of_function(jax.checkpoint(lambda x: x @ x), X) == PRODUCT
 
 
 def test_an_inner_loop_costs_its_steps():
@@ -87,11 +85,8 @@ def test_an_inner_loop_costs_its_steps():
     def loss(params, batch, key):
         return jnp.mean(jnp.square(batch @ params)), {}
 
-    def adapt(steps):
-        loop = metainit.InnerLoop(loss, optax.sgd(0.1), steps)
-        return lambda w, x: metainit.adapt(loop, w, x, jax.random.key(0))[0]
-
-    weights, batch = jnp.ones((8, 2)), jnp.ones((16, 8))
-    one = 2 * 16 * 8 * 2
+    weights, batch, key = jnp.ones((8, 2)), jnp.ones((16, 8)), jax.random.key(0)
     for steps in (1, 5):
-        assert of_function(adapt(steps), weights, batch) == steps * 2 * one
+        loop = metainit.InnerLoop(loss, optax.sgd(0.1), steps)
+        adapt = functools.partial(metainit.adapt, loop)
+        assert of_function(adapt, weights, batch, key) == steps * 2 * (2 * 16 * 8 * 2)
