@@ -56,6 +56,8 @@ _RISING = Rule(
 Natural = Annotated[int, Rule("0 or more", lambda x: x >= 0)]
 Count = Annotated[int, Rule("1 or more", lambda x: x >= 1)]
 Way = Annotated[int, Rule("2 or more, or 0 for all", lambda x: x == 0 or x >= 2)]
+Episodes = Annotated[int, Rule("2 or more, or 0", lambda x: x == 0 or x >= 2)]
+Steps = Annotated[tuple[int, ...], _RISING]
 Positive = Annotated[float, _POSITIVE]
 NotNegative = Annotated[float, Rule("0 or more", lambda x: 0 <= x < math.inf)]
 Grid = Annotated[tuple[Positive, ...], _NOT_EMPTY]
@@ -81,14 +83,12 @@ class Data:
     archive: str = ""
     data_dir: str = ""
     skip_undecodable: bool = False
-    # Leave out images that meta-test has too, in place of refusing the data.
-    drop_shared: bool = False
+    drop_shared: bool = False  # leave out images of meta-test, not refuse the data
     rotations: bool = False
     split_seed: Natural = 0
     # Shares of meta-train, meta-validation and meta-test.
     split: Annotated[tuple[float, ...], _THREE_SHARES] = (0.6, 0.2, 0.2)
-    # A control: labels of meta-training images are permuted.
-    shuffle_labels: bool = False
+    shuffle_labels: bool = False  # a control: permutes labels of meta-training
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,7 @@ class Joint:
 
     batch: Count = 64
     learning_rate: Positive = 1e-3
-    # Steps in the time of a meta-iteration; 0: measured at the start, then stored.
-    steps_per_iteration: NotNegative = 0.0
+    steps_per_iteration: NotNegative = 0.0  # in equal time; 0: measured first
     equal_flops: bool = False  # also as many operations as meta-learning takes
 
 
@@ -189,9 +188,7 @@ class Joint:
 class Evaluate:
     """Meta-validation and meta-test."""
 
-    episodes: Annotated[
-        int, Rule("2 or more, or 0 for no meta-test", lambda x: x == 0 or x >= 2)
-    ] = 600
+    episodes: Episodes = 600  # 0: no meta-test
     validation_episodes: Count = 100
     # Meta-Dataset's rule in place of `task`: classes (or as many as there are), images
     # of the support, queries of each class.
@@ -201,8 +198,7 @@ class Evaluate:
     max_support: int = 500
     max_queries: Count = 10
     manifest: str = ""  # of a run whose meta-test episodes are taken; "" draws them
-    # Adaptation steps at which meta-test is measured.
-    steps: Annotated[tuple[int, ...], _RISING] = (0, 1, 2, 3, 5, 10, 20)
+    steps: Steps = (0, 1, 2, 3, 5, 10, 20)  # of adaptation, where meta-test measures
     # Inner rates that every initialisation and head tries; () for none.
     sgd_rates: tuple[Positive, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
     adam_rates: tuple[Positive, ...] = (0.001, 0.003, 0.01, 0.03)

@@ -89,17 +89,14 @@ def _product_depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Arra
         functools.reduce(jnp.add, map(jnp.multiply, rows, kernel[:, j]))
         for j in range(k)
     )
-    return functools.reduce(
-        jnp.add, [part[:, :, j : j + width] for j, part in enumerate(columns)]
-    )
+    parts = (x[:, :, j : j + width] for j, x in enumerate(columns))
+    return functools.reduce(jnp.add, parts)
 
 
 NATIVE = Form(
     lambda x, kernel, stride: _native(x, kernel, stride, _symmetric(len(kernel))),
     lambda x, kernel, stride: _native(x, kernel, stride, "SAME"),
-    lambda x, kernel, stride: _native(
-        x, kernel[:, :, None], stride, "SAME", x.shape[-1]
-    ),
+    lambda x, k, stride: _native(x, k[:, :, None], stride, "SAME", x.shape[-1]),
 )
 PRODUCT = Form(_product_dense, _product_same, _product_depthwise)
 
@@ -181,10 +178,9 @@ def _of_kernel(x: jax.Array, y: jax.Array, *, k: int) -> jax.Array:
 def _bind(primitive: Primitive, *inputs: jax.Array, **params: Any) -> jax.Array:
     """Binds the inputs, made to vary over the same mesh axes in `jax.shard_map`."""
     axes = frozenset.union(*map(varying_axes, inputs))
-    missing = [tuple(axes - varying_axes(x)) for x in inputs]
     alike = [
-        jax.lax.pcast(x, names, to="varying") if names else x
-        for x, names in zip(inputs, missing, strict=True)
+        jax.lax.pcast(x, tuple(missing), to="varying") if missing else x
+        for x, missing in ((x, axes - varying_axes(x)) for x in inputs)
     ]
     return primitive.bind(*alike, **params)
 

@@ -9,8 +9,6 @@ from metainit.reporting import tables
 from metainit.reporting.tables import Block, Bullets, Code, Heading, Table
 from metainit.runtime.cost import OURS
 
-OURS_BEST = "ours"  # a search decides by the best of our initialisations
-
 
 class Trial(NamedTuple):
     """One setting that a search tried, on meta-validation."""
