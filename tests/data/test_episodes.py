@@ -8,7 +8,7 @@ import pytest
 from filling import numbered, read_numbers
 
 from metainit.config.fields import Task
-from metainit.data import loading as sources_module
+from metainit.data import loading
 from metainit.data.episodes import alike, check, sample_batch, turn, weights
 
 SPEC = Task(way=5, shot=2, queries=3)
@@ -35,6 +35,11 @@ def test_labels_stand_in_blocks_and_no_image_stands_twice():
         np.testing.assert_array_equal(*classes)
         assert len(set(classes[0])) == 5
         assert len(set(images)) == 5 * (2 + 3)
+    source = numbered(sizes=(8,) * 7)  # of which all are asked for
+    episode = drawn(source, 3, spec=dataclasses.replace(SPEC, way=0))
+    true = source.labels[read_numbers(episode.query["image"])]
+    assert sorted(true) == sorted([*range(7)] * SPEC.queries)
+    np.testing.assert_array_equal(episode.query["label"], np.repeat(range(7), 3))
 
 
 def test_an_episode_is_a_function_of_seed_and_index():
@@ -91,14 +96,6 @@ def test_sources_classes_and_images_are_drawn_evenly():
     assert np.abs(share - n * p).max() < 5 * np.sqrt(n * p * (1 - p))
 
 
-def test_every_class_at_once():
-    source = numbered(sizes=(8,) * 7)
-    episode = drawn(source, 3, spec=dataclasses.replace(SPEC, way=0))
-    true = source.labels[read_numbers(episode.query["image"])]
-    assert sorted(true) == sorted([*range(7)] * SPEC.queries)
-    np.testing.assert_array_equal(episode.query["label"], np.repeat(range(7), 3))
-
-
 @pytest.mark.parametrize("shares", [(0.5, 0.3, 0.2), (0.98, 0.01, 0.01), (0.6, 0.4)])
 def test_shares_are_met_all_along(shares):
     count = np.zeros(len(shares))
@@ -132,10 +129,10 @@ def test_episodes_of_one_shape_are_alike():
 
 def test_the_class_index_is_made_once():
     source = numbered()
-    before = sources_module._class_index.cache_info().misses
+    before = loading._class_index.cache_info().misses
     for batch in range(5):
         sample_batch([source], SPEC, 0, 32 * batch, 32)
-    assert sources_module._class_index.cache_info().misses == before + 1
+    assert loading._class_index.cache_info().misses == before + 1
 
 
 @pytest.mark.parametrize(

@@ -110,21 +110,17 @@ def test_filling_up_changes_nothing(x64):
     key = jax.random.key(0)
 
     def results(episode, way):
-        loop = metainit.InnerLoop(
-            classification.loss_fn(model),
-            optax.sgd(0.1),
-            num_steps=3,
-            start=heads.prototype_head(classification.features(model), way),
-        )
+        start = heads.prototype_head(classification.features(model), way)
+        loss_fn = classification.loss_fn(model)
+        query_loss = classification.query_loss(model)
+        loop = metainit.InnerLoop(loss_fn, optax.sgd(0.1), num_steps=3, start=start)
 
         @jax.jit
         def run(params, episode):
             adapted, trace = metainit.adapt(loop, params, episode.support, key)
-            loss, seen = classification.query_loss(model)(adapted, *episode, key)
+            loss, seen = query_loss(adapted, *episode, key)
             chances = classification.predict(model)(adapted, *episode)
-            gradient = metainit.meta_gradient(
-                loop, query_loss=classification.query_loss(model)
-            )
+            gradient = metainit.meta_gradient(loop, query_loss=query_loss)
             one = jax.tree.map(lambda x: x[None], episode)
             return adapted, trace, loss, seen, chances, gradient(params, one, key)[1]
 

@@ -109,9 +109,8 @@ def test_rows_are_written_class_by_class_whatever_the_shards(place, monkeypatch)
     reader = tfds.builder_from_directory(place.prepare())
     split = reader.info.splits["train"]
     assert split.num_shards > 3
-    rows = reader.as_data_source(
-        "train", decoders={"image": tfds.decode.SkipDecoding()}
-    )
+    raw = {"image": tfds.decode.SkipDecoding()}
+    rows = reader.as_data_source("train", decoders=raw)
     names = [(int(row["label"]), row["file_name"]) for row in rows]
     assert names == sorted(names)
     assert len(names) == split.num_examples == sum(split.shard_lengths)
