@@ -37,25 +37,18 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
     top, classes = _open(path, f"data.name='folder:{path}'")
     roles = sorted(_ROLE_OF.get(name, "") for name in _folders(classes))
     if roles == sorted(cache.ROLES):
-        below = _below(top, classes)
-        split = {_ROLE_OF[folder]: below[folder] for folder in below}
-        split = {role: split[role] for role in cache.ROLES}
+        below = {_ROLE_OF[x]: part for x, part in _below(top, classes).items()}
+        split = {role: below[role] for role in cache.ROLES}
     else:
         names = class_splits.shuffle_split(list(classes), data.split, data.split_seed)
         split = {role: {name: classes[name] for name in names[role]} for role in names}
 
     layout = {role: list(chosen) for role, chosen in split.items()}
-    files = cache.file_key(*chain(*classes.values()))
     skip = bool(data.skip_undecodable)
+    key = cache.file_key(*chain(*classes.values())), layout, skip
+    name, shape = f"folder-{top.resolve().name}", (data.size, data.size, data.channels)
     return cache.cached(
-        data.data_dir,
-        f"folder-{top.resolve().name}",
-        (files, layout, skip),
-        (data.size, data.size, data.channels),
-        lambda: {
-            role: _pending(chosen, data.size, data.channels, skip)
-            for role, chosen in split.items()
-        },
+        data.data_dir, name, key, shape, lambda: _pending(split, shape, skip)
     )
 
 
@@ -104,14 +97,10 @@ def read_labelled(
 
     train, test = (list(chain(*part.values())) for part in parts.values())
     names = {role: list(part) for role, part in parts.items()}
+    key = cache.file_key(*train, *test), names, len(test)
+    name, shape = f"labelled-{top.resolve().name}", (size, size, channels)
     decoded = cache.cached(
-        data_dir,
-        f"labelled-{top.resolve().name}",
-        (cache.file_key(*train, *test), names, len(test)),
-        (size, size, channels),
-        lambda: {
-            role: _pending(part, size, channels, None) for role, part in parts.items()
-        },
+        data_dir, name, key, shape, lambda: _pending(parts, shape, None)
     )
     return Labelled(decoded["train"], decoded["test"], tuple(test), rule)
 
@@ -136,13 +125,9 @@ def _open(path: str, field: str) -> tuple[Path, Classes]:
         others.update(ending for ending in endings if ending not in SUFFIXES)
     wanted = ", ".join(sorted(SUFFIXES))
     if others:
-        logging.warning(
-            "%s: passed over %d files that end in %s; images must end in %s",
-            top,
-            others.total(),
-            ", ".join(ending or "no suffix" for ending in sorted(others)),
-            wanted,
-        )
+        named = ", ".join(ending or "no suffix" for ending in sorted(others))
+        message = "%s: passed over %d files that end in %s; images must end in %s"
+        logging.warning(message, top, others.total(), named, wanted)
     if not classes:
         raise ValueError(
             f"{field}: no images in sub-folders of {top}; every class needs a folder "
@@ -161,9 +146,9 @@ def _below(top: Path, classes: Classes) -> dict[str, Classes]:
     for name, files in classes.items():
         folder, _, inner = name.partition("/")
         if not inner:
+            others = " and ".join(sorted(below.keys() - {folder}))
             raise ValueError(
-                f"{top / folder} holds images itself; beside "
-                f"{' and '.join(sorted(below.keys() - {folder}))} it must hold a "
+                f"{top / folder} holds images itself; beside {others} it must hold a "
                 "folder for every class"
             )
         below[folder][inner] = files
@@ -191,12 +176,12 @@ def _split(classes: Classes, share: float, seed: int) -> dict[str, Classes]:
 
 
 def _pending(
-    classes: Classes, size: int, channels: int, skip: bool | None
-) -> cache.Pending:
-    items = [
-        images.Encoded(label, file, str(file))
-        for label, files in enumerate(classes.values())
-        for file in files
-    ]
-    rows = images.decode_all(items, size, channels, skip)
-    return cache.Pending(len(items), rows, list(classes))
+    parts: dict[str, Classes], shape: tuple[int, int, int], skip: bool | None
+) -> dict[str, cache.Pending]:
+    pending = {}
+    for role, classes in parts.items():
+        files = [(label, x) for label, of in enumerate(classes.values()) for x in of]
+        items = [images.Encoded(label, file, str(file)) for label, file in files]
+        rows = images.decode_all(items, *shape[1:], skip)
+        pending[role] = cache.Pending(len(items), rows, list(classes))
+    return pending

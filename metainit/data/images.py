@@ -28,12 +28,11 @@ def upright(image: Image.Image) -> Image.Image:
     """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or image.mode == "I":
-        wide = np.asarray(image)
-        image = Image.fromarray(np.clip(wide >> 8, 0, 255).astype(np.uint8))
+        high = np.clip(np.asarray(image) >> 8, 0, 255)
+        image = Image.fromarray(high.astype(np.uint8))
     if image.has_transparency_data:
-        image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image)
+        image = Image.alpha_composite(paper, image.convert("RGBA"))
     return image
 
 
@@ -85,13 +84,10 @@ def decode(
 
 def undecodable(name: str, error: Exception, skip: bool | None = False) -> ValueError:
     """Makes what to raise for an image that is not skipped; `skip` as of `decode`."""
-    choice = (
-        ""
-        if skip is None
-        else ", or set data.skip_undecodable=True to leave out and count such images"
-    )
+    choice = ", or set data.skip_undecodable=True to leave out and count such images"
     return ValueError(
-        f"{name} does not decode as an image ({error}); mend or remove it{choice}"
+        f"{name} does not decode as an image ({error}); mend or remove it"
+        f"{'' if skip is None else choice}"
     )
 
 
@@ -161,11 +157,8 @@ class Rule(NamedTuple):
     def reduced(self, size: tuple[int, int]) -> tuple[int, int]:
         """Computes width and height of an image after its reduction."""
         width, height = size
-        scale = 1.0
-        if self.max_pixels:
-            scale = min(scale, (self.max_pixels / (width * height)) ** 0.5)
-        if self.max_side:
-            scale = min(scale, self.max_side / max(size))
+        by_pixels = ((self.max_pixels or np.inf) / (width * height)) ** 0.5
+        scale = min(1.0, by_pixels, (self.max_side or np.inf) / max(size))
         # Rounded down, but not because of the last bit of a float.
         return max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6))
 
@@ -174,10 +167,8 @@ class Rule(NamedTuple):
         if self.crop_bottom:
             width, height = image.size
             image = image.crop((0, 0, width, max(1, height - self.crop_bottom)))
-        size = self.reduced(image.size)
-        if size != image.size:
-            image = image.resize(size, Image.Resampling.BILINEAR)
-        return image
+        # Of the same size it is a copy.
+        return image.resize(self.reduced(image.size), Image.Resampling.BILINEAR)
 
 
 def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:

@@ -99,14 +99,11 @@ class Spool:
 
     def __init__(self, file: IO[bytes]):
         self._file = file
-        self._end = 0
         self.names: dict[str, tuple[int, int]] = {}
 
     def add(self, name: str, content: bytes) -> None:
-        self._file.seek(self._end)
+        self.names[name] = self._file.seek(0, io.SEEK_END), len(content)
         self._file.write(content)
-        self.names[name] = self._end, len(content)
-        self._end += len(content)
 
     def read(self, name: str) -> bytes:
         start, length = self.names[name]
@@ -237,33 +234,26 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
                     f"{self.name}: no image is left for the split {split!r} with "
                     f"fraction={self._options.fraction}; take more of them"
                 )
-            shards[split] = [
-                functools.partial(examples, shard)
-                for shard in together(
-                    of_split, lambda row: spool.names[row.image][1], _SHARD
-                )
-            ]
+            pieces = together(of_split, lambda row: spool.names[row.image][1], _SHARD)
+            shards[split] = [functools.partial(examples, piece) for piece in pieces]
         return shards
 
     def _present(
         self, rows: Sequence[Row], spool: Spool, unreadable: Mapping[str, str]
     ) -> list[Row]:
         """Keeps the rows that have their images; counts the others, or refuses them."""
-        broken, missing, present = [], [], []
-        for row in rows:
-            if row.image in spool.names:
-                present.append(row)
-            elif row.image in unreadable:
-                broken.append(f"{row.image} ({unreadable[row.image]})")
-            elif _share(row.image) < self._options.fraction:
-                missing.append(row.image)
+        present = [row for row in rows if row.image in spool.names]
+        absent = [row.image for row in rows if row.image not in spool.names]
+        broken = [f"{x} ({unreadable[x]})" for x in absent if x in unreadable]
+        lacking = (x for x in absent if _share(x) < self._options.fraction)
+        missing = [x for x in lacking if x not in unreadable]
         self.info.metadata.update(unreadable=len(broken), missing=len(missing))
         wrong = " and ".join(
-            f"{len(names)} {what}: {', '.join(names[:_NAMED])}"
-            + (", and so on" if len(names) > _NAMED else "")
+            f"{len(names)} images that {what}: {', '.join(names[:_NAMED])}"
+            + ", and so on" * (len(names) > _NAMED)
             for names, what in (
-                (broken, "images that do not decode"),
-                (missing, "images that the lists name but that are missing"),
+                (broken, "do not decode"),
+                (missing, "the lists name but that are missing"),
             )
             if names
         )

@@ -3,6 +3,7 @@
 import argparse
 import collections
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -43,19 +44,15 @@ def _tell(error: object) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="metainit datasets", description="Data sets of metainit."
-    )
+    about = "Data sets of metainit."
+    parser = argparse.ArgumentParser(prog="metainit datasets", description=about)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    root = "root of everything; default $METAINIT_DATA_DIR or ~/.cache/metainit"
 
     def command(name: str, run: Any, about: str) -> Any:
         add = commands.add_parser(name, help=about)
         add.set_defaults(run=run)
-        add.add_argument(
-            "--data_dir",
-            default="",
-            help="root of everything; default $METAINIT_DATA_DIR or ~/.cache/metainit",
-        )
+        add.add_argument("--data_dir", default="", help=root)
         return add.add_argument
 
     command("list", _list, "what there is, and what of it is prepared")
@@ -63,15 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     plan("names", nargs="+", metavar="NAME|all|CONFIG.py")
     prepare = command("prepare", _prepare, "download and prepare")
     prepare("names", nargs="+", metavar="NAME|all")
+    manual = "holds NAME/FILE, downloaded or your own; default DATA_DIR/downloads"
+    side = "reduce images with a longer side, e.g. 256"
+    share = "keep so many of the images, e.g. 0.1"
     for add in (plan, prepare):
-        add(
-            "--manual_dir",
-            type=_path,
-            help="holds NAME/FILE, downloaded or your own; default DATA_DIR/downloads",
-        )
-        side = "reduce images with a longer side, e.g. 256"
+        add("--manual_dir", type=_path, help=manual)
         add("--max_side", type=int, default=0, metavar="PIXELS", help=side)
-        share = "keep so many of the images, e.g. 0.1"
         add("--fraction", type=float, default=1.0, metavar="SHARE", help=share)
     sums = "lines of sha256 and file name, in place of the catalog's"
     prepare("--checksums", type=_path, metavar="FILE", help=sums)
@@ -101,20 +95,13 @@ def _list(arguments: argparse.Namespace) -> int:
         if not entry.roles and (versions := prepared.find(entry.name, root)):
             newest = versions[-1]
             size = tqdm.format_sizeof(newest.bytes, "B")
-            state = f"{sum(newest.images.values()):,} images, {size}"
-            if newest.reductions:
-                state += f" ({newest.reductions})"
-        rows.append(
-            (
-                entry.name,
-                entry.role or "own split",
-                str(entry.classes),
-                f"{entry.total:,}",
-                tqdm.format_sizeof(entry.download_bytes, "B"),
-                state,
-                entry.terms.licence or "unknown",
-            )
-        )
+            reduced = f" ({newest.reductions})" if newest.reductions else ""
+            state = f"{sum(newest.images.values()):,} images, {size}{reduced}"
+        counts = str(entry.classes), f"{entry.total:,}"
+        download = tqdm.format_sizeof(entry.download_bytes, "B")
+        licence = entry.terms.licence or "unknown"
+        role = entry.role or "own split"
+        rows.append((entry.name, role, *counts, download, state, licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -157,19 +144,13 @@ def _prepare(arguments: argparse.Namespace) -> int:
     print("\n".join(plan.lines), flush=True)
     if plan.impossible:
         raise ValueError(f"not enough room: {plan.shortage}; nothing was begun")
+    say, delete = functools.partial(print, flush=True), arguments.delete_archives
     failed = []
     for name in names:
         try:
-            folder = prepare.prepare(
-                name,
-                root,
-                arguments.manual_dir,
-                options,
-                sums,
-                arguments.delete_archives,
-                lambda line: print(line, flush=True),
-            )
-            print(f"{name}: ready in {folder}, as data.name=tfds:{name}", flush=True)
+            where = name, root, arguments.manual_dir
+            folder = prepare.prepare(*where, options, sums, delete, say)
+            say(f"{name}: ready in {folder}, as data.name=tfds:{name}")
         except ValueError as error:
             # The others are not to wait for a dead link.
             _tell(error)
@@ -192,15 +173,13 @@ def _all(names: Sequence[str]) -> list[str]:
 
 
 def _newest(arguments: argparse.Namespace) -> prepared.Summary:
-    catalog.find(arguments.name)
-    root = cache.root(arguments.data_dir)
-    versions = prepared.find(arguments.name, root)
-    if not versions:
-        raise ValueError(
-            f"{arguments.name} is not prepared in {root}; run metainit datasets "
-            f"prepare {arguments.name}, or name another --data_dir"
-        )
-    return versions[-1]
+    name, root = catalog.find(arguments.name).name, cache.root(arguments.data_dir)
+    if versions := prepared.find(name, root):
+        return versions[-1]
+    raise ValueError(
+        f"{name} is not prepared in {root}; run metainit datasets prepare {name}, or "
+        "name another --data_dir"
+    )
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -264,9 +243,8 @@ def _differences(
     if count != entry.classes:
         yield f"{count} classes, the catalog has {entry.classes}"
     # SUN397 may be without its partitions, and then has other splits.
-    for split, expected in (
-        entry.images.items() if set(entry.images) == set(splits) else ()
-    ):
+    known = entry.images if entry.images.keys() == splits.keys() else {}
+    for split, expected in known.items():
         if not 0 <= expected - splits[split] <= left_out:
             yield f"{splits[split]:,} images in {split}, the catalog has {expected:,}"
     low, high = entry.per_class or (least, most)
@@ -302,13 +280,12 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _check_links(arguments: argparse.Namespace) -> int:
     bad = []
-    for name in arguments.names or catalog.to_prepare():
-        for file in catalog.find(name).files:
-            for url in file.urls:
-                works, state = fetch.state(url, file.bytes)
-                print(f"{name} {file.name}: {url} {state}", flush=True)
-                if not works:
-                    bad.append(url)
+    entries = map(catalog.find, arguments.names or catalog.to_prepare())
+    files = [(entry.name, file) for entry in entries for file in entry.files]
+    for name, file, url in [(name, x, url) for name, x in files for url in x.urls]:
+        works, state = fetch.state(url, file.bytes)
+        print(f"{name} {file.name}: {url} {state}", flush=True)
+        bad += [url] * (not works)
     if bad:
         print(f"{len(bad)} addresses do not work: {' '.join(bad)}")
     return 1 if bad else 0

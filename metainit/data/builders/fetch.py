@@ -5,12 +5,11 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -89,22 +88,19 @@ def read(data: Any, entry: Entry, load: Load) -> dict[str, cache.Part]:
 
     def build() -> dict[str, cache.Pending]:
         split, images_of = load(paths, data.skip_undecodable)
+        form = data.size, data.channels
 
-        def rows(names: Sequence[str]) -> Iterator[tuple[int, np.ndarray | None]]:
+        def pending(names: Sequence[str]) -> cache.Pending:
             # Class by class, so that an episode reads neighbouring pages.
-            for label, name in enumerate(names):
-                for image in images_of.get(name, ()):
-                    if image is None:
-                        yield label, None
-                    else:
-                        yield label, images.fit(image, data.size, data.channels)
-
-        return {
-            role: cache.Pending(
-                sum(len(images_of.get(name, ())) for name in names), rows(names), names
+            by_class = enumerate(images_of.get(name, ()) for name in names)
+            decoded = [(label, image) for label, of in by_class for image in of]
+            rows = (
+                (label, None if image is None else images.fit(image, *form))
+                for label, image in decoded
             )
-            for role, names in split.items()
-        }
+            return cache.Pending(len(decoded), rows, names)
+
+        return {role: pending(names) for role, names in split.items()}
 
     key = cache.file_key(*paths), bool(data.skip_undecodable)
     shape = (data.size, data.size, data.channels)

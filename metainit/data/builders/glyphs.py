@@ -144,16 +144,10 @@ def draw(glyph: Glyph) -> np.ndarray:
     back = np.linalg.inv(np.moveaxis(there, -1, 0))
     start = extent / 2 - np.einsum("nij,nj->ni", back, _CANVAS / 2 + shift)
     maps = np.concatenate([back, start[:, :, None]], axis=2).reshape(n, 6).tolist()
+    size, how = (_CANVAS, _CANVAS), (Image.Transform.AFFINE, Image.Resampling.BILINEAR)
     drawn = [
-        np.asarray(
-            drawing.transform(
-                (_CANVAS, _CANVAS),
-                Image.Transform.AFFINE,
-                coefficients,
-                Image.Resampling.BILINEAR,
-            ).reduce(2)
-        )
-        for drawing, coefficients in zip(drawings, maps, strict=True)
+        np.asarray(drawing.transform(size, how[0], affine, how[1]).reduce(2))
+        for drawing, affine in zip(drawings, maps, strict=True)
     ]
     return np.clip(np.stack(drawn) * ink + noise, 0, 255).astype(np.uint8)
 
@@ -199,11 +193,8 @@ def read(data: Any) -> dict[str, cache.Part]:
     root = cache.root(data.data_dir)
 
     def pending() -> dict[str, cache.Pending]:
-        builder = prepare.build(
-            lambda: Glyphs(data_dir=root / "tfds", file_format="array_record"),
-            "glyphs",
-            root,
-        )
+        where = {"data_dir": root / "tfds", "file_format": "array_record"}
+        builder = prepare.build(lambda: Glyphs(**where), "glyphs", root)
         names = builder.info.features["label"].names
 
         def of_role(role: str) -> cache.Pending:

@@ -34,7 +34,7 @@ from metainit.data.builders.oxford_pets import OxfordPets
 from metainit.data.builders.stanford_cars import StanfordCars
 from metainit.data.builders.sun397 import Sun397
 
-_SEVEN: tuple[type[ArchiveBuilder], ...] = (
+_SEVEN = (
     Cifar100,
     Caltech256,
     Flowers102,
@@ -43,7 +43,7 @@ _SEVEN: tuple[type[ArchiveBuilder], ...] = (
     OxfordPets,
     Sun397,
 )
-BUILDERS = {kind.name: kind for kind in _SEVEN}
+BUILDERS: dict[str, type[ArchiveBuilder]] = {kind.name: kind for kind in _SEVEN}
 
 # For times: assumed bytes a second of the network; measured orders of magnitude of
 # images and of archive bytes a second that a core converts.
@@ -104,11 +104,10 @@ def prepare(
         say(f"{name}: building {folder}")
         data_dir = os.fspath(root / "tfds")
         _run(BUILDERS[name](data_dir=data_dir, manual_dir=files, options=options))
-        if delete_archives:
-            for path in chain(*(paths for _, paths in _located(name, files))):
-                if path.is_file():
-                    path.unlink()
-                    say(f"{name}: deleted {path}")
+        for path in chain(*(paths for _, paths in _located(name, files))):
+            if delete_archives and path.is_file():
+                path.unlink()
+                say(f"{name}: deleted {path}")
     summary = prepared.summary(folder)
     reduced = f" ({summary.reductions})" if summary.reductions else ""
     say(f"{name}: {sum(summary.images.values()):,} images prepared{reduced}")
@@ -213,11 +212,16 @@ def read_checksums(path: Path) -> dict[str, str]:
 def _as_asked(name: str, folder: Path, options: Options) -> Path:
     """Returns the folder, unless another reduction of the data set was asked for."""
     settings = prepared.summary(folder).settings
-    present = settings.get("max_side", 0), settings.get("fraction", 1.0)
-    asked = options.max_side, options.fraction
-    if asked in (present, (WHOLE.max_side, WHOLE.fraction)):
+    has, wants, whole = (
+        f"max_side={side}, fraction={fraction:g}"
+        for side, fraction in (
+            (settings.get("max_side", 0), settings.get("fraction", 1.0)),
+            (options.max_side, options.fraction),
+            (WHOLE.max_side, WHOLE.fraction),
+        )
+    )
+    if wants in (has, whole):
         return folder
-    has, wants = ("max_side={}, fraction={:g}".format(*of) for of in (present, asked))
     raise PrepareError(
         f"{name} is prepared already, with {has} and not with {wants}; to have that, "
         f"delete {folder} and run this again"
@@ -239,12 +243,9 @@ def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> N
     for file in missing:
         say(f"{name}: downloading {file.name}")
         trees = "".join(f" or the folder {tree}" for tree in file.trees)
+        advice = f"put {file.name}{trees} into {files / name} yourself"
         try:
-            fetch(
-                file,
-                files / name,
-                f"put {file.name}{trees} into {files / name} yourself",
-            )
+            fetch(file, files / name, advice)
         except FetchError as error:
             if file.needed:
                 raise FetchError(f"{name}: {error}") from error
@@ -316,18 +317,17 @@ def plan(
                 f"{_size(keeps + passes)} are needed on the disk of {folder}, "
                 f"{_size(passes)} of it only while building, {_size(free)} are free"
             )
-    lines = [*chain(*(_lines(need, f"{size}x{size}x{channels}") for need in needs))]
+    shortage = " and ".join(shortages)
     time = tqdm.format_interval(sum(need.seconds for need in needs))
-    lines.append(
+    lines = [
+        *chain(*(_lines(need, f"{size}x{size}x{channels}") for need in needs)),
         f"together about {_size(demands[0][1] + passing)}, {time} (downloads at "
-        f"{_NETWORK / 1e6:.0f} MB/s); {_size(shutil.disk_usage(data).free)} are free"
-    )
-    if shortages:
-        lines.append(
-            f"not enough room: {' and '.join(shortages)}; reduce with --max_side or "
-            "--fraction, or choose another --data_dir"
-        )
-    return Plan(needs, lines, " and ".join(shortages), impossible)
+        f"{_NETWORK / 1e6:.0f} MB/s); {_size(shutil.disk_usage(data).free)} are free",
+    ]
+    if shortage:
+        how = "reduce with --max_side or --fraction, or choose another --data_dir"
+        lines.append(f"not enough room: {shortage}; {how}")
+    return Plan(needs, lines, shortage, impossible)
 
 
 def _need(name: str, root: Path, files: Path, options: Options, pixels: int) -> Need:
@@ -361,14 +361,13 @@ def _need(name: str, root: Path, files: Path, options: Options, pixels: int) -> 
 
 
 def _lines(need: Need, shape: str) -> Iterator[str]:
-    terms = need.entry.terms
-    takes = f"prepared in {need.prepared}"
+    terms, takes = need.entry.terms, f"prepared in {need.prepared}"
     if not need.prepared:
+        time = tqdm.format_interval(need.seconds)
         takes = (
             f"download {_size(need.download)}, prepared {_size(need.result)}, while "
-            f"building {_size(need.result)} more, about "
-            f"{tqdm.format_interval(need.seconds)}"
         )
+        takes += f"building {_size(need.result)} more, about {time}"
     yield f"{need.entry.name}: {takes}, cache {_size(need.cache)} at {shape}"
     if need.note:
         yield f"  {need.note}"

@@ -20,22 +20,16 @@ class Summary(NamedTuple):
     folder: Path  # named like the version of the builder that made it
     images: Mapping[str, int]  # how many, by split
     bytes: int  # of all records
-    settings: Mapping[
-        str, Any
-    ]  # of a builder of ours: `Options`, and what was left out
+    settings: Mapping[str, Any]  # of ours: `Options`, and what was left out
 
     @property
     def reductions(self) -> str:
         """How the data set differs from the whole one, "" where it does not."""
-        parts = []
-        if side := self.settings.get("max_side"):
-            parts.append(f"max_side={side}")
-        if (fraction := self.settings.get("fraction", 1.0)) < 1:
-            parts.append(f"fraction={fraction:g}")
-        for what in ("unreadable", "missing"):
-            if count := self.settings.get(what):
-                parts.append(f"{count} {what}")
-        return ", ".join(parts)
+        side, fraction = self.settings.get("max_side"), self.settings.get("fraction", 1)
+        parts = [f"max_side={side}"] * bool(side)
+        parts += [f"fraction={fraction:g}"] * (fraction < 1)
+        left_out = {x: self.settings.get(x) for x in ("unreadable", "missing")}
+        return ", ".join(parts + [f"{n} {what}" for what, n in left_out.items() if n])
 
 
 def find(name: str, root: Path) -> list[Summary]:
@@ -123,17 +117,14 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
                 for item in encoded(builder, splits)
                 if item.label in new
             )
-            total = sum(count[number] for number in new)
-            rows = images.decode_all(
-                items, data.size, data.channels, data.skip_undecodable
-            )
-            return cache.Pending(total, rows, names)
+            rows = images.decode_all(items, data.size, data.channels, skip)
+            return cache.Pending(sum(count[number] for number in new), rows, names)
 
         roles = class_splits.shuffle_split(list(label_of), data.split, data.split_seed)
         return {role: pending(names) for role, names in roles.items()}
 
-    info = cache.file_key(folder / "dataset_info.json")
-    key = info, tuple(data.split), data.split_seed, bool(data.skip_undecodable)
+    info, skip = cache.file_key(folder / "dataset_info.json"), data.skip_undecodable
+    key = info, tuple(data.split), data.split_seed, bool(skip)
     shape = (data.size, data.size, data.channels)
     return cache.cached(data.data_dir, f"tfds-{builder.name}", key, shape, build)
 
@@ -152,17 +143,14 @@ def _folder(root: Path, name: str) -> Path | None:
     def newest(folders: Sequence[Path]) -> Path:
         return max(folders, key=lambda folder: tfds.core.Version(folder.name))
 
+    valid = tfds.core.Version.is_valid
     stem, _, version = name.partition(":")
     ours = BUILDERS.get(stem) if not version else None
     wanted = str(ours.VERSION) if ours else version
     others: list[Path] = []
     for place in _places(root):
         infos = (place / stem).glob("**/dataset_info.json")
-        versions = [
-            info.parent
-            for info in infos
-            if tfds.core.Version.is_valid(info.parent.name)
-        ]
+        versions = [x.parent for x in infos if valid(x.parent.name)]
         folders = [folder for folder in versions if wanted in ("", folder.name)]
         configs = sorted({folder.parent.name for folder in folders})
         if len(configs) > 1:
@@ -203,13 +191,12 @@ def _prepare_stock(root: Path, name: str) -> Path:
         )
     logging.warning("tfds:%s is downloaded and prepared by TFDS; this takes long", name)
 
-    def make() -> tfds.core.DatasetBuilder:
-        folder = os.fspath(root / "tfds")
-        return tfds.builder(name, data_dir=folder, file_format="array_record")
-
+    where = {"data_dir": os.fspath(root / "tfds"), "file_format": "array_record"}
     # Builders of TFDS raise whatever they stumble on.
     try:
-        return Path(prepare.build(make, name, root).data_dir)
+        return Path(
+            prepare.build(lambda: tfds.builder(name, **where), name, root).data_dir
+        )
     except Exception as error:
         raise ValueError(
             f"{missing} cannot prepare it: {type(error).__name__}: {error}"
