@@ -289,7 +289,7 @@ def _checked_roles(config: Experiment, absent: tuple[str, ...]) -> Roles:
     episode_set.check(config, roles)
     leakage.check(roles)
     if config.transfer.steps:
-        comparison.check(config, roles)
+        comparison.of_roles(config, roles)
     return roles
 
 

@@ -10,7 +10,7 @@ import functools
 import itertools
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,28 +23,20 @@ from metainit.runtime.cost import OURS
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, heads
 from metainit.transfer import spec as transfer_spec
-from metainit.transfer.heads import Row, Setting, View, as_it_is
+from metainit.transfer.heads import Row, Setting, View
 from metainit.transfer.held_out import Split
 from metainit.transfer.results import FineTuning, Transfer
 from metainit.transfer.spec import Spec
 from metainit.transfer.time_to_threshold import area_over_log_steps, curve
 
 Config = Experiment | TransferExperiment
+# What a head does best with, and the held-out accuracy of that in trials.
+Choice = tuple[Setting, float]
 # `(head, settings, init, split, about) -> rows of each setting`.
 Learn = Callable[..., list[list[Row]]]
 
 FOLDER, TRIALS = "transfer", "transfer_trials.jsonl"
 MOMENTUM = 0.9  # of SGD
-
-
-class Choice(NamedTuple):
-    """What one initialisation with one head does best with.
-
-    Its accuracy is held-out, after the last step of a trial, mean over data sets.
-    """
-
-    setting: Setting
-    accuracy: float
 
 
 class Sealed:
@@ -69,21 +61,14 @@ class Sealed:
         return self.__splits
 
 
-def check(config: Config, roles: Roles) -> None:
-    """Refuses data that cannot be fine-tuned on, before anything long starts.
-
-    Raises:
-      ValueError: in one line, which data set and class, or which field.
-    """
-    for source in (*roles.validation, *roles.test, *roles.held_out):
-        split = _split(config, source)
-        transfer_spec.check(spec_of(config), split.train, split.test)
-
-
 def of_roles(config: Config, roles: Roles) -> tuple[tuple[Split, ...], Sealed]:
     """Gives what to choose on, meta-validation, and what to measure on.
 
     The latter are meta-test and, under names of their own, the held-out classes.
+
+    Raises:
+      ValueError: for data that cannot be fine-tuned on, which data set and class, or
+        which field.
     """
     test = roles.test + tuple(
         source._replace(name=f"{source.name}, held-out classes")
@@ -102,7 +87,7 @@ def compare(
     test: Sealed,
     workdir: pathlib.Path,
     chosen_on: str = "classes of meta-validation",
-    view: View = as_it_is,
+    view: View | None = None,
 ) -> Transfer:
     """Learns every data set from every initialisation, or goes on with it.
 
@@ -180,7 +165,7 @@ def choose(
         trials += [rows[-1] for tried in by_setting for rows in tried]
         qualities = [quality(tried) for tried in by_setting]
         best = qualities.index(max(qualities))  # of the first among equals
-        chosen[name, head] = Choice(grid[head][best], qualities[best][0])
+        chosen[name, head] = grid[head][best], qualities[best][0]
     return chosen, trials
 
 
@@ -198,20 +183,20 @@ def measure(
     wanted = list(itertools.product(inits, dict.fromkeys(head for _, head in chosen)))
     runs = []
     for split, (name, head) in itertools.product(test.open(chosen, wanted), wanted):
-        init, choice = inits[name], chosen[name, head]
+        init, (setting, accuracy) = inits[name], chosen[name, head]
         about = {"role": "test", "init": name}
-        (rows,) = learn(head, [choice.setting], init, split, about)
+        (rows,) = learn(head, [setting], init, split, about)
         more = {
             "init_device_seconds": init.cost.device_seconds,
-            "validation_accuracy": choice.accuracy,
+            "validation_accuracy": accuracy,
         }
         runs.append(
             FineTuning(
                 dataset=split.name,
                 init=name,
                 head=head,
-                setting=choice.setting,
-                validation_accuracy=choice.accuracy,
+                setting=setting,
+                validation_accuracy=accuracy,
                 points=tuple(row | more for row in rows),
                 ours=init.name in OURS,
             )
@@ -233,5 +218,6 @@ def spec_of(config: Config) -> Spec:
 
 
 def _split(config: Config, source: Source) -> Split:
-    sides = hold_out(source, config.seed, config.transfer.held_out)
-    return Split(source.name, *sides)
+    train, test = hold_out(source, config.seed, config.transfer.held_out)
+    transfer_spec.check(spec_of(config), train, test)
+    return Split(source.name, train, test)

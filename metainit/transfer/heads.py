@@ -32,11 +32,6 @@ Row = dict[str, Any]
 View = Callable[[Initialisation, Split], tuple[Initialisation, Split]]
 
 
-def as_it_is(init: Initialisation, split: Split) -> tuple[Initialisation, Split]:
-    """The `View` that changes nothing."""
-    return init, split
-
-
 # Learned by steps: where each starts, and the share of the steps, the first ones, that
 # change the head only.
 STEPPED = {
@@ -76,7 +71,7 @@ def learn(
     split: Split,
     about: Mapping[str, Any],
     folder: pathlib.Path,
-    view: View = as_it_is,
+    view: View | None = None,
 ) -> list[list[Row]]:
     """Learns one data set with each setting of a head, unless that was done already.
 
@@ -90,7 +85,7 @@ def learn(
         for setting in settings
     ]
     places = [_place(folder, described, spec, split, init) for described in of_each]
-    seen, sides = view(init, split)
+    seen, sides = view(init, split) if view else (init, split)
     if name in STEPPED:
         start, probe = STEPPED[name]
         spec = spec._replace(head=start, probe_steps=round(probe * spec.steps))

@@ -100,22 +100,17 @@ class DataSet(NamedTuple):
     lines: tuple[Line, ...]
 
 
-def from_baselines(
-    final: Mapping[str, Sequence[float]], shares: Sequence[float] = SHARES
-) -> Thresholds:
-    """Takes shares of the best baseline's final accuracy as thresholds.
+def from_baselines(final: Mapping[str, Sequence[float]]) -> Thresholds | None:
+    """Takes `SHARES` of the best baseline's final accuracy, where that is above 0.
 
     `final` has accuracies at the last step, one a seed, by name of the baseline; never
     of an initialisation that is to be judged by them.
-
-    Raises:
-      ValueError: no baseline.
     """
-    if not final:
-        raise ValueError("thresholds: no baseline to take them from")
     means = {name: float(np.mean(values)) for name, values in final.items()}
-    best = max(means, key=means.__getitem__)
-    return Thresholds(best, means[best], {s: s * means[best] for s in shares})
+    best = max(means, key=means.__getitem__, default="")
+    if not means.get(best):
+        return None
+    return Thresholds(best, means[best], {s: s * means[best] for s in SHARES})
 
 
 def time_to(x: Any, accuracy: Any, threshold: float) -> Time:
@@ -252,9 +247,7 @@ def _data_set(
         for runs in lines
         if not runs[0].ours
     }
-    thresholds = from_baselines(final) if final else None
-    if thresholds is not None and not thresholds.final:
-        thresholds = None
+    thresholds = from_baselines(final)
     every = [run for runs in lines for run in runs]
     watched = [run for run in every if not run.in_closed_form] or every
     horizon = {
@@ -262,11 +255,14 @@ def _data_set(
         for unit, field in UNITS.items()
     }
 
+    def time(run: FineTuning, unit: str, value: float) -> Time:
+        time = time_to(*curve(run.points, UNITS[unit]), value)
+        if run.in_closed_form and not time.reached:
+            return Time(horizon[unit], False)  # it stays, however long one waits
+        return time
+
     def times_to(runs: Sequence[FineTuning], value: float) -> Times:
-        return {
-            unit: tuple(_time(run, unit, value, horizon[unit]) for run in runs)
-            for unit in UNITS
-        }
+        return {unit: tuple(time(run, unit, value) for run in runs) for unit in UNITS}
 
     def line(runs: Sequence[FineTuning]) -> Line:
         shares = thresholds.values if thresholds else {}
@@ -290,13 +286,6 @@ def curve(
 ) -> tuple[list[Any], list[float]]:
     """Gives what was spent up to each point, in `field`, and the accuracies."""
     return [point[field] for point in points], [point["accuracy"] for point in points]
-
-
-def _time(run: FineTuning, unit: str, value: float, horizon: float) -> Time:
-    time = time_to(*curve(run.points, UNITS[unit]), value)
-    if run.in_closed_form and not time.reached:
-        return Time(horizon, False)  # it stays as it is, however long one waits
-    return time
 
 
 def line_of(data_set: DataSet, init: str, head: str) -> Line:

@@ -15,7 +15,6 @@ from metainit.data.loading import Roles, Source
 from metainit.experiments import configs
 from metainit.experiments.meta_learning import train
 from metainit.transfer import comparison, fine_tuning
-from metainit.transfer.comparison import Choice
 
 HEADS = ("prototype", "probe then fine-tune", "logistic regression")
 INITS = {"meta-learned", "joint pretraining", "random"}
@@ -191,8 +190,9 @@ def test_meta_test_stays_closed_until_all_is_chosen():
     images = np.zeros((4, 1, 1, 1), np.uint8)
     source = Source("a", images, np.array([0, 0, 1, 1], np.int32), ("x", "y"))
     config = tiny.shrink(configs.default())
+    config.transfer.steps = 1
     _, test = comparison.of_roles(config, Roles((), (), (source,), (source,)))
-    chosen = {("random", "zero"): Choice({"optimizer": "sgd"}, 0.5)}
+    chosen = {("random", "zero"): ({"optimizer": "sgd"}, 0.5)}
     inits = {"random": None, "meta-learned": None}
     with pytest.raises(RuntimeError, match=r"nothing was chosen yet for.*meta-"):
         comparison.measure(None, inits, chosen, test)
