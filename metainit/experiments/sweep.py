@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 from metainit.config import parsing
 from metainit.config.fields import ConfigError, Experiment, Search
@@ -28,6 +29,8 @@ _SECONDS = "seconds.json"  # by folder of a trial
 _FIXED = ("seed", "max_hours", "task", "evaluate", "transfer", "data")
 _OF_TRAINING = ("data.weights", "data.rotations")
 
+Train: TypeAlias = Callable[..., str]  # `metainit.experiments.meta_learning.train`
+
 # The experiment's fields that no trial's result depends on.
 _MAY_CHANGE = ("max_hours", "log_every", "checkpoint_every", "data.data_dir")
 
@@ -41,10 +44,8 @@ def settings(config: Search) -> list[Fields]:
             if name not in parsing.names(Experiment):
                 raise ValueError(f"{name} is no field of the experiment")
             if name.split(".")[0] in _FIXED and name not in _OF_TRAINING:
-                raise ValueError(
-                    f"{name} cannot be searched: it changes what is measured, or by "
-                    "how much luck, so that accuracies of trials could not be compared"
-                )
+                words = "it changes what is measured, or by how much luck"
+                raise ValueError(f"{name} cannot be searched: {words}")
         if search.trials:
             planned = search_space.draw(axes, search.trials, search.seed)
         else:
@@ -62,8 +63,8 @@ def settings(config: Search) -> list[Fields]:
 
 def tune(
     config: Search,
-    workdir: str | pathlib.Path,
-    train: Callable[..., str],
+    workdir: str | Path,
+    train: Train,
     *,
     dry_run: bool = False,
     command: str = "",
@@ -74,7 +75,6 @@ def tune(
     more hours, values or trials. The report's text is returned ("" for a dry run).
 
     Args:
-      train: `metainit.experiments.meta_learning.train`, which stands above this module.
       dry_run: print the trials and what the first would take; writes nothing.
       command: the line that reproduces this, for the report.
 
@@ -83,7 +83,7 @@ def tune(
         data do not allow the first. What they do not allow later is told in the report,
         and tried again by the same call.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = Path(workdir)
     planned = settings(config)
     print(f"{len(planned)} trials, {config.search.hours:g} hours at most")
     if dry_run:
@@ -102,10 +102,7 @@ def tune(
 
 
 def _run_all(
-    config: Search,
-    planned: Sequence[Fields],
-    workdir: pathlib.Path,
-    train: Callable[..., str],
+    config: Search, planned: Sequence[Fields], workdir: Path, train: Train
 ) -> tuple[dict[str, Trial], list[Trial]]:
     """Runs and reads trials, by `search_space.key`; lists those the data refused."""
     path = workdir / TRIALS
@@ -134,12 +131,7 @@ def _run_all(
     return trials, refused
 
 
-def _run(
-    config: Search,
-    fields: Fields,
-    workdir: pathlib.Path,
-    train: Callable[..., str],
-) -> Trial | None:
+def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial | None:
     """Runs one trial, or returns None where the hours do not hold it."""
     trial = digest.sha256(search_space.key(fields))[:10]
     folder = workdir / "trials" / trial
@@ -190,11 +182,7 @@ def _of_trial(config: Search, fields: Fields, hours: float) -> Experiment:
 
 
 def _report(
-    config: Search,
-    workdir: pathlib.Path,
-    trials: Sequence[Trial],
-    planned: int,
-    command: str,
+    config: Search, workdir: Path, trials: Sequence[Trial], planned: int, command: str
 ) -> str:
     by, best_file, experiment = config.search.by, workdir / BEST, config.experiment
     measure = f"python launch.py --config {shlex.quote(str(best_file))}"

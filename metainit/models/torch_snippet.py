@@ -4,6 +4,7 @@ from string import Template
 from typing import Any
 
 from metainit.config.fields import Experiment
+from metainit.models.resnet import CUTS
 
 # For a ResNet with bottlenecks as wide as torchvision's.
 RESNET = Template("""\
@@ -87,8 +88,7 @@ with torch.no_grad():
     else:
         logits = scores(torch.cat([support, query]), n)[n:]
 """)
-_TORCHVISION_WIDTH = 64
-_STAGES = ("stem", "stage1", "stage2", "stage3", "stage4")
+# By stage, of the names of its parameters.
 _BEGINNINGS = (("conv1.", "bn1."), *((f"layer{stage}.",) for stage in range(1, 5)))
 
 
@@ -102,7 +102,7 @@ def of_run(config: Experiment, way: int) -> str:
     head_only = config.method.algorithm == "anil"
     if inner.optimizer != "sgd" or inner.batch:
         return ""
-    settings = {
+    settings: dict[str, Any] = {
         "way": way,
         "rate": inner.learning_rate,
         "steps": inner.steps,
@@ -111,30 +111,26 @@ def of_run(config: Experiment, way: int) -> str:
     if encoder.name == "none":
         if model.name != "conv4" or model.norm in ("group", "none") or head_only:
             return ""
-        of_network: dict[str, Any] = {
+        settings |= {
             "transductive": model.norm == "batch",
             "stride": 2 if model.downsample == "stride" else 1,
             "flatten": model.output == "flatten",
             "scale": model.scale,
         }
-        return _filled(CONV4, settings | of_network)
-    if (
-        (encoder.name, encoder.norm, encoder.width)
-        != ("resnet", "frozen", _TORCHVISION_WIDTH)
-        or encoder.cut not in ("", _STAGES[-1])
-        or model.name != "linear"
-    ):
+        return _filled(CONV4, settings)
+    in_torchvision = (encoder.name, encoder.width) == ("resnet", 64)
+    whole = encoder.norm == "frozen" and encoder.cut in ("", CUTS[-1])
+    if not (in_torchvision and whole and model.name == "linear"):
         return ""
     # Beginnings of the names of what inner steps change.
     adapts: tuple[str, ...] = ("",)
     if encoder.use != "adapted" or head_only:
         adapts = ("fc.",)
     elif encoder.adapt_from:
-        stages = _BEGINNINGS[_STAGES.index(encoder.adapt_from) :]
+        stages = _BEGINNINGS[CUTS.index(encoder.adapt_from) :]
         adapts = (*sum(stages, ()), "fc.")
-    return _filled(
-        RESNET, settings | {"blocks": list(encoder.stage_sizes), "adapts": adapts}
-    )
+    settings |= {"blocks": list(encoder.stage_sizes), "adapts": adapts}
+    return _filled(RESNET, settings)
 
 
 def _filled(program: Template, settings: dict[str, Any]) -> str:
