@@ -13,6 +13,7 @@ another order.
 
 import argparse
 import csv
+import gzip
 import hashlib
 import json
 import pathlib
@@ -55,7 +56,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.command == "compare":
         before, after = (
-            json.loads(file.read_text()) for file in (arguments.before, arguments.after)
+            json.loads(_text(file)) for file in (arguments.before, arguments.after)
         )
         differing = list(_differences("", before, after))
         print("\n".join(differing) or "equal")
@@ -151,6 +152,11 @@ def _record(
         measures = ("accuracy", "class_accuracy", "f1", "calibration_error")
         found["rows"][name] = {x: report[x] for x in measures} | {"held_out": held_out}
     return found
+
+
+def _text(path: pathlib.Path) -> str:
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
 
 
 def _rows(path: pathlib.Path) -> list[dict[str, Any]]:
