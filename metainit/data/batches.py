@@ -12,7 +12,7 @@ import numpy as np
 
 from metainit.config.fields import Experiment
 from metainit.core.types import Episode
-from metainit.data.episodes import alike, sample_batch, turn, weights
+from metainit.data.episodes import alike, generator, sample_batch, turn, weights
 from metainit.data.loading import Source, class_index
 from metainit.runtime import digest
 
@@ -36,7 +36,7 @@ def labelled(source: Source, seed: int, fraction: float, shot: int) -> np.ndarra
                 f"training images of class {source.class_names[label]!r} of "
                 f"{source.name}"
             )
-        kept.append(_generator(seed, 1, label).permutation(rows)[:count])
+        kept.append(generator(seed, 1, label).permutation(rows)[:count])
     return np.sort(np.concatenate(kept))
 
 
@@ -57,7 +57,7 @@ def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:
                 "images, so that none can be held out; leave the class out"
             )
         count = min(max(1, math.floor(share * len(rows) + 0.5)), len(rows) - 1)
-        order = _generator(seed, 3, label).permutation(rows)
+        order = generator(seed, 3, label).permutation(rows)
         labels[0][order[:count]] = -1
         labels[1][order[count:]] = -1
     return source._replace(labels=labels[0]), source._replace(labels=labels[1])
@@ -65,7 +65,7 @@ def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:
 
 def part(rows: np.ndarray, seed: int, count: int) -> np.ndarray:
     """Draws `count` of the rows, or all where there are fewer, ascending."""
-    chosen = _generator(seed, 2).choice(rows, min(count, len(rows)), replace=False)
+    chosen = generator(seed, 2).choice(rows, min(count, len(rows)), replace=False)
     return np.sort(chosen)
 
 
@@ -87,7 +87,7 @@ class Order:
         """Takes rows int64 [n] of the images, the seed and the images of a step."""
         self._batch, self._n = batch, len(rows)
         self._epoch = functools.lru_cache(maxsize=2)(
-            lambda epoch: _generator(seed, 0, epoch).permutation(rows)
+            lambda epoch: generator(seed, 0, epoch).permutation(rows)
         )
 
     def __call__(self, step: int) -> np.ndarray:
@@ -146,8 +146,3 @@ class MetaBatches:
 
     def _one(self, source: Source, index: int) -> Episode:
         return sample_batch((source,), self._task, self._seed, index, 1)[0]
-
-
-def _generator(seed: int, *purpose: int) -> np.random.Generator:
-    # As a spawn key, the purpose cannot run into the words of a large seed.
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=purpose))

@@ -29,19 +29,19 @@ class Manifest(NamedTuple):
 
     Attributes:
       rule: in words, e.g. "5-way 1-shot".
+      sha256: of all images and labels, by the hashes of the images where known.
       support, query: int32 [episodes, n], rows of the source; -1 where an episode has
         fewer images than the largest.
       support_labels, query_labels: int32 [episodes, n], from 0; 0 where the row is -1.
-      sha256: of all images and labels, by the hashes of the images where known.
     """
 
     dataset: str
     rule: str
+    sha256: str
     support: np.ndarray
     support_labels: np.ndarray
     query: np.ndarray
     query_labels: np.ndarray
-    sha256: str
 
     @property
     def ways(self) -> np.ndarray:
@@ -195,17 +195,9 @@ def draw_manifest(
     else:
         draw_rows = functools.partial(episodes.draw_rows, source, task, seed)
         words = episodes.in_words(task)
-    drawn = [draw_rows(index) for index in range(count)]
-    tables = [
-        _table(parts, filling)
-        for parts, filling in zip(zip(*drawn, strict=True), (-1, 0, -1, 0), strict=True)
-    ]
-    manifest = Manifest(
-        dataset=source.name,
-        rule=words,
-        **dict(zip(_ARRAYS, tables, strict=True)),
-        sha256="",
-    )
+    drawn = zip(*(draw_rows(index) for index in range(count)), strict=True)
+    tables = map(_table, drawn, (-1, 0, -1, 0))
+    manifest = Manifest(source.name, words, "", *tables)
     return manifest._replace(sha256=_digest(source, manifest))
 
 
@@ -248,8 +240,8 @@ def write(path: str | os.PathLike[str], manifests: Sequence[Manifest]) -> None:
     """Stores the episodes of several data sets in one file."""
     atomic.write_arrays(
         path,
-        [[manifest.dataset, manifest.rule, manifest.sha256] for manifest in manifests],
-        [{name: getattr(manifest, name) for name in _ARRAYS} for manifest in manifests],
+        [manifest[:3] for manifest in manifests],
+        [dict(zip(_ARRAYS, manifest[3:], strict=True)) for manifest in manifests],
     )
 
 
@@ -257,8 +249,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Manifest, ...]:
     """Reads what `write` stored; a ValueError says that it is absent or damaged."""
     try:
         return tuple(
-            Manifest(dataset=dataset, rule=rule, sha256=sha256, **arrays)
-            for (dataset, rule, sha256), arrays in atomic.read_arrays(path, _ARRAYS)
+            Manifest(*about, **arrays)
+            for about, arrays in atomic.read_arrays(path, _ARRAYS)
         )
     except ValueError as error:
         raise ValueError(

@@ -21,6 +21,12 @@ WEIGHTS: dict[str, Callable[[Source], float]] = {
 }
 
 
+def generator(seed: int, *purpose: int) -> np.random.Generator:
+    """Makes the generator of one purpose of a seed."""
+    # As a spawn key, the purpose cannot run into the words of a large seed.
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=purpose))
+
+
 def in_words(task: Task) -> str:
     """Describes a task as "5-way 1-shot"."""
     return f"{f'{task.way}-way' if task.way else 'all-way'} {task.shot}-shot"
@@ -117,11 +123,8 @@ def sample_batch(
 
 def alike(sources: Sequence[Source], task: Task) -> bool:
     """Tells whether episodes of all sources have one shape, and can be stacked."""
-    shapes = {
-        (source.images.shape[1:], task.way or len(source.class_names))
-        for source in sources
-    }
-    return len(shapes) == 1
+    ways = {task.way or len(source.class_names) for source in sources}
+    return len(ways) == len({source.images.shape[1:] for source in sources}) == 1
 
 
 def draw_rows(
@@ -133,16 +136,11 @@ def draw_rows(
       Rows int64 [way * shot] and labels int32 of the support, rows [way * queries] and
       labels of the query.
     """
-    # As a spawn key, the index cannot run into the words of a large seed.
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+    rng = generator(seed, index)
     images_of = class_index(source)
     way, images = task.way or len(images_of), task.shot + task.queries
-    chosen = np.stack(
-        [
-            images_of[label][rng.choice(len(images_of[label]), images, replace=False)]
-            for label in rng.choice(len(images_of), way, replace=False)
-        ]
-    )
+    classes = [images_of[x] for x in rng.choice(len(images_of), way, replace=False)]
+    chosen = np.stack([rng.choice(rows, images, replace=False) for rows in classes])
     labels = np.arange(way, dtype=np.int32)
     return (
         chosen[:, : task.shot].ravel(),

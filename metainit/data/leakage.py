@@ -85,16 +85,14 @@ def _classes(sources: tuple[Source, ...]) -> set[tuple[str, str]]:
 
 def _shared(source: Source, against: Source) -> tuple[np.ndarray, np.ndarray]:
     """Finds rows of `source` whose images `against` has, and one row there for each."""
-    none = np.zeros(0, np.int64)
-    if source.hashes is None or against.hashes is None:
-        return none, none
-    if source.images.shape[1:] != against.images.shape[1:]:
-        return none, none
+    alike = source.images.shape[1:] == against.images.shape[1:]
+    if source.hashes is None or against.hashes is None or not alike:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     ours, theirs = rows(source), rows(against)
     order = theirs[np.argsort(against.hashes[theirs], kind="stable")]
     sorted_hashes = against.hashes[order]
     places = np.searchsorted(sorted_hashes, source.hashes[ours])
-    places = np.minimum(places, len(order) - 1)
+    places = places.clip(max=len(order) - 1)
     hit = sorted_hashes[places] == source.hashes[ours]
     return ours[hit], order[places[hit]]
 
@@ -125,39 +123,30 @@ def place(source: Source, row: int) -> str:
     return f"{source.class_names[label]}[{number}]"
 
 
-# Warnings
-
-
 def warnings(roles: Roles, imagenet: bool | None) -> tuple[str, ...]:
     """Writes sentences for the report, about meta-test and held-out classes.
 
     `imagenet` says whether pretrained weights have seen ImageNet, None where that is
     not known, and False where there are no such weights. Images are uint8.
     """
-    measured = [("meta-test", source) for source in roles.test]
-    measured += [("held-out classes", source) for source in roles.held_out]
-    others = [("meta-train", source) for source in roles.train]
-    others += [("meta-validation", source) for source in roles.validation]
-    sentences = [
-        sentence
-        for role, source in measured
-        for sentence in by_name(
-            f"{source.name} ({role})", imagenet, "the pretrained weights"
+    measured, others = (
+        [(name, source, look_at(source)) for name, of in named for source in of]
+        for named in (
+            (("meta-test", roles.test), ("held-out classes", roles.held_out)),
+            (("meta-train", roles.train), ("meta-validation", roles.validation)),
         )
-    ]
-    ours, theirs = (
-        [(role, source, look_at(source)) for role, source in of]
-        for of in (measured, others)
     )
-    for (role, source, look), (other_role, other, other_look) in itertools.product(
-        ours, theirs
-    ):
-        number, example = near_duplicates(look, other_look)
+    sentences: list[str] = []
+    for role, source, _ in measured:
+        name = f"{source.name} ({role})"
+        sentences += by_name(name, imagenet, "the pretrained weights")
+    for ours, theirs in itertools.product(measured, others):
+        number, example = near_duplicates(ours[2], theirs[2])
         if example:
             sentences.append(
-                f"Overlap: {number:,} of {_in_words(source, look, role)} look like one "
-                f"of {_in_words(other, other_look, other_role)} by perceptual hash, "
-                f"such as {place(source, example[0])} and {place(other, example[1])}."
+                f"Overlap: {number:,} of {_in_words(*ours)} look like one of "
+                f"{_in_words(*theirs)} by perceptual hash, such as "
+                f"{place(ours[1], example[0])} and {place(theirs[1], example[1])}."
             )
     return tuple(sentences)
 
@@ -192,19 +181,18 @@ def look_at(source: Source) -> Look:
     """Looks at `SAMPLE` of the images at most, always the same ones."""
     chosen = rows(source)
     if len(chosen) > SAMPLE:
-        chosen = np.random.default_rng(0).choice(chosen, SAMPLE, replace=False)
-        chosen = np.sort(chosen)
+        rng = np.random.default_rng(0)
+        chosen = np.sort(rng.choice(chosen, SAMPLE, replace=False))
     hashes = np.empty(len(chosen), np.uint64)
     thumbnails = np.empty((len(chosen), _SIDE, _SIDE), np.float32)
+    box = Image.Resampling.BOX
     for number, row in enumerate(chosen):
         pixels = source.images[row]
         image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         grey = image.convert("L")
-        small = np.asarray(grey.resize((9, 8), Image.Resampling.BOX))
+        small = np.asarray(grey.resize((9, 8), box))
         hashes[number] = np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)[0]
-        thumbnails[number] = np.asarray(
-            grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)
-        )
+        thumbnails[number] = np.asarray(grey.resize((_SIDE, _SIDE), box))
     thumbnails -= thumbnails.mean((1, 2), keepdims=True)
     return Look(chosen, hashes, thumbnails)
 
@@ -232,13 +220,10 @@ def near_duplicates(look: Look, other: Look) -> tuple[int, tuple[int, int] | Non
     return count, example
 
 
-def _in_words(source: Source, look: Look, role: str) -> str:
+def _in_words(role: str, source: Source, look: Look) -> str:
     total = len(rows(source))
     sampled = f", sampled from {total:,}" if len(look.rows) < total else ""
     return f"{len(look.rows):,} images of {role} ({source.name}{sampled})"
-
-
-# The same images when a run goes on
 
 
 def store(workdir: str | os.PathLike[str], roles: Roles) -> None:

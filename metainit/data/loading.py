@@ -72,14 +72,9 @@ def class_index(source: Source) -> tuple[np.ndarray, ...]:
     return _class_index(_SameArray(source.labels), len(source.class_names))
 
 
-@functools.lru_cache(maxsize=64)
-def _rows(labels: _SameArray) -> np.ndarray:
-    return np.flatnonzero(labels.array >= 0)
-
-
 def rows(source: Source) -> np.ndarray:
     """Finds the ascending int64 positions of the images that are not left out."""
-    return _rows(_SameArray(source.labels))
+    return np.flatnonzero(source.labels >= 0)
 
 
 def images_used(sources: Iterable[Source]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -114,7 +109,7 @@ def load(data: Data, stand_ins: Sequence[str] = ()) -> Roles:
             part = parts[part_role]
             if data.rotations and role == "train":
                 part = _rotated(part)
-            sources[role].append(_source(title, part))
+            sources[role].append(Source(title, *part))
     return Roles(**{role: tuple(of_role) for role, of_role in sources.items()})
 
 
@@ -127,7 +122,7 @@ def whole(data: Data) -> Source:
     parts = list(_read(dataclasses.replace(data, split=(0.0, 0.0, 1.0))).values())
     title = data.name + _reductions(data)
     if len(parts) == 1:
-        return _source(title, parts[0])
+        return Source(title, *parts[0])
     first = itertools.accumulate((len(part.names) for part in parts), initial=0)
     labels = [part.labels + number for part, number in zip(parts, first, strict=False)]
     return Source(
@@ -137,10 +132,6 @@ def whole(data: Data) -> Source:
         class_names=sum((part.names for part in parts), ()),
         hashes=np.concatenate([part.hashes for part in parts]),
     )
-
-
-def _source(name: str, part: cache.Part) -> Source:
-    return Source(name, part.images, part.labels, part.names, part.hashes)
 
 
 def names(data: Data | TransferData) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from metainit.config.fields import Evaluate
+from metainit.data.episodes import generator
 from metainit.data.loading import Source, class_index
 
 MAX_COUNTED = 100  # images of a class that count for the size of the support
@@ -61,8 +62,7 @@ def draw_rows(
       0 to way - 1 in blocks. The query has as many images of each class, the support
       has not.
     """
-    # As a spawn key, the index cannot run into the words of a large seed.
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+    rng = generator(seed, index)
     images_of = class_index(source)
     way = rng.integers(rule.min_way, min(rule.max_way, len(images_of)), endpoint=True)
     classes = rng.choice(len(images_of), way, replace=False)

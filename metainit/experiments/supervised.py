@@ -19,8 +19,8 @@ import optax
 from clu import parameter_overview
 
 from metainit.config.fields import ConfigError, Data, Supervised
-from metainit.data import loading, scripts
-from metainit.data.loading import Source
+from metainit.data import loading
+from metainit.data.loading import Roles, Source, class_index
 from metainit.evaluation import intervals, metrics
 from metainit.models import classification, mlp
 from metainit.models import preprocess as preprocess_module
@@ -32,6 +32,10 @@ from metainit.training import steps
 from metainit.training.loop import Intervals, Run, fit
 
 FINISHED, RESULTS, REPORT = "finished.json", "results.jsonl", "report.md"
+SCRIPTS = tuple(
+    "LATIN CANADIAN GREEK CYRILLIC ARABIC GEORGIAN HEBREW ARMENIAN LAO OLD".split()
+)  # the last is Old Italic
+VALIDATION, TEST = 2, 4  # images of each letter that are held out
 
 Measurer = Callable[[Any, Source], dict[str, float]]
 
@@ -65,7 +69,7 @@ def train(
                 text = (workdir / REPORT).read_text()
                 print(f"{workdir} is finished; more --config.epochs go on\n\n{text}")
                 return text
-        parts = scripts.images(loading.load(Data(data_dir=config.data_dir)))  # glyphs
+        parts = by_script(loading.load(Data(data_dir=config.data_dir)))  # glyphs
         ((train_images,), (validation,), (test,)) = parts[:3]
         if config.batch > (most := len(train_images.images)):
             raise ValueError(
@@ -76,7 +80,7 @@ def train(
     except ValueError as error:
         raise ConfigError(str(error)) from error
     for role, source in zip(("train", "validation", "test"), parts[:3], strict=True):
-        print(f"{role}: {len(source[0].images)} images of {len(scripts.NAMES)} scripts")
+        print(f"{role}: {len(source[0].images)} images of {len(SCRIPTS)} scripts")
 
     # The network and its training step.
     preprocess = preprocess_module.fit(
@@ -86,7 +90,7 @@ def train(
     example = jnp.zeros((2, *train_images.images.shape[1:]))
     body = jax.jit(model.init)(init_key, example)
     optimizer = optax.adam(config.learning_rate)
-    state = steps.start(model, optimizer, body, example, len(scripts.NAMES))
+    state = steps.start(model, optimizer, body, example, len(SCRIPTS))
     print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
     batches = batches_of(train_images, config.batch, config.seed)
     step = steps.supervised(model, preprocess, optimizer)
@@ -128,7 +132,7 @@ def train(
     rows = _rows(scores, len(test.images), time.perf_counter() - begin)
     rows[-1]["epoch"] = fitted.cost.steps / epoch
     atomic.write_rows(workdir / RESULTS, rows)
-    layers = "-".join(map(str, (784, *config.model.hidden, len(scripts.NAMES))))
+    layers = "-".join(map(str, (784, *config.model.hidden, len(SCRIPTS))))
     text = (
         f"# Which of ten scripts: {layers}\n\n"
         f"Test accuracy {scores['accuracy']:.2%} [{scores['low']:.2%}, "
@@ -146,6 +150,25 @@ def train(
     atomic.write_json(path, finished)
     print(text)
     return text
+
+
+def by_script(roles: Roles) -> Roles:
+    """Turns letters of all roles into images of their script, some of each held out."""
+    parts: list[list[tuple[np.ndarray, np.ndarray]]] = [[], [], []]
+    for (source,) in (roles.train, roles.validation, roles.test):
+        for name, rows in zip(source.class_names, class_index(source), strict=True):
+            script = name.split()[0]
+            if script not in SCRIPTS:
+                continue
+            cuts = np.split(rows, [-VALIDATION - TEST, -TEST])
+            for part, chosen in zip(parts, cuts, strict=True):
+                labels = np.full(len(chosen), SCRIPTS.index(script), np.int32)
+                part.append((source.images[chosen], labels))
+    sources = []
+    for part in parts:
+        images, labels = map(np.concatenate, zip(*part, strict=True))
+        sources.append((Source("glyphs by script", images, labels, SCRIPTS),))
+    return Roles(*sources)
 
 
 def batches_of(source: Source, size: int, seed: int) -> Any:
@@ -189,7 +212,7 @@ def measurer(model: Model, preprocess: Preprocess) -> Measurer:
         scores = dict(
             zip(("accuracy", "low", "high"), intervals.mean_interval(hits), strict=True)
         )
-        f1 = metrics.macro_f1(source.labels, predictions, len(scripts.NAMES))
+        f1 = metrics.macro_f1(source.labels, predictions, len(SCRIPTS))
         return scores | {"f1": float(f1), "loss": float(losses.mean())}
 
     return measure

@@ -13,7 +13,6 @@ import shipped
 
 import metainit
 from metainit.config.fields import ConfigError
-from metainit.data import scripts as script_images
 from metainit.data.loading import Roles, Source
 from metainit.experiments import configs, supervised
 from metainit.experiments.configs import default
@@ -35,8 +34,8 @@ def letters(scripts, each):
     images = rng.integers(0, 60, (len(labels), 28, 28, 1)).astype(np.uint8)
     for image, label in zip(images, labels, strict=True):
         script = names[label].split()[0]
-        if script in script_images.NAMES:
-            place = script_images.NAMES.index(script)
+        if script in supervised.SCRIPTS:
+            place = supervised.SCRIPTS.index(script)
             image[2 * place : 2 * place + 4, 5:20] = 255
     return Source("glyphs", images, labels, tuple(names))
 
@@ -63,12 +62,12 @@ def config(**changed):
 
 
 def test_every_letter_is_known_and_no_image_of_the_test():
-    parts = script_images.images(ROLES)
+    parts = supervised.by_script(ROLES)
     counts = [len(part.images) for (part,) in parts[:3]]
     assert counts == [10 * 2 * 14, 10 * 2 * 2, 10 * 2 * 4]
     seen: set[bytes] = set()
     for (part,) in parts[:3]:
-        assert part.class_names == script_images.NAMES
+        assert part.class_names == supervised.SCRIPTS
         assert set(part.labels) == set(range(10))  # and Lisu is left out
         images = {image.tobytes() for image in part.images}
         assert len(images) == len(part.images) and not seen & images
@@ -82,7 +81,7 @@ def test_an_epoch_meets_every_image_once_in_an_order_of_its_own():
         "made",
         np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1),
         np.arange(23, dtype=np.int32),
-        script_images.NAMES,
+        supervised.SCRIPTS,
     )
     batches = supervised.batches_of(source, 5, 0)
     epochs = []
