@@ -3,14 +3,12 @@
 import functools
 import pathlib
 import runpy
-from typing import Any
 
 import jax
 import numpy as np
 
 from metainit.models import registry
 from metainit.models.efficientnet_lite0 import efficientnet_lite0
-from metainit.models.encoder import Encoder
 from metainit.models.resnet import RESNET50, resnet
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -19,14 +17,7 @@ ENCODERS = ("resnet", "efficientnet_lite0")
 SCRIPTS = {name: runpy.run_path(str(GOLDEN / f"make_{name}.py")) for name in ENCODERS}
 
 
-def encoder(
-    name: str,
-    cut: str = "",
-    norm: str = "frozen",
-    sizes: tuple[int, ...] = RESNET50,
-    width: int = 64,
-    **choices: Any,
-) -> Encoder:
+def encoder(name, cut="", norm="frozen", sizes=RESNET50, width=64, **choices):
     """One of `ENCODERS`; sizes and width are of a ResNet."""
     if name == "resnet":
         return resnet(sizes, width, norm, cut, **choices)
@@ -34,13 +25,7 @@ def encoder(
 
 
 @functools.cache
-def shapes(
-    name: str,
-    cut: str = "",
-    classes: int = 0,
-    sizes: tuple[int, ...] = RESNET50,
-    width: int = 64,
-) -> Any:
+def shapes(name, cut="", classes=0, sizes=RESNET50, width=64):
     """Parameters in shape only, with a classifier where `classes` are given."""
     struct = functools.partial(jax.ShapeDtypeStruct, dtype=np.float32)
     init = encoder(name, cut, sizes=sizes, width=width).init
@@ -50,7 +35,7 @@ def shapes(
     return tree | {"fc": fc} if classes else tree
 
 
-def file_of(name: str, like: Any) -> dict[str, np.ndarray]:
+def file_of(name, like):
     """The golden script's weights for a tree, as a file has them."""
     empty = jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), like)
     named = registry.NAMES[name].to_torch(empty)
@@ -58,20 +43,20 @@ def file_of(name: str, like: Any) -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def weights(name: str, *of: Any) -> Any:
+def weights(name, *of):
     """The same as a tree; the other arguments are as of `shapes`."""
     like = shapes(name, *of)
     return registry.NAMES[name].from_torch(file_of(name, like), like)
 
 
 @functools.cache
-def golden(name: str) -> dict[str, np.ndarray]:
+def golden(name):
     """What the script wrote."""
     with np.load(GOLDEN / f"{name}.npz") as file:
         return dict(file)
 
 
-def assert_gradients_near(name: str, prefix: str, gradient: Any) -> None:
+def assert_gradients_near(name, prefix, gradient):
     """Compares a tree of gradients with those in the golden file."""
     for leaf, ours in registry.NAMES[name].to_torch(gradient).items():
         if "running" in leaf:
@@ -85,7 +70,7 @@ def assert_gradients_near(name: str, prefix: str, gradient: Any) -> None:
         assert error <= 1e-3 * scale, leaf
 
 
-def assert_stages_near(name: str, prefix: str, maps: dict[str, Any]) -> None:
+def assert_stages_near(name, prefix, maps):
     """Compares maps by cut with those in the golden file."""
     for cut, ours in maps.items():
         assert ours.shape == tuple(golden(name)[f"{prefix}/shape/{cut}"])
@@ -93,5 +78,5 @@ def assert_stages_near(name: str, prefix: str, maps: dict[str, Any]) -> None:
         assert_near(SCRIPTS[name]["spread"](np.asarray(ours)), want)
 
 
-def assert_near(got: np.ndarray, want: np.ndarray) -> None:
+def assert_near(got, want):
     assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()

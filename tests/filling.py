@@ -2,18 +2,12 @@
 
 import numpy as np
 
-from metainit.config.fields import Evaluate
 from metainit.core.types import Episode
 from metainit.data import variable_episodes
 from metainit.data.loading import Source
 
 
-def numbered(
-    sizes: tuple[int, ...] = (8,) * 12,
-    name: str = "numbered",
-    seed: int = 0,
-    offset: int = 0,
-) -> Source:
+def numbered(sizes=(8,) * 12, name="numbered", seed=0, offset=0):
     """A source whose image number is written in its pixels, in shuffled order."""
     labels = np.repeat(np.arange(len(sizes)), sizes)
     np.random.default_rng(seed).shuffle(labels)
@@ -23,13 +17,13 @@ def numbered(
     return Source(name, images, labels.astype(np.int32), names)
 
 
-def read_numbers(images: np.ndarray) -> np.ndarray:
+def read_numbers(images):
     """The numbers [...] that `numbered` wrote into images [..., 2, 2, 1]."""
     flat = np.ascontiguousarray(images).reshape(*images.shape[:-3], 4)
     return flat.view(np.uint32)[..., 0]
 
 
-def draw(source: Source, rule: Evaluate, seed: int, index: int) -> Episode:
+def draw(source, rule, seed, index):
     """Episode number `index` of the stream `seed` as it is."""
     support, support_labels, query, query_labels = variable_episodes.draw_rows(
         source, rule, seed, index
@@ -40,7 +34,7 @@ def draw(source: Source, rule: Evaluate, seed: int, index: int) -> Episode:
     )
 
 
-def pad(episode: Episode, way: int, support: int, queries: int) -> Episode:
+def pad(episode, way, support, queries):
     """Fills an episode up to so many classes and images, which weigh nothing."""
     classes = np.arange(way) <= episode.support["label"].max()
     parts = []

@@ -3,15 +3,12 @@
 import functools
 import importlib.util
 import pathlib
-from types import ModuleType
-
-from ml_collections import ConfigDict
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 
 
 @functools.cache
-def modules() -> dict[str, ModuleType]:
+def modules():
     """File name without ending -> module, of everything in configs/."""
     found = {}
     for path in sorted(FOLDER.glob("*.py")):
@@ -23,7 +20,7 @@ def modules() -> dict[str, ModuleType]:
     return found
 
 
-def names() -> list[str]:
+def names():
     """As on the command line: "quickstart", "omniglot:5way", "omniglot:20way", ..."""
     return [
         f"{file}:{variant}" if variant else file
@@ -32,7 +29,7 @@ def names() -> list[str]:
     ]
 
 
-def load(name: str) -> ConfigDict:
+def load(name):
     """The config of a name from `names`."""
     file, _, variant = name.partition(":")
     get_config = modules()[file].get_config

@@ -6,15 +6,7 @@ from metainit.transfer.results import FineTuning, Transfer
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
 
 
-def run(
-    init: str,
-    head: str,
-    at: int | None,
-    final: float = 0.8,
-    validation: float = 0.5,
-    dataset: str = "pets",
-    seconds: float = 1.0,
-) -> FineTuning:
+def run(init, head, at, final=0.8, validation=0.5, dataset="pets", seconds=1.0):
     """At `final` from step `at` on (None: never, but a quarter of it)."""
     setting = {"optimizer": "sgd", "learning_rate": 0.1}
     points = tuple(
@@ -49,16 +41,8 @@ FAST = (
 )
 
 
-def transfer(*runs: FineTuning, price: float | None = None) -> Transfer:
+def transfer(*runs, price=None):
     seconds = {run.init: run.points[0]["init_device_seconds"] for run in runs}
     costs = {init: Cost(x, 0, 0, 1e12 * x) for init, x in seconds.items()}
-    return Transfer(
-        runs,
-        costs,
-        "100 steps of 32 images",
-        {"SGD rates": [0.1], "chosen on": "birds"},
-        36.0,
-        3e15,
-        "cpu",
-        price,
-    )
+    budget, grid = "100 steps of 32 images", {"SGD rates": [0.1], "chosen on": "birds"}
+    return Transfer(runs, costs, budget, grid, 36.0, 3e15, "cpu", price)

@@ -1,14 +1,9 @@
 """A data set and a config small enough to train end to end in seconds."""
 
-import pathlib
-from typing import Any
-
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image
 
-from metainit.config.fields import Experiment
 from metainit.experiments import configs
 
 CLASSES = {"train": 5, "validation": 3, "test": 3}
@@ -16,7 +11,7 @@ IMAGES = 5
 SIDE = 8
 
 
-def draw(root: pathlib.Path, seed: int = 0) -> pathlib.Path:
+def draw(root, seed=0):
     """Class folders below roles; a class is a pattern, an image adds noise to it."""
     rng = np.random.default_rng(seed)
     for role, classes in CLASSES.items():
@@ -30,13 +25,10 @@ def draw(root: pathlib.Path, seed: int = 0) -> pathlib.Path:
     return root
 
 
-def shrink(config: ConfigDict) -> ConfigDict:
+def shrink(config):
     """Any config at a size for tests; its data and method stay."""
-    config.iterations = 8
-    config.meta_batch = 2
-    config.log_every = 2
-    config.validate_every = 2
-    config.checkpoint_every = 2
+    config.update(iterations=8, meta_batch=2)
+    config.update(log_every=2, validate_every=2, checkpoint_every=2)
     config.model.filters = 4
     config.inner.steps = 1
     config.inner.learning_rate = 0.1
@@ -57,7 +49,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def shrink_transfer(settings: ConfigDict) -> None:
+def shrink_transfer(settings):
     """The `transfer` section of a config at a size for tests."""
     settings.update(
         batch=4,
@@ -70,7 +62,7 @@ def shrink_transfer(settings: ConfigDict) -> None:
     )
 
 
-def drawn(init: Any, side: int = 32) -> Any:
+def drawn(init, side=32):
     """Parameters of the shapes that `init` makes for images in colour, of a seed.
 
     Quicker than `init`, which makes them one by one; scales and variances are 1.
@@ -78,7 +70,7 @@ def drawn(init: Any, side: int = 32) -> Any:
     images = jax.ShapeDtypeStruct((2, side, side, 3), np.float32)
     rng = np.random.default_rng(0)
 
-    def leaf(path: tuple, shape: Any) -> np.ndarray:
+    def leaf(path, shape):
         if path[-1].key in ("scale", "var"):
             return np.ones(shape.shape, np.float32)
         fan_in = np.prod(shape.shape[:-1])
@@ -88,7 +80,7 @@ def drawn(init: Any, side: int = 32) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
-def typed(settings: ConfigDict, **changes: Any) -> Experiment:
+def typed(settings, **changes):
     """A config as the functions below `metainit.experiments` take it, checked.
 
     Args:
@@ -101,11 +93,10 @@ def typed(settings: ConfigDict, **changes: Any) -> Experiment:
     return configs.typed(settings)
 
 
-def config(folder: pathlib.Path) -> ConfigDict:
+def config(folder):
     """Conv-4 on the images that `draw` put into `folder`, all three runs."""
     tiny = shrink(configs.default())
     tiny.warm_start = 2
-    tiny.data.name = f"folder:{folder}"
-    tiny.data.data_dir = str(folder.parent / "data")
-    tiny.data.size = SIDE
+    data_dir = str(folder.parent / "data")
+    tiny.data.update(name=f"folder:{folder}", data_dir=data_dir, size=SIDE)
     return tiny
