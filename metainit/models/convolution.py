@@ -24,14 +24,11 @@ Convolution = Callable[[jax.Array, jax.Array, int], jax.Array]
 class Form(NamedTuple):
     """How convolutions are computed."""
 
-    # With kernels [k, k, c, features], k odd, and half of k as padding on every side,
-    # as in PyTorch.
+    # Of kernels [k, k, c, features], k odd; half of k pads every side, as in PyTorch.
     dense: Convolution
-    # With the same kernels, padded as TensorFlow's 'SAME' is: at stride 2 the larger
-    # half comes after the image, and none before it where one pixel is enough.
+    # Of the same kernels, padded as TensorFlow does: the larger half after the image.
     same: Convolution
-    # With kernels [k, k, c], each channel by itself, c features; 'SAME'.
-    depthwise: Convolution
+    depthwise: Convolution  # of kernels [k, k, c], each channel by itself; 'SAME'
 
 
 def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

@@ -27,12 +27,10 @@ class Model(NamedTuple):
     features: FeaturesFn
     # Whether a query is normalised by its support: both are given together then.
     joint: bool = False
-    # The normalisation policy in words, printed in every result row.
-    policy: str = "none"
-    # The parameters that inner steps change; None for all.
-    adapts: LeafMask | None = None
-    # The parameters that training changes; None for all. The others (a frozen encoder,
-    # running statistics) ride along.
+    policy: str = "none"  # of normalisation, in words for every result row
+    adapts: LeafMask | None = None  # what inner steps change; None for all
+    # What training changes; None for all. The others (a frozen encoder, running
+    # statistics) ride along.
     learns: LeafMask | None = None
     # A frozen part in front, `(parameters, images) -> images`, computed once a task;
     # `features` takes what it gives. None for none.
@@ -40,8 +38,7 @@ class Model(NamedTuple):
     # The same network with `encode` for a part in front that training changes and inner
     # steps do not, so that its features are computed once a task. None for none.
     in_task: Model | None = None
-    # The dtype of activations where it is not that of the parameters.
-    computed_in: str = ""
+    computed_in: str = ""  # the dtype of activations where it is not the parameters'
 
 
 def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> Model:

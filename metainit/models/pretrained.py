@@ -49,8 +49,7 @@ class Recipe(NamedTuple):
     input: ImageInput  # what the network expects of its images
     licence: str | None  # of the weights, None where unknown
     data: str = ""  # that they were trained on and its terms, "" where unknown
-    # Whether images of ImageNet are among it, None where unknown.
-    imagenet: bool | None = None
+    imagenet: bool | None = None  # whether its images are among it; None: unknown
 
 
 class About(NamedTuple):

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-_MAGIC = 0x1950A86A20F9469CFC6C  # torch.save's, first in a stream
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # torch.save's, first in a stream
 _DTYPES: dict[str, np.dtype] = {
     "FloatStorage": np.dtype(np.float32),
     "DoubleStorage": np.dtype(np.float64),
@@ -131,10 +131,8 @@ def _read_zip(content: bytes) -> dict[str, np.ndarray]:
 def _read_stream(content: bytes) -> dict[str, np.ndarray]:
     file = io.BytesIO(content)
     declared: dict[str, _Storage] = {}
-    if _load(file, declared) != _MAGIC:
+    if _load(file, declared) != _MAGIC or _load(file, declared) != _VERSION:
         raise Refused("it does not start like a file of torch.save")
-    if _load(file, declared) != 1001:
-        raise Refused("it has another version of the format than 1001")
     system = _load(file, declared)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise Refused(_BIG_ENDIAN)
@@ -155,10 +153,8 @@ def _read_stream(content: bytes) -> dict[str, np.ndarray]:
 def _check_size(storage: _Storage, data: bytes, elements: int) -> None:
     wanted = storage.elements * storage.dtype.itemsize
     if elements != storage.elements or len(data) != wanted:
-        raise Refused(
-            f"its storage {storage.key!r} has {len(data)} bytes and {elements} "
-            f"elements, not {storage.elements} of {storage.dtype}"
-        )
+        words = f"{len(data)} bytes and {elements} elements, not {storage.elements}"
+        raise Refused(f"its storage {storage.key!r} has {words} of {storage.dtype}")
 
 
 def _load(file: io.BytesIO, declared: dict[str, _Storage]) -> Any:
@@ -184,10 +180,8 @@ class _Unpickler(pickle.Unpickler):
             return name
         if (function := _FUNCTIONS.get(f"{module}.{name}")) is not None:
             return function
-        raise Refused(
-            f"it asks for '{module}.{name}', which is neither a tensor nor a dict; "
-            "not run"
-        )
+        words = "which is neither a tensor nor a dict; not run"
+        raise Refused(f"it asks for '{module}.{name}', {words}")
 
     def persistent_load(self, identifier: Any) -> _Storage:
         # ("storage", dtype, key, device, elements), and None in a stream.
@@ -216,9 +210,8 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> 
     if not isinstance(storage, _Storage) or len(more) not in (2, 3) or any(more[2:]):
         raise Refused("it has a tensor of a kind that is not known here")
     if len(shape) != len(strides) or len(shape) > 32:
-        raise Refused(
-            f"it has a tensor with {len(shape)} lengths and {len(strides)} strides"
-        )
+        words = f"{len(shape)} lengths and {len(strides)} strides"
+        raise Refused(f"it has a tensor with {words}")
     for number in (offset, *shape, *strides):
         if type(number) is not int or not 0 <= number < 1 << 63:
             raise Refused(f"it has a tensor with {number!r} for a length or stride")
