@@ -249,7 +249,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Manifest, ...]:
     """Reads what `write` stored; a ValueError says that it is absent or damaged."""
     try:
         return tuple(
-            Manifest(*about, **arrays)
+            Manifest._make([*about, *arrays.values()])
             for about, arrays in atomic.read_arrays(path, _ARRAYS)
         )
     except ValueError as error:
