@@ -10,6 +10,7 @@ import base64
 import html
 import os
 import pathlib
+import string
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
@@ -20,54 +21,7 @@ from metainit.reporting import tables
 from metainit.reporting.tables import Block, Heading
 from metainit.runtime import atomic
 
-_STYLE = """
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 78rem; color: #1a1a1a;
-  background: #fff; font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-body > p:first-child { font-size: 1.2rem; font-weight: 600; }
-h1, h2, h3 { line-height: 1.25; }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
-img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-pre { padding: .75rem; background: #f5f5f5; white-space: pre-wrap; }
-table { width: 100%; border-collapse: collapse; font-size: .85rem; }
-th, td { padding: .25rem .5rem; border-bottom: 1px solid #ddd; text-align: left;
-  vertical-align: top; }
-th { border-bottom: 2px solid #888; overflow-wrap: normal; }
-[align=right] { text-align: right; overflow-wrap: normal;
-  font-variant-numeric: tabular-nums; }
-@media screen and (max-width: 64rem) {
-  table, tbody, tr, td { display: block; }
-  thead { display: none; }
-  tr { padding: .5rem 0; border-bottom: 2px solid #888; }
-  td, td[align=right] { display: flex; justify-content: space-between; gap: 1rem;
-    text-align: right; overflow-wrap: anywhere; }
-  td::before { content: attr(data-label); color: #555; text-align: left; }
-}
-@page { size: landscape; margin: 12mm; }
-@media print { body { max-width: none; font-size: 9pt; } table { font-size: 7pt; }
-  td { overflow-wrap: break-word; }
-  h2, h3 { break-after: avoid; } tr, img { break-inside: avoid; } }
-"""
-
-# Even if a line of the report ever held an address, a browser would not follow it.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
+_PAGE = pathlib.Path(__file__).with_name("page.html")
 
 
 def write(folder: str | os.PathLike[str], blocks: Iterable[Block]) -> pathlib.Path:
@@ -90,14 +44,10 @@ def write(folder: str | os.PathLike[str], blocks: Iterable[Block]) -> pathlib.Pa
         reader.inlinePatterns.deregister(name)
     reader.ESCAPED_CHARS.extend("<&|")
     reader.treeprocessors.register(_Tree(reader, folder), "tree", -1)  # last
-    page = _PAGE.format(
-        policy=_POLICY,
-        title=html.escape(next(titles, "report")),
-        style=_STYLE,
-        body=reader.convert(text),
-    )
+    title, body = html.escape(next(titles, "report")), reader.convert(text)
+    page = string.Template(_PAGE.read_text(encoding="utf-8"))
     atomic.write_text(folder / "report.md", text)
-    atomic.write_text(folder / "report.html", page)
+    atomic.write_text(folder / "report.html", page.substitute(title=title, body=body))
     return folder / "report.md"
 
 

@@ -150,25 +150,20 @@ def best(compared: Compared, data_set: str) -> Entry | None:
 def verdict(compared: Compared) -> str:
     """Compares our best with the baseline that is hardest to beat, in one sentence."""
     ours, seeds, sets = compared.ours, compared.seeds, compared.unseen
-    paired = {
-        entry.name: [compared.paired(ours, entry)[name] for name in sets]
-        for entry in compared.entries
-        if entry.init not in OURS
-    }
-    if not paired:
+    baselines = [entry for entry in compared.entries if entry.init not in OURS]
+    if not baselines:
         return f"{ours.name} has no baseline to be compared with in these runs."
-    hardest = min(
-        paired, key=lambda name: np.mean([x.difference.mean for x in paired[name]])
-    )
+    hardest = min(baselines, key=lambda entry: compared.overall(entry).mean)
+    paired = compared.paired(ours, hardest)
     points = "; ".join(
-        f"{ACCURACY.signed(*comparison.difference[:3])} points on {name}"
-        for name, comparison in zip(sets, paired[hardest], strict=True)
+        f"{ACCURACY.signed(*paired[name].difference[:3])} points on {name}"
+        for name in sets
     )
-    baseline = f"the baseline that is hardest to beat, {hardest}"
+    baseline = f"the baseline that is hardest to beat, {hardest.name}"
     if len(seeds) == 1:
         run = f"In this one training run (seed {seeds[0]})"
         return f"{run} {ours.name} differs from {baseline}, by {points}."
-    means = [x.difference.mean for x in paired[hardest] if x.different]
+    means = [paired[x].difference.mean for x in sets if paired[x].different]
     better, worse = sum(x > 0 for x in means), sum(x < 0 for x in means)
     called = f"significantly better on {better} of {len(sets)} data sets"
     called += f" and significantly worse on {worse}" if worse else ""
@@ -229,8 +224,7 @@ def _runs(compared: Compared) -> Iterator[tables.Block]:
     if compared.groups[0].label:
         yield Bullets([f"{x.label}: {_paths(x.runs)}" for x in compared.groups])
     if compared.missing:
-        yield Heading("Missing")
-        yield Bullets(compared.missing)
+        yield from (Heading("Missing"), Bullets(compared.missing))
 
 
 def _results(compared: Compared) -> Iterator[tables.Block]:
