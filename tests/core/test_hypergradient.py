@@ -22,15 +22,16 @@ def quadratic(params, batch, key):
     return 0.5 * w @ batch["A"] @ w - batch["b"] @ w, {}
 
 
-def quadratics(rng, dim=4):
-    def batch():
-        root = rng.standard_normal((TASKS, dim, dim))
-        return {
-            "A": root @ root.swapaxes(1, 2) / dim + np.eye(dim),
-            "b": rng.standard_normal((TASKS, dim)),
-        }
+def problem(seed):
+    """A point, and episodes of quadratics."""
+    rng = np.random.default_rng(seed)
 
-    return metainit.Episode(batch(), batch())
+    def batch():
+        root = rng.standard_normal((TASKS, 4, 4))
+        matrices = root @ root.swapaxes(1, 2) / 4 + np.eye(4)
+        return {"A": matrices, "b": rng.standard_normal((TASKS, 4))}
+
+    return rng.standard_normal(4), metainit.Episode(batch(), batch())
 
 
 def closed_form(w, episodes, rates, first_order=False):
@@ -53,11 +54,10 @@ def closed_form(w, episodes, rates, first_order=False):
     return np.mean(of_w, 0), np.mean(of_rates, 0)
 
 
-def meta_grads(loss_fn, params, episodes, optimizer, **options):
-    loop = metainit.InnerLoop(loss_fn, optimizer, len(RATES))
+def meta_grads(params, episodes, optimizer, **options):
+    loop = metainit.InnerLoop(quadratic, optimizer, len(RATES))
     fn = jax.jit(metainit.meta_gradient(loop, **options))
-    _, grads = fn(params, episodes, jax.random.key(0))
-    return grads
+    return fn(params, episodes, jax.random.key(0))[1]
 
 
 def learned_rates():
@@ -72,10 +72,9 @@ def learned_rates():
 @pytest.mark.parametrize("gradient", [*EXACT, "first_order"])
 def test_closed_form(x64, gradient):
     """Of the parameters and of the rates."""
-    rng = np.random.default_rng(1)
-    w, episodes = rng.standard_normal(4), quadratics(rng)
+    w, episodes = problem(1)
     params = metainit.MetaParams({"w": w}, jnp.asarray(RATES))
-    got = meta_grads(quadratic, params, episodes, learned_rates(), gradient=gradient)
+    got = meta_grads(params, episodes, learned_rates(), gradient=gradient)
     of_w, of_rates = closed_form(w, episodes, RATES, gradient == "first_order")
     np.testing.assert_allclose(got.model["w"], of_w, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(got.inner, of_rates, rtol=1e-12, atol=1e-12)
@@ -87,8 +86,10 @@ def test_closed_form(x64, gradient):
 # integer labels, an integer parameter and Adam inside.
 
 
-def full_params(rng):
-    return {
+def full_problem(seed):
+    """Its parameters and episodes."""
+    rng = np.random.default_rng(seed)
+    params = {
         "encoder": rng.standard_normal((3, 4)),
         "temperature": np.array(0.7),
         "slope": np.array(1.3),  # read by the loss, not adapted
@@ -100,22 +101,19 @@ def full_params(rng):
         "count": np.int32(7),
     }
 
-
-def full_episodes(rng):
     def batch(n):
         return {
             "image": rng.standard_normal((TASKS, n, 2, 2, 3)),
             "label": rng.integers(0, 3, (TASKS, n)).astype(np.int32),
         }
 
-    return metainit.Episode(batch(6), batch(5))
+    return params, metainit.Episode(batch(6), batch(5))
 
 
 def body(params, batch):
     x = batch["image"] @ params["body"]["kernel"]
-    x = normalisation.MomentNorm().apply(
-        {"params": {name: params["body"][name] for name in ("scale", "bias")}}, x, None
-    )
+    norm = {"params": {name: params["body"][name] for name in ("scale", "bias")}}
+    x = normalisation.MomentNorm().apply(norm, x, None)
     return jnp.mean(jnp.tanh(params["slope"] * x), (1, 2))
 
 
@@ -142,16 +140,12 @@ def full_start(params, support, key):
     return {**params, "head": body(params, support).T @ member}
 
 
-def full_mask(path, leaf):
-    return path[0].key in ("body", "head")
-
-
-def full_loop(drop=True, optimizer=None):
+def full_loop(drop, optimizer, steps):
     return metainit.InnerLoop(
         full_loss(drop),
-        optimizer or optax.adam(0.05, eps_root=1e-8),
-        num_steps=3,
-        adapt_mask=full_mask,
+        optimizer,
+        steps,
+        adapt_mask=lambda path, leaf: path[0].key in ("body", "head"),
         start=full_start,
         prepare=full_prepare,
     )
@@ -162,26 +156,17 @@ def largest_difference(a, b):
     return max(jax.tree.leaves(difference))
 
 
-@pytest.fixture(scope="module")
-def full_problem():
-    """Its parameters and episodes, and `(gradient, tasks) -> compiled function`."""
-    rng = np.random.default_rng(2)
-
-    @functools.cache
-    def compiled(gradient, tasks):
-        return jax.jit(
-            metainit.meta_gradient(full_loop(), gradient=gradient, tasks=tasks)
-        )
-
-    return full_params(rng), full_episodes(rng), compiled
+@functools.cache
+def compiled(gradient, tasks):
+    loop = full_loop(True, optax.adam(0.05, eps_root=1e-8), 3)
+    return jax.jit(metainit.meta_gradient(loop, gradient=gradient, tasks=tasks))
 
 
 @pytest.mark.parametrize("tasks", ["scan", "vmap", "unroll"])
-def test_modes_and_strategies_agree(x64, full_problem, tasks):
-    params, episodes, compiled = full_problem
-    key = jax.random.key(3)
-    (expected_loss, _), expected = compiled("reverse", "scan")(params, episodes, key)
-    (loss, _), grads = compiled("mixed", tasks)(params, episodes, key)
+def test_modes_and_strategies_agree(x64, tasks):
+    inputs = *full_problem(2), jax.random.key(3)
+    (expected_loss, _), expected = compiled("reverse", "scan")(*inputs)
+    (loss, _), grads = compiled("mixed", tasks)(*inputs)
     assert abs(loss - expected_loss) <= 1e-14
     assert largest_difference(grads, expected) <= 1e-12
     assert all(np.abs(leaf).max() > 1e-4 for leaf in jax.tree.leaves(expected))
@@ -205,19 +190,15 @@ def loop_by_hand(params, episode, detach):
 @pytest.mark.parametrize("gradient", ["mixed", "first_order"])
 def test_equals_a_loop_written_by_hand(x64, gradient):
     """First order stops the inner gradients; not those of `start` and `prepare`."""
-    rng = np.random.default_rng(4)
-    params, episodes = full_params(rng), full_episodes(rng)
+    params, episodes = full_problem(4)
     count = params.pop("count")
 
     def by_hand(params):
-        detach = gradient == "first_order"
-        return jnp.mean(
-            jax.vmap(lambda episode: loop_by_hand(params, episode, detach))(episodes)
-        )
+        task = lambda episode: loop_by_hand(params, episode, gradient == "first_order")  # noqa: E731
+        return jnp.mean(jax.vmap(task)(episodes))
 
     expected_loss, expected = jax.jit(jax.value_and_grad(by_hand))(params)
-    loop = full_loop(False, optax.sgd(0.3))._replace(num_steps=2)
-    fn = metainit.meta_gradient(loop, gradient=gradient)
+    fn = metainit.meta_gradient(full_loop(False, optax.sgd(0.3), 2), gradient=gradient)
     params["count"] = count
     (loss, _), grads = jax.jit(fn)(params, episodes, jax.random.key(0))
     assert grads.pop("count") is None
@@ -227,14 +208,11 @@ def test_equals_a_loop_written_by_hand(x64, gradient):
 
 def test_mixed_reaches_the_float_leaves_of_the_caller(x64):
     """`adapt` itself can be differentiated: by the batch, under vmap, under jit."""
-    rng = np.random.default_rng(5)
-    episodes, w = quadratics(rng), rng.standard_normal(4)
-    loop = metainit.InnerLoop(quadratic, optax.sgd(0.05), 4)
+    w, episodes = problem(5)
+    loop, key = metainit.InnerLoop(quadratic, optax.sgd(0.05), 4), jax.random.key(0)
 
     def end(support, gradient):
-        adapted, _ = metainit.adapt(
-            loop, {"w": w}, support, jax.random.key(0), gradient=gradient
-        )
+        adapted, _ = metainit.adapt(loop, {"w": w}, support, key, gradient=gradient)
         return jnp.sum(jnp.sin(adapted["w"]))
 
     results = [
@@ -254,19 +232,12 @@ def test_integer_leaves_and_keys_in_the_batch(x64):
         return jnp.sum(jnp.square(rows - noise[0] * params["scale"])), {}
 
     params = {"w": np.arange(3.0), "scale": np.array(0.5), "size": np.int32(2)}
-    batch = {
-        "index": np.array([[0, 2], [1, 1]]),
-        "key": jax.random.split(jax.random.key(1)),
-    }
-    loop = metainit.InnerLoop(
-        loss, optax.sgd(0.1), 2, adapt_mask=lambda path, leaf: path[0].key == "w"
-    )
-    grads = [
-        metainit.meta_gradient(loop, gradient=gradient)(
-            params, metainit.Episode(batch, batch), jax.random.key(0)
-        )[1]
-        for gradient in EXACT
-    ]
+    keys = jax.random.split(jax.random.key(1))
+    batch = {"index": np.array([[0, 2], [1, 1]]), "key": keys}
+    inputs = params, metainit.Episode(batch, batch), jax.random.key(0)
+    only_w = lambda path, leaf: path[0].key == "w"  # noqa: E731
+    loop = metainit.InnerLoop(loss, optax.sgd(0.1), 2, adapt_mask=only_w)
+    grads = [metainit.meta_gradient(loop, gradient=g)(*inputs)[1] for g in EXACT]
     assert largest_difference(*grads) <= 1e-13
     assert abs(grads[0]["scale"]) > 1e-3
 
@@ -284,32 +255,26 @@ def test_custom_vjp_in_the_loss():
             return y, y
 
         exp.defvjp(forward, lambda y, g: (y * g,))
-        loss_fn = lambda params, batch, key: (exp(params["w"]) * batch, {})  # noqa: E731
-        return metainit.InnerLoop(loss_fn, optax.sgd(0.1), num_steps=1)
+        return exp
 
-    def gradient(loop, mode):
-        args = {"w": jnp.float32(0.3)}, episodes, jax.random.key(0)
+    def gradient(function, mode="mixed"):
+        loss_fn = lambda params, batch, key: (function(params["w"]) * batch, {})  # noqa: E731
+        loop = metainit.InnerLoop(loss_fn, optax.sgd(0.1), num_steps=1)
+        ones = metainit.Episode(jnp.ones(2), jnp.ones(2))
+        args = {"w": jnp.float32(0.3)}, ones, jax.random.key(0)
         return jax.jit(metainit.meta_gradient(loop, gradient=mode))(*args)[1]["w"]
 
-    episodes = metainit.Episode(jnp.ones(2), jnp.ones(2))
+    @jax.jit
+    def custom_lin(x):  # the name does not make it a rule
+        return jnp.exp(x)
+
     slope = np.exp(0.3)
     expected = pytest.approx(np.exp(0.3 - 0.1 * slope) * (1 - 0.1 * slope), rel=1e-6)
-    assert gradient(exponential(False), "mixed") == expected
+    assert gradient(exponential(False)) == expected
     assert gradient(exponential(True), "reverse") == expected
+    assert gradient(custom_lin) == expected
     with pytest.raises(TypeError, match='gradient="reverse"'):
-        gradient(exponential(True), "mixed")
-
-
-def test_the_name_of_a_function_does_not_make_it_a_custom_vjp():
-    @jax.jit
-    def custom_lin(x):
-        return jnp.square(x)
-
-    loss_fn = lambda params, batch, key: (custom_lin(params["w"] - batch), {})  # noqa: E731
-    loop = metainit.InnerLoop(loss_fn, optax.sgd(0.1), num_steps=1)
-    args = {"w": jnp.float32(3)}, metainit.Episode(jnp.ones(1), jnp.ones(1))
-    _, grads = jax.jit(metainit.meta_gradient(loop))(*args, jax.random.key(0))
-    assert grads["w"] == pytest.approx(2 * 2 * 0.8**2, rel=1e-6)
+        gradient(exponential(True))
 
 
 def test_a_function_is_taken_as_a_gradient_mode(x64):
@@ -324,10 +289,8 @@ def test_a_function_is_taken_as_a_gradient_mode(x64):
 
         return half
 
-    rng = np.random.default_rng(0)
-    w, episodes = rng.standard_normal(4), quadratics(rng)
-    params = {"w": w}
-    got = meta_grads(quadratic, params, episodes, optax.sgd(0.05), gradient=halved)
+    w, episodes = problem(0)
+    got = meta_grads({"w": w}, episodes, optax.sgd(0.05), gradient=halved)
     expected, _ = closed_form(w, episodes, [0.025] * 4)
     np.testing.assert_allclose(got["w"], expected, rtol=1e-12)
 
@@ -345,9 +308,9 @@ def test_adam_inside_at_an_inner_gradient_of_zero(eps_root, finite):
 
     loop = metainit.InnerLoop(loss, optax.adam(0.1, eps_root=eps_root), 2, start=zero)
     rng = np.random.default_rng(6)
-    batch = {"x": rng.standard_normal((2, 5, 3)), "y": rng.standard_normal((2, 5, 1))}
-    batch = jax.tree.map(jnp.float32, batch)
-    params = {"body": jnp.float32(rng.standard_normal((3, 4)))}
+    shapes = (2, 5, 3), (2, 5, 1), (3, 4)
+    x, y, body = (np.float32(rng.standard_normal(shape)) for shape in shapes)
+    episodes = metainit.Episode(*[{"x": x, "y": y}] * 2)
     fn = jax.jit(metainit.meta_gradient(loop))
-    _, grads = fn(params, metainit.Episode(batch, batch), jax.random.key(0))
+    _, grads = fn({"body": body}, episodes, jax.random.key(0))
     assert np.isfinite(grads["body"]).all() == finite

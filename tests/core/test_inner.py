@@ -21,47 +21,37 @@ def random_metric(params, batch, key):
     return jnp.sum(params["w"]) * 0.0, jax.random.normal(key)
 
 
-def test_closed_form_and_trace(x64):
+def only_w(path, leaf):
+    return path[0].key == "w"
+
+
+@pytest.mark.parametrize("steps", [0, 4])
+def test_closed_form_and_trace(x64, steps):
     w, c = np.array([1.0, -2.0]), np.array([0.5, 3.0])
-    loop = metainit.InnerLoop(distance, optax.sgd(0.1), num_steps=4)
-    adapted, trace = metainit.adapt(
-        loop,
-        {"w": w},
-        {"c": c},
-        jax.random.key(0),
-        observe=lambda params, support, step: (params["w"] - support["c"], step),
-    )
-    path = [c + 0.9**t * (w - c) for t in range(5)]
-    np.testing.assert_allclose(adapted["w"], path[4], rtol=1e-14)
-    losses = [0.5 * np.sum((p - c) ** 2) for p in path[:4]]
-    np.testing.assert_allclose(trace.loss, losses, rtol=1e-14)
-    seen, steps = trace.observed
-    np.testing.assert_allclose(seen, np.array(path) - c, rtol=1e-14)
-    assert steps.tolist() == [0, 1, 2, 3, 4]
-    assert trace.metrics["key"].shape == (4,)
-
-
-def test_no_steps_return_the_start():
     loop = metainit.InnerLoop(
         distance,
         optax.sgd(0.1),
-        num_steps=0,
+        steps,
         start=lambda params, support, key: {"w": params["w"] + support["c"]},
     )
     adapted, trace = metainit.adapt(
         loop,
-        {"w": jnp.float32(1.0)},
-        {"c": jnp.float32(2.0)},
+        {"w": w - c},
+        {"c": c},
         jax.random.key(0),
-        observe=lambda params, support, step: params["w"],
+        observe=lambda params, support, step: (params["w"] - support["c"], step),
     )
-    assert adapted["w"] == 3.0
-    assert trace.loss.shape == (0,)
-    assert trace.observed.tolist() == [3.0]
+    path = [c + 0.9**t * (w - c) for t in range(steps + 1)]
+    np.testing.assert_allclose(adapted["w"], path[-1], rtol=1e-14)
+    losses = [0.5 * np.sum((p - c) ** 2) for p in path[:-1]]
+    np.testing.assert_allclose(trace.loss, losses, rtol=1e-14)
+    seen, at = trace.observed
+    np.testing.assert_allclose(seen, np.array(path) - c, rtol=1e-14)
+    assert at.tolist() == list(range(steps + 1))
+    assert trace.metrics["key"].shape == trace.loss.shape == (steps,)
 
 
-@pytest.mark.parametrize("as_function", [False, True])
-def test_masked_leaves_are_bitwise_unchanged(as_function):
+def test_masked_leaves_are_bitwise_unchanged():
     """Also under an optimizer that changes parameters whose gradient is zero."""
     params = {
         "w": np.float32([1, 2]),
@@ -75,20 +65,16 @@ def test_masked_leaves_are_bitwise_unchanged(as_function):
         pull = params["count"] * params["still"]
         return jnp.sum(jnp.square(params["w"] - pull)) * batch, {}
 
-    mask = {"w": True, "still": False, "count": False, "key": False, "none": None}
-    if as_function:
-        mask = lambda path, leaf: path[0].key == "w"  # noqa: E731
-    loop = metainit.InnerLoop(loss, optax.adamw(0.1, weight_decay=0.5), 3, mask)
-    adapted, _ = jax.jit(functools.partial(metainit.adapt, loop))(
-        params, jnp.float32(1), jax.random.key(0)
-    )
-    assert adapted["none"] is None
-    assert adapted["count"] == 3 and adapted["count"].dtype == np.int32
-    assert (adapted["still"] == params["still"]).all()
-    assert (
-        jax.random.key_data(adapted["key"]) == jax.random.key_data(params["key"])
-    ).all()
-    assert np.abs(adapted["w"] - params["w"]).max() > 0.1
+    tree = {name: name == "w" for name in params} | {"none": None}
+    for mask in (tree, only_w):
+        loop = metainit.InnerLoop(loss, optax.adamw(0.1, weight_decay=0.5), 3, mask)
+        adapt = jax.jit(functools.partial(metainit.adapt, loop))
+        adapted, _ = adapt(params, jnp.float32(1), jax.random.key(0))
+        assert adapted["none"] is None
+        assert adapted["count"] == 3 and adapted["count"].dtype == np.int32
+        for name in ("still", "key"):
+            assert (adapted[name] == params[name]).all()
+        assert np.abs(adapted["w"] - params["w"]).max() > 0.1
 
 
 def test_mask_is_applied_to_the_started_tree():
@@ -100,9 +86,8 @@ def test_mask_is_applied_to_the_started_tree():
     def loss(params, batch, key):
         return jnp.sum(jnp.square(params["head"] + params["w"] - batch["c"])), {}
 
-    loop = metainit.InnerLoop(
-        loss, optax.sgd(0.25), 1, {"w": False, "head": True}, start=start
-    )
+    mask = {"w": False, "head": True}
+    loop = metainit.InnerLoop(loss, optax.sgd(0.25), 1, mask, start=start)
     w, c = jnp.float32([1, 2]), jnp.float32([5, 5])
     adapted, _ = metainit.adapt(loop, {"w": w}, {"c": c}, jax.random.key(0))
     assert adapted["w"].tolist() == [1, 2]
@@ -204,28 +189,24 @@ def test_the_optimizer_is_told_the_step_and_what_is_learned():
 
 
 def test_prepare_runs_once_for_support_and_once_for_query():
-    calls = []
+    shapes = []
 
     def prepare(params, batch, key):
-        calls.append((batch.shape, jax.random.key_data(key)))
+        shapes.append(batch.shape)
         return batch
 
     def loss(params, batch, key):
         return jnp.sum(params["w"] * batch), {}
 
     loop = metainit.InnerLoop(loss, optax.sgd(0.1), 3, prepare=prepare)
-    params = {"w": jnp.ones(())}
-    metainit.adapt(loop, params, jnp.ones(4), jax.random.key(0))
-    assert [shape for shape, _ in calls] == [(4,)]
+    params, key = {"w": jnp.ones(())}, jax.random.key(0)
+    metainit.adapt(loop, params, jnp.ones(4), key)
+    assert shapes == [(4,)]
     for weights in (None, lambda step: jnp.ones(4) / 4):
-        calls.clear()
+        shapes.clear()
         fn = metainit.meta_gradient(loop, tasks="unroll", step_weights=weights)
-        fn(
-            params,
-            metainit.Episode(jnp.ones((1, 4)), jnp.ones((1, 7))),
-            jax.random.key(0),
-        )
-        assert sorted(shape for shape, _ in calls) == [(4,), (7,)]
+        fn(params, metainit.Episode(jnp.ones((1, 4)), jnp.ones((1, 7))), key)
+        assert sorted(shapes) == [(4,), (7,)]
 
 
 # Minibatches
@@ -257,9 +238,8 @@ def test_an_epoch_sees_every_example_once_and_is_reshuffled():
 def test_own_weights_are_kept_and_padding_is_zero():
     support = {"x": jnp.arange(3.0), "weight": jnp.array([0.5, 2.0, 3.0])}
     (batch,) = batches_of(support, 5, 1)
-    order = batch["x"].astype(int)
-    assert batch["weight"].tolist()[3:] == [0, 0]
-    assert batch["weight"][:3].tolist() == support["weight"][order[:3]].tolist()
+    order = batch["x"].astype(int)[:3]
+    assert batch["weight"].tolist() == [*support["weight"][order].tolist(), 0, 0]
 
 
 def weighted(params, batch, key):
@@ -269,37 +249,38 @@ def weighted(params, batch, key):
     return jnp.sum(weight * error) / jnp.sum(weight), {}
 
 
+def five_examples():
+    rng = np.random.default_rng(0)
+    return {"x": rng.standard_normal((5, 2)), "y": rng.standard_normal(5)}
+
+
+def fitted(support, steps, batches=None):
+    """Two weights after these steps, and their trace."""
+    loop = metainit.InnerLoop(weighted, optax.sgd(0.1), steps, batches=batches)
+    support = jax.tree.map(jnp.asarray, support)
+    return metainit.adapt(loop, {"w": np.ones(2)}, support, jax.random.key(0))
+
+
 def test_padded_and_weighted_equals_unpadded(x64):
     """One batch larger than the support is the whole support, whatever its order."""
-    rng = np.random.default_rng(0)
-    support = {"x": rng.standard_normal((5, 2)), "y": rng.standard_normal(5)}
-    plain = metainit.InnerLoop(weighted, optax.sgd(0.1), 3)
-    padded = plain._replace(batches=metainit.minibatches(8))
-    args = {"w": np.ones(2)}, jax.tree.map(jnp.asarray, support), jax.random.key(0)
-    expected, _ = metainit.adapt(plain, *args)
-    got, _ = metainit.adapt(padded, *args)
+    expected, _ = fitted(five_examples(), 3)
+    got, _ = fitted(five_examples(), 3, metainit.minibatches(8))
     np.testing.assert_allclose(got["w"], expected["w"], rtol=1e-14)
 
 
 def test_filling_never_makes_up_a_batch_and_leaves_the_others_as_they_are(x64):
     """Five examples filled up to 12, by threes: the last two would be filling only."""
-    rng = np.random.default_rng(0)
-    plain = {"x": rng.standard_normal((5, 2)), "y": rng.standard_normal(5)}
+    plain, classes = five_examples(), ("classes",)
     padded = {
         name: np.concatenate([rows, np.full((7, *rows.shape[1:]), np.nan)])
         for name, rows in plain.items()
     } | {"weight": np.repeat([1.0, 0.0], [5, 7]), "classes": np.array([True, False])}
-    for a, b in zip(
-        batches_of(plain, 3, 8),
-        batches_of(padded, 3, 8, per_task=("classes",)),
-        strict=True,
-    ):
+    batches = batches_of(plain, 3, 8), batches_of(padded, 3, 8, per_task=classes)
+    for a, b in zip(*batches, strict=True):
         assert b.pop("classes").tolist() == [True, False]
         jax.tree.map(np.testing.assert_array_equal, a, b)
-    batches = metainit.minibatches(3, ("classes",))
-    loop = metainit.InnerLoop(weighted, optax.sgd(0.1), 8, batches=batches)
-    args = {"w": np.ones(2)}, jax.tree.map(jnp.asarray, padded), jax.random.key(0)
-    assert np.isfinite(metainit.adapt(loop, *args)[1].loss).all()
+    _, trace = fitted(padded, 8, metainit.minibatches(3, classes))
+    assert np.isfinite(trace.loss).all()
 
 
 def test_the_order_of_examples_is_pinned():
@@ -310,14 +291,13 @@ def test_the_order_of_examples_is_pinned():
 
 
 def test_minibatches_refuse_what_they_cannot_cut():
+    key = jax.random.key(0)
     with pytest.raises(ValueError, match="size must be 1 or more, got 0"):
         metainit.minibatches(0)
-    with pytest.raises(
-        TypeError, match="minibatches needs a dict of arrays, got tuple"
-    ):
-        metainit.minibatches(2)((jnp.ones(3),), jax.random.key(0))
+    with pytest.raises(TypeError, match="needs a dict of arrays, got tuple"):
+        metainit.minibatches(2)((jnp.ones(3),), key)
     with pytest.raises(ValueError, match=r"per_task names \['z'\], .* \['x'\]"):
-        metainit.minibatches(2, ("z",))({"x": jnp.ones(3)}, jax.random.key(0))
+        metainit.minibatches(2, ("z",))({"x": jnp.ones(3)}, key)
 
 
 def test_anil_step_costs_what_anil_costs():

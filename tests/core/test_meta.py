@@ -39,6 +39,14 @@ def after(w, c, steps):
     return c + (1 - RATE) ** steps * (w - c)
 
 
+def same_bits(some, others):
+    return jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), some, others))
+
+
+def only_w(path, leaf):
+    return path[0].key == "w"
+
+
 @pytest.mark.parametrize("steps", [0, STEPS])
 def test_metrics_keep_the_task_axis(x64, steps):
     params, episodes = problem()
@@ -83,7 +91,7 @@ def test_one_key_is_folded_with_the_task_index():
     key = jax.random.key(4)
     keys = jnp.stack([jax.random.fold_in(key, i) for i in range(TASKS)])
     one, each = fn(params, episodes, key), fn(params, episodes, keys)
-    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), one, each))
+    assert same_bits(one, each)
     with pytest.raises(ValueError, match="3 keys for 4 tasks"):
         fn(params, episodes, keys[:3])
 
@@ -102,9 +110,7 @@ def test_query_loss_receives_prepared_support_and_query(x64):
 
     params, episodes = problem()
     params["scale"] = np.array(2.0)
-    loop = distance_loop(
-        prepare=prepare, adapt_mask=lambda path, leaf: path[0].key == "w"
-    )
+    loop = distance_loop(prepare=prepare, adapt_mask=only_w)
     fn = metainit.meta_gradient(loop, query_loss=from_support)
     (loss, _), grads = fn(params, episodes, jax.random.key(0))
     # sum over features of (1 - a)^T (w - s x) * s y, with scale s, support x, query y
@@ -144,6 +150,9 @@ def test_step_weights_are_a_function_of_the_step(x64):
 # Learners
 
 
+ONES = metainit.Episode(jnp.ones((2, 3)), jnp.ones((2, 3)))
+
+
 def riding_params():
     return {
         "w": jnp.float32([1.0, 2.0, 3.0]),
@@ -157,44 +166,39 @@ def riding_loss(params, batch, key):
     return 0.5 * jnp.sum(jnp.square(away)), {}
 
 
+RIDING = metainit.InnerLoop(riding_loss, optax.sgd(0.1), 2, only_w)
+
+
 @pytest.mark.parametrize("make", [metainit.maml, metainit.reptile])
 def test_leaves_outside_the_meta_mask_ride_along(make):
     """No gradient, no optimizer state, same bits, and the loss still sees them."""
-    params, only_w = riding_params(), lambda path, leaf: path[0].key == "w"
-    loop = metainit.InnerLoop(riding_loss, optax.sgd(0.1), 2, only_w)
-    learner = make(loop, optax.adamw(0.1, weight_decay=0.1), meta_mask=only_w)
+    params, key = riding_params(), jax.random.key(0)
+    learner = make(RIDING, optax.adamw(0.1, weight_decay=0.1), meta_mask=only_w)
     state = learner.init(params)
     moments = [x for x in jax.tree.leaves(state.opt_state) if jnp.shape(x) == (3,)]
     assert len(moments) == 2  # Adam's two for "w"
-    episodes = metainit.Episode(jnp.ones((2, 3)), jnp.ones((2, 3)))
-    state, metrics = learner.update(state, episodes, jax.random.key(0))
+    state, metrics = learner.update(state, ONES, key)
     assert (state.params["statistics"] == params["statistics"]).all()
     assert state.params["count"] == 5 and state.params["count"].dtype == jnp.int32
     assert (state.params["w"] != params["w"]).all()
     changed = learner.init(params | {"count": jnp.int32(9)})
-    _, seen = learner.update(changed, episodes, jax.random.key(0))
+    _, seen = learner.update(changed, ONES, key)
     assert (seen.query_loss != metrics.query_loss).all()
 
 
 def test_gradients_are_none_outside_the_meta_mask():
-    loop = metainit.InnerLoop(
-        riding_loss, optax.sgd(0.1), 2, lambda path, leaf: path[0].key == "w"
-    )
-    episodes = metainit.Episode(jnp.ones((2, 3)), jnp.ones((2, 3)))
-    args = riding_params(), episodes, jax.random.key(0)
-    _, grads = metainit.meta_gradient(loop)(*args)
+    params, key = riding_params(), jax.random.key(0)
+    _, grads = metainit.meta_gradient(RIDING)(params, ONES, key)
     assert grads["count"] is None and grads["statistics"].shape == (3,)
     mask = {"w": True, "statistics": False, "count": False}
-    _, grads = metainit.meta_gradient(loop, meta_mask=mask)(*args)
+    _, grads = metainit.meta_gradient(RIDING, meta_mask=mask)(params, ONES, key)
     assert grads["count"] is None and grads["statistics"] is None
-    with pytest.raises(
-        ValueError, match=r"meta_mask selects \['count'\], which is int32"
+    for wrong, message in (
+        (mask | {"count": True}, r"meta_mask selects \['count'\], which is int32"),
+        ({"w": True}, "meta_mask has the structure"),
     ):
-        metainit.maml(loop, optax.sgd(0.1), meta_mask=mask | {"count": True}).init(
-            args[0]
-        )
-    with pytest.raises(ValueError, match="meta_mask has the structure"):
-        metainit.maml(loop, optax.sgd(0.1), meta_mask={"w": True}).init(args[0])
+        with pytest.raises(ValueError, match=message):
+            metainit.maml(RIDING, optax.sgd(0.1), meta_mask=wrong).init(params)
 
 
 @pytest.mark.parametrize("make", [metainit.maml, metainit.fomaml, metainit.reptile])
@@ -202,34 +206,27 @@ def test_stopping_and_going_on_is_bitwise_the_same(make):
     """The root key never changes: it is folded with the step that the state carries."""
     params, episodes = jax.tree.map(np.float32, problem())
     learner = make(distance_loop(loss_fn=noisy), optax.adam(0.1))
-    update = jax.jit(learner.update)
-    key = jax.random.key(7)
-    straight = learner.init(params)
-    noise = []
-    for _ in range(5):
+    update, key = jax.jit(learner.update), jax.random.key(7)
+    straight, noise = learner.init(params), []
+    for step in range(5):
         straight, metrics = update(straight, episodes, key)
         noise.append(metrics.support.metrics["noise"])
-    state = learner.init(params)
-    for _ in range(2):
-        state, _ = update(state, episodes, key)
-    state = jax.tree.map(jnp.asarray, jax.device_get(state))
+        if step == 1:
+            state = jax.tree.map(jnp.asarray, jax.device_get(straight))
     for _ in range(3):
         state, _ = update(state, episodes, key)
     assert state.step == 5 and state.step.dtype == jnp.int32
-    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), state, straight))
+    assert same_bits(state, straight)
     assert len(np.unique(noise)) == np.size(noise)  # each step and task has its own
 
 
 def test_adapt_takes_a_state_params_or_meta_params():
     params, episodes = jax.tree.map(np.float32, problem())
     learner = metainit.maml(distance_loop(), optax.sgd(0.1))
-    for given in (
-        params,
-        metainit.MetaParams(params, jnp.ones(())),
-        learner.init(params),
-    ):
+    expected = after(params["w"], episodes.support[0], STEPS)
+    wrapped = metainit.MetaParams(params, jnp.ones(()))
+    for given in (params, wrapped, learner.init(params)):
         adapted, trace = learner.adapt(given, episodes.support[0], jax.random.key(0))
-        expected = after(params["w"], episodes.support[0], STEPS)
         np.testing.assert_allclose(adapted["w"], expected, rtol=1e-6)
         assert trace.loss.shape == (STEPS,)
 
@@ -239,12 +236,10 @@ def test_anil_adapts_the_head_and_meta_learns_everything():
         away = jnp.tanh(batch * params["body"]) * params["head"] - 1
         return jnp.sum(jnp.square(away)), {}
 
-    def head(path, leaf):
-        return path[0].key == "head"
-
     _, episodes = problem()
     params = {"body": jnp.ones(3), "head": jnp.ones(3)}
     loop = metainit.InnerLoop(loss, optax.sgd(0.1), 2)
+    head = lambda path, leaf: path[0].key == "head"  # noqa: E731
     learner = metainit.anil(loop, optax.sgd(0.1), head)
     adapted, _ = learner.adapt(params, episodes.support[0], jax.random.key(0))
     assert (adapted["body"] == params["body"]).all()
@@ -255,19 +250,11 @@ def test_anil_adapts_the_head_and_meta_learns_everything():
 
 @pytest.mark.parametrize("tasks", ["scan", "vmap", "unroll"])
 def test_reptile_closed_form(x64, tasks):
-    """Step e moves by e (1 - (1 - a)^T) towards the mean of the tasks."""
-    params, episodes = problem()
-    learner = metainit.reptile(distance_loop(), optax.sgd(0.5), tasks=tasks)
-    update = jax.jit(learner.update)
-    state, metrics = update(learner.init(params), episodes, jax.random.key(0))
-    gain = 0.5 * (1 - (1 - RATE) ** STEPS)
-    expected = params["w"] + gain * (episodes.support.mean(0) - params["w"])
-    np.testing.assert_allclose(state.params["w"], expected, rtol=1e-12)
-    assert metrics.query is None
-    assert (metrics.query_loss == metrics.support.loss[:, -1]).all()
+    """Step e moves by e (1 - (1 - a)^T) towards the mean of the tasks.
 
+    A head that `start` added does not stay.
+    """
 
-def test_reptile_drops_a_head_that_start_added(x64):
     def start(params, support, key):
         return {**params, "head": jnp.zeros(3)}
 
@@ -276,21 +263,23 @@ def test_reptile_drops_a_head_that_start_added(x64):
         return 0.5 * jnp.sum(away), {}
 
     params, episodes = problem()
-    learner = metainit.reptile(distance_loop(loss_fn=loss, start=start), optax.sgd(0.5))
-    given = metainit.MetaParams(params, {"unused": np.ones(2)})
-    state, _ = learner.update(learner.init(given), episodes, jax.random.key(0))
+    loop = distance_loop(loss_fn=loss, start=start)
+    learner = metainit.reptile(loop, optax.sgd(0.5), tasks=tasks)
+    state = learner.init(metainit.MetaParams(params, {"unused": np.ones(2)}))
+    state, metrics = jax.jit(learner.update)(state, episodes, jax.random.key(0))
     assert state.params.model.keys() == {"w"}
     assert (state.params.inner["unused"] == 1).all()
     gain = 0.5 * (1 - (1 - RATE) ** STEPS)
     expected = params["w"] + gain * (episodes.support.mean(0) - params["w"])
     np.testing.assert_allclose(state.params.model["w"], expected, rtol=1e-12)
+    assert metrics.query is None
+    assert (metrics.query_loss == metrics.support.loss[:, -1]).all()
 
 
 @pytest.mark.parametrize("make", [metainit.maml, metainit.reptile])
 def test_a_meta_batch_taken_in_parts_is_the_same_update(x64, make):
     params, episodes = problem()
-    loop = metainit.InnerLoop(noisy, optax.sgd(RATE), STEPS)
-    learner = make(loop, optax.adam(1e-2))
+    learner = make(distance_loop(loss_fn=noisy), optax.adam(1e-2))
     state, key = learner.init(params), jax.random.key(1)
     state, _ = learner.update(state, episodes, key)
     whole, seen = learner.update(state, episodes, key)
