@@ -30,11 +30,10 @@ def labelled(source: Source, seed: int, fraction: float, shot: int) -> np.ndarra
     for label, rows in enumerate(class_index(source)):
         count = shot or math.floor(fraction * len(rows) + 0.5)
         if not 0 < count <= len(rows):
-            share = f"fraction={fraction} leaves none of"
+            asked = f"{shot=} is more than" if shot else f"{fraction=} leaves none of"
             raise ValueError(
-                f"{f'shot={shot} is more than' if shot else share} the {len(rows)} "
-                f"training images of class {source.class_names[label]!r} of "
-                f"{source.name}"
+                f"{asked} the {len(rows)} training images of class "
+                f"{source.class_names[label]!r} of {source.name}"
             )
         kept.append(generator(seed, 1, label).permutation(rows)[:count])
     return np.sort(np.concatenate(kept))
@@ -123,9 +122,8 @@ class MetaBatches:
         if not self.stacked:
             of_each = enumerate(self.sources_of(step), start=first)
             return tuple(self._one(source, index) for index, source in of_each)
-        return sample_batch(
-            self.sources, self._task, self._seed, first, self._count, self._shares
-        )[0]
+        stream = self._task, self._seed, first, self._count
+        return sample_batch(self.sources, *stream, self._shares)[0]
 
     def sources_of(self, step: int) -> list[Source]:
         """Lists the source of each task of meta-iteration `step`."""

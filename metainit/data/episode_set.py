@@ -127,7 +127,8 @@ def of_roles(config: Experiment, roles: Roles) -> Samples:
         testing = stored(config.evaluate.manifest, roles)
     else:
         sources, count = roles.test + roles.held_out, config.evaluate.episodes
-        testing = draw(config, sources, meta_test_seed(config.seed), count)
+        # No other seed's stream, nor that of meta-validation.
+        testing = draw(config, sources, 2 + (config.seed << 32), count)
     return Samples(
         validation=draw_validation(config, roles.validation),
         test=testing[: len(roles.test)],
@@ -135,19 +136,12 @@ def of_roles(config: Experiment, roles: Roles) -> Samples:
     )
 
 
-def meta_test_seed(seed: int) -> int:
-    """Numbers the stream of meta-test episodes of a seed, no other's stream."""
-    return 2 + (seed << 32)
-
-
 def draw(
     config: Experiment, sources: Sequence[Source], seed: int, count: int
 ) -> tuple[Sample, ...]:
     """Draws episodes 0 .. count - 1 of the stream `seed` of each source."""
-    return tuple(
-        _sample(source, draw_manifest(config, source, seed, count))
-        for source in sources
-    )
+    manifests = [draw_manifest(config, source, seed, count) for source in sources]
+    return tuple(map(_sample, sources, manifests))
 
 
 def draw_validation(
@@ -174,9 +168,8 @@ def stored(path: str, roles: Roles) -> tuple[Sample, ...]:
     for name, source in sources.items():
         manifest = manifests[name]
         largest = max(manifest.support.max(), manifest.query.max())
-        if largest >= len(source.images) or _digest(source, manifest) != (
-            manifest.sha256
-        ):
+        known = largest < len(source.images)
+        if not known or _digest(source, manifest) != manifest.sha256:
             raise ValueError(
                 f"evaluate.manifest={path}: its episodes of {name} are of other images "
                 "than the data set has here; give it the same data, size and split"
@@ -226,14 +219,9 @@ def _sample(source: Source, manifest: Manifest) -> Sample:
             batch["classes"] = np.arange(way) < manifest.ways[:, None]
         return batch
 
-    return Sample(
-        manifest,
-        way,
-        Episode(
-            part(manifest.support, manifest.support_labels),
-            part(manifest.query, manifest.query_labels),
-        ),
-    )
+    support = part(manifest.support, manifest.support_labels)
+    query = part(manifest.query, manifest.query_labels)
+    return Sample(manifest, way, Episode(support, query))
 
 
 def write(path: str | os.PathLike[str], manifests: Sequence[Manifest]) -> None:

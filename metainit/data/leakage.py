@@ -21,6 +21,7 @@ from metainit.runtime import atomic, digest, run_folder
 
 FILE = "data.json"  # of a run's folder: what its images are
 _NAMED = 5
+_TURNED = re.compile("@(90|180|270)$")
 
 # Where an image stands in two roles, it is kept in the later of them here.
 _KEEP_LAST = ("train", "validation", "held_out", "test")
@@ -60,41 +61,31 @@ def check(roles: Roles) -> None:
                 "classes"
             )
         for source, other in itertools.product(ours, theirs):
-            copies, originals = _shared(source, other)
-            if not len(copies):
+            if not (copies := _shared(source, other)):
                 continue
-            pairs = [
-                f"{place(source, a)} and {place(other, b)}"
-                for a, b in zip(copies[:_NAMED], originals[:_NAMED], strict=True)
-            ]
+            pairs = (f"{place(source, a)} and {place(other, b)}" for a, b in copies)
+            named = "; ".join(itertools.islice(pairs, _NAMED))
             raise ValueError(
                 f"{first} ({source.name}) and {second} ({other.name}) have "
-                f"{len(copies)} images in common: {'; '.join(pairs)}; remove them from "
+                f"{len(copies)} images in common: {named}; remove them from "
                 "one of the data sets, or set data.drop_shared=True to leave them out "
                 f"of {min(first, second, key=_KEEP_LAST.index)}"
             )
 
 
 def _classes(sources: tuple[Source, ...]) -> set[tuple[str, str]]:
-    return {
-        (source.name, re.sub(r"@(90|180|270)$", "", name))
-        for source in sources
-        for name in source.class_names
-    }
+    return {(x.name, _TURNED.sub("", name)) for x in sources for name in x.class_names}
 
 
-def _shared(source: Source, against: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Finds rows of `source` whose images `against` has, and one row there for each."""
+def _shared(source: Source, against: Source) -> list[tuple[int, int]]:
+    """Pairs rows of `source` whose images `against` has with the first row there."""
     alike = source.images.shape[1:] == against.images.shape[1:]
     if source.hashes is None or against.hashes is None or not alike:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    ours, theirs = rows(source), rows(against)
-    order = theirs[np.argsort(against.hashes[theirs], kind="stable")]
-    sorted_hashes = against.hashes[order]
-    places = np.searchsorted(sorted_hashes, source.hashes[ours])
-    places = places.clip(max=len(order) - 1)
-    hit = sorted_hashes[places] == source.hashes[ours]
-    return ours[hit], order[places[hit]]
+        return []
+    ours, theirs = rows(source), rows(against)[::-1]
+    row_of = dict(zip(against.hashes[theirs].tolist(), theirs.tolist(), strict=True))
+    hashed = zip(ours.tolist(), source.hashes[ours].tolist(), strict=True)
+    return [(row, row_of[known]) for row, known in hashed if known in row_of]
 
 
 def drop_shared(roles: Roles) -> tuple[Roles, int]:
@@ -107,7 +98,7 @@ def drop_shared(roles: Roles) -> tuple[Roles, int]:
     for role, later in itertools.combinations(_KEEP_LAST, 2):
         for number, source in enumerate(sources[role]):
             for other in sources[later]:
-                shared, _ = _shared(source, other)
+                shared = [row for row, _ in _shared(source, other)]
                 count += len(shared)
                 labels = source.labels.copy()
                 labels[shared] = -1

@@ -37,11 +37,9 @@ def accelerator_present() -> str | None:
     # v2 to v4 appear as /dev/accel0 and so on. From v5e a TPU is a vfio device, which
     # may be something else unless the TPU's own variables are set, too.
     own_variables = any(name.startswith("TPU_") for name in os.environ)
-    if any(DEVICE_FOLDER.glob("accel[0-9]*")) or (
-        own_variables and any(DEVICE_FOLDER.glob("vfio/[0-9]*"))
-    ):
-        return "TPU"
-    return None
+    files = ["accel[0-9]*"] + ["vfio/[0-9]*"] * own_variables
+    present = any(any(DEVICE_FOLDER.glob(name)) for name in files)
+    return "TPU" if present else None
 
 
 def check(allow_cpu: bool) -> None:
