@@ -92,9 +92,8 @@ def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
     try:
         stored = atomic.read_arrays(path, ("values",))
     except ValueError as error:
-        raise ValueError(
-            f"{error}; delete {FILE} beside it and give the run's own line again"
-        ) from None
+        again = f"delete {FILE} beside it and give the run's own line again"
+        raise ValueError(f"{error}; {again}") from None
     parts = []
     for (part, about_rows, metrics), arrays in stored:
         rows = [
@@ -230,9 +229,9 @@ def group(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
         which cannot be paired.
     """
     groups: dict[str, dict[int, Run]] = {}
+    other = "seed", "transfer", *_NO_MATTER
     for run in runs:
-        fields = [x for x in run.config if not _under(x, _NO_MATTER)]
-        same = {x: run.config[x] for x in fields if not _under(x, ("seed", "transfer"))}
+        same = {x: value for x, value in run.config.items() if not _under(x, other)}
         seeds = groups.setdefault(json.dumps(same, sort_keys=True), {})
         twin = seeds.setdefault(run.seed, run)
         if twin is not run:

@@ -183,26 +183,16 @@ def write(
     """Writes `report.md`, `report.html` and figures; returns the first's path."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    settings: list[tables.Block] = []
+    page: list[tables.Block] = [verdict(compared)]
+    page += [Heading(f"metainit: {_title(compared)}", 1), *_runs(compared)]
+    page += [*_results(compared), Heading("Run it again"), Code(command)]
     for group in compared.groups:
         if runs := group.fine_tuned:
             figures.transfer(folder / group.figure, [run.transfer for run in runs])
         first, *_ = group.runs
-        settings.append(Heading(f"Settings{_of(group)}, seed {first.seed}"))
-        settings.append(Code(json.dumps(first.config, indent=2), "json"))
-    return html.write(
-        folder,
-        [
-            verdict(compared),
-            Heading(f"metainit: {_title(compared)}", 1),
-            *_runs(compared),
-            *_results(compared),
-            Heading("Run it again"),
-            Code(command),
-            "Versions, device and command of each run stand in its own report.",
-            *settings,
-        ],
-    )
+        page.append(Heading(f"Settings{_of(group)}, seed {first.seed}"))
+        page.append(Code(json.dumps(first.config, indent=2), "json"))
+    return html.write(folder, page)
 
 
 def _entries(group: Group) -> Iterator[Entry]:
@@ -245,10 +235,10 @@ def _results(compared: Compared) -> Iterator[tables.Block]:
     if len(compared.unseen) > 1:
         yield Heading("All data sets")
         yield "All but held-out classes, each counting the same."
-        overall = [(entry.name, compared.overall(entry)) for entry in others]
+        overall = {entry.name: compared.overall(entry) for entry in others}
         rows = [
-            (name, ACCURACY.signed(*x[:3]), "-" if x.p is None else f"{x.p:.3f}")
-            for name, x in overall
+            (name, *tables.difference(Comparison(interval, interval.p)))
+            for name, interval in overall.items()
         ]
         yield Table(("Initialisation", "Ours minus this", "p"), rows, text=1)
     yield _explained(compared)

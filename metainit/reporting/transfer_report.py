@@ -25,14 +25,10 @@ def section(transfer: Transfer, figure: str) -> Iterator[Block]:
     """Says what one run's transfer gave."""
     yield Heading("Transfer efficiency")
     yield f"All classes of a data set, {transfer.protocol}."
-    seconds = {  # of the initialisations that were made on this kind of device
-        name: cost.device_seconds
-        for name, cost in transfer.costs.items()
-        if cost.device in (None, transfer.device)
-    }
-    yield from of_seeds(
-        [transfer.runs], seconds, transfer.accuracies, figure, transfer.starts
-    )
+    here = [x for x, y in transfer.costs.items() if y.device in (None, transfer.device)]
+    seconds = {name: transfer.costs[name].device_seconds for name in here}
+    runs, accuracies = [transfer.runs], transfer.accuracies
+    yield from of_seeds(runs, seconds, accuracies, figure, transfer.starts)
 
 
 def verdict(transfer: Transfer, seed: int) -> str:

@@ -43,7 +43,7 @@ class Transfer(NamedTuple):
       grid: what all met on meta-validation, by field.
       trial_seconds, trial_flops: device time and operations of those trials.
       accuracies: to be reached that were fixed beforehand, 0 to 1.
-      starts: as for `metainit.reporting.gain.split`.
+      starts: as for `metainit.reporting.transfer_report.of_seeds`.
     """
 
     runs: tuple[FineTuning, ...]

@@ -181,16 +181,15 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         terms = catalog.CATALOG[self.name].terms
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(),
+            "file_name": tfds.features.Text(),
+        }
         return tfds.core.DatasetInfo(
             builder=self,
             description=type(self).__doc__,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(None, None, 3)),
-                    "label": tfds.features.ClassLabel(),
-                    "file_name": tfds.features.Text(),
-                }
-            ),
+            features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
             disable_shuffling=True,
             homepage=terms.homepage,
@@ -273,14 +272,14 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         assert self._manual_dir is not None, "a manual_dir is for preparing"
         paths = []
         for file in files:
-            found = locate(file, self._manual_dir, self.name)
-            if file.needed and not found:
+            located = locate(file, self._manual_dir, self.name)
+            if file.needed and not located:
                 unpacked = "".join(f" nor {tree}, unpacked," for tree in file.trees)
                 raise PrepareError(
                     f"{self.name}: there is no {file.name}{unpacked} in "
                     f"{self._manual_dir / self.name} or {self._manual_dir}"
                 )
-            paths += [(path, file.most) for path in found]
+            paths += [(path, file.most) for path in located]
         lists: dict[str, bytes] = {}
         unreadable: dict[str, str] = {}
         seen = 0
@@ -322,29 +321,23 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         self, path: Path, limit: int, lists: dict[str, bytes]
     ) -> Iterator[NamedImage]:
         """Yields the images of one file or tree; puts its lists into `lists`."""
+
+        def wanted(name: str) -> bool:
+            return bool(self.images.search(name) or self.lists.search(name))
+
         size = path.stat().st_size if path.is_file() else None
         with _bar(f"{self.name}: reading {path.name}", size, "B") as bar:
-            for name, content, position in archive.members(
-                path,
-                lambda name: bool(self.images.search(name) or self.lists.search(name)),
-                limit,
-            ):
-                if self.lists.search(name):
-                    lists[name.rpartition("/")[2]] = content
+            for member in archive.members(path, wanted, limit):
+                if self.lists.search(member.name):
+                    lists[member.name.rpartition("/")[2]] = member.content
                 else:
-                    yield from self.unpack(archive.Member(name, content, position))
-                bar.update(position - bar.n)
+                    yield from self.unpack(member)
+                bar.update(member.position - bar.n)
 
 
 def _bar(title: str, total: int | None, unit: str) -> tqdm:
-    return tqdm(
-        desc=title,
-        total=total,
-        unit=unit,
-        unit_scale=unit == "B",
-        leave=False,
-        disable=None,
-    )
+    scale = unit == "B"
+    return tqdm(None, title, total, False, unit=unit, unit_scale=scale, disable=None)
 
 
 def _share(name: str) -> float:

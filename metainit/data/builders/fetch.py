@@ -167,12 +167,10 @@ def _continue(url: str, part: Path, size: int, timeout: float) -> None:
         length = answer.headers["Content-Length"]
         total = start + int(length) if length else None
         most = 2 * size or float("inf")
+        right = f"the right file has {size:,} bytes; nothing was kept"
         if total is not None and total > most:
             part.unlink(missing_ok=True)
-            raise _Refused(
-                f"it has {total:,} bytes there, the right file {size:,}; nothing was "
-                "kept"
-            )
+            raise _Refused(f"it has {total:,} bytes there, {right}")
         with (
             part.open("ab" if resumed else "wb") as file,
             # Bytes, bytes a second and time left; only on a terminal.
@@ -191,10 +189,7 @@ def _continue(url: str, part: Path, size: int, timeout: float) -> None:
                 bar.update(len(block))
                 if file.tell() > most:
                     part.unlink()
-                    raise _Refused(
-                        f"it does not end, the right file has {size:,} bytes; nothing "
-                        "was kept"
-                    )
+                    raise _Refused(f"it does not end, {right}")
             if total is not None and file.tell() < total:
                 raise ConnectionError(f"cut after {file.tell()} of {total} bytes")
 

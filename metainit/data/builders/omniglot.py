@@ -52,10 +52,8 @@ def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]
             drawings.setdefault(name, []).append(drawing)
     classes = split()
     if strange := sorted(set(drawings).difference(*classes.values())):
-        raise ValueError(
-            f"data.archive={paths[0]}: {strange[0]!r} is no character of Omniglot; "
-            f"{_ADVICE}"
-        )
+        what = f"{strange[0]!r} is no character of Omniglot"
+        raise ValueError(f"data.archive={paths[0]}: {what}; {_ADVICE}")
     return classes, drawings
 
 
@@ -76,7 +74,6 @@ def _zip(path: Path, skip: bool) -> Iterator[Drawing]:
                 "Omniglot: images_background/Alphabet/characterNN/NNNN_NN.png"
             )
         for member in members:
-            _, alphabet, character, _ = member.split("/")
             drawing = None
             try:
                 with archive.open(member) as file, Image.open(file) as image:
@@ -85,7 +82,7 @@ def _zip(path: Path, skip: bool) -> Iterator[Drawing]:
             except Exception as error:  # of zipfile, or any of PIL's plugins
                 if not skip:
                     raise images.undecodable(f"{path}: {member}", error) from error
-            yield f"{alphabet}/{character}", drawing
+            yield "/".join(member.split("/")[1:3]), drawing
 
 
 def _npz(path: Path) -> Iterator[Drawing]:

@@ -211,14 +211,10 @@ def read_checksums(path: Path) -> dict[str, str]:
 
 def _as_asked(name: str, folder: Path, options: Options) -> Path:
     """Returns the folder, unless another reduction of the data set was asked for."""
-    settings = prepared.summary(folder).settings
+    present = {**vars(WHOLE), **prepared.summary(folder).settings}
     has, wants, whole = (
-        f"max_side={side}, fraction={fraction:g}"
-        for side, fraction in (
-            (settings.get("max_side", 0), settings.get("fraction", 1.0)),
-            (options.max_side, options.fraction),
-            (WHOLE.max_side, WHOLE.fraction),
-        )
+        f"max_side={of['max_side']}, fraction={of['fraction']:g}"
+        for of in (present, vars(options), vars(WHOLE))
     )
     if wants in (has, whole):
         return folder
@@ -234,12 +230,10 @@ def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> N
     for file, paths in _located(name, files):
         if own := checksums.get(file.name):  # of another file, of unknown size
             file = file._replace(checksum=own, checksum_source="--checksums", bytes=0)
-        if not paths:
-            missing.append(file)
-        for path in paths:
-            if path.is_file():
-                say(f"{name}: checking {path}")
-                _check(path, file)
+        missing += [file] * (not paths)
+        for path in filter(Path.is_file, paths):
+            say(f"{name}: checking {path}")
+            _check(path, file)
     for file in missing:
         say(f"{name}: downloading {file.name}")
         trees = "".join(f" or the folder {tree}" for tree in file.trees)
@@ -364,10 +358,9 @@ def _lines(need: Need, shape: str) -> Iterator[str]:
     terms, takes = need.entry.terms, f"prepared in {need.prepared}"
     if not need.prepared:
         time = tqdm.format_interval(need.seconds)
-        takes = (
-            f"download {_size(need.download)}, prepared {_size(need.result)}, while "
-        )
-        takes += f"building {_size(need.result)} more, about {time}"
+        download, result = _size(need.download), _size(need.result)
+        takes = f"download {download}, prepared {result}, while building {result} more"
+        takes += f", about {time}"
     yield f"{need.entry.name}: {takes}, cache {_size(need.cache)} at {shape}"
     if need.note:
         yield f"  {need.note}"
