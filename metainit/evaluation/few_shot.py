@@ -194,10 +194,5 @@ def validation_accuracy(
     setting: Setting,
 ) -> np.ndarray:
     """Averages accuracy over all episodes, float [steps measured]."""
-    return np.concatenate(
-        [
-            evaluator_of(one.way)(init, one.episodes, setting)["accuracy"]
-            for one in choosing
-        ],
-        axis=1,
-    ).mean(1)
+    measured = [evaluator_of(x.way)(init, x.episodes, setting) for x in choosing]
+    return _pool(measured)["accuracy"].mean(1)

@@ -29,8 +29,7 @@ def start(head: str, model: Model, shot: int) -> Any:
     of_batch = classification.features(model)
 
     def start_task(params, support, key):
-        way = len(support["label"]) // shot
-        return make(of_batch, way)(params, support, key)
+        return make(of_batch, len(support["label"]) // shot)(params, support, key)
 
     return start_task
 
@@ -171,8 +170,7 @@ def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs
     rate = schedule(config, config.joint.learning_rate)
 
     def update(updates, state, params=None, *, progress, **unused):
-        step_size = -rate(progress)
-        return jax.tree.map(lambda u: step_size * u, updates), state
+        return optax.tree.scale(-rate(progress), updates), state
 
     scale = optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
     return optax.chain(_direction(config), scale)

@@ -4,7 +4,7 @@ import contextlib
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -237,16 +237,12 @@ def fit(
     with Writer(run.folder, first_step=session.step + 1) as writer:
         done = session.advance(key, owed, check, is_over)
     kept, steps = best.restore(run.state), session.step - run.first_step
+    device_seconds, flops = session.clock["device_seconds"], run.flops
     stopped = f"{run.name} stopped at step {session.step} of {run.steps}: max_hours"
     return Fitted(
-        params=session.state.params if kept is None else kept.state.params,
-        accuracy=None if kept is None else kept.extra["best"],
-        cost=Cost(
-            session.clock["device_seconds"],
-            steps * run.images,
-            steps,
-            None if run.flops is None else steps * run.flops,
-        ),
+        params=(kept or session).state.params,
+        accuracy=kept and kept.extra["best"],
+        cost=Cost(device_seconds, steps * run.images, steps, flops and steps * flops),
         seconds=session.seconds,
         stopped="" if done else stopped,
     )
@@ -258,14 +254,11 @@ def _average(logged: list[Metrics]) -> dict[str, float]:
     return {name: float(value) for name, value in averages.items()}
 
 
-def _of_tasks(
-    run: Run, step: int, metrics: Metrics
-) -> Iterator[tuple[str, float, float]]:
-    """Yields each task's data set, loss and accuracy; nothing where a batch mixes."""
-    if np.ndim(metrics["loss"]):
-        yield from zip(
-            run.data(step), metrics["loss"], metrics["accuracy"], strict=True
-        )
+def _of_tasks(run: Run, step: int, metrics: Metrics) -> Iterable[Any]:
+    """Gives each task's data set, loss and accuracy; nothing where a batch mixes."""
+    if not np.ndim(metrics["loss"]):
+        return ()
+    return zip(run.data(step), metrics["loss"], metrics["accuracy"], strict=True)
 
 
 def _by_data(run: Run, logged: list[tuple[int, Metrics]]) -> dict[str, float]:
@@ -293,12 +286,9 @@ def _require_finite(run: Run, step: int, metrics: Metrics) -> None:
         what, cause = "loss", f"{too_high}, or an image is degenerate"
     elif "inner.learning_rate" in run.rates:
         cause += "; Adam inside needs eps_root > 0"
-    of_tasks = [
-        name
-        for name, of_task, _ in _of_tasks(run, step, metrics)
-        if not math.isfinite(of_task)
-    ]
-    data = ", ".join(dict.fromkeys(of_tasks or run.data(step)))
+    tasks = _of_tasks(run, step, metrics)
+    diverged = [name for name, of_task, _ in tasks if not math.isfinite(of_task)]
+    data = ", ".join(dict.fromkeys(diverged or run.data(step)))
     kept = "There was no checkpoint yet"
     if (run.folder / LAST).exists():
         kept = f"The last good checkpoint is kept in {run.folder / LAST}"
