@@ -22,110 +22,98 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
 
 
 @pytest.mark.parametrize(
-    "changes, fields, instead",
+    "changes, words",
     [
-        ({"warm_start": 1000}, "warm_start iterations", "lower"),
-        ({"cold_start": False}, "warm_start cold_start", "cold_start=True"),
-        ({"outer.decay_steps": 999}, "outer.decay_steps iterations", "or 0"),
-        ({"model.norm": "group", "model.filters": 12}, "model.filters model.norm", "8"),
-        ({"model.name": "mlp", "model.scale": 0.1}, "model.scale model.name", "1.0"),
+        ({"warm_start": 1000}, "warm_start iterations: lower"),
+        ({"cold_start": False}, "warm_start cold_start: cold_start=True"),
+        ({"outer.decay_steps": 999}, "outer.decay_steps iterations: or 0"),
+        ({"model.norm": "group", "model.filters": 12}, "model.filters model.norm: 8"),
+        ({"model.name": "mlp", "model.scale": 0.1}, "model.scale model.name: 1.0"),
         (
             {"evaluate.sgd_rates": (), "evaluate.adam_rates": ()},
-            "evaluate.sgd_rates evaluate.adam_rates",
-            "give one rate",
+            "evaluate.sgd_rates evaluate.adam_rates: give one rate",
         ),
-        (NO_STEPS | {"method.head": "zero"}, "inner.steps method.head", "prototype"),
-        (NO_STEPS | REPTILE, "inner.steps method.algorithm", "maml"),
+        (NO_STEPS | {"method.head": "zero"}, "inner.steps method.head: prototype"),
+        (NO_STEPS | REPTILE, "inner.steps method.algorithm: maml"),
         (
             PRETRAINED | NO_STEPS | {"learned_rates": True},
-            "inner.steps learned_rates",
-            "1 or more",
+            "inner.steps learned_rates: 1 or more",
         ),
         (
             {"learned_rates": True},
-            "learned_rates encoder.name encoder.weights",
-            "give encoder.weights",
+            "learned_rates encoder.name encoder.weights: give encoder.weights",
         ),
-        (LEARNED | {"evaluate.variable": True}, WAYS, "prototype"),
-        (LEARNED | {"train_task.way": 20}, WAYS, "one way"),
-        (LEARNED | {"train_task.way": 0}, WAYS, "not 0"),
+        (LEARNED | {"evaluate.variable": True}, f"{WAYS}: prototype"),
+        (LEARNED | {"train_task.way": 20}, f"{WAYS}: one way"),
+        (LEARNED | {"train_task.way": 0}, f"{WAYS}: not 0"),
         # The encoder.
-        (PRETRAINED | META | REPTILE, "method.algorithm encoder.use", "adapted"),
+        (PRETRAINED | META | REPTILE, "method.algorithm encoder.use: adapted"),
         (
             PRETRAINED | {"encoder.use": "frozen"},
-            "encoder.use model.name method.head",
-            "model.name=conv4",
+            "encoder.use model.name method.head: model.name=conv4",
         ),
-        (PRETRAINED | {"encoder.cached": True}, "encoder.cached encoder.use", "frozen"),
+        (PRETRAINED | {"encoder.cached": True}, "encoder.cached encoder.use: frozen"),
         (
             ENCODER | {"encoder.cached": True, "augment.shift": 1},
-            "encoder.cached augment.shift augment.flip",
-            "0 and False",
+            "encoder.cached augment.shift augment.flip: 0 and False",
         ),
-        (ENCODER | {"model.name": "mlp"}, "model.name encoder.name", "conv4 or linear"),
-        (ENCODER | {"data.channels": 1}, "encoder.name data.channels", "3"),
-        ({"model.name": "linear"}, "model.name encoder.name", "conv4"),
+        (ENCODER | {"model.name": "mlp"}, "model.name encoder.name: conv4 or linear"),
+        (ENCODER | {"data.channels": 1}, "encoder.name data.channels: 3"),
+        ({"model.name": "linear"}, "model.name encoder.name: conv4"),
         # Microbatches.
-        ({"inner.microbatch": 5}, "inner.microbatch model.norm", "group"),
+        ({"inner.microbatch": 5}, "inner.microbatch model.norm: group"),
         (
             ADAPTED | {"inner.microbatch": 5, "encoder.norm": "support"},
-            "inner.microbatch encoder.norm",
-            "frozen",
+            "inner.microbatch encoder.norm: frozen",
         ),
         (
             {"inner.microbatch": 3, "model.norm": "none"},
-            "inner.microbatch",
-            "divisor of the 5 support images",
+            "inner.microbatch: divisor of the 5 support images",
         ),
         # Data.
-        ({"data.train": ("a",)}, "data.name data.train", "data.name=''"),
-        ({"data.name": ""}, "data.name data.train", "data.name=''"),
-        ({"data.test": ("a",)}, "data.validation data.test", "data.train"),
-        (SEVERAL | {"data.archive": "x"}, "data.train data.archive", "leave it out"),
+        ({"data.train": ("a",)}, "data.name data.train: data.name=''"),
+        ({"data.name": ""}, "data.name data.train: data.name=''"),
+        ({"data.test": ("a",)}, "data.validation data.test: data.train"),
+        (SEVERAL | {"data.archive": "x"}, "data.train data.archive: leave it out"),
         (
             SEVERAL | {"data.held_out": 0.0},
-            "data.held_out data.validation data.test",
-            "0.1",
+            "data.held_out data.validation data.test: 0.1",
         ),
-        (SEVERAL | {"data.test": ("b@32",)}, "data.test data.train", "two roles"),
+        (SEVERAL | {"data.test": ("b@32",)}, "data.test data.train: two roles"),
         (
             SEVERAL | {"data.validation": ("c",), "data.test": ("d", "c@8")},
-            "data.test data.validation",
-            ": c",
+            "data.test data.validation: : c",
         ),
         (
             SEVERAL | {"data.train": ("a@32", "b"), "model.output": "flatten"},
-            "model.name model.output",
-            "sizes [28, 32]",
+            "model.name model.output: sizes [28, 32]",
         ),
         # Transfer.
         (
             TRANSFER | {"evaluate.episodes": 0},
-            "transfer.steps evaluate.episodes",
-            "give episodes",
+            "transfer.steps evaluate.episodes: give episodes",
         ),
         (
             TRANSFER | {"transfer.fraction": 0.5, "transfer.shot": 5},
-            "transfer.shot transfer.fraction",
-            "one of them",
+            "transfer.shot transfer.fraction: one of them",
         ),
         (
             TRANSFER | {"transfer.sgd_rates": (), "transfer.adam_rates": ()},
-            "transfer.sgd_rates transfer.adam_rates",
-            "give one rate",
+            "transfer.sgd_rates transfer.adam_rates: give one rate",
         ),
-        (COMPARISON | {"data.name": ""}, "data.name", "folder:PATH"),
-        (COMPARISON | {"inits": ()}, "inits", "'runs/quickstart','random'"),
-        (COMPARISON | {"inits": ("random",)}, "inits", "name that before it"),
-        (COMPARISON | {"transfer.steps": 0}, "transfer.steps", "1 or more"),
+        (COMPARISON | {"data.name": ""}, "data.name: folder:PATH"),
+        (COMPARISON | {"inits": ()}, "inits: 'runs/quickstart','random'"),
+        (COMPARISON | {"inits": ("random",)}, "inits: name that before it"),
+        (COMPARISON | {"transfer.steps": 0}, "transfer.steps: 1 or more"),
     ],
     ids=str,
 )
-def test_a_mistake_is_named(changes, fields, instead):
+def test_a_mistake_is_named(changes, words):
     start = TransferExperiment() if "inits" in changes else Experiment()
     config = replaced(start, changes)
     with pytest.raises(ConfigError) as refused:
         validate(config)
+    fields, _, instead = words.partition(": ")
     message = str(refused.value)
     values = [f"{x}={operator.attrgetter(x)(config)!r}" for x in fields.split()]
     assert message.startswith(f"{', '.join(values)}: ")

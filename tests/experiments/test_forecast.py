@@ -36,26 +36,29 @@ def settings(**changed):
     return small
 
 
+def drawn(small):
+    model = registry.build(small)
+    body = model.init(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
+    return Initialisation("one", model, PREPROCESS, body)
+
+
 @pytest.mark.parametrize("head", ["prototype", "learned"])
 def test_it_counts_the_episodes_that_meta_test_adapts_to(head):
     small = settings(validation_episodes=5)  # three of each set
     small.method.head = head
-    model = registry.build(small)
-    body = model.init(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
-    init = Initialisation("one", model, PREPROCESS, body)
+    init = drawn(small)
     if head == "learned":
         zeros = {"kernel": jnp.zeros((5, 3)), "bias": jnp.zeros(3)}
         init = init._replace(head=zeros)
-    adapt = adaptation.evaluator(small, model, PREPROCESS, 3)
+    adapt = adaptation.evaluator(small, init.model, PREPROCESS, 3)
     counted = []
 
     def counting(init, episodes, setting):
         counted.append(len(episodes.support["label"]))
         return adapt(init, episodes, setting)
 
-    drawn = episode_set.of_roles(small, ROLES)
-    given = small, {"one": init, "other": init}, drawn, lambda way: counting
-    evaluate(*given)
+    episodes = episode_set.of_roles(small, ROLES)
+    evaluate(small, {"one": init, "other": init}, episodes, lambda way: counting)
     assert forecast.adaptations(small, ROLES, 2) == sum(counted)
     small.evaluate.episodes = 0
     assert forecast.adaptations(small, ROLES, 2) == 0
@@ -65,10 +68,8 @@ def test_operations_are_those_of_every_step_and_image():
     def operations(last_step, queries):
         small = settings(steps=(0, last_step))
         small.task.queries = queries
-        model = registry.build(small)
-        body = model.init(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
         (sample,) = episode_set.draw_validation(small, ROLES.validation[:1])
-        init = Initialisation("one", model, PREPROCESS, body)
+        init = drawn(small)
         return adaptation.operations(small, init, sample.episodes, sample.way)
 
     # A multiplication and an addition for each weight of 16-5-3, forward; backward the
@@ -84,6 +85,6 @@ def test_what_the_device_has_no_room_for_is_refused_in_one_line():
         forecast.check_memory(10**10, 10**10)
     message = str(refused.value)
     assert "\n" not in message and "10.0 GB" in message
-    for field in ("data.size", "inner.steps", "method.gradient", "compute=bfloat16"):
-        assert field in message
+    fields = ("data.size", "inner.steps", "method.gradient", "compute=bfloat16")
+    assert all(field in message for field in fields)
     assert forecast.device_memory() > 1e8

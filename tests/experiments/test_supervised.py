@@ -77,12 +77,9 @@ def test_every_letter_is_known_and_no_image_of_the_test():
 
 
 def test_an_epoch_meets_every_image_once_in_an_order_of_its_own():
-    source = Source(
-        "made",
-        np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1),
-        np.arange(23, dtype=np.int32),
-        supervised.SCRIPTS,
-    )
+    numbers = np.arange(23, dtype=np.int32)
+    images = numbers.astype(np.uint8).reshape(23, 1, 1, 1)
+    source = Source("made", images, numbers, supervised.SCRIPTS)
     batches = supervised.batches_of(source, 5, 0)
     epochs = []
     for first in (0, 4):  # 20 of 23 images fill batches
@@ -95,7 +92,9 @@ def test_an_epoch_meets_every_image_once_in_an_order_of_its_own():
     chex.assert_trees_all_equal(batches(1), supervised.batches_of(source, 5, 0)(1))
 
 
-def test_it_trains_reports_and_says_finished(tmp_path, capsys):
+def test_it_trains_reports_and_goes_on(tmp_path, capsys):
+    assert train(config(), tmp_path / "run", dry_run=True) == ""
+    assert not (tmp_path / "run").exists() and "68 steps" in capsys.readouterr().out
     text = train(config(), tmp_path / "run", command="python launch.py")
     assert "784-16-10" in text and "python launch.py" in text
     assert (tmp_path / "run" / "report.md").read_text() == text
@@ -106,12 +105,8 @@ def test_it_trains_reports_and_says_finished(tmp_path, capsys):
     assert all(row["n"] == 80 for row in rows)
     assert summary["epoch"] == 4
     metrics = read_metrics(tmp_path / "run")
-    assert [r["step"] for r in metrics if "validation/accuracy" in r] == [
-        17,
-        34,
-        51,
-        68,
-    ]
+    validated = [row["step"] for row in metrics if "validation/accuracy" in row]
+    assert validated == [17, 34, 51, 68]
     capsys.readouterr()
     with pytest.raises(ConfigError, match="batch=281 is above the 280 training images"):
         train(config(batch=281), tmp_path / "other")
@@ -122,12 +117,6 @@ def test_it_trains_reports_and_says_finished(tmp_path, capsys):
         train(config(batch=8), tmp_path / "run")
     assert f"{tmp_path}" not in train(config(epochs=5), tmp_path / "run")
     assert "resumed at step 68" in capsys.readouterr().out
-
-
-def test_a_dry_run_writes_nothing(tmp_path, capsys):
-    assert train(config(), tmp_path / "run", dry_run=True) == ""
-    assert not (tmp_path / "run").exists()
-    assert "68 steps" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -145,8 +134,8 @@ def test_the_shipped_networks_are_those_compared(name, layers, dropped, rate):
     optimizer = optax.adam(rate)
     body = model.init(jax.random.key(0), example)
     params = steps.start(model, optimizer, body, example, 10).params
-    kernels = [x.shape for x in jax.tree.leaves(params) if x.ndim == 2]
-    assert sorted(kernels) == sorted(itertools.pairwise(layers))
+    shapes = [*itertools.pairwise(layers), *((width,) for width in layers[1:])]
+    assert sorted(x.shape for x in jax.tree.leaves(params)) == sorted(shapes)
     assert settings.model.dropped == dropped
     assert settings.model.dropout == (0.5 if dropped else 0)
 
