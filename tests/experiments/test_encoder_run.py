@@ -20,6 +20,7 @@ from metainit.runtime.checkpoint import Checkpoints
 from metainit.training import stored
 
 SIDE = 16
+INITS = ("meta-learned", "joint pretraining", "pretrained weights")
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +56,19 @@ def weights(data):
     return path
 
 
+def on_features(data, weights):
+    """The same of a frozen encoder; of the seven, as many as there are roles."""
+    config = small("maml_resnet50:conv4_on_features", data)
+    config.encoder.update(weights=str(weights), cached=True)
+    config.data.update(
+        train=("cifar100",), validation=("fgvc_aircraft",), test=("oxford_pets",)
+    )
+    config.augment.flip = False
+    return config
+
+
 def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def inits_of(rows):
-    return {row["init"] for row in rows if "init" in row}
 
 
 def exported(run, weights, prefix=""):
@@ -79,12 +87,7 @@ def test_the_brief_from_archives_to_report_and_export(data, weights, tmp_path):
     run = tmp_path / "run"
     train(config, run)
     rows = lines_of(run / "results.jsonl")
-    assert inits_of(rows) == {
-        "meta-learned",
-        "joint pretraining",
-        "pretrained weights",
-        "random",
-    }
+    assert {row["init"] for row in rows if "init" in row} == {*INITS, "random"}
     measured = {row["dataset"] for row in rows if "dataset" in row}
     assert measured >= {*config.data.train, *config.data.test}  # held-out classes too
     assert all(np.isfinite(row["value"]) for row in rows if "value" in row)
@@ -95,36 +98,19 @@ def test_the_brief_from_archives_to_report_and_export(data, weights, tmp_path):
     assert {"conv1.weight", "layer2.0.bn3.running_mean"} <= there
     assert changed == {name for name in there if "running" not in name}
     card = (run / export.FOLDER / "README.md").read_text()
-    for words in (
-        "CIFAR-100",
-        "Caltech-256",
-        "Oxford Flowers-102",
-        "sun397",
-        "SHA-256",
-    ):
-        assert words in card, words
+    for name in ("CIFAR-100", "Caltech-256", "Oxford Flowers-102", "sun397", "SHA-256"):
+        assert name in card, name
 
 
 def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
-    config = small("maml_resnet50:conv4_on_features", data)
-    config.encoder.weights = str(weights)
-    # Of the seven, as many as there are roles.
-    config.data.update(
-        train=("cifar100",), validation=("fgvc_aircraft",), test=("oxford_pets",)
-    )
-    config.learned_rates = config.joint.equal_flops = config.encoder.cached = True
-    config.augment.flip = False
+    config = on_features(data, weights)
+    config.learned_rates = config.joint.equal_flops = True
     config.transfer.update(steps=2, heads=("linear probe",), adam_rates=())
     run = tmp_path / "run"
     train(config, run)
-    inits = inits_of(lines_of(run / "results.jsonl"))
-    assert inits == {
-        "meta-learned",
-        "joint pretraining",
-        "joint pretraining, equal FLOPs",
-        "pretrained weights",
-        "pretrained weights, learned rates",
-    }
+    inits = {row.get("init") for row in lines_of(run / "results.jsonl")} - {None}
+    others = "joint pretraining, equal FLOPs", "pretrained weights, learned rates"
+    assert inits == {*INITS, *others}
     assert {line["init"] for line in lines_of(run / "transfer.jsonl")} == inits
     found = Checkpoints(run / "rates" / "best").restore()
     assert found is not None
@@ -153,39 +139,26 @@ def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
 
 
 def test_a_dry_run_encodes_nothing_on_disk(data, weights, tmp_path, capsys):
-    config = small("maml_resnet50:conv4_on_features", data)
-    config.encoder.update(weights=str(weights), cached=True)
-    config.data.update(
-        train=("cifar100",), validation=("fgvc_aircraft",), test=("oxford_pets",)
-    )
+    config = on_features(data, weights)
     config.data.size = SIDE + 8  # at which no other test has encoded them
-    config.augment.flip = False
     config.method.gradient = "first_order"  # compiles sooner
     loading.load(tiny.typed(config).data)  # caches decoded images
-    before = contents(data)
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
     assert train(config, tmp_path / "run", dry_run=True) == ""
-    assert contents(data) == before
+    assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
     assert not (tmp_path / "run").exists()
-    told = capsys.readouterr().out
-    for words in ("encodes every image once", "a meta-iteration takes"):
-        assert words in told
+    printed = capsys.readouterr().out
+    assert "encodes every image once" in printed
+    assert "a meta-iteration takes" in printed
 
 
-def contents(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-
-
-def test_weights_of_another_network_are_refused(data, weights, tmp_path):
-    config = small("maml_resnet50:full", data)
-    config.encoder.update(weights=str(weights), width=4)
-    with pytest.raises(ConfigError, match=r"encoder\.weights=.*are not those of"):
-        train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_weights_that_are_not_there_are_refused(data, tmp_path):
-    config = small("maml_resnet50:full", data)
-    config.encoder.weights = str(tmp_path / "none.pth")
-    with pytest.raises(ConfigError, match=r"weights='.*none\.pth'"):
-        train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+def test_weights_of_another_network_or_none_are_refused(data, weights, tmp_path):
+    for path, words in (
+        (weights, r"encoder\.weights=.*are not those of"),
+        (tmp_path / "none.pth", r"weights='.*none\.pth'"),
+    ):
+        config = small("maml_resnet50:full", data)
+        config.encoder.update(weights=str(path), width=4)
+        with pytest.raises(ConfigError, match=words):
+            train(config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
