@@ -35,20 +35,11 @@ def folder(tmp_path_factory):
 
 
 def start(folder):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT / "tests"),
-        "XDG_CACHE_HOME": str(folder / "cache"),
-    }
+    own = {"PYTHONPATH": f"{ROOT}/tests", "XDG_CACHE_HOME": f"{folder}/cache"}
+    environment = os.environ | own
     line = [sys.executable, str(ROOT / "launch.py"), "--config=trial.py"]
-    return subprocess.Popen(
-        line,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(line, cwd=folder, env=environment, **pipes)
 
 
 def test_sigterm_saves_and_the_same_line_finishes(folder):

@@ -76,14 +76,9 @@ def start(folder, *arguments, body=REPORT):
     program = TRAIN.format(body=textwrap.indent(textwrap.dedent(body), "    "))
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
     environment.pop("JAX_COMPILATION_CACHE_DIR")  # launch.py's own choice is tested
-    return subprocess.Popen(
-        [sys.executable, "-c", program, str(ROOT / "launch.py"), *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    line = [sys.executable, "-c", program, str(ROOT / "launch.py"), *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(line, cwd=folder, env=environment, **pipes)
 
 
 def launch(folder, *arguments, body=REPORT):
@@ -116,7 +111,10 @@ def test_the_flags_reach_the_training(folder, arguments, told):
     "arguments, words",
     [
         ("--config.foo=1", ["config.foo", "iterations"]),
-        ("--config.outer.rate=1", ["config.outer.rate", "no such field", "clip, dec"]),
+        (
+            "--config.outer.rate=1",
+            ["config.outer.rate", "no such field", "clip, decay_steps, learning_rate"],
+        ),
         ("--config.iterations.x=1", ["config.iterations is 10 and has no fields"]),
         ("--config.iterations=1.5", ["config.iterations=1.5", "int", "such as 10"]),
         ("--config.outer.clip=x", ["config.outer.clip=x", "float", "such as 10.0"]),
@@ -125,7 +123,7 @@ def test_the_flags_reach_the_training(folder, arguments, told):
         ("--config=configs/trial.py:missing", ["unknown variant", "20way"]),
         ("--config=configs/trial.py:broken", ["TypeError", "trial.py, line 8"]),
         ("--config=configs/other.py", ["configs/other.py", "configs/trial.py"]),
-        ("--config=configs/other.py --config.seed=1", ["configs/trial.py"]),
+        ("--config=configs/other.py --config.seed=1", ["other.py", "configs/trial.py"]),
         ("--wokdir=x", ["wokdir", "workdir"]),
         ("configs/trial.py", ["configs/trial.py", "--config"]),
         ("--config", ["--config"]),

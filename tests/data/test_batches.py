@@ -55,13 +55,6 @@ def test_images_are_held_out_of_each_class():
         hold_out(alone, 0, 0.5)
 
 
-def test_part_is_the_same_rows_each_time():
-    rows = np.arange(100, 200)
-    np.testing.assert_array_equal(part(rows, 3, 9), part(rows, 3, 9))
-    assert len(set(part(rows, 3, 9))) == 9 and set(part(rows, 3, 9)) <= set(rows)
-    np.testing.assert_array_equal(part(rows, 3, 1000), rows)
-
-
 @pytest.mark.parametrize("n, batch", [(23, 5), (3, 8), (8, 8)])
 def test_every_image_is_seen_as_often(n, batch):
     rows = np.arange(n) * 10
@@ -84,7 +77,12 @@ def test_the_order_is_a_function_of_the_seed_and_known():
     assert Order(np.arange(50), 0, 8)(0).tolist() == [29, 9, 32, 21, 6, 33, 43, 8]
 
 
-def test_the_last_chunk_is_filled_up_with_its_last_row():
+def test_parts_and_chunks_of_rows():
+    rows = np.arange(100, 200)
+    np.testing.assert_array_equal(part(rows, 3, 9), part(rows, 3, 9))
+    assert len(set(part(rows, 3, 9))) == 9 and set(part(rows, 3, 9)) <= set(rows)
+    np.testing.assert_array_equal(part(rows, 3, 1000), rows)
+    # The last chunk is filled up with its last row.
     rows = np.array([3, 5, 8, 9, 12])
     of_chunks = [(chunk.tolist(), count) for chunk, count in chunks(rows, 3)]
     assert of_chunks == [([3, 5, 8], 3), ([9, 12, 12], 2)]

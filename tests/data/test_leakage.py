@@ -187,7 +187,7 @@ def test_classes_that_weights_know_are_told_with_such_weights_only():
 
 def test_real_photographs_are_told_apart(real_data):
     """Halves of Caltech-101 have few pictures in common."""
-    halves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    halves = [], []
     with tarfile.open(real_data / "caltech101-short128.tar") as archive:
         files = [member for member in archive if member.name.endswith("jpg")]
         for number, member in enumerate(files[::7][:400]):

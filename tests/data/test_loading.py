@@ -174,8 +174,9 @@ def test_every_role_gets_a_class_and_no_class_is_lost(count):
 
 def test_shares_may_be_zero_but_must_be_shares():
     classes = [f"c{number}" for number in range(10)]
+    split = class_splits.shuffle_split(classes, (0, 1, 0), 0)
+    assert split == {"validation": tuple(classes)}
     for shares, counts in (
-        ((0, 1, 0), {"validation": 10}),
         ((0.9, 0, 0.1), {"train": 9, "test": 1}),
         ((0.999, 0, 0.001), {"train": 9, "test": 1}),
     ):

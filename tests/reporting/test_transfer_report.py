@@ -10,7 +10,7 @@ from metainit.reporting import tables, transfer_report
 from metainit.reporting.tables import Table
 
 OURS = "meta-learned from pretrained"
-LONG = "pretrained weights, learned rates"
+LONG, PROBE = "pretrained weights, learned rates", "probe then fine-tune"
 FINAL = {"pets": (0.8, 0.82, 0.87), "sun397": (0.7, 0.78, 0.71)}
 AHEAD = {"pets": (0.1, 0.11, 0.12), "sun397": (0.05, -0.02, 0.01)}
 
@@ -20,12 +20,11 @@ def seeds(count):
     return [
         [
             fine_tuning
-            for name in FINAL
-            for final, ahead in [(FINAL[name][s], AHEAD[name][s])]
+            for name, final in FINAL.items()
             for fine_tuning in (
-                run(OURS, "zero", 5, final, 0.9, name),
+                run(OURS, "zero", 5, final[s], 0.9, name),
                 run(OURS, "prototype", (5, 20, None)[s], 0.9, 0.1, name, 0.123),
-                run(LONG, "probe then fine-tune", 50, final - ahead, 0.6, name),
+                run(LONG, PROBE, 50, final[s] - AHEAD[name][s], 0.6, name),
                 run(LONG, "zero", 50, 0.5, 0.5, name),
             )
         ]

@@ -51,9 +51,13 @@ def test_list_plan_prepare_verify_show_and_list_again(tmp_path, known, run):
     assert f"download {size}" in plan and "if the makers are named" in plan
     assert known.asked == [] and not (tmp_path / "data").exists()
 
-    told = run("prepare caltech256")
+    for _ in range(2):  # fetched once, in two pieces
+        known.cuts = [5_000]
+        told = run("prepare caltech256")
     assert "if the makers are named" in told
     assert "data.name=tfds:caltech256" in told
+    assert known.asked == [None, "bytes=5000-"]
+    assert Path("data/downloads/caltech256", FILE).is_file()
 
     told = run("verify caltech256")
     assert "classes: 3, 4 to 4 images each" in told

@@ -10,7 +10,6 @@ import filelock
 import pytest
 import seven
 import shipped
-import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from metainit.config.fields import Data
@@ -27,25 +26,6 @@ NAME, FILE = seven.CALTECH, seven.CALTECH_FILE
 def test_every_data_set_has_its_builder():
     assert tuple(BUILDERS) == catalog.to_prepare()
     assert all(kind.name == name for name, kind in BUILDERS.items())
-
-
-def test_a_data_set_is_fetched_and_prepared_once(tmp_path, known):
-    root, said = tmp_path / "data", []
-    known.cuts = [5_000]
-    assert not prepare.is_prepared(NAME, root)
-    for _ in range(2):
-        folder = prepare.prepare(NAME, root, say=said.append)
-    assert folder == root / "tfds" / NAME / "1.0.0"
-    assert prepare.is_prepared(NAME, root)
-    assert known.asked == [None, "bytes=5000-"]
-    assert (root / "downloads" / NAME / FILE).is_file()
-    info = tfds.builder_from_directory(folder).info
-    assert info.features["label"].names == ["001.ak47", "056.dog", "198.spider"]
-    assert sum(split.num_examples for split in info.splits.values()) == 12
-    assert prepared.summary(folder).images == {
-        name: split.num_examples for name, split in info.splits.items()
-    }
-    assert said[-1] == "caltech256: 12 images prepared"
 
 
 @pytest.mark.parametrize("own", [NAME, ""])

@@ -65,10 +65,9 @@ def count(roles):
     return sum(len(source.images) for (source,) in roles[:3])
 
 
-@pytest.mark.parametrize("version", ["", ":2.1.0"])
-def test_it_is_found_pooled_and_split(tmp_path, data, version):
+def test_it_is_found_pooled_and_split(tmp_path, data):
     prepared(tmp_path)
-    roles = loading.load(dataclasses.replace(data, name=f"tfds:tiny{version}"))
+    roles = loading.load(data)
     leakage.check(roles)
     classes = [name for (source,) in roles[:3] for name in source.class_names]
     assert sorted(classes) == [f"n{label}" for label in range(6)]

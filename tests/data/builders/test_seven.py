@@ -199,7 +199,7 @@ def mat(**rows):
         (FGVC, "variants.txt", b"\n", "variants.txt is missing or empty"),
         ("setid.mat", None, b"x", "setid.mat is no MATLAB file with an array 'trnid'"),
         ("setid.mat", None, "imagelabels.mat", "setid.mat is no MATLAB file with"),
-        ("imagelabels.mat", None, mat(labels=[0, 101]), "made of numbers from 1 to"),
+        ("imagelabels.mat", None, mat(labels=[0, 101]), "not made of numbers from 1"),
         ("imagelabels.mat", None, mat(labels=[1] * 9), "'trnid' of setid.mat is not"),
         ("imagelabels.mat", None, mat(labels=[]), "'labels' of imagelabels.mat is not"),
         (PETS, None, PET_LISTS, "named like an image of oxford_pets"),
