@@ -47,10 +47,7 @@ class Comparison(NamedTuple):
 def over_seeds(table: np.ndarray) -> Interval:
     """Gives Student's interval over seeds' means, or for one seed over its episodes.
 
-    The table is float [seeds, episodes].
-
-    Raises:
-      ValueError: one seed with fewer than 2 episodes.
+    The table is float [seeds, episodes]; one seed needs 2 episodes at least.
     """
     table = np.asarray(table, np.float64)
     if len(table) == 1:
@@ -68,8 +65,7 @@ def compare(
 ) -> dict[str, Comparison]:
     """Pairs two initialisations' float [seeds, episodes], a data set at a time.
 
-    Raises:
-      ValueError: other data sets, seeds or episodes on one side than on the other.
+    A ValueError says that data sets, seeds or episodes of the sides differ.
     """
     shapes = [{k: np.shape(v) for k, v in side.items()} for side in (first, second)]
     if shapes[0] != shapes[1]:
@@ -101,11 +97,7 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Gives the mean of float [n] with its 95 % Student-t interval, (mean, low, high).
-
-    Raises:
-      ValueError: another shape, or n below 2.
-    """
+    """Gives the mean of float [n], n 2 or more, and its 95 % Student-t limits."""
     values = _vector(values)
     mean = float(np.mean(values))
     half = float(scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values))
@@ -113,14 +105,11 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def paired_interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
-    """Gives the mean of a - b over shared episodes with its 95 % bootstrap interval.
+    """Gives the mean of a - b over shared episodes and its 95 % bootstrap limits.
 
     Episodes, float [n] in the same order, are resampled, so each keeps both of its
     values (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, percentile
     interval), always alike.
-
-    Raises:
-      ValueError: different lengths, or fewer than two episodes.
     """
     a, b = _vector(a), _vector(b)
     if len(a) != len(b):

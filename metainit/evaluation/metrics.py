@@ -77,10 +77,8 @@ def class_accuracy(labels: np.ndarray, predictions: np.ndarray, way: int) -> flo
     """Averages over classes the share of a class's images that is predicted right.
 
     The "mean per-class accuracy" of Aircraft, Pets, Caltech and Flowers; scikit-learn's
-    `balanced_accuracy_score`. Labels and predictions are int [n].
-
-    Raises:
-      ValueError: a class without an image.
+    `balanced_accuracy_score`. Labels and predictions are int [n]; a class without an
+    image is a ValueError.
     """
     count = np.bincount(labels, minlength=way)
     if not count.all():

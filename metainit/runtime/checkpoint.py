@@ -82,10 +82,8 @@ class Checkpoints:
     def restore(self, template: Any = None) -> Checkpoint | None:
         """Gives the newest whole checkpoint, and warns of each damaged one.
 
-        Args:
-          template: pytree of the state's structure, shapes and dtypes; its leaves
-            (arrays or `jax.ShapeDtypeStruct`) say where restored leaves go: JAX arrays
-            onto the same devices, NumPy arrays into NumPy. None: leaves by name.
+        The template's leaves, arrays or `jax.ShapeDtypeStruct`, say where restored ones
+        go: JAX arrays onto the same devices, NumPy arrays into NumPy.
 
         Raises:
           CheckpointError: there are checkpoints and all are damaged.

@@ -136,8 +136,8 @@ class Session:
         Ctrl-C (KeyboardInterrupt) saves the state before it goes on up.
 
         Args:
-          owed: does what is due after a step, such as measuring, and says whether to
-            save; also called at the start, for what an earlier session left undone.
+          owed: does what is due after a step, and says whether to save; also called at
+            the start, for what an earlier session left undone.
           check: `(step, metrics)`, raises where the new state must not be taken.
           over: whether to save and stop before the next step.
         """
@@ -180,16 +180,11 @@ def fit(
     validate: Callable[[Any], float],
     seconds: Callable[[], float],
 ) -> Fitted:
-    """Takes the steps of a run, logs and validates; it gives the best parameters.
+    """Takes the steps of a run, logs and validates; gives the best parameters.
 
-    Args:
-      validate: `(params) -> accuracy` on meta-validation.
-      seconds: by the wall clock that the run may take in all, earlier sessions
-        counted, by what is known so far. It does one step at least, and goes on to
-        `run.keep_at`.
-
-    Raises:
-      NonFiniteError: naming the run, the step, its data and the likely cause.
+    `validate` is `(params) -> accuracy`. The run may take `seconds()` by the wall
+    clock, earlier sessions counted, but does one step at least, and goes on to
+    `run.keep_at`. A `NonFiniteError` names run, step, data and the likely cause.
     """
     session = Session(run, {"best": -1.0, "validated": run.first_step})
     best = Checkpoints(run.folder / BEST)

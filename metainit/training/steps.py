@@ -112,10 +112,7 @@ def seconds(meta: Step, joint: Step) -> tuple[float, float]:
 
 
 def by_shape(update: Update, calls: Iterable[tuple[Any, ...]]) -> Program:
-    """Compiles a step for every shape that its second argument has among the calls.
-
-    Among `calls`, arguments of example calls, is one of every shape there will be.
-    """
+    """Compiles a step for every shape of its second argument among example calls."""
     programs: dict[Any, Program] = {}
     for arguments in calls:
         shapes = _shapes(arguments[1])
@@ -135,8 +132,7 @@ def in_parts(
     """Compiles a meta-iteration over tasks that cannot be stacked, by their shapes.
 
     The program's batch is a tuple of tasks, episodes with a leading axis of 1, and its
-    result that of `recipe.meta_update` where they could be stacked. Among `tasks` is
-    one of every shape there will be.
+    result that of `recipe.meta_update`. `tasks` has one of every shape there will be.
     """
 
     def gradient(state, task, key, number):
@@ -180,10 +176,9 @@ def supervised(
 ) -> Update:
     """Makes `(state, batch, key) -> (state, metrics)`, one step that is not jitted.
 
-    Args:
-      optimizer: of the leaves of `model.learns`; one with extra arguments
-        receives the batch's "progress".
-      head_only: take the gradient of the head alone; the body's is zero then.
+    The optimizer is of the leaves of `classification.meta_mask`; one with extra
+    arguments receives the batch's "progress". With `head_only` the body's gradient is
+    zero.
     """
     loss_fn = classification.loss_fn(model)
     mask = classification.with_head(model.learns)

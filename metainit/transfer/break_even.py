@@ -28,12 +28,8 @@ def against_baselines(
     """Tells, by baseline, when our best initialisation has paid for itself.
 
     Every initialisation has the head that did best on meta-validation, and the time is
-    that to `SHARE`, in device seconds.
-
-    Args:
-      seeds: as for `by_data_set`.
-      costs: device seconds that making each initialisation took, mean over seeds;
-        without those of another kind of device, which nothing is told of.
+    that to `SHARE`. `costs` are device seconds that making each took, mean over seeds;
+    without those of another kind of device, which nothing is told of.
     """
     sets = [x for x in by_data_set(seeds) if x.thresholds is not None]
     best, heads = our_line(seeds), best_heads(seeds)
@@ -61,13 +57,8 @@ def in_words(
 ) -> str:
     """Words for the verdict when what our initialisation took to make has been saved.
 
-    Args:
-      extra: device seconds it took to make, beyond the baseline's.
-      ours, theirs: seconds to the threshold by data set, one a seed, seeds in one
-        order on both sides.
-
-    Raises:
-      ValueError: data sets or numbers of seeds that differ.
+    `extra` are device seconds beyond the baseline's; each side has seconds to the
+    threshold by data set, one a seed. A ValueError says where the sides differ.
     """
     shapes = [{name: len(times) for name, times in x.items()} for x in (ours, theirs)]
     seeds = set(shapes[0].values())

@@ -48,11 +48,7 @@ class Sealed:
     def open(
         self, chosen: Collection[Any], wanted: Collection[Any]
     ) -> tuple[Split, ...]:
-        """Gives the splits, once something was chosen for all that is wanted.
-
-        Raises:
-          RuntimeError: something is to be measured that no choice was made for.
-        """
+        """Gives the splits; a RuntimeError where one wanted was not chosen for."""
         if missing := [line for line in wanted if line not in chosen]:
             raise RuntimeError(
                 f"meta-test stays closed: nothing was chosen yet for {missing[0]!r} "
@@ -64,11 +60,8 @@ class Sealed:
 def of_roles(config: Config, roles: Roles) -> tuple[tuple[Split, ...], Sealed]:
     """Gives what to choose on, meta-validation, and what to measure on.
 
-    The latter are meta-test and, under names of their own, the held-out classes.
-
-    Raises:
-      ValueError: for data that cannot be fine-tuned on, which data set and class, or
-        which field.
+    The latter are meta-test and, under names of their own, the held-out classes. A
+    ValueError says which data set and class, or field, cannot be fine-tuned on.
     """
     test = roles.test + tuple(
         source._replace(name=f"{source.name}, held-out classes")
@@ -175,11 +168,7 @@ def measure(
     chosen: Mapping[tuple[str, str], Choice],
     test: Sealed,
 ) -> tuple[FineTuning, ...]:
-    """Learns what was sealed, each initialisation and head as it was chosen.
-
-    Raises:
-      RuntimeError: an initialisation nothing was chosen for.
-    """
+    """Learns what was sealed, each initialisation and head as it was chosen."""
     wanted = list(itertools.product(inits, dict.fromkeys(head for _, head in chosen)))
     runs = []
     for split, (name, head) in itertools.product(test.open(chosen, wanted), wanted):

@@ -89,11 +89,10 @@ def fine_tune(
     A loss that is no longer finite is measured like any other and written as null.
 
     Args:
-      train, test: images to learn from and held-out ones of the same classes, those
-        labelled -1 left out.
+      train, test: images of the same classes, those labelled -1 left out.
       folder: of one initialisation, head and seed.
-      about: JSON values to be written with each point, e.g. {"init": "random"}; they
-        take the place of settings of the same name.
+      about: JSON values, e.g. {"init": "random"}; they take the place of settings of
+        the same name.
 
     Raises:
       ValueError: in one line, for settings, data or parameters that do not fit, or a
@@ -152,7 +151,6 @@ class _FineTuning(Session):
         write(self.run.folder / RESULTS, self._about, self.points)
 
     def learn(self) -> None:
-        """Takes the steps that are left, and measures."""
         init, spec, params = self._init, self._spec, self.run.state.params
         moments = held_out.moment_images(self._train, spec)
         key = jax.random.key(spec.seed)
@@ -242,8 +240,7 @@ def last_params(
 ) -> dict[str, Any]:
     """Reads what `fine_tune`, called with the same values, last saved in `folder`.
 
-    Raises:
-      ValueError: nothing was saved there, or it is damaged.
+    A ValueError says that nothing was saved there, or that it is damaged.
     """
     saved = Checkpoints(pathlib.Path(folder) / LAST)
     found = saved.restore(start(init, train, spec))
@@ -253,11 +250,7 @@ def last_params(
 
 
 def check_params(init: Initialisation, train: Source) -> None:
-    """Refuses parameters of another network, or of other images.
-
-    Raises:
-      ValueError: naming every parameter that differs.
-    """
+    """Refuses parameters of another network, or of other images, by a ValueError."""
     wanted = jax.eval_shape(init.model.init, jax.random.key(0), _images_like(train))
     given = leaves.shapes({"body": init.body})
     if differing := leaves.differences(given, leaves.shapes({"body": wanted})):

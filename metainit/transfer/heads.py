@@ -119,9 +119,6 @@ def fitted(
     Training images are not augmented. Every point is at step 0, after one pass over
     them; its device seconds are those of the fit, which is made on the host, and an
     equal share of those of the features, whose operations are shared likewise.
-
-    Raises:
-      ValueError: in one line, for settings or data that do not fit.
     """
     train, test = split.train, split.test
     check(spec, train, test)

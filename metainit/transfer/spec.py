@@ -41,20 +41,12 @@ class Spec(NamedTuple):
 
 
 def rows_used(train: Source, spec: Spec) -> np.ndarray:
-    """Gives the ascending int64 rows of the training images that may be used.
-
-    Raises:
-      ValueError: a class would be left with none, or has too few.
-    """
+    """Gives the ascending int64 rows of the training images that may be used."""
     return labelled(train, spec.seed, spec.fraction, spec.shot)
 
 
 def check(spec: Spec, train: Source, test: Source) -> None:
-    """Refuses settings and data that cannot work.
-
-    Raises:
-      ValueError: in one line, which field or class is wrong and what would work.
-    """
+    """Refuses, by a ValueError that names field or class, what cannot work."""
     name, classes, sides = train.name, train.class_names, (train, test)
     shapes = [source.images.shape[1:] for source in sides]
     differing = ", ".join(sorted(set(classes) ^ set(test.class_names))[:5])

@@ -19,11 +19,7 @@ from metainit.transfer.results import FineTuning
 SHARES = (0.9, 0.95, 0.99)  # of the best baseline's final accuracy
 SHARE = 0.95  # the threshold that verdict and break-even are about
 # A row's field for what is spent, by its name in words.
-UNITS = {
-    "steps": "step",
-    "epochs": "epoch",
-    "device seconds": "device_seconds",
-}
+UNITS = {"steps": "step", "epochs": "epoch", "device seconds": "device_seconds"}
 
 
 class Time(NamedTuple):
@@ -67,7 +63,6 @@ class Line(NamedTuple):
     """One initialisation with one head on one data set, a value for each seed.
 
     Attributes:
-      settings: chosen on meta-validation.
       start, final, f1, area: float [seeds]: accuracy before and after, final macro-F1,
         area under accuracy over log-steps; 0 to 1.
       times: to each threshold, by share; {} where there is no threshold.
@@ -117,10 +112,8 @@ def time_to(x: Any, accuracy: Any, threshold: float) -> Time:
     """Finds the first point measured at which the accuracy, 0 to 1, is met.
 
     Nothing is interpolated, so the time is never too short. `x`, float [points]
-    ascending, is what was spent: steps, epochs, images or seconds.
-
-    Raises:
-      ValueError: a threshold out of range, or a curve that is not one.
+    ascending, is what was spent: steps, epochs, images or seconds. A ValueError says
+    that the threshold is out of range, or the curve is none.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
@@ -130,12 +123,9 @@ def time_to(x: Any, accuracy: Any, threshold: float) -> Time:
 
 
 def area_over_log_steps(steps: Sequence[int], accuracy: Sequence[float]) -> float:
-    """Averages accuracy over log(1 + step), by the trapezoidal rule.
+    """Averages accuracy over log(1 + step) from step 0, by the trapezoidal rule.
 
     Early steps count as much as late ones; 1 for a run that is right from the start.
-
-    Raises:
-      ValueError: the steps do not ascend from 0.
     """
     x, y = _checked(steps, accuracy)
     if x[0] != 0:
@@ -160,9 +150,6 @@ def summarise(times: Sequence[Time]) -> Summary:
     The horizon is the shortest time of a run that did not reach the threshold, else the
     longest. The interval is Student's, cut at 0 and, where not all runs got there by
     then, at the horizon; runs that all are cut there have none.
-
-    Raises:
-      ValueError: no runs.
     """
     if not times:
         raise ValueError("times: no run")
@@ -218,12 +205,8 @@ def by_data_set(
 ) -> tuple[DataSet, ...]:
     """Takes thresholds from the best baseline, and the times each line took to them.
 
-    Args:
-      seeds: the fine-tunings of each seed.
-      accuracies: to be reached besides, fixed beforehand, above 0 to 1.
-
-    Raises:
-      ValueError: seeds that differ in data sets, initialisations or heads.
+    `accuracies`, above 0 to 1, were fixed beforehand. A ValueError says where seeds
+    differ in data sets, initialisations or heads.
     """
     tables = [{(r.dataset, r.init, r.head): r for r in runs} for runs in seeds]
     for table in tables:
