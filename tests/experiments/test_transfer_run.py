@@ -88,13 +88,10 @@ def test_the_initialisations_of_a_run_are_compared(place, tmp_path, monkeypatch)
     trials = rows(tmp_path / "run", "transfer_trials.jsonl")
     assert len(trials) == 6 and {row["role"] for row in trials} == {"validation"}
     report = (tmp_path / "run" / "report.md").read_text()
-    for words in (
-        "Against joint pretraining, meta-learned",
-        "(20 % of the images to learn from)",
-        "| random | logistic regression |",
-        "## Run it again",
-    ):
-        assert words in report
+    assert "Against joint pretraining, meta-learned" in report
+    assert "(20 % of the images to learn from)" in report
+    assert "| random | logistic regression |" in report
+    assert "## Run it again" in report
     told = report.splitlines()[0]
     assert told.startswith(INITS) and " the next-best initialisation, " in told
     assert told.endswith(f"{intervals.CONDITIONAL} (seed 0).")
@@ -182,10 +179,8 @@ def test_a_frozen_encoder_sees_every_image_once(place, tmp_path, monkeypatch):
 def test_a_run_is_warned_of_on_its_own_data(data, warned, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"data": data}))
     inits = {"meta-learned": init("meta-learned"), "random": init("random")}
-    told = (
-        "Overlap: meta-learned was trained or chosen on classes of folder:b; these are "
-        "not unseen classes."
-    )
+    told = "Overlap: meta-learned was trained or chosen on classes of folder:b; "
+    told += "these are not unseen classes."
     sources = (str(tmp_path), "random")
     assert list(transfer_run._overlaps("folder:b", sources, inits)) == [told] * warned
 
@@ -223,36 +218,22 @@ def test_what_a_run_began_with_is_known_among_the_others():
     "changed, message",
     [
         ({"inits": ()}, "inits=\\(\\): give runs"),
-        ({"inits": (1,)}, "inits\\[0\\]=1 must be a name in quotes"),
-        ({"inits": ("random",)}, "inits=.*random takes the network"),
         ({"inits": ("gone",)}, "there is no folder gone"),
         ({"inits": ("a.pth",)}, "weights='a.pth': cannot be read"),
-        ({"use": "meta"}, "use='meta' must be one of frozen, adapted"),
-        ({"choose_on": 1.0}, "choose_on=1.0"),
-        ({"data.name": ""}, "data.name=''"),
         ({"data.name": "folder:gone"}, "there is no folder gone"),
         ({"data.name": "letters"}, "data.name='letters'; choose folder:PATH"),
-        ({"transfer.steps": 0}, "transfer.steps=0"),
-        (
-            {"transfer.heads": ("best",)},
-            "transfer.heads\\[0\\]='best' must be one of prototype",
-        ),
         ({"transfer.shot": 3}, "shot=3 is more than the 2 training images"),
         ({"transfer.fraction": 0.1}, "fraction=0.1 leaves none of the 3"),
+        ({"model": mlp.mlp((4,))}, "model: .* networks of its inits"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_done(changed, message, place, tmp_path):
+    changed = dict(changed)
+    model = changed.pop("model", None)
     config = settings(place)
-    for name, value in changed.items():
-        config.update_from_flattened_dict({name: value})
+    config.update_from_flattened_dict(changed)
     with pytest.raises(ConfigError, match=message):
-        train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_network_of_ones_own_is_refused(place, tmp_path):
-    with pytest.raises(ConfigError, match=r"model: .* networks of its inits"):
-        train(settings(place), tmp_path / "run", model=mlp.mlp((4,)))
+        train(config, tmp_path / "run", model=model)
     assert not (tmp_path / "run").exists()
 
 
