@@ -122,9 +122,7 @@ def test_images_are_cropped_and_then_reduced():
     assert pixels(side).shape == (int(355 * (1200 / 500 / 355) ** 0.5), 41, 3)
     for width in range(257, 600):
         assert Rule(max_side=256).reduced((width, 100))[0] == 256
-
-
-def test_what_is_already_small_stays_as_it_is():
+    # What is already small stays as it is.
     jpeg = encode(picture(0, 30, 20), quality=40)
     assert to_stored(jpeg, Rule(max_pixels=600, max_side=30)) == jpeg
     assert to_stored(jpeg, Rule(max_side=29)) != jpeg

@@ -23,11 +23,6 @@ from metainit.experiments import launching
 NAME, FILE = seven.CALTECH, seven.CALTECH_FILE
 
 
-def test_every_data_set_has_its_builder():
-    assert tuple(BUILDERS) == catalog.to_prepare()
-    assert all(kind.name == name for name, kind in BUILDERS.items())
-
-
 @pytest.mark.parametrize("own", [NAME, ""])
 @pytest.mark.parametrize("form", ["archive", "tree"])
 def test_own_files_are_not_fetched_nor_trees_deleted(tmp_path, known, own, form):
