@@ -48,15 +48,22 @@ def evaluation():
     return measure(INITS)
 
 
-def test_every_initialisation_meets_every_head():
-    met = {name: [] for name in INITS}
-    for row in evaluation().rows:
+def test_an_evaluation_says_what_it_is_of():
+    """Every initialisation meets every head."""
+    found, met = evaluation(), {name: [] for name in INITS}
+    for row in found.rows:
         met[row.init].append(row.head)
         assert row.cost == INITS[row.init].cost
         assert (row.steps, row.in_closed_form) in ((STEPS, False), ((0,), True))
     closed = ["nearest centroid", "logistic regression"]
     assert met["random"] == ["prototype", "zero", *closed]
     assert met["meta-learned"] == ["prototype", "zero", "learned", *closed]
+    assert (found.dataset, found.held_out, found.parts) == ("unseen", False, ())
+    assert found.protocol == "3-way 2-shot, 23 episodes"
+    assert found.queries == WAY * QUERIES and found.runtime > 0
+    assert found.batch_norm == MODEL.policy
+    assert found.grid["SGD rates"] == [0.1, 0.5]
+    assert "6 meta-validation episodes" in found.grid["chosen on"]
 
 
 def alone(row, episode, way):
@@ -104,16 +111,16 @@ def test_choices_are_made_on_validation_alone():
 
 def test_the_best_setting_with_the_fewest_steps_is_chosen():
     asked = []
+    by_setting = {
+        ("sgd", 0.1): (0.2, 0.4, 0.4),
+        ("sgd", 0.5): (0.2, np.nan, 0.6),
+        ("adam", 0.03): (0.3, 0.6, 0.6),
+    }
 
     def scripted(init, given, setting):
         """Accuracy by setting and step; 23 episodes are those of meta-test."""
         count = len(given.query["label"])
         asked.append((setting, count))
-        by_setting = {
-            ("sgd", 0.1): (0.2, 0.4, 0.4),
-            ("sgd", 0.5): (0.2, np.nan, 0.6),
-            ("adam", 0.03): (0.3, 0.6, 0.6),
-        }
         values = by_setting[setting.optimizer, setting.learning_rate]
         accuracy = np.repeat(np.array(values)[:, None], count, 1)
         return dict.fromkeys(metrics.METRICS, accuracy)
@@ -145,16 +152,6 @@ def test_stored_episodes_are_met_again(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             episode_set.check(settings, ROLES._replace(test=(test,)))
-
-
-def test_an_evaluation_says_what_it_is_of():
-    found = evaluation()
-    assert (found.dataset, found.held_out, found.parts) == ("unseen", False, ())
-    assert found.protocol == "3-way 2-shot, 23 episodes"
-    assert found.queries == WAY * QUERIES and found.runtime > 0
-    assert found.batch_norm == MODEL.policy
-    assert found.grid["SGD rates"] == [0.1, 0.5]
-    assert "6 meta-validation episodes" in found.grid["chosen on"]
 
 
 def test_data_sets_and_held_out_classes_are_parts():

@@ -100,13 +100,12 @@ def test_restores_bit_identically_with_structure_and_dtypes(tmp_path):
 
 
 def test_templates_may_be_shapes_and_say_where_leaves_go(tmp_path):
-    here = jax.devices()[0]
-    state = {"free": jnp.arange(3.0), "pinned": jax.device_put(jnp.ones(3), here)}
+    pinned = jax.device_put(jnp.ones(3), jax.devices()[0])
+    state = {"free": jnp.arange(3.0), "pinned": pinned}
     Checkpoints(tmp_path).save(1, state, {})
-    shapes = jax.eval_shape(lambda: state)
-    for template in (shapes, state):
-        assert_identical(Checkpoints(tmp_path).restore(template).state, state)
-    restored = Checkpoints(tmp_path).restore(state).state
+    for template in (jax.eval_shape(lambda: state), state):
+        restored = Checkpoints(tmp_path).restore(template).state
+        assert_identical(restored, state)
     assert not restored["free"].committed and restored["pinned"].committed
     leaves = Checkpoints(tmp_path).restore().state  # by name, without a template
     assert_identical(leaves["['free']"], np.arange(3, dtype=np.float32))
@@ -136,11 +135,9 @@ def flip(path):
 
 DAMAGE = {
     "data cut": lambda f: cut(largest(f)),
-    "data bit flipped": lambda f: flip(largest(f)),
     "data gone": lambda f: largest(f).unlink(),
     "orbax metadata gone": lambda f: (f / "state" / "_METADATA").unlink(),
     "state gone": lambda f: shutil.rmtree(f / "state"),
-    "json cut": lambda f: cut(f / "about" / "metadata"),
     "json edited": lambda f: flip(f / "about" / "metadata"),
     "json gone": lambda f: (f / "about" / "metadata").unlink(),
     "digests gone": lambda f: (f / "sha256").unlink(),
@@ -158,19 +155,6 @@ def test_falls_back_from_a_damaged_checkpoint_and_says_so(tmp_path, damage, warn
     assert f"{tmp_path}: checkpoint 1 is damaged" in warning
 
 
-def test_any_file_cut_or_flipped_is_noticed(tmp_path, warnings):
-    saved(tmp_path, 1)
-    files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
-    assert len(files) >= 4
-    for path, damage in itertools.product(files, (cut, flip)):
-        content = path.read_bytes()
-        damage(path)
-        with pytest.raises(CheckpointError, match="all damaged"):
-            restore(tmp_path)
-        path.write_bytes(content)
-    assert restore(tmp_path) is not None
-
-
 def test_the_only_good_checkpoint_outlives_damaged_ones(tmp_path, warnings):
     saved(tmp_path, 1, 2)
     cut(largest(tmp_path / "1"))
@@ -186,8 +170,18 @@ def test_the_only_good_checkpoint_outlives_damaged_ones(tmp_path, warnings):
     assert restore(tmp_path).step == 1
 
 
-def test_no_readable_checkpoint_is_one_clear_error(tmp_path, warnings):
-    saved(tmp_path, 1, 2)
+def test_any_file_cut_or_flipped_is_one_clear_error(tmp_path, warnings):
+    saved(tmp_path, 1)
+    files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    assert len(files) >= 4
+    for path, damage in itertools.product(files, (cut, flip)):
+        content = path.read_bytes()
+        damage(path)
+        with pytest.raises(CheckpointError, match="all damaged"):
+            restore(tmp_path)
+        path.write_bytes(content)
+    assert restore(tmp_path) is not None
+    saved(tmp_path, 2)
     for name in ("0", "1"):
         cut(largest(tmp_path / name))
     with pytest.raises(CheckpointError, match=r"1 and 0.*--workdir") as error:
@@ -204,11 +198,10 @@ class Killed(BaseException):
 @pytest.mark.parametrize("before", [(), (1, 2)], ids=["first", "third"])
 def test_a_save_that_is_killed_loses_nothing(tmp_path, monkeypatch, kill_at, before):
     """At the renaming of its two items, of the checkpoint, or of the digests."""
-    checkpoints, renamed = saved(tmp_path, *before), []
+    checkpoints, renamed = saved(tmp_path, *before), itertools.count(1)
 
     def die(rename, *given):
-        renamed.append(given)
-        if len(renamed) == kill_at:
+        if next(renamed) == kill_at:
             raise Killed
         return rename(*given)
 

@@ -1,13 +1,9 @@
 """Counts of operations against numbers worked out by hand."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
-import optax
 import pytest
 
-import metainit
 from metainit.models import convolution
 from metainit.runtime.budget import compile_step
 from metainit.runtime.flops import of_function
@@ -77,16 +73,3 @@ def test_convolutions_as_matrix_products_count_as_convolutions():
     assert of_function(loss, IMAGES, KERNEL) == forward
     both = of_function(jax.grad(loss, (0, 1)), IMAGES, KERNEL)
     assert both == 2 * forward + back
-
-
-def test_an_inner_loop_costs_its_steps():
-    """A linear model: forward once and one product for its gradient, each step."""
-
-    def loss(params, batch, key):
-        return jnp.mean(jnp.square(batch @ params)), {}
-
-    weights, batch, key = jnp.ones((8, 2)), jnp.ones((16, 8)), jax.random.key(0)
-    for steps in (1, 5):
-        loop = metainit.InnerLoop(loss, optax.sgd(0.1), steps)
-        adapt = functools.partial(metainit.adapt, loop)
-        assert of_function(adapt, weights, batch, key) == steps * 2 * (2 * 16 * 8 * 2)

@@ -32,7 +32,7 @@ def test_the_commit_is_that_of_git(tmp_path):
 
 
 def test_versions_begin_with_ours():
-    found = provenance.versions()
-    assert next(iter(found)) == "metainit" and found["metainit"].startswith("0.")
-    assert {"jax", "python", "numpy"} <= found.keys()
+    versions = provenance.versions()
+    assert next(iter(versions)) == "metainit" and versions["metainit"].startswith("0.")
+    assert {"jax", "python", "numpy"} <= versions.keys()
     assert (provenance._ROOT / "metainit" / "runtime").is_dir()
