@@ -18,6 +18,9 @@ LEARNED = {"method.head": "learned"}
 WAYS = "method.head train_task.way task.way evaluate.variable"
 NO_STEPS = {"inner.steps": 0}
 REPTILE = {"method.algorithm": "reptile"}
+CACHED = {"encoder.cached": True}
+STEP_SIZES = {"learned_rates": True}
+NO_RATES = {"transfer.sgd_rates": (), "transfer.adam_rates": ()}
 COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
 
 
@@ -35,12 +38,9 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
         ),
         (NO_STEPS | {"method.head": "zero"}, "inner.steps method.head: prototype"),
         (NO_STEPS | REPTILE, "inner.steps method.algorithm: maml"),
+        (PRETRAINED | NO_STEPS | STEP_SIZES, "inner.steps learned_rates: 1 or more"),
         (
-            PRETRAINED | NO_STEPS | {"learned_rates": True},
-            "inner.steps learned_rates: 1 or more",
-        ),
-        (
-            {"learned_rates": True},
+            STEP_SIZES,
             "learned_rates encoder.name encoder.weights: give encoder.weights",
         ),
         (LEARNED | {"evaluate.variable": True}, f"{WAYS}: prototype"),
@@ -52,9 +52,9 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
             PRETRAINED | {"encoder.use": "frozen"},
             "encoder.use model.name method.head: model.name=conv4",
         ),
-        (PRETRAINED | {"encoder.cached": True}, "encoder.cached encoder.use: frozen"),
+        (PRETRAINED | CACHED, "encoder.cached encoder.use: frozen"),
         (
-            ENCODER | {"encoder.cached": True, "augment.shift": 1},
+            ENCODER | CACHED | {"augment.shift": 1},
             "encoder.cached augment.shift augment.flip: 0 and False",
         ),
         (ENCODER | {"model.name": "mlp"}, "model.name encoder.name: conv4 or linear"),
@@ -98,7 +98,7 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
             "transfer.shot transfer.fraction: one of them",
         ),
         (
-            TRANSFER | {"transfer.sgd_rates": (), "transfer.adam_rates": ()},
+            TRANSFER | NO_RATES,
             "transfer.sgd_rates transfer.adam_rates: give one rate",
         ),
         (COMPARISON | {"data.name": ""}, "data.name: folder:PATH"),

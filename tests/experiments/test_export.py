@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +30,7 @@ PREPROCESS = Preprocess((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 STEP = 700
 
 
-def settings(name: str) -> Any:
+def settings(name):
     """Of a small run by the network's name."""
     config = configs.default()
     config.data.update(name="", train=("cifar100@32", "omniglot"), size=16, channels=3)
@@ -45,7 +44,7 @@ def settings(name: str) -> Any:
     return config
 
 
-def body_of(config: Any, seed: int = 0) -> Any:
+def body_of(config, seed=0):
     """Parameters of a config's network, that no two leaves share."""
     rng = np.random.default_rng(seed)
     images = jnp.zeros((1, config.data.size, config.data.size, config.data.channels))
@@ -54,13 +53,7 @@ def body_of(config: Any, seed: int = 0) -> Any:
     return jax.tree.map(drawn, shapes)
 
 
-def finished(
-    run: pathlib.Path,
-    config: Any,
-    which: str = "meta",
-    inner: Any = None,
-    **params: Any,
-) -> pathlib.Path:
+def finished(run, config, which="meta", inner=None, **params):
     """Makes the folder of a run that ended in these parameters."""
     run.mkdir(exist_ok=True)
     (run / "config.json").write_text(json.dumps(config.to_dict()))
@@ -72,13 +65,13 @@ def finished(
     return run
 
 
-def start(config: Any, weights: About = WEIGHTS) -> Initialisation:
+def start(config, weights=WEIGHTS):
     """What the run began with, without parameters."""
     model = registry.build(config)
     return Initialisation("random", model, PREPROCESS, None, provenance=weights)
 
 
-def exported(run: pathlib.Path, which: str | None = None, *more: str) -> pathlib.Path:
+def exported(run, which=None, *more):
     """The folder of what the command writes of the run."""
     out = run.parent / "out"
     parts = [] if which is None else [f"--which={which}"]
@@ -289,7 +282,7 @@ def test_the_code_gives_our_logits(name, change, tmp_path, monkeypatch):
     batch = {"image": jnp.asarray(support), "label": jnp.asarray(labels)}
 
     @jax.jit
-    def ours(body: Any) -> Any:
+    def ours(body):
         params, trace = metainit.adapt(loop, {"body": body}, batch, jax.random.key(0))
         features = classification.query_features(model)(params, batch, {"image": query})
         return classification.logits(params, features), trace.loss

@@ -8,8 +8,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +32,7 @@ COLOURS = {"blue": (90, 100, 150), "green": (90, 150, 100), "teal": (90, 125, 12
 IMAGES = 40
 
 
-def paint(root: pathlib.Path, seed: int = 0, each: int = IMAGES) -> pathlib.Path:
+def paint(root, seed=0, each=IMAGES):
     """A class is a colour; images are so noisy that some look like another class."""
     rng = np.random.default_rng(seed)
     for name, colour in COLOURS.items():
@@ -48,7 +46,7 @@ def paint(root: pathlib.Path, seed: int = 0, each: int = IMAGES) -> pathlib.Path
 
 
 @pytest.fixture(scope="module", autouse=True)
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+def place(tmp_path_factory):
     """A folder with images and a run, which is where commands are given."""
     place = tmp_path_factory.mktemp("finetune")
     paint(place / "my_images")
@@ -69,7 +67,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
         yield place
 
 
-def encoder_run(run: pathlib.Path, width: int) -> None:
+def encoder_run(run, width):
     """A run of Conv-4 on a frozen ResNet, never trained; and weights beside it."""
     config = configs.default()
     config.data.update(size=32, channels=3)
@@ -91,21 +89,21 @@ def encoder_run(run: pathlib.Path, width: int) -> None:
     save_file(named, run.parent / f"resnet{width}.safetensors")
 
 
-def fine_tuned(out: str, *more: str, init: str = "runs/quickstart") -> int:
+def fine_tuned(out, *more, init="runs/quickstart"):
     line = ["--init", init, "--data", "folder:my_images", "--out", out]
     return finetune.main([*line, "--steps=20", *more])
 
 
-def report(out: str) -> dict[str, Any]:
+def report(out):
     return json.loads((pathlib.Path(out) / "report.json").read_text())
 
 
-def held_out(out: str) -> dict[str, str]:
+def held_out(out):
     with (pathlib.Path(out) / "held_out.csv").open() as file:
         return {row["file"]: row["label"] for row in csv.DictReader(file)}
 
 
-def predicted(text: str) -> list[dict[str, str]]:
+def predicted(text):
     return list(csv.DictReader(text.splitlines()))
 
 
@@ -121,9 +119,7 @@ def predicted(text: str) -> list[dict[str, str]]:
         ("adapted", "runs/resnet2.safetensors", ["--size=32", "--use=adapted"]),
     ],
 )
-def test_predict_is_as_accurate_as_the_report_says(
-    name: str, init: str, more: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_predict_is_as_accurate_as_the_report_says(name, init, more, capsys):
     assert fine_tuned(name, *more, init=init) == 0
     said = report(name)
     points = (pathlib.Path(name) / "training" / "transfer.jsonl").read_text()
@@ -147,7 +143,7 @@ def test_predict_is_as_accurate_as_the_report_says(
         assert np.mean(hits[labels == label]) == accuracy
 
 
-def test_what_is_saved(place: pathlib.Path) -> None:
+def test_what_is_saved(place):
     fine_tuned("meta")
     weights = load_file("meta/weights.safetensors")
     assert weights["body.kernel_0"].shape == (3, 3, 3, 4)
@@ -164,7 +160,7 @@ def test_what_is_saved(place: pathlib.Path) -> None:
     assert (moments.shape, moments.dtype) == ((96, 8, 8, 3), np.uint8)
 
 
-def test_an_image_is_judged_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_is_judged_alone(capsys):
     fine_tuned("meta")
     files = list(held_out("meta"))
     capsys.readouterr()
@@ -185,9 +181,7 @@ def test_an_image_is_judged_alone(capsys: pytest.CaptureFixture[str]) -> None:
         assert sum(of_file) == pytest.approx(1, abs=2e-4)
 
 
-def test_the_lines_of_the_readme(
-    place: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_lines_of_the_readme(place, capsys):
     lines = re.findall(r"^    metainit (\w+) (.*)", README.read_text(), re.M)
     commands = {
         name: shlex.split(line)
@@ -219,9 +213,7 @@ def test_the_lines_of_the_readme(
     assert not loaded & slow
 
 
-def test_what_does_not_decode_gets_a_row(
-    place: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_does_not_decode_gets_a_row(place, capsys):
     fine_tuned("meta")
     capsys.readouterr()
     (place / "broken.jpg").write_bytes(b"no image")
@@ -237,13 +229,11 @@ def test_what_does_not_decode_gets_a_row(
     assert predict.main(["meta", "broken.jpg"]) == 1
 
 
-def test_a_stopped_one_goes_on_and_a_finished_one_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stopped_one_goes_on_and_a_finished_one_says_so(monkeypatch, capsys):
     fine_tuned("meta")
     draw, calls = fine_tuning._batch, [0]
 
-    def interrupted(*arguments: Any) -> Any:
+    def interrupted(*arguments):
         calls[0] += 1
         if calls[0] == 9:
             raise KeyboardInterrupt
@@ -267,9 +257,7 @@ def test_a_stopped_one_goes_on_and_a_finished_one_says_so(
     assert "stopped is finished" in capsys.readouterr().out
 
 
-def test_given_parts_are_used(
-    place: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_given_parts_are_used(place, capsys):
     paint(place / "parts" / "train")
     paint(place / "parts" / "val", seed=2, each=4)
     assert fine_tuned("parted", "--data=folder:parts") == 0
@@ -283,8 +271,8 @@ def test_given_parts_are_used(
     assert "leave test_share out" in capsys.readouterr().err
 
 
-def test_what_is_held_out_depends_on_the_seed_alone() -> None:
-    def files(seed: int, share: float = 0.2) -> list[str]:
+def test_what_is_held_out_depends_on_the_seed_alone():
+    def files(seed, share=0.2):
         read = folders.read_labelled("my_images", 8, 3, share, seed)
         assert read.train.names == read.test.names == tuple(COLOURS)
         assert len(read.train.images) + len(read.test.images) == 3 * IMAGES
@@ -297,47 +285,47 @@ def test_what_is_held_out_depends_on_the_seed_alone() -> None:
     assert one_each == sorted(COLOURS)
 
 
-def one_class(place: pathlib.Path) -> list[str]:
+def one_class(place):
     shutil.copytree("my_images/blue", "one/blue")
     return ["--data=folder:one"]
 
 
-def one_image(place: pathlib.Path) -> list[str]:
+def one_image(place):
     paint(place / "few", each=1)
     return ["--data=folder:few"]
 
 
-def class_not_held_out(place: pathlib.Path) -> list[str]:
+def class_not_held_out(place):
     paint(place / "lacking" / "train", each=4)
     paint(place / "lacking" / "test", each=4)
     shutil.rmtree(place / "lacking" / "test" / "teal")
     return ["--data=folder:lacking"]
 
 
-def undecodable(place: pathlib.Path) -> list[str]:
+def undecodable(place):
     paint(place / "bad", each=4)
     (place / "bad" / "teal" / "01.jpg").write_bytes(b"no image")
     return ["--data=folder:bad"]
 
 
-def empty_run(place: pathlib.Path) -> list[str]:
+def empty_run(place):
     (place / "empty").mkdir()
     return ["--init=empty"]
 
 
-def of_another_encoder(place: pathlib.Path) -> list[str]:
+def of_another_encoder(place):
     """A run whose checkpoint is of a wider encoder than its config says."""
     encoder_run(place / "runs" / "wide", 4)
     shutil.copy(place / "runs/encoder/config.json", place / "runs/wide/config.json")
     return ["--init=runs/wide"]
 
 
-def unwritable(place: pathlib.Path) -> list[str]:
+def unwritable(place):
     (place / "file").touch()
     return ["--out=file/below"]
 
 
-def of_another_size(place: pathlib.Path) -> list[str]:
+def of_another_size(place):
     """A run whose config says another network than was trained."""
     shutil.copytree("runs/quickstart", "runs/mlp")
     path = place / "runs" / "mlp" / "config.json"
@@ -380,12 +368,7 @@ def of_another_size(place: pathlib.Path) -> list[str]:
         (["--seed=-1"], "--seed must be 0 or more"),
     ],
 )
-def test_mistakes_are_one_line_and_claim_no_folder(
-    mistake: Any,
-    message: str,
-    place: pathlib.Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_mistakes_are_one_line_and_claim_no_folder(mistake, message, place, capsys):
     more = mistake(place) if callable(mistake) else mistake
     assert fine_tuned("wrong", *more) == 2
     out, err = capsys.readouterr()
@@ -394,9 +377,7 @@ def test_mistakes_are_one_line_and_claim_no_folder(
     assert line.startswith("error: ") and re.search(message, line)
 
 
-def test_another_fine_tuning_in_the_same_folder_is_refused(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_another_fine_tuning_in_the_same_folder_is_refused(capsys):
     fine_tuned("meta")
     capsys.readouterr()
     assert fine_tuned("meta", "--which=joint", "--steps=21") == 2
@@ -406,9 +387,7 @@ def test_another_fine_tuning_in_the_same_folder_is_refused(
     assert "holds files but no config.json" in capsys.readouterr().err
 
 
-def test_a_run_without_what_is_asked_for(
-    place: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_without_what_is_asked_for(place, capsys):
     shutil.copytree("runs/quickstart", "runs/partial")
     shutil.rmtree(place / "runs" / "partial" / "meta")
     assert fine_tuned("partial", init="runs/partial") == 0  # what there is
@@ -418,9 +397,7 @@ def test_a_run_without_what_is_asked_for(
     assert words in capsys.readouterr().err
 
 
-def test_a_loss_that_is_not_finite_saves_nothing(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_loss_that_is_not_finite_saves_nothing(capsys):
     with np.errstate(all="ignore"):
         assert fine_tuned("diverged", "--optimizer=sgd", "--learning_rate=1e30") == 2
     assert "lower --learning_rate than 1e+30" in capsys.readouterr().err
@@ -436,9 +413,7 @@ def test_a_loss_that_is_not_finite_saves_nothing(
         ("moments.npy", b"", "cannot be read as a classifier"),
     ],
 )
-def test_a_damaged_classifier(
-    name: str, content: bytes, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_classifier(name, content, message, capsys):
     fine_tuned("meta")
     shutil.copytree("meta", f"damaged-{name}")
     pathlib.Path(f"damaged-{name}", name).write_bytes(content)
@@ -447,7 +422,7 @@ def test_a_damaged_classifier(
     assert message in capsys.readouterr().err
 
 
-def test_mistakes_on_the_line_of_predict(capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_on_the_line_of_predict(capsys):
     fine_tuned("meta")
     capsys.readouterr()
     for line, message in (
