@@ -123,7 +123,7 @@ class MetaBatches:
             of_each = enumerate(self.sources_of(step), start=first)
             return tuple(self._one(source, index) for index, source in of_each)
         stream = self._task, self._seed, first, self._count
-        return sample_batch(self.sources, *stream, self._shares)[0]
+        return sample_batch(self.sources, *stream, self._shares)
 
     def sources_of(self, step: int) -> list[Source]:
         """Lists the source of each task of meta-iteration `step`."""
@@ -143,4 +143,4 @@ class MetaBatches:
         return self._count * per_task
 
     def _one(self, source: Source, index: int) -> Episode:
-        return sample_batch((source,), self._task, self._seed, index, 1)[0]
+        return sample_batch((source,), self._task, self._seed, index, 1)

@@ -90,7 +90,7 @@ def sample_batch(
     first_index: int,
     count: int,
     shares: Sequence[float] | None = None,
-) -> tuple[Episode, np.ndarray]:
+) -> Episode:
     """Stacks episodes first_index .. first_index + count - 1 of the stream `seed`.
 
     Each is the `turn` of one source, of which `way` distinct classes are drawn, then
@@ -98,27 +98,21 @@ def sample_batch(
     class 0 first, then those of class 1, in the support and in the query alike.
 
     Returns:
-      The episodes, whose support and query are {"image": [count, n, H, W, C] as in the
-      source, "label": int32 [count, n]} with n = way * shot and way * queries; and
-      int32 [count], the position of each episode's source in `sources`.
+      Support and query as {"image": [count, n, H, W, C] as in the source, "label":
+      int32 [count, n]} with n = way * shot and way * queries.
     """
     shares = shares or [1 / len(sources)] * len(sources)
     indices = range(first_index, first_index + count)
-    numbers = np.array([turn(shares, index) for index in indices], np.int32)
-    drawn = [
-        draw_rows(sources[number], task, seed, index)
-        for number, index in zip(numbers, indices, strict=True)
-    ]
+    owners = [sources[turn(shares, index)] for index in indices]
+    pairs = zip(owners, indices, strict=True)
+    drawn = [draw_rows(source, task, seed, index) for source, index in pairs]
     supports, support_labels, queries, query_labels = zip(*drawn, strict=True)
 
     def part(rows: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> dict:
-        images = sources[0].images
-        stacked = np.empty((count, len(rows[0]), *images.shape[1:]), images.dtype)
-        for row, (number, of_episode) in enumerate(zip(numbers, rows, strict=True)):
-            stacked[row] = sources[number].images[of_episode]
-        return {"image": stacked, "label": np.stack(labels)}
+        images = [x.images[chosen] for x, chosen in zip(owners, rows, strict=True)]
+        return {"image": np.stack(images), "label": np.stack(labels)}
 
-    return Episode(part(supports, support_labels), part(queries, query_labels)), numbers
+    return Episode(part(supports, support_labels), part(queries, query_labels))
 
 
 def alike(sources: Sequence[Source], task: Task) -> bool:

@@ -47,7 +47,7 @@ def episodes():
     images = np.random.default_rng(0).integers(0, 256, (24, 4, 4, 1), np.uint8)
     images[..., 0] += 20 * labels[:, None, None].astype(np.uint8)
     source = Source("x", images, labels, tuple("abcd"))
-    return sample_batch((source,), Task(3, 2, 2), 0, 0, 4)[0]
+    return sample_batch((source,), Task(3, 2, 2), 0, 0, 4)
 
 
 def test_a_factor_for_each_leaf_that_inner_steps_change(body):

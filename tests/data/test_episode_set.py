@@ -29,7 +29,7 @@ def source(seed=0):
 def test_episodes_of_one_shape_are_those_of_the_sampler():
     (sample,) = episode_set.draw(FIXED, [source()], 7, 9)
     assert sample.manifest.rule == "3-way 2-shot" and not sample.manifest.filled_up
-    expected, _ = sample_batch([source()], FIXED.task, 7, 0, 9)
+    expected = sample_batch([source()], FIXED.task, 7, 0, 9)
     for part, other in zip(sample.episodes, expected, strict=True):
         assert part.keys() == {"image", "label"}
         np.testing.assert_array_equal(part["image"], other["image"])

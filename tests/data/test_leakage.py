@@ -79,7 +79,7 @@ def test_shared_images_are_left_out_of_the_earlier_use():
     labels[[0, 5]] = -1
     spec = Task(way=3, shot=1, queries=0)
     left = source._replace(labels=labels)
-    episodes, _ = sample_batch([left], spec, 0, 0, 200)
+    episodes = sample_batch([left], spec, 0, 0, 200)
     assert not {0, 5} & set(episodes.support["image"].ravel().tolist())
 
 

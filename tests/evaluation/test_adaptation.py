@@ -80,7 +80,7 @@ def with_head():
 
 
 def episodes(count):
-    return sample_batch((TEST,), Task(WAY, SHOT, QUERIES), 0, 0, count)[0]
+    return sample_batch((TEST,), Task(WAY, SHOT, QUERIES), 0, 0, count)
 
 
 def episode(number, of):

@@ -36,7 +36,7 @@ def noise(side, classes=4):
 
 def tasks_of(*sources, spec=SPEC):
     """The first task of each, with a leading axis of 1."""
-    return tuple(sample_batch([source], spec, 0, 0, 1)[0] for source in sources)
+    return tuple(sample_batch([source], spec, 0, 0, 1) for source in sources)
 
 
 def build(way=3):
@@ -65,8 +65,8 @@ def built():
 def test_in_parts_is_what_stacked_gives(built):
     learner, state = built
     only = [noise(4)]
-    stacked = sample_batch(only, SPEC, 0, 0, 3)[0]
-    tasks = tuple(sample_batch(only, SPEC, 0, i, 1)[0] for i in range(3))
+    stacked = sample_batch(only, SPEC, 0, 0, 3)
+    tasks = tuple(sample_batch(only, SPEC, 0, i, 1) for i in range(3))
     parts = steps.in_parts(learner, state, tasks[:1], KEY)
     whole = jax.jit(recipe.meta_update(learner))
     for _ in range(2):
