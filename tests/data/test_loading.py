@@ -192,20 +192,14 @@ def test_shares_may_be_zero_but_must_be_shares():
 # Several data sets
 
 
-def several(tmp_path, **changed):
-    """Three trees of eight classes with no image in common."""
-    for number, name in enumerate("abc"):
-        top = tree(tmp_path / name)
-        for file in top.rglob("*.png"):
+def test_train_sets_keep_classes_for_what_no_other_set_is_for(tmp_path):
+    for number, name in enumerate("abc"):  # with no image in common
+        for file in tree(tmp_path / name).rglob("*.png"):
             shade = np.asarray(Image.open(file)) + np.array([number, 0, 0])
             Image.fromarray(shade.astype(np.uint8)).save(file)
     a, b, c = (f"folder:{tmp_path / name}" for name in "abc")
     fields = {"train": (a, f"{b}@8"), "test": (c,), "held_out": 0.25}
-    return settings(tmp_path, "", **fields | changed), (a, b, c)
-
-
-def test_train_sets_keep_classes_for_what_no_other_set_is_for(tmp_path):
-    data, (a, b, c) = several(tmp_path)
+    data = settings(tmp_path, "", **fields)
     roles = loading.load(data)
     leakage.check(roles)
     found = {

@@ -38,8 +38,8 @@ def test_nothing_is_cut_off(tmp_path, data_sets):
     names = ("meta-learned from pretrained", "joint pretraining, equal FLOPs", "random")
     seeds = [
         [
-            run(name, "probe then fine-tune", at if ours else 20, dataset=dataset)
-            for name, ours in zip(names, (True, False, False), strict=True)
+            run(name, "probe then fine-tune", of_name, dataset=dataset)
+            for name, of_name in zip(names, (at, 20, 20), strict=True)
             for dataset in data_sets
         ]
         for at in (5, 20, None)

@@ -21,9 +21,8 @@ def evaluation(seed, gain=0.1, dataset="pets", digest=""):
         row("meta-learned", "zero", 0.95, 0.8, seed=seed),  # better, but not chosen
         row("random", "zero", 0.6, 0.5, seed=seed),
     )
-    return of_rows(*rows)._replace(
-        dataset=dataset, episodes_sha256=digest or f"{dataset}{seed}"
-    )
+    digest = digest or f"{dataset}{seed}"
+    return of_rows(*rows)._replace(dataset=dataset, episodes_sha256=digest)
 
 
 SAME = "episodes_sha256 on pets: pets0 in .*of seed 0, pets0 in .*of seed 7"
