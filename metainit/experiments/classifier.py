@@ -1,4 +1,8 @@
-"""A classifier to take home: a folder of files, and what it says of images."""
+"""A classifier to take home: a folder of files, and what it says of images.
+
+preprocess.json tells the images' size, channels, mean and std; the images of
+moments.npy normalise any other, where the network's policy asks for them.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,38 +30,6 @@ from metainit.training.initialisation import Initialisation
 FOLDER = "export"
 INIT, RATES, CARD = "init.safetensors", "rates.safetensors", "README.md"
 
-_CARD = f"""\
-# {{title}}
-
-{{method}}
-
-## Files
-
-- `{INIT}`: parameters; of the names {{names}}. The classifier has {{way}} rows of
-  {{features}}.
-{{rates}}
-## What it sees
-
-{{sees}}
-
-## The inner loop it was learned for
-
-{{inner}}
-
-{{snippet}}## Results
-
-{{results}}
-
-## Data it was learned from
-
-{{data}}
-
-## Weights it started from
-
-{{base}}
-"""
-_RATES = f"- `{RATES}`: learned step sizes, by the parameters' registry.\n"
-_SNIPPET = "## In PyTorch\n\n```python\n{code}```\n\n"
 _JOINTLY = {
     NAMES[JOINT]: "the device time of",
     NAMES[EQUAL_FLOPS]: "as many operations as",
@@ -96,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         way = given.way
         if way is None:
             way = config.train_task.way or config.task.way
-        export(init, config, given.out, way, read_results(given.run))
+        export(init, config, given.out, way, given.run)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -109,14 +77,11 @@ def export(
     config: Experiment,
     out: str | pathlib.Path,
     way: int,
-    results: Iterable[Mapping[str, Any]] = (),
+    run: str | pathlib.Path,
 ) -> None:
     """Writes the files of a run's initialisation, each whole or not at all.
 
-    Args:
-      config: of the run, for the card.
-      way: rows of the classifier.
-      results: lines of the run's `results.jsonl`, for the card.
+    The classifier has `way` rows. The card has what the run measured by now.
 
     Raises:
       ValueError: the network has no names in PyTorch, or the head was learned for
@@ -150,19 +115,11 @@ def export(
         sizes = jax.tree.map(lambda log: rate * np.exp(log), init.inner)
         rates = registry.to_torch(network, sizes["body"], sizes["head"])
         files[RATES] = safetensors.numpy.save(rates)
-    files[CARD] = _card(init, config, way, features, results).encode()
+    files[CARD] = _card(init, config, way, features, run).encode()
     folder = pathlib.Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         atomic.write_bytes(folder / name, content)
-
-
-def read_results(run: str | pathlib.Path) -> list[dict[str, Any]]:
-    """Reads the lines of a run's `results.jsonl`; [] where it has none (yet)."""
-    path = pathlib.Path(run) / "results.jsonl"
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _trained_on(config: Experiment) -> tuple[str, ...]:
@@ -174,34 +131,38 @@ def _card(
     config: Experiment,
     way: int,
     features: int,
-    results: Iterable[Mapping[str, Any]],
+    run: str | pathlib.Path,
 ) -> str:
-    learned = init.inner is not None
+    names = ", ".join(
+        f"of {name} are {registry.NAMES[name].said}"
+        for name in registry.parts(init.built_from).values()
+    )
+    files = {
+        f"`{INIT}`": f"parameters; of the names {names}. The classifier has {way} rows "
+        f"of\n  {features}."
+    }
     inner = {"none": "one classifier over all classes"}
     code = ""
     if init.name not in _JOINTLY:
         inner = _inner(config)
-        code = "" if learned else torch_snippet.of_run(config, way)
-    if learned:
+        code = torch_snippet.of_run(config, way) if init.inner is None else ""
+    if init.inner is not None:
+        files[f"`{RATES}`"] = "learned step sizes, by the parameters' registry."
         inner["optimizer"] += f" before learning; {RATES} has what was learned"
     trained_on = ", ".join(own_size(name, 0)[0] for name in _trained_on(config))
-    return _CARD.format(
-        title=f"{init.name}: {trained_on}",
-        method=_method(init, config),
-        names=", ".join(
-            f"of {name} are {registry.NAMES[name].said}"
-            for name in registry.parts(init.built_from).values()
-        ),
-        way=way,
-        features=features,
-        rates=_RATES if learned else "",
-        sees=_items(_sees(init, config)),
-        inner=_items(inner),
-        snippet=_SNIPPET.format(code=code) if code else "",
-        results=_items(dict(_numbers(results, init.name))),
-        data="\n".join(_data(config)),
-        base=_items(_base(init.provenance)) if init.provenance else "- random ones",
-    )
+    sections = {
+        f"# {init.name}: {trained_on}": _method(init, config),
+        "## Files": _items(files),
+        "## What it sees": _items(_sees(init, config)),
+        "## The inner loop it was learned for": _items(inner),
+        "## In PyTorch": f"```python\n{code}```" if code else "",
+        "## Results": _items(_results(run, init.name)),
+        "## Data it was learned from": "\n".join(_data(config)),
+        "## Weights it started from": _items(_base(init.provenance))
+        if init.provenance
+        else "- random ones",
+    }
+    return "\n".join(f"{title}\n\n{text}\n" for title, text in sections.items() if text)
 
 
 def _items(values: Mapping[str, Any]) -> str:
@@ -267,20 +228,19 @@ def _inner(config: Experiment) -> dict[str, str]:
     }
 
 
-def _numbers(
-    results: Iterable[Mapping[str, Any]], init: str
-) -> Iterator[tuple[str, str]]:
+def _results(run: str | pathlib.Path, init: str) -> dict[str, str]:
     """Accuracy and F1 of every head, as chosen on meta-validation."""
-    for line in results:
-        if line.get("init") != init or not line.get("chosen"):
+    path, results = pathlib.Path(run) / "results.jsonl", {}
+    for text in path.read_text().splitlines() if path.exists() else ():
+        row = json.loads(text)
+        if row.get("init") != init or not row.get("chosen"):
             continue
-        if line["metric"] in ("accuracy", "f1"):
-            value, low, high = (100 * line[name] for name in ("value", "low", "high"))
-            yield (
-                f"{line['metric']} on {line['dataset']}, {line['protocol']}, "
-                f"{line['head']} head, {line['step']} steps",
-                f"{value:.1f} % [{low:.1f}, {high:.1f}]",
-            )
+        if row["metric"] in ("accuracy", "f1"):
+            value, low, high = (100 * row[name] for name in ("value", "low", "high"))
+            where = f"{row['metric']} on {row['dataset']}, {row['protocol']}"
+            head = f"{row['head']} head, {row['step']} steps"
+            results[f"{where}, {head}"] = f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+    return results
 
 
 def _data(config: Experiment) -> Iterator[str]:
@@ -300,8 +260,7 @@ def _data(config: Experiment) -> Iterator[str]:
 
 
 def _base(about: About) -> dict[str, str]:
-    recipe = about.recipe
-    expects = recipe.input
+    recipe, expects = about.recipe, about.recipe.input
     return {
         "source": about.source + (f" at {about.revision}" if about.revision else ""),
         "SHA-256": about.sha256,

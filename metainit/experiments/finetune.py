@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from metainit.data import cache, folders
-from metainit.data.loading import Source, images_used
+from metainit.data import cache, folders, loading
+from metainit.data.loading import Source
 from metainit.evaluation import metrics
 from metainit.experiments import classifier
 from metainit.experiments.classifier import Classifier
@@ -32,6 +32,8 @@ from metainit.training.initialisation import RANDOM, Initialisation
 from metainit.transfer import fine_tuning, held_out
 from metainit.transfer import spec as transfer_spec
 
+# Fields of a `Spec` that a line may give.
+SETTINGS = ("seed", "steps", "head", "optimizer", "learning_rate")
 REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
 
 
@@ -73,14 +75,9 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         arguments.seed,
         arguments.data_dir,
     )
-    train, test = _source(path, images.train), _source(path, images.test)
-    spec = transfer_spec.Spec(
-        arguments.seed,
-        arguments.steps,
-        head=arguments.head,
-        optimizer=arguments.optimizer,
-        learning_rate=arguments.learning_rate,
-    )
+    train = Source(path, *images.train)
+    test = Source(path, *images.test)
+    spec = transfer_spec.Spec(**{name: getattr(arguments, name) for name in SETTINGS})
     transfer_spec.check(spec, train, test)
     fine_tuning.check_params(init, train)
 
@@ -88,12 +85,8 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = {
         "size": network.size,
         "channels": network.channels,
-        "steps": spec.steps,
-        "learning_rate": spec.learning_rate,
-        "optimizer": spec.optimizer,
-        "head": spec.head,
+        **{name: getattr(spec, name) for name in SETTINGS},
         "held_out": images.rule,
-        "seed": spec.seed,
         "images_sha256": digest.sha256(
             [(x.names, x.labels, x.hashes) for x in (images.train, images.test)]
         ),
@@ -108,20 +101,21 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         f"{from_where}; {len(train.class_names)} classes, {len(train.images):,} images "
         f"to learn from, {len(test.images):,} held out ({images.rule})"
     )
-    init = initialisation.fitted(init, images_used((train,)))
-    learned, sides = init, (train, test)
+    init = initialisation.fitted(init, loading.images_used((train,)))
+    learned, learned_from, judged_on = init, train, test
     if init.model.encode and not (init.preprocess.shift or init.preprocess.flip):
         features = cache.root(arguments.data_dir) / "features"
-        train_maps, test_maps = frozen_features.encode(init, sides, features)
-        sides = train_maps, test_maps
-        learned = frozen_features.on_maps(init, train.images)
-    points = fine_tuning.fine_tune(learned, *sides, spec, out / TRAINING)
+        learned, sides = frozen_features.encode(init, (train, test), features)
+        learned_from, judged_on = sides
+    points = fine_tuning.fine_tune(
+        learned, learned_from, judged_on, spec, out / TRAINING
+    )
     if not math.isfinite(points[-1].loss):
         raise ValueError(
             f"the loss is not finite after {spec.steps} steps; give a lower "
             f"--learning_rate than {spec.learning_rate}, and another --out"
         )
-    params = fine_tuning.last_params(learned, sides[0], spec, out / TRAINING)
+    params = fine_tuning.last_params(learned, learned_from, spec, out / TRAINING)
     moments = held_out.moment_images(train, spec)
     classifier.save(
         out, Classifier(init._replace(**params), train.class_names, moments)
@@ -214,10 +208,6 @@ def _check_writable(out: pathlib.Path) -> None:
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise ValueError(f"--out {out}: {there} is no folder that can be written to")
-
-
-def _source(name: str, part: cache.Part) -> Source:
-    return Source(name, part.images, part.labels, part.names, part.hashes)
 
 
 def _measured(out: pathlib.Path, test: Source) -> dict[str, Any]:

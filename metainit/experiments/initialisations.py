@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -30,22 +30,6 @@ from metainit.training import learner as recipe
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
 from metainit.training.loop import Intervals, Run, fit
-
-
-class Training(NamedTuple):
-    """What the runs train with.
-
-    Attributes:
-      start: random or pretrained weights.
-      meta_state: makes of a body the state before the first meta-iteration.
-      ratio: joint steps that take as long as a meta-iteration.
-    """
-
-    start: Initialisation
-    meta_state: Callable[[Any], MetaState]
-    meta: steps.Step
-    joint: steps.Step
-    ratio: float
 
 
 class Trainer:
@@ -114,14 +98,21 @@ class Trainer:
 
 
 def make(
-    config: Experiment, workdir: pathlib.Path, training: Training, trainer: Trainer
+    config: Experiment,
+    workdir: pathlib.Path,
+    trainer: Trainer,
+    start: Initialisation,
+    meta_state: Callable[[Any], MetaState],
+    meta: steps.Step,
+    joint: steps.Step,
+    ratio: float,
 ) -> dict[str, Initialisation]:
     """Makes the initialisations, or goes on where they stopped; returns them by name.
 
-    Joint pretraining comes first, since the warm start begins with it. Each is the best
-    by meta-validation; pretrained weights, as they are, are one of them.
+    Joint pretraining, `ratio` steps of which take as long as a meta-iteration, comes
+    first, since the warm start begins with it. Each is the best by meta-validation;
+    pretrained weights, as they are, are one of them.
     """
-    start, meta_state, meta, joint, ratio = training
     every = Intervals(config.log_every, config.validate_every, config.checkpoint_every)
     warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else 0
     names = [source.name for source in meta.batches.sources]
@@ -145,7 +136,7 @@ def make(
         data=lambda step: names,
         rates=("joint.learning_rate",),
         flops=joint.flops,
-        keep_at=warm_steps if warm_steps else None,
+        keep_at=warm_steps or None,
     )
     jointly_trained = trainer.fit(joint_run, meta.key, of_body)
     meta_run = Run(

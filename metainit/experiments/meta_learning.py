@@ -39,7 +39,7 @@ from metainit.experiments import (
     transfer,
 )
 from metainit.experiments.configs import Config
-from metainit.experiments.initialisations import Trainer, Training
+from metainit.experiments.initialisations import Trainer
 from metainit.experiments.supervised import train as train_supervised
 from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
@@ -51,10 +51,7 @@ from metainit.runtime.cost import FROM_PRETRAINED, META, OURS
 from metainit.runtime.logging import read_metrics
 from metainit.training import frozen_features, steps, stored
 from metainit.training import learner as recipe
-from metainit.training.initialisation import (
-    RANDOM,
-    Initialisation,
-)
+from metainit.training.initialisation import RANDOM, Initialisation
 from metainit.training.steps import Step
 from metainit.transfer import comparison
 
@@ -191,9 +188,10 @@ def _meta_learn(
     evaluator_of = functools.cache(
         lambda way: adaptation.evaluator(config, start.model, start.preprocess, way)
     )
-    training = Training(start, meta_state, meta, joint, ratio)
     trainer = Trainer(config, roles.validation, evaluator_of, expected, begin)
-    inits = initialisations.make(config, workdir, training, trainer)
+    inits = initialisations.make(
+        config, workdir, trainer, start, meta_state, meta, joint, ratio
+    )
     runs = trainer.validated.values()
     if not config.evaluate.episodes:
         atomic.write_json(workdir / finished_runs.VALIDATION, trainer.validated)
@@ -246,8 +244,7 @@ def _meta_learn(
     if network and not registry.without_names(network):
         classes = len(roles.train[0].class_names)
         way = config.train_task.way or config.task.way or classes
-        results = export.read_results(workdir)
-        export.export(inits[ours[0]], config, workdir / export.FOLDER, way, results)
+        export.export(inits[ours[0]], config, workdir / export.FOLDER, way, workdir)
         print(f"the initialisation, for PyTorch too: {workdir / export.FOLDER}")
     atomic.write_json(workdir / finished_runs.FILE, finished_runs.asked(settings))
     print(f"{text}\nreport: {workdir / 'report.md'}")
@@ -325,13 +322,12 @@ def _on_maps(
     config: Experiment, start: Initialisation, roles: Roles, dry_run: bool
 ) -> tuple[Initialisation, Roles]:
     """The start on maps of its frozen encoder, and the data as such maps."""
-    sources = sum(roles, ())
     if dry_run:
-        maps = iter(frozen_features.stand_ins(start, sources))
+        start, sources = frozen_features.stand_ins(start, sum(roles, ()))
     else:
         folder = cache.root(config.data.data_dir) / "features"
-        maps = iter(frozen_features.encode(start, sources, folder))
-    start = frozen_features.on_maps(start, roles.train[0].images)
+        start, sources = frozen_features.encode(start, sum(roles, ()), folder)
+    maps = iter(sources)
     return start, Roles(*(tuple(next(maps) for _ in of_role) for of_role in roles))
 
 

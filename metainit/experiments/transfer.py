@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,6 @@ from metainit.training.initialisation import RANDOM, Initialisation
 from metainit.transfer import comparison, fine_tuning
 from metainit.transfer import spec as transfer_spec
 from metainit.transfer.comparison import Sealed
-from metainit.transfer.heads import View
 from metainit.transfer.held_out import Split
 
 
@@ -74,7 +74,7 @@ def train(
         Sealed([split]),
         workdir,
         chosen_on=f"{100 * config.choose_on:g} % of the images to learn from",
-        view=_view(cache.root(config.data.data_dir) / "features"),
+        view=functools.partial(_on_maps, cache.root(config.data.data_dir) / "features"),
     )._replace(starts=_starts(inits))
     figures.transfer(workdir / "transfer.png", [transfer.runs])
     verdict = transfer_report.verdict(transfer, config.seed)
@@ -201,23 +201,15 @@ def _split(config: TransferExperiment, first: Initialisation) -> tuple[Split, st
         labelled = folders.read_labelled(
             path, size, channels, own, config.seed, data.data_dir
         )
-        train, test = (
-            Source(data.name, part.images, part.labels, part.names, part.hashes)
-            for part in (labelled.train, labelled.test)
-        )
-        return Split(data.name, train, test), labelled.rule
-    whole = loading.whole(
-        Data(
-            name=data.name,
-            size=size,
-            channels=channels,
-            archive=data.archive,
-            data_dir=data.data_dir,
-            skip_undecodable=data.skip_undecodable,
-        )
+        parts = (labelled.train, labelled.test)
+        sides = (Source(data.name, *part) for part in parts)
+        return Split(data.name, *sides), labelled.rule
+    settings = dataclasses.asdict(data) | {"size": size, "channels": channels}
+    whole = loading.whole(Data(**settings))
+    return (
+        Split(whole.name, *hold_out(whole, config.seed, share)),
+        f"{share} of every class",
     )
-    sides = hold_out(whole, config.seed, share)
-    return Split(whole.name, *sides), f"{share} of every class"
 
 
 def _fitted(init: Initialisation, split: Split) -> Initialisation:
@@ -226,15 +218,12 @@ def _fitted(init: Initialisation, split: Split) -> Initialisation:
     return initialisation.fitted(init._replace(preprocess=plain), sets)
 
 
-def _view(folder: pathlib.Path) -> View:
+def _on_maps(
+    folder: pathlib.Path, init: Initialisation, split: Split
+) -> tuple[Initialisation, Split]:
     """What is learned from: where an encoder is frozen, the maps that it makes once."""
-
-    def view(init: Initialisation, split: Split) -> tuple[Initialisation, Split]:
-        if init.model.encode is None:
-            return init, split
-        sides = split.train, split.test
-        train, test = frozen_features.encode(init, sides, folder)
-        on_maps = frozen_features.on_maps(init, split.train.images)
-        return on_maps, split._replace(train=train, test=test)
-
-    return view
+    if init.model.encode is None:
+        return init, split
+    sides = split.train, split.test
+    init, (train, test) = frozen_features.encode(init, sides, folder)
+    return init, split._replace(train=train, test=test)

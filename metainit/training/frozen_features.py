@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -29,32 +29,17 @@ CHUNK = 64  # images a call of the compiled encoder
 _FORMAT = 2
 
 
-def on_maps(init: Initialisation, images: Any) -> Initialisation:
-    """The initialisation on maps that `encode` made of images [n, h, w, c].
-
-    Its parameters stay those for images.
-    """
-    return init._replace(
-        model=_on_maps(init.model, (2, *images.shape[1:])),
-        preprocess=init.preprocess.of_features(),
-    )
-
-
-@functools.cache  # so that what is compiled for a model is found again
-def _on_maps(model: Model, shape: tuple[int, ...]) -> Model:
-    def init(key: jax.Array, maps: Any) -> Any:
-        return model.init(key, jnp.zeros(shape))
-
-    return model._replace(encode=None, init=init)
-
-
 def encode(
     init: Initialisation, sources: Sequence[Source], folder: str | pathlib.Path
-) -> tuple[Source, ...]:
-    """Sources whose images are maps of features: float32 [n, h, w, c], memory-mapped.
+) -> tuple[Initialisation, tuple[Source, ...]]:
+    """Makes maps of features of the images: float32 [n, h, w, c], memory-mapped.
 
     A map that exists in `folder` for the same images, weights, normalisation and
     precision is used again; an interrupted call leaves none that is half written.
+
+    Returns:
+      The initialisation on maps, its parameters still those for images, and sources
+      whose images are the maps.
 
     Raises:
       ValueError: when the disk has no room for them.
@@ -91,14 +76,15 @@ def encode(
             _fill(maps, source, lambda images: of_chunk(body, images))
             maps.flush()
             os.replace(part, path)
-    return tuple(
-        source._replace(images=np.load(path, mmap_mode="r"))
-        for source, path, _ in places
+    return _on_maps(
+        init, sources, (np.load(path, mmap_mode="r") for _, path, _ in places)
     )
 
 
-def stand_ins(init: Initialisation, sources: Sequence[Source]) -> tuple[Source, ...]:
-    """Sources as `encode` makes them, of zeros that take no room, for a dry run.
+def stand_ins(
+    init: Initialisation, sources: Sequence[Source]
+) -> tuple[Initialisation, tuple[Source, ...]]:
+    """Does as `encode` for a dry run: zeros that take no room stand for the maps.
 
     Prints what encoding would take; writes nothing.
     """
@@ -111,20 +97,34 @@ def stand_ins(init: Initialisation, sources: Sequence[Source]) -> tuple[Source, 
         (seconds,) = seconds_each(lambda: of_chunk(init.body, chunk))
         return seconds / CHUNK, jax.eval_shape(of_chunk, init.body, chunk).shape[1:]
 
-    def stand_in(source: Source) -> Source:
-        _, shape = measured(*source.images.shape[1:])
-        zeros = np.broadcast_to(np.float32(0), (len(source.images), *shape))
-        return source._replace(images=zeros)
-
-    maps = tuple(map(stand_in, sources))
-    every = [source.images for source in sources]
-    seconds = sum(len(images) * measured(*images.shape[1:])[0] for images in every)
-    size = sum(source.images.nbytes for source in maps)
+    maps, seconds = [], 0.0
+    for source in sources:
+        of_image, shape = measured(*source.images.shape[1:])
+        seconds += len(source.images) * of_image
+        maps.append(np.broadcast_to(np.float32(0), (len(source.images), *shape)))
+    size = sum(images.nbytes for images in maps)
     print(
         "encoder.cached=True encodes every image once, beforehand, where that is not "
         f"done yet: about {seconds / 3600:.2f} hours and {size / 1e9:.1f} GB on disk"
     )
-    return maps
+    return _on_maps(init, sources, maps)
+
+
+def _on_maps(
+    init: Initialisation, sources: Sequence[Source], maps: Iterable[np.ndarray]
+) -> tuple[Initialisation, tuple[Source, ...]]:
+    model = _model_on_maps(init.model, (2, *sources[0].images.shape[1:]))
+    on_maps = init._replace(model=model, preprocess=init.preprocess.of_features())
+    pairs = zip(sources, maps, strict=True)
+    return on_maps, tuple(source._replace(images=images) for source, images in pairs)
+
+
+@functools.cache  # so that what is compiled for a model is found again
+def _model_on_maps(model: Model, shape: tuple[int, ...]) -> Model:
+    def init(key: jax.Array, maps: Any) -> Any:
+        return model.init(key, jnp.zeros(shape))
+
+    return model._replace(encode=None, init=init)
 
 
 def _of_chunk(model: Model, preprocess: Preprocess) -> Callable:

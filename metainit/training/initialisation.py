@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metainit.config.fields import Augment, Network
+from metainit.config.fields import Network
 from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
 from metainit.models.model import Model
@@ -66,11 +66,8 @@ class Initialisation(NamedTuple):
 def body_shapes(network: Network) -> Any:
     """Shapes and dtypes of the parameters of a network."""
     images = (2, network.size, network.size, network.channels)
-    init, example = (
-        registry.build(network).init,
-        jax.ShapeDtypeStruct(images, "float32"),
-    )
-    return jax.eval_shape(init, jax.random.key(0), example)
+    example = jax.ShapeDtypeStruct(images, jnp.float32)
+    return jax.eval_shape(registry.build(network).init, jax.random.key(0), example)
 
 
 def random(network: Network, seed: int) -> Initialisation:
@@ -79,7 +76,7 @@ def random(network: Network, seed: int) -> Initialisation:
     key = jax.random.split(jax.random.key(seed), 3)[0]  # as meta-learning splits it
     images = jnp.zeros((2, network.size, network.size, network.channels))
     body = jax.jit(model.init)(key, images)
-    preprocess = preprocess_of(Augment(), model)
+    preprocess = Preprocess((), (), encode=model.encode)
     return Initialisation(RANDOM, model, preprocess, body, network=network)
 
 
@@ -118,13 +115,3 @@ def alone(init: Initialisation) -> Initialisation:
         preprocess=init.preprocess._replace(encode=built.encode),
         network=network,
     )
-
-
-def preprocess_of(
-    augment: Augment,
-    model: Model,
-    mean: tuple[float, ...] = (),
-    std: tuple[float, ...] = (),
-) -> Preprocess:
-    """What a network sees of images, augmented; without mean and std not yet known."""
-    return Preprocess(mean, std, augment.shift, augment.flip, model.encode)

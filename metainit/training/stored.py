@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,10 +18,11 @@ import numpy as np
 import safetensors
 
 from metainit.config import parsing
-from metainit.config.fields import Augment, Data, Experiment, Network
+from metainit.config.fields import Data, Experiment, Network
 from metainit.core import leaves as named_leaves
 from metainit.core.types import MetaParams
 from metainit.models import pretrained, registry
+from metainit.models.preprocess import Preprocess
 from metainit.models.pretrained import About, ImageInput, Recipe
 from metainit.runtime import atomic
 from metainit.runtime.checkpoint import BEST, LAST, WARM_START, Checkpoints
@@ -32,7 +32,6 @@ from metainit.training.initialisation import (
     RANDOM,
     Initialisation,
     body_shapes,
-    preprocess_of,
     random,
 )
 
@@ -78,7 +77,8 @@ def load(
     network = parsing.replaced(network, given)
     if RANDOM in (kind, part):
         init = random(network, seed if kind == RANDOM else config.seed)
-        return init._replace(preprocess=preprocess_of(config.augment, init.model))
+        augmented = init.preprocess._replace(**dataclasses.asdict(config.augment))
+        return init._replace(preprocess=augmented)
     existing = [name for name in PARTS[:2] if os.path.isdir(f"{source}/{name}")]
     part = part or (existing or PARTS)[0]
     return _of_run(source, part, config, network)
@@ -163,7 +163,14 @@ def _of_run(
     run: str, part: str, config: Experiment, network: Network
 ) -> Initialisation:
     """The best of a run by its meta-validation."""
-    leaves, model = _best_leaves(run, part), registry.build(network)
+    best = Checkpoints(f"{run}/{part}/{BEST}").restore()
+    if best is None:
+        known = [name for name in PARTS if os.path.isdir(f"{run}/{name}/{BEST}")]
+        raise ValueError(
+            f"init: {run} has no best checkpoint of {part!r}; which may be "
+            f"{', '.join([*known, RANDOM])}"
+        )
+    leaves, model = best.state, registry.build(network)
     body = body_shapes(network)
     wanted: Any = {"body": body}
     if part == RATES:
@@ -181,7 +188,12 @@ def _of_run(
     return Initialisation(
         name=NAMES[part],
         model=model,
-        preprocess=preprocess_of(config.augment, model, origin["mean"], origin["std"]),
+        preprocess=Preprocess(
+            origin["mean"],
+            origin["std"],
+            **dataclasses.asdict(config.augment),
+            encode=model.encode,
+        ),
         body=params["body"],
         cost=_cost(pathlib.Path(run), part, origin["device"]),
         head=params.get("head"),
@@ -189,19 +201,6 @@ def _of_run(
         provenance=origin["weights"],
         network=network,
     )
-
-
-def _best_leaves(run: str, part: str) -> dict[str, np.ndarray]:
-    folder = pathlib.Path(run)
-    if not (folder / part / BEST).is_dir():
-        known = [name for name in PARTS if (folder / name / BEST).is_dir()]
-        raise ValueError(
-            f"init: {run} has no best checkpoint of {part!r}; which may be "
-            f"{', '.join([*known, RANDOM])}"
-        )
-    if (best := Checkpoints(folder / part / BEST).restore()) is None:
-        raise ValueError(f"init: {folder / part / BEST} is empty; train the run first")
-    return best.state
 
 
 def _filled(wanted: Any, leaves: dict[str, np.ndarray], what: str) -> Any:
@@ -252,12 +251,17 @@ def _of_weights(source: str, use: str, size: int | None) -> Initialisation:
     flat, about = pretrained.load(source)
     values = _description(source)
     if values is None:
-        values = _of_names(source, flat)
-        about = registry.expected_by(values["encoder"]["name"], about)
-        expected = about.recipe.input
-        mean, std = expected.mean, expected.std
-        values["encoder"]["use"] = use
-        values |= {"size": expected.side, "channels": 3, "compute": "float32"}
+        encoder = registry.recognised(flat)
+        if encoder is None:
+            raise ValueError(
+                f"init: {source} is of no network known here: a ResNet with "
+                "bottlenecks by torchvision's names, EfficientNet-Lite0 by those of "
+                "its package, or a file that metainit export wrote"
+            )
+        about = registry.expected_by(encoder["name"], about)
+        mean, std, side = about.recipe.input[:3]
+        values = {"encoder": encoder | {"use": use}, "model": {"name": "linear"}}
+        values |= {"size": side, "channels": 3, "compute": "float32"}
     else:
         mean, std = tuple(values.pop("mean")), tuple(values.pop("std"))
     try:
@@ -269,7 +273,7 @@ def _of_weights(source: str, use: str, size: int | None) -> Initialisation:
     return Initialisation(
         name=source,
         model=model,
-        preprocess=preprocess_of(Augment(), model, mean, std),
+        preprocess=Preprocess(mean, std, encode=model.encode),
         body=jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), body),
         provenance=about,
         network=network,
@@ -282,14 +286,3 @@ def _description(source: str) -> dict[str, Any] | None:
     with safetensors.safe_open(source, "np") as file:
         said = (file.metadata() or {}).get(_DESCRIPTION)
     return json.loads(said) if said else None
-
-
-def _of_names(source: str, flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What in a config builds the network that arrays are of, by their names."""
-    if (encoder := registry.recognised(flat)) is not None:
-        return {"encoder": encoder, "model": {"name": "linear"}}
-    raise ValueError(
-        f"init: {source} is of no network known here: a ResNet with bottlenecks by "
-        "torchvision's names, EfficientNet-Lite0 by those of its package, or a file "
-        "that metainit.experiments.export wrote"
-    )

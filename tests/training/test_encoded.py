@@ -37,7 +37,7 @@ def init():
 def test_maps_are_those_made_on_the_way(init, tmp_path):
     # More images than a chunk, and a data set of another size.
     sources = source("x", 16, 0), source("y", 24, 1), source("z", 16, 2)
-    made = frozen_features.encode(init, sources, tmp_path)
+    _, made = frozen_features.encode(init, sources, tmp_path)
     prepare = PREPROCESS._replace(encode=init.model.encode).for_evaluation
     for before, after in zip(sources, made, strict=True):
         batch = {"image": jnp.asarray(before.images)}
