@@ -84,7 +84,7 @@ def of_seeds(
 
 
 def account(transfer: Transfer) -> Iterator[Block]:
-    """Lists device hours, a total for each kind of device, and how many trials."""
+    """Lists device hours, with a total for each kind of device, and the trials."""
     yield Heading("Device hours", 3)
     here, price = transfer.device, transfer.price_per_hour
     work = [
