@@ -35,6 +35,7 @@ from metainit.transfer import held_out
 from metainit.transfer.spec import Spec, check, rows_used
 
 RESULTS = "transfer.jsonl"
+COSTS = ("device_seconds", "compile_seconds", "evaluation_seconds")
 SAVE_EVERY = 500  # steps, besides after each measurement
 
 
@@ -140,8 +141,8 @@ class _FineTuning(Session):
             state=start(init, train, spec),
             steps=spec.steps,
         )
-        costs = ("compile_seconds", "evaluation_seconds", "head_flops")
-        super().__init__(run, {**dict.fromkeys(costs, 0.0), "points": []})
+        costs = dict.fromkeys((*COSTS, "head_flops"), 0.0)
+        super().__init__(run, {**costs, "points": []})
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -192,9 +193,7 @@ class _FineTuning(Session):
                 step=step,
                 epoch=seen / images,
                 images=seen,
-                device_seconds=clock["device_seconds"],
-                compile_seconds=clock["compile_seconds"],
-                evaluation_seconds=clock["evaluation_seconds"],
+                **{cost: clock[cost] for cost in COSTS},
                 flops=clock["head_flops"] + of_steps,
                 **scores,
             )

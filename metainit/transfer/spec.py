@@ -47,8 +47,8 @@ def rows_used(train: Source, spec: Spec) -> np.ndarray:
 
 def check(spec: Spec, train: Source, test: Source) -> None:
     """Refuses, by a ValueError that names field or class, what cannot work."""
-    name, classes, sides = train.name, train.class_names, (train, test)
-    shapes = [source.images.shape[1:] for source in sides]
+    classes, probed = train.class_names, 0 <= spec.probe_steps <= spec.steps
+    shape, other = train.images.shape[1:], test.images.shape[1:]
     differing = ", ".join(sorted(set(classes) ^ set(test.class_names))[:5])
     for field, right, wanted in (
         ("head", spec.head in STARTS, f"one of {', '.join(STARTS)}"),
@@ -56,11 +56,7 @@ def check(spec: Spec, train: Source, test: Source) -> None:
         ("steps", spec.steps >= 1, "1 or more"),
         ("batch", spec.batch >= 1, "1 or more"),
         ("shot", spec.shot >= 0, "0 or more"),
-        (
-            "probe_steps",
-            0 <= spec.probe_steps <= spec.steps,
-            f"from 0 to steps={spec.steps}",
-        ),
+        ("probe_steps", probed, f"from 0 to steps={spec.steps}"),
         ("learning_rate", 0 < spec.learning_rate < math.inf, "above 0"),
         ("fraction", 0 < spec.fraction <= 1, "above 0 and at most 1"),
         ("fraction", spec.fraction == 1 or not spec.shot, f"1 with shot={spec.shot}"),
@@ -70,20 +66,13 @@ def check(spec: Spec, train: Source, test: Source) -> None:
             raise ValueError(f"{field} must be {wanted}, got {value!r}")
     for right, wrong in (
         (len(classes) > 1, f"has one class, {classes[0]!r}; a classifier needs 2"),
-        (
-            not differing,
-            f"and its held-out images have different classes: {differing}",
-        ),
+        (not differing, f"and held-out images have different classes: {differing}"),
         (classes == test.class_names, "has held-out classes in another order"),
-        (
-            shapes[0] == shapes[1],
-            f"has images of {shapes[0]}, held-out ones of {shapes[1]}; read both at "
-            "one size",
-        ),
+        (shape == other, f"has images of {shape} and {other}; read both at one size"),
     ):
         if not right:
-            raise ValueError(f"{name} {wrong}")
-    for kind, source in zip(("training", "held-out"), sides, strict=True):
+            raise ValueError(f"{train.name} {wrong}")
+    for kind, source in (("training", train), ("held-out", test)):
         for label, rows in enumerate(class_index(source)):
             if not len(rows):
                 raise ValueError(
