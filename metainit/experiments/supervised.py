@@ -37,8 +37,6 @@ SCRIPTS = tuple(
 )  # the last is Old Italic
 VALIDATION, TEST = 2, 4  # images of each letter that are held out
 
-Measurer = Callable[[Any, Source], dict[str, float]]
-
 
 def build_model(config: Supervised) -> Model:
     """The perceptron that `config.model` describes."""
@@ -70,7 +68,7 @@ def train(
                 print(f"{workdir} is finished; more --config.epochs go on\n\n{text}")
                 return text
         parts = by_script(loading.load(Data(data_dir=config.data_dir)))  # glyphs
-        ((train_images,), (validation,), (test,)) = parts[:3]
+        train_images, validation, test = parts.values()
         if config.batch > (most := len(train_images.images)):
             raise ValueError(
                 f"batch={config.batch} is above the {most} training images"
@@ -79,12 +77,12 @@ def train(
             run_folder.claim(workdir, settings, may_change, only_up)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for role, source in zip(("train", "validation", "test"), parts[:3], strict=True):
-        print(f"{role}: {len(source[0].images)} images of {len(SCRIPTS)} scripts")
+    for role, source in parts.items():
+        print(f"{role}: {len(source.images)} images of {len(SCRIPTS)} scripts")
 
     # The network and its training step.
     preprocess = preprocess_module.fit(
-        loading.images_used(parts.train), shift=0, flip=False
+        loading.images_used([train_images]), shift=0, flip=False
     )
     init_key, step_key = jax.random.split(jax.random.key(config.seed))
     example = jnp.zeros((2, *train_images.images.shape[1:]))
@@ -152,8 +150,11 @@ def train(
     return text
 
 
-def by_script(roles: Roles) -> Roles:
-    """Turns letters of all roles into images of their script, some of each held out."""
+def by_script(roles: Roles) -> dict[str, Source]:
+    """Turns letters of all roles into images of their script, some of each held out.
+
+    Train, validation and test have images of every letter, in this order.
+    """
     parts: list[list[tuple[np.ndarray, np.ndarray]]] = [[], [], []]
     for (source,) in (roles.train, roles.validation, roles.test):
         for name, rows in zip(source.class_names, class_index(source), strict=True):
@@ -164,11 +165,11 @@ def by_script(roles: Roles) -> Roles:
             for part, chosen in zip(parts, cuts, strict=True):
                 labels = np.full(len(chosen), SCRIPTS.index(script), np.int32)
                 part.append((source.images[chosen], labels))
-    sources = []
-    for part in parts:
+    sources = {}
+    for role, part in zip(("train", "validation", "test"), parts, strict=True):
         images, labels = map(np.concatenate, zip(*part, strict=True))
-        sources.append((Source("glyphs by script", images, labels, SCRIPTS),))
-    return Roles(*sources)
+        sources[role] = Source("glyphs by script", images, labels, SCRIPTS)
+    return sources
 
 
 def batches_of(source: Source, size: int, seed: int) -> Any:
@@ -191,7 +192,9 @@ def batches_of(source: Source, size: int, seed: int) -> Any:
     return batch
 
 
-def measurer(model: Model, preprocess: Preprocess) -> Measurer:
+def measurer(
+    model: Model, preprocess: Preprocess
+) -> Callable[[Any, Source], dict[str, float]]:
     """`(params, source) -> {"accuracy", "low", "high", "f1", "loss"}`, without dropout.
 
     Accuracy with its 95 % interval over images, macro-F1, mean cross-entropy in nats.
