@@ -49,12 +49,6 @@ class Forecast(NamedTuple):
         return MARGIN * self.adaptations * self.adaptation_seconds
 
 
-def runs(config: Experiment) -> int:
-    """Initialisations to be made, each in an equal share of the time."""
-    more = (config.cold_start, config.warm_start > 0, config.learned_rates)
-    return 1 + sum(more) + config.joint.equal_flops
-
-
 def adaptations(config: Experiment, roles: Roles, initialisations: int) -> int:
     """Counts the episodes that meta-test adapts to, each head with each setting."""
     asked = config.evaluate
@@ -72,7 +66,8 @@ def measure(
 ) -> Forecast:
     """Times both steps; `start` is what meta-learning starts from."""
     seconds = steps.seconds(meta, joint)
-    made = runs(config)
+    made = 1 + sum((config.cold_start, config.warm_start > 0, config.learned_rates))
+    made += config.joint.equal_flops
     # Random ones are measured too, and pretrained weights as they are.
     count = adaptations(config, roles, made + 1 + (start.provenance is not None))
     if not count:
