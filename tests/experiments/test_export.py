@@ -12,16 +12,12 @@ import shipped
 
 import metainit
 from metainit.experiments import configs, export
-from metainit.models import (
-    classification,
-    registry,
-    torch_snippet,
-)
+from metainit.models import classification, registry, torch_snippet
 from metainit.models.preprocess import Preprocess
 from metainit.models.pretrained import IMAGENET, About, Recipe
 from metainit.runtime.checkpoint import Checkpoints
-from metainit.training import learner, stored
 from metainit.training import learner as recipe
+from metainit.training import stored
 from metainit.training.initialisation import Initialisation, fitted
 
 README = pathlib.Path(__file__).parents[2] / "README.md"
@@ -44,9 +40,9 @@ def settings(name):
     return config
 
 
-def body_of(config, seed=0):
+def body_of(config):
     """Parameters of a config's network, that no two leaves share."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     images = jnp.zeros((1, config.data.size, config.data.size, config.data.channels))
     shapes = jax.eval_shape(registry.build(config).init, jax.random.key(0), images)
     drawn = lambda x: np.float32(rng.uniform(0.5, 1, x.shape) / x.size**0.5)  # noqa: E731
@@ -71,11 +67,10 @@ def start(config, weights=WEIGHTS):
     return Initialisation("random", model, PREPROCESS, None, provenance=weights)
 
 
-def exported(run, which=None, *more):
+def exported(run, *more):
     """The folder of what the command writes of the run."""
     out = run.parent / "out"
-    parts = [] if which is None else [f"--which={which}"]
-    assert export.main([str(run), "--out", str(out), *parts, *more]) == 0
+    assert export.main([str(run), "--out", str(out), *more]) == 0
     return out
 
 
@@ -85,7 +80,7 @@ def test_what_is_exported_is_what_was_learned_and_says_so(name, tmp_path, capsys
     config.model.norm = "group"
     config.encoder.cut = "stage2"
     body = body_of(config)
-    out = exported(finished(tmp_path / "run", config, body=body), None, "--way=6")
+    out = exported(finished(tmp_path / "run", config, body=body), "--way=6")
     assert str(out) in capsys.readouterr().out
     flat = safetensors.numpy.load_file(out / "init.safetensors")
     (head,) = [array for key, array in flat.items() if key.endswith("fc.weight")]
@@ -125,9 +120,10 @@ def test_pretraining_has_a_head_for_its_classes_which_stays(which, words, tmp_pa
     config = settings("conv4")
     head = {"kernel": np.ones((4, 90), np.float32), "bias": np.ones(90)}
     run = finished(tmp_path / "run", config, which, body=body_of(config), head=head)
-    flat = safetensors.numpy.load_file(exported(run, which) / "init.safetensors")
+    out = exported(run, f"--which={which}")
+    flat = safetensors.numpy.load_file(out / "init.safetensors")
     assert flat["fc.weight"].shape == (5, 4) and not flat["fc.weight"].any()
-    card = " ".join((tmp_path / "out" / "README.md").read_text().split())
+    card = " ".join((out / "README.md").read_text().split())
     assert "one classifier over all" in card and words in card
 
 
@@ -136,16 +132,16 @@ def test_learned_step_sizes_lie_beside_the_weights(name, tmp_path):
     config = settings(name)
     config.inner.learning_rate = 0.5
     body = body_of(config)
-    logs = learner.log_step_sizes(registry.build(config), body)
+    logs = recipe.log_step_sizes(registry.build(config), body)
     logs = jax.tree.map(lambda _: np.float32(np.log(3)), logs)
     run = finished(tmp_path / "run", config, "rates", logs, body=body)
-    assert export.main([str(run), "--out", str(tmp_path), "--which=rates"]) == 0
-    init = safetensors.numpy.load_file(tmp_path / "init.safetensors")
-    rates = safetensors.numpy.load_file(tmp_path / "rates.safetensors")
+    out = exported(run, "--which=rates")
+    init = safetensors.numpy.load_file(out / "init.safetensors")
+    rates = safetensors.numpy.load_file(out / "rates.safetensors")
     assert set(rates) == {key for key in init if "running" not in key}
     assert {value.shape for value in rates.values()} == {()}
     np.testing.assert_allclose(list(rates.values()), 1.5, rtol=1e-6)
-    card = (tmp_path / "README.md").read_text()
+    card = (out / "README.md").read_text()
     assert "step sizes alone" in card and "- `rates.safetensors`: " in card
 
 
@@ -162,8 +158,7 @@ def test_the_card_says_where_it_is_from_and_what_for(tmp_path):
         {"eval_loss": 1.0},
     ]
     (run / "results.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    exported(run)
-    text = (tmp_path / "out" / "README.md").read_text()
+    text = (exported(run) / "README.md").read_text()
     for words in (
         "# meta-learned: cifar100, omniglot\n",
         "MAML, second order: 1000 meta-iterations of 4 tasks, outer Adam at 0.001",
@@ -265,7 +260,7 @@ def test_the_code_gives_our_logits(name, change, tmp_path, monkeypatch):
     config.update_from_flattened_dict(change)
     side, model = config.data.size, registry.build(config)
     body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, side, side, 3)))
-    out = exported(finished(tmp_path / "run", config, body=body), None, "--way=4")
+    out = exported(finished(tmp_path / "run", config, body=body), "--way=4")
     text = (out / "README.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
 

@@ -94,6 +94,14 @@ def fine_tuned(out, *more, init="runs/quickstart"):
     return finetune.main([*line, "--steps=20", *more])
 
 
+@pytest.fixture
+def meta(capsys):
+    """A classifier, made by the first test that asks for it."""
+    assert fine_tuned("meta") == 0
+    capsys.readouterr()
+    return pathlib.Path("meta")
+
+
 def report(out):
     return json.loads((pathlib.Path(out) / "report.json").read_text())
 
@@ -143,14 +151,13 @@ def test_predict_is_as_accurate_as_the_report_says(name, init, more, capsys):
         assert np.mean(hits[labels == label]) == accuracy
 
 
-def test_what_is_saved(place):
-    fine_tuned("meta")
+def test_what_is_saved(meta):
     weights = load_file("meta/weights.safetensors")
     assert weights["body.kernel_0"].shape == (3, 3, 3, 4)
     assert weights["head.kernel"].shape == (4, 3)
     assert {leaf.dtype for leaf in weights.values()} == {np.dtype(np.float32)}
     files = {
-        name: json.loads((place / "meta" / name).read_text())
+        name: json.loads((meta / name).read_text())
         for name in ("classes.json", "preprocess.json", "model.json")
     }
     assert files["classes.json"] == ["blue", "green", "teal"]
@@ -160,10 +167,8 @@ def test_what_is_saved(place):
     assert (moments.shape, moments.dtype) == ((96, 8, 8, 3), np.uint8)
 
 
-def test_an_image_is_judged_alone(capsys):
-    fine_tuned("meta")
+def test_an_image_is_judged_alone(meta, capsys):
     files = list(held_out("meta"))
-    capsys.readouterr()
     predict.main(["meta", *files, "--top=3"])
     together = predicted(capsys.readouterr().out)
     alone = []
@@ -213,9 +218,7 @@ def test_the_lines_of_the_readme(place, capsys):
     assert not loaded & slow
 
 
-def test_what_does_not_decode_gets_a_row(place, capsys):
-    fine_tuned("meta")
-    capsys.readouterr()
+def test_what_does_not_decode_gets_a_row(place, meta, capsys):
     (place / "broken.jpg").write_bytes(b"no image")
     good = "new_images/blue/00.png"
     assert predict.main(["meta", "broken.jpg", good, "gone.png"]) == 1
@@ -229,8 +232,7 @@ def test_what_does_not_decode_gets_a_row(place, capsys):
     assert predict.main(["meta", "broken.jpg"]) == 1
 
 
-def test_a_stopped_one_goes_on_and_a_finished_one_says_so(monkeypatch, capsys):
-    fine_tuned("meta")
+def test_a_stopped_one_goes_on_and_a_finished_one_says_so(meta, monkeypatch, capsys):
     draw, calls = fine_tuning._batch, [0]
 
     def interrupted(*arguments):
@@ -285,66 +287,28 @@ def test_what_is_held_out_depends_on_the_seed_alone():
     assert one_each == sorted(COLOURS)
 
 
-def one_class(place):
-    shutil.copytree("my_images/blue", "one/blue")
-    return ["--data=folder:one"]
-
-
-def one_image(place):
+@pytest.fixture(scope="module")
+def wrong(place):
+    """Images and runs with a mistake each, beside what is right."""
     paint(place / "few", each=1)
-    return ["--data=folder:few"]
-
-
-def class_not_held_out(place):
-    paint(place / "lacking" / "train", each=4)
-    paint(place / "lacking" / "test", each=4)
-    shutil.rmtree(place / "lacking" / "test" / "teal")
-    return ["--data=folder:lacking"]
-
-
-def undecodable(place):
-    paint(place / "bad", each=4)
-    (place / "bad" / "teal" / "01.jpg").write_bytes(b"no image")
-    return ["--data=folder:bad"]
-
-
-def empty_run(place):
-    (place / "empty").mkdir()
-    return ["--init=empty"]
-
-
-def of_another_encoder(place):
-    """A run whose checkpoint is of a wider encoder than its config says."""
+    (paint(place / "bad", each=4) / "teal" / "01.jpg").write_bytes(b"no image")
+    # Checkpoints of a wider encoder than the config says, and of another network.
     encoder_run(place / "runs" / "wide", 4)
-    shutil.copy(place / "runs/encoder/config.json", place / "runs/wide/config.json")
-    return ["--init=runs/wide"]
-
-
-def unwritable(place):
-    (place / "file").touch()
-    return ["--out=file/below"]
-
-
-def of_another_size(place):
-    """A run whose config says another network than was trained."""
-    shutil.copytree("runs/quickstart", "runs/mlp")
-    path = place / "runs" / "mlp" / "config.json"
+    shutil.copy("runs/encoder/config.json", "runs/wide")
+    path = pathlib.Path(shutil.copytree("runs/quickstart", "runs/mlp"), "config.json")
     config = json.loads(path.read_text())
     config["model"]["name"] = "mlp"
     path.write_text(json.dumps(config))
-    return ["--init=runs/mlp"]
 
 
 @pytest.mark.parametrize(
     "mistake, message",
     [
-        (one_class, "has one class, 'blue'"),
-        (one_image, "class 'blue' has one image"),
-        (class_not_held_out, "held-out images have different classes: teal"),
-        (undecodable, "teal/01.jpg does not decode"),
+        (["--data=folder:few"], "class 'blue' has one image"),
+        (["--data=folder:bad"], "teal/01.jpg does not decode"),
         (["--init=gone"], "init: there is no folder gone"),
-        (empty_run, "empty is no run of launch.py"),
-        (of_another_encoder, r"of another network.*encoder.*given .*4.*wanted .*2"),
+        (["--init=nothing"], "nothing is no run of launch.py"),
+        (["--init=runs/wide"], r"of another network.*encoder.*given .*4.*wanted .*2"),
         (["--use=adapted"], "--use adapted needs weights as --init"),
         (["--init=gone.pth"], "weights='gone.pth': cannot be read"),
         (
@@ -355,10 +319,10 @@ def of_another_size(place):
             ["--init=runs/resnet2.safetensors", "--which=joint"],
             "--which joint needs a run",
         ),
-        (of_another_size, "of another network, size or channels: .*Dense_0"),
+        (["--init=runs/mlp"], "of another network, size or channels: .*Dense_0"),
         (["--channels=1"], r"kernel_0'\]: given \(3, 3, 3, 4\), wanted \(3, 3, 1, 4\)"),
         (["--which=joint", "--init=random"], "--which joint needs a run"),
-        (unwritable, "file is no folder that can be written to"),
+        (["--out=bad/teal/01.jpg/x"], "01.jpg is no folder that can be written to"),
         (["--data=my_images"], "--data must be folder:PATH, got 'my_images'"),
         (["--data=folder:gone"], "there is no folder gone"),
         (["--data=folder:my_images/blue"], "no images in sub-folders"),
@@ -368,18 +332,15 @@ def of_another_size(place):
         (["--seed=-1"], "--seed must be 0 or more"),
     ],
 )
-def test_mistakes_are_one_line_and_claim_no_folder(mistake, message, place, capsys):
-    more = mistake(place) if callable(mistake) else mistake
-    assert fine_tuned("wrong", *more) == 2
+def test_mistakes_are_one_line_and_claim_no_folder(mistake, message, wrong, capsys):
+    assert fine_tuned("wrong", *mistake) == 2
     out, err = capsys.readouterr()
     assert out == "" and not pathlib.Path("wrong").exists()
     (line,) = err.splitlines()
     assert line.startswith("error: ") and re.search(message, line)
 
 
-def test_another_fine_tuning_in_the_same_folder_is_refused(capsys):
-    fine_tuned("meta")
-    capsys.readouterr()
+def test_another_fine_tuning_in_the_same_folder_is_refused(meta, capsys):
     assert fine_tuned("meta", "--which=joint", "--steps=21") == 2
     err = capsys.readouterr().err
     assert "init_sha256" in err and "steps: 20 -> 21" in err and "another --out" in err
@@ -413,18 +374,14 @@ def test_a_loss_that_is_not_finite_saves_nothing(capsys):
         ("moments.npy", b"", "cannot be read as a classifier"),
     ],
 )
-def test_a_damaged_classifier(name, content, message, capsys):
-    fine_tuned("meta")
-    shutil.copytree("meta", f"damaged-{name}")
-    pathlib.Path(f"damaged-{name}", name).write_bytes(content)
-    capsys.readouterr()
-    assert predict.main([f"damaged-{name}", "new_images"]) == 2
+def test_a_damaged_classifier(name, content, message, meta, capsys):
+    damaged = pathlib.Path(shutil.copytree(meta, f"damaged-{name}"))
+    (damaged / name).write_bytes(content)
+    assert predict.main([str(damaged), "new_images"]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_mistakes_on_the_line_of_predict(capsys):
-    fine_tuned("meta")
-    capsys.readouterr()
+def test_mistakes_on_the_line_of_predict(meta, capsys):
     for line, message in (
         (["meta", "new_images", "--top=4"], "--top must be 1 to 3"),
         (["my_images", "new_images"], "my_images has no weights.safetensors"),
