@@ -2,8 +2,13 @@
 
 from metainit.runtime.cost import OURS, Cost
 from metainit.transfer.results import FineTuning, Transfer
+from metainit.transfer.time_to_threshold import Time
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
+
+
+def got(*values):
+    return [Time(value, True) for value in values]
 
 
 def run(init, head, at, final=0.8, validation=0.5, dataset="pets", seconds=1.0):

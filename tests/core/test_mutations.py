@@ -60,10 +60,7 @@ def gradients_summed(scan):
 
 
 @replaces(
-    hypergradient,
-    "split",
-    mode_tests.test_integer_leaves_and_keys_in_the_batch,
-    None,
+    hypergradient, "split", mode_tests.test_integer_leaves_and_keys_in_the_batch, None
 )
 def mixed_knows_adapted_leaves_only(split):
     return lambda tree, mask, field: split(tree, lambda path, leaf: False, field)

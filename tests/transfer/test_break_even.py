@@ -1,14 +1,10 @@
 """The break-even against numbers worked out by hand."""
 
 import pytest
-from small_transfer import FAST, run
+from small_transfer import FAST, got, run
 
 from metainit.transfer.break_even import against_baselines, data_sets, in_words
 from metainit.transfer.time_to_threshold import Time, by_data_set
-
-
-def got(*values):
-    return [Time(value, True) for value in values]
 
 
 def test_the_saving_is_paired_by_seed_and_a_mean_over_data_sets():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from small_transfer import FAST, run
+from small_transfer import FAST, got, run
 
 from metainit.transfer.time_to_threshold import (
     Time,
@@ -23,10 +23,6 @@ from metainit.transfer.time_to_threshold import (
 )
 
 STEPS = np.array([0, 1, 2, 5, 10])
-
-
-def got(*values):
-    return [Time(value, True) for value in values]
 
 
 def test_the_first_point_that_meets_the_threshold():
