@@ -2,10 +2,9 @@
 
 import html
 import json
-import pathlib
 import re
 import shutil
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -29,17 +28,16 @@ INITS = ("meta-learned", "joint pretraining", "random")
 HEADS = ("prototype", "logistic regression")
 
 
-class Place(NamedTuple):
-    """A run, weights beside it, and images that it never saw."""
-
-    run: pathlib.Path
-    weights: pathlib.Path
-    images: pathlib.Path
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
+    """A run, weights beside it, and images that it never saw."""
     root = tmp_path_factory.mktemp("transfer_run")
+    network = tiny.shrink(configs.default())
+    network.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=2)
+    network.model.name = "linear"
+    encoder = tiny.drawn(build(network).init)["encoder"]
+    weights = root / "resnet.safetensors"
+    save_file(torch_names.RESNET.to_torch(encoder), weights)
     config = tiny.config(tiny.draw(root / "images"))
     config.model.update(name="mlp", hidden=(8,))
     config.data.channels = 3
@@ -48,17 +46,7 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("METAINIT_DATA_DIR", str(root / "data"))
         train(config, root / "run")
-        yield Place(root / "run", write_weights(root / "resnet.safetensors"), images)
-
-
-def write_weights(path):
-    config = tiny.shrink(configs.default())
-    config.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=2)
-    config.model.name = "linear"
-    save_file(
-        torch_names.RESNET.to_torch(tiny.drawn(build(config).init)["encoder"]), path
-    )
-    return path
+        yield SimpleNamespace(run=root / "run", weights=weights, images=images)
 
 
 def settings(place, *inits):
@@ -113,14 +101,12 @@ def test_what_is_chosen_on_is_not_measured_on(place, tmp_path, monkeypatch):
     config = settings(place, str(place.run))
     config.data.name = f"folder:{images}"
     config.transfer.heads = HEADS[:1]
-    seen: list[tuple[str, list[set[bytes]]]] = []
+    seen = []
     fine_tune = fine_tuning.fine_tune
 
     def recorded(*given):
-        sides = [
-            {image.tobytes() for image in side.images[side.labels >= 0]}
-            for side in given[1:3]
-        ]
+        known = [side.images[side.labels >= 0] for side in given[1:3]]
+        sides = [{image.tobytes() for image in images} for images in known]
         seen.append((given[-1]["role"], sides))
         return fine_tune(*given)
 
@@ -161,8 +147,8 @@ def test_a_frozen_encoder_sees_every_image_once(place, tmp_path, monkeypatch):
     verdict, _, warning, _, title, *_ = report.splitlines()
     assert verdict.startswith((str(place.weights), *INITS))
     assert title.startswith("# metainit")
-    for words in (f"pretrained weights of {place.weights}", "ImageNet", f"{images}"):
-        assert words in warning
+    named = f"pretrained weights of {place.weights}", "ImageNet", f"{images}"
+    assert all(words in warning for words in named)
     assert "Overlap: the pretrained weights of" in text
 
 

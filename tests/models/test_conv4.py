@@ -52,11 +52,9 @@ def shapes(model, *size):
 
 
 def test_average_output_takes_any_size_with_the_same_parameters():
-    model = conv4.conv4(8)
-    params, features = shapes(model, 28, 28, 3)
-    assert features == (2, 8)
-    for size in ((32, 32), (97, 33)):
-        assert shapes(model, *size, 3) == (params, features)
+    sizes = (28, 28), (32, 32), (97, 33)
+    (_, features), *others = every = [shapes(conv4.conv4(8), *at, 3) for at in sizes]
+    assert features == (2, 8) and others == 2 * every[:1]
 
 
 @pytest.mark.parametrize(

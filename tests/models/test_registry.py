@@ -1,5 +1,6 @@
 """Parameters by the names of PyTorch's users, there and back."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -22,22 +23,10 @@ def network_of(encoder="none", learner="conv4", norm="support"):
     )
 
 
-def drawn(like, seed=0):
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), like)
-
-
 def body_of(network):
-    return drawn(
-        jax.eval_shape(registry.build(network).init, jax.random.key(0), IMAGES)
-    )
-
-
-def assert_equal(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        assert x.dtype == y.dtype and x.shape == y.shape
-        assert np.ascontiguousarray(x).tobytes() == np.ascontiguousarray(y).tobytes()
+    rng = np.random.default_rng(0)
+    like = jax.eval_shape(registry.build(network).init, jax.random.key(0), IMAGES)
+    return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), like)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +43,8 @@ def test_what_is_read_back_is_the_same_bitwise(names):
     body = body_of(network)
     head = {"kernel": np.ones((6, WAY), np.float32), "bias": np.zeros(WAY, np.float32)}
     arrays = registry.to_torch(network, body, head)
-    assert_equal(registry.from_torch(network, arrays, body), body)
+    back = registry.from_torch(network, arrays, body)
+    chex.assert_trees_all_equal(back, body, strict=True)
     (key,) = [key for key in arrays if key.endswith("fc.weight")]
     assert arrays[key].shape == (WAY, 6)
     assert key.startswith("learner.") == (names == ("resnet", "conv4"))
