@@ -18,50 +18,44 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 SIDE = 2  # of the last feature map
 
 
-@pytest.fixture(scope="module")
-def golden():
-    with np.load(GOLDEN / "conv4.npz") as file:
-        return dict(file)
+with np.load(GOLDEN / "conv4.npz") as file:
+    EXPECTED = dict(file)
+KEY = jax.random.key(0)
 
 
-def from_torch(golden, kind):
+def from_torch(kind):
     """Parameters of `kind` in our layouts: HWIO kernels, features in NHWC order."""
     leaf = {
         name.removeprefix(f"{kind}/"): value
-        for name, value in golden.items()
+        for name, value in EXPECTED.items()
         if name.startswith(f"{kind}/")
     }
     body = {}
     for i in range(4):
         body[f"kernel_{i}"] = leaf[f"convs.{i}.weight"].transpose(2, 3, 1, 0)
         body[f"bias_{i}"] = leaf[f"convs.{i}.bias"]
-        body[f"MomentNorm_{i}"] = {
-            "scale": leaf[f"norms.{i}.weight"],
-            "bias": leaf[f"norms.{i}.bias"],
-        }
+        norm = {"scale": leaf[f"norms.{i}.weight"], "bias": leaf[f"norms.{i}.bias"]}
+        body[f"MomentNorm_{i}"] = norm
     head = leaf["head.weight"].reshape(5, -1, SIDE, SIDE).transpose(2, 3, 1, 0)
     kernel = head.reshape(-1, 5)
     return {"body": body, "head": {"kernel": kernel, "bias": leaf["head.bias"]}}
 
 
-def inner_loop(golden, model):
-    rate, steps = float(golden["rate"]), int(golden["steps"])
+def inner_loop(model):
+    rate, steps = float(EXPECTED["rate"]), int(EXPECTED["steps"])
     return metainit.InnerLoop(classification.loss_fn(model), optax.sgd(rate), steps)
 
 
-def batch(golden, part):
-    image = golden[f"{part}/image"].transpose(0, 2, 3, 1).astype(np.float32) / 255
-    return {"image": image, "label": golden[f"{part}/label"]}
+def batch(part):
+    image = EXPECTED[f"{part}/image"].transpose(0, 2, 3, 1).astype(np.float32) / 255
+    return {"image": image, "label": EXPECTED[f"{part}/label"]}
 
 
 def assert_close(tree, expected):
     """1e-4 of each leaf's size; a bias that normalisation cancels is zero in both."""
     size = max(np.linalg.norm(leaf) for leaf in jax.tree.leaves(expected))
-    for (path, want), got in zip(
-        jax.tree_util.tree_leaves_with_path(expected),
-        jax.tree.leaves(tree),
-        strict=True,
-    ):
+    wanted = jax.tree_util.tree_leaves_with_path(expected)
+    for (path, want), got in zip(wanted, jax.tree.leaves(tree), strict=True):
         bound = 1e-4 * max(np.linalg.norm(want), 1e-2 * size)
         assert got.shape == want.shape
         assert np.linalg.norm(got - want) <= bound, jax.tree_util.keystr(path)
@@ -87,25 +81,22 @@ def test_the_script_is_the_one_that_wrote_the_file(name, script, limit):
 
 
 @pytest.mark.parametrize("form", [convolution.PRODUCT, convolution.NATIVE])
-def test_adapted_parameters_agree_with_torch(golden, form):
-    model = conv4.conv4(16, "batch", "pool", "flatten", form=form)
-    loop = inner_loop(golden, model)
-    params, key = from_torch(golden, "initial"), jax.random.key(0)
-    support = batch(golden, "support")
-    adapted, _ = jax.jit(functools.partial(metainit.adapt, loop))(params, support, key)
-    expected = from_torch(golden, "adapted")
+def test_adapted_parameters_agree_with_torch(form):
+    loop = inner_loop(conv4.conv4(16, "batch", "pool", "flatten", form=form))
+    params, expected = from_torch("initial"), from_torch("adapted")
+    adapt = jax.jit(functools.partial(metainit.adapt, loop))
+    adapted, _ = adapt(params, batch("support"), KEY)
     assert_close(adapted, expected)
     moved = functools.partial(jax.tree.map, np.subtract)
     assert_close(moved(adapted, params), moved(expected, params))
 
 
-def test_meta_gradient_agrees_with_torch(golden):
+def test_meta_gradient_agrees_with_torch():
     model = conv4.conv4(16, "batch", "pool", "flatten")
-    loop = inner_loop(golden, model)
-    params, key = from_torch(golden, "initial"), jax.random.key(0)
-    support, query = batch(golden, "support"), batch(golden, "query")
-    gradient = metainit.meta_gradient(loop, query_loss=classification.query_loss(model))
-    episodes = jax.tree.map(lambda x: jnp.asarray(x)[None], (support, query))
-    (loss, _), grads = jax.jit(gradient)(params, metainit.Episode(*episodes), key)
-    assert loss == pytest.approx(float(golden["query_loss"]), rel=1e-5)
-    assert_close(grads, from_torch(golden, "meta_grad"))
+    query_loss = classification.query_loss(model)
+    gradient = metainit.meta_gradient(inner_loop(model), query_loss=query_loss)
+    parts = batch("support"), batch("query")
+    episodes = metainit.Episode(*jax.tree.map(lambda x: jnp.asarray(x)[None], parts))
+    (loss, _), grads = jax.jit(gradient)(from_torch("initial"), episodes, KEY)
+    assert loss == pytest.approx(float(EXPECTED["query_loss"]), rel=1e-5)
+    assert_close(grads, from_torch("meta_grad"))

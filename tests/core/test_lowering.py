@@ -18,10 +18,7 @@ from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
 from metainit.training import steps
 
-FORMS = {
-    ("cpu",): convolution.PRODUCT,
-    ("cuda", "tpu"): convolution.NATIVE,
-}
+FORMS = {("cpu",): convolution.PRODUCT, ("cuda", "tpu"): convolution.NATIVE}
 
 
 def struct(shape, dtype):
@@ -33,43 +30,36 @@ def images(*shape):
     return {"image": struct(shape, np.uint8), "label": struct(shape[:-3], np.int32)}
 
 
+def pixels_of(config):
+    return config.data.size, config.data.size, config.data.channels
+
+
 def statistics(config):
     half = (0.5,) * config.data.channels
     return Preprocess(half, half, config.augment.shift, config.augment.flip)
 
 
+KEY = jax.eval_shape(jax.random.key, 0)
+
+
+def supervised_step(model, optimizer, preprocess, classes, size, pixels):
+    """A step of supervised training, and its inputs in shape only."""
+    example = struct((2, *pixels), np.float32)
+    body = jax.eval_shape(model.init, KEY, example)
+    start = lambda *given: steps.start(model, optimizer, *given, classes)  # noqa: E731
+    state = jax.eval_shape(start, body, example)
+    step = steps.supervised(model, preprocess, optimizer)
+    return step, (state, images(size, *pixels), KEY)
+
+
 def joint_step(config):
     """The step of joint pretraining, and its inputs in shape only."""
-    model = registry.build(config)
-    pixels = config.data.size, config.data.size, config.data.channels
-    example = struct((2, *pixels), np.float32)
-    key = jax.eval_shape(jax.random.key, 0)
-    body = jax.eval_shape(model.init, key, example)
-    optimizer = recipe.joint_optimizer(config)
-    state = jax.eval_shape(
-        lambda body, example: steps.start(model, optimizer, body, example, 100),
-        body,
-        example,
-    )
-    batch = images(config.joint.batch, *pixels) | {"progress": struct((), np.float32)}
+    model, optimizer = registry.build(config), recipe.joint_optimizer(config)
     preprocess = statistics(config)._replace(encode=model.encode)
-    return steps.supervised(model, preprocess, optimizer), (state, batch, key)
-
-
-def supervised_step(config):
-    """The step of supervised training, and its inputs in shape only."""
-    model = supervised.build_model(config)
-    optimizer = optax.adam(config.learning_rate)
-    example = struct((2, 28, 28, 1), np.float32)
-    key = jax.eval_shape(jax.random.key, 0)
-    body = jax.eval_shape(model.init, key, example)
-    state = jax.eval_shape(
-        lambda body, example: steps.start(model, optimizer, body, example, 10),
-        body,
-        example,
+    step, (state, batch, key) = supervised_step(
+        model, optimizer, preprocess, 100, config.joint.batch, pixels_of(config)
     )
-    step = steps.supervised(model, Preprocess((0.5,), (0.5,)), optimizer)
-    return step, (state, images(config.batch, 28, 28, 1), key)
+    return step, (state, batch | {"progress": struct((), np.float32)}, key)
 
 
 def assert_lowers(step, inputs, platforms):
@@ -84,9 +74,8 @@ def meta_step(config):
     """The step of meta-training, and its inputs in shape only."""
     model, task = registry.build(config), config.train_task
     preprocess = statistics(config)._replace(encode=model.encode)
-    typed = configs.typed(config)
+    typed, pixels = configs.typed(config), pixels_of(config)
     learner = recipe.learner(typed, model, preprocess)
-    pixels = config.data.size, config.data.size, config.data.channels
 
     def start(key):
         example = np.zeros((2, *pixels), np.float32)
@@ -94,7 +83,6 @@ def meta_step(config):
         head = recipe.init_head(typed, model, body, example, key)
         return learner.init({"body": body} | head)
 
-    key = jax.eval_shape(jax.random.key, 0)
     support, query = (
         {
             name: struct((config.meta_batch, *x.shape), x.dtype)
@@ -102,7 +90,7 @@ def meta_step(config):
         }
         for each in (task.shot, task.queries)
     )
-    inputs = jax.eval_shape(start, key), metainit.Episode(support, query), key
+    inputs = jax.eval_shape(start, KEY), metainit.Episode(support, query), KEY
     return recipe.meta_update(learner), inputs
 
 
@@ -117,7 +105,8 @@ WITH_STEPS = [
 @pytest.mark.parametrize("name", WITH_STEPS)
 def test_every_step_lowers_for_every_platform(name, monkeypatch):
     config = shipped.load(name)
-    if config.get("kind") != "supervised" and config.encoder.name != "none":
+    supervises = config.get("kind") == "supervised"
+    if not supervises and config.encoder.name != "none":
         # As deep as it takes to have every kind of part.
         deepest = {"resnet": "stage2", "efficientnet_lite0": "stage3"}
         config.encoder.update(stage_sizes=(2, 1, 1, 1), width=4)
@@ -126,8 +115,14 @@ def test_every_step_lowers_for_every_platform(name, monkeypatch):
             config.encoder.adapt_from = config.encoder.cut
     for platforms, form in FORMS.items():
         monkeypatch.setattr(convolution, "for_backend", lambda form=form: form)
-        if config.get("kind") == "supervised":
-            assert_lowers(*supervised_step(config), platforms)
+        if supervises:
+            model, adam = (
+                supervised.build_model(config),
+                optax.adam(config.learning_rate),
+            )
+            grey = Preprocess((0.5,), (0.5,))
+            inputs = model, adam, grey, 10, config.batch, (28, 28, 1)
+            assert_lowers(*supervised_step(*inputs), platforms)
         else:
             assert_lowers(*joint_step(config), platforms)
             assert_lowers(*meta_step(config), platforms)

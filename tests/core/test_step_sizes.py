@@ -87,14 +87,10 @@ def test_evaluation_takes_them(body, episodes):
     config.evaluate.steps = (0, 2)
     measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3)
     logs = jax.tree.map(lambda x: x - np.log(3), recipe.log_step_sizes(MODEL, body))
-    plain_steps = Initialisation("random", MODEL, PREPROCESS, body)
+    init = Initialisation("random", MODEL, PREPROCESS, body)
     scaled, plain, larger = (
-        measure(init, episodes, adaptation.Setting("prototype", "sgd", rate))["loss"]
-        for init, rate in (
-            (plain_steps._replace(inner=logs), 0.3),
-            (plain_steps, 0.1),
-            (plain_steps, 0.3),
-        )
+        measure(given, episodes, adaptation.Setting("prototype", "sgd", rate))["loss"]
+        for given, rate in ((init._replace(inner=logs), 0.3), (init, 0.1), (init, 0.3))
     )
     np.testing.assert_allclose(scaled, plain, rtol=1e-5)
     assert not np.allclose(plain, larger, rtol=1e-3)
@@ -103,10 +99,7 @@ def test_evaluation_takes_them(body, episodes):
 def test_fine_tuning_takes_them():
     params = {"head": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
     rates = {"head": {"kernel": jnp.log(0.5), "bias": jnp.zeros(())}}
-    spec = Spec(learning_rate=0.1)
-    optimizer = fine_tuning.optimizer(spec, rates)
+    optimizer = fine_tuning.optimizer(Spec(learning_rate=0.1), rates)
     updates, _ = optimizer.update(params, optimizer.init(params), params)
-    chex.assert_trees_all_close(
-        optax.apply_updates(params, updates),
-        {"head": {"kernel": 0.95 * jnp.ones(2), "bias": 0.9 * jnp.ones(2)}},
-    )
+    expected = {"head": {"kernel": 0.95 * jnp.ones(2), "bias": 0.9 * jnp.ones(2)}}
+    chex.assert_trees_all_close(optax.apply_updates(params, updates), expected)
