@@ -148,11 +148,7 @@ def test_stopped_anywhere_its_rows_are_the_same(whole, images, tmp_path, monkeyp
 
     def measured(workdir):
         return [
-            {
-                name: value
-                for name, value in row.items()
-                if not name.endswith("_seconds")
-            }
+            {name: x for name, x in row.items() if not name.endswith("_seconds")}
             for row in rows(workdir)
         ]
 

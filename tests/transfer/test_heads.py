@@ -33,29 +33,25 @@ def noisy(each, seed):
 
 
 TRAIN, TEST = noisy(20, 1), noisy(15, 2)
+BODY = MODEL.init(jax.random.key(0), jnp.zeros((2, 6, 6, 1)))
 
 
-@pytest.fixture(scope="module")
-def params():
-    return {"body": MODEL.init(jax.random.key(0), jnp.zeros((2, 6, 6, 1)))}
+def points(fit, values, **changed):
+    init = Initialisation("random", MODEL, PREPROCESS, BODY)
+    split = Split("noisy", TRAIN, TEST)
+    return list(heads.fitted(init, split, Spec(**changed), fit, values))
 
 
-def points(params, fit, values, **changed):
-    spec = Spec(**changed)
-    init = Initialisation("random", MODEL, PREPROCESS, params["body"])
-    return list(heads.fitted(init, Split("noisy", TRAIN, TEST), spec, fit, values))
-
-
-def embedded(params, source):
+def embedded(source):
     images = PREPROCESS.normalise(source.images[source.labels >= 0])
-    return normalize(np.asarray(MODEL.features(params["body"], images, None, None)))
+    return normalize(np.asarray(MODEL.features(BODY, images, None, None)))
 
 
-def test_they_are_scikit_learns(params, monkeypatch):
+def test_they_are_scikit_learns(monkeypatch):
     monkeypatch.setattr(held_out, "CHUNK", 32)  # more images than a chunk
-    support, query = embedded(params, TRAIN), embedded(params, TEST)
+    support, query = embedded(TRAIN), embedded(TEST)
     labels, truth = (s.labels[s.labels >= 0] for s in (TRAIN, TEST))
-    found = points(params, closed_form.logistic_regression, [0.1, 10.0])
+    found = points(closed_form.logistic_regression, [0.1, 10.0])
     for point, penalty in zip(found, (0.1, 10.0), strict=True):
         theirs = LogisticRegression(C=penalty, max_iter=1000).fit(support, labels)
         predicted, chances = theirs.predict(query), theirs.predict_proba(query)
@@ -67,16 +63,16 @@ def test_they_are_scikit_learns(params, monkeypatch):
         # Two chunks of 32 images, 36 pixels, 8 features; a share of each value.
         assert point.flops == 2 * 32 * (2 * 36 * 8) / 2
     assert found[0].loss != found[1].loss and 0.4 < found[1].accuracy < 1
-    (point,) = points(params, closed_form.nearest_centroid, [10.0])
+    (point,) = points(closed_form.nearest_centroid, [10.0])
     means = normalize(NearestCentroid().fit(support, labels).centroids_)
     assert point.accuracy == np.mean((query @ means.T).argmax(1) == truth)
 
 
-def test_only_the_labels_that_may_be_used_are(params):
-    (point,) = points(params, closed_form.nearest_centroid, [10.0], shot=2)
+def test_only_the_labels_that_may_be_used_are():
+    (point,) = points(closed_form.nearest_centroid, [10.0], shot=2)
     assert point.images == 6
     with pytest.raises(ValueError, match="shot=21 is more than the 20"):
-        points(params, closed_form.nearest_centroid, [10.0], shot=21)
+        points(closed_form.nearest_centroid, [10.0], shot=21)
 
 
 def place(folder, *hashes):
