@@ -58,9 +58,8 @@ def test_differences_are_paired_and_corrected_over_data_sets():
     )
     compared = compare(first, second)
     assert compared["cars"].different and not compared["sun"].different
-    raw = [
-        scipy.stats.ttest_rel(first[x].mean(1), second[x].mean(1)).pvalue for x in gains
-    ]
+    means = ((first[name].mean(1), second[name].mean(1)) for name in gains)
+    raw = [scipy.stats.ttest_rel(*pair).pvalue for pair in means]
     assert [x.p for x in compared.values()] == pytest.approx(holm(raw))
     assert compared["cars"].difference.mean == pytest.approx(0.02, abs=0.005)
 
@@ -68,13 +67,11 @@ def test_differences_are_paired_and_corrected_over_data_sets():
 def test_paired_intervals_use_the_pairing():
     rng = np.random.default_rng(0)
     episode = rng.normal(0, 0.1, 600)  # how hard each episode is, for both
-    a = 0.81 + episode + rng.normal(0, 0.01, 600)
-    b = 0.80 + episode + rng.normal(0, 0.01, 600)
+    a, b = (mean + episode + rng.normal(0, 0.01, 600) for mean in (0.81, 0.80))
     mean, low, high = paired_interval(a, b)
     half = 1.96 * np.std(a - b) / np.sqrt(600)
-    assert (mean, low, high) == pytest.approx(
-        (np.mean(a - b), mean - half, mean + half), abs=1e-4
-    )
+    expected = np.mean(a - b), mean - half, mean + half
+    assert (mean, low, high) == pytest.approx(expected, abs=1e-4)
     assert 0 < low < mean < high and paired_interval(b, a)[2] < 0
     assert paired_interval(a, b) == (mean, low, high)
 
@@ -86,10 +83,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     for _ in range(200):
         seeds = rng.normal(0.02, 0.01, (3, 1)) + rng.normal(0, 0.1, (3, 60))
         a, b = rng.binomial(25, [[0.9], [0.88]], (2, 60)) / 25
-        for i, (low, high) in enumerate(
-            (over_seeds(seeds)[1:3], paired_interval(a, b)[1:])
-        ):
-            hits[i] += low <= 0.02 <= high
+        intervals = over_seeds(seeds)[1:3], paired_interval(a, b)[1:]
+        hits += [low <= 0.02 <= high for low, high in intervals]
     assert ((180 <= hits) & (hits < 200)).all()
 
 

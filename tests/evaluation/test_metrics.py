@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from metainit.evaluation.metrics import (
-    calibration_error,
-    class_accuracy,
-    macro_f1,
-)
+from metainit.evaluation.metrics import calibration_error, class_accuracy, macro_f1
 
 
 @pytest.mark.parametrize("way", [2, 5, 20])
@@ -38,15 +34,14 @@ def test_class_accuracy_is_that_of_scikit_learn():
 
 def test_calibration_error_by_hand():
     """Bins of a fifth: (0.4, 0.6] has 0.6 wrong and 0.5 right, (0.8, 1] has 0.9."""
-    probabilities = np.array([[0.6, 0.4], [0.5, 0.5], [0.1, 0.9]])
-    labels = np.array([1, 0, 1])
-    expected = 2 / 3 * abs(0.5 - 0.55) + 1 / 3 * abs(1 - 0.9)
-    found = calibration_error(probabilities, labels, bins=5)
-    assert found == pytest.approx(expected, abs=1e-12)
-    # The edge 0.6 belongs to the bin below it.
-    apart = np.array([[0.6, 0.4], [0.61, 0.39]])
-    found = calibration_error(apart, np.array([1, 0]), bins=5)
-    assert found == pytest.approx((0.6 + 0.39) / 2, abs=1e-12)
+    together = [[0.6, 0.4], [0.5, 0.5], [0.1, 0.9]]
+    apart = [[0.6, 0.4], [0.61, 0.39]]  # the edge 0.6 belongs to the bin below it
+    for probabilities, labels, expected in (
+        (together, [1, 0, 1], 2 / 3 * abs(0.5 - 0.55) + 1 / 3 * abs(1 - 0.9)),
+        (apart, [1, 0], (0.6 + 0.39) / 2),
+    ):
+        found = calibration_error(np.array(probabilities), np.array(labels), bins=5)
+        assert found == pytest.approx(expected, abs=1e-12)
     assert calibration_error(np.eye(3), np.arange(3)) == 0
     assert np.isnan(calibration_error(np.full((2, 2), np.nan), np.zeros(2, int)))
 
