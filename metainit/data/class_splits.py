@@ -32,14 +32,13 @@ def shuffle_split(
         )
     order = np.random.default_rng(seed).permutation(len(names))
     # Every role with a share gets a class at least.
-    counts: list[int] = []
-    left = wanted
+    done, left, ends = 0, wanted, []
     for end, share in zip(np.cumsum(shares), shares, strict=True):
-        left -= share > 0
-        done = sum(counts)
-        here = min(max(round(len(names) * end) - done, 1), len(names) - done - left)
-        counts.append(here if share > 0 else 0)
-    pieces = np.split(order, np.cumsum(counts)[:2])
+        if share > 0:
+            left -= 1
+            done = min(max(round(len(names) * end), done + 1), len(names) - left)
+        ends.append(done)
+    pieces = np.split(order, ends[:2])
     return {
         role: tuple(names[number] for number in sorted(piece))
         for role, piece in zip(ROLES, pieces, strict=True)
