@@ -18,7 +18,6 @@ from tqdm import tqdm
 from metainit.data.batches import chunks
 from metainit.data.loading import Source
 from metainit.models.model import Model
-from metainit.models.preprocess import Preprocess
 from metainit.runtime import digest
 from metainit.runtime.budget import seconds_each
 from metainit.training.initialisation import Initialisation
@@ -44,9 +43,8 @@ def encode(
     Raises:
       ValueError: when the disk has no room for them.
     """
-    model, preprocess, body = init.model, init.preprocess, init.body
-    of_chunk = _of_chunk(model, preprocess)
-    settings = repr((_FORMAT, preprocess.mean, preprocess.std, model.computed_in))
+    body, of_chunk = init.body, _of_chunk(init)
+    settings = repr((_FORMAT, *init.preprocess[:2], init.model.computed_in))
     network = digest.sha256((settings, body["encoder"]))
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +86,7 @@ def stand_ins(
 
     Prints what encoding would take; writes nothing.
     """
-    of_chunk = _of_chunk(init.model, init.preprocess)
+    of_chunk = _of_chunk(init)
 
     @functools.cache
     def measured(*shape: int) -> tuple[float, tuple[int, ...]]:
@@ -127,11 +125,11 @@ def _model_on_maps(model: Model, shape: tuple[int, ...]) -> Model:
     return model._replace(encode=None, init=init)
 
 
-def _of_chunk(model: Model, preprocess: Preprocess) -> Callable:
+def _of_chunk(init: Initialisation) -> Callable:
     """`(body, images uint8 [n, h, w, c]) -> maps`, compiled."""
-    assert model.encode is not None
-    encode_images = model.encode
-    return jax.jit(lambda body, x: encode_images(body, preprocess.normalise(x)))
+    assert init.model.encode is not None
+    encode_images, normalise = init.model.encode, init.preprocess.normalise
+    return jax.jit(lambda body, x: encode_images(body, normalise(x)))
 
 
 def _fill(maps: np.ndarray, source: Source, encode: Callable) -> None:
