@@ -84,14 +84,10 @@ def optimizer_told_the_next_step(with_extra_args_support):
 
 
 @replaces(inner_loop, "split", inner_tests.test_mask_is_applied_to_the_started_tree)
-def adapt_mask_ignored(split):
-    return lambda tree, mask, field: split(tree, None, field)
-
-
 @replaces(
     outer_loop, "split", outer_tests.test_gradients_are_none_outside_the_meta_mask
 )
-def meta_mask_ignored(split):
+def mask_ignored(split):
     return lambda tree, mask, field: split(tree, None, field)
 
 
