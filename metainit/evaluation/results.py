@@ -17,8 +17,7 @@ class Row(NamedTuple):
     """One initialisation with one head, measured on meta-test.
 
     Attributes:
-      setting: chosen on meta-validation, e.g. {"optimizer": "sgd",
-        "learning_rate": 0.1}.
+      setting: chosen on meta-validation, e.g. {"optimizer": "sgd"}.
       steps: numbers of adaptation steps measured, ascending; (0,) in closed form.
       chosen: position in `steps` that was chosen on meta-validation.
       validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
@@ -46,14 +45,12 @@ class Evaluation(NamedTuple):
 
     Attributes:
       protocol: in words, e.g. "5-way 1-shot, 600 episodes".
-      batch_norm: the batch-norm policy in words.
       grid: what every initialisation met on meta-validation, by field.
       device: e.g. "cpu x1".
       runtime: seconds the evaluation took.
       queries: query images an episode.
       notes: sentences that belong under the table.
-      parts: the same by data set, where there is more than one, and on held-out classes
-        of the meta-train sets.
+      parts: the same by data set, where there are several, and on held-out classes.
       episodes_sha256: of the episodes; runs with one digest may be paired.
       held_out: whether it is on held-out classes of a meta-train set.
     """

@@ -48,8 +48,6 @@ class Run(NamedTuple):
     """One training, from its first step to its last.
 
     Attributes:
-      name: for people, e.g. "meta-learned".
-      folder: where checkpoints, events and metrics go.
       update: compiled `(state, batch, key) -> (state, metrics)`.
       batch: `(step) -> batch`, a pure function of the step.
       state: before the first step.

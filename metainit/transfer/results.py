@@ -12,8 +12,7 @@ class FineTuning(NamedTuple):
     """One initialisation with one head, fine-tuned on a whole data set.
 
     Attributes:
-      setting: chosen on meta-validation, e.g. {"optimizer": "sgd",
-        "learning_rate": 0.1}.
+      setting: chosen on meta-validation, e.g. {"optimizer": "sgd"}.
       validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
       points: rows of `transfer.jsonl`, by step; one for a head in closed form.
       ours: whether the initialisation is one of ours, or a baseline.
@@ -34,11 +33,9 @@ class FineTuning(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """Every fine-tuning of one experiment.
+    """Every fine-tuning of one experiment, by data set, initialisation and head.
 
     Attributes:
-      runs: one for each data set, initialisation and head.
-      costs: of making each initialisation, by name.
       protocol: in words, e.g. "32 images a step, 20 % of each class held out".
       grid: what all met on meta-validation, by field.
       trial_seconds, trial_flops: device time and operations of those trials.
