@@ -122,25 +122,30 @@ def read(data):
 """,
         ),
     ),
+    "data/builders/catalog.toml": (
+        (
+            "[cifar_fs]\n",
+            """\
+[stripes]
+classes = 11
+total = 66
+roles = [5, 3, 3]
+terms = { title = "stripes" }
+
+[cifar_fs]
+""",
+        ),
+    ),
     "data/builders/catalog.py": (
         (
-            "CATALOG = {entry.name",
+            '        case "glyphs":\n',
             """\
-def _stripes(data):
-    from metainit.data.builders import stripes
+        case "stripes":
+            from metainit.data.builders import stripes
 
-    return stripes.read(data)
-
-
-STRIPES = Entry(
-    name="stripes",
-    terms=Terms(title="stripes"),
-    classes=11,
-    total=66,
-    read=_stripes,
-    roles=(5, 3, 3),
-)
-CATALOG = {"stripes": STRIPES} | {entry.name""",
+            return stripes.read(data)
+        case "glyphs":
+""",
         ),
     ),
 }
