@@ -172,12 +172,9 @@ def _meta_learn(
             run_folder.claim(workdir, settings, MAY_CHANGE, ONLY_UP)
             leakage.store(workdir, loaded)
             stored.save_origin(workdir, start)
-    ratio = steps_per_iteration(
-        workdir / BUDGET,
-        config.joint.steps_per_iteration,
-        expected.meta_seconds,
-        expected.joint_seconds,
-        store=not dry_run,
+    seconds = expected.meta_seconds, expected.joint_seconds
+    ratio = config.joint.steps_per_iteration or steps_per_iteration(
+        workdir / BUDGET, *seconds, store=not dry_run
     )
     print(forecast.in_words(config, expected, meta, joint, ratio))
     if dry_run:  # refused when its plan was seen

@@ -62,19 +62,13 @@ def seconds_each(*steps: Callable[[], Any]) -> list[float]:
 
 
 def steps_per_iteration(
-    path: pathlib.Path,
-    given: float,
-    meta_seconds: float,
-    joint_seconds: float,
-    store: bool,
+    path: pathlib.Path, meta_seconds: float, joint_seconds: float, store: bool
 ) -> float:
     """Tells how many joint steps take as long as one meta-iteration.
 
-    That is `given`, or where it is 0 the quotient of the seconds, which is kept in the
-    file `path` (where `store`), so that a resumed run keeps its numbers of steps.
+    The quotient is kept in the file `path` (where `store`), so that a resumed run keeps
+    its numbers of steps.
     """
-    if given:
-        return given
     if path.exists():
         return float(json.loads(path.read_text())["joint_steps_per_iteration"])
     measured = {

@@ -29,9 +29,8 @@ def test_steps_are_timed_in_turn_and_the_least_counts(monkeypatch):
 
 def test_the_measured_ratio_is_kept(tmp_path):
     path = tmp_path / "budget.json"
-    assert budget.steps_per_iteration(path, 0.0, 0.4, 0.1, store=False) == 4
+    assert budget.steps_per_iteration(path, 0.4, 0.1, store=False) == 4
     assert not path.exists()
-    assert budget.steps_per_iteration(path, 0.0, 0.4, 0.1, store=True) == 4
+    assert budget.steps_per_iteration(path, 0.4, 0.1, store=True) == 4
     assert json.loads(path.read_text())["joint_step_seconds"] == 0.1
-    assert budget.steps_per_iteration(path, 0.0, 0.9, 0.1, store=True) == 4
-    assert budget.steps_per_iteration(path, 2.5, 0.9, 0.1, store=True) == 2.5
+    assert budget.steps_per_iteration(path, 0.9, 0.1, store=True) == 4
