@@ -3,7 +3,6 @@
 import json
 import pathlib
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
@@ -12,21 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from ml_collections import ConfigDict
 from PIL import Image
 from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metainit.config.fields import ConfigError
 from metainit.data import batches, episode_set, loading
-from metainit.data.loading import Source
 from metainit.evaluation import few_shot
 from metainit.experiments import configs, initialisations
 from metainit.experiments.meta_learning import train
 from metainit.models.model import Model
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.runtime.logging import read_metrics
-from metainit.training.loop import NonFiniteError, Run, fit
+from metainit.training.loop import NonFiniteError, fit
 
 FOLDERS = {
     "joint pretraining": "joint",
@@ -44,15 +41,15 @@ class Experiment(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def images(tmp_path_factory):
     return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
 
 
 @pytest.fixture(scope="module")
-def whole(images: pathlib.Path) -> Experiment:
+def whole(images):
     starts = {}
 
-    def recorded(run: Run, *rest: Any) -> Any:
+    def recorded(run, *rest):
         starts[run.name] = run.state
         return fit(run, *rest)
 
@@ -63,34 +60,30 @@ def whole(images: pathlib.Path) -> Experiment:
     return Experiment(workdir, text, starts)
 
 
-def without_report(images: pathlib.Path, **changed: Any) -> ConfigDict:
+def without_report(images, **changed):
     config = tiny.config(images)
     config.evaluate.episodes = 0
     config.update(changed)
     return config
 
 
-def perceptron(images: pathlib.Path) -> ConfigDict:
+def perceptron(images):
     """A config whose programs compile fast, for tests that ask nothing of them."""
     config = tiny.config(images)
     config.model.update(name="mlp", hidden=(8,))
     return config
 
 
-def breaks(
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    wrap: Callable[[Run], dict[str, Any]],
-) -> None:
+def breaks(monkeypatch, name, wrap):
     """The run of that name gets other fields, until `monkeypatch.undo`."""
 
-    def broken(run: Run, *rest: Any) -> Any:
+    def broken(run, *rest):
         return fit(run._replace(**wrap(run)) if run.name == name else run, *rest)
 
     monkeypatch.setattr(initialisations, "fit", broken)
 
 
-def assert_same_parameters(workdir: pathlib.Path, whole: Experiment) -> None:
+def assert_same_parameters(workdir, whole):
     """Last and best states of all three runs, to the bit."""
     for name, folder in FOLDERS.items():
         for kind in ("checkpoints", "best"):
@@ -105,7 +98,7 @@ def assert_same_parameters(workdir: pathlib.Path, whole: Experiment) -> None:
 # What a run leaves
 
 
-def test_a_run_leaves_a_report_with_every_initialisation(whole: Experiment) -> None:
+def test_a_run_leaves_a_report_with_every_initialisation(whole):
     report = (whole.workdir / "report.md").read_text()
     assert "initialisation" in report.splitlines()[0]  # the verdict comes first
     assert "python launch.py" in report
@@ -149,11 +142,10 @@ def test_a_run_leaves_a_report_with_every_initialisation(whole: Experiment) -> N
 # Several data sets
 
 
-@pytest.fixture(scope="module")
-def mixed(images: pathlib.Path) -> tuple[pathlib.Path, str]:
+def test_data_sets_of_two_sizes_are_mixed(images, tmp_path):
     """Meta-train sets of 32 and of 84 pixels, and a meta-test set."""
     config = tiny.config(images)
-    folders = [tiny.draw(images.parent / name, seed) for seed, name in enumerate("abc")]
+    folders = [tiny.draw(tmp_path / name, seed) for seed, name in enumerate("abc")]
     a, b, c = (f"folder:{folder}" for folder in folders)
     config.update(warm_start=0, iterations=6, validate_every=3)
     config.meta_batch = 3
@@ -164,14 +156,9 @@ def mixed(images: pathlib.Path) -> tuple[pathlib.Path, str]:
     config.method.gradient = "first_order"
     config.model.update(filters=2, downsample="stride")
     config.evaluate.update(steps=(0, 1), sgd_rates=(0.1,), adam_rates=())
-    workdir = images.parent / "mixed"
-    return workdir, train(config, workdir)
-
-
-def test_data_sets_of_two_sizes_are_mixed(mixed: tuple[pathlib.Path, str]) -> None:
-    workdir, _ = mixed
+    workdir = tmp_path / "mixed"
+    text = train(config, workdir)
     last = read_metrics(workdir / "meta")[-2]
-    a, b = (f"folder:{workdir.parent / name}" for name in "ab")
     for measure in ("loss", "accuracy"):
         of_each = [last[f"train/{measure}/{name}"] for name in (a, b)]
         assert all(map(np.isfinite, of_each))
@@ -179,23 +166,16 @@ def test_data_sets_of_two_sizes_are_mixed(mixed: tuple[pathlib.Path, str]) -> No
         assert np.mean(of_each) == pytest.approx(last[f"train/{measure}"], rel=1e-5)
     joint = read_metrics(workdir / "joint")
     assert not any("folder" in name for row in joint for name in row)
-
-
-def test_held_out_classes_are_reported_apart(mixed: tuple[pathlib.Path, str]) -> None:
-    workdir, text = mixed
-    a, b, c = (f"folder:{workdir.parent / name}" for name in "abc")
+    # Held-out classes are reported apart.
     assert "held-out classes" in text
-    report = (workdir / "report.md").read_text()
-    assert "## By data set" in report
-    lines = [
-        json.loads(line)
-        for line in (workdir / "results.jsonl").read_text().splitlines()
-    ]
-    found = {(x["dataset"], "held-out" in x["protocol"]) for x in lines if "init" in x}
+    assert "## By data set" in (workdir / "report.md").read_text()
+    lines = (workdir / "results.jsonl").read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if "init" in row]
+    found = {(row["dataset"], "held-out" in row["protocol"]) for row in rows}
     assert found == {(c, False), (a, True), (b, True)}
 
 
-def test_event_files_read_back(whole: Experiment) -> None:
+def test_event_files_read_back(whole):
     folder = whole.workdir / "meta_from_pretrained"
     events = EventAccumulator(str(folder))
     events.Reload()
@@ -213,13 +193,8 @@ def test_event_files_read_back(whole: Experiment) -> None:
         np.testing.assert_allclose([s.value for s in scalars], of_rows, rtol=1e-6)
 
 
-def test_the_same_call_again_says_finished(
-    whole: Experiment,
-    images: pathlib.Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def files() -> dict[pathlib.Path, int]:
+def test_the_same_call_again_says_finished(whole, images, capsys, monkeypatch):
+    def files():
         return {p: p.stat().st_mtime_ns for p in whole.workdir.rglob("*")}
 
     before = files()
@@ -234,19 +209,15 @@ def test_the_same_call_again_says_finished(
 
 
 def test_stopped_anywhere_and_started_again_is_the_same(
-    whole: Experiment,
-    images: pathlib.Path,
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    whole, images, tmp_path, monkeypatch, capsys
+):
     steps = {"joint pretraining": (0, 16), "meta-learned": (0, 8)}
     rng = np.random.default_rng(0)
     for name in FOLDERS:
         at = int(rng.integers(*steps.get(name, (2, 8))))
 
-        def stop(run: Run, at: int = at) -> dict[str, Any]:
-            def batch(step: int) -> Any:
+        def stop(run, at=at):
+            def batch(step):
                 if step == at:
                     raise KeyboardInterrupt
                 return run.batch(step)
@@ -269,17 +240,13 @@ def test_stopped_anywhere_and_started_again_is_the_same(
 
 
 def test_killed_or_made_longer_it_ends_the_same(
-    whole: Experiment,
-    images: pathlib.Path,
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    whole, images, tmp_path, monkeypatch, capsys
+):
     class Killed(Exception):
         pass
 
-    def kill(run: Run) -> dict[str, Any]:
-        def update(state: Any, *rest: Any) -> Any:
+    def kill(run):
+        def update(state, *rest):
             if int(state.step) == 5:
                 raise Killed
             return run.update(state, *rest)
@@ -297,9 +264,7 @@ def test_killed_or_made_longer_it_ends_the_same(
     assert_same_parameters(tmp_path / "run", whole)
 
 
-def test_more_iterations_go_on_with_a_longer_decay(
-    images: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_more_iterations_go_on_with_a_longer_decay(images, tmp_path, capsys):
     config = perceptron(images)
     config.iterations = config.outer.decay_steps = 4
     train(config, tmp_path / "run")
@@ -315,25 +280,20 @@ class Clock:
 
     now = 0.0
 
-    def __call__(self) -> float:
+    def __call__(self):
         self.now += 0.001
         return self.now
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch):
     monkeypatch.setattr(time, "perf_counter", clock := Clock())
     return clock
 
 
 @pytest.mark.slow
-def test_max_hours_leaves_what_meta_test_takes(
-    images: pathlib.Path,
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-    clock: Clock,
-) -> None:
-    def slow(*given: Any) -> Any:
+def test_max_hours_leaves_what_meta_test_takes(images, tmp_path, monkeypatch, clock):
+    def slow(*given):
         clock.now += 1
         return few_shot.validation_accuracy(*given)
 
@@ -352,21 +312,24 @@ def test_max_hours_leaves_what_meta_test_takes(
 
 
 @pytest.mark.parametrize(
-    "changed, words",
+    "changed, message",
     [
-        ({"warm_start": 999_999, "max_hours": 1 / 3600}, "warm_start=999999"),
-        ({"evaluate": {"episodes": 10**9}, "max_hours": 1.0}, "meta-test takes about"),
+        (
+            {"warm_start": 999_999, "max_hours": 1 / 3600},
+            r"max_hours=.*warm_start=999999.*give more than [0-9]",
+        ),
+        (
+            {"evaluate": {"episodes": 10**9}, "max_hours": 1.0},
+            r"max_hours=.*meta-test takes about.*give more than [0-9]",
+        ),
+        ({"train_task": {"way": 6}}, r"train: train_task\.way=6"),
     ],
 )
-def test_what_max_hours_cannot_hold_is_refused(
-    images: pathlib.Path, tmp_path: pathlib.Path, changed: dict[str, Any], words: str
-) -> None:
+def test_a_folder_is_not_claimed_by_a_mistake(images, tmp_path, changed, message):
     config = perceptron(images)
     config.iterations = 1_000_000
     config.update(changed)
-    with pytest.raises(
-        ConfigError, match=rf"max_hours=.*{words}.*give more than [0-9]"
-    ):
+    with pytest.raises(ConfigError, match=message):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -374,9 +337,7 @@ def test_what_max_hours_cannot_hold_is_refused(
 # What it refuses
 
 
-def test_a_dry_run_needs_no_download(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_needs_no_download(tmp_path, capsys):
     config = tiny.shrink(configs.default())
     config.model.update(name="mlp", hidden=(8,))
     config.data.update(name="", train=("omniglot", "flowers102"), size=8, channels=3)
@@ -394,9 +355,7 @@ def test_a_dry_run_needs_no_download(
         assert words in told
 
 
-def test_another_config_is_refused_with_every_difference(
-    whole: Experiment, images: pathlib.Path
-) -> None:
+def test_another_config_is_refused_with_every_difference(whole, images):
     config = tiny.config(images)
     config.inner.learning_rate = 0.2
     config.model.filters = 8
@@ -412,9 +371,7 @@ def test_another_config_is_refused_with_every_difference(
         assert words in str(refused.value)
 
 
-def test_other_images_than_the_run_began_with_are_refused(
-    tmp_path: pathlib.Path,
-) -> None:
+def test_other_images_than_the_run_began_with_are_refused(tmp_path):
     images = tiny.draw(tmp_path / "images")
     config = perceptron(images)
     config.update(iterations=1, warm_start=0)
@@ -433,9 +390,7 @@ def test_other_images_than_the_run_began_with_are_refused(
         train(config, tmp_path / "run")
 
 
-def test_tasks_of_all_classes_end_in_an_export(
-    images: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+def test_tasks_of_all_classes_end_in_an_export(images, tmp_path):
     config = tiny.config(images)
     config.update(iterations=1, warm_start=0)
     config.task.way = config.train_task.way = 0
@@ -445,17 +400,7 @@ def test_tasks_of_all_classes_end_in_an_export(
     assert text in train(config, tmp_path / "run")  # finished
 
 
-def test_a_folder_is_not_claimed_by_a_mistake(
-    images: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    config = tiny.config(images)
-    config.train_task.way = 6
-    with pytest.raises(ConfigError, match=r"train: train_task\.way=6"):
-        train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_divergence_is_named(images: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_divergence_is_named(images, tmp_path):
     config = perceptron(images)
     config.inner.learning_rate = 1e30
     with pytest.raises(NonFiniteError) as stopped:
@@ -469,15 +414,11 @@ def test_divergence_is_named(images: pathlib.Path, tmp_path: pathlib.Path) -> No
 # What the caller may bring along
 
 
-def test_the_caller_may_bring_a_network(
-    images: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    def init(key: jax.Array, x: jax.Array) -> Any:
+def test_the_caller_may_bring_a_network(images, tmp_path):
+    def init(key, x):
         return {"mine": 0.1 * jax.random.normal(key, (x[0].size, 7))}
 
-    def features(
-        params: Any, x: jax.Array, weight: jax.Array | None, key: jax.Array | None
-    ) -> jax.Array:
+    def features(params, x, weight, key):
         return jnp.tanh(x.reshape(len(x), -1) @ params["mine"])
 
     config = tiny.config(images)
@@ -490,10 +431,10 @@ def test_the_caller_may_bring_a_network(
 
 
 def test_a_network_without_a_hash_is_refused_where_programs_are_shared(
-    images: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+    images, tmp_path
+):
     class Features(dict):  # no hash, as dictionaries have none
-        def __call__(self, *given: Any) -> Any: ...
+        def __call__(self, *given): ...
 
     config = tiny.config(images)
     config.transfer.steps = 1
@@ -501,18 +442,16 @@ def test_a_network_without_a_hash_is_refused_where_programs_are_shared(
         train(config, tmp_path / "run", model=Model(lambda *given: {}, Features()))
 
 
-def test_shuffled_labels_are_those_of_meta_training_only(
-    images: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shuffled_labels_are_those_of_meta_training_only(images, tmp_path, monkeypatch):
     sample_batch, draw_episodes = batches.sample_batch, episode_set.draw_manifest
     labels: dict[bool, dict[str, np.ndarray]] = {False: {}, True: {}}
     for shuffle, seen in labels.items():
 
-        def sample(sources: Any, *rest: Any, seen: Any = seen) -> Any:
+        def sample(sources, *rest, seen=seen):
             seen[sources[0].class_names[0]] = sources[0].labels
             return sample_batch(sources, *rest)
 
-        def draw(config: Any, source: Source, *rest: Any, seen: Any = seen) -> Any:
+        def draw(config, source, *rest, seen=seen):
             seen[source.class_names[0]] = source.labels
             return draw_episodes(config, source, *rest)
 
