@@ -71,8 +71,7 @@ def save(folder: str | pathlib.Path, classifier: Classifier) -> None:
 def load(folder: str | pathlib.Path) -> Classifier:
     """Reads what `save` wrote.
 
-    Raises:
-      ValueError: a file is missing, damaged or does not fit the others.
+    It raises ValueError where a file is missing, damaged or does not fit the others.
     """
     folder = pathlib.Path(folder)
     for name in (WEIGHTS, MODEL, PREPROCESS, CLASSES):

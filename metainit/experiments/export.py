@@ -81,11 +81,8 @@ def export(
 ) -> None:
     """Writes the files of a run's initialisation, each whole or not at all.
 
-    The classifier has `way` rows. The card has what the run measured by now.
-
-    Raises:
-      ValueError: the network has no names in PyTorch, or the head was learned for
-        another way.
+    The classifier has `way` rows; the card has what `run` measured by now. A network
+    without names in PyTorch, or a head learned for another way, is a ValueError.
     """
     network, head = init.built_from, init.head
     if unnamed := registry.without_names(network):

@@ -54,9 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
     """Fine-tunes, saves and measures what was saved; returns the report.
 
-    Raises:
-      ValueError, OSError: for what cannot work, before anything long starts; or a loss
-        that is no longer finite.
+    It raises ValueError or OSError for what cannot work, before anything long starts,
+    and ValueError for a loss that is no longer finite.
     """
     out = pathlib.Path(arguments.out)
     _check_writable(out)

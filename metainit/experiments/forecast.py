@@ -29,13 +29,12 @@ class NoTimeError(ConfigError):
 
 
 class Forecast(NamedTuple):
-    """Seconds, by the wall clock.
+    """Seconds by the wall clock, and how often they are spent.
 
     Attributes:
       runs: initialisations that training makes, each in an equal share of the time.
-      adaptations: episodes that meta-test adapts to, over all initialisations, heads
-        and settings.
-      adaptation_seconds: of one, at the pace of a meta-iteration.
+      adaptations: at meta-test, over all initialisations, heads and settings.
+      adaptation_seconds: of one episode, at the pace of a meta-iteration.
     """
 
     runs: int
@@ -79,13 +78,10 @@ def measure(
 
 
 def check_memory(needed: int, available: int | None = None) -> None:
-    """Refuses a meta-iteration that the device has no room for.
+    """Raises ConfigError where the device has no room for a meta-iteration.
 
-    `needed` are bytes of its compiled program, by the compiler's plan; `available` are
-    bytes of the device, None for those of the first one.
-
-    Raises:
-      ConfigError: naming the fields that make it smaller.
+    `needed` are bytes by the compiler's plan; `available` those of the device, None for
+    the first one.
     """
     available = device_memory() if available is None else available
     if needed > _SHARE * available:

@@ -1,7 +1,6 @@
 """Transfer of given initialisations to a data set of one's own, without meta-training.
 
-Of every class a share is held out to be measured on; rates and penalties are chosen on
-a share of the rest.
+A share of every class is held out to measure on; settings are chosen on another.
 """
 
 from __future__ import annotations
@@ -38,8 +37,7 @@ def train(
 ) -> str:
     """Compares the initialisations, or goes on with it; returns the report's text.
 
-    Raises:
-      ConfigError: for what cannot work, before anything long starts.
+    It raises ConfigError for what cannot work, before anything long starts.
     """
     workdir = pathlib.Path(workdir)
     try:

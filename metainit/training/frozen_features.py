@@ -31,14 +31,13 @@ _FORMAT = 2
 def encode(
     init: Initialisation, sources: Sequence[Source], folder: str | pathlib.Path
 ) -> tuple[Initialisation, tuple[Source, ...]]:
-    """Makes maps of features of the images: float32 [n, h, w, c], memory-mapped.
+    """Puts an initialisation on maps of features: float32 [n, h, w, c], memory-mapped.
 
     A map that exists in `folder` for the same images, weights, normalisation and
     precision is used again; an interrupted call leaves none that is half written.
 
     Returns:
-      The initialisation on maps, its parameters still those for images, and sources
-      whose images are the maps.
+      The initialisation, its parameters still those for images, and the maps' sources.
 
     Raises:
       ValueError: when the disk has no room for them.

@@ -85,8 +85,8 @@ def fitted(
 ) -> Initialisation:
     """Has images normalised as the network should see them.
 
-    An encoder sees them as it was trained with; of other networks they are normalised
-    by statistics of their own: of `sets`, as of `metainit.models.preprocess.fit`.
+    An encoder sees them as it was trained with, other networks by the statistics of
+    `sets`, as of `metainit.models.preprocess.fit`.
     """
     before = init.preprocess
     if before.mean and init.network and init.network.encoder.name != "none":
@@ -96,10 +96,9 @@ def fitted(
 
 
 def alone(init: Initialisation) -> Initialisation:
-    """Makes the network judge an image alone; its parameters are the same.
+    """Makes the network judge an image alone, with the same parameters.
 
-    One that is normalised by the batch it stands in becomes one that is normalised by
-    its support.
+    Instead of by the batch that an image stands in, it is normalised by its support.
     """
     if (network := init.network) is None:
         return init

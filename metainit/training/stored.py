@@ -60,13 +60,11 @@ def load(
       part: of a run, one of `PARTS` or "random" for its network before training; None
         for "meta", or "meta_from_pretrained" where the run has only that.
       use: of an encoder, for weights that metainit did not export: one of `USES`.
-      size: side of the images in pixels; None for that of the run or weights.
-      channels: of the images; None likewise.
+      size, channels: of the images; None for those of the run or weights.
       seed: of random weights without a run.
 
     Raises:
-      ValueError: a run or part that is not there, or weights that cannot be had, or are
-        of no network that is known here.
+      ValueError: what is not there, or weights of no network that is known here.
     """
     kind = kind_of(source)
     if kind == "weights":
@@ -118,8 +116,7 @@ def config_of(run: str | os.PathLike[str]) -> Experiment:
 def save_origin(workdir: str | os.PathLike[str], start: Initialisation) -> None:
     """Keeps what a run's network started from and how it sees images with the run.
 
-    Raises:
-      ValueError: the run began with other weights.
+    It raises ValueError where the run began with other weights.
     """
     path, now = pathlib.Path(workdir) / ORIGIN, start.provenance
     if path.exists():
