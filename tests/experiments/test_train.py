@@ -1,9 +1,8 @@
 """One experiment end to end: what it leaves, how it goes on, what it refuses."""
 
 import json
-import pathlib
 import time
-from typing import Any, NamedTuple
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -32,14 +31,6 @@ FOLDERS = {
 }
 
 
-class Experiment(NamedTuple):
-    """An experiment that ran without a break, and the states its runs began with."""
-
-    workdir: pathlib.Path
-    text: str
-    starts: dict[str, Any]
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
@@ -47,6 +38,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(images):
+    """An experiment without a break, and the states its runs began with."""
     starts = {}
 
     def recorded(run, *rest):
@@ -57,7 +49,7 @@ def whole(images):
         patch.setattr(initialisations, "fit", recorded)
         workdir = images.parent / "whole"
         text = train(tiny.config(images), workdir, command="python launch.py")
-    return Experiment(workdir, text, starts)
+    return SimpleNamespace(workdir=workdir, text=text, starts=starts)
 
 
 def without_report(images, **changed):
