@@ -102,6 +102,7 @@ WITH_STEPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_STEPS)
 def test_every_step_lowers_for_every_platform(name, monkeypatch):
     config = shipped.load(name)

@@ -79,6 +79,7 @@ def parts(names):
     return {name.split("/")[0] for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use, adapt_from, learned, adapted",
     [

@@ -114,7 +114,7 @@ def test_fixed_accuracies_are_in_the_table_and_what_has_no_transfer(tmp_path):
     other = write(tmp_path / "other", 3, transfer__steps=0)
     text = told([*runs, other])
     assert "Accuracy over seeds 0, 1, 2, 3" in text
-    assert f"Missing: {other} without transfer" in text
+    assert f"Missing: {other} without transfer" in " ".join(text.split())
     assert "Transfer efficiency, seeds 0, 1, 2" in text
 
 

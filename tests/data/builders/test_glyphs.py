@@ -46,6 +46,7 @@ def examples(folder, split):
     return [(row["image"], int(row["label"]), row["script"]) for row in rows]
 
 
+@pytest.mark.slow
 def test_two_preparations_are_bit_identical(twice):
     one, other, _ = twice
     for split in cache.ROLES:
