@@ -4,6 +4,7 @@ import pathlib
 import re
 from typing import Any
 
+import pytest
 import tiny
 
 from metainit.experiments import configs
@@ -19,6 +20,7 @@ def blocks():
     return [(text.count("\n", 0, m.start(1)), m[1]) for m in found]
 
 
+@pytest.mark.slow
 def test_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("METAINIT_DATA_DIR", str(tmp_path / "data"))

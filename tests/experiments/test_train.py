@@ -134,6 +134,7 @@ def test_a_run_leaves_a_report_with_every_initialisation(whole):
 # Several data sets
 
 
+@pytest.mark.slow
 def test_data_sets_of_two_sizes_are_mixed(images, tmp_path):
     """Meta-train sets of 32 and of 84 pixels, and a meta-test set."""
     config = tiny.config(images)
@@ -231,6 +232,7 @@ def test_stopped_anywhere_and_started_again_is_the_same(
         assert one == other
 
 
+@pytest.mark.slow
 def test_killed_or_made_longer_it_ends_the_same(
     whole, images, tmp_path, monkeypatch, capsys
 ):

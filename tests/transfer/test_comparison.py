@@ -127,6 +127,7 @@ def test_the_report_has_a_section_and_a_figure(whole):
         assert min(image.size) > 400
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_its_rows_are_the_same(whole, images, tmp_path, monkeypatch):
     draw, calls = fine_tuning._batch, [0]
 
@@ -155,6 +156,7 @@ def test_stopped_anywhere_its_rows_are_the_same(whole, images, tmp_path, monkeyp
     assert measured(tmp_path / "run") == measured(whole.workdir)
 
 
+@pytest.mark.slow
 def test_other_settings_go_on_with_a_finished_run(whole, images, monkeypatch):
     assert "is finished" in train(small(images), whole.workdir)
     made = record(monkeypatch)
