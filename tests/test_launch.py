@@ -119,9 +119,15 @@ def test_the_flags_reach_the_training(folder, arguments, told):
         ("--config.iterations=1.5", ["config.iterations=1.5", "int", "such as 10"]),
         ("--config.outer.clip=x", ["config.outer.clip=x", "float", "such as 10.0"]),
         ("--config.cold_start=maybe", ["config.cold_start=maybe", "such as True"]),
-        ("--config.seed=1 --config.outer=3", ["config.outer"]),
+        (
+            "--config.seed=1 --config.outer=3",
+            ["config.outer=3", "section", "config.outer.clip"],
+        ),
         ("--config=configs/trial.py:missing", ["unknown variant", "20way"]),
         ("--config=configs/trial.py:broken", ["TypeError", "trial.py, line 8"]),
+        ("--config=configs/plain.py:9way", ["plain.py:9way", "variant '9way'"]),
+        ("--config=configs/empty.py", ["configs/empty.py", "no get_config()"]),
+        ("--config=configs/typo.py", ["configs/typo.py", "no valid Python", "line 1"]),
         ("--config=configs/other.py", ["configs/other.py", "configs/trial.py"]),
         ("--config=configs/other.py --config.seed=1", ["other.py", "configs/trial.py"]),
         ("--wokdir=x", ["wokdir", "workdir"]),
@@ -132,6 +138,12 @@ def test_the_flags_reach_the_training(folder, arguments, told):
 @pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
 def test_a_mistake_is_one_line(folder, parse, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(folder)
+    for name, text in (
+        ("plain", CONFIG.replace('variant=""', "")),
+        ("empty", ""),
+        ("typo", "def get_config(:"),
+    ):
+        pathlib.Path(f"configs/{name}.py").write_text(text)
     if not arguments.startswith("--config="):
         arguments = f"--config=configs/trial.py {arguments}"
     monkeypatch.setattr(

@@ -39,7 +39,7 @@ def replaced(config: Fields, changes: Mapping[str, Any]) -> Fields:
         for section in sections:
             place = place.get(section)
             if not isinstance(place, dict):
-                raise _unknown(name, type(config))
+                raise unknown(name, type(config))
         place[last] = value
     return parse(values, type(config))
 
@@ -58,7 +58,8 @@ def _types(of: type) -> dict[str, Any]:
     return typing.get_type_hints(of, include_extras=True)
 
 
-def _unknown(field: str, root: type) -> ConfigError:
+def unknown(field: str, root: type) -> ConfigError:
+    """Makes the error of a field that `root` has not; it names the nearest it has."""
     known = list(names(root))
     # Of the same last name first: "learning_rate" is inner's or outer's.
     near = [name for name in known if name.split(".")[-1] == field.split(".")[-1]]
@@ -73,7 +74,7 @@ def _section(of: Any, values: Any, prefix: str, root: type) -> Any:
     for name, value in values.items():
         field = prefix + name
         if name not in types:
-            raise _unknown(field, root)
+            raise unknown(field, root)
         if dataclasses.is_dataclass(types[name]):
             given[name] = _section(types[name], value, f"{field}.", root)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import pathlib
 import pprint
 import re
@@ -94,7 +95,15 @@ def load(name: str) -> ConfigDict:
     if not pathlib.Path(path).is_file():
         others = ", ".join(sorted(map(str, pathlib.Path("configs").glob("*.py"))))
         raise ValueError(f"no such file; there is {others or 'no configs/*.py here'}")
-    get_config = runpy.run_path(path)["get_config"]
+    try:
+        found = runpy.run_path(path)
+    except SyntaxError as error:
+        raise ValueError(f"it is no valid Python: {error}") from None
+    if "get_config" not in found:
+        raise ValueError("it defines no get_config(), which returns the config")
+    get_config = found["get_config"]
+    if variant and not inspect.signature(get_config).parameters:
+        raise ValueError(f"unknown variant {variant!r}; there is none: give {path}")
     return get_config(variant) if variant else get_config()
 
 
@@ -166,5 +175,7 @@ def _field(value: Any, name: str, message: str) -> str | None:
         value, place = value[part], f"{place}.{part}"
     if not (message.startswith(f"{flag}=") or message.endswith(f" {flag}")):
         return None
-    example = value.to_dict() if isinstance(value, ConfigDict) else value
-    return f"{message}; {place} takes a value such as {example!r}"
+    if isinstance(value, ConfigDict):
+        told = ", ".join(f"--{place}.{part}" for part in sorted(value))
+        return f"{message.partition(': ')[0]}: {place} is a section; there is {told}"
+    return f"{message}; {place} takes a value such as {value!r}"

@@ -104,6 +104,9 @@ def tune(argv: Sequence[str]) -> int:
         changes[match[1]] = literal(match[2])
     try:
         config = configs.search(configs.load(given.config)).to_dict()
+    except ValueError as error:
+        return refuse(f"{given.config}: {error}")
+    try:
         experiment = parsing.replaced(parsing.parse(config, Search), changes)
     except ValueError as error:
         return refuse(error)

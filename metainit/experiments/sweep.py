@@ -42,7 +42,7 @@ def settings(config: Search) -> list[Fields]:
         axes = search_space.parse(search.fields)
         for name in (axis.name for axis in axes):
             if name not in parsing.names(Experiment):
-                raise ValueError(f"{name} is no field of the experiment")
+                raise parsing.unknown(name, Experiment)
             if name.split(".")[0] in _FIXED and name not in _OF_TRAINING:
                 words = "it changes what is measured, or by how much luck"
                 raise ValueError(f"{name} cannot be searched: {words}")

@@ -185,7 +185,7 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path, error):
         ({"trials": -1}, "search.trials=-1 .* 0 or more"),
         ({"fields": ()}, "search.fields: no field"),
         ({"fields": (0.1,)}, "search.fields.*0.1 must be a name in quotes"),
-        ({"fields": ("inner.rate=1,2",)}, "inner.rate is no field of the experiment"),
+        ({"fields": ("inner.rate=1,2",)}, "inner.rate: .*no such field"),
         ({"fields": ("seed=1,2",)}, "seed cannot be searched: .*luck"),
         ({"fields": ("task.way=5,9",)}, "task.way cannot be searched"),
         ({"fields": ("evaluate.episodes=0,9",)}, "evaluate.episodes cannot be"),
@@ -234,7 +234,8 @@ def test_the_command_does_what_launch_does(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "words, reason",
     [
-        (["gone.py"], "no such file"),
+        (["gone.py"], "gone.py: no such file"),
+        (["quickstart.py:9way"], "quickstart.py:9way: unknown variant .* none"),
         (["mlp.py"], "kind='supervised'.* meta-learning"),
         (["omniglot.py:9way"], "unknown variant '9way'.* 20way"),
         (["omniglot.py", "--search.hour=2"], "search.hour: .*search.hours"),
