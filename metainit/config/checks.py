@@ -1,7 +1,5 @@
 """What must hold between the fields of a config, told before data are opened."""
 
-from __future__ import annotations
-
 import itertools
 import operator
 from collections.abc import Callable, Iterator

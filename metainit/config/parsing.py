@@ -1,7 +1,5 @@
 """Plain values to the typed fields of `metainit.config.fields`."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import functools

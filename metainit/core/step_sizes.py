@@ -5,8 +5,6 @@ the same at every inner step. A factor is exp of what is learned, so that it sta
 positive and starts at 1. Factors go with every rate and optimiser of a grid.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

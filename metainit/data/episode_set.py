@@ -4,8 +4,6 @@ They are drawn as rows of their source and stored; an episode's images are read 
 they are asked for, so that 600 episodes of a thousand images take no memory.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ A class or an image, to the byte, in two roles is refused; images that look the 
 classes that pretrained weights have seen are reported.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

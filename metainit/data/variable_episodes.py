@@ -4,8 +4,6 @@ See Triantafillou et al. 2020 (arXiv:1903.03096), section 3.2. The query has at 
 `max_queries` images of each class, and half of the smallest class.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -4,8 +4,6 @@ A seed trains anew and draws its own meta-test, so seeds' means are independent,
 Student's interval covers both draws (`benchmarks/coverage.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

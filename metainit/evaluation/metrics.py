@@ -1,7 +1,5 @@
 """Metrics of predictions, in NumPy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What an evaluation measured: plain values, nothing computed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -64,7 +62,7 @@ class Evaluation(NamedTuple):
     runtime: float
     queries: int
     notes: tuple[str, ...] = ()
-    parts: tuple[Evaluation, ...] = ()
+    parts: tuple["Evaluation", ...] = ()
     episodes_sha256: str = ""
     held_out: bool = False
 

@@ -4,8 +4,6 @@ preprocess.json tells the images' size, channels, mean and std; the images of
 moments.npy normalise any other, where the network's policy asks for them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import json

@@ -1,7 +1,5 @@
 """The edge between ConfigDicts, which the command line changes, and typed fields."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import pathlib

@@ -4,8 +4,6 @@ The folder gets init.safetensors, a model card (README.md) and, where step sizes
 learned, rates.safetensors. A finished run has them already, in RUN/export.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import pathlib

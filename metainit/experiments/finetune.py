@@ -4,8 +4,6 @@ Below the folder of images every class has a folder. A share of every class is h
 to judge the result on, or what lies in PATH/test where there is PATH/train.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import io

@@ -1,7 +1,5 @@
 """What an experiment will take: told and checked before it begins."""
 
-from __future__ import annotations
-
 import os
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The runs of an experiment: every initialisation that its report compares."""
 
-from __future__ import annotations
-
 import pathlib
 import time
 from collections.abc import Callable

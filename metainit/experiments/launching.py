@@ -1,7 +1,5 @@
 """From a command line to an experiment: what launch.py and `metainit tune` share."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

@@ -4,8 +4,6 @@ It prints CSV. A folder stands for all images below it. An image that does not d
 gets a row that says so, and the exit status is 1.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import os

@@ -4,8 +4,6 @@ A field is "NAME=VALUE,VALUE,...", or "NAME=LOW..HIGH" for a random search, whic
 uniformly in the logarithm: rates and sizes matter by factor.
 """
 
-from __future__ import annotations
-
 import ast
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Searches for settings: many runs, chosen between on meta-validation."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shlex

@@ -3,8 +3,6 @@
 A share of every class is held out to measure on; settings are chosen on another.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """What the laboratory asks of a network: two pure functions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -37,7 +35,7 @@ class Model(NamedTuple):
     encode: EncodeFn | None = None
     # The same network with `encode` for a part in front that training changes and inner
     # steps do not, so that its features are computed once a task. None for none.
-    in_task: Model | None = None
+    in_task: "Model | None" = None
     computed_in: str = ""  # the dtype of activations where it is not the parameters'
 
 

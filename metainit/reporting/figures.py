@@ -1,7 +1,5 @@
 """The report's figures, as PNG files."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import os

@@ -1,7 +1,5 @@
 """Finished runs as they lie on disk, and which of them may stand in one table."""
 
-from __future__ import annotations
-
 import json
 import os
 import pathlib

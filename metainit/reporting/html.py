@@ -4,8 +4,6 @@ Pictures are put into the page. A table is stacked on a narrow screen, a line a 
 that nothing is ever scrolled sideways.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import os

@@ -3,8 +3,6 @@
 Nothing in it is chosen by a test result.
 """
 
-from __future__ import annotations
-
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence

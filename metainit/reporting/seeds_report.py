@@ -4,8 +4,6 @@ Runs whose configs differ in the seed only are seeds of one experiment. Differen
 are paired: the same seeds, and in each the same episodes.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

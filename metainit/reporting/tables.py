@@ -3,8 +3,6 @@
 Whatever a name or a setting holds is escaped; the only markup in a text is `code`.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import re
@@ -55,7 +53,7 @@ class Table(NamedTuple):
     text: int = 2  # columns that are flush left; numbers, flush right, follow
     bold: frozenset[int] = frozenset()  # rows that stand out on a page
 
-    def without(self, *names: str) -> Table:
+    def without(self, *names: str) -> "Table":
         """Leaves out the columns of these headings."""
         kept = [n for n, name in enumerate(self.heading) if name not in names]
         heading, *rows = ([x[n] for n in kept] for x in (self.heading, *self.rows))

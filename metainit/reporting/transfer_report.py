@@ -1,7 +1,5 @@
 """The part of a report that is about transfer: "Transfer efficiency"."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np

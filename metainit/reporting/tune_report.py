@@ -1,7 +1,5 @@
 """The report of a search: what did best on meta-validation, and every trial."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Files that are there whole or not at all: text, JSON, rows and arrays."""
 
-from __future__ import annotations
-
 import io
 import json
 import math

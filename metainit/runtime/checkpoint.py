@@ -4,8 +4,6 @@ A folder, named after its number, has state/ (leaves by name), about/ (JSON: ste
 extra, kinds of leaves) and sha256, digests of the rest as `sha256sum` writes them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The initialisations that a run makes, by name, and what one of them cost."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 # Folders of a run's initialisations, and what results call them.

@@ -4,8 +4,6 @@ Methods of `Writer` are named as `clu.metric_writers.MetricWriter`'s, which need
 TensorFlow.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pathlib
@@ -78,7 +76,7 @@ class Writer:
             colour = np.broadcast_to(batch, (*batch.shape[:3], 3))
             self._events.add_images(tag, colour, step, dataformats="NHWC")
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -139,7 +137,7 @@ class Progress:
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *exception: object) -> None:

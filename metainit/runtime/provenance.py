@@ -1,7 +1,5 @@
 """What a result was made with: the commit and the versions of the packages."""
 
-from __future__ import annotations
-
 import pathlib
 import platform
 import subprocess

@@ -1,7 +1,5 @@
 """A working folder belongs to one config: the first run claims it."""
 
-from __future__ import annotations
-
 import json
 import os
 import pathlib

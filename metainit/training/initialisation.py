@@ -1,7 +1,5 @@
 """An initialisation: a network, where it starts, and what making it took."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable
 from typing import Any, NamedTuple

@@ -4,8 +4,6 @@ Joint pretraining is the baseline: one classifier over all meta-train classes, b
 same images, network, augmentation and device time, without episodes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 

@@ -4,8 +4,6 @@ A file that metainit exported says itself what network it is of. Of others, such
 ImageNet weights, the names of the arrays do.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -3,8 +3,6 @@
 All device time is of one kind of device: an hour of one is not an hour of another.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

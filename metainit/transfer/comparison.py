@@ -4,8 +4,6 @@ All meet the same images in the same order and the same grid. `choose` is given 
 classes of meta-validation only; what is measured on stays sealed until it is done.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import pathlib

@@ -4,8 +4,6 @@ Images, their order and augmentation depend on seed and step only. `Model.joint`
 normalised by a training batch; for held-out images see `metainit.transfer.held_out`.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import pathlib

@@ -1,7 +1,5 @@
 """The heads that are compared on whole data sets: what each is tuned by, its rows."""
 
-from __future__ import annotations
-
 import json
 import math
 import pathlib

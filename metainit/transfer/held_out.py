@@ -4,8 +4,6 @@ Where a network is normalised by its support (`Model.joint`), that is `MOMENTS`
 training images, drawn once by the seed.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """What fine-tuning on whole data sets gave: plain values, nothing computed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

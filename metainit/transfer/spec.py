@@ -1,7 +1,5 @@
 """What a fine-tuning is, and what cannot work."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ A run that never reached it is right-censored: means are restricted ones and med
 are Kaplan and Meier's (`scipy.stats.ecdf`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
