@@ -34,13 +34,12 @@ class EncoderEntry(NamedTuple):
 
 
 def _is_resnet(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    named = {torch_names.torchvision_name(name): x for name, x in flat.items()}
-    places = [re.match(r"layer([1-4])\.(\d+)\.conv3\.", name) for name in named]
+    places = [re.match(r"layer([1-4])\.(\d+)\.conv3\.", name) for name in flat]
     blocks = [(int(place[1]), int(place[2])) for place in places if place]
     sizes = tuple(len({b for s, b in blocks if s == stage}) for stage in range(1, 5))
-    if "conv1.weight" not in named or not all(sizes):
+    if "conv1.weight" not in flat or not all(sizes):
         return None
-    return {"stage_sizes": sizes, "width": len(named["conv1.weight"])}
+    return {"stage_sizes": sizes, "width": len(flat["conv1.weight"])}
 
 
 ENCODERS = {

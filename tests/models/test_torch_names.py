@@ -1,11 +1,9 @@
 """Parameters of encoders by their names in PyTorch's files, there and back."""
 
-import re
-
 import numpy as np
 import pytest
 
-from metainit.models.torch_names import LITE0, RESNET, torchvision_name
+from metainit.models.torch_names import LITE0, RESNET
 from tests.encoders import ENCODERS, SMALL, file_of, shapes
 
 NAMES = {"resnet": RESNET, "efficientnet_lite0": LITE0}
@@ -63,36 +61,6 @@ def test_names_and_shapes_are_torchvisions_and_the_wheels():
     for file, expected in ((names, RESNET_SHAPES), (wheel, LITE0_SHAPES)):
         assert {name: file[name].shape for name in expected} == expected
     assert not {"_blocks.0._expand_conv.weight", "_blocks.0._bn0.weight"} & wheel.keys()
-
-
-def as_transformers(name):
-    """transformers' name of torchvision's `name`."""
-    name = re.sub(r"^conv1\.", "embedder.embedder.convolution.", name)
-    name = re.sub(r"^bn1\.", "embedder.embedder.normalization.", name)
-    name = re.sub(r"^fc\.", "classifier.1.", name)
-    if not (match := re.match(r"layer(\d)\.(\d+)\.(.*)", name)):
-        return name if name.startswith("classifier") else f"resnet.{name}"
-    stage, block, rest = match.groups()
-    rest = rest.replace("downsample.0", "shortcut.convolution")
-    rest = rest.replace("downsample.1", "shortcut.normalization")
-    for index in range(3):
-        rest = rest.replace(f"conv{index + 1}", f"layer.{index}.convolution")
-        rest = rest.replace(f"bn{index + 1}", f"layer.{index}.normalization")
-    return f"resnet.encoder.stages.{int(stage) - 1}.layers.{block}.{rest}"
-
-
-def test_transformers_names_are_accepted():
-    like = small("resnet", sizes=DEEP)
-    file = file_of("resnet", like)
-    renamed = {as_transformers(name): value for name, value in file.items()}
-    assert "resnet.embedder.embedder.convolution.weight" in renamed
-    assert "resnet.encoder.stages.1.layers.0.shortcut.normalization.bias" in renamed
-    assert "resnet.encoder.stages.0.layers.1.layer.2.convolution.weight" in renamed
-    assert [torchvision_name(name) for name in renamed] == list(file)
-    bare = {name.removeprefix("resnet."): value for name, value in renamed.items()}
-    for names in (renamed, bare):
-        back = RESNET.to_torch(RESNET.from_torch(names, like))
-        assert all((back[name] == file[name]).all() for name in file)
 
 
 @pytest.mark.parametrize(
