@@ -1,7 +1,7 @@
 """The episodes of meta-validation, always the same, and of meta-test, each seed's own.
 
-They are drawn as rows of their source and stored; an episode's images are read when
-they are asked for, so that 600 episodes of a thousand images take no memory.
+They are drawn as rows of their source; an episode's images are read when they are
+asked for, so that 600 episodes of a thousand images take no memory.
 """
 
 import functools
@@ -19,7 +19,6 @@ from metainit.runtime import atomic, digest
 
 FILE = "manifest.npz"
 VALIDATION_SEED = 1
-_ARRAYS = ("support", "support_labels", "query", "query_labels")
 
 
 class Manifest(NamedTuple):
@@ -115,18 +114,13 @@ def check(config: Experiment, roles: Roles) -> None:
                 variable_episodes.check(source, config.evaluate, role)
         elif sources or role != "held_out":
             episodes.check(sources, config.task, role, "task.")
-    if config.evaluate.episodes and config.evaluate.manifest:
-        stored(config.evaluate.manifest, roles)
 
 
 def of_roles(config: Experiment, roles: Roles) -> Samples:
-    """Draws the episodes of meta-validation and meta-test, or reads the stored ones."""
-    if config.evaluate.manifest:
-        testing = stored(config.evaluate.manifest, roles)
-    else:
-        sources, count = roles.test + roles.held_out, config.evaluate.episodes
-        # No other seed's stream, nor that of meta-validation.
-        testing = draw(config, sources, 2 + (config.seed << 32), count)
+    """Draws the episodes of meta-validation and meta-test."""
+    sources, count = roles.test + roles.held_out, config.evaluate.episodes
+    # No other seed's stream, nor that of meta-validation.
+    testing = draw(config, sources, 2 + (config.seed << 32), count)
     return Samples(
         validation=draw_validation(config, roles.validation),
         test=testing[: len(roles.test)],
@@ -150,31 +144,6 @@ def draw_validation(
     return draw(config, sources, VALIDATION_SEED, count)
 
 
-def stored(path: str, roles: Roles) -> tuple[Sample, ...]:
-    """Reads the episodes of another run on the same meta-test data.
-
-    Raises:
-      ValueError: they are of other data.
-    """
-    manifests = {manifest.dataset: manifest for manifest in read(path)}
-    sources = {source.name: source for source in roles.test + roles.held_out}
-    if manifests.keys() != sources.keys():
-        raise ValueError(
-            f"evaluate.manifest={path} has episodes of {', '.join(manifests)}, and "
-            f"meta-test is of {', '.join(sources)}; give the manifest of a run on these"
-        )
-    for name, source in sources.items():
-        manifest = manifests[name]
-        largest = max(manifest.support.max(), manifest.query.max())
-        known = largest < len(source.images)
-        if not known or _digest(source, manifest) != manifest.sha256:
-            raise ValueError(
-                f"evaluate.manifest={path}: its episodes of {name} are of other images "
-                "than the data set has here; give it the same data, size and split"
-            )
-    return tuple(_sample(source, manifests[name]) for name, source in sources.items())
-
-
 def draw_manifest(
     config: Experiment, source: Source, seed: int, count: int
 ) -> Manifest:
@@ -187,9 +156,18 @@ def draw_manifest(
         draw_rows = functools.partial(episodes.draw_rows, source, task, seed)
         words = episodes.in_words(task)
     drawn = zip(*(draw_rows(index) for index in range(count)), strict=True)
-    tables = map(_table, drawn, (-1, 0, -1, 0))
-    manifest = Manifest(source.name, words, "", *tables)
-    return manifest._replace(sha256=_digest(source, manifest))
+    support, support_labels, query, query_labels = map(_table, drawn, (-1, 0, -1, 0))
+    known = source.images if source.hashes is None else source.hashes
+    images = [known[rows[rows >= 0]] for rows in (support, query)]
+    return Manifest(
+        dataset=source.name,
+        rule=words,
+        sha256=digest.sha256((images, support_labels, query_labels)),
+        support=support,
+        support_labels=support_labels,
+        query=query,
+        query_labels=query_labels,
+    )
 
 
 def _table(parts: Sequence[np.ndarray], filling: int) -> np.ndarray:
@@ -198,13 +176,6 @@ def _table(parts: Sequence[np.ndarray], filling: int) -> np.ndarray:
     for row, part in zip(table, parts, strict=True):
         row[: len(part)] = part
     return table
-
-
-def _digest(source: Source, manifest: Manifest) -> str:
-    known = source.images if source.hashes is None else source.hashes
-    rows = manifest.support, manifest.query
-    images = [known[of_part[of_part >= 0]] for of_part in rows]
-    return digest.sha256((images, manifest.support_labels, manifest.query_labels))
 
 
 def _sample(source: Source, manifest: Manifest) -> Sample:
@@ -227,18 +198,5 @@ def write(path: str | os.PathLike[str], manifests: Sequence[Manifest]) -> None:
     atomic.write_arrays(
         path,
         [manifest[:3] for manifest in manifests],
-        [dict(zip(_ARRAYS, manifest[3:], strict=True)) for manifest in manifests],
+        [dict(zip(Manifest._fields[3:], x[3:], strict=True)) for x in manifests],
     )
-
-
-def read(path: str | os.PathLike[str]) -> tuple[Manifest, ...]:
-    """Reads what `write` stored; a ValueError says that it is absent or damaged."""
-    try:
-        return tuple(
-            Manifest._make([*about, *arrays.values()])
-            for about, arrays in atomic.read_arrays(path, _ARRAYS)
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"evaluate.manifest={error}; give the {FILE} of a finished run"
-        ) from None

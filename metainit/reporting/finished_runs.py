@@ -26,7 +26,6 @@ _NO_MATTER = (
     "max_hours",
     "data.data_dir",
     "data.archive",
-    "evaluate.manifest",
     "transfer.price_per_hour",
 )
 
@@ -215,7 +214,7 @@ def _episodes(runs: Sequence[Run]) -> Iterator[str]:
             )
             yield (
                 f"episodes_sha256 on {name}: {digests_of_runs}; runs of one seed meet "
-                "the same episodes and each seed its own, without evaluate.manifest"
+                "the same episodes and each seed its own"
             )
 
 

@@ -136,24 +136,6 @@ def test_the_best_setting_with_the_fewest_steps_is_chosen():
         assert len({s for s, _ in of_head}) == 3
 
 
-def test_stored_episodes_are_met_again(tmp_path):
-    path = tmp_path / episode_set.FILE
-    (drawn,) = episode_set.draw(config(), (TEST,), seed=5, count=4)
-    episode_set.write(path, [drawn.manifest])
-    again = measure(RANDOM, manifest=str(path), episodes=2)
-    assert again.episodes_sha256 == drawn.manifest.sha256
-    assert again.protocol == "3-way 2-shot, 4 episodes"  # all that are stored
-    assert {row.measurements["f1"].shape[1] for row in again.rows} == {4}
-    settings = config(manifest=str(path))
-    episode_set.check(settings, ROLES)
-    for test, message in (
-        (source("unseen", 7), "of unseen are of other images than"),
-        (source("x", 2), "has episodes of unseen, and meta-test is of"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            episode_set.check(settings, ROLES._replace(test=(test,)))
-
-
 def test_data_sets_and_held_out_classes_are_parts():
     roles = ROLES._replace(test=(TEST, source("more", 4)), held_out=(source("ho", 5),))
     whole = measure(RANDOM, roles=roles)
