@@ -35,7 +35,6 @@ SAMPLE = 5000  # images of a source that are looked at
 BITS = 4  # of 64 that hashes of the same picture may differ in
 DIFFERENCE = 6.0  # mean absolute, of 255, that thumbnails of it may differ by
 _SIDE = 16  # of a thumbnail in pixels
-_CHUNK = 1000
 
 
 def check(roles: Roles) -> None:
@@ -52,11 +51,9 @@ def check(roles: Roles) -> None:
         ours, theirs = getattr(roles, first), getattr(roles, second)
         if shared := sorted(_classes(ours) & _classes(theirs)):
             names = ", ".join(f"{source}: {name}" for source, name in shared[:_NAMED])
-            more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
             raise ValueError(
-                f"the classes of {first} and {second} overlap: {names}{more}; every "
-                "class may stand in one role only, or the result is not on unseen "
-                "classes"
+                f"{len(shared)} classes of {first} and {second} overlap: {names}; each "
+                "may stand in one role only, or the result is not on unseen classes"
             )
         for source, other in itertools.product(ours, theirs):
             if not (copies := _shared(source, other)):
@@ -65,9 +62,9 @@ def check(roles: Roles) -> None:
             named = "; ".join(itertools.islice(pairs, _NAMED))
             raise ValueError(
                 f"{first} ({source.name}) and {second} ({other.name}) have "
-                f"{len(copies)} images in common: {named}; remove them from "
-                "one of the data sets, or set data.drop_shared=True to leave them out "
-                f"of {min(first, second, key=_KEEP_LAST.index)}"
+                f"{len(copies)} images in common: {named}; remove them from one data "
+                "set, or set data.drop_shared=True to leave them out of "
+                f"{min(first, second, key=_KEEP_LAST.index)}"
             )
 
 
@@ -154,15 +151,11 @@ def by_name(name: str, imagenet: bool | None, weights: str) -> tuple[str, ...]:
 
 
 class Look(NamedTuple):
-    """Some images of a source in short.
+    """Some images of a source in short."""
 
-    Attributes:
-      hashes: uint64 [n], difference hashes (dHash).
-      thumbnails: float32 [n, side, side], without their mean: brightness tells nothing.
-    """
-
-    rows: np.ndarray
-    hashes: np.ndarray
+    rows: np.ndarray  # int64 [n]
+    hashes: np.ndarray  # uint64 [n], difference hashes (dHash)
+    # float32 [n, side, side], without their mean, since brightness tells nothing
     thumbnails: np.ndarray
 
 
@@ -193,20 +186,13 @@ def near_duplicates(look: Look, other: Look) -> tuple[int, tuple[int, int] | Non
     empty ground have hashes much alike; mirrored and cropped copies are not found. An
     example is a row of each source, None for none.
     """
-    count, example = 0, None
-    for start in range(0, len(look.rows), _CHUNK):
-        of_chunk = look.hashes[start : start + _CHUNK]
-        bits = np.bitwise_count(of_chunk[:, None] ^ other.hashes)
-        pairs = np.argwhere(bits <= BITS) + np.array([start, 0])
-        near = np.zeros(0, int)
-        for piece in np.array_split(pairs, len(pairs) // _CHUNK + 1):
-            apart = look.thumbnails[piece[:, 0]] - other.thumbnails[piece[:, 1]]
-            alike = piece[np.abs(apart).mean((1, 2)) <= DIFFERENCE]
-            near = np.union1d(near, alike[:, 0])
-            if example is None and len(alike):
-                example = int(look.rows[alike[0, 0]]), int(other.rows[alike[0, 1]])
-        count += len(near)
-    return count, example
+    found: list[tuple[int, int]] = []
+    for row, hashed, thumbnail in zip(*look, strict=True):
+        near = np.bitwise_count(hashed ^ other.hashes) <= BITS
+        apart = np.abs(thumbnail - other.thumbnails[near]).mean((1, 2))
+        alike = other.rows[near][apart <= DIFFERENCE]
+        found += [(int(row), int(of_other)) for of_other in alike[:1]]
+    return len(found), found[0] if found else None
 
 
 def _in_words(role: str, source: Source, look: Look) -> str:
@@ -229,11 +215,9 @@ def check_stored(workdir: str | os.PathLike[str], roles: Roles) -> None:
     Raises:
       ValueError: naming the roles and data sets that differ.
     """
-    path = pathlib.Path(workdir) / FILE
-    if not path.exists():
-        return
-    changed = run_folder.differences(json.loads(path.read_text()), _described(roles))
-    if changed:
+    path, now = pathlib.Path(workdir) / FILE, _described(roles)
+    before = json.loads(path.read_text()) if path.exists() else now
+    if changed := run_folder.differences(before, now):
         raise ValueError(
             f"workdir: {workdir} holds a run on other images or classes, before -> "
             f"now: {'; '.join(changed)}; put them back to go on with it, or give "

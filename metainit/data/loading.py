@@ -46,11 +46,10 @@ class Roles(NamedTuple):
     held_out: tuple[Source, ...] = ()
 
 
-class _SameArray:
+class _SameArray(NamedTuple):
     """Makes an array a dictionary key: the very array, not one that is equal."""
 
-    def __init__(self, array: np.ndarray):
-        self.array = array
+    array: np.ndarray
 
     def __hash__(self) -> int:
         return id(self.array)
@@ -99,7 +98,7 @@ def load(data: Data, stand_ins: Sequence[str] = ()) -> Roles:
         if wanted.name in stand_ins:
             parts, title = catalog.stand_in(wanted), wanted.name
         else:
-            parts, title = _read(wanted), wanted.name + _reductions(wanted)
+            parts, title = _read(wanted), _title(wanted)
         for part_role, role in as_role.items():
             if part_role not in parts:
                 raise ValueError(
@@ -120,25 +119,26 @@ def whole(data: Data) -> Source:
       ValueError: in one line, which field is wrong and what would work.
     """
     parts = list(_read(dataclasses.replace(data, split=(0.0, 0.0, 1.0))).values())
-    title = data.name + _reductions(data)
-    if len(parts) == 1:
-        return Source(title, *parts[0])
+    return Source(_title(data), *(parts[0] if len(parts) == 1 else _joined(parts)))
+
+
+def _joined(parts: Sequence[cache.Part]) -> cache.Part:
+    """Joins parts that have no class in common."""
     first = itertools.accumulate((len(part.names) for part in parts), initial=0)
     labels = [part.labels + number for part, number in zip(parts, first, strict=False)]
-    return Source(
-        name=title,
+    return cache.Part(
         images=np.concatenate([part.images for part in parts]),
         labels=np.concatenate(labels),
-        class_names=sum((part.names for part in parts), ()),
+        names=sum((part.names for part in parts), ()),
         hashes=np.concatenate([part.hashes for part in parts]),
     )
 
 
 def names(data: Data | TransferData) -> tuple[str, ...]:
     """Lists every data set that `load`, or `whole`, would read."""
-    if isinstance(data, TransferData) or not data.train:
-        return (own_size(data.name, data.size)[0],)
-    given = (*data.train, *data.validation, *data.test)
+    given: tuple[str, ...] = (data.name,)
+    if isinstance(data, Data) and data.train:
+        given = data.train + data.validation + data.test
     return tuple(dict.fromkeys(own_size(name, data.size)[0] for name in given))
 
 
@@ -175,11 +175,11 @@ def _wanted(data: Data) -> Iterator[tuple[Data, dict[str, str]]]:
 
 def downloads(data: Data) -> dict[str, int]:
     """Lists what `load` would have to fetch: megabytes (rounded) by url."""
-    own = [name for name in names(data) if name in CATALOG and CATALOG[name].roles]
     folder = cache.root(data.data_dir) / "downloads"
     return {
         file.urls[0]: round(file.bytes / 1e6)
-        for name in ([] if data.archive else own)
+        for name in ([] if data.archive else names(data))
+        if name in CATALOG and CATALOG[name].roles
         for file in CATALOG[name].files
         if not (folder / file.name).exists()
     }
@@ -189,13 +189,10 @@ def absent(data: Data) -> tuple[str, ...]:
     """Lists the data sets that `load` would have to fetch, or that are not prepared."""
     from metainit.data.builders import prepare
 
-    root, urls = cache.root(data.data_dir), downloads(data)
-
     def is_absent(name: str) -> bool:
         if (stem := name.removeprefix("tfds:")) in to_prepare():
-            return not prepare.is_prepared(stem, root)
-        files = CATALOG[name].files if name in CATALOG else ()
-        return any(file.urls[0] in urls for file in files)
+            return not prepare.is_prepared(stem, cache.root(data.data_dir))
+        return bool(downloads(dataclasses.replace(data, name=name, train=())))
 
     return tuple(filter(is_absent, names(data)))
 
@@ -214,21 +211,21 @@ def _read(data: Data) -> dict[str, cache.Part]:
     )
 
 
-def _reductions(data: Data) -> str:
-    """Says what a prepared data set of ours lacks, for every line that names it."""
+def _title(data: Data) -> str:
+    """Names a data set, and what it lacks where it is a prepared one of ours."""
     name = data.name.removeprefix("tfds:")
     if name not in to_prepare():
-        return ""
+        return data.name
     lacks = prepared.reductions(name, cache.root(data.data_dir))
-    return f" ({lacks})" if lacks else ""
+    return data.name + (f" ({lacks})" if lacks else "")
 
 
 def _rotated(part: cache.Part) -> cache.Part:
-    classes, turns = len(part.names), range(4)
-    return cache.Part(
-        np.concatenate([np.rot90(part.images, turn, (1, 2)) for turn in turns]),
-        np.concatenate([part.labels + turn * classes for turn in turns]),
-        part.names
-        + tuple(f"{name}@{90 * turn}" for turn in turns[1:] for name in part.names),
-        np.tile(part.hashes, 4),
-    )
+    turned = [
+        part._replace(
+            images=np.rot90(part.images, turn, (1, 2)),
+            names=tuple(f"{name}@{90 * turn}" for name in part.names),
+        )
+        for turn in (1, 2, 3)
+    ]
+    return _joined([part, *turned])
