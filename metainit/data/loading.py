@@ -216,8 +216,8 @@ def _title(data: Data) -> str:
     name = data.name.removeprefix("tfds:")
     if name not in to_prepare():
         return data.name
-    lacks = prepared.reductions(name, cache.root(data.data_dir))
-    return data.name + (f" ({lacks})" if lacks else "")
+    folder = prepared.folder_of(name, cache.root(data.data_dir))
+    return data.name + prepared.summary(folder).reductions
 
 
 def _rotated(part: cache.Part) -> cache.Part:

@@ -14,7 +14,7 @@ import jax
 from metainit.config import parsing
 from metainit.config.fields import ConfigError, Experiment, Search, Supervised
 from metainit.data import cache, loading
-from metainit.data.builders import prepare
+from metainit.data.builders import plan
 from metainit.experiments import configs
 from metainit.experiments.configs import Config, Typed
 from metainit.experiments.meta_learning import train
@@ -130,10 +130,10 @@ def _obtain_data(config: Typed, dry_run: bool, yes: bool) -> bool:
     if not names:
         return True
     try:
-        plan = prepare.show(names, root, config.data.size or 224, channels)
+        planned = plan.show(names, root, config.data.size or 224, channels)
         if dry_run:
-            return of_learning or not plan.needs
-        prepare.obtain(plan, root, agreed=yes)
+            return of_learning or not planned.needs
+        plan.carry_out(planned, root, agreed=yes)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return True

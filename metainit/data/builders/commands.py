@@ -1,24 +1,22 @@
-"""`metainit datasets`: lists, plans, prepares, checks and shows the data sets."""
+"""`metainit datasets`: lists, plans, prepares and checks the data sets."""
 
 import argparse
-import collections
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from metainit.data import cache, images
-from metainit.data.builders import catalog, fetch, prepared
+from metainit.data.builders import catalog, prepared
 
 # What needs TFDS is imported where it is used: listing stays quick.
 
 _SAMPLE = 200  # images that `verify` decodes
-_COLUMNS, _TILES = 10, 60  # of a sheet
 
 
 def main(argv: Sequence[str], data_of: Callable[[str], Any]) -> int:
@@ -75,11 +73,6 @@ def _parser() -> argparse.ArgumentParser:
     prepare("--delete_archives", action="store_true", help=delete)
     verify = command("verify", _verify, "count and decode what is prepared")
     verify("name", metavar="NAME")
-    show = command("show", _show, "write a picture with some images")
-    show("name", metavar="NAME")
-    show("--out", type=_path, metavar="FILE.png", help="default NAME.png")
-    check = command("check-links", _check_links, "whether the addresses still work")
-    check("names", nargs="*", metavar="NAME")
     return parser
 
 
@@ -95,8 +88,8 @@ def _list(arguments: argparse.Namespace) -> int:
         if not entry.roles and (versions := prepared.find(entry.name, root)):
             newest = versions[-1]
             size = tqdm.format_sizeof(newest.bytes, "B")
-            reduced = f" ({newest.reductions})" if newest.reductions else ""
-            state = f"{sum(newest.images.values()):,} images, {size}{reduced}"
+            count = sum(newest.images.values())
+            state = f"{count:,} images, {size}{newest.reductions}"
         counts = str(entry.classes), f"{entry.total:,}"
         download = tqdm.format_sizeof(entry.download_bytes, "B")
         licence = entry.terms.licence or "unknown"
@@ -112,7 +105,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from metainit.data import loading
-    from metainit.data.builders import prepare
+    from metainit.data.builders import plan
 
     size, channels, names = 84, 3, arguments.names
     data_dir, others = arguments.data_dir, {}
@@ -124,26 +117,26 @@ def _plan(arguments: argparse.Namespace) -> int:
         others = loading.downloads(dataclasses.replace(data, data_dir=data_dir))
     manual_dir, options = arguments.manual_dir, _options(arguments)
     root = cache.root(data_dir)
-    plan = prepare.plan(_all(names), root, manual_dir, options, size, channels)
+    planned = plan.make(_all(names), root, manual_dir, options, size, channels)
     for url, megabytes in others.items():
         print(f"download {url}, {megabytes} MB")
-    if plan.needs:
-        print("\n".join(plan.lines))
+    if planned.needs:
+        print("\n".join(planned.lines))
     elif not others:
         print("nothing to download or to prepare")
     return 0
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from metainit.data.builders import prepare
+    from metainit.data.builders import plan, prepare
 
     root, options = cache.root(arguments.data_dir), _options(arguments)
     sums = prepare.read_checksums(arguments.checksums) if arguments.checksums else {}
     names = _all(arguments.names)
-    plan = prepare.plan(names, root, arguments.manual_dir, options)
-    print("\n".join(plan.lines), flush=True)
-    if plan.impossible:
-        raise ValueError(f"not enough room: {plan.shortage}; nothing was begun")
+    planned = plan.make(names, root, arguments.manual_dir, options)
+    print("\n".join(planned.lines), flush=True)
+    if planned.shortage:
+        raise ValueError(f"{planned.shortage}; nothing was begun")
     say, delete = functools.partial(print, flush=True), arguments.delete_archives
     failed = []
     for name in names:
@@ -172,54 +165,47 @@ def _all(names: Sequence[str]) -> list[str]:
     return [catalog.find(name).name for name in chosen]
 
 
-def _newest(arguments: argparse.Namespace) -> prepared.Summary:
-    name, root = catalog.find(arguments.name).name, cache.root(arguments.data_dir)
-    if versions := prepared.find(name, root):
-        return versions[-1]
-    raise ValueError(
-        f"{name} is not prepared in {root}; run metainit datasets prepare {name}, or "
-        "name another --data_dir"
-    )
-
-
 def _verify(arguments: argparse.Namespace) -> int:
     """Counts every image of every class and split, and decodes a sample."""
     import tensorflow_datasets as tfds
 
-    summary, entry = _newest(arguments), catalog.find(arguments.name)
+    entry, root = catalog.find(arguments.name), cache.root(arguments.data_dir)
+    if not (versions := prepared.find(entry.name, root)):
+        raise ValueError(
+            f"{entry.name} is not prepared in {root}; run metainit datasets prepare "
+            f"{entry.name}, or name another --data_dir"
+        )
+    summary = versions[-1]
     builder = tfds.builder_from_directory(summary.folder)
-    total = sum(summary.images.values())
-    splits: collections.Counter[str] = collections.Counter()
-    classes: collections.Counter[int] = collections.Counter()
+    every = max(1, sum(summary.images.values()) // _SAMPLE)
+    splits: Counter[str] = Counter()
+    classes: Counter[int] = Counter()
     problems: list[str] = []
     decoded = 0
-    with tqdm(desc=f"{entry.name}: counting", total=total, disable=None) as bar:
-        for split in sorted(summary.images):
-            try:
-                for item in prepared.encoded(builder, [split]):
-                    if bar.n % max(1, total // _SAMPLE) == 0:
-                        _, pixels = images.decode(item, 32, 3, skip=True)
-                        decoded += pixels is not None
-                        if pixels is None:
-                            problems.append(f"{item.name} does not decode as an image")
-                    splits[split] += 1
-                    classes[item.label] += 1
-                    bar.update()
-            # ArrayRecord's reader has no other kind of error.
-            except RuntimeError as error:
-                problems.append(
-                    f"the files of {split} are damaged ({error}); delete "
-                    f"{summary.folder} and prepare it again"
-                )
-    least, most = min(classes.values(), default=0), max(classes.values(), default=0)
+    for split, total in sorted(summary.images.items()):
+        items = prepared.encoded(builder, [split])
+        bar = tqdm(items, f"{entry.name}: counting {split}", total, disable=None)
+        try:
+            for number, item in enumerate(bar):
+                if number % every == 0:
+                    _, pixels = images.decode(item, 32, 3, skip=True)
+                    decoded += pixels is not None
+                    if pixels is None:
+                        problems.append(f"{item.name} does not decode as an image")
+                splits[split] += 1
+                classes[item.label] += 1
+        # ArrayRecord's reader has no other kind of error.
+        except RuntimeError as error:
+            problems.append(
+                f"the files of {split} are damaged ({error}); delete {summary.folder} "
+                "and prepare it again"
+            )
     counts = ", ".join(f"{split} {count:,}" for split, count in splits.items())
-    print(f"{entry.name} in {summary.folder}")
-    print(f"images: {counts}")
-    print(f"classes: {len(classes)}, {least} to {most} images each")
-    print(f"decoded: {decoded} of them")
-    if summary.reductions:
-        print(f"note: reduced, {summary.reductions}")
-    problems += _differences(entry, summary, splits, (len(classes), least, most))
+    print(f"{entry.name} in {summary.folder}{summary.reductions}")
+    print(f"images: {counts}; {decoded} of them decoded")
+    sizes = sorted(classes.values()) or [0]
+    print(f"classes: {len(classes)}, {sizes[0]} to {sizes[-1]} images each")
+    problems += _differences(entry, summary, splits, sizes)
     for problem in problems:
         print(f"wrong: {problem}")
     print("not as in the catalog" if problems else "as in the catalog")
@@ -229,63 +215,25 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _differences(
     entry: catalog.Entry,
     summary: prepared.Summary,
-    splits: Mapping[str, int],
-    classes: tuple[int, int, int],
+    splits: Counter[str],
+    sizes: Sequence[int],
 ) -> Iterator[str]:
-    """Says what differs from the catalog; of `classes` there are count, least, most."""
+    """Says what differs from the catalog; `sizes` has the images of each class."""
     if summary.settings.get("fraction", 1.0) < 1:
         return
     left_out = sum(summary.settings.get(what, 0) for what in ("unreadable", "missing"))
-    (count, least, most), total = classes, sum(splits.values())
-    if total + left_out != entry.total:
+    if (total := splits.total()) + left_out != entry.total:
         also = f" and {left_out:,} left out" if left_out else ""
         yield f"{total:,} images{also}, the catalog has {entry.total:,}"
-    if count != entry.classes:
-        yield f"{count} classes, the catalog has {entry.classes}"
+    if len(sizes) != entry.classes:
+        yield f"{len(sizes)} classes, the catalog has {entry.classes}"
     # SUN397 may be without its partitions, and then has other splits.
     known = entry.images if entry.images.keys() == splits.keys() else {}
     for split, expected in known.items():
         if not 0 <= expected - splits[split] <= left_out:
             yield f"{splits[split]:,} images in {split}, the catalog has {expected:,}"
-    low, high = entry.per_class or (least, most)
-    if most > high or least < low - left_out:
-        yield f"{least} to {most} images a class, the catalog has {low} to {high}"
-
-
-def _show(arguments: argparse.Namespace) -> int:
-    """Draws images at even distances over the splits, hence over the classes."""
-    import tensorflow_datasets as tfds
-    from matplotlib.figure import Figure
-
-    out = arguments.out or Path(f"{arguments.name}.png")
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"--out {out}: the sheet is a PNG; name it FILE.png")
-    summary = _newest(arguments)
-    builder = tfds.builder_from_directory(summary.folder)
-    step = max(1, sum(summary.images.values()) // _TILES)
-    items = [*islice(prepared.encoded(builder, sorted(summary.images), step), _TILES)]
-    rows = -(-len(items) // _COLUMNS)
-    figure = Figure(figsize=(_COLUMNS, 1.2 * rows), dpi=110, layout="constrained")
-    axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
-    for tile, item in zip(axes, items, strict=False):
-        tile.imshow(images.decode(item, 100, 3, skip=False)[1])
-        name = builder.info.features["label"].int2str(item.label)
-        tile.set_title(name[:20], fontsize=5, pad=2)
-    for tile in axes:
-        tile.axis("off")
-    figure.savefig(out)
-    print(f"wrote {out}, {len(items)} images")
-    return 0
-
-
-def _check_links(arguments: argparse.Namespace) -> int:
-    bad = []
-    entries = map(catalog.find, arguments.names or catalog.to_prepare())
-    files = [(entry.name, file) for entry in entries for file in entry.files]
-    for name, file, url in [(name, x, url) for name, x in files for url in x.urls]:
-        works, state = fetch.state(url, file.bytes)
-        print(f"{name} {file.name}: {url} {state}", flush=True)
-        bad += [url] * (not works)
-    if bad:
-        print(f"{len(bad)} addresses do not work: {' '.join(bad)}")
-    return 1 if bad else 0
+    low, high = entry.per_class or (sizes[0], sizes[-1])
+    if sizes[-1] > high or sizes[0] < low - left_out:
+        yield (
+            f"{sizes[0]} to {sizes[-1]} images a class, the catalog has {low} to {high}"
+        )

@@ -114,21 +114,6 @@ def digest(path: Path, checksum: str) -> str:
         return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()}"
 
 
-def state(url: str, size: int, timeout: float = _TIMEOUT) -> tuple[bool, str]:
-    """Asks, by HEAD, whether an address has a file of so many bytes, and tells."""
-    request = urllib.request.Request(url, headers=_HEADERS, method="HEAD")
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            length = answer.headers["Content-Length"]
-    except (OSError, HTTPException) as error:
-        return False, f"dead: {_reason(error, timeout)}"
-    if length is None:
-        return True, "ok, the server does not say how big it is"
-    if int(length) != size:
-        return False, f"another file: {int(length):,} bytes, not {size:,}"
-    return True, f"ok, {size:,} bytes"
-
-
 class _Refused(Exception):
     """A url that does not have the file."""
 

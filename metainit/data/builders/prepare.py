@@ -1,4 +1,4 @@
-"""From a name to a prepared data set: plan, fetch what is missing, check it, build."""
+"""From a name to a prepared data set: fetch what is missing, check it, build."""
 
 import contextlib
 import errno
@@ -6,11 +6,9 @@ import io
 import os
 import re
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import absl.logging
 import filelock
@@ -44,14 +42,6 @@ _SEVEN = (
     Sun397,
 )
 BUILDERS: dict[str, type[ArchiveBuilder]] = {kind.name: kind for kind in _SEVEN}
-
-# For times: assumed bytes a second of the network; measured orders of magnitude of
-# images and of archive bytes a second that a core converts.
-_NETWORK = 10e6
-_IMAGES = 600
-_BYTES = 20e6
-# Of an image of 256 x 192 pixels, JPEG of quality 95.
-_SMALL_IMAGE = 25_000
 
 Say = Callable[[str], object]
 
@@ -97,20 +87,20 @@ def prepare(
     if is_prepared(name, root):
         return _as_asked(name, folder, options)
     files = manual_dir or root / "downloads"
-    with _explained(name, root, files), _alone(name, root, say):
+    with _alone(name, root, files, say):
         if is_prepared(name, root):
             return _as_asked(name, folder, options)
         _obtain(name, files, checksums or {}, say)
         say(f"{name}: building {folder}")
         data_dir = os.fspath(root / "tfds")
         _run(BUILDERS[name](data_dir=data_dir, manual_dir=files, options=options))
-        for path in chain(*(paths for _, paths in _located(name, files))):
+        for path in chain(*(paths for _, paths in located(name, files))):
             if delete_archives and path.is_file():
                 path.unlink()
                 say(f"{name}: deleted {path}")
     summary = prepared.summary(folder)
-    reduced = f" ({summary.reductions})" if summary.reductions else ""
-    say(f"{name}: {sum(summary.images.values()):,} images prepared{reduced}")
+    count = sum(summary.images.values())
+    say(f"{name}: {count:,} images prepared{summary.reductions}")
     return folder
 
 
@@ -122,7 +112,7 @@ def build(
     Raises:
       ValueError: no room or no permission to write.
     """
-    with _explained(name, root, root), _alone(name, root, lambda line: None):
+    with _alone(name, root, root, lambda line: None):
         builder = make()
         if not Path(builder.data_dir).exists():
             _run(builder)
@@ -147,33 +137,29 @@ def _run(builder: tfds.core.DatasetBuilder) -> None:
 
 
 @contextlib.contextmanager
-def _alone(name: str, root: Path, say: Say) -> Iterator[None]:
-    """Lets one process at a time fetch and build a data set."""
-    path = root / "tfds" / f".{name.replace('/', '-')}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path)
+def _alone(name: str, root: Path, files: Path, say: Say) -> Iterator[None]:
+    """Lets one process at a time work on a data set; tells what the system refuses."""
+    path = root / "tfds" / f".{name}.lock"
     try:
-        held = lock.acquire(timeout=0)
-    except filelock.Timeout:
-        say(f"{name}: waiting for another process that prepares it")
-        held = lock.acquire()
-    with held:
-        yield
-
-
-@contextlib.contextmanager
-def _explained(name: str, root: Path, files: Path) -> Iterator[None]:
-    """Tells what is wrong with the system in one line that says what to do."""
-    try:
-        yield
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path)
+        try:
+            held = lock.acquire(timeout=0)
+        except filelock.Timeout:
+            say(f"{name}: waiting for another process that prepares it")
+            held = lock.acquire()
+        with held:
+            yield
     except (OSError, RuntimeError) as error:
         # ArrayRecord's writer passes on that the disk is full, and no number.
         full = os.strerror(errno.ENOSPC)
         if isinstance(error, RuntimeError) and full not in str(error):
             raise
-        needed = 2 * catalog.CATALOG[name].prepared_bytes if name in BUILDERS else 0
-        room = f", with room for up to {_size(needed)}" if needed else ""
-        free = _size(shutil.disk_usage(_existing(root)).free)
+        room = ""
+        if name in BUILDERS:
+            needed = tqdm.format_sizeof(2 * catalog.CATALOG[name].prepared_bytes, "B")
+            room = f", with room for up to {needed}"
+        free = tqdm.format_sizeof(shutil.disk_usage(existing(root)).free, "B")
         raise PrepareError(
             f"{name}: {error}; {root} and {files} must be folders that you may write "
             f"to{room}, and {free} are free; nothing was kept but downloads; make "
@@ -182,25 +168,25 @@ def _explained(name: str, root: Path, files: Path) -> Iterator[None]:
         ) from error
 
 
+def existing(folder: Path) -> Path:
+    """Finds the folder, or the nearest above it that there is."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
 def read_checksums(path: Path) -> dict[str, str]:
     """Reads "sha256:HEX" by file name, from lines as the program sha256sum writes them.
 
     Raises:
-      ValueError: the line that is none, or a file that no data set has.
+      ValueError: a line that is none, or a file that no data set has.
     """
     known = {file.name for entry in catalog.CATALOG.values() for file in entry.files}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PrepareError(f"--checksums {path} cannot be read: {error}") from error
     checksums = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for line in filter(str.strip, path.read_text(errors="replace").splitlines()):
         match = re.fullmatch(r"([0-9a-fA-F]{64})\s+\*?(\S.*?)\s*", line)
         if not match or match[2] not in known:
             raise PrepareError(
-                f"--checksums {path}, line {number} is {line!r}; write the sha256, 64 "
+                f"--checksums {path} has the line {line!r}; write the sha256, 64 "
                 f"digits, and one of the files {', '.join(sorted(known))}"
             )
         checksums[match[2]] = f"sha256:{match[1].lower()}"
@@ -225,7 +211,7 @@ def _as_asked(name: str, folder: Path, options: Options) -> Path:
 def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> None:
     """Checks every file, and downloads what is neither there nor unpacked."""
     missing = []
-    for file, paths in _located(name, files):
+    for file, paths in located(name, files):
         if own := checksums.get(file.name):  # of another file, of unknown size
             file = file._replace(checksum=own, checksum_source="--checksums", bytes=0)
         missing += [file] * (not paths)
@@ -244,7 +230,7 @@ def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> N
             say(f"{name}: going on without {file.name}, which is optional: {error}")
 
 
-def _located(name: str, files: Path) -> list[tuple[catalog.File, list[Path]]]:
+def located(name: str, files: Path) -> list[tuple[catalog.File, list[Path]]]:
     """Finds the archive or the trees of each file of a data set; [] for none."""
     return [(file, locate(file, files, name)) for file in catalog.find(name).files]
 
@@ -259,149 +245,3 @@ def _check(path: Path, file: catalog.File) -> None:
         f"({file.checksum_source}); delete it to have it downloaded, or, if you trust "
         f"it, give --checksums FILE with the line '{sha256} {file.name}'"
     )
-
-
-class Need(NamedTuple):
-    """What one data set takes; all sizes in bytes, all but `download` about."""
-
-    entry: catalog.Entry
-    cache: int  # of decoded images
-    prepared: Path | None = None  # where that is done; then nothing below is needed
-    download: int = 0  # still to be fetched
-    result: int = 0  # once prepared; as much again is needed while it is built
-    seconds: float = 0.0  # of download at 10 MB/s, and of building
-    note: str = ""
-
-
-class Plan(NamedTuple):
-    """What several data sets take, one built after the other."""
-
-    needs: Sequence[Need]
-    lines: Sequence[str]  # all of it in words, terms included
-    shortage: str  # what does not fit where, or ""
-    impossible: bool  # whether downloads and results alone do not fit
-
-
-def plan(
-    names: Sequence[str],
-    root: Path,
-    manual_dir: Path | None = None,
-    options: Options = WHOLE,
-    size: int = 84,
-    channels: int = 3,
-) -> Plan:
-    """Plans to `prepare` data sets of the catalog, and to use images of a size."""
-    files, pixels = manual_dir or root / "downloads", size * size * channels
-    needs = [_need(name, root, files, options, pixels) for name in names]
-    data, downloads = _existing(root), _existing(files)
-    passing = max((need.result for need in needs), default=0)
-    lasting = sum(need.result + need.cache for need in needs)
-    fetched = sum(need.download for need in needs)
-    demands = [(data, lasting, passing), (downloads, fetched, 0)]
-    if os.stat(data).st_dev == os.stat(downloads).st_dev:
-        demands = [(data, lasting + fetched, passing)]
-    shortages, impossible = [], False
-    for folder, keeps, passes in demands:
-        free = shutil.disk_usage(folder).free
-        impossible |= keeps > free
-        if keeps + passes > free:
-            shortages.append(
-                f"{_size(keeps + passes)} are needed on the disk of {folder}, "
-                f"{_size(passes)} of it only while building, {_size(free)} are free"
-            )
-    shortage = " and ".join(shortages)
-    time = tqdm.format_interval(sum(need.seconds for need in needs))
-    lines = [
-        *chain(*(_lines(need, f"{size}x{size}x{channels}") for need in needs)),
-        f"together about {_size(demands[0][1] + passing)}, {time} (downloads at "
-        f"{_NETWORK / 1e6:.0f} MB/s); {_size(shutil.disk_usage(data).free)} are free",
-    ]
-    if shortage:
-        how = "reduce with --max_side or --fraction, or choose another --data_dir"
-        lines.append(f"not enough room: {shortage}; {how}")
-    return Plan(needs, lines, shortage, impossible)
-
-
-def _need(name: str, root: Path, files: Path, options: Options, pixels: int) -> Need:
-    entry = catalog.find(name)
-    if is_prepared(name, root):
-        summary = prepared.summary(place(name, root))
-        cache = sum(summary.images.values()) * pixels
-        note = f"reduced: {summary.reductions}" if summary.reductions else ""
-        return Need(entry, cache, prepared=summary.folder, note=note)
-    missing = [file for file, paths in _located(name, files) if not paths]
-    parts = [files / name / f"{file.name}.part" for file in missing]
-    begun = sum(part.stat().st_size for part in parts if part.exists())
-    download = max(sum(file.bytes for file in missing) - begun, 0)
-    count = round(entry.total * options.fraction)
-    result = round(entry.prepared_bytes * options.fraction)
-    if options.max_side:
-        small = _SMALL_IMAGE * max(1, (options.max_side / 256) ** 2)
-        result = min(result, round(count * small))
-    building = (count / _IMAGES + entry.download_bytes / _BYTES) / (os.cpu_count() or 1)
-    notes = [entry.note.removesuffix(".")] if entry.note and missing else []
-    if older := prepared.find(name, root):
-        notes.append(f"{older[-1].folder} is of another version of its builder")
-    return Need(
-        entry=entry,
-        cache=count * pixels,
-        download=download,
-        result=result,
-        seconds=download / _NETWORK + building,
-        note="; ".join(notes),
-    )
-
-
-def _lines(need: Need, shape: str) -> Iterator[str]:
-    terms, takes = need.entry.terms, f"prepared in {need.prepared}"
-    if not need.prepared:
-        time = tqdm.format_interval(need.seconds)
-        download, result = _size(need.download), _size(need.result)
-        takes = f"download {download}, prepared {result}, while building {result} more"
-        takes += f", about {time}"
-    yield f"{need.entry.name}: {takes}, cache {_size(need.cache)} at {shape}"
-    if need.note:
-        yield f"  {need.note}"
-    yield f"  licence: {terms.licence or 'unknown'}"
-    yield f"  terms: {terms.terms or f'unknown, see {terms.homepage}'}"
-
-
-def _size(count: float) -> str:
-    return tqdm.format_sizeof(count, "B")
-
-
-def _existing(folder: Path) -> Path:
-    """Finds the folder, or the nearest above it that there is."""
-    folder = folder.absolute()
-    return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-def show(names: Sequence[str], root: Path, size: int, channels: int) -> Plan:
-    """Prints and returns the `plan` of the data sets that are not prepared yet."""
-    missing = [name for name in names if not is_prepared(name, root)]
-    needs = plan(missing, root, size=size, channels=channels)
-    if missing:
-        print("to prepare first:", *needs.lines, sep="\n", flush=True)
-    return needs
-
-
-def obtain(needs: Plan, root: Path, *, agreed: bool) -> None:
-    """Fetches and prepares the data sets of a plan, once the user has `agreed`.
-
-    Raises:
-      ValueError: not agreed to, no room, or a data set that cannot be had; those that
-        were prepared before it stay.
-    """
-    if not needs.needs:
-        return
-    if needs.impossible:
-        raise ValueError(f"not enough room: {needs.shortage}; nothing was begun")
-    how = "pass --yes to agree to the terms above and go on"
-    if not agreed and not sys.stdin.isatty():
-        raise ValueError(f"data sets have to be prepared first: {how}")
-    question = "prepare them, under these terms? [y/N] "
-    if not agreed and input(question).strip().lower() not in ("y", "yes"):
-        raise ValueError(f"nothing was prepared; {how}")
-    for need in needs.needs:
-        folder = prepare(need.entry.name, root)
-        print(f"{need.entry.name}: ready in {folder}", flush=True)

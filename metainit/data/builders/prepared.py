@@ -1,9 +1,7 @@
 """Data sets that TFDS has prepared as ArrayRecord, read without TensorFlow."""
 
 import collections
-import importlib.util
 import json
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,12 +22,13 @@ class Summary(NamedTuple):
 
     @property
     def reductions(self) -> str:
-        """How the data set differs from the whole one, "" where it does not."""
+        """How it differs from the whole one, as " (max_side=64)", or ""."""
         side, fraction = self.settings.get("max_side"), self.settings.get("fraction", 1)
         parts = [f"max_side={side}"] * bool(side)
         parts += [f"fraction={fraction:g}"] * (fraction < 1)
-        left_out = {x: self.settings.get(x) for x in ("unreadable", "missing")}
-        return ", ".join(parts + [f"{n} {what}" for what, n in left_out.items() if n])
+        left_out = ((self.settings.get(x), x) for x in ("unreadable", "missing"))
+        parts += [f"{count} {what}" for count, what in left_out if count]
+        return f" ({', '.join(parts)})" if parts else ""
 
 
 def find(name: str, root: Path) -> list[Summary]:
@@ -52,26 +51,16 @@ def summary(folder: Path) -> Summary:
     )
 
 
-def reductions(name: str, root: Path) -> str:
-    """Tells how a prepared data set of the catalog was reduced; "" if whole."""
-    folder = _folder(root, name)
-    assert folder is not None  # of the catalog, it is there or refused
-    return summary(folder).reductions
-
-
-def encoded(
-    builder: Any, splits: Sequence[str], step: int = 1
-) -> Iterator[images.Encoded]:
-    """Yields every `step`-th image of some splits of a prepared data set, in order."""
+def encoded(builder: Any, splits: Sequence[str]) -> Iterator[images.Encoded]:
+    """Yields every image of some splits of a prepared data set, in order."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
     raw = {name: tfds.decode.SkipDecoding() for name in features if name != "label"}
     for split in splits:
         source = builder.as_data_source(split, decoders=raw)
-        numbers = range(0, len(source), step)
-        for start in range(0, len(numbers), _CHUNK):
-            chunk = numbers[start : start + _CHUNK]
+        for start in range(0, len(source), _CHUNK):
+            chunk = range(start, min(start + _CHUNK, len(source)))
             for number, row in zip(chunk, source.__getitems__([*chunk]), strict=True):
                 name = f"{builder.info.full_name} {split}[{number}]"
                 yield images.Encoded(int(row["label"]), row["image"], name)
@@ -81,16 +70,14 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
     """Reads all splits of a prepared data set ("NAME[/CONFIG][:VERSION]"), as roles.
 
     Looked for in `<data_dir>/tfds`, then in TFDS's own folder ($TFDS_DATA_DIR or
-    ~/tensorflow_datasets). One of TFDS's own data sets that is in neither is prepared
-    in the first, which needs TensorFlow.
+    ~/tensorflow_datasets).
 
     Raises:
       ValueError: not prepared, not as ArrayRecord, or without "image" and "label".
     """
     import tensorflow_datasets as tfds
 
-    root = cache.root(data.data_dir)
-    folder = _folder(root, name) or _prepare_stock(root, name)
+    folder = folder_of(name, cache.root(data.data_dir))
     builder = tfds.builder_from_directory(folder)
     features, form = builder.info.features, builder.info.file_format.value
     if not {"image", "label"} <= set(features) or form != "array_record":
@@ -129,28 +116,25 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
     return cache.cached(data.data_dir, f"tfds-{builder.name}", key, shape, build)
 
 
-def _places(root: Path) -> list[Path]:
-    own = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return [root / "tfds", Path(own).expanduser()]
+def folder_of(name: str, root: Path) -> Path:
+    """Finds where a data set "NAME[/CONFIG][:VERSION]" is prepared, see `read`.
 
-
-def _folder(root: Path, name: str) -> Path | None:
-    """Finds where the data set is prepared; None for one of TFDS's that is not."""
+    Without a version it is the newest, of ours that of the present builder.
+    """
     import tensorflow_datasets as tfds
 
     from metainit.data.builders.prepare import BUILDERS
 
-    def newest(folders: Sequence[Path]) -> Path:
-        return max(folders, key=lambda folder: tfds.core.Version(folder.name))
-
-    valid = tfds.core.Version.is_valid
     stem, _, version = name.partition(":")
-    ours = BUILDERS.get(stem) if not version else None
-    wanted = str(ours.VERSION) if ours else version
-    others: list[Path] = []
-    for place in _places(root):
+    ours = stem in BUILDERS and not version
+    wanted = str(BUILDERS[stem].VERSION) if ours else version
+    others: list[str] = []
+    is_version = tfds.core.Version.is_valid
+    own = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    places = root / "tfds", Path(own).expanduser()
+    for place in places:
         infos = (place / stem).glob("**/dataset_info.json")
-        versions = [x.parent for x in infos if valid(x.parent.name)]
+        versions = [x.parent for x in infos if is_version(x.parent.name)]
         folders = [folder for folder in versions if wanted in ("", folder.name)]
         configs = sorted({folder.parent.name for folder in folders})
         if len(configs) > 1:
@@ -159,45 +143,17 @@ def _folder(root: Path, name: str) -> Path | None:
                 f"{', '.join(configs)}; name one, tfds:{stem}/{configs[0]}"
             )
         if folders:
-            return newest(folders)
-        others += versions
-    if not ours:
-        return None
-    what = f"is not prepared in {' nor in '.join(map(str, _places(root)))}"
+            return max(folders, key=lambda folder: tfds.core.Version(folder.name))
+        others += [f"tfds:{x.parent.relative_to(place)}:{x.name}" for x in versions]
+    if ours:
+        how = f"run metainit datasets prepare {stem} --data_dir {root}"
+    else:
+        options = f"data_dir='{places[0]}', file_format='array_record'"
+        how = (
+            'pip install tensorflow, then python -c "import tensorflow_datasets as t; '
+            f"t.builder('{name}', {options}).download_and_prepare()\""
+        )
     if others:
-        other = newest(others)
-        what = (
-            f"is prepared in {other} by another builder, whose version is not {wanted} "
-            f"(to take that, name it: tfds:{stem}:{other.name})"
-        )
-    raise ValueError(
-        f"data.name='tfds:{name}' {what}; run metainit datasets prepare {stem} "
-        f"--data_dir {root}"
-    )
-
-
-def _prepare_stock(root: Path, name: str) -> Path:
-    """Has TFDS download and prepare one of its own data sets, with TensorFlow."""
-    import tensorflow_datasets as tfds
-
-    from metainit.data.builders import prepare
-
-    places = " nor in ".join(map(str, _places(root)))
-    missing = f"data.name='tfds:{name}' is not prepared in {places}, and TFDS"
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ValueError(
-            f"{missing} needs TensorFlow to prepare its own data sets: pip install "
-            "tensorflow, then run this again"
-        )
-    logging.warning("tfds:%s is downloaded and prepared by TFDS; this takes long", name)
-
-    where = {"data_dir": os.fspath(root / "tfds"), "file_format": "array_record"}
-    # Builders of TFDS raise whatever they stumble on.
-    try:
-        return Path(
-            prepare.build(lambda: tfds.builder(name, **where), name, root).data_dir
-        )
-    except Exception as error:
-        raise ValueError(
-            f"{missing} cannot prepare it: {type(error).__name__}: {error}"
-        ) from error
+        how += f", or name another version that is there: {', '.join(others)}"
+    where = " nor in ".join(map(str, places))
+    raise ValueError(f"data.name='tfds:{name}' is not prepared in {where}; {how}")

@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 
 import archives
-import numpy as np
 import pytest
 import seven
-from PIL import Image
 from tqdm import tqdm
 
 from metainit.__main__ import main
@@ -42,7 +40,7 @@ def change(monkeypatch, **fields):
     monkeypatch.setitem(catalog.CATALOG, "caltech256", entry)
 
 
-def test_list_plan_prepare_verify_show_and_list_again(tmp_path, known, run):
+def test_list_plan_prepare_verify_and_list_again(tmp_path, known, run):
     size = tqdm.format_sizeof(len(known.content), "B")
     (line,) = [x for x in run("list").splitlines() if "caltech256" in x]
     assert line.split() == f"caltech256 train 3 12 {size} no CC-BY-4.0".split()
@@ -61,28 +59,18 @@ def test_list_plan_prepare_verify_show_and_list_again(tmp_path, known, run):
 
     told = run("verify caltech256")
     assert "classes: 3, 4 to 4 images each" in told
-    assert "decoded: 12 of them" in told and told.endswith("as in the catalog\n")
-
-    assert "12 images" in run("show caltech256")
-    with Image.open(tmp_path / "caltech256.png") as sheet:
-        pixels = np.asarray(sheet.convert("L")).astype(int)
-    # Ten in a row: the middles of twelve tiles are no white paper, the thirteenth's is.
-    height, width = pixels.shape
-    rows = np.array([0.27, 0.77]) * height
-    columns = (np.arange(10) + 0.5) * width / 10
-    middles = pixels[np.ix_(rows.astype(int), columns.astype(int))].ravel()
-    assert (middles < 250).tolist() == [True] * 12 + [False] * 8
-
+    assert "12 of them decoded" in told and told.endswith("as in the catalog\n")
     (line,) = [x for x in run("list").splitlines() if "caltech256" in x]
     assert re.search(r"12 images, [\d.]+kB  +CC", line)
 
 
 def test_reductions_are_listed_and_not_counted_against_the_catalog(known, run):
     run("prepare caltech256 --max_side 8 --fraction 0.9 --delete_archives")
-    reduced = "max_side=8, fraction=0.9"
-    assert re.search(rf"\d+ images, [\d.]+kB \({reduced}\)", run("list"))
-    assert f"reduced: {reduced}" in run("plan caltech256")
-    assert f"note: reduced, {reduced}" in run("verify caltech256")
+    assert archives.left(Path("data") / "downloads" / "caltech256") == []
+    reduced = "(max_side=8, fraction=0.9)"
+    assert re.search(r"\d+ images, [\d.]+kB \(max_side=8, f", run("list"))
+    assert f"{FOLDER} {reduced}, cache" in run("plan caltech256")
+    assert f"{FOLDER} {reduced}\n" in run("verify caltech256")
 
 
 @pytest.mark.parametrize(
@@ -125,22 +113,8 @@ def test_verify_decodes(known, run, monkeypatch):
     monkeypatch.setattr(base, "to_stored", broken)
     run("prepare caltech256")
     told = run("verify caltech256", 1)
-    assert "decoded: 11 of them" in told
+    assert "11 of them decoded" in told
     assert told.count("wrong: ") == 1 and "does not decode" in told
-
-
-def test_check_links_names_what_is_dead(known, run, monkeypatch):
-    assert "ok, " in run("check-links caltech256")
-    assert known.asked == []
-    (file,) = catalog.CATALOG["caltech256"].files
-    folders = (f"{known.url}/missing/", *file.folders)
-    dead = f"{known.url}/missing/{file.name}"
-    change(monkeypatch, files=(file._replace(folders=folders),))
-    told = run("check-links caltech256", 1)
-    assert f"{dead} dead: the server says HTTP Error 404" in told
-    assert told.endswith(f"1 addresses do not work: {dead}\n")
-    change(monkeypatch, files=(file._replace(bytes=file.bytes + 1),))
-    assert "another file: " in run("check-links caltech256", 1)
 
 
 CONFIG = """
@@ -199,8 +173,7 @@ def test_one_dead_data_set_does_not_keep_the_others(known, run, monkeypatch):
     [
         ("plan cars196", "there is no data set 'cars196' to prepare; choose from"),
         ("verify caltech256", "is not prepared in"),
-        ("show caltech256 --out x.jpg", "name it FILE.png"),
-        ("prepare caltech256 --checksums none", "--checksums none cannot be read"),
+        ("prepare caltech256 --checksums none", "No such file or directory: 'none'"),
         ("plan none.py", "none.py: no such file"),
         ("prepare caltech256 --fraction 0", "fraction=0.0; it must be above 0"),
         ("prepare caltech256 --fraction 2", "fraction=2.0; it must be above 0"),
