@@ -46,8 +46,8 @@ FAST = (
 )
 
 
-def transfer(*runs, price=None):
+def transfer(*runs):
     seconds = {run.init: run.points[0]["init_device_seconds"] for run in runs}
     costs = {init: Cost(x, 0, 0, 1e12 * x) for init, x in seconds.items()}
     budget, grid = "100 steps of 32 images", {"SGD rates": [0.1], "chosen on": "birds"}
-    return Transfer(runs, costs, budget, grid, 36.0, 3e15, "cpu", price)
+    return Transfer(runs, costs, budget, grid, 36.0, 3e15, "cpu")

@@ -223,7 +223,6 @@ class Transfer:
     trial_steps: Count = 100
     centroid_scales: Grid = (1.0, 3.0, 10.0, 20.0, 30.0, 50.0, 100.0)
     inverse_penalties: Grid = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-    price_per_hour: NotNegative = 0.0  # of the device; 0: not known
 
 
 @dataclass(frozen=True)

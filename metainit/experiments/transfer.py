@@ -6,7 +6,6 @@ A share of every class is held out to measure on; settings are chosen on another
 import collections
 import dataclasses
 import functools
-import itertools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -71,7 +70,7 @@ def train(
         workdir,
         chosen_on=f"{100 * config.choose_on:g} % of the images to learn from",
         view=functools.partial(_on_maps, cache.root(config.data.data_dir) / "features"),
-    )._replace(starts=_starts(inits))
+    )
     figures.transfer(workdir / "transfer.png", [transfer.runs])
     verdict = transfer_report.verdict(transfer, config.seed)
     sentences = (verdict, *_overlaps(config.data.name, config.inits, inits))
@@ -123,21 +122,6 @@ def _initialisations(config: TransferExperiment) -> dict[str, Initialisation]:
             raise ValueError(f"inits has two of {name}; give one of them")
         named[name] = init
     return named
-
-
-def _starts(inits: Mapping[str, Initialisation]) -> dict[str, str]:
-    """What the initialisations of runs began with, where it is among them, by name."""
-    starts = {}
-    for (name, init), (start, other) in itertools.product(inits.items(), repeat=2):
-        if not _of_run(init) or _of_run(other):
-            continue
-        same = start == RANDOM and init.network == other.network
-        if (about := init.provenance) is not None:
-            other_about = other.provenance
-            same = other_about is not None and other_about.sha256 == about.sha256
-        if same:
-            starts[name] = start
-    return starts
 
 
 def _of_run(init: Initialisation) -> bool:

@@ -88,25 +88,22 @@ def transfer(
     Each initialisation has the head that did best on meta-validation; a dotted line is
     the threshold. Over seeds a line is the mean and a band spans all of them.
     """
-    heads = time_to_threshold.best_heads(seeds)
+    data_sets, heads, _ = time_to_threshold.efficiency(seeds)
     colours = _cycle(heads, _COLOURS)
-    data_sets = time_to_threshold.by_data_set(seeds)
     columns = 1 if len(data_sets) == 1 else 2  # of the legend, whose lines are long
     height = 3.8 + 0.22 * -(-(len(heads) + 1) // columns)
     figure, panels = _panels(len(data_sets), max(6.0, 4.6 * len(data_sets)), height)
     for axes, data_set in zip(panels, data_sets, strict=True):
         for init in reversed(heads):  # ours come first, and on top
-            key = data_set.name, init, heads[init]
-            every = itertools.chain(*seeds)
-            runs = [x for x in every if (x.dataset, x.init, x.head) == key]
+            runs = data_set.runs[init, heads[init]]
             steps = [point["step"] for point in runs[0].points]
             accuracy = 100 * np.array([[p["accuracy"] for p in r.points] for r in runs])
             if runs[0].in_closed_form:  # it stays as it is, beyond the edge
                 steps, accuracy = [0, 1e9], np.repeat(accuracy, 2, axis=1)
             spread = accuracy.mean(0), accuracy.min(0), accuracy.max(0)
             _band(axes, steps, spread, colours[init])
-        if data_set.thresholds is not None:
-            level = 100 * data_set.thresholds.values[time_to_threshold.SHARE]
+        if data_set.baseline is not None:
+            level = 100 * data_set.thresholds[time_to_threshold.SHARE]
             axes.axhline(level, color="0.3", linestyle=":", linewidth=1.1)
         _label(axes, "fine-tuning steps", "held-out accuracy, %", log=True)
         axes.set_xlim(0, max(data_set.horizon["steps"], 1) * 1.1)

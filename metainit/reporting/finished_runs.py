@@ -26,7 +26,6 @@ _NO_MATTER = (
     "max_hours",
     "data.data_dir",
     "data.archive",
-    "transfer.price_per_hour",
 )
 
 

@@ -8,25 +8,28 @@ from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Comparison
 from metainit.reporting import tables
 from metainit.reporting.tables import ACCURACY, Block, Bullets, Figure, Heading, Table
-from metainit.runtime.cost import NAMES, RATES
 from metainit.transfer import break_even, time_to_threshold
 from metainit.transfer.results import FineTuning, Transfer
-from metainit.transfer.time_to_threshold import SHARE, UNITS, DataSet, Times
-
-PLAIN_HEAD = "zero"
-# Where a run begins, untouched by anything of ours; the first there is.
-STARTS = ("pretrained weights", "random")
-LEARNED_RATES = NAMES[RATES]
+from metainit.transfer.time_to_threshold import (
+    SHARE,
+    UNITS,
+    DataSet,
+    Efficiency,
+    Line,
+    area_over_log_steps,
+)
 
 
 def section(transfer: Transfer, figure: str) -> Iterator[Block]:
     """Says what one run's transfer gave."""
     yield Heading("Transfer efficiency")
     yield f"All classes of a data set, {transfer.protocol}."
-    here = [x for x, y in transfer.costs.items() if y.device in (None, transfer.device)]
-    seconds = {name: transfer.costs[name].device_seconds for name in here}
-    runs, accuracies = [transfer.runs], transfer.accuracies
-    yield from of_seeds(runs, seconds, accuracies, figure, transfer.starts)
+    seconds = {
+        name: cost.device_seconds
+        for name, cost in transfer.costs.items()
+        if cost.device in (None, transfer.device)
+    }
+    yield from of_seeds([transfer.runs], seconds, transfer.accuracies, figure)
 
 
 def verdict(transfer: Transfer, seed: int) -> str:
@@ -54,37 +57,32 @@ def of_seeds(
     costs: Mapping[str, float],
     accuracies: Sequence[float],
     figure: str,
-    starts: Mapping[str, str] | None = None,
 ) -> Iterator[Block]:
     """Yields sentences and tables, over one seed or several.
 
-    `starts` names the initialisation that ours, or learned step sizes, began with; None
-    where one run made them all. `costs` are device seconds, means over seeds.
+    `costs` are device seconds, means over seeds.
     """
-    several = len(seeds) > 1
-    ours = time_to_threshold.our_line(seeds)
-    data_sets = time_to_threshold.by_data_set(seeds, accuracies)
-    against = time_to_threshold.against(data_sets, ours) if ours and several else {}
-    if ours is not None:
-        heads = time_to_threshold.best_heads(seeds)
-        for data_set in data_sets:
-            yield from _sentences(data_set, ours, heads, starts)
-        for baseline, words in break_even.against_baselines(seeds, costs).items():
-            yield f"Against {baseline}, {ours[0]} {words}."
+    found = time_to_threshold.efficiency(seeds)
+    against = time_to_threshold.against(found)
+    if found.ours is not None:
+        yield from (_sentence(data_set, found) for data_set in found.data_sets)
+        for baseline, words in break_even.against_baselines(found, costs).items():
+            yield f"Against {baseline}, {found.ours[0]} {words}."
     yield Figure("Accuracy against fine-tuning step", figure)
-    for data_set in data_sets:
+    several = len(seeds) > 1
+    for data_set in found.data_sets:
         yield Heading(data_set.name, 3)
         yield _accuracy(data_set, several, against)
-        for target, times in _targets(data_set):
+        for target, accuracy in _targets(data_set, accuracies):
             yield f"Until {target}:"
-            yield _effort(data_set, several, times)
+            yield _effort(data_set, several, accuracy)
     yield _explained(several)
 
 
 def account(transfer: Transfer) -> Iterator[Block]:
     """Lists device hours, with a total for each kind of device, and the trials."""
     yield Heading("Device hours", 3)
-    here, price = transfer.device, transfer.price_per_hour
+    here = transfer.device
     work = [
         (f"making {name}", cost.device or here, cost.device_seconds, cost.flops)
         for name, cost in transfer.costs.items()
@@ -102,13 +100,11 @@ def account(transfer: Transfer) -> Iterator[Block]:
         counts = [count for *_, count in of_kind]
         total = None if None in counts else sum(filter(None, counts))
         of_kind.append(("total", kind, sum(item[2] for item in of_kind), total))
-        for name, _, seconds, count in of_kind:
-            # A price is that of this kind of device.
-            cost = f"{price * seconds / 3600:.2f}" if price and kind == here else "-"
-            hours = f"{seconds / 3600:.3g}"
-            rows.append((name, f"{kind} x1", hours, tables.flops(count), cost))
-    table = Table(("Work", "Device", "Device hours", "FLOPs", "Cost"), rows)
-    yield table if price else table.without("Cost")
+        rows += [
+            (name, f"{kind} x1", f"{seconds / 3600:.3g}", tables.flops(count))
+            for name, _, seconds, count in of_kind
+        ]
+    yield Table(("Work", "Device", "Device hours", "FLOPs"), rows)
     items = [
         "What was started from pretrained weights has their making in its own. Trials "
         "are no part of a break-even. FLOPs are by our count, a dash where they were "
@@ -116,68 +112,33 @@ def account(transfer: Transfer) -> Iterator[Block]:
     ]
     if len(kinds) > 1:
         items.append(
-            "An hour of one kind of device is not one of another: each has a total, a "
-            f"price is that of {here}, and of what another made there is no break-even."
+            "An hour of one kind of device is not one of another: each has a total, "
+            "and of what another than this one made there is no break-even."
         )
     yield Bullets(items)
     yield Heading("Trials, the same for every initialisation", 3)
     yield tables.settings(transfer.grid)
 
 
-def _sentences(
-    data_set: DataSet,
-    ours: tuple[str, str],
-    heads: Mapping[str, str],
-    starts: Mapping[str, str] | None,
-) -> Iterator[str]:
-    best = data_set.thresholds
-    if best is None:
-        yield f"{data_set.name}: no baseline is ever right; there is no threshold."
-        return
-    took = {}
-    for init, head in heads.items():
-        line = time_to_threshold.line_of(data_set, init, head)
-        took[init] = time_to_threshold.in_words(line.times[SHARE]["steps"])
-    our_time = took.pop(ours[0])
-    yield (
-        f"{data_set.name}: steps to {ACCURACY.mean(best.values[SHARE])} % accuracy "
-        f"({SHARE:.0%} of what {best.baseline} head reaches in the end): {ours[0]} "
-        f"{our_time}; {', '.join(f'{init} {time}' for init, time in took.items())}."
-    )
-    if gain := _gain(data_set, *ours, starts):
-        yield gain
-
-
-def _gain(
-    data_set: DataSet, ours: str, head: str, starts: Mapping[str, str] | None
-) -> str | None:
-    """Splits what ours gains over its start with a plain head, change by change."""
-    final = {x.init + x.head: 100 * float(np.mean(x.final)) for x in data_set.lines}
-    if starts is None:
-        known = (name for name in STARTS if name + PLAIN_HEAD in final)
-        start, start_of_rates = next(known, None), STARTS[0]
-    else:
-        start, start_of_rates = starts.get(ours), starts.get(LEARNED_RATES, "")
-    if start is None or start + PLAIN_HEAD not in final:
-        return None
-    changes = {"the head's": start}
-    if start_of_rates == start and LEARNED_RATES + head in final:
-        changes["learned step sizes' alone"] = LEARNED_RATES
-    reached = plain = final[start + PLAIN_HEAD]
-    parts = []
-    for cause, init in (changes | {"the initialisation's": ours}).items():
-        parts.append(f"{final[init + head] - reached:+.1f} {cause}")
-        reached = final[init + head]
+def _sentence(data_set: DataSet, found: Efficiency) -> str:
+    if data_set.baseline is None:
+        return f"{data_set.name}: no baseline is ever right; there is no threshold."
+    threshold = data_set.thresholds[SHARE]
+    took = []
+    for line in sorted(found.heads.items(), key=lambda line: line != found.ours):
+        steps = data_set.times(line, threshold)["steps"]
+        took.append(f"{line[0]} {time_to_threshold.in_words(steps)}")
     return (
-        f"{data_set.name}: of {reached - plain:+.1f} points of {ours}, {head} head, "
-        f"over {start}, {PLAIN_HEAD} head, {', '.join(parts)}."
+        f"{data_set.name}: steps to {ACCURACY.mean(threshold)} % accuracy ({SHARE:.0%} "
+        f"of what {', '.join(data_set.baseline)} head reaches in the end): {took[0]}; "
+        f"{', '.join(took[1:])}."
     )
 
 
 def _accuracy(
     data_set: DataSet,
     several: bool,
-    against: Mapping[tuple[str, str], Mapping[str, Comparison]],
+    against: Mapping[Line, Mapping[str, Comparison]],
 ) -> Table:
     def mean(values: np.ndarray) -> str:
         if not several:
@@ -185,12 +146,14 @@ def _accuracy(
         return ACCURACY.interval(intervals.over_seeds(values[:, None]))
 
     rows = []
-    for line in data_set.lines:
-        start, f1 = map(ACCURACY.mean, (line.start, line.f1))
-        comparisons = against.get((line.init, line.head), {})
-        last = tables.difference(comparisons.get(data_set.name))
-        about = line.init, line.head, tables.words(line.settings[0])
-        rows.append((*about, start, mean(line.final), f1, mean(line.area), *last))
+    for line, runs in data_set.runs.items():
+        start = ACCURACY.mean([run.points[0]["accuracy"] for run in runs])
+        f1 = ACCURACY.mean(data_set.last(line, "f1"))
+        curves = (time_to_threshold.curve(run.points) for run in runs)
+        area = np.array([area_over_log_steps(*curve) for curve in curves])
+        row = tables.words(runs[0].setting), start, mean(data_set.last(line)), f1
+        compared = tables.difference(against.get(line, {}).get(data_set.name))
+        rows.append((*line, *row, mean(area), *compared))
     measures = "0 steps, %", "End, %", "F1, %", "Area, %", "Ours minus this", "p"
     table = Table(("Initialisation", "Head", "Setting", *measures), rows, text=3)
     if several:  # each chose a setting of its own
@@ -198,23 +161,26 @@ def _accuracy(
     return table if against else table.without("Ours minus this", "p")
 
 
-def _targets(data_set: DataSet) -> Iterator[tuple[str, list[Times]]]:
-    """Yields accuracies to be reached, in words, with the times that each line took."""
-    lines, best = data_set.lines, data_set.thresholds
-    if best is not None:
-        for share, accuracy in best.values.items():
-            final = f"{best.baseline} head reaches in the end, {100 * best.final:.1f} %"
-            target = f"{100 * accuracy:.1f} %, {share:.0%} of what {final}"
-            yield target, [line.times[share] for line in lines]
-    for accuracy in lines[0].absolute:
-        target = f"{100 * accuracy:g} %, fixed beforehand"
-        yield target, [line.absolute[accuracy] for line in lines]
+def _targets(
+    data_set: DataSet, accuracies: Sequence[float]
+) -> Iterator[tuple[str, float]]:
+    """Yields accuracies to be reached, in words and as numbers."""
+    if data_set.baseline is not None:
+        reached = 100 * data_set.last(data_set.baseline).mean()
+        final = f"{', '.join(data_set.baseline)} head reaches in the end, {reached:.1f}"
+        for share, accuracy in data_set.thresholds.items():
+            yield f"{100 * accuracy:.1f} %, {share:.0%} of what {final} %", accuracy
+    for accuracy in accuracies:
+        yield f"{100 * accuracy:g} %, fixed beforehand", accuracy
 
 
-def _effort(data_set: DataSet, several: bool, times: Sequence[Times]) -> Table:
+def _effort(data_set: DataSet, several: bool, accuracy: float) -> Table:
     rows = []
-    for line, of_line in zip(data_set.lines, times, strict=True):
-        took = {unit: time_to_threshold.summarise(of) for unit, of in of_line.items()}
+    for line in data_set.runs:
+        took = {
+            unit: time_to_threshold.summarise(times)
+            for unit, times in data_set.times(line, accuracy).items()
+        }
         steps = took["steps"]
         half = steps.median
         median = "-" if half is None else time_to_threshold.number(half)
@@ -222,8 +188,7 @@ def _effort(data_set: DataSet, several: bool, times: Sequence[Times]) -> Table:
             time_to_threshold.mean_in_words(of_unit, interval=unit != "epochs")
             for unit, of_unit in took.items()
         )
-        reached = f"{steps.reached} of {steps.runs}"
-        rows.append((line.init, line.head, reached, median, *means))
+        rows.append((*line, f"{steps.reached} of {steps.runs}", median, *means))
     names = ("Initialisation", "Head", "Reached", "Median", *map(str.capitalize, UNITS))
     table = Table(names, rows)
     return table if several else table.without("Reached", "Median")

@@ -9,71 +9,54 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from metainit.evaluation.intervals import mean_interval
-from metainit.transfer.results import FineTuning
-from metainit.transfer.time_to_threshold import (
-    SHARE,
-    Time,
-    best_heads,
-    by_data_set,
-    line_of,
-    our_line,
-)
+from metainit.transfer.time_to_threshold import SHARE, Efficiency, Line, Time
 
 
-def against_baselines(
-    seeds: Sequence[Sequence[FineTuning]], costs: Mapping[str, float]
-) -> dict[str, str]:
+def against_baselines(found: Efficiency, costs: Mapping[str, float]) -> dict[str, str]:
     """Tells, by baseline, when our best initialisation has paid for itself.
 
     Every initialisation has the head that did best on meta-validation, and the time is
     that to `SHARE`. `costs` are device seconds that making each took, mean over seeds;
     without those of another kind of device, which nothing is told of.
     """
-    sets = [x for x in by_data_set(seeds) if x.thresholds is not None]
-    best, heads = our_line(seeds), best_heads(seeds)
-    of_ours = {run.init for run in seeds[0] if run.ours}
-    if best is None or best[0] not in costs or not sets:
+    sets, ours = [x for x in found.data_sets if x.baseline], found.ours
+    if ours is None or ours[0] not in costs or not sets:
         return {}
 
-    def seconds(init: str) -> dict[str, tuple[Time, ...]]:
-        return {
-            x.name: line_of(x, init, heads[init]).times[SHARE]["device seconds"]
-            for x in sets
-        }
+    def seconds(line: Line) -> list[tuple[Time, ...]]:
+        return [x.times(line, x.thresholds[SHARE])["device seconds"] for x in sets]
 
     return {
-        init: in_words(costs[best[0]] - costs[init], seconds(best[0]), seconds(init))
-        for init in heads
-        if init not in of_ours and init in costs
+        init: in_words(costs[ours[0]] - costs[init], seconds(ours), seconds(line))
+        for line in found.heads.items()
+        if (init := line[0]) in costs and not sets[0].runs[line][0].ours
     }
 
 
 def in_words(
-    extra: float,
-    ours: Mapping[str, Sequence[Time]],
-    theirs: Mapping[str, Sequence[Time]],
+    extra: float, ours: Sequence[Sequence[Time]], theirs: Sequence[Sequence[Time]]
 ) -> str:
     """Words for the verdict when what our initialisation took to make has been saved.
 
     `extra` are device seconds beyond the baseline's; each side has seconds to the
-    threshold by data set, one a seed. A ValueError says where the sides differ.
+    threshold, [data sets][seeds]. A ValueError says where the sides differ.
     """
-    shapes = [{name: len(times) for name, times in x.items()} for x in (ours, theirs)]
-    seeds = set(shapes[0].values())
-    if shapes[0] != shapes[1] or len(seeds) != 1 or 0 in seeds:
+    if not ours or [len(times) for times in ours] != [len(times) for times in theirs]:
         raise ValueError(
-            "a saving needs the same data sets and seeds on both sides, got runs "
-            f"{shapes[0]} against {shapes[1]}"
+            "a saving needs the same data sets and seeds on both sides, got "
+            f"{ours} against {theirs}"
         )
-    # Each [data sets, seeds, 2]: the time, and whether it is one.
-    sides = [np.array([side[name] for name in ours]) for side in (ours, theirs)]
-    reached = [int(side[..., 1].sum()) for side in sides]
-    if min(reached) < (runs := sides[0][..., 1].size):
+    # Each [data sets, seeds]: the times, and whether they are some.
+    (our_times, we_reached), (their_times, they_reached) = (
+        np.moveaxis(np.array(side), -1, 0) for side in (ours, theirs)
+    )
+    if not (we_reached.all() and they_reached.all()):
         return (
             "has no break-even that can be given: it reached the threshold in "
-            f"{reached[0]} of {runs} runs, the baseline in {reached[1]}"
+            f"{we_reached.sum():.0f} of {we_reached.size} runs, the baseline in "
+            f"{they_reached.sum():.0f}"
         )
-    by_seed = (sides[1] - sides[0])[..., 0].mean(0)
+    by_seed = (their_times - our_times).mean(0)
     saved = float(by_seed.mean())
     each = f"took {extra / 3600:+.3g} device hours and saves {saved:.3g} s a data set"
     count = data_sets(extra, saved)

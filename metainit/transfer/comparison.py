@@ -121,7 +121,6 @@ def compare(
         trial_seconds=sum(trial["device_seconds"] for trial in trials),
         trial_flops=sum(trial["flops"] for trial in trials),
         device=jax.devices()[0].device_kind,
-        price_per_hour=settings.price_per_hour or None,
         accuracies=tuple(settings.accuracies),
     )
 

@@ -1,6 +1,5 @@
 """What fine-tuning on whole data sets gave: plain values, nothing computed."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from metainit.runtime.cost import Cost
@@ -38,7 +37,6 @@ class Transfer(NamedTuple):
       grid: what all met on meta-validation, by field.
       trial_seconds, trial_flops: device time and operations of those trials.
       accuracies: to be reached that were fixed beforehand, 0 to 1.
-      starts: as for `metainit.reporting.transfer_report.of_seeds`.
     """
 
     runs: tuple[FineTuning, ...]
@@ -48,6 +46,4 @@ class Transfer(NamedTuple):
     trial_seconds: float
     trial_flops: float
     device: str
-    price_per_hour: float | None = None
     accuracies: tuple[float, ...] = ()
-    starts: Mapping[str, str] | None = None

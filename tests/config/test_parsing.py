@@ -27,7 +27,7 @@ HEADS, NORMS = "prototype, zero, linear probe", "support, batch, group, none"
 MISTAKES = (
     ("seed warm_start data.split_seed augment.shift", -1, NATURAL),
     ("inner.steps inner.batch outer.warmup_steps transfer.steps", -1, NATURAL),
-    ("outer.clip joint.steps_per_iteration transfer.price_per_hour", -1.0, NATURAL),
+    ("outer.clip joint.steps_per_iteration", -1.0, NATURAL),
     ("iterations meta_batch log_every validate_every checkpoint_every", 0, COUNT),
     ("data.size task.queries train_task.shot model.filters joint.batch", 0, COUNT),
     ("evaluate.validation_episodes evaluate.max_queries epochs batch", 0, COUNT),

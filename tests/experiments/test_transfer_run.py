@@ -12,12 +12,12 @@ import pytest
 import tiny
 from safetensors.numpy import save_file
 
-from metainit.config.fields import ConfigError, Experiment, Model
+from metainit.config.fields import ConfigError
 from metainit.evaluation import intervals
 from metainit.experiments import configs
 from metainit.experiments import transfer as transfer_run
 from metainit.experiments.meta_learning import train
-from metainit.models import mlp, pretrained, torch_names
+from metainit.models import mlp, torch_names
 from metainit.models.registry import build
 from metainit.reporting import seeds_report
 from metainit.training import frozen_features
@@ -164,40 +164,11 @@ def test_a_frozen_encoder_sees_every_image_once(place, tmp_path, monkeypatch):
 )
 def test_a_run_is_warned_of_on_its_own_data(data, warned, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"data": data}))
-    inits = {"meta-learned": init("meta-learned"), "random": init("random")}
+    inits = {x: Initialisation(x, None, None, None) for x in ("meta-learned", "random")}
     told = "Overlap: meta-learned was trained or chosen on classes of folder:b; "
     told += "these are not unseen classes."
     sources = (str(tmp_path), "random")
     assert list(transfer_run._overlaps("folder:b", sources, inits)) == [told] * warned
-
-
-def init(name, sha256="", filters=64):
-    """One without parameters."""
-    network = Experiment(model=Model(filters=filters)).network
-    about = pretrained.About("net", None, sha256, pretrained.UNKNOWN)
-    return Initialisation(
-        name=name,
-        model=None,
-        preprocess=None,
-        body=None,
-        provenance=about if sha256 else None,
-        network=network,
-    )
-
-
-def test_what_a_run_began_with_is_known_among_the_others():
-    """By the weights' file, whatever it is called, or the network drawn at random."""
-    inits = {
-        "a": init("meta-learned", "1"),
-        "b": init("meta-learned", "2"),
-        "c": init("meta-learned"),
-        "d": init("meta-learned", filters=4),
-        "e": init("joint pretraining", "1"),
-        "net": init("net", "1", filters=4),
-        "exported": init("exported"),
-        "random": init("random"),
-    }
-    assert transfer_run._starts(inits) == {"a": "net", "c": "random", "e": "net"}
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,9 @@ from metainit.transfer.time_to_threshold import (
     Time,
     against,
     area_over_log_steps,
-    best_heads,
-    by_data_set,
-    from_baselines,
+    efficiency,
     in_words,
-    line_of,
     mean_in_words,
-    our_line,
     summarise,
     time_to,
 )
@@ -36,20 +32,29 @@ def test_the_first_point_that_meets_the_threshold():
     assert time_to(STEPS * 0.5 + 3, accuracy, 0.65) == Time(4, True)
 
 
+def data_set(*seeds):
+    """The only one of these fine-tunings."""
+    (found,) = efficiency(seeds).data_sets
+    return found
+
+
 def test_thresholds_are_shares_of_the_best_baseline():
-    found = from_baselines({"random": [0.5, 0.6], "imagenet": [0.8, 0.9, 1.0]})
-    assert found.baseline == "imagenet" and found.final == pytest.approx(0.9)
-    assert found.values == pytest.approx({0.9: 0.81, 0.95: 0.855, 0.99: 0.891})
-    assert from_baselines({}) is from_baselines({"random": [0.0]}) is None
-    (pets,) = by_data_set([FAST])
-    assert pets.thresholds.baseline == "joint pretraining, prototype"
-    assert pets.thresholds.values == pytest.approx({0.9: 0.72, 0.95: 0.76, 0.99: 0.792})
-    line = line_of(pets, "random", "zero")
-    assert line.times[0.95]["epochs"] == (Time(10, True),)
-    assert line.times[0.99]["steps"] == (Time(100, False),)  # 0.79 is not 0.792
-    ours = line_of(pets, "meta-learned", "prototype").times[0.95]
+    pets = data_set(FAST)
+    assert pets.baseline == ("joint pretraining", "prototype")
+    assert pets.thresholds == pytest.approx({0.9: 0.72, 0.95: 0.76, 0.99: 0.792})
+    random = pets.times(("random", "zero"), pets.thresholds[0.95])
+    assert random["epochs"] == (Time(10, True),)
+    never = pets.times(("random", "zero"), pets.thresholds[0.99])
+    assert never["steps"] == (Time(100, False),)  # 0.79 is not 0.792
+    ours = pets.times(("meta-learned", "prototype"), pets.thresholds[0.95])
     values = {unit: time.value for unit, (time,) in ours.items()}
     assert values == {"steps": 5, "epochs": 0.5, "device seconds": 5}
+    of_seeds = ([run("random", "zero", 1, x), FAST[2]] for x in (0.8, 0.9, 1.0))
+    assert data_set(*of_seeds).thresholds == pytest.approx(
+        {0.9: 0.81, 0.95: 0.855, 0.99: 0.891}
+    )
+    for none in (FAST[:1], [run("random", "zero", 1, final=0.0)]):
+        assert data_set(none).baseline is None and data_set(none).thresholds == {}
 
 
 def test_without_censoring_it_is_the_mean_with_its_t_interval():
@@ -57,13 +62,13 @@ def test_without_censoring_it_is_the_mean_with_its_t_interval():
     summary = summarise(got(*values))
     low, high = scipy.stats.ttest_1samp(values, 0).confidence_interval()
     assert summary.mean == pytest.approx(4)
-    assert (summary.low, summary.high) == pytest.approx((max(0, low), high))
+    assert summary.interval == pytest.approx((max(0, low), high))
     assert (summary.median, summary.reached, summary.runs) == (2, 5, 5)
     assert in_words(got(2, 4)) == "3 (2 of 2)"
     # The interval may reach beyond the slowest.
     there = summarise(got(5, 20, 50))
     assert mean_in_words(there, interval=True) == "25 [0, 82]"
-    assert summarise(got(5)) == (1, 1, 5, 5, None, None, 5)
+    assert summarise(got(5)) == (1, 1, 5, 5, None, 5)
     assert in_words(got(5)) == "5"
 
 
@@ -74,8 +79,8 @@ def test_a_run_that_never_got_there_counts_up_to_the_horizon():
     assert summary.mean == pytest.approx(16 / 3)
     assert (summary.horizon, summary.median, summary.reached) == (10, 4, 2)
     half = 4.30265 * math.sqrt(np.var([2, 4, 10], ddof=1) / 3)  # t, 2 degrees
-    assert summary.low == max(0, 16 / 3 - half)
-    assert summary.high == pytest.approx(min(10, 16 / 3 + half))
+    expected = max(0, 16 / 3 - half), min(10, 16 / 3 + half)
+    assert summary.interval == pytest.approx(expected)
     assert in_words(times) == ">= 5.3 up to 10 (2 of 3)"
     assert mean_in_words(summary, True) == ">= 5.3 [0, 10] up to 10"
     # The horizon is named once where it is the mean as well.
@@ -99,11 +104,10 @@ def test_runs_that_all_are_cut_have_no_interval():
         [Time(80, True), Time(90, True), Time(30, False)],
     ):
         summary = summarise(times)
-        assert summary.mean == summary.horizon and summary.low is summary.high is None
-    same = summarise(got(500, 500, 500))
-    assert (same.low, same.high) == (500, 500)
+        assert summary.mean == summary.horizon and summary.interval is None
+    assert summarise(got(500, 500, 500)).interval == (500, 500)
     never = [Time(10, False), Time(10, False), Time(12, False)]
-    assert summarise(never) == (0, 3, 10, 10, None, None, None)
+    assert summarise(never) == (0, 3, 10, 10, None, None)
     assert in_words(never) == "> 10 (0 of 3)"
     assert in_words([Time(1000, False)]) == "> 1,000"
 
@@ -135,42 +139,42 @@ def test_a_head_in_closed_form_stays_as_it_is():
     whole = run("random", "zero", 50)
     point = {**whole.points[0], "accuracy": 0.7, "device_seconds": 3.0}
     fitted = whole._replace(head="logistic regression", points=(point,))
-    (pets,) = by_data_set([(whole, fitted)])
+    line = "random", "logistic regression"
+    pets = data_set([whole, fitted])
     assert pets.horizon["steps"] == 100
-    line = line_of(pets, "random", "logistic regression")
-    assert line.area == line.final == pytest.approx(0.7)
-    assert line.times[0.9]["steps"] == (Time(100, False),)
-    assert line.times[0.9]["device seconds"] == (Time(100, False),)
+    times = pets.times(line, pets.thresholds[0.9])
+    assert times["steps"] == times["device seconds"] == (Time(100, False),)
     better = fitted._replace(points=({**point, "accuracy": 0.9},))
-    (pets,) = by_data_set([(whole, better)])
-    line = line_of(pets, "random", "logistic regression")
-    assert line.times[0.95]["device seconds"] == (Time(3, True),)
-    assert pets.thresholds.baseline == "random, logistic regression"
+    pets = data_set([whole, better])
+    times = pets.times(line, pets.thresholds[0.95])
+    assert times["device seconds"] == (Time(3, True),)
+    assert pets.baseline == line
 
 
 def test_heads_are_chosen_on_meta_validation():
-    assert best_heads([FAST]) == {
+    _, heads, ours = efficiency([FAST])
+    assert heads == {
         "meta-learned": "prototype",  # although zero is faster on meta-test
         "joint pretraining": "prototype",
         "random": "zero",
     }
-    assert our_line([FAST]) == ("meta-learned", "prototype")
+    assert ours == ("meta-learned", "prototype")
     warm = run("meta-learned from pretrained", "zero", 0, validation=0.8)
-    assert our_line([(*FAST, warm)]) == (warm.init, "zero")
-    assert our_line([FAST[2:]]) is None
+    assert efficiency([(*FAST, warm)]).ours == (warm.init, "zero")
+    assert efficiency([FAST[2:]]).ours is None
     named = [x._replace(init=f"a run: {x.init}") for x in FAST]
-    assert our_line([named]) == ("a run: meta-learned", "prototype")
+    assert efficiency([named]).ours == ("a run: meta-learned", "prototype")
 
 
 def test_censored_seeds_count_up_to_one_horizon():
     """By hand: 5, 20 and never of 100 steps; without the last, the mean is 12.5."""
     random = run("random", "zero", 100)
     seeds = [(run("meta-learned", "zero", at), random) for at in (5, 20, None)]
-    (pets,) = by_data_set(seeds)
-    line = line_of(pets, "meta-learned", "zero")
-    assert in_words(line.times[0.95]["steps"]) == ">= 42 up to 100 (2 of 3)"
+    pets = data_set(*seeds)
+    times = pets.times(("meta-learned", "zero"), pets.thresholds[0.95])
+    assert in_words(times["steps"]) == ">= 42 up to 100 (2 of 3)"
     with pytest.raises(ValueError, match="lack those of another: pets, random, zero"):
-        by_data_set([seeds[0], seeds[1][:1]])
+        efficiency([seeds[0], seeds[1][:1]])
 
 
 def test_a_cheap_line_cuts_no_other():
@@ -178,16 +182,17 @@ def test_a_cheap_line_cuts_no_other():
     cheap = run("random", "linear probe", None, seconds=0.02)
     others = run("random", "zero", 50), cheap
     ours = [run("meta-learned", "zero", 50, seconds=s / 50) for s in (60, 61, 65)]
-    (pets,) = by_data_set([(one, *others) for one in ours])
-    line = line_of(pets, "meta-learned", "zero")
-    found = summarise(line.times[0.95]["device seconds"])
-    assert mean_in_words(found, interval=True) == "62 [55, 69]"
-    line = line_of(pets, "random", "linear probe")
-    assert in_words(line.times[0.95]["device seconds"]) == "> 2 (0 of 3)"
+    pets = data_set(*((one, *others) for one in ours))
+    ours, probed = (
+        pets.times(line, pets.thresholds[0.95])["device seconds"]
+        for line in (("meta-learned", "zero"), ("random", "linear probe"))
+    )
+    assert mean_in_words(summarise(ours), interval=True) == "62 [55, 69]"
+    assert in_words(probed) == "> 2 (0 of 3)"
 
 
 def test_differences_of_equal_runs():
-    seeds = [[run("meta-learned", "zero", 5), run("random", "zero", 50)]] * 3
-    compared = against(by_data_set(seeds), ("meta-learned", "zero"))
-    pets = compared["random", "zero"]["pets"]
+    runs = [run("meta-learned", "zero", 5), run("random", "zero", 50)]
+    pets = against(efficiency([runs] * 3))["random", "zero"]["pets"]
     assert pets.difference[:3] == (0, 0, 0) and pets.p == 1 and not pets.different
+    assert against(efficiency([runs])) == against(efficiency([runs[1:]] * 3)) == {}
