@@ -48,7 +48,7 @@ def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:
     Raises:
       ValueError: a class with fewer than two images.
     """
-    labels = source.labels.copy(), source.labels.copy()
+    judged = np.zeros(len(source.labels), bool)
     for label, rows in enumerate(class_index(source)):
         if len(rows) < 2:
             raise ValueError(
@@ -56,10 +56,9 @@ def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:
                 "images, so that none can be held out; leave the class out"
             )
         count = min(max(1, math.floor(share * len(rows) + 0.5)), len(rows) - 1)
-        order = generator(seed, 3, label).permutation(rows)
-        labels[0][order[:count]] = -1
-        labels[1][order[count:]] = -1
-    return source._replace(labels=labels[0]), source._replace(labels=labels[1])
+        judged[generator(seed, 3, label).permutation(rows)[:count]] = True
+    train, test = (np.where(x, -1, source.labels) for x in (judged, ~judged))
+    return source._replace(labels=train), source._replace(labels=test)
 
 
 def part(rows: np.ndarray, seed: int, count: int) -> np.ndarray:
@@ -119,16 +118,15 @@ class MetaBatches:
     def __call__(self, step: int) -> Episode | tuple[Episode, ...]:
         """The batch of meta-iteration `step`, from 0."""
         first = step * self._count
-        if not self.stacked:
-            of_each = enumerate(self.sources_of(step), start=first)
-            return tuple(self._one(source, index) for index, source in of_each)
-        stream = self._task, self._seed, first, self._count
-        return sample_batch(self.sources, *stream, self._shares)
+        if self.stacked:
+            stream = self._task, self._seed, first, self._count
+            return sample_batch(self.sources, *stream, self._shares)
+        of_each = enumerate(self.sources_of(step), first)
+        return tuple(self._one(source, index) for index, source in of_each)
 
     def sources_of(self, step: int) -> list[Source]:
         """Lists the source of each task of meta-iteration `step`."""
-        first = step * self._count
-        numbers = range(first, first + self._count)
+        numbers = range(step * self._count, (step + 1) * self._count)
         return [self.sources[turn(self._shares, number)] for number in numbers]
 
     def one_of_each(self) -> list[Episode]:
@@ -139,8 +137,7 @@ class MetaBatches:
         """Counts the images of a meta-iteration, on average where ways differ."""
         ways = [self._task.way or len(source.class_names) for source in self.sources]
         way = sum(share * way for share, way in zip(self._shares, ways, strict=True))
-        per_task = round(way * (self._task.shot + self._task.queries))
-        return self._count * per_task
+        return self._count * round(way * (self._task.shot + self._task.queries))
 
     def _one(self, source: Source, index: int) -> Episode:
         return sample_batch((source,), self._task, self._seed, index, 1)

@@ -56,9 +56,8 @@ class Sample(NamedTuple):
     """Episodes of one data set, all of one shape, with a leading axis.
 
     Support and query are {"image": `Gathered`, "label"}. Where episodes differ in size
-    they are filled up to the largest, of `way` classes, with images that weigh nothing
-    ("weight": float32 [episodes, n]) and classes that no image can belong to
-    ("classes": bool [episodes, way]).
+    they are filled up to the largest, of `way` classes, with images of no "weight",
+    float32 [episodes, n], and without some "classes", bool [episodes, way].
     """
 
     manifest: Manifest
@@ -67,11 +66,7 @@ class Sample(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """The episodes of an evaluation, a sample for each data set.
-
-    Everything is chosen on `validation`; `held_out` are of the meta-train sets' own
-    held-out classes.
-    """
+    """The episodes of an evaluation by role, a sample for each data set."""
 
     validation: tuple[Sample, ...]
     test: tuple[Sample, ...]
@@ -85,10 +80,6 @@ class Gathered:
         """Takes images [m, ...] and rows int [episodes, n], -1 for one of zeros."""
         self._images, self._rows = images, rows
         self.shape = (*rows.shape, *images.shape[1:])
-        self.dtype, self.ndim = images.dtype, len(self.shape)
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def __getitem__(self, place: Any) -> np.ndarray:
         """Reads one episode's images, by an integer, or several's."""
@@ -96,9 +87,6 @@ class Gathered:
         images = np.asarray(self._images[np.maximum(rows, 0)])
         images[rows < 0] = 0
         return images
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:].astype(dtype or self.dtype, copy=False)
 
 
 def check(config: Experiment, roles: Roles) -> None:

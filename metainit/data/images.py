@@ -1,6 +1,7 @@
 """One image, whatever its file format: decoded to a fixed size, or kept for later."""
 
 import collections
+import contextlib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -37,7 +38,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, size: int, channels: int) -> np.ndarray:
-    """Makes an `upright` image a square uint8 array [size, size, channels].
+    """Makes an image an `upright`, square uint8 array [size, size, channels].
 
     CMYK and palettes become RGB. The short side is scaled to `size` with antialiasing
     and the centre is cropped; one channel is grey by ITU-R 601 luma.
@@ -69,11 +70,7 @@ def decode(
     try:
         if isinstance(content, Path):
             content = content.read_bytes()
-        if (pixels := _plain_jpeg(content)) is not None:
-            if pixels.shape != (size, size, channels):
-                pixels = fit(Image.fromarray(pixels), size, channels)
-            return encoded.label, pixels
-        with Image.open(io.BytesIO(content)) as image:
+        with _opened(content) as image:
             return encoded.label, fit(image, size, channels)
     # PIL's plugins report broken files with whatever their parsers stumbled on.
     except Exception as error:
@@ -91,16 +88,13 @@ def undecodable(name: str, error: Exception, skip: bool | None = False) -> Value
     )
 
 
-def _plain_jpeg(content: bytes) -> np.ndarray | None:
-    """Decodes a JPEG in colour without EXIF data sooner than PIL; None for the rest."""
-    if not content.startswith(b"\xff\xd8") or b"Exif\0\0" in content:
-        return None
-    try:
-        if simplejpeg.decode_jpeg_header(content)[2] != "YCbCr":
-            return None
-        return simplejpeg.decode_jpeg(content)
-    except ValueError:
-        return None
+def _opened(content: bytes) -> Image.Image:
+    """Opens an image, a JPEG in colour without EXIF data sooner than PIL does."""
+    if content.startswith(b"\xff\xd8") and b"Exif\0\0" not in content:
+        with contextlib.suppress(ValueError):
+            if simplejpeg.decode_jpeg_header(content)[2] == "YCbCr":
+                return Image.fromarray(simplejpeg.decode_jpeg(content))
+    return Image.open(io.BytesIO(content))
 
 
 def decode_all(
@@ -115,8 +109,7 @@ def together(
     items: Iterable[T], weigh: Callable[[T], int], enough: int
 ) -> Iterator[list[T]]:
     """Gathers neighbours in lists that weigh `enough` or more, but for the last."""
-    piece: list[T] = []
-    weight = 0
+    piece, weight = list[T](), 0
     for item in items:
         piece.append(item)
         weight += weigh(item)
@@ -191,9 +184,8 @@ def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
                 opened.load()  # so that a file that is cut short is found now
                 return image
             if not rule.crop_bottom:
-                # A JPEG decodes to a half, a quarter or an eighth of its sides for a
-                # fraction of the time and memory; twice what is needed is left, so
-                # that the rest of the reduction still smooths.
+                # A JPEG decodes to a fraction of its sides in less time and memory; to
+                # twice what is needed, so that the rest of the reduction smooths.
                 opened.draft(None, (2 * reduced[0], 2 * reduced[1]))
             decoded = upright(opened).convert("RGB")
     # PIL's plugins report broken files with whatever their parsers stumbled on.

@@ -1,8 +1,8 @@
 """Random access to fixed-size uint8 images, by role: what the sampler draws from."""
 
 import dataclasses
-import functools
 import itertools
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -18,7 +18,6 @@ class Source(NamedTuple):
     """Images of several classes.
 
     Attributes:
-      name: e.g. "glyphs", "omniglot", "folder:PATH".
       images: uint8 [n, H, W, C], in memory or memory-mapped; or float32, features that
         a frozen encoder made of them (`metainit.training.frozen_features`).
       labels: int32 [n], index into `class_names`, or -1 for an image that is left out.
@@ -26,7 +25,7 @@ class Source(NamedTuple):
       hashes: uint64 [n], of the images as they were decoded; None where not known.
     """
 
-    name: str
+    name: str  # e.g. "glyphs", "omniglot", "folder:PATH"
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
@@ -46,29 +45,21 @@ class Roles(NamedTuple):
     held_out: tuple[Source, ...] = ()
 
 
-class _SameArray(NamedTuple):
-    """Makes an array a dictionary key: the very array, not one that is equal."""
-
-    array: np.ndarray
-
-    def __hash__(self) -> int:
-        return id(self.array)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _SameArray) and self.array is other.array
-
-
-@functools.lru_cache(maxsize=64)
-def _class_index(labels: _SameArray, classes: int) -> tuple[np.ndarray, ...]:
-    order = np.argsort(labels.array, kind="stable")
-    order = order[np.searchsorted(labels.array[order], 0) :]
-    ends = np.cumsum(np.bincount(labels.array[order], minlength=classes))
-    return tuple(np.split(order, ends[:-1]))
+# Positions of each class's images, by the address of the labels and number of classes.
+_POSITIONS: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}
 
 
 def class_index(source: Source) -> tuple[np.ndarray, ...]:
     """Finds ascending int64 positions of each class's images, once a labels array."""
-    return _class_index(_SameArray(source.labels), len(source.class_names))
+    labels, classes = source.labels, len(source.class_names)
+    key = id(labels), classes
+    if key not in _POSITIONS:
+        order = np.argsort(labels, kind="stable")
+        order = order[np.searchsorted(labels[order], 0) :]
+        ends = np.cumsum(np.bincount(labels[order], minlength=classes))
+        _POSITIONS[key] = tuple(np.split(order, ends[:-1]))
+        weakref.finalize(labels, _POSITIONS.pop, key, None)
+    return _POSITIONS[key]
 
 
 def rows(source: Source) -> np.ndarray:
