@@ -26,16 +26,6 @@ class Interval(NamedTuple):
     high: float
     p: float | None
 
-
-class Comparison(NamedTuple):
-    """One data set's difference, first minus second, of two initialisations.
-
-    `p` is after Holm's correction over the data sets; None for one seed.
-    """
-
-    difference: Interval
-    p: float | None
-
     @property
     def different(self) -> bool:
         """Whether p is below 0.05; never for one seed, whatever its interval."""
@@ -60,10 +50,11 @@ def over_seeds(table: np.ndarray) -> Interval:
 
 def compare(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
-) -> dict[str, Comparison]:
-    """Pairs two initialisations' float [seeds, episodes], a data set at a time.
+) -> dict[str, Interval]:
+    """Subtracts two initialisations' float [seeds, episodes], paired, by data set.
 
-    A ValueError says that data sets, seeds or episodes of the sides differ.
+    Each p is after Holm's correction over the data sets. A ValueError says that data
+    sets, seeds or episodes of the sides differ.
     """
     shapes = [{k: np.shape(v) for k, v in side.items()} for side in (first, second)]
     if shapes[0] != shapes[1]:
@@ -78,7 +69,7 @@ def compare(
     raw = [interval.p for interval in differences.values() if interval.p is not None]
     corrected = holm(raw).tolist() if raw else [None] * len(differences)
     pairs = zip(differences.items(), corrected, strict=True)
-    return {name: Comparison(interval, p) for (name, interval), p in pairs}
+    return {name: interval._replace(p=p) for (name, interval), p in pairs}
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

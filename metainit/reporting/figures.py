@@ -15,6 +15,7 @@ from matplotlib.ticker import NullLocator
 
 from metainit.evaluation import intervals
 from metainit.evaluation.results import Row
+from metainit.reporting.tables import METRICS
 from metainit.runtime import atomic
 from metainit.transfer import time_to_threshold
 from metainit.transfer.results import FineTuning
@@ -22,46 +23,35 @@ from metainit.transfer.results import FineTuning
 # Okabe & Ito, "Color Universal Design" (2008): told apart with any colour vision.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
-_SMOOTH = 50  # points a curve may have before it is averaged
 
 
 def learning_curve(
     path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]
-) -> bool:
-    """Draws query accuracy and loss by iteration; False, and no file, without any."""
-    panels: dict[str, dict[str, np.ndarray]] = {}
-    for metric, name, scale in (("accuracy", "accuracy, %", 100), ("loss", "loss", 1)):
-        for role in ("train", "validation"):
-            tag = f"{role}/{metric}"
-            points = [(r["step"], r[tag]) for r in rows if r.get(tag) is not None]
-            if points:
-                curve = np.asarray(points, float).T * [[1], [scale]]
-                panels.setdefault(f"query {name}", {})[role] = curve
-    if not panels:
-        return False
-    figure, all_axes = _panels(len(panels), 4.6 * len(panels), 3.6)
-    for axes, (name, curves) in zip(all_axes, panels.items(), strict=True):
-        for role, (steps, values) in curves.items():
-            _curve(axes, steps, values, role)
-        _label(axes, "iteration", name)
-        axes.legend(frameon=False)
-    _write(figure, path)
-    return True
+) -> None:
+    """Draws query accuracy and loss by iteration, as they are logged."""
+    figure, panels = _panels(2, 3.8)
+    colours = _cycle(("train", "validation"), _COLOURS)
+    for axes, name in zip(panels, ("accuracy", "loss"), strict=True):
+        for role, colour in colours.items():
+            logged = [row for row in rows if row.get(f"{role}/{name}") is not None]
+            values = [METRICS[name].scale * row[f"{role}/{name}"] for row in logged]
+            steps = [row["step"] for row in logged]
+            axes.plot(steps, values, "o-", color=colour, linewidth=1, markersize=2.5)
+        _label(axes, "iteration", f"query {METRICS[name].heading.lower()}")
+    _write(figure, path, [_dots(*item) for item in colours.items()], 2)
 
 
-def adaptation(path: str | os.PathLike[str], rows: Sequence[Row]) -> bool:
+def adaptation(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
     """Draws accuracy over adaptation steps with 95 % bands, a panel for each head.
 
-    Heads in closed form are horizontal lines, the same in every panel; where no other
-    is among the rows, of which ours come first, it returns False and writes nothing.
+    Heads in closed form are horizontal lines, the same in every panel; another head is
+    among the rows, of which ours come first.
     """
     colours = _cycle((row.init for row in rows), _COLOURS)
     closed = [row for row in rows if row.in_closed_form]
     dashes = _cycle((row.head for row in closed), _DASHES)
     heads = list(dict.fromkeys(row.head for row in rows if not row.in_closed_form))
-    if not heads:
-        return False
-    figure, panels = _panels(len(heads), max(5.0, 4.6 * len(heads)), 4.4, sharey=True)
+    figure, panels = _panels(len(heads), 4.4, sharey=True)
     for axes, head in zip(panels, heads, strict=True):
         for row in closed:
             level, dash = 100 * row.measurements["accuracy"].mean(), dashes[row.head]
@@ -77,7 +67,6 @@ def adaptation(path: str | os.PathLike[str], rows: Sequence[Row]) -> bool:
         axes.set_title(f"{head} head", fontsize=10)
     dotted = [_dots(*item) for item in colours.items()]
     _write(figure, path, dotted + [_dashed(*item) for item in dashes.items()], 3)
-    return True
 
 
 def transfer(
@@ -92,7 +81,7 @@ def transfer(
     colours = _cycle(heads, _COLOURS)
     columns = 1 if len(data_sets) == 1 else 2  # of the legend, whose lines are long
     height = 3.8 + 0.22 * -(-(len(heads) + 1) // columns)
-    figure, panels = _panels(len(data_sets), max(6.0, 4.6 * len(data_sets)), height)
+    figure, panels = _panels(len(data_sets), height)
     for axes, data_set in zip(panels, data_sets, strict=True):
         for init in reversed(heads):  # ours come first, and on top
             runs = data_set.runs[init, heads[init]]
@@ -111,22 +100,6 @@ def transfer(
     threshold = f"{time_to_threshold.SHARE:.0%} of the best baseline's final accuracy"
     dotted = [_dots(f"{init}, {heads[init]} head", colours[init]) for init in heads]
     _write(figure, path, [*dotted, _dashed(threshold, ":")], columns)
-
-
-def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, role: str) -> None:
-    colour = _COLOURS[role == "validation"]
-    if len(values) <= _SMOOTH:
-        # A single point is no line.
-        marker = "o" if role == "validation" or len(values) == 1 else ""
-        axes.plot(steps, values, color=colour, marker=marker, markersize=4, label=role)
-        return
-    # Single batches of tasks are noisy: they stay visible behind their mean.
-    width = max(5, len(values) // _SMOOTH)
-    axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
-    window = np.ones(width)
-    means = np.convolve(values, window, "same")
-    means /= np.convolve(np.ones_like(values), window, "same")
-    axes.plot(steps, means, color=colour, label=f"{role} (mean of {width} rows)")
 
 
 def _band(
@@ -151,10 +124,11 @@ def _dashed(label: str, style: Any) -> Line2D:
 
 
 def _panels(
-    count: int, width: float, height: float, sharey: bool = False
+    count: int, height: float, sharey: bool = False
 ) -> tuple[Figure, list[Axes]]:
     # Without pyplot there is no global state and no window system.
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    size = max(6.0, 4.6 * count), height
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
     return figure, list(figure.subplots(1, count, squeeze=False, sharey=sharey)[0])
 
 
@@ -170,16 +144,10 @@ def _label(axes: Axes, x: str, y: str, log: bool = False) -> None:
 
 
 def _write(
-    figure: Figure,
-    path: str | os.PathLike[str],
-    handles: Sequence[Line2D] = (),
-    columns: int = 1,
+    figure: Figure, path: str | os.PathLike[str], lines: Sequence[Line2D], columns: int
 ) -> None:
-    if handles:
-        legend = figure.legend(
-            handles=handles, loc="outside lower center", ncols=columns, fontsize=9
-        )
-        legend.set_frame_on(False)
+    look: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": 9}
+    figure.legend(handles=lines, loc="outside lower center", **look)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     atomic.write_bytes(path, buffer.getvalue())

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,8 +18,9 @@ EPISODES = "episodes.npz"
 TRANSFER = "transfer.jsonl"
 VALIDATION = "validation.json"  # of a run without meta-test, by initialisation
 
-# What may differ between the seeds of one experiment, besides the seed.
+# What may differ between the seeds of one experiment.
 _NO_MATTER = (
+    "seed",
     "checkpoint_every",
     "log_every",
     "max_hours",
@@ -46,16 +46,6 @@ class Group(NamedTuple):
     label: str  # "" where there is one group only, else "A", "B", ...
     runs: Sequence[Run]  # by seed
 
-    @property
-    def fine_tuned(self) -> list[Run]:
-        """The runs with transfer."""
-        return [run for run in self.runs if run.transfer]
-
-    @property
-    def figure(self) -> str:
-        """The name of its figure of transfer."""
-        return f"transfer{self.label}.png"
-
 
 def asked(config: Mapping[str, Any]) -> dict[str, Any]:
     """Picks what may change in a run's config and makes more work when it does."""
@@ -67,17 +57,19 @@ def asked(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_episodes(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
     """Stores what was reached after the chosen steps, by data set and episode."""
-    several = any(not part.held_out for part in evaluation.parts)
+    parts = evaluation.parts
+    if all(part.held_out for part in parts):  # one meta-test set, which has no part
+        parts = evaluation, *parts
     about, arrays = [], []
-    for part in (evaluation,) * (not several) + evaluation.parts:
+    for part in parts:
         metrics = list(part.rows[0].measurements)
-        rows, values = [], []
-        for row in part.rows:
-            steps = (row.steps[row.chosen],)
-            rows.append(
-                row._replace(setting={}, steps=steps, chosen=0, measurements={})
+        values = [[x.measurements[m][x.chosen] for m in metrics] for x in part.rows]
+        rows = [
+            row._replace(
+                setting={}, steps=(row.steps[row.chosen],), chosen=0, measurements={}
             )
-            values.append([row.measurements[name][row.chosen] for name in metrics])
+            for row in part.rows
+        ]
         about.append((part._replace(rows=(), parts=()), rows, metrics))
         arrays.append({"values": np.asarray(values, np.float32)})
     atomic.write_arrays(path, about, arrays)
@@ -158,12 +150,9 @@ def _fine_tunings(points: Sequence[dict[str, Any]]) -> tuple[FineTuning, ...]:
 
 def check(runs: Sequence[Run]) -> None:
     """Refuses runs of different protocols or data in one line, by a ValueError."""
-    transfer = {run.path: _settings(run, "transfer") for run in runs if run.transfer}
-    wrong = [
-        *differences({run.path: _protocol(run) for run in runs}),
-        *_episodes(runs),
-        *differences(transfer),
-    ]
+    transfer = {run.path: _settings(run, "transfer.") for run in runs if run.transfer}
+    protocols = list(differences({run.path: _protocol(run) for run in runs}))
+    wrong = [*(protocols or _episodes(runs)), *differences(transfer)]
     if wrong:
         raise ValueError(
             "runs of different protocols or data cannot stand in one table: "
@@ -183,17 +172,17 @@ def differences(facts: Mapping[pathlib.Path, Mapping[str, Any]]) -> Iterator[str
             yield f"{name}: {', '.join(places)}"
 
 
-def _settings(run: Run, *places: str) -> dict[str, Any]:
+def _settings(run: Run, *sections: str) -> dict[str, Any]:
     return {
         name: value
         for name, value in run.config.items()
-        if _under(name, places) and not _under(name, _NO_MATTER)
+        if name.startswith(sections) and name not in _NO_MATTER
     }
 
 
 def _protocol(run: Run) -> dict[str, Any]:
     """Collects what makes accuracies of runs comparable."""
-    facts = _settings(run, "data", "task", "evaluate")
+    facts = _settings(run, "data.", "task.", "evaluate.")
     for name, part in run.data_sets.items():
         facts[f"protocol on {name}"] = part.protocol
         facts[f"batch_norm on {name}"] = part.batch_norm
@@ -202,18 +191,16 @@ def _protocol(run: Run) -> dict[str, Any]:
 
 def _episodes(runs: Sequence[Run]) -> Iterator[str]:
     """Finds data sets on which a seed met several episodes, or two seeds the same."""
-    for name in sorted(runs[0].data_sets):
-        having = [run for run in runs if name in run.data_sets]
-        pairs = [(run.seed, run.data_sets[name].episodes_sha256) for run in having]
-        seeds, digests = map(set, zip(*pairs, strict=True))
-        if not len(seeds) == len(digests) == len(set(pairs)):
-            digests_of_runs = ", ".join(
-                f"{digest} in {run.path} of seed {seed}"
-                for run, (seed, digest) in zip(having, pairs, strict=True)
-            )
+    for name in runs[0].data_sets:
+        met = {
+            run.path: (run.data_sets[name].episodes_sha256, run.seed) for run in runs
+        }
+        digests, seeds = map(set, zip(*met.values(), strict=True))
+        if not len(seeds) == len(digests) == len(set(met.values())):
+            places = (f"{x} in {path} of seed {y}" for path, (x, y) in met.items())
             yield (
-                f"episodes_sha256 on {name}: {digests_of_runs}; runs of one seed meet "
-                "the same episodes and each seed its own"
+                f"episodes_sha256 on {name}: {', '.join(places)}; runs of one "
+                "seed meet the same episodes, and each seed its own"
             )
 
 
@@ -224,25 +211,22 @@ def group(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
       ValueError: a seed that is there twice, or experiments without a common seed,
         which cannot be paired.
     """
-    groups: dict[str, dict[int, Run]] = {}
-    other = "seed", "transfer", *_NO_MATTER
+    experiments: dict[str, dict[int, Run]] = {}
     for run in runs:
-        same = {x: value for x, value in run.config.items() if not _under(x, other)}
-        seeds = groups.setdefault(json.dumps(same, sort_keys=True), {})
+        settings = _settings(run, "").items()
+        same = {name: x for name, x in settings if not name.startswith("transfer.")}
+        seeds = experiments.setdefault(json.dumps(same, sort_keys=True), {})
         twin = seeds.setdefault(run.seed, run)
         if twin is not run:
             raise ValueError(
                 f"{twin.path} and {run.path} are one experiment with one "
                 f"seed={run.seed}; give one of them"
             )
-    common = sorted(set.intersection(*map(set, groups.values())))
-    labels = string.ascii_uppercase if len(groups) > 1 else ("",)
-    labelled = dict(zip(labels, groups.values(), strict=False))
+    common = sorted(set.intersection(*map(set, experiments.values())))
     if not common:
         seeds_of_each = "; ".join(
-            f"{label} ({', '.join(str(run.path) for run in seeds.values())}) has seed "
-            f"{', '.join(map(str, sorted(seeds)))}"
-            for label, seeds in labelled.items()
+            ", ".join(f"{run.path} of seed {seed}" for seed, run in seeds.items())
+            for seeds in experiments.values()
         )
         raise ValueError(
             f"experiments without a common seed cannot be paired: {seeds_of_each}; "
@@ -253,11 +237,8 @@ def group(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
         for run in runs
         if run.seed not in common
     ]
+    several = len(experiments) > 1
     return [
-        Group(label, [seeds[seed] for seed in common])
-        for label, seeds in labelled.items()
+        Group(chr(ord("A") + number) * several, [seeds[seed] for seed in common])
+        for number, seeds in enumerate(experiments.values())
     ], left_out
-
-
-def _under(name: str, places: Sequence[str]) -> bool:
-    return any(name == place or name.startswith(f"{place}.") for place in places)

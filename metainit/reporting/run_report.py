@@ -3,15 +3,17 @@
 Nothing in it is chosen by a test result.
 """
 
+import operator
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image
 
 from metainit.evaluation import intervals
+from metainit.evaluation.intervals import Interval
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import figures, finished_runs, html, tables, transfer_report
 from metainit.reporting.tables import ACCURACY, METRICS, Block, Bullets, Heading, Table
@@ -19,6 +21,24 @@ from metainit.runtime import atomic
 from metainit.runtime.cost import OURS
 from metainit.runtime.logging import Writer
 from metainit.transfer.results import Transfer
+
+# Accuracy of our best row minus each other's, by initialisation and head.
+Differences = dict[tuple[str, str], Interval]
+
+_EXPLAINED = Bullets(
+    (
+        "Setting, Steps: the best on meta-validation; test results choose nothing. A "
+        "dash under Steps: the head is in closed form and takes none.",
+        "Accuracy: mean over episodes (Student's t). F1: of a class that is never "
+        "predicted, 0. Loss: cross-entropy in nats.",
+        "Ours minus this: accuracy in points, paired by episode (bootstrap). `metainit "
+        "report RUN...` compares several seeds.",
+        "Device time, FLOPs, Images: of making the initialisation, compilation "
+        "excluded, repeated images counted; heads add nothing.",
+    )
+)
+
+_validation_accuracy = operator.attrgetter("validation_accuracy")
 
 
 class Context(TypedDict):
@@ -32,15 +52,6 @@ class Context(TypedDict):
     training: Sequence[Mapping[str, Any]]  # rows of `metrics.jsonl`
     device_hours: float  # of the whole run
     epoch: float  # passes over the meta-train images
-
-
-class Difference(NamedTuple):
-    """Accuracy of our best row minus another's, with its paired 95 % interval."""
-
-    other: Row
-    mean: float
-    low: float
-    high: float
 
 
 def write_report(
@@ -65,27 +76,25 @@ def write_report(
     lines.append(_summary(evaluation, context))
     atomic.write_rows(workdir / "results.jsonl", lines)
     finished_runs.write_episodes(workdir / finished_runs.EPISODES, evaluation)
+    opening: list[Block] = [
+        verdict(evaluation.rows),
+        f"Conditional on this one training run (seed {context['seed']}): ± and [ ] are "
+        "95 % intervals over the draw of episodes, not that of training.",
+        f"{evaluation.dataset}, {evaluation.protocol}, on {evaluation.device}. Batch "
+        f"norm: {evaluation.batch_norm}.",
+    ]
+    table = _table(paired[:1]).without("Data set")
+    results = list(_results(workdir, paired))
+    page = [*opening, Heading(context["title"], 1)]
+    page += [Heading("Results on unseen classes"), table, _EXPLAINED, *results]
     section: list[Block] = []
-    account: list[Block] = []
     if transfer is not None:
         figures.transfer(workdir / "transfer.png", [transfer.runs])
         section += transfer_report.section(transfer, "transfer.png")
-        account += transfer_report.account(transfer)
-    opening: list[Block] = [
-        verdict(evaluation.rows),
-        f"Conditional on this one training run (seed {context['seed']}): the intervals "
-        "cover the draw of episodes, not that of training.",
-    ]
-    setting = f"{evaluation.dataset}, {evaluation.protocol}, on {evaluation.device}."
-    table, results = _table(*paired[0]), list(_results(paired))
-    page = [*opening, Heading(context["title"], 1), setting]
-    page += [Heading("Results on unseen classes"), table, _explained(evaluation)]
-    page += [*results, *_figures(workdir, evaluation, context), *section, *account]
+        page += [*section, *transfer_report.account(transfer)]
     html.write(workdir, [*page, *_end(workdir, evaluation, context)])
-    told = f"{setting} Batch norm: {evaluation.batch_norm}."
     short = table.without("Setting", "FLOPs", "Batch norm")
-    meaning = "± and [ ] are 95 % intervals over episodes; the rest as in the report."
-    return tables.terminal([*opening, told, short, *results, meaning, *section])
+    return tables.terminal([*opening, short, *results, *section])
 
 
 def show_in_tensorboard(workdir: str | os.PathLike[str], step: int) -> None:
@@ -102,32 +111,33 @@ def show_in_tensorboard(workdir: str | os.PathLike[str], step: int) -> None:
 
 def best_heads(rows: Sequence[Row]) -> dict[str, Row]:
     """Finds each initialisation's row with the best head on meta-validation."""
-    best: dict[str, Row] = {}
-    for row in rows:
-        rival = best.setdefault(row.init, row)
-        best[row.init] = max(rival, row, key=lambda row: row.validation_accuracy)
-    return best
+    return {
+        init: max((x for x in rows if x.init == init), key=_validation_accuracy)
+        for init in dict.fromkeys(row.init for row in rows)
+    }
 
 
 def our_best(rows: Sequence[Row]) -> Row:
     """Finds the best row of ours on meta-validation; none is a ValueError."""
-    ours = [row for name, row in best_heads(rows).items() if name in OURS]
+    ours = [row for row in rows if row.init in OURS]
     if not ours:
         names = ", ".join(sorted({row.init for row in rows})) or "none"
         raise ValueError(
             f"rows: initialisations {names}; a report needs one of {', '.join(OURS)}"
         )
-    return max(ours, key=lambda row: row.validation_accuracy)
+    return max(ours, key=_validation_accuracy)
 
 
-def differences(rows: Sequence[Row]) -> list[Difference]:
+def differences(rows: Sequence[Row]) -> Differences:
     """Subtracts every other row from our best, each after its chosen steps."""
     ours = our_best(rows)
-    return [
-        Difference(row, *intervals.paired_interval(_chosen(ours), _chosen(row)))
+    return {
+        (row.init, row.head): Interval(
+            *intervals.paired_interval(_chosen(ours), _chosen(row)), p=None
+        )
         for row in rows
         if row is not ours
-    ]
+    }
 
 
 def verdict(rows: Sequence[Row]) -> str:
@@ -135,27 +145,26 @@ def verdict(rows: Sequence[Row]) -> str:
 
     That is the baseline that comes closest or, where ours does not win, leads by most.
     """
-    ours = our_best(rows)
+    ours, best = our_best(rows), best_heads(rows)
     source = "" if ours.init == OURS[0] else "started from pretrained weights, "
     name = f"The meta-learned initialisation ({source}{_place(ours)})"
     accuracy = ACCURACY.mean(_chosen(ours))
-    baselines = [row for init, row in best_heads(rows).items() if init not in OURS]
+    baselines = [row for init, row in best.items() if init not in OURS]
     if not baselines:
         return (
             f"{name} reaches {accuracy} % on unseen classes; no baseline was evaluated."
         )
     against = differences([ours, *baselines])
-    lost = [difference for difference in against if difference.low <= 0]
-    other, mean, low, high = min(lost or against, key=lambda x: x.mean)
-    wins, close = "does not beat", ", not distinguishable"
-    if not lost:
-        wins, close = "beats", ""
-    elif high < 0:
-        close = ", worse on these episodes"
+    lost = {key: minus for key, minus in against.items() if minus.low <= 0}
+    (init, _), minus = min((lost or against).items(), key=lambda item: item[1].mean)
+    wins, close = "beats", ""
+    if lost:
+        wins, close = "does not beat", ", not distinguishable"
+        close = ", worse on these episodes" if minus.high < 0 else close
     return (
         f"{name} {wins} every baseline on unseen classes: {accuracy} % against "
-        f"{ACCURACY.mean(_chosen(other))} % for {other.init} ({_place(other)}), a "
-        f"difference of {ACCURACY.signed(mean, low, high)} points{close}."
+        f"{ACCURACY.mean(_chosen(best[init]))} % for {init} ({_place(best[init])}), a "
+        f"difference of {tables.points(minus)} points{close}."
     )
 
 
@@ -168,7 +177,7 @@ def _place(row: Row) -> str:
     if row.in_closed_form:
         return row.head
     count = row.steps[row.chosen]
-    return f"{row.head} head after {count} step{'' if count == 1 else 's'}"
+    return f"{row.head} head after {count} step{'s' * (count != 1)}"
 
 
 def _check(rows: Sequence[Row]) -> None:
@@ -183,7 +192,7 @@ def _check(rows: Sequence[Row]) -> None:
 
 
 def _result_lines(
-    evaluation: Evaluation, differences: Sequence[Difference]
+    evaluation: Evaluation, differences: Differences
 ) -> Iterator[dict[str, Any]]:
 
     def line(row: Row, metric: str, interval: Any, **other: str) -> dict[str, Any]:
@@ -206,9 +215,10 @@ def _result_lines(
                     "chosen": position == row.chosen,
                     "setting": row.setting,
                 }
-    for other, *interval in differences:
-        names = {"other_init": other.init, "other_head": other.head}
-        yield line(our_best(evaluation.rows), "accuracy_difference", interval, **names)
+    ours = our_best(evaluation.rows)
+    for (init, head), minus in differences.items():
+        names = {"other_init": init, "other_head": head}
+        yield line(ours, "accuracy_difference", minus[:3], **names)
 
 
 def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
@@ -225,58 +235,33 @@ def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
     }
 
 
-def _measures(row: Row) -> Iterator[str]:
-    for name, metric in METRICS.items():
-        values = _chosen(row, name)
-        yield metric.plus_minus(values) if name == "accuracy" else metric.mean(values)
-
-
-def _minus(differences: Sequence[Difference], row: Row) -> str:
-    minus = (ACCURACY.signed(*x[1:]) for x in differences if x.other is row)
-    return next(minus, "-")
-
-
-def _table(evaluation: Evaluation, differences: Sequence[Difference]) -> Table:
+def _table(paired: Sequence[tuple[Evaluation, Differences]]) -> Table:
     measures = [metric.heading for metric in METRICS.values()]
-    about = "Device time", "FLOPs", "Images", "Batch norm"
-    heading = ["Initialisation", "Head", "Setting", "Steps", *measures]
+    names = "Data set", "Initialisation", "Head", "Setting", "Steps", *measures
+    last = "Ours minus this", "Device time", "FLOPs", "Images", "Batch norm"
     rows = [
         (
+            part.name,
             row.init,
             row.head,
             tables.words(row.setting) or "-",
             "-" if row.in_closed_form else str(row.steps[row.chosen]),
-            *_measures(row),
-            _minus(differences, row),
+            ACCURACY.plus_minus(_chosen(row)),
+            *(METRICS[x].mean(_chosen(row, x)) for x in METRICS if x != "accuracy"),
+            tables.difference(differences.get((row.init, row.head)))[0],
             tables.duration(row.cost.device_seconds),
             tables.flops(row.cost.flops),
             f"{row.cost.images:,}",
-            evaluation.batch_norm,
+            part.batch_norm,
         )
-        for row in evaluation.rows
+        for part, differences in paired
+        for row in part.rows
     ]
-    return Table([*heading, "Ours minus this", *about], rows, text=3)
-
-
-def _explained(evaluation: Evaluation) -> Bullets:
-    ours = our_best(evaluation.rows)
-    return Bullets(
-        [
-            "Setting, Steps: what did best on meta-validation; test results choose "
-            "nothing. A dash under Steps: the head is in closed form and takes none.",
-            "Accuracy: mean over episodes ± its 95 % interval (Student's t). F1: of a "
-            "class that is never predicted, 0. Loss: cross-entropy in nats.",
-            f"Ours minus this: accuracy of {ours.init}, {_place(ours)}, minus the "
-            "row's, in points, paired by episode (bootstrap). `metainit report RUN...` "
-            "compares several seeds.",
-            "Device time, FLOPs, Images: what making the initialisation took, "
-            "compilation excluded, repeated images counted; heads add nothing.",
-        ]
-    )
+    return Table((*names, *last), rows, text=4)
 
 
 def _results(
-    paired: Sequence[tuple[Evaluation, Sequence[Difference]]],
+    workdir: pathlib.Path, paired: Sequence[tuple[Evaluation, Differences]]
 ) -> Iterator[Block]:
     (evaluation, _), *parts = paired
     adapting = [row for row in evaluation.rows if not row.in_closed_form]
@@ -290,37 +275,29 @@ def _results(
             rows.append((row.init, row.head, *cells.values()))
         yield Heading("Accuracy after steps, %; ← chosen on meta-validation")
         yield Table(("Initialisation", "Head", *map(str, steps)), rows)
+        figures.adaptation(workdir / "adaptation.png", evaluation.rows)
+        yield tables.Figure("Accuracy against adaptation step", "adaptation.png")
     if parts:
         yield Heading("By data set, the head of each initialisation as chosen for all")
-        measures = [metric.heading for metric in METRICS.values()]
-        yield Table(
-            ("Data set", "Initialisation", *measures, "Ours minus this"),
-            [
-                (part.name, row.init, *_measures(row), _minus(of_part, row))
-                for part, of_part in parts
-                for row in best_heads(part.rows).values()
-            ],
-        )
+        best = [
+            (part._replace(rows=tuple(best_heads(part.rows).values())), differences)
+            for part, differences in parts
+        ]
+        about = "Setting", "Steps", "Device time", "FLOPs", "Images", "Batch norm"
+        yield _table(best).without("Head", *about)
         yield (
             '"Held-out classes" are classes of a meta-train data set that nothing was '
             "trained or chosen on: within its domain."
         )
 
 
-def _figures(
-    workdir: pathlib.Path, evaluation: Evaluation, context: Context
-) -> Iterator[Block]:
-    if figures.learning_curve(workdir / "learning_curve.png", context["training"]):
-        yield Heading("Learning curve")
-        yield tables.Figure("Learning curve", "learning_curve.png")
-    if figures.adaptation(workdir / "adaptation.png", evaluation.rows):
-        yield Heading("Accuracy against adaptation step")
-        yield tables.Figure("Accuracy against adaptation step", "adaptation.png")
-
-
 def _end(
     workdir: pathlib.Path, evaluation: Evaluation, context: Context
 ) -> Iterator[Block]:
+    if context["training"]:
+        figures.learning_curve(workdir / "learning_curve.png", context["training"])
+        yield Heading("Learning curve")
+        yield tables.Figure("Learning curve", "learning_curve.png")
     yield Heading("What every initialisation met on meta-validation")
     yield tables.settings(evaluation.grid)
     if evaluation.notes:
@@ -328,9 +305,8 @@ def _end(
         yield Bullets(evaluation.notes)
     about = (
         f"Seed {context['seed']}, {tables.duration(context['device_hours'] * 3600)} of "
-        f"device time on {evaluation.device}; the evaluation took "
-        f"{tables.duration(evaluation.runtime)}. Versions: "
-        f"{tables.words(context['versions'])}. Training curves: `tensorboard --logdir "
-        f"{workdir}`. Every number, with its interval: `results.jsonl`."
+        f"device time; the evaluation took {tables.duration(evaluation.runtime)}. "
+        f"Versions: {tables.words(context['versions'])}. Training curves: `tensorboard "
+        f"--logdir {workdir}`. Every number, with its interval: `results.jsonl`."
     )
     yield from tables.again(context["command"], about, context["config"])

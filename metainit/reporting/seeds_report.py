@@ -5,7 +5,6 @@ are paired: the same seeds, and in each the same episodes.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import shlex
@@ -17,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metainit.evaluation import intervals
-from metainit.evaluation.intervals import Comparison, Interval
+from metainit.evaluation.intervals import Interval
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import (
     figures,
@@ -28,7 +27,7 @@ from metainit.reporting import (
     transfer_report,
 )
 from metainit.reporting.finished_runs import Group, Run
-from metainit.reporting.tables import ACCURACY, METRICS, Bullets, Code, Heading, Table
+from metainit.reporting.tables import METRICS, Block, Bullets, Heading, Table
 from metainit.runtime.cost import OURS
 
 
@@ -44,11 +43,6 @@ class Entry(NamedTuple):
     def chosen(self) -> list[Row]:
         """A row of each seed; what was chosen is one for all data sets."""
         return [next(iter(rows.values())) for rows in self.rows]
-
-    @property
-    def validation(self) -> float:
-        """Accuracy on meta-validation, mean over seeds."""
-        return float(np.mean([row.validation_accuracy for row in self.chosen]))
 
     def measured(self, data_set: str, metric: str = "accuracy") -> np.ndarray:
         """Float [seeds, episodes]."""
@@ -79,13 +73,13 @@ class Compared(NamedTuple):
         """All but held-out classes of meta-train, which ask something else."""
         return [name for name, part in self.data_sets.items() if not part.held_out]
 
-    def paired(self, first: Entry, second: Entry) -> dict[str, Comparison]:
+    def paired(self, first: Entry, second: Entry) -> dict[str, Interval]:
         """Accuracy of one entry minus another's; Holm is over `unseen` and the rest."""
-        comparisons: dict[str, Comparison] = {}
+        differences: dict[str, Interval] = {}
         for names in (self.unseen, self.data_sets.keys() - self.unseen):
             sides = ({x: side.measured(x) for x in names} for side in (first, second))
-            comparisons |= intervals.compare(*sides)
-        return comparisons
+            differences |= intervals.compare(*sides)
+        return differences
 
     def overall(self, entry: Entry) -> Interval:
         """Ours minus an entry over `unseen` together, each counting the same."""
@@ -127,13 +121,16 @@ def compare(paths: Sequence[str]) -> Compared:
     candidates = [entry for entry in entries if entry.init in OURS]
     if not candidates:
         raise ValueError(f"none of the runs has one of {', '.join(OURS)}")
-    differences = finished_runs.differences({run.path: run.config for run in runs})
+
+    def validation_accuracy(entry: Entry) -> float:
+        return float(np.mean([row.validation_accuracy for row in entry.chosen]))
+
     return Compared(
-        differences=[*differences],
+        differences=[*finished_runs.differences({x.path: x.config for x in runs})],
         missing=missing + left_out,
         groups=groups,
         entries=entries,
-        ours=max(candidates, key=lambda entry: entry.validation),
+        ours=max(candidates, key=validation_accuracy),
     )
 
 
@@ -153,15 +150,12 @@ def verdict(compared: Compared) -> str:
         return f"{ours.name} has no baseline to be compared with in these runs."
     hardest = min(baselines, key=lambda entry: compared.overall(entry).mean)
     paired = compared.paired(ours, hardest)
-    points = "; ".join(
-        f"{ACCURACY.signed(*paired[name].difference[:3])} points on {name}"
-        for name in sets
-    )
+    points = "; ".join(f"{tables.points(paired[x])} points on {x}" for x in sets)
     baseline = f"the baseline that is hardest to beat, {hardest.name}"
     if len(seeds) == 1:
         run = f"In this one training run (seed {seeds[0]})"
         return f"{run} {ours.name} differs from {baseline}, by {points}."
-    means = [paired[x].difference.mean for x in sets if paired[x].different]
+    means = [paired[x].mean for x in sets if paired[x].different]
     better, worse = sum(x > 0 for x in means), sum(x < 0 for x in means)
     called = f"significantly better on {better} of {len(sets)} data sets"
     called += f" and significantly worse on {worse}" if worse else ""
@@ -181,32 +175,31 @@ def write(
     """Writes `report.md`, `report.html` and figures; returns the first's path."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    page: list[tables.Block] = [verdict(compared)]
-    page += [Heading(f"metainit: {_title(compared)}", 1), *_runs(compared)]
-    page += [*_results(compared), Heading("Run it again"), Code(command)]
-    for group in compared.groups:
-        if runs := group.fine_tuned:
-            figures.transfer(folder / group.figure, [run.transfer for run in runs])
-        first, *_ = group.runs
-        page.append(Heading(f"Settings{_of(group)}, seed {first.seed}"))
-        page.append(Code(json.dumps(first.config, indent=2), "json"))
+    first, *_ = compared.groups[0].runs
+    page = [
+        verdict(compared),
+        Heading(f"metainit: {_title(compared)}", 1),
+        *_runs(compared),
+        *_results(compared, folder),
+        *tables.again(command, f"Settings are those of {first.path}.", first.config),
+    ]
     return html.write(folder, page)
 
 
 def _entries(group: Group) -> Iterator[Entry]:
-    best = {
-        run.path: {x: run_report.best_heads(y.rows) for x, y in run.data_sets.items()}
+    best = [
+        {name: run_report.best_heads(x.rows) for name, x in run.data_sets.items()}
         for run in group.runs
-    }
-    for init in next(iter(best[group.runs[0].path].values())):
-        for path, of_run in best.items():
-            if any(init not in heads for heads in of_run.values()):
-                raise ValueError(f"{path} has no results of {init}")
-        rows = [{x: heads[init] for x, heads in of.items()} for of in best.values()]
+    ]
+    for init in next(iter(best[0].values())):
+        for run, heads_by_data_set in zip(group.runs, best, strict=True):
+            if any(init not in heads for heads in heads_by_data_set.values()):
+                raise ValueError(f"{run.path} has no results of {init}")
+        rows = [{x: heads[init] for x, heads in of_seed.items()} for of_seed in best]
         yield Entry(f"{group.label}: {init}" if group.label else init, init, rows)
 
 
-def _runs(compared: Compared) -> Iterator[tables.Block]:
+def _runs(compared: Compared) -> Iterator[Block]:
     yield Heading("Config differences")
     yield Bullets(compared.differences or ("none",))
     if compared.groups[0].label:
@@ -215,14 +208,15 @@ def _runs(compared: Compared) -> Iterator[tables.Block]:
         yield from (Heading("Missing"), Bullets(compared.missing))
 
 
-def _results(compared: Compared) -> Iterator[tables.Block]:
+def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator[Block]:
+    """Yields tables by data set, and those of transfer, with figures in the folder."""
     others = [entry for entry in compared.entries if entry is not compared.ours]
-    paired = {id(entry): compared.paired(compared.ours, entry) for entry in others}
+    paired = {x.name: compared.paired(compared.ours, x) for x in others}
     metrics = [metric.heading for metric in METRICS.values()]
     last = "Device hours", "Ours minus this", "p"
     for name, part in compared.data_sets.items():
         rows: list[Sequence[str]] = [
-            (*_cells(x, name), *tables.difference(paired.get(id(x), {}).get(name)))
+            (*_cells(x, name), *tables.difference(paired.get(x.name, {}).get(name)))
             for x in compared.entries
         ]
         winner = best(compared, name)
@@ -233,15 +227,11 @@ def _results(compared: Compared) -> Iterator[tables.Block]:
     if len(compared.unseen) > 1:
         yield Heading("All data sets")
         yield "All but held-out classes, each counting the same."
-        overall = {entry.name: compared.overall(entry) for entry in others}
-        rows = [
-            (name, *tables.difference(Comparison(interval, interval.p)))
-            for name, interval in overall.items()
-        ]
+        rows = [(x.name, *tables.difference(compared.overall(x))) for x in others]
         yield Table(("Initialisation", "Ours minus this", "p"), rows, text=1)
     yield _explained(compared)
     for group in compared.groups:
-        yield from _transfer(group)
+        yield from _transfer(group, folder)
 
 
 def _cells(entry: Entry, data_set: str) -> Iterator[str]:
@@ -274,29 +264,28 @@ def _explained(compared: Compared) -> Bullets:
     )
 
 
-def _transfer(group: Group) -> Iterator[tables.Block]:
-    if not (runs := group.fine_tuned):
+def _transfer(group: Group, folder: pathlib.Path | None) -> Iterator[Block]:
+    runs = [run for run in group.runs if run.transfer]
+    if not runs:
         return
+    of = f" of {group.label}" if group.label else ""
     seeds = f"seed{'s' * (len(runs) > 1)} {', '.join(str(run.seed) for run in runs)}"
-    yield Heading(f"Transfer efficiency{_of(group)}, {seeds}")
+    yield Heading(f"Transfer efficiency{of}, {seeds}")
     if absent := [run for run in group.runs if not run.transfer]:
         yield f"Missing: {_paths(absent)} without transfer."
     costs = {x: float(np.mean([run.costs[x] for run in runs])) for x in runs[0].costs}
     # The same in all runs of one protocol.
     accuracies = runs[0].config["transfer.accuracies"]
-    yield from transfer_report.of_seeds(
-        [run.transfer for run in runs], costs, accuracies, group.figure
-    )
+    transfers, figure = [run.transfer for run in runs], f"transfer{group.label}.png"
+    if folder is not None:
+        figures.transfer(folder / figure, transfers)
+    yield from transfer_report.of_seeds(transfers, costs, accuracies, figure)
 
 
 def _title(compared: Compared) -> str:
     if len(compared.seeds) == 1:
         return f"Accuracy, seed {compared.seeds[0]}: {intervals.CONDITIONAL}"
     return f"Accuracy over seeds {', '.join(map(str, compared.seeds))}"
-
-
-def _of(group: Group) -> str:
-    return f" of {group.label}" if group.label else ""
 
 
 def _paths(runs: Sequence[Run]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metainit.evaluation import intervals
-from metainit.evaluation.intervals import Comparison, Interval
+from metainit.evaluation.intervals import Interval
 
 WIDTH = 100  # columns of a terminal
 
@@ -81,15 +81,7 @@ class Metric(NamedTuple):
 
     def interval(self, interval: Interval) -> str:
         """Formats a mean with its interval, "68.4 [65.2, 71.7]"."""
-        mean, low, high = (f"{self.scale * x:{self.format}}" for x in interval[:3])
-        return f"{mean} [{low}, {high}]"
-
-    def signed(self, mean: float, low: float, high: float) -> str:
-        """Formats a difference, "+3.1 [2.5, 3.7]"; near zero with another decimal."""
-        mean, low, high = (self.scale * x for x in (mean, low, high))
-        places = 2 if min(abs(low), abs(high)) < 0.05 else 1
-        mean = round(mean, places) + 0.0  # never "-0.0"
-        return f"{mean:+.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+        return "{} [{}, {}]".format(*map(self.mean, interval[:3]))
 
 
 # Metrics that reports show, by their names in measurements.
@@ -118,13 +110,8 @@ def settings(values: Mapping[str, Any]) -> Bullets:
 def again(command: str, about: str, config: Mapping[str, Any]) -> list[Block]:
     """Ends a report: how to run it again, and its settings."""
     settings = Code(json.dumps(config, indent=2, default=str), "json")
-    return [
-        Heading("Run it again"),
-        Code(command),
-        about,
-        Heading("Settings"),
-        settings,
-    ]
+    run: list[Block] = [Heading("Run it again"), Code(command), about]
+    return [*run, Heading("Settings"), settings]
 
 
 def duration(seconds: float) -> str:
@@ -141,14 +128,21 @@ def flops(count: float | None) -> str:
     return "-" if count is None else f"{count:.2g}"
 
 
-def difference(comparison: Comparison | None) -> tuple[str, str]:
+def points(difference: Interval) -> str:
+    """Formats accuracies' difference, "+3.1 [2.5, 3.7]", more finely near zero."""
+    mean, low, high = (100 * x for x in difference[:3])
+    places = 2 if min(abs(low), abs(high)) < 0.05 else 1
+    mean = round(mean, places) + 0.0  # never "-0.0"
+    return f"{mean:+.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+
+
+def difference(interval: Interval | None) -> tuple[str, str]:
     """Formats ours minus another and p, starred below 0.05; None is ours itself."""
-    if comparison is None:
+    if interval is None:
         return "ours", "-"
-    points = ACCURACY.signed(*comparison.difference[:3])
-    if comparison.p is None:
-        return points, "-"
-    return points, f"{comparison.p:.3f}{'*' if comparison.different else ' '}"
+    if interval.p is None:
+        return points(interval), "-"
+    return points(interval), f"{interval.p:.3f}{'*' if interval.different else ' '}"
 
 
 def markdown(blocks: Iterable[Block]) -> str:
@@ -206,33 +200,25 @@ def _terminal(block: Block) -> Iterator[str]:
         case Code(text, _):
             yield text
         case Table():
-            lines = _aligned(block)
-            repeats = len({row[0] for row in block.rows}) < len(block.rows)
-            wide = max(map(len, lines)) > WIDTH
-            yield from _aligned(_grouped(block)) if repeats or wide else lines
+            yield from _aligned(block)
         case str():
             yield textwrap.fill(_ascii(block), WIDTH)
 
 
 def _aligned(table: Table) -> list[str]:
-    lines = [[_ascii(cell) for cell in row] for row in (table.heading, *table.rows)]
-    whole = [row for row in lines if len(row) > 1]
-    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
-    sides = "<" * table.text + ">" * len(widths)
-    cells = [f"{{:{side}{w}}}" for side, w in zip(sides, widths, strict=False)]
-    return ["  ".join(cells[: len(row)]).format(*row).rstrip() for row in lines]
+    """Aligns columns; the first of several of text becomes titles above the others."""
+    heading, rows, text, _ = table
+    if text > 1:
+        heading, text = [", ".join(heading[:2]), *heading[2:]], text - 1
+        rows = []
+        for name, of_name in itertools.groupby(table.rows, key=lambda row: row[0]):
+            rows += [(name,), *((f"  {x}", *cells) for _, x, *cells in of_name)]
+    lines = [[_ascii(cell) for cell in row] for row in (heading, *rows)]
+    columns = zip(*(line for line in lines if len(line) > 1), strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    cells = [f"{{:{'<' if n < text else '>'}{w}}}" for n, w in enumerate(widths)]
+    return ["  ".join(cells[: len(line)]).format(*line).rstrip() for line in lines]
 
 
 def _ascii(text: str) -> str:
     return text.replace("±", "+-").replace("←", "<-")
-
-
-def _grouped(table: Table) -> Table:
-    """Moves the cells of the first column into rows of their own, above the others."""
-    if table.text < 2:
-        return table
-    first, second, *heading = table.heading
-    rows: list[Sequence[str]] = []
-    for name, of_name in itertools.groupby(table.rows, key=lambda row: row[0]):
-        rows += [(name,), *((f"  {below}", *cells) for _, below, *cells in of_name)]
-    return Table((f"{first}, {second}", *heading), rows, table.text - 1)

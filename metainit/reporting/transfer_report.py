@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from metainit.evaluation import intervals
-from metainit.evaluation.intervals import Comparison
+from metainit.evaluation.intervals import Interval
 from metainit.reporting import tables
 from metainit.reporting.tables import ACCURACY, Block, Bullets, Figure, Heading, Table
 from metainit.transfer import break_even, time_to_threshold
@@ -138,7 +138,7 @@ def _sentence(data_set: DataSet, found: Efficiency) -> str:
 def _accuracy(
     data_set: DataSet,
     several: bool,
-    against: Mapping[Line, Mapping[str, Comparison]],
+    against: Mapping[Line, Mapping[str, Interval]],
 ) -> Table:
     def mean(values: np.ndarray) -> str:
         if not several:

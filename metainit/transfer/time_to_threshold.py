@@ -12,7 +12,7 @@ import numpy as np
 import scipy.stats
 
 from metainit.evaluation import intervals
-from metainit.evaluation.intervals import Comparison, mean_interval
+from metainit.evaluation.intervals import Interval, mean_interval
 from metainit.transfer.results import FineTuning
 
 SHARES = (0.9, 0.95, 0.99)  # of the best baseline's final accuracy
@@ -147,7 +147,7 @@ def _data_set(name: str, runs: dict[Line, tuple[FineTuning, ...]]) -> DataSet:
     return data_set._replace(baseline=best, thresholds=thresholds)
 
 
-def against(found: Efficiency) -> dict[Line, dict[str, Comparison]]:
+def against(found: Efficiency) -> dict[Line, dict[str, Interval]]:
     """Compares the final accuracy of ours with each other line's, paired by seed.
 
     The differences are by line and data set; {} for one seed, or without ours.

@@ -163,5 +163,7 @@ def test_settings_that_do_not_matter_may_differ_and_seeds_be_lacking(tmp_path):
     assert compared.seeds == (0, 1)
     (missing,) = compared.missing
     assert missing.startswith(f"{runs[2]}: left out") and missing.endswith("seed 2")
-    with pytest.raises(ValueError, match=r"cannot be paired: A .* has seed 0; B .* 1;"):
+    with pytest.raises(
+        ValueError, match=r"cannot be paired: .*run0 of seed 0; .*c1 of"
+    ):
         seeds_report.compare([runs[0], others[1]])

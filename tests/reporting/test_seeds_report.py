@@ -31,7 +31,7 @@ def test_three_seeds_are_one_table(tmp_path):
         for i in (0, 2)
     )
     wanted = intervals.compare({"pets": of_ours}, {"pets": of_random})["pets"]
-    mean, low, high = (100 * x for x in wanted.difference[:3])
+    mean, low, high = (100 * x for x in wanted[:3])
     assert f"{mean:+.1f} [{low:.1f}, {high:.1f}]" in line
     assert wanted.different and line.endswith(f"{wanted.p:.3f}*")
     accuracy = intervals.over_seeds(of_ours)
@@ -109,7 +109,7 @@ def test_a_baseline_that_is_better_is_marked(tmp_path):
 def test_fixed_accuracies_are_in_the_table_and_what_has_no_transfer(tmp_path):
     runs = [write(tmp_path / f"{s}", s, transfer__accuracies=[0.5]) for s in (0, 1)]
     table = told(runs).split("Until 50 %, fixed beforehand")[1]
-    assert re.search(r"^random +zero +2 of 2 +50 ", table, re.MULTILINE)
+    assert re.search(r"^random\n  zero +2 of 2 +50 ", table, re.MULTILINE)
     runs = three(tmp_path)
     other = write(tmp_path / "other", 3, transfer__steps=0)
     text = told([*runs, other])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metainit.evaluation.intervals import Comparison, Interval
+from metainit.evaluation.intervals import Interval
 from metainit.reporting import tables
 from metainit.reporting.tables import Bullets, Code, Figure, Heading, Table
 
@@ -74,8 +74,7 @@ def test_numbers_in_words():
     assert percent.plus_minus(np.array([0.4, 0.6])) == "50.0 ± 127.1"  # t is 12.71
     interval = Interval(0.031, 0.025, 0.037, 0.01)
     assert percent.interval(interval) == "3.1 [2.5, 3.7]"
-    assert percent.signed(-0.0, -0.0004, 0.01) == "+0.00 [-0.04, 1.00]"
-    both = tables.difference(Comparison(interval, 0.012))
-    assert both == ("+3.1 [2.5, 3.7]", "0.012*")
-    assert tables.difference(Comparison(interval, None))[1] == "-"
+    near_zero = interval._replace(mean=-0.0, low=-0.0004, high=0.01, p=None)
+    assert tables.difference(near_zero) == ("+0.00 [-0.04, 1.00]", "-")
+    assert tables.difference(interval) == ("+3.1 [2.5, 3.7]", "0.010*")
     assert tables.difference(None) == ("ours", "-")
