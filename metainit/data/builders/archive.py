@@ -23,6 +23,7 @@ _BROKEN = (
     RuntimeError,  # a zip is encrypted, or compressed as Python does not know
 )
 _BLOCK = 1 << 20
+_ADVICE = "delete it and get the official archive"
 
 
 class ArchiveError(ValueError):
@@ -57,10 +58,8 @@ def members(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[M
             # bz2 and gzip report their content by an OSError without a number.
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            reason = str(error) or type(error).__name__
-            raise ArchiveError(
-                f"{path} is cut short or damaged ({reason}); delete it and get it again"
-            ) from error
+            what = f"cut short or damaged ({str(error) or type(error).__name__})"
+            raise ArchiveError(f"{path} is {what}; {_ADVICE}") from error
     elif wanted(path.name):
         content = path.read_bytes()
         yield Member(path.name, content, len(content))
@@ -103,9 +102,7 @@ class _Entry(tarfile.TarInfo):
         except tarfile.HeaderError as error:
             if isinstance(error, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
                 raise
-            raise tarfile.ReadError(
-                f"{error}, in place of a file or the end"
-            ) from error
+            raise tarfile.ReadError(f"{error}, in place of a file") from error
 
 
 def _decompressed(file: Any) -> Any:
@@ -156,20 +153,13 @@ def _checked(path: Path, name: str, total: int, limit: int) -> str:
     """Passes on the name of a file, unless it or the `total` bytes are refused."""
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts:
-        raise ArchiveError(
-            f"{path} holds {name!r}, which leads outside of it; nothing was written. "
-            "This is not the official archive: delete it and get that"
-        )
+        raise ArchiveError(f"{path} holds {name!r}, which leads outside; {_ADVICE}")
     if total > limit:
-        raise ArchiveError(
-            f"{path} declares more than {limit / 1e6:,.0f} MB of files, more than this "
-            "data set can have; it is not the official archive: delete it and get that"
-        )
+        most = f"{limit / 1e6:,.0f} MB"
+        raise ArchiveError(f"{path} declares more than {most} of files; {_ADVICE}")
     return str(PurePosixPath(name))
 
 
 def _not_plain(path: Path, name: str) -> ArchiveError:
-    return ArchiveError(
-        f"{path}: {name} is a link or a device, and such are not followed; put the "
-        "file itself there"
-    )
+    what = "is a link or a device; put the file itself there"
+    return ArchiveError(f"{path}: {name} {what}")

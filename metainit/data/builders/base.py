@@ -37,11 +37,15 @@ class PrepareError(ValueError):
     """A data set that cannot be prepared from what there is."""
 
 
-def locate(file: catalog.File, manual_dir: Path, name: str) -> list[Path]:
-    """Finds a file of a data set, or else the folders that it unpacks to, or none.
+def located(name: str, manual_dir: Path) -> list[tuple[catalog.File, list[Path]]]:
+    """Finds each file of a data set, or else the folders that it unpacks to, or [].
 
     It looks into the folder `name` of `manual_dir`, then into that itself.
     """
+    return [(file, _paths(file, name, manual_dir)) for file in catalog.find(name).files]
+
+
+def _paths(file: catalog.File, name: str, manual_dir: Path) -> list[Path]:
     places = (manual_dir / name, manual_dir)
     for place in places:
         if (place / file.name).is_file():
@@ -84,11 +88,10 @@ class Options:
     skip_unreadable: bool = False
 
     def __post_init__(self) -> None:
-        side, fraction = self.max_side, self.fraction
-        if not 0 < fraction <= 1:
-            raise PrepareError(f"fraction={fraction}; it must be above 0, at most 1")
-        if side < 0:
-            raise PrepareError(f"max_side={side}; it must be a number of pixels, or 0")
+        if not 0 < self.fraction <= 1:
+            raise PrepareError(f"fraction={self.fraction} is not above 0, at most 1")
+        if self.max_side < 0:
+            raise PrepareError(f"max_side={self.max_side} is no number of pixels, or 0")
 
 
 WHOLE = Options()
@@ -131,7 +134,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     def __init__(
         self, *, manual_dir: Path | None = None, options: Options = WHOLE, **kwargs: Any
     ):
-        """A builder that reads from `manual_dir`, see `locate`, when it prepares."""
+        """A builder that reads from `manual_dir`, see `located`, when it prepares."""
         self._manual_dir = manual_dir
         self._options = options
         super().__init__(file_format="array_record", **kwargs)
@@ -153,14 +156,12 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
 
     def matlab(self, lists: Mapping[str, bytes], name: str, field: str) -> np.ndarray:
         """Returns a field of a MATLAB file, [n]; without such it is refused."""
-        if name not in lists:
-            raise self.other_files(f"there is no {name}")
         try:
-            content = scipy.io.loadmat(io.BytesIO(lists[name]), squeeze_me=True)
-            return np.atleast_1d(content[field])
+            file = io.BytesIO(lists.get(name, b""))
+            return np.atleast_1d(scipy.io.loadmat(file, squeeze_me=True)[field])
         # scipy reports broken files with whatever its parser stumbled on.
         except Exception as error:
-            what = f"{name} is no MATLAB file with an array {field!r} ({error})"
+            what = f"there is no {name} with an array {field!r} ({error})"
             raise self.other_files(what) from error
 
     def named(self, names: Sequence[str], name: str) -> Sequence[str]:
@@ -229,10 +230,9 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         for split in dict.fromkeys(row.split for row in table.rows) or ("train",):
             of_split = [row for row in rows if row.split == split]
             if not of_split:
-                raise PrepareError(
-                    f"{self.name}: no image is left for the split {split!r} with "
-                    f"fraction={self._options.fraction}; take more of them"
-                )
+                fraction = f"with fraction={self._options.fraction}"
+                what = f"no image is left for the split {split!r} {fraction}"
+                raise PrepareError(f"{self.name}: {what}; take more of them")
             pieces = together(of_split, lambda row: spool.names[row.image][1], _SHARD)
             shards[split] = [functools.partial(examples, piece) for piece in pieces]
         return shards
@@ -241,59 +241,28 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         self, rows: Sequence[Row], spool: Spool, unreadable: Mapping[str, str]
     ) -> list[Row]:
         """Keeps the rows that have their images; counts the others, or refuses them."""
-        present = [row for row in rows if row.image in spool.names]
         absent = [row.image for row in rows if row.image not in spool.names]
         broken = [f"{x} ({unreadable[x]})" for x in absent if x in unreadable]
         lacking = (x for x in absent if _share(x) < self._options.fraction)
-        missing = [x for x in lacking if x not in unreadable]
+        missing = [f"{x} (missing)" for x in lacking if x not in unreadable]
         self.info.metadata.update(unreadable=len(broken), missing=len(missing))
-        wrong = " and ".join(
-            f"{len(names)} images that {what}: {', '.join(names[:_NAMED])}"
-            + ", and so on" * (len(names) > _NAMED)
-            for names, what in (
-                (broken, "do not decode"),
-                (missing, "the lists name but that are missing"),
-            )
-            if names
-        )
-        if wrong and self._options.skip_unreadable:
-            logging.warning("%s: left out %s", self.name, wrong)
-        elif wrong:
-            raise PrepareError(
-                f"{self.name} has {wrong}; mend or add them, or pass --skip_unreadable "
-                "to leave out and count such images"
-            )
-        return present
+        if wrong := broken + missing:
+            names = ", ".join(wrong[:_NAMED]) + ", and so on" * (len(wrong) > _NAMED)
+            what = f"{len(wrong)} images that do not decode or are missing: {names}"
+            if not self._options.skip_unreadable:
+                how = "mend or add them, or leave them out by --skip_unreadable"
+                raise PrepareError(f"{self.name} has {what}; {how}")
+            logging.warning("%s: left out %s", self.name, what)
+        return [row for row in rows if row.image in spool.names]
 
     def _fill(self, spool: Spool) -> tuple[dict[str, bytes], dict[str, str]]:
         """Spools the images; returns lists and, for what does not decode, why not."""
         rule = self.rule._replace(max_side=self._options.max_side)
-        files = catalog.CATALOG[self.name].files
-        assert self._manual_dir is not None, "a manual_dir is for preparing"
-        paths = []
-        for file in files:
-            located = locate(file, self._manual_dir, self.name)
-            if file.needed and not located:
-                unpacked = "".join(f" nor {tree}, unpacked," for tree in file.trees)
-                raise PrepareError(
-                    f"{self.name}: there is no {file.name}{unpacked} in "
-                    f"{self._manual_dir / self.name} or {self._manual_dir}"
-                )
-            paths += [(path, file.most) for path in located]
-        lists: dict[str, bytes] = {}
-        unreadable: dict[str, str] = {}
-        seen = 0
 
-        def kept() -> Iterator[NamedImage]:
-            nonlocal seen
-            for path, most in paths:
-                for name, image in self._images_of(path, most, lists):
-                    seen += 1
-                    if _share(name) < self._options.fraction:
-                        yield name, image
-
-        def convert(item: NamedImage) -> tuple[str, bytes | Unreadable]:
+        def convert(item: NamedImage) -> tuple[str, bytes | Unreadable | None]:
             name, image = item
+            if _share(name) >= self._options.fraction:
+                return name, None
             try:
                 return name, to_stored(image, rule)
             except Unreadable as error:
@@ -303,36 +272,41 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
             image = item[1]
             return image.nbytes if isinstance(image, np.ndarray) else len(image)
 
-        pieces = together(kept(), size, _PIECE)
-        for name, stored in ahead(convert, pieces):
+        lists: dict[str, bytes] = {}
+        unreadable: dict[str, str] = {}
+        for name, stored in ahead(convert, together(self._images(lists), size, _PIECE)):
             if isinstance(stored, bytes):
                 spool.add(name, stored)
-            else:
+            elif stored is not None:
                 unreadable[name] = str(stored)
-        if not seen:
-            raise PrepareError(
-                f"{' and '.join(str(path) for path, _ in paths)}: no file in there is "
-                f"named like an image of {self.name}, {self.images.pattern}; put the "
-                "official archive there, or what it unpacks to"
-            )
         return lists, unreadable
 
-    def _images_of(
-        self, path: Path, limit: int, lists: dict[str, bytes]
-    ) -> Iterator[NamedImage]:
-        """Yields the images of one file or tree; puts its lists into `lists`."""
+    def _images(self, lists: dict[str, bytes]) -> Iterator[NamedImage]:
+        """Yields the images of every file or tree; puts the lists into `lists`."""
 
         def wanted(name: str) -> bool:
             return bool(self.images.search(name) or self.lists.search(name))
 
-        size = path.stat().st_size if path.is_file() else None
-        with _bar(f"{self.name}: reading {path.name}", size, "B") as bar:
-            for member in archive.members(path, wanted, limit):
-                if self.lists.search(member.name):
-                    lists[member.name.rpartition("/")[2]] = member.content
-                else:
-                    yield from self.unpack(member)
-                bar.update(member.position - bar.n)
+        assert self._manual_dir is not None, "a manual_dir is for preparing"
+        seen = False
+        for file, paths in located(self.name, self._manual_dir):
+            if file.needed and not paths:
+                trees = "".join(f" nor {tree}, unpacked," for tree in file.trees)
+                what = f"there is no {file.name}{trees} in {self._manual_dir}"
+                raise PrepareError(f"{self.name}: {what} or {self.name} there")
+            for path in paths:
+                size = path.stat().st_size if path.is_file() else None
+                with _bar(f"{self.name}: reading {path.name}", size, "B") as bar:
+                    for member in archive.members(path, wanted, file.most):
+                        if self.lists.search(member.name):
+                            lists[member.name.rpartition("/")[2]] = member.content
+                        else:
+                            seen = True
+                            yield from self.unpack(member)
+                        bar.update(member.position - bar.n)
+        if not seen:
+            what = f"no file is named like an image of it, {self.images.pattern}"
+            raise self.other_files(f"{what}, in {self._manual_dir}")
 
 
 def _bar(title: str, total: int | None, unit: str) -> tqdm:

@@ -38,10 +38,8 @@ def records(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
       ValueError: not whole records, or a label that there is not.
     """
     if not content or len(content) % _RECORD:
-        raise ValueError(
-            f"{name} has {len(content)} bytes, which is not a number of records of "
-            f"{_RECORD}"
-        )
+        what = f"{len(content)} bytes, which are no records of {_RECORD}"
+        raise ValueError(f"{name} has {what}")
     table = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
     labels = table[:, 1]
     if (worst := np.max(labels)) > 99:
@@ -58,10 +56,8 @@ def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]
     try:
         names, labels, pixels = _pooled(paths[0])
     except ValueError as error:
-        raise ValueError(
-            f"data.archive={paths[0]}: {error}; give the official archive, or one of "
-            "its layout"
-        ) from error
+        advice = "give the official archive, or one of its layout"
+        raise ValueError(f"data.archive={paths[0]}: {error}; {advice}") from error
     held_out = {*_VALIDATION, *_TEST}
     train = [name for name in sorted(names) if name not in held_out]
     images = {

@@ -82,23 +82,19 @@ def _path(text: str) -> Path:
 
 def _list(arguments: argparse.Namespace) -> int:
     root = cache.root(arguments.data_dir)
-    rows = [("name", "role", "classes", "images", "download", "prepared", "licence")]
+    form = "{:<14} {:<11} {:>8} {:>9} {:>9}  {:<30} {}"
+    head = "name", "role", "classes", "images", "download", "prepared", "licence"
+    print(form.format(*head))
     for entry in catalog.CATALOG.values():
         state = "on first use" if entry.roles else "no"
-        if not entry.roles and (versions := prepared.find(entry.name, root)):
-            newest = versions[-1]
+        if not entry.roles and (newest := prepared.newest(entry.name, root)):
             size = tqdm.format_sizeof(newest.bytes, "B")
             count = sum(newest.images.values())
             state = f"{count:,} images, {size}{newest.reductions}"
-        counts = str(entry.classes), f"{entry.total:,}"
+        role, licence = entry.role or "own split", entry.terms.licence or "unknown"
         download = tqdm.format_sizeof(entry.download_bytes, "B")
-        licence = entry.terms.licence or "unknown"
-        role = entry.role or "own split"
-        rows.append((entry.name, role, *counts, download, state, licence))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+        counts = entry.classes, f"{entry.total:,}"
+        print(form.format(entry.name, role, *counts, download, state, licence))
     print(f"data folder: {root}")
     return 0
 
@@ -170,12 +166,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     import tensorflow_datasets as tfds
 
     entry, root = catalog.find(arguments.name), cache.root(arguments.data_dir)
-    if not (versions := prepared.find(entry.name, root)):
-        raise ValueError(
-            f"{entry.name} is not prepared in {root}; run metainit datasets prepare "
-            f"{entry.name}, or name another --data_dir"
-        )
-    summary = versions[-1]
+    if not (summary := prepared.newest(entry.name, root)):
+        how = f"run metainit datasets prepare {entry.name}, or name another --data_dir"
+        raise ValueError(f"{entry.name} is not prepared in {root}; {how}")
     builder = tfds.builder_from_directory(summary.folder)
     every = max(1, sum(summary.images.values()) // _SAMPLE)
     splits: Counter[str] = Counter()

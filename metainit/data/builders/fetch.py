@@ -138,7 +138,7 @@ def _download(url: str, part: Path, size: int, timeout: float) -> None:
                     "kept; make room, and run the same command again to continue"
                 ) from error
             if isinstance(error, urllib.error.HTTPError) or _size(part) <= before:
-                raise _Refused(_reason(error, timeout)) from error
+                raise _Refused(str(error) or type(error).__name__) from error
 
 
 def _continue(url: str, part: Path, size: int, timeout: float) -> None:
@@ -151,38 +151,20 @@ def _continue(url: str, part: Path, size: int, timeout: float) -> None:
         start = have if resumed else 0
         length = answer.headers["Content-Length"]
         total = start + int(length) if length else None
-        most = 2 * size or float("inf")
-        right = f"the right file has {size:,} bytes; nothing was kept"
-        if total is not None and total > most:
-            part.unlink(missing_ok=True)
-            raise _Refused(f"it has {total:,} bytes there, {right}")
+        title, scale = f"downloading {part.stem}", {"unit": "B", "unit_scale": True}
         with (
             part.open("ab" if resumed else "wb") as file,
             # Bytes, bytes a second and time left; only on a terminal.
-            tqdm(
-                desc=f"downloading {part.stem}",
-                total=total,
-                initial=start,
-                unit="B",
-                unit_scale=True,
-                leave=False,
-                disable=None,
-            ) as bar,
+            tqdm(None, title, total, disable=None, initial=start, **scale) as bar,
         ):
             while block := answer.read1(_BLOCK):
                 file.write(block)
                 bar.update(len(block))
-                if file.tell() > most:
+                if max(file.tell(), total or 0) > (2 * size or float("inf")):
                     part.unlink()
-                    raise _Refused(f"it does not end, {right}")
+                    raise _Refused(
+                        f"it has over twice the {size:,} bytes of the right file; "
+                        "nothing was kept"
+                    )
             if total is not None and file.tell() < total:
                 raise ConnectionError(f"cut after {file.tell()} of {total} bytes")
-
-
-def _reason(error: Exception, timeout: float) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"the server says {error}"
-    cause = getattr(error, "reason", error)
-    if isinstance(cause, TimeoutError):
-        return f"timed out, the server sent nothing for {timeout:g} s"
-    return str(error) or type(error).__name__

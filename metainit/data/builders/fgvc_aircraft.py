@@ -25,14 +25,13 @@ class FgvcAircraft(ArchiveBuilder):
         names = self.lines(lists, "variants.txt")
         rows = []
         for split, ending in _SPLITS.items():
-            for line in self.lines(lists, f"images_variant_{ending}.txt"):
+            name = f"images_variant_{ending}.txt"
+            for line in self.lines(lists, name):
                 # Names of variants have spaces, too.
                 image, _, variant = line.partition(" ")
                 if variant not in names:
-                    raise self.other_files(
-                        f"images_variant_{ending}.txt has the line {line!r}, and no "
-                        "such variant is in variants.txt"
-                    )
+                    what = f"{name} has the line {line!r}, variants.txt no such variant"
+                    raise self.other_files(what)
                 file = f"{image}.jpg"
                 path = f"{_DATA}/images/{file}"
                 rows.append(Row(split, names.index(variant), path, file))

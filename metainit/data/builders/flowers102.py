@@ -35,7 +35,6 @@ class Flowers102(ArchiveBuilder):
         """Reads the numbers, from 1 to `highest`, in an array of a .mat file."""
         array = self.matlab(lists, file, field)
         if not array.size or array.min() < 1 or array.max() > highest:
-            raise self.other_files(
-                f"{field!r} of {file} is not made of numbers from 1 to {highest}"
-            )
+            what = f"{field!r} of {file} is not made of numbers from 1 to {highest}"
+            raise self.other_files(what)
         return [int(number) for number in array]

@@ -62,17 +62,13 @@ def _zip(path: Path, skip: bool) -> Iterator[Drawing]:
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise ValueError(
-            f"data.archive={path} is neither a whole zip nor an npz ({error}); "
-            f"{_ADVICE}"
-        ) from error
+        what = f"is neither a whole zip nor an npz ({error})"
+        raise ValueError(f"data.archive={path} {what}; {_ADVICE}") from error
     with archive:
         members = sorted(name for name in archive.namelist() if name.endswith(".png"))
         if not members or any(name.count("/") != 3 for name in members):
-            raise ValueError(
-                f"data.archive={path} is not laid out as images_background.zip of "
-                "Omniglot: images_background/Alphabet/characterNN/NNNN_NN.png"
-            )
+            layout = "images_background/Alphabet/characterNN/NNNN_NN.png"
+            raise ValueError(f"data.archive={path} is not laid out as {layout}")
         for member in members:
             drawing = None
             try:
@@ -91,10 +87,8 @@ def _npz(path: Path) -> Iterator[Drawing]:
             names, packed = arrays["names"].tolist(), arrays["packed"]
         ink = np.unpackbits(packed, axis=-1).reshape(len(names), -1, 28, 28) * 255
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"data.archive={path} does not hold Omniglot as packed [n, 20, 98] and "
-            f"names [n] ({error}); {_ADVICE}"
-        ) from error
+        what = f"does not hold Omniglot as packed and names ({error})"
+        raise ValueError(f"data.archive={path} {what}; {_ADVICE}") from error
     for name, drawings in zip(names, ink, strict=True):
         for drawing in drawings:
             yield name, Image.fromarray(drawing)

@@ -25,16 +25,12 @@ class OxfordPets(ArchiveBuilder):
             for line in self.lines(lists, name):
                 match = re.fullmatch(r"((\S+)_\d+) (\d+) [12] \d+", line)
                 if not match:
-                    raise self.other_files(
-                        f"{name} has the line {line!r}; NAME_N CLASS SPECIES BREED is "
-                        "expected"
-                    )
+                    what = f"the line {line!r}, not NAME_N CLASS SPECIES BREED"
+                    raise self.other_files(f"{name} has {what}")
                 file, breed, number = f"{match[1]}.jpg", match[2], int(match[3])
                 if breeds.setdefault(number, breed) != breed:
-                    raise self.other_files(
-                        f"{name} has class {number} as both {breeds[number]} and "
-                        f"{breed}"
-                    )
+                    both = f"both {breeds[number]} and {breed}"
+                    raise self.other_files(f"{name} has class {number} as {both}")
                 rows.append(Row(split, number - 1, f"images/{file}", file))
         names = [breeds[number] for number in sorted(breeds)]
         if sorted(breeds) != list(range(1, len(names) + 1)):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from metainit.data.builders import catalog, prepare
-from metainit.data.builders.base import WHOLE, Options
+from metainit.data.builders.base import WHOLE, Options, located
 from metainit.data.builders.prepared import Summary, summary
 
 # Of an image of 256 x 192 pixels, JPEG of quality 95.
@@ -75,7 +75,7 @@ def _need(name: str, root: Path, files: Path, options: Options, pixels: int) -> 
     if prepare.is_prepared(name, root):
         there = summary(prepare.place(name, root))
         return Need(entry, sum(there.images.values()) * pixels, there)
-    missing = [file for file, paths in prepare.located(name, files) if not paths]
+    missing = [file for file, paths in located(name, files) if not paths]
     parts = [files / name / f"{file.name}.part" for file in missing]
     begun = sum(part.stat().st_size for part in parts if part.exists())
     count = round(entry.total * options.fraction)

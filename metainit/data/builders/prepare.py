@@ -16,13 +16,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from metainit.data.builders import catalog, prepared
-from metainit.data.builders.base import (
-    WHOLE,
-    ArchiveBuilder,
-    Options,
-    PrepareError,
-    locate,
-)
+from metainit.data.builders.base import WHOLE, Options, PrepareError, located
 from metainit.data.builders.caltech256 import Caltech256
 from metainit.data.builders.cifar100 import Cifar100
 from metainit.data.builders.fetch import FetchError, digest, fetch
@@ -32,16 +26,9 @@ from metainit.data.builders.oxford_pets import OxfordPets
 from metainit.data.builders.stanford_cars import StanfordCars
 from metainit.data.builders.sun397 import Sun397
 
-_SEVEN = (
-    Cifar100,
-    Caltech256,
-    Flowers102,
-    StanfordCars,
-    FgvcAircraft,
-    OxfordPets,
-    Sun397,
-)
-BUILDERS: dict[str, type[ArchiveBuilder]] = {kind.name: kind for kind in _SEVEN}
+_TRAIN = (Cifar100, Caltech256, Flowers102)
+_VALIDATION, _TEST = (StanfordCars, FgvcAircraft), (OxfordPets, Sun397)
+BUILDERS = {kind.name: kind for kind in (*_TRAIN, *_VALIDATION, *_TEST)}
 
 Say = Callable[[str], object]
 
@@ -217,7 +204,14 @@ def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> N
         missing += [file] * (not paths)
         for path in filter(Path.is_file, paths):
             say(f"{name}: checking {path}")
-            _check(path, file)
+            if (checksum := digest(path, file.checksum)) != file.checksum:
+                sha256 = digest(path, "sha256:").partition(":")[2]
+                raise PrepareError(
+                    f"{path} is not the right file: it has {checksum}, expected is "
+                    f"{file.checksum} ({file.checksum_source}); delete it to have it "
+                    "downloaded, or, if you trust it, give --checksums FILE with the "
+                    f"line '{sha256} {file.name}'"
+                )
     for file in missing:
         say(f"{name}: downloading {file.name}")
         trees = "".join(f" or the folder {tree}" for tree in file.trees)
@@ -228,20 +222,3 @@ def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> N
             if file.needed:
                 raise FetchError(f"{name}: {error}") from error
             say(f"{name}: going on without {file.name}, which is optional: {error}")
-
-
-def located(name: str, files: Path) -> list[tuple[catalog.File, list[Path]]]:
-    """Finds the archive or the trees of each file of a data set; [] for none."""
-    return [(file, locate(file, files, name)) for file in catalog.find(name).files]
-
-
-def _check(path: Path, file: catalog.File) -> None:
-    checksum = digest(path, file.checksum)
-    if checksum == file.checksum:
-        return
-    sha256 = digest(path, "sha256:").partition(":")[2]
-    raise PrepareError(
-        f"{path} is not the right file: it has {checksum}, expected is {file.checksum} "
-        f"({file.checksum_source}); delete it to have it downloaded, or, if you trust "
-        f"it, give --checksums FILE with the line '{sha256} {file.name}'"
-    )

@@ -31,11 +31,11 @@ class Summary(NamedTuple):
         return f" ({', '.join(parts)})" if parts else ""
 
 
-def find(name: str, root: Path) -> list[Summary]:
-    """Finds every prepared version of a data set in `<root>/tfds`, oldest first."""
+def newest(name: str, root: Path) -> Summary | None:
+    """Finds the version of a data set in `<root>/tfds` that was prepared last."""
     files = (root / "tfds" / name).glob("[0-9]*/dataset_info.json")
-    by_age = sorted(files, key=lambda path: path.stat().st_mtime_ns)
-    return [summary(path.parent) for path in by_age]
+    last = max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return summary(last.parent) if last else None
 
 
 def summary(folder: Path) -> Summary:

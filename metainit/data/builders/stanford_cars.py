@@ -39,9 +39,7 @@ class StanfordCars(ArchiveBuilder):
             for record in records:
                 number, image = int(record["class"]), f"cars_{split}/{record['fname']}"
                 if not 1 <= number <= len(names):
-                    raise self.other_files(
-                        f"{name} gives {image} the class {number}, which is not in 1 "
-                        f"to {len(names)}"
-                    )
+                    what = f"the class {number}, not 1 to {len(names)}"
+                    raise self.other_files(f"{name} gives {image} {what}")
                 rows.append(Row(split, number - 1, image, image))
         return Table(names, rows)

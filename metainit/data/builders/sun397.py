@@ -44,10 +44,8 @@ class Sun397(ArchiveBuilder):
     ) -> dict[str, str]:
         """Maps the images that the partition names to splits; {} without it."""
         if not set(_LISTS.values()) & set(lists):
-            logging.warning(
-                "SUN397 without Partitions.zip: all %d images are the split train",
-                len(images),
-            )
+            what = "SUN397 without Partitions.zip: all %d images are the split train"
+            logging.warning(what, len(images))
             return {}
         split_of = {
             f"SUN397{line}": split
@@ -55,10 +53,8 @@ class Sun397(ArchiveBuilder):
             for line in self.lines(lists, name)
         }
         if not split_of.keys() & set(images):
-            raise self.other_files(
-                f"no image that {' and '.join(_LISTS.values())} name is there, such as "
-                f"{next(iter(split_of))}"
-            )
+            what = f"such as {next(iter(split_of))}"
+            raise self.other_files(f"no image that the lists name is there, {what}")
         return split_of
 
 

@@ -78,10 +78,10 @@ def test_the_own_folder_comes_first_and_archives_before_trees(place):
     (file,) = catalog.CATALOG["caltech256"].files
     archive = archives.pack(own / file.name, FILES)
     for path in (archive, place.tar, own / ROOT, place.manual / ROOT):
-        assert base.locate(file, place.manual, "caltech256") == [path]
+        assert base.located("caltech256", place.manual) == [(file, [path])]
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert base.locate(file, place.manual, "caltech256") == []
-    place.refuses(PrepareError, r"there is no 256_Object.*caltech256 or .*manual")
+    assert base.located("caltech256", place.manual) == [(file, [])]
+    place.refuses(PrepareError, r"there is no 256_Object.*/manual or caltech256")
 
 
 def test_reductions_are_recorded_where_anybody_can_read_them(place):
@@ -153,7 +153,7 @@ def test_progress_is_in_bytes_read_and_images_written(place, monkeypatch):
 def test_damage_stops_it_with_its_name(place):
     for broken in (b"", b"text", FILES[SOME][:200], FILES[SOME][:-30]):
         place.pack(FILES | {SOME: broken})
-        words = r"1 images that do not decode: .*056_0003\.jpg \("
+        words = r"1 images that do not decode or .*056_0003\.jpg \("
         place.refuses(PrepareError, words)
     place.tar.write_bytes(place.tar.read_bytes()[:2000])
     place.refuses(ArchiveError, r"256_ObjectCategories.tar is cut short or damaged")

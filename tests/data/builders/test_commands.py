@@ -61,7 +61,7 @@ def test_list_plan_prepare_verify_and_list_again(tmp_path, known, run):
     assert "classes: 3, 4 to 4 images each" in told
     assert "12 of them decoded" in told and told.endswith("as in the catalog\n")
     (line,) = [x for x in run("list").splitlines() if "caltech256" in x]
-    assert re.search(r"12 images, [\d.]+kB  +CC", line)
+    assert re.search(r"12 images, [\d.]+kB +CC-BY-4.0$", line)
 
 
 def test_reductions_are_listed_and_not_counted_against_the_catalog(known, run):
@@ -175,9 +175,9 @@ def test_one_dead_data_set_does_not_keep_the_others(known, run, monkeypatch):
         ("verify caltech256", "is not prepared in"),
         ("prepare caltech256 --checksums none", "No such file or directory: 'none'"),
         ("plan none.py", "none.py: no such file"),
-        ("prepare caltech256 --fraction 0", "fraction=0.0; it must be above 0"),
-        ("prepare caltech256 --fraction 2", "fraction=2.0; it must be above 0"),
-        ("plan caltech256 --max_side -1", "max_side=-1; it must be a number"),
+        ("prepare caltech256 --fraction 0", "fraction=0.0 is not above 0"),
+        ("prepare caltech256 --fraction 2", "fraction=2.0 is not above 0"),
+        ("plan caltech256 --max_side -1", "max_side=-1 is no number"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(known, run, line, words):

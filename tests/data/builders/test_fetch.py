@@ -54,8 +54,8 @@ def test_every_url_and_its_reason_is_named(tmp_path, server):
     with pytest.raises(FetchError) as error:
         fetch(tmp_path, *folders, advice="mend it", timeout=0.2)
     message = str(error.value)
-    assert f"{folders[0]}x.zip: the server says HTTP Error 404" in message
-    assert f"{folders[1]}x.zip: timed out, the server sent nothing for 0.2" in message
+    assert f"{folders[0]}x.zip: HTTP Error 404" in message
+    assert f"{folders[1]}x.zip: timed out" in message
     assert message.endswith("run the same command again to continue, or mend it")
     with pytest.raises(FetchError, match=r"cannot download .*data\.archive=PATH"):
         fetch(tmp_path, refusing())
@@ -102,8 +102,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_kept(tmp_path, server, start):
 @pytest.mark.parametrize("lengths", [True, False])
 def test_a_file_far_too_big_is_refused_and_nothing_kept(tmp_path, server, lengths):
     server.lengths = lengths
-    words = "has 300,000 bytes there" if lengths else "does not end"
-    with pytest.raises(FetchError, match=f"{words}, the right file .*149,000"):
+    with pytest.raises(FetchError, match="over twice the 149,000 bytes of the right"):
         fetch(tmp_path, f"{server.url}/", size=149_000)
     assert archives.left(tmp_path) == []
     fetch(tmp_path, f"{server.url}/", size=151_000)
