@@ -22,34 +22,17 @@ VALIDATION_SEED = 1
 
 
 class Manifest(NamedTuple):
-    """Episodes of one data set as rows of its source.
-
-    Attributes:
-      rule: in words, e.g. "5-way 1-shot".
-      sha256: of all images and labels, by the hashes of the images where known.
-      support, query: int32 [episodes, n], rows of the source; -1 where an episode has
-        fewer images than the largest.
-      support_labels, query_labels: int32 [episodes, n], from 0; 0 where the row is -1.
-    """
+    """Episodes of one data set as rows of its source."""
 
     dataset: str
-    rule: str
-    sha256: str
+    rule: str  # in words, e.g. "5-way 1-shot"
+    sha256: str  # of all images and labels, by the hashes of the images where known
+    # int32 [episodes, n], where an episode has fewer images than the largest filled up
+    # with -1, and with the label 0.
     support: np.ndarray
     support_labels: np.ndarray
     query: np.ndarray
     query_labels: np.ndarray
-
-    @property
-    def ways(self) -> np.ndarray:
-        """Classes of each episode, int [episodes]."""
-        return self.query_labels.max(1) + 1
-
-    @property
-    def filled_up(self) -> bool:
-        """Whether an episode has fewer images or classes than the largest."""
-        rows = self.support, self.query
-        return any((x < 0).any() for x in rows) or len(set(self.ways)) > 1
 
 
 class Sample(NamedTuple):
@@ -167,13 +150,15 @@ def _table(parts: Sequence[np.ndarray], filling: int) -> np.ndarray:
 
 
 def _sample(source: Source, manifest: Manifest) -> Sample:
-    way = int(manifest.ways.max())
+    ways = manifest.query_labels.max(1) + 1
+    way, rows = int(ways.max()), (manifest.support, manifest.query)
+    filled_up = min(ways) < way or any((x < 0).any() for x in rows)
 
     def part(rows: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         batch = {"image": Gathered(source.images, rows), "label": labels}
-        if manifest.filled_up:
+        if filled_up:
             batch["weight"] = (rows >= 0).astype(np.float32)
-            batch["classes"] = np.arange(way) < manifest.ways[:, None]
+            batch["classes"] = np.arange(way) < ways[:, None]
         return batch
 
     support = part(manifest.support, manifest.support_labels)

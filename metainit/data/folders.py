@@ -117,12 +117,11 @@ def _open(path: str, field: str) -> tuple[Path, Classes]:
         name = Path(folder).relative_to(top).as_posix()
         if name == ".":
             continue
-        shown = [Path(folder, file) for file in sorted(files) if file[0] != "."]
-        pictures = [path for path in shown if path.suffix.lower() in SUFFIXES]
-        if pictures:
-            classes[name] = pictures
-        endings = (path.suffix.lower() for path in shown)
-        others.update(ending for ending in endings if ending not in SUFFIXES)
+        for path in (Path(folder, file) for file in sorted(files) if file[0] != "."):
+            if (ending := path.suffix.lower()) in SUFFIXES:
+                classes.setdefault(name, []).append(path)
+            else:
+                others[ending] += 1
     wanted = ", ".join(sorted(SUFFIXES))
     if others:
         named = ", ".join(ending or "no suffix" for ending in sorted(others))

@@ -127,12 +127,12 @@ def warnings(roles: Roles, imagenet: bool | None) -> tuple[str, ...]:
         name = f"{source.name} ({role})"
         sentences += by_name(name, imagenet, "the pretrained weights")
     for ours, theirs in itertools.product(measured, others):
-        number, example = near_duplicates(ours[2], theirs[2])
-        if example:
+        if pairs := near_duplicates(ours[2], theirs[2]):
+            row, copy = pairs[0]
             sentences.append(
-                f"Overlap: {number:,} of {_in_words(*ours)} look like one of "
+                f"Overlap: {len(pairs):,} of {_in_words(*ours)} look like one of "
                 f"{_in_words(*theirs)} by perceptual hash, such as "
-                f"{place(ours[1], example[0])} and {place(theirs[1], example[1])}."
+                f"{place(ours[1], row)} and {place(theirs[1], copy)}."
             )
     return tuple(sentences)
 
@@ -179,12 +179,11 @@ def look_at(source: Source) -> Look:
     return Look(chosen, hashes, thumbnails)
 
 
-def near_duplicates(look: Look, other: Look) -> tuple[int, tuple[int, int] | None]:
-    """Counts images that differ from one of `other` in size or brightness only.
+def near_duplicates(look: Look, other: Look) -> list[tuple[int, int]]:
+    """Pairs rows of images with the first that differs in size or brightness only.
 
     Hashes are within `BITS`, and thumbnails within `DIFFERENCE`, since drawings on an
-    empty ground have hashes much alike; mirrored and cropped copies are not found. An
-    example is a row of each source, None for none.
+    empty ground have hashes much alike; mirrored and cropped copies are not found.
     """
     found: list[tuple[int, int]] = []
     for row, hashed, thumbnail in zip(*look, strict=True):
@@ -192,7 +191,7 @@ def near_duplicates(look: Look, other: Look) -> tuple[int, tuple[int, int] | Non
         apart = np.abs(thumbnail - other.thumbnails[near]).mean((1, 2))
         alike = other.rows[near][apart <= DIFFERENCE]
         found += [(int(row), int(of_other)) for of_other in alike[:1]]
-    return len(found), found[0] if found else None
+    return found
 
 
 def _in_words(role: str, source: Source, look: Look) -> str:

@@ -15,21 +15,17 @@ from metainit.data.builders.catalog import CATALOG, to_prepare
 
 
 class Source(NamedTuple):
-    """Images of several classes.
-
-    Attributes:
-      images: uint8 [n, H, W, C], in memory or memory-mapped; or float32, features that
-        a frozen encoder made of them (`metainit.training.frozen_features`).
-      labels: int32 [n], index into `class_names`, or -1 for an image that is left out.
-        Not to be changed in place.
-      hashes: uint64 [n], of the images as they were decoded; None where not known.
-    """
+    """Images of several classes."""
 
     name: str  # e.g. "glyphs", "omniglot", "folder:PATH"
+    # uint8 [n, H, W, C], in memory or memory-mapped; or float32, features that a frozen
+    # encoder made of them (`metainit.training.frozen_features`).
     images: np.ndarray
+    # int32 [n], index into `class_names`, or -1 for an image that is left out; not to
+    # be changed in place.
     labels: np.ndarray
     class_names: tuple[str, ...]
-    hashes: np.ndarray | None = None
+    hashes: np.ndarray | None = None  # uint64 [n], of the decoded images, if known
 
 
 class Roles(NamedTuple):
@@ -149,14 +145,12 @@ def _wanted(data: Data) -> Iterator[tuple[Data, dict[str, str]]]:
     if not data.train:
         yield want(data.name, *data.split), {role: role for role in cache.ROLES}
         return
-    share = data.held_out
-    chosen = 0.0 if data.validation else share
+    share, roles = data.held_out, {"train": "train"}
+    if chosen := 0.0 if data.validation else share:
+        roles["validation"] = "validation"
+    if share:
+        roles["test"] = "held_out" if data.test else "test"
     for name in data.train:
-        roles = {"train": "train"}
-        if chosen:
-            roles["validation"] = "validation"
-        if share:
-            roles["test"] = "held_out" if data.test else "test"
         yield want(name, 1 - chosen - share, chosen, share), roles
     for name in data.validation:
         yield want(name, 0.0, 1.0, 0.0), {"validation": "validation"}

@@ -28,7 +28,7 @@ def source(seed=0):
 
 def test_episodes_of_one_shape_are_those_of_the_sampler():
     (sample,) = episode_set.draw(FIXED, [source()], 7, 9)
-    assert sample.manifest.rule == "3-way 2-shot" and not sample.manifest.filled_up
+    assert sample.manifest.rule == "3-way 2-shot"
     expected = sample_batch([source()], FIXED.task, 7, 0, 9)
     for part, other in zip(sample.episodes, expected, strict=True):
         assert part.keys() == {"image", "label"}
@@ -39,7 +39,7 @@ def test_episodes_of_one_shape_are_those_of_the_sampler():
 def test_others_are_filled_up_to_the_largest():
     (sample,) = episode_set.draw(VARIABLE, [source()], 7, 9)
     manifest = sample.manifest
-    assert manifest.filled_up and set(manifest.ways) == {2, 3, 4} and sample.way == 4
+    assert set(manifest.query_labels.max(1)) == {1, 2, 3} and sample.way == 4
     shapes = [manifest.support.shape[1], manifest.query.shape[1]]
     alone = [filling.draw(source(), RULE, 7, index) for index in range(9)]
     assert shapes == [max(len(e[i]["label"]) for e in alone) for i in (0, 1)]
