@@ -117,9 +117,9 @@ def _open(path: str, field: str) -> tuple[Path, Classes]:
         name = Path(folder).relative_to(top).as_posix()
         if name == ".":
             continue
-        for path in (Path(folder, file) for file in sorted(files) if file[0] != "."):
-            if (ending := path.suffix.lower()) in SUFFIXES:
-                classes.setdefault(name, []).append(path)
+        for file in (Path(folder, x) for x in sorted(files) if x[0] != "."):
+            if (ending := file.suffix.lower()) in SUFFIXES:
+                classes.setdefault(name, []).append(file)
             else:
                 others[ending] += 1
     wanted = ", ".join(sorted(SUFFIXES))
