@@ -1,18 +1,24 @@
 """Leaves of a tree by name, and what tells two trees apart."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from metainit.core.types import PyTree
 
 
-def by_name(tree: PyTree) -> dict[str, Any]:
-    """The leaves by the `jax.tree_util.keystr` of their paths, in the tree's order."""
+def dotted(path: tuple) -> str:
+    """Names a leaf by the keys of its path, as files of weights do: "head.bias"."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def by_name(tree: PyTree, name: Callable = jax.tree_util.keystr) -> dict[str, Any]:
+    """The leaves by the `name` of their paths, in the tree's order."""
     pairs = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): leaf for path, leaf in pairs}
+    return {name(path): leaf for path, leaf in pairs}
 
 
 def shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
@@ -42,3 +48,21 @@ def differences(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         for name in sorted(given.keys() | wanted.keys())
         if given.get(name) != wanted.get(name)
     )
+
+
+def filled(
+    wanted: PyTree,
+    arrays: Mapping[str, Any],
+    unfit: str,
+    name: Callable = jax.tree_util.keystr,
+) -> PyTree:
+    """Fills a tree of shapes with JAX arrays by name.
+
+    It raises ValueError, which begins with `unfit`, where names or shapes differ.
+    """
+    given = {key: array.shape for key, array in arrays.items()}
+    fitting = {key: np.shape(leaf) for key, leaf in by_name(wanted, name).items()}
+    if differing := differences(given, fitting):
+        raise ValueError(f"{unfit}: {differing}")
+    filled = [jnp.asarray(arrays[key]) for key in fitting]
+    return jax.tree.unflatten(jax.tree.structure(wanted), filled)

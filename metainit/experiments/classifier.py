@@ -50,7 +50,8 @@ def save(folder: str | pathlib.Path, classifier: Classifier) -> None:
     """Writes the files, each whole or not at all."""
     folder, init = pathlib.Path(folder), classifier.init
     model, preprocess = init.model, init.preprocess
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(init.params).items()}
+    named = leaves.by_name(init.params, leaves.dotted)
+    arrays = {name: np.asarray(leaf) for name, leaf in named.items()}
     atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
     settings = dataclasses.asdict(init.built_from)
     images = {name: settings.pop(name) for name in ("size", "channels")}
@@ -90,6 +91,8 @@ def load(folder: str | pathlib.Path) -> Classifier:
         if model.joint:
             moments = np.load(folder / MOMENTS)
         arrays = safetensors.numpy.load((folder / WEIGHTS).read_bytes())
+        wanted = _shapes(network, len(class_names))
+        unfit = f"{WEIGHTS} is of another network"
         init = Initialisation(
             name=str(folder),
             model=model,
@@ -97,7 +100,7 @@ def load(folder: str | pathlib.Path) -> Classifier:
                 tuple(seen["mean"]), tuple(seen["std"]), encode=model.encode
             ),
             network=network,
-            **_filled(network, len(class_names), arrays),
+            **leaves.filled(wanted, arrays, unfit, leaves.dotted),
         )
     except (
         *(OSError, ValueError, AttributeError, KeyError, TypeError, EOFError),
@@ -142,23 +145,11 @@ def predictor(classifier: Classifier, total: int) -> Callable[[np.ndarray], np.n
     return probabilities
 
 
-def _filled(network: Network, way: int, arrays: dict[str, np.ndarray]) -> Any:
-    """{"body": ..., "head": ...} of a file, after a check that they fit."""
-    model, body = registry.build(network), body_shapes(network)
+def _shapes(network: Network, way: int) -> dict[str, Any]:
+    """{"body": ..., "head": ...} of a network, shapes only."""
+    body = body_shapes(network)
     images = (2, network.size, network.size, network.channels)
     example = jax.ShapeDtypeStruct(images, jnp.float32)
-    features = classification.feature_count(model, body, example)
+    features = classification.feature_count(registry.build(network), body, example)
     head = {"kernel": np.empty((features, way)), "bias": np.empty(way)}
-    wanted = {"body": body, "head": head}
-    shapes = {name: leaf.shape for name, leaf in _named(wanted).items()}
-    given = {name: array.shape for name, array in arrays.items()}
-    if differing := leaves.differences(given, shapes):
-        raise ValueError(f"{WEIGHTS} is of another network: {differing}")
-    filled = [jnp.asarray(arrays[name]) for name in shapes]
-    return jax.tree.unflatten(jax.tree.structure(wanted), filled)
-
-
-def _named(params: Any) -> dict[str, Any]:
-    """Leaves by path, its parts joined by dots, in the order of the tree's leaves."""
-    paths = jax.tree_util.tree_leaves_with_path(params)
-    return {".".join(str(part.key) for part in path): leaf for path, leaf in paths}
+    return {"body": body, "head": head}

@@ -12,12 +12,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import safetensors
 
 from metainit.config import parsing
 from metainit.config.fields import Data, Experiment, Network
-from metainit.core import leaves as named_leaves
+from metainit.core import leaves
 from metainit.core.types import MetaParams
 from metainit.models import pretrained, registry
 from metainit.models.preprocess import Preprocess
@@ -165,19 +164,26 @@ def _of_run(
             f"init: {run} has no best checkpoint of {part!r}; which may be "
             f"{', '.join([*known, RANDOM])}"
         )
-    leaves, model = best.state, registry.build(network)
-    body = body_shapes(network)
+    saved = {
+        name.removeprefix(".params"): leaf
+        for name, leaf in best.state.items()
+        if name.startswith(".params")
+    }
+    model, body = registry.build(network), body_shapes(network)
     wanted: Any = {"body": body}
     if part == RATES:
         wanted = MetaParams(wanted, learner.log_step_sizes(model, body))
     elif config.method.head == "learned" and NAMES[part] in OURS:
-        names = {name: f".params['head']['{name}']" for name in ("kernel", "bias")}
-        wanted["head"] = {name: leaves.get(leaf) for name, leaf in names.items()}
-    what = (
-        f"{pathlib.Path(run) / part} with {network.size}x{network.size}x"
-        f"{network.channels} images"
+        head = {name: saved.get(f"['head']['{name}']") for name in ("kernel", "bias")}
+        wanted["head"] = head
+    else:  # the head of joint pretraining, of other classes
+        saved = {name: leaf for name, leaf in saved.items() if "['head']" not in name}
+    params = leaves.filled(
+        wanted,
+        saved,
+        f"init: {pathlib.Path(run) / part} with {network.size}x{network.size}x"
+        f"{network.channels} images is of another network, size or channels",
     )
-    params = _filled(wanted, leaves, what)
     params, inner = params if part == RATES else (params, None)
     origin = _origin(run)
     return Initialisation(
@@ -196,24 +202,6 @@ def _of_run(
         provenance=origin["weights"],
         network=network,
     )
-
-
-def _filled(wanted: Any, leaves: dict[str, np.ndarray], what: str) -> Any:
-    """Parameters among a state's leaves; a head that is not wanted is left out."""
-    prefix, shapes = ".params", named_leaves.shapes(wanted)
-    given = {
-        name.removeprefix(prefix): leaf
-        for name, leaf in leaves.items()
-        if name.startswith(prefix)
-        and (name.removeprefix(prefix) in shapes or "['head']" not in name)
-    }
-    saved = {name: leaf.shape for name, leaf in given.items()}
-    if differing := named_leaves.differences(saved, shapes):
-        raise ValueError(
-            f"init: {what} is of another network, size or channels: {differing}"
-        )
-    filled = [jnp.asarray(given[name]) for name in shapes]
-    return jax.tree.unflatten(jax.tree.structure(wanted), filled)
 
 
 def _cost(run: pathlib.Path, part: str, device: str) -> Cost:
