@@ -1,5 +1,6 @@
 """The program that measures adaptation: one compilation for every head and rate."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -93,13 +94,15 @@ def _program(
     is_measured = jnp.asarray(np.isin(np.arange(steps[-1] + 1), steps))
 
     def run(params, choice, episodes):
+        per_task = tuple({"classes"} & episodes.support.keys())
+        size = config.inner.batch
         loop = metainit.InnerLoop(
             classification.loss_fn(model),
             _chosen_optimizer(),
             int(steps[-1]),
             adapt_mask=adapt_mask(config, model),
             start=_chosen_start(model, way, choice["head"]),
-            batches=_batches(config.inner.batch) if config.inner.batch else None,
+            batches=metainit.minibatches(size, per_task) if size else None,
         )
 
         def adapted(support, query):
@@ -144,54 +147,35 @@ def _inputs(
     init: Initialisation, episodes: metainit.Episode, setting: Setting, way: int
 ) -> tuple[Any, Any]:
     """Gives `_program` its choice, and parameters that all have a head."""
-    model, preprocess = in_task(init.model, init.preprocess)
     params = init.params
     choice = {
-        "inner": init.inner or log_step_sizes(model, init.body),
+        "inner": init.inner or log_step_sizes(init.model, init.body),
         "head": jnp.int32(HEADS.index(setting.head)),
         "adam": jnp.asarray(setting.optimizer == "adam"),
         "rate": jnp.float32(setting.learning_rate),
     }
     if "head" not in params:
-        zero_head = heads.zero_head(classification.features(model), way)
-
-        def start(params, support):
-            key = jax.random.key(0)
-            support = preprocess.for_evaluation(params, support, key)
-            return zero_head(params, support, key)["head"]
-
-        support = jax.tree.map(lambda x: x[0], episodes.support)
-        shapes = jax.eval_shape(start, params, support)
-        params["head"] = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        images = jax.ShapeDtypeStruct(episodes.support["image"].shape[1:], jnp.float32)
+        features = classification.feature_count(init.model, init.body, images)
+        params["head"] = {"kernel": jnp.zeros((features, way)), "bias": jnp.zeros(way)}
     return params, choice
 
 
 def _chosen_start(model: Model, way: int, head: jax.Array) -> heads.StartFn:
     """Makes a `start` function: the head of this number in `HEADS`."""
     prototype_head = heads.prototype_head(classification.features(model), way)
-    is_prototype, is_learned = (
-        head == HEADS.index(x) for x in ("prototype", "learned")
-    )
-
-    def select(prototype, learned):
-        # Not by factors of 0, which would let through what is not finite.
-        return jnp.where(is_prototype, prototype, jnp.where(is_learned, learned, 0))
 
     def start(params, support, key):
-        prototype = prototype_head(params, support, key)["head"]
-        return {**params, "head": jax.tree.map(select, prototype, params["head"])}
+        prototype, learned = (
+            prototype_head(params, support, key)["head"],
+            params["head"],
+        )
+        # By factors of 0, what is not finite would come through.
+        choose = functools.partial(jax.lax.select_n, head)
+        zero = jax.tree.map(jnp.zeros_like, learned)
+        return {**params, "head": jax.tree.map(choose, zero, prototype, learned)}
 
     return start
-
-
-def _batches(size: int) -> Callable[[Any, jax.Array], Any]:
-    """Minibatches of an episode's images; which classes there are is no image's."""
-
-    def batches(support, key):
-        per_task = ("classes",) if "classes" in support else ()
-        return metainit.minibatches(size, per_task)(support, key)
-
-    return batches
 
 
 def _chosen_optimizer() -> optax.GradientTransformationExtraArgs:
