@@ -99,7 +99,7 @@ def launch(folder, *arguments, body=REPORT):
 def test_the_flags_reach_the_training(folder, arguments, told):
     lines = launch(folder, *f"--config configs/trial.py:{arguments}".split())
     workdir = told.split()[2]
-    assert lines[0].startswith("devices: cpu, ") and "jax " in lines[0]
+    assert lines[0].startswith("devices: cpu (cpu) x") and "jax " in lines[0]
     assert lines[1] == f"workdir: {workdir}"
     assert lines[2].endswith(f"tensorboard --logdir {workdir}")
     assert lines[3] == told

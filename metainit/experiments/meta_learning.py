@@ -115,7 +115,7 @@ def _meta_learn(
     # Data. A folder is claimed when all is known to fit, so that a mistake costs none.
     with _as_config_error():
         if not dry_run:
-            run_folder.check(workdir, settings, MAY_CHANGE, ONLY_UP)
+            run_folder.claim(workdir, settings, MAY_CHANGE, ONLY_UP, write=False)
             if (text := _finished(workdir, config)) is not None:
                 print(text)
                 return text

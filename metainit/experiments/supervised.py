@@ -62,7 +62,7 @@ def train(
     path = workdir / FINISHED
     try:
         if not dry_run:
-            run_folder.check(workdir, settings, may_change, only_up)
+            run_folder.claim(workdir, settings, may_change, only_up, write=False)
             if path.exists() and json.loads(path.read_text()) == finished:
                 text = (workdir / REPORT).read_text()
                 print(f"{workdir} is finished; more --config.epochs go on\n\n{text}")

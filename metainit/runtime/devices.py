@@ -8,21 +8,17 @@ import jax
 DEVICE_FOLDER = Path("/dev")  # its files tell which hardware there is
 
 
-def describe() -> str:
-    """Describes in a line the devices' platform, number and kind, and jax's version."""
-    devices = jax.devices()
-    count = f"{len(devices)} device" + "s" * (len(devices) != 1)
-    kinds = ", ".join(sorted({device.device_kind for device in devices}))
-    where = devices[0].platform
-    detail = "" if kinds.lower() == where else f" ({kinds})"
-    cores = f", {os.cpu_count()} cores" if where == "cpu" else ""
-    return f"{where}{detail}, {count}{cores}, jax {jax.__version__}"
-
-
-def in_use() -> str:
-    """Names the one device that runs compute on, for reports: "cpu (cpu) x1"."""
+def in_use(count: int = 1) -> str:
+    """Names devices that are computed on, for reports: "cpu (cpu) x1"."""
     device = jax.devices()[0]
-    return f"{device.platform} ({device.device_kind}) x1"
+    return f"{device.platform} ({device.device_kind}) x{count}"
+
+
+def describe() -> str:
+    """Describes in a line all devices, the processor's cores and jax's version."""
+    return (
+        f"{in_use(jax.device_count())}, {os.cpu_count()} cores, jax {jax.__version__}"
+    )
 
 
 def accelerator_present() -> str | None:

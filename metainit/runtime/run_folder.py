@@ -18,55 +18,45 @@ def claim(
     may_change: Sequence[str] = (),
     only_up: Sequence[str] = (),
     flag: str = "--workdir",
+    write: bool = True,
 ) -> None:
-    """Ties `workdir` to `config`: `check`, then `config.json` is written."""
-    check(workdir, config, may_change, only_up, flag)
-    pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    atomic.write_text(pathlib.Path(workdir) / FILE, text)
+    """Ties `workdir` to `config`; without `write`, only looks whether it could.
 
-
-def check(
-    workdir: str | os.PathLike[str],
-    config: Mapping[str, Any],
-    may_change: Sequence[str] = (),
-    only_up: Sequence[str] = (),
-    flag: str = "--workdir",
-) -> None:
-    """Refuses a folder that is another's; writes nothing.
-
-    A new or empty folder passes, and so does one whose `config.json` is equal but for
-    the dotted names in `may_change` (which cover what lies under them) and for numbers
-    in `only_up` that grow.
+    A new or empty folder may be had, and so may one whose `config.json` is equal but
+    for the dotted names in `may_change` (which cover what lies under them) and for
+    numbers in `only_up` that grow.
 
     Raises:
       ValueError: the folder holds files but no `config.json`, its `config.json`
         cannot be read, or a difference is not allowed (every one is listed).
     """
     workdir, field = pathlib.Path(workdir), flag.lstrip("-")
-    path, given = workdir / FILE, json.loads(json.dumps(config))  # tuples become lists
-    if not path.exists():
-        if workdir.exists() and not workdir.is_dir():
-            raise ValueError(f"{field}: {workdir} is a file; give a folder")
-        # Hidden files are no run's: a desktop's, or a write that was killed.
-        if workdir.exists() and any(p.name[0] != "." for p in workdir.iterdir()):
+    path, text = workdir / FILE, json.dumps(config, indent=2, sort_keys=True) + "\n"
+    refused = []
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"{field}: {workdir} is a file; give a folder")
+    if path.exists():
+        try:
+            stored, given = json.loads(path.read_text()), json.loads(text)
+            refused = differences(stored, given, may_change, only_up)
+        except (ValueError, AttributeError, TypeError) as error:
             raise ValueError(
-                f"{field}: {workdir} holds files but no config.json, so it is not "
-                f"the folder of a run; give an empty or new folder as {flag}"
-            )
-        return
-    try:
-        refused = differences(json.loads(path.read_text()), given, may_change, only_up)
-    except (ValueError, AttributeError, TypeError) as error:
+                f"{field}: {path} cannot be read ({error}); give another {flag}"
+            ) from None
+    # Hidden files are no run's: a desktop's, or a write that was killed.
+    elif workdir.exists() and any(p.name[0] != "." for p in workdir.iterdir()):
         raise ValueError(
-            f"{field}: {path} cannot be read ({error}); give another {flag}"
-        ) from None
+            f"{field}: {workdir} holds files but no config.json, so it is not the "
+            f"folder of a run; give an empty or new folder as {flag}"
+        )
     if refused:
         raise ValueError(
             f"{field}: {workdir} holds a run of another config, stored -> given: "
-            f"{'; '.join(refused)}. Give another {flag}, or the stored values "
-            "to go on with that run"
+            f"{'; '.join(refused)}. Give another {flag}, or the stored values to go on"
         )
+    if write:
+        workdir.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(path, text)
 
 
 def differences(
