@@ -5,12 +5,8 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
-from metainit.config.fields import (
-    ConfigError,
-    Experiment,
-    TransferExperiment,
-    own_size,
-)
+from metainit.config import fields
+from metainit.config.fields import ConfigError, Experiment, TransferExperiment
 
 # Of each broken rule: the fields, and why with what would work.
 Broken: TypeAlias = Iterator[tuple[str, str]]
@@ -21,8 +17,8 @@ def validate(config: Experiment | TransferExperiment) -> None:
     rules: tuple[Callable[[Any], Broken], ...] = (_comparison, _transfer)
     if isinstance(config, Experiment):
         rules = (_training, _data, _network, _inner_loop, _encoder, _transfer)
-    for fields, words in itertools.chain.from_iterable(rule(config) for rule in rules):
-        values = (f"{x}={operator.attrgetter(x)(config)!r}" for x in fields.split())
+    for names, words in itertools.chain.from_iterable(rule(config) for rule in rules):
+        values = (f"{x}={operator.attrgetter(x)(config)!r}" for x in names.split())
         raise ConfigError(f"{', '.join(values)}: {words}")
 
 
@@ -30,16 +26,14 @@ def _training(c: Experiment) -> Broken:
     if c.warm_start >= c.iterations:
         yield "warm_start iterations", "no meta-iteration is left; lower warm_start"
     if not c.warm_start and not c.cold_start:
-        words = "nothing is meta-learned; give cold_start=True, or a warm_start"
-        yield "warm_start cold_start", words
+        yield "warm_start cold_start", "nothing is meta-learned; give cold_start=True"
     if 0 < c.outer.decay_steps < c.iterations:
         words = "the rate would be 0 from there on; raise it, or 0 for a constant rate"
         yield "outer.decay_steps iterations", words
     if not (c.evaluate.sgd_rates or c.evaluate.adam_rates):
         yield "evaluate.sgd_rates evaluate.adam_rates", "give one rate"
     if c.transfer.steps and not c.evaluate.episodes:
-        words = "meta-test is left out; give episodes, or transfer.steps=0"
-        yield "transfer.steps evaluate.episodes", words
+        yield "transfer.steps evaluate.episodes", "give episodes, or transfer.steps=0"
 
 
 def _transfer(c: Experiment | TransferExperiment) -> Broken:
@@ -63,23 +57,21 @@ def _comparison(c: TransferExperiment) -> Broken:
 def _data(c: Experiment) -> Broken:
     data = c.data
     if bool(data.name) == bool(data.train):
-        words = "give a single data set by data.name, or several, with data.name=''"
-        yield "data.name data.train", words
+        yield "data.name data.train", "give one set, or several with data.name=''"
     if (data.validation or data.test) and not data.train:
-        words = "they go with data.train; data.split parts the classes of data.name"
-        yield "data.validation data.test", words
+        yield "data.validation data.test", "they go with data.train, not data.name"
     if data.train and data.archive:
         yield "data.train data.archive", "an archive is of data.name; leave it out"
     if data.train and not (data.held_out or (data.validation and data.test)):
         words = "no classes are left for the empty ones; give a share such as 0.1"
         yield "data.held_out data.validation data.test", words
     roles = {"train": data.train, "validation": data.validation, "test": data.test}
-    names = {r: {own_size(x, data.size)[0] for x in roles[r]} for r in roles}
+    sized = {r: [fields.own_size(x, data.size) for x in roles[r]] for r in roles}
     for one, other in itertools.combinations(("test", "validation", "train"), 2):
-        if shared := sorted(names[one] & names[other]):
+        if shared := sorted(dict(sized[one]).keys() & dict(sized[other]).keys()):
             words = f"none may have two roles, whatever its size: {', '.join(shared)}"
             yield f"data.{one} data.{other}", words
-    sizes = {own_size(x, data.size)[1] for of_role in roles.values() for x in of_role}
+    sizes = {size for of_role in sized.values() for _, size in of_role}
     flat = c.model.name == "mlp" or c.model.output == "flatten"
     if flat and len(sizes) > 1:
         words = f"only conv4 with model.output=average takes sizes {sorted(sizes)}"
@@ -97,15 +89,14 @@ def _network(c: Experiment) -> Broken:
     if c.method.head == "learned" and (
         c.evaluate.variable or not c.train_task.way or c.train_task.way != c.task.way
     ):
-        words = "this head has one number of classes, at all times; use prototype or "
-        words += "zero, or one way, not 0 (all classes) and not variable"
+        words = (
+            "this head has one way, not 0 and not variable; or use prototype or zero"
+        )
         yield "method.head train_task.way task.way evaluate.variable", words
     if c.learned_rates and not (has_encoder and c.encoder.weights):
-        words = "step sizes are of pretrained weights; give encoder.weights"
-        yield "learned_rates encoder.name encoder.weights", words
+        yield "learned_rates encoder.name encoder.weights", "give encoder.weights"
     if model.name == "linear" and not has_encoder:
-        words = "a linear head needs an encoder; choose one, or model.name=conv4"
-        yield "model.name encoder.name", words
+        yield "model.name encoder.name", "choose an encoder, or model.name=conv4"
 
 
 def _inner_loop(c: Experiment) -> Broken:
@@ -140,12 +131,12 @@ def _encoder(c: Experiment) -> Broken:
         words = "an encoder takes images in colour; give data.channels=3"
         yield "encoder.name data.channels", words
     if encoder.use == "frozen" and c.model.name == "linear" and head != "learned":
-        words = "nothing to learn is left; set encoder.use to meta or adapted, or "
-        words += "model.name=conv4, or method.head=learned"
+        words = (
+            "give one to learn: use=adapted, model.name=conv4 or method.head=learned"
+        )
         yield "encoder.use model.name method.head", words
     if encoder.use == "meta" and c.method.algorithm == "reptile":
-        words = "reptile learns what inner steps change, and meta keeps the encoder "
-        words += "from them; use adapted or frozen, or maml or anil"
+        words = "reptile learns only what inner steps change; use adapted, or maml"
         yield "method.algorithm encoder.use", words
     if encoder.cached and encoder.use != "frozen":
         words = "only a frozen encoder's features are kept; set use=frozen"

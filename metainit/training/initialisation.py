@@ -1,6 +1,5 @@
 """An initialisation: a network, where it starts, and what making it took."""
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metainit.config import parsing
 from metainit.config.fields import Network
 from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
@@ -98,17 +98,12 @@ def alone(init: Initialisation) -> Initialisation:
 
     Instead of by the batch that an image stands in, it is normalised by its support.
     """
-    if (network := init.network) is None:
+    if init.network is None:
         return init
-    model, encoder = network.model, network.encoder
-    if model.norm == "batch":
-        model = dataclasses.replace(model, norm="support")
-    if encoder.norm == "batch":
-        encoder = dataclasses.replace(encoder, norm="support")
-    network = dataclasses.replace(network, model=model, encoder=encoder)
-    built = registry.build(network)
-    return init._replace(
-        model=built,
-        preprocess=init.preprocess._replace(encode=built.encode),
-        network=network,
-    )
+    norms = {"model.norm": init.network.model.norm}
+    norms |= {"encoder.norm": init.network.encoder.norm}
+    changes = {name: "support" for name, norm in norms.items() if norm == "batch"}
+    network = parsing.replaced(init.network, changes)
+    model = registry.build(network)
+    preprocess = init.preprocess._replace(encode=model.encode)
+    return init._replace(model=model, preprocess=preprocess, network=network)

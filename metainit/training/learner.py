@@ -41,13 +41,6 @@ def log_step_sizes(model: Model, body: Any) -> Any:
     return step_sizes.init({"body": body, "head": head}, mask)
 
 
-def inner_optimizer(config: Experiment) -> optax.GradientTransformation:
-    """Makes the optimizer that `config.inner` describes."""
-    if config.inner.optimizer == "adam":
-        return optax.adam(config.inner.learning_rate, eps_root=EPS_ROOT)
-    return optax.sgd(config.inner.learning_rate)
-
-
 def adapt_mask(config: Experiment, model: Model) -> Any:
     """Masks what inner steps change; with ANIL, the head alone."""
     if config.method.algorithm == "anil":
@@ -91,10 +84,11 @@ def _inner_loop(
     loss_fn = classification.loss_fn(model)
     if config.inner.microbatch:
         loss_fn = microbatched(loss_fn, config.inner.microbatch)
-    batch = config.inner.batch
+    rate, batch = config.inner.learning_rate, config.inner.batch
+    is_adam = config.inner.optimizer == "adam"
     loop = metainit.InnerLoop(
         loss_fn,
-        inner_optimizer(config),
+        optax.adam(rate, eps_root=EPS_ROOT) if is_adam else optax.sgd(rate),
         config.inner.steps,
         adapt_mask=adapt_mask(config, model),
         start=start(head, model, config.train_task.shot),
@@ -137,11 +131,9 @@ def schedule(config: Experiment, rate: float) -> optax.Schedule:
     In the first `config.outer.warmup_steps` it rises in proportion to the iteration.
     """
     decay, warmup = config.outer.decay_steps, config.outer.warmup_steps
-    later = (
-        optax.cosine_decay_schedule(rate, decay)
-        if decay
-        else optax.constant_schedule(rate)
-    )
+    later = optax.constant_schedule(rate)
+    if decay:
+        later = optax.cosine_decay_schedule(rate, decay)
     if not warmup:
         return later
     return lambda step: jnp.minimum(1, (step + 1) / warmup) * later(step)

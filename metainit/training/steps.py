@@ -49,14 +49,12 @@ def meta_step(
 ) -> Step:
     """Compiles a meta-iteration; tasks that differ in shape are taken one by one."""
     if batches.stacked:
-        update = recipe.meta_update(learner)
-        program = by_shape(update, [(state, batches(0), key)])
+        program = by_shape(recipe.meta_update(learner), [(state, batches(0), key)])
     else:
         program = in_parts(learner, state, batches.one_of_each(), key)
-    counts = [
-        operations(learner, state, batches(step), key) for step in range(batches.period)
-    ]
-    return Step(program, state, batches, key, sum(counts) / batches.period)
+    period = batches.period
+    counts = [operations(learner, state, batches(step), key) for step in range(period)]
+    return Step(program, state, batches, key, sum(counts) / period)
 
 
 def joint_step(
@@ -78,19 +76,15 @@ def joint_step(
     state = jax.jit(lambda body: start(model, optimizer, body, example, classes))(body)
     update = supervised(model, preprocess, optimizer)
 
-    def batches(
-        step: int, pace: float = 1.0, of: tuple[Source, ...] = sources
-    ) -> dict[str, Any]:
+    def batches(step: int, pace: float = 1.0, of: Any = sources) -> dict[str, Any]:
         return joint_batch(of, config.joint.batch, config.seed, step, step / pace)
 
-    program = by_shape(
-        update, [(state, batches(0, of=(source,)), meta.key) for source in sources]
-    )
+    key, period = meta.key, meta.batches.period
+    calls = [(state, batches(0, of=(source,)), key) for source in sources]
     counts = [
-        flops.of_function(update, state, batches(step), meta.key)
-        for step in range(meta.batches.period)
+        flops.of_function(update, state, batches(step), key) for step in range(period)
     ]
-    return Step(program, state, batches, meta.key, sum(counts) / len(counts))
+    return Step(by_shape(update, calls), state, batches, key, sum(counts) / period)
 
 
 def seconds(meta: Step, joint: Step) -> tuple[float, float]:
