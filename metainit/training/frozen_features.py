@@ -62,20 +62,20 @@ def encode(
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
-            f"encoder.cached=True needs {needed / 1e9:.1f} GB in {folder}, and "
-            f"{free / 1e9:.1f} GB are free; set it to False, cut the encoder later, "
-            "lower data.size or give another data.data_dir"
+            f"encoder.cached=True needs {needed / 1e9:.1f} GB in {folder}, of which "
+            f"{free / 1e9:.1f} are free; set it to False, or give another data.data_dir"
         )
     for path, (source, shape) in missing.items():
         with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
             part = pathlib.Path(new) / path.name
             maps = open_memmap(part, "w+", np.float32, (len(source.images), *shape))
-            _fill(maps, source, lambda images: of_chunk(body, images))
+            batches, title = chunks(np.arange(len(maps)), CHUNK), source.name
+            for rows, count in tqdm(list(batches), f"encoding {title}", disable=None):
+                maps[rows[:count]] = of_chunk(body, source.images[rows])[:count]
             maps.flush()
             os.replace(part, path)
-    return _on_maps(
-        init, sources, (np.load(path, mmap_mode="r") for _, path, _ in places)
-    )
+    made = (np.load(path, mmap_mode="r") for _, path, _ in places)
+    return _on_maps(init, sources, made)
 
 
 def stand_ins(
@@ -129,11 +129,3 @@ def _of_chunk(init: Initialisation) -> Callable:
     assert init.model.encode is not None
     encode_images, normalise = init.model.encode, init.preprocess.normalise
     return jax.jit(lambda body, x: encode_images(body, normalise(x)))
-
-
-def _fill(maps: np.ndarray, source: Source, encode: Callable) -> None:
-    title = f"encoding {source.name}"
-    with tqdm(total=len(maps), desc=title, disable=None, unit="image") as bar:
-        for rows, count in chunks(np.arange(len(maps)), CHUNK):
-            maps[rows[:count]] = encode(source.images[rows])[:count]
-            bar.update(count)

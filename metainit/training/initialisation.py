@@ -100,9 +100,8 @@ def alone(init: Initialisation) -> Initialisation:
     """
     if init.network is None:
         return init
-    norms = {"model.norm": init.network.model.norm}
-    norms |= {"encoder.norm": init.network.encoder.norm}
-    changes = {name: "support" for name, norm in norms.items() if norm == "batch"}
+    norms = ("model", init.network.model.norm), ("encoder", init.network.encoder.norm)
+    changes = {f"{part}.norm": "support" for part, norm in norms if norm == "batch"}
     network = parsing.replaced(init.network, changes)
     model = registry.build(network)
     preprocess = init.preprocess._replace(encode=model.encode)

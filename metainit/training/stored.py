@@ -83,11 +83,8 @@ def kind_of(source: str) -> str:
     """What `load` takes a source for: "random", "weights" or "run"."""
     if source == RANDOM:
         return RANDOM
-    is_weights = (
-        source == pretrained.WHEEL
-        or source.endswith(pretrained.SUFFIXES)
-        or pretrained.HUB_NAME.fullmatch(source) is not None
-    )
+    named = source == pretrained.WHEEL or source.endswith(pretrained.SUFFIXES)
+    is_weights = named or pretrained.HUB_NAME.fullmatch(source)
     return "weights" if is_weights and not os.path.isdir(source) else "run"
 
 
@@ -115,16 +112,13 @@ def save_origin(workdir: str | os.PathLike[str], start: Initialisation) -> None:
 
     It raises ValueError where the run began with other weights.
     """
-    path, now = pathlib.Path(workdir) / ORIGIN, start.provenance
-    if path.exists():
-        before = _origin(workdir)["weights"]
-        if before and now and before.sha256 != now.sha256:
-            raise ValueError(
-                f"encoder.weights={now.source} is another file (sha256 {now.sha256}) "
-                f"than when {workdir} began ({before.sha256}); give that one, or "
-                "another --workdir"
-            )
-    weights = None
+    path, now, weights = pathlib.Path(workdir) / ORIGIN, start.provenance, None
+    before = _origin(workdir)["weights"] if path.exists() else None
+    if before and now and before.sha256 != now.sha256:
+        raise ValueError(
+            f"encoder.weights={now.source} is another file (sha256 {now.sha256}) than "
+            f"when {workdir} began ({before.sha256}); give that or another --workdir"
+        )
     if now:
         recipe = now.recipe._asdict() | {"input": now.recipe.input._asdict()}
         weights = now._asdict() | {"recipe": recipe}
@@ -160,10 +154,8 @@ def _of_run(
     best = Checkpoints(f"{run}/{part}/{BEST}").restore()
     if best is None:
         known = [name for name in PARTS if os.path.isdir(f"{run}/{name}/{BEST}")]
-        raise ValueError(
-            f"init: {run} has no best checkpoint of {part!r}; which may be "
-            f"{', '.join([*known, RANDOM])}"
-        )
+        words = f"which may be {', '.join([*known, RANDOM])}"
+        raise ValueError(f"init: {run} has no best checkpoint of {part!r}; {words}")
     saved = {
         name.removeprefix(".params"): leaf
         for name, leaf in best.state.items()
@@ -185,16 +177,12 @@ def _of_run(
         f"{network.channels} images is of another network, size or channels",
     )
     params, inner = params if part == RATES else (params, None)
-    origin = _origin(run)
+    origin, augment = _origin(run), dataclasses.asdict(config.augment)
+    encode = model.encode
     return Initialisation(
         name=NAMES[part],
         model=model,
-        preprocess=Preprocess(
-            origin["mean"],
-            origin["std"],
-            **dataclasses.asdict(config.augment),
-            encode=model.encode,
-        ),
+        preprocess=Preprocess(origin["mean"], origin["std"], **augment, encode=encode),
         body=params["body"],
         cost=_cost(pathlib.Path(run), part, origin["device"]),
         head=params.get("head"),
@@ -206,11 +194,9 @@ def _of_run(
 
 def _cost(run: pathlib.Path, part: str, device: str) -> Cost:
     """Device time that a run spent on making a part, pretraining included."""
-    folders = [run / part / LAST]
-    if part == FROM_PRETRAINED:
-        folders.append(run / JOINT / WARM_START)
+    warm_start = [run / JOINT / WARM_START] * (part == FROM_PRETRAINED)
     seconds = 0.0
-    for folder in folders:
+    for folder in [run / part / LAST, *warm_start]:
         if (last := Checkpoints(folder).restore()) is None:
             raise ValueError(
                 f"init: {folder} has no checkpoint, which tells what {part} cost; "
