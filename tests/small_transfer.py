@@ -1,7 +1,7 @@
 """Fine-tunings made by hand: accuracy rises to a final value at a given step."""
 
 from metainit.runtime.cost import OURS, Cost
-from metainit.transfer.results import FineTuning, Transfer
+from metainit.transfer.results import Transfer, of_points
 from metainit.transfer.time_to_threshold import Time
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
@@ -13,13 +13,12 @@ def got(*values):
 
 def run(init, head, at, final=0.8, validation=0.5, dataset="pets", seconds=1.0):
     """At `final` from step `at` on (None: never, but a quarter of it)."""
-    setting = {"optimizer": "sgd", "learning_rate": 0.1}
-    points = tuple(
+    points = [
         {
             "dataset": dataset,
             "init": init,
             "head": head,
-            "setting": setting,
+            "setting": {"optimizer": "sgd", "learning_rate": 0.1},
             "validation_accuracy": validation,
             "init_device_seconds": 0.0 if init == "random" else 600.0,
             "step": step,
@@ -31,9 +30,8 @@ def run(init, head, at, final=0.8, validation=0.5, dataset="pets", seconds=1.0):
             "f1": final / 2,
         }
         for step in STEPS
-    )
-    ours = init in OURS
-    return FineTuning(dataset, init, head, setting, validation, points, ours)
+    ]
+    return of_points(points, init in OURS)
 
 
 FAST = (

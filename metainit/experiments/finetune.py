@@ -104,7 +104,7 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         features = cache.root(arguments.data_dir) / "features"
         learned, sides = frozen_features.encode(init, (train, test), features)
         learned_from, judged_on = sides
-    points = fine_tuning.fine_tune(
+    points, params = fine_tuning.fine_tune(
         learned, learned_from, judged_on, spec, out / TRAINING
     )
     if not math.isfinite(points[-1].loss):
@@ -112,7 +112,6 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
             f"the loss is not finite after {spec.steps} steps; give a lower "
             f"--learning_rate than {spec.learning_rate}, and another --out"
         )
-    params = fine_tuning.last_params(learned, learned_from, spec, out / TRAINING)
     moments = held_out.moment_images(train, spec)
     classifier.save(
         out, Classifier(init._replace(**params), train.class_names, moments)

@@ -124,10 +124,6 @@ def _initialisations(config: TransferExperiment) -> dict[str, Initialisation]:
     return named
 
 
-def _of_run(init: Initialisation) -> bool:
-    return init.name in NAMES.values()
-
-
 def _overlaps(
     name: str, sources: Sequence[str], inits: Mapping[str, Initialisation]
 ) -> Iterator[str]:
@@ -136,7 +132,7 @@ def _overlaps(
         if init.provenance is not None:
             weights = f"the pretrained weights of {label}"
             yield from leakage.by_name(name, init.provenance.recipe.imagenet, weights)
-        if not _of_run(init):
+        if init.name not in NAMES.values():  # of no run
             continue
         data = stored.config_of(_run_and_part(source)[0]).data
         seen = (data.train + data.validation) or (data.name,)

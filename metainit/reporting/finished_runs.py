@@ -11,7 +11,7 @@ import numpy as np
 from metainit.evaluation.results import Evaluation, Row
 from metainit.runtime import atomic, run_folder
 from metainit.runtime.cost import OURS, Cost
-from metainit.transfer.results import FineTuning
+from metainit.transfer.results import FineTuning, of_points
 
 FILE = "finished.json"
 EPISODES = "episodes.npz"
@@ -134,18 +134,7 @@ def _fine_tunings(points: Sequence[dict[str, Any]]) -> tuple[FineTuning, ...]:
     for point in points:
         key = point["dataset"], point["init"], point["head"]
         runs.setdefault(key, []).append(point)
-    return tuple(
-        FineTuning(
-            dataset=dataset,
-            init=init,
-            head=head,
-            setting=points[0]["setting"],
-            validation_accuracy=points[0]["validation_accuracy"],
-            points=tuple(points),
-            ours=init in OURS,
-        )
-        for (dataset, init, head), points in runs.items()
-    )
+    return tuple(of_points(x, x[0]["init"] in OURS) for x in runs.values())
 
 
 def check(runs: Sequence[Run]) -> None:

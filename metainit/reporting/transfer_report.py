@@ -83,39 +83,37 @@ def account(transfer: Transfer) -> Iterator[Block]:
     """Lists device hours, with a total for each kind of device, and the trials."""
     yield Heading("Device hours", 3)
     here = transfer.device
-    work = [
-        (f"making {name}", cost.device or here, cost.device_seconds, cost.flops)
-        for name, cost in transfer.costs.items()
-        if cost.device_seconds
-    ]
-    work.append(("trials, all", here, transfer.trial_seconds, transfer.trial_flops))
+    work: dict[str, list[tuple[str, float, float | None]]] = {}  # by kind of device
+    for name, cost in transfer.costs.items():
+        if cost.device_seconds:
+            item = f"making {name}", cost.device_seconds, cost.flops
+            work.setdefault(cost.device or here, []).append(item)
+    trials = "trials, all", transfer.trial_seconds, transfer.trial_flops
+    work.setdefault(here, []).append(trials)
     for name in dict.fromkeys(run.dataset for run in transfer.runs):
         last = [run.points[-1] for run in transfer.runs if run.dataset == name]
         spent = (sum(point[x] for point in last) for x in ("device_seconds", "flops"))
-        work.append((f"fine-tuning on {name}, all", here, *spent))
-    kinds = dict.fromkeys(kind for _, kind, _, _ in work)
+        work[here].append((f"fine-tuning on {name}, all", *spent))
     rows = []
-    for kind in kinds:
-        of_kind = [item for item in work if item[1] == kind]
-        counts = [count for *_, count in of_kind]
-        total = None if None in counts else sum(filter(None, counts))
-        of_kind.append(("total", kind, sum(item[2] for item in of_kind), total))
+    for kind, items in work.items():
+        _, seconds, counts = zip(*items, strict=True)
+        total = "total", sum(seconds), None if None in counts else sum(counts)
         rows += [
             (name, f"{kind} x1", f"{seconds / 3600:.3g}", tables.flops(count))
-            for name, _, seconds, count in of_kind
+            for name, seconds, count in (*items, total)
         ]
     yield Table(("Work", "Device", "Device hours", "FLOPs"), rows)
-    items = [
+    notes = [
         "What was started from pretrained weights has their making in its own. Trials "
         "are no part of a break-even. FLOPs are by our count, a dash where they were "
         "not counted; what the host fits is not among them."
     ]
-    if len(kinds) > 1:
-        items.append(
+    if len(work) > 1:
+        notes.append(
             "An hour of one kind of device is not one of another: each has a total, "
-            "and of what another than this one made there is no break-even."
+            f"and of what another than {here} made there is no break-even."
         )
-    yield Bullets(items)
+    yield Bullets(notes)
     yield Heading("Trials, the same for every initialisation", 3)
     yield tables.settings(transfer.grid)
 

@@ -23,7 +23,7 @@ from metainit.transfer import fine_tuning, heads
 from metainit.transfer import spec as transfer_spec
 from metainit.transfer.heads import Row, Setting, View
 from metainit.transfer.held_out import Split
-from metainit.transfer.results import FineTuning, Transfer
+from metainit.transfer.results import FineTuning, Transfer, of_points
 from metainit.transfer.spec import Spec
 from metainit.transfer.time_to_threshold import area_over_log_steps, curve
 
@@ -176,17 +176,7 @@ def measure(
             "init_device_seconds": init.cost.device_seconds,
             "validation_accuracy": accuracy,
         }
-        runs.append(
-            FineTuning(
-                dataset=split.name,
-                init=name,
-                head=head,
-                setting=setting,
-                validation_accuracy=accuracy,
-                points=tuple(row | more for row in rows),
-                ours=init.name in OURS,
-            )
-        )
+        runs.append(of_points([row | more for row in rows], init.name in OURS))
     return tuple(runs)
 
 

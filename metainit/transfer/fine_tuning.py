@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from metainit.core import leaves, step_sizes
-from metainit.core.types import MetaState
+from metainit.core.types import MetaState, Params
 from metainit.data.batches import Order
 from metainit.data.loading import Source
 from metainit.models import heads
@@ -25,7 +25,6 @@ from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic, digest, flops, run_folder
 from metainit.runtime.budget import Program, compile_step
-from metainit.runtime.checkpoint import LAST, Checkpoints
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
 from metainit.training.loop import Run, Session
@@ -80,12 +79,13 @@ def fine_tune(
     spec: Spec,
     folder: str | pathlib.Path,
     about: Mapping[str, Any] | None = None,
-) -> tuple[Point, ...]:
+) -> tuple[tuple[Point, ...], Params]:
     """Fine-tunes and measures, or goes on where an earlier call on `folder` stopped.
 
-    The points, ascending, are also written to `transfer.jsonl` in `folder`, together
-    with `about`, the settings, the normalisation policy and the digest of the order.
-    A loss that is no longer finite is measured like any other and written as null.
+    It gives the points, ascending, and the last {"body": ..., "head": {"kernel":
+    [d, way], "bias": [way]}}. The points are also written to `transfer.jsonl` in
+    `folder`, together with `about`, the settings, the normalisation policy and the
+    digest of the order. A loss that is not finite is measured, and written as null.
 
     Args:
       train, test: images of the same classes, those labelled -1 left out.
@@ -101,7 +101,7 @@ def fine_tune(
     if spec.steps not in (point.step for point in session.points):
         session.learn()
     session.write()  # a kill may have come before
-    return session.points
+    return session.points, session.state.params
 
 
 class _FineTuning(Session):
@@ -131,12 +131,13 @@ class _FineTuning(Session):
         run_folder.claim(folder, self._about | {"init_sha256": init_sha256})
         self._programs: dict[bool, Program] = {}  # by whether of the head only
         self._flops = {True: 0.0, False: 0.0}
+        way, fresh = len(train.class_names), optimizer(spec, init.inner)
         run = Run(
             name=str(self._about.get("init", "fine-tuning")),
             folder=folder,
             update=self._update,
             batch=lambda step: _batch(train, order(step)),
-            state=start(init, train, spec),
+            state=steps.start(init.model, fresh, init.body, _images_like(train), way),
             steps=spec.steps,
         )
         costs = dict.fromkeys((*COSTS, "head_flops"), 0.0)
@@ -209,41 +210,23 @@ class _FineTuning(Session):
         """Compares squared distances to class means, before the first step."""
         init, train, chosen = self._init, self._train, self._chosen
         params: Any = self.state.params
-        way, width = len(train.class_names), params["head"]["kernel"].shape[0]
-        images, weight, _ = next(held_out.chunks(train, chosen))
+        width, way = params["head"]["kernel"].shape
         class_sums = _class_sums(init.model, init.preprocess, way)
-        example = params, moments, images, weight, np.zeros(held_out.CHUNK, np.int32)
-        sums = compile_step(class_sums, *example)
+        *chunk, _ = next(held_out.chunks(train, chosen))
+        sums = compile_step(class_sums, params, moments, *chunk)
         head = compile_step(heads.nearest_mean, np.zeros((way, width), np.float32))
         begin = time.perf_counter()
         total = np.zeros((way, width))
-        for images, weight, real in held_out.chunks(train, chosen):
-            labels = np.zeros(held_out.CHUNK, np.int32)
-            labels[: len(real)] = train.labels[real]
-            total += np.asarray(sums.update(params, moments, images, weight, labels))
+        for *chunk, _ in held_out.chunks(train, chosen):
+            total += np.asarray(sums.update(params, moments, *chunk))
         count = np.bincount(train.labels[chosen], minlength=way)
         means = (total / count[:, None]).astype(np.float32)
         made = jax.block_until_ready(head.update(means))
         self.clock["device_seconds"] += time.perf_counter() - begin
         self.clock["compile_seconds"] += sums.compile_seconds + head.compile_seconds
-        calls = math.ceil(len(chosen) / held_out.CHUNK)
-        counted = flops.of_function(jax.jit(class_sums), *example)
-        self.clock["head_flops"] = calls * counted
+        counted = flops.of_function(jax.jit(class_sums), params, moments, *chunk)
+        self.clock["head_flops"] = counted * math.ceil(len(chosen) / held_out.CHUNK)
         self.state = self.state._replace(params=params | {"head": made})
-
-
-def last_params(
-    init: Initialisation, train: Source, spec: Spec, folder: str | pathlib.Path
-) -> dict[str, Any]:
-    """Reads what `fine_tune`, called with the same values, last saved in `folder`.
-
-    A ValueError says that nothing was saved there, or that it is damaged.
-    """
-    saved = Checkpoints(pathlib.Path(folder) / LAST)
-    found = saved.restore(start(init, train, spec))
-    if found is None:
-        raise ValueError(f"{folder} holds no fine-tuning; call fine_tune first")
-    return dict(found.state.params)
 
 
 def check_params(init: Initialisation, train: Source) -> None:
@@ -252,15 +235,6 @@ def check_params(init: Initialisation, train: Source) -> None:
     given = leaves.shapes({"body": init.body})
     if differing := leaves.differences(given, leaves.shapes({"body": wanted})):
         raise ValueError(f"initialisation of another network: {differing}")
-
-
-def start(init: Initialisation, train: Source, spec: Spec) -> MetaState:
-    """Gives the state before the first step, with prototypes still to be made.
-
-    Parameters are {"body": ..., "head": {"kernel": [d, way], "bias": [way]}}.
-    """
-    of_spec, way = optimizer(spec, init.inner), len(train.class_names)
-    return steps.start(init.model, of_spec, init.body, _images_like(train), way)
 
 
 def optimizer(spec: Spec, inner: Any = None) -> optax.GradientTransformation:

@@ -123,13 +123,13 @@ def fitted(
     chosen, judged = rows_used(train, spec), loading.rows(test)
     moments, body = held_out.moment_images(train, spec), {"body": init.body}
     features = held_out.features(init.model, init.preprocess)
-    program = held_out.compile_chunks(features, body, moments, train)
-    images, weight, _ = next(held_out.chunks(train, chosen))
+    of_rows, compile_seconds = held_out.compile_chunks(features, body, moments, train)
+    images, weight, *_ = next(held_out.chunks(train, chosen))
     counted = flops.of_function(jax.jit(features), body, moments, images, weight)
     begin = time.perf_counter()
-    support = held_out.of_all(program, body, moments, train, chosen)
+    support = of_rows(body, train, chosen)
     embedded = time.perf_counter()
-    query = held_out.of_all(program, body, moments, test, judged)
+    query = of_rows(body, test, judged)
     evaluation_seconds = time.perf_counter() - embedded
     for value in values:
         fitting = time.perf_counter()
@@ -140,7 +140,7 @@ def fitted(
             epoch=1.0,
             images=len(chosen),
             device_seconds=(embedded - begin) / len(values) + seconds,
-            compile_seconds=program.compile_seconds,
+            compile_seconds=compile_seconds,
             evaluation_seconds=evaluation_seconds,
             **held_out.scores(log_probabilities, test.labels[judged]),
             flops=counted * math.ceil(len(chosen) / held_out.CHUNK) / len(values),

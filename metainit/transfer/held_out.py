@@ -17,12 +17,15 @@ from metainit.evaluation import metrics
 from metainit.models import classification
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
-from metainit.runtime.budget import Program, compile_step
+from metainit.runtime.budget import compile_step
 from metainit.training.initialisation import Initialisation
 from metainit.transfer.spec import Spec, rows_used
 
 MOMENTS = 256  # training images whose moments normalise a held-out one
 CHUNK = 256  # held-out images a call of the compiled program
+
+# `(params, source, rows) -> float [rows, ...]`.
+OfRows = Callable[[Any, Source, np.ndarray], np.ndarray]
 
 
 class Split(NamedTuple):
@@ -61,37 +64,33 @@ def measurer(
     init: Initialisation, params: Any, moments: np.ndarray, test: Source
 ) -> tuple[Callable[[Any], dict[str, float]], float]:
     """Compiles `(params) -> scores` of the held-out images, in so many seconds."""
-    of_images = _log_probabilities(init.model, init.preprocess)
-    program, judged = compile_chunks(of_images, params, moments, test), rows(test)
+    of_images, judged = _log_probabilities(init.model, init.preprocess), rows(test)
+    of_rows, seconds = compile_chunks(of_images, params, moments, test)
 
     def measure(params: Any) -> dict[str, float]:
-        log_probabilities = of_all(program, params, moments, test, judged)
-        return scores(log_probabilities, test.labels[judged])
+        return scores(of_rows(params, test, judged), test.labels[judged])
 
-    return measure, program.compile_seconds
+    return measure, seconds
 
 
 def compile_chunks(
     of_images: Callable[..., Any], params: Any, moments: np.ndarray, source: Source
-) -> Program:
-    """Compiles `(params, moments, images, weight) -> [n, ...]` for a chunk."""
-    images, weight, _ = next(chunks(source, rows(source)))
-    return compile_step(of_images, params, moments, images, weight)
+) -> tuple[OfRows, float]:
+    """Compiles `(params, moments, images, weight) -> [CHUNK, ...]`, in so many seconds.
 
+    What it gives takes rows of any source whose images have the shape of this one's.
+    """
+    images, weight, *_ = next(chunks(source, rows(source)))
+    program = compile_step(of_images, params, moments, images, weight)
 
-def of_all(
-    program: Program,
-    params: Any,
-    moments: np.ndarray,
-    source: Source,
-    where: np.ndarray,
-) -> np.ndarray:
-    """Gives what a program of `compile_chunks` makes of these rows, [rows, ...]."""
-    found = [
-        np.asarray(program.update(params, moments, images, weight))[: len(real)]
-        for images, weight, real in chunks(source, where)
-    ]
-    return np.concatenate(found)
+    def of_rows(params: Any, source: Source, where: np.ndarray) -> np.ndarray:
+        found = [
+            np.asarray(program.update(params, moments, images, weight))[:count]
+            for images, weight, _, count in chunks(source, where)
+        ]
+        return np.concatenate(found)
+
+    return of_rows, program.compile_seconds
 
 
 @functools.lru_cache(maxsize=8)
@@ -124,11 +123,11 @@ def features(model: Model, preprocess: Preprocess) -> Callable[..., jax.Array]:
 
 def chunks(
     source: Source, rows: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields images uint8 [CHUNK, ...] with weights, and the rows among them.
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+    """Yields images uint8 [CHUNK, ...] with weights and labels, and how many are real.
 
     The last chunk is filled up with its own last image, of weight 0.
     """
     for filled, count in batches.chunks(rows, CHUNK):
         weight = (np.arange(CHUNK) < count).astype(np.float32)
-        yield source.images[filled], weight, filled[:count]
+        yield source.images[filled], weight, source.labels[filled], count

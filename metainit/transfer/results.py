@@ -1,5 +1,6 @@
 """What fine-tuning on whole data sets gave: plain values, nothing computed."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from metainit.runtime.cost import Cost
@@ -27,6 +28,13 @@ class FineTuning(NamedTuple):
     def in_closed_form(self) -> bool:
         """Whether the head was fitted at once, and no step was taken."""
         return len(self.points) == 1
+
+
+def of_points(points: Sequence[dict[str, Any]], ours: bool) -> FineTuning:
+    """Makes a fine-tuning of its rows, whose fields say what it was."""
+    fields = "dataset", "init", "head", "setting", "validation_accuracy"
+    about = {name: points[0][name] for name in fields}
+    return FineTuning(**about, points=tuple(points), ours=ours)
 
 
 class Transfer(NamedTuple):

@@ -240,11 +240,9 @@ def summarise(times: Sequence[Time]) -> Summary:
 
 def in_words(times: Sequence[Time]) -> str:
     """Words a time for each seed: "50", "> 1,000", ">= 40 up to 90 (2 of 3)"."""
-    if len(times) == 1:
-        (time,) = times
-        return ("" if time.reached else "> ") + number(time.value)
     summary = summarise(times)
-    return f"{mean_in_words(summary)} ({summary.reached} of {summary.runs})"
+    share = f" ({summary.reached} of {summary.runs})" if summary.runs > 1 else ""
+    return mean_in_words(summary) + share
 
 
 def mean_in_words(summary: Summary, interval: bool = False) -> str:
