@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 _THREADS = 16  # more wait for the one that reads or decompresses
 _QUALITY = 95
@@ -83,9 +83,16 @@ def undecodable(name: str, error: Exception, skip: bool | None = False) -> Value
     """Makes what to raise for an image that is not skipped; `skip` as of `decode`."""
     choice = ", or set data.skip_undecodable=True to leave out and count such images"
     return ValueError(
-        f"{name} does not decode as an image ({error}); mend or remove it"
+        f"{name} does not decode as an image ({_reason(error)}); mend or remove it"
         f"{'' if skip is None else choice}"
     )
+
+
+def _reason(error: Exception) -> str:
+    """Says what an error does, without the address of an object."""
+    if isinstance(error, UnidentifiedImageError):
+        return "of no format that is known"
+    return str(error) or type(error).__name__
 
 
 def _opened(content: bytes) -> Image.Image:
@@ -190,6 +197,6 @@ def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
             decoded = upright(opened).convert("RGB")
     # PIL's plugins report broken files with whatever their parsers stumbled on.
     except Exception as error:
-        raise Unreadable(str(error) or type(error).__name__) from error
+        raise Unreadable(_reason(error)) from error
     rule.apply(decoded).save(file, "jpeg", quality=_QUALITY)
     return file.getvalue()

@@ -62,6 +62,13 @@ def test_a_jpeg_is_decoded_as_pil_does(mode, channels, size):
         decode(content[: len(content) // 2], size, channels)
 
 
+def test_why_bytes_are_no_image_is_said_without_an_address():
+    with pytest.raises(ValueError, match=r"an image \(of no format that is known\);"):
+        decode(b"no image")
+    with pytest.raises(images.Unreadable, match=r"^of no format that is known$"):
+        to_stored(b"no image", Rule())
+
+
 def test_transparency_is_composited_on_white():
     array = np.zeros((8, 8, 4), np.uint8)
     array[..., 0] = 200
