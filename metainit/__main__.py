@@ -1,5 +1,6 @@
 """The command line: `metainit COMMAND ...`, or `python -m metainit COMMAND ...`."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,8 +20,25 @@ Meta-learning itself: python launch.py --config configs/quickstart.py"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit status, 2 for one that there is not."""
+    """Runs a command; returns its exit status.
+
+    2 is for a mistake, told in one line, 130 for a command that was stopped.
+    """
     command, *rest = argv if argv is not None else (sys.argv[1:] or ["--help"])
+    try:
+        return _run(command, rest)
+    except BrokenPipeError:  # `| head` ends it quietly, and what is not yet written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; give the same line again to go on", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _run(command: str, rest: Sequence[str]) -> int:
     # Imported when asked for: a mistyped command need not wait for jax.
     match command:
         case "datasets":
@@ -37,8 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         case "predict":
             from metainit.experiments import predict
 
-            if hasattr(signal, "SIGPIPE"):  # `| head` ends it quietly
-                signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             return predict.main(rest)
         case "export":
             from metainit.experiments import export

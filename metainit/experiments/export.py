@@ -1,15 +1,12 @@
 """metainit export: a run's initialisation as files for everybody, PyTorch's users too.
 
-The folder gets init.safetensors, a model card (README.md) and, where step sizes were
-learned, rates.safetensors. A finished run has them already, in RUN/export.
+The folder gets init.safetensors, a model card (README.md, from card.md) and, where step
+sizes were learned, rates.safetensors. A finished run has them already, in RUN/export.
 """
 
 import argparse
-import json
 import pathlib
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -28,11 +25,11 @@ from metainit.training.initialisation import Initialisation
 FOLDER = "export"
 INIT, RATES, CARD = "init.safetensors", "rates.safetensors", "README.md"
 
+_TEMPLATE = pathlib.Path(__file__).with_name("card.md")
 _JOINTLY = {
     NAMES[JOINT]: "the device time of",
     NAMES[EQUAL_FLOPS]: "as many operations as",
 }
-_ALGORITHMS = {"maml": "MAML", "anil": "ANIL", "reptile": "Reptile"}
 _HEADS = {
     "zero": "zero",
     "prototype": "the class means c of the support's features: weights 2c, bias -|c|^2",
@@ -41,7 +38,7 @@ _HEADS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status, 2 for a mistake."""
+    """Runs the command line; raises ValueError or OSError for a mistake."""
     parser = argparse.ArgumentParser(
         prog="metainit export",
         description="Writes a run's initialisation for PyTorch and others.",
@@ -56,16 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="what of the run; by default meta, or else meta_from_pretrained",
     )
     given = parser.parse_args(argv)
-    try:
-        init = stored.load(given.run, given.which)
-        config = stored.config_of(given.run)
-        way = given.way
-        if way is None:
-            way = config.train_task.way or config.task.way
-        export(init, config, given.out, way, given.run)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    init, config = stored.load(given.run, given.which), stored.config_of(given.run)
+    of_task = config.train_task.way or config.task.way
+    way = of_task if given.way is None else given.way
+    export(init, config, given.out, way, given.run)
     print(f"written to {given.out}; {CARD} there says what it is")
     return 0
 
@@ -95,14 +86,14 @@ def export(
             f"way={way}: the head was learned for {len(head['bias'])} classes; "
             "give that"
         )
-    _, size = own_size(_trained_on(config)[0], network.size)
+    _, size = _trained_on(config)[0]
     # Of images, also where the initialisation is on the maps of its encoder.
     features = classification.feature_count(
         registry.build(network), init.body, jnp.zeros((1, size, size, network.channels))
     )
     if head is None:
-        head = {"kernel": np.zeros((features, way), np.float32)}
-        head["bias"] = head["kernel"][0]
+        shapes = {"kernel": (features, way), "bias": way}
+        head = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     arrays = registry.to_torch(network, init.body, head)
     files = {INIT: safetensors.numpy.save(arrays, stored.describe(init, size))}
     if init.inner is not None:
@@ -117,8 +108,10 @@ def export(
         atomic.write_bytes(folder / name, content)
 
 
-def _trained_on(config: Experiment) -> tuple[str, ...]:
-    return config.data.train or (config.data.name,)
+def _trained_on(config: Experiment) -> list[tuple[str, int]]:
+    """Names and sizes of the data sets of meta-training."""
+    data = config.data
+    return [own_size(name, data.size) for name in data.train or (data.name,)]
 
 
 def _card(
@@ -128,145 +121,116 @@ def _card(
     features: int,
     run: str | pathlib.Path,
 ) -> str:
-    names = ", ".join(
-        f"of {name} are {registry.NAMES[name].said}"
-        for name in registry.parts(init.built_from).values()
+    """Fills the template, without the sections that say nothing of this one."""
+    network, jointly = init.built_from, init.name in _JOINTLY
+    about = init.provenance and _in_words(init.provenance)
+    meta_learned = not jointly and init.inner is None
+    code = torch_snippet.of_run(config, way) if meta_learned else ""
+    absent = {
+        "Learned step sizes": init.inner is None,
+        "Its features": config.model.name != "conv4",
+        "The inner loop it was learned for": jointly,
+        "In PyTorch": not code,
+        "Weights it started from": about is None,
+        "It started from random weights": about is not None,
+    }
+    sections = _TEMPLATE.read_text(encoding="utf-8").split("\n## ")
+    kept = [text for text in sections if not absent.get(text.partition("\n")[0])]
+    sides = sorted({side for _, side in _trained_on(config)})
+    mean, std = (", ".join(f"{x:.6g}" for x in xs) for xs in init.preprocess[:2])
+    task, inner = config.train_task, config.inner
+    return "\n## ".join(kept).format(
+        init=init,
+        config=config,
+        about=about,
+        way=way,
+        features=features,
+        mean=mean,
+        std=std,
+        code=code,
+        trained_on=", ".join(name for name, _ in _trained_on(config)),
+        method=_method(init, config),
+        names=", ".join(
+            f"of {name} are {registry.NAMES[name].said}"
+            for name in registry.parts(network).values()
+        ),
+        sides=" or ".join(f"{side}x{side}" for side in sides),
+        colours="red, green, blue" if network.channels == 3 else "grey",
+        tasks=f"{task.way}-way" if task.way else "every class",
+        head=_HEADS[config.method.head],
+        batch=f"{inner.batch} images" if inner.batch else "the whole support",
+        adapts=_adapts(config),
+        results="\n".join(_results(run, init.name)) or "- none",
+        data="\n".join(_data(config)),
     )
-    files = {
-        f"`{INIT}`": f"parameters; of the names {names}. The classifier has {way} rows "
-        f"of\n  {features}."
-    }
-    inner = {"none": "one classifier over all classes"}
-    code = ""
-    if init.name not in _JOINTLY:
-        inner = _inner(config)
-        code = torch_snippet.of_run(config, way) if init.inner is None else ""
-    if init.inner is not None:
-        files[f"`{RATES}`"] = "learned step sizes, by the parameters' registry."
-        inner["optimizer"] += f" before learning; {RATES} has what was learned"
-    trained_on = ", ".join(own_size(name, 0)[0] for name in _trained_on(config))
-    sections = {
-        f"# {init.name}: {trained_on}": _method(init, config),
-        "## Files": _items(files),
-        "## What it sees": _items(_sees(init, config)),
-        "## The inner loop it was learned for": _items(inner),
-        "## In PyTorch": f"```python\n{code}```" if code else "",
-        "## Results": _items(_results(run, init.name)),
-        "## Data it was learned from": "\n".join(_data(config)),
-        "## Weights it started from": _items(_base(init.provenance))
-        if init.provenance
-        else "- random ones",
-    }
-    return "\n".join(f"{title}\n\n{text}\n" for title, text in sections.items() if text)
 
 
-def _items(values: Mapping[str, Any]) -> str:
-    return "\n".join(f"- {name}: {value}" for name, value in values.items()) or "- none"
+def _in_words(about: About) -> About:
+    """The same with words for what is unknown."""
+    licence = about.recipe.licence or "unknown: find out before you share this"
+    recipe = about.recipe._replace(licence=licence, data=about.recipe.data or "unknown")
+    revision = f" at {about.revision}" if about.revision else ""
+    return about._replace(source=about.source + revision, recipe=recipe)
 
 
 def _method(init: Initialisation, config: Experiment) -> str:
-    chosen = f"(seed {config.seed}). It is the best by meta-validation."
     if init.name in _JOINTLY:
         return (
             "Joint supervised pretraining, one classifier over all meta-train classes, "
-            f"for {_JOINTLY[init.name]} meta-learning {chosen}"
+            f"for {_JOINTLY[init.name]} meta-learning"
         )
-    method = config.method
-    name = _ALGORITHMS.get(method.algorithm, method.algorithm)
+    method, name = config.method, "Reptile"
     if method.algorithm != "reptile":
         order = "first" if method.gradient == "first_order" else "second"
-        name += f", {order} order"
+        name = f"{method.algorithm.upper()}, {order} order"
     if init.inner is not None:
         name += ", step sizes alone; the weights are those it started from"
     return (
         f"{name}: {config.iterations} meta-iterations of {config.meta_batch} tasks, "
-        f"outer Adam at {config.outer.learning_rate} {chosen}"
+        f"outer Adam at {config.outer.learning_rate}"
     )
 
 
-def _sees(init: Initialisation, config: Experiment) -> dict[str, str]:
-    sizes = {own_size(name, config.data.size)[1] for name in _trained_on(config)}
-    sides = " or ".join(f"{size}x{size}" for size in sorted(sizes))
-    channels = "red, green, blue" if config.data.channels == 3 else "grey"
-    mean, std = (_rounded(x) for x in (init.preprocess.mean, init.preprocess.std))
-    sees = {
-        "images": f"{sides} pixels, {channels}, x / 255 - {mean}, divided by {std}",
-        "normalisation": init.model.policy,
-        "computed in": config.compute,
-    }
-    if (model := config.model).name == "conv4":
-        sees["features"] = f"{model.output} of the last block, times {model.scale}"
-        sees["blocks"] = f"halve the image by {model.downsample}"
-    return sees
-
-
-def _inner(config: Experiment) -> dict[str, str]:
-    task, inner, encoder = config.train_task, config.inner, config.encoder
-    adapts = "everything"
+def _adapts(config: Experiment) -> str:
+    encoder = config.encoder
     if config.method.algorithm == "anil":
-        adapts = "the head"
-    elif encoder.name != "none" and encoder.use != "adapted":
-        adapts = "all but the encoder" if config.model.name == "conv4" else "the head"
-    elif encoder.adapt_from:
-        adapts = f"the head, and the encoder from {encoder.adapt_from} up"
-    elif encoder.name != "none":
-        adapts = "everything but running statistics"
-    return {
-        "task": f"{f'{task.way}-way' if task.way else 'every class'} {task.shot}-shot, "
-        f"{task.queries} queries a class",
-        "head starts at": _HEADS[config.method.head],
-        "optimizer": f"{ {'sgd': 'SGD', 'adam': 'Adam'}[inner.optimizer] } at "
-        f"{inner.learning_rate}",
-        "steps": str(inner.steps),
-        "batch": f"{inner.batch} images" if inner.batch else "the whole support",
-        "adapts": adapts,
-    }
+        return "the head"
+    if encoder.name == "none":
+        return "everything"
+    if encoder.use != "adapted":
+        return "all but the encoder" if config.model.name == "conv4" else "the head"
+    if encoder.adapt_from:
+        return f"the head, and the encoder from {encoder.adapt_from} up"
+    return "everything but running statistics"
 
 
-def _results(run: str | pathlib.Path, init: str) -> dict[str, str]:
-    """Accuracy and F1 of every head, as chosen on meta-validation."""
-    path, results = pathlib.Path(run) / "results.jsonl", {}
-    for text in path.read_text().splitlines() if path.exists() else ():
-        row = json.loads(text)
+def _results(run: str | pathlib.Path, init: str) -> Iterator[str]:
+    """Lines of accuracy and F1 of every head, as chosen on meta-validation."""
+    path = pathlib.Path(run) / "results.jsonl"
+    for row in atomic.read_rows(path) if path.exists() else ():
         if row.get("init") != init or not row.get("chosen"):
             continue
         if row["metric"] in ("accuracy", "f1"):
             value, low, high = (100 * row[name] for name in ("value", "low", "high"))
-            where = f"{row['metric']} on {row['dataset']}, {row['protocol']}"
-            head = f"{row['head']} head, {row['step']} steps"
-            results[f"{where}, {head}"] = f"{value:.1f} % [{low:.1f}, {high:.1f}]"
-    return results
+            yield (
+                f"- {row['metric']} on {row['dataset']}, {row['protocol']}, "
+                f"{row['head']} head, {row['step']} steps: "
+                f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+            )
 
 
 def _data(config: Experiment) -> Iterator[str]:
     """A line for each data set that was learned from, with its licence."""
-    roles = ("", _trained_on(config)), (" (to choose by)", config.data.validation)
-    for role, sources in roles:
-        for name in sources:
-            terms = catalog.terms_of(own_size(name, 0)[0])
-            words = [
-                f"- {terms.title}{role}: licence: "
-                f"{terms.licence or 'none stated that we know of'}.",
-                terms.terms or "Ask the makers before any use but research.",
-                terms.homepage,
-                f"({terms.citation})" if terms.citation else "",
-            ]
-            yield " ".join(filter(None, words))
-
-
-def _base(about: About) -> dict[str, str]:
-    recipe, expects = about.recipe, about.recipe.input
-    return {
-        "source": about.source + (f" at {about.revision}" if about.revision else ""),
-        "SHA-256": about.sha256,
-        "recipe": recipe.name,
-        "licence": recipe.licence or "unknown: find out before you share this",
-        "trained on": recipe.data or "unknown",
-        "images": f"x / 255 - {_rounded(expects.mean)}, divided by "
-        f"{_rounded(expects.std)}; {expects.side} pixels square from the centre "
-        f"{expects.crop:.3g} of the short side",
-    }
-
-
-def _rounded(values: Sequence[float]) -> str:
-    return f"({', '.join(f'{value:.6g}' for value in values)})"
+    sources = [(name, "") for name, _ in _trained_on(config)]
+    for name in config.data.validation:
+        sources.append((own_size(name, 0)[0], " (to choose by)"))
+    for name, role in sources:
+        terms = catalog.terms_of(name)
+        licence = terms.licence or "none stated that we know of"
+        words = [
+            f"- {terms.title}{role}: licence: {licence}.",
+            terms.terms or "Ask the makers before any use but research.",
+            terms.homepage,
+            f"({terms.citation})" if terms.citation else "",
+        ]
+        yield " ".join(filter(None, words))

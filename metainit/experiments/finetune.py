@@ -11,8 +11,6 @@ import json
 import math
 import os
 import pathlib
-import signal
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,16 +34,8 @@ REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns 0, 2 for a mistake, 130 when stopped."""
-    arguments = _parser().parse_args(argv)
-    try:
-        finetune(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same line goes on")
-        return 128 + signal.SIGINT
+    """Runs the command line; what `finetune` raises is for the caller to tell."""
+    finetune(_parser().parse_args(argv))
     return 0
 
 

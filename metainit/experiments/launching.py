@@ -76,7 +76,10 @@ def refuse(error: object) -> int:
 
 
 def tune(argv: Sequence[str]) -> int:
-    """Runs `metainit tune CONFIG.py`, as launch.py does configs/tune.py:CONFIG.py."""
+    """Runs `metainit tune CONFIG.py`, as launch.py does configs/tune.py:CONFIG.py.
+
+    A config or field that there is not is a ValueError.
+    """
     parser = argparse.ArgumentParser(
         prog="metainit tune",
         usage="metainit tune CONFIG.py[:VARIANT] [options] [--FIELD=VALUE ...]",
@@ -103,13 +106,9 @@ def tune(argv: Sequence[str]) -> int:
     try:
         config = configs.search(configs.load(given.config)).to_dict()
     except ValueError as error:
-        return refuse(f"{given.config}: {error}")
-    try:
-        experiment = parsing.replaced(parsing.parse(config, Search), changes)
-    except ValueError as error:
-        return refuse(error)
+        raise ValueError(f"{given.config}: {error}") from error
     return run(
-        experiment,
+        parsing.replaced(parsing.parse(config, Search), changes),
         given.workdir or default_workdir(f"tune:{given.config}"),
         shlex.join(["metainit", "tune", *argv]),
         allow_cpu=given.allow_cpu,

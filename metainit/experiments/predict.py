@@ -21,7 +21,10 @@ HEADER = ("file", "label", "probability")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns 0, 1 where files failed, or 2 for a mistake."""
+    """Runs the command line; returns 0, or 1 where files failed.
+
+    It raises ValueError where there is no classifier, or no image.
+    """
     parser = argparse.ArgumentParser(
         prog="metainit predict", description="Labels of images as CSV."
     )
@@ -30,11 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("images", metavar="IMAGES", nargs="+", help="image files, or folders of them")
     add("--top", type=int, default=1, help="rows an image, the likeliest first")
     arguments = parser.parse_args(argv)
-    try:
-        return _predict(arguments.folder, arguments.images, arguments.top)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    return _predict(arguments.folder, arguments.images, arguments.top)
 
 
 def _predict(folder: str, given: Sequence[str], top: int) -> int:

@@ -8,7 +8,6 @@ import argparse
 import os
 import pathlib
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -90,17 +89,13 @@ class Compared(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """The program; returns its exit status, or raises ValueError as `compare` does."""
     about = "Compares finished runs, over seeds."
     parser = argparse.ArgumentParser(prog="metainit report", description=about)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
     parser.add_argument("--out", metavar="FOLDER", help="where the page is written")
     args = parser.parse_args(argv)
-    try:
-        compared = compare(args.runs)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    compared = compare(args.runs)
     print(terminal(compared))
     if args.out:
         command = ["metainit", "report", *args.runs, "--out", args.out]

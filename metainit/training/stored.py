@@ -95,7 +95,7 @@ def config_of(run: str | os.PathLike[str]) -> Experiment:
     """Reads the config of a run folder; raises ValueError where it is none."""
     run = pathlib.Path(run)
     if not run.is_dir():
-        raise ValueError(f"init: there is no folder {run}; give a run's, or {RANDOM}")
+        raise ValueError(f"init: there is no folder {run}; give a run's")
     try:
         values = json.loads((run / "config.json").read_text())
         if values.get("kind") == "supervised":
@@ -154,7 +154,7 @@ def _of_run(
     best = Checkpoints(f"{run}/{part}/{BEST}").restore()
     if best is None:
         known = [name for name in PARTS if os.path.isdir(f"{run}/{name}/{BEST}")]
-        words = f"which may be {', '.join([*known, RANDOM])}"
+        words = f"it has {', '.join(known) or 'none'}"
         raise ValueError(f"init: {run} has no best checkpoint of {part!r}; {words}")
     saved = {
         name.removeprefix(".params"): leaf

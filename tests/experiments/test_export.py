@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import shipped
+import tiny
 
 import metainit
-from metainit.experiments import configs, export
+from metainit.__main__ import main
+from metainit.experiments import configs
 from metainit.models import classification, registry, torch_snippet
 from metainit.models.preprocess import Preprocess
 from metainit.models.pretrained import IMAGENET, About, Recipe
-from metainit.runtime.checkpoint import Checkpoints
 from metainit.training import learner as recipe
 from metainit.training import stored
 from metainit.training.initialisation import Initialisation, fitted
@@ -23,7 +24,6 @@ from metainit.training.initialisation import Initialisation, fitted
 README = pathlib.Path(__file__).parents[2] / "README.md"
 WEIGHTS = About("timm/resnet50.tv_in1k", "abc", "f" * 64, Recipe("V1", IMAGENET, "MIT"))
 PREPROCESS = Preprocess((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-STEP = 700
 
 
 def settings(name):
@@ -49,16 +49,9 @@ def body_of(config):
     return jax.tree.map(drawn, shapes)
 
 
-def finished(run, config, which="meta", inner=None, **params):
+def finished(run, config, *more, **params):
     """Makes the folder of a run that ended in these parameters."""
-    run.mkdir(exist_ok=True)
-    (run / "config.json").write_text(json.dumps(config.to_dict()))
-    stored.save_origin(run, start(config))
-    learned = params if inner is None else metainit.MetaParams(params, inner)
-    state = metainit.MetaState(learned, (), jnp.int32(STEP))
-    Checkpoints(run / which / "best").save(STEP, state, {})
-    Checkpoints(run / which / "checkpoints").save(STEP, state, {"device_seconds": 1.0})
-    return run
+    return tiny.finished(run, config, start(config), *more, **params)
 
 
 def start(config, weights=WEIGHTS):
@@ -70,8 +63,12 @@ def start(config, weights=WEIGHTS):
 def exported(run, *more):
     """The folder of what the command writes of the run."""
     out = run.parent / "out"
-    assert export.main([str(run), "--out", str(out), *more]) == 0
+    assert main(["export", str(run), "--out", str(out), *more]) == 0
     return out
+
+
+def weights_in(out):
+    return safetensors.numpy.load_file(out / "init.safetensors")
 
 
 @pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
@@ -82,7 +79,7 @@ def test_what_is_exported_is_what_was_learned_and_says_so(name, tmp_path, capsys
     body = body_of(config)
     out = exported(finished(tmp_path / "run", config, body=body), "--way=6")
     assert str(out) in capsys.readouterr().out
-    flat = safetensors.numpy.load_file(out / "init.safetensors")
+    flat = weights_in(out)
     (head,) = [array for key, array in flat.items() if key.endswith("fc.weight")]
     assert len(head) == 6 and not head.any()
     init = stored.load(str(out / "init.safetensors"))
@@ -102,9 +99,8 @@ def test_a_learned_head_goes_with_the_way_it_was_learned_for(tmp_path, capsys):
     config.method.head = "learned"
     head = {"kernel": np.ones((4, 5), np.float32), "bias": np.arange(5.0)}
     run = finished(tmp_path / "run", config, body=body_of(config), head=head)
-    flat = safetensors.numpy.load_file(exported(run) / "init.safetensors")
-    np.testing.assert_array_equal(flat["fc.bias"], np.arange(5.0))
-    assert export.main([str(run), "--out", str(tmp_path / "out"), "--way=6"]) == 2
+    np.testing.assert_array_equal(weights_in(exported(run))["fc.bias"], np.arange(5.0))
+    assert main(["export", str(run), "--out", str(tmp_path / "out"), "--way=6"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "way=6" in line and "learned for 5 classes" in line
 
@@ -121,10 +117,11 @@ def test_pretraining_has_a_head_for_its_classes_which_stays(which, words, tmp_pa
     head = {"kernel": np.ones((4, 90), np.float32), "bias": np.ones(90)}
     run = finished(tmp_path / "run", config, which, body=body_of(config), head=head)
     out = exported(run, f"--which={which}")
-    flat = safetensors.numpy.load_file(out / "init.safetensors")
+    flat = weights_in(out)
     assert flat["fc.weight"].shape == (5, 4) and not flat["fc.weight"].any()
     card = " ".join((out / "README.md").read_text().split())
     assert "one classifier over all" in card and words in card
+    assert "## Files" in card and "## The inner loop" not in card
 
 
 @pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
@@ -136,9 +133,8 @@ def test_learned_step_sizes_lie_beside_the_weights(name, tmp_path):
     logs = jax.tree.map(lambda _: np.float32(np.log(3)), logs)
     run = finished(tmp_path / "run", config, "rates", logs, body=body)
     out = exported(run, "--which=rates")
-    init = safetensors.numpy.load_file(out / "init.safetensors")
     rates = safetensors.numpy.load_file(out / "rates.safetensors")
-    assert set(rates) == {key for key in init if "running" not in key}
+    assert set(rates) == {key for key in weights_in(out) if "running" not in key}
     assert {value.shape for value in rates.values()} == {()}
     np.testing.assert_allclose(list(rates.values()), 1.5, rtol=1e-6)
     card = (out / "README.md").read_text()
@@ -166,7 +162,7 @@ def test_the_card_says_where_it_is_from_and_what_for(tmp_path):
         "16x16 or 32x32 pixels, red, green, blue, x / 255 - (0.5, 0.5, 0.5)",
         "- normalisation: frozen running statistics",
         "- head starts at: the class means c",
-        "- optimizer: SGD at 0.01\n- steps: 10\n- batch: the whole support\n",
+        "- optimizer: sgd at 0.01\n- steps: 10\n- batch: the whole support\n",
         "- adapts: everything but running statistics\n",
         "accuracy on sun397, 5-way 1-shot, prototype head, 10 steps: 50.0 % [48.0, 52",
         "- CIFAR-100: licence: none stated that we know of.",
@@ -191,11 +187,11 @@ def test_what_cannot_be_exported_is_said_in_one_line(tmp_path, capsys):
         (tmp_path / "none", [], "there is no folder"),
         (bad, [], "model.name=mlp"),
         (good, ["--way=1"], "way=1: give 2 or more"),
-        (good, ["--which=joint"], "no best checkpoint of 'joint'; which may be meta"),
+        (good, ["--which=joint"], "no best checkpoint of 'joint'; it has meta"),
         (tmp_path / "old", [], "no best checkpoint of 'meta'"),
     ):
         out = tmp_path / "out"
-        assert export.main([str(run), "--out", str(out), *more]) == 2
+        assert main(["export", str(run), "--out", str(out), *more]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert words in line
         assert not out.exists()

@@ -15,14 +15,12 @@ import tiny
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from metainit.core.types import MetaState
+from metainit.__main__ import main
 from metainit.data import folders
-from metainit.experiments import configs, finetune, predict
+from metainit.experiments import configs
 from metainit.experiments.meta_learning import train
 from metainit.models import registry, resnet, torch_names
 from metainit.models.preprocess import Preprocess
-from metainit.runtime.checkpoint import Checkpoints
-from metainit.training import stored
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning
 from metainit.transfer import held_out as held_out_images
@@ -75,14 +73,9 @@ def encoder_run(run, width):
     config.encoder.cut = "stage1"
     config.model.update(filters=4, downsample="stride")
     body = tiny.drawn(registry.build(config).init)
-    run.mkdir(parents=True)
-    (run / "config.json").write_text(json.dumps(config.to_dict()))
     preprocess = Preprocess((0.4, 0.5, 0.6), (0.3, 0.3, 0.3))
-    model = registry.build(config)
-    stored.save_origin(run, Initialisation("random", model, preprocess, body))
-    state = MetaState({"body": body}, (), np.int32(3))
-    Checkpoints(run / "meta" / "best").save(3, state, {})
-    Checkpoints(run / "meta" / "checkpoints").save(3, state, {"device_seconds": 1.0})
+    start = Initialisation("random", registry.build(config), preprocess, body)
+    tiny.finished(run, config, start, body=body)
     named = torch_names.RESNET.to_torch(
         tiny.drawn(resnet.resnet((1, 1, 1, 1), width).init)
     )
@@ -91,7 +84,7 @@ def encoder_run(run, width):
 
 def fine_tuned(out, *more, init="runs/quickstart"):
     line = ["--init", init, "--data", "folder:my_images", "--out", out]
-    return finetune.main([*line, "--steps=20", *more])
+    return main(["finetune", *line, "--steps=20", *more])
 
 
 @pytest.fixture
@@ -111,8 +104,11 @@ def held_out(out):
         return {row["file"]: row["label"] for row in csv.DictReader(file)}
 
 
-def predicted(text):
-    return list(csv.DictReader(text.splitlines()))
+def predicted(capsys, *line, status=0):
+    """What `metainit predict` prints as CSV, by row."""
+    capsys.readouterr()
+    assert main(["predict", *line]) == status
+    return list(csv.DictReader(capsys.readouterr().out.splitlines()))
 
 
 @pytest.mark.parametrize(
@@ -137,11 +133,8 @@ def test_predict_is_as_accurate_as_the_report_says(name, init, more, capsys):
         said["calibration_error"], abs=1e-6
     )
     assert (said["images"], said["held_out_images"]) == (96, 24)
-    capsys.readouterr()
-
     truth = held_out(name)
-    assert predict.main([name, *truth]) == 0
-    rows = predicted(capsys.readouterr().out)
+    rows = predicted(capsys, name, *truth)
     assert [row["file"] for row in rows] == list(truth)
     labels = np.array(list(truth.values()))
     hits = np.array([row["label"] for row in rows]) == labels
@@ -169,12 +162,9 @@ def test_what_is_saved(meta):
 
 def test_an_image_is_judged_alone(meta, capsys):
     files = list(held_out("meta"))
-    predict.main(["meta", *files, "--top=3"])
-    together = predicted(capsys.readouterr().out)
-    alone = []
-    for file in files[:2]:
-        predict.main(["meta", file, "--top=3"])
-        alone += predicted(capsys.readouterr().out)
+    together = predicted(capsys, "meta", *files, "--top=3")
+    by_file = (predicted(capsys, "meta", file, "--top=3") for file in files[:2])
+    alone = [row for rows in by_file for row in rows]
     assert [row["label"] for row in alone] == [row["label"] for row in together[:6]]
     chances = [float(row["probability"]) for row in together]
     np.testing.assert_allclose(
@@ -187,26 +177,22 @@ def test_an_image_is_judged_alone(meta, capsys):
 
 
 def test_the_lines_of_the_readme(place, capsys):
-    lines = re.findall(r"^    metainit (\w+) (.*)", README.read_text(), re.M)
-    commands = {
-        name: shlex.split(line)
-        for name, line in lines
-        if name in ("finetune", "predict")
-    }
-    assert list(commands) == ["finetune", "predict"]
-    assert finetune.main(commands["finetune"]) == 0
+    told = README.read_text()
+    lines = re.findall("^    metainit ((?:finetune|predict) .*)", told, re.M)
+    finetune, predict = map(shlex.split, lines)
+    assert main(finetune) == 0
     assert "on 24 held-out images of 3 classes" in capsys.readouterr().out
     # The second one in an interpreter of its own: what it loads is what makes it quick.
     program = (
-        "import json, sys; from metainit.experiments import predict; "
-        f"status = predict.main({commands['predict']!r}); "
+        "import json, sys; from metainit.__main__ import main; "
+        f"status = main({predict!r}); "
         "print(json.dumps(list(sys.modules)), file=sys.stderr); sys.exit(status)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=place, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    rows = predicted(done.stdout)
+    rows = list(csv.DictReader(done.stdout.splitlines()))
     assert [row["file"] for row in rows][:2] == [
         "new_images/blue/00.png",
         "new_images/blue/01.jpg",
@@ -221,15 +207,15 @@ def test_the_lines_of_the_readme(place, capsys):
 def test_what_does_not_decode_gets_a_row(place, meta, capsys):
     (place / "broken.jpg").write_bytes(b"no image")
     good = "new_images/blue/00.png"
-    assert predict.main(["meta", "broken.jpg", good, "gone.png"]) == 1
-    out, err = capsys.readouterr()
-    broken, fine, gone = predicted(out)
+    broken, fine, gone = predicted(
+        capsys, "meta", "broken.jpg", good, "gone.png", status=1
+    )
     assert broken["label"] == "error: does not decode as an image"
     assert broken["probability"] == gone["probability"] == ""
     assert gone["label"] == "error: no such file"
     assert fine["label"] in COLOURS and 0 < float(fine["probability"]) <= 1
-    assert err == "2 of 3 files have no label\n"
-    assert predict.main(["meta", "broken.jpg"]) == 1
+    assert main(["predict", "meta", "broken.jpg"]) == 1
+    assert capsys.readouterr().err == "1 of 1 files have no label\n"
 
 
 def test_a_stopped_one_goes_on_and_a_finished_one_says_so(meta, monkeypatch, capsys):
@@ -244,7 +230,7 @@ def test_a_stopped_one_goes_on_and_a_finished_one_says_so(meta, monkeypatch, cap
     monkeypatch.setattr(fine_tuning, "_batch", interrupted)
     assert fine_tuned("stopped") == 130
     assert not pathlib.Path("stopped/report.json").exists()
-    assert predict.main(["stopped", "my_images"]) == 2
+    assert main(["predict", "stopped", "my_images"]) == 2
     assert "has no weights.safetensors" in capsys.readouterr().err
     assert fine_tuned("stopped") == 0
     assert calls[0] < 9 + 20  # not from the start
@@ -299,13 +285,15 @@ def wrong(place):
     config = json.loads(path.read_text())
     config["model"]["name"] = "mlp"
     path.write_text(json.dumps(config))
+    shutil.copytree("runs/quickstart", "runs/partial")
+    shutil.rmtree(place / "runs" / "partial" / "meta")
 
 
 @pytest.mark.parametrize(
     "mistake, message",
     [
         (["--data=folder:few"], "class 'blue' has one image"),
-        (["--data=folder:bad"], "teal/01.jpg does not decode"),
+        (["--data=folder:bad"], "teal/01.jpg does not decode .*of no format"),
         (["--init=gone"], "init: there is no folder gone"),
         (["--init=nothing"], "nothing is no run of launch.py"),
         (["--init=runs/wide"], r"of another network.*encoder.*given .*4.*wanted .*2"),
@@ -330,9 +318,17 @@ def wrong(place):
         (["--steps=0"], "steps must be 1 or more"),
         (["--size=0"], "--size must be 1 or more"),
         (["--seed=-1"], "--seed must be 0 or more"),
+        (["--init=runs/partial", "--which=meta"], "it has meta_from_pretrained, joint"),
+        (
+            ["--out=meta", "--which=joint", "--steps=21"],
+            "init_sha.*steps: 20 -> 21",
+        ),
+        (["--out=runs/quickstart/meta"], "holds files but no config.json"),
     ],
 )
-def test_mistakes_are_one_line_and_claim_no_folder(mistake, message, wrong, capsys):
+def test_mistakes_are_one_line_and_claim_no_folder(
+    mistake, message, wrong, meta, capsys
+):
     assert fine_tuned("wrong", *mistake) == 2
     out, err = capsys.readouterr()
     assert out == "" and not pathlib.Path("wrong").exists()
@@ -340,22 +336,9 @@ def test_mistakes_are_one_line_and_claim_no_folder(mistake, message, wrong, caps
     assert line.startswith("error: ") and re.search(message, line)
 
 
-def test_another_fine_tuning_in_the_same_folder_is_refused(meta, capsys):
-    assert fine_tuned("meta", "--which=joint", "--steps=21") == 2
-    err = capsys.readouterr().err
-    assert "init_sha256" in err and "steps: 20 -> 21" in err and "another --out" in err
-    assert fine_tuned("runs/quickstart/meta") == 2
-    assert "holds files but no config.json" in capsys.readouterr().err
-
-
-def test_a_run_without_what_is_asked_for(place, capsys):
-    shutil.copytree("runs/quickstart", "runs/partial")
-    shutil.rmtree(place / "runs" / "partial" / "meta")
-    assert fine_tuned("partial", init="runs/partial") == 0  # what there is
+def test_of_a_run_without_meta_there_is_the_other_one(wrong):
+    assert fine_tuned("partial", init="runs/partial") == 0
     assert report("partial")["init"].startswith("meta-learned from pretrained of")
-    assert fine_tuned("absent", "--which=meta", init="runs/partial") == 2
-    words = "which may be meta_from_pretrained, joint, random"
-    assert words in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_saves_nothing(capsys):
@@ -377,15 +360,18 @@ def test_a_loss_that_is_not_finite_saves_nothing(capsys):
 def test_a_damaged_classifier(name, content, message, meta, capsys):
     damaged = pathlib.Path(shutil.copytree(meta, f"damaged-{name}"))
     (damaged / name).write_bytes(content)
-    assert predict.main([str(damaged), "new_images"]) == 2
+    assert main(["predict", str(damaged), "new_images"]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_mistakes_on_the_line_of_predict(meta, capsys):
-    for line, message in (
+@pytest.mark.parametrize(
+    "line, message",
+    [
         (["meta", "new_images", "--top=4"], "--top must be 1 to 3"),
         (["my_images", "new_images"], "my_images has no weights.safetensors"),
         (["meta", "nothing"], "nothing has no images"),
-    ):
-        assert predict.main(line) == 2
-        assert message in capsys.readouterr().err
+    ],
+)
+def test_mistakes_on_the_line_of_predict(line, message, meta, capsys):
+    assert main(["predict", *line]) == 2
+    assert message in capsys.readouterr().err

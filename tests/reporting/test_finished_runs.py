@@ -10,6 +10,7 @@ from small_transfer import run
 from test_run_report import evaluation as of_rows
 from test_run_report import row
 
+from metainit.__main__ import main
 from metainit.reporting import finished_runs, seeds_report
 
 
@@ -101,7 +102,7 @@ def test_other_protocols_and_data_are_refused(
 ):
     other = {"seed": 7, "measured": measured, **changed}
     runs = [write(tmp_path / "run0", 0), write(tmp_path / "other", **other)]
-    assert seeds_report.main(runs) == 2
+    assert main(["report", *runs]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and len(printed.err.splitlines()) == 1
     assert re.search(f"error: .*different protocols or data.*{message}", printed.err)

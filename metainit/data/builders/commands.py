@@ -22,19 +22,13 @@ _SAMPLE = 200  # images that `verify` decodes
 def main(argv: Sequence[str], data_of: Callable[[str], Any]) -> int:
     """Runs the command line; returns the exit status.
 
-    0: done; 1: checked, and something is wrong; 2: a mistake, told in one line.
-    `data_of` gives the `data` section of a "CONFIG.py" or "CONFIG.py:VARIANT".
+    0: done; 1: checked, and something is wrong; 2: not all are prepared. Mistakes are
+    raised as ValueError or OSError. `data_of` gives the `data` section of a "CONFIG.py"
+    or "CONFIG.py:VARIANT".
     """
     arguments = _parser().parse_args(argv)
     arguments.data_of = data_of
-    try:
-        return arguments.run(arguments)
-    except (ValueError, OSError) as error:
-        _tell(error)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same line again goes on with the downloads")
-        return 130
+    return arguments.run(arguments)
 
 
 def _tell(error: object) -> None:
