@@ -9,7 +9,6 @@ from filling import numbered, read_numbers
 
 from metainit.config.fields import Task
 from metainit.data.episodes import alike, check, sample_batch, turn, weights
-from metainit.data.loading import class_index
 
 SPEC = Task(way=5, shot=2, queries=3)
 
@@ -24,17 +23,14 @@ def test_labels_stand_in_blocks_and_no_image_stands_twice():
     source = numbered()
     for index in range(100):
         episode = drawn(source, index)
-        classes, images = [], []
-        for part, each in ((episode.support, 2), (episode.query, 3)):
+        numbers = [read_numbers(part["image"]) for part in episode]
+        assert len({*np.concatenate(numbers)}) == 5 * (2 + 3)
+        classes = source.labels[numbers[0][::2]]
+        assert len(set(classes)) == 5
+        for part, seen, each in zip(episode, numbers, (2, 3), strict=True):
             assert part["label"].dtype == np.int32
             np.testing.assert_array_equal(part["label"], np.repeat(range(5), each))
-            images.extend(read_numbers(part["image"]))
-            true = source.labels[read_numbers(part["image"])].reshape(5, each)
-            assert (true == true[:, :1]).all()
-            classes.append(true[:, 0])
-        np.testing.assert_array_equal(*classes)
-        assert len(set(classes[0])) == 5
-        assert len(set(images)) == 5 * (2 + 3)
+            np.testing.assert_array_equal(source.labels[seen], np.repeat(classes, each))
     source = numbered(sizes=(8,) * 7)  # of which all are asked for
     episode = drawn(source, 3, spec=dataclasses.replace(SPEC, way=0))
     true = source.labels[read_numbers(episode.query["image"])]
@@ -49,14 +45,11 @@ def test_an_episode_is_a_function_of_seed_and_index():
     def numbers(source, seed, index):
         return read_numbers(drawn(source, index, seed).query["image"]).tolist()
 
-    first = numbers(source, 7, 11)
-    for other in (1, 2, 3):
-        numbers(source, 7, other)
-    assert numbers(source, 7, 11) == numbers(twin, 7, 11) == first
-    others = [first, numbers(source, 7, 12), numbers(source, 8, 11)]
-    # Were seed and index words of one list, these would be the same episode.
-    others += [numbers(source, 7 + (11 << 32), 0), numbers(source, 11, 7)]
-    assert len(set(map(tuple, others))) == len(others)
+    # Were seed and index words of one list, the first and the fourth would be the same.
+    asked = (7, 11), (7, 12), (8, 11), (7 + (11 << 32), 0), (11, 7)
+    episodes = [numbers(source, *seed_and_index) for seed_and_index in asked]
+    assert len(set(map(tuple, episodes))) == len(asked)
+    assert numbers(source, 7, 11) == numbers(twin, 7, 11) == episodes[0]
     # A changed stream would silently change every published number.
     known = drawn(numbered(), 0, seed=0, spec=Task(3, 1, 2))
     assert read_numbers(known.support["image"]).tolist() == [25, 78, 35]
@@ -66,33 +59,28 @@ def test_an_episode_is_a_function_of_seed_and_index():
 def test_a_batch_is_its_episodes_stacked():
     sources = [numbered(name="a"), numbered(name="b", sizes=(9,) * 20, offset=1000)]
     batch = sample_batch(sources, SPEC, seed=5, first_index=40, count=30)
-    for row in range(30):
-        number = row % 2  # sources take turns
-        episode = drawn(sources[number], 40 + row, seed=5)
-        for stacked, alone in zip(
-            jax.tree.leaves(batch), jax.tree.leaves(episode), strict=True
-        ):
-            np.testing.assert_array_equal(stacked[row], alone)
-        assert (read_numbers(episode.query["image"]) >= 1000).all() == bool(number)
+    for row in range(30):  # sources take turns
+        episode = drawn(sources[row % 2], 40 + row, seed=5)
+        of_row = jax.tree.map(lambda x, row=row: x[row], batch)
+        jax.tree.map(np.testing.assert_array_equal, of_row, episode)
+        assert (read_numbers(episode.query["image"]) >= 1000).all() == bool(row % 2)
 
 
 def test_sources_classes_and_images_are_drawn_evenly():
     sources = [numbered(name="a"), numbered(name="b")]
     count, way = 6000, SPEC.way
     batch = sample_batch(sources, SPEC, seed=1, first_index=0, count=count)
-    # Five standard deviations of a binomial count.
     numbers = read_numbers(batch.support["image"])
     classes = sources[0].labels[numbers.reshape(count, way, SPEC.shot)[:, :, 0]]
     p = way / 12
-    share = np.bincount(classes.ravel(), minlength=12)
-    assert np.abs(share - count * p).max() < 5 * np.sqrt(count * p * (1 - p))
-    # In every place of the episode too: label 0 must not prefer some classes.
-    first = np.bincount(classes[:, 0], minlength=12)
-    assert np.abs(first - count / 12).max() < 5 * np.sqrt(count / 12)
-    p *= SPEC.shot / 8
-    n = count / 2  # sources take turns
-    share = np.bincount(numbers[::2].ravel(), minlength=96)
-    assert np.abs(share - n * p).max() < 5 * np.sqrt(n * p * (1 - p))
+    for drawn_ones, of, n, chance in (
+        (classes, 12, count, p),
+        (classes[:, 0], 12, count, 1 / 12),  # label 0 must not prefer some classes
+        (numbers[::2], 96, count / 2, p * SPEC.shot / 8),  # sources take turns
+    ):
+        seen = np.bincount(drawn_ones.ravel(), minlength=of)
+        # Five standard deviations of a binomial count.
+        assert np.abs(seen - n * chance).max() < 5 * np.sqrt(n * chance * (1 - chance))
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.3, 0.2), (0.98, 0.01, 0.01), (0.6, 0.4)])
@@ -109,9 +97,9 @@ def test_shares_are_met_all_along(shares):
 
 def test_weights_are_shares_of_what_they_say():
     sources = [numbered(name="a", sizes=(8,) * 12), numbered(name="b", sizes=(6,) * 4)]
-    left_out = sources[0].labels.copy()
-    left_out[sources[0].labels > 5] = -1  # 48 of 96 images are left
-    sources[0] = sources[0]._replace(labels=left_out)
+    labels = sources[0].labels
+    half = np.where(labels > 5, -1, labels)  # 48 of 96 images are left
+    sources[0] = sources[0]._replace(labels=half)
     assert weights(sources, "uniform") == (0.5, 0.5)
     assert weights(sources, "classes") == (0.75, 0.25)
     roots = np.sqrt([48, 24])
@@ -126,28 +114,19 @@ def test_episodes_of_one_shape_are_alike():
     assert not alike([small, few], dataclasses.replace(SPEC, way=0))
 
 
-def test_the_class_index_is_made_once():
-    source = numbered()
-    before = class_index(source)
-    sample_batch([source], SPEC, 0, 0, 32)
-    assert class_index(source._replace(name="other")) is before
-
-
 @pytest.mark.parametrize(
-    "source, spec, words",
+    "sources, words",
     [
-        (numbered(sizes=(8,) * 4), SPEC, ["task.way=5", "numbered has 4 classes"]),
-        (numbered(sizes=(8, 8, 4, 9, 9)), SPEC, ["task.shot=2", "'class2', has 4"]),
+        ([numbered(sizes=(8,) * 4)], "task.way=5, but numbered has 4 classes"),
+        ([numbered(sizes=(8, 8, 4, 9, 9))], "task.shot=2 .* numbered, 'class2', has 4"),
+        ([], "no data"),
     ],
 )
-def test_check_names_what_is_short(source, spec, words):
-    with pytest.raises(ValueError) as error:
-        check([source], spec, "validation", "task.")
-    for word in ["validation: ", *words]:
-        assert word in str(error.value)
-    assert "\n" not in str(error.value)
-    # What just fits is accepted.
+def test_check_names_what_is_short(sources, words):
+    with pytest.raises(ValueError, match=f"^validation: {words}"):
+        check(sources, SPEC, "validation", "task.")
+
+
+def test_what_just_fits_is_accepted():
     check([numbered(sizes=(5,) * 5)], SPEC, "test")
     check([numbered(sizes=(5,) * 3)], dataclasses.replace(SPEC, way=0), "test")
-    with pytest.raises(ValueError, match="no data"):
-        check([], SPEC, "train")

@@ -16,8 +16,6 @@ from metainit.data.variable_episodes import check, composition
 from metainit.models import classification, conv4, heads
 
 SPEC = Evaluate()
-
-
 SIZES = tuple(np.random.default_rng(0).integers(4, 300, 60).tolist())
 SOURCE = numbered(SIZES)
 
@@ -32,7 +30,7 @@ def test_the_composition_by_hand():
     queries, shots = composition(sizes, 0.5, np.zeros(3), SPEC)
     assert queries == 4 and shots.tolist() == [7, 3, 11]
     # Twice the weight for the first: 40/78, 8/78, 30/78 of 20 are 10, 2 and 7.
-    queries, shots = composition(sizes, 0.5, np.log([2, 1, 1]), SPEC)
+    _, shots = composition(sizes, 0.5, np.log([2, 1, 1]), SPEC)
     assert shots.tolist() == [11, 3, 8]
     # All that counts: 16 + 4 + 26 = 46, 43 to share out; no class gives what it lacks.
     _, shots = composition(sizes, 1.0, np.log([1, 9, 1]), SPEC)
@@ -48,22 +46,16 @@ def test_episodes_follow_the_rule():
     ways, largest = [], 0
     for index in range(300):
         episode = draw(SOURCE, SPEC, 0, index)
-        shots = np.bincount(episode.support["label"])
-        queries = np.bincount(episode.query["label"])
+        shots, queries = (np.bincount(part["label"]) for part in episode)
         assert len(shots) == len(queries) and 5 <= len(shots) <= 50
         ways.append(len(shots))
-        seen = [read_numbers(part["image"]) for part in episode]
-        both = np.concatenate(seen)
-        assert len(set(both)) == len(both)  # support and query are disjoint
-        classes = []
-        for part, found in zip(episode, seen, strict=True):
-            of_label = [
-                set(SOURCE.labels[found[part["label"] == c]]) for c in range(ways[-1])
-            ]
-            assert all(len(each) == 1 for each in of_label)
-            classes.append([each.pop() for each in of_label])
-        assert classes[0] == classes[1] and len(set(classes[0])) == ways[-1]
-        sizes = np.array(SIZES)[classes[0]]
+        seen = np.concatenate([read_numbers(part["image"]) for part in episode])
+        assert len(set(seen)) == len(seen)  # support and query are disjoint
+        labels = np.concatenate([part["label"] for part in episode])
+        pairs = sorted(set(zip(labels, SOURCE.labels[seen], strict=True)))
+        of_pairs, classes = map(list, zip(*pairs, strict=True))
+        assert of_pairs == [*range(ways[-1])] and len(set(classes)) == ways[-1]
+        sizes = np.array(SIZES)[classes]
         assert (queries == min(10, (sizes // 2).min())).all()
         assert (1 <= shots).all() and (shots <= sizes - queries).all()
         assert shots.sum() <= 500
@@ -91,16 +83,15 @@ def test_filling_up_changes_nothing(x64):
     With 32 the same images in another order may differ by 1e-4, at a kink of the ReLU.
     """
     rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(3, dtype=np.int32), (4, 2, 3))
-    image = lambda n: rng.normal(size=(n, 4, 4, 1))  # noqa: E731
+    labels = [np.repeat(np.arange(3, dtype=np.int32), n) for n in ((4, 2, 3), (2,) * 3)]
     plain = metainit.Episode(
-        {"image": image(9), "label": labels},
-        {"image": image(6), "label": np.repeat(np.arange(3, dtype=np.int32), 2)},
+        *({"image": rng.normal(size=(len(x), 4, 4, 1)), "label": x} for x in labels)
     )
     padded = pad(plain, way=5, support=12, queries=10)
-    # What fills must not matter, whatever it is.
-    for part, n in ((padded.support, 9), (padded.query, 6)):
-        part["image"][n:] = 100 * rng.normal(size=part["image"][n:].shape)
+    for part in padded:
+        # What fills must not matter, whatever it is.
+        filling = part["image"][part["weight"] == 0]
+        part["image"][part["weight"] == 0] = 100 * rng.normal(size=filling.shape)
         part["weight"] = part["weight"].astype(np.float64)
     model = conv4.conv4(filters=3, downsample="stride")
     params = jax.tree.map(
@@ -126,15 +117,13 @@ def test_filling_up_changes_nothing(x64):
 
         return run(params, jax.tree.map(jnp.asarray, episode))
 
-    expected, found = results(plain, 3), results(padded, 5)
-    adapted, trace, loss, seen, chances, gradient = found
+    adapted, trace, loss, seen, chances, gradient = results(padded, 5)
     assert not adapted["head"]["kernel"][:, 3:].any()
     np.testing.assert_allclose(chances[:6, 3:], 0)
     adapted["head"] = jax.tree.map(lambda x: x[..., :3], adapted["head"])
     found = adapted, trace, loss, seen, chances[:6, :3], gradient
     close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-12)
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        close(a, b)
+    jax.tree.map(close, found, results(plain, 3))
     assert max(abs(x).max() for x in jax.tree.leaves(gradient)) > 1e-3
 
 
