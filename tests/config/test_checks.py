@@ -8,10 +8,11 @@ from metainit.config.checks import validate
 from metainit.config.fields import ConfigError, Experiment, TransferExperiment
 from metainit.config.parsing import replaced
 
-TRANSFER = {"transfer.steps": 9}
+NO_TEST, TRANSFER = {"evaluate.episodes": 0}, {"transfer.steps": 9}
 ENCODER = {"encoder.name": "resnet", "data.channels": 3}
 ADAPTED = ENCODER | {"encoder.use": "adapted", "model.name": "linear"}
 PRETRAINED = ADAPTED | {"encoder.weights": "some.pth"}
+FROZEN = PRETRAINED | {"encoder.use": "frozen"}
 META = {"encoder.use": "meta"}
 SEVERAL = {"data.name": "", "data.train": ("a", "b")}
 LEARNED = {"method.head": "learned"}
@@ -19,8 +20,12 @@ WAYS = "method.head train_task.way task.way evaluate.variable"
 NO_STEPS = {"inner.steps": 0}
 REPTILE = {"method.algorithm": "reptile"}
 CACHED = {"encoder.cached": True}
+SHIFTED = ENCODER | CACHED | {"augment.shift": 1}
 STEP_SIZES = {"learned_rates": True}
-NO_RATES = {"transfer.sgd_rates": (), "transfer.adam_rates": ()}
+NO_RATES = {"evaluate.sgd_rates": (), "evaluate.adam_rates": ()}
+NO_TRANSFER_RATES = TRANSFER | {"transfer.sgd_rates": (), "transfer.adam_rates": ()}
+FEW = TRANSFER | {"transfer.fraction": 0.5, "transfer.shot": 5}
+MICRO = {"inner.microbatch": 5}
 COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
 
 
@@ -32,38 +37,26 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
         ({"outer.decay_steps": 999}, "outer.decay_steps iterations: or 0"),
         ({"model.norm": "group", "model.filters": 12}, "model.filters model.norm: 8"),
         ({"model.name": "mlp", "model.scale": 0.1}, "model.scale model.name: 1.0"),
-        (
-            {"evaluate.sgd_rates": (), "evaluate.adam_rates": ()},
-            "evaluate.sgd_rates evaluate.adam_rates: give one rate",
-        ),
+        (NO_RATES, "evaluate.sgd_rates evaluate.adam_rates: give one rate"),
         (NO_STEPS | {"method.head": "zero"}, "inner.steps method.head: prototype"),
         (NO_STEPS | REPTILE, "inner.steps method.algorithm: maml"),
         (PRETRAINED | NO_STEPS | STEP_SIZES, "inner.steps learned_rates: 1 or more"),
-        (
-            STEP_SIZES,
-            "learned_rates encoder.name encoder.weights: give encoder.weights",
-        ),
+        (STEP_SIZES, "learned_rates encoder.name encoder.weights: encoder.weights"),
         (LEARNED | {"evaluate.variable": True}, f"{WAYS}: prototype"),
         (LEARNED | {"train_task.way": 20}, f"{WAYS}: one way"),
         (LEARNED | {"train_task.way": 0}, f"{WAYS}: not 0"),
         # The encoder.
         (PRETRAINED | META | REPTILE, "method.algorithm encoder.use: adapted"),
-        (
-            PRETRAINED | {"encoder.use": "frozen"},
-            "encoder.use model.name method.head: model.name=conv4",
-        ),
+        (FROZEN, "encoder.use model.name method.head: model.name=conv4"),
         (PRETRAINED | CACHED, "encoder.cached encoder.use: frozen"),
-        (
-            ENCODER | CACHED | {"augment.shift": 1},
-            "encoder.cached augment.shift augment.flip: 0 and False",
-        ),
+        (SHIFTED, "encoder.cached augment.shift augment.flip: 0 and False"),
         (ENCODER | {"model.name": "mlp"}, "model.name encoder.name: conv4 or linear"),
         (ENCODER | {"data.channels": 1}, "encoder.name data.channels: 3"),
         ({"model.name": "linear"}, "model.name encoder.name: conv4"),
         # Microbatches.
-        ({"inner.microbatch": 5}, "inner.microbatch model.norm: group"),
+        (MICRO, "inner.microbatch model.norm: group"),
         (
-            ADAPTED | {"inner.microbatch": 5, "encoder.norm": "support"},
+            MICRO | ADAPTED | {"encoder.norm": "support"},
             "inner.microbatch encoder.norm: frozen",
         ),
         (
@@ -89,18 +82,9 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
             "model.name model.output: sizes [28, 32]",
         ),
         # Transfer.
-        (
-            TRANSFER | {"evaluate.episodes": 0},
-            "transfer.steps evaluate.episodes: give episodes",
-        ),
-        (
-            TRANSFER | {"transfer.fraction": 0.5, "transfer.shot": 5},
-            "transfer.shot transfer.fraction: one of them",
-        ),
-        (
-            TRANSFER | NO_RATES,
-            "transfer.sgd_rates transfer.adam_rates: give one rate",
-        ),
+        (TRANSFER | NO_TEST, "transfer.steps evaluate.episodes: give episodes"),
+        (FEW, "transfer.shot transfer.fraction: one of them"),
+        (NO_TRANSFER_RATES, "transfer.sgd_rates transfer.adam_rates: give one rate"),
         (COMPARISON | {"data.name": ""}, "data.name: folder:PATH"),
         (COMPARISON | {"inits": ()}, "inits: 'runs/quickstart','random'"),
         (COMPARISON | {"inits": ("random",)}, "inits: name that before it"),
@@ -124,7 +108,7 @@ def test_a_mistake_is_named(changes, words):
     "changes",
     [
         {},
-        {"evaluate.episodes": 0},
+        NO_TEST,
         NO_STEPS,
         LEARNED | NO_STEPS,
         PRETRAINED | META | NO_STEPS,
@@ -139,7 +123,7 @@ def test_a_mistake_is_named(changes, words):
         LEARNED,
         {"train_task.way": 20},
         {"train_task.way": 0},
-        {"inner.microbatch": 5, "model.norm": "group"},
+        MICRO | {"model.norm": "group"},
         SEVERAL,
         SEVERAL | {"data.held_out": 0, "data.validation": ("c",), "data.test": ("d",)},
         SEVERAL | {"data.train": ("a@32", "b")},
