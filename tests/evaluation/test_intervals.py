@@ -76,18 +76,6 @@ def test_paired_intervals_use_the_pairing():
     assert paired_interval(a, b) == (mean, low, high)
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say():
-    """Of 200 tables at 95 %, a share has a standard deviation of 1.5 %."""
-    rng = np.random.default_rng(1)
-    hits = np.zeros(2)
-    for _ in range(200):
-        seeds = rng.normal(0.02, 0.01, (3, 1)) + rng.normal(0, 0.1, (3, 60))
-        a, b = rng.binomial(25, [[0.9], [0.88]], (2, 60)) / 25
-        intervals = over_seeds(seeds)[1:3], paired_interval(a, b)[1:]
-        hits += [low <= 0.02 <= high for low, high in intervals]
-    assert ((180 <= hits) & (hits < 200)).all()
-
-
 def test_what_cannot_be_judged():
     table = np.zeros((3, 5))
     for other in ({"pets": np.zeros((3, 6))}, {"sun": table}, {}):

@@ -43,13 +43,6 @@ def make_state(seed):
     return State(params, optimizer.init(params), jnp.asarray(seed, jnp.int32), extra)
 
 
-def blank(state):
-    def zeros(x):
-        return (np if isinstance(x, np.ndarray) else jnp).zeros_like(x)
-
-    return jax.tree.map(zeros, state)
-
-
 def assert_identical(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
@@ -67,9 +60,9 @@ def restore(folder):
     return Checkpoints(folder).restore(make_state(0))
 
 
-def assert_restores(folder, step, extra=None):
+def assert_restores(folder, step):
     restored = restore(folder)
-    assert restored.step == step and restored.extra == (extra or {"at": step})
+    assert restored.step == step and restored.extra == {"at": step}
     assert_identical(restored.state, make_state(step))
 
 
@@ -94,7 +87,7 @@ def test_restores_bit_identically_with_structure_and_dtypes(tmp_path):
     assert Checkpoints(tmp_path / "run").restore() is None
     assert not names(tmp_path)
     Checkpoints(tmp_path).save(3, state, given)
-    step, restored, extra = Checkpoints(tmp_path).restore(blank(state))
+    step, restored, extra = Checkpoints(tmp_path).restore(make_state(0))
     assert step == 3 and repr(extra) == repr(given)
     assert_identical(restored, state)
 
@@ -112,10 +105,9 @@ def test_templates_may_be_shapes_and_say_where_leaves_go(tmp_path):
 
 
 def test_keeps_the_last_two_whatever_their_steps(tmp_path):
-    checkpoints = saved(tmp_path, 1, 2, 3, 10)
-    assert names(tmp_path) == ["2", "3"]
-    checkpoints.save(2, make_state(2), {"again": True})
-    assert_restores(tmp_path, 2, {"again": True})
+    saved(tmp_path, 1, 2, 3, 10, 2)
+    assert names(tmp_path) == ["3", "4"]
+    assert_restores(tmp_path, 2)
 
 
 def largest(folder):
@@ -184,9 +176,8 @@ def test_any_file_cut_or_flipped_is_one_clear_error(tmp_path, warnings):
     saved(tmp_path, 2)
     for name in ("0", "1"):
         cut(largest(tmp_path / name))
-    with pytest.raises(CheckpointError, match=r"1 and 0.*--workdir") as error:
+    with pytest.raises(CheckpointError, match=f"^{tmp_path}: .*1 and 0.*--workdir"):
         restore(tmp_path)
-    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
     assert names(tmp_path) == ["0", "1"]
 
 
