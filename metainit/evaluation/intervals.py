@@ -11,7 +11,6 @@ import numpy as np
 import scipy.stats
 
 CONDITIONAL = "conditional on this training run"
-OVER_SEEDS = "over training runs and episodes"
 RESAMPLES = 10_000
 
 
@@ -93,7 +92,7 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def paired_interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+def paired_interval(a: np.ndarray, b: np.ndarray) -> Interval:
     """Gives the mean of a - b over shared episodes and its 95 % bootstrap limits.
 
     Episodes, float [n] in the same order, are resampled, so each keeps both of its
@@ -115,7 +114,8 @@ def paired_interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return float(np.mean(a - b)), float(interval.low), float(interval.high)
+    low, high = map(float, interval)
+    return Interval(float(np.mean(a - b)), low, high, p=None)
 
 
 def _vector(values: np.ndarray) -> np.ndarray:

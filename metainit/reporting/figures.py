@@ -136,10 +136,8 @@ def _label(axes: Axes, x: str, y: str, log: bool = False) -> None:
     if log:
         axes.set_xscale("symlog", linthresh=1, linscale=0.5)
         axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set(xlabel=x, ylabel=y, axisbelow=True)
     axes.grid(color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -1,6 +1,8 @@
 """Finished runs as they lie on disk, and which of them may stand in one table."""
 
+import itertools
 import json
+import operator
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +34,7 @@ _NO_MATTER = (
 class Run(NamedTuple):
     """One finished run."""
 
-    path: pathlib.Path
+    path: str
     seed: int
     config: dict[str, Any]  # by dotted name
     data_sets: dict[str, Evaluation]  # after the chosen steps, by name
@@ -40,11 +42,8 @@ class Run(NamedTuple):
     costs: dict[str, float]  # device seconds of making each fine-tuned initialisation
 
 
-class Group(NamedTuple):
-    """Seeds of one experiment: runs whose configs differ in nothing else."""
-
-    label: str  # "" where there is one group only, else "A", "B", ...
-    runs: Sequence[Run]  # by seed
+# The seeds of each experiment, by label: "" where there is one only, else "A", "B", ...
+Experiments = dict[str, list[Run]]
 
 
 def asked(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,12 +63,8 @@ def write_episodes(path: str | os.PathLike[str], evaluation: Evaluation) -> None
     for part in parts:
         metrics = list(part.rows[0].measurements)
         values = [[x.measurements[m][x.chosen] for m in metrics] for x in part.rows]
-        rows = [
-            row._replace(
-                setting={}, steps=(row.steps[row.chosen],), chosen=0, measurements={}
-            )
-            for row in part.rows
-        ]
+        reached: dict[str, Any] = {"setting": {}, "chosen": 0, "measurements": {}}
+        rows = [x._replace(steps=(x.steps[x.chosen],), **reached) for x in part.rows]
         about.append((part._replace(rows=(), parts=()), rows, metrics))
         arrays.append({"values": np.asarray(values, np.float32)})
     atomic.write_arrays(path, about, arrays)
@@ -112,15 +107,10 @@ def read(path: str | os.PathLike[str]) -> Run | str:
         return f"{path}: not finished, it has no results; the run's own line goes on"
     if json.loads((path / FILE).read_text()) != asked(config):
         return f"{path}: finished with other settings and then begun again"
-    if not (path / EPISODES).exists():
-        raise ValueError(
-            f"{path} has no {EPISODES}, so its episodes cannot be paired; delete "
-            f"{FILE} in it and give the run's own line again"
-        )
     text = (path / TRANSFER).read_text() if config["transfer"]["steps"] else ""
     points = list(map(json.loads, text.splitlines()))
     return Run(
-        path=path,
+        path=str(path),
         seed=config["seed"],
         config=run_folder.flat(config),
         data_sets={x.name: x for x in read_episodes(path / EPISODES)},
@@ -129,18 +119,23 @@ def read(path: str | os.PathLike[str]) -> Run | str:
     )
 
 
-def _fine_tunings(points: Sequence[dict[str, Any]]) -> tuple[FineTuning, ...]:
-    runs: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for point in points:
-        key = point["dataset"], point["init"], point["head"]
-        runs.setdefault(key, []).append(point)
-    return tuple(of_points(x, x[0]["init"] in OURS) for x in runs.values())
+def _fine_tunings(rows: Sequence[dict[str, Any]]) -> tuple[FineTuning, ...]:
+    """Joins rows of `transfer.jsonl`, where those of a fine-tuning are together."""
+    line = operator.itemgetter("dataset", "init", "head")
+    runs = [list(points) for _, points in itertools.groupby(rows, line)]
+    return tuple(of_points(points, points[0]["init"] in OURS) for points in runs)
 
 
 def check(runs: Sequence[Run]) -> None:
     """Refuses runs of different protocols or data in one line, by a ValueError."""
     transfer = {run.path: _settings(run, "transfer.") for run in runs if run.transfer}
-    protocols = list(differences({run.path: _protocol(run) for run in runs}))
+    # What makes accuracies comparable.
+    protocol = {run.path: _settings(run, "data.", "task.", "evaluate.") for run in runs}
+    for run in runs:
+        for name, part in run.data_sets.items():
+            protocol[run.path][f"protocol on {name}"] = part.protocol
+            protocol[run.path][f"batch_norm on {name}"] = part.batch_norm
+    protocols = list(differences(protocol))
     wrong = [*(protocols or _episodes(runs)), *differences(transfer)]
     if wrong:
         raise ValueError(
@@ -149,13 +144,13 @@ def check(runs: Sequence[Run]) -> None:
         )
 
 
-def differences(facts: Mapping[pathlib.Path, Mapping[str, Any]]) -> Iterator[str]:
+def differences(facts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Yields a line for each fact in which runs differ, with what each path has."""
     for name in sorted({name for of_run in facts.values() for name in of_run}):
         values: dict[str, list[str]] = {}
         for path, of_run in facts.items():
             value = json.dumps(of_run[name]) if name in of_run else "(absent)"
-            values.setdefault(value, []).append(str(path))
+            values.setdefault(value, []).append(path)
         if len(values) > 1:
             places = (f"{value} in {', '.join(of)}" for value, of in values.items())
             yield f"{name}: {', '.join(places)}"
@@ -167,15 +162,6 @@ def _settings(run: Run, *sections: str) -> dict[str, Any]:
         for name, value in run.config.items()
         if name.startswith(sections) and name not in _NO_MATTER
     }
-
-
-def _protocol(run: Run) -> dict[str, Any]:
-    """Collects what makes accuracies of runs comparable."""
-    facts = _settings(run, "data.", "task.", "evaluate.")
-    for name, part in run.data_sets.items():
-        facts[f"protocol on {name}"] = part.protocol
-        facts[f"batch_norm on {name}"] = part.batch_norm
-    return facts
 
 
 def _episodes(runs: Sequence[Run]) -> Iterator[str]:
@@ -193,7 +179,7 @@ def _episodes(runs: Sequence[Run]) -> Iterator[str]:
             )
 
 
-def group(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
+def group(runs: Sequence[Run]) -> tuple[Experiments, list[str]]:
     """Sorts runs into experiments, of seeds that all have; says which it left out.
 
     Raises:
@@ -213,21 +199,15 @@ def group(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
             )
     common = sorted(set.intersection(*map(set, experiments.values())))
     if not common:
-        seeds_of_each = "; ".join(
-            ", ".join(f"{run.path} of seed {seed}" for seed, run in seeds.items())
-            for seeds in experiments.values()
-        )
+        seeds_of_runs = ", ".join(f"{run.path} of seed {run.seed}" for run in runs)
         raise ValueError(
-            f"experiments without a common seed cannot be paired: {seeds_of_each}; "
-            "give the same seeds of each"
+            f"experiments without a common seed cannot be paired: {seeds_of_runs}"
         )
     left_out = [
         f"{run.path}: left out, since not every experiment has seed {run.seed}"
         for run in runs
         if run.seed not in common
     ]
-    several = len(experiments) > 1
-    return [
-        Group(chr(ord("A") + number) * several, [seeds[seed] for seed in common])
-        for number, seeds in enumerate(experiments.values())
-    ], left_out
+    labels = map(chr, itertools.count(ord("A"))) if len(experiments) > 1 else ("",)
+    every = zip(labels, experiments.values(), strict=False)
+    return {label: [seeds[x] for x in common] for label, seeds in every}, left_out

@@ -24,6 +24,7 @@ from metainit.transfer.results import Transfer
 
 # Accuracy of our best row minus each other's, by initialisation and head.
 Differences = dict[tuple[str, str], Interval]
+Paired = Sequence[tuple[Evaluation, Differences]]
 
 _EXPLAINED = Bullets(
     (
@@ -132,9 +133,7 @@ def differences(rows: Sequence[Row]) -> Differences:
     """Subtracts every other row from our best, each after its chosen steps."""
     ours = our_best(rows)
     return {
-        (row.init, row.head): Interval(
-            *intervals.paired_interval(_chosen(ours), _chosen(row)), p=None
-        )
+        (row.init, row.head): intervals.paired_interval(_chosen(ours), _chosen(row))
         for row in rows
         if row is not ours
     }
@@ -146,14 +145,11 @@ def verdict(rows: Sequence[Row]) -> str:
     That is the baseline that comes closest or, where ours does not win, leads by most.
     """
     ours, best = our_best(rows), best_heads(rows)
-    source = "" if ours.init == OURS[0] else "started from pretrained weights, "
-    name = f"The meta-learned initialisation ({source}{_place(ours)})"
-    accuracy = ACCURACY.mean(_chosen(ours))
+    name = f"Our initialisation, {ours.init} ({_place(ours)}),"
+    accuracy = f"{ACCURACY.mean(_chosen(ours))} %"
     baselines = [row for init, row in best.items() if init not in OURS]
     if not baselines:
-        return (
-            f"{name} reaches {accuracy} % on unseen classes; no baseline was evaluated."
-        )
+        return f"{name} reaches {accuracy} on unseen classes; there is no baseline."
     against = differences([ours, *baselines])
     lost = {key: minus for key, minus in against.items() if minus.low <= 0}
     (init, _), minus = min((lost or against).items(), key=lambda item: item[1].mean)
@@ -162,7 +158,7 @@ def verdict(rows: Sequence[Row]) -> str:
         wins, close = "does not beat", ", not distinguishable"
         close = ", worse on these episodes" if minus.high < 0 else close
     return (
-        f"{name} {wins} every baseline on unseen classes: {accuracy} % against "
+        f"{name} {wins} every baseline on unseen classes: {accuracy} against "
         f"{ACCURACY.mean(_chosen(best[init]))} % for {init} ({_place(best[init])}), a "
         f"difference of {tables.points(minus)} points{close}."
     )
@@ -235,7 +231,7 @@ def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
     }
 
 
-def _table(paired: Sequence[tuple[Evaluation, Differences]]) -> Table:
+def _table(paired: Paired, best: bool = False) -> Table:
     measures = [metric.heading for metric in METRICS.values()]
     names = "Data set", "Initialisation", "Head", "Setting", "Steps", *measures
     last = "Ours minus this", "Device time", "FLOPs", "Images", "Batch norm"
@@ -255,14 +251,12 @@ def _table(paired: Sequence[tuple[Evaluation, Differences]]) -> Table:
             part.batch_norm,
         )
         for part, differences in paired
-        for row in part.rows
+        for row in (best_heads(part.rows).values() if best else part.rows)
     ]
     return Table((*names, *last), rows, text=4)
 
 
-def _results(
-    workdir: pathlib.Path, paired: Sequence[tuple[Evaluation, Differences]]
-) -> Iterator[Block]:
+def _results(workdir: pathlib.Path, paired: Paired) -> Iterator[Block]:
     (evaluation, _), *parts = paired
     adapting = [row for row in evaluation.rows if not row.in_closed_form]
     if adapting:
@@ -279,16 +273,9 @@ def _results(
         yield tables.Figure("Accuracy against adaptation step", "adaptation.png")
     if parts:
         yield Heading("By data set, the head of each initialisation as chosen for all")
-        best = [
-            (part._replace(rows=tuple(best_heads(part.rows).values())), differences)
-            for part, differences in parts
-        ]
         about = "Setting", "Steps", "Device time", "FLOPs", "Images", "Batch norm"
-        yield _table(best).without("Head", *about)
-        yield (
-            '"Held-out classes" are classes of a meta-train data set that nothing was '
-            "trained or chosen on: within its domain."
-        )
+        yield _table(parts, best=True).without("Head", *about)
+        yield '"Held-out classes" are new classes of a data set of meta-train.'
 
 
 def _end(

@@ -8,7 +8,6 @@ import argparse
 import os
 import pathlib
 import shlex
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,17 +16,24 @@ import numpy as np
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
 from metainit.evaluation.results import Evaluation, Row
-from metainit.reporting import (
-    figures,
-    finished_runs,
-    html,
-    run_report,
-    tables,
-    transfer_report,
-)
-from metainit.reporting.finished_runs import Group, Run
+from metainit.reporting import figures, finished_runs, html, tables, transfer_report
+from metainit.reporting.finished_runs import Experiments, Run
+from metainit.reporting.run_report import best_heads
 from metainit.reporting.tables import METRICS, Block, Bullets, Heading, Table
 from metainit.runtime.cost import OURS
+
+_EXPLAINED = Bullets(
+    (
+        '"Ours" is the best of ours on meta-validation; heads and steps were the best '
+        "there, by seed. F1 is macro-F1.",
+        "Ours minus this: in points, paired over seeds and episodes. [ ] are 95 % "
+        "intervals over training runs and episodes (Student's t of the seeds' means) "
+        "or, of one seed, over its episodes only. p: of no difference, corrected for "
+        "the number of data sets (Holm), starred below 0.05; one seed has none.",
+        "Device hours: of making the initialisation, mean over seeds. Bold: better "
+        "than every other row, each p below 0.05.",
+    )
+)
 
 
 class Entry(NamedTuple):
@@ -35,17 +41,17 @@ class Entry(NamedTuple):
 
     name: str  # with the experiment's label
     init: str  # without it
-    # Of each seed, by data set, with the head that was best on meta-validation.
-    rows: Sequence[dict[str, Row]]
+    # By data set, a row of each seed, with the head that was best on meta-validation.
+    rows: dict[str, list[Row]]
 
     @property
     def chosen(self) -> list[Row]:
         """A row of each seed; what was chosen is one for all data sets."""
-        return [next(iter(rows.values())) for rows in self.rows]
+        return next(iter(self.rows.values()))
 
     def measured(self, data_set: str, metric: str = "accuracy") -> np.ndarray:
         """Float [seeds, episodes]."""
-        return np.stack([rows[data_set].measurements[metric][0] for rows in self.rows])
+        return np.stack([row.measurements[metric][0] for row in self.rows[data_set]])
 
 
 class Compared(NamedTuple):
@@ -53,19 +59,11 @@ class Compared(NamedTuple):
 
     differences: Sequence[str]  # a line for each setting in which the runs differ
     missing: Sequence[str]  # in words, runs without results or left out
-    groups: Sequence[Group]  # experiments, each with its seeds
+    experiments: Experiments
+    seeds: Sequence[int]  # of every experiment
+    data_sets: dict[str, Evaluation]  # of every experiment, as the first run has them
     entries: Sequence[Entry]  # initialisations of all experiments
     ours: Entry  # the best of ours on meta-validation
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds of every experiment."""
-        return tuple(run.seed for run in self.groups[0].runs)
-
-    @property
-    def data_sets(self) -> dict[str, Evaluation]:
-        """The data sets of every experiment, those of the first run."""
-        return self.groups[0].runs[0].data_sets
 
     @property
     def unseen(self) -> list[str]:
@@ -82,10 +80,8 @@ class Compared(NamedTuple):
 
     def overall(self, entry: Entry) -> Interval:
         """Ours minus an entry over `unseen` together, each counting the same."""
-        differences = [
-            self.ours.measured(name) - entry.measured(name) for name in self.unseen
-        ]
-        return intervals.over_seeds(np.mean(differences, 0))
+        minus = [self.ours.measured(x) - entry.measured(x) for x in self.unseen]
+        return intervals.over_seeds(np.mean(minus, 0))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,21 +107,21 @@ def compare(paths: Sequence[str]) -> Compared:
     if not runs:
         raise ValueError(f"no run is finished. {'; '.join(missing)}")
     finished_runs.check(runs)
-    groups, left_out = finished_runs.group(runs)
-    entries = [entry for group in groups for entry in _entries(group)]
+    experiments, left_out = finished_runs.group(runs)
+    entries = [x for label, of in experiments.items() for x in _entries(label, of)]
     candidates = [entry for entry in entries if entry.init in OURS]
     if not candidates:
         raise ValueError(f"none of the runs has one of {', '.join(OURS)}")
-
-    def validation_accuracy(entry: Entry) -> float:
-        return float(np.mean([row.validation_accuracy for row in entry.chosen]))
-
+    means = [np.mean([x.validation_accuracy for x in y.chosen]) for y in candidates]
+    first = next(iter(experiments.values()))
     return Compared(
         differences=[*finished_runs.differences({x.path: x.config for x in runs})],
         missing=missing + left_out,
-        groups=groups,
+        experiments=experiments,
+        seeds=[run.seed for run in first],
+        data_sets=first[0].data_sets,
         entries=entries,
-        ours=max(candidates, key=validation_accuracy),
+        ours=candidates[int(np.argmax(means))],
     )
 
 
@@ -146,22 +142,23 @@ def verdict(compared: Compared) -> str:
     hardest = min(baselines, key=lambda entry: compared.overall(entry).mean)
     paired = compared.paired(ours, hardest)
     points = "; ".join(f"{tables.points(paired[x])} points on {x}" for x in sets)
-    baseline = f"the baseline that is hardest to beat, {hardest.name}"
     if len(seeds) == 1:
-        run = f"In this one training run (seed {seeds[0]})"
-        return f"{run} {ours.name} differs from {baseline}, by {points}."
-    means = [paired[x].mean for x in sets if paired[x].different]
-    better, worse = sum(x > 0 for x in means), sum(x < 0 for x in means)
-    called = f"significantly better on {better} of {len(sets)} data sets"
-    called += f" and significantly worse on {worse}" if worse else ""
-    return f"Over {len(seeds)} seeds {ours.name} is {called} than {baseline}: {points}."
+        told = f"In this one training run (seed {seeds[0]}) {ours.name} differs from"
+    else:
+        means = [paired[x].mean for x in sets if paired[x].different]
+        better, worse = sum(x > 0 for x in means), sum(x < 0 for x in means)
+        told = (
+            f"Over {len(seeds)} seeds {ours.name} is significantly better on {better} "
+            f"and worse on {worse} of {len(sets)} data sets than"
+        )
+    return f"{told} the baseline that is hardest to beat, {hardest.name}: {points}."
 
 
 def terminal(compared: Compared) -> str:
     """Renders the report as plain text in ASCII; config differences come first."""
     title = Heading(_title(compared))
-    blocks = *_runs(compared), verdict(compared), title, *_results(compared)
-    return tables.terminal(blocks)
+    words = verdict(compared)
+    return tables.terminal([*_runs(compared), words, title, *_results(compared)])
 
 
 def write(
@@ -170,35 +167,34 @@ def write(
     """Writes `report.md`, `report.html` and figures; returns the first's path."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    first, *_ = compared.groups[0].runs
-    page = [
-        verdict(compared),
-        Heading(f"metainit: {_title(compared)}", 1),
-        *_runs(compared),
-        *_results(compared, folder),
-        *tables.again(command, f"Settings are those of {first.path}.", first.config),
-    ]
+    first = next(iter(compared.experiments.values()))[0]
+    page: list[Block] = [verdict(compared), Heading(f"metainit: {_title(compared)}", 1)]
+    page += [*_runs(compared), *_results(compared, folder)]
+    page += tables.again(command, f"Settings: those of {first.path}.", first.config)
     return html.write(folder, page)
 
 
-def _entries(group: Group) -> Iterator[Entry]:
-    best = [
-        {name: run_report.best_heads(x.rows) for name, x in run.data_sets.items()}
-        for run in group.runs
-    ]
-    for init in next(iter(best[0].values())):
-        for run, heads_by_data_set in zip(group.runs, best, strict=True):
-            if any(init not in heads for heads in heads_by_data_set.values()):
+def _entries(label: str, runs: Sequence[Run]) -> Iterator[Entry]:
+    best = {
+        name: [best_heads(run.data_sets[name].rows) for run in runs]
+        for name in runs[0].data_sets
+    }
+    of_seeds = next(iter(best.values()))
+    for init in of_seeds[0]:
+        for run, heads in zip(runs, of_seeds, strict=True):
+            if init not in heads:
                 raise ValueError(f"{run.path} has no results of {init}")
-        rows = [{x: heads[init] for x, heads in of_seed.items()} for of_seed in best]
-        yield Entry(f"{group.label}: {init}" if group.label else init, init, rows)
+        rows = {name: [heads[init] for heads in of] for name, of in best.items()}
+        yield Entry(f"{label}: {init}" if label else init, init, rows)
 
 
 def _runs(compared: Compared) -> Iterator[Block]:
+    labels = [
+        (x, [run.path for run in runs]) for x, runs in compared.experiments.items()
+    ]
+    labelled = [f"{label}: {', '.join(paths)}" for label, paths in labels if label]
     yield Heading("Config differences")
-    yield Bullets(compared.differences or ("none",))
-    if compared.groups[0].label:
-        yield Bullets([f"{x.label}: {_paths(x.runs)}" for x in compared.groups])
+    yield Bullets([*compared.differences, *labelled] or ["none"])
     if compared.missing:
         yield from (Heading("Missing"), Bullets(compared.missing))
 
@@ -210,10 +206,16 @@ def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator
     metrics = [metric.heading for metric in METRICS.values()]
     last = "Device hours", "Ours minus this", "p"
     for name, part in compared.data_sets.items():
-        rows: list[Sequence[str]] = [
-            (*_cells(x, name), *tables.difference(paired.get(x.name, {}).get(name)))
-            for x in compared.entries
-        ]
+        rows = []
+        for entry in compared.entries:
+            heads = ", ".join(dict.fromkeys(row.head for row in entry.chosen))
+            means = [
+                metric.interval(intervals.over_seeds(entry.measured(name, key)))
+                for key, metric in METRICS.items()
+            ]
+            hours = np.mean([row.cost.device_seconds for row in entry.chosen]) / 3600
+            minus = tables.difference(paired.get(entry.name, {}).get(name))
+            rows.append((entry.name, heads, *means, f"{hours:.3g}", *minus))
         winner = best(compared, name)
         bold = frozenset(n for n, x in enumerate(compared.entries) if x is winner)
         yield Heading(name)
@@ -222,56 +224,28 @@ def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator
     if len(compared.unseen) > 1:
         yield Heading("All data sets")
         yield "All but held-out classes, each counting the same."
-        rows = [(x.name, *tables.difference(compared.overall(x))) for x in others]
-        yield Table(("Initialisation", "Ours minus this", "p"), rows, text=1)
-    yield _explained(compared)
-    for group in compared.groups:
-        yield from _transfer(group, folder)
+        overall = [(x.name, *tables.difference(compared.overall(x))) for x in others]
+        yield Table(("Initialisation", "Ours minus this", "p"), overall, text=1)
+    yield _EXPLAINED
+    for label, runs in compared.experiments.items():
+        yield from _transfer(label, runs, folder)
 
 
-def _cells(entry: Entry, data_set: str) -> Iterator[str]:
-    heads = Counter(row.head for row in entry.chosen)
-    counted = (f"{head} ({count})" for head, count in heads.items())
-    yield entry.name
-    yield ", ".join(heads if len(heads) == 1 else counted)
-    for name, metric in METRICS.items():
-        yield metric.interval(intervals.over_seeds(entry.measured(data_set, name)))
-    seconds = np.mean([row.cost.device_seconds for row in entry.chosen])
-    yield f"{seconds / 3600:.3g}"
-
-
-def _explained(compared: Compared) -> Bullets:
-    scope = f"{intervals.CONDITIONAL}, on the draw of episodes only: there is no p."
-    if len(compared.seeds) > 1:
-        scope = (
-            f"{intervals.OVER_SEEDS} (Student's t of the seeds' means). p: of no "
-            "difference, corrected for the number of data sets (Holm); * is below 0.05."
-        )
-    return Bullets(
-        [
-            f'"Ours" is {compared.ours.name}, the best of ours on meta-validation; '
-            "heads and steps were the best there, by seed. F1 is macro-F1.",
-            "Ours minus this: in points, paired over seeds and episodes; [ ] are 95 % "
-            f"intervals {scope}",
-            "Device hours: of making the initialisation, mean over seeds. Bold: better "
-            "than every other row, each p below 0.05.",
-        ]
-    )
-
-
-def _transfer(group: Group, folder: pathlib.Path | None) -> Iterator[Block]:
-    runs = [run for run in group.runs if run.transfer]
+def _transfer(
+    label: str, seeds: Sequence[Run], folder: pathlib.Path | None
+) -> Iterator[Block]:
+    runs = [run for run in seeds if run.transfer]
     if not runs:
         return
-    of = f" of {group.label}" if group.label else ""
-    seeds = f"seed{'s' * (len(runs) > 1)} {', '.join(str(run.seed) for run in runs)}"
-    yield Heading(f"Transfer efficiency{of}, {seeds}")
-    if absent := [run for run in group.runs if not run.transfer]:
-        yield f"Missing: {_paths(absent)} without transfer."
+    of = f" of {label}" if label else ""
+    numbers = ", ".join(str(run.seed) for run in runs)
+    yield Heading(f"Transfer efficiency{of}, seed{'s' * (len(runs) > 1)} {numbers}")
+    if absent := ", ".join(run.path for run in seeds if not run.transfer):
+        yield f"Missing: {absent} without transfer."
     costs = {x: float(np.mean([run.costs[x] for run in runs])) for x in runs[0].costs}
     # The same in all runs of one protocol.
     accuracies = runs[0].config["transfer.accuracies"]
-    transfers, figure = [run.transfer for run in runs], f"transfer{group.label}.png"
+    transfers, figure = [run.transfer for run in runs], f"transfer{label}.png"
     if folder is not None:
         figures.transfer(folder / figure, transfers)
     yield from transfer_report.of_seeds(transfers, costs, accuracies, figure)
@@ -281,7 +255,3 @@ def _title(compared: Compared) -> str:
     if len(compared.seeds) == 1:
         return f"Accuracy, seed {compared.seeds[0]}: {intervals.CONDITIONAL}"
     return f"Accuracy over seeds {', '.join(map(str, compared.seeds))}"
-
-
-def _paths(runs: Sequence[Run]) -> str:
-    return ", ".join(str(run.path) for run in runs)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metainit.reporting import tables
-from metainit.reporting.tables import Block, Bullets, Code, Heading, Table
+from metainit.reporting.tables import ACCURACY, Block, Bullets, Code, Heading, Table
 from metainit.runtime.cost import OURS
 
 
@@ -38,13 +38,12 @@ def in_words(fields: Mapping[str, Any]) -> str:
 
 def verdict(trials: Sequence[Trial], planned: int, by: str) -> str:
     """Makes the first sentence of the report."""
-    count = f"{len(trials)} of " * (len(trials) < planned) + f"{planned} trial"
-    count += "s" * (planned > 1)
+    count = f"{len(trials)} of {planned} trials"
     if (winner := best(trials, by)) is None:
         return f"After {count} none has an accuracy on meta-validation to choose by."
     return (
         f"{in_words(winner.fields)} did best on meta-validation after {count}: "
-        f"{_percent(score(winner, by))} % ({by})."
+        f"{ACCURACY.mean(score(winner, by))} % ({by})."
     )
 
 
@@ -58,17 +57,12 @@ def blocks(
     """
     yield verdict(trials, planned, by)
     yield (
-        f"Chosen on {about['episodes']} of meta-validation, which all trials share; "
-        "meta-test was not touched. The largest of several accuracies flatters itself: "
-        "what the setting is worth, its own run on meta-test tells."
+        f"Chosen on {about['episodes']} of meta-validation, which all trials share and "
+        "which flatter the best of them; meta-test was not touched."
     )
     yield Heading(about["title"], 1)
-    yield Heading("Trials, best first")
+    yield Heading("Trials, best first: highest accuracy in training, %; time in all")
     yield table(trials, by)
-    yield (
-        "Accuracy: the best on meta-validation in the course of training, in %. Time: "
-        f"by the clock, compilation included. Bold: the best by {by}."
-    )
     notes = [f"{in_words(trial.fields)}: {x}" for trial in trials for x in trial.notes]
     if notes:
         yield Heading("Notes")
@@ -104,4 +98,4 @@ def table(trials: Sequence[Trial], by: str) -> Table:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
+    return "-" if value is None else ACCURACY.mean(value)

@@ -75,7 +75,7 @@ def test_every_combination_is_tried_and_the_best_written(tmp_path):
         assert (experiment.evaluate.episodes, experiment.transfer.steps) == (0, 0)
         assert experiment.iterations == 7
     first = "inner.learning_rate=0.3, inner.steps=2 did best on meta-validation after "
-    first += "4 trials: 32.0 % (ours)."
+    first += "4 of 4 trials: 32.0 % (ours)."
     assert text.startswith(first)
     report = (tmp_path / "report.md").read_text()
     assert report.startswith(first) and "meta-test was not touched" in report
@@ -122,7 +122,7 @@ def test_a_second_start_goes_on(tmp_path):
     text = tune(search(fields=(RATES, "inner.steps=1,2,9")), tmp_path, third)
     assert [x.inner.steps for x in third.asked] == [9, 9]
     assert text.startswith("inner.learning_rate=0.3, inner.steps=9 did best")
-    assert "after 6 trials" in text
+    assert "after 6 of 6 trials" in text
     with pytest.raises(ConfigError, match=r"iterations: 1000 -> 9\. Give another"):
         sweep.tune(search({"experiment.iterations": 9}), tmp_path, third)
 
@@ -135,7 +135,7 @@ def test_hours_end_a_search_and_more_go_on(tmp_path, capsys, ten_minutes):
     # What is left bounds each trial.
     assert [x.max_hours * 60 for x in fake.asked] == pytest.approx([25, 15])
     text = tune(search(hours=1.0), tmp_path / "run", fake)
-    assert len(fake.asked) == 4 and "after 4 trials" in text
+    assert len(fake.asked) == 4 and "after 4 of 4 trials" in text
     # A trial that goes on has its own time again: training counts the ten, then
     # twenty minutes of its earlier sessions itself.
     stopped = Fake(KeyboardInterrupt())
@@ -283,7 +283,7 @@ def test_meta_test_is_never_touched(tmp_path, monkeypatch, capsys):
         AssertionError, match="of meta-test was read"
     ):  # as episodes read
         sample_batch(guarded(experiment.data).test, Task(3, 1, 2), 0, 0, 1)
-    assert "did best on meta-validation after 1 trial: " in " ".join(text.split())
+    assert "did best on meta-validation after 1 of 1 trials: " in " ".join(text.split())
     told = capsys.readouterr().out
     assert "meta-validation: folder" in told and "meta-test: folder" not in told
     (line,) = (tmp_path / "run" / "trials.jsonl").read_text().splitlines()

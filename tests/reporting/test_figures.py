@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from PIL import Image
+from small_runs import WINNING
 from small_transfer import run
-from test_run_report import WINNING
 
 from metainit.reporting import figures
 

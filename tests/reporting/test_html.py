@@ -4,8 +4,8 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from small_runs import CONTEXT, WINNING, evaluation
 from small_transfer import run, transfer
-from test_run_report import CONTEXT, WINNING, evaluation
 
 from metainit.reporting import html
 from metainit.reporting.run_report import write_report

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from test_finished_runs import evaluation, three, write
+from small_runs import of_seed, three, write
 
 from metainit.evaluation import intervals
 from metainit.reporting import seeds_report
@@ -16,7 +16,7 @@ def told(runs):
 
 
 def of_parts(seed, *parts):
-    return evaluation(seed)._replace(dataset="several", parts=parts)
+    return of_seed(seed, dataset="several", parts=parts)
 
 
 def test_three_seeds_are_one_table(tmp_path):
@@ -25,7 +25,7 @@ def test_three_seeds_are_one_table(tmp_path):
     assert "Accuracy over seeds 0, 1, 2" in text
     (ours,) = re.findall(r"^meta-learned\n  prototype .*ours.*", text, re.MULTILINE)
     (line,) = re.findall(r"^random\n  zero .*\*$", text, re.MULTILINE)
-    rows = [evaluation(seed).rows for seed in range(3)]
+    rows = [of_seed(seed).rows for seed in range(3)]
     of_ours, of_random = (
         np.float32([of_seed[i].measurements["accuracy"][1] for of_seed in rows])
         for i in (0, 2)
@@ -45,13 +45,13 @@ def test_the_page_marks_the_best_where_it_is_significant(tmp_path, capsys):
     gains = {"pets": 0.1, "sun397": -0.001}  # the second is less than chance
     runs = []
     for seed in range(3):
-        parts = [evaluation(seed, gain, name) for name, gain in gains.items()]
+        parts = [of_seed(seed, gain, name) for name, gain in gains.items()]
         runs.append(write(tmp_path / f"run{seed}", seed, of_parts(seed, *parts)))
     out = tmp_path / "page"
     assert seeds_report.main([*runs, "--out", str(out)]) == 0
     page = (out / "report.md").read_text()
     first = page.splitlines()[0]
-    words = "Over 3 seeds meta-learned is significantly better on 1 of 2"
+    words = "Over 3 seeds meta-learned is significantly better on 1 and worse on 0 of 2"
     assert first.startswith(words)
     assert "hardest to beat, random: +" in first
     assert first in " ".join(capsys.readouterr().out.split())
@@ -76,8 +76,8 @@ def test_held_out_classes_are_another_question(tmp_path):
     """They stand in a table of their own, but count in neither verdict nor summary."""
     runs, without = [], []
     for seed in range(3):
-        sets = evaluation(seed, 0.1, "pets"), evaluation(seed, 0.004, "sun397")
-        held_out = evaluation(seed, -0.3, "cars")._replace(held_out=True)
+        sets = of_seed(seed, 0.1, "pets"), of_seed(seed, 0.004, "sun397")
+        held_out = of_seed(seed, -0.3, "cars", held_out=True)
         whole, plain = of_parts(seed, *sets, held_out), of_parts(seed, *sets)
         runs.append(write(tmp_path / f"run{seed}", seed, whole))
         without.append(write(tmp_path / f"without{seed}", seed, plain))
@@ -92,18 +92,20 @@ def test_held_out_classes_are_another_question(tmp_path):
 
 
 def test_a_baseline_that_is_better_is_marked(tmp_path):
-    runs = [write(tmp_path / f"{s}", s, evaluation(s, gain=-0.1)) for s in range(3)]
+    runs = [write(tmp_path / f"{s}", s, of_seed(s, gain=-0.1)) for s in range(3)]
     compared = seeds_report.compare(runs)
     best = seeds_report.best(compared, "pets")
     assert best is not None and best.init == "random"
     assert compared.ours.init != "random"
     verdict = seeds_report.verdict(compared)
-    assert "better on 0 of 1" in verdict and "significantly worse on 1" in verdict
+    assert "significantly better on 0 and worse on 1 of 1 data sets" in verdict
     one_seed = seeds_report.compare(runs[:1])
     assert seeds_report.best(one_seed, "pets") is None
     text = seeds_report.terminal(one_seed)
     assert "seed 0: conditional on this training run" in text
     assert text.startswith("Config differences\n\n- none") and "*" not in text
+    ours = of_seed(0)._replace(rows=of_seed(0).rows[:2])
+    assert "no baseline" in told([write(tmp_path / "alone", 0, ours)])
 
 
 def test_fixed_accuracies_are_in_the_table_and_what_has_no_transfer(tmp_path):
@@ -120,7 +122,7 @@ def test_fixed_accuracies_are_in_the_table_and_what_has_no_transfer(tmp_path):
 
 def test_experiments_stand_side_by_side(tmp_path):
     others = [
-        write(tmp_path / f"b{seed}", seed, evaluation(seed, gain=0.05), inner__steps=3)
+        write(tmp_path / f"b{seed}", seed, of_seed(seed, gain=0.05), inner__steps=3)
         for seed in range(3)
     ]
     text = told([*three(tmp_path), *others])
