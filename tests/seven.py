@@ -60,7 +60,7 @@ def prepare_all(root: Path) -> None:
             file.name: f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
             for file in folder.iterdir()
         }
-        prepare.prepare(name, root, checksums=sums, say=lambda line: None)
+        prepare.prepare(name, root, checksums=sums)
 
 
 def layout(name: str) -> Layout:

@@ -23,6 +23,7 @@ _BROKEN = (
     RuntimeError,  # a zip is encrypted, or compressed as Python does not know
 )
 _BLOCK = 1 << 20
+_OPEN: Any = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _ADVICE = "delete it and get the official archive"
 
 
@@ -107,13 +108,9 @@ class _Entry(tarfile.TarInfo):
 
 def _decompressed(file: Any) -> Any:
     """Opens it by its first bytes: browsers decompress without renaming."""
-    start = file.peek(6)
-    if start.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=file, mode="rb")
-    if start.startswith(b"BZh"):
-        return bz2.BZ2File(file)
-    if start.startswith(b"\xfd7zXZ"):
-        return lzma.LZMAFile(file)
+    for start, opens in _OPEN.items():
+        if file.peek(6).startswith(start):
+            return opens(file)
     return file
 
 

@@ -199,15 +199,11 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
             metadata=tfds.core.MetadataDict(dataclasses.asdict(self._options)),
         )
 
-    def _download_and_prepare(
-        self, dl_manager: Any, download_config: Any = None
-    ) -> None:
+    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         with contextlib.ExitStack() as self._until_written:
-            super()._download_and_prepare(dl_manager, download_config)
+            super()._download_and_prepare(*args, **kwargs)
 
-    def _shard_iterators_per_split(
-        self, dl_manager: Any
-    ) -> dict[str, list[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
+    def _shard_iterators_per_split(self, _: Any) -> dict[str, list[Callable]]:
         # In TFDS's unfinished folder, where there must be room anyway, and without a
         # name: it cannot be left behind.
         enter = self._until_written.enter_context

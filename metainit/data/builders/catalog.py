@@ -85,11 +85,6 @@ class Entry(NamedTuple):
     prepared_bytes: int = 0  # on disk once prepared, about
     note: str = ""  # what else to know before getting it
 
-    @property
-    def download_bytes(self) -> int:
-        """Of all files together."""
-        return sum(file.bytes for file in self.files)
-
 
 def _rows() -> Iterator[Entry]:
     text = Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8")
@@ -121,8 +116,7 @@ def terms_of(name: str) -> Terms:
     """Tells the terms of a data set by its `data.name`, without "@SIZE"."""
     kind, _, rest = name.partition(":")
     if kind == "folder":
-        own = "The images' owner knows."
-        return Terms(title=f"the folder {Path(rest).name}", terms=own)
+        return Terms(f"the folder {Path(rest).name}", terms="The images' owner knows.")
     name = rest or name
     if name in CATALOG:
         return CATALOG[name].terms
@@ -137,12 +131,11 @@ def stand_in(data: Any) -> dict[str, cache.Part]:
     """
     entry = CATALOG[data.name.removeprefix("tfds:")]
     each = entry.per_class[0] if entry.per_class else entry.total // entry.classes
-    counts = entry.roles
+    counts: Sequence[int] | None = entry.roles
     if counts is None:
         numbers = [f"{number:03}" for number in range(entry.classes)]
         split = class_splits.shuffle_split(numbers, data.split, data.split_seed)
-        train, validation, test = (len(split.get(role, ())) for role in cache.ROLES)
-        counts = train, validation, test
+        counts = [len(split.get(role, ())) for role in cache.ROLES]
     rng = np.random.default_rng(list(entry.name.encode()))
     shape = (data.size, data.size, data.channels)
     parts = {}

@@ -53,28 +53,22 @@ def read(data: Any) -> dict[str, cache.Part]:
 
 
 def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]:
+    (file,) = catalog.CATALOG["cifar_fs"].files
     try:
-        names, labels, pixels = _pooled(paths[0])
+        members = archive.members(paths[0], lambda name: True, file.most)
+        content = {Path(name).name: content for name, content, _ in members}
+        names = content.get(NAMES, b"").decode(errors="replace").split()
+        if len(names) != 100 or not {*_VALIDATION, *_TEST} <= set(names):
+            raise ValueError(f"{NAMES} does not name the 100 classes of CIFAR-100")
+        # Training images come first.
+        parts = [records(name, content.get(name, b"")) for name in _RECORDS]
     except ValueError as error:
         advice = "give the official archive, or one of its layout"
         raise ValueError(f"data.archive={paths[0]}: {error}; {advice}") from error
-    held_out = {*_VALIDATION, *_TEST}
-    train = [name for name in sorted(names) if name not in held_out]
+    labels, pixels = (np.concatenate(part) for part in zip(*parts, strict=True))
+    train = [name for name in sorted(names) if name not in {*_VALIDATION, *_TEST}]
     images = {
         name: [Image.fromarray(image) for image in pixels[labels == label]]
         for label, name in enumerate(names)
     }
     return {"train": train, "validation": _VALIDATION, "test": _TEST}, images
-
-
-def _pooled(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Reads names [100], labels [n] and pixels [n, 32, 32, 3], train first."""
-    (file,) = catalog.CATALOG["cifar_fs"].files
-    members = archive.members(path, lambda name: True, file.most)
-    content = {Path(name).name: content for name, content, _ in members}
-    names = content.get(NAMES, b"").decode(errors="replace").split()
-    if len(names) != 100 or not {*_VALIDATION, *_TEST} <= set(names):
-        raise ValueError(f"{NAMES} does not name the 100 classes of CIFAR-100")
-    parts = [records(name, content.get(name, b"")) for name in _RECORDS]
-    labels, pixels = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return names, labels, pixels

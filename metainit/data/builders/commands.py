@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import functools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -36,14 +35,13 @@ def _tell(error: object) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    about = "Data sets of metainit."
-    parser = argparse.ArgumentParser(prog="metainit datasets", description=about)
+    parser = argparse.ArgumentParser(prog="metainit datasets")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     root = "root of everything; default $METAINIT_DATA_DIR or ~/.cache/metainit"
 
     def command(name: str, run: Any, about: str) -> Any:
         add = commands.add_parser(name, help=about)
-        add.set_defaults(run=run)
+        add.set_defaults(run=run, skip_unreadable=False)
         add.add_argument("--data_dir", default="", help=root)
         return add.add_argument
 
@@ -86,7 +84,7 @@ def _list(arguments: argparse.Namespace) -> int:
             count = sum(newest.images.values())
             state = f"{count:,} images, {size}{newest.reductions}"
         role, licence = entry.role or "own split", entry.terms.licence or "unknown"
-        download = tqdm.format_sizeof(entry.download_bytes, "B")
+        download = tqdm.format_sizeof(sum(file.bytes for file in entry.files), "B")
         counts = entry.classes, f"{entry.total:,}"
         print(form.format(entry.name, role, *counts, download, state, licence))
     print(f"data folder: {root}")
@@ -127,13 +125,12 @@ def _prepare(arguments: argparse.Namespace) -> int:
     print("\n".join(planned.lines), flush=True)
     if planned.shortage:
         raise ValueError(f"{planned.shortage}; nothing was begun")
-    say, delete = functools.partial(print, flush=True), arguments.delete_archives
+    how = arguments.manual_dir, options, sums, arguments.delete_archives
     failed = []
     for name in names:
         try:
-            where = name, root, arguments.manual_dir
-            folder = prepare.prepare(*where, options, sums, delete, say)
-            say(f"{name}: ready in {folder}, as data.name=tfds:{name}")
+            folder = prepare.prepare(name, root, *how)
+            print(f"{name}: ready in {folder}, as data.name=tfds:{name}", flush=True)
         except ValueError as error:
             # The others are not to wait for a dead link.
             _tell(error)
@@ -146,8 +143,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 def _options(arguments: argparse.Namespace) -> Any:
     from metainit.data.builders.base import Options
 
-    skip = getattr(arguments, "skip_unreadable", False)
-    return Options(arguments.max_side, arguments.fraction, skip)
+    return Options(arguments.max_side, arguments.fraction, arguments.skip_unreadable)
 
 
 def _all(names: Sequence[str]) -> list[str]:
@@ -183,10 +179,7 @@ def _verify(arguments: argparse.Namespace) -> int:
                 classes[item.label] += 1
         # ArrayRecord's reader has no other kind of error.
         except RuntimeError as error:
-            problems.append(
-                f"the files of {split} are damaged ({error}); delete {summary.folder} "
-                "and prepare it again"
-            )
+            problems.append(f"the files of {split} are damaged ({error})")
     counts = ", ".join(f"{split} {count:,}" for split, count in splits.items())
     print(f"{entry.name} in {summary.folder}{summary.reductions}")
     print(f"images: {counts}; {decoded} of them decoded")
@@ -219,8 +212,7 @@ def _differences(
     for split, expected in known.items():
         if not 0 <= expected - splits[split] <= left_out:
             yield f"{splits[split]:,} images in {split}, the catalog has {expected:,}"
-    low, high = entry.per_class or (sizes[0], sizes[-1])
-    if sizes[-1] > high or sizes[0] < low - left_out:
-        yield (
-            f"{sizes[0]} to {sizes[-1]} images a class, the catalog has {low} to {high}"
-        )
+    least, most = sizes[0], sizes[-1]
+    low, high = entry.per_class or (least, most)
+    if most > high or least < low - left_out:
+        yield f"{least} to {most} images a class, the catalog has {low} to {high}"

@@ -17,8 +17,7 @@ from metainit.data import cache, images
 from metainit.data.builders.catalog import Entry, File
 
 _BLOCK = 1 << 20
-_TIMEOUT = 30.0
-_HEADERS = {"User-Agent": "metainit"}
+_TIMEOUT = 30.0  # seconds without a byte
 _ADVICE = "give a copy of the file with --config.data.archive=PATH"
 
 
@@ -33,15 +32,13 @@ class FetchError(ValueError):
     """A file that a data set needs could not be had."""
 
 
-def fetch(
-    file: File, folder: Path, advice: str = _ADVICE, timeout: float = _TIMEOUT
-) -> Path:
+def fetch(file: File, folder: Path, advice: str = _ADVICE) -> Path:
     """Downloads a file of a data set into `folder`, unless it is there.
 
     A download that was cut continues where it stopped, in this call while every attempt
     brings some bytes, else in the next one. Only a file with the right checksum gets
     its name; it is then trusted. An answer of more than twice its bytes, unless they
-    are 0, is refused, and `timeout` is in seconds without a byte.
+    are 0, is refused.
 
     Raises:
       FetchError: no url has it, for reasons that it names; or the disk is full.
@@ -53,16 +50,14 @@ def fetch(
     part = path.with_name(path.name + ".part")
     reasons = []
     for url in file.urls:
-        try:
-            _download(url, part, file.bytes, timeout)
+        reason = _download(url, part, file.bytes)
+        if not reason:
             checksum = digest(part, file.checksum)
             if checksum == file.checksum:
                 os.replace(part, path)
                 return path
             part.unlink()
             reason = f"it has {checksum}, not {file.checksum}; nothing was kept"
-        except _Refused as refused:
-            reason = str(refused)
         reasons.append(f"cannot download {url}: {reason}")
     raise FetchError(
         f"{'; '.join(reasons)}; run the same command again to continue, or {advice}"
@@ -114,38 +109,34 @@ def digest(path: Path, checksum: str) -> str:
         return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()}"
 
 
-class _Refused(Exception):
-    """A url that does not have the file."""
-
-
 def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _download(url: str, part: Path, size: int, timeout: float) -> None:
-    """Fills `part` up to the end of the file at `url`."""
+def _download(url: str, part: Path, size: int) -> str:
+    """Fills `part` up to the end of the file at `url`; returns why it is not, or ""."""
     while True:
         before = _size(part)
         try:
-            return _continue(url, part, size, timeout)
+            return _continue(url, part, size)
         except (OSError, HTTPException) as error:
             # 416: nothing after what is there, which may be whole or nonsense.
             if getattr(error, "code", None) == 416 and before:
-                return None
+                return ""
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 raise FetchError(
                     f"the disk of {part.parent} is full; what came of {part.stem} is "
                     "kept; make room, and run the same command again to continue"
                 ) from error
             if isinstance(error, urllib.error.HTTPError) or _size(part) <= before:
-                raise _Refused(str(error) or type(error).__name__) from error
+                return str(error) or type(error).__name__
 
 
-def _continue(url: str, part: Path, size: int, timeout: float) -> None:
+def _continue(url: str, part: Path, size: int) -> str:
     have = _size(part)
-    headers = _HEADERS | ({"Range": f"bytes={have}-"} if have else {})
+    headers = {"User-Agent": "metainit"} | ({"Range": f"bytes={have}-"} if have else {})
     request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
+    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
         # 200 in place of 206: the server sends all of it again.
         resumed = answer.status == 206
         start = have if resumed else 0
@@ -162,9 +153,7 @@ def _continue(url: str, part: Path, size: int, timeout: float) -> None:
                 bar.update(len(block))
                 if max(file.tell(), total or 0) > (2 * size or float("inf")):
                     part.unlink()
-                    raise _Refused(
-                        f"it has over twice the {size:,} bytes of the right file; "
-                        "nothing was kept"
-                    )
+                    return f"it has over twice the {size:,} bytes of the right file"
             if total is not None and file.tell() < total:
                 raise ConnectionError(f"cut after {file.tell()} of {total} bytes")
+    return ""

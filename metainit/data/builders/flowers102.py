@@ -7,7 +7,6 @@ from pathlib import Path
 from metainit.data.builders.base import ArchiveBuilder, Row, Table
 
 _SPLITS = {"train": "trnid", "validation": "valid", "test": "tstid"}
-_CLASSES = 102
 
 
 class Flowers102(ArchiveBuilder):
@@ -20,7 +19,7 @@ class Flowers102(ArchiveBuilder):
     lists = re.compile(r"^(imagelabels|setid)\.mat$")
 
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
-        labels = self._numbers(lists, "imagelabels.mat", "labels", _CLASSES)
+        labels = self._numbers(lists, "imagelabels.mat", "labels", 102)
         rows = []
         for split, field in _SPLITS.items():
             for number in self._numbers(lists, "setid.mat", field, len(labels)):

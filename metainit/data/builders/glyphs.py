@@ -162,17 +162,13 @@ class Glyphs(tfds.core.GeneratorBasedBuilder):
         features = {
             "image": tfds.features.Image(shape=(SIZE, SIZE, 1), encoding_format="png"),
             "label": tfds.features.ClassLabel(names=names),
-            "script": tfds.features.Text(),
         }
         return tfds.core.DatasetInfo(
             builder=self,
             description=__doc__,
             features=tfds.features.FeaturesDict(features),
-            supervised_keys=("image", "label"),
             # Written class by class: episodes then read neighbouring pages.
             disable_shuffling=True,
-            homepage="https://dejavu-fonts.github.io",
-            license="Bitstream Vera and Arev font licences, changes in public domain",
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
@@ -181,11 +177,11 @@ class Glyphs(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, role: str) -> Iterator[tuple[str, dict[str, Any]]]:
         glyphs = [glyph for glyph in catalogue() if glyph.role == role]
         for glyph in tqdm(glyphs, f"drawing {role}", leave=False, disable=None):
-            of_class = {"label": glyph.name, "script": _script(glyph.code)}
             for number, image in enumerate(draw(glyph)):
                 png = io.BytesIO()
                 Image.fromarray(image).save(png, "png", compress_level=0)
-                yield f"{glyph.code:x}-{number}", {"image": png.getvalue(), **of_class}
+                example = {"image": png.getvalue(), "label": glyph.name}
+                yield f"{glyph.code:x}-{number}", example
 
 
 def read(data: Any) -> dict[str, cache.Part]:

@@ -52,22 +52,22 @@ def make(
     lasting = sum(need.result + need.cache for need in needs)
     if os.stat(data).st_dev == os.stat(downloads).st_dev:
         lasting += fetched
-    shortages = (
-        f"not enough room: {_size(needed)} are needed on the disk of {folder}, "
-        f"{_size(shutil.disk_usage(folder).free)} are free; reduce with --max_side or "
-        "--fraction, or choose another --data_dir"
-        for folder, needed in ((data, lasting), (downloads, fetched))
-        if needed > shutil.disk_usage(folder).free
-    )
-    shortage = next(shortages, "")
+    shortage = ""
+    for folder, needed in ((downloads, fetched), (data, lasting)):
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            shortage = (
+                f"not enough room: {_size(needed)} are needed on the disk of {folder}, "
+                f"{_size(free)} are free; reduce with --max_side or --fraction, or "
+                "choose another --data_dir"
+            )
     building = max((need.result for need in needs), default=0)
     lines = [
         *chain(*(_lines(need, f"{size}x{size}x{channels}") for need in needs)),
         f"together about {_size(lasting)}, while building {_size(building)} more; "
         f"{_size(shutil.disk_usage(data).free)} are free",
-        *filter(None, [shortage]),
     ]
-    return Plan(needs, lines, shortage)
+    return Plan(needs, [*lines, *filter(None, [shortage])], shortage)
 
 
 def _need(name: str, root: Path, files: Path, options: Options, pixels: int) -> Need:

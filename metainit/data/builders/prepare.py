@@ -30,8 +30,6 @@ _TRAIN = (Cifar100, Caltech256, Flowers102)
 _VALIDATION, _TEST = (StanfordCars, FgvcAircraft), (OxfordPets, Sun397)
 BUILDERS = {kind.name: kind for kind in (*_TRAIN, *_VALIDATION, *_TEST)}
 
-Say = Callable[[str], object]
-
 
 def place(name: str, root: Path) -> Path:
     """Names the folder of a data set as its present builder prepares it."""
@@ -51,7 +49,6 @@ def prepare(
     options: Options = WHOLE,
     checksums: Mapping[str, str] | None = None,
     delete_archives: bool = False,
-    say: Say = print,
 ) -> Path:
     """Prepares a data set of the catalog below `<root>/tfds`, and returns its folder.
 
@@ -65,30 +62,29 @@ def prepare(
         then in `manual_dir` itself; by default `<root>/downloads`.
       checksums: "sha256:HEX" by file name, in place of the catalog's.
       delete_archives: delete files, never a tree, once the data set is prepared.
-      say: is told what is done, a line at a time.
 
     Raises:
       ValueError: in one line, what is wrong and what to do.
     """
-    folder = place(name, root)
-    if is_prepared(name, root):
-        return _as_asked(name, folder, options)
-    files = manual_dir or root / "downloads"
-    with _alone(name, root, files, say):
+    folder, files = place(name, root), manual_dir or root / "downloads"
+    with _alone(name, root, files):
         if is_prepared(name, root):
             return _as_asked(name, folder, options)
-        _obtain(name, files, checksums or {}, say)
-        say(f"{name}: building {folder}")
+        _obtain(name, files, checksums or {})
+        _say(name, f"building {folder}")
         data_dir = os.fspath(root / "tfds")
         _run(BUILDERS[name](data_dir=data_dir, manual_dir=files, options=options))
         for path in chain(*(paths for _, paths in located(name, files))):
             if delete_archives and path.is_file():
                 path.unlink()
-                say(f"{name}: deleted {path}")
+                _say(name, f"deleted {path}")
     summary = prepared.summary(folder)
-    count = sum(summary.images.values())
-    say(f"{name}: {count:,} images prepared{summary.reductions}")
+    _say(name, f"{sum(summary.images.values()):,} images prepared{summary.reductions}")
     return folder
+
+
+def _say(name: str, what: str) -> None:
+    print(f"{name}: {what}", flush=True)
 
 
 def build(
@@ -99,7 +95,7 @@ def build(
     Raises:
       ValueError: no room or no permission to write.
     """
-    with _alone(name, root, root, lambda line: None):
+    with _alone(name, root, root):
         builder = make()
         if not Path(builder.data_dir).exists():
             _run(builder)
@@ -124,7 +120,7 @@ def _run(builder: tfds.core.DatasetBuilder) -> None:
 
 
 @contextlib.contextmanager
-def _alone(name: str, root: Path, files: Path, say: Say) -> Iterator[None]:
+def _alone(name: str, root: Path, files: Path) -> Iterator[None]:
     """Lets one process at a time work on a data set; tells what the system refuses."""
     path = root / "tfds" / f".{name}.lock"
     try:
@@ -133,7 +129,7 @@ def _alone(name: str, root: Path, files: Path, say: Say) -> Iterator[None]:
         try:
             held = lock.acquire(timeout=0)
         except filelock.Timeout:
-            say(f"{name}: waiting for another process that prepares it")
+            _say(name, "waiting for another process that prepares it")
             held = lock.acquire()
         with held:
             yield
@@ -149,9 +145,8 @@ def _alone(name: str, root: Path, files: Path, say: Say) -> Iterator[None]:
         free = tqdm.format_sizeof(shutil.disk_usage(existing(root)).free, "B")
         raise PrepareError(
             f"{name}: {error}; {root} and {files} must be folders that you may write "
-            f"to{room}, and {free} are free; nothing was kept but downloads; make "
-            "room, choose others with --data_dir and --manual_dir, or take less with "
-            "--max_side or --fraction"
+            f"to{room}, and {free} are free; only downloads were kept; choose others "
+            "by --data_dir and --manual_dir, or reduce by --max_side or --fraction"
         ) from error
 
 
@@ -182,12 +177,9 @@ def read_checksums(path: Path) -> dict[str, str]:
 
 def _as_asked(name: str, folder: Path, options: Options) -> Path:
     """Returns the folder, unless another reduction of the data set was asked for."""
-    present = {**vars(WHOLE), **prepared.summary(folder).settings}
-    has, wants, whole = (
-        f"max_side={of['max_side']}, fraction={of['fraction']:g}"
-        for of in (present, vars(options), vars(WHOLE))
-    )
-    if wants in (has, whole):
+    form = "max_side={max_side}, fraction={fraction:g}".format_map
+    has, wants = form(prepared.summary(folder).settings), form(vars(options))
+    if wants in (has, form(vars(WHOLE))):
         return folder
     raise PrepareError(
         f"{name} is prepared already, with {has} and not with {wants}; to have that, "
@@ -195,7 +187,7 @@ def _as_asked(name: str, folder: Path, options: Options) -> Path:
     )
 
 
-def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> None:
+def _obtain(name: str, files: Path, checksums: Mapping[str, str]) -> None:
     """Checks every file, and downloads what is neither there nor unpacked."""
     missing = []
     for file, paths in located(name, files):
@@ -203,17 +195,16 @@ def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> N
             file = file._replace(checksum=own, checksum_source="--checksums", bytes=0)
         missing += [file] * (not paths)
         for path in filter(Path.is_file, paths):
-            say(f"{name}: checking {path}")
+            _say(name, f"checking {path}")
             if (checksum := digest(path, file.checksum)) != file.checksum:
                 sha256 = digest(path, "sha256:").partition(":")[2]
                 raise PrepareError(
-                    f"{path} is not the right file: it has {checksum}, expected is "
-                    f"{file.checksum} ({file.checksum_source}); delete it to have it "
-                    "downloaded, or, if you trust it, give --checksums FILE with the "
-                    f"line '{sha256} {file.name}'"
+                    f"{path} is not the right file: it has {checksum}, not "
+                    f"{file.checksum} ({file.checksum_source}); delete it or, if you "
+                    f"trust it, --checksums FILE with the line '{sha256} {file.name}'"
                 )
     for file in missing:
-        say(f"{name}: downloading {file.name}")
+        _say(name, f"downloading {file.name}")
         trees = "".join(f" or the folder {tree}" for tree in file.trees)
         advice = f"put {file.name}{trees} into {files / name} yourself"
         try:
@@ -221,4 +212,4 @@ def _obtain(name: str, files: Path, checksums: Mapping[str, str], say: Say) -> N
         except FetchError as error:
             if file.needed:
                 raise FetchError(f"{name}: {error}") from error
-            say(f"{name}: going on without {file.name}, which is optional: {error}")
+            _say(name, f"going on without {file.name}, which is optional: {error}")

@@ -83,8 +83,7 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
     if not {"image", "label"} <= set(features) or form != "array_record":
         raise ValueError(
             f"data.name='tfds:{name}' has the features {sorted(features)}, prepared as "
-            f"{form}; 'image' and 'label' are needed, prepared with "
-            "file_format='array_record', which has random access"
+            f"{form}; 'image' and 'label' are needed, prepared as array_record"
         )
 
     def build() -> dict[str, cache.Pending]:

@@ -48,7 +48,6 @@ def test_an_entry_is_consistent(entry):
             official, copy = file.urls
             assert copy.startswith("https://web.archive.org/web/")
             assert copy.endswith(official)
-    assert entry.download_bytes == sum(file.bytes for file in entry.files)
 
 
 def test_a_data_set_with_its_own_split_is_a_reader_and_a_row(tmp_path, monkeypatch):

@@ -8,23 +8,24 @@ import archives
 import numpy as np
 import pytest
 
+from metainit.data.builders import fetch as fetching
 from metainit.data.builders.catalog import File
 from metainit.data.builders.fetch import FetchError
-from metainit.data.builders.fetch import fetch as fetch_file
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setattr(fetching, "_TIMEOUT", 0.5)
     with archives.serving(CONTENT) as running:
         yield running
 
 
 def fetch(folder, *folders, checksum=SHA256, size=0, **options):
     """x.zip from folders of a server."""
-    return fetch_file(File("x.zip", folders, size, checksum), folder, **options)
+    return fetching.fetch(File("x.zip", folders, size, checksum), folder, **options)
 
 
 def refusing():
@@ -43,7 +44,7 @@ def test_the_next_url_is_tried(tmp_path, server, first):
         "silent": f"{server.url}/silent/",
         "other file": f"{server.url}/moved/",
     }
-    path = fetch(tmp_path, dead[first], f"{server.url}/copy/", timeout=0.2)
+    path = fetch(tmp_path, dead[first], f"{server.url}/copy/")
     assert path == tmp_path / "x.zip"
     assert path.read_bytes() == CONTENT
     assert archives.left(tmp_path) == ["x.zip"]
@@ -52,7 +53,7 @@ def test_the_next_url_is_tried(tmp_path, server, first):
 def test_every_url_and_its_reason_is_named(tmp_path, server):
     folders = f"{server.url}/missing/", f"{server.url}/silent/"
     with pytest.raises(FetchError) as error:
-        fetch(tmp_path, *folders, advice="mend it", timeout=0.2)
+        fetch(tmp_path, *folders, advice="mend it")
     message = str(error.value)
     assert f"{folders[0]}x.zip: HTTP Error 404" in message
     assert f"{folders[1]}x.zip: timed out" in message

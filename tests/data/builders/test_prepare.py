@@ -60,16 +60,14 @@ def test_an_own_archive_of_another_kind_is_refused_and_kept(tmp_path, known):
     assert sum(prepared.summary(folder).images.values()) == 6
 
 
-def test_an_optional_file_is_done_without(tmp_path, known, monkeypatch):
+def test_an_optional_file_is_done_without(tmp_path, known, monkeypatch, capsys):
     entry = catalog.CATALOG[NAME]
     dead = f"{known.url}/missing/"
     extra = catalog.File("Partitions.zip", (dead,), 10, "sha256:0", "us", needed=False)
     changed = entry._replace(files=(*entry.files, extra))
     monkeypatch.setitem(catalog.CATALOG, NAME, changed)
-    said = []
-    prepare.prepare(NAME, tmp_path / "data", say=said.append)
-    (line,) = [line for line in said if "going on without" in line]
-    assert "Partitions.zip" in line and "404" in line
+    prepare.prepare(NAME, tmp_path / "data")
+    assert re.search("going on without Partitions.zip.*404", capsys.readouterr().out)
     needed = changed._replace(files=(*entry.files, extra._replace(needed=True)))
     monkeypatch.setitem(catalog.CATALOG, NAME, needed)
     with pytest.raises(FetchError, match=r"Partitions\.zip: .*404"):
@@ -86,36 +84,33 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, known):
     assert known.asked == []
 
 
-def test_a_second_process_waits_for_the_first(tmp_path, known):
-    root, said = tmp_path / "data", []
+def test_a_second_process_waits_for_the_first(tmp_path, known, monkeypatch):
+    root, said, waits = tmp_path / "data", [], threading.Event()
+    other = prepare.prepare(NAME, tmp_path / "other")
+    asked = list(known.asked)
+
+    def say(name, what):
+        said.append(what)
+        waits.set()
+
+    monkeypatch.setattr(prepare, "_say", say)
     (root / "tfds").mkdir(parents=True)
     with filelock.FileLock(root / "tfds" / f".{NAME}.lock"):
-        waits = threading.Event()
-
-        def say(line):
-            said.append(line)
-            waits.set()
-
-        second = threading.Thread(target=lambda: prepare.prepare(NAME, root, say=say))
+        second = threading.Thread(target=lambda: prepare.prepare(NAME, root))
         second.start()
         assert waits.wait(60)
-        assert said == ["caltech256: waiting for another process that prepares it"]
-        assert known.asked == []
         # The first is done.
-        other = tmp_path / "other"
-        shutil.copytree(prepare.prepare(NAME, other), prepare.place(NAME, root))
-        asked = len(known.asked)
+        shutil.copytree(other, prepare.place(NAME, root))
     second.join()
-    assert len(known.asked) == asked and len(said) == 1
+    assert said == ["waiting for another process that prepares it"]
+    assert known.asked == asked
 
 
-def test_a_reduction_is_recorded_and_not_changed_by_another(tmp_path, known):
-    root, said = tmp_path / "data", []
-    side = Options(max_side=8)
-    folder = prepare.prepare(
-        NAME, root, options=side, delete_archives=True, say=said.append
-    )
-    assert said[-1] == "caltech256: 12 images prepared (max_side=8)"
+def test_a_reduction_is_recorded_and_not_changed_by_another(tmp_path, known, capsys):
+    root, side = tmp_path / "data", Options(max_side=8)
+    folder = prepare.prepare(NAME, root, options=side, delete_archives=True)
+    told = capsys.readouterr().out
+    assert told.endswith("caltech256: 12 images prepared (max_side=8)\n")
     assert archives.left(root / "downloads" / NAME) == []
     (source,) = loading.load(data(root)).train
     assert source.name == f"{NAME} (max_side=8)"

@@ -209,7 +209,7 @@ def mat(**rows):
         (PET_LISTS, "/test.txt", None, "test.txt is missing or empty"),
         (PET_LISTS, "/trainval.txt", b"Abyssinian_1 1", "the line 'Abyssinian_1 1'"),
         (PET_LISTS, "/trainval.txt", b"Aby_1 2 1 1", "has class 2 as both"),
-        (PET_LISTS, "/trainval.txt", b"lion_1 38 1 1", "has 38 classes, not 37"),
+        (PET_LISTS, "/trainval.txt", b"lion_1 38 1 1", ", 37, 38], not 1 to 37"),
         (TEST_LABELS, None, seven.cars_annotations([2], False), "has no labels"),
         (TEST_LABELS, None, HTML, f"no {TEST_LABELS} with an array"),
         (TEST_LABELS, None, seven.cars_annotations([0]), "the class 0, not 1 to 196"),
