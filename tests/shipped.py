@@ -1,4 +1,4 @@
-"""The configs that come with the project, each with every variant."""
+"""The configs that come with the project, each with every variant, and scripts."""
 
 import functools
 import importlib.util
@@ -7,17 +7,19 @@ import pathlib
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 
 
+def module(path):
+    """The module of a file that is in no package."""
+    spec = importlib.util.spec_from_file_location(f"shipped_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
 @functools.cache
 def modules():
     """File name without ending -> module, of everything in configs/."""
-    found = {}
-    for path in sorted(FOLDER.glob("*.py")):
-        spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-        assert spec is not None and spec.loader is not None
-        found[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found[path.stem])
-    assert "quickstart" in found
-    return found
+    return {path.stem: module(path) for path in sorted(FOLDER.glob("*.py"))}
 
 
 def names():

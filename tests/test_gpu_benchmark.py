@@ -1,6 +1,5 @@
 """benchmarks/gpu.py at a size for any machine."""
 
-import importlib.util
 import json
 import pathlib
 import subprocess
@@ -8,6 +7,7 @@ import sys
 
 import jax
 import pytest
+import shipped
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 ONE = ["--small", "--json", "--dtype=float32", "--tasks=scan", "--conv=native"]
@@ -15,11 +15,7 @@ ONE = ["--small", "--json", "--dtype=float32", "--tasks=scan", "--conv=native"]
 
 @pytest.fixture(scope="module")
 def gpu():
-    spec = importlib.util.spec_from_file_location("gpu_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return shipped.module(SCRIPT)
 
 
 def lines(capsys):
