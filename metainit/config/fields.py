@@ -41,7 +41,6 @@ _POSITIVE = Rule("above 0 and finite", lambda x: 0 < x < math.inf)
 _NOT_EMPTY = Rule("one value or more", len)
 _FROM_0_TO_1 = Rule("from 0 to below 1", lambda x: 0 <= x < 1)
 _SHARE = Rule("above 0 and below 1", lambda x: 0 < x < 1)
-_OF_ALL = Rule("above 0 and at most 1", lambda x: 0 < x <= 1)
 _BELOW_HALF = Rule("from 0 to below 0.5", lambda x: 0 <= x < 0.5)
 _THREE_SHARES = Rule(
     "three shares that add up to 1, such as (0.6, 0.2, 0.2)",
@@ -57,6 +56,7 @@ Way = Annotated[int, Rule("2 or more, or 0 for all", lambda x: x == 0 or x >= 2)
 Episodes = Annotated[int, Rule("2 or more, or 0", lambda x: x == 0 or x >= 2)]
 Steps = Annotated[tuple[int, ...], _RISING]
 Positive = Annotated[float, _POSITIVE]
+Fraction = Annotated[float, Rule("above 0 and at most 1", lambda x: 0 < x <= 1)]
 NotNegative = Annotated[float, Rule("0 or more", lambda x: 0 <= x < math.inf)]
 Grid = Annotated[tuple[Positive, ...], _NOT_EMPTY]
 Widths = Annotated[tuple[Count, ...], _NOT_EMPTY]
@@ -211,10 +211,10 @@ class Transfer:
     batch: Count = 32
     held_out: Annotated[float, _SHARE] = 0.2  # of each class, to measure on
     # Share of the other images that is learned from, or images a class.
-    fraction: Annotated[float, _OF_ALL] = 1.0
+    fraction: Fraction = 1.0
     shot: Natural = 0
     # To be reached, besides shares of the best baseline's accuracy.
-    accuracies: tuple[Annotated[float, _OF_ALL], ...] = ()
+    accuracies: tuple[Fraction, ...] = ()
     heads: Annotated[tuple[TransferHead, ...], _NOT_EMPTY] = get_args(TransferHead)
     # What every initialisation tries on meta-validation: rates, each for so many steps;
     # as many values for the heads in closed form.

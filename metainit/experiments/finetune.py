@@ -26,7 +26,7 @@ from metainit.runtime.cost import NAMES
 from metainit.training import frozen_features, initialisation, stored
 from metainit.training.initialisation import RANDOM, Initialisation
 from metainit.transfer import fine_tuning, held_out
-from metainit.transfer import spec as transfer_spec
+from metainit.transfer.spec import Spec, Split, check
 
 # Fields of a `Spec` that a line may give.
 SETTINGS = ("seed", "steps", "head", "optimizer", "learning_rate")
@@ -62,10 +62,10 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         arguments.seed,
         arguments.data_dir,
     )
-    train = Source(path, *images.train)
-    test = Source(path, *images.test)
-    spec = transfer_spec.Spec(**{name: getattr(arguments, name) for name in SETTINGS})
-    transfer_spec.check(spec, train, test)
+    train, test = Source(path, *images.train), Source(path, *images.test)
+    split = Split(path, train, test)
+    spec = Spec(**{name: getattr(arguments, name) for name in SETTINGS})
+    check(spec, split)
     fine_tuning.check_params(init, train)
 
     # What makes this fine-tuning another one; names of folders do not.
@@ -89,14 +89,12 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
         f"to learn from, {len(test.images):,} held out ({images.rule})"
     )
     init = initialisation.fitted(init, loading.images_used((train,)))
-    learned, learned_from, judged_on = init, train, test
+    learned, seen = init, split
     if init.model.encode and not (init.preprocess.shift or init.preprocess.flip):
         features = cache.root(arguments.data_dir) / "features"
         learned, sides = frozen_features.encode(init, (train, test), features)
-        learned_from, judged_on = sides
-    points, params = fine_tuning.fine_tune(
-        learned, learned_from, judged_on, spec, out / TRAINING
-    )
+        seen = Split(path, *sides)
+    points, params = fine_tuning.fine_tune(learned, seen, spec, out / TRAINING)
     if not math.isfinite(points[-1].loss):
         raise ValueError(
             f"the loss is not finite after {spec.steps} steps; give a lower "
@@ -150,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--channels", type=int, choices=(1, 3), help="the run's, or 3")
     add("--steps", type=int, default=500, help="of 32 images; default 500")
     add("--learning_rate", type=float, default=0.001, help="default 0.001")
-    add("--optimizer", choices=transfer_spec.OPTIMIZERS, default="adam")
+    add("--optimizer", choices=("sgd", "adam"), default="adam")
     add("--head", choices=("prototype", "zero"), default="prototype")
     add("--test_share", type=float, help="of every class; default 0.2")
     add("--seed", type=int, default=0, help="of the split and the order of images")

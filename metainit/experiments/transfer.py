@@ -20,9 +20,8 @@ from metainit.runtime.cost import NAMES
 from metainit.training import frozen_features, initialisation, stored
 from metainit.training.initialisation import RANDOM, Initialisation
 from metainit.transfer import comparison, fine_tuning
-from metainit.transfer import spec as transfer_spec
 from metainit.transfer.comparison import Sealed
-from metainit.transfer.held_out import Split
+from metainit.transfer.spec import Split, check
 
 
 def train(
@@ -42,9 +41,8 @@ def train(
         split, rule = _split(config, next(iter(inits.values())))
         name = split.name
         validation = Split(name, *hold_out(split.train, config.seed, config.choose_on))
-        spec = comparison.spec_of(config)
         for sides in (split, validation):
-            transfer_spec.check(spec, sides.train, sides.test)
+            check(comparison.spec_of(config), sides)
         for init in inits.values():
             fine_tuning.check_params(init, split.train)
         if not dry_run:

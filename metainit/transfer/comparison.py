@@ -20,11 +20,9 @@ from metainit.runtime import atomic
 from metainit.runtime.cost import OURS
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, heads
-from metainit.transfer import spec as transfer_spec
 from metainit.transfer.heads import Row, Setting, View
-from metainit.transfer.held_out import Split
 from metainit.transfer.results import FineTuning, Transfer, of_points
-from metainit.transfer.spec import Spec
+from metainit.transfer.spec import Spec, Split, check
 from metainit.transfer.time_to_threshold import area_over_log_steps, curve
 
 Config = Experiment | TransferExperiment
@@ -194,6 +192,7 @@ def spec_of(config: Config) -> Spec:
 
 
 def _split(config: Config, source: Source) -> Split:
-    train, test = hold_out(source, config.seed, config.transfer.held_out)
-    transfer_spec.check(spec_of(config), train, test)
-    return Split(source.name, train, test)
+    sides = hold_out(source, config.seed, config.transfer.held_out)
+    split = Split(source.name, *sides)
+    check(spec_of(config), split)
+    return split

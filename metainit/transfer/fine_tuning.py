@@ -9,6 +9,7 @@ import math
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -29,7 +30,7 @@ from metainit.training import steps
 from metainit.training.initialisation import Initialisation
 from metainit.training.loop import Run, Session
 from metainit.transfer import held_out
-from metainit.transfer.spec import Spec, check, rows_used
+from metainit.transfer.spec import Spec, Split, check, rows_used
 
 RESULTS = "transfer.jsonl"
 COSTS = ("device_seconds", "compile_seconds", "evaluation_seconds")
@@ -74,11 +75,10 @@ def log_steps(last: int) -> tuple[int, ...]:
 
 def fine_tune(
     init: Initialisation,
-    train: Source,
-    test: Source,
+    split: Split,
     spec: Spec,
-    folder: str | pathlib.Path,
-    about: Mapping[str, Any] | None = None,
+    folder: pathlib.Path,
+    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[tuple[Point, ...], Params]:
     """Fine-tunes and measures, or goes on where an earlier call on `folder` stopped.
 
@@ -88,7 +88,7 @@ def fine_tune(
     digest of the order. A loss that is not finite is measured, and written as null.
 
     Args:
-      train, test: images of the same classes, those labelled -1 left out.
+      split: images labelled -1 are left out.
       folder: of one initialisation, head and seed.
       about: JSON values, e.g. {"init": "random"}; they take the place of settings of
         the same name.
@@ -97,7 +97,7 @@ def fine_tune(
       ValueError: in one line, for settings, data or parameters that do not fit, or a
         folder that holds another run; before anything is compiled.
     """
-    session = _FineTuning(init, train, test, spec, pathlib.Path(folder), about or {})
+    session = _FineTuning(init, split, spec, folder, about)
     if spec.steps not in (point.step for point in session.points):
         session.learn()
     session.write()  # a kill may have come before
@@ -110,15 +110,15 @@ class _FineTuning(Session):
     def __init__(
         self,
         init: Initialisation,
-        train: Source,
-        test: Source,
+        split: Split,
         spec: Spec,
         folder: pathlib.Path,
         about: Mapping[str, Any],
     ) -> None:
-        check(spec, train, test)
+        train = split.train
+        check(spec, split)
         check_params(init, train)
-        self._init, self._train, self._test, self._spec = init, train, test, spec
+        self._init, self._split, self._spec = init, split, spec
         self._chosen = rows_used(train, spec)
         order = Order(self._chosen, spec.seed, spec.batch)
         self._about = {
@@ -151,10 +151,10 @@ class _FineTuning(Session):
         write(self.run.folder / RESULTS, self._about, self.points)
 
     def learn(self) -> None:
-        init, spec, params = self._init, self._spec, self.run.state.params
-        moments = held_out.moment_images(self._train, spec)
+        init, spec, (_, train, test) = self._init, self._spec, self._split
+        moments, params = held_out.moment_images(train, spec), self.run.state.params
         key = jax.random.key(spec.seed)
-        self._scores, seconds = held_out.measurer(init, params, moments, self._test)
+        self._scores, seconds = held_out.measurer(init, params, moments, test)
         example = self.state, self.run.batch(0), key
         plain = Spec(optimizer=spec.optimizer, momentum=spec.momentum)
         # What the first step changes, and what the last.
@@ -178,37 +178,34 @@ class _FineTuning(Session):
     def _owed(self) -> bool:
         """Measures where a point is due; says whether to save the state besides."""
         step, clock, spec, images = self.step, self.clock, self._spec, len(self._chosen)
-        save = step > 0 and step % SAVE_EVERY == 0
-        if step in log_steps(spec.steps) and step not in (x.step for x in self.points):
+        measured = [point.step for point in self.points]
+        if due := step in log_steps(spec.steps) and step not in measured:
             begin = time.perf_counter()
             scores = self._scores(self.state.params)
             clock["evaluation_seconds"] += time.perf_counter() - begin
             seen = step * spec.batch + (images if spec.head == "prototype" else 0)
             probing = min(step, spec.probe_steps)
-            of_steps = (
-                probing * self._flops[True] + (step - probing) * self._flops[False]
-            )
+            of_head = probing * self._flops[True]
+            of_whole = (step - probing) * self._flops[False]
             point = Point(
                 step=step,
                 epoch=seen / images,
                 images=seen,
                 **{cost: clock[cost] for cost in COSTS},
-                flops=clock["head_flops"] + of_steps,
+                flops=clock["head_flops"] + (of_head + of_whole),
                 **scores,
             )
             clock["points"].append(list(point))
-            self.save()
             self.write()
             self.bar.say(f"{self.run.name} {step}: accuracy {point.accuracy:.4f}")
-            save = False
         if 0 < step == spec.probe_steps:
             fresh = optimizer(spec, self._init.inner)
             self.state = steps.restarted(self.state, self._init.model, fresh)
-        return save
+        return due or (step > 0 and step % SAVE_EVERY == 0)
 
     def _make_prototypes(self, moments: np.ndarray) -> None:
         """Compares squared distances to class means, before the first step."""
-        init, train, chosen = self._init, self._train, self._chosen
+        init, train, chosen = self._init, self._split.train, self._chosen
         params: Any = self.state.params
         width, way = params["head"]["kernel"].shape
         class_sums = _class_sums(init.model, init.preprocess, way)

@@ -19,8 +19,7 @@ from metainit.runtime.checkpoint import LAST
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, held_out
 from metainit.transfer.fine_tuning import RESULTS, Point
-from metainit.transfer.held_out import Split
-from metainit.transfer.spec import Spec, check, rows_used
+from metainit.transfer.spec import Spec, Split, Start, check, rows_used
 
 Setting = dict[str, Any]
 Row = dict[str, Any]
@@ -32,7 +31,7 @@ View = Callable[[Initialisation, Split], tuple[Initialisation, Split]]
 
 # Learned by steps: where each starts, and the share of the steps, the first ones, that
 # change the head only.
-STEPPED = {
+STEPPED: dict[str, tuple[Start, float]] = {
     "prototype": ("prototype", 0.0),
     "zero": ("zero", 0.0),
     "linear probe": ("zero", 1.0),
@@ -46,17 +45,13 @@ CLOSED_FORM: dict[str, tuple[str, closed_form.Head]] = {
 }
 
 
-def grid(settings: Transfer) -> dict[str, tuple[Setting, ...]]:
+def grid(settings: Transfer) -> dict[str, list[Setting]]:
     """Gives what each head is tried with, the same for every initialisation."""
-    by_optimizer = {"sgd": settings.sgd_rates, "adam": settings.adam_rates}
-    rates = tuple(
-        {"optimizer": optimizer, "learning_rate": rate}
-        for optimizer, of_optimizer in by_optimizer.items()
-        for rate in of_optimizer
-    )
-    tried: dict[str, tuple[Setting, ...]] = dict.fromkeys(STEPPED, rates) | {
-        "nearest centroid": tuple({"scale": x} for x in settings.centroid_scales),
-        "logistic regression": tuple({"C": x} for x in settings.inverse_penalties),
+    rates = [{"optimizer": "sgd", "learning_rate": x} for x in settings.sgd_rates]
+    rates += [{"optimizer": "adam", "learning_rate": x} for x in settings.adam_rates]
+    tried: dict[str, list[Setting]] = dict.fromkeys(STEPPED, rates) | {
+        "nearest centroid": [{"scale": x} for x in settings.centroid_scales],
+        "logistic regression": [{"C": x} for x in settings.inverse_penalties],
     }
     return {name: tried[name] for name in settings.heads}
 
@@ -90,9 +85,7 @@ def learn(
         for place, described in zip(places, of_each, strict=True):
             whole = spec._replace(**described["setting"])
             if not _finished(place, spec.steps):
-                fine_tuning.fine_tune(
-                    seen, sides.train, sides.test, whole, place, described
-                )
+                fine_tuning.fine_tune(seen, sides, whole, place, described)
             # Rows are all that is asked for later; states of many runs fill a disk.
             shutil.rmtree(place / LAST, ignore_errors=True)
     elif not all(_finished(place, 0) for place in places):
@@ -118,8 +111,8 @@ def fitted(
     them; its device seconds are those of the fit, which is made on the host, and an
     equal share of those of the features, whose operations are shared likewise.
     """
-    train, test = split.train, split.test
-    check(spec, train, test)
+    _, train, test = split
+    check(spec, split)
     chosen, judged = rows_used(train, spec), loading.rows(test)
     moments, body = held_out.moment_images(train, spec), {"body": init.body}
     features = held_out.features(init.model, init.preprocess)

@@ -6,7 +6,7 @@ training images, drawn once by the seed.
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,14 +26,6 @@ CHUNK = 256  # held-out images a call of the compiled program
 
 # `(params, source, rows) -> float [rows, ...]`.
 OfRows = Callable[[Any, Source, np.ndarray], np.ndarray]
-
-
-class Split(NamedTuple):
-    """One data set for a classifier, with the same classes on both sides."""
-
-    name: str
-    train: Source
-    test: Source
 
 
 def moment_images(train: Source, spec: Spec) -> np.ndarray:

@@ -315,7 +315,7 @@ def wrong(place):
         (["--data=folder:gone"], "there is no folder gone"),
         (["--data=folder:my_images/blue"], "no images in sub-folders"),
         (["--test_share=1"], "test_share must be above 0 and below 1"),
-        (["--steps=0"], "steps must be 1 or more"),
+        (["--steps=0"], "steps=0 must be 1 or more"),
         (["--size=0"], "--size must be 1 or more"),
         (["--seed=-1"], "--seed must be 0 or more"),
         (["--init=runs/partial", "--which=meta"], "it has meta_from_pretrained, joint"),

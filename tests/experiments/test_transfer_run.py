@@ -105,7 +105,7 @@ def test_what_is_chosen_on_is_not_measured_on(place, tmp_path, monkeypatch):
     fine_tune = fine_tuning.fine_tune
 
     def recorded(*given):
-        known = [side.images[side.labels >= 0] for side in given[1:3]]
+        known = [side.images[side.labels >= 0] for side in given[1][1:]]
         sides = [{image.tobytes() for image in images} for images in known]
         seen.append((given[-1]["role"], sides))
         return fine_tune(*given)

@@ -53,7 +53,7 @@ def whole(images):
         calls = record(patch)
         workdir = images.parent / "whole"
         text = train(small(images), workdir)
-    described = [(x[-1] | {"classes": x[1].class_names}, x[3]) for x in calls]
+    described = [(x[-1] | {"classes": x[1].train.class_names}, x[2]) for x in calls]
     return SimpleNamespace(workdir=workdir, text=text, calls=described)
 
 
@@ -164,7 +164,7 @@ def test_other_settings_go_on_with_a_finished_run(whole, images, monkeypatch):
     text = train(small(images, steps=3, shot=2, adam_rates=()), whole.workdir)
     assert "is finished" not in text and "3 steps of 4 images, 2 of each" in text
     # Few labels are few in trials too.
-    assert len(made) == 12 and {given[3].shot for given in made} == {2}
+    assert len(made) == 12 and {given[2].shot for given in made} == {2}
     assert max(row["step"] for row in rows(whole.workdir)) == 3
     made.clear()
     train(small(images), whole.workdir)

@@ -15,9 +15,8 @@ from metainit.models import classification, conv4, heads, mlp
 from metainit.models.preprocess import Preprocess
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, held_out
-from metainit.transfer import spec as transfer_spec
 from metainit.transfer.fine_tuning import fine_tune, log_steps
-from metainit.transfer.spec import Spec
+from metainit.transfer.spec import Spec, Split, check
 
 PREPROCESS = Preprocess((0.5,), (0.25,), shift=1)
 COSTS = ("device_seconds", "compile_seconds", "evaluation_seconds")
@@ -36,6 +35,7 @@ def patterns(each, seed, classes=3):
 
 
 TRAIN, TEST = patterns(30, 1), patterns(20, 2)
+SPLIT = Split("patterns", TRAIN, TEST)
 
 
 def body(model, seed=0):
@@ -64,7 +64,7 @@ def rows(folder):
 def run(folder, model=MLP, init=None, **changed):
     spec = Spec(**({"steps": 12, "batch": 8, "learning_rate": 0.1} | changed))
     about = {"init": "random"}
-    return fine_tune(init or body(model), TRAIN, TEST, spec, folder, about)[0]
+    return fine_tune(init or body(model), SPLIT, spec, folder, about)[0]
 
 
 def test_steps_are_log_spaced():
@@ -172,7 +172,7 @@ def test_a_held_out_image_is_judged_alone(policy, tmp_path, monkeypatch):
     for size, test in ((256, TEST), (7, turned)):
         monkeypatch.setattr(held_out, "CHUNK", size)
         spec, folder = Spec(steps=2, batch=8), tmp_path / str(size)
-        points, _ = fine_tune(body(model), TRAIN, test, spec, folder)
+        points, _ = fine_tune(body(model), SPLIT._replace(test=test), spec, folder)
         results.append(measured(points))
         for point in results[-1]:
             assert point.pop("flops") > 0  # filling included
@@ -196,7 +196,7 @@ def test_operations_are_those_of_the_head_and_the_steps(tmp_path):
 
 def body_after(folder, model=MLP, **settings):
     spec = Spec(batch=8, head="zero", **settings)
-    return fine_tune(body(model), TRAIN, TEST, spec, folder)[1]["body"]
+    return fine_tune(body(model), SPLIT, spec, folder)[1]["body"]
 
 
 def test_a_probe_changes_the_head_only_and_then_all_begins_anew(tmp_path):
@@ -230,8 +230,8 @@ def test_a_run_that_diverges_is_measured_all_the_same(tmp_path):
 
 def test_what_was_learned_can_be_taken_away(tmp_path):
     init, spec = body(MLP), Spec(steps=3, batch=8, learning_rate=0.1)
-    points, _ = fine_tune(init, TRAIN, TEST, spec, tmp_path)
-    again, last = fine_tune(init, TRAIN, TEST, spec, tmp_path)  # as it was saved
+    points, _ = fine_tune(init, SPLIT, spec, tmp_path)
+    again, last = fine_tune(init, SPLIT, spec, tmp_path)  # as it was saved
     assert again == points
     moments, test = (
         {"image": PREPROCESS.normalise(images)}
@@ -249,15 +249,15 @@ def test_a_share_of_the_labels(tmp_path):
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"head": "random"}, "head must be one of zero, prototype"),
-        ({"optimizer": "lion"}, "optimizer must be one of sgd, adam"),
-        ({"steps": 0}, "steps must be 1 or more"),
-        ({"probe_steps": 13}, "probe_steps must be from 0 to steps=12"),
-        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
-        ({"fraction": 0.0}, "fraction must be above 0 and at most 1"),
+        ({"head": "random"}, "head='random' must be one of zero, prototype"),
+        ({"optimizer": "lion"}, "optimizer='lion' must be one of sgd, adam"),
+        ({"steps": 0}, "steps=0 must be 1 or more"),
+        ({"probe_steps": 13}, "probe_steps=13 must be at most 12"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0 must be above 0"),
+        ({"fraction": 0.0}, "fraction=0.0 must be above 0 and at most 1"),
         ({"fraction": 0.01}, r"fraction=0.01 leaves none of the 30 .*'class0'"),
         ({"shot": 31}, "shot=31 is more than the 30"),
-        ({"shot": 5, "fraction": 0.5}, "fraction must be 1 with shot=5"),
+        ({"shot": 5, "fraction": 0.5}, "fraction=0.5 must be 1 with shot=5"),
     ],
 )
 def test_settings_that_cannot_work(changed, message, tmp_path):
@@ -277,7 +277,7 @@ def test_data_that_cannot_work():
         (TRAIN, large, "read both at one size"),
     ):
         with pytest.raises(ValueError, match=message):
-            transfer_spec.check(Spec(), train, test)
+            check(Spec(), Split("x", train, test))
 
 
 def test_parameters_and_folders_of_something_else(tmp_path):

@@ -15,8 +15,7 @@ from metainit.models import mlp
 from metainit.models.preprocess import Preprocess
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import heads, held_out
-from metainit.transfer.held_out import Split
-from metainit.transfer.spec import Spec
+from metainit.transfer.spec import Spec, Split
 
 PREPROCESS = Preprocess((0.5,), (0.25,), shift=1)
 MODEL = mlp.mlp((8,), dropout=0.3, dropped=1)
