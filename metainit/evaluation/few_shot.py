@@ -3,10 +3,11 @@
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit.config.fields import Experiment
+from metainit.config.fields import Evaluate, Experiment
 from metainit.data.episode_set import Sample, Samples
 from metainit.evaluation import adaptation, closed_form, metrics
 from metainit.evaluation.adaptation import Setting
@@ -17,6 +18,15 @@ from metainit.training.initialisation import Initialisation
 EvaluatorOf = Callable[[int], adaptation.Evaluator]  # by the classes of an episode
 # `(measurements=...) -> Row`, and the measurements on each sample of meta-test.
 _Measured = tuple[Callable[..., Row], list[Measurements]]
+
+
+class _Head(NamedTuple):
+    """A head, its grid, and `(setting, part of all samples) -> their measurements`."""
+
+    name: str
+    settings: list[dict[str, Any]]
+    steps: tuple[int, ...]
+    measure: Callable[[Any, slice], list[Measurements]]
 
 
 def evaluate(
@@ -34,12 +44,13 @@ def evaluate(
     begin = time.perf_counter()
     first = next(iter(inits.values()))
     embed = adaptation.embed(first.model, first.preprocess)
+    testing = samples.test + samples.held_out
+    every, validation = samples.validation + testing, len(samples.validation)
     measured: list[_Measured] = []
     for name, init in inits.items():
         init = init._replace(name=name)
-        measured += _adapted(config, init, samples, evaluator_of)
-        measured += _in_closed_form(config, init, samples, embed)
-    testing = samples.test + samples.held_out
+        heads = _heads(config.evaluate, init, every, evaluator_of, embed)
+        measured += [_chosen(init, head, validation) for head in heads]
     protocol = f"{testing[0].manifest.rule}, {len(testing[0].manifest.query)} episodes"
 
     def evaluation(part: slice, more: str = "", held_out: bool = False) -> Evaluation:
@@ -81,82 +92,62 @@ def _grid(config: Experiment, samples: Samples) -> dict[str, object]:
     }
 
 
-def _adapted(
-    config: Experiment,
-    init: Initialisation,
-    samples: Samples,
-    evaluator_of: EvaluatorOf,
-) -> Iterator[_Measured]:
-    """Yields heads that adapt, at what does best on meta-validation."""
-    rates = [("sgd", rate) for rate in config.evaluate.sgd_rates]
-    rates += [("adam", rate) for rate in config.evaluate.adam_rates]
-    for head in ["prototype", "zero"] + ["learned"] * (init.head is not None):
-        stop.check()
-        print(f"evaluating {init.name}: {head} head")
-        tried = [
-            validation_accuracy(evaluator_of, init, samples.validation, setting)
-            for setting in (Setting(head, *rate) for rate in rates)
-        ]
-        accuracy = np.where(np.isfinite(tried), tried, 0)  # [rates, steps]
-        # The first rate among equals, with the fewest steps.
-        best, chosen = np.unravel_index(accuracy.argmax(), accuracy.shape)
-        optimizer, rate = rates[best]
-        setting = Setting(head, optimizer, rate)
-        row = functools.partial(
-            Row,
-            init=init.name,
-            head=head,
-            setting={"optimizer": optimizer, "learning_rate": rate},
-            steps=tuple(config.evaluate.steps),
-            chosen=int(chosen),
-            validation_accuracy=float(accuracy[best, chosen]),
-            cost=init.cost,
-        )
-        by_sample = [
-            evaluator_of(sample.way)(init, sample.episodes, setting)
-            for sample in samples.test + samples.held_out
-        ]
-        yield row, by_sample
-
-
-def _in_closed_form(
-    config: Experiment,
-    init: Initialisation,
-    samples: Samples,
-    embed: adaptation.Embed,
-) -> Iterator[_Measured]:
-    """Yields heads in closed form, with what does best on meta-validation."""
-    every = samples.validation + samples.test + samples.held_out
-    features = [embed(init, sample.episodes) for sample in every]
-    grids = (
-        ("scale", closed_form.nearest_centroid, config.evaluate.centroid_scales),
-        ("C", closed_form.logistic_regression, config.evaluate.inverse_penalties),
+def _chosen(init: Initialisation, head: _Head, validation: int) -> _Measured:
+    """Chooses a head's setting and steps on the first samples, measures on the rest."""
+    stop.check()
+    print(f"evaluating {init.name}: {head.name}")
+    part = slice(validation)
+    tried = [_pool(head.measure(setting, part)) for setting in head.settings]
+    means = np.stack([x["accuracy"].mean(1) for x in tried])  # [settings, steps]
+    accuracy = np.where(np.isfinite(means), means, 0)
+    # Among equals the smallest loss in closed form, else the first with fewest steps.
+    best, chosen = min(
+        np.argwhere(accuracy == accuracy.max()),
+        key=lambda place: tried[place[0]]["loss"].mean() if head.steps == (0,) else 0,
     )
-    for field, fit, grid in grids:
-        head = fit.__name__.replace("_", " ")
-        print(f"evaluating {init.name}: {head}")
+    row = functools.partial(
+        Row,
+        init=init.name,
+        head=head.name,
+        setting=head.settings[best],
+        steps=head.steps,
+        chosen=int(chosen),
+        validation_accuracy=float(accuracy[best, chosen]),
+        cost=init.cost,
+    )
+    return row, head.measure(head.settings[best], slice(validation, None))
 
-        def measured(value: float, part: slice, fit: closed_form.Head = fit) -> list:
+
+def _heads(
+    grid: Evaluate,
+    init: Initialisation,
+    every: Sequence[Sample],
+    evaluator_of: EvaluatorOf,
+    embed: adaptation.Embed,
+) -> Iterator[_Head]:
+    """Yields heads that adapt, and then those in closed form."""
+    rates = [("sgd", rate) for rate in grid.sgd_rates]
+    rates += [("adam", rate) for rate in grid.adam_rates]
+    settings = [dict(zip(Setting._fields[1:], rate, strict=True)) for rate in rates]
+    for name in ["prototype", "zero"] + ["learned"] * (init.head is not None):
+
+        def adapt(setting: Any, part: slice, name: str = name) -> list[Measurements]:
+            of_head = Setting(name, **setting)
+            return [evaluator_of(x.way)(init, x.episodes, of_head) for x in every[part]]
+
+        yield _Head(name, settings, tuple(grid.steps), adapt)
+    features = [embed(init, sample.episodes) for sample in every]
+    for field, fit, values in (
+        ("scale", closed_form.nearest_centroid, grid.centroid_scales),
+        ("C", closed_form.logistic_regression, grid.inverse_penalties),
+    ):
+
+        def measure(setting: Any, part: slice, fit: closed_form.Head = fit) -> list:
             pairs = zip(features[part], every[part], strict=True)
-            return [_fitted(fit, *pair, value) for pair in pairs]
+            return [_fitted(fit, *pair, *setting.values()) for pair in pairs]
 
-        validation = slice(len(samples.validation))
-        tried = [_pool(measured(value, validation)) for value in grid]
-        best = min(  # by accuracy, then by loss
-            range(len(grid)),
-            key=lambda i: (-tried[i]["accuracy"].mean(), tried[i]["loss"].mean()),
-        )
-        row = functools.partial(
-            Row,
-            init=init.name,
-            head=head,
-            setting={field: grid[best]},
-            steps=(0,),
-            chosen=0,
-            validation_accuracy=float(tried[best]["accuracy"].mean()),
-            cost=init.cost,
-        )
-        yield row, measured(grid[best], slice(len(samples.validation), None))
+        settings = [{field: value} for value in values]
+        yield _Head(fit.__name__.replace("_", " "), settings, (0,), measure)
 
 
 def _fitted(
