@@ -37,11 +37,7 @@ class Rule(NamedTuple):
     holds: Callable[[Any], object]
 
 
-_POSITIVE = Rule("above 0 and finite", lambda x: 0 < x < math.inf)
 _NOT_EMPTY = Rule("one value or more", len)
-_FROM_0_TO_1 = Rule("from 0 to below 1", lambda x: 0 <= x < 1)
-_SHARE = Rule("above 0 and below 1", lambda x: 0 < x < 1)
-_BELOW_HALF = Rule("from 0 to below 0.5", lambda x: 0 <= x < 0.5)
 _THREE_SHARES = Rule(
     "three shares that add up to 1, such as (0.6, 0.2, 0.2)",
     lambda x: len(x) == 3 and min(x) >= 0 and math.isclose(sum(x), 1),
@@ -52,11 +48,12 @@ _RISING = Rule(
 )
 Natural = Annotated[int, Rule("0 or more", lambda x: x >= 0)]
 Count = Annotated[int, Rule("1 or more", lambda x: x >= 1)]
-Way = Annotated[int, Rule("2 or more, or 0 for all", lambda x: x == 0 or x >= 2)]
-Episodes = Annotated[int, Rule("2 or more, or 0", lambda x: x == 0 or x >= 2)]
+Several = Annotated[int, Rule("2 or more, or 0", lambda x: x == 0 or x >= 2)]
 Steps = Annotated[tuple[int, ...], _RISING]
-Positive = Annotated[float, _POSITIVE]
+Positive = Annotated[float, Rule("above 0 and finite", lambda x: 0 < x < math.inf)]
+Share = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]
 Fraction = Annotated[float, Rule("above 0 and at most 1", lambda x: 0 < x <= 1)]
+Dropout = Annotated[float, Rule("from 0 to below 1", lambda x: 0 <= x < 1)]
 NotNegative = Annotated[float, Rule("0 or more", lambda x: 0 <= x < math.inf)]
 Grid = Annotated[tuple[Positive, ...], _NOT_EMPTY]
 Widths = Annotated[tuple[Count, ...], _NOT_EMPTY]
@@ -73,7 +70,9 @@ class Data:
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     # Share of the classes of each train set that meta-test within the domain is of.
-    held_out: Annotated[float, _BELOW_HALF] = 0.1
+    held_out: Annotated[float, Rule("from 0 to below 0.5", lambda x: 0 <= x < 0.5)] = (
+        0.1
+    )
     # How often a train set gives a task: in proportion to those.
     weights: Literal["uniform", "classes", "sqrt_size"] = "uniform"
     size: Count = 28
@@ -101,7 +100,7 @@ class Augment:
 class Task:
     """The shape of an episode."""
 
-    way: Way = 5
+    way: Several = 5  # 0: all
     shot: Count = 1
     queries: Count = 15
 
@@ -137,7 +136,7 @@ class Model:
     # Multiplies features of conv4; those of a warm start are large and want 0.1.
     scale: Positive = 1.0
     hidden: Widths = (128, 64)
-    dropout: Annotated[float, _FROM_0_TO_1] = 0.0
+    dropout: Dropout = 0.0
     dropped: Natural = 0
 
 
@@ -186,7 +185,7 @@ class Joint:
 class Evaluate:
     """Meta-validation and meta-test."""
 
-    episodes: Episodes = 600  # 0: no meta-test
+    episodes: Several = 600  # 0: no meta-test
     validation_episodes: Count = 100
     # Meta-Dataset's rule in place of `task`: classes (or as many as there are), images
     # of the support, queries of each class.
@@ -209,7 +208,7 @@ class Transfer:
 
     steps: Natural = 0  # 0: no fine-tuning
     batch: Count = 32
-    held_out: Annotated[float, _SHARE] = 0.2  # of each class, to measure on
+    held_out: Share = 0.2  # of each class, to measure on
     # Share of the other images that is learned from, or images a class.
     fraction: Fraction = 1.0
     shot: Natural = 0
@@ -301,7 +300,7 @@ class TransferExperiment:
     # Of an encoder in weights that metainit did not export.
     use: Literal["frozen", "adapted"] = "frozen"
     data: TransferData = TransferData()
-    choose_on: Annotated[float, _SHARE] = 0.2  # of each class's images to learn from
+    choose_on: Share = 0.2  # of each class's images to learn from
     transfer: Transfer = Transfer(steps=1000)
 
 
@@ -310,7 +309,7 @@ class Perceptron:
     """A multi-layer perceptron; dropout follows its first `dropped` hidden layers."""
 
     hidden: Widths = (128, 64)
-    dropout: Annotated[float, _FROM_0_TO_1] = 0.0
+    dropout: Dropout = 0.0
     dropped: Natural = 0
 
 

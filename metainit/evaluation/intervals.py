@@ -40,9 +40,8 @@ def over_seeds(table: np.ndarray) -> Interval:
     if len(table) == 1:
         return Interval(*mean_interval(table[0]), p=None)
     means = table.mean(1)
-    if np.ptp(means) == 0:  # where SciPy divides by 0
-        p = float(means[0] == 0)
-    else:
+    p = float(means[0] == 0)  # where nothing varies, and SciPy would divide by 0
+    if np.ptp(means) > 0:
         p = float(scipy.stats.ttest_1samp(means, 0).pvalue)
     return Interval(*mean_interval(means), p=p)
 
@@ -55,12 +54,10 @@ def compare(
     Each p is after Holm's correction over the data sets. A ValueError says that data
     sets, seeds or episodes of the sides differ.
     """
-    shapes = [{k: np.shape(v) for k, v in side.items()} for side in (first, second)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"paired differences need the same data sets, seeds and episodes on both "
-            f"sides, got {shapes[0]} against {shapes[1]}"
-        )
+    ours, theirs = ({k: np.shape(x[k]) for k in x} for x in (first, second))
+    if ours != theirs:
+        words = "paired differences need the same data sets, seeds and episodes"
+        raise ValueError(f"{words} on both sides, got {ours} against {theirs}")
     differences = {
         name: over_seeds(np.subtract(first[name], second[name], dtype=np.float64))
         for name in first
@@ -101,16 +98,13 @@ def paired_interval(a: np.ndarray, b: np.ndarray) -> Interval:
     """
     a, b = _vector(a), _vector(b)
     if len(a) != len(b):
-        raise ValueError(
-            f"episodes: {len(a)} against {len(b)}; a paired difference needs the "
-            "same episodes on both sides"
-        )
+        words = "a paired difference needs the same episodes on both sides"
+        raise ValueError(f"episodes: {len(a)} against {len(b)}; {words}")
     interval = scipy.stats.bootstrap(
         (a - b,),
         np.mean,
         n_resamples=RESAMPLES,
         batch=1000,  # 1000 x n doubles at a time, whatever n is
-        vectorized=True,
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
@@ -121,8 +115,6 @@ def paired_interval(a: np.ndarray, b: np.ndarray) -> Interval:
 def _vector(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or len(values) < 2:
-        raise ValueError(
-            f"values: shape {values.shape}; an interval needs one value an episode or "
-            "seed, and at least 2 of them"
-        )
+        words = "an interval needs one value an episode or seed, at least 2 of them"
+        raise ValueError(f"values: shape {values.shape}; {words}")
     return values

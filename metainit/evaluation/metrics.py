@@ -24,29 +24,24 @@ class Answers(NamedTuple):
     logits: np.ndarray
     query: Mapping[str, np.ndarray]
 
-    def by_episode(
-        self, metric: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    ) -> np.ndarray:
-        """Applies `metric(labels [n], logits [steps, n, way]) -> [steps]`."""
-        values = []
-        for number, labels in enumerate(self.query["label"]):
-            logits = self.logits[:, number]
-            if "weight" in self.query:
-                is_real = self.query["weight"][number] > 0
-                logits = logits[:, is_real][..., self.query["classes"][number]]
-                labels = labels[is_real]
-            values.append(metric(labels, logits))
-        return np.stack(values, 1)
 
-
-def _f1(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    return macro_f1(labels, logits.argmax(-1), logits.shape[-1])
+def _f1(answers: Answers) -> np.ndarray:
+    """Macro-F1 of each episode's own queries and classes, without what fills it up."""
+    values, query = [], answers.query
+    for number, labels in enumerate(query["label"]):
+        logits = answers.logits[:, number]
+        if "weight" in query:
+            is_real = query["weight"][number] > 0
+            logits = logits[:, is_real][..., query["classes"][number]]
+            labels = labels[is_real]
+        values.append(macro_f1(labels, logits.argmax(-1), logits.shape[-1]))
+    return np.stack(values, 1)
 
 
 # Every metric of few-shot evaluation: float [steps, episodes] of some answers.
 METRICS: Mapping[str, Callable[[Answers], np.ndarray]] = {
     "accuracy": lambda answers: answers.accuracy,
-    "f1": lambda answers: answers.by_episode(_f1),
+    "f1": _f1,
     "loss": lambda answers: answers.loss,
 }
 

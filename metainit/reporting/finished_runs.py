@@ -73,19 +73,19 @@ def write_episodes(path: str | os.PathLike[str], evaluation: Evaluation) -> None
 def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
     """Reads what `write_episodes` stored; a damaged file is a ValueError."""
     try:
-        stored = atomic.read_arrays(path, ("values",))
+        stored = atomic.read_arrays(path, "values")
     except ValueError as error:
         again = f"delete {FILE} beside it and give the run's own line again"
         raise ValueError(f"{error}; {again}") from None
     parts = []
-    for (part, about_rows, metrics), arrays in stored:
+    for (part, about_rows, metrics), of_rows in stored:
         rows = [
             Row(*row)._replace(
                 steps=tuple(row[3]),
                 cost=Cost(*row[-1]),
                 measurements=dict(zip(metrics, values[:, None], strict=True)),
             )
-            for row, values in zip(about_rows, arrays["values"], strict=True)
+            for row, values in zip(about_rows, of_rows, strict=True)
         ]
         parts.append(Evaluation(*part)._replace(rows=tuple(rows), parts=(), notes=()))
     return tuple(parts)

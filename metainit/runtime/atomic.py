@@ -74,19 +74,16 @@ def write_arrays(
 
 
 def read_arrays(
-    path: str | os.PathLike[str], names: Sequence[str]
-) -> list[tuple[Any, dict[str, np.ndarray]]]:
-    """Reads (about, arrays by name) of each data set that `write_arrays` stored.
+    path: str | os.PathLike[str], name: str
+) -> list[tuple[Any, np.ndarray]]:
+    """Reads each JSON value that `write_arrays` stored, with its array of this name.
 
-    Raises:
-      ValueError: no such file, it is damaged, or lacks one of `names`.
+    Raises ValueError where there is no such file or array, or it is damaged.
     """
     try:
         # NumPy itself leaves a damaged file open.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            return [
-                (about, {name: stored[f"{name}{number}"] for name in names})
-                for number, about in enumerate(json.loads(str(stored["index"])))
-            ]
+            index = json.loads(str(stored["index"]))
+            return [(about, stored[f"{name}{i}"]) for i, about in enumerate(index)]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read ({error})") from None
