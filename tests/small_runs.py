@@ -19,32 +19,20 @@ def row(init, head, accuracy, validation=None, chosen=1, seed=0):
     closed = head in ("nearest centroid", "logistic regression")
     steps, chosen = ((0,), 0) if closed else ((0, 1, 5), chosen)
     values = HARD + rng.normal(0, 0.01, (len(steps), EPISODES))
-    values += accuracy - values.mean(axis=1, keepdims=True)
-    values += 0.02 * (np.arange(len(steps))[:, None] - chosen)
-    return Row(
-        init=init,
-        head=head,
-        setting={} if closed else {"optimizer": "sgd", "learning_rate": 0.1},
-        steps=steps,
-        chosen=chosen,
-        validation_accuracy=validation or accuracy,
-        measurements={"accuracy": values, "f1": values - 0.01, "loss": 1 - values},
-        cost=Cost(62.4, 51200, 400, 1.5e12),
-    )
+    later = 0.02 * (np.arange(len(steps))[:, None] - chosen)
+    values += accuracy + later - values.mean(axis=1, keepdims=True)
+    setting = {} if closed else {"optimizer": "sgd", "learning_rate": 0.1}
+    measured = {"accuracy": values, "f1": values - 0.01, "loss": 1 - values}
+    cost = Cost(62.4, 51200, 400, 1.5e12)
+    quality = validation or accuracy
+    return Row(init, head, setting, steps, chosen, quality, measured, cost)
 
 
 def evaluation(*rows, dataset="glyphs", **more):
-    return Evaluation(
-        rows=rows,
-        dataset=dataset,
-        protocol="5-way 1-shot, 60 episodes",
-        batch_norm="support moments",
-        grid={"learning rates": [0.01, 0.1]},
-        device="cpu x1",
-        runtime=20.0,
-        queries=75,
-        notes=("A note of its own.",),
-    )._replace(**more)
+    protocol, grid = "5-way 1-shot, 60 episodes", {"learning rates": [0.01, 0.1]}
+    about = protocol, "support moments", grid, "cpu x1", 20.0, 75
+    notes = ("A note of its own.",)
+    return Evaluation(rows, dataset, *about, notes)._replace(**more)
 
 
 WINNING = (
@@ -54,20 +42,14 @@ WINNING = (
     row("joint pretraining", "zero", 0.70),
     row("random", "prototype", 0.50),
 )
-CONTEXT = {
-    "title": "quickstart",
-    "command": "python launch.py --config configs/quickstart.py",
-    "seed": 3,
-    "versions": {"jax": "0.10.2"},
-    "config": {"inner": {"steps": 5}},
-    "training": [
-        {"step": 1, "train/loss": 1.5, "train/accuracy": 0.3},
-        {"step": 2, "train/loss": 1.0, "train/accuracy": None},
-        {"step": 2, "validation/loss": 1.2, "validation/accuracy": 0.4},
-    ],
-    "device_hours": 0.05,
-    "epoch": 2.5,
-}
+CONTEXT = {"title": "quickstart", "seed": 3, "device_hours": 0.05, "epoch": 2.5}
+CONTEXT |= {"command": "python launch.py --config configs/quickstart.py"}
+CONTEXT |= {"versions": {"jax": "0.10.2"}, "config": {"inner": {"steps": 5}}}
+CONTEXT["training"] = [
+    {"step": 1, "train/loss": 1.5, "train/accuracy": 0.3},
+    {"step": 2, "train/loss": 1.0, "train/accuracy": None},
+    {"step": 2, "validation/loss": 1.2, "validation/accuracy": 0.4},
+]
 
 
 def of_seed(seed, gain=0.1, dataset="pets", **more):
@@ -87,12 +69,10 @@ def write(folder, seed, measured=None, at=5, **changed):
 
     Further keywords change its settings, "__" for a dot.
     """
-    config = {"seed": seed, "iterations": 100, "max_hours": 1.0, "log_every": 200}
-    config |= {
-        "data": {"name": "glyphs", "data_dir": ""},
-        "task": {"shot": 1},
-        "inner": {"steps": 10},
-        "evaluate": {"sgd_rates": [0.1, 0.3]},
+    config = {
+        **{"seed": seed, "iterations": 100, "max_hours": 1.0, "log_every": 200},
+        **{"data": {"name": "glyphs", "data_dir": ""}, "task": {"shot": 1}},
+        **{"inner": {"steps": 10}, "evaluate": {"sgd_rates": [0.1, 0.3]}},
         "transfer": {"steps": 100, "held_out": 0.2, "accuracies": []},
     }
     for name, value in changed.items():

@@ -39,28 +39,24 @@ NAME = "a <b> & c|d *x* [e](f)"
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    runs = [run(init, "zero", 5, dataset=NAME) for init in ("meta-learned", "random")]
+    runs = [run(init, "zero", 5) for init in ("meta-learned", "random")]
     write_report(folder, evaluation(*WINNING), CONTEXT, transfer(*runs))
     return folder
 
 
 def test_the_page_has_what_the_markdown_has(written):
     page = Page((written / "report.html").read_text())
-    assert page.open == []
     text, markdown = page.text, (written / "report.md").read_text()
     for words in ("beats every baseline", "optimizer sgd", "A note of its own"):
         assert text.count(words) == markdown.count(words) > 0
     assert text.count("quick") == markdown.count("quick") + 1  # its title
     tags = [tag for tag, _ in page.tags]
-    assert tags.count("table") == len(re.findall(r"^\| ---", markdown, re.MULTILINE))
-    assert tags.count("img") == 3 and tags.count("table") >= 5
-    assert tags[tags.index("body") + 1] == "p"  # the verdict
+    assert (
+        tags.count("table") == len(re.findall(r"^\| ---", markdown, re.MULTILINE)) > 4
+    )
+    assert tags.count("img") == 3 and tags[tags.index("body") + 1] == "p"  # the verdict
     # On a narrow screen a cell stands beside its heading.
-    cells = [attributes for tag, attributes in page.tags if tag == "td"]
-    assert cells and all(cell.get("data-label") for cell in cells)
-    # Names are escaped.
-    assert page.text.count(NAME) >= 3
-    assert not {"b", "a", "em"} & {tag for tag, _ in page.tags}
+    assert all(x.get("data-label") for tag, x in page.tags if tag == "td")
 
 
 def test_blocks_are_escaped(tmp_path):
@@ -68,9 +64,10 @@ def test_blocks_are_escaped(tmp_path):
     html.write(tmp_path, [NAME, Heading(NAME, 1), Bullets([NAME]), Code(NAME), table])
     page = Page((tmp_path / "report.html").read_text())
     assert page.text.count(NAME) == 7  # in the title, too
-    (label,) = (x["data-label"] for tag, x in page.tags if x.get("data-label") == NAME)
-    assert label == NAME and ("td", {"align": "right", "data-label": "n"}) in page.tags
-    assert "strong" in {tag for tag, _ in page.tags}
+    labels = [attributes for tag, attributes in page.tags if tag == "td"]
+    assert labels == [{"data-label": NAME}, {"align": "right", "data-label": "n"}]
+    tags = {tag for tag, _ in page.tags}
+    assert page.open == [] and "strong" in tags and not {"b", "a", "em"} & tags
 
 
 def test_the_page_loads_nothing(written):

@@ -4,19 +4,25 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
 from small_runs import of_seed, three, write
 
 from metainit.evaluation import intervals
-from metainit.reporting import seeds_report
+from metainit.reporting import seeds_report, tables
+from metainit.reporting.tables import ACCURACY
 
 
 def told(runs):
     return seeds_report.terminal(seeds_report.compare(runs))
 
 
-def of_parts(seed, *parts):
-    return of_seed(seed, dataset="several", parts=parts)
+def several(folder, **gains):
+    """Three seeds of a run with gains by data set, of which "cars" is held out."""
+    runs = []
+    for seed in range(3):
+        parts = (of_seed(seed, x, y, held_out=y == "cars") for y, x in gains.items())
+        whole = of_seed(seed, dataset="several", parts=tuple(parts))
+        runs.append(write(folder / f"run{seed}", seed, whole))
+    return runs
 
 
 def test_three_seeds_are_one_table(tmp_path):
@@ -25,41 +31,32 @@ def test_three_seeds_are_one_table(tmp_path):
     assert "Accuracy over seeds 0, 1, 2" in text
     (ours,) = re.findall(r"^meta-learned\n  prototype .*ours.*", text, re.MULTILINE)
     (line,) = re.findall(r"^random\n  zero .*\*$", text, re.MULTILINE)
-    rows = [of_seed(seed).rows for seed in range(3)]
     of_ours, of_random = (
-        np.float32([of_seed[i].measurements["accuracy"][1] for of_seed in rows])
+        np.float32([of_seed(x).rows[i].measurements["accuracy"][1] for x in range(3)])
         for i in (0, 2)
     )
     wanted = intervals.compare({"pets": of_ours}, {"pets": of_random})["pets"]
-    mean, low, high = (100 * x for x in wanted[:3])
-    assert f"{mean:+.1f} [{low:.1f}, {high:.1f}]" in line
     assert wanted.different and line.endswith(f"{wanted.p:.3f}*")
-    accuracy = intervals.over_seeds(of_ours)
-    assert f"{100 * accuracy.mean:.1f} [" in ours
+    assert tables.points(wanted) in line
+    assert ACCURACY.interval(intervals.over_seeds(of_ours)) in ours
     words = " ".join(text.split())
     assert "meta-learned >= 42 up to 100 (2 of 3); random 50 (3 of 3)." in words
     assert text.isascii() and "Holm" in text
 
 
 def test_the_page_marks_the_best_where_it_is_significant(tmp_path, capsys):
-    gains = {"pets": 0.1, "sun397": -0.001}  # the second is less than chance
-    runs = []
-    for seed in range(3):
-        parts = [of_seed(seed, gain, name) for name, gain in gains.items()]
-        runs.append(write(tmp_path / f"run{seed}", seed, of_parts(seed, *parts)))
+    runs = several(tmp_path, pets=0.1, sun397=-0.001)  # the second: less than chance
     out = tmp_path / "page"
     assert seeds_report.main([*runs, "--out", str(out)]) == 0
     page = (out / "report.md").read_text()
     first = page.splitlines()[0]
-    words = "Over 3 seeds meta-learned is significantly better on 1 and worse on 0 of 2"
-    assert first.startswith(words)
-    assert "hardest to beat, random: +" in first
+    better = "Over 3 seeds meta-learned is significantly better on 1 and worse on 0 of"
+    assert first.startswith(better) and "hardest to beat, random: +" in first
     assert first in " ".join(capsys.readouterr().out.split())
-    pets, sun = (page.split(f"\n## {name}")[1].split("\n## ")[0] for name in gains)
-    (line,) = (line for line in pets.splitlines() if "**" in line)
-    assert line.startswith("| **meta-learned** | **prototype** | **70.")
-    assert "**" not in sun
-    assert line.split(" | ")[3].startswith("**69.") and "| **0.0173** |" in line
+    (bold,) = (line for line in page.splitlines() if "**" in line)
+    assert bold.startswith("| **meta-learned** | **prototype** | **70.")
+    assert bold.split(" | ")[3].startswith("**69.") and "| **0.0173** |" in bold
+    assert page.index("\n## pets") < page.index(bold) < page.index("\n## sun397")
     (overall,) = re.findall(r"^\| random \| \+(.*?) \[", page, re.MULTILINE)
     episodes, transfer = page.split("## Transfer efficiency")
     pattern = re.compile(r"^\| random \| zero \|.*?\+(\S+) \[", re.MULTILINE)
@@ -67,20 +64,14 @@ def test_the_page_marks_the_best_where_it_is_significant(tmp_path, capsys):
     assert float(overall) == pytest.approx(np.mean([float(x) for x in means]), abs=0.1)
     assert pattern.findall(transfer) == ["0.00"]  # ours ends as high
     assert f"metainit report {runs[0]} {runs[1]} {runs[2]} --out {out}" in page
-    with Image.open(out / "transfer.png") as image:
-        assert image.width > 500
+    assert (out / "transfer.png").exists()
     assert first in (out / "report.html").read_text()
 
 
 def test_held_out_classes_are_another_question(tmp_path):
     """They stand in a table of their own, but count in neither verdict nor summary."""
-    runs, without = [], []
-    for seed in range(3):
-        sets = of_seed(seed, 0.1, "pets"), of_seed(seed, 0.004, "sun397")
-        held_out = of_seed(seed, -0.3, "cars", held_out=True)
-        whole, plain = of_parts(seed, *sets, held_out), of_parts(seed, *sets)
-        runs.append(write(tmp_path / f"run{seed}", seed, whole))
-        without.append(write(tmp_path / f"without{seed}", seed, plain))
+    runs = several(tmp_path / "all", pets=0.1, sun397=0.004, cars=-0.3)
+    without = several(tmp_path / "without", pets=0.1, sun397=0.004)
     compared, plain_ones = map(seeds_report.compare, (runs, without))
     assert seeds_report.verdict(compared) == seeds_report.verdict(plain_ones)
     assert "of 2 data sets" in seeds_report.verdict(compared)
@@ -108,25 +99,25 @@ def test_a_baseline_that_is_better_is_marked(tmp_path):
     assert "no baseline" in told([write(tmp_path / "alone", 0, ours)])
 
 
-def test_fixed_accuracies_are_in_the_table_and_what_has_no_transfer(tmp_path):
-    runs = [write(tmp_path / f"{s}", s, transfer__accuracies=[0.5]) for s in (0, 1)]
-    table = told(runs).split("Until 50 %, fixed beforehand")[1]
-    assert re.search(r"^random\n  zero +2 of 2 +50 ", table, re.MULTILINE)
-    runs = three(tmp_path)
+def test_what_has_no_transfer_is_named(tmp_path):
     other = write(tmp_path / "other", 3, transfer__steps=0)
-    text = told([*runs, other])
+    text = told([*three(tmp_path), other])
     assert "Accuracy over seeds 0, 1, 2, 3" in text
     assert f"Missing: {other} without transfer" in " ".join(text.split())
     assert "Transfer efficiency, seeds 0, 1, 2" in text
 
 
-def test_experiments_stand_side_by_side(tmp_path):
-    others = [
-        write(tmp_path / f"b{seed}", seed, of_seed(seed, gain=0.05), inner__steps=3)
-        for seed in range(3)
-    ]
-    text = told([*three(tmp_path), *others])
-    assert "inner.steps: 10 in " in text and f"B: {others[0]}" in " ".join(text.split())
+def test_experiments_stand_side_by_side_on_the_seeds_that_all_have(tmp_path):
+    runs = three(tmp_path)
+    for seed in range(2):
+        ahead = of_seed(seed, gain=0.05)
+        runs.append(write(tmp_path / f"b{seed}", seed, ahead, inner__steps=3))
+    compared = seeds_report.compare(runs)
+    (missing,) = compared.missing
+    assert missing == f"{runs[2]}: left out, since not every experiment has seed 2"
+    assert compared.differences[0].startswith(f"inner.steps: 10 in {runs[0]}, ")
+    assert [run.path for run in compared.experiments["B"]] == runs[3:]
+    text = seeds_report.terminal(compared)
     (line,) = re.findall(r"^B: meta-learned\n  prototype .*", text, re.MULTILINE)
     assert "+5.0 [" in line and line.endswith("*")
-    assert "Transfer efficiency of B" in text
+    assert "Transfer efficiency of B" in text and "Accuracy over seeds 0, 1\n" in text
