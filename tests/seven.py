@@ -9,14 +9,11 @@ from typing import NamedTuple
 
 import archives
 import numpy as np
-import pytest
 from PIL import Image
 
 from metainit.data.builders import catalog, cifar_fs, prepare
 
 IMAGES = 3  # a class has so many, where it has any
-TRAIN_CLASSES, OTHER_CLASSES = 30, 4
-PETS = 37  # its lists must have every breed
 
 # Split -> file name -> class and image, or its file where that is kept to the byte.
 Rows = dict[str, dict[str, tuple[str, bytes | Image.Image]]]
@@ -33,22 +30,18 @@ class Layout(NamedTuple):
 
     def write(self, folder: Path) -> None:
         """Puts the archives into a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
         for name, content in self.files.items():
             if isinstance(content, bytes):
-                (folder / name).write_bytes(content)
+                archives.unpack(folder, {name: content})
             else:
                 archives.pack(folder / name, content)
 
     def unpack(self, folder: Path) -> None:
         """Puts what the archives unpack to into a folder."""
         for name, content in self.files.items():
-            if isinstance(content, bytes):
-                archives.unpack(folder, {name: content})
-            elif name.endswith(".zip"):
-                archives.unpack(folder / Path(name).stem, content)
-            else:
-                archives.unpack(folder, content)
+            place = folder / Path(name).stem if name.endswith(".zip") else folder
+            files = {name: content} if isinstance(content, bytes) else content
+            archives.unpack(place, files)
 
 
 def prepare_all(root: Path) -> None:
@@ -75,34 +68,27 @@ def _pictures(first: int) -> Pictures:
 
 
 def _cifar100(pictures: Pictures) -> Layout:
-    classes = cifar_names()
+    held_out = [*cifar_fs._VALIDATION, *cifar_fs._TEST]
+    classes = sorted([*held_out, *(f"class_{number:02}" for number in range(64))])
     rng = np.random.default_rng(0)
-    members = {"fine_label_names.txt": "\n".join(classes).encode() + b"\n"}
+    files = {"cifar-100-binary/fine_label_names.txt": "\n".join(classes).encode()}
     rows: Rows = {}
     for split, each in (("train", 2), ("test", 1)):
         labels = rng.permutation(np.repeat(np.arange(100), each))
         pixels = rng.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
-        members[f"{split}.bin"] = b"".join(
-            bytes([0, label]) + image.transpose(2, 0, 1).tobytes()
-            for label, image in zip(labels, pixels, strict=True)
-        )
+        planes = pixels.transpose(0, 3, 1, 2).reshape(len(labels), -1)
+        records = np.column_stack([0 * labels, labels, planes]).astype(np.uint8)
+        files[f"cifar-100-binary/{split}.bin"] = records.tobytes()
         rows[split] = {
             f"{split}_{number:05}": (classes[label], Image.fromarray(image))
             for number, (label, image) in enumerate(zip(labels, pixels, strict=True))
         }
-    files = {f"cifar-100-binary/{name}": content for name, content in members.items()}
     return Layout({"cifar-100-binary.tar.gz": files}, classes, rows)
-
-
-def cifar_names() -> list[str]:
-    """A hundred names, in order, with those that the split knows among them."""
-    held_out = [*cifar_fs._VALIDATION, *cifar_fs._TEST]
-    return sorted([*held_out, *(f"class_{number:02}" for number in range(64))])
 
 
 def _caltech256(pictures: Pictures) -> Layout:
     root = "256_ObjectCategories"
-    classes = [f"{label:03}.thing" for label in range(1, TRAIN_CLASSES + 1)]
+    classes = [f"{label:03}.thing" for label in range(1, 30 + 1)]
     rows: Rows = {"train": {}, "test": {}}
     # The clutter class, the stray entries, and what tools add to trees.
     stray = """257.clutter/257_0001.jpg 001.thing/greg/vision309/001_0001.jpg
@@ -118,23 +104,22 @@ def _caltech256(pictures: Pictures) -> Layout:
 
 
 def _flowers102(pictures: Pictures) -> Layout:
-    names = [f"class {label}" for label in range(102)]
-    labels = np.repeat([1, 102, 51, *range(3, TRAIN_CLASSES)], IMAGES)
-    numbers = np.arange(1, len(labels) + 1)
-    files = {f"jpg/image_{number:05}.jpg": next(pictures) for number in numbers}
-    images = dict(zip(numbers, files.values(), strict=True))
-    split = {"trnid": numbers[2::3], "valid": numbers[1::3], "tstid": numbers[0::3]}
-    keys = {"train": "trnid", "validation": "valid", "test": "tstid"}
-    rows = {
-        name: {
-            f"image_{number:05}.jpg": (names[labels[number - 1] - 1], images[number])
-            for number in split[key]
-        }
-        for name, key in keys.items()
-    }
+    # No file has the names, our module does.
+    listing = Path(catalog.__file__).with_name("flowers102_classes.txt")
+    names = listing.read_text(encoding="utf-8").splitlines()[1:]
+    labels = np.repeat([1, 102, 51, *range(3, 30)], IMAGES)
+    files = {f"jpg/image_{n + 1:05}.jpg": next(pictures) for n in range(len(labels))}
+    shown = [
+        (name.removeprefix("jpg/"), (names[label - 1], image))
+        for (name, image), label in zip(files.items(), labels, strict=True)
+    ]
+    starts = {"train": ("trnid", 1), "validation": ("valid", 2), "test": ("tstid", 0)}
+    rows = {split: dict(shown[start::3]) for split, (_, start) in starts.items()}
+    numbers = np.arange(1, len(labels) + 1)[None]
+    split_of = {key: numbers[:, start::3] for key, start in starts.values()}
     lists = {
         "imagelabels.mat": archives.matlab(labels=labels[None].astype(np.uint8)),
-        "setid.mat": archives.matlab(**{key: of[None] for key, of in split.items()}),
+        "setid.mat": archives.matlab(**split_of),
     }
     return Layout({"102flowers.tgz": files, **lists}, names, rows)
 
@@ -143,11 +128,12 @@ def cars_annotations(labels: Sequence[int], label_field: bool = True) -> bytes:
     """A list of Stanford Cars: classes, from 1, of 00001.jpg and on."""
     fields = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "fname", "class"]
     fields = fields[: 6 if label_field else 5]
-    records = np.zeros((1, len(labels)), [(field, object) for field in fields])
-    for number, label in enumerate(labels):
-        record = (1, 2, 20, 12, f"{number + 1:05}.jpg", label)
-        records[0, number] = record[: len(fields)]
-    return archives.matlab(annotations=records)
+    records = [
+        (1, 2, 20, 12, f"{number:05}.jpg", label)[: len(fields)]
+        for number, label in enumerate(labels, 1)
+    ]
+    table = np.array([records], [(field, object) for field in fields])
+    return archives.matlab(annotations=table)
 
 
 def _stanford_cars(pictures: Pictures) -> Layout:
@@ -206,7 +192,7 @@ def _fgvc_aircraft(pictures: Pictures) -> Layout:
 
 def _oxford_pets(pictures: Pictures) -> Layout:
     breeds = ["Abyssinian", "american_bulldog", "american_pit_bull_terrier"]
-    breeds += [f"breed_{number:02}" for number in range(4, PETS + 1)]
+    breeds += [f"breed_{number:02}" for number in range(4, 38)]
     rows: Rows = {"train": {}, "test": {}}
     lines = {"train": "", "test": ""}
     images = {
@@ -238,7 +224,7 @@ def _sun397(pictures: Pictures) -> Layout:
     class_names = "".join(f"{name}\n" for name in names).encode()
     files = {"SUN397/ClassName.txt": class_names, "SUN397/README.txt": b"see above"}
     rows: Rows = {split: {} for split in ("train", "test", "rest")}
-    for name, split in itertools.product(names[:OTHER_CLASSES], rows):
+    for name, split in itertools.product(names[:4], rows):
         file = f"{name}/sun_{split}.jpg"
         files[f"SUN397{file}"] = shown = next(pictures)
         rows[split][file[1:]] = name, shown
@@ -251,15 +237,9 @@ def _sun397(pictures: Pictures) -> Layout:
     return Layout({"SUN397.tar.gz": files, "Partitions.zip": partitions}, names, rows)
 
 
-_LAYOUTS = {
-    "cifar100": _cifar100,
-    "caltech256": _caltech256,
-    "flowers102": _flowers102,
-    "stanford_cars": _stanford_cars,
-    "fgvc_aircraft": _fgvc_aircraft,
-    "oxford_pets": _oxford_pets,
-    "sun397": _sun397,
-}
+_TRAIN = (_cifar100, _caltech256, _flowers102)
+_OTHERS = (_stanford_cars, _fgvc_aircraft, _oxford_pets, _sun397)
+_LAYOUTS = {of.__name__.removeprefix("_"): of for of in (*_TRAIN, *_OTHERS)}
 NAMES = tuple(_LAYOUTS)
 
 # Caltech-256 with three classes of four images.
@@ -272,10 +252,3 @@ CALTECH_FILES = {
     for name in ("001.ak47", "056.dog", "198.spider")
     for image in range(1, 5)
 }
-
-
-def serve(monkeypatch: pytest.MonkeyPatch, name: str, url: str, checksum: str) -> None:
-    """Has the catalog say that a data set is one file, which is at an address."""
-    entry = catalog.CATALOG[name]
-    file = entry.files[0]._replace(folders=(f"{url}/",), checksum=checksum)
-    monkeypatch.setitem(catalog.CATALOG, name, entry._replace(files=(file,)))

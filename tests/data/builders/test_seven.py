@@ -35,20 +35,24 @@ def compare(found, rows):
                 assert archives.far(content, shown) < 5, file_name
 
 
-def changed(layout, file, member, content):
-    """The layout with other content of a file, or of its member that ends so.
+def changed(layout, key, content):
+    """The layout with other content of a file, or of the first member that ends so.
 
-    Content that is a string is that of the file so called; None removes what it is for.
+    Content that is a string is that of the file so called; None removes what it is for,
+    and a member that there is not comes into the first file.
     """
-    content = layout.files[content] if isinstance(content, str) else content
-    if member is not None:
-        old = layout.files[file]
-        name = next((name for name in old if name.endswith(member)), member)
-        content = {**old, name: content}
-        content = {name: part for name, part in content.items() if part is not None}
-    files = {**layout.files, file: content}
-    files = {name: part for name, part in files.items() if part is not None}
-    return layout._replace(files=files)
+    files = dict(layout.files)
+    content = files[content] if isinstance(content, str) else content
+    if key not in files:
+        packed = [file for file, members in files.items() if isinstance(members, dict)]
+        ends = ((file, x) for file in packed for x in files[file] if x.endswith(key))
+        file, member = next(ends, (packed[0], key))
+        key, content = file, present(files[file] | {member: content})
+    return layout._replace(files=present(files | {key: content}))
+
+
+def present(files):
+    return {name: content for name, content in files.items() if content is not None}
 
 
 @pytest.mark.parametrize("name", seven.NAMES)
@@ -57,22 +61,22 @@ def test_labels_splits_and_images_of_the_official_layout(
     tmp_path, monkeypatch, name, form
 ):
     opened, really = [], pathlib.Path.open
-
-    def count(path, *args, **kwargs):
-        opened.append(path.name)
-        return really(path, *args, **kwargs)
-
     layout = seven.layout(name)
     if form == "trees":
         layout.unpack(tmp_path / "manual" / name)
     elif form == "archives":
         layout.write(tmp_path / "manual")
     else:  # lists behind the images, classes in another order
-        files = dict(layout.files)
-        for file, content in files.items():
-            if not isinstance(content, bytes):
-                files[file] = dict(reversed(content.items()))
+        files = {
+            file: dict(reversed(part.items())) if isinstance(part, dict) else part
+            for file, part in layout.files.items()
+        }
         layout._replace(files=files).write(tmp_path / "manual")
+
+    def count(path, *args, **kwargs):
+        opened.append(path.name)
+        return really(path, *args, **kwargs)
+
     with monkeypatch.context() as patch:
         patch.setattr(pathlib.Path, "open", count)
         folder = prepare(name, tmp_path)
@@ -80,20 +84,11 @@ def test_labels_splits_and_images_of_the_official_layout(
         tars = [file for file in layout.files if not file.endswith(".zip")]
         assert all(opened.count(file) == 1 for file in tars)
     names = tfds.builder_from_directory(folder).info.features["label"].names
-    if name == "flowers102":  # no file has the names, our module does
+    assert names == list(layout.classes)
+    if name == "flowers102":
         known = ["pink primrose", "petunia", "blackberry lily"]
         assert len(set(names)) == 102 and [names[n] for n in (0, 50, 101)] == known
-        rows = {
-            split: {
-                file: (names[int(label.split()[1])], shown)
-                for file, (label, shown) in of_split.items()
-            }
-            for split, of_split in layout.rows.items()
-        }
-    else:
-        assert names == list(layout.classes)
-        rows = layout.rows
-    compare(archives.stored(folder), rows)
+    compare(archives.stored(folder), layout.rows)
 
 
 @pytest.mark.parametrize("name", ["stanford_cars", "oxford_pets"])
@@ -102,8 +97,7 @@ def test_common_repacks_give_the_same(tmp_path, name):
     layout, manual = seven.layout(name), tmp_path / "manual"
     if name == "oxford_pets":  # where an image in no list may be broken
         lost = "images/breed_04_301.jpg"
-        broken = changed(layout, "images.tar.gz", lost, b"no image")
-        broken.unpack(manual / "oxford-iiit-pet")
+        changed(layout, lost, b"no image").unpack(manual / "oxford-iiit-pet")
     else:
         files = dict(layout.files)
         labels = "cars_test_annos_withlabels.mat"
@@ -139,13 +133,8 @@ def test_images_that_are_broken_or_missing_stop_it_or_are_counted(
 ):
     layout = seven.layout(name)
     lost = next(reversed(layout.rows["train"]))
-    (file,) = (
-        file
-        for file, members in layout.files.items()
-        if isinstance(members, dict) and any(name.endswith(lost) for name in members)
-    )
     content = b"no image" if what == "unreadable" else None
-    changed(layout, file, lost, content).write(tmp_path / "manual")
+    changed(layout, lost, content).write(tmp_path / "manual")
     if name == "caltech256" and what == "missing":  # it has no list
         prepare(name, tmp_path)
         return
@@ -169,16 +158,14 @@ def test_a_needed_file_that_is_missing_is_named(tmp_path, name):
         if file == "Partitions.zip":
             continue
         folder = tmp_path / file
-        changed(layout, file, None, None).write(folder / "manual")
+        changed(layout, file, None).write(folder / "manual")
         with pytest.raises(PrepareError, match=f"^{name}: there is no {file}"):
             prepare(name, folder)
 
 
-CIFAR, CALTECH = "cifar-100-binary.tar.gz", "256_ObjectCategories.tar"
-FGVC, DEVKIT = "fgvc-aircraft-2013b.tar.gz", "car_devkit.tgz"
+CIFAR, _, FLOWERS, CARS, FGVC, PETS, SUN = seven.NAMES
+LABELS, SETS = "imagelabels.mat", "setid.mat"
 TEST_LABELS = "cars_test_annos_withlabels.mat"
-PETS, PET_LISTS = "images.tar.gz", "annotations.tar.gz"
-SUN, PARTITIONS = "SUN397.tar.gz", "Partitions.zip"
 JPEG, HTML = archives.encode(archives.picture(0)), b"<html>404</html>" * 20
 QUAY = dict.fromkeys(["Training_01.txt", "Testing_01.txt"], b"/q/quay/s.jpg")
 
@@ -188,43 +175,45 @@ def mat(**rows):
 
 
 @pytest.mark.parametrize(
-    "file, member, content, words",
+    "name, key, content, words",
     [
-        (CIFAR, "train.bin", bytes(3073), "train.bin has 3073 bytes, which are no"),
+        (CIFAR, "train.bin", bytes(3073), "has 3073 bytes, which are no"),
         (CIFAR, "test.bin", b"\0\x64" + bytes(3072), "test.bin has the label 100"),
         (CIFAR, "names.txt", b"apple", "names.txt has 1 classes, not 100"),
         (CIFAR, "names.txt", None, "names.txt is missing or empty"),
-        (CIFAR, None, {"cifar-10/train.bin": bytes(3073)}, "like an image of it, ^cif"),
-        (CALTECH, None, {"101/a.jpg": JPEG}, "named like an image of it, ^256"),
+        (CIFAR, ".tar.gz", {"cifar-10/train.bin": b"x"}, "image of it, ^cifar"),
+        ("caltech256", ".tar", {"101/a.jpg": JPEG}, "named like an image of it, ^256"),
         (FGVC, "variant_val.txt", None, "images_variant_val.txt is missing or empty"),
         (FGVC, "variant_val.txt", b"1 F-16\n", "has the line '1 F-16', variants.txt"),
         (FGVC, "variants.txt", b"\n", "variants.txt is missing or empty"),
-        ("setid.mat", None, b"x", "there is no setid.mat with an array 'trnid'"),
-        ("setid.mat", None, "imagelabels.mat", "there is no setid.mat with an"),
-        ("imagelabels.mat", None, mat(labels=[0, 101]), "not made of numbers from 1"),
-        ("imagelabels.mat", None, mat(labels=[1] * 9), "'trnid' of setid.mat is not"),
-        ("imagelabels.mat", None, mat(labels=[]), "'labels' of imagelabels.mat is not"),
-        (PETS, None, PET_LISTS, "like an image of it, ^images"),
-        (PET_LISTS, None, PETS, "trainval.txt is missing or empty"),
-        (PET_LISTS, "/test.txt", None, "test.txt is missing or empty"),
-        (PET_LISTS, "/trainval.txt", b"Abyssinian_1 1", "the line 'Abyssinian_1 1'"),
-        (PET_LISTS, "/trainval.txt", b"Aby_1 2 1 1", "has class 2 as both"),
-        (PET_LISTS, "/trainval.txt", b"lion_1 38 1 1", ", 37, 38], not 1 to 37"),
-        (TEST_LABELS, None, seven.cars_annotations([2], False), "has no labels"),
-        (TEST_LABELS, None, HTML, f"no {TEST_LABELS} with an array"),
-        (TEST_LABELS, None, seven.cars_annotations([0]), "the class 0, not 1 to 196"),
-        ("cars_train.tgz", None, "cars_test.tgz", "there is no cars_train/NNNNN.jpg"),
-        (DEVKIT, "/cars_meta.mat", None, "there is no cars_meta.mat with an"),
-        (DEVKIT, "/cars_meta.mat", mat(class_names=["a", "b"]), "2 classes, not 196"),
-        (SUN, None, {"images/Abyssinian_1.jpg": JPEG}, "like an image of it, ^SUN397"),
+        (FLOWERS, SETS, b"x", "there is no setid.mat with an array 'trnid'"),
+        (FLOWERS, SETS, LABELS, "there is no setid.mat with an"),
+        (FLOWERS, LABELS, mat(labels=[0, 101]), "not made of numbers from 1"),
+        (FLOWERS, LABELS, mat(labels=[1] * 9), "'trnid' of setid.mat is not"),
+        (FLOWERS, LABELS, mat(labels=[]), "'labels' of imagelabels.mat is not"),
+        (PETS, "images.tar.gz", "annotations.tar.gz", "like an image of it, ^images"),
+        (PETS, "annotations.tar.gz", "images.tar.gz", "trainval.txt is missing"),
+        (PETS, "/test.txt", None, "test.txt is missing or empty"),
+        (PETS, "/trainval.txt", b"Abyssinian_1 1", "the line 'Abyssinian_1 1'"),
+        (PETS, "/trainval.txt", b"Aby_1 2 1 1", "has class 2 as both"),
+        (PETS, "/trainval.txt", b"lion_1 38 1 1", ", 37, 38], not 1 to 37"),
+        (CARS, TEST_LABELS, seven.cars_annotations([2], False), "has no labels"),
+        (CARS, TEST_LABELS, HTML, f"no {TEST_LABELS} with an array"),
+        (CARS, TEST_LABELS, seven.cars_annotations([0]), "the class 0, not 1 to 196"),
+        (CARS, "cars_train.tgz", "cars_test.tgz", "there is no cars_train/NNNNN.jpg"),
+        (CARS, "/cars_meta.mat", None, "there is no cars_meta.mat with an"),
+        (CARS, "/cars_meta.mat", mat(class_names=["a", "b"]), "2 classes, not 196"),
+        (SUN, "SUN397.tar.gz", {"images/a_1.jpg": JPEG}, "an image of it, ^SUN397"),
         (SUN, "SUN397/z/zoo/sun_1.jpg", JPEG, "is in /z/zoo, which is no class"),
-        (PARTITIONS, "Testing_01.txt", None, "Testing_01.txt is missing or empty"),
-        (PARTITIONS, None, QUAY, "such as SUN397/q/quay/s.jpg"),
+        (SUN, "Testing_01.txt", None, "Testing_01.txt is missing or empty"),
+        (SUN, "Partitions.zip", QUAY, "such as SUN397/q/quay/s.jpg"),
     ],
 )
-def test_other_content_is_refused_in_one_line(tmp_path, file, member, content, words):
-    (name,) = (name for name in seven.NAMES if file in seven.layout(name).files)
-    changed(seven.layout(name), file, member, content).write(tmp_path / "manual")
+def test_other_content_is_refused_in_one_line(tmp_path, name, key, content, words):
+    layout = seven.layout(name)
+    if key.startswith(".tar"):
+        (key,) = layout.files
+    changed(layout, key, content).write(tmp_path / "manual")
     with pytest.raises((PrepareError, ArchiveError)) as error:
         prepare(name, tmp_path)
     assert words in str(error.value) and "\n" not in str(error.value)
@@ -232,12 +221,13 @@ def test_other_content_is_refused_in_one_line(tmp_path, file, member, content, w
 
 
 def test_a_split_that_a_fraction_empties_is_refused(tmp_path):
-    layout = seven.layout("fgvc_aircraft")
+    layout = seven.layout(FGVC)
     layout.write(tmp_path / "manual")
-    images = [name for name in layout.files[FGVC] if name.endswith(".jpg")]
+    (files,) = layout.files.values()
+    images = [name for name in files if name.endswith(".jpg")]
     fraction = sorted(map(base._share, images))[1]  # one image is left
     with pytest.raises(PrepareError, match="no image is left for the split '"):
-        prepare("fgvc_aircraft", tmp_path, fraction=fraction)
+        prepare(FGVC, tmp_path, fraction=fraction)
 
 
 def test_sun_without_partitions_is_one_split_named_after_its_folders(tmp_path, caplog):
@@ -260,7 +250,7 @@ def test_sun_is_reduced_to_its_own_number_of_pixels(tmp_path):
     large = archives.picture(6, 600, 400)
     name = next(iter(layout.rows["train"]))
     jpeg = archives.encode(large, quality=95)
-    changed(layout, SUN, name, jpeg).write(tmp_path / "manual")
+    changed(layout, name, jpeg).write(tmp_path / "manual")
     _, content = archives.stored(prepare("sun397", tmp_path))["train"][name]
     height, width, _ = archives.pixels(content).shape
     assert 119_000 < height * width <= 120_000 and abs(width / height - 1.5) < 0.01
