@@ -99,3 +99,17 @@ def calibration_error(
     number = np.searchsorted(inner, confidence, side="left")
     gaps = np.bincount(number, hits - confidence, minlength=bins)
     return float(np.sum(np.abs(gaps)) / len(labels))
+
+
+def scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Scores one classifier's probabilities, float [n, way], for labels, int [n].
+
+    Every class is among the labels: `class_accuracy` refuses others by a ValueError.
+    """
+    predictions, way = probabilities.argmax(-1), probabilities.shape[-1]
+    return {
+        "accuracy": float(np.mean(predictions == labels)),
+        "class_accuracy": class_accuracy(labels, predictions, way),
+        "f1": float(macro_f1(labels, predictions, way)),
+        "calibration_error": calibration_error(probabilities, labels),
+    }

@@ -80,28 +80,22 @@ def load(folder: str | pathlib.Path) -> Classifier:
                 "finished; give its --out"
             )
     try:
-        settings = json.loads((folder / MODEL).read_text())
-        seen = json.loads((folder / PREPROCESS).read_text())
-        values = {name: settings[name] for name in ("model", "encoder", "compute")}
-        values |= {name: seen[name] for name in ("size", "channels")}
-        network = parsing.parse(values, Network)
-        class_names = tuple(json.loads((folder / CLASSES).read_text()))
+        settings, seen, class_names = (
+            json.loads((folder / name).read_text())
+            for name in (MODEL, PREPROCESS, CLASSES)
+        )
+        both, fields = settings | seen, dataclasses.fields(Network)
+        network = parsing.parse({x.name: both[x.name] for x in fields}, Network)
         model = registry.build(network)
         moments = np.zeros((1, network.size, network.size, network.channels), np.uint8)
         if model.joint:
             moments = np.load(folder / MOMENTS)
         arrays = safetensors.numpy.load((folder / WEIGHTS).read_bytes())
-        wanted = _shapes(network, len(class_names))
-        unfit = f"{WEIGHTS} is of another network"
-        init = Initialisation(
-            name=str(folder),
-            model=model,
-            preprocess=Preprocess(
-                tuple(seen["mean"]), tuple(seen["std"]), encode=model.encode
-            ),
-            network=network,
-            **leaves.filled(wanted, arrays, unfit, leaves.dotted),
-        )
+        wanted, unfit = _shapes(network, len(class_names)), "is of another network"
+        params = leaves.filled(wanted, arrays, f"{WEIGHTS} {unfit}", leaves.dotted)
+        mean, std = tuple(seen["mean"]), tuple(seen["std"])
+        preprocess = Preprocess(mean, std, encode=model.encode)
+        init = Initialisation(str(folder), model, preprocess, **params, network=network)
     except (
         *(OSError, ValueError, AttributeError, KeyError, TypeError, EOFError),
         safetensors.SafetensorError,
@@ -110,7 +104,7 @@ def load(folder: str | pathlib.Path) -> Classifier:
             f"{folder} cannot be read as a classifier ({type(error).__name__}: "
             f"{error}); fine-tune again into another folder"
         ) from error
-    return Classifier(init, class_names, moments)
+    return Classifier(init, tuple(class_names), moments)
 
 
 def predictor(classifier: Classifier, total: int) -> Callable[[np.ndarray], np.ndarray]:

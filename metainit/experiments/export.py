@@ -47,11 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("run", help="folder of launch.py")
     add("--out", required=True, help="folder of the files")
     add("--way", type=int, help="rows of the classifier; by default of a training task")
-    add(
-        "--which",
-        choices=stored.PARTS,
-        help="what of the run; by default meta, or else meta_from_pretrained",
-    )
+    which = "of the run; default meta, or what is like it"
+    add("--which", choices=stored.PARTS, help=which)
     given = parser.parse_args(argv)
     init, config = stored.load(given.run, given.which), stored.config_of(given.run)
     of_task = config.train_task.way or config.task.way

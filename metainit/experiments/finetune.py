@@ -39,43 +39,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
+def finetune(given: argparse.Namespace) -> dict[str, Any]:
     """Fine-tunes, saves and measures what was saved; returns the report.
 
     It raises ValueError or OSError for what cannot work, before anything long starts,
     and ValueError for a loss that is no longer finite.
     """
-    out = pathlib.Path(arguments.out)
+    out = pathlib.Path(given.out)
     _check_writable(out)
-    kind, _, path = arguments.data.partition(":")
+    kind, _, path = given.data.partition(":")
     if kind != "folder" or not path:
-        raise ValueError(f"--data must be folder:PATH, got {arguments.data!r}")
-    if arguments.seed < 0:
-        raise ValueError(f"--seed must be 0 or more, got {arguments.seed}")
-    init = _initialisation(arguments)
+        raise ValueError(f"--data must be folder:PATH, got {given.data!r}")
+    if given.seed < 0:
+        raise ValueError(f"--seed must be 0 or more, got {given.seed}")
+    init = _initialisation(given)
     network = init.built_from
+    shape = {"size": network.size, "channels": network.channels}
     images = folders.read_labelled(
-        path,
-        network.size,
-        network.channels,
-        arguments.test_share,
-        arguments.seed,
-        arguments.data_dir,
+        path, **shape, share=given.test_share, seed=given.seed, data_dir=given.data_dir
     )
     train, test = Source(path, *images.train), Source(path, *images.test)
     split = Split(path, train, test)
-    spec = Spec(**{name: getattr(arguments, name) for name in SETTINGS})
+    of_spec = {name: getattr(given, name) for name in SETTINGS}
+    spec = Spec(**of_spec)
     check(spec, split)
     fine_tuning.check_params(init, train)
 
     # What makes this fine-tuning another one; names of folders do not.
     settings = {
-        "size": network.size,
-        "channels": network.channels,
-        **{name: getattr(spec, name) for name in SETTINGS},
+        **shape,
+        **of_spec,
         "held_out": images.rule,
         "images_sha256": digest.sha256(
-            [(x.names, x.labels, x.hashes) for x in (images.train, images.test)]
+            [(x.class_names, x.labels, x.hashes) for x in (train, test)]
         ),
         "init_sha256": digest.sha256(init.arrays),
     }
@@ -83,41 +79,25 @@ def finetune(arguments: argparse.Namespace) -> dict[str, Any]:
     if (out / REPORT).exists():
         print(f"{out} is finished; another --out starts anew")
         return _told(json.loads((out / REPORT).read_text()), out)
-    from_where = _from_where(init, arguments.init)
+    from_where = _from_where(init, given.init)
     print(
         f"{from_where}; {len(train.class_names)} classes, {len(train.images):,} images "
         f"to learn from, {len(test.images):,} held out ({images.rule})"
     )
-    init = initialisation.fitted(init, loading.images_used((train,)))
-    learned, seen = init, split
-    if init.model.encode and not (init.preprocess.shift or init.preprocess.flip):
-        features = cache.root(arguments.data_dir) / "features"
-        learned, sides = frozen_features.encode(init, (train, test), features)
-        seen = Split(path, *sides)
-    points, params = fine_tuning.fine_tune(learned, seen, spec, out / TRAINING)
-    if not math.isfinite(points[-1].loss):
-        raise ValueError(
-            f"the loss is not finite after {spec.steps} steps; give a lower "
-            f"--learning_rate than {spec.learning_rate}, and another --out"
-        )
-    moments = held_out.moment_images(train, spec)
-    classifier.save(
-        out, Classifier(init._replace(**params), train.class_names, moments)
-    )
+    shared = np.isin(images.test.hashes, images.train.hashes)
+    seconds = _learn(init, split, spec, out, given.data_dir)
     _write_held_out(out / HELD_OUT, images)
     report = {
         "init": from_where,
-        "data": arguments.data,
+        "data": given.data,
         **settings,
         "classes": len(train.class_names),
         "images": len(train.images),
         "held_out_images": len(test.images),
         # Whose very pixels were learned from.
-        "held_out_also_learned": int(
-            np.isin(images.test.hashes, images.train.hashes).sum()
-        ),
+        "held_out_also_learned": int(shared.sum()),
         "batch_norm": init.model.policy,
-        "device_seconds": points[-1].device_seconds,
+        "device_seconds": seconds,
         **_measured(out, test),
     }
     atomic.write_json(out / REPORT, report)
@@ -131,17 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--init", required=True, help="run folder of launch.py, weights, or random")
-    add(
-        "--which",
-        choices=(*stored.PARTS, RANDOM),
-        help="what of the run; by default meta, or else meta_from_pretrained",
-    )
-    add(
-        "--use",
-        choices=stored.USES,
-        help="of a pretrained encoder given as --init: frozen (the default, features "
-        "are computed once) or adapted, which changes all of it",
-    )
+    parts = (*stored.PARTS, RANDOM)
+    add("--which", choices=parts, help="of the run; default meta, or what is like it")
+    use = "of an encoder's weights: frozen (default: one pass) or adapted"
+    add("--use", choices=stored.USES, help=use)
     add("--data", required=True, help="folder:PATH, a folder a class")
     add("--out", required=True, help="folder of the classifier")
     add("--size", type=int, help="side of the images in pixels; the init's, or 64")
@@ -152,30 +125,26 @@ def _parser() -> argparse.ArgumentParser:
     add("--head", choices=("prototype", "zero"), default="prototype")
     add("--test_share", type=float, help="of every class; default 0.2")
     add("--seed", type=int, default=0, help="of the split and the order of images")
-    add(
-        "--data_dir", default="", help="of decoded images, as of metainit.data.builders"
-    )
+    add("--data_dir", default="", help="of decoded images, as of metainit datasets")
     return parser
 
 
-def _initialisation(arguments: argparse.Namespace) -> Initialisation:
+def _initialisation(given: argparse.Namespace) -> Initialisation:
     """The network to start from, which judges an image alone."""
-    source, which = arguments.init, arguments.which
+    source, which = given.init, given.which
     kind = stored.kind_of(source)
-    if arguments.size is not None and arguments.size < 1:
-        raise ValueError(f"--size must be 1 or more pixels, got {arguments.size}")
+    if given.size is not None and given.size < 1:
+        raise ValueError(f"--size must be 1 or more pixels, got {given.size}")
     if which is not None and kind != "run" and which != kind:
         raise ValueError(f"--which {which} needs a run as --init")
-    if arguments.use is not None and kind != "weights":
-        raise ValueError(f"--use {arguments.use} needs weights as --init; a run has it")
-    use = arguments.use or stored.USES[0]
-    init = stored.load(
-        source, which, use, arguments.size, arguments.channels, arguments.seed
-    )
+    if given.use is not None and kind != "weights":
+        raise ValueError(f"--use {given.use} needs weights as --init; a run has it")
+    use = given.use or stored.USES[0]
+    init = stored.load(source, which, use, given.size, given.channels, given.seed)
     channels = init.built_from.channels
-    if arguments.channels not in (None, channels):
+    if given.channels not in (None, channels):
         raise ValueError(
-            f"--channels={arguments.channels}: {source} takes images of {channels}"
+            f"--channels={given.channels}: {source} takes images of {channels}"
         )
     return initialisation.alone(init)
 
@@ -188,6 +157,27 @@ def _from_where(init: Initialisation, source: str) -> str:
     return f"{source} ({about.recipe.name} recipe, sha256 {about.sha256[:12]})"
 
 
+def _learn(
+    init: Initialisation, split: Split, spec: Spec, out: pathlib.Path, data_dir: str
+) -> float:
+    """Fine-tunes and saves the classifier; returns the device seconds that it took."""
+    name, train, test = split
+    init = learned = initialisation.fitted(init, loading.images_used((train,)))
+    if init.model.encode and not (init.preprocess.shift or init.preprocess.flip):
+        features = cache.root(data_dir) / "features"
+        learned, maps = frozen_features.encode(init, (train, test), features)
+        split = Split(name, *maps)
+    points, params = fine_tuning.fine_tune(learned, split, spec, out / TRAINING)
+    if not math.isfinite(points[-1].loss):
+        raise ValueError(
+            f"the loss is not finite after {spec.steps} steps; give a lower "
+            f"--learning_rate than {spec.learning_rate}, and another --out"
+        )
+    init, moments = init._replace(**params), held_out.moment_images(train, spec)
+    classifier.save(out, Classifier(init, train.class_names, moments))
+    return points[-1].device_seconds
+
+
 def _check_writable(out: pathlib.Path) -> None:
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -198,26 +188,18 @@ def _measured(out: pathlib.Path, test: Source) -> dict[str, Any]:
     """Scores of the classifier as saved, computed as `metainit predict` does."""
     learned = classifier.load(out)
     chances = classifier.predictor(learned, len(test.images))(test.images)
-    labels = test.labels
-    predicted, way = chances.argmax(1), len(test.class_names)
-    return {
-        "accuracy": float(np.mean(predicted == labels)),
-        "class_accuracy": metrics.class_accuracy(labels, predicted, way),
-        "f1": float(metrics.macro_f1(labels, predicted, way)),
-        "calibration_error": metrics.calibration_error(chances, labels),
-        "accuracy_of_class": {
-            name: float(np.mean(predicted[labels == label] == label))
-            for label, name in enumerate(test.class_names)
-        },
+    hits = chances.argmax(-1) == test.labels
+    of_class = {
+        name: float(np.mean(hits[test.labels == label]))
+        for label, name in enumerate(test.class_names)
     }
+    return metrics.scores(chances, test.labels) | {"accuracy_of_class": of_class}
 
 
 def _write_held_out(path: pathlib.Path, images: folders.Labelled) -> None:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("file", "label"))
-    for file, label in zip(images.files, images.test.labels, strict=True):
-        rows.writerow((file, images.test.names[label]))
+    text, labels = io.StringIO(), np.array(images.test.names)[images.test.labels]
+    rows = [("file", "label"), *zip(images.files, labels, strict=True)]
+    csv.writer(text, lineterminator="\n").writerows(rows)
     atomic.write_text(path, text.getvalue())
 
 

@@ -33,8 +33,7 @@ class Axis(NamedTuple):
 def parse(fields: Sequence[str]) -> tuple[Axis, ...]:
     """Reads fields such as "inner.steps=1,3" or "outer.learning_rate=1e-4..1e-2".
 
-    Raises:
-      ValueError: in one line, for a field that cannot be read or stands there twice.
+    It raises ValueError for a field that cannot be read or stands there twice.
     """
     axes = tuple(_axis(field) for field in fields)
     names = [axis.name for axis in axes]
@@ -78,9 +77,8 @@ def grid(axes: Sequence[Axis]) -> list[Fields]:
     if ranges := [axis.name for axis in axes if not axis.values]:
         words = "a grid needs values; give them, or search.trials to draw"
         raise ValueError(f"{ranges[0]} is a range, and {words}")
-    names = [axis.name for axis in axes]
-    combinations = itertools.product(*(axis.values for axis in axes))
-    return [dict(zip(names, values, strict=True)) for values in combinations]
+    pairs = ([(axis.name, value) for value in axis.values] for axis in axes)
+    return [dict(combination) for combination in itertools.product(*pairs)]
 
 
 def draw(axes: Sequence[Axis], trials: int, seed: int) -> list[Fields]:

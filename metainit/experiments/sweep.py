@@ -12,9 +12,9 @@ from typing import TypeAlias
 from metainit.config import parsing
 from metainit.config.fields import ConfigError, Experiment, Search
 from metainit.data import loading
-from metainit.experiments import configs, search_space
+from metainit.experiments import configs
 from metainit.experiments.forecast import NoTimeError
-from metainit.experiments.search_space import Fields
+from metainit.experiments.search_space import Fields, draw, grid, key, parse
 from metainit.reporting import finished_runs, html, tune_report
 from metainit.reporting.tune_report import Trial
 from metainit.runtime import atomic, devices, digest, provenance, run_folder, stop
@@ -37,19 +37,14 @@ def settings(config: Search) -> list[Fields]:
     """Lists what is to be tried; raises ConfigError for a search that cannot work."""
     search = config.search
     try:
-        axes = search_space.parse(search.fields)
-        for name in (axis.name for axis in axes):
-            if name not in parsing.names(Experiment):
-                raise parsing.unknown(name, Experiment)
-            if name.split(".")[0] in _FIXED and name not in _OF_TRAINING:
-                words = "it changes what is measured, or by how much luck"
-                raise ValueError(f"{name} cannot be searched: {words}")
-        if search.trials:
-            planned = search_space.draw(axes, search.trials, search.seed)
-        else:
-            planned = search_space.grid(axes)
+        axes, drawn = parse(search.fields), search.trials
+        planned = draw(axes, drawn, search.seed) if drawn else grid(axes)
     except ValueError as error:
         raise ConfigError(f"search.fields: {error}") from None
+    for name in planned[0]:
+        if name.split(".")[0] in _FIXED and name not in _OF_TRAINING:
+            words = "it changes what is measured, or by how much luck"
+            raise ConfigError(f"search.fields: {name} cannot be searched: {words}")
     for fields in planned:
         try:
             configs.typed(parsing.replaced(config.experiment, fields))
@@ -95,21 +90,20 @@ def tune(
         raise ConfigError(str(error)) from error
     trials, refused = _run_all(config, planned, workdir, train)
     # Of earlier values that are no longer asked for, too: they were tried.
-    count = len(trials.keys() | set(map(search_space.key, planned)))
+    count = len(trials.keys() | set(map(key, planned)))
     return _report(config, workdir, [*trials.values(), *refused], count, command)
 
 
 def _run_all(
     config: Search, planned: Sequence[Fields], workdir: Path, train: Train
 ) -> tuple[dict[str, Trial], list[Trial]]:
-    """Runs and reads trials, by `search_space.key`; lists those the data refused."""
+    """Runs and reads trials, by `key`; lists those the data refused."""
     path = workdir / TRIALS
-    lines = path.read_text().splitlines() if path.exists() else ()
-    earlier = [Trial(**json.loads(line)) for line in lines]
-    trials = {search_space.key(trial.fields): trial for trial in earlier}
+    rows = atomic.read_rows(path) if path.exists() else ()
+    trials = {key(row["fields"]): Trial(**row) for row in rows}
     refused: list[Trial] = []
     for number, fields in enumerate(planned, start=1):
-        if search_space.key(fields) in trials:
+        if key(fields) in trials:
             continue
         stop.check()
         print(f"trial {number} of {len(planned)}: {tune_report.in_words(fields)}")
@@ -124,14 +118,14 @@ def _run_all(
         if trial is None:
             print("search.hours are spent; the same line with more of them goes on")
             break
-        trials[search_space.key(fields)] = trial
+        trials[key(fields)] = trial
         atomic.write_rows(path, (trial._asdict() for trial in trials.values()))
     return trials, refused
 
 
 def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial | None:
     """Runs one trial, or returns None where the hours do not hold it."""
-    trial = digest.sha256(search_space.key(fields))[:10]
+    trial = digest.sha256(key(fields))[:10]
     folder = workdir / "trials" / trial
     path = workdir / _SECONDS
     spent = json.loads(path.read_text()) if path.exists() else {}
@@ -143,11 +137,12 @@ def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial |
     of_trial = _of_trial(config, fields, (left + before) / 3600)
     by_search = of_trial.max_hours < config.experiment.max_hours
     begin = time.perf_counter()
-    failed = ""
+    runs, notes = {}, []
     try:
         train(of_trial, folder)
+        runs = json.loads((folder / finished_runs.VALIDATION).read_text())
     except NonFiniteError as error:
-        failed = str(error)
+        notes = [str(error)]
     except NoTimeError:
         if not by_search:
             raise
@@ -155,9 +150,8 @@ def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial |
     finally:  # also when it is stopped
         spent[trial] = before + time.perf_counter() - begin
         atomic.write_json(path, spent)
-    runs = {} if failed else json.loads((folder / finished_runs.VALIDATION).read_text())
-    notes = [run["stopped"] for run in runs.values() if run["stopped"]]
-    if notes and by_search:
+    cut_short = [run["stopped"] for run in runs.values() if run["stopped"]]
+    if cut_short and by_search:
         return None
     # Curves are kept; the states of many trials would fill a disk.
     for name in ("checkpoints", "best", "warm-start"):
@@ -168,7 +162,7 @@ def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial |
         accuracy={name: run["accuracy"] for name, run in runs.items()},
         device_seconds=sum(run["device_seconds"] for run in runs.values()),
         seconds=spent[trial],
-        notes=(failed,) if failed else tuple(notes),
+        notes=(*notes, *cut_short),
     )
 
 

@@ -39,17 +39,8 @@ def scores(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float
     Every class is among the labels, int [n].
     """
     log_probabilities = log_probabilities.astype(np.float64)
-    predictions = log_probabilities.argmax(-1)
-    way = log_probabilities.shape[-1]
-    return {
-        "loss": -float(log_probabilities[np.arange(len(labels)), labels].mean()),
-        "accuracy": float(np.mean(predictions == labels)),
-        "class_accuracy": metrics.class_accuracy(labels, predictions, way),
-        "f1": float(metrics.macro_f1(labels, predictions, way)),
-        "calibration_error": metrics.calibration_error(
-            np.exp(log_probabilities), labels
-        ),
-    }
+    loss = -float(log_probabilities[np.arange(len(labels)), labels].mean())
+    return {"loss": loss} | metrics.scores(np.exp(log_probabilities), labels)
 
 
 def measurer(

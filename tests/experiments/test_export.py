@@ -1,7 +1,7 @@
 """A run's initialisation as files: what is in them, and PyTorch code that uses them."""
 
-import json
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from metainit.experiments import configs
 from metainit.models import classification, registry, torch_snippet
 from metainit.models.preprocess import Preprocess
 from metainit.models.pretrained import IMAGENET, About, Recipe
+from metainit.runtime import atomic
 from metainit.training import learner as recipe
 from metainit.training import stored
 from metainit.training.initialisation import Initialisation, fitted
@@ -49,44 +50,40 @@ def body_of(config):
     return jax.tree.map(drawn, shapes)
 
 
-def finished(run, config, *more, **params):
-    """Makes the folder of a run that ended in these parameters."""
-    return tiny.finished(run, config, start(config), *more, **params)
-
-
 def start(config, weights=WEIGHTS):
     """What the run began with, without parameters."""
     model = registry.build(config)
     return Initialisation("random", model, PREPROCESS, None, provenance=weights)
 
 
-def exported(run, *more):
-    """The folder of what the command writes of the run."""
-    out = run.parent / "out"
-    assert main(["export", str(run), "--out", str(out), *more]) == 0
-    return out
+@pytest.fixture
+def exported(tmp_path):
+    """Exports a run that ended in such parameters; gives the folder and weights."""
 
+    def export(config, *line, which="meta", inner=None, **params):
+        params = {"body": body_of(config)} | params
+        run, out = tmp_path / "run", tmp_path / "out"
+        tiny.finished(run, config, start(config), which, inner, **params)
+        part = [] if which == "meta" else [f"--which={which}"]
+        assert main(["export", str(run), f"--out={out}", *part, *line]) == 0
+        return out, safetensors.numpy.load_file(out / "init.safetensors")
 
-def weights_in(out):
-    return safetensors.numpy.load_file(out / "init.safetensors")
+    return export
 
 
 @pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
-def test_what_is_exported_is_what_was_learned_and_says_so(name, tmp_path, capsys):
+def test_what_is_exported_is_what_was_learned_and_says_so(name, exported, capsys):
     config = settings(name)
     config.model.norm = "group"
     config.encoder.cut = "stage2"
-    body = body_of(config)
-    out = exported(finished(tmp_path / "run", config, body=body), "--way=6")
+    out, flat = exported(config, "--way=6")
     assert str(out) in capsys.readouterr().out
-    flat = weights_in(out)
     (head,) = [array for key, array in flat.items() if key.endswith("fc.weight")]
     assert len(head) == 6 and not head.any()
     init = stored.load(str(out / "init.safetensors"))
-    jax.tree.map(np.testing.assert_array_equal, init.body, body)
+    jax.tree.map(np.testing.assert_array_equal, init.body, body_of(config))
     assert init.model.policy == registry.build(config).policy
-    assert init.network is not None
-    assert (init.network.size, init.network.channels) == (32, 3)
+    assert (init.built_from.size, init.built_from.channels) == (32, 3)
     assert init.preprocess[:2] == PREPROCESS[:2]
     # Of an encoder these count; of another network, those of the images at hand.
     black = np.zeros((2, 8, 8, 3), np.uint8)
@@ -94,13 +91,15 @@ def test_what_is_exported_is_what_was_learned_and_says_so(name, tmp_path, capsys
     assert kept == (name != "conv4")
 
 
-def test_a_learned_head_goes_with_the_way_it_was_learned_for(tmp_path, capsys):
+def test_a_learned_head_goes_with_the_way_it_was_learned_for(
+    exported, tmp_path, capsys
+):
     config = settings("conv4")
     config.method.head = "learned"
     head = {"kernel": np.ones((4, 5), np.float32), "bias": np.arange(5.0)}
-    run = finished(tmp_path / "run", config, body=body_of(config), head=head)
-    np.testing.assert_array_equal(weights_in(exported(run))["fc.bias"], np.arange(5.0))
-    assert main(["export", str(run), "--out", str(tmp_path / "out"), "--way=6"]) == 2
+    _, flat = exported(config, head=head)
+    np.testing.assert_array_equal(flat["fc.bias"], np.arange(5.0))
+    assert main(["export", f"{tmp_path}/run", f"--out={tmp_path}/out", "--way=6"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "way=6" in line and "learned for 5 classes" in line
 
@@ -112,12 +111,9 @@ def test_a_learned_head_goes_with_the_way_it_was_learned_for(tmp_path, capsys):
         ("joint_equal_flops", "for as many operations as meta-learning"),
     ],
 )
-def test_pretraining_has_a_head_for_its_classes_which_stays(which, words, tmp_path):
-    config = settings("conv4")
+def test_pretraining_has_a_head_for_its_classes_which_stays(which, words, exported):
     head = {"kernel": np.ones((4, 90), np.float32), "bias": np.ones(90)}
-    run = finished(tmp_path / "run", config, which, body=body_of(config), head=head)
-    out = exported(run, f"--which={which}")
-    flat = weights_in(out)
+    out, flat = exported(settings("conv4"), which=which, head=head)
     assert flat["fc.weight"].shape == (5, 4) and not flat["fc.weight"].any()
     card = " ".join((out / "README.md").read_text().split())
     assert "one classifier over all" in card and words in card
@@ -125,36 +121,30 @@ def test_pretraining_has_a_head_for_its_classes_which_stays(which, words, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
-def test_learned_step_sizes_lie_beside_the_weights(name, tmp_path):
+def test_learned_step_sizes_lie_beside_the_weights(name, exported):
     config = settings(name)
     config.inner.learning_rate = 0.5
-    body = body_of(config)
-    logs = recipe.log_step_sizes(registry.build(config), body)
+    logs = recipe.log_step_sizes(registry.build(config), body_of(config))
     logs = jax.tree.map(lambda _: np.float32(np.log(3)), logs)
-    run = finished(tmp_path / "run", config, "rates", logs, body=body)
-    out = exported(run, "--which=rates")
+    out, flat = exported(config, which="rates", inner=logs)
     rates = safetensors.numpy.load_file(out / "rates.safetensors")
-    assert set(rates) == {key for key in weights_in(out) if "running" not in key}
+    assert set(rates) == {key for key in flat if "running" not in key}
     assert {value.shape for value in rates.values()} == {()}
     np.testing.assert_allclose(list(rates.values()), 1.5, rtol=1e-6)
     card = (out / "README.md").read_text()
     assert "step sizes alone" in card and "- `rates.safetensors`: " in card
 
 
-def test_the_card_says_where_it_is_from_and_what_for(tmp_path):
-    config = settings("resnet")
-    run = finished(tmp_path / "run", config, body=body_of(config))
+def test_the_card_says_where_it_is_from_and_what_for(exported, tmp_path):
     chosen = {"init": "meta-learned", "head": "prototype", "metric": "accuracy"}
     chosen |= {"dataset": "sun397", "protocol": "5-way 1-shot", "step": 10}
     chosen |= {"value": 0.5, "low": 0.48, "high": 0.523, "chosen": True}
-    lines = [
-        chosen,
-        chosen | {"init": "random", "value": 0.9},
-        chosen | {"chosen": False, "value": 0.8},
-        {"eval_loss": 1.0},
-    ]
-    (run / "results.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    text = (exported(run) / "README.md").read_text()
+    others = {"init": "random", "value": 0.9}, {"chosen": False, "value": 0.8}
+    rows = [chosen, *(chosen | other for other in others), {"eval_loss": 1.0}]
+    (tmp_path / "run").mkdir()
+    atomic.write_rows(tmp_path / "run" / "results.jsonl", rows)
+    out, _ = exported(settings("resnet"))
+    text = (out / "README.md").read_text()
     for words in (
         "# meta-learned: cifar100, omniglot\n",
         "MAML, second order: 1000 meta-iterations of 4 tasks, outer Adam at 0.001",
@@ -177,37 +167,38 @@ def test_the_card_says_where_it_is_from_and_what_for(tmp_path):
 
 
 def test_what_cannot_be_exported_is_said_in_one_line(tmp_path, capsys):
-    linear, mlp = settings("conv4"), settings("conv4")
-    mlp.model.name = "mlp"
-    good = finished(tmp_path / "run", linear, body=body_of(linear))
-    bad = finished(tmp_path / "mlp", mlp, body=body_of(mlp))
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "config.json").write_text((good / "config.json").read_text())
+    config = settings("conv4")
+    good, bad, old = (tmp_path / name for name in ("run", "mlp", "old"))
+    tiny.finished(good, config, start(config), body=body_of(config))
+    old.mkdir()
+    shutil.copy(good / "config.json", old)
+    config.model.name = "mlp"
+    tiny.finished(bad, config, start(config), body=body_of(config))
     for run, more, words in (
         (tmp_path / "none", [], "there is no folder"),
         (bad, [], "model.name=mlp"),
         (good, ["--way=1"], "way=1: give 2 or more"),
         (good, ["--which=joint"], "no best checkpoint of 'joint'; it has meta"),
-        (tmp_path / "old", [], "no best checkpoint of 'meta'"),
+        (old, [], "no best checkpoint of 'meta'; it has none"),
     ):
         out = tmp_path / "out"
-        assert main(["export", str(run), "--out", str(out), *more]) == 2
+        assert main(["export", str(run), f"--out={out}", *more]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert words in line
         assert not out.exists()
 
 
-def test_a_run_goes_on_with_the_weights_it_began_with(tmp_path):
-    config = settings("conv4")
-    finished(tmp_path, config, body=body_of(config))
-    stored.save_origin(tmp_path, start(config))
-    assert stored.load(str(tmp_path)).provenance == WEIGHTS
+def test_a_run_goes_on_with_the_weights_it_began_with(exported, tmp_path):
+    config, run = settings("conv4"), tmp_path / "run"
+    exported(config)
+    stored.save_origin(run, start(config))
+    assert stored.load(str(run)).provenance == WEIGHTS
     other = start(config, WEIGHTS._replace(sha256="0" * 64))
     with pytest.raises(ValueError, match=r"encoder\.weights=timm.* is another file"):
-        stored.save_origin(tmp_path, other)
-    (tmp_path / stored.ORIGIN).write_text("{")
+        stored.save_origin(run, other)
+    (run / stored.ORIGIN).write_text("{")
     with pytest.raises(ValueError, match=r"origin\.json cannot be read"):
-        stored.load(str(tmp_path))
+        stored.load(str(run))
 
 
 def test_the_readme_shows_the_code_of_the_brief_config():
@@ -247,7 +238,7 @@ def test_the_code_adapts_what_was_adapted(change, adapts):
     ],
     ids=str,
 )
-def test_the_code_gives_our_logits(name, change, tmp_path, monkeypatch):
+def test_the_code_gives_our_logits(name, change, exported, monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("torchvision")
     config = settings(name)
@@ -256,7 +247,7 @@ def test_the_code_gives_our_logits(name, change, tmp_path, monkeypatch):
     config.update_from_flattened_dict(change)
     side, model = config.data.size, registry.build(config)
     body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, side, side, 3)))
-    out = exported(finished(tmp_path / "run", config, body=body), "--way=4")
+    out, _ = exported(config, "--way=4", body=body)
     text = (out / "README.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
 
