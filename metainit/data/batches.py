@@ -99,20 +99,17 @@ class Order:
 
 
 class MetaBatches:
-    """Tasks of a meta-iteration: a pure function of the seed and of its number.
-
-    Attributes:
-      stacked: whether tasks have one shape, so that a batch is an `Episode` with a
-        leading axis; else it is a tuple of them, each with a leading axis of 1.
-      period: meta-iterations that it takes to meet every shape.
-    """
+    """Tasks of a meta-iteration: a pure function of the seed and of its number."""
 
     def __init__(self, config: Experiment, sources: tuple[Source, ...]):
         self.sources = sources
         self._seed, self._count = config.seed, config.meta_batch
         self._task = config.train_task
         self._shares = weights(sources, config.data.weights)
+        # Whether tasks have one shape, so that a batch is an `Episode` with a leading
+        # axis; else it is a tuple of them, each with a leading axis of 1.
         self.stacked = alike(sources, self._task)
+        # Meta-iterations that it takes to meet every shape.
         self.period = 1 if self.stacked else len(sources)
 
     def __call__(self, step: int) -> Episode | tuple[Episode, ...]:

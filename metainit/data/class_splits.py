@@ -17,7 +17,6 @@ def shuffle_split(
     Raises:
       ValueError: shares that are no shares, or fewer classes than roles.
     """
-    shares = tuple(shares)
     if len(shares) != 3 or min(shares) < 0 or not np.isclose(sum(shares), 1):
         raise ValueError(
             f"data.split={shares}; it must be three shares of train, validation and "
@@ -31,7 +30,6 @@ def shuffle_split(
             f"at least {wanted} are needed, one a role"
         )
     order = np.random.default_rng(seed).permutation(len(names))
-    # Every role with a share gets a class at least.
     done, left, ends = 0, wanted, []
     for end, share in zip(np.cumsum(shares), shares, strict=True):
         if share > 0:

@@ -4,7 +4,7 @@ They are drawn as rows of their source; an episode's images are read when they a
 asked for, so that 600 episodes of a thousand images take no memory.
 """
 
-import functools
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -119,20 +119,17 @@ def draw_manifest(
     config: Experiment, source: Source, seed: int, count: int
 ) -> Manifest:
     """Draws episodes 0 .. count - 1 of the stream `seed`, as rows of a source."""
-    task, rule = config.task, config.evaluate
-    if rule.variable:
-        draw_rows = functools.partial(variable_episodes.draw_rows, source, rule, seed)
-        words = variable_episodes.in_words(rule)
-    else:
-        draw_rows = functools.partial(episodes.draw_rows, source, task, seed)
-        words = episodes.in_words(task)
-    drawn = zip(*(draw_rows(index) for index in range(count)), strict=True)
+    variable = config.evaluate.variable
+    rules = variable_episodes if variable else episodes
+    rule = config.evaluate if variable else config.task
+    each = (rules.draw_rows(source, rule, seed, index) for index in range(count))
+    drawn = zip(*each, strict=True)
     support, support_labels, query, query_labels = map(_table, drawn, (-1, 0, -1, 0))
     known = source.images if source.hashes is None else source.hashes
     images = [known[rows[rows >= 0]] for rows in (support, query)]
     return Manifest(
         dataset=source.name,
-        rule=words,
+        rule=rules.in_words(rule),
         sha256=digest.sha256((images, support_labels, query_labels)),
         support=support,
         support_labels=support_labels,
@@ -143,10 +140,8 @@ def draw_manifest(
 
 def _table(parts: Sequence[np.ndarray], filling: int) -> np.ndarray:
     """Fills rows up to int32 [len(parts), longest]."""
-    table = np.full((len(parts), max(map(len, parts))), filling, np.int32)
-    for row, part in zip(table, parts, strict=True):
-        row[: len(part)] = part
-    return table
+    columns = itertools.zip_longest(*parts, fillvalue=filling)
+    return np.array(list(columns), np.int32).T.copy()
 
 
 def _sample(source: Source, manifest: Manifest) -> Sample:

@@ -44,8 +44,7 @@ def fit(image: Image.Image, size: int, channels: int) -> np.ndarray:
     and the centre is cropped; one channel is grey by ITU-R 601 luma.
     """
     image = upright(image).convert("L" if channels == 1 else "RGB")
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(size, size, channels)
 
 
@@ -195,7 +194,6 @@ def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
                 # twice what is needed, so that the rest of the reduction smooths.
                 opened.draft(None, (2 * reduced[0], 2 * reduced[1]))
             decoded = upright(opened).convert("RGB")
-    # PIL's plugins report broken files with whatever their parsers stumbled on.
     except Exception as error:
         raise Unreadable(_reason(error)) from error
     rule.apply(decoded).save(file, "jpeg", quality=_QUALITY)

@@ -1,8 +1,10 @@
 """Episodes as rows: read as they were drawn, filled up, and stored."""
 
 import dataclasses
+import functools
 
 import filling
+import jax
 import numpy as np
 
 from metainit.config import fields
@@ -16,6 +18,7 @@ RULE = fields.Evaluate(
 )
 FIXED = fields.Experiment(task=fields.Task(3, 2, 4))
 VARIABLE = fields.Experiment(evaluate=RULE)
+assert_same = functools.partial(np.testing.assert_array_equal, strict=True)
 
 
 def source(seed=0):
@@ -27,10 +30,8 @@ def test_episodes_of_one_shape_are_those_of_the_sampler():
     (sample,) = episode_set.draw(FIXED, [source()], 7, 9)
     assert sample.manifest.rule == "3-way 2-shot"
     expected = sample_batch([source()], FIXED.task, 7, 0, 9)
-    for part, other in zip(sample.episodes, expected, strict=True):
-        assert part.keys() == {"image", "label"}
-        np.testing.assert_array_equal(part["image"][:], other["image"])
-        np.testing.assert_array_equal(part["label"], other["label"])
+    read = jax.tree.map(lambda x: x[:], sample.episodes)
+    jax.tree.map(assert_same, read, expected)
 
 
 def test_others_are_filled_up_to_the_largest():
@@ -42,11 +43,8 @@ def test_others_are_filled_up_to_the_largest():
     assert shapes == [max(len(e[i]["label"]) for e in alone) for i in (0, 1)]
     for number, episode in enumerate(alone):
         padded = filling.pad(episode, 4, *shapes)
-        for part, other in zip(sample.episodes, padded, strict=True):
-            assert part.keys() == other.keys()
-            for name in part:
-                np.testing.assert_array_equal(part[name][number], other[name])
-                assert part[name][number].dtype == other[name].dtype
+        read = jax.tree.map(lambda x, number=number: x[number], sample.episodes)
+        jax.tree.map(assert_same, read, padded)
 
 
 def test_a_seed_has_meta_test_episodes_of_its_own_and_the_same_validation():

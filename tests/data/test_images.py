@@ -49,8 +49,7 @@ def test_a_jpeg_is_decoded_as_pil_does(mode, channels, size):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
     content = encode(Image.fromarray(noise).convert(mode), "JPEG", quality=80)
     image = decode(content, size, channels)
-    with Image.open(io.BytesIO(content)) as opened:
-        expected = images.fit(opened, size, channels)
+    expected = images.fit(Image.open(io.BytesIO(content)), size, channels)
     np.testing.assert_array_equal(image, expected)
     with pytest.raises(ValueError, match="does not decode"):
         decode(content[: len(content) // 2], size, channels)
@@ -131,10 +130,8 @@ def test_images_are_cropped_and_then_reduced():
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_a_huge_jpeg_is_never_decoded_whole(monkeypatch, mode):
-    huge, upright = (
-        picture(8, 3000, 2000).convert(mode),
-        mock.Mock(wraps=images.upright),
-    )
+    huge = picture(8, 3000, 2000).convert(mode)
+    upright = mock.Mock(wraps=images.upright)
     monkeypatch.setattr(images, "upright", upright)
     kept = to_stored(encode(huge, quality=95), Rule(max_pixels=120_000))
     [((given,), _)] = upright.call_args_list

@@ -20,17 +20,17 @@ def settings(tmp_path, name, **changed):
     return Data(**fields | {"data_dir": str(tmp_path / "data")} | changed)
 
 
-def plain(value):
-    return Image.new("RGB", (16, 16), (value, value, value))
+def plain(value, blue=0):
+    return Image.new("RGB", (16, 16), (value, value, value + blue))
 
 
-def tree(root, classes=8, each=3):
-    """Class folders of which class k has images of grey 20 k + number."""
+def tree(root, classes=8, blue=0):
+    """Class folders of which class k has three images, of grey 20 k + number."""
     for label in range(classes):
         folder = root / f"class{label}"
         folder.mkdir(parents=True)
-        for number in range(each):
-            plain(20 * label + number).save(folder / f"{number}.png")
+        for number in range(3):
+            plain(20 * label + number, blue).save(folder / f"{number}.png")
     return root
 
 
@@ -106,7 +106,7 @@ def test_an_undecodable_image_is_named_or_skipped_and_counted(tmp_path, caplog):
     with pytest.raises(ValueError, match=r"\.(png|jpg|gif) does not decode") as error:
         loading.load(settings(tmp_path, name))
     assert "data.skip_undecodable=True" in str(error.value)
-    assert not list((tmp_path / "data" / "cache").glob("*"))
+    assert not list((tmp_path / "data" / "cache").iterdir())  # not a part of it
     with caplog.at_level(logging.WARNING):
         roles = loading.load(settings(tmp_path, name, skip_undecodable=True))
     assert sum(record.args[-1] for record in caplog.records) == 4
@@ -124,7 +124,7 @@ def test_the_cache_follows_the_files_and_the_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "decode", decode)
     loading.load(data)
     assert decode.call_count == 0
-    small = loading.load(settings(tmp_path, data.name, size=8)).test[0]
+    (small,) = loading.load(settings(tmp_path, data.name, size=8)).test
     assert small.images.shape[1:] == (8, 8, 3)
     assert decode.call_count == 12
     plain(255).save(root / "class0" / "0.png")
@@ -136,17 +136,6 @@ def test_the_cache_follows_the_files_and_the_settings(tmp_path, monkeypatch):
     assert sum(len(source.images) for (source,) in loading.load(data)[:3]) == 13
 
 
-def test_a_failed_build_leaves_no_cache(tmp_path):
-    def rows():
-        yield 0, np.zeros((2, 2, 1), np.uint8)
-        raise RuntimeError("stopped")
-
-    pending = cache.Pending(2, rows(), ["a"])
-    with pytest.raises(RuntimeError):
-        cache.cached(str(tmp_path), "x", 0, (2, 2, 1), lambda: {"train": pending})
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
 @pytest.mark.parametrize(
     "shares, counts",
     [
@@ -154,10 +143,8 @@ def test_a_failed_build_leaves_no_cache(tmp_path):
         ((0.98, 0.01, 0.01), [99, 1, 1]),
         ((0.01, 0.01, 0.98), [1, 1, 98]),
         ((0.6, 0.2, 0.2), [2, 1, 1]),
-        ((0.6, 0.2, 0.2), [3, 1, 1]),
         ((0.6, 0.2, 0.2), [6, 2, 2]),
         ((0, 1, 0), [0, 10, 0]),
-        ((0.9, 0, 0.1), [9, 0, 1]),
         ((0.999, 0, 0.001), [9, 0, 1]),
     ],
 )
@@ -177,13 +164,10 @@ def test_shares_must_be_shares():
 
 
 def test_train_sets_keep_classes_for_what_no_other_set_is_for(tmp_path):
-    for number, name in enumerate("abc"):  # with no image in common
-        for file in tree(tmp_path / name).rglob("*.png"):
-            shade = np.asarray(Image.open(file)) + np.array([number, 0, 0])
-            Image.fromarray(shade.astype(np.uint8)).save(file)
-    a, b, c = (f"folder:{tmp_path / name}" for name in "abc")
-    fields = {"train": (a, f"{b}@8"), "test": (c,), "held_out": 0.25}
-    data = settings(tmp_path, "", **fields)
+    # Of different blue, they have no image in common.
+    roots = (tree(tmp_path / name, blue=blue) for blue, name in enumerate("abc"))
+    a, b, c = (f"folder:{root}" for root in roots)
+    data = settings(tmp_path, "", train=(a, f"{b}@8"), test=(c,), held_out=0.25)
     roles = loading.load(data)
     leakage.check(roles)
     kept = [(a, 2), (b, 2)]
@@ -255,8 +239,7 @@ def test_a_wrong_name_is_refused(tmp_path, monkeypatch, name, words):
 
 def test_the_data_folder_comes_from_the_setting_then_the_environment(monkeypatch):
     monkeypatch.setenv("METAINIT_DATA_DIR", "/one")
-    assert str(cache.root("")) == "/one"
-    assert str(cache.root("/two")) == "/two"
+    assert [str(cache.root(data_dir)) for data_dir in ("", "/two")] == ["/one", "/two"]
     monkeypatch.delenv("METAINIT_DATA_DIR")
     assert cache.root("").name == "metainit"
 
