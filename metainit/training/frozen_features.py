@@ -34,13 +34,9 @@ def encode(
     """Puts an initialisation on maps of features: float32 [n, h, w, c], memory-mapped.
 
     A map that exists in `folder` for the same images, weights, normalisation and
-    precision is used again; an interrupted call leaves none that is half written.
-
-    Returns:
-      The initialisation, its parameters still those for images, and the maps' sources.
-
-    Raises:
-      ValueError: when the disk has no room for them.
+    precision is used again; an interrupted call leaves none that is half written. The
+    parameters are still those for images. It raises ValueError where the disk has no
+    room for the maps.
     """
     body, of_chunk = init.body, _of_chunk(init)
     settings = repr((_FORMAT, *init.preprocess[:2], init.model.computed_in))
@@ -101,8 +97,8 @@ def stand_ins(
         maps.append(np.broadcast_to(np.float32(0), (len(source.images), *shape)))
     size = sum(images.nbytes for images in maps)
     print(
-        "encoder.cached=True encodes every image once, beforehand, where that is not "
-        f"done yet: about {seconds / 3600:.2f} hours and {size / 1e9:.1f} GB on disk"
+        "encoder.cached=True encodes every image once, where that is not done yet: "
+        f"about {seconds / 3600:.2f} hours and {size / 1e9:.1f} GB on disk"
     )
     return _on_maps(init, sources, maps)
 

@@ -96,13 +96,13 @@ class Session:
     """A run from where an earlier session left it, at `state` after `step` steps.
 
     Its clock has JSON values that are saved with the state: "device_seconds" of the
-    steps, drawing batches included, "seconds" by the wall clock, and the caller's.
+    steps, drawing batches included, "seconds" by the wall clock, and those of the
+    caller, given as before the first step.
     """
 
     bar: Progress
 
     def __init__(self, run: Run, clock: dict[str, Any]) -> None:
-        """Takes the clock's values of the caller, as before the first step."""
         self.run = run
         self._saved = Checkpoints(run.folder / LAST)
         restored = self._saved.restore(run.state)
@@ -139,10 +139,9 @@ class Session:
           check: `(step, metrics)`, raises where the new state must not be taken.
           over: whether to save and stop before the next step.
         """
-        run = self.run
-        first, total = self.step - run.first_step, run.steps - run.first_step
-        with Progress(run.name, first, total) as self.bar:
-            if self.step > run.first_step:
+        run, first = self.run, self.run.first_step
+        with Progress(run.name, self.step - first, run.steps - first) as self.bar:
+            if self.step > first:
                 self.bar.say(f"{run.name}: resumed at step {self.step}")
             try:
                 if owed():
@@ -165,9 +164,8 @@ class Session:
             except KeyboardInterrupt:
                 with contextlib.suppress(KeyboardInterrupt):
                     self.save()
-                    self.bar.say(
-                        f"{run.name}: saved at step {self.step}; the same line goes on"
-                    )
+                    at = f"saved at step {self.step}"
+                    self.bar.say(f"{run.name}: {at}; the same line goes on")
                 raise
         return True
 
