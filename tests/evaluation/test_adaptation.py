@@ -17,7 +17,7 @@ from metainit.data.loading import Source
 from metainit.evaluation import adaptation, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.experiments.configs import default
-from metainit.models import classification, heads, registry
+from metainit.models import classification, registry
 from metainit.models.preprocess import Preprocess
 from metainit.runtime.cost import Cost
 from metainit.training import learner as recipe
@@ -79,8 +79,8 @@ def with_head():
     )
 
 
-def episodes(count):
-    return sample_batch((TEST,), Task(WAY, SHOT, QUERIES), 0, 0, count)
+def episodes(count, seed=0):
+    return sample_batch((TEST,), Task(WAY, SHOT, QUERIES), seed, 0, count)
 
 
 def episode(number, of):
@@ -113,12 +113,7 @@ def test_it_measures_what_adapting_step_by_step_gives(head, optimizer, rate):
     init, given = with_head(), episodes(2)
     measured = run()(init, given, Setting(head, optimizer, rate))
     adam = optax.adam(rate, eps_root=recipe.EPS_ROOT)
-    of_batch, loss_fn = classification.features(MODEL), classification.loss_fn(MODEL)
-    start = {
-        "zero": heads.zero_head(of_batch, WAY),
-        "prototype": heads.prototype_head(of_batch, WAY),
-        "learned": None,
-    }[head]
+    loss_fn, start = classification.loss_fn(MODEL), recipe.start(head, MODEL, SHOT)
     for place in np.ndindex(len(STEPS), 2):
         inner = adam if optimizer == "adam" else optax.sgd(rate)
         loop = metainit.InnerLoop(loss_fn, inner, STEPS[place[0]], start=start)

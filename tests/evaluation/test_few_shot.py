@@ -6,39 +6,23 @@ import filling
 import jax
 import numpy as np
 import pytest
-from test_adaptation import (
-    MODEL,
-    PREPROCESS,
-    QUERIES,
-    SHOT,
-    STEPS,
-    TEST,
-    WAY,
-    assert_close,
-    config,
-    expected,
-    random,
-    run,
-    source,
-    with_head,
-)
+import test_adaptation as small
 
-from metainit.config.fields import Evaluate, Task
+from metainit.config.fields import Evaluate
 from metainit.data import episode_set
-from metainit.data.episodes import sample_batch
 from metainit.data.loading import Roles
 from metainit.evaluation import adaptation, closed_form, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.few_shot import evaluate
 
-INITS = {"meta-learned": with_head(), "random": random(1)}
-RANDOM = {"random": random(1)}
-ROLES = Roles((), (source("seen", 1),), (TEST,))
+INITS = {"meta-learned": small.with_head(), "random": small.random(1)}
+RANDOM = {"random": small.random(1)}
+ROLES = Roles((), (small.source("seen", 1),), (small.TEST,))
 VARIABLE = {"min_way": 2, "max_way": 3, "max_support": 12, "max_queries": 3}
 
 
-def measure(inits, evaluator_of=run, roles=ROLES, **changed):
-    settings = config(**changed)
+def measure(inits, evaluator_of=small.run, roles=ROLES, **changed):
+    settings = small.config(**changed)
     drawn = episode_set.of_roles(settings, roles)
     return evaluate(settings, inits, drawn, evaluator_of)
 
@@ -54,14 +38,14 @@ def test_an_evaluation_says_what_it_is_of():
     for row in found.rows:
         met[row.init].append(row.head)
         assert row.cost == INITS[row.init].cost
-        assert (row.steps, row.in_closed_form) in ((STEPS, False), ((0,), True))
+        assert (row.steps, row.in_closed_form) in ((small.STEPS, False), ((0,), True))
     closed = ["nearest centroid", "logistic regression"]
     assert met["random"] == ["prototype", "zero", *closed]
     assert met["meta-learned"] == ["prototype", "zero", "learned", *closed]
     assert (found.dataset, found.held_out, found.parts) == ("unseen", False, ())
     assert found.protocol == "3-way 2-shot, 23 episodes"
-    assert found.queries == WAY * QUERIES and found.runtime > 0
-    assert found.batch_norm == MODEL.policy
+    assert found.queries == small.WAY * small.QUERIES and found.runtime > 0
+    assert found.batch_norm == small.MODEL.policy
     assert found.grid["SGD rates"] == [0.1, 0.5]
     assert "6 meta-validation episodes" in found.grid["chosen on"]
 
@@ -71,13 +55,14 @@ def alone(row, episode, way):
     one = jax.tree.map(lambda x: x[None], episode)
     if not row.in_closed_form:
         setting = Setting(row.head, **row.setting)
-        measured = run(way)(INITS[row.init], one, setting)
+        measured = small.run(way)(INITS[row.init], one, setting)
         return {name: values[:, 0] for name, values in measured.items()}
-    support, query = adaptation.embed(MODEL, PREPROCESS)(INITS[row.init], one)
+    embed = adaptation.embed(small.MODEL, small.PREPROCESS)
+    support, query = embed(INITS[row.init], one)
     fit = getattr(closed_form, row.head.replace(" ", "_"))
     (value,) = row.setting.values()
     chances = np.exp(fit(support[0], episode.support["label"], query[0], value))
-    wanted = expected(chances, episode.query["label"])
+    wanted = small.expected(chances, episode.query["label"])
     return {name: np.array([x]) for name, x in wanted.items()}
 
 
@@ -88,20 +73,20 @@ def test_rows_are_what_episodes_give_alone(variable):
     if variable:
         found = measure(RANDOM, variable=True, episodes=3, **VARIABLE)
         assert "variable way (2 to 3)" in found.protocol
-    fixed = sample_batch((TEST,), Task(WAY, SHOT, QUERIES), seed, 0, 3)
+    fixed = small.episodes(3, seed)
     for number in range(3):
         episode = jax.tree.map(lambda x, i=number: x[i], fixed)
         if variable:
-            episode = filling.draw(TEST, Evaluate(**VARIABLE), seed, number)
+            episode = filling.draw(small.TEST, Evaluate(**VARIABLE), seed, number)
         way = int(episode.support["label"].max()) + 1
         for row in found.rows:
             of_episode = {k: x[:, number] for k, x in row.measurements.items()}
-            assert_close(of_episode, alone(row, episode, way))
+            small.assert_close(of_episode, alone(row, episode, way))
 
 
 def test_choices_are_made_on_validation_alone():
     """Another meta-test set changes scores, and no choice."""
-    other = measure(RANDOM, roles=ROLES._replace(test=(source("other", 3, 10),)))
+    other = measure(RANDOM, roles=ROLES._replace(test=(small.source("other", 3, 10),)))
     rows = [row for row in evaluation().rows if row.init == "random"]
     for row, changed in zip(rows, other.rows, strict=True):
         assert row._replace(measurements={}) == changed._replace(measurements={})
@@ -129,7 +114,7 @@ def test_the_best_setting_with_the_fewest_steps_is_chosen():
     row = next(row for row in rows if row.head == "zero")
     # SGD at 0.5 was asked before Adam and is as good, if after more steps.
     assert row.setting == {"optimizer": "sgd", "learning_rate": 0.5}
-    assert (STEPS[row.chosen], row.validation_accuracy) == (3, 0.6)
+    assert (small.STEPS[row.chosen], row.validation_accuracy) == (3, 0.6)
     for head in ("zero", "prototype"):  # the grid once, then the winner on meta-test
         of_head = [(s[1:], count) for s, count in asked if s.head == head]
         assert [count for _, count in of_head] == [6, 6, 6, 23]
@@ -137,7 +122,8 @@ def test_the_best_setting_with_the_fewest_steps_is_chosen():
 
 
 def test_data_sets_and_held_out_classes_are_parts():
-    roles = ROLES._replace(test=(TEST, source("more", 4)), held_out=(source("ho", 5),))
+    more, held_out = small.source("more", 4), small.source("ho", 5)
+    roles = ROLES._replace(test=(small.TEST, more), held_out=(held_out,))
     whole = measure(RANDOM, roles=roles)
     assert whole.dataset == "unseen, more" and "23 episodes of each" in whole.protocol
     parts = [(part.dataset, part.held_out) for part in whole.parts]
