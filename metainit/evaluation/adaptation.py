@@ -32,16 +32,10 @@ PIXELS = 2**20  # of episodes side by side
 
 
 class Setting(NamedTuple):
-    """How a task is adapted at evaluation.
+    """How a task is adapted at evaluation."""
 
-    Attributes:
-      head: one of `HEADS`.
-      optimizer: "sgd" or "adam".
-      learning_rate: of the inner steps.
-    """
-
-    head: str
-    optimizer: str
+    head: str  # one of `HEADS`
+    optimizer: str  # "sgd" or "adam"
     learning_rate: float
 
 
@@ -236,8 +230,7 @@ def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode, axis: int)
     """Applies a function of some episodes to many; the last chunk is filled up."""
     count = len(episodes.support["label"])
     results = []
-    size = _fitting(episodes, CHUNK_PIXELS, CHUNK)
-    for rows, _ in chunks(np.arange(count), size):
+    for rows, _ in chunks(np.arange(count), _fitting(episodes, CHUNK_PIXELS, CHUNK)):
         of_chunk = run(jax.tree.map(lambda x, rows=rows: x[rows], episodes))
         results.append(jax.tree.map(np.asarray, of_chunk))
     return jax.tree.map(

@@ -68,12 +68,9 @@ class Checkpoints:
                     manager.delete(old)  # or else it would push out a whole one
             self._damaged.clear()
             number = 1 + max(manager.all_steps(), default=-1)
-            manager.save(
-                number,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(values), about=ocp.args.JsonSave(about)
-                ),
-            )
+            items = {"state": ocp.args.StandardSave(values)}
+            items |= {"about": ocp.args.JsonSave(about)}
+            manager.save(number, args=ocp.args.Composite(**items))
         saved = self._folder / str(number)
         atomic.write_text(saved / _DIGESTS, _digests(saved))
 
@@ -154,12 +151,8 @@ def _wrong(folder: pathlib.Path) -> str:
 
 def _restored(manager: ocp.CheckpointManager, number: int, template: Any) -> Checkpoint:
     """Restores a checkpoint, after a check that it fits the template."""
-    restored = manager.restore(
-        number,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(), about=ocp.args.JsonRestore()
-        ),
-    )
+    items = {"state": ocp.args.StandardRestore(), "about": ocp.args.JsonRestore()}
+    restored = manager.restore(number, args=ocp.args.Composite(**items))
     about, state = restored.about, restored.state
     if template is not None:
         if differing := leaves.differences(about["leaves"], leaves.kinds(template)):

@@ -41,21 +41,15 @@ def accelerator_present() -> str | None:
 def check(allow_cpu: bool) -> None:
     """Refuses to compute on the CPU of a machine that has an accelerator.
 
-    Raises:
-      ValueError: so it is, without `allow_cpu`; names lines that install the plug-in.
+    It raises ValueError, with the line that installs the plug-in, without `allow_cpu`.
     """
     accelerator = accelerator_present()
     if allow_cpu or not accelerator or jax.default_backend() != "cpu":
         return
+    extra = "'.[tpu]'" if accelerator == "TPU" else "'.[cuda13]' (or '.[cuda12]')"
+    remedy = f"install its plug-in: pip install -e {extra}"
     if chosen := os.environ.get("JAX_PLATFORMS"):
         remedy = f"unset JAX_PLATFORMS (it is {chosen!r})"
-    elif accelerator == "TPU":
-        remedy = "install its plug-in: pip install -e '.[tpu]'"
-    else:
-        remedy = (
-            "install its plug-in: pip install -e '.[cuda13]' (for a driver before 580 "
-            "or a card before Turing '.[cuda12]')"
-        )
     raise ValueError(
         f"accelerator: {accelerator} present, but jax runs on the CPU; {remedy}, or "
         "pass --allow_cpu to go on without it"

@@ -156,8 +156,7 @@ def _outer(config: Experiment) -> optax.GradientTransformation:
 def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs:
     """Makes joint pretraining's optimizer, whose rate follows meta-learning's schedule.
 
-    Its extra argument `progress`, float32 [], is the device time spent so far in
-    meta-iterations' worth.
+    Its argument `progress`, float32 [], is the device time spent in meta-iterations.
     """
     rate = schedule(config, config.joint.learning_rate)
 

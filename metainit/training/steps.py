@@ -1,8 +1,4 @@
-"""The steps that an experiment compiles: a meta-iteration, and a supervised one.
-
-Joint pretraining is the baseline: one classifier over all meta-train classes, by the
-same images, network, augmentation and device time, without episodes.
-"""
+"""The steps that an experiment compiles: a meta-iteration, and a supervised one."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -65,7 +61,7 @@ def joint_step(
     sources: tuple[Source, ...],
     meta: Step,
 ) -> Step:
-    """Compiles a step of joint pretraining over all classes of meta-train.
+    """Compiles a step of joint pretraining, one classifier over all of meta-train.
 
     It starts from `body`, and has the key and the period of the meta-iteration `meta`.
     """
@@ -205,7 +201,7 @@ def start(
     images: Any,
     classes: int,
 ) -> MetaState:
-    """Gives the state before the first supervised step, with a head of zeros.
+    """Gives the state before the first step, with a head of zeros.
 
     Images, float32 [n, h, w, c], are for shapes only.
     """
@@ -230,7 +226,6 @@ def joint_batch(
     """Draws images evenly from all sources' images; a pure function of its arguments.
 
     Where sources differ in the size of their images, a batch is of one of them.
-    `progress` is the device time spent so far, in meta-iterations' worth.
 
     Returns:
       {"image": uint8 [size, h, w, c], "label": int32 [size], "progress": float32 []},
