@@ -8,12 +8,10 @@ import pytest
 from metainit.data.batches import Order, chunks, hold_out, labelled, part
 from metainit.data.loading import Source
 
-SIZES = (40, 20, 10)
-
 
 def source():
-    labels = np.repeat(np.arange(3, dtype=np.int32), SIZES)
-    labels = np.random.default_rng(0).permutation(np.r_[labels, np.int32([-1] * 5)])
+    labels = np.repeat(np.int32([0, 1, 2, -1]), (40, 20, 10, 5))
+    labels = np.random.default_rng(0).permutation(labels)
     return Source("made", np.zeros((75, 1, 1, 1), np.uint8), labels, ("a", "b", "c"))
 
 

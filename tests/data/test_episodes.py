@@ -96,10 +96,9 @@ def test_shares_are_met_all_along(shares):
 
 
 def test_weights_are_shares_of_what_they_say():
-    sources = [numbered(name="a", sizes=(8,) * 12), numbered(name="b", sizes=(6,) * 4)]
-    labels = sources[0].labels
-    half = np.where(labels > 5, -1, labels)  # 48 of 96 images are left
-    sources[0] = sources[0]._replace(labels=half)
+    whole = numbered(sizes=(8,) * 12)
+    half = np.where(whole.labels > 5, -1, whole.labels)  # 48 of 96 images are left
+    sources = [whole._replace(labels=half), numbered(name="b", sizes=(6,) * 4)]
     assert weights(sources, "uniform") == (0.5, 0.5)
     assert weights(sources, "classes") == (0.75, 0.25)
     roots = np.sqrt([48, 24])
