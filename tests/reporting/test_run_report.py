@@ -8,7 +8,7 @@ import pytest
 from small_runs import CONTEXT, WINNING, evaluation, row
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metainit.reporting import finished_runs, run_report
+from metainit.reporting import run_report
 from metainit.reporting.run_report import show_in_tensorboard, write_report
 from metainit.runtime import atomic
 
@@ -95,8 +95,6 @@ def test_the_report_says_all(folder):
     table = report.split("## By data set")[1]
     assert "| birds, held-out classes or not | meta-learned | 87.1 ± " in table
     assert "| cars, held-out classes | random | 50.0 ± " in table
-    (part,) = finished_runs.read_episodes(folder / "episodes.npz")[1:]
-    assert part.held_out and part.name == "cars, held-out classes"
 
 
 def test_results_hold_every_number(folder):
@@ -114,14 +112,10 @@ def test_results_hold_every_number(folder):
     assert len(differences) == len(WINNING) - 1
     assert differences[1]["other_head"] == "nearest centroid"
     assert differences[1]["value"] == pytest.approx(0.031)
-    assert summary == {
-        "eval_loss": pytest.approx(0.129),
-        "eval_accuracy": pytest.approx(0.871),
-        "eval_runtime": 20.0,
-        "eval_samples_per_second": 5 * 60 * 75 / 20,
-        "eval_steps_per_second": 5 * 60 / 20,
-        "epoch": 2.5,
-    }
+    rates = {"samples_per_second": 5 * 60 * 75 / 20, "steps_per_second": 5 * 60 / 20}
+    wanted = {"loss": 0.129, "accuracy": 0.871, "runtime": 20.0} | rates
+    wanted = {f"eval_{name}": value for name, value in wanted.items()} | {"epoch": 2.5}
+    assert summary == pytest.approx(wanted)
 
 
 def test_long_names_nothing_to_draw_and_values_that_json_lacks(tmp_path):
