@@ -77,18 +77,15 @@ def _run(command: str, rest: Sequence[str]) -> int:
 
 def _data(name: str) -> Any:
     """The data that the config "FILE.py" or "FILE.py:VARIANT" asks for."""
-    from metainit.config import fields
     from metainit.experiments import configs
 
     try:
-        experiment = configs.typed(configs.load(name))
+        data = configs.data_of(configs.typed(configs.load(name)))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    if isinstance(experiment, fields.Search):
-        experiment = experiment.experiment
-    if isinstance(experiment, fields.Supervised):
+    if data is None:
         raise ValueError(f"{name} needs no data set that is prepared")
-    return experiment.data
+    return data
 
 
 if __name__ == "__main__":

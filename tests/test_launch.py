@@ -110,19 +110,13 @@ def test_the_flags_reach_the_training(folder, arguments, told):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ("--config.foo=1", ["config.foo", "iterations"]),
-        (
-            "--config.outer.rate=1",
-            ["config.outer.rate", "no such field", "clip, decay_steps, learning_rate"],
-        ),
-        ("--config.iterations.x=1", ["config.iterations is 10 and has no fields"]),
-        ("--config.iterations=1.5", ["config.iterations=1.5", "int", "such as 10"]),
-        ("--config.outer.clip=x", ["config.outer.clip=x", "float", "such as 10.0"]),
-        ("--config.cold_start=maybe", ["config.cold_start=maybe", "such as True"]),
-        (
-            "--config.seed=1 --config.outer=3",
-            ["config.outer=3", "section", "config.outer.clip"],
-        ),
+        ("--config.foo=1", ["config.foo", "no such field"]),
+        ("--config.outer.rate=1", ["config.outer.rate", "outer.learning_rate"]),
+        ("--config.iterations.x=1", ["config.iterations.x", "nearest: iterations"]),
+        ("--config.iterations=1.5", ["config.iterations=1.5", "int"]),
+        ("--config.outer.clip=x", ["config.outer.clip=x", "float"]),
+        ("--config.cold_start=maybe", ["config.cold_start=maybe", "boolean"]),
+        ("--config.seed=1 --config.outer=3", ["config.outer", "nearest: outer.clip"]),
         ("--config=configs/trial.py:missing", ["unknown variant", "20way"]),
         ("--config=configs/trial.py:broken", ["TypeError", "trial.py, line 8"]),
         ("--config=configs/plain.py:9way", ["plain.py:9way", "variant '9way'"]),
@@ -146,11 +140,10 @@ def test_a_mistake_is_one_line(folder, parse, monkeypatch, capsys, arguments, wo
         pathlib.Path(f"configs/{name}.py").write_text(text)
     if not arguments.startswith("--config="):
         arguments = f"--config=configs/trial.py {arguments}"
-    monkeypatch.setattr(
-        sys, "argv", f"launch.py {arguments}".split()
-    )  # it is looked at
+    argv = f"launch.py {arguments}".split()
+    monkeypatch.setattr(sys, "argv", argv)  # it is looked at
     with pytest.raises(SystemExit, match="2"):
-        parse(sys.argv)
+        parse(argv)
     printed = capsys.readouterr()
     assert printed.out == ""
     (line,) = printed.err.splitlines()

@@ -1,5 +1,6 @@
 """The edge between ConfigDicts, which the command line changes, and typed fields."""
 
+import contextlib
 import dataclasses
 import inspect
 import pathlib
@@ -7,7 +8,7 @@ import pprint
 import re
 import runpy
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
@@ -139,16 +140,31 @@ def typed(config: Config) -> Typed:
     return found
 
 
+def data_of(config: Typed) -> fields.Data | fields.TransferData | None:
+    """Gives the data that a config of any kind asks for; None for plain glyphs."""
+    if isinstance(config, fields.Search):
+        config = config.experiment
+    return None if isinstance(config, fields.Supervised) else config.data
+
+
+@contextlib.contextmanager
+def as_config_error() -> Iterator[None]:
+    """What is wrong with the user's data or folder is the user's to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def explain(error: Exception, config: str, argv: Sequence[str]) -> str | None:
     """Says in one line what was wrong in `argv`, and what there is instead.
 
     `error` is what absl or ml_collections raised, `config` the value of --config or "".
     It returns None where the command line is not to blame.
     """
-    message = str(error).removeprefix("flag ")
     if config:
         try:
-            values = load(config)
+            kind = _KINDS[load(config).get("kind")]
         except ValueError as reason:
             return f"--config={config}: {reason}"
         except Exception as reason:  # of the file's own code
@@ -157,23 +173,7 @@ def explain(error: Exception, config: str, argv: Sequence[str]) -> str | None:
             return f"--config={config}: {type(reason).__name__}: {reason} ({place})"
         for word in argv:
             name = re.match(r"--?(?:no)?config\.([^=]+)", word)
-            if name and (told := _field(values, name[1], message)):
-                return told
-    return None if isinstance(error, _LOOK_UP_ERRORS) else message
-
-
-def _field(value: Any, name: str, message: str) -> str | None:
-    """Says what is wrong with one --config.NAME, if anything is."""
-    flag, place = f"--config.{name}", "config"
-    for part in name.split("."):
-        if not isinstance(value, ConfigDict):
-            return f"{flag}: {place} is {value!r} and has no fields"
-        if part not in value:
-            return f"{flag}: no such field; {place} has {', '.join(sorted(value))}"
-        value, place = value[part], f"{place}.{part}"
-    if not (message.startswith(f"{flag}=") or message.endswith(f" {flag}")):
-        return None
-    if isinstance(value, ConfigDict):
-        told = ", ".join(f"--{place}.{part}" for part in sorted(value))
-        return f"{message.partition(': ')[0]}: {place} is a section; there is {told}"
-    return f"{message}; {place} takes a value such as {value!r}"
+            if name and name[1] not in parsing.names(kind):
+                return f"--config.{parsing.unknown(name[1], kind)}"
+    looked_up = isinstance(error, _LOOK_UP_ERRORS)
+    return None if looked_up else str(error).removeprefix("flag ")

@@ -8,11 +8,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from metainit.config import parsing
-from metainit.config.fields import ConfigError, Experiment, Search, Supervised
+from metainit.config.fields import ConfigError, Experiment, Search
 from metainit.data import cache, loading
 from metainit.data.builders import plan
 from metainit.experiments import configs
@@ -85,30 +86,28 @@ def tune(argv: Sequence[str]) -> int:
         usage="metainit tune CONFIG.py[:VARIANT] [options] [--FIELD=VALUE ...]",
         description="Tries settings of a config, and says which did best on "
         "meta-validation. Fields are those of configs/tune.py, such as "
-        "--search.fields=\"('inner.steps=1,3',)\" --search.hours=2 "
-        "--experiment.iterations=500.",
+        "--search.fields=\"('inner.steps=1,3',)\" --experiment.iterations=500.",
         allow_abbrev=False,
     )
-    parser.add_argument("config", help="whose fields are searched")
-    parser.add_argument("--workdir", type=Path, help="by default below runs/")
-    for option, told in (
-        ("--allow_cpu", "run on the CPU although there is an accelerator"),
-        ("--dry_run", "only print the trials and what the first would take"),
-        ("--yes", "prepare data sets without asking; agrees to their terms"),
-    ):
-        parser.add_argument(option, action="store_true", help=told)
+    add = parser.add_argument
+    flag: Any = {"action": "store_true"}
+    add("config", help="whose fields are searched")
+    add("--workdir", type=Path, help="by default below runs/")
+    add("--allow_cpu", help="run on the CPU although there is an accelerator", **flag)
+    add("--dry_run", help="only print what would be done", **flag)
+    add("--yes", help="prepare data sets unasked; agrees to their terms", **flag)
     given, words = parser.parse_known_args(argv)
-    changes = {}
-    for word in words:
-        if not (match := re.fullmatch(r"--([\w.]+)=(.*)", word, re.DOTALL)):
-            parser.error(f"{word!r} is no --FIELD=VALUE")
-        changes[match[1]] = literal(match[2])
+    fields = [re.fullmatch(r"--([\w.]+)=(.*)", word, re.DOTALL) for word in words]
+    if not all(fields):
+        parser.error(f"{words[fields.index(None)]!r} is no --FIELD=VALUE")
+    changes = {field[1]: literal(field[2]) for field in fields if field}
     try:
-        config = configs.search(configs.load(given.config)).to_dict()
+        search = configs.typed(configs.search(configs.load(given.config)))
+        changed = parsing.replaced(search, changes)
     except ValueError as error:
         raise ValueError(f"{given.config}: {error}") from error
     return run(
-        parsing.replaced(parsing.parse(config, Search), changes),
+        changed,
         given.workdir or default_workdir(f"tune:{given.config}"),
         shlex.join(["metainit", "tune", *argv]),
         allow_cpu=given.allow_cpu,
@@ -119,23 +118,18 @@ def tune(argv: Sequence[str]) -> int:
 
 def _obtain_data(config: Typed, dry_run: bool, yes: bool) -> bool:
     """Prepares the catalog's data sets that a config names; says whether to go on."""
-    if isinstance(config, Supervised):
+    if (data := configs.data_of(config)) is None:
         return True
-    if isinstance(config, Search):
-        config = config.experiment
-    of_learning = isinstance(config, Experiment)
-    channels = config.data.channels if isinstance(config, Experiment) else 3
-    names, root = loading.of_catalog(config.data), cache.root(config.data.data_dir)
+    names, root = loading.of_catalog(data), cache.root(data.data_dir)
     if not names:
         return True
-    try:
-        planned = plan.show(names, root, config.data.size or 224, channels)
-        if dry_run:
-            return of_learning or not planned.needs
-        plan.carry_out(planned, root, agreed=yes)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return True
+    with configs.as_config_error():
+        channels = getattr(data, "channels", 3)
+        planned = plan.show(names, root, data.size or 224, channels)
+        if not dry_run:
+            plan.carry_out(planned, root, agreed=yes)
+    # A dry run of meta-learning has stand-ins for what is absent.
+    return not dry_run or isinstance(config, Experiment | Search) or not planned.needs
 
 
 def _keep_compilations() -> None:
