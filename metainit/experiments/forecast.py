@@ -1,7 +1,7 @@
 """What an experiment will take: told and checked before it begins."""
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -14,12 +14,8 @@ from metainit.training import steps
 from metainit.training.initialisation import Initialisation
 from metainit.training.steps import Step
 
-# For the heads in closed form, and for small steps that take longer than by their share
-# of operations.
-MARGIN = 1.5
-# Of the device's memory that a program may plan for; the rest holds states, data and
-# what the allocator loses.
-_SHARE = 0.9
+MARGIN = 1.5  # for heads in closed form, and steps too small to be worth their time
+_SHARE = 0.9  # of the memory; the rest holds states, data and what allocation loses
 
 
 class NoTimeError(ConfigError):
@@ -61,7 +57,9 @@ def adaptations(config: Experiment, roles: Roles, initialisations: int) -> int:
 def measure(
     config: Experiment, start: Initialisation, roles: Roles, meta: Step, joint: Step
 ) -> Forecast:
-    """Times both steps; `start` is what meta-learning starts from."""
+    """Times both steps; `start` is what `meta` starts from, head aside."""
+    params: Any = meta.state.params
+    start = start._replace(head=params.get("head"))
     seconds = steps.seconds(meta, joint)
     made = 1 + sum((config.cold_start, config.warm_start > 0, config.learned_rates))
     made += config.joint.equal_flops
@@ -75,20 +73,14 @@ def measure(
     return Forecast(made, *seconds, count, flops / meta.flops * seconds[0])
 
 
-def check_memory(needed: int, available: int | None = None) -> None:
-    """Raises ConfigError where the device has no room for a meta-iteration.
-
-    `needed` are bytes by the compiler's plan; `available` those of the device, None for
-    the first one.
-    """
-    available = device_memory() if available is None else available
+def check_memory(needed: int, available: int) -> None:
+    """Raises ConfigError where bytes do not suffice for a meta-iteration's plan."""
     if needed > _SHARE * available:
         raise ConfigError(
-            f"a meta-iteration needs {needed / 1e9:.1f} GB and the device has "
-            f"{available / 1e9:.1f} GB; lower data.size, inner.steps or the shot and "
-            "way of train_task, or give method.gradient=mixed or first_order, "
-            "method.tasks=scan, compute=bfloat16, encoder.checkpoint=True or a later "
-            "encoder.adapt_from"
+            f"a meta-iteration needs {needed / 1e9:.1f} GB, and the device has "
+            f"{available / 1e9:.1f} GB; lower data.size, inner.steps or train_task.way,"
+            " or see method.gradient, method.tasks, compute=bfloat16, "
+            "encoder.checkpoint and encoder.adapt_from"
         )
 
 
@@ -109,8 +101,7 @@ def check_hours(config: Experiment, forecast: Forecast) -> None:
         raise NoTimeError(
             f"max_hours={config.max_hours:g} is too short: meta-test takes about "
             f"{after:.3g} hours, and warm_start={config.warm_start} {warm_start:.3g}; "
-            f"give more than {warm_start + after:.3g}, a shorter warm start, or fewer "
-            "evaluate.episodes and rates"
+            f"give more than {warm_start + after:.3g}, or less of evaluate.episodes"
         )
 
 

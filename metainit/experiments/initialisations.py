@@ -1,9 +1,10 @@
 """The runs of an experiment: every initialisation that its report compares."""
 
+import operator
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -12,7 +13,7 @@ from metainit.core.types import MetaParams, MetaState
 from metainit.data import episode_set
 from metainit.data.loading import Source
 from metainit.evaluation import adaptation
-from metainit.evaluation.few_shot import validation_accuracy
+from metainit.evaluation.few_shot import EvaluatorOf, validation_accuracy
 from metainit.experiments.forecast import Forecast
 from metainit.runtime.checkpoint import WARM_START, CheckpointError, Checkpoints
 from metainit.runtime.cost import (
@@ -28,6 +29,19 @@ from metainit.training import learner as recipe
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
 from metainit.training.loop import Intervals, Run, fit
+from metainit.training.steps import Step
+
+
+class Programs(NamedTuple):
+    """What an experiment has compiled, and what meta-learning starts from.
+
+    `state_of` is `(body) -> MetaState` before the first meta-iteration.
+    """
+
+    start: Initialisation
+    state_of: Callable[[Any], MetaState]
+    meta: Step
+    joint: Step
 
 
 class Trainer:
@@ -41,22 +55,18 @@ class Trainer:
         self,
         config: Experiment,
         validation: tuple[Source, ...],
-        evaluator_of: Callable[[int], adaptation.Evaluator],
+        evaluator_of: EvaluatorOf,
         forecast: Forecast,
         begin: float,
     ) -> None:
         """Draws the episodes by which the best states are chosen.
 
-        `evaluator_of` takes a way; `begin` is `time.perf_counter()` when the experiment
-        was begun, or gone on with.
+        `begin` is `time.perf_counter()` when the experiment was begun, or gone on with.
         """
         self.validated: dict[str, dict[str, Any]] = {}
-        self._seconds = config.max_hours * 3600
+        self._config, self._forecast = config, forecast
+        self._evaluator_of = evaluator_of
         self._samples = episode_set.draw_validation(config, validation)
-        self._setting = adaptation.Setting(
-            config.method.head, config.inner.optimizer, config.inner.learning_rate
-        )
-        self._evaluator_of, self._forecast = evaluator_of, forecast
         self._left, self._spent = forecast.runs, time.perf_counter() - begin
         self._adaptation_seconds: list[float] = []
 
@@ -64,9 +74,7 @@ class Trainer:
         self, run: Run, key: Any, init_of: Callable[[Any], Initialisation]
     ) -> Initialisation:
         """Trains; `init_of` makes an initialisation of parameters."""
-        fitted = fit(
-            run, key, lambda params: self._validate(init_of(params)), self._share
-        )
+        fitted = fit(run, key, lambda x: self._validate(init_of(x)), self._share)
         self._left, self._spent = self._left - 1, self._spent + fitted.seconds
         self.validated[run.name] = {
             "accuracy": fitted.accuracy,
@@ -77,9 +85,10 @@ class Trainer:
 
     def _validate(self, init: Initialisation) -> float:
         """Accuracy on meta-validation, of the best number of steps."""
-        setting = self._setting
-        if setting.head == "learned" and init.head is None:
-            setting = setting._replace(head="zero")
+        head, inner = self._config.method.head, self._config.inner
+        if head == "learned" and init.head is None:
+            head = "zero"
+        setting = adaptation.Setting(head, inner.optimizer, inner.learning_rate)
         begin = time.perf_counter()
         accuracy = validation_accuracy(self._evaluator_of, init, self._samples, setting)
         seconds = time.perf_counter() - begin
@@ -92,17 +101,15 @@ class Trainer:
         forecast, known = self._forecast, self._adaptation_seconds[1:]
         if known:  # the first one compiled
             forecast = forecast._replace(adaptation_seconds=min(known))
-        return (self._seconds - self._spent - forecast.meta_test_seconds) / self._left
+        left = self._config.max_hours * 3600 - self._spent
+        return (left - forecast.meta_test_seconds) / self._left
 
 
 def make(
     config: Experiment,
     workdir: pathlib.Path,
     trainer: Trainer,
-    start: Initialisation,
-    meta_state: Callable[[Any], MetaState],
-    meta: steps.Step,
-    joint: steps.Step,
+    programs: Programs,
     ratio: float,
 ) -> dict[str, Initialisation]:
     """Makes the initialisations, or goes on where they stopped; returns them by name.
@@ -111,8 +118,8 @@ def make(
     first, since the warm start begins with it. Each is the best by meta-validation;
     pretrained weights, as they are, are one of them.
     """
+    start, _, meta, joint = programs
     every = Intervals(config.log_every, config.validate_every, config.checkpoint_every)
-    warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else 0
     names = [source.name for source in meta.batches.sources]
     inits: dict[str, Initialisation] = {}
 
@@ -134,7 +141,7 @@ def make(
         data=lambda step: names,
         rates=("joint.learning_rate",),
         flops=joint.flops,
-        keep_at=warm_steps or None,
+        keep_at=max(1, round(config.warm_start * ratio)) if config.warm_start else None,
     )
     jointly_trained = trainer.fit(joint_run, meta.key, of_body)
     meta_run = Run(
@@ -153,31 +160,17 @@ def make(
     )
     if config.cold_start:
         inits[meta_run.name] = trainer.fit(meta_run, meta.key, of_params)
-    if warm_steps:
-        body, spent = _warm_start(joint_run, warm_steps)
-        state = meta_state(body)
-        warm_run = meta_run._replace(
-            name=NAMES[FROM_PRETRAINED],
-            folder=workdir / FROM_PRETRAINED,
-            state=state._replace(
-                opt_state=recipe.skip_schedule(state.opt_state, config.warm_start),
-                step=jnp.int32(config.warm_start),
-            ),
-            first_step=config.warm_start,
-        )
-        init = trainer.fit(warm_run, meta.key, of_params)
-        cost = Cost(
-            init.cost.device_seconds + spent.device_seconds,
-            init.cost.images + spent.images,
-            init.cost.steps + spent.steps,
-            (init.cost.flops or 0) + (spent.flops or 0),
-        )
-        inits[warm_run.name] = init._replace(cost=cost)
+    if joint_run.keep_at:
+        body, spent = _warm_start(joint_run, joint_run.keep_at)
+        run = _from_pretrained(meta_run, programs.state_of(body), config.warm_start)
+        init = trainer.fit(run, meta.key, of_params)
+        cost = Cost(*map(operator.add, init.cost[:4], spent[:4]))
+        inits[run.name] = init._replace(cost=cost)
     inits[joint_run.name] = jointly_trained
     if config.joint.equal_flops:
         # As many steps as take meta-learning's operations.
         pace = meta.flops / joint.flops
-        equal_run = joint_run._replace(
+        run = joint_run._replace(
             name=NAMES[EQUAL_FLOPS],
             folder=workdir / EQUAL_FLOPS,
             batch=lambda step: joint.batches(step, pace),
@@ -185,28 +178,18 @@ def make(
             every=every.times(pace),
             keep_at=None,
         )
-        inits[equal_run.name] = trainer.fit(equal_run, meta.key, of_body)
+        inits[run.name] = trainer.fit(run, meta.key, of_body)
     if start.provenance is not None:
         inits[start.name] = start
     if config.learned_rates:
-        learner = recipe.rates_learner(config, start.model, start.preprocess)
-        factors = recipe.log_step_sizes(start.model, start.body)
-        state = learner.init(MetaParams({"body": start.body}, factors))
-        of_rates = steps.meta_step(learner, state, meta.batches, meta.key)
-        rates_run = meta_run._replace(
-            name=NAMES[RATES],
-            folder=workdir / RATES,
-            update=of_rates.program.update,
-            state=state,
-            flops=of_rates.flops,
-        )
-        inits[rates_run.name] = trainer.fit(
-            rates_run, meta.key, lambda params: start._replace(inner=params.inner)
+        run = _learned_rates(config, programs, meta_run)
+        inits[run.name] = trainer.fit(
+            run, meta.key, lambda params: start._replace(inner=params.inner)
         )
     return inits
 
 
-def _warm_start(run: Run, steps_done: int) -> tuple[Any, Cost]:
+def _warm_start(run: Run, kept_at: int) -> tuple[Any, Cost]:
     """The body that joint pretraining kept for a warm start, and what it had cost."""
     folder = run.folder / WARM_START
     if (kept := Checkpoints(folder).restore(run.state)) is None:
@@ -214,10 +197,33 @@ def _warm_start(run: Run, steps_done: int) -> tuple[Any, Cost]:
             f"{folder} has no checkpoint of the warm start any more; give another "
             "--workdir to start again"
         )
-    cost = Cost(
-        kept.extra["device_seconds"],
-        steps_done * run.images,
-        steps_done,
-        steps_done * (run.flops or 0),
-    )
+    seconds, flops = kept.extra["device_seconds"], kept_at * (run.flops or 0)
+    cost = Cost(seconds, kept_at * run.images, kept_at, flops)
     return kept.state.params["body"], cost
+
+
+def _from_pretrained(meta_run: Run, state: MetaState, done: int) -> Run:
+    """Meta-learning on from a warm start of so many iterations' worth of time."""
+    opt_state = recipe.skip_schedule(state.opt_state, done)
+    return meta_run._replace(
+        name=NAMES[FROM_PRETRAINED],
+        folder=meta_run.folder.with_name(FROM_PRETRAINED),
+        state=state._replace(opt_state=opt_state, step=jnp.int32(done)),
+        first_step=done,
+    )
+
+
+def _learned_rates(config: Experiment, programs: Programs, meta_run: Run) -> Run:
+    """Meta-learning of step sizes alone, for weights that stay as they are."""
+    start, _, meta, _ = programs
+    learner = recipe.rates_learner(config, start.model, start.preprocess)
+    factors = recipe.log_step_sizes(start.model, start.body)
+    state = learner.init(MetaParams({"body": start.body}, factors))
+    of_rates = steps.meta_step(learner, state, meta.batches, meta.key)
+    return meta_run._replace(
+        name=NAMES[RATES],
+        folder=meta_run.folder.with_name(RATES),
+        update=of_rates.program.update,
+        state=state,
+        flops=of_rates.flops,
+    )

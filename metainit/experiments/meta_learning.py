@@ -1,12 +1,10 @@
 """One experiment from top to bottom: data, programs, runs, meta-test, report."""
 
-import contextlib
 import dataclasses
 import functools
 import json
 import pathlib
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -21,7 +19,6 @@ from metainit.config.fields import (
     Experiment,
     Search,
     Supervised,
-    TransferExperiment,
 )
 from metainit.core.types import MetaState
 from metainit.data import cache, episode_set, leakage, loading
@@ -35,12 +32,12 @@ from metainit.experiments import (
     export,
     forecast,
     initialisations,
+    supervised,
     sweep,
     transfer,
 )
 from metainit.experiments.configs import Config
-from metainit.experiments.initialisations import Trainer
-from metainit.experiments.supervised import train as train_supervised
+from metainit.experiments.initialisations import Programs, Trainer
 from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
 from metainit.models.model import Model
@@ -67,11 +64,12 @@ def train(
     dry_run: bool = False,
     command: str = "",
 ) -> str:
-    """Runs an experiment of any kind, or goes on with it; returns the report's text.
+    """Runs an experiment of any kind; returns the report's text.
+
+    The same call on the same `workdir` goes on where it stopped.
 
     Args:
-      workdir: folder of the experiment; the same call on it goes on where it stopped.
-      model: the caller's network body in place of `config.model`.
+      model: the caller's network in place of `config.model`, to meta-learn.
       dry_run: print what would be done and take; write nothing and return "".
       command: the line that reproduces this, for the report.
 
@@ -80,21 +78,19 @@ def train(
       metainit.training.loop.NonFiniteError: when training diverges.
     """
     workdir, config = pathlib.Path(workdir), configs.typed(config)
-    if isinstance(config, Supervised):
-        return train_supervised(
-            config, workdir, model=model, dry_run=dry_run, command=command
-        )
-    if isinstance(config, TransferExperiment):
-        if model is not None:
-            raise ConfigError(
-                "model: a transfer comparison has the networks of its inits; leave "
-                "model out"
-            )
-        return transfer.train(config, workdir, dry_run=dry_run, command=command)
+    if isinstance(config, Experiment):
+        return _meta_learn(config, workdir, model, dry_run, command)
     if isinstance(config, Search):
         trial = functools.partial(train, model=model)
         return sweep.tune(config, workdir, trial, dry_run=dry_run, command=command)
-    return _meta_learn(config, workdir, model, dry_run, command)
+    if model is not None:
+        raise ConfigError(
+            f"model: an experiment of kind={config.kind} has networks of its own; "
+            "leave model out"
+        )
+    if isinstance(config, Supervised):
+        return supervised.train(config, workdir, dry_run=dry_run, command=command)
+    return transfer.train(config, workdir, dry_run=dry_run, command=command)
 
 
 def _meta_learn(
@@ -106,36 +102,22 @@ def _meta_learn(
 ) -> str:
     """Meta-learns from top to bottom; arguments as of `train`."""
     begin, settings = time.perf_counter(), dataclasses.asdict(config)
-    for url, megabytes in loading.downloads(config.data).items():
-        print(f"to download: {url}, {megabytes} MB")
-    absent = loading.absent(config.data) if dry_run else ()
-    if absent:
-        print(f"a dry run fetches nothing: noise stands in for {', '.join(absent)}")
 
     # Data. A folder is claimed when all is known to fit, so that a mistake costs none.
-    with _as_config_error():
+    with configs.as_config_error():
         if not dry_run:
             run_folder.claim(workdir, settings, MAY_CHANGE, ONLY_UP, write=False)
             if (text := _finished(workdir, config)) is not None:
                 print(text)
                 return text
-        roles = _checked_roles(config, absent)
+        loaded = _checked_roles(config, dry_run)
         if not dry_run:
-            leakage.check_stored(workdir, roles)
-    loaded = roles
-    if not config.evaluate.episodes:
-        # A search holds nothing from here on that it must not choose by.
-        roles = roles._replace(test=(), held_out=())
-    if config.data.shuffle_labels:
-        shuffled = tuple(_shuffled(source, config.seed) for source in roles.train)
-        roles = roles._replace(train=shuffled)
-    for role, of_role in roles._asdict().items():
-        for source in of_role:
-            print(_in_words(role, source))
+            leakage.check_stored(workdir, loaded)
+    roles = _learned_from(config, loaded)
 
     # The network, and the two training steps compiled and timed.
     init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
-    with _as_config_error():
+    with configs.as_config_error():
         untrained, start = _starts(config, roles, model, init_key)
     print(parameter_overview.get_parameter_overview(start.body, include_stats=False))
     notes: list[str] = []
@@ -145,30 +127,13 @@ def _meta_learn(
         print("\n".join(notes), end="\n" * bool(notes), flush=True)
     cached = model is None and config.encoder.cached
     if cached:
-        with _as_config_error():
+        with configs.as_config_error():
             start, roles = _on_maps(config, start, roles, dry_run)
-    learner = recipe.learner(config, start.model, start.preprocess)
-    example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
-
-    # Compiled as one: by themselves, a network's many operations take far longer.
-    @jax.jit
-    def meta_state(body: Any) -> MetaState:
-        head = recipe.init_head(config, start.model, body, example, head_key)
-        return learner.init({"body": body} | head)
-
-    print("compiling", flush=True)
-    batches, initial = MetaBatches(config, roles.train), meta_state(start.body)
-    meta = steps.meta_step(learner, initial, batches, step_key)
-    if model is None:
-        forecast.check_memory(meta.program.memory)
-    joint = steps.joint_step(
-        config, start.model, start.preprocess, start.body, roles.train, meta
-    )
-    with_head = start._replace(head=initial.params.get("head"))
-    expected = forecast.measure(config, with_head, roles, meta, joint)
+    programs = _compiled(config, start, roles, head_key, step_key)
+    expected = forecast.measure(config, start, roles, programs.meta, programs.joint)
     if not dry_run:
         forecast.check_hours(config, expected)
-        with _as_config_error():
+        with configs.as_config_error():
             run_folder.claim(workdir, settings, MAY_CHANGE, ONLY_UP)
             leakage.store(workdir, loaded)
             stored.save_origin(workdir, start)
@@ -176,7 +141,7 @@ def _meta_learn(
     ratio = config.joint.steps_per_iteration or steps_per_iteration(
         workdir / BUDGET, *seconds, store=not dry_run
     )
-    print(forecast.in_words(config, expected, meta, joint, ratio))
+    print(forecast.in_words(config, expected, programs.meta, programs.joint, ratio))
     if dry_run:  # refused when its plan was seen
         forecast.check_hours(config, expected)
         return ""
@@ -186,15 +151,13 @@ def _meta_learn(
         lambda way: adaptation.evaluator(config, start.model, start.preprocess, way)
     )
     trainer = Trainer(config, roles.validation, evaluator_of, expected, begin)
-    inits = initialisations.make(
-        config, workdir, trainer, start, meta_state, meta, joint, ratio
-    )
+    inits = initialisations.make(config, workdir, trainer, programs, ratio)
     runs = trainer.validated.values()
     if not config.evaluate.episodes:
         atomic.write_json(workdir / finished_runs.VALIDATION, trainer.validated)
         return ""
     notes += [run["stopped"] for run in runs if run["stopped"]]
-    notes.append(_flops_in_words(meta, joint))
+    notes.append(_flops_in_words(programs.meta, programs.joint))
     if cached:
         notes.append(
             "The frozen encoder's features were made once for every image: their time "
@@ -214,47 +177,34 @@ def _meta_learn(
     manifests = [sample.manifest for sample in samples.test + samples.held_out]
     episode_set.write(workdir / episode_set.FILE, manifests)
     evaluation = evaluate(config, inits, samples, evaluator_of)
-    ours = [name for name in inits if name in OURS]
-    images = max(inits[name].cost.images for name in ours)
-    text = run_report.write_report(
-        workdir,
-        evaluation._replace(notes=tuple(notes)),
-        {
-            "title": "metainit: " + ", ".join(loading.names(config.data)),
-            "command": command,
-            "seed": config.seed,
-            "versions": provenance.versions() | _weights_in_words(start),
-            "config": settings,
-            "training": read_metrics(
-                workdir / (META if config.cold_start else FROM_PRETRAINED)
-            ),
-            # A warm start once, though it is in the cost of two initialisations.
-            "device_hours": sum(run["device_seconds"] for run in runs) / 3600,
-            # In meta-train images, of our longest run.
-            "epoch": images / sum(len(source.images) for source in roles.train),
-        },
-        transferred,
-    )
+    ours = [init for name, init in inits.items() if name in OURS]
+    images = sum(len(source.images) for source in roles.train)
+    context: run_report.Context = {
+        "title": "metainit: " + ", ".join(loading.names(config.data)),
+        "command": command,
+        "seed": config.seed,
+        "versions": provenance.versions() | _weights_in_words(start),
+        "config": settings,
+        "training": read_metrics(
+            workdir / (META if config.cold_start else FROM_PRETRAINED)
+        ),
+        # A warm start once, though it is in the cost of two initialisations.
+        "device_hours": sum(run["device_seconds"] for run in runs) / 3600,
+        # In meta-train images, of our longest run.
+        "epoch": max(init.cost.images for init in ours) / images,
+    }
+    evaluation = evaluation._replace(notes=tuple(notes))
+    text = run_report.write_report(workdir, evaluation, context, transferred)
     run_report.show_in_tensorboard(workdir, config.iterations)
     atomic.write_text(workdir / REPORT, text)
-    network = start.network
-    if network and not registry.without_names(network):
+    if start.network and not registry.without_names(start.network):
         classes = len(roles.train[0].class_names)
         way = config.train_task.way or config.task.way or classes
-        export.export(inits[ours[0]], config, workdir / export.FOLDER, way, workdir)
+        export.export(ours[0], config, workdir / export.FOLDER, way, workdir)
         print(f"the initialisation, for PyTorch too: {workdir / export.FOLDER}")
     atomic.write_json(workdir / finished_runs.FILE, finished_runs.asked(settings))
     print(f"{text}\nreport: {workdir / 'report.md'}")
     return text
-
-
-@contextlib.contextmanager
-def _as_config_error() -> Iterator[None]:
-    """What is wrong with the user's data or folder is the user's to mend."""
-    try:
-        yield
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _finished(workdir: pathlib.Path, config: Experiment) -> str | None:
@@ -263,18 +213,20 @@ def _finished(workdir: pathlib.Path, config: Experiment) -> str | None:
     asked = finished_runs.asked(dataclasses.asdict(config))
     if not path.exists() or json.loads(path.read_text()) != asked:
         return None
-    more = "more --config.iterations"
-    if config.outer.decay_steps:
-        more += " and --config.outer.decay_steps"
     return (
         f"{workdir} is finished ({config.iterations} iterations in max_hours="
-        f"{config.max_hours:g}); {more}, or more --config.max_hours where those ended "
-        f"it, go on; another --workdir starts anew\n\n{(workdir / REPORT).read_text()}"
+        f"{config.max_hours:g}); more of either go on, another --workdir starts anew"
+        f"\n\n{(workdir / REPORT).read_text()}"
     )
 
 
-def _checked_roles(config: Experiment, absent: tuple[str, ...]) -> Roles:
+def _checked_roles(config: Experiment, dry_run: bool) -> Roles:
     """The data, after all checks that it can be learned from and measured on."""
+    for url, megabytes in loading.downloads(config.data).items():
+        print(f"to download: {url}, {megabytes} MB")
+    absent = loading.absent(config.data) if dry_run else ()
+    if absent:
+        print(f"a dry run fetches nothing: noise stands in for {', '.join(absent)}")
     roles = loading.load(config.data, absent)
     if config.data.drop_shared:
         roles, dropped = leakage.drop_shared(roles)
@@ -284,6 +236,25 @@ def _checked_roles(config: Experiment, absent: tuple[str, ...]) -> Roles:
     leakage.check(roles)
     if config.transfer.steps:
         comparison.of_roles(config, roles)
+    return roles
+
+
+def _learned_from(config: Experiment, roles: Roles) -> Roles:
+    """The data as an experiment uses them, which is told by role."""
+    if not config.evaluate.episodes:
+        # A search holds nothing from here on that it must not choose by.
+        roles = roles._replace(test=(), held_out=())
+    if config.data.shuffle_labels:
+        shuffled = tuple(_shuffled(source, config.seed) for source in roles.train)
+        roles = roles._replace(train=shuffled)
+    for role, of_role in roles._asdict().items():
+        for source in of_role:
+            height, width, channels = source.images.shape[1:]
+            print(
+                f"meta-{role.replace('_', ' ')}: {source.name}, "
+                f"{len(source.class_names)} classes, {len(source.images):,} images of "
+                f"{height}x{width}x{channels}"
+            )
     return roles
 
 
@@ -328,19 +299,38 @@ def _on_maps(
     return start, Roles(*(tuple(next(maps) for _ in of_role) for of_role in roles))
 
 
+def _compiled(
+    config: Experiment,
+    start: Initialisation,
+    roles: Roles,
+    head_key: jax.Array,
+    step_key: jax.Array,
+) -> Programs:
+    """The steps of meta-learning and of joint pretraining."""
+    model, preprocess = start.model, start.preprocess
+    learner = recipe.learner(config, model, preprocess)
+    example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
+
+    # Compiled as one: by themselves, a network's many operations take far longer.
+    @jax.jit
+    def state_of(body: Any) -> MetaState:
+        head = recipe.init_head(config, model, body, example, head_key)
+        return learner.init({"body": body} | head)
+
+    print("compiling", flush=True)
+    batches = MetaBatches(config, roles.train)
+    meta = steps.meta_step(learner, state_of(start.body), batches, step_key)
+    if start.network is not None:
+        forecast.check_memory(meta.program.memory, forecast.device_memory())
+    joint = steps.joint_step(config, model, preprocess, start.body, roles.train, meta)
+    return Programs(start, state_of, meta, joint)
+
+
 def _shuffled(source: Source, seed: int) -> Source:
     """The control experiment: labels no longer say what an image shows."""
     labels, kept = source.labels.copy(), loading.rows(source)
     labels[kept] = np.random.default_rng(seed).permutation(labels[kept])
     return source._replace(labels=labels)
-
-
-def _in_words(role: str, source: Source) -> str:
-    height, width, channels = source.images.shape[1:]
-    return (
-        f"meta-{role.replace('_', ' ')}: {source.name}, {len(source.class_names)} "
-        f"classes, {len(source.images):,} images of {height}x{width}x{channels}"
-    )
 
 
 def _flops_in_words(meta: Step, joint: Step) -> str:

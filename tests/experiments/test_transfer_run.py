@@ -181,7 +181,7 @@ def test_a_run_is_warned_of_on_its_own_data(data, warned, tmp_path):
         ({"data.name": "letters"}, "data.name='letters'; choose folder:PATH"),
         ({"transfer.shot": 3}, "shot=3 is more than the 2 training images"),
         ({"transfer.fraction": 0.1}, "fraction=0.1 leaves none of the 3"),
-        ({"model": mlp.mlp((4,))}, "model: .* networks of its inits"),
+        ({"model": mlp.mlp((4,))}, "model: .* networks of its own"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_done(changed, message, place, tmp_path):
