@@ -1,5 +1,6 @@
 """Archives of every kind: what is read of them, and what is refused."""
 
+import shutil
 import tarfile
 import zipfile
 
@@ -35,8 +36,7 @@ def test_all_kinds_of_archives_have_the_members_of_their_tree(tmp_path, kind):
         assert positions == sorted(positions)
         assert 0 < positions[-1] <= path.stat().st_size
     if kind == "tar.gz":  # known by its content
-        assert read(path.rename(tmp_path / "y.tar")) == FILES
-        (tmp_path / "y.tar").rename(path)
+        assert read(shutil.copy(path, tmp_path / "y.tar")) == FILES
     path.write_bytes(path.read_bytes()[:-20] if kind != "tar" else b"")
     refused(path, "is cut short or damaged")
 

@@ -1,7 +1,6 @@
 """metainit datasets, from an empty folder to a checked data set."""
 
 import hashlib
-import json
 import re
 import subprocess
 import sys
@@ -92,14 +91,12 @@ def test_verify_finds_what_differs(known, run, monkeypatch, fields, words):
 def test_verify_allows_for_what_was_left_out_and_finds_damage(known, run, monkeypatch):
     run("prepare caltech256")
     change(monkeypatch, total=13, per_class=(4, 5))
-    settings = json.loads((FOLDER / "metadata.json").read_text())
-    (FOLDER / "metadata.json").write_text(json.dumps(settings | {"unreadable": 1}))
+    (FOLDER / "metadata.json").write_text('{"unreadable": 1}')
     run("verify caltech256")
     assert "(1 unreadable)" in run("list")
     record = next(FOLDER.glob("*train.array*"))
-    content = bytearray(record.read_bytes())
-    content[len(content) // 2] ^= 1
-    record.write_bytes(content)
+    content = record.read_bytes()
+    record.write_bytes(content[:500] + bytes(500) + content[1000:])
     assert "wrong: the files of train are damaged" in run("verify caltech256", 1)
 
 
@@ -186,22 +183,14 @@ def test_a_mistake_is_told_in_one_line(known, run, line, words):
     assert words in message
 
 
-@pytest.mark.parametrize("line, words", [("prepare", "NAME"), ("", "COMMAND")])
-def test_a_mistake_in_the_flags_is_told(capsys, line, words):
-    with pytest.raises(SystemExit, match="2"):
-        main(["datasets", *line.split()])
-    assert words in capsys.readouterr().err
-
-
 def test_listing_needs_no_tfds(tmp_path):
     code = (
         "import sys; from metainit.__main__ import main; "
         f"main(['datasets', 'list', '--data_dir', {str(tmp_path)!r}]); "
         "print('tensorflow_datasets' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("False\n")
     assert all(name in done.stdout for name in catalog.CATALOG)
     assert f"data folder: {cache.root(str(tmp_path))}" in done.stdout

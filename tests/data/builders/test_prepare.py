@@ -26,51 +26,48 @@ from metainit.experiments import launching
 NAME, FILE = seven.CALTECH, seven.CALTECH_FILE
 
 
+def count(folder):
+    """How many images are prepared in a folder."""
+    return sum(prepared.summary(folder).images.values())
+
+
 @pytest.mark.parametrize("own", [NAME, ""])
 @pytest.mark.parametrize("form", ["archive", "tree"])
 def test_own_files_are_not_fetched_nor_trees_deleted(tmp_path, known, own, form):
-    mine = tmp_path / "mine" / own
+    root, mine = tmp_path / "data", tmp_path / "mine" / own
     archives.unpack(mine, seven.CALTECH_FILES)
     if form == "archive":
         archives.pack(mine / FILE, seven.CALTECH_FILES)
-    folder = prepare.prepare(
-        NAME, tmp_path / "data", tmp_path / "mine", delete_archives=True
-    )
-    assert sum(prepared.summary(folder).images.values()) == 12
-    assert known.asked == []
+    folder = prepare.prepare(NAME, root, tmp_path / "mine", delete_archives=True)
+    assert count(folder) == 12 and known.asked == []
     assert [path.name for path in mine.iterdir()] == ["256_ObjectCategories"]
     assert archives.left(mine).count("056_0001.jpg") == 1
 
 
 def test_an_own_archive_of_another_kind_is_refused_and_kept(tmp_path, known):
-    mine = tmp_path / "mine" / NAME / FILE
-    mine.parent.mkdir(parents=True)
     fewer = dict(list(seven.CALTECH_FILES.items())[:6])
-    archives.pack(mine, fewer)
-    sha256 = hashlib.sha256(mine.read_bytes()).hexdigest()
-    root = tmp_path / "data"
-    line = f"{sha256} {FILE}"
-    with pytest.raises(PrepareError, match=f"is not the right file.*{line}"):
+    mine = archives.pack(tmp_path / "mine" / NAME / FILE, fewer)
+    root, sha256 = tmp_path / "data", hashlib.sha256(mine.read_bytes()).hexdigest()
+    with pytest.raises(PrepareError, match=f"is not the right file.*{sha256} {FILE}"):
         prepare.prepare(NAME, root, tmp_path / "mine")
     assert archives.left(root / "tfds" / NAME) == []
-    # The advice works.
-    (tmp_path / "sums").write_text(line + "\n")
-    checksums = prepare.read_checksums(tmp_path / "sums")
-    folder = prepare.prepare(NAME, root, tmp_path / "mine", checksums=checksums)
-    assert sum(prepared.summary(folder).images.values()) == 6
+    own = {FILE: f"sha256:{sha256}"}  # the advice works
+    folder = prepare.prepare(NAME, root, tmp_path / "mine", checksums=own)
+    assert count(folder) == 6
 
 
 def test_an_optional_file_is_done_without(tmp_path, known, monkeypatch, capsys):
     entry = catalog.CATALOG[NAME]
-    dead = f"{known.url}/missing/"
-    extra = catalog.File("Partitions.zip", (dead,), 10, "sha256:0", "us", needed=False)
-    changed = entry._replace(files=(*entry.files, extra))
-    monkeypatch.setitem(catalog.CATALOG, NAME, changed)
-    prepare.prepare(NAME, tmp_path / "data")
-    assert re.search("going on without Partitions.zip.*404", capsys.readouterr().out)
-    needed = changed._replace(files=(*entry.files, extra._replace(needed=True)))
-    monkeypatch.setitem(catalog.CATALOG, NAME, needed)
-    with pytest.raises(FetchError, match=r"Partitions\.zip: .*404"):
+    dead = (f"{known.url}/missing/",)
+    for needed in (False, True):
+        extra = catalog.File("x.zip", dead, 10, "sha256:0", needed=needed)
+        changed = entry._replace(files=(*entry.files, extra))
+        monkeypatch.setitem(catalog.CATALOG, NAME, changed)
+        if not needed:
+            prepare.prepare(NAME, tmp_path / "data")
+            told = capsys.readouterr().out
+            assert re.search("going on without x.zip.*404", told)
+    with pytest.raises(FetchError, match=r"caltech256: .*x\.zip: .*404"):
         prepare.prepare(NAME, tmp_path / "other")
 
 
@@ -119,9 +116,7 @@ def test_a_reduction_is_recorded_and_not_changed_by_another(tmp_path, known, cap
     with pytest.raises(PrepareError, match=r"max_side=8, .*max_side=0, fraction=0\.5"):
         prepare.prepare(NAME, root, options=Options(fraction=0.5))
     # Of another version of its builder it is not prepared.
-    old = folder.with_name("0.9.0")
-    folder.rename(old)
-    assert not prepare.is_prepared(NAME, root)
+    old = folder.rename(folder.with_name("0.9.0"))
     assert plan.make([NAME], root).needs[0].prepared is None
     prepare.prepare(NAME, root)
     assert prepare.is_prepared(NAME, root) and old.is_dir()
@@ -134,12 +129,10 @@ def test_checksums_are_read_as_sha256sum_writes_them(tmp_path):
         "images.tar.gz": "sha256:" + "a" * 64,
         "cars_train.tgz": "sha256:" + "b" * 64,
     }
-    path.write_text(f"{'a' * 64} images.tar.gz\n{'a' * 63} cars_train.tgz\n")
-    with pytest.raises(PrepareError, match=f"the line '{'a' * 63} cars_train"):
-        prepare.read_checksums(path)
-    path.write_text(f"{'a' * 64} other.tgz\n")
-    with pytest.raises(PrepareError, match=r"line .*other\.tgz.* cars_train\.tgz"):
-        prepare.read_checksums(path)
+    for wrong in ("a" * 63 + " cars_train.tgz", "a" * 64 + " other.tgz"):
+        path.write_text(f"{'a' * 64} images.tar.gz\n{wrong}\n")
+        with pytest.raises(PrepareError, match=f"the line '{wrong}'.* cars_train.tgz"):
+            prepare.read_checksums(path)
 
 
 def test_a_plan_counts_what_is_missing(tmp_path, known):
@@ -215,10 +208,10 @@ def test_it_is_shown_prepared_and_read(tmp_path, known, capsys):
     with pytest.raises(ValueError, match="prepare caltech256"):
         loading.load(wanted)
     plan.carry_out(needed, tmp_path, agreed=True)
-    roles = loading.load(wanted)
-    classes = [source.class_names for (source,) in roles[:3]]
-    assert sorted(sum(classes, ())) == ["001.ak47", "056.dog", "198.spider"]
-    assert sum(len(source.images) for (source,) in roles[:3]) == 12
+    sources = [source for (source,) in loading.load(wanted)[:3]]
+    classes = [name for source in sources for name in source.class_names]
+    assert sorted(classes) == ["001.ak47", "056.dog", "198.spider"]
+    assert sum(len(source.images) for source in sources) == 12
     capsys.readouterr()
     assert plan.show((NAME,), tmp_path, 8, 1).needs == []
     assert capsys.readouterr().out == ""
