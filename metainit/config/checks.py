@@ -81,17 +81,12 @@ def _data(c: Experiment) -> Broken:
 def _network(c: Experiment) -> Broken:
     model, has_encoder = c.model, c.encoder.name != "none"
     if model.scale != 1 and model.name != "conv4":
-        words = "only model.name=conv4 is scaled; leave it at 1.0"
-        yield "model.scale model.name", words
+        yield "model.scale model.name", "only conv4 is scaled; leave it at 1.0"
     if model.norm == "group" and model.filters > 8 and model.filters % 8:
-        words = f"eight groups are normalised; give {model.filters // 8 * 8}"
-        yield "model.filters model.norm", words
-    if c.method.head == "learned" and (
-        c.evaluate.variable or not c.train_task.way or c.train_task.way != c.task.way
-    ):
-        words = (
-            "this head has one way, not 0 and not variable; or use prototype or zero"
-        )
+        yield "model.filters model.norm", f"8 groups; give {model.filters // 8 * 8}"
+    is_of_one_way = 0 < c.train_task.way == c.task.way and not c.evaluate.variable
+    if c.method.head == "learned" and not is_of_one_way:
+        words = "give one way, not 0 and not variable, or use method.head=prototype"
         yield "method.head train_task.way task.way evaluate.variable", words
     if c.learned_rates and not (has_encoder and c.encoder.weights):
         yield "learned_rates encoder.name encoder.weights", "give encoder.weights"
@@ -102,12 +97,11 @@ def _network(c: Experiment) -> Broken:
 def _inner_loop(c: Experiment) -> Broken:
     size, task = c.inner.microbatch, c.train_task
     step = c.inner.batch or task.way * task.shot
+    whole = "moments are of the whole batch; use microbatch=0, or as norm"
     if size and c.model.name == "conv4" and c.model.norm in ("support", "batch"):
-        words = "its moments are of the whole batch; use group or none, or microbatch=0"
-        yield "inner.microbatch model.norm", words
+        yield "inner.microbatch model.norm", f"{whole} group or none"
     if size and c.encoder.name != "none" and c.encoder.norm != "frozen":
-        words = "its moments are of the whole batch; use frozen, or microbatch=0"
-        yield "inner.microbatch encoder.norm", words
+        yield "inner.microbatch encoder.norm", f"{whole} frozen"
     if size and (not step or step % size):
         words = f"take a divisor of the {step or 'varying'} support images of a step"
         yield "inner.microbatch", f"{words}, or 0"
@@ -128,19 +122,17 @@ def _encoder(c: Experiment) -> Broken:
     if c.model.name == "mlp":
         yield "model.name encoder.name", "an MLP takes no map; use conv4 or linear"
     if c.data.channels != 3:
-        words = "an encoder takes images in colour; give data.channels=3"
-        yield "encoder.name data.channels", words
+        yield "encoder.name data.channels", "an encoder sees colour; give channels=3"
     if encoder.use == "frozen" and c.model.name == "linear" and head != "learned":
         words = (
-            "give one to learn: use=adapted, model.name=conv4 or method.head=learned"
+            "give something to learn: use=adapted, model.name=conv4 or a learned head"
         )
         yield "encoder.use model.name method.head", words
     if encoder.use == "meta" and c.method.algorithm == "reptile":
         words = "reptile learns only what inner steps change; use adapted, or maml"
         yield "method.algorithm encoder.use", words
     if encoder.cached and encoder.use != "frozen":
-        words = "only a frozen encoder's features are kept; set use=frozen"
-        yield "encoder.cached encoder.use", words
+        yield "encoder.cached encoder.use", "features change in training; use frozen"
     if encoder.cached and (c.augment.shift or c.augment.flip):
         words = "features are kept of images as they are; give 0 and False"
         yield "encoder.cached augment.shift augment.flip", words
