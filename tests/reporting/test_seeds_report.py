@@ -39,9 +39,8 @@ def test_three_seeds_are_one_table(tmp_path):
     assert wanted.different and line.endswith(f"{wanted.p:.3f}*")
     assert tables.points(wanted) in line
     assert ACCURACY.interval(intervals.over_seeds(of_ours)) in ours
-    words = " ".join(text.split())
-    assert "meta-learned >= 42 up to 100 (2 of 3); random 50 (3 of 3)." in words
-    assert text.isascii() and "Holm" in text
+    told_of_steps = "meta-learned >= 42 up to 100 (2 of 3); random 50 (3 of 3)."
+    assert told_of_steps in " ".join(text.split()) and text.isascii()
 
 
 def test_the_page_marks_the_best_where_it_is_significant(tmp_path, capsys):
@@ -58,11 +57,10 @@ def test_the_page_marks_the_best_where_it_is_significant(tmp_path, capsys):
     assert bold.split(" | ")[3].startswith("**69.") and "| **0.0173** |" in bold
     assert page.index("\n## pets") < page.index(bold) < page.index("\n## sun397")
     (overall,) = re.findall(r"^\| random \| \+(.*?) \[", page, re.MULTILINE)
-    episodes, transfer = page.split("## Transfer efficiency")
-    pattern = re.compile(r"^\| random \| zero \|.*?\+(\S+) \[", re.MULTILINE)
-    means = pattern.findall(episodes)
-    assert float(overall) == pytest.approx(np.mean([float(x) for x in means]), abs=0.1)
-    assert pattern.findall(transfer) == ["0.00"]  # ours ends as high
+    pattern = r"^\| random \| zero \|.*?\+(\S+) \["
+    *means, transfer = map(float, re.findall(pattern, page, re.MULTILINE))
+    assert float(overall) == pytest.approx(np.mean(means), abs=0.1)
+    assert transfer == 0  # ours ends as high
     assert f"metainit report {runs[0]} {runs[1]} {runs[2]} --out {out}" in page
     assert (out / "transfer.png").exists()
     assert first in (out / "report.html").read_text()
