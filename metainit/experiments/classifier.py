@@ -58,9 +58,9 @@ def save(folder: str | pathlib.Path, classifier: Classifier) -> None:
     images |= {"mean": preprocess.mean, "std": preprocess.std}
     moments = MOMENTS if model.joint else None
     settings |= {"batch_norm": model.policy, "moments": moments}
-    names = list(classifier.class_names)
-    for file, values in ((MODEL, settings), (PREPROCESS, images), (CLASSES, names)):
-        atomic.write_json(folder / file, values)
+    atomic.write_json(folder / MODEL, settings)
+    atomic.write_json(folder / PREPROCESS, images)
+    atomic.write_json(folder / CLASSES, classifier.class_names)
     if model.joint:
         content = io.BytesIO()
         np.save(content, classifier.moments)

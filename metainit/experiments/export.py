@@ -39,10 +39,8 @@ _HEADS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; raises ValueError or OSError for a mistake."""
-    parser = argparse.ArgumentParser(
-        prog="metainit export",
-        description="Writes a run's initialisation for PyTorch and others.",
-    )
+    about = "Writes a run's initialisation for PyTorch and others."
+    parser = argparse.ArgumentParser("metainit export", description=about)
     add = parser.add_argument
     add("run", help="folder of launch.py")
     add("--out", required=True, help="folder of the files")
@@ -205,15 +203,11 @@ def _results(run: str | pathlib.Path, init: str) -> Iterator[str]:
     """Lines of accuracy and F1 of every head, as chosen on meta-validation."""
     path = pathlib.Path(run) / "results.jsonl"
     for row in atomic.read_rows(path) if path.exists() else ():
-        if row.get("init") != init or not row.get("chosen"):
-            continue
-        if row["metric"] in ("accuracy", "f1"):
-            value, low, high = (100 * row[name] for name in ("value", "low", "high"))
-            yield (
-                f"- {row['metric']} on {row['dataset']}, {row['protocol']}, "
-                f"{row['head']} head, {row['step']} steps: "
-                f"{value:.1f} % [{low:.1f}, {high:.1f}]"
-            )
+        chosen = row.get("init") == init and row.get("chosen")
+        if chosen and row["metric"] in ("accuracy", "f1"):
+            value, low, high = (f"{100 * row[x]:.1f}" for x in ("value", "low", "high"))
+            where = "- {metric} on {dataset}, {protocol}, {head} head, {step} steps"
+            yield f"{where.format(**row)}: {value} % [{low}, {high}]"
 
 
 def _data(config: Experiment) -> Iterator[str]:

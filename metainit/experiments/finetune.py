@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def finetune(given: argparse.Namespace) -> dict[str, Any]:
-    """Fine-tunes, saves and measures what was saved; returns the report.
+def finetune(given: argparse.Namespace) -> None:
+    """Fine-tunes, saves, measures what was saved, and reports that.
 
     It raises ValueError or OSError for what cannot work, before anything long starts,
     and ValueError for a loss that is no longer finite.
@@ -78,7 +78,8 @@ def finetune(given: argparse.Namespace) -> dict[str, Any]:
     run_folder.claim(out, settings, flag="--out")
     if (out / REPORT).exists():
         print(f"{out} is finished; another --out starts anew")
-        return _told(json.loads((out / REPORT).read_text()), out)
+        _tell(json.loads((out / REPORT).read_text()), out)
+        return
     from_where = _from_where(init, given.init)
     print(
         f"{from_where}; {len(train.class_names)} classes, {len(train.images):,} images "
@@ -101,14 +102,12 @@ def finetune(given: argparse.Namespace) -> dict[str, Any]:
         **_measured(out, test),
     }
     atomic.write_json(out / REPORT, report)
-    return _told(report, out)
+    _tell(report, out)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="metainit finetune",
-        description="Adapts an initialisation to your own images.",
-    )
+    about = "Adapts an initialisation to your own images."
+    parser = argparse.ArgumentParser("metainit finetune", description=about)
     add = parser.add_argument
     add("--init", required=True, help="run folder of launch.py, weights, or random")
     parts = (*stored.PARTS, RANDOM)
@@ -203,7 +202,7 @@ def _write_held_out(path: pathlib.Path, images: folders.Labelled) -> None:
     atomic.write_text(path, text.getvalue())
 
 
-def _told(report: Mapping[str, Any], out: pathlib.Path) -> dict[str, Any]:
+def _tell(report: Mapping[str, Any], out: pathlib.Path) -> None:
     print(
         f"accuracy {100 * report['accuracy']:.1f} %, F1 {report['f1']:.3f}, "
         f"calibration error {report['calibration_error']:.3f} on "
@@ -212,4 +211,3 @@ def _told(report: Mapping[str, Any], out: pathlib.Path) -> dict[str, Any]:
     if shared := report["held_out_also_learned"]:
         print(f"warning: {shared} of them have the pixels of an image learned from")
     print(f"metainit predict {out} IMAGES...")
-    return dict(report)

@@ -17,34 +17,27 @@ from metainit.data import images
 from metainit.data.folders import SUFFIXES
 from metainit.experiments import classifier
 
-HEADER = ("file", "label", "probability")
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns 0, or 1 where files failed.
 
     It raises ValueError where there is no classifier, or no image.
     """
-    parser = argparse.ArgumentParser(
-        prog="metainit predict", description="Labels of images as CSV."
-    )
+    about = "Labels of images as CSV."
+    parser = argparse.ArgumentParser("metainit predict", description=about)
     add = parser.add_argument
     add("folder", metavar="DIR", help="the --out of metainit finetune")
     add("images", metavar="IMAGES", nargs="+", help="image files, or folders of them")
     add("--top", type=int, default=1, help="rows an image, the likeliest first")
-    arguments = parser.parse_args(argv)
-    return _predict(arguments.folder, arguments.images, arguments.top)
-
-
-def _predict(folder: str, given: Sequence[str], top: int) -> int:
-    learned = classifier.load(folder)
+    given = parser.parse_args(argv)
+    learned, top = classifier.load(given.folder), given.top
     way, network = len(learned.class_names), learned.init.built_from
     if not 1 <= top <= way:
         raise ValueError(f"--top must be 1 to {way}, the number of classes, got {top}")
-    files = [file for name in given for file in _files(name)]
+    files = [file for name in given.images for file in _files(name)]
     probabilities = classifier.predictor(learned, len(files))
     rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow(HEADER)
+    rows.writerow(("file", "label", "probability"))
     failed = 0
     for first in range(0, len(files), classifier.CHUNK):
         piece = files[first : first + classifier.CHUNK]

@@ -6,28 +6,19 @@ import scipy.stats
 
 from metainit.experiments.search_space import Axis, draw, grid, key, parse
 
+READ = {
+    "inner.steps=1,3": Axis("inner.steps", (1, 3)),
+    "outer.learning_rate = 0.001, 3e-3": Axis("outer.learning_rate", (0.001, 0.003)),
+    "method.head=zero,prototype": Axis("method.head", ("zero", "prototype")),
+    "evaluate.steps=(0, 1),(0, 2)": Axis("evaluate.steps", ((0, 1), (0, 2))),
+    "cold_start=True,False,True": Axis("cold_start", (True, False)),
+    "joint.learning_rate=1e-4..1e-2": Axis("joint.learning_rate", (), 1e-4, 1e-2),
+    "warm_start=1..100": Axis("warm_start", (), 1, 100),
+}
+
 
 def test_fields_are_read():
-    found = parse(
-        (
-            "inner.steps=1,3",
-            "outer.learning_rate = 0.001, 3e-3",
-            "method.head=zero,prototype",
-            "evaluate.steps=(0, 1),(0, 2)",
-            "cold_start=True,False,True",
-            "joint.learning_rate=1e-4..1e-2",
-            "warm_start=1..100",
-        )
-    )
-    assert found == (
-        Axis("inner.steps", (1, 3)),
-        Axis("outer.learning_rate", (0.001, 0.003)),
-        Axis("method.head", ("zero", "prototype")),
-        Axis("evaluate.steps", ((0, 1), (0, 2))),
-        Axis("cold_start", (True, False)),
-        Axis("joint.learning_rate", (), 1e-4, 1e-2),
-        Axis("warm_start", (), 1, 100),
-    )
+    assert parse(tuple(READ)) == tuple(READ.values())
     assert parse(("a=1,True,1.0",))[0].values == (1, True, 1.0)
 
 

@@ -17,6 +17,7 @@ from metainit.data.episodes import sample_batch
 from metainit.experiments import configs, launching, sweep
 from metainit.experiments.forecast import NoTimeError
 from metainit.experiments.meta_learning import train
+from metainit.runtime import atomic
 from metainit.training.loop import NonFiniteError
 
 RATES = "inner.learning_rate=0.1,0.3"
@@ -98,15 +99,14 @@ def test_every_combination_is_tried_and_the_best_written(tmp_path):
 
 def test_random_trials_are_drawn_from_ranges(tmp_path, capsys):
     fake = Fake()
-    fields = ("inner.learning_rate=0.01..0.9", "outer.clip=1.0,10.0")
-    config = search(fields=fields, trials=5)
+    config = search(fields=("inner.learning_rate=0.01..0.9",), trials=5)
     assert sweep.tune(config, tmp_path / "run", fake, dry_run=True) == ""
     assert len(fake.asked) == 1 and not (tmp_path / "run").exists()
     printed = capsys.readouterr().out
     assert "5 trials" in printed and printed.count("inner.learning_rate=") == 5
     sweep.tune(config, tmp_path, fake)
-    rates = [x.inner.learning_rate for x in fake.asked[1:]]
-    assert len(set(rates)) == 5 and all(0.01 <= rate <= 0.9 for rate in rates)
+    rates = {x.inner.learning_rate for x in fake.asked[1:]}
+    assert len(rates) == 5 and 0.01 <= min(rates) < max(rates) <= 0.9
     best = configs.load(str(tmp_path / "best.py"))
     assert best.inner.learning_rate == max(rates)
 
@@ -181,7 +181,6 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path, error):
     "changes, words",
     [
         ({"by": "random"}, "search.by='random' .* ours, joint pretraining"),
-        ({"hours": 0.0}, "search.hours=0.0 .* above 0"),
         ({"trials": -1}, "search.trials=-1 .* 0 or more"),
         ({"fields": ()}, "search.fields: no field"),
         ({"fields": (0.1,)}, "search.fields.*0.1 must be a name in quotes"),
@@ -189,7 +188,6 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path, error):
         ({"fields": ("seed=1,2",)}, "seed cannot be searched: .*luck"),
         ({"fields": ("task.way=5,9",)}, "task.way cannot be searched"),
         ({"fields": ("evaluate.episodes=0,9",)}, "evaluate.episodes cannot be"),
-        ({"fields": ("inner.steps=1..9",)}, "inner.steps is a range.*search.trials"),
         ({"fields": ("inner.steps=1,0.5",)}, "inner.steps=0.5"),
         ({"fields": ("model.norm=group,x",)}, "with model.norm=x: .*support"),
     ],
@@ -204,15 +202,11 @@ def test_fields_of_training_data_may_be_searched():
     assert len(sweep.settings(search(fields=("data.weights=uniform,classes",)))) == 2
 
 
-@pytest.mark.parametrize("name", ["quickstart", "maml_conv4:native"])
-def test_a_written_config_reads_back(tmp_path, name):
-    config = configs.typed(shipped.load(name))
+def test_a_written_config_reads_back(tmp_path):
+    config = configs.typed(shipped.load("maml_conv4:native"))
     path = tmp_path / "a.py"
     path.write_text(configs.source(config, 'says "this" \\ and """that"""'))
     assert configs.typed(configs.load(str(path))) == config
-
-
-# The command
 
 
 def test_the_command_does_what_launch_does(tmp_path, monkeypatch):
@@ -237,7 +231,6 @@ def test_the_command_does_what_launch_does(tmp_path, monkeypatch):
         (["gone.py"], "gone.py: no such file"),
         (["quickstart.py:9way"], "quickstart.py:9way: unknown variant .* none"),
         (["mlp.py"], "kind='supervised'.* meta-learning"),
-        (["omniglot.py:9way"], "unknown variant '9way'.* 20way"),
         (["omniglot.py", "--search.hour=2"], "search.hour: .*search.hours"),
         (["omniglot.py", "--search.hours=0"], "search.hours=0.0 .*above 0"),
         (["omniglot.py", "--experiment.inner.steps=x"], "experiment.inner.steps='x'"),
@@ -247,9 +240,6 @@ def test_a_mistake_in_the_command_is_one_line(words, reason, capsys):
     assert __main__.main(["tune", str(shipped.FOLDER / words[0]), *words[1:]]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(f"error: .*{reason}", line)
-
-
-# Real training
 
 
 class Untouched(np.ndarray):
@@ -279,15 +269,12 @@ def test_meta_test_is_never_touched(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(loading, "load", guarded)
     text = train(dataclasses.replace(config, experiment=experiment), tmp_path / "run")
-    with pytest.raises(
-        AssertionError, match="of meta-test was read"
-    ):  # as episodes read
+    with pytest.raises(AssertionError, match="of meta-test was read"):
         sample_batch(guarded(experiment.data).test, Task(3, 1, 2), 0, 0, 1)
     assert "did best on meta-validation after 1 of 1 trials: " in " ".join(text.split())
     told = capsys.readouterr().out
     assert "meta-validation: folder" in told and "meta-test: folder" not in told
-    (line,) = (tmp_path / "run" / "trials.jsonl").read_text().splitlines()
-    of_trial = json.loads(line)
+    (of_trial,) = atomic.read_rows(tmp_path / "run" / "trials.jsonl")
     assert set(of_trial["accuracy"]) == {"meta-learned", "joint pretraining"}
     assert all(0 <= x <= 1 for x in of_trial["accuracy"].values())
     assert of_trial["seconds"] > of_trial["device_seconds"] > 0
