@@ -1,10 +1,57 @@
-"""Fine-tunings made by hand: accuracy rises to a final value at a given step."""
+"""Small things to fine-tune, and fine-tunings made by hand.
 
+Accuracy of the latter rises to a final value at a given step.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metainit.data.loading import Source
+from metainit.models import mlp
+from metainit.models.preprocess import Preprocess
+from metainit.runtime import atomic
 from metainit.runtime.cost import OURS, Cost
+from metainit.training.initialisation import Initialisation
+from metainit.transfer import fine_tuning
 from metainit.transfer.results import Transfer, of_points
 from metainit.transfer.time_to_threshold import Time
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
+PREPROCESS = Preprocess((0.5,), (0.25,), shift=1)
+MLP = mlp.mlp((8,), dropout=0.3, dropped=1)
+
+
+def patterns(each, seed, classes=3, low=60, high=196, noise=60):
+    """A class is a pattern of 6x6, an image adds noise to it; labels shuffled."""
+    shapes = np.random.default_rng(0).integers(low, high, (classes, 6, 6, 1))
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(classes, dtype=np.int32), each))
+    images = shapes[labels] + rng.integers(-noise, noise, (len(labels), 6, 6, 1))
+    names = tuple(f"class{label}" for label in range(classes))
+    return Source("patterns", images.astype(np.uint8), labels, names)
+
+
+def random(model=MLP, seed=0):
+    """An initialisation for images of `patterns`."""
+    parameters = model.init(jax.random.key(seed), jnp.zeros((2, 6, 6, 1)))
+    return Initialisation("random", model, PREPROCESS, parameters)
+
+
+def rows(workdir, name="transfer.jsonl"):
+    return atomic.read_rows(workdir / name)
+
+
+def record(patch):
+    """The arguments of every fine-tuning, in the order in which they are made."""
+    calls, fine_tune = [], fine_tuning.fine_tune
+
+    def recorded(*given):
+        calls.append(given)
+        return fine_tune(*given)
+
+    patch.setattr(fine_tuning, "fine_tune", recorded)
+    return calls
 
 
 def got(*values):

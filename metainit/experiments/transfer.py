@@ -35,7 +35,7 @@ def train(
 
     It raises ConfigError for what cannot work, before anything long starts.
     """
-    workdir = pathlib.Path(workdir)
+    workdir, settings = pathlib.Path(workdir), dataclasses.asdict(config)
     try:
         inits = _initialisations(config)
         split, rule = _split(config, next(iter(inits.values())))
@@ -46,9 +46,7 @@ def train(
         for init in inits.values():
             fine_tuning.check_params(init, split.train)
         if not dry_run:
-            run_folder.claim(
-                workdir, dataclasses.asdict(config), may_change=("transfer",)
-            )
+            run_folder.claim(workdir, settings, may_change=("transfer",))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     for label, init in inits.items():
@@ -71,24 +69,14 @@ def train(
     )
     figures.transfer(workdir / "transfer.png", [transfer.runs])
     verdict = transfer_report.verdict(transfer, config.seed)
-    sentences = (verdict, *_overlaps(config.data.name, config.inits, inits))
+    opening = (verdict, *_overlaps(config.data.name, config.inits, inits))
     section = list(transfer_report.section(transfer, "transfer.png"))
-    html.write(
-        workdir,
-        [
-            *sentences,
-            Heading(f"metainit: transfer to {name}", 1),
-            *section,
-            *transfer_report.account(transfer),
-            *_of_encoders(inits),
-            *tables.again(
-                command,
-                f"On {transfer.device}: {tables.words(provenance.versions())}.",
-                dataclasses.asdict(config),
-            ),
-        ],
-    )
-    text = tables.terminal([*sentences, *section])
+    account = transfer_report.account(transfer)
+    page = [*opening, Heading(f"metainit: transfer to {name}", 1), *section, *account]
+    about = f"On {transfer.device}: {tables.words(provenance.versions())}."
+    end = tables.again(command, about, settings)
+    html.write(workdir, [*page, *_of_encoders(inits), *end])
+    text = tables.terminal([*opening, *section])
     print(f"{text}\nreport: {workdir / 'report.md'}")
     return text
 
@@ -107,9 +95,7 @@ def _initialisations(config: TransferExperiment) -> dict[str, Initialisation]:
         size = size or init.built_from.size
         inits.append(init)
     if len({init.built_from.channels for init in inits}) > 1:
-        raise ValueError(
-            "inits take images in colour and in grey; give such as take one"
-        )
+        raise ValueError("inits take images in colour and in grey; give one kind")
     names = collections.Counter(init.name for init in inits)
     named: dict[str, Initialisation] = {}
     for source, init in zip(config.inits, inits, strict=True):
@@ -142,8 +128,7 @@ def _overlaps(
 
 
 def _of_encoders(inits: Mapping[str, Initialisation]) -> Iterator[str]:
-    frozen = [name for name, init in inits.items() if init.model.encode is not None]
-    if frozen:
+    if frozen := [name for name, init in inits.items() if init.model.encode]:
         yield (
             f"Features of a frozen encoder ({', '.join(frozen)}) were made once for "
             "every image: their time is in no row."
@@ -175,15 +160,12 @@ def _split(config: TransferExperiment, first: Initialisation) -> tuple[Split, st
         labelled = folders.read_labelled(
             path, size, channels, own, config.seed, data.data_dir
         )
-        parts = (labelled.train, labelled.test)
-        sides = (Source(data.name, *part) for part in parts)
-        return Split(data.name, *sides), labelled.rule
+        train, test = (Source(data.name, *part) for part in labelled[:2])
+        return Split(data.name, train, test), labelled.rule
     settings = dataclasses.asdict(data) | {"size": size, "channels": channels}
     whole = loading.whole(Data(**settings))
-    return (
-        Split(whole.name, *hold_out(whole, config.seed, share)),
-        f"{share} of every class",
-    )
+    sides = hold_out(whole, config.seed, share)
+    return Split(whole.name, *sides), f"{share} of every class"
 
 
 def _fitted(init: Initialisation, split: Split) -> Initialisation:
@@ -198,6 +180,5 @@ def _on_maps(
     """What is learned from: where an encoder is frozen, the maps that it makes once."""
     if init.model.encode is None:
         return init, split
-    sides = split.train, split.test
-    init, (train, test) = frozen_features.encode(init, sides, folder)
-    return init, split._replace(train=train, test=test)
+    init, sides = frozen_features.encode(init, split[1:], folder)
+    return init, Split(split.name, *sides)

@@ -10,14 +10,7 @@ from metainit.reporting import tables
 from metainit.reporting.tables import ACCURACY, Block, Bullets, Figure, Heading, Table
 from metainit.transfer import break_even, time_to_threshold
 from metainit.transfer.results import FineTuning, Transfer
-from metainit.transfer.time_to_threshold import (
-    SHARE,
-    UNITS,
-    DataSet,
-    Efficiency,
-    Line,
-    area_over_log_steps,
-)
+from metainit.transfer.time_to_threshold import SHARE, UNITS, DataSet, Efficiency, Line
 
 
 def section(transfer: Transfer, figure: str) -> Iterator[Block]:
@@ -147,8 +140,7 @@ def _accuracy(
     for line, runs in data_set.runs.items():
         start = ACCURACY.mean([run.points[0]["accuracy"] for run in runs])
         f1 = ACCURACY.mean(data_set.last(line, "f1"))
-        curves = (time_to_threshold.curve(run.points) for run in runs)
-        area = np.array([area_over_log_steps(*curve) for curve in curves])
+        area = np.array([time_to_threshold.area_over_log_steps(x.points) for x in runs])
         row = tables.words(runs[0].setting), start, mean(data_set.last(line)), f1
         compared = tables.difference(against.get(line, {}).get(data_set.name))
         rows.append((*line, *row, mean(area), *compared))

@@ -60,19 +60,15 @@ def in_words(
     saved = float(by_seed.mean())
     each = f"took {extra / 3600:+.3g} device hours and saves {saved:.3g} s a data set"
     count = data_sets(extra, saved)
-    if count is None:
-        return f"never pays for itself: it {each}"
-    if count == 0:
-        return f"pays for itself at once: it {each}"
-    text = f"pays for itself after {count:,} new data sets: it {each}"
-    if len(by_seed) == 1:
-        return f"{text} (one seed)"
-    _, low, high = mean_interval(by_seed)
-    fewest, most = (
-        "never" if count is None else f"{count:,}"
-        for count in (data_sets(extra, high), data_sets(extra, low))
-    )
-    return f"{text} (95 %: {fewest} to {most})"
+    if not count:
+        verdict = "pays for itself at once" if count == 0 else "never pays for itself"
+        return f"{verdict}: it {each}"
+    interval = "one seed"
+    if len(by_seed) > 1:
+        _, *limits = mean_interval(by_seed)
+        least, most = (data_sets(extra, limit) for limit in reversed(limits))
+        interval = f"95 %: {least:,} to {'never' if most is None else f'{most:,}'}"
+    return f"pays for itself after {count:,} new data sets: it {each} ({interval})"
 
 
 def data_sets(extra: float, saved: float) -> int | None:

@@ -8,7 +8,6 @@ import functools
 import itertools
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -23,9 +22,10 @@ from metainit.transfer import fine_tuning, heads
 from metainit.transfer.heads import Row, Setting, View
 from metainit.transfer.results import FineTuning, Transfer, of_points
 from metainit.transfer.spec import Spec, Split, check
-from metainit.transfer.time_to_threshold import area_over_log_steps, curve
+from metainit.transfer.time_to_threshold import Line, area_over_log_steps
 
 Config = Experiment | TransferExperiment
+Lines = Collection[Line]
 # What a head does best with, and the held-out accuracy of that in trials.
 Choice = tuple[Setting, float]
 # `(head, settings, init, split, about) -> rows of each setting`.
@@ -41,9 +41,7 @@ class Sealed:
     def __init__(self, splits: Sequence[Split]) -> None:
         self.__splits = tuple(splits)
 
-    def open(
-        self, chosen: Collection[Any], wanted: Collection[Any]
-    ) -> tuple[Split, ...]:
+    def open(self, chosen: Lines, wanted: Lines) -> tuple[Split, ...]:
         """Gives the splits; a RuntimeError where one wanted was not chosen for."""
         if missing := [line for line in wanted if line not in chosen]:
             raise RuntimeError(
@@ -59,14 +57,9 @@ def of_roles(config: Config, roles: Roles) -> tuple[tuple[Split, ...], Sealed]:
     The latter are meta-test and, under names of their own, the held-out classes. A
     ValueError says which data set and class, or field, cannot be fine-tuned on.
     """
-    test = roles.test + tuple(
-        source._replace(name=f"{source.name}, held-out classes")
-        for source in roles.held_out
-    )
-    return (
-        tuple(_split(config, source) for source in roles.validation),
-        Sealed([_split(config, source) for source in test]),
-    )
+    held_out = (x._replace(name=f"{x.name}, held-out classes") for x in roles.held_out)
+    validation = tuple(_split(config, source) for source in roles.validation)
+    return validation, Sealed([_split(config, x) for x in (*roles.test, *held_out)])
 
 
 def compare(
@@ -93,9 +86,8 @@ def compare(
     runs = measure(functools.partial(learn, spec), inits, chosen, test)
     points = (point for run in runs for point in run.points)
     atomic.write_rows(workdir / fine_tuning.RESULTS, points)
-    labels = "all labels"
+    share, labels = f"{100 * settings.fraction:g} %", "all labels"
     if settings.shot or settings.fraction < 1:
-        share = f"{100 * settings.fraction:g} %"
         labels = f"{settings.shot or share} of each class's labels"
     return Transfer(
         runs=runs,
@@ -128,20 +120,20 @@ def choose(
     inits: Mapping[str, Initialisation],
     grid: Mapping[str, Sequence[Setting]],
     validation: Sequence[Split],
-) -> tuple[dict[tuple[str, str], Choice], list[Row]]:
+) -> tuple[dict[Line, Choice], list[Row]]:
     """Chooses each initialisation and head's setting by held-out accuracy.
 
     Of equal accuracies the larger area under the curve wins, then the lower loss. The
     rows are the last ones of every trial.
     """
-    chosen: dict[tuple[str, str], Choice] = {}
+    chosen: dict[Line, Choice] = {}
     trials: list[Row] = []
 
     def quality(tried: Sequence[Sequence[Row]]) -> tuple[float, float, float]:
         last = [rows[-1] for rows in tried]
         losses = [np.inf if row["loss"] is None else row["loss"] for row in last]
         accuracy = float(np.mean([row["accuracy"] for row in last]))
-        area = float(np.mean([area_over_log_steps(*curve(rows)) for rows in tried]))
+        area = float(np.mean([area_over_log_steps(rows) for rows in tried]))
         return accuracy, area, -float(np.mean(losses))
 
     for name, head in itertools.product(inits, grid):
@@ -160,7 +152,7 @@ def choose(
 def measure(
     learn: Learn,
     inits: Mapping[str, Initialisation],
-    chosen: Mapping[tuple[str, str], Choice],
+    chosen: Mapping[Line, Choice],
     test: Sealed,
 ) -> tuple[FineTuning, ...]:
     """Learns what was sealed, each initialisation and head as it was chosen."""

@@ -8,7 +8,7 @@ import functools
 import math
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -44,8 +44,7 @@ class Point(NamedTuple):
       images: training images seen, repeats and those of prototypes counted.
       epoch: the same in training images used.
       device_seconds: of making the head and of the steps, drawing batches included.
-      compile_seconds: counted apart; a resumed run in a new process compiles again.
-      evaluation_seconds: counted apart.
+      compile_seconds, evaluation_seconds: counted apart; a resumed run compiles again.
       loss: mean cross-entropy in nats.
       accuracy, class_accuracy, f1: 0 to 1, over images, mean over classes, macro-F1.
       calibration_error: expected calibration error in 15 bins.
@@ -98,10 +97,10 @@ def fine_tune(
         folder that holds another run; before anything is compiled.
     """
     session = _FineTuning(init, split, spec, folder, about)
-    if spec.steps not in (point.step for point in session.points):
+    if not session.measured(spec.steps):
         session.learn()
-    session.write()  # a kill may have come before
-    return session.points, session.state.params
+    # A kill may have come before the rows were written.
+    return session.write(), session.state.params
 
 
 class _FineTuning(Session):
@@ -143,12 +142,14 @@ class _FineTuning(Session):
         costs = dict.fromkeys((*COSTS, "head_flops"), 0.0)
         super().__init__(run, {**costs, "points": []})
 
-    @property
-    def points(self) -> tuple[Point, ...]:
-        return tuple(Point(*values) for values in self.clock["points"])
+    def measured(self, step: int) -> bool:
+        return any(step == values[0] for values in self.clock["points"])
 
-    def write(self) -> None:
-        write(self.run.folder / RESULTS, self._about, self.points)
+    def write(self) -> tuple[Point, ...]:
+        points = tuple(Point(*values) for values in self.clock["points"])
+        rows = ({**self._about, **point._asdict()} for point in points)
+        atomic.write_rows(self.run.folder / RESULTS, rows)
+        return points
 
     def learn(self) -> None:
         init, spec, (_, train, test) = self._init, self._spec, self._split
@@ -178,8 +179,7 @@ class _FineTuning(Session):
     def _owed(self) -> bool:
         """Measures where a point is due; says whether to save the state besides."""
         step, clock, spec, images = self.step, self.clock, self._spec, len(self._chosen)
-        measured = [point.step for point in self.points]
-        if due := step in log_steps(spec.steps) and step not in measured:
+        if due := step in log_steps(spec.steps) and not self.measured(step):
             begin = time.perf_counter()
             scores = self._scores(self.state.params)
             clock["evaluation_seconds"] += time.perf_counter() - begin
@@ -275,10 +275,3 @@ def _images_like(train: Source) -> jax.ShapeDtypeStruct:
 
 def _batch(train: Source, where: np.ndarray) -> dict[str, np.ndarray]:
     return {"image": train.images[where], "label": train.labels[where]}
-
-
-def write(
-    path: pathlib.Path, about: Mapping[str, Any], points: Sequence[Point]
-) -> None:
-    """Writes points as lines of JSON, each with `about`; what is not finite as null."""
-    atomic.write_rows(path, ({**about, **point._asdict()} for point in points))

@@ -93,8 +93,8 @@ def learn(
         points = fitted(seen, sides, spec, fit, [x[field] for x in settings])
         for place, described, point in zip(places, of_each, points, strict=True):
             place.mkdir(parents=True, exist_ok=True)
-            described["batch_norm"] = init.model.policy
-            fine_tuning.write(place / RESULTS, described, [point])
+            row = described | {"batch_norm": init.model.policy} | point._asdict()
+            atomic.write_rows(place / RESULTS, [row])
     return [atomic.read_rows(place / RESULTS) for place in places]
 
 

@@ -21,6 +21,7 @@ SHARE = 0.95  # the threshold that verdict and break-even are about
 UNITS = {"steps": "step", "epochs": "epoch", "device seconds": "device_seconds"}
 
 Line = tuple[str, str]  # an initialisation and a head
+Row = Mapping[str, Any]
 
 
 class Time(NamedTuple):
@@ -74,7 +75,7 @@ class DataSet(NamedTuple):
         """Gives the times that a line took to an accuracy: by unit, one a seed."""
 
         def time(run: FineTuning, unit: str) -> Time:
-            time = time_to(*curve(run.points, UNITS[unit]), accuracy)
+            time = time_to(accuracy, run.points, UNITS[unit])
             if run.in_closed_form and not time.reached:
                 return Time(
                     self.horizon[unit], False
@@ -163,47 +164,39 @@ def against(found: Efficiency) -> dict[Line, dict[str, Interval]]:
     return {line: intervals.compare(final(ours), final(line)) for line in others}
 
 
-def curve(
-    points: Sequence[Mapping[str, Any]], field: str = "step"
-) -> tuple[list[Any], list[float]]:
-    """Gives what was spent up to each point, in `field`, and the accuracies."""
-    return [point[field] for point in points], [point["accuracy"] for point in points]
+def time_to(threshold: float, points: Sequence[Row], field: str = "step") -> Time:
+    """Finds the first point at which the accuracy, 0 to 1, meets the threshold.
 
-
-def time_to(x: Any, accuracy: Any, threshold: float) -> Time:
-    """Finds the first point measured at which the accuracy, 0 to 1, is met.
-
-    Nothing is interpolated, so the time is never too short. `x`, float [points]
-    ascending, is what was spent: steps, epochs, images or seconds. A ValueError says
-    that the threshold is out of range, or the curve is none.
+    Nothing is interpolated, so the time is never too short. The field is of what was
+    spent, and ascends. A ValueError says that it does not, or that the threshold is out
+    of range.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
-    x, accuracy = _checked(x, accuracy)
+    spent, accuracy = _curve(points, field)
     met = np.flatnonzero(accuracy >= threshold)
-    return Time(float(x[met[0] if len(met) else -1]), len(met) > 0)
+    return Time(float(spent[met[0] if len(met) else -1]), len(met) > 0)
 
 
-def area_over_log_steps(steps: Sequence[int], accuracy: Sequence[float]) -> float:
+def area_over_log_steps(points: Sequence[Row]) -> float:
     """Averages accuracy over log(1 + step) from step 0, by the trapezoidal rule.
 
     Early steps count as much as late ones; 1 for a run that is right from the start.
     """
-    x, y = _checked(steps, accuracy)
-    if x[0] != 0:
-        raise ValueError(f"steps must ascend from 0, got {list(steps)}")
-    where = np.log1p(x)
-    return float(np.trapezoid(y, where) / where[-1]) if len(x) > 1 else float(y[0])
+    steps, accuracy = _curve(points, "step")
+    if steps[0] != 0:
+        raise ValueError(f"steps must ascend from 0, got {steps}")
+    where = np.log1p(steps)
+    area = np.trapezoid(accuracy, where) / where[-1] if len(where) > 1 else accuracy[0]
+    return float(area)
 
 
-def _checked(x: Any, accuracy: Any) -> tuple[np.ndarray, np.ndarray]:
-    x, accuracy = np.asarray(x, np.float64), np.asarray(accuracy, np.float64)
-    if x.ndim != 1 or not len(x) or x.shape != accuracy.shape or (np.diff(x) < 0).any():
-        raise ValueError(
-            f"curve: x {x.shape} and accuracy {accuracy.shape}; it needs as many of "
-            "one as of the other, at least one, and x that does not fall"
-        )
-    return x, accuracy
+def _curve(points: Sequence[Row], field: str) -> np.ndarray:
+    """Gives what was spent up to each point, and accuracies: float64 [2, points]."""
+    curve = np.array([(x[field], x["accuracy"]) for x in points], np.float64).T
+    if (np.diff(curve[0]) < 0).any():
+        raise ValueError(f"{field} must not fall from point to point, got {curve[0]}")
+    return curve
 
 
 def summarise(times: Sequence[Time]) -> Summary:

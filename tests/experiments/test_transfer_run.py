@@ -1,16 +1,19 @@
 """Transfer of what exists: of a run, of weights, random; without meta-training."""
 
 import html
+import itertools
 import json
 import re
 import shutil
 from types import SimpleNamespace
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 import tiny
 from safetensors.numpy import save_file
+from small_transfer import record, rows
 
 from metainit.config.fields import ConfigError
 from metainit.evaluation import intervals
@@ -59,27 +62,18 @@ def settings(place, *inits):
     return config
 
 
-def rows(workdir, name="transfer.jsonl"):
-    return [json.loads(line) for line in (workdir / name).read_text().splitlines()]
-
-
 def test_the_initialisations_of_a_run_are_compared(place, tmp_path, monkeypatch):
     text = train(settings(place), tmp_path / "run")
-    found = rows(tmp_path / "run")
-    assert {(row["init"], row["head"]) for row in found} == {
-        (init, head) for init in INITS for head in HEADS
-    }
-    stepped = [row for row in found if row["head"] == "prototype"]
-    assert len({row["order"] for row in stepped}) == 1  # the same batches for all
-    for row in found:
-        assert (row["init_device_seconds"] == 0) == (row["init"] == "random")
-    trials = rows(tmp_path / "run", "transfer_trials.jsonl")
-    assert len(trials) == 6 and {row["role"] for row in trials} == {"validation"}
+    pairs = [(row["init"], row["head"]) for row in rows(tmp_path / "run")]
+    assert set(pairs) == set(itertools.product(INITS, HEADS))
     report = (tmp_path / "run" / "report.md").read_text()
-    assert "Against joint pretraining, meta-learned" in report
-    assert "(20 % of the images to learn from)" in report
-    assert "| random | logistic regression |" in report
-    assert "## Run it again" in report
+    for words in (
+        "Against joint pretraining, meta-learned",
+        "(20 % of the images to learn from)",
+        "| random | logistic regression |",
+        "## Run it again",
+    ):
+        assert words in report
     told = report.splitlines()[0]
     assert told.startswith(INITS) and " the next-best initialisation, " in told
     assert told.endswith(f"{intervals.CONDITIONAL} (seed 0).")
@@ -87,8 +81,7 @@ def test_the_initialisations_of_a_run_are_compared(place, tmp_path, monkeypatch)
     assert re.findall("<p.*?>(.*?)</p>", page)[0] == html.escape(told)
     (title,) = re.findall("<h1>(.*?)</h1>", page)
     assert title == f"metainit: transfer to folder:{place.images}"
-    assert text.startswith(told[:30])
-    assert text.isascii() and re.search("^meta-learned\n  prototype ", text, re.M)
+    assert text.startswith(told[:30]) and text.isascii()
     with pytest.raises(ValueError, match="is a run of kind transfer, without episodes"):
         seeds_report.compare([tmp_path / "run"])
     monkeypatch.setattr(fine_tuning, "fine_tune", None)
@@ -101,18 +94,12 @@ def test_what_is_chosen_on_is_not_measured_on(place, tmp_path, monkeypatch):
     config = settings(place, str(place.run))
     config.data.name = f"folder:{images}"
     config.transfer.heads = HEADS[:1]
-    seen = []
-    fine_tune = fine_tuning.fine_tune
-
-    def recorded(*given):
-        known = [side.images[side.labels >= 0] for side in given[1][1:]]
-        sides = [{image.tobytes() for image in images} for images in known]
-        seen.append((given[-1]["role"], sides))
-        return fine_tune(*given)
-
-    monkeypatch.setattr(fine_tuning, "fine_tune", recorded)
+    made = record(monkeypatch)
     train(config, tmp_path / "run")
-    (_, trial), (_, test) = seen
+    trial, test = (
+        [{x.tobytes() for x in side.images[side.labels >= 0]} for side in split[1:]]
+        for _, split, *_ in made
+    )
     assert len(test[1]) == 10 and len(trial[0] | trial[1]) == 15
     assert not (trial[0] | trial[1]) & test[1]
     assert not trial[0] & trial[1] and not test[0] & test[1]
@@ -120,23 +107,17 @@ def test_what_is_chosen_on_is_not_measured_on(place, tmp_path, monkeypatch):
     for picture in sorted((images / "train0").glob("*.png")):
         shutil.copy(images / "train1" / picture.name, picture)
     train(config, tmp_path / "run")
-    assert [role for role, _ in seen] == ["validation", "test"] * 2
+    assert [given[-1]["role"] for given in made] == ["validation", "test"] * 2
 
 
 def test_a_frozen_encoder_sees_every_image_once(place, tmp_path, monkeypatch):
-    made = []
-    encode = frozen_features.open_memmap
-
-    def recorded(*given):
-        made.append(given[3])
-        return encode(*given)
-
-    monkeypatch.setattr(frozen_features, "open_memmap", recorded)
+    encode = mock.Mock(wraps=frozen_features.open_memmap)
+    monkeypatch.setattr(frozen_features, "open_memmap", encode)
     images = shutil.copytree(place.images, tmp_path / "caltech")
     config = settings(place, str(place.weights), str(place.run))
     config.data.update(name=f"folder:{images}", size=tiny.SIDE)
     text = train(config, tmp_path / "run")
-    assert sum(shape[0] for shape in made) == 25
+    assert sum(call.args[3][0] for call in encode.call_args_list) == 25
     found = rows(tmp_path / "run")
     inits = {row["init"] for row in found}
     assert inits == {str(place.weights), "meta-learned"}

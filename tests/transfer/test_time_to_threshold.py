@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import scipy.stats
 from small_transfer import FAST, got, run
@@ -18,18 +17,24 @@ from metainit.transfer.time_to_threshold import (
     time_to,
 )
 
-STEPS = np.array([0, 1, 2, 5, 10])
+
+def points(steps, accuracies):
+    pairs = zip(steps, accuracies, strict=True)
+    return [{"step": x, "seconds": 3 + x / 2, "accuracy": y} for x, y in pairs]
 
 
 def test_the_first_point_that_meets_the_threshold():
-    accuracy, diverged = [0.2, 0.5, 0.7, 0.6, 0.9], [0.2, 0.5, *[math.nan] * 3]
-    assert time_to(STEPS, accuracy, 0.2) == Time(0, True)
-    assert time_to(STEPS, accuracy, 0.65) == Time(2, True)  # and it fell again later
-    assert time_to(STEPS, accuracy, 0.75) == Time(10, True)  # not interpolated
-    assert time_to(STEPS, accuracy, 0.95) == Time(10, False)
-    assert time_to(STEPS, diverged, 0.5) == Time(1, True)
-    assert time_to(STEPS, diverged, 0.6) == Time(10, False)
-    assert time_to(STEPS * 0.5 + 3, accuracy, 0.65) == Time(4, True)
+    whole, diverged = (
+        points([0, 1, 2, 5, 10], accuracies)
+        for accuracies in ([0.2, 0.5, 0.7, 0.6, 0.9], [0.2, 0.5, *[math.nan] * 3])
+    )
+    assert time_to(0.2, whole) == Time(0, True)
+    assert time_to(0.65, whole) == Time(2, True)  # and it fell again later
+    assert time_to(0.75, whole) == Time(10, True)  # not interpolated
+    assert time_to(0.95, whole) == Time(10, False)
+    assert time_to(0.5, diverged) == Time(1, True)
+    assert time_to(0.6, diverged) == Time(10, False)
+    assert time_to(0.65, whole, "seconds") == Time(4, True)
 
 
 def data_set(*seeds):
@@ -61,74 +66,73 @@ def test_without_censoring_it_is_the_mean_with_its_t_interval():
     values = [1.0, 2.0, 2.0, 5.0, 10.0]
     summary = summarise(got(*values))
     low, high = scipy.stats.ttest_1samp(values, 0).confidence_interval()
-    assert summary.mean == pytest.approx(4)
     assert summary.interval == pytest.approx((max(0, low), high))
-    assert (summary.median, summary.reached, summary.runs) == (2, 5, 5)
-    assert in_words(got(2, 4)) == "3 (2 of 2)"
-    # The interval may reach beyond the slowest.
-    there = summarise(got(5, 20, 50))
-    assert mean_in_words(there, interval=True) == "25 [0, 82]"
-    assert summarise(got(5)) == (1, 1, 5, 5, None, 5)
-    assert in_words(got(5)) == "5"
+    assert (summary.mean, summary.median) == (pytest.approx(4), 2)
 
 
-def test_a_run_that_never_got_there_counts_up_to_the_horizon():
-    """Reached at 2 and 4, one given up at 10: (2 + 4 + 10) / 3."""
-    times = [*got(2, 4), Time(10, False)]
-    summary = summarise(times)
-    assert summary.mean == pytest.approx(16 / 3)
-    assert (summary.horizon, summary.median, summary.reached) == (10, 4, 2)
-    half = 4.30265 * math.sqrt(np.var([2, 4, 10], ddof=1) / 3)  # t, 2 degrees
-    expected = max(0, 16 / 3 - half), min(10, 16 / 3 + half)
-    assert summary.interval == pytest.approx(expected)
-    assert in_words(times) == ">= 5.3 up to 10 (2 of 3)"
-    assert mean_in_words(summary, True) == ">= 5.3 [0, 10] up to 10"
-    # The horizon is named once where it is the mean as well.
-    assert in_words([*got(10), Time(10, False)]) == ">= 10 (1 of 2)"
+def never(*values):
+    return [Time(value, False) for value in values]
 
 
-def test_the_median_is_kaplan_and_meiers():
-    """Given up at 3 between those who got there at 2, 4 and 6.
+@pytest.mark.parametrize(
+    "times, expected",
+    [
+        (got(5), (1, 1, 5, 5, None, 5)),
+        (got(500, 500, 500), (3, 3, 500, 500, (500, 500), 500)),
+        # t of 2 degrees is 4.30265: half of the interval is 10.3.
+        ([*got(2, 4), *never(10)], (2, 3, 10, 16 / 3, (0, 10), 4)),
+        # Survival: 3/4 from 2, 3/4 * 1/2 from 4, 0 from 6; all were watched up to 3. t
+        # of 3 degrees is 3.18245, the standard error 0.25.
+        ([*got(2, 4, 6), *never(3)], (3, 4, 3, 2.75, (1.95439, 3), 4)),
+        # What all are cut to was not measured, and has no interval.
+        ([*got(500), *never(500, 500)], (1, 3, 500, 500, None, None)),
+        ([*got(80, 90), *never(30)], (2, 3, 30, 30, None, 80)),
+        (never(10, 10, 12), (0, 3, 10, 10, None, None)),
+    ],
+)
+def test_runs_that_never_got_there_count_up_to_the_horizon(times, expected):
+    """Reached, runs, horizon, mean, interval, and Kaplan and Meier's median."""
+    *found, interval, median = summarise(times)
+    assert (*found, median) == pytest.approx((*expected[:4], expected[5]))
+    assert interval == pytest.approx(expected[4], abs=1e-5)
 
-    Survival: 3/4 from 2, 3/4 * 1/2 from 4, 0 from 6; all were watched up to 3.
-    """
-    summary = summarise([*got(2, 4, 6), Time(3, False)])
-    assert (summary.horizon, summary.median) == (3, 4)
-    assert summary.mean == pytest.approx((2 + 3 + 3 + 3) / 4)
 
-
-def test_runs_that_all_are_cut_have_no_interval():
-    """Their pseudo-values are the horizon each, not times that were measured."""
-    for times in (
-        [Time(500, True), Time(500, False), Time(500, False)],
-        [Time(80, True), Time(90, True), Time(30, False)],
-    ):
-        summary = summarise(times)
-        assert summary.mean == summary.horizon and summary.interval is None
-    assert summarise(got(500, 500, 500)).interval == (500, 500)
-    never = [Time(10, False), Time(10, False), Time(12, False)]
-    assert summarise(never) == (0, 3, 10, 10, None, None)
-    assert in_words(never) == "> 10 (0 of 3)"
-    assert in_words([Time(1000, False)]) == "> 1,000"
+@pytest.mark.parametrize(
+    "times, words, with_interval",
+    [
+        (got(5), "5", "5"),
+        (got(5, 20, 50), "25 (3 of 3)", "25 [0, 82]"),  # beyond the slowest
+        ([*got(2), *never(8)], ">= 5 up to 8 (1 of 2)", ">= 5 [0, 8] up to 8"),
+        # The horizon is named once where it is the mean as well.
+        ([*got(10), *never(10)], ">= 10 (1 of 2)", ">= 10"),
+        (never(10, 10, 12), "> 10 (0 of 3)", "> 10"),
+        (never(1000), "> 1,000", "> 1,000"),
+    ],
+)
+def test_times_in_words(times, words, with_interval):
+    assert in_words(times) == words
+    assert mean_in_words(summarise(times), interval=True) == with_interval
 
 
 def test_area_over_log_steps_by_hand():
-    assert area_over_log_steps([0, 1, 9], [0.5, 0.5, 0.5]) == pytest.approx(0.5)
+    assert area_over_log_steps(points([0, 1, 9], [0.5] * 3)) == pytest.approx(0.5)
     # log(1 + step) is 0, log 2, log 4 for steps 0, 1, 3: two spans of equal length.
-    area = area_over_log_steps([0, 1, 3], [0, 1, 0.5])
+    area = area_over_log_steps(points([0, 1, 3], [0, 1, 0.5]))
     assert area == pytest.approx((0.5 + 0.75) / 2)
-    assert area_over_log_steps([0], [0.7]) == 0.7  # of a head in closed form
+    assert area_over_log_steps(points([0], [0.7])) == 0.7  # of a head in closed form
 
 
 def test_what_cannot_be_judged():
     with pytest.raises(ValueError, match="above 0 and at most 1, got 95"):
-        time_to(STEPS, STEPS / 10, 95)
-    with pytest.raises(ValueError, match="x that does not fall"):
-        time_to(STEPS[::-1], STEPS / 10, 0.5)
+        time_to(95, points([0], [0.5]))
+    with pytest.raises(ValueError, match="step must not fall"):
+        time_to(0.5, points([1, 0], [0.5, 0.5]))
     with pytest.raises(ValueError, match="no run"):
         summarise([])
     with pytest.raises(ValueError, match="ascend from 0"):
-        area_over_log_steps([1, 2], [0.5, 0.5])
+        area_over_log_steps(points([1, 2], [0.5, 0.5]))
+    with pytest.raises(ValueError, match="lack those of another: pets, random, proto"):
+        efficiency([FAST, [x for x in FAST if x is not FAST[4]]])
 
 
 # Over the fine-tunings of an experiment, made by hand
@@ -164,17 +168,6 @@ def test_heads_are_chosen_on_meta_validation():
     assert efficiency([FAST[2:]]).ours is None
     named = [x._replace(init=f"a run: {x.init}") for x in FAST]
     assert efficiency([named]).ours == ("a run: meta-learned", "prototype")
-
-
-def test_censored_seeds_count_up_to_one_horizon():
-    """By hand: 5, 20 and never of 100 steps; without the last, the mean is 12.5."""
-    random = run("random", "zero", 100)
-    seeds = [(run("meta-learned", "zero", at), random) for at in (5, 20, None)]
-    pets = data_set(*seeds)
-    times = pets.times(("meta-learned", "zero"), pets.thresholds[0.95])
-    assert in_words(times["steps"]) == ">= 42 up to 100 (2 of 3)"
-    with pytest.raises(ValueError, match="lack those of another: pets, random, zero"):
-        efficiency([seeds[0], seeds[1][:1]])
 
 
 def test_a_cheap_line_cuts_no_other():

@@ -1,49 +1,39 @@
 """Heads in closed form against scikit-learn's; where rows of a fine-tuning lie."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import normalize
+from small_transfer import MLP, PREPROCESS, patterns, random
 
 from metainit.data.loading import Source
 from metainit.evaluation import closed_form
-from metainit.models import mlp
-from metainit.models.preprocess import Preprocess
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import heads, held_out
 from metainit.transfer.spec import Spec, Split
 
-PREPROCESS = Preprocess((0.5,), (0.25,), shift=1)
-MODEL = mlp.mlp((8,), dropout=0.3, dropped=1)
-
 
 def noisy(each, seed):
     """Three classes, so noisy that many are mistaken; one image has no label."""
-    rng = np.random.default_rng(seed)
-    labels = np.append(np.repeat(np.arange(3, dtype=np.int32), each), np.int32(-1))
-    shapes = np.random.default_rng(0).integers(110, 140, (4, 6, 6, 1))
-    images = shapes[labels] + rng.integers(-90, 90, (len(labels), 6, 6, 1))
-    names = tuple(f"class{label}" for label in range(3))
-    return Source("noisy", images.astype(np.uint8), labels, names)
+    source = patterns(each, seed, low=110, high=140, noise=45)
+    images, labels = np.append(source.images, source.images[:1], 0), source.labels
+    return source._replace(images=images, labels=np.append(labels, np.int32(-1)))
 
 
 TRAIN, TEST = noisy(20, 1), noisy(15, 2)
-BODY = MODEL.init(jax.random.key(0), jnp.zeros((2, 6, 6, 1)))
+INIT = random()
 
 
 def points(fit, values, **changed):
-    init = Initialisation("random", MODEL, PREPROCESS, BODY)
     split = Split("noisy", TRAIN, TEST)
-    return list(heads.fitted(init, split, Spec(**changed), fit, values))
+    return list(heads.fitted(INIT, split, Spec(**changed), fit, values))
 
 
 def embedded(source):
     images = PREPROCESS.normalise(source.images[source.labels >= 0])
-    return normalize(np.asarray(MODEL.features(BODY, images, None, None)))
+    return normalize(np.asarray(MLP.features(INIT.body, images, None, None)))
 
 
 def test_they_are_scikit_learns(monkeypatch):
