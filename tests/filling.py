@@ -37,16 +37,14 @@ def draw(source, rule, seed, index):
 def pad(episode, way, support, queries):
     """Fills an episode up to so many classes and images, which weigh nothing."""
     classes = np.arange(way) <= episode.support["label"].max()
-    parts = []
-    for part, size in ((episode.support, support), (episode.query, queries)):
-        count, image = len(part["label"]), part["image"]
-        filling = [(0, size - count)]
-        parts.append(
-            {
-                "image": np.pad(image, filling + [(0, 0)] * (image.ndim - 1)),
-                "label": np.pad(part["label"], filling),
-                "weight": (np.arange(size) < count).astype(np.float32),
-                "classes": classes,
-            }
-        )
-    return Episode(*parts)
+
+    def padded(part, size):
+        filling = [(0, size - len(part["label"]))]
+        return {
+            "image": np.pad(part["image"], [*filling, (0, 0), (0, 0), (0, 0)]),
+            "label": np.pad(part["label"], filling),
+            "weight": (np.arange(size) < len(part["label"])).astype(np.float32),
+            "classes": classes,
+        }
+
+    return Episode(padded(episode.support, support), padded(episode.query, queries))

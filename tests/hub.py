@@ -19,18 +19,17 @@ def serve(name, content):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
-            known = self.path.startswith(f"/{name}/resolve/")
-            if known and "/gone/" not in self.path:
-                self.send_response(200)
-                revision = self.path.split("/resolve/")[1].split("/")[0]
+            repository, _, rest = self.path.partition("/resolve/")
+            revision = rest.split("/")[0]
+            body = content if repository == f"/{name}" and revision != "gone" else b""
+            self.send_response(200 if body else 404)
+            if body:
                 commit = revision if len(revision) == 40 else COMMIT
                 self.send_header("X-Repo-Commit", commit)
-                self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+                self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
             else:
-                self.send_response(404)
-                code = "RevisionNotFound" if known else "RepoNotFound"
+                code = "RevisionNotFound" if revision == "gone" else "RepoNotFound"
                 self.send_header("X-Error-Code", code)
-            body = content if known else b""
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command == "GET":
@@ -41,15 +40,12 @@ def serve(name, content):
         def log_message(self, *args):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
 
 
 def use(patch, endpoint, home):
