@@ -271,12 +271,9 @@ def _require_finite(run: Run, step: int, metrics: Metrics) -> None:
     loss, norm = float(np.mean(metrics["loss"])), float(metrics["grad_norm"])
     if math.isfinite(loss) and math.isfinite(norm):
         return
-    too_high = f"a rate is too high ({', '.join(run.rates)})"
-    what, cause = "gradient", f"{too_high}, or a norm of zero, which has none"
+    what, cause = "gradient", "a norm of zero, which has none"
     if not math.isfinite(loss):
-        what, cause = "loss", f"{too_high}, or an image is degenerate"
-    elif "inner.learning_rate" in run.rates:
-        cause += "; Adam inside needs eps_root > 0"
+        what, cause = "loss", "an image is degenerate"
     tasks = _of_tasks(run, step, metrics)
     diverged = [name for name, of_task, _ in tasks if not math.isfinite(of_task)]
     data = ", ".join(dict.fromkeys(diverged or run.data(step)))
@@ -285,5 +282,6 @@ def _require_finite(run: Run, step: int, metrics: Metrics) -> None:
         kept = f"The last good checkpoint is kept in {run.folder / LAST}"
     raise NonFiniteError(
         f"{run.name}: the {what} of step {step}, on {data}, is not finite (loss "
-        f"{loss}, gradient norm {norm}); likely {cause}. {kept}"
+        f"{loss}, gradient norm {norm}); likely a rate is too high "
+        f"({', '.join(run.rates)}), or {cause}. {kept}"
     )

@@ -198,10 +198,8 @@ def _cost(run: pathlib.Path, part: str, device: str) -> Cost:
     seconds = 0.0
     for folder in [run / part / LAST, *warm_start]:
         if (last := Checkpoints(folder).restore()) is None:
-            raise ValueError(
-                f"init: {folder} has no checkpoint, which tells what {part} cost; "
-                "give the run's own line again"
-            )
+            again = "give the run's own line again"
+            raise ValueError(f"init: {folder} has no checkpoint; {again}")
         seconds += last.extra["device_seconds"]
     return Cost(seconds, 0, 0, device=device)
 
@@ -223,9 +221,8 @@ def _of_weights(source: str, use: str, size: int | None) -> Initialisation:
         encoder = registry.recognised(flat)
         if encoder is None:
             raise ValueError(
-                f"init: {source} is of no network known here: a ResNet with "
-                "bottlenecks by torchvision's names, EfficientNet-Lite0 by those of "
-                "its package, or a file that metainit export wrote"
+                f"init: {source} is of no network known here: a ResNet by names of "
+                "torchvision, EfficientNet-Lite0, or what metainit export wrote"
             )
         about = registry.expected_by(encoder["name"], about)
         mean, std, side = about.recipe.input[:3]

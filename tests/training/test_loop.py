@@ -13,8 +13,6 @@ from metainit.runtime.logging import read_metrics
 from metainit.training import loop
 from metainit.training.loop import Intervals, NonFiniteError, Run, fit
 
-RATES = ("inner.learning_rate", "outer.learning_rate")
-
 
 def update(state, batch, key):
     """Adds the batch's sum to the parameters; two tasks a step."""
@@ -39,7 +37,7 @@ def run(folder, **changed):
         images=7,
         every=Intervals(log=2, validate=3, save=4),
         data=lambda step: ["glyphs", "omniglot"],
-        rates=RATES,
+        rates=("inner.learning_rate", "outer.learning_rate"),
     )
     return toy._replace(**changed)
 
@@ -200,18 +198,14 @@ def test_time_is_that_of_the_clock_over_all_sessions(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "metric, rates, words",
+    "metric, words",
     [
         # Of the two tasks, only the last one's loss is not finite.
-        ("loss", RATES, ["loss of step 6, on omniglot,", "(inner.learning_rate, o"]),
-        ("grad_norm", RATES, ["gradient of step 6, on glyphs, omniglot,", "eps_root"]),
-        ("loss", RATES[1:], ["(outer.learning_rate), or an image"]),
-        ("grad_norm", RATES[1:], ["likely a rate is too high (outer.learning_rate),"]),
+        ("loss", ["loss of step 6, on omniglot,", "), or an image is degenerate"]),
+        ("grad_norm", ["gradient of step 6, on glyphs, omniglot,", "norm of zero"]),
     ],
 )
-def test_what_is_not_finite_stops_it_and_the_last_is_kept(
-    tmp_path, metric, rates, words
-):
+def test_what_is_not_finite_stops_it_and_the_last_is_kept(tmp_path, metric, words):
     def diverge(state, batch, key):
         new, metrics = update(state, batch, key)
         if state.step == 6:
@@ -222,9 +216,10 @@ def test_what_is_not_finite_stops_it_and_the_last_is_kept(
         return new, metrics
 
     with pytest.raises(NonFiniteError) as stopped:
-        go(run(tmp_path, update=diverge, rates=rates))
-    kept = "The last good checkpoint is kept"
-    for word in ("toy", str(tmp_path), kept, *words):
+        go(run(tmp_path, update=diverge))
+    rates = "a rate is too high (inner.learning_rate, outer.learning_rate)"
+    kept = f"The last good checkpoint is kept in {tmp_path / LAST}"
+    for word in ("toy", rates, kept, *words):
         assert word in str(stopped.value)
     saved = restored(tmp_path)
     assert saved.step == 4 and saved.state.params["x"] == after(4)
