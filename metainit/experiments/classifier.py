@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -87,12 +86,16 @@ def load(folder: str | pathlib.Path) -> Classifier:
         both, fields = settings | seen, dataclasses.fields(Network)
         network = parsing.parse({x.name: both[x.name] for x in fields}, Network)
         model = registry.build(network)
-        moments = np.zeros((1, network.size, network.size, network.channels), np.uint8)
-        if model.joint:
-            moments = np.load(folder / MOMENTS)
+        blank = np.zeros((1, network.size, network.size, network.channels), np.uint8)
+        moments = np.load(folder / MOMENTS) if model.joint else blank
+        body, way = body_shapes(network), len(class_names)
+        example = jax.ShapeDtypeStruct(blank.shape, np.float32)
+        features = classification.feature_count(model, body, example)
+        head = {"kernel": np.empty((features, way)), "bias": np.empty(way)}
+        wanted = {"body": body, "head": head}
         arrays = safetensors.numpy.load((folder / WEIGHTS).read_bytes())
-        wanted, unfit = _shapes(network, len(class_names)), "is of another network"
-        params = leaves.filled(wanted, arrays, f"{WEIGHTS} {unfit}", leaves.dotted)
+        unfit = f"{WEIGHTS} is of another network"
+        params = leaves.filled(wanted, arrays, unfit, leaves.dotted)
         mean, std = tuple(seen["mean"]), tuple(seen["std"])
         preprocess = Preprocess(mean, std, encode=model.encode)
         init = Initialisation(str(folder), model, preprocess, **params, network=network)
@@ -137,13 +140,3 @@ def predictor(classifier: Classifier, total: int) -> Callable[[np.ndarray], np.n
         )
 
     return probabilities
-
-
-def _shapes(network: Network, way: int) -> dict[str, Any]:
-    """{"body": ..., "head": ...} of a network, shapes only."""
-    body = body_shapes(network)
-    images = (2, network.size, network.size, network.channels)
-    example = jax.ShapeDtypeStruct(images, jnp.float32)
-    features = classification.feature_count(registry.build(network), body, example)
-    head = {"kernel": np.empty((features, way)), "bias": np.empty(way)}
-    return {"body": body, "head": head}

@@ -26,7 +26,7 @@ FOLDER = "export"
 INIT, RATES, CARD = "init.safetensors", "rates.safetensors", "README.md"
 
 _TEMPLATE = pathlib.Path(__file__).with_name("card.md")
-_JOINTLY = {
+_PRETRAINED_FOR = {
     NAMES[JOINT]: "the device time of",
     NAMES[EQUAL_FLOPS]: "as many operations as",
 }
@@ -117,11 +117,13 @@ def _card(
     run: str | pathlib.Path,
 ) -> str:
     """Fills the template, without the sections that say nothing of this one."""
-    network, jointly = init.built_from, init.name in _JOINTLY
+    network, jointly = init.built_from, init.name in _PRETRAINED_FOR
     about = init.provenance and _in_words(init.provenance)
     meta_learned = not jointly and init.inner is None
     code = torch_snippet.of_run(config, way) if meta_learned else ""
     absent = {
+        "Joint pretraining": not jointly,
+        "Meta-learning": jointly,
         "Learned step sizes": init.inner is None,
         "Its features": config.model.name != "conv4",
         "The inner loop it was learned for": jointly,
@@ -144,7 +146,8 @@ def _card(
         std=std,
         code=code,
         trained_on=", ".join(name for name, _ in _trained_on(config)),
-        method=_method(init, config),
+        pretrained_for=_PRETRAINED_FOR.get(init.name),
+        method=_method(config),
         names=", ".join(
             f"of {name} are {registry.NAMES[name].said}"
             for name in registry.parts(network).values()
@@ -168,22 +171,12 @@ def _in_words(about: About) -> About:
     return about._replace(source=about.source + revision, recipe=recipe)
 
 
-def _method(init: Initialisation, config: Experiment) -> str:
-    if init.name in _JOINTLY:
-        return (
-            "Joint supervised pretraining, one classifier over all meta-train classes, "
-            f"for {_JOINTLY[init.name]} meta-learning"
-        )
-    method, name = config.method, "Reptile"
-    if method.algorithm != "reptile":
-        order = "first" if method.gradient == "first_order" else "second"
-        name = f"{method.algorithm.upper()}, {order} order"
-    if init.inner is not None:
-        name += ", step sizes alone; the weights are those it started from"
-    return (
-        f"{name}: {config.iterations} meta-iterations of {config.meta_batch} tasks, "
-        f"outer Adam at {config.outer.learning_rate}"
-    )
+def _method(config: Experiment) -> str:
+    algorithm = config.method.algorithm
+    if algorithm == "reptile":
+        return "Reptile"
+    order = "first" if config.method.gradient == "first_order" else "second"
+    return f"{algorithm.upper()}, {order} order"
 
 
 def _adapts(config: Experiment) -> str:
