@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import operator
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -33,12 +34,10 @@ def replaced(config: Fields, changes: Mapping[str, Any]) -> Fields:
     values = dataclasses.asdict(config)  # type: ignore[call-overload]
     for name, value in changes.items():
         *sections, last = name.split(".")
-        place = values
-        for section in sections:
-            place = place.get(section)
-            if not isinstance(place, dict):
-                raise unknown(name, type(config))
-        place[last] = value
+        try:
+            functools.reduce(operator.getitem, sections, values)[last] = value
+        except (KeyError, TypeError):
+            raise unknown(name, type(config)) from None
     return parse(values, type(config))
 
 

@@ -9,19 +9,13 @@ from metainit.evaluation.results import Measurements
 
 
 class Answers(NamedTuple):
-    """What a classifier says of the queries of some episodes, after each step measured.
+    """What is said of the queries of some episodes, after each step measured."""
 
-    Attributes:
-      loss: float [steps, episodes], mean cross-entropy in nats.
-      accuracy: float [steps, episodes], 0 to 1.
-      logits: float [steps, episodes, queries, way].
-      query: {"label": int [episodes, queries]}, where episodes are filled up also
-        {"weight", "classes"} as of `metainit.data.episode_set.Sample`.
-    """
-
-    loss: np.ndarray
-    accuracy: np.ndarray
-    logits: np.ndarray
+    loss: np.ndarray  # float [steps, episodes], mean cross-entropy in nats
+    accuracy: np.ndarray  # float [steps, episodes], 0 to 1
+    logits: np.ndarray  # float [steps, episodes, queries, way]
+    # {"label": int [episodes, queries]}, where episodes are filled up also {"weight",
+    # "classes"} as of `metainit.data.episode_set.Sample`.
     query: Mapping[str, np.ndarray]
 
 

@@ -12,25 +12,16 @@ Measurements = Mapping[str, np.ndarray]
 
 
 class Row(NamedTuple):
-    """One initialisation with one head, measured on meta-test.
-
-    Attributes:
-      setting: chosen on meta-validation, e.g. {"optimizer": "sgd"}.
-      steps: numbers of adaptation steps measured, ascending; (0,) in closed form.
-      chosen: position in `steps` that was chosen on meta-validation.
-      validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
-      measurements: of the queries, float [len(steps), episodes] each.
-      cost: of making the initialisation.
-    """
+    """One initialisation with one head, measured on meta-test."""
 
     init: str
     head: str
-    setting: dict[str, Any]
-    steps: tuple[int, ...]
-    chosen: int
-    validation_accuracy: float
-    measurements: Measurements
-    cost: Cost
+    setting: dict[str, Any]  # chosen on meta-validation, e.g. {"optimizer": "sgd"}
+    steps: tuple[int, ...]  # of adaptation measured, ascending; (0,) in closed form
+    chosen: int  # position in `steps` that was chosen on meta-validation
+    validation_accuracy: float  # of that choice, 0 to 1
+    measurements: Measurements  # of the queries, float [len(steps), episodes] each
+    cost: Cost  # of making the initialisation
 
     @property
     def in_closed_form(self) -> bool:
@@ -39,32 +30,21 @@ class Row(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Every row of one evaluation; all rows saw the same episodes in one order.
-
-    Attributes:
-      protocol: in words, e.g. "5-way 1-shot, 600 episodes".
-      grid: what every initialisation met on meta-validation, by field.
-      device: e.g. "cpu x1".
-      runtime: seconds the evaluation took.
-      queries: query images an episode.
-      notes: sentences that belong under the table.
-      parts: the same by data set, where there are several, and on held-out classes.
-      episodes_sha256: of the episodes; runs with one digest may be paired.
-      held_out: whether it is on held-out classes of a meta-train set.
-    """
+    """Every row of one evaluation; all rows saw the same episodes in one order."""
 
     rows: tuple[Row, ...]
     dataset: str
-    protocol: str
+    protocol: str  # in words, e.g. "5-way 1-shot, 600 episodes"
     batch_norm: str
-    grid: dict[str, Any]
-    device: str
-    runtime: float
-    queries: int
-    notes: tuple[str, ...] = ()
+    grid: dict[str, Any]  # what every initialisation met on meta-validation, by field
+    device: str  # e.g. "cpu x1"
+    runtime: float  # seconds the evaluation took
+    queries: int  # query images an episode
+    notes: tuple[str, ...] = ()  # sentences that belong under the table
+    # The same by data set, where there are several, and on held-out classes.
     parts: tuple["Evaluation", ...] = ()
-    episodes_sha256: str = ""
-    held_out: bool = False
+    episodes_sha256: str = ""  # of the episodes; runs with one digest may be paired
+    held_out: bool = False  # whether it is on held-out classes of a meta-train set
 
     @property
     def name(self) -> str:

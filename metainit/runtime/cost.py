@@ -17,17 +17,11 @@ OURS = (NAMES[META], NAMES[FROM_PRETRAINED])
 
 
 class Cost(NamedTuple):
-    """What it took to make an initialisation.
+    """What it took to make an initialisation."""
 
-    Attributes:
-      device_seconds: of device time, compilation excluded.
-      images: training images seen, repeats counted.
-      flops: by `metainit.runtime.flops.of_function`; None where not counted.
-      device: kind of the device, where another run spent them than the results are of.
-    """
-
-    device_seconds: float
-    images: int
+    device_seconds: float  # compilation excluded
+    images: int  # training images seen, repeats counted
     steps: int
+    # By `metainit.runtime.flops.of_function`; None where not counted.
     flops: float | None = None
-    device: str | None = None
+    device: str | None = None  # its kind, where that is another than the results'

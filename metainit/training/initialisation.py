@@ -20,27 +20,19 @@ RANDOM = "random"
 
 
 class Initialisation(NamedTuple):
-    """A network and where it starts.
-
-    Attributes:
-      preprocess: of images; mean and std are () where the images at hand are still to
-        give them, see `fitted`.
-      head: {"kernel": [features, way], "bias": [way]} where one was learned.
-      inner: step sizes that were learned, logarithms of factors as of
-        `metainit.core.step_sizes`.
-      provenance: of the pretrained weights that it began with, None without.
-      network: from which `model` was built, None for a caller's own.
-    """
+    """A network and where it starts."""
 
     name: str
     model: Model
+    # Its mean and std are () where the images are still to give them, see `fitted`.
     preprocess: Preprocess
     body: Any
     cost: Cost = Cost(0.0, 0, 0, 0.0)
-    head: Any = None
+    head: Any = None  # {"kernel": [features, way], "bias": [way]} where one was learned
+    # Step sizes that were learned, logarithms as of `metainit.core.step_sizes`.
     inner: Any = None
-    provenance: About | None = None
-    network: Network | None = None
+    provenance: About | None = None  # of the pretrained weights that it began with
+    network: Network | None = None  # that `model` is of, None for a caller's own
 
     @property
     def params(self) -> dict[str, Any]:

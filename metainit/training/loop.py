@@ -45,51 +45,34 @@ class Intervals(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One training, from its first step to its last.
-
-    Attributes:
-      update: compiled `(state, batch, key) -> (state, metrics)`.
-      batch: `(step) -> batch`, a pure function of the step.
-      state: before the first step.
-      steps: the step before which it ends.
-      images, tasks: of a step; tasks or batches.
-      data: `(step) -> names of the data sets that its batch is of`.
-      rates: fields of the config that set its rates, for the error of a divergence.
-      flops: operations a step; None where not counted.
-      keep_at: a step whose state `fit` saves apart, for a warm start.
-    """
+    """One training, from its first step to its last."""
 
     name: str
     folder: pathlib.Path
+    # Compiled `(state, batch, key) -> (state, metrics)`.
     update: Callable[[MetaState, Any, jax.Array], tuple[MetaState, Metrics]]
-    batch: Callable[[int], Any]
-    state: MetaState
-    steps: int
+    batch: Callable[[int], Any]  # `(step) -> batch`, a pure function of the step
+    state: MetaState  # before the first step
+    steps: int  # the step before which it ends
     first_step: int = 0
-    images: int = 0
-    tasks: int = 1
+    images: int = 0  # of a step
+    tasks: int = 1  # of a step; tasks or batches
     every: Intervals = Intervals(1, 1, 1)
+    # `(step) -> names of the data sets that its batch is of`.
     data: Callable[[int], Iterable[str]] = lambda step: ()
-    rates: tuple[str, ...] = ()
-    flops: float | None = None
-    keep_at: int | None = None
+    rates: tuple[str, ...] = ()  # fields that set its rates, to name at a divergence
+    flops: float | None = None  # operations a step; None where not counted
+    keep_at: int | None = None  # a step whose state is saved apart, for a warm start
 
 
 class Fitted(NamedTuple):
-    """The outcome of a run.
+    """The outcome of a run."""
 
-    Attributes:
-      params: best by meta-validation.
-      accuracy: of these on meta-validation, 0 to 1; None where it was never measured.
-      seconds: by the wall clock, validation included, of all sessions.
-      stopped: why the run ended before its last step; "" where it did not.
-    """
-
-    params: Any
-    accuracy: float | None
+    params: Any  # best by meta-validation
+    accuracy: float | None  # of these, 0 to 1; None where it was never measured
     cost: Cost
-    seconds: float
-    stopped: str
+    seconds: float  # by the wall clock, validation included, of all sessions
+    stopped: str  # why it ended before its last step; "" where it did not
 
 
 class Session:

@@ -24,20 +24,13 @@ Update = Callable[..., Any]  # `(state, batch, key) -> (state, metrics)`
 
 
 class Step(NamedTuple):
-    """A training step, compiled for every shape of batch, and what it is called with.
-
-    Attributes:
-      state: before the first step.
-      batches: `(step) -> batch`, of joint pretraining `(step, pace) -> batch`.
-      key: root key of every step.
-      flops: of a step, mean over all shapes, as `metainit.runtime.flops` counts.
-    """
+    """A training step, compiled for every shape of batch, and what it takes."""
 
     program: Program
-    state: MetaState
-    batches: Any
-    key: jax.Array
-    flops: float
+    state: MetaState  # before the first step
+    batches: Any  # `(step) -> batch`, of joint pretraining `(step, pace) -> batch`
+    key: jax.Array  # root key of every step
+    flops: float  # mean over all shapes, as `metainit.runtime.flops` counts
 
 
 def meta_step(
