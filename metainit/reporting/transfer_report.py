@@ -118,7 +118,9 @@ def _sentence(data_set: DataSet, found: Efficiency) -> str:
     took = []
     for line in sorted(found.heads.items(), key=lambda line: line != found.ours):
         steps = data_set.times(line, threshold)["steps"]
-        took.append(f"{line[0]} {time_to_threshold.in_words(steps)}")
+        share = f" ({sum(x.reached for x in steps)} of {len(steps)})"
+        told = time_to_threshold.in_words(steps) + (share if len(steps) > 1 else "")
+        took.append(f"{line[0]} {told}")
     return (
         f"{data_set.name}: steps to {ACCURACY.mean(threshold)} % accuracy ({SHARE:.0%} "
         f"of what {', '.join(data_set.baseline)} head reaches in the end): {took[0]}; "
@@ -167,16 +169,13 @@ def _targets(
 def _effort(data_set: DataSet, several: bool, accuracy: float) -> Table:
     rows = []
     for line in data_set.runs:
-        took = {
-            unit: time_to_threshold.summarise(times)
-            for unit, times in data_set.times(line, accuracy).items()
-        }
-        steps = took["steps"]
+        times = data_set.times(line, accuracy)
+        steps = time_to_threshold.summarise(times["steps"])
         half = steps.median
         median = "-" if half is None else time_to_threshold.number(half)
         means = (  # epochs are steps in another measure
-            time_to_threshold.mean_in_words(of_unit, interval=unit != "epochs")
-            for unit, of_unit in took.items()
+            time_to_threshold.in_words(of_unit, interval=unit != "epochs")
+            for unit, of_unit in times.items()
         )
         rows.append((*line, f"{steps.reached} of {steps.runs}", median, *means))
     names = ("Initialisation", "Head", "Reached", "Median", *map(str.capitalize, UNITS))

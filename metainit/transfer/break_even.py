@@ -42,10 +42,7 @@ def in_words(
     threshold, [data sets][seeds]. A ValueError says where the sides differ.
     """
     if not ours or [len(times) for times in ours] != [len(times) for times in theirs]:
-        raise ValueError(
-            "a saving needs the same data sets and seeds on both sides, got "
-            f"{ours} against {theirs}"
-        )
+        raise ValueError(f"not the same data sets and seeds: {ours} against {theirs}")
     # Each [data sets, seeds]: the times, and whether they are some.
     (our_times, we_reached), (their_times, they_reached) = (
         np.moveaxis(np.array(side), -1, 0) for side in (ours, theirs)

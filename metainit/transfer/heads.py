@@ -28,7 +28,6 @@ Row = dict[str, Any]
 # the maps of a frozen encoder.
 View = Callable[[Initialisation, Split], tuple[Initialisation, Split]]
 
-
 # Learned by steps: where each starts, and the share of the steps, the first ones, that
 # change the head only.
 STEPPED: dict[str, tuple[Start, float]] = {
@@ -154,7 +153,7 @@ def _place(
     labels = split.train.labels, split.test.labels
     settings = json.dumps([about, spec._asdict()])
     known = digest.sha256((settings, init.arrays, labels, images))
-    said = (about["role"], about["dataset"], about["init"], about["head"])
+    said = (about[x] for x in ("role", "dataset", "init", "head"))
     words = (*said, *about["setting"].values())
     name = re.sub(r"[^\w.]+", "-", " ".join(map(str, words)))[-80:].strip("-.")
     return folder / f"{name}-{known[:10]}"

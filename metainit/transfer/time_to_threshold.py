@@ -106,10 +106,8 @@ def efficiency(seeds: Sequence[Sequence[FineTuning]]) -> Efficiency:
     tables = [{(run.dataset, run.init, run.head): run for run in x} for x in seeds]
     for table in tables:
         if differing := sorted(table.keys() ^ tables[0].keys()):
-            raise ValueError(
-                "fine-tunings of one seed lack those of another: "
-                + "; ".join(", ".join(key) for key in differing[:5])
-            )
+            lacking = "; ".join(", ".join(key) for key in differing[:5])
+            raise ValueError(f"one seed lacks fine-tunings of another: {lacking}")
     data_sets: dict[str, dict[Line, tuple[FineTuning, ...]]] = {}
     for name, init, head in tables[0]:
         runs = tuple(table[name, init, head] for table in tables)
@@ -231,16 +229,10 @@ def summarise(times: Sequence[Time]) -> Summary:
     )
 
 
-def in_words(times: Sequence[Time]) -> str:
-    """Words a time for each seed: "50", "> 1,000", ">= 40 up to 90 (2 of 3)"."""
-    summary = summarise(times)
-    share = f" ({summary.reached} of {summary.runs})" if summary.runs > 1 else ""
-    return mean_in_words(summary) + share
-
-
-def mean_in_words(summary: Summary, interval: bool = False) -> str:
+def in_words(times: Sequence[Time], interval: bool = False) -> str:
     """Words the mean, and the horizon it is restricted to: "25", ">= 40 up to 90"."""
-    s, mean, horizon = summary, number(summary.mean), number(summary.horizon)
+    s = summarise(times)
+    mean, horizon = number(s.mean), number(s.horizon)
     if not s.reached:
         return f"> {horizon}"
     up_to = "" if s.reached == s.runs or mean == horizon else f" up to {horizon}"

@@ -113,6 +113,7 @@ def test_times_over_seeds():
     assert fixed[LONG, "zero"][:3] == ["3 of 3", "50", "50 [50, 50]"]
     told = tables.terminal(of_seeds(3))
     assert max(map(len, told.splitlines())) <= 125 and told.isascii()
+    assert f"reaches in the end): {OURS} 5 (3 of 3); {LONG}" in " ".join(told.split())
     assert told.splitlines().count(LONG) == 12  # above its heads, in each table
 
 
