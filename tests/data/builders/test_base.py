@@ -33,10 +33,7 @@ class Place:
     def __init__(self, folder):
         self.root, self.manual = folder / "data", folder / "manual"
         self.tar = self.manual / seven.CALTECH_FILE
-        self.pack(FILES)
-
-    def pack(self, files):
-        archives.pack(self.tar, files)
+        archives.pack(self.tar, FILES)
 
     def prepare(self, **options):
         given = {"data_dir": self.root / "tfds", "manual_dir": self.manual}
@@ -94,7 +91,7 @@ def test_reductions_are_recorded_where_anybody_can_read_them(place):
 
 
 def test_rows_are_written_class_by_class_whatever_the_shards(place, monkeypatch):
-    place.pack(dict(reversed(FILES.items())))
+    archives.pack(place.tar, dict(reversed(FILES.items())))
     monkeypatch.setattr(base, "_SHARD", 1000)
     reader = tfds.builder_from_directory(place.prepare())
     split = reader.info.splits["train"]
@@ -142,7 +139,7 @@ def test_one_pass_is_shown_in_bytes_read_and_images_written(place, monkeypatch):
 def test_ten_unreadable_images_are_named(place, caplog):
     kinds = b"", b"text", FILES[SOME][:200], FILES[SOME][:-30]
     broken = {f"{ROOT}/001.ak47/001_{n:04}.jpg": kinds[n % 4] for n in range(20, 32)}
-    place.pack(FILES | broken)
+    archives.pack(place.tar, FILES | broken)
     place.refuses(PrepareError, r"12 images that do not decode .*001_0020\.jpg \(")
     folder = place.prepare(skip_unreadable=True)
     assert flat(folder).keys() == {name.split("/")[2] for name in FILES}

@@ -1,6 +1,7 @@
 """The facts about the seven data sets agree with each other."""
 
 import dataclasses
+import itertools
 import re
 
 import pytest
@@ -13,10 +14,8 @@ from metainit.data.builders.catalog import CATALOG, Entry, File, Terms, find, to
 
 
 def test_the_seven_and_their_roles():
-    roles = {}
-    for entry in map(find, to_prepare()):
-        roles.setdefault(entry.role, []).append(entry.name)
-    assert roles == {
+    by_role = itertools.groupby(to_prepare(), lambda name: find(name).role)
+    assert {role: list(names) for role, names in by_role} == {
         "train": ["cifar100", "caltech256", "flowers102"],
         "validation": ["stanford_cars", "fgvc_aircraft"],
         "test": ["oxford_pets", "sun397"],
@@ -30,8 +29,7 @@ def test_an_entry_is_consistent(entry):
     if entry.per_class:
         least, most = entry.per_class
         assert least * entry.classes <= entry.total <= most * entry.classes
-    names = [file.name for file in entry.files]
-    assert len(set(names)) == len(names)
+    assert len({file.name for file in entry.files}) == len(entry.files)
     if entry.roles:
         assert sum(entry.roles) == entry.classes
     for file in entry.files:

@@ -1,7 +1,6 @@
 """Downloads: resumed, checked, from mirrors, and never too big."""
 
 import hashlib
-import socket
 from pathlib import Path
 
 import archives
@@ -13,6 +12,7 @@ from metainit.data.builders.catalog import File
 from metainit.data.builders.fetch import FetchError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
+REFUSING = "http://127.0.0.1:1/"  # nobody listens at this port
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -28,17 +28,10 @@ def fetch(folder, *folders, checksum=SHA256, size=0, **options):
     return fetching.fetch(File("x.zip", folders, size, checksum), folder, **options)
 
 
-def refusing():
-    """An address at which nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}/"
-
-
 @pytest.mark.parametrize("first", ["missing", "refused", "silent", "moved"])
 def test_the_next_url_is_tried(tmp_path, server, first):
     server.files["/moved/x.zip"] = b"<html>We have moved</html>"
-    dead = refusing() if first == "refused" else f"{server.url}/{first}/"
+    dead = REFUSING if first == "refused" else f"{server.url}/{first}/"
     path = fetch(tmp_path, dead, f"{server.url}/copy/")
     assert path == tmp_path / "x.zip" and path.read_bytes() == CONTENT
     assert archives.left(tmp_path) == ["x.zip"]
@@ -53,7 +46,7 @@ def test_every_url_and_its_reason_is_named(tmp_path, server):
     assert f"{folders[1]}x.zip: timed out" in message
     assert message.endswith("run the same command again to continue, or mend it")
     with pytest.raises(FetchError, match=r"cannot download .*data\.archive=PATH"):
-        fetch(tmp_path, refusing())
+        fetch(tmp_path, REFUSING)
     assert archives.left(tmp_path) == []
 
 

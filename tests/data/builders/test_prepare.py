@@ -20,7 +20,6 @@ from metainit.data import loading
 from metainit.data.builders import catalog, plan, prepare, prepared
 from metainit.data.builders.base import Options, PrepareError
 from metainit.data.builders.fetch import FetchError
-from metainit.data.builders.prepare import BUILDERS
 from metainit.experiments import launching
 
 NAME, FILE = seven.CALTECH, seven.CALTECH_FILE
@@ -233,7 +232,7 @@ def test_a_run_shows_its_plan_and_fetches_nothing_without_agreement(
     config.data.data_dir = str(tmp_path / "data")
     assert launching.run(config, tmp_path / "run", "", dry_run=True) == 0
     told = capsys.readouterr().out
-    assert all(f"{name}: download" in told for name in BUILDERS)
+    assert all(f"{name}: download" in told for name in prepare.BUILDERS)
     assert launching.run(config, tmp_path / "run", "") == 2
     told = capsys.readouterr().err
     # On a small disk, that is what it says first.

@@ -11,7 +11,6 @@ from PIL import Image
 from metainit.config.fields import Data
 from metainit.data import leakage, loading
 from metainit.data.builders import prepare
-from metainit.data.builders.prepare import BUILDERS
 
 
 class Tiny(tfds.core.GeneratorBasedBuilder):
@@ -25,9 +24,8 @@ class Tiny(tfds.core.GeneratorBasedBuilder):
             "label": tfds.features.ClassLabel(names=[f"n{k}" for k in range(7)]),
             "note": tfds.features.Text(),
         }
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(features)
-        )
+        features = tfds.features.FeaturesDict(features)
+        return tfds.core.DatasetInfo(builder=self, features=features)
 
     def _split_generators(self, dl_manager):
         return {name: self._generate_examples(name) for name in ("train", "test", "un")}
@@ -44,13 +42,8 @@ class Tiny(tfds.core.GeneratorBasedBuilder):
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "own"))
-    return Data(
-        name="tfds:tiny",
-        size=8,
-        channels=3,
-        data_dir=str(tmp_path / "data"),
-        split=(0.5, 0.25, 0.25),
-    )
+    shares, folder = (0.5, 0.25, 0.25), str(tmp_path / "data")
+    return Data(name="tfds:tiny", size=8, channels=3, data_dir=folder, split=shares)
 
 
 def prepared(folder):
@@ -95,7 +88,7 @@ def test_what_is_not_prepared_is_refused(tmp_path, data, name, words):
 def test_of_ours_the_version_of_the_builder_is_taken(tmp_path, data, monkeypatch):
     # Under the name of one of ours, with a later version, as TFDS's own has it.
     folder = prepared(tmp_path)
-    monkeypatch.setitem(BUILDERS, "tiny", BUILDERS["caltech256"])
+    monkeypatch.setitem(prepare.BUILDERS, "tiny", prepare.BUILDERS["caltech256"])
     words = r"metainit datasets prepare tiny .*, or name .*: tfds:tiny:2\.1\.0$"
     with pytest.raises(ValueError, match=words):
         loading.load(data)
