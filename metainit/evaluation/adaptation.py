@@ -74,8 +74,7 @@ def operations(
     """Counts FLOPs of adapting to the first episode by `metainit.runtime.flops`."""
     model, preprocess = in_task(init.model, init.preprocess)
     first = jax.tree.map(lambda x: np.asarray(x[:1]), episodes)
-    setting = Setting("zero", "sgd", 0.0)
-    inputs = _inputs(init, first, setting, way)
+    inputs = _inputs(init, first, Setting("zero", "sgd", 0.0), way)
     run = _program(config, model, preprocess, way)
     return flops.of_function(run, *inputs, first)
 

@@ -15,16 +15,12 @@ TIMED_STEPS, TIMED_SECONDS, LEAST_STEPS = 15, 5.0, 3
 
 
 class Program(NamedTuple):
-    """A compiled training step, `update(state, batch, key) -> (state, metrics)`.
+    """A compiled training step, and what the compiler says of it."""
 
-    By the compiler, `memory` is bytes of temporaries and outputs, and `flops` counts a
-    loop's body once.
-    """
-
-    update: Callable[..., Any]
+    update: Callable[..., Any]  # `(state, batch, key) -> (state, metrics)`
     compile_seconds: float
-    memory: int
-    flops: float
+    memory: int  # bytes of temporaries and outputs
+    flops: float  # a loop's body counted once
 
 
 def compile_step(update: Callable[..., Any], *example: Any) -> Program:
@@ -44,8 +40,7 @@ def compile_step(update: Callable[..., Any], *example: Any) -> Program:
 def seconds_each(*steps: Callable[[], Any]) -> list[float]:
     """Times steps in turn, and returns the least seconds of each.
 
-    The least, since what a busy machine adds is not the step's own, and it adds more to
-    a program of many threads.
+    What a busy machine adds is not the step's own, and adds more to many threads.
     """
     for step in steps:
         jax.block_until_ready(step())
@@ -66,8 +61,7 @@ def steps_per_iteration(
 ) -> float:
     """Tells how many joint steps take as long as one meta-iteration.
 
-    The quotient is kept in the file `path` (where `store`), so that a resumed run keeps
-    its numbers of steps.
+    Where `store`, the file `path` keeps it, so that a resumed run has the same steps.
     """
     if path.exists():
         return float(json.loads(path.read_text())["joint_steps_per_iteration"])

@@ -51,9 +51,7 @@ class Writer:
         for tag, value in scalars.items():
             array = np.asarray(value)
             if array.size != 1:
-                raise ValueError(
-                    f"scalar {tag!r}: shape {array.shape}; give one number"
-                )
+                raise ValueError(f"scalar {tag!r}: {array.shape}; give one number")
             row[tag] = array.item()
             self._events.add_scalar(tag, row[tag], step)
         self._rows.write(atomic.line(row))
@@ -69,10 +67,8 @@ class Writer:
         for tag, batch in images.items():
             fits = batch.ndim == 4 and batch.shape[3] in (1, 3)
             if batch.dtype != np.uint8 or not fits:
-                raise ValueError(
-                    f"images {tag!r}: {batch.dtype} {batch.shape}; "
-                    "give uint8 [n, H, W, 1 or 3]"
-                )
+                given = f"images {tag!r}: {batch.dtype} {batch.shape}"
+                raise ValueError(f"{given}; give uint8 [n, H, W, 1 or 3]")
             colour = np.broadcast_to(batch, (*batch.shape[:3], 3))
             self._events.add_images(tag, colour, step, dataformats="NHWC")
 
@@ -96,9 +92,8 @@ def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
             rows.append(json.loads(line))
         except ValueError:
             if number < len(lines):
-                raise ValueError(
-                    f"{path}, line {number}: not JSON; only the last line may be cut"
-                ) from None
+                words = "not JSON; only the last line may be cut"
+                raise ValueError(f"{path}, line {number}: {words}") from None
     return rows
 
 
@@ -108,13 +103,9 @@ class Progress:
     def __init__(self, name: str, first: int, total: int):
         """Takes the run's name, the steps done before and the steps in all."""
         self._name = name
+        # None disables it where there is no terminal.
         self._bar = tqdm(
-            desc=name,
-            initial=first,
-            total=total,
-            unit="it",
-            dynamic_ncols=True,
-            disable=None,  # where there is no terminal
+            desc=name, initial=first, total=total, dynamic_ncols=True, disable=None
         )
 
     def step(self) -> None:

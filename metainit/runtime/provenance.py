@@ -22,8 +22,7 @@ def versions() -> dict[str, str]:
 def commit(root: pathlib.Path = _ROOT) -> str:
     """Names the checked out commit by 12 digits, "+ changes" where files differ.
 
-    The name is "" where `root` is not the top of a git repository, as for an installed
-    package.
+    It is "" where `root` is not the top of a git repository, as of installed packages.
     """
     if not (root / ".git").exists():
         return ""

@@ -88,9 +88,6 @@ def kind_of(source: str) -> str:
     return "weights" if is_weights and not os.path.isdir(source) else "run"
 
 
-# Runs
-
-
 def config_of(run: str | os.PathLike[str]) -> Experiment:
     """Reads the config of a run folder; raises ValueError where it is none."""
     run = pathlib.Path(run)
@@ -122,13 +119,9 @@ def save_origin(workdir: str | os.PathLike[str], start: Initialisation) -> None:
     if now:
         recipe = now.recipe._asdict() | {"input": now.recipe.input._asdict()}
         weights = now._asdict() | {"recipe": recipe}
-    content = {
-        "mean": start.preprocess.mean,
-        "std": start.preprocess.std,
-        "weights": weights,
-        "device": jax.devices()[0].device_kind,
-    }
-    atomic.write_json(path, content)
+    seen = {"mean": start.preprocess.mean, "std": start.preprocess.std}
+    made = {"weights": weights, "device": jax.devices()[0].device_kind}
+    atomic.write_json(path, seen | made)
 
 
 def _origin(run: str | os.PathLike[str]) -> dict[str, Any]:
@@ -137,10 +130,9 @@ def _origin(run: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
         if weights := content["weights"]:
-            recipe = weights["recipe"]
-            seen = recipe["input"]
+            seen = weights["recipe"]["input"]
             seen |= {name: tuple(seen[name]) for name in ("mean", "std")}
-            recipe = Recipe(**recipe | {"input": ImageInput(**seen)})
+            recipe = Recipe(**weights["recipe"] | {"input": ImageInput(**seen)})
             content["weights"] = About(**weights | {"recipe": recipe})
         return content | {name: tuple(content[name]) for name in ("mean", "std")}
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -202,9 +194,6 @@ def _cost(run: pathlib.Path, part: str, device: str) -> Cost:
             raise ValueError(f"init: {folder} has no checkpoint; {again}")
         seconds += last.extra["device_seconds"]
     return Cost(seconds, 0, 0, device=device)
-
-
-# Files of weights
 
 
 def describe(init: Initialisation, size: int) -> dict[str, str]:
