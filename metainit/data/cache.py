@@ -86,7 +86,7 @@ def cached(
                 # Somebody else may have finished first: theirs holds the same.
                 if not final.is_dir():
                     raise
-    return {path.name: _read(path) for path in final.iterdir()}
+    return {path.name: _read(path) for path in sorted(final.iterdir())}
 
 
 def _write(folder: Path, pending: Pending, shape: tuple[int, ...], title: str) -> None:

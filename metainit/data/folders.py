@@ -37,7 +37,8 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
     top, classes = _open(path, f"data.name='folder:{path}'")
     roles = sorted(_ROLE_OF.get(name, "") for name in _folders(classes))
     if roles == sorted(cache.ROLES):
-        split = {_ROLE_OF[x]: part for x, part in _below(top, classes).items()}
+        below = {_ROLE_OF[x]: part for x, part in _below(top, classes).items()}
+        split = {role: below[role] for role in cache.ROLES}
     else:
         names = class_splits.shuffle_split(list(classes), data.split, data.split_seed)
         split = {role: {name: classes[name] for name in names[role]} for role in names}
