@@ -67,6 +67,8 @@ def prepare(
       ValueError: in one line, what is wrong and what to do.
     """
     folder, files = place(name, root), manual_dir or root / "downloads"
+    if is_prepared(name, root):
+        return _as_asked(name, folder, options)
     with _alone(name, root, files):
         if is_prepared(name, root):
             return _as_asked(name, folder, options)
