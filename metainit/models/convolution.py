@@ -4,9 +4,8 @@ The product form and its derivatives are matrix products of shifted slices: XLA 
 is slow at convolutions in loops and at grouped ones, which `vmap` over kernels makes.
 """
 
-import functools
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from metainit.core.inner_loop import vary
 from metainit.core.task_batching import varying_axes
 
 # `(x [n, height, width, c], kernel, stride) -> [n, height', width', features]`; height'
@@ -76,18 +76,14 @@ def _product_depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Arra
     padding = same_padding(x, k, stride)
     if stride > 1:
         slices, taps = _slices(x, k, stride, padding), kernel.reshape(k * k, c)
-        return functools.reduce(jnp.add, map(jnp.multiply, slices, taps))
+        return reduce(jnp.add, map(jnp.multiply, slices, taps))
     # Rows are summed before columns: the kernel's derivative is then a sum over whole
     # rows, up to 10 times faster.
     height, width = x.shape[1:3]
     x = _padded(x, padding)
     rows = [x[:, i : i + height] for i in range(k)]
-    columns = (
-        functools.reduce(jnp.add, map(jnp.multiply, rows, kernel[:, j]))
-        for j in range(k)
-    )
-    parts = (x[:, :, j : j + width] for j, x in enumerate(columns))
-    return functools.reduce(jnp.add, parts)
+    columns = (reduce(jnp.add, map(jnp.multiply, rows, kernel[:, j])) for j in range(k))
+    return reduce(jnp.add, (x[:, :, j : j + width] for j, x in enumerate(columns)))
 
 
 NATIVE = Form(
@@ -113,12 +109,9 @@ def _symmetric(k: int) -> Padding:
 
 def same_padding(x: jax.Array, k: int, stride: int) -> Padding:
     """Finds what 'SAME' puts around x, [n, height, width, c], for kernels of side k."""
-
-    def of_axis(length: int) -> tuple[int, int]:
-        total = max((-(-length // stride) - 1) * stride + k - length, 0)
-        return total // 2, total - total // 2
-
-    return of_axis(x.shape[1]), of_axis(x.shape[2])
+    totals = (max((-(-n // stride) - 1) * stride + k - n, 0) for n in x.shape[1:3])
+    rows, columns = ((total // 2, total - total // 2) for total in totals)
+    return rows, columns
 
 
 def _padded(x: jax.Array, padding: Padding) -> jax.Array:
@@ -175,11 +168,7 @@ def _of_kernel(x: jax.Array, y: jax.Array, *, k: int) -> jax.Array:
 def _bind(primitive: Primitive, *inputs: jax.Array, **params: Any) -> jax.Array:
     """Binds the inputs, made to vary over the same mesh axes in `jax.shard_map`."""
     axes = frozenset.union(*map(varying_axes, inputs))
-    alike = [
-        jax.lax.pcast(x, tuple(missing), to="varying") if missing else x
-        for x, missing in ((x, axes - varying_axes(x)) for x in inputs)
-    ]
-    return primitive.bind(*alike, **params)
+    return primitive.bind(*vary(inputs, axes), **params)
 
 
 def _primitive(name: str, function: Any, shape: Any, static: str) -> Primitive:
@@ -248,8 +237,8 @@ def max_pool3(x: jax.Array) -> jax.Array:
     """Takes 3x3 maxima with stride 2, padded by 1 as in PyTorch: ceil(height / 2)."""
     height, width = x.shape[1:3]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-    x = functools.reduce(_larger, [x[:, :, j : j + width : 2] for j in range(3)])
-    return functools.reduce(_larger, [x[:, i : i + height : 2] for i in range(3)])
+    x = reduce(_larger, [x[:, :, j : j + width : 2] for j in range(3)])
+    return reduce(_larger, [x[:, i : i + height : 2] for i in range(3)])
 
 
 def _larger(a: jax.Array, b: jax.Array) -> jax.Array:

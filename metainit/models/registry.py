@@ -90,10 +90,7 @@ def load_weights(section: fields.Encoder, body: Any) -> tuple[Any, About]:
     try:
         tree = entry.names.from_torch(flat, body["encoder"])
     except ValueError as error:
-        raise ValueError(
-            f"encoder.weights={section.weights} are not those of encoder.name="
-            f"{section.name}: {error}"
-        ) from None
+        raise ValueError(f"encoder.weights={section.weights}: {error}") from None
     tree = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
     return {**body, "encoder": tree}, expected_by(section.name, about)
 

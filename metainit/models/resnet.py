@@ -3,57 +3,40 @@
 Version 1.5: a block's stride is on its 3x3 convolution.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import flax.linen as nn
-import jax
 
 from metainit.models import convolution
 from metainit.models.convolution import Form, pointwise
-from metainit.models.encoder import Encoder, Kernel, Scope, from_linen, stage
-from metainit.models.normalisation import BatchNorm
+from metainit.models.encoder import Block, Encoder, Scope, from_linen, layers, stage
 
 RESNET50 = (3, 4, 6, 3)
 CUTS = ("stem", "stage1", "stage2", "stage3", "stage4")
+DRAW = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # of kernels
 EXPANSION = 4  # a block's outputs for each of its inner features
 
 
-def _layer(
-    norm: str,
-    weight: jax.Array | None,
-    names: tuple[str, str],
-    shape: tuple[int, ...],
-    linear: Callable[[jax.Array], jax.Array],
-) -> jax.Array:
-    """Computes a normalised convolution inside a `Scope`."""
-    init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-    kernel = Kernel(shape, init, name=names[0])()
-    return BatchNorm(norm, name=names[1])(linear, kernel, weight)
-
-
-def _bottleneck(
-    features: int,
-    form: Form,
-    norm: str,
-    stride: int,
-    x: jax.Array,
-    weight: jax.Array | None,
-) -> jax.Array:
+def _bottleneck(features: int, form: Form, norm: str) -> Block:
     """Adds 1x1, 3x3 and 1x1 convolution to a shortcut, which may be one too."""
-    c, outer, layer = x.shape[-1], EXPANSION * features, partial(_layer, norm, weight)
-    y = layer(("conv1", "bn1"), (c, features), lambda k: pointwise(x, k, 1))
-    y = nn.relu(y)
-    shape = (3, 3, features, features)
-    z = layer(("conv2", "bn2"), shape, lambda k: form.dense(y, k, stride))
-    z = nn.relu(z)
-    z = layer(("conv3", "bn3"), (features, outer), lambda k: pointwise(z, k, 1))
-    if c != outer or stride > 1:
-        strided = lambda x: layer(  # noqa: E731
-            ("0", "1"), (c, outer), lambda k: pointwise(x, k, stride)
-        )
-        x = Scope(strided, name="downsample")(x)
-    return nn.relu(x + z)
+    outer = EXPANSION * features
+
+    def block(stride, x, weight):
+        c, layer = x.shape[-1], partial(layers(norm, weight), draw=DRAW)
+        y = layer(("conv1", "bn1"), (c, features), lambda k: pointwise(x, k, 1))
+        y, shape = nn.relu(y), (3, 3, features, features)
+        z = layer(("conv2", "bn2"), shape, lambda k: form.dense(y, k, stride))
+        z = nn.relu(z)
+        z = layer(("conv3", "bn3"), (features, outer), lambda k: pointwise(z, k, 1))
+        if c != outer or stride > 1:
+            strided = lambda x: layer(  # noqa: E731
+                ("0", "1"), (c, outer), lambda k: pointwise(x, k, stride)
+            )
+            x = Scope(strided, name="downsample")(x)
+        return nn.relu(x + z)
+
+    return block
 
 
 def resnet(
@@ -78,18 +61,18 @@ def resnet(
     sizes = tuple(stage_sizes)
     if len(sizes) != 4 or min(sizes) < 1 or width < 1:
         raise ValueError(
-            f"stage_sizes={sizes}, width={width}: give the blocks of four stages, each "
-            "1 or more, and a width of 1 or more; ResNet-50 is (3, 4, 6, 3) and 64"
+            f"stage_sizes={sizes}, width={width}: give four sizes and a width, all 1 "
+            "or more; ResNet-50 is (3, 4, 6, 3) and 64"
         )
     form, cut = form or convolution.for_backend(), cut or CUTS[-1]
 
     def network(images, weight):
         shape = (7, 7, images.shape[-1], width)
         linear = lambda k: form.dense(images, k, 2)  # noqa: E731
-        x = _layer(norm, weight, ("conv1", "bn1"), shape, linear)
+        x = layers(norm, weight)(("conv1", "bn1"), shape, linear, DRAW)
         x = convolution.max_pool3(nn.relu(x))
         for index in range(CUTS.index(cut)):
-            block = partial(_bottleneck, width * 2**index, form, norm)
+            block = _bottleneck(width * 2**index, form, norm)
             blocks = stage(block, sizes[index], 1 if index == 0 else 2, checkpoint)
             x = Scope(blocks, name=f"layer{index + 1}")(x, weight)
         return x

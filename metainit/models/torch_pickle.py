@@ -96,10 +96,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         problem = str(error)
     except Exception as error:  # pickle, pickletools and zipfile raise a dozen kinds
         problem = f"it is damaged or cut short ({error!r})"
-    raise ValueError(
-        f"{path}: {problem}; it must hold a state dict saved by torch.save, see "
-        "torch.save(model.state_dict(), path)"
-    )
+    raise ValueError(f"{path}: {problem}; it must be a state dict saved by torch.save")
 
 
 def _read_zip(content: bytes) -> dict[str, np.ndarray]:
@@ -180,8 +177,7 @@ class _Unpickler(pickle.Unpickler):
             return name
         if (function := _FUNCTIONS.get(f"{module}.{name}")) is not None:
             return function
-        words = "which is neither a tensor nor a dict; not run"
-        raise Refused(f"it asks for '{module}.{name}', {words}")
+        raise Refused(f"it asks for '{module}.{name}', which is not run")
 
     def persistent_load(self, identifier: Any) -> _Storage:
         # ("storage", dtype, key, device, elements), and None in a stream.
@@ -210,11 +206,10 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> 
     if not isinstance(storage, _Storage) or len(more) not in (2, 3) or any(more[2:]):
         raise Refused("it has a tensor of a kind that is not known here")
     if len(shape) != len(strides) or len(shape) > 32:
-        words = f"{len(shape)} lengths and {len(strides)} strides"
-        raise Refused(f"it has a tensor with {words}")
+        raise Refused(f"a tensor has {len(shape)} lengths and {len(strides)} strides")
     for number in (offset, *shape, *strides):
         if type(number) is not int or not 0 <= number < 1 << 63:
-            raise Refused(f"it has a tensor with {number!r} for a length or stride")
+            raise Refused(f"a tensor has {number!r} for a length or stride")
     size, last = math.prod(shape), offset
     for length, stride in zip(shape, strides, strict=True):
         last += (length - 1) * stride
@@ -222,8 +217,8 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> 
     # More elements than numbers, by strides of 0, would grow when copied.
     if outside or size > storage.elements:
         raise Refused(
-            f"it has a tensor with offset {offset}, shape {shape} and strides "
-            f"{strides} in a storage of {storage.elements} elements, which is too small"
+            f"a storage of {storage.elements} elements is too small for offset "
+            f"{offset}, shape {shape} and strides {strides}"
         )
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 

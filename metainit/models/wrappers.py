@@ -1,5 +1,6 @@
 """A network in half precision; a large batch's loss in pieces that fit in memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,17 +27,14 @@ def in_bfloat16(model: Model) -> Model:
             lambda path, x: x if path and is_statistics(path, x) else half(x), params
         )
 
-    def features(params, images, weight, key):
-        features = model.features(halved(params), half(images), weight, key)
-        return features.astype(jnp.float32)
-
-    def encode(params, images):
-        assert model.encode is not None
-        return model.encode(halved(params), half(images)).astype(jnp.float32)
+    def wrapped(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+        return lambda params, images, *more: function(
+            halved(params), half(images), *more
+        ).astype(jnp.float32)
 
     return model._replace(
-        features=features,
-        encode=encode if model.encode else None,
+        features=wrapped(model.features),
+        encode=wrapped(model.encode) if model.encode else None,
         in_task=in_bfloat16(model.in_task) if model.in_task else None,
         computed_in="bfloat16",
     )
@@ -55,8 +53,7 @@ def microbatched(loss_fn: LossFn, size: int) -> LossFn:
         count = len(jax.tree.leaves(batch)[0])
         if count % size:
             raise ValueError(
-                f"inner.microbatch={size} does not divide the batch of {count} images; "
-                "take a divisor of it, or 0 for the whole batch at once"
+                f"inner.microbatch={size} does not divide the batch of {count} images"
             )
         pieces = jax.tree.map(
             lambda x: x.reshape(count // size, size, *x.shape[1:]), batch

@@ -155,7 +155,7 @@ def test_a_dry_run_encodes_nothing_on_disk(data, weights, tmp_path, capsys):
 
 def test_weights_of_another_network_or_none_are_refused(data, weights, tmp_path):
     for path, words in (
-        (weights, r"encoder\.weights=.*are not those of"),
+        (weights, r"encoder\.weights=.*not the weights of"),
         (tmp_path / "none.pth", r"weights='.*none\.pth'"),
     ):
         config = small("maml_resnet50:full", data)

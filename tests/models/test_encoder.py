@@ -285,7 +285,7 @@ def test_a_learner_takes_the_map_of_any_image(size):
         ({"adapt_from": "stage2"}, "adapt_from='stage2' is for .*not frozen"),
         (
             {"use": "adapted", "adapt_from": "stage4"},
-            "adapt_from='stage4'.* stem, stage1, stage2",
+            "adapt_from must be .*stem, stage1, stage2, got 'stage4'",
         ),
         ({"norm": "batch"}, "encoder.use=frozen.* encoder.norm=frozen"),
     ],
