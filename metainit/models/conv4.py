@@ -28,11 +28,8 @@ class Conv4(nn.Module):
         """Computes features [n, d] of images [n, height, width, c]."""
         stride = 2 if self.downsample == "stride" else 1
         for block in range(4):
-            kernel = self.param(
-                f"kernel_{block}",
-                nn.initializers.he_normal(),
-                (3, 3, x.shape[-1], self.filters),
-            )
+            shape = (3, 3, x.shape[-1], self.filters)
+            kernel = self.param(f"kernel_{block}", nn.initializers.he_normal(), shape)
             bias = self.param(f"bias_{block}", nn.initializers.zeros, (self.filters,))
             x = self.form.dense(x, kernel, stride) + bias
             x = nn.relu(normalisation.layer(self.norm, self.filters)(x, weight))

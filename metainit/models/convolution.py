@@ -36,19 +36,6 @@ def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return _convolve_once(x[:, ::stride, ::stride], kernel[None, None])
 
 
-def _native(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: Any, groups: int = 1
-) -> jax.Array:
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
 def _product_dense(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     if stride == 1:
         return _convolve_once(x, kernel)
@@ -86,10 +73,15 @@ def _product_depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Arra
     return reduce(jnp.add, (x[:, :, j : j + width] for j, x in enumerate(columns)))
 
 
+_native = partial(
+    jax.lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC")
+)
 NATIVE = Form(
-    lambda x, kernel, stride: _native(x, kernel, stride, _symmetric(len(kernel))),
-    lambda x, kernel, stride: _native(x, kernel, stride, "SAME"),
-    lambda x, k, stride: _native(x, k[:, :, None], stride, "SAME", x.shape[-1]),
+    lambda x, k, stride: _native(x, k, 2 * (stride,), _symmetric(len(k))),
+    lambda x, k, stride: _native(x, k, 2 * (stride,), "SAME"),
+    lambda x, k, stride: _native(
+        x, k[:, :, None], 2 * (stride,), "SAME", feature_group_count=x.shape[-1]
+    ),
 )
 PRODUCT = Form(_product_dense, _product_same, _product_depthwise)
 

@@ -18,11 +18,7 @@ StartFn = Callable[[Params, Batch, Key | None], Params]
 
 
 def zero_head(features: BatchFeaturesFn, way: int) -> StartFn:
-    """Starts from zeros: each of `way` classes is equally likely before the first step.
-
-    One learned row for all classes would be the same: neither a softmax nor a gradient
-    through it sees what the scores of all classes have in common.
-    """
+    """Starts from zeros: every class is equally likely before the first step."""
 
     def start(params, support, key):
         shape = jax.eval_shape(features, params, support, key)

@@ -46,10 +46,8 @@ def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> 
         return module.init(key, images, None, False)["params"]
 
     def features(params, images, weight, key):
-        rngs = None if key is None else {"dropout": key}
-        return module.apply(
-            {"params": params}, images, weight, key is not None, rngs=rngs
-        )
+        train, rngs = (False, None) if key is None else (True, {"dropout": key})
+        return module.apply({"params": params}, images, weight, train, rngs=rngs)
 
     return Model(init, features, joint, policy)
 

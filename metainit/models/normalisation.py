@@ -18,6 +18,7 @@ POLICIES = {
 TRAINED_HERE = ("support", "batch", "group", "none")  # of networks from scratch
 PRETRAINED = ("frozen", "support", "batch")  # of networks with running statistics
 EPSILON = 1e-5
+Linear = Callable[[jax.Array], jax.Array]  # `(kernel) -> [n, height, width, features]`
 
 
 def moments(x: jax.Array, weight: jax.Array | None) -> tuple[jax.Array, jax.Array]:
@@ -71,10 +72,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        linear: Callable[[jax.Array], jax.Array],
-        kernel: jax.Array,
-        weight: jax.Array | None,
+        self, linear: Linear, kernel: jax.Array, weight: jax.Array | None
     ) -> jax.Array:
         """Normalises `linear(kernel)`, [n, height, width, features]."""
         features, dtype = kernel.shape[-1:], kernel.dtype

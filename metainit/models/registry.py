@@ -34,9 +34,9 @@ class EncoderEntry(NamedTuple):
 
 
 def _is_resnet(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    places = [re.match(r"layer([1-4])\.(\d+)\.conv3\.", name) for name in flat]
-    blocks = [(int(place[1]), int(place[2])) for place in places if place]
-    sizes = tuple(len({b for s, b in blocks if s == stage}) for stage in range(1, 5))
+    blocks = [re.fullmatch(r"layer(\d)\.\d+\.conv3\.weight", name) for name in flat]
+    stages = [block[1] for block in blocks if block]
+    sizes = tuple(stages.count(stage) for stage in "1234")
     if "conv1.weight" not in flat or not all(sizes):
         return None
     return {"stage_sizes": sizes, "width": len(flat["conv1.weight"])}

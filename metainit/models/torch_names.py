@@ -38,13 +38,11 @@ class Names(NamedTuple):
 
     def to_torch(self, tree: Any) -> dict[str, np.ndarray]:
         """Names the arrays, in torch's layout; the inverse of `from_torch`."""
-        arrays = {name: np.asarray(leaf) for name, leaf in self._named(tree).items()}
-        return {
-            name: np.array(x.transpose(_TO[x.ndim]), order="C").reshape(
-                _torch_shape(name, x.shape)
-            )
-            for name, x in arrays.items()
-        }
+        arrays = {}
+        for name, x in self._named(jax.tree.map(np.asarray, tree)).items():
+            array = np.array(x.transpose(_TO[x.ndim]), order="C")
+            arrays[name] = array.reshape(_torch_shape(name, x.shape))
+        return arrays
 
     def from_torch(self, flat: Mapping[str, np.ndarray], like: Any) -> Any:
         """Takes a file's arrays to a tree with the structure and shapes of `like`.
