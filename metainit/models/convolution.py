@@ -54,13 +54,13 @@ def _product_dense(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 def _product_same(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     k = kernel.shape[0]
-    patches = jnp.concatenate(_slices(x, k, stride, same_padding(x, k, stride)), -1)
+    patches = jnp.concatenate(_slices(x, k, stride, _same_padding(x, k, stride)), -1)
     return patches @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def _product_depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     k, _, c = kernel.shape
-    padding = same_padding(x, k, stride)
+    padding = _same_padding(x, k, stride)
     if stride > 1:
         slices, taps = _slices(x, k, stride, padding), kernel.reshape(k * k, c)
         return reduce(jnp.add, map(jnp.multiply, slices, taps))
@@ -99,7 +99,7 @@ def _symmetric(k: int) -> Padding:
     return ((k // 2, k // 2), (k // 2, k // 2))
 
 
-def same_padding(x: jax.Array, k: int, stride: int) -> Padding:
+def _same_padding(x: jax.Array, k: int, stride: int) -> Padding:
     """Finds what 'SAME' puts around x, [n, height, width, c], for kernels of side k."""
     totals = (max((-(-n // stride) - 1) * stride + k - n, 0) for n in x.shape[1:3])
     rows, columns = ((total // 2, total - total // 2) for total in totals)

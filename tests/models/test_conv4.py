@@ -7,16 +7,9 @@ import optax
 import pytest
 
 from metainit.models import classification, conv4, normalisation
+from tests.pictures import QUERY, SUPPORT
 
 KEY = jax.random.key(0)
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-SUPPORT = {"image": normal(6, 8, 8, 1), "label": np.arange(6) % 3}
-QUERY = {"image": normal(4, 8, 8, 1, seed=1), "label": np.array([0, 1, 2, 0])}
 
 
 def test_gradients_do_not_depend_on_how_the_compiler_fuses():

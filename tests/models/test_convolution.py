@@ -8,12 +8,9 @@ import pytest
 
 from metainit.models import convolution
 from metainit.models.convolution import NATIVE, PRODUCT
+from tests.pictures import normal
 
 DENSE, DEPTHWISE = (3, 4), (3,)  # channels of kernels for images with three
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("size", [(9, 6), (1, 2)])
@@ -107,29 +104,6 @@ def test_products_under_vmap_and_shard_map():
 def test_the_backend_chooses_the_form():
     assert jax.default_backend() == "cpu"
     assert convolution.for_backend() is PRODUCT
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_pointwise_is_a_convolution(stride):
-    x, kernel = normal(2, 5, 4, 3), normal(3, 6, seed=1)
-    expected = NATIVE.dense(x, kernel[None, None], stride)
-    got = convolution.pointwise(x, kernel, stride)
-    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "length, k, stride, around",
-    [
-        (224, 3, 2, (0, 1)),
-        (112, 5, 2, (1, 2)),
-        (97, 3, 2, (1, 1)),
-        (14, 5, 1, (2, 2)),
-        (1, 3, 2, (1, 1)),
-    ],
-)
-def test_the_padding_of_same_is_larger_after_the_image(length, k, stride, around):
-    x = np.zeros((1, length, length, 1))
-    assert convolution.same_padding(x, k, stride) == (around, around)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 5), (2, 3)])

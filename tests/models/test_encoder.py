@@ -151,27 +151,19 @@ def test_gradients_are_those_in_reverse_of_a_network_in_every_step(x64, use):
         assert leaf.dtype == np.float64 and np.abs(leaf).max() > 1e-6
 
 
-def in_each_step(settings):
-    """The learner of a network that is computed again in every inner step."""
-    model = registry.build(settings)._replace(in_task=None)
-    return recipe.learner(settings, model, PREPROCESS)
-
-
 def test_a_meta_learned_encoder_costs_what_one_pass_costs():
     settings = config("meta", "linear")
     settings.method.gradient = "mixed"
-    _, _, _, state, episodes = problem(settings)
+    model, _, _, state, episodes = problem(settings)
 
-    def operations(steps, learner_of):
+    def operations(steps, model):
         settings.inner.steps = steps
-        learner = learner_of(settings)
+        learner = recipe.learner(settings, model, PREPROCESS)
         return flops.of_function(learner.update, state, episodes, KEY)
 
-    def once(settings):
-        return recipe.learner(settings, registry.build(settings), PREPROCESS)
-
-    assert operations(10, once) <= 1.2 * operations(0, once)
-    assert operations(10, in_each_step) > 5 * operations(0, once)
+    at_start = operations(0, model)
+    assert operations(10, model) <= 1.2 * at_start
+    assert operations(10, model._replace(in_task=None)) > 5 * at_start
 
 
 def test_only_what_may_be_computed_once_a_task_is():
@@ -186,10 +178,11 @@ def test_only_what_may_be_computed_once_a_task_is():
     # Microbatches bound how many images are in memory at once.
     settings = config("meta", norm="frozen")
     settings.model.norm, settings.inner.microbatch = "group", 1
-    _, _, learner, state, episodes = problem(settings)
+    model, _, learner, state, episodes = problem(settings)
+    in_each_step = recipe.learner(settings, model._replace(in_task=None), PREPROCESS)
     counted = [
         flops.of_function(each.update, state, episodes, KEY)
-        for each in (learner, in_each_step(settings))
+        for each in (learner, in_each_step)
     ]
     assert counted[0] == counted[1]
 

@@ -8,15 +8,9 @@ import pytest
 
 import metainit
 from metainit.models import classification, heads, mlp
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
+from tests.pictures import QUERY, SUPPORT
 
 KEY = jax.random.key(0)
-SUPPORT = {"image": normal(6, 8, 8, 1), "label": np.arange(6) % 3}
-QUERY = {"image": normal(4, 8, 8, 1, seed=1), "label": np.array([0, 1, 2, 0])}
 
 
 def network(width):
@@ -50,22 +44,6 @@ def test_permuting_the_labels_permutes_the_predictions(make):
     np.testing.assert_allclose(second[:, order], first, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(first.sum(1), 1, rtol=1e-5)
     assert np.abs(first - 1 / 3).max() > 0.01
-
-
-def test_a_row_shared_by_all_classes_is_a_zero_head():
-    model, params = network(16)
-    row = normal(16, 1)
-
-    def shared(params, support, key):
-        kernel = jnp.tile(row, (1, 3))
-        return {**params, "head": {"kernel": kernel, "bias": jnp.full(3, 0.7)}}
-
-    zero = heads.zero_head(classification.features(model), 3)
-    got, expected = (
-        adapted_probabilities(start, params, model) for start in (shared, zero)
-    )
-    assert np.abs(expected - 1 / 3).max() > 0.01
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_prototype_head_is_the_nearest_class_mean():
