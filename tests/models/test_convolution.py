@@ -10,24 +10,16 @@ from metainit.models import convolution
 from metainit.models.convolution import NATIVE, PRODUCT
 from tests.pictures import normal
 
-DENSE, DEPTHWISE = (3, 4), (3,)  # channels of kernels for images with three
+# Channels of kernels for images with three.
+CHANNELS = {"dense": (3, 4), "same": (3, 4), "depthwise": (3,)}
+SIDES = {"dense": (1, 3, 7), "same": (3,), "depthwise": (3, 5)}
 
 
 @pytest.mark.parametrize("size", [(9, 6), (1, 2)])
-@pytest.mark.parametrize(
-    "kind, k, channels",
-    [
-        ("dense", 1, DENSE),
-        ("dense", 3, DENSE),
-        ("dense", 7, DENSE),
-        ("same", 3, DENSE),
-        ("depthwise", 3, DEPTHWISE),
-        ("depthwise", 5, DEPTHWISE),
-    ],
-)
+@pytest.mark.parametrize("kind, k", [(x, k) for x in SIDES for k in SIDES[x]])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_forms_are_interchangeable(size, kind, k, channels, stride):
-    x, kernel = normal(2, *size, 3), normal(k, k, *channels, seed=1)
+def test_forms_are_interchangeable(size, kind, k, stride):
+    x, kernel = normal(2, *size, 3), normal(k, k, *CHANNELS[kind], seed=1)
 
     def value_and_gradient(form):
         convolve = getattr(form, kind)
@@ -40,23 +32,18 @@ def test_forms_are_interchangeable(size, kind, k, channels, stride):
 
     native, product = map(value_and_gradient, (NATIVE, PRODUCT))
     (_, y), _ = product
-    assert y.shape == (2, -(-size[0] // stride), -(-size[1] // stride), channels[-1])
+    assert y.shape == (2, *(-(-n // stride) for n in size), CHANNELS[kind][-1])
     chex.assert_trees_all_close(native, product, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("n", [2, 40], ids=["few pixels", "many pixels"])
 @pytest.mark.parametrize(
-    "kind, k, channels, stride",
-    [
-        ("dense", 1, DENSE, 1),
-        ("dense", 3, DENSE, 1),
-        ("depthwise", 3, DEPTHWISE, 1),
-        ("depthwise", 5, DEPTHWISE, 2),
-    ],
+    "kind, k, stride",
+    [("dense", 1, 1), ("dense", 3, 1), ("depthwise", 3, 1), ("depthwise", 5, 2)],
 )
-def test_forms_have_the_same_higher_derivatives(x64, n, kind, k, channels, stride):
+def test_forms_have_the_same_higher_derivatives(x64, n, kind, k, stride):
     """Forward over reverse, reverse over reverse, and one order more, in float64."""
-    x, kernel = np.float64(normal(n, 3, 2, 3)), np.float64(normal(k, k, *channels))
+    x, kernel = map(np.float64, (normal(n, 3, 2, 3), normal(k, k, *CHANNELS[kind])))
 
     def derivatives(form):
         convolve = getattr(form, kind)

