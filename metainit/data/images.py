@@ -65,11 +65,8 @@ def decode(
       ValueError: the image does not decode and `skip` is false, or None where there is
         no such choice.
     """
-    content = encoded.content
     try:
-        if isinstance(content, Path):
-            content = content.read_bytes()
-        with _opened(content) as image:
+        with _opened(encoded.content) as image:
             return encoded.label, fit(image, size, channels)
     # PIL's plugins report broken files with whatever their parsers stumbled on.
     except Exception as error:
@@ -94,8 +91,10 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _opened(content: bytes) -> Image.Image:
+def _opened(content: bytes | Path) -> Image.Image:
     """Opens an image, a JPEG in colour without EXIF data sooner than PIL does."""
+    if isinstance(content, Path):
+        content = content.read_bytes()
     if content.startswith(b"\xff\xd8") and b"Exif\0\0" not in content:
         with contextlib.suppress(ValueError):
             if simplejpeg.decode_jpeg_header(content)[2] == "YCbCr":
