@@ -3,6 +3,8 @@
 With the form of the convolutions that the platform's backend chooses.
 """
 
+import functools
+
 import chex
 import jax
 import numpy as np
@@ -18,11 +20,8 @@ from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
 from metainit.training import steps
 
+KEY, struct = jax.eval_shape(jax.random.key, 0), jax.ShapeDtypeStruct
 FORMS = {("cpu",): convolution.PRODUCT, ("cuda", "tpu"): convolution.NATIVE}
-
-
-def struct(shape, dtype):
-    return jax.ShapeDtypeStruct(shape, dtype)
 
 
 def images(*shape):
@@ -30,35 +29,29 @@ def images(*shape):
     return {"image": struct(shape, np.uint8), "label": struct(shape[:-3], np.int32)}
 
 
-def pixels_of(config):
-    return config.data.size, config.data.size, config.data.channels
-
-
-def statistics(config):
-    half = (0.5,) * config.data.channels
-    return Preprocess(half, half, config.augment.shift, config.augment.flip)
-
-
-KEY = jax.eval_shape(jax.random.key, 0)
+def parts(config):
+    """The network, how images become its input, and their shape."""
+    model, half = registry.build(config), (0.5,) * config.data.channels
+    shift, flip = config.augment.shift, config.augment.flip
+    preprocess = Preprocess(half, half, shift, flip)._replace(encode=model.encode)
+    return model, preprocess, (config.data.size, config.data.size, config.data.channels)
 
 
 def supervised_step(model, optimizer, preprocess, classes, size, pixels):
     """A step of supervised training, and its inputs in shape only."""
     example = struct((2, *pixels), np.float32)
     body = jax.eval_shape(model.init, KEY, example)
-    start = lambda *given: steps.start(model, optimizer, *given, classes)  # noqa: E731
-    state = jax.eval_shape(start, body, example)
+    start = functools.partial(steps.start, model, optimizer, classes=classes)
+    state = jax.eval_shape(start, body, images=example)
     step = steps.supervised(model, preprocess, optimizer)
     return step, (state, images(size, *pixels), KEY)
 
 
 def joint_step(config):
     """The step of joint pretraining, and its inputs in shape only."""
-    model, optimizer = registry.build(config), recipe.joint_optimizer(config)
-    preprocess = statistics(config)._replace(encode=model.encode)
-    step, (state, batch, key) = supervised_step(
-        model, optimizer, preprocess, 100, config.joint.batch, pixels_of(config)
-    )
+    model, preprocess, pixels = parts(config)
+    inputs = model, recipe.joint_optimizer(config), preprocess, 100, config.joint.batch
+    step, (state, batch, key) = supervised_step(*inputs, pixels)
     return step, (state, batch | {"progress": struct((), np.float32)}, key)
 
 
@@ -72,9 +65,8 @@ def assert_lowers(step, inputs, platforms):
 
 def meta_step(config):
     """The step of meta-training, and its inputs in shape only."""
-    model, task = registry.build(config), config.train_task
-    preprocess = statistics(config)._replace(encode=model.encode)
-    typed, pixels = configs.typed(config), pixels_of(config)
+    (model, preprocess, pixels), task = parts(config), config.train_task
+    typed = configs.typed(config)
     learner = recipe.learner(typed, model, preprocess)
 
     def start(key):
@@ -84,10 +76,7 @@ def meta_step(config):
         return learner.init({"body": body} | head)
 
     support, query = (
-        {
-            name: struct((config.meta_batch, *x.shape), x.dtype)
-            for name, x in images((task.way or 50) * each, *pixels).items()
-        }
+        images(config.meta_batch, (task.way or 50) * each, *pixels)
         for each in (task.shot, task.queries)
     )
     inputs = jax.eval_shape(start, KEY), metainit.Episode(support, query), KEY
@@ -117,13 +106,9 @@ def test_every_step_lowers_for_every_platform(name, monkeypatch):
     for platforms, form in FORMS.items():
         monkeypatch.setattr(convolution, "for_backend", lambda form=form: form)
         if supervises:
-            model, adam = (
-                supervised.build_model(config),
-                optax.adam(config.learning_rate),
-            )
-            grey = Preprocess((0.5,), (0.5,))
-            inputs = model, adam, grey, 10, config.batch, (28, 28, 1)
-            assert_lowers(*supervised_step(*inputs), platforms)
+            model, adam = supervised.build_model(config), optax.adam(1e-3)
+            inputs = model, adam, Preprocess((0.5,), (0.5,)), 10, config.batch
+            assert_lowers(*supervised_step(*inputs, (28, 28, 1)), platforms)
         else:
             assert_lowers(*joint_step(config), platforms)
             assert_lowers(*meta_step(config), platforms)
