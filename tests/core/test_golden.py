@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from problems import KEY
 
 import metainit
 from metainit.models import classification, conv4, convolution
@@ -20,25 +21,23 @@ SIDE = 2  # of the last feature map
 
 with np.load(GOLDEN / "conv4.npz") as file:
     EXPECTED = dict(file)
-KEY = jax.random.key(0)
 
 
 def from_torch(kind):
     """Parameters of `kind` in our layouts: HWIO kernels, features in NHWC order."""
-    leaf = {
-        name.removeprefix(f"{kind}/"): value
-        for name, value in EXPECTED.items()
-        if name.startswith(f"{kind}/")
-    }
+
+    def part(name):
+        return EXPECTED[f"{kind}/{name}.weight"], EXPECTED[f"{kind}/{name}.bias"]
+
     body = {}
     for i in range(4):
-        body[f"kernel_{i}"] = leaf[f"convs.{i}.weight"].transpose(2, 3, 1, 0)
-        body[f"bias_{i}"] = leaf[f"convs.{i}.bias"]
-        norm = {"scale": leaf[f"norms.{i}.weight"], "bias": leaf[f"norms.{i}.bias"]}
-        body[f"MomentNorm_{i}"] = norm
-    head = leaf["head.weight"].reshape(5, -1, SIDE, SIDE).transpose(2, 3, 1, 0)
-    kernel = head.reshape(-1, 5)
-    return {"body": body, "head": {"kernel": kernel, "bias": leaf["head.bias"]}}
+        kernel, body[f"bias_{i}"] = part(f"convs.{i}")
+        body[f"kernel_{i}"] = kernel.transpose(2, 3, 1, 0)
+        norm = zip(("scale", "bias"), part(f"norms.{i}"), strict=True)
+        body[f"MomentNorm_{i}"] = dict(norm)
+    kernel, bias = part("head")
+    kernel = kernel.reshape(5, -1, SIDE, SIDE).transpose(2, 3, 1, 0).reshape(-1, 5)
+    return {"body": body, "head": {"kernel": kernel, "bias": bias}}
 
 
 def inner_loop(model):

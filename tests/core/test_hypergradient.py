@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from problems import KEY, largest_difference, learned_rates, only_w, zero_head
 
 import metainit
 from metainit.core import hypergradient
-from metainit.models import normalisation
+from metainit.models import heads, normalisation
 
 EXACT = ("mixed", "reverse")
 TASKS, RATES = 2, np.array([0.02, 0.05, 0.03, 0.08])
@@ -57,16 +58,7 @@ def closed_form(w, episodes, rates, first_order=False):
 def meta_grads(params, episodes, optimizer, **options):
     loop = metainit.InnerLoop(quadratic, optimizer, len(RATES))
     fn = jax.jit(metainit.meta_gradient(loop, **options))
-    return fn(params, episodes, jax.random.key(0))[1]
-
-
-def learned_rates():
-    """SGD whose rate at each step is a meta-parameter (LSLR)."""
-
-    def update(grads, state, params=None, *, meta, step, **extra):
-        return jax.tree.map(lambda g: -meta[step] * g, grads), state
-
-    return optax.GradientTransformationExtraArgs(lambda params: (), update)
+    return fn(params, episodes, KEY)[1]
 
 
 @pytest.mark.parametrize("gradient", [*EXACT, "first_order"])
@@ -86,7 +78,7 @@ def test_closed_form(x64, gradient):
 # integer labels, an integer parameter and Adam inside.
 
 
-def full_problem(seed):
+def full_problem(seed, tasks=TASKS):
     """Its parameters and episodes."""
     rng = np.random.default_rng(seed)
     params = {
@@ -103,14 +95,14 @@ def full_problem(seed):
 
     def batch(n):
         return {
-            "image": rng.standard_normal((TASKS, n, 2, 2, 3)),
-            "label": rng.integers(0, 3, (TASKS, n)).astype(np.int32),
+            "image": rng.standard_normal((tasks, n, 2, 2, 3)),
+            "label": rng.integers(0, 3, (tasks, n)).astype(np.int32),
         }
 
     return params, metainit.Episode(batch(6), batch(5))
 
 
-def body(params, batch):
+def features(params, batch, key):
     x = batch["image"] @ params["body"]["kernel"]
     norm = {"params": {name: params["body"][name] for name in ("scale", "bias")}}
     x = normalisation.MomentNorm().apply(norm, x, None)
@@ -119,10 +111,11 @@ def body(params, batch):
 
 def full_loss(drop):
     def loss(params, batch, key):
-        x = body(params, batch)
+        x = features(params, batch, key)
         if drop:
             x = x * jax.random.bernoulli(key, 0.8, x.shape) / 0.8
-        scores = batch["temperature"] * (x @ params["head"])
+        head = params["head"]
+        scores = batch["temperature"] * (x @ head["kernel"] + head["bias"])
         losses = optax.softmax_cross_entropy_with_integer_labels(scores, batch["label"])
         return jnp.mean(losses), {"accuracy": jnp.mean(scores.argmax(-1))}
 
@@ -134,10 +127,7 @@ def full_prepare(params, batch, key):
     return batch | {"image": image, "temperature": params["temperature"]}
 
 
-def full_start(params, support, key):
-    """Class means of the support's features as the head."""
-    member = jax.nn.one_hot(support["label"], 3, dtype=support["image"].dtype)
-    return {**params, "head": body(params, support).T @ member}
+full_start = heads.prototype_head(features, 3)
 
 
 def full_loop(drop, optimizer, steps):
@@ -149,11 +139,6 @@ def full_loop(drop, optimizer, steps):
         start=full_start,
         prepare=full_prepare,
     )
-
-
-def largest_difference(a, b):
-    difference = jax.tree.map(lambda x, y: np.abs(x - y).max(), a, b)
-    return max(jax.tree.leaves(difference))
 
 
 @functools.cache
@@ -200,7 +185,7 @@ def test_equals_a_loop_written_by_hand(x64, gradient):
     expected_loss, expected = jax.jit(jax.value_and_grad(by_hand))(params)
     fn = metainit.meta_gradient(full_loop(False, optax.sgd(0.3), 2), gradient=gradient)
     params["count"] = count
-    (loss, _), grads = jax.jit(fn)(params, episodes, jax.random.key(0))
+    (loss, _), grads = jax.jit(fn)(params, episodes, KEY)
     assert grads.pop("count") is None
     assert abs(loss - expected_loss) <= 1e-13
     assert largest_difference(grads, expected) <= 1e-12
@@ -209,10 +194,10 @@ def test_equals_a_loop_written_by_hand(x64, gradient):
 def test_mixed_reaches_the_float_leaves_of_the_caller(x64):
     """`adapt` itself can be differentiated: by the batch, under vmap, under jit."""
     w, episodes = problem(5)
-    loop, key = metainit.InnerLoop(quadratic, optax.sgd(0.05), 4), jax.random.key(0)
+    loop = metainit.InnerLoop(quadratic, optax.sgd(0.05), 4)
 
     def end(support, gradient):
-        adapted, _ = metainit.adapt(loop, {"w": w}, support, key, gradient=gradient)
+        adapted, _ = metainit.adapt(loop, {"w": w}, support, KEY, gradient=gradient)
         return jnp.sum(jnp.sin(adapted["w"]))
 
     results = [
@@ -234,8 +219,7 @@ def test_integer_leaves_and_keys_in_the_batch(x64):
     params = {"w": np.arange(3.0), "scale": np.array(0.5), "size": np.int32(2)}
     keys = jax.random.split(jax.random.key(1))
     batch = {"index": np.array([[0, 2], [1, 1]]), "key": keys}
-    inputs = params, metainit.Episode(batch, batch), jax.random.key(0)
-    only_w = lambda path, leaf: path[0].key == "w"  # noqa: E731
+    inputs = params, metainit.Episode(batch, batch), KEY
     loop = metainit.InnerLoop(loss, optax.sgd(0.1), 2, adapt_mask=only_w)
     grads = [metainit.meta_gradient(loop, gradient=g)(*inputs)[1] for g in EXACT]
     assert largest_difference(*grads) <= 1e-13
@@ -246,22 +230,16 @@ def test_custom_vjp_in_the_loss():
     """A rule that calls its own function is differentiated forward, and refused."""
 
     def exponential(calls_itself):
-        @jax.custom_vjp
-        def exp(x):
-            return jnp.exp(x)
-
-        def forward(x):
-            y = exp(x) if calls_itself else jnp.exp(x)
-            return y, y
-
-        exp.defvjp(forward, lambda y, g: (y * g,))
+        exp = jax.custom_vjp(lambda x: jnp.exp(x))
+        primal = exp if calls_itself else jnp.exp
+        exp.defvjp(lambda x: (primal(x), primal(x)), lambda y, g: (y * g,))
         return exp
 
     def gradient(function, mode="mixed"):
         loss_fn = lambda params, batch, key: (function(params["w"]) * batch, {})  # noqa: E731
         loop = metainit.InnerLoop(loss_fn, optax.sgd(0.1), num_steps=1)
         ones = metainit.Episode(jnp.ones(2), jnp.ones(2))
-        args = {"w": jnp.float32(0.3)}, ones, jax.random.key(0)
+        args = {"w": jnp.float32(0.3)}, ones, KEY
         return jax.jit(metainit.meta_gradient(loop, gradient=mode))(*args)[1]["w"]
 
     @jax.jit
@@ -300,17 +278,10 @@ def test_adam_inside_at_an_inner_gradient_of_zero(eps_root, finite):
     """A zero head gives the body no gradient: the square root needs its eps_root."""
 
     def loss(params, batch, key):
-        scores = jnp.tanh(batch["x"] @ params["body"]) @ params["head"]
-        return jnp.mean(jnp.square(scores - batch["y"])), {}
+        return jnp.square(params["w"] * params["head"] - batch), {}
 
-    def zero(params, support, key):
-        return {**params, "head": jnp.zeros((4, 1))}
-
-    loop = metainit.InnerLoop(loss, optax.adam(0.1, eps_root=eps_root), 2, start=zero)
-    rng = np.random.default_rng(6)
-    shapes = (2, 5, 3), (2, 5, 1), (3, 4)
-    x, y, body = (np.float32(rng.standard_normal(shape)) for shape in shapes)
-    episodes = metainit.Episode(*[{"x": x, "y": y}] * 2)
-    fn = jax.jit(metainit.meta_gradient(loop))
-    _, grads = fn({"body": body}, episodes, jax.random.key(0))
-    assert np.isfinite(grads["body"]).all() == finite
+    adam, ones = optax.adam(0.1, eps_root=eps_root), jnp.ones(2)
+    loop = metainit.InnerLoop(loss, adam, 2, start=zero_head)
+    episodes = metainit.Episode(ones, ones)
+    _, grads = jax.jit(metainit.meta_gradient(loop))({"w": ones[0]}, episodes, KEY)
+    assert np.isfinite(grads["w"]) == finite

@@ -5,17 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from problems import KEY, distance, only_head, only_w, two_distances, zero_head
 
 import metainit
 
 TASKS, STEPS, RATE = 4, 3, 0.1
-
-
-def distance(params, batch, key):
-    """0.5 |w - c|^2: a step of SGD at rate a takes w to c + (1 - a)(w - c)."""
-    return 0.5 * jnp.sum(jnp.square(params["w"] - batch)), {
-        "noise": jax.random.normal(key)
-    }
 
 
 def noisy(params, batch, key):
@@ -43,15 +37,11 @@ def same_bits(some, others):
     return jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), some, others))
 
 
-def only_w(path, leaf):
-    return path[0].key == "w"
-
-
 @pytest.mark.parametrize("steps", [0, STEPS])
 def test_metrics_keep_the_task_axis(x64, steps):
     params, episodes = problem()
     fn = metainit.meta_gradient(distance_loop(num_steps=steps))
-    (loss, metrics), grads = fn(params, episodes, jax.random.key(0))
+    (loss, metrics), grads = fn(params, episodes, KEY)
     away = after(params["w"], episodes.support, steps) - episodes.query
     losses = 0.5 * (away**2).sum(1)
     np.testing.assert_allclose(metrics.query_loss, losses, rtol=1e-13)
@@ -73,7 +63,7 @@ def test_permuting_tasks_with_their_keys_changes_nothing(x64, tasks):
     params, episodes = problem()
     loop = distance_loop(loss_fn=noisy)
     fn = jax.jit(metainit.meta_gradient(loop, tasks=tasks))
-    keys = jax.random.split(jax.random.key(0), TASKS)
+    keys = jax.random.split(KEY, TASKS)
     order = np.array([2, 0, 3, 1])
     permuted = jax.tree.map(lambda x: x[order], episodes)
     (loss, metrics), grads = fn(params, episodes, keys)
@@ -112,7 +102,7 @@ def test_query_loss_receives_prepared_support_and_query(x64):
     params["scale"] = np.array(2.0)
     loop = distance_loop(prepare=prepare, adapt_mask=only_w)
     fn = metainit.meta_gradient(loop, query_loss=from_support)
-    (loss, _), grads = fn(params, episodes, jax.random.key(0))
+    (loss, _), grads = fn(params, episodes, KEY)
     # sum over features of (1 - a)^T (w - s x) * s y, with scale s, support x, query y
     shrink = (1 - RATE) ** STEPS
     w, (x, y) = params["w"], episodes
@@ -136,8 +126,8 @@ def test_step_weights_are_a_function_of_the_step(x64):
     fn = jax.jit(metainit.meta_gradient(distance_loop(), step_weights=weights))
     w, (support, query) = params["w"], episodes
     for step, by_hand in ((4, [0, 1, 2, 3]), (5, [0.5, 0, 0, 0])):
-        (loss, _), grads = fn(params, episodes, jax.random.key(0), step)
-        moved, _ = update(state._replace(step=step), episodes, jax.random.key(0))
+        (loss, _), grads = fn(params, episodes, KEY, step)
+        moved, _ = update(state._replace(step=step), episodes, KEY)
         np.testing.assert_allclose(moved.params["w"], w - grads["w"], rtol=1e-12)
         away = [after(w, support, t) - query for t in range(4)]
         losses = [0.5 * (a**2).sum(1).mean() for a in away]
@@ -153,12 +143,8 @@ def test_step_weights_are_a_function_of_the_step(x64):
 ONES = metainit.Episode(jnp.ones((2, 3)), jnp.ones((2, 3)))
 
 
-def riding_params():
-    return {
-        "w": jnp.float32([1.0, 2.0, 3.0]),
-        "statistics": jnp.float32([0.3, 0.1, 0.2]),
-        "count": jnp.int32(5),
-    }
+RIDERS = {"statistics": np.float32([0.3, 0.1, 0.2]), "count": np.int32(5)}
+PARAMS = {"w": np.float32([1.0, 2.0, 3.0])} | RIDERS
 
 
 def riding_loss(params, batch, key):
@@ -172,33 +158,31 @@ RIDING = metainit.InnerLoop(riding_loss, optax.sgd(0.1), 2, only_w)
 @pytest.mark.parametrize("make", [metainit.maml, metainit.reptile])
 def test_leaves_outside_the_meta_mask_ride_along(make):
     """No gradient, no optimizer state, same bits, and the loss still sees them."""
-    params, key = riding_params(), jax.random.key(0)
     learner = make(RIDING, optax.adamw(0.1, weight_decay=0.1), meta_mask=only_w)
-    state = learner.init(params)
+    state = learner.init(PARAMS)
     moments = [x for x in jax.tree.leaves(state.opt_state) if jnp.shape(x) == (3,)]
     assert len(moments) == 2  # Adam's two for "w"
-    state, metrics = learner.update(state, ONES, key)
-    assert (state.params["statistics"] == params["statistics"]).all()
+    state, metrics = learner.update(state, ONES, KEY)
+    assert (state.params["statistics"] == PARAMS["statistics"]).all()
     assert state.params["count"] == 5 and state.params["count"].dtype == jnp.int32
-    assert (state.params["w"] != params["w"]).all()
-    changed = learner.init(params | {"count": jnp.int32(9)})
-    _, seen = learner.update(changed, ONES, key)
+    assert (state.params["w"] != PARAMS["w"]).all()
+    changed = learner.init(PARAMS | {"count": jnp.int32(9)})
+    _, seen = learner.update(changed, ONES, KEY)
     assert (seen.query_loss != metrics.query_loss).all()
 
 
 def test_gradients_are_none_outside_the_meta_mask():
-    params, key = riding_params(), jax.random.key(0)
-    _, grads = metainit.meta_gradient(RIDING)(params, ONES, key)
+    _, grads = metainit.meta_gradient(RIDING)(PARAMS, ONES, KEY)
     assert grads["count"] is None and grads["statistics"].shape == (3,)
     mask = {"w": True, "statistics": False, "count": False}
-    _, grads = metainit.meta_gradient(RIDING, meta_mask=mask)(params, ONES, key)
+    _, grads = metainit.meta_gradient(RIDING, meta_mask=mask)(PARAMS, ONES, KEY)
     assert grads["count"] is None and grads["statistics"] is None
     for wrong, message in (
         (mask | {"count": True}, r"meta_mask selects \['count'\], which is int32"),
         ({"w": True}, "meta_mask has the structure"),
     ):
         with pytest.raises(ValueError, match=message):
-            metainit.maml(RIDING, optax.sgd(0.1), meta_mask=wrong).init(params)
+            metainit.maml(RIDING, optax.sgd(0.1), meta_mask=wrong).init(PARAMS)
 
 
 @pytest.mark.parametrize("make", [metainit.maml, metainit.fomaml, metainit.reptile])
@@ -226,26 +210,21 @@ def test_adapt_takes_a_state_params_or_meta_params():
     expected = after(params["w"], episodes.support[0], STEPS)
     wrapped = metainit.MetaParams(params, jnp.ones(()))
     for given in (params, wrapped, learner.init(params)):
-        adapted, trace = learner.adapt(given, episodes.support[0], jax.random.key(0))
+        adapted, trace = learner.adapt(given, episodes.support[0], KEY)
         np.testing.assert_allclose(adapted["w"], expected, rtol=1e-6)
         assert trace.loss.shape == (STEPS,)
 
 
 def test_anil_adapts_the_head_and_meta_learns_everything():
-    def loss(params, batch, key):
-        away = jnp.tanh(batch * params["body"]) * params["head"] - 1
-        return jnp.sum(jnp.square(away)), {}
-
-    _, episodes = problem()
-    params = {"body": jnp.ones(3), "head": jnp.ones(3)}
-    loop = metainit.InnerLoop(loss, optax.sgd(0.1), 2)
-    head = lambda path, leaf: path[0].key == "head"  # noqa: E731
-    learner = metainit.anil(loop, optax.sgd(0.1), head)
-    adapted, _ = learner.adapt(params, episodes.support[0], jax.random.key(0))
-    assert (adapted["body"] == params["body"]).all()
+    params, episodes = problem()
+    params["head"] = jnp.ones(3)
+    loop = distance_loop(loss_fn=two_distances)
+    learner = metainit.anil(loop, optax.sgd(0.1), only_head)
+    adapted, _ = learner.adapt(params, episodes.support[0], KEY)
+    assert (adapted["w"] == params["w"]).all()
     assert (adapted["head"] != params["head"]).all()
-    state, _ = learner.update(learner.init(params), episodes, jax.random.key(0))
-    assert (state.params["body"] != params["body"]).all()
+    state, _ = learner.update(learner.init(params), episodes, KEY)
+    assert all((state.params[name] != params[name]).all() for name in params)
 
 
 @pytest.mark.parametrize("tasks", ["scan", "vmap", "unroll"])
@@ -254,19 +233,11 @@ def test_reptile_closed_form(x64, tasks):
 
     A head that `start` added does not stay.
     """
-
-    def start(params, support, key):
-        return {**params, "head": jnp.zeros(3)}
-
-    def loss(params, batch, key):
-        away = jnp.square(params["w"] - batch) + jnp.square(params["head"] - batch)
-        return 0.5 * jnp.sum(away), {}
-
     params, episodes = problem()
-    loop = distance_loop(loss_fn=loss, start=start)
+    loop = distance_loop(loss_fn=two_distances, start=zero_head)
     learner = metainit.reptile(loop, optax.sgd(0.5), tasks=tasks)
     state = learner.init(metainit.MetaParams(params, {"unused": np.ones(2)}))
-    state, metrics = jax.jit(learner.update)(state, episodes, jax.random.key(0))
+    state, metrics = jax.jit(learner.update)(state, episodes, KEY)
     assert state.params.model.keys() == {"w"}
     assert (state.params.inner["unused"] == 1).all()
     gain = 0.5 * (1 - (1 - RATE) ** STEPS)

@@ -4,15 +4,18 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
-import test_hypergradient as mode_tests
-import test_inner as inner_tests
-import test_meta as outer_tests
+import test_hypergradient as modes
+import test_inner as inner
+import test_meta as outer
 
 import metainit
 from metainit.core import algorithms, hypergradient, inner_loop, outer_loop
 from metainit.core import task_batching as batching
 
-CLOSED_FORM = mode_tests.test_closed_form, None, "mixed"
+CLOSED_FORM = modes.test_closed_form, None, "mixed"
+FIRST_ORDER = modes.test_closed_form, None, "first_order"
+IN_PARTS = outer.test_a_meta_batch_taken_in_parts_is_the_same_update
+EPOCHS = inner.test_an_epoch_sees_every_example_once_and_is_reshuffled
 MUTATIONS = []
 
 
@@ -20,8 +23,7 @@ def replaces(owner, name, test, *arguments):
     """Registers `(right part) -> wrong part`, and the test that it must fail."""
 
     def register(wrong):
-        mutation = owner, name, wrong, test, arguments
-        MUTATIONS.append(pytest.param(*mutation, id=wrong.__name__))
+        MUTATIONS.append((owner, name, wrong, test, arguments))
         return wrong
 
     return register
@@ -41,11 +43,7 @@ def first_order_for_mixed(mixed):
     return hypergradient.first_order
 
 
-@replaces(
-    hypergradient.MODES,
-    "first_order",
-    *(mode_tests.test_closed_form, None, "first_order"),
-)
+@replaces(hypergradient.MODES, "first_order", *FIRST_ORDER)
 def reverse_for_first_order(first_order):
     return hypergradient.reverse
 
@@ -59,18 +57,12 @@ def gradients_summed(scan):
     return wrong
 
 
-@replaces(
-    hypergradient, "split", mode_tests.test_integer_leaves_and_keys_in_the_batch, None
-)
+@replaces(hypergradient, "split", modes.test_integer_leaves_and_keys_in_the_batch, None)
 def mixed_knows_adapted_leaves_only(split):
     return lambda tree, mask, field: split(tree, lambda path, leaf: False, field)
 
 
-@replaces(
-    optax,
-    "with_extra_args_support",
-    inner_tests.test_the_optimizer_is_told_the_step_and_what_is_learned,
-)
+@replaces(optax, "with_extra_args_support", inner.test_the_optimizer_is_told_the_step)
 def optimizer_told_the_next_step(with_extra_args_support):
     def wrong(optimizer):
         right = with_extra_args_support(optimizer)
@@ -83,46 +75,33 @@ def optimizer_told_the_next_step(with_extra_args_support):
     return wrong
 
 
-@replaces(inner_loop, "split", inner_tests.test_mask_is_applied_to_the_started_tree)
-@replaces(
-    outer_loop, "split", outer_tests.test_gradients_are_none_outside_the_meta_mask
-)
+@replaces(inner_loop, "split", inner.test_mask_is_applied_to_the_started_tree)
+@replaces(outer_loop, "split", outer.test_gradients_are_none_outside_the_meta_mask)
 def mask_ignored(split):
     return lambda tree, mask, field: split(tree, None, field)
 
 
-@replaces(inner_loop, "task_keys", inner_tests.test_every_random_choice_has_its_own_key)
+@replaces(inner_loop, "task_keys", inner.test_every_random_choice_has_its_own_key)
 def one_key_for_all_choices(task_keys):
     return lambda key: inner_loop.TaskKeys(*5 * [key])
 
 
-@replaces(
-    outer_loop, "_fold_each", outer_tests.test_one_key_is_folded_with_the_task_index
-)
+@replaces(outer_loop, "_fold_each", outer.test_one_key_is_folded_with_the_task_index)
 def one_key_for_all_tasks(fold_each):
     return lambda key, first, count: jnp.stack([key] * count)
 
 
-@replaces(
-    outer_loop,
-    "_fold_each",
-    outer_tests.test_a_meta_batch_taken_in_parts_is_the_same_update,
-    *(None, metainit.maml),
-)
+@replaces(outer_loop, "_fold_each", IN_PARTS, None, metainit.maml)
 def every_part_has_the_keys_of_the_first(fold_each):
     return lambda key, first, count: fold_each(key, 0, count)
 
 
-@replaces(
-    metainit,
-    "minibatches",
-    inner_tests.test_an_epoch_sees_every_example_once_and_is_reshuffled,
-)
+@replaces(metainit, "minibatches", EPOCHS)
 def first_batch_at_every_step(minibatches):
     return lambda *given: lambda *of: lambda step: minibatches(*given)(*of)(0)
 
 
-@replaces(algorithms, "adapt", outer_tests.test_reptile_closed_form, None, "scan")
+@replaces(algorithms, "adapt", outer.test_reptile_closed_form, None, "scan")
 def adaptation_lost(adapt):
     def wrong(loop, params, *args, **options):
         return params, adapt(loop, params, *args, **options)[1]

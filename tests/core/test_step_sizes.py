@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from problems import KEY
 
 import metainit
 from metainit.config.fields import Task
@@ -21,7 +22,6 @@ from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning
 from metainit.transfer.spec import Spec
 
-KEY = jax.random.key(0)
 PREPROCESS = Preprocess((0.5,), (0.3,))
 # Two layers, of which inner steps change the second.
 MODEL = Model(
@@ -36,9 +36,8 @@ MODEL = Model(
 )
 
 
-@pytest.fixture(scope="module")
-def body():
-    return MODEL.init(KEY, None)
+BODY, HEAD = MODEL.init(KEY, None), {"kernel": jnp.ones(2), "bias": jnp.ones(2)}
+LOGS = recipe.log_step_sizes(MODEL, BODY)
 
 
 @pytest.fixture(scope="module")
@@ -50,44 +49,39 @@ def episodes():
     return sample_batch((source,), Task(3, 2, 2), 0, 0, 4)
 
 
-def test_a_factor_for_each_leaf_that_inner_steps_change(body):
-    logs = recipe.log_step_sizes(MODEL, body)
-    assert logs["body"]["w"] is None
-    chex.assert_trees_all_equal(
-        logs, {"body": {"w": None, "v": 0.0}, "head": {"kernel": 0.0, "bias": 0.0}}
-    )
-    logs["head"]["bias"] = jnp.log(3.0)
-    updates = {"body": body, "head": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
-    scaled = step_sizes.times(updates, logs)
-    chex.assert_trees_all_equal(scaled["body"], body)
+def test_a_factor_for_each_leaf_that_inner_steps_change():
+    zeros = {"body": {"w": None, "v": 0.0}, "head": {"kernel": 0.0, "bias": 0.0}}
+    chex.assert_trees_all_equal(LOGS, zeros)
+    logs = LOGS | {"head": {"kernel": 0.0, "bias": jnp.log(3.0)}}
+    scaled = step_sizes.times({"body": BODY, "head": HEAD}, logs)
+    chex.assert_trees_all_equal(scaled["body"], BODY)
     np.testing.assert_allclose(scaled["head"]["bias"], 3.0, rtol=1e-6)
     np.testing.assert_array_equal(scaled["head"]["kernel"], 1.0)
 
 
-def test_nothing_but_the_factors_is_learned(body, episodes):
+def test_nothing_but_the_factors_is_learned(episodes):
     config = default()
     config.train_task.update(way=3, shot=2, queries=2)
     config.inner.update(steps=2, learning_rate=0.1)
     learner = recipe.rates_learner(config, MODEL, PREPROCESS)
-    logs = recipe.log_step_sizes(MODEL, body)
-    state = learner.init(metainit.MetaParams({"body": body}, logs))
+    state = learner.init(metainit.MetaParams({"body": BODY}, LOGS))
     after, seen = jax.jit(learner.update)(state, episodes, KEY)
-    chex.assert_trees_all_equal(after.params.model, {"body": body})
+    chex.assert_trees_all_equal(after.params.model, {"body": BODY})
     moved = jax.tree.leaves(after.params.inner)
     assert len(moved) == 3 and np.all(np.array(moved) != 0)
     # At the start the factors are 1: the loss is that of plain steps.
     plain = recipe.learner(config, MODEL, PREPROCESS)
-    _, same = jax.jit(plain.update)(plain.init({"body": body}), episodes, KEY)
+    _, same = jax.jit(plain.update)(plain.init({"body": BODY}), episodes, KEY)
     np.testing.assert_allclose(seen.query_loss, same.query_loss, rtol=1e-6)
 
 
-def test_evaluation_takes_them(body, episodes):
+def test_evaluation_takes_them(episodes):
     """Factors of a third at a rate of 0.3 are a rate of 0.1; others are not."""
     config = default()
     config.evaluate.steps = (0, 2)
     measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3)
-    logs = jax.tree.map(lambda x: x - np.log(3), recipe.log_step_sizes(MODEL, body))
-    init = Initialisation("random", MODEL, PREPROCESS, body)
+    logs = jax.tree.map(lambda x: x - np.log(3), LOGS)
+    init = Initialisation("random", MODEL, PREPROCESS, BODY)
     scaled, plain, larger = (
         measure(given, episodes, adaptation.Setting("prototype", "sgd", rate))["loss"]
         for given, rate in ((init._replace(inner=logs), 0.3), (init, 0.1), (init, 0.3))
@@ -97,7 +91,7 @@ def test_evaluation_takes_them(body, episodes):
 
 
 def test_fine_tuning_takes_them():
-    params = {"head": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
+    params = {"head": HEAD}
     rates = {"head": {"kernel": jnp.log(0.5), "bias": jnp.zeros(())}}
     optimizer = fine_tuning.optimizer(Spec(learning_rate=0.1), rates)
     updates, _ = optimizer.update(params, optimizer.init(params), params)
