@@ -62,11 +62,8 @@ def parse(monkeypatch):
     own = flags.FlagValues()
     flags.DEFINE_integer("verbosity", 0, "of absl.logging", flag_values=own)
     monkeypatch.setattr(flags, "FLAGS", own)
-    for module, name in (
-        (flags, "DEFINE_string"),
-        (flags, "DEFINE_bool"),
-        (config_flags, "DEFINE_config_file"),
-    ):
+    of_file = config_flags, "DEFINE_config_file"
+    for module, name in (flags, "DEFINE_string"), (flags, "DEFINE_bool"), of_file:
         define = functools.partial(getattr(module, name), flag_values=own)
         monkeypatch.setattr(module, name, define)
     return runpy.run_path(str(ROOT / "launch.py"))["parse"]
@@ -132,11 +129,8 @@ def test_the_flags_reach_the_training(folder, arguments, told):
 @pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
 def test_a_mistake_is_one_line(folder, parse, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(folder)
-    for name, text in (
-        ("plain", CONFIG.replace('variant=""', "")),
-        ("empty", ""),
-        ("typo", "def get_config(:"),
-    ):
+    plain = CONFIG.replace('variant=""', "")
+    for name, text in ("plain", plain), ("empty", ""), ("typo", "def get_config(:"):
         pathlib.Path(f"configs/{name}.py").write_text(text)
     if not arguments.startswith("--config="):
         arguments = f"--config=configs/trial.py {arguments}"
@@ -147,9 +141,7 @@ def test_a_mistake_is_one_line(folder, parse, monkeypatch, capsys, arguments, wo
     printed = capsys.readouterr()
     assert printed.out == ""
     (line,) = printed.err.splitlines()
-    assert line.startswith("error: ")
-    for word in words:
-        assert word in line
+    assert line.startswith("error: ") and all(word in line for word in words)
 
 
 def test_without_a_config_it_says_how(parse, capsys):

@@ -119,8 +119,6 @@ def make(
     pretrained weights, as they are, are one of them.
     """
     start, _, meta, joint = programs
-    every = Intervals(config.log_every, config.validate_every, config.checkpoint_every)
-    names = [source.name for source in meta.batches.sources]
     inits: dict[str, Initialisation] = {}
 
     def of_body(params: Any) -> Initialisation:
@@ -129,20 +127,8 @@ def make(
     def of_params(params: Any) -> Initialisation:
         return start._replace(body=params["body"], head=params.get("head"))
 
-    joint_run = Run(
-        name=NAMES[JOINT],
-        folder=workdir / JOINT,
-        update=joint.program.update,
-        batch=lambda step: joint.batches(step, ratio),
-        state=joint.state,
-        steps=max(1, round(config.iterations * ratio)),
-        images=config.joint.batch,
-        every=every.times(ratio),
-        data=lambda step: names,
-        rates=("joint.learning_rate",),
-        flops=joint.flops,
-        keep_at=max(1, round(config.warm_start * ratio)) if config.warm_start else None,
-    )
+    warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else None
+    joint_run = _joint_run(config, workdir / JOINT, programs, ratio, warm_steps)
     jointly_trained = trainer.fit(joint_run, meta.key, of_body)
     meta_run = Run(
         name=NAMES[META],
@@ -153,31 +139,23 @@ def make(
         steps=config.iterations,
         tasks=config.meta_batch,
         images=meta.batches.images(),
-        every=every,
+        every=_every(config),
         data=lambda step: [source.name for source in meta.batches.sources_of(step)],
         rates=("inner.learning_rate", "outer.learning_rate"),
         flops=meta.flops,
     )
     if config.cold_start:
         inits[meta_run.name] = trainer.fit(meta_run, meta.key, of_params)
-    if joint_run.keep_at:
-        body, spent = _warm_start(joint_run, joint_run.keep_at)
+    if warm_steps:
+        body, spent = _warm_start(joint_run, warm_steps)
         run = _from_pretrained(meta_run, programs.state_of(body), config.warm_start)
         init = trainer.fit(run, meta.key, of_params)
         cost = Cost(*map(operator.add, init.cost[:4], spent[:4]))
         inits[run.name] = init._replace(cost=cost)
     inits[joint_run.name] = jointly_trained
     if config.joint.equal_flops:
-        # As many steps as take meta-learning's operations.
         pace = meta.flops / joint.flops
-        run = joint_run._replace(
-            name=NAMES[EQUAL_FLOPS],
-            folder=workdir / EQUAL_FLOPS,
-            batch=lambda step: joint.batches(step, pace),
-            steps=max(1, round(config.iterations * pace)),
-            every=every.times(pace),
-            keep_at=None,
-        )
+        run = _joint_run(config, workdir / EQUAL_FLOPS, programs, pace)
         inits[run.name] = trainer.fit(run, meta.key, of_body)
     if start.provenance is not None:
         inits[start.name] = start
@@ -189,13 +167,41 @@ def make(
     return inits
 
 
+def _every(config: Experiment) -> Intervals:
+    return Intervals(config.log_every, config.validate_every, config.checkpoint_every)
+
+
+def _joint_run(
+    config: Experiment,
+    folder: pathlib.Path,
+    programs: Programs,
+    pace: float,
+    keep_at: int | None = None,
+) -> Run:
+    """Joint pretraining, `pace` steps of which stand for a meta-iteration."""
+    joint, sources = programs.joint, programs.meta.batches.sources
+    return Run(
+        name=NAMES[folder.name],
+        folder=folder,
+        update=joint.program.update,
+        batch=lambda step: joint.batches(step, pace),
+        state=joint.state,
+        steps=max(1, round(config.iterations * pace)),
+        images=config.joint.batch,
+        every=_every(config).times(pace),
+        data=lambda step: [source.name for source in sources],
+        rates=("joint.learning_rate",),
+        flops=joint.flops,
+        keep_at=keep_at,
+    )
+
+
 def _warm_start(run: Run, kept_at: int) -> tuple[Any, Cost]:
     """The body that joint pretraining kept for a warm start, and what it had cost."""
     folder = run.folder / WARM_START
     if (kept := Checkpoints(folder).restore(run.state)) is None:
         raise CheckpointError(
-            f"{folder} has no checkpoint of the warm start any more; give another "
-            "--workdir to start again"
+            f"{folder} has no checkpoint any more; start again in another --workdir"
         )
     seconds, flops = kept.extra["device_seconds"], kept_at * (run.flops or 0)
     cost = Cost(seconds, kept_at * run.images, kept_at, flops)

@@ -52,28 +52,21 @@ def run(
     # SIGTERM stops a run as Ctrl-C does: it is saved, and the same line resumes it.
     stop.install()
     try:
-        devices.check(allow_cpu)
+        with configs.as_config_error():
+            devices.check(allow_cpu)
         experiment = configs.typed(config)
-    except ValueError as error:
-        return refuse(error)
-    print(f"devices: {devices.describe()}")
-    print(f"workdir: {workdir}")
-    print(f"watch:   tensorboard --logdir {shlex.quote(str(workdir))}", flush=True)
-    _keep_compilations()
-    try:
+        print(f"devices: {devices.describe()}")
+        print(f"workdir: {workdir}")
+        print(f"watch:   tensorboard --logdir {shlex.quote(str(workdir))}", flush=True)
+        _keep_compilations()
         if _obtain_data(experiment, dry_run, yes):
             train(experiment, workdir, dry_run=dry_run, command=command)
     except (ConfigError, NonFiniteError, CheckpointError) as error:
-        return refuse(error)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
-
-
-def refuse(error: object) -> int:
-    """Prints an error as one line; returns the program's exit status."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
 
 
 def tune(argv: Sequence[str]) -> int:

@@ -107,7 +107,7 @@ def _meta_learn(
     with configs.as_config_error():
         if not dry_run:
             run_folder.claim(workdir, settings, MAY_CHANGE, ONLY_UP, write=False)
-            if (text := _finished(workdir, config)) is not None:
+            if text := _finished(workdir, config):
                 print(text)
                 return text
         loaded = _checked_roles(config, dry_run)
@@ -207,12 +207,12 @@ def _meta_learn(
     return text
 
 
-def _finished(workdir: pathlib.Path, config: Experiment) -> str | None:
-    """The report's text where the experiment is finished, else None."""
+def _finished(workdir: pathlib.Path, config: Experiment) -> str:
+    """The report's text where the experiment is finished, else ""."""
     path = workdir / finished_runs.FILE
     asked = finished_runs.asked(dataclasses.asdict(config))
     if not path.exists() or json.loads(path.read_text()) != asked:
-        return None
+        return ""
     return (
         f"{workdir} is finished ({config.iterations} iterations in max_hours="
         f"{config.max_hours:g}); more of either go on, another --workdir starts anew"
@@ -279,10 +279,9 @@ def _starts(
         return untrained, untrained
     body, about = registry.load_weights(config.encoder, body)
     print(f"weights: {about.source}, {about.recipe.name}, sha256 {about.sha256}")
-    expects = about.recipe.input
-    untrained = untrained._replace(
-        preprocess=preprocess._replace(mean=expects.mean, std=expects.std)
-    )
+    mean, std = about.recipe.input[:2]
+    preprocess = preprocess._replace(mean=mean, std=std)
+    untrained = untrained._replace(preprocess=preprocess)
     return untrained, untrained._replace(name=PRETRAINED, body=body, provenance=about)
 
 
