@@ -1,6 +1,6 @@
 """One experiment end to end: what it leaves, how it goes on, what it refuses."""
 
-import json
+import itertools
 import time
 from types import SimpleNamespace
 
@@ -15,11 +15,12 @@ from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metainit.config.fields import ConfigError
-from metainit.data import batches, episode_set, loading
+from metainit.data import loading
 from metainit.evaluation import few_shot
-from metainit.experiments import configs, initialisations
+from metainit.experiments import configs, initialisations, meta_learning
 from metainit.experiments.meta_learning import train
 from metainit.models.model import Model
+from metainit.runtime import atomic
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.runtime.logging import read_metrics
 from metainit.training.loop import NonFiniteError, fit
@@ -94,22 +95,16 @@ def test_a_run_leaves_a_report_with_every_initialisation(whole):
     report = (whole.workdir / "report.md").read_text()
     assert "initialisation" in report.splitlines()[0]  # the verdict comes first
     assert "python launch.py" in report
-    lines = (whole.workdir / "results.jsonl").read_text().splitlines()
-    *rows, summary = map(json.loads, lines)
-    heads = {"prototype", "zero", "nearest centroid", "logistic regression"}
-    inits = {*FOLDERS, "random"}
-    measured = {
-        (row["init"], row["head"], row["metric"]) for row in rows if "step" in row
-    }
-    assert measured == {
-        (init, head, metric)
-        for init in inits
-        for head in heads
-        for metric in ("accuracy", "f1", "loss")
-    }
+    *rows, summary = atomic.read_rows(whole.workdir / "results.jsonl")
     assert all(row["n"] == 4 for row in rows)
+    measured = [row for row in rows if "step" in row]
+    heads = "prototype", "zero", "nearest centroid", "logistic regression"
+    metrics = "accuracy", "f1", "loss"
+    assert {(row["init"], row["head"], row["metric"]) for row in measured} == set(
+        itertools.product((*FOLDERS, "random"), heads, metrics)
+    )
     # Episodes of 3 classes, of 1 + 2 images each, 2 a step, 8 steps.
-    seen = {row["init"]: row["images_seen"] for row in rows if "step" in row}
+    seen = {row["init"]: row["images_seen"] for row in measured}
     assert seen == {
         "random": 0,
         "joint pretraining": 16 * 8,  # 2 joint steps an iteration
@@ -117,7 +112,7 @@ def test_a_run_leaves_a_report_with_every_initialisation(whole):
         "meta-learned from pretrained": 4 * 8 + 6 * 2 * 9,
     }
     assert summary["epoch"] == 144 / 25
-    flops = {row["init"]: row["flops"] for row in rows if "step" in row}
+    flops = {row["init"]: row["flops"] for row in measured}
     assert flops["random"] == 0 < flops["joint pretraining"] < flops["meta-learned"]
     of_parts = 4 / 16 * flops["joint pretraining"] + 6 / 8 * flops["meta-learned"]
     assert flops["meta-learned from pretrained"] == pytest.approx(of_parts)
@@ -162,8 +157,7 @@ def test_data_sets_of_two_sizes_are_mixed(images, tmp_path):
     # Held-out classes are reported apart.
     assert "held-out classes" in text
     assert "## By data set" in (workdir / "report.md").read_text()
-    lines = (workdir / "results.jsonl").read_text().splitlines()
-    rows = [row for row in map(json.loads, lines) if "init" in row]
+    *rows, _ = atomic.read_rows(workdir / "results.jsonl")
     found = {(row["dataset"], "held-out" in row["protocol"]) for row in rows}
     assert found == {(c, False), (a, True), (b, True)}
 
@@ -173,13 +167,8 @@ def test_event_files_read_back(whole):
     events = EventAccumulator(str(folder))
     events.Reload()
     rows = read_metrics(folder)
-    for tag in (
-        "train/loss",
-        "train/accuracy",
-        "train/grad_norm",
-        "train/tasks_per_second",
-        "validation/accuracy",
-    ):
+    of_training = ("loss", "accuracy", "grad_norm", "tasks_per_second")
+    for tag in (*(f"train/{x}" for x in of_training), "validation/accuracy"):
         scalars = events.Scalars(tag)
         assert [scalar.step for scalar in scalars] == [4, 6, 8]
         of_rows = [row[tag] for row in rows if tag in row]
@@ -278,14 +267,10 @@ class Clock:
         return self.now
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    monkeypatch.setattr(time, "perf_counter", clock := Clock())
-    return clock
-
-
 @pytest.mark.slow
-def test_max_hours_leaves_what_meta_test_takes(images, tmp_path, monkeypatch, clock):
+def test_max_hours_leaves_what_meta_test_takes(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "perf_counter", clock := Clock())
+
     def slow(*given):
         clock.now += 1
         return few_shot.validation_accuracy(*given)
@@ -338,29 +323,18 @@ def test_a_dry_run_needs_no_download(tmp_path, capsys):
     assert train(config, tmp_path / "run", dry_run=True) == ""
     assert not list(tmp_path.iterdir())
     told = capsys.readouterr().out
-    for words in (
-        "to download: https://raw.githubusercontent.com/",
-        "noise stands in for omniglot, flowers102, cifar_fs",
-        "meta-train: flowers102, 82 classes",
-        "a meta-iteration takes",
-        "in all, of max",
-    ):
-        assert words in told
+    assert "to download: https://raw.githubusercontent.com/" in told
+    assert "noise stands in for omniglot, flowers102, cifar_fs" in told
+    assert "meta-train: flowers102, 82 classes" in told and "in all, of max" in told
 
 
 def test_another_config_is_refused_with_every_difference(whole, images):
     config = tiny.config(images)
-    config.inner.learning_rate = 0.2
-    config.model.filters = 8
-    config.iterations = 6
+    config.update(iterations=6, inner={"learning_rate": 0.2}, model={"filters": 8})
     with pytest.raises(ConfigError) as refused:
         train(config, whole.workdir)
-    for words in (
-        "inner.learning_rate: 0.1 -> 0.2",
-        "model.filters: 4 -> 8",
-        "iterations: 8 -> 6 (may only grow)",
-        "--workdir",
-    ):
+    differences = "inner.learning_rate: 0.1 -> 0.2", "model.filters: 4 -> 8"
+    for words in (*differences, "iterations: 8 -> 6 (may only grow)", "--workdir"):
         assert words in str(refused.value)
 
 
@@ -398,10 +372,8 @@ def test_divergence_is_named(images, tmp_path):
     config.inner.learning_rate = 1e30
     with pytest.raises(NonFiniteError) as stopped:
         train(config, tmp_path / "run")
-    message = str(stopped.value)
     for words in ("meta-learned", "step 0", str(images), "inner.learning_rate"):
-        assert words in message
-    assert "\n" not in message
+        assert words in str(stopped.value)
 
 
 # What the caller may bring along
@@ -435,28 +407,11 @@ def test_a_network_without_a_hash_is_refused_where_programs_are_shared(
         train(config, tmp_path / "run", model=Model(lambda *given: {}, Features()))
 
 
-def test_shuffled_labels_are_those_of_meta_training_only(images, tmp_path, monkeypatch):
-    sample_batch, draw_episodes = batches.sample_batch, episode_set.draw_manifest
-    labels: dict[bool, dict[str, np.ndarray]] = {False: {}, True: {}}
-    for shuffle, seen in labels.items():
-
-        def sample(sources, *rest, seen=seen):
-            seen[sources[0].class_names[0]] = sources[0].labels
-            return sample_batch(sources, *rest)
-
-        def draw(config, source, *rest, seen=seen):
-            seen[source.class_names[0]] = source.labels
-            return draw_episodes(config, source, *rest)
-
-        monkeypatch.setattr(batches, "sample_batch", sample)
-        monkeypatch.setattr(episode_set, "draw_manifest", draw)
-        config = perceptron(images)
-        config.update(iterations=1, warm_start=0)
-        config.evaluate.episodes = 0
-        config.data.shuffle_labels = shuffle
-        train(config, tmp_path / str(shuffle))
-    plain, shuffled = labels[False], labels[True]
-    assert plain.keys() == {"train0", "validation0"} == shuffled.keys()
-    np.testing.assert_array_equal(plain["validation0"], shuffled["validation0"])
-    assert (plain["train0"] != shuffled["train0"]).any()
-    np.testing.assert_array_equal(plain["train0"], np.sort(shuffled["train0"]))
+def test_shuffled_labels_are_those_of_meta_training_only(images):
+    config = tiny.typed(tiny.config(images), data__shuffle_labels=True)
+    plain = loading.load(config.data)
+    shuffled = meta_learning._learned_from(config, plain)
+    (before,), (after,) = plain.train, shuffled.train
+    assert (before.labels != after.labels).any()
+    np.testing.assert_array_equal(before.labels, np.sort(after.labels))
+    assert shuffled._replace(train=()) == plain._replace(train=())
