@@ -1,6 +1,5 @@
 """The program that measures adaptation: one compilation for every head and rate."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -157,16 +156,17 @@ def _inputs(
 def _chosen_start(model: Model, way: int, head: jax.Array) -> heads.StartFn:
     """Makes a `start` function: the head of this number in `HEADS`."""
     prototype_head = heads.prototype_head(classification.features(model), way)
+    is_prototype, is_learned = (
+        head == HEADS.index(x) for x in ("prototype", "learned")
+    )
+
+    def select(prototype, learned):
+        # Not by factors of 0, which would let through what is not finite.
+        return jnp.where(is_prototype, prototype, jnp.where(is_learned, learned, 0))
 
     def start(params, support, key):
-        prototype, learned = (
-            prototype_head(params, support, key)["head"],
-            params["head"],
-        )
-        # By factors of 0, what is not finite would come through.
-        choose = functools.partial(jax.lax.select_n, head)
-        zero = jax.tree.map(jnp.zeros_like, learned)
-        return {**params, "head": jax.tree.map(choose, zero, prototype, learned)}
+        prototype = prototype_head(params, support, key)["head"]
+        return {**params, "head": jax.tree.map(select, prototype, params["head"])}
 
     return start
 
