@@ -157,7 +157,7 @@ def supervised(
 ) -> Update:
     """Makes `(state, batch, key) -> (state, metrics)`, one step that is not jitted.
 
-    The optimizer is of the leaves of `classification.meta_mask`; one with extra
+    The optimizer is of the leaves of `Model.learns` and the head; one with extra
     arguments receives the batch's "progress". With `head_only` the body's gradient is
     zero.
     """
