@@ -29,14 +29,6 @@ def images(*shape):
     return {"image": struct(shape, np.uint8), "label": struct(shape[:-3], np.int32)}
 
 
-def parts(config):
-    """The network, how images become its input, and their shape."""
-    model, half = registry.build(config), (0.5,) * config.data.channels
-    shift, flip = config.augment.shift, config.augment.flip
-    preprocess = Preprocess(half, half, shift, flip)._replace(encode=model.encode)
-    return model, preprocess, (config.data.size, config.data.size, config.data.channels)
-
-
 def supervised_step(model, optimizer, preprocess, classes, size, pixels):
     """A step of supervised training, and its inputs in shape only."""
     example = struct((2, *pixels), np.float32)
@@ -47,26 +39,22 @@ def supervised_step(model, optimizer, preprocess, classes, size, pixels):
     return step, (state, images(size, *pixels), KEY)
 
 
-def joint_step(config):
-    """The step of joint pretraining, and its inputs in shape only."""
-    model, preprocess, pixels = parts(config)
+def steps_of(config):
+    """Every step that a config compiles, and its inputs in shape only."""
+    if config.get("kind") == "supervised":
+        model, optimizer = supervised.build_model(config), optax.adam(1e-3)
+        grey = Preprocess((0.5,), (0.5,))
+        return [supervised_step(model, optimizer, grey, 10, config.batch, (28, 28, 1))]
+    model, half = registry.build(config), (0.5,) * config.data.channels
+    shift, flip = config.augment.shift, config.augment.flip
+    preprocess = Preprocess(half, half, shift, flip)._replace(encode=model.encode)
+    pixels = config.data.size, config.data.size, config.data.channels
+
     inputs = model, recipe.joint_optimizer(config), preprocess, 100, config.joint.batch
-    step, (state, batch, key) = supervised_step(*inputs, pixels)
-    return step, (state, batch | {"progress": struct((), np.float32)}, key)
+    joint, inputs_of_joint = supervised_step(*inputs, pixels)
+    inputs_of_joint[1]["progress"] = struct((), np.float32)
 
-
-def assert_lowers(step, inputs, platforms):
-    exported = export.export(jax.jit(step), platforms=platforms)(*inputs)
-    assert exported.platforms == platforms
-    # The new state is like the old one, so that it can go in again.
-    state, *_ = jax.tree.unflatten(exported.out_tree, exported.out_avals)
-    chex.assert_trees_all_equal_shapes_and_dtypes(state, inputs[0])
-
-
-def meta_step(config):
-    """The step of meta-training, and its inputs in shape only."""
-    (model, preprocess, pixels), task = parts(config), config.train_task
-    typed = configs.typed(config)
+    typed, task = configs.typed(config), config.train_task
     learner = recipe.learner(typed, model, preprocess)
 
     def start(key):
@@ -80,7 +68,7 @@ def meta_step(config):
         for each in (task.shot, task.queries)
     )
     inputs = jax.eval_shape(start, KEY), metainit.Episode(support, query), KEY
-    return recipe.meta_update(learner), inputs
+    return [(joint, inputs_of_joint), (recipe.meta_update(learner), inputs)]
 
 
 # A search has the steps of its experiment, transfer those of what it starts from.
@@ -95,8 +83,7 @@ WITH_STEPS = [
 @pytest.mark.parametrize("name", WITH_STEPS)
 def test_every_step_lowers_for_every_platform(name, monkeypatch):
     config = shipped.load(name)
-    supervises = config.get("kind") == "supervised"
-    if not supervises and config.encoder.name != "none":
+    if config.get("kind") != "supervised" and config.encoder.name != "none":
         # As deep as it takes to have every kind of part.
         deepest = {"resnet": "stage2", "efficientnet_lite0": "stage3"}
         config.encoder.update(stage_sizes=(2, 1, 1, 1), width=4)
@@ -105,10 +92,9 @@ def test_every_step_lowers_for_every_platform(name, monkeypatch):
             config.encoder.adapt_from = config.encoder.cut
     for platforms, form in FORMS.items():
         monkeypatch.setattr(convolution, "for_backend", lambda form=form: form)
-        if supervises:
-            model, adam = supervised.build_model(config), optax.adam(1e-3)
-            inputs = model, adam, Preprocess((0.5,), (0.5,)), 10, config.batch
-            assert_lowers(*supervised_step(*inputs, (28, 28, 1)), platforms)
-        else:
-            assert_lowers(*joint_step(config), platforms)
-            assert_lowers(*meta_step(config), platforms)
+        for step, inputs in steps_of(config):
+            exported = export.export(jax.jit(step), platforms=platforms)(*inputs)
+            assert exported.platforms == platforms
+            # The new state is like the old one, so that it can go in again.
+            state, *_ = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+            chex.assert_trees_all_equal_shapes_and_dtypes(state, inputs[0])
