@@ -29,10 +29,6 @@ def only_w(path, leaf):
     return path[0].key == "w"
 
 
-def only_head(path, leaf):
-    return path[0].key == "head"
-
-
 def learned_rates():
     """SGD whose rate at each step is a meta-parameter (LSLR)."""
 

@@ -1,6 +1,5 @@
 """Meta-batches over devices: the same numbers as on one, or a refusal."""
 
-import json
 import os
 import sys
 
@@ -9,13 +8,13 @@ import jax.numpy as jnp
 import optax
 import processes
 import pytest
-from problems import KEY
+from problems import KEY, distance
 
 import metainit
 
 # Devices are fixed when jax starts, so four of them need a process of their own.
 PROGRAM = """
-import functools, json
+import functools
 import jax, jax.numpy as jnp, optax
 import metainit
 from metainit.models import heads
@@ -34,7 +33,7 @@ cases = {
     "prototype head, learned rate": (prototype, learned_rates(), "vmap", metainit.maml),
     "reptile": (zero, momentum, "scan", metainit.reptile),
 }
-result = {"devices": jax.device_count(), "cases": {}}
+assert jax.device_count() == 4
 for name, (start, optimizer, tasks, make) in cases.items():
     loop = full_loop(True, optimizer, 2)._replace(start=start)
 
@@ -47,38 +46,29 @@ for name, (start, optimizer, tasks, make) in cases.items():
 
     one, _ = run("scan")
     spread, gathers = run(metainit.parallel.over(mesh, "task", tasks))
-    result["cases"][name] = {
-        "difference": float(largest_difference(one, spread)),
-        "moved": float(largest_difference(one[0], params)),
-        "all-gathers": gathers,
-    }
-print(json.dumps(result))
+    assert largest_difference(one, spread) <= 1e-12, name
+    assert largest_difference(one[0], params) > 1e-4, name
+    assert gathers == 0, name
 """
 
 
 def test_four_devices_equal_one():
     """Parameters, losses and metrics of one meta-iteration, in 64 bits."""
     flags = os.environ.get("XLA_FLAGS", "")
-    text = processes.python(
+    processes.python(
         PROGRAM,
         PYTHONPATH=os.pathsep.join(sys.path),
         XLA_FLAGS=f"{flags} --xla_force_host_platform_device_count=4",
         JAX_PLATFORMS="cpu",
         JAX_ENABLE_X64="1",
     )
-    found = json.loads(text)
-    assert found["devices"] == 4 and len(found["cases"]) == 3
-    for result in found["cases"].values():
-        assert result["difference"] <= 1e-12
-        assert result["moved"] > 1e-4
-        assert result["all-gathers"] == 0
 
 
 def test_parameters_that_do_not_vary_are_refused():
     auto = (jax.sharding.AxisType.Auto,)
     mesh = jax.make_mesh((1,), ("task",), axis_types=auto)
-    loss = lambda params, batch, key: (jnp.sum(params["body"] * batch), {})  # noqa: E731
-    loop, spec = metainit.InnerLoop(loss, optax.sgd(0.3), 2), jax.sharding.PartitionSpec
+    loop = metainit.InnerLoop(distance, optax.sgd(0.3), 2)
+    spec = jax.sharding.PartitionSpec
 
     def adapt(params, support):
         _, trace = metainit.adapt(loop, params, support[0], KEY)
@@ -86,8 +76,8 @@ def test_parameters_that_do_not_vary_are_refused():
 
     specs = {"in_specs": (spec(), spec("task")), "out_specs": spec("task")}
     spread = jax.shard_map(adapt, mesh=mesh, **specs)
-    with pytest.raises(ValueError, match=r"parameter \['body'\] does not") as refused:
-        spread({"body": jnp.ones(3)}, jnp.ones((1, 3)))
+    with pytest.raises(ValueError, match=r"parameter \['w'\] does not") as refused:
+        spread({"w": jnp.ones(3)}, jnp.ones((1, 3)))
     assert "metainit.parallel.over(mesh, axis)" in str(refused.value)
     assert 'jax.lax.pcast(params, axis, to="varying")' in str(refused.value)
 

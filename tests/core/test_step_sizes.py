@@ -34,8 +34,6 @@ MODEL = Model(
     ),
     adapts=lambda path, leaf: path[0].key == "v",
 )
-
-
 BODY, HEAD = MODEL.init(KEY, None), {"kernel": jnp.ones(2), "bias": jnp.ones(2)}
 LOGS = recipe.log_step_sizes(MODEL, BODY)
 
