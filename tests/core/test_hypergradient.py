@@ -51,8 +51,8 @@ def closed_form(w, episodes, rates, first_order=False):
     return np.mean(back, 0), of_rates[::-1]
 
 
-def meta_grads(params, episodes, optimizer, **options):
-    loop = metainit.InnerLoop(quadratic, optimizer, len(RATES))
+def meta_grads(params, episodes, optimizer, loss=quadratic, steps=4, **options):
+    loop = metainit.InnerLoop(loss, optimizer, steps)
     fn = jax.jit(metainit.meta_gradient(loop, **options))
     return fn(params, episodes, KEY)[1]
 
@@ -232,11 +232,9 @@ def test_custom_vjp_in_the_loss():
         return exp
 
     def gradient(function, mode="mixed"):
-        loss_fn = lambda params, batch, key: (function(params["w"]) * batch, {})  # noqa: E731
-        loop = metainit.InnerLoop(loss_fn, optax.sgd(0.1), num_steps=1)
-        ones = metainit.Episode(jnp.ones(2), jnp.ones(2))
-        args = {"w": jnp.float32(0.3)}, ones, KEY
-        return jax.jit(metainit.meta_gradient(loop, gradient=mode))(*args)[1]["w"]
+        loss = lambda params, batch, key: (function(params["w"]) * batch, {})  # noqa: E731
+        inputs = {"w": jnp.float32(0.3)}, metainit.Episode(jnp.ones(2), jnp.ones(2))
+        return meta_grads(*inputs, optax.sgd(0.1), loss, 1, gradient=mode)["w"]
 
     @jax.jit
     def custom_lin(x):  # the name does not make it a rule

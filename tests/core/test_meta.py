@@ -1,5 +1,6 @@
 """The outer loop: what is averaged, weighted, learned, and in which order."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,10 +33,6 @@ def distance_loop(**changes):
 
 def after(w, c, steps):
     return c + (1 - RATE) ** steps * (w - c)
-
-
-def same_bits(some, others):
-    return jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), some, others))
 
 
 @pytest.mark.parametrize("steps", [0, STEPS])
@@ -81,7 +78,7 @@ def test_one_key_is_folded_with_the_task_index():
     key = jax.random.key(4)
     keys = jnp.stack([jax.random.fold_in(key, i) for i in range(TASKS)])
     one, each = fn(params, episodes, key), fn(params, episodes, keys)
-    assert same_bits(one, each)
+    chex.assert_trees_all_equal(one, each)
     with pytest.raises(ValueError, match="3 keys for 4 tasks"):
         fn(params, episodes, keys[:3])
 
@@ -198,7 +195,7 @@ def test_stopping_and_going_on_is_bitwise_the_same(make):
     for _ in range(3):
         state, _ = update(state, episodes, key)
     assert state.step == 5 and state.step.dtype == jnp.int32
-    assert same_bits(state, straight)
+    chex.assert_trees_all_equal(state, straight)
     assert len(np.unique(noise)) == np.size(noise)  # each step and task has its own
 
 
