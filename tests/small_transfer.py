@@ -1,14 +1,13 @@
-"""Small things to fine-tune, and fine-tunings made by hand.
-
-Accuracy of the latter rises to a final value at a given step.
-"""
+"""Small things to fine-tune, and fine-tunings made by hand that rise at a step."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tiny
+from safetensors.numpy import save_file
 
 from metainit.data.loading import Source
-from metainit.models import mlp
+from metainit.models import mlp, resnet, torch_names
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic
 from metainit.runtime.cost import OURS, Cost
@@ -36,6 +35,12 @@ def random(model=MLP, seed=0):
     """An initialisation for images of `patterns`."""
     parameters = model.init(jax.random.key(seed), jnp.zeros((2, 6, 6, 1)))
     return Initialisation("random", model, PREPROCESS, parameters)
+
+
+def write_resnet(path, width=2):
+    """Weights of a small ResNet under PyTorch's names."""
+    network = tiny.drawn(resnet.resnet((1, 1, 1, 1), width).init)
+    save_file(torch_names.RESNET.to_torch(network), path)
 
 
 def rows(workdir, name="transfer.jsonl"):

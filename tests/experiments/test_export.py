@@ -60,10 +60,10 @@ def start(config, weights=WEIGHTS):
 def exported(tmp_path):
     """Exports a run that ended in such parameters; gives the folder and weights."""
 
-    def export(config, *line, which="meta", inner=None, **params):
+    def export(config, *line, which="meta", inner=None, weights=WEIGHTS, **params):
         params = {"body": body_of(config)} | params
         run, out = tmp_path / "run", tmp_path / "out"
-        tiny.finished(run, config, start(config), which, inner, **params)
+        tiny.finished(run, config, start(config, weights), which, inner, **params)
         part = [] if which == "meta" else [f"--which={which}"]
         assert main(["export", str(run), f"--out={out}", *part, *line]) == 0
         return out, safetensors.numpy.load_file(out / "init.safetensors")
@@ -91,32 +91,27 @@ def test_what_is_exported_is_what_was_learned_and_says_so(name, exported, capsys
     assert kept == (name != "conv4")
 
 
-def test_a_learned_head_goes_with_the_way_it_was_learned_for(
-    exported, tmp_path, capsys
-):
+def test_a_learned_head_goes_with_the_way_it_was_learned_for(exported, capsys):
     config = settings("conv4")
     config.method.head = "learned"
     head = {"kernel": np.ones((4, 5), np.float32), "bias": np.arange(5.0)}
-    _, flat = exported(config, head=head)
+    out, flat = exported(config, head=head)
     np.testing.assert_array_equal(flat["fc.bias"], np.arange(5.0))
-    assert main(["export", f"{tmp_path}/run", f"--out={tmp_path}/out", "--way=6"]) == 2
+    assert main(["export", f"{out.parent}/run", f"--out={out}", "--way=6"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "way=6" in line and "learned for 5 classes" in line
 
 
 @pytest.mark.parametrize(
     "which, words",
-    [
-        ("joint", "for the device time of meta-learning"),
-        ("joint_equal_flops", "for as many operations as meta-learning"),
-    ],
+    [("joint", "the device time of"), ("joint_equal_flops", "as many operations as")],
 )
 def test_pretraining_has_a_head_for_its_classes_which_stays(which, words, exported):
     head = {"kernel": np.ones((4, 90), np.float32), "bias": np.ones(90)}
     out, flat = exported(settings("conv4"), which=which, head=head)
     assert flat["fc.weight"].shape == (5, 4) and not flat["fc.weight"].any()
     card = " ".join((out / "README.md").read_text().split())
-    assert "one classifier over all" in card and words in card
+    assert f"one classifier over all meta-train classes, for {words} meta-" in card
     assert "## Files" in card and "## The inner loop" not in card
 
 
@@ -166,6 +161,13 @@ def test_the_card_says_where_it_is_from_and_what_for(exported, tmp_path):
     assert "90.0" not in text and "80.0" not in text
 
 
+def test_the_card_of_random_weights_says_so(exported):
+    out, _ = exported(settings("conv4"), weights=None)
+    started = (out / "README.md").read_text().split("## Data it was learned from")[1]
+    drawn = "\n## It started from random weights\n\n- drawn by the run's seed, 0\n"
+    assert started.endswith(drawn) and "## Weights" not in started
+
+
 def test_what_cannot_be_exported_is_said_in_one_line(tmp_path, capsys):
     config = settings("conv4")
     good, bad, old = (tmp_path / name for name in ("run", "mlp", "old"))
@@ -201,11 +203,6 @@ def test_a_run_goes_on_with_the_weights_it_began_with(exported, tmp_path):
         stored.load(str(run))
 
 
-def test_the_readme_shows_the_code_of_the_brief_config():
-    code = torch_snippet.of_run(configs.typed(shipped.load("maml_resnet50:full")), 8)
-    assert f"```python\n{code}```\n" in README.read_text()
-
-
 @pytest.mark.parametrize(
     "change, adapts",
     [
@@ -219,12 +216,13 @@ def test_the_readme_shows_the_code_of_the_brief_config():
         ({"cut": "stem"}, ""),
     ],
 )
-def test_the_code_adapts_what_was_adapted(change, adapts):
+def test_the_code_adapts_what_was_adapted_and_the_readme_shows_it(change, adapts):
     config = shipped.load("maml_resnet50:full")
     config.encoder.update(change)
     code = torch_snippet.of_run(configs.typed(config), 8)
     compile(code, "snippet", "exec")
     assert f"adapts = {adapts}" in code if adapts else not code
+    assert (f"```python\n{code}```\n" in README.read_text()) == (change == {})
 
 
 @pytest.mark.parametrize(
@@ -253,7 +251,7 @@ def test_the_code_gives_our_logits(name, change, exported, monkeypatch):
 
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 2)
-    support, query = rng.normal(size=(2, 8, side, side, 3)).astype(np.float32)
+    images = rng.normal(size=(2, 8, side, side, 3)).astype(np.float32)
     loop = metainit.InnerLoop(
         classification.loss_fn(model),
         recipe.inner_optimizer(config),
@@ -261,21 +259,19 @@ def test_the_code_gives_our_logits(name, change, exported, monkeypatch):
         adapt_mask=classification.with_head(model.adapts),
         start=recipe.start(config.method.head, model, 2),
     )
-    batch = {"image": jnp.asarray(support), "label": jnp.asarray(labels)}
+    batch = {"image": jnp.asarray(images[0]), "label": jnp.asarray(labels)}
 
     @jax.jit
     def ours(body):
         params, trace = metainit.adapt(loop, {"body": body}, batch, jax.random.key(0))
-        features = classification.query_features(model)(params, batch, {"image": query})
+        query = {"image": images[1]}
+        features = classification.query_features(model)(params, batch, query)
         return classification.logits(params, features), trace.loss
 
     logits, losses = ours(body)
     assert losses[-1] < 0.99 * losses[0]  # something was learned
-    given = {
-        "support": torch.from_numpy(support.transpose(0, 3, 1, 2).copy()),
-        "query": torch.from_numpy(query.transpose(0, 3, 1, 2).copy()),
-        "labels": torch.from_numpy(labels),
-    }
+    support, query = torch.from_numpy(np.moveaxis(images, -1, 2).copy())
+    given = {"support": support, "query": query, "labels": torch.from_numpy(labels)}
     monkeypatch.chdir(out)
     exec(compile(code, "README.md", "exec"), given)
     np.testing.assert_allclose(given["logits"].numpy(), logits, rtol=1e-3, atol=1e-3)

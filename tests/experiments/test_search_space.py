@@ -7,7 +7,6 @@ import scipy.stats
 from metainit.experiments.search_space import Axis, draw, grid, key, parse
 
 READ = {
-    "inner.steps=1,3": Axis("inner.steps", (1, 3)),
     "outer.learning_rate = 0.001, 3e-3": Axis("outer.learning_rate", (0.001, 0.003)),
     "method.head=zero,prototype": Axis("method.head", ("zero", "prototype")),
     "evaluate.steps=(0, 1),(0, 2)": Axis("evaluate.steps", ((0, 1), (0, 2))),
