@@ -65,10 +65,7 @@ def of_seed(seed, gain=0.1, dataset="pets", **more):
 
 
 def write(folder, seed, measured=None, at=5, **changed):
-    """The files that a comparison reads, of a run with a seed; at: see `run`.
-
-    Further keywords change its settings, "__" for a dot.
-    """
+    """The files of a run that a comparison reads; more are settings, "__" for a dot."""
     config = {
         **{"seed": seed, "iterations": 100, "max_hours": 1.0, "log_every": 200},
         **{"data": {"name": "glyphs", "data_dir": ""}, "task": {"shot": 1}},

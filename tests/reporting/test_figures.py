@@ -31,16 +31,13 @@ def test_curves_show_each_initialisation_in_its_colour(tmp_path):
 @pytest.mark.parametrize("data_sets", [["pets"], ["pets", "sun397"]])
 def test_nothing_is_cut_off(tmp_path, data_sets):
     ours, joint = "meta-learned from pretrained", "joint pretraining, equal FLOPs"
-    seeds = []
-    for at in (5, 20, None):
-        lines = {ours: at, joint: 20, "random": 20}.items()
-        runs = [
-            run(x, "probe then fine-tune", y, dataset=z)
-            for x, y in lines
-            for z in data_sets
-        ]
-        fitted = [run("fitted", "nearest centroid", 0, 0.5, 1, x) for x in data_sets]
-        seeds.append([*runs, *(x._replace(points=x.points[:1]) for x in fitted)])
+    seeds = [], [], []
+    for seed, at in zip(seeds, (5, 20, None), strict=True):
+        for name in data_sets:
+            for init, step in ((ours, at), (joint, 20), ("random", 20)):
+                seed.append(run(init, "probe then fine-tune", step, dataset=name))
+            fitted = run("fitted", "nearest centroid", 0, 0.5, dataset=name)
+            seed.append(fitted._replace(points=fitted.points[:1]))
     figures.transfer(tmp_path / "a.png", seeds)
     picture = pixels(tmp_path / "a.png")
     for edge in (picture[:3], picture[-3:], picture[:, :3], picture[:, -3:]):

@@ -42,15 +42,9 @@ OURS = of_seed(7)._replace(rows=of_seed(7).rows[:2])
         ({"evaluate__sgd_rates": [1]}, r"evaluate\.sgd_rates"),
         ({"transfer__held_out": 0.3}, r"protocols or data.*transfer\.held_out: 0.2 in"),
         ({"measured": of_seed(7, episodes_sha256="pets0")}, SAME),
-        (
-            {"seed": 0, "measured": of_seed(0, episodes_sha256="x")},
-            "on pets: pets0 in .*x",
-        ),
+        ({"seed": 0, "measured": of_seed(0, episodes_sha256="x")}, "pets0 in .*, x in"),
         ({"measured": of_seed(7, dataset="cars")}, r"protocol on cars: \(absent\) in "),
-        (
-            {"measured": of_seed(7, batch_norm="batch")},
-            "batch_norm on pets: .support .*",
-        ),
+        ({"measured": of_seed(7, batch_norm="batch")}, "batch_norm on pets: .support "),
         ({"seed": 0}, "are one experiment with one seed=0"),
         ({"inner__steps": 3}, "cannot be paired: .*run0 of seed 0, .*other of seed 7"),
         ({"measured": OURS}, "other has no results of random"),
@@ -78,9 +72,7 @@ def test_what_is_no_run_damaged_or_without_ours_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"episodes\.npz cannot be read .*; delete"):
         finished_runs.read(folder)
     path.unlink()
-    with pytest.raises(
-        ValueError, match=r"episodes\.npz cannot be read .*No such file"
-    ):
+    with pytest.raises(ValueError, match=r"\.npz cannot be read .*No such file"):
         finished_runs.read(folder)
 
 

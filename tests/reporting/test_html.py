@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 from small_runs import CONTEXT, WINNING, evaluation
-from small_transfer import run, transfer
+from small_transfer import FAST, transfer
 
 from metainit.reporting import html
 from metainit.reporting.run_report import write_report
@@ -26,8 +26,7 @@ NAME = "a <b> & c|d *x* [e](f)"
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    runs = [run(init, "zero", 5) for init in ("meta-learned", "random")]
-    write_report(folder, evaluation(*WINNING), CONTEXT, transfer(*runs))
+    write_report(folder, evaluation(*WINNING), CONTEXT, transfer(*FAST))
     return folder
 
 
