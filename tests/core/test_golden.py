@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import pathlib
 import re
 
 import jax
@@ -10,17 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from encoders import GOLDEN, golden
 from problems import KEY
 
 import metainit
 from metainit.models import classification, conv4, convolution
 
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+EXPECTED = golden("conv4")
 # In bytes, with what lies beside a file.
 SIZES = dict(conv4=500_000, efficientnet_lite0=100_000, resnet=500_000, state=20_000)
 SIDE = 2  # of the last feature map
-with np.load(GOLDEN / "conv4.npz") as file:
-    EXPECTED = dict(file)
 
 
 def from_torch(kind):

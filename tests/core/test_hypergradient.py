@@ -175,7 +175,7 @@ def test_equals_a_loop_written_by_hand(x64, gradient):
     count = params.pop("count")
 
     def by_hand(params):
-        task = lambda episode: loop_by_hand(params, episode, gradient == "first_order")  # noqa: E731
+        task = functools.partial(loop_by_hand, params, detach=gradient == "first_order")
         return jnp.mean(jax.vmap(task)(episodes))
 
     expected_loss, expected = jax.jit(jax.value_and_grad(by_hand))(params)

@@ -224,10 +224,7 @@ def test_anil_adapts_the_head_and_meta_learns_everything():
 
 @pytest.mark.parametrize("tasks", ["scan", "vmap", "unroll"])
 def test_reptile_closed_form(x64, tasks):
-    """Step e moves by e (1 - (1 - a)^T) towards the mean of the tasks.
-
-    A head that `start` added does not stay.
-    """
+    """Step e moves by e (1 - (1 - a)^T) to the mean of tasks; a started head goes."""
     params, episodes = problem()
     loop = distance_loop(loss_fn=two_distances, start=zero_head)
     learner = metainit.reptile(loop, optax.sgd(0.5), tasks=tasks)

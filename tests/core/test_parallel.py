@@ -65,14 +65,12 @@ def test_four_devices_equal_one():
 
 
 def test_parameters_that_do_not_vary_are_refused():
-    auto = (jax.sharding.AxisType.Auto,)
-    mesh = jax.make_mesh((1,), ("task",), axis_types=auto)
+    mesh = jax.make_mesh((1,), ("task",), axis_types=(jax.sharding.AxisType.Auto,))
     loop = metainit.InnerLoop(distance, optax.sgd(0.3), 2)
     spec = jax.sharding.PartitionSpec
 
     def adapt(params, support):
-        _, trace = metainit.adapt(loop, params, support[0], KEY)
-        return trace.loss[None]
+        return metainit.adapt(loop, params, support[0], KEY)[1].loss[None]
 
     specs = {"in_specs": (spec(), spec("task")), "out_specs": spec("task")}
     spread = jax.shard_map(adapt, mesh=mesh, **specs)

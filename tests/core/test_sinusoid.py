@@ -8,14 +8,9 @@ import processes
 README = pathlib.Path(__file__).parents[2] / "README.md"
 
 
-def sinusoid_example():
+def test_readme_sinusoid_example():
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.M | re.S)
     (code,) = (block for block in blocks if "def sinusoids" in block)
-    return code
-
-
-def test_readme_sinusoid_example():
-    code = sinusoid_example()
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 20
     imports = re.findall(r"^(?:import|from) (\w+)", code, re.M)
     assert set(imports) == {"jax", "optax", "metainit"}
