@@ -76,7 +76,10 @@ def test_what_is_exported_is_what_was_learned_and_says_so(name, exported, capsys
     config = settings(name)
     config.model.norm = "group"
     config.encoder.cut = "stage2"
-    out, flat = exported(config, "--way=6")
+    config.inner.learning_rate = 0.5
+    logs = recipe.log_step_sizes(registry.build(config), body_of(config))
+    logs = jax.tree.map(lambda _: np.float32(np.log(3)), logs)
+    out, flat = exported(config, "--way=6", which="rates", inner=logs)
     assert str(out) in capsys.readouterr().out
     (head,) = [array for key, array in flat.items() if key.endswith("fc.weight")]
     assert len(head) == 6 and not head.any()
@@ -89,6 +92,13 @@ def test_what_is_exported_is_what_was_learned_and_says_so(name, exported, capsys
     black = np.zeros((2, 8, 8, 3), np.uint8)
     kept = fitted(init, [(black, np.arange(2))]).preprocess.mean == PREPROCESS.mean
     assert kept == (name != "conv4")
+    # Learned step sizes lie beside the weights.
+    rates = safetensors.numpy.load_file(out / "rates.safetensors")
+    assert set(rates) == {key for key in flat if "running" not in key}
+    assert {value.shape for value in rates.values()} == {()}
+    np.testing.assert_allclose(list(rates.values()), 1.5, rtol=1e-6)
+    card = (out / "README.md").read_text()
+    assert "step sizes alone" in card and "- `rates.safetensors`: " in card
 
 
 def test_a_learned_head_goes_with_the_way_it_was_learned_for(exported, capsys):
@@ -113,21 +123,6 @@ def test_pretraining_has_a_head_for_its_classes_which_stays(which, words, export
     card = " ".join((out / "README.md").read_text().split())
     assert f"one classifier over all meta-train classes, for {words} meta-" in card
     assert "## Files" in card and "## The inner loop" not in card
-
-
-@pytest.mark.parametrize("name", ["conv4", "resnet", "resnet+conv4"])
-def test_learned_step_sizes_lie_beside_the_weights(name, exported):
-    config = settings(name)
-    config.inner.learning_rate = 0.5
-    logs = recipe.log_step_sizes(registry.build(config), body_of(config))
-    logs = jax.tree.map(lambda _: np.float32(np.log(3)), logs)
-    out, flat = exported(config, which="rates", inner=logs)
-    rates = safetensors.numpy.load_file(out / "rates.safetensors")
-    assert set(rates) == {key for key in flat if "running" not in key}
-    assert {value.shape for value in rates.values()} == {()}
-    np.testing.assert_allclose(list(rates.values()), 1.5, rtol=1e-6)
-    card = (out / "README.md").read_text()
-    assert "step sizes alone" in card and "- `rates.safetensors`: " in card
 
 
 def test_the_card_says_where_it_is_from_and_what_for(exported, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 import tiny
 from PIL import Image
 from safetensors.numpy import load_file
-from small_transfer import write_resnet
+from small_transfer import rows, write_resnet
 
 from metainit.__main__ import main
 from metainit.data import folders
@@ -128,8 +128,7 @@ def predicted(capsys, *line, status=0):
 def test_predict_is_as_accurate_as_the_report_says(name, init, more, capsys):
     assert fine_tuned(name, *more, init=init) == 0
     said = read(name)
-    points = pathlib.Path(name, "training", "transfer.jsonl").read_text()
-    last = json.loads(points.splitlines()[-1])
+    last = rows(pathlib.Path(name, "training"))[-1]
     assert last["accuracy"] == said["accuracy"]
     error = pytest.approx(said["calibration_error"], abs=1e-6)
     assert last["calibration_error"] == error
@@ -137,10 +136,10 @@ def test_predict_is_as_accurate_as_the_report_says(name, init, more, capsys):
     if name == "partial":  # without "meta", it is the other one
         assert said["init"] == f"meta-learned from pretrained of {init}"
     truth = held_out(name)
-    rows = predicted(capsys, name, *truth)
-    assert [row["file"] for row in rows] == list(truth)
+    judged = predicted(capsys, name, *truth)
+    assert [row["file"] for row in judged] == list(truth)
     labels = np.array(list(truth.values()))
-    hits = np.array([row["label"] for row in rows]) == labels
+    hits = np.array([row["label"] for row in judged]) == labels
     assert np.mean(hits) == said["accuracy"]
     assert init == "random" or 0.35 < said["accuracy"] < 1  # chance is a third
     for label, accuracy in said["accuracy_of_class"].items():
@@ -183,10 +182,10 @@ def test_the_lines_of_the_readme(capsys):
     line = [sys.executable, "-X", "importtime", "-m", "metainit", *predict]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader(done.stdout.splitlines()))
-    files = [row["file"] for row in rows]
+    judged = list(csv.DictReader(done.stdout.splitlines()))
+    files = [row["file"] for row in judged]
     assert files[:2] == ["new_images/blue/00.png", "new_images/blue/01.jpg"]
-    right = [row["label"] == row["file"].split("/")[1] for row in rows]
+    right = [row["label"] == row["file"].split("/")[1] for row in judged]
     assert len(right) == 9 and np.mean(right) > 0.5
     times = (line.split("|")[-1] for line in done.stderr.splitlines())
     loaded = {name.strip().split(".")[0] for name in times}

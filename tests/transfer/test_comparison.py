@@ -1,13 +1,11 @@
 """Transfer in an experiment: chosen on meta-validation, the same for all, resumed."""
 
 import itertools
-import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
-from PIL import Image
 from small_transfer import record, rows
 
 from metainit.config.fields import ConfigError
@@ -97,10 +95,8 @@ def test_the_report_has_a_section_and_a_figure(whole):
     ):
         assert words in section
     assert whole.text.isascii() and max(map(len, whole.text.splitlines())) <= 100
-    assert "Transfer efficiency" in whole.text
-    assert re.search("^  probe then fine-tune ", whole.text, re.MULTILINE)
-    with Image.open(whole.workdir / "transfer.png") as image:
-        assert min(image.size) > 400
+    assert "\n  probe then fine-tune " in whole.text.split("Transfer efficiency")[1]
+    assert (whole.workdir / "transfer.png").exists()
 
 
 @pytest.mark.slow
