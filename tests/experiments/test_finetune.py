@@ -161,8 +161,9 @@ def test_what_is_saved(meta):
 def test_an_image_is_judged_alone(meta, capsys):
     files = list(held_out("meta"))
     together = predicted(capsys, "meta", *files, "--top=3")
-    by_file = (predicted(capsys, "meta", file, "--top=3") for file in files[:2])
-    alone = [row for rows in by_file for row in rows]
+    alone = [
+        x for file in files[:2] for x in predicted(capsys, "meta", file, "--top=3")
+    ]
     assert [row["label"] for row in alone] == [row["label"] for row in together[:6]]
     chances = [float(row["probability"]) for row in together]
     chances_alone = [float(row["probability"]) for row in alone]
@@ -224,11 +225,8 @@ def test_a_stopped_one_goes_on_and_a_finished_one_says_so(meta, monkeypatch, cap
     assert calls[0] < 9 + 20  # not from the start
     clock = {"device_seconds": 0}
     assert read("stopped") | clock == read("meta") | clock
-    ours, theirs = (
-        pathlib.Path(out, "weights.safetensors").read_bytes()
-        for out in ("stopped", "meta")
-    )
-    assert ours == theirs
+    ours, theirs = (pathlib.Path(x, "weights.safetensors") for x in ("stopped", meta))
+    assert ours.read_bytes() == theirs.read_bytes()
     monkeypatch.setattr(fine_tuning, "fine_tune", None)
     assert fine_tuned("stopped") == 0
     assert "stopped is finished" in capsys.readouterr().out

@@ -193,10 +193,8 @@ def test_what_was_learned_can_be_taken_away(tmp_path):
     points, _ = fine_tune(init, SPLIT, spec, tmp_path)
     again, last = fine_tune(init, SPLIT, spec, tmp_path)  # as it was saved
     assert again == points
-    moments, test = (
-        {"image": PREPROCESS.normalise(images)}
-        for images in (held_out.moment_images(TRAIN, spec), TEST.images)
-    )
+    moments = {"image": PREPROCESS.normalise(held_out.moment_images(TRAIN, spec))}
+    test = {"image": PREPROCESS.normalise(TEST.images)}
     chances = np.asarray(classification.predict(MLP)(last, moments, test))
     assert np.mean(chances.argmax(1) == TEST.labels) == points[-1].accuracy
 
