@@ -1,12 +1,11 @@
 """Evaluations made by hand, and the folders of runs that had them."""
 
-import json
-
 import numpy as np
 from small_transfer import run
 
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import finished_runs
+from metainit.runtime import atomic
 from metainit.runtime.cost import Cost
 
 EPISODES = 60
@@ -76,12 +75,12 @@ def write(folder, seed, measured=None, at=5, **changed):
         section, _, field = name.rpartition("__")
         (config[section] if section else config)[field] = value
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "finished.json").write_text(json.dumps(finished_runs.asked(config)))
+    atomic.write_json(folder / "config.json", config)
+    atomic.write_json(folder / "finished.json", finished_runs.asked(config))
     finished_runs.write_episodes(folder / "episodes.npz", measured or of_seed(seed))
     runs = run("meta-learned", "zero", at), run("random", "zero", 50)
-    lines = (json.dumps(point) for run in runs for point in run.points)
-    (folder / "transfer.jsonl").write_text("\n".join(lines))
+    points = [point for run in runs for point in run.points]
+    atomic.write_rows(folder / "transfer.jsonl", points)
     return str(folder)
 
 

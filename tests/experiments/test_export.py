@@ -158,9 +158,9 @@ def test_the_card_says_where_it_is_from_and_what_for(exported, tmp_path):
 
 def test_the_card_of_random_weights_says_so(exported):
     out, _ = exported(settings("conv4"), weights=None)
-    started = (out / "README.md").read_text().split("## Data it was learned from")[1]
-    drawn = "\n## It started from random weights\n\n- drawn by the run's seed, 0\n"
-    assert started.endswith(drawn) and "## Weights" not in started
+    card, drawn = (out / "README.md").read_text(), "- drawn by the run's seed, 0\n"
+    assert card.endswith(f"\n\n## It started from random weights\n\n{drawn}")
+    assert "Weights it started from" not in card
 
 
 def test_what_cannot_be_exported_is_said_in_one_line(tmp_path, capsys):
@@ -241,8 +241,7 @@ def test_the_code_gives_our_logits(name, change, exported, monkeypatch):
     side, model = config.data.size, registry.build(config)
     body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, side, side, 3)))
     out, _ = exported(config, "--way=4", body=body)
-    text = (out / "README.md").read_text()
-    code = text.split("```python\n")[1].split("```")[0]
+    code = (out / "README.md").read_text().split("```python\n")[1].split("```")[0]
 
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 2)

@@ -161,9 +161,8 @@ def test_what_is_saved(meta):
 def test_an_image_is_judged_alone(meta, capsys):
     files = list(held_out("meta"))
     together = predicted(capsys, "meta", *files, "--top=3")
-    alone = [
-        x for file in files[:2] for x in predicted(capsys, "meta", file, "--top=3")
-    ]
+    by_file = (predicted(capsys, "meta", file, "--top=3") for file in files[:2])
+    alone = [row for rows_of_file in by_file for row in rows_of_file]
     assert [row["label"] for row in alone] == [row["label"] for row in together[:6]]
     chances = [float(row["probability"]) for row in together]
     chances_alone = [float(row["probability"]) for row in alone]

@@ -92,7 +92,8 @@ def test_every_combination_is_tried_and_the_best_written(tmp_path):
 
 def test_random_trials_are_drawn_from_ranges(tmp_path, capsys):
     fake = Fake()
-    config = search(fields=("inner.learning_rate=0.01..0.9",), trials=5)
+    fields = "inner.learning_rate=0.01..0.9", "data.weights=classes,uniform"
+    config = search(fields=fields, trials=5)
     assert sweep.tune(config, tmp_path / "run", fake, dry_run=True) == ""
     assert len(fake.asked) == 1 and not (tmp_path / "run").exists()
     printed = capsys.readouterr().out
@@ -101,7 +102,7 @@ def test_random_trials_are_drawn_from_ranges(tmp_path, capsys):
     rates = {x.inner.learning_rate for x in fake.asked[1:]}
     assert len(rates) == 5 and 0.01 <= min(rates) < max(rates) <= 0.9
     best = configs.load(str(tmp_path / "best.py"))
-    assert best.inner.learning_rate == max(rates)
+    assert (best.inner.learning_rate, best.data.weights) == (max(rates), "classes")
 
 
 def test_a_second_start_goes_on(tmp_path):
@@ -167,10 +168,6 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path, error):
     if refused:
         with pytest.raises(ConfigError, match="class cat"):  # the first of all
             sweep.tune(search(fields=FALLING), tmp_path / "other", Fake(error))
-
-
-def test_fields_of_training_data_may_be_searched():
-    assert len(sweep.settings(search(fields=("data.weights=uniform,classes",)))) == 2
 
 
 def test_the_command_does_what_launch_does(tmp_path, monkeypatch):

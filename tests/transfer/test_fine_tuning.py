@@ -86,8 +86,8 @@ def test_two_initialisations_of_a_seed_meet_the_same_batches(tmp_path, monkeypat
 
     monkeypatch.setattr(fine_tuning, "_batch", recorded)
     for seed, order_seed in ((0, 0), (1, 0), (0, 1)):
-        folder = tmp_path / f"{seed}{order_seed}"
         seen.append([])
+        folder = tmp_path / f"{seed}{order_seed}"
         run(folder, init=random(seed=seed), seed=order_seed)
         orders.append(rows(folder)[0]["order"])
     assert seen[0] == seen[1] != seen[2]
