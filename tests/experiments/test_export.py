@@ -6,6 +6,7 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import safetensors.numpy
 import shipped
@@ -248,7 +249,7 @@ def test_the_code_gives_our_logits(name, change, exported, monkeypatch):
     images = rng.normal(size=(2, 8, side, side, 3)).astype(np.float32)
     loop = metainit.InnerLoop(
         classification.loss_fn(model),
-        recipe.inner_optimizer(config),
+        optax.sgd(config.inner.learning_rate),
         config.inner.steps,
         adapt_mask=classification.with_head(model.adapts),
         start=recipe.start(config.method.head, model, 2),
