@@ -16,9 +16,7 @@ from metainit.runtime import atomic
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A report with two parts and a metric that no table shows."""
-    rows = [
-        x._replace(measurements={**x.measurements, "ece": x[6]["f1"]}) for x in WINNING
-    ]
+    rows = [x._replace(measurements=x[6] | {"ece": x[6]["f1"]}) for x in WINNING]
     first = evaluation(*rows, dataset="birds, held-out classes or not")
     parts = first, evaluation(*rows, dataset="cars", held_out=True)
     folder = tmp_path_factory.mktemp("run")
