@@ -5,10 +5,20 @@ network, no data set and no configuration, and leave `jax.jit` to the caller (on
 inside is there to trace a function once).
 """
 
-from metainit.core import parallel
-from metainit.core.algorithms import anil, fomaml, maml, reptile
+from metainit.core import parallel, step_sizes
+from metainit.core.algorithms import (
+    anil,
+    boil,
+    fomaml,
+    lslr,
+    maml,
+    meta_sgd,
+    reptile,
+)
+from metainit.core.hypergradient import implicit, truncated
 from metainit.core.inner_loop import adapt, minibatches
-from metainit.core.outer_loop import meta_gradient
+from metainit.core.outer_loop import evaluate, meta_gradient
+from metainit.core.trajectories import cts
 from metainit.core.types import (
     Episode,
     InnerLoop,
@@ -29,10 +39,18 @@ __all__ = [
     "Trace",
     "adapt",
     "anil",
+    "boil",
+    "cts",
+    "evaluate",
     "fomaml",
+    "implicit",
+    "lslr",
     "maml",
     "meta_gradient",
+    "meta_sgd",
     "minibatches",
     "parallel",
     "reptile",
+    "step_sizes",
+    "truncated",
 ]

@@ -1,15 +1,17 @@
 """The meta-learning algorithms: an inner loop, a meta-gradient, an outer optimizer."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import keystr
 
+from metainit.core import leaves, step_sizes
 from metainit.core.hypergradient import GradientMode
 from metainit.core.inner_loop import adapt, model_part
-from metainit.core.masks import split
+from metainit.core.masks import is_float, split
 from metainit.core.outer_loop import QueryLoss, learner, meta_gradient, over_tasks
 from metainit.core.task_batching import Tasks, strategy
 from metainit.core.types import InnerLoop, Mask, MetaLearner, MetaParams, TaskMetrics
@@ -73,6 +75,99 @@ def anil(
       **same: as for `maml`.
     """
     return maml(loop._replace(adapt_mask=head), outer, **same)
+
+
+def boil(
+    loop: InnerLoop, outer: optax.GradientTransformation, head: Mask, **same: Any
+) -> MetaLearner:
+    """Body only in the inner loop (Oh et al. 2021, arXiv:2008.08882): the head stays.
+
+    Args:
+      loop: the inner loop; its `adapt_mask` becomes every float leaf but the head's.
+      outer: any optax transformation.
+      head: mask of the leaves that do not adapt.
+      **same: as for `maml`.
+    """
+    of_tree = {} if callable(head) else leaves.by_name(head)
+
+    def body(path, leaf):
+        in_head = head(path, leaf) if callable(head) else of_tree[keystr(path)]
+        return is_float(leaf) and not in_head
+
+    return maml(loop._replace(adapt_mask=body), outer, **same)
+
+
+def lslr(
+    loop: InnerLoop,
+    outer: optax.GradientTransformation,
+    rates: optax.GradientTransformation,
+    *,
+    phases: Sequence[int] | None = None,
+    **same: Any,
+) -> MetaLearner:
+    """MAML with a learned step size for each leaf and step (arXiv:1810.09502, LSLR).
+
+    `init` takes the parameters, whose leaves have factors of the optimiser's rate that
+    start at 1, or `MetaParams(parameters, metainit.step_sizes.init(...))` where leaves
+    that `loop.start` adds have some, too.
+
+    Args:
+      loop: the inner loop, whose optimiser gives the updates that are scaled.
+      outer: any optax transformation, of the parameters.
+      rates: another, of the step sizes.
+      phases: first steps of the phases that share a step size, ascending from 0; a step
+        each by default. The last goes on beyond the steps trained for.
+      **same: as for `maml`. A `meta_mask` is over `MetaParams`: `lambda path, leaf:
+        path[0].name == "inner"` learns step sizes alone.
+
+    Raises:
+      ValueError: for phases that do not ascend from 0.
+    """
+    phases = phases or range(max(1, loop.num_steps))
+    return _with_step_sizes(loop, outer, rates, "tensor", phases, same)
+
+
+def meta_sgd(
+    loop: InnerLoop,
+    outer: optax.GradientTransformation,
+    rates: optax.GradientTransformation,
+    **same: Any,
+) -> MetaLearner:
+    """MAML with a learned step size for each element (Meta-SGD, arXiv:1707.09835).
+
+    All is as for `lslr`, with one phase; a step size stays positive, unlike the
+    paper's.
+    """
+    return _with_step_sizes(loop, outer, rates, "element", (0,), same)
+
+
+def _with_step_sizes(
+    loop: InnerLoop,
+    outer: optax.GradientTransformation,
+    rates: optax.GradientTransformation,
+    by: Literal["tensor", "element"],
+    phases: Sequence[int],
+    same: dict[str, Any],
+) -> MetaLearner:
+    step_sizes.check_phases(phases)
+
+    def labels(params):
+        parts = zip(MetaParams._fields, params, strict=True)
+        return MetaParams(*(jax.tree.map(lambda _, x=x: x, tree) for x, tree in parts))
+
+    learning = maml(
+        loop._replace(optimizer=step_sizes.learned(loop.optimizer, phases)),
+        optax.partition({"model": outer, "inner": rates}, labels),
+        **same,
+    )
+
+    def init(params):
+        if not isinstance(params, MetaParams):
+            logs = step_sizes.init(params, loop.adapt_mask, by=by, phases=phases)
+            params = MetaParams(params, logs)
+        return learning.init(params)
+
+    return learning._replace(init=init)
 
 
 def reptile(

@@ -1,15 +1,19 @@
-"""Three ways to take the inner gradient, which differ in what the outer gradient costs.
+"""Ways to take the inner gradient, which differ in what the outer gradient costs.
 
 A mode makes of a loss `inner_gradient(adapted, rest, batch, key) -> (gradients, loss,
-metrics)` for the leaves in `adapted`; loss and metrics carry no gradient.
+metrics)` for the leaves in `adapted`; loss and metrics carry no gradient. `truncated`
+and `implicit` are modes that change the outer gradient of the whole loop, too.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.extend.core import Jaxpr
+from jax.scipy.sparse.linalg import cg
 
 from metainit.core.masks import merge, split
 from metainit.core.types import Batch, Key, LossFn, Params
@@ -63,37 +67,177 @@ def mixed(loss_fn: LossFn) -> InnerGradient:
         return inner_gradient(*inputs), inputs
 
     def backward(inputs, cotangents):
-        adapted, rest, batch, key = inputs
         direction, _, _ = cotangents  # loss and metrics are detached
-        floats, others = split((rest, batch), None, "batch")
-
-        def gradients(adapted):
-            def loss(adapted, floats):
-                rest, batch = merge(floats, others)
-                return loss_fn(merge(adapted, rest), batch, key)[0]
-
-            return jax.grad(loss, argnums=(0, 1))(adapted, floats)
-
-        @jax.jit  # traced once, for the check and for use
-        def product(direction):
-            return jax.jvp(gradients, (adapted,), (direction,))[1]
-
-        # JAX refuses such a loss too, but names no way out, and so late (while it
-        # lowers the caller's whole program) that its error cannot be caught here.
-        if "custom_lin" in _primitives(product.trace(direction).jaxpr.jaxpr):
-            raise TypeError(
-                "the loss uses a function with its own custom_vjp, which cannot be "
-                'differentiated forward; use gradient="reverse"'
-            )
-        of_adapted, of_floats = product(direction)
-        no_gradient = jax.tree.map(
-            lambda x: np.zeros(np.shape(x), jax.dtypes.float0), (others, key)
-        )
-        of_rest, of_batch = merge(of_floats, no_gradient[0])
-        return of_adapted, of_rest, of_batch, no_gradient[1]
+        return (*_second_derivative(loss_fn, *inputs)(direction), _none(inputs[-1]))
 
     inner_gradient.defvjp(forward, backward)
     return inner_gradient
+
+
+def _second_derivative(
+    loss_fn: LossFn, adapted: Params, rest: Params, batch: Batch, key: Key
+) -> Callable[[Params], tuple[Params, Params, Batch]]:
+    """Makes `(direction) -> derivatives of <gradient, direction>`.
+
+    They are taken by `adapted` (the Hessian times the direction), `rest` and `batch`,
+    in forward mode over the gradient; direction is a tree like `adapted`.
+    """
+    floats, others = split((rest, batch), None, "batch")
+
+    def gradients(adapted):
+        def loss(adapted, floats):
+            rest, batch = merge(floats, others)
+            return loss_fn(merge(adapted, rest), batch, key)[0]
+
+        return jax.grad(loss, argnums=(0, 1))(adapted, floats)
+
+    @jax.jit  # traced once, for the check and for use
+    def product(direction):
+        return jax.jvp(gradients, (adapted,), (direction,))[1]
+
+    # JAX refuses such a loss too, but names no way out, and so late (while it lowers
+    # the caller's whole program) that its error cannot be caught here.
+    if "custom_lin" in _primitives(product.trace(adapted).jaxpr.jaxpr):
+        raise TypeError(
+            "the loss uses a function with its own custom_vjp, which cannot be "
+            'differentiated forward; use gradient="reverse"'
+        )
+
+    def derivative(direction):
+        of_adapted, of_floats = product(direction)
+        return of_adapted, *merge(of_floats, _none(others))
+
+    return derivative
+
+
+def _none(tree: Any) -> Any:
+    """The cotangent of leaves that have none: integers and keys."""
+    return jax.tree.map(lambda x: np.zeros(np.shape(x), jax.dtypes.float0), tree)
+
+
+class Truncated(NamedTuple):
+    """A mode of `truncated`."""
+
+    last: int
+    mode: GradientMode
+
+    def __call__(self, loss_fn: LossFn) -> InnerGradient:
+        return self.mode(loss_fn)
+
+    def constant_steps(self, num_steps: int) -> int:
+        """The first steps, through which no derivative goes."""
+        return max(0, num_steps - self.last)
+
+    def rejoined(
+        self, loss_fn: LossFn, started: Params, adapted: Params, *unused: Any
+    ) -> Params:
+        """`adapted`, to the bit, whose cotangent goes to the start as it is."""
+        return jax.tree.map(
+            lambda start, value: value + (start - jax.lax.stop_gradient(start)),
+            started,
+            adapted,
+        )
+
+
+def truncated(last: int, gradient: str | GradientMode = "mixed") -> Truncated:
+    """Differentiates the `last` inner steps only; the earlier ones count as a constant.
+
+    What comes back to the first of them is passed on to the start unchanged, so that 0
+    is first order and `num_steps` or more is the mode itself. Activations, and states
+    of the inner loop, are kept for those steps alone: for many-step training.
+
+    Args:
+      last: steps, 0 or more.
+      gradient: the mode of these steps, as of `metainit.meta_gradient`.
+
+    Raises:
+      ValueError: for a negative number, or an unknown mode.
+    """
+    if last < 0:
+        raise ValueError(f"truncated: last must be 0 or more steps, got {last}")
+    return Truncated(last, gradient_mode(gradient))
+
+
+class Implicit(NamedTuple):
+    """A mode of `implicit`."""
+
+    damping: float
+    cg_steps: int
+
+    def __call__(self, loss_fn: LossFn) -> InnerGradient:
+        return first_order(loss_fn)
+
+    def constant_steps(self, num_steps: int) -> int:
+        """All of them."""
+        return num_steps
+
+    def rejoined(
+        self,
+        loss_fn: LossFn,
+        started: Params,
+        adapted: Params,
+        rest: Params,
+        batch: Batch,
+        key: Key,
+    ) -> Params:
+        """`adapted` with the derivatives of a minimum of the pulled loss.
+
+        There started = adapted + gradient / damping, so a cotangent v comes back to the
+        start as x = (I + H / damping)^-1 v (iMAML, eq. 6), by conjugate gradients, and
+        to `rest` and the batch as the derivative of -<gradient, x> / damping.
+        """
+
+        @jax.custom_vjp
+        def minimum(started, adapted, rest, batch, key):
+            return adapted
+
+        def forward(*inputs):
+            return adapted, inputs
+
+        def backward(inputs, cotangent):
+            _, adapted, rest, batch, key = inputs
+            derivative = _second_derivative(loss_fn, adapted, rest, batch, key)
+
+            def matrix(v):
+                return jax.tree.map(
+                    lambda v, hv: v + hv / self.damping, v, derivative(v)[0]
+                )
+
+            x, _ = cg(matrix, cotangent, tol=0.0, maxiter=self.cg_steps)
+            of_rest, of_batch = derivative(x)[1:]
+            of_rest, of_batch = jax.tree.map(
+                lambda c: c if c.dtype == jax.dtypes.float0 else -c / self.damping,
+                (of_rest, of_batch),
+            )
+            none = jax.tree.map(jnp.zeros_like, adapted)
+            return x, none, of_rest, of_batch, _none(key)
+
+        minimum.defvjp(forward, backward)
+        return minimum(started, adapted, rest, batch, key)
+
+
+def implicit(damping: float = 1.0, cg_steps: int = 5) -> Implicit:
+    """Implicit gradients (iMAML, Rajeswaran et al. 2019, arXiv:1909.04630).
+
+    The inner loss gets the term damping / 2 |adapted - started|^2, and the outer
+    gradient is that of its minimum, whatever steps led there: memory does not grow
+    with their number. It is exact where the inner loop has converged, and needs every
+    step to see the whole support, by an optimiser without a state of its own that
+    matters at the minimum (SGD).
+
+    Args:
+      damping: lambda of the paper, above 0.
+      cg_steps: of conjugate gradients, each one product with the Hessian.
+
+    Raises:
+      ValueError: for numbers out of these ranges.
+    """
+    if not damping > 0 or cg_steps < 1:
+        raise ValueError(
+            f"implicit: damping must be above 0 and cg_steps 1 or more, got {damping} "
+            f"and {cg_steps}"
+        )
+    return Implicit(damping, cg_steps)
 
 
 def _primitives(jaxpr: Jaxpr) -> set[str]:
@@ -111,6 +255,25 @@ def programs_in(params: Mapping[str, Any]) -> Iterator[Jaxpr]:
             item = getattr(item, "jaxpr", item)  # of a closed one
             if isinstance(item, Jaxpr):
                 yield item
+
+
+def mode_optimizer(
+    mode: GradientMode, optimizer: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """The inner optimizer as a mode needs it: `Implicit` pulls towards the start."""
+    if not isinstance(mode, Implicit):
+        return optimizer
+    damping = mode.damping
+
+    def pull(grads, start, params):
+        grads = jax.tree.map(
+            lambda g, w, w0: g + damping * (w - w0), grads, params, start
+        )
+        return grads, start
+
+    return optax.chain(
+        optax.GradientTransformation(lambda params: params, pull), optimizer
+    )
 
 
 MODES: dict[str, GradientMode] = {

@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metainit.core.hypergradient import GradientMode, gradient_mode
+from metainit.core.hypergradient import (
+    GradientMode,
+    Implicit,
+    InnerGradient,
+    Truncated,
+    gradient_mode,
+    mode_optimizer,
+)
 from metainit.core.masks import merge, split
 from metainit.core.task_batching import varying_axes
 from metainit.core.types import (
@@ -17,6 +24,7 @@ from metainit.core.types import (
     MetaParams,
     Params,
     Trace,
+    checked,
 )
 
 
@@ -70,41 +78,85 @@ def adapt_prepared(
 ) -> tuple[Params, Trace, Batch]:
     """Like `adapt`, and returns the prepared support as well."""
     meta = params.inner if isinstance(params, MetaParams) else None
-    params = model_part(params)
-    axes = refuse_unvarying(params, support)
-    keys = task_keys(key)
-    if loop.prepare is not None:
-        support = loop.prepare(params, support, keys.prepare)
-    if loop.start is not None:
-        params = vary(loop.start(params, support, keys.start), axes)
-    adapted, rest = split(params, loop.adapt_mask, "adapt_mask")
-    inner_gradient = gradient_mode(gradient)(loop.loss_fn)
-    optimizer = optax.with_extra_args_support(loop.optimizer)
-    if loop.batches is None:
-        batch_at = lambda step: support  # noqa: E731
-    else:
-        batch_at = loop.batches(support, keys.batches)
+    keys, mode = task_keys(key), gradient_mode(gradient)
+    started, rest, support = begun(loop, model_part(params), support, keys)
+    loop = loop._replace(optimizer=mode_optimizer(mode, loop.optimizer))
+    loss_fn = checked(loop.loss_fn)
+    one_step = stepper(loop, mode(loss_fn))
 
     def look(adapted, step):
         return None if observe is None else observe(merge(adapted, rest), support, step)
 
-    def one_step(carry, step):
-        adapted, opt_state = carry
-        grads, loss, metrics = inner_gradient(
-            adapted, rest, batch_at(step), jax.random.fold_in(keys.steps, step)
+    def take(steps, carry, given):
+        """Some steps; `given` is all that they are differentiated by besides."""
+        rest, support, meta = given
+        batch_at = batches_of(loop, support, keys)
+
+        def step_and_look(carry, step):
+            carry, seen = one_step(carry, step, rest, batch_at(step), meta, keys)
+            return carry, (*seen, look(carry[0], step + 1))
+
+        return jax.lax.scan(step_and_look, carry, steps)
+
+    first = look(started, jnp.int32(0))
+    carry, given = (started, loop.optimizer.init(started)), (rest, support, meta)
+    steps, early, parts = jnp.arange(loop.num_steps), 0, []
+    if isinstance(mode, Truncated | Implicit):
+        early = mode.constant_steps(loop.num_steps)
+        (adapted, opt_state), seen = take(
+            steps[:early], *jax.lax.stop_gradient((carry, given))
         )
+        parts.append(seen)
+        inputs = started, adapted, rest, support, keys.steps
+        carry = mode.rejoined(loss_fn, *inputs), opt_state
+    (adapted, _), seen = take(steps[early:], carry, given)
+    parts.append(seen)
+    loss, metrics, seen = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+    observed = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, seen)
+    return merge(adapted, rest), Trace(loss, metrics, observed), support
+
+
+def begun(
+    loop: InnerLoop, params: Params, support: Batch, keys: "TaskKeys"
+) -> tuple[Params, Params, Batch]:
+    """Where a task starts: the leaves that adapt, the others, the prepared support."""
+    axes = refuse_unvarying(params, support)
+    if loop.prepare is not None:
+        support = loop.prepare(params, support, keys.prepare)
+    if loop.start is not None:
+        params = vary(loop.start(params, support, keys.start), axes)
+    started, rest = split(params, loop.adapt_mask, "adapt_mask")
+    if loop.num_steps and not jax.tree.leaves(started):
+        raise ValueError("adapt_mask selects no leaf, so that nothing would adapt")
+    return started, rest, support
+
+
+def batches_of(
+    loop: InnerLoop, support: Batch, keys: "TaskKeys"
+) -> Callable[[jax.Array], Batch]:
+    """`(step) -> batch` of the prepared support."""
+    if loop.batches is None:
+        return lambda step: support
+    return loop.batches(support, keys.batches)
+
+
+def stepper(loop: InnerLoop, inner_gradient: InnerGradient) -> Callable[..., Any]:
+    """One inner step: `((adapted, opt_state), step, rest, batch, meta, keys) -> ...`.
+
+    It gives the next pair, and the loss and metrics before the step.
+    """
+    optimizer = optax.with_extra_args_support(loop.optimizer)
+
+    def one_step(carry, step, rest, batch, meta, keys):
+        adapted, opt_state = carry
+        key = jax.random.fold_in(keys.steps, step)
+        grads, loss, metrics = inner_gradient(adapted, rest, batch, key)
         updates, opt_state = optimizer.update(
             grads, opt_state, adapted, meta=meta, step=step
         )
-        adapted = optax.apply_updates(adapted, updates)
-        return (adapted, opt_state), (loss, metrics, look(adapted, step + 1))
+        return (optax.apply_updates(adapted, updates), opt_state), (loss, metrics)
 
-    first = look(adapted, jnp.int32(0))
-    (adapted, _), (loss, metrics, seen) = jax.lax.scan(
-        one_step, (adapted, optimizer.init(adapted)), jnp.arange(loop.num_steps)
-    )
-    observed = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, seen)
-    return merge(adapted, rest), Trace(loss, metrics, observed), support
+    return one_step
 
 
 def minibatches(

@@ -1,13 +1,14 @@
 """The outer loop: meta-gradients over a meta-batch, and a learner around one."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from metainit.core import inner_loop
-from metainit.core.hypergradient import GradientMode, gradient_mode
+from metainit.core import inner_loop, leaves
+from metainit.core.hypergradient import GradientMode, Implicit, gradient_mode
 from metainit.core.masks import merge, split
 from metainit.core.task_batching import TaskFn, Tasks, strategy
 from metainit.core.types import (
@@ -23,6 +24,7 @@ from metainit.core.types import (
     Params,
     TaskMetrics,
     Trace,
+    checked,
 )
 
 QueryLoss = Callable[[Params, Batch, Batch, Key], tuple[jax.Array, Metrics]]
@@ -69,8 +71,13 @@ def meta_gradient(
     Raises:
       ValueError: for an unknown `gradient` or `tasks`.
     """
-    run_tasks = strategy(tasks)
-    task_loss = _task_loss(loop, gradient_mode(gradient), query_loss)
+    run_tasks, mode = strategy(tasks), gradient_mode(gradient)
+    if isinstance(mode, Implicit) and loop.batches is not None:
+        raise ValueError(
+            "implicit gradients need the whole support at every step; leave the inner "
+            "loop's batches out, or give another gradient"
+        )
+    task_loss = _task_loss(loop, mode, query_loss)
 
     def task_gradient(shared, episode, key):
         params, weights = shared
@@ -89,27 +96,17 @@ def _task_loss(
     """`(params, episode, key, step weights or None) -> (loss, metrics)` of one task."""
 
     def task_loss(params, episode, key, weights):
-        keys = inner_loop.task_keys(key)
-        query = episode.query
-        if loop.prepare is not None:
-            query_key = jax.random.fold_in(keys.prepare, 1)
-            query = loop.prepare(inner_loop.model_part(params), query, query_key)
-
-        def loss_after(params, support, step=None):
-            if query_loss is None:
-                return loop.loss_fn(params, query, keys.query)
-            return query_loss(params, support, query, keys.query)
-
+        judge = _judge(loop, query_loss, params, episode.query, key)
         adapted, trace, support = inner_loop.adapt_prepared(
             loop,
             params,
             episode.support,
             key,
             gradient=gradient,
-            observe=None if weights is None else jax.checkpoint(loss_after),
+            observe=None if weights is None else jax.checkpoint(judge),
         )
         if weights is None:
-            loss, metrics = loss_after(adapted, support)
+            loss, metrics = judge(adapted, support)
             return loss, TaskMetrics(loss, metrics, trace)
         losses, metrics = trace.observed
         loss = jnp.vdot(weights, losses)
@@ -117,6 +114,87 @@ def _task_loss(
         return loss, TaskMetrics(loss, last, trace._replace(observed=None))
 
     return task_loss
+
+
+def _judge(
+    loop: InnerLoop,
+    query_loss: QueryLoss | None,
+    params: Params | MetaParams,
+    query: Batch,
+    key: Key,
+) -> Callable[..., tuple[jax.Array, Metrics]]:
+    """`(adapted params, prepared support, step=None) -> (loss, metrics)` of a query."""
+    keys = inner_loop.task_keys(key)
+    if loop.prepare is not None:
+        query_key = jax.random.fold_in(keys.prepare, 1)
+        query = loop.prepare(inner_loop.model_part(params), query, query_key)
+
+    def judge(params, support, step=None):
+        if query_loss is None:
+            return checked(loop.loss_fn)(params, query, keys.query)
+        loss = checked(query_loss, "query_loss")
+        return loss(params, support, query, keys.query)
+
+    return judge
+
+
+def evaluate(
+    loop: InnerLoop,
+    params: Params | MetaParams,
+    episodes: Episode,
+    key: Key,
+    *,
+    query_loss: QueryLoss | None = None,
+) -> TaskMetrics:
+    """Adapts to each task and measures its query, before and after every inner step.
+
+    One task after another, without outer gradients; not jitted:
+
+        measure = jax.jit(functools.partial(metainit.evaluate, loop))
+        accuracy = measure(state.params, episodes, key).query["accuracy"].mean(0)
+
+    Args:
+      loop: the inner loop.
+      params: pytree, or `MetaParams`.
+      episodes: leaves have a leading task axis.
+      key: one key, folded with each task's index, or an array of one key a task.
+      query_loss: as for `meta_gradient`.
+
+    Returns:
+      The loss and metrics of the query, [tasks, num_steps + 1, ...], and the support's.
+    """
+
+    def measure(task):
+        episode, key = task
+        judge = _judge(loop, query_loss, params, episode.query, key)
+        _, trace, _ = inner_loop.adapt_prepared(
+            loop, params, episode.support, key, gradient="first_order", observe=judge
+        )
+        loss, metrics = trace.observed
+        return TaskMetrics(loss, metrics, trace._replace(observed=None))
+
+    return jax.lax.map(measure, (episodes, _key_a_task(key, count_tasks(episodes))))
+
+
+def count_tasks(episodes: Any) -> int:
+    """The length of the leading axis that all leaves of a meta-batch have.
+
+    A TypeError or ValueError says that they are no `Episode`, or have none.
+    """
+    if not isinstance(episodes, Episode):
+        kind = type(episodes).__name__
+        raise TypeError(f"episodes must be a metainit.Episode, got a {kind}")
+    axes = {
+        f"episodes{name}": jnp.shape(leaf)[:1]
+        for name, leaf in leaves.by_name(episodes).items()
+    }
+    if len(set(axes.values())) != 1 or () in axes.values():
+        told = ", ".join(f"{name} {list(axis)}" for name, axis in axes.items())
+        raise ValueError(
+            "every leaf of a meta-batch needs a leading axis of tasks, of one length; "
+            f"these begin with {told}; for one task give x[None] of each leaf"
+        )
+    return next(iter(axes.values()))[0]
 
 
 def over_tasks(
@@ -129,7 +207,7 @@ def over_tasks(
     def gradient_of_batch(params, episodes, key, step=0):
         # Traced once, however often a strategy asks for it, and anew at the next call.
         once = jax.jit(lambda *task: task_fn(*task))
-        keys = _key_a_task(key, len(jax.tree.leaves(episodes)[0]))
+        keys = _key_a_task(key, count_tasks(episodes))
         weights = None if step_weights is None else step_weights(jnp.asarray(step))
         (losses, metrics), grads = run_tasks(once, (params, weights), episodes, keys)
         return (jnp.mean(losses), metrics), grads
@@ -140,13 +218,14 @@ def over_tasks(
 def _key_a_task(key: Key, tasks: int) -> Key:
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if key.ndim == (0 if typed else 1):
-        return _fold_each(key, 0, tasks)
+        return fold_each(key, 0, tasks)
     if len(key) != tasks:
         raise ValueError(f"{len(key)} keys for {tasks} tasks; give one key or one each")
     return key
 
 
-def _fold_each(key: Key, first: jax.Array | int, count: int) -> Key:
+def fold_each(key: Key, first: jax.Array | int, count: int) -> Key:
+    """Keys of `count` tasks, folded with their indices from `first` on."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(count))
 
 
@@ -172,8 +251,8 @@ def learner(
     def gradient(
         state: MetaState, episodes: Episode, key: Key, first_task: jax.Array | int = 0
     ) -> tuple[Params, TaskMetrics]:
-        count = len(jax.tree.leaves(episodes)[0])
-        keys = _fold_each(jax.random.fold_in(key, state.step), first_task, count)
+        count = count_tasks(episodes)
+        keys = fold_each(jax.random.fold_in(key, state.step), first_task, count)
         (_, metrics), grads = gradient_fn(state.params, episodes, keys, state.step)
         return grads, metrics
 

@@ -1,11 +1,17 @@
-"""Learned step sizes: a factor for each parameter, on top of any inner rate.
+"""What an inner optimiser can learn: step sizes, momentum and weight decay.
 
-The step sizes of each layer of MAML++ (Antoniou et al. 2019, arXiv:1810.09502, LSLR),
-the same at every inner step. A factor is exp of what is learned, so that it stays
-positive and starts at 1. Factors go with every rate and optimiser of a grid.
+A factor on top of an inner rate for each leaf and phase of steps (LSLR of MAML++,
+Antoniou et al. 2019, arXiv:1810.09502) or for each element (Meta-SGD, Li et al. 2017,
+arXiv:1707.09835). A factor is exp of what is learned, so that it stays positive and
+starts at 1. Factors go with every rate and optimiser of a grid.
+
+Phases are told by their first steps, ascending from 0; the last one goes on for ever,
+beyond the steps that were trained for, too.
 """
 
-from typing import Any
+import itertools
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,27 +21,62 @@ from metainit.core import leaves, masks
 from metainit.core.types import Mask, Params
 
 
-def init(params: Params, adapt_mask: Mask | None = None) -> Any:
+def init(
+    params: Params,
+    adapt_mask: Mask | None = None,
+    *,
+    by: Literal["tensor", "element"] = "tensor",
+    phases: Sequence[int] = (0,),
+) -> Any:
     """Logarithms of the factors at the start, all zero.
 
     Args:
       params: where a task starts.
       adapt_mask: which of them inner steps change, as of `metainit.InnerLoop`.
+      by: whether a leaf has a factor, or each of its elements.
+      phases: first steps of the phases.
 
     Returns:
-      A tree like `params`, a float32 scalar for each leaf that inner steps change, None
-      for the others.
+      A tree like `params`, float32 for each leaf that inner steps change, None for the
+      others. The shape is that of the leaf by "element", else a scalar's; where there
+      are several phases, an axis of them comes first.
+
+    Raises:
+      ValueError: for phases that do not ascend from 0, or another `by`.
     """
+    check_phases(phases)
+    if by not in ("tensor", "element"):
+        raise ValueError(f"by must be tensor or element, got {by!r}")
     adapted, _ = masks.split(params, adapt_mask, "adapt_mask")
-    return jax.tree.map(lambda _: jnp.zeros((), jnp.float32), adapted)
+    several = (len(phases),) if len(phases) > 1 else ()
+    return jax.tree.map(
+        lambda leaf: jnp.zeros(several + jnp.shape(leaf) * (by == "element")), adapted
+    )
+
+
+def check_phases(phases: Sequence[int]) -> None:
+    """Refuses phases that are not first steps, ascending from 0, by a ValueError."""
+    ascending = all(a < b for a, b in itertools.pairwise(phases))
+    if not len(phases) or phases[0] != 0 or not ascending:
+        raise ValueError(
+            f"phases must be first steps that ascend from 0, got {tuple(phases)}"
+        )
+
+
+def at(learned: Any, step: jax.Array | int, phases: Sequence[int] = (0,)) -> Any:
+    """What holds at an inner step, of a tree like that of `init`."""
+    if len(phases) == 1:
+        return learned
+    phase = jnp.searchsorted(jnp.asarray(phases), step, side="right") - 1
+    return jax.tree.map(lambda of_phases: of_phases[phase], learned)
 
 
 def times(updates: Any, logs: Any) -> Any:
     """Updates times their factors; those of leaves without a factor as they are.
 
     Args:
-      updates: of a part of {"body": ..., "head": ...}.
-      logs: logarithms of factors, a tree like that of `init`.
+      updates: of a part of the parameters.
+      logs: logarithms of factors, by phase no more.
     """
     known = leaves.by_name(logs)
 
@@ -47,13 +88,13 @@ def times(updates: Any, logs: Any) -> Any:
 
 
 def learned(
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation, phases: Sequence[int] = (0,)
 ) -> optax.GradientTransformationExtraArgs:
     """An inner optimiser whose updates are scaled by `meta`, a tree like `init`'s."""
 
-    def update(grads, state, params=None, *, meta, **unused):
+    def update(grads, state, params=None, *, meta, step=0, **unused):
         updates, state = optimizer.update(grads, state, params)
-        return times(updates, meta), state
+        return times(updates, at(meta, step, phases)), state
 
     return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
@@ -64,3 +105,59 @@ def fixed(logs: Any) -> optax.GradientTransformation:
         lambda params: logs,
         lambda updates, logs, params=None: (times(updates, logs), logs),
     )
+
+
+class Sgd(NamedTuple):
+    """What `sgd` learns, trees like that of `init`, all zero at the start.
+
+    Attributes:
+      rate: logarithms of factors of the rate.
+      momentum: what is added to the momentum's logit.
+      decay: logarithms of factors of the weight decay.
+    """
+
+    rate: Any
+    momentum: Any
+    decay: Any
+
+
+def sgd(
+    rate: float, momentum: float, decay: float, phases: Sequence[int] = (0,)
+) -> optax.GradientTransformationExtraArgs:
+    """SGD whose rate, momentum and decoupled weight decay are learned, leaf by leaf.
+
+    With gradient g it does v <- m v + g, then w <- w - rate (v + decay w); `meta` is
+    an `Sgd` of all leaves that adapt.
+
+    Args:
+      rate, momentum, decay: before learning; the rate and the decay above 0, the
+        momentum above 0 and below 1.
+      phases: first steps of the phases.
+
+    Raises:
+      ValueError: for numbers out of these ranges.
+    """
+    if not (rate > 0 and 0 < momentum < 1 and decay > 0):
+        raise ValueError(
+            "sgd: rate and decay must be above 0 and momentum above 0 and below 1, got "
+            f"{rate}, {decay} and {momentum}"
+        )
+    check_phases(phases)
+    logit = jax.scipy.special.logit(momentum)
+
+    def update(grads, velocity, params, *, meta, step=0, **unused):
+        of_step = at(meta, step, phases)
+        velocity = jax.tree.map(
+            lambda g, v, added: jax.nn.sigmoid(logit + added) * v + g,
+            *(grads, velocity, of_step.momentum),
+        )
+        updates = jax.tree.map(
+            lambda v, w, r, d: -rate * jnp.exp(r) * (v + decay * jnp.exp(d) * w),
+            *(velocity, params, of_step.rate, of_step.decay),
+        )
+        return updates, velocity
+
+    def start(params):
+        return jax.tree.map(jnp.zeros_like, params)
+
+    return optax.GradientTransformationExtraArgs(start, update)

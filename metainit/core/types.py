@@ -1,9 +1,12 @@
 """The words of the pure layer: small values made of arrays and pure functions."""
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
 PyTree = Any
@@ -67,7 +70,8 @@ class MetaLearner(NamedTuple):
       gradient: `(state, episodes, key, first_task=0) -> (gradients, metrics)`, the part
         of `update` before the outer optimizer; for meta-batches whose tasks differ in
         shape, taken in parts. The mean over all tasks of a meta-batch is its gradient.
-      apply: `(state, gradients) -> state`, the rest of `update`.
+      apply: `(state, gradients) -> state`, the rest of `update`. Both are a TypeError
+        where an update cannot be taken in parts (`metainit.cts`).
     """
 
     init: Callable[[Params | MetaParams], MetaState]
@@ -96,8 +100,9 @@ class TaskMetrics(NamedTuple):
     """Metrics of a meta-batch; every leaf keeps its leading task axis.
 
     Attributes:
-      query_loss: float [tasks], the outer loss.
-      query: the second output of the query loss, [tasks, ...]; None for Reptile.
+      query_loss: float [tasks], the outer loss; of `metainit.evaluate` [tasks,
+        num_steps + 1], before and after every inner step.
+      query: the second output of the query loss, likewise; None for Reptile and CTS.
       support: `Trace` with leaves [tasks, ...].
     """
 
@@ -114,6 +119,57 @@ class _InnerLoopFields(NamedTuple):
     start: Callable[[Params, Batch, Key], Params] | None = None
     prepare: Callable[[Params, Batch, Key], Batch] | None = None
     batches: Callable[[Batch, Key], Callable[[jax.Array], Batch]] | None = None
+
+
+# What the functions of an inner loop are called with.
+_TAKES = {
+    "loss_fn": ("params", "batch", "key"),
+    "start": ("params", "support", "key"),
+    "prepare": ("params", "batch", "key"),
+    "batches": ("support", "key"),
+}
+
+
+def _refuse_other_functions(name: str, value: Any, takes: Sequence[str]) -> None:
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {value!r}")
+    try:
+        signature = inspect.signature(value)
+    except ValueError:  # of some built-in functions
+        return
+    try:
+        signature.bind(*takes)
+    except TypeError:
+        raise TypeError(
+            f"{name} must take ({', '.join(takes)}), got a function of {signature}"
+        ) from None
+
+
+def checked(loss_fn: Callable[..., Any], name: str = "loss_fn") -> Callable[..., Any]:
+    """The same loss, which refuses by a TypeError to return what is no such thing."""
+
+    def loss(*inputs):
+        result = loss_fn(*inputs)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(
+                f"{name} must return (loss, metrics), with {{}} where there are no "
+                f"metrics; it returned {_in_words(result)}"
+            )
+        kind = getattr(result[0], "dtype", type(result[0]))
+        if np.shape(result[0]) or not jnp.issubdtype(kind, jnp.floating):
+            raise TypeError(
+                f"{name} must return one real number as the loss, such as a mean over "
+                f"the batch; it returned {_in_words(result[0])}"
+            )
+        return result
+
+    return loss
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, jax.Array):
+        return f"{value.dtype} {list(value.shape)}"
+    return f"a {type(value).__name__}"
 
 
 class InnerLoop(_InnerLoopFields):
@@ -140,7 +196,7 @@ class InnerLoop(_InnerLoopFields):
     Raises:
       ValueError, TypeError: at construction, for a `num_steps` that is not a whole
         number of at least 0, an optimizer that is not an optax transformation, or a
-        function that cannot be called.
+        function that cannot be called so.
     """
 
     __slots__ = ()
@@ -159,10 +215,10 @@ class InnerLoop(_InnerLoopFields):
                 "optimizer must be an optax transformation such as optax.sgd(0.01), "
                 f"got {loop.optimizer!r}"
             )
-        for name in ("loss_fn", "start", "prepare", "batches"):
+        for name, takes in _TAKES.items():
             value = getattr(loop, name)
-            if value is not None and not callable(value):
-                raise TypeError(f"{name} must be a function, got {value!r}")
+            if value is not None:
+                _refuse_other_functions(name, value, takes)
         return loop
 
     @classmethod

@@ -35,8 +35,11 @@ def problem(seed):
     return rng.standard_normal(4), metainit.Episode(batch(), batch())
 
 
-def closed_form(w, episodes, rates, first_order=False):
-    """Meta-gradients on quadratics: with respect to w and to each step's rate."""
+def closed_form(w, episodes, rates, through=4):
+    """Meta-gradients on quadratics, by w and by each step's rate.
+
+    They go through so many of the last steps.
+    """
     A, b = episodes.support["A"], episodes.support["b"]
     times = functools.partial(np.einsum, "tij,tj->ti")
     w, inner_grads, of_rates = np.tile(w, (TASKS, 1)), [], []
@@ -44,11 +47,11 @@ def closed_form(w, episodes, rates, first_order=False):
         inner_grads.append(times(A, w) - b)
         w = w - rate * inner_grads[-1]
     back = times(episodes.query["A"], w) - episodes.query["b"]
-    for rate, grad in zip(rates[::-1], inner_grads[::-1], strict=True):
-        of_rates.append(-np.mean(np.sum(back * grad, 1)))
-        if not first_order:
+    for number, rate in enumerate(rates[::-1]):
+        of_rates.append(-np.mean(np.sum(back * inner_grads[-1 - number], 1)))
+        if number < through:
             back = back - rate * times(A, back)
-    return np.mean(back, 0), of_rates[::-1]
+    return np.mean(back, 0), np.array(of_rates[::-1])
 
 
 def meta_grads(params, episodes, optimizer, loss=quadratic, steps=4, **options):
@@ -63,7 +66,7 @@ def test_closed_form(x64, gradient):
     w, episodes = problem(1)
     params = metainit.MetaParams({"w": w}, jnp.asarray(RATES))
     got = meta_grads(params, episodes, learned_rates(), gradient=gradient)
-    of_w, of_rates = closed_form(w, episodes, RATES, gradient == "first_order")
+    of_w, of_rates = closed_form(w, episodes, RATES, 4 * (gradient in EXACT))
     np.testing.assert_allclose(got.model["w"], of_w, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(got.inner, of_rates, rtol=1e-12, atol=1e-12)
 

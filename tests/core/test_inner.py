@@ -106,6 +106,39 @@ def test_wrong_inner_loops_are_refused_at_construction(change, error, message):
         metainit.InnerLoop(**right)._replace(**change)
 
 
+def test_functions_that_take_something_else_are_refused_at_construction():
+    words = r"loss_fn must take \(params, batch, key\), got a function of \(p, b\)"
+    with pytest.raises(TypeError, match=words):
+        metainit.InnerLoop(lambda p, b: 0.0, optax.sgd(0.1), 1)
+    metainit.InnerLoop(lambda *inputs: distance(*inputs), optax.sgd(0.1), 1)
+
+
+@pytest.mark.parametrize(
+    "result, message",
+    [
+        (lambda w: jnp.sum(w), r"\(loss, metrics\), .* returned float32 \[\]"),
+        (lambda w: (w, {}), r"one real number .* returned float32 \[2\]"),
+        (lambda w: (jnp.int32(3), {}), r"one real number .* returned int32 \[\]"),
+        (lambda w: (None, {}), "one real number .* returned a NoneType"),
+    ],
+)
+@pytest.mark.parametrize("gradient", ["mixed", "reverse"])
+def test_a_loss_that_returns_something_else_is_told(result, message, gradient):
+    def wrong(params, batch, key):
+        return result(params["w"])
+
+    episodes = metainit.Episode(jnp.ones((2, 2)), jnp.ones((2, 2)))
+    args = {"w": jnp.ones(2)}, episodes, KEY
+    loop = metainit.InnerLoop(wrong, optax.sgd(0.1), 1)
+    fn = metainit.meta_gradient(loop, gradient=gradient)
+    with pytest.raises(TypeError, match=f"^loss_fn must return {message}"):
+        fn(*args)
+    right = metainit.InnerLoop(distance, optax.sgd(0.1), 0)
+    fn = metainit.meta_gradient(right, query_loss=lambda p, s, q, key: wrong(p, q, key))
+    with pytest.raises(TypeError, match=f"^query_loss must return {message}"):
+        fn(*args)
+
+
 def test_unknown_gradient_is_refused():
     loop = metainit.InnerLoop(distance, optax.sgd(0.1), 1)
     words = r"gradient must be one of mixed, reverse, first_order .*'exact'"

@@ -1,5 +1,7 @@
 """The outer loop: what is averaged, weighted, learned, and in which order."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -29,6 +31,9 @@ def problem():
 
 def distance_loop(**changes):
     return metainit.InnerLoop(distance, optax.sgd(RATE), STEPS)._replace(**changes)
+
+
+ONE = metainit.Episode(jnp.ones((2, 3)), jnp.ones(3))  # one task: 2 rows, a query
 
 
 def after(w, c, steps):
@@ -107,6 +112,39 @@ def test_query_loss_receives_prepared_support_and_query(x64):
     by_scale = shrink * ((w - 4 * x) * y).sum(1).mean()
     np.testing.assert_allclose(loss, expected, rtol=1e-12)
     np.testing.assert_allclose(grads["scale"], by_scale, rtol=1e-12)
+
+
+def test_evaluation_looks_at_the_query_after_every_step(x64):
+    params, episodes = problem()
+    measure = jax.jit(functools.partial(metainit.evaluate, distance_loop()))
+    seen = measure(params, episodes, KEY)
+    for step in range(STEPS + 1):
+        away = after(params["w"], episodes.support, step) - episodes.query
+        expected = 0.5 * (away**2).sum(1)
+        np.testing.assert_allclose(seen.query_loss[:, step], expected, rtol=1e-13)
+    assert seen.query["noise"].shape == (TASKS, STEPS + 1)
+    assert seen.support.loss.shape == (TASKS, STEPS)
+    (_, metrics), _ = metainit.meta_gradient(distance_loop())(params, episodes, KEY)
+    same = metrics.query["noise"], seen.query["noise"][:, -1]
+    np.testing.assert_allclose(*same, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "episodes, error, message",
+    [
+        (ONE, ValueError, r"leading axis of tasks.*episodes.query \[3\]; for one task"),
+        (metainit.Episode(jnp.ones(()), jnp.ones(())), ValueError, "axis of tasks"),
+        ((jnp.ones(2), jnp.ones(2)), TypeError, "must be a metainit.Episode, got a tu"),
+    ],
+)
+def test_episodes_without_a_task_axis_are_refused(episodes, error, message):
+    params, _ = problem()
+    for call in (
+        metainit.meta_gradient(distance_loop()),
+        functools.partial(metainit.evaluate, distance_loop()),
+    ):
+        with pytest.raises(error, match=message):
+            call(params, episodes, KEY)
 
 
 # Multi-step loss
@@ -220,6 +258,22 @@ def test_anil_adapts_the_head_and_meta_learns_everything():
     assert (adapted["head"] != params["head"]).all()
     state, _ = learner.update(learner.init(params), episodes, KEY)
     assert all((state.params[name] != params[name]).all() for name in params)
+
+
+def test_boil_adapts_all_but_the_head():
+    """Whichever way the head is told, and leaves without a gradient stay."""
+    params, key = PARAMS, KEY
+    for head in (
+        lambda path, leaf: path[0].key == "statistics",
+        {"w": False, "statistics": True, "count": False},
+    ):
+        learner = metainit.boil(RIDING, optax.sgd(0.1), head)
+        adapted, _ = learner.adapt(params, ONES.support[0], key)
+        assert (adapted["w"] != params["w"]).all()
+        assert (adapted["statistics"] == params["statistics"]).all()
+    nothing = metainit.boil(RIDING, optax.sgd(0.1), lambda path, leaf: True)
+    with pytest.raises(ValueError, match="adapt_mask selects no leaf"):
+        nothing.adapt(params, ONES.support[0], key)
 
 
 @pytest.mark.parametrize("tasks", ["scan", "vmap", "unroll"])

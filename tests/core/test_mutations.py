@@ -86,12 +86,12 @@ def one_key_for_all_choices(task_keys):
     return lambda key: inner_loop.TaskKeys(*5 * [key])
 
 
-@replaces(outer_loop, "_fold_each", outer.test_one_key_is_folded_with_the_task_index)
+@replaces(outer_loop, "fold_each", outer.test_one_key_is_folded_with_the_task_index)
 def one_key_for_all_tasks(fold_each):
     return lambda key, first, count: jnp.stack([key] * count)
 
 
-@replaces(outer_loop, "_fold_each", IN_PARTS, None, metainit.maml)
+@replaces(outer_loop, "fold_each", IN_PARTS, None, metainit.maml)
 def every_part_has_the_keys_of_the_first(fold_each):
     return lambda key, first, count: fold_each(key, 0, count)
 

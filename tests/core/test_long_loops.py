@@ -1,0 +1,112 @@
+"""Gradients of long inner loops: truncated and implicit ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import KEY, learned_rates
+from test_hypergradient import EXACT, RATES, closed_form, meta_grads, problem, quadratic
+
+import metainit
+
+
+@pytest.mark.parametrize("last", [0, 1, 3, 4, 9])
+@pytest.mark.parametrize("gradient", EXACT)
+def test_truncated_closed_form(x64, last, gradient):
+    """Nothing but the last steps is differentiated, and the start gets what is left."""
+    w, episodes = problem(1)
+    params = metainit.MetaParams({"w": w}, jnp.asarray(RATES))
+    mode = metainit.truncated(last, gradient)
+    got = meta_grads(params, episodes, learned_rates(), gradient=mode)
+    of_w, of_rates = closed_form(w, episodes, RATES, last)
+    of_rates[: max(0, len(RATES) - last)] = 0
+    np.testing.assert_allclose(got.model["w"], of_w, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(got.inner, of_rates, rtol=1e-12, atol=1e-12)
+    plain = metainit.InnerLoop(quadratic, learned_rates(), len(RATES))
+    task = jax.tree.map(lambda x: x[0], episodes.support)
+    ends = [
+        metainit.adapt(plain, params, task, KEY, gradient=g)[0]["w"]
+        for g in (mode, gradient)
+    ]
+    np.testing.assert_array_equal(*ends)
+
+
+def implicit_gradient(params, episodes, prepare, steps, damping=2.0):
+    loop = metainit.InnerLoop(quadratic, optax.sgd(0.2), steps, prepare=prepare)
+    loop = loop._replace(adapt_mask=lambda path, leaf: path[0].key == "w")
+    mode = metainit.implicit(damping, cg_steps=4)
+    fn = jax.jit(metainit.meta_gradient(loop, gradient=mode))
+    return fn(params, episodes, KEY)[1]
+
+
+def test_implicit_is_exact_on_quadratics(x64):
+    """By the start, and by a leaf that reaches the inner loss through the batch.
+
+    The minimum is (A + damping)^-1 (b + damping w); four products with a matrix of
+    4 x 4 solve its equations.
+    """
+    w, episodes = problem(1)
+    params = {"w": w, "scale": np.array(1.5)}
+    prepare = lambda params, batch, key: batch | {"b": params["scale"] * batch["b"]}  # noqa: E731
+
+    def by_hand(params):
+        def query_loss(episode):
+            support, query = (prepare(params, batch, None) for batch in episode)
+            matrix = support["A"] + 2.0 * jnp.eye(4)
+            end = jnp.linalg.solve(matrix, support["b"] + 2.0 * params["w"])
+            return quadratic({"w": end}, query, None)[0]
+
+        return jnp.mean(jax.vmap(query_loss)(episodes))
+
+    got = implicit_gradient(params, episodes, prepare, 200)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9),
+        got,
+        jax.grad(by_hand)(params),
+    )
+
+
+def temporary_bytes(gradient, steps):
+    """Of the compiled meta-gradient of a large problem."""
+
+    def loss(params, batch, key):
+        return jnp.sum((params["w"] * batch) ** 4), {}
+
+    loop = metainit.InnerLoop(loss, optax.sgd(0.01), steps)
+    fn = jax.jit(metainit.meta_gradient(loop, gradient=gradient))
+    ones = metainit.Episode(*[jnp.ones((2, 4096))] * 2)
+    compiled = fn.lower({"w": jnp.ones(4096)}, ones, KEY).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+def test_memory_grows_with_the_steps_that_are_differentiated():
+    state = 4 * 4096
+    implicit = [temporary_bytes(metainit.implicit(), n) for n in (5, 20, 80)]
+    truncated = [temporary_bytes(metainit.truncated(5), n) for n in (20, 80)]
+    assert max(implicit) - min(implicit) < state
+    assert truncated[1] - truncated[0] < state
+    assert temporary_bytes("mixed", 80) - temporary_bytes("mixed", 20) > 50 * state
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: metainit.truncated(-1), "last must be 0 or more steps, got -1"),
+        (lambda: metainit.truncated(1, "exact"), "gradient must be one of mixed"),
+        (lambda: metainit.implicit(0.0), "damping must be above 0 .* got 0.0 and 5"),
+        (lambda: metainit.implicit(1.0, 0), "cg_steps 1 or more, got 1.0 and 0"),
+        (
+            lambda: metainit.meta_gradient(
+                metainit.InnerLoop(quadratic, optax.sgd(0.1), 1)._replace(
+                    batches=metainit.minibatches(2)
+                ),
+                gradient=metainit.implicit(),
+            ),
+            "implicit gradients need the whole support at every step",
+        ),
+    ],
+)
+def test_wrong_modes_are_refused_at_construction(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
