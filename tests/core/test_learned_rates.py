@@ -1,5 +1,8 @@
 """Learned step sizes, momentum and decay: closed forms, hand loops, differences."""
 
+import pathlib
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,3 +135,13 @@ def test_rate_momentum_and_decay_by_hand_and_by_differences(x64):
 def test_what_means_nothing_is_refused_at_construction(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_block_of_the_page_runs():
+    page = pathlib.Path(__file__).parents[2] / "docs" / "methods.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+    w, episodes = problem(3)
+    names = {"params": {"w": w}, "loss_fn": quadratic, "episodes": episodes, "key": KEY}
+    exec(block, names)
+    assert all(leaf.any() for leaf in jax.tree.leaves(names["state"].params.inner))
+    assert (names["state"].params.model["w"] == w).all()
