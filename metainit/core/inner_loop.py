@@ -110,8 +110,9 @@ def adapt_prepared(
         inputs = started, adapted, rest, support, keys.steps
         carry = mode.rejoined(loss_fn, *inputs), opt_state
     (adapted, _), seen = take(steps[early:], carry, given)
-    parts.append(seen)
-    loss, metrics, seen = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+    if parts:
+        seen = jax.tree.map(lambda *x: jnp.concatenate(x), *parts, seen)
+    loss, metrics, seen = seen
     observed = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, seen)
     return merge(adapted, rest), Trace(loss, metrics, observed), support
 

@@ -1,15 +1,17 @@
 """Learning from long trajectories: continual trajectory shifting."""
 
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from metainit.core import hypergradient, inner_loop
+from metainit.core import hypergradient, inner_loop, leaves
 from metainit.core.masks import merge, split
 from metainit.core.outer_loop import count_tasks, fold_each
-from metainit.core.task_batching import Tasks, strategy
+from metainit.core.task_batching import TaskFn, Tasks, strategy
 from metainit.core.types import (
     Episode,
     InnerLoop,
@@ -30,14 +32,14 @@ class Trajectories(NamedTuple):
     Attributes:
       outer: of the outer optimizer.
       adapted: each task's own leaves that adapt, with a leading task axis.
-      rest: its leaves that do not, such as what `start` added, likewise.
       inner: of each task's inner optimizer, likewise.
+      added: what `start` added to a task and does not adapt, likewise, by path.
     """
 
     outer: optax.OptState
     adapted: Params
-    rest: Params
     inner: optax.OptState
+    added: dict[str, jax.Array]
 
 
 def cts(
@@ -73,56 +75,22 @@ def cts(
     if loop.num_steps < 1:
         raise ValueError("cts: num_steps must be 1 or more, got 0")
     run_tasks = strategy(tasks)
-    one_step = inner_loop.stepper(
-        loop, hypergradient.first_order(checked(loop.loss_fn))
-    )
-
-    def begin(params, support, key):
-        keys = inner_loop.task_keys(key)
-        adapted, rest, _ = inner_loop.begun(loop, params, support, keys)
-        return adapted, rest, loop.optimizer.init(adapted)
+    begin, task_step = _begin(loop), _task_step(loop, meta_mask)
 
     def init(params):
         learned, _ = split(params, meta_mask, "meta_mask")
-        keys = jax.eval_shape(
-            lambda: fold_each(jax.random.key(0), 0, count_tasks(example))
-        )
-        shapes = jax.eval_shape(
-            jax.vmap(begin, (None, 0, 0)), params, example.support, keys
-        )
+        count = count_tasks(example)
+        keys = jax.eval_shape(lambda: fold_each(jax.random.key(0), 0, count))
+        started = jax.vmap(begin, (None, 0, 0))
+        shapes = jax.eval_shape(started, params, example.support, keys)
         # Of the dtypes alone: all begins at the first meta-iteration.
         live = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         state = Trajectories(outer.init(learned), *live)
         return MetaState(params, state, jnp.zeros((), jnp.int32))
 
-    def task_step(shared, episode, key):
-        params, step = shared
-        support, live = episode.support
-        new = begin(params, support, key)
-        adapted, rest, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(step == 0, new, old), new, live
-        )
-        rest = _shared_leaves(rest, params)  # what does not adapt is everybody's
-        keys = inner_loop.task_keys(key)
-        if loop.prepare is not None:
-            support = loop.prepare(merge(adapted, rest), support, keys.prepare)
-        batch = inner_loop.batches_of(loop, support, keys)(step)
-        carry = adapted, opt_state
-        carry, (loss, metrics) = one_step(carry, step, rest, batch, None, keys)
-        adapted, opt_state = carry
-        moved = _shared_leaves(params, merge(adapted, rest))
-        away = jax.tree.map(
-            jnp.subtract,
-            *(split(x, meta_mask, "meta_mask")[0] for x in (params, moved)),
-        )
-        trace = jax.tree.map(lambda x: x[None], Trace(loss, metrics, None))
-        live = adapted, rest, opt_state
-        return (loss, (TaskMetrics(loss, None, trace), live)), away
-
     def update(state: MetaState, episodes: Episode, key: Key) -> Any:
         period, step = jnp.divmod(state.step, loop.num_steps)
-        count = count_tasks(episodes)
-        keys = fold_each(jax.random.fold_in(key, period), 0, count)
+        keys = fold_each(jax.random.fold_in(key, period), 0, count_tasks(episodes))
         outer_state, *live = state.opt_state
         support = episodes.support, tuple(live)
         (_, (metrics, live)), away = run_tasks(
@@ -131,10 +99,10 @@ def cts(
         learned, fixed = split(state.params, meta_mask, "meta_mask")
         updates, outer_state = outer.update(away, outer_state, learned)
         params = merge(optax.apply_updates(learned, updates), fixed)
-        adapted, rest, opt_state = live
-        shifted = _shared_leaves(adapted, updates, jnp.add)
-        opt_state = Trajectories(outer_state, shifted, rest, opt_state)
-        return MetaState(params, opt_state, state.step + 1), metrics
+        adapted, inner, added = live
+        shifted = _joined(adapted, leaves.by_name(updates), jnp.add)
+        trajectories = Trajectories(outer_state, shifted, inner, added)
+        return MetaState(params, trajectories, state.step + 1), metrics
 
     def adapt(params, support, key):
         params = params.params if isinstance(params, MetaState) else params
@@ -146,9 +114,60 @@ def cts(
     return MetaLearner(init, adapt, update, in_parts, in_parts)
 
 
-def _shared_leaves(tree: Params, other: Params, join: Any = lambda a, b: b) -> Params:
-    """Joins each leaf with the other tree's of the same path, where it has one."""
-    known = dict(jax.tree_util.tree_leaves_with_path(other))
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: join(leaf, known[path]) if path in known else leaf, tree
+def _begin(loop: InnerLoop) -> Callable[..., Any]:
+    """`(params, support, key) -> adapted, inner optimizer's state, what was added`."""
+
+    def begin(params, support, key):
+        keys = inner_loop.task_keys(key)
+        adapted, rest, _ = inner_loop.begun(loop, params, support, keys)
+        known = leaves.by_name(params)
+        added = {x: leaf for x, leaf in leaves.by_name(rest).items() if x not in known}
+        live = adapted, loop.optimizer.init(adapted), added
+        return inner_loop.vary(live, inner_loop.refuse_unvarying(params, support))
+
+    return begin
+
+
+def _task_step(loop: InnerLoop, meta_mask: Mask | None) -> TaskFn:
+    """One inner step of one task, as a `metainit.core.task_batching.TaskFn`."""
+    begin = _begin(loop)
+    one_step = inner_loop.stepper(
+        loop, hypergradient.first_order(checked(loop.loss_fn))
     )
+
+    def task_step(shared, episode, key):
+        params, step = shared
+        support, live = episode.support
+        adapted, inner, added = jax.lax.cond(
+            step == 0, lambda: begin(params, support, key), lambda: live
+        )
+        keys = inner_loop.task_keys(key)
+        # For its structure: what does not adapt and is not added is everybody's.
+        started = functools.partial(inner_loop.begun, loop)
+        _, shapes, _ = jax.eval_shape(started, params, support, keys)
+        rest = _joined(shapes, leaves.by_name(params) | added)
+        if loop.prepare is not None:
+            support = loop.prepare(merge(adapted, rest), support, keys.prepare)
+        batch = inner_loop.batches_of(loop, support, keys)(step)
+        (adapted, inner), (loss, metrics) = one_step(
+            (adapted, inner), step, rest, batch, None, keys
+        )
+        moved = _joined(params, leaves.by_name(adapted))
+        ends = (split(x, meta_mask, "meta_mask")[0] for x in (params, moved))
+        trace = jax.tree.map(lambda x: x[None], Trace(loss, metrics, None))
+        seen = TaskMetrics(loss, None, trace), (adapted, inner, added)
+        return (loss, seen), jax.tree.map(jnp.subtract, *ends)
+
+    return task_step
+
+
+def _joined(
+    tree: Params, named: Mapping[str, Any], join: Callable = lambda a, b: b
+) -> Params:
+    """Joins each leaf with the value of the same name, where there is one."""
+
+    def joined(path, leaf):
+        name = jax.tree_util.keystr(path)
+        return join(leaf, named[name]) if name in named else leaf
+
+    return jax.tree_util.tree_map_with_path(joined, tree)

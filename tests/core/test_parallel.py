@@ -27,19 +27,25 @@ params = metainit.MetaParams(params, jnp.array([0.3, 0.3]))
 zero, prototype = heads.zero_head(features, 3), heads.prototype_head(features, 3)
 adam, momentum = optax.adam(0.1, eps_root=1e-6), optax.sgd(0.3, momentum=0.9)
 weights = lambda step: jnp.array([0.2, 0.3, 0.5])
+def trajectories(loop, outer, tasks):
+    return metainit.cts(loop, outer, episodes, tasks=tasks)
+
 weighted = functools.partial(metainit.maml, step_weights=weights)
 cases = {
     "zero head, adam, step weights": (zero, adam, "scan", weighted),
     "prototype head, learned rate": (prototype, learned_rates(), "vmap", metainit.maml),
     "reptile": (zero, momentum, "scan", metainit.reptile),
+    "trajectories": (prototype, momentum, "scan", trajectories),
 }
 assert jax.device_count() == 4
 for name, (start, optimizer, tasks, make) in cases.items():
     loop = full_loop(True, optimizer, 2)._replace(start=start)
 
+    given = params.model if name == "trajectories" else params
+
     def run(tasks):
         learner = make(loop, optax.sgd(1.0), tasks=tasks)
-        args = learner.init(params), episodes, KEY
+        args = learner.init(given), episodes, KEY
         update = jax.jit(learner.update).lower(*args).compile()
         state, metrics = update(*args)
         return (state.params, metrics), update.as_text().count(" all-gather(")
@@ -47,7 +53,7 @@ for name, (start, optimizer, tasks, make) in cases.items():
     one, _ = run("scan")
     spread, gathers = run(metainit.parallel.over(mesh, "task", tasks))
     assert largest_difference(one, spread) <= 1e-12, name
-    assert largest_difference(one[0], params) > 1e-4, name
+    assert largest_difference(one[0], given) > 1e-4, name
     assert gathers == 0, name
 """
 
