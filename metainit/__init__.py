@@ -3,7 +3,13 @@
 This is the pure layer: values and functions that need jax and optax only, know no
 network, no data set and no configuration, and leave `jax.jit` to the caller (one
 inside is there to trace a function once).
+
+Of the laboratory there are `metainit.finetune(folder)`, which makes a classifier of
+images, and `metainit.Classifier`; they are imported when they are asked for.
 """
+
+import importlib
+from typing import Any
 
 from metainit.core import parallel, step_sizes
 from metainit.core.algorithms import (
@@ -54,3 +60,11 @@ __all__ = [
     "step_sizes",
     "truncated",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # By name, so that the pure layer depends on nothing of the laboratory.
+    if name in ("finetune", "Classifier"):
+        room = importlib.import_module(f"metainit.experiments.{name.lower()}")
+        return getattr(room, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -53,7 +53,10 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
 
 
 class Labelled(NamedTuple):
-    """The images of a tree, in the order of their classes and file names."""
+    """The images of a tree, in the order of their classes and file names.
+
+    Both sides label the images of the other side -1 where they share an array.
+    """
 
     train: cache.Part
     test: cache.Part  # of the same classes, where the tree has them in both
@@ -74,14 +77,26 @@ def read_labelled(
     Where the root holds nothing but train and one or more of test, validation and val,
     with the classes inside, train is learned from and the first of the others held
     out. Otherwise a share (by default 0.2) of the images of every class is, at least
-    one, by a choice that depends on the seed and the file names only.
+    one, by a choice that depends on the seed and the file names only; what is decoded
+    is the same for every choice.
 
     Raises:
       ValueError: no such folder, no images, a class with one, a share that makes no
         sense, or an image that does not decode.
     """
     top, classes = _open(path, f"folder:{path}")
-    folders = _folders(classes)
+    folders, shape = _folders(classes), (size, size, channels)
+
+    def decoded(parts: dict[str, Classes]) -> dict[str, cache.Part]:
+        files = [list(chain(*part.values())) for part in parts.values()]
+        names = {role: list(part) for role, part in parts.items()}
+        key = cache.file_key(*chain(*files)), names, [*map(len, files)]
+        name, build = (
+            f"labelled-{top.resolve().name}",
+            lambda: _pending(parts, shape, None),
+        )
+        return cache.cached(data_dir, name, key, shape, build)
+
     if "train" in folders and len(folders) > 1 and folders <= {"train", *_HELD_OUT}:
         if share is not None:
             raise ValueError(
@@ -89,20 +104,20 @@ def read_labelled(
                 "their own; leave test_share out"
             )
         held_out = next(name for name in _HELD_OUT if name in folders)
-        below, rule = _below(top, classes), f"the folder {held_out}"
-        parts = {"train": below["train"], "test": below[held_out]}
-    else:
-        share = DEFAULT_SHARE if share is None else share
-        parts, rule = _split(classes, share, seed), f"{share} of every class"
-
-    train, test = (list(chain(*part.values())) for part in parts.values())
-    names = {role: list(part) for role, part in parts.items()}
-    key = cache.file_key(*train, *test), names, len(test)
-    name, shape = f"labelled-{top.resolve().name}", (size, size, channels)
-    decoded = cache.cached(
-        data_dir, name, key, shape, lambda: _pending(parts, shape, None)
+        below = _below(top, classes)
+        parts = decoded({"train": below["train"], "test": below[held_out]})
+        files = tuple(chain(*below[held_out].values()))
+        return Labelled(parts["train"], parts["test"], files, f"the folder {held_out}")
+    share = DEFAULT_SHARE if share is None else share
+    is_test = _held_out(classes, share, seed)
+    whole = decoded({"all": classes})["all"]
+    train, test = (
+        whole._replace(labels=np.where(left_out, -1, whole.labels).astype(np.int32))
+        for left_out in (is_test, ~is_test)
     )
-    return Labelled(decoded["train"], decoded["test"], tuple(test), rule)
+    every = chain(*classes.values())
+    files = tuple(file for file, x in zip(every, is_test, strict=True) if x)
+    return Labelled(train, test, files, f"{share} of every class")
 
 
 def _open(path: str, field: str) -> tuple[Path, Classes]:
@@ -154,12 +169,11 @@ def _below(top: Path, classes: Classes) -> dict[str, Classes]:
     return below
 
 
-def _split(classes: Classes, share: float, seed: int) -> dict[str, Classes]:
-    """Cuts every class in two parts, each with one image at least, in order."""
+def _held_out(classes: Classes, share: float, seed: int) -> np.ndarray:
+    """Which images are held out, bool [n]: of every class one at least, and not all."""
     if not 0 < share < 1:
         raise ValueError(f"test_share must be above 0 and below 1, got {share}")
-    train: Classes = {}
-    test: Classes = {}
+    is_test = []
     for label, (name, files) in enumerate(classes.items()):
         if len(files) < 2:
             raise ValueError(
@@ -168,10 +182,10 @@ def _split(classes: Classes, share: float, seed: int) -> dict[str, Classes]:
             )
         count = min(max(math.floor(share * len(files) + 0.5), 1), len(files) - 1)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(label,)))
-        held_out = set(rng.permutation(len(files))[:count].tolist())
-        train[name] = [file for n, file in enumerate(files) if n not in held_out]
-        test[name] = [file for n, file in enumerate(files) if n in held_out]
-    return {"train": train, "test": test}
+        is_test.append(
+            np.isin(np.arange(len(files)), rng.permutation(len(files))[:count])
+        )
+    return np.concatenate(is_test)
 
 
 def _pending(

@@ -89,6 +89,18 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Gives the 95 % limits of a share of `count` images, NaN where there are none.
+
+    Wilson, J. Am. Stat. Assoc. 22 (1927); it needs no large counts.
+    """
+    if not count:
+        return float("nan"), float("nan")
+    test = scipy.stats.binomtest(round(share * count), count)
+    bounds = test.proportion_ci(method="wilson")
+    return float(bounds.low), float(bounds.high)
+
+
 def paired_interval(a: np.ndarray, b: np.ndarray) -> Interval:
     """Gives the mean of a - b over shared episodes and its 95 % bootstrap limits.
 

@@ -8,7 +8,7 @@ import dataclasses
 import io
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,12 +19,16 @@ import safetensors.numpy
 from metainit.config import parsing
 from metainit.config.fields import Network
 from metainit.core import leaves
+from metainit.data import images as decoding
 from metainit.data.batches import chunks
 from metainit.models import classification, registry
+from metainit.models.classification import QueryFn
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic
 from metainit.training.initialisation import Initialisation, body_shapes
 
+# Files, or uint8 [n, size, size, channels].
+Images = Sequence[str | pathlib.Path] | np.ndarray
 CHUNK = 256  # images a call of the compiled program, at most
 PIXELS = 2**21  # of them
 WEIGHTS, MODEL, MOMENTS = "weights.safetensors", "model.json", "moments.npy"
@@ -44,13 +48,46 @@ class Classifier(NamedTuple):
     class_names: tuple[str, ...]
     moments: np.ndarray
 
+    def predict(self, images: Images) -> np.ndarray:
+        """Computes class probabilities, float32 [n, way], each image judged alone.
+
+        Images are files, or uint8 [n, size, size, channels] as the network sees them; a
+        file that does not decode is a ValueError.
+        """
+        return _of_images(self, images, classification.predict(self.init.model))
+
+    def features(self, images: Images) -> np.ndarray:
+        """Computes what the head is on, float32 [n, d]; images as for `predict`."""
+        return _of_images(self, images, classification.query_features(self.init.model))
+
+    def save(self, folder: str | pathlib.Path) -> None:
+        """Writes the files, each whole or not at all."""
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        save(folder, self)
+
+    @staticmethod
+    def load(folder: str | pathlib.Path) -> "Classifier":
+        """Reads what `save` or `metainit finetune` wrote, or raises ValueError."""
+        return load(folder)
+
+
+def _of_images(classifier: Classifier, images: Images, of_query: QueryFn) -> np.ndarray:
+    if not isinstance(images, np.ndarray):
+        network = classifier.init.built_from
+        files = [decoding.Encoded(0, pathlib.Path(x), str(x)) for x in images]
+        form = network.size, network.channels
+        decoded: Any = (x for _, x in decoding.decode_all(files, *form, skip=None))
+        images = np.stack([*decoded])
+    return predictor(classifier, len(images), of_query)(images)
+
 
 def save(folder: str | pathlib.Path, classifier: Classifier) -> None:
     """Writes the files, each whole or not at all."""
     folder, init = pathlib.Path(folder), classifier.init
     model, preprocess = init.model, init.preprocess
     named = leaves.by_name(init.params, leaves.dotted)
-    arrays = {name: np.asarray(leaf) for name, leaf in named.items()}
+    # safetensors writes the memory as it lies.
+    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in named.items()}
     atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
     settings = dataclasses.asdict(init.built_from)
     images = {name: settings.pop(name) for name in ("size", "channels")}
@@ -110,8 +147,12 @@ def load(folder: str | pathlib.Path) -> Classifier:
     return Classifier(init, tuple(class_names), moments)
 
 
-def predictor(classifier: Classifier, total: int) -> Callable[[np.ndarray], np.ndarray]:
+def predictor(
+    classifier: Classifier, total: int, of_query: QueryFn | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
     """`(uint8 [n, size, size, channels]) -> float32 [n, way]`: class probabilities.
+
+    Or what another function of the query gives, float32 [n, ...].
 
     An image is judged alone: what stands beside it does not matter. The compiled
     program computes as many at a time as `total`, rounded up to a power of two, `CHUNK`
@@ -121,7 +162,7 @@ def predictor(classifier: Classifier, total: int) -> Callable[[np.ndarray], np.n
     fitting = max(1, PIXELS // (moments.shape[1] * moments.shape[2]))
     powers = (max(total - 1, 0).bit_length(), fitting.bit_length() - 1)
     size = min(CHUNK, 1 << min(powers))
-    of_query = classification.predict(init.model)
+    of_query = of_query or classification.predict(init.model)
 
     @jax.jit
     def run(params: Any, moments: jax.Array, images: jax.Array) -> jax.Array:

@@ -1,55 +1,91 @@
-"""metainit finetune: adapts an initialisation to your own images, saves the classifier.
+"""metainit finetune: a classifier of your own images, the best there is, saved.
 
 Below the folder of images every class has a folder. A share of every class is held out
-to judge the result on, or what lies in PATH/test where there is PATH/train.
+to judge the result on, or what lies in PATH/test where there is PATH/train. Heads on
+the network's features, and adapting the network, are compared on what is left.
 """
 
 import argparse
+import contextlib
 import csv
 import io
 import json
 import math
 import os
 import pathlib
+import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from PIL import Image
 
+from metainit.config.fields import Network
 from metainit.data import cache, folders, loading
-from metainit.data.loading import Source
-from metainit.evaluation import metrics
+from metainit.data.loading import Source, class_index, rows
+from metainit.evaluation import intervals, metrics
 from metainit.experiments import classifier
 from metainit.experiments.classifier import Classifier
+from metainit.models import pretrained
 from metainit.runtime import atomic, digest, run_folder
 from metainit.runtime.cost import NAMES
 from metainit.training import frozen_features, initialisation, stored
 from metainit.training.initialisation import RANDOM, Initialisation
-from metainit.transfer import fine_tuning, held_out
+from metainit.transfer import fine_tuning, held_out, linear_heads
 from metainit.transfer.spec import Spec, Split, check
 
 # Fields of a `Spec` that a line may give.
-SETTINGS = ("seed", "steps", "head", "optimizer", "learning_rate")
+SETTINGS = ("seed", "steps", "optimizer", "learning_rate")
+BEST, ADAPTED = "best", "adapted"
+HEADS = (BEST, *linear_heads.METHODS, ADAPTED)
+DEFAULT = pretrained.WHEEL  # the initialisation for photographs
 REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; what `finetune` raises is for the caller to tell."""
-    finetune(_parser().parse_args(argv))
+    """Runs the command line; raises ValueError or OSError for a mistake."""
+    _finetune(_parser().parse_args(argv))
     return 0
 
 
-def finetune(given: argparse.Namespace) -> None:
-    """Fine-tunes, saves, measures what was saved, and reports that.
+def finetune(
+    data: str | pathlib.Path, out: str | pathlib.Path | None = None, **options: Any
+) -> Classifier:
+    """Makes the best classifier of the images in a folder, with a folder a class.
 
-    It raises ValueError or OSError for what cannot work, before anything long starts,
-    and ValueError for a loss that is no longer finite.
+    Args:
+      data: the folder.
+      out: a folder for the classifier and its report; by default none is kept.
+      **options: as on the command line of `metainit finetune`, such as
+        `init="runs/mine"`, `head="ridge"`, `test_share=0.5`.
+
+    Raises:
+      TypeError: for an option that there is not.
+      ValueError, OSError: for what cannot work, before anything long starts; and
+        ValueError for a loss that is no longer finite.
     """
+    parser = _parser()
+    parser.exit_on_error = False
+    with contextlib.ExitStack() as stack:
+        out = out or stack.enter_context(tempfile.TemporaryDirectory())
+        line = [f"--data={data}", f"--out={out}"]
+        known = vars(parser.parse_args(line))
+        if unknown := ", ".join(options.keys() - known.keys()):
+            raise TypeError(f"finetune has no option {unknown}; there are {[*known]}")
+        line += [f"--{name}={value}" for name, value in options.items()]
+        try:
+            given = parser.parse_args(line)
+        except argparse.ArgumentError as error:
+            raise ValueError(str(error)) from None
+        _finetune(given)
+        return classifier.load(out)
+
+
+def _finetune(given: argparse.Namespace) -> None:
     out = pathlib.Path(given.out)
     _check_writable(out)
-    kind, _, path = given.data.partition(":")
-    if kind != "folder" or not path:
-        raise ValueError(f"--data must be folder:PATH, got {given.data!r}")
+    path = given.data.removeprefix("folder:")
     if given.seed < 0:
         raise ValueError(f"--seed must be 0 or more, got {given.seed}")
     init = _initialisation(given)
@@ -58,17 +94,23 @@ def finetune(given: argparse.Namespace) -> None:
     images = folders.read_labelled(
         path, **shape, share=given.test_share, seed=given.seed, data_dir=given.data_dir
     )
-    train, test = Source(path, *images.train), Source(path, *images.test)
-    split = Split(path, train, test)
+    split = Split(path, Source(path, *images.train), Source(path, *images.test))
+    _, train, test = split
     of_spec = {name: getattr(given, name) for name in SETTINGS}
-    spec = Spec(**of_spec)
+    spec = Spec(**of_spec, head="given")
     check(spec, split)
     fine_tuning.check_params(init, train)
+    if given.head == ADAPTED and not _adapts(init, train):
+        raise ValueError(
+            f"--head {ADAPTED}: nothing but a head changes in this network, or a class "
+            f"has one image to learn from; give --head {BEST}"
+        )
 
     # What makes this fine-tuning another one; names of folders do not.
     settings = {
         **shape,
         **of_spec,
+        "head": given.head,
         "held_out": images.rule,
         "images_sha256": digest.sha256(
             [(x.class_names, x.labels, x.hashes) for x in (train, test)]
@@ -80,25 +122,28 @@ def finetune(given: argparse.Namespace) -> None:
         print(f"{out} is finished; another --out starts anew")
         _tell(json.loads((out / REPORT).read_text()), out)
         return
+    learned, judged = len(rows(train)), len(rows(test))
     from_where = _from_where(init, given.init)
     print(
-        f"{from_where}; {len(train.class_names)} classes, {len(train.images):,} images "
-        f"to learn from, {len(test.images):,} held out ({images.rule})"
+        f"{from_where}; {len(train.class_names)} classes, {learned:,} images to learn "
+        f"from, {judged:,} held out ({images.rule})"
     )
-    shared = np.isin(images.test.hashes, images.train.hashes)
-    seconds = _learn(init, split, spec, out, given.data_dir)
+    if unsuited := _unsuited(network, images.files):
+        print(f"warning: {unsuited}")
+    hashes = images.train.hashes[rows(train)], images.test.hashes[rows(test)]
+    choice = _learn(init, split, spec, given.head, out, given.data_dir)
     _write_held_out(out / HELD_OUT, images)
     report = {
         "init": from_where,
         "data": given.data,
         **settings,
+        **choice._asdict(),
         "classes": len(train.class_names),
-        "images": len(train.images),
-        "held_out_images": len(test.images),
+        "images": learned,
+        "held_out_images": judged,
         # Whose very pixels were learned from.
-        "held_out_also_learned": int(shared.sum()),
+        "held_out_also_learned": int(np.isin(*hashes[::-1]).sum()),
         "batch_norm": init.model.policy,
-        "device_seconds": seconds,
         **_measured(out, test),
     }
     atomic.write_json(out / REPORT, report)
@@ -106,22 +151,24 @@ def finetune(given: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    about = "Adapts an initialisation to your own images."
+    about = "Makes the best classifier of your own images that an initialisation gives."
     parser = argparse.ArgumentParser("metainit finetune", description=about)
     add = parser.add_argument
-    add("--init", required=True, help="run folder of launch.py, weights, or random")
+    init = f"run folder of launch.py, weights, or random; default {DEFAULT}"
+    add("--init", default=DEFAULT, help=init)
     parts = (*stored.PARTS, RANDOM)
     add("--which", choices=parts, help="of the run; default meta, or what is like it")
     use = "of an encoder's weights: frozen (default: one pass) or adapted"
     add("--use", choices=stored.USES, help=use)
-    add("--data", required=True, help="folder:PATH, a folder a class")
+    add("--data", required=True, help="a folder with a folder a class")
     add("--out", required=True, help="folder of the classifier")
     add("--size", type=int, help="side of the images in pixels; the init's, or 64")
     add("--channels", type=int, choices=(1, 3), help="the run's, or 3")
-    add("--steps", type=int, default=500, help="of 32 images; default 500")
-    add("--learning_rate", type=float, default=0.001, help="default 0.001")
-    add("--optimizer", choices=("sgd", "adam"), default="adam")
-    add("--head", choices=("prototype", "zero"), default="prototype")
+    head = "on the network's features; adapted changes the network, too"
+    add("--head", choices=HEADS, default=BEST, help=head)
+    add("--steps", type=int, default=500, help="of adapting, of 32 images; default 500")
+    add("--learning_rate", type=float, default=0.001, help="of adapting; default 0.001")
+    add("--optimizer", choices=("sgd", "adam"), default="adam", help="of adapting")
     add("--test_share", type=float, help="of every class; default 0.2")
     add("--seed", type=int, default=0, help="of the split and the order of images")
     add("--data_dir", default="", help="of decoded images, as of metainit datasets")
@@ -156,25 +203,124 @@ def _from_where(init: Initialisation, source: str) -> str:
     return f"{source} ({about.recipe.name} recipe, sha256 {about.sha256[:12]})"
 
 
+class Choice(NamedTuple):
+    """What was saved, and what it was compared with.
+
+    Attributes:
+      chosen: name of the head, or "adapted".
+      compared: a row a head: "head", "accuracy", "low" and "high" (a Wilson interval)
+        and "loss", on images to learn from that it had not learned from.
+      steps_taken, device_seconds: of adapting the network; 0 where a head was fitted.
+    """
+
+    chosen: str
+    compared: list[dict[str, Any]]
+    steps_taken: int
+    device_seconds: float
+
+
 def _learn(
-    init: Initialisation, split: Split, spec: Spec, out: pathlib.Path, data_dir: str
-) -> float:
-    """Fine-tunes and saves the classifier; returns the device seconds that it took."""
+    init: Initialisation,
+    split: Split,
+    spec: Spec,
+    asked: str,
+    out: pathlib.Path,
+    data_dir: str,
+) -> Choice:
+    """Compares, learns from all what did best, and saves the classifier."""
     name, train, test = split
     init = learned = initialisation.fitted(init, loading.images_used((train,)))
+    moments = held_out.moment_images(train, spec)
     if init.model.encode and not (init.preprocess.shift or init.preprocess.flip):
-        features = cache.root(data_dir) / "features"
-        learned, maps = frozen_features.encode(init, (train, test), features)
+        where = cache.root(data_dir) / "features"
+        learned, maps = frozen_features.encode(init, (train, test), where)
         split = Split(name, *maps)
-    points, params = fine_tuning.fine_tune(learned, split, spec, out / TRAINING)
-    if not math.isfinite(points[-1].loss):
+    features = held_out.features_of(learned, split.train, spec)
+    labels, way = train.labels[rows(train)], len(train.class_names)
+    fold = linear_heads.folds(labels, spec.seed)
+    judged = linear_heads.compare(features, labels, way, fold)
+    if asked in linear_heads.METHODS:
+        judged = [x for x in judged if x.method == asked]
+    best = linear_heads.best(judged)
+    compared = [_row(x.method, x.accuracy, x.images, x.loss) for x in judged]
+    steps = 0
+    if asked in (BEST, ADAPTED) and _adapts(learned, train):
+        inside = fold == 0
+        head = best.fitted(features[~inside], labels[~inside], way)
+        trial = _parted(split.train, inside)
+        point = _adapted(learned._replace(head=head), trial, spec, asked, out)
+        compared.append(_row(ADAPTED, point.accuracy, inside.sum(), point.loss))
+        steps = point.step
+    learned = learned._replace(head=best.fitted(features, labels, way))
+    params, seconds = learned.params, 0.0
+    if steps:
+        whole = spec._replace(steps=steps), out / TRAINING / "all"
+        points, params = fine_tuning.fine_tune(learned, split, *whole)
+        seconds = points[-1].device_seconds
+    saved = init._replace(body=params["body"], head=params["head"])
+    classifier.save(out, Classifier(saved, train.class_names, moments))
+    return Choice(ADAPTED if steps else best.method, compared, steps, seconds)
+
+
+def _adapts(init: Initialisation, train: Source) -> bool:
+    """Whether fine-tuning changes more than the head, and can be judged."""
+    of_body = init.model.learns
+    paths = jax.tree_util.tree_leaves_with_path(init.body)
+    changes = any(of_body is None or of_body(*pair) for pair in paths)
+    return changes and all(len(images) > 1 for images in class_index(train))
+
+
+def _parted(train: Source, inside: np.ndarray) -> Split:
+    """Images to learn from in two parts, the second those `inside`, bool [n]."""
+    learnt, judged = train.labels.copy(), train.labels.copy()
+    learnt[rows(train)[inside]] = -1
+    judged[rows(train)[~inside]] = -1
+    sides = (train._replace(labels=labels) for labels in (learnt, judged))
+    return Split(train.name, *sides)
+
+
+def _adapted(
+    start: Initialisation, split: Split, spec: Spec, asked: str, out: pathlib.Path
+) -> fine_tuning.Point:
+    """The point of a fine-tuning with the lowest loss; step 0 where none is better.
+
+    Where it is asked for, it is one after the first step.
+    """
+    points, _ = fine_tuning.fine_tune(start, split, spec, out / TRAINING / "trial")
+    first, *others = (point for point in points if math.isfinite(point.loss))
+    if asked == ADAPTED and not others:
         raise ValueError(
-            f"the loss is not finite after {spec.steps} steps; give a lower "
+            f"the loss is not finite after {points[1].step} steps; give a lower "
             f"--learning_rate than {spec.learning_rate}, and another --out"
         )
-    init, moments = init._replace(**params), held_out.moment_images(train, spec)
-    classifier.save(out, Classifier(init, train.class_names, moments))
-    return points[-1].device_seconds
+    better = [x for x in others if asked == ADAPTED or x.accuracy >= first.accuracy]
+    forced = () if asked == ADAPTED else (first,)
+    return min((*forced, *better), key=lambda point: point.loss)
+
+
+def _row(head: str, accuracy: float, count: int, loss: float) -> dict[str, Any]:
+    """What a head did on images it had not learned from."""
+    low, high = intervals.wilson(accuracy, count)
+    values = {"accuracy": accuracy, "low": low, "high": high, "loss": loss}
+    return {"head": head, "images": int(count), **values}
+
+
+def _unsuited(network: Network, files: Sequence[pathlib.Path]) -> str:
+    """Says where the network sees far less of the images than there is."""
+    sides, colour = [], False
+    for file in files[:: max(1, len(files) // 20)]:
+        with Image.open(file) as image:
+            sides.append(min(image.size))
+            thumbnail = np.asarray(image.convert("RGB").resize((16, 16)), int)
+            colour |= bool(np.ptp(thumbnail, -1).mean() > 4)
+    lost = network.channels == 1 and colour
+    if not lost and np.median(sides) < 3 * network.size:
+        return ""
+    form = f"{network.size}x{network.size} in {'grey' if lost else 'colour'}"
+    return (
+        f"the network sees {form}, and these images have {np.median(sides):.0f} pixels "
+        f"or more{' in colour' * colour}; for photographs give --init {DEFAULT}"
+    )
 
 
 def _check_writable(out: pathlib.Path) -> None:
@@ -185,29 +331,49 @@ def _check_writable(out: pathlib.Path) -> None:
 
 def _measured(out: pathlib.Path, test: Source) -> dict[str, Any]:
     """Scores of the classifier as saved, computed as `metainit predict` does."""
-    learned = classifier.load(out)
-    chances = classifier.predictor(learned, len(test.images))(test.images)
-    hits = chances.argmax(-1) == test.labels
+    learned, judged = classifier.load(out), rows(test)
+    images, labels = test.images[judged], test.labels[judged]
+    chances = classifier.predictor(learned, len(images))(images)
+    hits, n = chances.argmax(-1) == labels, len(labels)
+    low, high = intervals.wilson(float(hits.mean()), n)
+    right = np.maximum(chances[np.arange(n), labels].astype(np.float64), 1e-12)
     of_class = {
-        name: float(np.mean(hits[test.labels == label]))
+        name: float(np.mean(hits[labels == label]))
         for label, name in enumerate(test.class_names)
     }
-    return metrics.scores(chances, test.labels) | {"accuracy_of_class": of_class}
+    return {
+        **metrics.scores(chances, labels),
+        "low": low,
+        "high": high,
+        "loss": -float(np.log(right).mean()),
+        "accuracy_of_class": of_class,
+    }
 
 
 def _write_held_out(path: pathlib.Path, images: folders.Labelled) -> None:
-    text, labels = io.StringIO(), np.array(images.test.names)[images.test.labels]
-    rows = [("file", "label"), *zip(images.files, labels, strict=True)]
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    of_test = images.test.labels[images.test.labels >= 0]
+    text, labels = io.StringIO(), np.array(images.test.names)[of_test]
+    lines = [("file", "label"), *zip(images.files, labels, strict=True)]
+    csv.writer(text, lineterminator="\n").writerows(lines)
     atomic.write_text(path, text.getvalue())
 
 
 def _tell(report: Mapping[str, Any], out: pathlib.Path) -> None:
+    print("on images to learn from, each judged by what had not learned from it:")
+    for row in report["compared"]:
+        mark = " <- saved" * (row["head"] == report["chosen"])
+        print(f"  {row['head']:19}  {_in_words(row)}{mark}")
     print(
-        f"accuracy {100 * report['accuracy']:.1f} %, F1 {report['f1']:.3f}, "
-        f"calibration error {report['calibration_error']:.3f} on "
-        f"{report['held_out_images']:,} held-out images of {report['classes']} classes"
+        f"on {report['held_out_images']:,} held-out images of {report['classes']} "
+        f"classes: {_in_words(report)}, F1 {report['f1']:.3f}, calibration error "
+        f"{report['calibration_error']:.3f}"
     )
     if shared := report["held_out_also_learned"]:
         print(f"warning: {shared} of them have the pixels of an image learned from")
     print(f"metainit predict {out} IMAGES...")
+
+
+def _in_words(row: Mapping[str, Any]) -> str:
+    accuracy, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
+    loss = f"log loss {row['loss']:.3f}"
+    return f"accuracy {accuracy:5.1f} % [{low:.1f}, {high:.1f}], {loss}"

@@ -5,10 +5,10 @@ import math
 import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import filelock
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from metainit.data.batches import chunks
 from metainit.data.loading import Source
 from metainit.models.model import Model
-from metainit.runtime import digest
+from metainit.runtime import atomic, digest
 from metainit.runtime.budget import seconds_each
 from metainit.training.initialisation import Initialisation
 
@@ -34,8 +34,8 @@ def encode(
     """Puts an initialisation on maps of features: float32 [n, h, w, c], memory-mapped.
 
     A map that exists in `folder` for the same images, weights, normalisation and
-    precision is used again; an interrupted call leaves none that is half written. The
-    parameters are still those for images. It raises ValueError where the disk has no
+    precision is used again, and a call that was stopped goes on. The parameters are
+    still those for images. It raises ValueError where the disk has no
     room for the maps.
     """
     body, of_chunk = init.body, _of_chunk(init)
@@ -62,16 +62,32 @@ def encode(
             f"{free / 1e9:.1f} are free; set it to False, or give another data.data_dir"
         )
     for path, (source, shape) in missing.items():
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
-            part = pathlib.Path(new) / path.name
-            maps = open_memmap(part, "w+", np.float32, (len(source.images), *shape))
-            batches, title = chunks(np.arange(len(maps)), CHUNK), source.name
-            for rows, count in tqdm(list(batches), f"encoding {title}", disable=None):
-                maps[rows[:count]] = of_chunk(body, source.images[rows])[:count]
-            maps.flush()
-            os.replace(part, path)
+        with filelock.FileLock(path.with_suffix(".lock")):
+            if not path.exists():  # another process may have made them
+                _encode(source, path, shape, lambda images: of_chunk(body, images))
     made = (np.load(path, mmap_mode="r") for _, path, _ in places)
     return _on_maps(init, sources, made)
+
+
+def _encode(
+    source: Source, path: pathlib.Path, shape: tuple[int, ...], encode: Callable
+) -> None:
+    """Writes maps, or goes on where an earlier call was stopped."""
+    part, told = path.with_suffix(".part"), path.with_suffix(".done")
+    done = int(told.read_text()) if part.exists() and told.exists() else 0
+    mode = "r+" if done else "w+"
+    maps = open_memmap(part, mode, np.float32, (len(source.images), *shape))
+    bar = tqdm(
+        list(chunks(np.arange(done, len(maps)), CHUNK)),
+        f"encoding {source.name}",
+        disable=None,
+    )
+    for rows, count in bar:
+        maps[rows[:count]] = encode(source.images[rows])[:count]
+        maps.flush()
+        atomic.write_text(told, str(rows[count - 1] + 1))
+    os.replace(part, path)
+    told.unlink(missing_ok=True)
 
 
 def stand_ins(

@@ -131,12 +131,15 @@ class _FineTuning(Session):
         self._programs: dict[bool, Program] = {}  # by whether of the head only
         self._flops = {True: 0.0, False: 0.0}
         way, fresh = len(train.class_names), optimizer(spec, init.inner)
+        state = steps.start(init.model, fresh, init.body, _images_like(train), way)
+        if spec.head == "given":
+            state = state._replace(params=dict(init.params))
         run = Run(
             name=str(self._about.get("init", "fine-tuning")),
             folder=folder,
             update=self._update,
             batch=lambda step: _batch(train, order(step)),
-            state=steps.start(init.model, fresh, init.body, _images_like(train), way),
+            state=state,
             steps=spec.steps,
         )
         costs = dict.fromkeys((*COSTS, "head_flops"), 0.0)

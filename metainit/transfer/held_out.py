@@ -56,6 +56,14 @@ def measurer(
     return measure, seconds
 
 
+def features_of(init: Initialisation, train: Source, spec: Spec) -> np.ndarray:
+    """Computes features of the images to learn from, float32 [n, d], each alone."""
+    moments, params = moment_images(train, spec), {"body": init.body}
+    of_images = features(init.model, init.preprocess)
+    of_rows, _ = compile_chunks(of_images, params, moments, train)
+    return of_rows(params, train, rows(train))
+
+
 def compile_chunks(
     of_images: Callable[..., Any], params: Any, moments: np.ndarray, source: Source
 ) -> tuple[OfRows, float]:

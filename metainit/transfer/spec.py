@@ -9,7 +9,7 @@ from metainit.config.fields import Count, Fraction, Natural, Positive
 from metainit.data.batches import labelled
 from metainit.data.loading import Source, class_index
 
-Start = Literal["zero", "prototype"]  # of a head
+Start = Literal["zero", "prototype", "given"]  # of a head
 
 
 class Split(NamedTuple):
@@ -27,7 +27,8 @@ class Spec(NamedTuple):
       probe_steps: how many of the steps, the first ones, change the head only; the
         optimiser begins anew after them.
       batch: images a step.
-      head: "prototype" is the nearest class mean of the training images' features.
+      head: "prototype" is the nearest class mean of the training images' features,
+        "given" the initialisation's own.
       momentum: of "sgd".
       fraction: share of each class's training images that may be used, above 0 to 1.
       shot: training images of each class that may be used; 0 for all.

@@ -10,6 +10,7 @@ from metainit.evaluation.intervals import (
     mean_interval,
     over_seeds,
     paired_interval,
+    wilson,
 )
 
 
@@ -87,3 +88,10 @@ def test_what_cannot_be_judged():
         over_seeds(np.ones((1, 1)))
     with pytest.raises(ValueError, match="episodes: 3 against 4"):
         paired_interval(np.ones(3), np.ones(4))
+
+
+def test_wilsons_interval():
+    """Newcombe, Statistics in Medicine 17 (1998), table I, method 3."""
+    np.testing.assert_allclose(wilson(81 / 263, 263), (0.2553, 0.3662), atol=5e-5)
+    np.testing.assert_allclose(wilson(0.0, 20), (0.0, 0.1611), atol=5e-5)
+    assert np.isnan(wilson(float("nan"), 0)).all()

@@ -54,7 +54,7 @@ def test_maps_are_kept_for_the_same_images_and_weights(init, tmp_path):
     def files(seed=0, **changed):
         sources = (source("x", 16, seed),)
         frozen_features.encode(init._replace(**changed), sources, tmp_path)
-        return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+        return {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
 
     first = files()
     assert files() == first
@@ -62,6 +62,29 @@ def test_maps_are_kept_for_the_same_images_and_weights(init, tmp_path):
     assert len(files(seed=5)) == 3
     assert len(files(preprocess=PREPROCESS._replace(std=(1.0, 1.0, 1.0)))) == 4
     assert len(files(model=in_bfloat16(init.model))) == 5
+
+
+def test_encoding_that_was_stopped_goes_on(init, tmp_path, monkeypatch):
+    """The chunks that were done are not done again, and the maps are the same."""
+    of_chunk, calls = frozen_features._of_chunk(init), []
+
+    def counted(body, images):
+        if isinstance(images, np.ndarray):
+            calls.append(len(images))
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+        return of_chunk(body, images)
+
+    sources = (source("x", 16, 0),)
+    monkeypatch.setattr(frozen_features, "_of_chunk", lambda init: counted)
+    with pytest.raises(KeyboardInterrupt):
+        frozen_features.encode(init, sources, tmp_path)
+    assert not list(tmp_path.glob("*.npy"))
+    _, (made,) = frozen_features.encode(init, sources, tmp_path)
+    assert len(calls) == 3  # of two chunks, the second one twice
+    _, (expected,) = frozen_features.encode(init, sources, tmp_path / "other")
+    np.testing.assert_array_equal(made.images, expected.images)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".npy", ".lock", ""}
 
 
 def test_a_disk_without_room_is_named(init, tmp_path, monkeypatch):

@@ -1,0 +1,172 @@
+"""Linear heads on features that stay: fitted, calibrated, and chosen between.
+
+A head is {"kernel": float32 [d, way], "bias": float32 [way]} of the features as they
+are: what a method does to them first is folded in.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+import scipy.optimize
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+Head = dict[str, np.ndarray]
+# `(scaled features [n, d], labels [n], way, setting) -> kernel, bias`.
+Fit = Callable[[np.ndarray, np.ndarray, int, float], tuple[np.ndarray, np.ndarray]]
+
+FOLDS = 4
+
+
+def logistic_regression(
+    features: np.ndarray, labels: np.ndarray, way: int, inverse_penalty: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Multinomial logistic regression; the setting is scikit-learn's C."""
+    fitted = LogisticRegression(C=inverse_penalty, max_iter=1000).fit(features, labels)
+    kernel, bias = fitted.coef_.T, fitted.intercept_
+    if way == 2:  # where scikit-learn has the second class's score alone
+        kernel, bias = np.pad(kernel, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
+    return kernel, bias
+
+
+def ridge(
+    features: np.ndarray, labels: np.ndarray, way: int, penalty: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares towards one-hot labels, with `penalty` times d on the kernel."""
+    wanted = np.eye(way)[labels]
+    bias = wanted.mean(0)
+    gram, n = features @ features.T, len(features)
+    dual = scipy.linalg.solve(
+        gram + penalty * features.shape[1] * np.eye(n), wanted - bias, assume_a="pos"
+    )
+    return features.T @ dual, bias
+
+
+def nearest_mean(
+    features: np.ndarray, labels: np.ndarray, way: int, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distances to class means, over d and times `scale`."""
+    means = np.stack([features[labels == label].mean(0) for label in range(way)])
+    scale /= features.shape[1]
+    return 2 * scale * means.T, -scale * np.square(means).sum(1)
+
+
+# Each with its settings, the one that is left for a better one only first.
+METHODS: Mapping[str, tuple[Fit, Sequence[float]]] = {
+    "logistic regression": (logistic_regression, (0.1, 0.03, 0.3, 1.0, 0.01)),
+    "ridge": (ridge, (1.0, 3.0, 0.3, 0.1)),
+    "nearest mean": (nearest_mean, (1.0,)),
+}
+
+
+class Judged(NamedTuple):
+    """What a method did on so many images that it had not learned from.
+
+    Attributes:
+      temperature: what its scores are multiplied by, for the lowest loss.
+      accuracy: 0 to 1.
+      loss: mean cross-entropy in nats, after that.
+    """
+
+    method: str
+    setting: float
+    temperature: float
+    accuracy: float
+    loss: float
+    images: int
+
+    def fitted(self, features: np.ndarray, labels: np.ndarray, way: int) -> Head:
+        """Fits the calibrated head to features, float [n, d], labels int [n]."""
+        head = fit(self.method, self.setting, features, labels, way)
+        return {name: np.float32(self.temperature) * x for name, x in head.items()}
+
+
+def fit(
+    method: str, setting: float, features: np.ndarray, labels: np.ndarray, way: int
+) -> Head:
+    """Fits a head of `METHODS` to features, float [n, d], labels int [n].
+
+    They are centred and brought to one spread together: each by its own would make as
+    much of those that hardly vary.
+    """
+    mean = features.mean(0)
+    spread = np.sqrt(np.mean(np.square(features - mean))) or 1.0
+    # In threads of its own BLAS is far slower on such sizes where cores are busy.
+    with threadpool_limits(1):
+        made = METHODS[method][0]((features - mean) / spread, labels, way, setting)
+    kernel, bias = made[0] / spread, made[1]
+    head = {"kernel": kernel, "bias": bias - mean @ kernel}
+    return {name: np.asarray(leaf, np.float32) for name, leaf in head.items()}
+
+
+def scores(head: Head, features: np.ndarray) -> np.ndarray:
+    """Scores features, [n, d], to [n, way]."""
+    return features @ head["kernel"] + head["bias"]
+
+
+def folds(labels: np.ndarray, seed: int) -> np.ndarray:
+    """The fold in which each image is judged, int [n], by class; -1 for an only one.
+
+    What is learned from in a fold has every class.
+    """
+    rng, fold = np.random.default_rng(seed), np.full(len(labels), -1)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        if len(rows) > 1:
+            fold[rows] = np.arange(len(rows)) % FOLDS
+    return fold
+
+
+def compare(
+    features: np.ndarray, labels: np.ndarray, way: int, fold: np.ndarray
+) -> list[Judged]:
+    """Judges every method, with its best setting, by cross-validation over `folds`.
+
+    Features are float [n, d], labels and fold int [n]. Where no image can be judged,
+    accuracies and losses are NaN.
+    """
+    known = fold >= 0
+    judged = []
+    for method, (_, settings) in METHODS.items():
+        tried = []
+        for setting in settings:
+            given = np.zeros((len(labels), way))
+            for number in np.unique(fold[known]):
+                inside = fold == number
+                head = fit(method, setting, features[~inside], labels[~inside], way)
+                given[inside] = scores(head, features[inside])
+            tried.append(_judged(method, setting, given[known], labels[known]))
+        judged.append(best(tried))
+    return judged
+
+
+def best(judged: Sequence[Judged]) -> Judged:
+    """The lowest loss of those that are right as often as the first, or more often."""
+    first, *others = judged
+    better = (x for x in others if x.accuracy >= first.accuracy)
+    return min((first, *better), key=lambda x: x.loss)
+
+
+def _judged(
+    method: str, setting: float, given: np.ndarray, labels: np.ndarray
+) -> Judged:
+    if not len(labels):
+        return Judged(method, setting, 1.0, math.nan, math.nan, 0)
+    temperature, loss = _temperature(given, labels)
+    accuracy = float(np.mean(given.argmax(-1) == labels))
+    return Judged(method, setting, temperature, accuracy, loss, len(labels))
+
+
+def _temperature(given: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The factor of scores, [n, way], with the lowest cross-entropy, and that."""
+
+    def loss(log_factor: float) -> float:
+        chances = log_softmax(np.exp(log_factor) * given, -1)
+        return -float(chances[np.arange(len(labels)), labels].mean())
+
+    found = scipy.optimize.minimize_scalar(loss, bounds=(-5, 5), method="bounded")
+    return float(np.exp(found.x)), float(found.fun)

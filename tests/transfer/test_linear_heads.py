@@ -1,0 +1,119 @@
+"""Linear heads: closed forms, calibration, and what is chosen."""
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from metainit.transfer import linear_heads
+
+WAY, PER_CLASS, WIDTH = 3, 20, 5
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Features of three classes that overlap, far from 0, and labels."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(WAY), PER_CLASS)
+    centres = rng.standard_normal((WAY, WIDTH))
+    features = centres[labels] + rng.standard_normal((len(labels), WIDTH))
+    return (30 * features + 70).astype(np.float32), labels
+
+
+def scaled(features):
+    away = features.astype(np.float64) - features.mean(0, dtype=np.float64)
+    return away / np.sqrt(np.mean(away**2))
+
+
+@pytest.mark.parametrize("way", [2, 3])
+def test_logistic_regression_is_scikit_learns_on_scaled_features(problem, way):
+    features, labels = (x[: way * PER_CLASS] for x in problem)
+    head = linear_heads.fit("logistic regression", 0.1, features, labels, way)
+    model = LogisticRegression(C=0.1, max_iter=1000, tol=1e-8)
+    wanted = model.fit(scaled(features), labels).predict_log_proba(scaled(features))
+    ours = log_softmax(linear_heads.scores(head, features), -1)
+    np.testing.assert_allclose(ours, wanted, atol=1e-2)
+
+
+@pytest.mark.parametrize("penalty", [0.1, 10.0])
+def test_ridge_is_scikit_learns(problem, penalty):
+    features, labels = problem
+    head = linear_heads.fit("ridge", penalty, features, labels, WAY)
+    model = Ridge(alpha=penalty * WIDTH).fit(scaled(features), np.eye(WAY)[labels])
+    scores = linear_heads.scores(head, features)
+    np.testing.assert_allclose(scores, model.predict(scaled(features)), atol=1e-4)
+
+
+def test_the_nearest_mean_is_the_nearest(problem):
+    features, labels = problem
+    head = linear_heads.fit("nearest mean", 1.0, features, labels, WAY)
+    x = scaled(features)
+    means = np.stack([x[labels == label].mean(0) for label in range(WAY)])
+    distances = np.square(x[:, None] - means).sum(-1)
+    scores = linear_heads.scores(head, features)
+    # Scores fall with the distance: what is added is the same for every class.
+    fall = scores + distances / WIDTH
+    np.testing.assert_allclose(fall, fall[:, :1].repeat(WAY, 1), atol=1e-3)
+
+
+@pytest.mark.parametrize("method", linear_heads.METHODS)
+def test_features_that_never_vary_tell_nothing(method):
+    head = linear_heads.fit(method, 1.0, np.ones((6, 2)), np.arange(6) % 3, 3)
+    assert (head["kernel"] == 0).all() and np.isfinite(head["bias"]).all()
+
+
+def test_every_class_is_learned_from_in_every_fold():
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 2])
+    fold = linear_heads.folds(labels, 0)
+    assert fold[-1] == -1 and (fold[:-1] >= 0).all()
+    for number in range(linear_heads.FOLDS):
+        assert set(labels[fold != number]) == {0, 1, 2}
+    assert (linear_heads.folds(labels, 0) == fold).all()
+
+
+def test_cross_validation_judges_by_what_had_not_learned(problem):
+    """By hand for one method; the temperature is the one of the lowest loss."""
+    features, labels = problem
+    fold = linear_heads.folds(labels, 1)
+    judged = {x.method: x for x in linear_heads.compare(features, labels, WAY, fold)}
+    assert list(judged) == list(linear_heads.METHODS)
+    mean = judged["nearest mean"]
+    scores = np.zeros((len(labels), WAY))
+    for number in range(linear_heads.FOLDS):
+        inside = fold == number
+        args = features[~inside], labels[~inside], WAY
+        head = linear_heads.fit("nearest mean", 1.0, *args)
+        scores[inside] = linear_heads.scores(head, features[inside])
+    assert mean.accuracy == np.mean(scores.argmax(-1) == labels)
+
+    def loss(factor):
+        chances = log_softmax(factor * scores, -1)
+        return -chances[np.arange(len(labels)), labels].mean()
+
+    assert mean.loss == pytest.approx(loss(mean.temperature), rel=1e-6)
+    assert mean.loss <= min(map(loss, mean.temperature * np.array([0.8, 1, 1.25])))
+    head = mean.fitted(features, labels, WAY)
+    plain = linear_heads.fit("nearest mean", 1.0, features, labels, WAY)
+    wanted = mean.temperature * linear_heads.scores(plain, features)
+    given = linear_heads.scores(head, features)
+    np.testing.assert_allclose(given, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_first_is_left_for_nothing_that_is_right_less_often():
+    def judged(accuracy, loss):
+        return linear_heads.Judged("ridge", 1.0, 1.0, accuracy, loss, 10)
+
+    first = judged(0.8, 0.5)
+    assert linear_heads.best([first, judged(0.7, 0.1), judged(0.9, 0.6)]) is first
+    better = judged(0.8, 0.4)
+    assert linear_heads.best([first, better, judged(0.9, 0.45)]) is better
+
+
+def test_nothing_is_judged_of_classes_with_one_image():
+    features, labels = np.eye(3, dtype=np.float32), np.arange(3)
+    judged = linear_heads.compare(features, labels, 3, linear_heads.folds(labels, 0))
+    assert all(np.isnan(x.loss) and x.images == 0 for x in judged)
+    best = linear_heads.best(judged)
+    assert best.method == "logistic regression"
+    scores = linear_heads.scores(best.fitted(features, labels, 3), features)
+    assert (scores.argmax(-1) == labels).all()
