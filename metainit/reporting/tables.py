@@ -196,13 +196,24 @@ def _terminal(block: Block) -> Iterator[str]:
             yield _ascii(text)
         case Bullets(items):
             for item in items:
-                yield textwrap.fill(f"- {_ascii(item)}", WIDTH, subsequent_indent="  ")
+                yield _filled(f"- {item}", "  ")
         case Code(text, _):
             yield text
         case Table():
             yield from _aligned(block)
         case str():
-            yield textwrap.fill(_ascii(block), WIDTH)
+            yield _filled(block)
+
+
+def _filled(text: str, indent: str = "") -> str:
+    return textwrap.fill(
+        _ascii(text),
+        WIDTH,
+        subsequent_indent=indent,
+        # A path is copied: it is not broken.
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def _aligned(table: Table) -> list[str]:

@@ -78,3 +78,8 @@ def test_numbers_in_words():
     assert tables.difference(near_zero) == ("+0.00 [-0.04, 1.00]", "-")
     assert tables.difference(interval) == ("+3.1 [2.5, 3.7]", "0.010*")
     assert tables.difference(None) == ("ours", "-")
+
+
+def test_a_path_is_not_broken():
+    path = "/somewhere/" + "with-hyphens-" * 9
+    assert path in tables.terminal([f"The report is in {path} now."]).splitlines()
