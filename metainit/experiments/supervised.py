@@ -5,6 +5,7 @@ is. The scripts are uneven, so macro-F1 is reported beside accuracy.
 """
 
 import dataclasses
+import json
 import pathlib
 import time
 
@@ -30,7 +31,7 @@ from metainit.training.initialisation import RANDOM, Initialisation
 from metainit.training.loop import Fitted, Intervals, Run, fit
 from metainit.transfer import held_out
 
-RESULTS, REPORT = "results.jsonl", "report.md"
+FINISHED, RESULTS, REPORT = "finished.json", "results.jsonl", "report.md"
 _NAMES = "LATIN CANADIAN GREEK CYRILLIC ARABIC GEORGIAN HEBREW ARMENIAN LAO OLD"
 SCRIPTS = tuple(_NAMES.split())  # the last is Old Italic
 TEST, VALIDATION = 0.2, 0.125  # of each letter's images, and of the others
@@ -52,17 +53,20 @@ def train(
 
     The parameters tested are those of the epoch that is best on validation images.
     """
+    settings, asked = dataclasses.asdict(config), [config.epochs, config.max_hours]
+    rules = ("log_every", "max_hours", "data_dir"), ("epochs",)
     with configs.as_config_error():
+        run_folder.claim(workdir, settings, *rules, write=False)
+        if not dry_run and (text := _finished(workdir, asked)):
+            print(text)
+            return text
         letters = loading.whole(Data(data_dir=config.data_dir))  # glyphs
         source, validation, test = by_script(letters)
         rows, test_images = loading.rows(source), len(loading.rows(test))
         if config.batch > len(rows):
             words = f"is above the {len(rows)} training images"
             raise ValueError(f"batch={config.batch} {words}")
-        if not dry_run:
-            may_change, only_up = ("log_every", "max_hours", "data_dir"), ("epochs",)
-            settings = dataclasses.asdict(config)
-            run_folder.claim(workdir, settings, may_change, only_up)
+        run_folder.claim(workdir, settings, *rules, write=not dry_run)
     print(f"{len(rows)} images of {len(SCRIPTS)} scripts; {test_images} to test on")
 
     # The network and its training step.
@@ -118,8 +122,18 @@ def train(
     atomic.write_rows(workdir / RESULTS, results)
     text = _in_words(config, results, fitted) + f"\n    {command}\n" * bool(command)
     atomic.write_text(workdir / REPORT, text)
+    atomic.write_json(workdir / FINISHED, asked)
     print(text)
     return text
+
+
+def _finished(workdir: pathlib.Path, asked: list[float]) -> str:
+    """The report's text where all epochs and hours were spent, else ""."""
+    path = workdir / FINISHED
+    if not path.exists() or json.loads(path.read_text()) != asked:
+        return ""
+    text = (workdir / REPORT).read_text()
+    return f"{workdir} is finished; more epochs go on\n\n{text}"
 
 
 def by_script(letters: Source) -> tuple[Source, ...]:

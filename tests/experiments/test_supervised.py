@@ -62,7 +62,7 @@ def test_every_letter_is_known_and_no_image_of_the_test(letters):
         )
 
 
-def test_it_trains_reports_and_goes_on(tmp_path, capsys):
+def test_it_trains_reports_and_goes_on(tmp_path, capsys, monkeypatch):
     with pytest.raises(ConfigError, match="batch=281 is above the 280 training images"):
         train(config(batch=281), tmp_path / "run")
     assert train(config(), tmp_path / "run", dry_run=True) == ""
@@ -84,6 +84,8 @@ def test_it_trains_reports_and_goes_on(tmp_path, capsys):
     capsys.readouterr()
     train(config(epochs=5), tmp_path / "run")
     assert "resumed at step 68" in capsys.readouterr().out
+    monkeypatch.setattr(supervised.loading, "whole", None)  # before any data are read
+    assert "run is finished; more epochs" in train(config(epochs=5), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
