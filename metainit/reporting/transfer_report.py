@@ -65,6 +65,7 @@ def of_seeds(
     several = len(seeds) > 1
     for data_set in found.data_sets:
         yield Heading(data_set.name, 3)
+        yield from _room(data_set)
         yield _accuracy(data_set, several, against)
         for target, accuracy in _targets(data_set, accuracies):
             yield f"Until {target}:"
@@ -125,6 +126,20 @@ def _sentence(data_set: DataSet, found: Efficiency) -> str:
         f"{data_set.name}: steps to {ACCURACY.mean(threshold)} % accuracy ({SHARE:.0%} "
         f"of what {', '.join(data_set.baseline)} head reaches in the end): {took[0]}; "
         f"{', '.join(took[1:])}."
+    )
+
+
+def _room(data_set: DataSet) -> Iterator[str]:
+    """Says how much of what is reached in the end needs no step at all."""
+    if (share := data_set.before_steps) is None or data_set.baseline is None:
+        return
+    told = "what steps can win is the rest."
+    if share >= SHARE:
+        told = "steps have nothing to win here, whatever they start from."
+    yield (
+        f"{time_to_threshold.CLOSED_FORM.capitalize()} on the features of "
+        f"{data_set.baseline[0]} has {100 * share:.1f} % of the best baseline's final "
+        f"accuracy before any step: {told}"
     )
 
 

@@ -16,6 +16,7 @@ from metainit.evaluation.intervals import Interval, mean_interval
 from metainit.transfer.results import FineTuning
 
 SHARES = (0.9, 0.95, 0.99)  # of the best baseline's final accuracy
+CLOSED_FORM = "logistic regression"
 SHARE = 0.95  # the threshold that verdict and break-even are about
 # A row's field for what is spent, by its name in words.
 UNITS = {"steps": "step", "epochs": "epoch", "device seconds": "device_seconds"}
@@ -71,15 +72,26 @@ class DataSet(NamedTuple):
         """Gives a field of a line's last points, float64 [seeds]."""
         return np.array([run.points[-1][field] for run in self.runs[line]], float)
 
+    @property
+    def before_steps(self) -> float | None:
+        """The share of the best baseline's final accuracy that needs no step.
+
+        Logistic regression on the same features has it; None where it was not fitted.
+        """
+        if self.baseline is None:
+            return None
+        line = self.baseline[0], CLOSED_FORM
+        final = self.last(self.baseline).mean()
+        return float(self.last(line).mean() / final) if line in self.runs else None
+
     def times(self, line: Line, accuracy: float) -> dict[str, tuple[Time, ...]]:
         """Gives the times that a line took to an accuracy: by unit, one a seed."""
 
         def time(run: FineTuning, unit: str) -> Time:
             time = time_to(accuracy, run.points, UNITS[unit])
             if run.in_closed_form and not time.reached:
-                return Time(
-                    self.horizon[unit], False
-                )  # it stays, however long one waits
+                # It stays, however long one waits.
+                return Time(self.horizon[unit], False)
             return time
 
         return {unit: tuple(time(x, unit) for x in self.runs[line]) for unit in UNITS}

@@ -1,5 +1,7 @@
 """The section on transfer, on fine-tunings made by hand, against numbers by hand."""
 
+import re
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -76,6 +78,28 @@ def test_the_section_says_all():
         told = text(transfer(*runs)._replace(accuracies=(0.5,)))
         assert "no threshold" in told and "95%" not in told
         assert "| meta-learned | zero | 1 |" in told
+
+
+@pytest.mark.parametrize(
+    "before, told",
+    [
+        (0.75, "has 93.8 % of the best .* before any step: what steps can win is"),
+        (0.76, "has 95.0 % of the .*: steps have nothing to win here"),
+        (None, None),
+    ],
+)
+def test_what_needs_no_step_is_said_first(before, told):
+    """Of the features of the baseline that is best in the end, at 80 %."""
+    closed = "logistic regression"
+    lines = [run("random", closed, 0, 0.7)]  # of features of another one
+    if before:
+        lines.append(run("joint pretraining", closed, 0, before))
+    whole = text(transfer(*FAST, *lines))
+    heading = whole.index("### pets")
+    if told is None:
+        assert "before any step" not in whole
+    else:
+        assert re.search(f"Logistic .* joint pretraining {told}", whole[heading:])
 
 
 def test_accuracy_has_intervals_and_paired_differences():
