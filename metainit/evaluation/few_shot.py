@@ -1,6 +1,7 @@
 """Meta-test: every initialisation with every head, on the same episodes and grid."""
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -76,7 +77,20 @@ def evaluate(
         for i in range(unseen, len(testing))
     ]
     whole = evaluation(slice(unseen), " of each" if several else "")
-    return whole._replace(parts=tuple(parts))
+    way = max(sample.way for sample in testing)
+    return whole._replace(parts=tuple(parts), notes=(*_saturated(whole.rows, way),))
+
+
+def _saturated(rows: Sequence[Row], way: int) -> Iterator[str]:
+    """Says which rows begin worse than a guess: their steps can hardly learn."""
+    for row in rows:
+        loss = float(row.measurements["loss"][0].mean())
+        if row.steps[0] == 0 and not row.in_closed_form and loss > 1.05 * math.log(way):
+            yield (
+                f"{row.init}, {row.head} head: before any step its loss is {loss:.1f} "
+                f"nats, and {math.log(way):.1f} is a guess. Its scores are far too "
+                "large for steps to change much: lower model.scale."
+            )
 
 
 def _grid(config: Experiment, samples: Samples) -> dict[str, object]:

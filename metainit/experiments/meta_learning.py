@@ -193,7 +193,7 @@ def _meta_learn(
         # In meta-train images, of our longest run.
         "epoch": max(init.cost.images for init in ours) / images,
     }
-    evaluation = evaluation._replace(notes=tuple(notes))
+    evaluation = evaluation._replace(notes=(*evaluation.notes, *notes))
     text = run_report.write_report(workdir, evaluation, context, transferred)
     run_report.show_in_tensorboard(workdir, config.iterations)
     atomic.write_text(workdir / REPORT, text)

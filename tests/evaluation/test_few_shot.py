@@ -1,6 +1,7 @@
 """Meta-test: every initialisation meets the same, and nothing is chosen on it."""
 
 import functools
+import re
 
 import filling
 import jax
@@ -48,6 +49,17 @@ def test_an_evaluation_says_what_it_is_of():
     assert found.batch_norm == small.MODEL.policy
     assert found.grid["SGD rates"] == [0.1, 0.5]
     assert "6 meta-validation episodes" in found.grid["chosen on"]
+
+
+def test_scores_that_are_too_large_are_named():
+    """By features a thousand times as large; a zero head is as good as a guess."""
+    large = jax.tree.map(lambda leaf: 1e3 * leaf, small.random(1).body)
+    found = measure({"large": small.random(1)._replace(body=large), **RANDOM})
+    (note,) = found.notes
+    assert re.match(
+        r"large, prototype head: before any step its loss is \d+\.\d nats, and 1\.1 is",
+        note,
+    )
 
 
 def alone(row, episode, way):
