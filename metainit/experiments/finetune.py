@@ -241,8 +241,8 @@ def _learn(
     judged = linear_heads.compare(features, labels, way, fold)
     if asked in linear_heads.METHODS:
         judged = [x for x in judged if x.method == asked]
-    best = linear_heads.best(judged)
-    compared = [_row(x.method, x.accuracy, x.images, x.loss) for x in judged]
+    best = linear_heads.best(judged, errors=1.0)
+    compared = [_row(x.method, x.accuracy, len(x.right), x.loss) for x in judged]
     steps = 0
     if asked in (BEST, ADAPTED) and _adapts(learned, train):
         inside = fold == 0

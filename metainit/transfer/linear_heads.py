@@ -64,20 +64,29 @@ METHODS: Mapping[str, tuple[Fit, Sequence[float]]] = {
 
 
 class Judged(NamedTuple):
-    """What a method did on so many images that it had not learned from.
+    """What a method did on images that it had not learned from.
 
     Attributes:
       temperature: what its scores are multiplied by, for the lowest loss.
-      accuracy: 0 to 1.
-      loss: mean cross-entropy in nats, after that.
+      right: bool [n], by image.
+      losses: cross-entropy in nats after that, float [n].
     """
 
     method: str
     setting: float
     temperature: float
-    accuracy: float
-    loss: float
-    images: int
+    right: np.ndarray
+    losses: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        """From 0 to 1; NaN where no image was judged."""
+        return float(np.mean(self.right)) if len(self.right) else math.nan
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats; NaN where no image was judged."""
+        return float(np.mean(self.losses)) if len(self.losses) else math.nan
 
     def fitted(self, features: np.ndarray, labels: np.ndarray, way: int) -> Head:
         """Fits the calibrated head to features, float [n, d], labels int [n]."""
@@ -126,8 +135,7 @@ def compare(
 ) -> list[Judged]:
     """Judges every method, with its best setting, by cross-validation over `folds`.
 
-    Features are float [n, d], labels and fold int [n]. Where no image can be judged,
-    accuracies and losses are NaN.
+    Features are float [n, d], labels and fold int [n].
     """
     known = fold >= 0
     judged = []
@@ -144,29 +152,40 @@ def compare(
     return judged
 
 
-def best(judged: Sequence[Judged]) -> Judged:
-    """The lowest loss of those that are right as often as the first, or more often."""
+def best(judged: Sequence[Judged], errors: float = 0.0) -> Judged:
+    """The lowest loss of those that are right as often as the first, or more often.
+
+    The first is left only where the loss falls by more than so many standard errors of
+    the difference: with few images most of what looks better is luck.
+    """
     first, *others = judged
-    better = (x for x in others if x.accuracy >= first.accuracy)
-    return min((first, *better), key=lambda x: x.loss)
+
+    def is_better(x: Judged) -> bool:
+        gain = first.losses - x.losses
+        if not len(gain) or x.accuracy < first.accuracy:
+            return False
+        return float(np.mean(gain)) > errors * np.std(gain) / len(gain) ** 0.5
+
+    return min((first, *filter(is_better, others)), key=lambda x: x.loss)
 
 
 def _judged(
     method: str, setting: float, given: np.ndarray, labels: np.ndarray
 ) -> Judged:
-    if not len(labels):
-        return Judged(method, setting, 1.0, math.nan, math.nan, 0)
-    temperature, loss = _temperature(given, labels)
-    accuracy = float(np.mean(given.argmax(-1) == labels))
-    return Judged(method, setting, temperature, accuracy, loss, len(labels))
+    temperature = _temperature(given, labels) if len(labels) else 1.0
+    losses = _losses(temperature * given, labels)
+    return Judged(method, setting, temperature, given.argmax(-1) == labels, losses)
 
 
-def _temperature(given: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """The factor of scores, [n, way], with the lowest cross-entropy, and that."""
+def _losses(given: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return -log_softmax(given, -1)[np.arange(len(labels)), labels]
 
-    def loss(log_factor: float) -> float:
-        chances = log_softmax(np.exp(log_factor) * given, -1)
-        return -float(chances[np.arange(len(labels)), labels].mean())
 
-    found = scipy.optimize.minimize_scalar(loss, bounds=(-5, 5), method="bounded")
-    return float(np.exp(found.x)), float(found.fun)
+def _temperature(given: np.ndarray, labels: np.ndarray) -> float:
+    """The factor of scores, [n, way], with the lowest cross-entropy."""
+    found = scipy.optimize.minimize_scalar(
+        lambda x: _losses(np.exp(x) * given, labels).mean(),
+        bounds=(-5, 5),
+        method="bounded",
+    )
+    return float(np.exp(found.x))

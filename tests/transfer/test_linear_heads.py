@@ -99,21 +99,27 @@ def test_cross_validation_judges_by_what_had_not_learned(problem):
     np.testing.assert_allclose(given, wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_the_first_is_left_for_nothing_that_is_right_less_often():
-    def judged(accuracy, loss):
-        return linear_heads.Judged("ridge", 1.0, 1.0, accuracy, loss, 10)
+def test_the_first_is_left_for_what_is_right_as_often_and_surely_better():
+    def judged(accuracy, loss, spread=0.0):
+        right, sides = np.arange(10) < 10 * accuracy, np.resize([1, -1], 10)
+        return linear_heads.Judged("ridge", 1.0, 1.0, right, loss + spread * sides)
 
     first = judged(0.8, 0.5)
     assert linear_heads.best([first, judged(0.7, 0.1), judged(0.9, 0.6)]) is first
     better = judged(0.8, 0.4)
     assert linear_heads.best([first, better, judged(0.9, 0.45)]) is better
+    # Its mean falls by 0.1, with a standard error of the spread over the root of 10.
+    for spread, wins in ((0.3, True), (0.33, False)):
+        uncertain = judged(0.8, 0.4, spread)
+        chosen = linear_heads.best([first, uncertain], errors=1.0)
+        assert chosen is (uncertain if wins else first)
 
 
 def test_nothing_is_judged_of_classes_with_one_image():
     features, labels = np.eye(3, dtype=np.float32), np.arange(3)
     judged = linear_heads.compare(features, labels, 3, linear_heads.folds(labels, 0))
-    assert all(np.isnan(x.loss) and x.images == 0 for x in judged)
-    best = linear_heads.best(judged)
+    assert all(np.isnan(x.loss) and np.isnan(x.accuracy) for x in judged)
+    best = linear_heads.best(judged, errors=1.0)
     assert best.method == "logistic regression"
     scores = linear_heads.scores(best.fitted(features, labels, 3), features)
     assert (scores.argmax(-1) == labels).all()
