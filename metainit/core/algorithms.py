@@ -91,7 +91,9 @@ def boil(
     of_tree = {} if callable(head) else leaves.by_name(head)
 
     def body(path, leaf):
-        in_head = head(path, leaf) if callable(head) else of_tree[keystr(path)]
+        in_head = head(path, leaf) if callable(head) else of_tree.get(keystr(path))
+        if in_head is None:
+            raise ValueError(f"boil: head does not say whether {keystr(path)} is in it")
         return is_float(leaf) and not in_head
 
     return maml(loop._replace(adapt_mask=body), outer, **same)

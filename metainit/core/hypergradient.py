@@ -153,7 +153,7 @@ def truncated(last: int, gradient: str | GradientMode = "mixed") -> Truncated:
     Raises:
       ValueError: for a negative number, or an unknown mode.
     """
-    if last < 0:
+    if not isinstance(last, int) or last < 0:
         raise ValueError(f"truncated: last must be 0 or more steps, got {last}")
     return Truncated(last, gradient_mode(gradient))
 

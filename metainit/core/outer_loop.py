@@ -150,11 +150,11 @@ def evaluate(
 
     One task after another, without outer gradients; not jitted:
 
-        measure = jax.jit(functools.partial(metainit.evaluate, loop))
+        measure = jax.jit(functools.partial(metainit.evaluate, learner.loop))
         accuracy = measure(state.params, episodes, key).query["accuracy"].mean(0)
 
     Args:
-      loop: the inner loop.
+      loop: the inner loop; of a learner `learner.loop`, with what it makes of it.
       params: pytree, or `MetaParams`.
       episodes: leaves have a leading task axis.
       key: one key, folded with each task's index, or an array of one key a task.
@@ -268,4 +268,4 @@ def learner(
         grads, metrics = gradient(state, episodes, key)
         return apply(state, grads), metrics
 
-    return MetaLearner(init, adapt, update, gradient, apply)
+    return MetaLearner(init, adapt, update, gradient, apply, loop)

@@ -56,11 +56,11 @@ def init(
 
 def check_phases(phases: Sequence[int]) -> None:
     """Refuses phases that are not first steps, ascending from 0, by a ValueError."""
-    ascending = all(a < b for a, b in itertools.pairwise(phases))
-    if not len(phases) or phases[0] != 0 or not ascending:
-        raise ValueError(
-            f"phases must be first steps that ascend from 0, got {tuple(phases)}"
-        )
+    given = tuple(phases) if isinstance(phases, Sequence) else ()
+    ascending = all(a < b for a, b in itertools.pairwise(given))
+    if not given or given[0] != 0 or not ascending:
+        got = given or phases
+        raise ValueError(f"phases must be first steps that ascend from 0, got {got}")
 
 
 def at(learned: Any, step: jax.Array | int, phases: Sequence[int] = (0,)) -> Any:

@@ -89,8 +89,11 @@ def cts(
         return MetaState(params, state, jnp.zeros((), jnp.int32))
 
     def update(state: MetaState, episodes: Episode, key: Key) -> Any:
+        count, expected = count_tasks(episodes), count_tasks(example)
+        if count != expected:
+            raise ValueError(f"cts: {count} tasks, and the example has {expected}")
         period, step = jnp.divmod(state.step, loop.num_steps)
-        keys = fold_each(jax.random.fold_in(key, period), 0, count_tasks(episodes))
+        keys = fold_each(jax.random.fold_in(key, period), 0, count)
         outer_state, *live = state.opt_state
         support = episodes.support, tuple(live)
         (_, (metrics, live)), away = run_tasks(
@@ -111,7 +114,7 @@ def cts(
     def in_parts(*args):
         raise TypeError("an update of cts cannot be taken in parts; call update")
 
-    return MetaLearner(init, adapt, update, in_parts, in_parts)
+    return MetaLearner(init, adapt, update, in_parts, in_parts, loop)
 
 
 def _begin(loop: InnerLoop) -> Callable[..., Any]:

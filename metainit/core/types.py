@@ -72,6 +72,8 @@ class MetaLearner(NamedTuple):
         shape, taken in parts. The mean over all tasks of a meta-batch is its gradient.
       apply: `(state, gradients) -> state`, the rest of `update`. Both are a TypeError
         where an update cannot be taken in parts (`metainit.cts`).
+      loop: the inner loop that `adapt` and `update` take, with what the algorithm makes
+        of it (what adapts, learned step sizes); for `metainit.evaluate`.
     """
 
     init: Callable[[Params | MetaParams], MetaState]
@@ -79,6 +81,7 @@ class MetaLearner(NamedTuple):
     update: Callable[[MetaState, Episode, Key], tuple[MetaState, "TaskMetrics"]]
     gradient: Callable[..., tuple[Params, "TaskMetrics"]]
     apply: Callable[[MetaState, Params], MetaState]
+    loop: "InnerLoop"
 
 
 class Trace(NamedTuple):

@@ -14,9 +14,11 @@ from metainit.data import cache, class_splits, images
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
 DEFAULT_SHARE = 0.2
-_ROLE_OF = {role: role for role in cache.ROLES} | {"val": "validation"}
+_ROLE_OF = {role: role for role in cache.ROLES} | dict.fromkeys(
+    ("val", "valid"), "validation"
+)
 # Held out for a classifier in this order of preference.
-_HELD_OUT = ("test", "validation", "val")
+_HELD_OUT = ("test", "validation", "val", "valid")
 
 # The images of every class, both sorted by name.
 Classes = dict[str, list[Path]]
@@ -127,6 +129,7 @@ def _open(path: str, field: str) -> tuple[Path, Classes]:
         raise ValueError(f"{field}: there is no folder {top}")
     classes: Classes = {}
     others: Counter[str] = Counter()
+    empty: list[str] = []
     for folder, inner, files in os.walk(top, followlinks=True):
         inner[:] = [name for name in inner if not name.startswith(".")]
         name = Path(folder).relative_to(top).as_posix()
@@ -137,11 +140,15 @@ def _open(path: str, field: str) -> tuple[Path, Classes]:
                 classes.setdefault(name, []).append(file)
             else:
                 others[ending] += 1
+        if not inner and name not in classes:
+            empty.append(name)
     wanted = ", ".join(sorted(SUFFIXES))
     if others:
         named = ", ".join(ending or "no suffix" for ending in sorted(others))
         message = "%s: passed over %d files that end in %s; images must end in %s"
         logging.warning(message, top, others.total(), named, wanted)
+    if empty and classes:
+        logging.warning("%s: no images in %s", top, ", ".join(sorted(empty)))
     if not classes:
         raise ValueError(
             f"{field}: no images in sub-folders of {top}; every class needs a folder "

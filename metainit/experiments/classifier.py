@@ -48,11 +48,16 @@ class Classifier(NamedTuple):
     class_names: tuple[str, ...]
     moments: np.ndarray
 
+    def __repr__(self) -> str:
+        """Says what it is of, without its arrays."""
+        names = ", ".join(self.class_names[:5]) + ", ..." * (len(self.class_names) > 5)
+        return f"Classifier of {len(self.class_names)} classes ({names})"
+
     def predict(self, images: Images) -> np.ndarray:
         """Computes class probabilities, float32 [n, way], each image judged alone.
 
-        Images are files, or uint8 [n, size, size, channels] as the network sees them; a
-        file that does not decode is a ValueError.
+        Images are files, or uint8 [n, size, size, channels] as the network sees them;
+        none at all, a file that does not decode and another array are a ValueError.
         """
         return _of_images(self, images, classification.predict(self.init.model))
 
@@ -72,12 +77,17 @@ class Classifier(NamedTuple):
 
 
 def _of_images(classifier: Classifier, images: Images, of_query: QueryFn) -> np.ndarray:
+    network = classifier.init.built_from
+    shape = network.size, network.size, network.channels
+    if isinstance(images, str | pathlib.Path) or not len(images):
+        raise ValueError(f"images: give a list of files, one at least, not {images!r}")
     if not isinstance(images, np.ndarray):
-        network = classifier.init.built_from
         files = [decoding.Encoded(0, pathlib.Path(x), str(x)) for x in images]
-        form = network.size, network.channels
-        decoded: Any = (x for _, x in decoding.decode_all(files, *form, skip=None))
+        decoded: Any = (x for _, x in decoding.decode_all(files, *shape[1:], skip=None))
         images = np.stack([*decoded])
+    if images.dtype != np.uint8 or images.shape[1:] != shape:
+        given = f"{images.dtype} {list(images.shape)}"
+        raise ValueError(f"images must be uint8 [n, {shape}], or files, not {given}")
     return predictor(classifier, len(images), of_query)(images)
 
 

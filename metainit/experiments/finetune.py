@@ -45,7 +45,9 @@ REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; raises ValueError or OSError for a mistake."""
-    _finetune(_parser().parse_args(argv))
+    given = _parser().parse_args(argv)
+    _finetune(given)
+    print(f"metainit predict {given.out} IMAGES... labels others")
     return 0
 
 
@@ -102,8 +104,8 @@ def _finetune(given: argparse.Namespace) -> None:
     fine_tuning.check_params(init, train)
     if given.head == ADAPTED and not _adapts(init, train):
         raise ValueError(
-            f"--head {ADAPTED}: nothing but a head changes in this network, or a class "
-            f"has one image to learn from; give --head {BEST}"
+            f"--head {ADAPTED}: nothing but a head changes in this network (--use "
+            f"adapted changes an encoder), or a class has one image to learn from"
         )
 
     # What makes this fine-tuning another one; names of folders do not.
@@ -120,7 +122,7 @@ def _finetune(given: argparse.Namespace) -> None:
     run_folder.claim(out, settings, flag="--out")
     if (out / REPORT).exists():
         print(f"{out} is finished; another --out starts anew")
-        _tell(json.loads((out / REPORT).read_text()), out)
+        _tell(json.loads((out / REPORT).read_text()))
         return
     learned, judged = len(rows(train)), len(rows(test))
     from_where = _from_where(init, given.init)
@@ -147,7 +149,7 @@ def _finetune(given: argparse.Namespace) -> None:
         **_measured(out, test),
     }
     atomic.write_json(out / REPORT, report)
-    _tell(report, out)
+    _tell(report)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -242,7 +244,9 @@ def _learn(
     if asked in linear_heads.METHODS:
         judged = [x for x in judged if x.method == asked]
     best = linear_heads.best(judged, errors=1.0)
-    compared = [_row(x.method, x.accuracy, len(x.right), x.loss) for x in judged]
+    compared = [
+        _row(x.method, x.accuracy, len(x.right), x.loss) for x in judged if len(x.right)
+    ]
     steps = 0
     if asked in (BEST, ADAPTED) and _adapts(learned, train):
         inside = fold == 0
@@ -255,7 +259,8 @@ def _learn(
     params, seconds = learned.params, 0.0
     if steps:
         whole = spec._replace(steps=steps), out / TRAINING / "all"
-        points, params = fine_tuning.fine_tune(learned, split, *whole)
+        about = {"init": "adapting, on all"}
+        points, params = fine_tuning.fine_tune(learned, split, *whole, about)
         seconds = points[-1].device_seconds
     saved = init._replace(body=params["body"], head=params["head"])
     classifier.save(out, Classifier(saved, train.class_names, moments))
@@ -286,7 +291,8 @@ def _adapted(
 
     Where it is asked for, it is one after the first step.
     """
-    points, _ = fine_tuning.fine_tune(start, split, spec, out / TRAINING / "trial")
+    place, about = out / TRAINING / "trial", {"init": "adapting, on a part"}
+    points, _ = fine_tuning.fine_tune(start, split, spec, place, about)
     first, *others = (point for point in points if math.isfinite(point.loss))
     if asked == ADAPTED and not others:
         raise ValueError(
@@ -302,7 +308,7 @@ def _row(head: str, accuracy: float, count: int, loss: float) -> dict[str, Any]:
     """What a head did on images it had not learned from."""
     low, high = intervals.wilson(accuracy, count)
     values = {"accuracy": accuracy, "low": low, "high": high, "loss": loss}
-    return {"head": head, "images": int(count), **values}
+    return {"head": head, "judged": int(count), **values}
 
 
 def _unsuited(network: Network, files: Sequence[pathlib.Path]) -> str:
@@ -343,6 +349,7 @@ def _measured(out: pathlib.Path, test: Source) -> dict[str, Any]:
     }
     return {
         **metrics.scores(chances, labels),
+        "judged": n,
         "low": low,
         "high": high,
         "loss": -float(np.log(right).mean()),
@@ -358,22 +365,25 @@ def _write_held_out(path: pathlib.Path, images: folders.Labelled) -> None:
     atomic.write_text(path, text.getvalue())
 
 
-def _tell(report: Mapping[str, Any], out: pathlib.Path) -> None:
-    print("on images to learn from, each judged by what had not learned from it:")
+def _tell(report: Mapping[str, Any]) -> None:
+    if report["compared"]:
+        print("on images to learn from, each judged by what had not learned from it:")
+    else:
+        print(
+            f"{report['chosen']}: classes of one image leave none to compare heads by"
+        )
     for row in report["compared"]:
         mark = " <- saved" * (row["head"] == report["chosen"])
         print(f"  {row['head']:19}  {_in_words(row)}{mark}")
     print(
-        f"on {report['held_out_images']:,} held-out images of {report['classes']} "
-        f"classes: {_in_words(report)}, F1 {report['f1']:.3f}, calibration error "
-        f"{report['calibration_error']:.3f}"
+        f"on held-out images of {report['classes']} classes: {_in_words(report)}, "
+        f"F1 {report['f1']:.3f}, calibration error {report['calibration_error']:.3f}"
     )
     if shared := report["held_out_also_learned"]:
         print(f"warning: {shared} of them have the pixels of an image learned from")
-    print(f"metainit predict {out} IMAGES...")
 
 
 def _in_words(row: Mapping[str, Any]) -> str:
     accuracy, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
-    loss = f"log loss {row['loss']:.3f}"
-    return f"accuracy {accuracy:5.1f} % [{low:.1f}, {high:.1f}], {loss}"
+    of, loss = f" of {row['judged']:,}", f"log loss {abs(row['loss']):.3f}"
+    return f"accuracy {accuracy:5.1f} % [{low:.1f}, {high:.1f}]{of}, {loss}"

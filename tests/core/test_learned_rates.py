@@ -55,7 +55,13 @@ def test_a_learner_has_an_outer_rate_for_each_part(x64, make):
     state = learner.init({"w": w})
     shape = (STEPS,) if make is metainit.lslr else (4,)
     assert state.params.inner["w"].shape == shape
-    grads, _ = learner.gradient(state, episodes, KEY)
+    grads, metrics = learner.gradient(state, episodes, KEY)
+    logs = jax.tree.map(lambda x: x - 1.0, state.params.inner)
+    slower = state._replace(params=state.params._replace(inner=logs))
+    _, expected = learner.gradient(slower, episodes, KEY)
+    seen = metainit.evaluate(learner.loop, slower.params, episodes, KEY)
+    np.testing.assert_allclose(seen.query_loss[:, -1], expected.query_loss, rtol=1e-12)
+    assert (expected.query_loss != metrics.query_loss).all()
     of_w, of_rates = closed_form(w, episodes, [RATE] * STEPS)
     np.testing.assert_allclose(grads.model["w"], of_w, rtol=1e-12)
     total = grads.inner["w"].sum()  # all steps, or all elements, together
@@ -119,6 +125,7 @@ def test_rate_momentum_and_decay_by_hand_and_by_differences(x64):
             r"ascend from 0, .*\(1, 2",
         ),
         (lambda: step_sizes.init({"w": 1.0}, phases=()), "ascend from 0, got"),
+        (lambda: step_sizes.init({"w": 1.0}, phases=3), "ascend from 0, got 3"),
         (
             lambda: step_sizes.init({"w": 1.0}, by="layer"),
             "tensor or element, got 'lay",

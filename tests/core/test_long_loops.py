@@ -93,6 +93,7 @@ def test_memory_grows_with_the_steps_that_are_differentiated():
     "make, message",
     [
         (lambda: metainit.truncated(-1), "last must be 0 or more steps, got -1"),
+        (lambda: metainit.truncated(2.5), "last must be 0 or more steps, got 2.5"),
         (lambda: metainit.truncated(1, "exact"), "gradient must be one of mixed"),
         (lambda: metainit.implicit(0.0), "damping must be above 0 .* got 0.0 and 5"),
         (lambda: metainit.implicit(1.0, 0), "cg_steps 1 or more, got 1.0 and 0"),

@@ -271,6 +271,9 @@ def test_boil_adapts_all_but_the_head():
         adapted, _ = learner.adapt(params, ONES.support[0], key)
         assert (adapted["w"] != params["w"]).all()
         assert (adapted["statistics"] == params["statistics"]).all()
+    silent = metainit.boil(RIDING, optax.sgd(0.1), {"w": False})
+    with pytest.raises(ValueError, match=r"boil: head does not say .*\['count'\]"):
+        silent.adapt(params, ONES.support[0], key)
     nothing = metainit.boil(RIDING, optax.sgd(0.1), lambda path, leaf: True)
     with pytest.raises(ValueError, match="adapt_mask selects no leaf"):
         nothing.adapt(params, ONES.support[0], key)

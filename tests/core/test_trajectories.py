@@ -107,7 +107,10 @@ def test_a_stopped_run_goes_on_in_the_middle_of_its_tasks():
 
 
 def test_what_cannot_work_is_refused():
-    made, _, (episode, _) = learner()
+    made, params, (episode, _) = learner()
+    fewer = jax.tree.map(lambda x: x[:2], episode)
+    with pytest.raises(ValueError, match="cts: 2 tasks, and the example has 3"):
+        made.update(made.init(params), fewer, jax.random.key(0))
     with pytest.raises(TypeError, match="cannot be taken in parts"):
         made.gradient(None, episode, None)
     loop = metainit.InnerLoop(loss, optax.sgd(RATE), 0)

@@ -83,6 +83,10 @@ def test_hidden_and_other_files_are_not_looked_at(tmp_path, caplog):
     roles = loading.load(settings(tmp_path, f"folder:{root}"))
     assert sum(len(source.images) for (source,) in roles[:3]) == 12
     (record,) = caplog.records
+    caplog.clear()
+    (root / "class9" / "inside").mkdir(parents=True)
+    loading.load(settings(tmp_path, f"folder:{root}"))
+    assert caplog.records[1].getMessage().endswith("no images in class9/inside")
     assert "passed over 3 files that end in .ppm, .txt; " in record.getMessage()
 
 

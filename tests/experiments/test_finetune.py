@@ -155,7 +155,7 @@ def test_the_best_head_is_saved(meta, capsys):
     said = read(meta)
     heads = {row["head"]: row for row in said["compared"]}
     assert list(heads) == ["logistic regression", "ridge", "nearest mean", "adapted"]
-    assert {row["images"] for row in heads.values()} == {96, 24}
+    assert {row["judged"] for row in heads.values()} == {96, 24}
     assert all(row["low"] < row["accuracy"] < row["high"] for row in heads.values())
     assert (said["steps_taken"] > 0) == (said["chosen"] == "adapted")
     assert fine_tuned("meta") == 0  # tells it once more
@@ -175,6 +175,19 @@ def test_in_python(place, tmp_path):
     head = learned.init.head
     scores = features @ np.asarray(head["kernel"]) + np.asarray(head["bias"])
     np.testing.assert_allclose(chances, softmax(scores, -1), rtol=1e-4, atol=1e-6)
+    assert repr(learned) == "Classifier of 3 classes (blue, green, teal)"
+    for wrong, message in (
+        ([], "give a list of files, one at least, not \\[\\]"),
+        ("new_images/blue/00.png", "give a list of files"),
+        (["gone.png"], "gone.png does not decode"),
+        (
+            np.zeros((2, 9, 9, 3), np.uint8),
+            r"uint8 \[n, \(8, 8, 3\)\].*not uint8 \[2, 9",
+        ),
+        (np.zeros((2, 8, 8, 3)), "not float64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            learned.predict(wrong)
     learned.save(tmp_path / "new" / "folder")
     again = metainit.Classifier.load(tmp_path / "new" / "folder")
     assert again.class_names == tuple(COLOURS)
@@ -236,7 +249,7 @@ def test_the_lines_of_the_readme(capsys):
     except ValueError:  # it is not among what tests install
         finetune.append("--init=runs/quickstart")
     assert main(finetune) == 0
-    assert "on 24 held-out images of 3 classes" in capsys.readouterr().out
+    assert " of 24, log loss" in capsys.readouterr().out
     # The second one in an interpreter of its own: what it loads is what makes it quick.
     line = [sys.executable, "-X", "importtime", "-m", "metainit", *predict]
     done = subprocess.run(line, capture_output=True, text=True)
@@ -303,6 +316,15 @@ def test_given_parts_are_used(place, capsys):
     assert "warning: 1 of them" in capsys.readouterr().out
     assert fine_tuned("share", "--data=folder:parts", "--test_share=0.5") == 2
     assert "leave test_share out" in capsys.readouterr().err
+
+
+def test_one_image_a_class_to_learn_from_leaves_none_to_compare_by(place, capsys):
+    paint(place / "two", each=2)
+    (place / "two" / "none").mkdir()
+    assert fine_tuned("two-of-each", "--data=two") == 0
+    out = capsys.readouterr().out
+    assert "logistic regression: classes of one image leave none" in out
+    assert "nan" not in out and read("two-of-each")["compared"] == []
 
 
 def test_what_is_held_out_depends_on_the_seed_alone():

@@ -86,17 +86,29 @@ def test_cross_validation_judges_by_what_had_not_learned(problem):
         scores[inside] = linear_heads.scores(head, features[inside])
     assert mean.accuracy == np.mean(scores.argmax(-1) == labels)
 
-    def loss(factor):
-        chances = log_softmax(factor * scores, -1)
-        return -chances[np.arange(len(labels)), labels].mean()
+    def loss(factor, doubt):
+        wanted = (1 - doubt) * np.eye(WAY)[labels] + doubt / 2 * (
+            1 - np.eye(WAY)[labels]
+        )
+        return -np.mean(np.sum(wanted * log_softmax(factor * scores, -1), -1))
 
-    assert mean.loss == pytest.approx(loss(mean.temperature), rel=1e-6)
-    assert mean.loss <= min(map(loss, mean.temperature * np.array([0.8, 1, 1.25])))
+    best = mean.temperature
+    assert mean.loss == pytest.approx(loss(best, 0), rel=1e-6)
+    near = [loss(factor * best, 1 / (len(labels) + 2)) for factor in (0.8, 1, 1.25)]
+    assert min(near) == near[1]
     head = mean.fitted(features, labels, WAY)
     plain = linear_heads.fit("nearest mean", 1.0, features, labels, WAY)
     wanted = mean.temperature * linear_heads.scores(plain, features)
     given = linear_heads.scores(head, features)
     np.testing.assert_allclose(given, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_temperature_is_bounded_where_all_are_right():
+    """Of two classes and scores of one size, as sure as Platt's labels are."""
+    n, scores = 20, np.array([[1.0, -1.0], [-1.0, 1.0]] * 10)
+    temperature = linear_heads._temperature(scores, np.array([0, 1] * 10))
+    chance = 1 / (1 + np.exp(-2 * temperature))
+    assert chance == pytest.approx(1 - 1 / (n + 2), rel=1e-4)
 
 
 def test_the_first_is_left_for_what_is_right_as_often_and_surely_better():
