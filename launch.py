@@ -81,5 +81,11 @@ def _fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def _run(argv: list[str]) -> NoReturn:
+    from metainit.runtime import stop
+
+    stop.leave(main(argv))
+
+
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    app.run(_run, flags_parser=parse)

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 HELP = """\
 usage: metainit COMMAND ...    (metainit COMMAND --help tells more)
@@ -88,5 +88,12 @@ def _data(name: str) -> Any:
     return data
 
 
+def command() -> NoReturn:
+    """The program `metainit`."""
+    from metainit.runtime import stop
+
+    stop.leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -4,7 +4,9 @@ In a finaliser, or a callback of the garbage collector such as JAX has, Python p
 KeyboardInterrupt and drops it.
 """
 
+import os
 import signal
+import sys
 from typing import Any, NoReturn
 
 _asked = False
@@ -24,6 +26,19 @@ def check() -> None:
     """Raises KeyboardInterrupt where one of the signals came; for between steps."""
     if _asked:
         raise KeyboardInterrupt
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process with this status.
+
+    One that was stopped ends at once: XLA may be compiling in a thread still, which
+    Python's own way out would crash.
+    """
+    if status == 128 + signal.SIGINT:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _handle(*_: Any) -> NoReturn:
