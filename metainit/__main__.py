@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 HELP = """\
 usage: metainit COMMAND ...    (metainit COMMAND --help tells more)
 
-  datasets   prepare, verify and show data sets
-  finetune   adapt an initialisation to your own images and save the classifier
+  datasets   list, plan, prepare and verify data sets
+  finetune   make the best classifier of your own images, and save it
   predict    label images with such a classifier
   export     write a run's initialisation for PyTorch and others
   report     compare finished runs, over seeds
