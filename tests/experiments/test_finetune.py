@@ -203,6 +203,19 @@ def test_in_python(place, tmp_path):
         _ = metainit.fine
 
 
+def test_the_block_of_the_readme_runs(place, monkeypatch):
+    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.M | re.S)
+    (block,) = (block for block in blocks if "metainit.finetune" in block)
+    shutil.copy("new_images/blue/01.jpg", "new_images/a.jpg")
+    names, real = {}, metainit.finetune
+    small = lambda *given: real(*given, init="runs/quickstart", head="ridge")  # noqa: E731
+    monkeypatch.setattr(metainit, "finetune", small, raising=False)
+    exec(block.replace('"mine"', '"block"'), names)
+    pathlib.Path("new_images/a.jpg").unlink()
+    assert names["chances"].shape == (1, 3) and names["vectors"].shape == (1, 4)
+    assert names["classifier"].class_names == tuple(COLOURS)
+
+
 def test_a_network_that_sees_too_little_is_named_first(place, capsys):
     config = tiny.config(place / "drawn")
     config.update(iterations=2, cold_start=True, warm_start=0)
