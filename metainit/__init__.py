@@ -23,6 +23,7 @@ from metainit.core.algorithms import (
 )
 from metainit.core.hypergradient import implicit, truncated
 from metainit.core.inner_loop import adapt, minibatches
+from metainit.core.interpolation import interpolate
 from metainit.core.outer_loop import evaluate, meta_gradient
 from metainit.core.trajectories import cts
 from metainit.core.types import (
@@ -50,6 +51,7 @@ __all__ = [
     "evaluate",
     "fomaml",
     "implicit",
+    "interpolate",
     "lslr",
     "maml",
     "meta_gradient",
