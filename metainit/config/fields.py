@@ -53,7 +53,7 @@ Steps = Annotated[tuple[int, ...], _RISING]
 Positive = Annotated[float, Rule("above 0 and finite", lambda x: 0 < x < math.inf)]
 Share = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]
 Fraction = Annotated[float, Rule("above 0 and at most 1", lambda x: 0 < x <= 1)]
-Dropout = Annotated[float, Rule("from 0 to below 1", lambda x: 0 <= x < 1)]
+BelowOne = Annotated[float, Rule("from 0 to below 1", lambda x: 0 <= x < 1)]
 NotNegative = Annotated[float, Rule("0 or more", lambda x: 0 <= x < math.inf)]
 Grid = Annotated[tuple[Positive, ...], _NOT_EMPTY]
 Widths = Annotated[tuple[Count, ...], _NOT_EMPTY]
@@ -136,7 +136,7 @@ class Model:
     # Multiplies features of conv4; those of a warm start are large and want 0.1.
     scale: Positive = 1.0
     hidden: Widths = (128, 64)
-    dropout: Dropout = 0.0
+    dropout: BelowOne = 0.0
     dropped: Natural = 0
 
 
@@ -177,6 +177,14 @@ class Joint:
 
     batch: Count = 64
     learning_rate: Positive = 1e-3
+    # Scores of classes: linear, or cosines times a learned scale (arXiv:1904.04232).
+    head: Literal["linear", "cosine"] = "linear"
+    # What an image is told from: all classes, or those of its own data set.
+    heads: Literal["one", "by data set"] = "one"
+    # How often a data set gives an image: as often as a task, or by its images.
+    mixture: Literal["tasks", "images"] = "tasks"
+    weight_decay: NotNegative = 0.0  # of kernels, in units of the rate (AdamW)
+    label_smoothing: BelowOne = 0.0  # share of a label that is spread over all
     steps_per_iteration: NotNegative = 0.0  # in equal time; 0: measured first
     equal_flops: bool = False  # also as many operations as meta-learning takes
 
@@ -309,7 +317,7 @@ class Perceptron:
     """A multi-layer perceptron; dropout follows its first `dropped` hidden layers."""
 
     hidden: Widths = (128, 64)
-    dropout: Dropout = 0.0
+    dropout: BelowOne = 0.0
     dropped: Natural = 0
 
 

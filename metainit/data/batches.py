@@ -7,13 +7,15 @@ same seed, gets the same images in the same order.
 import functools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from metainit.config.fields import Experiment
 from metainit.core.types import Episode
-from metainit.data.episodes import alike, generator, sample_batch, turn, weights
+from metainit.data.episodes import alike, generator, sample_batch, turn, turns, weights
 from metainit.data.loading import Source, class_index
+from metainit.data.loading import rows as rows_of
 from metainit.runtime import digest
 
 
@@ -138,3 +140,65 @@ class MetaBatches:
 
     def _one(self, source: Source, index: int) -> Episode:
         return sample_batch((source,), self._task, self._seed, index, 1)
+
+
+class JointBatches:
+    """Images of a step of joint pretraining: a pure function of seed and step.
+
+    Labels count on from source to source. Where sources differ in the size of their
+    images, a batch is of one of them.
+    """
+
+    def __init__(self, config: Experiment, sources: tuple[Source, ...]):
+        self._sources, self._seed, self._joint = sources, config.seed, config.joint
+        self._rows = [rows_of(source) for source in sources]
+        self._counts = np.array([len(rows) for rows in self._rows])
+        ways = [len(source.class_names) for source in sources]
+        self.classes = sum(ways)
+        self._first_class = np.cumsum([0, *ways])
+        self._source_of_class = np.repeat(np.arange(len(ways)), ways)
+        self._alike = len({source.images.shape[1:] for source in sources}) == 1
+        self._shares = weights(sources, config.data.weights)
+
+    def __call__(self, step: int, pace: float = 1.0) -> dict[str, Any]:
+        """Draws the batch of `step`, from 0; `pace` steps are a meta-iteration.
+
+        Returns:
+          {"image": uint8 [n, h, w, c], "label": int32 [n], "progress": float32 []} and,
+          with a head a data set, "classes" bool [n, classes] of each image's own.
+        """
+        rng = np.random.default_rng((self._seed, step))
+        draws = self._joint.batch if self._alike else 1
+        if self._joint.mixture == "tasks":
+            owners = np.array(turns(self._shares, step * draws, draws))
+        else:
+            ends = np.cumsum(self._counts)
+            drawn = rng.integers(ends[-1], size=draws)
+            owners = np.searchsorted(ends, drawn, side="right")
+        owners = np.broadcast_to(owners, self._joint.batch)
+        return self._of(owners, rng, step / pace)
+
+    def one_of_each(self) -> Iterator[dict[str, Any]]:
+        """Draws a batch of each source alone: every shape that there will be."""
+        for number in range(len(self._sources)):
+            owners = np.full(self._joint.batch, number)
+            yield self._of(owners, np.random.default_rng(self._seed), 0.0)
+
+    def _of(
+        self, owners: np.ndarray, rng: np.random.Generator, progress: float
+    ) -> dict[str, Any]:
+        """Draws an image of each owner, evenly from all that it has."""
+        places = rng.integers(self._counts[owners])
+        pairs = [
+            (self._sources[s], self._rows[s][place])
+            for s, place in zip(owners, places, strict=True)
+        ]
+        labels = [source.labels[row] for source, row in pairs]
+        batch = {
+            "image": np.stack([source.images[row] for source, row in pairs]),
+            "label": (labels + self._first_class[owners]).astype(np.int32),
+            "progress": np.float32(progress),
+        }
+        if self._joint.heads == "by data set":
+            batch["classes"] = owners[:, None] == self._source_of_class
+        return batch

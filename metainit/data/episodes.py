@@ -66,21 +66,26 @@ def weights(sources: Sequence[Source], rule: str) -> tuple[float, ...]:
     return tuple(size / sum(sizes) for size in sizes)
 
 
-def turn(shares: Sequence[float], index: int) -> int:
-    """Tells whose turn it is at `index`, so that shares are met all along.
+def turns(shares: Sequence[float], first: int, count: int) -> list[int]:
+    """Tells whose turns `first` to `first + count - 1` are; shares are met all along.
 
     Systematic: number i's n-th turn (from 0) is due at (n + 1/2) / shares[i], and turns
     are taken in the order in which they are due. Equal shares give round robin.
     """
     # Turns due before t number t, give or take a half for each share.
     slack = len(shares)
-    due, before = [], 0  # turns about `index`, and the number of those before them
+    due, before = [], 0  # turns about these, and the number of those before them
     for number, share in enumerate(shares):
-        first = max(0, int((index - slack) * share - 0.5))
-        last = int((index + slack + 1) * share + 0.5)
-        due += [((n + 0.5) / share, number) for n in range(first, last + 1)]
-        before += first
-    return sorted(due)[index - before][1]
+        low = max(0, int((first - slack) * share - 0.5))
+        high = int((first + count + slack) * share + 0.5)
+        due += [((n + 0.5) / share, number) for n in range(low, high + 1)]
+        before += low
+    return [number for _, number in sorted(due)[first - before :][:count]]
+
+
+def turn(shares: Sequence[float], index: int) -> int:
+    """Tells whose turn `index` is, as of `turns`."""
+    return turns(shares, index, 1)[0]
 
 
 def sample_batch(

@@ -1,7 +1,8 @@
 """Image classification on a `Model` and a linear head, as losses for the pure layer.
 
 Batches are dicts: "image" [n, height, width, c], "label" int [n], optionally "weight"
-[n] (0: padding) and "classes" bool [way] (False: the task lacks it, its score is -inf).
+[n] (0: padding) and "classes" bool [way], or [n, way] of each image (False: there is no
+such class, its score is -inf).
 """
 
 from collections.abc import Callable
@@ -46,19 +47,61 @@ def feature_count(
     return jax.eval_shape(count, body, images).shape[-1]
 
 
+def linear_head(features: int, classes: int) -> dict[str, jax.Array]:
+    """Makes a linear head of zeros, to which every class is equally likely."""
+    kernel = jnp.zeros((features, classes))
+    return {"kernel": kernel, "bias": kernel[0]}
+
+
+def cosine_head(features: int, classes: int, key: Key) -> dict[str, jax.Array]:
+    """Makes a head of random directions for `cosines`, at a scale of 10.
+
+    Chen et al. 2019, arXiv:1904.04232, and Gidaris & Komodakis 2018, arXiv:1804.09458,
+    of whom the scale is. Kernels of zeros would have no direction to learn from.
+    """
+    kernel = jax.random.normal(key, (features, classes))
+    return {"kernel": kernel, "log_scale": jnp.log(10.0)}
+
+
 def logits(
     params: Params, features: jax.Array, classes: jax.Array | None = None
 ) -> jax.Array:
-    """Scores features [n, d] to [n, way], -inf where bool `classes` [way] is False."""
+    """Scores features [n, d] to [n, way], -inf where bool `classes` is False."""
     scores = features @ params["head"]["kernel"] + params["head"]["bias"]
     return scores if classes is None else jnp.where(classes, scores, -jnp.inf)
 
 
+def cosines(
+    params: Params, features: jax.Array, classes: jax.Array | None = None
+) -> jax.Array:
+    """Scores as `logits`, by cosines to a `cosine_head`'s columns times its scale."""
+    head = params["head"]
+    scores = _unit(features, -1) @ _unit(head["kernel"], 0) * jnp.exp(head["log_scale"])
+    return scores if classes is None else jnp.where(classes, scores, -jnp.inf)
+
+
+def _unit(x: jax.Array, axis: int) -> jax.Array:
+    # The root of a length of 0 has no derivative.
+    length = jnp.sum(jnp.square(x), axis, keepdims=True)
+    return x * jax.lax.rsqrt(length + 1e-12)
+
+
 def cross_entropy(
-    scores: jax.Array, labels: jax.Array, weight: jax.Array | None = None
+    scores: jax.Array,
+    labels: jax.Array,
+    weight: jax.Array | None = None,
+    smoothing: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Averages cross-entropy in nats and {"accuracy": 0..1} of scores [n, way]."""
+    """Averages cross-entropy in nats and {"accuracy": 0..1} of scores [n, way].
+
+    A share `smoothing` of a label is spread evenly over all classes whose score is not
+    -inf (Szegedy et al. 2016, arXiv:1512.00567, section 7).
+    """
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+    if smoothing:
+        there = scores > -jnp.inf
+        even = -jnp.mean(jax.nn.log_softmax(scores), -1, where=there)
+        losses = (1 - smoothing) * losses + smoothing * even
     hits = (jnp.argmax(scores, -1) == labels).astype(losses.dtype)
     if weight is None:
         return jnp.mean(losses), {"accuracy": jnp.mean(hits)}
@@ -75,6 +118,20 @@ def loss_fn(model: Model) -> LossFn:
     """Makes the support loss: `(params, batch, key) -> (loss, metrics)`."""
     of = features(model)
     return lambda params, batch, key: _judged(params, of(params, batch, key), batch)
+
+
+def joint_loss(model: Model, head: str, smoothing: float) -> LossFn:
+    """Makes joint pretraining's loss, with a "linear" or a "cosine" head.
+
+    It is as `loss_fn`, of smoothed labels.
+    """
+    of, scores_of = features(model), cosines if head == "cosine" else logits
+
+    def loss_fn(params, batch, key):
+        scores = scores_of(params, of(params, batch, key), batch.get("classes"))
+        return cross_entropy(scores, batch["label"], batch.get("weight"), smoothing)
+
+    return loss_fn
 
 
 def query_features(model: Model) -> QueryFn:

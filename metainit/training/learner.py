@@ -156,15 +156,24 @@ def _outer(config: Experiment) -> optax.GradientTransformation:
 def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs:
     """Makes joint pretraining's optimizer, whose rate follows meta-learning's schedule.
 
-    Its argument `progress`, float32 [], is the device time spent in meta-iterations.
+    It is AdamW (arXiv:1711.05101), whose decay is of kernels alone. Its argument
+    `progress`, float32 [], is the device time spent in meta-iterations.
     """
     rate = schedule(config, config.joint.learning_rate)
 
     def update(updates, state, params=None, *, progress, **unused):
         return optax.tree.scale(-rate(progress), updates), state
 
+    decay = optax.add_decayed_weights(config.joint.weight_decay, _kernels)
     scale = optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
-    return optax.chain(_direction(config), scale)
+    return optax.chain(_direction(config), decay, scale)
+
+
+def _kernels(params: Any) -> Any:
+    """Masks kernels: no biases, and no scale of a normalisation."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: getattr(path[-1], "key", None) == "kernel", params
+    )
 
 
 def grad_norm(opt_state: Any) -> Any:

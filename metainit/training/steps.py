@@ -1,6 +1,7 @@
 """The steps that an experiment compiles: a meta-iteration, and a supervised one."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,9 +11,9 @@ import optax
 
 from metainit.config.fields import Experiment
 from metainit.core import masks
-from metainit.core.types import Episode, MetaLearner, MetaState
-from metainit.data.batches import MetaBatches
-from metainit.data.loading import Source, rows
+from metainit.core.types import Episode, LossFn, MetaLearner, MetaState
+from metainit.data.batches import JointBatches, MetaBatches
+from metainit.data.loading import Source
 from metainit.models import classification
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
@@ -58,18 +59,19 @@ def joint_step(
 
     It starts from `body`, and has the key and the period of the meta-iteration `meta`.
     """
-    classes = sum(len(source.class_names) for source in sources)
+    batches, key, period = JointBatches(config, sources), meta.key, meta.batches.period
     example = jnp.zeros((2, *sources[0].images.shape[1:]))
-    optimizer = recipe.joint_optimizer(config)
+    optimizer, joint = recipe.joint_optimizer(config), config.joint
+    head = classification.linear_head
+    if joint.head == "cosine":
+        head = partial(classification.cosine_head, key=jax.random.split(key)[0])
     # Compiled as one: by themselves, a network's many operations take far longer.
-    state = jax.jit(lambda body: start(model, optimizer, body, example, classes))(body)
-    update = supervised(model, preprocess, optimizer)
-
-    def batches(step: int, pace: float = 1.0, of: Any = sources) -> dict[str, Any]:
-        return joint_batch(of, config.joint.batch, config.seed, step, step / pace)
-
-    key, period = meta.key, meta.batches.period
-    calls = [(state, batches(0, of=(source,)), key) for source in sources]
+    state = jax.jit(
+        lambda body: start(model, optimizer, body, example, batches.classes, head)
+    )(body)
+    loss_fn = classification.joint_loss(model, joint.head, joint.label_smoothing)
+    update = supervised(model, preprocess, optimizer, loss_fn=loss_fn)
+    calls = ((state, batch, key) for batch in batches.one_of_each())
     counts = [
         flops.of_function(update, state, batches(step), key) for step in range(period)
     ]
@@ -154,14 +156,15 @@ def supervised(
     preprocess: Preprocess,
     optimizer: optax.GradientTransformation,
     head_only: bool = False,
+    loss_fn: LossFn | None = None,
 ) -> Update:
     """Makes `(state, batch, key) -> (state, metrics)`, one step that is not jitted.
 
     The optimizer is of the leaves of `Model.learns` and the head; one with extra
     arguments receives the batch's "progress". With `head_only` the body's gradient is
-    zero.
+    zero. The loss is by default that of a linear head.
     """
-    loss_fn = classification.loss_fn(model)
+    loss_fn = loss_fn or classification.loss_fn(model)
     mask = classification.with_head(model.learns)
     optimizer = optax.with_extra_args_support(optimizer)
 
@@ -193,13 +196,15 @@ def start(
     body: Any,
     images: Any,
     classes: int,
+    head: Callable[[int, int], dict[str, jax.Array]] = classification.linear_head,
 ) -> MetaState:
-    """Gives the state before the first step, with a head of zeros.
+    """Gives the state before the first step.
 
-    Images, float32 [n, h, w, c], are for shapes only.
+    Images, float32 [n, h, w, c], are for shapes only; `head` makes a head of so many
+    features and classes.
     """
-    kernel = jnp.zeros((classification.feature_count(model, body, images), classes))
-    params = {"body": body, "head": {"kernel": kernel, "bias": kernel[0]}}
+    features = classification.feature_count(model, body, images)
+    params = {"body": body, "head": head(features, classes)}
     state = MetaState(params, None, jnp.zeros((), jnp.int32))
     return restarted(state, model, optimizer)
 
@@ -211,36 +216,6 @@ def restarted(
     mask = classification.with_head(model.learns)
     learned, _ = masks.split(state.params, mask, "meta_mask")
     return state._replace(opt_state=optimizer.init(learned))
-
-
-def joint_batch(
-    sources: tuple[Source, ...], size: int, seed: int, step: int, progress: float
-) -> dict[str, Any]:
-    """Draws images evenly from all sources' images; a pure function of its arguments.
-
-    Where sources differ in the size of their images, a batch is of one of them.
-
-    Returns:
-      {"image": uint8 [size, h, w, c], "label": int32 [size], "progress": float32 []},
-      labels counted on from source to source.
-    """
-    rng = np.random.default_rng((seed, step))
-    kept = [rows(source) for source in sources]
-    ends = np.cumsum([len(of_source) for of_source in kept])
-    first_class = np.cumsum([0] + [len(source.class_names) for source in sources])
-    if len({source.images.shape[1:] for source in sources}) == 1:
-        drawn = rng.integers(ends[-1], size=size)
-    else:
-        s = np.searchsorted(ends, rng.integers(ends[-1]), side="right")
-        drawn = ends[s] - len(kept[s]) + rng.integers(len(kept[s]), size=size)
-    owners = np.searchsorted(ends, drawn, side="right")
-    pairs = list(zip(owners, np.concatenate(kept)[drawn], strict=True))
-    labels = [sources[s].labels[row] + first_class[s] for s, row in pairs]
-    return {
-        "image": np.stack([sources[s].images[row] for s, row in pairs]),
-        "label": np.array(labels, np.int32),
-        "progress": np.float32(progress),
-    }
 
 
 def _shapes(batch: Any) -> tuple[tuple[int, ...], ...]:

@@ -1,11 +1,23 @@
 """Which images are learned from, and in which order."""
 
 import itertools
+from collections import Counter
 
+import chex
 import numpy as np
 import pytest
 
-from metainit.data.batches import Order, chunks, hold_out, labelled, part
+from metainit.config.fields import Experiment
+from metainit.config.parsing import replaced
+from metainit.data.batches import (
+    JointBatches,
+    MetaBatches,
+    Order,
+    chunks,
+    hold_out,
+    labelled,
+    part,
+)
 from metainit.data.loading import Source
 
 
@@ -84,3 +96,84 @@ def test_parts_and_chunks_of_rows():
     of_chunks = [(chunk.tolist(), count) for chunk, count in chunks(rows, 3)]
     assert of_chunks == [([3, 5, 8], 3), ([9, 12, 12], 2)]
     assert [count for _, count in chunks(rows, 5)] == [5]
+
+
+# Joint pretraining
+
+
+def values(name, classes, each, first):
+    """Every image is one value, all different; labels in blocks."""
+    pixels = np.arange(first, first + classes * each, dtype=np.uint8)
+    images = np.broadcast_to(pixels[:, None, None, None], (len(pixels), 2, 2, 1))
+    labels = np.repeat(np.arange(classes, dtype=np.int32), each)
+    return Source(name, images, labels, tuple(f"{name}{i}" for i in range(classes)))
+
+
+SOURCES = (values("a", 3, 4, 0), values("b", 2, 20, 100))
+
+
+def joint(sources=SOURCES, **changes):
+    """Batches with changed fields, "__" for a dot."""
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return JointBatches(replaced(Experiment(), {"joint.batch": 8} | named), sources)
+
+
+@pytest.mark.parametrize("mixture", ["tasks", "images"])
+def test_a_joint_batch_is_a_pure_function_of_the_step(mixture):
+    batches = joint(joint__mixture=mixture)
+    one = batches(5, 2.0)
+    chex.assert_trees_all_equal(one, joint(joint__mixture=mixture)(5, 2.0))
+    for other in (batches(6), joint(seed=1, joint__mixture=mixture)(5)):
+        assert (one["image"] != other["image"]).any()
+    chex.assert_shape(one["image"], (8, 2, 2, 1))
+    assert one["image"].dtype == np.uint8 and one["label"].dtype == np.int32
+    assert one["progress"] == 2.5 and batches.classes == 5 and "classes" not in one
+
+
+def test_labels_go_on_from_source_to_source_and_images_are_as_likely():
+    batches = joint(joint__mixture="images", joint__batch=52 * 200)
+    batch = batches(0)
+    value = batch["image"][:, 0, 0, 0].astype(int)
+    wanted = np.where(value < 100, value // 4, 3 + (value - 100) // 20)
+    np.testing.assert_array_equal(batch["label"], wanted)
+    assert set(batch["label"]) == set(range(5))
+    shown, counts = np.unique(value, return_counts=True)
+    # 200 of each of 52 expected, with a deviation of 14.
+    assert len(shown) == 52 and counts.min() > 130 and counts.max() < 270
+
+
+@pytest.mark.parametrize("rule", ["uniform", "classes", "sqrt_size"])
+def test_data_sets_take_turns_as_those_of_tasks_do(rule):
+    """One after another, not on average only; within one all images are as likely."""
+    fields = {"data.weights": rule, "meta_batch": 8, "train_task.way": 2}
+    settings = replaced(Experiment(), fields | {"joint.batch": 8})
+    tasks, images = MetaBatches(settings, SOURCES), JointBatches(settings, SOURCES)
+    seen = Counter()
+    for step in range(200):
+        batch, met = images(step), tasks.sources_of(step)
+        assert ["ab"[int(label > 2)] for label in batch["label"]] == [
+            x.name for x in met
+        ]
+        seen.update(batch["image"][:, 0, 0, 0].tolist())
+    for of_one in (range(12), range(100, 140)):
+        counts = np.array([seen[value] for value in of_one])
+        assert np.abs(counts - counts.mean()).max() < 5 * counts.mean() ** 0.5
+
+
+@pytest.mark.parametrize("mixture", ["tasks", "images"])
+def test_sources_of_two_sizes_are_drawn_one_a_batch(mixture):
+    large = SOURCES[1]._replace(images=np.repeat(SOURCES[1].images, 2, axis=1))
+    both = (SOURCES[0], large)
+    batches = joint(both, joint__mixture=mixture, joint__heads="by data set")
+    met = Counter()
+    for step in range(30):
+        batch = batches(step)
+        (own,) = set(batch["label"] >= 3)
+        met[batch["image"].shape[1], own] += 1
+        wanted = [not own] * 3 + [own] * 2
+        np.testing.assert_array_equal(batch["classes"], np.tile(wanted, (8, 1)))
+    assert met.keys() == {(2, False), (4, True)}
+    if mixture == "tasks":
+        assert set(met.values()) == {15}
+    shapes = [x["image"].shape[1:] for x in batches.one_of_each()]
+    assert shapes == [(2, 2, 1), (4, 2, 1)]

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from metainit.config.fields import Task
+from metainit.data.batches import MetaBatches
 from metainit.data.episodes import sample_batch
 from metainit.data.loading import Source
 from metainit.experiments.configs import default
@@ -142,47 +143,6 @@ def test_drawing_batches_is_timed_with_the_steps(monkeypatch):
 # Joint pretraining
 
 
-def values(name, classes, each, first):
-    """Every image is one value, all different; labels in blocks."""
-    pixels = np.arange(first, first + classes * each, dtype=np.uint8)
-    images = np.broadcast_to(pixels[:, None, None, None], (len(pixels), 2, 2, 1))
-    labels = np.repeat(np.arange(classes, dtype=np.int32), each)
-    return Source(name, images, labels, tuple(f"{name}{i}" for i in range(classes)))
-
-
-SOURCES = (values("a", 3, 4, 0), values("b", 2, 20, 100))
-
-
-def test_a_joint_batch_is_a_pure_function_of_the_step():
-    one = steps.joint_batch(SOURCES, 8, 0, 5, 0.0)
-    chex.assert_trees_all_equal(one, steps.joint_batch(SOURCES, 8, 0, 5, 0.0))
-    for seed, step in ((0, 6), (1, 5)):
-        other = steps.joint_batch(SOURCES, 8, seed, step, 0.0)
-        assert (one["image"] != other["image"]).any()
-    chex.assert_shape(one["image"], (8, 2, 2, 1))
-    assert one["image"].dtype == np.uint8 and one["label"].dtype == np.int32
-
-
-def test_labels_go_on_from_source_to_source_and_images_are_as_likely():
-    batch = steps.joint_batch(SOURCES, 52 * 200, 0, 0, 0.0)
-    value = batch["image"][:, 0, 0, 0].astype(int)
-    wanted = np.where(value < 100, value // 4, 3 + (value - 100) // 20)
-    np.testing.assert_array_equal(batch["label"], wanted)
-    assert set(batch["label"]) == set(range(5))
-    shown, counts = np.unique(value, return_counts=True)
-    # 200 of each of 52 expected, with a deviation of 14.
-    assert len(shown) == 52 and counts.min() > 130 and counts.max() < 270
-
-
-def test_sources_of_two_sizes_are_drawn_one_a_batch():
-    large = SOURCES[1]._replace(images=np.repeat(SOURCES[1].images, 2, axis=1))
-    met = set()
-    for step in range(30):
-        batch = steps.joint_batch((SOURCES[0], large), 4, 0, step, 0.0)
-        met |= {(batch["image"].shape[1], label >= 3) for label in batch["label"]}
-    assert met == {(2, False), (4, True)}
-
-
 def config(**changed):
     small = default()
     small.model.update(name="mlp", hidden=(8,))
@@ -260,3 +220,59 @@ def test_dropout_has_a_key_of_the_step():
     states = (state._replace(step=jnp.int32(step)) for step in (3, 3, 4))
     losses = [float(update(x, batch, KEY)[1]["loss"]) for x in states]
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_kernels_decay_as_those_of_adamw():
+    """Biases and scales stay; the rate of the moment counts."""
+    rng = np.random.default_rng(0)
+    params = {
+        part: {name: rng.normal(size=3) for name in ("kernel", "bias", "scale")}
+        for part in ("body", "head")
+    }
+    settings = config(
+        outer__clip=0.0, joint__weight_decay=0.1, joint__learning_rate=0.3
+    )
+    ours = recipe.joint_optimizer(settings)
+    is_kernel = {name: name == "kernel" for name in params["body"]}
+    mask = dict.fromkeys(params, is_kernel)
+    theirs = optax.adamw(0.3, weight_decay=0.1, mask=mask)
+    with jax.enable_x64(True):
+        wanted, states = params, [x.init(params) for x in (ours, theirs)]
+        for _ in range(3):
+            grads = jax.tree.map(lambda x: rng.normal(size=x.shape), params)
+            updates, states[0] = ours.update(grads, states[0], params, progress=0)
+            params = optax.apply_updates(params, updates)
+            updates, states[1] = theirs.update(grads, states[1], wanted)
+            wanted = optax.apply_updates(wanted, updates)
+        chex.assert_trees_all_close(params, wanted, rtol=1e-8)
+
+
+@pytest.mark.parametrize("head", ["linear", "cosine"])
+def test_every_head_learns_with_all_that_regularises(head):
+    """From data sets of two sizes, each told from its own classes."""
+    sources = []
+    for source in (noise(4, classes=3), noise(6, classes=2)):  # a class has its grey
+        grey = 60 * source.labels[:, None, None, None] + source.images // 8
+        sources.append(source._replace(images=grey.astype(np.uint8)))
+    settings = config(
+        model__name="conv4",
+        model__filters=16,
+        model__norm="none",
+        joint__head=head,
+        joint__heads="by data set",
+        joint__batch=30,
+        joint__label_smoothing=0.1,
+        joint__weight_decay=1e-4,
+    )
+    model = registry.build(settings)
+    body = jax.jit(model.init)(KEY, jnp.zeros((2, 4, 4, 1)))
+    meta = steps.Step(None, None, MetaBatches(settings, sources), KEY, 0.0)
+    step = steps.joint_step(settings, model, GREY, body, tuple(sources), meta)
+    assert step.state.params["head"]["kernel"].shape == (16, 5)
+    state, losses = step.state, []
+    for number in range(60):
+        state, metrics = step.program.update(state, step.batches(number), KEY)
+        losses.append(float(metrics["loss"]))
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.1
+    moved = jax.tree.map(lambda x, y: (x != y).any(), state.params, step.state.params)
+    assert all(jax.tree.leaves(moved))
