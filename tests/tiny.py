@@ -49,6 +49,7 @@ def shrink(config):
         adam_rates=(0.01,),
         centroid_scales=(10.0,),
         inverse_penalties=(1.0,),
+        ridge_penalties=(1.0,),
     )
     shrink_transfer(config.transfer)
     return config
@@ -64,6 +65,7 @@ def shrink_transfer(settings):
         trial_steps=2,
         centroid_scales=(1.0, 10.0),
         inverse_penalties=(0.1, 1.0),
+        ridge_penalties=(0.1, 1.0),
     )
 
 

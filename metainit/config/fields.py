@@ -16,6 +16,7 @@ TransferHead = Literal[
     "probe then fine-tune",
     "nearest centroid",
     "logistic regression",
+    "ridge",
 ]
 
 # What may differ when a run goes on; the latter may only grow.
@@ -206,8 +207,11 @@ class Evaluate:
     # Inner rates that every initialisation and head tries; () for none.
     sgd_rates: tuple[Positive, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
     adam_rates: tuple[Positive, ...] = (0.001, 0.003, 0.01, 0.03)
+    # Of heads in closed form: what scores of nearest centroid and ridge are multiplied
+    # by; C of logistic regression; the penalty of ridge.
     centroid_scales: Grid = (1.0, 3.0, 10.0, 30.0)
     inverse_penalties: Grid = (0.1, 1.0, 10.0)
+    ridge_penalties: Grid = (0.01, 0.1, 1.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -224,12 +228,13 @@ class Transfer:
     accuracies: tuple[Fraction, ...] = ()
     heads: Annotated[tuple[TransferHead, ...], _NOT_EMPTY] = get_args(TransferHead)
     # What every initialisation tries on meta-validation: rates, each for so many steps;
-    # as many values for the heads in closed form.
+    # for the heads in closed form the same as `Evaluate`.
     sgd_rates: tuple[Positive, ...] = (0.003, 0.01, 0.03, 0.1)
     adam_rates: tuple[Positive, ...] = (0.0003, 0.001, 0.003)
     trial_steps: Count = 100
     centroid_scales: Grid = (1.0, 3.0, 10.0, 20.0, 30.0, 50.0, 100.0)
     inverse_penalties: Grid = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+    ridge_penalties: Grid = (0.01, 0.1, 1.0, 10.0)
 
 
 @dataclass(frozen=True)

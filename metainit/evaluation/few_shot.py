@@ -1,6 +1,7 @@
 """Meta-test: every initialisation with every head, on the same episodes and grid."""
 
 import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,8 +101,9 @@ def _grid(config: Experiment, samples: Samples) -> dict[str, object]:
         "SGD rates": list(config.evaluate.sgd_rates),
         "Adam rates": list(config.evaluate.adam_rates),
         "steps": list(config.evaluate.steps),
-        "nearest centroid scales": list(config.evaluate.centroid_scales),
+        "nearest centroid and ridge scales": list(config.evaluate.centroid_scales),
         "logistic regression C": list(config.evaluate.inverse_penalties),
+        "ridge penalties": list(config.evaluate.ridge_penalties),
         "chosen on": f"{count} meta-validation episodes",
     }
 
@@ -151,24 +153,21 @@ def _heads(
 
         yield _Head(name, settings, tuple(grid.steps), adapt)
     features = [embed(init, sample.episodes) for sample in every]
-    for field, fit, values in (
-        ("scale", closed_form.nearest_centroid, grid.centroid_scales),
-        ("C", closed_form.logistic_regression, grid.inverse_penalties),
-    ):
+    for name, settings in closed_form.grid(grid).items():
 
-        def measure(setting: Any, part: slice, fit: closed_form.Head = fit) -> list:
+        def fit(setting: Any, part: slice, name: str = name) -> list[Measurements]:
             pairs = zip(features[part], every[part], strict=True)
-            return [_fitted(fit, *pair, *setting.values()) for pair in pairs]
+            head = functools.partial(_fitted, closed_form.HEADS[name], setting)
+            return list(itertools.starmap(head, pairs))
 
-        settings = [{field: value} for value in values]
-        yield _Head(fit.__name__.replace("_", " "), settings, (0,), measure)
+        yield _Head(name, settings, (0,), fit)
 
 
 def _fitted(
     fit: closed_form.Head,
+    setting: Mapping[str, float],
     features: tuple[np.ndarray, np.ndarray],
     sample: Sample,
-    value: float,
 ) -> Measurements:
     """Measures a head that is fitted to each episode of a sample."""
     labels, targets = sample.manifest.support_labels, sample.manifest.query_labels
@@ -179,7 +178,8 @@ def _fitted(
     for number, (support, query) in enumerate(zip(*features, strict=True)):
         kept, rows = learned[number], judged[number]
         wanted = targets[number, rows]
-        fitted = fit(support[kept], labels[number, kept], query[rows], value)
+        task = support[kept], labels[number, kept], query[rows]
+        fitted = fit(*task, *setting.values())
         logits[number, rows, : fitted.shape[-1]] = fitted
         loss[0, number] = -np.take_along_axis(fitted, wanted[:, None], -1).mean()
         accuracy[0, number] = (fitted.argmax(-1) == wanted).mean()

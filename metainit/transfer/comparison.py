@@ -100,8 +100,9 @@ def compare(
             "SGD rates": list(settings.sgd_rates),
             "SGD momentum": MOMENTUM,
             "Adam rates": list(settings.adam_rates),
-            "nearest centroid scales": list(settings.centroid_scales),
+            "nearest centroid and ridge scales": list(settings.centroid_scales),
             "logistic regression C": list(settings.inverse_penalties),
+            "ridge penalties": list(settings.ridge_penalties),
             "steps of a trial": settings.trial_steps,
             "trials of each head": {
                 head: len(tried) * len(validation) for head, tried in grid.items()

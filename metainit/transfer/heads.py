@@ -37,21 +37,13 @@ STEPPED: dict[str, tuple[Start, float]] = {
     # Kumar et al. 2022, arXiv:2202.10054.
     "probe then fine-tune": ("zero", 0.5),
 }
-# Fitted to features of the unchanged body: what the setting is called, and the fit.
-CLOSED_FORM: dict[str, tuple[str, closed_form.Head]] = {
-    "nearest centroid": ("scale", closed_form.nearest_centroid),
-    "logistic regression": ("C", closed_form.logistic_regression),
-}
 
 
 def grid(settings: Transfer) -> dict[str, list[Setting]]:
     """Gives what each head is tried with, the same for every initialisation."""
     rates = [{"optimizer": "sgd", "learning_rate": x} for x in settings.sgd_rates]
     rates += [{"optimizer": "adam", "learning_rate": x} for x in settings.adam_rates]
-    tried: dict[str, list[Setting]] = dict.fromkeys(STEPPED, rates) | {
-        "nearest centroid": [{"scale": x} for x in settings.centroid_scales],
-        "logistic regression": [{"C": x} for x in settings.inverse_penalties],
-    }
+    tried = dict.fromkeys(STEPPED, rates) | closed_form.grid(settings)
     return {name: tried[name] for name in settings.heads}
 
 
@@ -88,8 +80,8 @@ def learn(
             # Rows are all that is asked for later; states of many runs fill a disk.
             shutil.rmtree(place / LAST, ignore_errors=True)
     elif not all(_finished(place, 0) for place in places):
-        field, fit = CLOSED_FORM[name]
-        points = fitted(seen, sides, spec, fit, [x[field] for x in settings])
+        values = [tuple(setting.values()) for setting in settings]
+        points = fitted(seen, sides, spec, closed_form.HEADS[name], values)
         for place, described, point in zip(places, of_each, points, strict=True):
             place.mkdir(parents=True, exist_ok=True)
             row = described | {"batch_norm": init.model.policy} | point._asdict()
@@ -102,9 +94,9 @@ def fitted(
     split: Split,
     spec: Spec,
     fit: closed_form.Head,
-    values: Sequence[float],
+    values: Sequence[tuple[float, ...]],
 ) -> Iterator[Point]:
-    """Fits a head to the unchanged body's features, once for each value.
+    """Fits a head to the unchanged body's features, once with each setting's values.
 
     Training images are not augmented. Every point is at step 0, after one pass over
     them; its device seconds are those of the fit, which is made on the host, and an
@@ -123,9 +115,9 @@ def fitted(
     embedded = time.perf_counter()
     query = of_rows(body, test, judged)
     evaluation_seconds = time.perf_counter() - embedded
-    for value in values:
+    for setting in values:
         fitting = time.perf_counter()
-        log_probabilities = fit(support, train.labels[chosen], query, value)
+        log_probabilities = fit(support, train.labels[chosen], query, *setting)
         seconds = time.perf_counter() - fitting
         yield Point(
             step=0,

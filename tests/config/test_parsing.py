@@ -14,6 +14,7 @@ from metainit.config.parsing import names, parse, replaced
 from metainit.core.hypergradient import MODES
 from metainit.core.task_batching import STRATEGIES
 from metainit.data.episodes import WEIGHTS
+from metainit.evaluation import closed_form
 from metainit.models import conv4, normalisation
 from metainit.transfer import heads
 
@@ -35,7 +36,7 @@ MISTAKES = (
     ("task.way evaluate.min_way evaluate.episodes", 1, WAY),
     ("max_hours inner.learning_rate joint.learning_rate", 0.0, POSITIVE),
     ("outer.learning_rate learning_rate transfer.sgd_rates[0]", -0.001, POSITIVE),
-    ("evaluate.sgd_rates[0] evaluate.inverse_penalties[0]", 0.0, POSITIVE),
+    ("evaluate.ridge_penalties[0] evaluate.inverse_penalties[0]", 0.0, POSITIVE),
     ("max_hours", INF, POSITIVE),
     ("inner.learning_rate", float("nan"), POSITIVE),
     ("choose_on transfer.held_out", 1.0, SHARE),
@@ -126,7 +127,7 @@ def test_names_of_choices_are_those_that_there_are():
         assert set(typing.get_args(choices)) == set(known)
     assert (
         set(typing.get_args(fields.TransferHead))
-        == heads.STEPPED.keys() | heads.CLOSED_FORM.keys()
+        == heads.STEPPED.keys() | closed_form.HEADS.keys()
     )
 
 

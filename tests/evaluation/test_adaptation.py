@@ -53,6 +53,7 @@ def config(**evaluate):
         adam_rates=(0.03,),
         centroid_scales=(1.0, 10.0),
         inverse_penalties=(0.5, 5.0),
+        ridge_penalties=(0.1, 1.0),
     )
     small.evaluate.update(evaluate)
     return small

@@ -40,7 +40,7 @@ def test_an_evaluation_says_what_it_is_of():
         met[row.init].append(row.head)
         assert row.cost == INITS[row.init].cost
         assert (row.steps, row.in_closed_form) in ((small.STEPS, False), ((0,), True))
-    closed = ["nearest centroid", "logistic regression"]
+    closed = ["nearest centroid", "logistic regression", "ridge"]
     assert met["random"] == ["prototype", "zero", *closed]
     assert met["meta-learned"] == ["prototype", "zero", "learned", *closed]
     assert (found.dataset, found.held_out, found.parts) == ("unseen", False, ())
@@ -71,9 +71,8 @@ def alone(row, episode, way):
         return {name: values[:, 0] for name, values in measured.items()}
     embed = adaptation.embed(small.MODEL, small.PREPROCESS)
     support, query = embed(INITS[row.init], one)
-    fit = getattr(closed_form, row.head.replace(" ", "_"))
-    (value,) = row.setting.values()
-    chances = np.exp(fit(support[0], episode.support["label"], query[0], value))
+    task = support[0], episode.support["label"], query[0]
+    chances = np.exp(closed_form.HEADS[row.head](*task, *row.setting.values()))
     wanted = small.expected(chances, episode.query["label"])
     return {name: np.array([x]) for name, x in wanted.items()}
 

@@ -98,7 +98,7 @@ def test_a_run_leaves_a_report_with_every_initialisation(whole):
     *rows, summary = atomic.read_rows(whole.workdir / "results.jsonl")
     assert all(row["n"] == 4 for row in rows)
     measured = [row for row in rows if "step" in row]
-    heads = "prototype", "zero", "nearest centroid", "logistic regression"
+    heads = "prototype", "zero", "nearest centroid", "logistic regression", "ridge"
     metrics = "accuracy", "f1", "loss"
     assert {(row["init"], row["head"], row["metric"]) for row in measured} == set(
         itertools.product((*FOLDERS, "random"), heads, metrics)
