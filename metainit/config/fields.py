@@ -157,7 +157,10 @@ class Outer:
     """The outer optimiser, Adam."""
 
     learning_rate: Positive = 1e-3
-    decay_steps: Natural = 0  # in which the rate falls to 0 by a cosine; 0: never
+    # The iteration by which the rate falls to 0, by a cosine from where meta-learning
+    # begins, also after a warm start; 0: never. Joint pretraining's always does so, by
+    # the last iteration where this is 0.
+    decay_steps: Natural = 0
     warmup_steps: Natural = 0  # in which it rises to its value first
     clip: NotNegative = 10.0  # global norm of meta-gradients at most; 0: any
 

@@ -160,11 +160,11 @@ class JointBatches:
         self._alike = len({source.images.shape[1:] for source in sources}) == 1
         self._shares = weights(sources, config.data.weights)
 
-    def __call__(self, step: int, pace: float = 1.0) -> dict[str, Any]:
-        """Draws the batch of `step`, from 0; `pace` steps are a meta-iteration.
+    def __call__(self, step: int, rate: float = 0.0) -> dict[str, Any]:
+        """Draws the batch of `step`, from 0; the optimizer's `rate` goes with it.
 
         Returns:
-          {"image": uint8 [n, h, w, c], "label": int32 [n], "progress": float32 []} and,
+          {"image": uint8 [n, h, w, c], "label": int32 [n], "rate": float32 []} and,
           with a head a data set, "classes" bool [n, classes] of each image's own.
         """
         rng = np.random.default_rng((self._seed, step))
@@ -176,7 +176,7 @@ class JointBatches:
             drawn = rng.integers(ends[-1], size=draws)
             owners = np.searchsorted(ends, drawn, side="right")
         owners = np.broadcast_to(owners, self._joint.batch)
-        return self._of(owners, rng, step / pace)
+        return self._of(owners, rng, rate)
 
     def one_of_each(self) -> Iterator[dict[str, Any]]:
         """Draws a batch of each source alone: every shape that there will be."""
@@ -185,7 +185,7 @@ class JointBatches:
             yield self._of(owners, np.random.default_rng(self._seed), 0.0)
 
     def _of(
-        self, owners: np.ndarray, rng: np.random.Generator, progress: float
+        self, owners: np.ndarray, rng: np.random.Generator, rate: float
     ) -> dict[str, Any]:
         """Draws an image of each owner, evenly from all that it has."""
         places = rng.integers(self._counts[owners])
@@ -197,7 +197,7 @@ class JointBatches:
         batch = {
             "image": np.stack([source.images[row] for source, row in pairs]),
             "label": (labels + self._first_class[owners]).astype(np.int32),
-            "progress": np.float32(progress),
+            "rate": np.float32(rate),
         }
         if self._joint.heads == "by data set":
             batch["classes"] = owners[:, None] == self._source_of_class

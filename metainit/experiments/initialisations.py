@@ -180,13 +180,16 @@ def _joint_run(
 ) -> Run:
     """Joint pretraining, `pace` steps of which stand for a meta-iteration."""
     joint, sources = programs.joint, programs.meta.batches.sources
+    count = max(1, round(config.iterations * pace))
+    length = config.outer.decay_steps or config.iterations
+    rates = recipe.joint_rates(config, count, pace, length)
     return Run(
         name=NAMES[folder.name],
         folder=folder,
         update=joint.program.update,
-        batch=lambda step: joint.batches(step, pace),
+        batch=lambda step: joint.batches(step, rates[step]),
         state=joint.state,
-        steps=max(1, round(config.iterations * pace)),
+        steps=count,
         images=config.joint.batch,
         every=_every(config).times(pace),
         data=lambda step: [source.name for source in sources],
@@ -210,7 +213,7 @@ def _warm_start(run: Run, kept_at: int) -> tuple[Any, Cost]:
 
 def _from_pretrained(meta_run: Run, state: MetaState, done: int) -> Run:
     """Meta-learning on from a warm start of so many iterations' worth of time."""
-    opt_state = recipe.skip_schedule(state.opt_state, done)
+    opt_state = recipe.begun_at(state.opt_state, done)
     return meta_run._replace(
         name=NAMES[FROM_PRETRAINED],
         folder=meta_run.folder.with_name(FROM_PRETRAINED),

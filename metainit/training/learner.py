@@ -1,9 +1,10 @@
 """From a config to the values of the pure layer."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import metainit
@@ -125,18 +126,22 @@ def init_head(
     return {"head": {"kernel": kernel, "bias": jnp.zeros(shape[1])}}
 
 
-def schedule(config: Experiment, rate: float) -> optax.Schedule:
-    """Gives an outer rate by meta-iteration: constant, or a cosine from `rate` to 0.
+def schedule(peak: float, length: Any = None, warmup: int = 0) -> optax.Schedule:
+    """Gives a rate by step: constant, or a cosine from `peak` to 0.
 
-    In the first `config.outer.warmup_steps` it rises in proportion to the iteration.
+    Args:
+      length: steps, a number or an array, in which it falls to 0; None: never.
+      warmup: first steps, in which it rises in proportion to their number.
     """
-    decay, warmup = config.outer.decay_steps, config.outer.warmup_steps
-    later = optax.constant_schedule(rate)
-    if decay:
-        later = optax.cosine_decay_schedule(rate, decay)
-    if not warmup:
-        return later
-    return lambda step: jnp.minimum(1, (step + 1) / warmup) * later(step)
+
+    def rate(step):
+        rising = jnp.minimum(1, (step + 1) / warmup) if warmup else 1.0
+        if length is None:
+            return rising * peak
+        falling = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(step / length, 0, 1)))
+        return rising * (peak * falling)
+
+    return rate
 
 
 def _direction(config: Experiment) -> optax.GradientTransformation:
@@ -148,21 +153,56 @@ def _direction(config: Experiment) -> optax.GradientTransformation:
     )
 
 
+class Phase(NamedTuple):
+    """Where meta-learning's schedule stands.
+
+    Attributes:
+      first: int32 [], the meta-iteration that it begins with, after a warm start.
+      done: int32 [], steps since then.
+    """
+
+    first: jax.Array
+    done: jax.Array
+
+
 def _outer(config: Experiment) -> optax.GradientTransformation:
-    rate = schedule(config, config.outer.learning_rate)
-    return optax.chain(_direction(config), optax.scale_by_learning_rate(rate))
+    """Makes the outer optimizer, whose rate is 0 from iteration `decay_steps` on.
+
+    Where it begins is part of its state (`begun_at`), so that one program does for a
+    cold and for a warm start.
+    """
+    outer = config.outer
+
+    def update(updates, phase, params=None):
+        length = outer.decay_steps - phase.first if outer.decay_steps else None
+        rate = schedule(outer.learning_rate, length, outer.warmup_steps)(phase.done)
+        later = phase._replace(done=optax.safe_increment(phase.done))
+        return optax.tree.scale(-rate, updates), later
+
+    def init(params):
+        return Phase(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+    scale = optax.GradientTransformation(init, update)
+    return optax.chain(_direction(config), scale)
+
+
+def begun_at(opt_state: optax.OptState, iteration: int) -> optax.OptState:
+    """Has the outer optimizer's schedule begin with a meta-iteration."""
+
+    def is_phase(path, value):
+        return getattr(path[-1], "tuple_name", "") == "Phase"
+
+    return optax.tree.set(opt_state, is_phase, first=jnp.int32(iteration))
 
 
 def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs:
-    """Makes joint pretraining's optimizer, whose rate follows meta-learning's schedule.
+    """Makes joint pretraining's optimizer, whose argument `rate` is float32 [].
 
-    It is AdamW (arXiv:1711.05101), whose decay is of kernels alone. Its argument
-    `progress`, float32 [], is the device time spent in meta-iterations.
+    It is AdamW (arXiv:1711.05101), whose decay is of kernels alone.
     """
-    rate = schedule(config, config.joint.learning_rate)
 
-    def update(updates, state, params=None, *, progress, **unused):
-        return optax.tree.scale(-rate(progress), updates), state
+    def update(updates, state, params=None, *, rate, **unused):
+        return optax.tree.scale(-rate, updates), state
 
     decay = optax.add_decayed_weights(config.joint.weight_decay, _kernels)
     scale = optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
@@ -174,6 +214,19 @@ def _kernels(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: getattr(path[-1], "key", None) == "kernel", params
     )
+
+
+def joint_rates(
+    config: Experiment, steps: int, pace: float, length: float
+) -> np.ndarray:
+    """Gives joint pretraining's rate at each of its steps, float32 [steps].
+
+    It falls to 0 by a cosine, in `length` meta-iterations' worth of device time;
+    `pace` steps are worth one. It rises first as meta-learning's does.
+    """
+    warmup = config.outer.warmup_steps
+    rate = schedule(config.joint.learning_rate, length, warmup)
+    return np.asarray(rate(np.arange(steps) / pace), np.float32)
 
 
 def grad_norm(opt_state: Any) -> Any:
@@ -202,12 +255,3 @@ def meta_update(learner: metainit.MetaLearner) -> Any:
         return state, task_metrics(seen) | {"grad_norm": grad_norm(state.opt_state)}
 
     return update
-
-
-def skip_schedule(opt_state: optax.OptState, steps: int) -> optax.OptState:
-    """Sets the outer optimizer's schedule `steps` further on."""
-
-    def is_schedule(path, value):
-        return getattr(path[-1], "tuple_name", "") == "ScaleByScheduleState"
-
-    return optax.tree.set(opt_state, is_schedule, count=jnp.int32(steps))

@@ -29,7 +29,7 @@ class Step(NamedTuple):
 
     program: Program
     state: MetaState  # before the first step
-    batches: Any  # `(step) -> batch`, of joint pretraining `(step, pace) -> batch`
+    batches: Any  # `(step) -> batch`, of joint pretraining `(step, rate) -> batch`
     key: jax.Array  # root key of every step
     flops: float  # mean over all shapes, as `metainit.runtime.flops` counts
 
@@ -161,7 +161,7 @@ def supervised(
     """Makes `(state, batch, key) -> (state, metrics)`, one step that is not jitted.
 
     The optimizer is of the leaves of `Model.learns` and the head; one with extra
-    arguments receives the batch's "progress". With `head_only` the body's gradient is
+    arguments receives the batch's "rate". With `head_only` the body's gradient is
     zero. The loss is by default that of a linear head.
     """
     loss_fn = loss_fn or classification.loss_fn(model)
@@ -181,7 +181,7 @@ def supervised(
 
         (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(learned)
         updates, opt_state = optimizer.update(
-            grads, state.opt_state, learned, progress=batch.get("progress")
+            grads, state.opt_state, learned, rate=batch.get("rate")
         )
         params = masks.merge(optax.apply_updates(learned, updates), fixed)
         metrics = {"loss": loss, **metrics, "grad_norm": optax.tree.norm(grads)}

@@ -52,7 +52,7 @@ def steps_of(config):
 
     inputs = model, recipe.joint_optimizer(config), preprocess, 100, config.joint.batch
     joint, inputs_of_joint = supervised_step(*inputs, pixels)
-    inputs_of_joint[1]["progress"] = struct((), np.float32)
+    inputs_of_joint[1]["rate"] = struct((), np.float32)
 
     typed, task = configs.typed(config), config.train_task
     learner = recipe.learner(typed, model, preprocess)

@@ -127,7 +127,7 @@ def test_a_joint_batch_is_a_pure_function_of_the_step(mixture):
         assert (one["image"] != other["image"]).any()
     chex.assert_shape(one["image"], (8, 2, 2, 1))
     assert one["image"].dtype == np.uint8 and one["label"].dtype == np.int32
-    assert one["progress"] == 2.5 and batches.classes == 5 and "classes" not in one
+    assert one["rate"] == 2.0 and batches.classes == 5 and "classes" not in one
 
 
 def test_labels_go_on_from_source_to_source_and_images_are_as_likely():

@@ -96,7 +96,7 @@ def test_only_what_may_change_changes(use, adapt_from, learned, adapted):
     optimizer = recipe.joint_optimizer(settings)
     example = jnp.zeros((2, 32, 32, 3))
     first = steps.start(model, optimizer, state.params["body"], example, 3)
-    batch = jax.tree.map(lambda x: x[0], episodes.query) | {"progress": np.float32(0)}
+    batch = jax.tree.map(lambda x: x[0], episodes.query) | {"rate": np.float32(0.01)}
     step = jax.jit(steps.supervised(model, preprocess, optimizer))
     # A zero head gives the body no gradient in the first step.
     after, _ = step(step(first, batch, KEY)[0], batch, KEY)

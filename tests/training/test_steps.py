@@ -161,7 +161,7 @@ def started(settings):
     rng = np.random.default_rng(0)
     labels = np.arange(40, dtype=np.int32) % 5
     images = rng.integers(0, 256, (5, 4, 4, 1))[labels].astype(np.uint8)
-    batch = {"image": images, "label": labels, "progress": np.float32(0)}
+    batch = {"image": images, "label": labels, "rate": np.float32(0.01)}
     return state, jax.jit(steps.supervised(model, GREY, optimizer)), batch
 
 
@@ -176,26 +176,56 @@ def test_it_starts_with_every_class_as_likely_and_learns():
     assert state.step == 100
 
 
-def test_the_rate_follows_the_time_spent():
-    """By the schedule of meta-learning, whatever the number of steps done."""
-    state, update, batch = started(config(outer__decay_steps=1000, iterations=1000))
+def test_the_rate_is_that_of_the_batch():
+    state, update, batch = started(config())
     moved = []
-    for progress in (0, 500, 1000):
-        new, _ = update(state, batch | {"progress": np.float32(progress)}, KEY)
+    for rate in (0.01, 0.005, 0):
+        new, _ = update(state, batch | {"rate": np.float32(rate)}, KEY)
         change = jax.tree.map(jnp.subtract, new.params, state.params)
         moved.append(float(optax.tree.norm(change)))
     assert moved[1:] == pytest.approx([moved[0] / 2, 0], rel=1e-4, abs=1e-7)
 
 
-@pytest.mark.parametrize("decay", [0, 1000])
-def test_the_rate_rises_first(decay):
-    settings = config(outer__warmup_steps=10, outer__decay_steps=decay)
-    warm = recipe.schedule(settings, 0.5)
-    whole = recipe.schedule(config(outer__decay_steps=decay), 0.5)
-    for step, share in ((0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (700, 1.0)):
-        expected = share * float(whole(step))
-        assert float(warm(step)) == pytest.approx(expected, rel=1e-6)
-    assert whole(0) == 0.5 and (whole(700) < 0.2) == (decay > 0)
+# Rates, step by step
+
+
+def annealed(peak, position, warmup=0, length=None):
+    """The closed form in 64 bits: a rise of `warmup`, a cosine over `length`."""
+    rising = np.minimum(1, (position + 1) / warmup) if warmup else 1.0
+    share = position * 0 if length is None else np.minimum(position / length, 1)
+    return peak * rising * (1 + np.cos(np.pi * share)) / 2
+
+
+@pytest.mark.parametrize("warmup", [0, 7])
+@pytest.mark.parametrize("decay", [0, 30])
+def test_joint_pretraining_is_always_annealed(decay, warmup):
+    """Over its whole run, whatever the rate of meta-learning does."""
+    changed = {"outer__decay_steps": decay, "outer__warmup_steps": warmup}
+    settings, pace = config(iterations=20, **changed), 2.5
+    length = decay or 20
+    rates = recipe.joint_rates(settings, 50, pace, length)
+    assert rates.dtype == np.float32 and rates.shape == (50,)
+    wanted = annealed(0.01, np.arange(50) / pace, warmup, length)
+    np.testing.assert_allclose(rates, wanted, rtol=1e-5, atol=1e-9)
+    assert (rates[-1] < 1e-4) == (not decay)
+
+
+@pytest.mark.parametrize("first", [0, 5])
+@pytest.mark.parametrize("warmup", [0, 4])
+@pytest.mark.parametrize("decay", [0, 16])
+def test_meta_learning_has_a_schedule_from_its_own_start(decay, warmup, first):
+    """A constant gradient has Adam's direction 1, so that an update is the rate."""
+    changed = {"outer__decay_steps": decay, "outer__warmup_steps": warmup}
+    outer = recipe._outer(config(iterations=16, outer__clip=0.0, **changed))
+    gradient = jnp.ones(3)
+    opt_state = recipe.begun_at(outer.init(gradient), first)
+    update, rates = jax.jit(outer.update), []
+    for _ in range(first, 16):
+        updates, opt_state = update(gradient, opt_state)
+        rates.append(-updates)
+    length = decay - first if decay else None
+    wanted = annealed(1e-3, np.arange(16 - first)[:, None], warmup, length)
+    np.testing.assert_allclose(rates, wanted + np.zeros(3), rtol=1e-5, atol=1e-9)
 
 
 def test_its_first_step_is_that_of_adam():
@@ -229,9 +259,7 @@ def test_kernels_decay_as_those_of_adamw():
         part: {name: rng.normal(size=3) for name in ("kernel", "bias", "scale")}
         for part in ("body", "head")
     }
-    settings = config(
-        outer__clip=0.0, joint__weight_decay=0.1, joint__learning_rate=0.3
-    )
+    settings = config(outer__clip=0.0, joint__weight_decay=0.1)
     ours = recipe.joint_optimizer(settings)
     is_kernel = {name: name == "kernel" for name in params["body"]}
     mask = dict.fromkeys(params, is_kernel)
@@ -240,7 +268,7 @@ def test_kernels_decay_as_those_of_adamw():
         wanted, states = params, [x.init(params) for x in (ours, theirs)]
         for _ in range(3):
             grads = jax.tree.map(lambda x: rng.normal(size=x.shape), params)
-            updates, states[0] = ours.update(grads, states[0], params, progress=0)
+            updates, states[0] = ours.update(grads, states[0], params, rate=0.3)
             params = optax.apply_updates(params, updates)
             updates, states[1] = theirs.update(grads, states[1], wanted)
             wanted = optax.apply_updates(wanted, updates)
@@ -271,7 +299,7 @@ def test_every_head_learns_with_all_that_regularises(head):
     assert step.state.params["head"]["kernel"].shape == (16, 5)
     state, losses = step.state, []
     for number in range(60):
-        state, metrics = step.program.update(state, step.batches(number), KEY)
+        state, metrics = step.program.update(state, step.batches(number, 0.01), KEY)
         losses.append(float(metrics["loss"]))
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.1
     moved = jax.tree.map(lambda x, y: (x != y).any(), state.params, step.state.params)
