@@ -123,16 +123,25 @@ def _encoder(c: Experiment) -> Broken:
         yield "model.name encoder.name", "an MLP takes no map; use conv4 or linear"
     if c.data.channels != 3:
         yield "encoder.name data.channels", "an encoder sees colour; give channels=3"
-    if encoder.use == "frozen" and c.model.name == "linear" and head != "learned":
+    is_fixed = encoder.use == "frozen" or encoder.learn_from == "none"
+    if is_fixed and c.model.name == "linear" and head != "learned":
         words = (
-            "give something to learn: use=adapted, model.name=conv4 or a learned head"
+            "nothing is learned; give use=adapted and learn_from='', model.name=conv4 "
+            "or a learned head"
         )
-        yield "encoder.use model.name method.head", words
+        yield "encoder.use encoder.learn_from model.name method.head", words
     if encoder.use == "meta" and c.method.algorithm == "reptile":
         words = "reptile learns only what inner steps change; use adapted, or maml"
         yield "method.algorithm encoder.use", words
-    if encoder.cached and encoder.use != "frozen":
-        yield "encoder.cached encoder.use", "features change in training; use frozen"
+    bounds = {"frozen": "", "meta": "learn_from", "adapted": "learn_from adapt_from"}
+    of_use = [f"encoder.{field}" for field in bounds[encoder.use].split()]
+    lowest = [x for x in of_use if operator.attrgetter(x)(c) in ("", "stem")]
+    if encoder.cached and lowest:
+        words = "no stage is frozen: give use=frozen, or a stage above the stem"
+        yield " ".join(["encoder.cached encoder.use", *lowest]), words
+    if encoder.cached and encoder.norm != "frozen":
+        words = "features that depend on the batch are not kept; give norm=frozen"
+        yield "encoder.cached encoder.norm", words
     if encoder.cached and (c.augment.shift or c.augment.flip):
         words = "features are kept of images as they are; give 0 and False"
         yield "encoder.cached augment.shift augment.flip", words

@@ -113,13 +113,14 @@ class Encoder:
     name: Literal["none", "resnet", "efficientnet_lite0"] = "none"
     weights: str = ""  # a file or a name on the hub; "" for random ones
     cut: str = ""  # the last stage that is used; "" for all
-    # "meta": changed by training only; "adapted": by inner steps too, from the stage
-    # adapt_from up; "" for all.
+    # "meta": changed by training only, from the stage learn_from up; "adapted": also by
+    # inner steps, from adapt_from up; "" for all, learn_from="none" for none.
     use: Literal["frozen", "meta", "adapted"] = "frozen"
+    learn_from: str = ""
     adapt_from: str = ""
     norm: Literal["frozen", "support", "batch"] = "frozen"
     checkpoint: bool = False  # compute blocks again: less memory, more time
-    cached: bool = False  # of "frozen": keep all features on disk, unaugmented
+    cached: bool = False  # keep what frozen stages give on disk, unaugmented
     # Of resnet; these are ResNet-50.
     stage_sizes: tuple[Count, ...] = (3, 4, 6, 3)
     width: Count = 64

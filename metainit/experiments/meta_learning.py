@@ -160,8 +160,8 @@ def _meta_learn(
     notes.append(_flops_in_words(programs.meta, programs.joint))
     if cached:
         notes.append(
-            "The frozen encoder's features were made once for every image: their time "
-            "is in no row, and random weights, which have others, were not measured."
+            "Features of the encoder's frozen stages were made once for every image: "
+            "their time is in no row. Random weights have others: not measured."
         )
     else:
         inits[RANDOM] = untrained

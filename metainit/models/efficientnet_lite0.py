@@ -85,15 +85,11 @@ def efficientnet_lite0(
         shape, linear = (x.shape[-1], TOP), lambda w: pointwise(x, w, 1)
         return nn.relu6(layers(norm, weight, EPSILON)(CONV, shape, linear, _draw(TOP)))
 
-    def network(x, weight):
-        parts = [stem]
-        for at in STAGES:
-            block = _block(at, form, norm)
-            parts.append(stage(block, at.blocks, at.stride, checkpoint))
-        for name, part in zip(CUTS, [*parts, top], strict=True):
-            x = Scope(part, name=name)(x, weight)
-            if name == cut:
-                break
-        return x
+    def part(name, function):
+        return lambda x, weight: Scope(function, name=name)(x, weight)
 
-    return from_linen(Scope(network), CUTS, cut, lambda path: path[0].key, norm)
+    blocks = (
+        stage(_block(at, form, norm), at.blocks, at.stride, checkpoint) for at in STAGES
+    )
+    parts = dict(zip(CUTS, map(part, CUTS, (stem, *blocks, top)), strict=True))
+    return from_linen(parts, cut, lambda path: path[0].key, norm)

@@ -1,7 +1,7 @@
 """Pretrained encoders, and what is learned on their features, as one `Model`."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -9,21 +9,25 @@ import jax
 import jax.numpy as jnp
 
 from metainit.models import normalisation
-from metainit.models.model import FeaturesFn, InitFn, LeafMask, Model, check_choice
+from metainit.models.model import EncodeFn, FeaturesFn, InitFn, Model, check_choice
 from metainit.models.normalisation import EPSILON, BatchNorm
 
 USES = ("frozen", "meta", "adapted")
+NONE = "none"  # the stage after all, to learn from
 # `(stride, x, weight) -> x`, of maps; `weight` is as of `Model.features`.
 Block = Callable[[int, jax.Array, jax.Array | None], jax.Array]
+# `(x, weight) -> x`, of maps: makes its leaves where linen is compact.
+Part = Callable[[jax.Array, jax.Array | None], jax.Array]
 
 
 class Encoder(NamedTuple):
     """A network up to a cut, from images to a map of features."""
 
     init: InitFn  # of images float32 [n, height, width, 3]
-    # `(parameters, images, weight, key) -> float32 [n, h, w, c]` at the cut, as
-    # `Model.features`.
-    maps: FeaturesFn
+    # `(parameters, images, weight, key, first=0, last=None) -> float32 [n, h, w, c]` at
+    # the cut, as `Model.features`. It runs `stages[first:last]` alone, on what those
+    # before `first` give.
+    maps: Callable[..., jax.Array]
     # Names of its parts up to the cut, first the one that sees the images.
     stages: tuple[str, ...]
     stage_of: Callable[[tuple], str]  # of a leaf's path
@@ -31,27 +35,26 @@ class Encoder(NamedTuple):
 
 
 def from_linen(
-    module: nn.Module,
-    stages: tuple[str, ...],
-    cut: str,
-    stage_of: Callable[[tuple], str],
-    norm: str,
+    parts: Mapping[str, Part], cut: str, stage_of: Callable[[tuple], str], norm: str
 ) -> Encoder:
-    """Wraps a linen module `(images, weight) -> map` with no variables but parameters.
+    """Chains parts of a network, by the names of its stages, up to the one at the cut.
 
-    `stages` are those of the whole network, `cut` is the last that the module has. It
-    raises ValueError for a cut or a policy that does not exist.
+    It raises ValueError for a cut or a policy that does not exist.
     """
     check_choice("norm", norm, normalisation.PRETRAINED)
-    check_choice("cut", cut, stages)
+    check_choice("cut", cut, tuple(parts))
+    stages = tuple(parts)[: tuple(parts).index(cut) + 1]
+
+    def module(names):
+        return Scope(lambda x, w: reduce(lambda x, name: parts[name](x, w), names, x))
 
     def init(key, images):
-        return module.init(key, images, None)["params"]
+        return module(stages).init(key, images, None)["params"]
 
-    def maps(params, images, weight, key):
-        return module.apply({"params": params}, images, weight)
+    def maps(params, x, weight, key, first=0, last=None):
+        return module(stages[first:last]).apply({"params": params}, x, weight)
 
-    return Encoder(init, maps, stages[: stages.index(cut) + 1], stage_of, norm)
+    return Encoder(init, maps, stages, stage_of, norm)
 
 
 class Scope(nn.Module):
@@ -91,9 +94,7 @@ def layers(
     return layer
 
 
-def stage(
-    block: Block, count: int, stride: int, checkpoint: bool
-) -> Callable[[jax.Array, jax.Array | None], jax.Array]:
+def stage(block: Block, count: int, stride: int, checkpoint: bool) -> Part:
     """Chains blocks, of which the first has the stride.
 
     With `checkpoint` each one's activations are computed again for its derivative.
@@ -110,88 +111,116 @@ def stage(
 
 
 def composed(
-    encoder: Encoder, learner: Model | None, use: str, adapt_from: str = ""
+    encoder: Encoder,
+    learner: Model | None,
+    use: str,
+    adapt_from: str = "",
+    learn_from: str = "",
 ) -> Model:
     """Builds a `Model` whose body is {"encoder": ..., "learner": ...}.
 
+    What lies below the first stage that is learned or adapts is frozen: the model's
+    `encode`. What lies between is learned, and computed once a task by `in_task`. Both
+    only where an image's features do not depend on its batch.
+
     Args:
       learner: from the map to features; None for the map's average, and no "learner".
-      use: "frozen": the encoder is never changed, and computed once a task; "meta":
-        changed by training, not by inner steps, and computed once a task where an
-        image's features do not depend on its batch; "adapted": changed by both.
+      use: "frozen": the encoder is never changed; "meta": changed by training, not by
+        inner steps; "adapted": changed by both.
       adapt_from: with "adapted", the first stage that inner steps change; "" for all.
+      learn_from: with "meta" and "adapted", the first stage that training changes; ""
+        for all, "none" for none, so that each task starts from the stages as they are.
 
     Raises:
       ValueError: an unknown use or stage, or a frozen encoder whose normalisation is
         not.
     """
-    _check(encoder, use, adapt_from)
+    _check(encoder, use, adapt_from, learn_from)
+    # The first stages that are learned, and that adapt, by number.
+    stages, end = encoder.stages, len(encoder.stages)
+    learned = end if use == "frozen" or learn_from == NONE else _at(stages, learn_from)
+    adapted = _at(stages, adapt_from) if use == "adapted" else end
 
     def init(key, images):
         encoder_key, learner_key = jax.random.split(key)
         params = {"encoder": encoder.init(encoder_key, images)}
         if learner is not None:
-            maps = jax.eval_shape(maps_of, params, images)
+            maps = jax.eval_shape(encoder.maps, params["encoder"], images, None, None)
             params["learner"] = learner.init(learner_key, jnp.zeros(maps.shape))
         return params
 
-    def maps_of(params, images, weight=None, key=None):
-        return encoder.maps(params["encoder"], images, weight, key)
+    def encode(first: int, last: int) -> EncodeFn:
+        def encode(params, x):
+            maps = encoder.maps(params["encoder"], x, None, None, first, last)
+            # Without a learner the average is all that is kept: [n, 1, 1, c].
+            is_all = last == end and learner is None
+            return jnp.mean(maps, (1, 2), keepdims=True) if is_all else maps
 
-    def on_map(params, maps, weight, key):
-        if learner is None:
-            return jnp.mean(maps, (1, 2))
-        return learner.features(params["learner"], maps, weight, key)
+        return encode
 
-    def encode(params, images):
-        maps = maps_of(params, images)
-        # Without a learner the average is all that is kept of a task: [n, 1, 1, c].
-        return maps if learner else jnp.mean(maps, (1, 2), keepdims=True)
+    def features(first: int) -> FeaturesFn:
+        def features(params, x, weight, key):
+            maps = encoder.maps(params["encoder"], x, weight, key, first)
+            if learner is None:
+                return jnp.mean(maps, (1, 2))
+            return learner.features(params["learner"], maps, weight, key)
 
-    def features(params, images, weight, key):
-        return on_map(params, maps_of(params, images, weight, key), weight, key)
+        return features
 
-    learns, adapts = _masks(encoder, use, adapt_from)
+    def learns(path, leaf):
+        return path[0].key == "learner" or is_of(stages[learned:], path, leaf)
+
+    def adapts(path, leaf):
+        return path[0].key == "learner" or is_of(stages[adapted:], path, leaf)
+
+    def is_of(some, path, leaf):
+        is_learnable = not normalisation.is_statistics(path, leaf)
+        return is_learnable and encoder.stage_of(path[1:]) in some
+
+    alone = encoder.norm == "frozen"
+    frozen, once = (min(learned, adapted), adapted) if alone else (0, 0)
     policy, joint = normalisation.POLICIES[encoder.norm], encoder.norm == "support"
     model = Model(
         init,
-        features,
+        features(frozen),
         joint=joint or (learner is not None and learner.joint),
         policy=f"{policy}, learner: {learner.policy}" if learner else policy,
         adapts=adapts,
         learns=learns,
     )
-    once = model._replace(features=on_map, encode=encode)
-    if use == "frozen":
-        return once._replace(encode=lambda *of: jax.lax.stop_gradient(encode(*of)))
-    alone = use == "meta" and encoder.norm == "frozen"
-    return model._replace(in_task=once if alone else None)
+    if frozen:
+        in_front = encode(0, frozen)
+        fixed = lambda *of: jax.lax.stop_gradient(in_front(*of))  # noqa: E731
+        model = model._replace(encode=fixed)
+    if frozen < once:
+        behind = model._replace(features=features(once), encode=encode(frozen, once))
+        model = model._replace(in_task=behind)
+    return model
 
 
-def _masks(encoder: Encoder, use: str, adapt_from: str) -> tuple[LeafMask, LeafMask]:
-    """Masks the leaves that training changes, and those that inner steps change."""
-    first = encoder.stages.index(adapt_from or encoder.stages[0])
-    adapted = encoder.stages[first:] if use == "adapted" else ()
-
-    def learns(path, leaf):
-        learned = use != "frozen" and not normalisation.is_statistics(path, leaf)
-        return path[0].key == "learner" or learned
-
-    def adapts(path, leaf):
-        if path[0].key == "learner":
-            return True
-        return learns(path, leaf) and encoder.stage_of(path[1:]) in adapted
-
-    return learns, adapts
+def _at(stages: tuple[str, ...], name: str) -> int:
+    return stages.index(name) if name else 0
 
 
-def _check(encoder: Encoder, use: str, adapt_from: str) -> None:
+def _check(encoder: Encoder, use: str, adapt_from: str, learn_from: str) -> None:
     check_choice("encoder.use", use, USES)
     if adapt_from:  # the stages are those up to the cut
         check_choice("encoder.adapt_from", adapt_from, encoder.stages)
+    if learn_from:
+        check_choice("encoder.learn_from", learn_from, (*encoder.stages, NONE))
     if adapt_from and use != "adapted":
         raise ValueError(
             f"encoder.adapt_from={adapt_from!r} is for encoder.use=adapted, not {use}"
+        )
+    if learn_from and use == "frozen":
+        raise ValueError(
+            f"encoder.learn_from={learn_from!r} is for encoder.use=meta or adapted, "
+            "not frozen, which learns none of it"
+        )
+    if learn_from == NONE and use == "meta":
+        raise ValueError(
+            "encoder.learn_from='none' with encoder.use=meta changes nothing of the "
+            "encoder: give use=frozen"
         )
     if use == "frozen" and encoder.norm != "frozen":
         raise ValueError(

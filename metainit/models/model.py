@@ -33,8 +33,9 @@ class Model(NamedTuple):
     # A frozen part in front, `(parameters, images) -> images`, computed once a task;
     # `features` takes what it gives. None for none.
     encode: EncodeFn | None = None
-    # The same network with `encode` for a part in front that training changes and inner
-    # steps do not, so that its features are computed once a task. None for none.
+    # The same network with `encode` for the part behind this one's, taking what that
+    # gives: training changes it and inner steps do not, so that it is computed once a
+    # task. None for none.
     in_task: "Model | None" = None
     computed_in: str = ""  # the dtype of activations where it is not the parameters'
 

@@ -68,7 +68,14 @@ def in_task(model: Model, preprocess: Preprocess) -> tuple[Model, Preprocess]:
     """Gives both as a task's inner loop takes them: see `Model.in_task`."""
     if model.in_task is None:
         return model, preprocess
-    return model.in_task, preprocess._replace(encode=model.in_task.encode)
+    in_front = [x for x in (preprocess.encode, model.in_task.encode) if x is not None]
+
+    def encode(params, images):
+        for part in in_front:
+            images = part(params, images)
+        return images
+
+    return model.in_task, preprocess._replace(encode=encode)
 
 
 def fit(

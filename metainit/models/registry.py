@@ -75,7 +75,9 @@ def build(network: Network) -> Model:
     section, model = network.encoder, LEARNERS[network.model.name](network.model)
     if section.name != "none":
         encoder = ENCODERS[section.name].build(section)
-        model = composed(encoder, model, section.use, section.adapt_from)
+        model = composed(
+            encoder, model, section.use, section.adapt_from, section.learn_from
+        )
     assert model is not None
     return in_bfloat16(model) if network.compute == "bfloat16" else model
 

@@ -66,18 +66,19 @@ def resnet(
         )
     form, cut = form or convolution.for_backend(), cut or CUTS[-1]
 
-    def network(images, weight):
+    def stem(images, weight):
         shape = (7, 7, images.shape[-1], width)
         linear = lambda k: form.dense(images, k, 2)  # noqa: E731
         x = layers(norm, weight)(("conv1", "bn1"), shape, linear, DRAW)
-        x = convolution.max_pool3(nn.relu(x))
-        for index in range(CUTS.index(cut)):
-            block = _bottleneck(width * 2**index, form, norm)
-            blocks = stage(block, sizes[index], 1 if index == 0 else 2, checkpoint)
-            x = Scope(blocks, name=f"layer{index + 1}")(x, weight)
-        return x
+        return convolution.max_pool3(nn.relu(x))
 
-    return from_linen(Scope(network), CUTS, cut, _stage_of, norm)
+    def part(index):
+        block = _bottleneck(width * 2**index, form, norm)
+        blocks = stage(block, sizes[index], 1 if index == 0 else 2, checkpoint)
+        return lambda x, weight: Scope(blocks, name=f"layer{index + 1}")(x, weight)
+
+    parts = dict(zip(CUTS, (stem, *map(part, range(4))), strict=True))
+    return from_linen(parts, cut, _stage_of, norm)
 
 
 def _stage_of(path: tuple) -> str:

@@ -1,4 +1,7 @@
-"""What a frozen encoder makes of every image, computed once and kept on disk."""
+"""What a frozen encoder, or its first stages where the others learn, makes of images.
+
+Computed once for every image and kept on disk.
+"""
 
 import functools
 import math
@@ -15,6 +18,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
+from metainit.core import masks
 from metainit.data.batches import chunks
 from metainit.data.loading import Source
 from metainit.models.model import Model
@@ -33,14 +37,17 @@ def encode(
 ) -> tuple[Initialisation, tuple[Source, ...]]:
     """Puts an initialisation on maps of features: float32 [n, h, w, c], memory-mapped.
 
-    A map that exists in `folder` for the same images, weights, normalisation and
-    precision is used again, and a call that was stopped goes on. The parameters are
-    still those for images. It raises ValueError where the disk has no
-    room for the maps.
+    A map that exists in `folder` for the same images, frozen weights, normalisation
+    and precision is used again, and a call that was stopped goes on. The parameters are
+    still those for images. It raises ValueError where the disk has no room for the
+    maps.
     """
     body, of_chunk = init.body, _of_chunk(init)
     settings = repr((_FORMAT, *init.preprocess[:2], init.model.computed_in))
-    network = digest.sha256((settings, body["encoder"]))
+    # What is learned is behind the maps: they are those of other runs too.
+    learns = init.model.learns
+    frozen = masks.split(body, learns, "learns")[1] if learns else body
+    network = digest.sha256((settings, frozen["encoder"]))
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
 

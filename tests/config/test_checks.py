@@ -20,6 +20,10 @@ WAYS = "method.head train_task.way task.way evaluate.variable"
 NO_STEPS = {"inner.steps": 0}
 REPTILE = {"method.algorithm": "reptile"}
 CACHED = {"encoder.cached": True}
+FROM_STEM = "encoder.cached encoder.use encoder.learn_from"
+UPPER = PRETRAINED | {"encoder.learn_from": "stage3", "encoder.adapt_from": "stage4"}
+NOTHING = "encoder.use encoder.learn_from model.name method.head"
+UNLEARNED = PRETRAINED | {"encoder.learn_from": "none"}
 SHIFTED = ENCODER | CACHED | {"augment.shift": 1}
 STEP_SIZES = {"learned_rates": True}
 NO_RATES = {"evaluate.sgd_rates": (), "evaluate.adam_rates": ()}
@@ -47,8 +51,18 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
         (LEARNED | {"train_task.way": 0}, f"{WAYS}: not 0"),
         # The encoder.
         (PRETRAINED | META | REPTILE, "method.algorithm encoder.use: adapted"),
-        (FROZEN, "encoder.use model.name method.head: model.name=conv4"),
-        (PRETRAINED | CACHED, "encoder.cached encoder.use: frozen"),
+        (FROZEN, f"{NOTHING}: model.name=conv4"),
+        (UNLEARNED, f"{NOTHING}: learn_from=''"),
+        (PRETRAINED | CACHED, f"{FROM_STEM} encoder.adapt_from: use=frozen"),
+        (
+            UPPER | CACHED | {"encoder.adapt_from": "stem"},
+            "encoder.cached encoder.use encoder.adapt_from: above the stem",
+        ),
+        (ENCODER | META | CACHED, f"{FROM_STEM}: above the stem"),
+        (
+            UPPER | CACHED | {"encoder.norm": "support"},
+            "encoder.cached encoder.norm: norm=frozen",
+        ),
         (SHIFTED, "encoder.cached augment.shift augment.flip: 0 and False"),
         (ENCODER | {"model.name": "mlp"}, "model.name encoder.name: conv4 or linear"),
         (ENCODER | {"data.channels": 1}, "encoder.name data.channels: 3"),

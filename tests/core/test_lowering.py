@@ -88,8 +88,9 @@ def test_every_step_lowers_for_every_platform(name, monkeypatch):
         deepest = {"resnet": "stage2", "efficientnet_lite0": "stage3"}
         config.encoder.update(stage_sizes=(2, 1, 1, 1), width=4)
         config.encoder.cut = deepest[config.encoder.name]
-        if config.encoder.adapt_from:
-            config.encoder.adapt_from = config.encoder.cut
+        for field in ("learn_from", "adapt_from"):
+            if config.encoder[field]:
+                config.encoder[field] = config.encoder.cut
     for platforms, form in FORMS.items():
         monkeypatch.setattr(convolution, "for_backend", lambda form=form: form)
         for step, inputs in steps_of(config):

@@ -129,6 +129,23 @@ def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
     assert "layer3.0.conv3.weight" in there and not changed
 
 
+def test_stages_that_are_frozen_learned_and_adapted(data, weights, tmp_path):
+    config = on_features(data, weights)
+    config.encoder.update(use="adapted", learn_from="stage2", adapt_from="stage3")
+    config.model.name, config.method.gradient = "linear", "first_order"
+    run = tmp_path / "run"
+    train(config, run)
+    assert "frozen stages were made once" in (run / "report.md").read_text()
+    there, changed = exported(run, weights)
+    learned = ("layer2", "layer3")
+    assert changed == {x for x in there if x.startswith(learned) and "running" not in x}
+    init = stored.load(str(run))
+    body, kept = init.body["encoder"], safetensors.numpy.load_file(weights)
+    flat = torch_names.RESNET.to_torch({"layer1": body["layer1"]})
+    assert flat and all(np.array_equal(x, kept[name]) for name, x in flat.items())
+    assert init.model.encode is not None and init.model.in_task is not None
+
+
 def test_a_dry_run_encodes_nothing_on_disk(data, weights, tmp_path, capsys):
     config = on_features(data, weights)
     config.data.size = SIDE + 8  # at which no other test has encoded them

@@ -20,6 +20,8 @@ from tests.encoders import ENCODERS, SMALL, shapes, weights
 from tests.encoders import encoder as build
 
 KEY = jax.random.key(0)
+SHAPE = (2, 40, 33, 3)
+keystr = jax.tree_util.keystr
 PREPROCESS = Preprocess((0.5,) * 3, (0.3,) * 3)
 
 
@@ -141,6 +143,72 @@ def test_gradients_are_those_in_reverse_of_a_network_in_every_step(x64, use):
         assert leaf.dtype == np.float64 and np.abs(leaf).max() > 1e-6
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_network_cut_in_two_is_the_network(x64, name):
+    network, images = build(name, sizes=SMALL, width=4), jax.random.normal(KEY, SHAPE)
+    body = jax.tree.map(np.float64, weights(name, "", 0, SMALL, 4))
+    whole = jax.jit(network.maps)(body, images, None, None)
+    for stage in range(1, len(network.stages)):
+        below = jax.jit(lambda p, x, s=stage: network.maps(p, x, None, None, 0, s))
+        above = jax.jit(lambda p, x, s=stage: network.maps(p, x, None, None, s))
+        found = above(body, below(body, images))
+        chex.assert_trees_all_close(found, whole, rtol=1e-9, atol=1e-12)
+
+
+SPLITS = [
+    # Frozen, then learned in front of what adapts; then both at once; then neither.
+    ("resnet", "adapted", "stage1", "stage2"),
+    ("resnet", "adapted", "", "stage1"),
+    ("resnet", "meta", "stage1", ""),
+    # Adapts from weights that are never learned.
+    ("resnet", "adapted", "none", "stage1"),
+    ("efficientnet_lite0", "adapted", "stage1", "stage2"),
+]
+
+
+@pytest.mark.parametrize("name, use, learn_from, adapt_from", SPLITS)
+def test_what_is_computed_once_changes_no_result(
+    x64, name, use, learn_from, adapt_from
+):
+    """Loss, inner adaptation and meta-gradient are those of the whole in every step."""
+    on_map = "conv4" if learn_from == "none" else "linear"
+    settings = config(
+        use, on_map, name=name, learn_from=learn_from, adapt_from=adapt_from
+    )
+    settings.inner.update(steps=2, learning_rate=0.1)
+    settings.method.gradient = "mixed"
+    model, preprocess, _, state, episodes = problem(settings)
+    whole = registry.build(config(use, on_map, name=name, adapt_from=adapt_from))
+    whole = whole._replace(in_task=None, learns=model.learns)
+    assert whole.encode is None and (model.encode or model.in_task)
+    body = jax.tree.map(lambda x: x.astype(np.float64), state.params["body"])
+    support = jax.tree.map(lambda x: x[0], episodes.support)
+    results = []
+    for network, seen in ((model, preprocess), (whole, PREPROCESS)):
+        learner = recipe.learner(settings, network, seen)
+        first = learner.init({"body": body})
+        after, metrics = jax.jit(learner.update)(first, episodes, KEY)
+        adapted, _ = jax.jit(learner.adapt)(first, support, KEY)
+        assert moved(body, after.params["body"]) == masked(model.learns, body)
+        assert moved(body, adapted["body"]) == masked(model.adapts, body)
+        gradient = optax.tree.get(after.opt_state, "mu")["body"]
+        results.append((metrics.query_loss, adapted, gradient))
+    chex.assert_trees_all_close(*results, rtol=1e-9, atol=1e-12)
+
+
+def moved(before, after):
+    """Names of leaves that are not bitwise the same."""
+    pairs = zip(
+        jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True
+    )
+    return {keystr(path) for (path, a), b in pairs if not np.array_equal(a, b)}
+
+
+def masked(mask, tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {keystr(path) for path, leaf in leaves if mask(path, leaf)}
+
+
 def test_a_meta_learned_encoder_costs_what_one_pass_costs():
     settings = config("meta", "linear")
     settings.method.gradient = "mixed"
@@ -164,6 +232,17 @@ def test_only_what_may_be_computed_once_a_task_is():
         if registry.build(config(use, norm=norm)).in_task is not None
     ]
     assert computed_once == [("meta", "frozen")]
+    of_stages = [
+        (name, norm)
+        for norm in normalisation.PRETRAINED
+        for name, part in registry.build(
+            config("adapted", norm=norm, learn_from="stage1", adapt_from="stage2")
+        )
+        ._asdict()
+        .items()
+        if name in ("encode", "in_task") and part is not None
+    ]
+    assert of_stages == [("encode", "frozen"), ("in_task", "frozen")]
     assert registry.build(config("frozen")).in_task is None
     # Microbatches bound how many images are in memory at once.
     settings = config("meta", norm="frozen")
@@ -271,6 +350,12 @@ def test_a_learner_takes_the_map_of_any_image(size):
             "adapt_from must be .*stem, stage1, stage2, got 'stage4'",
         ),
         ({"norm": "batch"}, "encoder.use=frozen.* encoder.norm=frozen"),
+        ({"learn_from": "stage2"}, "learn_from='stage2' is for .*adapted, not frozen"),
+        (
+            {"use": "meta", "learn_from": "stage4"},
+            "learn_from must be .*stem, stage1, stage2, none, got 'stage4'",
+        ),
+        ({"use": "meta", "learn_from": "none"}, "learn_from='none'.* use=frozen"),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes, words):

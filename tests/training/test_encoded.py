@@ -11,7 +11,7 @@ from metainit.data.cache import hash_image
 from metainit.data.loading import Source
 from metainit.models import resnet
 from metainit.models.encoder import composed
-from metainit.models.preprocess import Preprocess
+from metainit.models.preprocess import Preprocess, in_task
 from metainit.models.wrappers import in_bfloat16
 from metainit.training import frozen_features
 from metainit.training.initialisation import Initialisation
@@ -62,6 +62,38 @@ def test_maps_are_kept_for_the_same_images_and_weights(init, tmp_path):
     assert len(files(seed=5)) == 3
     assert len(files(preprocess=PREPROCESS._replace(std=(1.0, 1.0, 1.0)))) == 4
     assert len(files(model=in_bfloat16(init.model))) == 5
+
+
+def test_frozen_stages_are_kept_for_every_network_that_learns_above(tmp_path):
+    """Their maps are those on the way, and of one file whatever lies above."""
+    encoder = resnet.resnet((1, 1, 1, 1), 2, cut="stage3")
+    model = composed(encoder, None, "adapted", "stage3", "stage2")
+    body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 16, 16, 3)))
+    init = Initialisation("random", model, PREPROCESS, body)
+    learned = jax.tree_util.tree_map_with_path(
+        lambda path, x: x + model.learns(path, x), body
+    )
+    for start in (init, init._replace(body=learned)):
+        on_maps, (made,) = frozen_features.encode(
+            start, (source("x", 16, 0),), tmp_path
+        )
+        images = {"image": jnp.asarray(source("x", 16, 0).images)}
+        seen = PREPROCESS._replace(encode=model.encode)
+        found = []
+        for pair, batch in (
+            ((on_maps.model, on_maps.preprocess), {"image": made.images}),
+            ((model, seen), images),
+        ):
+            network, prepare = in_task(*pair)
+            batch = prepare.for_evaluation({"body": start.body}, batch, None)
+            found.append(network.features(start.body, batch["image"], None, None))
+        whole = composed(encoder, None, "adapted").features
+        found.append(
+            whole(start.body, PREPROCESS.normalise(images["image"]), None, None)
+        )
+        for features in found[:2]:
+            np.testing.assert_allclose(features, found[2], rtol=1e-4, atol=1e-5)
+    assert len(list(tmp_path.glob("*.npy"))) == 1
 
 
 def test_encoding_that_was_stopped_goes_on(init, tmp_path, monkeypatch):
