@@ -265,7 +265,8 @@ class Experiment:
     meta_batch: Count = 4
     max_hours: Positive = 168.0
     compute: Literal["float32", "bfloat16"] = "float32"  # of activations
-    # Joint pretraining first, in meta-iterations' worth of device time; 0: none.
+    # First a joint pretraining of its own, annealed to 0, in meta-iterations' worth of
+    # device time; 0: none.
     warm_start: Natural = 0
     cold_start: bool = True  # also meta-learn from random weights
     learned_rates: bool = False  # also meta-learn step sizes of pretrained weights

@@ -26,7 +26,8 @@ class Forecast(NamedTuple):
     """Seconds by the wall clock, and how often they are spent.
 
     Attributes:
-      runs: initialisations that training makes, each in an equal share of the time.
+      runs: initialisations that training makes, each in an equal share of the time; of
+        ours from pretrained weights the warm start is a part.
       adaptations: at meta-test, over all initialisations, heads and settings.
       adaptation_seconds: of one episode, at the pace of a meta-iteration.
     """

@@ -1,5 +1,6 @@
 """The runs of an experiment: every initialisation that its report compares."""
 
+import math
 import operator
 import pathlib
 import time
@@ -15,7 +16,6 @@ from metainit.data.loading import Source
 from metainit.evaluation import adaptation
 from metainit.evaluation.few_shot import EvaluatorOf, validation_accuracy
 from metainit.experiments.forecast import Forecast
-from metainit.runtime.checkpoint import WARM_START, CheckpointError, Checkpoints
 from metainit.runtime.cost import (
     EQUAL_FLOPS,
     FROM_PRETRAINED,
@@ -23,6 +23,7 @@ from metainit.runtime.cost import (
     META,
     NAMES,
     RATES,
+    WARM_START,
     Cost,
 )
 from metainit.training import learner as recipe
@@ -68,14 +69,27 @@ class Trainer:
         self._evaluator_of = evaluator_of
         self._samples = episode_set.draw_validation(config, validation)
         self._left, self._spent = forecast.runs, time.perf_counter() - begin
+        self._ahead = 0.0  # seconds that the next run's warm start took of its share
         self._adaptation_seconds: list[float] = []
 
     def fit(
-        self, run: Run, key: Any, init_of: Callable[[Any], Initialisation]
+        self,
+        run: Run,
+        key: Any,
+        init_of: Callable[[Any], Initialisation],
+        is_warm_start: bool = False,
     ) -> Initialisation:
-        """Trains; `init_of` makes an initialisation of parameters."""
-        fitted = fit(run, key, lambda x: self._validate(init_of(x)), self._share)
-        self._left, self._spent = self._left - 1, self._spent + fitted.seconds
+        """Trains; `init_of` makes an initialisation of parameters.
+
+        A warm start comes to its end, since its rate falls to 0 there, and takes its
+        time from the share of the run that follows.
+        """
+        seconds = (lambda: math.inf) if is_warm_start else self._share
+        fitted = fit(run, key, lambda x: self._validate(init_of(x)), seconds)
+        self._ahead += fitted.seconds
+        if not is_warm_start:
+            self._left, self._spent = self._left - 1, self._spent + self._ahead
+            self._ahead = 0.0
         self.validated[run.name] = {
             "accuracy": fitted.accuracy,
             "device_seconds": fitted.cost.device_seconds,
@@ -102,7 +116,7 @@ class Trainer:
         if known:  # the first one compiled
             forecast = forecast._replace(adaptation_seconds=min(known))
         left = self._config.max_hours * 3600 - self._spent
-        return (left - forecast.meta_test_seconds) / self._left
+        return (left - forecast.meta_test_seconds) / self._left - self._ahead
 
 
 def make(
@@ -114,9 +128,10 @@ def make(
 ) -> dict[str, Initialisation]:
     """Makes the initialisations, or goes on where they stopped; returns them by name.
 
-    Joint pretraining, `ratio` steps of which take as long as a meta-iteration, comes
-    first, since the warm start begins with it. Each is the best by meta-validation;
-    pretrained weights, as they are, are one of them.
+    `ratio` steps of joint pretraining take as long as a meta-iteration. Each is the
+    best by meta-validation, and so is the warm start that meta-learning goes on from:
+    its annealed end, but where it has come to suit the classes of meta-train alone.
+    Pretrained weights, as they are, are one of them.
     """
     start, _, meta, joint = programs
     inits: dict[str, Initialisation] = {}
@@ -127,8 +142,7 @@ def make(
     def of_params(params: Any) -> Initialisation:
         return start._replace(body=params["body"], head=params.get("head"))
 
-    warm_steps = max(1, round(config.warm_start * ratio)) if config.warm_start else None
-    joint_run = _joint_run(config, workdir / JOINT, programs, ratio, warm_steps)
+    joint_run = _joint_run(config, workdir / JOINT, programs, ratio)
     jointly_trained = trainer.fit(joint_run, meta.key, of_body)
     meta_run = Run(
         name=NAMES[META],
@@ -146,11 +160,13 @@ def make(
     )
     if config.cold_start:
         inits[meta_run.name] = trainer.fit(meta_run, meta.key, of_params)
-    if warm_steps:
-        body, spent = _warm_start(joint_run, warm_steps)
-        run = _from_pretrained(meta_run, programs.state_of(body), config.warm_start)
+    if config.warm_start:
+        run = _warm_start(config, joint_run, joint, ratio)
+        warm = trainer.fit(run, meta.key, of_body, is_warm_start=True)
+        state = programs.state_of(warm.body)
+        run = _from_pretrained(meta_run, state, config.warm_start)
         init = trainer.fit(run, meta.key, of_params)
-        cost = Cost(*map(operator.add, init.cost[:4], spent[:4]))
+        cost = Cost(*map(operator.add, init.cost[:4], warm.cost[:4]))
         inits[run.name] = init._replace(cost=cost)
     inits[joint_run.name] = jointly_trained
     if config.joint.equal_flops:
@@ -172,11 +188,7 @@ def _every(config: Experiment) -> Intervals:
 
 
 def _joint_run(
-    config: Experiment,
-    folder: pathlib.Path,
-    programs: Programs,
-    pace: float,
-    keep_at: int | None = None,
+    config: Experiment, folder: pathlib.Path, programs: Programs, pace: float
 ) -> Run:
     """Joint pretraining, `pace` steps of which stand for a meta-iteration."""
     joint, sources = programs.joint, programs.meta.batches.sources
@@ -195,20 +207,19 @@ def _joint_run(
         data=lambda step: [source.name for source in sources],
         rates=("joint.learning_rate",),
         flops=joint.flops,
-        keep_at=keep_at,
     )
 
 
-def _warm_start(run: Run, kept_at: int) -> tuple[Any, Cost]:
-    """The body that joint pretraining kept for a warm start, and what it had cost."""
-    folder = run.folder / WARM_START
-    if (kept := Checkpoints(folder).restore(run.state)) is None:
-        raise CheckpointError(
-            f"{folder} has no checkpoint any more; start again in another --workdir"
-        )
-    seconds, flops = kept.extra["device_seconds"], kept_at * (run.flops or 0)
-    cost = Cost(seconds, kept_at * run.images, kept_at, flops)
-    return kept.state.params["body"], cost
+def _warm_start(config: Experiment, joint_run: Run, joint: Step, pace: float) -> Run:
+    """Joint pretraining to go on from, annealed over so many iterations' worth."""
+    count = max(1, round(config.warm_start * pace))
+    rates = recipe.joint_rates(config, count, pace, count / pace)
+    return joint_run._replace(
+        name="warm start",
+        folder=joint_run.folder.with_name(WARM_START),
+        batch=lambda step: joint.batches(step, rates[step]),
+        steps=count,
+    )
 
 
 def _from_pretrained(meta_run: Run, state: MetaState, done: int) -> Run:

@@ -188,7 +188,6 @@ def _meta_learn(
         "training": read_metrics(
             workdir / (META if config.cold_start else FROM_PRETRAINED)
         ),
-        # A warm start once, though it is in the cost of two initialisations.
         "device_hours": sum(run["device_seconds"] for run in runs) / 3600,
         # In meta-train images, of our longest run.
         "epoch": max(init.cost.images for init in ours) / images,

@@ -18,6 +18,8 @@ from metainit.experiments.search_space import Fields, draw, grid, key, parse
 from metainit.reporting import finished_runs, html, tune_report
 from metainit.reporting.tune_report import Trial
 from metainit.runtime import atomic, devices, digest, provenance, run_folder, stop
+from metainit.runtime.checkpoint import BEST as BEST_STATES
+from metainit.runtime.checkpoint import LAST as LAST_STATES
 from metainit.training.loop import NonFiniteError
 
 TRIALS, BEST = "trials.jsonl", "best.py"
@@ -154,7 +156,7 @@ def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial |
     if cut_short and by_search:
         return None
     # Curves are kept; the states of many trials would fill a disk.
-    for name in ("checkpoints", "best", "warm-start"):
+    for name in (LAST_STATES, BEST_STATES):
         for states in folder.glob(f"*/{name}"):
             shutil.rmtree(states)
     return Trial(

@@ -20,8 +20,8 @@ from absl import logging
 from metainit.core import leaves
 from metainit.runtime import atomic
 
-# Folders of a run: its last states, the best by validation, where a warm start begins.
-LAST, BEST, WARM_START = "checkpoints", "best", "warm-start"
+# Folders of a run: its last states, and the best by validation.
+LAST, BEST = "checkpoints", "best"
 _DIGESTS, _UNFINISHED = "sha256", "its save was stopped"
 
 

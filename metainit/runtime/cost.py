@@ -5,6 +5,9 @@ from typing import NamedTuple
 # Folders of a run's initialisations, and what results call them.
 META, FROM_PRETRAINED, JOINT = "meta", "meta_from_pretrained", "joint"
 EQUAL_FLOPS, RATES = "joint_equal_flops", "rates"
+WARM_START = (
+    "warm_start"  # the folder of what FROM_PRETRAINED begins with; not compared
+)
 NAMES = {
     META: "meta-learned",
     FROM_PRETRAINED: "meta-learned from pretrained",

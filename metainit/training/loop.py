@@ -13,7 +13,7 @@ from clu import metrics as clu_metrics
 
 from metainit.core.types import MetaState
 from metainit.runtime import stop
-from metainit.runtime.checkpoint import BEST, LAST, WARM_START, Checkpoint, Checkpoints
+from metainit.runtime.checkpoint import BEST, LAST, Checkpoint, Checkpoints
 from metainit.runtime.cost import Cost
 from metainit.runtime.logging import Progress, Writer
 
@@ -62,7 +62,6 @@ class Run(NamedTuple):
     data: Callable[[int], Iterable[str]] = lambda step: ()
     rates: tuple[str, ...] = ()  # fields that set its rates, to name at a divergence
     flops: float | None = None  # operations a step; None where not counted
-    keep_at: int | None = None  # a step whose state is saved apart, for a warm start
 
 
 class Fitted(NamedTuple):
@@ -162,16 +161,15 @@ def fit(
     """Takes the steps of a run, logs and validates; gives the best parameters.
 
     `validate` is `(params) -> accuracy`. The run may take `seconds()` by the wall
-    clock, earlier sessions counted, but does one step at least, and goes on to
-    `run.keep_at`. A `NonFiniteError` names run, step, data and the likely cause.
+    clock, earlier sessions counted, but does one step at least. A `NonFiniteError`
+    names run, step, data and the likely cause.
     """
     session = Session(run, {"best": -1.0, "validated": run.first_step})
     best = Checkpoints(run.folder / BEST)
-    earliest_end = max(run.first_step + 1, run.keep_at or 0)
     begun_at = session.step
 
     def is_over() -> bool:
-        return session.seconds > seconds() and session.step >= earliest_end
+        return session.seconds > seconds() and session.step > run.first_step
 
     logged: list[tuple[int, Metrics]] = []
     logged_at = session.clock["device_seconds"]
@@ -196,8 +194,6 @@ def fit(
         step, clock, last = session.step, session.clock, session.step == run.steps
         if logged and (step % run.every.log == 0 or last):
             log(writer)
-        if step == run.keep_at:
-            Checkpoints(run.folder / WARM_START).save(step, session.state, clock)
         if clock["validated"] < step and (step % run.every.validate == 0 or last):
             accuracy = validate(session.state.params)
             writer.write_scalars(step, {"validation/accuracy": accuracy})

@@ -22,8 +22,15 @@ from metainit.models import pretrained, registry
 from metainit.models.preprocess import Preprocess
 from metainit.models.pretrained import About, ImageInput, Recipe
 from metainit.runtime import atomic
-from metainit.runtime.checkpoint import BEST, LAST, WARM_START, Checkpoints
-from metainit.runtime.cost import FROM_PRETRAINED, JOINT, NAMES, OURS, RATES, Cost
+from metainit.runtime.checkpoint import BEST, LAST, Checkpoints
+from metainit.runtime.cost import (
+    FROM_PRETRAINED,
+    NAMES,
+    OURS,
+    RATES,
+    WARM_START,
+    Cost,
+)
 from metainit.training import learner
 from metainit.training.initialisation import (
     RANDOM,
@@ -185,10 +192,9 @@ def _of_run(
 
 
 def _cost(run: pathlib.Path, part: str, device: str) -> Cost:
-    """Device time that a run spent on making a part, pretraining included."""
-    warm_start = [run / JOINT / WARM_START] * (part == FROM_PRETRAINED)
-    seconds = 0.0
-    for folder in [run / part / LAST, *warm_start]:
+    """Device time that a run spent on making a part, a warm start included."""
+    parts, seconds = [part] + [WARM_START] * (part == FROM_PRETRAINED), 0.0
+    for folder in (run / name / LAST for name in parts):
         if (last := Checkpoints(folder).restore()) is None:
             again = "give the run's own line again"
             raise ValueError(f"init: {folder} has no checkpoint; {again}")

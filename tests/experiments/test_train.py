@@ -8,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny
 from PIL import Image
@@ -16,20 +17,29 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from metainit.config.fields import ConfigError
 from metainit.data import loading
+from metainit.data.batches import JointBatches
 from metainit.evaluation import few_shot
 from metainit.experiments import configs, initialisations, meta_learning
+from metainit.experiments.forecast import Forecast
+from metainit.experiments.initialisations import Trainer
 from metainit.experiments.meta_learning import train
+from metainit.models import classification, registry
 from metainit.models.model import Model
+from metainit.models.preprocess import fit as fit_preprocess
 from metainit.runtime import atomic
 from metainit.runtime.checkpoint import Checkpoints
+from metainit.runtime.cost import Cost
 from metainit.runtime.logging import read_metrics
-from metainit.training.loop import NonFiniteError, fit
+from metainit.training import stored
+from metainit.training.initialisation import Initialisation
+from metainit.training.loop import Fitted, NonFiniteError, fit
 
 FOLDERS = {
     "joint pretraining": "joint",
     "meta-learned": "meta",
     "meta-learned from pretrained": "meta_from_pretrained",
 }
+RUNS = FOLDERS | {"warm start": "warm_start"}
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +49,18 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(images):
-    """An experiment without a break, and the states its runs began with."""
-    starts = {}
+    """An experiment without a break, and its runs as they began."""
+    runs = {}
 
     def recorded(run, *rest):
-        starts[run.name] = run.state
+        runs[run.name] = run
         return fit(run, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(initialisations, "fit", recorded)
         workdir = images.parent / "whole"
         text = train(tiny.config(images), workdir, command="python launch.py")
-    return SimpleNamespace(workdir=workdir, text=text, starts=starts)
+    return SimpleNamespace(workdir=workdir, text=text, runs=runs)
 
 
 def without_report(images, **changed):
@@ -76,13 +86,13 @@ def breaks(monkeypatch, name, wrap):
     monkeypatch.setattr(initialisations, "fit", broken)
 
 
-def assert_same_parameters(workdir, whole, names=FOLDERS):
+def assert_same_parameters(workdir, whole, names=RUNS):
     """Last and best states of the runs, to the bit."""
     for name in names:
-        folder = FOLDERS[name]
+        folder = RUNS[name]
         for kind in ("checkpoints", "best"):
             found, wanted = (
-                Checkpoints(run / folder / kind).restore(whole.starts[name])
+                Checkpoints(run / folder / kind).restore(whole.runs[name].state)
                 for run in (workdir, whole.workdir)
             )
             assert found.step == wanted.step, (name, kind)
@@ -125,6 +135,88 @@ def test_a_run_leaves_a_report_with_every_initialisation(whole):
     for picture in pictures:
         with Image.open(picture) as image:
             assert min(image.size) > 100
+
+
+def test_a_warm_start_is_a_joint_pretraining_of_its_own(whole, images):
+    """Adam by optax, its rate a cosine over exactly the four steps."""
+    config = tiny.typed(tiny.config(images))
+    run, model = whole.runs["warm start"], registry.build(config.network)
+    train_sources = loading.load(config.data).train
+    preprocess = fit_preprocess(loading.images_used(train_sources), 0, False)
+    joint = whole.runs["joint pretraining"]
+    assert run.steps == 4 and joint.steps == 16
+    chex.assert_trees_all_equal(run.state, joint.state)
+    rate = optax.cosine_decay_schedule(config.joint.learning_rate, 4)
+    adam = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(rate))
+    params, loss_fn = run.state.params, classification.loss_fn(model)
+
+    @jax.jit
+    def step(params, opt_state, batch):
+        batch = batch | {"image": preprocess.normalise(batch["image"])}
+        grads = jax.grad(lambda p: loss_fn(p, batch, None)[0])(params)
+        updates, opt_state = adam.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    opt_state, batches = adam.init(params), JointBatches(config, train_sources)
+    for number in range(4):
+        params, opt_state = step(params, opt_state, batches(number))
+    last = Checkpoints(whole.workdir / "warm_start" / "checkpoints").restore(run.state)
+    assert last.step == 4
+    # Adam makes much of gradients that are all rounding, so that norms are compared;
+    # a constant rate would be 0.6 away.
+    norms = [
+        optax.tree.norm(jax.tree.map(jnp.subtract, last.state.params, other))
+        for other in (params, run.state.params)
+    ]
+    assert norms[0] < 1e-2 * norms[1]
+    # Meta-learning goes on from its best.
+    best = Checkpoints(whole.workdir / "warm_start" / "best").restore(run.state)
+    of_meta = whole.runs["meta-learned from pretrained"]
+    chex.assert_trees_all_equal(of_meta.state.params["body"], best.state.params["body"])
+    phase = optax.tree.get(of_meta.state.opt_state, "Phase")
+    assert (phase.first, phase.done, of_meta.state.step, of_meta.first_step) == (
+        2,
+        0,
+        2,
+        2,
+    )
+
+
+def test_a_warm_start_counts_in_costs(whole):
+    spent = {
+        name: Checkpoints(whole.workdir / RUNS[name] / "checkpoints").restore()
+        for name in ("warm start", "meta-learned from pretrained")
+    }
+    seconds = [x.extra["device_seconds"] for x in spent.values()]
+    assert min(seconds) > 0
+    init = stored.load(str(whole.workdir), "meta_from_pretrained")
+    assert init.cost.device_seconds == sum(seconds)
+    rows = atomic.read_rows(whole.workdir / "results.jsonl")
+    told = {row["device_hours"] for row in rows if row.get("init") == init.name}
+    assert told == {sum(seconds) / 3600}
+
+
+def test_a_warm_start_takes_its_time_from_the_run_that_follows(monkeypatch):
+    """Of 3600 s three initialisations have 1200 each, whatever they take."""
+    config = tiny.typed(configs.default(), max_hours=1.0, warm_start=10)
+    monkeypatch.setattr(
+        initialisations.episode_set, "draw_validation", lambda *given: ()
+    )
+    shares, taken = [], iter([1500.0, 300.0, 700.0, 0.0])
+
+    def fitted(run, key, validate, seconds):
+        shares.append(seconds())
+        return Fitted({}, None, Cost(0.0, 0, 0), next(taken), "")
+
+    monkeypatch.setattr(initialisations, "fit", fitted)
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    expected = Forecast(3, 1.0, 1.0, 0, 0.0)
+    trainer = Trainer(config, (), None, expected, 0.0)
+    run = SimpleNamespace(name="one")
+    start = Initialisation("start", None, None, None)
+    for is_warm_start in (False, True, False, False):
+        trainer.fit(run, None, lambda params: start, is_warm_start)
+    assert shares == [1200, np.inf, (3600 - 1500) / 2 - 300, 3600 - 1500 - 1000]
 
 
 # Several data sets
@@ -194,10 +286,15 @@ def test_the_same_call_again_says_finished(whole, images, capsys, monkeypatch):
 def test_stopped_anywhere_and_started_again_is_the_same(
     whole, images, tmp_path, monkeypatch, capsys
 ):
-    steps = {"joint pretraining": (0, 16), "meta-learned": (0, 8)}
+    steps = {
+        "joint pretraining": (0, 16),
+        "meta-learned": (0, 8),
+        "warm start": (1, 4),
+        "meta-learned from pretrained": (3, 8),
+    }
     rng = np.random.default_rng(0)
-    for name in FOLDERS:
-        at = int(rng.integers(*steps.get(name, (2, 8))))
+    for name, of_run in steps.items():
+        at = int(rng.integers(*of_run))
 
         def stop(run, at=at):
             def batch(step):
@@ -214,7 +311,7 @@ def test_stopped_anywhere_and_started_again_is_the_same(
         assert f"{name}: saved at step {at}" in capsys.readouterr().out
     train(without_report(images), tmp_path / "run")
     assert_same_parameters(tmp_path / "run", whole)
-    for folder in FOLDERS.values():  # no step is logged twice or left out
+    for folder in RUNS.values():  # no step is logged twice or left out
         rows = [read_metrics(w / folder) for w in (tmp_path / "run", whole.workdir)]
         one, other = (
             [r["step"] for r in x if "validation/accuracy" in r] for x in rows

@@ -77,11 +77,11 @@ def test_it_logs_means_over_steps_and_tasks(tmp_path):
     assert all(row["train/tasks_per_second"] > 0 for row in rows)
 
 
-def test_it_keeps_the_best_by_validation_the_last_and_where_another_begins(tmp_path):
-    fitted = go(run(tmp_path, keep_at=3))
+def test_it_keeps_the_best_by_validation_and_the_last(tmp_path):
+    fitted = go(run(tmp_path))
     assert fitted.params["x"] == after(6)
     assert (fitted.cost.steps, fitted.cost.images, fitted.stopped) == (10, 70, "")
-    for kind, step in (("best", 6), (LAST, 10), ("warm-start", 3)):
+    for kind, step in (("best", 6), (LAST, 10)):
         saved = restored(tmp_path, kind)
         assert saved.step == step and saved.state.params["x"] == after(step)
     assert validations(tmp_path) == [3, 6, 9, 10]
@@ -140,12 +140,10 @@ def test_stopped_while_validating_it_validates_again(tmp_path, at):
             raise KeyboardInterrupt
         return worse_after_six(params)
 
-    toy = run(tmp_path, keep_at=at)
     with pytest.raises(KeyboardInterrupt):
-        go(toy, stop)
-    assert go(toy).params["x"] == after(6)
+        go(run(tmp_path), stop)
+    assert go(run(tmp_path)).params["x"] == after(6)
     assert validations(tmp_path) == [3, 6, 9, 10]
-    assert restored(tmp_path, "warm-start").step == at
 
 
 def test_stopped_while_saving_the_best_it_is_not_saved(tmp_path, monkeypatch):
@@ -167,14 +165,12 @@ def test_a_run_may_begin_later(tmp_path):
     assert (fitted.cost.steps, fitted.cost.images) == (6, 42)
 
 
-@pytest.mark.parametrize("keep_at, stopped_at", [(None, 1), (5, 5)])
-def test_it_stops_when_its_time_is_over(tmp_path, keep_at, stopped_at):
-    toy = run(tmp_path, keep_at=keep_at)
+def test_it_stops_when_its_time_is_over(tmp_path):
     for _ in range(2):  # the second time it is over from the start
-        fitted = go(toy, seconds=0.0)
-        assert fitted.stopped == f"toy stopped at step {stopped_at} of 10: max_hours"
-        assert restored(tmp_path).step == stopped_at
-    assert go(toy).stopped == ""
+        fitted = go(run(tmp_path), seconds=0.0)
+        assert fitted.stopped == "toy stopped at step 1 of 10: max_hours"
+        assert restored(tmp_path).step == 1
+    assert go(run(tmp_path)).stopped == ""
 
 
 def test_time_is_that_of_the_clock_over_all_sessions(tmp_path, monkeypatch):
