@@ -16,7 +16,7 @@ def validate(config: Experiment | TransferExperiment) -> None:
     """Raises ConfigError for what can be refused before data are opened."""
     rules: tuple[Callable[[Any], Broken], ...] = (_comparison, _transfer)
     if isinstance(config, Experiment):
-        rules = (_training, _data, _network, _inner_loop, _encoder, _transfer)
+        rules = (_training, _data, _network, _inner_loop, _encoder, _method, _transfer)
     for names, words in itertools.chain.from_iterable(rule(config) for rule in rules):
         values = (f"{x}={operator.attrgetter(x)(config)!r}" for x in names.split())
         raise ConfigError(f"{', '.join(values)}: {words}")
@@ -80,8 +80,12 @@ def _data(c: Experiment) -> Broken:
 
 def _network(c: Experiment) -> Broken:
     model, has_encoder = c.model, c.encoder.name != "none"
-    if model.scale != 1 and model.name != "conv4":
-        yield "model.scale model.name", "only conv4 is scaled; leave it at 1.0"
+    if model.scale != 1 and model.name != "conv4" and not model.unit_length:
+        words = "only conv4 is scaled; leave it at 1.0, or give model.unit_length=True"
+        yield "model.scale model.name model.unit_length", words
+    if c.method.head in ("cosine", "ridge") and not model.unit_length:
+        words = "it is of features of unit length; give model.unit_length=True"
+        yield "method.head model.unit_length", words
     if model.norm == "group" and model.filters > 8 and model.filters % 8:
         yield "model.filters model.norm", f"8 groups; give {model.filters // 8 * 8}"
     is_of_one_way = 0 < c.train_task.way == c.task.way and not c.evaluate.variable
@@ -109,7 +113,7 @@ def _inner_loop(c: Experiment) -> Broken:
     nothing = "nothing is left to learn; give inner.steps=1 or more, or"
     if not c.inner.steps and c.method.head == "zero":
         yield "inner.steps method.head", f"{nothing} method.head=prototype"
-    if not c.inner.steps and c.method.algorithm == "reptile":
+    if not c.inner.steps and c.method.algorithm in ("reptile", "cts"):
         yield "inner.steps method.algorithm", f"{nothing} method.algorithm=maml"
     if not c.inner.steps and c.learned_rates:
         yield "inner.steps learned_rates", f"{nothing} learned_rates=False"
@@ -124,14 +128,15 @@ def _encoder(c: Experiment) -> Broken:
     if c.data.channels != 3:
         yield "encoder.name data.channels", "an encoder sees colour; give channels=3"
     is_fixed = encoder.use == "frozen" or encoder.learn_from == "none"
-    if is_fixed and c.model.name == "linear" and head != "learned":
+    scaled = c.model.unit_length or c.method.step_sizes != "fixed"
+    if is_fixed and c.model.name == "linear" and head != "learned" and not scaled:
         words = (
-            "nothing is learned; give use=adapted and learn_from='', model.name=conv4 "
-            "or a learned head"
+            "nothing is learned; give use=adapted and learn_from='', model.name=conv4, "
+            "a learned head, model.unit_length=True or method.step_sizes=tensor"
         )
         yield "encoder.use encoder.learn_from model.name method.head", words
-    if encoder.use == "meta" and c.method.algorithm == "reptile":
-        words = "reptile learns only what inner steps change; use adapted, or maml"
+    if encoder.use == "meta" and c.method.algorithm in ("reptile", "cts"):
+        words = "it learns only what inner steps change; use adapted, or maml"
         yield "method.algorithm encoder.use", words
     bounds = {"frozen": "", "meta": "learn_from", "adapted": "learn_from adapt_from"}
     of_use = [f"encoder.{field}" for field in bounds[encoder.use].split()]
@@ -145,3 +150,57 @@ def _encoder(c: Experiment) -> Broken:
     if encoder.cached and (c.augment.shift or c.augment.flip):
         words = "features are kept of images as they are; give 0 and False"
         yield "encoder.cached augment.shift augment.flip", words
+
+
+def _method(c: Experiment) -> Broken:
+    method, inner = c.method, c.inner
+    by_gradient = method.algorithm not in ("reptile", "cts")
+    fitted = ("prototype", "cosine", "ridge")
+    if method.gradient == "implicit" and (inner.optimizer != "sgd" or inner.batch):
+        words = "it takes plain SGD on the whole support; give sgd and 0"
+        yield "method.gradient inner.optimizer inner.batch", words
+    if method.gradient == "truncated" and method.last > inner.steps:
+        yield "method.last inner.steps", f"give {inner.steps} at most, or mixed"
+    if method.gradient in ("truncated", "implicit") and method.multi_step:
+        yield (
+            "method.gradient method.multi_step",
+            "it cuts such steps off; give 0",
+        )
+    for name in ("multi_step", "leave_one_out"):
+        if getattr(method, name) and not by_gradient:
+            yield f"method.{name} method.algorithm", "it has no query; give maml"
+    if method.multi_step and not inner.steps:
+        yield "method.multi_step inner.steps", "there is no step to weigh; give 0"
+    if method.leave_one_out and (inner.steps or method.head not in fitted):
+        words = "a head that has taken steps has seen all; give 0 and a fitted head"
+        yield "method.leave_one_out inner.steps method.head", words
+    if method.leave_one_out and c.train_task.shot < 2:
+        yield "method.leave_one_out train_task.shot", "nothing is left; give 2 or more"
+    if method.step_sizes != "fixed" and not (by_gradient and inner.steps):
+        words = "steps are not differentiated; give maml and inner.steps=1 or more"
+        yield "method.step_sizes method.algorithm inner.steps", words
+    learns_rates = method.step_sizes != "fixed" or c.learned_rates
+    if len(method.phases) > 1 and not learns_rates:
+        words = "no step size is learned; give (0,), or step_sizes=tensor"
+        yield "method.phases method.step_sizes", words
+    if method.phases[-1] >= max(1, inner.steps):
+        words = "training never gets there; give first steps below inner.steps"
+        yield "method.phases inner.steps", words
+    if method.step_sizes == "element" and len(method.phases) > 1:
+        words = "an element has one step size; give (0,), or tensor"
+        yield "method.step_sizes method.phases", words
+    if method.algorithm == "cts" and c.warm_start % max(1, inner.steps):
+        words = "trajectories begin every inner.steps iterations; give a multiple"
+        yield "method.algorithm warm_start inner.steps", words
+    if method.algorithm == "cts" and inner.microbatch:
+        yield "method.algorithm inner.microbatch", "its steps are small; give 0"
+    if (
+        method.algorithm == "boil"
+        and c.model.name == "linear"
+        and (c.encoder.use != "adapted")
+    ):
+        words = "nothing but the head could adapt; give encoder.use=adapted, or maml"
+        yield "method.algorithm model.name encoder.use", words
+    if method.algorithm == "boil" and method.head == "zero":
+        words = "a head of zeros that never changes says nothing; give prototype"
+        yield "method.algorithm method.head", words

@@ -51,6 +51,7 @@ Natural = Annotated[int, Rule("0 or more", lambda x: x >= 0)]
 Count = Annotated[int, Rule("1 or more", lambda x: x >= 1)]
 Several = Annotated[int, Rule("2 or more, or 0", lambda x: x == 0 or x >= 2)]
 Steps = Annotated[tuple[int, ...], _RISING]
+Phases = Annotated[tuple[int, ...], _RISING]
 Positive = Annotated[float, Rule("above 0 and finite", lambda x: 0 < x < math.inf)]
 Share = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]
 Fraction = Annotated[float, Rule("above 0 and at most 1", lambda x: 0 < x <= 1)]
@@ -137,6 +138,9 @@ class Model:
     output: Literal["average", "flatten"] = "average"
     # Multiplies features of conv4; those of a warm start are large and want 0.1.
     scale: Positive = 1.0
+    # Of any network: features have unit length, times a factor that is meta-learned and
+    # begins at `scale`; scores of cosines are its square (10 for 3.2) times them.
+    unit_length: bool = False
     hidden: Widths = (128, 64)
     dropout: BelowOne = 0.0
     dropped: Natural = 0
@@ -164,16 +168,33 @@ class Outer:
     decay_steps: Natural = 0
     warmup_steps: Natural = 0  # in which it rises to its value first
     clip: NotNegative = 10.0  # global norm of meta-gradients at most; 0: any
+    step_size_rate: Positive = 0.01  # of learned step sizes, of their logarithms
 
 
 @dataclass(frozen=True)
 class Method:
     """What is meta-learned, and by which derivative."""
 
-    algorithm: Literal["maml", "anil", "reptile"] = "maml"
-    gradient: Literal["mixed", "reverse", "first_order"] = "mixed"
+    # What adapts and how: all that the network lets; the head alone; all but it;
+    # towards adapted weights, after the last step or after each one.
+    algorithm: Literal["maml", "anil", "boil", "reptile", "cts"] = "maml"
+    gradient: Literal["mixed", "reverse", "first_order", "truncated", "implicit"] = (
+        "mixed"
+    )
+    last: Natural = 1  # of "truncated": the steps that are differentiated
+    damping: Positive = 1.0  # of "implicit": the pull towards the start
+    cg_steps: Count = 5  # of "implicit": of conjugate gradients
+    # Iterations in which the query's loss after every step counts, less and less; from
+    # then on the last step's alone does (MAML++).
+    multi_step: Natural = 0
     tasks: Literal["scan", "vmap", "unroll"] = "scan"
-    head: Literal["prototype", "zero", "learned"] = "prototype"
+    head: Literal["prototype", "cosine", "ridge", "zero", "learned"] = "prototype"
+    # Judge each support image, too, by the head of all the others; without inner steps.
+    leave_one_out: bool = False
+    # Learn step sizes beside the weights: one for a tensor or an element, and phase of
+    # steps; phases are told by their first steps.
+    step_sizes: Literal["fixed", "tensor", "element"] = "fixed"
+    phases: Phases = (0,)
 
 
 @dataclass(frozen=True)

@@ -69,13 +69,19 @@ def meta_gradient(
       learned.
 
     Raises:
-      ValueError: for an unknown `gradient` or `tasks`.
+      ValueError: for an unknown `gradient` or `tasks`, and for `implicit` with
+        minibatches or Adam inside.
     """
     run_tasks, mode = strategy(tasks), gradient_mode(gradient)
     if isinstance(mode, Implicit) and loop.batches is not None:
         raise ValueError(
             "implicit gradients need the whole support at every step; leave the inner "
             "loop's batches out, or give another gradient"
+        )
+    if isinstance(mode, Implicit) and _is_adaptive(loop.optimizer):
+        raise ValueError(
+            "implicit gradients are of the minimum that gradient descent finds; give "
+            "an inner optimizer such as optax.sgd(0.1), not Adam, or another gradient"
         )
     task_loss = _task_loss(loop, mode, query_loss)
 
@@ -88,6 +94,12 @@ def meta_gradient(
         )(learned)
 
     return over_tasks(task_gradient, run_tasks, step_weights)
+
+
+def _is_adaptive(optimizer: optax.GradientTransformation) -> bool:
+    """Whether it keeps second moments, as Adam and its kin do."""
+    state = optimizer.init(jnp.zeros(1))
+    return bool(optax.tree.get_all_with_path(state, "nu"))
 
 
 def _task_loss(

@@ -99,11 +99,15 @@ def learned(
     return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
 
-def fixed(logs: Any) -> optax.GradientTransformation:
+def fixed(logs: Any, phases: Sequence[int] = (0,)) -> optax.GradientTransformation:
     """Scales updates by factors that are not learned any more; they are its state."""
+
+    def update(updates, state, params=None):
+        logs, step = state
+        return times(updates, at(logs, step, phases)), (logs, step + 1)
+
     return optax.GradientTransformation(
-        lambda params: logs,
-        lambda updates, logs, params=None: (times(updates, logs), logs),
+        lambda params: (logs, jnp.zeros((), jnp.int32)), update
     )
 
 

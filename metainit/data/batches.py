@@ -107,16 +107,25 @@ class MetaBatches:
         self.sources = sources
         self._seed, self._count = config.seed, config.meta_batch
         self._task = config.train_task
+        # Trajectories are of the same tasks for as many meta-iterations.
+        is_cts = config.method.algorithm == "cts"
+        self._repeats = config.inner.steps if is_cts else 1
         self._shares = weights(sources, config.data.weights)
         # Whether tasks have one shape, so that a batch is an `Episode` with a leading
         # axis; else it is a tuple of them, each with a leading axis of 1.
         self.stacked = alike(sources, self._task)
         # Meta-iterations that it takes to meet every shape.
         self.period = 1 if self.stacked else len(sources)
+        if is_cts and not self.stacked:
+            raise ValueError(
+                "method.algorithm='cts': tasks live side by side, and these data have "
+                "different sizes or numbers of classes; give one size and one "
+                "train_task.way, or method.algorithm=reptile"
+            )
 
     def __call__(self, step: int) -> Episode | tuple[Episode, ...]:
         """The batch of meta-iteration `step`, from 0."""
-        first = step * self._count
+        first = self._first(step)
         if self.stacked:
             stream = self._task, self._seed, first, self._count
             return sample_batch(self.sources, *stream, self._shares)
@@ -125,7 +134,7 @@ class MetaBatches:
 
     def sources_of(self, step: int) -> list[Source]:
         """Lists the source of each task of meta-iteration `step`."""
-        numbers = range(step * self._count, (step + 1) * self._count)
+        numbers = range(self._first(step), self._first(step) + self._count)
         return [self.sources[turn(self._shares, number)] for number in numbers]
 
     def one_of_each(self) -> list[Episode]:
@@ -137,6 +146,9 @@ class MetaBatches:
         ways = [self._task.way or len(source.class_names) for source in self.sources]
         way = sum(share * way for share, way in zip(self._shares, ways, strict=True))
         return self._count * round(way * (self._task.shot + self._task.queries))
+
+    def _first(self, step: int) -> int:
+        return step // self._repeats * self._count
 
     def _one(self, source: Source, index: int) -> Episode:
         return sample_batch((source,), self._task, self._seed, index, 1)

@@ -1,7 +1,7 @@
 """The program that measures adaptation: one compilation for every head and rate."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +23,7 @@ from metainit.runtime import flops
 from metainit.training.initialisation import Initialisation
 from metainit.training.learner import EPS_ROOT, adapt_mask, log_step_sizes
 
-HEADS = ("zero", "prototype", "learned")
+HEADS = ("zero", *heads.FITS, "learned")
 CHUNK = 20  # episodes a call of the compiled program, at most
 CHUNK_PIXELS = 2**26  # of the episodes of a call
 TOGETHER = 10  # episodes side by side in it, at most: large ones would fill memory
@@ -56,7 +56,7 @@ def evaluator(
     run = jax.jit(_program(config, model, preprocess, way))
 
     def evaluate(init, episodes, setting):
-        inputs = _inputs(init, episodes, setting, way)
+        inputs = _inputs(config, init, episodes, setting, way)
 
         def measure(chunk):
             loss, accuracy, logits = (np.swapaxes(x, 0, 1) for x in run(*inputs, chunk))
@@ -73,7 +73,7 @@ def operations(
     """Counts FLOPs of adapting to the first episode by `metainit.runtime.flops`."""
     model, preprocess = in_task(init.model, init.preprocess)
     first = jax.tree.map(lambda x: np.asarray(x[:1]), episodes)
-    inputs = _inputs(init, first, Setting("zero", "sgd", 0.0), way)
+    inputs = _inputs(config, init, first, Setting("zero", "sgd", 0.0), way)
     run = _program(config, model, preprocess, way)
     return flops.of_function(run, *inputs, first)
 
@@ -84,16 +84,17 @@ def _program(
     """Makes `(params, choice, episodes) -> loss, accuracy, logits`, not compiled."""
     steps = np.array(config.evaluate.steps)
     is_measured = jnp.asarray(np.isin(np.arange(steps[-1] + 1), steps))
+    fits = [name for name in heads.FITS if name in ("prototype", config.method.head)]
 
     def run(params, choice, episodes):
         per_task = tuple({"classes"} & episodes.support.keys())
         size = config.inner.batch
         loop = metainit.InnerLoop(
             classification.loss_fn(model),
-            _chosen_optimizer(),
+            _chosen_optimizer(config.method.phases),
             int(steps[-1]),
             adapt_mask=adapt_mask(config, model),
-            start=_chosen_start(model, way, choice["head"]),
+            start=_chosen_start(model, way, choice["head"], fits),
             batches=metainit.minibatches(size, per_task) if size else None,
         )
 
@@ -136,12 +137,16 @@ def _answers(model: Model, query: Any, is_measured: jax.Array) -> Any:
 
 
 def _inputs(
-    init: Initialisation, episodes: metainit.Episode, setting: Setting, way: int
+    config: Experiment,
+    init: Initialisation,
+    episodes: metainit.Episode,
+    setting: Setting,
+    way: int,
 ) -> tuple[Any, Any]:
     """Gives `_program` its choice, and parameters that all have a head."""
     params = init.params
     choice = {
-        "inner": init.inner or log_step_sizes(init.model, init.body),
+        "inner": init.inner or log_step_sizes(config, init.model, init.body),
         "head": jnp.int32(HEADS.index(setting.head)),
         "adam": jnp.asarray(setting.optimizer == "adam"),
         "rate": jnp.float32(setting.learning_rate),
@@ -153,25 +158,31 @@ def _inputs(
     return params, choice
 
 
-def _chosen_start(model: Model, way: int, head: jax.Array) -> heads.StartFn:
-    """Makes a `start` function: the head of this number in `HEADS`."""
-    prototype_head = heads.prototype_head(classification.features(model), way)
-    is_prototype, is_learned = (
-        head == HEADS.index(x) for x in ("prototype", "learned")
-    )
-
-    def select(prototype, learned):
-        # Not by factors of 0, which would let through what is not finite.
-        return jnp.where(is_prototype, prototype, jnp.where(is_learned, learned, 0))
+def _chosen_start(
+    model: Model, way: int, head: jax.Array, fits: Sequence[str]
+) -> heads.StartFn:
+    """Makes a `start` function: the head of this number in `HEADS`, one of `fits`."""
+    of_batch = classification.features(model)
 
     def start(params, support, key):
-        prototype = prototype_head(params, support, key)["head"]
-        return {**params, "head": jax.tree.map(select, prototype, params["head"])}
+        features, labels = of_batch(params, support, key), support["label"]
+        inputs = params["body"], features, labels, way, support.get("weight")
+        made = {name: heads.FITS[name](*inputs) for name in fits}
+        made["learned"] = params["head"]
+        is_chosen = [head == HEADS.index(name) for name in made]
+
+        def select(*of_each):
+            # Not by factors of 0, which would let through what is not finite.
+            return jnp.select(is_chosen, of_each, 0)
+
+        return {**params, "head": jax.tree.map(select, *made.values())}
 
     return start
 
 
-def _chosen_optimizer() -> optax.GradientTransformationExtraArgs:
+def _chosen_optimizer(
+    phases: tuple[int, ...],
+) -> optax.GradientTransformationExtraArgs:
     """Makes SGD or Adam at a rate and its factors, all inputs of the program."""
     adam = optax.scale_by_adam(eps_root=EPS_ROOT)
 
@@ -180,7 +191,8 @@ def _chosen_optimizer() -> optax.GradientTransformationExtraArgs:
         updates = jax.tree.map(
             lambda a, g: -meta["rate"] * jnp.where(meta["adam"], a, g), by_adam, grads
         )
-        return step_sizes.times(updates, meta["inner"]), state
+        factors = step_sizes.at(meta["inner"], step, phases)
+        return step_sizes.times(updates, factors), state
 
     return optax.GradientTransformationExtraArgs(adam.init, update)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit.config.fields import Evaluate, Experiment
+from metainit.config.fields import Experiment
 from metainit.data.episode_set import Sample, Samples
 from metainit.evaluation import adaptation, closed_form, metrics
 from metainit.evaluation.adaptation import Setting
@@ -51,7 +51,7 @@ def evaluate(
     measured: list[_Measured] = []
     for name, init in inits.items():
         init = init._replace(name=name)
-        heads = _heads(config.evaluate, init, every, evaluator_of, embed)
+        heads = _heads(config, init, every, evaluator_of, embed)
         measured += [_chosen(init, head, validation) for head in heads]
     protocol = f"{testing[0].manifest.rule}, {len(testing[0].manifest.query)} episodes"
 
@@ -135,17 +135,21 @@ def _chosen(init: Initialisation, head: _Head, validation: int) -> _Measured:
 
 
 def _heads(
-    grid: Evaluate,
+    config: Experiment,
     init: Initialisation,
     every: Sequence[Sample],
     evaluator_of: EvaluatorOf,
     embed: adaptation.Embed,
 ) -> Iterator[_Head]:
     """Yields heads that adapt, and then those in closed form."""
+    grid, of_training = config.evaluate, config.method.head
+    names: tuple[str, ...] = ("prototype", "zero", of_training, "learned")
     rates = [("sgd", rate) for rate in grid.sgd_rates]
     rates += [("adam", rate) for rate in grid.adam_rates]
     settings = [dict(zip(Setting._fields[1:], rate, strict=True)) for rate in rates]
-    for name in ["prototype", "zero"] + ["learned"] * (init.head is not None):
+    for name in dict.fromkeys(names):
+        if name == "learned" and init.head is None:
+            continue
 
         def adapt(setting: Any, part: slice, name: str = name) -> list[Measurements]:
             of_head = Setting(name, **setting)

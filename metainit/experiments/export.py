@@ -18,7 +18,7 @@ from metainit.data.builders import catalog
 from metainit.models import classification, registry, torch_snippet
 from metainit.models.pretrained import About
 from metainit.runtime import atomic
-from metainit.runtime.cost import EQUAL_FLOPS, JOINT, NAMES
+from metainit.runtime.cost import EQUAL_FLOPS, JOINT, NAMES, OURS
 from metainit.training import stored
 from metainit.training.initialisation import Initialisation
 
@@ -33,6 +33,8 @@ _PRETRAINED_FOR = {
 _HEADS = {
     "zero": "zero",
     "prototype": "the class means c of the support's features: weights 2c, bias -|c|^2",
+    "cosine": "s c / |c| of the class means c, bias 0, with s = exp(log_scale)",
+    "ridge": "ridge regression of the labels, of penalty exp(log_penalty)",
     "learned": "as it is in the file",
 }
 
@@ -156,6 +158,14 @@ def _card(
         colours="red, green, blue" if network.channels == 3 else "grey",
         tasks=f"{task.way}-way" if task.way else "every class",
         head=_HEADS[config.method.head],
+        phased=f", a row for each phase of steps; they begin at steps {init.phases}"
+        * (len(init.phases) > 1),
+        learned_with="they were learned together with the weights"
+        if init.name in OURS
+        else "step sizes alone were learned, not the weights",
+        scaled="of unit length, times exp(log_scale)"
+        if config.model.unit_length
+        else f"times {config.model.scale}",
         batch=f"{inner.batch} images" if inner.batch else "the whole support",
         adapts=_adapts(config),
         results="\n".join(_results(run, init.name)) or "- none",
@@ -175,14 +185,20 @@ def _method(config: Experiment) -> str:
     algorithm = config.method.algorithm
     if algorithm == "reptile":
         return "Reptile"
-    order = "first" if config.method.gradient == "first_order" else "second"
-    return f"{algorithm.upper()}, {order} order"
+    if algorithm == "cts":
+        return "Continual trajectory shifting"
+    gradient = {"mixed": "second order", "reverse": "second order"}.get(
+        config.method.gradient, config.method.gradient.replace("_", " ")
+    )
+    return f"{algorithm.upper()}, {gradient}"
 
 
 def _adapts(config: Experiment) -> str:
     encoder = config.encoder
     if config.method.algorithm == "anil":
         return "the head"
+    if config.method.algorithm == "boil":
+        return "all but the head"
     if encoder.name == "none":
         return "everything"
     if encoder.use != "adapted":

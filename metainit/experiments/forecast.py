@@ -1,12 +1,13 @@
 """What an experiment will take: told and checked before it begins."""
 
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
 from metainit.config import parsing
 from metainit.config.fields import ConfigError, Experiment
+from metainit.core.inner_loop import model_part
 from metainit.data import episode_set
 from metainit.data.loading import Roles
 from metainit.evaluation import adaptation
@@ -48,7 +49,7 @@ def adaptations(config: Experiment, roles: Roles, initialisations: int) -> int:
     asked = config.evaluate
     if not asked.episodes:
         return 0
-    heads = 2 + (config.method.head == "learned")
+    heads = len({"prototype", "zero", config.method.head})
     settings = len(asked.sgd_rates) + len(asked.adam_rates)
     validation, test = len(roles.validation), len(roles.test + roles.held_out)
     choosing = validation * -(-asked.validation_episodes // validation)
@@ -59,8 +60,7 @@ def measure(
     config: Experiment, start: Initialisation, roles: Roles, meta: Step, joint: Step
 ) -> Forecast:
     """Times both steps; `start` is what `meta` starts from, head aside."""
-    params: Any = meta.state.params
-    start = start._replace(head=params.get("head"))
+    start = start._replace(head=model_part(meta.state.params).get("head"))
     seconds = steps.seconds(meta, joint)
     made = 1 + sum((config.cold_start, config.warm_start > 0, config.learned_rates))
     made += config.joint.equal_flops

@@ -140,7 +140,9 @@ def make(
         return start._replace(body=params["body"])
 
     def of_params(params: Any) -> Initialisation:
-        return start._replace(body=params["body"], head=params.get("head"))
+        params, inner = params if isinstance(params, MetaParams) else (params, None)
+        init = start._replace(body=params["body"], head=params.get("head"))
+        return init._replace(inner=inner, phases=config.method.phases)
 
     joint_run = _joint_run(config, workdir / JOINT, programs, ratio)
     jointly_trained = trainer.fit(joint_run, meta.key, of_body)
@@ -178,7 +180,7 @@ def make(
     if config.learned_rates:
         run = _learned_rates(config, programs, meta_run)
         inits[run.name] = trainer.fit(
-            run, meta.key, lambda params: start._replace(inner=params.inner)
+            run, meta.key, lambda params: of_params(params)._replace(head=None)
         )
     return inits
 
@@ -237,7 +239,7 @@ def _learned_rates(config: Experiment, programs: Programs, meta_run: Run) -> Run
     """Meta-learning of step sizes alone, for weights that stay as they are."""
     start, _, meta, _ = programs
     learner = recipe.rates_learner(config, start.model, start.preprocess)
-    factors = recipe.log_step_sizes(start.model, start.body)
+    factors = recipe.log_step_sizes(config, start.model, start.body)
     state = learner.init(MetaParams({"body": start.body}, factors))
     of_rates = steps.meta_step(learner, state, meta.batches, meta.key)
     return meta_run._replace(

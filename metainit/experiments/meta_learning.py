@@ -306,17 +306,18 @@ def _compiled(
 ) -> Programs:
     """The steps of meta-learning and of joint pretraining."""
     model, preprocess = start.model, start.preprocess
-    learner = recipe.learner(config, model, preprocess)
+    with configs.as_config_error():
+        batches = MetaBatches(config, roles.train)
+    learner = recipe.learner(config, model, preprocess, batches(0))
     example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
 
     # Compiled as one: by themselves, a network's many operations take far longer.
     @jax.jit
     def state_of(body: Any) -> MetaState:
         head = recipe.init_head(config, model, body, example, head_key)
-        return learner.init({"body": body} | head)
+        return learner.init(recipe.started(config, model, {"body": body} | head))
 
     print("compiling", flush=True)
-    batches = MetaBatches(config, roles.train)
     meta = steps.meta_step(learner, state_of(start.body), batches, step_key)
     if start.network is not None:
         forecast.check_memory(meta.program.memory, forecast.device_memory())

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from metainit.core.types import Batch, Key, LossFn, Metrics, Params
-from metainit.models.heads import BatchFeaturesFn
+from metainit.models import heads
+from metainit.models.heads import BatchFeaturesFn, FitFn
 from metainit.models.model import LeafMask, Model
 
 # `(params, support, query) -> float [n, ...]`, of the query's images.
@@ -154,12 +155,27 @@ def query_features(model: Model) -> QueryFn:
     return of_query
 
 
-def query_loss(model: Model) -> QueryLossFn:
-    """Makes the outer loss: `(params, support, query, key) -> (loss, metrics)`."""
-    of_query = query_features(model)
-    return lambda params, support, query, key: _judged(
-        params, of_query(params, support, query), query
-    )
+def query_loss(model: Model, left_out: FitFn | None = None) -> QueryLossFn:
+    """Makes the outer loss: `(params, support, query, key) -> (loss, metrics)`.
+
+    With `left_out` it is the mean over the support's images, too, each judged by the
+    head that all the others give; metrics are the query's alone.
+    """
+    of_query, of_batch = query_features(model), features(model)
+
+    def loss_of(params, support, query, key):
+        loss, metrics = _judged(params, of_query(params, support, query), query)
+        if left_out is None:
+            return loss, metrics
+        x, labels = of_batch(params, support, None), support["label"]
+        way = params["head"]["bias"].shape[0]
+        scores = heads.left_out_scores(left_out, params["body"], x, labels, way)
+        of_support, _ = cross_entropy(scores, labels)
+        counts = len(query["label"]), len(labels)
+        loss = (counts[0] * loss + counts[1] * of_support) / sum(counts)
+        return loss, metrics
+
+    return loss_of
 
 
 def predict(model: Model) -> QueryFn:

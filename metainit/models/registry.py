@@ -19,7 +19,7 @@ from metainit.models.model import Model
 from metainit.models.pretrained import About, ImageInput
 from metainit.models.resnet import resnet
 from metainit.models.torch_names import Names
-from metainit.models.wrappers import in_bfloat16
+from metainit.models.wrappers import SCALARS, in_bfloat16, unit_length, without_scalars
 
 
 class EncoderEntry(NamedTuple):
@@ -59,7 +59,13 @@ ENCODERS = {
     ),
 }
 LEARNERS: dict[str, Callable[[fields.Model], Model | None]] = {
-    "conv4": lambda m: conv4(m.filters, m.norm, m.downsample, m.output, m.scale),
+    "conv4": lambda m: conv4(
+        m.filters,
+        m.norm,
+        m.downsample,
+        m.output,
+        1.0 if m.unit_length else m.scale,
+    ),
     "mlp": lambda m: mlp(m.hidden, m.dropout, m.dropped),
     "linear": lambda m: None,  # a head on the encoder's features
 }
@@ -79,7 +85,11 @@ def build(network: Network) -> Model:
             encoder, model, section.use, section.adapt_from, section.learn_from
         )
     assert model is not None
-    return in_bfloat16(model) if network.compute == "bfloat16" else model
+    if network.compute == "bfloat16":
+        model = in_bfloat16(model)
+    if network.model.unit_length:
+        model = unit_length(model, network.model.scale)
+    return model
 
 
 def load_weights(section: fields.Encoder, body: Any) -> tuple[Any, About]:
@@ -131,12 +141,13 @@ def to_torch(network: Network, body: Any, head: Any = None) -> dict[str, np.ndar
     """
     named, arrays = parts(network), {}
     for place, name in named.items():
-        tree = dict(body if network.encoder.name == "none" else body.get(place, {}))
+        whole = network.encoder.name == "none"
+        tree = dict(without_scalars(body) if whole else body.get(place, {}))
         if head is not None and place == list(named)[-1]:
             tree["fc"] = head
         for key, array in NAMES[name].to_torch(tree).items():
             arrays[f"{place}.{key}" if len(named) > 1 else key] = array
-    return arrays
+    return arrays | {x: np.asarray(body[x]) for x in SCALARS if x in body}
 
 
 def from_torch(network: Network, arrays: Mapping[str, np.ndarray], like: Any) -> Any:
@@ -145,14 +156,21 @@ def from_torch(network: Network, arrays: Mapping[str, np.ndarray], like: Any) ->
     Raises:
       ValueError: naming what is missing, unexpected or of another shape.
     """
-    named, body = parts(network), {}
+    scalars = [x for x in SCALARS if x in like]
+    if missing := [x for x in scalars if x not in arrays]:
+        raise ValueError(f"missing: {', '.join(missing)}, of features of unit length")
+    named, body = parts(network), {x: np.asarray(arrays[x]) for x in scalars}
     for place, name in named.items():
         prefix = f"{place}." if len(named) > 1 else ""
         of_place = {
             key.removeprefix(prefix): array
             for key, array in arrays.items()
-            if key.startswith(prefix) and not _CLASSIFIER.fullmatch(key, len(prefix))
+            if key.startswith(prefix)
+            and key not in body
+            and not _CLASSIFIER.fullmatch(key, len(prefix))
         }
-        wanted = like if network.encoder.name == "none" else like[place]
-        body[place] = NAMES[name].from_torch(of_place, wanted)
-    return body["learner"] if network.encoder.name == "none" else body
+        if network.encoder.name == "none":
+            body |= NAMES[name].from_torch(of_place, without_scalars(like))
+        else:
+            body[place] = NAMES[name].from_torch(of_place, like[place])
+    return body

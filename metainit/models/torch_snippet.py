@@ -15,11 +15,13 @@ def of_run(config: Experiment, way: int) -> str:
     """Writes the code that adapts what a config meta-learns; "" where there is none.
 
     There is one for a ResNet as wide as torchvision's with frozen statistics, and for
-    Conv-4 that is normalised by moments, both adapted by SGD on the whole support.
+    Conv-4 that is normalised by moments, both adapted by SGD on the whole support,
+    their features as they are.
     """
     inner, model, encoder = config.inner, config.model, config.encoder
     head_only = config.method.algorithm == "anil"
-    if inner.optimizer != "sgd" or inner.batch:
+    plain = inner.optimizer == "sgd" and not inner.batch and not model.unit_length
+    if not plain or config.method.algorithm == "boil":
         return ""
     settings: dict[str, Any] = {
         "way": way,

@@ -1,4 +1,4 @@
-"""A network in half precision; a large batch's loss in pieces that fit in memory."""
+"""A network in half precision, or with features of unit length; losses in pieces."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +38,54 @@ def in_bfloat16(model: Model) -> Model:
         in_task=in_bfloat16(model.in_task) if model.in_task else None,
         computed_in="bfloat16",
     )
+
+
+# What `unit_length` adds to a body.
+SCALARS = ("log_scale", "log_penalty")
+
+
+def unit_length(model: Model, scale: float) -> Model:
+    """Makes features of unit length times a factor that is meta-learned.
+
+    The body, a dict, gets "log_scale" [], which begins at log(scale), and "log_penalty"
+    [], which begins at 0, for `metainit.models.heads.ridge`. Training learns both,
+    inner steps change neither: where a task starts, the inner loss and the query loss
+    have one scale.
+    """
+
+    def init(key: Key, images: jax.Array) -> Any:
+        start = jnp.log(jnp.float32(scale)), jnp.zeros(())
+        return {**model.init(key, images), **dict(zip(SCALARS, start, strict=True))}
+
+    def features(
+        body: Any, images: jax.Array, weight: jax.Array | None, key: Key | None
+    ) -> jax.Array:
+        x = model.features(without_scalars(body), images, weight, key)
+        length = jnp.sqrt(jnp.sum(jnp.square(x), -1, keepdims=True) + 1e-12)
+        return jnp.exp(body["log_scale"]) * x / length
+
+    def adapts(path: tuple, leaf: Any) -> bool:
+        if path[0].key in SCALARS:
+            return False
+        return model.adapts is None or model.adapts(path, leaf)
+
+    def learns(path: tuple, leaf: Any) -> bool:
+        if path[0].key in SCALARS or model.learns is None:
+            return True
+        return model.learns(path, leaf)
+
+    return model._replace(
+        init=init,
+        features=features,
+        adapts=adapts,
+        learns=learns,
+        in_task=unit_length(model.in_task, scale) if model.in_task else None,
+    )
+
+
+def without_scalars(body: Any) -> Any:
+    """The body without what `unit_length` added."""
+    return {name: part for name, part in body.items() if name not in SCALARS}
 
 
 def microbatched(loss_fn: LossFn, size: int) -> LossFn:

@@ -31,6 +31,7 @@ class Initialisation(NamedTuple):
     head: Any = None  # {"kernel": [features, way], "bias": [way]} where one was learned
     # Step sizes that were learned, logarithms as of `metainit.core.step_sizes`.
     inner: Any = None
+    phases: tuple[int, ...] = (0,)  # of `inner`
     provenance: About | None = None  # of the pretrained weights that it began with
     network: Network | None = None  # that `model` is of, None for a caller's own
 

@@ -1,6 +1,6 @@
 """From a config to the values of the pure layer."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,45 +20,94 @@ EPS_ROOT = 1e-8
 
 
 def start(head: str, model: Model, shot: int) -> Any:
-    """Makes the `start` of a "prototype", "zero" or "learned" head.
+    """Makes the `start` of a head, one of `metainit.config.fields.Method.head`.
 
     A task has as many classes as its support has `shot` images.
     """
     if head == "learned":
         return None
-    make = {"prototype": heads.prototype_head, "zero": heads.zero_head}[head]
     of_batch = classification.features(model)
 
     def start_task(params, support, key):
-        return make(of_batch, len(support["label"]) // shot)(params, support, key)
+        way = len(support["label"]) // shot
+        if head == "zero":
+            return heads.zero_head(of_batch, way)(params, support, key)
+        return heads.fitted_head(heads.FITS[head], of_batch, way)(params, support, key)
 
     return start_task
 
 
-def log_step_sizes(model: Model, body: Any) -> Any:
-    """Gives learned step sizes at their start, for a body and a linear head on it."""
+def log_step_sizes(config: Experiment, model: Model, body: Any) -> Any:
+    """Gives learned step sizes at their start, for a body and a linear head on it.
+
+    A tensor of the head has one, whatever its shape is, as that differs with the way.
+    """
+    method = config.method
+    by: Literal["tensor", "element"] = "tensor"
+    if method.step_sizes == "element":
+        by = "element"
     head = {"kernel": jnp.zeros(()), "bias": jnp.zeros(())}
-    mask = classification.with_head(model.adapts)
-    return step_sizes.init({"body": body, "head": head}, mask)
+    return step_sizes.init(
+        {"body": body, "head": head},
+        adapt_mask(config, model),
+        by=by,
+        phases=method.phases,
+    )
 
 
 def adapt_mask(config: Experiment, model: Model) -> Any:
-    """Masks what inner steps change; with ANIL, the head alone."""
+    """Masks what inner steps change: with ANIL the head, with BOIL all but the head."""
     if config.method.algorithm == "anil":
         return heads.is_head
-    return classification.with_head(model.adapts)
+    lets = classification.with_head(model.adapts)
+    if config.method.algorithm != "boil":
+        return lets
+    return lambda path, leaf: (
+        not heads.is_head(path, leaf) and (lets is None or lets(path, leaf))
+    )
 
 
 def learner(
-    config: Experiment, model: Model, preprocess: Preprocess
+    config: Experiment, model: Model, preprocess: Preprocess, example: Any = None
 ) -> metainit.MetaLearner:
-    """Makes the meta-learning algorithm that `config.method` describes."""
-    loop, model = _inner_loop(config, model, preprocess, config.method.head)
+    """Makes the meta-learning algorithm that `config.method` describes.
+
+    `example` is a meta-batch, of which CTS takes the shapes.
+    """
+    method = config.method
+    loop, model = _inner_loop(config, model, preprocess, method.head)
     mask = classification.with_head(model.learns)
-    if config.method.algorithm == "reptile":
-        tasks = config.method.tasks
+    if method.algorithm == "reptile":
+        tasks = method.tasks
         return metainit.reptile(loop, _outer(config), tasks=tasks, meta_mask=mask)
-    return _maml(config, loop, model, mask)
+    if method.algorithm == "cts":
+        return metainit.cts(
+            loop, _outer(config), example, tasks=method.tasks, meta_mask=mask
+        )
+    arguments = _arguments(config, model)
+    if method.step_sizes == "fixed":
+        return metainit.maml(loop, _outer(config), meta_mask=mask, **arguments)
+
+    def with_step_sizes(path, leaf):
+        return path[0].name == "inner" or mask is None or mask(path[1:], leaf)
+
+    rate = _scheduled(config, config.outer.step_size_rate)
+    return metainit.lslr(
+        loop,
+        _outer(config),
+        optax.chain(optax.scale_by_adam(), rate),
+        phases=method.phases,
+        meta_mask=with_step_sizes,
+        **arguments,
+    )
+
+
+def started(config: Experiment, model: Model, params: Any) -> Any:
+    """Gives what a learner begins with: parameters, with step sizes if they learn."""
+    if config.method.step_sizes == "fixed":
+        return params
+    logs = log_step_sizes(config, model, params["body"])
+    return metainit.MetaParams(params, logs)
 
 
 def rates_learner(
@@ -71,8 +120,13 @@ def rates_learner(
     """
     head = "zero" if config.method.head == "learned" else config.method.head
     loop, model = _inner_loop(config, model, preprocess, head)
-    loop = loop._replace(optimizer=step_sizes.learned(loop.optimizer))
-    return _maml(config, loop, model, lambda path, leaf: path[0].name == "inner")
+    optimizer = step_sizes.learned(loop.optimizer, config.method.phases)
+    return metainit.maml(
+        loop._replace(optimizer=optimizer),
+        _outer(config),
+        meta_mask=lambda path, leaf: path[0].name == "inner",
+        **_arguments(config, model),
+    )
 
 
 def _inner_loop(
@@ -99,17 +153,40 @@ def _inner_loop(
     return loop, model
 
 
-def _maml(
-    config: Experiment, loop: metainit.InnerLoop, model: Model, mask: Any
-) -> metainit.MetaLearner:
-    return metainit.maml(
-        loop,
-        _outer(config),
-        gradient=config.method.gradient,
-        tasks=config.method.tasks,
-        query_loss=classification.query_loss(model),
-        meta_mask=mask,
-    )
+def _arguments(config: Experiment, model: Model) -> dict[str, Any]:
+    """What `metainit.maml` takes besides loop, optimizer and mask."""
+    method, steps = config.method, config.inner.steps
+    gradient: Any = method.gradient
+    if gradient == "truncated":
+        gradient = metainit.truncated(method.last)
+    if gradient == "implicit":
+        gradient = metainit.implicit(method.damping, method.cg_steps)
+    left_out = None
+    if method.leave_one_out:
+        left_out = heads.FITS[method.head]
+    return {
+        "gradient": gradient,
+        "tasks": method.tasks,
+        "query_loss": classification.query_loss(model, left_out),
+        "step_weights": multi_step(method.multi_step, steps),
+    }
+
+
+def multi_step(iterations: int, steps: int) -> Any:
+    """Gives the weights of the query's loss at the start and after every inner step.
+
+    MAML++ (Antoniou et al. 2019, arXiv:1810.09502, section 4): all steps weigh alike at
+    first, and from `iterations` on the last alone. None where `iterations` is 0.
+    """
+    if not iterations:
+        return None
+
+    def weights(step):
+        early = jnp.maximum(0, 1 - step / iterations) / steps
+        of_steps = jnp.full(steps, early).at[-1].set(1 - early * (steps - 1))
+        return jnp.concatenate([jnp.zeros(1), of_steps])
+
+    return weights
 
 
 def init_head(
@@ -166,7 +243,13 @@ class Phase(NamedTuple):
 
 
 def _outer(config: Experiment) -> optax.GradientTransformation:
-    """Makes the outer optimizer, whose rate is 0 from iteration `decay_steps` on.
+    """Makes the outer optimizer of the weights."""
+    rate = _scheduled(config, config.outer.learning_rate)
+    return optax.chain(_direction(config), rate)
+
+
+def _scheduled(config: Experiment, peak: float) -> optax.GradientTransformation:
+    """Scales by minus the outer rate, which is 0 from iteration `decay_steps` on.
 
     Where it begins is part of its state (`begun_at`), so that one program does for a
     cold and for a warm start.
@@ -175,15 +258,14 @@ def _outer(config: Experiment) -> optax.GradientTransformation:
 
     def update(updates, phase, params=None):
         length = outer.decay_steps - phase.first if outer.decay_steps else None
-        rate = schedule(outer.learning_rate, length, outer.warmup_steps)(phase.done)
+        rate = schedule(peak, length, outer.warmup_steps)(phase.done)
         later = phase._replace(done=optax.safe_increment(phase.done))
         return optax.tree.scale(-rate, updates), later
 
     def init(params):
         return Phase(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
-    scale = optax.GradientTransformation(init, update)
-    return optax.chain(_direction(config), scale)
+    return optax.GradientTransformation(init, update)
 
 
 def begun_at(opt_state: optax.OptState, iteration: int) -> optax.OptState:
@@ -212,7 +294,8 @@ def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs
 def _kernels(params: Any) -> Any:
     """Masks kernels: no biases, and no scale of a normalisation."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: getattr(path[-1], "key", None) == "kernel", params
+        lambda path, leaf: str(getattr(path[-1], "key", "")).startswith("kernel"),
+        params,
     )
 
 

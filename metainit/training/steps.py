@@ -146,9 +146,10 @@ def in_parts(
 def operations(
     learner: MetaLearner, state: MetaState, batch: Any, key: jax.Array
 ) -> float:
-    """Counts operations of a meta-iteration's gradient, of a batch as in `in_parts`."""
-    parts = (batch,) if isinstance(batch, Episode) else batch
-    return sum(flops.of_function(learner.gradient, state, part, key) for part in parts)
+    """Counts operations of a meta-iteration, of a batch as in `in_parts` or stacked."""
+    if isinstance(batch, Episode):
+        return flops.of_function(learner.update, state, batch, key)
+    return sum(flops.of_function(learner.gradient, state, part, key) for part in batch)
 
 
 def supervised(

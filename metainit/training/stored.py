@@ -162,20 +162,25 @@ def _of_run(
     }
     model, body = registry.build(network), body_shapes(network)
     wanted: Any = {"body": body}
+    rates_learned = config.method.step_sizes != "fixed" and NAMES[part] in OURS
     if part == RATES:
-        wanted = MetaParams(wanted, learner.log_step_sizes(model, body))
+        wanted = MetaParams(wanted, learner.log_step_sizes(config, model, body))
     elif config.method.head == "learned" and NAMES[part] in OURS:
-        head = {name: saved.get(f"['head']['{name}']") for name in ("kernel", "bias")}
+        at = ".model" * rates_learned + "['head']['{}']"
+        head = {name: saved.get(at.format(name)) for name in ("kernel", "bias")}
         wanted["head"] = head
     else:  # the head of joint pretraining, of other classes
-        saved = {name: leaf for name, leaf in saved.items() if "['head']" not in name}
+        in_model = {name for name in saved if name.startswith("['head']")}
+        saved = {name: leaf for name, leaf in saved.items() if name not in in_model}
+    if rates_learned:
+        wanted = learner.started(config, model, wanted)
     params = leaves.filled(
         wanted,
         saved,
         f"init: {pathlib.Path(run) / part} with {network.size}x{network.size}x"
         f"{network.channels} images is of another network, size or channels",
     )
-    params, inner = params if part == RATES else (params, None)
+    params, inner = params if isinstance(params, MetaParams) else (params, None)
     origin, augment = _origin(run), dataclasses.asdict(config.augment)
     encode = model.encode
     return Initialisation(
@@ -186,6 +191,7 @@ def _of_run(
         cost=_cost(pathlib.Path(run), part, origin["device"]),
         head=params.get("head"),
         inner=inner,
+        phases=config.method.phases,
         provenance=origin["weights"],
         network=network,
     )

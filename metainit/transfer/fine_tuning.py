@@ -130,7 +130,7 @@ class _FineTuning(Session):
         run_folder.claim(folder, self._about | {"init_sha256": init_sha256})
         self._programs: dict[bool, Program] = {}  # by whether of the head only
         self._flops = {True: 0.0, False: 0.0}
-        way, fresh = len(train.class_names), optimizer(spec, init.inner)
+        way, fresh = len(train.class_names), optimizer(spec, init.inner, init.phases)
         state = steps.start(init.model, fresh, init.body, _images_like(train), way)
         if spec.head == "given":
             state = state._replace(params=dict(init.params))
@@ -161,11 +161,10 @@ class _FineTuning(Session):
         self._scores, seconds = held_out.measurer(init, params, moments, test)
         example = self.state, self.run.batch(0), key
         plain = Spec(optimizer=spec.optimizer, momentum=spec.momentum)
+        phases = None if init.inner is None else init.phases
         # What the first step changes, and what the last.
         for head_only in {spec.probe_steps > 0, spec.probe_steps == spec.steps}:
-            function = _step(
-                init.model, init.preprocess, plain, init.inner is not None, head_only
-            )
+            function = _step(init.model, init.preprocess, plain, phases, head_only)
             program = self._programs[head_only] = compile_step(function, *example)
             seconds += program.compile_seconds
             # Jitted, it is traced already.
@@ -202,7 +201,7 @@ class _FineTuning(Session):
             self.write()
             self.bar.say(f"{self.run.name} {step}: accuracy {point.accuracy:.4f}")
         if 0 < step == spec.probe_steps:
-            fresh = optimizer(spec, self._init.inner)
+            fresh = optimizer(spec, self._init.inner, self._init.phases)
             self.state = steps.restarted(self.state, self._init.model, fresh)
         return due or (step > 0 and step % SAVE_EVERY == 0)
 
@@ -237,7 +236,9 @@ def check_params(init: Initialisation, train: Source) -> None:
         raise ValueError(f"initialisation of another network: {differing}")
 
 
-def optimizer(spec: Spec, inner: Any = None) -> optax.GradientTransformation:
+def optimizer(
+    spec: Spec, inner: Any = None, phases: tuple[int, ...] = (0,)
+) -> optax.GradientTransformation:
     """Makes the settings' optimiser, with every rate in its state.
 
     A step compiled for one rate, and one tree of learned step sizes `inner`
@@ -248,15 +249,24 @@ def optimizer(spec: Spec, inner: Any = None) -> optax.GradientTransformation:
     else:
         momentum = spec.momentum or None
         plain = optax.inject_hyperparams(optax.sgd)(spec.learning_rate, momentum)
-    return plain if inner is None else optax.chain(plain, step_sizes.fixed(inner))
+    return (
+        plain if inner is None else optax.chain(plain, step_sizes.fixed(inner, phases))
+    )
 
 
 @functools.lru_cache(maxsize=16)
 def _step(
-    model: Model, preprocess: Preprocess, plain: Spec, with_inner: bool, head_only: bool
+    model: Model,
+    preprocess: Preprocess,
+    plain: Spec,
+    phases: tuple[int, ...] | None,
+    head_only: bool,
 ) -> Any:
-    """Makes a step that JAX compiles once, for any rates in the optimiser's state."""
-    of_state = optimizer(plain, {} if with_inner else None)
+    """Makes a step that JAX compiles once, for any rates in the optimiser's state.
+
+    `phases` are those of learned step sizes, None where there are none.
+    """
+    of_state = optimizer(plain, None if phases is None else {}, phases or (0,))
     return steps.supervised(model, preprocess, of_state, head_only)
 
 

@@ -19,6 +19,9 @@ LEARNED = {"method.head": "learned"}
 WAYS = "method.head train_task.way task.way evaluate.variable"
 NO_STEPS = {"inner.steps": 0}
 REPTILE = {"method.algorithm": "reptile"}
+CTS, BOIL = ({"method.algorithm": name} for name in ("cts", "boil"))
+IMPLICIT = {"method.gradient": "implicit"}
+TENSORS = {"method.step_sizes": "tensor"}
 CACHED = {"encoder.cached": True}
 FROM_STEM = "encoder.cached encoder.use encoder.learn_from"
 UPPER = PRETRAINED | {"encoder.learn_from": "stage3", "encoder.adapt_from": "stage4"}
@@ -40,7 +43,10 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
         ({"cold_start": False}, "warm_start cold_start: cold_start=True"),
         ({"outer.decay_steps": 999}, "outer.decay_steps iterations: or 0"),
         ({"model.norm": "group", "model.filters": 12}, "model.filters model.norm: 8"),
-        ({"model.name": "mlp", "model.scale": 0.1}, "model.scale model.name: 1.0"),
+        (
+            {"model.name": "mlp", "model.scale": 0.1},
+            "model.scale model.name model.unit_length: 1.0",
+        ),
         (NO_RATES, "evaluate.sgd_rates evaluate.adam_rates: give one rate"),
         (NO_STEPS | {"method.head": "zero"}, "inner.steps method.head: prototype"),
         (NO_STEPS | REPTILE, "inner.steps method.algorithm: maml"),
@@ -67,6 +73,56 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
         (ENCODER | {"model.name": "mlp"}, "model.name encoder.name: conv4 or linear"),
         (ENCODER | {"data.channels": 1}, "encoder.name data.channels: 3"),
         ({"model.name": "linear"}, "model.name encoder.name: conv4"),
+        # The method.
+        ({"method.head": "ridge"}, "method.head model.unit_length: True"),
+        (
+            IMPLICIT | {"inner.optimizer": "adam"},
+            "method.gradient inner.optimizer inner.batch: sgd",
+        ),
+        (
+            {"method.gradient": "truncated", "method.last": 11},
+            "method.last inner.steps: 10 at most",
+        ),
+        (
+            IMPLICIT | {"method.multi_step": 9},
+            "method.gradient method.multi_step: 0",
+        ),
+        (
+            REPTILE | {"method.multi_step": 9},
+            "method.multi_step method.algorithm: maml",
+        ),
+        (
+            NO_STEPS | {"method.multi_step": 9},
+            "method.multi_step inner.steps: 0",
+        ),
+        (
+            {"method.leave_one_out": True},
+            "method.leave_one_out inner.steps method.head: give 0",
+        ),
+        (
+            NO_STEPS | {"method.leave_one_out": True},
+            "method.leave_one_out train_task.shot: 2 or more",
+        ),
+        (
+            CTS | {"method.step_sizes": "tensor"},
+            "method.step_sizes method.algorithm inner.steps: maml",
+        ),
+        ({"method.phases": (0, 3)}, "method.phases method.step_sizes: tensor"),
+        (TENSORS | {"method.phases": (0, 10)}, "method.phases inner.steps: below"),
+        (
+            {"method.step_sizes": "element", "method.phases": (0, 3)},
+            "method.step_sizes method.phases: tensor",
+        ),
+        (CTS | {"warm_start": 15}, "method.algorithm warm_start inner.steps: multiple"),
+        (
+            CTS | {"inner.microbatch": 5, "model.norm": "none"},
+            "method.algorithm inner.microbatch: 0",
+        ),
+        (
+            BOIL | FROZEN | LEARNED,
+            "method.algorithm model.name encoder.use: adapted",
+        ),
+        (BOIL | {"method.head": "zero"}, "method.algorithm method.head: prototype"),
         # Microbatches.
         (MICRO, "inner.microbatch model.norm: group"),
         (
@@ -126,6 +182,10 @@ def test_a_mistake_is_named(changes, words):
         LEARNED | NO_STEPS,
         PRETRAINED | META | NO_STEPS,
         PRETRAINED | REPTILE,
+        CTS | {"warm_start": 20},
+        IMPLICIT,
+        TENSORS | {"method.phases": (0, 9)},
+        NO_STEPS | {"method.leave_one_out": True, "train_task.shot": 2},
         META | REPTILE,  # without an encoder
         {"warm_start": 999, "cold_start": False, "outer.clip": 0.0},
         {"evaluate.sgd_rates": (1, 0.1), "evaluate.adam_rates": ()},

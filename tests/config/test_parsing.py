@@ -115,7 +115,7 @@ def test_what_is_stored_reads_back():
 
 def test_names_of_choices_are_those_that_there_are():
     for section, field, known in (
-        (fields.Method, "gradient", MODES),
+        (fields.Method, "gradient", {*MODES, "truncated", "implicit"}),
         (fields.Method, "tasks", STRATEGIES),
         (fields.Data, "weights", WEIGHTS),
         (fields.Model, "norm", normalisation.TRAINED_HERE),

@@ -126,7 +126,7 @@ def full_prepare(params, batch, key):
     return batch | {"image": image, "temperature": params["temperature"]}
 
 
-full_start = heads.prototype_head(features, 3)
+full_start = heads.fitted_head(heads.prototypes, features, 3)
 
 
 def full_loop(drop, optimizer, steps):

@@ -24,7 +24,8 @@ from test_hypergradient import features, full_loop, full_problem
 mesh = jax.make_mesh((4,), ("task",), axis_types=(jax.sharding.AxisType.Auto,))
 params, episodes = full_problem(2, tasks=8)
 params = metainit.MetaParams(params, jnp.array([0.3, 0.3]))
-zero, prototype = heads.zero_head(features, 3), heads.prototype_head(features, 3)
+zero = heads.zero_head(features, 3)
+prototype = heads.fitted_head(heads.prototypes, features, 3)
 adam, momentum = optax.adam(0.1, eps_root=1e-6), optax.sgd(0.3, momentum=0.9)
 weights = lambda step: jnp.array([0.2, 0.3, 0.5])
 def trajectories(loop, outer, tasks):

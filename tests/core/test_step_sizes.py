@@ -15,6 +15,7 @@ from metainit.data.episodes import sample_batch
 from metainit.data.loading import Source
 from metainit.evaluation import adaptation
 from metainit.experiments.configs import default
+from metainit.models import classification
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
@@ -35,7 +36,7 @@ MODEL = Model(
     adapts=lambda path, leaf: path[0].key == "v",
 )
 BODY, HEAD = MODEL.init(KEY, None), {"kernel": jnp.ones(2), "bias": jnp.ones(2)}
-LOGS = recipe.log_step_sizes(MODEL, BODY)
+LOGS = recipe.log_step_sizes(default(), MODEL, BODY)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,38 @@ def test_evaluation_takes_them(episodes):
     assert not np.allclose(plain, larger, rtol=1e-3)
 
 
+def test_evaluation_takes_the_phase_of_each_step(episodes):
+    """Factors of a third from the second step on, at the steps before and after."""
+    config = default()
+    config.evaluate.steps = (0, 1, 2, 3)
+    config.method.update(step_sizes="tensor", phases=(0, 1))
+    logs = recipe.log_step_sizes(config, MODEL, BODY)
+    later = jax.tree.map(lambda x: x.at[1].add(-np.log(3)), logs)
+    init = Initialisation("random", MODEL, PREPROCESS, BODY, phases=(0, 1))
+    measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3)
+    setting = adaptation.Setting("prototype", "sgd", 0.3)
+    measured = measure(init._replace(inner=later), episodes, setting)["loss"]
+
+    def rate(step):
+        return jnp.where(step < 1, 0.3, 0.1)
+
+    loop = metainit.InnerLoop(
+        classification.loss_fn(MODEL),
+        optax.sgd(rate),
+        3,
+        adapt_mask=classification.with_head(MODEL.adapts),
+        start=recipe.start("prototype", MODEL, 2),
+        prepare=PREPROCESS.for_evaluation,
+    )
+    query_loss = classification.query_loss(MODEL)
+    run = jax.jit(
+        lambda: metainit.evaluate(
+            loop, {"body": BODY}, episodes, KEY, query_loss=query_loss
+        )
+    )
+    np.testing.assert_allclose(measured, run().query_loss.T, rtol=1e-4)
+
+
 def test_fine_tuning_takes_them():
     params = {"head": HEAD}
     rates = {"head": {"kernel": jnp.log(0.5), "bias": jnp.zeros(())}}
@@ -95,3 +128,14 @@ def test_fine_tuning_takes_them():
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     expected = {"head": {"kernel": 0.95 * jnp.ones(2), "bias": 0.9 * jnp.ones(2)}}
     chex.assert_trees_all_close(optax.apply_updates(params, updates), expected)
+
+
+def test_fine_tuning_goes_on_with_the_last_phase():
+    params = {"head": HEAD}
+    rates = {"head": {"kernel": jnp.log(jnp.array([1.0, 0.5])), "bias": jnp.zeros(2)}}
+    optimizer = fine_tuning.optimizer(Spec(learning_rate=0.1), rates, (0, 2))
+    state, rate = optimizer.init(params), []
+    for _ in range(5):
+        updates, state = optimizer.update(params, state, params)
+        rate.append(-float(updates["head"]["kernel"][0]))
+    np.testing.assert_allclose(rate, [0.1, 0.1, 0.05, 0.05, 0.05], rtol=1e-6)

@@ -98,7 +98,7 @@ def test_filling_up_changes_nothing(x64):
     key = jax.random.key(0)
 
     def results(episode, way):
-        start = heads.prototype_head(classification.features(model), way)
+        start = heads.fitted_head(heads.prototypes, classification.features(model), way)
         loss_fn = classification.loss_fn(model)
         query_loss = classification.query_loss(model)
         loop = metainit.InnerLoop(loss_fn, optax.sgd(0.1), num_steps=3, start=start)

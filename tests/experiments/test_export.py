@@ -78,7 +78,9 @@ def test_what_is_exported_is_what_was_learned_and_says_so(name, exported, capsys
     config.model.norm = "group"
     config.encoder.cut = "stage2"
     config.inner.learning_rate = 0.5
-    logs = recipe.log_step_sizes(registry.build(config), body_of(config))
+    logs = recipe.log_step_sizes(
+        configs.typed(config), registry.build(config), body_of(config)
+    )
     logs = jax.tree.map(lambda _: np.float32(np.log(3)), logs)
     out, flat = exported(config, "--way=6", which="rates", inner=logs)
     assert str(out) in capsys.readouterr().out

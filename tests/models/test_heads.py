@@ -7,7 +7,8 @@ import optax
 import pytest
 
 import metainit
-from metainit.models import classification, heads, mlp
+from metainit.models import classification, heads, mlp, wrappers
+from metainit.training import learner as recipe
 from tests.pictures import QUERY, SUPPORT
 
 KEY = jax.random.key(0)
@@ -33,10 +34,16 @@ def adapted_probabilities(start, params, model, support=SUPPORT):
     return classification.predict(model)(adapted, support, QUERY)
 
 
-@pytest.mark.parametrize("make", [heads.zero_head, heads.prototype_head])
-def test_permuting_the_labels_permutes_the_predictions(make):
-    model, params = network(16)
-    start = make(classification.features(model), 3)
+def unit_network(width, scale=3.0):
+    """The same perceptron with features of unit length."""
+    model = wrappers.unit_length(mlp.mlp((width,)), scale)
+    return model, {"body": jax.jit(model.init)(KEY, SUPPORT["image"])}
+
+
+@pytest.mark.parametrize("head", ["zero", *heads.FITS])
+def test_permuting_the_labels_permutes_the_predictions(head):
+    model, params = unit_network(16) if head in ("cosine", "ridge") else network(16)
+    start = recipe.start(head, model, len(SUPPORT["label"]) // 3)
     run = jax.jit(lambda of: adapted_probabilities(start, params, model, of))
     order = np.array([2, 0, 1])  # new label of each old one
     first = run(SUPPORT)
@@ -46,11 +53,101 @@ def test_permuting_the_labels_permutes_the_predictions(make):
     assert np.abs(first - 1 / 3).max() > 0.01
 
 
+def problem_of_units():
+    """Features of length 2.5, labels, queries, and a body's scalars, in float64."""
+    rng = np.random.default_rng(0)
+    x, query = (rng.normal(size=(count, 5)) for count in (7, 4))
+    x, query = (2.5 * y / np.linalg.norm(y, axis=1)[:, None] for y in (x, query))
+    body = {"log_scale": jnp.log(2.5), "log_penalty": jnp.log(0.3)}
+    return x, np.arange(7) % 3, query, body
+
+
+def scores_of(fit, body, x, labels, query, weight=None):
+    head = fit(body, jnp.asarray(x), jnp.asarray(labels), 3, weight)
+    return np.asarray(query @ head["kernel"] + head["bias"])
+
+
+def test_cosine_scores_are_cosines(x64):
+    x, labels, query, body = problem_of_units()
+    means = np.stack([x[labels == c].mean(0) for c in range(3)])
+    lengths = np.linalg.norm(query, axis=1)[:, None] * np.linalg.norm(means, axis=1)
+    ours = scores_of(heads.cosines, body, x, labels, query)
+    np.testing.assert_allclose(ours, 2.5**2 * query @ means.T / lengths, rtol=1e-9)
+
+
+def test_ridge_scores_are_those_of_the_normal_equations(x64):
+    x, labels, query, body = problem_of_units()
+    units, targets = x / 2.5, np.eye(3)[labels]
+    left = units.T @ units + 0.3 * np.eye(units.shape[1])
+    expected = 2.5 * query @ np.linalg.solve(left, units.T @ targets)
+    ours = scores_of(heads.ridge, body, x, labels, query)
+    np.testing.assert_allclose(ours, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", heads.FITS)
+def test_an_image_that_is_left_out_or_weighs_nothing_is_not_there(x64, name):
+    x, labels, query, body = problem_of_units()
+    fit = heads.FITS[name]
+    ours = heads.left_out_scores(fit, body, jnp.asarray(x), jnp.asarray(labels), 3)
+    for number in range(len(x)):
+        others = np.delete(np.arange(len(x)), number)
+        alone = scores_of(fit, body, x[others], labels[others], x[number])
+        np.testing.assert_allclose(ours[number], alone, rtol=1e-8)
+    weight = jnp.array([1.0, 1, 1, 1, 1, 0, 0])
+    filled = scores_of(fit, body, x, labels, query, weight)
+    alone = scores_of(fit, body, x[:5], labels[:5], query)
+    np.testing.assert_allclose(filled, alone, rtol=1e-8)
+
+
+@pytest.mark.parametrize("head", ["cosine", "ridge"])
+def test_the_scale_and_the_penalty_are_learned_and_do_not_adapt(x64, head):
+    """Their meta-gradients are those of central differences, through two steps."""
+    model, params = unit_network(6)
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
+    loop = metainit.InnerLoop(
+        classification.loss_fn(model),
+        optax.sgd(0.3),
+        2,
+        adapt_mask=classification.with_head(model.adapts),
+        start=recipe.start(head, model, len(SUPPORT["label"]) // 3),
+    )
+    of_query = classification.query_loss(model)
+    gradient = metainit.meta_gradient(loop, query_loss=of_query)
+    episodes = jax.tree.map(lambda x: x[None], metainit.Episode(SUPPORT, QUERY))
+    run = jax.jit(lambda params: gradient(params, episodes, KEY))
+    _, grads = run(params)
+    for name in wrappers.SCALARS:
+        moved = (params["body"][name] + change for change in (1e-5, -1e-5))
+        up, down = (run({"body": params["body"] | {name: x}})[0][0] for x in moved)
+        central = (up - down) / 2e-5
+        np.testing.assert_allclose(grads["body"][name], central, rtol=1e-5, atol=1e-8)
+    adapted, _ = metainit.adapt(loop, params, SUPPORT, KEY)
+    assert all(adapted["body"][x] == params["body"][x] for x in wrappers.SCALARS)
+    assert grads["body"]["log_scale"] != 0
+    assert (grads["body"]["log_penalty"] != 0) == (head == "ridge")
+
+
+def test_every_image_of_a_support_can_be_a_query_too():
+    model, params = unit_network(6)
+    start = recipe.start("cosine", model, len(SUPPORT["label"]) // 3)
+    params = start(params, SUPPORT, KEY)
+    loss, metrics = classification.query_loss(model, heads.cosines)(
+        params, SUPPORT, QUERY, None
+    )
+    plain, same = classification.query_loss(model)(params, SUPPORT, QUERY, None)
+    x, labels = classification.features(model)(params, SUPPORT, None), SUPPORT["label"]
+    scores = heads.left_out_scores(heads.cosines, params["body"], x, labels, 3)
+    of_support, _ = classification.cross_entropy(scores, labels)
+    expected = np.average([plain, of_support], weights=[len(QUERY["label"]), len(x)])
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert metrics == same
+
+
 def test_prototype_head_is_the_nearest_class_mean():
     """Scores and the gradient by the body are those of distances written by hand."""
     model, params = network(6)
     features = classification.features(model)
-    start = heads.prototype_head(features, 3)
+    start = heads.fitted_head(heads.prototypes, features, 3)
 
     def loss(params):
         started = start(params, SUPPORT, None)

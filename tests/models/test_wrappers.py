@@ -25,7 +25,7 @@ def problem():
         "label": jnp.arange(6) % 3,
     }
     body = {"body": jax.jit(model.init)(KEY, batch["image"])}
-    head = heads.prototype_head(classification.features(model), 3)
+    head = heads.fitted_head(heads.prototypes, classification.features(model), 3)
     return model, head(body, batch, KEY), batch
 
 

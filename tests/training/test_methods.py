@@ -1,0 +1,124 @@
+"""What a config can choose of the pure layer: the same values, and whole runs."""
+
+import chex
+import jax
+import numpy as np
+import pytest
+import tiny
+
+import metainit
+from metainit.config.fields import Task
+from metainit.data.episodes import sample_batch
+from metainit.data.loading import Source
+from metainit.experiments import configs
+from metainit.experiments.meta_learning import train
+from metainit.models import registry
+from metainit.models.preprocess import Preprocess
+from metainit.reporting import finished_runs
+from metainit.runtime import atomic
+from metainit.training import learner as recipe
+from metainit.training import stored
+
+KEY, PREPROCESS = jax.random.key(0), Preprocess((0.5,), (0.3,))
+# What a run of each changes of the defaults.
+CHOICES = {
+    "cts": {"method.algorithm": "cts", "inner.steps": 2},
+    "boil": {"method.algorithm": "boil"},
+    "truncated": {"method.gradient": "truncated", "inner.steps": 2},
+    "implicit": {"method.gradient": "implicit", "method.cg_steps": 2},
+    "multi-step": {"method.multi_step": 4, "inner.steps": 2},
+    "a step size a tensor and step": {
+        "method.step_sizes": "tensor",
+        "method.phases": (0, 1),
+        "inner.steps": 2,
+    },
+    "a step size an element": {"method.step_sizes": "element"},
+    "ridge": {"method.head": "ridge", "model.unit_length": True, "model.scale": 3.0},
+    "left out": {
+        "method.head": "cosine",
+        "method.leave_one_out": True,
+        "model.unit_length": True,
+        "inner.steps": 0,
+        "train_task.shot": 2,
+    },
+}
+
+
+# Of networks that have names in files; the others compile sooner.
+EXPORTED = ("ridge", "a step size a tensor and step", "a step size an element")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return tiny.draw(tmp_path_factory.mktemp("data") / "images")
+
+
+def small(images, name):
+    config = tiny.config(images)
+    if name not in EXPORTED:
+        config.model.update(name="mlp", hidden=(8,))
+    config.cold_start = False
+    config.update_from_flattened_dict(CHOICES[name])
+    return config
+
+
+def test_weights_of_steps_move_to_the_last():
+    weights = recipe.multi_step(10, 4)
+    expected = {0: [0.25] * 4, 5: [0.125] * 3 + [0.625], 10: [0, 0, 0, 1]}
+    for step, of_steps in (expected | {99: expected[10]}).items():
+        np.testing.assert_allclose(weights(np.int32(step)), [0, *of_steps], rtol=1e-6)
+    assert recipe.multi_step(0, 4) is None
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_run_ends_with_the_initialisation_that_it_stores(name, images, tmp_path):
+    config = small(images, name)
+    train(config, tmp_path)
+    rows = atomic.read_rows(tmp_path / "results.jsonl")
+    heads = {row["head"] for row in rows[:-1]}
+    assert {"prototype", "zero", config.method.head} <= heads
+    init = stored.load(str(tmp_path))
+    assert (init.inner is not None) == (config.method.step_sizes != "fixed")
+    assert np.all([np.isfinite(x).all() for x in jax.tree.leaves(init.arrays)])
+    assert (tmp_path / finished_runs.FILE).exists()
+    if name in EXPORTED:
+        exported = stored.load(str(tmp_path / "export" / "init.safetensors"))
+        chex.assert_trees_all_equal(exported.body, init.body)
+        rates = tmp_path / "export" / "rates.safetensors"
+        assert rates.exists() == (init.inner is not None)
+
+
+def episodes():
+    labels = np.repeat(np.arange(4, dtype=np.int32), 6)
+    images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 1), np.uint8)
+    source = Source("x", images, labels, tuple("abcd"))
+    return sample_batch((source,), Task(3, 1, 2), 0, 0, 2)
+
+
+@pytest.mark.parametrize(
+    "changes, gradient",
+    [
+        ({"gradient": "truncated", "last": 2}, metainit.truncated(2)),
+        ({"gradient": "implicit", "damping": 2.0}, metainit.implicit(2.0, 5)),
+        ({"gradient": "first_order"}, "first_order"),
+    ],
+    ids=["truncated", "implicit", "first order"],
+)
+def test_a_config_chooses_the_gradient(x64, changes, gradient):
+    config = tiny.shrink(configs.default())
+    config.model.update(name="mlp", hidden=(8,))
+    config.inner.steps = 4
+    plain = tiny.typed(config)
+    config.method.update(changes)
+    chosen = tiny.typed(config)
+    model = registry.build(plain.network)
+    ours = recipe.learner(chosen, model, PREPROCESS)
+    loop = recipe.learner(plain, model, PREPROCESS).loop
+    expected = metainit.meta_gradient(loop, gradient=gradient)
+    body = jax.jit(model.init)(KEY, np.zeros((2, 8, 8, 1)))
+    body = jax.tree.map(lambda x: x.astype(np.float64), body)
+    batch = episodes()
+    got, _ = jax.jit(ours.gradient)(ours.init({"body": body}), batch, KEY)
+    key = jax.random.fold_in(KEY, 0)
+    _, wanted = jax.jit(expected)({"body": body}, batch, key)
+    chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-12)
