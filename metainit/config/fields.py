@@ -169,6 +169,9 @@ class Outer:
     warmup_steps: Natural = 0  # in which it rises to its value first
     clip: NotNegative = 10.0  # global norm of meta-gradients at most; 0: any
     step_size_rate: Positive = 0.01  # of learned step sizes, of their logarithms
+    # Validations without a new best after which meta-learning stops, and so does joint
+    # pretraining, but for the warm start; 0: never.
+    patience: Natural = 0
 
 
 @dataclass(frozen=True)

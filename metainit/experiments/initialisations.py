@@ -49,7 +49,8 @@ class Trainer:
     """Trains run after run, each in its share of the time that is left.
 
     Attributes:
-      validated: by name, accuracy on meta-validation, device seconds, why it stopped.
+      validated: by name, accuracy on meta-validation, device seconds, why it stopped,
+        whether for lack of time.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Trainer:
             "accuracy": fitted.accuracy,
             "device_seconds": fitted.cost.device_seconds,
             "stopped": fitted.stopped,
+            "out_of_time": fitted.out_of_time,
         }
         return init_of(fitted.params)._replace(name=run.name, cost=fitted.cost)
 
@@ -159,6 +161,7 @@ def make(
         data=lambda step: [source.name for source in meta.batches.sources_of(step)],
         rates=("inner.learning_rate", "outer.learning_rate"),
         flops=meta.flops,
+        patience=config.outer.patience,
     )
     if config.cold_start:
         inits[meta_run.name] = trainer.fit(meta_run, meta.key, of_params)
@@ -209,6 +212,7 @@ def _joint_run(
         data=lambda step: [source.name for source in sources],
         rates=("joint.learning_rate",),
         flops=joint.flops,
+        patience=config.outer.patience,
     )
 
 
@@ -221,6 +225,7 @@ def _warm_start(config: Experiment, joint_run: Run, joint: Step, pace: float) ->
         folder=joint_run.folder.with_name(WARM_START),
         batch=lambda step: joint.batches(step, rates[step]),
         steps=count,
+        patience=0,  # the rate is 0 at the end alone
     )
 
 

@@ -152,8 +152,7 @@ def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial |
     finally:  # also when it is stopped
         spent[trial] = before + time.perf_counter() - begin
         atomic.write_json(path, spent)
-    cut_short = [run["stopped"] for run in runs.values() if run["stopped"]]
-    if cut_short and by_search:
+    if by_search and any(run["out_of_time"] for run in runs.values()):
         return None
     # Curves are kept; the states of many trials would fill a disk.
     for name in (LAST_STATES, BEST_STATES):
@@ -164,7 +163,7 @@ def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial |
         accuracy={name: run["accuracy"] for name, run in runs.items()},
         device_seconds=sum(run["device_seconds"] for run in runs.values()),
         seconds=spent[trial],
-        notes=(*notes, *cut_short),
+        notes=(*notes, *(run["stopped"] for run in runs.values() if run["stopped"])),
     )
 
 

@@ -18,6 +18,7 @@ from metainit.runtime.cost import Cost
 from metainit.runtime.logging import Progress, Writer
 
 Metrics = dict[str, Any]  # NumPy arrays, [tasks] or []
+_NO_TIME = "max_hours"
 
 
 class NonFiniteError(ArithmeticError):
@@ -62,6 +63,7 @@ class Run(NamedTuple):
     data: Callable[[int], Iterable[str]] = lambda step: ()
     rates: tuple[str, ...] = ()  # fields that set its rates, to name at a divergence
     flops: float | None = None  # operations a step; None where not counted
+    patience: int = 0  # validations without a new best, after which it ends; 0: never
 
 
 class Fitted(NamedTuple):
@@ -72,6 +74,7 @@ class Fitted(NamedTuple):
     cost: Cost
     seconds: float  # by the wall clock, validation included, of all sessions
     stopped: str  # why it ended before its last step; "" where it did not
+    out_of_time: bool  # whether that is why
 
 
 class Session:
@@ -164,12 +167,17 @@ def fit(
     clock, earlier sessions counted, but does one step at least. A `NonFiniteError`
     names run, step, data and the likely cause.
     """
-    session = Session(run, {"best": -1.0, "validated": run.first_step})
-    best = Checkpoints(run.folder / BEST)
+    session = Session(run, {"best": -1.0, "validated": run.first_step, "worse": 0})
+    best, ended_by = Checkpoints(run.folder / BEST), ""
     begun_at = session.step
 
     def is_over() -> bool:
-        return session.seconds > seconds() and session.step > run.first_step
+        nonlocal ended_by
+        if 0 < run.patience <= session.clock["worse"]:
+            ended_by = f"no new best in {run.patience} validations (outer.patience)"
+        elif session.seconds > seconds() and session.step > run.first_step:
+            ended_by = _NO_TIME
+        return ended_by != ""
 
     logged: list[tuple[int, Metrics]] = []
     logged_at = session.clock["device_seconds"]
@@ -198,23 +206,25 @@ def fit(
             accuracy = validate(session.state.params)
             writer.write_scalars(step, {"validation/accuracy": accuracy})
             session.bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
+            judged = {"best": clock["best"], "worse": clock["worse"] + 1}
             if accuracy > clock["best"]:
-                best.save(step, session.state, clock | {"best": accuracy})
-                clock["best"] = accuracy
-            clock["validated"] = step
+                judged = {"best": accuracy, "worse": 0}
+                best.save(step, session.state, clock | judged)
+            clock.update(judged, validated=step)
         return step > begun_at and (step % run.every.save == 0 or last)
 
     with Writer(run.folder, first_step=session.step + 1) as writer:
-        done = session.advance(key, owed, check, is_over)
+        session.advance(key, owed, check, is_over)
     kept, steps = best.restore(run.state), session.step - run.first_step
     device_seconds, flops = session.clock["device_seconds"], run.flops
-    stopped = f"{run.name} stopped at step {session.step} of {run.steps}: max_hours"
+    stopped = f"{run.name} stopped at step {session.step} of {run.steps}: {ended_by}"
     return Fitted(
         params=(kept or session).state.params,
         accuracy=kept and kept.extra["best"],
         cost=Cost(device_seconds, steps * run.images, steps, flops and steps * flops),
         seconds=session.seconds,
-        stopped="" if done else stopped,
+        stopped=stopped if ended_by else "",
+        out_of_time=ended_by == _NO_TIME,
     )
 
 

@@ -27,7 +27,8 @@ RISING, THREE, ONE = "rise from 0, such as (0, 1", "three shares", "one value or
 # Fields, of any kind of config; a value; what would work. "[0]" is of one element.
 MISTAKES = (
     ("seed warm_start data.split_seed augment.shift", -1, NATURAL),
-    ("inner.steps inner.batch outer.warmup_steps transfer.steps", -1, NATURAL),
+    ("inner.steps inner.batch transfer.steps", -1, NATURAL),
+    ("outer.warmup_steps outer.patience", -1, NATURAL),
     ("outer.clip joint.steps_per_iteration", -1.0, NATURAL),
     ("iterations meta_batch log_every validate_every checkpoint_every", 0, COUNT),
     ("data.size task.queries train_task.shot model.filters joint.batch", 0, COUNT),

@@ -206,7 +206,7 @@ def test_a_warm_start_takes_its_time_from_the_run_that_follows(monkeypatch):
 
     def fitted(run, key, validate, seconds):
         shares.append(seconds())
-        return Fitted({}, None, Cost(0.0, 0, 0), next(taken), "")
+        return Fitted({}, None, Cost(0.0, 0, 0), next(taken), "", False)
 
     monkeypatch.setattr(initialisations, "fit", fitted)
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)

@@ -30,8 +30,8 @@ FALLING = ("inner.learning_rate=0.3,0.1",)
 class Fake:
     """Stands in for training: an accuracy by setting, and what was asked."""
 
-    def __init__(self, error=None, stopped=""):
-        self.error, self.stopped = error, stopped
+    def __init__(self, error=None, stopped="", out_of_time=False):
+        self.error, self.stopped, self.out_of_time = error, stopped, out_of_time
         self.asked = []
 
     def __call__(self, config, workdir, dry_run=False):
@@ -45,7 +45,12 @@ class Fake:
         ours = config.inner.learning_rate + 0.01 * config.inner.steps
         accuracies = {"meta-learned": ours, "joint pretraining": 1 - ours}
         validated = {
-            name: {"accuracy": x, "device_seconds": 1.0, "stopped": self.stopped}
+            name: {
+                "accuracy": x,
+                "device_seconds": 1.0,
+                "stopped": self.stopped,
+                "out_of_time": self.out_of_time,
+            }
             for name, x in accuracies.items()
         }
         (workdir / "validation.json").write_text(json.dumps(validated))
@@ -121,6 +126,14 @@ def test_a_second_start_goes_on(tmp_path):
         sweep.tune(search({"experiment.iterations": 9}), tmp_path, third)
 
 
+def test_a_trial_without_a_new_best_counts_and_says_so(tmp_path):
+    text = tune(search(), tmp_path, Fake(None, "stopped: no new best"))
+    assert "after 4 of 4 trials" in text
+    # Of two initialisations each.
+    report = (tmp_path / "report.md").read_text()
+    assert report.count("stopped: no new best") == 4 * 2
+
+
 def test_hours_end_a_search_and_more_go_on(tmp_path, capsys, monkeypatch):
     clock = itertools.count(0.0, 600.0)  # a trial takes ten minutes, however it ends
     monkeypatch.setattr(sweep.time, "perf_counter", lambda: next(clock))
@@ -142,7 +155,9 @@ def test_hours_end_a_search_and_more_go_on(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.count("search.hours are spent") == 2
 
 
-@pytest.mark.parametrize("fake", [Fake(NoTimeError("too short")), Fake(None, "cut")])
+@pytest.mark.parametrize(
+    "fake", [Fake(NoTimeError("too short")), Fake(None, "cut", True)]
+)
 def test_hours_too_short_for_a_trial_are_those_of_the_search(tmp_path, capsys, fake):
     text = sweep.tune(search(hours=0.1, fields=FALLING), tmp_path / "run", fake)
     assert text.startswith("After 0 of 2 trials none has an accuracy")

@@ -169,8 +169,43 @@ def test_it_stops_when_its_time_is_over(tmp_path):
     for _ in range(2):  # the second time it is over from the start
         fitted = go(run(tmp_path), seconds=0.0)
         assert fitted.stopped == "toy stopped at step 1 of 10: max_hours"
+        assert fitted.out_of_time
         assert restored(tmp_path).step == 1
     assert go(run(tmp_path)).stopped == ""
+
+
+@pytest.mark.parametrize("patience, ended_at", [(0, 20), (1, 9), (2, 12), (9, 20)])
+def test_it_stops_where_patience_ends(tmp_path, patience, ended_at):
+    """Validated every three steps, step 6 is the best."""
+    toy = run(tmp_path, steps=20, patience=patience)
+    for _ in range(2):  # the second time it is over from the start
+        fitted = go(toy)
+        told = f"of 20: no new best in {patience} validations (outer.patience)"
+        wanted = f"toy stopped at step {ended_at} {told}" if ended_at < 20 else ""
+        assert (fitted.stopped, fitted.out_of_time) == (wanted, False)
+        assert fitted.params["x"] == after(6) and fitted.cost.steps == ended_at
+        assert restored(tmp_path).step == ended_at
+
+
+@pytest.mark.parametrize(
+    "where, at", [*(("step", x) for x in (5, 7, 10, 14)), ("check", 9), ("check", 12)]
+)
+def test_patience_goes_on_counting_where_it_was_stopped(tmp_path, where, at):
+    def stopped_batch(step):
+        if where == "step" and step == at:
+            raise KeyboardInterrupt
+        return batch(step)
+
+    def stopped_check(params):
+        if where == "check" and params["x"] == after(at):
+            raise KeyboardInterrupt
+        return worse_after_six(params)
+
+    toy = run(tmp_path, steps=20, patience=3)
+    with pytest.raises(KeyboardInterrupt):
+        go(toy._replace(batch=stopped_batch), stopped_check)
+    fitted = go(toy)
+    assert fitted.cost.steps == 15 and fitted.params["x"] == after(6)
 
 
 def test_time_is_that_of_the_clock_over_all_sessions(tmp_path, monkeypatch):
