@@ -240,6 +240,8 @@ class Evaluate:
     centroid_scales: Grid = (1.0, 3.0, 10.0, 30.0)
     inverse_penalties: Grid = (0.1, 1.0, 10.0)
     ridge_penalties: Grid = (0.01, 0.1, 1.0, 10.0)
+    # Also measure a pretrained encoder that is whole, at the size it was trained with.
+    uncut: bool = True
 
 
 @dataclass(frozen=True)

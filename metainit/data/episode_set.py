@@ -99,6 +99,16 @@ def of_roles(config: Experiment, roles: Roles) -> Samples:
     )
 
 
+def of_other_images(samples: Samples, roles: Roles) -> Samples:
+    """The same episodes of sources whose rows are the same images, in another form."""
+
+    def again(role: str) -> tuple[Sample, ...]:
+        pairs = zip(getattr(roles, role), getattr(samples, role), strict=True)
+        return tuple(_sample(source, sample.manifest) for source, sample in pairs)
+
+    return Samples(*map(again, Samples._fields))
+
+
 def draw(
     config: Experiment, sources: Sequence[Source], seed: int, count: int
 ) -> tuple[Sample, ...]:

@@ -82,6 +82,21 @@ def evaluate(
     return whole._replace(parts=tuple(parts), notes=(*_saturated(whole.rows, way),))
 
 
+def joined(first: Evaluation, second: Evaluation) -> Evaluation:
+    """Puts rows on the same episodes into one evaluation, that of the first.
+
+    It raises ValueError where the episodes are others.
+    """
+    if first.episodes_sha256 != second.episodes_sha256:
+        raise ValueError(f"{first.name} and {second.name} are not of the same episodes")
+    return first._replace(
+        rows=first.rows + second.rows,
+        runtime=first.runtime + second.runtime,
+        notes=first.notes + second.notes,
+        parts=tuple(map(joined, first.parts, second.parts)),
+    )
+
+
 def _saturated(rows: Sequence[Row], way: int) -> Iterator[str]:
     """Says which rows begin worse than a guess: their steps can hardly learn."""
     for row in rows:

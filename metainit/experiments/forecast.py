@@ -31,6 +31,7 @@ class Forecast(NamedTuple):
         ours from pretrained weights the warm start is a part.
       adaptations: at meta-test, over all initialisations, heads and settings.
       adaptation_seconds: of one episode, at the pace of a meta-iteration.
+      encoding_seconds: of features that are yet to be computed, of a dry run.
     """
 
     runs: int
@@ -38,10 +39,12 @@ class Forecast(NamedTuple):
     joint_seconds: float
     adaptations: int
     adaptation_seconds: float
+    encoding_seconds: float = 0.0
 
     @property
     def meta_test_seconds(self) -> float:
-        return MARGIN * self.adaptations * self.adaptation_seconds
+        adapting = MARGIN * self.adaptations * self.adaptation_seconds
+        return adapting + self.encoding_seconds
 
 
 def adaptations(config: Experiment, roles: Roles, initialisations: int) -> int:

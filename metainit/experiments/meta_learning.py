@@ -35,6 +35,7 @@ from metainit.experiments import (
     supervised,
     sweep,
     transfer,
+    uncut,
 )
 from metainit.experiments.configs import Config
 from metainit.experiments.initialisations import Programs, Trainer
@@ -126,11 +127,13 @@ def _meta_learn(
         notes += leakage.warnings(roles, of_imagenet)
         print("\n".join(notes), end="\n" * bool(notes), flush=True)
     cached = model is None and config.encoder.cached
-    if cached:
-        with configs.as_config_error():
+    with configs.as_config_error():
+        whole = uncut.prepare(config, start, roles, dry_run)
+        if cached:
             start, roles = _on_maps(config, start, roles, dry_run)
     programs = _compiled(config, start, roles, head_key, step_key)
     expected = forecast.measure(config, start, roles, programs.meta, programs.joint)
+    expected = expected._replace(encoding_seconds=whole.seconds)
     if not dry_run:
         forecast.check_hours(config, expected)
         with configs.as_config_error():
@@ -177,6 +180,7 @@ def _meta_learn(
     manifests = [sample.manifest for sample in samples.test + samples.held_out]
     episode_set.write(workdir / episode_set.FILE, manifests)
     evaluation = evaluate(config, inits, samples, evaluator_of)
+    evaluation = uncut.beside(whole, config, samples, evaluation)
     ours = [init for name, init in inits.items() if name in OURS]
     images = sum(len(source.images) for source in roles.train)
     context: run_report.Context = {
@@ -289,7 +293,7 @@ def _on_maps(
 ) -> tuple[Initialisation, Roles]:
     """The start on maps of its frozen encoder, and the data as such maps."""
     if dry_run:
-        start, sources = frozen_features.stand_ins(start, sum(roles, ()))
+        start, sources, _ = frozen_features.stand_ins(start, sum(roles, ()))
     else:
         folder = cache.root(config.data.data_dir) / "features"
         start, sources = frozen_features.encode(start, sum(roles, ()), folder)

@@ -33,14 +33,17 @@ _FORMAT = 2
 
 
 def encode(
-    init: Initialisation, sources: Sequence[Source], folder: str | pathlib.Path
+    init: Initialisation,
+    sources: Sequence[Source],
+    folder: str | pathlib.Path,
+    field: str = "encoder.cached",
 ) -> tuple[Initialisation, tuple[Source, ...]]:
     """Puts an initialisation on maps of features: float32 [n, h, w, c], memory-mapped.
 
     A map that exists in `folder` for the same images, frozen weights, normalisation
     and precision is used again, and a call that was stopped goes on. The parameters are
     still those for images. It raises ValueError where the disk has no room for the
-    maps.
+    maps, which `field` of the config asked for.
     """
     body, of_chunk = init.body, _of_chunk(init)
     settings = repr((_FORMAT, *init.preprocess[:2], init.model.computed_in))
@@ -65,7 +68,7 @@ def encode(
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
-            f"encoder.cached=True needs {needed / 1e9:.1f} GB in {folder}, of which "
+            f"{field}=True needs {needed / 1e9:.1f} GB in {folder}, of which "
             f"{free / 1e9:.1f} are free; set it to False, or give another data.data_dir"
         )
     for path, (source, shape) in missing.items():
@@ -98,11 +101,11 @@ def _encode(
 
 
 def stand_ins(
-    init: Initialisation, sources: Sequence[Source]
-) -> tuple[Initialisation, tuple[Source, ...]]:
+    init: Initialisation, sources: Sequence[Source], field: str = "encoder.cached"
+) -> tuple[Initialisation, tuple[Source, ...], float]:
     """Does as `encode` for a dry run: zeros that take no room stand for the maps.
 
-    Prints what encoding would take; writes nothing.
+    Prints what encoding would take, and gives its seconds; writes nothing.
     """
     of_chunk = _of_chunk(init)
 
@@ -120,10 +123,10 @@ def stand_ins(
         maps.append(np.broadcast_to(np.float32(0), (len(source.images), *shape)))
     size = sum(images.nbytes for images in maps)
     print(
-        "encoder.cached=True encodes every image once, where that is not done yet: "
-        f"about {seconds / 3600:.2f} hours and {size / 1e9:.1f} GB on disk"
+        f"{field}=True encodes every image once, where that is not done yet: about "
+        f"{seconds / 3600:.2f} hours and {size / 1e9:.1f} GB on disk"
     )
-    return _on_maps(init, sources, maps)
+    return *_on_maps(init, sources, maps), seconds
 
 
 def _on_maps(

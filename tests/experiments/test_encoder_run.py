@@ -10,16 +10,19 @@ import shipped
 import tiny
 
 from metainit.config.fields import ConfigError
-from metainit.data import loading
-from metainit.experiments import export
+from metainit.config.parsing import replaced
+from metainit.data import episode_set, loading
+from metainit.evaluation import adaptation, closed_form, few_shot
+from metainit.experiments import export, meta_learning, uncut
 from metainit.experiments.meta_learning import train
+from metainit.models import pretrained as pretrained_weights
 from metainit.models import registry, torch_names
 from metainit.runtime import atomic
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.training import stored
 
 SIDE = 16
-INITS = ("meta-learned", "joint pretraining", "pretrained weights")
+INITS = ("meta-learned", "joint pretraining", "pretrained weights", uncut.NAME)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,8 @@ def test_the_brief_from_archives_to_report_and_export(data, weights, tmp_path):
     report = (run / "report.md").read_text()
     assert str(weights) in report and "sha256" in report
     assert "frozen running statistics" in report
+    assert "all of resnet as its weights are, at 224 pixels" in report
+    assert "In every other row the encoder is cut after stage2, at 16 pixels." in report
     there, changed = exported(run, weights)
     assert {"conv1.weight", "layer2.0.bn3.running_mean"} <= there
     assert changed == {name for name in there if "running" not in name}
@@ -109,7 +114,8 @@ def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
     }
     others = "joint pretraining, equal FLOPs", "pretrained weights, learned rates"
     assert inits == {*INITS, *others}
-    assert {line["init"] for line in atomic.read_rows(run / "transfer.jsonl")} == inits
+    fine_tuned = {line["init"] for line in atomic.read_rows(run / "transfer.jsonl")}
+    assert fine_tuned == inits - {uncut.NAME}
     found = Checkpoints(run / "rates" / "best").restore()
     assert found is not None
     factors = {n: x for n, x in found.state.items() if n.startswith(".params.inner")}
@@ -156,8 +162,106 @@ def test_a_dry_run_encodes_nothing_on_disk(data, weights, tmp_path, capsys):
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
     assert not (tmp_path / "run").exists()
     printed = capsys.readouterr().out
-    assert "encodes every image once" in printed
+    for field in ("encoder.cached", "evaluate.uncut"):
+        assert f"{field}=True encodes every image once" in printed
     assert "a meta-iteration takes" in printed
+
+
+def pretrained(config):
+    """The roles of a config, and the pretrained weights that it starts from."""
+    roles = loading.load(config.data)
+    _, start = meta_learning._starts(config, roles, None, jax.random.key(0))
+    return roles, start
+
+
+def test_the_uncut_encoder_meets_the_same_episodes_at_its_own_size(data, weights):
+    config = on_features(data, weights)
+    config.encoder.cut = "stage2"
+    config = tiny.typed(config, task__queries=1)
+    roles, start = pretrained(config)
+    # An image that is left out is so at any size.
+    labels = roles.validation[0].labels.copy()
+    labels[0] = -1
+    left = roles.validation[0]._replace(labels=labels)
+    roles = roles._replace(validation=(left,))
+    whole = uncut.prepare(config, start, roles, dry_run=False)
+    assert whole.init.built_from.encoder.cut == "" and whole.seconds == 0
+    np.testing.assert_array_equal(whole.roles.validation[0].labels, labels)
+    samples = episode_set.of_roles(config, roles)
+    same = episode_set.of_other_images(samples, whole.roles)
+    for role in samples._fields:
+        for one, other in zip(getattr(samples, role), getattr(same, role), strict=True):
+            assert one.manifest == other.manifest
+
+    # Features by hand: of the first episode's images, read at the size of the weights.
+    (sample,) = samples.test
+    rows = sample.manifest.support[0], sample.manifest.query[0]
+    large = loading.load(replaced(config.data, {"size": 224})).test[0].images
+    whole_encoder = registry.ENCODERS["resnet"].build(
+        replaced(config.encoder, {"cut": ""})
+    )
+    mean, std = (np.float32(x) for x in pretrained_weights.IMAGENET[:2])
+    tree = whole.init.body["encoder"]
+    support, query = (
+        np.asarray(
+            whole_encoder.maps(
+                tree, (large[x] / np.float32(255) - mean) / std, None, None
+            )
+        ).mean((1, 2))
+        for x in rows
+    )
+    for place, by_hand in zip(rows, (support, query), strict=True):
+        found = whole.roles.test[0].images[place][:, 0, 0]
+        np.testing.assert_allclose(found, by_hand, rtol=1e-3, atol=1e-5)
+
+    # Its rows: every head; what those in closed form give on that episode.
+    evaluator = adaptation.evaluator(config, whole.init.model, whole.init.preprocess, 3)
+    other = few_shot.evaluate(
+        config, {"other": whole.init}, same, lambda way: evaluator
+    )
+    joined = uncut.beside(whole, config, samples, other)
+    rows = [row for row in joined.rows if row.init == uncut.NAME]
+    heads = ["prototype", "zero", *closed_form.HEADS]
+    assert [row.head for row in rows] == heads and len(joined.rows) == 2 * len(heads)
+    assert joined.episodes_sha256 == sample.manifest.sha256
+    assert len(joined.parts[0].rows) == len(joined.rows)  # on held-out classes
+    labels = sample.manifest.support_labels[0], sample.manifest.query_labels[0]
+    for row in rows[2:]:
+        fit = closed_form.HEADS[row.head]
+        scores = fit(support, labels[0], query, *row.setting.values())
+        right, loss = scores.argmax(1) == labels[1], -scores[range(3), labels[1]].mean()
+        assert row.measurements["accuracy"][0, 0] == np.mean(right)
+        assert row.measurements["loss"][0, 0] == pytest.approx(loss, rel=1e-3)
+    with pytest.raises(ValueError, match="not of the same episodes"):
+        few_shot.joined(joined, other._replace(episodes_sha256="others"))
+
+
+def test_where_there_is_no_uncut_encoder(data, weights, tmp_path):
+    """Switched off, without weights, or where it is what training starts from."""
+    config = on_features(data, weights)
+    roles, start = pretrained(tiny.typed(config))
+    whole = {"encoder__cut": "", "model__name": "linear", "method__head": "learned"}
+    side = start.provenance._replace(
+        recipe=start.provenance.recipe._replace(
+            input=start.provenance.recipe.input._replace(side=SIDE)
+        )
+    )
+    for changes, init in (
+        ({"evaluate__uncut": False}, start),
+        ({"evaluate__episodes": 0}, start),
+        ({}, start._replace(provenance=None)),
+        (whole, start._replace(provenance=side)),
+    ):
+        settings = tiny.typed(config, **changes)
+        assert uncut.prepare(settings, init, roles, dry_run=True) == uncut.Whole()
+    # Weights of a part of it.
+    flat = safetensors.numpy.load_file(weights)
+    part = {name: x for name, x in flat.items() if not name.startswith("layer4")}
+    path = tmp_path / "part.safetensors"
+    safetensors.numpy.save_file(part, path)
+    settings = tiny.typed(config, encoder__weights=str(path))
+    with pytest.raises(ValueError, match=r"evaluate\.uncut=True needs all .*missing"):
+        uncut.prepare(settings, start, roles, dry_run=True)
 
 
 def test_weights_of_another_network_or_none_are_refused(data, weights, tmp_path):

@@ -1,0 +1,135 @@
+"""The whole pretrained encoder, as its makers meant it, beside all others at meta-test.
+
+It is what can be had without any training here: no stage is cut off, images have the
+size that it was trained with, and a linear head stands on its average features.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metainit.config import fields, parsing
+from metainit.config.fields import Experiment, Network
+from metainit.data import cache, episode_set, loading
+from metainit.data.episode_set import Samples
+from metainit.data.loading import Roles, Source
+from metainit.evaluation import adaptation, few_shot
+from metainit.evaluation.results import Evaluation
+from metainit.models import registry
+from metainit.models.preprocess import Preprocess
+from metainit.training import frozen_features
+from metainit.training.initialisation import Initialisation, body_shapes
+
+NAME, FIELD = "pretrained weights, uncut", "evaluate.uncut"
+
+
+class Whole(NamedTuple):
+    """The encoder on its features of every image, which were computed once.
+
+    Attributes:
+      init: None where there is none to measure.
+      roles: the features, of all roles but meta-train.
+      seconds: that a dry run expects of computing them.
+    """
+
+    init: Initialisation | None = None
+    roles: Roles = Roles((), (), ())
+    seconds: float = 0.0
+
+
+def prepare(
+    config: Experiment, start: Initialisation, roles: Roles, dry_run: bool
+) -> Whole:
+    """Computes the features of `roles`, or says what that would take.
+
+    There is nothing to do without pretrained weights, and where `start` is the whole
+    encoder already. It raises ValueError for weights of a part of the encoder.
+    """
+    if (network := _network(config, start)) is None:
+        return Whole()
+    model, shapes = registry.build(network), body_shapes(network)
+    # Of unit length, features have the factor that training starts from.
+    others = {name: start.body[name] for name in shapes.keys() - {"encoder"}}
+    like = others | {"encoder": shapes["encoder"]}
+    try:
+        body, about = registry.load_weights(network.encoder, like)
+    except ValueError as error:
+        raise ValueError(
+            f"{FIELD}=True needs all of the encoder ({error}); set it to False"
+        ) from None
+    mean, std = about.recipe.input[:2]
+    seen = Preprocess(mean, std, encode=model.encode)
+    init = Initialisation(NAME, model, seen, body, provenance=about, network=network)
+    judged = roles._replace(train=())
+    if dry_run:
+        shape = (network.size, network.size, network.channels)
+        sources = [_blank(source, shape) for source in sum(judged, ())]
+        init, maps, seconds = frozen_features.stand_ins(init, sources, FIELD)
+    else:
+        sources, seconds = _read(config, network.size, judged), 0.0
+        folder = cache.root(config.data.data_dir) / "features"
+        init, maps = frozen_features.encode(init, sources, folder, FIELD)
+    rest = iter(maps)
+    by_role = (tuple(next(rest) for _ in of_role) for of_role in judged)
+    return Whole(init, Roles(*by_role), seconds)
+
+
+def beside(
+    whole: Whole, config: Experiment, samples: Samples, evaluation: Evaluation
+) -> Evaluation:
+    """Adds the encoder's rows, on the episodes `samples` of an evaluation.
+
+    Steps change the head alone.
+    """
+    if (init := whole.init) is None:
+        return evaluation
+    config = parsing.replaced(config, {"method.algorithm": "anil"})
+    evaluator_of = functools.cache(
+        lambda way: adaptation.evaluator(config, init.model, init.preprocess, way)
+    )
+    same = episode_set.of_other_images(samples, whole.roles)
+    rows = few_shot.evaluate(config, {NAME: init}, same, evaluator_of)
+    joined = few_shot.joined(evaluation, rows)
+    return joined._replace(notes=(*joined.notes, _note(config, init)))
+
+
+def _network(config: Experiment, start: Initialisation) -> Network | None:
+    """The whole encoder's, or None where it is not to be measured."""
+    asked = config.evaluate.uncut and config.evaluate.episodes
+    if not asked or start.network is None or start.provenance is None:
+        return None
+    uses: dict[str, Any] = {"use": "frozen", "adapt_from": "", "learn_from": ""}
+    uses |= {"cached": False, "checkpoint": False}
+    frozen = {f"encoder.{name}": value for name, value in uses.items()}
+    given = parsing.replaced(config.network, frozen)
+    size = start.provenance.recipe.input.side
+    changes = {"encoder.cut": "", "encoder.norm": "frozen", "size": size}
+    whole = parsing.replaced(given, changes | {"model.name": "linear"})
+    return None if whole == given else whole
+
+
+def _blank(source: Source, shape: tuple[int, ...]) -> Source:
+    images = np.broadcast_to(np.uint8(0), (len(source.labels), *shape))
+    return source._replace(images=images)
+
+
+def _read(config: Experiment, size: int, roles: Roles) -> list[Source]:
+    """Reads the same images at a size; what is left out of `roles` is left out here."""
+    changes: dict[str, Any] = {"size": size}
+    for role in ("train", "validation", "test"):
+        names = getattr(config.data, role)
+        changes[role] = tuple(fields.own_size(name, size)[0] for name in names)
+    read = loading.load(parsing.replaced(config.data, changes))
+    pairs = zip(sum(read._replace(train=()), ()), sum(roles, ()), strict=True)
+    return [large._replace(labels=source.labels) for large, source in pairs]
+
+
+def _note(config: Experiment, init: Initialisation) -> str:
+    whole, cut = init.built_from, config.encoder.cut
+    return (
+        f"{NAME}: all of {whole.encoder.name} as its weights are, at {whole.size} "
+        f"pixels, with {init.model.policy}. Its features were made once for every "
+        "image; their time is in no row. In every other row the encoder is "
+        f"{f'cut after {cut}' if cut else 'whole'}, at {config.data.size} pixels."
+    )
