@@ -115,6 +115,7 @@ def finished(run, config, start, which="meta", inner=None, **params):
 def config(folder):
     """Conv-4 on the images that `draw` put into `folder`, all three runs."""
     tiny = shrink(configs.default())
+    tiny.outer.average = 0.5
     tiny.warm_start = 2
     data_dir = str(folder.parent / "data")
     tiny.data.update(name=f"folder:{folder}", data_dir=data_dir, size=SIDE)

@@ -172,6 +172,9 @@ class Outer:
     # Validations without a new best after which meta-learning stops, and so does joint
     # pretraining, but for the warm start; 0: never.
     patience: Natural = 0
+    # Validated and kept is the moving average of the parameters with this decay, of
+    # joint pretraining, too, such as 0.99; 0: the last ones.
+    average: Annotated[float, Rule("from 0 to below 1", lambda x: 0 <= x < 1)] = 0.0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from metainit.models import classification, heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
 from metainit.models.wrappers import microbatched
+from metainit.training.averaging import average
 
 # Adam inside: the square root's derivative at a zero gradient is infinite without it.
 EPS_ROOT = 1e-8
@@ -252,7 +253,8 @@ def _scheduled(config: Experiment, peak: float) -> optax.GradientTransformation:
     """Scales by minus the outer rate, which is 0 from iteration `decay_steps` on.
 
     Where it begins is part of its state (`begun_at`), so that one program does for a
-    cold and for a warm start.
+    cold and for a warm start. It is the last of a chain, and averages what is learned
+    where that is asked for.
     """
     outer = config.outer
 
@@ -265,7 +267,8 @@ def _scheduled(config: Experiment, peak: float) -> optax.GradientTransformation:
     def init(params):
         return Phase(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
-    return optax.GradientTransformation(init, update)
+    scale = optax.GradientTransformation(init, update)
+    return optax.chain(scale, average(outer.average))
 
 
 def begun_at(opt_state: optax.OptState, iteration: int) -> optax.OptState:
@@ -288,7 +291,8 @@ def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs
 
     decay = optax.add_decayed_weights(config.joint.weight_decay, _kernels)
     scale = optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
-    return optax.chain(_direction(config), decay, scale)
+    mean = average(config.outer.average)
+    return optax.chain(_direction(config), decay, scale, mean)
 
 
 def _kernels(params: Any) -> Any:

@@ -16,6 +16,7 @@ from metainit.runtime import stop
 from metainit.runtime.checkpoint import BEST, LAST, Checkpoint, Checkpoints
 from metainit.runtime.cost import Cost
 from metainit.runtime.logging import Progress, Writer
+from metainit.training.averaging import averaged
 
 Metrics = dict[str, Any]  # NumPy arrays, [tasks] or []
 _NO_TIME = "max_hours"
@@ -163,6 +164,7 @@ def fit(
 ) -> Fitted:
     """Takes the steps of a run, logs and validates; gives the best parameters.
 
+    Those are averages where the optimizer keeps one (`metainit.training.averaging`).
     `validate` is `(params) -> accuracy`. The run may take `seconds()` by the wall
     clock, earlier sessions counted, but does one step at least. A `NonFiniteError`
     names run, step, data and the likely cause.
@@ -203,23 +205,25 @@ def fit(
         if logged and (step % run.every.log == 0 or last):
             log(writer)
         if clock["validated"] < step and (step % run.every.validate == 0 or last):
-            accuracy = validate(session.state.params)
+            candidate = averaged(session.state)
+            accuracy = validate(candidate.params)
             writer.write_scalars(step, {"validation/accuracy": accuracy})
             session.bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
             judged = {"best": clock["best"], "worse": clock["worse"] + 1}
             if accuracy > clock["best"]:
                 judged = {"best": accuracy, "worse": 0}
-                best.save(step, session.state, clock | judged)
+                best.save(step, candidate, clock | judged)
             clock.update(judged, validated=step)
         return step > begun_at and (step % run.every.save == 0 or last)
 
     with Writer(run.folder, first_step=session.step + 1) as writer:
         session.advance(key, owed, check, is_over)
     kept, steps = best.restore(run.state), session.step - run.first_step
+    params = kept.state.params if kept else averaged(session.state).params
     device_seconds, flops = session.clock["device_seconds"], run.flops
     stopped = f"{run.name} stopped at step {session.step} of {run.steps}: {ended_by}"
     return Fitted(
-        params=(kept or session).state.params,
+        params=params,
         accuracy=kept and kept.extra["best"],
         cost=Cost(device_seconds, steps * run.images, steps, flops and steps * flops),
         seconds=session.seconds,

@@ -41,7 +41,7 @@ MISTAKES = (
     ("max_hours", INF, POSITIVE),
     ("inner.learning_rate", float("nan"), POSITIVE),
     ("choose_on transfer.held_out", 1.0, SHARE),
-    ("model.dropout joint.label_smoothing", 1.0, "below 1"),
+    ("model.dropout joint.label_smoothing outer.average", 1.0, "below 1"),
     ("joint.weight_decay", -0.1, NATURAL),
     ("joint.head", "margin", "linear, cosine"),
     ("transfer.fraction", 0.0, "above 0 and at most 1"),

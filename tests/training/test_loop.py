@@ -11,6 +11,7 @@ from metainit.runtime import stop
 from metainit.runtime.checkpoint import LAST, Checkpoints
 from metainit.runtime.logging import read_metrics
 from metainit.training import loop
+from metainit.training.averaging import AverageState
 from metainit.training.loop import Intervals, NonFiniteError, Run, fit
 
 
@@ -89,6 +90,33 @@ def test_it_keeps_the_best_by_validation_and_the_last(tmp_path):
     again = go(run(tmp_path, update=None))
     assert again.params == fitted.params and again.cost == fitted.cost
     assert go(run(tmp_path / "equal"), lambda _: 0.0).params["x"] == after(3)
+
+
+def test_the_best_is_an_average_where_one_is_kept(tmp_path):
+    """A mean of all steps here; training goes on from the parameters themselves."""
+
+    def averaging(state, batch, key):
+        new, metrics = update(state, batch, key)
+        steps, before = state.opt_state
+        away = new.params["x"] - before["x"]
+        moved = {"x": before["x"] + away / np.float32(steps + 1)}
+        return new._replace(opt_state=AverageState(np.int32(steps + 1), moved)), metrics
+
+    first = MetaState({"x": np.float32(0)}, (), np.int32(0))
+    first = first._replace(opt_state=AverageState(np.int32(0), first.params))
+    seen = []
+
+    def validate(params):
+        seen.append(float(params["x"]))
+        return -abs(len(seen) - 2) / 10  # the second is the best
+
+    fitted = go(run(tmp_path, update=averaging, state=first), validate)
+    means = [np.mean([after(k + 1) for k in range(step)]) for step in (3, 6, 9, 10)]
+    np.testing.assert_allclose(seen, means, rtol=1e-6)
+    assert fitted.params["x"] == np.float32(seen[1])
+    for kind, value in (("best", seen[1]), (LAST, after(10))):
+        saved = Checkpoints(tmp_path / kind).restore(first)
+        assert saved.state.params["x"] == np.float32(value)
 
 
 @pytest.mark.parametrize("at", [0, 1, 4, 9])
