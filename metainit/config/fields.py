@@ -234,7 +234,7 @@ class Evaluate:
     max_way: int = 50
     max_support: int = 500
     max_queries: Count = 10
-    steps: Steps = (0, 1, 2, 3, 5, 10, 20)  # of adaptation, where meta-test measures
+    steps: Steps = (0, 1, 2, 5, 10, 20, 50)  # of adaptation, where meta-test measures
     # Inner rates that every initialisation and head tries; () for none.
     sgd_rates: tuple[Positive, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
     adam_rates: tuple[Positive, ...] = (0.001, 0.003, 0.01, 0.03)
