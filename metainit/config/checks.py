@@ -16,7 +16,10 @@ def validate(config: Experiment | TransferExperiment) -> None:
     """Raises ConfigError for what can be refused before data are opened."""
     rules: tuple[Callable[[Any], Broken], ...] = (_comparison, _transfer)
     if isinstance(config, Experiment):
-        rules = (_training, _data, _network, _inner_loop, _encoder, _method, _transfer)
+        rules = (
+            *(_training, _data, _network, _inner_loop),
+            *(_encoder, _method, _added, _transfer),
+        )
     for names, words in itertools.chain.from_iterable(rule(config) for rule in rules):
         values = (f"{x}={operator.attrgetter(x)(config)!r}" for x in names.split())
         raise ConfigError(f"{', '.join(values)}: {words}")
@@ -127,7 +130,7 @@ def _encoder(c: Experiment) -> Broken:
         yield "model.name encoder.name", "an MLP takes no map; use conv4 or linear"
     if c.data.channels != 3:
         yield "encoder.name data.channels", "an encoder sees colour; give channels=3"
-    is_fixed = encoder.use == "frozen" or encoder.learn_from == "none"
+    is_fixed = encoder.use == "frozen" or encoder.learn_from == c.model.added == "none"
     scaled = c.model.unit_length or c.method.step_sizes != "fixed"
     if is_fixed and c.model.name == "linear" and head != "learned" and not scaled:
         words = (
@@ -204,3 +207,30 @@ def _method(c: Experiment) -> Broken:
     if method.algorithm == "boil" and method.head == "zero":
         words = "a head of zeros that never changes says nothing; give prototype"
         yield "method.algorithm method.head", words
+
+
+def _added(c: Experiment) -> Broken:
+    model, method, name = c.model, c.method, c.encoder.name
+    if model.added == "none":
+        return
+    if method.algorithm in ("anil", "boil"):
+        words = "inner steps would not change what is added and the head; give maml"
+        yield "model.added method.algorithm", words
+    if method.algorithm in ("reptile", "cts") and (
+        name == "none" or not c.encoder.weights
+    ):
+        words = "only what is added would be learned, on random weights; give maml"
+        yield "model.added method.algorithm encoder.weights", words
+    if not c.inner.steps:
+        yield "model.added inner.steps", "no inner step changes it; give 1 or more"
+    if model.added == "adapters" and model.name == "mlp":
+        words = "an MLP has no convolutions; give film, or model.name=conv4"
+        yield "model.added model.name", words
+    is_plain = model.name == "linear" or (
+        model.name == "conv4" and model.norm == "none" and model.added == "film"
+    )
+    if is_plain and name != "none" and c.encoder.use != "adapted":
+        words = "nothing that adapts has a place for it; give use=adapted"
+        yield "model.added model.name model.norm encoder.use", words
+    if is_plain and name == "none":
+        yield "model.added model.norm", "nothing is normalised; give norm=support"

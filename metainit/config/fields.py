@@ -144,6 +144,10 @@ class Model:
     hidden: Widths = (128, 64)
     dropout: BelowOne = 0.0
     dropped: Natural = 0
+    # Leaves for inner steps to change in place of the others of what adapts, the
+    # encoder's stages too: a scale and a shift after each normalisation, or 1x1
+    # convolutions in parallel to larger ones. Zero at the start, and learned.
+    added: Literal["none", "film", "adapters"] = "none"
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ def export(
     network, head = init.built_from, init.head
     if unnamed := registry.without_names(network):
         raise ValueError(
-            f"model.name={unnamed[0]} has no names in PyTorch; there are some for "
-            f"{', '.join(registry.NAMES)}"
+            f"{unnamed[0]} has no names in PyTorch; there are some for "
+            f"{', '.join(registry.NAMES)}, with model.added=none"
         )
     if way < 2:
         raise ValueError(f"way={way}: give 2 or more classes, as --way 5")

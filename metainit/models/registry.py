@@ -11,6 +11,7 @@ import numpy as np
 from metainit.config import fields
 from metainit.config.fields import Network
 from metainit.models import pretrained, torch_names
+from metainit.models.added import with_added
 from metainit.models.conv4 import conv4
 from metainit.models.efficientnet_lite0 import efficientnet_lite0
 from metainit.models.encoder import Encoder, composed
@@ -87,6 +88,8 @@ def build(network: Network) -> Model:
     assert model is not None
     if network.compute == "bfloat16":
         model = in_bfloat16(model)
+    if network.model.added != "none":  # outside, where they are folded in float32
+        model = with_added(model, network.model.added)
     if network.model.unit_length:
         model = unit_length(model, network.model.scale)
     return model
@@ -130,8 +133,13 @@ def parts(network: Network) -> dict[str, str]:
 
 
 def without_names(network: Network) -> list[str]:
-    """Lists the network's parts that PyTorch's users have no names for."""
-    return [name for name in parts(network).values() if name not in NAMES]
+    """Lists the fields by which the network has what PyTorch has no names for."""
+    added = network.model.added
+    unnamed = [name for name in parts(network).values() if name not in NAMES]
+    return [
+        *(f"model.name={name}" for name in unnamed),
+        *([] if added == "none" else [f"model.added={added}"]),
+    ]
 
 
 def to_torch(network: Network, body: Any, head: Any = None) -> dict[str, np.ndarray]:

@@ -33,6 +33,8 @@ NO_RATES = {"evaluate.sgd_rates": (), "evaluate.adam_rates": ()}
 NO_TRANSFER_RATES = TRANSFER | {"transfer.sgd_rates": (), "transfer.adam_rates": ()}
 FEW = TRANSFER | {"transfer.fraction": 0.5, "transfer.shot": 5}
 MICRO = {"inner.microbatch": 5}
+FILM, ADAPTERS = {"model.added": "film"}, {"model.added": "adapters"}
+PLACE = "model.added model.name model.norm encoder.use"
 COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
 
 
@@ -123,6 +125,17 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
             "method.algorithm model.name encoder.use: adapted",
         ),
         (BOIL | {"method.head": "zero"}, "method.algorithm method.head: prototype"),
+        # What is added.
+        (FILM | {"method.algorithm": "anil"}, "model.added method.algorithm: maml"),
+        (FILM | REPTILE, "model.added method.algorithm encoder.weights: maml"),
+        (FILM | BOIL, "model.added method.algorithm: maml"),
+        (ADAPTERS | CTS, "model.added method.algorithm encoder.weights: maml"),
+        (FILM | NO_STEPS, "model.added inner.steps: 1 or more"),
+        (ADAPTERS | {"model.name": "mlp"}, "model.added model.name: give film"),
+        (FILM | {"model.norm": "none"}, "model.added model.norm: norm=support"),
+        (ENCODER | META | FILM | {"model.name": "linear"}, f"{PLACE}: use=adapted"),
+        (FROZEN | LEARNED | ADAPTERS, f"{PLACE}: use=adapted"),
+        (ENCODER | FILM | {"model.norm": "none"}, f"{PLACE}: use=adapted"),
         # Microbatches.
         (MICRO, "inner.microbatch model.norm: group"),
         (
@@ -192,6 +205,13 @@ def test_a_mistake_is_named(changes, words):
         {"data.split": (1, 0, 0), "train_task.way": 20},
         TRANSFER | LEARNED | {"transfer.accuracies": (1, 0.5)},
         MICRO | {"model.norm": "group"},
+        UPPER | CACHED,
+        ENCODER | META | CACHED | {"encoder.learn_from": "stage3"},
+        FILM | {"model.name": "mlp"},
+        ADAPTERS | {"model.norm": "none"},
+        UNLEARNED | FILM | REPTILE,
+        UNLEARNED | CACHED | ADAPTERS | {"encoder.adapt_from": "stage4"},
+        ENCODER | FILM,
         SEVERAL,
         SEVERAL | {"data.held_out": 0, "data.validation": ("c",), "data.test": ("d",)},
         SEVERAL | {"data.train": ("a@32", "b")},

@@ -1,0 +1,112 @@
+"""Leaves that are added to a network for inner steps to change: FiLM, and adapters.
+
+They are zero at the start, where they change nothing. The network sees them folded into
+its own leaves, so that they cost next to nothing and any tree of dicts can have them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from metainit.models.model import Model
+
+Kind = Literal["film", "adapters"]
+Flat = dict[tuple[str, ...], jax.Array]
+ADDED = "added"  # their place in a body
+_NEEDED = {
+    "film": "a normalisation, or a dense layer with a bias",
+    "adapters": "a convolution larger than 1x1",
+}
+
+
+def with_added(model: Model, kind: Kind) -> Model:
+    """Adds leaves to what inner steps change of a network; they change these instead.
+
+    Args:
+      model: its parameters are dicts; training goes on to learn what it learns of them.
+      kind: "film" scales and shifts what each normalisation (of an MLP, each layer)
+        gives, to (1 + gamma) y + beta, gamma and beta a number a channel (Perez et al.
+        2018, arXiv:1709.07871). "adapters" convolve 1x1 in parallel to each larger
+        convolution, at its stride and the centre of its kernel (Li et al. 2022,
+        arXiv:2107.00358); to a depthwise one each channel by itself.
+
+    Raises:
+      ValueError: from `Model.init`, for a network without a place for them.
+    """
+
+    def init(key, images):
+        body = model.init(key, images)
+        flat = flatten_dict(body)
+        flat = {name: x for name, x in flat.items() if _adapts(model, name, x)}
+        zeros = (_gammas_and_betas if kind == "film" else _adapters)(flat)
+        if not zeros:
+            raise ValueError(f"model.added={kind} needs {_NEEDED[kind]} that adapts")
+        return {**body, ADDED: unflatten_dict(zeros)}
+
+    def features(params, images, weight, key):
+        return model.features(folded(params), images, weight, key)
+
+    def learns(path, leaf):
+        before = model.learns
+        return is_added(path, leaf) or before is None or before(path, leaf)
+
+    return model._replace(
+        init=init,
+        features=features,
+        adapts=is_added,
+        learns=learns,
+        in_task=with_added(model.in_task, kind) if model.in_task else None,
+    )
+
+
+def is_added(path: tuple, leaf: Any) -> bool:
+    """Masks the leaves of a body that `with_added` puts there."""
+    return path[0].key == ADDED
+
+
+def folded(body: dict[str, Any]) -> dict[str, Any]:
+    """Gives the body of the same network without the added leaves."""
+    flat = flatten_dict({name: x for name, x in body.items() if name != ADDED})
+    added = flatten_dict(body[ADDED])
+    for path, leaf in added.items():
+        *place, name = path
+        if path in flat:  # an adapter has its kernel's name
+            rows, columns = (side // 2 for side in flat[path].shape[:2])
+            flat[path] = flat[path].at[rows, columns].add(leaf)
+        elif name == "gamma":
+            scale, bias = _scale(place, flat), (*place, "bias")
+            flat[scale] = (1 + leaf) * flat[scale]
+            flat[bias] = (1 + leaf) * flat[bias] + added[*place, "beta"]
+    return unflatten_dict(flat)
+
+
+def _gammas_and_betas(flat: Flat) -> Flat:
+    zeros = {
+        path[:-1]: jnp.zeros_like(x) for path, x in flat.items() if path[-1] == "bias"
+    }
+    places = [place for place in zeros if _scale(place, flat) in flat]
+    return {
+        (*place, name): zeros[place] for place in places for name in ("gamma", "beta")
+    }
+
+
+def _adapters(flat: Flat) -> Flat:
+    return {
+        path: jnp.zeros(x.shape[2:], x.dtype)
+        for path, x in flat.items()
+        if x.ndim > 2 and max(x.shape[:2]) > 1
+    }
+
+
+def _scale(place: Sequence[str], flat: Flat) -> tuple[str, ...]:
+    """Names what multiplies a layer's input: a normalisation's scale, or a kernel."""
+    scale = *place, "scale"
+    return scale if scale in flat else (*place, "kernel")
+
+
+def _adapts(model: Model, name: tuple[str, ...], leaf: Any) -> bool:
+    path = tuple(map(jax.tree_util.DictKey, name))
+    return model.adapts is None or model.adapts(path, leaf)

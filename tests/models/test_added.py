@@ -1,0 +1,271 @@
+"""FiLM and adapters: what they add, what it computes, what inner steps change."""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+import metainit
+from metainit.config import parsing
+from metainit.experiments.configs import default
+from metainit.models import added, classification, convolution, registry
+from metainit.models.preprocess import Preprocess
+from metainit.training import learner as recipe
+from tests.encoders import ENCODERS
+
+KEY = jax.random.key(0)
+PREPROCESS = Preprocess((0.5,) * 3, (0.3,) * 3)
+IMAGES = np.random.default_rng(0).standard_normal((6, 16, 16, 3), np.float32)
+NETWORKS = {
+    "conv4": {},
+    "group": {"model.norm": "group"},
+    "unit length": {"model.unit_length": True},
+    "mlp": {"model.name": "mlp", "model.hidden": (6, 5)},
+} | {
+    name: {
+        "encoder.name": name,
+        "encoder.use": "adapted",
+        "encoder.cut": "stage2",
+        "encoder.stage_sizes": (1, 1, 1, 1),
+        "encoder.width": 2,
+        "model.name": "linear",
+    }
+    for name in ENCODERS
+}
+# With what is learned and what is computed once; Conv-4 adapts on the map.
+UPPER = {"encoder.learn_from": "stage1", "encoder.adapt_from": "stage2"}
+CASES = [(name, "film") for name in NETWORKS] + [
+    (name, "adapters") for name in NETWORKS if name != "mlp"
+]
+
+
+def config(name, kind, **changes):
+    small = tiny.shrink(default())
+    small.data.update(channels=3, size=16)
+    small.update_from_flattened_dict(NETWORKS[name] | changes | {"model.added": kind})
+    return tiny.typed(small)
+
+
+def built(name, kind, **changes):
+    """A network and its parameters, those that are added not at zero."""
+    model = registry.build(config(name, kind, **changes).network)
+    body = jax.jit(model.init)(KEY, IMAGES)
+    body[added.ADDED] = jax.tree.map(
+        lambda x: x + np.random.default_rng(x.size).normal(0, 0.3, x.shape),
+        body[added.ADDED],
+    )
+    return model, body
+
+
+@pytest.mark.parametrize("name, kind", CASES)
+def test_at_the_start_nothing_is_changed(name, kind):
+    plain = registry.build(config(name, "none").network)
+    model = registry.build(config(name, kind).network)
+    body, more = (jax.jit(x.init)(KEY, IMAGES) for x in (plain, model))
+    zeros = jax.tree.leaves(more[added.ADDED])
+    assert zeros and not any(x.any() for x in zeros)
+    rest = {place: x for place, x in more.items() if place != added.ADDED}
+    chex.assert_trees_all_equal(rest, body)
+    pairs = ((plain, body), (model, more))
+    found = [jax.jit(x.features)(p, IMAGES, None, None) for x, p in pairs]
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_film_scales_and_shifts_what_normalisations_give(x64, name):
+    """As computed on each module's output, of which the leaves know nothing."""
+    model, body = built(name, "film")
+    plain = registry.build(config(name, "none").network)
+    places = body[added.ADDED].get("encoder", body[added.ADDED])
+    seen = []
+
+    def film(module, args, kwargs, context):
+        y, leaves = module(*args, **kwargs), places
+        for name in context.module.path:
+            leaves = leaves.get(name, {})
+        if "gamma" not in leaves:
+            return y
+        seen.append(context.module.path)
+        return (1 + leaves["gamma"]) * y + leaves["beta"]
+
+    body = jax.tree.map(lambda x: x.astype(np.float64), body)
+    with nn.intercept_methods(film):
+        expected = plain.features(body, IMAGES.astype(np.float64), None, None)
+    found = model.features(body, IMAGES.astype(np.float64), None, None)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert 2 * len(seen) == len(jax.tree.leaves(body[added.ADDED]))
+    assert np.abs(plain.features(body, IMAGES, None, None) - found).max() > 0.01
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("side", [7, 8])
+def test_adapters_convolve_in_parallel(x64, stride, side):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, side, side, 3))
+    for form in (convolution.PRODUCT, convolution.NATIVE):
+        for k in (3, 7):
+            kernel, adapter = rng.standard_normal((k, k, 3, 4)), rng.normal(size=(3, 4))
+            body = {"kernel": kernel, added.ADDED: {"kernel": adapter}}
+            parallel = convolution.pointwise(
+                jnp.asarray(x), jnp.asarray(adapter), stride
+            )
+            found = form.dense(
+                x, added.folded(jax.tree.map(jnp.asarray, body))["kernel"], stride
+            )
+            expected = form.dense(x, kernel, stride) + parallel
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+        # Each channel by itself, at the pixel under the kernel's centre.
+        kernel, adapter = rng.standard_normal((3, 3, 3)), rng.standard_normal(3)
+        body = {
+            "kernel": jnp.asarray(kernel),
+            added.ADDED: {"kernel": jnp.asarray(adapter)},
+        }
+        found = form.depthwise(x, added.folded(body)["kernel"], stride)
+        first = 1 if stride == 2 and side % 2 == 0 else 0
+        expected = (
+            form.depthwise(x, kernel, stride)
+            + adapter * x[:, first::stride, first::stride]
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [("conv4", "film"), ("conv4", "adapters"), ("efficientnet_lite0", "adapters")],
+)
+def test_gradients_by_added_leaves_are_finite_differences(x64, name, kind):
+    model, body = built(name, kind)
+    width = jax.eval_shape(model.features, body, IMAGES, None, None).shape[-1]
+    head = {"kernel": jax.random.normal(KEY, (width, 3)), "bias": jnp.zeros(3)}
+    params = {"body": body, "head": head}
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
+    batch = {"image": jnp.asarray(IMAGES, jnp.float64), "label": jnp.arange(6) % 3}
+    loss_fn = classification.loss_fn(model)
+
+    @jax.jit
+    def loss(leaves):
+        moved = params["body"] | {added.ADDED: leaves}
+        return loss_fn(params | {"body": moved}, batch, None)[0]
+
+    start = params["body"][added.ADDED]
+    gradient, step = jax.grad(loss)(start), 1e-6
+    flat, unflatten = jax.flatten_util.ravel_pytree(start)
+    slopes, _ = jax.flatten_util.ravel_pytree(gradient)
+    rng = np.random.default_rng(0)
+    offset = 0
+    for leaf in jax.tree.leaves(start):  # one number of each leaf
+        at = offset + rng.integers(leaf.size)
+        offset += leaf.size
+        up, down = (loss(unflatten(flat.at[at].add(x))) for x in (step, -step))
+        slope = float(up - down) / (2 * step)
+        assert float(slopes[at]) == pytest.approx(slope, rel=1e-5, abs=1e-9)
+    assert np.abs(slopes).max() > 1e-3
+
+
+def episode():
+    images = np.random.default_rng(0).integers(0, 256, (1, 9, 16, 16, 3), np.uint8)
+    part = {"image": images, "label": np.tile(np.arange(3, dtype=np.int32), 3)[None]}
+    return metainit.Episode(jax.tree.map(lambda x: x[:, :3], part), part)
+
+
+def moved(before, after):
+    """Names of the leaves that are not bitwise the same."""
+    pairs = zip(
+        jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True
+    )
+    return {
+        jax.tree_util.keystr(path) for (path, a), b in pairs if not np.array_equal(a, b)
+    }
+
+
+def named(tree, mask=lambda path, leaf: True):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path) for path, leaf in leaves if mask(path, leaf)}
+
+
+@pytest.mark.parametrize(
+    "name, kind, changes, stages",
+    [
+        (
+            "conv4",
+            "film",
+            {},
+            {"MomentNorm_0", "MomentNorm_1", "MomentNorm_2", "MomentNorm_3"},
+        ),
+        ("conv4", "adapters", {}, {"kernel_0", "kernel_1", "kernel_2", "kernel_3"}),
+        ("resnet", "film", UPPER, {"layer2"}),
+        (
+            "efficientnet_lite0",
+            "adapters",
+            UPPER | {"encoder.learn_from": "none"},
+            {"stage2"},
+        ),
+        ("resnet", "film", {"encoder.use": "meta", "model.name": "conv4"}, None),
+    ],
+)
+def test_inner_steps_change_what_is_added_and_the_head(name, kind, changes, stages):
+    """And no other leaf; training changes what it learns, and these."""
+    settings = config(name, kind, **changes, **{"method.gradient": "first_order"})
+    model = registry.build(settings.network)
+    body = jax.jit(model.init)(KEY, IMAGES)
+    added_to = body[added.ADDED]
+    if stages is None:  # the learner's alone
+        assert added_to.keys() == {"learner"}
+    else:
+        assert added_to.get("encoder", added_to).keys() == stages
+    preprocess = PREPROCESS._replace(encode=model.encode)
+    learner = recipe.learner(settings, model, preprocess)
+    state, task = jax.jit(learner.init)({"body": body}), episode()
+    support = jax.tree.map(lambda x: x[0], task.support)
+    inside, _ = jax.jit(learner.adapt)(state, support, KEY)
+    assert moved(body, inside["body"]) == named(body, added.is_added)
+    after, _ = jax.jit(learner.update)(state, task, KEY)
+    network = parsing.replaced(settings.network, {"model.added": "none"})
+    plain = registry.build(network)
+    rest = {place: x for place, x in body.items() if place != added.ADDED}
+    learned = named(rest, plain.learns or (lambda path, leaf: True))
+    assert moved(body, after.params["body"]) == learned | named(body, added.is_added)
+
+
+@pytest.mark.parametrize(
+    "name, changes, film, adapters",
+    [
+        ("conv4", {"model.filters": 64}, 512, 12_480),
+        ("efficientnet_lite0", {"encoder.cut": "top"}, 42_016, 9_056),
+        (
+            "resnet",
+            {
+                "encoder.cut": "stage4",
+                "encoder.width": 64,
+                "encoder.stage_sizes": (3, 4, 6, 3),
+            },
+            53_120,
+            1_257_664,
+        ),
+    ],
+)
+def test_as_many_parameters_as_docs_methods_says(name, changes, film, adapters):
+    for kind, count in (("film", film), ("adapters", adapters)):
+        model = registry.build(config(name, kind, **changes).network)
+        body = jax.eval_shape(model.init, KEY, IMAGES)
+        assert sum(x.size for x in jax.tree.leaves(body[added.ADDED])) == count
+
+
+@pytest.mark.parametrize(
+    "name, kind, changes",
+    [
+        ("mlp", "adapters", {}),
+        (
+            "efficientnet_lite0",
+            "adapters",
+            {"encoder.cut": "top", "encoder.adapt_from": "top"},
+        ),
+    ],
+)
+def test_a_network_without_a_place_is_refused(name, kind, changes):
+    plain = registry.build(config(name, "none", **changes).network)
+    with pytest.raises(ValueError, match=r"model\.added=adapters needs a conv"):
+        jax.eval_shape(added.with_added(plain, kind).init, KEY, IMAGES)
