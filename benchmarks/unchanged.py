@@ -112,7 +112,7 @@ def _record(
         f"--config.data.test=('folder:{work / 'clothing10'}',)",
         "--config.data.size=64",
         "--config.data.held_out=0.3",
-        "--config.learned_rates=True",
+        "--config.learned_rates=('pretrained',)",
         "--config.evaluate.sgd_rates=(0.1,)",
         "--config.evaluate.adam_rates=(0.01,)",
         "--config.evaluate.steps=(0,1,5)",

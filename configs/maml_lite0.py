@@ -19,7 +19,8 @@ Measured, default, meta-trained on a CIFAR-100 subset and half of Caltech-101's 
 a fifth of them held out (benchmarks/halves.py), seeds 0, 1, 2, with
 
     --config.iterations=400 --config.warm_start=100 --config.joint.equal_flops
-    --config.learned_rates --config.evaluate.episodes=100 --config.transfer.steps=500
+    --config.learned_rates="('pretrained',)" --config.evaluate.episodes=100
+    --config.transfer.steps=500
 
 and short grids (raw, with every setting: benchmarks/results/maml_lite0-400-*). 8-way
 4-shot, accuracy in percent; ours is meta-learned from pretrained, joint pretraining had

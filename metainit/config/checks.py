@@ -95,8 +95,10 @@ def _network(c: Experiment) -> Broken:
     if c.method.head == "learned" and not is_of_one_way:
         words = "give one way, not 0 and not variable, or use method.head=prototype"
         yield "method.head train_task.way task.way evaluate.variable", words
-    if c.learned_rates and not (has_encoder and c.encoder.weights):
+    if "pretrained" in c.learned_rates and not (has_encoder and c.encoder.weights):
         yield "learned_rates encoder.name encoder.weights", "give encoder.weights"
+    if "warm start" in c.learned_rates and not c.warm_start:
+        yield "learned_rates warm_start", "there is none; give warm_start"
     if model.name == "linear" and not has_encoder:
         yield "model.name encoder.name", "choose an encoder, or model.name=conv4"
 
@@ -119,7 +121,7 @@ def _inner_loop(c: Experiment) -> Broken:
     if not c.inner.steps and c.method.algorithm in ("reptile", "cts"):
         yield "inner.steps method.algorithm", f"{nothing} method.algorithm=maml"
     if not c.inner.steps and c.learned_rates:
-        yield "inner.steps learned_rates", f"{nothing} learned_rates=False"
+        yield "inner.steps learned_rates", f"{nothing} learned_rates=()"
 
 
 def _encoder(c: Experiment) -> Broken:

@@ -302,7 +302,9 @@ class Experiment:
     # device time; 0: none.
     warm_start: Natural = 0
     cold_start: bool = True  # also meta-learn from random weights
-    learned_rates: bool = False  # also meta-learn step sizes of pretrained weights
+    # Also meta-learn step sizes alone, of weights that stay as they are: the encoder's,
+    # or those that joint pretraining's warm start came to.
+    learned_rates: tuple[Literal["pretrained", "warm start"], ...] = ()
     log_every: Count = 20
     validate_every: Count = 100
     checkpoint_every: Count = 100

@@ -79,7 +79,9 @@ def evaluate(
     ]
     whole = evaluation(slice(unseen), " of each" if several else "")
     way = max(sample.way for sample in testing)
-    return whole._replace(parts=tuple(parts), notes=(*_saturated(whole.rows, way),))
+    adapting = (row for row in whole.rows if row.steps[0] == 0 < row.steps[-1])
+    told = (saturated(x.init, x.head, x.measurements, way) for x in adapting)
+    return whole._replace(parts=tuple(parts), notes=tuple(filter(None, told)))
 
 
 def joined(first: Evaluation, second: Evaluation) -> Evaluation:
@@ -97,16 +99,19 @@ def joined(first: Evaluation, second: Evaluation) -> Evaluation:
     )
 
 
-def _saturated(rows: Sequence[Row], way: int) -> Iterator[str]:
-    """Says which rows begin worse than a guess: their steps can hardly learn."""
-    for row in rows:
-        loss = float(row.measurements["loss"][0].mean())
-        if row.steps[0] == 0 and not row.in_closed_form and loss > 1.05 * math.log(way):
-            yield (
-                f"{row.init}, {row.head} head: before any step its loss is {loss:.1f} "
-                f"nats, and {math.log(way):.1f} is a guess. Its scores are far too "
-                "large for steps to change much: lower model.scale."
-            )
+def saturated(init: str, head: str, measured: Measurements, way: int) -> str:
+    """Says where a head begins worse than a guess, so that steps can hardly learn.
+
+    "" where it does not. The measurements' first step is before any.
+    """
+    loss, guess = float(measured["loss"][0].mean()), math.log(way)
+    if loss <= 1.05 * guess:
+        return ""
+    return (
+        f"{init}, {head} head: before any step its loss is {loss:.1f} nats, and "
+        f"{guess:.1f} is a guess. Its scores are far too large for steps to change "
+        "much: lower model.scale, or give model.unit_length=True with model.scale=3."
+    )
 
 
 def _grid(config: Experiment, samples: Samples) -> dict[str, object]:
@@ -211,12 +216,11 @@ def _pool(samples: Sequence[Measurements]) -> Measurements:
     return {name: np.concatenate([x[name] for x in samples], 1) for name in samples[0]}
 
 
-def validation_accuracy(
+def validated(
     evaluator_of: EvaluatorOf,
     init: Initialisation,
     choosing: Sequence[Sample],
     setting: Setting,
-) -> np.ndarray:
-    """Averages accuracy over all episodes, float [steps measured]."""
-    measured = [evaluator_of(x.way)(init, x.episodes, setting) for x in choosing]
-    return _pool(measured)["accuracy"].mean(1)
+) -> Measurements:
+    """Measures an initialisation on all episodes that choices are made by."""
+    return _pool([evaluator_of(x.way)(init, x.episodes, setting) for x in choosing])

@@ -18,7 +18,7 @@ from metainit.data.builders import catalog
 from metainit.models import classification, registry, torch_snippet
 from metainit.models.pretrained import About
 from metainit.runtime import atomic
-from metainit.runtime.cost import EQUAL_FLOPS, JOINT, NAMES, OURS
+from metainit.runtime.cost import EQUAL_FLOPS, FROM_PRETRAINED, JOINT, META, NAMES
 from metainit.training import stored
 from metainit.training.initialisation import Initialisation
 
@@ -161,7 +161,7 @@ def _card(
         phased=f", a row for each phase of steps; they begin at steps {init.phases}"
         * (len(init.phases) > 1),
         learned_with="they were learned together with the weights"
-        if init.name in OURS
+        if init.name in (NAMES[META], NAMES[FROM_PRETRAINED])
         else "step sizes alone were learned, not the weights",
         scaled="of unit length, times exp(log_scale)"
         if config.model.unit_length

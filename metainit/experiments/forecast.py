@@ -65,7 +65,8 @@ def measure(
     """Times both steps; `start` is what `meta` starts from, head aside."""
     start = start._replace(head=model_part(meta.state.params).get("head"))
     seconds = steps.seconds(meta, joint)
-    made = 1 + sum((config.cold_start, config.warm_start > 0, config.learned_rates))
+    made = 1 + sum((config.cold_start, config.warm_start > 0))
+    made += len(config.learned_rates)
     made += config.joint.equal_flops
     # Random ones are measured too, and pretrained weights as they are.
     count = adaptations(config, roles, made + 1 + (start.provenance is not None))

@@ -14,7 +14,8 @@ from metainit.core.types import MetaParams, MetaState
 from metainit.data import episode_set
 from metainit.data.loading import Source
 from metainit.evaluation import adaptation
-from metainit.evaluation.few_shot import EvaluatorOf, validation_accuracy
+from metainit.evaluation.few_shot import EvaluatorOf, saturated, validated
+from metainit.evaluation.results import Measurements
 from metainit.experiments.forecast import Forecast
 from metainit.runtime.cost import (
     EQUAL_FLOPS,
@@ -23,6 +24,7 @@ from metainit.runtime.cost import (
     META,
     NAMES,
     RATES,
+    WARM_RATES,
     WARM_START,
     Cost,
 )
@@ -99,18 +101,31 @@ class Trainer:
         }
         return init_of(fitted.params)._replace(name=run.name, cost=fitted.cost)
 
+    def look_at_start(self, init: Initialisation) -> None:
+        """Says where inner steps could hardly learn from what a run begins with."""
+        head = self._setting(init).head
+        way = max(sample.way for sample in self._samples)
+        if told := saturated(init.name, head, self._measured(init), way):
+            print(f"warning: {told}", flush=True)
+
     def _validate(self, init: Initialisation) -> float:
         """Accuracy on meta-validation, of the best number of steps."""
+        return float(self._measured(init)["accuracy"].mean(1).max())
+
+    def _setting(self, init: Initialisation) -> adaptation.Setting:
+        """The inner loop of meta-training."""
         head, inner = self._config.method.head, self._config.inner
         if head == "learned" and init.head is None:
             head = "zero"
-        setting = adaptation.Setting(head, inner.optimizer, inner.learning_rate)
-        begin = time.perf_counter()
-        accuracy = validation_accuracy(self._evaluator_of, init, self._samples, setting)
+        return adaptation.Setting(head, inner.optimizer, inner.learning_rate)
+
+    def _measured(self, init: Initialisation) -> Measurements:
+        begin, setting = time.perf_counter(), self._setting(init)
+        measured = validated(self._evaluator_of, init, self._samples, setting)
         seconds = time.perf_counter() - begin
         episodes = sum(len(x.episodes.support["label"]) for x in self._samples)
         self._adaptation_seconds.append(seconds / episodes)
-        return float(accuracy.max())
+        return measured
 
     def _share(self) -> float:
         """Seconds that the next run may take."""
@@ -146,6 +161,11 @@ def make(
         init = start._replace(body=params["body"], head=params.get("head"))
         return init._replace(inner=inner, phases=config.method.phases)
 
+    def of_rates(weights: Initialisation) -> Callable[[Any], Initialisation]:
+        return lambda params: weights._replace(
+            inner=params.inner, phases=config.method.phases
+        )
+
     joint_run = _joint_run(config, workdir / JOINT, programs, ratio)
     jointly_trained = trainer.fit(joint_run, meta.key, of_body)
     meta_run = Run(
@@ -164,15 +184,22 @@ def make(
         patience=config.outer.patience,
     )
     if config.cold_start:
+        trainer.look_at_start(of_params(meta.state.params))
         inits[meta_run.name] = trainer.fit(meta_run, meta.key, of_params)
     if config.warm_start:
         run = _warm_start(config, joint_run, joint, ratio)
         warm = trainer.fit(run, meta.key, of_body, is_warm_start=True)
+        trainer.look_at_start(warm)
         state = programs.state_of(warm.body)
         run = _from_pretrained(meta_run, state, config.warm_start)
         init = trainer.fit(run, meta.key, of_params)
         cost = Cost(*map(operator.add, init.cost[:4], warm.cost[:4]))
         inits[run.name] = init._replace(cost=cost)
+        if "warm start" in config.learned_rates:
+            run = _learned_rates(config, programs, run, warm, WARM_RATES)
+            init = trainer.fit(run, meta.key, of_rates(warm))
+            cost = Cost(*map(operator.add, init.cost[:4], warm.cost[:4]))
+            inits[run.name] = init._replace(cost=cost)
     inits[joint_run.name] = jointly_trained
     if config.joint.equal_flops:
         pace = meta.flops / joint.flops
@@ -180,11 +207,9 @@ def make(
         inits[run.name] = trainer.fit(run, meta.key, of_body)
     if start.provenance is not None:
         inits[start.name] = start
-    if config.learned_rates:
-        run = _learned_rates(config, programs, meta_run)
-        inits[run.name] = trainer.fit(
-            run, meta.key, lambda params: of_params(params)._replace(head=None)
-        )
+    if "pretrained" in config.learned_rates:
+        run = _learned_rates(config, programs, meta_run, start, RATES)
+        inits[run.name] = trainer.fit(run, meta.key, of_rates(start))
     return inits
 
 
@@ -240,17 +265,24 @@ def _from_pretrained(meta_run: Run, state: MetaState, done: int) -> Run:
     )
 
 
-def _learned_rates(config: Experiment, programs: Programs, meta_run: Run) -> Run:
-    """Meta-learning of step sizes alone, for weights that stay as they are."""
-    start, _, meta, _ = programs
-    learner = recipe.rates_learner(config, start.model, start.preprocess)
-    factors = recipe.log_step_sizes(config, start.model, start.body)
-    state = learner.init(MetaParams({"body": start.body}, factors))
+def _learned_rates(
+    config: Experiment,
+    programs: Programs,
+    meta_run: Run,
+    weights: Initialisation,
+    folder: str,
+) -> Run:
+    """Meta-learning of step sizes alone, in place of a run from these weights."""
+    meta, done = programs.meta, meta_run.first_step
+    learner = recipe.rates_learner(config, weights.model, weights.preprocess)
+    factors = recipe.log_step_sizes(config, weights.model, weights.body)
+    state = learner.init(MetaParams({"body": weights.body}, factors))
     of_rates = steps.meta_step(learner, state, meta.batches, meta.key)
+    opt_state = recipe.begun_at(state.opt_state, done)
     return meta_run._replace(
-        name=NAMES[RATES],
-        folder=meta_run.folder.with_name(RATES),
+        name=NAMES[folder],
+        folder=meta_run.folder.with_name(folder),
         update=of_rates.program.update,
-        state=state,
+        state=state._replace(opt_state=opt_state, step=jnp.int32(done)),
         flops=of_rates.flops,
     )

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 # Folders of a run's initialisations, and what results call them.
 META, FROM_PRETRAINED, JOINT = "meta", "meta_from_pretrained", "joint"
-EQUAL_FLOPS, RATES = "joint_equal_flops", "rates"
+EQUAL_FLOPS, RATES, WARM_RATES = "joint_equal_flops", "rates", "warm_start_rates"
 WARM_START = (
     "warm_start"  # the folder of what FROM_PRETRAINED begins with; not compared
 )
@@ -14,9 +14,10 @@ NAMES = {
     JOINT: "joint pretraining",
     EQUAL_FLOPS: "joint pretraining, equal FLOPs",
     RATES: "pretrained weights, learned rates",
+    WARM_RATES: "warm start, learned rates",
 }
 # Those that are ours; every other one is a baseline.
-OURS = (NAMES[META], NAMES[FROM_PRETRAINED])
+OURS = tuple(NAMES[x] for x in (META, FROM_PRETRAINED, WARM_RATES, RATES))
 
 
 class Cost(NamedTuple):

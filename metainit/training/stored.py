@@ -25,9 +25,10 @@ from metainit.runtime import atomic
 from metainit.runtime.checkpoint import BEST, LAST, Checkpoints
 from metainit.runtime.cost import (
     FROM_PRETRAINED,
+    META,
     NAMES,
-    OURS,
     RATES,
+    WARM_RATES,
     WARM_START,
     Cost,
 )
@@ -162,10 +163,11 @@ def _of_run(
     }
     model, body = registry.build(network), body_shapes(network)
     wanted: Any = {"body": body}
-    rates_learned = config.method.step_sizes != "fixed" and NAMES[part] in OURS
-    if part == RATES:
+    of_task = part in (META, FROM_PRETRAINED)
+    rates_learned = config.method.step_sizes != "fixed" and of_task
+    if part in (RATES, WARM_RATES):
         wanted = MetaParams(wanted, learner.log_step_sizes(config, model, body))
-    elif config.method.head == "learned" and NAMES[part] in OURS:
+    elif config.method.head == "learned" and of_task:
         at = ".model" * rates_learned + "['head']['{}']"
         head = {name: saved.get(at.format(name)) for name in ("kernel", "bias")}
         wanted["head"] = head
@@ -199,7 +201,8 @@ def _of_run(
 
 def _cost(run: pathlib.Path, part: str, device: str) -> Cost:
     """Device time that a run spent on making a part, a warm start included."""
-    parts, seconds = [part] + [WARM_START] * (part == FROM_PRETRAINED), 0.0
+    began_warm = part in (FROM_PRETRAINED, WARM_RATES)
+    parts, seconds = [part] + [WARM_START] * began_warm, 0.0
     for folder in (run / name / LAST for name in parts):
         if (last := Checkpoints(folder).restore()) is None:
             again = "give the run's own line again"

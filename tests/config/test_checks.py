@@ -28,7 +28,7 @@ UPPER = PRETRAINED | {"encoder.learn_from": "stage3", "encoder.adapt_from": "sta
 NOTHING = "encoder.use encoder.learn_from model.name method.head"
 UNLEARNED = PRETRAINED | {"encoder.learn_from": "none"}
 SHIFTED = ENCODER | CACHED | {"augment.shift": 1}
-STEP_SIZES = {"learned_rates": True}
+STEP_SIZES = {"learned_rates": ("pretrained",)}
 NO_RATES = {"evaluate.sgd_rates": (), "evaluate.adam_rates": ()}
 NO_TRANSFER_RATES = TRANSFER | {"transfer.sgd_rates": (), "transfer.adam_rates": ()}
 FEW = TRANSFER | {"transfer.fraction": 0.5, "transfer.shot": 5}
@@ -54,6 +54,7 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
         (NO_STEPS | REPTILE, "inner.steps method.algorithm: maml"),
         (PRETRAINED | NO_STEPS | STEP_SIZES, "inner.steps learned_rates: 1 or more"),
         (STEP_SIZES, "learned_rates encoder.name encoder.weights: encoder.weights"),
+        ({"learned_rates": ("warm start",)}, "learned_rates warm_start: warm_start"),
         (LEARNED | {"evaluate.variable": True}, f"{WAYS}: prototype"),
         (LEARNED | {"train_task.way": 20}, f"{WAYS}: one way"),
         (LEARNED | {"train_task.way": 0}, f"{WAYS}: not 0"),

@@ -105,7 +105,7 @@ def test_the_brief_from_archives_to_report_and_export(data, weights, tmp_path):
 @pytest.mark.slow
 def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
     config = on_features(data, weights)
-    config.learned_rates = config.joint.equal_flops = True
+    config.learned_rates, config.joint.equal_flops = ("pretrained",), True
     config.transfer.update(steps=2, heads=("linear probe",), adam_rates=())
     run = tmp_path / "run"
     train(config, run)

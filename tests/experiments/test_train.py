@@ -372,9 +372,9 @@ def test_max_hours_leaves_what_meta_test_takes(images, tmp_path, monkeypatch):
 
     def slow(*given):
         clock.now += 1
-        return few_shot.validation_accuracy(*given)
+        return few_shot.validated(*given)
 
-    monkeypatch.setattr(initialisations, "validation_accuracy", slow)
+    monkeypatch.setattr(initialisations, "validated", slow)
     config = perceptron(images)
     # 96 episodes to be adapted to, at 0.25 s and half as much again: 36 s.
     config.update(iterations=1_000_000, warm_start=0, max_hours=40 / 3600)

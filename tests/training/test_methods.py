@@ -23,6 +23,7 @@ KEY, PREPROCESS = jax.random.key(0), Preprocess((0.5,), (0.3,))
 # What a run of each changes of the defaults.
 CHOICES = {
     "cts": {"method.algorithm": "cts", "inner.steps": 2},
+    "rates of a warm start": {"learned_rates": ("warm start",)},
     "boil": {"method.algorithm": "boil"},
     "truncated": {"method.gradient": "truncated", "inner.steps": 2},
     "implicit": {"method.gradient": "implicit", "method.cg_steps": 2},
@@ -79,6 +80,8 @@ def test_a_run_ends_with_the_initialisation_that_it_stores(name, images, tmp_pat
     assert {"prototype", "zero", config.method.head} <= heads
     init = stored.load(str(tmp_path))
     assert (init.inner is not None) == (config.method.step_sizes != "fixed")
+    if config.learned_rates:
+        assert stored.load(str(tmp_path), "warm_start_rates").inner is not None
     assert np.all([np.isfinite(x).all() for x in jax.tree.leaves(init.arrays)])
     assert (tmp_path / finished_runs.FILE).exists()
     if name in EXPORTED:
