@@ -102,7 +102,8 @@ def _network(config: Experiment, start: Initialisation) -> Network | None:
     uses: dict[str, Any] = {"use": "frozen", "adapt_from": "", "learn_from": ""}
     uses |= {"cached": False, "checkpoint": False}
     frozen = {f"encoder.{name}": value for name, value in uses.items()}
-    given = parsing.replaced(config.network, frozen)
+    # What is added to stages that adapt has no place in a frozen one.
+    given = parsing.replaced(config.network, frozen | {"model.added": "none"})
     size = start.provenance.recipe.input.side
     changes = {"encoder.cut": "", "encoder.norm": "frozen", "size": size}
     whole = parsing.replaced(given, changes | {"model.name": "linear"})

@@ -152,6 +152,24 @@ def test_stages_that_are_frozen_learned_and_adapted(data, weights, tmp_path):
     assert init.model.encode is not None and init.model.in_task is not None
 
 
+def test_film_on_stages_that_stay_as_they_are(data, weights, tmp_path):
+    """What is added is all that is learned of the encoder, and all that adapts."""
+    config = on_features(data, weights)
+    config.encoder.update(use="adapted", learn_from="none", adapt_from="stage3")
+    config.model.update(name="linear", added="film")
+    config.method.gradient = "first_order"
+    run = tmp_path / "run"
+    train(config, run)
+    inits = {row.get("init") for row in atomic.read_rows(run / "results.jsonl")}
+    assert {*INITS, "pretrained weights, uncut"} <= inits
+    init = stored.load(str(run))
+    assert init.body["added"]["encoder"].keys() == {"layer3"}
+    assert all(x.any() for x in jax.tree.leaves(init.body["added"]))
+    kept = safetensors.numpy.load_file(weights)
+    for name, x in torch_names.RESNET.to_torch(init.body["encoder"]).items():
+        np.testing.assert_array_equal(x, kept[name])
+
+
 def test_a_dry_run_encodes_nothing_on_disk(data, weights, tmp_path, capsys):
     config = on_features(data, weights)
     config.data.size = SIDE + 8  # at which no other test has encoded them
