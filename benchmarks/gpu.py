@@ -122,7 +122,7 @@ def program(row: Row, setting: Setting) -> tuple[Any, Any, Any]:
             optax.sgd(INNER_RATE),
             setting.steps,
             adapt_mask=classification.with_head(model.adapts),
-            start=heads.prototype_head(of_batch, setting.way),
+            start=heads.fitted_head(heads.prototypes, of_batch, setting.way),
             prepare=prepare,
         )
         learner = metainit.maml(

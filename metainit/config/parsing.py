@@ -58,9 +58,12 @@ def _types(of: type) -> dict[str, Any]:
 def unknown(field: str, root: type) -> ConfigError:
     """Makes the error of a field that `root` has not; it names the nearest it has."""
     known = list(names(root))
-    # Of the same last name first: "learning_rate" is inner's or outer's.
-    near = [name for name in known if name.split(".")[-1] == field.split(".")[-1]]
-    near = near or difflib.get_close_matches(field, known, n=1, cutoff=0)
+    # Of the same last name first: "learning_rate" is inner's or outer's; then of those
+    # that contain it, in the same section.
+    section, _, last = field.rpartition(".")
+    near = [name for name in known if name.split(".")[-1] == last]
+    longer = [x for x in known if x.startswith(f"{section}.") and last in x]
+    near = near or difflib.get_close_matches(field, longer or known, n=1, cutoff=0)
     return ConfigError(f"{field}: there is no such field; the nearest: {near[0]}")
 
 

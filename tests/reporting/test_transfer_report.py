@@ -12,7 +12,7 @@ from metainit.reporting import tables, transfer_report
 from metainit.reporting.tables import Table
 
 OURS = "meta-learned from pretrained"
-LONG, PROBE = "pretrained weights, learned rates", "probe then fine-tune"
+LONG, PROBE = "joint pretraining, equal FLOPs", "probe then fine-tune"
 FINAL = {"pets": (0.8, 0.82, 0.87), "sun397": (0.7, 0.78, 0.71)}
 AHEAD = {"pets": (0.1, 0.11, 0.12), "sun397": (0.05, -0.02, 0.01)}
 
