@@ -33,6 +33,10 @@ def _training(c: Experiment) -> Broken:
     if 0 < c.outer.decay_steps < c.iterations:
         words = "the rate would be 0 from there on; raise it, or 0 for a constant rate"
         yield "outer.decay_steps iterations", words
+    has_weights = c.encoder.name != "none" and c.encoder.weights
+    if set(c.evaluate.alphas) != {1.0} and not (has_weights or c.warm_start):
+        words = "all begins with random weights; give one of these, or alphas=(1.0,)"
+        yield "evaluate.alphas encoder.weights warm_start", words
     if not (c.evaluate.sgd_rates or c.evaluate.adam_rates):
         yield "evaluate.sgd_rates evaluate.adam_rates", "give one rate"
     if c.transfer.steps and not c.evaluate.episodes:

@@ -55,6 +55,7 @@ Phases = Annotated[tuple[int, ...], _RISING]
 Positive = Annotated[float, Rule("above 0 and finite", lambda x: 0 < x < math.inf)]
 Share = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]
 Fraction = Annotated[float, Rule("above 0 and at most 1", lambda x: 0 < x <= 1)]
+Unit = Annotated[float, Rule("from 0 to 1", lambda x: 0 <= x <= 1)]
 BelowOne = Annotated[float, Rule("from 0 to below 1", lambda x: 0 <= x < 1)]
 NotNegative = Annotated[float, Rule("0 or more", lambda x: 0 <= x < math.inf)]
 Grid = Annotated[tuple[Positive, ...], _NOT_EMPTY]
@@ -178,7 +179,7 @@ class Outer:
     patience: Natural = 0
     # Validated and kept is the moving average of the parameters with this decay, of
     # joint pretraining, too, such as 0.99; 0: the last ones.
-    average: Annotated[float, Rule("from 0 to below 1", lambda x: 0 <= x < 1)] = 0.0
+    average: BelowOne = 0.0
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,9 @@ class Evaluate:
     centroid_scales: Grid = (1.0, 3.0, 10.0, 30.0)
     inverse_penalties: Grid = (0.1, 1.0, 10.0)
     ridge_penalties: Grid = (0.01, 0.1, 1.0, 10.0)
+    # Where training began with trained weights, how far from these to its best its
+    # result may stand: 1.0 is the best itself.
+    alphas: Annotated[tuple[Unit, ...], _NOT_EMPTY] = (1.0,)
     # Also measure a pretrained encoder that is whole, at the size it was trained with.
     uncut: bool = True
 

@@ -53,6 +53,7 @@ class Trainer:
     Attributes:
       validated: by name, accuracy on meta-validation, device seconds, why it stopped,
         whether for lack of time.
+      notes: sentences for the report.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Trainer:
         `begin` is `time.perf_counter()` when the experiment was begun, or gone on with.
         """
         self.validated: dict[str, dict[str, Any]] = {}
+        self.notes: list[str] = []
         self._config, self._forecast = config, forecast
         self._evaluator_of = evaluator_of
         self._samples = episode_set.draw_validation(config, validation)
@@ -99,6 +101,12 @@ class Trainer:
             "stopped": fitted.stopped,
             "out_of_time": fitted.out_of_time,
         }
+        self.notes += [fitted.stopped] * (fitted.stopped != "")
+        if set(run.alphas) != {1.0} and fitted.accuracy is not None:
+            self.notes.append(
+                f"{run.name}: of {run.alphas}, alpha={fitted.alpha:g} did best on "
+                "meta-validation: 0 is where it began, 1 what it had learned."
+            )
         return init_of(fitted.params)._replace(name=run.name, cost=fitted.cost)
 
     def look_at_start(self, init: Initialisation) -> None:
@@ -182,6 +190,7 @@ def make(
         rates=("inner.learning_rate", "outer.learning_rate"),
         flops=meta.flops,
         patience=config.outer.patience,
+        alphas=_alphas(config, start),
     )
     if config.cold_start:
         trainer.look_at_start(of_params(meta.state.params))
@@ -192,6 +201,7 @@ def make(
         trainer.look_at_start(warm)
         state = programs.state_of(warm.body)
         run = _from_pretrained(meta_run, state, config.warm_start)
+        run = run._replace(alphas=config.evaluate.alphas)
         init = trainer.fit(run, meta.key, of_params)
         cost = Cost(*map(operator.add, init.cost[:4], warm.cost[:4]))
         inits[run.name] = init._replace(cost=cost)
@@ -211,6 +221,11 @@ def make(
         run = _learned_rates(config, programs, meta_run, start, RATES)
         inits[run.name] = trainer.fit(run, meta.key, of_rates(start))
     return inits
+
+
+def _alphas(config: Experiment, start: Initialisation) -> tuple[float, ...]:
+    """Of a run that begins with `start`: from random weights there is no way back."""
+    return (1.0,) if start.provenance is None else config.evaluate.alphas
 
 
 def _every(config: Experiment) -> Intervals:
@@ -238,6 +253,7 @@ def _joint_run(
         rates=("joint.learning_rate",),
         flops=joint.flops,
         patience=config.outer.patience,
+        alphas=_alphas(config, programs.start),
     )
 
 

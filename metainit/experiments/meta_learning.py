@@ -159,7 +159,7 @@ def _meta_learn(
     if not config.evaluate.episodes:
         atomic.write_json(workdir / finished_runs.VALIDATION, trainer.validated)
         return ""
-    notes += [run["stopped"] for run in runs if run["stopped"]]
+    notes += trainer.notes
     notes.append(_flops_in_words(programs.meta, programs.joint))
     if cached:
         notes.append(

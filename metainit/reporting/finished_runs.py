@@ -132,6 +132,7 @@ def check(runs: Sequence[Run]) -> None:
     # What makes accuracies comparable.
     protocol = {run.path: _settings(run, "data.", "task.", "evaluate.") for run in runs}
     for run in runs:
+        protocol[run.path].pop("evaluate.alphas", None)  # of making, not of measuring
         for name, part in run.data_sets.items():
             protocol[run.path][f"protocol on {name}"] = part.protocol
             protocol[run.path][f"batch_norm on {name}"] = part.batch_norm

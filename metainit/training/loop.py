@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from clu import metrics as clu_metrics
 
+from metainit.core.interpolation import interpolate
 from metainit.core.types import MetaState
 from metainit.runtime import stop
 from metainit.runtime.checkpoint import BEST, LAST, Checkpoint, Checkpoints
@@ -65,12 +66,14 @@ class Run(NamedTuple):
     rates: tuple[str, ...] = ()  # fields that set its rates, to name at a divergence
     flops: float | None = None  # operations a step; None where not counted
     patience: int = 0  # validations without a new best, after which it ends; 0: never
+    alphas: tuple[float, ...] = (1.0,)  # as of `metainit.interpolate`, to choose from
 
 
 class Fitted(NamedTuple):
     """The outcome of a run."""
 
     params: Any  # best by meta-validation
+    alpha: float  # where they stand between where the run began, 0, and its best, 1
     accuracy: float | None  # of these, 0 to 1; None where it was never measured
     cost: Cost
     seconds: float  # by the wall clock, validation included, of all sessions
@@ -164,7 +167,8 @@ def fit(
 ) -> Fitted:
     """Takes the steps of a run, logs and validates; gives the best parameters.
 
-    Those are averages where the optimizer keeps one (`metainit.training.averaging`).
+    Those are averages where the optimizer keeps one (`metainit.training.averaging`),
+    moved back towards where the run began as far as validation says (`Run.alphas`).
     `validate` is `(params) -> accuracy`. The run may take `seconds()` by the wall
     clock, earlier sessions counted, but does one step at least. A `NonFiniteError`
     names run, step, data and the likely cause.
@@ -218,18 +222,44 @@ def fit(
 
     with Writer(run.folder, first_step=session.step + 1) as writer:
         session.advance(key, owed, check, is_over)
-    kept, steps = best.restore(run.state), session.step - run.first_step
+    kept, steps = _moved_back(run, best, validate), session.step - run.first_step
     params = kept.state.params if kept else averaged(session.state).params
     device_seconds, flops = session.clock["device_seconds"], run.flops
     stopped = f"{run.name} stopped at step {session.step} of {run.steps}: {ended_by}"
     return Fitted(
         params=params,
+        alpha=kept.extra.get("alpha", 1.0) if kept else 1.0,
         accuracy=kept and kept.extra["best"],
         cost=Cost(device_seconds, steps * run.images, steps, flops and steps * flops),
         seconds=session.seconds,
         stopped=stopped if ended_by else "",
         out_of_time=ended_by == _NO_TIME,
     )
+
+
+def _moved_back(
+    run: Run, best: Checkpoints, validate: Callable[[Any], float]
+) -> Checkpoint | None:
+    """The best, moved back once towards where the run began as validation says.
+
+    WiSE-FT (Wortsman et al. 2022, arXiv:2109.01903). Of alphas that do as well it is
+    the largest; the best is saved anew, with it, so that a resumed run has the same.
+    """
+    kept = best.restore(run.state)
+    if kept is None or "alpha" in kept.extra or set(run.alphas) == {1.0}:
+        return kept
+
+    def moved(alpha: float) -> Any:
+        return interpolate(run.state.params, kept.state.params, alpha)
+
+    def accuracy_of(alpha: float) -> float:
+        return kept.extra["best"] if alpha == 1 else validate(moved(alpha))
+
+    accuracy, alpha = max((accuracy_of(alpha), alpha) for alpha in run.alphas)
+    print(f"{run.name}: validation accuracy {accuracy:.4f} with alpha {alpha:g}")
+    extra = kept.extra | {"best": accuracy, "alpha": alpha}
+    best.save(kept.step, kept.state._replace(params=moved(alpha)), extra)
+    return best.restore(run.state)
 
 
 def _average(logged: list[Metrics]) -> dict[str, float]:

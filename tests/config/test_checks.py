@@ -18,6 +18,7 @@ SEVERAL = {"data.name": "", "data.train": ("a", "b")}
 LEARNED = {"method.head": "learned"}
 WAYS = "method.head train_task.way task.way evaluate.variable"
 NO_STEPS = {"inner.steps": 0}
+ALPHAS = "evaluate.alphas encoder.weights warm_start"
 REPTILE = {"method.algorithm": "reptile"}
 CTS, BOIL = ({"method.algorithm": name} for name in ("cts", "boil"))
 IMPLICIT = {"method.gradient": "implicit"}
@@ -44,6 +45,11 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
         ({"warm_start": 1000}, "warm_start iterations: lower"),
         ({"cold_start": False}, "warm_start cold_start: cold_start=True"),
         ({"outer.decay_steps": 999}, "outer.decay_steps iterations: or 0"),
+        ({"evaluate.alphas": (0.5, 1)}, f"{ALPHAS}: or alphas=(1.0,)"),
+        (
+            {"evaluate.alphas": (0.5,), "encoder.weights": "some.pth"},
+            f"{ALPHAS}: random weights; give one of these",
+        ),
         ({"model.norm": "group", "model.filters": 12}, "model.filters model.norm: 8"),
         (
             {"model.name": "mlp", "model.scale": 0.1},
@@ -202,6 +208,8 @@ def test_a_mistake_is_named(changes, words):
         NO_STEPS | {"method.leave_one_out": True, "train_task.shot": 2},
         META | REPTILE,  # without an encoder
         {"warm_start": 999, "cold_start": False, "outer.clip": 0.0},
+        {"warm_start": 9, "evaluate.alphas": (0, 0.5, 1)},
+        PRETRAINED | {"evaluate.alphas": (0.5,)},
         {"evaluate.sgd_rates": (1, 0.1), "evaluate.adam_rates": ()},
         {"data.split": (1, 0, 0), "train_task.way": 20},
         TRANSFER | LEARNED | {"transfer.accuracies": (1, 0.5)},

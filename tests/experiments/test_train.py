@@ -47,24 +47,31 @@ def images(tmp_path_factory):
     return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
 
 
+def everything(images):
+    """All runs, and what came of a warm start moved back towards that."""
+    config = tiny.config(images)
+    config.evaluate.alphas = (0.25, 0.75)
+    return config
+
+
 @pytest.fixture(scope="module")
 def whole(images):
-    """An experiment without a break, and its runs as they began."""
-    runs = {}
+    """An experiment without a break, its runs as they began and what came of them."""
+    runs, fitted = {}, {}
 
     def recorded(run, *rest):
         runs[run.name] = run
-        return fit(run, *rest)
+        return fitted.setdefault(run.name, fit(run, *rest))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(initialisations, "fit", recorded)
         workdir = images.parent / "whole"
-        text = train(tiny.config(images), workdir, command="python launch.py")
-    return SimpleNamespace(workdir=workdir, text=text, runs=runs)
+        text = train(everything(images), workdir, command="python launch.py")
+    return SimpleNamespace(workdir=workdir, text=text, runs=runs, fitted=fitted)
 
 
 def without_report(images, **changed):
-    config = tiny.config(images)
+    config = everything(images)
     config.evaluate.episodes = 0
     config.update(changed)
     return config
@@ -182,6 +189,17 @@ def test_a_warm_start_is_a_joint_pretraining_of_its_own(whole, images):
     )
 
 
+def test_what_was_moved_back_is_what_is_loaded_and_told(whole):
+    report = (whole.workdir / "report.md").read_text()
+    for name, folder in FOLDERS.items():
+        fitted, init = whole.fitted[name], stored.load(str(whole.workdir), folder)
+        chex.assert_trees_all_equal(init.body, fitted.params["body"])
+        moved = name == "meta-learned from pretrained"  # the others began at random
+        assert (fitted.alpha in (0.25, 0.75)) == moved and (fitted.alpha == 1) != moved
+        told = f"{name}: of (0.25, 0.75), alpha={fitted.alpha:g} did best on "
+        assert (told in report) == moved
+
+
 def test_a_warm_start_counts_in_costs(whole):
     spent = {
         name: Checkpoints(whole.workdir / RUNS[name] / "checkpoints").restore()
@@ -206,13 +224,13 @@ def test_a_warm_start_takes_its_time_from_the_run_that_follows(monkeypatch):
 
     def fitted(run, key, validate, seconds):
         shares.append(seconds())
-        return Fitted({}, None, Cost(0.0, 0, 0), next(taken), "", False)
+        return Fitted({}, 1.0, None, Cost(0.0, 0, 0), next(taken), "", False)
 
     monkeypatch.setattr(initialisations, "fit", fitted)
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     expected = Forecast(3, 1.0, 1.0, 0, 0.0)
     trainer = Trainer(config, (), None, expected, 0.0)
-    run = SimpleNamespace(name="one")
+    run = SimpleNamespace(name="one", alphas=(1.0,))
     start = Initialisation("start", None, None, None)
     for is_warm_start in (False, True, False, False):
         trainer.fit(run, None, lambda params: start, is_warm_start)
@@ -274,7 +292,7 @@ def test_the_same_call_again_says_finished(whole, images, capsys, monkeypatch):
 
     before = files()
     monkeypatch.setattr(loading, "load", None)  # no data is read for that
-    text = train(tiny.config(images), whole.workdir)
+    text = train(everything(images), whole.workdir)
     assert files() == before
     assert "is finished (8 iterations in max_hours=168)" in text and whole.text in text
     assert text in capsys.readouterr().out
@@ -428,7 +446,7 @@ def test_a_dry_run_needs_no_download(tmp_path, capsys):
 
 
 def test_another_config_is_refused_with_every_difference(whole, images):
-    config = tiny.config(images)
+    config = everything(images)
     config.update(iterations=6, inner={"learning_rate": 0.2}, model={"filters": 8})
     with pytest.raises(ConfigError) as refused:
         train(config, whole.workdir)

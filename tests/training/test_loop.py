@@ -119,6 +119,58 @@ def test_the_best_is_an_average_where_one_is_kept(tmp_path):
         assert saved.state.params["x"] == np.float32(value)
 
 
+ALPHAS = {"alphas": (0.0, 0.25, 0.5, 1.0)}
+
+
+def near(value):
+    """Accuracy is that of being near it."""
+    return lambda params: 0.9 - abs(float(params["x"]) - value) / 1e3
+
+
+@pytest.mark.parametrize(
+    "value, alpha", [(after(6), 1.0), (after(6) / 2, 0.5), (7.0, 0.25), (-9.0, 0.0)]
+)
+def test_the_best_is_moved_back_as_far_as_validation_says(tmp_path, value, alpha):
+    """Between 0, where it begins, and 36, that of step 6 or what is nearest."""
+    toy, validate = run(tmp_path, every=Intervals(2, 6, 4), **ALPHAS), near(value)
+    fitted = go(toy._replace(steps=6), validate)
+    assert fitted.alpha == alpha and fitted.params["x"] == alpha * after(6)
+    assert fitted.accuracy == validate(fitted.params)
+    saved = restored(tmp_path, "best")
+    assert saved.step == 6 and saved.state.params == fitted.params
+    assert saved.extra["alpha"] == alpha and saved.extra["best"] == fitted.accuracy
+    assert restored(tmp_path).state.params["x"] == after(6)  # training would go on
+    # Once only, also where the run is made longer without a new best.
+    for steps in (6, 12):
+        again = go(toy._replace(steps=steps), validate)
+        assert (again.params, again.alpha) == (fitted.params, alpha)
+    assert restored(tmp_path, "best").extra["alpha"] == alpha
+
+
+def test_among_equals_it_stays_at_the_best(tmp_path):
+    assert go(run(tmp_path, **ALPHAS), lambda params: 0.5).alpha == 1.0
+    assert go(run(tmp_path / "plain")).alpha == 1.0
+
+
+def test_a_new_best_is_moved_back_in_its_turn(tmp_path):
+    toy = run(tmp_path, every=Intervals(2, 6, 4), **ALPHAS)
+    assert go(toy._replace(steps=6), near(-200)).alpha == 0.0
+    longer = go(toy._replace(steps=12), near(70.0))  # 144 of step 12, moved half way
+    assert longer.alpha == 0.5 and longer.params["x"] == after(12) / 2
+
+
+def test_stopped_while_moving_back_it_does_so_later(tmp_path):
+    def stopped(params):
+        if params["x"] not in (after(6), after(10)):
+            raise KeyboardInterrupt
+        return near(18.0)(params)
+
+    toy = run(tmp_path, every=Intervals(2, 6, 4), **ALPHAS)
+    with pytest.raises(KeyboardInterrupt):
+        go(toy, stopped)
+    assert go(toy, near(18.0)).params["x"] == 18.0
+
+
 @pytest.mark.parametrize("at", [0, 1, 4, 9])
 def test_stopped_by_hand_it_saves_and_goes_on(tmp_path, at):
     def stop(step):
