@@ -27,5 +27,5 @@ from metainit.experiments import configs
 
 
 def get_config() -> ConfigDict:
-    """A thousand steps of 32 images, six heads, seven trials of 100 steps each."""
+    """A thousand steps of 32 images, seven heads, seven trials of 100 steps each."""
     return configs.default("transfer")
