@@ -13,10 +13,11 @@ unseen scripts in percent (reports: benchmarks/results/quickstart-seed*):
     4        98.3   98.0   +0.26 [0.03, 0.49]
 
 All figures here are of `3633d63^`, where the warm start was cut out of joint
-pretraining, its rate not yet annealed. Ahead on the mean of the five, by +0.16 [0.04, 0.27] (t interval of their differences),
-but on one seed only by itself: the task is close to its ceiling. Random weights reach
-64 to 67 %. Each took 159 to 190 s in all on one core of an Intel Xeon; alone on two of
-them, from a fresh clone and empty caches, 154 s (quickstart-time-xeon).
+pretraining, its rate not yet annealed. Ahead on the mean of the five, by +0.16 [0.04,
+0.27] (t interval of their differences), but on one seed only by itself: the task is
+close to its ceiling. Random weights reach 64 to 67 %. Each took 159 to 190 s in all on
+one core of an Intel Xeon; alone on two of them, from a fresh clone and empty caches,
+154 s (quickstart-time-xeon).
 
 With labels of meta-training shuffled (seed 0) the win is gone: 68.0 against 85.4, -17.3
 [-18.4, -16.3] (quickstart-shuffled-seed0).
