@@ -18,7 +18,14 @@ from metainit.data.builders import catalog
 from metainit.models import classification, registry, torch_snippet
 from metainit.models.pretrained import About
 from metainit.runtime import atomic
-from metainit.runtime.cost import EQUAL_FLOPS, FROM_PRETRAINED, JOINT, META, NAMES
+from metainit.runtime.cost import (
+    EQUAL_FLOPS,
+    FROM_PRETRAINED,
+    JOINT,
+    META,
+    NAMES,
+    WARM_RATES,
+)
 from metainit.training import stored
 from metainit.training.initialisation import Initialisation
 
@@ -149,6 +156,11 @@ def _card(
         code=code,
         trained_on=", ".join(name for name, _ in _trained_on(config)),
         pretrained_for=_PRETRAINED_FOR.get(init.name),
+        classes="all meta-train classes"
+        if config.joint.heads == "one"
+        else "each data set's classes",
+        warm=f", the time of the first {config.warm_start} spent on a joint pretraining"
+        * (init.name in (NAMES[FROM_PRETRAINED], NAMES[WARM_RATES])),
         method=_method(config),
         names=", ".join(
             f"of {name} are {registry.NAMES[name].said}"

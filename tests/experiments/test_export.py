@@ -124,7 +124,8 @@ def test_pretraining_has_a_head_for_its_classes_which_stays(which, words, export
     out, flat = exported(settings("conv4"), which=which, head=head)
     assert flat["fc.weight"].shape == (5, 4) and not flat["fc.weight"].any()
     card = " ".join((out / "README.md").read_text().split())
-    assert f"one classifier over all meta-train classes, for {words} meta-" in card
+    assert "Supervised, a linear classifier of all meta-train classes, at" in card
+    assert f" a rate that falls from 0.001, for {words} meta-learning" in card
     assert "## Files" in card and "## The inner loop" not in card
 
 
@@ -157,6 +158,16 @@ def test_the_card_says_where_it_is_from_and_what_for(exported, tmp_path):
     ):
         assert words in text, words
     assert "90.0" not in text and "80.0" not in text
+
+
+def test_the_card_says_what_was_spent_on_a_warm_start(exported, tmp_path):
+    config = settings("conv4")
+    config.warm_start = 300
+    body = body_of(config)
+    tiny.finished(tmp_path / "run", config, start(config), "warm_start", body=body)
+    out, _ = exported(config, which="meta_from_pretrained")
+    card = (out / "README.md").read_text()
+    assert "at 0.001, the time of the first 300 spent on a joint pretraining.\n" in card
 
 
 def test_the_card_of_random_weights_says_so(exported):
