@@ -62,6 +62,7 @@ def shrink_transfer(settings):
         held_out=0.4,
         sgd_rates=(0.1,),
         adam_rates=(0.01,),
+        schedules=("constant",),
         trial_steps=2,
         centroid_scales=(1.0, 10.0),
         inverse_penalties=(0.1, 1.0),

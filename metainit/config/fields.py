@@ -19,6 +19,8 @@ TransferHead = Literal[
     "ridge",
 ]
 
+Schedule = Literal["constant", "cosine"]  # of a rate; a cosine falls to 0
+
 # What may differ when a run goes on; the latter may only grow.
 MAY_CHANGE = (
     *("log_every", "validate_every", "checkpoint_every"),
@@ -268,10 +270,13 @@ class Transfer:
     # To be reached, besides shares of the best baseline's accuracy.
     accuracies: tuple[Fraction, ...] = ()
     heads: Annotated[tuple[TransferHead, ...], _NOT_EMPTY] = get_args(TransferHead)
-    # What every initialisation tries on meta-validation: rates, each for so many steps;
-    # for the heads in closed form the same as `Evaluate`.
+    # What every initialisation tries on meta-validation: rates, each for so many steps,
+    # with each schedule and factor; for heads in closed form the same as `Evaluate`.
     sgd_rates: tuple[Positive, ...] = (0.003, 0.01, 0.03, 0.1)
     adam_rates: tuple[Positive, ...] = (0.0003, 0.001, 0.003)
+    schedules: Annotated[tuple[Schedule, ...], _NOT_EMPTY] = ("constant", "cosine")
+    # Factors of the rate from a layer to the one below it, the head's being the rate.
+    layer_decays: Annotated[tuple[Fraction, ...], _NOT_EMPTY] = (1.0,)
     trial_steps: Count = 100
     centroid_scales: Grid = (1.0, 3.0, 10.0, 20.0, 30.0, 50.0, 100.0)
     inverse_penalties: Grid = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)

@@ -51,7 +51,7 @@ from metainit.training import frozen_features, steps, stored
 from metainit.training import learner as recipe
 from metainit.training.initialisation import RANDOM, Initialisation
 from metainit.training.steps import Step
-from metainit.transfer import comparison
+from metainit.transfer import comparison, rates
 
 BUDGET, REPORT = "budget.json", "report.txt"
 PRETRAINED = "pretrained weights"
@@ -272,6 +272,7 @@ def _starts(
             hash(model)  # by which fine-tunings find what is compiled already
         except TypeError as error:
             raise ValueError(f"model: {error}; give functions that have one") from None
+        rates.check_layers(model, config.transfer.layer_decays)
     preprocess = preprocess_module.fit(
         loading.images_used(roles.train), config.augment.shift, config.augment.flip
     )._replace(encode=model.encode)

@@ -53,11 +53,16 @@ def with_added(model: Model, kind: Kind) -> Model:
         before = model.learns
         return is_added(path, leaf) or before is None or before(path, leaf)
 
+    def layer_of(path):  # of what is added, that of what it is folded into
+        assert model.layer_of is not None
+        return model.layer_of(path[1:] if is_added(path, None) else path)
+
     return model._replace(
         init=init,
         features=features,
         adapts=is_added,
         learns=learns,
+        layer_of=layer_of if model.layer_of else None,
         in_task=with_added(model.in_task, kind) if model.in_task else None,
     )
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from metainit.models import convolution, normalisation
-from metainit.models.model import Model, check_choice, from_linen
+from metainit.models.model import Model, check_choice, from_linen, numbered
 
 DOWNSAMPLE = ("pool", "stride")
 OUTPUT = ("average", "flatten")
@@ -63,4 +63,5 @@ def conv4(
     check_choice("output", output, OUTPUT)
     form = form or convolution.for_backend()
     module = Conv4(form, filters, norm, downsample, output, scale)
-    return from_linen(module, norm == "support", normalisation.POLICIES[norm])
+    model = from_linen(module, norm == "support", normalisation.POLICIES[norm])
+    return model._replace(layer_of=numbered)

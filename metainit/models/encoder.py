@@ -177,6 +177,13 @@ def composed(
         is_learnable = not normalisation.is_statistics(path, leaf)
         return is_learnable and encoder.stage_of(path[1:]) in some
 
+    of_learner = learner and learner.layer_of
+
+    def layer_of(path):
+        if path[0].key == "encoder":
+            return stages.index(encoder.stage_of(path[1:]))
+        return end + ((of_learner and of_learner(path[1:])) or 0)
+
     alone = encoder.norm == "frozen"
     frozen, once = (min(learned, adapted), adapted) if alone else (0, 0)
     policy, joint = normalisation.POLICIES[encoder.norm], encoder.norm == "support"
@@ -187,6 +194,7 @@ def composed(
         policy=f"{policy}, learner: {learner.policy}" if learner else policy,
         adapts=adapts,
         learns=learns,
+        layer_of=layer_of,
     )
     if frozen:
         in_front = encode(0, frozen)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from metainit.models.model import Model, from_linen
+from metainit.models.model import Model, from_linen, numbered
 
 
 class Mlp(nn.Module):
@@ -37,4 +37,5 @@ def mlp(hidden: Sequence[int], dropout: float = 0.0, dropped: int = 0) -> Model:
         raise ValueError(f"hidden must be widths of 1 or more, got {tuple(hidden)}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
-    return from_linen(Mlp(tuple(hidden), dropout, dropped))
+    module = Mlp(tuple(hidden), dropout, dropped)
+    return from_linen(module)._replace(layer_of=numbered)

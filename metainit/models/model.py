@@ -12,6 +12,7 @@ InitFn = Callable[[Key, jax.Array], Params]  # `Model.init`
 FeaturesFn = Callable[[Params, jax.Array, jax.Array | None, Key | None], jax.Array]
 EncodeFn = Callable[[Params, jax.Array], jax.Array]  # `Model.encode`
 LeafMask = Callable[[tuple, Any], bool]  # `(path, leaf) -> bool`
+LayerFn = Callable[[tuple], int | None]  # `Model.layer_of`
 
 
 class Model(NamedTuple):
@@ -38,6 +39,9 @@ class Model(NamedTuple):
     # task. None for none.
     in_task: "Model | None" = None
     computed_in: str = ""  # the dtype of activations where it is not the parameters'
+    # `(path of a leaf) -> number of its layer`: 0 for the one that sees the images,
+    # None for a leaf of no layer. None where no order of layers is known.
+    layer_of: LayerFn | None = None
 
 
 def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> Model:
@@ -51,6 +55,11 @@ def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> 
         return module.apply({"params": params}, images, weight, train, rngs=rngs)
 
     return Model(init, features, joint, policy)
+
+
+def numbered(path: tuple) -> int:
+    """`Model.layer_of` where a layer's names all end with its number ("Dense_1")."""
+    return int(path[0].key.rpartition("_")[2])
 
 
 def check_choice(field: str, value: str, choices: Sequence[str]) -> None:

@@ -74,11 +74,16 @@ def unit_length(model: Model, scale: float) -> Model:
             return True
         return model.learns(path, leaf)
 
+    def layer_of(path):
+        assert model.layer_of is not None
+        return None if path[0].key in SCALARS else model.layer_of(path)
+
     return model._replace(
         init=init,
         features=features,
         adapts=adapts,
         learns=learns,
+        layer_of=layer_of if model.layer_of else None,
         in_task=unit_length(model.in_task, scale) if model.in_task else None,
     )
 

@@ -100,6 +100,8 @@ def compare(
             "SGD rates": list(settings.sgd_rates),
             "SGD momentum": MOMENTUM,
             "Adam rates": list(settings.adam_rates),
+            "schedules": list(settings.schedules),
+            "layer decays": list(settings.layer_decays),
             "nearest centroid and ridge scales": list(settings.centroid_scales),
             "logistic regression C": list(settings.inverse_penalties),
             "ridge penalties": list(settings.ridge_penalties),

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from metainit.core import leaves, step_sizes
+from metainit.core import leaves
 from metainit.core.types import MetaState, Params
 from metainit.data.batches import Order
 from metainit.data.loading import Source
@@ -29,7 +28,7 @@ from metainit.runtime.budget import Program, compile_step
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
 from metainit.training.loop import Run, Session
-from metainit.transfer import held_out
+from metainit.transfer import held_out, rates
 from metainit.transfer.spec import Spec, Split, check, rows_used
 
 RESULTS = "transfer.jsonl"
@@ -117,6 +116,7 @@ class _FineTuning(Session):
         train = split.train
         check(spec, split)
         check_params(init, train)
+        layers = rates.layer_factors(init.model, init.body, spec.layer_decay)
         self._init, self._split, self._spec = init, split, spec
         self._chosen = rows_used(train, spec)
         order = Order(self._chosen, spec.seed, spec.batch)
@@ -130,15 +130,18 @@ class _FineTuning(Session):
         run_folder.claim(folder, self._about | {"init_sha256": init_sha256})
         self._programs: dict[bool, Program] = {}  # by whether of the head only
         self._flops = {True: 0.0, False: 0.0}
-        way, fresh = len(train.class_names), optimizer(spec, init.inner, init.phases)
-        state = steps.start(init.model, fresh, init.body, _images_like(train), way)
+        self._fresh = rates.optimizer(spec, init.inner, init.phases, layers)
+        way, images = len(train.class_names), _images_like(train)
+        state = steps.start(init.model, self._fresh, init.body, images, way)
         if spec.head == "given":
             state = state._replace(params=dict(init.params))
         run = Run(
             name=str(self._about.get("init", "fine-tuning")),
             folder=folder,
             update=self._update,
-            batch=lambda step: _batch(train, order(step)),
+            batch=lambda step: (
+                _batch(train, order(step)) | {"rate": rates.share(spec, step)}
+            ),
             state=state,
             steps=spec.steps,
         )
@@ -201,8 +204,7 @@ class _FineTuning(Session):
             self.write()
             self.bar.say(f"{self.run.name} {step}: accuracy {point.accuracy:.4f}")
         if 0 < step == spec.probe_steps:
-            fresh = optimizer(spec, self._init.inner, self._init.phases)
-            self.state = steps.restarted(self.state, self._init.model, fresh)
+            self.state = steps.restarted(self.state, self._init.model, self._fresh)
         return due or (step > 0 and step % SAVE_EVERY == 0)
 
     def _make_prototypes(self, moments: np.ndarray) -> None:
@@ -236,24 +238,6 @@ def check_params(init: Initialisation, train: Source) -> None:
         raise ValueError(f"initialisation of another network: {differing}")
 
 
-def optimizer(
-    spec: Spec, inner: Any = None, phases: tuple[int, ...] = (0,)
-) -> optax.GradientTransformation:
-    """Makes the settings' optimiser, with every rate in its state.
-
-    A step compiled for one rate, and one tree of learned step sizes `inner`
-    (`metainit.core.step_sizes`), thus serves them all.
-    """
-    if spec.optimizer == "adam":
-        plain = optax.inject_hyperparams(optax.adam)(spec.learning_rate)
-    else:
-        momentum = spec.momentum or None
-        plain = optax.inject_hyperparams(optax.sgd)(spec.learning_rate, momentum)
-    return (
-        plain if inner is None else optax.chain(plain, step_sizes.fixed(inner, phases))
-    )
-
-
 @functools.lru_cache(maxsize=16)
 def _step(
     model: Model,
@@ -266,7 +250,7 @@ def _step(
 
     `phases` are those of learned step sizes, None where there are none.
     """
-    of_state = optimizer(plain, None if phases is None else {}, phases or (0,))
+    of_state = rates.optimizer(plain, None if phases is None else {}, phases or (0,))
     return steps.supervised(model, preprocess, of_state, head_only)
 
 

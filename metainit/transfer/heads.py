@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import jax
@@ -40,11 +41,25 @@ STEPPED: dict[str, tuple[Start, float]] = {
 
 
 def grid(settings: Transfer) -> dict[str, list[Setting]]:
-    """Gives what each head is tried with, the same for every initialisation."""
+    """Gives what each head is tried with, the same for every initialisation.
+
+    A setting has no value that is a `Spec`'s default.
+    """
     rates = [{"optimizer": "sgd", "learning_rate": x} for x in settings.sgd_rates]
     rates += [{"optimizer": "adam", "learning_rate": x} for x in settings.adam_rates]
-    tried = dict.fromkeys(STEPPED, rates) | closed_form.grid(settings)
-    return {name: tried[name] for name in settings.heads}
+
+    def stepped(decays: Sequence[float]) -> list[Setting]:
+        return [
+            rate
+            | ({"schedule": schedule} if schedule != "constant" else {})
+            | ({"layer_decay": decay} if decay < 1 else {})
+            for rate, schedule, decay in product(rates, settings.schedules, decays)
+        ]
+
+    every: dict[str, list[Setting]] = closed_form.grid(settings)
+    every |= dict.fromkeys(STEPPED, stepped(settings.layer_decays))
+    every["linear probe"] = stepped((1.0,))  # no layer of the body changes
+    return {name: every[name] for name in settings.heads}
 
 
 def learn(

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from metainit.config import parsing
-from metainit.config.fields import Count, Fraction, Natural, Positive
+from metainit.config.fields import Count, Fraction, Natural, Positive, Schedule
 from metainit.data.batches import labelled
 from metainit.data.loading import Source, class_index
 
@@ -30,6 +30,9 @@ class Spec(NamedTuple):
       head: "prototype" is the nearest class mean of the training images' features,
         "given" the initialisation's own.
       momentum: of "sgd".
+      schedule: of the rate, in the steps of the head only and again in the others.
+      layer_decay: factor of the rate from a layer of the network to the one below it;
+        the head's is the rate.
       fraction: share of each class's training images that may be used, above 0 to 1.
       shot: training images of each class that may be used; 0 for all.
     """
@@ -42,6 +45,8 @@ class Spec(NamedTuple):
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: Positive = 0.01
     momentum: float = 0.0
+    schedule: Schedule = "constant"
+    layer_decay: Fraction = 1.0
     fraction: Fraction = 1.0
     shot: Natural = 0
 

@@ -20,7 +20,7 @@ from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import fine_tuning
+from metainit.transfer import rates as rates_of
 from metainit.transfer.spec import Spec
 
 PREPROCESS = Preprocess((0.5,), (0.3,))
@@ -124,7 +124,7 @@ def test_evaluation_takes_the_phase_of_each_step(episodes):
 def test_fine_tuning_takes_them():
     params = {"head": HEAD}
     rates = {"head": {"kernel": jnp.log(0.5), "bias": jnp.zeros(())}}
-    optimizer = fine_tuning.optimizer(Spec(learning_rate=0.1), rates)
+    optimizer = rates_of.optimizer(Spec(learning_rate=0.1), rates)
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     expected = {"head": {"kernel": 0.95 * jnp.ones(2), "bias": 0.9 * jnp.ones(2)}}
     chex.assert_trees_all_close(optax.apply_updates(params, updates), expected)
@@ -133,7 +133,7 @@ def test_fine_tuning_takes_them():
 def test_fine_tuning_goes_on_with_the_last_phase():
     params = {"head": HEAD}
     rates = {"head": {"kernel": jnp.log(jnp.array([1.0, 0.5])), "bias": jnp.zeros(2)}}
-    optimizer = fine_tuning.optimizer(Spec(learning_rate=0.1), rates, (0, 2))
+    optimizer = rates_of.optimizer(Spec(learning_rate=0.1), rates, (0, 2))
     state, rate = optimizer.init(params), []
     for _ in range(5):
         updates, state = optimizer.update(params, state, params)
