@@ -5,6 +5,7 @@ from small_transfer import run
 
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import finished_runs
+from metainit.reporting.fairness import Terms
 from metainit.runtime import atomic
 from metainit.runtime.cost import Cost
 
@@ -24,7 +25,7 @@ def row(init, head, accuracy, validation=None, chosen=1, seed=0):
     measured = {"accuracy": values, "f1": values - 0.01, "loss": 1 - values}
     cost = Cost(62.4, 51200, 400, 1.5e12)
     quality = validation or accuracy
-    return Row(init, head, setting, steps, chosen, quality, measured, cost)
+    return Row(init, head, setting, steps, chosen, quality, measured, cost, trials=2)
 
 
 def evaluation(*rows, dataset="glyphs", **more):
@@ -41,7 +42,8 @@ WINNING = (
     row("joint pretraining", "zero", 0.70),
     row("random", "prototype", 0.50),
 )
-CONTEXT = {"title": "quickstart", "seed": 3, "device_hours": 0.05, "epoch": 2.5}
+TERMS = Terms(3, {"glyphs": 1.0}, {"glyphs": 1.0}, pace=2.5)
+CONTEXT = {"title": "quickstart", "terms": TERMS, "device_hours": 0.05, "epoch": 2.5}
 CONTEXT |= {"command": "python launch.py --config configs/quickstart.py"}
 CONTEXT |= {"versions": {"jax": "0.10.2"}, "config": {"inner": {"steps": 5}}}
 CONTEXT["training"] = [

@@ -141,6 +141,12 @@ class MetaBatches:
         """Draws a task of every source, with a leading axis of 1."""
         return [self._one(source, 0) for source in self.sources]
 
+    @property
+    def mixture(self) -> dict[str, float]:
+        """How often tasks are of each data set, by name, in shares."""
+        names = [source.name for source in self.sources]
+        return dict(zip(names, self._shares, strict=True))
+
     def images(self) -> int:
         """Counts the images of a meta-iteration, on average where ways differ."""
         ways = [self._task.way or len(source.class_names) for source in self.sources]
@@ -189,6 +195,15 @@ class JointBatches:
             owners = np.searchsorted(ends, drawn, side="right")
         owners = np.broadcast_to(owners, self._joint.batch)
         return self._of(owners, rng, rate)
+
+    @property
+    def mixture(self) -> dict[str, float]:
+        """How often images are of each data set, by name, in shares."""
+        shares = self._shares
+        if self._joint.mixture == "images":
+            shares = tuple(self._counts / self._counts.sum())
+        names = [source.name for source in self._sources]
+        return dict(zip(names, shares, strict=True))
 
     def one_of_each(self) -> Iterator[dict[str, Any]]:
         """Draws a batch of each source alone: every shape that there will be."""

@@ -150,6 +150,7 @@ def _chosen(init: Initialisation, head: _Head, validation: int) -> _Measured:
         chosen=int(chosen),
         validation_accuracy=float(accuracy[best, chosen]),
         cost=init.cost,
+        trials=len(head.settings),
     )
     return row, head.measure(head.settings[best], slice(validation, None))
 

@@ -22,6 +22,7 @@ class Row(NamedTuple):
     validation_accuracy: float  # of that choice, 0 to 1
     measurements: Measurements  # of the queries, float [len(steps), episodes] each
     cost: Cost  # of making the initialisation
+    trials: int = 0  # settings tried on meta-validation
 
     @property
     def in_closed_form(self) -> bool:

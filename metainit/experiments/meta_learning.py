@@ -42,7 +42,7 @@ from metainit.experiments.initialisations import Programs, Trainer
 from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
 from metainit.models.model import Model
-from metainit.reporting import finished_runs, run_report
+from metainit.reporting import fairness, finished_runs, run_report
 from metainit.runtime import atomic, provenance, run_folder
 from metainit.runtime.budget import steps_per_iteration
 from metainit.runtime.cost import FROM_PRETRAINED, META, OURS
@@ -186,7 +186,7 @@ def _meta_learn(
     context: run_report.Context = {
         "title": "metainit: " + ", ".join(loading.names(config.data)),
         "command": command,
-        "seed": config.seed,
+        "terms": _terms(config, start, programs, ratio, trainer, whole.init),
         "versions": provenance.versions() | _weights_in_words(start),
         "config": settings,
         "training": read_metrics(
@@ -335,6 +335,31 @@ def _shuffled(source: Source, seed: int) -> Source:
     labels, kept = source.labels.copy(), loading.rows(source)
     labels[kept] = np.random.default_rng(seed).permutation(labels[kept])
     return source._replace(labels=labels)
+
+
+def _terms(
+    config: Experiment,
+    start: Initialisation,
+    programs: Programs,
+    pace: float,
+    trainer: Trainer,
+    uncut_encoder: Initialisation | None,
+) -> fairness.Terms:
+    """What holds for every initialisation, for the report."""
+    terms = fairness.Terms(
+        seed=config.seed,
+        mixture=programs.meta.batches.mixture,
+        joint_mixture=programs.joint.batches.mixture,
+        pace=pace,
+        stopped=[name for name, run in trainer.validated.items() if run["stopped"]],
+    )
+    if start.provenance is None:
+        return terms
+    return terms._replace(
+        encoder=config.encoder.name,
+        cut=config.encoder.cut,
+        uncut=uncut_encoder.name if uncut_encoder else "",
+    )
 
 
 def _flops_in_words(meta: Step, joint: Step) -> str:

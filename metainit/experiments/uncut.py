@@ -127,10 +127,8 @@ def _read(config: Experiment, size: int, roles: Roles) -> list[Source]:
 
 
 def _note(config: Experiment, init: Initialisation) -> str:
-    whole, cut = init.built_from, config.encoder.cut
     return (
-        f"{NAME}: all of {whole.encoder.name} as its weights are, at {whole.size} "
-        f"pixels, with {init.model.policy}. Its features were made once for every "
-        "image; their time is in no row. In every other row the encoder is "
-        f"{f'cut after {cut}' if cut else 'whole'}, at {config.data.size} pixels."
+        f"{NAME}: its images have {init.built_from.size} pixels a side, those of the "
+        f"others {config.data.size}, and it has {init.model.policy}. Its features were "
+        "made once for every image; their time is in no row."
     )

@@ -80,12 +80,14 @@ def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
     parts = []
     for (part, about_rows, metrics), of_rows in stored:
         rows = [
-            Row(*row)._replace(
-                steps=tuple(row[3]),
-                cost=Cost(*row[-1]),
+            row._replace(
+                steps=tuple(row.steps),
+                cost=Cost(*row.cost),
                 measurements=dict(zip(metrics, values[:, None], strict=True)),
             )
-            for row, values in zip(about_rows, of_rows, strict=True)
+            for row, values in zip(
+                itertools.starmap(Row, about_rows), of_rows, strict=True
+            )
         ]
         parts.append(Evaluation(*part)._replace(rows=tuple(rows), parts=(), notes=()))
     return tuple(parts)

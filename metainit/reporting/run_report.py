@@ -15,7 +15,14 @@ from PIL import Image
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
 from metainit.evaluation.results import Evaluation, Row
-from metainit.reporting import figures, finished_runs, html, tables, transfer_report
+from metainit.reporting import (
+    fairness,
+    figures,
+    finished_runs,
+    html,
+    tables,
+    transfer_report,
+)
 from metainit.reporting.tables import ACCURACY, METRICS, Block, Bullets, Heading, Table
 from metainit.runtime import atomic
 from metainit.runtime.cost import OURS
@@ -34,8 +41,6 @@ _EXPLAINED = Bullets(
         "predicted, 0. Loss: cross-entropy in nats.",
         "Ours minus this: accuracy in points, paired by episode (bootstrap). `metainit "
         "report RUN...` compares several seeds.",
-        "Device time, FLOPs, Images: of making the initialisation, compilation "
-        "excluded, repeated images counted; heads add nothing.",
     )
 )
 
@@ -47,7 +52,7 @@ class Context(TypedDict):
 
     title: str
     command: str  # that repeats the run
-    seed: int
+    terms: fairness.Terms
     versions: Mapping[str, str]  # of the packages
     config: Mapping[str, Any]  # nested
     training: Sequence[Mapping[str, Any]]  # rows of `metrics.jsonl`
@@ -79,13 +84,13 @@ def write_report(
     finished_runs.write_episodes(workdir / finished_runs.EPISODES, evaluation)
     opening: list[Block] = [
         verdict(evaluation.rows),
-        f"Conditional on this one training run (seed {context['seed']}): ± and [ ] are "
-        "95 % intervals over the draw of episodes, not that of training.",
-        f"{evaluation.dataset}, {evaluation.protocol}, on {evaluation.device}. Batch "
-        f"norm: {evaluation.batch_norm}.",
+        "Conditional on this one training run: ± and [ ] are 95 % intervals over the "
+        "draw of episodes, not that of training.",
+        f"{evaluation.dataset}, {evaluation.protocol}, on {evaluation.device}.",
     ]
     table = _table(paired[:1]).without("Data set")
-    results = list(_results(workdir, paired))
+    given = evaluation.rows, evaluation.batch_norm, context["terms"]
+    results = [*_results(workdir, paired), *fairness.section(*given)]
     page = [*opening, Heading(context["title"], 1)]
     page += [Heading("Results on unseen classes"), table, _EXPLAINED, *results]
     section: list[Block] = []
@@ -94,7 +99,7 @@ def write_report(
         section += transfer_report.section(transfer, "transfer.png")
         page += [*section, *transfer_report.account(transfer)]
     html.write(workdir, [*page, *_end(workdir, evaluation, context)])
-    short = table.without("Setting", "FLOPs", "Batch norm")
+    short = table.without("Setting")
     return tables.terminal([*opening, short, *results, *section])
 
 
@@ -207,6 +212,7 @@ def _result_lines(
                     "device_hours": row.cost.device_seconds / 3600,
                     "images_seen": row.cost.images,
                     "flops": row.cost.flops,
+                    "trials": row.trials,
                     "step": row.steps[position],
                     "chosen": position == row.chosen,
                     "setting": row.setting,
@@ -234,7 +240,6 @@ def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
 def _table(paired: Paired, best: bool = False) -> Table:
     measures = [metric.heading for metric in METRICS.values()]
     names = "Data set", "Initialisation", "Head", "Setting", "Steps", *measures
-    last = "Ours minus this", "Device time", "FLOPs", "Images", "Batch norm"
     rows = [
         (
             part.name,
@@ -245,15 +250,11 @@ def _table(paired: Paired, best: bool = False) -> Table:
             ACCURACY.plus_minus(_chosen(row)),
             *(METRICS[x].mean(_chosen(row, x)) for x in METRICS if x != "accuracy"),
             tables.difference(differences.get((row.init, row.head)))[0],
-            tables.duration(row.cost.device_seconds),
-            tables.flops(row.cost.flops),
-            f"{row.cost.images:,}",
-            part.batch_norm,
         )
         for part, differences in paired
         for row in (best_heads(part.rows).values() if best else part.rows)
     ]
-    return Table((*names, *last), rows, text=4)
+    return Table((*names, "Ours minus this"), rows, text=4)
 
 
 def _results(workdir: pathlib.Path, paired: Paired) -> Iterator[Block]:
@@ -273,8 +274,7 @@ def _results(workdir: pathlib.Path, paired: Paired) -> Iterator[Block]:
         yield tables.Figure("Accuracy against adaptation step", "adaptation.png")
     if parts:
         yield Heading("By data set, the head of each initialisation as chosen for all")
-        about = "Setting", "Steps", "Device time", "FLOPs", "Images", "Batch norm"
-        yield _table(parts, best=True).without("Head", *about)
+        yield _table(parts, best=True).without("Head", "Setting", "Steps")
         yield '"Held-out classes" are new classes of a data set of meta-train.'
 
 
@@ -291,8 +291,8 @@ def _end(
         yield Heading("Notes")
         yield Bullets(evaluation.notes)
     about = (
-        f"Seed {context['seed']}, {tables.duration(context['device_hours'] * 3600)} of "
-        f"device time; the evaluation took {tables.duration(evaluation.runtime)}. "
+        f"{tables.duration(context['device_hours'] * 3600)} of device time; the "
+        f"evaluation took {tables.duration(evaluation.runtime)}. "
         f"Versions: {tables.words(context['versions'])}. Training curves: `tensorboard "
         f"--logdir {workdir}`. Every number, with its interval: `results.jsonl`."
     )

@@ -140,6 +140,7 @@ def test_labels_go_on_from_source_to_source_and_images_are_as_likely():
     shown, counts = np.unique(value, return_counts=True)
     # 200 of each of 52 expected, with a deviation of 14.
     assert len(shown) == 52 and counts.min() > 130 and counts.max() < 270
+    assert batches.mixture == {"a": 12 / 52, "b": 40 / 52}
 
 
 @pytest.mark.parametrize("rule", ["uniform", "classes", "sqrt_size"])
@@ -148,13 +149,17 @@ def test_data_sets_take_turns_as_those_of_tasks_do(rule):
     fields = {"data.weights": rule, "meta_batch": 8, "train_task.way": 2}
     settings = replaced(Experiment(), fields | {"joint.batch": 8})
     tasks, images = MetaBatches(settings, SOURCES), JointBatches(settings, SOURCES)
-    seen = Counter()
+    assert images.mixture == tasks.mixture and sum(tasks.mixture.values()) == 1
+    seen, owners = Counter(), Counter()
     for step in range(200):
         batch, met = images(step), tasks.sources_of(step)
         assert ["ab"[int(label > 2)] for label in batch["label"]] == [
             x.name for x in met
         ]
         seen.update(batch["image"][:, 0, 0, 0].tolist())
+        owners.update(x.name for x in met)
+    for name, share in tasks.mixture.items():
+        assert abs(owners[name] - 1600 * share) <= 1
     for of_one in (range(12), range(100, 140)):
         counts = np.array([seen[value] for value in of_one])
         assert np.abs(counts - counts.mean()).max() < 5 * counts.mean() ** 0.5

@@ -92,8 +92,8 @@ def test_the_brief_from_archives_to_report_and_export(data, weights, tmp_path):
     report = (run / "report.md").read_text()
     assert str(weights) in report and "sha256" in report
     assert "frozen running statistics" in report
-    assert "all of resnet as its weights are, at 224 pixels" in report
-    assert "In every other row the encoder is cut after stage2, at 16 pixels." in report
+    assert "uncut: its images have 224 pixels a side, those of the others 16," in report
+    assert "cut after stage2; all of it as pretrained weights, uncut." in report
     there, changed = exported(run, weights)
     assert {"conv1.weight", "layer2.0.bn3.running_mean"} <= there
     assert changed == {name for name in there if "running" not in name}

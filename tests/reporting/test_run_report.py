@@ -69,13 +69,15 @@ def test_the_report_says_all(folder):
     for expected in (
         "| meta-learned | zero | optimizer sgd, learning_rate 0.1 | 1 | 80.0 ± 1.",
         "| 0.200 | +7.1 [",
-        "| 62 s | 1.5e+12 | 51,200 | support moments |",
+        "| meta-learned | 62 s | 51,200 | 1.5e+12 | 4 |",
+        "- Batch norm: support moments.",
+        "- Seed: 3, ",
         "| joint pretraining | nearest centroid | - | - | 84.0 ± ",
         "| meta-learned | prototype | 85.1 | 87.1 ← | 89.1 |",
         "- learning rates: 0.01, 0.1",
         "A note of its own.",
         CONTEXT["command"],
-        "Seed 3, 180 s of device time",
+        "180 s of device time",
         "jax 0.10.2",
         '"steps": 5',
         "](learning_curve.png)",
@@ -101,7 +103,7 @@ def test_results_hold_every_number(folder):
     assert f1.pop("low") < f1["value"] < f1.pop("high")
     names = "meta-learned", "prototype", "glyphs", "5-way 1-shot, 60 episodes", "f1"
     values = pytest.approx(0.861), 60, "support moments", pytest.approx(62.4 / 3600)
-    effort = 51200, 1.5e12, 1, True, WINNING[0].setting
+    effort = 51200, 1.5e12, 2, 1, True, WINNING[0].setting
     assert list(f1.values()) == [*names, *values, *effort]
     assert len(differences) == len(WINNING) - 1
     assert differences[1]["other_head"] == "nearest centroid"
