@@ -189,6 +189,16 @@ def _method(c: Experiment) -> Broken:
         words = "steps are not differentiated; give maml and inner.steps=1 or more"
         yield "method.step_sizes method.algorithm inner.steps", words
     learns_rates = method.step_sizes != "fixed" or c.learned_rates
+    if method.gradient == "implicit" and learns_rates:
+        words = (
+            "its minimum is the same for all step sizes; give mixed, or fixed and ()"
+        )
+        yield "method.gradient method.step_sizes learned_rates", words
+    first_ends = (*method.phases, inner.steps)[1]
+    is_cut = method.gradient == "truncated" and first_ends <= inner.steps - method.last
+    if is_cut and learns_rates:
+        words = "no step of the first phase is differentiated; give a larger last"
+        yield "method.phases method.gradient method.last inner.steps", words
     if len(method.phases) > 1 and not learns_rates:
         words = "no step size is learned; give (0,), or step_sizes=tensor"
         yield "method.phases method.step_sizes", words

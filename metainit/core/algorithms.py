@@ -9,12 +9,24 @@ import optax
 from jax.tree_util import keystr
 
 from metainit.core import leaves, step_sizes
-from metainit.core.hypergradient import GradientMode
+from metainit.core.hypergradient import (
+    GradientMode,
+    Truncated,
+    gradient_mode,
+    mode_optimizer,
+)
 from metainit.core.inner_loop import adapt, model_part
 from metainit.core.masks import is_float, split
 from metainit.core.outer_loop import QueryLoss, learner, meta_gradient, over_tasks
 from metainit.core.task_batching import Tasks, strategy
-from metainit.core.types import InnerLoop, Mask, MetaLearner, MetaParams, TaskMetrics
+from metainit.core.types import (
+    InnerLoop,
+    Mask,
+    MetaLearner,
+    MetaParams,
+    TaskMetrics,
+    require_optimizer,
+)
 
 
 def maml(
@@ -52,6 +64,8 @@ def maml(
         step_weights=step_weights,
         meta_mask=meta_mask,
     )
+    optimizer = mode_optimizer(gradient_mode(gradient), loop.optimizer)
+    loop = loop._replace(optimizer=optimizer)  # with the pull of implicit gradients
     return learner(loop, outer, gradient_fn, meta_mask)
 
 
@@ -68,12 +82,16 @@ def anil(
     """Almost no inner loop (Raghu et al. 2020, arXiv:1909.09157): only the head adapts.
 
     Args:
-      loop: the inner loop; its `adapt_mask` is replaced by `head`. Put the body into
-        `loop.prepare` to compute its features once a task instead of once a step.
+      loop: the inner loop, without an `adapt_mask`. Put the body into `loop.prepare` to
+        compute its features once a task instead of once a step.
       outer: any optax transformation.
       head: mask of the leaves that adapt.
       **same: as for `maml`.
+
+    Raises:
+      ValueError: for a loop with an `adapt_mask`, or no mask as the head.
     """
+    _check_head("anil", loop, head)
     return maml(loop._replace(adapt_mask=head), outer, **same)
 
 
@@ -83,11 +101,16 @@ def boil(
     """Body only in the inner loop (Oh et al. 2021, arXiv:2008.08882): the head stays.
 
     Args:
-      loop: the inner loop; its `adapt_mask` becomes every float leaf but the head's.
+      loop: the inner loop, without an `adapt_mask`: every float leaf but the head's
+        adapts.
       outer: any optax transformation.
       head: mask of the leaves that do not adapt.
       **same: as for `maml`.
+
+    Raises:
+      ValueError: for a loop with an `adapt_mask`, or no mask as the head.
     """
+    _check_head("boil", loop, head)
     of_tree = {} if callable(head) else leaves.by_name(head)
 
     def body(path, leaf):
@@ -97,6 +120,16 @@ def boil(
         return is_float(leaf) and not in_head
 
     return maml(loop._replace(adapt_mask=body), outer, **same)
+
+
+def _check_head(name: str, loop: InnerLoop, head: Any) -> None:
+    if loop.adapt_mask is not None:
+        raise ValueError(
+            f"{name}: head says what adapts; leave the loop's adapt_mask out, or give "
+            "maml, which takes it"
+        )
+    if head is None:
+        raise ValueError(f"{name}: head=None is no mask; give one, or maml")
 
 
 def lslr(
@@ -123,9 +156,11 @@ def lslr(
         path[0].name == "inner"` learns step sizes alone.
 
     Raises:
-      ValueError: for phases that do not ascend from 0.
+      ValueError: for phases that do not ascend from 0 or begin when all steps are
+        done, and for a gradient that none of a phase's steps has.
     """
-    phases = phases or range(max(1, loop.num_steps))
+    if phases is None:
+        phases = range(max(1, loop.num_steps))
     return _with_step_sizes(loop, outer, rates, "tensor", phases, same)
 
 
@@ -151,7 +186,8 @@ def _with_step_sizes(
     phases: Sequence[int],
     same: dict[str, Any],
 ) -> MetaLearner:
-    step_sizes.check_phases(phases)
+    _check_phases(loop, phases, same.get("gradient"))
+    require_optimizer("rates", rates)
 
     def labels(params):
         parts = zip(MetaParams._fields, params, strict=True)
@@ -172,6 +208,23 @@ def _with_step_sizes(
     return learning._replace(init=init)
 
 
+def _check_phases(loop: InnerLoop, phases: Sequence[int], gradient: Any) -> None:
+    step_sizes.check_phases(phases)
+    steps = loop.num_steps
+    if phases[-1] >= steps:
+        raise ValueError(
+            f"phases={tuple(phases)}: with num_steps={steps} no step is of the last "
+            "one; give fewer phases or more steps"
+        )
+    constant = isinstance(gradient, Truncated) and gradient.constant_steps(steps)
+    if constant and (*phases, steps)[1] <= constant:
+        raise ValueError(
+            f"phases={tuple(phases)}: of {steps} steps the first {constant} are not "
+            "differentiated, so that the first phase would not be learned; truncate "
+            "later, or give phases=(0,)"
+        )
+
+
 def reptile(
     loop: InnerLoop,
     outer: optax.GradientTransformation,
@@ -189,7 +242,12 @@ def reptile(
       loop: the inner loop.
       outer: any optax transformation.
       tasks, meta_mask: see `meta_gradient`.
+
+    Raises:
+      ValueError: for a loop without steps.
     """
+    if loop.num_steps < 1:
+        raise ValueError("reptile: num_steps must be 1 or more, got 0")
 
     def task_gradient(shared, episode, key):
         params, _ = shared
@@ -205,7 +263,7 @@ def reptile(
             moved = params._replace(model=moved)
         learned, _ = split(params, meta_mask, "meta_mask")
         end, _ = split(moved, meta_mask, "meta_mask")
-        loss = trace.loss[-1] if loop.num_steps else jnp.zeros(())
+        loss = trace.loss[-1]
         return (loss, TaskMetrics(loss, None, trace)), jax.tree.map(
             jnp.subtract, learned, end
         )

@@ -232,7 +232,7 @@ def implicit(damping: float = 1.0, cg_steps: int = 5) -> Implicit:
     Raises:
       ValueError: for numbers out of these ranges.
     """
-    if not damping > 0 or cg_steps < 1:
+    if callable(damping) or not damping > 0 or cg_steps < 1:
         raise ValueError(
             f"implicit: damping must be above 0 and cg_steps 1 or more, got {damping} "
             f"and {cg_steps}"
@@ -293,7 +293,7 @@ def gradient_mode(gradient: str | GradientMode) -> GradientMode:
         return gradient
     if gradient not in MODES:
         raise ValueError(
-            f"gradient must be one of {', '.join(MODES)} or a function, "
-            f"got {gradient!r}"
+            f"gradient must be one of {', '.join(MODES)} or a function such as "
+            f"metainit.truncated(5) or metainit.implicit(), got {gradient!r}"
         )
     return MODES[gradient]

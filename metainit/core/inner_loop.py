@@ -128,7 +128,10 @@ def begun(
         params = vary(loop.start(params, support, keys.start), axes)
     started, rest = split(params, loop.adapt_mask, "adapt_mask")
     if loop.num_steps and not jax.tree.leaves(started):
-        raise ValueError("adapt_mask selects no leaf, so that nothing would adapt")
+        raise ValueError(
+            "adapt_mask selects no leaf, so that nothing would adapt; with anil it is "
+            "the head, with boil all but the head"
+        )
     return started, rest, support
 
 

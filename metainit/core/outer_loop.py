@@ -8,7 +8,12 @@ import jax.numpy as jnp
 import optax
 
 from metainit.core import inner_loop, leaves
-from metainit.core.hypergradient import GradientMode, Implicit, gradient_mode
+from metainit.core.hypergradient import (
+    GradientMode,
+    Implicit,
+    Truncated,
+    gradient_mode,
+)
 from metainit.core.masks import merge, split
 from metainit.core.task_batching import TaskFn, Tasks, strategy
 from metainit.core.types import (
@@ -25,8 +30,13 @@ from metainit.core.types import (
     TaskMetrics,
     Trace,
     checked,
+    refuse_other_functions,
+    require,
+    require_key,
+    require_optimizer,
 )
 
+_QUERY_LOSS_TAKES = ("params", "support", "query", "key")
 QueryLoss = Callable[[Params, Batch, Batch, Key], tuple[jax.Array, Metrics]]
 MetaGradient = Callable[..., tuple[tuple[jax.Array, TaskMetrics], Params]]
 
@@ -47,8 +57,9 @@ def meta_gradient(
     Args:
       loop: the inner loop.
       gradient: "mixed" (exact, little memory), "reverse" (exact, stores activations),
-        "first_order" (FOMAML), or a function like these: `(loss_fn) ->
-        inner_gradient`. See `metainit.core.hypergradient`.
+        "first_order" (FOMAML), `metainit.truncated(last)`, `metainit.implicit()`, or a
+        function like these: `(loss_fn) -> inner_gradient`. See
+        `metainit.core.hypergradient`.
       tasks: "scan" (one task after another, least memory), "vmap" (all at once),
         "unroll" (a Python loop), or a callable such as `metainit.parallel.over(...)`;
         its contract is `metainit.core.task_batching.Tasks`.
@@ -69,10 +80,21 @@ def meta_gradient(
       learned.
 
     Raises:
-      ValueError: for an unknown `gradient` or `tasks`, and for `implicit` with
-        minibatches or Adam inside.
+      ValueError, TypeError: for an unknown `gradient` or `tasks`, a function that
+        cannot be called so, `implicit` with minibatches or Adam inside, and it or
+        `truncated` with `step_weights`.
     """
+    require(InnerLoop, "loop", loop, "such as learner.loop")
     run_tasks, mode = strategy(tasks), gradient_mode(gradient)
+    if query_loss is not None:
+        refuse_other_functions("query_loss", query_loss, _QUERY_LOSS_TAKES)
+    if step_weights is not None:
+        refuse_other_functions("step_weights", step_weights, ("step",))
+    if step_weights is not None and isinstance(mode, Truncated | Implicit):
+        raise ValueError(
+            "step_weights: truncated and implicit gradients cut the early steps off; "
+            "leave it out, or give another gradient"
+        )
     if isinstance(mode, Implicit) and loop.batches is not None:
         raise ValueError(
             "implicit gradients need the whole support at every step; leave the inner "
@@ -88,6 +110,12 @@ def meta_gradient(
     def task_gradient(shared, episode, key):
         params, weights = shared
         learned, fixed = split(params, meta_mask, "meta_mask")
+        steers = isinstance(learned, MetaParams) and jax.tree.leaves(learned.inner)
+        if isinstance(mode, Implicit) and steers:
+            raise ValueError(
+                "implicit gradients are of a minimum, which step sizes do not change; "
+                "give another gradient to learn them by"
+            )
         return jax.value_and_grad(
             lambda learned: task_loss(merge(learned, fixed), episode, key, weights),
             has_aux=True,
@@ -121,6 +149,12 @@ def _task_loss(
             loss, metrics = judge(adapted, support)
             return loss, TaskMetrics(loss, metrics, trace)
         losses, metrics = trace.observed
+        if jnp.shape(weights) != losses.shape:
+            raise ValueError(
+                f"step_weights must give num_steps + 1 numbers, {list(losses.shape)}, "
+                f"one before any step and one after each; it gave "
+                f"{list(jnp.shape(weights))}"
+            )
         loss = jnp.vdot(weights, losses)
         last = jax.tree.map(lambda x: x[-1], metrics)
         return loss, TaskMetrics(loss, last, trace._replace(observed=None))
@@ -152,7 +186,7 @@ def _judge(
 
 def evaluate(
     loop: InnerLoop,
-    params: Params | MetaParams,
+    params: Params | MetaParams | MetaState,
     episodes: Episode,
     key: Key,
     *,
@@ -167,7 +201,7 @@ def evaluate(
 
     Args:
       loop: the inner loop; of a learner `learner.loop`, with what it makes of it.
-      params: pytree, or `MetaParams`.
+      params: pytree, `MetaParams`, or the state of a learner.
       episodes: leaves have a leading task axis.
       key: one key, folded with each task's index, or an array of one key a task.
       query_loss: as for `meta_gradient`.
@@ -175,6 +209,10 @@ def evaluate(
     Returns:
       The loss and metrics of the query, [tasks, num_steps + 1, ...], and the support's.
     """
+    require(InnerLoop, "loop", loop, "such as learner.loop")
+    if query_loss is not None:
+        refuse_other_functions("query_loss", query_loss, _QUERY_LOSS_TAKES)
+    params = params.params if isinstance(params, MetaState) else params
 
     def measure(task):
         episode, key = task
@@ -228,6 +266,7 @@ def over_tasks(
 
 
 def _key_a_task(key: Key, tasks: int) -> Key:
+    require_key(key)
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if key.ndim == (0 if typed else 1):
         return fold_each(key, 0, tasks)
@@ -248,9 +287,13 @@ def learner(
     meta_mask: Mask | None,
 ) -> MetaLearner:
     """Puts an outer optimizer around a meta-gradient."""
+    require(InnerLoop, "loop", loop, "such as learner.loop")
+    require_optimizer("outer", outer)
 
     def init(params: Params | MetaParams) -> MetaState:
         learned, _ = split(params, meta_mask, "meta_mask")
+        if not jax.tree.leaves(learned):
+            raise ValueError("meta_mask selects no leaf, so that nothing is learned")
         return MetaState(params, outer.init(learned), jnp.zeros((), jnp.int32))
 
     def adapt(
@@ -263,6 +306,8 @@ def learner(
     def gradient(
         state: MetaState, episodes: Episode, key: Key, first_task: jax.Array | int = 0
     ) -> tuple[Params, TaskMetrics]:
+        require(MetaState, "state", state, "which learner.init(params) makes")
+        require_key(key)
         count = count_tasks(episodes)
         keys = fold_each(jax.random.fold_in(key, state.step), first_task, count)
         (_, metrics), grads = gradient_fn(state.params, episodes, keys, state.step)

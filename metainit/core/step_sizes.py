@@ -87,12 +87,41 @@ def times(updates: Any, logs: Any) -> Any:
     return jax.tree_util.tree_map_with_path(scaled, updates)
 
 
+def _refuse_unfit(logs: Any, updates: Any, phases: Sequence[int]) -> None:
+    """Refuses what `times` would pass over, or broadcast, by a ValueError."""
+    adapted, several = leaves.shapes(updates), (len(phases),) * (len(phases) > 1)
+    given = leaves.shapes(logs)
+    if not given:
+        raise ValueError(
+            "there are no step sizes; give MetaParams(params, "
+            "metainit.step_sizes.init(params, adapt_mask))"
+        )
+    for name, shape in given.items():
+        if name not in adapted:
+            raise ValueError(
+                f"step sizes of {name}, which inner steps do not change: leave them "
+                "out, as metainit.step_sizes.init does by adapt_mask"
+            )
+        fitting = several, several + adapted[name]
+        if shape not in fitting:
+            raise ValueError(
+                f"step sizes of {name} have the shape {list(shape)}; with "
+                f"phases={tuple(phases)} they take {list(fitting[0])} for all of it or "
+                f"{list(fitting[1])} for each element"
+            )
+
+
 def learned(
     optimizer: optax.GradientTransformation, phases: Sequence[int] = (0,)
 ) -> optax.GradientTransformationExtraArgs:
-    """An inner optimiser whose updates are scaled by `meta`, a tree like `init`'s."""
+    """An inner optimiser whose updates are scaled by `meta`, a tree like `init`'s.
+
+    Its `update` is a ValueError for step sizes of a leaf that does not adapt, or of
+    another shape.
+    """
 
     def update(grads, state, params=None, *, meta, step=0, **unused):
+        _refuse_unfit(meta, grads, phases)
         updates, state = optimizer.update(grads, state, params)
         return times(updates, at(meta, step, phases)), state
 
@@ -139,7 +168,8 @@ def sgd(
       phases: first steps of the phases.
 
     Raises:
-      ValueError: for numbers out of these ranges.
+      ValueError: for numbers out of these ranges; in `update`, for an `Sgd` of other
+        leaves or shapes, and TypeError for what is none.
     """
     if not (rate > 0 and 0 < momentum < 1 and decay > 0):
         raise ValueError(
@@ -150,6 +180,15 @@ def sgd(
     logit = jax.scipy.special.logit(momentum)
 
     def update(grads, velocity, params, *, meta, step=0, **unused):
+        if not isinstance(meta, Sgd):
+            raise TypeError(
+                "step_sizes.sgd learns a metainit.step_sizes.Sgd; give MetaParams("
+                f"params, Sgd(start, start, start)), not a {type(meta).__name__}"
+            )
+        for of_all in meta:
+            _refuse_unfit(of_all, grads, phases)
+            if unknown := leaves.shapes(grads).keys() - leaves.shapes(of_all).keys():
+                raise ValueError(f"step_sizes.sgd: nothing for {sorted(unknown)}")
         of_step = at(meta, step, phases)
         velocity = jax.tree.map(
             lambda g, v, added: jax.nn.sigmoid(logit + added) * v + g,

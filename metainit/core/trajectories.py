@@ -18,11 +18,15 @@ from metainit.core.types import (
     Key,
     Mask,
     MetaLearner,
+    MetaParams,
     MetaState,
     Params,
     TaskMetrics,
     Trace,
     checked,
+    require,
+    require_key,
+    require_optimizer,
 )
 
 
@@ -72,12 +76,16 @@ def cts(
     Raises:
       ValueError: for a loop without steps.
     """
+    require(InnerLoop, "loop", loop, "such as learner.loop")
+    require_optimizer("outer", outer)
     if loop.num_steps < 1:
         raise ValueError("cts: num_steps must be 1 or more, got 0")
     run_tasks = strategy(tasks)
     begin, task_step = _begin(loop), _task_step(loop, meta_mask)
 
     def init(params):
+        if isinstance(params, MetaParams):
+            raise TypeError("cts learns no step sizes; give the parameters alone")
         learned, _ = split(params, meta_mask, "meta_mask")
         count = count_tasks(example)
         keys = jax.eval_shape(lambda: fold_each(jax.random.key(0), 0, count))
@@ -89,6 +97,8 @@ def cts(
         return MetaState(params, state, jnp.zeros((), jnp.int32))
 
     def update(state: MetaState, episodes: Episode, key: Key) -> Any:
+        require(MetaState, "state", state, "which learner.init(params) makes")
+        require_key(key)
         count, expected = count_tasks(episodes), count_tasks(example)
         if count != expected:
             raise ValueError(f"cts: {count} tasks, and the example has {expected}")

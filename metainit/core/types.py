@@ -133,7 +133,8 @@ _TAKES = {
 }
 
 
-def _refuse_other_functions(name: str, value: Any, takes: Sequence[str]) -> None:
+def refuse_other_functions(name: str, value: Any, takes: Sequence[str]) -> None:
+    """Refuses what cannot be called with arguments of these names, by a TypeError."""
     if not callable(value):
         raise TypeError(f"{name} must be a function, got {value!r}")
     try:
@@ -167,6 +168,31 @@ def checked(loss_fn: Callable[..., Any], name: str = "loss_fn") -> Callable[...,
         return result
 
     return loss
+
+
+def require(kind: type, name: str, value: Any, such: str) -> None:
+    """Refuses another kind of value by a TypeError that says where there is `such`."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{name} must be a metainit.{kind.__name__}, {such}; got {_in_words(value)}"
+        )
+
+
+def require_key(key: Any) -> None:
+    """Refuses by a TypeError what is no key, such as a seed."""
+    if not hasattr(key, "dtype"):
+        raise TypeError(
+            f"key must be one such as jax.random.key(0), got {_in_words(key)}"
+        )
+
+
+def require_optimizer(name: str, value: Any) -> None:
+    """Refuses by a TypeError what is no optax transformation, such as a rate."""
+    if not (hasattr(value, "init") and hasattr(value, "update")):
+        raise TypeError(
+            f"{name} must be an optax transformation such as optax.sgd(0.01), "
+            f"got {value!r}"
+        )
 
 
 def _in_words(value: Any) -> str:
@@ -213,15 +239,11 @@ class InnerLoop(_InnerLoopFields):
             )
         if loop.num_steps < 0:
             raise ValueError(f"num_steps must be 0 or more, got {loop.num_steps}")
-        if not hasattr(loop.optimizer, "update"):
-            raise TypeError(
-                "optimizer must be an optax transformation such as optax.sgd(0.01), "
-                f"got {loop.optimizer!r}"
-            )
+        require_optimizer("optimizer", loop.optimizer)
         for name, takes in _TAKES.items():
             value = getattr(loop, name)
             if value is not None:
-                _refuse_other_functions(name, value, takes)
+                refuse_other_functions(name, value, takes)
         return loop
 
     @classmethod

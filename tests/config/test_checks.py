@@ -117,6 +117,16 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
             "method.step_sizes method.algorithm inner.steps: maml",
         ),
         ({"method.phases": (0, 3)}, "method.phases method.step_sizes: tensor"),
+        (
+            TENSORS | IMPLICIT,
+            "method.gradient method.step_sizes learned_rates: or fixed and ()",
+        ),
+        (
+            TENSORS
+            | {"method.gradient": "truncated", "method.last": 7}
+            | {"method.phases": (0, 3)},
+            "method.phases method.gradient method.last inner.steps: a larger last",
+        ),
         (TENSORS | {"method.phases": (0, 10)}, "method.phases inner.steps: below"),
         (
             {"method.step_sizes": "element", "method.phases": (0, 3)},
@@ -205,6 +215,10 @@ def test_a_mistake_is_named(changes, words):
         CTS | {"warm_start": 20},
         IMPLICIT,
         TENSORS | {"method.phases": (0, 9)},
+        TENSORS
+        | {"method.gradient": "truncated", "method.last": 7}
+        | {"method.phases": (0, 4)},
+        {"method.gradient": "truncated", "method.last": 0},
         NO_STEPS | {"method.leave_one_out": True, "train_task.shot": 2},
         META | REPTILE,  # without an encoder
         {"warm_start": 999, "cold_start": False, "outer.clip": 0.0},

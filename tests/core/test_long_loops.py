@@ -67,6 +67,22 @@ def test_implicit_is_exact_on_quadratics(x64):
     )
 
 
+def test_adapting_pulls_towards_the_start_as_training_does(x64):
+    """To the minimum (A + damping)^-1 (b + damping w)."""
+    w, episodes = problem(1)
+    loop = metainit.InnerLoop(quadratic, optax.sgd(0.2), 200)
+    learner = metainit.maml(loop, optax.sgd(0.1), gradient=metainit.implicit(2.0))
+    support = jax.tree.map(lambda x: x[0], episodes.support)
+    adapted, _ = learner.adapt({"w": w}, support, KEY)
+    matrix = support["A"] + 2.0 * np.eye(4)
+    minimum = np.linalg.solve(matrix, support["b"] + 2.0 * w)
+    np.testing.assert_allclose(adapted["w"], minimum, rtol=1e-9)
+    _, seen = learner.update(learner.init({"w": w}), episodes, KEY)
+    measured = metainit.evaluate(learner.loop, {"w": w}, episodes, KEY)
+    same = measured.query_loss[:, -1], seen.query_loss
+    np.testing.assert_allclose(*same, rtol=1e-12)
+
+
 def temporary_bytes(gradient, steps):
     """Of the compiled meta-gradient of a large problem."""
 
