@@ -168,6 +168,11 @@ def _method(c: Experiment) -> Broken:
     if method.gradient == "implicit" and (inner.optimizer != "sgd" or inner.batch):
         words = "it takes plain SGD on the whole support; give sgd and 0"
         yield "method.gradient inner.optimizer inner.batch", words
+    if method.gradient == "implicit" and not inner.steps:
+        yield "method.gradient inner.steps", "no minimum is looked for; give 1 or more"
+    if method.gradient in ("truncated", "implicit") and not by_gradient:
+        words = "it takes no gradient through inner steps; give mixed, or maml"
+        yield "method.gradient method.algorithm", words
     if method.gradient == "truncated" and method.last > inner.steps:
         yield "method.last inner.steps", f"give {inner.steps} at most, or mixed"
     if method.gradient in ("truncated", "implicit") and method.multi_step:

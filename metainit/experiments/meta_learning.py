@@ -278,6 +278,11 @@ def _starts(
     )._replace(encode=model.encode)
     example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
     body = jax.jit(model.init)(key, example)
+    if config.method.head in ("cosine", "ridge") and "log_scale" not in body:
+        raise ValueError(
+            f"method.head={config.method.head} is of features of unit length; give "
+            "train(model=metainit.models.wrappers.unit_length(model, 3.0))"
+        )
     untrained = Initialisation(RANDOM, model, preprocess, body, network=network)
     if network is None or config.encoder.name == "none" or not config.encoder.weights:
         return untrained, untrained

@@ -85,6 +85,14 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
         # The method.
         ({"method.head": "ridge"}, "method.head model.unit_length: True"),
         (
+            IMPLICIT | NO_STEPS,
+            "method.gradient inner.steps: give 1 or more",
+        ),
+        (
+            REPTILE | IMPLICIT,
+            "method.gradient method.algorithm: give mixed, or maml",
+        ),
+        (
             IMPLICIT | {"inner.optimizer": "adam"},
             "method.gradient inner.optimizer inner.batch: sgd",
         ),

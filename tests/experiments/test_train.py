@@ -26,6 +26,7 @@ from metainit.experiments.meta_learning import train
 from metainit.models import classification, registry
 from metainit.models.model import Model
 from metainit.models.preprocess import fit as fit_preprocess
+from metainit.models.wrappers import unit_length
 from metainit.runtime import atomic
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.runtime.cost import Cost
@@ -505,7 +506,11 @@ def test_the_caller_may_bring_a_network(images, tmp_path):
 
     config = tiny.config(images)
     config.update(warm_start=0, iterations=2)
+    config.method.head, config.model.unit_length = "cosine", True
     model = Model(init, features, policy="mine needs none")
+    with pytest.raises(ConfigError, match=r"wrappers.unit_length\(model, 3.0"):
+        train(config, tmp_path / "run", model=model)
+    model = unit_length(model, 3.0)
     assert "mine needs none" in train(config, tmp_path / "run", model=model)
     found = Checkpoints(tmp_path / "run" / "meta" / "checkpoints").restore()
     assert found is not None
