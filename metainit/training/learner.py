@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.tree_util import DictKey
 
 import metainit
 from metainit.config.fields import Experiment
@@ -13,7 +14,7 @@ from metainit.core import step_sizes
 from metainit.models import classification, heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
-from metainit.models.wrappers import microbatched
+from metainit.models.wrappers import SCALARS, microbatched
 from metainit.training.averaging import average
 
 # Adam inside: the square root's derivative at a zero gradient is infinite without it.
@@ -283,11 +284,18 @@ def begun_at(opt_state: optax.OptState, iteration: int) -> optax.OptState:
 def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs:
     """Makes joint pretraining's optimizer, whose argument `rate` is float32 [].
 
-    It is AdamW (arXiv:1711.05101), whose decay is of kernels alone.
+    It is AdamW (arXiv:1711.05101), whose decay is of kernels alone. The scalars of
+    `unit_length` stay as they begin: learned for joint pretraining's own head, the
+    scale would leave class means of features with scores too large to learn from.
     """
 
     def update(updates, state, params=None, *, rate, **unused):
-        return optax.tree.scale(-rate, updates), state
+        def step(path: tuple, update: jax.Array) -> jax.Array:
+            return jnp.zeros_like(update) if path in scalars else -rate * update
+
+        return jax.tree_util.tree_map_with_path(step, updates), state
+
+    scalars = [tuple(map(DictKey, ("body", name))) for name in SCALARS]
 
     decay = optax.add_decayed_weights(config.joint.weight_decay, _kernels)
     scale = optax.GradientTransformationExtraArgs(optax.init_empty_state, update)

@@ -176,6 +176,22 @@ def test_it_starts_with_every_class_as_likely_and_learns():
     assert state.step == 100
 
 
+def test_the_scale_of_features_stays_as_it_begins():
+    """Learned for joint pretraining's head it made class means worse than a guess."""
+    state, update, batch = started(config(model__unit_length=True, model__scale=3.0))
+    body, head = state.params["body"], state.params["head"]
+    for _ in range(3):
+        state, _ = update(state, batch, KEY)
+    assert np.exp(state.params["body"]["log_scale"]) == pytest.approx(3, rel=1e-6)
+    moved = jax.tree.map(lambda x, y: bool((x != y).any()), state.params["body"], body)
+    scalars = {name: moved.pop(name) for name in ("log_scale", "log_penalty")}
+    assert scalars == {"log_scale": False, "log_penalty": False}
+    assert (
+        all(jax.tree.leaves(moved))
+        and (state.params["head"]["kernel"] != head["kernel"]).any()
+    )
+
+
 def test_the_rate_is_that_of_the_batch():
     state, update, batch = started(config())
     moved = []
