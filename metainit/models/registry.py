@@ -155,7 +155,9 @@ def to_torch(network: Network, body: Any, head: Any = None) -> dict[str, np.ndar
             tree["fc"] = head
         for key, array in NAMES[name].to_torch(tree).items():
             arrays[f"{place}.{key}" if len(named) > 1 else key] = array
-    return arrays | {x: np.asarray(body[x]) for x in SCALARS if x in body}
+    # Step sizes are of what inner steps change: of these there are none.
+    scalars = {x: body[x] for x in SCALARS if body.get(x) is not None}
+    return arrays | {x: np.asarray(value) for x, value in scalars.items()}
 
 
 def from_torch(network: Network, arrays: Mapping[str, np.ndarray], like: Any) -> Any:

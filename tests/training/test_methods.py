@@ -33,7 +33,10 @@ CHOICES = {
         "method.phases": (0, 1),
         "inner.steps": 2,
     },
-    "a step size an element": {"method.step_sizes": "element"},
+    "a step size an element": {
+        "method.step_sizes": "element",
+        "model.unit_length": True,
+    },
     "ridge": {"method.head": "ridge", "model.unit_length": True, "model.scale": 3.0},
     "left out": {
         "method.head": "cosine",
