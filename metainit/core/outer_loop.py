@@ -71,7 +71,8 @@ def meta_gradient(
         (multi-step loss, MAML++, arXiv:1810.09502). Default: the last only.
       meta_mask: which leaves the outer loop learns: a tree of booleans like the
         parameters, or `(path, leaf) -> bool`. Default: every float leaf. The others
-        ride along.
+        ride along. Over `MetaParams` a path begins with `.model` or `.inner`:
+        `lambda path, leaf: path[0].name == "inner"` learns the latter alone.
 
     Returns:
       `(params, episodes, key, step=0) -> ((loss, TaskMetrics), gradients)`. Leaves of

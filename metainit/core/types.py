@@ -73,7 +73,8 @@ class MetaLearner(NamedTuple):
       apply: `(state, gradients) -> state`, the rest of `update`. Both are a TypeError
         where an update cannot be taken in parts (`metainit.cts`).
       loop: the inner loop that `adapt` and `update` take, with what the algorithm makes
-        of it (what adapts, learned step sizes); for `metainit.evaluate`.
+        of it (what adapts, learned step sizes, the pull of implicit gradients); for
+        `metainit.evaluate`.
     """
 
     init: Callable[[Params | MetaParams], MetaState]
