@@ -4,13 +4,13 @@
     python benchmarks/compare_methods.py measure cifar_fs RESULTS.jsonl --archive FILE
     python benchmarks/compare_methods.py table RESULTS.jsonl
 
-Each seed has one joint pretraining for all of the time and one warm start for half of
-it, and every method goes on from that for the other half; steps are counted out
-beforehand by times that are measured side by side. Methods are measured with the head
-that they were learned with, inner rate and number of steps chosen on meta-validation;
-joint pretraining with every head, the best one chosen there too. The table has the
-means over seeds, and the difference to joint pretraining with its 95 % interval
-(Student's t over seeds, each paired).
+Each seed has one joint pretraining for all of the time and one warm start for three
+quarters of it, and every method goes on from that for the last one; steps are counted
+out beforehand by times that are measured side by side. Methods are measured with the
+head that they were learned with, inner rate and number of steps chosen on
+meta-validation; joint pretraining with every head, the best one chosen there too. The
+table has means over seeds, and what a method is ahead of joint pretraining by, with its
+95 % interval (Student's t over seeds, each paired).
 """
 
 import argparse
@@ -18,7 +18,6 @@ import dataclasses
 import functools
 import itertools
 import json
-import operator
 import pathlib
 import runpy
 import shutil
@@ -28,9 +27,10 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
+import scipy.stats
 
 from metainit.data import episode_set, leakage, loading
-from metainit.evaluation import adaptation, few_shot, intervals
+from metainit.evaluation import adaptation, few_shot
 from metainit.evaluation.adaptation import Setting
 from metainit.experiments import configs, initialisations, meta_learning
 from metainit.experiments.forecast import Forecast
@@ -55,21 +55,21 @@ def config_of(method: str, shot: int, seed: int, args: argparse.Namespace):
         config.augment.update(flip=True, shift=4)
     config.task.shot = shot
     config.train_task.shot = max(shot, config.train_task.shot)
-    config.evaluate.update(episodes=args.episodes, validation_episodes=40)
+    config.evaluate.update(episodes=args.episodes, validation_episodes=30)
     config.evaluate.update(sgd_rates=(0.1, 0.3, 1.0), adam_rates=(), uncut=False)
-    config.evaluate.update(steps=(0, 1, 5, 10), inverse_penalties=(1.0, 10.0))
+    config.evaluate.update(steps=(0, 1, 5), inverse_penalties=(1.0, 10.0))
     return config
 
 
 def lengthened(config, iterations: int):
-    """The config for so many meta-iterations, half of them for the warm start."""
+    """The config for so many meta-iterations, three quarters for the warm start."""
     period = config.inner.steps if config.method.algorithm == "cts" else 1
-    half = max(1, round(iterations / 2 / period)) * period
-    config.update(iterations=2 * half, warm_start=half)
-    config.outer.decay_steps = 2 * half
-    config.update(validate_every=half, checkpoint_every=10**9, log_every=10**9)
+    quarter = max(1, round(iterations / 4 / period)) * period
+    config.update(iterations=4 * quarter, warm_start=3 * quarter)
+    config.outer.decay_steps = config.iterations
+    config.update(validate_every=quarter, checkpoint_every=10**9, log_every=10**9)
     if config.method.multi_step:
-        config.method.multi_step = half + half // 2
+        config.method.multi_step = 3 * quarter + quarter // 2
     return config
 
 
@@ -93,7 +93,7 @@ class Compared:
             programs = compiled(configs.typed(draft), roles)
             self.seconds[method] = steps.seconds(programs.meta, programs.joint)
         seconds, length = self.seconds[method], self.args.seconds
-        self.joint_steps = self.joint_steps or round(length / seconds[1])
+        self.joint_steps = self.joint_steps or 4 * round(length / seconds[1] / 4)
         config = configs.typed(lengthened(draft, round(length / seconds[0])))
         programs = compiled(config, roles)
         evaluator_of = self._evaluator_of(config, programs.start)
@@ -105,9 +105,7 @@ class Compared:
         ours = inits[NAMES[WARM_RATES if config.learned_rates else FROM_PRETRAINED]]
         joint = inits[NAMES[JOINT]]
         for way in WAYS[self.shot]:
-            queries = config.task.queries if way == 5 else 5
-            task = dataclasses.replace(config.task, way=way, queries=queries)
-            at_way = dataclasses.replace(config, task=task)
+            at_way = of_way(config, way)
             samples = episode_set.of_roles(at_way, roles)
             if (seed, way) not in self.joint:
                 found = few_shot.evaluate(
@@ -158,6 +156,18 @@ class Compared:
         return self.evaluators[kind]
 
 
+def of_way(config, way: int):
+    """Fewer episodes and queries where there are many classes."""
+    queries, few = (15, 1) if way == 5 else (5, 2)
+    evaluate = dataclasses.replace(
+        config.evaluate,
+        episodes=config.evaluate.episodes // few,
+        validation_episodes=config.evaluate.validation_episodes // few,
+    )
+    task = dataclasses.replace(config.task, way=way, queries=queries)
+    return dataclasses.replace(config, task=task, evaluate=evaluate)
+
+
 def data_of(config):
     """The data, without images that two roles share."""
     data = configs.typed(config).data
@@ -192,9 +202,9 @@ def measured(config, init, samples, evaluator_of) -> dict:
 
 def measure(args: argparse.Namespace) -> None:
     """Adds a row of JSON a method, seed and way."""
-    for seed, shot in itertools.product(args.seeds, WAYS):
+    for shot in args.shots:
         compared = Compared(shot, args)
-        for method in args.methods or METHODS:
+        for seed, method in itertools.product(args.seeds, args.methods or METHODS):
             for row in compared.rows(method, seed):
                 args.out.write(json.dumps(row) + "\n")
                 args.out.flush()
@@ -202,39 +212,51 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def table(args: argparse.Namespace) -> None:
-    """Prints a table for each data set and protocol, the best method first."""
+    """Prints a table in Markdown for each data set, a row a method."""
     rows = [json.loads(line) for line in args.rows]
-    of_protocol = operator.itemgetter("data", "way", "shot")
-    for key in dict.fromkeys(map(of_protocol, rows)):
-        some = [row for row in rows if of_protocol(row) == key]
-        of_method = {
-            name: sorted(
-                (row for row in some if row["method"] == name),
-                key=operator.itemgetter("seed"),
-            )
-            for name in dict.fromkeys(row["method"] for row in some)
+    for data in dict.fromkeys(row["data"] for row in rows):
+        protocols = [(5, 1), (5, 5), (20, 1)]
+        of = {
+            (row["method"], (row["way"], row["shot"]), row["seed"]): row
+            for row in rows
+            if row["data"] == data
         }
-        joint = {row["seed"]: 100 * row["joint"] for row in some}
-        mean = np.mean(list(joint.values()))
-        print(f"\n{key[0]}, {key[1]}-way {key[2]}-shot, seeds {sorted(joint)}")
-        print(f"joint pretraining, best head: {mean:.1f}\n")
-        print("method          accuracy  ours - joint         seconds  ms     MB")
-        lines = []
-        for name, of in of_method.items():
-            accuracy = 100 * np.array([row["accuracy"] for row in of])
-            away = accuracy - [joint[row["seed"]] for row in of]
-            low, high = intervals.over_seeds(away[:, None])[1:3]
-            spent = np.mean([row["seconds"] / row["joint_seconds"] for row in of])
-            lines.append(
-                (
-                    -accuracy.mean(),
-                    f"{name:15} {accuracy.mean():7.1f}  {away.mean():+5.1f} "
-                    f"[{low:5.1f}, {high:5.1f}]  {spent:7.2f} "
-                    f"{1000 * of[0]['iteration_seconds']:7.1f} "
-                    f"{of[0]['bytes'] / 1e6:6.0f}",
-                )
+        seeds = sorted({seed for _, _, seed in of})
+        names = [f"{way}-way {shot}-shot" for way, shot in protocols]
+        print(f"\n{data}, seeds {', '.join(map(str, seeds))}\n")
+        print(f"| method | {' | '.join(names)} | seconds | ms | MB |")
+        print("|---|" + "---|" * len(names) + "---:|" * 3)
+        baseline = (_joint(of, protocol) for protocol in protocols)
+        print(
+            f"| joint pretraining, its best head | {' | '.join(baseline)} | 1.00 | | |"
+        )
+        for method in dict.fromkeys(method for method, _, _ in of):
+            cells = [_cell(of, method, protocol, seeds) for protocol in protocols]
+            some = [row for (name, _, _), row in of.items() if name == method]
+            spent = np.median([row["seconds"] / row["joint_seconds"] for row in some])
+            first = of[method, protocols[0], seeds[0]]
+            print(
+                f"| {method} | {' | '.join(cells)} | {spent:.2f} "
+                f"| {1000 * first['iteration_seconds']:.1f} "
+                f"| {first['bytes'] / 1e6:.0f} |"
             )
-        print("\n".join(line for _, line in sorted(lines)))
+
+
+def _joint(of: dict, protocol: tuple[int, int]) -> str:
+    found = {(seed, row["joint"]) for (_, x, seed), row in of.items() if x == protocol}
+    return f"{100 * np.mean([accuracy for _, accuracy in found]):.1f}"
+
+
+def _cell(of: dict, method: str, protocol: tuple[int, int], seeds: list[int]) -> str:
+    """Mean accuracy, and the mean of what it is ahead of joint pretraining by."""
+    some = [of[method, protocol, x] for x in seeds if (method, protocol, x) in of]
+    accuracy = 100 * np.array([row["accuracy"] for row in some])
+    ahead = accuracy - [100 * row["joint"] for row in some]
+    text = f"{accuracy.mean():.1f}, {ahead.mean():+.1f}"
+    if len(some) > 1:
+        interval = scipy.stats.ttest_1samp(ahead, 0).confidence_interval()
+        text += f" [{interval.low:.1f}, {interval.high:.1f}]"
+    return text
 
 
 def main() -> None:
@@ -247,10 +269,11 @@ def main() -> None:
     add("data", choices=("glyphs", "cifar_fs"))
     add("out", type=argparse.FileType("a"), help="rows are added to it")
     add("--archive", default="", help="of CIFAR-100")
-    add("--seconds", type=float, default=20.0, help="of device time")
+    add("--seconds", type=float, default=16.0, help="of device time")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add("--shots", type=int, nargs="+", choices=WAYS, default=list(WAYS))
     add("--methods", nargs="+", choices=METHODS)
-    add("--episodes", type=int, default=200)
+    add("--episodes", type=int, default=120)
     of_table = commands.add_parser("table")
     of_table.set_defaults(command=table)
     of_table.add_argument("rows", type=argparse.FileType())

@@ -5,11 +5,11 @@
         --config.data.size=32 --config.data.channels=3 --config.augment.flip
 
 One recipe for all, so that they differ in the method alone: Conv-4 whose features have
-unit length times a learned scale, half of the time a warm start by joint pretraining
-that is annealed, the other half the method from there, at an outer rate and a schedule
-of its own. Its rows in the report stand beside joint pretraining for all of the time.
-docs/methods.md says which to take when; `python benchmarks/compare_methods.py` measures
-them side by side.
+unit length times a learned scale, three quarters of the time a warm start by joint
+pretraining that is annealed, then the method from there, at an outer rate and a
+schedule of its own. Its rows in the report stand beside joint pretraining for all of
+the time. docs/methods.md says which to take when; `python
+benchmarks/compare_methods.py` measures them side by side.
 """
 
 from ml_collections import ConfigDict
@@ -23,7 +23,7 @@ METHODS = {
     "fomaml": {"method.gradient": "first_order"},
     "truncated": {"method.gradient": "truncated", "method.last": 2},
     "implicit": {"method.gradient": "implicit", "method.damping": 2.0},
-    "multi_step": {"method.multi_step": 500},
+    "multi_step": {"method.multi_step": 1750},
     "anil": {"method.algorithm": "anil"},
     "boil": {"method.algorithm": "boil"},
     "lslr": {"method.step_sizes": "tensor", "method.phases": (0, 1, 2, 3, 4)},
@@ -33,8 +33,9 @@ METHODS = {
         "method.gradient": "first_order",
         "method.phases": (0, 1, 3),
     },
-    "reptile": {"method.algorithm": "reptile"},
-    "cts": {"method.algorithm": "cts", "inner.steps": 50},
+    # These learn from the support alone.
+    "reptile": {"method.algorithm": "reptile", "train_task.shot": 6},
+    "cts": {"method.algorithm": "cts", "inner.steps": 50, "train_task.shot": 6},
     "protonet": {"inner.steps": 0},
     "cosine": {"method.head": "cosine", "inner.steps": 0},
     "left_out": {
@@ -62,7 +63,7 @@ def get_config(variant: str = "maml") -> ConfigDict:
     config.model.update(filters=32, downsample="stride", output="flatten")
     config.model.update(unit_length=True, scale=3.0)
     config.iterations = 2000
-    config.warm_start = 1000
+    config.warm_start = 1500
     config.cold_start = False
     config.meta_batch = 1
     config.train_task.update(way=20, shot=1, queries=5)
