@@ -69,7 +69,7 @@ def lengthened(config, iterations: int):
     config.outer.decay_steps = config.iterations
     config.update(validate_every=quarter, checkpoint_every=10**9, log_every=10**9)
     if config.method.multi_step:
-        config.method.multi_step = 3 * quarter + quarter // 2
+        config.method.multi_step = 1 + quarter // 2
     return config
 
 

@@ -23,7 +23,7 @@ METHODS = {
     "fomaml": {"method.gradient": "first_order"},
     "truncated": {"method.gradient": "truncated", "method.last": 2},
     "implicit": {"method.gradient": "implicit", "method.damping": 2.0},
-    "multi_step": {"method.multi_step": 1750},
+    "multi_step": {"method.multi_step": 250},
     "anil": {"method.algorithm": "anil"},
     "boil": {"method.algorithm": "boil"},
     "lslr": {"method.step_sizes": "tensor", "method.phases": (0, 1, 2, 3, 4)},

@@ -183,6 +183,9 @@ def _method(c: Experiment) -> Broken:
     for name in ("multi_step", "leave_one_out"):
         if getattr(method, name) and not by_gradient:
             yield f"method.{name} method.algorithm", "it has no query; give maml"
+    if method.multi_step and c.warm_start and c.cold_start:
+        words = "two runs begin at two iterations; give cold_start=False, or 0"
+        yield "method.multi_step warm_start cold_start", words
     if method.multi_step and not inner.steps:
         yield "method.multi_step inner.steps", "there is no step to weigh; give 0"
     if method.leave_one_out and (inner.steps or method.head not in fitted):

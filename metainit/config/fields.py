@@ -197,8 +197,8 @@ class Method:
     last: Natural = 1  # of "truncated": the steps that are differentiated
     damping: Positive = 1.0  # of "implicit": the pull towards the start
     cg_steps: Count = 5  # of "implicit": of conjugate gradients
-    # Iterations in which the query's loss after every step counts, less and less; from
-    # then on the last step's alone does (MAML++).
+    # First iterations of meta-learning, in which the query's loss after every step
+    # counts, less and less; from then on the last step's alone does (MAML++).
     multi_step: Natural = 0
     tasks: Literal["scan", "vmap", "unroll"] = "scan"
     head: Literal["prototype", "cosine", "ridge", "zero", "learned"] = "prototype"

@@ -170,21 +170,24 @@ def _arguments(config: Experiment, model: Model) -> dict[str, Any]:
         "gradient": gradient,
         "tasks": method.tasks,
         "query_loss": classification.query_loss(model, left_out),
-        "step_weights": multi_step(method.multi_step, steps),
+        "step_weights": multi_step(
+            method.multi_step, steps, 0 if config.cold_start else config.warm_start
+        ),
     }
 
 
-def multi_step(iterations: int, steps: int) -> Any:
+def multi_step(iterations: int, steps: int, first: int) -> Any:
     """Gives the weights of the query's loss at the start and after every inner step.
 
     MAML++ (Antoniou et al. 2019, arXiv:1810.09502, section 4): all steps weigh alike at
-    first, and from `iterations` on the last alone. None where `iterations` is 0.
+    iteration `first`, where meta-learning begins, and `iterations` later the last one
+    alone does. None where `iterations` is 0.
     """
     if not iterations:
         return None
 
     def weights(step):
-        early = jnp.maximum(0, 1 - step / iterations) / steps
+        early = jnp.maximum(0, 1 - (step - first) / iterations) / steps
         of_steps = jnp.full(steps, early).at[-1].set(1 - early * (steps - 1))
         return jnp.concatenate([jnp.zeros(1), of_steps])
 

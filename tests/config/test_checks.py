@@ -109,6 +109,10 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
             "method.multi_step method.algorithm: maml",
         ),
         (
+            {"method.multi_step": 9, "warm_start": 9},
+            "method.multi_step warm_start cold_start: cold_start=False",
+        ),
+        (
             NO_STEPS | {"method.multi_step": 9},
             "method.multi_step inner.steps: 0",
         ),

@@ -67,11 +67,12 @@ def small(images, name):
 
 
 def test_weights_of_steps_move_to_the_last():
-    weights = recipe.multi_step(10, 4)
+    weights = recipe.multi_step(10, 4, 20)
     expected = {0: [0.25] * 4, 5: [0.125] * 3 + [0.625], 10: [0, 0, 0, 1]}
     for step, of_steps in (expected | {99: expected[10]}).items():
-        np.testing.assert_allclose(weights(np.int32(step)), [0, *of_steps], rtol=1e-6)
-    assert recipe.multi_step(0, 4) is None
+        at = weights(np.int32(20 + step))
+        np.testing.assert_allclose(at, [0, *of_steps], rtol=1e-6)
+    assert recipe.multi_step(0, 4, 0) is None
 
 
 @pytest.mark.parametrize("name", CHOICES)
