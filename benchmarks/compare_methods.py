@@ -1,7 +1,7 @@
 """Every method of configs/methods.py side by side, for equal device time.
 
     python benchmarks/compare_methods.py measure glyphs RESULTS.jsonl
-    python benchmarks/compare_methods.py measure cifar_fs RESULTS.jsonl --archive FILE
+    python benchmarks/compare_methods.py measure cifar100 RESULTS.jsonl
     python benchmarks/compare_methods.py table RESULTS.jsonl
 
 Each seed has one joint pretraining for all of the time and one warm start for three
@@ -49,8 +49,8 @@ def config_of(method: str, shot: int, seed: int, args: argparse.Namespace):
     """The method's config, but for how long it takes."""
     config = configs.load(f"{CONFIG}:{method}")
     config.seed = seed
-    config.data.update(name=args.data, archive=args.archive)
-    if args.data == "cifar_fs":
+    config.data.name = args.data
+    if args.data == "cifar100":
         config.data.update(size=32, channels=3, drop_shared=True)
         config.augment.update(flip=True, shift=4)
     config.task.shot = shot
@@ -266,9 +266,8 @@ def main() -> None:
     of_measure = commands.add_parser("measure")
     of_measure.set_defaults(command=measure)
     add = of_measure.add_argument
-    add("data", choices=("glyphs", "cifar_fs"))
+    add("data", choices=("glyphs", "cifar100"))
     add("out", type=argparse.FileType("a"), help="rows are added to it")
-    add("--archive", default="", help="of CIFAR-100")
     add("--seconds", type=float, default=16.0, help="of device time")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--shots", type=int, nargs="+", choices=WAYS, default=list(WAYS))
