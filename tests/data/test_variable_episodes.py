@@ -93,7 +93,7 @@ def test_filling_up_changes_nothing(x64):
     model = conv4.conv4(filters=3, downsample="stride")
     params = jax.tree.map(
         lambda x: jnp.asarray(x, jnp.float64),
-        {"body": model.init(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))},
+        {"body": jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))},
     )
     key = jax.random.key(0)
 

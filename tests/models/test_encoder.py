@@ -111,11 +111,11 @@ def test_encoding_once_is_encoding_every_time(learner):
     meta = registry.build(config("meta", learner))
     images = jax.random.normal(KEY, (4, 32, 32, 3))
     body = jax.jit(frozen.init)(KEY, images)
-    encoded = frozen.encode(body, images)
+    encoded = jax.jit(frozen.encode)(body, images)
     weight = jnp.array([1.0, 1.0, 0.0, 0.0])
     chex.assert_trees_all_close(
-        frozen.features(body, encoded, weight, None),
-        meta.features(body, images, weight, None),
+        jax.jit(frozen.features)(body, encoded, weight, None),
+        jax.jit(meta.features)(body, images, weight, None),
         rtol=1e-5,
     )
     assert classification.feature_count(frozen, body, images) == (
@@ -147,11 +147,19 @@ def test_gradients_are_those_in_reverse_of_a_network_in_every_step(x64, use):
 def test_a_network_cut_in_two_is_the_network(x64, name):
     network, images = build(name, sizes=SMALL, width=4), jax.random.normal(KEY, SHAPE)
     body = jax.tree.map(np.float64, weights(name, "", 0, SMALL, 4))
-    whole = jax.jit(network.maps)(body, images, None, None)
-    for stage in range(1, len(network.stages)):
-        below = jax.jit(lambda p, x, s=stage: network.maps(p, x, None, None, 0, s))
-        above = jax.jit(lambda p, x, s=stage: network.maps(p, x, None, None, s))
-        found = above(body, below(body, images))
+    stages = range(1, len(network.stages))
+
+    @jax.jit  # one program, whose parts share what they compute
+    def run(p, x):
+        below = (network.maps(p, x, None, None, 0, stage) for stage in stages)
+        above = [
+            network.maps(p, on_map, None, None, stage)
+            for stage, on_map in zip(stages, below, strict=True)
+        ]
+        return network.maps(p, x, None, None), above
+
+    whole, above = run(body, images)
+    for found in above:
         chex.assert_trees_all_close(found, whole, rtol=1e-9, atol=1e-12)
 
 

@@ -130,15 +130,20 @@ def test_the_scale_and_the_penalty_are_learned_and_do_not_adapt(x64, head):
 def test_every_image_of_a_support_can_be_a_query_too():
     model, params = unit_network(6)
     start = recipe.start("cosine", model, len(SUPPORT["label"]) // 3)
-    params = start(params, SUPPORT, KEY)
-    loss, metrics = classification.query_loss(model, heads.cosines)(
-        params, SUPPORT, QUERY, None
-    )
-    plain, same = classification.query_loss(model)(params, SUPPORT, QUERY, None)
-    x, labels = classification.features(model)(params, SUPPORT, None), SUPPORT["label"]
-    scores = heads.left_out_scores(heads.cosines, params["body"], x, labels, 3)
-    of_support, _ = classification.cross_entropy(scores, labels)
-    expected = np.average([plain, of_support], weights=[len(QUERY["label"]), len(x)])
+    params, labels = jax.jit(start)(params, SUPPORT, KEY), SUPPORT["label"]
+    query_loss = classification.query_loss(model, heads.cosines)
+    loss, metrics = jax.jit(query_loss)(params, SUPPORT, QUERY, None)
+    without = jax.jit(classification.query_loss(model))
+    plain, same = without(params, SUPPORT, QUERY, None)
+
+    @jax.jit
+    def left_out(params):
+        x = classification.features(model)(params, SUPPORT, None)
+        scores = heads.left_out_scores(heads.cosines, params["body"], x, labels, 3)
+        return classification.cross_entropy(scores, labels)[0]
+
+    weights = len(QUERY["label"]), len(labels)
+    expected = np.average([plain, left_out(params)], weights=weights)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     assert metrics == same
 
@@ -160,7 +165,7 @@ def test_prototype_head_is_the_nearest_class_mean():
         log_probabilities = jax.nn.log_softmax(-distances)
         return -jnp.mean(log_probabilities[np.arange(4), QUERY["label"]])
 
-    ours, expected = (jax.value_and_grad(f)(params) for f in (loss, by_hand))
+    ours, expected = (jax.jit(jax.value_and_grad(f))(params) for f in (loss, by_hand))
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 

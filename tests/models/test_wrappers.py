@@ -26,7 +26,7 @@ def problem():
     }
     body = {"body": jax.jit(model.init)(KEY, batch["image"])}
     head = heads.fitted_head(heads.prototypes, classification.features(model), 3)
-    return model, head(body, batch, KEY), batch
+    return model, jax.jit(head)(body, batch, KEY), batch
 
 
 def test_padding_counts_for_nothing_in_any_derivative(x64, problem):
@@ -70,7 +70,7 @@ def test_a_size_that_does_not_divide_is_refused(problem):
 def test_half_precision_is_close_and_its_gradients_are_float32(problem):
     model, params, batch = problem
     (loss, half), (exact, full) = (
-        jax.value_and_grad(lambda p, f=f: f(p, batch, KEY)[0])(params)
+        jax.jit(jax.value_and_grad(lambda p, f=f: f(p, batch, KEY)[0]))(params)
         for f in map(classification.loss_fn, (in_bfloat16(model), model))
     )
     assert loss != exact

@@ -38,10 +38,11 @@ def test_maps_are_those_made_on_the_way(init, tmp_path):
     # More images than a chunk, and a data set of another size.
     sources = source("x", 16, 0), source("y", 24, 1), source("z", 16, 2)
     _, made = frozen_features.encode(init, sources, tmp_path)
-    prepare = PREPROCESS._replace(encode=init.model.encode).for_evaluation
+    seen = PREPROCESS._replace(encode=init.model.encode)
+    prepare = jax.jit(lambda p, batch: seen.for_evaluation(p, batch, None))
     for before, after in zip(sources, made, strict=True):
         batch = {"image": jnp.asarray(before.images)}
-        expected = prepare({"body": init.body}, batch, None)["image"]
+        expected = prepare({"body": init.body}, batch)["image"]
         np.testing.assert_allclose(after.images, expected, rtol=1e-5, atol=1e-5)
         assert after.images.dtype == np.float32
         assert after._replace(images=0) == before._replace(images=0)
@@ -85,9 +86,13 @@ def test_frozen_stages_are_kept_for_every_network_that_learns_above(tmp_path):
             ((model, seen), images),
         ):
             network, prepare = in_task(*pair)
-            batch = prepare.for_evaluation({"body": start.body}, batch, None)
-            found.append(network.features(start.body, batch["image"], None, None))
-        whole = composed(encoder, None, "adapted").features
+            run = jax.jit(
+                lambda p, x, prepare=prepare: prepare.for_evaluation(p, x, None)
+            )
+            batch = run({"body": start.body}, batch)
+            of_network = jax.jit(network.features)
+            found.append(of_network(start.body, batch["image"], None, None))
+        whole = jax.jit(composed(encoder, None, "adapted").features)
         found.append(
             whole(start.body, PREPROCESS.normalise(images["image"]), None, None)
         )

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+import tiny
 
 from metainit.models import efficientnet_lite0, resnet, torch_names
 from metainit.models.pretrained import IMAGENET
@@ -18,8 +19,7 @@ def write(path, flat):
 
 
 def resnet_tree(*stage_sizes):
-    encoder = resnet.resnet(stage_sizes, 2)
-    return encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    return tiny.drawn(resnet.resnet(stage_sizes, 2).init)
 
 
 def test_a_resnet_by_its_names(tmp_path):
