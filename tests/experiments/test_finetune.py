@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -218,10 +220,10 @@ def test_the_block_of_the_readme_runs(place, monkeypatch):
 
 def test_a_network_that_sees_too_little_is_named_first(place, capsys):
     config = tiny.config(place / "drawn")
-    config.update(iterations=2, cold_start=True, warm_start=0)
-    config.evaluate.episodes = 0
-    train(config, "runs/grey")
-    capsys.readouterr()
+    model = registry.build(config)
+    body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 8, 8, 1)))
+    start = Initialisation("random", model, Preprocess((0.5,), (0.3,)), body)
+    tiny.finished(place / "runs" / "grey", config, start, body=body)
     assert fine_tuned("grey", init="runs/grey") == 0
     told = "the network sees 8x8 in grey, and these images have .* in colour"
     assert re.search(told, capsys.readouterr().out)
