@@ -6,7 +6,7 @@ import pytest
 import tiny
 
 from metainit.config.fields import ConfigError
-from metainit.experiments import configs, export
+from metainit.experiments import configs, export, meta_learning
 from metainit.experiments.meta_learning import train
 from metainit.models.added import ADDED
 from metainit.runtime import atomic
@@ -19,14 +19,21 @@ def images(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["film", "adapters"])
-def test_a_run_goes_on_and_is_loaded(kind, images, tmp_path):
+def test_a_run_goes_on_and_is_loaded(kind, images, tmp_path, monkeypatch):
     config = tiny.config(images)
     config.model.added = kind
     config.update(warm_start=0, iterations=2)
     config.method.gradient = "first_order"
     run = tmp_path / "run"
-    train(config, run)
-    config.iterations = 4
+
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    if kind == "film":
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(meta_learning, "evaluate", stopped)
+            train(config, run)
+        config.iterations = 4
     train(config, run)
     rows = atomic.read_rows(run / "results.jsonl")
     assert {"meta-learned", "joint pretraining", "random"} <= {
