@@ -40,12 +40,10 @@ def feature_count(
     model: Model, body: Params, images: jax.Array | jax.ShapeDtypeStruct
 ) -> int:
     """Finds d of features of images [n, height, width, c] without computing any."""
-
-    def count(body, images):
-        encoded = images if model.encode is None else model.encode(body, images)
-        return model.features(body, encoded, None, None)
-
-    return jax.eval_shape(count, body, images).shape[-1]
+    # Functions of the model's own, so that what was traced once is known.
+    if model.encode is not None:
+        images = jax.eval_shape(model.encode, body, images)
+    return jax.eval_shape(model.features, body, images, None, None).shape[-1]
 
 
 def linear_head(features: int, classes: int) -> dict[str, jax.Array]:

@@ -38,12 +38,14 @@ def meta_step(
     learner: MetaLearner, state: MetaState, batches: MetaBatches, key: jax.Array
 ) -> Step:
     """Compiles a meta-iteration; tasks that differ in shape are taken one by one."""
+    # Compiled and counted is one function, so that it is traced once.
+    whole = learner._replace(update=recipe.meta_update(learner))
     if batches.stacked:
-        program = by_shape(recipe.meta_update(learner), [(state, batches(0), key)])
+        program = by_shape(whole.update, [(state, batches(0), key)])
     else:
         program = in_parts(learner, state, batches.one_of_each(), key)
     period = batches.period
-    counts = [operations(learner, state, batches(step), key) for step in range(period)]
+    counts = [operations(whole, state, batches(step), key) for step in range(period)]
     return Step(program, state, batches, key, sum(counts) / period)
 
 

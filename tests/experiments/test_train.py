@@ -368,6 +368,7 @@ def test_killed_or_made_longer_it_ends_the_same(
 def test_more_iterations_go_on_with_a_longer_decay(images, tmp_path, capsys):
     config = perceptron(images)
     config.iterations = config.outer.decay_steps = 4
+    config.warm_start = 0
     train(config, tmp_path / "run")
     assert "is finished (4 iterations" in train(config, tmp_path / "run")
     config.iterations = config.outer.decay_steps = 6
@@ -478,6 +479,7 @@ def test_other_images_than_the_run_began_with_are_refused(tmp_path):
 def test_tasks_of_all_classes_end_in_an_export(images, tmp_path):
     config = tiny.config(images)
     config.update(iterations=1, warm_start=0)
+    config.method.gradient = "first_order"  # compiles sooner
     config.task.way = config.train_task.way = 0
     text = train(config, tmp_path / "run")
     flat = load_file(tmp_path / "run" / "export" / "init.safetensors")
