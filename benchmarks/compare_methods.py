@@ -227,9 +227,7 @@ def table(args: argparse.Namespace) -> None:
         print(f"| method | {' | '.join(names)} | seconds | ms | MB |")
         print("|---|" + "---|" * len(names) + "---:|" * 3)
         baseline = (_joint(of, protocol) for protocol in protocols)
-        print(
-            f"| joint pretraining, its best head | {' | '.join(baseline)} | 1.00 | | |"
-        )
+        print(f"| joint, its best head | {' | '.join(baseline)} | 1.00 | | |")
         for method in dict.fromkeys(method for method, _, _ in of):
             cells = [_cell(of, method, protocol, seeds) for protocol in protocols]
             some = [row for (name, _, _), row in of.items() if name == method]
