@@ -29,7 +29,7 @@ from metainit.runtime.cost import (
     Cost,
 )
 from metainit.training import learner as recipe
-from metainit.training import steps
+from metainit.training import optimizers, steps
 from metainit.training.initialisation import Initialisation
 from metainit.training.loop import Intervals, Run, fit
 from metainit.training.steps import Step
@@ -239,7 +239,7 @@ def _joint_run(
     joint, sources = programs.joint, programs.meta.batches.sources
     count = max(1, round(config.iterations * pace))
     length = config.outer.decay_steps or config.iterations
-    rates = recipe.joint_rates(config, count, pace, length)
+    rates = optimizers.joint_rates(config, count, pace, length)
     return Run(
         name=NAMES[folder.name],
         folder=folder,
@@ -260,7 +260,7 @@ def _joint_run(
 def _warm_start(config: Experiment, joint_run: Run, joint: Step, pace: float) -> Run:
     """Joint pretraining to go on from, annealed over so many iterations' worth."""
     count = max(1, round(config.warm_start * pace))
-    rates = recipe.joint_rates(config, count, pace, count / pace)
+    rates = optimizers.joint_rates(config, count, pace, count / pace)
     return joint_run._replace(
         name="warm start",
         folder=joint_run.folder.with_name(WARM_START),
@@ -272,7 +272,7 @@ def _warm_start(config: Experiment, joint_run: Run, joint: Step, pace: float) ->
 
 def _from_pretrained(meta_run: Run, state: MetaState, done: int) -> Run:
     """Meta-learning on from a warm start of so many iterations' worth of time."""
-    opt_state = recipe.begun_at(state.opt_state, done)
+    opt_state = optimizers.begun_at(state.opt_state, done)
     return meta_run._replace(
         name=NAMES[FROM_PRETRAINED],
         folder=meta_run.folder.with_name(FROM_PRETRAINED),
@@ -294,7 +294,7 @@ def _learned_rates(
     factors = recipe.log_step_sizes(config, weights.model, weights.body)
     state = learner.init(MetaParams({"body": weights.body}, factors))
     of_rates = steps.meta_step(learner, state, meta.batches, meta.key)
-    opt_state = recipe.begun_at(state.opt_state, done)
+    opt_state = optimizers.begun_at(state.opt_state, done)
     return meta_run._replace(
         name=NAMES[folder],
         folder=meta_run.folder.with_name(folder),

@@ -1,12 +1,10 @@
 """From a config to the values of the pure layer."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.tree_util import DictKey
 
 import metainit
 from metainit.config.fields import Experiment
@@ -14,8 +12,8 @@ from metainit.core import step_sizes
 from metainit.models import classification, heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
-from metainit.models.wrappers import SCALARS, microbatched
-from metainit.training.averaging import average
+from metainit.models.wrappers import microbatched
+from metainit.training import optimizers
 
 # Adam inside: the square root's derivative at a zero gradient is infinite without it.
 EPS_ROOT = 1e-8
@@ -76,27 +74,25 @@ def learner(
 
     `example` is a meta-batch, of which CTS takes the shapes.
     """
-    method = config.method
+    method, outer = config.method, optimizers.outer(config)
     loop, model = _inner_loop(config, model, preprocess, method.head)
     mask = classification.with_head(model.learns)
     if method.algorithm == "reptile":
-        tasks = method.tasks
-        return metainit.reptile(loop, _outer(config), tasks=tasks, meta_mask=mask)
+        return metainit.reptile(loop, outer, tasks=method.tasks, meta_mask=mask)
     if method.algorithm == "cts":
-        return metainit.cts(
-            loop, _outer(config), example, tasks=method.tasks, meta_mask=mask
-        )
+        tasks = method.tasks
+        return metainit.cts(loop, outer, example, tasks=tasks, meta_mask=mask)
     arguments = _arguments(config, model)
     if method.step_sizes == "fixed":
-        return metainit.maml(loop, _outer(config), meta_mask=mask, **arguments)
+        return metainit.maml(loop, outer, meta_mask=mask, **arguments)
 
     def with_step_sizes(path, leaf):
         return path[0].name == "inner" or mask is None or mask(path[1:], leaf)
 
-    rate = _scheduled(config, config.outer.step_size_rate)
+    rate = optimizers.scheduled(config, config.outer.step_size_rate)
     return metainit.lslr(
         loop,
-        _outer(config),
+        outer,
         optax.chain(optax.scale_by_adam(), rate),
         phases=method.phases,
         meta_mask=with_step_sizes,
@@ -125,7 +121,7 @@ def rates_learner(
     optimizer = step_sizes.learned(loop.optimizer, config.method.phases)
     return metainit.maml(
         loop._replace(optimizer=optimizer),
-        _outer(config),
+        optimizers.outer(config),
         meta_mask=lambda path, leaf: path[0].name == "inner",
         **_arguments(config, model),
     )
@@ -208,130 +204,6 @@ def init_head(
     return {"head": {"kernel": kernel, "bias": jnp.zeros(shape[1])}}
 
 
-def schedule(peak: float, length: Any = None, warmup: int = 0) -> optax.Schedule:
-    """Gives a rate by step: constant, or a cosine from `peak` to 0.
-
-    Args:
-      length: steps, a number or an array, in which it falls to 0; None: never.
-      warmup: first steps, in which it rises in proportion to their number.
-    """
-
-    def rate(step):
-        rising = jnp.minimum(1, (step + 1) / warmup) if warmup else 1.0
-        if length is None:
-            return rising * peak
-        falling = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(step / length, 0, 1)))
-        return rising * (peak * falling)
-
-    return rate
-
-
-def _direction(config: Experiment) -> optax.GradientTransformation:
-    """Gives Adam's direction after clipping; the norm before stays in the state."""
-    return optax.chain(
-        optax.snapshot("grad_norm", optax.tree.norm),
-        optax.clip_by_global_norm(config.outer.clip or float("inf")),
-        optax.scale_by_adam(),
-    )
-
-
-class Phase(NamedTuple):
-    """Where meta-learning's schedule stands.
-
-    Attributes:
-      first: int32 [], the meta-iteration that it begins with, after a warm start.
-      done: int32 [], steps since then.
-    """
-
-    first: jax.Array
-    done: jax.Array
-
-
-def _outer(config: Experiment) -> optax.GradientTransformation:
-    """Makes the outer optimizer of the weights."""
-    rate = _scheduled(config, config.outer.learning_rate)
-    return optax.chain(_direction(config), rate)
-
-
-def _scheduled(config: Experiment, peak: float) -> optax.GradientTransformation:
-    """Scales by minus the outer rate, which is 0 from iteration `decay_steps` on.
-
-    Where it begins is part of its state (`begun_at`), so that one program does for a
-    cold and for a warm start. It is the last of a chain, and averages what is learned
-    where that is asked for.
-    """
-    outer = config.outer
-
-    def update(updates, phase, params=None):
-        length = outer.decay_steps - phase.first if outer.decay_steps else None
-        rate = schedule(peak, length, outer.warmup_steps)(phase.done)
-        later = phase._replace(done=optax.safe_increment(phase.done))
-        return optax.tree.scale(-rate, updates), later
-
-    def init(params):
-        return Phase(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-
-    scale = optax.GradientTransformation(init, update)
-    return optax.chain(scale, average(outer.average))
-
-
-def begun_at(opt_state: optax.OptState, iteration: int) -> optax.OptState:
-    """Has the outer optimizer's schedule begin with a meta-iteration."""
-
-    def is_phase(path, value):
-        return getattr(path[-1], "tuple_name", "") == "Phase"
-
-    return optax.tree.set(opt_state, is_phase, first=jnp.int32(iteration))
-
-
-def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs:
-    """Makes joint pretraining's optimizer, whose argument `rate` is float32 [].
-
-    It is AdamW (arXiv:1711.05101), whose decay is of kernels alone. The scalars of
-    `unit_length` stay as they begin: learned for joint pretraining's own head, the
-    scale would leave class means of features with scores too large to learn from.
-    """
-
-    def update(updates, state, params=None, *, rate, **unused):
-        def step(path: tuple, update: jax.Array) -> jax.Array:
-            return jnp.zeros_like(update) if path in scalars else -rate * update
-
-        return jax.tree_util.tree_map_with_path(step, updates), state
-
-    scalars = [tuple(map(DictKey, ("body", name))) for name in SCALARS]
-
-    decay = optax.add_decayed_weights(config.joint.weight_decay, _kernels)
-    scale = optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
-    mean = average(config.outer.average)
-    return optax.chain(_direction(config), decay, scale, mean)
-
-
-def _kernels(params: Any) -> Any:
-    """Masks kernels: no biases, and no scale of a normalisation."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: str(getattr(path[-1], "key", "")).startswith("kernel"),
-        params,
-    )
-
-
-def joint_rates(
-    config: Experiment, steps: int, pace: float, length: float
-) -> np.ndarray:
-    """Gives joint pretraining's rate at each of its steps, float32 [steps].
-
-    It falls to 0 by a cosine, in `length` meta-iterations' worth of device time;
-    `pace` steps are worth one. It rises first as meta-learning's does.
-    """
-    warmup = config.outer.warmup_steps
-    rate = schedule(config.joint.learning_rate, length, warmup)
-    return np.asarray(rate(np.arange(steps) / pace), np.float32)
-
-
-def grad_norm(opt_state: Any) -> Any:
-    """Reads the global norm of the last outer gradient, before clipping."""
-    return optax.tree.get(opt_state, "grad_norm")
-
-
 def task_metrics(seen: metainit.TaskMetrics) -> dict[str, jax.Array]:
     """Picks what the laboratory logs: "loss" and "accuracy", [tasks].
 
@@ -350,6 +222,7 @@ def meta_update(learner: metainit.MetaLearner) -> Any:
 
     def update(state, episodes, key):
         state, seen = learner.update(state, episodes, key)
-        return state, task_metrics(seen) | {"grad_norm": grad_norm(state.opt_state)}
+        norm = optimizers.grad_norm(state.opt_state)
+        return state, task_metrics(seen) | {"grad_norm": norm}
 
     return update

@@ -20,6 +20,7 @@ from metainit.models.preprocess import Preprocess
 from metainit.runtime import flops
 from metainit.runtime.budget import Program, compile_step, seconds_each
 from metainit.training import learner as recipe
+from metainit.training import optimizers
 
 Update = Callable[..., Any]  # `(state, batch, key) -> (state, metrics)`
 
@@ -63,7 +64,7 @@ def joint_step(
     """
     batches, key, period = JointBatches(config, sources), meta.key, meta.batches.period
     example = jnp.zeros((2, *sources[0].images.shape[1:]))
-    optimizer, joint = recipe.joint_optimizer(config), config.joint
+    optimizer, joint = optimizers.joint_optimizer(config), config.joint
     head = classification.linear_head
     if joint.head == "cosine":
         head = partial(classification.cosine_head, key=jax.random.split(key)[0])
@@ -127,7 +128,7 @@ def in_parts(
     @jax.jit
     def finish(state, grads, count):
         state = learner.apply(state, jax.tree.map(lambda g: g / count, grads))
-        return state, recipe.grad_norm(state.opt_state)
+        return state, optimizers.grad_norm(state.opt_state)
 
     add = jax.jit(lambda total, grads: jax.tree.map(jnp.add, total, grads))
     program = by_shape(gradient, ((state, task, key, np.int32(0)) for task in tasks))

@@ -17,7 +17,7 @@ from metainit.experiments import configs, supervised
 from metainit.models import convolution, registry
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
-from metainit.training import steps
+from metainit.training import optimizers, steps
 
 KEY, struct = jax.eval_shape(jax.random.key, 0), jax.ShapeDtypeStruct
 FORMS = {("cpu",): convolution.PRODUCT, ("cuda", "tpu"): convolution.NATIVE}
@@ -49,7 +49,8 @@ def built(config):
 def joint_step(config):
     """A step of joint pretraining, and its inputs in shape only."""
     model, preprocess, pixels = built(config)
-    inputs = model, recipe.joint_optimizer(config), preprocess, 100, config.joint.batch
+    optimizer = optimizers.joint_optimizer(config)
+    inputs = model, optimizer, preprocess, 100, config.joint.batch
     joint, inputs = supervised_step(*inputs, pixels)
     inputs[1]["rate"] = struct((), np.float32)
     return joint, inputs

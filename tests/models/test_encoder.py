@@ -15,7 +15,7 @@ from metainit.models import classification, conv4, encoder, normalisation, regis
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import flops
 from metainit.training import learner as recipe
-from metainit.training import steps
+from metainit.training import optimizers, steps
 from tests.encoders import ENCODERS, SMALL, shapes, weights
 from tests.encoders import encoder as build
 
@@ -95,7 +95,7 @@ def test_only_what_may_change_changes(use, adapt_from, learned, adapted):
         assert of_encoder == {"layer2"}
         return
     # Joint pretraining changes the same.
-    optimizer = recipe.joint_optimizer(settings)
+    optimizer = optimizers.joint_optimizer(settings)
     example = jnp.zeros((2, 32, 32, 3))
     first = steps.start(model, optimizer, state.params["body"], example, 3)
     batch = jax.tree.map(lambda x: x[0], episodes.query) | {"rate": np.float32(0.01)}

@@ -19,7 +19,7 @@ from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime.budget import Program
 from metainit.training import learner as recipe
-from metainit.training import steps
+from metainit.training import optimizers, steps
 
 KEY = jax.random.key(0)
 SPEC = Task(way=3, shot=2, queries=2)
@@ -155,7 +155,7 @@ def config(**changed):
 
 def started(settings):
     """A state, the jitted update, and a batch of pixels that tell the class."""
-    model, optimizer = registry.build(settings), recipe.joint_optimizer(settings)
+    model, optimizer = registry.build(settings), optimizers.joint_optimizer(settings)
     example = jnp.zeros((2, 4, 4, 1))
     state = steps.start(model, optimizer, model.init(KEY, example), example, 5)
     rng = np.random.default_rng(0)
@@ -219,7 +219,7 @@ def test_joint_pretraining_is_always_annealed(decay, warmup):
     changed = {"outer__decay_steps": decay, "outer__warmup_steps": warmup}
     settings, pace = config(iterations=20, **changed), 2.5
     length = decay or 20
-    rates = recipe.joint_rates(settings, 50, pace, length)
+    rates = optimizers.joint_rates(settings, 50, pace, length)
     assert rates.dtype == np.float32 and rates.shape == (50,)
     wanted = annealed(0.01, np.arange(50) / pace, warmup, length)
     np.testing.assert_allclose(rates, wanted, rtol=1e-5, atol=1e-9)
@@ -232,9 +232,9 @@ def test_joint_pretraining_is_always_annealed(decay, warmup):
 def test_meta_learning_has_a_schedule_from_its_own_start(decay, warmup, first):
     """A constant gradient has Adam's direction 1, so that an update is the rate."""
     changed = {"outer__decay_steps": decay, "outer__warmup_steps": warmup}
-    outer = recipe._outer(config(iterations=16, outer__clip=0.0, **changed))
+    outer = optimizers.outer(config(iterations=16, outer__clip=0.0, **changed))
     gradient = jnp.ones(3)
-    opt_state = recipe.begun_at(outer.init(gradient), first)
+    opt_state = optimizers.begun_at(outer.init(gradient), first)
     update, rates = jax.jit(outer.update), []
     for _ in range(first, 16):
         updates, opt_state = update(gradient, opt_state)
@@ -276,7 +276,7 @@ def test_kernels_decay_as_those_of_adamw():
         for part in ("body", "head")
     }
     settings = config(outer__clip=0.0, joint__weight_decay=0.1)
-    ours = recipe.joint_optimizer(settings)
+    ours = optimizers.joint_optimizer(settings)
     is_kernel = {name: name == "kernel" for name in params["body"]}
     mask = dict.fromkeys(params, is_kernel)
     theirs = optax.adamw(0.3, weight_decay=0.1, mask=mask)

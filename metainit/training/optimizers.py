@@ -1,0 +1,137 @@
+"""The optimizers of meta-learning and of joint pretraining, and their schedules."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.tree_util import DictKey
+
+from metainit.config.fields import Experiment
+from metainit.models.wrappers import SCALARS
+from metainit.training.averaging import average
+
+
+def schedule(peak: float, length: Any = None, warmup: int = 0) -> optax.Schedule:
+    """Gives a rate by step: constant, or a cosine from `peak` to 0.
+
+    Args:
+      length: steps, a number or an array, in which it falls to 0; None: never.
+      warmup: first steps, in which it rises in proportion to their number.
+    """
+
+    def rate(step):
+        rising = jnp.minimum(1, (step + 1) / warmup) if warmup else 1.0
+        if length is None:
+            return rising * peak
+        falling = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(step / length, 0, 1)))
+        return rising * (peak * falling)
+
+    return rate
+
+
+def _direction(config: Experiment) -> optax.GradientTransformation:
+    """Gives Adam's direction after clipping; the norm before stays in the state."""
+    return optax.chain(
+        optax.snapshot("grad_norm", optax.tree.norm),
+        optax.clip_by_global_norm(config.outer.clip or float("inf")),
+        optax.scale_by_adam(),
+    )
+
+
+class Phase(NamedTuple):
+    """Where meta-learning's schedule stands.
+
+    Attributes:
+      first: int32 [], the meta-iteration that it begins with, after a warm start.
+      done: int32 [], steps since then.
+    """
+
+    first: jax.Array
+    done: jax.Array
+
+
+def outer(config: Experiment) -> optax.GradientTransformation:
+    """Makes the outer optimizer of the weights."""
+    rate = scheduled(config, config.outer.learning_rate)
+    return optax.chain(_direction(config), rate)
+
+
+def scheduled(config: Experiment, peak: float) -> optax.GradientTransformation:
+    """Scales by minus the outer rate, which is 0 from iteration `decay_steps` on.
+
+    Where it begins is part of its state (`begun_at`), so that one program does for a
+    cold and for a warm start. It is the last of a chain, and averages what is learned
+    where that is asked for.
+    """
+    of = config.outer
+
+    def update(updates, phase, params=None):
+        length = of.decay_steps - phase.first if of.decay_steps else None
+        rate = schedule(peak, length, of.warmup_steps)(phase.done)
+        later = phase._replace(done=optax.safe_increment(phase.done))
+        return optax.tree.scale(-rate, updates), later
+
+    def init(params):
+        return Phase(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+    scale = optax.GradientTransformation(init, update)
+    return optax.chain(scale, average(of.average))
+
+
+def begun_at(opt_state: optax.OptState, iteration: int) -> optax.OptState:
+    """Has the outer optimizer's schedule begin with a meta-iteration."""
+
+    def is_phase(path, value):
+        return getattr(path[-1], "tuple_name", "") == "Phase"
+
+    return optax.tree.set(opt_state, is_phase, first=jnp.int32(iteration))
+
+
+def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs:
+    """Makes joint pretraining's optimizer, whose argument `rate` is float32 [].
+
+    It is AdamW (arXiv:1711.05101), whose decay is of kernels alone. The scalars of
+    `unit_length` stay as they begin: learned for joint pretraining's own head, the
+    scale would leave class means of features with scores too large to learn from.
+    """
+
+    def update(updates, state, params=None, *, rate, **unused):
+        def step(path: tuple, update: jax.Array) -> jax.Array:
+            return jnp.zeros_like(update) if path in scalars else -rate * update
+
+        return jax.tree_util.tree_map_with_path(step, updates), state
+
+    scalars = [tuple(map(DictKey, ("body", name))) for name in SCALARS]
+
+    decay = optax.add_decayed_weights(config.joint.weight_decay, _kernels)
+    scale = optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+    mean = average(config.outer.average)
+    return optax.chain(_direction(config), decay, scale, mean)
+
+
+def _kernels(params: Any) -> Any:
+    """Masks kernels: no biases, and no scale of a normalisation."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: str(getattr(path[-1], "key", "")).startswith("kernel"),
+        params,
+    )
+
+
+def joint_rates(
+    config: Experiment, steps: int, pace: float, length: float
+) -> np.ndarray:
+    """Gives joint pretraining's rate at each of its steps, float32 [steps].
+
+    It falls to 0 by a cosine, in `length` meta-iterations' worth of device time;
+    `pace` steps are worth one. It rises first as meta-learning's does.
+    """
+    warmup = config.outer.warmup_steps
+    rate = schedule(config.joint.learning_rate, length, warmup)
+    return np.asarray(rate(np.arange(steps) / pace), np.float32)
+
+
+def grad_norm(opt_state: Any) -> Any:
+    """Reads the global norm of the last outer gradient, before clipping."""
+    return optax.tree.get(opt_state, "grad_norm")
