@@ -234,6 +234,9 @@ class Evaluate:
 
     episodes: Several = 600  # 0: no meta-test
     validation_episodes: Count = 100
+    # The worse two thirds of a head's settings are dropped after each rung but the
+    # last, of three times the episodes of the one before; 1: all settings meet all.
+    rungs: Count = 3
     # Meta-Dataset's rule in place of `task`: classes (or as many as there are), images
     # of the support, queries of each class.
     variable: bool = False

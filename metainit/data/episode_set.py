@@ -71,6 +71,10 @@ class Gathered:
         images[rows < 0] = 0
         return images
 
+    def some(self, part: slice) -> "Gathered":
+        """Takes some episodes, whose images are not read yet."""
+        return Gathered(self._images, self._rows[part])
+
 
 def check(config: Experiment, roles: Roles) -> None:
     """Refuses sources that cannot give the episodes of meta-validation and meta-test.
@@ -107,6 +111,22 @@ def of_other_images(samples: Samples, roles: Roles) -> Samples:
         return tuple(_sample(source, sample.manifest) for source, sample in pairs)
 
     return Samples(*map(again, Samples._fields))
+
+
+def some(sample: Sample, part: slice) -> Sample:
+    """Takes some of a sample's episodes, whose shape and digest stay those of all."""
+
+    def cut(batch: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: x.some(part) if isinstance(x, Gathered) else x[part]
+            for name, x in batch.items()
+        }
+
+    tables = dict(zip(Manifest._fields[3:], sample.manifest[3:], strict=True))
+    manifest = sample.manifest._replace(**cut(tables))
+    return sample._replace(
+        manifest=manifest, episodes=Episode(*map(cut, sample.episodes))
+    )
 
 
 def draw(

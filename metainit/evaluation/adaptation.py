@@ -13,6 +13,7 @@ import metainit
 from metainit.config.fields import Experiment
 from metainit.core import step_sizes
 from metainit.data.batches import chunks
+from metainit.data.episode_set import Sample
 from metainit.evaluation import metrics
 from metainit.evaluation.metrics import Answers
 from metainit.evaluation.results import Measurements
@@ -39,7 +40,7 @@ class Setting(NamedTuple):
 
 
 Evaluator = Callable[[Initialisation, metainit.Episode, Setting], Measurements]
-Embed = Callable[[Initialisation, metainit.Episode], tuple[np.ndarray, np.ndarray]]
+Embed = Callable[[Initialisation, Sample], Sample]
 
 
 def evaluator(
@@ -198,7 +199,7 @@ def _chosen_optimizer(
 
 
 def embed(model: Model, preprocess: Preprocess) -> Embed:
-    """Returns `(init, episodes) -> (support, query)` features, [episodes, n, d]."""
+    """Returns `(init, sample) -> sample` of features, [episodes, n, d], for images."""
     of_batch = classification.features(model)
     of_query = classification.query_features(model)
 
@@ -209,9 +210,15 @@ def embed(model: Model, preprocess: Preprocess) -> Embed:
 
         return _map(features, params, preprocess, episodes)
 
-    return lambda init, episodes: _in_chunks(
-        lambda chunk: run(init.params, chunk), episodes, axis=0
-    )
+    def embedded(init: Initialisation, sample: Sample) -> Sample:
+        features = _in_chunks(
+            lambda chunk: run(init.params, chunk), sample.episodes, axis=0
+        )
+        pairs = zip(sample.episodes, features, strict=True)
+        parts = (part | {"image": of_part} for part, of_part in pairs)
+        return sample._replace(episodes=metainit.Episode(*parts))
+
+    return embedded
 
 
 def _map(

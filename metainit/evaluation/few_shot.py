@@ -1,7 +1,6 @@
 """Meta-test: every initialisation with every head, on the same episodes and grid."""
 
 import functools
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,25 +9,40 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metainit.config.fields import Experiment
+from metainit.data import episode_set
 from metainit.data.episode_set import Sample, Samples
-from metainit.evaluation import adaptation, closed_form, metrics
+from metainit.evaluation import adaptation, closed_form, halving, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.results import Evaluation, Measurements, Row
 from metainit.runtime import devices, stop
 from metainit.training.initialisation import Initialisation
 
 EvaluatorOf = Callable[[int], adaptation.Evaluator]  # by the classes of an episode
-# `(measurements=...) -> Row`, and the measurements on each sample of meta-test.
-_Measured = tuple[Callable[..., Row], list[Measurements]]
 
 
 class _Head(NamedTuple):
-    """A head, its grid, and `(setting, part of all samples) -> their measurements`."""
+    """A head, its grid, and how an initialisation is measured with it."""
 
     name: str
     settings: list[dict[str, Any]]
     steps: tuple[int, ...]
-    measure: Callable[[Any, slice], list[Measurements]]
+    measure: Callable[[Initialisation, Any, Sample], Measurements]
+
+
+class _Heads(NamedTuple):
+    """Heads that see the same of an episode's images, which `see` computes once."""
+
+    see: Callable[[Initialisation, Sample], Sample]
+    heads: Sequence[_Head]
+
+
+class _Choice(NamedTuple):
+    """A head of an initialisation as it will be measured on meta-test."""
+
+    row: Row  # as measured on meta-validation
+    init: Initialisation
+    head: _Head
+    see: Callable[[Initialisation, Sample], Sample]
 
 
 def evaluate(
@@ -45,24 +59,21 @@ def evaluate(
     """
     begin = time.perf_counter()
     first = next(iter(inits.values()))
-    embed = adaptation.embed(first.model, first.preprocess)
     testing = samples.test + samples.held_out
-    every, validation = samples.validation + testing, len(samples.validation)
-    measured: list[_Measured] = []
-    for name, init in inits.items():
-        init = init._replace(name=name)
-        heads = _heads(config, init, every, evaluator_of, embed)
-        measured += [_chosen(init, head, validation) for head in heads]
+    choices = _choices(config, inits, samples.validation, evaluator_of)
+    measured = [_measured(choice, testing) for choice in choices]
     protocol = f"{testing[0].manifest.rule}, {len(testing[0].manifest.query)} episodes"
 
     def evaluation(part: slice, more: str = "", held_out: bool = False) -> Evaluation:
-        rows = [row(measurements=_pool(by_sample[part])) for row, by_sample in measured]
         return Evaluation(
-            rows=tuple(rows),
+            rows=tuple(
+                choice.row._replace(measurements=halving.pooled(by_sample[part]))
+                for choice, by_sample in zip(choices, measured, strict=True)
+            ),
             dataset=", ".join(sample.manifest.dataset for sample in testing[part]),
             protocol=protocol + more,
             batch_norm=first.model.policy,
-            grid=_grid(config, samples),
+            grid=_grid(config, samples, choices),
             device=devices.in_use(),
             runtime=time.perf_counter() - begin,
             queries=round(np.mean([(x.manifest.query >= 0).sum(1) for x in testing])),
@@ -114,9 +125,14 @@ def saturated(init: str, head: str, measured: Measurements, way: int) -> str:
     )
 
 
-def _grid(config: Experiment, samples: Samples) -> dict[str, object]:
+def _grid(
+    config: Experiment, samples: Samples, choices: Sequence[_Choice]
+) -> dict[str, object]:
     """Tells what every initialisation meets on meta-validation, in words."""
     count = sum(len(sample.manifest.query) for sample in samples.validation)
+    kept: dict[str, list[str]] = {}  # names of heads by what became of their settings
+    for row in {choice.row.head: choice.row for choice in choices}.values():
+        kept.setdefault(_rungs_in_words(row), []).append(row.head)
     return {
         "SGD rates": list(config.evaluate.sgd_rates),
         "Adam rates": list(config.evaluate.adam_rates),
@@ -125,83 +141,121 @@ def _grid(config: Experiment, samples: Samples) -> dict[str, object]:
         "logistic regression C": list(config.evaluate.inverse_penalties),
         "ridge penalties": list(config.evaluate.ridge_penalties),
         "chosen on": f"{count} meta-validation episodes",
+        **{f"tried with {', '.join(of)}": words for words, of in kept.items()},
     }
 
 
-def _chosen(init: Initialisation, head: _Head, validation: int) -> _Measured:
-    """Chooses a head's setting and steps on the first samples, measures on the rest."""
+def _rungs_in_words(row: Row) -> str:
+    (settings, episodes), *more = row.rungs
+    first = f"{settings} setting{'s' * (settings != 1)} on {episodes} episodes"
+    return ", ".join([first, *(f"{few} on {many}" for few, many in more)])
+
+
+def _choices(
+    config: Experiment,
+    inits: Mapping[str, Initialisation],
+    validation: Sequence[Sample],
+    evaluator_of: EvaluatorOf,
+) -> list[_Choice]:
+    """Chooses the setting and steps of every initialisation with every head."""
+    choices = []
+    first = next(iter(inits.values()))
+    embed = adaptation.embed(first.model, first.preprocess)
+    for name, init in inits.items():
+        init = init._replace(name=name)
+        for see, heads in _all_heads(config, init, evaluator_of, embed):
+            seen = [see(init, sample) for sample in validation]
+            for head in heads:
+                row = _chosen(config, init, head, seen)
+                choices.append(_Choice(row, init, head, see))
+    return choices
+
+
+def _chosen(
+    config: Experiment, init: Initialisation, head: _Head, validation: Sequence[Sample]
+) -> Row:
+    """Chooses a head's setting and steps, and gives the row on meta-validation."""
     stop.check()
     print(f"evaluating {init.name}: {head.name}")
-    part = slice(validation)
-    tried = [_pool(head.measure(setting, part)) for setting in head.settings]
-    means = np.stack([x["accuracy"].mean(1) for x in tried])  # [settings, steps]
-    accuracy = np.where(np.isfinite(means), means, 0)
-    # Among equals the smallest loss in closed form, else the first with fewest steps.
-    best, chosen = min(
-        np.argwhere(accuracy == accuracy.max()),
-        key=lambda place: tried[place[0]]["loss"].mean() if head.steps == (0,) else 0,
+
+    def measure(number: int, parts: Sequence[slice]) -> Measurements:
+        some = map(episode_set.some, validation, parts)
+        setting = head.settings[number]
+        return halving.pooled([head.measure(init, setting, x) for x in some])
+
+    sizes = [len(sample.manifest.query) for sample in validation]
+    won = halving.winner(
+        len(head.settings),
+        sizes,
+        config.evaluate.rungs,
+        measure,
+        by_loss=head.steps == (0,),
     )
-    row = functools.partial(
-        Row,
+    return Row(
         init=init.name,
         head=head.name,
-        setting=head.settings[best],
+        setting=head.settings[won.setting],
         steps=head.steps,
-        chosen=int(chosen),
-        validation_accuracy=float(accuracy[best, chosen]),
+        chosen=won.step,
+        validation_accuracy=float(won.measurements["accuracy"][won.step].mean()),
+        measurements=won.measurements,
         cost=init.cost,
         trials=len(head.settings),
+        rungs=won.rungs,
     )
-    return row, head.measure(head.settings[best], slice(validation, None))
 
 
-def _heads(
+def _measured(choice: _Choice, testing: Sequence[Sample]) -> list[Measurements]:
+    """Measures a row with what was chosen on each sample of meta-test."""
+    stop.check()
+    init, head = choice.init, choice.head
+    setting = choice.row.setting
+    return [head.measure(init, setting, choice.see(init, x)) for x in testing]
+
+
+def _all_heads(
     config: Experiment,
     init: Initialisation,
-    every: Sequence[Sample],
     evaluator_of: EvaluatorOf,
     embed: adaptation.Embed,
-) -> Iterator[_Head]:
+) -> Iterator[_Heads]:
     """Yields heads that adapt, and then those in closed form."""
-    grid, of_training = config.evaluate, config.method.head
-    names: tuple[str, ...] = ("prototype", "zero", of_training, "learned")
+    grid = config.evaluate
     rates = [("sgd", rate) for rate in grid.sgd_rates]
     rates += [("adam", rate) for rate in grid.adam_rates]
     settings = [dict(zip(Setting._fields[1:], rate, strict=True)) for rate in rates]
-    for name in dict.fromkeys(names):
-        if name == "learned" and init.head is None:
-            continue
 
-        def adapt(setting: Any, part: slice, name: str = name) -> list[Measurements]:
-            of_head = Setting(name, **setting)
-            return [evaluator_of(x.way)(init, x.episodes, of_head) for x in every[part]]
+    def adapt(
+        name: str, init: Initialisation, setting: Any, sample: Sample
+    ) -> Measurements:
+        evaluator = evaluator_of(sample.way)
+        return evaluator(init, sample.episodes, Setting(name, **setting))
 
-        yield _Head(name, settings, tuple(grid.steps), adapt)
-    features = [embed(init, sample.episodes) for sample in every]
-    for name, settings in closed_form.grid(grid).items():
-
-        def fit(setting: Any, part: slice, name: str = name) -> list[Measurements]:
-            pairs = zip(features[part], every[part], strict=True)
-            head = functools.partial(_fitted, closed_form.HEADS[name], setting)
-            return list(itertools.starmap(head, pairs))
-
-        yield _Head(name, settings, (0,), fit)
+    names = dict.fromkeys(("prototype", "zero", config.method.head, "learned"))
+    adapting = [
+        _Head(name, settings, tuple(grid.steps), functools.partial(adapt, name))
+        for name in names
+        if name != "learned" or init.head is not None
+    ]
+    yield _Heads(lambda init, sample: sample, adapting)
+    closed = [
+        _Head(name, of_head, (0,), functools.partial(_fitted, closed_form.HEADS[name]))
+        for name, of_head in closed_form.grid(grid).items()
+    ]
+    yield _Heads(embed, closed)
 
 
 def _fitted(
-    fit: closed_form.Head,
-    setting: Mapping[str, float],
-    features: tuple[np.ndarray, np.ndarray],
-    sample: Sample,
+    fit: closed_form.Head, init: Initialisation, setting: Any, sample: Sample
 ) -> Measurements:
-    """Measures a head that is fitted to each episode of a sample."""
+    """Measures a head that is fitted to each episode of a sample of features."""
     labels, targets = sample.manifest.support_labels, sample.manifest.query_labels
     # Filling is no image, and such a head would learn from it.
     learned, judged = sample.manifest.support >= 0, sample.manifest.query >= 0
     logits = np.full((*targets.shape, sample.way), -np.inf)
     loss, accuracy = np.zeros((2, 1, len(targets)))
-    for number, (support, query) in enumerate(zip(*features, strict=True)):
-        kept, rows = learned[number], judged[number]
+    for number, (kept, rows) in enumerate(zip(learned, judged, strict=True)):
+        support, query = (part["image"][number] for part in sample.episodes)
         wanted = targets[number, rows]
         task = support[kept], labels[number, kept], query[rows]
         fitted = fit(*task, *setting.values())
@@ -212,11 +266,6 @@ def _fitted(
     return metrics.measure(answers)
 
 
-def _pool(samples: Sequence[Measurements]) -> Measurements:
-    """Joins measurements of several samples' episodes."""
-    return {name: np.concatenate([x[name] for x in samples], 1) for name in samples[0]}
-
-
 def validated(
     evaluator_of: EvaluatorOf,
     init: Initialisation,
@@ -224,4 +273,6 @@ def validated(
     setting: Setting,
 ) -> Measurements:
     """Measures an initialisation on all episodes that choices are made by."""
-    return _pool([evaluator_of(x.way)(init, x.episodes, setting) for x in choosing])
+    return halving.pooled(
+        [evaluator_of(x.way)(init, x.episodes, setting) for x in choosing]
+    )

@@ -23,6 +23,8 @@ class Row(NamedTuple):
     measurements: Measurements  # of the queries, float [len(steps), episodes] each
     cost: Cost  # of making the initialisation
     trials: int = 0  # settings tried on meta-validation
+    # How many of them met how many episodes there: the worse are dropped early.
+    rungs: tuple[tuple[int, int], ...] = ()
 
     @property
     def in_closed_form(self) -> bool:

@@ -10,7 +10,7 @@ from metainit.config.fields import ConfigError, Experiment
 from metainit.core.inner_loop import model_part
 from metainit.data import episode_set
 from metainit.data.loading import Roles
-from metainit.evaluation import adaptation
+from metainit.evaluation import adaptation, halving
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
 from metainit.training.steps import Step
@@ -55,8 +55,9 @@ def adaptations(config: Experiment, roles: Roles, initialisations: int) -> int:
     heads = len({"prototype", "zero", config.method.head})
     settings = len(asked.sgd_rates) + len(asked.adam_rates)
     validation, test = len(roles.validation), len(roles.test + roles.held_out)
-    choosing = validation * -(-asked.validation_episodes // validation)
-    return initialisations * heads * (settings * choosing + test * asked.episodes)
+    sizes = [-(-asked.validation_episodes // validation)] * validation
+    choosing = halving.cost(settings, sizes, asked.rungs)
+    return initialisations * heads * (choosing + test * asked.episodes)
 
 
 def measure(

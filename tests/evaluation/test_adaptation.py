@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score, log_loss
 
 import metainit
 from metainit.config.fields import Task
+from metainit.data import episode_set
 from metainit.data.episodes import sample_batch
 from metainit.data.loading import Source
 from metainit.evaluation import adaptation, metrics
@@ -201,9 +202,13 @@ def test_features_are_those_of_the_network():
         return images
 
     given, encoded = episodes(23), PREPROCESS._replace(encode=encode)
-    embedded = adaptation.embed(MODEL, encoded)(random(), given)
+    (sample,) = episode_set.draw(config(), [TEST], 0, 23)
+    embedded = adaptation.embed(MODEL, encoded)(random(), sample)
+    assert embedded.manifest is sample.manifest
     for number in (0, 22):
-        for part, features in zip(episode(number, given), embedded, strict=True):
+        parts = zip(episode(number, given), embedded.episodes, strict=True)
+        for part, features in parts:
             alone = MODEL.features(random().body, part["image"], None, None)
-            np.testing.assert_allclose(features[number], alone, rtol=1e-4, atol=1e-6)
+            found = features["image"][number]
+            np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-6)
     adaptation.evaluator(config(), MODEL, encoded, WAY)(random(), given, PROTOTYPE)

@@ -12,7 +12,7 @@ import test_adaptation as small
 from metainit.config.fields import Evaluate
 from metainit.data import episode_set
 from metainit.data.loading import Roles
-from metainit.evaluation import adaptation, closed_form, metrics
+from metainit.evaluation import closed_form, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.few_shot import evaluate
 
@@ -69,9 +69,12 @@ def alone(row, episode, way):
         setting = Setting(row.head, **row.setting)
         measured = small.run(way)(INITS[row.init], one, setting)
         return {name: values[:, 0] for name, values in measured.items()}
-    embed = adaptation.embed(small.MODEL, small.PREPROCESS)
-    support, query = embed(INITS[row.init], one)
-    task = support[0], episode.support["label"], query[0]
+    body, normalise = INITS[row.init].body, small.PREPROCESS.normalise
+    support, query = (
+        np.asarray(small.MODEL.features(body, normalise(part["image"]), None, None))
+        for part in episode
+    )
+    task = support, episode.support["label"], query
     chances = np.exp(closed_form.HEADS[row.head](*task, *row.setting.values()))
     wanted = small.expected(chances, episode.query["label"])
     return {name: np.array([x]) for name, x in wanted.items()}
@@ -105,7 +108,8 @@ def test_choices_are_made_on_validation_alone():
     assert any((x != y).any() for x, y in zip(*losses, strict=True))
 
 
-def test_the_best_setting_with_the_fewest_steps_is_chosen():
+@pytest.mark.parametrize("rungs", [1, 3])
+def test_the_best_setting_with_the_fewest_steps_is_chosen(rungs):
     asked = []
     by_setting = {
         ("sgd", 0.1): (0.2, 0.4, 0.4),
@@ -121,15 +125,36 @@ def test_the_best_setting_with_the_fewest_steps_is_chosen():
         accuracy = np.repeat(np.array(values)[:, None], count, 1)
         return dict.fromkeys(metrics.METRICS, accuracy)
 
-    rows = measure(RANDOM, lambda way: scripted).rows
-    row = next(row for row in rows if row.head == "zero")
+    found = measure(RANDOM, lambda way: scripted, rungs=rungs)
+    row = next(row for row in found.rows if row.head == "zero")
     # SGD at 0.5 was asked before Adam and is as good, if after more steps.
     assert row.setting == {"optimizer": "sgd", "learning_rate": 0.5}
     assert (small.STEPS[row.chosen], row.validation_accuracy) == (3, 0.6)
     for head in ("zero", "prototype"):  # the grid once, then the winner on meta-test
         of_head = [(s[1:], count) for s, count in asked if s.head == head]
-        assert [count for _, count in of_head] == [6, 6, 6, 23]
-        assert len({s for s, _ in of_head}) == 3
+        counts = {1: [6, 6, 6, 23], 3: [1, 1, 1, 5, 23]}
+        assert [count for _, count in of_head] == counts[rungs]
+        assert len({s for s, _ in of_head}) == row.trials == 3
+    told = {1: "3 settings on 6 episodes", 3: "3 settings on 1 episodes, 1 on 6"}
+    assert found.grid["tried with prototype, zero"] == told[rungs]
+
+
+def test_rungs_of_one_are_the_whole_grid():
+    """What was chosen before there were rungs, by hand: the best of all on all."""
+    rows = measure(RANDOM, rungs=1).rows
+    settings = small.config()
+    (sample,) = episode_set.draw_validation(settings, ROLES.validation)
+    for row in rows[:2]:
+        rates = [("sgd", 0.1), ("sgd", 0.5), ("adam", 0.03)]
+        tried = [
+            small.run()(RANDOM["random"], sample.episodes, Setting(row.head, *rate))
+            for rate in rates
+        ]
+        means = np.stack([x["accuracy"].mean(1) for x in tried])
+        best, step = np.unravel_index(means.argmax(), means.shape)
+        assert tuple(row.setting.values()) == rates[best]
+        assert (row.chosen, row.validation_accuracy) == (step, means.max())
+        assert (row.rungs, row.trials) == (((3, 6),), 3)
 
 
 def test_data_sets_and_held_out_classes_are_parts():

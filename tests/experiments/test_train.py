@@ -399,6 +399,7 @@ def test_max_hours_leaves_what_meta_test_takes(images, tmp_path, monkeypatch):
     monkeypatch.setattr(initialisations, "validated", slow)
     config = perceptron(images)
     # 96 episodes to be adapted to, at 0.25 s and half as much again: 36 s.
+    config.evaluate.rungs = 1
     config.update(iterations=1_000_000, warm_start=0, max_hours=40 / 3600)
     text = train(config, tmp_path / "run")
     report = (tmp_path / "run" / "report.md").read_text()

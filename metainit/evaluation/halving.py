@@ -1,0 +1,90 @@
+"""Successive halving: the worse settings of a grid are dropped after few episodes.
+
+Jamieson & Talwalkar 2016 (arXiv:1502.07943), by thirds: rung after rung there are three
+times as many episodes, and the best third of the settings. What a setting met on one
+rung counts on the next, so that nothing is measured twice.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from metainit.evaluation.results import Measurements
+
+# `(number of a setting, which episodes of each sample) -> what it measured on them`.
+MeasureFn = Callable[[int, list[slice]], Measurements]
+
+
+class Winner(NamedTuple):
+    """The setting that is left.
+
+    Attributes:
+      setting: its number.
+      step: the position of its best step, the fewest among equals.
+      measurements: its own, on all episodes: rung after rung, sample after sample.
+      rungs: how many settings met how many episodes.
+    """
+
+    setting: int
+    step: int
+    measurements: Measurements
+    rungs: tuple[tuple[int, int], ...]
+
+
+def winner(
+    settings: int, sizes: Sequence[int], rungs: int, measure: MeasureFn, by_loss: bool
+) -> Winner:
+    """Finds the best of some settings by mean accuracy after its best step.
+
+    Among equals it is the one of the smallest loss with `by_loss`, else the first. The
+    first rung has a share 3^-(rungs - 1) of the episodes of each sample, of which
+    `sizes` tells the number, rounded up, and the last one has all. With one rung, or
+    one setting, all meet all.
+    """
+    alive, done = list(range(settings)), [0] * len(sizes)
+    measured: dict[int, list[Measurements]] = {number: [] for number in alive}
+    met: list[tuple[int, int]] = []
+    for left in reversed(range(rungs)):
+        left = left if len(alive) > 1 else 0  # nothing would be dropped
+        ends = [-(-size // 3**left) for size in sizes]
+        parts = list(map(slice, done, ends))
+        for number in alive if ends != done else ():
+            measured[number].append(measure(number, parts))
+        met.append((len(alive), sum(ends)))
+        ranks = {number: _rank(pooled(measured[number]), by_loss) for number in alive}
+        # Stable, so that the first of equals stays the first.
+        ranked = sorted(alive, key=ranks.__getitem__)
+        if not left:
+            break
+        alive, done = sorted(ranked[: -(-len(alive) // 3)]), ends
+    best = pooled(measured[ranked[0]])
+    return Winner(ranked[0], int(np.argmax(_means(best))), best, tuple(met))
+
+
+def cost(settings: int, sizes: Sequence[int], rungs: int) -> int:
+    """Counts the episodes that `winner` measures, each once a setting that meets it."""
+    counted = 0
+
+    def count(number: int, parts: list[slice]) -> Measurements:
+        nonlocal counted
+        counted += sum(part.stop - part.start for part in parts)
+        return {"accuracy": np.zeros((1, 1)), "loss": np.zeros((1, 1))}
+
+    winner(settings, sizes, rungs, count, by_loss=False)
+    return counted
+
+
+def pooled(parts: Sequence[Measurements]) -> Measurements:
+    """Joins measurements of the episodes of several parts, [steps, episodes]."""
+    return {name: np.concatenate([x[name] for x in parts], 1) for name in parts[0]}
+
+
+def _means(measured: Measurements) -> np.ndarray:
+    """Mean accuracy by step; what is not finite is as bad as can be."""
+    means = measured["accuracy"].mean(1)
+    return np.where(np.isfinite(means), means, 0)
+
+
+def _rank(measured: Measurements, by_loss: bool) -> tuple[float, float]:
+    return -_means(measured).max(), measured["loss"].mean() if by_loss else 0.0
