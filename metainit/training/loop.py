@@ -4,7 +4,9 @@ import contextlib
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +23,7 @@ from metainit.training.averaging import averaged
 
 Metrics = dict[str, Any]  # NumPy arrays, [tasks] or []
 _NO_TIME = "max_hours"
+_AHEAD = 2  # batches drawn and copied before the step that needs them
 
 
 class NonFiniteError(ArithmeticError):
@@ -85,8 +88,9 @@ class Session:
     """A run from where an earlier session left it, at `state` after `step` steps.
 
     Its clock has JSON values that are saved with the state: "device_seconds" of the
-    steps, drawing batches included, "seconds" by the wall clock, and those of the
-    caller, given as before the first step.
+    steps, waiting for batches included, "seconds" by the wall clock, and those of the
+    caller, given as before the first step. The device computes a step while the next is
+    handed to it: `settle` before the clock, or a value of the state, is read.
     """
 
     bar: Progress
@@ -101,6 +105,7 @@ class Session:
             run.first_step, run.state, clock
         )
         self._started = time.perf_counter() - self.clock["seconds"]
+        self._unchecked: deque[tuple[int, Metrics]] = deque()
 
     @property
     def seconds(self) -> float:
@@ -108,8 +113,20 @@ class Session:
         return time.perf_counter() - self._started
 
     def save(self) -> None:
+        self.settle()
         self.clock["seconds"] = self.seconds
         self._saved.save(self.step, self.state, self.clock)
+
+    def settle(self) -> None:
+        """Waits for the steps that the device still computes, and checks them."""
+        if not self._unchecked:
+            return
+        begin = time.perf_counter()
+        jax.block_until_ready(self.state)
+        self.clock["device_seconds"] += time.perf_counter() - begin
+        while self._unchecked:
+            step, metrics = self._unchecked.popleft()
+            self._check(step, jax.tree.map(np.asarray, metrics))
 
     def advance(
         self,
@@ -125,11 +142,16 @@ class Session:
         Args:
           owed: does what is due after a step, and says whether to save; also called at
             the start, for what an earlier session left undone.
-          check: `(step, metrics)`, raises where the new state must not be taken.
+          check: `(step, metrics)`, called for each step before a state is saved that
+            it led to; raises where it must not be.
           over: whether to save and stop before the next step.
         """
-        run, first = self.run, self.run.first_step
-        with Progress(run.name, self.step - first, run.steps - first) as self.bar:
+        run, first, self._check = self.run, self.run.first_step, check
+        batches = _drawn_ahead(run.batch, range(self.step, run.steps))
+        with (
+            contextlib.closing(batches),
+            Progress(run.name, self.step - first, run.steps - first) as self.bar,
+        ):
             if self.step > first:
                 self.bar.say(f"{run.name}: resumed at step {self.step}")
             try:
@@ -140,14 +162,7 @@ class Session:
                         self.save()
                         return False
                     stop.check()
-                    begin = time.perf_counter()
-                    state, metrics = jax.block_until_ready(
-                        run.update(self.state, run.batch(self.step), key)
-                    )
-                    self.clock["device_seconds"] += time.perf_counter() - begin
-                    check(self.step, jax.tree.map(np.asarray, metrics))
-                    self.state, self.step = state, self.step + 1
-                    self.bar.step()
+                    self._step(batches, key)
                     if owed():
                         self.save()
             except KeyboardInterrupt:
@@ -157,6 +172,34 @@ class Session:
                     self.bar.say(f"{run.name}: {at}; the same line goes on")
                 raise
         return True
+
+    def _step(self, batches: Iterator[Any], key: jax.Array) -> None:
+        """Hands a step to the device, and waits for the one before it."""
+        begin, before = time.perf_counter(), self.state
+        state, metrics = self.run.update(before, next(batches), key)
+        jax.block_until_ready(before)
+        self.clock["device_seconds"] += time.perf_counter() - begin
+        self._unchecked.append((self.step, metrics))
+        self.state, self.step = state, self.step + 1
+        self.bar.step()
+
+
+def _drawn_ahead(
+    batch: Callable[[int], Any], steps: range
+) -> Generator[Any, None, None]:
+    """Yields the batch of each step, drawn and copied to the device by a thread."""
+
+    def draw(step: int) -> Any:
+        return jax.device_put(batch(step))
+
+    with ThreadPoolExecutor(1, "batches") as thread:
+        drawn: deque[Future[Any]] = deque()
+        for step in steps:
+            drawn.append(thread.submit(draw, step))
+            if len(drawn) > _AHEAD:
+                yield drawn.popleft().result()
+        while drawn:
+            yield drawn.popleft().result()
 
 
 def fit(
@@ -206,9 +249,12 @@ def fit(
 
     def owed() -> bool:
         step, clock, last = session.step, session.clock, session.step == run.steps
-        if logged and (step % run.every.log == 0 or last):
+        to_log, to_validate, to_save = (last or step % n == 0 for n in run.every)
+        if to_log or to_validate or to_save:
+            session.settle()
+        if logged and to_log:
             log(writer)
-        if clock["validated"] < step and (step % run.every.validate == 0 or last):
+        if clock["validated"] < step and to_validate:
             candidate = averaged(session.state)
             accuracy = validate(candidate.params)
             writer.write_scalars(step, {"validation/accuracy": accuracy})
@@ -218,7 +264,7 @@ def fit(
                 judged = {"best": accuracy, "worse": 0}
                 best.save(step, candidate, clock | judged)
             clock.update(judged, validated=step)
-        return step > begun_at and (step % run.every.save == 0 or last)
+        return step > begun_at and to_save
 
     with Writer(run.folder, first_step=session.step + 1) as writer:
         session.advance(key, owed, check, is_over)

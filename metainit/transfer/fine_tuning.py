@@ -178,13 +178,15 @@ class _FineTuning(Session):
         self.advance(key, self._owed)
 
     def _update(self, state: MetaState, batch: Any, key: jax.Array) -> Any:
-        program = self._programs[int(state.step) < self._spec.probe_steps]
+        # The session's number: the state's is not computed yet.
+        program = self._programs[self.step < self._spec.probe_steps]
         return program.update(state, batch, key)
 
     def _owed(self) -> bool:
         """Measures where a point is due; says whether to save the state besides."""
         step, clock, spec, images = self.step, self.clock, self._spec, len(self._chosen)
         if due := step in log_steps(spec.steps) and not self.measured(step):
+            self.settle()
             begin = time.perf_counter()
             scores = self._scores(self.state.params)
             clock["evaluation_seconds"] += time.perf_counter() - begin

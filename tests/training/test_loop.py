@@ -1,6 +1,8 @@
 """The training loop on a toy: what it logs, keeps, and does when it must stop."""
 
 import signal
+import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -196,17 +198,17 @@ def test_stopped_where_no_exception_gets_out_it_ends_the_step(tmp_path, monkeypa
         def __del__(self):
             signal.raise_signal(signal.SIGTERM)
 
-    def collected(step):
-        if step == 4:
+    def collected(state, batch, key):
+        if state.step == 4:
             Lost()
-        return batch(step)
+        return update(state, batch, key)
 
     before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.setattr(stop, "_asked", False)
     try:
         stop.install()
         with pytest.raises(KeyboardInterrupt):
-            go(run(tmp_path, batch=collected), lambda _: 0.0)
+            go(run(tmp_path, update=collected), lambda _: 0.0)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -340,3 +342,45 @@ def test_divergence_at_once_does_not_speak_of_a_checkpoint(tmp_path):
     toy = run(tmp_path, batch=lambda step: np.full(2, np.inf, np.float32))
     with pytest.raises(NonFiniteError, match=r"step 0.*There was no checkpoint yet"):
         go(toy)
+
+
+def test_batches_are_drawn_ahead_by_a_thread(tmp_path):
+    """Each once and in order, the next ones before the step that needs them."""
+    drawn, at_step = [], []
+
+    def draw(step):
+        drawn.append((step, threading.current_thread()))
+        return batch(step)
+
+    def step(state, batch, key):
+        while len(drawn) < min(state.step + 3, 10):
+            time.sleep(1e-3)
+        at_step.append(np.asarray(batch)[0])
+        return update(state, batch, key)
+
+    go(run(tmp_path, batch=draw, update=step))
+    assert [number for number, _ in drawn] == at_step == list(range(10))
+    assert threading.main_thread() not in {thread for _, thread in drawn}
+
+
+def test_metrics_are_fetched_when_they_are_logged(tmp_path):
+    """Not after each step, for which the device would have to wait."""
+    fetched = []
+
+    class Metric:
+        def __init__(self, value):
+            self.value = np.asarray(value)
+
+        def __array__(self, *given, **named):
+            fetched.append(True)
+            return self.value
+
+    seen = []
+
+    def step(state, batch, key):
+        seen.append(len(fetched))
+        new, metrics = update(state, batch, key)
+        return new, {name: Metric(x) for name, x in metrics.items()}
+
+    go(run(tmp_path, update=step, steps=12, every=Intervals(4, 100, 100)))
+    assert seen == [0] * 4 + [12] * 4 + [24] * 4
