@@ -1,5 +1,6 @@
 """From uint8 images to what a network sees, inside the compiled step."""
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -85,11 +86,22 @@ def fit(
 
     Each set has images, uint8 [n, h, w, c], and the rows of those that count, int [k].
     """
-    samples = []
+    moments = []
     for images, rows in sets:
         some = rows[:: max(1, len(rows) // 2000)]
-        samples.append(np.asarray(images[some], np.float64) / 255)
-    means = np.mean([x.mean((0, 1, 2)) for x in samples], 0)
-    squares = np.mean([np.square(x).mean((0, 1, 2)) for x in samples], 0)
+        # A few at a time: 2,000 photographs fill gigabytes as floats.
+        parts = np.array_split(some, -(-len(some) // 50))
+        pixels = len(some) * math.prod(images.shape[1:3])
+        moments.append(sum(_sums(images[part]) for part in parts) / pixels)
+    means, squares = np.mean(moments, 0)
     std = np.sqrt(np.maximum(squares - np.square(means), 1e-8))
     return Preprocess(tuple(means.tolist()), tuple(std.tolist()), shift, flip)
+
+
+def _sums(images: np.ndarray) -> np.ndarray:
+    """Sums, of images in [0, 1], and of their squares, over all pixels: [2, c]."""
+    n, height, width, c = images.shape
+    powers = images, np.square(images, dtype=np.uint16)
+    sums = [x.reshape(n * height, -1).sum(0, dtype=np.int64) for x in powers]
+    by_channel = [x.reshape(width, c).sum(0) for x in sums]
+    return np.array(by_channel) / [[255], [255**2]]

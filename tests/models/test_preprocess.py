@@ -39,6 +39,12 @@ def test_statistics_are_of_all_sets_alike_and_of_what_counts():
     np.testing.assert_allclose(fitted(grey(*4000 * [0], *4000 * [255])).mean, 0.5)
     left_out = fit([(grey(*50 * [0], *50 * [255]), np.arange(50))], 0, False)
     np.testing.assert_array_equal(left_out.mean, 0)
+    # Sums of parts are those of the whole, in double precision.
+    images = noise(123, 5, 3)
+    whole = images / 255
+    found = fitted(images)
+    np.testing.assert_allclose(found.mean, whole.mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(found.std, whole.std((0, 1, 2)), rtol=1e-9)
     one_colour = grey(7, 7, 7)
     normal = fitted(one_colour).normalise(one_colour)
     np.testing.assert_allclose(normal, 0, atol=1e-3)
