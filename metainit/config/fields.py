@@ -23,7 +23,7 @@ Schedule = Literal["constant", "cosine"]  # of a rate; a cosine falls to 0
 
 # What may differ when a run goes on; the latter may only grow.
 MAY_CHANGE = (
-    *("log_every", "validate_every", "checkpoint_every"),
+    *("log_every", "validate_every", "checkpoint_every", "profile"),
     *("max_hours", "data.data_dir", "transfer"),
 )
 ONLY_UP = ("iterations", "outer.decay_steps")
@@ -320,6 +320,9 @@ class Experiment:
     log_every: Count = 20
     validate_every: Count = 100
     checkpoint_every: Count = 100
+    # Steps that each training begins with, of which a trace for TensorBoard or Perfetto
+    # is written to the folder "profile" in its own; they are slower. 0: none.
+    profile: Natural = 0
     data: Data = Data()
     augment: Augment = Augment()
     task: Task = Task()

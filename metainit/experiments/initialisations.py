@@ -190,6 +190,7 @@ def make(
         rates=("inner.learning_rate", "outer.learning_rate"),
         flops=meta.flops,
         patience=config.outer.patience,
+        profile=config.profile,
         alphas=_alphas(config, start),
     )
     if config.cold_start:
@@ -253,6 +254,7 @@ def _joint_run(
         rates=("joint.learning_rate",),
         flops=joint.flops,
         patience=config.outer.patience,
+        profile=config.profile,
         alphas=_alphas(config, programs.start),
     )
 

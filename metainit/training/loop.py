@@ -21,6 +21,7 @@ from metainit.runtime.cost import Cost
 from metainit.runtime.logging import Progress, Writer
 from metainit.training.averaging import averaged
 
+PROFILE = "profile"  # folder of a run's trace, for TensorBoard or Perfetto
 Metrics = dict[str, Any]  # NumPy arrays, [tasks] or []
 _NO_TIME = "max_hours"
 _AHEAD = 2  # batches drawn and copied before the step that needs them
@@ -70,6 +71,7 @@ class Run(NamedTuple):
     flops: float | None = None  # operations a step; None where not counted
     patience: int = 0  # validations without a new best, after which it ends; 0: never
     alphas: tuple[float, ...] = (1.0,)  # as of `metainit.interpolate`, to choose from
+    profile: int = 0  # first steps of a session that a trace is taken of
 
 
 class Fitted(NamedTuple):
@@ -149,20 +151,27 @@ class Session:
         run, first, self._check = self.run, self.run.first_step, check
         batches = _drawn_ahead(run.batch, range(self.step, run.steps))
         with (
+            contextlib.ExitStack() as tracing,
             contextlib.closing(batches),
             Progress(run.name, self.step - first, run.steps - first) as self.bar,
         ):
             if self.step > first:
                 self.bar.say(f"{run.name}: resumed at step {self.step}")
+            traced = min(self.step + run.profile, run.steps)
             try:
                 if owed():
                     self.save()
+                if self.step < traced:
+                    tracing.enter_context(jax.profiler.trace(run.folder / PROFILE))
                 while self.step < run.steps:
                     if over():
                         self.save()
                         return False
                     stop.check()
                     self._step(batches, key)
+                    if self.step == traced:
+                        self.settle()
+                        tracing.close()
                     if owed():
                         self.save()
             except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """The training loop on a toy: what it logs, keeps, and does when it must stop."""
 
+import contextlib
 import signal
 import threading
 import time
@@ -384,3 +385,25 @@ def test_metrics_are_fetched_when_they_are_logged(tmp_path):
 
     go(run(tmp_path, update=step, steps=12, every=Intervals(4, 100, 100)))
     assert seen == [0] * 4 + [12] * 4 + [24] * 4
+
+
+def test_a_trace_is_taken_of_the_first_steps(tmp_path, monkeypatch):
+    taken = []
+
+    @contextlib.contextmanager
+    def trace(folder):
+        taken.append(folder)
+        yield
+        taken.append(session.step)
+
+    monkeypatch.setattr(loop.jax.profiler, "trace", trace)
+    session = loop.Session(run(tmp_path, profile=3), {})
+    session.advance(None, lambda: False)
+    assert taken == [tmp_path / "profile", 3] and session.step == 10
+    go(run(tmp_path / "whole", steps=2, profile=5))
+    assert taken[2] == tmp_path / "whole" / "profile"
+
+
+def test_a_trace_is_a_file_that_tensorboard_reads(tmp_path):
+    go(run(tmp_path, steps=2, profile=1))
+    assert list(tmp_path.glob("profile/plugins/profile/*/*.xplane.pb"))
