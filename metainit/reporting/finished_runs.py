@@ -83,6 +83,7 @@ def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
             row._replace(
                 steps=tuple(row.steps),
                 cost=Cost(*row.cost),
+                rungs=tuple(map(tuple, row.rungs)),
                 measurements=dict(zip(metrics, values[:, None], strict=True)),
             )
             for row, values in zip(
