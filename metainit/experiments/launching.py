@@ -50,7 +50,7 @@ def run(
       yes: prepare data sets without asking.
     """
     # SIGTERM stops a run as Ctrl-C does: it is saved, and the same line resumes it.
-    stop.install()
+    stop.at_once() if dry_run else stop.install()
     try:
         with configs.as_config_error():
             devices.check(allow_cpu)

@@ -49,7 +49,7 @@ from metainit.runtime.cost import FROM_PRETRAINED, META, OURS
 from metainit.runtime.logging import read_metrics
 from metainit.training import frozen_features, steps, stored
 from metainit.training import learner as recipe
-from metainit.training.initialisation import RANDOM, Initialisation
+from metainit.training.initialisation import RANDOM, Initialisation, drawn
 from metainit.training.steps import Step
 from metainit.transfer import comparison, rates
 
@@ -119,7 +119,7 @@ def _meta_learn(
     # The network, and the two training steps compiled and timed.
     init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
     with configs.as_config_error():
-        untrained, start = _starts(config, roles, model, init_key)
+        untrained, start = _starts(config, roles, model, init_key, dry_run)
     print(parameter_overview.get_parameter_overview(start.body, include_stats=False))
     notes: list[str] = []
     if config.evaluate.episodes and not dry_run:
@@ -262,9 +262,17 @@ def _learned_from(config: Experiment, roles: Roles) -> Roles:
 
 
 def _starts(
-    config: Experiment, roles: Roles, model: Model | None, key: jax.Array
+    config: Experiment,
+    roles: Roles,
+    model: Model | None,
+    key: jax.Array,
+    dry_run: bool = False,
 ) -> tuple[Initialisation, Initialisation]:
-    """Random weights, and what training starts from: these or pretrained ones."""
+    """Random weights, and what training starts from: these or pretrained ones.
+
+    In a dry run random ones are others, which need no compilation, and stand in for
+    pretrained ones that would have to be fetched.
+    """
     network = config.network if model is None else None
     model = model or registry.build(config.network)
     if config.transfer.steps:
@@ -277,7 +285,10 @@ def _starts(
         loading.images_used(roles.train), config.augment.shift, config.augment.flip
     )._replace(encode=model.encode)
     example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
-    body = jax.jit(model.init)(key, example)
+    if dry_run:
+        body = drawn(jax.eval_shape(model.init, key, example))
+    else:
+        body = jax.jit(model.init)(key, example)
     if config.method.head in ("cosine", "ridge") and "log_scale" not in body:
         raise ValueError(
             f"method.head={config.method.head} is of features of unit length; give "
@@ -286,8 +297,11 @@ def _starts(
     untrained = Initialisation(RANDOM, model, preprocess, body, network=network)
     if network is None or config.encoder.name == "none" or not config.encoder.weights:
         return untrained, untrained
-    body, about = registry.load_weights(config.encoder, body)
-    print(f"weights: {about.source}, {about.recipe.name}, sha256 {about.sha256}")
+    body, about = registry.load_weights(config.encoder, body, fetch=not dry_run)
+    told = f"{about.recipe.name}, sha256 {about.sha256}"
+    if not about.sha256:
+        told = "a dry run fetches nothing: random ones stand in for them"
+    print(f"weights: {about.source}, {told}")
     mean, std = about.recipe.input[:2]
     preprocess = preprocess._replace(mean=mean, std=std)
     untrained = untrained._replace(preprocess=preprocess)

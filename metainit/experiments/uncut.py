@@ -19,7 +19,7 @@ from metainit.evaluation.results import Evaluation
 from metainit.models import registry
 from metainit.models.preprocess import Preprocess
 from metainit.training import frozen_features
-from metainit.training.initialisation import Initialisation, body_shapes
+from metainit.training.initialisation import Initialisation, body_shapes, drawn
 
 NAME, FIELD = "pretrained weights, uncut", "evaluate.uncut"
 
@@ -53,11 +53,13 @@ def prepare(
     others = {name: start.body[name] for name in shapes.keys() - {"encoder"}}
     like = others | {"encoder": shapes["encoder"]}
     try:
-        body, about = registry.load_weights(network.encoder, like)
+        body, about = registry.load_weights(network.encoder, like, not dry_run)
     except ValueError as error:
         raise ValueError(
             f"{FIELD}=True needs all of the encoder ({error}); set it to False"
         ) from None
+    if not about.sha256:  # not fetched
+        body = others | drawn({"encoder": shapes["encoder"]})
     mean, std = about.recipe.input[:2]
     seen = Preprocess(mean, std, encode=model.encode)
     init = Initialisation(NAME, model, seen, body, provenance=about, network=network)

@@ -92,7 +92,8 @@ def fit(
         # A few at a time: 2,000 photographs fill gigabytes as floats.
         parts = np.array_split(some, -(-len(some) // 50))
         pixels = len(some) * math.prod(images.shape[1:3])
-        moments.append(sum(_sums(images[part]) for part in parts) / pixels)
+        sums = np.sum([_sums(images[part]) for part in parts], 0)
+        moments.append(sums / pixels)
     means, squares = np.mean(moments, 0)
     std = np.sqrt(np.maximum(squares - np.square(means), 1e-8))
     return Preprocess(tuple(means.tolist()), tuple(std.tolist()), shift, flip)

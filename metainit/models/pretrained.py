@@ -101,16 +101,42 @@ def load(source: str) -> tuple[dict[str, np.ndarray], About]:
     path = pathlib.Path(source).expanduser()
     if not source.startswith("hf:") and path.suffix in SUFFIXES:
         return _of_file(source, path)
-    if path.exists() or not (match := HUB_NAME.fullmatch(source)):
+    if (asked := _on_hub(source)) is None:
         raise ValueError(
             f"weights={source!r}: give OWNER/NAME on the Hugging Face hub, as in "
             f"timm/resnet50.tv_in1k, or a file that ends in {', '.join(SUFFIXES)}"
         )
-    name, revision = match.groups()
-    pinned, recipe = _HUB.get(name, ("main", None))
-    path = _fetch(source, name, revision or pinned)
+    name, revision, recipe = asked
+    path = _fetch(source, name, revision)
     # The hub's cache has a folder for each commit.
     return _of_file(source, path, path.parent.name, recipe)
+
+
+def _on_hub(source: str) -> tuple[str, str, Recipe | None] | None:
+    """Name, revision and recipe of weights on the hub; None for a file or a wheel."""
+    path = pathlib.Path(source).expanduser()
+    if not source.startswith("hf:") and (path.suffix in SUFFIXES or path.exists()):
+        return None
+    if source == WHEEL or not (match := HUB_NAME.fullmatch(source)):
+        return None
+    name, revision = match.groups()
+    pinned, recipe = _HUB.get(name, ("main", None))
+    return name, revision or pinned, recipe
+
+
+def is_to_fetch(source: str) -> bool:
+    """Whether `load` would ask the hub, whose cache on this disk has nothing of it."""
+    if (asked := _on_hub(source)) is None:
+        return False
+    name, revision, _ = asked
+    found = huggingface_hub.try_to_load_from_cache(name, HUB_FILE, revision=revision)
+    return not isinstance(found, str)
+
+
+def unfetched(source: str) -> About:
+    """What is known, without asking the hub, of weights that are to be fetched."""
+    asked = _on_hub(source)
+    return About(source, None, "", (asked and asked[2]) or UNKNOWN)
 
 
 def find_wheel() -> pathlib.Path:

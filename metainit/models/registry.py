@@ -95,12 +95,19 @@ def build(network: Network) -> Model:
     return model
 
 
-def load_weights(section: fields.Encoder, body: Any) -> tuple[Any, About]:
+def load_weights(
+    section: fields.Encoder, body: Any, fetch: bool = True
+) -> tuple[Any, About]:
     """Gives a body {"encoder", "learner"} the section's weights in float32.
+
+    Without `fetch` it keeps its own where these are on the hub alone: those are told by
+    an empty `sha256`.
 
     Raises:
       ValueError: weights that cannot be had, or of another network.
     """
+    if not fetch and pretrained.is_to_fetch(section.weights):
+        return body, expected_by(section.name, pretrained.unfetched(section.weights))
     entry, (flat, about) = ENCODERS[section.name], pretrained.load(section.weights)
     try:
         tree = entry.names.from_torch(flat, body["encoder"])

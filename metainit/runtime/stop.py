@@ -22,6 +22,16 @@ def install() -> None:
         signal.signal(signal.SIGINT, _handle)
 
 
+def at_once() -> None:
+    """Lets both signals end the process, also while XLA compiles and Python waits.
+
+    For what has nothing to save. Ctrl-C stays ignored where it is.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def check() -> None:
     """Raises KeyboardInterrupt where one of the signals came; for between steps."""
     if _asked:

@@ -27,6 +27,7 @@ from metainit.runtime.budget import seconds_each
 from metainit.training.initialisation import Initialisation
 
 CHUNK = 64  # images a call of the compiled encoder
+SAMPLE = 8  # images that it is timed on
 
 # Part of every key: raise it when what is on disk changes, or how it is computed.
 _FORMAT = 2
@@ -112,9 +113,9 @@ def stand_ins(
     @functools.cache
     def measured(*shape: int) -> tuple[float, tuple[int, ...]]:
         """Seconds an image, and the shape of its map."""
-        chunk = np.zeros((CHUNK, *shape), np.uint8)
+        chunk = np.zeros((SAMPLE, *shape), np.uint8)
         (seconds,) = seconds_each(lambda: of_chunk(init.body, chunk))
-        return seconds / CHUNK, jax.eval_shape(of_chunk, init.body, chunk).shape[1:]
+        return seconds / SAMPLE, jax.eval_shape(of_chunk, init.body, chunk).shape[1:]
 
     maps, seconds = [], 0.0
     for source in sources:

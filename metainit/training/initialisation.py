@@ -1,5 +1,6 @@
 """An initialisation: a network, where it starts, and what making it took."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -69,6 +70,22 @@ def random(network: Network, seed: int) -> Initialisation:
     body = jax.jit(model.init)(key, images)
     preprocess = Preprocess((), (), encode=model.encode)
     return Initialisation(RANDOM, model, preprocess, body, network=network)
+
+
+def drawn(shapes: Any) -> Any:
+    """Makes parameters of these shapes and dtypes, to time a network by.
+
+    They cost no compilation: matrices are normal, of small deviation, all else is 1.
+    """
+    rng = np.random.default_rng(0)
+
+    def leaf(like: Any) -> np.ndarray:
+        if len(like.shape) < 2 or not jnp.issubdtype(like.dtype, jnp.floating):
+            return np.ones(like.shape, like.dtype)
+        draws = rng.standard_normal(like.shape, np.float32)
+        return (draws / math.prod(like.shape[:-1]) ** 0.5).astype(like.dtype)
+
+    return jax.tree.map(leaf, shapes)
 
 
 def fitted(

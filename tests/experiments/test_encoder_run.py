@@ -20,6 +20,7 @@ from metainit.models import registry, torch_names
 from metainit.runtime import atomic
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.training import stored
+from tests import hub
 
 SIDE = 16
 INITS = ("meta-learned", "joint pretraining", "pretrained weights", uncut.NAME)
@@ -170,16 +171,20 @@ def test_film_on_stages_that_stay_as_they_are(data, weights, tmp_path):
         np.testing.assert_array_equal(x, kept[name])
 
 
-def test_a_dry_run_encodes_nothing_on_disk(data, weights, tmp_path, capsys):
-    config = on_features(data, weights)
+def test_a_dry_run_fetches_and_encodes_nothing(data, tmp_path, capsys, monkeypatch):
+    config = on_features(data, "timm/resnet50.tv_in1k")
     config.data.size = SIDE + 8  # at which no other test has encoded them
     config.method.gradient = "first_order"  # compiles sooner
     loading.load(tiny.typed(config).data)  # caches decoded images
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
-    assert train(config, tmp_path / "run", dry_run=True) == ""
+    with hub.serve("", b"") as (endpoint, asked):
+        hub.use(monkeypatch, endpoint, tmp_path)
+        assert train(config, tmp_path / "run", dry_run=True) == ""
+    assert not asked
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
     assert not (tmp_path / "run").exists()
     printed = capsys.readouterr().out
+    assert "tv_in1k, a dry run fetches nothing: random ones stand in" in printed
     for field in ("encoder.cached", "evaluate.uncut"):
         assert f"{field}=True encodes every image once" in printed
     assert "a meta-iteration takes" in printed
