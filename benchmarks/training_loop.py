@@ -2,11 +2,11 @@
 
     python benchmarks/training_loop.py [CONFIG ...] [--steps 200] [--rounds 7]
 
-Each config's meta-iteration is taken by turns, `steps` at a time: bare, on one batch that
-lies on the device, each handed over when the one before is done; in the loop, which draws
-batches, checks, logs every 20 steps and writes event files; and one at a time, as the
-loop did before it drew ahead. Prints medians over the rounds as JSON. Compilation,
-validation and checkpoints are in none of them.
+Each config's meta-iteration is taken by turns, `steps` at a time: bare, on one batch
+that lies on the device, each handed over when the one before is done; in the loop,
+which draws batches, checks, logs every 20 steps and writes event files; and one at a
+time, as the loop did before it drew ahead. Prints medians over the rounds as JSON.
+Compilation, validation and checkpoints are in none of them.
 """
 
 import argparse
