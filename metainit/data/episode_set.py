@@ -6,7 +6,7 @@ asked for, so that 600 episodes of a thousand images take no memory.
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,19 +61,19 @@ class Gathered:
 
     def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
         """Takes images [m, ...] and rows int [episodes, n], -1 for one of zeros."""
-        self._images, self._rows = images, rows
+        self.images, self._rows = images, rows
         self.shape = (*rows.shape, *images.shape[1:])
 
     def __getitem__(self, place: Any) -> np.ndarray:
         """Reads one episode's images, by an integer, or several's."""
         rows = self._rows[place]
-        images = np.asarray(self._images[np.maximum(rows, 0)])
+        images = np.asarray(self.images[np.maximum(rows, 0)])
         images[rows < 0] = 0
         return images
 
     def some(self, part: slice) -> "Gathered":
         """Takes some episodes, whose images are not read yet."""
-        return Gathered(self._images, self._rows[part])
+        return Gathered(self.images, self._rows[part])
 
 
 def check(config: Experiment, roles: Roles) -> None:
@@ -127,6 +127,25 @@ def some(sample: Sample, part: slice) -> Sample:
     return sample._replace(
         manifest=manifest, episodes=Episode(*map(cut, sample.episodes))
     )
+
+
+def mapped(
+    sample: Sample, of_images: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> Sample:
+    """Puts what is computed of an image in its place, once for each that is there.
+
+    `of_images` is `(images [m, ...], rows int [k]) -> [k, ...]`, of rows that ascend.
+    """
+    tables = sample.manifest.support, sample.manifest.query
+    rows = np.unique(np.concatenate([table.ravel() for table in tables]))
+    rows = rows[rows >= 0]
+    made = of_images(sample.episodes.support["image"].images, rows)
+
+    def part(batch: dict[str, Any], table: np.ndarray) -> dict[str, Any]:
+        places = np.where(table < 0, -1, np.searchsorted(rows, table))
+        return batch | {"image": Gathered(made, places)}
+
+    return sample._replace(episodes=Episode(*map(part, sample.episodes, tables)))
 
 
 def draw(

@@ -12,6 +12,7 @@ import optax
 import metainit
 from metainit.config.fields import Experiment
 from metainit.core import step_sizes
+from metainit.data import episode_set
 from metainit.data.batches import chunks
 from metainit.data.episode_set import Sample
 from metainit.evaluation import metrics
@@ -28,7 +29,8 @@ HEADS = ("zero", *heads.FITS, "learned")
 CHUNK = 20  # episodes a call of the compiled program, at most
 CHUNK_PIXELS = 2**26  # of the episodes of a call
 TOGETHER = 10  # episodes side by side in it, at most: large ones would fill memory
-PIXELS = 2**20  # of episodes side by side
+PIXELS = 2**20  # of episodes, or images, side by side
+IMAGES = 128  # side by side, at most, where each is seen alone
 
 
 class Setting(NamedTuple):
@@ -39,24 +41,39 @@ class Setting(NamedTuple):
     learning_rate: float
 
 
-Evaluator = Callable[[Initialisation, metainit.Episode, Setting], Measurements]
-Embed = Callable[[Initialisation, Sample], Sample]
+class Evaluator(NamedTuple):
+    """What is compiled once for all initialisations of a network.
+
+    Attributes:
+      embed: `(init, sample) -> sample` of features, [episodes, n, d], for images; each
+        image's are computed once where they depend on no other.
+      see: `(init, sample) -> sample` that `adapt` takes the episodes of: of features
+        where inner steps change none, else of images.
+      adapt: `(init, episodes, setting) -> Measurements`.
+    """
+
+    embed: Callable[[Initialisation, Sample], Sample]
+    see: Callable[[Initialisation, Sample], Sample]
+    adapt: Callable[[Initialisation, metainit.Episode, Setting], Measurements]
 
 
 def evaluator(
     config: Experiment, model: Model, preprocess: Preprocess, way: int
 ) -> Evaluator:
-    """Returns `(init, episodes, setting) -> Measurements`.
+    """Makes an evaluator of episodes of `way` classes.
 
     Head, optimizer, rate and learned step sizes (`Initialisation.inner`) are inputs of
     one compiled program. Inner steps change what those of training do, on batches of as
     many images, the same ones for every initialisation. The query is looked at after
-    the steps of `config.evaluate.steps` only; `way` is that of an episode.
+    the steps of `config.evaluate.steps` only.
     """
-    model, preprocess = in_task(model, preprocess)
-    run = jax.jit(_program(config, model, preprocess, way))
+    embed = _embed(model, preprocess)
+    run = jax.jit(_program(config, *in_task(model, preprocess), way))
 
-    def evaluate(init, episodes, setting):
+    def see(init, sample):
+        return embed(init, sample) if _is_fixed(config, model, init.body) else sample
+
+    def adapt(init, episodes, setting):
         inputs = _inputs(config, init, episodes, setting, way)
 
         def measure(chunk):
@@ -65,24 +82,47 @@ def evaluator(
 
         return _in_chunks(measure, episodes, axis=1)
 
-    return evaluate
+    return Evaluator(embed, see, adapt)
+
+
+def _is_fixed(config: Experiment, model: Model, body: Any) -> bool:
+    """Whether an image has the same features in every episode and after any steps."""
+    mask = adapt_mask(config, model)
+    leaves, _ = jax.tree_util.tree_flatten_with_path({"body": body})
+    adapts = mask is None or any(mask(path, leaf) for path, leaf in leaves)
+    return model.alone and not adapts
 
 
 def operations(
     config: Experiment, init: Initialisation, episodes: metainit.Episode, way: int
 ) -> float:
-    """Counts FLOPs of adapting to the first episode by `metainit.runtime.flops`."""
+    """Counts FLOPs of adapting to the first episode by `metainit.runtime.flops`.
+
+    Where features stay as they are, each image's are counted once.
+    """
     model, preprocess = in_task(init.model, init.preprocess)
-    first = jax.tree.map(lambda x: np.asarray(x[:1]), episodes)
+    first, counted = jax.tree.map(lambda x: np.asarray(x[:1]), episodes), 0.0
+    if _is_fixed(config, init.model, init.body):
+        of_images = _of_images(init.model, init.preprocess)
+        for part in first:
+            given = init.params, part["image"][0]
+            counted += flops.of_function(of_images, *given)
+            shape = jax.eval_shape(of_images, *given).shape
+            part["image"] = np.zeros((1, *shape), np.float32)
     inputs = _inputs(config, init, first, Setting("zero", "sgd", 0.0), way)
     run = _program(config, model, preprocess, way)
-    return flops.of_function(run, *inputs, first)
+    return counted + flops.of_function(run, *inputs, first)
 
 
 def _program(
     config: Experiment, model: Model, preprocess: Preprocess, way: int
 ) -> Callable[[Any, Any, metainit.Episode], Any]:
-    """Makes `(params, choice, episodes) -> loss, accuracy, logits`, not compiled."""
+    """Makes `(params, choice, episodes) -> loss, accuracy, logits`, not compiled.
+
+    Episodes are of images, or of features where no inner step changes these.
+    """
+    of_images = model, preprocess
+    of_features = _on_features(model), preprocess.of_features()
     steps = np.array(config.evaluate.steps)
     is_measured = jnp.asarray(np.isin(np.arange(steps[-1] + 1), steps))
     fits = [name for name in heads.FITS if name in ("prototype", config.method.head)]
@@ -90,12 +130,14 @@ def _program(
     def run(params, choice, episodes):
         per_task = tuple({"classes"} & episodes.support.keys())
         size = config.inner.batch
+        is_embedded = episodes.support["image"].ndim == 3
+        network, prepare = of_features if is_embedded else of_images
         loop = metainit.InnerLoop(
-            classification.loss_fn(model),
+            classification.loss_fn(network),
             _chosen_optimizer(config.method.phases),
             int(steps[-1]),
-            adapt_mask=adapt_mask(config, model),
-            start=_chosen_start(model, way, choice["head"], fits),
+            adapt_mask=adapt_mask(config, network),
+            start=_chosen_start(network, way, choice["head"], fits),
             batches=metainit.minibatches(size, per_task) if size else None,
         )
 
@@ -105,11 +147,11 @@ def _program(
                 metainit.MetaParams(params, choice),
                 support,
                 jax.random.key(0),  # the order of images, all that is random
-                observe=_answers(model, query, is_measured),
+                observe=_answers(network, query, is_measured),
             )
             return jax.tree.map(lambda x: x[steps], trace.observed)
 
-        return _map(adapted, params, preprocess, episodes)
+        return _map(adapted, params, prepare, episodes)
 
     return run
 
@@ -154,7 +196,9 @@ def _inputs(
     }
     if "head" not in params:
         images = jax.ShapeDtypeStruct(episodes.support["image"].shape[1:], jnp.float32)
-        features = classification.feature_count(init.model, init.body, images)
+        embedded = len(images.shape) == 2
+        model = _on_features(init.model) if embedded else init.model
+        features = classification.feature_count(model, init.body, images)
         params["head"] = {"kernel": jnp.zeros((features, way)), "bias": jnp.zeros(way)}
     return params, choice
 
@@ -198,10 +242,31 @@ def _chosen_optimizer(
     return optax.GradientTransformationExtraArgs(adam.init, update)
 
 
-def embed(model: Model, preprocess: Preprocess) -> Embed:
-    """Returns `(init, sample) -> sample` of features, [episodes, n, d], for images."""
+def _on_features(model: Model) -> Model:
+    """The network, of features that it made beforehand."""
+    features = lambda params, features, weight, key: features  # noqa: E731
+    return model._replace(features=features, encode=None, in_task=None)
+
+
+def _of_images(model: Model, preprocess: Preprocess) -> Callable[[Any, Any], jax.Array]:
+    """Makes `(params, images [n, h, w, c]) -> features [n, d]`, each alone."""
+
+    def of_images(params, images):
+        batch = {"image": images}
+        seen = preprocess.for_evaluation(params, batch, jax.random.key(0))
+        return model.features(params["body"], seen["image"], None, None)
+
+    return of_images
+
+
+def _embed(
+    model: Model, preprocess: Preprocess
+) -> Callable[[Initialisation, Sample], Sample]:
+    """Makes `Evaluator.embed`."""
     of_batch = classification.features(model)
     of_query = classification.query_features(model)
+
+    of_chunk = jax.jit(_of_images(model, preprocess))
 
     @jax.jit
     def run(params, episodes):
@@ -210,7 +275,18 @@ def embed(model: Model, preprocess: Preprocess) -> Embed:
 
         return _map(features, params, preprocess, episodes)
 
-    def embedded(init: Initialisation, sample: Sample) -> Sample:
+    def each_image(init: Initialisation, sample: Sample) -> Sample:
+        def of_images(images, rows):
+            size = int(np.clip(PIXELS // math.prod(images.shape[1:3]), 1, IMAGES))
+            made = [
+                np.asarray(of_chunk(init.params, images[some]))[:count]
+                for some, count in chunks(rows, size)
+            ]
+            return np.concatenate(made)
+
+        return episode_set.mapped(sample, of_images)
+
+    def each_episode(init: Initialisation, sample: Sample) -> Sample:
         features = _in_chunks(
             lambda chunk: run(init.params, chunk), sample.episodes, axis=0
         )
@@ -218,7 +294,7 @@ def embed(model: Model, preprocess: Preprocess) -> Embed:
         parts = (part | {"image": of_part} for part, of_part in pairs)
         return sample._replace(episodes=metainit.Episode(*parts))
 
-    return embedded
+    return each_image if model.alone else each_episode
 
 
 def _map(

@@ -159,11 +159,9 @@ def _choices(
 ) -> list[_Choice]:
     """Chooses the setting and steps of every initialisation with every head."""
     choices = []
-    first = next(iter(inits.values()))
-    embed = adaptation.embed(first.model, first.preprocess)
     for name, init in inits.items():
         init = init._replace(name=name)
-        for see, heads in _all_heads(config, init, evaluator_of, embed):
+        for see, heads in _all_heads(config, init, evaluator_of):
             seen = [see(init, sample) for sample in validation]
             for head in heads:
                 row = _chosen(config, init, head, seen)
@@ -214,10 +212,7 @@ def _measured(choice: _Choice, testing: Sequence[Sample]) -> list[Measurements]:
 
 
 def _all_heads(
-    config: Experiment,
-    init: Initialisation,
-    evaluator_of: EvaluatorOf,
-    embed: adaptation.Embed,
+    config: Experiment, init: Initialisation, evaluator_of: EvaluatorOf
 ) -> Iterator[_Heads]:
     """Yields heads that adapt, and then those in closed form."""
     grid = config.evaluate
@@ -229,7 +224,7 @@ def _all_heads(
         name: str, init: Initialisation, setting: Any, sample: Sample
     ) -> Measurements:
         evaluator = evaluator_of(sample.way)
-        return evaluator(init, sample.episodes, Setting(name, **setting))
+        return evaluator.adapt(init, sample.episodes, Setting(name, **setting))
 
     names = dict.fromkeys(("prototype", "zero", config.method.head, "learned"))
     adapting = [
@@ -237,12 +232,12 @@ def _all_heads(
         for name in names
         if name != "learned" or init.head is not None
     ]
-    yield _Heads(lambda init, sample: sample, adapting)
+    yield _Heads(lambda init, x: evaluator_of(x.way).see(init, x), adapting)
     closed = [
         _Head(name, of_head, (0,), functools.partial(_fitted, closed_form.HEADS[name]))
         for name, of_head in closed_form.grid(grid).items()
     ]
-    yield _Heads(embed, closed)
+    yield _Heads(lambda init, x: evaluator_of(x.way).embed(init, x), closed)
 
 
 def _fitted(
@@ -273,6 +268,9 @@ def validated(
     setting: Setting,
 ) -> Measurements:
     """Measures an initialisation on all episodes that choices are made by."""
-    return halving.pooled(
-        [evaluator_of(x.way)(init, x.episodes, setting) for x in choosing]
-    )
+    measured = []
+    for sample in choosing:
+        evaluator = evaluator_of(sample.way)
+        seen = evaluator.see(init, sample).episodes
+        measured.append(evaluator.adapt(init, seen, setting))
+    return halving.pooled(measured)

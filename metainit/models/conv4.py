@@ -64,4 +64,4 @@ def conv4(
     form = form or convolution.for_backend()
     module = Conv4(form, filters, norm, downsample, output, scale)
     model = from_linen(module, norm == "support", normalisation.POLICIES[norm])
-    return model._replace(layer_of=numbered)
+    return model._replace(layer_of=numbered, alone=norm in ("group", "none"))

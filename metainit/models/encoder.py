@@ -195,6 +195,7 @@ def composed(
         adapts=adapts,
         learns=learns,
         layer_of=layer_of,
+        alone=alone and (learner is None or learner.alone),
     )
     if frozen:
         in_front = encode(0, frozen)

@@ -38,4 +38,5 @@ def mlp(hidden: Sequence[int], dropout: float = 0.0, dropped: int = 0) -> Model:
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
     module = Mlp(tuple(hidden), dropout, dropped)
-    return from_linen(module)._replace(layer_of=numbered)
+    alone = not (dropout and dropped)
+    return from_linen(module)._replace(layer_of=numbered, alone=alone)

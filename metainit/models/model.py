@@ -38,6 +38,9 @@ class Model(NamedTuple):
     # gives: training changes it and inner steps do not, so that it is computed once a
     # task. None for none.
     in_task: "Model | None" = None
+    # Whether an image's features depend on the parameters and on nothing else: no other
+    # image, no dropout. They are computed once then where inner steps change none.
+    alone: bool = False
     computed_in: str = ""  # the dtype of activations where it is not the parameters'
     # `(path of a leaf) -> number of its layer`: 0 for the one that sees the images,
     # None for a leaf of no layer. None where no order of layers is known.

@@ -78,7 +78,7 @@ def test_evaluation_takes_them(episodes):
     """Factors of a third at a rate of 0.3 are a rate of 0.1; others are not."""
     config = default()
     config.evaluate.steps = (0, 2)
-    measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3)
+    measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3).adapt
     logs = jax.tree.map(lambda x: x - np.log(3), LOGS)
     init = Initialisation("random", MODEL, PREPROCESS, BODY)
     scaled, plain, larger = (
@@ -97,7 +97,7 @@ def test_evaluation_takes_the_phase_of_each_step(episodes):
     logs = recipe.log_step_sizes(config, MODEL, BODY)
     later = jax.tree.map(lambda x: x.at[1].add(-np.log(3)), logs)
     init = Initialisation("random", MODEL, PREPROCESS, BODY, phases=(0, 1))
-    measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3)
+    measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3).adapt
     setting = adaptation.Setting("prototype", "sgd", 0.3)
     measured = measure(init._replace(inner=later), episodes, setting)["loss"]
 

@@ -72,6 +72,36 @@ def test_images_are_read_when_asked_for():
     assert (found[0][0] == 99).all()
 
 
+def test_some_episodes_of_a_sample():
+    """Of the shape that all have, whose images are read when they are asked for."""
+    (sample,) = episode_set.draw(VARIABLE, [source()], 7, 9)
+    few = episode_set.some(sample, slice(2, 5))
+    assert (few.way, few.manifest.sha256) == (sample.way, sample.manifest.sha256)
+    for name in episode_set.Manifest._fields[3:]:
+        whole = getattr(sample.manifest, name)
+        assert_same(getattr(few.manifest, name), whole[2:5])
+    assert isinstance(few.episodes.query["image"], episode_set.Gathered)
+    read = [jax.tree.map(lambda x: x[:], x.episodes) for x in (few, sample)]
+    jax.tree.map(lambda x, y: assert_same(x, y[2:5]), *read)
+
+
+def test_what_is_made_of_an_image_is_made_once():
+    (sample,) = episode_set.draw(VARIABLE, [source()], 7, 9)
+    asked = []
+
+    def numbers(images, rows):
+        asked.extend(rows)
+        return 1.0 + filling.read_numbers(images[rows])[:, None]
+
+    made = episode_set.mapped(sample, numbers)
+    assert len(asked) == len(set(asked))
+    for part, of_part in zip(sample.episodes, made.episodes, strict=True):
+        images, is_real = part["image"][:], part["weight"] > 0
+        expected = np.where(is_real, 1.0 + filling.read_numbers(images), 0)
+        assert_same(of_part["image"][:][..., 0], expected)
+        assert of_part["label"] is part["label"]
+
+
 def test_what_is_stored_says_of_which_images_the_episodes_are(tmp_path):
     other = source(1)._replace(name="other", hashes=None)
     cases = (FIXED, source(), 7), (VARIABLE, other, 7)

@@ -64,8 +64,12 @@ MODEL = registry.build(config())
 
 
 @functools.cache
-def run(way=WAY):
+def evaluator(way=WAY):
     return adaptation.evaluator(config(), MODEL, PREPROCESS, way)
+
+
+def run(way=WAY):
+    return evaluator(way).adapt
 
 
 def random(seed=0):
@@ -155,7 +159,7 @@ def by_recipe(algorithm, batch):
 def adapted(algorithm, batch, given, way=WAY):
     """Of inner steps as of this method, on batches of so many images."""
     settings = by_recipe(algorithm, batch)
-    measure = adaptation.evaluator(settings, MODEL, PREPROCESS, way)
+    measure = adaptation.evaluator(settings, MODEL, PREPROCESS, way).adapt
     return measure(random(), given, Setting("prototype", "sgd", 1.0))
 
 
@@ -194,21 +198,54 @@ def test_a_head_that_is_not_chosen_may_be_anything(head):
         np.testing.assert_array_equal(measured[name], values)
 
 
-def test_features_are_those_of_the_network():
-    """Whose encoder is run compiled only."""
+@pytest.mark.parametrize("alone", [True, False])
+def test_features_are_those_of_the_network(alone):
+    """Whose encoder is run compiled only; of each image, or each episode's."""
 
     def encode(params, images):
         assert isinstance(images, jax.core.Tracer)
         return images
 
     given, encoded = episodes(23), PREPROCESS._replace(encode=encode)
+    model = MODEL._replace(alone=alone)
+    program = adaptation.evaluator(config(), model, encoded, WAY)
     (sample,) = episode_set.draw(config(), [TEST], 0, 23)
-    embedded = adaptation.embed(MODEL, encoded)(random(), sample)
+    embedded = program.embed(random(), sample)
     assert embedded.manifest is sample.manifest
     for number in (0, 22):
         parts = zip(episode(number, given), embedded.episodes, strict=True)
         for part, features in parts:
-            alone = MODEL.features(random().body, part["image"], None, None)
+            by_hand = MODEL.features(random().body, part["image"], None, None)
             found = features["image"][number]
-            np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-6)
-    adaptation.evaluator(config(), MODEL, encoded, WAY)(random(), given, PROTOTYPE)
+            np.testing.assert_allclose(found, by_hand, rtol=1e-4, atol=1e-6)
+    program.adapt(random(), given, PROTOTYPE)
+
+
+@pytest.mark.parametrize("name", ["prototype", "learned"])
+@pytest.mark.parametrize("variable", [False, True])
+def test_a_head_alone_adapts_on_features(variable, name):
+    """Computed once for every image, it comes to the same."""
+    settings, way = by_recipe("anil", 2), WAY
+    settings.evaluate.update(variable=variable, min_way=WAY, max_way=WAY)
+    settings.evaluate.update(max_support=9, max_queries=3)
+    (sample,) = episode_set.draw(settings, [TEST], 0, 5)
+    init, setting = with_head(), Setting(name, "adam", 0.03)
+    once, each = (
+        adaptation.evaluator(settings, MODEL._replace(alone=x), PREPROCESS, way)
+        for x in (True, False)
+    )
+    assert each.see(init, sample) is sample
+    seen = once.see(init, sample)
+    assert seen.episodes.support["image"].shape[2:] == (12,)
+    found = once.adapt(init, seen.episodes, setting)
+    assert_close(found, each.adapt(init, sample.episodes, setting))
+    # Without a head of its own, too; and not where inner steps change the features.
+    once.adapt(random(), seen.episodes, PROTOTYPE)
+    settings.method.algorithm = "maml"
+    other = adaptation.evaluator(settings, MODEL, PREPROCESS, way)
+    assert other.see(init, sample) is sample
+    assert not np.allclose(
+        found["loss"][-1],
+        other.adapt(init, sample.episodes, setting)["loss"][-1],
+        rtol=1e-3,
+    )

@@ -22,7 +22,7 @@ ROLES = Roles((), (small.source("seen", 1),), (small.TEST,))
 VARIABLE = {"min_way": 2, "max_way": 3, "max_support": 12, "max_queries": 3}
 
 
-def measure(inits, evaluator_of=small.run, roles=ROLES, **changed):
+def measure(inits, evaluator_of=small.evaluator, roles=ROLES, **changed):
     settings = small.config(**changed)
     drawn = episode_set.of_roles(settings, roles)
     return evaluate(settings, inits, drawn, evaluator_of)
@@ -125,7 +125,8 @@ def test_the_best_setting_with_the_fewest_steps_is_chosen(rungs):
         accuracy = np.repeat(np.array(values)[:, None], count, 1)
         return dict.fromkeys(metrics.METRICS, accuracy)
 
-    found = measure(RANDOM, lambda way: scripted, rungs=rungs)
+    program = small.evaluator()._replace(adapt=scripted)
+    found = measure(RANDOM, lambda way: program, rungs=rungs)
     row = next(row for row in found.rows if row.head == "zero")
     # SGD at 0.5 was asked before Adam and is as good, if after more steps.
     assert row.setting == {"optimizer": "sgd", "learning_rate": 0.5}

@@ -50,15 +50,16 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head):
     if head == "learned":
         zeros = {"kernel": jnp.zeros((5, 3)), "bias": jnp.zeros(3)}
         init = init._replace(head=zeros)
-    adapt = adaptation.evaluator(small, init.model, PREPROCESS, 3)
+    program = adaptation.evaluator(small, init.model, PREPROCESS, 3)
     counted = []
 
     def counting(init, episodes, setting):
         counted.append(len(episodes.support["label"]))
-        return adapt(init, episodes, setting)
+        return program.adapt(init, episodes, setting)
 
     episodes = episode_set.of_roles(small, ROLES)
-    evaluate(small, {"one": init, "other": init}, episodes, lambda way: counting)
+    counted_by = program._replace(adapt=counting)
+    evaluate(small, {"one": init, "other": init}, episodes, lambda way: counted_by)
     assert forecast.adaptations(small, ROLES, 2) == sum(counted)
     small.evaluate.episodes = 0
     assert forecast.adaptations(small, ROLES, 2) == 0
@@ -77,6 +78,21 @@ def test_operations_are_those_of_every_step_and_image():
     a_query, a_support = 2 * (16 * 5 + 5 * 3), 2 * (2 * 16 * 5 + 3 * 5 * 3)
     assert operations(2, 2) - operations(1, 2) == 3 * a_support + 3 * 2 * a_query
     assert operations(2, 3) - operations(2, 2) == 3 * 3 * a_query
+
+
+def test_features_that_no_step_changes_are_counted_once():
+    small = settings(steps=(0, 5))
+    small.method.algorithm = "anil"
+    (sample,) = episode_set.draw_validation(small, ROLES.validation[:1])
+    given = sample.episodes, sample.way
+    images = sum(len(part["label"][0]) for part in sample.episodes)
+    once = adaptation.operations(small, drawn(small), *given)
+    init = drawn(small)
+    many = init._replace(model=init.model._replace(alone=False))
+    each = adaptation.operations(small, many, *given)
+    # The hidden layer of 16-5-3 is the same: of each image, and in every step.
+    hidden = 2 * 16 * 5
+    assert images * hidden < once < each and (each - once) % hidden == 0
 
 
 def test_what_the_device_has_no_room_for_is_refused_in_one_line():

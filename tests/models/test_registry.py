@@ -1,5 +1,7 @@
 """Parameters by the names of PyTorch's users, there and back."""
 
+import dataclasses
+
 import chex
 import jax
 import numpy as np
@@ -49,6 +51,50 @@ def test_what_is_read_back_is_the_same_bitwise(names):
     assert key.startswith("learner.") == (names == ("resnet", "conv4"))
     if names[0] == "none":
         assert ("blocks.3.norm.weight" in arrays) == (names[2] != "none")
+
+
+@pytest.mark.parametrize(
+    "alone, model, encoder",
+    [
+        (True, {"norm": "group"}, {}),
+        (True, {"norm": "none"}, {}),
+        (False, {"norm": "support"}, {}),
+        (False, {"norm": "batch"}, {}),
+        (True, {"name": "mlp", "unit_length": True}, {}),
+        (False, {"name": "mlp", "dropout": 0.5, "dropped": 1}, {}),
+        (True, {"name": "linear"}, {"name": "resnet", "norm": "frozen"}),
+        (True, {"name": "linear"}, {"name": "efficientnet_lite0"}),
+        (False, {"name": "linear"}, {"name": "resnet", "norm": "batch"}),
+        (False, {"norm": "support"}, {"name": "resnet"}),
+        (True, {"norm": "group"}, {"name": "resnet"}),
+    ],
+)
+def test_features_of_an_image_alone_depend_on_no_other(alone, model, encoder):
+    network = network_of()
+    network = dataclasses.replace(
+        network,
+        model=dataclasses.replace(network.model, **model),
+        encoder=dataclasses.replace(network.encoder, use="adapted", **encoder),
+    )
+    built, key = registry.build(network), jax.random.key(0)
+    assert built.alone == alone
+    if encoder and encoder["name"] != "resnet":
+        return  # too large to be run here
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(4, *IMAGES.shape[1:])).astype(np.float32)
+    body = jax.tree.map(np.abs, body_of(network))  # variances, too
+
+    @jax.jit
+    def of(images, key):
+        maps = built.encode(body, images) if built.encode else images
+        return built.features(body, maps, None, key)
+
+    first = of(images, None)[0]
+    others = of(np.concatenate([images[:1], 3 * images[1:] + 1]), None)[0]
+    same = np.allclose(first, others, rtol=1e-5)
+    assert same == (alone or "dropout" in model)
+    if alone:
+        np.testing.assert_allclose(of(images, key)[0], first, rtol=1e-5)
 
 
 def test_names_and_layouts_of_conv4_are_torchs():
