@@ -29,10 +29,11 @@ def row(init, head, accuracy, validation=None, chosen=1, seed=0):
 
 
 def evaluation(*rows, dataset="glyphs", **more):
-    protocol, grid = "5-way 1-shot, 60 episodes", {"learning rates": [0.01, 0.1]}
+    protocol, grid = "5-way 1-shot", {"learning rates": [0.01, 0.1]}
     about = protocol, "support moments", grid, "cpu x1", 20.0, 75
     notes = ("A note of its own.",)
-    return Evaluation(rows, dataset, *about, notes)._replace(**more)
+    made = Evaluation(rows, dataset, *about, notes, episodes=EPISODES)
+    return made._replace(**more)
 
 
 WINNING = (

@@ -232,7 +232,14 @@ class Joint:
 class Evaluate:
     """Meta-validation and meta-test."""
 
-    episodes: Several = 600  # 0: no meta-test
+    episodes: Several = 600  # of each meta-test set, at most; 0: no meta-test
+    # As many of them are drawn as make the 95 % interval of ours minus the strongest
+    # other initialisation this many percentage points wide to either side, told from
+    # meta-validation; 0: all.
+    half_width: NotNegative = 0.5
+    # Of the run's time, the share that meta-test may take, by fewer episodes; 1.0: any.
+    # In any case there are 100, or `episodes` where these are fewer.
+    max_share: Fraction = 0.25
     validation_episodes: Count = 100
     # The worse two thirds of a head's settings are dropped after each rung but the
     # last, of three times the episodes of the one before; 1: all settings meet all.

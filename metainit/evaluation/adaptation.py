@@ -47,13 +47,14 @@ class Evaluator(NamedTuple):
     Attributes:
       embed: `(init, sample) -> sample` of features, [episodes, n, d], for images; each
         image's are computed once where they depend on no other.
-      see: `(init, sample) -> sample` that `adapt` takes the episodes of: of features
-        where inner steps change none, else of images.
-      adapt: `(init, episodes, setting) -> Measurements`.
+      is_fixed: `(init) -> bool`, whether an image's features are the same in every
+        episode and after any steps.
+      adapt: `(init, episodes, setting) -> Measurements`, of features where they are
+        fixed or of images.
     """
 
     embed: Callable[[Initialisation, Sample], Sample]
-    see: Callable[[Initialisation, Sample], Sample]
+    is_fixed: Callable[[Initialisation], bool]
     adapt: Callable[[Initialisation, metainit.Episode, Setting], Measurements]
 
 
@@ -67,11 +68,7 @@ def evaluator(
     many images, the same ones for every initialisation. The query is looked at after
     the steps of `config.evaluate.steps` only.
     """
-    embed = _embed(model, preprocess)
     run = jax.jit(_program(config, *in_task(model, preprocess), way))
-
-    def see(init, sample):
-        return embed(init, sample) if _is_fixed(config, model, init.body) else sample
 
     def adapt(init, episodes, setting):
         inputs = _inputs(config, init, episodes, setting, way)
@@ -82,11 +79,15 @@ def evaluator(
 
         return _in_chunks(measure, episodes, axis=1)
 
-    return Evaluator(embed, see, adapt)
+    return Evaluator(
+        embed=_embed(model, preprocess),
+        is_fixed=lambda init: _is_fixed(config, model, init.body),
+        adapt=adapt,
+    )
 
 
 def _is_fixed(config: Experiment, model: Model, body: Any) -> bool:
-    """Whether an image has the same features in every episode and after any steps."""
+    """See `Evaluator`."""
     mask = adapt_mask(config, model)
     leaves, _ = jax.tree_util.tree_flatten_with_path({"body": body})
     adapts = mask is None or any(mask(path, leaf) for path, leaf in leaves)

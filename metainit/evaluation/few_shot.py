@@ -1,6 +1,7 @@
 """Meta-test: every initialisation with every head, on the same episodes and grid."""
 
 import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,13 +37,43 @@ class _Heads(NamedTuple):
     heads: Sequence[_Head]
 
 
-class _Choice(NamedTuple):
+class Entrants(NamedTuple):
+    """Initialisations of one network, and the episodes that they are measured on.
+
+    `evaluator_of` is way -> `adaptation.evaluator(...)` of that network.
+    """
+
+    config: Experiment
+    inits: Mapping[str, Initialisation]
+    samples: Samples
+    evaluator_of: EvaluatorOf
+
+
+class Choice(NamedTuple):
     """A head of an initialisation as it will be measured on meta-test."""
 
     row: Row  # as measured on meta-validation
     init: Initialisation
     head: _Head
     see: Callable[[Initialisation, Sample], Sample]
+    seconds: float  # that an episode took
+
+
+class Chosen(NamedTuple):
+    """What was chosen for all entrants, and the seconds that it took."""
+
+    entrants: Entrants
+    choices: Sequence[Choice]
+    seconds: float
+
+    @property
+    def episode_seconds(self) -> float:
+        """Seconds of an episode of meta-test, adapted to by all rows."""
+        of_head: dict[str, list[float]] = {}
+        for choice in self.choices:
+            of_head.setdefault(choice.head.name, []).append(choice.seconds)
+        # What a busy machine, or compilation, adds is not the episode's own.
+        return sum(len(of) * min(of) for of in of_head.values())
 
 
 def evaluate(
@@ -51,18 +82,43 @@ def evaluate(
     samples: Samples,
     evaluator_of: EvaluatorOf,
 ) -> Evaluation:
-    """Chooses each row's setting on meta-validation, then measures it on meta-test.
+    """Chooses on meta-validation and measures on all episodes of meta-test."""
+    return measure(choose(Entrants(config, inits, samples, evaluator_of)))
 
-    All initialisations are of one network; `evaluator_of` is way ->
-    `adaptation.evaluator(...)`. In `parts` of the evaluation on all of meta-test is one
-    on each data set where there are several, and on each with held-out classes.
+
+def choose(entrants: Entrants) -> Chosen:
+    """Chooses setting and steps of every initialisation with every head.
+
+    Nothing but meta-validation is looked at.
     """
-    begin = time.perf_counter()
-    first = next(iter(inits.values()))
-    testing = samples.test + samples.held_out
-    choices = _choices(config, inits, samples.validation, evaluator_of)
-    measured = [_measured(choice, testing) for choice in choices]
-    protocol = f"{testing[0].manifest.rule}, {len(testing[0].manifest.query)} episodes"
+    begin, choices = time.perf_counter(), []
+    config, validation = entrants.config, entrants.samples.validation
+    count = sum(len(sample.manifest.query) for sample in validation)
+    for name, init in entrants.inits.items():
+        init = init._replace(name=name)
+        for see, heads in _all_heads(entrants, init):
+            before = time.perf_counter()
+            seen = [see(init, sample) for sample in validation]
+            share = (time.perf_counter() - before) / count / len(heads)
+            for head in heads:
+                row, seconds = _chosen(config, init, head, seen)
+                choices.append(Choice(row, init, head, see, seconds + share))
+    return Chosen(entrants, choices, time.perf_counter() - begin)
+
+
+def measure(chosen: Chosen, episodes: int | None = None) -> Evaluation:
+    """Measures what was chosen on the first episodes of meta-test, by default all.
+
+    In `parts` of the evaluation on all of meta-test is one on each data set where there
+    are several, and on each with held-out classes.
+    """
+    begin, (config, inits, samples, _) = time.perf_counter(), chosen.entrants
+    first, choices = next(iter(inits.values())), chosen.choices
+    testing = [
+        episode_set.some(sample, slice(episodes))
+        for sample in samples.test + samples.held_out
+    ]
+    measured = _measured(choices, testing)
 
     def evaluation(part: slice, more: str = "", held_out: bool = False) -> Evaluation:
         return Evaluation(
@@ -71,24 +127,24 @@ def evaluate(
                 for choice, by_sample in zip(choices, measured, strict=True)
             ),
             dataset=", ".join(sample.manifest.dataset for sample in testing[part]),
-            protocol=protocol + more,
+            protocol=testing[0].manifest.rule + more,
             batch_norm=first.model.policy,
             grid=_grid(config, samples, choices),
             device=devices.in_use(),
-            runtime=time.perf_counter() - begin,
+            runtime=chosen.seconds + time.perf_counter() - begin,
             queries=round(np.mean([(x.manifest.query >= 0).sum(1) for x in testing])),
             episodes_sha256=" ".join(x.manifest.sha256 for x in testing[part]),
             held_out=held_out,
+            episodes=len(testing[0].manifest.query),
         )
 
     unseen = len(samples.test)
-    several = unseen > 1
-    parts = [evaluation(slice(i, i + 1)) for i in range(unseen) if several]
+    parts = [evaluation(slice(i, i + 1)) for i in range(unseen) if unseen > 1]
     parts += [
         evaluation(slice(i, i + 1), ", held-out classes of meta-train", held_out=True)
         for i in range(unseen, len(testing))
     ]
-    whole = evaluation(slice(unseen), " of each" if several else "")
+    whole = evaluation(slice(unseen))
     way = max(sample.way for sample in testing)
     adapting = (row for row in whole.rows if row.steps[0] == 0 < row.steps[-1])
     told = (saturated(x.init, x.head, x.measurements, way) for x in adapting)
@@ -126,7 +182,7 @@ def saturated(init: str, head: str, measured: Measurements, way: int) -> str:
 
 
 def _grid(
-    config: Experiment, samples: Samples, choices: Sequence[_Choice]
+    config: Experiment, samples: Samples, choices: Sequence[Choice]
 ) -> dict[str, object]:
     """Tells what every initialisation meets on meta-validation, in words."""
     count = sum(len(sample.manifest.query) for sample in samples.validation)
@@ -151,35 +207,25 @@ def _rungs_in_words(row: Row) -> str:
     return ", ".join([first, *(f"{few} on {many}" for few, many in more)])
 
 
-def _choices(
-    config: Experiment,
-    inits: Mapping[str, Initialisation],
-    validation: Sequence[Sample],
-    evaluator_of: EvaluatorOf,
-) -> list[_Choice]:
-    """Chooses the setting and steps of every initialisation with every head."""
-    choices = []
-    for name, init in inits.items():
-        init = init._replace(name=name)
-        for see, heads in _all_heads(config, init, evaluator_of):
-            seen = [see(init, sample) for sample in validation]
-            for head in heads:
-                row = _chosen(config, init, head, seen)
-                choices.append(_Choice(row, init, head, see))
-    return choices
-
-
 def _chosen(
     config: Experiment, init: Initialisation, head: _Head, validation: Sequence[Sample]
-) -> Row:
-    """Chooses a head's setting and steps, and gives the row on meta-validation."""
+) -> tuple[Row, float]:
+    """Chooses a head's setting and steps on meta-validation.
+
+    It gives the row there, and the seconds that an episode took in the last rung.
+    """
     stop.check()
     print(f"evaluating {init.name}: {head.name}")
+    seconds = 0.0
 
     def measure(number: int, parts: Sequence[slice]) -> Measurements:
+        nonlocal seconds
+        begin = time.perf_counter()
         some = map(episode_set.some, validation, parts)
         setting = head.settings[number]
-        return halving.pooled([head.measure(init, setting, x) for x in some])
+        measured = halving.pooled([head.measure(init, setting, x) for x in some])
+        seconds = (time.perf_counter() - begin) / measured["loss"].shape[1]
+        return measured
 
     sizes = [len(sample.manifest.query) for sample in validation]
     won = halving.winner(
@@ -189,7 +235,7 @@ def _chosen(
         measure,
         by_loss=head.steps == (0,),
     )
-    return Row(
+    row = Row(
         init=init.name,
         head=head.name,
         setting=head.settings[won.setting],
@@ -201,24 +247,35 @@ def _chosen(
         trials=len(head.settings),
         rungs=won.rungs,
     )
+    return row, seconds
 
 
-def _measured(choice: _Choice, testing: Sequence[Sample]) -> list[Measurements]:
-    """Measures a row with what was chosen on each sample of meta-test."""
-    stop.check()
-    init, head = choice.init, choice.head
-    setting = choice.row.setting
-    return [head.measure(init, setting, choice.see(init, x)) for x in testing]
+def _measured(
+    choices: Sequence[Choice], testing: Sequence[Sample]
+) -> list[list[Measurements]]:
+    """Measures each choice on each sample; heads that see the same share it."""
+    measured = []
+    for _, of_heads in itertools.groupby(choices, key=lambda choice: id(choice.see)):
+        group = list(of_heads)
+        init, see = group[0].init, group[0].see
+        seen = [see(init, sample) for sample in testing]
+        for choice in group:
+            stop.check()
+            head, setting = choice.head, choice.row.setting
+            measured.append([head.measure(init, setting, x) for x in seen])
+    return measured
 
 
-def _all_heads(
-    config: Experiment, init: Initialisation, evaluator_of: EvaluatorOf
-) -> Iterator[_Heads]:
+def _all_heads(entrants: Entrants, init: Initialisation) -> Iterator[_Heads]:
     """Yields heads that adapt, and then those in closed form."""
+    config, evaluator_of = entrants.config, entrants.evaluator_of
     grid = config.evaluate
     rates = [("sgd", rate) for rate in grid.sgd_rates]
     rates += [("adam", rate) for rate in grid.adam_rates]
     settings = [dict(zip(Setting._fields[1:], rate, strict=True)) for rate in rates]
+
+    def embed(init: Initialisation, sample: Sample) -> Sample:
+        return evaluator_of(sample.way).embed(init, sample)
 
     def adapt(
         name: str, init: Initialisation, setting: Any, sample: Sample
@@ -232,12 +289,16 @@ def _all_heads(
         for name in names
         if name != "learned" or init.head is not None
     ]
-    yield _Heads(lambda init, x: evaluator_of(x.way).see(init, x), adapting)
     closed = [
         _Head(name, of_head, (0,), functools.partial(_fitted, closed_form.HEADS[name]))
         for name, of_head in closed_form.grid(grid).items()
     ]
-    yield _Heads(lambda init, x: evaluator_of(x.way).embed(init, x), closed)
+    first = entrants.samples.validation[0]
+    if evaluator_of(first.way).is_fixed(init):
+        yield _Heads(embed, [*adapting, *closed])
+    else:
+        yield _Heads(lambda init, sample: sample, adapting)
+        yield _Heads(embed, closed)
 
 
 def _fitted(
@@ -271,6 +332,7 @@ def validated(
     measured = []
     for sample in choosing:
         evaluator = evaluator_of(sample.way)
-        seen = evaluator.see(init, sample).episodes
-        measured.append(evaluator.adapt(init, seen, setting))
+        is_fixed = evaluator.is_fixed(init)
+        seen = evaluator.embed(init, sample) if is_fixed else sample
+        measured.append(evaluator.adapt(init, seen.episodes, setting))
     return halving.pooled(measured)

@@ -13,6 +13,10 @@ import scipy.stats
 CONDITIONAL = "conditional on this training run"
 RESAMPLES = 10_000
 
+# Of each seed a value an episode, float [episodes], of which seeds may have several
+# numbers.
+BySeed = Sequence[np.ndarray] | np.ndarray
+
 
 class Interval(NamedTuple):
     """A mean with its 95 % interval, in the unit of the table.
@@ -31,15 +35,14 @@ class Interval(NamedTuple):
         return self.p is not None and self.p < 0.05
 
 
-def over_seeds(table: np.ndarray) -> Interval:
+def over_seeds(table: BySeed) -> Interval:
     """Gives Student's interval over seeds' means, or for one seed over its episodes.
 
-    The table is float [seeds, episodes]; one seed needs 2 episodes at least.
+    One seed needs 2 episodes at least.
     """
-    table = np.asarray(table, np.float64)
     if len(table) == 1:
         return Interval(*mean_interval(table[0]), p=None)
-    means = table.mean(1)
+    means = np.array([np.mean(of_seed, dtype=np.float64) for of_seed in table])
     p = float(means[0] == 0)  # where nothing varies, and SciPy would divide by 0
     if np.ptp(means) > 0:
         p = float(scipy.stats.ttest_1samp(means, 0).pvalue)
@@ -47,21 +50,22 @@ def over_seeds(table: np.ndarray) -> Interval:
 
 
 def compare(
-    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
+    first: Mapping[str, BySeed], second: Mapping[str, BySeed]
 ) -> dict[str, Interval]:
-    """Subtracts two initialisations' float [seeds, episodes], paired, by data set.
+    """Subtracts two initialisations' episodes, paired, by data set.
 
     Each p is after Holm's correction over the data sets. A ValueError says that data
     sets, seeds or episodes of the sides differ.
     """
-    ours, theirs = ({k: np.shape(x[k]) for k in x} for x in (first, second))
+    ours, theirs = ({k: list(map(len, x[k])) for k in x} for x in (first, second))
     if ours != theirs:
         words = "paired differences need the same data sets, seeds and episodes"
         raise ValueError(f"{words} on both sides, got {ours} against {theirs}")
-    differences = {
-        name: over_seeds(np.subtract(first[name], second[name], dtype=np.float64))
-        for name in first
-    }
+    differences = {}
+    for name, of_first in first.items():
+        sides = zip(of_first, second[name], strict=True)
+        minus = [np.subtract(*pair, dtype=np.float64) for pair in sides]
+        differences[name] = over_seeds(minus)
     raw = [interval.p for interval in differences.values() if interval.p is not None]
     corrected = holm(raw).tolist() if raw else [None] * len(differences)
     pairs = zip(differences.items(), corrected, strict=True)

@@ -37,7 +37,7 @@ class Evaluation(NamedTuple):
 
     rows: tuple[Row, ...]
     dataset: str
-    protocol: str  # in words, e.g. "5-way 1-shot, 600 episodes"
+    protocol: str  # in words, e.g. "5-way 1-shot"
     batch_norm: str
     grid: dict[str, Any]  # what every initialisation met on meta-validation, by field
     device: str  # e.g. "cpu x1"
@@ -46,10 +46,21 @@ class Evaluation(NamedTuple):
     notes: tuple[str, ...] = ()  # sentences that belong under the table
     # The same by data set, where there are several, and on held-out classes.
     parts: tuple["Evaluation", ...] = ()
-    episodes_sha256: str = ""  # of the episodes; runs with one digest may be paired
+    # Of the stream that the episodes begin; runs with one digest may be paired.
+    episodes_sha256: str = ""
     held_out: bool = False  # whether it is on held-out classes of a meta-train set
+    episodes: int = 0  # of each data set, the same for all rows
 
     @property
     def name(self) -> str:
         """The data set, with what tells held-out classes apart."""
         return self.dataset + ", held-out classes" * self.held_out
+
+    @property
+    def in_words(self) -> str:
+        """The protocol with the number of episodes."""
+        if not self.episodes:  # as runs have it that are older than the field
+            return self.protocol
+        pooled = self.rows[0].measurements["accuracy"].shape[1]
+        of_each = " of each" if pooled > self.episodes else ""
+        return f"{self.protocol}, {self.episodes:,} episodes{of_each}"

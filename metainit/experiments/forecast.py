@@ -47,17 +47,24 @@ class Forecast(NamedTuple):
         return adapting + self.encoding_seconds
 
 
-def adaptations(config: Experiment, roles: Roles, initialisations: int) -> int:
-    """Counts the episodes that meta-test adapts to, each head with each setting."""
+def adaptations(
+    config: Experiment, roles: Roles, initialisations: int, episodes: int | None = None
+) -> int:
+    """Counts the episodes that meta-test adapts to, each head with each setting.
+
+    It is of so many `episodes` of each meta-test set, by default of all there may be;
+    with 0 it is what choosing on meta-validation takes.
+    """
     asked = config.evaluate
     if not asked.episodes:
         return 0
+    episodes = asked.episodes if episodes is None else episodes
     heads = len({"prototype", "zero", config.method.head})
     settings = len(asked.sgd_rates) + len(asked.adam_rates)
     validation, test = len(roles.validation), len(roles.test + roles.held_out)
     sizes = [-(-asked.validation_episodes // validation)] * validation
     choosing = halving.cost(settings, sizes, asked.rungs)
-    return initialisations * heads * (choosing + test * asked.episodes)
+    return initialisations * heads * (choosing + test * episodes)
 
 
 def measure(

@@ -26,12 +26,12 @@ from metainit.data.batches import MetaBatches
 from metainit.data.episodes import check
 from metainit.data.loading import Roles, Source
 from metainit.evaluation import adaptation
-from metainit.evaluation.few_shot import evaluate
 from metainit.experiments import (
     configs,
     export,
     forecast,
     initialisations,
+    meta_test,
     supervised,
     sweep,
     transfer,
@@ -176,11 +176,12 @@ def _meta_learn(
         transferred = comparison.compare(
             config, inits, *comparison.of_roles(config, roles), workdir
         )
-    samples = episode_set.of_roles(config, roles)
-    manifests = [sample.manifest for sample in samples.test + samples.held_out]
-    episode_set.write(workdir / episode_set.FILE, manifests)
-    evaluation = evaluate(config, inits, samples, evaluator_of)
-    evaluation = uncut.beside(whole, config, samples, evaluation)
+    device_seconds = sum(run["device_seconds"] for run in runs)
+    # What was done before the run was gone on with took device time.
+    before = max(device_seconds, time.perf_counter() - begin)
+    evaluation = meta_test.run(
+        config, workdir, inits, roles, evaluator_of, whole, before
+    )
     ours = [init for name, init in inits.items() if name in OURS]
     images = sum(len(source.images) for source in roles.train)
     context: run_report.Context = {
@@ -192,7 +193,7 @@ def _meta_learn(
         "training": read_metrics(
             workdir / (META if config.cold_start else FROM_PRETRAINED)
         ),
-        "device_hours": sum(run["device_seconds"] for run in runs) / 3600,
+        "device_hours": device_seconds / 3600,
         # In meta-train images, of our longest run.
         "epoch": max(init.cost.images for init in ours) / images,
     }

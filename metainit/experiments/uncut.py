@@ -14,8 +14,8 @@ from metainit.config.fields import Experiment, Network
 from metainit.data import cache, episode_set, loading
 from metainit.data.episode_set import Samples
 from metainit.data.loading import Roles, Source
-from metainit.evaluation import adaptation, few_shot
-from metainit.evaluation.results import Evaluation
+from metainit.evaluation import adaptation
+from metainit.evaluation.few_shot import Entrants
 from metainit.models import registry
 from metainit.models.preprocess import Preprocess
 from metainit.training import frozen_features
@@ -77,23 +77,19 @@ def prepare(
     return Whole(init, Roles(*by_role), seconds)
 
 
-def beside(
-    whole: Whole, config: Experiment, samples: Samples, evaluation: Evaluation
-) -> Evaluation:
-    """Adds the encoder's rows, on the episodes `samples` of an evaluation.
+def entrants(whole: Whole, config: Experiment, samples: Samples) -> list[Entrants]:
+    """The encoder on the same episodes as others have, if it is to be measured.
 
     Steps change the head alone.
     """
     if (init := whole.init) is None:
-        return evaluation
+        return []
     config = parsing.replaced(config, {"method.algorithm": "anil"})
     evaluator_of = functools.cache(
         lambda way: adaptation.evaluator(config, init.model, init.preprocess, way)
     )
     same = episode_set.of_other_images(samples, whole.roles)
-    rows = few_shot.evaluate(config, {NAME: init}, same, evaluator_of)
-    joined = few_shot.joined(evaluation, rows)
-    return joined._replace(notes=(*joined.notes, _note(config, init)))
+    return [Entrants(config, {NAME: init}, same, evaluator_of)]
 
 
 def _network(config: Experiment, start: Initialisation) -> Network | None:
@@ -128,9 +124,12 @@ def _read(config: Experiment, size: int, roles: Roles) -> list[Source]:
     return [large._replace(labels=source.labels) for large, source in pairs]
 
 
-def _note(config: Experiment, init: Initialisation) -> str:
-    return (
+def notes(whole: Whole, config: Experiment) -> list[str]:
+    """A sentence for the report where the encoder is measured."""
+    if (init := whole.init) is None:
+        return []
+    return [
         f"{NAME}: its images have {init.built_from.size} pixels a side, those of the "
         f"others {config.data.size}, and it has {init.model.policy}. Its features were "
         "made once for every image; their time is in no row."
-    )
+    ]

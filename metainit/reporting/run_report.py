@@ -86,7 +86,7 @@ def write_report(
         verdict(evaluation.rows),
         "Conditional on this one training run: ± and [ ] are 95 % intervals over the "
         "draw of episodes, not that of training.",
-        f"{evaluation.dataset}, {evaluation.protocol}, on {evaluation.device}.",
+        f"{evaluation.dataset}, {evaluation.in_words}, on {evaluation.device}.",
     ]
     table = _table(paired[:1]).without("Data set")
     given = evaluation.rows, evaluation.batch_norm, context["terms"]
@@ -197,7 +197,7 @@ def _result_lines(
 ) -> Iterator[dict[str, Any]]:
 
     def line(row: Row, metric: str, interval: Any, **other: str) -> dict[str, Any]:
-        about = {"dataset": evaluation.dataset, "protocol": evaluation.protocol}
+        about = {"dataset": evaluation.dataset, "protocol": evaluation.in_words}
         return {
             **{"init": row.init, "head": row.head, **other, **about, "metric": metric},
             **dict(zip(("value", "low", "high"), interval, strict=True)),

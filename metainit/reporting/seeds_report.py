@@ -49,9 +49,9 @@ class Entry(NamedTuple):
         """A row of each seed; what was chosen is one for all data sets."""
         return next(iter(self.rows.values()))
 
-    def measured(self, data_set: str, metric: str = "accuracy") -> np.ndarray:
-        """Float [seeds, episodes]."""
-        return np.stack([row.measurements[metric][0] for row in self.rows[data_set]])
+    def measured(self, data_set: str, metric: str = "accuracy") -> list[np.ndarray]:
+        """Of each seed float [episodes]."""
+        return [row.measurements[metric][0] for row in self.rows[data_set]]
 
 
 class Compared(NamedTuple):
@@ -80,8 +80,12 @@ class Compared(NamedTuple):
 
     def overall(self, entry: Entry) -> Interval:
         """Ours minus an entry over `unseen` together, each counting the same."""
-        minus = [self.ours.measured(x) - entry.measured(x) for x in self.unseen]
-        return intervals.over_seeds(np.mean(minus, 0))
+        minus = []  # by data set and seed
+        for name in self.unseen:
+            sides = self.ours.measured(name), entry.measured(name)
+            minus.append([np.subtract(*pair) for pair in zip(*sides, strict=True)])
+        by_seed = zip(*minus, strict=True)
+        return intervals.over_seeds([np.mean(of_seed, 0) for of_seed in by_seed])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,6 +112,7 @@ def compare(paths: Sequence[str]) -> Compared:
         raise ValueError(f"no run is finished. {'; '.join(missing)}")
     finished_runs.check(runs)
     experiments, left_out = finished_runs.group(runs)
+    experiments = finished_runs.on_common_episodes(experiments)
     entries = [x for label, of in experiments.items() for x in _entries(label, of)]
     candidates = [entry for entry in entries if entry.init in OURS]
     if not candidates:
@@ -127,7 +132,11 @@ def compare(paths: Sequence[str]) -> Compared:
 
 def best(compared: Compared, data_set: str) -> Entry | None:
     """Finds the entry that is significantly better than every other one, if any is."""
-    first = max(compared.entries, key=lambda entry: entry.measured(data_set).mean())
+
+    def mean(entry: Entry) -> float:
+        return float(np.mean([np.mean(x) for x in entry.measured(data_set)]))
+
+    first = max(compared.entries, key=mean)
     others = [entry for entry in compared.entries if entry is not first]
     better = [compared.paired(first, other)[data_set].different for other in others]
     return first if better and all(better) else None
@@ -219,7 +228,7 @@ def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator
         winner = best(compared, name)
         bold = frozenset(n for n, x in enumerate(compared.entries) if x is winner)
         yield Heading(name)
-        yield f"{part.protocol}."
+        yield f"{part.protocol}{_episodes(compared.entries[0], name)}."
         yield Table(("Initialisation", "Head", *metrics, *last), rows, bold=bold)
     if len(compared.unseen) > 1:
         yield Heading("All data sets")
@@ -229,6 +238,12 @@ def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator
     yield _EXPLAINED
     for label, runs in compared.experiments.items():
         yield from _transfer(label, runs, folder)
+
+
+def _episodes(entry: Entry, data_set: str) -> str:
+    counts = [len(of_seed) for of_seed in entry.measured(data_set)]
+    few, many = min(counts), max(counts)
+    return f", {few:,} episodes" if few == many else f", {few:,} to {many:,} episodes"
 
 
 def _transfer(

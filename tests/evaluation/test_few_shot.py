@@ -12,9 +12,9 @@ import test_adaptation as small
 from metainit.config.fields import Evaluate
 from metainit.data import episode_set
 from metainit.data.loading import Roles
-from metainit.evaluation import closed_form, metrics
+from metainit.evaluation import adaptation, closed_form, few_shot, metrics
 from metainit.evaluation.adaptation import Setting
-from metainit.evaluation.few_shot import evaluate
+from metainit.evaluation.few_shot import Entrants, choose, evaluate
 
 INITS = {"meta-learned": small.with_head(), "random": small.random(1)}
 RANDOM = {"random": small.random(1)}
@@ -44,7 +44,8 @@ def test_an_evaluation_says_what_it_is_of():
     assert met["random"] == ["prototype", "zero", *closed]
     assert met["meta-learned"] == ["prototype", "zero", "learned", *closed]
     assert (found.dataset, found.held_out, found.parts) == ("unseen", False, ())
-    assert found.protocol == "3-way 2-shot, 23 episodes"
+    assert (found.protocol, found.episodes) == ("3-way 2-shot", 23)
+    assert found.in_words == "3-way 2-shot, 23 episodes"
     assert found.queries == small.WAY * small.QUERIES and found.runtime > 0
     assert found.batch_norm == small.MODEL.policy
     assert found.grid["SGD rates"] == [0.1, 0.5]
@@ -162,10 +163,53 @@ def test_data_sets_and_held_out_classes_are_parts():
     more, held_out = small.source("more", 4), small.source("ho", 5)
     roles = ROLES._replace(test=(small.TEST, more), held_out=(held_out,))
     whole = measure(RANDOM, roles=roles)
-    assert whole.dataset == "unseen, more" and "23 episodes of each" in whole.protocol
+    assert whole.dataset == "unseen, more"
+    assert whole.in_words == "3-way 2-shot, 23 episodes of each"
+    last = "3-way 2-shot, held-out classes of meta-train, 23 episodes"
+    assert whole.parts[-1].in_words == last
     parts = [(part.dataset, part.held_out) for part in whole.parts]
     assert parts == [("unseen", False), ("more", False), ("ho", True)]
     for row, *of_parts in zip(whole.rows, *(x.rows for x in whole.parts), strict=True):
         for name, values in row.measurements.items():
             of_test = [part.measurements[name] for part in of_parts[:2]]
             np.testing.assert_array_equal(values, np.concatenate(of_test, 1))
+
+
+def test_images_of_a_head_that_adapts_alone_are_embedded_once():
+    """Each initialisation's of every sample, for all heads; they come to the same."""
+    settings, asked = small.config(), []
+    settings.method.algorithm = "anil"
+
+    def rows(model):
+        program = adaptation.evaluator(settings, model, small.PREPROCESS, small.WAY)
+
+        def embed(init, sample):
+            asked.append((init.name, sample.manifest.sha256))
+            return program.embed(init, sample)
+
+        drawn = episode_set.of_roles(settings, ROLES)
+        counted = program._replace(embed=embed)
+        return evaluate(settings, INITS, drawn, lambda way: counted).rows
+
+    once = rows(small.MODEL)
+    assert len(asked) == len(set(asked)) == 2 * len(INITS)
+    each = rows(small.MODEL._replace(alone=False))
+    for one, other in zip(once, each, strict=True):
+        assert (one.init, one.head, one.setting) == (*other[:2], other.setting)
+        small.assert_close(one.measurements, other.measurements)
+
+
+def test_fewer_episodes_are_the_first():
+    roles = ROLES._replace(test=(small.TEST, small.source("more", 4)))
+    settings = small.config()
+    drawn = episode_set.of_roles(settings, roles)
+    chosen = choose(Entrants(settings, INITS, drawn, small.evaluator))
+    few, every = (few_shot.measure(chosen, count) for count in (7, None))
+    assert few.in_words == "3-way 2-shot, 7 episodes of each"
+    assert few.episodes_sha256 == every.episodes_sha256  # of one stream
+    for part, whole in zip(few.parts, every.parts, strict=True):
+        for one, other in zip(part.rows, whole.rows, strict=True):
+            assert one._replace(measurements={}) == other._replace(measurements={})
+            first = {k: x[:, :7] for k, x in other.measurements.items()}
+            small.assert_close(one.measurements, first, rtol=1e-5)
+    assert chosen.episode_seconds > 0 < chosen.seconds

@@ -242,7 +242,8 @@ def test_the_uncut_encoder_meets_the_same_episodes_at_its_own_size(data, weights
     other = few_shot.evaluate(
         config, {"other": whole.init}, same, lambda way: evaluator
     )
-    joined = uncut.beside(whole, config, samples, other)
+    (entrants,) = uncut.entrants(whole, config, samples)
+    joined = few_shot.joined(other, few_shot.measure(few_shot.choose(entrants)))
     rows = [row for row in joined.rows if row.init == uncut.NAME]
     heads = ["prototype", "zero", *closed_form.HEADS]
     assert [row.head for row in rows] == heads and len(joined.rows) == 2 * len(heads)

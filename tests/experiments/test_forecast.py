@@ -61,6 +61,9 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head):
     counted_by = program._replace(adapt=counting)
     evaluate(small, {"one": init, "other": init}, episodes, lambda way: counted_by)
     assert forecast.adaptations(small, ROLES, 2) == sum(counted)
+    # Which is linear in the episodes of meta-test: four of each of its two sets.
+    few = [forecast.adaptations(small, ROLES, 2, count) for count in (0, 1, 4)]
+    assert few[2] == sum(counted) and few[2] - few[0] == 4 * (few[1] - few[0])
     small.evaluate.episodes = 0
     assert forecast.adaptations(small, ROLES, 2) == 0
 

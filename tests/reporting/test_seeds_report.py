@@ -72,6 +72,52 @@ def test_the_page_marks_the_best_where_it_is_significant(tmp_path, capsys):
     assert first in (out / "report.html").read_text()
 
 
+def cut(measured, count):
+    """The first episodes of an evaluation, as a run has them that needs no more."""
+    rows = [
+        row._replace(
+            measurements={name: x[:, :count] for name, x in row.measurements.items()}
+        )
+        for row in measured.rows
+    ]
+    return measured._replace(rows=tuple(rows), episodes=count)
+
+
+def test_each_seed_has_its_number_of_episodes(tmp_path):
+    counts = 20, 60, 33
+    runs = [write(tmp_path / f"{s}", s, cut(of_seed(s), counts[s])) for s in range(3)]
+    compared = seeds_report.compare(runs)
+    assert "5-way 1-shot, 20 to 60 episodes." in told(runs)
+
+    def by_hand(counts):
+        minus = []
+        for seed, count in enumerate(counts):
+            ours, random = (
+                np.float32(of_seed(seed).rows[i].measurements["accuracy"][1, :count])
+                for i in (0, 2)
+            )
+            minus.append(np.mean(ours - random))
+        return intervals.over_seeds(np.array(minus)[:, None])
+
+    (_, random) = compared.entries
+    found = compared.paired(compared.ours, random)["pets"]
+    assert found == pytest.approx(by_hand(counts), abs=1e-6)
+    assert compared.overall(random) == pytest.approx(found)
+    # Two experiments: of each seed the episodes that both have met.
+    more = [
+        write(tmp_path / f"more{s}", s, cut(of_seed(s), 30), inner__steps=5)
+        for s in range(3)
+    ]
+    both = seeds_report.compare([*runs, *more])
+    (_, random, *_) = both.entries
+    found = both.paired(both.ours, random)["pets"]
+    assert found == pytest.approx(by_hand((20, 30, 30)), abs=1e-6)
+    assert {len(x) for entry in both.entries for x in entry.measured("pets")} == {
+        20,
+        30,
+    }
+
+
 def test_held_out_classes_are_another_question(tmp_path):
     """They stand in a table of their own, but count in neither verdict nor summary."""
     runs = several(tmp_path / "all", pets=0.1, sun397=0.004, cars=-0.3)

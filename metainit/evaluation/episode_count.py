@@ -1,0 +1,136 @@
+"""How many episodes meta-test has, told before the first of them is looked at."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from metainit.config.fields import Evaluate
+from metainit.evaluation import intervals
+from metainit.evaluation.results import Row
+from metainit.runtime.cost import OURS
+
+FLOOR = 100  # episodes of a data set, where `Evaluate.episodes` has as many
+
+
+class Seconds(NamedTuple):
+    """What a run takes.
+
+    Attributes:
+      before: until meta-test.
+      choosing: on meta-validation, which is a part of meta-test.
+      each: of an episode of each data set, adapted to by all rows.
+    """
+
+    before: float
+    choosing: float
+    each: float
+
+    def share(self, episodes: float) -> float:
+        """The part of the run that meta-test is, 0 to 1."""
+        of_test = self.choosing + episodes * self.each
+        return of_test / (self.before + of_test)
+
+
+class Spread(NamedTuple):
+    """The paired difference of two rows, as meta-validation shows it.
+
+    Attributes:
+      rows: ours and the strongest initialisation that is not, each with its best head.
+      half_width: of its 95 % interval on `episodes`, in percentage points.
+    """
+
+    rows: tuple[Row, Row]
+    half_width: float
+    episodes: int
+
+    def expected(self, episodes: int) -> float:
+        """The half width on so many episodes."""
+        return self.half_width * math.sqrt(self.episodes / episodes)
+
+    def needed(self, half_width: float) -> int:
+        """The episodes that this half width takes, 1 or more."""
+        return max(1, math.ceil(self.episodes * (self.half_width / half_width) ** 2))
+
+
+def floor(section: Evaluate) -> int:
+    """The fewest episodes of a data set that meta-test may have."""
+    return min(FLOOR, section.episodes)
+
+
+def that_fit(section: Evaluate, seconds: Seconds) -> int:
+    """Counts episodes that keep `max_share` of the run, `floor` to all of them."""
+    share = section.max_share
+    if share == 1 or not seconds.each:
+        return section.episodes
+    left = share / (1 - share) * seconds.before - seconds.choosing
+    fitting = math.floor(left / seconds.each)
+    return int(np.clip(fitting, floor(section), section.episodes))
+
+
+def spread(rows: Sequence[Row]) -> Spread | None:
+    """Compares the best row of ours with the best other one, as meta-validation does.
+
+    The rows have what they measured there. None without a row of either side, and on
+    fewer than two episodes.
+    """
+    sides = [[row for row in rows if (row.init in OURS) == ours] for ours in (1, 0)]
+    if not all(sides):
+        return None
+    ours, other = (max(side, key=lambda row: row.validation_accuracy) for side in sides)
+    values = [x.measurements["accuracy"][x.chosen] for x in (ours, other)]
+    minus = 100 * np.subtract(*values, dtype=np.float64)
+    if len(minus) < 2:
+        return None
+    mean, low, _ = intervals.mean_interval(minus)
+    return Spread((ours, other), mean - low, len(minus))
+
+
+def choose(
+    section: Evaluate, rows: Sequence[Row], sets: int, seconds: Seconds
+) -> tuple[int, str]:
+    """Gives the number of episodes of each data set, and why in words.
+
+    `rows` are as of `spread`. The interval that is to have `half_width` is the one over
+    all of the `sets` that meta-test is on.
+    """
+    found, most, least = spread(rows), section.episodes, floor(section)
+    asked, fitting = section.half_width, that_fit(section, seconds)
+    needed = most
+    if asked and found:
+        needed = -(-found.needed(asked) // sets)
+    count = min(max(needed, least), fitting)
+    of_each = " of each data set" if sets > 1 else ""
+    by_width = f"evaluate.half_width={asked:g}"
+    if count < min(needed, most):
+        part = seconds.share(min(needed, most))
+        why = f"evaluate.max_share={section.max_share:g} leaves time for them; "
+        if count == least:
+            why = f"that are the fewest, evaluate.max_share={section.max_share:g}; "
+        why += f"{min(needed, most):,} would take {part:.2g} of the run's time"
+    elif not asked:
+        why = f"all there are, as {by_width}"
+    elif found is None:
+        why = "all there are, for want of two sides to compare"
+    elif needed > most:
+        why = f"all there are; {by_width} would take {needed:,}"
+    elif needed < least:
+        why = f"that are the fewest; {by_width} would take {needed:,}"
+    else:
+        why = f"as many as {by_width} takes"
+    words = f"Meta-test has {count:,} episodes{of_each} of {most:,}: {why}."
+    if seconds.share(count) > section.max_share:
+        words += (
+            f" It takes about {seconds.share(count):.2g} of the run's time all the "
+            f"same, which evaluate.max_share={section.max_share:g} does not allow: "
+            "give fewer rates, initialisations or evaluate.validation_episodes."
+        )
+    if found is not None:
+        ours, other = (f"{row.init} ({row.head})" for row in found.rows)
+        words += (
+            f" The 95 % interval of {ours} minus {other} is expected to be ±"
+            f"{found.expected(count * sets):.2f} points, from their spread on "
+            f"{found.episodes} meta-validation episodes."
+        )
+    return count, words

@@ -1,0 +1,77 @@
+"""Meta-test of an experiment: what is chosen, on how many episodes, and every row."""
+
+import functools
+import json
+import pathlib
+from collections.abc import Mapping
+
+from metainit.config.fields import Experiment
+from metainit.data import episode_set
+from metainit.data.loading import Roles
+from metainit.evaluation import episode_count, few_shot
+from metainit.evaluation.episode_count import Seconds
+from metainit.evaluation.few_shot import Chosen, Entrants, EvaluatorOf
+from metainit.evaluation.results import Evaluation
+from metainit.experiments import uncut
+from metainit.experiments.uncut import Whole
+from metainit.runtime import atomic
+from metainit.training.initialisation import Initialisation
+
+FILE = "meta_test.json"
+
+
+def run(
+    config: Experiment,
+    workdir: pathlib.Path,
+    inits: Mapping[str, Initialisation],
+    roles: Roles,
+    evaluator_of: EvaluatorOf,
+    whole: Whole,
+    before: float,
+) -> Evaluation:
+    """Measures all initialisations, the uncut encoder too, on the same episodes.
+
+    These are written to `workdir` as rows of their data sets. The run took the seconds
+    `before` until now.
+    """
+    samples = episode_set.of_roles(config, roles)
+    entrants = [
+        Entrants(config, inits, samples, evaluator_of),
+        *uncut.entrants(whole, config, samples),
+    ]
+    chosen = [few_shot.choose(x) for x in entrants]
+    count, why = _count(config, workdir, chosen, before)
+    print(why, flush=True)
+    some = slice(count)
+    episode_set.write(
+        workdir / episode_set.FILE,
+        [
+            episode_set.some(sample, some).manifest
+            for sample in samples.test + samples.held_out
+        ],
+    )
+    parts = [few_shot.measure(x, count) for x in chosen]
+    evaluation = functools.reduce(few_shot.joined, parts)
+    notes = *evaluation.notes, *uncut.notes(whole, config), why
+    return evaluation._replace(notes=notes)
+
+
+def _count(
+    config: Experiment, workdir: pathlib.Path, chosen: list[Chosen], before: float
+) -> tuple[int, str]:
+    """Tells how many episodes there are, and why; a file keeps it for a run's rest."""
+    if (path := workdir / FILE).exists():
+        stored = json.loads(path.read_text())
+        return stored["episodes"], stored["why"]
+    samples = chosen[0].entrants.samples
+    sets = len(samples.test + samples.held_out)
+    seconds = Seconds(
+        before=before,
+        choosing=sum(x.seconds for x in chosen),
+        each=sets * sum(x.episode_seconds for x in chosen),
+    )
+    rows = [choice.row for x in chosen for choice in x.choices]
+    count, why = episode_count.choose(config.evaluate, rows, len(samples.test), seconds)
+    stored = {"episodes": count, "why": why, "seconds": seconds._asdict()}
+    atomic.write_json(path, stored)
+    return count, why
