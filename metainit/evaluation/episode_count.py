@@ -95,42 +95,33 @@ def choose(
     `rows` are as of `spread`. The interval that is to have `half_width` is the one over
     all of the `sets` that meta-test is on.
     """
-    found, most, least = spread(rows), section.episodes, floor(section)
+    found, most = spread(rows), section.episodes
     asked, fitting = section.half_width, that_fit(section, seconds)
-    needed = most
-    if asked and found:
-        needed = -(-found.needed(asked) // sets)
-    count = min(max(needed, least), fitting)
+    needed = -(-found.needed(asked) // sets) if asked and found else most
+    count = min(max(needed, floor(section)), fitting)
     of_each = " of each data set" if sets > 1 else ""
-    by_width = f"evaluate.half_width={asked:g}"
-    if count < min(needed, most):
-        part = seconds.share(min(needed, most))
-        why = f"evaluate.max_share={section.max_share:g} leaves time for them; "
-        if count == least:
-            why = f"that are the fewest, evaluate.max_share={section.max_share:g}; "
-        why += f"{min(needed, most):,} would take {part:.2g} of the run's time"
-    elif not asked:
-        why = f"all there are, as {by_width}"
-    elif found is None:
-        why = "all there are, for want of two sides to compare"
-    elif needed > most:
-        why = f"all there are; {by_width} would take {needed:,}"
-    elif needed < least:
-        why = f"that are the fewest; {by_width} would take {needed:,}"
-    else:
-        why = f"as many as {by_width} takes"
-    words = f"Meta-test has {count:,} episodes{of_each} of {most:,}: {why}."
-    if seconds.share(count) > section.max_share:
-        words += (
-            f" It takes about {seconds.share(count):.2g} of the run's time all the "
-            f"same, which evaluate.max_share={section.max_share:g} does not allow: "
-            "give fewer rates, initialisations or evaluate.validation_episodes."
-        )
+    words = f"Meta-test has {count:,} episodes{of_each}, of evaluate.episodes={most}."
+    by_width, by_time = f"evaluate.half_width={asked:g}", seconds.share(count)
     if found is not None:
         ours, other = (f"{row.init} ({row.head})" for row in found.rows)
         words += (
             f" The 95 % interval of {ours} minus {other} is expected to be ±"
             f"{found.expected(count * sets):.2f} points, from their spread on "
-            f"{found.episodes} meta-validation episodes."
+            f"{found.episodes} meta-validation episodes"
+        )
+        words += f"; {by_width} takes {needed:,}." if asked else "."
+    elif asked:
+        words += f" There are no two sides to compare, so that {by_width} asks for all."
+    if fitting < min(needed, most):
+        share = seconds.share(min(needed, most))
+        words += (
+            f" evaluate.max_share={section.max_share:g} of the run's time leaves room "
+            f"for {fitting:,}: {min(needed, most):,} would take {share:.2g}."
+        )
+    if by_time > section.max_share:
+        words += (
+            f" Meta-test takes about {by_time:.2g} of the run's time, and not evaluate."
+            f"max_share={section.max_share:g}: give that, fewer rates, or fewer of "
+            "evaluate.validation_episodes."
         )
     return count, words

@@ -46,7 +46,10 @@ def test_the_number_of_episodes_is_told_first_and_kept(tmp_path, monkeypatch, ca
     few = run(small)
     assert few.episodes == 5
     (why,) = (note for note in few.notes if note.startswith("Meta-test has"))
-    assert "Meta-test has 5 episodes of 40" in why and why in capsys.readouterr().out
+    assert (
+        "Meta-test has 5 episodes, of evaluate.episodes=40." in why
+        and why in capsys.readouterr().out
+    )
     stored = json.loads((tmp_path / meta_test.FILE).read_text())
     assert (stored["episodes"], stored["why"]) == (5, why)
     assert stored["seconds"]["choosing"] > 0 < stored["seconds"]["each"]
