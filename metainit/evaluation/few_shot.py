@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from metainit.config.fields import Experiment
 from metainit.data import episode_set
@@ -310,14 +311,17 @@ def _fitted(
     learned, judged = sample.manifest.support >= 0, sample.manifest.query >= 0
     logits = np.full((*targets.shape, sample.way), -np.inf)
     loss, accuracy = np.zeros((2, 1, len(targets)))
-    for number, (kept, rows) in enumerate(zip(learned, judged, strict=True)):
-        support, query = (part["image"][number] for part in sample.episodes)
-        wanted = targets[number, rows]
-        task = support[kept], labels[number, kept], query[rows]
-        fitted = fit(*task, *setting.values())
-        logits[number, rows, : fitted.shape[-1]] = fitted
-        loss[0, number] = -np.take_along_axis(fitted, wanted[:, None], -1).mean()
-        accuracy[0, number] = (fitted.argmax(-1) == wanted).mean()
+    # An episode's matrices are so small that several threads wait for each other: on a
+    # busy machine a fit took ten times as long.
+    with threadpool_limits(1):
+        for number, (kept, rows) in enumerate(zip(learned, judged, strict=True)):
+            support, query = (part["image"][number] for part in sample.episodes)
+            wanted = targets[number, rows]
+            task = support[kept], labels[number, kept], query[rows]
+            fitted = fit(*task, *setting.values())
+            logits[number, rows, : fitted.shape[-1]] = fitted
+            loss[0, number] = -np.take_along_axis(fitted, wanted[:, None], -1).mean()
+            accuracy[0, number] = (fitted.argmax(-1) == wanted).mean()
     answers = metrics.Answers(loss, accuracy, logits[None], sample.episodes.query)
     return metrics.measure(answers)
 
