@@ -57,7 +57,7 @@ def config_of(method: str, shot: int, seed: int, args: argparse.Namespace):
     config.train_task.shot = max(shot, config.train_task.shot)
     config.evaluate.update(episodes=args.episodes, validation_episodes=30)
     config.evaluate.update(sgd_rates=(0.1, 0.3, 1.0), adam_rates=(), uncut=False)
-    config.evaluate.update(steps=(0, 1, 5), inverse_penalties=(1.0, 10.0))
+    config.evaluate.update(steps=(0, 1, 5), inverse_penalties=(1.0, 10.0), rungs=1)
     return config
 
 

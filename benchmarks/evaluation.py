@@ -1,16 +1,21 @@
 """What meta-test takes, and what dropping settings early costs in accuracy.
 
     python benchmarks/evaluation.py measure RESULTS.jsonl --config quickstart
+    python benchmarks/evaluation.py once RESULTS.jsonl
     python benchmarks/evaluation.py table RESULTS.jsonl
 
 Each seed trains once, with few iterations. Its initialisations then go through
 meta-test in several ways, in turn: with the whole grid on all episodes; with settings
 that are dropped early (`evaluate.rungs`) on all episodes; and as is the default, with
 as many episodes as `evaluate.half_width` takes besides. Settings that two ways choose
-are compared on the same episodes: what the choice costs is paired.
+are compared on the same episodes: what the choice costs is paired. `once` is of random
+weights of the same network with group normalisation, whose head alone adapts: images
+that pass through it once, or once for every episode and setting.
 """
 
 import argparse
+import functools
+import gzip
 import json
 import pathlib
 import tempfile
@@ -21,9 +26,12 @@ from unittest import mock
 import numpy as np
 
 from metainit.config import parsing
+from metainit.data import episode_set, loading
+from metainit.evaluation import adaptation, few_shot
 from metainit.evaluation.results import Evaluation
 from metainit.experiments import configs, meta_learning, meta_test
 from metainit.reporting.run_report import best_heads
+from metainit.training import initialisation
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 ALL = {"evaluate.half_width": 0.0, "evaluate.max_share": 1.0}
@@ -53,11 +61,13 @@ def measure(args: argparse.Namespace) -> None:
             for way, changes in WAYS.items():
                 changed = parsing.replaced(config, changes)
                 with tempfile.TemporaryDirectory() as folder:
-                    begin = time.perf_counter()
+                    begin = time.perf_counter(), time.process_time()
                     found = run(changed, pathlib.Path(folder), *given)
-                    seconds = time.perf_counter() - begin
+                    end = time.perf_counter(), time.process_time()
+                seconds, of_cores = np.subtract(end, begin)
                 about = {"config": args.config, "seed": config.seed, "way": way}
-                about |= {"repeat": repeat, "seconds": seconds, "before": given[-1]}
+                about |= {"repeat": repeat, "before": given[-1]}
+                about |= {"seconds": seconds, "core_seconds": of_cores}
                 write(about | {"episodes": found.episodes, "why": found.notes[-1]})
                 if not repeat:
                     rows(about, found)
@@ -66,12 +76,15 @@ def measure(args: argparse.Namespace) -> None:
     def rows(about: dict[str, Any], found: Evaluation) -> None:
         best = best_heads(found.rows)
         for row in found.rows:
-            accuracy = row.measurements["accuracy"][row.chosen]
+            accuracy = row.measurements["accuracy"][row.chosen].astype(np.float64)
             write(
                 {name: about[name] for name in ("config", "seed", "way")}
                 | {"init": row.init, "head": row.head, "setting": row.setting}
                 | {"steps": row.steps[row.chosen], "rungs": row.rungs}
-                | {"best": best[row.init] is row, "accuracy": accuracy.tolist()}
+                | {
+                    "best": best[row.init] is row,
+                    "accuracy": np.round(accuracy, 5).tolist(),
+                }
             )
 
     def write(row: dict[str, Any]) -> None:
@@ -87,19 +100,54 @@ def measure(args: argparse.Namespace) -> None:
             meta_learning.train(config_of(args, seed), folder)
 
 
+def once(args: argparse.Namespace) -> None:
+    """Adds a row of JSON a repeat, with features made once and for each episode."""
+    config = config_of(args, args.seeds[0])
+    config.model.norm, config.method.algorithm = "group", "anil"
+    typed = configs.typed(config)
+    roles = loading.load(typed.data)
+    init = initialisation.random(typed.network, typed.seed)
+    init = initialisation.fitted(init, loading.images_used(roles.train))
+    samples = episode_set.of_roles(typed, roles)
+    evaluators = {
+        name: functools.cache(
+            functools.partial(
+                adaptation.evaluator,
+                typed,
+                init.model._replace(alone=alone),
+                init.preprocess,
+            )
+        )
+        for name, alone in (("once", True), ("each time", False))
+    }
+    for repeat in range(args.repeats):
+        for name, evaluator_of in evaluators.items():
+            begin = time.perf_counter()
+            few_shot.evaluate(typed, {"random": init}, samples, evaluator_of)
+            seconds = time.perf_counter() - begin
+            about = {"config": f"{args.config}, head alone", "features": name}
+            row = about | {"repeat": repeat, "took": seconds}
+            args.out.write(json.dumps(row) + "\n")
+            args.out.flush()
+
+
 def table(args: argparse.Namespace) -> None:
     """Prints seconds of each way, and what a choice made early costs."""
-    rows = [json.loads(line) for line in args.rows]
-    print("| config | seed | training, s | way | meta-test, s | share | episodes |")
+    opened = gzip.open if args.rows.endswith(".gz") else open
+    with opened(args.rows, "rt") as file:
+        rows = [json.loads(line) for line in file]
+    print("| config | seed | before, s | way | meta-test, s | cores' s | episodes |")
     print("|---|---|---:|---|---:|---:|---:|")
     timed = [row for row in rows if "seconds" in row]
     for config, seed, way in dict.fromkeys(map(_key, timed)):
         of = [row for row in timed if _key(row) == (config, seed, way)]
-        seconds = float(np.median([row["seconds"] for row in of]))
-        before = of[0]["before"]
+        seconds, of_cores = (
+            float(np.median([row[name] for row in of]))
+            for name in ("seconds", "core_seconds")
+        )
         print(
-            f"| {config} | {seed} | {before:.0f} | {way} | {seconds:.1f} "
-            f"| {seconds / (seconds + before):.2f} | {of[0]['episodes']} |"
+            f"| {config} | {seed} | {of[0]['before']:.0f} | {way} | {seconds:.1f} "
+            f"| {of_cores:.1f} | {of[0]['episodes']} |"
         )
     measured = {
         (*_key(row), row["init"], row["head"]): np.array(row["accuracy"])
@@ -125,6 +173,10 @@ def table(args: argparse.Namespace) -> None:
         for (config, seed, way, init, head), values in measured.items()
         if way == "dropped early"
     ]
+    for name in dict.fromkeys(row["features"] for row in rows if "features" in row):
+        of = [row for row in rows if row.get("features") == name and row["repeat"]]
+        took = np.median([row["took"] for row in of])
+        print(f"\n{of[0]['config']}, features {name}: {took:.1f} s")
     print(
         f"\nBest heads: {np.mean(costs):+.3f} points on the mean, {min(costs):+.2f} at "
         f"worst. All {len(every)} rows: {np.mean(every):+.3f}, {min(every):+.2f}."
@@ -139,18 +191,19 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
-    of_measure = commands.add_parser("measure")
-    of_measure.set_defaults(command=measure)
-    add = of_measure.add_argument
-    add("out", type=argparse.FileType("a"), help="rows are added to it")
-    add("--config", default="quickstart", choices=("quickstart", "omniglot"))
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    add("--iterations", type=int, default=300)
-    add("--repeats", type=int, default=3)
-    add("--data_dir", default="")
+    for command in (measure, once):
+        of_command = commands.add_parser(command.__name__)
+        of_command.set_defaults(command=command)
+        add = of_command.add_argument
+        add("out", type=argparse.FileType("a"), help="rows are added to it")
+        add("--config", default="quickstart", choices=("quickstart", "omniglot"))
+        add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+        add("--iterations", type=int, default=300)
+        add("--repeats", type=int, default=3)
+        add("--data_dir", default="")
     of_table = commands.add_parser("table")
     of_table.set_defaults(command=table)
-    of_table.add_argument("rows", type=argparse.FileType())
+    of_table.add_argument("rows", help="that were added, zipped or not")
     args = parser.parse_args()
     args.command(args)
 
