@@ -94,25 +94,45 @@ def _is_fixed(config: Experiment, model: Model, body: Any) -> bool:
     return model.alone and not adapts
 
 
+class Work(NamedTuple):
+    """What measuring an episode takes, as `metainit.runtime.flops` counts.
+
+    Attributes:
+      embedding: operations of its images' features, each image's once.
+      adapting: those of adapting to it with one setting; to the features, where no step
+        changes these.
+      equations: of the program that adapts, for its compiler.
+    """
+
+    embedding: float
+    adapting: float
+    equations: int
+
+
 def operations(
     config: Experiment, init: Initialisation, episodes: metainit.Episode, way: int
-) -> float:
-    """Counts FLOPs of adapting to the first episode by `metainit.runtime.flops`.
-
-    Where features stay as they are, each image's are counted once.
-    """
+) -> Work:
+    """Counts what measuring the first episode takes."""
     model, preprocess = in_task(init.model, init.preprocess)
-    first, counted = jax.tree.map(lambda x: np.asarray(x[:1]), episodes), 0.0
-    if _is_fixed(config, init.model, init.body):
-        of_images = _of_images(init.model, init.preprocess)
-        for part in first:
-            given = init.params, part["image"][0]
-            counted += flops.of_function(of_images, *given)
+    first, embedding = jax.tree.map(lambda x: np.asarray(x[:1]), episodes), 0.0
+    of_images = _of_images(init.model, init.preprocess)
+    is_fixed = _is_fixed(config, init.model, init.body)
+    for part in first:
+        given = init.params, part["image"][0]
+        embedding += flops.of_function(of_images, *given)
+        if is_fixed:
             shape = jax.eval_shape(of_images, *given).shape
             part["image"] = np.zeros((1, *shape), np.float32)
     inputs = _inputs(config, init, first, Setting("zero", "sgd", 0.0), way)
     run = _program(config, model, preprocess, way)
-    return counted + flops.of_function(run, *inputs, first)
+    with_looks, without = (
+        flops.of_function(run, *inputs, first, of_branches=branch)
+        for branch in (max, min)
+    )
+    # The program may look at the query before the first step and after every one.
+    steps = config.evaluate.steps
+    looks = (with_looks - without) * len(steps) / (steps[-1] + 1)
+    return Work(embedding, without + looks, flops.equations(run, *inputs, first))
 
 
 def _program(

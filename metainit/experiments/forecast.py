@@ -1,22 +1,38 @@
 """What an experiment will take: told and checked before it begins."""
 
 import os
-from typing import NamedTuple
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from threadpoolctl import threadpool_limits
 
 from metainit.config import parsing
-from metainit.config.fields import ConfigError, Experiment
+from metainit.config.fields import ConfigError, Evaluate, Experiment
 from metainit.core.inner_loop import model_part
 from metainit.data import episode_set
+from metainit.data.episode_set import Sample
 from metainit.data.loading import Roles
-from metainit.evaluation import adaptation, halving
+from metainit.evaluation import adaptation, closed_form, episode_count, halving
+from metainit.evaluation.adaptation import Evaluator
+from metainit.evaluation.few_shot import EvaluatorOf
+from metainit.runtime import budget
+from metainit.runtime.budget import COMPILE_SECONDS, LEAST_STEPS
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
 from metainit.training.steps import Step
+from metainit.transfer import fine_tuning
+from metainit.transfer import heads as transfer_heads
 
-MARGIN = 1.5  # for heads in closed form, and steps too small to be worth their time
-_SHARE = 0.9  # of the memory; the rest holds states, data and what allocation loses
+MARGIN = 1.5  # that max_hours leaves for meta-test, as a machine may become busy
+SHARE = 0.9  # of the memory; the rest holds states, data and what allocation loses
+# Of a dry run: operations of the step that tells the machine's rate, and seconds that
+# compiling and timing the run's own programs may take.
+_PROBE, _QUICK = 1e11, 25.0
+_WIDTH = 256  # features that heads in closed form are timed on
+_TIMED = 3.0  # seconds that a chunk of episodes may take for them to be timed
 
 
 class NoTimeError(ConfigError):
@@ -29,9 +45,17 @@ class Forecast(NamedTuple):
     Attributes:
       runs: initialisations that training makes, each in an equal share of the time; of
         ours from pretrained weights the warm start is a part.
-      adaptations: at meta-test, over all initialisations, heads and settings.
-      adaptation_seconds: of one episode, at the pace of a meta-iteration.
+      adaptations: at meta-test, over all initialisations, heads and settings, where it
+        has all the episodes that it may have.
+      adaptation_seconds: of one episode.
       encoding_seconds: of features that are yet to be computed, of a dry run.
+      fewest: the adaptations where meta-test has the fewest episodes.
+      heads_seconds: at meta-test, of features and the heads in closed form on them,
+        where it has all the episodes.
+      looks: episodes that validations while training adapt to.
+      transfer_seconds: of fine-tuning.
+      rate: operations a second by which steps that are not compiled are timed; 0 where
+        they are timed themselves.
     """
 
     runs: int
@@ -40,11 +64,33 @@ class Forecast(NamedTuple):
     adaptations: int
     adaptation_seconds: float
     encoding_seconds: float = 0.0
+    fewest: int = 0
+    heads_seconds: float = 0.0
+    looks: int = 0
+    compile_seconds: float = 0.0
+    transfer_seconds: float = 0.0
+    rate: float = 0.0
+
+    def meta_test_seconds(self, section: Evaluate, run: float) -> float:
+        """Seconds of meta-test in a run of so many, as `evaluate.max_share` limits it.
+
+        How many episodes `evaluate.half_width` asks for is told by meta-validation
+        alone.
+        """
+        most = self.adaptations * self.adaptation_seconds + self.heads_seconds
+        share = section.max_share
+        return min(most, max(self.least_seconds, share * run)) if share < 1 else most
 
     @property
-    def meta_test_seconds(self) -> float:
-        adapting = MARGIN * self.adaptations * self.adaptation_seconds
-        return adapting + self.encoding_seconds
+    def least_seconds(self) -> float:
+        """Seconds of meta-test with the fewest episodes that it may have."""
+        of_heads = self.heads_seconds / max(1, self.adaptations)
+        return self.fewest * (self.adaptation_seconds + of_heads)
+
+    def reserved(self, config: Experiment) -> float:
+        """Seconds that training has to leave of max_hours."""
+        testing = self.meta_test_seconds(config.evaluate, 3600 * config.max_hours)
+        return MARGIN * testing + self.encoding_seconds
 
 
 def adaptations(
@@ -61,34 +107,195 @@ def adaptations(
     episodes = asked.episodes if episodes is None else episodes
     heads = len({"prototype", "zero", config.method.head})
     settings = len(asked.sgd_rates) + len(asked.adam_rates)
-    validation, test = len(roles.validation), len(roles.test + roles.held_out)
-    sizes = [-(-asked.validation_episodes // validation)] * validation
-    choosing = halving.cost(settings, sizes, asked.rungs)
+    test = len(roles.test + roles.held_out)
+    choosing = halving.cost(settings, _choosing(config, roles), asked.rungs)
     return initialisations * heads * (choosing + test * episodes)
 
 
-def measure(
+def _choosing(config: Experiment, roles: Roles) -> list[int]:
+    """Counts the episodes of each meta-validation set."""
+    sets = len(roles.validation)
+    return [-(-config.evaluate.validation_episodes // sets)] * sets
+
+
+def trained(config: Experiment) -> dict[str, int]:
+    """Lists the trainings of an experiment, and how many iterations' worth each is."""
+    whole, warm_start = config.iterations, config.warm_start
+    iterations = {"joint pretraining": whole}
+    if config.cold_start:
+        iterations["meta-learned"] = whole
+    if warm_start:
+        iterations["warm start"] = warm_start
+        iterations["meta-learned from pretrained"] = whole - warm_start
+    for start in config.learned_rates:
+        done = warm_start if start == "warm start" else 0
+        iterations[f"step sizes of {start}"] = whole - done
+    if config.joint.equal_flops:
+        iterations["joint pretraining, equal FLOPs"] = whole
+    return iterations
+
+
+def looks(config: Experiment, roles: Roles, has_weights: bool) -> int:
+    """Counts the episodes that validations while training adapt to."""
+    of_runs = trained(config)
+    times = sum(-(-count // config.validate_every) for count in of_runs.values())
+    times += config.cold_start + (config.warm_start > 0)  # before the first step
+    # Whoever began with trained weights is looked at on the way back to them.
+    back = len([alpha for alpha in config.evaluate.alphas if alpha != 1])
+    times += back * (len(of_runs) if has_weights else config.warm_start > 0)
+    return times * sum(_choosing(config, roles))
+
+
+def rate(
     config: Experiment, start: Initialisation, roles: Roles, meta: Step, joint: Step
+) -> float:
+    """Operations a second, told by a supervised step on few images; 0 for small steps.
+
+    Those are compiled and timed themselves in the time that a dry run has. The steps
+    given are planned only.
+    """
+    few = int(np.clip(_PROBE * config.joint.batch / joint.flops, 1, config.joint.batch))
+    small = parsing.replaced(config, {"joint.batch": few})
+    probe = steps.joint_step(
+        small, start.model, start.preprocess, start.body, roles.train[:1], meta
+    )
+    batch = probe.batches(0)
+    (seconds,) = budget.seconds_each(
+        lambda: probe.program.update(probe.state, batch, probe.key)
+    )
+    found = probe.flops / seconds
+    # As slow as the machine is at this one, where it was not kept from another run.
+    slower = max(1.0, probe.program.compile_seconds / joint.program.compile_seconds)
+    compiling = meta.program.compile_seconds + joint.program.compile_seconds
+    timing = (LEAST_STEPS + 1) * meta.batches.period * meta.flops / found
+    return 0.0 if slower * compiling + timing < _QUICK else found
+
+
+def measure(
+    config: Experiment,
+    start: Initialisation,
+    roles: Roles,
+    meta: Step,
+    joint: Step,
+    evaluator_of: EvaluatorOf,
+    rate: float = 0.0,
 ) -> Forecast:
-    """Times both steps; `start` is what `meta` starts from, head aside."""
+    """Times both steps and an episode, or tells their times by a rate.
+
+    `start` is what `meta` starts from, head aside.
+    """
     start = start._replace(head=model_part(meta.state.params).get("head"))
-    seconds = steps.seconds(meta, joint)
-    made = 1 + sum((config.cold_start, config.warm_start > 0))
-    made += len(config.learned_rates)
-    made += config.joint.equal_flops
-    # Random ones are measured too, and pretrained weights as they are.
-    count = adaptations(config, roles, made + 1 + (start.provenance is not None))
-    if not count:
-        return Forecast(made, *seconds, 0, 0.0)
+    seconds = meta.flops / (rate or 1), joint.flops / (rate or 1)
+    if not rate:
+        seconds = steps.seconds(meta, joint)
+    made, has_weights = len(trained(config)), start.provenance is not None
+    made -= config.warm_start > 0
     one = parsing.replaced(config, {"evaluate.validation_episodes": 1})
     (sample,) = episode_set.draw_validation(one, roles.validation[:1])
-    flops = adaptation.operations(config, start, sample.episodes, sample.way)
-    return Forecast(made, *seconds, count, flops / meta.flops * seconds[0])
+    work = adaptation.operations(config, start, sample.episodes, sample.way)
+    compiling = [program.compile_seconds for program in (meta.program, joint.program)]
+    compiling.append(COMPILE_SECONDS * work.equations)
+    pace = rate or meta.flops / seconds[0]
+    embedding, adapting = work.embedding / pace, work.adapting / pace
+    if not rate and adaptation.CHUNK * (embedding + adapting) < _TIMED:
+        evaluator = evaluator_of(sample.way)
+        embedding, adapting, compiling[2] = _timed(config, start, roles, evaluator)
+    # Random ones are measured too, and pretrained weights as they are.
+    measured = made + 1 + has_weights
+    fewest = episode_count.floor(config.evaluate)
+    return Forecast(
+        runs=made,
+        meta_seconds=seconds[0],
+        joint_seconds=seconds[1],
+        adaptations=adaptations(config, roles, measured),
+        adaptation_seconds=adapting,
+        fewest=adaptations(config, roles, measured, fewest),
+        heads_seconds=measured * _heads_seconds(config, roles, sample, embedding),
+        looks=looks(config, roles, has_weights),
+        # Step sizes alone are learned by a program of their own.
+        compile_seconds=sum(compiling) + len(config.learned_rates) * compiling[0],
+        transfer_seconds=measured * _fine_tuning_seconds(config, roles, seconds[1]),
+        rate=rate,
+    )
+
+
+def _timed(
+    config: Experiment, start: Initialisation, roles: Roles, evaluator: Evaluator
+) -> tuple[float, float, float]:
+    """Seconds of an episode's features, of adapting to it, and of compiling both."""
+    many = {"evaluate.validation_episodes": adaptation.CHUNK}
+    several = parsing.replaced(config, many)
+    (sample,) = episode_set.draw_validation(several, roles.validation[:1])
+    count = len(sample.episodes.support["label"])
+
+    def timed(call: Callable[[], Any]) -> tuple[Any, float, float]:
+        """The result, seconds an episode, and those that only the first call took."""
+        seconds = []
+        for _ in range(1 + LEAST_STEPS):
+            begin = time.perf_counter()
+            result = call()
+            seconds.append(time.perf_counter() - begin)
+        once = min(seconds[1:])
+        return result, once / count, max(0.0, seconds[0] - once)
+
+    seen, embedding, first = timed(lambda: evaluator.embed(start, sample))
+    sample = seen if evaluator.is_fixed(start) else sample
+    setting = adaptation.Setting("prototype", "sgd", 0.0)
+    _, adapting, other = timed(lambda: evaluator.adapt(start, sample.episodes, setting))
+    return embedding, adapting, first + other
+
+
+def _heads_seconds(
+    config: Experiment, roles: Roles, sample: Sample, embedding: float
+) -> float:
+    """Seconds that features and heads in closed form take an initialisation.
+
+    The heads are timed on features that are like those of a sample's first episode.
+    """
+    asked, choosing = config.evaluate, _choosing(config, roles)
+    if not asked.episodes:
+        return 0.0
+    testing = asked.episodes * len(roles.test + roles.held_out)
+    rng, total = np.random.default_rng(0), (sum(choosing) + testing) * embedding
+    means = rng.standard_normal((sample.way, _WIDTH))
+    labels = [np.asarray(part["label"][0]) for part in sample.episodes]
+    support, query = (
+        means[of_part] + rng.standard_normal((len(of_part), _WIDTH))
+        for of_part in labels
+    )
+    for name, settings in closed_form.grid(asked).items():
+        begin = time.perf_counter()
+        with threadpool_limits(1):  # as at meta-test
+            closed_form.HEADS[name](support, labels[0], query, *settings[0].values())
+        fits = halving.cost(len(settings), choosing, asked.rungs) + testing
+        total += fits * (time.perf_counter() - begin)
+    return total
+
+
+def _fine_tuning_seconds(
+    config: Experiment, roles: Roles, joint_seconds: float
+) -> float:
+    """Seconds that fine-tuning from an initialisation takes, by those of a joint step.
+
+    Measuring an image is a third of learning from it.
+    """
+    asked, images = config.transfer, 0.0
+    if not asked.steps:
+        return 0.0
+    testing = roles.test + roles.held_out
+    points = len(fine_tuning.log_steps(asked.steps))
+    for name, settings in transfer_heads.grid(asked).items():
+        if name in transfer_heads.STEPPED:
+            trials = len(settings) * len(roles.validation) * asked.trial_steps
+            images += asked.batch * (trials + asked.steps * len(testing))
+            held_out = asked.held_out * sum(len(x.images) for x in testing)
+            images += points * held_out / 3
+    return images * joint_seconds / config.joint.batch
 
 
 def check_memory(needed: int, available: int) -> None:
     """Raises ConfigError where bytes do not suffice for a meta-iteration's plan."""
-    if needed > _SHARE * available:
+    if needed > SHARE * available:
         raise ConfigError(
             f"a meta-iteration needs {needed / 1e9:.1f} GB, and the device has "
             f"{available / 1e9:.1f} GB; lower data.size, inner.steps or train_task.way,"
@@ -109,28 +316,10 @@ def device_memory() -> int:
 def check_hours(config: Experiment, forecast: Forecast) -> None:
     """Raises NoTimeError for hours that cannot hold the warm start and meta-test."""
     warm_start = config.warm_start * forecast.meta_seconds * forecast.runs / 3600
-    after = forecast.meta_test_seconds / 3600
+    after = forecast.reserved(config) / 3600
     if warm_start + after > config.max_hours:
         raise NoTimeError(
             f"max_hours={config.max_hours:g} is too short: meta-test takes about "
             f"{after:.3g} hours, and warm_start={config.warm_start} {warm_start:.3g}; "
             f"give more than {warm_start + after:.3g}, or less of evaluate.episodes"
         )
-
-
-def in_words(
-    config: Experiment, forecast: Forecast, meta: Step, joint: Step, ratio: float
-) -> str:
-    """Says seconds, bytes and hours in a line."""
-    hours = forecast.runs * config.iterations * forecast.meta_seconds / 3600
-    after = forecast.meta_test_seconds / 3600
-    return (
-        f"compiled in {meta.program.compile_seconds:.1f} + "
-        f"{joint.program.compile_seconds:.1f} s; a meta-iteration takes "
-        f"{forecast.meta_seconds:.4f} s and {meta.program.memory / 1e6:.0f} MB, a "
-        f"joint step {forecast.joint_seconds:.4f} s: {ratio:.1f} joint steps for equal "
-        f"device time; {config.iterations} iterations for each of {forecast.runs} "
-        f"initialisations: about {hours:.3f} hours; meta-test, which adapts to "
-        f"{forecast.adaptations} episodes: about {after:.3f}; {hours + after:.3f} in "
-        f"all, of max_hours={config.max_hours:g}"
-    )

@@ -38,13 +38,15 @@ from metainit.training.steps import Step
 class Programs(NamedTuple):
     """What an experiment has compiled, and what meta-learning starts from.
 
-    `state_of` is `(body) -> MetaState` before the first meta-iteration.
+    `state_of` is `(body) -> MetaState` before the first meta-iteration. Steps that are
+    planned only have a `rate`, in operations a second.
     """
 
     start: Initialisation
     state_of: Callable[[Any], MetaState]
     meta: Step
     joint: Step
+    rate: float = 0.0
 
 
 class Trainer:
@@ -141,7 +143,7 @@ class Trainer:
         if known:  # the first one compiled
             forecast = forecast._replace(adaptation_seconds=min(known))
         left = self._config.max_hours * 3600 - self._spent
-        return (left - forecast.meta_test_seconds) / self._left - self._ahead
+        return (left - forecast.reserved(self._config)) / self._left - self._ahead
 
 
 def make(
@@ -158,7 +160,7 @@ def make(
     its annealed end, but where it has come to suit the classes of meta-train alone.
     Pretrained weights, as they are, are one of them.
     """
-    start, _, meta, joint = programs
+    start, _, meta, joint, _ = programs
     inits: dict[str, Initialisation] = {}
 
     def of_body(params: Any) -> Initialisation:

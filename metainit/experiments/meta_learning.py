@@ -32,6 +32,7 @@ from metainit.experiments import (
     forecast,
     initialisations,
     meta_test,
+    plan,
     supervised,
     sweep,
     transfer,
@@ -44,7 +45,7 @@ from metainit.models import registry
 from metainit.models.model import Model
 from metainit.reporting import fairness, finished_runs, run_report
 from metainit.runtime import atomic, provenance, run_folder
-from metainit.runtime.budget import steps_per_iteration
+from metainit.runtime.budget import compile_step, not_compiled, steps_per_iteration
 from metainit.runtime.cost import FROM_PRETRAINED, META, OURS
 from metainit.runtime.logging import read_metrics
 from metainit.training import frozen_features, steps, stored
@@ -123,17 +124,19 @@ def _meta_learn(
     print(parameter_overview.get_parameter_overview(start.body, include_stats=False))
     notes: list[str] = []
     if config.evaluate.episodes and not dry_run:
-        of_imagenet = bool(start.provenance and start.provenance.recipe.imagenet)
-        notes += leakage.warnings(roles, of_imagenet)
-        print("\n".join(notes), end="\n" * bool(notes), flush=True)
+        notes += _leaks(start, roles)
     cached = model is None and config.encoder.cached
     with configs.as_config_error():
-        whole = uncut.prepare(config, start, roles, dry_run)
+        whole, encoding = uncut.prepare(config, start, roles, dry_run), 0.0
         if cached:
-            start, roles = _on_maps(config, start, roles, dry_run)
-    programs = _compiled(config, start, roles, head_key, step_key)
-    expected = forecast.measure(config, start, roles, programs.meta, programs.joint)
-    expected = expected._replace(encoding_seconds=whole.seconds)
+            start, roles, encoding = _on_maps(config, start, roles, dry_run)
+    programs = _compiled(config, start, roles, head_key, step_key, dry_run)
+    evaluator_of = functools.cache(
+        lambda way: adaptation.evaluator(config, start.model, start.preprocess, way)
+    )
+    meta, joint, rate = programs[2:]
+    expected = forecast.measure(config, start, roles, meta, joint, evaluator_of, rate)
+    expected = expected._replace(encoding_seconds=encoding + whole.seconds)
     if not dry_run:
         forecast.check_hours(config, expected)
         with configs.as_config_error():
@@ -144,15 +147,12 @@ def _meta_learn(
     ratio = config.joint.steps_per_iteration or steps_per_iteration(
         workdir / BUDGET, *seconds, store=not dry_run
     )
-    print(forecast.in_words(config, expected, programs.meta, programs.joint, ratio))
+    print(plan.in_words(config, expected, meta, joint, ratio), flush=True)
     if dry_run:  # refused when its plan was seen
         forecast.check_hours(config, expected)
         return ""
 
     # The initialisations.
-    evaluator_of = functools.cache(
-        lambda way: adaptation.evaluator(config, start.model, start.preprocess, way)
-    )
     trainer = Trainer(config, roles.validation, evaluator_of, expected, begin)
     inits = initialisations.make(config, workdir, trainer, programs, ratio)
     runs = trainer.validated.values()
@@ -160,7 +160,7 @@ def _meta_learn(
         atomic.write_json(workdir / finished_runs.VALIDATION, trainer.validated)
         return ""
     notes += trainer.notes
-    notes.append(_flops_in_words(programs.meta, programs.joint))
+    notes.append(_flops_in_words(meta, joint))
     if cached:
         notes.append(
             "Features of the encoder's frozen stages were made once for every image: "
@@ -262,6 +262,14 @@ def _learned_from(config: Experiment, roles: Roles) -> Roles:
     return roles
 
 
+def _leaks(start: Initialisation, roles: Roles) -> list[str]:
+    """Warnings for the report, which are printed too."""
+    of_imagenet = bool(start.provenance and start.provenance.recipe.imagenet)
+    warnings = leakage.warnings(roles, of_imagenet)
+    print("\n".join(warnings), end="\n" * bool(warnings), flush=True)
+    return warnings
+
+
 def _starts(
     config: Experiment,
     roles: Roles,
@@ -311,15 +319,20 @@ def _starts(
 
 def _on_maps(
     config: Experiment, start: Initialisation, roles: Roles, dry_run: bool
-) -> tuple[Initialisation, Roles]:
-    """The start on maps of its frozen encoder, and the data as such maps."""
+) -> tuple[Initialisation, Roles, float]:
+    """The start on maps of its frozen encoder, the data as such maps.
+
+    In a dry run zeros stand for these, with the seconds that making them would take.
+    """
+    seconds = 0.0
     if dry_run:
-        start, sources, _ = frozen_features.stand_ins(start, sum(roles, ()))
+        start, sources, seconds = frozen_features.stand_ins(start, sum(roles, ()))
     else:
         folder = cache.root(config.data.data_dir) / "features"
         start, sources = frozen_features.encode(start, sum(roles, ()), folder)
     maps = iter(sources)
-    return start, Roles(*(tuple(next(maps) for _ in of_role) for of_role in roles))
+    by_role = (tuple(next(maps) for _ in of_role) for of_role in roles)
+    return start, Roles(*by_role), seconds
 
 
 def _compiled(
@@ -328,8 +341,12 @@ def _compiled(
     roles: Roles,
     head_key: jax.Array,
     step_key: jax.Array,
+    dry_run: bool = False,
 ) -> Programs:
-    """The steps of meta-learning and of joint pretraining."""
+    """The steps of meta-learning and of joint pretraining.
+
+    In a dry run large ones are planned only, with a rate to tell their times by.
+    """
     model, preprocess = start.model, start.preprocess
     with configs.as_config_error():
         batches = MetaBatches(config, roles.train)
@@ -342,12 +359,21 @@ def _compiled(
         head = recipe.init_head(config, model, body, example, head_key)
         return learner.init(recipe.started(config, model, {"body": body} | head))
 
-    print("compiling", flush=True)
-    meta = steps.meta_step(learner, state_of(start.body), batches, step_key)
-    if start.network is not None:
+    if not dry_run:
+        print("compiling", flush=True)
+    make = not_compiled if dry_run else compile_step
+    meta = steps.meta_step(learner, state_of(start.body), batches, step_key, make)
+    if start.network is not None and not dry_run:
         forecast.check_memory(meta.program.memory, forecast.device_memory())
-    joint = steps.joint_step(config, model, preprocess, start.body, roles.train, meta)
-    return Programs(start, state_of, meta, joint)
+    joint = steps.joint_step(
+        config, model, preprocess, start.body, roles.train, meta, make
+    )
+    programs = Programs(start, state_of, meta, joint)
+    if dry_run:
+        if rate := forecast.rate(config, start, roles, meta, joint):
+            return programs._replace(rate=rate)
+        return _compiled(config, start, roles, head_key, step_key)
+    return programs
 
 
 def _shuffled(source: Source, seed: int) -> Source:

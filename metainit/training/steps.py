@@ -18,7 +18,7 @@ from metainit.models import classification
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import flops
-from metainit.runtime.budget import Program, compile_step, seconds_each
+from metainit.runtime.budget import Make, Program, compile_step, seconds_each
 from metainit.training import learner as recipe
 from metainit.training import optimizers
 
@@ -36,15 +36,22 @@ class Step(NamedTuple):
 
 
 def meta_step(
-    learner: MetaLearner, state: MetaState, batches: MetaBatches, key: jax.Array
+    learner: MetaLearner,
+    state: MetaState,
+    batches: MetaBatches,
+    key: jax.Array,
+    make: Make = compile_step,
 ) -> Step:
-    """Compiles a meta-iteration; tasks that differ in shape are taken one by one."""
+    """Compiles a meta-iteration; tasks that differ in shape are taken one by one.
+
+    `make` is `metainit.runtime.budget.not_compiled` where it is to be planned only.
+    """
     # Compiled and counted is one function, so that it is traced once.
     whole = learner._replace(update=recipe.meta_update(learner))
     if batches.stacked:
-        program = by_shape(whole.update, [(state, batches(0), key)])
+        program = by_shape(whole.update, [(state, batches(0), key)], make)
     else:
-        program = in_parts(learner, state, batches.one_of_each(), key)
+        program = in_parts(learner, state, batches.one_of_each(), key, make)
     period = batches.period
     counts = [operations(whole, state, batches(step), key) for step in range(period)]
     return Step(program, state, batches, key, sum(counts) / period)
@@ -57,10 +64,12 @@ def joint_step(
     body: Any,
     sources: tuple[Source, ...],
     meta: Step,
+    make: Make = compile_step,
 ) -> Step:
     """Compiles a step of joint pretraining, one classifier over all of meta-train.
 
-    It starts from `body`, and has the key and the period of the meta-iteration `meta`.
+    It starts from `body`, and has the key and the period of the meta-iteration `meta`;
+    `make` as of `meta_step`.
     """
     batches, key, period = JointBatches(config, sources), meta.key, meta.batches.period
     example = jnp.zeros((2, *sources[0].images.shape[1:]))
@@ -78,7 +87,8 @@ def joint_step(
     counts = [
         flops.of_function(update, state, batches(step), key) for step in range(period)
     ]
-    return Step(by_shape(update, calls), state, batches, key, sum(counts) / period)
+    program = by_shape(update, calls, make)
+    return Step(program, state, batches, key, sum(counts) / period)
 
 
 def seconds(meta: Step, joint: Step) -> tuple[float, float]:
@@ -97,13 +107,15 @@ def seconds(meta: Step, joint: Step) -> tuple[float, float]:
     return of_meta / period, of_joint / period
 
 
-def by_shape(update: Update, calls: Iterable[tuple[Any, ...]]) -> Program:
+def by_shape(
+    update: Update, calls: Iterable[tuple[Any, ...]], make: Make = compile_step
+) -> Program:
     """Compiles a step for every shape of its second argument among example calls."""
     programs: dict[Any, Program] = {}
     for arguments in calls:
         shapes = _shapes(arguments[1])
         if shapes not in programs:
-            programs[shapes] = compile_step(update, *arguments)
+            programs[shapes] = make(update, *arguments)
     return Program(
         lambda *arguments: programs[_shapes(arguments[1])].update(*arguments),
         sum(program.compile_seconds for program in programs.values()),
@@ -113,7 +125,11 @@ def by_shape(update: Update, calls: Iterable[tuple[Any, ...]]) -> Program:
 
 
 def in_parts(
-    learner: MetaLearner, state: MetaState, tasks: Iterable[Any], key: jax.Array
+    learner: MetaLearner,
+    state: MetaState,
+    tasks: Iterable[Any],
+    key: jax.Array,
+    make: Make = compile_step,
 ) -> Program:
     """Compiles a meta-iteration over tasks that cannot be stacked, by their shapes.
 
@@ -131,7 +147,8 @@ def in_parts(
         return state, optimizers.grad_norm(state.opt_state)
 
     add = jax.jit(lambda total, grads: jax.tree.map(jnp.add, total, grads))
-    program = by_shape(gradient, ((state, task, key, np.int32(0)) for task in tasks))
+    calls = ((state, task, key, np.int32(0)) for task in tasks)
+    program = by_shape(gradient, calls, make)
 
     def update(state: MetaState, batch: tuple[Any, ...], key: jax.Array) -> Any:
         total, metrics = None, []

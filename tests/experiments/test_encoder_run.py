@@ -187,7 +187,7 @@ def test_a_dry_run_fetches_and_encodes_nothing(data, tmp_path, capsys, monkeypat
     assert "tv_in1k, a dry run fetches nothing: random ones stand in" in printed
     for field in ("encoder.cached", "evaluate.uncut"):
         assert f"{field}=True encodes every image once" in printed
-    assert "a meta-iteration takes" in printed
+    assert "The plan" in printed
 
 
 def pretrained(config):

@@ -11,10 +11,12 @@ from metainit.data import episode_set
 from metainit.data.loading import Roles, Source
 from metainit.evaluation import adaptation
 from metainit.evaluation.few_shot import evaluate
-from metainit.experiments import configs, forecast
+from metainit.experiments import configs, forecast, plan
 from metainit.models import registry
 from metainit.models.preprocess import Preprocess
+from metainit.runtime.budget import Program
 from metainit.training.initialisation import Initialisation
+from metainit.training.steps import Step
 
 PREPROCESS = Preprocess(mean=(0.4,), std=(0.3,))
 
@@ -74,13 +76,14 @@ def test_operations_are_those_of_every_step_and_image():
         small.task.queries = queries
         (sample,) = episode_set.draw_validation(small, ROLES.validation[:1])
         init = drawn(small)
-        return adaptation.operations(small, init, sample.episodes, sample.way)
+        return adaptation.operations(small, init, sample.episodes, sample.way).adapting
 
     # A multiplication and an addition for each weight of 16-5-3, forward; backward the
     # same for the weights, and for the inputs of the second layer.
     a_query, a_support = 2 * (16 * 5 + 5 * 3), 2 * (2 * 16 * 5 + 3 * 5 * 3)
-    assert operations(2, 2) - operations(1, 2) == 3 * a_support + 3 * 2 * a_query
-    assert operations(2, 3) - operations(2, 2) == 3 * 3 * a_query
+    # The query is looked at before the first step and after the last one.
+    assert operations(2, 2) - operations(1, 2) == 3 * a_support
+    assert operations(2, 3) - operations(2, 2) == 2 * 3 * a_query
 
 
 def test_features_that_no_step_changes_are_counted_once():
@@ -95,7 +98,80 @@ def test_features_that_no_step_changes_are_counted_once():
     each = adaptation.operations(small, many, *given)
     # The hidden layer of 16-5-3 is the same: of each image, and in every step.
     hidden = 2 * 16 * 5
-    assert images * hidden < once < each and (each - once) % hidden == 0
+    assert once.embedding == each.embedding == images * hidden
+    assert 0 < once.adapting < each.adapting
+    assert (each.adapting - once.adapting) % hidden == 0
+
+
+def test_episodes_of_validations_are_those_of_every_run():
+    small = settings(validation_episodes=5)  # three of each set
+    small.update(iterations=10, warm_start=4, validate_every=3, cold_start=False)
+    # Joint pretraining after 3, 6, 9 and 10 iterations' time, the warm start after 3
+    # and 4, what goes on from it after 3 and 6; a look at that before the first step.
+    assert forecast.looks(tiny.typed(small), ROLES, False) == (4 + 2 + 2 + 1) * 6
+    small.evaluate.alphas = (0.0, 0.5, 1.0)
+    assert forecast.looks(tiny.typed(small), ROLES, False) == (9 + 2) * 6
+    assert forecast.looks(tiny.typed(small), ROLES, True) == (9 + 3 * 2) * 6
+
+
+def expected(**changed):
+    """100 adaptations of 2 s in full, 10 at least; a fifth more for other heads."""
+    told = forecast.Forecast(2, 1.0, 0.5, 100, 2.0, fewest=10, heads_seconds=40.0)
+    return told._replace(looks=3, compile_seconds=7.0, **changed)
+
+
+def test_meta_test_takes_its_share_of_the_run_but_not_less_than_its_fewest_episodes():
+    for share, run, seconds in (
+        (1.0, 0.0, 240),
+        (0.25, 1e6, 240),
+        (0.25, 400, 100),
+        (0.25, 40, 24),
+    ):
+        section = settings(max_share=share).evaluate
+        assert expected().meta_test_seconds(section, run) == pytest.approx(seconds)
+
+
+def step_of(flops, megabytes):
+    program = Program(None, 0.0, int(megabytes * 1e6), 0.0)
+    return Step(program, None, None, None, flops)
+
+
+def test_the_plan_adds_up_and_says_what_would_save_most():
+    small = settings(max_share=0.5, steps=(0, 1, 2, 5, 10, 20, 50))
+    small.update(iterations=100, warm_start=0)
+    meta, joint = step_of(4e9, 200), step_of(1e9, 100)
+    given = tiny.typed(small), expected(), meta, joint
+    # Of 100 s each: joint pretraining, two of whose steps take as long, and ours.
+    seconds = {part.name: part.seconds for part in plan.parts(*given, 2.0)}
+    assert seconds["joint pretraining"] == seconds["meta-learned"] == 100
+    assert seconds["validation"] == 6 and seconds["compiling"] == 7
+    assert seconds["meta-test"] == pytest.approx(100 + 100 + 6 + 7)  # half of the run
+    told = plan.in_words(*given, 2.0)
+    assert "in all" in told and "7.1 minutes" in told and "0.2 GB" in told
+    assert "GFLOP/s" not in told and "shorter" not in told
+    # A thousand times as slow, told by a rate.
+    times = {"meta_seconds": 1e3, "joint_seconds": 500.0, "adaptation_seconds": 2e3}
+    slow = expected(**times, rate=4e6)
+    told = plan.in_words(given[0], slow, meta, joint, 2.0)
+    assert "a rate of 0.004 GFLOP/s" in told and "about 0.2 GB" in told
+    by_field = told[told.index("shorter") :]
+    for field in ("iterations=50", "evaluate.steps", "method.gradient=first_order"):
+        assert field in by_field
+    assert by_field.index("first_order") < by_field.index("iterations")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.012, "12 ms"),
+        (40, "40 s"),
+        (600, "10 minutes"),
+        (3 * 3600, "3 hours"),
+        (5 * 86400, "5 days"),
+    ],
+)
+def test_times_in_words(seconds, words):
+    assert plan.time_in_words(seconds) == words
 
 
 def test_what_the_device_has_no_room_for_is_refused_in_one_line():

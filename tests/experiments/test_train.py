@@ -419,7 +419,7 @@ def test_max_hours_leaves_what_meta_test_takes(images, tmp_path, monkeypatch):
             r"max_hours=.*warm_start=999999.*give more than [0-9]",
         ),
         (
-            {"evaluate": {"episodes": 10**9}, "max_hours": 1.0},
+            {"evaluate": {"episodes": 10**9, "max_share": 1.0}, "max_hours": 1.0},
             r"max_hours=.*meta-test takes about.*give more than [0-9]",
         ),
         ({"train_task": {"way": 6}}, r"train: train_task\.way=6"),
@@ -447,7 +447,7 @@ def test_a_dry_run_needs_no_download(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "to download: https://raw.githubusercontent.com/" in told
     assert "noise stands in for omniglot, flowers102, cifar_fs" in told
-    assert "meta-train: flowers102, 82 classes" in told and "in all, of max" in told
+    assert "meta-train: flowers102, 82 classes" in told and "of max_hours=168" in told
 
 
 def test_another_config_is_refused_with_every_difference(whole, images):

@@ -17,7 +17,7 @@ from metainit.experiments.configs import default
 from metainit.models import classification, registry
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
-from metainit.runtime.budget import Program
+from metainit.runtime.budget import Program, compile_step
 from metainit.training import learner as recipe
 from metainit.training import optimizers, steps
 
@@ -77,17 +77,16 @@ def test_in_parts_is_what_stacked_gives(built):
     assert steps.operations(learner, state, tasks[:1], KEY) == counted / 3
 
 
-def test_each_shape_is_compiled_once(built, monkeypatch):
+def test_each_shape_is_compiled_once(built):
     learner, state = built
-    compile_step, compiled = steps.compile_step, []
+    compiled = []
 
     def counted(update, *arguments):
         compiled.append(arguments[1].support["image"].shape)
         return compile_step(update, *arguments)
 
-    monkeypatch.setattr(steps, "compile_step", counted)
     tasks = tasks_of(noise(4), noise(6), noise(4))
-    parts = steps.in_parts(learner, state, tasks, KEY)
+    parts = steps.in_parts(learner, state, tasks, KEY, counted)
     for batch in (tasks, tasks[::-1], tasks[1:]):
         state, metrics = parts.update(state, batch, KEY)
         assert metrics["loss"].shape == (len(batch),)

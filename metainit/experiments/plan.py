@@ -1,0 +1,160 @@
+"""What a run is, in words and minutes, and what to do where that is days."""
+
+import math
+import os
+from typing import NamedTuple
+
+import jax
+
+from metainit.config.fields import Experiment
+from metainit.evaluation import episode_count
+from metainit.experiments.forecast import SHARE, Forecast, device_memory, trained
+from metainit.training.steps import Step
+
+LONG = 3 * 3600.0  # seconds from which on it is told what would save some
+_FEWER_STEPS = 10
+
+
+class Part(NamedTuple):
+    """A part of a run."""
+
+    name: str
+    seconds: float
+    words: str = ""
+
+
+def parts(
+    config: Experiment, forecast: Forecast, meta: Step, joint: Step, ratio: float
+) -> list[Part]:
+    """Lists what a run does, one after the other; `ratio` as of `initialisations`."""
+    of_joint = ratio * forecast.joint_seconds
+    paces = {
+        "joint pretraining": of_joint,
+        "warm start": of_joint,
+        "joint pretraining, equal FLOPs": meta.flops
+        / joint.flops
+        * forecast.joint_seconds,
+    }
+    found = [Part("compiling", forecast.compile_seconds)]
+    if forecast.encoding_seconds:
+        words = "every image once, where that is not done yet"
+        found.append(Part("encoding", forecast.encoding_seconds, words))
+    for name, iterations in trained(config).items():
+        pace = paces.get(name, forecast.meta_seconds)
+        words = f"{iterations:,} x {time_in_words(pace)}"
+        if name in paces:
+            words = f"in {iterations:,} iterations' time"
+        found.append(Part(name, iterations * pace, words))
+    each = forecast.adaptation_seconds
+    looking = forecast.looks * each
+    found.append(Part("validation", looking, f"{forecast.looks:,} episodes"))
+    if config.transfer.steps:
+        found.append(Part("fine-tuning", forecast.transfer_seconds))
+    if config.evaluate.episodes:
+        before = min(3600 * config.max_hours, sum(part.seconds for part in found))
+        found.append(_meta_test(config, forecast, before))
+    return found
+
+
+def _meta_test(config: Experiment, forecast: Forecast, before: float) -> Part:
+    """Meta-test after so many seconds of other parts."""
+    section, each = config.evaluate, forecast.adaptation_seconds
+    share = section.max_share
+    run = before / (1 - share) if share < 1 else math.inf
+    seconds = forecast.meta_test_seconds(section, run)
+    words = f"up to {forecast.adaptations:,} adaptations of {time_in_words(each)}"
+    if seconds < forecast.meta_test_seconds(section, math.inf):
+        words = f"fewer episodes, for evaluate.max_share={share:g}"
+    if seconds > share * run:
+        fewest = episode_count.floor(section)
+        words = f"{fewest} episodes, more than evaluate.max_share={share:g} of the run"
+    return Part("meta-test", seconds, words)
+
+
+def in_words(
+    config: Experiment, forecast: Forecast, meta: Step, joint: Step, ratio: float
+) -> str:
+    """Tells a run's parts in some lines, its memory, and what would make it shorter."""
+    whole = parts(config, forecast, meta, joint, ratio)
+    total = sum(part.seconds for part in whole)
+    lines = ["The plan:"]
+    if forecast.rate:
+        lines = [
+            "The plan, from operations counted and a rate of "
+            f"{forecast.rate / 1e9:.3g} GFLOP/s measured here (not compiled):"
+        ]
+    longest = max(len(part.name) for part in whole)
+    rows = [*whole, Part("in all", total, f"of max_hours={config.max_hours:g}")]
+    for name, seconds, words in rows:
+        lines.append(
+            f"  {name:{longest}}  {time_in_words(seconds):>12}  {words}".rstrip()
+        )
+    if total > 3600 * config.max_hours:
+        lines.append("  max_hours ends training early, so that meta-test fits in.")
+    needed, there = meta.program.memory, device_memory()
+    about = "about " if forecast.rate else ""
+    lines.append(
+        f"A meta-iteration needs {about}{needed / 1e9:.2g} GB of device memory, of "
+        f"{there / 1e9:.3g}; {ratio:.3g} joint steps take as long."
+    )
+    if needed > SHARE * there:
+        lines.append(
+            "That is too much: see data.size, inner.steps, train_task.way, "
+            "compute=bfloat16, encoder.checkpoint and encoder.adapt_from."
+        )
+    if total > LONG:
+        lines += _shorter(config, forecast, whole)
+    return "\n".join(lines)
+
+
+def _shorter(config: Experiment, forecast: Forecast, whole: list[Part]) -> list[str]:
+    """Lines that say what would save most of a long run."""
+    seconds = {part.name: part.seconds for part in whole}
+    training = sum(seconds.get(name, 0.0) for name in trained(config))
+    testing = seconds.get("meta-test", 0.0)
+    looking, last = testing + seconds["validation"], config.evaluate.steps[-1]
+    savings = {f"iterations={config.iterations // 2}": training / 2}
+    if config.data.size > 32 and not config.encoder.cached:
+        by_size = 0.75 * (training + looking + seconds.get("encoding", 0.0))
+        savings[f"data.size={config.data.size // 2}"] = by_size
+    if last > _FEWER_STEPS:
+        rest = [step for step in config.evaluate.steps if step <= _FEWER_STEPS]
+        field = f'evaluate.steps="{tuple(rest)}"'
+        savings[field] = looking * (1 - (rest[-1] + 1) / (last + 1))
+    fewest = episode_count.floor(config.evaluate)
+    if testing:
+        savings[f"evaluate.episodes={fewest}"] = testing - forecast.least_seconds
+    if config.evaluate.validation_episodes > 50:
+        fewer = 50 / config.evaluate.validation_episodes
+        field = "evaluate.validation_episodes=50"
+        savings[field] = seconds["validation"] * (1 - fewer)
+    if config.transfer.steps:
+        savings["transfer.steps=0"] = seconds["fine-tuning"]
+    if config.method.gradient == "mixed" and config.inner.steps:
+        # Three forward passes a step in place of twelve; joint pretraining has as long.
+        savings["method.gradient=first_order"] = training * 2 / 3
+    total = sum(seconds.values())
+    told = sorted(savings.items(), key=lambda item: -item[1])
+    lines = [
+        f"  --config.{field:<38} about {time_in_words(saved)}"
+        for field, saved in told
+        if saved > 0.05 * total
+    ]
+    if config.encoder.name != "none" and config.encoder.use != "frozen":
+        frozen = "encoder.use=frozen with encoder.cached=True and augment.flip=False"
+        lines.append(f"  {frozen}: most of it")
+    if jax.default_backend() == "cpu":
+        lines.append(f"  a GPU (docs/gpu-vm.md) in place of {os.cpu_count()} cores")
+    return ["It would be shorter by", *lines]
+
+
+def time_in_words(seconds: float) -> str:
+    """Tells a time in the unit that suits it: "12 ms", "40 s", "25 minutes", ..."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    for unit, name, most in ((60, "minutes", 100), (3600, "hours", 48)):
+        if seconds / unit < most:
+            return f"{seconds / unit:.2g} {name}"
+    return f"{seconds / 86400:.2g} days"
