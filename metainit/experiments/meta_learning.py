@@ -262,7 +262,7 @@ def _learned_from(config: Experiment, roles: Roles) -> Roles:
     return roles
 
 
-def _leaks(start: Initialisation, roles: Roles) -> list[str]:
+def _leaks(start: Initialisation, roles: Roles) -> tuple[str, ...]:
     """Warnings for the report, which are printed too."""
     of_imagenet = bool(start.provenance and start.provenance.recipe.imagenet)
     warnings = leakage.warnings(roles, of_imagenet)
