@@ -30,7 +30,9 @@ _DRY_RUN = flags.DEFINE_bool(
 _YES = flags.DEFINE_bool(
     "yes", False, "prepare data sets on first use without asking; agrees to their terms"
 )
-
+_DEVICES = flags.DEFINE_integer(
+    "devices", None, "how many devices to compute on; by default all there are"
+)
 USAGE = "usage: python launch.py --config configs/quickstart.py [--workdir FOLDER]"
 
 
@@ -72,6 +74,7 @@ def main(argv: list[str]) -> int:
         allow_cpu=_ALLOW_CPU.value,
         dry_run=_DRY_RUN.value,
         yes=_YES.value,
+        use=_DEVICES.value,
     )
 
 

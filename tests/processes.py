@@ -1,8 +1,10 @@
 """Other processes of Python."""
 
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 
 def python(code, **environment):
@@ -16,3 +18,43 @@ def python(code, **environment):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def free_port():
+    """A port that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def side_by_side(code, count, timeout=240):
+    """Status, output and errors of processes that find each other by loopback."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    environment = os.environ | {
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}",
+        "JAX_NUM_PROCESSES": str(count),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=1",
+    }
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment | {"JAX_PROCESS_ID": str(number)},
+        )
+        for number in range(count)
+    ]
+    # Each is read by a thread, since one that nobody reads from would wait.
+    with ThreadPoolExecutor(count) as readers:
+        told = [readers.submit(process.communicate) for process in running]
+        try:
+            printed = [reader.result(timeout) for reader in told]
+        finally:
+            for process in running:
+                process.kill()
+    return [
+        (process.returncode, *texts)
+        for process, texts in zip(running, printed, strict=True)
+    ]

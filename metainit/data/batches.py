@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 from metainit.config.fields import Experiment
@@ -16,7 +17,7 @@ from metainit.core.types import Episode
 from metainit.data.episodes import alike, generator, sample_batch, turn, turns, weights
 from metainit.data.loading import Source, class_index
 from metainit.data.loading import rows as rows_of
-from metainit.runtime import digest
+from metainit.runtime import digest, placement
 
 
 def labelled(source: Source, seed: int, fraction: float, shot: int) -> np.ndarray:
@@ -104,6 +105,7 @@ class MetaBatches:
     """Tasks of a meta-iteration: a pure function of the seed and of its number."""
 
     def __init__(self, config: Experiment, sources: tuple[Source, ...]):
+        """Raises ValueError where the tasks cannot be spread over the devices."""
         self.sources = sources
         self._seed, self._count = config.seed, config.meta_batch
         self._task = config.train_task
@@ -114,8 +116,15 @@ class MetaBatches:
         # Whether tasks have one shape, so that a batch is an `Episode` with a leading
         # axis; else it is a tuple of them, each with a leading axis of 1.
         self.stacked = alike(sources, self._task)
+        if self.stacked:
+            placement.check_even("meta_batch", self._count)
         # Meta-iterations that it takes to meet every shape.
         self.period = 1 if self.stacked else len(sources)
+        if is_cts and jax.process_count() > 1:
+            raise ValueError(
+                "method.algorithm='cts': its tasks live on the devices of one process; "
+                "run it by one, or give method.algorithm=reptile"
+            )
         if is_cts and not self.stacked:
             raise ValueError(
                 "method.algorithm='cts': tasks live side by side, and these data have "
@@ -127,8 +136,9 @@ class MetaBatches:
         """The batch of meta-iteration `step`, from 0."""
         first = self._first(step)
         if self.stacked:
-            stream = self._task, self._seed, first, self._count
-            return sample_batch(self.sources, *stream, self._shares)
+            before, count = placement.own_share(self._count)
+            stream = self._task, self._seed, first + before, count
+            return placement.joined(sample_batch(self.sources, *stream, self._shares))
         of_each = enumerate(self.sources_of(step), first)
         return tuple(self._one(source, index) for index, source in of_each)
 

@@ -21,12 +21,12 @@ from metainit.evaluation.results import Measurements
 from metainit.models import classification, heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
-from metainit.runtime import flops
+from metainit.runtime import devices, flops, placement
 from metainit.training.initialisation import Initialisation
 from metainit.training.learner import EPS_ROOT, adapt_mask, log_step_sizes
 
 HEADS = ("zero", *heads.FITS, "learned")
-CHUNK = 20  # episodes a call of the compiled program, at most
+CHUNK = 20  # episodes a call of the compiled program, at most, on one device
 CHUNK_PIXELS = 2**26  # of the episodes of a call
 TOGETHER = 10  # episodes side by side in it, at most: large ones would fill memory
 PIXELS = 2**20  # of episodes, or images, side by side
@@ -68,7 +68,9 @@ def evaluator(
     many images, the same ones for every initialisation. The query is looked at after
     the steps of `config.evaluate.steps` only.
     """
-    run = jax.jit(_program(config, *in_task(model, preprocess), way))
+    run = placement.side_by_side(
+        _program(config, *in_task(model, preprocess), way), shared=2
+    )
 
     def adapt(init, episodes, setting):
         inputs = _inputs(config, init, episodes, setting, way)
@@ -287,18 +289,20 @@ def _embed(
     of_batch = classification.features(model)
     of_query = classification.query_features(model)
 
-    of_chunk = jax.jit(_of_images(model, preprocess))
+    of_chunk = placement.side_by_side(_of_images(model, preprocess), shared=1)
 
-    @jax.jit
-    def run(params, episodes):
+    def of_episodes(params, episodes):
         def features(support, query):
             return of_batch(params, support, None), of_query(params, support, query)
 
         return _map(features, params, preprocess, episodes)
 
+    run = placement.side_by_side(of_episodes, shared=1)
+
     def each_image(init: Initialisation, sample: Sample) -> Sample:
         def of_images(images, rows):
-            size = int(np.clip(PIXELS // math.prod(images.shape[1:3]), 1, IMAGES))
+            share = int(np.clip(PIXELS // math.prod(images.shape[1:3]), 1, IMAGES))
+            size = devices.mesh().size * share
             made = [
                 np.asarray(of_chunk(init.params, images[some]))[:count]
                 for some, count in chunks(rows, size)
@@ -344,8 +348,10 @@ def _fitting(episodes: metainit.Episode, pixels: int, most: int) -> int:
 def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode, axis: int) -> Any:
     """Applies a function of some episodes to many; the last chunk is filled up."""
     count = len(episodes.support["label"])
-    results = []
-    for rows, _ in chunks(np.arange(count), _fitting(episodes, CHUNK_PIXELS, CHUNK)):
+    results, used = [], devices.mesh().size
+    share = -(-_fitting(episodes, CHUNK_PIXELS, CHUNK) // used)
+    size = used * max(share, _fitting(episodes, PIXELS, TOGETHER))
+    for rows, _ in chunks(np.arange(count), size):
         of_chunk = run(jax.tree.map(lambda x, rows=rows: x[rows], episodes))
         results.append(jax.tree.map(np.asarray, of_chunk))
     return jax.tree.map(

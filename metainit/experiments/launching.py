@@ -1,6 +1,8 @@
 """From a command line to an experiment: what launch.py and `metainit tune` share."""
 
 import argparse
+import dataclasses
+import json
 import os
 import re
 import shlex
@@ -13,15 +15,16 @@ from typing import Any
 import jax
 
 from metainit.config import parsing
-from metainit.config.fields import ConfigError, Experiment, Search
+from metainit.config.fields import ConfigError, Experiment, Search, own_size
 from metainit.data import cache, loading
 from metainit.data.builders import plan
 from metainit.experiments import configs
 from metainit.experiments.configs import Config, Typed
 from metainit.experiments.meta_learning import train
 from metainit.experiments.search_space import literal
-from metainit.runtime import devices, stop
+from metainit.runtime import devices, hosts, placement, run_folder, stop
 from metainit.runtime.checkpoint import CheckpointError
+from metainit.runtime.hosts import NO_OTHERS, Others
 from metainit.training.loop import NonFiniteError
 
 
@@ -40,6 +43,8 @@ def run(
     allow_cpu: bool = False,
     dry_run: bool = False,
     yes: bool = False,
+    use: int | None = None,
+    others: Others = NO_OTHERS,
 ) -> int:
     """Runs an experiment of any kind; returns the program's exit status.
 
@@ -48,19 +53,32 @@ def run(
       allow_cpu: run on the CPU although the machine has an accelerator.
       dry_run: only print what would be downloaded and how long it takes.
       yes: prepare data sets without asking.
+      use: devices to compute on; by default all that jax knows.
+      others: how to find the other processes of a run on several hosts.
     """
     # SIGTERM stops a run as Ctrl-C does: it is saved, and the same line resumes it.
     stop.at_once() if dry_run else stop.install()
     try:
         with configs.as_config_error():
+            hosts.join(others)
             devices.check(allow_cpu)
-        experiment = configs.typed(config)
-        print(f"devices: {devices.describe()}")
-        print(f"workdir: {workdir}")
-        print(f"watch:   tensorboard --logdir {shlex.quote(str(workdir))}", flush=True)
-        _keep_compilations()
-        if _obtain_data(experiment, dry_run, yes):
-            train(experiment, workdir, dry_run=dry_run, command=command)
+            devices.use(use)
+        experiment = _agreed(config)
+        with hosts.folder(workdir) as own:
+            print(f"devices: {devices.describe()}")
+            print(f"workdir: {workdir}")
+            watch = f"tensorboard --logdir {shlex.quote(str(workdir))}"
+            print(f"watch:   {watch}", flush=True)
+            _keep_compilations()
+            with configs.as_config_error():
+                _check_devices(experiment)
+            if _obtain_data(experiment, dry_run, yes):
+                train(experiment, own, dry_run=dry_run, command=command)
+    except jax.errors.JaxRuntimeError as error:
+        if not (told := hosts.lost(error)):
+            raise
+        print(f"error: {told}", file=sys.stderr)
+        return stop.LOST
     except (ConfigError, NonFiniteError, CheckpointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -89,6 +107,7 @@ def tune(argv: Sequence[str]) -> int:
     add("--allow_cpu", help="run on the CPU although there is an accelerator", **flag)
     add("--dry_run", help="only print what would be done", **flag)
     add("--yes", help="prepare data sets unasked; agrees to their terms", **flag)
+    add("--devices", type=int, help="how many to compute on; by default all")
     given, words = parser.parse_known_args(argv)
     fields = [re.fullmatch(r"--([\w.]+)=(.*)", word, re.DOTALL) for word in words]
     if not all(fields):
@@ -106,7 +125,35 @@ def tune(argv: Sequence[str]) -> int:
         allow_cpu=given.allow_cpu,
         dry_run=given.dry_run,
         yes=given.yes,
+        use=given.devices,
     )
+
+
+def _agreed(config: Config) -> Typed:
+    """The config, typed, after a check that every process has the same."""
+    with configs.as_config_error():
+        experiment = hosts.together(lambda: configs.typed(config))
+        if hosts.several() and not isinstance(experiment, Experiment):
+            raise ValueError(
+                "kind: several processes meta-learn; run this experiment by one"
+            )
+        settings = run_folder.flat(dataclasses.asdict(experiment))
+        settings.pop("data.data_dir", None)  # where a host keeps its data
+        hosts.check_same("config", json.dumps(settings, sort_keys=True))
+    return experiment
+
+
+def _check_devices(config: Typed) -> None:
+    """Refuses a meta-batch that devices cannot share, before any data is fetched.
+
+    Not where the data may be such that tasks are taken one by one.
+    """
+    if not isinstance(config, Experiment):
+        return
+    names, task = config.data.train or (config.data.name,), config.train_task
+    sizes = {own_size(name, config.data.size)[1] for name in names}
+    if len(sizes) == 1 and (task.way or len(names) == 1):
+        placement.check_even("meta_batch", config.meta_batch)
 
 
 def _obtain_data(config: Typed, dry_run: bool, yes: bool) -> bool:
@@ -120,7 +167,7 @@ def _obtain_data(config: Typed, dry_run: bool, yes: bool) -> bool:
         channels = getattr(data, "channels", 3)
         planned = plan.show(names, root, data.size or 224, channels)
         if not dry_run:
-            plan.carry_out(planned, root, agreed=yes)
+            hosts.together(lambda: plan.carry_out(planned, root, agreed=yes))
     # A dry run of meta-learning has stand-ins for what is absent.
     return not dry_run or isinstance(config, Experiment | Search) or not planned.needs
 

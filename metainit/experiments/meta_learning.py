@@ -5,6 +5,7 @@ import functools
 import json
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -44,7 +45,7 @@ from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
 from metainit.models.model import Model
 from metainit.reporting import fairness, finished_runs, run_report
-from metainit.runtime import atomic, provenance, run_folder
+from metainit.runtime import atomic, digest, hosts, provenance, run_folder
 from metainit.runtime.budget import compile_step, not_compiled, steps_per_iteration
 from metainit.runtime.cost import FROM_PRETRAINED, META, OURS
 from metainit.runtime.logging import read_metrics
@@ -231,7 +232,9 @@ def _checked_roles(config: Experiment, dry_run: bool) -> Roles:
     absent = loading.absent(config.data) if dry_run else ()
     if absent:
         print(f"a dry run fetches nothing: noise stands in for {', '.join(absent)}")
-    roles = loading.load(config.data, absent)
+    roles = hosts.together(lambda: loading.load(config.data, absent))
+    if hosts.several():
+        hosts.check_same("data", digest.sha256(list(map(_known, sum(roles, ())))))
     if config.data.drop_shared:
         roles, dropped = leakage.drop_shared(roles)
         print(f"left out of training or validation, as in meta-test: {dropped}")
@@ -241,6 +244,12 @@ def _checked_roles(config: Experiment, dry_run: bool) -> Roles:
     if config.transfer.steps:
         comparison.of_roles(config, roles)
     return roles
+
+
+def _known(source: Source) -> Sequence[Any]:
+    """What tells a data set from another."""
+    images = source.images if source.hashes is None else source.hashes
+    return source.name, source.labels, images
 
 
 def _learned_from(config: Experiment, roles: Roles) -> Roles:

@@ -25,7 +25,7 @@ from metainit.models import mlp
 from metainit.models import preprocess as preprocess_module
 from metainit.models.model import Model
 from metainit.runtime import atomic, run_folder
-from metainit.runtime.budget import compile_step, seconds_each
+from metainit.runtime.budget import seconds_each
 from metainit.training import steps
 from metainit.training.initialisation import RANDOM, Initialisation
 from metainit.training.loop import Fitted, Intervals, Run, fit
@@ -84,7 +84,7 @@ def train(
         return {"image": source.images[chosen], "label": source.labels[chosen]}
 
     update = steps.supervised(model, preprocess, optimizer)
-    program = compile_step(update, state, batch(0), step_key)
+    program = steps.compile_supervised(update, state, batch(0), step_key)
     epoch = len(rows) // config.batch
     run = Run(
         name="supervised",

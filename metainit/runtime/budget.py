@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from metainit.runtime import atomic, flops
+from metainit.runtime import atomic, flops, hosts, placement
+from metainit.runtime.placement import ALONE, Placement
 
 # Whichever of the first two is reached first, but so many steps at least.
 TIMED_STEPS, TIMED_SECONDS, LEAST_STEPS = 15, 5.0, 3
@@ -34,22 +35,31 @@ class Program(NamedTuple):
 Make = Callable[..., Program]  # `compile_step` or `not_compiled`
 
 
-def compile_step(update: Callable[..., Any], *example: Any) -> Program:
-    """Compiles a training step for inputs like the example's."""
+def compile_step(
+    update: Callable[..., Any], *example: Any, where: Placement = ALONE
+) -> Program:
+    """Compiles a step for inputs like the example's; by default on one device."""
     begin = time.perf_counter()
-    compiled = jax.jit(update).lower(*example).compile()
+    example = placement.put(example, where)
+    compiled = placement.jit(update, where).lower(*example).compile()
     compile_seconds = time.perf_counter() - begin
     plan = compiled.memory_analysis()
     return Program(
-        update=compiled,
+        update=placement.taking(compiled, where),
         compile_seconds=compile_seconds,
         memory=plan.temp_size_in_bytes + plan.output_size_in_bytes if plan else 0,
         flops=float((compiled.cost_analysis() or {}).get("flops", 0)),
     )
 
 
-def not_compiled(update: Callable[..., Any], *example: Any) -> Program:
-    """Estimates a training step as `compile_step` would find it, by tracing alone."""
+def not_compiled(
+    update: Callable[..., Any], *example: Any, where: Placement = ALONE
+) -> Program:
+    """Estimates a training step as `compile_step` would find it, by tracing alone.
+
+    Of what jit spreads by itself the memory is that of one device that has it all.
+    """
+    del where
     return Program(
         update=update,
         compile_seconds=COMPILE_SECONDS * flops.equations(update, *example),
@@ -72,9 +82,9 @@ def seconds_each(*steps: Callable[[], Any]) -> list[float]:
             begin = time.perf_counter()
             jax.block_until_ready(step())
             of_step.append(time.perf_counter() - begin)
-        if done >= LEAST_STEPS and time.perf_counter() > until:
+        if done >= LEAST_STEPS and hosts.agreed(time.perf_counter() > until):
             break
-    return [min(of_step) for of_step in times]
+    return hosts.agreed([min(of_step) for of_step in times])
 
 
 def steps_per_iteration(

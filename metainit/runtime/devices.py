@@ -4,21 +4,50 @@ import os
 from pathlib import Path
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 
 DEVICE_FOLDER = Path("/dev")  # its files tell which hardware there is
 
+AXIS = "task"  # of the mesh
 
-def in_use(count: int = 1) -> str:
+_used: int | None = None  # devices, the first ones; None: all
+
+
+def use(count: int | None) -> None:
+    """Computes on the first `count` devices from now on; by default on all (None).
+
+    It raises ValueError where there are not so many, or other processes have some.
+    """
+    global _used
+    known = jax.device_count()
+    if count not in (None, known) and jax.process_count() > 1:
+        raise ValueError(
+            f"devices={count}: {jax.process_count()} processes compute on all "
+            f"{known}; leave it out"
+        )
+    if count is not None and not 1 <= count <= known:
+        name = f"{in_use(known)}: give 1{f' to {known}' if known > 1 else ''}"
+        raise ValueError(f"devices={count}, and there are {name}")
+    _used = count
+
+
+def mesh() -> Mesh:
+    """The devices that are computed on, along one axis, `AXIS`."""
+    # Those of a process side by side, so that its tasks are.
+    found = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(found[:_used]), (AXIS,))
+
+
+def in_use(count: int | None = None) -> str:
     """Names devices that are computed on, for reports: "cpu (cpu) x1"."""
     device = jax.devices()[0]
-    return f"{device.platform} ({device.device_kind}) x{count}"
+    return f"{device.platform} ({device.device_kind}) x{count or mesh().size}"
 
 
 def describe() -> str:
-    """Describes in a line all devices, the processor's cores and jax's version."""
-    return (
-        f"{in_use(jax.device_count())}, {os.cpu_count()} cores, jax {jax.__version__}"
-    )
+    """Describes in a line devices in use, the processor's cores and jax's version."""
+    return f"{in_use()}, {os.cpu_count()} cores, jax {jax.__version__}"
 
 
 def accelerator_present() -> str | None:

@@ -60,6 +60,8 @@ def _of_jaxpr(jaxpr: Jaxpr, of_branches: Callable[..., float]) -> float:
             continue
         parts = [_of_jaxpr(inner, of_branches) for inner in _programs(equation)]
         repeats = params["length"] if name == "scan" else 1
+        if name == "shard_map":  # what one device does
+            repeats = params["mesh"].size
         is_cond = name == "cond" and parts
         total += of_branches(parts) if is_cond else repeats * sum(parts)
     return total

@@ -9,6 +9,8 @@ import signal
 import sys
 from typing import Any, NoReturn
 
+LOST = 75  # the status where another process is gone: try again (EX_TEMPFAIL)
+
 _asked = False
 
 
@@ -42,9 +44,10 @@ def leave(status: int) -> NoReturn:
     """Ends the process with this status.
 
     One that was stopped ends at once: XLA may be compiling in a thread still, which
-    Python's own way out would crash.
+    Python's own way out would crash. So does one that lost another, for which JAX would
+    wait.
     """
-    if status == 128 + signal.SIGINT:
+    if status in (128 + signal.SIGINT, LOST):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -9,10 +9,12 @@ import optax
 import metainit
 from metainit.config.fields import Experiment
 from metainit.core import step_sizes
+from metainit.core.task_batching import Tasks, strategy
 from metainit.models import classification, heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
 from metainit.models.wrappers import microbatched
+from metainit.runtime import devices
 from metainit.training import optimizers
 
 # Adam inside: the square root's derivative at a zero gradient is infinite without it.
@@ -74,13 +76,12 @@ def learner(
 
     `example` is a meta-batch, of which CTS takes the shapes.
     """
-    method, outer = config.method, optimizers.outer(config)
+    method, outer, tasks = config.method, optimizers.outer(config), _tasks(config)
     loop, model = _inner_loop(config, model, preprocess, method.head)
     mask = classification.with_head(model.learns)
     if method.algorithm == "reptile":
-        return metainit.reptile(loop, outer, tasks=method.tasks, meta_mask=mask)
+        return metainit.reptile(loop, outer, tasks=tasks, meta_mask=mask)
     if method.algorithm == "cts":
-        tasks = method.tasks
         return metainit.cts(loop, outer, example, tasks=tasks, meta_mask=mask)
     arguments = _arguments(config, model)
     if method.step_sizes == "fixed":
@@ -151,6 +152,21 @@ def _inner_loop(
     return loop, model
 
 
+def _tasks(config: Experiment) -> str | Tasks:
+    """How a meta-batch is gone through: by every device an equal share, that is."""
+    tasks, mesh = config.method.tasks, devices.mesh()
+    if mesh.size == 1:
+        return tasks
+    spread, alone = metainit.parallel.over(mesh, devices.AXIS, tasks), strategy(tasks)
+
+    def run(task_fn, shared, episodes, keys):
+        # A single task is of a meta-batch that cannot be stacked.
+        run_tasks = alone if len(keys) == 1 else spread
+        return run_tasks(task_fn, shared, episodes, keys)
+
+    return run
+
+
 def _arguments(config: Experiment, model: Model) -> dict[str, Any]:
     """What `metainit.maml` takes besides loop, optimizer and mask."""
     method, steps = config.method, config.inner.steps
@@ -164,7 +180,7 @@ def _arguments(config: Experiment, model: Model) -> dict[str, Any]:
         left_out = heads.FITS[method.head]
     return {
         "gradient": gradient,
-        "tasks": method.tasks,
+        "tasks": _tasks(config),
         "query_loss": classification.query_loss(model, left_out),
         "step_weights": multi_step(
             method.multi_step, steps, 0 if config.cold_start else config.warm_start

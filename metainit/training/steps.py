@@ -11,14 +11,16 @@ import optax
 
 from metainit.config.fields import Experiment
 from metainit.core import masks
+from metainit.core.trajectories import Trajectories
 from metainit.core.types import Episode, LossFn, MetaLearner, MetaState
 from metainit.data.batches import JointBatches, MetaBatches
 from metainit.data.loading import Source
 from metainit.models import classification
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
-from metainit.runtime import flops
+from metainit.runtime import devices, flops, placement
 from metainit.runtime.budget import Make, Program, compile_step, seconds_each
+from metainit.runtime.placement import EVERYWHERE, SPREAD, Placement
 from metainit.training import learner as recipe
 from metainit.training import optimizers
 
@@ -42,16 +44,23 @@ def meta_step(
     key: jax.Array,
     make: Make = compile_step,
 ) -> Step:
-    """Compiles a meta-iteration; tasks that differ in shape are taken one by one.
+    """Compiles a meta-iteration, each device for an equal share of the tasks.
 
+    Tasks that differ in shape are taken one by one, by every device all of them.
     `make` is `metainit.runtime.budget.not_compiled` where it is to be planned only.
     """
     # Compiled and counted is one function, so that it is traced once.
     whole = learner._replace(update=recipe.meta_update(learner))
     if batches.stacked:
-        program = by_shape(whole.update, [(state, batches(0), key)], make)
+        calls = [(state, batches(0), key)]
+        program = by_shape(whole.update, calls, make, lambda _: over_tasks(state))
     else:
         program = in_parts(learner, state, batches.one_of_each(), key, make)
+        if (count := devices.mesh().size) > 1:
+            print(
+                "tasks differ in shape and are taken one by one: "
+                f"{count} devices do the same, and --devices=1 is as fast"
+            )
     period = batches.period
     counts = [operations(whole, state, batches(step), key) for step in range(period)]
     return Step(program, state, batches, key, sum(counts) / period)
@@ -87,7 +96,7 @@ def joint_step(
     counts = [
         flops.of_function(update, state, batches(step), key) for step in range(period)
     ]
-    program = by_shape(update, calls, make)
+    program = by_shape(update, calls, make, over_images)
     return Step(program, state, batches, key, sum(counts) / period)
 
 
@@ -108,20 +117,53 @@ def seconds(meta: Step, joint: Step) -> tuple[float, float]:
 
 
 def by_shape(
-    update: Update, calls: Iterable[tuple[Any, ...]], make: Make = compile_step
+    update: Update,
+    calls: Iterable[tuple[Any, ...]],
+    make: Make,
+    where: Callable[[Any], Placement],
 ) -> Program:
-    """Compiles a step for every shape of its second argument among example calls."""
+    """Compiles a step for every shape of its second argument among example calls.
+
+    `where` is made of that argument.
+    """
     programs: dict[Any, Program] = {}
     for arguments in calls:
         shapes = _shapes(arguments[1])
         if shapes not in programs:
-            programs[shapes] = make(update, *arguments)
+            programs[shapes] = make(update, *arguments, where=where(arguments[1]))
     return Program(
         lambda *arguments: programs[_shapes(arguments[1])].update(*arguments),
         sum(program.compile_seconds for program in programs.values()),
         max(program.memory for program in programs.values()),
         max(program.flops for program in programs.values()),
     )
+
+
+def compile_supervised(
+    update: Update, state: MetaState, batch: dict[str, Any], key: jax.Array
+) -> Program:
+    """Compiles a supervised step, each device for an equal share of the images."""
+    return compile_step(update, state, batch, key, where=over_images(batch))
+
+
+def over_images(batch: dict[str, Any]) -> Placement:
+    """Places a supervised step: each device has an equal share of the images.
+
+    Where there is none, every device computes the whole step. Either is the same step:
+    batch statistics are those of all images.
+    """
+    rows = placement.by_rows(batch)
+    return Placement((EVERYWHERE, rows, EVERYWHERE), EVERYWHERE)
+
+
+def over_tasks(state: MetaState) -> Placement:
+    """Places a meta-iteration: tasks, and what CTS keeps of each, in equal shares."""
+    of_state: Any = EVERYWHERE
+    if isinstance(state.opt_state, Trajectories):
+        kept: list[Any] = [EVERYWHERE, SPREAD, SPREAD, SPREAD]
+        whole: list[Any] = [EVERYWHERE, Trajectories(*kept), EVERYWHERE]
+        of_state = MetaState(*whole)
+    return Placement((of_state, SPREAD, EVERYWHERE), (of_state, None))
 
 
 def in_parts(
@@ -148,7 +190,8 @@ def in_parts(
 
     add = jax.jit(lambda total, grads: jax.tree.map(jnp.add, total, grads))
     calls = ((state, task, key, np.int32(0)) for task in tasks)
-    program = by_shape(gradient, calls, make)
+    everywhere = Placement((EVERYWHERE,) * 4)
+    program = by_shape(gradient, calls, make, lambda task: everywhere)
 
     def update(state: MetaState, batch: tuple[Any, ...], key: jax.Array) -> Any:
         total, metrics = None, []

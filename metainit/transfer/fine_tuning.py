@@ -168,7 +168,9 @@ class _FineTuning(Session):
         # What the first step changes, and what the last.
         for head_only in {spec.probe_steps > 0, spec.probe_steps == spec.steps}:
             function = _step(init.model, init.preprocess, plain, phases, head_only)
-            program = self._programs[head_only] = compile_step(function, *example)
+            program = self._programs[head_only] = steps.compile_supervised(
+                function, *example
+            )
             seconds += program.compile_seconds
             # Jitted, it is traced already.
             self._flops[head_only] = flops.of_function(jax.jit(function), *example)
@@ -216,7 +218,8 @@ class _FineTuning(Session):
         width, way = params["head"]["kernel"].shape
         class_sums = _class_sums(init.model, init.preprocess, way)
         *chunk, _ = next(held_out.chunks(train, chosen))
-        sums = compile_step(class_sums, params, moments, *chunk)
+        where = held_out.where(*chunk)
+        sums = compile_step(class_sums, params, moments, *chunk, where=where)
         head = compile_step(heads.nearest_mean, np.zeros((way, width), np.float32))
         begin = time.perf_counter()
         total = np.zeros((way, width))

@@ -17,7 +17,9 @@ from metainit.evaluation import metrics
 from metainit.models import classification
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
+from metainit.runtime import placement
 from metainit.runtime.budget import compile_step
+from metainit.runtime.placement import EVERYWHERE, Placement
 from metainit.training.initialisation import Initialisation
 from metainit.transfer.spec import Spec, rows_used
 
@@ -72,7 +74,8 @@ def compile_chunks(
     What it gives takes rows of any source whose images have the shape of this one's.
     """
     images, weight, *_ = next(chunks(source, rows(source)))
-    program = compile_step(of_images, params, moments, images, weight)
+    inputs = params, moments, images, weight
+    program = compile_step(of_images, *inputs, where=where(images, weight))
 
     def of_rows(params: Any, source: Source, where: np.ndarray) -> np.ndarray:
         found = [
@@ -82,6 +85,11 @@ def compile_chunks(
         return np.concatenate(found)
 
     return of_rows, program.compile_seconds
+
+
+def where(*of_chunk: np.ndarray) -> Placement:
+    """Places what is computed of parameters, moments and a chunk: images are spread."""
+    return Placement((EVERYWHERE, EVERYWHERE, *placement.by_rows(of_chunk)))
 
 
 @functools.lru_cache(maxsize=8)

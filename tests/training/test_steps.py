@@ -81,9 +81,9 @@ def test_each_shape_is_compiled_once(built):
     learner, state = built
     compiled = []
 
-    def counted(update, *arguments):
+    def counted(update, *arguments, **options):
         compiled.append(arguments[1].support["image"].shape)
-        return compile_step(update, *arguments)
+        return compile_step(update, *arguments, **options)
 
     tasks = tasks_of(noise(4), noise(6), noise(4))
     parts = steps.in_parts(learner, state, tasks, KEY, counted)
