@@ -5,6 +5,7 @@ import time
 from types import SimpleNamespace
 
 import chex
+import compiling
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,9 +67,18 @@ def whole(images):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(initialisations, "fit", recorded)
-        workdir = images.parent / "whole"
+        workdir, compiled = images.parent / "whole", compiling.counted(patch)
         text = train(everything(images), workdir, command="python launch.py")
-    return SimpleNamespace(workdir=workdir, text=text, runs=runs, fitted=fitted)
+    return SimpleNamespace(
+        workdir=workdir, text=text, runs=runs, fitted=fitted, compiled=compiled
+    )
+
+
+def test_each_program_is_compiled_once(whole):
+    assert len(whole.compiled) > 5 and compiling.repeated(whole.compiled) == []
+    # One adapts, whatever the initialisation, the head and the setting are, and whether
+    # it is meta-validation or meta-test; one gives features.
+    assert sum(name == "jit_run" for name, _ in whole.compiled) == 2
 
 
 def without_report(images, **changed):
