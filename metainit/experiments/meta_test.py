@@ -14,7 +14,7 @@ from metainit.evaluation.few_shot import Chosen, Entrants, EvaluatorOf
 from metainit.evaluation.results import Evaluation
 from metainit.experiments import uncut
 from metainit.experiments.uncut import Whole
-from metainit.runtime import atomic
+from metainit.runtime import atomic, hosts
 from metainit.training.initialisation import Initialisation
 
 FILE = "meta_test.json"
@@ -40,7 +40,8 @@ def run(
         *uncut.entrants(whole, config, samples),
     ]
     chosen = [few_shot.choose(x) for x in entrants]
-    count, why = _count(config, workdir, chosen, before)
+    # Times differ between hosts, and so might the numbers that follow from them.
+    count, why = hosts.agreed(_count(config, workdir, chosen, before))
     print(why, flush=True)
     some = slice(count)
     episode_set.write(
