@@ -61,7 +61,7 @@ def conv4(
     check_choice("norm", norm, normalisation.TRAINED_HERE)
     check_choice("downsample", downsample, DOWNSAMPLE)
     check_choice("output", output, OUTPUT)
-    form = form or convolution.for_backend()
+    form = form or convolution.of_few_layers()
     module = Conv4(form, filters, norm, downsample, output, scale)
     model = from_linen(module, norm == "support", normalisation.POLICIES[norm])
     return model._replace(layer_of=numbered, alone=norm in ("group", "none"))

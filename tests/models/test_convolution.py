@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from metainit.models import convolution
-from metainit.models.convolution import NATIVE, PRODUCT
+from metainit.models.convolution import NATIVE, PRODUCT, TILED
 from tests.pictures import normal
 
 # Channels of kernels for images with three.
@@ -65,6 +65,45 @@ def test_forms_have_the_same_higher_derivatives(x64, n, kind, k, stride):
         return jax.jit(lambda *at: [derivative(*at) for derivative in every])(x, kernel)
 
     chex.assert_trees_all_close(derivatives(PRODUCT), derivatives(NATIVE), rtol=1e-11)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (5, 2), (3, 7)])
+@pytest.mark.parametrize("channels, features", [(16, 17), (20, 16)])
+def test_tiles_are_the_convolution(x64, size, channels, features):
+    """Its value, derivatives and theirs, in float64, also where sides are odd."""
+    x, k = normal(12, *size, channels), normal(3, 3, channels, features, seed=1)
+    x, k = map(np.float64, (x, k))
+    assert convolution._has_tiles(x, features, 3)
+
+    def derivatives(form):
+        def gradient(x, k):
+            loss = lambda *at: jnp.sum(form.dense(*at, 1) ** 3)  # noqa: E731
+            return jax.value_and_grad(loss, (0, 1))(x, k)
+
+        return jax.jit(lambda *at: jax.jvp(gradient, at, at))(x, k)
+
+    chex.assert_trees_all_close(derivatives(TILED), derivatives(NATIVE), rtol=1e-9)
+
+
+def test_tiles_lose_no_digits():
+    """In float32 they are as close to float64's products as those of slices are."""
+    x, k = normal(4, 8, 8, 32), normal(3, 3, 32, 32, seed=1)
+    rows = np.pad(np.float64(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    exact = sum(
+        rows[:, i : i + 8, j : j + 8] @ np.float64(k[i, j])
+        for i in range(3)
+        for j in range(3)
+    )
+    slices, tiles = (
+        np.max(np.abs(form.dense(x, k, 1) - exact)) for form in (PRODUCT, TILED)
+    )
+    assert tiles < 4 * slices
+
+
+def test_networks_of_few_layers_take_tiles_on_cpu(monkeypatch):
+    assert convolution.of_few_layers() == TILED
+    monkeypatch.setattr(convolution, "for_backend", lambda: NATIVE)
+    assert convolution.of_few_layers() == NATIVE
 
 
 def test_products_under_vmap_and_shard_map():
