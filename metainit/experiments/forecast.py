@@ -1,5 +1,6 @@
 """What an experiment will take: told and checked before it begins."""
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -53,6 +54,8 @@ class Forecast(NamedTuple):
       heads_seconds: at meta-test, of features and the heads in closed form on them,
         where it has all the episodes.
       looks: episodes that validations while training adapt to.
+      begun_seconds: until it was planned: of data, of a run's encoding and compiling.
+      compile_seconds: of what is compiled after that.
       transfer_seconds: of fine-tuning.
       rate: operations a second by which steps that are not compiled are timed; 0 where
         they are timed themselves.
@@ -67,6 +70,7 @@ class Forecast(NamedTuple):
     fewest: int = 0
     heads_seconds: float = 0.0
     looks: int = 0
+    begun_seconds: float = 0.0
     compile_seconds: float = 0.0
     transfer_seconds: float = 0.0
     rate: float = 0.0
@@ -193,13 +197,16 @@ def measure(
     one = parsing.replaced(config, {"evaluate.validation_episodes": 1})
     (sample,) = episode_set.draw_validation(one, roles.validation[:1])
     work = adaptation.operations(config, start, sample.episodes, sample.way)
-    compiling = [program.compile_seconds for program in (meta.program, joint.program)]
-    compiling.append(COMPILE_SECONDS * work.equations)
+    # Step sizes alone are learned by a program of their own.
+    compiling = (len(config.learned_rates) + (rate > 0)) * meta.program.compile_seconds
+    compiling += (rate > 0) * joint.program.compile_seconds
     pace = rate or meta.flops / seconds[0]
     embedding, adapting = work.embedding / pace, work.adapting / pace
     if not rate and adaptation.CHUNK * (embedding + adapting) < _TIMED:
         evaluator = evaluator_of(sample.way)
-        embedding, adapting, compiling[2] = _timed(config, start, roles, evaluator)
+        embedding, adapting = _timed(config, start, roles, evaluator)
+    else:
+        compiling += COMPILE_SECONDS * work.equations
     # Random ones are measured too, and pretrained weights as they are.
     measured = made + 1 + has_weights
     fewest = episode_count.floor(config.evaluate)
@@ -212,8 +219,7 @@ def measure(
         fewest=adaptations(config, roles, measured, fewest),
         heads_seconds=measured * _heads_seconds(config, roles, sample, embedding),
         looks=looks(config, roles, has_weights),
-        # Step sizes alone are learned by a program of their own.
-        compile_seconds=sum(compiling) + len(config.learned_rates) * compiling[0],
+        compile_seconds=compiling,
         transfer_seconds=measured * _fine_tuning_seconds(config, roles, seconds[1]),
         rate=rate,
     )
@@ -221,28 +227,27 @@ def measure(
 
 def _timed(
     config: Experiment, start: Initialisation, roles: Roles, evaluator: Evaluator
-) -> tuple[float, float, float]:
-    """Seconds of an episode's features, of adapting to it, and of compiling both."""
+) -> tuple[float, float]:
+    """Seconds of an episode's features and of adapting to it."""
     many = {"evaluate.validation_episodes": adaptation.CHUNK}
     several = parsing.replaced(config, many)
     (sample,) = episode_set.draw_validation(several, roles.validation[:1])
     count = len(sample.episodes.support["label"])
 
-    def timed(call: Callable[[], Any]) -> tuple[Any, float, float]:
-        """The result, seconds an episode, and those that only the first call took."""
-        seconds = []
-        for _ in range(1 + LEAST_STEPS):
+    def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+        """The result, and seconds an episode; the first call compiles."""
+        result, seconds = call(), math.inf
+        for _ in range(LEAST_STEPS):
             begin = time.perf_counter()
-            result = call()
-            seconds.append(time.perf_counter() - begin)
-        once = min(seconds[1:])
-        return result, once / count, max(0.0, seconds[0] - once)
+            call()
+            seconds = min(seconds, time.perf_counter() - begin)
+        return result, seconds / count
 
-    seen, embedding, first = timed(lambda: evaluator.embed(start, sample))
+    seen, embedding = timed(lambda: evaluator.embed(start, sample))
     sample = seen if evaluator.is_fixed(start) else sample
     setting = adaptation.Setting("prototype", "sgd", 0.0)
-    _, adapting, other = timed(lambda: evaluator.adapt(start, sample.episodes, setting))
-    return embedding, adapting, first + other
+    _, adapting = timed(lambda: evaluator.adapt(start, sample.episodes, setting))
+    return embedding, adapting
 
 
 def _heads_seconds(

@@ -137,7 +137,8 @@ def _meta_learn(
     )
     meta, joint, rate = programs[2:]
     expected = forecast.measure(config, start, roles, meta, joint, evaluator_of, rate)
-    expected = expected._replace(encoding_seconds=encoding + whole.seconds)
+    encoding, begun = encoding + whole.seconds, time.perf_counter() - begin
+    expected = expected._replace(encoding_seconds=encoding, begun_seconds=begun)
     if not dry_run:
         forecast.check_hours(config, expected)
         with configs.as_config_error():

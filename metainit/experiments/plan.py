@@ -13,6 +13,7 @@ from metainit.training.steps import Step
 
 LONG = 3 * 3600.0  # seconds from which on it is told what would save some
 _FEWER_STEPS = 10
+_AROUND = 8.0  # seconds of imports before a run, and of its report
 
 
 class Part(NamedTuple):
@@ -35,7 +36,8 @@ def parts(
         / joint.flops
         * forecast.joint_seconds,
     }
-    found = [Part("compiling", forecast.compile_seconds)]
+    begun = forecast.begun_seconds + forecast.compile_seconds
+    found = [Part("data, compiling", begun)]
     if forecast.encoding_seconds:
         words = "every image once, where that is not done yet"
         found.append(Part("encoding", forecast.encoding_seconds, words))
@@ -53,7 +55,7 @@ def parts(
     if config.evaluate.episodes:
         before = min(3600 * config.max_hours, sum(part.seconds for part in found))
         found.append(_meta_test(config, forecast, before))
-    return found
+    return [*found, Part("report", _AROUND, "and imports")]
 
 
 def _meta_test(config: Experiment, forecast: Forecast, before: float) -> Part:

@@ -117,7 +117,7 @@ def test_episodes_of_validations_are_those_of_every_run():
 def expected(**changed):
     """100 adaptations of 2 s in full, 10 at least; a fifth more for other heads."""
     told = forecast.Forecast(2, 1.0, 0.5, 100, 2.0, fewest=10, heads_seconds=40.0)
-    return told._replace(looks=3, compile_seconds=7.0, **changed)
+    return told._replace(looks=3, begun_seconds=4.0, compile_seconds=3.0, **changed)
 
 
 def test_meta_test_takes_its_share_of_the_run_but_not_less_than_its_fewest_episodes():
@@ -144,10 +144,10 @@ def test_the_plan_adds_up_and_says_what_would_save_most():
     # Of 100 s each: joint pretraining, two of whose steps take as long, and ours.
     seconds = {part.name: part.seconds for part in plan.parts(*given, 2.0)}
     assert seconds["joint pretraining"] == seconds["meta-learned"] == 100
-    assert seconds["validation"] == 6 and seconds["compiling"] == 7
+    assert seconds["validation"] == 6 and seconds["data, compiling"] == 7
     assert seconds["meta-test"] == pytest.approx(100 + 100 + 6 + 7)  # half of the run
     told = plan.in_words(*given, 2.0)
-    assert "in all" in told and "7.1 minutes" in told and "0.2 GB" in told
+    assert "in all" in told and "7.2 minutes" in told and "0.2 GB" in told
     assert "GFLOP/s" not in told and "shorter" not in told
     # A thousand times as slow, told by a rate.
     times = {"meta_seconds": 1e3, "joint_seconds": 500.0, "adaptation_seconds": 2e3}
