@@ -241,8 +241,8 @@ class Evaluate:
     # In any case there are 100, or `episodes` where these are fewer.
     max_share: Fraction = 0.25
     validation_episodes: Count = 100
-    # The worse two thirds of a head's settings are dropped after each rung but the
-    # last, of three times the episodes of the one before; 1: all settings meet all.
+    # The worse two thirds of an adapting head's settings are dropped after each rung
+    # but the last, of three times the episodes of the one before; 1: all meet all.
     rungs: Count = 3
     # Meta-Dataset's rule in place of `task`: classes (or as many as there are), images
     # of the support, queries of each class.
