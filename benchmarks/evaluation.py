@@ -12,12 +12,12 @@ are compared on the same episodes: what the choice costs is paired. `once` is of
 weights of the same network with group normalisation, whose head alone adapts: images
 that pass through it once, or once for every episode and setting.
 
-Measured (results/evaluation-quickstart.txt, two shared cores of an EPYC, seeds 0 to 2, 300
-iterations): the whole grid on 600 episodes takes 52 to 63 seconds of the cores, with
-settings dropped early 42 to 44, with 100 episodes for lack of time 19; by the clock the
-machine was too busy. The best heads lose 0.03 points on the mean and 0.18 at most; one
-of 45 rows, a zero head of joint pretraining and not its best, loses 3.6. Where the head
-alone adapts, all took 4.5 seconds by the clock in place of 11.1.
+Measured (results/evaluation-quickstart.txt, seeds 0 to 2 of 300 iterations, two shared
+cores of an EPYC): the whole grid on 600 episodes takes 52 to 63 seconds of the cores,
+with settings dropped early 42 to 44, with 100 episodes for lack of time 19; by the
+clock the machine was too busy. The best heads lose 0.03 points on the mean and 0.18 at
+most; one of 45 rows, a zero head of joint pretraining and not its best, loses 3.6.
+Where the head alone adapts, all took 4.5 seconds by the clock in place of 11.1.
 """
 
 import argparse
