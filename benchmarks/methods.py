@@ -14,11 +14,12 @@ import numpy as np
 import optax
 
 import metainit
-from metainit.models import classification, conv4
+from metainit.models import classification, conv4, convolution
 from metainit.runtime import flops
 
 WAY, SHOT, QUERIES, SIDE = 5, 5, 15, 32
-MODEL = conv4.conv4(64, "batch", "pool", "flatten")
+# As slices, so that what is counted is in proportion to convolutions.
+MODEL = conv4.conv4(64, "batch", "pool", "flatten", form=convolution.PRODUCT)
 SGD, OUTER = optax.sgd(0.01), optax.sgd(0.1)
 
 
