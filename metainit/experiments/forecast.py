@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -234,19 +235,10 @@ def _timed(
     (sample,) = episode_set.draw_validation(several, roles.validation[:1])
     count = len(sample.episodes.support["label"])
 
-    def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-        """The result, and seconds an episode; the first call compiles."""
-        result, seconds = call(), math.inf
-        for _ in range(LEAST_STEPS):
-            begin = time.perf_counter()
-            call()
-            seconds = min(seconds, time.perf_counter() - begin)
-        return result, seconds / count
-
-    seen, embedding = timed(lambda: evaluator.embed(start, sample))
-    sample = seen if evaluator.is_fixed(start) else sample
+    embedding = _least(lambda: evaluator.embed(start, sample)) / count
+    seen = evaluator.embed(start, sample) if evaluator.is_fixed(start) else sample
     setting = adaptation.Setting("prototype", "sgd", 0.0)
-    _, adapting = timed(lambda: evaluator.adapt(start, sample.episodes, setting))
+    adapting = _least(lambda: evaluator.adapt(start, seen.episodes, setting)) / count
     return embedding, adapting
 
 
@@ -269,12 +261,23 @@ def _heads_seconds(
         for of_part in labels
     )
     for name, settings in closed_form.grid(asked).items():
-        begin = time.perf_counter()
+        fit, values = closed_form.HEADS[name], settings[0].values()
         with threadpool_limits(1):  # as at meta-test
-            closed_form.HEADS[name](support, labels[0], query, *settings[0].values())
+            each = _least(partial(fit, support, labels[0], query, *values))
         fits = len(settings) * sum(choosing) + testing  # no setting is dropped early
-        total += fits * (time.perf_counter() - begin)
+        total += fits * each
     return total
+
+
+def _least(call: Callable[[], Any]) -> float:
+    """The least seconds of some calls, the first of which is not counted."""
+    call()
+    seconds = math.inf
+    for _ in range(LEAST_STEPS):
+        begin = time.perf_counter()
+        call()
+        seconds = min(seconds, time.perf_counter() - begin)
+    return seconds
 
 
 def _fine_tuning_seconds(
