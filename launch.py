@@ -33,6 +33,14 @@ _YES = flags.DEFINE_bool(
 _DEVICES = flags.DEFINE_integer(
     "devices", None, "how many devices to compute on; by default all there are"
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of the first process, of a run on several hosts"
+)
+_PROCESSES = flags.DEFINE_integer(
+    "processes", None, "how many processes such a run has"
+)
+_PROCESS = flags.DEFINE_integer("process", None, "the number of this one, from 0")
+
 USAGE = "usage: python launch.py --config configs/quickstart.py [--workdir FOLDER]"
 
 
@@ -65,6 +73,7 @@ def main(argv: list[str]) -> int:
     del argv
     # Imported here, since a mistyped flag need not wait for all of it.
     from metainit.experiments import launching
+    from metainit.runtime.hosts import Others
 
     name = config_flags.get_config_filename(flags.FLAGS["config"])
     return launching.run(
@@ -75,6 +84,7 @@ def main(argv: list[str]) -> int:
         dry_run=_DRY_RUN.value,
         yes=_YES.value,
         use=_DEVICES.value,
+        others=Others(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value),
     )
 
 

@@ -63,7 +63,8 @@ def parse(monkeypatch):
     flags.DEFINE_integer("verbosity", 0, "of absl.logging", flag_values=own)
     monkeypatch.setattr(flags, "FLAGS", own)
     of_file = config_flags, "DEFINE_config_file"
-    for module, name in (flags, "DEFINE_string"), (flags, "DEFINE_bool"), of_file:
+    plain = [(flags, f"DEFINE_{kind}") for kind in ("string", "bool", "integer")]
+    for module, name in (*plain, of_file):
         define = functools.partial(getattr(module, name), flag_values=own)
         monkeypatch.setattr(module, name, define)
     return runpy.run_path(str(ROOT / "launch.py"))["parse"]

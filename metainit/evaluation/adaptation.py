@@ -76,7 +76,9 @@ def evaluator(
         inputs = _inputs(config, init, episodes, setting, way)
 
         def measure(chunk):
-            loss, accuracy, logits = (np.swapaxes(x, 0, 1) for x in run(*inputs, chunk))
+            # As NumPy's, of which every process has all, and which are not jitted.
+            answers = jax.tree.map(np.asarray, run(*inputs, chunk))
+            loss, accuracy, logits = (np.swapaxes(x, 0, 1) for x in answers)
             return metrics.measure(Answers(loss, accuracy, logits, chunk.query))
 
         return _in_chunks(measure, episodes, axis=1)

@@ -20,7 +20,7 @@ from metainit.data.loading import Roles
 from metainit.evaluation import adaptation, closed_form, episode_count, halving
 from metainit.evaluation.adaptation import Evaluator
 from metainit.evaluation.few_shot import EvaluatorOf
-from metainit.runtime import budget
+from metainit.runtime import budget, hosts
 from metainit.runtime.budget import COMPILE_SECONDS, LEAST_STEPS
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
@@ -211,7 +211,7 @@ def measure(
     # Random ones are measured too, and pretrained weights as they are.
     measured = made + 1 + has_weights
     fewest = episode_count.floor(config.evaluate)
-    return Forecast(
+    found = Forecast(
         runs=made,
         meta_seconds=seconds[0],
         joint_seconds=seconds[1],
@@ -224,6 +224,7 @@ def measure(
         transfer_seconds=measured * _fine_tuning_seconds(config, roles, seconds[1]),
         rate=rate,
     )
+    return Forecast(*hosts.agreed(found))  # times differ between hosts
 
 
 def _timed(
@@ -313,8 +314,8 @@ def check_memory(needed: int, available: int) -> None:
 
 
 def device_memory() -> int:
-    """Bytes of the first device: of an accelerator its own, of a CPU the machine's."""
-    device = jax.devices()[0]
+    """Bytes of a device: of an accelerator its own, of a CPU the machine's."""
+    device = jax.local_devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])

@@ -27,6 +27,8 @@ from metainit.runtime.checkpoint import CheckpointError
 from metainit.runtime.hosts import NO_OTHERS, Others
 from metainit.training.loop import NonFiniteError
 
+_REFUSALS = ConfigError, NonFiniteError, CheckpointError
+
 
 def default_workdir(config: str) -> Path:
     """Names a run's folder: "configs/omniglot.py:20way" gives runs/omniglot-20way."""
@@ -74,12 +76,12 @@ def run(
                 _check_devices(experiment)
             if _obtain_data(experiment, dry_run, yes):
                 train(experiment, own, dry_run=dry_run, command=command)
-    except jax.errors.JaxRuntimeError as error:
-        if not (told := hosts.lost(error)):
+    except (*_REFUSALS, *hosts.ERRORS) as error:
+        if told := hosts.lost(error):
+            print(f"error: {told}", file=sys.stderr)
+            return stop.LOST
+        if not isinstance(error, _REFUSALS):
             raise
-        print(f"error: {told}", file=sys.stderr)
-        return stop.LOST
-    except (ConfigError, NonFiniteError, CheckpointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -45,7 +45,7 @@ from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
 from metainit.models.model import Model
 from metainit.reporting import fairness, finished_runs, run_report
-from metainit.runtime import atomic, digest, hosts, provenance, run_folder
+from metainit.runtime import atomic, devices, digest, hosts, provenance, run_folder
 from metainit.runtime.budget import compile_step, not_compiled, steps_per_iteration
 from metainit.runtime.cost import FROM_PRETRAINED, META, OURS
 from metainit.runtime.logging import read_metrics
@@ -137,8 +137,8 @@ def _meta_learn(
     )
     meta, joint, rate = programs[2:]
     expected = forecast.measure(config, start, roles, meta, joint, evaluator_of, rate)
-    encoding, begun = encoding + whole.seconds, time.perf_counter() - begin
-    expected = expected._replace(encoding_seconds=encoding, begun_seconds=begun)
+    encoding, past = encoding + whole.seconds, hosts.agreed(time.perf_counter() - begin)
+    expected = expected._replace(encoding_seconds=encoding, begun_seconds=past)
     if not dry_run:
         forecast.check_hours(config, expected)
         with configs.as_config_error():
@@ -180,7 +180,7 @@ def _meta_learn(
         )
     device_seconds = sum(run["device_seconds"] for run in runs)
     # What was done before the run was gone on with took device time.
-    before = max(device_seconds, time.perf_counter() - begin)
+    before = max(device_seconds / devices.mesh().size, time.perf_counter() - begin)
     evaluation = meta_test.run(
         config, workdir, inits, roles, evaluator_of, whole, before
     )

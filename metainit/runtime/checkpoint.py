@@ -2,6 +2,7 @@
 
 A folder, named after its number, has state/ (leaves by name), about/ (JSON: step,
 extra, kinds of leaves) and sha256, digests of the rest as `sha256sum` writes them.
+Of several processes (`metainit.runtime.hosts`) only the first writes.
 """
 
 import contextlib
@@ -48,6 +49,7 @@ class Checkpoints:
         """Touches nothing on disk until the first save."""
         self._folder = pathlib.Path(folder).absolute()
         self._damaged: set[int] = set()
+        self._remembered: Checkpoint | None = None  # by a process that writes nothing
 
     def save(self, step: int, state: Any, extra: dict[str, Any]) -> None:
         """Saves the state after `step` steps, and returns when it is on disk.
@@ -61,6 +63,9 @@ class Checkpoints:
             for name, leaf in leaves.by_name(state).items()
             if leaf.size  # orbax refuses size 0; its kind says all there is
         }
+        if jax.process_index() > 0:
+            self._remembered = Checkpoint(step, values, json.loads(json.dumps(extra)))
+            return
         with _manager(self._folder, saving=True) as manager:
             for old in manager.all_steps():
                 finished = (self._folder / str(old) / _DIGESTS).exists()
@@ -85,6 +90,10 @@ class Checkpoints:
           ValueError: the template does not fit the state saved (every leaf that
             differs is named).
         """
+        if self._remembered is not None:
+            step, state, extra = self._remembered
+            extra = json.loads(json.dumps(extra))
+            return Checkpoint(step, _filled(state, template), extra)
         if not self._folder.is_dir():
             return None
         damaged = []
@@ -113,16 +122,30 @@ def _manager(
     folder: pathlib.Path, saving: bool = False
 ) -> Iterator[ocp.CheckpointManager]:
     """Opens a manager of what lies in the folder; orbax tells only what is wrong."""
+    # Each process by itself: the others need not come here at the same time.
+    this = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        this, active_processes={this}, barrier_sync_key_prefix=f"process{this}"
+    )
     options = ocp.CheckpointManagerOptions(
         max_to_keep=2,
-        create=saving,
+        create=False,
         cleanup_tmp_directories=saving,
         enable_async_checkpointing=False,
+        multiprocessing_options=alone,
     )
+    if saving:
+        folder.mkdir(parents=True, exist_ok=True)
     verbosity = logging.get_verbosity()
     logging.set_verbosity(min(verbosity, logging.WARNING))
     try:
-        with ocp.CheckpointManager(folder, options=options) as manager:
+        handlers = {
+            "state": ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+            "about": ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        }
+        with ocp.CheckpointManager(
+            folder, options=options, item_handlers=handlers
+        ) as manager:
             yield manager
     finally:
         logging.set_verbosity(verbosity)
@@ -157,10 +180,16 @@ def _restored(manager: ocp.CheckpointManager, number: int, template: Any) -> Che
     if template is not None:
         if differing := leaves.differences(about["leaves"], leaves.kinds(template)):
             raise ValueError(f"checkpoint of another model or optimizer: {differing}")
-        like = leaves.by_name(template).items()
-        filled = [_like(leaf, state.get(name)) for name, leaf in like]
-        state = jax.tree.unflatten(jax.tree.structure(template), filled)
-    return Checkpoint(about["step"], state, about["extra"])
+    return Checkpoint(about["step"], _filled(state, template), about["extra"])
+
+
+def _filled(state: dict[str, np.ndarray], template: Any) -> Any:
+    """Puts arrays by name where a template has them; without one, gives these."""
+    if template is None:
+        return state
+    like = leaves.by_name(template).items()
+    filled = [_like(leaf, state.get(name)) for name, leaf in like]
+    return jax.tree.unflatten(jax.tree.structure(template), filled)
 
 
 def _like(leaf: Any, value: np.ndarray | None) -> Any:

@@ -23,7 +23,7 @@ OURS = tuple(NAMES[x] for x in (META, FROM_PRETRAINED, WARM_RATES, RATES))
 class Cost(NamedTuple):
     """What it took to make an initialisation."""
 
-    device_seconds: float  # compilation excluded
+    device_seconds: float  # of all devices, compilation excluded
     images: int  # training images seen, repeats counted
     steps: int
     # By `metainit.runtime.flops.of_function`; None where not counted.

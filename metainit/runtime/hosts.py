@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import socket
 import tarfile
 import tempfile
@@ -25,6 +26,10 @@ from metainit.runtime import devices
 T = TypeVar("T")
 
 _CLUSTER = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID")
+# As which a lost process is noticed, and words of what is said then.
+ERRORS = jax.errors.JaxRuntimeError, ValueError
+_LOST = r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|heartbeat|oordination service"
+
 _NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
@@ -89,9 +94,9 @@ def several() -> bool:
 
 
 def lost(error: Exception) -> str:
-    """Says, of an error of XLA's, that another process is gone; "" where it is not."""
-    words = str(error).splitlines()[0]
-    if not several() or "RESOURCE_EXHAUSTED" in words:
+    """Says, of an error in `ERRORS`, that a process is gone; "" where it means else."""
+    words = " ".join(str(error).split())
+    if not several() or not re.search(_LOST, words):
         return ""
     return (
         f"another process is gone or cannot be reached ({words[:200]}); the same "

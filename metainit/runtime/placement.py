@@ -31,18 +31,18 @@ class Placement(NamedTuple):
 ALONE = Placement()
 
 
+def _everywhere_if_none(spec: PartitionSpec | None) -> PartitionSpec:
+    return EVERYWHERE if spec is None else spec
+
+
 def jit(fn: Callable[..., Any], placement: Placement) -> Any:
     """Jits a function over all devices, or, if there is one, as `jax.jit` does."""
     devices, (inputs, outputs) = mesh(), placement
     if inputs is None or devices.size == 1:
         return jax.jit(fn)
     if jax.process_count() > 1:  # every process looks at what comes out
-        outputs = (
-            EVERYWHERE
-            if outputs is None
-            else jax.tree.map(
-                lambda spec: spec or EVERYWHERE, outputs, is_leaf=lambda x: x is None
-            )
+        outputs = jax.tree.map(
+            _everywhere_if_none, outputs, is_leaf=lambda spec: spec is None
         )
     in_shardings, out_shardings = jax.tree.map(
         lambda spec: NamedSharding(devices, spec), (inputs, outputs)
@@ -99,6 +99,17 @@ def joined(tasks: Any) -> Any:
     return jax.tree.map(
         lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), tasks
     )
+
+
+def copied(batch: Any) -> Any:
+    """Copies a batch of tasks or images to the devices, each its share of the rows."""
+    devices, where = mesh(), by_rows(batch)
+    if devices.size == 1:
+        return jax.device_put(batch)
+    if jax.process_count() > 1:
+        return put((batch,), Placement((where,)))[0]
+    shardings = jax.tree.map(lambda spec: NamedSharding(devices, spec), where)
+    return jax.device_put(batch, shardings)
 
 
 def side_by_side(fn: Callable[..., Any], shared: int) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from clu import metrics as clu_metrics
 
 from metainit.core.interpolation import interpolate
 from metainit.core.types import MetaState
-from metainit.runtime import stop
+from metainit.runtime import devices, hosts, placement, stop
 from metainit.runtime.checkpoint import BEST, LAST, Checkpoint, Checkpoints
 from metainit.runtime.cost import Cost
 from metainit.runtime.logging import Progress, Writer
@@ -90,9 +90,10 @@ class Session:
     """A run from where an earlier session left it, at `state` after `step` steps.
 
     Its clock has JSON values that are saved with the state: "device_seconds" of the
-    steps, waiting for batches included, "seconds" by the wall clock, and those of the
-    caller, given as before the first step. The device computes a step while the next is
-    handed to it: `settle` before the clock, or a value of the state, is read.
+    steps on all devices, waiting for batches included, "seconds" by the wall clock, and
+    those of the caller, given as before the first step. The devices compute a step
+    while the next is handed to them: `settle` before the clock, or a value of the
+    state, is read.
     """
 
     bar: Progress
@@ -125,7 +126,7 @@ class Session:
             return
         begin = time.perf_counter()
         jax.block_until_ready(self.state)
-        self.clock["device_seconds"] += time.perf_counter() - begin
+        self._spend(time.perf_counter() - begin)
         while self._unchecked:
             step, metrics = self._unchecked.popleft()
             self._check(step, jax.tree.map(np.asarray, metrics))
@@ -182,12 +183,15 @@ class Session:
                 raise
         return True
 
+    def _spend(self, seconds: float) -> None:
+        self.clock["device_seconds"] += seconds * devices.mesh().size
+
     def _step(self, batches: Iterator[Any], key: jax.Array) -> None:
         """Hands a step to the device, and waits for the one before it."""
         begin, before = time.perf_counter(), self.state
         state, metrics = self.run.update(before, next(batches), key)
         jax.block_until_ready(before)
-        self.clock["device_seconds"] += time.perf_counter() - begin
+        self._spend(time.perf_counter() - begin)
         self._unchecked.append((self.step, metrics))
         self.state, self.step = state, self.step + 1
         self.bar.step()
@@ -196,10 +200,10 @@ class Session:
 def _drawn_ahead(
     batch: Callable[[int], Any], steps: range
 ) -> Generator[Any, None, None]:
-    """Yields the batch of each step, drawn and copied to the device by a thread."""
+    """Yields the batch of each step, drawn and copied to the devices by a thread."""
 
     def draw(step: int) -> Any:
-        return jax.device_put(batch(step))
+        return placement.copied(batch(step))
 
     with ThreadPoolExecutor(1, "batches") as thread:
         drawn: deque[Future[Any]] = deque()
@@ -233,9 +237,15 @@ def fit(
         nonlocal ended_by
         if 0 < run.patience <= session.clock["worse"]:
             ended_by = f"no new best in {run.patience} validations (outer.patience)"
-        elif session.seconds > seconds() and session.step > run.first_step:
+        elif session.step > run.first_step and is_late():
             ended_by = _NO_TIME
         return ended_by != ""
+
+    def is_late() -> bool:
+        # Several processes would wait for each other to agree on it.
+        if hosts.several() and session.step % run.every.log:
+            return False
+        return hosts.agreed(session.seconds > seconds())
 
     logged: list[tuple[int, Metrics]] = []
     logged_at = session.clock["device_seconds"]
@@ -248,10 +258,11 @@ def fit(
         nonlocal logged_at
         step, now, count = session.step, session.clock["device_seconds"], len(logged)
         numbers = _average([metrics for _, metrics in logged])
-        numbers["tasks_per_second"] = count * run.tasks / (now - logged_at)
+        spent = (now - logged_at) / devices.mesh().size
+        numbers["tasks_per_second"] = count * run.tasks / spent
         scalars = {f"train/{name}": value for name, value in numbers.items()}
         writer.write_scalars(step, scalars | _by_data(run, logged))
-        left = (run.steps - step) * (now - logged_at) / count
+        left = (run.steps - step) * spent / count
         session.bar.show(step - run.first_step, numbers, left)
         logged.clear()
         logged_at = now

@@ -228,7 +228,7 @@ class _FineTuning(Session):
         count = np.bincount(train.labels[chosen], minlength=way)
         means = (total / count[:, None]).astype(np.float32)
         made = jax.block_until_ready(head.update(means))
-        self.clock["device_seconds"] += time.perf_counter() - begin
+        self._spend(time.perf_counter() - begin)
         self.clock["compile_seconds"] += sums.compile_seconds + head.compile_seconds
         counted = flops.of_function(jax.jit(class_sums), params, moments, *chunk)
         self.clock["head_flops"] = counted * math.ceil(len(chosen) / held_out.CHUNK)

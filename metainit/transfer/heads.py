@@ -15,7 +15,7 @@ import jax
 from metainit.config.fields import Transfer
 from metainit.data import loading
 from metainit.evaluation import closed_form
-from metainit.runtime import atomic, digest, flops
+from metainit.runtime import atomic, devices, digest, flops
 from metainit.runtime.checkpoint import LAST
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, held_out
@@ -128,6 +128,7 @@ def fitted(
     begin = time.perf_counter()
     support = of_rows(body, train, chosen)
     embedded = time.perf_counter()
+    embedding = (embedded - begin) * devices.mesh().size
     query = of_rows(body, test, judged)
     evaluation_seconds = time.perf_counter() - embedded
     for setting in values:
@@ -138,7 +139,7 @@ def fitted(
             step=0,
             epoch=1.0,
             images=len(chosen),
-            device_seconds=(embedded - begin) / len(values) + seconds,
+            device_seconds=embedding / len(values) + seconds,
             compile_seconds=compile_seconds,
             evaluation_seconds=evaluation_seconds,
             **held_out.scores(log_probabilities, test.labels[judged]),

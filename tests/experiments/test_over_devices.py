@@ -9,13 +9,15 @@ import processes
 import pytest
 import tiny
 
+from metainit.runtime import stop
+
 # Devices are fixed when jax starts, so that eight of them need a process of their own.
 PROGRAM = """
 import json, os, pathlib, sys
 import jax, numpy as np
 import tiny
 from metainit.experiments import launching, meta_learning
-from metainit.runtime import devices, placement
+from metainit.runtime import devices, placement, stop
 from metainit.training import learner as recipe, steps
 
 folder = pathlib.Path({folder!r})
@@ -69,11 +71,31 @@ config.inner.learning_rate = 0.03
 config.outer.learning_rate = 3e-4
 config.evaluate.update(sgd_rates=(0.03,), adam_rates=())
 config.transfer.update(steps=2, batch=8, heads=("prototype",), adam_rates=())
+
+def run(name):
+    stop.leave(launching.run(config, folder / name, ""))
 """
 
 RUNS = """
 for count in (1, 2, 4, 8):
     assert launching.run(config, folder / str(count), "", use=count) == 0
+"""
+
+HOSTS = "run('hosts')"
+
+# The second process is gone after its tenth iteration.
+LOST = """
+from metainit.training.loop import Session
+save = Session.save
+
+def save_and_go(session):
+    save(session)
+    if session.step == 10 and session.run.name == "meta-learned":
+        os._exit(1)
+
+if os.environ.get("JAX_PROCESS_ID") == "1":
+    Session.save = save_and_go
+run("lost")
 """
 
 
@@ -161,3 +183,26 @@ def test_a_meta_batch_that_devices_cannot_share_is_refused_at_once(stepped):
     errors = [line for line in stepped if line.startswith("error: ")]
     assert len(errors) == 3
     assert "compiling" not in stepped[stepped.index(errors[0]) :]
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(folder):
+    """Two hosts of one device each; what only Gloo says is no word of ours."""
+    program = (PROGRAM + RUN + HOSTS).format(folder=str(folder))
+    first, second = processes.side_by_side(program, 2)
+    assert first[0] == second[0] == 0, (first, second)
+    assert not [x for x in second[1].splitlines() if "[Gloo]" not in x]
+    assert "report: " in first[1]
+    assert_equal(folder / "hosts", folder / "1")
+
+
+@pytest.mark.slow
+def test_a_lost_process_ends_the_other_and_one_goes_on(folder):
+    program = (PROGRAM + RUN + LOST).format(folder=str(folder))
+    first, second = processes.side_by_side(program, 2)
+    assert second[0] == 1
+    assert first[0] == stop.LOST, first
+    (line,) = [x for x in first[2].splitlines() if x.startswith("error: ")]
+    assert "another process is gone" in line
+    over_devices(RUN + LOST, folder)
+    assert_equal(folder / "lost", folder / "1")
