@@ -31,7 +31,7 @@ def test_a_run_goes_on_and_is_loaded(kind, images, tmp_path, monkeypatch):
 
     if kind == "film":
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(meta_learning, "evaluate", stopped)
+            patch.setattr(meta_learning.meta_test, "run", stopped)
             train(config, run)
         config.iterations = 4
     train(config, run)
