@@ -152,6 +152,7 @@ def stepped(tmp_path_factory):
     return over_devices(STEPS, folder)
 
 
+@pytest.mark.slow
 def test_a_meta_iteration_and_a_joint_step_are_those_of_one_device(stepped):
     """Loss, gradients and new states; one all-reduce, and nothing is gathered."""
     told = json.loads(stepped[-1].removeprefix("told "))
@@ -172,6 +173,7 @@ def test_a_run_is_that_of_one_device(folder, count):
     assert f"cpu (cpu) x{count}" in report
 
 
+@pytest.mark.slow
 def test_a_meta_batch_that_devices_cannot_share_is_refused_at_once(stepped):
     for words in (
         "meta_batch=6 cannot be shared equally by 4 devices; give 4 or 8, or "
