@@ -1,0 +1,1 @@
+"""The project's claims: experiments that were fixed before their first meta-test."""

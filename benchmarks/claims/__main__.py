@@ -1,0 +1,139 @@
+"""One command runs a claim over its seeds, goes on with it, and writes its table.
+
+    python -m benchmarks.claims list
+    python -m benchmarks.claims run q            all seeds; the same line goes on
+    python -m benchmarks.claims run q --seeds 3  one of them, as on another machine
+    python -m benchmarks.claims table q
+
+Runs lie in runs/claims/NAME/seedN. What a table is made of is kept in
+benchmarks/claims/results/NAME, with the version of the code that each seed ran with.
+"""
+
+import argparse
+import dataclasses
+import gzip
+import itertools
+import json
+import pathlib
+import shutil
+import sys
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from benchmarks.claims import claim as claims
+from benchmarks.claims import data, verdict
+from benchmarks.claims.claim import CODE, KEPT, RESULTS, ROWS
+from metainit.config.fields import ConfigError
+from metainit.data import leakage, loading
+from metainit.experiments import configs, launching, meta_learning
+from metainit.runtime import atomic, run_folder
+from metainit.runtime.cost import NAMES, WARM_START
+from metainit.training import stored
+
+TABLE = "table.txt"
+AS_TRAINED = (meta_learning.BUDGET, stored.ORIGIN, leakage.FILE)
+
+
+def run(name: str, seeds: Sequence[int], workdir: pathlib.Path) -> int:
+    """Runs seeds of a claim, or goes on with them; returns the exit status."""
+    claims.register(name, workdir)
+    claim, config = claims.load(name)
+    data.check(loading.names(configs.typed(config).data))
+    for seed, protocol in itertools.product(seeds, ("", *claim.protocols)):
+        folder = workdir / protocol / f"seed{seed}"
+        kept = RESULTS / name / protocol / folder.name
+        if kept.exists():
+            print(f"{name} {protocol}, seed {seed}: done, in {kept}")
+            continue
+        config = claims.load(name)[1]
+        config.seed, code = seed, claims.code()
+        if protocol:
+            config.update_from_flattened_dict(claim.protocols[protocol])
+            _trained_alike(workdir / folder.name, folder, config)
+        command = f"python -m benchmarks.claims run {name} --seeds {seed}"
+        if status := launching.run(config, folder, command, yes=True):
+            return status
+        _keep(folder, kept, code)
+    return 0
+
+
+def _trained_alike(
+    trained: pathlib.Path, folder: pathlib.Path, config: ConfigDict
+) -> None:
+    """Makes the folder of a run with another's trainings, and no meta-test yet."""
+    if folder.exists():
+        return
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    run_folder.claim(part, dataclasses.asdict(configs.typed(config)))
+    for file in trained.iterdir():
+        if file.is_dir() and file.name in (*NAMES, WARM_START):
+            shutil.copytree(file, part / file.name)
+    for file in AS_TRAINED:
+        if (trained / file).exists():
+            shutil.copy(trained / file, part)
+    part.rename(folder)
+
+
+def _keep(folder: pathlib.Path, kept: pathlib.Path, code: dict[str, str]) -> None:
+    """Copies what a finished run's tables are made of, all of it or nothing."""
+    part = kept.with_name(kept.name + ".part")
+    part.mkdir(parents=True, exist_ok=True)
+    for file in KEPT:
+        if (folder / file).exists():
+            shutil.copy(folder / file, part)
+    packed = gzip.compress((folder / ROWS).read_bytes(), mtime=0)
+    (part / f"{ROWS}.gz").write_bytes(packed)
+    (part / CODE).write_text(json.dumps(code))
+    part.rename(kept)
+
+
+def table(name: str) -> str:
+    """Writes a claim's tables, one a protocol; ConfigError where no seed is done."""
+    claim, _ = claims.load(name)
+    parts = []
+    for protocol in ("", *claim.protocols):
+        if folders := claims.done(name, protocol):
+            rivals = [x for rival in claim.rivals for x in claims.done(rival, protocol)]
+            parts.append(verdict.in_words(claim, protocol, folders, rivals))
+    if not parts:
+        raise ConfigError(f"claim {name}: no seed is done; run it first")
+    text = "\n\n".join(parts)
+    atomic.write_text(RESULTS / name / TABLE, text + "\n")
+    return text
+
+
+def main() -> int:
+    """Reads the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.claims")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list")
+    of_run, of_table = commands.add_parser("run"), commands.add_parser("table")
+    for command in (of_run, of_table):
+        command.add_argument("name")
+    of_run.add_argument("--seeds", type=int, nargs="+")
+    of_run.add_argument("--workdir", type=pathlib.Path, help="of runs")
+    args = parser.parse_args()
+    try:
+        if args.command == "list":
+            for name in claims.names():
+                print(f"{name}: {claims.load(name)[0].hypothesis}")
+        elif args.command == "table":
+            print(table(args.name))
+        else:
+            claim, _ = claims.load(args.name)
+            seeds = range(claim.seeds) if args.seeds is None else args.seeds
+            if unknown := [x for x in seeds if x not in range(claim.seeds)]:
+                last = claim.seeds - 1
+                raise ConfigError(f"--seeds={unknown}: {args.name} has 0 to {last}")
+            default = claims.ROOT / "runs" / "claims" / args.name
+            return run(args.name, seeds, args.workdir or default)
+    except (ConfigError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

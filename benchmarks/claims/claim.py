@@ -1,0 +1,156 @@
+"""A claim as a value, and what fixes it before its first meta-test.
+
+A module of this folder has the claim of an experiment and its config, for `launch.py`
+too. Its file has to be committed before it is run, and what it says is written to
+`results/NAME/registered.json` then. Once a seed has looked at meta-test, a claim that
+says anything else is another one, and needs another name.
+"""
+
+import importlib
+import json
+import pathlib
+import subprocess
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from metainit.config.fields import ConfigError
+from metainit.experiments import configs, meta_test
+from metainit.runtime import atomic, digest, provenance, run_folder
+
+FOLDER = pathlib.Path(__file__).parent
+ROOT = FOLDER.parents[1]
+RESULTS = FOLDER / "results"
+REGISTERED, CODE = "registered.json", "code.json"
+# Of a run: what tables are made of, and every row of every head, which is compressed.
+KEPT = ("config.json", "finished.json", "episodes.npz", "report.txt", "transfer.jsonl")
+ROWS = "results.jsonl"
+
+
+class Claim(NamedTuple):
+    """What is said to hold, before it is looked at.
+
+    Attributes:
+      hypothesis: in a sentence or two.
+      primary: the metric that decides, and on what.
+      baselines: what ours is set against.
+      seeds: how many, from 0.
+      smallest: the smallest difference worth having, in percentage points.
+      tried: what was tried on meta-validation before, and where its rows are.
+      protocols: other tasks that the same initialisations are measured on, each the
+        fields that it changes, by dotted name.
+      rivals: other claims, whose baselines count as well, on the same episodes.
+    """
+
+    hypothesis: str
+    primary: str
+    baselines: str
+    seeds: int
+    smallest: float
+    tried: str
+    protocols: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    rivals: tuple[str, ...] = ()
+
+
+def names() -> list[str]:
+    """Lists the claims."""
+    others = {
+        "__init__",
+        "__main__",
+        "claim",
+        "data",
+        "from_pixels",
+        "pictures",
+        "search",
+        "verdict",
+    }
+    return sorted({path.stem for path in FOLDER.glob("*.py")} - others)
+
+
+def load(name: str) -> tuple[Claim, ConfigDict]:
+    """Gives a claim and its config; a ConfigError names those that there are."""
+    if name not in names():
+        raise ConfigError(f"claim {name!r}: there is {', '.join(names())}")
+    module = importlib.import_module(f"benchmarks.claims.{name}")
+    return module.CLAIM, module.get_config()
+
+
+def said(claim: Claim, config: ConfigDict) -> dict[str, Any]:
+    """What is fixed, as JSON has it: the claim, and every field of the config."""
+    fixed = run_folder.flat(config.to_dict())
+    for name in ("seed", "data.data_dir"):
+        del fixed[name]
+    protocols = {name: dict(x) for name, x in claim.protocols.items()}
+    told = claim._asdict() | {"protocols": protocols}
+    return json.loads(json.dumps({"claim": told, "config": fixed}))
+
+
+def register(name: str, workdir: pathlib.Path) -> None:
+    """Writes down what a claim says, or holds it to what was written.
+
+    Raises:
+      ConfigError: a file that is not committed, or a claim that says something else
+        than before its first meta-test, naming each field.
+    """
+    file, path = FOLDER / f"{name}.py", RESULTS / name / REGISTERED
+    now = said(*load(name))
+    before = json.loads(path.read_text()) if path.exists() else None
+    if before and (changed := _changes(before, now)) and looked_at(name, workdir):
+        raise ConfigError(
+            f"claim {name} was changed after its first meta-test: "
+            f"{'; '.join(changed)}. Take it back, or give the new one another name "
+            f"than {file.name}"
+        )
+    if before and not changed:
+        return
+    commit = _committed(file)
+    configs.typed(load(name)[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_json(path, now | {"commit": commit})
+
+
+def looked_at(name: str, workdir: pathlib.Path) -> list[str]:
+    """Lists the folders of seeds that know meta-test, or where its size was told."""
+    done = (RESULTS / name).glob("seed*")
+    begun = (path.parent for path in workdir.glob(f"seed*/{meta_test.FILE}"))
+    return sorted(map(str, (*done, *begun)))
+
+
+def done(name: str, protocol: str = "") -> list[pathlib.Path]:
+    """Lists the kept folders of the seeds that are done."""
+    return sorted((RESULTS / name / protocol).glob("seed*[0-9]"))
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    lines = []
+    for part in now:
+        for field in sorted(before[part].keys() | now[part].keys()):
+            pair = [side[part].get(field, "(absent)") for side in (before, now)]
+            if pair[0] != pair[1]:
+                lines.append(f"{field} was {pair[0]!r} and is {pair[1]!r}")
+    return lines
+
+
+def _committed(file: pathlib.Path) -> str:
+    """The commit that has a file as it is; ConfigError where there is none."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(ROOT), *words, "--", str(file)]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+    commit = git("log", "-1", "--format=%H")
+    if not commit or git("status", "--porcelain"):
+        raise ConfigError(
+            f"{file.relative_to(ROOT)} is not committed as it is; a claim is fixed by "
+            "its commit: git commit it, then run it"
+        )
+    return commit
+
+
+def code() -> dict[str, str]:
+    """The version of the code: the commit, and a digest of the package's files."""
+    package = sorted((ROOT / "metainit").rglob("*.py"))
+    content = [(str(x.relative_to(ROOT)), x.read_text()) for x in package]
+    return {"commit": provenance.commit(ROOT), "package": digest.sha256(repr(content))}

@@ -1,0 +1,168 @@
+"""Unpacks the archives of the claims into class folders, by role.
+
+    python -m benchmarks.claims.data FROM TO
+
+FROM holds CIFAR-100 in its binary layout and tar files of class folders (see `SETS`).
+Roles are those of the claims over domains: classes that are trained on, chosen on and
+tested on are of different sets, or of different halves of one. Of CIFAR-100 the first
+100 training images of a class are taken; and TO/cifar_fs/N has CIFAR-FS's roles with
+the first N images of a meta-train class. Of the traffic signs one frame of each
+physical sign is, since the others show the same one, and classes of ten signs or more.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from metainit.config.fields import ConfigError
+from metainit.data.builders import archive, cifar_fs
+
+ROOT = pathlib.Path(__file__).parents[2]
+VARIABLE = "METAINIT_CLAIMS_DATA"
+CIFAR, OF_CIFAR = "cifar-100-binary-subset.tar.gz", 100
+CIFAR_FS = (20, 50, 200)  # images of a meta-train class
+ROLES = {
+    "train": ("cifar", "caltech", "flowers102", "grocery81", "instruments30"),
+    "validation": ("food101_64", "dtd10", "scenes15"),
+    "test": ("gtsrb", "clothing10", "caltech", "cifar"),
+}
+SETS = {  # by set, its archive
+    "caltech": "caltech101-short128.tar",
+    "flowers102": "flowers102-short112.tar",
+    "grocery81": "grocery81-short112.tar",
+    "instruments30": "instruments30-short112.tar",
+    "food101_64": "food101_64-short64.tar",
+    "dtd10": "dtd10-short112.tar",
+    "scenes15": "scenes15-short112.tar",
+    "gtsrb": "gtsrb43-short64.tar",
+    "clothing10": "clothing10-short112.tar",
+}
+SIGNS = 10  # a class, at least
+
+
+def root() -> pathlib.Path:
+    """Where the data of the claims lie."""
+    return pathlib.Path(os.environ.get(VARIABLE, "claims_data"))
+
+
+def of_role(role: str) -> tuple[str, ...]:
+    """Names of a role's data sets, for `data.train` and others."""
+    return tuple(f"folder:{root() / role / name}" for name in ROLES[role])
+
+
+def check(names: Iterable[str]) -> None:
+    """Refuses data sets of folders that are not there: ConfigError says what to get."""
+    for name in names:
+        kind, _, path = name.partition(":")
+        if kind == "folder" and not pathlib.Path(path).is_dir():
+            stem = pathlib.Path(path).name
+            raise ConfigError(
+                f"there is no {path}: put {SETS.get(stem, CIFAR)} into a folder FROM "
+                f"and run python -m benchmarks.claims.data FROM {root()}"
+            )
+
+
+def unpack(origin: pathlib.Path, to: pathlib.Path) -> None:
+    """Writes TO/ROLE/SET/CLASS; what is whole already is left as it is."""
+    for name, file in SETS.items():
+        roles = [role for role, of in ROLES.items() if name in of]
+        if all((to / role / name).is_dir() for role in roles):
+            continue
+        _need(origin / file)
+        with tempfile.TemporaryDirectory(dir=_made(to)) as scratch:
+            with tarfile.open(origin / file) as tar:
+                tar.extractall(scratch, filter="data")
+            (top,) = pathlib.Path(scratch).iterdir()
+            classes = sorted(path for path in top.iterdir() if path.is_dir())
+            if name == "gtsrb":
+                classes = [x for x in classes if _one_frame_of_each(x) >= SIGNS]
+            half = len(classes) // len(roles)
+            for part, role in enumerate(roles):
+                last = part == len(roles) - 1
+                some = classes[part * half : None if last else (part + 1) * half]
+                _put(to / role / name, some)
+    _unpack_cifar(origin / CIFAR, to)
+
+
+def _need(file: pathlib.Path) -> None:
+    if not file.exists():
+        raise ConfigError(f"there is no {file}; give the folder that has it")
+
+
+def _made(folder: pathlib.Path) -> pathlib.Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _put(folder: pathlib.Path, classes: Sequence[pathlib.Path]) -> None:
+    """Moves the folders of classes to where they belong, all of them or none."""
+    part = _made(folder.with_name(folder.name + ".part"))
+    for of_class in classes:
+        shutil.move(of_class, part / of_class.name)
+    part.rename(folder)
+
+
+def _one_frame_of_each(of_class: pathlib.Path) -> int:
+    """Leaves the middle frame of every sign, "N_SIGN_FRAME.jpg"; counts the signs."""
+    frames: dict[str, list[pathlib.Path]] = {}
+    for file in sorted(of_class.glob("*.jpg")):
+        frames.setdefault(file.stem.split("_")[1], []).append(file)
+    for of_sign in frames.values():
+        of_sign.pop(len(of_sign) // 2)  # which stays
+        for file in of_sign:
+            file.unlink()
+    return len(frames)
+
+
+def _unpack_cifar(file: pathlib.Path, to: pathlib.Path) -> None:
+    """CIFAR-FS's test classes for meta-test, all others to train on; and its roles."""
+    test, validation = set(cifar_fs._TEST), set(cifar_fs._VALIDATION)
+    wanted = {
+        to / "test" / "cifar": (test, OF_CIFAR),
+        to / "train" / "cifar": (None, OF_CIFAR),
+    }
+    for count in CIFAR_FS:
+        roles = to / "cifar_fs" / str(count)
+        wanted[roles / "test"] = test, OF_CIFAR
+        wanted[roles / "validation"] = validation, OF_CIFAR
+        wanted[roles / "train"] = None, count
+    if all(folder.is_dir() for folder in wanted):
+        return
+    _need(file)
+    members = archive.members(file, lambda name: True, 2**30)
+    content = {pathlib.Path(name).name: of_file for name, of_file, _ in members}
+    names = content[cifar_fs.NAMES].decode().split()
+    labels, pixels = cifar_fs.records("train.bin", content["train.bin"])
+    for folder, (some, count) in wanted.items():
+        if folder.is_dir():
+            continue
+        others = test | (validation if "cifar_fs" in folder.parts else set())
+        with tempfile.TemporaryDirectory(dir=_made(to)) as scratch:
+            folders = []
+            for label, name in enumerate(names):
+                if name in some if some else name not in others:
+                    folders.append(_made(pathlib.Path(scratch) / name))
+                    rows = np.flatnonzero(labels == label)[:count]
+                    for number, row in enumerate(rows):
+                        image = Image.fromarray(np.ascontiguousarray(pixels[row]))
+                        image.save(folders[-1] / f"{number:03}.png")
+            _put(folder, folders)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("origin", type=pathlib.Path, metavar="FROM")
+    parser.add_argument("to", type=pathlib.Path, metavar="TO")
+    args = parser.parse_args()
+    unpack(args.origin, args.to)
+
+
+if __name__ == "__main__":
+    main()

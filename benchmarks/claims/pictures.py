@@ -1,0 +1,118 @@
+"""The pictures of docs/results.md, drawn from what claims have kept.
+
+    python -m benchmarks.claims.pictures docs/images
+
+Of every claim with results, accuracy over adaptation steps on its first data set; of
+claims that differ in the images of a class, the differences. Bands and bars are 95 %
+intervals over seeds.
+"""
+
+import argparse
+import collections
+import gzip
+import json
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.claims import claim as claims
+from benchmarks.claims import verdict
+from benchmarks.claims.claim import ROWS
+from metainit.evaluation import intervals
+
+# Okabe & Ito, "Color Universal Design" (2008).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+IMAGES = {"d3_20": 20, "d3_50": 50, "d3_200": 200}  # of a class, by claim
+Curves = dict[tuple[str, str], dict[int, list[float]]]  # by initialisation and head
+
+
+def curves(folders: Sequence[pathlib.Path], data_set: str) -> Curves:
+    """Accuracy in percent by step, a value a seed."""
+    found: Curves = collections.defaultdict(lambda: collections.defaultdict(list))
+    for folder in folders:
+        for line in gzip.open(folder / f"{ROWS}.gz", "rt"):
+            row = json.loads(line)
+            if row["metric"] == "accuracy" and row["dataset"] == data_set:
+                by_step = found[row["init"], row["head"]]
+                by_step[row["step"]].append(100 * row["value"])
+    return found
+
+
+def draw_curves(name: str, to: pathlib.Path) -> None:
+    """Each initialisation's head that ends highest, and its best one in closed form."""
+    folders = claims.done(name)
+    data_set = verdict.compare(folders[:1]).unseen[0]
+    every = curves(folders, data_set)
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for init, colour in zip(dict.fromkeys(i for i, _ in every), COLOURS, strict=False):
+        of_init = {head: x for (i, head), x in every.items() if i == init}
+        stepped = {head: x for head, x in of_init.items() if len(x) > 1}
+        head = max(stepped, key=lambda h: np.mean(list(stepped[h].values())[-1]))
+        steps = sorted(stepped[head])
+        bands = np.array([_interval(stepped[head][step]) for step in steps]).T
+        axes.plot(steps, bands[0], "o-", color=colour, label=f"{init}, {head}", ms=3)
+        axes.fill_between(steps, bands[1], bands[2], color=colour, alpha=0.2, lw=0)
+        closed = {head: x[0] for head, x in of_init.items() if head not in stepped}
+        if closed:
+            head = max(closed, key=lambda h: np.mean(closed[h]))
+            label = f"{init}, {head}"
+            level = np.mean(closed[head])
+            axes.axhline(level, color=colour, ls="--", lw=1, label=label)
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set_xticks(steps, list(map(str, steps)))
+    axes.set(xlabel="adaptation steps", ylabel="accuracy, %")
+    axes.set_title(f"{name}: {data_set.rpartition('/')[2]}", fontsize=10)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.savefig(to / f"{name}-steps.png", dpi=110)
+
+
+def draw_images(to: pathlib.Path) -> None:
+    """What ours is ahead of the strongest baseline by, over the images of a class."""
+    done = {name: n for name, n in IMAGES.items() if claims.done(name)}
+    if not done:
+        return
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    protocols = ("", *claims.load(next(iter(done)))[0].protocols)
+    for number, (protocol, colour) in enumerate(zip(protocols, COLOURS, strict=False)):
+        points = []
+        for name, images in done.items():
+            if folders := claims.done(name, protocol):
+                (found,) = verdict.found(verdict.compare(folders)).values()
+                x = found.difference
+                points.append((images, 100 * x.mean, 100 * x.low, 100 * x.high))
+        if points:
+            images, middle, low, high = np.array(points).T
+            moved = images * 1.04**number  # so that bars do not hide each other
+            bars = [middle - low, high - middle]
+            label = protocol or "5-way 1-shot"
+            axes.errorbar(moved, middle, bars, fmt="o-", color=colour, label=label)
+    axes.axhline(0, color="black", lw=0.8)
+    axes.set_xscale("log")
+    axes.set_xticks(list(done.values()), list(map(str, done.values())))
+    axes.set(xlabel="images of a class to learn from", ylabel="ours minus strongest")
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.savefig(to / "d3-images.png", dpi=110)
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float, float]:
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    return intervals.mean_interval(np.array(values))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("to", type=pathlib.Path)
+    args = parser.parse_args()
+    args.to.mkdir(parents=True, exist_ok=True)
+    for name in filter(claims.done, claims.names()):
+        draw_curves(name, args.to)
+    draw_images(args.to)
+
+
+if __name__ == "__main__":
+    main()

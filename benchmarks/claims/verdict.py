@@ -1,0 +1,109 @@
+"""What seeds of a claim come to: ours and the strongest baseline, and a table."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.claims.claim import CODE, Claim
+from metainit.evaluation import intervals
+from metainit.evaluation.intervals import Interval
+from metainit.reporting import seeds_report, tables
+from metainit.reporting.seeds_report import Compared, Entry
+from metainit.runtime.cost import OURS
+
+
+def compare(folders: Sequence[pathlib.Path]) -> Compared:
+    """Compares kept seeds of a claim, and of its rivals."""
+    return seeds_report.compare([str(folder) for folder in folders])
+
+
+def in_words(
+    claim: Claim,
+    protocol: str,
+    folders: Sequence[pathlib.Path],
+    rivals: Sequence[pathlib.Path],
+) -> str:
+    """The claim, what was found on every data set, and the table of all rows.
+
+    `folders` are the seeds of one of the claim's protocols, "" for the one that
+    decides; `rivals` those of others whose baselines count.
+    """
+    other = f"Another protocol, which does not decide: {protocol}."
+    compared = compare((*folders, *rivals))
+    said = [
+        f"Claim: {claim.hypothesis}",
+        f"Decides: {claim.primary}; {claim.smallest:g} points are worth having.",
+        *([other] if protocol else []),
+        f"Against: {claim.baselines}",
+        *_versions((*folders, *rivals)),
+    ]
+    if missing := claim.seeds - len(folders):
+        said.append(f"{missing} of {claim.seeds} seeds are still to be run.")
+    told = [_line(claim, name, x) for name, x in found(compared).items()]
+    return "\n".join([*said, "", *told, "", seeds_report.terminal(compared)])
+
+
+class Found(NamedTuple):
+    """Ours beside the baseline with the highest mean on a data set.
+
+    Attributes:
+      difference: ours minus that, over seeds; p is after Holm's correction over the
+        data sets that are no held-out classes.
+      above: the seeds on which its interval over episodes is above zero.
+    """
+
+    ours: Entry
+    strongest: Entry
+    difference: Interval
+    above: int
+
+
+def found(compared: Compared) -> dict[str, Found]:
+    """What was found on every data set of unseen classes."""
+    baselines = [entry for entry in compared.entries if entry.init not in OURS]
+    names, ours = compared.unseen, compared.ours
+    against = {x: max(baselines, key=lambda y, x=x: mean(y, x)) for x in names}
+    differences = intervals.compare(
+        {name: ours.measured(name) for name in names},
+        {name: against[name].measured(name) for name in names},
+    )
+    every = {}
+    for name, theirs in against.items():
+        pairs = zip(ours.measured(name), theirs.measured(name), strict=True)
+        above = sum(intervals.paired_interval(*pair).low > 0 for pair in pairs)
+        every[name] = Found(ours, theirs, differences[name], above)
+    return every
+
+
+def mean(entry: Entry, data_set: str) -> float:
+    """Accuracy in percent, seeds counting the same."""
+    return 100 * float(np.mean([np.mean(x) for x in entry.measured(data_set)]))
+
+
+def _line(claim: Claim, name: str, found: Found) -> str:
+    ours, theirs, difference, above = found
+    points, word = 100 * difference.mean, "not won"
+    if difference.different and abs(points) >= claim.smallest:
+        word = "won" if points > 0 else "lost"
+    p = "" if difference.p is None else f", p {difference.p:.2g}"
+    return (
+        f"{name}: {word}. {ours.name} {mean(ours, name):.1f}, {theirs.name} "
+        f"{mean(theirs, name):.1f}, difference {tables.points(difference)}{p}; by "
+        f"itself above zero on {above} of {len(ours.chosen)} seeds"
+    )
+
+
+def _versions(folders: Sequence[pathlib.Path]) -> list[str]:
+    """Names the versions of the code where seeds ran with several."""
+    by_package: dict[str, list[str]] = {}
+    for folder in folders:
+        code = json.loads((folder / CODE).read_text())
+        of = by_package.setdefault(code["package"], [f"{code['commit'] or 'unknown'}"])
+        of.append(folder.name)
+    if len(by_package) < 2:
+        return []
+    parts = (f"{', '.join(seeds)} by {at}" for at, *seeds in by_package.values())
+    return [f"Warning: seeds of different versions of the code: {'; '.join(parts)}."]
