@@ -37,10 +37,10 @@ def get_config() -> ConfigDict:
     config.outer.decay_steps = 4000
     config.joint.learning_rate = 0.003
     config.log_every = 200
-    config.validate_every = 1000
+    config.validate_every = 2000
     config.checkpoint_every = 1000
     config.evaluate.steps = (0, 1, 2, 5)
-    config.evaluate.validation_episodes = 150
+    config.evaluate.validation_episodes = 80
     config.evaluate.sgd_rates = (0.1, 0.3)
-    config.evaluate.adam_rates = (0.01,)
+    config.evaluate.adam_rates = ()
     return config
