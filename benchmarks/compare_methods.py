@@ -32,7 +32,7 @@ import scipy.stats
 from metainit.data import episode_set, leakage, loading
 from metainit.evaluation import adaptation, few_shot
 from metainit.evaluation.adaptation import Setting
-from metainit.experiments import configs, initialisations, meta_learning
+from metainit.experiments import configs, initialisations, preparation
 from metainit.experiments.forecast import Forecast
 from metainit.reporting import run_report
 from metainit.runtime.cost import FROM_PRETRAINED, JOINT, NAMES, WARM_RATES, WARM_START
@@ -178,8 +178,8 @@ def data_of(config):
 def compiled(config, roles):
     """The programs of a meta-iteration and of joint pretraining."""
     init_key, *keys = jax.random.split(jax.random.key(config.seed), 3)
-    _, start = meta_learning._starts(config, roles, None, init_key)
-    return meta_learning._compiled(config, start, roles, *keys)
+    _, start = preparation.starts(config, roles, None, init_key)
+    return preparation.compiled(config, start, roles, *keys)
 
 
 def measured(config, init, samples, evaluator_of) -> dict:

@@ -5,12 +5,8 @@ import functools
 import json
 import pathlib
 import time
-from collections.abc import Sequence
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from clu import parameter_overview
 
 from metainit.config.fields import (
@@ -21,11 +17,8 @@ from metainit.config.fields import (
     Search,
     Supervised,
 )
-from metainit.core.types import MetaState
-from metainit.data import cache, episode_set, leakage, loading
-from metainit.data.batches import MetaBatches
-from metainit.data.episodes import check
-from metainit.data.loading import Roles, Source
+from metainit.data import leakage, loading
+from metainit.data.loading import Roles
 from metainit.evaluation import adaptation
 from metainit.experiments import (
     configs,
@@ -34,6 +27,7 @@ from metainit.experiments import (
     initialisations,
     meta_test,
     plan,
+    preparation,
     supervised,
     sweep,
     transfer,
@@ -41,22 +35,19 @@ from metainit.experiments import (
 )
 from metainit.experiments.configs import Config
 from metainit.experiments.initialisations import Programs, Trainer
-from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
 from metainit.models.model import Model
 from metainit.reporting import fairness, finished_runs, run_report
-from metainit.runtime import atomic, devices, digest, hosts, provenance, run_folder
-from metainit.runtime.budget import compile_step, not_compiled, steps_per_iteration
+from metainit.runtime import atomic, devices, hosts, provenance, run_folder
+from metainit.runtime.budget import steps_per_iteration
 from metainit.runtime.cost import FROM_PRETRAINED, META, OURS
 from metainit.runtime.logging import read_metrics
-from metainit.training import frozen_features, steps, stored
-from metainit.training import learner as recipe
-from metainit.training.initialisation import RANDOM, Initialisation, drawn
+from metainit.training import stored
+from metainit.training.initialisation import RANDOM, Initialisation
 from metainit.training.steps import Step
-from metainit.transfer import comparison, rates
+from metainit.transfer import comparison
 
 BUDGET, REPORT = "budget.json", "report.txt"
-PRETRAINED = "pretrained weights"
 
 
 def train(
@@ -113,15 +104,15 @@ def _meta_learn(
             if text := _finished(workdir, config):
                 print(text)
                 return text
-        loaded = _checked_roles(config, dry_run)
+        loaded = preparation.checked_roles(config, dry_run)
         if not dry_run:
             leakage.check_stored(workdir, loaded)
-    roles = _learned_from(config, loaded)
+    roles = preparation.learned_from(config, loaded)
 
     # The network, and the two training steps compiled and timed.
     init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
     with configs.as_config_error():
-        untrained, start = _starts(config, roles, model, init_key, dry_run)
+        untrained, start = preparation.starts(config, roles, model, init_key, dry_run)
     print(parameter_overview.get_parameter_overview(start.body, include_stats=False))
     notes: list[str] = []
     if config.evaluate.episodes and not dry_run:
@@ -130,8 +121,8 @@ def _meta_learn(
     with configs.as_config_error():
         whole, encoding = uncut.prepare(config, start, roles, dry_run), 0.0
         if cached:
-            start, roles, encoding = _on_maps(config, start, roles, dry_run)
-    programs = _compiled(config, start, roles, head_key, step_key, dry_run)
+            start, roles, encoding = preparation.on_maps(config, start, roles, dry_run)
+    programs = preparation.compiled(config, start, roles, head_key, step_key, dry_run)
     evaluator_of = functools.cache(
         lambda way: adaptation.evaluator(config, start.model, start.preprocess, way)
     )
@@ -226,171 +217,12 @@ def _finished(workdir: pathlib.Path, config: Experiment) -> str:
     )
 
 
-def _checked_roles(config: Experiment, dry_run: bool) -> Roles:
-    """The data, after all checks that it can be learned from and measured on."""
-    for url, megabytes in loading.downloads(config.data).items():
-        print(f"to download: {url}, {megabytes} MB")
-    absent = loading.absent(config.data) if dry_run else ()
-    if absent:
-        print(f"a dry run fetches nothing: noise stands in for {', '.join(absent)}")
-    roles = hosts.together(lambda: loading.load(config.data, absent))
-    if hosts.several():
-        hosts.check_same("data", digest.sha256(list(map(_known, sum(roles, ())))))
-    if config.data.drop_shared:
-        roles, dropped = leakage.drop_shared(roles)
-        print(f"left out of training or validation, as in meta-test: {dropped}")
-    check(roles.train, config.train_task, "train", "train_task.")
-    episode_set.check(config, roles)
-    leakage.check(roles)
-    if config.transfer.steps:
-        comparison.of_roles(config, roles)
-    return roles
-
-
-def _known(source: Source) -> Sequence[Any]:
-    """What tells a data set from another."""
-    images = source.images if source.hashes is None else source.hashes
-    return source.name, source.labels, images
-
-
-def _learned_from(config: Experiment, roles: Roles) -> Roles:
-    """The data as an experiment uses them, which is told by role."""
-    if not config.evaluate.episodes:
-        # A search holds nothing from here on that it must not choose by.
-        roles = roles._replace(test=(), held_out=())
-    if config.data.shuffle_labels:
-        shuffled = tuple(_shuffled(source, config.seed) for source in roles.train)
-        roles = roles._replace(train=shuffled)
-    for role, of_role in roles._asdict().items():
-        for source in of_role:
-            height, width, channels = source.images.shape[1:]
-            print(
-                f"meta-{role.replace('_', ' ')}: {source.name}, "
-                f"{len(source.class_names)} classes, {len(source.images):,} images of "
-                f"{height}x{width}x{channels}"
-            )
-    return roles
-
-
 def _leaks(start: Initialisation, roles: Roles) -> tuple[str, ...]:
     """Warnings for the report, which are printed too."""
     of_imagenet = bool(start.provenance and start.provenance.recipe.imagenet)
     warnings = leakage.warnings(roles, of_imagenet)
     print("\n".join(warnings), end="\n" * bool(warnings), flush=True)
     return warnings
-
-
-def _starts(
-    config: Experiment,
-    roles: Roles,
-    model: Model | None,
-    key: jax.Array,
-    dry_run: bool = False,
-) -> tuple[Initialisation, Initialisation]:
-    """Random weights, and what training starts from: these or pretrained ones.
-
-    In a dry run random ones are others, which need no compilation, and stand in for
-    pretrained ones that would have to be fetched.
-    """
-    network = config.network if model is None else None
-    model = model or registry.build(config.network)
-    if config.transfer.steps:
-        try:
-            hash(model)  # by which fine-tunings find what is compiled already
-        except TypeError as error:
-            raise ValueError(f"model: {error}; give functions that have one") from None
-        rates.check_layers(model, config.transfer.layer_decays)
-    preprocess = preprocess_module.fit(
-        loading.images_used(roles.train), config.augment.shift, config.augment.flip
-    )._replace(encode=model.encode)
-    example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
-    if dry_run:
-        body = drawn(jax.eval_shape(model.init, key, example))
-    else:
-        body = jax.jit(model.init)(key, example)
-    if config.method.head in ("cosine", "ridge") and "log_scale" not in body:
-        raise ValueError(
-            f"method.head={config.method.head} is of features of unit length; give "
-            "train(model=metainit.models.wrappers.unit_length(model, 3.0))"
-        )
-    untrained = Initialisation(RANDOM, model, preprocess, body, network=network)
-    if network is None or config.encoder.name == "none" or not config.encoder.weights:
-        return untrained, untrained
-    body, about = registry.load_weights(config.encoder, body, fetch=not dry_run)
-    told = f"{about.recipe.name}, sha256 {about.sha256}"
-    if not about.sha256:
-        told = "a dry run fetches nothing: random ones stand in for them"
-    print(f"weights: {about.source}, {told}")
-    mean, std = about.recipe.input[:2]
-    preprocess = preprocess._replace(mean=mean, std=std)
-    untrained = untrained._replace(preprocess=preprocess)
-    return untrained, untrained._replace(name=PRETRAINED, body=body, provenance=about)
-
-
-def _on_maps(
-    config: Experiment, start: Initialisation, roles: Roles, dry_run: bool
-) -> tuple[Initialisation, Roles, float]:
-    """The start on maps of its frozen encoder, the data as such maps.
-
-    In a dry run zeros stand for these, with the seconds that making them would take.
-    """
-    seconds = 0.0
-    if dry_run:
-        start, sources, seconds = frozen_features.stand_ins(start, sum(roles, ()))
-    else:
-        folder = cache.root(config.data.data_dir) / "features"
-        start, sources = frozen_features.encode(start, sum(roles, ()), folder)
-    maps = iter(sources)
-    by_role = (tuple(next(maps) for _ in of_role) for of_role in roles)
-    return start, Roles(*by_role), seconds
-
-
-def _compiled(
-    config: Experiment,
-    start: Initialisation,
-    roles: Roles,
-    head_key: jax.Array,
-    step_key: jax.Array,
-    dry_run: bool = False,
-) -> Programs:
-    """The steps of meta-learning and of joint pretraining.
-
-    In a dry run large ones are planned only, with a rate to tell their times by.
-    """
-    model, preprocess = start.model, start.preprocess
-    with configs.as_config_error():
-        batches = MetaBatches(config, roles.train)
-    learner = recipe.learner(config, model, preprocess, batches(0))
-    example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
-
-    # Compiled as one: by themselves, a network's many operations take far longer.
-    @jax.jit
-    def state_of(body: Any) -> MetaState:
-        head = recipe.init_head(config, model, body, example, head_key)
-        return learner.init(recipe.started(config, model, {"body": body} | head))
-
-    if not dry_run:
-        print("compiling", flush=True)
-    make = not_compiled if dry_run else compile_step
-    meta = steps.meta_step(learner, state_of(start.body), batches, step_key, make)
-    if start.network is not None and not dry_run:
-        forecast.check_memory(meta.program.memory, forecast.device_memory())
-    joint = steps.joint_step(
-        config, model, preprocess, start.body, roles.train, meta, make
-    )
-    programs = Programs(start, state_of, meta, joint)
-    if dry_run:
-        if rate := forecast.rate(config, start, roles, meta, joint):
-            return programs._replace(rate=rate)
-        return _compiled(config, start, roles, head_key, step_key)
-    return programs
-
-
-def _shuffled(source: Source, seed: int) -> Source:
-    """The control experiment: labels no longer say what an image shows."""
-    labels, kept = source.labels.copy(), loading.rows(source)
-    labels[kept] = np.random.default_rng(seed).permutation(labels[kept])
-    return source._replace(labels=labels)
 
 
 def _terms(

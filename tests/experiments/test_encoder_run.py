@@ -13,7 +13,7 @@ from metainit.config.fields import ConfigError
 from metainit.config.parsing import replaced
 from metainit.data import episode_set, loading
 from metainit.evaluation import adaptation, closed_form, few_shot
-from metainit.experiments import export, meta_learning, uncut
+from metainit.experiments import export, preparation, uncut
 from metainit.experiments.meta_learning import train
 from metainit.models import pretrained as pretrained_weights
 from metainit.models import registry, torch_names
@@ -193,7 +193,7 @@ def test_a_dry_run_fetches_and_encodes_nothing(data, tmp_path, capsys, monkeypat
 def pretrained(config):
     """The roles of a config, and the pretrained weights that it starts from."""
     roles = loading.load(config.data)
-    _, start = meta_learning._starts(config, roles, None, jax.random.key(0))
+    _, start = preparation.starts(config, roles, None, jax.random.key(0))
     return roles, start
 
 

@@ -16,7 +16,7 @@ PROGRAM = """
 import json, os, pathlib, sys
 import jax, numpy as np
 import tiny
-from metainit.experiments import launching, meta_learning
+from metainit.experiments import launching, preparation
 from metainit.runtime import devices, placement, stop
 from metainit.training import learner as recipe, steps
 
@@ -31,11 +31,11 @@ config.inner.steps = 2
 STEPS = """
 def gradients(config, of_joint):
     typed = tiny.typed(config)
-    loaded = meta_learning._checked_roles(typed, False)
-    roles = meta_learning._learned_from(typed, loaded)
+    loaded = preparation.checked_roles(typed, False)
+    roles = preparation.learned_from(typed, loaded)
     keys = jax.random.split(jax.random.key(0), 3)
-    _, start = meta_learning._starts(typed, roles, None, keys[0])
-    programs = meta_learning._compiled(typed, start, roles, *keys[1:])
+    _, start = preparation.starts(typed, roles, None, keys[0])
+    programs = preparation.compiled(typed, start, roles, *keys[1:])
     batch, state = programs.meta.batches(0), programs.meta.state
     learner = recipe.learner(typed, start.model, start.preprocess, batch)
     whole = placement.jit(recipe.meta_update(learner), steps.over_tasks(state))

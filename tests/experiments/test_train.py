@@ -20,7 +20,7 @@ from metainit.config.fields import ConfigError
 from metainit.data import loading
 from metainit.data.batches import JointBatches
 from metainit.evaluation import few_shot
-from metainit.experiments import configs, initialisations, meta_learning
+from metainit.experiments import configs, initialisations, preparation
 from metainit.experiments.forecast import Forecast
 from metainit.experiments.initialisations import Trainer
 from metainit.experiments.meta_learning import train
@@ -548,7 +548,7 @@ def test_a_network_without_a_hash_is_refused_where_programs_are_shared(
 def test_shuffled_labels_are_those_of_meta_training_only(images):
     config = tiny.typed(tiny.config(images), data__shuffle_labels=True)
     plain = loading.load(config.data)
-    shuffled = meta_learning._learned_from(config, plain)
+    shuffled = preparation.learned_from(config, plain)
     (before,), (after,) = plain.train, shuffled.train
     assert (before.labels != after.labels).any()
     np.testing.assert_array_equal(before.labels, np.sort(after.labels))

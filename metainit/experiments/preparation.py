@@ -1,0 +1,206 @@
+"""What an experiment is made of before it trains: checked data, starts, programs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metainit.config.fields import Experiment
+from metainit.core.types import MetaState
+from metainit.data import cache, episode_set, leakage, loading
+from metainit.data.batches import MetaBatches
+from metainit.data.episodes import check
+from metainit.data.loading import Roles, Source
+from metainit.experiments import configs, forecast
+from metainit.experiments.initialisations import Programs
+from metainit.models import preprocess as preprocess_module
+from metainit.models import registry
+from metainit.models.model import Model
+from metainit.runtime import digest, hosts
+from metainit.runtime.budget import compile_step, not_compiled
+from metainit.training import frozen_features, steps
+from metainit.training import learner as recipe
+from metainit.training.initialisation import RANDOM, Initialisation, drawn
+from metainit.transfer import comparison, rates
+
+PRETRAINED = "pretrained weights"
+
+
+def checked_roles(config: Experiment, dry_run: bool = False) -> Roles:
+    """The data, after all checks that it can be learned from and measured on.
+
+    In a dry run noise stands in for what would have to be downloaded.
+
+    Raises:
+      ValueError: for data that does not fit the config, or stands in two roles.
+    """
+    for url, megabytes in loading.downloads(config.data).items():
+        print(f"to download: {url}, {megabytes} MB")
+    absent = loading.absent(config.data) if dry_run else ()
+    if absent:
+        print(f"a dry run fetches nothing: noise stands in for {', '.join(absent)}")
+    roles = hosts.together(lambda: loading.load(config.data, absent))
+    if hosts.several():
+        hosts.check_same("data", digest.sha256(list(map(_known, sum(roles, ())))))
+    if config.data.drop_shared:
+        roles, dropped = leakage.drop_shared(roles)
+        print(f"left out of training or validation, as in meta-test: {dropped}")
+    check(roles.train, config.train_task, "train", "train_task.")
+    episode_set.check(config, roles)
+    leakage.check(roles)
+    if config.transfer.steps:
+        comparison.of_roles(config, roles)
+    return roles
+
+
+def _known(source: Source) -> Sequence[Any]:
+    """What tells a data set from another."""
+    images = source.images if source.hashes is None else source.hashes
+    return source.name, source.labels, images
+
+
+def learned_from(config: Experiment, roles: Roles) -> Roles:
+    """The data as an experiment uses them, printed by role.
+
+    A search has no meta-test, and the control experiment has its labels shuffled.
+    """
+    if not config.evaluate.episodes:
+        # A search holds nothing from here on that it must not choose by.
+        roles = roles._replace(test=(), held_out=())
+    if config.data.shuffle_labels:
+        shuffled = tuple(_shuffled(source, config.seed) for source in roles.train)
+        roles = roles._replace(train=shuffled)
+    for role, of_role in roles._asdict().items():
+        for source in of_role:
+            height, width, channels = source.images.shape[1:]
+            print(
+                f"meta-{role.replace('_', ' ')}: {source.name}, "
+                f"{len(source.class_names)} classes, {len(source.images):,} images of "
+                f"{height}x{width}x{channels}"
+            )
+    return roles
+
+
+def _shuffled(source: Source, seed: int) -> Source:
+    """The control experiment: labels no longer say what an image shows."""
+    labels, kept = source.labels.copy(), loading.rows(source)
+    labels[kept] = np.random.default_rng(seed).permutation(labels[kept])
+    return source._replace(labels=labels)
+
+
+def starts(
+    config: Experiment,
+    roles: Roles,
+    model: Model | None,
+    key: jax.Array,
+    dry_run: bool = False,
+) -> tuple[Initialisation, Initialisation]:
+    """Random weights, and what training starts from: these or pretrained ones.
+
+    In a dry run random ones are others, which need no compilation, and stand in for
+    pretrained ones that would have to be fetched.
+
+    Args:
+      model: the caller's network in place of `config.network`.
+
+    Raises:
+      ValueError: for a network, a head or weights that do not go together.
+    """
+    network = config.network if model is None else None
+    model = model or registry.build(config.network)
+    if config.transfer.steps:
+        try:
+            hash(model)  # by which fine-tunings find what is compiled already
+        except TypeError as error:
+            raise ValueError(f"model: {error}; give functions that have one") from None
+        rates.check_layers(model, config.transfer.layer_decays)
+    preprocess = preprocess_module.fit(
+        loading.images_used(roles.train), config.augment.shift, config.augment.flip
+    )._replace(encode=model.encode)
+    example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
+    if dry_run:
+        body = drawn(jax.eval_shape(model.init, key, example))
+    else:
+        body = jax.jit(model.init)(key, example)
+    if config.method.head in ("cosine", "ridge") and "log_scale" not in body:
+        raise ValueError(
+            f"method.head={config.method.head} is of features of unit length; give "
+            "train(model=metainit.models.wrappers.unit_length(model, 3.0))"
+        )
+    untrained = Initialisation(RANDOM, model, preprocess, body, network=network)
+    if network is None or config.encoder.name == "none" or not config.encoder.weights:
+        return untrained, untrained
+    body, about = registry.load_weights(config.encoder, body, fetch=not dry_run)
+    told = f"{about.recipe.name}, sha256 {about.sha256}"
+    if not about.sha256:
+        told = "a dry run fetches nothing: random ones stand in for them"
+    print(f"weights: {about.source}, {told}")
+    mean, std = about.recipe.input[:2]
+    preprocess = preprocess._replace(mean=mean, std=std)
+    untrained = untrained._replace(preprocess=preprocess)
+    return untrained, untrained._replace(name=PRETRAINED, body=body, provenance=about)
+
+
+def on_maps(
+    config: Experiment, start: Initialisation, roles: Roles, dry_run: bool = False
+) -> tuple[Initialisation, Roles, float]:
+    """The start on maps of its frozen encoder, the data as such maps.
+
+    In a dry run zeros stand for these, with the seconds that making them would take.
+    """
+    seconds = 0.0
+    if dry_run:
+        start, sources, seconds = frozen_features.stand_ins(start, sum(roles, ()))
+    else:
+        folder = cache.root(config.data.data_dir) / "features"
+        start, sources = frozen_features.encode(start, sum(roles, ()), folder)
+    maps = iter(sources)
+    by_role = (tuple(next(maps) for _ in of_role) for of_role in roles)
+    return start, Roles(*by_role), seconds
+
+
+def compiled(
+    config: Experiment,
+    start: Initialisation,
+    roles: Roles,
+    head_key: jax.Array,
+    step_key: jax.Array,
+    dry_run: bool = False,
+) -> Programs:
+    """The steps of meta-learning and of joint pretraining.
+
+    In a dry run large ones are planned only, with a rate to tell their times by.
+
+    Args:
+      head_key: draws the head that is learned, where one is.
+      step_key: the root key of every step.
+    """
+    model, preprocess = start.model, start.preprocess
+    with configs.as_config_error():
+        batches = MetaBatches(config, roles.train)
+    learner = recipe.learner(config, model, preprocess, batches(0))
+    example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
+
+    # Compiled as one: by themselves, a network's many operations take far longer.
+    @jax.jit
+    def state_of(body: Any) -> MetaState:
+        head = recipe.init_head(config, model, body, example, head_key)
+        return learner.init(recipe.started(config, model, {"body": body} | head))
+
+    if not dry_run:
+        print("compiling", flush=True)
+    make = not_compiled if dry_run else compile_step
+    meta = steps.meta_step(learner, state_of(start.body), batches, step_key, make)
+    if start.network is not None and not dry_run:
+        forecast.check_memory(meta.program.memory, forecast.device_memory())
+    joint = steps.joint_step(
+        config, model, preprocess, start.body, roles.train, meta, make
+    )
+    programs = Programs(start, state_of, meta, joint)
+    if dry_run:
+        if rate := forecast.rate(config, start, roles, meta, joint):
+            return programs._replace(rate=rate)
+        return compiled(config, start, roles, head_key, step_key)
+    return programs
