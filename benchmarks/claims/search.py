@@ -22,7 +22,7 @@ from metainit.data import episode_set
 from metainit.evaluation import adaptation, few_shot
 from metainit.evaluation.few_shot import Entrants
 from metainit.evaluation.results import Row
-from metainit.experiments import configs, initialisations, meta_learning
+from metainit.experiments import configs, initialisations, preparation
 from metainit.experiments.forecast import Forecast
 from metainit.reporting.run_report import best_heads
 from metainit.training import steps
@@ -32,14 +32,12 @@ def validated(config: ConfigDict) -> list[Row]:
     """Trains, and chooses on meta-validation; gives the best head of each."""
     config.evaluate.episodes = 0
     typed = configs.typed(config)
-    roles = meta_learning._learned_from(
-        typed, meta_learning._checked_roles(typed, False)
-    )
+    roles = preparation.learned_from(typed, preparation.checked_roles(typed))
     init_key, *keys = jax.random.split(jax.random.key(typed.seed), 3)
-    _, start = meta_learning._starts(typed, roles, None, init_key)
+    _, start = preparation.starts(typed, roles, None, init_key)
     if typed.encoder.cached:
-        start, roles, _ = meta_learning._on_maps(typed, start, roles, False)
-    programs = meta_learning._compiled(typed, start, roles, *keys)
+        start, roles, _ = preparation.on_maps(typed, start, roles)
+    programs = preparation.compiled(typed, start, roles, *keys)
     seconds = steps.seconds(programs.meta, programs.joint)
     evaluator_of = functools.cache(
         lambda way: adaptation.evaluator(typed, start.model, start.preprocess, way)
