@@ -7,13 +7,15 @@ import tarfile
 
 import numpy as np
 import pytest
+import small_runs
 from PIL import Image
 
 from benchmarks.claims import claim as claims
 from benchmarks.claims import data, verdict
-from benchmarks.claims.__main__ import main
+from benchmarks.claims.__main__ import main, run
 from metainit.config.fields import ConfigError
 from metainit.experiments import configs
+from metainit.reporting import finished_runs
 
 MODULE = """from benchmarks.claims.claim import Claim
 from metainit.experiments import configs
@@ -167,3 +169,76 @@ def test_archives_are_unpacked_by_role_once(tmp_path, monkeypatch):
             for role in ("train", "test")
         }
         assert names == {"train": ["a", "b"], "test": ["c", "d", "e"]}
+
+
+def seeds_of(folder, gain, **changed):
+    """Three seeds of a claim as they are kept, random weights being the baseline."""
+    for seed in range(3):
+        kept = folder / f"seed{seed}"
+        small_runs.write(kept, seed, small_runs.of_seed(seed, gain), **changed)
+        (kept / "code.json").write_text('{"commit": "c", "package": "p"}')
+    return sorted(folder.glob("seed*"))
+
+
+@pytest.mark.parametrize(
+    ("gain", "smallest", "word", "above"),
+    [(0.1, 1.0, "won", 3), (0.1, 20.0, "not won", 3), (-0.1, 1.0, "lost", 0)],
+)
+def test_a_claim_is_won_by_a_difference_that_is_sure_and_large(
+    tmp_path, gain, smallest, word, above
+):
+    claim = claims.Claim("h", "p", "b", 3, smallest, "t")
+    text = verdict.in_words(claim, "", seeds_of(tmp_path, gain), [])
+    line = next(x for x in text.splitlines() if x.startswith("pets: "))
+    assert line.startswith(f"pets: {word}. meta-learned ")
+    assert f"random 60.0, difference {'+-'[gain < 0]}" in line
+    assert line.endswith(f"by itself above zero on {above} of 3 seeds")
+
+
+def test_the_baselines_of_a_rival_count(tmp_path):
+    """A claim is set against the strongest baseline of any config, not of its own."""
+    claim = claims.Claim("h", "p", "b", 3, 1.0, "t")
+    folders = seeds_of(tmp_path / "mine", 0.1)
+    rivals = seeds_of(tmp_path / "theirs", 0.05, iterations=200)
+    for seed, folder in enumerate(rivals):
+        rows = list(small_runs.of_seed(seed, 0.05).rows)
+        rows[2] = small_runs.row("random", "zero", 0.9, 0.5, seed=seed)
+        better = small_runs.of_seed(seed, 0.05)._replace(rows=tuple(rows))
+        finished_runs.write_episodes(folder / "episodes.npz", better)
+    assert "pets: won" in verdict.in_words(claim, "", folders, [])
+    text = verdict.in_words(claim, "", folders, rivals)
+    assert "pets: lost. A: meta-learned" in text and "B: random 90.0" in text
+
+
+def test_a_claim_is_run_seed_by_seed_and_goes_on(place, monkeypatch, capsys):
+    """Other protocols take the trainings of the first, and nothing of its meta-test."""
+    committed(place)
+    claim, _ = claims.load("mine")
+    other = claim._replace(protocols={"5-shot": {"task.shot": 5}})
+    config = configs.default()
+    copy = config.copy_and_resolve_references
+    monkeypatch.setattr(claims, "load", lambda name: (other, copy()))
+    launched = []
+
+    def launch(config, folder, command, yes):
+        launched.append((folder.relative_to(place).as_posix(), config.task.shot))
+        if len(launched) == 2:
+            trained = sorted(x.name for x in folder.iterdir())
+            assert trained == ["budget.json", "config.json", "joint"]
+            return 1  # as a run that was stopped
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "joint").mkdir(exist_ok=True)
+        for file in ("budget.json", "results.jsonl", "episodes.npz", "meta_test.json"):
+            (folder / file).write_text("{}")
+        return 0
+
+    monkeypatch.setattr("metainit.experiments.launching.run", launch)
+    assert run("mine", [0], place / "runs") == 1
+    assert run("mine", [0], place / "runs") == 0
+    assert launched == [
+        ("runs/seed0", 1),
+        ("runs/5-shot/seed0", 5),
+        ("runs/5-shot/seed0", 5),
+    ]
+    kept = place / "results/mine/5-shot/seed0"
+    assert (kept / "results.jsonl.gz").exists() and (kept / "code.json").exists()

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.claims import claim as claims
 from benchmarks.claims import data, verdict
-from benchmarks.claims.claim import CODE, KEPT, RESULTS, ROWS
+from benchmarks.claims.claim import CODE, KEPT, ROWS
 from metainit.config.fields import ConfigError
 from metainit.data import leakage, loading
 from metainit.experiments import configs, launching, meta_learning
@@ -42,7 +42,7 @@ def run(name: str, seeds: Sequence[int], workdir: pathlib.Path) -> int:
     data.check(loading.names(configs.typed(config).data))
     for seed, protocol in itertools.product(seeds, ("", *claim.protocols)):
         folder = workdir / protocol / f"seed{seed}"
-        kept = RESULTS / name / protocol / folder.name
+        kept = claims.RESULTS / name / protocol / folder.name
         if kept.exists():
             print(f"{name} {protocol}, seed {seed}: done, in {kept}")
             continue
@@ -100,7 +100,7 @@ def table(name: str) -> str:
     if not parts:
         raise ConfigError(f"claim {name}: no seed is done; run it first")
     text = "\n\n".join(parts)
-    atomic.write_text(RESULTS / name / TABLE, text + "\n")
+    atomic.write_text(claims.RESULTS / name / TABLE, text + "\n")
     return text
 
 
