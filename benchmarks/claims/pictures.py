@@ -21,9 +21,12 @@ from benchmarks.claims import claim as claims
 from benchmarks.claims import verdict
 from benchmarks.claims.claim import ROWS
 from metainit.evaluation import intervals
+from metainit.training.initialisation import RANDOM
 
 # Okabe & Ito, "Color Universal Design" (2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o-", "s:", "^-.", "v-")  # a head each
+SHOWN = 12.0  # percentage points
 IMAGES = {"d3_20": 20, "d3_50": 50, "d3_200": 200}  # of a class, by claim
 Curves = dict[tuple[str, str], dict[int, list[float]]]  # by initialisation and head
 
@@ -34,33 +37,39 @@ def curves(folders: Sequence[pathlib.Path], data_set: str) -> Curves:
     for folder in folders:
         for line in gzip.open(folder / f"{ROWS}.gz", "rt"):
             row = json.loads(line)
-            if row["metric"] == "accuracy" and row["dataset"] == data_set:
+            if row.get("metric") == "accuracy" and row["dataset"] == data_set:
                 by_step = found[row["init"], row["head"]]
                 by_step[row["step"]].append(100 * row["value"])
     return found
 
 
 def draw_curves(name: str, to: pathlib.Path) -> None:
-    """Each initialisation's head that ends highest, and its best one in closed form."""
+    """Every head that adapts, and the best one in closed form; random weights are not.
+
+    What lies more than `SHOWN` points below the best is cut off.
+    """
     folders = claims.done(name)
     data_set = verdict.compare(folders[:1]).unseen[0]
     every = curves(folders, data_set)
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    axes = figure.subplots()
-    for init, colour in zip(dict.fromkeys(i for i, _ in every), COLOURS, strict=False):
+    axes, highest = figure.subplots(), 0.0
+    inits = [init for init in dict.fromkeys(i for i, _ in every) if init != RANDOM]
+    for init, colour in zip(inits, COLOURS, strict=False):
         of_init = {head: x for (i, head), x in every.items() if i == init}
         stepped = {head: x for head, x in of_init.items() if len(x) > 1}
-        head = max(stepped, key=lambda h: np.mean(list(stepped[h].values())[-1]))
-        steps = sorted(stepped[head])
-        bands = np.array([_interval(stepped[head][step]) for step in steps]).T
-        axes.plot(steps, bands[0], "o-", color=colour, label=f"{init}, {head}", ms=3)
-        axes.fill_between(steps, bands[1], bands[2], color=colour, alpha=0.2, lw=0)
-        closed = {head: x[0] for head, x in of_init.items() if head not in stepped}
-        if closed:
-            head = max(closed, key=lambda h: np.mean(closed[h]))
+        for (head, by_step), marker in zip(stepped.items(), MARKERS, strict=False):
+            steps = sorted(by_step)
+            bands = np.array([_interval(by_step[step]) for step in steps]).T
             label = f"{init}, {head}"
-            level = np.mean(closed[head])
-            axes.axhline(level, color=colour, ls="--", lw=1, label=label)
+            axes.plot(steps, bands[0], marker, color=colour, label=label, ms=4)
+            axes.fill_between(steps, *bands[1:], color=colour, alpha=0.2, lw=0)
+            highest = max(highest, bands[0].max())
+        closed = {head: x[0] for head, x in of_init.items() if head not in stepped}
+        head = max(closed, key=lambda h: np.mean(closed[h]))
+        level, label = np.mean(closed[head]), f"{init}, {head}"
+        axes.axhline(level, color=colour, ls="--", lw=1, label=label)
+        highest = max(highest, level)
+    axes.set_ylim(highest - SHOWN, highest + SHOWN / 20)
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xticks(steps, list(map(str, steps)))
     axes.set(xlabel="adaptation steps", ylabel="accuracy, %")

@@ -1,6 +1,7 @@
 """What seeds of a claim come to: ours and the strongest baseline, and a table."""
 
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from metainit.runtime.cost import OURS
 
 def compare(folders: Sequence[pathlib.Path]) -> Compared:
     """Compares kept seeds of a claim, and of its rivals."""
-    return seeds_report.compare([str(folder) for folder in folders])
+    return seeds_report.compare([os.path.relpath(folder) for folder in folders])
 
 
 def in_words(
