@@ -20,8 +20,9 @@ CLAIM = Claim(
     tried="tried/d3.jsonl, seed 0: validation accuracy of ours and joint pretraining, "
     "each with its best head, whose intervals are 1.3 points wide to either side. "
     "Cosines of features of unit length, outer rate 0.0003: 36.6, 36.1 (chosen, as "
-    "ours does best so); features scaled by 0.1, rate 0.001: 36.4, 37.0; the latter with 50 "
-    "images a class 38.7, 38.9. Nothing else was tried: each took five to ten minutes.",
+    "ours does best so); features scaled by 0.1, rate 0.001: 36.4, 37.0; the latter "
+    "with 50 images a class 38.7, 38.9. Nothing else was tried: each took five to ten "
+    "minutes.",
     protocols=from_pixels.PROTOCOLS,
     rivals=("d3_20_scaled",),
 )
