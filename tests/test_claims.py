@@ -188,7 +188,7 @@ def test_a_claim_is_won_by_a_difference_that_is_sure_and_large(
     tmp_path, gain, smallest, word, above
 ):
     claim = claims.Claim("h", "p", "b", 3, smallest, "t")
-    text = verdict.in_words(claim, "", seeds_of(tmp_path, gain), [])
+    text = verdict.in_words(claim, "", seeds_of(tmp_path, gain), {})
     line = next(x for x in text.splitlines() if x.startswith("pets: "))
     assert line.startswith(f"pets: {word}. meta-learned ")
     assert f"random 60.0, difference {'+-'[gain < 0]}" in line
@@ -205,9 +205,11 @@ def test_the_baselines_of_a_rival_count(tmp_path):
         rows[2] = small_runs.row("random", "zero", 0.9, 0.5, seed=seed)
         better = small_runs.of_seed(seed, 0.05)._replace(rows=tuple(rows))
         finished_runs.write_episodes(folder / "episodes.npz", better)
-    assert "pets: won" in verdict.in_words(claim, "", folders, [])
-    text = verdict.in_words(claim, "", folders, rivals)
+    assert "pets: won" in verdict.in_words(claim, "", folders, {})
+    text = verdict.in_words(claim, "", folders, {"theirs": rivals})
     assert "pets: lost. A: meta-learned" in text and "B: random 90.0" in text
+    text = verdict.in_words(claim, "", folders, {"theirs": rivals[:0]})
+    assert "3 of 3 seeds are to be run: theirs." in text
 
 
 def test_a_claim_is_run_seed_by_seed_and_goes_on(place, monkeypatch, capsys):

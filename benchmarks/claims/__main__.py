@@ -95,7 +95,7 @@ def table(name: str) -> str:
     parts = []
     for protocol in ("", *claim.protocols):
         if folders := claims.done(name, protocol):
-            rivals = [x for rival in claim.rivals for x in claims.done(rival, protocol)]
+            rivals = {rival: claims.done(rival, protocol) for rival in claim.rivals}
             parts.append(verdict.in_words(claim, protocol, folders, rivals))
     if not parts:
         raise ConfigError(f"claim {name}: no seed is done; run it first")

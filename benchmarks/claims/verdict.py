@@ -1,9 +1,10 @@
 """What seeds of a claim come to: ours and the strongest baseline, and a table."""
 
+import itertools
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,24 +26,26 @@ def in_words(
     claim: Claim,
     protocol: str,
     folders: Sequence[pathlib.Path],
-    rivals: Sequence[pathlib.Path],
+    rivals: Mapping[str, Sequence[pathlib.Path]],
 ) -> str:
     """The claim, what was found on every data set, and the table of all rows.
 
     `folders` are the seeds of one of the claim's protocols, "" for the one that
-    decides; `rivals` those of others whose baselines count.
+    decides; `rivals` those of other claims whose baselines count, by name.
     """
     other = f"Another protocol, which does not decide: {protocol}."
-    compared = compare((*folders, *rivals))
+    every = (*folders, *itertools.chain(*rivals.values()))
+    compared = compare(every)
     said = [
         f"Claim: {claim.hypothesis}",
         f"Decides: {claim.primary}; {claim.smallest:g} points are worth having.",
         *([other] if protocol else []),
         f"Against: {claim.baselines}",
-        *_versions((*folders, *rivals)),
+        *_versions(every),
     ]
-    if missing := claim.seeds - len(folders):
-        said.append(f"{missing} of {claim.seeds} seeds are still to be run.")
+    for of, seeds in {"its own": folders, **rivals}.items():
+        if missing := claim.seeds - len(seeds):
+            said.append(f"{missing} of {claim.seeds} seeds are to be run: {of}.")
     told = [_line(claim, name, x) for name, x in found(compared).items()]
     return "\n".join([*said, "", *told, "", seeds_report.terminal(compared)])
 
