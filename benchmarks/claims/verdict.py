@@ -17,9 +17,21 @@ from metainit.reporting.seeds_report import Compared, Entry
 from metainit.runtime.cost import OURS
 
 
-def compare(folders: Sequence[pathlib.Path]) -> Compared:
-    """Compares kept seeds of a claim, and of its rivals."""
-    return seeds_report.compare([os.path.relpath(folder) for folder in folders])
+def compare(
+    folders: Sequence[pathlib.Path], rivals: Sequence[pathlib.Path] = ()
+) -> Compared:
+    """Compares kept seeds of a claim, and of its rivals, of which none is ours."""
+    own, others = (list(map(os.path.relpath, x)) for x in (folders, rivals))
+    compared = seeds_report.compare([*own, *others])
+    ours = [entry for entry in compared.entries if entry.init in OURS]
+    for label, runs in compared.experiments.items():
+        if label and runs[0].path in own:
+            ours = [entry for entry in ours if entry.name == f"{label}: {entry.init}"]
+    return compared._replace(ours=max(ours, key=_validated))
+
+
+def _validated(entry: Entry) -> float:
+    return float(np.mean([row.validation_accuracy for row in entry.chosen]))
 
 
 def in_words(
@@ -34,14 +46,14 @@ def in_words(
     decides; `rivals` those of other claims whose baselines count, by name.
     """
     other = f"Another protocol, which does not decide: {protocol}."
-    every = (*folders, *itertools.chain(*rivals.values()))
-    compared = compare(every)
+    others = list(itertools.chain(*rivals.values()))
+    compared = compare(folders, others)
     said = [
         f"Claim: {claim.hypothesis}",
         f"Decides: {claim.primary}; {claim.smallest:g} points are worth having.",
         *([other] if protocol else []),
         f"Against: {claim.baselines}",
-        *_versions(every),
+        *_versions([*folders, *others]),
     ]
     for of, seeds in {"its own": folders, **rivals}.items():
         if missing := claim.seeds - len(seeds):
