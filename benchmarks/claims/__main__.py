@@ -37,9 +37,9 @@ AS_TRAINED = (meta_learning.BUDGET, stored.ORIGIN, leakage.FILE)
 
 def run(name: str, seeds: Sequence[int], workdir: pathlib.Path) -> int:
     """Runs seeds of a claim, or goes on with them; returns the exit status."""
-    claims.register(name, workdir)
     claim, config = claims.load(name)
     data.check(loading.names(configs.typed(config).data))
+    claims.register(name, workdir)
     for seed, protocol in itertools.product(seeds, ("", *claim.protocols)):
         folder = workdir / protocol / f"seed{seed}"
         kept = claims.RESULTS / name / protocol / folder.name

@@ -1,6 +1,6 @@
 """Unpacks the archives of the claims into class folders, by role.
 
-    python -m benchmarks.claims.data FROM TO
+    python -m benchmarks.claims.data FROM claims_data
 
 FROM holds CIFAR-100 in its binary layout and tar files of class folders (see `SETS`).
 Roles are those of the claims over domains: classes that are trained on, chosen on and
@@ -11,7 +11,6 @@ physical sign is, since the others show the same one, and classes of ten signs o
 """
 
 import argparse
-import os
 import pathlib
 import shutil
 import tarfile
@@ -25,7 +24,8 @@ from metainit.config.fields import ConfigError
 from metainit.data.builders import archive, cifar_fs
 
 ROOT = pathlib.Path(__file__).parents[2]
-VARIABLE = "METAINIT_CLAIMS_DATA"
+# Where they lie, or a link to it, below the folder that claims are run in.
+PLACE = pathlib.Path("claims_data")
 CIFAR, OF_CIFAR = "cifar-100-binary-subset.tar.gz", 100
 CIFAR_FS = (20, 50, 200)  # images of a meta-train class
 ROLES = {
@@ -47,14 +47,9 @@ SETS = {  # by set, its archive
 SIGNS = 10  # a class, at least
 
 
-def root() -> pathlib.Path:
-    """Where the data of the claims lie."""
-    return pathlib.Path(os.environ.get(VARIABLE, "claims_data"))
-
-
 def of_role(role: str) -> tuple[str, ...]:
     """Names of a role's data sets, for `data.train` and others."""
-    return tuple(f"folder:{root() / role / name}" for name in ROLES[role])
+    return tuple(f"folder:{PLACE / role / name}" for name in ROLES[role])
 
 
 def check(names: Iterable[str]) -> None:
@@ -65,7 +60,7 @@ def check(names: Iterable[str]) -> None:
             stem = pathlib.Path(path).name
             raise ConfigError(
                 f"there is no {path}: put {SETS.get(stem, CIFAR)} into a folder FROM "
-                f"and run python -m benchmarks.claims.data FROM {root()}"
+                f"and run python -m benchmarks.claims.data FROM {PLACE}"
             )
 
 

@@ -22,7 +22,7 @@ def config_of(images: int, iterations: int) -> ConfigDict:
     without inner steps, scored by cosines.
     """
     config = configs.load(str(data.ROOT / "configs" / "cifar_fs.py"))
-    config.data.name = f"folder:{data.root() / 'cifar_fs' / str(images)}"
+    config.data.name = f"folder:{data.PLACE / 'cifar_fs' / str(images)}"
     config.model.update(downsample="stride", unit_length=True, scale=3.0)
     config.update(iterations=iterations, warm_start=iterations * 3 // 5)
     config.outer.update(decay_steps=iterations, learning_rate=0.0003)
