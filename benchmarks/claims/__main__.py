@@ -123,10 +123,11 @@ def main() -> int:
             print(table(args.name))
         else:
             claim, _ = claims.load(args.name)
-            seeds = range(claim.seeds) if args.seeds is None else args.seeds
-            if unknown := [x for x in seeds if x not in range(claim.seeds)]:
-                last = claim.seeds - 1
-                raise ConfigError(f"--seeds={unknown}: {args.name} has 0 to {last}")
+            seeds = claim.numbers if args.seeds is None else args.seeds
+            if unknown := [x for x in seeds if x not in claim.numbers]:
+                first, *_, last = claim.numbers
+                words = f"{args.name} has {first} to {last}"
+                raise ConfigError(f"--seeds={unknown}: {words}")
             default = claims.ROOT / "runs" / "claims" / args.name
             return run(args.name, seeds, args.workdir or default)
     except (ConfigError, ValueError) as error:

@@ -36,12 +36,13 @@ class Claim(NamedTuple):
       hypothesis: in a sentence or two.
       primary: the metric that decides, and on what.
       baselines: what ours is set against.
-      seeds: how many, from 0.
+      seeds: how many.
       smallest: the smallest difference worth having, in percentage points.
       tried: what was tried on meta-validation before, and where its rows are.
       protocols: other tasks that the same initialisations are measured on, each the
         fields that it changes, by dotted name.
       rivals: other claims, whose baselines count as well, on the same episodes.
+      first: the first seed.
     """
 
     hypothesis: str
@@ -52,6 +53,12 @@ class Claim(NamedTuple):
     tried: str
     protocols: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     rivals: tuple[str, ...] = ()
+    first: int = 0
+
+    @property
+    def numbers(self) -> range:
+        """The seeds by number."""
+        return range(self.first, self.first + self.seeds)
 
 
 def names() -> list[str]:
@@ -84,6 +91,8 @@ def said(claim: Claim, config: ConfigDict) -> dict[str, Any]:
         del fixed[name]
     protocols = {name: dict(x) for name, x in claim.protocols.items()}
     told = claim._asdict() | {"protocols": protocols}
+    if not claim.first:  # as claims were written before there was another
+        del told["first"]
     return json.loads(json.dumps({"claim": told, "config": fixed}))
 
 

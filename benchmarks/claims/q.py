@@ -33,5 +33,7 @@ CLAIM = Claim(
 
 
 def get_config() -> ConfigDict:
-    """The quickstart as it ships."""
-    return configs.load(str(ROOT / "configs" / "quickstart.py"))
+    """The quickstart, but for features, which are scaled."""
+    config = configs.load(str(ROOT / "configs" / "quickstart.py"))
+    config.model.update(unit_length=False, scale=0.1)
+    return config
