@@ -199,6 +199,8 @@ def _method(config: Experiment) -> str:
         return "Reptile"
     if algorithm == "cts":
         return "Continual trajectory shifting"
+    if not config.inner.steps:
+        return f"{config.method.head} head, without inner steps".capitalize()
     gradient = {"mixed": "second order", "reverse": "second order"}.get(
         config.method.gradient, config.method.gradient.replace("_", " ")
     )

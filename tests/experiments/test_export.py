@@ -160,6 +160,14 @@ def test_the_card_says_where_it_is_from_and_what_for(exported, tmp_path):
     assert "90.0" not in text and "80.0" not in text
 
 
+def test_the_card_of_what_was_learned_without_inner_steps_says_so(exported):
+    config = settings("conv4")
+    config.inner.steps = 0
+    out, _ = exported(config)
+    text = (out / "README.md").read_text()
+    assert "Prototype head, without inner steps: 1000 meta-iterations" in text
+
+
 def test_the_card_says_what_was_spent_on_a_warm_start(exported, tmp_path):
     config = settings("conv4")
     config.warm_start = 300
