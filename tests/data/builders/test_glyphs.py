@@ -1,10 +1,10 @@
 """The data set of characters: what is in it, and that it is the same every time."""
 
-import subprocess
 import sys
 import unicodedata
 
 import numpy as np
+import processes
 import pytest
 import tensorflow_datasets as tfds
 
@@ -17,22 +17,18 @@ _PREPARE = """
 import sys
 from metainit.config.fields import Data
 from metainit.data import loading
-loading.load(Data(data_dir=sys.argv[1]))
+loading.load(Data(data_dir={folder!r}))
 print("tensorflow" in sys.modules)
 """
 
 
 @pytest.fixture(scope="module")
-def twice(tmp_path_factory):
-    """Two folders with the data set, made at once by two processes, and the roles."""
-    one, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
-    line = [sys.executable, "-c", _PREPARE, str(other)]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
-    roles = loading.load(Data(data_dir=str(one)))
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert said == "False\n", "TensorFlow was imported, or preparing printed something"
-    return one, other, roles
+def made(tmp_path_factory):
+    """A folder with the data set, and its roles."""
+    folder = tmp_path_factory.mktemp("glyphs")
+    roles = loading.load(Data(data_dir=str(folder)))
+    assert "tensorflow" not in sys.modules
+    return folder, roles
 
 
 def examples(folder, split):
@@ -45,15 +41,17 @@ def examples(folder, split):
 
 
 @pytest.mark.slow
-def test_two_preparations_are_bit_identical(twice):
-    one, other, _ = twice
+def test_two_preparations_are_bit_identical(made, tmp_path):
+    folder, _ = made
+    said = processes.python(_PREPARE.format(folder=str(tmp_path)))
+    assert said == "False\n", "TensorFlow was imported, or preparing printed something"
     for split in cache.ROLES:
-        first = examples(one, split)
-        assert len(first) > 4000 and first == examples(other, split)
+        first = examples(folder, split)
+        assert len(first) > 4000 and first == examples(tmp_path, split)
 
 
-def test_every_class_has_twenty_square_images(twice):
-    *_, roles = twice
+def test_every_class_has_twenty_square_images(made):
+    _, roles = made
     for (source,) in roles[:3]:
         assert source.images.shape[1:] == (28, 28, 1)
         assert source.images.dtype == np.uint8 and source.labels.dtype == np.int32
@@ -66,8 +64,8 @@ def test_every_class_has_twenty_square_images(twice):
         assert len({image.tobytes() for image in source.images}) == len(source.images)
 
 
-def test_roles_are_split_by_script(twice):
-    *_, roles = twice
+def test_roles_are_split_by_script(made):
+    _, roles = made
     names = [source.class_names for (source,) in roles[:3]]
     assert [{name.split()[0] for name in of_role} for of_role in names] == [
         {"LATIN", "GREEK", "COPTIC", "CYRILLIC", "LISU", "OLD"},
@@ -106,21 +104,21 @@ def test_no_drawing_of_a_later_role_is_met_in_an_earlier_one():
     assert [shared for shared in seen.values() if len(shared) > 1] == []
 
 
-def test_labels_are_unicode_names_over_all_splits(twice):
-    one, _, roles = twice
-    (path,) = (one / "tfds").glob("glyphs/*")
+def test_labels_are_unicode_names_over_all_splits(made):
+    folder, roles = made
+    (path,) = (folder / "tfds").glob("glyphs/*")
     names = tfds.builder_from_directory(path).info.features["label"].names
     assert len(names) == sum(len(source.class_names) for (source,) in roles[:3])
     assert all(len(unicodedata.lookup(name)) == 1 for name in names[::100])
-    _, label = examples(one, "test")[0]
+    _, label = examples(folder, "test")[0]
     assert names[label].split()[0] in glyphs.SCRIPTS["test"]
 
 
-def test_the_second_opening_neither_draws_nor_decodes(twice, monkeypatch):
-    one, _, roles = twice
+def test_the_second_opening_neither_draws_nor_decodes(made, monkeypatch):
+    folder, roles = made
     monkeypatch.setattr(glyphs.prepare, "build", None)
     monkeypatch.setattr(glyphs.images, "decode_all", None)
-    second = loading.load(Data(data_dir=str(one)))
+    second = loading.load(Data(data_dir=str(folder)))
     for (again,), (source,) in zip(second[:3], roles[:3], strict=True):
         assert isinstance(again.images, np.memmap)
         np.testing.assert_array_equal(again.images, source.images)
