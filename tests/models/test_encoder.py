@@ -1,5 +1,7 @@
 """An encoder under a learner: what adapts, what is learned, what never changes."""
 
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -110,7 +112,7 @@ def test_encoding_once_is_encoding_every_time(learner):
     frozen = registry.build(config("frozen", learner, head="learned"))
     meta = registry.build(config("meta", learner))
     images = jax.random.normal(KEY, (4, 32, 32, 3))
-    body = jax.jit(frozen.init)(KEY, images)
+    body = tiny.drawn(frozen.init)
     encoded = jax.jit(frozen.encode)(body, images)
     weight = jnp.array([1.0, 1.0, 0.0, 0.0])
     chex.assert_trees_all_close(
@@ -144,22 +146,20 @@ def test_gradients_are_those_in_reverse_of_a_network_in_every_step(x64, use):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_a_network_cut_in_two_is_the_network(x64, name):
+def test_a_network_cut_in_two_or_in_all_its_stages_is_the_network(x64, name):
     network, images = build(name, sizes=SMALL, width=4), jax.random.normal(KEY, SHAPE)
     body = jax.tree.map(np.float64, weights(name, "", 0, SMALL, 4))
-    stages = range(1, len(network.stages))
 
-    @jax.jit  # one program, whose parts share what they compute
-    def run(p, x):
-        below = (network.maps(p, x, None, None, 0, stage) for stage in stages)
-        above = [
-            network.maps(p, on_map, None, None, stage)
-            for stage, on_map in zip(stages, below, strict=True)
-        ]
-        return network.maps(p, x, None, None), above
+    def run(p, x, *cuts):
+        for first, last in itertools.pairwise((0, *cuts, None)):
+            x = network.maps(p, x, None, None, first, last)
+        return x
 
-    whole, above = run(body, images)
-    for found in above:
+    every = range(1, len(network.stages))
+    # One program, whose parts share what they compute.
+    of_cuts = jax.jit(lambda *given: [run(*given, *cuts) for cuts in ((), (2,), every)])
+    whole, *cut = of_cuts(body, images)
+    for found in cut:
         chex.assert_trees_all_close(found, whole, rtol=1e-9, atol=1e-12)
 
 
@@ -170,7 +170,9 @@ SPLITS = [
     ("resnet", "meta", "stage1", ""),
     # Adapts from weights that are never learned.
     ("resnet", "adapted", "none", "stage1"),
-    ("efficientnet_lite0", "adapted", "stage1", "stage2"),
+    pytest.param(
+        *("efficientnet_lite0", "adapted", "stage1", "stage2"), marks=pytest.mark.slow
+    ),
 ]
 
 
@@ -180,13 +182,14 @@ def test_what_is_computed_once_changes_no_result(
 ):
     """Loss, inner adaptation and meta-gradient are those of the whole in every step."""
     on_map = "conv4" if learn_from == "none" else "linear"
-    settings = config(
-        use, on_map, name=name, learn_from=learn_from, adapt_from=adapt_from
-    )
+    cut = adapt_from or learn_from
+    settings = config(use, on_map, name=name, adapt_from=adapt_from, cut=cut)
     settings.inner.update(steps=2, learning_rate=0.1)
+    settings.model.norm = "none"  # compiles sooner
     settings.method.gradient = "mixed"
+    whole = registry.build(settings)
+    settings.encoder.learn_from = learn_from
     model, preprocess, _, state, episodes = problem(settings)
-    whole = registry.build(config(use, on_map, name=name, adapt_from=adapt_from))
     whole = whole._replace(in_task=None, learns=model.learns)
     assert whole.encode is None and (model.encode or model.in_task)
     body = jax.tree.map(lambda x: x.astype(np.float64), state.params["body"])
@@ -269,7 +272,7 @@ def test_half_precision_in_front_is_as_in_every_step():
     settings.compute = "bfloat16"
     model = registry.build(settings)
     images = jax.random.normal(KEY, (4, 32, 32, 3))
-    body = jax.jit(model.init)(KEY, images)
+    body = tiny.drawn(model.init)
     maps = jax.jit(model.in_task.encode)(body, images)
     np.testing.assert_array_equal(maps, maps.astype(jnp.bfloat16))  # nothing more
     found = jax.jit(model.in_task.features)(body, maps, None, None)
