@@ -5,7 +5,7 @@ import hashlib
 
 from jax._src import compiler
 
-LINES = 40  # of StableHLO, from which on a program is more than a single operation
+LINES = 20  # of StableHLO, from which on a program is more than a single operation
 
 
 def counted(patch):

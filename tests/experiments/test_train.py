@@ -49,9 +49,16 @@ def images(tmp_path_factory):
     return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
 
 
-def everything(images):
-    """All runs, and what came of a warm start moved back towards that."""
+def perceptron(images):
+    """A config whose programs are traced and compiled fast, of all runs."""
     config = tiny.config(images)
+    config.model.update(name="mlp", hidden=(8,))
+    return config
+
+
+def everything(images):
+    """What came of a warm start is moved back towards that."""
+    config = perceptron(images)
     config.evaluate.alphas = (0.25, 0.75)
     return config
 
@@ -79,20 +86,13 @@ def test_each_program_is_compiled_once(whole):
     # One adapts, whatever the initialisation, the head and the setting are, and whether
     # it is meta-validation or meta-test; one gives features.
     names = [name for name, _ in whole.compiled]
-    assert names.count("jit_run") == names.count("jit_of_episodes") == 1
+    assert names.count("jit_run") == names.count("jit_of_images") == 1
 
 
 def without_report(images, **changed):
     config = everything(images)
     config.evaluate.episodes = 0
     config.update(changed)
-    return config
-
-
-def perceptron(images):
-    """A config whose programs compile fast, for tests that ask nothing of them."""
-    config = tiny.config(images)
-    config.model.update(name="mlp", hidden=(8,))
     return config
 
 
@@ -158,7 +158,7 @@ def test_a_run_leaves_a_report_with_every_initialisation(whole):
 
 def test_a_warm_start_is_a_joint_pretraining_of_its_own(whole, images):
     """Adam by optax, its rate a cosine over exactly the four steps."""
-    config = tiny.typed(tiny.config(images))
+    config = tiny.typed(perceptron(images))
     run, model = whole.runs["warm start"], registry.build(config.network)
     train_sources = loading.load(config.data).train
     preprocess = fit_preprocess(loading.images_used(train_sources), 0, False)
@@ -490,12 +490,16 @@ def test_other_images_than_the_run_began_with_are_refused(tmp_path):
         train(config, tmp_path / "run")
 
 
-def test_tasks_of_all_classes_end_in_an_export(images, tmp_path):
+def test_tasks_of_all_classes_end_in_an_export(images, tmp_path, monkeypatch):
     config = tiny.config(images)
     config.update(iterations=1, warm_start=0)
     config.method.gradient = "first_order"  # compiles sooner
     config.task.way = config.train_task.way = 0
+    compiled = compiling.counted(monkeypatch)
     text = train(config, tmp_path / "run")
+    # Features of Conv-4 are of an episode's images together.
+    names = [name for name, _ in compiled]
+    assert names.count("jit_run") == names.count("jit_of_episodes") == 1
     flat = load_file(tmp_path / "run" / "export" / "init.safetensors")
     assert len(flat["fc.weight"]) == tiny.CLASSES["train"]
     assert text in train(config, tmp_path / "run")  # finished
