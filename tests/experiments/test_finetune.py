@@ -23,7 +23,6 @@ import metainit
 from metainit.__main__ import main
 from metainit.data import folders
 from metainit.experiments import configs
-from metainit.experiments.meta_learning import train
 from metainit.models import pretrained, registry
 from metainit.models.preprocess import Preprocess
 from metainit.training.initialisation import Initialisation
@@ -57,10 +56,11 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("finetune")
     paint(place / "my_images")
     paint(place / "new_images", seed=1, each=3)
-    config = tiny.config(tiny.draw(place / "drawn"))
+    config = tiny.config(place / "drawn")
     config.data.channels = 3
-    config.iterations = 4
-    config.evaluate.episodes = 0
+    parts = "joint", "warm_start", "meta_from_pretrained"
+    untrained(place / "runs" / "partial", config, *parts)
+    untrained(place / "runs" / "quickstart", config, *parts, "meta")
     encoder_run(place / "runs" / "encoder", 2)
     write_resnet(place / WEIGHTS)
     (place / "nothing").mkdir()
@@ -70,23 +70,27 @@ def place(tmp_path_factory):
         # The 24 held-out images as one batch of 32, as `metainit predict` judges them:
         # the same products in the same order, on any processor.
         patch.setattr(held_out_images, "CHUNK", 32)
-        train(config, "runs/quickstart")
-        shutil.copytree("runs/quickstart", "runs/partial")
-        shutil.rmtree("runs/partial/meta")
         yield place
 
 
+def untrained(run, config, *parts):
+    """The folder of a run whose parts are random weights, of a size each."""
+    model = registry.build(config)
+    body = tiny.drawn(model.init, config.data.size)
+    start = Initialisation("random", model, Preprocess((0.5,) * 3, (0.3,) * 3), body)
+    for number, part in enumerate(parts):
+        weights = jax.tree.map(lambda x, n=number: x * np.float32(1 + 0.1 * n), body)
+        tiny.finished(run, config, start, part, body=weights)
+
+
 def encoder_run(run, width):
-    """A run of Conv-4 on a frozen ResNet, never trained."""
+    """A run of Conv-4 on a frozen ResNet."""
     config = configs.default()
     config.data.update(size=32, channels=3)
     config.encoder.update(name="resnet", stage_sizes=(1, 1, 1, 1), width=width)
     config.encoder.cut = "stage1"
     config.model.update(filters=4, downsample="stride")
-    body = tiny.drawn(registry.build(config).init)
-    preprocess = Preprocess((0.4, 0.5, 0.6), (0.3, 0.3, 0.3))
-    start = Initialisation("random", registry.build(config), preprocess, body)
-    tiny.finished(run, config, start, body=body)
+    untrained(run, config, "meta")
 
 
 def fine_tuned(out, *more, init="runs/quickstart"):
@@ -123,7 +127,7 @@ def predicted(capsys, *line, status=0):
         ("partial", "runs/partial", ["--head=adapted"]),
         ("joint", "runs/quickstart", ["--which=joint", "--size=12", "--head=ridge"]),
         ("untrained", "runs/quickstart", ["--which=random", "--head=nearest mean"]),
-        ("random", "random", ["--size=10"]),
+        ("random", "random", ["--size=10", "--head=logistic regression"]),
         ("encoder", "runs/encoder", ["--size=16", "--optimizer=sgd", "--head=adapted"]),
         ("weights", WEIGHTS, ["--size=32"]),
         ("adapted", WEIGHTS, ["--size=32", "--use=adapted", "--head=adapted"]),
@@ -224,7 +228,7 @@ def test_a_network_that_sees_too_little_is_named_first(place, capsys):
     body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 8, 8, 1)))
     start = Initialisation("random", model, Preprocess((0.5,), (0.3,)), body)
     tiny.finished(place / "runs" / "grey", config, start, body=body)
-    assert fine_tuned("grey", init="runs/grey") == 0
+    assert fine_tuned("grey", "--head=ridge", init="runs/grey") == 0
     told = "the network sees 8x8 in grey, and these images have .* in colour"
     assert re.search(told, capsys.readouterr().out)
 
@@ -261,8 +265,9 @@ def test_the_lines_of_the_readme(capsys):
     finetune, predict = map(shlex.split, lines)
     try:
         pretrained.find_wheel()
+        finetune.append("--size=32")
     except ValueError:  # it is not among what tests install
-        finetune.append("--init=runs/quickstart")
+        finetune += ["--init=runs/quickstart", "--steps=20"]
     assert main(finetune) == 0
     assert " of 24, log loss" in capsys.readouterr().out
     # The second one in an interpreter of its own: what it loads is what makes it quick.
