@@ -18,10 +18,18 @@ def images(tmp_path_factory):
     return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
 
 
-@pytest.mark.parametrize("kind", ["film", "adapters"])
-def test_a_run_goes_on_and_is_loaded(kind, images, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "kind, network, nameless",
+    [
+        ("film", "mlp", "model.name=mlp"),
+        ("adapters", "conv4", "model.added=adapters"),
+    ],
+)
+def test_a_run_goes_on_and_is_loaded(
+    kind, network, nameless, images, tmp_path, monkeypatch
+):
     config = tiny.config(images)
-    config.model.added = kind
+    config.model.update(name=network, hidden=(8,), added=kind)
     config.update(warm_start=0, iterations=2)
     config.method.gradient = "first_order"
     run = tmp_path / "run"
@@ -45,7 +53,7 @@ def test_a_run_goes_on_and_is_loaded(kind, images, tmp_path, monkeypatch):
     assert np.isfinite(init.model.features(init.body, blank, None, None)).all()
     # Names for PyTorch there are none.
     assert not (run / export.FOLDER).exists()
-    with pytest.raises(ValueError, match=f"model.added={kind} has no names in PyTorch"):
+    with pytest.raises(ValueError, match=f"{nameless} has no names in PyTorch"):
         export.export(init, configs.typed(config), tmp_path / "out", 3, run)
 
 
