@@ -113,10 +113,10 @@ def test_every_claim_says_what_it_is_and_has_a_config_that_works(monkeypatch):
 
 
 def test_an_unknown_claim_and_seed_are_told(capsys, monkeypatch):
-    known = claims.names()[0]
     for words, told in (
         (["table", "nosuch"], f"'nosuch': there is {', '.join(claims.names())}"),
-        (["run", known, "--seeds", "7"], f"{known} has 0 to"),
+        (["run", "q", "--seeds", "7"], "q has 0 to 4"),
+        (["run", "q2", "--seeds", "0", "5"], "--seeds=[0]: q2 has 5 to 9"),
     ):
         monkeypatch.setattr("sys.argv", ["claims", *words])
         assert main() == 2
