@@ -1,7 +1,6 @@
 """The brief's ResNet-50 experiment, small, from archives in their official layouts."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -23,7 +22,7 @@ from metainit.training import stored
 from tests import hub
 
 SIDE = 16
-INITS = ("meta-learned", "joint pretraining", "pretrained weights", uncut.NAME)
+INITS = ("meta-learned", "joint pretraining", "pretrained weights")
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +50,7 @@ def weights(data):
     """A file of weights with torchvision's names."""
     config = small("maml_resnet50:full", data)
     config.encoder.cut = "stage4"
-    body = jax.jit(registry.build(config).init)(
-        jax.random.key(7), jnp.zeros((2, SIDE, SIDE, 3))
-    )
+    body = tiny.drawn(registry.build(config).init, SIDE)
     path = data / "resnet.safetensors"
     safetensors.numpy.save_file(torch_names.RESNET.to_torch(body["encoder"]), path)
     return path
@@ -86,7 +83,7 @@ def test_the_brief_from_archives_to_report_and_export(data, weights, tmp_path):
     run = tmp_path / "run"
     train(config, run)
     *rows, _ = atomic.read_rows(run / "results.jsonl")
-    assert {row["init"] for row in rows} == {*INITS, "random"}
+    assert {row["init"] for row in rows} == {*INITS, uncut.NAME, "random"}
     measured = {row["dataset"] for row in rows}
     assert measured >= {*config.data.train, *config.data.test}  # held-out classes too
     assert all(np.isfinite(row["value"]) for row in rows)
@@ -114,7 +111,7 @@ def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
         None
     }
     others = "joint pretraining, equal FLOPs", "pretrained weights, learned rates"
-    assert inits == {*INITS, *others}
+    assert inits == {*INITS, uncut.NAME, *others}
     fine_tuned = {line["init"] for line in atomic.read_rows(run / "transfer.jsonl")}
     assert fine_tuned == inits - {uncut.NAME}
     found = Checkpoints(run / "rates" / "best").restore()
@@ -139,7 +136,8 @@ def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
 def test_stages_that_are_frozen_learned_and_adapted(data, weights, tmp_path):
     config = on_features(data, weights)
     config.encoder.update(use="adapted", learn_from="stage2", adapt_from="stage3")
-    config.model.name, config.method.gradient = "linear", "first_order"
+    config.model.name = "linear"
+    config.method.gradient, config.evaluate.uncut = "first_order", False
     run = tmp_path / "run"
     train(config, run)
     assert "frozen stages were made once" in (run / "report.md").read_text()
@@ -158,11 +156,11 @@ def test_film_on_stages_that_stay_as_they_are(data, weights, tmp_path):
     config = on_features(data, weights)
     config.encoder.update(use="adapted", learn_from="none", adapt_from="stage3")
     config.model.update(name="linear", added="film")
-    config.method.gradient = "first_order"
+    config.method.gradient, config.evaluate.uncut = "first_order", False
     run = tmp_path / "run"
     train(config, run)
     inits = {row.get("init") for row in atomic.read_rows(run / "results.jsonl")}
-    assert {*INITS, "pretrained weights, uncut"} <= inits
+    assert set(INITS) <= inits
     init = stored.load(str(run))
     assert init.body["added"]["encoder"].keys() == {"layer3"}
     assert all(x.any() for x in jax.tree.leaves(init.body["added"]))
@@ -174,7 +172,7 @@ def test_film_on_stages_that_stay_as_they_are(data, weights, tmp_path):
 def test_a_dry_run_fetches_and_encodes_nothing(data, tmp_path, capsys, monkeypatch):
     config = on_features(data, "timm/resnet50.tv_in1k")
     config.data.size = SIDE + 8  # at which no other test has encoded them
-    config.method.gradient = "first_order"  # compiles sooner
+    config.model.name, config.method.head = "linear", "learned"  # compiles sooner
     loading.load(tiny.typed(config).data)  # caches decoded images
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
     with hub.serve("", b"") as (endpoint, asked):
@@ -197,11 +195,20 @@ def pretrained(config):
     return roles, start
 
 
+def expecting(start, side):
+    """The same weights, as of a recipe with images of that side."""
+    about = start.provenance
+    seen = about.recipe.input._replace(side=side)
+    recipe = about.recipe._replace(input=seen)
+    return start._replace(provenance=about._replace(recipe=recipe))
+
+
 def test_the_uncut_encoder_meets_the_same_episodes_at_its_own_size(data, weights):
     config = on_features(data, weights)
     config.encoder.cut = "stage2"
     config = tiny.typed(config, task__queries=1)
     roles, start = pretrained(config)
+    start = expecting(start, 40)
     # An image that is left out is so at any size.
     labels = roles.validation[0].labels.copy()
     labels[0] = -1
@@ -219,18 +226,15 @@ def test_the_uncut_encoder_meets_the_same_episodes_at_its_own_size(data, weights
     # Features by hand: of the first episode's images, read at the size of the weights.
     (sample,) = samples.test
     rows = sample.manifest.support[0], sample.manifest.query[0]
-    large = loading.load(replaced(config.data, {"size": 224})).test[0].images
+    large = loading.load(replaced(config.data, {"size": 40})).test[0].images
     whole_encoder = registry.ENCODERS["resnet"].build(
         replaced(config.encoder, {"cut": ""})
     )
     mean, std = (np.float32(x) for x in pretrained_weights.IMAGENET[:2])
     tree = whole.init.body["encoder"]
+    maps = jax.jit(lambda images: whole_encoder.maps(tree, images, None, None))
     support, query = (
-        np.asarray(
-            whole_encoder.maps(
-                tree, (large[x] / np.float32(255) - mean) / std, None, None
-            )
-        ).mean((1, 2))
+        np.asarray(maps((large[x] / np.float32(255) - mean) / std)).mean((1, 2))
         for x in rows
     )
     for place, by_hand in zip(rows, (support, query), strict=True):
@@ -263,18 +267,14 @@ def test_the_uncut_encoder_meets_the_same_episodes_at_its_own_size(data, weights
 def test_where_there_is_no_uncut_encoder(data, weights, tmp_path):
     """Switched off, without weights, or where it is what training starts from."""
     config = on_features(data, weights)
+    config.encoder.cut = "stem"
     roles, start = pretrained(tiny.typed(config))
     whole = {"encoder__cut": "", "model__name": "linear", "method__head": "learned"}
-    side = start.provenance._replace(
-        recipe=start.provenance.recipe._replace(
-            input=start.provenance.recipe.input._replace(side=SIDE)
-        )
-    )
     for changes, init in (
         ({"evaluate__uncut": False}, start),
         ({"evaluate__episodes": 0}, start),
         ({}, start._replace(provenance=None)),
-        (whole, start._replace(provenance=side)),
+        (whole, expecting(start, SIDE)),
     ):
         settings = tiny.typed(config, **changes)
         assert uncut.prepare(settings, init, roles, dry_run=True) == uncut.Whole()
@@ -294,7 +294,7 @@ def test_weights_of_another_network_or_none_are_refused(data, weights, tmp_path)
         (tmp_path / "none.pth", r"weights='.*none\.pth'"),
     ):
         config = small("maml_resnet50:full", data)
-        config.encoder.update(weights=str(path), width=4)
+        config.encoder.update(weights=str(path), width=4, cut="stem")
         with pytest.raises(ConfigError, match=words):
             train(config, tmp_path / "run")
         assert not (tmp_path / "run").exists()
