@@ -39,7 +39,7 @@ def test_forms_are_interchangeable(size, kind, k, stride):
 @pytest.mark.parametrize("n", [2, 40], ids=["few pixels", "many pixels"])
 @pytest.mark.parametrize(
     "kind, k, stride",
-    [("dense", 1, 1), ("dense", 3, 1), ("depthwise", 3, 1), ("depthwise", 5, 2)],
+    [("dense", 1, 1), ("dense", 3, 1), ("depthwise", 3, 1), ("depthwise", 3, 2)],
 )
 def test_forms_have_the_same_higher_derivatives(x64, n, kind, k, stride):
     """Forward over reverse, reverse over reverse, and one order more, in float64."""
