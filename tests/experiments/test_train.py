@@ -13,7 +13,6 @@ import optax
 import pytest
 import tiny
 from PIL import Image
-from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metainit.config.fields import ConfigError
@@ -488,21 +487,6 @@ def test_other_images_than_the_run_began_with_are_refused(tmp_path):
     one.rename(one.with_name("renamed"))
     with pytest.raises(ConfigError, match=told):
         train(config, tmp_path / "run")
-
-
-def test_tasks_of_all_classes_end_in_an_export(images, tmp_path, monkeypatch):
-    config = tiny.config(images)
-    config.update(iterations=1, warm_start=0)
-    config.method.gradient = "first_order"  # compiles sooner
-    config.task.way = config.train_task.way = 0
-    compiled = compiling.counted(monkeypatch)
-    text = train(config, tmp_path / "run")
-    # Features of Conv-4 are of an episode's images together.
-    names = [name for name, _ in compiled]
-    assert names.count("jit_run") == names.count("jit_of_episodes") == 1
-    flat = load_file(tmp_path / "run" / "export" / "init.safetensors")
-    assert len(flat["fc.weight"]) == tiny.CLASSES["train"]
-    assert text in train(config, tmp_path / "run")  # finished
 
 
 def test_divergence_is_named(images, tmp_path):

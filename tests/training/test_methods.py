@@ -1,10 +1,12 @@
 """What a config can choose of the pure layer: the same values, and whole runs."""
 
 import chex
+import compiling
 import jax
 import numpy as np
 import pytest
 import tiny
+from safetensors.numpy import load_file
 
 import metainit
 from metainit.config.fields import Task
@@ -38,6 +40,9 @@ CHOICES = {
         "method.phases": (0, 1),
         "method.multi_step": 4,
         "inner.steps": 2,
+        # All classes that there are.
+        "task.way": 0,
+        "train_task.way": 0,
     },
     "ridge, a step size an element": {
         "method.head": "ridge",
@@ -83,9 +88,12 @@ def test_weights_of_steps_move_to_the_last():
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_a_run_ends_with_the_initialisation_that_it_stores(name, images, tmp_path):
-    config = small(images, name)
+def test_a_run_ends_with_the_initialisation_that_it_stores(
+    name, images, tmp_path, monkeypatch
+):
+    config, compiled = small(images, name), compiling.counted(monkeypatch)
     train(config, tmp_path)
+    assert compiling.repeated(compiled) == []
     rows = atomic.read_rows(tmp_path / "results.jsonl")
     heads = {row["head"] for row in rows[:-1]}
     assert {"prototype", "zero", config.method.head} <= heads
@@ -96,8 +104,12 @@ def test_a_run_ends_with_the_initialisation_that_it_stores(name, images, tmp_pat
     assert np.all([np.isfinite(x).all() for x in jax.tree.leaves(init.arrays)])
     assert (tmp_path / finished_runs.FILE).exists()
     if name == EXPORTED:
-        exported = stored.load(str(tmp_path / "export" / "init.safetensors"))
-        chex.assert_trees_all_equal(exported.body, init.body)
+        # One program adapts; features of Conv-4 are of an episode's images together.
+        names = [of_program for of_program, _ in compiled]
+        assert names.count("jit_run") == names.count("jit_of_episodes") == 1
+        file = tmp_path / "export" / "init.safetensors"
+        chex.assert_trees_all_equal(stored.load(str(file)).body, init.body)
+        assert len(load_file(file)["fc.weight"]) == tiny.CLASSES["train"]
         assert (tmp_path / "export" / "rates.safetensors").exists()
 
 
