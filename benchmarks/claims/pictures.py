@@ -1,8 +1,8 @@
 """The pictures of docs/results.md, drawn from what claims have kept.
 
-    python -m benchmarks.claims.pictures docs/images
+    python -m benchmarks.claims.pictures docs/images q2
 
-Of every claim with results, accuracy over adaptation steps on its first data set; of
+Of every claim that is named, or has results, accuracy over adaptation steps on its first data set; of
 claims that differ in the images of a class, the differences. Bands and bars are 95 %
 intervals over seeds.
 """
@@ -81,7 +81,7 @@ def draw_curves(name: str, to: pathlib.Path) -> None:
 def draw_images(to: pathlib.Path) -> None:
     """What ours is ahead of the strongest baseline by, over the images of a class."""
     done = {name: n for name, n in IMAGES.items() if claims.done(name)}
-    if not done:
+    if len(done) < 2:
         return
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -116,9 +116,10 @@ def _interval(values: Sequence[float]) -> tuple[float, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("to", type=pathlib.Path)
+    parser.add_argument("claims", nargs="*", default=claims.names())
     args = parser.parse_args()
     args.to.mkdir(parents=True, exist_ok=True)
-    for name in filter(claims.done, claims.names()):
+    for name in filter(claims.done, args.claims):
         draw_curves(name, args.to)
     draw_images(args.to)
 
