@@ -3,8 +3,8 @@
     python -m benchmarks.claims.pictures docs/images q2
 
 Of every claim that is named, or has results, accuracy over adaptation steps on its
-first data set; of claims that differ in the images of a class, the differences. Bands and
-bars are 95 % intervals over seeds.
+first data set; of claims that differ in the images of a class, the differences. Bands
+and bars are 95 % intervals over seeds.
 """
 
 import argparse
