@@ -23,15 +23,16 @@ def logits(maps, params):
 
 @functools.cache
 def every_map(name, sizes=RESNET50, form=PRODUCT):
-    """Compiled: maps at all cuts, which share their computation, and the logits."""
+    """Compiled: maps after all stages, one from the other, and the logits."""
+    network = encoders.encoder(name, sizes=sizes, form=form)
 
     @jax.jit
-    def run(params, images):
+    def run(params, x):
         maps = {}
-        for cut in encoders.encoder(name).stages:
-            network = encoders.encoder(name, cut, sizes=sizes, form=form)
-            maps[cut] = network.maps(params, images, None, None)
-        return maps, logits(maps[cut], params)
+        for number, stage in enumerate(network.stages):
+            x = network.maps(params, x, None, None, number, number + 1)
+            maps[stage] = x
+        return maps, logits(x, params)
 
     return run
 
