@@ -44,6 +44,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 REPORT = """
+    from absl import logging
+    logging.info("quiet")
+    logging.warning("loud")
     print(config.iterations, config.outer.learning_rate, workdir, dry_run)
     print(command)
 """
@@ -88,13 +91,22 @@ def launch(folder, *arguments, body=REPORT):
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, told, logged",
     [
-        ("20way --config.outer.learning_rate=0.5", "10 0.5 runs/trial-20way False"),
-        ("1way --workdir=my_results --dry_run", "10 0.001 my_results True"),
+        (
+            "20way --config.outer.learning_rate=0.5",
+            "10 0.5 runs/trial-20way False",
+            ["loud"],
+        ),
+        (
+            "1way --workdir=my_results --dry_run --verbosity=0",
+            "10 0.001 my_results True",
+            ["quiet", "loud"],
+        ),
     ],
 )
-def test_the_flags_reach_the_training(folder, arguments, told):
+def test_the_flags_reach_the_training(folder, arguments, told, logged):
+    """Libraries may warn and not chat, where nothing else is asked for."""
     lines = launch(folder, *f"--config configs/trial.py:{arguments}".split())
     workdir = told.split()[2]
     assert lines[0].startswith("devices: cpu (cpu) x") and "jax " in lines[0]
@@ -102,6 +114,7 @@ def test_the_flags_reach_the_training(folder, arguments, told):
     assert lines[2].endswith(f"tensorboard --logdir {workdir}")
     assert lines[3] == told
     assert lines[4].startswith("python ") and lines[4].endswith(arguments)
+    assert [line.split("] ")[-1] for line in lines[5:]] == logged
     assert not (folder / workdir).exists()  # making it is for the training
 
 
@@ -150,19 +163,6 @@ def test_without_a_config_it_says_how(parse, capsys):
         parse(["launch.py"])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("usage: python launch.py --config configs/quickstart.py")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "shown"), [((), ["loud"]), (("--verbosity=0",), ["quiet", "loud"])]
-)
-def test_libraries_may_warn_and_not_chat(folder, arguments, shown):
-    body = """
-        from absl import logging
-        logging.info("quiet")
-        logging.warning("loud")
-    """
-    lines = launch(folder, "--config=configs/trial.py", *arguments, body=body)
-    assert [line.split("] ")[-1] for line in lines[3:]] == shown
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
