@@ -2,7 +2,9 @@
 
 python launch.py --config configs/quickstart.py
 
-Measured as the claims `q_unit` and `q2` (benchmarks/claims): docs/results.md.
+Measured as the claims `q_unit` and `q2` (benchmarks/claims): docs/results.md. Seed 0
+takes 128 s on two idle cores of an AMD EPYC, from empty caches, of which its opening
+plan said 2.1 minutes (benchmarks/results/quickstart-time-epyc.txt).
 
 The warm start is a fifth of the time, and meta-learning takes no inner steps: scores
 are distances to class means, which adapt at meta-test only. Both were chosen on
