@@ -96,6 +96,13 @@ def test_after_the_first_meta_test_another_claim_needs_another_name(
     (place / where).write_text("{}")
     claims.register("mine", place / "runs")
 
+    # A field that the code did not have then is at its default, as it was.
+    path = place / "results/mine/registered.json"
+    told = json.loads(path.read_text())
+    del told["config"]["outer.average"], told["claim"]["rivals"]
+    path.write_text(json.dumps(told))
+    claims.register("mine", place / "runs")
+
     says(place, monkeypatch, 20)
     committed(place)
     words = "after its first meta-test: iterations was 10 and is 20.*another name"

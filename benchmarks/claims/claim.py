@@ -91,8 +91,6 @@ def said(claim: Claim, config: ConfigDict) -> dict[str, Any]:
         del fixed[name]
     protocols = {name: dict(x) for name, x in claim.protocols.items()}
     told = claim._asdict() | {"protocols": protocols}
-    if not claim.first:  # as claims were written before there was another
-        del told["first"]
     return json.loads(json.dumps({"claim": told, "config": fixed}))
 
 
@@ -133,12 +131,12 @@ def done(name: str, protocol: str = "") -> list[pathlib.Path]:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """A line for each field that says something else; new ones have their defaults."""
     lines = []
     for part in now:
-        for field in sorted(before[part].keys() | now[part].keys()):
-            pair = [side[part].get(field, "(absent)") for side in (before, now)]
-            if pair[0] != pair[1]:
-                lines.append(f"{field} was {pair[0]!r} and is {pair[1]!r}")
+        for field, was in sorted(before[part].items()):
+            if (value := now[part].get(field, "(absent)")) != was:
+                lines.append(f"{field} was {was!r} and is {value!r}")
     return lines
 
 
