@@ -28,8 +28,9 @@ def validate(config: Experiment | TransferExperiment) -> None:
 def _training(c: Experiment) -> Broken:
     if c.warm_start >= c.iterations:
         yield "warm_start iterations", "no meta-iteration is left; lower warm_start"
-    if not c.warm_start and not c.cold_start:
-        yield "warm_start cold_start", "nothing is meta-learned; give cold_start=True"
+    if not (c.warm_start or c.cold_start or c.learned_rates):
+        words = "nothing is meta-learned; give cold_start=True"
+        yield "warm_start cold_start", words
     if 0 < c.outer.decay_steps < c.iterations:
         words = "the rate would be 0 from there on; raise it, or 0 for a constant rate"
         yield "outer.decay_steps iterations", words

@@ -321,8 +321,9 @@ class Experiment:
     # device time; 0: none.
     warm_start: Natural = 0
     cold_start: bool = True  # also meta-learn from random weights
-    # Also meta-learn step sizes alone, of weights that stay as they are: the encoder's,
-    # or those that joint pretraining's warm start came to.
+    # Also meta-learn how weights adapt that stay as they are, the encoder's, or those
+    # that joint pretraining's warm start came to: step sizes, and where the model has
+    # them the scale of features, ridge's penalty and `model.added`.
     learned_rates: tuple[Literal["pretrained", "warm start"], ...] = ()
     log_every: Count = 20
     validate_every: Count = 100

@@ -173,7 +173,7 @@ def make(
 
     def of_rates(weights: Initialisation) -> Callable[[Any], Initialisation]:
         return lambda params: weights._replace(
-            inner=params.inner, phases=config.method.phases
+            body=params.model["body"], inner=params.inner, phases=config.method.phases
         )
 
     joint_run = _joint_run(config, workdir / JOINT, programs, ratio)

@@ -40,7 +40,7 @@ from metainit.models.model import Model
 from metainit.reporting import fairness, finished_runs, run_report
 from metainit.runtime import atomic, devices, hosts, provenance, run_folder
 from metainit.runtime.budget import steps_per_iteration
-from metainit.runtime.cost import FROM_PRETRAINED, META, OURS
+from metainit.runtime.cost import NAMES, OURS
 from metainit.runtime.logging import read_metrics
 from metainit.training import stored
 from metainit.training.initialisation import RANDOM, Initialisation
@@ -175,7 +175,8 @@ def _meta_learn(
     evaluation = meta_test.run(
         config, workdir, inits, roles, evaluator_of, whole, before
     )
-    ours = [init for name, init in inits.items() if name in OURS]
+    ours = {part: inits[x] for part, x in NAMES.items() if x in OURS and x in inits}
+    part, first = next(iter(ours.items()))
     images = sum(len(source.images) for source in roles.train)
     context: run_report.Context = {
         "title": "metainit: " + ", ".join(loading.names(config.data)),
@@ -183,12 +184,10 @@ def _meta_learn(
         "terms": _terms(config, start, programs, ratio, trainer, whole.init),
         "versions": provenance.versions() | _weights_in_words(start),
         "config": settings,
-        "training": read_metrics(
-            workdir / (META if config.cold_start else FROM_PRETRAINED)
-        ),
+        "training": read_metrics(workdir / part),
         "device_hours": device_seconds / 3600,
         # In meta-train images, of our longest run.
-        "epoch": max(init.cost.images for init in ours) / images,
+        "epoch": max(init.cost.images for init in ours.values()) / images,
     }
     evaluation = evaluation._replace(notes=(*evaluation.notes, *notes))
     text = run_report.write_report(workdir, evaluation, context, transferred)
@@ -197,7 +196,7 @@ def _meta_learn(
     if start.network and not registry.without_names(start.network):
         classes = len(roles.train[0].class_names)
         way = config.train_task.way or config.task.way or classes
-        export.export(ours[0], config, workdir / export.FOLDER, way, workdir)
+        export.export(first, config, workdir / export.FOLDER, way, workdir)
         print(f"the initialisation, for PyTorch too: {workdir / export.FOLDER}")
     atomic.write_json(workdir / finished_runs.FILE, finished_runs.asked(settings))
     print(f"{text}\nreport: {workdir / 'report.md'}")

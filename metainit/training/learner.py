@@ -11,9 +11,10 @@ from metainit.config.fields import Experiment
 from metainit.core import step_sizes
 from metainit.core.task_batching import Tasks, strategy
 from metainit.models import classification, heads
+from metainit.models.added import is_added
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
-from metainit.models.wrappers import microbatched
+from metainit.models.wrappers import SCALARS, microbatched
 from metainit.runtime import devices
 from metainit.training import optimizers
 
@@ -112,18 +113,26 @@ def started(config: Experiment, model: Model, params: Any) -> Any:
 def rates_learner(
     config: Experiment, model: Model, preprocess: Preprocess
 ) -> metainit.MetaLearner:
-    """Meta-learns the factors of `metainit.core.step_sizes` and nothing else.
+    """Meta-learns the factors of `metainit.core.step_sizes`, of weights as they are.
 
-    Its parameters are `MetaParams({"body": ...}, factors)`; the body rides along. A
-    head that would be learned starts from zero.
+    Its parameters are `MetaParams({"body": ...}, factors)`. Of the body it learns what
+    was put beside the weights: the scale of features of unit length, ridge's penalty,
+    and leaves of `model.added`. A head that would be learned starts from zero.
     """
+
+    def learns(path, leaf):
+        if path[0].name == "inner":
+            return True
+        of_body = path[2:]
+        return of_body[0].key in SCALARS or is_added(of_body, leaf)
+
     head = "zero" if config.method.head == "learned" else config.method.head
     loop, model = _inner_loop(config, model, preprocess, head)
     optimizer = step_sizes.learned(loop.optimizer, config.method.phases)
     return metainit.maml(
         loop._replace(optimizer=optimizer),
-        optimizers.outer(config),
-        meta_mask=lambda path, leaf: path[0].name == "inner",
+        optimizers.of_recipe(config),
+        meta_mask=learns,
         **_arguments(config, model),
     )
 

@@ -58,6 +58,15 @@ def outer(config: Experiment) -> optax.GradientTransformation:
     return optax.chain(_direction(config), rate)
 
 
+def of_recipe(config: Experiment) -> optax.GradientTransformation:
+    """Makes the optimizer of `MetaParams` whose step sizes have a rate of their own."""
+    rates = {"model": config.outer.learning_rate, "inner": config.outer.step_size_rate}
+    scales = {part: scheduled(config, rate) for part, rate in rates.items()}
+    return optax.chain(
+        _direction(config), optax.partition(scales, lambda x: type(x)(*x._fields))
+    )
+
+
 def scheduled(config: Experiment, peak: float) -> optax.GradientTransformation:
     """Scales by minus the outer rate, which is 0 from iteration `decay_steps` on.
 

@@ -27,6 +27,7 @@ from metainit.runtime.cost import (
     FROM_PRETRAINED,
     META,
     NAMES,
+    OURS,
     RATES,
     WARM_RATES,
     WARM_START,
@@ -63,7 +64,7 @@ def load(
       source: folder of a run; weights as of `metainit.models.pretrained.load`; or
         "random", which is Conv-4.
       part: of a run, one of `PARTS` or "random" for its network before training; None
-        for "meta", or "meta_from_pretrained" where the run has only that.
+        for the first of "meta", "meta_from_pretrained", "rates" that the run has.
       use: of an encoder, for weights that metainit did not export: one of `USES`.
       size, channels: of the images; None for those of the run or weights.
       seed: of random weights without a run.
@@ -82,7 +83,8 @@ def load(
         init = random(network, seed if kind == RANDOM else config.seed)
         augmented = init.preprocess._replace(**dataclasses.asdict(config.augment))
         return init._replace(preprocess=augmented)
-    existing = [name for name in PARTS[:2] if os.path.isdir(f"{source}/{name}")]
+    ours = (name for name in PARTS if NAMES[name] in OURS)
+    existing = [name for name in ours if os.path.isdir(f"{source}/{name}")]
     part = part or (existing or PARTS)[0]
     return _of_run(source, part, config, network)
 

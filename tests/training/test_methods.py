@@ -18,6 +18,8 @@ from metainit.models import registry
 from metainit.models.preprocess import Preprocess
 from metainit.reporting import finished_runs
 from metainit.runtime import atomic
+from metainit.runtime.checkpoint import Checkpoints
+from metainit.runtime.cost import WARM_RATES, WARM_START
 from metainit.training import learner as recipe
 from metainit.training import stored
 
@@ -29,6 +31,8 @@ CHOICES = {
         "learned_rates": ("warm start",),
         "method.gradient": "truncated",
         "inner.steps": 2,
+        "model.unit_length": True,
+        "model.added": "film",
     },
     "boil, implicit": {
         "method.algorithm": "boil",
@@ -101,6 +105,10 @@ def test_a_run_ends_with_the_initialisation_that_it_stores(
     assert (init.inner is not None) == (config.method.step_sizes != "fixed")
     if config.learned_rates:
         assert stored.load(str(tmp_path), "warm_start_rates").inner is not None
+        parts = WARM_START, WARM_RATES
+        warm, of_rates = (best(tmp_path / part) for part in parts)
+        changed = {x for x in warm if not np.array_equal(warm[x], of_rates[x])}
+        assert all("added" in x for x in changed - {"['log_scale']"}) and changed
     assert np.all([np.isfinite(x).all() for x in jax.tree.leaves(init.arrays)])
     assert (tmp_path / finished_runs.FILE).exists()
     if name == EXPORTED:
@@ -111,6 +119,14 @@ def test_a_run_ends_with_the_initialisation_that_it_stores(
         chex.assert_trees_all_equal(stored.load(str(file)).body, init.body)
         assert len(load_file(file)["fc.weight"]) == tiny.CLASSES["train"]
         assert (tmp_path / "export" / "rates.safetensors").exists()
+
+
+def best(folder):
+    """The leaves of the body that a run kept, by name."""
+    found = Checkpoints(folder / "best").restore()
+    parts = (name.partition("['body']") for name in found.state)
+    values = found.state.values()
+    return {x: of for (_, _, x), of in zip(parts, values, strict=True) if x}
 
 
 def episodes():

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from metainit.config.fields import Task
+from metainit.core.types import MetaParams
 from metainit.data.batches import MetaBatches
 from metainit.data.episodes import sample_batch
 from metainit.data.loading import Source
@@ -241,6 +242,15 @@ def test_meta_learning_has_a_schedule_from_its_own_start(decay, warmup, first):
     length = decay - first if decay else None
     wanted = annealed(1e-3, np.arange(16 - first)[:, None], warmup, length)
     np.testing.assert_allclose(rates, wanted + np.zeros(3), rtol=1e-5, atol=1e-9)
+
+
+def test_step_sizes_have_a_rate_of_their_own():
+    settings = config(outer__clip=0.0, outer__step_size_rate=0.05)
+    outer, params = optimizers.of_recipe(settings), MetaParams(jnp.ones(2), jnp.ones(3))
+    updates, opt_state = outer.update(params, outer.init(params))
+    wanted = MetaParams(jnp.full(2, -1e-3), jnp.full(3, -0.05))
+    chex.assert_trees_all_close(updates, wanted, rtol=1e-5)
+    np.testing.assert_allclose(optimizers.grad_norm(opt_state), 5**0.5, rtol=1e-6)
 
 
 def test_its_first_step_is_that_of_adam():
