@@ -87,6 +87,11 @@ def finetune(
 def _finetune(given: argparse.Namespace) -> None:
     out = pathlib.Path(given.out)
     _check_writable(out)
+    with run_folder.held(out, "--out"):
+        _finetune_into(out, given)
+
+
+def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
     path = given.data.removeprefix("folder:")
     if given.seed < 0:
         raise ValueError(f"--seed must be 0 or more, got {given.seed}")

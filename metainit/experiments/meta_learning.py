@@ -1,5 +1,6 @@
 """One experiment from top to bottom: data, programs, runs, meta-test, report."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -72,6 +73,21 @@ def train(
       metainit.training.loop.NonFiniteError: when training diverges.
     """
     workdir, config = pathlib.Path(workdir), configs.typed(config)
+    with contextlib.ExitStack() as stack:
+        if not dry_run:
+            with configs.as_config_error():
+                stack.enter_context(run_folder.held(workdir))
+        return _run(config, workdir, model, dry_run, command)
+
+
+def _run(
+    config: configs.Typed,
+    workdir: pathlib.Path,
+    model: Model | None,
+    dry_run: bool,
+    command: str,
+) -> str:
+    """Runs an experiment in a folder of its own; arguments as of `train`."""
     if isinstance(config, Experiment):
         return _meta_learn(config, workdir, model, dry_run, command)
     if isinstance(config, Search):

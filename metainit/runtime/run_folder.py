@@ -1,14 +1,20 @@
-"""A working folder belongs to one config: the first run claims it."""
+"""A working folder belongs to one config, and at any time to one process."""
 
+import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import filelock
 
 from metainit.runtime import atomic
 
 FILE = "config.json"  # of a run's folder
+_LOCK, _HOLDER = ".lock", ".used-by"
 _ABSENT = "(absent)"
 
 
@@ -55,8 +61,62 @@ def claim(
             f"{'; '.join(refused)}. Give another {flag}, or the stored values to go on"
         )
     if write:
+        with _told(workdir, field):
+            workdir.mkdir(parents=True, exist_ok=True)
+            atomic.write_text(path, text)
+
+
+@contextlib.contextmanager
+def _told(workdir: pathlib.Path, field: str) -> Iterator[None]:
+    """Says which folder it is that cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        words = f"cannot be written to ({error.strerror}); give another --{field}"
+        raise ValueError(f"{field}: {workdir} {words}") from None
+
+
+@contextlib.contextmanager
+def held(
+    workdir: str | os.PathLike[str], flag: str = "--workdir"
+) -> Iterator[pathlib.Path]:
+    """Keeps `workdir` to this process; a folder that stays empty is taken away again.
+
+    The system ends the hold of a process that is killed. A folder of files that cannot
+    be written to is nobody's to keep, and only read.
+
+    Raises:
+      ValueError: another process has it, and the message says which, and since when;
+        or it cannot be made.
+    """
+    workdir, field = pathlib.Path(workdir), flag.lstrip("-")
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"{field}: {workdir} is a file; give a folder")
+    with _told(workdir, field):
         workdir.mkdir(parents=True, exist_ok=True)
-        atomic.write_text(path, text)
+    if not os.access(workdir, os.W_OK):
+        yield workdir
+        return
+    lock, holder = filelock.FileLock(workdir / _LOCK, timeout=0), workdir / _HOLDER
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        who = holder.read_text() if holder.exists() else "another process"
+        raise ValueError(
+            f"{field}: {workdir} is in use by {who}; wait for it, stop it, or give "
+            f"another {flag}"
+        ) from None
+    try:
+        since = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        who = f"process {os.getpid()} on {socket.gethostname()} since {since}"
+        atomic.write_text(holder, who)
+        yield workdir
+    finally:
+        holder.unlink(missing_ok=True)
+        if not any(path.name != _LOCK for path in workdir.iterdir()):
+            (workdir / _LOCK).unlink(missing_ok=True)
+            workdir.rmdir()
+        lock.release()
 
 
 def differences(

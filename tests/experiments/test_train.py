@@ -27,7 +27,7 @@ from metainit.models import classification, registry
 from metainit.models.model import Model
 from metainit.models.preprocess import fit as fit_preprocess
 from metainit.models.wrappers import unit_length
-from metainit.runtime import atomic
+from metainit.runtime import atomic, run_folder
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.runtime.cost import Cost
 from metainit.runtime.logging import read_metrics
@@ -445,6 +445,12 @@ def test_a_folder_is_not_claimed_by_a_mistake(images, tmp_path, changed, message
 
 
 # What it refuses
+
+
+def test_a_folder_in_use_is_refused_at_once(images, tmp_path):
+    words = rf"workdir: {tmp_path} is in use by process \d+ on .* since .*--workdir"
+    with run_folder.held(tmp_path), pytest.raises(ConfigError, match=words):
+        train(perceptron(images), tmp_path)
 
 
 def test_a_dry_run_needs_no_download(tmp_path, capsys):

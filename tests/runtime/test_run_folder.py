@@ -1,6 +1,8 @@
 """Run folders: what may change in a config, and what is refused."""
 
 import json
+import multiprocessing
+import os
 
 import pytest
 
@@ -73,3 +75,49 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         run_folder.claim(tmp_path, CONFIG)
     with pytest.raises(ValueError, match=r"^out: .*cannot be read.* another --out"):
         run_folder.claim(tmp_path, CONFIG, flag="--out")
+
+
+def hold(folder, connection):
+    with run_folder.held(folder):
+        connection.send(os.getpid())
+        connection.recv()
+
+
+def test_a_folder_has_one_process_at_a_time(tmp_path):
+    """A second one is told who has it; one that is killed leaves it free."""
+    spawned, folder = multiprocessing.get_context("spawn"), tmp_path / "a" / "run"
+    ours, theirs = spawned.Pipe()
+    process = spawned.Process(target=hold, args=(folder, theirs))
+    process.start()
+    try:
+        number = ours.recv()
+        with pytest.raises(ValueError, match=f"in use by process {number} on .* since"):
+            with run_folder.held(folder):
+                pass
+    finally:
+        process.kill()
+        process.join()
+    with run_folder.held(folder) as kept:
+        (kept / "file").write_text("")
+    assert sorted(x.name for x in folder.iterdir()) == [".lock", "file"]
+
+
+def test_a_folder_that_stays_empty_is_taken_away(tmp_path):
+    with pytest.raises(RuntimeError), run_folder.held(tmp_path / "run"):
+        run_folder.claim(tmp_path / "run", CONFIG, write=False)
+        raise RuntimeError
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pathlib.Path.mkdir", refuse)
+        with pytest.raises(ValueError, match=r"x cannot be written to \(Read-only"):
+            run_folder.held(tmp_path / "x").__enter__()
+    monkeypatch.setattr(run_folder.os, "access", lambda *_: False)
+    monkeypatch.setattr(run_folder.atomic, "write_text", refuse)
+    with run_folder.held(tmp_path), pytest.raises(ValueError, match="cannot be writ"):
+        run_folder.claim(tmp_path, CONFIG)
