@@ -4,6 +4,8 @@ import collections
 import contextlib
 import io
 import os
+import stat
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,12 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+MAX_PIXELS = 89_478_485  # Pillow's limit
+# Up to twice as many it only warns; here that is no image.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+MAX_BYTES = 1 << 28  # of a file
+# No more: for other formats Pillow runs programs, Ghostscript on EPS.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 _THREADS = 16  # more wait for the one that reads or decompresses
 _QUALITY = 95
 _ORIENTATION = 0x0112  # EXIF
@@ -91,15 +99,40 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def opened(content: bytes | Path) -> Image.Image:
+    """Opens an image of a known format and at most `MAX_PIXELS`, not yet decoded."""
+    image = Image.open(io.BytesIO(_read(content)), formats=_FORMATS)
+    _check_pixels(*image.size)
+    return image
+
+
+def _read(content: bytes | Path) -> bytes:
+    """Reads a file, unless it is none that ends, or none of an image's size."""
+    if isinstance(content, bytes):
+        return content
+    about = content.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise Unreadable("no regular file")
+    if about.st_size > MAX_BYTES:
+        raise Unreadable(f"{about.st_size:,} bytes, more than {MAX_BYTES:,}")
+    return content.read_bytes()
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        many = f"{width:,} x {height:,} pixels, more than {MAX_PIXELS:,}"
+        raise Unreadable(f"{many}; make it smaller")
+
+
 def _opened(content: bytes | Path) -> Image.Image:
     """Opens an image, a JPEG in colour without EXIF data sooner than PIL does."""
-    if isinstance(content, Path):
-        content = content.read_bytes()
+    content = _read(content)
     if content.startswith(b"\xff\xd8") and b"Exif\0\0" not in content:
         with contextlib.suppress(ValueError):
-            if simplejpeg.decode_jpeg_header(content)[2] == "YCbCr":
+            height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+            if colours == "YCbCr" and width * height <= MAX_PIXELS:
                 return Image.fromarray(simplejpeg.decode_jpeg(content))
-    return Image.open(io.BytesIO(content))
+    return opened(content)
 
 
 def decode_all(
@@ -181,18 +214,18 @@ def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
         rule.apply(Image.fromarray(image)).save(file, "png", compress_level=1)
         return file.getvalue()
     try:
-        with Image.open(io.BytesIO(image)) as opened:
-            turned = opened.getexif().get(_ORIENTATION, 1) != 1
-            fine = opened.format == "JPEG" and opened.mode == "RGB" and not turned
-            reduced = rule.reduced(opened.size)
-            if fine and reduced == opened.size and not rule.crop_bottom:
-                opened.load()  # so that a file that is cut short is found now
+        with opened(image) as whole:
+            turned = whole.getexif().get(_ORIENTATION, 1) != 1
+            fine = whole.format == "JPEG" and whole.mode == "RGB" and not turned
+            reduced = rule.reduced(whole.size)
+            if fine and reduced == whole.size and not rule.crop_bottom:
+                whole.load()  # so that a file that is cut short is found now
                 return image
             if not rule.crop_bottom:
                 # A JPEG decodes to a fraction of its sides in less time and memory; to
                 # twice what is needed, so that the rest of the reduction smooths.
-                opened.draft(None, (2 * reduced[0], 2 * reduced[1]))
-            decoded = upright(opened).convert("RGB")
+                whole.draft(None, (2 * reduced[0], 2 * reduced[1]))
+            decoded = upright(whole).convert("RGB")
     except Exception as error:
         raise Unreadable(_reason(error)) from error
     rule.apply(decoded).save(file, "jpeg", quality=_QUALITY)

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from PIL import Image
 
 from metainit.config.fields import Network
 from metainit.data import cache, folders, loading
+from metainit.data.images import opened
 from metainit.data.loading import Source, class_index, rows
 from metainit.evaluation import intervals, metrics
 from metainit.experiments import classifier
@@ -320,7 +320,7 @@ def _unsuited(network: Network, files: Sequence[pathlib.Path]) -> str:
     """Says where the network sees far less of the images than there is."""
     sides, colour = [], False
     for file in files[:: max(1, len(files) // 20)]:
-        with Image.open(file) as image:
+        with opened(file) as image:
             sides.append(min(image.size))
             thumbnail = np.asarray(image.convert("RGB").resize((16, 16)), int)
             colour |= bool(np.ptp(thumbnail, -1).mean() > 4)

@@ -2,6 +2,11 @@
 
 import io
 import itertools
+import os
+import struct
+import tracemalloc
+import warnings
+import zlib
 from unittest import mock
 
 import numpy as np
@@ -143,3 +148,66 @@ def test_work_ahead_keeps_its_order_and_passes_errors_on():
     assert list(images.ahead(str, pieces)) == [str(item) for item in range(100)]
     with pytest.raises(ZeroDivisionError):
         list(images.ahead(lambda item: 1 / (item - 50), pieces))
+
+
+def png_header(width, height):
+    """A PNG that claims these sides, and has hardly any content."""
+
+    def chunk(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + zlib.crc32(body).to_bytes(4)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pieces = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(bytes(99)))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(pieces) + chunk(b"IEND", b"")
+
+
+def jpeg_header(width, height):
+    """A JPEG of 16 x 16 whose header claims these sides."""
+    content = encode(quadrants(), "JPEG")
+    start = content.index(b"\xff\xc0") + 5
+    return content[:start] + struct.pack(">HH", height, width) + content[start + 4 :]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png_header(60_000, 60_000),
+        png_header(10_000, 10_000),
+        jpeg_header(65_500, 65_500),
+        jpeg_header(10_000, 10_000),
+    ],
+)
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(content):
+    assert len(content) < 1000
+    for whatever_is_filtered in ("error", "ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter(whatever_is_filtered, Image.DecompressionBombWarning)
+            tracemalloc.start()
+            try:
+                with pytest.raises(ValueError, match=r"does not decode.*pixels"):
+                    decode(content)
+                with pytest.raises(images.Unreadable, match="pixels"):
+                    to_stored(content, Rule())
+                assert tracemalloc.get_traced_memory()[1] < 1_000_000
+            finally:
+                tracemalloc.stop()
+
+
+@pytest.mark.parametrize("form", ["EPS", "TIFF", "PPM", "ICNS"])
+def test_formats_that_need_programs_or_are_rare_are_no_images(form):
+    content = encode(quadrants(), form)
+    with pytest.raises(ValueError, match="of no format that is known"):
+        decode(content)
+    with pytest.raises(images.Unreadable, match="of no format that is known"):
+        to_stored(content, Rule())
+
+
+def test_what_is_no_file_of_a_sensible_size_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match="no regular file"):
+        decode(tmp_path / "pipe.png")
+    with (tmp_path / "sparse.png").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match="more than 268,435,456"):
+        decode(tmp_path / "sparse.png")

@@ -72,7 +72,7 @@ def _zip(path: Path, skip: bool) -> Iterator[Drawing]:
         for member in members:
             drawing = None
             try:
-                with archive.open(member) as file, Image.open(file) as image:
+                with images.opened(archive.read(member)) as image:
                     # Black ink on white, one bit.
                     drawing = ImageOps.invert(image.convert("L"))
             except Exception as error:  # of zipfile, or any of PIL's plugins
