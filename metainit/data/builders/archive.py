@@ -23,6 +23,13 @@ _BROKEN = (
     RuntimeError,  # a zip is encrypted, or compressed as Python does not know
 )
 _BLOCK = 1 << 20
+_MOST = 1 << 28  # bytes of a file: it is in memory, whole
+# The kinds of what a tar says of the file that follows.
+_SAID = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+_MOST_HEADER = 1 << 16  # bytes of a name, or of what else a tar says of a file
 _OPEN: Any = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _ADVICE = "delete it and get the official archive"
 
@@ -47,10 +54,11 @@ def members(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[M
 
     Raises:
       ArchiveError: cut short or damaged, names that lead outside, a wanted file that
-        is a link or a device, or files of more than `limit` bytes together.
+        is a link or a device or has over 256 MB, or files, and what a tar says of them,
+        of more than `limit` bytes together.
     """
     if path.is_dir():
-        yield from _of_folder(path.absolute(), wanted)
+        yield from _of_folder(path.absolute(), wanted, limit)
     elif path.name.endswith(_TAR) or path.suffix == ".zip":
         read = _of_zip if path.suffix == ".zip" else _of_tar
         try:
@@ -67,7 +75,7 @@ def members(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[M
 
 
 def _of_tar(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[Member]:
-    total = 0
+    total = -tarfile.BLOCKSIZE  # a limit of the very bytes of one file is enough
     with (
         path.open("rb", buffering=_BLOCK) as file,
         _decompressed(file) as stream,
@@ -79,22 +87,38 @@ def _of_tar(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[M
         while (entry := archive.next()) is not None:
             # Else all of them stay in memory.
             archive.members.clear()  # type: ignore[attr-defined]
-            total += entry.size
+            total += entry.size + tarfile.BLOCKSIZE
             name = _checked(path, entry.name, total, limit)
             if entry.isdir() or not wanted(name):
                 continue
             if not entry.isreg():
                 raise _not_plain(path, name)
+            _check_size(path, name, entry.size)
             extracted = archive.extractfile(entry)
             assert extracted is not None
             yield Member(name, extracted.read(), file.tell())
         # Behind the last file there is padding, and gzip's checksum.
-        while stream.read(_BLOCK):
-            pass
+        while block := stream.read(_BLOCK):
+            _checked(path, "", total := total + len(block), limit + 2 * _BLOCK)
 
 
 class _Entry(tarfile.TarInfo):
-    """A header of a tar that is not taken for the tar's end where it is broken."""
+    """A header of a tar that is not taken for the tar's end where it is broken.
+
+    What else is said of a file is read into memory, at once: it must be short.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> "_Entry":
+        entry = super().frombuf(buf, encoding, errors)
+        if entry.type in _SAID and entry.size > _MOST_HEADER:
+            raise tarfile.ReadError(f"{entry.size:,} bytes said of a file")
+        if entry.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a file with holes")
+        return entry
+
+    def _proc_gnusparse_10(self, *_: Any) -> None:
+        raise tarfile.ReadError("a file with holes")
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> "_Entry":
@@ -126,10 +150,13 @@ def _of_zip(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[M
             # The upper half has the mode, where a Unix made the zip.
             if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
                 raise _not_plain(path, name)
+            _check_size(path, name, entry.file_size)
             yield Member(name, archive.read(entry), position)
 
 
-def _of_folder(top: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
+def _of_folder(
+    top: Path, wanted: Callable[[str], bool], limit: int
+) -> Iterator[Member]:
     def stop(error: OSError) -> None:
         raise error
 
@@ -141,6 +168,8 @@ def _of_folder(top: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
             if wanted(name):
                 if file.is_symlink() or not file.is_file():
                     raise _not_plain(top, name)
+                size = file.stat().st_size
+                _check_size(top, _checked(top, name, position + size, limit), size)
                 content = file.read_bytes()
                 position += len(content)
                 yield Member(name, content, position)
@@ -155,6 +184,12 @@ def _checked(path: Path, name: str, total: int, limit: int) -> str:
         most = f"{limit / 1e6:,.0f} MB"
         raise ArchiveError(f"{path} declares more than {most} of files; {_ADVICE}")
     return str(PurePosixPath(name))
+
+
+def _check_size(path: Path, name: str, size: int) -> None:
+    if size > _MOST:
+        what = f"has {size:,} bytes, and {_MOST:,} are the most of one file"
+        raise ArchiveError(f"{path}: {name} {what}; {_ADVICE}")
 
 
 def _not_plain(path: Path, name: str) -> ArchiveError:

@@ -1,7 +1,9 @@
 """Archives of every kind: what is read of them, and what is refused."""
 
+import gzip
 import shutil
 import tarfile
+import tracemalloc
 import zipfile
 
 import archives
@@ -115,3 +117,65 @@ def test_a_hostile_zip_or_tree_is_refused(tmp_path):
     archives.unpack(tmp_path, FILES)
     (tmp_path / "x" / "link").symlink_to("/etc/hostname")
     refused(tmp_path / "x", "x/link is a link or a device")
+
+
+def bomb(path, *headers, content=0):
+    """A tar of these headers, compressed, whose zeros need hardly any room."""
+    with gzip.open(path, "wb", compresslevel=9) as file:
+        for header in headers:
+            file.write(header)
+        for _ in range(content >> 20):
+            file.write(bytes(1 << 20))
+    return path
+
+
+def header(size=0, kind=tarfile.REGTYPE, name="x/a.jpg"):
+    of_file = tarfile.TarInfo(name)
+    of_file.type, of_file.size = kind, size
+    return of_file.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    "headers, content, words",
+    [
+        ([header(1 << 29, tarfile.XHDTYPE)], 64 << 20, "536,870,912 bytes said of"),
+        ([header(1 << 29, tarfile.GNUTYPE_LONGNAME)], 64 << 20, "bytes said of"),
+        ([header(1 << 29, tarfile.GNUTYPE_SPARSE)], 64 << 20, "a file with holes"),
+        ([header(1 << 29)], 0, "x/a.jpg has 536,870,912 bytes"),
+        ([header(), header(name="x/b")] * 2000, 0, "declares more than 1 MB"),
+        ([header()], 64 << 20, "declares more than 3 MB"),
+    ],
+)
+def test_a_bomb_is_refused_before_it_is_in_memory(tmp_path, headers, content, words):
+    path = bomb(tmp_path / "x.tar.gz", *headers, content=content)
+    tracemalloc.start()
+    try:
+        refused(path, words, limit=10**6 if words.startswith("declares") else 1 << 30)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_large_file_is_not_read(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
+        with opened.open("x/a.jpg", "w") as file:
+            for _ in range(257):
+                file.write(bytes(1 << 20))
+    assert path.stat().st_size < 1 << 20
+    refused(path, "x/a.jpg has 269,484,032 bytes", limit=1 << 30)
+    archives.unpack(tmp_path, FILES)
+    with (tmp_path / "x" / "sparse").open("wb") as file:
+        file.truncate(1 << 29)
+    refused(tmp_path / "x", "x/sparse has 536,870,912 bytes", limit=1 << 30)
+    refused(tmp_path / "x", "declares more than 1 MB")
+
+
+def test_holes_that_pax_tells_of_are_refused(tmp_path):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as opened:
+        sparse = tarfile.TarInfo("x/a.jpg")
+        told = ("major", "1"), ("minor", "0"), ("name", "x"), ("realsize", "9")
+        sparse.pax_headers = {f"GNU.sparse.{name}": value for name, value in told}
+        opened.addfile(sparse)
+    refused(path, "a file with holes")
