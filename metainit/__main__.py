@@ -14,6 +14,7 @@ usage: metainit COMMAND ...    (metainit COMMAND --help tells more)
   predict    label images with such a classifier
   export     write a run's initialisation for PyTorch and others
   report     compare finished runs, over seeds
+  replay     take the step again that was not finite and ended a training
   tune       try settings of a config, chosen between on meta-validation
 
 Meta-learning itself: python launch.py --config configs/quickstart.py"""
@@ -60,6 +61,10 @@ def _run(command: str, rest: Sequence[str]) -> int:
             from metainit.experiments import export
 
             return export.main(rest)
+        case "replay":
+            from metainit.experiments import replay
+
+            return replay.main(rest)
         case "report":
             from metainit.reporting import seeds_report
 

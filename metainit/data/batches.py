@@ -142,9 +142,13 @@ class MetaBatches:
         of_each = enumerate(self.sources_of(step), first)
         return tuple(self._one(source, index) for index, source in of_each)
 
+    def episodes_of(self, step: int) -> range:
+        """Gives the index of each task of meta-iteration `step` in their stream."""
+        return range(self._first(step), self._first(step) + self._count)
+
     def sources_of(self, step: int) -> list[Source]:
         """Lists the source of each task of meta-iteration `step`."""
-        numbers = range(self._first(step), self._first(step) + self._count)
+        numbers = self.episodes_of(step)
         return [self.sources[turn(self._shares, number)] for number in numbers]
 
     def one_of_each(self) -> list[Episode]:

@@ -1,5 +1,6 @@
 """The runs of an experiment: every initialisation that its report compares."""
 
+import dataclasses
 import math
 import operator
 import pathlib
@@ -17,6 +18,7 @@ from metainit.evaluation import adaptation
 from metainit.evaluation.few_shot import EvaluatorOf, saturated, validated
 from metainit.evaluation.results import Measurements
 from metainit.experiments.forecast import Forecast
+from metainit.runtime import devices
 from metainit.runtime.cost import (
     EQUAL_FLOPS,
     FROM_PRETRAINED,
@@ -178,23 +180,7 @@ def make(
 
     joint_run = _joint_run(config, workdir / JOINT, programs, ratio)
     jointly_trained = trainer.fit(joint_run, meta.key, of_body)
-    meta_run = Run(
-        name=NAMES[META],
-        folder=workdir / META,
-        update=meta.program.update,
-        batch=meta.batches,
-        state=meta.state,
-        steps=config.iterations,
-        tasks=config.meta_batch,
-        images=meta.batches.images(),
-        every=_every(config),
-        data=lambda step: [source.name for source in meta.batches.sources_of(step)],
-        rates=("inner.learning_rate", "outer.learning_rate"),
-        flops=meta.flops,
-        patience=config.outer.patience,
-        profile=config.profile,
-        alphas=_alphas(config, start),
-    )
+    meta_run = _meta_run(config, workdir / META, programs, ratio)
     if config.cold_start:
         trainer.look_at_start(of_params(meta.state.params))
         inits[meta_run.name] = trainer.fit(meta_run, meta.key, of_params)
@@ -215,8 +201,7 @@ def make(
             inits[run.name] = init._replace(cost=cost)
     inits[joint_run.name] = jointly_trained
     if config.joint.equal_flops:
-        pace = meta.flops / joint.flops
-        run = _joint_run(config, workdir / EQUAL_FLOPS, programs, pace)
+        run = _equal_flops(config, workdir / EQUAL_FLOPS, programs)
         inits[run.name] = trainer.fit(run, meta.key, of_body)
     if start.provenance is not None:
         inits[start.name] = start
@@ -226,6 +211,33 @@ def make(
     return inits
 
 
+def run_of(
+    config: Experiment, folder: pathlib.Path, programs: Programs, ratio: float
+) -> Run:
+    """Makes the run of a folder that `make` fills, to take a step of it again.
+
+    Its state is one such as the run has, not the one that it began with.
+    """
+    part, start = folder.name, programs.start
+    joint_run = _joint_run(config, folder.with_name(JOINT), programs, ratio)
+    meta_run = _meta_run(config, folder.with_name(META), programs, ratio)
+    if part in (RATES, WARM_RATES):
+        return _learned_rates(config, programs, meta_run, start, part)
+    if part == EQUAL_FLOPS:
+        return _equal_flops(config, folder, programs)
+    if part == WARM_START:
+        return _warm_start(config, joint_run, programs.joint, ratio)
+    if part == FROM_PRETRAINED:
+        return _from_pretrained(meta_run, meta_run.state, config.warm_start)
+    return {META: meta_run, JOINT: joint_run}[part]
+
+
+def _recipe(config: Experiment, start: Initialisation, ratio: float) -> dict[str, Any]:
+    """What `run_of` needs besides the folder."""
+    own = {"own_model": start.network is None, "devices": devices.mesh().size}
+    return {"config": dataclasses.asdict(config), "ratio": ratio, **own}
+
+
 def _alphas(config: Experiment, start: Initialisation) -> tuple[float, ...]:
     """Of a run that begins with `start`: from random weights there is no way back."""
     return (1.0,) if start.provenance is None else config.evaluate.alphas
@@ -233,6 +245,32 @@ def _alphas(config: Experiment, start: Initialisation) -> tuple[float, ...]:
 
 def _every(config: Experiment) -> Intervals:
     return Intervals(config.log_every, config.validate_every, config.checkpoint_every)
+
+
+def _meta_run(
+    config: Experiment, folder: pathlib.Path, programs: Programs, ratio: float
+) -> Run:
+    """Meta-learning from the programs' start."""
+    start, _, meta, *_ = programs
+    return Run(
+        name=NAMES[META],
+        folder=folder,
+        update=meta.program.update,
+        batch=meta.batches,
+        state=meta.state,
+        steps=config.iterations,
+        tasks=config.meta_batch,
+        images=meta.batches.images(),
+        every=_every(config),
+        data=lambda step: [source.name for source in meta.batches.sources_of(step)],
+        episodes=meta.batches.episodes_of,
+        rates=("inner.learning_rate", "outer.learning_rate"),
+        flops=meta.flops,
+        patience=config.outer.patience,
+        profile=config.profile,
+        alphas=_alphas(config, start),
+        recipe=_recipe(config, start, ratio),
+    )
 
 
 def _joint_run(
@@ -258,7 +296,14 @@ def _joint_run(
         patience=config.outer.patience,
         profile=config.profile,
         alphas=_alphas(config, programs.start),
+        recipe=_recipe(config, programs.start, pace),
     )
+
+
+def _equal_flops(config: Experiment, folder: pathlib.Path, programs: Programs) -> Run:
+    """Joint pretraining of as many operations as meta-learning takes."""
+    pace = programs.meta.flops / programs.joint.flops
+    return _joint_run(config, folder, programs, pace)
 
 
 def _warm_start(config: Experiment, joint_run: Run, joint: Step, pace: float) -> Run:

@@ -21,8 +21,9 @@ from absl import logging
 from metainit.core import leaves
 from metainit.runtime import atomic
 
-# Folders of a run: its last states, and the best by validation.
-LAST, BEST = "checkpoints", "best"
+# Folders of a run: its last states, the best by validation, and the one before a step
+# that was not finite.
+LAST, BEST, NONFINITE = "checkpoints", "best", "nonfinite"
 _DIGESTS, _UNFINISHED = "sha256", "its save was stopped"
 
 

@@ -1,12 +1,21 @@
 """The training loop: of meta-learning, joint pretraining, fine-tuning and the rest."""
 
 import contextlib
-import math
+import functools
 import pathlib
+import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import (
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -16,13 +25,14 @@ from clu import metrics as clu_metrics
 from metainit.core.interpolation import interpolate
 from metainit.core.types import MetaState
 from metainit.runtime import devices, hosts, placement, stop
-from metainit.runtime.checkpoint import BEST, LAST, Checkpoint, Checkpoints
+from metainit.runtime.checkpoint import BEST, LAST, NONFINITE, Checkpoint, Checkpoints
 from metainit.runtime.cost import Cost
 from metainit.runtime.logging import Progress, Writer
+from metainit.training import health
 from metainit.training.averaging import averaged
+from metainit.training.health import Metrics
 
 PROFILE = "profile"  # folder of a run's trace, for TensorBoard or Perfetto
-Metrics = dict[str, Any]  # NumPy arrays, [tasks] or []
 _NO_TIME = "max_hours"
 _AHEAD = 2  # batches drawn and copied before the step that needs them
 
@@ -67,11 +77,15 @@ class Run(NamedTuple):
     every: Intervals = Intervals(1, 1, 1)
     # `(step) -> names of the data sets that its batch is of`.
     data: Callable[[int], Iterable[str]] = lambda step: ()
+    # `(step) -> index of each task's episode`; None where a batch is not of tasks.
+    episodes: Callable[[int], Sequence[int]] | None = None
     rates: tuple[str, ...] = ()  # fields that set its rates, to name at a divergence
     flops: float | None = None  # operations a step; None where not counted
     patience: int = 0  # validations without a new best, after which it ends; 0: never
     alphas: tuple[float, ...] = (1.0,)  # as of `metainit.interpolate`, to choose from
     profile: int = 0  # first steps of a session that a trace is taken of
+    # JSON values that it is made from again (`metainit replay`); {} where it is not.
+    recipe: Mapping[str, Any] = MappingProxyType({})
 
 
 class Fitted(NamedTuple):
@@ -229,78 +243,107 @@ def fit(
     clock, earlier sessions counted, but does one step at least. A `NonFiniteError`
     names run, step, data and the likely cause.
     """
-    session = Session(run, {"best": -1.0, "validated": run.first_step, "worse": 0})
-    best, ended_by = Checkpoints(run.folder / BEST), ""
-    begun_at = session.step
-
-    def is_over() -> bool:
-        nonlocal ended_by
-        if 0 < run.patience <= session.clock["worse"]:
-            ended_by = f"no new best in {run.patience} validations (outer.patience)"
-        elif session.step > run.first_step and is_late():
-            ended_by = _NO_TIME
-        return ended_by != ""
-
-    def is_late() -> bool:
-        # Several processes would wait for each other to agree on it.
-        if hosts.several() and session.step % run.every.log:
-            return False
-        return hosts.agreed(session.seconds > seconds())
-
-    logged: list[tuple[int, Metrics]] = []
-    logged_at = session.clock["device_seconds"]
-
-    def check(step: int, metrics: Metrics) -> None:
-        _require_finite(run, step, metrics)
-        logged.append((step, metrics))
-
-    def log(writer: Writer) -> None:
-        nonlocal logged_at
-        step, now, count = session.step, session.clock["device_seconds"], len(logged)
-        numbers = _average([metrics for _, metrics in logged])
-        spent = (now - logged_at) / devices.mesh().size
-        numbers["tasks_per_second"] = count * run.tasks / spent
-        scalars = {f"train/{name}": value for name, value in numbers.items()}
-        writer.write_scalars(step, scalars | _by_data(run, logged))
-        left = (run.steps - step) * spent / count
-        session.bar.show(step - run.first_step, numbers, left)
-        logged.clear()
-        logged_at = now
-
-    def owed() -> bool:
-        step, clock, last = session.step, session.clock, session.step == run.steps
-        to_log, to_validate, to_save = (last or step % n == 0 for n in run.every)
-        if to_log or to_validate or to_save:
-            session.settle()
-        if logged and to_log:
-            log(writer)
-        if clock["validated"] < step and to_validate:
-            candidate = averaged(session.state)
-            accuracy = validate(candidate.params)
-            writer.write_scalars(step, {"validation/accuracy": accuracy})
-            session.bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
-            judged = {"best": clock["best"], "worse": clock["worse"] + 1}
-            if accuracy > clock["best"]:
-                judged = {"best": accuracy, "worse": 0}
-                best.save(step, candidate, clock | judged)
-            clock.update(judged, validated=step)
-        return step > begun_at and to_save
-
-    with Writer(run.folder, first_step=session.step + 1) as writer:
-        session.advance(key, owed, check, is_over)
-    kept, steps = _moved_back(run, best, validate), session.step - run.first_step
-    params = kept.state.params if kept else averaged(session.state).params
-    device_seconds, flops = session.clock["device_seconds"], run.flops
-    stopped = f"{run.name} stopped at step {session.step} of {run.steps}: {ended_by}"
+    training = _Training(run, key, validate, seconds)
+    with Writer(run.folder, first_step=training.step + 1) as writer:
+        training.learn(writer)
+    kept = _moved_back(run, training.best, validate)
+    steps = training.step - run.first_step
+    params = kept.state.params if kept else averaged(training.state).params
+    device_seconds, flops = training.clock["device_seconds"], run.flops
+    ended_by = training.ended_by
+    stopped = f"{run.name} stopped at step {training.step} of {run.steps}: {ended_by}"
     return Fitted(
         params=params,
         alpha=kept.extra.get("alpha", 1.0) if kept else 1.0,
         accuracy=kept and kept.extra["best"],
         cost=Cost(device_seconds, steps * run.images, steps, flops and steps * flops),
-        seconds=session.seconds,
+        seconds=training.seconds,
         stopped=stopped if ended_by else "",
         out_of_time=ended_by == _NO_TIME,
     )
+
+
+class _Training(Session):
+    """A session of `fit`: what is done between its steps.
+
+    Attributes:
+      best: its best states by validation.
+      ended_by: why it ended before its last step; "" where it did not.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        key: jax.Array,
+        validate: Callable[[Any], float],
+        seconds: Callable[[], float],
+    ) -> None:
+        super().__init__(run, {"best": -1.0, "validated": run.first_step, "worse": 0})
+        self.best, self.ended_by = Checkpoints(run.folder / BEST), ""
+        self._key, self._validate, self._may_take = key, validate, seconds
+        self._begun_at = self.step
+        self._good = self.step, self.state  # after steps that were checked
+        self._logged: list[tuple[int, Metrics]] = []
+        self._logged_at = self.clock["device_seconds"]
+
+    def learn(self, writer: Writer) -> None:
+        owed = functools.partial(self._owed, writer)
+        self.advance(self._key, owed, self._require_finite, self._is_over)
+
+    def _is_over(self) -> bool:
+        run = self.run
+        if 0 < run.patience <= self.clock["worse"]:
+            words = f"no new best in {run.patience} validations (outer.patience)"
+            self.ended_by = words
+        elif self.step > run.first_step and self._is_late():
+            self.ended_by = _NO_TIME
+        return self.ended_by != ""
+
+    def _is_late(self) -> bool:
+        # Several processes would wait for each other to agree on it.
+        if hosts.several() and self.step % self.run.every.log:
+            return False
+        return hosts.agreed(self.seconds > self._may_take())
+
+    def _require_finite(self, step: int, metrics: Metrics) -> None:
+        if not health.is_finite(metrics):
+            before = _before(self.run, step, *self._good, self._key)
+            raise _not_finite(self.run, *before, metrics, self._key)
+        self._logged.append((step, metrics))
+
+    def _owed(self, writer: Writer) -> bool:
+        run, step, clock = self.run, self.step, self.clock
+        last = step == run.steps
+        to_log, to_validate, to_save = (last or step % n == 0 for n in run.every)
+        if to_log or to_validate or to_save:
+            self.settle()
+            self._good = step, self.state
+        if self._logged and to_log:
+            self._log(writer)
+        if clock["validated"] < step and to_validate:
+            candidate = averaged(self.state)
+            accuracy = self._validate(candidate.params)
+            writer.write_scalars(step, {"validation/accuracy": accuracy})
+            self.bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
+            judged = {"best": clock["best"], "worse": clock["worse"] + 1}
+            if accuracy > clock["best"]:
+                judged = {"best": accuracy, "worse": 0}
+                self.best.save(step, candidate, clock | judged)
+            clock.update(judged, validated=step)
+        return step > self._begun_at and to_save
+
+    def _log(self, writer: Writer) -> None:
+        run, step, logged = self.run, self.step, self._logged
+        now, count = self.clock["device_seconds"], len(logged)
+        numbers = _average([metrics for _, metrics in logged])
+        spent = (now - self._logged_at) / devices.mesh().size
+        numbers["tasks_per_second"] = count * run.tasks / spent
+        scalars = {f"train/{name}": value for name, value in numbers.items()}
+        writer.write_scalars(step, scalars | _by_data(run, logged))
+        left = (run.steps - step) * spent / count
+        self.bar.show(step - run.first_step, numbers, left)
+        logged.clear()
+        self._logged_at = now
 
 
 def _moved_back(
@@ -356,21 +399,49 @@ def _by_data(run: Run, logged: list[tuple[int, Metrics]]) -> dict[str, float]:
     }
 
 
-def _require_finite(run: Run, step: int, metrics: Metrics) -> None:
+def _before(
+    run: Run, step: int, at: int, state: MetaState, key: jax.Array
+) -> tuple[int, MetaState]:
+    """Gives a step and the state before it, from `state`, that before step `at`.
+
+    Steps are checked when devices have gone on already, and taken again here.
+    """
+    for number in range(at, step):
+        state, _ = run.update(state, placement.copied(run.batch(number)), key)
+    return step, state
+
+
+def _not_finite(
+    run: Run, step: int, state: MetaState, metrics: Metrics, key: jax.Array
+) -> NonFiniteError:
+    """Saves the state before a step that is not finite, and says what happened."""
     loss, norm = float(np.mean(metrics["loss"])), float(metrics["grad_norm"])
-    if math.isfinite(loss) and math.isfinite(norm):
-        return
     what, cause = "gradient", "a norm of zero, which has none"
-    if not math.isfinite(loss):
+    if not np.isfinite(loss):
         what, cause = "loss", "an image is degenerate"
-    tasks = _of_tasks(run, step, metrics)
-    diverged = [name for name, of_task, _ in tasks if not math.isfinite(of_task)]
-    data = ", ".join(dict.fromkeys(diverged or run.data(step)))
+
+    def norm_of(batch: Any) -> Any:
+        return run.update(state, placement.copied(batch), key)[1]["grad_norm"]
+
+    names, episodes = list(run.data(step)), ""
+    if np.ndim(metrics["loss"]):
+        tasks = health.culprits(metrics, run.batch(step), norm_of)
+        names = [names[task] for task in tasks]
+        if run.episodes is not None:
+            numbers = ", ".join(str(run.episodes(step)[task]) for task in tasks)
+            episodes = f" (episode{'s' * (len(tasks) > 1)} {numbers})"
+    data = ", ".join(dict.fromkeys(names))
     kept = "There was no checkpoint yet"
     if (run.folder / LAST).exists():
         kept = f"The last good checkpoint is kept in {run.folder / LAST}"
-    raise NonFiniteError(
-        f"{run.name}: the {what} of step {step}, on {data}, is not finite (loss "
-        f"{loss}, gradient norm {norm}); likely a rate is too high "
+    if run.recipe:
+        dump = run.folder / NONFINITE
+        recorded = {name: np.asarray(x).tolist() for name, x in metrics.items()}
+        Checkpoints(dump).save(step, state, {**run.recipe, "metrics": recorded})
+        again = shlex.join(["metainit", "replay", str(dump)])
+        kept += f"; this step is taken again by: {again}"
+    return NonFiniteError(
+        f"{run.name}: the {what} of step {step}, on {data}{episodes}, is not finite "
+        f"(loss {loss}, gradient norm {norm}); likely a rate is too high "
         f"({', '.join(run.rates)}), or {cause}. {kept}"
     )

@@ -11,7 +11,7 @@ import pytest
 
 from metainit.core.types import MetaState
 from metainit.runtime import stop
-from metainit.runtime.checkpoint import LAST, Checkpoints
+from metainit.runtime.checkpoint import LAST, NONFINITE, Checkpoints
 from metainit.runtime.logging import read_metrics
 from metainit.training import loop
 from metainit.training.averaging import AverageState
@@ -337,6 +337,64 @@ def test_what_is_not_finite_stops_it_and_the_last_is_kept(tmp_path, metric, word
         assert word in str(stopped.value)
     saved = restored(tmp_path)
     assert saved.step == 4 and saved.state.params["x"] == after(4)
+
+
+def pairs(step):
+    """No task is that of another step."""
+    return np.array([2 * step, 2 * step + 1], np.float32)
+
+
+def spoilt(value, metric):
+    """The task of a value is not finite; of a gradient only the sum is known."""
+
+    def step(state, batch, key):
+        new, metrics = update(state, batch, key)
+        bad = np.asarray(batch) == value
+        if metric == "loss":
+            metrics["loss"] = np.where(bad, np.inf, batch)
+        elif bad.any():
+            metrics["grad_norm"] = np.float32(np.nan)
+        return new, metrics
+
+    return step
+
+
+@pytest.mark.parametrize("metric", ["loss", "grad_norm"])
+@pytest.mark.parametrize("value, data", [(12, "glyphs"), (13, "omniglot")])
+def test_the_episode_that_is_not_finite_is_named(tmp_path, metric, value, data):
+    toy = run(tmp_path, batch=pairs, update=spoilt(value, metric))
+    toy = toy._replace(episodes=lambda step: range(100 + 2 * step, 102 + 2 * step))
+    told = rf"step 6, on {data} \(episode {100 + value}\), is not finite"
+    with pytest.raises(NonFiniteError, match=told):
+        go(toy)
+    assert not (tmp_path / NONFINITE).exists()  # it could not be made again
+
+
+@pytest.mark.parametrize("stopped_at", [None, 2, 6])
+def test_the_state_before_a_step_that_is_not_finite_is_saved(tmp_path, stopped_at):
+    """It was checked when others had been taken since, of this session."""
+
+    def stop(step):
+        if step == stopped_at:
+            raise KeyboardInterrupt
+        return pairs(step)
+
+    toy = run(tmp_path, batch=pairs, update=spoilt(12, "loss"), recipe={"of": [1, 2]})
+    toy = toy._replace(every=Intervals(8, 8, 8))
+    if stopped_at is not None:
+        with pytest.raises(KeyboardInterrupt):
+            go(toy._replace(batch=stop))
+    with pytest.raises(NonFiniteError) as ended:
+        go(toy)
+    again = f"this step is taken again by: metainit replay {tmp_path / NONFINITE}"
+    assert again in str(ended.value)
+    saved = restored(tmp_path, NONFINITE)
+    before = sum(pairs(step).sum() for step in range(6))
+    assert saved.step == saved.state.step == 6 and saved.state.params["x"] == before
+    wanted = {"loss": [float("inf"), 13.0], "grad_norm": 25.0}
+    metrics = saved.extra.pop("metrics")
+    assert {name: metrics[name] for name in wanted} == wanted
+    assert saved.extra == {"of": [1, 2]}
 
 
 def test_divergence_at_once_does_not_speak_of_a_checkpoint(tmp_path):

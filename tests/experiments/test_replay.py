@@ -1,0 +1,101 @@
+"""A step that was not finite, taken again from what was saved before it."""
+
+import pytest
+import tiny
+
+from metainit import __main__ as command_line
+from metainit.experiments import initialisations, replay
+from metainit.experiments.meta_learning import train
+from metainit.models import mlp
+from metainit.runtime import devices
+from metainit.training.loop import NonFiniteError, fit
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
+
+
+def diverged(images, workdir, model=None, **sections):
+    """What is said of a run whose fields, by section, are too high."""
+    config = tiny.config(images)
+    config.model.update(name="mlp", hidden=(8,))
+    config.evaluate.episodes = 0
+    for name, changed in {"top": {"log_every": 8}, **sections}.items():
+        (config if name == "top" else config[name]).update(changed)
+    with pytest.raises(NonFiniteError) as ended:
+        train(config, workdir, model=model)
+    return str(ended.value)
+
+
+@pytest.mark.parametrize(
+    "part, sections, words",
+    [
+        ("meta", {"outer": {"learning_rate": 1e20}}, "meta-learned: "),
+        (
+            "meta_from_pretrained",
+            {"outer": {"learning_rate": 1e20}, "top": {"cold_start": False}},
+            "meta-learned from pretrained: ",
+        ),
+        ("joint", {"joint": {"learning_rate": 1e30}}, "joint pretraining: "),
+    ],
+)
+def test_a_step_is_replayed_to_the_same_numbers(
+    images, tmp_path, capsys, part, sections, words
+):
+    """None of these is the first, and its loss is checked with later ones."""
+    told = diverged(images, tmp_path / "a run", **sections)
+    folder = tmp_path / "a run" / part / "nonfinite"
+    assert told.startswith(words) and told.endswith(f"metainit replay '{folder}'")
+    step = int(told.partition(" of step ")[2].partition(",")[0])
+    assert step % 8 != 0
+    capsys.readouterr()
+    assert command_line.main(["replay", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert f"step {step} of {words}".replace(": ", ":") in shown
+    assert shown.endswith("as recorded\n") and "not as recorded" not in shown
+    if part != "joint":  # two tasks a step
+        for episode in (2 * step, 2 * step + 1):
+            assert f"  episode {episode}, folder:{images}: loss " in shown
+
+
+def test_what_comes_out_otherwise_is_told(images, tmp_path, monkeypatch, capsys):
+    """As where the batch was spoilt in memory, or on another device."""
+
+    def spoilt(run, *rest):
+        def update(*arguments):
+            state, metrics = run.update(*arguments)
+            return state, metrics | {"grad_norm": float("inf")}
+
+        is_warm = run.name == "warm start"
+        return fit(run._replace(update=update) if is_warm else run, *rest)
+
+    monkeypatch.setattr(initialisations, "fit", spoilt)
+    assert "warm start: the gradient of step 0, " in diverged(images, tmp_path / "run")
+    folder = tmp_path / "run" / "warm_start" / "nonfinite"
+    assert command_line.main(["replay", str(folder)]) == 1
+    shown = capsys.readouterr().out
+    assert "not as recorded, which was:" in shown
+    assert shown.endswith("gradient norm inf\n")
+
+
+def test_a_network_of_the_callers_own_is_given_again(images, tmp_path, capsys):
+    model = mlp.mlp((8,), 0.0, 0)
+    sections = {"outer": {"learning_rate": 1e20}, "top": {"warm_start": 0}}
+    diverged(images, tmp_path / "run", model=model, **sections)
+    folder = tmp_path / "run" / "meta" / "nonfinite"
+    assert command_line.main(["replay", str(folder)]) == 2
+    assert "replay.replay(" in capsys.readouterr().err
+    assert replay.replay(folder, model=model)
+
+
+def test_a_folder_without_such_a_step_is_a_line(tmp_path, capsys):
+    assert command_line.main(["replay", str(tmp_path / "none")]) == 2
+    told = capsys.readouterr().err
+    assert told == f"error: {tmp_path / 'none'} has no step that was not finite\n"
+
+
+@pytest.fixture(autouse=True)
+def all_devices():
+    yield
+    devices.use(None)
