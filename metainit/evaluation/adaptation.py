@@ -26,10 +26,8 @@ from metainit.training.initialisation import Initialisation
 from metainit.training.learner import EPS_ROOT, adapt_mask, log_step_sizes
 
 HEADS = ("zero", *heads.FITS, "learned")
-CHUNK = 20  # episodes a call of the compiled program, at most, on one device
-CHUNK_PIXELS = 2**26  # of the episodes of a call
-TOGETHER = 10  # episodes side by side in it, at most: large ones would fill memory
-PIXELS = 2**20  # of episodes, or images, side by side
+TOGETHER = 10  # episodes side by side on a device, at most
+PIXELS = 2**20  # of episodes, or images, side by side: large ones would fill memory
 IMAGES = 128  # side by side, at most, where each is seen alone
 
 
@@ -337,23 +335,20 @@ def _map(
         parts = (preprocess.for_evaluation(params, part, key) for part in episode)
         return of_episode(*parts)
 
-    together = _fitting(episodes, PIXELS, TOGETHER)
-    return jax.lax.map(prepared, episodes, batch_size=together)
+    return jax.lax.map(prepared, episodes, batch_size=_together(episodes))
 
 
-def _fitting(episodes: metainit.Episode, pixels: int, most: int) -> int:
-    """Counts episodes that have so many pixels together, 1 to `most`."""
-    of_one = sum(math.prod(part["image"].shape[1:4]) for part in episodes)
-    return int(np.clip(pixels // of_one, 1, most))
+def _together(episodes: metainit.Episode) -> int:
+    """Counts the episodes that a device computes side by side, 1 to `TOGETHER`."""
+    numbers = sum(math.prod(part["image"].shape[1:]) for part in episodes)
+    return int(np.clip(3 * PIXELS // numbers, 1, TOGETHER))
 
 
 def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode, axis: int) -> Any:
     """Applies a function of some episodes to many; the last chunk is filled up."""
-    count = len(episodes.support["label"])
-    results, used = [], devices.mesh().size
-    share = -(-_fitting(episodes, CHUNK_PIXELS, CHUNK) // used)
-    size = used * max(share, _fitting(episodes, PIXELS, TOGETHER))
-    for rows, _ in chunks(np.arange(count), size):
+    count, size = len(episodes.support["label"]), _together(episodes)
+    results = []
+    for rows, _ in chunks(np.arange(count), devices.mesh().size * size):
         of_chunk = run(jax.tree.map(lambda x, rows=rows: x[rows], episodes))
         results.append(jax.tree.map(np.asarray, of_chunk))
     return jax.tree.map(

@@ -203,7 +203,7 @@ def measure(
     compiling += (rate > 0) * joint.program.compile_seconds
     pace = rate or meta.flops / seconds[0]
     embedding, adapting = work.embedding / pace, work.adapting / pace
-    if not rate and adaptation.CHUNK * (embedding + adapting) < _TIMED:
+    if not rate and adaptation.TOGETHER * (embedding + adapting) < _TIMED:
         evaluator = evaluator_of(sample.way)
         embedding, adapting = _timed(config, start, roles, evaluator)
     else:
@@ -231,7 +231,7 @@ def _timed(
     config: Experiment, start: Initialisation, roles: Roles, evaluator: Evaluator
 ) -> tuple[float, float]:
     """Seconds of an episode's features and of adapting to it."""
-    many = {"evaluate.validation_episodes": adaptation.CHUNK}
+    many = {"evaluate.validation_episodes": adaptation.TOGETHER}
     several = parsing.replaced(config, many)
     (sample,) = episode_set.draw_validation(several, roles.validation[:1])
     count = len(sample.episodes.support["label"])

@@ -249,3 +249,13 @@ def test_a_head_alone_adapts_on_features(variable, name):
         other.adapt(init, sample.episodes, setting)["loss"][-1],
         rtol=1e-3,
     )
+
+
+@pytest.mark.parametrize(
+    "image, side_by_side",
+    [((28, 28, 1), 10), ((32, 32, 3), 10), ((84, 84, 3), 1), ((10, 10, 112), 2)],
+)
+def test_large_episodes_are_not_computed_side_by_side(image, side_by_side):
+    """Nor is one of few filled up to many: here they are 100 images each."""
+    part = {"image": jax.ShapeDtypeStruct((3, 50, *image), np.uint8)}
+    assert adaptation._together(metainit.Episode(part, part)) == side_by_side
