@@ -5,6 +5,7 @@ import re
 import tomllib
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -45,8 +46,13 @@ def test_the_lock_has_what_the_package_asks_for():
 
 def test_jobs_may_read_and_no_more_and_run_actions_of_one_commit():
     text = (_ROOT / ".github/workflows/ci.yml").read_text()
-    assert re.findall(r"permissions:\n((?:  .+\n)+)", text) == ["  contents: read\n"]
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {"contents": "read"}
     assert "secrets." not in text and "pull_request_target" not in text
-    actions = re.findall(r"uses: (\S+)", text)
-    assert actions and all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", x) for x in actions)
-    assert text.count("persist-credentials: false") == text.count("actions/checkout@")
+    for job in workflow["jobs"].values():
+        assert "permissions" not in job
+        for step in job["steps"]:
+            if "uses" in step:
+                assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step["uses"])
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"] == {"persist-credentials": False}
