@@ -220,6 +220,9 @@ def _method(c: Experiment) -> Broken:
     if method.algorithm == "cts" and c.warm_start % max(1, inner.steps):
         words = "trajectories begin every inner.steps iterations; give a multiple"
         yield "method.algorithm warm_start inner.steps", words
+    if method.algorithm == "cts" and c.outer.skip_nonfinite:
+        words = "tasks would not begin anew; give 0, or method.algorithm=reptile"
+        yield "method.algorithm outer.skip_nonfinite", words
     if method.algorithm == "cts" and inner.microbatch:
         yield "method.algorithm inner.microbatch", "its steps are small; give 0"
     if (

@@ -24,7 +24,7 @@ Schedule = Literal["constant", "cosine"]  # of a rate; a cosine falls to 0
 # What may differ when a run goes on; the latter may only grow.
 MAY_CHANGE = (
     *("log_every", "validate_every", "checkpoint_every", "profile"),
-    *("max_hours", "data.data_dir", "transfer"),
+    *("max_hours", "data.data_dir", "transfer", "outer.skip_nonfinite"),
 )
 ONLY_UP = ("iterations", "outer.decay_steps")
 
@@ -182,6 +182,9 @@ class Outer:
     # Validated and kept is the moving average of the parameters with this decay, of
     # joint pretraining, too, such as 0.99; 0: the last ones.
     average: BelowOne = 0.0
+    # Steps of a training whose loss or gradient may be infinite or not a number: they
+    # change nothing and are counted. The next one ends it.
+    skip_nonfinite: Natural = 0
 
 
 @dataclass(frozen=True)

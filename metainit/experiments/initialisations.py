@@ -104,8 +104,10 @@ class Trainer:
             "device_seconds": fitted.cost.device_seconds,
             "stopped": fitted.stopped,
             "out_of_time": fitted.out_of_time,
+            "notes": fitted.notes,
         }
         self.notes += [fitted.stopped] * (fitted.stopped != "")
+        self.notes += fitted.notes
         if set(run.alphas) != {1.0} and fitted.accuracy is not None:
             self.notes.append(
                 f"{run.name}: of {run.alphas}, alpha={fitted.alpha:g} did best on "
@@ -266,6 +268,7 @@ def _meta_run(
         episodes=meta.batches.episodes_of,
         rates=("inner.learning_rate", "outer.learning_rate"),
         flops=meta.flops,
+        skip=config.outer.skip_nonfinite,
         patience=config.outer.patience,
         profile=config.profile,
         alphas=_alphas(config, start),
@@ -293,6 +296,7 @@ def _joint_run(
         data=lambda step: [source.name for source in sources],
         rates=("joint.learning_rate",),
         flops=joint.flops,
+        skip=config.outer.skip_nonfinite,
         patience=config.outer.patience,
         profile=config.profile,
         alphas=_alphas(config, programs.start),
@@ -342,7 +346,8 @@ def _learned_rates(
     learner = recipe.rates_learner(config, weights.model, weights.preprocess)
     factors = recipe.log_step_sizes(config, weights.model, weights.body)
     state = learner.init(MetaParams({"body": weights.body}, factors))
-    of_rates = steps.meta_step(learner, state, meta.batches, meta.key)
+    skips = config.outer.skip_nonfinite > 0
+    of_rates = steps.meta_step(learner, state, meta.batches, meta.key, skips=skips)
     opt_state = optimizers.begun_at(state.opt_state, done)
     return meta_run._replace(
         name=NAMES[folder],

@@ -158,12 +158,15 @@ def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial |
     for name in (LAST_STATES, BEST_STATES):
         for states in folder.glob(f"*/{name}"):
             shutil.rmtree(states)
+    for run in runs.values():
+        notes += [run["stopped"]] * (run["stopped"] != "")
+        notes += run["notes"]
     return Trial(
         fields=fields,
         accuracy={name: run["accuracy"] for name, run in runs.items()},
         device_seconds=sum(run["device_seconds"] for run in runs.values()),
         seconds=spent[trial],
-        notes=(*notes, *(run["stopped"] for run in runs.values() if run["stopped"])),
+        notes=tuple(notes),
     )
 
 

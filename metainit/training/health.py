@@ -14,6 +14,17 @@ def is_finite(metrics: Metrics) -> bool:
     return all(np.isfinite(metrics[name]).all() for name in ("loss", "grad_norm"))
 
 
+def by_loss(metrics: Metrics) -> list[int]:
+    """Tells the tasks, by number, whose loss is not finite; of none that is, all.
+
+    There are none in a batch of images of all.
+    """
+    losses = metrics["loss"]
+    if not np.ndim(losses):
+        return []
+    return np.flatnonzero(~np.isfinite(losses)).tolist() or list(range(len(losses)))
+
+
 def culprits(
     metrics: Metrics, batch: Any, gradient_norm: Callable[[Any], Any]
 ) -> list[int]:
@@ -22,20 +33,17 @@ def culprits(
     Where no task's loss tells it, the step is taken with each task in place of all:
     `gradient_norm` is `(batch) -> norm`. Where that does not either, all did together.
     """
-    losses = np.atleast_1d(metrics["loss"])
-    numbers = range(len(losses))
-    if bad := [number for number in numbers if not np.isfinite(losses[number])]:
-        return bad
-    if jax.process_count() > 1:  # each process has tasks of its own
-        return list(numbers)
+    tasks = by_loss(metrics)
+    # Of several processes each has tasks of its own.
+    if not np.isfinite(metrics["loss"]).all() or jax.process_count() > 1:
+        return tasks
 
-    def alone(number: int) -> Any:
+    def alone(task: int) -> Any:
         if type(batch) is tuple:  # of tasks that cannot be stacked
-            return (batch[number],) * len(batch)
+            return (batch[task],) * len(batch)
         return jax.tree.map(
-            lambda x: np.repeat(np.asarray(x[number])[None], len(x), 0), batch
+            lambda x: np.repeat(np.asarray(x[task])[None], len(x), 0), batch
         )
 
-    norms = [gradient_norm(alone(number)) for number in numbers]
-    bad = [number for number in numbers if not np.isfinite(norms[number])]
-    return bad or list(numbers)
+    bad = [task for task in tasks if not np.isfinite(gradient_norm(alone(task)))]
+    return bad or tasks

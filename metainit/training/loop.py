@@ -81,6 +81,7 @@ class Run(NamedTuple):
     episodes: Callable[[int], Sequence[int]] | None = None
     rates: tuple[str, ...] = ()  # fields that set its rates, to name at a divergence
     flops: float | None = None  # operations a step; None where not counted
+    skip: int = 0  # steps that may be not finite, which `update` leaves out
     patience: int = 0  # validations without a new best, after which it ends; 0: never
     alphas: tuple[float, ...] = (1.0,)  # as of `metainit.interpolate`, to choose from
     profile: int = 0  # first steps of a session that a trace is taken of
@@ -98,6 +99,7 @@ class Fitted(NamedTuple):
     seconds: float  # by the wall clock, validation included, of all sessions
     stopped: str  # why it ended before its last step; "" where it did not
     out_of_time: bool  # whether that is why
+    notes: tuple[str, ...] = ()  # of what went wrong, for a report
 
 
 class Session:
@@ -117,10 +119,10 @@ class Session:
         self._saved = Checkpoints(run.folder / LAST)
         restored = self._saved.restore(run.state)
         self.resumed = restored is not None
-        clock = {"device_seconds": 0.0, "seconds": 0.0} | clock
-        self.step, self.state, self.clock = restored or Checkpoint(
-            run.first_step, run.state, clock
+        self.step, self.state, of_clock = restored or Checkpoint(
+            run.first_step, run.state, {}
         )
+        self.clock = {"device_seconds": 0.0, "seconds": 0.0} | clock | of_clock
         self._started = time.perf_counter() - self.clock["seconds"]
         self._unchecked: deque[tuple[int, Metrics]] = deque()
 
@@ -260,6 +262,7 @@ def fit(
         seconds=training.seconds,
         stopped=stopped if ended_by else "",
         out_of_time=ended_by == _NO_TIME,
+        notes=training.notes(),
     )
 
 
@@ -278,13 +281,20 @@ class _Training(Session):
         validate: Callable[[Any], float],
         seconds: Callable[[], float],
     ) -> None:
-        super().__init__(run, {"best": -1.0, "validated": run.first_step, "worse": 0})
+        counts = {"worse": 0, "skipped": 0}
+        super().__init__(run, {"best": -1.0, "validated": run.first_step} | counts)
         self.best, self.ended_by = Checkpoints(run.folder / BEST), ""
         self._key, self._validate, self._may_take = key, validate, seconds
         self._begun_at = self.step
         self._good = self.step, self.state  # after steps that were checked
         self._logged: list[tuple[int, Metrics]] = []
-        self._logged_at = self.clock["device_seconds"]
+        self._logged_at = self.step, self.clock["device_seconds"]
+
+    def notes(self) -> tuple[str, ...]:
+        """Says what went wrong, in sentences."""
+        name, skipped = self.run.name, self.clock["skipped"]
+        told = f"{name}: {skipped} steps were not finite and left out."
+        return (told,) * (skipped > 0)
 
     def learn(self, writer: Writer) -> None:
         owed = functools.partial(self._owed, writer)
@@ -306,10 +316,17 @@ class _Training(Session):
         return hosts.agreed(self.seconds > self._may_take())
 
     def _require_finite(self, step: int, metrics: Metrics) -> None:
-        if not health.is_finite(metrics):
-            before = _before(self.run, step, *self._good, self._key)
-            raise _not_finite(self.run, *before, metrics, self._key)
-        self._logged.append((step, metrics))
+        run, clock = self.run, self.clock
+        if health.is_finite(metrics):
+            self._logged.append((step, metrics))
+            return
+        if clock["skipped"] >= run.skip:
+            before = _before(run, step, *self._good, self._key)
+            raise _not_finite(run, *before, metrics, self._key)
+        clock["skipped"] += 1
+        where = _where(run, step, health.by_loss(metrics))
+        left_out = f"left out, {clock['skipped']} of {run.skip} (outer.skip_nonfinite)"
+        self.bar.say(f"warning: {run.name}: {where}, is not finite: {left_out}")
 
     def _owed(self, writer: Writer) -> bool:
         run, step, clock = self.run, self.step, self.clock
@@ -333,17 +350,20 @@ class _Training(Session):
         return step > self._begun_at and to_save
 
     def _log(self, writer: Writer) -> None:
-        run, step, logged = self.run, self.step, self._logged
-        now, count = self.clock["device_seconds"], len(logged)
+        run, step, logged, clock = self.run, self.step, self._logged, self.clock
+        first, before = self._logged_at
+        count, spent = step - first, clock["device_seconds"] - before
+        spent /= devices.mesh().size
         numbers = _average([metrics for _, metrics in logged])
-        spent = (now - self._logged_at) / devices.mesh().size
         numbers["tasks_per_second"] = count * run.tasks / spent
         scalars = {f"train/{name}": value for name, value in numbers.items()}
+        if run.skip:
+            scalars["train/skipped"] = clock["skipped"]
         writer.write_scalars(step, scalars | _by_data(run, logged))
         left = (run.steps - step) * spent / count
         self.bar.show(step - run.first_step, numbers, left)
         logged.clear()
-        self._logged_at = now
+        self._logged_at = step, clock["device_seconds"]
 
 
 def _moved_back(
@@ -399,6 +419,17 @@ def _by_data(run: Run, logged: list[tuple[int, Metrics]]) -> dict[str, float]:
     }
 
 
+def _where(run: Run, step: int, tasks: Sequence[int]) -> str:
+    """Names a step, its data sets and its episodes, by numbers of tasks in it."""
+    names, episodes = list(run.data(step)), ""
+    if tasks:
+        names = [names[task] for task in tasks]
+    if run.episodes is not None:
+        numbers = ", ".join(str(run.episodes(step)[task]) for task in tasks)
+        episodes = f" (episode{'s' * (len(tasks) > 1)} {numbers})"
+    return f"step {step}, on {', '.join(dict.fromkeys(names))}{episodes}"
+
+
 def _before(
     run: Run, step: int, at: int, state: MetaState, key: jax.Array
 ) -> tuple[int, MetaState]:
@@ -423,14 +454,7 @@ def _not_finite(
     def norm_of(batch: Any) -> Any:
         return run.update(state, placement.copied(batch), key)[1]["grad_norm"]
 
-    names, episodes = list(run.data(step)), ""
-    if np.ndim(metrics["loss"]):
-        tasks = health.culprits(metrics, run.batch(step), norm_of)
-        names = [names[task] for task in tasks]
-        if run.episodes is not None:
-            numbers = ", ".join(str(run.episodes(step)[task]) for task in tasks)
-            episodes = f" (episode{'s' * (len(tasks) > 1)} {numbers})"
-    data = ", ".join(dict.fromkeys(names))
+    tasks = health.culprits(metrics, run.batch(step), norm_of)
     kept = "There was no checkpoint yet"
     if (run.folder / LAST).exists():
         kept = f"The last good checkpoint is kept in {run.folder / LAST}"
@@ -441,7 +465,7 @@ def _not_finite(
         again = shlex.join(["metainit", "replay", str(dump)])
         kept += f"; this step is taken again by: {again}"
     return NonFiniteError(
-        f"{run.name}: the {what} of step {step}, on {data}{episodes}, is not finite "
+        f"{run.name}: the {what} of {_where(run, step, tasks)}, is not finite "
         f"(loss {loss}, gradient norm {norm}); likely a rate is too high "
         f"({', '.join(run.rates)}), or {cause}. {kept}"
     )

@@ -43,19 +43,24 @@ def meta_step(
     batches: MetaBatches,
     key: jax.Array,
     make: Make = compile_step,
+    skips: bool = False,
 ) -> Step:
     """Compiles a meta-iteration, each device for an equal share of the tasks.
 
     Tasks that differ in shape are taken one by one, by every device all of them.
     `make` is `metainit.runtime.budget.not_compiled` where it is to be planned only.
+    With `skips`, one that is not finite changes nothing (`skipping`).
     """
     # Compiled and counted is one function, so that it is traced once.
-    whole = learner._replace(update=recipe.meta_update(learner))
+    update = recipe.meta_update(learner)
+    whole = learner._replace(update=skipping(update) if skips else update)
     if batches.stacked:
         calls = [(state, batches(0), key)]
         program = by_shape(whole.update, calls, make, lambda _: over_tasks(state))
     else:
         program = in_parts(learner, state, batches.one_of_each(), key, make)
+        if skips:
+            program = program._replace(update=skipping(program.update))
         if (count := devices.mesh().size) > 1:
             print(
                 "tasks differ in shape and are taken one by one: "
@@ -92,6 +97,8 @@ def joint_step(
     )(body)
     loss_fn = classification.joint_loss(model, joint.head, joint.label_smoothing)
     update = supervised(model, preprocess, optimizer, loss_fn=loss_fn)
+    if config.outer.skip_nonfinite:
+        update = skipping(update)
     calls = ((state, batch, key) for batch in batches.one_of_each())
     counts = [
         flops.of_function(update, state, batches(step), key) for step in range(period)
@@ -204,6 +211,27 @@ def in_parts(
         return state, together | {"grad_norm": norm}
 
     return program._replace(update=update)
+
+
+def skipping(update: Update) -> Update:
+    """Makes a step that changes nothing, but the count, where it is not finite.
+
+    `optax.apply_if_finite` looks at gradients alone, decides for each optimizer by
+    itself, and is part of its state, so that no run could go on with it.
+    """
+
+    def step(state, batch, key):
+        after, metrics = update(state, batch, key)
+        return _if_finite(state, after, metrics["loss"], metrics["grad_norm"]), metrics
+
+    return step
+
+
+@jax.jit
+def _if_finite(before: MetaState, after: MetaState, *numbers: jax.Array) -> MetaState:
+    is_finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in numbers]))
+    kept = jax.tree.map(lambda x, y: jnp.where(is_finite, y, x), before, after)
+    return kept._replace(step=after.step)
 
 
 def operations(

@@ -144,6 +144,10 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
             {"method.step_sizes": "element", "method.phases": (0, 3)},
             "method.step_sizes method.phases: tensor",
         ),
+        (
+            CTS | {"outer.skip_nonfinite": 1},
+            "method.algorithm outer.skip_nonfinite: reptile",
+        ),
         (CTS | {"warm_start": 15}, "method.algorithm warm_start inner.steps: multiple"),
         (
             CTS | {"inner.microbatch": 5, "model.norm": "none"},

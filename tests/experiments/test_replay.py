@@ -79,6 +79,17 @@ def test_what_comes_out_otherwise_is_told(images, tmp_path, monkeypatch, capsys)
     assert shown.endswith("gradient norm inf\n")
 
 
+def test_steps_may_be_left_out(images, tmp_path, capsys):
+    """Of a run that ended, too; each training may leave out as many."""
+    sections = {"outer": {"learning_rate": 1e20}, "top": {"warm_start": 0}}
+    first = diverged(images, tmp_path / "run", **sections)
+    sections["outer"]["skip_nonfinite"] = 2
+    then = diverged(images, tmp_path / "run", **sections)
+    assert "loss of step 1, " in first and "loss of step 3, " in then
+    assert "left out, 2 of 2 (outer.skip_nonfinite)" in capsys.readouterr().out
+    assert command_line.main(["replay", str(tmp_path / "run/meta/nonfinite")]) == 0
+
+
 def test_a_network_of_the_callers_own_is_given_again(images, tmp_path, capsys):
     model = mlp.mlp((8,), 0.0, 0)
     sections = {"outer": {"learning_rate": 1e20}, "top": {"warm_start": 0}}

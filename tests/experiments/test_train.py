@@ -237,7 +237,8 @@ def test_a_warm_start_takes_its_time_from_the_run_that_follows(monkeypatch):
 
     def fitted(run, key, validate, seconds):
         shares.append(seconds())
-        return Fitted({}, 1.0, None, Cost(0.0, 0, 0), next(taken), "", False)
+        cost = Cost(0.0, 0, 0)
+        return Fitted({}, 1.0, None, cost, next(taken), "", False, ("It was ill.",))
 
     monkeypatch.setattr(initialisations, "fit", fitted)
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
@@ -248,6 +249,7 @@ def test_a_warm_start_takes_its_time_from_the_run_that_follows(monkeypatch):
     for is_warm_start in (False, True, False, False):
         trainer.fit(run, None, lambda params: start, is_warm_start)
     assert shares == [1200, np.inf, (3600 - 1500) / 2 - 300, 3600 - 1500 - 1000]
+    assert trainer.notes == ["It was ill."] * 4  # for the report
 
 
 # Several data sets

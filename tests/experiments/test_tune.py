@@ -50,6 +50,7 @@ class Fake:
                 "device_seconds": 1.0,
                 "stopped": self.stopped,
                 "out_of_time": self.out_of_time,
+                "notes": [f"{name}: a note."],
             }
             for name, x in accuracies.items()
         }
@@ -82,6 +83,7 @@ def test_every_combination_is_tried_and_the_best_written(tmp_path):
     assert "| **0.3** | **2** | **32.0** | **68.0** |" in report
     assert report.index("| 0.3 | 1 | 31.0 |") < report.index("| 0.1 | 2 | 12.0 |")
     assert COMMAND in report
+    assert "- inner.learning_rate=0.3, inner.steps=1: meta-learned: a note." in report
     assert first in (tmp_path / "report.html").read_text()
     # The file is the experiment itself, meta-test included, but for what was chosen.
     best = configs.typed(configs.load(str(tmp_path / "best.py")))

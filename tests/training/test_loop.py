@@ -397,6 +397,55 @@ def test_the_state_before_a_step_that_is_not_finite_is_saved(tmp_path, stopped_a
     assert saved.extra == {"of": [1, 2]}
 
 
+def not_finite_at(*steps):
+    """Steps that leave the state as it is, and say that their loss is not finite."""
+
+    def step(state, batch, key):
+        after_it, metrics = update(state, batch, key)
+        if state.step not in steps:
+            return after_it, metrics
+        metrics["loss"] = np.array([np.nan, 1], np.float32)
+        return state._replace(step=after_it.step), metrics
+
+    return step
+
+
+@pytest.mark.parametrize("stopped_at", [None, 4, 7])
+def test_so_many_steps_are_left_out_and_counted(tmp_path, capsys, stopped_at):
+    def stop(step):
+        if step == stopped_at:
+            raise KeyboardInterrupt
+        return batch(step)
+
+    toy = run(tmp_path, update=not_finite_at(2, 5, 6), skip=3)
+    toy = toy._replace(episodes=lambda step: range(2 * step, 2 * step + 2))
+    if stopped_at is not None:
+        with pytest.raises(KeyboardInterrupt):
+            go(toy._replace(batch=stop), lambda _: 0.0)
+    fitted = go(toy, lambda _: 0.0)
+    assert restored(tmp_path).state.params["x"] == after(10) - 5 - 11 - 13
+    assert fitted.notes == ("toy: 3 steps were not finite and left out.",)
+    told = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    wanted = "warning: toy: step 5, on glyphs (episode 10), is not finite: left out, "
+    assert told[1] == wanted + "2 of 3 (outer.skip_nonfinite)" and len(told) == 3
+    rows = logged(tmp_path, "train/loss")
+    # Means are of the others; of two that were left out there is no line.
+    if stopped_at is None:
+        assert [row["train/loss"] for row in rows] == [1.0, 3.5, 4.5, 7.5, 9.0]
+        assert [row["train/skipped"] for row in rows] == [0, 1, 2, 3, 3]
+
+
+def test_one_more_than_may_be_left_out_ends_it(tmp_path):
+    toy = run(tmp_path, update=not_finite_at(2, 5, 6), skip=2, recipe={"of": 1})
+    for _ in range(2):  # again where it is gone on with
+        with pytest.raises(NonFiniteError, match="loss of step 6, on glyphs, is not"):
+            go(toy, lambda _: 0.0)
+    saved = restored(tmp_path, NONFINITE)
+    assert saved.state.params["x"] == after(6) - 5 - 11
+    # As many may be left out now.
+    assert go(toy._replace(skip=3), lambda _: 0.0).cost.steps == 10
+
+
 def test_divergence_at_once_does_not_speak_of_a_checkpoint(tmp_path):
     toy = run(tmp_path, batch=lambda step: np.full(2, np.inf, np.float32))
     with pytest.raises(NonFiniteError, match=r"step 0.*There was no checkpoint yet"):

@@ -78,6 +78,37 @@ def test_in_parts_is_what_stacked_gives(built):
     assert steps.operations(learner, state, tasks[:1], KEY) == counted / 3
 
 
+@pytest.mark.parametrize("spoilt", ["gradient", "loss", "nothing"])
+@pytest.mark.parametrize("stacked", [True, False])
+def test_a_step_that_is_not_finite_changes_nothing(built, stacked, spoilt):
+    """Not the second one of two, whose state has moments."""
+    learner, state = built
+    one = noise(4)
+    tasks = sample_batch([one], SPEC, 0, 0, 2)
+    if not stacked:
+        tasks = tuple(sample_batch([one], SPEC, 0, i, 1) for i in range(2))
+        update = steps.in_parts(learner, state, tasks[:1], KEY).update
+    else:
+        update = jax.jit(recipe.meta_update(learner))
+    state, _ = update(state, tasks, KEY)
+
+    def broken(*arguments):
+        after, metrics = update(*arguments)
+        if spoilt == "gradient":  # which reaches the parameters
+            after = after._replace(params=jax.tree.map(jnp.log, after.params))
+            metrics = metrics | {"grad_norm": jnp.float32(jnp.nan)}
+        if spoilt == "loss":
+            metrics = metrics | {"loss": jnp.array([0.5, jnp.inf])}
+        return after, metrics
+
+    after, metrics = steps.skipping(broken)(state, tasks, KEY)
+    wanted = state._replace(step=state.step + 1)
+    if spoilt == "nothing":
+        wanted, _ = update(state, tasks, KEY)
+    chex.assert_trees_all_equal(after, wanted)
+    assert set(metrics) == {"loss", "accuracy", "grad_norm"}
+
+
 def test_each_shape_is_compiled_once(built):
     learner, state = built
     compiled = []
