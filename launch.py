@@ -3,7 +3,9 @@
 python launch.py --config configs/quickstart.py
 
 Fields of the configuration are changed on the same line, for example
---config.outer.learning_rate=3e-4. The line again resumes what it started.
+--config.outer.learning_rate=3e-4. The line again resumes what it started. A config's
+file, or its name, may also stand first without --config; `metainit train` does the same
+from any folder.
 """
 
 import argparse
@@ -46,9 +48,12 @@ USAGE = "usage: python launch.py --config configs/quickstart.py [--workdir FOLDE
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; a mistake in them ends the program with one line."""
+    if argv[1:] and not argv[1].startswith("-"):
+        argv = [argv[0], "--config", *argv[1:]]
     words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     words.add_argument("--config", nargs="?", default="")
     config = words.parse_known_args(argv[1:])[0].config or ""
+    argv = _with_path(argv, config)
     try:
         # absl's own default, INFO, would bury the progress of a run.
         rest = flags.FLAGS([argv[0], f"--verbosity={logging.WARNING}", *argv[1:]])
@@ -66,6 +71,21 @@ def parse(argv: list[str]) -> list[str]:
     if not config:
         _fail(USAGE)
     return rest
+
+
+def _with_path(argv: list[str], config: str) -> list[str]:
+    """Puts the path of a config that comes with metainit in place of its name."""
+    name, colon, variant = config.partition(":")
+    if not name or Path(name).is_file():
+        return argv
+    from metainit.experiments import configs
+
+    try:
+        path = f"{configs.find(name)}{colon}{variant}"
+    except ValueError:  # which is explained when the flags are parsed
+        return argv
+    named = {config: path, f"--config={config}": f"--config={path}"}
+    return [named.get(word, word) for word in argv]
 
 
 def main(argv: list[str]) -> int:

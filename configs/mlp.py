@@ -24,6 +24,8 @@ from ml_collections import ConfigDict
 from metainit.experiments import configs
 
 VARIANTS = ("original", "improved")
+# What a whole run took, as above.
+TAKES = {"original": "9 seconds", "improved": "22 seconds on two busy cores"}
 
 
 def get_config(variant: str = "improved") -> ConfigDict:

@@ -42,6 +42,12 @@ from ml_collections import ConfigDict
 from metainit.experiments import configs
 
 VARIANTS = ("5way", "20way", "batch_stats")
+# What a whole run took, as above.
+TAKES = {
+    "5way": "29 to 39 minutes on one or two busy cores",
+    "20way": "75 minutes on one shared core",
+    "batch_stats": "37 to 40 minutes on one core",
+}
 
 
 def get_config(variant: str = "5way") -> ConfigDict:

@@ -36,6 +36,8 @@ from metainit.core.types import (
     Trace,
 )
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Episode",
     "InnerLoop",

@@ -1,30 +1,84 @@
 """The command line: `metainit COMMAND ...`, or `python -m metainit COMMAND ...`."""
 
+import difflib
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import metainit
+
+# By name: module, its function, what the command does.
+COMMANDS = {
+    "finetune": (
+        "metainit.experiments.finetune:main",
+        "make the best classifier of your own images, and save it",
+    ),
+    "predict": (
+        "metainit.experiments.predict:main",
+        "label images with such a classifier",
+    ),
+    "train": (
+        "metainit.experiments.commands:train",
+        "meta-learn an initialisation, and report what it is worth",
+    ),
+    "compare": (
+        "metainit.experiments.commands:compare",
+        "fine-tune initialisations that exist on one data set",
+    ),
+    "tune": (
+        "metainit.experiments.commands:tune",
+        "try settings of a config, chosen between on meta-validation",
+    ),
+    "report": (
+        "metainit.reporting.seeds_report:main",
+        "compare finished runs, over seeds",
+    ),
+    "replay": (
+        "metainit.experiments.replay:main",
+        "take the step again that was not finite and ended a training",
+    ),
+    "export": (
+        "metainit.experiments.export:main",
+        "write a run's initialisation for PyTorch and others",
+    ),
+    "datasets": (
+        "metainit.data.builders.commands:main",
+        "list, plan, prepare and verify data sets",
+    ),
+    "list": (
+        "metainit.experiments.commands:list_all",
+        "configs, initialisations and runs there are",
+    ),
+    "info": (
+        "metainit.experiments.commands:info",
+        "versions, devices, and where things lie",
+    ),
+    "cache": (
+        "metainit.experiments.commands:show_cache",
+        "how much is kept on disk, and `cache clear`",
+    ),
+}
 HELP = """\
 usage: metainit COMMAND ...    (metainit COMMAND --help tells more)
 
-  datasets   list, plan, prepare and verify data sets
-  finetune   make the best classifier of your own images, and save it
-  predict    label images with such a classifier
-  export     write a run's initialisation for PyTorch and others
-  report     compare finished runs, over seeds
-  replay     take the step again that was not finite and ended a training
-  tune       try settings of a config, chosen between on meta-validation
+{}
 
-Meta-learning itself: python launch.py --config configs/quickstart.py"""
+examples:
+  metainit finetune my_images    my_images/cat/*.jpg, my_images/dog/*.jpg
+  metainit train quickstart      two minutes, no download
+
+exit status: 0 done; 1 done, but some images or data are faulty; 2 a mistake, told
+in one line; 75 another process of the run is gone; 130 stopped, the same line goes
+on; 141 nobody reads the output""".format(
+    "\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items())
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit status.
-
-    2 is for a mistake, told in one line, 130 for a command that was stopped.
-    """
+    """Runs a command; returns its exit status, as `HELP` has them."""
     command, *rest = argv if argv is not None else (sys.argv[1:] or ["--help"])
     try:
         return _run(command, rest)
@@ -40,48 +94,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, rest: Sequence[str]) -> int:
+    if command in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    if command == "--version":
+        print(f"metainit {metainit.__version__}")
+        return 0
+    if command not in COMMANDS:
+        (near,) = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0)
+        words = f"there is no command {command!r}; the nearest: {near}"
+        raise ValueError(f"{words} (metainit --help has all)")
     # Imported when asked for: a mistyped command need not wait for jax.
-    match command:
-        case "datasets":
-            from metainit.data.builders import commands
+    module, _, function = COMMANDS[command][0].partition(":")
+    run = getattr(importlib.import_module(module), function)
+    if command == "datasets":
+        return run(rest, _data)
+    if command == "finetune":
+        from metainit.runtime import stop
 
-            return commands.main(rest, _data)
-        case "finetune":
-            from metainit.experiments import finetune
-            from metainit.runtime import stop
-
-            # SIGTERM stops it as Ctrl-C does: it is saved, and the line resumes it.
-            stop.install()
-            return finetune.main(rest)
-        case "predict":
-            from metainit.experiments import predict
-
-            return predict.main(rest)
-        case "export":
-            from metainit.experiments import export
-
-            return export.main(rest)
-        case "replay":
-            from metainit.experiments import replay
-
-            return replay.main(rest)
-        case "report":
-            from metainit.reporting import seeds_report
-
-            return seeds_report.main(rest)
-        case "tune":
-            from metainit.experiments import launching
-
-            return launching.tune(rest)
-        case "-h" | "--help" | "help":
-            print(HELP)
-            return 0
-    print(f"error: there is no command {command!r}\n{HELP}", file=sys.stderr)
-    return 2
+        # SIGTERM stops it as Ctrl-C does: it is saved, and the line resumes it.
+        stop.install()
+    return run(rest)
 
 
 def _data(name: str) -> Any:
-    """The data that the config "FILE.py" or "FILE.py:VARIANT" asks for."""
+    """The data that a config asks for, of a name or file, with its variant."""
     from metainit.experiments import configs
 
     try:

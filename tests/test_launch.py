@@ -158,6 +158,25 @@ def test_a_mistake_is_one_line(folder, parse, monkeypatch, capsys, arguments, wo
     assert line.startswith("error: ") and all(word in line for word in words)
 
 
+@pytest.mark.parametrize(
+    "line, iterations",
+    [
+        ("configs/trial.py:20way --config.seed=1", 10),
+        ("quickstart --config.seed=1", 4000),
+        ("--config=quickstart.py --config.seed=1", 4000),
+        ("--config mlp:improved --config.seed=1", None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
+def test_a_file_or_a_name_may_stand_first(folder, parse, monkeypatch, line, iterations):
+    monkeypatch.chdir(folder)
+    argv = f"launch.py {line}".split()
+    monkeypatch.setattr(sys, "argv", argv)  # it is looked at
+    assert parse(argv) == ["launch.py"]
+    config = flags.FLAGS["config"].value
+    assert (config.seed, config.get("iterations")) == (1, iterations)
+
+
 def test_without_a_config_it_says_how(parse, capsys):
     with pytest.raises(SystemExit, match="2"):
         parse(["launch.py"])

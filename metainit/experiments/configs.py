@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from metainit.config import checks, fields, parsing
 from metainit.config.fields import ConfigError
 from metainit.models import registry
-from metainit.runtime import run_folder
+from metainit.runtime import arguments, run_folder
 
 Typed: TypeAlias = (
     fields.Experiment | fields.TransferExperiment | fields.Supervised | fields.Search
@@ -88,22 +88,53 @@ def minibatch(config: ConfigDict) -> None:
     config.task.update(way=16, shot=20, queries=2)
 
 
+def shipped() -> dict[str, pathlib.Path]:
+    """Lists the configs that come with metainit, by name: "quickstart", ..."""
+    package = pathlib.Path(__file__).resolve().parents[1]
+    # A wheel has them inside of the package, a checkout beside it.
+    places = package / "configs", package.parent / "configs"
+    folder = next((place for place in places if place.is_dir()), places[0])
+    return {path.stem: path for path in sorted(folder.glob("*.py"))}
+
+
+def find(name: str) -> pathlib.Path:
+    """Finds the file of a config: a path, or the name of one that comes with metainit.
+
+    It raises ValueError where there is none, and names the nearest.
+    """
+    known, path = shipped(), pathlib.Path(name)
+    if path.is_file():
+        return path
+    if name.removesuffix(".py") in known:
+        return known[name.removesuffix(".py")]
+    here = map(str, pathlib.Path("configs").glob("*.py"))
+    near = arguments.nearest(name, [*here, *known])
+    raise ValueError(f"no such file, nor a config that comes with it; nearest: {near}")
+
+
 def load(name: str) -> ConfigDict:
-    """Loads "FILE.py" or "FILE.py:VARIANT"; raises ValueError where there is none."""
+    """Loads "FILE.py", "NAME" as of `find`, or either with ":VARIANT".
+
+    It raises ValueError for what is not there, and for a file that does not work.
+    """
     path, _, variant = name.partition(":")
-    if not pathlib.Path(path).is_file():
-        others = ", ".join(sorted(map(str, pathlib.Path("configs").glob("*.py"))))
-        raise ValueError(f"no such file; there is {others or 'no configs/*.py here'}")
+    file = find(path)
     try:
-        found = runpy.run_path(path)
+        found = runpy.run_path(str(file))
+        if "get_config" not in found:
+            raise ValueError("it defines no get_config(), which returns the config")
+        get_config = found["get_config"]
+        if variant and not inspect.signature(get_config).parameters:
+            raise ValueError(f"unknown variant {variant!r}; there is none: give {path}")
+        return get_config(variant) if variant else get_config()
     except SyntaxError as error:
         raise ValueError(f"it is no valid Python: {error}") from None
-    if "get_config" not in found:
-        raise ValueError("it defines no get_config(), which returns the config")
-    get_config = found["get_config"]
-    if variant and not inspect.signature(get_config).parameters:
-        raise ValueError(f"unknown variant {variant!r}; there is none: give {path}")
-    return get_config(variant) if variant else get_config()
+    except ValueError:
+        raise
+    except Exception as error:  # of the file's own code
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{at.filename}, line {at.lineno}"
+        raise ValueError(f"{type(error).__name__}: {error} ({place})") from error
 
 
 def source(experiment: fields.Experiment, about: str) -> str:
@@ -117,6 +148,20 @@ def source(experiment: fields.Experiment, about: str) -> str:
     )
 
 
+def kind_of(config: Mapping[str, Any] | ConfigDict) -> type[Typed]:
+    """Finds the fields of a config's kind; raises ConfigError where there is none."""
+    if (kind := config.get("kind")) not in _KINDS:
+        known = ", ".join(filter(None, _KINDS))
+        raise ConfigError(f"kind={kind!r} must be one of {known}, or left out")
+    return _KINDS[kind]
+
+
+def changed(config: ConfigDict, changes: Mapping[str, Any]) -> Typed:
+    """Types a config with fields changed by dotted name; raises ConfigError."""
+    fields_of = kind_of(config)
+    return typed(parsing.replaced(parsing.parse(config.to_dict(), fields_of), changes))
+
+
 def typed(config: Config) -> Typed:
     """Types and checks a config of any kind, as far as that needs no data.
 
@@ -126,10 +171,7 @@ def typed(config: Config) -> Typed:
     if isinstance(config, ConfigDict):
         config = config.to_dict()
     values = config if isinstance(config, Mapping) else dataclasses.asdict(config)
-    if (kind := values.get("kind")) not in _KINDS:
-        known = ", ".join(filter(None, _KINDS))
-        raise ConfigError(f"kind={kind!r} must be one of {known}, or left out")
-    found = parsing.parse(values, _KINDS[kind])
+    found = parsing.parse(values, kind_of(values))
     if isinstance(found, fields.Experiment | fields.TransferExperiment):
         checks.validate(found)
     if isinstance(found, fields.Experiment):
@@ -167,10 +209,6 @@ def explain(error: Exception, config: str, argv: Sequence[str]) -> str | None:
             kind = _KINDS[load(config).get("kind")]
         except ValueError as reason:
             return f"--config={config}: {reason}"
-        except Exception as reason:  # of the file's own code
-            at = traceback.extract_tb(reason.__traceback__)[-1]
-            place = f"{at.filename}, line {at.lineno}"
-            return f"--config={config}: {type(reason).__name__}: {reason} ({place})"
         for word in argv:
             name = re.match(r"--?(?:no)?config\.([^=]+)", word)
             if name and name[1] not in parsing.names(kind):

@@ -4,7 +4,6 @@ The folder gets init.safetensors, a model card (README.md, from card.md) and, wh
 sizes were learned, rates.safetensors. A finished run has them already, in RUN/export.
 """
 
-import argparse
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -18,6 +17,7 @@ from metainit.data.builders import catalog
 from metainit.models import classification, registry, torch_snippet
 from metainit.models.pretrained import About
 from metainit.runtime import atomic
+from metainit.runtime.arguments import Parser
 from metainit.runtime.cost import (
     EQUAL_FLOPS,
     FROM_PRETRAINED,
@@ -48,21 +48,31 @@ _HEADS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; raises ValueError or OSError for a mistake."""
-    about = "Writes a run's initialisation for PyTorch and others."
-    parser = argparse.ArgumentParser("metainit export", description=about)
-    add = parser.add_argument
-    add("run", help="folder of launch.py")
-    add("--out", required=True, help="folder of the files")
-    add("--way", type=int, help="rows of the classifier; by default of a training task")
-    which = "of the run; default meta, or what is like it"
-    add("--which", choices=stored.PARTS, help=which)
-    given = parser.parse_args(argv)
+    given = parser().parse_args(argv)
     init, config = stored.load(given.run, given.which), stored.config_of(given.run)
     of_task = config.train_task.way or config.task.way
     way = of_task if given.way is None else given.way
     export(init, config, given.out, way, given.run)
     print(f"written to {given.out}; {CARD} there says what it is")
     return 0
+
+
+def parser() -> Parser:
+    """The options of `metainit export`."""
+    options = Parser(
+        "metainit export",
+        "Writes a run's initialisation for PyTorch and others.",
+        "metainit export runs/quickstart --out init --way 5",
+    )
+    add = options.add_argument
+    add("run", metavar="RUN", help="folder of a run")
+    add("--out", required=True, help="folder of the files")
+    way = "rows of the classifier; default as a training task has classes"
+    add("--way", type=int, metavar="N", help=way)
+    which = "which initialisation of the run; default meta, or what is like it"
+    names = f"{which}; {', '.join(stored.PARTS)}"
+    add("--which", choices=stored.PARTS, metavar="PART", help=names)
+    return options
 
 
 def export(

@@ -29,6 +29,7 @@ from metainit.experiments import classifier
 from metainit.experiments.classifier import Classifier
 from metainit.models import pretrained
 from metainit.runtime import atomic, digest, run_folder
+from metainit.runtime.arguments import Parser
 from metainit.runtime.cost import NAMES
 from metainit.training import frozen_features, initialisation, stored
 from metainit.training.initialisation import RANDOM, Initialisation
@@ -45,7 +46,7 @@ REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; raises ValueError or OSError for a mistake."""
-    given = _parser().parse_args(argv)
+    given = parser().parse_args(argv)
     _finetune(given)
     print(f"metainit predict {given.out} IMAGES... labels others")
     return 0
@@ -67,17 +68,17 @@ def finetune(
       ValueError, OSError: for what cannot work, before anything long starts; and
         ValueError for a loss that is no longer finite.
     """
-    parser = _parser()
-    parser.exit_on_error = False
+    options_of = parser()
+    options_of.exit_on_error = False
     with contextlib.ExitStack() as stack:
         out = out or stack.enter_context(tempfile.TemporaryDirectory())
         line = [f"--data={data}", f"--out={out}"]
-        known = vars(parser.parse_args(line))
+        known = vars(options_of.parse_args(line))
         if unknown := ", ".join(options.keys() - known.keys()):
             raise TypeError(f"finetune has no option {unknown}; there are {[*known]}")
         line += [f"--{name}={value}" for name, value in options.items()]
         try:
-            given = parser.parse_args(line)
+            given = options_of.parse_args(line)
         except argparse.ArgumentError as error:
             raise ValueError(str(error)) from None
         _finetune(given)
@@ -85,6 +86,10 @@ def finetune(
 
 
 def _finetune(given: argparse.Namespace) -> None:
+    if not given.data:
+        raise ValueError("give the folder of your images, with a folder a class")
+    name = pathlib.Path(given.data.removeprefix("folder:")).resolve().name
+    given.out = given.out or f"runs/{name}"
     out = pathlib.Path(given.out)
     _check_writable(out)
     with run_folder.held(out, "--out"):
@@ -157,29 +162,46 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
     _tell(report)
 
 
-def _parser() -> argparse.ArgumentParser:
-    about = "Makes the best classifier of your own images that an initialisation gives."
-    parser = argparse.ArgumentParser("metainit finetune", description=about)
-    add = parser.add_argument
-    init = f"run folder of launch.py, weights, or random; default {DEFAULT}"
+def parser() -> Parser:
+    """The options of `metainit finetune`."""
+    options = Parser(
+        "metainit finetune",
+        "Makes the best classifier of your own images that an initialisation gives,\n"
+        "and says how good it is on images that it has not seen.",
+        "metainit finetune my_images --out mine",
+    )
+    add = options.add_argument
+    images = "a folder with a folder a class"
+    add("data", nargs="?", default=argparse.SUPPRESS, metavar="IMAGES", help=images)
+    init = f"where to start: a run's folder, weights, or random; default {DEFAULT}"
     add("--init", default=DEFAULT, help=init)
     parts = (*stored.PARTS, RANDOM)
-    add("--which", choices=parts, help="of the run; default meta, or what is like it")
-    use = "of an encoder's weights: frozen (default: one pass) or adapted"
+    which = "which initialisation of the run; default meta, or what is like it"
+    add("--which", choices=parts, metavar="PART", help=f"{which}; {', '.join(parts)}")
+    use = "what an encoder's weights do: stay frozen (default: one pass), or adapt"
     add("--use", choices=stored.USES, help=use)
-    add("--data", required=True, help="a folder with a folder a class")
-    add("--out", required=True, help="folder of the classifier")
-    add("--size", type=int, help="side of the images in pixels; the init's, or 64")
-    add("--channels", type=int, choices=(1, 3), help="the run's, or 3")
-    head = "on the network's features; adapted changes the network, too"
-    add("--head", choices=HEADS, default=BEST, help=head)
-    add("--steps", type=int, default=500, help="of adapting, of 32 images; default 500")
-    add("--learning_rate", type=float, default=0.001, help="of adapting; default 0.001")
-    add("--optimizer", choices=("sgd", "adam"), default="adam", help="of adapting")
-    add("--test_share", type=float, help="of every class; default 0.2")
-    add("--seed", type=int, default=0, help="of the split and the order of images")
-    add("--data_dir", default="", help="of decoded images, as of metainit datasets")
-    return parser
+    add("--data", metavar="IMAGES", help="the same folder, as an option")
+    add("--out", help="folder of the classifier; default runs/ and the images' name")
+    side = "side of the images in pixels; default as the network was trained, or 64"
+    add("--size", type=int, metavar="PIXELS", help=side)
+    channels = "1 for grey, 3 for colour; default as the network was trained, or 3"
+    add("--channels", type=int, choices=(1, 3), help=channels)
+    head = "which head to save; adapted changes the network, too; default best"
+    names = f"{head}; {', '.join(HEADS)}"
+    add("--head", choices=HEADS, default=BEST, metavar="HEAD", help=names)
+    steps = "steps of adapting, of 32 images each; default 500"
+    add("--steps", type=int, default=500, metavar="N", help=steps)
+    rate = "the rate of adapting; default 0.001"
+    add("--learning_rate", type=float, default=0.001, metavar="RATE", help=rate)
+    optimizer = "the optimizer of adapting; default adam"
+    add("--optimizer", choices=("sgd", "adam"), default="adam", help=optimizer)
+    share = "share of every class that is held out to judge by; default 0.2"
+    add("--test_share", type=float, metavar="SHARE", help=share)
+    seed = "decides what is held out, and the order of images; default 0"
+    add("--seed", type=int, default=0, metavar="N", help=seed)
+    root = "root of everything; default $METAINIT_DATA_DIR or ~/.cache/metainit"
+    add("--data_dir", default="", metavar="FOLDER", help=root)
+    return options
 
 
 def _initialisation(given: argparse.Namespace) -> Initialisation:

@@ -1,6 +1,5 @@
-"""From a command line to an experiment: what launch.py and `metainit tune` share."""
+"""From a config to an experiment: what launch.py and `metainit train` share."""
 
-import argparse
 import dataclasses
 import json
 import os
@@ -8,20 +7,16 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from metainit.config import parsing
 from metainit.config.fields import ConfigError, Experiment, Search, own_size
-from metainit.data import cache, loading
+from metainit.data import cache, kept, loading
 from metainit.data.builders import plan
 from metainit.experiments import configs
 from metainit.experiments.configs import Config, Typed
 from metainit.experiments.meta_learning import train
-from metainit.experiments.search_space import literal
 from metainit.runtime import devices, hosts, placement, run_folder, stop
 from metainit.runtime.checkpoint import CheckpointError
 from metainit.runtime.hosts import NO_OTHERS, Others
@@ -89,48 +84,6 @@ def run(
     return 0
 
 
-def tune(argv: Sequence[str]) -> int:
-    """Runs `metainit tune CONFIG.py`, as launch.py does configs/tune.py:CONFIG.py.
-
-    A config or field that there is not is a ValueError.
-    """
-    parser = argparse.ArgumentParser(
-        prog="metainit tune",
-        usage="metainit tune CONFIG.py[:VARIANT] [options] [--FIELD=VALUE ...]",
-        description="Tries settings of a config, and says which did best on "
-        "meta-validation. Fields are those of configs/tune.py, such as "
-        "--search.fields=\"('inner.steps=1,3',)\" --experiment.iterations=500.",
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    flag: Any = {"action": "store_true"}
-    add("config", help="whose fields are searched")
-    add("--workdir", type=Path, help="by default below runs/")
-    add("--allow_cpu", help="run on the CPU although there is an accelerator", **flag)
-    add("--dry_run", help="only print what would be done", **flag)
-    add("--yes", help="prepare data sets unasked; agrees to their terms", **flag)
-    add("--devices", type=int, help="how many to compute on; by default all")
-    given, words = parser.parse_known_args(argv)
-    fields = [re.fullmatch(r"--([\w.]+)=(.*)", word, re.DOTALL) for word in words]
-    if not all(fields):
-        parser.error(f"{words[fields.index(None)]!r} is no --FIELD=VALUE")
-    changes = {field[1]: literal(field[2]) for field in fields if field}
-    try:
-        search = configs.typed(configs.search(configs.load(given.config)))
-        changed = parsing.replaced(search, changes)
-    except ValueError as error:
-        raise ValueError(f"{given.config}: {error}") from error
-    return run(
-        changed,
-        given.workdir or default_workdir(f"tune:{given.config}"),
-        shlex.join(["metainit", "tune", *argv]),
-        allow_cpu=given.allow_cpu,
-        dry_run=given.dry_run,
-        yes=given.yes,
-        use=given.devices,
-    )
-
-
 def _agreed(config: Config) -> Typed:
     """The config, typed, after a check that every process has the same."""
     with configs.as_config_error():
@@ -177,6 +130,5 @@ def _obtain_data(config: Typed, dry_run: bool, yes: bool) -> bool:
 def _keep_compilations() -> None:
     """Spares the next run the compilation, unless the user has chosen a cache."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(folder / "metainit/jax"))
+        jax.config.update("jax_compilation_cache_dir", str(kept.compiled()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -3,7 +3,6 @@
 A run that ends with a loss or a gradient that is not finite names the line.
 """
 
-import argparse
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from metainit.config.fields import Experiment
 from metainit.experiments import initialisations, preparation
 from metainit.models.model import Model
 from metainit.runtime import devices, placement
+from metainit.runtime.arguments import Parser
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.training.health import Metrics
 from metainit.training.loop import Run
@@ -23,14 +23,23 @@ from metainit.training.loop import Run
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns 0, or 1 where the numbers are others now."""
-    about = "Takes the step again that was not finite, and compares its numbers."
-    parser = argparse.ArgumentParser("metainit replay", description=about)
-    parser.add_argument("folder", help="nonfinite/ of a training in a run's folder")
-    words = "run on the CPU although there is an accelerator"
-    parser.add_argument("--allow_cpu", action="store_true", help=words)
-    given = parser.parse_args(argv)
+    given = parser().parse_args(argv)
     devices.check(given.allow_cpu)
     return 0 if replay(given.folder) else 1
+
+
+def parser() -> Parser:
+    """The options of `metainit replay`."""
+    options = Parser(
+        "metainit replay",
+        "Takes the step again that was not finite, and compares its numbers.",
+        "metainit replay runs/quickstart/meta/nonfinite",
+    )
+    folder = "nonfinite/ of a training in a run's folder"
+    options.add_argument("folder", metavar="FOLDER", help=folder)
+    words = "run on the CPU although there is an accelerator"
+    options.add_argument("--allow_cpu", action="store_true", help=words)
+    return options
 
 
 def replay(folder: str | pathlib.Path, *, model: Model | None = None) -> bool:

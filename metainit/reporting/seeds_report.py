@@ -4,7 +4,6 @@ Runs whose configs differ in the seed only are seeds of one experiment. Differen
 are paired: the same seeds, and in each the same episodes.
 """
 
-import argparse
 import os
 import pathlib
 import shlex
@@ -20,6 +19,7 @@ from metainit.reporting import figures, finished_runs, html, tables, transfer_re
 from metainit.reporting.finished_runs import Experiments, Run
 from metainit.reporting.run_report import best_heads
 from metainit.reporting.tables import METRICS, Block, Bullets, Heading, Table
+from metainit.runtime.arguments import Parser
 from metainit.runtime.cost import OURS
 
 _EXPLAINED = Bullets(
@@ -90,17 +90,23 @@ class Compared(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit status, or raises ValueError as `compare` does."""
-    about = "Compares finished runs, over seeds."
-    parser = argparse.ArgumentParser(prog="metainit report", description=about)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
-    parser.add_argument("--out", metavar="FOLDER", help="where the page is written")
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     compared = compare(args.runs)
     print(terminal(compared))
     if args.out:
         command = ["metainit", "report", *args.runs, "--out", args.out]
         print(f"report: {write(args.out, compared, shlex.join(command))}")
     return 0
+
+
+def parser() -> Parser:
+    """The options of `metainit report`."""
+    about = "Compares finished runs, over seeds."
+    example = "metainit report runs/a runs/b --out page"
+    options = Parser("metainit report", about, example)
+    options.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
+    options.add_argument("--out", metavar="FOLDER", help="where the page is written")
+    return options
 
 
 def compare(paths: Sequence[str]) -> Compared:

@@ -110,7 +110,7 @@ def config_of(run: str | os.PathLike[str]) -> Experiment:
         config = parsing.parse(values, Experiment)
         registry.build(config.network)
     except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"init: {run} is no run of launch.py ({error})") from error
+        raise ValueError(f"init: {run} is no folder of a run ({error})") from error
     return config
 
 

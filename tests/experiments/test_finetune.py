@@ -296,6 +296,16 @@ def test_what_does_not_decode_gets_a_row(place, meta, capsys):
     assert fine["label"] in COLOURS and 0 < float(fine["probability"]) <= 1
     assert main(["predict", "meta", "broken.jpg"]) == 1
     assert capsys.readouterr().err == "1 of 1 files have no label\n"
+    assert main(["predict", "meta", *files, "--json"]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["file"] for row in rows] == [*files]
+    assert [row.get("error") for row in rows] == [
+        "does not decode as an image",
+        None,
+        "no such file",
+    ]
+    told = {"label": fine["label"], "probability": float(fine["probability"])}
+    assert rows[1] == {"file": good} | told
 
 
 def test_a_stopped_one_goes_on_and_a_finished_one_says_so(meta, monkeypatch, capsys):
@@ -383,7 +393,7 @@ def wrong(place):
         (["--data=folder:few"], "class 'blue' has one image"),
         (["--data=folder:bad"], "teal/01.jpg does not decode .*of no format"),
         (["--init=gone"], "init: there is no folder gone"),
-        (["--init=nothing"], "nothing is no run of launch.py"),
+        (["--init=nothing"], "nothing is no folder of a run"),
         (["--init=runs/wide"], r"of another network.*encoder.*given .*4.*wanted .*2"),
         (["--use=adapted"], "--use adapted needs weights as --init"),
         (["--init=gone.pth"], "weights='gone.pth': cannot be read"),

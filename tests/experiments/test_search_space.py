@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from metainit.experiments.search_space import Axis, draw, grid, key, parse
+from metainit.experiments.sweep import Axis, draw, grid, key, parse
 
 READ = {
     "outer.learning_rate = 0.001, 3e-3": Axis("outer.learning_rate", (0.001, 0.003)),

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from metainit.data import cache, images
 from metainit.data.builders import catalog, prepared
+from metainit.runtime.arguments import Parser
 
 # What needs TFDS is imported where it is used: listing stays quick.
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str], data_of: Callable[[str], Any]) -> int:
     raised as ValueError or OSError. `data_of` gives the `data` section of a "CONFIG.py"
     or "CONFIG.py:VARIANT".
     """
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     arguments.data_of = data_of
     return arguments.run(arguments)
 
@@ -34,9 +35,14 @@ def _tell(error: object) -> None:
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="metainit datasets")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> Parser:
+    """The options of `metainit datasets`."""
+    options = Parser(
+        "metainit datasets",
+        "Lists, plans, prepares and checks data sets.",
+        "metainit datasets prepare cifar100",
+    )
+    commands = options.add_subparsers(required=True, metavar="COMMAND")
     root = "root of everything; default $METAINIT_DATA_DIR or ~/.cache/metainit"
 
     def command(name: str, run: Any, about: str) -> Any:
@@ -65,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare("--delete_archives", action="store_true", help=delete)
     verify = command("verify", _verify, "count and decode what is prepared")
     verify("name", metavar="NAME")
-    return parser
+    return options
 
 
 def _path(text: str) -> Path:

@@ -1,0 +1,98 @@
+"""What metainit keeps on disk between runs, and which of it may be made again."""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import filelock
+
+_DECODED = re.compile(r".+-\d+x\d+x\d+-[0-9a-f]{16}")  # as of `cache.cached`
+_FEATURES = re.compile(r"[0-9a-f]{64}")  # as of `frozen_features.encode`
+
+
+class Kind(NamedTuple):
+    """One kind of what is kept.
+
+    Attributes:
+      name: as `metainit cache clear` takes it.
+      about: what it is, and what brings it back.
+      folder: where it lies.
+      entries: files and folders that are it; others beside them are not ours.
+      bytes: what they take.
+    """
+
+    name: str
+    about: str
+    folder: Path
+    entries: tuple[Path, ...]
+    bytes: int
+
+
+def compiled() -> Path:
+    """Names the folder of compiled programs, where the user has chosen none."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "metainit" / "jax"
+
+
+def clearable(root: Path) -> tuple[Kind, ...]:
+    """Lists what the next run makes again by itself, below `cache.root`."""
+    images, features = root / "cache", root / "features"
+    return (
+        _kind("images", "decoded copies of images", images, _DECODED),
+        _kind("features", "what frozen encoders gave", features, _FEATURES),
+        _kind("compiled", "programs, compiled for this machine", compiled()),
+    )
+
+
+def lasting(root: Path) -> tuple[Kind, ...]:
+    """Lists what has to be fetched again if it is deleted."""
+    return (
+        _kind("downloads", "archives as they were fetched", root / "downloads"),
+        _kind("data sets", "prepared: metainit datasets list", root / "tfds"),
+    )
+
+
+def clear(kind: Kind) -> int:
+    """Deletes what is of a kind, but for what a process is writing; gives the bytes."""
+    freed = 0
+    for path in kind.entries:
+        with contextlib.suppress(filelock.Timeout), _unused(kind, path):
+            freed += _size(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    return freed
+
+
+@contextlib.contextmanager
+def _unused(kind: Kind, path: Path) -> Iterator[None]:
+    """Waits for nobody: features that are being written are a filelock.Timeout."""
+    if kind.name != "features" or path.suffix == ".lock":
+        yield
+        return
+    lock = path.with_suffix(".lock")
+    with filelock.FileLock(lock, timeout=0):
+        yield
+    lock.unlink(missing_ok=True)
+
+
+def _kind(
+    name: str, about: str, folder: Path, pattern: re.Pattern[str] | None = None
+) -> Kind:
+    entries = tuple(
+        path
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if pattern is None or (pattern.fullmatch(path.stem) and path.suffix != ".lock")
+    )
+    return Kind(name, about, folder, entries, sum(map(_size, entries)))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file or a folder, without what vanishes meanwhile."""
+    if not path.is_dir():
+        with contextlib.suppress(OSError):
+            return path.stat().st_size
+        return 0
+    return sum(_size(below) for below in path.iterdir())

@@ -1,0 +1,52 @@
+"""What the options of every command have in common: an example, and how they refuse."""
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+_UNKNOWN = re.compile(r"unrecognized arguments: (--[\w-]+)")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose help ends in an example, and whose mistakes are one line.
+
+    Options are called by their whole names; "--dry-run" is "--dry_run".
+    """
+
+    def __init__(
+        self, prog: str, about: str = "", example: str = "", **given: Any
+    ) -> None:
+        super().__init__(
+            prog,
+            description=about or None,
+            epilog=f"example:\n  {example}" if example else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **given,
+        )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses as its parent does, with underscores for dashes in options' names."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([*map(_underscored, words)], namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with status 2, and names the option that was meant."""
+        if found := _UNKNOWN.match(message):
+            near = nearest(found[1], self._option_string_actions)
+            message = f"there is no option {found[1]}; the nearest: {near}"
+        self.exit(2, f"error: {message} ({self.prog} --help tells more)\n")
+
+
+def _underscored(word: str) -> str:
+    name, equals, value = word.partition("=")
+    dashes = re.fullmatch(r"--\w+(-\w+)+", name)
+    return name[:2] + name[2:].replace("-", "_") + equals + value if dashes else word
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Finds what was probably meant."""
+    return difflib.get_close_matches(word, list(known), n=1, cutoff=0)[0]
