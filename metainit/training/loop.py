@@ -34,6 +34,7 @@ from metainit.training.health import Metrics
 
 PROFILE = "profile"  # folder of a run's trace, for TensorBoard or Perfetto
 _NO_TIME = "max_hours"
+_LOGGED, _LOGGED_AT = "logged", "logged_at"
 _AHEAD = 2  # batches drawn and copied before the step that needs them
 
 
@@ -246,7 +247,7 @@ def fit(
     names run, step, data and the likely cause.
     """
     training = _Training(run, key, validate, seconds)
-    with Writer(run.folder, first_step=training.step + 1) as writer:
+    with Writer(run.folder, first_step=training.first_row()) as writer:
         training.learn(writer)
     kept = _moved_back(run, training.best, validate)
     steps = training.step - run.first_step
@@ -287,14 +288,34 @@ class _Training(Session):
         self._key, self._validate, self._may_take = key, validate, seconds
         self._begun_at = self.step
         self._good = self.step, self.state  # after steps that were checked
-        self._logged: list[tuple[int, Metrics]] = []
-        self._logged_at = self.step, self.clock["device_seconds"]
+        self._logged: list[tuple[int, Metrics]] = [
+            (step, {name: np.asarray(x, np.float32) for name, x in metrics.items()})
+            for step, metrics in self.clock.pop(_LOGGED, ())
+        ]
+        now = self.step, self.clock["device_seconds"]
+        self._logged_at = self.clock.pop(_LOGGED_AT, now)
 
     def notes(self) -> tuple[str, ...]:
         """Says what went wrong, in sentences."""
         name, skipped = self.run.name, self.clock["skipped"]
         told = f"{name}: {skipped} steps were not finite and left out."
         return (told,) * (skipped > 0)
+
+    def save(self) -> None:
+        """Saves what the next row of the log is made of, too."""
+        self.settle()
+        self.clock[_LOGGED] = [
+            (step, {name: np.asarray(x).tolist() for name, x in metrics.items()})
+            for step, metrics in self._logged
+        ]
+        self.clock[_LOGGED_AT] = self._logged_at
+        super().save()
+        del self.clock[_LOGGED], self.clock[_LOGGED_AT]
+
+    def first_row(self) -> int:
+        """The first step whose row of the log may be written still."""
+        due = self.step % self.run.every.log == 0 or self.step == self.run.steps
+        return self.step if self._logged and due else self.step + 1
 
     def learn(self, writer: Writer) -> None:
         owed = functools.partial(self._owed, writer)

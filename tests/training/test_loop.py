@@ -191,6 +191,50 @@ def test_stopped_by_hand_it_saves_and_goes_on(tmp_path, at):
     assert fitted.cost.device_seconds > saved.extra["device_seconds"]
 
 
+def rows_without_times(folder):
+    rows = read_metrics(folder)
+    return [{k: row[k] for k in row if k != "train/tasks_per_second"} for row in rows]
+
+
+@pytest.mark.parametrize("at", [1, 3, 7])
+def test_rows_are_those_of_a_run_without_a_break(tmp_path, at):
+    """Also where it was stopped, or saved, between two rows of the log."""
+
+    def stop(step):
+        if step == at:
+            raise KeyboardInterrupt
+        return batch(step)
+
+    every = Intervals(log=4, validate=3, save=5)
+    go(run(tmp_path / "whole", every=every))
+    for given in {"batch": stop}, {}:
+        with contextlib.suppress(KeyboardInterrupt):
+            go(run(tmp_path / "broken", every=every, **given))
+    rows = rows_without_times(tmp_path / "broken")
+    assert rows == rows_without_times(tmp_path / "whole") and len(rows) == 7
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_stopped_while_a_row_is_written_it_is_there_once(
+    tmp_path, monkeypatch, written
+):
+    def stop(self, step, scalars):
+        if step == 4 and not written:
+            raise KeyboardInterrupt
+        write(self, step, scalars)
+        if step == 4:
+            raise KeyboardInterrupt
+
+    write = loop.Writer.write_scalars
+    go(run(tmp_path / "whole"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop.Writer, "write_scalars", stop)
+        go(run(tmp_path / "broken"))
+    go(run(tmp_path / "broken"))
+    rows = rows_without_times(tmp_path / "broken")
+    assert rows == rows_without_times(tmp_path / "whole")
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_stopped_where_no_exception_gets_out_it_ends_the_step(tmp_path, monkeypatch):
     """Python drops what a finaliser raises, and finalisers run anywhere."""
