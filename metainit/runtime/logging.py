@@ -7,22 +7,29 @@ TensorFlow.
 import json
 import os
 import pathlib
+import socket
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorboardX
+from tensorboardX import summary
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 from tqdm import tqdm
 
 from metainit.runtime import atomic
+
+_EVENTS = "events.out.tfevents."
 
 
 class Writer:
     """Writes metrics of one run to event files and `metrics.jsonl`; a context manager.
 
     What an earlier run wrote from `first_step` on is dropped from `metrics.jsonl` and
-    hidden from TensorBoard, so that no step stands there twice.
+    hidden from TensorBoard, so that no step stands there twice. What is written is in
+    the files at once, so that a kill loses none.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], first_step: int = 0) -> None:
@@ -33,14 +40,17 @@ class Writer:
             kept = [row for row in read_metrics(workdir) if row["step"] < first_step]
             atomic.write_rows(path, kept)
         self._rows = path.open("a", encoding="utf-8")
-        earlier = len(list(folder.glob("events.out.tfevents.*")))
-        self._events = tensorboardX.SummaryWriter(
-            str(folder),
-            purge_step=first_step if earlier else None,
-            # Names end in whole seconds: without a count of its own, a run that
-            # resumes within the second would overwrite the file before it.
-            filename_suffix=f".{earlier:04d}",
-        )
+        earlier = any(folder.glob(f"{_EVENTS}*"))
+        # tensorboardX's own writer has a queue, which a kill would empty.
+        self._events = RecordWriter(str(_behind(folder)))
+        self._record(file_version="brain.Event:2")
+        if earlier:
+            start = SessionLog(status=SessionLog.START)
+            self._record(step=first_step, session_log=start)
+
+    def _record(self, **event: Any) -> None:
+        record = Event(wall_time=time.time(), **event)
+        self._events.write(record.SerializeToString())
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Writes numbers (Python, NumPy or JAX scalars) under their tags.
@@ -53,14 +63,16 @@ class Writer:
             if array.size != 1:
                 raise ValueError(f"scalar {tag!r}: {array.shape}; give one number")
             row[tag] = array.item()
-            self._events.add_scalar(tag, row[tag], step)
+        for tag in scalars:
+            self._record(step=step, summary=summary.scalar(tag, row[tag]))
+        self._events.flush()
         self._rows.write(atomic.line(row))
         self._rows.flush()  # a row is whole for whoever reads along
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Writes texts (Markdown) under their tags."""
         for tag, text in texts.items():
-            self._events.add_text(tag, text, step)
+            self._record(step=step, summary=summary.text(tag, text))
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes images uint8 [n, H, W, C] with C 1 or 3, tiled, under their tags."""
@@ -70,7 +82,8 @@ class Writer:
                 given = f"images {tag!r}: {batch.dtype} {batch.shape}"
                 raise ValueError(f"{given}; give uint8 [n, H, W, 1 or 3]")
             colour = np.broadcast_to(batch, (*batch.shape[:3], 3))
-            self._events.add_images(tag, colour, step, dataformats="NHWC")
+            tiled = summary.image(tag, colour, dataformats="NHWC")
+            self._record(step=step, summary=tiled)
 
     def __enter__(self) -> "Writer":
         return self
@@ -78,6 +91,17 @@ class Writer:
     def __exit__(self, *exception: object) -> None:
         self._rows.close()
         self._events.close()
+
+
+def _behind(folder: pathlib.Path) -> pathlib.Path:
+    """Names an event file that is read last, wherever the clock has been set to.
+
+    TensorBoard reads the files in the order of their names, which begin with seconds.
+    """
+    names = (path.name.removeprefix(_EVENTS) for path in folder.glob(f"{_EVENTS}*"))
+    stamps = [int(name[:10]) for name in names if name[:10].isdigit()]
+    stamp = max([int(time.time()), *(earlier + 1 for earlier in stamps)])
+    return folder / f"{_EVENTS}{stamp:010}.{socket.gethostname()}"
 
 
 def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ import os
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import python
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metainit.runtime.logging import Writer, read_metrics
@@ -58,6 +59,25 @@ def test_a_resumed_run_has_every_step_once(tmp_path):
     with Writer(tmp_path) as writer:  # from the start
         writer.write_scalars(0, {"loss": 2})
     assert_losses(tmp_path, [(0, 2)])
+
+
+def test_a_kill_loses_no_row(tmp_path):
+    """And a clock that was set back in between doubles none."""
+    code = f"""
+import os
+from metainit.runtime.logging import Writer
+writer = Writer({str(tmp_path)!r})
+for step in 1, 2, 3:
+    writer.write_scalars(step, {{"loss": step}})
+os._exit(0)
+"""
+    python(code)
+    assert_losses(tmp_path, [(1, 1), (2, 2), (3, 3)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.time", lambda: 1e9)
+        with Writer(tmp_path, first_step=3) as writer:
+            writer.write_scalars(3, {"loss": 30})
+    assert_losses(tmp_path, [(1, 1), (2, 2), (3, 30)])
 
 
 def test_numbers_that_are_not_finite_leave_valid_json(tmp_path):
