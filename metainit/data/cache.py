@@ -4,11 +4,12 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import filelock
 import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
@@ -69,23 +70,24 @@ def cached(
 
     `build` is called where no cache of this name, key (compared by its `repr`) and
     shape [H, W, C] exists. The cache is written beside its place and renamed, so an
-    interrupted build leaves none.
+    interrupted build leaves none, and the next one clears away what it did leave. A
+    second process waits for the first.
     """
     digest = hashlib.sha256(repr((_FORMAT, key, shape)).encode()).hexdigest()[:16]
     folder = root(data_dir) / "cache"
     final = folder / f"{name}-{'x'.join(map(str, shape))}-{digest}"
     if not final.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
-            whole = Path(new) / "whole"
-            for role, pending in build().items():
-                _write(whole / role, pending, shape, f"{name} {role}")
-            try:
-                os.rename(whole, final)
-            except OSError:
-                # Somebody else may have finished first: theirs holds the same.
-                if not final.is_dir():
-                    raise
+        new = folder / f".new-{final.name}"
+        with filelock.FileLock(folder / f".{final.name}.lock"):
+            if not final.is_dir():  # another process may have made it
+                shutil.rmtree(new, ignore_errors=True)
+                try:
+                    for role, pending in build().items():
+                        _write(new / role, pending, shape, f"{name} {role}")
+                    os.rename(new, final)
+                finally:
+                    shutil.rmtree(new, ignore_errors=True)
     return {path.name: _read(path) for path in sorted(final.iterdir())}
 
 

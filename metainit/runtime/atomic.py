@@ -24,6 +24,16 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def clear(folder: pathlib.Path) -> None:
+    """Removes below a folder what `write_bytes` left where it was killed.
+
+    Nobody may be writing there.
+    """
+    for path in folder.rglob(".*"):
+        if path.suffix[1:].isdecimal() and path.is_file():
+            path.unlink()
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Replaces the file at `path` by `text` in UTF-8."""
     write_bytes(path, text.encode())

@@ -82,7 +82,8 @@ def held(
 ) -> Iterator[pathlib.Path]:
     """Keeps `workdir` to this process; a folder that stays empty is taken away again.
 
-    The system ends the hold of a process that is killed. A folder of files that cannot
+    The system ends the hold of a process that is killed, and what that had only half
+    written is cleared away. A folder of files that cannot
     be written to is nobody's to keep, and only read.
 
     Raises:
@@ -110,6 +111,7 @@ def held(
         since = time.strftime("%Y-%m-%d %H:%M:%S %z")
         who = f"process {os.getpid()} on {socket.gethostname()} since {since}"
         atomic.write_text(holder, who)
+        atomic.clear(workdir)
         yield workdir
     finally:
         holder.unlink(missing_ok=True)

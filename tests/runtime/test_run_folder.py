@@ -97,7 +97,11 @@ def test_a_folder_has_one_process_at_a_time(tmp_path):
     finally:
         process.kill()
         process.join()
+    (folder / "meta").mkdir()
+    (folder / "meta" / ".report.json.123").write_text("half")  # as one that was killed
     with run_folder.held(folder) as kept:
+        assert not list((kept / "meta").iterdir())
+        (kept / "meta").rmdir()
         (kept / "file").write_text("")
     assert sorted(x.name for x in folder.iterdir()) == [".lock", "file"]
 
