@@ -16,6 +16,7 @@ from metainit.config.fields import Experiment, own_size
 from metainit.data.builders import catalog
 from metainit.models import classification, registry, torch_snippet
 from metainit.models.pretrained import About
+from metainit.reporting.tables import escaped
 from metainit.runtime import atomic
 from metainit.runtime.arguments import Parser
 from metainit.runtime.cost import (
@@ -164,7 +165,7 @@ def _card(
         mean=mean,
         std=std,
         code=code,
-        trained_on=", ".join(name for name, _ in _trained_on(config)),
+        trained_on=escaped(", ".join(name for name, _ in _trained_on(config))),
         pretrained_for=_PRETRAINED_FOR.get(init.name),
         classes="all meta-train classes"
         if config.joint.heads == "one"
@@ -196,11 +197,21 @@ def _card(
 
 
 def _in_words(about: About) -> About:
-    """The same with words for what is unknown."""
-    licence = about.recipe.licence or "unknown: find out before you share this"
-    recipe = about.recipe._replace(licence=licence, data=about.recipe.data or "unknown")
+    """The same with words for what is unknown, escaped: a run may be a stranger's."""
+    recipe = about.recipe._replace(
+        name=escaped(about.recipe.name),
+        licence=escaped(
+            about.recipe.licence or "unknown: find out before you share this"
+        ),
+        data=escaped(about.recipe.data or "unknown"),
+    )
     revision = f" at {about.revision}" if about.revision else ""
-    return about._replace(source=about.source + revision, recipe=recipe)
+    return About(
+        source=escaped(about.source + revision),
+        revision=None,
+        sha256=escaped(about.sha256),
+        recipe=recipe,
+    )
 
 
 def _method(config: Experiment) -> str:
@@ -239,8 +250,9 @@ def _results(run: str | pathlib.Path, init: str) -> Iterator[str]:
         chosen = row.get("init") == init and row.get("chosen")
         if chosen and row["metric"] in ("accuracy", "f1"):
             value, low, high = (f"{100 * row[x]:.1f}" for x in ("value", "low", "high"))
-            where = "- {metric} on {dataset}, {protocol}, {head} head, {step} steps"
-            yield f"{where.format(**row)}: {value} % [{low}, {high}]"
+            where = "{metric} on {dataset}, {protocol}, {head} head, {step} steps"
+            told = escaped(where.format(**row))
+            yield f"- {told}: {value} % [{low}, {high}]"
 
 
 def _data(config: Experiment) -> Iterator[str]:
@@ -252,9 +264,9 @@ def _data(config: Experiment) -> Iterator[str]:
         terms = catalog.terms_of(name)
         licence = terms.licence or "none stated that we know of"
         words = [
-            f"- {terms.title}{role}: licence: {licence}.",
+            f"{terms.title}{role}: licence: {licence}.",
             terms.terms or "Ask the makers before any use but research.",
             terms.homepage,
             f"({terms.citation})" if terms.citation else "",
         ]
-        yield " ".join(filter(None, words))
+        yield "- " + escaped(" ".join(filter(None, words)))

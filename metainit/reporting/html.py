@@ -40,7 +40,7 @@ def write(folder: str | os.PathLike[str], blocks: Iterable[Block]) -> pathlib.Pa
     reader.preprocessors.deregister("html_block")
     for name in ("html", "entity", "link", "reference", "autolink", "automail"):
         reader.inlinePatterns.deregister(name)
-    reader.ESCAPED_CHARS.extend("<&|")
+    reader.ESCAPED_CHARS.extend("<&|~")
     reader.treeprocessors.register(_Tree(reader, folder), "tree", -1)  # last
     title, body = html.escape(next(titles, "report")), reader.convert(text)
     page = string.Template(_PAGE.read_text(encoding="utf-8"))

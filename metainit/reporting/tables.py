@@ -159,9 +159,9 @@ def terminal(blocks: Iterable[Block]) -> str:
 def _markdown(block: Block) -> str:
     match block:
         case Heading(text, level):
-            return f"{'#' * level} {_escaped(text)}"
+            return f"{'#' * level} {escaped(text)}"
         case Bullets(items):
-            return "\n".join(f"- {_escaped(item)}" for item in items)
+            return "\n".join(f"- {_paragraph(item)}" for item in items)
         case Code(text, language):
             longest = max(map(len, re.findall("`+", text)), default=0)
             fence = "`" * max(3, longest + 1)
@@ -170,22 +170,27 @@ def _markdown(block: Block) -> str:
             return f"![{title}]({file})"
         case Table(heading, rows, text, bold):
             rule = ["---"] * text + ["---:"] * (len(heading) - text)
-            lines = [[_escaped(cell, "|`") for cell in row] for row in (heading, *rows)]
+            lines = [[escaped(cell, "|") for cell in row] for row in (heading, *rows)]
             for number in bold:
                 lines[number + 1] = [f"**{cell}**" for cell in lines[number + 1]]
             lines.insert(1, rule)
             return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    # What begins like a list or a heading is none.
-    start = r"^(\d+(?=[.)]\s)|(?=[#>]|[-+]\s))"
-    return re.sub(start, r"\1\\", _escaped(block))
+    return _paragraph(block)
 
 
-def _escaped(text: str, also: str = "") -> str:
+def _paragraph(text: str) -> str:
+    """Escapes text; what begins like a list or a heading is none."""
+    return re.sub(r"^(\d+(?=[.)]\s)|(?=[#>]|[-+]\s))", r"\1\\", escaped(text))
+
+
+def escaped(text: str, also: str = "") -> str:
     """Escapes text so that, but for `code`, Markdown shows just this."""
-    special = rf"[\\*<{also}]|\](?=[(\[:])|(?<!\w)_|_(?!\w)|&(?=#?\w+;)"
+    special = rf"[\\*<`{also}]|~(?=~)|\](?=[(\[:])|(?<!\w)_|_(?!\w)|&(?=#?\w+;)"
+    # Of two or more backticks the next one need not be the end.
+    code = r"((?<!`)`[^`]+`(?!`))|" if not also else ""
     return re.sub(
-        special if also else rf"(`[^`]*`)|{special}",
-        lambda match: match[0] if match.re.groups and match[1] else rf"\{match[0]}",
+        code + special,
+        lambda match: match[0] if code and match[1] else rf"\{match[0]}",
         " ".join(text.split()),
     )
 

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -141,12 +142,24 @@ def _origin(run: str | os.PathLike[str]) -> dict[str, Any]:
         content = json.loads(path.read_text())
         if weights := content["weights"]:
             seen = weights["recipe"]["input"]
-            seen |= {name: tuple(seen[name]) for name in ("mean", "std")}
-            recipe = Recipe(**weights["recipe"] | {"input": ImageInput(**seen)})
+            sees = ImageInput(
+                mean=_colour(seen["mean"]),
+                std=_colour(seen["std"]),
+                side=int(seen["side"]),
+                crop=float(seen["crop"]),
+            )
+            recipe = Recipe(**weights["recipe"] | {"input": sees})
             content["weights"] = About(**weights | {"recipe": recipe})
-        return content | {name: tuple(content[name]) for name in ("mean", "std")}
+        return content | {
+            name: tuple(map(float, content[name])) for name in ("mean", "std")
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} cannot be read ({error}): train the run") from error
+
+
+def _colour(values: Sequence[Any]) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def _of_run(

@@ -1,6 +1,8 @@
 """A run's initialisation as files: what is in them, and PyTorch code that uses them."""
 
+import json
 import pathlib
+import re
 import shutil
 
 import jax
@@ -11,6 +13,7 @@ import pytest
 import safetensors.numpy
 import shipped
 import tiny
+from markdown_it import MarkdownIt
 
 import metainit
 from metainit.__main__ import main
@@ -291,3 +294,25 @@ def test_the_code_gives_our_logits(name, change, exported, monkeypatch):
     monkeypatch.chdir(out)
     exec(compile(code, "README.md", "exec"), given)
     np.testing.assert_allclose(given["logits"].numpy(), logits, rtol=1e-3, atol=1e-3)
+
+
+def test_a_card_of_a_strangers_run_has_no_markup_but_its_own(exported):
+    config, evil = settings("resnet"), "[x](javascript:y)<img src=x>```"
+    weights = About(evil, evil, evil, Recipe(evil, IMAGENET, evil, evil))
+    config.data.update(name=f"folder:/{evil}", train=(), validation=())
+    out, _ = exported(config, weights=weights)
+    row = {"init": "meta-learned", "chosen": True, "metric": "accuracy", "step": evil}
+    row |= {"value": 0.5, "low": 0.4, "high": 0.6, "dataset": evil, "protocol": evil}
+    run = out.parent / "run"
+    atomic.write_rows(run / "results.jsonl", [row | {"head": evil}])
+    assert main(["export", str(run), f"--out={out}"]) == 0
+    card = (out / "README.md").read_text()
+    assert card.count("javascript:y") == 12
+    html = MarkdownIt("commonmark", {"html": True}).render(card)
+    assert not re.search("<(a|img|script)\\b", html)
+    assert html.count("<pre>") == card.count("```python")
+    # Numbers that are none are refused.
+    origin = json.loads((run / stored.ORIGIN).read_text())
+    origin["weights"]["recipe"]["input"]["side"] = evil
+    atomic.write_json(run / stored.ORIGIN, origin)
+    assert main(["export", str(run), f"--out={out}"]) == 2

@@ -4,6 +4,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from markdown_it import MarkdownIt
 from small_runs import CONTEXT, WINNING, evaluation
 from small_transfer import FAST, transfer
 
@@ -63,3 +64,37 @@ def test_the_page_loads_nothing(written):
             assert element.get(name, "data:").startswith("data:")
     (policy,) = re.findall(r'Security-Policy" content="(.*?)"', content)
     assert policy.startswith("default-src 'none'")
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "[x](javascript:alert(1))",
+    "[x]: javascript:alert(1)",
+    "![x](https://example.org/x.png)",
+    "&lt;script&gt; &#60;b>",
+    "```<img src=x onerror=alert(1)>`",
+    "`` <b>x</b> ` <i>`",
+    "`a``<img src=x>`",
+    "~~~ <b>",
+    "\\<b> \\[x](y) \\`<i>`",
+    "<!-- x",
+    "<https://example.org>",
+    "# > - 1. a\n\n<b>",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_becomes_markup_whoever_renders_it(tmp_path, name):
+    table = Table((name, "n"), [(name, "1")], text=1)
+    blocks = [name, f"of {name}.", Heading(name), Bullets([name]), Code(name), table]
+    html.write(tmp_path, blocks)
+    markup = "a", "img", "script", "b", "i", "blockquote", "ol", "del"
+    page = parsed(tmp_path)
+    assert not [tag for tag in markup if page.find(f".//{tag}") is not None]
+    # By the rules of GitHub and others, which let HTML through.
+    rendered = MarkdownIt("commonmark", {"html": True}).enable(["table"])
+    body = rendered.render((tmp_path / "report.md").read_text())
+    tags = set(re.findall(r"<(\w+|!--)", body))
+    allowed = "h2 p ul li pre code table thead tbody tr th td"
+    assert tags <= set(allowed.split()), body
+    assert body.count("<pre>") == 1 and body.count("<table>") == 1
