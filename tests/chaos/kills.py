@@ -47,7 +47,7 @@ def get_config(variant=""):
 # Kills of a run, after which it may come to its end.
 MOST = 6
 # Names of what is measured, and differs between any two runs.
-TIMES = ("seconds", "hours", "runtime", "per_second")
+TIMES = ("seconds", "hours", "runtime", "per_second", "logged_at")
 
 
 class Line(NamedTuple):
@@ -173,8 +173,16 @@ class Kill(NamedTuple):
         sys.addaudithook(heard)
 
 
-def start(line: Line, folder: pathlib.Path, kill: Kill | None) -> tuple[int, list[str]]:
-    """Gives a line in a folder; its status, and what it has changed, in order."""
+def start(
+    line: Line,
+    folder: pathlib.Path,
+    kill: Kill | None = None,
+    before: Callable[[], None] = lambda: None,
+) -> tuple[int, list[str]]:
+    """Gives a line in a folder; its status, and what it has changed, in order.
+
+    What it prints is in a file `output` there; `before` is called first.
+    """
     child = os.fork()
     if not child:
         status = 1
@@ -187,6 +195,7 @@ def start(line: Line, folder: pathlib.Path, kill: Kill | None) -> tuple[int, lis
             os.environ["METAINIT_DATA_DIR"] = f"{folder}/data"
             log = os.open("changes", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
             (kill or Kill()).watch(log)
+            before()
             status = run(line)
         except BaseException:
             traceback.print_exc()
@@ -331,7 +340,7 @@ def chains(
     folder = place / "run"  # always the same, since caches are known by it
     _copy(drawn, folder)
     began = time.perf_counter()
-    status, changes = start(line, folder, None)
+    status, changes = start(line, folder)
     assert status == 0, (folder / "output").read_text()
     seconds = time.perf_counter() - began
     wanted = forked(outcome, folder)
@@ -381,6 +390,18 @@ def _copy(drawn: pathlib.Path, folder: pathlib.Path) -> None:
     shutil.copytree(drawn, folder, symlinks=True)
 
 
+def load() -> None:
+    """Imports all that a line imports, so that what is forked need not."""
+    import conftest  # noqa: F401  (first: it has jax's settings)
+    import tensorboard.backend.event_processing.event_accumulator  # noqa: F401
+    import tensorflow_datasets  # noqa: F401
+
+    import metainit.experiments.finetune
+    import metainit.experiments.launching  # noqa: F401
+
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser("kills.py", description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
@@ -390,14 +411,7 @@ def main() -> int:
     parser.add_argument("--keep", help="a folder to work in, which is kept")
     given = parser.parse_args()
     import archives  # noqa: F401
-    import conftest  # noqa: F401  (first: it has jax's settings)
-    import tensorboard.backend.event_processing.event_accumulator  # noqa: F401
-    import tensorflow_datasets  # noqa: F401
-
-    import metainit.experiments.finetune
-    import metainit.experiments.launching  # noqa: F401
-
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    load()
     names, place = (
         given.lines.split(","),
         pathlib.Path(given.keep or tempfile.mkdtemp()),
