@@ -14,10 +14,15 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
+from metainit.runtime import atomic
+
 ROLES = ("train", "validation", "test")
 
 # Part of every key: raise it when the layout on disk or `images.fit` changes.
 _FORMAT = 2
+
+_DIGEST = "sha256"  # a file, of the small ones beside it
+_CHECKED = 1 << 29  # bytes of images or maps that are looked at before they are used
 
 
 class Part(NamedTuple):
@@ -71,24 +76,37 @@ def cached(
     `build` is called where no cache of this name, key (compared by its `repr`) and
     shape [H, W, C] exists. The cache is written beside its place and renamed, so an
     interrupted build leaves none, and the next one clears away what it did leave. A
-    second process waits for the first.
+    second process waits for the first. One that is found damaged is made again; of
+    large ones a part is looked at.
     """
     digest = hashlib.sha256(repr((_FORMAT, key, shape)).encode()).hexdigest()[:16]
     folder = root(data_dir) / "cache"
     final = folder / f"{name}-{'x'.join(map(str, shape))}-{digest}"
-    if not final.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        new = folder / f".new-{final.name}"
-        with filelock.FileLock(folder / f".{final.name}.lock"):
-            if not final.is_dir():  # another process may have made it
-                shutil.rmtree(new, ignore_errors=True)
-                try:
-                    for role, pending in build().items():
-                        _write(new / role, pending, shape, f"{name} {role}")
-                    os.rename(new, final)
-                finally:
-                    shutil.rmtree(new, ignore_errors=True)
-    return {path.name: _read(path) for path in sorted(final.iterdir())}
+    if final.is_dir():
+        try:
+            return _parts(final)
+        except atomic.DamagedError as error:
+            logging.warning("%s: the cache is made again", error)
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / f".new-{final.name}"
+    with filelock.FileLock(folder / f".{final.name}.lock"):
+        try:
+            return _parts(final)  # another process may have made it
+        except atomic.DamagedError:
+            for place in (final, new):
+                shutil.rmtree(place, ignore_errors=True)
+        try:
+            for role, pending in build().items():
+                _write(new / role, pending, shape, f"{name} {role}")
+            os.rename(new, final)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    return _parts(final)
+
+
+def _parts(final: Path) -> dict[str, Part]:
+    with atomic.reading(final):
+        return {path.name: _read(path) for path in sorted(final.iterdir())}
 
 
 def _write(folder: Path, pending: Pending, shape: tuple[int, ...], title: str) -> None:
@@ -114,12 +132,40 @@ def _write(folder: Path, pending: Pending, shape: tuple[int, ...], title: str) -
     np.save(folder / "hashes.npy", np.array(hashes, np.uint64))
     names = [pending.names[number] for number in present]
     (folder / "names.json").write_text(json.dumps(names), encoding="utf-8")
+    (folder / _DIGEST).write_text(_digest(folder))
 
 
 def _read(folder: Path) -> Part:
-    return Part(
-        np.load(folder / "images.npy", mmap_mode="r"),
-        np.load(folder / "labels.npy"),
-        tuple(json.loads((folder / "names.json").read_text(encoding="utf-8"))),
-        np.load(folder / "hashes.npy"),
-    )
+    with atomic.reading(folder):
+        part = Part(
+            np.load(folder / "images.npy", mmap_mode="r"),
+            np.load(folder / "labels.npy"),
+            tuple(json.loads((folder / "names.json").read_text(encoding="utf-8"))),
+            np.load(folder / "hashes.npy"),
+        )
+        if (folder / _DIGEST).exists() and (folder / _DIGEST).read_text() != _digest(
+            folder
+        ):
+            raise ValueError("labels, names or hashes are not as they were written")
+        check(part.images, part.hashes)
+        return part
+
+
+def check(arrays: np.ndarray, hashes: np.ndarray) -> None:
+    """Refuses arrays [n, ...] that have other hashes; of many bytes a part is read.
+
+    It raises ValueError.
+    """
+    if len(arrays) != len(hashes):
+        raise ValueError(f"{len(arrays)} arrays and {len(hashes)} hashes")
+    some = max(1, _CHECKED // max(1, arrays[:1].nbytes))
+    every = -(-len(arrays) // some) or 1
+    for number in range(0, len(arrays), every):
+        if hash_image(arrays[number]) != hashes[number]:
+            raise ValueError(f"number {number} is not as it was written")
+
+
+def _digest(folder: Path) -> str:
+    small = ("labels.npy", "names.json", "hashes.npy")
+    content = b"".join((folder / name).read_bytes() for name in small)
+    return hashlib.sha256(content).hexdigest()

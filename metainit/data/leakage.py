@@ -5,7 +5,6 @@ classes that pretrained weights have seen are reported.
 """
 
 import itertools
-import json
 import os
 import pathlib
 import re
@@ -215,7 +214,7 @@ def check_stored(workdir: str | os.PathLike[str], roles: Roles) -> None:
       ValueError: naming the roles and data sets that differ.
     """
     path, now = pathlib.Path(workdir) / FILE, _described(roles)
-    before = json.loads(path.read_text()) if path.exists() else now
+    before = atomic.read_json(path) if path.exists() else now
     if changed := run_folder.differences(before, now):
         raise ValueError(
             f"workdir: {workdir} holds a run on other images or classes, before -> "

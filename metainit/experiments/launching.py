@@ -17,12 +17,13 @@ from metainit.data.builders import plan
 from metainit.experiments import configs
 from metainit.experiments.configs import Config, Typed
 from metainit.experiments.meta_learning import train
-from metainit.runtime import devices, hosts, placement, run_folder, stop
+from metainit.runtime import atomic, devices, hosts, placement, run_folder, stop
+from metainit.runtime.atomic import DamagedError
 from metainit.runtime.checkpoint import CheckpointError
 from metainit.runtime.hosts import NO_OTHERS, Others
 from metainit.training.loop import NonFiniteError
 
-_REFUSALS = ConfigError, NonFiniteError, CheckpointError
+_REFUSALS = ConfigError, NonFiniteError, CheckpointError, DamagedError
 
 
 def default_workdir(config: str) -> Path:
@@ -71,13 +72,16 @@ def run(
                 _check_devices(experiment)
             if _obtain_data(experiment, dry_run, yes):
                 train(experiment, own, dry_run=dry_run, command=command)
-    except (*_REFUSALS, *hosts.ERRORS) as error:
+    except (*_REFUSALS, *hosts.ERRORS, OSError, RuntimeError) as error:
         if told := hosts.lost(error):
             print(f"error: {told}", file=sys.stderr)
             return stop.LOST
+        words = str(error)
         if not isinstance(error, _REFUSALS):
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            if not (refused := atomic.refused(error)):
+                raise
+            words = f"{refused}; what was saved is kept, and the same line goes on"
+        print(f"error: {' '.join(words.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
 import pathlib
 import time
 
@@ -223,12 +222,14 @@ def _finished(workdir: pathlib.Path, config: Experiment) -> str:
     """The report's text where the experiment is finished, else ""."""
     path = workdir / finished_runs.FILE
     asked = finished_runs.asked(dataclasses.asdict(config))
-    if not path.exists() or json.loads(path.read_text()) != asked:
+    if not path.exists() or atomic.read_json(path) != asked:
         return ""
+    with atomic.reading(workdir / REPORT, f"delete {path}, and the same line makes it"):
+        report = (workdir / REPORT).read_text()
     return (
         f"{workdir} is finished ({config.iterations} iterations in max_hours="
         f"{config.max_hours:g}); more of either go on, another --workdir starts anew"
-        f"\n\n{(workdir / REPORT).read_text()}"
+        f"\n\n{report}"
     )
 
 

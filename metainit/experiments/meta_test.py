@@ -1,7 +1,6 @@
 """Meta-test of an experiment: what is chosen, on how many episodes, and every row."""
 
 import functools
-import json
 import pathlib
 from collections.abc import Mapping
 
@@ -62,7 +61,7 @@ def _count(
 ) -> tuple[int, str]:
     """Tells how many episodes there are, and why; a file keeps it for a run's rest."""
     if (path := workdir / FILE).exists():
-        stored = json.loads(path.read_text())
+        stored = atomic.read_json(path, "episodes", "why")
         return stored["episodes"], stored["why"]
     samples = chosen[0].entrants.samples
     sets = len(samples.test + samples.held_out)

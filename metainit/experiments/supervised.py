@@ -5,7 +5,6 @@ is. The scripts are uneven, so macro-F1 is reported beside accuracy.
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 
@@ -130,9 +129,10 @@ def train(
 def _finished(workdir: pathlib.Path, asked: list[float]) -> str:
     """The report's text where all epochs and hours were spent, else ""."""
     path = workdir / FINISHED
-    if not path.exists() or json.loads(path.read_text()) != asked:
+    if not path.exists() or atomic.read_json(path) != asked:
         return ""
-    text = (workdir / REPORT).read_text()
+    with atomic.reading(workdir / REPORT, f"delete {path}, and the same line makes it"):
+        text = (workdir / REPORT).read_text()
     return f"{workdir} is finished; more epochs go on\n\n{text}"
 
 

@@ -238,7 +238,7 @@ def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial |
     trial = digest.sha256(key(fields))[:10]
     folder = workdir / "trials" / trial
     path = workdir / _SECONDS
-    spent = json.loads(path.read_text()) if path.exists() else {}
+    spent = atomic.read_json(path) if path.exists() else {}
     left = 3600 * config.search.hours - sum(spent.values())
     before = spent.pop(trial, 0)  # which a trial that goes on counts, too
     # One that would be cut short tells nothing.
@@ -250,7 +250,7 @@ def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial |
     runs, notes = {}, []
     try:
         train(of_trial, folder)
-        runs = json.loads((folder / finished_runs.VALIDATION).read_text())
+        runs = atomic.read_json(folder / finished_runs.VALIDATION)
     except NonFiniteError as error:
         notes = [str(error)]
     except NoTimeError:

@@ -72,25 +72,23 @@ def write_episodes(path: str | os.PathLike[str], evaluation: Evaluation) -> None
 
 def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
     """Reads what `write_episodes` stored; a damaged file is a ValueError."""
-    try:
-        stored = atomic.read_arrays(path, "values")
-    except ValueError as error:
-        again = f"delete {FILE} beside it and give the run's own line again"
-        raise ValueError(f"{error}; {again}") from None
+    again = f"delete {FILE} beside it and give the run's own line again"
     parts = []
-    for (part, about_rows, metrics), of_rows in stored:
-        rows = [
-            row._replace(
-                steps=tuple(row.steps),
-                cost=Cost(*row.cost),
-                rungs=tuple((few, many) for few, many in row.rungs),
-                measurements=dict(zip(metrics, values[:, None], strict=True)),
-            )
-            for row, values in zip(
-                itertools.starmap(Row, about_rows), of_rows, strict=True
-            )
-        ]
-        parts.append(Evaluation(*part)._replace(rows=tuple(rows), parts=(), notes=()))
+    with atomic.reading(path, again):
+        for (part, about_rows, metrics), of_rows in atomic.read_arrays(path, "values"):
+            rows = [
+                row._replace(
+                    steps=tuple(row.steps),
+                    cost=Cost(*row.cost),
+                    rungs=tuple((few, many) for few, many in row.rungs),
+                    measurements=dict(zip(metrics, values[:, None], strict=True)),
+                )
+                for row, values in zip(
+                    itertools.starmap(Row, about_rows), of_rows, strict=True
+                )
+            ]
+            whole = Evaluation(*part)._replace(rows=tuple(rows), parts=(), notes=())
+            parts.append(whole)
     return tuple(parts)
 
 
@@ -103,22 +101,27 @@ def read(path: str | os.PathLike[str]) -> Run | str:
     path = pathlib.Path(path)
     if not (path / "config.json").exists():
         raise ValueError(f"{path} is no folder of a run: it has no config.json")
-    config = json.loads((path / "config.json").read_text())
-    if kind := config.get("kind"):
+    config = atomic.read_json(path / "config.json")
+    with atomic.reading(path / "config.json"):
+        kind = config.get("kind")
+        settings, seed = ({}, 0) if kind else (asked(config), int(config["seed"]))
+    if kind:
         raise ValueError(f"{path} is a run of kind {kind}, without episodes")
     if not (path / FILE).exists():
         return f"{path}: not finished, it has no results; the run's own line goes on"
-    if json.loads((path / FILE).read_text()) != asked(config):
+    if atomic.read_json(path / FILE) != settings:
         return f"{path}: finished with other settings and then begun again"
-    text = (path / TRANSFER).read_text() if config["transfer"]["steps"] else ""
-    points = list(map(json.loads, text.splitlines()))
+    points = atomic.read_rows(path / TRANSFER) if "transfer" in settings else []
+    with atomic.reading(path / TRANSFER):
+        transfer = _fine_tunings(points)
+        costs = {point["init"]: point["init_device_seconds"] for point in points}
     return Run(
         path=str(path),
-        seed=config["seed"],
+        seed=seed,
         config=run_folder.flat(config),
         data_sets={x.name: x for x in read_episodes(path / EPISODES)},
-        transfer=_fine_tunings(points),
-        costs={point["init"]: point["init_device_seconds"] for point in points},
+        transfer=transfer,
+        costs=costs,
     )
 
 

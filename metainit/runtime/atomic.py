@@ -1,15 +1,59 @@
 """Files that are there whole or not at all: text, JSON, rows and arrays."""
 
+import contextlib
+import errno
 import io
 import json
 import math
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+_REFUSALS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+}
+
+
+class DamagedError(ValueError):
+    """A file that cannot be read as what was written."""
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
+    """Makes a `DamagedError` of what goes wrong where a file is read and understood.
+
+    Raises:
+      DamagedError: naming the file, and `advice`.
+    """
+    try:
+        yield
+    except DamagedError as error:
+        raise DamagedError(f"{error}; {advice}" if advice else str(error)) from None
+    except (
+        *(OSError, KeyError, ValueError, TypeError, AttributeError, IndexError),
+        *(EOFError, zipfile.BadZipFile, zlib.error),
+    ) as error:
+        words = f"{path} cannot be read ({type(error).__name__}: {error})"
+        raise DamagedError(f"{words}; {advice}" if advice else words) from None
+
+
+def refused(error: BaseException | None) -> str:
+    """Says what the system refused, where that is why something failed, else ""."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _REFUSALS:
+            return f"{error.filename or 'a file'}: {error.strerror}"
+        # Libraries pass on that the disk is full in words of their own.
+        for full in map(os.strerror, (errno.ENOSPC, errno.EDQUOT)):
+            if full in str(error):
+                return full
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -62,9 +106,30 @@ def line(row: Mapping[str, Any]) -> str:
     return json.dumps(finite) + "\n"
 
 
+def read_json(path: str | os.PathLike[str], *names: str) -> Any:
+    """Reads the value of a file of `write_json`, an object that has these names.
+
+    It raises DamagedError where it is none.
+    """
+    with reading(path):
+        value = json.loads(pathlib.Path(path).read_text())
+        if lacking := [name for name in names if name not in value]:
+            raise ValueError(f"it has no {', '.join(lacking)}")
+        return value
+
+
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Reads the rows of a file of `write_rows`."""
-    return [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()]
+    """Reads the rows of a file of `write_rows`, or raises DamagedError."""
+    rows = []
+    for number, text in enumerate(_lines(path), start=1):
+        with reading(f"{path}, line {number},"):
+            rows.append(dict(json.loads(text)))
+    return rows
+
+
+def _lines(path: str | os.PathLike[str]) -> list[str]:
+    with reading(path):
+        return pathlib.Path(path).read_text().splitlines()
 
 
 def write_arrays(
@@ -88,12 +153,13 @@ def read_arrays(
 ) -> list[tuple[Any, np.ndarray]]:
     """Reads each JSON value that `write_arrays` stored, with its array of this name.
 
-    Raises ValueError where there is no such file or array, or it is damaged.
+    Raises DamagedError where there is no such file or array, or it is damaged.
     """
-    try:
-        # NumPy itself leaves a damaged file open.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            index = json.loads(str(stored["index"]))
-            return [(about, stored[f"{name}{i}"]) for i, about in enumerate(index)]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read ({error})") from None
+    # NumPy itself leaves a damaged file open.
+    with (
+        reading(path),
+        open(path, "rb") as file,
+        np.load(file, allow_pickle=False) as stored,
+    ):
+        index = json.loads(str(stored["index"]))
+        return [(about, stored[f"{name}{i}"]) for i, about in enumerate(index)]

@@ -1,6 +1,5 @@
 """Compiled steps and their times; equal device time, turned into a number of steps."""
 
-import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -95,7 +94,9 @@ def steps_per_iteration(
     Where `store`, the file `path` keeps it, so that a resumed run has the same steps.
     """
     if path.exists():
-        return float(json.loads(path.read_text())["joint_steps_per_iteration"])
+        name = "joint_steps_per_iteration"
+        with atomic.reading(path):
+            return float(atomic.read_json(path, name)[name])
     measured = {
         "joint_steps_per_iteration": meta_seconds / joint_seconds,
         "meta_iteration_seconds": meta_seconds,

@@ -113,11 +113,14 @@ def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+            rows.append(row | {"step": int(row["step"])})
+        except (ValueError, TypeError, KeyError):
             if number < len(lines):
-                words = "not JSON; only the last line may be cut"
-                raise ValueError(f"{path}, line {number}: {words}") from None
+                words = "no row of metrics; only the last line may be cut: mend or "
+                raise atomic.DamagedError(
+                    f"{path}, line {number}: {words}remove it, to go on"
+                ) from None
     return rows
 
 

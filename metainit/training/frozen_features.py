@@ -4,6 +4,7 @@ Computed once for every image and kept on disk.
 """
 
 import functools
+import logging
 import math
 import os
 import pathlib
@@ -19,6 +20,7 @@ from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
 from metainit.core import masks
+from metainit.data import cache
 from metainit.data.batches import chunks
 from metainit.data.loading import Source
 from metainit.models.model import Model
@@ -31,6 +33,7 @@ SAMPLE = 8  # images that it is timed on
 
 # Part of every key: raise it when what is on disk changes, or how it is computed.
 _FORMAT = 2
+_HASHES = ".hashes"
 
 
 def encode(
@@ -64,6 +67,8 @@ def encode(
         return folder / f"{key}.npy", made.shape[1:]
 
     places = [(source, *place(source)) for source in sources]
+    for _, path, _ in places:
+        _require_whole(path)
     missing = {path: (s, shape) for s, path, shape in places if not path.exists()}
     needed = sum(4 * len(s.images) * math.prod(shape) for s, shape in missing.values())
     free = shutil.disk_usage(folder).free
@@ -85,9 +90,13 @@ def _encode(
 ) -> None:
     """Writes maps, or goes on where an earlier call was stopped."""
     part, told = path.with_suffix(".part"), path.with_suffix(".done")
-    done = int(told.read_text()) if part.exists() and told.exists() else 0
-    mode = "r+" if done else "w+"
-    maps = open_memmap(part, mode, np.float32, (len(source.images), *shape))
+    wanted = (len(source.images), *shape)
+    try:
+        maps, done = open_memmap(part, "r+"), int(told.read_text())
+        if maps.shape != wanted or done % CHUNK:
+            raise ValueError
+    except (OSError, ValueError):  # none, or none that can be gone on with
+        maps, done = open_memmap(part, "w+", np.float32, wanted), 0
     bar = tqdm(
         list(chunks(np.arange(done, len(maps)), CHUNK)),
         f"encoding {source.name}",
@@ -97,8 +106,23 @@ def _encode(
         maps[rows[:count]] = encode(source.images[rows])[:count]
         maps.flush()
         atomic.write_text(told, str(rows[count - 1] + 1))
+    hashes = np.array([cache.hash_image(x) for x in maps], np.uint64)
+    atomic.write_bytes(path.with_suffix(_HASHES), hashes.tobytes())
     os.replace(part, path)
     told.unlink(missing_ok=True)
+
+
+def _require_whole(path: pathlib.Path) -> None:
+    """Deletes maps that are not as they were written, to be made again."""
+    hashes = path.with_suffix(_HASHES)
+    if not (path.exists() and hashes.exists()):
+        return
+    try:
+        with atomic.reading(path):
+            cache.check(np.load(path, mmap_mode="r"), np.fromfile(hashes, np.uint64))
+    except atomic.DamagedError as error:
+        logging.warning("%s: the maps are made again", error)
+        path.unlink()
 
 
 def stand_ins(

@@ -411,6 +411,7 @@ def main() -> int:
     parser.add_argument("--keep", help="a folder to work in, which is kept")
     given = parser.parse_args()
     import archives  # noqa: F401
+
     load()
     names, place = (
         given.lines.split(","),

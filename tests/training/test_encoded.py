@@ -121,7 +121,16 @@ def test_encoding_that_was_stopped_goes_on(init, tmp_path, monkeypatch):
     assert len(calls) == 3  # of two chunks, the second one twice
     _, (expected,) = frozen_features.encode(init, sources, tmp_path / "other")
     np.testing.assert_array_equal(made.images, expected.images)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".npy", ".lock", ""}
+    left = {".npy", ".hashes", ".lock", ""}
+    assert {path.suffix for path in tmp_path.iterdir()} == left
+    maps, hashes = next(tmp_path.glob("*.npy")), next(tmp_path.glob("*.hashes"))
+    for damaged in maps, hashes:  # they are made again
+        content = bytearray(damaged.read_bytes())
+        content[-1] ^= 1
+        damaged.write_bytes(content)
+        _, (again,) = frozen_features.encode(init, sources, tmp_path)
+        np.testing.assert_array_equal(again.images, expected.images)
+    assert len(calls) == 9
 
 
 def test_a_disk_without_room_is_named(init, tmp_path, monkeypatch):

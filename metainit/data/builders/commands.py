@@ -13,6 +13,7 @@ from tqdm import tqdm
 from metainit.data import cache, images
 from metainit.data.builders import catalog, prepared
 from metainit.runtime.arguments import Parser
+from metainit.runtime.atomic import DamagedError
 
 # What needs TFDS is imported where it is used: listing stays quick.
 
@@ -183,9 +184,8 @@ def _verify(arguments: argparse.Namespace) -> int:
                         problems.append(f"{item.name} does not decode as an image")
                 splits[split] += 1
                 classes[item.label] += 1
-        # ArrayRecord's reader has no other kind of error.
-        except RuntimeError as error:
-            problems.append(f"the files of {split} are damaged ({error})")
+        except DamagedError as error:
+            problems.append(str(error))
     counts = ", ".join(f"{split} {count:,}" for split, count in splits.items())
     print(f"{entry.name} in {summary.folder}{summary.reductions}")
     print(f"images: {counts}; {decoded} of them decoded")

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metainit.data import cache, class_splits, images
+from metainit.runtime import atomic
 
 _CHUNK = 1024
+_AGAIN = "delete this folder, and prepare the data set again"
 
 
 class Summary(NamedTuple):
@@ -39,31 +41,45 @@ def newest(name: str, root: Path) -> Summary | None:
 
 
 def summary(folder: Path) -> Summary:
-    """Reads about the data set in a folder that holds dataset_info.json."""
-    info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
-    extra = folder / "metadata.json"
-    splits = info.get("splits", [])
-    return Summary(
-        folder,
-        {split["name"]: sum(map(int, split["shardLengths"])) for split in splits},
-        sum(int(split["numBytes"]) for split in splits),
-        json.loads(extra.read_text(encoding="utf-8")) if extra.exists() else {},
-    )
+    """Reads about the data set in a folder that holds dataset_info.json.
+
+    It raises DamagedError where that cannot be read.
+    """
+    with atomic.reading(folder, _AGAIN):
+        info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+        extra = folder / "metadata.json"
+        splits = info.get("splits", [])
+        return Summary(
+            folder,
+            {split["name"]: sum(map(int, split["shardLengths"])) for split in splits},
+            sum(int(split["numBytes"]) for split in splits),
+            dict(json.loads(extra.read_text("utf-8"))) if extra.exists() else {},
+        )
 
 
 def encoded(builder: Any, splits: Sequence[str]) -> Iterator[images.Encoded]:
-    """Yields every image of some splits of a prepared data set, in order."""
+    """Yields every image of some splits of a prepared data set, in order.
+
+    It raises DamagedError where the files are not as they were written.
+    """
     import tensorflow_datasets as tfds
 
     features = builder.info.features
     raw = {name: tfds.decode.SkipDecoding() for name in features if name != "label"}
     for split in splits:
-        source = builder.as_data_source(split, decoders=raw)
-        for start in range(0, len(source), _CHUNK):
-            chunk = range(start, min(start + _CHUNK, len(source)))
-            for number, row in zip(chunk, source.__getitems__([*chunk]), strict=True):
-                name = f"{builder.info.full_name} {split}[{number}]"
-                yield images.Encoded(int(row["label"]), row["image"], name)
+        try:
+            source = builder.as_data_source(split, decoders=raw)
+            for start in range(0, len(source), _CHUNK):
+                chunk = range(start, min(start + _CHUNK, len(source)))
+                rows = source.__getitems__([*chunk])
+                for number, row in zip(chunk, rows, strict=True):
+                    name = f"{builder.info.full_name} {split}[{number}]"
+                    yield images.Encoded(int(row["label"]), row["image"], name)
+        # ArrayRecord's reader has no other kind of error.
+        except RuntimeError as error:
+            what = f"the files of {split} are damaged ({error})"
+            again = f"{what}; delete {builder.data_dir}, and prepare them again"
+            raise atomic.DamagedError(again) from error
 
 
 def read(data: Any, name: str) -> dict[str, cache.Part]:
@@ -78,8 +94,12 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
     import tensorflow_datasets as tfds
 
     folder = folder_of(name, cache.root(data.data_dir))
-    builder = tfds.builder_from_directory(folder)
-    features, form = builder.info.features, builder.info.file_format.value
+    try:
+        builder = tfds.builder_from_directory(folder)
+        features, form = builder.info.features, builder.info.file_format.value
+    except Exception as error:  # of its many parsers
+        words = f"{folder} cannot be read ({type(error).__name__}: {error})"
+        raise atomic.DamagedError(f"{words}; {_AGAIN}") from error
     if not {"image", "label"} <= set(features) or form != "array_record":
         raise ValueError(
             f"data.name='tfds:{name}' has the features {sorted(features)}, prepared as "

@@ -1,0 +1,124 @@
+"""Files that are not as they were written: noticed, named, and made again where can be.
+
+Long versions: `python tests/chaos/faults.py`.
+"""
+
+import errno
+import itertools
+import json
+import logging
+
+import numpy as np
+import pytest
+import tiny
+
+from metainit.data import loading
+from metainit.experiments import launching
+from metainit.reporting import finished_runs
+from metainit.runtime import atomic, run_folder
+from metainit.runtime.logging import Writer
+
+
+def flip(path, at, bit=0):
+    content = bytearray(path.read_bytes())
+    content[at % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+
+
+def test_a_damaged_cache_is_made_again(tmp_path, caplog):
+    """Whichever byte it is of, in whichever file."""
+    data = tiny.typed(tiny.config(tiny.draw(tmp_path / "images"))).data
+    wanted = loading.load(data).train[0]
+    files = sorted((tmp_path / "data" / "cache").glob("*/train/*"))
+    assert len(files) == 5
+    for path, at in itertools.product(files, (0, 40, 90, -1)):
+        whole = path.read_bytes()
+        flip(path, at)
+        with caplog.at_level(logging.WARNING):
+            found = loading.load(data).train[0]
+        assert "made again" in caplog.messages.pop(), (path, at)
+        assert found.class_names == wanted.class_names
+        for name in ("images", "labels", "hashes"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+        assert path.read_bytes() == whole
+        caplog.clear()
+
+
+def test_what_cannot_be_read_names_its_file(tmp_path):
+    path = tmp_path / "budget.json"
+    for content in (b"\xff", b"", b'{"a": ', b'{"b": 1}', b"[]", b"3"):
+        path.write_bytes(content)
+        with pytest.raises(atomic.DamagedError, match=r"budget\.json cannot be read"):
+            atomic.read_json(path, "a")
+    for content in (b"\xff", b'{"step": 1}\n3\n', b'{"step": 1}\n{'):
+        path.write_bytes(content)
+        with pytest.raises(atomic.DamagedError, match=r"budget\.json"):
+            atomic.read_rows(path)
+
+
+def test_damaged_rows_of_metrics_are_named(tmp_path):
+    with Writer(tmp_path) as writer:
+        for step in (1, 2, 3):
+            writer.write_scalars(step, {"loss": 1.0})
+    path = tmp_path / "metrics.jsonl"
+    rows = path.read_text().splitlines()
+    for damaged in ('{"stop": 1}', "1", '{"step": null}', "{"):
+        path.write_text("\n".join([damaged, *rows[1:]]))
+        with pytest.raises(
+            atomic.DamagedError, match=r"metrics\.jsonl, line 1: no row"
+        ):
+            Writer(tmp_path, first_step=2)
+        assert path.read_text().splitlines()[1:] == rows[1:]  # nothing was lost
+
+
+def test_damaged_runs_are_told_in_one_line(tmp_path):
+    """By what compares finished runs."""
+    import small_runs
+
+    for number, name in enumerate(("config.json", "finished.json", "transfer.jsonl")):
+        run = small_runs.write(tmp_path / str(number), 0)
+        path = tmp_path / str(number) / name
+        whole = path.read_text()
+        for damaged in (whole[:-5] + "\x00", "[]", "{}", ""):
+            path.write_text(damaged)
+            try:
+                finished_runs.read(run)
+            except ValueError as error:
+                assert len(str(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs/x"),
+            "runs/x: No space",
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "runs/x"), "runs/x: Read-only"),
+        (RuntimeError("orbax: [OS error 28: No space left on device]"), "No space"),
+        (atomic.DamagedError("runs/x/budget.json cannot be read"), "budget.json"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    tmp_path, monkeypatch, capsys, error, words
+):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(launching, "train", fail)
+    config = tiny.config(tiny.draw(tmp_path / "images"))
+    assert launching.run(config, tmp_path / "run", "python launch.py") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and words in line
+    monkeypatch.setattr(launching, "train", lambda *_, **__: {}[0])
+    with pytest.raises(KeyError):  # a mistake of ours keeps its traceback
+        launching.run(config, tmp_path / "run", "python launch.py")
+
+
+def test_a_config_that_is_damaged_loses_nothing(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 1}))
+    flip(tmp_path / "config.json", 0)
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(ValueError, match="cannot be read"):
+        run_folder.claim(tmp_path, {"seed": 1})
+    assert (tmp_path / "config.json").read_bytes() == before
