@@ -10,7 +10,7 @@ Meta-train: CIFAR-100, Caltech-256, Flowers102, a tenth of whose classes are hel
 meta-validation: Stanford Cars, FGVC Aircraft; meta-test: Oxford-IIIT Pet, SUN397. They
 are prepared on first use (`metainit datasets plan configs/maml_conv4.py` says
 what that takes). Outer Adam 0.001, inner rate 0.01, 1000 meta-iterations, 10 steps,
-meta-batch 4. A task is 8-way 4-shot, so that the support is the brief's batch of 32,
+meta-batch 4. A task is 8-way 4-shot, so that the support is a batch of 32,
 met whole at every step; with `:minibatch` it is 16-way 20-shot, ten batches of 32 (no
 more than 22 images a class, since the smallest of Flowers102 has 40).
 

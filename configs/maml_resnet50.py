@@ -1,4 +1,4 @@
-"""ResNet-50 with ImageNet weights, meta-learned on the brief's seven data sets.
+"""ResNet-50 with ImageNet weights, meta-learned on seven data sets.
 
     python launch.py --config configs/maml_resnet50.py                     all adapts
     python launch.py --config configs/maml_resnet50.py:conv4_on_features
@@ -11,14 +11,14 @@ Outer Adam 0.001, inner rate 0.01, batch 32, 1000 meta-iterations, 10 steps, met
 statistics stay as they are.
 
 * default: the whole encoder and the head adapt, second order in mixed mode;
-* `:conv4_on_features`: the encoder is frozen and cut after its third stage; the brief's
+* `:conv4_on_features`: the encoder is frozen and cut after its third stage;
   four convolutional layers learn and adapt on the 14x14 map, computed once a task;
 * `:head_only`: the encoder is meta-learned, inner steps change the head alone;
 * `:minibatch`: 16-way 20-shot, ten batches of 32;
 * `:recommended`: the last stage adapts; a far smaller outer rate that warms up and
   decays to zero, clipped meta-gradients and a smaller inner rate.
 
-The brief's outer rate of 0.001 hurts pretrained weights. EfficientNet-Lite0 with
+That outer rate of 0.001 hurts pretrained weights. EfficientNet-Lite0 with
 ImageNet weights (those of ResNet-50 could not be had) at 64x64 pixels, its encoder
 meta-learned and the head alone adapted, on the data below, accuracy on meta-validation
 in percent after 40 meta-iterations at a constant rate, seed 0, by configs/tune.py

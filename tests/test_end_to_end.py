@@ -61,6 +61,10 @@ def test_sigterm_saves_and_the_same_line_finishes(folder):
     assert f"joint pretraining: resumed at step {step}" in out
     assert out.splitlines()[-1] == "report: runs/trial/report.md"
     run = folder / "runs" / "trial"
+    page = (ROOT / "docs" / "report.md").read_text()
+    for path in run.iterdir():  # the page on reports tells of every file
+        name = f"{path.name}/" if path.is_dir() else path.name
+        assert path.name.startswith(".") or f"`{name}`" in page, name
     logged = [row["step"] for row in read_metrics(run / "joint") if "train/loss" in row]
     assert logged == list(range(20, 601, 20))
     assert "launch.py --config=trial.py" in (run / "report.md").read_text()

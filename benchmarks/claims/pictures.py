@@ -1,6 +1,7 @@
-"""The pictures of docs/results.md, drawn from what claims have kept.
+"""The pictures of docs/results.md and README.md, drawn from what claims have kept.
 
     python -m benchmarks.claims.pictures docs/images q2
+    python -m benchmarks.claims.pictures docs/images --first q2   of README.md
 
 Of every claim that is named, or has results, accuracy over adaptation steps on its
 first data set; of claims that differ in the images of a class, the differences. Bands
@@ -20,7 +21,10 @@ from matplotlib.figure import Figure
 from benchmarks.claims import claim as claims
 from benchmarks.claims import verdict
 from benchmarks.claims.claim import ROWS
+from metainit.data import episodes, loading
 from metainit.evaluation import intervals
+from metainit.experiments import configs
+from metainit.runtime.cost import JOINT, NAMES
 from metainit.training.initialisation import RANDOM
 
 # Okabe & Ito, "Color Universal Design" (2008).
@@ -107,6 +111,41 @@ def draw_images(to: pathlib.Path) -> None:
     figure.savefig(to / "d3-images.png", dpi=110)
 
 
+def draw_first(name: str, to: pathlib.Path) -> None:
+    """A task of unseen classes, beside what initialisations make of such."""
+    claim, config = claims.load(name)
+    rivals = [folder for rival in claim.rivals for folder in claims.done(rival)]
+    compared = verdict.compare(claims.done(name), rivals)
+    (data_set,) = compared.unseen
+    entries = [compared.ours]
+    for init in (NAMES[JOINT], RANDOM):
+        of_init = [entry for entry in compared.entries if entry.init == init]
+        entries.append(max(of_init, key=lambda x: verdict.mean(x, data_set)))
+    figure = Figure(figsize=(8.2, 2.7), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+    experiment = configs.typed(config)
+    task, sources = experiment.task, loading.load(experiment.data).test
+    images = episodes.sample_batch(sources, task, 0, 0, 1).support["image"][0]
+    rows, side = 4, images.shape[1]
+    grid = images.reshape(rows, -1, side, side).swapaxes(1, 2).reshape(rows * side, -1)
+    left.imshow(grid, cmap="gray_r")
+    left.set_axis_off()
+    left.set_title(f"{task.way} unseen characters, one drawing each", fontsize=10)
+    colours = (COLOURS[0], COLOURS[1], "0.6")
+    for place, (entry, colour) in enumerate(
+        zip(entries[::-1], colours[::-1], strict=True)
+    ):
+        of_seeds = [100 * float(np.mean(x)) for x in entry.measured(data_set)]
+        middle, low, high = _interval(of_seeds)
+        right.barh(place, middle, xerr=[[middle - low], [high - middle]], color=colour)
+        right.text(high + 1.5, place, f"{middle:.1f} %", va="center")
+    right.set_yticks(range(3), ("random weights", "joint pretraining", "meta-learned"))
+    right.set(xlim=(0, 115), xticks=range(0, 101, 20))
+    right.set_title("other drawings told right, %", fontsize=10)
+    right.spines[["top", "right"]].set_visible(False)
+    figure.savefig(to / "first.png", dpi=110)
+
+
 def _interval(values: Sequence[float]) -> tuple[float, float, float]:
     if len(values) < 2:
         return values[0], values[0], values[0]
@@ -117,8 +156,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("to", type=pathlib.Path)
     parser.add_argument("claims", nargs="*", default=claims.names())
+    parser.add_argument("--first", metavar="CLAIM", help="of README.md alone")
     args = parser.parse_args()
     args.to.mkdir(parents=True, exist_ok=True)
+    if args.first:
+        draw_first(args.first, args.to)
+        return
     for name in filter(claims.done, args.claims):
         draw_curves(name, args.to)
     draw_images(args.to)

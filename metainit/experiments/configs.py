@@ -61,7 +61,7 @@ def search(experiment: ConfigDict) -> ConfigDict:
 
 
 def seven_data_sets() -> ConfigDict:
-    """Makes the defaults with the brief's data sets in their roles, tasks and rates.
+    """Makes the defaults with the seven data sets in their roles, tasks and rates.
 
     8-way 4-shot tasks, whose support is a batch of 32 images, and 32 queries.
     """

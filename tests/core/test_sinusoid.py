@@ -1,15 +1,15 @@
-"""The README's example of use in one's own code runs, and shows what it says."""
+"""The sinusoid of docs/pure-layer.md runs, and shows what the page says."""
 
 import pathlib
 import re
 
 import processes
 
-README = pathlib.Path(__file__).parents[2] / "README.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "pure-layer.md"
 
 
-def test_readme_sinusoid_example():
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.M | re.S)
+def test_the_sinusoid_of_the_page():
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     (code,) = (block for block in blocks if "def sinusoids" in block)
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 20
     imports = re.findall(r"^(?:import|from) (\w+)", code, re.M)

@@ -26,7 +26,7 @@ from metainit.training import learner as recipe
 from metainit.training import stored
 from metainit.training.initialisation import Initialisation, fitted
 
-README = pathlib.Path(__file__).parents[2] / "README.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "export.md"
 WEIGHTS = About("timm/resnet50.tv_in1k", "abc", "f" * 64, Recipe("V1", IMAGENET, "MIT"))
 PREPROCESS = Preprocess((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -242,7 +242,7 @@ def test_the_code_adapts_what_was_adapted_and_the_readme_shows_it(change, adapts
     code = torch_snippet.of_run(configs.typed(config), 8)
     compile(code, "snippet", "exec")
     assert f"adapts = {adapts}" in code if adapts else not code
-    assert (f"```python\n{code}```\n" in README.read_text()) == (change == {})
+    assert (f"```python\n{code}```\n" in PAGE.read_text()) == (change == {})
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning
 from metainit.transfer import held_out as held_out_images
 
-README = pathlib.Path(__file__).parents[2] / "README.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "own-images.md"
 WEIGHTS = "runs/resnet2.safetensors"
 DAMAGED = ["damaged", "new_images"]
 UNREADABLE = "cannot be read as a classifier"
@@ -209,8 +209,8 @@ def test_in_python(place, tmp_path):
         _ = metainit.fine
 
 
-def test_the_block_of_the_readme_runs(place, monkeypatch):
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.M | re.S)
+def test_the_block_of_the_page_runs(place, monkeypatch):
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     (block,) = (block for block in blocks if "metainit.finetune" in block)
     shutil.copy("new_images/blue/01.jpg", "new_images/a.jpg")
     names, real = {}, metainit.finetune
@@ -259,8 +259,8 @@ def test_an_image_is_judged_alone(meta, capsys):
     np.testing.assert_allclose(by_file.sum(1), 1, atol=2e-4)
 
 
-def test_the_lines_of_the_readme(capsys):
-    told = README.read_text()
+def test_the_lines_of_the_page(capsys):
+    told = PAGE.read_text()
     lines = re.findall("^    metainit ((?:finetune|predict) .*)", told, re.M)
     finetune, predict = map(shlex.split, lines)
     try:
