@@ -264,6 +264,7 @@ def _meta_run(
         tasks=config.meta_batch,
         images=meta.batches.images(),
         every=_every(config),
+        norms_every=config.log_every,
         data=lambda step: [source.name for source in meta.batches.sources_of(step)],
         episodes=meta.batches.episodes_of,
         rates=("inner.learning_rate", "outer.learning_rate"),
@@ -293,6 +294,7 @@ def _joint_run(
         steps=count,
         images=config.joint.batch,
         every=_every(config).times(pace),
+        norms_every=config.log_every,
         data=lambda step: [source.name for source in sources],
         rates=("joint.learning_rate",),
         flops=joint.flops,
@@ -346,8 +348,7 @@ def _learned_rates(
     learner = recipe.rates_learner(config, weights.model, weights.preprocess)
     factors = recipe.log_step_sizes(config, weights.model, weights.body)
     state = learner.init(MetaParams({"body": weights.body}, factors))
-    skips = config.outer.skip_nonfinite > 0
-    of_rates = steps.meta_step(learner, state, meta.batches, meta.key, skips=skips)
+    of_rates = steps.meta_step(config, learner, state, meta.batches, meta.key)
     opt_state = optimizers.begun_at(state.opt_state, done)
     return meta_run._replace(
         name=NAMES[folder],

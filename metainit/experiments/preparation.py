@@ -192,10 +192,8 @@ def compiled(
     if not dry_run:
         print("compiling", flush=True)
     make = not_compiled if dry_run else compile_step
-    skips = config.outer.skip_nonfinite > 0
-    meta = steps.meta_step(
-        learner, state_of(start.body), batches, step_key, make, skips
-    )
+    state = state_of(start.body)
+    meta = steps.meta_step(config, learner, state, batches, step_key, make)
     if start.network is not None and not dry_run:
         forecast.check_memory(meta.program.memory, forecast.device_memory())
     joint = steps.joint_step(

@@ -1,12 +1,72 @@
 """What tells that a training is unwell."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
+
+from metainit.core import leaves
+from metainit.core.types import MetaState
 
 Metrics = dict[str, Any]  # NumPy arrays, [tasks] or []
+NORMS = "norms"  # of a step's metrics, those of layers
+_KINDS = "gradients", "updates", "parameters"
+_PARTS = ("encoder", "learner")  # of a body that is composed of them
+
+
+def layer_norms(every: int, before: MetaState, after: MetaState, grads: Any) -> Any:
+    """Gives norms of gradient, update and parameters of each layer, float32 [3].
+
+    Layers are what a network's parameters are called by at their top, after its
+    "encoder" or "learner" where it has these, and "head" and "inner" beside it.
+
+    Args:
+      every: steps after which they are computed; in the others they are 0.
+      before, after: the state before a step and after it.
+      grads: a tree like the parameters, with None for what is not learned, which is
+        left out; None for no gradients, and two norms.
+    """
+    named = functools.partial(leaves.by_name, name=leaves.dotted)
+    old, new, gradients = map(named, (before.params, after.params, grads))
+
+    def norms() -> dict[str, jax.Array]:
+        layers: dict[str, list[Any]] = {}
+        for name in gradients or new:
+            told = [gradients[name]] if gradients else []
+            told += [new[name] - old[name], new[name]]
+            layers.setdefault(_layer(name), []).append(told)
+        return {
+            layer: jnp.stack([optax.tree.norm(x) for x in zip(*of_all, strict=True)])
+            for layer, of_all in layers.items()
+        }
+
+    def none() -> dict[str, jax.Array]:
+        return jax.tree.map(jnp.zeros_like, jax.eval_shape(norms))
+
+    return jax.lax.cond(after.step % every == 0, norms, none)
+
+
+def _layer(name: str) -> str:
+    """The layer of a leaf: "model.body.encoder.layer1.0.conv" is "encoder.layer1"'s."""
+    words = [word for word in name.split(".") if word not in ("model", "body")]
+    if name.startswith("inner") or not words:
+        return name.partition(".")[0]
+    return ".".join(words[: 2 if words[0] in _PARTS else 1])
+
+
+def by_tag(norms: Mapping[str, Any]) -> dict[str, float]:
+    """Gives what `layer_norms` gave under tags for TensorBoard: "updates/head"."""
+    return {
+        f"{kind}/{layer}": float(value)
+        for layer, of_layer in jax.tree.map(np.asarray, dict(norms)).items()
+        for kind, value in zip(
+            _KINDS[-len(of_layer) :], np.asarray(of_layer), strict=True
+        )
+    }
 
 
 def is_finite(metrics: Metrics) -> bool:

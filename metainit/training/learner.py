@@ -10,13 +10,14 @@ import metainit
 from metainit.config.fields import Experiment
 from metainit.core import step_sizes
 from metainit.core.task_batching import Tasks, strategy
+from metainit.core.trajectories import Trajectories
 from metainit.models import classification, heads
 from metainit.models.added import is_added
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
 from metainit.models.wrappers import SCALARS, microbatched
 from metainit.runtime import devices
-from metainit.training import optimizers
+from metainit.training import health, optimizers
 
 # Adam inside: the square root's derivative at a zero gradient is infinite without it.
 EPS_ROOT = 1e-8
@@ -242,12 +243,28 @@ def task_metrics(seen: metainit.TaskMetrics) -> dict[str, jax.Array]:
     }
 
 
-def meta_update(learner: metainit.MetaLearner) -> Any:
-    """Makes `(state, episodes, key) -> (state, task_metrics and "grad_norm")`."""
+def meta_update(learner: metainit.MetaLearner, norms_every: int = 0) -> Any:
+    """Makes `(state, episodes, key) -> (state, metrics)`.
+
+    Metrics are `task_metrics` and `norms`.
+    """
 
     def update(state, episodes, key):
-        state, seen = learner.update(state, episodes, key)
-        norm = optimizers.grad_norm(state.opt_state)
-        return state, task_metrics(seen) | {"grad_norm": norm}
+        if isinstance(state.opt_state, Trajectories):  # CTS has no gradient
+            grads, (after, seen) = None, learner.update(state, episodes, key)
+        else:
+            grads, seen = learner.gradient(state, episodes, key)
+            after = learner.apply(state, grads)
+        return after, task_metrics(seen) | norms(norms_every, state, after, grads)
 
     return update
+
+
+def norms(
+    every: int, before: metainit.MetaState, after: metainit.MetaState, grads: Any
+) -> dict[str, Any]:
+    """Gives "grad_norm" and, where `every` is not 0, `health.layer_norms`."""
+    told = {"grad_norm": optimizers.grad_norm(after.opt_state)}
+    if every:
+        told[health.NORMS] = health.layer_norms(every, before, after, grads)
+    return told

@@ -30,7 +30,7 @@ from metainit.runtime.cost import Cost
 from metainit.runtime.logging import Progress, Writer
 from metainit.training import health
 from metainit.training.averaging import averaged
-from metainit.training.health import Metrics
+from metainit.training.health import NORMS, Metrics
 
 PROFILE = "profile"  # folder of a run's trace, for TensorBoard or Perfetto
 _NO_TIME = "max_hours"
@@ -76,6 +76,7 @@ class Run(NamedTuple):
     images: int = 0  # of a step
     tasks: int = 1  # of a step; tasks or batches
     every: Intervals = Intervals(1, 1, 1)
+    norms_every: int = 0  # steps after which `update` gives the norms of layers
     # `(step) -> names of the data sets that its batch is of`.
     data: Callable[[int], Iterable[str]] = lambda step: ()
     # `(step) -> index of each task's episode`; None where a batch is not of tasks.
@@ -114,6 +115,7 @@ class Session:
     """
 
     bar: Progress
+    norms: Mapping[str, Any] = MappingProxyType({})  # of layers, last computed
 
     def __init__(self, run: Run, clock: dict[str, Any]) -> None:
         self.run = run
@@ -146,7 +148,10 @@ class Session:
         self._spend(time.perf_counter() - begin)
         while self._unchecked:
             step, metrics = self._unchecked.popleft()
-            self._check(step, jax.tree.map(np.asarray, metrics))
+            scores = {n: np.asarray(x) for n, x in metrics.items() if n != NORMS}
+            self._check(step, scores)
+            if self.run.norms_every and (step + 1) % self.run.norms_every == 0:
+                self.norms = metrics[NORMS]
 
     def advance(
         self,
@@ -380,10 +385,12 @@ class _Training(Session):
         scalars = {f"train/{name}": value for name, value in numbers.items()}
         if run.skip:
             scalars["train/skipped"] = clock["skipped"]
-        writer.write_scalars(step, scalars | _by_data(run, logged))
+        scalars |= _by_data(run, logged) | health.by_tag(self.norms)
+        writer.write_scalars(step, scalars)
         left = (run.steps - step) * spent / count
         self.bar.show(step - run.first_step, numbers, left)
         logged.clear()
+        self.norms = {}
         self._logged_at = step, clock["device_seconds"]
 
 

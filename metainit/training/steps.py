@@ -21,8 +21,8 @@ from metainit.models.preprocess import Preprocess
 from metainit.runtime import devices, flops, placement
 from metainit.runtime.budget import Make, Program, compile_step, seconds_each
 from metainit.runtime.placement import EVERYWHERE, SPREAD, Placement
+from metainit.training import health, optimizers
 from metainit.training import learner as recipe
-from metainit.training import optimizers
 
 Update = Callable[..., Any]  # `(state, batch, key) -> (state, metrics)`
 
@@ -38,27 +38,27 @@ class Step(NamedTuple):
 
 
 def meta_step(
+    config: Experiment,
     learner: MetaLearner,
     state: MetaState,
     batches: MetaBatches,
     key: jax.Array,
     make: Make = compile_step,
-    skips: bool = False,
 ) -> Step:
     """Compiles a meta-iteration, each device for an equal share of the tasks.
 
     Tasks that differ in shape are taken one by one, by every device all of them.
     `make` is `metainit.runtime.budget.not_compiled` where it is to be planned only.
-    With `skips`, one that is not finite changes nothing (`skipping`).
     """
+    skips, every = config.outer.skip_nonfinite > 0, config.log_every
     # Compiled and counted is one function, so that it is traced once.
-    update = recipe.meta_update(learner)
+    update = recipe.meta_update(learner, every)
     whole = learner._replace(update=skipping(update) if skips else update)
     if batches.stacked:
         calls = [(state, batches(0), key)]
         program = by_shape(whole.update, calls, make, lambda _: over_tasks(state))
     else:
-        program = in_parts(learner, state, batches.one_of_each(), key, make)
+        program = in_parts(learner, state, batches.one_of_each(), key, make, every)
         if skips:
             program = program._replace(update=skipping(program.update))
         if (count := devices.mesh().size) > 1:
@@ -96,7 +96,9 @@ def joint_step(
         lambda body: start(model, optimizer, body, example, batches.classes, head)
     )(body)
     loss_fn = classification.joint_loss(model, joint.head, joint.label_smoothing)
-    update = supervised(model, preprocess, optimizer, loss_fn=loss_fn)
+    update = supervised(
+        model, preprocess, optimizer, loss_fn=loss_fn, norms_every=config.log_every
+    )
     if config.outer.skip_nonfinite:
         update = skipping(update)
     calls = ((state, batch, key) for batch in batches.one_of_each())
@@ -179,6 +181,7 @@ def in_parts(
     tasks: Iterable[Any],
     key: jax.Array,
     make: Make = compile_step,
+    norms_every: int = 0,
 ) -> Program:
     """Compiles a meta-iteration over tasks that cannot be stacked, by their shapes.
 
@@ -192,8 +195,9 @@ def in_parts(
 
     @jax.jit
     def finish(state, grads, count):
-        state = learner.apply(state, jax.tree.map(lambda g: g / count, grads))
-        return state, optimizers.grad_norm(state.opt_state)
+        grads = jax.tree.map(lambda g: g / count, grads)
+        after = learner.apply(state, grads)
+        return after, recipe.norms(norms_every, state, after, grads)
 
     add = jax.jit(lambda total, grads: jax.tree.map(jnp.add, total, grads))
     calls = ((state, task, key, np.int32(0)) for task in tasks)
@@ -206,9 +210,9 @@ def in_parts(
             grads, of_task = program.update(state, task, key, np.int32(number))
             total = grads if total is None else add(total, grads)
             metrics.append(of_task)
-        state, norm = finish(state, total, np.float32(len(batch)))
+        state, norms = finish(state, total, np.float32(len(batch)))
         together = jax.tree.map(lambda *x: np.concatenate(x), *metrics)
-        return state, together | {"grad_norm": norm}
+        return state, together | norms
 
     return program._replace(update=update)
 
@@ -249,12 +253,14 @@ def supervised(
     optimizer: optax.GradientTransformation,
     head_only: bool = False,
     loss_fn: LossFn | None = None,
+    norms_every: int = 0,
 ) -> Update:
     """Makes `(state, batch, key) -> (state, metrics)`, one step that is not jitted.
 
     The optimizer is of the leaves of `Model.learns` and the head; one with extra
     arguments receives the batch's "rate". With `head_only` the body's gradient is
-    zero. The loss is by default that of a linear head.
+    zero. The loss is by default that of a linear head. Where `norms_every` is not 0,
+    metrics have `health.layer_norms`.
     """
     loss_fn = loss_fn or classification.loss_fn(model)
     mask = classification.with_head(model.learns)
@@ -277,7 +283,11 @@ def supervised(
         )
         params = masks.merge(optax.apply_updates(learned, updates), fixed)
         metrics = {"loss": loss, **metrics, "grad_norm": optax.tree.norm(grads)}
-        return MetaState(params, opt_state, state.step + 1), metrics
+        after = MetaState(params, opt_state, state.step + 1)
+        if norms_every:
+            norms = health.layer_norms(norms_every, state, after, grads)
+            metrics[health.NORMS] = norms
+        return after, metrics
 
     return step
 

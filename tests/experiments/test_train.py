@@ -294,7 +294,11 @@ def test_event_files_read_back(whole):
     events.Reload()
     rows = read_metrics(folder)
     of_training = ("loss", "accuracy", "grad_norm", "tasks_per_second")
-    for tag in (*(f"train/{x}" for x in of_training), "validation/accuracy"):
+    kinds = "gradients", "updates", "parameters"
+    of_layers = [f"{kind}/Dense_0" for kind in kinds]
+    assert all(row[tag] > 0 for row in rows if "train/loss" in row for tag in of_layers)
+    of_training = *(f"train/{x}" for x in of_training), *of_layers
+    for tag in (*of_training, "validation/accuracy"):
         scalars = events.Scalars(tag)
         assert [scalar.step for scalar in scalars] == [4, 6, 8]
         of_rows = [row[tag] for row in rows if tag in row]

@@ -81,6 +81,22 @@ def test_it_logs_means_over_steps_and_tasks(tmp_path):
     assert all(row["train/tasks_per_second"] > 0 for row in rows)
 
 
+def test_norms_of_layers_are_those_of_the_last_step_that_has_them(tmp_path):
+    def step(state, batch, key):
+        after_it, metrics = update(state, batch, key)
+        of_step = np.arange(3.0) + float(after_it.step)
+        return after_it, metrics | {"norms": {"head": of_step, "body": 2 * of_step}}
+
+    go(run(tmp_path, update=step, norms_every=3))
+    rows = logged(tmp_path, "train/loss")
+    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
+    assert [row.get("gradients/head") for row in rows] == [None, 3, 6, None, 9]
+    assert rows[1]["updates/head"] == 4 and rows[1]["parameters/body"] == 10
+    # A step that none are asked of may have none.
+    go(run(tmp_path / "none"))
+    assert not any("gradients/head" in x for x in logged(tmp_path / "none", "step"))
+
+
 def test_it_keeps_the_best_by_validation_and_the_last(tmp_path):
     fitted = go(run(tmp_path))
     assert fitted.params["x"] == after(6)

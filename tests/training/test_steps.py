@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from metainit.config.fields import Task
-from metainit.core.types import MetaParams
+from metainit.core.types import MetaParams, MetaState
 from metainit.data.batches import MetaBatches
 from metainit.data.episodes import sample_batch
 from metainit.data.loading import Source
@@ -19,8 +19,8 @@ from metainit.models import classification, registry
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime.budget import Program, compile_step
+from metainit.training import health, optimizers, steps
 from metainit.training import learner as recipe
-from metainit.training import optimizers, steps
 
 KEY = jax.random.key(0)
 SPEC = Task(way=3, shot=2, queries=2)
@@ -107,6 +107,65 @@ def test_a_step_that_is_not_finite_changes_nothing(built, stacked, spoilt):
         wanted, _ = update(state, tasks, KEY)
     chex.assert_trees_all_equal(after, wanted)
     assert set(metrics) == {"loss", "accuracy", "grad_norm"}
+
+
+def norm(*arrays):
+    return np.sqrt(sum(np.square(np.float64(x)).sum() for x in arrays))
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_norms_of_layers_are_those_of_gradient_update_and_parameters(built, stacked):
+    """In every other step; zeros between."""
+    learner, state = built
+    one = noise(4)
+    whole = sample_batch([one], SPEC, 0, 0, 2)
+    tasks, update = whole, jax.jit(recipe.meta_update(learner, 2))
+    if not stacked:
+        tasks = tuple(sample_batch([one], SPEC, 0, i, 1) for i in range(2))
+        update = steps.in_parts(learner, state, tasks[:1], KEY, norms_every=2).update
+    after, metrics = update(state, tasks, KEY)
+    assert metrics["norms"]["body"].tolist() == [0, 0, 0]
+    grads, _ = jax.jit(learner.gradient)(after, whole, KEY)
+    last, metrics = update(after, tasks, KEY)
+    new, old = last.params["body"], after.params["body"]
+    wanted = norm(grads["body"]), norm(new - old), norm(new)
+    assert set(metrics["norms"]) == {"body"} and min(wanted) > 0
+    np.testing.assert_allclose(metrics["norms"]["body"], wanted, rtol=1e-5)
+
+
+def test_layers_are_what_a_network_calls_them():
+    state = MetaState(
+        MetaParams(
+            {
+                "body": {
+                    "encoder": {"one": {"kernel": np.ones((2, 2))}, "stem": np.ones(1)},
+                    "learner": {"one": np.ones(9)},
+                    "log_scale": np.ones(()),
+                },
+                "head": {"kernel": np.ones(3), "bias": np.ones(1)},
+            },
+            {"body": {"one": np.ones(4)}, "head": np.ones(5)},
+        ),
+        (),
+        jnp.int32(3),
+    )
+    after = state._replace(params=jax.tree.map(lambda x: 3.0 * x, state.params))
+    grads = jax.tree.map(lambda x: 2.0 * x, state.params)
+    grads.model["body"]["encoder"]["stem"] = None  # is not learned
+    told = health.by_tag(health.layer_norms(3, state, after, grads))
+    sizes = {"encoder.one": 4, "learner.one": 9, "log_scale": 1, "head": 4, "inner": 9}
+    wanted = {
+        f"{kind}/{layer}": pytest.approx(factor * size**0.5)
+        for layer, size in sizes.items()
+        for kind, factor in (("gradients", 2), ("updates", 2), ("parameters", 3))
+    }
+    assert told == wanted
+    # Where there are no gradients every leaf has the others.
+    told = health.by_tag(health.layer_norms(3, state, after, None))
+    stem = {"updates/encoder.stem": 2.0, "parameters/encoder.stem": 3.0}
+    others = {k: x for k, x in wanted.items() if not k.startswith("gradients")}
+    assert told == others | stem
+    assert not any(health.by_tag(health.layer_norms(2, state, after, None)).values())
 
 
 def test_each_shape_is_compiled_once(built):
