@@ -98,6 +98,12 @@ def test_the_reference_is_what_there_is():
     assert told == reference["page"](), "run python docs/reference.py"
 
 
+def test_every_field_says_what_it_is():
+    rows = re.findall(r"^\| `[\w.]+` \|.*$", (DOCS / "reference.md").read_text(), re.M)
+    assert len(rows) > 120
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_is_one(page, tmp_path, monkeypatch):
     """Its options are known, its config is there, its fields fit: nothing is run."""

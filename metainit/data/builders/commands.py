@@ -54,9 +54,10 @@ def parser() -> Parser:
 
     command("list", _list, "what there is, and what of it is prepared")
     plan = command("plan", _plan, "what preparing takes, and the terms")
-    plan("names", nargs="+", metavar="NAME|all|CONFIG.py")
+    names = "of data sets, or the file of a config that asks for some"
+    plan("names", nargs="+", metavar="NAME|all|CONFIG.py", help=names)
     prepare = command("prepare", _prepare, "download and prepare")
-    prepare("names", nargs="+", metavar="NAME|all")
+    prepare("names", nargs="+", metavar="NAME|all", help="of data sets")
     manual = "holds NAME/FILE, downloaded or your own; default DATA_DIR/downloads"
     side = "reduce images with a longer side, e.g. 256"
     share = "keep so many of the images, e.g. 0.1"
@@ -71,7 +72,7 @@ def parser() -> Parser:
     delete = "delete a data set's archives once it is prepared"
     prepare("--delete_archives", action="store_true", help=delete)
     verify = command("verify", _verify, "count and decode what is prepared")
-    verify("name", metavar="NAME")
+    verify("name", metavar="NAME", help="of a data set")
     return options
 
 
