@@ -43,6 +43,8 @@ def check(sources: Sequence[Source], task: Task, role: str, section: str = "") -
     if not sources:
         raise ValueError(f"{role}: no data; at least one source is needed")
     for source in sources:
+        if not source.class_names:
+            raise ValueError(f"{role}: {source.name} has no class in this role")
         if task.way > len(source.class_names):
             raise ValueError(
                 f"{role}: {section}way={task.way}, but {source.name} has "

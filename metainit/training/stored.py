@@ -235,7 +235,8 @@ def describe(init: Initialisation, size: int) -> dict[str, str]:
 
 def _of_weights(source: str, use: str, size: int | None) -> Initialisation:
     flat, about = pretrained.load(source)
-    values = _description(source)
+    with atomic.reading(f"init: {source}: what it says of its network"):
+        values = _description(source)
     if values is None:
         encoder = registry.recognised(flat)
         if encoder is None:
@@ -248,7 +249,7 @@ def _of_weights(source: str, use: str, size: int | None) -> Initialisation:
         values = {"encoder": encoder | {"use": use}, "model": {"name": "linear"}}
         values |= {"size": side, "channels": 3, "compute": "float32"}
     else:
-        mean, std = tuple(values.pop("mean")), tuple(values.pop("std"))
+        mean, std = values.pop("mean"), values.pop("std")
     try:
         network = parsing.parse(values | ({"size": size} if size else {}), Network)
         model = registry.build(network)
@@ -270,4 +271,8 @@ def _description(source: str) -> dict[str, Any] | None:
         return None
     with safetensors.safe_open(source, "np") as file:
         said = (file.metadata() or {}).get(_DESCRIPTION)
-    return json.loads(said) if said else None
+    if not said:
+        return None
+    values = json.loads(said)
+    colours = ((float(x) for x in values[name]) for name in ("mean", "std"))
+    return values | dict(zip(("mean", "std"), map(tuple, colours), strict=True))

@@ -126,6 +126,12 @@ def test_check_names_what_is_short(sources, words):
         check(sources, SPEC, "validation", "task.")
 
 
+def test_data_without_a_class_are_refused_by_tasks_of_every_class():
+    empty = numbered(sizes=())._replace(class_names=())
+    with pytest.raises(ValueError, match="numbered has no class in this role"):
+        check([empty], Task(way=0, shot=1, queries=1), "test")
+
+
 def test_what_just_fits_is_accepted():
     check([numbered(sizes=(5,) * 5)], SPEC, "test")
     check([numbered(sizes=(5,) * 3)], dataclasses.replace(SPEC, way=0), "test")

@@ -47,6 +47,17 @@ def test_efficientnet_lite0_by_its_names(tmp_path):
     chex.assert_trees_all_equal(loaded.body, {"encoder": tree})
 
 
+@pytest.mark.parametrize(
+    "said", ["{", "[]", '{"size": 8}', '{"mean": 1, "std": [1]}', '{"mean": ["x"]}']
+)
+def test_a_file_that_does_not_say_what_network_it_is_of(tmp_path, said):
+    path = tmp_path / "x.safetensors"
+    arrays = {"a": np.zeros(2, np.float32)}
+    safetensors.numpy.save_file(arrays, path, {"metainit": said})
+    with pytest.raises(ValueError, match=r"x\.safetensors: what it says .* be read"):
+        stored.load(str(path))
+
+
 def test_weights_of_something_else(tmp_path):
     flat = torch_names.RESNET.to_torch(resnet_tree(1, 1, 1, 1))
     del flat["layer2.0.conv1.weight"]

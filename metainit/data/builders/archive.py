@@ -1,6 +1,7 @@
 """The files of an archive, or of the tree it unpacks to, in one pass, as bytes."""
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -64,8 +65,10 @@ def members(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[M
         try:
             yield from read(path, wanted, limit)
         except (*_BROKEN, OSError) as error:
-            # bz2 and gzip report their content by an OSError without a number.
-            if isinstance(error, OSError) and error.errno is not None:
+            # bz2 and gzip report their content by an OSError without a number, and a
+            # zip's places may lie before its start.
+            of_content = None, errno.EINVAL
+            if isinstance(error, OSError) and error.errno not in of_content:
                 raise
             what = f"cut short or damaged ({str(error) or type(error).__name__})"
             raise ArchiveError(f"{path} is {what}; {_ADVICE}") from error
