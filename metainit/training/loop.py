@@ -1,5 +1,6 @@
 """The training loop: of meta-learning, joint pretraining, fine-tuning and the rest."""
 
+import concurrent.futures
 import contextlib
 import functools
 import pathlib
@@ -14,7 +15,6 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ PROFILE = "profile"  # folder of a run's trace, for TensorBoard or Perfetto
 _NO_TIME = "max_hours"
 _LOGGED, _LOGGED_AT = "logged", "logged_at"
 _AHEAD = 2  # batches drawn and copied before the step that needs them
+PATIENCE = 30.0  # seconds after which a batch that is waited for is told
 
 
 class NonFiniteError(ArithmeticError):
@@ -172,7 +173,7 @@ class Session:
           over: whether to save and stop before the next step.
         """
         run, first, self._check = self.run, self.run.first_step, check
-        batches = _drawn_ahead(run.batch, range(self.step, run.steps))
+        batches = _drawn_ahead(run.batch, range(self.step, run.steps), self._stalled)
         with (
             contextlib.ExitStack() as tracing,
             contextlib.closing(batches),
@@ -205,6 +206,15 @@ class Session:
                 raise
         return True
 
+    def _stalled(self, step: int, seconds: float) -> None:
+        """Says what a step has waited for so long."""
+        episodes = () if self.run.episodes is None else self.run.episodes(step)
+        where = _where(self.run, step, range(len(episodes)))
+        self.bar.say(
+            f"warning: {self.run.name}: the images of {where}, are not there after "
+            f"{seconds:g} s; the disk or network that they are on is slow or gone"
+        )
+
     def _spend(self, seconds: float) -> None:
         self.clock["device_seconds"] += seconds * devices.mesh().size
 
@@ -220,21 +230,34 @@ class Session:
 
 
 def _drawn_ahead(
-    batch: Callable[[int], Any], steps: range
+    batch: Callable[[int], Any],
+    steps: range,
+    stalled: Callable[[int, float], None],
 ) -> Generator[Any, None, None]:
-    """Yields the batch of each step, drawn and copied to the devices by a thread."""
+    """Yields the batch of each step, drawn and copied to the devices by a thread.
+
+    One that is waited for is told after `PATIENCE` seconds, twice, four times as many,
+    to `(step, seconds) -> None`.
+    """
 
     def draw(step: int) -> Any:
         return placement.copied(batch(step))
 
-    with ThreadPoolExecutor(1, "batches") as thread:
-        drawn: deque[Future[Any]] = deque()
+    def next_drawn() -> Any:
+        (step, future), waited = drawn.popleft(), 0.0
+        while not concurrent.futures.wait([future], waited or PATIENCE).done:
+            waited += waited or PATIENCE
+            stalled(step, waited)
+        return future.result()
+
+    with concurrent.futures.ThreadPoolExecutor(1, "batches") as thread:
+        drawn: deque[tuple[int, concurrent.futures.Future[Any]]] = deque()
         for step in steps:
-            drawn.append(thread.submit(draw, step))
+            drawn.append((step, thread.submit(draw, step)))
             if len(drawn) > _AHEAD:
-                yield drawn.popleft().result()
+                yield next_drawn()
         while drawn:
-            yield drawn.popleft().result()
+            yield next_drawn()
 
 
 def fit(

@@ -531,6 +531,46 @@ def test_batches_are_drawn_ahead_by_a_thread(tmp_path):
     assert threading.main_thread() not in {thread for _, thread in drawn}
 
 
+@pytest.mark.parametrize("episodes", [None, lambda step: range(2 * step, 2 * step + 2)])
+def test_a_batch_that_is_waited_for_is_told_ever_more_rarely(
+    tmp_path, monkeypatch, episodes
+):
+    """It comes when it was told three times."""
+    told, come = [], threading.Event()
+
+    def say(bar, line):
+        if " of step 4, " in line:  # others may be slow on a busy machine
+            told.append(line)
+        if len(told) == 3:
+            come.set()
+
+    def draw(step):
+        if step == 4:
+            come.wait()
+        return batch(step)
+
+    monkeypatch.setattr(loop, "PATIENCE", 1e-3)
+    monkeypatch.setattr(loop.Progress, "say", say)
+    fitted = go(run(tmp_path, batch=draw, episodes=episodes), lambda _: 0.0)
+    assert fitted.cost.steps == 10
+    which = " (episodes 8, 9)" if episodes else ""
+    where = f"warning: toy: the images of step 4, on glyphs, omniglot{which}, are not "
+    seconds = [f"{where}there after {x:g} s;" for x in (0.001, 0.002, 0.004)]
+    assert [line.partition(" the disk")[0] for line in told[:3]] == seconds
+
+
+def test_what_drawing_a_batch_raises_comes_out(tmp_path):
+    """Also where it is of a kind that says that one waits."""
+
+    def draw(step):
+        if step == 4:
+            raise TimeoutError("the disk is gone")
+        return batch(step)
+
+    with pytest.raises(TimeoutError, match="the disk is gone"):
+        go(run(tmp_path, batch=draw))
+
+
 def test_metrics_are_fetched_when_they_are_logged(tmp_path):
     """Not after each step, for which the device would have to wait."""
     fetched = []
