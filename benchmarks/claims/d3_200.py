@@ -9,8 +9,8 @@ from benchmarks.claims import d3_20, from_pixels
 from benchmarks.claims.claim import Claim
 
 CLAIM = Claim(
-    hypothesis="As of d3_20, with 200 images a class; what a short phase of 1-shot tasks "
-    "is worth falls with the images a class.",
+    hypothesis="As of d3_20, with 200 images a class; what a short phase of 1-shot "
+    "tasks is worth falls with the images a class.",
     primary=d3_20.CLAIM.primary,
     baselines="joint pretraining for the same device time, with every head; random",
     seeds=3,
