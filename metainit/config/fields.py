@@ -51,6 +51,9 @@ _RISING = Rule(
 )
 Natural = Annotated[int, Rule("0 or more", lambda x: x >= 0)]
 Count = Annotated[int, Rule("1 or more", lambda x: x >= 1)]
+# Of images: more is a mistake, or memory that a stranger's file asks for.
+Side = Annotated[int, Rule("1 or more, 4096 at most", lambda x: 1 <= x <= 4096)]
+Blocks = Annotated[int, Rule("1 or more, 100 at most", lambda x: 1 <= x <= 100)]
 Several = Annotated[int, Rule("2 or more, or 0", lambda x: x == 0 or x >= 2)]
 Steps = Annotated[tuple[int, ...], _RISING]
 Phases = Annotated[tuple[int, ...], _RISING]
@@ -80,7 +83,7 @@ class Data:
     )
     # How often a train set gives a task: in proportion to those.
     weights: Literal["uniform", "classes", "sqrt_size"] = "uniform"
-    size: Count = 28  # images become squares of so many pixels
+    size: Side = 28  # images become squares of so many pixels
     channels: Literal[1, 3] = 1  # grey or colour
     archive: str = ""  # a local file in place of the download
     data_dir: str = ""  # "": $METAINIT_DATA_DIR, or ~/.cache/metainit
@@ -127,7 +130,7 @@ class Encoder:
     checkpoint: bool = False  # compute blocks again: less memory, more time
     cached: bool = False  # keep what frozen stages give on disk, unaugmented
     # Of resnet; these are ResNet-50.
-    stage_sizes: tuple[Count, ...] = (3, 4, 6, 3)
+    stage_sizes: tuple[Blocks, ...] = (3, 4, 6, 3)
     width: Count = 64  # channels of resnet's first stage
 
 
@@ -310,7 +313,7 @@ class Network:
     model: Model
     encoder: Encoder
     compute: Literal["float32", "bfloat16"]
-    size: Count
+    size: Side
     channels: Literal[1, 3]
 
 

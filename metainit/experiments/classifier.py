@@ -6,14 +6,12 @@ moments.npy normalise any other, where the network's policy asks for them.
 
 import dataclasses
 import io
-import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from metainit.config import parsing
@@ -24,7 +22,7 @@ from metainit.data.batches import chunks
 from metainit.models import classification, registry
 from metainit.models.classification import QueryFn
 from metainit.models.preprocess import Preprocess
-from metainit.runtime import atomic
+from metainit.runtime import atomic, untrusted
 from metainit.training.initialisation import Initialisation, body_shapes
 
 # Files, or uint8 [n, size, size, channels].
@@ -127,29 +125,27 @@ def load(folder: str | pathlib.Path) -> Classifier:
             )
     try:
         settings, seen, class_names = (
-            json.loads((folder / name).read_text())
-            for name in (MODEL, PREPROCESS, CLASSES)
+            untrusted.read_json(folder / name) for name in (MODEL, PREPROCESS, CLASSES)
         )
         both, fields = settings | seen, dataclasses.fields(Network)
         network = parsing.parse({x.name: both[x.name] for x in fields}, Network)
         model = registry.build(network)
         blank = np.zeros((1, network.size, network.size, network.channels), np.uint8)
-        moments = np.load(folder / MOMENTS) if model.joint else blank
+        moments = untrusted.read_npy(folder / MOMENTS) if model.joint else blank
         body, way = body_shapes(network), len(class_names)
         example = jax.ShapeDtypeStruct(blank.shape, np.float32)
         features = classification.feature_count(model, body, example)
-        head = {"kernel": np.empty((features, way)), "bias": np.empty(way)}
+        shapes = {"kernel": (features, way), "bias": (way,)}
+        head = {x: jax.ShapeDtypeStruct(shapes[x], np.float32) for x in shapes}
         wanted = {"body": body, "head": head}
-        arrays = safetensors.numpy.load((folder / WEIGHTS).read_bytes())
+        content = untrusted.read_bytes(folder / WEIGHTS)
+        arrays = untrusted.tensors(content, folder / WEIGHTS)
         unfit = f"{WEIGHTS} is of another network"
         params = leaves.filled(wanted, arrays, unfit, leaves.dotted)
         mean, std = tuple(seen["mean"]), tuple(seen["std"])
         preprocess = Preprocess(mean, std, encode=model.encode)
         init = Initialisation(str(folder), model, preprocess, **params, network=network)
-    except (
-        *(OSError, ValueError, AttributeError, KeyError, TypeError, EOFError),
-        safetensors.SafetensorError,
-    ) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(
             f"{folder} cannot be read as a classifier ({type(error).__name__}: "
             f"{error}); fine-tune again into another folder"

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from metainit.runtime import untrusted
+
 _REFUSALS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
@@ -107,7 +109,7 @@ def read_json(path: str | os.PathLike[str], *names: str) -> Any:
     It raises DamagedError where it is none.
     """
     with reading(path):
-        value = json.loads(pathlib.Path(path).read_text())
+        value = untrusted.read_json(path)
         if lacking := [name for name in names if name not in value]:
             raise ValueError(f"it has no {', '.join(lacking)}")
         return value
@@ -124,7 +126,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 def _lines(path: str | os.PathLike[str]) -> list[str]:
     with reading(path):
-        return pathlib.Path(path).read_text().splitlines()
+        return untrusted.read_bytes(path).decode().splitlines()
 
 
 def write_arrays(
@@ -150,11 +152,7 @@ def read_arrays(
 
     Raises DamagedError where there is no such file or array, or it is damaged.
     """
-    # NumPy itself leaves a damaged file open.
-    with (
-        reading(path),
-        open(path, "rb") as file,
-        np.load(file, allow_pickle=False) as stored,
-    ):
+    with reading(path):
+        stored = untrusted.read_npz(path)
         index = json.loads(str(stored["index"]))
         return [(about, stored[f"{name}{i}"]) for i, about in enumerate(index)]

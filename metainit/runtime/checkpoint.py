@@ -8,6 +8,7 @@ Of several processes (`metainit.runtime.hosts`) only the first writes.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import pathlib
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from metainit.runtime import atomic
 # Folders of a run: its last states, the best by validation, and the one before a step
 # that was not finite.
 LAST, BEST, NONFINITE = "checkpoints", "best", "nonfinite"
+_MOST, _RATIO = 1 << 28, 64  # bytes of arrays: so many, or so many times their files
 _DIGESTS, _UNFINISHED = "sha256", "its save was stopped"
 
 
@@ -174,7 +176,8 @@ def _wrong(folder: pathlib.Path) -> str:
 
 
 def _restored(manager: ocp.CheckpointManager, number: int, template: Any) -> Checkpoint:
-    """Restores a checkpoint, after a check that it fits the template."""
+    """Restores a checkpoint, after a check that it fits the template and the disk."""
+    _check_sizes(manager, number)
     items = {"state": ocp.args.StandardRestore(), "about": ocp.args.JsonRestore()}
     restored = manager.restore(number, args=ocp.args.Composite(**items))
     about, state = restored.about, restored.state
@@ -182,6 +185,25 @@ def _restored(manager: ocp.CheckpointManager, number: int, template: Any) -> Che
         if differing := leaves.differences(about["leaves"], leaves.kinds(template)):
             raise ValueError(f"checkpoint of another model or optimizer: {differing}")
     return Checkpoint(about["step"], _filled(state, template), about["extra"])
+
+
+def _check_sizes(manager: ocp.CheckpointManager, number: int) -> None:
+    """Raises ValueError where arrays are said to be much larger than their files.
+
+    They are compressed, and a stranger's may be of zeros.
+    """
+    folder = pathlib.Path(manager.directory) / str(number)
+    stored = sum(path.lstat().st_size for path in folder.rglob("*"))
+    arrays = manager.item_metadata(number)["state"].tree.values()
+    sizes = (
+        np.dtype(array.dtype).itemsize * max(math.prod(array.shape), math.prod(chunk))
+        for array in arrays
+        for chunk in [array.storage.chunk_shape]
+    )
+    if (claimed := sum(sizes)) > max(_MOST, _RATIO * stored):
+        raise ValueError(
+            f"{folder}: {stored:,} bytes that claim to be arrays of {claimed:,}"
+        )
 
 
 def _filled(state: dict[str, np.ndarray], template: Any) -> Any:

@@ -22,7 +22,7 @@ from metainit.core.types import MetaParams
 from metainit.models import pretrained, registry
 from metainit.models.preprocess import Preprocess
 from metainit.models.pretrained import About, ImageInput, Recipe
-from metainit.runtime import atomic
+from metainit.runtime import atomic, untrusted
 from metainit.runtime.checkpoint import BEST, LAST, Checkpoints
 from metainit.runtime.cost import (
     FROM_PRETRAINED,
@@ -105,7 +105,7 @@ def config_of(run: str | os.PathLike[str]) -> Experiment:
     if not run.is_dir():
         raise ValueError(f"init: there is no folder {run}; give a run's")
     try:
-        values = json.loads((run / "config.json").read_text())
+        values = untrusted.read_json(run / "config.json")
         if values.get("kind") == "supervised":
             raise ValueError("it is of a plain classifier, not of meta-learning")
         config = parsing.parse(values, Experiment)
@@ -139,7 +139,7 @@ def _origin(run: str | os.PathLike[str]) -> dict[str, Any]:
     """What `save_origin` keeps."""
     path = pathlib.Path(run) / ORIGIN
     try:
-        content = json.loads(path.read_text())
+        content = untrusted.read_json(path)
         if weights := content["weights"]:
             seen = weights["recipe"]["input"]
             sees = ImageInput(

@@ -216,3 +216,12 @@ def test_it_is_quiet(tmp_path, capfd, caplog):
         logging.set_verbosity(verbosity)
     assert not caplog.records
     assert capfd.readouterr() == ("", "")
+
+
+def test_arrays_that_are_much_larger_than_their_files_are_refused(tmp_path):
+    """A stranger's checkpoint: zeros take no room on a disk."""
+    saved = Checkpoints(tmp_path)
+    saved.save(1, {"w": np.zeros((1 << 26) + 1, np.float32)}, {})
+    assert sum(path.lstat().st_size for path in tmp_path.rglob("*")) < 1 << 20
+    with pytest.raises(ValueError, match="claim to be arrays of 268,435,460"):
+        saved.restore()

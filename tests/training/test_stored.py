@@ -70,3 +70,23 @@ def test_weights_of_something_else(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             stored.load(path)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "no JSON",
+        "[" * 10**5,
+        "[1]",
+        '{"size": 8}',
+        '{"mean": ["<b>"], "std": [1]}',
+        '{"mean": [0.5], "std": [0.5], "model": {"name": "conv4"}, "size": 1000000}',
+        '{"mean": [0.5], "std": [0.5], "encoder": {"stage_sizes": [1000000000]}}',
+    ],
+)
+def test_what_a_strangers_file_says_of_itself_is_refused_in_one_line(tmp_path, said):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(safetensors.numpy.save({"a": np.zeros(1)}, {"metainit": said}))
+    with pytest.raises(ValueError, match="init: ") as error:
+        stored.load(str(path))
+    assert "\n" not in str(error.value)

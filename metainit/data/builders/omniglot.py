@@ -14,8 +14,11 @@ from PIL import Image, ImageOps
 
 from metainit.data import cache, images
 from metainit.data.builders import catalog, fetch
+from metainit.runtime import untrusted
 
 _ROLE_OF = {"t": "train", "v": "validation", "e": "test"}
+_MOST = 1 << 26  # bytes of all drawings; those of the official zips are 15 MB
+_SIDE = 256  # of a drawing at most; official ones have 105 pixels
 _ADVICE = "give images_background.zip, images_evaluation.zip, or both with a comma"
 
 # A class, and one of its drawings; None where it does not decode and is left out.
@@ -69,10 +72,15 @@ def _zip(path: Path, skip: bool) -> Iterator[Drawing]:
         if not members or any(name.count("/") != 3 for name in members):
             layout = "images_background/Alphabet/characterNN/NNNN_NN.png"
             raise ValueError(f"data.archive={path} is not laid out as {layout}")
+        if (size := sum(x.file_size for x in archive.infolist())) > _MOST:
+            what = f"declares {size:,} bytes of files, more than {_MOST:,}"
+            raise ValueError(f"data.archive={path} {what}; {_ADVICE}")
         for member in members:
             drawing = None
             try:
                 with images.opened(archive.read(member)) as image:
+                    if max(image.size) > _SIDE:
+                        raise ValueError(f"a drawing of {image.size} pixels")
                     # Black ink on white, one bit.
                     drawing = ImageOps.invert(image.convert("L"))
             except Exception as error:  # of zipfile, or any of PIL's plugins
@@ -83,10 +91,10 @@ def _zip(path: Path, skip: bool) -> Iterator[Drawing]:
 
 def _npz(path: Path) -> Iterator[Drawing]:
     try:
-        with np.load(path) as arrays:
-            names, packed = arrays["names"].tolist(), arrays["packed"]
+        arrays = untrusted.read_npz(path)
+        names, packed = arrays["names"].tolist(), arrays["packed"]
         ink = np.unpackbits(packed, axis=-1).reshape(len(names), -1, 28, 28) * 255
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, OSError) as error:
         what = f"does not hold Omniglot as packed and names ({error})"
         raise ValueError(f"data.archive={path} {what}; {_ADVICE}") from error
     for name, drawings in zip(names, ink, strict=True):
