@@ -7,16 +7,18 @@ A pickle is a program; here it can call nothing but three functions of this modu
 import io
 import math
 import os
-import pathlib
 import pickle
 import pickletools
 import zipfile
 from collections.abc import Callable
+from reprlib import repr  # a short one, of any value
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
+
+from metainit.runtime import untrusted
 
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # torch.save's, first in a stream
 _DTYPES: dict[str, np.dtype] = {
@@ -31,6 +33,7 @@ _DTYPES: dict[str, np.dtype] = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
+_MOST_WORK = 1 << 24
 _BIG_ENDIAN = "its numbers are big-endian; save it on another machine"
 
 
@@ -89,7 +92,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         what tensors and ordered dicts need. The code is not run.
       OSError: for a file that cannot be opened.
     """
-    content = pathlib.Path(path).read_bytes()
+    content = untrusted.read_bytes(path)
     try:
         return (_read_zip if content[:2] == b"PK" else _read_stream)(content)
     except Refused as error:
@@ -159,10 +162,53 @@ def _load(file: io.BytesIO, declared: dict[str, _Storage]) -> Any:
     start = file.tell()
     # Before it runs: the unpickler gives memory to a string of any length, and to any
     # place in the memo, without a look at how much there is.
+    work = _Work()
     for instruction, argument, _ in pickletools.genops(file):
         if "PUT" in instruction.name and int(argument or 0) > file.tell():
             raise Refused(f"its pickle has {argument} for a place in the memo")
+        work.add(instruction, argument)
     return _Unpickler(file.getvalue()[start : file.tell()], declared).load()
+
+
+class _Work:
+    """What going through all values of a pickle would take.
+
+    A tuple of two times a tuple of two times a tuple, and so on, is short to write, and
+    hashing it takes ages.
+    """
+
+    def __init__(self) -> None:
+        self._stack: list[int] = []  # the values in each value on the unpickler's stack
+        self._marks: list[int] = []
+        self._memo: dict[int, int] = {}
+        self._total = 0
+
+    def add(self, instruction: pickletools.OpcodeInfo, argument: Any) -> None:
+        """Follows an instruction; raises Refused where it has become too much."""
+        stack, name = self._stack, instruction.name
+        if name == "MARK":
+            self._marks.append(len(stack))
+        elif name == "POP" and self._marks[-1:] == [len(stack)]:
+            self._marks.pop()
+        elif name == "MEMOIZE" or "PUT" in name:
+            self._memo[len(self._memo) if argument is None else int(argument)] = stack[
+                -1
+            ]
+        elif "GET" in name:
+            stack.append(self._memo[int(argument)])
+        elif name == "DUP":
+            stack.append(stack[-1])
+        else:
+            before = instruction.stack_before
+            if marked := pickletools.markobject in before:
+                before = before[: before.index(pickletools.markobject)]
+            start = (self._marks.pop() if marked else len(stack)) - len(before)
+            held = 1 + sum(stack[start:])
+            del stack[start:]
+            stack.extend([held] * len(instruction.stack_after))
+            self._total += held
+        if self._total > _MOST_WORK:
+            raise Refused("its pickle holds the same values over and over")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -186,10 +232,10 @@ class _Unpickler(pickle.Unpickler):
         if kind != "storage" or dtype is None or any(view):
             raise Refused("it refers to something outside that is no storage")
         if type(count) is not int or count < 0 or not isinstance(key, str):
-            raise Refused(f"its storage {key!r} has {count!r} elements")
+            raise Refused(f"its storage {repr(key)} has {repr(count)} elements")
         storage = _Storage(key, dtype, count)
         if self._declared.setdefault(key, storage) != storage:
-            raise Refused(f"its storage {key!r} is declared in two ways")
+            raise Refused(f"its storage {repr(key)} is declared in two ways")
         return storage
 
 
@@ -209,7 +255,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> 
         raise Refused(f"a tensor has {len(shape)} lengths and {len(strides)} strides")
     for number in (offset, *shape, *strides):
         if type(number) is not int or not 0 <= number < 1 << 63:
-            raise Refused(f"a tensor has {number!r} for a length or stride")
+            raise Refused(f"a tensor has {repr(number)} for a length or stride")
     size, last = math.prod(shape), offset
     for length, stride in zip(shape, strides, strict=True):
         last += (length - 1) * stride
@@ -240,7 +286,7 @@ def _state_dict(value: Any) -> dict[str, _Tensor]:
     for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
             kind = type(tensor).__name__
-            raise Refused(f"its entry {name!r} is a {kind}, not a tensor by name")
+            raise Refused(f"its entry {repr(name)} is a {kind}, not a tensor by name")
     if all(name.startswith("module.") for name in value):  # by torch's DataParallel
         value = {name.removeprefix("module."): leaf for name, leaf in value.items()}
     return value

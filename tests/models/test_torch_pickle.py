@@ -198,3 +198,16 @@ def test_archives_that_torch_does_not_write_are_refused(save, monkeypatch):
     assert_refused(save(big_endian), "Bad CRC|big-endian")
     monkeypatch.setitem(torch_files.SYSTEM, "little_endian", False)
     assert_refused(save(torch_files.stream(A, {"0": SIX})), "big-endian")
+
+
+SHARED = 60 * (b"2\x86")  # a tuple of twice the one before, 60 times
+BY_MEMO = b"".join(b"\x94h" + bytes([place]) + b"\x86" for place in range(60))
+
+
+@pytest.mark.parametrize("program", [b"})" + SHARED + b"Ns", b"})" + BY_MEMO + b"Ns"])
+def test_a_short_pickle_whose_values_take_ages_is_refused(save, program):
+    """To hash such a key takes 2^60 steps."""
+    assert_refused(save(torch_files.pickled(program)), "the same values over and over")
+    assert_refused(
+        save(torch_files.pickled(b")" + SHARED + b"Q")), "the same values over and over"
+    )
