@@ -4,21 +4,25 @@ import collections
 import contextlib
 import io
 import os
-import stat
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from metainit.runtime import untrusted
+
 MAX_PIXELS = 89_478_485  # Pillow's limit
 # Up to twice as many it only warns; here that is no image.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 MAX_BYTES = 1 << 28  # of a file
+# Images of more pixels are decoded one by one: they take up to 27 bytes for each.
+_LARGE, _ONE_AT_A_TIME = 1 << 24, threading.Lock()
 # No more: for other formats Pillow runs programs, Ghostscript on EPS.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 _THREADS = 16  # more wait for the one that reads or decompresses
@@ -32,10 +36,10 @@ R = TypeVar("R")
 def upright(image: Image.Image) -> Image.Image:
     """Turns an image as a browser shows it, into 8 bits without transparency.
 
-    The EXIF orientation is applied, transparency is composited on white, and 16-bit
-    grey keeps its 8 high bits.
+    The EXIF orientation is applied, in place, transparency is composited on white, and
+    16-bit grey keeps its 8 high bits.
     """
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16") or image.mode == "I":
         high = np.clip(np.asarray(image) >> 8, 0, 255)
         image = Image.fromarray(high.astype(np.uint8))
@@ -51,9 +55,14 @@ def fit(image: Image.Image, size: int, channels: int) -> np.ndarray:
     CMYK and palettes become RGB. The short side is scaled to `size` with antialiasing
     and the centre is cropped; one channel is grey by ITU-R 601 luma.
     """
-    image = upright(image).convert("L" if channels == 1 else "RGB")
+    image = _in_mode(upright(image), "L" if channels == 1 else "RGB")
     image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(size, size, channels)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Converts an image, which Pillow copies where there is nothing to convert."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 class Encoded(NamedTuple):
@@ -74,7 +83,7 @@ def decode(
         no such choice.
     """
     try:
-        with _opened(encoded.content) as image:
+        with _opened(encoded.content) as image, _turn(image):
             return encoded.label, fit(image, size, channels)
     # PIL's plugins report broken files with whatever their parsers stumbled on.
     except Exception as error:
@@ -101,21 +110,17 @@ def _reason(error: Exception) -> str:
 
 def opened(content: bytes | Path) -> Image.Image:
     """Opens an image of a known format and at most `MAX_PIXELS`, not yet decoded."""
-    image = Image.open(io.BytesIO(_read(content)), formats=_FORMATS)
+    if isinstance(content, Path):
+        content = untrusted.read_bytes(content, MAX_BYTES)
+    image = Image.open(io.BytesIO(content), formats=_FORMATS)
     _check_pixels(*image.size)
     return image
 
 
-def _read(content: bytes | Path) -> bytes:
-    """Reads a file, unless it is none that ends, or none of an image's size."""
-    if isinstance(content, bytes):
-        return content
-    about = content.stat()
-    if not stat.S_ISREG(about.st_mode):
-        raise Unreadable("no regular file")
-    if about.st_size > MAX_BYTES:
-        raise Unreadable(f"{about.st_size:,} bytes, more than {MAX_BYTES:,}")
-    return content.read_bytes()
+def _turn(image: Image.Image) -> contextlib.AbstractContextManager[Any]:
+    """Lets one thread at a time decode a large image."""
+    large = image.width * image.height > _LARGE
+    return _ONE_AT_A_TIME if large else contextlib.nullcontext()
 
 
 def _check_pixels(width: int, height: int) -> None:
@@ -126,11 +131,12 @@ def _check_pixels(width: int, height: int) -> None:
 
 def _opened(content: bytes | Path) -> Image.Image:
     """Opens an image, a JPEG in colour without EXIF data sooner than PIL does."""
-    content = _read(content)
+    if isinstance(content, Path):
+        content = untrusted.read_bytes(content, MAX_BYTES)
     if content.startswith(b"\xff\xd8") and b"Exif\0\0" not in content:
         with contextlib.suppress(ValueError):
             height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-            if colours == "YCbCr" and width * height <= MAX_PIXELS:
+            if colours == "YCbCr" and width * height <= _LARGE:
                 return Image.fromarray(simplejpeg.decode_jpeg(content))
     return opened(content)
 
@@ -214,7 +220,7 @@ def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
         rule.apply(Image.fromarray(image)).save(file, "png", compress_level=1)
         return file.getvalue()
     try:
-        with opened(image) as whole:
+        with opened(image) as whole, _turn(whole):
             turned = whole.getexif().get(_ORIENTATION, 1) != 1
             fine = whole.format == "JPEG" and whole.mode == "RGB" and not turned
             reduced = rule.reduced(whole.size)
@@ -225,7 +231,7 @@ def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
                 # A JPEG decodes to a fraction of its sides in less time and memory; to
                 # twice what is needed, so that the rest of the reduction smooths.
                 whole.draft(None, (2 * reduced[0], 2 * reduced[1]))
-            decoded = upright(whole).convert("RGB")
+            decoded = _in_mode(upright(whole), "RGB")
     except Exception as error:
         raise Unreadable(_reason(error)) from error
     rule.apply(decoded).save(file, "jpeg", quality=_QUALITY)
