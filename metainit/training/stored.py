@@ -95,7 +95,7 @@ def kind_of(source: str) -> str:
     if source == RANDOM:
         return RANDOM
     named = source == pretrained.WHEEL or source.endswith(pretrained.SUFFIXES)
-    is_weights = named or pretrained.HUB_NAME.fullmatch(source)
+    is_weights = named or pretrained.is_on_hub(source)
     return "weights" if is_weights and not os.path.isdir(source) else "run"
 
 
@@ -103,7 +103,8 @@ def config_of(run: str | os.PathLike[str]) -> Experiment:
     """Reads the config of a run folder; raises ValueError where it is none."""
     run = pathlib.Path(run)
     if not run.is_dir():
-        raise ValueError(f"init: there is no folder {run}; give a run's")
+        hub = f", or hf:{run} of the hub" * (str(run).count("/") == 1)
+        raise ValueError(f"init: there is no folder {run}; give a run's{hub}")
     try:
         values = untrusted.read_json(run / "config.json")
         if values.get("kind") == "supervised":

@@ -290,10 +290,12 @@ def test_what_does_not_decode_gets_a_row(place, meta, capsys):
     good = "new_images/blue/00.png"
     files = "broken.jpg", good, "gone.png"
     broken, fine, gone = predicted(capsys, "meta", *files, status=1)
-    assert broken["label"] == "error: does not decode as an image"
-    assert broken["probability"] == gone["probability"] == ""
-    assert gone["label"] == "error: no such file"
+    assert broken["error"] == "does not decode as an image"
+    assert gone["error"] == "no such file"
+    for row in (broken, gone):
+        assert row["label"] == row["probability"] == ""
     assert fine["label"] in COLOURS and 0 < float(fine["probability"]) <= 1
+    assert fine["error"] == ""
     assert main(["predict", "meta", "broken.jpg"]) == 1
     assert capsys.readouterr().err == "1 of 1 files have no label\n"
     assert main(["predict", "meta", *files, "--json"]) == 1

@@ -30,7 +30,7 @@ def test_weights_come_from_the_hub_by_name(tmp_path, monkeypatch):
         assert pretrained.load(f"hf:{NAME}@v1")[1].revision == hub.COMMIT
         assert_refused(f"{NAME}@gone", f"no public {NAME} at gone")
         words = "no public nobody/nothing at main with a model.safetensors"
-        assert_refused("nobody/nothing", words)
+        assert_refused("hf:nobody/nothing", words)
     assert flat.keys() == {"conv1.weight"} and (flat["conv1.weight"] == SIX).all()
     assert (about.source, about.revision) == (NAME, PINNED)
     assert about.sha256 == hashlib.sha256(FILE).hexdigest()
@@ -47,7 +47,7 @@ def test_weights_come_from_the_hub_by_name(tmp_path, monkeypatch):
     assert not pretrained.is_to_fetch(pretrained.WHEEL)
     assert not pretrained.is_to_fetch(str(tmp_path / "weights.pth"))
     words = "http://127.0.0.1:1 could not be reached.* a local .safetensors or .pth"
-    assert_refused("other/network", words)
+    assert_refused("hf:other/network", words)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
@@ -76,16 +76,16 @@ def test_local_files_are_read(tmp_path, monkeypatch, suffix):
 
 
 def test_what_is_no_source_is_refused(tmp_path):
-    words = "give OWNER/NAME on the Hugging Face hub, as in timm/resnet50"
+    words = "give hf:OWNER/NAME on the Hugging Face hub, or a file"
     assert_refused("resnet50", words)
-    assert_refused("", "give OWNER/NAME")
-    for source in ("a/b/c", "hf:resnet50"):
-        assert_refused(source, "give OWNER/NAME")
+    assert_refused("", "give hf:OWNER/NAME")
+    for source in ("a/b/c", "hf:resnet50", "runs/mistyped", "runs/mistyped@main"):
+        assert_refused(source, "give hf:OWNER/NAME")
     for source in ("no/such/file.pth", "file.safetensors"):
         assert_refused(source, r"cannot be read \(No such file")
     (tmp_path / "weights.h5").write_bytes(b"")
     assert_refused(tmp_path / "weights.h5", r"ends in \.safetensors, \.pth, \.pt")
-    assert_refused(tmp_path, "give OWNER/NAME")
+    assert_refused(tmp_path, "give hf:OWNER/NAME")
     for content in (b"", b"weights", FILE[:-3], b"\xff" * 20):
         (tmp_path / "cut.safetensors").write_bytes(content)
         assert_refused(tmp_path / "cut.safetensors", "is no sound safetensors file")

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 import tiny
 
-from metainit.models import efficientnet_lite0, resnet, torch_names
+from metainit.models import efficientnet_lite0, pretrained, resnet, torch_names
 from metainit.models.pretrained import IMAGENET
 from metainit.training import stored
 
@@ -56,6 +56,18 @@ def test_a_file_that_does_not_say_what_network_it_is_of(tmp_path, said):
     safetensors.numpy.save_file(arrays, path, {"metainit": said})
     with pytest.raises(ValueError, match=r"x\.safetensors: what it says .* be read"):
         stored.load(str(path))
+
+
+@pytest.mark.parametrize("name", ["runs/mistyped", "mistyped", "../mistyped", "a/b/c"])
+def test_the_name_of_a_folder_that_is_not_there_is_sent_nowhere(name, monkeypatch):
+    def send(*_, **__):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(pretrained.huggingface_hub, "hf_hub_download", send)
+    with pytest.raises(ValueError, match=f"there is no folder {name}; give a run's"):
+        stored.load(name)
+    assert stored.kind_of("hf:runs/mistyped") == "weights"
+    assert stored.kind_of("timm/resnet50.tv_in1k") == "weights"
 
 
 def test_weights_of_something_else(tmp_path):
