@@ -161,6 +161,12 @@ class MetaBatches:
         names = [source.name for source in self.sources]
         return dict(zip(names, self._shares, strict=True))
 
+    @property
+    def chance(self) -> float:
+        """The loss of a guess, on average where ways differ."""
+        ways = [self._task.way or len(source.class_names) for source in self.sources]
+        return float(np.dot(self._shares, np.log(ways)))
+
     def images(self) -> int:
         """Counts the images of a meta-iteration, on average where ways differ."""
         ways = [self._task.way or len(source.class_names) for source in self.sources]
@@ -218,6 +224,14 @@ class JointBatches:
             shares = tuple(self._counts / self._counts.sum())
         names = [source.name for source in self._sources]
         return dict(zip(names, shares, strict=True))
+
+    @property
+    def chance(self) -> float:
+        """The loss of a guess, on average where an image is told from its own set."""
+        if self._joint.heads == "one":
+            return math.log(self.classes)
+        ways = [len(source.class_names) for source in self._sources]
+        return float(np.dot([*self.mixture.values()], np.log(ways)))
 
     def one_of_each(self) -> Iterator[dict[str, Any]]:
         """Draws a batch of each source alone: every shape that there will be."""

@@ -1,7 +1,7 @@
 """What tells that a training is unwell."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,25 @@ Metrics = dict[str, Any]  # NumPy arrays, [tasks] or []
 NORMS = "norms"  # of a step's metrics, those of layers
 _KINDS = "gradients", "updates", "parameters"
 _PARTS = ("encoder", "learner")  # of a body that is composed of them
+
+
+def window(logs: int) -> int:
+    """Tells how many log lines of a training of so many `is_stuck` looks at.
+
+    A tenth, but enough for what only begins slowly, and not hours of a long one.
+    """
+    return min(max(5, logs // 10), 50)
+
+
+def is_stuck(losses: Sequence[float], chance: float) -> bool:
+    """Whether a loss stays at or above that of a guess, and does not fall, either.
+
+    It is the losses of the last log lines, means over their steps.
+    """
+    if min(losses) < 0.999 * chance:
+        return False
+    half = len(losses) // 2
+    return float(np.median(losses[-half:])) > 0.9 * float(np.median(losses[:half]))
 
 
 def layer_norms(every: int, before: MetaState, after: MetaState, grads: Any) -> Any:

@@ -34,7 +34,7 @@ from metainit.training.health import NORMS, Metrics
 
 PROFILE = "profile"  # folder of a run's trace, for TensorBoard or Perfetto
 _NO_TIME = "max_hours"
-_LOGGED, _LOGGED_AT = "logged", "logged_at"
+_LOGGED, _LOGGED_AT, _NORMS = "logged", "logged_at", "norms"
 _AHEAD = 2  # batches drawn and copied before the step that needs them
 PATIENCE = 30.0  # seconds after which a batch that is waited for is told
 
@@ -82,6 +82,7 @@ class Run(NamedTuple):
     data: Callable[[int], Iterable[str]] = lambda step: ()
     # `(step) -> index of each task's episode`; None where a batch is not of tasks.
     episodes: Callable[[int], Sequence[int]] | None = None
+    chance: float = 0.0  # the loss of a guess; 0 where it is not known
     rates: tuple[str, ...] = ()  # fields that set its rates, to name at a divergence
     flops: float | None = None  # operations a step; None where not counted
     skip: int = 0  # steps that may be not finite, which `update` leaves out
@@ -310,8 +311,8 @@ class _Training(Session):
         validate: Callable[[Any], float],
         seconds: Callable[[], float],
     ) -> None:
-        counts = {"worse": 0, "skipped": 0}
-        super().__init__(run, {"best": -1.0, "validated": run.first_step} | counts)
+        clock = {"worse": 0, "skipped": 0, "losses": [], "stuck": 0}
+        super().__init__(run, {"best": -1.0, "validated": run.first_step} | clock)
         self.best, self.ended_by = Checkpoints(run.folder / BEST), ""
         self._key, self._validate, self._may_take = key, validate, seconds
         self._begun_at = self.step
@@ -322,12 +323,20 @@ class _Training(Session):
         ]
         now = self.step, self.clock["device_seconds"]
         self._logged_at = self.clock.pop(_LOGGED_AT, now)
+        self.norms = self.clock.pop(_NORMS, {})
 
     def notes(self) -> tuple[str, ...]:
         """Says what went wrong, in sentences."""
-        name, skipped = self.run.name, self.clock["skipped"]
-        told = f"{name}: {skipped} steps were not finite and left out."
-        return (told,) * (skipped > 0)
+        name, notes = self.run.name, []
+        if skipped := self.clock["skipped"]:
+            notes.append(f"{name}: {skipped} steps were not finite and left out.")
+        if step := self.clock["stuck"]:
+            notes.append(
+                f"{name}: up to step {step} the training loss stayed at or above that "
+                f"of a guess, {self.run.chance:.3g}, and did not fall; likely a rate "
+                f"is too high: {', '.join(self.run.rates)}."
+            )
+        return tuple(notes)
 
     def save(self) -> None:
         """Saves what the next row of the log is made of, too."""
@@ -337,8 +346,10 @@ class _Training(Session):
             for step, metrics in self._logged
         ]
         self.clock[_LOGGED_AT] = self._logged_at
+        norms = {layer: np.asarray(x).tolist() for layer, x in self.norms.items()}
+        self.clock[_NORMS] = norms
         super().save()
-        del self.clock[_LOGGED], self.clock[_LOGGED_AT]
+        del self.clock[_LOGGED], self.clock[_LOGGED_AT], self.clock[_NORMS]
 
     def first_row(self) -> int:
         """The first step whose row of the log may be written still."""
@@ -415,6 +426,18 @@ class _Training(Session):
         logged.clear()
         self.norms = {}
         self._logged_at = step, clock["device_seconds"]
+        self._tell_if_stuck(numbers["loss"])
+
+    def _tell_if_stuck(self, loss: float) -> None:
+        """Says once that nothing is learned."""
+        run, clock = self.run, self.clock
+        window = health.window((run.steps - run.first_step) // run.every.log)
+        losses = clock["losses"] = [*clock["losses"], loss][-window:]
+        if clock["stuck"] or not run.chance or len(losses) < window:
+            return
+        if health.is_stuck(losses, run.chance):
+            clock["stuck"] = self.step
+            self.bar.say(f"warning: {self.notes()[-1]}")
 
 
 def _moved_back(

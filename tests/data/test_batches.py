@@ -182,3 +182,21 @@ def test_sources_of_two_sizes_are_drawn_one_a_batch(mixture):
         assert set(met.values()) == {15}
     shapes = [x["image"].shape[1:] for x in batches.one_of_each()]
     assert shapes == [(2, 2, 1), (4, 2, 1)]
+
+
+def test_a_guess_is_among_the_classes_of_a_task_or_batch():
+    """Of sets of different ways it is the mean, by their shares."""
+    ways = [len(source.class_names) for source in SOURCES]
+    of_sets = np.log(ways)
+
+    def meta(way, **named):
+        changes = {"train_task.way": way, "train_task.shot": 1, "train_task.queries": 1}
+        return MetaBatches(replaced(Experiment(), changes | named), SOURCES).chance
+
+    assert meta(2) == pytest.approx(np.log(2))
+    assert meta(0) == pytest.approx(of_sets.mean())
+    by_classes = meta(0, **{"data.weights": "classes"})
+    assert by_classes == pytest.approx(np.average(of_sets, weights=ways))
+    assert joint().chance == pytest.approx(np.log(sum(ways)))
+    own = joint(**{"joint.heads": "by data set"}).chance
+    assert own == pytest.approx(of_sets.mean())

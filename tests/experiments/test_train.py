@@ -510,6 +510,20 @@ def test_divergence_is_named(images, tmp_path):
         assert words in str(stopped.value)
 
 
+def test_a_rate_with_which_nothing_is_learned_is_told(images, tmp_path, capsys):
+    """In time to stop it, and in the report."""
+    config = perceptron(images)
+    config.update(warm_start=0, iterations=12, log_every=1)
+    config.inner.learning_rate = 1e9
+    train(config, tmp_path / "run")
+    told = "meta-learned: up to step "
+    shown, report = capsys.readouterr().out, (tmp_path / "run/report.md").read_text()
+    assert shown.count(f"warning: {told}") == 1 and "warning: joint" not in shown
+    assert shown.index(f"warning: {told}") < shown.index("meta-learned 12/12")
+    of_guess = " the training loss stayed at or above that of a guess, 1.1,"
+    assert told in report and of_guess in " ".join(report.split())
+
+
 # What the caller may bring along
 
 

@@ -81,13 +81,14 @@ def test_it_logs_means_over_steps_and_tasks(tmp_path):
     assert all(row["train/tasks_per_second"] > 0 for row in rows)
 
 
-def test_norms_of_layers_are_those_of_the_last_step_that_has_them(tmp_path):
-    def step(state, batch, key):
-        after_it, metrics = update(state, batch, key)
-        of_step = np.arange(3.0) + float(after_it.step)
-        return after_it, metrics | {"norms": {"head": of_step, "body": 2 * of_step}}
+def with_norms(state, batch, key):
+    after_it, metrics = update(state, batch, key)
+    of_step = np.arange(3.0) + float(after_it.step)
+    return after_it, metrics | {"norms": {"head": of_step, "body": 2 * of_step}}
 
-    go(run(tmp_path, update=step, norms_every=3))
+
+def test_norms_of_layers_are_those_of_the_last_step_that_has_them(tmp_path):
+    go(run(tmp_path, update=with_norms, norms_every=3))
     rows = logged(tmp_path, "train/loss")
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
     assert [row.get("gradients/head") for row in rows] == [None, 3, 6, None, 9]
@@ -221,12 +222,14 @@ def test_rows_are_those_of_a_run_without_a_break(tmp_path, at):
             raise KeyboardInterrupt
         return batch(step)
 
-    every = Intervals(log=4, validate=3, save=5)
-    go(run(tmp_path / "whole", every=every))
+    every = {"every": Intervals(log=4, validate=3, save=5), "norms_every": 3}
+    every["update"] = with_norms
+    go(run(tmp_path / "whole", **every))
     for given in {"batch": stop}, {}:
         with contextlib.suppress(KeyboardInterrupt):
-            go(run(tmp_path / "broken", every=every, **given))
+            go(run(tmp_path / "broken", **every, **given))
     rows = rows_without_times(tmp_path / "broken")
+    assert all("gradients/head" in row for row in rows if "train/loss" in row)
     assert rows == rows_without_times(tmp_path / "whole") and len(rows) == 7
 
 
@@ -510,6 +513,54 @@ def test_divergence_at_once_does_not_speak_of_a_checkpoint(tmp_path):
     toy = run(tmp_path, batch=lambda step: np.full(2, np.inf, np.float32))
     with pytest.raises(NonFiniteError, match=r"step 0.*There was no checkpoint yet"):
         go(toy)
+
+
+def losses_of(loss):
+    """A step whose tasks have the loss `(step) -> loss`."""
+
+    def step(state, batch, key):
+        new, metrics = update(state, batch, key)
+        return new, metrics | {"loss": np.full(2, loss(int(state.step)), np.float32)}
+
+    return step
+
+
+@pytest.mark.parametrize("stopped_at", [None, 7, 25])
+def test_a_loss_that_stays_above_chance_is_told_once(tmp_path, capsys, stopped_at):
+    def stop(step):
+        if step == stopped_at:
+            raise KeyboardInterrupt
+        return batch(step)
+
+    toy = run(tmp_path, update=losses_of(lambda step: 1.7 + step % 3), steps=60)
+    toy = toy._replace(every=Intervals(4, 60, 10), chance=1.609)
+    if stopped_at is not None:
+        with pytest.raises(KeyboardInterrupt):
+            go(toy._replace(batch=stop), lambda _: 0.0)
+    fitted = go(toy, lambda _: 0.0)
+    shown = capsys.readouterr().out
+    (note,) = fitted.notes
+    assert note.startswith("toy: up to step 20 the training loss stayed at or above ")
+    assert "that of a guess, 1.61," in note
+    assert note.endswith("too high: inner.learning_rate, outer.learning_rate.")
+    assert shown.count(f"warning: {note}\n") == shown.count("warning") == 1
+    # While it happens.
+    assert shown.index("toy 20/60") < shown.index("warning") < shown.index("toy 24/60")
+    assert go(toy, lambda _: 0.0).notes == (note,)  # gone on with
+
+
+@pytest.mark.parametrize(
+    "loss, chance",
+    [
+        (lambda step: 2.0 if step < 16 else 1.5, 1.609),  # at the start
+        (lambda step: 10 * 0.97**step, 1.609),  # it falls
+        (lambda step: 5.0, 0.0),  # nobody knows what a guess is worth
+    ],
+)
+def test_a_loss_that_falls_is_not_told(tmp_path, capsys, loss, chance):
+    toy = run(tmp_path, update=losses_of(loss), steps=60, chance=chance)
+    fitted = go(toy._replace(every=Intervals(4, 60, 60)), lambda _: 0.0)
+    assert fitted.notes == () and "warning" not in capsys.readouterr().out
 
 
 def test_batches_are_drawn_ahead_by_a_thread(tmp_path):
