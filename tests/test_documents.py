@@ -111,6 +111,7 @@ def test_every_command_is_one(page, tmp_path, monkeypatch):
     best = tmp_path / "runs/tune-quickstart/best.py"
     best.parent.mkdir(parents=True)
     best.write_text(configs.source(configs.typed(configs.default()), "The best."))
+    (tmp_path / "my_images").mkdir()
     monkeypatch.setattr(launching, "run", lambda config, *_, **__: 0)
     for command, *words in lines(page):
         if command == "python" and words[0] == "launch.py":

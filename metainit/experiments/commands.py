@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import platform
 import re
 import runpy
@@ -14,14 +15,15 @@ from typing import Any
 from tqdm import tqdm
 
 from metainit.config import parsing
-from metainit.config.fields import Experiment, TransferExperiment
+from metainit.config.fields import Experiment, TransferExperiment, own_size
 from metainit.data import cache, kept
+from metainit.data.builders import catalog
 from metainit.experiments import configs, finetune, launching
 from metainit.experiments.configs import Config
 from metainit.experiments.sweep import literal
 from metainit.models import pretrained
 from metainit.runtime import devices, provenance
-from metainit.runtime.arguments import Parser
+from metainit.runtime.arguments import Parser, nearest
 from metainit.runtime.hosts import Others
 
 _FIELD = re.compile(r"(?:--)?(?:config\.)?([\w.]+)=(.*)", re.DOTALL)
@@ -183,8 +185,12 @@ def _of_data(name: str, known: Sequence[str]) -> dict[str, Any]:
     """Fields that make `name` all of the data, a folder by its path."""
     if "data.name" not in known:
         raise ValueError("--data: this experiment is of its own data")
-    if Path(name).is_dir() or ("/" in name and ":" not in name):
+    if Path(name).is_dir():
         name = f"folder:{name}"
+    elif ":" not in name and own_size(name, 0)[0] not in catalog.CATALOG:
+        near = nearest(name, [*catalog.CATALOG, *os.listdir()])
+        words = "there is no such folder, nor a data set of this name"
+        raise ValueError(f"data {name!r}: {words}; nearest: {near}")
     roles = ("data.train", "data.validation", "data.test")
     return {"data.name": name} | {role: () for role in roles if role in known}
 

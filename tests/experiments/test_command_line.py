@@ -56,6 +56,7 @@ def test_train_takes_a_folder_of_images_as_data(started):
 
 
 def test_compare_is_the_transfer_config(started):
+    pathlib.Path("my/images").mkdir(parents=True)
     line = "compare my/images runs/a runs/a:joint random transfer.steps=50 --yes"
     assert main(line.split()) == 0
     ((config, folder, command, how),) = started
@@ -88,6 +89,8 @@ def test_tune_takes_values_as_axes(started):
         ("train quickstart iterations=few", "iterations='few' must be a whole number"),
         ("train quickstart inner.steps=-1", "inner.steps=-1 must be 0 or more"),
         ("train mlp --data photos", "--data: this experiment is of its own data"),
+        ("train quickstart --data phots", "data 'phots': .*nearest: photos"),
+        ("train quickstart --data glyps", "data 'glyps': .*nearest: glyphs"),
         ("train own.py", "own.py: ZeroDivisionError: .*own.py, line 2"),
         ("compare gone random --yse", "no option --yse; the nearest: --yes"),
         ("compare photos", "inits"),
@@ -99,6 +102,7 @@ def test_tune_takes_values_as_axes(started):
 def test_a_mistake_is_one_line_that_names_the_nearest(line, reason, tmp_path, capsys):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
+        pathlib.Path("photos").mkdir()
         pathlib.Path("own.py").write_text("def get_config():\n    1 / 0\n")
         try:
             status = main(line.split())
