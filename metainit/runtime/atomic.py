@@ -44,7 +44,8 @@ def refused(error: BaseException | None) -> str:
     """Says what the system refused, where that is why something failed, else ""."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _REFUSALS:
-            return f"{error.filename or 'a file'}: {error.strerror}"
+            words = error.strerror or str(error)
+            return f"{error.filename}: {words}" if error.filename else words
         # Libraries pass on that the disk is full in words of their own.
         for full in map(os.strerror, (errno.ENOSPC, errno.EDQUOT)):
             if full in str(error):

@@ -1,18 +1,33 @@
-"""A short version of `kills.py`, which see."""
+"""Short versions of the programs beside this, which see."""
 
 import json
 import pathlib
 import subprocess
 import sys
 
-PROGRAM = pathlib.Path(__file__).with_name("kills.py")
+HERE = pathlib.Path(__file__).parent
+
+
+def rows_of(program, *words):
+    line = [sys.executable, str(HERE / program), *words]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=600)
+    assert done.stdout, done.stderr
+    return [json.loads(row) for row in done.stdout.splitlines()]
 
 
 def test_killed_lines_end_as_others_do():
-    line = [sys.executable, str(PROGRAM), "--kills=3", "--seed=1"]
-    line += ["--lines=launch,prepare"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = [json.loads(row) for row in done.stdout.splitlines()]
+    rows = rows_of("kills.py", "--kills=3", "--seed=1", "--lines=launch,prepare")
     assert sum(len(row.get("kills", ())) for row in rows[:-1]) == 3
     assert rows[-1] == {"kills": 3, "seed": 1, "wrong": 0}
+
+
+def test_two_launches_at_once_and_a_clock_that_was_set_back_end_well():
+    rows = rows_of("faults.py", "--faults=twice,clock", "--lines=finetune,prepare")
+    assert len(rows) == 4 and not any(row["wrong"] for row in rows), rows
+
+
+def test_hostile_files_are_refused_in_little_memory():
+    *rows, _ = rows_of("hostile.py")
+    assert len(rows) > 30
+    for row in rows:
+        assert row["refusal"] and row["megabytes"] < 500, row
