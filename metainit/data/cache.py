@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import filelock
 import numpy as np
@@ -112,7 +112,7 @@ def _parts(final: Path) -> dict[str, Part]:
 def _write(folder: Path, pending: Pending, shape: tuple[int, ...], title: str) -> None:
     folder.mkdir(parents=True)
     path = folder / "images.npy"
-    images = open_memmap(path, "w+", np.uint8, (pending.total, *shape))
+    images = allocated(path, np.uint8, (pending.total, *shape))
     labels: list[int] = []
     hashes: list[int] = []
     for label, image in tqdm(
@@ -133,6 +133,22 @@ def _write(folder: Path, pending: Pending, shape: tuple[int, ...], title: str) -
     names = [pending.names[number] for number in present]
     (folder / "names.json").write_text(json.dumps(names), encoding="utf-8")
     (folder / _DIGEST).write_text(_digest(folder))
+
+
+def allocated(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
+    """Makes a .npy file to write to in memory, with all its room on the disk taken.
+
+    On a disk that is full the system would end a process that writes to memory.
+    """
+    array = open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                words = error.strerror or str(error)
+                raise OSError(error.errno, words, str(path)) from None
+    return array
 
 
 def _read(folder: Path) -> Part:

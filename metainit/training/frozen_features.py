@@ -96,7 +96,7 @@ def _encode(
         if maps.shape != wanted or done % CHUNK:
             raise ValueError
     except (OSError, ValueError):  # none, or none that can be gone on with
-        maps, done = open_memmap(part, "w+", np.float32, wanted), 0
+        maps, done = cache.allocated(part, np.float32, wanted), 0
     bar = tqdm(
         list(chunks(np.arange(done, len(maps)), CHUNK)),
         f"encoding {source.name}",

@@ -163,6 +163,8 @@ def renew(folder: pathlib.Path) -> None:
 def full(place: pathlib.Path, lines: Lines, draw: random.Random) -> Rows:
     """A disk, in memory, that is full at some share of what a line writes; of root."""
     for line in lines:
+        if line is PREPARE:  # it asks for room enough for the whole data set first
+            continue
         folder = place / line.words[1] / "run"
         folder.mkdir(parents=True)
         mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]

@@ -58,6 +58,24 @@ def test_an_array_whose_header_is_damaged_is_named(tmp_path, header):
             np.load(tmp_path / "x.npy", mmap_mode="r")
 
 
+def test_a_full_disk_is_met_before_a_map_is_written_to(tmp_path, monkeypatch):
+    """A process that writes to memory that has no room on the disk is killed."""
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    data = tiny.typed(tiny.config(tiny.draw(tmp_path / "images"))).data
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(OSError, match=r"No space left.*npy"),
+    ):
+        patch.setattr("os.posix_fallocate", fail)
+        loading.load(data)
+    left = (tmp_path / "data" / "cache").iterdir()
+    assert [path.suffix for path in left] == [".lock"]
+    assert len(loading.load(data).train[0].images) == 25
+
+
 def test_what_cannot_be_read_names_its_file(tmp_path):
     path = tmp_path / "budget.json"
     for content in (b"\xff", b"", b'{"a": ', b'{"b": 1}', b"[]", b"3"):
