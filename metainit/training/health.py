@@ -1,6 +1,7 @@
 """What tells that a training is unwell."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,23 +19,31 @@ _KINDS = "gradients", "updates", "parameters"
 _PARTS = ("encoder", "learner")  # of a body that is composed of them
 
 
-def window(logs: int) -> int:
-    """Tells how many log lines of a training of so many `is_stuck` looks at.
+def windows(steps: int, every: int) -> tuple[int, int]:
+    """Tells how many of the last log lines `is_stuck` looks at, of far and near losses.
 
-    A tenth, but enough for what only begins slowly, and not hours of a long one.
+    A training has so many steps, and a line `every` so many. It is a tenth of the lines
+    within bounds, but of no fewer than 50 steps, and of 500 near a guess, where
+    trainings begin: joint pretraining of a thousand classes stays there for hundreds.
     """
-    return min(max(5, logs // 10), 50)
+    tenth = min(max(5, steps // every // 10), 50)
+    far, near = (max(tenth, math.ceil(least / every)) for least in (50, 500))
+    return far, near
 
 
-def is_stuck(losses: Sequence[float], chance: float) -> bool:
+def is_stuck(losses: Sequence[float], chance: float, windows: tuple[int, int]) -> bool:
     """Whether a loss stays at or above that of a guess, and does not fall, either.
 
-    It is the losses of the last log lines, means over their steps.
+    It is the losses of all log lines, means over their steps: far above it, of half as
+    much again, in the first of the windows, or else in the second.
     """
-    if min(losses) < 0.999 * chance:
-        return False
-    half = len(losses) // 2
-    return float(np.median(losses[-half:])) > 0.9 * float(np.median(losses[:half]))
+    for lines, least in zip(windows, (1.5, 0.999), strict=True):
+        last, half = losses[-lines:], lines // 2
+        if len(last) < lines or min(last) < least * chance:
+            continue
+        if np.median(last[-half:]) > 0.9 * np.median(last[:half]):
+            return True
+    return False
 
 
 def layer_norms(every: int, before: MetaState, after: MetaState, grads: Any) -> Any:

@@ -431,11 +431,10 @@ class _Training(Session):
     def _tell_if_stuck(self, loss: float) -> None:
         """Says once that nothing is learned."""
         run, clock = self.run, self.clock
-        window = health.window((run.steps - run.first_step) // run.every.log)
-        losses = clock["losses"] = [*clock["losses"], loss][-window:]
-        if clock["stuck"] or not run.chance or len(losses) < window:
-            return
-        if health.is_stuck(losses, run.chance):
+        windows = health.windows(run.steps - run.first_step, run.every.log)
+        losses = clock["losses"] = [*clock["losses"], loss][-max(windows) :]
+        told = clock["stuck"] > 0 or not run.chance
+        if not told and health.is_stuck(losses, run.chance, windows):
             clock["stuck"] = self.step
             self.bar.say(f"warning: {self.notes()[-1]}")
 

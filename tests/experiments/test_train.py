@@ -31,7 +31,7 @@ from metainit.runtime import atomic, run_folder
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.runtime.cost import Cost
 from metainit.runtime.logging import read_metrics
-from metainit.training import stored
+from metainit.training import health, stored
 from metainit.training.initialisation import Initialisation
 from metainit.training.loop import Fitted, NonFiniteError, fit
 
@@ -510,18 +510,28 @@ def test_divergence_is_named(images, tmp_path):
         assert words in str(stopped.value)
 
 
-def test_a_rate_with_which_nothing_is_learned_is_told(images, tmp_path, capsys):
-    """In time to stop it, and in the report."""
+def test_a_training_that_is_stuck_is_told(images, tmp_path, capsys, monkeypatch):
+    """In time to stop it, and in the report; a guess is of 3 classes, or of 5."""
+
+    def stuck(losses, chance, windows):
+        return len(losses) == 2
+
+    monkeypatch.setattr(health, "is_stuck", stuck)
     config = perceptron(images)
-    config.update(warm_start=0, iterations=12, log_every=1)
-    config.inner.learning_rate = 1e9
+    config.update(warm_start=0, iterations=6)
     train(config, tmp_path / "run")
-    told = "meta-learned: up to step "
     shown, report = capsys.readouterr().out, (tmp_path / "run/report.md").read_text()
-    assert shown.count(f"warning: {told}") == 1 and "warning: joint" not in shown
-    assert shown.index(f"warning: {told}") < shown.index("meta-learned 12/12")
-    of_guess = " the training loss stayed at or above that of a guess, 1.1,"
-    assert told in report and of_guess in " ".join(report.split())
+    of_meta = "inner.learning_rate, outer.learning_rate"
+    for name, step, chance, rates in (
+        ("meta-learned", 4, "1.1", of_meta),
+        ("joint pretraining", 8, "1.61", "joint.learning_rate"),
+    ):
+        told = (
+            f"{name}: up to step {step} the training loss stayed at or above that of "
+        )
+        told += f"a guess, {chance}, and did not fall; likely a rate is too high: "
+        assert shown.count(f"warning: {told}{rates}.") == 1
+        assert f"{told}{rates}." in " ".join(report.split())
 
 
 # What the caller may bring along

@@ -6,6 +6,7 @@ import pytest
 from metainit.training import health
 
 CHANCE = np.log(20)
+FIVE = (5, 5)
 
 
 @pytest.mark.parametrize(
@@ -15,10 +16,12 @@ CHANCE = np.log(20)
         [np.float32(CHANCE), *[CHANCE - 1e-6] * 4],
         [1e9, 3e8, 2e9, 8e8, 1e9],
         [3.3, 3.2, 3.3, 3.1, 3.2],
+        [2.0, 2.0, 3.3, 3.2, 3.3, 3.1, 3.2],  # of late
     ],
 )
 def test_a_loss_that_stays_above_chance_is_stuck(losses):
-    assert health.is_stuck(losses, CHANCE)
+    assert health.is_stuck(losses, CHANCE, FIVE)
+    assert not health.is_stuck(losses[-4:], CHANCE, FIVE)
 
 
 @pytest.mark.parametrize(
@@ -33,8 +36,29 @@ def test_a_loss_that_stays_above_chance_is_stuck(losses):
     ],
 )
 def test_one_that_falls_or_is_below_chance_is_not(losses):
-    assert not health.is_stuck(losses, CHANCE)
+    assert not health.is_stuck(losses, CHANCE, FIVE)
 
 
-def test_a_window_is_a_tenth_within_bounds():
-    assert [health.window(x) for x in (1, 16, 200, 500, 10**5)] == [5, 5, 20, 50, 50]
+def test_near_chance_more_lines_decide_than_far_above_it():
+    """Joint pretraining of 1347 classes, 5 steps a line, begins with zeros."""
+    chance, begin = np.log(1347), [7.207, 7.213, 7.22, 7.225, 7.21, 7.19, 7.178, 7.117]
+    for lines in range(1, 9):
+        assert not health.is_stuck(begin[:lines], chance, (5, 8))
+    assert health.is_stuck([11.0] * 5, chance, (5, 8))
+    assert not health.is_stuck([7.3] * 7, chance, (5, 8))
+    assert health.is_stuck([7.3] * 8, chance, (5, 8))
+
+
+@pytest.mark.parametrize(
+    "steps, every, wanted",
+    [
+        (4000, 200, (5, 5)),
+        (1000, 20, (5, 25)),
+        (5000, 20, (25, 25)),
+        (60000, 20, (50, 50)),
+        (150, 5, (10, 100)),
+        (8, 1, (50, 500)),
+    ],
+)
+def test_windows_are_a_tenth_within_bounds_and_steps_enough(steps, every, wanted):
+    assert health.windows(steps, every) == wanted

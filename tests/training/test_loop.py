@@ -532,34 +532,35 @@ def test_a_loss_that_stays_above_chance_is_told_once(tmp_path, capsys, stopped_a
             raise KeyboardInterrupt
         return batch(step)
 
-    toy = run(tmp_path, update=losses_of(lambda step: 1.7 + step % 3), steps=60)
-    toy = toy._replace(every=Intervals(4, 60, 10), chance=1.609)
+    toy = run(tmp_path, update=losses_of(lambda step: 2.5 + step % 3), steps=60)
+    toy = toy._replace(every=Intervals(10, 60, 10), chance=1.609)
     if stopped_at is not None:
         with pytest.raises(KeyboardInterrupt):
             go(toy._replace(batch=stop), lambda _: 0.0)
     fitted = go(toy, lambda _: 0.0)
     shown = capsys.readouterr().out
     (note,) = fitted.notes
-    assert note.startswith("toy: up to step 20 the training loss stayed at or above ")
+    assert note.startswith("toy: up to step 50 the training loss stayed at or above ")
     assert "that of a guess, 1.61," in note
     assert note.endswith("too high: inner.learning_rate, outer.learning_rate.")
     assert shown.count(f"warning: {note}\n") == shown.count("warning") == 1
     # While it happens.
-    assert shown.index("toy 20/60") < shown.index("warning") < shown.index("toy 24/60")
+    assert shown.index("toy 50/60") < shown.index("warning") < shown.index("toy 60/60")
     assert go(toy, lambda _: 0.0).notes == (note,)  # gone on with
 
 
 @pytest.mark.parametrize(
     "loss, chance",
     [
-        (lambda step: 2.0 if step < 16 else 1.5, 1.609),  # at the start
-        (lambda step: 10 * 0.97**step, 1.609),  # it falls
+        (lambda step: 2.5 if step < 40 else 1.5, 1.609),  # at the start
+        (lambda step: 1.61, 1.609),  # it may only have begun
+        (lambda step: 10 * 0.98**step, 1.609),  # it falls
         (lambda step: 5.0, 0.0),  # nobody knows what a guess is worth
     ],
 )
 def test_a_loss_that_falls_is_not_told(tmp_path, capsys, loss, chance):
     toy = run(tmp_path, update=losses_of(loss), steps=60, chance=chance)
-    fitted = go(toy._replace(every=Intervals(4, 60, 60)), lambda _: 0.0)
+    fitted = go(toy._replace(every=Intervals(10, 60, 60)), lambda _: 0.0)
     assert fitted.notes == () and "warning" not in capsys.readouterr().out
 
 
