@@ -87,7 +87,7 @@ def cached(
             return _parts(final)
         except atomic.DamagedError as error:
             logging.warning("%s: the cache is made again", error)
-    folder.mkdir(parents=True, exist_ok=True)
+    make(folder)
     new = folder / f".new-{final.name}"
     with filelock.FileLock(folder / f".{final.name}.lock"):
         try:
@@ -102,6 +102,17 @@ def cached(
         finally:
             shutil.rmtree(new, ignore_errors=True)
     return _parts(final)
+
+
+def make(folder: Path) -> None:
+    """Makes a folder of the data folder; a ValueError says that it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"data_dir: {folder} cannot be made ({error.strerror}); give another "
+            "data_dir, or set METAINIT_DATA_DIR"
+        ) from error
 
 
 def _parts(final: Path) -> dict[str, Part]:

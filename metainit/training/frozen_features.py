@@ -56,7 +56,7 @@ def encode(
     frozen = masks.split(body, learns, "learns")[1] if learns else body
     network = digest.sha256((settings, frozen["encoder"]))
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    cache.make(folder)
 
     def place(source: Source) -> tuple[pathlib.Path, tuple[int, ...]]:
         chunk = jax.ShapeDtypeStruct((CHUNK, *source.images.shape[1:]), np.uint8)

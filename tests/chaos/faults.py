@@ -24,7 +24,6 @@ from typing import Any
 import kills
 from kills import LINES, Kill, Line, differing, forked, outcome, start
 
-NOBODY = 65534
 Lines = Sequence[Line]
 Rows = Iterator[dict[str, Any]]
 
@@ -190,29 +189,21 @@ def resize(folder: pathlib.Path, room: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{room}", str(folder)], check=True)
 
 
-def nobody() -> None:
-    """Takes this process the rights of root, which may write anywhere."""
-    if os.getuid() == 0:
-        os.setuid(NOBODY)
-
-
 def read_only(place: pathlib.Path, lines: Lines, draw: random.Random) -> Rows:
-    """A folder of results, or of data, that may not be written to."""
-    os.chmod(place.parent, 0o755)
+    """A folder of results, or of data, that may not be written to; of root."""
     for line in lines:
-        names = "data" if line is PREPARE else "runs data"
         folder = drawn(line, place / line.words[1])
         wanted, _ = whole(line, folder)
-        for name in names.split():
+        for name in ["data"] if line is PREPARE else ["runs", "data"]:
             renew(folder)
-            for path in (folder, *folder.rglob("*")):
-                os.chmod(path, 0o777 if path.is_dir() else 0o666)
             (folder / name).mkdir()
-            os.chmod(folder / name, 0o555)
-            (folder / "output").touch()
-            status, _ = start(line, folder, before=nobody)
+            mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder / name)]
+            subprocess.run(mount, check=True)
+            try:
+                status, _ = start(line, folder)
+            finally:
+                subprocess.run(["umount", "-l", str(folder / name)], check=True)
             said = row("read-only", line, folder)
-            os.chmod(folder / name, 0o755)
             done = mended(f"read-only {name}/", line, folder, wanted, status)
             yield done | {"said": said["said"]}
 
@@ -254,24 +245,20 @@ def twice(place: pathlib.Path, lines: Lines, draw: random.Random) -> Rows:
 
 def home(place: pathlib.Path, lines: Lines, draw: random.Random) -> Rows:
     """A home that is missing, is no folder, or may not be written to."""
-    os.chmod(place.parent, 0o755)
     for name in ("missing", "file", "read-only", "unset"):
         folder = drawn(TRAIN, place / name)
-        for path in (folder, *folder.rglob("*")):
-            os.chmod(path, 0o777 if path.is_dir() else 0o666)
-        here = folder / "home"
-        here.touch() if name == "file" else None
-        here.mkdir(0o555) if name == "read-only" else None
+        if name == "file":
+            (folder / "home").touch()
+        at = "/proc" if name == "read-only" else str(folder / "home")
         hidden = ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")
         kept = {k: x for k, x in os.environ.items() if k not in hidden}
-        kept |= {} if name == "unset" else {"HOME": str(here)}
-        words = [sys.executable, str(kills.ROOT / "launch.py"), "--config=trial.py"]
-        words.append("--config.data.data_dir=")  # by default it is below the home
+        kept |= {} if name == "unset" else {"HOME": at}
+        # By default the data folder is below the home.
+        words = ["launch.py", "--config=trial.py", "--config.data.data_dir="]
         done = subprocess.run(
-            words,
+            [sys.executable, str(kills.ROOT / words[0]), *words[1:]],
             cwd=folder,
             env=kept | {"PYTHONPATH": f"{kills.ROOT}:{kills.ROOT}/tests"},
-            preexec_fn=nobody,
             capture_output=True,
             text=True,
         )

@@ -58,6 +58,17 @@ def test_an_array_whose_header_is_damaged_is_named(tmp_path, header):
             np.load(tmp_path / "x.npy", mmap_mode="r")
 
 
+def test_a_home_that_is_a_file_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("METAINIT_DATA_DIR", raising=False)
+    config = tiny.config(tiny.draw(tmp_path / "images"))
+    config.data.data_dir = ""
+    assert launching.run(config, tmp_path / "run", "python launch.py") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: data_dir: ") and "Not a directory" in line
+
+
 def test_a_full_disk_is_met_before_a_map_is_written_to(tmp_path, monkeypatch):
     """A process that writes to memory that has no room on the disk is killed."""
 
