@@ -59,7 +59,9 @@ def test_sigterm_saves_and_the_same_line_finishes(folder):
         out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, "")
     assert f"joint pretraining: resumed at step {step}" in out
-    assert out.splitlines()[-1] == "report: runs/trial/report.md"
+    *_, page, use = out.splitlines()
+    assert page == "report: runs/trial/report.html"
+    assert use == "use it: metainit finetune MY_IMAGES --init runs/trial"
     run = folder / "runs" / "trial"
     page = (ROOT / "docs" / "report.md").read_text()
     for path in run.iterdir():  # the page on reports tells of every file

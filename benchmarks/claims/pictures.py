@@ -24,8 +24,7 @@ from benchmarks.claims.claim import ROWS
 from metainit.data import episodes, loading
 from metainit.evaluation import intervals
 from metainit.experiments import configs
-from metainit.runtime.cost import JOINT, NAMES
-from metainit.training.initialisation import RANDOM
+from metainit.runtime.cost import JOINT, NAMES, RANDOM
 
 # Okabe & Ito, "Color Universal Design" (2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

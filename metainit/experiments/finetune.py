@@ -30,9 +30,9 @@ from metainit.experiments.classifier import Classifier
 from metainit.models import pretrained
 from metainit.runtime import atomic, digest, run_folder
 from metainit.runtime.arguments import Parser
-from metainit.runtime.cost import NAMES
+from metainit.runtime.cost import NAMES, RANDOM
 from metainit.training import frozen_features, initialisation, stored
-from metainit.training.initialisation import RANDOM, Initialisation
+from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, held_out, linear_heads
 from metainit.transfer.spec import Spec, Split, check
 

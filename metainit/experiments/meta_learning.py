@@ -40,10 +40,10 @@ from metainit.models.model import Model
 from metainit.reporting import fairness, finished_runs, run_report
 from metainit.runtime import atomic, devices, hosts, provenance, run_folder
 from metainit.runtime.budget import steps_per_iteration
-from metainit.runtime.cost import NAMES, OURS
+from metainit.runtime.cost import NAMES, OURS, RANDOM
 from metainit.runtime.logging import read_metrics
 from metainit.training import stored
-from metainit.training.initialisation import RANDOM, Initialisation
+from metainit.training.initialisation import Initialisation
 from metainit.training.steps import Step
 from metainit.transfer import comparison
 
@@ -214,7 +214,7 @@ def _meta_learn(
         export.export(first, config, workdir / export.FOLDER, way, workdir)
         print(f"the initialisation, for PyTorch too: {workdir / export.FOLDER}")
     atomic.write_json(workdir / finished_runs.FILE, finished_runs.asked(settings))
-    print(f"{text}\nreport: {workdir / 'report.md'}")
+    print(text)
     return text
 
 

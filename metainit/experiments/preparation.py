@@ -20,9 +20,10 @@ from metainit.models import registry
 from metainit.models.model import Model
 from metainit.runtime import digest, hosts
 from metainit.runtime.budget import compile_step, not_compiled
+from metainit.runtime.cost import RANDOM
 from metainit.training import frozen_features, steps
 from metainit.training import learner as recipe
-from metainit.training.initialisation import RANDOM, Initialisation, drawn
+from metainit.training.initialisation import Initialisation, drawn
 from metainit.transfer import comparison, rates
 
 PRETRAINED = "pretrained weights"

@@ -25,8 +25,9 @@ from metainit.models import preprocess as preprocess_module
 from metainit.models.model import Model
 from metainit.runtime import atomic, run_folder
 from metainit.runtime.budget import seconds_each
+from metainit.runtime.cost import RANDOM
 from metainit.training import steps
-from metainit.training.initialisation import RANDOM, Initialisation
+from metainit.training.initialisation import Initialisation
 from metainit.training.loop import Fitted, Intervals, Run, fit
 from metainit.transfer import held_out
 

@@ -16,9 +16,9 @@ from metainit.data.loading import Source
 from metainit.reporting import figures, html, tables, transfer_report
 from metainit.reporting.tables import Heading
 from metainit.runtime import provenance, run_folder
-from metainit.runtime.cost import NAMES
+from metainit.runtime.cost import NAMES, RANDOM
 from metainit.training import frozen_features, initialisation, stored
-from metainit.training.initialisation import RANDOM, Initialisation
+from metainit.training.initialisation import Initialisation
 from metainit.transfer import comparison, fine_tuning
 from metainit.transfer.comparison import Sealed
 from metainit.transfer.spec import Split, check
@@ -72,12 +72,12 @@ def train(
     opening = (verdict, *_overlaps(config.data.name, config.inits, inits))
     section = list(transfer_report.section(transfer, "transfer.png"))
     account = transfer_report.account(transfer)
-    page = [*opening, Heading(f"metainit: transfer to {name}", 1), *section, *account]
+    page = [*opening, Heading(f"metainit: transfer to {name}", 1), *section, account]
     about = f"On {transfer.device}: {tables.words(provenance.versions())}."
     end = tables.again(command, about, settings)
     html.write(workdir, [*page, *_of_encoders(inits), *end])
-    text = tables.terminal([*opening, *section])
-    print(f"{text}\nreport: {workdir / 'report.md'}")
+    text = tables.terminal([*section, *opening[1:], opening[0]])
+    print(f"{text}\nreport: {workdir / 'report.html'}")
     return text
 
 

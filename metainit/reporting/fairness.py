@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from metainit.evaluation.results import Row
 from metainit.reporting import tables
-from metainit.reporting.tables import Block, Bullets, Heading, Table
+from metainit.reporting.tables import Block, Bullets, Table
 from metainit.runtime.cost import FROM_PRETRAINED, JOINT, META, NAMES, Cost
 
 TOLERANCE = 0.05  # by which device times that should be equal may differ
@@ -42,10 +42,8 @@ class Terms(NamedTuple):
 
 
 def section(rows: Sequence[Row], batch_norm: str, terms: Terms) -> Iterator[Block]:
-    """Yields warnings, a row for each initialisation, and what all had in common."""
+    """Yields a row for each initialisation, and what all had in common."""
     costs = {row.init: row.cost for row in rows}
-    yield Heading("What each was given")
-    yield from unequal(costs, terms)
     cells = [
         (
             init,
@@ -57,7 +55,7 @@ def section(rows: Sequence[Row], batch_norm: str, terms: Terms) -> Iterator[Bloc
         for init, cost in costs.items()
     ]
     names = "Initialisation", "Device time", "Images", "FLOPs", "Trials"
-    yield Table(names, cells, text=1)
+    yield from tables.captioned(Table(names, cells, text=1))
     yield Bullets(
         (
             f"Mixture: {_mixture(terms)}.",

@@ -1,7 +1,7 @@
 """`report.md`, and `report.html`: the same as one page that needs nothing else.
 
-Pictures are put into the page. A table is stacked on a narrow screen, a line a cell, so
-that nothing is ever scrolled sideways.
+Pictures are put into the page. A table that is too wide for a screen is scrolled in a
+box of its own.
 """
 
 import base64
@@ -9,17 +9,18 @@ import html
 import os
 import pathlib
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element
 
 import markdown
 from markdown.treeprocessors import Treeprocessor
 
 from metainit.reporting import tables
-from metainit.reporting.tables import Block, Heading
+from metainit.reporting.tables import Bar, Bars, Block, Details, Heading, Verdict
 from metainit.runtime import atomic
 
 _PAGE = pathlib.Path(__file__).with_name("page.html")
+_ROW, _ACROSS = 58, 350  # of a bar with its words, in the units of its drawing
 
 
 def write(folder: str | os.PathLike[str], blocks: Iterable[Block]) -> pathlib.Path:
@@ -30,27 +31,70 @@ def write(folder: str | os.PathLike[str], blocks: Iterable[Block]) -> pathlib.Pa
     folder, blocks = pathlib.Path(folder), list(blocks)
     text = tables.markdown(blocks)
     titles = (block.text for block in blocks if isinstance(block, Heading))
-    # `use_align_attribute`: a style of its own would win over the sheet's.
-    reader = markdown.Markdown(
-        extensions=["fenced_code", "tables"],
-        extension_configs={"tables": {"use_align_attribute": True}},
-        output_format="html",
-    )
-    # The text has no HTML or links of its own.
-    reader.preprocessors.deregister("html_block")
-    for name in ("html", "entity", "link", "reference", "autolink", "automail"):
-        reader.inlinePatterns.deregister(name)
-    reader.ESCAPED_CHARS.extend("<&|~")
-    reader.treeprocessors.register(_Tree(reader, folder), "tree", -1)  # last
-    title, body = html.escape(next(titles, "report")), reader.convert(text)
+    title, body = html.escape(next(titles, "report")), _Page(folder).all_of(blocks)
     page = string.Template(_PAGE.read_text(encoding="utf-8"))
     atomic.write_text(folder / "report.md", text)
     atomic.write_text(folder / "report.html", page.substitute(title=title, body=body))
     return folder / "report.md"
 
 
+class _Page:
+    """Renders blocks as HTML: what Markdown can say through it, the rest as it is."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        # `use_align_attribute`: a style of its own would win over the sheet's.
+        reader = markdown.Markdown(
+            extensions=["fenced_code", "tables"],
+            extension_configs={"tables": {"use_align_attribute": True}},
+            output_format="html",
+        )
+        # The text has no HTML or links of its own.
+        reader.preprocessors.deregister("html_block")
+        for name in ("html", "entity", "link", "reference", "autolink", "automail"):
+            reader.inlinePatterns.deregister(name)
+        reader.ESCAPED_CHARS.extend("<&|~")
+        reader.treeprocessors.register(_Tree(reader, folder), "tree", -1)  # last
+        self._reader = reader
+
+    def all_of(self, blocks: Iterable[Block]) -> str:
+        return "\n".join(map(self._of, blocks))
+
+    def _of(self, block: Block) -> str:
+        match block:
+            case Verdict(badge, text):
+                mark = f'<strong class="{badge}">{badge.capitalize()}</strong> '
+                return f'<p class="verdict">{mark * bool(badge)}{html.escape(text)}</p>'
+            case Bars(title, bars):
+                return _drawn(title, bars)
+            case Details(title, blocks):
+                summary = f"<summary>{html.escape(title)}</summary>"
+                return f"<details>{summary}\n{self.all_of(blocks)}</details>"
+        return self._reader.reset().convert(tables.markdown([block]))
+
+
+def _drawn(title: str, bars: Sequence[Bar]) -> str:
+    """Draws bars, from 0 to 100 %, whose colours are the sheet's."""
+    parts = [f"<title>{html.escape(title)}</title>"]
+    for number, bar in enumerate(bars):
+        top, told = number * _ROW, html.escape(tables.in_percent(bar))
+        low, mean, high = (
+            _ACROSS * min(max(x, 0.0), 1.0) for x in (bar.low, bar.mean, bar.high)
+        )
+        parts += [
+            f'<text y="{top + 14}">{html.escape(bar.name)}</text>',
+            f'<text class="end" x="{_ACROSS}" y="{top + 14}">{told}</text>',
+            f'<rect class="all" y="{top + 20}" width="{_ACROSS}" height="12"/>',
+            f'<rect class="bar" y="{top + 20}" width="{mean:.1f}" height="12"/>',
+            f'<path d="M{low:.1f} {top + 26}H{high:.1f}M{low:.1f} {top + 21}v10'
+            f'M{high:.1f} {top + 21}v10"/>',
+            f'<text class="about" y="{top + 46}">{html.escape(bar.about)}</text>',
+        ]
+    size = f"0 0 {_ACROSS} {_ROW * len(bars)}"
+    return f'<svg role="img" viewBox="{size}">{"".join(parts)}</svg>'
+
+
 class _Tree(Treeprocessor):
-    """Puts pictures into the page, and a cell's heading beside it."""
+    """Puts pictures into the page, and tables into boxes that scroll."""
 
     def __init__(self, md: markdown.Markdown, folder: pathlib.Path) -> None:
         super().__init__(md)
@@ -61,8 +105,7 @@ class _Tree(Treeprocessor):
             content = (self._folder / image.attrib["src"]).read_bytes()
             encoded = base64.b64encode(content).decode()
             image.set("src", f"data:image/png;base64,{encoded}")
-        for table in root.iter("table"):
-            names = ["".join(head.itertext()) for head in table.iter("th")]
-            for row in table.iter("tr"):
-                for name, cell in zip(names, row.iter("td"), strict=False):
-                    cell.set("data-label", name)
+        for number, child in enumerate(root):
+            if child.tag == "table":
+                root[number] = box = Element("div", {"class": "box", "tabindex": "0"})
+                box.append(child)

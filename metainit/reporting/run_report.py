@@ -6,6 +6,7 @@ Nothing in it is chosen by a test result.
 import operator
 import os
 import pathlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -23,9 +24,21 @@ from metainit.reporting import (
     tables,
     transfer_report,
 )
-from metainit.reporting.tables import ACCURACY, METRICS, Block, Bullets, Heading, Table
+from metainit.reporting.tables import (
+    ACCURACY,
+    METRICS,
+    Bar,
+    Bars,
+    Block,
+    Bullets,
+    Code,
+    Details,
+    Heading,
+    Table,
+    Verdict,
+)
 from metainit.runtime import atomic
-from metainit.runtime.cost import OURS
+from metainit.runtime.cost import OURS, RANDOM
 from metainit.runtime.logging import Writer
 from metainit.transfer.results import Transfer
 
@@ -82,25 +95,44 @@ def write_report(
     lines.append(_summary(evaluation, context))
     atomic.write_rows(workdir / "results.jsonl", lines)
     finished_runs.write_episodes(workdir / finished_runs.EPISODES, evaluation)
-    opening: list[Block] = [
-        verdict(evaluation.rows),
-        "Conditional on this one training run: ± and [ ] are 95 % intervals over the "
-        "draw of episodes, not that of training.",
-        f"{evaluation.dataset}, {evaluation.in_words}, on {evaluation.device}.",
+    told, commands = verdict(evaluation), _next(workdir, context)
+    costs = {row.init: row.cost for row in evaluation.rows}
+    about = [
+        f"{evaluation.dataset}, {evaluation.in_words}, on {evaluation.device}. One "
+        "training run: ± and [ ] are 95 % intervals over the draw of episodes.",
+        f"It took {tables.duration(context['device_hours'] * 3600)} of device time; "
+        f"the evaluation took {tables.duration(evaluation.runtime)}.",
+        *fairness.unequal(costs, context["terms"]),
     ]
-    table = _table(paired[:1]).without("Data set")
-    given = evaluation.rows, evaluation.batch_norm, context["terms"]
-    results = [*_results(workdir, paired), *fairness.section(*given)]
-    page = [*opening, Heading(context["title"], 1)]
-    page += [Heading("Results on unseen classes"), table, _EXPLAINED, *results]
-    section: list[Block] = []
+    heads = _table(paired[:1]).without("Data set")
+    results: list[Block] = [*_results(workdir, paired)]
+    given = fairness.section(evaluation.rows, evaluation.batch_norm, context["terms"])
+    results.append(Details("What each was given", [*given]))
+    end = [*_end(workdir, evaluation, context)]
     if transfer is not None:
         figures.transfer(workdir / "transfer.png", [transfer.runs])
-        section += transfer_report.section(transfer, "transfer.png")
-        page += [*section, *transfer_report.account(transfer)]
-    html.write(workdir, [*page, *_end(workdir, evaluation, context)])
-    short = table.without("Setting")
-    return tables.terminal([*opening, short, *results, *section])
+        section = [*transfer_report.section(transfer, "transfer.png")]
+        results.append(Details("Transfer efficiency", section))
+        end.insert(0, transfer_report.account(transfer))
+    todo = Code("\n".join(f"{x}  # {what}" for what, x in commands.items()))
+    page: list[Block] = [told, Heading(context["title"], 1), about[0]]
+    page += [bars(evaluation.rows), *about[1:], todo]
+    page.append(Details("Heads", [*tables.captioned(heads), _EXPLAINED]))
+    html.write(workdir, [*page, *results, *end])
+    shown = tables.terminal([heads.without("Setting"), *results, *about])
+    ending = tables.ending(told, str(workdir / "report.html"), commands)
+    return f"{shown}\n\n{ending}"
+
+
+def _next(workdir: pathlib.Path, context: Context) -> dict[str, str]:
+    """What to do after this run, by what it is for."""
+    commands, where = {}, shlex.quote(str(workdir))
+    if context["command"].startswith("metainit train "):
+        seed = context["terms"].seed + 1
+        other = f"seed={seed} --out {shlex.quote(f'{workdir}-seed{seed}')}"
+        commands["does it hold"] = f"{context['command']} {other}"
+    commands["use it"] = f"metainit finetune MY_IMAGES --init {where}"
+    return commands
 
 
 def show_in_tensorboard(workdir: str | os.PathLike[str], step: int) -> None:
@@ -144,29 +176,47 @@ def differences(rows: Sequence[Row]) -> Differences:
     }
 
 
-def verdict(rows: Sequence[Row]) -> str:
-    """Compares ours with the baseline that is hardest to beat, in one sentence.
+def verdict(evaluation: Evaluation) -> Verdict:
+    """Compares ours with the baseline that is hardest to beat, in at most 25 words.
 
     That is the baseline that comes closest or, where ours does not win, leads by most.
     """
+    rows = evaluation.rows
     ours, best = our_best(rows), best_heads(rows)
-    name = f"Our initialisation, {ours.init} ({_place(ours)}),"
-    accuracy = f"{ACCURACY.mean(_chosen(ours))} %"
-    baselines = [row for init, row in best.items() if init not in OURS]
-    if not baselines:
-        return f"{name} reaches {accuracy} on unseen classes; there is no baseline."
-    against = differences([ours, *baselines])
+    where = "On unseen classes"
+    if len(evaluation.protocol.split()) < 3:
+        where = f"{evaluation.protocol}, unseen classes"
+    sides = [f"{ours.init} {_percent(ours)}"]
+    against = differences([ours, *(x for i, x in best.items() if i not in OURS)])
+    if not against:
+        return Verdict("", f"{where}: {sides[0]}; there is no baseline.")
     lost = {key: minus for key, minus in against.items() if minus.low <= 0}
-    (init, _), minus = min((lost or against).items(), key=lambda item: item[1].mean)
-    wins, close = "beats", ""
-    if lost:
-        wins, close = "does not beat", ", not distinguishable"
-        close = ", worse on these episodes" if minus.high < 0 else close
-    return (
-        f"{name} {wins} every baseline on unseen classes: {accuracy} against "
-        f"{ACCURACY.mean(_chosen(best[init]))} % for {init} ({_place(best[init])}), a "
-        f"difference of {tables.points(minus)} points{close}."
+    worse = {key: minus for key, minus in lost.items() if minus.high < 0}
+    (init, _), minus = min(
+        (worse or lost or against).items(), key=lambda item: item[1].mean
     )
+    mean, low, high = tables.in_points(minus)
+    sides.append(f"{init} {_percent(best[init])} ({mean}, {low} to {high})")
+    if RANDOM in best and init != RANDOM:
+        sides.append(f"random weights {_percent(best[RANDOM])}")
+    badge = "worse" if worse else "tie" if lost else "better"
+    return Verdict(badge, f"{where}: {', '.join(sides)}.")
+
+
+def bars(rows: Sequence[Row]) -> Bars:
+    """Gives each initialisation's accuracy, with the head that validation chose."""
+    best = best_heads(rows).items()
+    return Bars(
+        "Accuracy on unseen classes",
+        [
+            Bar(init, _place(row), *intervals.mean_interval(_chosen(row)))
+            for init, row in best
+        ],
+    )
+
+
+def _percent(row: Row) -> str:
+    return f"{ACCURACY.mean(_chosen(row))} %"
 
 
 def _chosen(row: Row, metric: str = "accuracy") -> np.ndarray:
@@ -257,7 +307,7 @@ def _table(paired: Paired, best: bool = False) -> Table:
     return Table((*names, "Ours minus this"), rows, text=4)
 
 
-def _results(workdir: pathlib.Path, paired: Paired) -> Iterator[Block]:
+def _results(workdir: pathlib.Path, paired: Paired) -> Iterator[Details]:
     (evaluation, _), *parts = paired
     adapting = [row for row in evaluation.rows if not row.in_closed_form]
     if adapting:
@@ -268,14 +318,18 @@ def _results(workdir: pathlib.Path, paired: Paired) -> Iterator[Block]:
             cells = dict.fromkeys(steps, "-") | dict(zip(row.steps, means, strict=True))
             cells[row.steps[row.chosen]] += " ←"
             rows.append((row.init, row.head, *cells.values()))
-        yield Heading("Accuracy after steps, %; ← chosen on meta-validation")
-        yield Table(("Initialisation", "Head", *map(str, steps)), rows)
         figures.adaptation(workdir / "adaptation.png", evaluation.rows)
-        yield tables.Figure("Accuracy against adaptation step", "adaptation.png")
+        blocks: list[Block] = [
+            Table(("Initialisation", "Head", *map(str, steps)), rows),
+            tables.Figure("Accuracy against adaptation step", "adaptation.png"),
+        ]
+        title = "Accuracy after steps, %; ← chosen on meta-validation"
+        yield Details(title, blocks)
     if parts:
-        yield Heading("By data set, the head of each initialisation as chosen for all")
-        yield _table(parts, best=True).without("Head", "Setting", "Steps")
-        yield '"Held-out classes" are new classes of a data set of meta-train.'
+        table = _table(parts, best=True).without("Head", "Setting", "Steps")
+        explained = '"Held-out classes" are new classes of a data set of meta-train.'
+        title = "By data set, the head of each initialisation as chosen for all"
+        yield Details(title, [table, explained])
 
 
 def _end(
@@ -283,16 +337,13 @@ def _end(
 ) -> Iterator[Block]:
     if context["training"]:
         figures.learning_curve(workdir / "learning_curve.png", context["training"])
-        yield Heading("Learning curve")
-        yield tables.Figure("Learning curve", "learning_curve.png")
-    yield Heading("What every initialisation met on meta-validation")
-    yield tables.settings(evaluation.grid)
+        curve = tables.Figure("Learning curve", "learning_curve.png")
+        yield Details("Learning curve", [curve])
+    grid = tables.settings(evaluation.grid)
+    yield Details("What every initialisation met on meta-validation", [grid])
     if evaluation.notes:
-        yield Heading("Notes")
-        yield Bullets(evaluation.notes)
+        yield Details("Notes", [Bullets(evaluation.notes)])
     about = (
-        f"{tables.duration(context['device_hours'] * 3600)} of device time; the "
-        f"evaluation took {tables.duration(evaluation.runtime)}. "
         f"Versions: {tables.words(context['versions'])}. Training curves: `tensorboard "
         f"--logdir {workdir}`. Every number, with its interval: `results.jsonl`."
     )

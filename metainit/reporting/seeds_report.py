@@ -218,8 +218,8 @@ def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator
     """Yields tables by data set, and those of transfer, with figures in the folder."""
     others = [entry for entry in compared.entries if entry is not compared.ours]
     paired = {x.name: compared.paired(compared.ours, x) for x in others}
-    metrics = [metric.heading for metric in METRICS.values()]
-    last = "Device hours", "Ours minus this", "p"
+    accuracy, *later = [metric.heading for metric in METRICS.values()]
+    names = accuracy, "Ours minus this", "p", *later, "Device hours"
     for name, part in compared.data_sets.items():
         rows = []
         for entry in compared.entries:
@@ -230,12 +230,13 @@ def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator
             ]
             hours = np.mean([row.cost.device_seconds for row in entry.chosen]) / 3600
             minus = tables.difference(paired.get(entry.name, {}).get(name))
-            rows.append((entry.name, heads, *means, f"{hours:.3g}", *minus))
+            cells = (means[0], *minus, *means[1:], f"{hours:.3g}")
+            rows.append((entry.name, heads, *cells))
         winner = best(compared, name)
         bold = frozenset(n for n, x in enumerate(compared.entries) if x is winner)
         yield Heading(name)
         yield f"{part.protocol}{_episodes(compared.entries[0], name)}."
-        yield Table(("Initialisation", "Head", *metrics, *last), rows, bold=bold)
+        yield Table(("Initialisation", "Head", *names), rows, bold=bold)
     if len(compared.unseen) > 1:
         yield Heading("All data sets")
         yield "All but held-out classes, each counting the same."

@@ -3,6 +3,7 @@
 Whatever a name or a setting holds is escaped; the only markup in a text is `code`.
 """
 
+import html
 import itertools
 import json
 import re
@@ -15,7 +16,45 @@ import numpy as np
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
 
-WIDTH = 100  # columns of a terminal
+WIDTH = 80  # columns of a terminal
+_CELL = 30  # of them that a cell of text has, where a table is too wide
+_HEAD = 8  # and a heading of numbers, at least
+_BAR = 20  # characters of a bar that is full
+
+
+class Verdict(NamedTuple):
+    """How it came out, in a word and in a sentence; the first block."""
+
+    badge: str  # "better", "tie" or "worse"; "" where nothing was compared
+    text: str
+
+    def in_words(self) -> str:
+        """Both in one line."""
+        return f"{self.badge.capitalize()}{'. ' * bool(self.badge)}{self.text}"
+
+
+class Bar(NamedTuple):
+    """A share, 0 to 1, with its interval."""
+
+    name: str
+    about: str
+    mean: float
+    low: float
+    high: float
+
+
+class Bars(NamedTuple):
+    """Shares as bars, each with its interval; a terminal does not show them."""
+
+    title: str
+    bars: Sequence[Bar]
+
+
+class Details(NamedTuple):
+    """Blocks that a page shows when it is asked to."""
+
+    title: str
+    blocks: Sequence["Block"]
 
 
 class Heading(NamedTuple):
@@ -60,7 +99,7 @@ class Table(NamedTuple):
         return Table(heading, rows, sum(n < self.text for n in kept), self.bold)
 
 
-Block = str | Heading | Bullets | Code | Figure | Table
+Block = str | Verdict | Bars | Details | Heading | Bullets | Code | Figure | Table
 
 
 class Metric(NamedTuple):
@@ -110,8 +149,10 @@ def settings(values: Mapping[str, Any]) -> Bullets:
 def again(command: str, about: str, config: Mapping[str, Any]) -> list[Block]:
     """Ends a report: how to run it again, and its settings."""
     settings = Code(json.dumps(config, indent=2, default=str), "json")
-    run: list[Block] = [Heading("Run it again"), Code(command), about]
-    return [*run, Heading("Settings"), settings]
+    return [
+        Details("Run it again", [Code(command), about]),
+        Details("Settings", [settings]),
+    ]
 
 
 def duration(seconds: float) -> str:
@@ -128,12 +169,17 @@ def flops(count: float | None) -> str:
     return "-" if count is None else f"{count:.2g}"
 
 
-def points(difference: Interval) -> str:
-    """Formats accuracies' difference, "+3.1 [2.5, 3.7]", more finely near zero."""
+def in_points(difference: Interval) -> tuple[str, str, str]:
+    """Formats accuracies' difference and its limits, more finely near zero."""
     mean, low, high = (100 * x for x in difference[:3])
     places = 2 if min(abs(low), abs(high)) < 0.05 else 1
     mean = round(mean, places) + 0.0  # never "-0.0"
-    return f"{mean:+.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+    return f"{mean:+.{places}f}", f"{low:.{places}f}", f"{high:.{places}f}"
+
+
+def points(difference: Interval) -> str:
+    """Formats accuracies' difference, "+3.1 [2.5, 3.7]"."""
+    return "{} [{}, {}]".format(*in_points(difference))
 
 
 def difference(interval: Interval | None) -> tuple[str, str]:
@@ -143,6 +189,25 @@ def difference(interval: Interval | None) -> tuple[str, str]:
     if interval.p is None:
         return points(interval), "-"
     return points(interval), f"{interval.p:.3f}{'*' if interval.different else ' '}"
+
+
+def captioned(table: Table) -> list[Block]:
+    """Moves columns that are the same in every row, but the first, below the table."""
+    columns = list(zip(*table.rows, strict=True))
+    same = {
+        name: column[0]
+        for name, column in zip(table.heading[1:], columns[1:], strict=True)
+        if len(column) > 1 and len(set(column)) == 1
+    }
+    if not same:
+        return [table]
+    return [table.without(*same), f"In every row: {words(same)}."]
+
+
+def ending(verdict: Verdict, page: str, commands: Mapping[str, str]) -> str:
+    """Ends a terminal's output in five lines: the verdict, the page, what to do."""
+    lines = [_filled(verdict.in_words()), f"report: {page}"]
+    return "\n".join([*lines, *(f"{what}: {x}" for what, x in commands.items())])
 
 
 def markdown(blocks: Iterable[Block]) -> str:
@@ -158,6 +223,14 @@ def terminal(blocks: Iterable[Block]) -> str:
 
 def _markdown(block: Block) -> str:
     match block:
+        case Verdict(badge, text):
+            mark = f"**{badge.capitalize()}.** " if badge else ""
+            return mark + (escaped(text) if badge else _paragraph(text))
+        case Bars(title, bars):
+            return _markdown(_as_table(title, bars))
+        case Details(title, blocks):
+            summary = f"<summary>{html.escape(title)}</summary>"
+            return f"<details>{summary}\n\n{markdown(blocks)}\n</details>"
         case Heading(text, level):
             return f"{'#' * level} {escaped(text)}"
         case Bullets(items):
@@ -176,6 +249,24 @@ def _markdown(block: Block) -> str:
             lines.insert(1, rule)
             return "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return _paragraph(block)
+
+
+def in_percent(bar: Bar) -> str:
+    """Writes a share with its interval, "87.1 % [86.5, 87.7]"."""
+    return "{} % [{}, {}]".format(*map(ACCURACY.mean, (bar.mean, bar.low, bar.high)))
+
+
+def _as_table(title: str, bars: Sequence[Bar]) -> Table:
+    rows = [
+        (
+            bar.name,
+            bar.about,
+            in_percent(bar),
+            "█" * round(_BAR * min(max(bar.mean, 0), 1)) or "▏",
+        )
+        for bar in bars
+    ]
+    return Table((title, "", "[95 % interval]", ""), rows, text=4)
 
 
 def _paragraph(text: str) -> str:
@@ -206,6 +297,10 @@ def _terminal(block: Block) -> Iterator[str]:
             yield text
         case Table():
             yield from _aligned(block)
+        case Verdict():
+            yield _filled(block.in_words())
+        case Details(title, blocks):
+            yield terminal([Heading(title), *blocks])
         case str():
             yield _filled(block)
 
@@ -221,19 +316,65 @@ def _filled(text: str, indent: str = "") -> str:
     )
 
 
-def _aligned(table: Table) -> list[str]:
-    """Aligns columns; the first of several of text becomes titles above the others."""
+def _aligned(table: Table) -> Iterator[str]:
+    """Aligns columns; the first of several of text becomes titles above the others.
+
+    In a table that is too wide, texts and headings are broken; columns of numbers that
+    are too many follow below, beside those of text again.
+    """
     heading, rows, text, _ = table
     if text > 1:
         heading, text = [", ".join(heading[:2]), *heading[2:]], text - 1
         rows = []
         for name, of_name in itertools.groupby(table.rows, key=lambda row: row[0]):
             rows += [(name,), *((f"  {x}", *cells) for _, x, *cells in of_name)]
-    lines = [[_ascii(cell) for cell in row] for row in (heading, *rows)]
-    columns = zip(*(line for line in lines if len(line) > 1), strict=True)
-    widths = [max(map(len, column)) for column in columns]
-    cells = [f"{{:{'<' if n < text else '>'}{w}}}" for n, w in enumerate(widths)]
-    return ["  ".join(cells[: len(line)]).format(*line).rstrip() for line in lines]
+    # A row of cells, each of them lines.
+    lines = [[[_ascii(cell)] for cell in row] for row in (heading, *rows)]
+    if _total(_widths(lines)) > WIDTH:
+        numbers = _widths(lines[1:]) or [_CELL] * len(heading)
+        for number, line in enumerate(lines):
+            for n, [cell] in enumerate(line):
+                if n < text and (n or len(line) > 1):
+                    line[n] = _broken(cell, _CELL)
+                elif number == 0:
+                    line[n] = _broken(cell, max(numbers[n], _HEAD))
+    widths = _widths(lines)
+    for number, shown in enumerate(_parts(widths, text)):
+        if number:
+            yield ""
+        formats = [f"{{:{'<' if n < text else '>'}{widths[n]}}}" for n in shown]
+        for line in lines:
+            cells = [line[n] for n in shown if n < len(line)]
+            for row in itertools.zip_longest(*cells, fillvalue=""):
+                yield "  ".join(formats[: len(row)]).format(*row).rstrip()
+
+
+def _parts(widths: Sequence[int], text: int) -> list[list[int]]:
+    """Parts columns so that each part fits, with the columns of text in all of them."""
+    parts = [list(range(text))]
+    for n in range(text, len(widths)):
+        fits = _total([widths[x] for x in (*parts[-1], n)]) <= WIDTH
+        if not fits and len(parts[-1]) > text:
+            parts.append(list(range(text)))
+        parts[-1].append(n)
+    return parts
+
+
+def _widths(lines: Sequence[Sequence[Sequence[str]]]) -> list[int]:
+    most = max(map(len, lines), default=0)
+    columns = zip(*(line for line in lines if len(line) == most), strict=True)
+    return [max(len(x) for cell in column for x in cell) for column in columns]
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _broken(cell: str, width: int) -> list[str]:
+    indent = " " * (len(cell) - len(cell.lstrip()))
+    return textwrap.wrap(
+        cell, width, subsequent_indent=indent, break_long_words=False
+    ) or [cell]
 
 
 def _ascii(text: str) -> str:

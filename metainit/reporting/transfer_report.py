@@ -7,7 +7,15 @@ import numpy as np
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
 from metainit.reporting import tables
-from metainit.reporting.tables import ACCURACY, Block, Bullets, Figure, Heading, Table
+from metainit.reporting.tables import (
+    ACCURACY,
+    Block,
+    Bullets,
+    Details,
+    Figure,
+    Heading,
+    Table,
+)
 from metainit.transfer import break_even, time_to_threshold
 from metainit.transfer.results import FineTuning, Transfer
 from metainit.transfer.time_to_threshold import SHARE, UNITS, DataSet, Efficiency, Line
@@ -15,7 +23,6 @@ from metainit.transfer.time_to_threshold import SHARE, UNITS, DataSet, Efficienc
 
 def section(transfer: Transfer, figure: str) -> Iterator[Block]:
     """Says what one run's transfer gave."""
-    yield Heading("Transfer efficiency")
     yield f"All classes of a data set, {transfer.protocol}."
     seconds = {
         name: cost.device_seconds
@@ -73,9 +80,8 @@ def of_seeds(
     yield _explained(several)
 
 
-def account(transfer: Transfer) -> Iterator[Block]:
+def account(transfer: Transfer) -> Details:
     """Lists device hours, with a total for each kind of device, and the trials."""
-    yield Heading("Device hours", 3)
     here = transfer.device
     work: dict[str, list[tuple[str, float, float | None]]] = {}  # by kind of device
     for name, cost in transfer.costs.items():
@@ -96,7 +102,7 @@ def account(transfer: Transfer) -> Iterator[Block]:
             (name, f"{kind} x1", f"{seconds / 3600:.3g}", tables.flops(count))
             for name, seconds, count in (*items, total)
         ]
-    yield Table(("Work", "Device", "Device hours", "FLOPs"), rows)
+    table = Table(("Work", "Device", "Device hours", "FLOPs"), rows)
     notes = [
         "What was started from pretrained weights has their making in its own. Trials "
         "are no part of a break-even. FLOPs are by our count, a dash where they were "
@@ -107,9 +113,9 @@ def account(transfer: Transfer) -> Iterator[Block]:
             "An hour of one kind of device is not one of another: each has a total, "
             f"and of what another than {here} made there is no break-even."
         )
-    yield Bullets(notes)
-    yield Heading("Trials, the same for every initialisation", 3)
-    yield tables.settings(transfer.grid)
+    met = Heading("Trials, the same for every initialisation", 3)
+    blocks: list[Block] = [table, Bullets(notes), met, tables.settings(transfer.grid)]
+    return Details("Device hours and trials", blocks)
 
 
 def _sentence(data_set: DataSet, found: Efficiency) -> str:

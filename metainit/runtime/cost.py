@@ -16,6 +16,7 @@ NAMES = {
     RATES: "pretrained weights, learned rates",
     WARM_RATES: "warm start, learned rates",
 }
+RANDOM = "random"  # no training at all
 # Those that are ours; every other one is a baseline.
 OURS = tuple(NAMES[x] for x in (META, FROM_PRETRAINED, WARM_RATES, RATES))
 

@@ -15,9 +15,7 @@ from metainit.models import registry
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.models.pretrained import About
-from metainit.runtime.cost import Cost
-
-RANDOM = "random"
+from metainit.runtime.cost import RANDOM, Cost
 
 
 class Initialisation(NamedTuple):

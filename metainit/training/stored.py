@@ -29,18 +29,14 @@ from metainit.runtime.cost import (
     META,
     NAMES,
     OURS,
+    RANDOM,
     RATES,
     WARM_RATES,
     WARM_START,
     Cost,
 )
 from metainit.training import learner
-from metainit.training.initialisation import (
-    RANDOM,
-    Initialisation,
-    body_shapes,
-    random,
-)
+from metainit.training.initialisation import Initialisation, body_shapes, random
 
 PARTS = tuple(NAMES)  # folders of a run
 USES = ("frozen", "adapted")  # of an encoder in weights that metainit did not export

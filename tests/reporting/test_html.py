@@ -10,7 +10,16 @@ from small_transfer import FAST, transfer
 
 from metainit.reporting import html
 from metainit.reporting.run_report import write_report
-from metainit.reporting.tables import Bullets, Code, Heading, Table
+from metainit.reporting.tables import (
+    Bar,
+    Bars,
+    Bullets,
+    Code,
+    Details,
+    Heading,
+    Table,
+    Verdict,
+)
 
 
 def parsed(folder):
@@ -34,24 +43,54 @@ def written(tmp_path_factory):
 def test_the_page_has_what_the_markdown_has(written):
     page, markdown = parsed(written), (written / "report.md").read_text()
     text = "".join(page.itertext())
-    for words in ("beats every baseline", "optimizer sgd", "A note of its own"):
+    for words in (
+        "joint pretraining 84.0 % (+3.1",
+        "optimizer sgd",
+        "A note of its own",
+    ):
         assert text.count(words) == markdown.count(words) > 0
     assert text.count("quick") == markdown.count("quick") + 1  # its title
-    assert len([*page.iter("table")]) == markdown.count("\n| ---") > 4
-    assert len([*page.iter("img")]) == 3 and page.find("body")[0].tag == "p"
-    # On a narrow screen a cell stands beside its heading.
-    assert all(cell.get("data-label") for cell in page.iter("td"))
+    # Markdown has a table where the page has bars.
+    assert len([*page.iter("table")]) == markdown.count("\n| ---") - 1 > 4
+    assert len([*page.iter("img")]) == 3
+
+
+def test_the_first_screen_is_short_and_the_rest_is_folded(written):
+    body = parsed(written).find("body")
+    assert [x.tag for x in body] == [*"p h1 p svg p pre".split(), *["details"] * 10]
+    badge, bars = body[0][0], body.find("svg")
+    assert (badge.tag, badge.get("class"), badge.text) == ("strong", "better", "Better")
+    widths = [x.get("width") for x in bars.iter("rect") if x.get("class") == "bar"]
+    assert widths == [f"{350 * x:.1f}" for x in (0.871, 0.84, 0.5)]
+    told = "".join(bars.itertext())
+    assert "87.1 % [85.9, 88.3]" in told and "prototype head after 1 step" in told
+    titles = [x.find("summary").text for x in body.iter("details")]
+    assert titles[0] == "Heads" and titles[-2:] == ["Run it again", "Settings"]
+
+
+def test_a_wide_table_scrolls_in_a_box_of_its_own(written):
+    page = parsed(written)
+    tables = {id(x) for x in page.iter("table")}
+    boxes = [x for x in page.iter("div") if x.get("class") == "box"]
+    assert tables == {id(box.find("table")) for box in boxes}
+    style = (written / "report.html").read_text()
+    assert re.search(r"\.box { overflow-x: auto; }", style)
+    assert "prefers-color-scheme: dark" in style and "@media print" in style
 
 
 def test_blocks_are_escaped(tmp_path):
     table = Table((NAME, "n"), [(NAME, "1")], text=1, bold=frozenset([0]))
-    html.write(tmp_path, [NAME, Heading(NAME, 1), Bullets([NAME]), Code(NAME), table])
+    bars = Bars(NAME, [Bar(NAME, NAME, 0.5, -1.0, 2.0)])
+    folded = Details(NAME, [Verdict("tie", NAME), Verdict("", NAME), bars])
+    blocks = [NAME, Heading(NAME, 1), Bullets([NAME]), Code(NAME), table, folded]
+    html.write(tmp_path, blocks)
     page = parsed(tmp_path)
-    assert "".join(page.itertext()).count(NAME) == 7  # in the title, too
+    assert "".join(page.itertext()).count(NAME) == 13  # in the title, too
     labels = [cell.attrib for cell in page.iter("td")]
-    assert labels == [{"data-label": NAME}, {"align": "right", "data-label": "n"}]
+    assert labels == [{}, {"align": "right"}]
     tags = {element.tag for element in page.iter()}
     assert "strong" in tags and not {"b", "a", "em"} & tags
+    assert "M0.0 26H350.0M0.0 21v10M350.0 21v10" in {x.get("d") for x in page.iter()}
 
 
 def test_the_page_loads_nothing(written):
@@ -87,7 +126,9 @@ HOSTILE = (
 def test_no_name_becomes_markup_whoever_renders_it(tmp_path, name):
     table = Table((name, "n"), [(name, "1")], text=1)
     blocks = [name, f"of {name}.", Heading(name), Bullets([name]), Code(name), table]
-    html.write(tmp_path, blocks)
+    bars = Bars(name, [Bar(name, name, 0.5, 0.4, 0.6)])
+    folded = Details(name, [Verdict("tie", name), Verdict("", name), bars])
+    html.write(tmp_path, [*blocks, folded])
     markup = "a", "img", "script", "b", "i", "blockquote", "ol", "del"
     page = parsed(tmp_path)
     assert not [tag for tag in markup if page.find(f".//{tag}") is not None]
@@ -95,6 +136,6 @@ def test_no_name_becomes_markup_whoever_renders_it(tmp_path, name):
     rendered = MarkdownIt("commonmark", {"html": True}).enable(["table"])
     body = rendered.render((tmp_path / "report.md").read_text())
     tags = set(re.findall(r"<(\w+|!--)", body))
-    allowed = "h2 p ul li pre code table thead tbody tr th td"
+    allowed = "h2 p ul li pre code table thead tbody tr th td details summary strong"
     assert tags <= set(allowed.split()), body
-    assert body.count("<pre>") == 1 and body.count("<table>") == 1
+    assert body.count("<pre>") == 1 and body.count("<table>") == 2

@@ -11,6 +11,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from metainit.reporting import run_report
 from metainit.reporting.run_report import show_in_tensorboard, write_report
 from metainit.runtime import atomic
+from metainit.runtime.cost import EQUAL_FLOPS, NAMES, OURS
+
+
+def told(rows, **more):
+    return run_report.verdict(evaluation(*rows, **more)).in_words()
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +33,28 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     "rivals, words",
     [
-        ((), "beats.*: 87.1 % against 84.0 % for joint pre.* difference of .3.1 "),
-        ([0.90], r"not beat.* supervised .* -2.9 .-3.\d, -2.\d. points, worse on"),
-        ([0.871], r"not beat.* supervised .* .0.0 .-0.\d, 0.\d. points, not disting"),
+        ((), r"Better\. .* 84.0 % \(\+3.1, 2.\d to 3.\d\), random weights 50.0 %\.$"),
+        ([0.90], r"Worse\. .*, supervised 90.0 % \(-2.9, -3.\d to -2.\d\), random"),
+        ([0.871], r"Tie\. .*, supervised 87.1 % \(\+0.\d+, -0.\d+ to 0.\d+\), random"),
+        ([0.875, 0.872], r"Worse\. .*, supervised 87.5 % \(-0.4, "),
     ],
 )
 def test_the_verdict(rivals, words):
-    rivals = [row("supervised", "prototype", accuracy) for accuracy in rivals]
-    verdict = run_report.verdict([*WINNING, *rivals])
-    assert "(prototype head after 1 step)" in verdict and re.search(words, verdict)
-    assert run_report.verdict(WINNING[:2]).endswith("; there is no baseline.")
+    names = "supervised", "another"
+    pairs = zip(names, rivals, strict=False)
+    rows = [*WINNING, *(row(init, "prototype", x) for init, x in pairs)]
+    verdict = told(rows)
+    assert "5-way 1-shot, unseen classes: meta-learned 87.1 %, " in verdict
+    assert re.search(words, verdict) and len(verdict.split()) <= 25
+    assert told(WINNING[:2]).endswith("meta-learned 87.1 %; there is no baseline.")
+
+
+def test_the_verdict_has_25_words_whatever_the_names_are():
+    for ours in OURS:
+        inits = {ours: 0.8, NAMES[EQUAL_FLOPS]: 0.79, "random": 0.3}
+        rows = [row(init, "zero", accuracy) for init, accuracy in inits.items()]
+        assert 19 <= len(told(rows, protocol="any way, by a long rule").split()) <= 25
+        assert len(told(rows).split()) <= 25
 
 
 def test_heads_and_steps_are_chosen_by_validation_only():
@@ -49,12 +66,16 @@ def test_heads_and_steps_are_chosen_by_validation_only():
         row("joint pretraining", "nearest centroid", 0.70, validation=0.95),
     )
     assert run_report.our_best(rows) is rows[0]
-    verdict = run_report.verdict(rows)
-    assert "(nearest centroid)" in verdict and "80.0 % against 70.0 %" in verdict
+    assert "meta-learned 80.0 %, joint pretraining 70.0 %" in told(rows)
+    bars = run_report.bars(rows).bars
+    assert [bar.about for bar in bars][::2] == [
+        "prototype head after 1 step",
+        "nearest centroid",
+    ]
     # ... and our two initialisations against each other likewise.
     turned = (*rows[:2], rows[2]._replace(validation_accuracy=0.91), *rows[3:])
     assert run_report.our_best(turned) is turned[2]
-    assert "meta-learned from pretrained (zero head" in run_report.verdict(turned)
+    assert "meta-learned from pretrained 95.0 %" in told(turned)
     early = row("meta-learned", "zero", 0.80, chosen=0)  # 0.82 and 0.84 come later
     other = row("joint pretraining", "nearest centroid", 0.83)
     (difference,) = run_report.differences((early, other)).values()
@@ -63,13 +84,20 @@ def test_heads_and_steps_are_chosen_by_validation_only():
 
 def test_the_report_says_all(folder):
     report = (folder / "report.md").read_text()
-    told = run_report.verdict(WINNING)
-    assert report.splitlines()[0] == told
-    assert " ".join((folder / "report.txt").read_text().split()).startswith(told)
+    badge, words = told(WINNING).split(". ", 1)
+    assert report.splitlines()[0] == f"**{badge}.** {words}"
+    text = (folder / "report.txt").read_text()
+    *_, first, second, page, use = text.splitlines()
+    assert f"{first} {second}" == told(WINNING)
+    assert page == f"report: {folder}/report.html"
+    assert use == f"use it: metainit finetune MY_IMAGES --init {folder}"
+    assert max(map(len, text.splitlines()[:-2])) <= 80
     for expected in (
         "| meta-learned | zero | optimizer sgd, learning_rate 0.1 | 1 | 80.0 ± 1.",
         "| 0.200 | +7.1 [",
-        "| meta-learned | 62 s | 51,200 | 1.5e+12 | 4 |",
+        "| meta-learned | 4 |",
+        "In every row: Device time 62 s, Images 51,200, FLOPs 1.5e+12.",
+        "| joint pretraining | nearest centroid | 84.0 % [8",
         "- Batch norm: support moments.",
         "- Seed: 3, ",
         "| joint pretraining | nearest centroid | - | - | 84.0 ± ",
@@ -86,10 +114,10 @@ def test_the_report_says_all(folder):
     ):
         assert expected in report
     # One run tells nothing of the next.
-    assert report.count("Conditional on this one training run") == 1
-    assert "**" not in report and "significantly" not in report
+    assert report.count("One training run: ") == 1
+    assert report.count("**") == 2 and "significantly" not in report
     # Held-out classes are such by a field, whatever a name or the protocol says.
-    table = report.split("## By data set")[1]
+    table = report.split("<summary>By data set")[1]
     assert "| birds, held-out classes or not | meta-learned | 87.1 ± " in table
     assert "| cars, held-out classes | random | 50.0 ± " in table
 
@@ -120,7 +148,9 @@ def test_long_names_nothing_to_draw_and_values_that_json_lacks(tmp_path):
     odd.setting["C"] = np.float32(0.5)
     context = CONTEXT | {"training": []}
     text = write_report(tmp_path, evaluation(odd, WINNING[2]), context)
-    assert max(map(len, text.splitlines())) <= 100 and text.isascii()
+    assert (
+        max(map(len, text.splitlines())) <= 80 + len(str(tmp_path)) and text.isascii()
+    )
     lines = (tmp_path / "results.jsonl").read_text()
     assert json.loads(lines.splitlines()[0])["setting"] == {"C": 0.5}
     assert "NaN" not in lines
@@ -137,7 +167,7 @@ def test_tensorboard_has_the_figures_and_the_text(folder):
     assert sorted(events.Tags()["images"]) == images
     assert [shown.step for shown in events.Images("report/adaptation")] == [7]
     (text,) = events.Tensors("report/text/text_summary")
-    assert b"Our initialisation" in text.tensor_proto.string_val[0]
+    assert b"**Better.**" in text.tensor_proto.string_val[0]
 
 
 def test_rows_that_do_not_fit_together_are_named(tmp_path):
@@ -151,3 +181,13 @@ def test_rows_that_do_not_fit_together_are_named(tmp_path):
         with pytest.raises(ValueError, match=message):
             write_report(tmp_path, evaluation(*rows), CONTEXT)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_to_do_next(tmp_path):
+    context = CONTEXT | {"command": "metainit train quickstart"}
+    text = write_report(tmp_path / "a b", evaluation(*WINNING), context)
+    *_, seed, use = text.splitlines()
+    out = f"--out '{tmp_path}/a b-seed4'"
+    assert seed == f"does it hold: metainit train quickstart seed=4 {out}"
+    assert use == f"use it: metainit finetune MY_IMAGES --init '{tmp_path}/a b'"
+    assert seed.split(": ")[1] in (tmp_path / "a b" / "report.md").read_text()

@@ -83,3 +83,28 @@ def test_numbers_in_words():
 def test_a_path_is_not_broken():
     path = "/somewhere/" + "with-hyphens-" * 9
     assert path in tables.terminal([f"The report is in {path} now."]).splitlines()
+
+
+def test_columns_that_do_not_vary_stand_below():
+    heading = "Init", "Head", "Trials", "F1"
+    table = Table(heading, [("a", "zero", "4", "1"), ("b", "zero", "4", "2")])
+    kept, below = tables.captioned(table)
+    assert kept == Table(["Init", "F1"], [["a", "1"], ["b", "2"]], text=1)
+    assert below == "In every row: Head zero, Trials 4."
+    alone = table._replace(rows=table.rows[:1])
+    assert tables.captioned(alone) == [alone] and tables.captioned(TABLE) == [TABLE]
+
+
+def test_a_table_fits_a_terminal():
+    """Long texts are broken; numbers that are too many follow below."""
+    numbers = [f"{n}.0 ± 1.0" for n in range(9)]
+    heading = "Init", "Head", "Setting", *(f"{n} long words" for n in range(9))
+    setting = "optimizer sgd, learning_rate 0.1, schedule cosine, layer_decay 0.5"
+    rows = [("ours", "zero", setting, *numbers), ("random", "a", "-", *numbers)]
+    text = tables.terminal([Table(heading, rows, text=3)])
+    assert max(map(len, text.splitlines())) <= tables.WIDTH
+    for number in range(9):
+        assert text.count(f" {number}.0 +- 1.0") == 2
+    first, *rest = text.split("\n\n")
+    assert rest and all(part.count("zero ") == 1 for part in (first, *rest))
+    assert " ".join(setting.split()[:3]) in first and setting not in text
