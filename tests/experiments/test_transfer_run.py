@@ -15,13 +15,13 @@ import tiny
 from small_transfer import record, rows, write_resnet
 
 from metainit.config.fields import ConfigError
+from metainit.data import cache
 from metainit.evaluation import intervals
 from metainit.experiments import configs
 from metainit.experiments import transfer as transfer_run
 from metainit.experiments.meta_learning import train
 from metainit.models import mlp
 from metainit.reporting import seeds_report
-from metainit.training import frozen_features
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning
 
@@ -98,13 +98,15 @@ def test_what_is_chosen_on_is_not_measured_on(place, tmp_path, monkeypatch):
 
 
 def test_a_frozen_encoder_sees_every_image_once(place, tmp_path, monkeypatch):
-    encode = mock.Mock(wraps=frozen_features.open_memmap)
-    monkeypatch.setattr(frozen_features, "open_memmap", encode)
+    allocated = mock.Mock(wraps=cache.allocated)
+    monkeypatch.setattr(cache, "allocated", allocated)
     images = shutil.copytree(place.images, tmp_path / "caltech")
     config = settings(place, str(place.weights), str(place.run))
     config.data.update(name=f"folder:{images}", size=tiny.SIDE)
     text = train(config, tmp_path / "run")
-    assert sum(call.args[3][0] for call in encode.call_args_list) == 25
+    made = [call.args[1:] for call in allocated.call_args_list]
+    maps = [shape for dtype, shape in made if dtype == np.float32]
+    assert sum(count for count, *_ in maps) == 25
     found = rows(tmp_path / "run")
     assert {row["init"] for row in found} == {str(place.weights), "meta-learned"}
     report = (tmp_path / "run" / "report.md").read_text()
