@@ -13,6 +13,7 @@ import json
 import math
 import os
 import pathlib
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ from metainit.evaluation import intervals, metrics
 from metainit.experiments import classifier
 from metainit.experiments.classifier import Classifier
 from metainit.models import pretrained
+from metainit.reporting import finetune_report, html
+from metainit.reporting.finetune_report import Judged
 from metainit.runtime import atomic, digest, run_folder
 from metainit.runtime.arguments import Parser
 from metainit.runtime.cost import NAMES, RANDOM
@@ -42,12 +45,15 @@ BEST, ADAPTED = "best", "adapted"
 HEADS = (BEST, *linear_heads.METHODS, ADAPTED)
 DEFAULT = pretrained.WHEEL  # the initialisation for photographs
 REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
+PAGE = "report.html"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; raises ValueError or OSError for a mistake."""
     given = parser().parse_args(argv)
     _finetune(given)
+    if (page := pathlib.Path(given.out, PAGE)).exists():  # it is younger than some runs
+        print(f"report: {page}")
     print(f"metainit predict {given.out} IMAGES... labels others")
     return 0
 
@@ -145,6 +151,7 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
     hashes = images.train.hashes[rows(train)], images.test.hashes[rows(test)]
     choice = _learn(init, split, spec, given.head, out, given.data_dir)
     _write_held_out(out / HELD_OUT, images)
+    said = _judged(out, test, [str(file) for file in images.files])
     report = {
         "init": from_where,
         "data": given.data,
@@ -156,8 +163,11 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
         # Whose very pixels were learned from.
         "held_out_also_learned": int(np.isin(*hashes[::-1]).sum()),
         "batch_norm": init.model.policy,
-        **_measured(out, test),
+        **_measured(said),
     }
+    command = shlex.join(["metainit", "predict", str(out), "NEW_IMAGES"])
+    title = f"metainit: {given.data}"
+    html.write(out, finetune_report.blocks(report, said, title, command))
     atomic.write_json(out / REPORT, report)
     _tell(report)
 
@@ -362,17 +372,23 @@ def _check_writable(out: pathlib.Path) -> None:
         raise ValueError(f"--out {out}: {there} is no folder that can be written to")
 
 
-def _measured(out: pathlib.Path, test: Source) -> dict[str, Any]:
-    """Scores of the classifier as saved, computed as `metainit predict` does."""
+def _judged(out: pathlib.Path, test: Source, files: Sequence[str]) -> Judged:
+    """What the classifier as saved says, computed as `metainit predict` does."""
     learned, judged = classifier.load(out), rows(test)
-    images, labels = test.images[judged], test.labels[judged]
+    images = test.images[judged]
     chances = classifier.predictor(learned, len(images))(images)
+    return Judged(chances, test.labels[judged], images, files, test.class_names)
+
+
+def _measured(judged: Judged) -> dict[str, Any]:
+    """Scores of what a classifier said."""
+    chances, labels = judged.chances, judged.labels
     hits, n = chances.argmax(-1) == labels, len(labels)
     low, high = intervals.wilson(float(hits.mean()), n)
     right = np.maximum(chances[np.arange(n), labels].astype(np.float64), 1e-12)
     of_class = {
         name: float(np.mean(hits[labels == label]))
-        for label, name in enumerate(test.class_names)
+        for label, name in enumerate(judged.class_names)
     }
     return {
         **metrics.scores(chances, labels),

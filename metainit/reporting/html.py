@@ -6,6 +6,7 @@ box of its own.
 
 import base64
 import html
+import io
 import os
 import pathlib
 import string
@@ -13,13 +14,25 @@ from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element
 
 import markdown
+import numpy as np
 from markdown.treeprocessors import Treeprocessor
+from PIL import Image
 
 from metainit.reporting import tables
-from metainit.reporting.tables import Bar, Bars, Block, Details, Heading, Verdict
+from metainit.reporting.tables import (
+    Bar,
+    Bars,
+    Block,
+    Details,
+    Gallery,
+    Heading,
+    Picture,
+    Verdict,
+)
 from metainit.runtime import atomic
 
 _PAGE = pathlib.Path(__file__).with_name("page.html")
+_THUMBNAIL = 96  # pixels
 _ROW, _ACROSS = 58, 350  # of a bar with its words, in the units of its drawing
 
 
@@ -66,10 +79,27 @@ class _Page:
                 return f'<p class="verdict">{mark * bool(badge)}{html.escape(text)}</p>'
             case Bars(title, bars):
                 return _drawn(title, bars)
+            case Gallery(pictures):
+                return f'<div class="gallery">{"".join(map(_figure, pictures))}</div>'
             case Details(title, blocks):
                 summary = f"<summary>{html.escape(title)}</summary>"
                 return f"<details>{summary}\n{self.all_of(blocks)}</details>"
         return self._reader.reset().convert(tables.markdown([block]))
+
+
+def _figure(picture: Picture) -> str:
+    height, width, _ = picture.image.shape
+    image = Image.fromarray(np.broadcast_to(picture.image, (height, width, 3)))
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    shown = f'<img src="{_source(content.getvalue())}" alt="">'
+    text = html.escape(picture.text)
+    return f"<figure>{shown}<figcaption>{text}</figcaption></figure>"
+
+
+def _source(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _drawn(title: str, bars: Sequence[Bar]) -> str:
@@ -103,8 +133,7 @@ class _Tree(Treeprocessor):
     def run(self, root: Element) -> None:
         for image in root.iter("img"):
             content = (self._folder / image.attrib["src"]).read_bytes()
-            encoded = base64.b64encode(content).decode()
-            image.set("src", f"data:image/png;base64,{encoded}")
+            image.set("src", _source(content))
         for number, child in enumerate(root):
             if child.tag == "table":
                 root[number] = box = Element("div", {"class": "box", "tabindex": "0"})

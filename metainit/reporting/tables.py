@@ -50,6 +50,19 @@ class Bars(NamedTuple):
     bars: Sequence[Bar]
 
 
+class Picture(NamedTuple):
+    """An image, uint8 [h, w, 1 or 3], and what is said of it."""
+
+    image: np.ndarray
+    text: str
+
+
+class Gallery(NamedTuple):
+    """Pictures, which a page shows small, with their texts; elsewhere the texts."""
+
+    pictures: Sequence[Picture]
+
+
 class Details(NamedTuple):
     """Blocks that a page shows when it is asked to."""
 
@@ -99,7 +112,9 @@ class Table(NamedTuple):
         return Table(heading, rows, sum(n < self.text for n in kept), self.bold)
 
 
-Block = str | Verdict | Bars | Details | Heading | Bullets | Code | Figure | Table
+Block = (
+    str | Verdict | Bars | Gallery | Details | Heading | Bullets | Code | Figure | Table
+)
 
 
 class Metric(NamedTuple):
@@ -228,6 +243,8 @@ def _markdown(block: Block) -> str:
             return mark + (escaped(text) if badge else _paragraph(text))
         case Bars(title, bars):
             return _markdown(_as_table(title, bars))
+        case Gallery(pictures):
+            return _markdown(Bullets([picture.text for picture in pictures]))
         case Details(title, blocks):
             summary = f"<summary>{html.escape(title)}</summary>"
             return f"<details>{summary}\n\n{markdown(blocks)}\n</details>"

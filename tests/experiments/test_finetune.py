@@ -169,7 +169,10 @@ def test_the_best_head_is_saved(meta, capsys):
     row = heads[said["chosen"]]
     told = rf"  {said['chosen']} +accuracy +{100 * row['accuracy']:.1f} % \[.*<- saved"
     assert re.search(told, out) and out.count("<- saved") == 1
-    assert "F1" in out.splitlines()[-2]
+    assert "F1" in out.splitlines()[-3]
+    assert out.splitlines()[-2] == f"report: {meta}/report.html"
+    page = (meta / "report.html").read_text()
+    assert "held-out images of 3 classes are told right" in page
 
 
 def test_in_python(place, tmp_path):
