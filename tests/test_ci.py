@@ -31,7 +31,8 @@ def test_every_package_is_locked_to_a_version_and_its_hashes(name):
 
 def test_the_lock_has_what_the_package_asks_for():
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
-    names = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    names = [*project["dependencies"], *extras["test"], *extras["docs"]]
     canonical = re.compile(r"[-_.]+")
     versions = {
         (canonical.sub("-", x.name).lower(), next(iter(x.specifier)).version)
