@@ -98,6 +98,24 @@ if os.environ.get("JAX_PROCESS_ID") == "1":
 run("lost")
 """
 
+# Stopped after the tenth iteration, and gone on with by so many other devices.
+MOVED = """
+from metainit.training.loop import Session
+save = Session.save
+
+def save_and_stop(session):
+    save(session)
+    if session.step == 10 and session.run.name == "meta-learned":
+        raise KeyboardInterrupt
+
+for begun, resumed in ((4, 1), (1, 4)):
+    moved = folder / f"{{begun}} then {{resumed}}"
+    Session.save = save_and_stop
+    assert launching.run(config, moved, "", use=begun) == 130
+    Session.save = save
+    assert launching.run(config, moved, "", use=resumed) == 0
+"""
+
 
 def numbers(run):
     """All that was measured, by place."""
@@ -171,6 +189,13 @@ def test_a_run_is_that_of_one_device(folder, count):
     assert_equal(folder / str(count), folder / "1")
     report = (folder / str(count) / "report.md").read_text()
     assert f"cpu (cpu) x{count}" in report
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_devices(folder):
+    over_devices(RUN + MOVED, folder)
+    for moved in ("4 then 1", "1 then 4"):
+        assert_equal(folder / moved, folder / "1")
 
 
 @pytest.mark.slow
