@@ -1,8 +1,10 @@
 """Every script and notebook of examples/ runs, in its short form."""
 
+import json
 import pathlib
 import runpy
 
+import matplotlib.pyplot as plt
 import pytest
 import tiny
 
@@ -46,3 +48,30 @@ def test_every_script_is_run():
     (mark,) = (x for x in test_a_script_runs.pytestmark if x.name == "parametrize")
     tested = {script for script, *_ in mark.args[1]}
     assert tested == {path.stem for path in EXAMPLES.glob("*.py")}
+
+
+@pytest.mark.parametrize(
+    ("notebook", "short"),
+    [
+        ("own_images", {"init": "random", "head": "nearest mean"}),
+        ("what_meta_learning_does", {"steps": 2}),
+    ],
+)
+def test_a_notebook_runs(notebook, short):
+    """Its cells in order, and the short form after the cell that has its parameters."""
+    names: dict[str, object] = {}
+    for cell in json.loads((EXAMPLES / f"{notebook}.ipynb").read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), notebook, "exec"), names)
+        if "parameters" in cell["metadata"].get("tags", ()):
+            assert short.keys() <= names.keys()
+            names |= short
+    assert plt.get_fignums()
+    plt.close("all")
+
+
+def test_every_notebook_is_run_and_installs_by_one_line():
+    (mark,) = (x for x in test_a_notebook_runs.pytestmark if x.name == "parametrize")
+    notebooks = {path.stem: path for path in EXAMPLES.glob("*.ipynb")}
+    assert notebooks.keys() == {name for name, _ in mark.args[1]}
+    assert all(path.read_text().count("%pip") == 1 for path in notebooks.values())
