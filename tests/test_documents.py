@@ -27,6 +27,7 @@ RUN_BY = {
 # Whose sentences are long: measurements, each with its circumstances.
 DENSE = {"results.md", "performance.md", "health.md"}
 reference = runpy.run_path(str(DOCS / "reference.py"))
+api = runpy.run_path(str(DOCS / "api.py"))
 
 
 def blocks(page):
@@ -96,6 +97,13 @@ def test_no_document_is_named_that_a_reader_cannot_see():
 def test_the_reference_is_what_there_is():
     told = (DOCS / "reference.md").read_text()
     assert told == reference["page"](), "run python docs/reference.py"
+
+
+def test_the_pages_of_the_pure_layer_are_its_docstrings():
+    told = (DOCS / "api.md").read_text()
+    assert told == api["page"](), "run python docs/api.py"
+    names = set(metainit.__all__) - {"parallel", "step_sizes"}
+    assert names <= set(re.findall(r"^## metainit\.(\w+)$", told, re.M))
 
 
 def test_every_field_says_what_it_is():

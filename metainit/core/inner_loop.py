@@ -178,7 +178,7 @@ def minibatches(
 
     Returns:
       `(support, key) -> (step -> batch)`, for any number of steps. The support is a
-      dict of arrays with one row an example; a batch has the same entries and float32
+      dict of arrays with one row an example. A batch has the same entries and float32
       "weight" [size]: the support's own weights (default 1), and 0 where the last batch
       of an epoch is padded. The loss must use the weights.
 
