@@ -83,11 +83,17 @@ def read_labelled(
     is the same for every choice.
 
     Raises:
-      ValueError: no such folder, no images, a class with one, a share that makes no
-        sense, or an image that does not decode.
+      ValueError: no such folder, no images, all classes a level deeper, a class with
+        one, a share that makes no sense, or an image that does not decode.
     """
     top, classes = _open(path, f"folder:{path}")
     folders, shape = _folders(classes), (size, size, channels)
+    if len(folders) == 1 and all("/" in name for name in classes):
+        (inside,) = folders
+        raise ValueError(
+            f"{top} holds one folder, {inside}, and the classes lie below it: give "
+            f"{top / inside}"
+        )
 
     def decoded(parts: dict[str, Classes]) -> dict[str, cache.Part]:
         files = [list(chain(*part.values())) for part in parts.values()]

@@ -58,7 +58,7 @@ def claim(
     if refused:
         raise ValueError(
             f"{field}: {workdir} holds a run of another config, stored -> given: "
-            f"{'; '.join(refused)}. Give another {flag}, or the stored values to go on"
+            f"{'; '.join(refused)}. Give another {flag}, or what was given before"
         )
     if write:
         with _told(workdir, field):
@@ -135,6 +135,9 @@ def differences(
         may_differ = any(f"{name}.".startswith(f"{x}.") for x in may_change)
         grows = name in only_up and _ABSENT not in (old, new) and new > old
         if old == new or may_differ or grows:
+            continue
+        if name.endswith("_sha256"):
+            refused.append(f"{name.removesuffix('_sha256')} not what it was")
             continue
         shown = (x if x is _ABSENT else json.dumps(x) for x in (old, new))
         hint = " (may only grow)" if name in only_up else ""

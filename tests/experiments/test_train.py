@@ -284,7 +284,7 @@ def test_data_sets_of_two_sizes_are_mixed(images, tmp_path):
     assert not any("folder" in name for row in joint for name in row)
     # Held-out classes are reported apart.
     assert "held-out classes" in text
-    assert "## By data set" in (workdir / "report.md").read_text()
+    assert "<summary>By data set" in (workdir / "report.md").read_text()
     *rows, _ = atomic.read_rows(workdir / "results.jsonl")
     found = {(row["dataset"], "held-out" in row["protocol"]) for row in rows}
     assert found == {(c, False), (a, True), (b, True)}
