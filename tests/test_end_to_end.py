@@ -67,7 +67,8 @@ def test_sigterm_saves_and_the_same_line_finishes(folder):
     for path in run.iterdir():  # the page on reports tells of every file
         name = f"{path.name}/" if path.is_dir() else path.name
         assert path.name.startswith(".") or f"`{name}`" in page, name
-    logged = [row["step"] for row in read_metrics(run / "joint") if "train/loss" in row]
+    rows = read_metrics(run / "joint")
+    logged = [row["step"] for row in rows if "pretraining/loss" in row]
     assert logged == list(range(20, 601, 20))
     assert "launch.py --config=trial.py" in (run / "report.md").read_text()
     summary = json.loads((run / "results.jsonl").read_text().splitlines()[-1])

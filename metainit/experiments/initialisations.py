@@ -80,6 +80,7 @@ class Trainer:
         self._left, self._spent = forecast.runs, time.perf_counter() - begin
         self._ahead = 0.0  # seconds that the next run's warm start took of its share
         self._adaptation_seconds: list[float] = []
+        self._seen: dict[str, float] = {}  # by the last validation, by tag
 
     def fit(
         self,
@@ -94,7 +95,9 @@ class Trainer:
         time from the share of the run that follows.
         """
         seconds = (lambda: math.inf) if is_warm_start else self._share
-        fitted = fit(run, key, lambda x: self._validate(init_of(x)), seconds)
+        fitted = fit(
+            run, key, lambda x: self._validate(init_of(x)), seconds, lambda: self._seen
+        )
         self._ahead += fitted.seconds
         if not is_warm_start:
             self._left, self._spent = self._left - 1, self._spent + self._ahead
@@ -124,7 +127,15 @@ class Trainer:
 
     def _validate(self, init: Initialisation) -> float:
         """Accuracy on meta-validation, of the best number of steps."""
-        return float(self._measured(init)["accuracy"].mean(1).max())
+        means = {x: y.mean(1) for x, y in self._measured(init).items()}
+        best = int(means["accuracy"].argmax())
+        self._seen = {"validation/loss": float(means["loss"][best])}
+        for name in ("accuracy", "loss"):
+            by_step = zip(self._config.evaluate.steps, means[name], strict=True)
+            self._seen |= {
+                f"adaptation/{name}_after_{step}": float(x) for step, x in by_step
+            }
+        return float(means["accuracy"][best])
 
     def _setting(self, init: Initialisation) -> adaptation.Setting:
         """The inner loop of meta-training."""
@@ -191,7 +202,7 @@ def make(
         warm = trainer.fit(run, meta.key, of_body, is_warm_start=True)
         trainer.look_at_start(warm)
         state = programs.state_of(warm.body)
-        run = _from_pretrained(meta_run, state, config.warm_start)
+        run = _from_pretrained(config, meta_run, state)
         run = run._replace(alphas=config.evaluate.alphas)
         init = trainer.fit(run, meta.key, of_params)
         cost = Cost(*map(operator.add, init.cost[:4], warm.cost[:4]))
@@ -230,7 +241,7 @@ def run_of(
     if part == WARM_START:
         return _warm_start(config, joint_run, programs.joint, ratio)
     if part == FROM_PRETRAINED:
-        return _from_pretrained(meta_run, meta_run.state, config.warm_start)
+        return _from_pretrained(config, meta_run, meta_run.state)
     return {META: meta_run, JOINT: joint_run}[part]
 
 
@@ -269,6 +280,7 @@ def _meta_run(
         episodes=meta.batches.episodes_of,
         chance=meta.batches.chance,
         rates=("inner.learning_rate", "outer.learning_rate"),
+        rate=_rate(config, config.outer.learning_rate, 0),
         flops=meta.flops,
         skip=config.outer.skip_nonfinite,
         patience=config.outer.patience,
@@ -294,6 +306,9 @@ def _joint_run(
         state=joint.state,
         steps=count,
         images=config.joint.batch,
+        scope="pretraining",
+        unit="steps",
+        rate=lambda step: float(rates[step]),
         every=_every(config).times(pace),
         norms_every=config.log_every,
         data=lambda step: [source.name for source in sources],
@@ -322,18 +337,27 @@ def _warm_start(config: Experiment, joint_run: Run, joint: Step, pace: float) ->
         name="warm start",
         folder=joint_run.folder.with_name(WARM_START),
         batch=lambda step: joint.batches(step, rates[step]),
+        rate=lambda step: float(rates[step]),
         steps=count,
         patience=0,  # the rate is 0 at the end alone
     )
 
 
-def _from_pretrained(meta_run: Run, state: MetaState, done: int) -> Run:
-    """Meta-learning on from a warm start of so many iterations' worth of time."""
+def _rate(config: Experiment, peak: float, first: int) -> Callable[[int], float]:
+    """The outer rate of a meta-iteration, in a run that begins with `first`."""
+    rates = optimizers.meta_rates(config, peak, first, config.iterations)
+    return lambda step: float(rates[step - first])
+
+
+def _from_pretrained(config: Experiment, meta_run: Run, state: MetaState) -> Run:
+    """Meta-learning on from a warm start."""
+    done = config.warm_start
     opt_state = optimizers.begun_at(state.opt_state, done)
     return meta_run._replace(
         name=NAMES[FROM_PRETRAINED],
         folder=meta_run.folder.with_name(FROM_PRETRAINED),
         state=state._replace(opt_state=opt_state, step=jnp.int32(done)),
+        rate=_rate(config, config.outer.learning_rate, done),
         first_step=done,
     )
 
@@ -357,5 +381,6 @@ def _learned_rates(
         folder=meta_run.folder.with_name(folder),
         update=of_rates.program.update,
         state=state._replace(opt_state=opt_state, step=jnp.int32(done)),
+        rate=_rate(config, config.outer.step_size_rate, done),
         flops=of_rates.flops,
     )

@@ -7,6 +7,7 @@ import pathlib
 import time
 
 import jax
+import numpy as np
 from clu import parameter_overview
 
 from metainit.config.fields import (
@@ -17,7 +18,7 @@ from metainit.config.fields import (
     Search,
     Supervised,
 )
-from metainit.data import leakage, loading
+from metainit.data import episode_set, leakage, loading
 from metainit.data.loading import Roles
 from metainit.evaluation import adaptation
 from metainit.experiments import (
@@ -206,7 +207,9 @@ def _meta_learn(
     }
     evaluation = evaluation._replace(notes=(*evaluation.notes, *notes))
     text = run_report.write_report(workdir, evaluation, context, transferred)
-    run_report.show_in_tensorboard(workdir, config.iterations)
+    flat, first_episode = run_folder.flat(settings), _episode(config, loaded)
+    shown = evaluation.rows, flat, first_episode
+    run_report.show_in_tensorboard(workdir, config.iterations, *shown)
     atomic.write_text(workdir / REPORT, text)
     if start.network and not registry.without_names(start.network):
         classes = len(roles.train[0].class_names)
@@ -231,6 +234,13 @@ def _finished(workdir: pathlib.Path, config: Experiment) -> str:
         f"{config.max_hours:g}); more of either go on, another --workdir starts anew"
         f"\n\n{report}"
     )
+
+
+def _episode(config: Experiment, roles: Roles) -> dict[str, np.ndarray]:
+    """Images of the first episode of meta-validation, to be looked at."""
+    episode = episode_set.draw_validation(config, roles.validation)[0].episodes
+    parts = {"support": episode.support, "query": episode.query}
+    return {name: part["image"][0] for name, part in parts.items()}
 
 
 def _leaks(start: Initialisation, roles: Roles) -> tuple[str, ...]:

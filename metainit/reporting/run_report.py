@@ -135,14 +135,31 @@ def _next(workdir: pathlib.Path, context: Context) -> dict[str, str]:
     return commands
 
 
-def show_in_tensorboard(workdir: str | os.PathLike[str], step: int) -> None:
-    """Shows figures and text that `write_report` wrote in TensorBoard, under `step`."""
+def show_in_tensorboard(
+    workdir: str | os.PathLike[str],
+    step: int,
+    rows: Sequence[Row],
+    settings: Mapping[str, Any],
+    episode: Mapping[str, np.ndarray],
+) -> None:
+    """Shows what `write_report` wrote in TensorBoard, under `step`.
+
+    Settings, by dotted name, stand beside the accuracies that they led to; an episode
+    has images [n, h, w, c] by what they are, which are shown where they are uint8.
+    """
     workdir = pathlib.Path(workdir)
-    pictures = {}
+    pictures = {
+        f"episode/{name}": x for name, x in episode.items() if x.dtype == np.uint8
+    }
+    reached = {
+        f"report/accuracy/{init}": float(_chosen(row).mean())
+        for init, row in best_heads(rows).items()
+    }
     for path in sorted(workdir.glob("*.png")):
         with Image.open(path) as picture:
             pictures[f"report/{path.stem}"] = np.asarray(picture.convert("RGB"))[None]
     with Writer(workdir / "report") as writer:
+        writer.write_hparams(settings, reached)
         writer.write_images(step, pictures)
         writer.write_texts(step, {"report/text": (workdir / "report.md").read_text()})
 

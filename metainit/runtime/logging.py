@@ -74,6 +74,19 @@ class Writer:
         for tag, text in texts.items():
             self._record(step=step, summary=summary.text(tag, text))
 
+    def write_hparams(
+        self, settings: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> None:
+        """Writes settings by name, beside the metrics by tag that they led to."""
+        plain = {
+            name: x if isinstance(x, bool | int | float | str) else str(x)
+            for name, x in settings.items()
+        }
+        self.write_scalars(0, metrics)
+        for part in summary.hparams(plain, dict(metrics)):
+            self._record(summary=part)
+        self._events.flush()
+
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes images uint8 [n, H, W, C] with C 1 or 3, tiled, under their tags."""
         for tag, batch in images.items():

@@ -76,6 +76,10 @@ class Run(NamedTuple):
     first_step: int = 0
     images: int = 0  # of a step
     tasks: int = 1  # of a step; tasks or batches
+    # What its tags begin with, and its pace is of, so that unlike runs share no chart.
+    scope: str = "train"
+    unit: str = "tasks"
+    rate: Callable[[int], float] | None = None  # the learning rate of a step
     every: Intervals = Intervals(1, 1, 1)
     norms_every: int = 0  # steps after which `update` gives the norms of layers
     # `(step) -> names of the data sets that its batch is of`.
@@ -266,16 +270,18 @@ def fit(
     key: jax.Array,
     validate: Callable[[Any], float],
     seconds: Callable[[], float],
+    describe: Callable[[], Mapping[str, float]] = dict,
 ) -> Fitted:
     """Takes the steps of a run, logs and validates; gives the best parameters.
 
     Those are averages where the optimizer keeps one (`metainit.training.averaging`),
     moved back towards where the run began as far as validation says (`Run.alphas`).
-    `validate` is `(params) -> accuracy`. The run may take `seconds()` by the wall
+    `validate` is `(params) -> accuracy`, and `describe` gives what else it has just
+    measured, by tag. The run may take `seconds()` by the wall
     clock, earlier sessions counted, but does one step at least. A `NonFiniteError`
     names run, step, data and the likely cause.
     """
-    training = _Training(run, key, validate, seconds)
+    training = _Training(run, key, validate, seconds, describe)
     with Writer(run.folder, first_step=training.first_row()) as writer:
         training.learn(writer)
     kept = _moved_back(run, training.best, validate)
@@ -310,11 +316,13 @@ class _Training(Session):
         key: jax.Array,
         validate: Callable[[Any], float],
         seconds: Callable[[], float],
+        describe: Callable[[], Mapping[str, float]],
     ) -> None:
         clock = {"worse": 0, "skipped": 0, "losses": [], "stuck": 0}
         super().__init__(run, {"best": -1.0, "validated": run.first_step} | clock)
         self.best, self.ended_by = Checkpoints(run.folder / BEST), ""
         self._key, self._validate, self._may_take = key, validate, seconds
+        self._describe = describe
         self._begun_at = self.step
         self._good = self.step, self.state  # after steps that were checked
         self._logged: list[tuple[int, Metrics]] = [
@@ -400,7 +408,8 @@ class _Training(Session):
         if clock["validated"] < step and to_validate:
             candidate = averaged(self.state)
             accuracy = self._validate(candidate.params)
-            writer.write_scalars(step, {"validation/accuracy": accuracy})
+            told = {"validation/accuracy": accuracy, **self._describe()}
+            writer.write_scalars(step, told)
             self.bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
             judged = {"best": clock["best"], "worse": clock["worse"] + 1}
             if accuracy > clock["best"]:
@@ -415,10 +424,12 @@ class _Training(Session):
         count, spent = step - first, clock["device_seconds"] - before
         spent /= devices.mesh().size
         numbers = _average([metrics for _, metrics in logged])
-        numbers["tasks_per_second"] = count * run.tasks / spent
-        scalars = {f"train/{name}": value for name, value in numbers.items()}
+        numbers[f"{run.unit}_per_second"] = count * run.tasks / spent
+        scalars = {f"{run.scope}/{name}": value for name, value in numbers.items()}
+        if run.rate:
+            scalars[f"{run.scope}/learning_rate"] = run.rate(step - 1)
         if run.skip:
-            scalars["train/skipped"] = clock["skipped"]
+            scalars[f"{run.scope}/skipped"] = clock["skipped"]
         scalars |= _by_data(run, logged) | health.by_tag(self.norms)
         writer.write_scalars(step, scalars)
         left = (run.steps - step) * spent / count
@@ -486,7 +497,7 @@ def _by_data(run: Run, logged: list[tuple[int, Metrics]]) -> dict[str, float]:
     if len(of_data) < 2:
         return {}
     return {
-        f"train/{measure}/{name}": float(mean)
+        f"{run.scope}/{measure}/{name}": float(mean)
         for name, values in of_data.items()
         for measure, mean in zip(("loss", "accuracy"), np.mean(values, 0), strict=True)
     }

@@ -141,6 +141,17 @@ def joint_rates(
     return np.asarray(rate(np.arange(steps) / pace), np.float32)
 
 
+def meta_rates(config: Experiment, peak: float, first: int, steps: int) -> np.ndarray:
+    """Gives the outer rate of meta-iterations `first` to `steps`, float32, to be told.
+
+    It is what `scheduled` scales by in a run that begins with meta-iteration `first`.
+    """
+    length = config.outer.decay_steps - first if config.outer.decay_steps else None
+    rate = schedule(peak, length, config.outer.warmup_steps)
+    done = np.arange(steps - first)
+    return np.broadcast_to(np.asarray(rate(done), np.float32), done.shape)
+
+
 def grad_norm(opt_state: Any) -> Any:
     """Reads the global norm of the last outer gradient, before clipping."""
     return optax.tree.get(opt_state, "grad_norm")

@@ -307,6 +307,43 @@ def test_event_files_read_back(whole):
         np.testing.assert_allclose([s.value for s in scalars], of_rows, rtol=1e-6)
 
 
+def test_what_is_unlike_has_another_tag(whole):
+    """A guess of a whole meta-train set's classes is none of a task's."""
+    tags = {}
+    for part in ("meta", "joint", "warm_start"):
+        rows = read_metrics(whole.workdir / part)
+        tags[part] = {tag.split("/")[0] for row in rows for tag in row}
+    common = {"step", "validation", "adaptation", "gradients", "updates", "parameters"}
+    assert tags["meta"] == common | {"train"}
+    assert tags["joint"] == tags["warm_start"] == common | {"pretraining"}
+
+
+def test_rates_and_what_adaptation_does_are_logged(whole):
+    rows = read_metrics(whole.workdir / "joint")
+    told = {row["step"]: row for row in rows if "pretraining/loss" in row}
+    rates = [row["pretraining/learning_rate"] for row in told.values()]
+    assert rates == sorted(rates, reverse=True) and rates[0] > rates[-1] >= 0
+    assert all(row["pretraining/steps_per_second"] > 0 for row in told.values())
+    for part in ("joint", "meta_from_pretrained"):
+        rows = read_metrics(whole.workdir / part)
+        validated = [row for row in rows if "validation/accuracy" in row]
+        for row in validated:
+            steps = [x for x in row if x.startswith("adaptation/accuracy_after_")]
+            assert row["validation/accuracy"] == max(row[x] for x in steps)
+            assert "adaptation/loss_after_0" in row and row["validation/loss"] > 0
+    of_meta = read_metrics(whole.workdir / "meta_from_pretrained")
+    assert any("train/learning_rate" in row for row in of_meta)
+
+
+def test_tensorboard_has_an_episode_and_the_settings(whole):
+    events = EventAccumulator(str(whole.workdir / "report"))
+    events.Reload()
+    assert {"episode/support", "episode/query"} <= set(events.Tags()["images"])
+    assert "report/accuracy/random" in events.Tags()["scalars"]
+    data = events.SummaryMetadata("_hparams_/session_start_info").plugin_data
+    assert b"inner.learning_rate" in data.content
+
+
 def test_the_same_call_again_says_finished(whole, images, capsys, monkeypatch):
     def files():
         return {p: p.stat().st_mtime_ns for p in whole.workdir.rglob("*")}

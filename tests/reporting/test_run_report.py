@@ -160,13 +160,19 @@ def test_long_names_nothing_to_draw_and_values_that_json_lacks(tmp_path):
 
 
 def test_tensorboard_has_the_figures_and_the_text(folder):
-    show_in_tensorboard(folder, 7)
+    pictures = {"support": np.zeros((3, 8, 8, 1), np.uint8), "maps": np.zeros((3, 4))}
+    settings = {"inner.steps": 5, "evaluate.steps": (0, 1)}
+    show_in_tensorboard(folder, 7, WINNING, settings, pictures)
     events = EventAccumulator(str(folder / "report"))
     events.Reload()
-    images = ["report/adaptation", "report/learning_curve"]
+    images = ["episode/support", "report/adaptation", "report/learning_curve"]
     assert sorted(events.Tags()["images"]) == images
     assert [shown.step for shown in events.Images("report/adaptation")] == [7]
     (text,) = events.Tensors("report/text/text_summary")
+    (accuracy,) = events.Scalars("report/accuracy/meta-learned")
+    assert accuracy.value == pytest.approx(0.871)
+    about = events.SummaryMetadata("_hparams_/session_start_info").plugin_data
+    assert b"inner.steps" in about.content and b"(0, 1)" in about.content
     assert b"**Better.**" in text.tensor_proto.string_val[0]
 
 
