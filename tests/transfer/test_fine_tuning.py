@@ -243,5 +243,5 @@ def test_parameters_and_folders_of_something_else(tmp_path):
     with pytest.raises(ValueError, match="initialisation of another network"):
         run(tmp_path / "run", init=random()._replace(model=CONV))
     run(tmp_path / "run", steps=1)
-    with pytest.raises(ValueError, match="init_sha256"):
+    with pytest.raises(ValueError, match="init not what it was"):
         run(tmp_path / "run", init=random(seed=1), steps=1)
