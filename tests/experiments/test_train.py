@@ -237,7 +237,7 @@ def test_a_warm_start_takes_its_time_from_the_run_that_follows(monkeypatch):
     )
     shares, taken = [], iter([1500.0, 300.0, 700.0, 0.0])
 
-    def fitted(run, key, validate, seconds):
+    def fitted(run, key, validate, seconds, describe):
         shares.append(seconds())
         cost = Cost(0.0, 0, 0)
         return Fitted({}, 1.0, None, cost, next(taken), "", False, ("It was ill.",))
