@@ -5,7 +5,7 @@ python -m benchmarks.claims run d3_20_scaled
 
 from ml_collections import ConfigDict
 
-from benchmarks.claims import d3_20
+from benchmarks.claims import d3_20, from_pixels
 from benchmarks.claims.claim import Claim
 
 CLAIM = Claim(
@@ -20,8 +20,4 @@ CLAIM = Claim(
 
 def get_config() -> ConfigDict:
     """As d3_20, but for features, head and outer rate."""
-    config = d3_20.get_config()
-    config.model.update(unit_length=False, scale=0.1)
-    config.method.head = "prototype"
-    config.outer.learning_rate = 0.001
-    return config
+    return from_pixels.scaled(d3_20.get_config())

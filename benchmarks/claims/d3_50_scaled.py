@@ -5,7 +5,7 @@ python -m benchmarks.claims run d3_50_scaled
 
 from ml_collections import ConfigDict
 
-from benchmarks.claims import d3_50
+from benchmarks.claims import d3_50, from_pixels
 from benchmarks.claims.claim import Claim
 
 CLAIM = Claim(
@@ -21,8 +21,4 @@ CLAIM = Claim(
 
 def get_config() -> ConfigDict:
     """As d3_50, but for features, head and outer rate."""
-    config = d3_50.get_config()
-    config.model.update(unit_length=False, scale=0.1)
-    config.method.head = "prototype"
-    config.outer.learning_rate = 0.001
-    return config
+    return from_pixels.scaled(d3_50.get_config())

@@ -35,3 +35,11 @@ def config_of(images: int, iterations: int) -> ConfigDict:
     config.evaluate.update(adam_rates=(0.003,), validation_episodes=120)
     config.validate_every = iterations // 5
     return config
+
+
+def scaled(config: ConfigDict) -> ConfigDict:
+    """Scales features by 0.1, not to unit length, which suits joint pretraining."""
+    config.model.update(unit_length=False, scale=0.1)
+    config.method.head = "prototype"
+    config.outer.learning_rate = 0.001
+    return config
