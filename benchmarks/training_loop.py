@@ -25,7 +25,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import compare_methods  # noqa: E402
 from metainit.experiments import configs  # noqa: E402
 from metainit.runtime import devices  # noqa: E402
-from metainit.training.loop import Intervals, Run, fit  # noqa: E402
+from metainit.training.loop import fit  # noqa: E402
+from metainit.training.session import Intervals, Run  # noqa: E402
 
 
 def main() -> None:

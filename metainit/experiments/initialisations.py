@@ -33,7 +33,8 @@ from metainit.runtime.cost import (
 from metainit.training import learner as recipe
 from metainit.training import optimizers, steps
 from metainit.training.initialisation import Initialisation
-from metainit.training.loop import Intervals, Run, fit
+from metainit.training.loop import fit
+from metainit.training.session import Intervals, Run
 from metainit.training.steps import Step
 
 

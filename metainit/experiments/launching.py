@@ -21,7 +21,7 @@ from metainit.runtime import atomic, devices, hosts, placement, run_folder, stop
 from metainit.runtime.atomic import DamagedError
 from metainit.runtime.checkpoint import CheckpointError
 from metainit.runtime.hosts import NO_OTHERS, Others
-from metainit.training.loop import NonFiniteError
+from metainit.training.nonfinite import NonFiniteError
 
 _REFUSALS = ConfigError, NonFiniteError, CheckpointError, DamagedError
 

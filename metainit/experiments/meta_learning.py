@@ -70,7 +70,7 @@ def train(
 
     Raises:
       ConfigError: for settings or data that cannot work, before anything long starts.
-      metainit.training.loop.NonFiniteError: when training diverges.
+      metainit.training.nonfinite.NonFiniteError: when training diverges.
     """
     workdir, config = pathlib.Path(workdir), configs.typed(config)
     with contextlib.ExitStack() as stack:

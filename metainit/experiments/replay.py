@@ -18,7 +18,7 @@ from metainit.runtime import devices, placement
 from metainit.runtime.arguments import Parser
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.training.health import Metrics
-from metainit.training.loop import Run
+from metainit.training.session import Run
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -28,7 +28,8 @@ from metainit.runtime.budget import seconds_each
 from metainit.runtime.cost import RANDOM
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
-from metainit.training.loop import Fitted, Intervals, Run, fit
+from metainit.training.loop import Fitted, fit
+from metainit.training.session import Intervals, Run
 from metainit.transfer import held_out
 
 FINISHED, RESULTS, REPORT = "finished.json", "results.jsonl", "report.md"

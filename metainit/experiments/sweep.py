@@ -29,7 +29,7 @@ from metainit.reporting.tune_report import Trial
 from metainit.runtime import atomic, devices, digest, provenance, run_folder, stop
 from metainit.runtime.checkpoint import BEST as BEST_STATES
 from metainit.runtime.checkpoint import LAST as LAST_STATES
-from metainit.training.loop import NonFiniteError
+from metainit.training.nonfinite import NonFiniteError
 
 TRIALS, BEST = "trials.jsonl", "best.py"
 _SECONDS = "seconds.json"  # by folder of a trial

@@ -1,21 +1,7 @@
 """The training loop: of meta-learning, joint pretraining, fine-tuning and the rest."""
 
-import concurrent.futures
-import contextlib
 import functools
-import pathlib
-import shlex
-import time
-from collections import deque
-from collections.abc import (
-    Callable,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -23,24 +9,17 @@ import numpy as np
 from clu import metrics as clu_metrics
 
 from metainit.core.interpolation import interpolate
-from metainit.core.types import MetaState
-from metainit.runtime import devices, hosts, placement, stop
-from metainit.runtime.checkpoint import BEST, LAST, NONFINITE, Checkpoint, Checkpoints
+from metainit.runtime import devices, hosts
+from metainit.runtime.checkpoint import BEST, Checkpoint, Checkpoints
 from metainit.runtime.cost import Cost
-from metainit.runtime.logging import Progress, Writer
-from metainit.training import health
+from metainit.runtime.logging import Writer
+from metainit.training import health, nonfinite
 from metainit.training.averaging import averaged
-from metainit.training.health import NORMS, Metrics
+from metainit.training.health import Metrics
+from metainit.training.session import Run, Session
 
-PROFILE = "profile"  # folder of a run's trace, for TensorBoard or Perfetto
 _NO_TIME = "max_hours"
 _LOGGED, _LOGGED_AT, _NORMS = "logged", "logged_at", "norms"
-_AHEAD = 2  # batches drawn and copied before the step that needs them
-PATIENCE = 30.0  # seconds after which a batch that is waited for is told
-
-
-class NonFiniteError(ArithmeticError):
-    """Loss or gradient became infinite or NaN; the last good checkpoint is kept."""
 
 
 # Means over the steps, and tasks, since the last log line.
@@ -49,52 +28,6 @@ Averages = clu_metrics.Collection.create(
     accuracy=clu_metrics.Average.from_output("accuracy"),
     grad_norm=clu_metrics.Average.from_output("grad_norm"),
 )
-
-
-class Intervals(NamedTuple):
-    """Steps between log lines, validations and checkpoints."""
-
-    log: int
-    validate: int
-    save: int
-
-    def times(self, pace: float) -> "Intervals":
-        """Gives those of steps of which `pace` take as long as one of these."""
-        return Intervals(*(max(1, round(interval * pace)) for interval in self))
-
-
-class Run(NamedTuple):
-    """One training, from its first step to its last."""
-
-    name: str
-    folder: pathlib.Path
-    # Compiled `(state, batch, key) -> (state, metrics)`.
-    update: Callable[[MetaState, Any, jax.Array], tuple[MetaState, Metrics]]
-    batch: Callable[[int], Any]  # `(step) -> batch`, a pure function of the step
-    state: MetaState  # before the first step
-    steps: int  # the step before which it ends
-    first_step: int = 0
-    images: int = 0  # of a step
-    tasks: int = 1  # of a step; tasks or batches
-    # What its tags begin with, and its pace is of, so that unlike runs share no chart.
-    scope: str = "train"
-    unit: str = "tasks"
-    rate: Callable[[int], float] | None = None  # the learning rate of a step
-    every: Intervals = Intervals(1, 1, 1)
-    norms_every: int = 0  # steps after which `update` gives the norms of layers
-    # `(step) -> names of the data sets that its batch is of`.
-    data: Callable[[int], Iterable[str]] = lambda step: ()
-    # `(step) -> index of each task's episode`; None where a batch is not of tasks.
-    episodes: Callable[[int], Sequence[int]] | None = None
-    chance: float = 0.0  # the loss of a guess; 0 where it is not known
-    rates: tuple[str, ...] = ()  # fields that set its rates, to name at a divergence
-    flops: float | None = None  # operations a step; None where not counted
-    skip: int = 0  # steps that may be not finite, which `update` leaves out
-    patience: int = 0  # validations without a new best, after which it ends; 0: never
-    alphas: tuple[float, ...] = (1.0,)  # as of `metainit.interpolate`, to choose from
-    profile: int = 0  # first steps of a session that a trace is taken of
-    # JSON values that it is made from again (`metainit replay`); {} where it is not.
-    recipe: Mapping[str, Any] = MappingProxyType({})
 
 
 class Fitted(NamedTuple):
@@ -108,161 +41,6 @@ class Fitted(NamedTuple):
     stopped: str  # why it ended before its last step; "" where it did not
     out_of_time: bool  # whether that is why
     notes: tuple[str, ...] = ()  # of what went wrong, for a report
-
-
-class Session:
-    """A run from where an earlier session left it, at `state` after `step` steps.
-
-    Its clock has JSON values that are saved with the state: "device_seconds" of the
-    steps on all devices, waiting for batches included, "seconds" by the wall clock, and
-    those of the caller, given as before the first step. The devices compute a step
-    while the next is handed to them: `settle` before the clock, or a value of the
-    state, is read.
-    """
-
-    bar: Progress
-    norms: Mapping[str, Any] = MappingProxyType({})  # of layers, last computed
-
-    def __init__(self, run: Run, clock: dict[str, Any]) -> None:
-        self.run = run
-        self._saved = Checkpoints(run.folder / LAST)
-        restored = self._saved.restore(run.state)
-        self.resumed = restored is not None
-        self.step, self.state, of_clock = restored or Checkpoint(
-            run.first_step, run.state, {}
-        )
-        self.clock = {"device_seconds": 0.0, "seconds": 0.0} | clock | of_clock
-        self._started = time.perf_counter() - self.clock["seconds"]
-        self._unchecked: deque[tuple[int, Metrics]] = deque()
-
-    @property
-    def seconds(self) -> float:
-        """By the wall clock, of all sessions so far."""
-        return time.perf_counter() - self._started
-
-    def save(self) -> None:
-        self.settle()
-        self.clock["seconds"] = self.seconds
-        self._saved.save(self.step, self.state, self.clock)
-
-    def settle(self) -> None:
-        """Waits for the steps that the device still computes, and checks them."""
-        if not self._unchecked:
-            return
-        begin = time.perf_counter()
-        jax.block_until_ready(self.state)
-        self._spend(time.perf_counter() - begin)
-        while self._unchecked:
-            step, metrics = self._unchecked.popleft()
-            scores = {n: np.asarray(x) for n, x in metrics.items() if n != NORMS}
-            self._check(step, scores)
-            if self.run.norms_every and (step + 1) % self.run.norms_every == 0:
-                self.norms = metrics[NORMS]
-
-    def advance(
-        self,
-        key: jax.Array,
-        owed: Callable[[], bool],
-        check: Callable[[int, Metrics], None] = lambda step, metrics: None,
-        over: Callable[[], bool] = lambda: False,
-    ) -> bool:
-        """Takes the steps that are left, and says whether all are done.
-
-        Ctrl-C (KeyboardInterrupt) saves the state before it goes on up.
-
-        Args:
-          owed: does what is due after a step, and says whether to save; also called at
-            the start, for what an earlier session left undone.
-          check: `(step, metrics)`, called for each step before a state is saved that
-            it led to; raises where it must not be.
-          over: whether to save and stop before the next step.
-        """
-        run, first, self._check = self.run, self.run.first_step, check
-        batches = _drawn_ahead(run.batch, range(self.step, run.steps), self._stalled)
-        with (
-            contextlib.ExitStack() as tracing,
-            contextlib.closing(batches),
-            Progress(run.name, self.step - first, run.steps - first) as self.bar,
-        ):
-            if self.step > first:
-                self.bar.say(f"{run.name}: resumed at step {self.step}")
-            traced = min(self.step + run.profile, run.steps)
-            try:
-                if owed():
-                    self.save()
-                if self.step < traced:
-                    tracing.enter_context(jax.profiler.trace(run.folder / PROFILE))
-                while self.step < run.steps:
-                    if over():
-                        self.save()
-                        return False
-                    stop.check()
-                    self._step(batches, key)
-                    if self.step == traced:
-                        self.settle()
-                        tracing.close()
-                    if owed():
-                        self.save()
-            except KeyboardInterrupt:
-                with contextlib.suppress(KeyboardInterrupt):
-                    self.save()
-                    at = f"saved at step {self.step}"
-                    self.bar.say(f"{run.name}: {at}; the same line goes on")
-                raise
-        return True
-
-    def _stalled(self, step: int, seconds: float) -> None:
-        """Says what a step has waited for so long."""
-        episodes = () if self.run.episodes is None else self.run.episodes(step)
-        where = _where(self.run, step, range(len(episodes)))
-        self.bar.say(
-            f"warning: {self.run.name}: the images of {where}, are not there after "
-            f"{seconds:g} s; the disk or network that they are on is slow or gone"
-        )
-
-    def _spend(self, seconds: float) -> None:
-        self.clock["device_seconds"] += seconds * devices.mesh().size
-
-    def _step(self, batches: Iterator[Any], key: jax.Array) -> None:
-        """Hands a step to the device, and waits for the one before it."""
-        begin, before = time.perf_counter(), self.state
-        state, metrics = self.run.update(before, next(batches), key)
-        jax.block_until_ready(before)
-        self._spend(time.perf_counter() - begin)
-        self._unchecked.append((self.step, metrics))
-        self.state, self.step = state, self.step + 1
-        self.bar.step()
-
-
-def _drawn_ahead(
-    batch: Callable[[int], Any],
-    steps: range,
-    stalled: Callable[[int, float], None],
-) -> Generator[Any, None, None]:
-    """Yields the batch of each step, drawn and copied to the devices by a thread.
-
-    One that is waited for is told after `PATIENCE` seconds, twice, four times as many,
-    to `(step, seconds) -> None`.
-    """
-
-    def draw(step: int) -> Any:
-        return placement.copied(batch(step))
-
-    def next_drawn() -> Any:
-        (step, future), waited = drawn.popleft(), 0.0
-        while not concurrent.futures.wait([future], waited or PATIENCE).done:
-            waited += waited or PATIENCE
-            stalled(step, waited)
-        return future.result()
-
-    with concurrent.futures.ThreadPoolExecutor(1, "batches") as thread:
-        drawn: deque[tuple[int, concurrent.futures.Future[Any]]] = deque()
-        for step in steps:
-            drawn.append((step, thread.submit(draw, step)))
-            if len(drawn) > _AHEAD:
-                yield next_drawn()
-        while drawn:
-            yield next_drawn()
 
 
 def fit(
@@ -385,14 +163,14 @@ class _Training(Session):
 
     def _require_finite(self, step: int, metrics: Metrics) -> None:
         run, clock = self.run, self.clock
-        if health.is_finite(metrics):
+        if nonfinite.is_finite(metrics):
             self._logged.append((step, metrics))
             return
         if clock["skipped"] >= run.skip:
-            before = _before(run, step, *self._good, self._key)
-            raise _not_finite(run, *before, metrics, self._key)
+            state = nonfinite.before(run, step, *self._good, self._key)
+            raise nonfinite.error(run, step, state, metrics, self._key)
         clock["skipped"] += 1
-        where = _where(run, step, health.by_loss(metrics))
+        where = run.where(step, nonfinite.by_loss(metrics))
         left_out = f"left out, {clock['skipped']} of {run.skip} (outer.skip_nonfinite)"
         self.bar.say(f"warning: {run.name}: {where}, is not finite: {left_out}")
 
@@ -501,55 +279,3 @@ def _by_data(run: Run, logged: list[tuple[int, Metrics]]) -> dict[str, float]:
         for name, values in of_data.items()
         for measure, mean in zip(("loss", "accuracy"), np.mean(values, 0), strict=True)
     }
-
-
-def _where(run: Run, step: int, tasks: Sequence[int]) -> str:
-    """Names a step, its data sets and its episodes, by numbers of tasks in it."""
-    names, episodes = list(run.data(step)), ""
-    if tasks:
-        names = [names[task] for task in tasks]
-    if run.episodes is not None:
-        numbers = ", ".join(str(run.episodes(step)[task]) for task in tasks)
-        episodes = f" (episode{'s' * (len(tasks) > 1)} {numbers})"
-    return f"step {step}, on {', '.join(dict.fromkeys(names))}{episodes}"
-
-
-def _before(
-    run: Run, step: int, at: int, state: MetaState, key: jax.Array
-) -> tuple[int, MetaState]:
-    """Gives a step and the state before it, from `state`, that before step `at`.
-
-    Steps are checked when devices have gone on already, and taken again here.
-    """
-    for number in range(at, step):
-        state, _ = run.update(state, placement.copied(run.batch(number)), key)
-    return step, state
-
-
-def _not_finite(
-    run: Run, step: int, state: MetaState, metrics: Metrics, key: jax.Array
-) -> NonFiniteError:
-    """Saves the state before a step that is not finite, and says what happened."""
-    loss, norm = float(np.mean(metrics["loss"])), float(metrics["grad_norm"])
-    what, cause = "gradient", "a norm of zero, which has none"
-    if not np.isfinite(loss):
-        what, cause = "loss", "an image is degenerate"
-
-    def norm_of(batch: Any) -> Any:
-        return run.update(state, placement.copied(batch), key)[1]["grad_norm"]
-
-    tasks = health.culprits(metrics, run.batch(step), norm_of)
-    kept = "There was no checkpoint yet"
-    if (run.folder / LAST).exists():
-        kept = f"The last good checkpoint is kept in {run.folder / LAST}"
-    if run.recipe:
-        dump = run.folder / NONFINITE
-        recorded = {name: np.asarray(x).tolist() for name, x in metrics.items()}
-        Checkpoints(dump).save(step, state, {**run.recipe, "metrics": recorded})
-        again = shlex.join(["metainit", "replay", str(dump)])
-        kept += f"; this step is taken again by: {again}"
-    return NonFiniteError(
-        f"{run.name}: the {what} of {_where(run, step, tasks)}, is not finite "
-        f"(loss {loss}, gradient norm {norm}); likely a rate is too high "
-        f"({', '.join(run.rates)}), or {cause}. {kept}"
-    )

@@ -27,7 +27,7 @@ from metainit.runtime import atomic, digest, flops, run_folder
 from metainit.runtime.budget import Program, compile_step
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
-from metainit.training.loop import Run, Session
+from metainit.training.session import Run, Session
 from metainit.transfer import held_out, rates
 from metainit.transfer.spec import Spec, Split, check, rows_used
 

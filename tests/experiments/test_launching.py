@@ -12,7 +12,7 @@ from metainit.config.fields import ConfigError
 from metainit.experiments import configs, launching
 from metainit.runtime import stop
 from metainit.runtime.checkpoint import CheckpointError
-from metainit.training.loop import NonFiniteError
+from metainit.training.nonfinite import NonFiniteError
 
 
 @pytest.fixture(autouse=True)

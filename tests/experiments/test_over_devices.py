@@ -85,7 +85,7 @@ HOSTS = "run('hosts')"
 
 # The second process is gone after its tenth iteration.
 LOST = """
-from metainit.training.loop import Session
+from metainit.training.session import Session
 save = Session.save
 
 def save_and_go(session):
@@ -100,7 +100,7 @@ run("lost")
 
 # Stopped after the tenth iteration, and gone on with by so many other devices.
 MOVED = """
-from metainit.training.loop import Session
+from metainit.training.session import Session
 save = Session.save
 
 def save_and_stop(session):

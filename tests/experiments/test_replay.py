@@ -8,7 +8,8 @@ from metainit.experiments import initialisations, replay
 from metainit.experiments.meta_learning import train
 from metainit.models import mlp
 from metainit.runtime import devices
-from metainit.training.loop import NonFiniteError, fit
+from metainit.training.loop import fit
+from metainit.training.nonfinite import NonFiniteError
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,8 @@ from metainit.runtime.cost import Cost
 from metainit.runtime.logging import read_metrics
 from metainit.training import health, stored
 from metainit.training.initialisation import Initialisation
-from metainit.training.loop import Fitted, NonFiniteError, fit
+from metainit.training.loop import Fitted, fit
+from metainit.training.nonfinite import NonFiniteError
 
 FOLDERS = {
     "joint pretraining": "joint",

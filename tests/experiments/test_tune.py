@@ -19,7 +19,7 @@ from metainit.experiments import configs, launching, sweep
 from metainit.experiments.forecast import NoTimeError
 from metainit.experiments.meta_learning import train
 from metainit.runtime import atomic
-from metainit.training.loop import NonFiniteError
+from metainit.training.nonfinite import NonFiniteError
 
 RATES = "inner.learning_rate=0.1,0.3"
 GRID = (RATES, "inner.steps=1,2")

@@ -12,10 +12,12 @@ import pytest
 from metainit.core.types import MetaState
 from metainit.runtime import stop
 from metainit.runtime.checkpoint import LAST, NONFINITE, Checkpoints
-from metainit.runtime.logging import read_metrics
+from metainit.runtime.logging import Progress, read_metrics
 from metainit.training import loop
 from metainit.training.averaging import AverageState
-from metainit.training.loop import Intervals, NonFiniteError, Run, fit
+from metainit.training.loop import fit
+from metainit.training.nonfinite import NonFiniteError
+from metainit.training.session import Intervals, Run, Session
 
 
 def update(state, batch, key):
@@ -366,7 +368,8 @@ def test_time_is_that_of_the_clock_over_all_sessions(tmp_path, monkeypatch):
         now[0] += 1
         return update(*given)
 
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    clock = SimpleNamespace(perf_counter=lambda: now[0])
+    monkeypatch.setattr("metainit.training.session.time", clock)
     first = go(run(tmp_path, steps=6, update=step), slow)
     assert (first.seconds, first.cost.device_seconds) == (26, 6)
     now[0] += 1000  # between the sessions
@@ -601,8 +604,8 @@ def test_a_batch_that_is_waited_for_is_told_ever_more_rarely(
             come.wait()
         return batch(step)
 
-    monkeypatch.setattr(loop, "PATIENCE", 1e-3)
-    monkeypatch.setattr(loop.Progress, "say", say)
+    monkeypatch.setattr("metainit.training.session.PATIENCE", 1e-3)
+    monkeypatch.setattr(Progress, "say", say)
     fitted = go(run(tmp_path, batch=draw, episodes=episodes), lambda _: 0.0)
     assert fitted.cost.steps == 10
     which = " (episodes 8, 9)" if episodes else ""
@@ -656,7 +659,7 @@ def test_a_trace_is_taken_of_the_first_steps(tmp_path, monkeypatch):
         taken.append(session.step)
 
     monkeypatch.setattr(loop.jax.profiler, "trace", trace)
-    session = loop.Session(run(tmp_path, profile=3), {})
+    session = Session(run(tmp_path, profile=3), {})
     session.advance(None, lambda: False)
     assert taken == [tmp_path / "profile", 3] and session.step == 10
     go(run(tmp_path / "whole", steps=2, profile=5))

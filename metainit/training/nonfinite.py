@@ -1,0 +1,97 @@
+"""A step that is not finite: which task makes it so, and the state before it."""
+
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from metainit.core.types import MetaState
+from metainit.runtime import placement
+from metainit.runtime.checkpoint import LAST, NONFINITE, Checkpoints
+from metainit.training.health import Metrics
+from metainit.training.session import Run
+
+
+class NonFiniteError(ArithmeticError):
+    """Loss or gradient became infinite or NaN; the last good checkpoint is kept."""
+
+
+def is_finite(metrics: Metrics) -> bool:
+    """Whether loss and gradient of a step are."""
+    return all(np.isfinite(metrics[name]).all() for name in ("loss", "grad_norm"))
+
+
+def by_loss(metrics: Metrics) -> list[int]:
+    """Tells the tasks, by number, whose loss is not finite; of none that is, all.
+
+    There are none in a batch of images of all.
+    """
+    losses = metrics["loss"]
+    if not np.ndim(losses):
+        return []
+    return np.flatnonzero(~np.isfinite(losses)).tolist() or list(range(len(losses)))
+
+
+def _culprits(
+    metrics: Metrics, batch: Any, gradient_norm: Callable[[Any], Any]
+) -> list[int]:
+    """Tells which tasks of a step, by number, made its loss or gradient not finite.
+
+    Where no task's loss tells it, the step is taken with each task in place of all:
+    `gradient_norm` is `(batch) -> norm`. Where that does not either, all did together.
+    """
+    tasks = by_loss(metrics)
+    # Of several processes each has tasks of its own.
+    if not np.isfinite(metrics["loss"]).all() or jax.process_count() > 1:
+        return tasks
+
+    def alone(task: int) -> Any:
+        if type(batch) is tuple:  # of tasks that cannot be stacked
+            return (batch[task],) * len(batch)
+        return jax.tree.map(
+            lambda x: np.repeat(np.asarray(x[task])[None], len(x), 0), batch
+        )
+
+    bad = [task for task in tasks if not np.isfinite(gradient_norm(alone(task)))]
+    return bad or tasks
+
+
+def before(run: Run, step: int, at: int, state: MetaState, key: jax.Array) -> MetaState:
+    """Gives the state before a step, from `state`, that before step `at`.
+
+    Steps are checked when devices have gone on already, and taken again here.
+    """
+    for number in range(at, step):
+        state, _ = run.update(state, placement.copied(run.batch(number)), key)
+    return state
+
+
+def error(
+    run: Run, step: int, state: MetaState, metrics: Metrics, key: jax.Array
+) -> NonFiniteError:
+    """Saves the state before a step that is not finite, and says what happened."""
+    loss, norm = float(np.mean(metrics["loss"])), float(metrics["grad_norm"])
+    what, cause = "gradient", "a norm of zero, which has none"
+    if not np.isfinite(loss):
+        what, cause = "loss", "an image is degenerate"
+
+    def norm_of(batch: Any) -> Any:
+        return run.update(state, placement.copied(batch), key)[1]["grad_norm"]
+
+    tasks = _culprits(metrics, run.batch(step), norm_of)
+    kept = "There was no checkpoint yet"
+    if (run.folder / LAST).exists():
+        kept = f"The last good checkpoint is kept in {run.folder / LAST}"
+    if run.recipe:
+        dump = run.folder / NONFINITE
+        recorded = {name: np.asarray(x).tolist() for name, x in metrics.items()}
+        Checkpoints(dump).save(step, state, {**run.recipe, "metrics": recorded})
+        again = shlex.join(["metainit", "replay", str(dump)])
+        kept += f"; this step is taken again by: {again}"
+    return NonFiniteError(
+        f"{run.name}: the {what} of {run.where(step, tasks)}, is not finite "
+        f"(loss {loss}, gradient norm {norm}); likely a rate is too high "
+        f"({', '.join(run.rates)}), or {cause}. {kept}"
+    )
