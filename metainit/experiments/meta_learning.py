@@ -35,7 +35,7 @@ from metainit.experiments import (
     uncut,
 )
 from metainit.experiments.configs import Config
-from metainit.experiments.initialisations import Programs, Trainer
+from metainit.experiments.initialisations import Trainer
 from metainit.models import registry
 from metainit.models.model import Model
 from metainit.reporting import fairness, finished_runs, run_report
@@ -45,6 +45,7 @@ from metainit.runtime.cost import NAMES, OURS, RANDOM
 from metainit.runtime.logging import read_metrics
 from metainit.training import stored
 from metainit.training.initialisation import Initialisation
+from metainit.training.runs import Programs
 from metainit.training.steps import Step
 from metainit.transfer import comparison
 

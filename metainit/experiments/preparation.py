@@ -14,7 +14,6 @@ from metainit.data.batches import MetaBatches
 from metainit.data.episodes import check
 from metainit.data.loading import Roles, Source
 from metainit.experiments import configs, forecast
-from metainit.experiments.initialisations import Programs
 from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
 from metainit.models.model import Model
@@ -24,6 +23,7 @@ from metainit.runtime.cost import RANDOM
 from metainit.training import frozen_features, steps
 from metainit.training import learner as recipe
 from metainit.training.initialisation import Initialisation, drawn
+from metainit.training.runs import Programs
 from metainit.transfer import comparison, rates
 
 PRETRAINED = "pretrained weights"

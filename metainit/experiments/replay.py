@@ -12,11 +12,12 @@ import numpy as np
 
 from metainit.config import parsing
 from metainit.config.fields import Experiment
-from metainit.experiments import initialisations, preparation
+from metainit.experiments import preparation
 from metainit.models.model import Model
 from metainit.runtime import devices, placement
 from metainit.runtime.arguments import Parser
 from metainit.runtime.checkpoint import Checkpoints
+from metainit.training import runs
 from metainit.training.health import Metrics
 from metainit.training.session import Run
 
@@ -89,7 +90,7 @@ def _run(
     if model is None and config.encoder.cached:
         start, roles, _ = preparation.on_maps(config, start, roles)
     programs = preparation.compiled(config, start, roles, head_key, step_key)
-    run = initialisations.run_of(config, folder, programs, recipe["ratio"])
+    run = runs.of_folder(config, folder, programs, recipe["ratio"])
     return run, step_key
 
 

@@ -1,1 +1,1 @@
-"""From a config to compiled steps, the one training loop and initialisations."""
+"""From a config to compiled steps and runs, the one training loop, initialisations."""
