@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _finetune(given)
     if (page := pathlib.Path(given.out, PAGE)).exists():  # it is younger than some runs
         print(f"report: {page}")
-    print(f"metainit predict {given.out} IMAGES... labels others")
+    print(f"label others: {shlex.join(['metainit', 'predict', given.out])} IMAGES")
     return 0
 
 

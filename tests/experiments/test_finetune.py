@@ -313,6 +313,15 @@ def test_what_does_not_decode_gets_a_row(place, meta, capsys):
     assert rows[1] == {"file": good} | told
 
 
+def test_the_next_line_can_be_copied(meta, capsys):
+    shutil.copytree(meta, "my own")
+    assert fine_tuned("my own") == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    told, line = last.split(": ")
+    assert told == "label others"
+    assert shlex.split(line) == ["metainit", "predict", "my own", "IMAGES"]
+
+
 def test_a_stopped_one_goes_on_and_a_finished_one_says_so(meta, monkeypatch, capsys):
     draw, calls = fine_tuning._batch, [0]
 
