@@ -13,7 +13,7 @@ from metainit.config.fields import ConfigError, Data, TransferExperiment, own_si
 from metainit.data import cache, folders, leakage, loading
 from metainit.data.batches import hold_out
 from metainit.data.loading import Source
-from metainit.reporting import figures, html, tables, transfer_report
+from metainit.reporting import figures, html, plain_text, tables, transfer_report
 from metainit.reporting.tables import Heading
 from metainit.runtime import provenance, run_folder
 from metainit.runtime.cost import NAMES, RANDOM
@@ -76,7 +76,7 @@ def train(
     about = f"On {transfer.device}: {tables.words(provenance.versions())}."
     end = tables.again(command, about, settings)
     html.write(workdir, [*page, *_of_encoders(inits), *end])
-    text = tables.terminal([*section, *opening[1:], opening[0]])
+    text = plain_text.render([*section, *opening[1:], opening[0]])
     print(f"{text}\nreport: {workdir / 'report.html'}")
     return text
 

@@ -21,6 +21,7 @@ from metainit.reporting import (
     figures,
     finished_runs,
     html,
+    plain_text,
     tables,
     transfer_report,
 )
@@ -119,8 +120,8 @@ def write_report(
     page += [bars(evaluation.rows), *about[1:], todo]
     page.append(Details("Heads", [*tables.captioned(heads), _EXPLAINED]))
     html.write(workdir, [*page, *results, *end])
-    shown = tables.terminal([heads.without("Setting"), *results, *about])
-    ending = tables.ending(told, str(workdir / "report.html"), commands)
+    shown = plain_text.render([heads.without("Setting"), *results, *about])
+    ending = plain_text.ending(told, str(workdir / "report.html"), commands)
     return f"{shown}\n\n{ending}"
 
 

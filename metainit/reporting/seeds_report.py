@@ -15,7 +15,14 @@ import numpy as np
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
 from metainit.evaluation.results import Evaluation, Row
-from metainit.reporting import figures, finished_runs, html, tables, transfer_report
+from metainit.reporting import (
+    figures,
+    finished_runs,
+    html,
+    plain_text,
+    tables,
+    transfer_report,
+)
 from metainit.reporting.finished_runs import Experiments, Run
 from metainit.reporting.run_report import best_heads
 from metainit.reporting.tables import METRICS, Block, Bullets, Heading, Table
@@ -173,7 +180,7 @@ def terminal(compared: Compared) -> str:
     """Renders the report as plain text in ASCII; config differences come first."""
     title = Heading(_title(compared))
     words = verdict(compared)
-    return tables.terminal([*_runs(compared), words, title, *_results(compared)])
+    return plain_text.render([*_runs(compared), words, title, *_results(compared)])
 
 
 def write(

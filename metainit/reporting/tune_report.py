@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metainit.reporting import tables
+from metainit.reporting import plain_text, tables
 from metainit.reporting.tables import ACCURACY, Block, Bullets, Code, Heading, Table
 from metainit.runtime.cost import OURS
 
@@ -78,7 +78,7 @@ def blocks(
 
 def terminal(trials: Sequence[Trial], planned: int, by: str) -> str:
     """Renders the verdict and the trials as plain text."""
-    return tables.terminal([verdict(trials, planned, by), table(trials, by)])
+    return plain_text.render([verdict(trials, planned, by), table(trials, by)])
 
 
 def table(trials: Sequence[Trial], by: str) -> Table:

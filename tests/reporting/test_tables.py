@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metainit.evaluation.intervals import Interval
-from metainit.reporting import tables
+from metainit.reporting import plain_text, tables
 from metainit.reporting.tables import Bullets, Code, Figure, Heading, Table
 
 TABLE = Table(
@@ -23,7 +23,7 @@ def test_a_table_on_a_page_and_in_a_terminal():
         "| **ours** | **probe** | **7** |",
         "| random | zero | 9 |",
     ]
-    assert tables.terminal([TABLE]).splitlines() == [
+    assert plain_text.render([TABLE]).splitlines() == [
         "Init, Head  Accuracy, %",
         "ours",
         "  zero        80.1 +- 2",
@@ -31,7 +31,7 @@ def test_a_table_on_a_page_and_in_a_terminal():
         "random",
         "  zero                9",
     ]
-    narrow = tables.terminal([TABLE.without("Init")._replace(rows=[("zero", "9")])])
+    narrow = plain_text.render([TABLE.without("Init")._replace(rows=[("zero", "9")])])
     assert narrow == "Head  Accuracy, %\nzero            9"
 
 
@@ -59,9 +59,9 @@ def test_other_blocks():
     blocks = [Heading("T", 1), Bullets(["a " * 60, "b"]), Figure("f", "f.png")]
     assert tables.markdown(blocks).startswith("# T\n\n- a a")
     assert tables.markdown(blocks).endswith("- b\n\n![f](f.png)\n")
-    text = tables.terminal([*blocks, Code("x  y")])
+    text = plain_text.render([*blocks, Code("x  y")])
     assert text.startswith("T\n\n- a a") and text.endswith("\n- b\n\nx  y")
-    assert max(map(len, text.splitlines())) <= tables.WIDTH
+    assert max(map(len, text.splitlines())) <= plain_text.WIDTH
 
 
 def test_numbers_in_words():
@@ -82,7 +82,7 @@ def test_numbers_in_words():
 
 def test_a_path_is_not_broken():
     path = "/somewhere/" + "with-hyphens-" * 9
-    assert path in tables.terminal([f"The report is in {path} now."]).splitlines()
+    assert path in plain_text.render([f"The report is in {path} now."]).splitlines()
 
 
 def test_columns_that_do_not_vary_stand_below():
@@ -101,8 +101,8 @@ def test_a_table_fits_a_terminal():
     heading = "Init", "Head", "Setting", *(f"{n} long words" for n in range(9))
     setting = "optimizer sgd, learning_rate 0.1, schedule cosine, layer_decay 0.5"
     rows = [("ours", "zero", setting, *numbers), ("random", "a", "-", *numbers)]
-    text = tables.terminal([Table(heading, rows, text=3)])
-    assert max(map(len, text.splitlines())) <= tables.WIDTH
+    text = plain_text.render([Table(heading, rows, text=3)])
+    assert max(map(len, text.splitlines())) <= plain_text.WIDTH
     for number in range(9):
         assert text.count(f" {number}.0 +- 1.0") == 2
     first, *rest = text.split("\n\n")

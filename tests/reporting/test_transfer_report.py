@@ -8,7 +8,7 @@ import scipy.stats
 from small_transfer import FAST, run, transfer
 
 from metainit.evaluation import intervals
-from metainit.reporting import tables, transfer_report
+from metainit.reporting import plain_text, tables, transfer_report
 from metainit.reporting.tables import Table
 
 OURS = "meta-learned from pretrained"
@@ -121,7 +121,7 @@ def test_accuracy_has_intervals_and_paired_differences():
     columns = ["Setting", "0 steps, %", "End, %", "F1, %", "Area, %"]
     assert accuracy["Initialisation", "Head"] == columns
     assert accuracy[OURS, "zero"][1:4] == ["20.0", "80.0", "40.0"]
-    assert "Holm" not in tables.terminal(of_seeds(1))
+    assert "Holm" not in plain_text.render(of_seeds(1))
 
 
 def test_times_over_seeds():
@@ -135,8 +135,8 @@ def test_times_over_seeds():
     assert effort[LONG, "zero"] == ["0 of 3", "-", "> 100", "> 10", "> 100"]
     fixed = rows(of_seeds(3), 4)
     assert fixed[LONG, "zero"][:3] == ["3 of 3", "50", "50 [50, 50]"]
-    told = tables.terminal(of_seeds(3))
-    assert max(map(len, told.splitlines())) <= tables.WIDTH and told.isascii()
+    told = plain_text.render(of_seeds(3))
+    assert max(map(len, told.splitlines())) <= plain_text.WIDTH and told.isascii()
     assert f"reaches in the end): {OURS} 5 (3 of 3); {LONG}" in " ".join(told.split())
     assert told.splitlines().count(LONG) == 22  # above its heads, in each table
 
