@@ -4,6 +4,7 @@ They are drawn as rows of their source; an episode's images are read when they a
 asked for, so that 600 episodes of a thousand images take no memory.
 """
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit.config.fields import Experiment
+from metainit.config.fields import Experiment, Task
 from metainit.core.types import Episode
 from metainit.data import episodes, variable_episodes
 from metainit.data.loading import Roles, Source
@@ -88,7 +89,20 @@ def check(config: Experiment, roles: Roles) -> None:
             for source in sources:
                 variable_episodes.check(source, config.evaluate, role)
         elif sources or role != "held_out":
-            episodes.check(sources, config.task, role, "task.")
+            task = validation_task(config, sources) if role == "validation" else None
+            episodes.check(sources, task or config.task, role, "task.")
+
+
+def validation_task(config: Experiment, sources: Sequence[Source]) -> Task:
+    """The task that is chosen on: of as many ways as each source has classes for.
+
+    CIFAR-FS has 16 classes to validate on and 20 to test on, so that 20-way episodes of
+    the latter are chosen for on 16-way ones, all of these alike.
+    """
+    classes = min((len(source.class_names) for source in sources), default=0)
+    if classes < 2:  # refused by `check`
+        return config.task
+    return dataclasses.replace(config.task, way=min(config.task.way, classes))
 
 
 def of_roles(config: Experiment, roles: Roles) -> Samples:
@@ -161,6 +175,8 @@ def draw_validation(
 ) -> tuple[Sample, ...]:
     """Draws the episodes that everything is chosen on: as many of each source."""
     count = -(-config.evaluate.validation_episodes // len(sources))
+    task = validation_task(config, sources)
+    config = dataclasses.replace(config, task=task)
     return draw(config, sources, VALIDATION_SEED, count)
 
 

@@ -11,7 +11,7 @@ from metainit.config.fields import Experiment
 from metainit.core.types import MetaState
 from metainit.data import cache, episode_set, leakage, loading
 from metainit.data.batches import MetaBatches
-from metainit.data.episodes import check
+from metainit.data.episodes import check, in_words
 from metainit.data.loading import Roles, Source
 from metainit.experiments import configs, forecast
 from metainit.models import preprocess as preprocess_module
@@ -50,6 +50,12 @@ def checked_roles(config: Experiment, dry_run: bool = False) -> Roles:
         print(f"left out of training or validation, as in meta-test: {dropped}")
     check(roles.train, config.train_task, "train", "train_task.")
     episode_set.check(config, roles)
+    fewer = episode_set.validation_task(config, roles.validation)
+    if fewer.way < config.task.way and not config.evaluate.variable:
+        print(
+            f"meta-validation has {fewer.way} classes, of task.way={config.task.way}: "
+            f"what is chosen is chosen on {in_words(fewer)} episodes"
+        )
     leakage.check(roles)
     if config.transfer.steps:
         comparison.of_roles(config, roles)

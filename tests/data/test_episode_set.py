@@ -6,6 +6,7 @@ import functools
 import filling
 import jax
 import numpy as np
+import pytest
 
 from metainit.config import fields
 from metainit.data import episode_set
@@ -57,6 +58,22 @@ def test_a_seed_has_meta_test_episodes_of_its_own_and_the_same_validation():
     # What every published result of one seed was measured on.
     (published,) = episode_set.draw(FIXED, [source(2)], 2, 600)
     assert digests[0][1] == published.manifest.sha256
+
+
+def test_what_is_chosen_on_has_as_many_ways_as_there_are_classes():
+    """CIFAR-FS's 20-way episodes of meta-test, with 16 classes to validate on."""
+    fewer = filling.numbered((12,) * 4, seed=1)
+    config = fields.Experiment(task=fields.Task(5, 2, 4))
+    roles = Roles((), (fewer, source(2)), (source(3),))
+    episode_set.check(config, roles)
+    samples = episode_set.of_roles(config, roles)
+    assert [sample.way for sample in samples.validation] == [4, 4]
+    assert [sample.way for sample in samples.test] == [5]
+    with pytest.raises(ValueError, match=r"test: task\.way=5, but numbered has 4"):
+        episode_set.check(config, roles._replace(test=(fewer,)))
+    alone = filling.numbered((12,), seed=1)
+    with pytest.raises(ValueError, match=r"validation: task\.way=5, .* has 1 classes"):
+        episode_set.check(config, roles._replace(validation=(alone,)))
 
 
 def test_images_are_read_when_asked_for():
