@@ -25,7 +25,7 @@ RUN_BY = {
     "extending.md": "test_extending.py",
 }
 # Whose sentences are long: measurements, each with its circumstances.
-DENSE = {"results.md", "health.md"}
+DENSE = {"results.md"}
 reference = runpy.run_path(str(DOCS / "reference.py"))
 api = runpy.run_path(str(DOCS / "api.py"))
 
