@@ -71,24 +71,28 @@ Widths = Annotated[tuple[Count, ...], _NOT_EMPTY]
 class Data:
     """Which images, and which of their classes have which role."""
 
-    # One data set, whose classes are split into roles; or "" and:
+    # One data set, whose classes are split into roles; "" where the next ones name any.
     name: str = "glyphs"
-    # By role, each "NAME" or "NAME@SIZE"; without validation or test, classes of train.
+    # Data sets to learn from, each "NAME" or "NAME@SIZE". Their classes are split, too,
+    # where validation or test names none.
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()  # to choose by, as train
     test: tuple[str, ...] = ()  # to report on, as train
-    # Share of the classes of each train set that meta-test within the domain is of.
+    # Share of each train set's classes that is kept for a meta-test of its own.
     held_out: Annotated[float, Rule("from 0 to below 0.5", lambda x: 0 <= x < 0.5)] = (
         0.1
     )
-    # How often a train set gives a task: in proportion to those.
+    # How often a task is of a train set: all alike, by its classes, or by the root of
+    # its images.
     weights: Literal["uniform", "classes", "sqrt_size"] = "uniform"
     size: Side = 28  # images become squares of so many pixels
     channels: Literal[1, 3] = 1  # grey or colour
     archive: str = ""  # a local file in place of the download
     data_dir: str = ""  # "": $METAINIT_DATA_DIR, or ~/.cache/metainit
-    skip_undecodable: bool = False  # leave out such images, not refuse the data
-    drop_shared: bool = False  # leave out images of meta-test, not refuse the data
+    skip_undecodable: bool = False  # leave out images that do not decode
+    # Leave images out of training and validation that meta-test has, too; False: refuse
+    # such data.
+    drop_shared: bool = False
     rotations: bool = False  # classes of training turned by 90 degrees and on
     split_seed: Natural = 0  # decides which class has which role
     # Shares of meta-train, meta-validation and meta-test.
@@ -153,9 +157,9 @@ class Model:
     hidden: Widths = (128, 64)  # layers of mlp
     dropout: BelowOne = 0.0  # of mlp, the share that is dropped
     dropped: Natural = 0  # of mlp, how many hidden layers dropout follows
-    # Leaves for inner steps to change in place of the others of what adapts, the
-    # encoder's stages too: a scale and a shift after each normalisation, or 1x1
-    # convolutions in parallel to larger ones. Zero at the start, and learned.
+    # Numbers that are added for inner steps to change, in place of the weights, also in
+    # stages of the encoder: a scale and a shift after each normalisation, or 1x1
+    # convolutions beside larger ones. They begin at zero, and training learns them.
     added: Literal["none", "film", "adapters"] = "none"
 
 
@@ -164,7 +168,7 @@ class Inner:
     """The inner loop."""
 
     optimizer: Literal["sgd", "adam"] = "sgd"  # of the steps on a support
-    learning_rate: Positive = 0.01  # of a step, by which learned sizes are multiplied
+    learning_rate: Positive = 0.01  # of a step; learned step sizes are factors of it
     steps: Natural = 10  # 0: the head that a task starts with is all
     batch: Natural = 0  # images a step; 0: the whole support
     microbatch: Natural = 0  # images whose activations are alive at once; 0: all
@@ -175,9 +179,9 @@ class Outer:
     """The outer optimiser, Adam."""
 
     learning_rate: Positive = 1e-3  # of the initialisation
-    # The iteration by which the rate falls to 0, by a cosine from where meta-learning
-    # begins, also after a warm start; 0: never. Joint pretraining's always does so, by
-    # the last iteration where this is 0.
+    # The iteration at which the rate is down to 0. It falls by a cosine from where
+    # meta-learning begins, after the warm start if there is one; 0: never. The rate of
+    # joint pretraining falls in any case, by the last iteration if this is 0.
     decay_steps: Natural = 0
     warmup_steps: Natural = 0  # in which it rises to its value first
     clip: NotNegative = 10.0  # global norm of meta-gradients at most; 0: any
@@ -185,8 +189,8 @@ class Outer:
     # Validations without a new best after which meta-learning stops, and so does joint
     # pretraining, but for the warm start; 0: never.
     patience: Natural = 0
-    # Validated and kept is the moving average of the parameters with this decay, of
-    # joint pretraining, too, such as 0.99; 0: the last ones.
+    # Decay of a moving average, such as 0.99. It is validated and kept in place of the
+    # parameters, of joint pretraining, too; 0: the parameters themselves.
     average: BelowOne = 0.0
     # Steps of a training whose loss or gradient may be infinite or not a number: they
     # change nothing and are counted. The next one ends it.
@@ -271,8 +275,8 @@ class Evaluate:
     centroid_scales: Grid = (1.0, 3.0, 10.0, 30.0)
     inverse_penalties: Grid = (0.1, 1.0, 10.0)  # C of logistic regression
     ridge_penalties: Grid = (0.01, 0.1, 1.0, 10.0)  # of ridge
-    # Where training began with trained weights, how far from these to its best its
-    # result may stand: 1.0 is the best itself.
+    # Where training began with trained weights, its result may go back towards them:
+    # 1.0 is the result itself, 0.5 the middle. Meta-validation chooses.
     alphas: Annotated[tuple[Unit, ...], _NOT_EMPTY] = (1.0,)
     # Also measure a pretrained encoder that is whole, at the size it was trained with.
     uncut: bool = True
@@ -330,13 +334,13 @@ class Experiment:
     meta_batch: Count = 4  # tasks of an iteration
     max_hours: Positive = 168.0  # by the wall clock, evaluation and report too
     compute: Literal["float32", "bfloat16"] = "float32"  # of activations
-    # First a joint pretraining of its own, annealed to 0, in meta-iterations' worth of
-    # device time; 0: none.
+    # So many of `iterations` are spent on a joint pretraining first, of as much device
+    # time as they would take; 0: none.
     warm_start: Natural = 0
     cold_start: bool = True  # also meta-learn from random weights
-    # Also meta-learn how weights adapt that stay as they are, the encoder's, or those
-    # that joint pretraining's warm start came to: step sizes, and where the model has
-    # them the scale of features, ridge's penalty and `model.added`.
+    # Add a row whose weights stay as they are, those of the encoder or of the warm
+    # start, and of which only the way to adapt is learned: step sizes, and where the
+    # model has them the scale of features, ridge's penalty and `model.added`.
     learned_rates: tuple[Literal["pretrained", "warm start"], ...] = ()
     log_every: Count = 20  # iterations between lines of a log
     validate_every: Count = 100  # iterations between meta-validations
@@ -373,7 +377,7 @@ class TransferData:
     size: Natural = 0  # in pixels; 0: as the first initialisation has it
     archive: str = ""  # a local file in place of the download
     data_dir: str = ""  # "": $METAINIT_DATA_DIR, or ~/.cache/metainit
-    skip_undecodable: bool = False  # leave out such images, not refuse the data
+    skip_undecodable: bool = False  # leave out images that do not decode
 
 
 @dataclass(frozen=True)
