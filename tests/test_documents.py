@@ -1,5 +1,6 @@
 """README.md and docs/: true, whole, short, and every line that they show is one."""
 
+import importlib.util
 import pathlib
 import re
 import runpy
@@ -41,6 +42,18 @@ def lines(page):
         words = shlex.split(re.split(r"\s{2,}|\s[#>]\s", line)[0])
         if "..." not in words:
             yield words
+
+
+def is_there(words):
+    """Whether a line of Python names a file or a module, and a claim, that exist."""
+    if words[0] == "-c":
+        return True
+    if words[0] != "-m":
+        return (ROOT / words[0]).exists()
+    claims = {path.stem for path in (ROOT / "benchmarks" / "claims").glob("*.py")}
+    of_claim = words[1] == "benchmarks.claims" and words[2] in ("run", "table")
+    found = importlib.util.find_spec(words[1]) is not None
+    return found and (words[3] in claims if of_claim else True)
 
 
 def prose(page):
@@ -137,8 +150,7 @@ def test_every_command_is_one(page, tmp_path, monkeypatch):
             given = [x.replace("configs/", f"{ROOT}/configs/") for x in words[1:]]
             words = ["train", *(x for x in given if x != "--config")]
         elif command == "python":
-            if words[0] not in ("-c", "-m"):
-                assert (ROOT / words[0]).exists(), words
+            assert is_there(words), words
             continue
         if words[0] in ("train", "compare", "tune"):
             assert main(words) == 0, words
@@ -146,6 +158,19 @@ def test_every_command_is_one(page, tmp_path, monkeypatch):
             parser = reference["parser_of"](words[0])
             cache = words[0] == "cache"
             (parser.parse_intermixed_args if cache else parser.parse_args)(words[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_is_named_in_a_sentence_is_there(page):
+    """Commands of Python, and files of the repository: where a figure is from."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    for said in re.findall(r"`([^`]+)`", text):
+        command, *words = said.split()
+        if command == "python":
+            assert is_there(words), said
+        if re.match(r"(benchmarks|cloud|configs|examples|tests)/", said):
+            pattern = command.partition(":")[0].replace("NAME", "*")
+            assert [*ROOT.glob(pattern)], said
 
 
 def test_every_block_of_python_is_run():
