@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.claims import claim as claims
 from benchmarks.claims import data, verdict
-from benchmarks.claims.__main__ import main, run
+from benchmarks.claims.__main__ import TABLE, main, run, table
 from metainit.config.fields import ConfigError
 from metainit.experiments import configs
 from metainit.reporting import finished_runs
@@ -128,6 +128,16 @@ def test_an_unknown_claim_and_seed_are_told(capsys, monkeypatch):
         monkeypatch.setattr("sys.argv", ["claims", *words])
         assert main() == 2
         assert told in capsys.readouterr().err
+
+
+def test_a_rival_named_afterwards_counts_and_is_not_written_down(monkeypatch):
+    monkeypatch.chdir(claims.ROOT)
+    alone = table("d3_50")
+    written = (claims.RESULTS / "d3_50" / TABLE).read_text()
+    beside = table("d3_50", ["d3_50_scaled"])
+    assert (claims.RESULTS / "d3_50" / TABLE).read_text() == written
+    assert "won. meta-learned from pretrained 44.6, joint pretraining 42.5" in alone
+    assert "not won. A: meta-learned from pretrained 44.6, B: joint pre" in beside
 
 
 def test_a_data_set_that_is_missing_is_told_with_what_brings_it():

@@ -4,6 +4,7 @@
     python -m benchmarks.claims run q            all seeds; the same line goes on
     python -m benchmarks.claims run q --seeds 3  one of them, as on another machine
     python -m benchmarks.claims table q
+    python -m benchmarks.claims table q --rivals q_unit   its baselines count, too
 
 Runs lie in runs/claims/NAME/seedN. What a table is made of is kept in
 benchmarks/claims/results/NAME, with the version of the code that each seed ran with.
@@ -89,9 +90,15 @@ def _keep(folder: pathlib.Path, kept: pathlib.Path, code: dict[str, str]) -> Non
     part.rename(kept)
 
 
-def table(name: str) -> str:
-    """Writes a claim's tables, one a protocol; ConfigError where no seed is done."""
+def table(name: str, rivals: Sequence[str] = ()) -> str:
+    """Makes a claim's tables, one a protocol; ConfigError where no seed is done.
+
+    Beside `rivals` that the claim did not name beforehand they are not written down.
+    """
     claim, _ = claims.load(name)
+    for rival in rivals:
+        claims.load(rival)
+    claim = claim._replace(rivals=(*claim.rivals, *rivals))
     parts = []
     for protocol in ("", *claim.protocols):
         if folders := claims.done(name, protocol):
@@ -100,7 +107,8 @@ def table(name: str) -> str:
     if not parts:
         raise ConfigError(f"claim {name}: no seed is done; run it first")
     text = "\n\n".join(parts)
-    atomic.write_text(claims.RESULTS / name / TABLE, text + "\n")
+    if not rivals:
+        atomic.write_text(claims.RESULTS / name / TABLE, text + "\n")
     return text
 
 
@@ -114,13 +122,14 @@ def main() -> int:
         command.add_argument("name")
     of_run.add_argument("--seeds", type=int, nargs="+")
     of_run.add_argument("--workdir", type=pathlib.Path, help="of runs")
+    of_table.add_argument("--rivals", nargs="+", default=(), help="further claims")
     args = parser.parse_args()
     try:
         if args.command == "list":
             for name in claims.names():
                 print(f"{name}: {claims.load(name)[0].hypothesis}")
         elif args.command == "table":
-            print(table(args.name))
+            print(table(args.name, args.rivals))
         else:
             claim, _ = claims.load(args.name)
             seeds = claim.numbers if args.seeds is None else args.seeds
