@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import tarfile
 
@@ -130,12 +131,14 @@ def test_an_unknown_claim_and_seed_are_told(capsys, monkeypatch):
         assert told in capsys.readouterr().err
 
 
-def test_a_rival_named_afterwards_counts_and_is_not_written_down(monkeypatch):
-    monkeypatch.chdir(claims.ROOT)
-    alone = table("d3_50")
-    written = (claims.RESULTS / "d3_50" / TABLE).read_text()
-    beside = table("d3_50", ["d3_50_scaled"])
-    assert (claims.RESULTS / "d3_50" / TABLE).read_text() == written
+def test_a_rival_named_afterwards_counts_and_is_not_written_down(tmp_path, monkeypatch):
+    names = "d3_50", "d3_50_scaled"
+    for name in names:
+        shutil.copytree(claims.RESULTS / name, tmp_path / name)
+    monkeypatch.setattr(claims, "RESULTS", tmp_path)
+    alone = table(names[0])
+    beside = table(names[0], names[1:])
+    assert (tmp_path / names[0] / TABLE).read_text() == alone + "\n"
     assert "won. meta-learned from pretrained 44.6, joint pretraining 42.5" in alone
     assert "not won. A: meta-learned from pretrained 44.6, B: joint pre" in beside
 
