@@ -46,23 +46,6 @@ at its own size. With 46 joint steps, seed 0, ours was ahead by +0.4 [-0.3, 1.0]
 and +1.4 (maml_lite0-repaired-46-seed0); by +3 with ten steps, no rate above 0.003 and
 joint pretraining of 52 s beside 59 (rows of commit f5e7470): what was ahead was the
 grid's end, and the seed.
-
-Before (commit 3633d63^; joint pretraining not annealed, the warm start cut out of it, a
-quarter of the time; features not scaled, so that steps did nothing), three seeds of 100
-episodes (benchmarks/results/maml_lite0-400-*; intervals over seeds, Banerjee's method):
-
-                             ours   joint   difference           equal FLOPs   ImageNet
-    other half of Caltech    65.6    64.1   +1.4 [0.2, 2.7]             57.5       51.1
-    held-out CIFAR           55.5    54.8   +0.7 [-0.8, 2.2]            49.3       32.3
-    held-out Caltech         61.3    59.3   +2.0 [-0.8, 4.8]            53.2       44.5
-
-With all labels nothing of it was left: 500 steps from a zero head on the other half
-gave ImageNet weights with learned step sizes 71.0, as they are 70.4, meta-learned 68.8,
-joint 67.9, meta-learned from pretrained 67.2. Caltech's classes are in ImageNet.
-Longer (1000 iterations, warm start 200, fine-tuned 1000 steps), seed 0 only, best head
-not chosen beforehand (maml_lite0-transfer-seed0.jsonl.gz): other half of Caltech
-meta-learned 75.3, joint 73.5, ImageNet weights 72.7, meta-learned from pretrained 67.6;
-held-out CIFAR classes 76.2, 76.5, 73.1, 73.5.
 """
 
 from ml_collections import ConfigDict
