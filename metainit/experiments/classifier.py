@@ -94,8 +94,8 @@ def save(folder: str | pathlib.Path, classifier: Classifier) -> None:
     folder, init = pathlib.Path(folder), classifier.init
     model, preprocess = init.model, init.preprocess
     named = leaves.by_name(init.params, leaves.dotted)
-    # safetensors writes the memory as it lies.
-    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in named.items()}
+    # safetensors writes the memory as it lies; a scalar stays one.
+    arrays = {name: np.asarray(leaf, order="C") for name, leaf in named.items()}
     atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
     settings = dataclasses.asdict(init.built_from)
     images = {name: settings.pop(name) for name in ("size", "channels")}

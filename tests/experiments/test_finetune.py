@@ -61,6 +61,8 @@ def place(tmp_path_factory):
     parts = "joint", "warm_start", "meta_from_pretrained"
     untrained(place / "runs" / "partial", config, *parts)
     untrained(place / "runs" / "quickstart", config, *parts, "meta")
+    config.model.update(unit_length=True, scale=3.0)
+    untrained(place / "runs" / "unit", config, "meta")
     encoder_run(place / "runs" / "encoder", 2)
     write_resnet(place / WEIGHTS)
     (place / "nothing").mkdir()
@@ -128,6 +130,7 @@ def predicted(capsys, *line, status=0):
         ("joint", "runs/quickstart", ["--which=joint", "--size=12", "--head=ridge"]),
         ("untrained", "runs/quickstart", ["--which=random", "--head=nearest mean"]),
         ("random", "random", ["--size=10", "--head=logistic regression"]),
+        ("unit", "runs/unit", ["--head=nearest mean"]),
         ("encoder", "runs/encoder", ["--size=16", "--optimizer=sgd", "--head=adapted"]),
         ("weights", WEIGHTS, ["--size=32"]),
         ("adapted", WEIGHTS, ["--size=32", "--use=adapted", "--head=adapted"]),
