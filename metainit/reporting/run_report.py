@@ -347,7 +347,7 @@ def _results(workdir: pathlib.Path, paired: Paired) -> Iterator[Details]:
         table = _table(parts, best=True).without("Head", "Setting", "Steps")
         explained = '"Held-out classes" are new classes of a data set of meta-train.'
         title = "By data set, the head of each initialisation as chosen for all"
-        yield Details(title, [table, explained])
+        yield Details(title, [*tables.captioned(table), explained])
 
 
 def _end(

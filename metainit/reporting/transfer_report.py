@@ -73,10 +73,10 @@ def of_seeds(
     for data_set in found.data_sets:
         yield Heading(data_set.name, 3)
         yield from _room(data_set)
-        yield _accuracy(data_set, several, against)
+        yield from tables.captioned(_accuracy(data_set, several, against))
         for target, accuracy in _targets(data_set, accuracies):
             yield f"Until {target}:"
-            yield _effort(data_set, several, accuracy)
+            yield from tables.captioned(_effort(data_set, several, accuracy))
     yield _explained(several)
 
 

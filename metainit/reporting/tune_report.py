@@ -62,7 +62,7 @@ def blocks(
     )
     yield Heading(about["title"], 1)
     yield Heading("Trials, best first: highest accuracy in training, %; time in all")
-    yield table(trials, by)
+    yield from tables.captioned(table(trials, by))
     notes = [f"{in_words(trial.fields)}: {x}" for trial in trials for x in trial.notes]
     if notes:
         yield Heading("Notes")
