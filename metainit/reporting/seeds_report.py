@@ -25,7 +25,16 @@ from metainit.reporting import (
 )
 from metainit.reporting.finished_runs import Experiments, Run
 from metainit.reporting.run_report import best_heads
-from metainit.reporting.tables import METRICS, Block, Bullets, Heading, Table
+from metainit.reporting.tables import (
+    METRICS,
+    Bar,
+    Bars,
+    Block,
+    Bullets,
+    Details,
+    Heading,
+    Table,
+)
 from metainit.runtime.arguments import Parser
 from metainit.runtime.cost import OURS
 
@@ -85,14 +94,16 @@ class Compared(NamedTuple):
             differences |= intervals.compare(*sides)
         return differences
 
+    def pooled(self, entry: Entry) -> list[np.ndarray]:
+        """Accuracy over `unseen` together, each counting the same: by seed."""
+        by_seed = zip(*map(entry.measured, self.unseen), strict=True)
+        return [np.mean(of_seed, 0) for of_seed in by_seed]
+
     def overall(self, entry: Entry) -> Interval:
-        """Ours minus an entry over `unseen` together, each counting the same."""
-        minus = []  # by data set and seed
-        for name in self.unseen:
-            sides = self.ours.measured(name), entry.measured(name)
-            minus.append([np.subtract(*pair) for pair in zip(*sides, strict=True)])
-        by_seed = zip(*minus, strict=True)
-        return intervals.over_seeds([np.mean(of_seed, 0) for of_seed in by_seed])
+        """Ours minus an entry over `unseen` together."""
+        sides = self.pooled(self.ours), self.pooled(entry)
+        minus = [np.subtract(*pair) for pair in zip(*sides, strict=True)]
+        return intervals.over_seeds(minus)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -155,14 +166,18 @@ def best(compared: Compared, data_set: str) -> Entry | None:
     return first if better and all(better) else None
 
 
+def hardest(compared: Compared) -> Entry | None:
+    """Finds the baseline that is hardest to beat; None where there is none."""
+    baselines = (entry for entry in compared.entries if entry.init not in OURS)
+    return min(baselines, key=lambda x: compared.overall(x).mean, default=None)
+
+
 def verdict(compared: Compared) -> str:
     """Compares our best with the baseline that is hardest to beat, in one sentence."""
     ours, seeds, sets = compared.ours, compared.seeds, compared.unseen
-    baselines = [entry for entry in compared.entries if entry.init not in OURS]
-    if not baselines:
+    if (baseline := hardest(compared)) is None:
         return f"{ours.name} has no baseline to be compared with in these runs."
-    hardest = min(baselines, key=lambda entry: compared.overall(entry).mean)
-    paired = compared.paired(ours, hardest)
+    paired = compared.paired(ours, baseline)
     points = "; ".join(f"{tables.points(paired[x])} points on {x}" for x in sets)
     if len(seeds) == 1:
         told = f"In this one training run (seed {seeds[0]}) {ours.name} differs from"
@@ -173,14 +188,15 @@ def verdict(compared: Compared) -> str:
             f"Over {len(seeds)} seeds {ours.name} is significantly better on {better} "
             f"and worse on {worse} of {len(sets)} data sets than"
         )
-    return f"{told} the baseline that is hardest to beat, {hardest.name}: {points}."
+    return f"{told} the baseline that is hardest to beat, {baseline.name}: {points}."
 
 
 def terminal(compared: Compared) -> str:
     """Renders the report as plain text in ASCII; config differences come first."""
     title = Heading(_title(compared))
     words = verdict(compared)
-    return plain_text.render([*_runs(compared), words, title, *_results(compared)])
+    begin = [*_differences(compared), *_missing(compared), words, title]
+    return plain_text.render([*begin, *_results(compared)])
 
 
 def write(
@@ -191,7 +207,8 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     first = next(iter(compared.experiments.values()))[0]
     page: list[Block] = [verdict(compared), Heading(f"metainit: {_title(compared)}", 1)]
-    page += [*_runs(compared), *_results(compared, folder)]
+    page += [*_missing(compared), _bars(compared)]
+    page += [*_differences(compared), *_results(compared, folder)]
     page += tables.again(command, f"Settings: those of {first.path}.", first.config)
     return html.write(folder, page)
 
@@ -210,13 +227,31 @@ def _entries(label: str, runs: Sequence[Run]) -> Iterator[Entry]:
         yield Entry(f"{label}: {init}" if label else init, init, rows)
 
 
-def _runs(compared: Compared) -> Iterator[Block]:
+def _bars(compared: Compared) -> Bars:
+    """Gives each entry's accuracy on unseen classes; terminals have the tables."""
+    return Bars(
+        f"Accuracy on {', '.join(compared.unseen)}",
+        [
+            Bar(x.name, _heads(x), *intervals.over_seeds(compared.pooled(x))[:3])
+            for x in compared.entries
+        ],
+    )
+
+
+def _heads(entry: Entry) -> str:
+    return ", ".join(dict.fromkeys(row.head for row in entry.chosen))
+
+
+def _differences(compared: Compared) -> Iterator[Block]:
     labels = [
         (x, [run.path for run in runs]) for x, runs in compared.experiments.items()
     ]
     labelled = [f"{label}: {', '.join(paths)}" for label, paths in labels if label]
-    yield Heading("Config differences")
-    yield Bullets([*compared.differences, *labelled] or ["none"])
+    lines = Bullets([*compared.differences, *labelled] or ["none"])
+    yield Details("Config differences", [lines])
+
+
+def _missing(compared: Compared) -> Iterator[Block]:
     if compared.missing:
         yield from (Heading("Missing"), Bullets(compared.missing))
 
@@ -230,7 +265,6 @@ def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator
     for name, part in compared.data_sets.items():
         rows = []
         for entry in compared.entries:
-            heads = ", ".join(dict.fromkeys(row.head for row in entry.chosen))
             means = [
                 metric.interval(intervals.over_seeds(entry.measured(name, key)))
                 for key, metric in METRICS.items()
@@ -238,18 +272,18 @@ def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator
             hours = np.mean([row.cost.device_seconds for row in entry.chosen]) / 3600
             minus = tables.difference(paired.get(entry.name, {}).get(name))
             cells = (means[0], *minus, *means[1:], f"{hours:.3g}")
-            rows.append((entry.name, heads, *cells))
+            rows.append((entry.name, _heads(entry), *cells))
         winner = best(compared, name)
         bold = frozenset(n for n, x in enumerate(compared.entries) if x is winner)
-        yield Heading(name)
-        yield f"{part.protocol}{_episodes(compared.entries[0], name)}."
-        yield Table(("Initialisation", "Head", *names), rows, bold=bold)
+        about = f"{part.protocol}{_episodes(compared.entries[0], name)}."
+        table = Table(("Initialisation", "Head", *names), rows, bold=bold)
+        yield Details(name, [about, *tables.captioned(table)])
     if len(compared.unseen) > 1:
-        yield Heading("All data sets")
-        yield "All but held-out classes, each counting the same."
         overall = [(x.name, *tables.difference(compared.overall(x))) for x in others]
-        yield Table(("Initialisation", "Ours minus this", "p"), overall, text=1)
-    yield _EXPLAINED
+        table = Table(("Initialisation", "Ours minus this", "p"), overall, text=1)
+        about = "All but held-out classes, each counting the same."
+        yield Details("All data sets", [about, *tables.captioned(table)])
+    yield Details("What the columns mean", [_EXPLAINED])
     for label, runs in compared.experiments.items():
         yield from _transfer(label, runs, folder)
 
@@ -268,16 +302,18 @@ def _transfer(
         return
     of = f" of {label}" if label else ""
     numbers = ", ".join(str(run.seed) for run in runs)
-    yield Heading(f"Transfer efficiency{of}, seed{'s' * (len(runs) > 1)} {numbers}")
+    blocks: list[Block] = []
     if absent := ", ".join(run.path for run in seeds if not run.transfer):
-        yield f"Missing: {absent} without transfer."
+        blocks.append(f"Missing: {absent} without transfer.")
     costs = {x: float(np.mean([run.costs[x] for run in runs])) for x in runs[0].costs}
     # The same in all runs of one protocol.
     accuracies = runs[0].config["transfer.accuracies"]
     transfers, figure = [run.transfer for run in runs], f"transfer{label}.png"
     if folder is not None:
         figures.transfer(folder / figure, transfers)
-    yield from transfer_report.of_seeds(transfers, costs, accuracies, figure)
+    blocks += transfer_report.of_seeds(transfers, costs, accuracies, figure)
+    title = f"Transfer efficiency{of}, seed{'s' * (len(runs) > 1)} {numbers}"
+    yield Details(title, blocks)
 
 
 def _title(compared: Compared) -> str:
