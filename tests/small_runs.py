@@ -3,7 +3,7 @@
 import numpy as np
 from small_transfer import run
 
-from metainit.evaluation.results import Evaluation, Row
+from metainit.evaluation.results import Evaluation, Example, Row
 from metainit.reporting import finished_runs
 from metainit.reporting.fairness import Terms
 from metainit.runtime import atomic
@@ -34,6 +34,15 @@ def evaluation(*rows, dataset="glyphs", **more):
     notes = ("A note of its own.",)
     made = Evaluation(rows, dataset, *about, notes, episodes=EPISODES)
     return made._replace(**more)
+
+
+def example():
+    """Two classes of three, a query told right by both, by ours alone and by random."""
+    images = np.arange(5 * 8 * 8, dtype=np.uint8).reshape(5, 8, 8, 1)
+    said = {"meta-learned": (0, 1, 2), "joint pretraining": (0, 2, 1)}
+    said |= {"random": (1, 0, 1)}
+    names = "kappa", "a <b> & c", "rho"
+    return Example(images[:2], images[2:], (0, 1, 1), names, said)
 
 
 WINNING = (

@@ -49,11 +49,14 @@ class Evaluator(NamedTuple):
         episode and after any steps.
       adapt: `(init, episodes, setting) -> Measurements`, of features where they are
         fixed or of images.
+      answer: `(init, episodes, setting) -> Answers`, of so few episodes that their
+        logits can be kept.
     """
 
     embed: Callable[[Initialisation, Sample], Sample]
     is_fixed: Callable[[Initialisation], bool]
     adapt: Callable[[Initialisation, metainit.Episode, Setting], Measurements]
+    answer: Callable[[Initialisation, metainit.Episode, Setting], Answers]
 
 
 def evaluator(
@@ -70,21 +73,33 @@ def evaluator(
         _program(config, *in_task(model, preprocess), way), shared=2
     )
 
+    def answers_to(inputs, chunk):
+        # As NumPy's, of which every process has all, and which are not jitted.
+        answers = jax.tree.map(np.asarray, run(*inputs, chunk))
+        loss, accuracy, logits = (np.swapaxes(x, 0, 1) for x in answers)
+        return loss, accuracy, logits
+
     def adapt(init, episodes, setting):
         inputs = _inputs(config, init, episodes, setting, way)
 
         def measure(chunk):
-            # As NumPy's, of which every process has all, and which are not jitted.
-            answers = jax.tree.map(np.asarray, run(*inputs, chunk))
-            loss, accuracy, logits = (np.swapaxes(x, 0, 1) for x in answers)
+            loss, accuracy, logits = answers_to(inputs, chunk)
             return metrics.measure(Answers(loss, accuracy, logits, chunk.query))
 
         return _in_chunks(measure, episodes, axis=1)
+
+    def answer(init, episodes, setting):
+        inputs = _inputs(config, init, episodes, setting, way)
+        loss, accuracy, logits = _in_chunks(
+            lambda chunk: answers_to(inputs, chunk), episodes, axis=1
+        )
+        return Answers(loss, accuracy, logits, episodes.query)
 
     return Evaluator(
         embed=_embed(model, preprocess),
         is_fixed=lambda init: _is_fixed(config, model, init.body),
         adapt=adapt,
+        answer=answer,
     )
 
 

@@ -15,6 +15,7 @@ from metainit.data import episode_set
 from metainit.data.episode_set import Sample, Samples
 from metainit.evaluation import adaptation, closed_form, halving, metrics
 from metainit.evaluation.adaptation import Setting
+from metainit.evaluation.metrics import Answers
 from metainit.evaluation.results import Evaluation, Measurements, Row
 from metainit.runtime import devices, stop
 from metainit.training.initialisation import Initialisation
@@ -23,12 +24,13 @@ EvaluatorOf = Callable[[int], adaptation.Evaluator]  # by the classes of an epis
 
 
 class _Head(NamedTuple):
-    """A head, its grid, and how an initialisation is measured with it."""
+    """A head, its grid, how an initialisation is measured with it, what it answers."""
 
     name: str
     settings: list[dict[str, Any]]
     steps: tuple[int, ...]
     measure: Callable[[Initialisation, Any, Sample], Measurements]
+    answer: Callable[[Initialisation, Any, Sample], Answers]
 
 
 class _Heads(NamedTuple):
@@ -150,6 +152,25 @@ def measure(chosen: Chosen, episodes: int | None = None) -> Evaluation:
     adapting = (row for row in whole.rows if row.steps[0] == 0 < row.steps[-1])
     told = (saturated(x.init, x.head, x.measurements, way) for x in adapting)
     return whole._replace(parts=tuple(parts), notes=tuple(filter(None, told)))
+
+
+def first_answers(chosen: Chosen) -> dict[str, np.ndarray]:
+    """Says what each initialisation takes the queries of the first episode for.
+
+    It is of the first data set of meta-test, with the head and after the steps that
+    meta-validation chose: int [n], by initialisation.
+    """
+    best: dict[str, Choice] = {}
+    for choice in chosen.choices:
+        other = best.setdefault(choice.row.init, choice)
+        if choice.row.validation_accuracy > other.row.validation_accuracy:
+            best[choice.row.init] = choice
+    first = episode_set.some(chosen.entrants.samples.test[0], slice(1))
+    answers = {}
+    for name, (row, init, head, see, _) in best.items():
+        logits = head.answer(init, row.setting, see(init, first)).logits
+        answers[name] = logits[row.chosen, 0].argmax(-1)
+    return answers
 
 
 def joined(first: Evaluation, second: Evaluation) -> Evaluation:
@@ -281,15 +302,23 @@ def _all_heads(entrants: Entrants, init: Initialisation) -> Iterator[_Heads]:
         evaluator = evaluator_of(sample.way)
         return evaluator.adapt(init, sample.episodes, Setting(name, **setting))
 
+    def answer(
+        name: str, init: Initialisation, setting: Any, sample: Sample
+    ) -> Answers:
+        evaluator = evaluator_of(sample.way)
+        return evaluator.answer(init, sample.episodes, Setting(name, **setting))
+
     names = dict.fromkeys(("prototype", "zero", config.method.head, "learned"))
+    steps, bound = tuple(grid.steps), functools.partial
     adapting = [
-        _Head(name, settings, tuple(grid.steps), functools.partial(adapt, name))
+        _Head(name, settings, steps, bound(adapt, name), bound(answer, name))
         for name in names
         if name != "learned" or init.head is not None
     ]
     closed = [
-        _Head(name, of_head, (0,), functools.partial(_fitted, closed_form.HEADS[name]))
+        _Head(name, of_head, (0,), bound(_measured_fit, fit), bound(_fitted, fit))
         for name, of_head in closed_form.grid(grid).items()
+        for fit in [closed_form.HEADS[name]]
     ]
     first = entrants.samples.validation[0]
     if evaluator_of(first.way).is_fixed(init):
@@ -301,8 +330,8 @@ def _all_heads(entrants: Entrants, init: Initialisation) -> Iterator[_Heads]:
 
 def _fitted(
     fit: closed_form.Head, init: Initialisation, setting: Any, sample: Sample
-) -> Measurements:
-    """Measures a head that is fitted to each episode of a sample of features."""
+) -> Answers:
+    """Answers of a head that is fitted to each episode of a sample of features."""
     labels, targets = sample.manifest.support_labels, sample.manifest.query_labels
     # Filling is no image, and such a head would learn from it.
     learned, judged = sample.manifest.support >= 0, sample.manifest.query >= 0
@@ -319,8 +348,11 @@ def _fitted(
             logits[number, rows, : fitted.shape[-1]] = fitted
             loss[0, number] = -np.take_along_axis(fitted, wanted[:, None], -1).mean()
             accuracy[0, number] = (fitted.argmax(-1) == wanted).mean()
-    answers = metrics.Answers(loss, accuracy, logits[None], sample.episodes.query)
-    return metrics.measure(answers)
+    return Answers(loss, accuracy, logits[None], sample.episodes.query)
+
+
+def _measured_fit(fit: closed_form.Head, *given: Any) -> Measurements:
+    return metrics.measure(_fitted(fit, *given))
 
 
 def validated(

@@ -32,6 +32,25 @@ class Row(NamedTuple):
         return tuple(self.steps) == (0,)
 
 
+class Example(NamedTuple):
+    """Some images of the first episode of meta-test, and what was said of them.
+
+    Attributes:
+      support: uint8 [classes, h, w, 1 or 3], one of each class that is shown.
+      query: uint8 [n, h, w, 1 or 3].
+      labels: of the queries, 0 .. classes - 1.
+      class_names: of all classes of the episode; more may be there than are shown.
+      said: by initialisation, the class that each query was taken for, with the head
+        and after the steps that meta-validation chose.
+    """
+
+    support: np.ndarray
+    query: np.ndarray
+    labels: tuple[int, ...]
+    class_names: tuple[str, ...]
+    said: dict[str, tuple[int, ...]]
+
+
 class Evaluation(NamedTuple):
     """Every row of one evaluation; all rows saw the same episodes in one order."""
 
@@ -50,6 +69,7 @@ class Evaluation(NamedTuple):
     episodes_sha256: str = ""
     held_out: bool = False  # whether it is on held-out classes of a meta-train set
     episodes: int = 0  # of each data set, the same for all rows
+    example: Example | None = None
 
     @property
     def name(self) -> str:

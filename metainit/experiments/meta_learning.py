@@ -190,7 +190,7 @@ def _meta_learn(
     # What was done before the run was gone on with took device time.
     before = max(device_seconds / devices.mesh().size, time.perf_counter() - begin)
     evaluation = meta_test.run(
-        config, workdir, inits, roles, evaluator_of, whole, before
+        config, workdir, inits, roles, evaluator_of, whole, before, loaded
     )
     ours = {part: inits[x] for part, x in NAMES.items() if x in OURS and x in inits}
     part, first = next(iter(ours.items()))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from metainit.config.fields import Experiment
 from metainit.data import episode_set
 from metainit.data.loading import Roles
-from metainit.evaluation import episode_count, few_shot
+from metainit.evaluation import episode_count, example, few_shot
 from metainit.evaluation.episode_count import Seconds
 from metainit.evaluation.few_shot import Chosen, Entrants, EvaluatorOf
 from metainit.evaluation.results import Evaluation
@@ -27,11 +27,12 @@ def run(
     evaluator_of: EvaluatorOf,
     whole: Whole,
     before: float,
+    images: Roles,
 ) -> Evaluation:
     """Measures all initialisations, the uncut encoder too, on the same episodes.
 
     These are written to `workdir` as rows of their data sets. The run took the seconds
-    `before` until now.
+    `before` until now. `images` are what `roles` may be features of, to be looked at.
     """
     samples = episode_set.of_roles(config, roles)
     entrants = [
@@ -53,7 +54,9 @@ def run(
     parts = [few_shot.measure(x, count) for x in chosen]
     evaluation = functools.reduce(few_shot.joined, parts)
     notes = *evaluation.notes, *uncut.notes(whole, config), why
-    return evaluation._replace(notes=notes)
+    said = {name: x for of in chosen for name, x in few_shot.first_answers(of).items()}
+    shown = example.first_episode(images.test[0], samples.test[0].manifest, said)
+    return evaluation._replace(notes=notes, example=shown)
 
 
 def _count(

@@ -23,6 +23,8 @@ from metainit.reporting.tables import (
     Bar,
     Bars,
     Block,
+    Card,
+    Cards,
     Details,
     Gallery,
     Heading,
@@ -33,6 +35,7 @@ from metainit.runtime import atomic
 
 _PAGE = pathlib.Path(__file__).with_name("page.html")
 _THUMBNAIL = 96  # pixels
+_COLOURS = 64  # of an image on a card, which has 2 kB whatever it shows
 _ROW, _ACROSS = 58, 350  # of a bar with its words, in the units of its drawing
 
 
@@ -81,21 +84,31 @@ class _Page:
                 return _drawn(title, bars)
             case Gallery(pictures):
                 return f'<div class="gallery">{"".join(map(_figure, pictures))}</div>'
+            case Cards(cards):
+                return f'<div class="cards">{"".join(map(_card, cards))}</div>'
             case Details(title, blocks):
                 summary = f"<summary>{html.escape(title)}</summary>"
                 return f"<details>{summary}\n{self.all_of(blocks)}</details>"
         return self._reader.reset().convert(tables.markdown([block]))
 
 
-def _figure(picture: Picture) -> str:
+def _card(card: Card) -> str:
+    figures = "".join(_figure(picture, _COLOURS) for picture in card.pictures)
+    return f"<div><strong>{html.escape(card.title)}</strong>{figures}</div>"
+
+
+def _figure(picture: Picture, colours: int = 0) -> str:
     height, width, _ = picture.image.shape
     image = Image.fromarray(np.broadcast_to(picture.image, (height, width, 3)))
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    if colours:
+        image = image.quantize(colours)
     content = io.BytesIO()
-    image.save(content, format="PNG")
+    image.save(content, format="PNG", optimize=True)
     shown = f'<img src="{_source(content.getvalue())}" alt="">'
-    text = html.escape(picture.text)
-    return f"<figure>{shown}<figcaption>{text}</figcaption></figure>"
+    lines = "".join(f"<span>{html.escape(x)}</span>" for x in picture.text.split("\n"))
+    mark = f' class="{picture.mark}"' if picture.mark else ""
+    return f"<figure{mark}>{shown}<figcaption>{lines}</figcaption></figure>"
 
 
 def _source(png: bytes) -> str:

@@ -17,6 +17,7 @@ from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import (
+    example,
     fairness,
     figures,
     finished_runs,
@@ -96,6 +97,8 @@ def write_report(
     lines.append(_summary(evaluation, context))
     atomic.write_rows(workdir / "results.jsonl", lines)
     finished_runs.write_episodes(workdir / finished_runs.EPISODES, evaluation)
+    if evaluation.example is not None:
+        finished_runs.write_example(workdir / finished_runs.EXAMPLE, evaluation.example)
     told, commands = verdict(evaluation), _next(workdir, context)
     costs = {row.init: row.cost for row in evaluation.rows}
     about = [
@@ -117,7 +120,7 @@ def write_report(
         end.insert(0, transfer_report.account(transfer))
     todo = Code("\n".join(f"{x}  # {what}" for what, x in commands.items()))
     page: list[Block] = [told, Heading(context["title"], 1), about[0]]
-    page += [bars(evaluation.rows), *about[1:], todo]
+    page += [bars(evaluation.rows), *_example(evaluation), *about[1:], todo]
     page.append(Details("Heads", [*tables.captioned(heads), _EXPLAINED]))
     html.write(workdir, [*page, *results, *end])
     shown = plain_text.render([heads.without("Setting"), *results, *about])
@@ -194,30 +197,40 @@ def differences(rows: Sequence[Row]) -> Differences:
     }
 
 
-def verdict(evaluation: Evaluation) -> Verdict:
-    """Compares ours with the baseline that is hardest to beat, in at most 25 words.
+def hardest(rows: Sequence[Row]) -> tuple[str, str, Interval] | None:
+    """Finds the baseline that is hardest to beat; None where there is none.
 
-    That is the baseline that comes closest or, where ours does not win, leads by most.
+    It comes closest or, where ours does not win, leads by most. The result is a badge,
+    its name and ours minus it.
     """
+    best = best_heads(rows).items()
+    baselines = [row for init, row in best if init not in OURS]
+    against = differences([our_best(rows), *baselines])
+    if not against:
+        return None
+    lost = {key: minus for key, minus in against.items() if minus.low <= 0}
+    worse = {key: minus for key, minus in lost.items() if minus.high < 0}
+    (init, _), minus = min(
+        (worse or lost or against).items(), key=lambda item: item[1].mean
+    )
+    return "worse" if worse else "tie" if lost else "better", init, minus
+
+
+def verdict(evaluation: Evaluation) -> Verdict:
+    """Compares ours with the baseline that is hardest to beat, in at most 25 words."""
     rows = evaluation.rows
     ours, best = our_best(rows), best_heads(rows)
     where = "On unseen classes"
     if len(evaluation.protocol.split()) < 3:
         where = f"{evaluation.protocol}, unseen classes"
     sides = [f"{ours.init} {_percent(ours)}"]
-    against = differences([ours, *(x for i, x in best.items() if i not in OURS)])
-    if not against:
+    if (found := hardest(rows)) is None:
         return Verdict("", f"{where}: {sides[0]}; there is no baseline.")
-    lost = {key: minus for key, minus in against.items() if minus.low <= 0}
-    worse = {key: minus for key, minus in lost.items() if minus.high < 0}
-    (init, _), minus = min(
-        (worse or lost or against).items(), key=lambda item: item[1].mean
-    )
+    badge, init, minus = found
     mean, low, high = tables.in_points(minus)
     sides.append(f"{init} {_percent(best[init])} ({mean}, {low} to {high})")
     if RANDOM in best and init != RANDOM:
         sides.append(f"random weights {_percent(best[RANDOM])}")
-    badge = "worse" if worse else "tie" if lost else "better"
     return Verdict(badge, f"{where}: {', '.join(sides)}.")
 
 
@@ -231,6 +244,14 @@ def bars(rows: Sequence[Row]) -> Bars:
             for init, row in best
         ],
     )
+
+
+def _example(evaluation: Evaluation) -> Iterator[Block]:
+    if evaluation.example is None:
+        return
+    found = hardest(evaluation.rows)
+    ours = our_best(evaluation.rows).init
+    yield from example.blocks(evaluation.example, ours, found and found[1])
 
 
 def _percent(row: Row) -> str:

@@ -46,16 +46,33 @@ class Bars(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """An image, uint8 [h, w, 1 or 3], and what is said of it."""
+    """An image, uint8 [h, w, 1 or 3], and what is said of it, in lines.
+
+    Its mark is a frame beside the words: "right", "wrong", or "" for none.
+    """
 
     image: np.ndarray
     text: str
+    mark: str = ""
 
 
 class Gallery(NamedTuple):
     """Pictures, which a page shows small, with their texts; elsewhere the texts."""
 
     pictures: Sequence[Picture]
+
+
+class Card(NamedTuple):
+    """Pictures that belong together, very small on a page."""
+
+    title: str
+    pictures: Sequence[Picture]
+
+
+class Cards(NamedTuple):
+    """Cards side by side; elsewhere what is said of the pictures."""
+
+    cards: Sequence[Card]
 
 
 class Details(NamedTuple):
@@ -108,7 +125,17 @@ class Table(NamedTuple):
 
 
 Block = (
-    str | Verdict | Bars | Gallery | Details | Heading | Bullets | Code | Figure | Table
+    str
+    | Verdict
+    | Bars
+    | Gallery
+    | Cards
+    | Details
+    | Heading
+    | Bullets
+    | Code
+    | Figure
+    | Table
 )
 
 
@@ -228,6 +255,16 @@ def _markdown(block: Block) -> str:
             return _markdown(_as_table(title, bars))
         case Gallery(pictures):
             return _markdown(Bullets([picture.text for picture in pictures]))
+        case Cards(cards):
+            told = [(x.title, [p.text.split("\n") for p in x.pictures]) for x in cards]
+            return _markdown(
+                Bullets(
+                    [
+                        f"{title}: {'; '.join(map(', '.join, texts))}"
+                        for title, texts in told
+                    ]
+                )
+            )
         case Details(title, blocks):
             summary = f"<summary>{html.escape(title)}</summary>"
             return f"<details>{summary}\n\n{markdown(blocks)}\n</details>"

@@ -99,6 +99,35 @@ def test_rows_are_what_episodes_give_alone(variable):
             small.assert_close(of_episode, alone(row, episode, way))
 
 
+@pytest.mark.parametrize("variable", [False, True])
+@pytest.mark.parametrize("algorithm", ["maml", "anil"])
+def test_the_first_answers_are_those_that_were_measured(variable, algorithm):
+    """Of the best head on meta-validation: a share of them is its accuracy."""
+    more = VARIABLE | {"variable": True, "episodes": 3} if variable else {}
+    settings = small.config(**more)
+    settings.method.algorithm = algorithm
+    drawn = episode_set.of_roles(settings, ROLES)
+    chosen = choose(Entrants(settings, INITS, drawn, small.evaluator))
+    measured, answers = few_shot.measure(chosen), few_shot.first_answers(chosen)
+    assert [*answers] == [*INITS]
+    manifest = drawn.test[0].manifest
+    real, labels = manifest.query[0] >= 0, manifest.query_labels[0]
+    for init, said in answers.items():
+        rows = [row for row in measured.rows if row.init == init]
+        for closed in (False, True):  # a head of either kind, as if it were the best
+            of_kind = [row for row in rows if row.in_closed_form == closed]
+            best = max(of_kind, key=lambda row: row.validation_accuracy)
+            few = [x for x in chosen.choices if (x.row.init, x.row.head) == best[:2]]
+            said = few_shot.first_answers(chosen._replace(choices=few))[init]
+            reached = (said == labels)[real].mean()
+            assert reached == pytest.approx(
+                best.measurements["accuracy"][best.chosen, 0]
+            )
+        best = max(rows, key=lambda row: row.validation_accuracy)
+        reached = (answers[init] == labels)[real].mean()
+        assert reached == pytest.approx(best.measurements["accuracy"][best.chosen, 0])
+
+
 def test_choices_are_made_on_validation_alone():
     """Another meta-test set changes scores, and no choice."""
     other = measure(RANDOM, roles=ROLES._replace(test=(small.source("other", 3, 10),)))

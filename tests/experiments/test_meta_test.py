@@ -20,7 +20,7 @@ class Images:
 
     def __init__(self, images, path):
         self.images, self.path, self.read = images, path, set()
-        self.shape = images.shape
+        self.shape, self.dtype = images.shape, images.dtype
 
     def __getitem__(self, rows):
         assert self.path.exists()
@@ -40,7 +40,7 @@ def test_the_number_of_episodes_is_told_first_and_kept(tmp_path, monkeypatch, ca
 
     def run(config, before=1e6):
         inits = {"meta-learned": init, "random": init}
-        given = roles, lambda way: program, Whole(), before
+        given = roles, lambda way: program, Whole(), before, roles
         return meta_test.run(config, tmp_path, inits, *given)
 
     few = run(small)
@@ -60,6 +60,21 @@ def test_the_number_of_episodes_is_told_first_and_kept(tmp_path, monkeypatch, ca
     assert about == [*whole[:3]]
     assert images.read <= set(np.r_[whole.support[:5].ravel(), whole.query[:5].ravel()])
 
+    # One of them is shown, with what both said of it.
+    shown, of_all = few.example, whole.query_labels[0]
+    assert shown.class_names == tuple(
+        test.class_names[test.labels[whole.support[0][whole.support_labels[0] == c][0]]]
+        for c in range(3)
+    )
+    places = np.concatenate([np.flatnonzero(of_all == c)[:3] for c in range(3)])
+    wanted = test.images[whole.query[0][places]]
+    np.testing.assert_array_equal(shown.query, wanted)
+    assert shown.said.keys() == {"meta-learned", "random"}
+    best = max(few.rows[: len(few.rows) // 2], key=lambda row: row.validation_accuracy)
+    assert len(places) == len(of_all)
+    said = np.equal(shown.said["meta-learned"], shown.labels).mean()
+    assert said == pytest.approx(best.measurements["accuracy"][best.chosen, 0])
+
     # The run goes on: the same episodes, whatever was measured meanwhile.
     again = run(small, before=1.0)
     assert (again.episodes, again.notes) == (5, few.notes)
@@ -78,7 +93,7 @@ def test_all_episodes_or_the_fewest(half_width, max_share, tmp_path, monkeypatch
     roles = Roles((), (source("x"),), (source("xxx"), source("xxxx")))
     evaluation = meta_test.run(
         *(small, tmp_path, {"meta-learned": init, "random": init}),
-        *(roles, lambda way: program, Whole(), 1.0),
+        *(roles, lambda way: program, Whole(), 1.0, roles),
     )
     assert evaluation.episodes == (9 if max_share == 1 else 5)
     assert [len(x.rows[0].measurements["loss"][0]) for x in evaluation.parts] == 2 * [
