@@ -6,6 +6,7 @@ from small_transfer import run
 from metainit.evaluation.results import Evaluation, Example, Row
 from metainit.reporting import finished_runs
 from metainit.reporting.fairness import Terms
+from metainit.reporting.figures import Curve
 from metainit.runtime import atomic
 from metainit.runtime.cost import Cost
 
@@ -56,11 +57,12 @@ TERMS = Terms(3, {"glyphs": 1.0}, {"glyphs": 1.0}, pace=2.5)
 CONTEXT = {"title": "quickstart", "terms": TERMS, "device_hours": 0.05, "epoch": 2.5}
 CONTEXT |= {"command": "python launch.py --config configs/quickstart.py"}
 CONTEXT |= {"versions": {"jax": "0.10.2"}, "config": {"inner": {"steps": 5}}}
-CONTEXT["training"] = [
+LOGGED = [
     {"step": 1, "train/loss": 1.5, "train/accuracy": 0.3},
     {"step": 2, "train/loss": 1.0, "train/accuracy": None},
     {"step": 2, "validation/loss": 1.2, "validation/accuracy": 0.4},
 ]
+CONTEXT["training"] = [Curve("meta-learned", "train", "20-way 1-shot", LOGGED)]
 
 
 def of_seed(seed, gain=0.1, dataset="pets", **more):

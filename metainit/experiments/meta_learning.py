@@ -18,7 +18,7 @@ from metainit.config.fields import (
     Search,
     Supervised,
 )
-from metainit.data import episode_set, leakage, loading
+from metainit.data import episode_set, episodes, leakage, loading
 from metainit.data.loading import Roles
 from metainit.evaluation import adaptation
 from metainit.experiments import (
@@ -38,10 +38,10 @@ from metainit.experiments.configs import Config
 from metainit.experiments.initialisations import Trainer
 from metainit.models import registry
 from metainit.models.model import Model
-from metainit.reporting import fairness, finished_runs, run_report
+from metainit.reporting import fairness, figures, finished_runs, run_report
 from metainit.runtime import atomic, devices, hosts, provenance, run_folder
 from metainit.runtime.budget import steps_per_iteration
-from metainit.runtime.cost import NAMES, OURS, RANDOM
+from metainit.runtime.cost import JOINT, NAMES, OURS, RANDOM
 from metainit.runtime.logging import read_metrics
 from metainit.training import stored
 from metainit.training.initialisation import Initialisation
@@ -193,7 +193,7 @@ def _meta_learn(
         config, workdir, inits, roles, evaluator_of, whole, before, loaded
     )
     ours = {part: inits[x] for part, x in NAMES.items() if x in OURS and x in inits}
-    part, first = next(iter(ours.items()))
+    first = next(iter(ours.values()))
     images = sum(len(source.images) for source in roles.train)
     context: run_report.Context = {
         "title": "metainit: " + ", ".join(loading.names(config.data)),
@@ -201,7 +201,7 @@ def _meta_learn(
         "terms": _terms(config, start, programs, ratio, trainer, whole.init),
         "versions": provenance.versions() | _weights_in_words(start),
         "config": settings,
-        "training": read_metrics(workdir / part),
+        "training": _curves(config, workdir, [*ours, JOINT], roles),
         "device_hours": device_seconds / 3600,
         # In meta-train images, of our longest run.
         "epoch": max(init.cost.images for init in ours.values()) / images,
@@ -242,6 +242,20 @@ def _episode(config: Experiment, roles: Roles) -> dict[str, np.ndarray]:
     episode = episode_set.draw_validation(config, roles.validation)[0].episodes
     parts = {"support": episode.support, "query": episode.query}
     return {name: part["image"][0] for name, part in parts.items()}
+
+
+def _curves(
+    config: Experiment, workdir: pathlib.Path, parts: list[str], roles: Roles
+) -> list[figures.Curve]:
+    """What was logged of the training of some parts, for the report."""
+    classes = sum(len(source.class_names) for source in roles.train)
+    about = "train", episodes.in_words(config.train_task)
+    curves = []
+    for part in parts:
+        words = ("pretraining", f"{classes:,} classes") if part == JOINT else about
+        if rows := read_metrics(workdir / part):
+            curves.append(figures.Curve(NAMES[part], *words, rows))
+    return curves
 
 
 def _leaks(start: Initialisation, roles: Roles) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import itertools
 import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,25 +19,53 @@ from metainit.reporting.tables import METRICS
 from metainit.runtime import atomic
 from metainit.transfer import time_to_threshold
 from metainit.transfer.results import FineTuning
+from metainit.transfer.time_to_threshold import DataSet
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with any colour vision.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
 
+class Curve(NamedTuple):
+    """A training as it was logged.
+
+    Attributes:
+      name: of the initialisation.
+      scope: which tags its steps have, "train" or "pretraining".
+      tasks: what a step is taken on, in words, e.g. "20-way 1-shot".
+      rows: of `metrics.jsonl`.
+    """
+
+    name: str
+    scope: str
+    tasks: str
+    rows: Sequence[Mapping[str, Any]]
+
+
 def learning_curve(
-    path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]
+    path: str | os.PathLike[str], curves: Sequence[Curve], validated_on: str
 ) -> None:
-    """Draws query accuracy and loss by iteration, as they are logged."""
-    figure, panels = _panels(2, 3.8)
-    colours = _cycle(("train", "validation"), _COLOURS)
-    for axes, name in zip(panels, ("accuracy", "loss"), strict=True):
-        for role, colour in colours.items():
-            logged = [row for row in rows if row.get(f"{role}/{name}") is not None]
-            values = [METRICS[name].scale * row[f"{role}/{name}"] for row in logged]
-            steps = [row["step"] for row in logged]
-            axes.plot(steps, values, "o-", color=colour, linewidth=1, markersize=2.5)
-        _label(axes, "iteration", f"query {METRICS[name].heading.lower()}")
+    """Draws accuracy and loss by step, as they are logged: of steps and of validation.
+
+    These are of unlike tasks, so that each has axes of its own, which say so.
+    """
+    size = 6.4, 0.5 + 4.4 * len(curves)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    panels = iter(figure.subplots(2 * len(curves), 2, squeeze=False))
+    colours = _cycle((curve.name for curve in curves), _COLOURS)
+    for curve in curves:
+        for scope, tasks in ((curve.scope, curve.tasks), ("validation", validated_on)):
+            for axes, name in zip(next(panels), ("accuracy", "loss"), strict=True):
+                tag, metric = f"{scope}/{name}", METRICS[name]
+                logged = [row for row in curve.rows if row.get(tag) is not None]
+                steps = [row["step"] for row in logged]
+                values = [metric.scale * row[tag] for row in logged]
+                colour = colours[curve.name]
+                axes.plot(steps, values, "o-", color=colour, lw=1, markersize=2.5)
+                _label(axes, "step", metric.heading.lower())
+                where = "validation" if scope == "validation" else "training"
+                axes.set_title(f"{where}: {tasks}", fontsize=9)
+                axes.set_visible(bool(logged))
     _write(figure, path, [_dots(*item) for item in colours.items()], 2)
 
 
@@ -72,23 +100,35 @@ def adaptation(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
 def transfer(
     path: str | os.PathLike[str], seeds: Sequence[Sequence[FineTuning]]
 ) -> None:
-    """Draws accuracy over fine-tuning steps, a panel a data set, a line an init.
+    """Draws accuracy over fine-tuning steps, a panel a data set, a curve an init.
 
-    Each initialisation has the head that did best on meta-validation; a dotted line is
-    the threshold. Over seeds a line is the mean and a band spans all of them.
+    Each initialisation has the head that did best on meta-validation. Where that is in
+    closed form it is a dashed line, beside the curve of the best that takes steps; a
+    dotted line is the threshold. Over seeds a curve is the mean and a band spans all.
     """
     data_sets, heads, _ = time_to_threshold.efficiency(seeds)
     colours = _cycle(heads, _COLOURS)
+    stepping = {init: _best_stepping(data_sets[0], init) for init in heads}
+    lines = [
+        (init, head)
+        for init in heads
+        for head in dict.fromkeys((stepping[init], heads[init]))
+        if head
+    ]
+    closed = [x for x in lines if data_sets[0].runs[x][0].in_closed_form]
+    dashes = _cycle((head for _, head in closed), _DASHES)
     columns = 1 if len(data_sets) == 1 else 2  # of the legend, whose lines are long
-    height = 3.8 + 0.22 * -(-(len(heads) + 1) // columns)
+    height = 3.8 + 0.22 * -(-(len(heads) + len(dashes) + 1) // columns)
     figure, panels = _panels(len(data_sets), height)
     for axes, data_set in zip(panels, data_sets, strict=True):
-        for init in reversed(heads):  # ours come first, and on top
-            runs = data_set.runs[init, heads[init]]
-            steps = [point["step"] for point in runs[0].points]
+        for init, head in reversed(lines):  # ours come first, and on top
+            runs = data_set.runs[init, head]
             accuracy = 100 * np.array([[p["accuracy"] for p in r.points] for r in runs])
-            if runs[0].in_closed_form:  # it stays as it is, beyond the edge
-                steps, accuracy = [0, 1e9], np.repeat(accuracy, 2, axis=1)
+            if (init, head) in closed:
+                look = {"color": colours[init], "linestyle": dashes[head]}
+                axes.axhline(accuracy.mean(), linewidth=1.4, **look)
+                continue
+            steps = [point["step"] for point in runs[0].points]
             spread = accuracy.mean(0), accuracy.min(0), accuracy.max(0)
             _band(axes, steps, spread, colours[init])
         if data_set.baseline is not None:
@@ -98,8 +138,20 @@ def transfer(
         axes.set_xlim(0, max(data_set.horizon["steps"], 1) * 1.1)
         axes.set_title(textwrap.shorten(data_set.name, 50), fontsize=10)
     threshold = f"{time_to_threshold.SHARE:.0%} of the best baseline's final accuracy"
-    dotted = [_dots(f"{init}, {heads[init]} head", colours[init]) for init in heads]
-    _write(figure, path, [*dotted, _dashed(threshold, ":")], columns)
+    names = {x: f"{x}, {head} head" if head else x for x, head in stepping.items()}
+    legend = [_dots(names[init], colours[init]) for init in heads]
+    legend += [_dashed(f"{head}, chosen", dash) for head, dash in dashes.items()]
+    _write(figure, path, [*legend, _dashed(threshold, ":")], columns)
+
+
+def _best_stepping(data_set: DataSet, init: str) -> str:
+    """Finds the head with the best validation of those that take steps, or ""."""
+    quality = {
+        head: np.mean([run.validation_accuracy for run in runs])
+        for (of, head), runs in data_set.runs.items()
+        if of == init and not runs[0].in_closed_form
+    }
+    return max(quality, key=quality.__getitem__, default="")
 
 
 def _band(

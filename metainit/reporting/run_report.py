@@ -70,7 +70,7 @@ class Context(TypedDict):
     terms: fairness.Terms
     versions: Mapping[str, str]  # of the packages
     config: Mapping[str, Any]  # nested
-    training: Sequence[Mapping[str, Any]]  # rows of `metrics.jsonl`
+    training: Sequence[figures.Curve]
     device_hours: float  # of the whole run
     epoch: float  # passes over the meta-train images
 
@@ -375,7 +375,8 @@ def _end(
     workdir: pathlib.Path, evaluation: Evaluation, context: Context
 ) -> Iterator[Block]:
     if context["training"]:
-        figures.learning_curve(workdir / "learning_curve.png", context["training"])
+        path = workdir / "learning_curve.png"
+        figures.learning_curve(path, context["training"], evaluation.protocol)
         curve = tables.Figure("Learning curve", "learning_curve.png")
         yield Details("Learning curve", [curve])
     grid = tables.settings(evaluation.grid)
