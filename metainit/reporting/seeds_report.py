@@ -208,6 +208,10 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     first = next(iter(compared.experiments.values()))[0]
     page: list[Block] = [verdict(compared), Heading(f"metainit: {_title(compared)}", 1)]
+    about = "[ ] are 95 % intervals, over training runs and episodes."
+    if len(compared.seeds) == 1:
+        about = "[ ] are 95 % intervals over the draw of episodes."
+    page.append(f"Unseen classes of {', '.join(compared.unseen)}. {about}")
     page += [*_missing(compared), _bars(compared), *_example(compared)]
     page += [*_differences(compared), *_results(compared, folder)]
     page += tables.again(command, f"Settings: those of {first.path}.", first.config)

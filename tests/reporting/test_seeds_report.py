@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from small_runs import of_seed, three, write
+from test_html import parsed
 
 from metainit.evaluation import intervals
 from metainit.reporting import seeds_report, tables
@@ -74,6 +75,14 @@ def test_the_page_marks_the_best_where_it_is_significant(tmp_path, capsys):
     assert "In every row: Head zero, " in transfer
     assert f"metainit report {runs[0]} {runs[1]} {runs[2]} --out {out}" in page
     assert (out / "transfer.png").exists()
+    # Bars are of both data sets together; all else that is long is folded.
+    assert "Unseen classes of pets, sun397. [ ] are 95 % intervals, over" in page
+    (bar,) = re.findall(r"^\| meta-learned \| prototype \| (\S+) % \[", page, re.M)
+    of_ours = [of_seed(x, gain).rows[0] for x in range(3) for gain in (0.1, -0.001)]
+    reached = [row.measurements["accuracy"][1].mean() for row in of_ours]
+    assert float(bar) == pytest.approx(100 * np.mean(reached), abs=0.051)
+    body = parsed(out).find("body")
+    assert [x.tag for x in body] == ["p", "h1", "p", "svg", *["details"] * 8]
     assert first in (out / "report.html").read_text()
 
 
