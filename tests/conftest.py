@@ -5,6 +5,7 @@ import gc
 import importlib.metadata
 import os
 import shutil
+import signal
 import tempfile
 
 # Before jax is imported: tests compute on the CPU, the same everywhere, and so do the
@@ -41,6 +42,8 @@ import jax
 import matplotlib
 import pytest
 
+from metainit.runtime import stop
+
 matplotlib.use("agg")
 # Tracing makes many objects and few cycles; to look for them takes a sixth of its time.
 gc.set_threshold(200_000, 50, 1000)
@@ -62,3 +65,14 @@ def x64() -> Iterator[None]:
     """Computes with 64 bits inside the test, so that rounding cannot hide a mistake."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def heeding_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """SIGTERM and Ctrl-C stop a training as they do in a run."""
+    monkeypatch.setattr(stop, "_asked", False)
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    stop.install()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

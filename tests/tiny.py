@@ -108,8 +108,10 @@ def finished(run, config, start, which="meta", inner=None, **params):
     stored.save_origin(run, start)
     learned = params if inner is None else MetaParams(params, inner)
     state = MetaState(learned, (), np.int32(3))
-    Checkpoints(run / which / "best").save(3, state, {})
-    Checkpoints(run / which / "checkpoints").save(3, state, {"device_seconds": 1.0})
+    for name, extra in (("best", {}), ("checkpoints", {"device_seconds": 1.0})):
+        checkpoints = Checkpoints(run / which / name)
+        checkpoints.save(3, state, extra)
+        checkpoints.wait()
     return run
 
 

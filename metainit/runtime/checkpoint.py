@@ -1,17 +1,19 @@
 """Checkpoints by `orbax.checkpoint.CheckpointManager`, verified when they are read.
 
 A folder, named after its number, has state/ (leaves by name), about/ (JSON: step,
-extra, kinds of leaves) and sha256, digests of the rest as `sha256sum` writes them.
+extra, kinds of leaves) and sha256, digests of both as `sha256sum` writes them. It is
+written by orbax's threads while training goes on, and gets its name when it is whole.
 Of several processes (`metainit.runtime.hosts`) only the first writes.
 """
 
-import contextlib
 import hashlib
 import json
+import logging as standard_logging
 import math
 import os
 import pathlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,13 +22,15 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from metainit.core import leaves
-from metainit.runtime import atomic
+from metainit.runtime import stop
 
 # Folders of a run: its last states, the best by validation, and the one before a step
 # that was not finite.
 LAST, BEST, NONFINITE = "checkpoints", "best", "nonfinite"
 _MOST, _RATIO = 1 << 28, 64  # bytes of arrays: so many, or so many times their files
 _DIGESTS, _UNFINISHED = "sha256", "its save was stopped"
+_STATE, _ABOUT = "state", "about"
+_UNNAMED = ".orbax-checkpoint-tmp"  # what orbax adds to the name until all is there
 
 
 class CheckpointError(ValueError):
@@ -52,39 +56,63 @@ class Checkpoints:
         """Touches nothing on disk until the first save."""
         self._folder = pathlib.Path(folder).absolute()
         self._damaged: set[int] = set()
+        self._writing: ocp.CheckpointManager | None = None
         self._remembered: Checkpoint | None = None  # by a process that writes nothing
 
-    def save(self, step: int, state: Any, extra: dict[str, Any]) -> None:
-        """Saves the state after `step` steps, and returns when it is on disk.
+    def save(
+        self,
+        step: int,
+        state: Any,
+        extra: dict[str, Any],
+        after: "Checkpoints | None" = None,
+    ) -> None:
+        """Copies the state after `step` steps, and returns while it is written.
 
         The state is a pytree of arrays without random keys; `extra` has JSON values.
+        On disk it is there no sooner than what `after` writes now. An error of the
+        save before is raised here, where no `wait` has done so.
         """
         about = {"step": int(step), "extra": extra, "leaves": leaves.kinds(state)}
-        json.dumps(about)  # an extra that is not JSON fails before anything moves
-        values = {
-            name: np.asarray(leaf)
-            for name, leaf in leaves.by_name(state).items()
-            if leaf.size  # orbax refuses size 0; its kind says all there is
-        }
+        # As it is now; an extra that is not JSON fails before anything moves.
+        about = json.loads(json.dumps(about))
+        # Orbax refuses size 0, and copies the rest; its kind says all there is.
+        named = leaves.by_name(state).items()
+        values = jax.device_get({name: leaf for name, leaf in named if leaf.size})
         if jax.process_index() > 0:
-            self._remembered = Checkpoint(step, values, json.loads(json.dumps(extra)))
+            self._remembered = Checkpoint(step, values, about["extra"])
             return
-        with _manager(self._folder, saving=True) as manager:
+        self.wait()
+        before = None if after is None else after._writing
+
+        def seal() -> None:
+            if before is not None:
+                before.wait_until_finished()
+            written = self._folder / f"{number}{_UNNAMED}"
+            (written / _DIGESTS).write_text(_digests(written))
+
+        with stop.later():  # or threads of a save that was broken off would go on
+            self._folder.mkdir(parents=True, exist_ok=True)
+            manager = self._writing = _manager(self._folder, seal)
             for old in manager.all_steps():
                 finished = (self._folder / str(old) / _DIGESTS).exists()
                 if old in self._damaged or not finished:
                     manager.delete(old)  # or else it would push out a whole one
             self._damaged.clear()
             number = 1 + max(manager.all_steps(), default=-1)
-            items = {"state": ocp.args.StandardSave(values)}
-            items |= {"about": ocp.args.JsonSave(about)}
+            items = {_STATE: ocp.args.StandardSave(values)}
+            items |= {_ABOUT: ocp.args.JsonSave(about)}
             manager.save(number, args=ocp.args.Composite(**items))
-        saved = self._folder / str(number)
-        atomic.write_text(saved / _DIGESTS, _digests(saved))
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk, and raises what kept it from there."""
+        if self._writing is not None:
+            self._writing.close()
+            self._writing = None
 
     def restore(self, template: Any = None) -> Checkpoint | None:
         """Gives the newest whole checkpoint, and warns of each damaged one.
 
+        It waits for what is written now.
         The template's leaves, arrays or `jax.ShapeDtypeStruct`, say where restored ones
         go: JAX arrays onto the same devices, NumPy arrays into NumPy.
 
@@ -97,6 +125,7 @@ class Checkpoints:
             step, state, extra = self._remembered
             extra = json.loads(json.dumps(extra))
             return Checkpoint(step, _filled(state, template), extra)
+        self.wait()
         if not self._folder.is_dir():
             return None
         damaged = []
@@ -120,45 +149,58 @@ class Checkpoints:
         return None
 
 
-@contextlib.contextmanager
 def _manager(
-    folder: pathlib.Path, saving: bool = False
-) -> Iterator[ocp.CheckpointManager]:
-    """Opens a manager of what lies in the folder; orbax tells only what is wrong."""
+    folder: pathlib.Path, seal: Callable[[], None] | None = None
+) -> ocp.CheckpointManager:
+    """Opens a manager of what lies in the folder, to be closed.
+
+    One that writes calls `seal`, from a thread, when a checkpoint lacks but its name.
+    """
     # Each process by itself: the others need not come here at the same time.
-    this = jax.process_index()
+    this, writes = jax.process_index(), seal is not None
     alone = ocp.options.MultiprocessingOptions(
         this, active_processes={this}, barrier_sync_key_prefix=f"process{this}"
     )
     options = ocp.CheckpointManagerOptions(
         max_to_keep=2,
         create=False,
-        cleanup_tmp_directories=saving,
-        enable_async_checkpointing=False,
+        cleanup_tmp_directories=writes,
+        enable_async_checkpointing=writes,
+        async_options=ocp.AsyncOptions(
+            post_finalization_callback=seal, create_directories_asynchronously=False
+        ),
         multiprocessing_options=alone,
     )
-    if saving:
-        folder.mkdir(parents=True, exist_ok=True)
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(min(verbosity, logging.WARNING))
-    try:
-        handlers = {
-            "state": ocp.StandardCheckpointHandler(multiprocessing_options=alone),
-            "about": ocp.JsonCheckpointHandler(multiprocessing_options=alone),
-        }
-        with ocp.CheckpointManager(
-            folder, options=options, item_handlers=handlers
-        ) as manager:
-            yield manager
-    finally:
-        logging.set_verbosity(verbosity)
+    handlers = {
+        _STATE: ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        _ABOUT: ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+    }
+    return ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
+
+
+def _is_told(record: standard_logging.LogRecord) -> bool:
+    """Whether a line is to be logged: of orbax its warnings; errors it raises too."""
+    of_orbax = "orbax" in pathlib.Path(record.pathname).parts
+    return not of_orbax or record.levelno == standard_logging.WARNING
+
+
+def _tell(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Tells of all but writes that end when another has failed, which is raised."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        _told_by(unraisable)
+
+
+# For good, since threads may speak after a save has failed.
+logging.get_absl_logger().addFilter(_is_told)
+_told_by, sys.unraisablehook = sys.unraisablehook, _tell
 
 
 def _digests(folder: pathlib.Path) -> str:
-    """Gives a line for each file in the folder but that of the digests itself."""
+    """Gives a line for each file of a checkpoint that has values."""
     lines = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / _DIGESTS:
+    paths = [path for item in (_ABOUT, _STATE) for path in (folder / item).rglob("*")]
+    for path in sorted(paths):
+        if path.is_file():
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             lines.append(f"{sha256}  {path.relative_to(folder)}\n")
@@ -172,13 +214,15 @@ def _wrong(folder: pathlib.Path) -> str:
     stated = (folder / _DIGESTS).read_text(errors="replace").splitlines()
     differing = set(stated) ^ set(_digests(folder).splitlines())
     names = sorted({line.partition("  ")[2] for line in differing})
+    # Older ones state files of orbax's own besides, which change no value.
+    names = [name for name in names if name.startswith((_ABOUT, _STATE))]
     return f"not as when saved: {', '.join(names)}" if names else ""
 
 
 def _restored(manager: ocp.CheckpointManager, number: int, template: Any) -> Checkpoint:
     """Restores a checkpoint, after a check that it fits the template and the disk."""
     _check_sizes(manager, number)
-    items = {"state": ocp.args.StandardRestore(), "about": ocp.args.JsonRestore()}
+    items = {_STATE: ocp.args.StandardRestore(), _ABOUT: ocp.args.JsonRestore()}
     restored = manager.restore(number, args=ocp.args.Composite(**items))
     about, state = restored.about, restored.state
     if template is not None:
@@ -194,7 +238,7 @@ def _check_sizes(manager: ocp.CheckpointManager, number: int) -> None:
     """
     folder = pathlib.Path(manager.directory) / str(number)
     stored = sum(path.lstat().st_size for path in folder.rglob("*"))
-    arrays = manager.item_metadata(number)["state"].tree.values()
+    arrays = manager.item_metadata(number)[_STATE].tree.values()
     sizes = (
         np.dtype(array.dtype).itemsize * max(math.prod(array.shape), math.prod(chunk))
         for array in arrays

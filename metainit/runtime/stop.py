@@ -4,14 +4,17 @@ In a finaliser, or a callback of the garbage collector such as JAX has, Python p
 KeyboardInterrupt and drops it.
 """
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 LOST = 75  # the status where another process is gone: try again (EX_TEMPFAIL)
 
 _asked = False
+_waiting: list[int] | None = None  # signals that came while none is heeded
 
 
 def install() -> None:
@@ -40,6 +43,20 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
+@contextlib.contextmanager
+def later() -> Iterator[None]:
+    """Heeds a signal that comes meanwhile at its end."""
+    global _waiting
+    came: list[int] = []
+    _waiting = came
+    try:
+        yield
+    finally:
+        _waiting = None
+    if came:
+        raise KeyboardInterrupt
+
+
 def leave(status: int) -> NoReturn:
     """Ends the process with this status.
 
@@ -54,7 +71,9 @@ def leave(status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _handle(*_: Any) -> NoReturn:
+def _handle(number: int, *_: Any) -> None:
     global _asked
     _asked = True
-    raise KeyboardInterrupt
+    if _waiting is None:
+        raise KeyboardInterrupt
+    _waiting.append(number)

@@ -88,6 +88,8 @@ class _Training(Session):
       ended_by: why it ended before its last step; "" where it did not.
     """
 
+    best: Checkpoints
+
     def __init__(
         self,
         run: Run,

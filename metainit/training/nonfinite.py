@@ -87,7 +87,9 @@ def error(
     if run.recipe:
         dump = run.folder / NONFINITE
         recorded = {name: np.asarray(x).tolist() for name, x in metrics.items()}
-        Checkpoints(dump).save(step, state, {**run.recipe, "metrics": recorded})
+        saved = Checkpoints(dump)
+        saved.save(step, state, {**run.recipe, "metrics": recorded})
+        saved.wait()
         again = shlex.join(["metainit", "replay", str(dump)])
         kept += f"; this step is taken again by: {again}"
     return NonFiniteError(

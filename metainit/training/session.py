@@ -98,6 +98,7 @@ class Session:
 
     bar: Progress
     norms: Mapping[str, Any] = MappingProxyType({})  # of layers, last computed
+    best: Checkpoints | None = None  # what the clock tells of must be there before it
 
     def __init__(self, run: Run, clock: dict[str, Any]) -> None:
         self.run = run
@@ -117,9 +118,16 @@ class Session:
         return time.perf_counter() - self._started
 
     def save(self) -> None:
+        """Begins to save; the next steps need not wait for the disk."""
         self.settle()
         self.clock["seconds"] = self.seconds
-        self._saved.save(self.step, self.state, self.clock)
+        self._saved.save(self.step, self.state, self.clock, self.best)
+
+    def finish(self) -> None:
+        """Waits until what was saved is on disk."""
+        if self.best is not None:
+            self.best.wait()
+        self._saved.wait()
 
     def settle(self) -> None:
         """Waits for the steps that the device still computes, and checks them."""
@@ -144,7 +152,8 @@ class Session:
     ) -> bool:
         """Takes the steps that are left, and says whether all are done.
 
-        Ctrl-C (KeyboardInterrupt) saves the state before it goes on up.
+        Ctrl-C (KeyboardInterrupt) saves the state before it goes on up. What is saved
+        is on disk when this ends.
 
         Args:
           owed: does what is due after a step, and says whether to save; also called at
@@ -182,9 +191,12 @@ class Session:
             except KeyboardInterrupt:
                 with contextlib.suppress(KeyboardInterrupt):
                     self.save()
+                    self.finish()
                     at = f"saved at step {self.step}"
                     self.bar.say(f"{run.name}: {at}; the same line goes on")
                 raise
+            finally:
+                self.finish()
         return True
 
     def _stalled(self, step: int, seconds: float) -> None:

@@ -347,8 +347,10 @@ _SAVED = {}
 def _checkpoints():
     if not _SAVED:
         place = _SAVED["at"] = pathlib.Path(tempfile.mkdtemp())
+        checkpoints = Checkpoints(place)
         for step in (0, 1):
-            Checkpoints(place).save(step, {"w": np.full(3, float(step))}, {"a": step})
+            checkpoints.save(step, {"w": np.full(3, float(step))}, {"a": step})
+        checkpoints.wait()
         run = pathlib.Path(tempfile.mkdtemp()) / "run"
         _SAVED["run"] = pathlib.Path(small_runs.write(run, 0))
     return _SAVED["at"]

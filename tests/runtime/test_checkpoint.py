@@ -1,9 +1,15 @@
-"""Checkpoints: bit-identical, found damaged, never lost."""
+"""Checkpoints: bit-identical, found damaged, never lost, and nobody waits for them."""
 
+import errno
 import functools
 import itertools
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -13,6 +19,7 @@ import optax
 import pytest
 from absl import logging
 
+from metainit.runtime import checkpoint
 from metainit.runtime.checkpoint import CheckpointError, Checkpoints
 
 
@@ -66,11 +73,20 @@ def assert_restores(folder, step):
     assert_identical(restored.state, make_state(step))
 
 
+def save(folder, *given):
+    """Checkpoints of one that is on disk."""
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(*given)
+    checkpoints.wait()
+    return checkpoints
+
+
 def saved(folder, *steps):
     """Checkpoints of these steps; the newest two are kept."""
     checkpoints = Checkpoints(folder)
     for step in steps:
         checkpoints.save(step, make_state(step), {"at": step})
+    checkpoints.wait()
     return checkpoints
 
 
@@ -86,7 +102,7 @@ def test_restores_bit_identically_with_structure_and_dtypes(tmp_path):
     given = {"best": 0.5, "seen": [1, 2], "none": None, "nan": np.nan}
     assert Checkpoints(tmp_path / "run").restore() is None
     assert not names(tmp_path)
-    Checkpoints(tmp_path).save(3, state, given)
+    save(tmp_path, 3, state, given)
     step, restored, extra = Checkpoints(tmp_path).restore(make_state(0))
     assert step == 3 and repr(extra) == repr(given)
     assert_identical(restored, state)
@@ -95,7 +111,7 @@ def test_restores_bit_identically_with_structure_and_dtypes(tmp_path):
 def test_templates_may_be_shapes_and_say_where_leaves_go(tmp_path):
     pinned = jax.device_put(jnp.ones(3), jax.devices()[0])
     state = {"free": jnp.arange(3.0), "pinned": pinned}
-    Checkpoints(tmp_path).save(1, state, {})
+    save(tmp_path, 1, state, {})
     for template in (jax.eval_shape(lambda: state), state):
         restored = Checkpoints(tmp_path).restore(template).state
         assert_identical(restored, state)
@@ -128,13 +144,17 @@ def flip(path):
 def test_whatever_is_not_as_saved_is_found_and_the_one_before_taken(tmp_path, warnings):
     saved(tmp_path, 1, 2)
     newest = tmp_path / "1"
+    of_orbax = {newest / "_CHECKPOINT_METADATA", newest / "commit_success.txt"}
     files = [path for path in sorted(newest.rglob("*")) if path.is_file()]
-    assert len(files) >= 4
+    assert len(files) >= 6 and of_orbax < set(files)
     for path, damage in itertools.product(files, (cut, flip, os.unlink)):
         content = path.read_bytes()
         damage(path)
-        assert_restores(tmp_path, 1)
-        assert f"{tmp_path}: checkpoint 1 is damaged" in warnings.pop()
+        if path in of_orbax:  # they have no value of the state
+            assert_restores(tmp_path, 2)
+        else:
+            assert_restores(tmp_path, 1)
+            assert f"{tmp_path}: checkpoint 1 is damaged" in warnings.pop()
         path.write_bytes(content)
     assert_restores(tmp_path, 2)
     shutil.rmtree(newest / "state")
@@ -152,10 +172,11 @@ def test_the_only_good_checkpoint_outlives_damaged_ones(tmp_path, warnings):
     for _ in range(2):
         assert resumed.restore(make_state(0)).step == 1
     resumed.save(3, make_state(3), {})  # the damaged one must not push out the whole
+    resumed.wait()
     assert len(names(tmp_path)) == 2
     newest = tmp_path / names(tmp_path)[-1]
     (newest / "sha256").unlink()  # as where the save was killed at its very end
-    Checkpoints(tmp_path).save(4, make_state(4), {})  # by one that did not look
+    save(tmp_path, 4, make_state(4), {})  # by one that did not look
     cut(largest(tmp_path / names(tmp_path)[-1]))
     assert restore(tmp_path).step == 1
 
@@ -164,10 +185,10 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("kill_at", [1, 2, 3, 4])
+@pytest.mark.parametrize("kill_at", [1, 2, 3])
 @pytest.mark.parametrize("before", [(), (1, 2)], ids=["first", "third"])
 def test_a_save_that_is_killed_loses_nothing(tmp_path, monkeypatch, kill_at, before):
-    """At the renaming of its two items, of the checkpoint, or of the digests."""
+    """At the renaming of its two items, or of the checkpoint."""
     checkpoints, renamed = saved(tmp_path, *before), itertools.count(1)
 
     def die(rename, *given):
@@ -179,17 +200,116 @@ def test_a_save_that_is_killed_loses_nothing(tmp_path, monkeypatch, kill_at, bef
         for name in ("rename", "replace"):
             patch.setattr(os, name, functools.partial(die, getattr(os, name)))
         checkpoints.save(3, make_state(3), {})
+        checkpoints.wait()
+    assert [name for name in names(tmp_path) if not name.isdecimal()]
     if before:
         assert_restores(tmp_path, 2)
     else:
         assert restore(tmp_path) is None
-    Checkpoints(tmp_path).save(3, make_state(3), {"at": 3})
+    saved(tmp_path, 3)
     assert len(names(tmp_path)) == max(1, len(before))
     assert_restores(tmp_path, 3)
 
 
+@pytest.fixture
+def disk(monkeypatch):
+    """Saves that are written but for their digests, until this is set."""
+    ready = threading.Event()
+
+    def digests(folder):
+        assert ready.wait(60)
+        return made(folder)
+
+    made = checkpoint._digests
+    monkeypatch.setattr(checkpoint, "_digests", digests)
+    yield ready
+    ready.set()
+
+
+def finished(folder):
+    return [name for name in names(folder) if name.isdecimal()]
+
+
+def test_a_save_returns_while_it_is_written(tmp_path, disk):
+    """With what the state was then."""
+    array, extra = np.arange(3.0), {"seen": [1]}
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"w": array}, extra)
+    array[:], extra["seen"] = 7.0, [2]
+    assert names(tmp_path) and not finished(tmp_path)
+    threading.Timer(0.1, disk.set).start()
+    step, state, extra = checkpoints.restore()  # which waits for it
+    assert (step, extra) == (1, {"seen": [1]})
+    np.testing.assert_array_equal(state["['w']"], np.arange(3.0))
+    assert names(tmp_path) == ["0"]
+
+
+def test_what_keeps_a_save_from_the_disk_is_raised_later(tmp_path, monkeypatch):
+    """By the next save, or by waiting; once."""
+
+    def digests(folder):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    checkpoints = saved(tmp_path, 1, 2)
+    for then in (lambda: checkpoints.save(4, make_state(4), {}), checkpoints.wait):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "_digests", digests)
+            checkpoints.save(3, make_state(3), {"at": 3})
+            with pytest.raises(OSError, match="No space left"):
+                then()
+        checkpoints.wait()
+        assert finished(tmp_path) == ["0", "1"] != names(tmp_path)
+        assert_restores(tmp_path, 2)
+    checkpoints.save(5, make_state(5), {"at": 5})
+    checkpoints.wait()
+    assert names(tmp_path) == ["1", "2"]
+    assert_restores(tmp_path, 5)
+
+
+def test_a_save_is_there_after_that_which_it_speaks_of(tmp_path, monkeypatch):
+    """And not at all where that is not."""
+
+    def digests(folder):
+        if folder.parent.name == "best":
+            assert begun.wait(60)
+            if full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        else:
+            assert finished(tmp_path / "best") == ["0"]
+        return made(folder)
+
+    made, begun, full = checkpoint._digests, threading.Event(), []
+    monkeypatch.setattr(checkpoint, "_digests", digests)
+    best, last = Checkpoints(tmp_path / "best"), Checkpoints(tmp_path / "last")
+    best.save(1, make_state(1), {"at": 1})
+    last.save(1, make_state(1), {"at": 1}, best)
+    begun.set()
+    last.wait()
+    best.wait()
+    full.append(True)
+    best.save(2, make_state(2), {"at": 2})
+    last.save(2, make_state(2), {"at": 2}, best)
+    for checkpoints in last, best:
+        with pytest.raises(OSError, match="No space left"):
+            checkpoints.wait()
+    assert finished(tmp_path / "last") == finished(tmp_path / "best") == ["0"]
+
+
+def test_a_signal_waits_until_a_save_has_begun(tmp_path, monkeypatch, heeding_signals):
+    def signalled(folder, seal=None):
+        signal.raise_signal(signal.SIGTERM)
+        return manager(folder, seal)
+
+    manager, checkpoints = checkpoint._manager, Checkpoints(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint, "_manager", signalled)
+        checkpoints.save(1, make_state(1), {"at": 1})
+    checkpoints.wait()
+    assert_restores(tmp_path, 1)
+
+
 def test_a_template_that_does_not_fit_is_named(tmp_path):
-    Checkpoints(tmp_path).save(1, {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}, {})
+    save(tmp_path, 1, {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}, {})
     other = {"w": jnp.zeros((2, 4)), "c": jnp.zeros(3)}
     integers = {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3, jnp.int32)}
     for template, message in (
@@ -218,10 +338,40 @@ def test_it_is_quiet(tmp_path, capfd, caplog):
     assert capfd.readouterr() == ("", "")
 
 
+FULL = """
+import resource, sys
+import numpy as np
+from metainit.runtime.checkpoint import Checkpoints
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # bytes of a file
+drawn = np.random.default_rng(0).normal(size=(50, 1000))
+for folder in sys.argv[1:]:
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(1, {str(number): row for number, row in enumerate(drawn)}, {})
+    try:
+        checkpoints.wait()
+    except Exception as error:
+        print("File too large" in str(error))
+"""
+
+
+def test_a_disk_that_takes_no_more_is_told_by_the_error_alone(tmp_path):
+    folders = [str(tmp_path / str(number)) for number in range(3)]
+    line = [sys.executable, "-c", FULL, *folders]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("True\n" * 3, "")
+
+
+def test_what_else_nobody_can_raise_is_told(monkeypatch):
+    told = []
+    monkeypatch.setattr(checkpoint, "_told_by", told.append)
+    for error in (RuntimeError("Event loop is closed"), RuntimeError("another")):
+        checkpoint._tell(SimpleNamespace(exc_value=error))
+    assert [str(unraisable.exc_value) for unraisable in told] == ["another"]
+
+
 def test_arrays_that_are_much_larger_than_their_files_are_refused(tmp_path):
     """A stranger's checkpoint: zeros take no room on a disk."""
-    saved = Checkpoints(tmp_path)
-    saved.save(1, {"w": np.zeros((1 << 26) + 1, np.float32)}, {})
+    saved = save(tmp_path, 1, {"w": np.zeros((1 << 26) + 1, np.float32)}, {})
     assert sum(path.lstat().st_size for path in tmp_path.rglob("*")) < 1 << 20
     with pytest.raises(ValueError, match="claim to be arrays of 268,435,460"):
         saved.restore()

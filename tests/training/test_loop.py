@@ -1,6 +1,7 @@
 """The training loop on a toy: what it logs, keeps, and does when it must stop."""
 
 import contextlib
+import errno
 import signal
 import threading
 import time
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from metainit.core.types import MetaState
-from metainit.runtime import stop
+from metainit.runtime import checkpoint
 from metainit.runtime.checkpoint import LAST, NONFINITE, Checkpoints
 from metainit.runtime.logging import Progress, read_metrics
 from metainit.training import loop
@@ -257,7 +258,9 @@ def test_stopped_while_a_row_is_written_it_is_there_once(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_stopped_where_no_exception_gets_out_it_ends_the_step(tmp_path, monkeypatch):
+def test_stopped_where_no_exception_gets_out_it_ends_the_step(
+    tmp_path, heeding_signals
+):
     """Python drops what a finaliser raises, and finalisers run anywhere."""
 
     class Lost:
@@ -269,16 +272,44 @@ def test_stopped_where_no_exception_gets_out_it_ends_the_step(tmp_path, monkeypa
             Lost()
         return update(state, batch, key)
 
-    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
-    monkeypatch.setattr(stop, "_asked", False)
-    try:
-        stop.install()
-        with pytest.raises(KeyboardInterrupt):
-            go(run(tmp_path, update=collected), lambda _: 0.0)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with pytest.raises(KeyboardInterrupt):
+        go(run(tmp_path, update=collected), lambda _: 0.0)
     assert restored(tmp_path).step == 5
+
+
+def test_no_step_waits_for_the_disk_but_the_end_does(tmp_path, monkeypatch):
+    """Saves after steps 4 and 5 come to their end when step 7 is taken."""
+
+    def digests(folder):
+        assert begun.wait(60)
+        return made(folder)
+
+    def step(state, batch, key):
+        if state.step == 6:
+            assert not list((tmp_path / LAST).glob("?"))
+            begun.set()
+        return update(state, batch, key)
+
+    begun, made = threading.Event(), checkpoint._digests
+    monkeypatch.setattr(checkpoint, "_digests", digests)
+    go(run(tmp_path, update=step, every=Intervals(log=2, validate=5, save=4)))
+    assert sorted(path.name for path in tmp_path.glob("*/*")) == ["0", "1", "2"]
+    assert (restored(tmp_path).step, restored(tmp_path, "best").step) == (10, 5)
+
+
+@pytest.mark.parametrize("steps", [4, 10])
+def test_a_disk_that_is_full_ends_it_at_the_next_save_or_the_end(
+    tmp_path, monkeypatch, steps
+):
+    def full(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    go(run(tmp_path, steps=2))
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(checkpoint, "_digests", full)
+        go(run(tmp_path, steps=steps), lambda _: 0.0)
+    assert restored(tmp_path).step == 2
+    assert go(run(tmp_path)).params["x"] == after(6)
 
 
 @pytest.mark.parametrize("at", [6, 9, 10])
