@@ -67,7 +67,7 @@ def test_sigterm_saves_and_the_same_line_finishes(folder):
     for path in run.iterdir():  # the page on reports tells of every file
         name = f"{path.name}/" if path.is_dir() else path.name
         assert path.name.startswith(".") or f"`{name}`" in page, name
-    rows = read_metrics(run / "joint")
+    rows = list(read_metrics(run / "joint"))
     logged = [row["step"] for row in rows if "pretraining/loss" in row]
     assert logged == list(range(20, 601, 20))
     assert "launch.py --config=trial.py" in (run / "report.md").read_text()

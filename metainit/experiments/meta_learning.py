@@ -252,9 +252,10 @@ def _curves(
     about = "train", episodes.in_words(config.train_task)
     curves = []
     for part in parts:
-        words = ("pretraining", f"{classes:,} classes") if part == JOINT else about
-        if rows := read_metrics(workdir / part):
-            curves.append(figures.Curve(NAMES[part], *words, rows))
+        of_joint = "pretraining", f"{classes:,} classes"
+        scope, tasks = of_joint if part == JOINT else about
+        if rows := figures.drawn(scope, read_metrics(workdir / part)):
+            curves.append(figures.Curve(NAMES[part], scope, tasks, rows))
     return curves
 
 

@@ -33,13 +33,20 @@ class Curve(NamedTuple):
       name: of the initialisation.
       scope: which tags its steps have, "train" or "pretraining".
       tasks: what a step is taken on, in words, e.g. "20-way 1-shot".
-      rows: of `metrics.jsonl`.
+      rows: of `metrics.jsonl`, as of `drawn`.
     """
 
     name: str
     scope: str
     tasks: str
     rows: Sequence[Mapping[str, Any]]
+
+
+def drawn(scope: str, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Keeps of rows of metrics what a `Curve` shows: they may be too many to keep."""
+    scopes, names = (scope, "validation"), ("accuracy", "loss")
+    tags = ["step", *(f"{of}/{name}" for of in scopes for name in names)]
+    return [{tag: row[tag] for tag in tags if tag in row} for row in rows]
 
 
 def learning_curve(

@@ -56,11 +56,17 @@ def refused(error: BaseException | None) -> str:
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Replaces the file at `path` by `content`; a kill leaves the old one."""
+    _write(path, [content])
+
+
+def _write(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
+    """Replaces a file as `write_bytes` does; the parts may be read from the old one."""
     path = pathlib.Path(path)
     # In the same folder, since a rename is atomic within one file system only.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.writelines(parts)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -91,7 +97,7 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) 
 
     Numbers of NumPy and JAX are numbers; one that is not finite is null.
     """
-    write_text(path, "".join(map(line, rows)))
+    _write(path, (line(row).encode() for row in rows))
 
 
 def line(row: Mapping[str, Any]) -> str:

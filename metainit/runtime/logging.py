@@ -5,12 +5,13 @@ TensorFlow.
 """
 
 import json
+import math
 import os
 import pathlib
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
 from tqdm import tqdm
 
-from metainit.runtime import atomic
+from metainit.runtime import atomic, untrusted
 
 _EVENTS = "events.out.tfevents."
+_NO_ROW = ValueError, TypeError, LookupError, ArithmeticError, RecursionError
 
 
 class Writer:
@@ -37,7 +39,7 @@ class Writer:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "metrics.jsonl"
         if path.exists():
-            kept = [row for row in read_metrics(workdir) if row["step"] < first_step]
+            kept = (row for row in read_metrics(workdir) if row["step"] < first_step)
             atomic.write_rows(path, kept)
         self._rows = path.open("a", encoding="utf-8")
         earlier = any(folder.glob(f"{_EVENTS}*"))
@@ -117,24 +119,32 @@ def _behind(folder: pathlib.Path) -> pathlib.Path:
     return folder / f"{_EVENTS}{stamp:010}.{socket.gethostname()}"
 
 
-def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Reads the rows of `metrics.jsonl`, without a last line that was cut short."""
+def read_metrics(workdir: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Yields the rows of `metrics.jsonl`, without a last line that was cut short.
+
+    It raises `metainit.runtime.atomic.DamagedError` for any other that is no row.
+    """
     path = pathlib.Path(workdir) / "metrics.jsonl"
     if not path.exists():
-        return []
-    rows = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            rows.append(row | {"step": int(row["step"])})
-        except (ValueError, TypeError, KeyError):
-            if number < len(lines):
-                words = "no row of metrics; only the last line may be cut: mend or "
-                raise atomic.DamagedError(
-                    f"{path}, line {number}: {words}remove it, to go on"
-                ) from None
-    return rows
+        return
+    advice = "only the last line may be cut: mend or remove it, to go on"
+    with atomic.reading(path, advice):
+        wrong = ""
+        for number, line in enumerate(untrusted.read_lines(path), start=1):
+            if wrong:
+                raise atomic.DamagedError(wrong)
+            try:
+                yield _row(line)
+            except _NO_ROW:
+                wrong = f"{path}, line {number}: no row of metrics"
+
+
+def _row(line: str) -> dict[str, Any]:
+    """Parses numbers and nulls by tag; raises one of `_NO_ROW` for anything else."""
+    row = dict(json.loads(line))
+    numbers = [value for value in row.values() if value is not None]
+    list(map(math.isnan, numbers))  # raises for what is none, or too large for a float
+    return row | {"step": int(row["step"])}
 
 
 class Progress:

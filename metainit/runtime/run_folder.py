@@ -11,7 +11,7 @@ from typing import Any
 
 import filelock
 
-from metainit.runtime import atomic
+from metainit.runtime import atomic, untrusted
 
 FILE = "config.json"  # of a run's folder
 _LOCK, _HOLDER = ".lock", ".used-by"
@@ -43,7 +43,7 @@ def claim(
         raise ValueError(f"{field}: {workdir} is a file; give a folder")
     if path.exists():
         try:
-            stored, given = json.loads(path.read_text()), json.loads(text)
+            stored, given = untrusted.read_json(path), json.loads(text)
             refused = differences(stored, given, may_change, only_up)
         except (ValueError, AttributeError, TypeError) as error:
             raise ValueError(

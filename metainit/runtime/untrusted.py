@@ -9,6 +9,7 @@ import os
 import pathlib
 import stat
 import zipfile
+from collections.abc import Iterator
 from typing import IO, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import safetensors.numpy
 
 MOST = 1 << 29  # bytes of weights
 MOST_JSON = 1 << 24
+MOST_LINE = 1 << 20
 _MOST_HEADER = 1 << 22  # of safetensors: names and shapes of 30,000 arrays
 _MOST_ARRAYS = 1 << 28  # of an .npz file, all together
 _HEADERS = {
@@ -28,12 +30,29 @@ _HEADERS = {
 def read_bytes(path: str | os.PathLike[str], most: int = MOST) -> bytes:
     """Reads a regular file of at most so many bytes."""
     path = pathlib.Path(path)
-    about = path.stat()
+    if (size := _size(path)) > most:
+        raise ValueError(f"{path} has {size:,} bytes, more than {most:,}")
+    return path.read_bytes()
+
+
+def read_lines(path: str | os.PathLike[str], most: int = MOST_LINE) -> Iterator[str]:
+    """Yields lines of at most so many bytes of a regular file of any size."""
+    _size(path)
+    with open(path, "rb") as file:
+        number = 0
+        while line := file.readline(most + 1):
+            number += 1
+            if len(line) > most:
+                raise ValueError(f"{path}, line {number} has more than {most:,} bytes")
+            yield line.decode(errors="replace")
+
+
+def _size(path: str | os.PathLike[str]) -> int:
+    """Gives the bytes of a regular file."""
+    about = os.stat(path)
     if not stat.S_ISREG(about.st_mode):
         raise ValueError(f"{path} is no regular file")
-    if about.st_size > most:
-        raise ValueError(f"{path} has {about.st_size:,} bytes, more than {most:,}")
-    return path.read_bytes()
+    return about.st_size
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

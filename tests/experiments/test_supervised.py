@@ -76,7 +76,7 @@ def test_it_trains_reports_and_goes_on(tmp_path, capsys, monkeypatch):
     assert rows[0]["low"] <= values["accuracy"] <= rows[0]["high"]
     assert all(row["n"] == 80 for row in rows)
     assert summary["epoch"] == 4
-    metrics = read_metrics(tmp_path / "run")
+    metrics = list(read_metrics(tmp_path / "run"))
     validated = [row["step"] for row in metrics if "validation/accuracy" in row]
     assert validated == [17, 34, 51, 68]
     with pytest.raises(ConfigError, match=r"batch: 16 -> 8"):

@@ -275,13 +275,13 @@ def test_data_sets_of_two_sizes_are_mixed(images, tmp_path):
     config.evaluate.update(steps=(0, 1), sgd_rates=(0.1,), adam_rates=())
     workdir = tmp_path / "mixed"
     text = train(config, workdir)
-    last = read_metrics(workdir / "meta")[-2]
+    last = [*read_metrics(workdir / "meta")][-2]
     for measure in ("loss", "accuracy"):
         of_each = [last[f"train/{measure}/{name}"] for name in (a, b)]
         assert all(map(np.isfinite, of_each))
         # Equal turns: three tasks of each since the last line.
         assert np.mean(of_each) == pytest.approx(last[f"train/{measure}"], rel=1e-5)
-    joint = read_metrics(workdir / "joint")
+    joint = list(read_metrics(workdir / "joint"))
     assert not any("folder" in name for row in joint for name in row)
     # Held-out classes are reported apart.
     assert "held-out classes" in text
@@ -295,7 +295,7 @@ def test_event_files_read_back(whole):
     folder = whole.workdir / "meta_from_pretrained"
     events = EventAccumulator(str(folder))
     events.Reload()
-    rows = read_metrics(folder)
+    rows = list(read_metrics(folder))
     of_training = ("loss", "accuracy", "grad_norm", "tasks_per_second")
     kinds = "gradients", "updates", "parameters"
     of_layers = [f"{kind}/Dense_0" for kind in kinds]
@@ -312,7 +312,7 @@ def test_what_is_unlike_has_another_tag(whole):
     """A guess of a whole meta-train set's classes is none of a task's."""
     tags = {}
     for part in ("meta", "joint", "warm_start"):
-        rows = read_metrics(whole.workdir / part)
+        rows = list(read_metrics(whole.workdir / part))
         tags[part] = {tag.split("/")[0] for row in rows for tag in row}
     common = {"step", "validation", "adaptation", "gradients", "updates", "parameters"}
     assert tags["meta"] == common | {"train"}
@@ -320,19 +320,19 @@ def test_what_is_unlike_has_another_tag(whole):
 
 
 def test_rates_and_what_adaptation_does_are_logged(whole):
-    rows = read_metrics(whole.workdir / "joint")
+    rows = list(read_metrics(whole.workdir / "joint"))
     told = {row["step"]: row for row in rows if "pretraining/loss" in row}
     rates = [row["pretraining/learning_rate"] for row in told.values()]
     assert rates == sorted(rates, reverse=True) and rates[0] > rates[-1] >= 0
     assert all(row["pretraining/steps_per_second"] > 0 for row in told.values())
     for part in ("joint", "meta_from_pretrained"):
-        rows = read_metrics(whole.workdir / part)
+        rows = list(read_metrics(whole.workdir / part))
         validated = [row for row in rows if "validation/accuracy" in row]
         for row in validated:
             steps = [x for x in row if x.startswith("adaptation/accuracy_after_")]
             assert row["validation/accuracy"] == max(row[x] for x in steps)
             assert "adaptation/loss_after_0" in row and row["validation/loss"] > 0
-    of_meta = read_metrics(whole.workdir / "meta_from_pretrained")
+    of_meta = list(read_metrics(whole.workdir / "meta_from_pretrained"))
     assert any("train/learning_rate" in row for row in of_meta)
 
 
@@ -389,7 +389,8 @@ def test_stopped_anywhere_and_started_again_is_the_same(
     train(without_report(images), tmp_path / "run")
     assert_same_parameters(tmp_path / "run", whole)
     for folder in RUNS.values():  # no step is logged twice or left out
-        rows = [read_metrics(w / folder) for w in (tmp_path / "run", whole.workdir)]
+        workdirs = tmp_path / "run", whole.workdir
+        rows = [list(read_metrics(workdir / folder)) for workdir in workdirs]
         one, other = (
             [r["step"] for r in x if "validation/accuracy" in r] for x in rows
         )
@@ -462,7 +463,8 @@ def test_max_hours_leaves_what_meta_test_takes(images, tmp_path, monkeypatch):
     for name in ("joint pretraining", "meta-learned"):
         assert f"{name} stopped at step" in report and name in text
     assert "is finished" in train(config, tmp_path / "run")
-    metrics = [read_metrics(tmp_path / "run" / name) for name in ("joint", "meta")]
+    folders = (tmp_path / "run" / name for name in ("joint", "meta"))
+    metrics = [list(read_metrics(folder)) for folder in folders]
     validated = [len([r for r in m if "validation/accuracy" in r]) for m in metrics]
     assert max(validated) <= 2  # not 15 each
 

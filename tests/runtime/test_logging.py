@@ -1,6 +1,8 @@
 """Metrics on disk, read back with TensorBoard's own reader."""
 
+import json
 import os
+import tracemalloc
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 from processes import python
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from metainit.runtime import untrusted
+from metainit.runtime.atomic import DamagedError
 from metainit.runtime.logging import Writer, read_metrics
 
 
@@ -33,7 +37,7 @@ def test_everything_written_is_read_back(tmp_path):
         writer.write_scalars(2, {"loss": jnp.asarray(0.25), "count": np.int64(4)})
         writer.write_texts(2, {"note": "hello"})
         writer.write_images(2, {"support": images, "colour": images.repeat(3, 3)})
-        assert len(read_metrics(tmp_path)) == 2
+        assert len(list(read_metrics(tmp_path))) == 2
     read = events(tmp_path)
     assert_losses(tmp_path, [(1, 0.5), (2, 0.25)])
     assert scalars(tmp_path, "count") == [(1, 3), (2, 4)]
@@ -96,4 +100,52 @@ def test_bad_values_are_named(tmp_path):
             writer.write_images(1, {"x": np.zeros((1, 4, 4, 3))})
     (tmp_path / "metrics.jsonl").write_text('{"step": 1\n{"step": 2}\n')
     with pytest.raises(ValueError, match="line 1"):
-        read_metrics(tmp_path)
+        list(read_metrics(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{" * 10**5,
+        "[" * 10**5,
+        "[1]",
+        "{}",
+        '{"step": 1e999}',
+        '{"step": "one"}',
+        '{"step": 1, "loss": "x"}',
+        '{"step": 1, "loss": [[]]}',
+        '{"step": 1, "loss": 1' + "0" * 400 + "}",
+        '{"step": 1, "loss": "' + "x" * untrusted.MOST_LINE + '"}',
+    ],
+)
+def test_rows_of_a_stranger_are_numbers_in_lines_of_a_sensible_length(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 0}}\n{line}\n{{"step": 2}}\n')
+    for read in (lambda: list(read_metrics(tmp_path)), lambda: Writer(tmp_path, 9)):
+        with pytest.raises(DamagedError, match=r"metrics\.jsonl.*line 2.*mend") as told:
+            read()
+        assert len(str(told.value).splitlines()) == 1 and len(str(told.value)) < 500
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_metrics_that_are_no_file_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(DamagedError, match="no regular file"):
+        Writer(tmp_path)
+
+
+def test_rows_are_read_and_kept_one_by_one(tmp_path):
+    """Of a long run they need not be in memory together."""
+    row = {f"gradients/{number}": number / 7 for number in range(500)}
+    with (tmp_path / "metrics.jsonl").open("w") as file:
+        for step in range(1, 1001):
+            file.write(json.dumps({"step": step} | row) + "\n")
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    tracemalloc.start()
+    try:
+        with Writer(tmp_path, first_step=1000):
+            assert tracemalloc.get_traced_memory()[1] < 4 << 20 < len(before) / 3
+        assert sum(row["step"] for row in read_metrics(tmp_path)) == 999 * 1000 / 2
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert before.startswith((tmp_path / "metrics.jsonl").read_bytes())

@@ -46,6 +46,18 @@ def test_what_is_no_file_of_a_sensible_size_is_not_read(tmp_path):
         untrusted.read_bytes(tmp_path / "absent")
 
 
+def test_lines_are_read_one_by_one_and_no_longer_than_they_may_be(tmp_path):
+    path = tmp_path / "lines"
+    path.write_bytes(b"a\n\n" + b"b" * 7 + b"\n\xff")
+    assert list(untrusted.read_lines(path, 8)) == ["a\n", "\n", "bbbbbbb\n", "\ufffd"]
+    with pytest.raises(ValueError, match="line 3 has more than 7 bytes"):
+        list(untrusted.read_lines(path, 7))
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    refused(lambda x: list(untrusted.read_lines(x)), path, "line 1 has more than")
+    refused(lambda x: list(untrusted.read_lines(x)), "/dev/zero", "no regular file")
+
+
 def test_deeply_nested_json_is_refused(tmp_path):
     (tmp_path / "a.json").write_text("[" * 10**6)
     refused(untrusted.read_json, tmp_path / "a.json", "nested too deeply")
