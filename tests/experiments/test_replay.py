@@ -1,6 +1,7 @@
 """A step that was not finite, taken again from what was saved before it."""
 
 import pytest
+import small_transfer
 import tiny
 
 from metainit import __main__ as command_line
@@ -39,6 +40,18 @@ def diverged(images, workdir, model=None, **sections):
             "meta-learned from pretrained: ",
         ),
         ("joint", {"joint": {"learning_rate": 1e30}}, "joint pretraining: "),
+        (
+            "warm_start_rates",
+            {
+                "outer": {"step_size_rate": 1e3},
+                "top": {
+                    "warm_start": 2,
+                    "cold_start": False,
+                    "learned_rates": ("warm start",),
+                },
+            },
+            "warm start, learned rates: ",
+        ),
     ],
 )
 def test_a_step_is_replayed_to_the_same_numbers(
@@ -58,6 +71,38 @@ def test_a_step_is_replayed_to_the_same_numbers(
     if part != "joint":  # two tasks a step
         for episode in (2 * step, 2 * step + 1):
             assert f"  episode {episode}, folder:{images}: loss " in shown
+
+
+@pytest.mark.slow
+def test_rates_of_pretrained_weights_are_replayed(images, tmp_path, capsys):
+    """On maps of frozen stages that are kept on disk."""
+    small_transfer.write_resnet(tmp_path / "resnet.safetensors")
+    sections = {
+        "data": {"channels": 3},
+        "augment": {"flip": False},
+        "encoder": {
+            "name": "resnet",
+            "weights": str(tmp_path / "resnet.safetensors"),
+            "stage_sizes": (1, 1, 1, 1),
+            "width": 2,
+            "use": "adapted",
+            "learn_from": "stage3",
+            "adapt_from": "stage4",
+            "cached": True,
+        },
+        "outer": {"step_size_rate": 1e3},
+        "top": {
+            "model": {"name": "linear"},
+            "warm_start": 0,
+            "cold_start": False,
+            "learned_rates": ("pretrained",),
+        },
+    }
+    told = diverged(images, tmp_path / "run", **sections)
+    assert told.startswith("pretrained weights, learned rates: ")
+    folder = tmp_path / "run" / "rates" / "nonfinite"
+    assert command_line.main(["replay", str(folder)]) == 0
+    assert capsys.readouterr().out.endswith("as recorded\n")
 
 
 def test_what_comes_out_otherwise_is_told(images, tmp_path, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """One experiment end to end: what it leaves, how it goes on, what it refuses."""
 
 import itertools
+import signal
 import time
 from types import SimpleNamespace
 
@@ -395,6 +396,44 @@ def test_stopped_anywhere_and_started_again_is_the_same(
             [r["step"] for r in x if "validation/accuracy" in r] for x in rows
         )
         assert one == other
+
+
+def test_a_signal_while_rates_are_learned_loses_nothing(
+    images, tmp_path, monkeypatch, heeding_signals
+):
+    def config():
+        rates = {"learned_rates": ("warm start",), "cold_start": False}
+        return without_report(images, checkpoint_every=3, **rates)
+
+    def signalled(run):
+        def update(state, *rest):
+            if state.step == 5:
+                signal.raise_signal(signal.SIGTERM)
+            return run.update(state, *rest)
+
+        return {"update": update}
+
+    alone, broken = tmp_path / "alone", tmp_path / "broken"
+    train(config(), alone)
+    breaks(monkeypatch, "warm start, learned rates", signalled)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(), broken)
+    monkeypatch.undo()
+    assert Checkpoints(broken / "warm_start_rates" / "checkpoints").restore().step == 5
+    train(config(), broken)
+    for kind in ("checkpoints", "best"):
+        found, wanted = (
+            Checkpoints(run / "warm_start_rates" / kind).restore()
+            for run in (broken, alone)
+        )
+        assert found.step == wanted.step
+        chex.assert_trees_all_equal(found.state, wanted.state)
+    rows = [
+        [{k: x for k, x in row.items() if "per_second" not in k} for row in rows]
+        for rows in (read_metrics(run / "warm_start_rates") for run in (broken, alone))
+    ]
+    assert rows[0] == rows[1] and len(rows[0]) > 5
+    assert not [path.name for path in broken.rglob("*.orbax-checkpoint-tmp")]
 
 
 @pytest.mark.slow
