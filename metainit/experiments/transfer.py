@@ -13,6 +13,7 @@ from metainit.config.fields import ConfigError, Data, TransferExperiment, own_si
 from metainit.data import cache, folders, leakage, loading
 from metainit.data.batches import hold_out
 from metainit.data.loading import Source
+from metainit.models import pretrained
 from metainit.reporting import figures, html, plain_text, tables, transfer_report
 from metainit.reporting.tables import Heading
 from metainit.runtime import provenance, run_folder
@@ -116,10 +117,10 @@ def _overlaps(
         if init.provenance is not None:
             weights = f"the pretrained weights of {label}"
             yield from leakage.by_name(name, init.provenance.recipe.imagenet, weights)
-        if init.name not in NAMES.values():  # of no run
-            continue
-        data = stored.config_of(_run_and_part(source)[0]).data
-        seen = (data.train + data.validation) or (data.name,)
+        seen: tuple[str, ...] = (source,) if source in pretrained.SHIPPED else ()
+        if init.name in NAMES.values():  # of a run
+            data = stored.config_of(_run_and_part(source)[0]).data
+            seen = (data.train + data.validation) or (data.name,)
         if _plain(name) in map(_plain, seen):
             yield (
                 f"Overlap: {label} was trained or chosen on classes of {name}; these "

