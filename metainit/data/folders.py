@@ -204,10 +204,17 @@ def _held_out(classes: Classes, share: float, seed: int) -> np.ndarray:
 def _pending(
     parts: dict[str, Classes], shape: tuple[int, int, int], skip: bool | None
 ) -> dict[str, cache.Pending]:
-    pending = {}
+    items = {
+        role: [
+            images.Encoded(label, file, str(file))
+            for label, files in enumerate(classes.values())
+            for file in files
+        ]
+        for role, classes in parts.items()
+    }
+    pending, rest = {}, list(items.values())
     for role, classes in parts.items():
-        files = [(label, x) for label, of in enumerate(classes.values()) for x in of]
-        items = [images.Encoded(label, file, str(file)) for label, file in files]
-        rows = images.decode_all(items, *shape[1:], skip)
-        pending[role] = cache.Pending(len(items), rows, list(classes))
+        own, *rest = rest
+        rows = images.decode_all(own, *shape[1:], skip, chain(*rest))
+        pending[role] = cache.Pending(len(own), rows, list(classes))
     return pending

@@ -6,7 +6,7 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -25,6 +25,7 @@ MAX_BYTES = 1 << 28  # of a file
 _LARGE, _ONE_AT_A_TIME = 1 << 24, threading.Lock()
 # No more: for other formats Pillow runs programs, Ghostscript on EPS.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
+_NAMED = 10  # images that do not decode, of those that are many
 _THREADS = 16  # more wait for the one that reads or decompresses
 _QUALITY = 95
 _ORIENTATION = 0x0112  # EXIF
@@ -73,6 +74,13 @@ class Encoded(NamedTuple):
     name: str  # what to call it in an error
 
 
+class Fault(NamedTuple):
+    """An image that does not decode."""
+
+    name: str
+    error: BaseException
+
+
 def decode(
     encoded: Encoded, size: int, channels: int, skip: bool | None
 ) -> tuple[int, np.ndarray | None]:
@@ -89,19 +97,25 @@ def decode(
     except Exception as error:
         if skip:
             return encoded.label, None
-        raise undecodable(encoded.name, error, skip) from error
+        raise undecodable([Fault(encoded.name, error)], skip) from error
 
 
-def undecodable(name: str, error: Exception, skip: bool | None = False) -> ValueError:
-    """Makes what to raise for an image that is not skipped; `skip` as of `decode`."""
+def undecodable(faults: Sequence[Fault], skip: bool | None = False) -> ValueError:
+    """Makes what to raise for images that are not skipped; `skip` as of `decode`."""
     choice = ", or set data.skip_undecodable=True to leave out and count such images"
-    return ValueError(
-        f"{name} does not decode as an image ({_reason(error)}); mend or remove it"
-        f"{'' if skip is None else choice}"
-    )
+    (name, error), *others = faults
+    told = f"{name} does not decode as an image ({_reason(error)}); mend or remove it"
+    if others:
+        named = [f"{name} ({_reason(error)})" for name, error in faults[:_NAMED]]
+        more = len(faults) - len(named)
+        told = (
+            f"{len(faults)} images do not decode: {', '.join(named)}"
+            f"{f', and {more} more' * (more > 0)}; mend or remove them"
+        )
+    return ValueError(f"{told}{'' if skip is None else choice}")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Says what an error does, without the address of an object."""
     if isinstance(error, UnidentifiedImageError):
         return "of no format that is known"
@@ -142,11 +156,34 @@ def _opened(content: bytes | Path) -> Image.Image:
 
 
 def decode_all(
-    items: Iterable[Encoded], size: int, channels: int, skip: bool | None
+    items: Iterable[Encoded],
+    size: int,
+    channels: int,
+    skip: bool | None,
+    rest: Iterable[Encoded] = (),
 ) -> Iterator[tuple[int, np.ndarray | None]]:
-    """Applies `decode` to each item, in order, in a few threads."""
-    pieces = together(items, lambda item: 1, 32)
-    return ahead(lambda item: decode(item, size, channels, skip), pieces)
+    """Applies `decode` to each item, in order, in a few threads.
+
+    Where one does not decode, the others are tried still, those of the `rest` too, so
+    that one ValueError names them all.
+    """
+    faults: list[Fault] = []
+
+    def attempt(item: Encoded) -> tuple[int, np.ndarray | None] | Fault:
+        try:
+            return decode(item, size, channels, skip)
+        except ValueError as error:
+            return Fault(item.name, error.__cause__ or error)
+
+    for part in (items, rest):
+        for row in ahead(attempt, together(part, lambda item: 1, 32)):
+            if isinstance(row, Fault):
+                faults.append(row)
+            elif not faults:
+                yield row
+        if not faults:
+            return
+    raise undecodable(faults, skip) from faults[0].error
 
 
 def together(

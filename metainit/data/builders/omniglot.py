@@ -85,7 +85,8 @@ def _zip(path: Path, skip: bool) -> Iterator[Drawing]:
                     drawing = ImageOps.invert(image.convert("L"))
             except Exception as error:  # of zipfile, or any of PIL's plugins
                 if not skip:
-                    raise images.undecodable(f"{path}: {member}", error) from error
+                    fault = images.Fault(f"{path}: {member}", error)
+                    raise images.undecodable([fault]) from error
             yield "/".join(member.split("/")[1:3]), drawing
 
 
