@@ -27,7 +27,10 @@ def validate(config: Experiment | TransferExperiment) -> None:
 
 def _training(c: Experiment) -> Broken:
     if c.warm_start >= c.iterations:
-        yield "warm_start iterations", "no meta-iteration is left; lower warm_start"
+        words = f"more iterations than {c.warm_start}"
+        if fitting := c.iterations // 5:
+            words = f"warm_start={fitting}, or {words}"
+        yield "warm_start iterations", f"no meta-iteration is left; give {words}"
     if not (c.warm_start or c.cold_start or c.learned_rates):
         words = "nothing is meta-learned; give cold_start=True"
         yield "warm_start cold_start", words
