@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -165,7 +166,8 @@ def folder_of(name: str, root: Path) -> Path:
             return max(folders, key=lambda folder: tfds.core.Version(folder.name))
         others += [f"tfds:{x.parent.relative_to(place)}:{x.name}" for x in versions]
     if ours:
-        how = f"run metainit datasets prepare {stem} --data_dir {root}"
+        where = shlex.quote(str(root))
+        how = f"run metainit datasets prepare {stem} --data_dir {where}"
     else:
         options = f"data_dir='{places[0]}', file_format='array_record'"
         how = (

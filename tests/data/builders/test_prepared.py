@@ -76,9 +76,12 @@ def test_it_is_found_pooled_and_split(tmp_path, data):
         ("tiny", r"not prepared in .*own; pip install tensorflow, .*\('tiny', "),
         ("tiny:9.9.9", r"\('tiny:9\.9\.9'.*another version .*: tfds:tiny:2\.1\.0"),
         ("cifar100", r"not prepared in .*; run metainit datasets prepare cifar100"),
+        ("cifar100", r" --data_dir '/.*/a b'"),  # can be copied
     ],
 )
 def test_what_is_not_prepared_is_refused(tmp_path, data, name, words):
+    if words.endswith("a b'"):
+        data = dataclasses.replace(data, data_dir=f"{tmp_path}/a b")
     if name == "tiny:9.9.9":  # another version is
         prepared(tmp_path)
     with pytest.raises(ValueError, match=words):
