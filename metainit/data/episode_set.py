@@ -77,20 +77,18 @@ class Gathered:
         return Gathered(self.images, self._rows[part])
 
 
-def check(config: Experiment, roles: Roles) -> None:
-    """Refuses sources that cannot give the episodes of meta-validation and meta-test.
+def check(config: Experiment, sources: Sequence[Source], role: str) -> None:
+    """Refuses sources of a role that cannot give its episodes, but for meta-training.
 
     Raises:
       ValueError: in one line, which field, data set or class.
     """
-    for role in ("validation", "test", "held_out"):
-        sources = getattr(roles, role)
-        if config.evaluate.variable:
-            for source in sources:
-                variable_episodes.check(source, config.evaluate, role)
-        elif sources or role != "held_out":
-            task = validation_task(config, sources) if role == "validation" else None
-            episodes.check(sources, task or config.task, role, "task.")
+    if config.evaluate.variable:
+        for source in sources:
+            variable_episodes.check(source, config.evaluate, role)
+    elif sources or role != "held_out":
+        task = validation_task(config, sources) if role == "validation" else None
+        episodes.check(sources, task or config.task, role, "task.")
 
 
 def validation_task(config: Experiment, sources: Sequence[Source]) -> Task:

@@ -121,7 +121,7 @@ def _meta_learn(
             if text := _finished(workdir, config):
                 print(text)
                 return text
-        loaded = preparation.checked_roles(config, dry_run)
+        loaded = preparation.checked_roles(config, dry_run, command)
         if not dry_run:
             leakage.check_stored(workdir, loaded)
     roles = preparation.learned_from(config, loaded)

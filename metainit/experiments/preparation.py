@@ -9,9 +9,9 @@ import numpy as np
 
 from metainit.config.fields import Experiment
 from metainit.core.types import MetaState
-from metainit.data import cache, episode_set, leakage, loading
+from metainit.data import cache, episode_set, fitting, leakage, loading
 from metainit.data.batches import MetaBatches
-from metainit.data.episodes import check, in_words
+from metainit.data.episodes import in_words
 from metainit.data.loading import Roles, Source
 from metainit.experiments import configs, forecast
 from metainit.models import preprocess as preprocess_module
@@ -29,10 +29,13 @@ from metainit.transfer import comparison, rates
 PRETRAINED = "pretrained weights"
 
 
-def checked_roles(config: Experiment, dry_run: bool = False) -> Roles:
+def checked_roles(
+    config: Experiment, dry_run: bool = False, command: str = ""
+) -> Roles:
     """The data, after all checks that it can be learned from and measured on.
 
-    In a dry run noise stands in for what would have to be downloaded.
+    In a dry run noise stands in for what would have to be downloaded. `command` is the
+    line that was given, to which a refusal adds what would work.
 
     Raises:
       ValueError: for data that does not fit the config, or stands in two roles.
@@ -48,8 +51,7 @@ def checked_roles(config: Experiment, dry_run: bool = False) -> Roles:
     if config.data.drop_shared:
         roles, dropped = leakage.drop_shared(roles)
         print(f"left out of training or validation, as in meta-test: {dropped}")
-    check(roles.train, config.train_task, "train", "train_task.")
-    episode_set.check(config, roles)
+    fitting.check(config, roles, command)
     fewer = episode_set.validation_task(config, roles.validation)
     if fewer.way < config.task.way and not config.evaluate.variable:
         print(

@@ -65,15 +65,16 @@ def test_what_is_chosen_on_has_as_many_ways_as_there_are_classes():
     fewer = filling.numbered((12,) * 4, seed=1)
     config = fields.Experiment(task=fields.Task(5, 2, 4))
     roles = Roles((), (fewer, source(2)), (source(3),))
-    episode_set.check(config, roles)
+    for role in ("validation", "test"):
+        episode_set.check(config, getattr(roles, role), role)
     samples = episode_set.of_roles(config, roles)
     assert [sample.way for sample in samples.validation] == [4, 4]
     assert [sample.way for sample in samples.test] == [5]
     with pytest.raises(ValueError, match=r"test: task\.way=5, but numbered has 4"):
-        episode_set.check(config, roles._replace(test=(fewer,)))
+        episode_set.check(config, (fewer,), "test")
     alone = filling.numbered((12,), seed=1)
     with pytest.raises(ValueError, match=r"validation: task\.way=5, .* has 1 classes"):
-        episode_set.check(config, roles._replace(validation=(alone,)))
+        episode_set.check(config, (alone,), "validation")
 
 
 def test_images_are_read_when_asked_for():

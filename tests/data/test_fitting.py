@@ -1,0 +1,92 @@
+"""Data that cannot give the tasks of a config are refused with what would work."""
+
+import numpy as np
+import pytest
+import shipped
+
+from metainit.config import parsing
+from metainit.data import cache, class_splits, fitting
+from metainit.data.loading import Roles, Source
+from metainit.experiments import configs
+
+LINE = "metainit train quickstart --data flowers"
+
+
+def source(classes, images):
+    labels = np.repeat(np.arange(classes), images).astype(np.int32)
+    names = tuple(f"class{number}" for number in range(classes))
+    return Source("flowers", np.zeros((len(labels), 1, 1, 1)), labels, names)
+
+
+def of_shares(config, classes, images):
+    """Classes parted as those of a folder are."""
+    names = [f"class{number}" for number in range(classes)]
+    split = class_splits.shuffle_split(names, config.data.split, 0)
+    return Roles(*((source(len(names), images),) for names in split.values()))
+
+
+def quickstart(**changes):
+    return parsing.replaced(configs.typed(shipped.load("quickstart")), changes)
+
+
+def refusal(config, roles):
+    with pytest.raises(ValueError) as error:
+        fitting.check(config, roles, LINE)
+    return str(error.value)
+
+
+def test_too_few_classes_are_told_at_once_with_the_line_that_works():
+    config = quickstart()
+    roles = of_shares(config, 12, 80)
+    counts = [len(role[0].class_names) for role in roles[:3]]
+    told = refusal(config, roles)
+    sections = {"train": "train_task", "test": "task"}
+    for role, section in sections.items():
+        count = counts[cache.ROLES.index(role)]
+        assert f"{role}: {section}.way=20, but flowers has {count} classes" in told
+    # What is chosen on takes the ways that there are classes for.
+    assert "validation: " not in told
+    enough = int(told.partition("it needs a data set of ")[2].split()[0])
+    fitting.check(config, of_shares(config, enough, 80))
+    with pytest.raises(ValueError):
+        fitting.check(config, of_shares(config, enough - 1, 80))
+    _, _, line = told.partition("this works with what there is: ")
+    given, fields = line[: len(LINE)], line[len(LINE) :].split()
+    assert given == LINE
+    assert fields == [f"train_task.way={counts[0]}", f"task.way={counts[2]}"]
+    pairs = (field.split("=") for field in fields)
+    fitting.check(quickstart(**{name: int(x) for name, x in pairs}), roles)
+
+
+def test_too_few_images_of_a_class_are_told_with_it():
+    config = quickstart(**{"task.shot": 3})
+    told = refusal(config, of_shares(config, 200, 5))
+    assert "a data set of" not in told
+    assert told.endswith(f"{LINE} train_task.queries=4 task.queries=2"), (
+        "as many shots as can be"
+    )
+
+
+def test_a_learned_head_keeps_one_way_and_launch_has_its_own_flags():
+    config = quickstart(**{"method.head": "learned"})
+    with pytest.raises(ValueError) as error:
+        fitting.check(config, of_shares(config, 12, 80), "python launch.py quickstart")
+    _, _, line = str(error.value).partition("works with what there is: ")
+    *_, train, task = line.split()
+    assert train.startswith("--config.train_task.way=")
+    assert task == f"--config.task.way={train[-1]}"
+
+
+@pytest.mark.parametrize("classes, images", [(3, 80), (200, 1)])
+def test_nothing_is_proposed_where_nothing_works(classes, images):
+    config = quickstart()
+    told = refusal(config, of_shares(config, classes, images))
+    assert "this works" not in told
+
+
+def test_roles_that_a_folder_has_itself_get_no_number_of_classes():
+    config = quickstart()
+    parts = Roles((source(30, 9),), (source(30, 9),), (source(7, 9),))
+    told = refusal(config, parts)
+    assert "a data set of" not in told and told.count("way=20, but") == 1
+    assert told.endswith(f"{LINE} task.way=7")
