@@ -17,7 +17,7 @@ from metainit.evaluation import adaptation, closed_form, halving, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.metrics import Answers
 from metainit.evaluation.results import Evaluation, Measurements, Row
-from metainit.runtime import devices, stop
+from metainit.runtime import devices, progress, stop
 from metainit.training.initialisation import Initialisation
 
 EvaluatorOf = Callable[[int], adaptation.Evaluator]  # by the classes of an episode
@@ -89,6 +89,18 @@ def evaluate(
     return measure(choose(Entrants(config, inits, samples, evaluator_of)))
 
 
+def work(entrants: Entrants) -> tuple[int, int]:
+    """Counts the rows to choose, and the episodes of meta-validation that they meet."""
+    sizes = [len(sample.manifest.query) for sample in entrants.samples.validation]
+    every = [
+        halving.cost(len(head.settings), sizes, _rungs(entrants.config, head))
+        for init in entrants.inits.values()
+        for _, heads in _all_heads(entrants, init)
+        for head in heads
+    ]
+    return len(every), sum(every)
+
+
 def choose(entrants: Entrants) -> Chosen:
     """Chooses setting and steps of every initialisation with every head.
 
@@ -100,6 +112,7 @@ def choose(entrants: Entrants) -> Chosen:
     for name, init in entrants.inits.items():
         init = init._replace(name=name)
         for see, heads in _all_heads(entrants, init):
+            progress.detailed(f"features for {name}")
             before = time.perf_counter()
             seen = [see(init, sample) for sample in validation]
             share = (time.perf_counter() - before) / count / len(heads)
@@ -237,23 +250,25 @@ def _chosen(
     It gives the row there, and the seconds that an episode took in the last rung.
     """
     stop.check()
-    print(f"evaluating {init.name}: {head.name}")
-    seconds = 0.0
+    progress.tell(f"evaluating {init.name}: {head.name}", "")
+    seconds, count = 0.0, len(head.settings)
 
     def measure(number: int, parts: Sequence[slice]) -> Measurements:
         nonlocal seconds
-        begin = time.perf_counter()
+        begin, setting = time.perf_counter(), head.settings[number]
+        words = ", ".join(f"{name} {value}" for name, value in setting.items())
+        progress.detailed(f"setting {number + 1} of {count}: {words}")
         some = map(episode_set.some, validation, parts)
-        setting = head.settings[number]
         measured = halving.pooled([head.measure(init, setting, x) for x in some])
-        seconds = (time.perf_counter() - begin) / measured["loss"].shape[1]
+        episodes = measured["loss"].shape[1]
+        seconds = (time.perf_counter() - begin) / episodes
+        progress.advance(episodes)
         return measured
 
     sizes = [len(sample.manifest.query) for sample in validation]
-    is_closed = head.steps == (0,)
-    # On features that are there, such a head is so cheap that its whole grid is tried.
-    rungs = 1 if is_closed else config.evaluate.rungs
-    won = halving.winner(len(head.settings), sizes, rungs, measure, by_loss=is_closed)
+    rungs, is_closed = _rungs(config, head), head.steps == (0,)
+    with _stage(init, head, halving.cost(count, sizes, rungs)):
+        won = halving.winner(count, sizes, rungs, measure, by_loss=is_closed)
     row = Row(
         init=init.name,
         head=head.name,
@@ -269,6 +284,15 @@ def _chosen(
     return row, seconds
 
 
+def _rungs(config: Experiment, head: _Head) -> int:
+    """On features that are there, a head in closed form is cheap: all is tried."""
+    return 1 if head.steps == (0,) else config.evaluate.rungs
+
+
+def _stage(init: Initialisation, head: _Head, episodes: int) -> progress.Stage:
+    return progress.Stage(f"{init.name}, {head.name}", episodes, weight=episodes)
+
+
 def _measured(
     choices: Sequence[Choice], testing: Sequence[Sample]
 ) -> list[list[Measurements]]:
@@ -280,8 +304,14 @@ def _measured(
         seen = [see(init, sample) for sample in testing]
         for choice in group:
             stop.check()
-            head, setting = choice.head, choice.row.setting
-            measured.append([head.measure(init, setting, x) for x in seen])
+            head, setting, of_each = choice.head, choice.row.setting, []
+            sizes = [len(sample.manifest.query) for sample in testing]
+            with _stage(init, head, sum(sizes)) as stage:
+                for sample, size in zip(seen, sizes, strict=True):
+                    stage.detail = f"on {sample.manifest.dataset}"
+                    of_each.append(head.measure(init, setting, sample))
+                    stage.advance(size)
+            measured.append(of_each)
     return measured
 
 

@@ -22,6 +22,7 @@ from metainit.evaluation.adaptation import Evaluator
 from metainit.evaluation.few_shot import EvaluatorOf
 from metainit.runtime import budget, hosts
 from metainit.runtime.budget import COMPILE_SECONDS, LEAST_STEPS
+from metainit.runtime.cost import NAMES, RATES, WARM_RATES
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
 from metainit.training.steps import Step
@@ -134,7 +135,8 @@ def trained(config: Experiment) -> dict[str, int]:
         iterations["meta-learned from pretrained"] = whole - warm_start
     for start in config.learned_rates:
         done = warm_start if start == "warm start" else 0
-        iterations[f"step sizes of {start}"] = whole - done
+        folder = WARM_RATES if start == "warm start" else RATES
+        iterations[NAMES[folder]] = whole - done
     if config.joint.equal_flops:
         iterations["joint pretraining, equal FLOPs"] = whole
     return iterations

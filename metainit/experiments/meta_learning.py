@@ -39,7 +39,14 @@ from metainit.experiments.initialisations import Trainer
 from metainit.models import registry
 from metainit.models.model import Model
 from metainit.reporting import fairness, figures, finished_runs, run_report
-from metainit.runtime import atomic, devices, hosts, provenance, run_folder
+from metainit.runtime import (
+    atomic,
+    devices,
+    hosts,
+    progress,
+    provenance,
+    run_folder,
+)
 from metainit.runtime.budget import steps_per_iteration
 from metainit.runtime.cost import JOINT, NAMES, OURS, RANDOM
 from metainit.runtime.logging import read_metrics
@@ -50,6 +57,10 @@ from metainit.training.steps import Step
 from metainit.transfer import comparison
 
 BUDGET, REPORT = "budget.json", "report.txt"
+_OF_FEATURES = (
+    "Features of the encoder's frozen stages were made once for every image: their "
+    "time is in no row. Random weights have others: not measured."
+)
 
 
 def train(
@@ -139,12 +150,13 @@ def _meta_learn(
         whole, encoding = uncut.prepare(config, start, roles, dry_run), 0.0
         if cached:
             start, roles, encoding = preparation.on_maps(config, start, roles, dry_run)
-    programs = preparation.compiled(config, start, roles, head_key, step_key, dry_run)
     evaluator_of = functools.cache(
         lambda way: adaptation.evaluator(config, start.model, start.preprocess, way)
     )
-    meta, joint, rate = programs[2:]
-    expected = forecast.measure(config, start, roles, meta, joint, evaluator_of, rate)
+    programs, expected = preparation.timed(
+        config, start, roles, (head_key, step_key), evaluator_of, dry_run
+    )
+    meta, joint = programs.meta, programs.joint
     encoding, past = encoding + whole.seconds, hosts.agreed(time.perf_counter() - begin)
     expected = expected._replace(encoding_seconds=encoding, begun_seconds=past)
     if not dry_run:
@@ -162,36 +174,36 @@ def _meta_learn(
         forecast.check_hours(config, expected)
         return ""
 
-    # The initialisations.
-    trainer = Trainer(config, roles.validation, evaluator_of, expected, begin)
-    inits = initialisations.make(config, workdir, trainer, programs, ratio)
-    runs = trainer.validated.values()
-    if not config.evaluate.episodes:
-        atomic.write_json(workdir / finished_runs.VALIDATION, trainer.validated)
-        return ""
-    notes += trainer.notes
-    notes.append(_flops_in_words(meta, joint))
-    if cached:
-        notes.append(
-            "Features of the encoder's frozen stages were made once for every image: "
-            "their time is in no row. Random weights have others: not measured."
-        )
-    else:
-        inits[RANDOM] = untrained
+    with progress.plan(plan.ahead(config, expected, meta, joint, ratio)):
+        # The initialisations.
+        trainer = Trainer(config, roles.validation, evaluator_of, expected, begin)
+        inits = initialisations.make(config, workdir, trainer, programs, ratio)
+        runs = trainer.validated.values()
+        if not config.evaluate.episodes:
+            atomic.write_json(workdir / finished_runs.VALIDATION, trainer.validated)
+            return ""
+        notes += trainer.notes
+        notes.append(_flops_in_words(meta, joint))
+        if cached:
+            notes.append(_OF_FEATURES)
+        else:
+            inits[RANDOM] = untrained
 
-    # Transfer, meta-test and the report. A finished fine-tuning is kept, an evaluation
-    # is not, so that a run that is stopped loses least in this order.
-    transferred = None
-    if config.transfer.steps:
-        transferred = comparison.compare(
-            config, inits, *comparison.of_roles(config, roles), workdir
+        # Transfer and meta-test. A finished fine-tuning is kept, an evaluation is not,
+        # so that a run that is stopped loses least in this order.
+        transferred = None
+        if config.transfer.steps:
+            transferred = comparison.compare(
+                config, inits, *comparison.of_roles(config, roles), workdir
+            )
+        device_seconds = sum(run["device_seconds"] for run in runs)
+        # What was done before the run was gone on with took device time.
+        before = max(device_seconds / devices.mesh().size, time.perf_counter() - begin)
+        evaluation = meta_test.run(
+            config, workdir, inits, roles, evaluator_of, whole, before, loaded
         )
-    device_seconds = sum(run["device_seconds"] for run in runs)
-    # What was done before the run was gone on with took device time.
-    before = max(device_seconds / devices.mesh().size, time.perf_counter() - begin)
-    evaluation = meta_test.run(
-        config, workdir, inits, roles, evaluator_of, whole, before, loaded
-    )
+
+    # The report.
     ours = {part: inits[x] for part, x in NAMES.items() if x in OURS and x in inits}
     first = next(iter(ours.values()))
     images = sum(len(source.images) for source in roles.train)
@@ -208,8 +220,7 @@ def _meta_learn(
     }
     evaluation = evaluation._replace(notes=(*evaluation.notes, *notes))
     text = run_report.write_report(workdir, evaluation, context, transferred)
-    flat, first_episode = run_folder.flat(settings), _episode(config, loaded)
-    shown = evaluation.rows, flat, first_episode
+    shown = evaluation.rows, run_folder.flat(settings), _episode(config, loaded)
     run_report.show_in_tensorboard(workdir, config.iterations, *shown)
     atomic.write_text(workdir / REPORT, text)
     if start.network and not registry.without_names(start.network):

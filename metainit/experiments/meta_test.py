@@ -13,7 +13,7 @@ from metainit.evaluation.few_shot import Chosen, Entrants, EvaluatorOf
 from metainit.evaluation.results import Evaluation
 from metainit.experiments import uncut
 from metainit.experiments.uncut import Whole
-from metainit.runtime import atomic, hosts
+from metainit.runtime import atomic, hosts, progress
 from metainit.training.initialisation import Initialisation
 
 FILE = "meta_test.json"
@@ -39,19 +39,18 @@ def run(
         Entrants(config, inits, samples, evaluator_of),
         *uncut.entrants(whole, config, samples),
     ]
-    chosen = [few_shot.choose(x) for x in entrants]
-    # Times differ between hosts, and so might the numbers that follow from them.
-    count, why = hosts.agreed(_count(config, workdir, chosen, before))
-    print(why, flush=True)
-    some = slice(count)
-    episode_set.write(
-        workdir / episode_set.FILE,
-        [
-            episode_set.some(sample, some).manifest
-            for sample in samples.test + samples.held_out
-        ],
-    )
-    parts = [few_shot.measure(x, count) for x in chosen]
+    testing = samples.test + samples.held_out
+    rows, choosing = map(sum, zip(*map(few_shot.work, entrants), strict=True))
+    most = choosing + rows * len(testing) * config.evaluate.episodes
+    with progress.Stage("meta-test", most) as stage:
+        chosen = [few_shot.choose(x) for x in entrants]
+        # Times differ between hosts, and so might the numbers that follow from them.
+        count, why = hosts.agreed(_count(config, workdir, chosen, before))
+        progress.say(why)
+        stage.total = choosing + rows * len(testing) * count
+        manifests = [episode_set.some(x, slice(count)).manifest for x in testing]
+        episode_set.write(workdir / episode_set.FILE, manifests)
+        parts = [few_shot.measure(x, count) for x in chosen]
     evaluation = functools.reduce(few_shot.joined, parts)
     notes = *evaluation.notes, *uncut.notes(whole, config), why
     said = {name: x for of in chosen for name, x in few_shot.first_answers(of).items()}

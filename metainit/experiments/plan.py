@@ -2,6 +2,7 @@
 
 import math
 import os
+import textwrap
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax
 from metainit.config.fields import Experiment
 from metainit.evaluation import episode_count
 from metainit.experiments.forecast import SHARE, Forecast, device_memory, trained
+from metainit.reporting.plain_text import WIDTH
 from metainit.training.steps import Step
 
 LONG = 3 * 3600.0  # seconds from which on it is told what would save some
@@ -58,6 +60,24 @@ def parts(
     return [*found, Part("report", _AROUND, "and imports")]
 
 
+def ahead(
+    config: Experiment, forecast: Forecast, meta: Step, joint: Step, ratio: float
+) -> dict[str, float]:
+    """Lists the seconds of what is done after the plan was told, stage by stage.
+
+    Validations belong to the trainings that they are in.
+    """
+    whole = parts(config, forecast, meta, joint, ratio)
+    seconds = {part.name: part.seconds for part in whole[1:]}
+    seconds.pop("encoding", None)
+    iterations, looking = trained(config), seconds.pop("validation")
+    for name, count in iterations.items():
+        seconds[name] += looking * count / sum(iterations.values())
+    last = "meta-test" if config.evaluate.episodes else name
+    seconds[last] += forecast.compile_seconds
+    return seconds
+
+
 def _meta_test(config: Experiment, forecast: Forecast, before: float) -> Part:
     """Meta-test after so many seconds of other parts."""
     section, each = config.evaluate, forecast.adaptation_seconds
@@ -95,9 +115,10 @@ def in_words(
         lines.append("  max_hours ends training early, so that meta-test fits in.")
     needed, there = meta.program.memory, device_memory()
     about = "about " if forecast.rate else ""
-    lines.append(
+    lines += textwrap.wrap(
         f"A meta-iteration needs {about}{needed / 1e9:.2g} GB of device memory, of "
-        f"{there / 1e9:.3g}; {ratio:.3g} joint steps take as long."
+        f"{there / 1e9:.3g}; {ratio:.3g} joint steps take as long.",
+        WIDTH,
     )
     if needed > SHARE * there:
         lines.append(

@@ -13,11 +13,13 @@ from metainit.data import cache, episode_set, fitting, leakage, loading
 from metainit.data.batches import MetaBatches
 from metainit.data.episodes import in_words
 from metainit.data.loading import Roles, Source
+from metainit.evaluation.few_shot import EvaluatorOf
 from metainit.experiments import configs, forecast
+from metainit.experiments.forecast import Forecast
 from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
 from metainit.models.model import Model
-from metainit.runtime import digest, hosts
+from metainit.runtime import digest, hosts, progress
 from metainit.runtime.budget import compile_step, not_compiled
 from metainit.runtime.cost import RANDOM
 from metainit.training import frozen_features, steps
@@ -170,6 +172,21 @@ def on_maps(
     return start, Roles(*by_role), seconds
 
 
+def timed(
+    config: Experiment,
+    start: Initialisation,
+    roles: Roles,
+    keys: tuple[jax.Array, jax.Array],
+    evaluator_of: EvaluatorOf,
+    dry_run: bool = False,
+) -> tuple[Programs, Forecast]:
+    """The programs, made with the `keys` of `compiled`, and what a run will take."""
+    with progress.Stage("compiling and timing", 0):
+        programs = compiled(config, start, roles, *keys, dry_run)
+        of_steps = programs.meta, programs.joint, evaluator_of, programs.rate
+        return programs, forecast.measure(config, start, roles, *of_steps)
+
+
 def compiled(
     config: Experiment,
     start: Initialisation,
@@ -199,7 +216,7 @@ def compiled(
         return learner.init(recipe.started(config, model, {"body": body} | head))
 
     if not dry_run:
-        print("compiling", flush=True)
+        progress.tell("compiling", "")
     make = not_compiled if dry_run else compile_step
     state = state_of(start.body)
     meta = steps.meta_step(config, learner, state, batches, step_key, make)

@@ -26,7 +26,15 @@ from metainit.experiments import configs
 from metainit.experiments.forecast import NoTimeError
 from metainit.reporting import finished_runs, html, tune_report
 from metainit.reporting.tune_report import Trial
-from metainit.runtime import atomic, devices, digest, provenance, run_folder, stop
+from metainit.runtime import (
+    atomic,
+    devices,
+    digest,
+    progress,
+    provenance,
+    run_folder,
+    stop,
+)
 from metainit.runtime.checkpoint import BEST as BEST_STATES
 from metainit.runtime.checkpoint import LAST as LAST_STATES
 from metainit.training.nonfinite import NonFiniteError
@@ -198,7 +206,8 @@ def tune(
         run_folder.claim(workdir, dataclasses.asdict(config), may_change=may_change)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    trials, refused = _run_all(config, planned, workdir, train)
+    with progress.Stage("", len(planned), has_bar=False):
+        trials, refused = _run_all(config, planned, workdir, train)
     # Of earlier values that are no longer asked for, too: they were tried.
     count = len(trials.keys() | set(map(key, planned)))
     return _report(config, workdir, [*trials.values(), *refused], count, command)
@@ -214,11 +223,14 @@ def _run_all(
     refused: list[Trial] = []
     for number, fields in enumerate(planned, start=1):
         if key(fields) in trials:
+            progress.advance()
             continue
         stop.check()
-        print(f"trial {number} of {len(planned)}: {tune_report.in_words(fields)}")
+        name = f"trial {number} of {len(planned)}"
+        print(f"{name}: {tune_report.in_words(fields)}")
         try:
-            trial = _run(config, fields, workdir, train)
+            with progress.Stage(name, 1, has_bar=False):
+                trial = _run(config, fields, workdir, train)
         except ConfigError as error:  # such as classes with too few images
             if not trials:
                 raise

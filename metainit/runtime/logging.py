@@ -1,4 +1,4 @@
-"""How a run tells how it goes: files for TensorBoard, a bar or lines on the terminal.
+"""How a run tells how it goes in files: for TensorBoard, and rows of numbers.
 
 Methods of `Writer` are named as `clu.metric_writers.MetricWriter`'s, which need
 TensorFlow.
@@ -9,7 +9,6 @@ import math
 import os
 import pathlib
 import socket
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,7 +17,6 @@ import numpy as np
 from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
-from tqdm import tqdm
 
 from metainit.runtime import atomic, untrusted
 
@@ -145,41 +143,3 @@ def _row(line: str) -> dict[str, Any]:
     numbers = [value for value in row.values() if value is not None]
     list(map(math.isnan, numbers))  # raises for what is none, or too large for a float
     return row | {"step": int(row["step"])}
-
-
-class Progress:
-    """Progress of one run: a bar on a terminal, plain lines elsewhere."""
-
-    def __init__(self, name: str, first: int, total: int):
-        """Takes the run's name, the steps done before and the steps in all."""
-        self._name = name
-        # None disables it where there is no terminal.
-        self._bar = tqdm(
-            desc=name, initial=first, total=total, dynamic_ncols=True, disable=None
-        )
-
-    def step(self) -> None:
-        """Counts one more step as done."""
-        self._bar.update()
-
-    def show(
-        self, step: int, numbers: Mapping[str, float], seconds_left: float
-    ) -> None:
-        """Shows numbers by name, and the time left where no bar does."""
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-        if self._bar.disable:
-            total, left = self._bar.total, f"left {seconds_left:.0f} s"
-            self.say(f"{self._name} {step}/{total}  {shown}  {left}")
-        else:
-            self._bar.set_postfix_str(shown)
-
-    def say(self, line: str) -> None:
-        """Prints a line above the bar."""
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.close()

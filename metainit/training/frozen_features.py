@@ -17,14 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.lib.format import open_memmap
-from tqdm import tqdm
 
 from metainit.core import masks
 from metainit.data import cache
 from metainit.data.batches import chunks
 from metainit.data.loading import Source
 from metainit.models.model import Model
-from metainit.runtime import atomic, digest
+from metainit.runtime import atomic, digest, progress
 from metainit.runtime.budget import seconds_each
 from metainit.training.initialisation import Initialisation
 
@@ -97,15 +96,14 @@ def _encode(
             raise ValueError
     except (OSError, ValueError):  # none, or none that can be gone on with
         maps, done = cache.allocated(part, np.float32, wanted), 0
-    bar = tqdm(
-        list(chunks(np.arange(done, len(maps)), CHUNK)),
-        f"encoding {source.name}",
-        disable=None,
-    )
-    for rows, count in bar:
-        maps[rows[:count]] = encode(source.images[rows])[:count]
-        maps.flush()
-        atomic.write_text(told, str(rows[count - 1] + 1))
+    name, total = f"encoding {source.name}", len(maps)
+    progress.tell(f"{name}: {total:,} images", "")
+    with progress.Stage(name, total, done, weight=0) as stage:
+        for rows, count in chunks(np.arange(done, total), CHUNK):
+            maps[rows[:count]] = encode(source.images[rows])[:count]
+            maps.flush()
+            atomic.write_text(told, str(rows[count - 1] + 1))
+            stage.advance(count)
     hashes = np.array([cache.hash_image(x) for x in maps], np.uint64)
     atomic.write_bytes(path.with_suffix(_HASHES), hashes.tobytes())
     os.replace(part, path)

@@ -9,7 +9,7 @@ import numpy as np
 from clu import metrics as clu_metrics
 
 from metainit.core.interpolation import interpolate
-from metainit.runtime import devices, hosts
+from metainit.runtime import devices, hosts, progress
 from metainit.runtime.checkpoint import BEST, Checkpoint, Checkpoints
 from metainit.runtime.cost import Cost
 from metainit.runtime.logging import Writer
@@ -174,7 +174,7 @@ class _Training(Session):
         clock["skipped"] += 1
         where = run.where(step, nonfinite.by_loss(metrics))
         left_out = f"left out, {clock['skipped']} of {run.skip} (outer.skip_nonfinite)"
-        self.bar.say(f"warning: {run.name}: {where}, is not finite: {left_out}")
+        progress.say(f"warning: {run.name}: {where}, is not finite: {left_out}")
 
     def _owed(self, writer: Writer) -> bool:
         run, step, clock = self.run, self.step, self.clock
@@ -190,7 +190,7 @@ class _Training(Session):
             accuracy = self._validate(candidate.params)
             told = {"validation/accuracy": accuracy, **self._describe()}
             writer.write_scalars(step, told)
-            self.bar.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
+            progress.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
             judged = {"best": clock["best"], "worse": clock["worse"] + 1}
             if accuracy > clock["best"]:
                 judged = {"best": accuracy, "worse": 0}
@@ -213,7 +213,9 @@ class _Training(Session):
         scalars |= _by_data(run, logged) | health.by_tag(self.norms)
         writer.write_scalars(step, scalars)
         left = (run.steps - step) * spent / count
-        self.bar.show(step - run.first_step, numbers, left)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        line = f"{run.name} {step}/{run.steps}  {shown}  left {left:.0f} s"
+        progress.tell(line, shown)
         logged.clear()
         self.norms = {}
         self._logged_at = step, clock["device_seconds"]
@@ -227,7 +229,7 @@ class _Training(Session):
         told = clock["stuck"] > 0 or not run.chance
         if not told and health.is_stuck(losses, run.chance, windows):
             clock["stuck"] = self.step
-            self.bar.say(f"warning: {self.notes()[-1]}")
+            progress.say(f"warning: {self.notes()[-1]}")
 
 
 def _moved_back(
@@ -249,7 +251,7 @@ def _moved_back(
         return kept.extra["best"] if alpha == 1 else validate(moved(alpha))
 
     accuracy, alpha = max((accuracy_of(alpha), alpha) for alpha in run.alphas)
-    print(f"{run.name}: validation accuracy {accuracy:.4f} with alpha {alpha:g}")
+    progress.say(f"{run.name}: validation accuracy {accuracy:.4f} with alpha {alpha:g}")
     extra = kept.extra | {"best": accuracy, "alpha": alpha}
     best.save(kept.step, kept.state._replace(params=moved(alpha)), extra)
     return best.restore(run.state)

@@ -20,9 +20,8 @@ import jax
 import numpy as np
 
 from metainit.core.types import MetaState
-from metainit.runtime import devices, placement, stop
+from metainit.runtime import devices, placement, progress, stop
 from metainit.runtime.checkpoint import LAST, Checkpoint, Checkpoints
-from metainit.runtime.logging import Progress
 from metainit.training.health import NORMS, Metrics
 
 PROFILE = "profile"  # folder of a run's trace, for TensorBoard or Perfetto
@@ -96,7 +95,6 @@ class Session:
     state, is read.
     """
 
-    bar: Progress
     norms: Mapping[str, Any] = MappingProxyType({})  # of layers, last computed
     best: Checkpoints | None = None  # what the clock tells of must be there before it
 
@@ -167,10 +165,10 @@ class Session:
         with (
             contextlib.ExitStack() as tracing,
             contextlib.closing(batches),
-            Progress(run.name, self.step - first, run.steps - first) as self.bar,
+            progress.Stage(run.name, run.steps, self.step, first=first) as self._stage,
         ):
             if self.step > first:
-                self.bar.say(f"{run.name}: resumed at step {self.step}")
+                progress.say(f"{run.name}: resumed at step {self.step}")
             traced = min(self.step + run.profile, run.steps)
             try:
                 if owed():
@@ -193,7 +191,7 @@ class Session:
                     self.save()
                     self.finish()
                     at = f"saved at step {self.step}"
-                    self.bar.say(f"{run.name}: {at}; the same line goes on")
+                    progress.say(f"{run.name}: {at}; the same line goes on")
                 raise
             finally:
                 self.finish()
@@ -203,7 +201,7 @@ class Session:
         """Says what a step has waited for so long."""
         episodes = () if self.run.episodes is None else self.run.episodes(step)
         where = self.run.where(step, range(len(episodes)))
-        self.bar.say(
+        progress.say(
             f"warning: {self.run.name}: the images of {where}, are not there after "
             f"{seconds:g} s; the disk or network that they are on is slow or gone"
         )
@@ -219,7 +217,7 @@ class Session:
         self._spend(time.perf_counter() - begin)
         self._unchecked.append((self.step, metrics))
         self.state, self.step = state, self.step + 1
-        self.bar.step()
+        self._stage.advance()
 
 
 def _drawn_ahead(

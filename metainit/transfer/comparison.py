@@ -15,7 +15,7 @@ import numpy as np
 from metainit.config.fields import Experiment, TransferExperiment
 from metainit.data.batches import hold_out
 from metainit.data.loading import Roles, Source
-from metainit.runtime import atomic
+from metainit.runtime import atomic, progress
 from metainit.runtime.cost import OURS
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, heads
@@ -40,6 +40,9 @@ class Sealed:
 
     def __init__(self, splits: Sequence[Split]) -> None:
         self.__splits = tuple(splits)
+
+    def __len__(self) -> int:
+        return len(self.__splits)
 
     def open(self, chosen: Lines, wanted: Lines) -> tuple[Split, ...]:
         """Gives the splits; a RuntimeError where one wanted was not chosen for."""
@@ -81,9 +84,12 @@ def compare(
     learn = functools.partial(heads.learn, folder=workdir / FOLDER, view=view)
     grid = heads.grid(settings)
     trial = spec._replace(steps=settings.trial_steps)
-    chosen, trials = choose(functools.partial(learn, trial), inits, grid, validation)
-    atomic.write_rows(workdir / TRIALS, trials)
-    runs = measure(functools.partial(learn, spec), inits, chosen, test)
+    tries = len(validation) * sum(map(len, grid.values())) + len(test) * len(grid)
+    with progress.Stage("fine-tuning", len(inits) * tries):
+        learn_briefly = functools.partial(learn, trial)
+        chosen, trials = choose(learn_briefly, inits, grid, validation)
+        atomic.write_rows(workdir / TRIALS, trials)
+        runs = measure(functools.partial(learn, spec), inits, chosen, test)
     points = (point for run in runs for point in run.points)
     atomic.write_rows(workdir / fine_tuning.RESULTS, points)
     share, labels = f"{100 * settings.fraction:g} %", "all labels"

@@ -23,7 +23,7 @@ from metainit.data.loading import Source
 from metainit.models import heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
-from metainit.runtime import atomic, digest, flops, run_folder
+from metainit.runtime import atomic, digest, flops, progress, run_folder
 from metainit.runtime.budget import Program, compile_step
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
@@ -136,7 +136,7 @@ class _FineTuning(Session):
         if spec.head == "given":
             state = state._replace(params=dict(init.params))
         run = Run(
-            name=str(self._about.get("init", "fine-tuning")),
+            name=name_of(about),
             folder=folder,
             update=self._update,
             batch=lambda step: (
@@ -206,7 +206,8 @@ class _FineTuning(Session):
             )
             clock["points"].append(list(point))
             self.write()
-            self.bar.say(f"{self.run.name} {step}: accuracy {point.accuracy:.4f}")
+            told = f"accuracy {point.accuracy:.4f}"
+            progress.tell(f"{self.run.name} {step}: {told}", f"step {step}: {told}")
         if 0 < step == spec.probe_steps:
             self.state = steps.restarted(self.state, self._init.model, self._fresh)
         return due or (step > 0 and step % SAVE_EVERY == 0)
@@ -233,6 +234,13 @@ class _FineTuning(Session):
         counted = flops.of_function(jax.jit(class_sums), params, moments, *chunk)
         self.clock["head_flops"] = counted * math.ceil(len(chosen) / held_out.CHUNK)
         self.state = self.state._replace(params=params | {"head": made})
+
+
+def name_of(about: Mapping[str, Any]) -> str:
+    """Names a fine-tuning by what it is about: initialisation, head and setting."""
+    words = about.get("init", "fine-tuning"), about.get("head")
+    setting = about.get("setting", {}).values()
+    return ", ".join(str(word) for word in (*words, *setting) if word is not None)
 
 
 def check_params(init: Initialisation, train: Source) -> None:

@@ -15,7 +15,7 @@ import jax
 from metainit.config.fields import Transfer
 from metainit.data import loading
 from metainit.evaluation import closed_form
-from metainit.runtime import atomic, devices, digest, flops
+from metainit.runtime import atomic, devices, digest, flops, progress
 from metainit.runtime.checkpoint import LAST
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, held_out
@@ -90,14 +90,21 @@ def learn(
         spec = spec._replace(head=start, probe_steps=round(probe * spec.steps))
         for place, described in zip(places, of_each, strict=True):
             whole = spec._replace(**described["setting"])
-            if not _finished(place, spec.steps):
+            if _finished(place, spec.steps):
+                progress.advance()
+            else:
+                progress.tell_next(fine_tuning.name_of(described))
                 fine_tuning.fine_tune(seen, sides, whole, place, described)
             # Rows are all that is asked for later; states of many runs fill a disk.
             shutil.rmtree(place / LAST, ignore_errors=True)
-    elif not all(_finished(place, 0) for place in places):
+    elif all(_finished(place, 0) for place in places):
+        progress.advance(len(places))
+    else:
         values = [tuple(setting.values()) for setting in settings]
         points = fitted(seen, sides, spec, closed_form.HEADS[name], values)
         for place, described, point in zip(places, of_each, points, strict=True):
+            progress.tell_next(fine_tuning.name_of(described))
+            progress.advance()
             place.mkdir(parents=True, exist_ok=True)
             row = described | {"batch_norm": init.model.policy} | point._asdict()
             atomic.write_rows(place / RESULTS, [row])

@@ -28,7 +28,7 @@ from metainit.models import classification, registry
 from metainit.models.model import Model
 from metainit.models.preprocess import fit as fit_preprocess
 from metainit.models.wrappers import unit_length
-from metainit.runtime import atomic, run_folder
+from metainit.runtime import atomic, progress, run_folder
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.runtime.cost import Cost
 from metainit.runtime.logging import read_metrics
@@ -67,7 +67,12 @@ def everything(images):
 @pytest.fixture(scope="module")
 def whole(images):
     """An experiment without a break, its runs as they began and what came of them."""
-    runs, fitted = {}, {}
+    runs, fitted, stages = {}, {}, []
+
+    class Stage(progress.Stage):
+        def __enter__(self):
+            stages.append(self)
+            return super().__enter__()
 
     def recorded(run, *rest):
         runs[run.name] = run
@@ -75,11 +80,31 @@ def whole(images):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(initialisations, "fit", recorded)
+        patch.setattr(progress, "Stage", Stage)
         workdir, compiled = images.parent / "whole", compiling.counted(patch)
         text = train(everything(images), workdir, command="python launch.py")
     return SimpleNamespace(
-        workdir=workdir, text=text, runs=runs, fitted=fitted, compiled=compiled
+        workdir=workdir,
+        text=text,
+        runs=runs,
+        fitted=fitted,
+        compiled=compiled,
+        stages=stages,
     )
+
+
+def test_what_the_plan_has_is_what_is_shown_and_comes_to_its_end(whole):
+    """Time left for all is of the plan, whose parts are found by their names."""
+    (plan,) = (stage for stage in whole.stages if not stage.has_bar)
+    names = [stage.name for stage in whole.stages]
+    assert {"meta-test", *RUNS} <= plan._parts.keys() <= {"report", *names}
+    assert plan.done == pytest.approx(plan.total - plan._parts["report"])
+    assert all(stage.done == stage.total for stage in whole.stages if stage.has_bar)
+    assert all(seconds > 0 for seconds in plan._parts.values())
+    # Each of three initialisations, or two, is chosen with each head, and measured.
+    heads = ("prototype", "zero", "nearest centroid", "logistic regression", "ridge")
+    for head in heads:
+        assert names.count(f"joint pretraining, {head}") == 2
 
 
 def test_each_program_is_compiled_once(whole):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from metainit.core.types import MetaState
-from metainit.runtime import checkpoint
+from metainit.runtime import checkpoint, progress
 from metainit.runtime.checkpoint import LAST, NONFINITE, Checkpoints
-from metainit.runtime.logging import Progress, read_metrics
+from metainit.runtime.logging import read_metrics
 from metainit.training import loop
 from metainit.training.averaging import AverageState
 from metainit.training.loop import fit
@@ -624,7 +624,7 @@ def test_a_batch_that_is_waited_for_is_told_ever_more_rarely(
     """It comes when it was told three times."""
     told, come = [], threading.Event()
 
-    def say(bar, line):
+    def say(line):
         if " of step 4, " in line:  # others may be slow on a busy machine
             told.append(line)
         if len(told) == 3:
@@ -636,7 +636,7 @@ def test_a_batch_that_is_waited_for_is_told_ever_more_rarely(
         return batch(step)
 
     monkeypatch.setattr("metainit.training.session.PATIENCE", 1e-3)
-    monkeypatch.setattr(Progress, "say", say)
+    monkeypatch.setattr(progress, "say", say)
     fitted = go(run(tmp_path, batch=draw, episodes=episodes), lambda _: 0.0)
     assert fitted.cost.steps == 10
     which = " (episodes 8, 9)" if episodes else ""

@@ -1,0 +1,211 @@
+"""What a terminal shows of a run, on pseudo-terminals; and what a pipe gets."""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from metainit.runtime import progress
+
+PROGRAM = """
+import time
+from metainit.runtime import progress, stop
+stop.install()
+with progress.plan({"joint pretraining": 9.0, "meta-test": 5.0}):
+    with progress.Stage("joint pretraining", 1200, first=200, done=200) as stage:
+        for step in range(1000):
+            stage.advance()
+        progress.tell("row 1200", "loss 1.25")
+        progress.say("folder:cat: validation [bold] " + 20 * "accuracy ")
+        print("from elsewhere")
+        progress._live and progress._live.refresh()
+    with progress.Stage("meta-test", 8):
+        with progress.Stage("random weights, ridge head", 4, weight=4):
+            progress.advance(3)
+            progress.detailed("setting 2 of 3: penalty 0.1, and " + 20 * "more ")
+            progress._live and progress._live.refresh()
+            print("READY", flush=True)
+            END
+print("five lines at the end")
+"""
+CODE = re.compile(r"\x1b\[[?\d;]*[a-zA-Z]")
+
+
+def on_terminal(columns, end="pass", kill=None, **environment):
+    """All that a pseudo-terminal got, and the status; killed where it says READY."""
+    master, slave = pty.openpty()
+    rows = 24 if columns else 0
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    known = {"TERM": "xterm-256color", **os.environ, **environment}
+    for name in ("COLUMNS", "LINES", "FORCE_COLOR"):
+        known.pop(name, None)
+    line = [sys.executable, "-c", PROGRAM.replace("END", end)]
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), slave)
+    process, received = subprocess.Popen(line, env=known, **streams), b""
+    os.close(slave)
+    while block := _read(master):
+        received += block
+        if kill and b"READY" in received:
+            process.send_signal(kill)
+            kill = None
+    os.close(master)
+    return received.decode(), process.wait()
+
+
+def _read(master):
+    try:
+        return os.read(master, 1 << 16)
+    except OSError:  # Linux, where the other end is closed
+        return b""
+
+
+def lines_of(received):
+    return [line.rstrip() for line in re.split(r"[\r\n]+", CODE.sub("", received))]
+
+
+@pytest.mark.parametrize("columns", [60, 110, 0])
+def test_one_view_names_counts_and_tells_the_time_left(columns):
+    received, status = on_terminal(columns, TERM="xterm-256color")
+    assert status == 0
+    lines = lines_of(received)
+    shown = [line for line in lines if "meta-test: random weights, ridge head" in line]
+    assert shown
+    bars = [line for line in lines if "━" in line and "left" in line]
+    width = columns or 80  # not known
+    assert bars and all(len(line) == width for line in bars)
+    # The steps are those that the lines tell, and the evaluation has a bar, too.
+    assert any(re.search(r" 1,200/1,200  left 0:00, all \d+:\d\d$", x) for x in bars)
+    assert any(re.search(r" 0/8  (left|all) ", line) for line in bars)
+    details = [line for line in lines if line.startswith("setting 2 of 3")]
+    assert all(line.endswith("…") and len(line) == width for line in details)
+    # What stays is whole and above the view, whoever printed it.
+    whole = "folder:cat: validation [bold] " + 20 * "accuracy "
+    assert whole.rstrip() in lines
+    assert {"from elsewhere", "five lines at the end"} <= set(lines)
+    assert any(re.fullmatch(r"meta-test: done in \d:\d\d", line) for line in lines)
+    assert "row 1200" not in received
+
+
+def test_no_colour_where_none_is_wanted():
+    colours = re.compile(r"\x1b\[[\d;]*3[0-8][\d;]*m")
+    received, _ = on_terminal(80, TERM="xterm-256color", NO_COLOR="1")
+    assert "meta-test" in received and not colours.search(received)
+
+
+def test_a_dumb_terminal_gets_lines():
+    received, _ = on_terminal(80, TERM="dumb")
+    assert "\x1b" not in received and "━" not in received
+    assert "row 1200" in lines_of(received)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_it_the_cursor_is_there(signal_number):
+    end, term = "time.sleep(60)", "xterm-256color"
+    received, status = on_terminal(60, end, signal_number, TERM=term)
+    assert status != 0
+    assert received.rindex("\x1b[?25h") > received.rindex("\x1b[?25l")
+    if signal_number == signal.SIGTERM:
+        assert "done in" not in received.partition("READY")[2]
+
+
+def test_a_pipe_gets_plain_lines(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    line = [sys.executable, "-c", PROGRAM.replace("END", "pass")]
+    answer = subprocess.run(line, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    first, second, *rest = answer.stdout.splitlines()
+    assert first == "row 1200" and second.count("accuracy") == 20
+    assert rest == ["from elsewhere", "READY", "five lines at the end"]
+    assert answer.stderr == ""
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still but for what is added to it."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_time_left_is_the_plans_first_and_then_as_it_goes(clock):
+    with progress.plan({"first": 100.0, "second": 300.0}) as whole:
+        with progress.Stage("first", 10) as stage:
+            assert stage.seconds_left() == 100
+            clock[0] += 50  # compiling is not the pace
+            assert (stage.seconds_left(), whole.seconds_left((stage,))) == (100, 400)
+            stage.advance()
+            for _ in range(8):  # it takes twice as long as was planned
+                clock[0] += 20
+                stage.advance()
+            assert stage.seconds_left() == pytest.approx(20, rel=0.15)
+            assert whole.seconds_left((stage,)) > 310  # as was planned
+            stage.advance()
+        with progress.Stage("second", 3) as stage:
+            for _ in range(3):
+                clock[0] += 200
+                stage.advance()
+            assert whole.seconds_left((stage,)) == stage.seconds_left() == 0
+    assert whole.share() == 1
+
+
+def test_what_was_done_before_is_not_the_pace(clock):
+    """A run that is gone on with: one training is done, another half."""
+    parts = {"first": 100.0, "second": 100.0, "third": 50.0, "last": 30.0}
+    with progress.plan(parts) as whole:
+        with progress.Stage("first", 10, done=10):
+            pass
+        with progress.Stage("second", 30, done=20, first=10) as stage:
+            assert (stage.share(), stage.seconds_left()) == (0.5, 50)
+            assert whole.seconds_left((stage,)) == pytest.approx(130)
+            for _ in range(10):
+                clock[0] += 5
+                stage.advance()
+        assert whole.seconds_left() == pytest.approx(80)
+        with progress.Stage("third", 10, done=10) as stage:
+            assert whole.seconds_left((stage,)) == pytest.approx(30)
+        assert whole.seconds_left() == pytest.approx(30)
+
+
+def test_without_a_plan_the_pace_alone_tells(clock):
+    with progress.Stage("trials", 4) as stage:
+        assert stage.seconds_left() is None
+        for _ in range(3):
+            clock[0] += 7
+            with progress.Stage("a trial", 1):
+                progress.advance()
+        assert (stage.done, stage.seconds_left()) == (3, pytest.approx(7))
+
+
+def test_a_trial_of_a_search_is_as_far_as_what_it_does(clock):
+    with progress.Stage("", 2, has_bar=False) as search:
+        for number in (1, 2):
+            with progress.Stage(f"trial {number} of 2", 1, has_bar=False) as trial:
+                with progress.Stage("compiling", 0):
+                    clock[0] += 40
+                assert trial.done == 0
+                with progress.plan({"one": 30.0, "other": 30.0}) as plan:
+                    with progress.Stage("one", 10):
+                        for _ in range(10):
+                            clock[0] += 3
+                            progress.advance()
+                    shares = [search.share((trial, plan)), trial.share((plan,))]
+                    assert shares == [(number - 0.5) / 2, 0.5]
+                    with progress.Stage("other", 1):
+                        progress.advance()
+    assert search.share() == 1
+
+
+def test_a_stage_that_fails_leaves_none_open():
+    with pytest.raises(KeyError), progress.plan({"a": 1.0}) as whole:
+        with progress.Stage("a", 2):
+            raise KeyError
+    assert whole.share() == 0 and progress._open == []
+    progress.advance()
+    progress.detailed("nobody listens")
