@@ -15,6 +15,7 @@ from metainit.data.loading import Roles
 from metainit.evaluation import adaptation, closed_form, few_shot, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.few_shot import Entrants, choose, evaluate
+from metainit.experiments import configs
 
 INITS = {"meta-learned": small.with_head(), "random": small.random(1)}
 RANDOM = {"random": small.random(1)}
@@ -23,7 +24,7 @@ VARIABLE = {"min_way": 2, "max_way": 3, "max_support": 12, "max_queries": 3}
 
 
 def measure(inits, evaluator_of=small.evaluator, roles=ROLES, **changed):
-    settings = small.config(**changed)
+    settings = configs.typed(small.config(**changed))
     drawn = episode_set.of_roles(settings, roles)
     return evaluate(settings, inits, drawn, evaluator_of)
 
@@ -106,6 +107,7 @@ def test_the_first_answers_are_those_that_were_measured(variable, algorithm):
     more = VARIABLE | {"variable": True, "episodes": 3} if variable else {}
     settings = small.config(**more)
     settings.method.algorithm = algorithm
+    settings = configs.typed(settings)
     drawn = episode_set.of_roles(settings, ROLES)
     chosen = choose(Entrants(settings, INITS, drawn, small.evaluator))
     measured, answers = few_shot.measure(chosen), few_shot.first_answers(chosen)
@@ -173,7 +175,7 @@ def test_the_best_setting_with_the_fewest_steps_is_chosen(rungs):
 def test_rungs_of_one_are_the_whole_grid():
     """What was chosen before there were rungs, by hand: the best of all on all."""
     rows = measure(RANDOM, rungs=1).rows
-    settings = small.config()
+    settings = configs.typed(small.config())
     (sample,) = episode_set.draw_validation(settings, ROLES.validation)
     for row in rows[:2]:
         rates = [("sgd", 0.1), ("sgd", 0.5), ("adam", 0.03)]
@@ -208,6 +210,7 @@ def test_images_of_a_head_that_adapts_alone_are_embedded_once():
     """Each initialisation's of every sample, for all heads; they come to the same."""
     settings, asked = small.config(), []
     settings.method.algorithm = "anil"
+    settings = configs.typed(settings)
 
     def rows(model):
         program = adaptation.evaluator(settings, model, small.PREPROCESS, small.WAY)
@@ -230,7 +233,7 @@ def test_images_of_a_head_that_adapts_alone_are_embedded_once():
 
 def test_fewer_episodes_are_the_first():
     roles = ROLES._replace(test=(small.TEST, small.source("more", 4)))
-    settings = small.config()
+    settings = configs.typed(small.config())
     drawn = episode_set.of_roles(settings, roles)
     chosen = choose(Entrants(settings, INITS, drawn, small.evaluator))
     few, every = (few_shot.measure(chosen, count) for count in (7, None))
