@@ -25,8 +25,6 @@ RUN_BY = {
     "export.md": "experiments/test_export.py",
     "extending.md": "test_extending.py",
 }
-# Whose sentences are long: measurements, each with its circumstances.
-DENSE = {"results.md"}
 reference = runpy.run_path(str(DOCS / "reference.py"))
 api = runpy.run_path(str(DOCS / "api.py"))
 
@@ -69,10 +67,7 @@ def prose(page):
                 yield words
 
 
-SHORT = [page for page in PAGES if page.name not in DENSE]
-
-
-@pytest.mark.parametrize("page", SHORT, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_sentences_are_short(page):
     sentences = list(prose(page))
     longest = max(sentences, key=len)
