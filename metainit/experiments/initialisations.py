@@ -58,7 +58,8 @@ class Trainer:
         self._samples = episode_set.draw_validation(config, validation)
         self._left, self._spent = forecast.runs, time.perf_counter() - begin
         self._ahead = 0.0  # seconds that the next run's warm start took of its share
-        self._adaptation_seconds: list[float] = []
+        self._measured_before = False
+        self._adaptation_seconds = math.inf  # of an episode, the least so far
         self._seen: dict[str, float] = {}  # by the last validation, by tag
 
     def fit(
@@ -128,14 +129,16 @@ class Trainer:
         measured = validated(self._evaluator_of, init, self._samples, setting)
         seconds = time.perf_counter() - begin
         episodes = sum(len(x.episodes.support["label"]) for x in self._samples)
-        self._adaptation_seconds.append(seconds / episodes)
+        if self._measured_before:  # the first one compiled
+            self._adaptation_seconds = min(self._adaptation_seconds, seconds / episodes)
+        self._measured_before = True
         return measured
 
     def _share(self) -> float:
         """Seconds that the next run may take."""
-        forecast, known = self._forecast, self._adaptation_seconds[1:]
-        if known:  # the first one compiled
-            forecast = forecast._replace(adaptation_seconds=min(known))
+        forecast, known = self._forecast, self._adaptation_seconds
+        if known < math.inf:
+            forecast = forecast._replace(adaptation_seconds=known)
         left = self._config.max_hours * 3600 - self._spent
         return (left - forecast.reserved(self._config)) / self._left - self._ahead
 

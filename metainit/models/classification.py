@@ -5,7 +5,9 @@ Batches are dicts: "image" [n, height, width, c], "label" int [n], optionally "w
 such class, its score is -inf).
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ import optax
 from metainit.core.types import Batch, Key, LossFn, Metrics, Params
 from metainit.models import heads
 from metainit.models.heads import BatchFeaturesFn, FitFn
-from metainit.models.model import LeafMask, Model
+from metainit.models.model import EncodeFn, FeaturesFn, LeafMask, Model
 
 # `(params, support, query) -> float [n, ...]`, of the query's images.
 QueryFn = Callable[[Params, Batch, Batch], jax.Array]
@@ -40,10 +42,24 @@ def feature_count(
     model: Model, body: Params, images: jax.Array | jax.ShapeDtypeStruct
 ) -> int:
     """Finds d of features of images [n, height, width, c] without computing any."""
-    # Functions of the model's own, so that what was traced once is known.
-    if model.encode is not None:
-        images = jax.eval_shape(model.encode, body, images)
-    return jax.eval_shape(model.features, body, images, None, None).shape[-1]
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (body, images)
+    )
+    given, structure = jax.tree.flatten(like)
+    return _feature_count(model.encode, model.features, structure, tuple(given))
+
+
+@functools.lru_cache(maxsize=32)  # jax would keep something of every call
+def _feature_count(
+    encode: EncodeFn | None,
+    of_images: FeaturesFn,
+    structure: Any,
+    given: tuple[jax.ShapeDtypeStruct, ...],
+) -> int:
+    body, images = jax.tree.unflatten(structure, given)
+    if encode is not None:
+        images = jax.eval_shape(encode, body, images)
+    return jax.eval_shape(of_images, body, images, None, None).shape[-1]
 
 
 def linear_head(features: int, classes: int) -> dict[str, jax.Array]:

@@ -125,6 +125,23 @@ def test_encoding_once_is_encoding_every_time(learner):
     )
 
 
+def test_counting_features_again_keeps_nothing():
+    """Every validation counts them, of other parameters; jax kept 3 kB a call."""
+    model = registry.build(config("frozen"))
+    calls = []
+
+    def features(*given):
+        calls.append(given)
+        return model.features(*given)
+
+    watched = model._replace(features=features)
+    images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    body = tiny.drawn(model.init)
+    bodies = body, jax.tree.map(jnp.negative, body), jax.tree.map(jnp.square, body)
+    counts = {classification.feature_count(watched, x, images) for x in bodies}
+    assert len(counts) == len(calls) == 1
+
+
 @pytest.mark.parametrize("use", ["meta", "adapted"])
 def test_gradients_are_those_in_reverse_of_a_network_in_every_step(x64, use):
     """In mixed mode; what can be is computed once a task, the rest with checkpoints."""
