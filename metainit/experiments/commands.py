@@ -1,7 +1,6 @@
 """Commands that start an experiment, and those that say what there is."""
 
 import argparse
-import json
 import os
 import platform
 import re
@@ -22,7 +21,7 @@ from metainit.experiments import configs, finetune, launching
 from metainit.experiments.configs import Config
 from metainit.experiments.sweep import literal
 from metainit.models import pretrained
-from metainit.runtime import devices, provenance
+from metainit.runtime import atomic, devices, provenance
 from metainit.runtime.arguments import Parser, nearest
 from metainit.runtime.hosts import Others
 
@@ -270,13 +269,19 @@ def _inits() -> Iterator[tuple[str, str]]:
 
 
 def _state(run: Path) -> str:
-    """Says in words how far a run is."""
-    if (run / finetune.REPORT).exists():
-        report = json.loads((run / finetune.REPORT).read_text())
-        accuracy = f"{report['accuracy']:.1%} of {report['judged']} held-out images"
-        return f"classifier of {report['classes']} classes: {accuracy}"
-    kind = json.loads((run / "config.json").read_text()).get("kind", "meta-learning")
-    return f"{kind}, {'finished' if (run / 'report.md').exists() else 'not finished'}"
+    """Says in words how far a run is, or that its files are damaged."""
+    try:
+        if (run / finetune.REPORT).exists():
+            named = "accuracy", "judged", "classes"
+            report = atomic.read_json(run / finetune.REPORT, *named)
+            accuracy = f"{report['accuracy']:.1%} of {report['judged']} held-out images"
+            return f"classifier of {report['classes']} classes: {accuracy}"
+        with atomic.reading(run / "config.json"):
+            config = dict(atomic.read_json(run / "config.json"))
+    except atomic.DamagedError as error:
+        return " ".join(str(error).split())
+    finished = "finished" if (run / "report.md").exists() else "not finished"
+    return f"{config.get('kind', 'meta-learning')}, {finished}"
 
 
 def info_parser() -> Parser:

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import csv
 import io
-import json
 import math
 import os
 import pathlib
@@ -138,7 +137,8 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
     run_folder.claim(out, settings, flag="--out")
     if (out / REPORT).exists():
         print(f"{out} is finished; another --out starts anew")
-        _tell(json.loads((out / REPORT).read_text()))
+        with atomic.reading(out / REPORT, "delete it, and the same line makes it anew"):
+            _tell(atomic.read_json(out / REPORT))
         return
     learned, judged = len(rows(train)), len(rows(test))
     from_where = _from_where(init, given.init)

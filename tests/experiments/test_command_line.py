@@ -161,6 +161,10 @@ def test_the_list_has_configs_initialisations_and_runs(tmp_path, monkeypatch, ca
     assert all(re.search(f"^  {name} ", text, re.M) for name in pretrained.SHIPPED)
     assert re.search("begun +meta-learning, not finished", text)
     assert re.search("done +meta-learning, finished", text)
+    (tmp_path / "runs/begun/config.json").write_bytes(b"\xff")
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"begun .*cannot be read", text) and "learning, finished" in text
     assert main(["list", "--runs", "nowhere"]) == 0
     assert "none yet" in capsys.readouterr().out
 

@@ -351,6 +351,12 @@ def test_a_stopped_one_goes_on_and_a_finished_one_says_so(meta, monkeypatch, cap
     monkeypatch.setattr(fine_tuning, "fine_tune", None)
     assert fine_tuned("stopped") == 0
     assert "stopped is finished" in capsys.readouterr().out
+    for damaged in (b"\xff", b"{}", b"[]"):
+        pathlib.Path("stopped/report.json").write_bytes(damaged)
+        assert fine_tuned("stopped") == 2
+        words = "stopped/report.json cannot be read"
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line and "delete it" in line
 
 
 def test_given_parts_are_used(place, capsys):

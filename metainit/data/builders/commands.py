@@ -161,13 +161,11 @@ def _all(names: Sequence[str]) -> list[str]:
 
 def _verify(arguments: argparse.Namespace) -> int:
     """Counts every image of every class and split, and decodes a sample."""
-    import tensorflow_datasets as tfds
-
     entry, root = catalog.find(arguments.name), cache.root(arguments.data_dir)
     if not (summary := prepared.newest(entry.name, root)):
         how = f"run metainit datasets prepare {entry.name}, or name another --data_dir"
         raise ValueError(f"{entry.name} is not prepared in {root}; {how}")
-    builder = tfds.builder_from_directory(summary.folder)
+    builder = prepared.opened(summary.folder)
     every = max(1, sum(summary.images.values()) // _SAMPLE)
     splits: Counter[str] = Counter()
     classes: Counter[int] = Counter()

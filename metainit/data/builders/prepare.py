@@ -117,6 +117,7 @@ def _run(builder: tfds.core.DatasetBuilder) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             config = tfds.download.DownloadConfig(try_download_gcs=False)
             builder.download_and_prepare(download_config=config)
+        prepared.seal(folder)
     finally:
         absl.logging.set_verbosity(verbosity)
 

@@ -1,6 +1,7 @@
 """Data sets that TFDS has prepared as ArrayRecord, read without TensorFlow."""
 
 import collections
+import hashlib
 import json
 import os
 import shlex
@@ -12,6 +13,7 @@ from metainit.data import cache, class_splits, images
 from metainit.runtime import atomic
 
 _CHUNK = 1024
+_DIGESTS = "sha256"  # a file, of the small ones beside it; records have their own
 _AGAIN = "delete this folder, and prepare the data set again"
 
 
@@ -47,6 +49,7 @@ def summary(folder: Path) -> Summary:
     It raises DamagedError where that cannot be read.
     """
     with atomic.reading(folder, _AGAIN):
+        _check(folder)
         info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
         extra = folder / "metadata.json"
         splits = info.get("splits", [])
@@ -56,6 +59,35 @@ def summary(folder: Path) -> Summary:
             sum(int(split["numBytes"]) for split in splits),
             dict(json.loads(extra.read_text("utf-8"))) if extra.exists() else {},
         )
+
+
+def opened(folder: Path) -> Any:
+    """Gives the builder of the data set in a folder, or raises DamagedError."""
+    import tensorflow_datasets as tfds
+
+    with atomic.reading(folder, _AGAIN):
+        _check(folder)
+        return tfds.builder_from_directory(folder)
+
+
+def seal(folder: Path) -> None:
+    """Keeps digests of what says what the records of a new data set are."""
+    atomic.write_text(folder / _DIGESTS, _digests(folder))
+
+
+def _check(folder: Path) -> None:
+    """Raises ValueError where a sealed data set is another, such as by class names."""
+    path = folder / _DIGESTS
+    if path.exists() and path.read_text(errors="replace") != _digests(folder):
+        raise ValueError("its files are not as they were written")
+
+
+def _digests(folder: Path) -> str:
+    small = (x for x in sorted(folder.iterdir()) if x.suffix in (".json", ".txt"))
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in small
+    )
 
 
 def encoded(builder: Any, splits: Sequence[str]) -> Iterator[images.Encoded]:
@@ -76,8 +108,8 @@ def encoded(builder: Any, splits: Sequence[str]) -> Iterator[images.Encoded]:
                 for number, row in zip(chunk, rows, strict=True):
                     name = f"{builder.info.full_name} {split}[{number}]"
                     yield images.Encoded(int(row["label"]), row["image"], name)
-        # ArrayRecord's reader has no other kind of error.
-        except RuntimeError as error:
+        # Of ArrayRecord's reader, or where a data set that is not sealed says nonsense.
+        except (RuntimeError, ValueError, KeyError) as error:
             what = f"the files of {split} are damaged ({error})"
             again = f"{what}; delete {builder.data_dir}, and prepare them again"
             raise atomic.DamagedError(again) from error
@@ -95,12 +127,8 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
     import tensorflow_datasets as tfds
 
     folder = folder_of(name, cache.root(data.data_dir))
-    try:
-        builder = tfds.builder_from_directory(folder)
-        features, form = builder.info.features, builder.info.file_format.value
-    except Exception as error:  # of its many parsers
-        words = f"{folder} cannot be read ({type(error).__name__}: {error})"
-        raise atomic.DamagedError(f"{words}; {_AGAIN}") from error
+    builder = opened(folder)
+    features, form = builder.info.features, builder.info.file_format.value
     if not {"image", "label"} <= set(features) or form != "array_record":
         raise ValueError(
             f"data.name='tfds:{name}' has the features {sorted(features)}, prepared as "

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from metainit.__main__ import main
 from metainit.data import cache
-from metainit.data.builders import base, catalog
+from metainit.data.builders import base, catalog, prepared
 
 FILE = seven.CALTECH_FILE
 FOLDER = Path("data") / "tfds" / "caltech256" / "1.0.0"
@@ -92,12 +92,46 @@ def test_verify_allows_for_what_was_left_out_and_finds_damage(known, run, monkey
     run("prepare caltech256")
     change(monkeypatch, total=13, per_class=(4, 5))
     (FOLDER / "metadata.json").write_text('{"unreadable": 1}')
+    prepared.seal(FOLDER)
     run("verify caltech256")
     assert "(1 unreadable)" in run("list")
     record = next(FOLDER.glob("*train.array*"))
     content = record.read_bytes()
     record.write_bytes(content[:500] + bytes(500) + content[1000:])
     assert "wrong: the files of train are damaged" in run("verify caltech256", 1)
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
+def test_verify_names_the_folder_that_cannot_be_read(known, run, name, sealed):
+    run("prepare caltech256")
+    if not sealed:  # as by an earlier version
+        (FOLDER / "sha256").unlink()
+    (FOLDER / name).write_bytes(b"\xa0" + (FOLDER / name).read_bytes())
+    (line,) = run("verify caltech256", 2).splitlines()
+    assert str(FOLDER) in line and "delete this folder" in line
+
+
+def test_a_name_of_a_class_that_is_another_is_found(known, run):
+    """It would give classes other roles, and say nothing."""
+    run("prepare caltech256")
+    path = FOLDER / "label.labels.txt"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"d", b"e", 1))
+    for command in ("verify caltech256", "list"):
+        (line,) = run(command, 2).splitlines()
+        assert f"{FOLDER} cannot be read" in line and "not as they were" in line
+    path.write_bytes(whole)
+    assert "as in the catalog" in run("verify caltech256")
+
+
+def test_what_is_said_of_files_that_are_not_there_is_damage(known, run):
+    run("prepare caltech256")
+    (FOLDER / "sha256").unlink()
+    path = FOLDER / "dataset_info.json"
+    path.write_bytes(path.read_bytes().replace(b"{SPLIT}", b"{SPLIT}}"))
+    told = run("verify caltech256", 1)
+    assert "wrong: the files of test are damaged (Single '}'" in told
 
 
 def test_verify_decodes(known, run, monkeypatch):
