@@ -127,7 +127,9 @@ def test_templates_may_be_shapes_and_say_where_leaves_go(tmp_path):
 def test_one_of_an_earlier_version_is_read(tmp_path):
     """It has an array for each leaf."""
     state = make_state(3)
-    arrays = {name: np.asarray(x) for name, x in leaves.by_name(state).items() if x.size}
+    arrays = {
+        name: np.asarray(x) for name, x in leaves.by_name(state).items() if x.size
+    }
     about = {"step": 3, "extra": {"a": 1}, "leaves": leaves.kinds(state)}
     items = {"state": ocp.args.StandardSave(arrays), "about": ocp.args.JsonSave(about)}
     manager = checkpoint._manager(tmp_path, lambda: None)
