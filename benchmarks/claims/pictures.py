@@ -82,7 +82,7 @@ def draw_curves(name: str, to: pathlib.Path) -> None:
 
 
 def draw_images(to: pathlib.Path) -> None:
-    """What ours is ahead of the strongest baseline by, over the images of a class."""
+    """What ours is ahead of its own baselines by, over the images of a class."""
     done = {name: n for name, n in IMAGES.items() if claims.done(name)}
     if len(done) < 2:
         return
@@ -104,8 +104,9 @@ def draw_images(to: pathlib.Path) -> None:
             axes.errorbar(moved, middle, bars, fmt="o-", color=colour, label=label)
     axes.axhline(0, color="black", lw=0.8)
     axes.set_xscale("log")
+    axes.minorticks_off()
     axes.set_xticks(list(done.values()), list(map(str, done.values())))
-    axes.set(xlabel="images of a class to learn from", ylabel="ours minus strongest")
+    axes.set(xlabel="images of a class to learn from", ylabel="ours minus joint, points")
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     figure.savefig(to / "d3-images.png", dpi=110)
 
