@@ -106,7 +106,9 @@ def draw_images(to: pathlib.Path) -> None:
     axes.set_xscale("log")
     axes.minorticks_off()
     axes.set_xticks(list(done.values()), list(map(str, done.values())))
-    axes.set(xlabel="images of a class to learn from", ylabel="ours minus joint, points")
+    axes.set(
+        xlabel="images of a class to learn from", ylabel="ours minus joint, points"
+    )
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     figure.savefig(to / "d3-images.png", dpi=110)
 
