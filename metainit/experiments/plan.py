@@ -101,10 +101,11 @@ def in_words(
     total = sum(part.seconds for part in whole)
     lines = ["The plan:"]
     if forecast.rate:
-        lines = [
+        lines = textwrap.wrap(
             "The plan, from operations counted and a rate of "
-            f"{forecast.rate / 1e9:.3g} GFLOP/s measured here (not compiled):"
-        ]
+            f"{forecast.rate / 1e9:.3g} GFLOP/s measured here (not compiled):",
+            WIDTH,
+        )
     longest = max(len(part.name) for part in whole)
     rows = [*whole, Part("in all", total, f"of max_hours={config.max_hours:g}")]
     for name, seconds, words in rows:

@@ -44,6 +44,10 @@ def drawn(small):
     return Initialisation("one", model, PREPROCESS, body)
 
 
+def draw_one(small):
+    return episode_set.draw_validation(tiny.typed(small), ROLES.validation[:1])
+
+
 @pytest.mark.parametrize("head", ["prototype", "learned"])
 def test_it_counts_the_episodes_that_meta_test_adapts_to(head):
     small = settings(validation_episodes=5)  # three of each set
@@ -59,7 +63,7 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head):
         counted.append(len(episodes.support["label"]))
         return program.adapt(init, episodes, setting)
 
-    episodes = episode_set.of_roles(small, ROLES)
+    episodes = episode_set.of_roles(tiny.typed(small), ROLES)
     counted_by = program._replace(adapt=counting)
     evaluate(small, {"one": init, "other": init}, episodes, lambda way: counted_by)
     assert forecast.adaptations(small, ROLES, 2) == sum(counted)
@@ -74,7 +78,7 @@ def test_operations_are_those_of_every_step_and_image():
     def operations(last_step, queries):
         small = settings(steps=(0, last_step))
         small.task.queries = queries
-        (sample,) = episode_set.draw_validation(small, ROLES.validation[:1])
+        (sample,) = draw_one(small)
         init = drawn(small)
         return adaptation.operations(small, init, sample.episodes, sample.way).adapting
 
@@ -89,7 +93,7 @@ def test_operations_are_those_of_every_step_and_image():
 def test_features_that_no_step_changes_are_counted_once():
     small = settings(steps=(0, 5))
     small.method.algorithm = "anil"
-    (sample,) = episode_set.draw_validation(small, ROLES.validation[:1])
+    (sample,) = draw_one(small)
     given = sample.episodes, sample.way
     images = sum(len(part["label"][0]) for part in sample.episodes)
     once = adaptation.operations(small, drawn(small), *given)
@@ -153,7 +157,8 @@ def test_the_plan_adds_up_and_says_what_would_save_most():
     times = {"meta_seconds": 1e3, "joint_seconds": 500.0, "adaptation_seconds": 2e3}
     slow = expected(**times, rate=4e6)
     told = plan.in_words(given[0], slow, meta, joint, 2.0)
-    assert "a rate of 0.004 GFLOP/s" in told and "about 0.2 GB" in told
+    assert "a rate of 0.004 GFLOP/s" in " ".join(told.split())
+    assert "about 0.2 GB" in told and max(map(len, told.splitlines())) <= 80
     by_field = told[told.index("shorter") :]
     for field in ("iterations=50", "evaluate.steps", "method.gradient=first_order"):
         assert field in by_field
