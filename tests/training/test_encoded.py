@@ -51,14 +51,16 @@ def test_maps_are_those_made_on_the_way(init, tmp_path):
         np.testing.assert_array_equal(passed["image"], after.images[:4])
 
 
-def test_maps_are_kept_for_the_same_images_and_weights(init, tmp_path):
+def test_maps_are_kept_for_the_same_images_and_weights(init, tmp_path, capsys):
     def files(seed=0, **changed):
         sources = (source("x", 16, seed),)
         frozen_features.encode(init._replace(**changed), sources, tmp_path)
         return {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
 
     first = files()
-    assert files() == first
+    # A pipe is told of it, when it is done.
+    assert capsys.readouterr().out == "encoding x: 70 images\n"
+    assert files() == first and not capsys.readouterr().out
     assert len(files(body=jax.tree.map(lambda leaf: leaf * 1.5, init.body))) == 2
     assert len(files(seed=5)) == 3
     assert len(files(preprocess=PREPROCESS._replace(std=(1.0, 1.0, 1.0)))) == 4
