@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import soak
 
+MEMORY = ["resident", "anonymous"]
+
 
 def series(memory=0.0, files=0.0, threads=0.0, jump=0.0):
     """Samples of 2 hours, of what grows by so much an hour; memory has noise."""
@@ -30,10 +32,10 @@ def series(memory=0.0, files=0.0, threads=0.0, jump=0.0):
         ({}, []),
         ({"memory": 0.5}, []),
         ({"memory": -3.0}, []),
-        ({"memory": 1.5}, list(soak.MEMORY)),
-        ({"jump": 5.0}, list(soak.MEMORY)),
+        ({"memory": 1.5}, MEMORY),
+        ({"jump": 5.0}, MEMORY),
         ({"files": 1.0}, ["files"]),
-        ({"threads": 3.0, "memory": 9.0}, [*soak.MEMORY, "threads"]),
+        ({"threads": 3.0, "memory": 9.0}, [*MEMORY, "threads"]),
     ],
 )
 def test_what_grows_is_told(growth, growing):
@@ -58,7 +60,7 @@ while True:
     LEAKING and files.append(open("/dev/null"))
     LEAKING and threading.Thread(target=time.sleep, args=[60], daemon=True).start()
 """
-    for leaks, growing in ((1, [*soak.MEMORY, "files", "threads"]), (0, [])):
+    for leaks, growing in ((1, [*MEMORY, "files", "threads"]), (0, [])):
         line = [sys.executable, "-c", program.replace("LEAKING", str(leaks))]
         with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
             assert process.stdout.readline() == b"begun\n"
@@ -85,5 +87,5 @@ def test_a_training_is_watched(tmp_path):
         timeout=900,
     )
     row = json.loads((tmp_path / "soak.json").read_text())
-    assert row["steps"] > 10 and row["files"]["least"] > 3, row
+    assert row["steps"] > 10 and min(row["files"]["least"]) > 3, row
     assert "status 130" in done.stdout, done.stderr
