@@ -422,8 +422,8 @@ def _tell(report: Mapping[str, Any]) -> None:
         f"on held-out images of {report['classes']} classes: {_in_words(report)}, "
         f"F1 {report['f1']:.3f}, calibration error {report['calibration_error']:.3f}"
     )
-    if shared := report["held_out_also_learned"]:
-        print(f"warning: {shared} of them have the pixels of an image learned from")
+    if warning := finetune_report.leaked(report):
+        print(f"warning: {warning}")
 
 
 def _in_words(row: Mapping[str, Any]) -> str:

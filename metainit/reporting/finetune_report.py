@@ -57,6 +57,18 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
     )
 
 
+def leaked(report: Mapping[str, Any]) -> str:
+    """Warns of held-out images that were learned from, too; "" where none was."""
+    shared, judged = report["held_out_also_learned"], report["judged"]
+    if not shared:
+        return ""
+    doubt = "Do not trust this" if 20 * shared > judged else "A little too good"
+    return (
+        f"{doubt}: {shared:,} of {judged:,} held-out images have the pixels of one "
+        "that was learned from. Delete the copies, and make it anew."
+    )
+
+
 def blocks(
     report: Mapping[str, Any], judged: Judged, title: str, command: str
 ) -> Iterator[Block]:
@@ -65,6 +77,8 @@ def blocks(
     `command` uses the classifier.
     """
     yield verdict(report)
+    if warning := leaked(report):
+        yield Verdict("", warning)
     yield Heading(title, 1)
     yield (
         f"{report['init']}; {report['images']:,} images to learn from, held out: "

@@ -368,7 +368,10 @@ def test_given_parts_are_used(place, capsys):
     said = read("parted")
     assert (said["held_out_images"], said["held_out_also_learned"]) == (12, 1)
     assert {pathlib.Path(file).parts[1] for file in held_out("parted")} == {"test"}
-    assert "warning: 1 of them" in capsys.readouterr().out
+    warning = "Do not trust this: 1 of 12 held-out images have the pixels of one that"
+    assert f"warning: {warning}" in capsys.readouterr().out
+    for page in ("report.html", "report.md"):
+        assert warning in pathlib.Path("parted", page).read_text()
     assert fine_tuned("share", "--data=folder:parts", "--test_share=0.5") == 2
     assert "leave test_share out" in capsys.readouterr().err
 

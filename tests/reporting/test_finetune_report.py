@@ -14,6 +14,7 @@ REPORT = {
     "held_out": "0.2 of every class",
     "chosen": "ridge",
     "judged": 6,
+    "held_out_also_learned": 0,
     "accuracy": 0.5,
     "low": 0.2,
     "high": 0.8,
@@ -38,8 +39,8 @@ def judged(names=NAMES):
     return Judged(chances, labels, images, files, names)
 
 
-def blocks(said):
-    made = finetune_report.blocks(REPORT, said, NAME, "metainit predict x NEW")
+def blocks(said, report=REPORT):
+    made = finetune_report.blocks(report, said, NAME, "metainit predict x NEW")
     opening, folded = [], {}
     for block in made:
         if isinstance(block, Details):
@@ -64,6 +65,14 @@ def test_the_first_screen_says_how_good_it_is():
     (table, caption) = folded["Heads"]
     assert table.rows == [["ridge", "saved"], ["nearest mean", "-"]]
     assert "Accuracy 90.0 % [80.0, 100.0], Log loss 0.250, Images 9" in caption
+
+
+def test_images_that_were_learned_from_too_are_told_below_the_headline():
+    (_, warning, *_), _ = blocks(judged(), REPORT | {"held_out_also_learned": 5})
+    told = "Do not trust this: 5 of 6 held-out images have the pixels of one that was "
+    assert isinstance(warning, Verdict) and warning.text.startswith(told)
+    few = REPORT | {"held_out_also_learned": 5, "judged": 100}
+    assert finetune_report.leaked(few).startswith("A little too good: 5 of 100 held")
 
 
 def test_what_goes_wrong():
