@@ -42,7 +42,7 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"warm_start": 1000}, "warm_start iterations: lower"),
+        ({"warm_start": 1000}, "warm_start iterations: give warm_start=200"),
         ({"cold_start": False}, "warm_start cold_start: cold_start=True"),
         ({"outer.decay_steps": 999}, "outer.decay_steps iterations: or 0"),
         ({"evaluate.alphas": (0.5, 1)}, f"{ALPHAS}: or alphas=(1.0,)"),
