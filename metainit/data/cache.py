@@ -40,6 +40,13 @@ def hash_image(image: np.ndarray) -> int:
     return int.from_bytes(digest, "little")
 
 
+def first_of(labels: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """Finds the first image of each one's class that has its pixels, int [n]."""
+    pairs = np.stack([labels.astype(np.uint64), hashes], 1)
+    _, first, number = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    return first[number.reshape(-1)]
+
+
 class Pending(NamedTuple):
     """The images of one role before they are decoded."""
 

@@ -79,8 +79,9 @@ def read_labelled(
     Where the root holds nothing but train and one or more of test, validation and val,
     with the classes inside, train is learned from and the first of the others held
     out. Otherwise a share (by default 0.2) of the images of every class is, at least
-    one, by a choice that depends on the seed and the file names only; what is decoded
-    is the same for every choice.
+    one, by a choice that depends on the seed and the file names only; images of a class
+    with the same pixels are held out together. What is decoded is the same for every
+    choice.
 
     Raises:
       ValueError: no such folder, no images, all classes a level deeper, a class with
@@ -115,15 +116,19 @@ def read_labelled(
         below = _below(top, classes)
         parts = decoded({"train": below["train"], "test": below[held_out]})
         files = tuple(chain(*below[held_out].values()))
+        both = (*chain(*below["train"].values()), *files)
+        _warn_of_two_classes(top, both, parts["train"], parts["test"])
         return Labelled(parts["train"], parts["test"], files, f"the folder {held_out}")
     share = DEFAULT_SHARE if share is None else share
-    is_test = _held_out(classes, share, seed)
-    whole = decoded({"all": classes})["all"]
+    _held_out(classes, share, seed)  # refuses before it decodes
+    whole, every = decoded({"all": classes})["all"], tuple(chain(*classes.values()))
+    _warn_of_two_classes(top, every, whole)
+    first = cache.first_of(whole.labels, whole.hashes)
+    is_test = _held_out_together(classes, first, share, seed)
     train, test = (
         whole._replace(labels=np.where(left_out, -1, whole.labels).astype(np.int32))
         for left_out in (is_test, ~is_test)
     )
-    every = chain(*classes.values())
     files = tuple(file for file, x in zip(every, is_test, strict=True) if x)
     return Labelled(train, test, files, f"{share} of every class")
 
@@ -190,8 +195,8 @@ def _held_out(classes: Classes, share: float, seed: int) -> np.ndarray:
     for label, (name, files) in enumerate(classes.items()):
         if len(files) < 2:
             raise ValueError(
-                f"class {name!r} has one image, {files[0]}; it needs 2 or more, to "
-                "learn from and to hold out"
+                f"class {name!r} has one image, {files[0]}; it needs 2 or more that "
+                "differ, to learn from and to hold out"
             )
         count = min(max(math.floor(share * len(files) + 0.5), 1), len(files) - 1)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(label,)))
@@ -199,6 +204,37 @@ def _held_out(classes: Classes, share: float, seed: int) -> np.ndarray:
             np.isin(np.arange(len(files)), rng.permutation(len(files))[:count])
         )
     return np.concatenate(is_test)
+
+
+def _held_out_together(
+    classes: Classes, first: np.ndarray, share: float, seed: int
+) -> np.ndarray:
+    """The same with each image on the side of the `first` that has its pixels."""
+    is_first = first == np.arange(len(first))
+    kept = {
+        file for file, x in zip(chain(*classes.values()), is_first, strict=True) if x
+    }
+    differing = {name: [x for x in classes[name] if x in kept] for name in classes}
+    is_test = np.zeros(len(first), bool)
+    is_test[is_first] = _held_out(differing, share, seed)
+    return is_test[first]
+
+
+def _warn_of_two_classes(
+    top: Path, files: tuple[Path, ...], *parts: cache.Part
+) -> None:
+    """Names the first image that lies in another class, too, and counts them."""
+    names = chain(*(np.array(part.names)[part.labels] for part in parts))
+    hashes = chain(*(part.hashes.tolist() for part in parts))
+    seen: dict[int, tuple[Path, str]] = {}
+    twice = []
+    for file, name, pixels in zip(files, names, hashes, strict=True):
+        other, of_class = seen.setdefault(pixels, (file, name))
+        if of_class != name:
+            twice.append((other, file))
+    if twice:
+        message = "%s: %d images lie in another class, too, such as %s and %s"
+        logging.warning(message, top, len(twice), *twice[0])
 
 
 def _pending(

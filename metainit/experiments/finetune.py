@@ -23,7 +23,7 @@ import numpy as np
 from metainit.config.fields import Network
 from metainit.data import cache, folders, loading
 from metainit.data.images import opened
-from metainit.data.loading import Source, class_index, rows
+from metainit.data.loading import Source, rows
 from metainit.evaluation import intervals, metrics
 from metainit.experiments import classifier
 from metainit.experiments.classifier import Classifier
@@ -117,7 +117,8 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
     spec = Spec(**of_spec, head="given")
     check(spec, split)
     fine_tuning.check_params(init, train)
-    if given.head == ADAPTED and not _adapts(init, train):
+    fold = _folds(images.train, spec.seed)
+    if given.head == ADAPTED and not _adapts(init, fold):
         raise ValueError(
             f"--head {ADAPTED}: nothing but a head changes in this network (--use "
             f"adapted changes an encoder), or a class has one image to learn from"
@@ -149,7 +150,7 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
     if unsuited := _unsuited(network, images.files):
         print(f"warning: {unsuited}")
     hashes = images.train.hashes[rows(train)], images.test.hashes[rows(test)]
-    choice = _learn(init, split, spec, given.head, out, given.data_dir)
+    choice = _learn(init, split, spec, fold, given.head, out, given.data_dir)
     _write_held_out(out / HELD_OUT, images)
     said = _judged(out, test, [str(file) for file in images.files])
     report = {
@@ -262,6 +263,7 @@ def _learn(
     init: Initialisation,
     split: Split,
     spec: Spec,
+    fold: np.ndarray,
     asked: str,
     out: pathlib.Path,
     data_dir: str,
@@ -276,7 +278,6 @@ def _learn(
         split = Split(name, *maps)
     features = held_out.features_of(learned, split.train, spec)
     labels, way = train.labels[rows(train)], len(train.class_names)
-    fold = linear_heads.folds(labels, spec.seed)
     judged = linear_heads.compare(features, labels, way, fold)
     if asked in linear_heads.METHODS:
         judged = [x for x in judged if x.method == asked]
@@ -285,7 +286,7 @@ def _learn(
         _row(x.method, x.accuracy, len(x.right), x.loss) for x in judged if len(x.right)
     ]
     steps = 0
-    if asked in (BEST, ADAPTED) and _adapts(learned, train):
+    if asked in (BEST, ADAPTED) and _adapts(learned, fold):
         inside = fold == 0
         head = best.fitted(features[~inside], labels[~inside], way)
         trial = _parted(split.train, inside)
@@ -304,12 +305,18 @@ def _learn(
     return Choice(ADAPTED if steps else best.method, compared, steps, seconds)
 
 
-def _adapts(init: Initialisation, train: Source) -> bool:
+def _folds(train: cache.Part, seed: int) -> np.ndarray:
+    """The fold of cross-validation of each image to learn from."""
+    labels, hashes = (x[train.labels >= 0] for x in (train.labels, train.hashes))
+    return linear_heads.folds(labels, cache.first_of(labels, hashes), seed)
+
+
+def _adapts(init: Initialisation, fold: np.ndarray) -> bool:
     """Whether fine-tuning changes more than the head, and can be judged."""
     of_body = init.model.learns
     paths = jax.tree_util.tree_leaves_with_path(init.body)
     changes = any(of_body is None or of_body(*pair) for pair in paths)
-    return changes and all(len(images) > 1 for images in class_index(train))
+    return changes and bool((fold >= 0).all())
 
 
 def _parted(train: Source, inside: np.ndarray) -> Split:

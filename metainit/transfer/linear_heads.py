@@ -117,17 +117,19 @@ def scores(head: Head, features: np.ndarray) -> np.ndarray:
     return features @ head["kernel"] + head["bias"]
 
 
-def folds(labels: np.ndarray, seed: int) -> np.ndarray:
+def folds(labels: np.ndarray, first: np.ndarray, seed: int) -> np.ndarray:
     """The fold in which each image is judged, int [n], by class; -1 for an only one.
 
-    What is learned from in a fold has every class.
+    What is learned from in a fold has every class. An image goes with the `first` of
+    its class that has its pixels, int [n] (`metainit.data.cache.first_of`).
     """
     rng, fold = np.random.default_rng(seed), np.full(len(labels), -1)
+    is_first = first == np.arange(len(first))
     for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == label))
+        rows = rng.permutation(np.flatnonzero(is_first & (labels == label)))
         if len(rows) > 1:
             fold[rows] = np.arange(len(rows)) % FOLDS
-    return fold
+    return fold[first]
 
 
 def compare(

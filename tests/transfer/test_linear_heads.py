@@ -5,6 +5,7 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from metainit.data import cache
 from metainit.transfer import linear_heads
 
 WAY, PER_CLASS, WIDTH = 3, 20, 5
@@ -64,17 +65,27 @@ def test_features_that_never_vary_tell_nothing(method):
 
 def test_every_class_is_learned_from_in_every_fold():
     labels = np.array([0, 0, 0, 0, 0, 1, 1, 2])
-    fold = linear_heads.folds(labels, 0)
+    fold = linear_heads.folds(labels, np.arange(len(labels)), 0)
     assert fold[-1] == -1 and (fold[:-1] >= 0).all()
     for number in range(linear_heads.FOLDS):
         assert set(labels[fold != number]) == {0, 1, 2}
-    assert (linear_heads.folds(labels, 0) == fold).all()
+    assert (linear_heads.folds(labels, np.arange(len(labels)), 0) == fold).all()
+
+
+def test_images_with_the_same_pixels_are_judged_in_one_fold():
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    hashes = np.array([7, 8, 7, 7, 9, 9], np.uint64)
+    first = cache.first_of(labels, hashes)
+    assert first.tolist() == [0, 1, 0, 3, 4, 4]  # not of another class
+    fold = linear_heads.folds(labels, first, 0)
+    assert fold[0] == fold[2] != fold[1] and fold[4] == fold[5] != fold[3]
+    assert (linear_heads.folds(labels[:3], np.zeros(3, int), 0) == -1).all()
 
 
 def test_cross_validation_judges_by_what_had_not_learned(problem):
     """By hand for one method; the temperature is the one of the lowest loss."""
     features, labels = problem
-    fold = linear_heads.folds(labels, 1)
+    fold = linear_heads.folds(labels, np.arange(len(labels)), 1)
     judged = {x.method: x for x in linear_heads.compare(features, labels, WAY, fold)}
     assert list(judged) == list(linear_heads.METHODS)
     mean = judged["nearest mean"]
@@ -129,7 +140,9 @@ def test_the_first_is_left_for_what_is_right_as_often_and_surely_better():
 
 def test_nothing_is_judged_of_classes_with_one_image():
     features, labels = np.eye(3, dtype=np.float32), np.arange(3)
-    judged = linear_heads.compare(features, labels, 3, linear_heads.folds(labels, 0))
+    judged = linear_heads.compare(
+        features, labels, 3, linear_heads.folds(labels, np.arange(len(labels)), 0)
+    )
     assert all(np.isnan(x.loss) and np.isnan(x.accuracy) for x in judged)
     best = linear_heads.best(judged, errors=1.0)
     assert best.method == "logistic regression"
