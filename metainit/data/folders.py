@@ -84,8 +84,8 @@ def read_labelled(
     choice.
 
     Raises:
-      ValueError: no such folder, no images, all classes a level deeper, a class with
-        one, a share that makes no sense, or an image that does not decode.
+      ValueError: no such folder, no images, classes a level deeper, a class with one,
+        a share that makes no sense, or an image that does not decode.
     """
     top, classes = _open(path, f"folder:{path}")
     folders, shape = _folders(classes), (size, size, channels)
@@ -119,6 +119,7 @@ def read_labelled(
         both = (*chain(*below["train"].values()), *files)
         _warn_of_two_classes(top, both, parts["train"], parts["test"])
         return Labelled(parts["train"], parts["test"], files, f"the folder {held_out}")
+    _check_depths(top, classes)
     share = DEFAULT_SHARE if share is None else share
     _held_out(classes, share, seed)  # refuses before it decodes
     whole, every = decoded({"all": classes})["all"], tuple(chain(*classes.values()))
@@ -185,6 +186,21 @@ def _below(top: Path, classes: Classes) -> dict[str, Classes]:
             )
         below[folder][inner] = files
     return below
+
+
+def _check_depths(top: Path, classes: Classes) -> None:
+    """Refuses folders of images below which, or beside which, there are deeper ones."""
+    high, deep = (of(classes, key=lambda x: x.count("/")) for of in (min, max))
+    if high.count("/") == deep.count("/"):
+        return
+    above = Path(deep).parent.as_posix()
+    way_out = f"give {top / above}, or move {high} elsewhere"
+    if above in classes:
+        high, way_out = above, f"move what is in {deep} into {above}, or elsewhere"
+    raise ValueError(
+        f"{top}: {high} holds images itself, and {deep} lies deeper, so that they "
+        f"cannot both be classes: {way_out}"
+    )
 
 
 def _held_out(classes: Classes, share: float, seed: int) -> np.ndarray:

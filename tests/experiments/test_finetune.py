@@ -448,6 +448,21 @@ def test_a_folder_too_high_is_told_from_one_of_classes(capsys):
     assert words in capsys.readouterr().err and not pathlib.Path("high").exists()
 
 
+def test_classes_at_unlike_depths_are_refused(place, capsys):
+    shutil.copytree("my_images", "above/my_images")
+    shutil.copytree("my_images/teal", "above/extra")
+    assert fine_tuned("unlike", "--data=above") == 2
+    words = "extra holds images itself, and my_images/blue lies deeper, .*: give above/"
+    told = capsys.readouterr().err
+    assert re.search(f"{words}my_images, or move extra elsewhere", told)
+    shutil.copytree("my_images", "nested")
+    shutil.copytree("my_images/teal", "nested/teal/old")
+    assert fine_tuned("unlike", "--data=nested") == 2
+    words = "teal holds images itself, .*: move what is in teal/old into teal"
+    assert re.search(words, capsys.readouterr().err)
+    assert not pathlib.Path("unlike").exists()
+
+
 @pytest.mark.parametrize(
     "mistake, message",
     [
