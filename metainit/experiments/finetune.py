@@ -240,7 +240,13 @@ def _from_where(init: Initialisation, source: str) -> str:
         return f"{init.name} of {source}"
     if (about := init.provenance) is None:
         return init.name
-    return f"{source} ({about.recipe.name} recipe, sha256 {about.sha256[:12]})"
+    recipe, sha256 = about.recipe, f"sha256 {about.sha256[:12]}"
+    if recipe.name != pretrained.UNKNOWN.name:
+        return f"{source} ({recipe.name} recipe, {sha256})"
+    if recipe.imagenet:
+        words = "how they were trained is not told by their package"
+        return f"{source} (ImageNet weights, {sha256}; {words})"
+    return f"{source} ({sha256}; how they were trained is not known)"
 
 
 class Choice(NamedTuple):

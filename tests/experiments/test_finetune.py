@@ -22,7 +22,7 @@ from small_transfer import rows, write_resnet
 import metainit
 from metainit.__main__ import main
 from metainit.data import folders
-from metainit.experiments import configs
+from metainit.experiments import configs, finetune
 from metainit.models import pretrained, registry
 from metainit.models.preprocess import Preprocess
 from metainit.training.initialisation import Initialisation
@@ -158,6 +158,24 @@ def test_predict_is_as_accurate_as_the_report_says(name, init, more, capsys):
     assert init == "random" or 0.35 < said["accuracy"] < 1  # chance is a third
     for label, accuracy in said["accuracy_of_class"].items():
         assert np.mean(hits[labels == label]) == accuracy
+
+
+@pytest.mark.parametrize(
+    "recipe, told",
+    [
+        (
+            pretrained._LITE0,
+            "(ImageNet weights, sha256 abc; how they were trained is n",
+        ),
+        (pretrained._V2, "(V2 recipe, sha256 abc)"),
+        (pretrained.UNKNOWN, "(sha256 abc; how they were trained is not known)"),
+    ],
+)
+def test_what_is_known_of_weights_is_said_in_words(recipe, told):
+    about = pretrained.About("x", None, "abc", recipe)
+    start = Initialisation("pretrained x", None, Preprocess((0,), (1,)), {})
+    said = finetune._from_where(start._replace(provenance=about), "x")
+    assert said.startswith(f"x {told}")
 
 
 def test_the_best_head_is_saved(meta, capsys):
