@@ -55,6 +55,11 @@ def claim(
             f"{field}: {workdir} holds files but no config.json, so it is not the "
             f"folder of a run; give an empty or new folder as {flag}"
         )
+    if refused == ["images not what it was"]:
+        raise ValueError(
+            f"the images are not those that {workdir} began with; give another {flag}, "
+            f"or delete {workdir}"
+        )
     if refused:
         raise ValueError(
             f"{field}: {workdir} holds a run of another config, stored -> given: "

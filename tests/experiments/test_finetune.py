@@ -377,6 +377,14 @@ def test_a_stopped_one_goes_on_and_a_finished_one_says_so(meta, monkeypatch, cap
         assert words in line and "delete it" in line
 
 
+def test_other_images_need_another_folder(meta, place, capsys):
+    more = shutil.copytree("my_images", place / "more")
+    shutil.copy("new_images/blue/00.png", more / "blue" / "new.png")
+    assert fine_tuned("meta", "--data=more") == 2
+    words = "the images are not those that meta began with; give another --out, or del"
+    assert f"error: {words}ete meta\n" in capsys.readouterr().err
+
+
 def test_given_parts_are_used(place, capsys):
     train = paint(place / "parts" / "train")
     shutil.copytree(train, place / "parts" / "val")
