@@ -431,6 +431,8 @@ def _tell(report: Mapping[str, Any]) -> None:
     for row in report["compared"]:
         mark = " <- saved" * (row["head"] == report["chosen"])
         print(f"  {row['head']:19}  {_in_words(row)}{mark}")
+    if left := finetune_report.not_judged(report):
+        print(f"  {left}")
     print(
         f"on held-out images of {report['classes']} classes: {_in_words(report)}, "
         f"F1 {report['f1']:.3f}, calibration error {report['calibration_error']:.3f}"

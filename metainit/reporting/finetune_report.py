@@ -69,6 +69,17 @@ def leaked(report: Mapping[str, Any]) -> str:
     )
 
 
+def not_judged(report: Mapping[str, Any]) -> str:
+    """Says which images to learn from judge no head; "" where all do."""
+    of_heads = [row["judged"] for row in report["compared"]]
+    if not (left := report["images"] - max(of_heads, default=report["images"])):
+        return ""
+    return (
+        f"{left:,} of {report['images']:,} judge none: the only image of a class that "
+        "is left to learn from"
+    )
+
+
 def blocks(
     report: Mapping[str, Any], judged: Judged, title: str, command: str
 ) -> Iterator[Block]:
@@ -92,7 +103,10 @@ def blocks(
     yield Bars("Accuracy", [saved, *heads])
     yield Code(command)
     if heads:
-        yield Details("Heads", tables.captioned(_heads(report)))
+        said = not_judged(report)
+        yield Details(
+            "Heads", [*tables.captioned(_heads(report)), *[said] * bool(said)]
+        )
     yield from _mistakes(judged)
     yield Details("Classes, the worst first", [_classes(judged)])
     yield Details("What was taken for what", [_confusion(judged)])
