@@ -26,6 +26,7 @@ MISTAKES = 20  # that are shown
 _WORST = 20  # classes, and pairs of classes, that are listed
 _MATRIX = 20  # classes that a matrix may have
 _BINS = 5  # of probabilities
+_CROSS_VALIDATED = "cross-validated: judged by what had not learned from it"
 
 
 class Judged(NamedTuple):
@@ -97,7 +98,7 @@ def blocks(
     )
     saved = Bar("on held-out images", report["chosen"], *_interval(report))
     heads = [
-        Bar(row["head"], "on images to learn from", *_interval(row))
+        Bar(row["head"], _CROSS_VALIDATED, *_interval(row))
         for row in report["compared"]
     ]
     yield Bars("Accuracy", [saved, *heads])

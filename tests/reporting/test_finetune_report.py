@@ -60,6 +60,8 @@ def test_the_first_screen_says_how_good_it_is():
         "ridge",
         "nearest mean",
     ]
+    (about_head,) = {bar.about for bar in bars.bars[1:]}
+    assert about_head == "cross-validated: judged by what had not learned from it"
     assert title.text == NAME and "9 images to learn from" in about
     assert code.text == "metainit predict x NEW"
     (table, caption) = folded["Heads"]
