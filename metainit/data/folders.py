@@ -249,7 +249,7 @@ def _warn_of_two_classes(
         if of_class != name:
             twice.append((other, file))
     if twice:
-        message = "%s: %d images lie in another class, too, such as %s and %s"
+        message = "%s: images that lie in two classes: %d, the first %s and %s"
         logging.warning(message, top, len(twice), *twice[0])
 
 
