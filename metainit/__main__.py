@@ -81,7 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit status, as `HELP` has them."""
     command, *rest = argv if argv is not None else (sys.argv[1:] or ["--help"])
     try:
-        return _run(command, rest)
+        status = _run(command, rest)
+        sys.stdout.flush()
+        return status
     except BrokenPipeError:  # `| head` ends it quietly, and what is not yet written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -109,11 +111,6 @@ def _run(command: str, rest: Sequence[str]) -> int:
     run = getattr(importlib.import_module(module), function)
     if command == "datasets":
         return run(rest, _data)
-    if command == "finetune":
-        from metainit.runtime import stop
-
-        # SIGTERM stops it as Ctrl-C does: it is saved, and the line resumes it.
-        stop.install()
     return run(rest)
 
 
@@ -134,6 +131,7 @@ def command() -> NoReturn:
     """The program `metainit`."""
     from metainit.runtime import stop
 
+    stop.install()  # SIGTERM stops as Ctrl-C does
     stop.leave(main())
 
 

@@ -1,19 +1,23 @@
 """Ctrl-C and SIGTERM, heeded also where the exception that they raise is lost.
 
-In a finaliser, or a callback of the garbage collector such as JAX has, Python prints
-KeyboardInterrupt and drops it.
+In a finaliser, or a callback of the garbage collector such as JAX has, Python drops
+KeyboardInterrupt. The first signal stops a process, the second is ignored, since
+`timeout` and others that hand signals on send two, and the third ends it at once.
 """
 
 import contextlib
+import functools
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 LOST = 75  # the status where another process is gone: try again (EX_TEMPFAIL)
 
-_asked = False
+AT_ONCE = "stopped at once; what was saved before is kept\n"
+
+_asked = 0  # signals that came
 _waiting: list[int] | None = None  # signals that came while none is heeded
 
 
@@ -25,6 +29,7 @@ def install() -> None:
     signal.signal(signal.SIGTERM, _handle)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _handle)
+    sys.unraisablehook = functools.partial(_drop, sys.unraisablehook)
 
 
 def at_once() -> None:
@@ -62,18 +67,32 @@ def leave(status: int) -> NoReturn:
 
     One that was stopped ends at once: XLA may be compiling in a thread still, which
     Python's own way out would crash. So does one that lost another, for which JAX would
-    wait.
+    wait, and one that is stopped on Python's way out, when all is done.
     """
+    sys.stdout.flush()
+    sys.stderr.flush()
     if status in (128 + signal.SIGINT, LOST):
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(status)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_, end=os._exit: end(status))
     sys.exit(status)
 
 
 def _handle(number: int, *_: Any) -> None:
     global _asked
-    _asked = True
+    _asked += 1
+    if _asked > 2:
+        os.write(2, AT_ONCE.encode())  # sys.stderr may be at a line
+        os._exit(128 + signal.SIGINT)
+    if _asked == 2:
+        return
     if _waiting is None:
         raise KeyboardInterrupt
     _waiting.append(number)
+
+
+def _drop(tell: Callable[[Any], None], lost: Any) -> None:
+    """Tells of an exception that is lost, but for a stop, which `check` heeds."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        tell(lost)

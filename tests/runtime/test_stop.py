@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from metainit.runtime import stop
+
 PROGRAM = """
 import atexit
 from metainit.runtime import stop
@@ -22,6 +24,59 @@ def test_a_stopped_process_ends_at_once(status):
     assert done.returncode == status
     others = ["Python's own way"] if status != 130 else []
     assert done.stdout.splitlines() == ["told", *others]
+
+
+SIGNALLED = """
+import signal
+from metainit.runtime import stop
+
+class Collected:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+stop.install()
+stopped = []
+for _ in range({signals}):
+    try:
+        COME
+    except KeyboardInterrupt:
+        stopped.append(1)
+try:
+    stop.check()
+except KeyboardInterrupt:
+    stopped.append(1)
+print(len(stopped), flush=True)
+stop.leave(130)
+"""
+
+
+@pytest.mark.parametrize("come", ["signal.raise_signal(signal.SIGTERM)", "Collected()"])
+def test_the_second_signal_is_ignored_and_the_third_ends_it_at_once(come):
+    for signals in (1, 2, 3):
+        program = SIGNALLED.format(signals=signals).replace("COME", come)
+        line = [sys.executable, "-c", program]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        # The first is heeded where it comes, if its exception gets out, and at `check`.
+        heeded = "1\n" if come == "Collected()" else "2\n"
+        assert done.returncode == 130
+        assert done.stdout == (heeded if signals < 3 else "")
+        assert done.stderr == ("" if signals < 3 else stop.AT_ONCE)
+
+
+LEAVING = """
+import atexit, signal
+from metainit.runtime import stop
+stop.install()
+atexit.register(signal.raise_signal, signal.SIGINT)
+print("all is done")
+stop.leave(1)
+"""
+
+
+def test_a_signal_on_the_way_out_leaves_what_was_done_as_it_is():
+    line = [sys.executable, "-c", LEAVING]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "all is done\n", "")
 
 
 BUSY = """
