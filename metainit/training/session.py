@@ -190,8 +190,7 @@ class Session:
                 with contextlib.suppress(KeyboardInterrupt):
                     self.save()
                     self.finish()
-                    at = f"saved at step {self.step}"
-                    progress.say(f"{run.name}: {at}; the same line goes on")
+                    progress.say(f"{run.name}: saved at step {self.step}")
                 raise
             finally:
                 self.finish()
