@@ -61,6 +61,7 @@ COMMANDS = {
         "how much is kept on disk, and `cache clear`",
     ),
 }
+GO_ON = "finetune", "train", "compare", "tune", "datasets"  # where they were stopped
 HELP = """\
 usage: metainit COMMAND ...    (metainit COMMAND --help tells more)
 
@@ -71,8 +72,8 @@ examples:
   metainit train quickstart      two minutes, no download
 
 exit status: 0 done; 1 done, but some images or data are faulty; 2 a mistake, told
-in one line; 75 another process of the run is gone; 130 stopped, the same line goes
-on; 141 nobody reads the output""".format(
+in one line; 75 another process of the run is gone; 130 stopped, and a last line says
+whether the same line goes on; 141 nobody reads the output""".format(
     "\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items())
 )
 
@@ -91,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; give the same line again to go on", file=sys.stderr)
+        again = "goes on" if command in GO_ON else "starts anew"
+        print(f"stopped; the same line {again}", file=sys.stderr)
         return 128 + signal.SIGINT
 
 

@@ -153,6 +153,18 @@ def load(folder: str | pathlib.Path) -> Classifier:
     return Classifier(init, tuple(class_names), moments)
 
 
+def together(classifier: Classifier, total: int) -> int:
+    """Images that a call of the compiled program takes, of so many in all.
+
+    As many as there are, rounded up to a power of two, `CHUNK` at most, and of large
+    images fewer.
+    """
+    size = classifier.init.built_from.size
+    fitting = max(1, PIXELS // size**2)
+    powers = (max(total - 1, 0).bit_length(), fitting.bit_length() - 1)
+    return min(CHUNK, 1 << min(powers))
+
+
 def predictor(
     classifier: Classifier, total: int, of_query: QueryFn | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
@@ -161,13 +173,10 @@ def predictor(
     Or what another function of the query gives, float32 [n, ...].
 
     An image is judged alone: what stands beside it does not matter. The compiled
-    program computes as many at a time as `total`, rounded up to a power of two, `CHUNK`
-    at most, and of large images fewer.
+    program computes as many at a time as `together` says of `total`.
     """
     init, moments = classifier.init, classifier.moments
-    fitting = max(1, PIXELS // (moments.shape[1] * moments.shape[2]))
-    powers = (max(total - 1, 0).bit_length(), fitting.bit_length() - 1)
-    size = min(CHUNK, 1 << min(powers))
+    size = together(classifier, total)
     of_query = of_query or classification.predict(init.model)
 
     @jax.jit

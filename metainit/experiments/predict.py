@@ -6,9 +6,12 @@ is 1.
 """
 
 import csv
+import io
+import itertools
 import json
 import os
 import pathlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -17,10 +20,12 @@ import numpy as np
 from metainit.data import images
 from metainit.data.folders import SUFFIXES
 from metainit.experiments import classifier
+from metainit.experiments.classifier import Classifier
+from metainit.runtime import progress, stop
 from metainit.runtime.arguments import Parser
 
-# Tells a file's label and its probability, or None and what is wrong with the file.
-Tell = Callable[[str, str | None, str], None]
+# The row of a file's label and its probability, or of None and what is wrong with it.
+Row = Callable[[str, str | None, str], str]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,36 +33,61 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     It raises ValueError where there is no classifier, or no image.
     """
-    given = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    given = parser().parse_args(words)
+    _check_order(given.folder, given.images[-1], words)
     learned, top = classifier.load(given.folder), given.top
-    way, network = len(learned.class_names), learned.init.built_from
+    way = len(learned.class_names)
     if not 1 <= top <= way:
         raise ValueError(f"--top must be 1 to {way}, the number of classes, got {top}")
     files = [file for name in given.images for file in _files(name)]
-    probabilities = classifier.predictor(learned, len(files))
-    tell = _as_json if given.json else _as_csv()
+    row: Row = _as_json if given.json else _as_csv
     failed = 0
-    for first in range(0, len(files), classifier.CHUNK):
-        piece = files[first : first + classifier.CHUNK]
-        encoded = [images.Encoded(0, pathlib.Path(file), file) for file in piece]
-        decoded = images.decode_all(encoded, network.size, network.channels, skip=True)
-        pixels = [image for _, image in decoded]
-        readable = [image for image in pixels if image is not None]
-        chances = iter(probabilities(np.stack(readable)) if readable else ())
-        for file, image in zip(piece, pixels, strict=True):
-            if image is None:
+    with progress.Stage("labelling", len(files)) as stage:
+        if not given.json:
+            progress.say(_csv("file", "label", "probability", "error"))
+        for file, chances in zip(files, _judged(learned, files), strict=True):
+            if chances is None:
                 failed += 1
                 exists = os.path.exists(file)
                 what = "does not decode as an image" if exists else "no such file"
-                tell(file, None, what)
-                continue
-            of_file = next(chances)
-            for label in np.argsort(-of_file, kind="stable")[:top]:
-                tell(file, learned.class_names[label], f"{of_file[label]:.4f}")
-        sys.stdout.flush()
+                progress.say(row(file, None, what))
+            else:
+                for label in np.argsort(-chances, kind="stable")[:top]:
+                    name = learned.class_names[label]
+                    progress.say(row(file, name, f"{chances[label]:.4f}"))
+            stage.advance()
     if failed:
         print(f"{failed} of {len(files)} files have no label", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _judged(learned: Classifier, files: list[str]) -> Iterator[np.ndarray | None]:
+    """Yields class probabilities of each file, or None where it does not decode.
+
+    Files are decoded while those before them are computed.
+    """
+    network, size = learned.init.built_from, classifier.together(learned, len(files))
+    probabilities = classifier.predictor(learned, len(files))
+    encoded = [images.Encoded(0, pathlib.Path(file), file) for file in files]
+    decoded = images.decode_all(encoded, network.size, network.channels, skip=True)
+    for first in range(0, len(files), size):
+        stop.check()
+        rows = itertools.islice(decoded, len(files[first : first + size]))
+        pixels = [image for _, image in rows]
+        readable = [image for image in pixels if image is not None]
+        chances = iter(probabilities(np.stack(readable)) if readable else ())
+        for image in pixels:
+            yield None if image is None else next(chances)
+
+
+def _check_order(first: str, last: str, words: Sequence[str]) -> None:
+    """Raises ValueError, with the line that works, where images stand first."""
+    weights = [pathlib.Path(x, classifier.WEIGHTS).is_file() for x in (first, last)]
+    if os.path.exists(first) and weights == [False, True]:
+        swapped = {first: last, last: first}
+        line = ["metainit", "predict", *(swapped.get(word, word) for word in words)]
+        raise ValueError(f"DIR and IMAGES are swapped; give {shlex.join(line)}")
 
 
 def parser() -> Parser:
@@ -77,22 +107,21 @@ def parser() -> Parser:
     return options
 
 
-def _as_csv() -> Tell:
-    rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow(("file", "label", "probability", "error"))
-
-    def tell(file: str, label: str | None, value: str) -> None:
-        told = ("", "", value) if label is None else (label, value, "")
-        rows.writerow((file, *told))
-
-    return tell
+def _csv(*values: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()
 
 
-def _as_json(file: str, label: str | None, value: str) -> None:
+def _as_csv(file: str, label: str | None, value: str) -> str:
+    return _csv(file, *(("", "", value) if label is None else (label, value, "")))
+
+
+def _as_json(file: str, label: str | None, value: str) -> str:
     told: dict[str, str | float] = {"error": value}
     if label is not None:
         told = {"label": label, "probability": float(value)}
-    print(json.dumps({"file": file, **told}))
+    return json.dumps({"file": file, **told})
 
 
 def _files(name: str) -> Iterator[str]:

@@ -1,8 +1,11 @@
 """From a folder of images to a saved classifier, and what that says of images."""
 
+import contextlib
 import csv
 import json
+import os
 import pathlib
+import pty
 import re
 import shlex
 import shutil
@@ -22,7 +25,7 @@ from small_transfer import rows, write_resnet
 import metainit
 from metainit.__main__ import main
 from metainit.data import folders
-from metainit.experiments import configs, finetune
+from metainit.experiments import classifier, configs, finetune
 from metainit.models import pretrained, registry
 from metainit.models.preprocess import Preprocess
 from metainit.training.initialisation import Initialisation
@@ -310,6 +313,45 @@ def test_the_lines_of_the_page(capsys):
     assert "numpy" in loaded and not loaded & slow
 
 
+def test_predict_that_is_stopped_has_told_what_it_judged(meta, monkeypatch, capsys):
+    made, calls = classifier.predictor, [0]
+
+    def predictor(*given):
+        probabilities = made(*given)
+
+        def stopped(images):
+            calls[0] += 1
+            if calls[0] == 3:
+                raise KeyboardInterrupt
+            return probabilities(images)
+
+        return stopped
+
+    monkeypatch.setattr(classifier, "CHUNK", 2)
+    monkeypatch.setattr(classifier, "predictor", predictor)
+    assert main(["predict", "meta", "new_images"]) == 130
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1 + 2 * 2  # of 9
+    assert err == "stopped; the same line starts anew\n"
+
+
+def test_a_terminal_shows_how_far_predict_is(meta):
+    master, slave = pty.openpty()
+    line = [sys.executable, "-m", "metainit", "predict", "meta", "new_images"]
+    known = os.environ | {"TERM": "xterm-256color", "COLUMNS": "70"}
+    process, received = subprocess.Popen(line, stdout=slave, env=known), b""
+    os.close(slave)
+    with contextlib.suppress(OSError), open(master, "rb", 0) as terminal:
+        while block := terminal.read(1 << 16):
+            received += block
+    assert process.wait() == 0
+    text = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", received.decode())
+    lines = re.split(r"[\r\n]+", text)
+    rows = [line for line in lines if line.startswith("new_images")]
+    assert [row.count(",") for row in rows] == [3] * 9
+    assert any(line.startswith("labelling: done in ") for line in lines)
+
+
 def test_what_does_not_decode_gets_a_row(place, meta, capsys):
     (place / "broken.jpg").write_bytes(b"no image")
     good = "new_images/blue/00.png"
@@ -558,6 +600,11 @@ def test_a_loss_that_is_not_finite_saves_nothing(capsys):
     [
         ({}, ["meta", "new_images", "--top=4"], "--top must be 1 to 3"),
         ({}, ["my_images", "new_images"], "my_images has no weights.safetensors"),
+        (
+            {},
+            ["my_images", "--top=2", "meta"],
+            "swapped; give metainit predict meta --top=2 my_images",
+        ),
         ({}, ["meta", "nothing"], "nothing has no images"),
         ({"weights.safetensors": "damaged"}, DAMAGED, UNREADABLE),
         ({"classes.json": '["blue"]'}, DAMAGED, "is of another network: head.bias"),
