@@ -34,6 +34,7 @@ class Collected:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
 stop.install()
 stopped = []
 for _ in range({signals}):
