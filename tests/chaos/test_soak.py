@@ -49,6 +49,7 @@ def test_what_grows_is_told(growth, growing):
         assert abs(slope - growth.get("memory", 0)) < 4 * error < 0.5
 
 
+@pytest.mark.slow
 def test_a_process_that_leaks_is_told():
     program = """
 import threading, time

@@ -287,6 +287,7 @@ def test_an_image_is_judged_alone(meta, capsys):
     np.testing.assert_allclose(by_file.sum(1), 1, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_page(capsys):
     told = PAGE.read_text()
     lines = re.findall("^    metainit ((?:finetune|predict) .*)", told, re.M)

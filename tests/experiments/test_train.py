@@ -386,6 +386,7 @@ def test_the_same_call_again_says_finished(whole, images, capsys, monkeypatch):
 # How it goes on
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_and_started_again_is_the_same(
     whole, images, tmp_path, monkeypatch, capsys
 ):
@@ -423,6 +424,7 @@ def test_stopped_anywhere_and_started_again_is_the_same(
         assert one == other
 
 
+@pytest.mark.slow
 def test_a_signal_while_rates_are_learned_loses_nothing(
     images, tmp_path, monkeypatch, heeding_signals
 ):
@@ -488,6 +490,7 @@ def test_killed_or_made_longer_it_ends_the_same(
     assert_same_parameters(tmp_path / "run", whole, ["meta-learned"])
 
 
+@pytest.mark.slow
 def test_more_iterations_go_on_with_a_longer_decay(images, tmp_path, capsys):
     config = perceptron(images)
     config.iterations = config.outer.decay_steps = 4
