@@ -29,7 +29,8 @@ def install() -> None:
     signal.signal(signal.SIGTERM, _handle)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _handle)
-    sys.unraisablehook = functools.partial(_drop, sys.unraisablehook)
+    if getattr(sys.unraisablehook, "func", None) is not _drop:
+        sys.unraisablehook = functools.partial(_drop, sys.unraisablehook)
 
 
 def at_once() -> None:

@@ -64,6 +64,15 @@ def test_the_second_signal_is_ignored_and_the_third_ends_it_at_once(come):
         assert done.stderr == ("" if signals < 3 else stop.AT_ONCE)
 
 
+def test_what_is_installed_again_is_there_once(monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    stop.install()
+    hook = sys.unraisablehook
+    stop.install()
+    assert sys.unraisablehook is hook and hook.args == (sys.__unraisablehook__,)
+
+
 LEAVING = """
 import atexit, signal
 from metainit.runtime import stop
