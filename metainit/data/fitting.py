@@ -79,7 +79,7 @@ def _fields_that_fit(config: Experiment, roles: Roles) -> dict[str, int]:
                 fields[f"{section}.{name}"] = value
     if config.method.head == "learned" and any(name.endswith("way") for name in fields):
         both = "train_task.way", "task.way"
-        fields |= dict.fromkeys(both, min(fields.get(x, 1 << 30) for x in both))
+        fields |= dict.fromkeys(both, min(fields[x] for x in both if x in fields))
     try:
         changed = parsing.replaced(config, fields)
         checks.validate(changed)
