@@ -5,6 +5,7 @@ normalised by a training batch; for held-out images see `metainit.transfer.held_
 """
 
 import functools
+import itertools
 import math
 import pathlib
 import time
@@ -66,9 +67,15 @@ class Point(NamedTuple):
 
 
 def log_steps(last: int) -> tuple[int, ...]:
-    """Gives the steps to measure at: 0, 1, 2, 5, 10, 20, 50, 100, ... and `last`."""
-    series = (base * 10**power for power in range(len(str(last))) for base in (1, 2, 5))
-    return (0, *(step for step in series if step < last), last)
+    """Gives the steps to measure at: 0, 1, 2, 5, then 10, 15, 20, 30, 40, 50, 70, ...
+
+    From 10 on they grow by half at most: what takes 1.5 times as long is told apart.
+    `last` is one of them.
+    """
+    tens = (10, 15, 20, 30, 40, 50, 70)
+    later = (step * 10**power for power in itertools.count() for step in tens)
+    series = itertools.chain((0, 1, 2, 5), later)
+    return (*itertools.takewhile(lambda step: step < last, series), last)
 
 
 def fine_tune(

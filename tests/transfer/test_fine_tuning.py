@@ -43,14 +43,17 @@ def run(folder, model=MLP, init=None, **changed):
 def test_steps_are_log_spaced():
     assert log_steps(1) == (0, 1)
     assert log_steps(12) == (0, 1, 2, 5, 10, 12)
-    assert log_steps(1000) == (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+    assert log_steps(1000)[4:11] == (10, 15, 20, 30, 40, 50, 70)
+    assert log_steps(1000)[11:] == (100, 150, 200, 300, 400, 500, 700, 1000)
+    for step, following in itertools.pairwise(log_steps(10**5)[4:]):
+        assert step < following <= 1.5 * step
 
 
 @pytest.mark.parametrize("model", [MLP, CONV], ids=["mlp", "conv4"])
 def test_it_learns_and_says_what_it_cost(model, tmp_path, monkeypatch):
     monkeypatch.setattr(held_out, "CHUNK", 32)
     points = run(tmp_path, model, steps=50, batch=16)
-    assert [point.step for point in points] == [0, 1, 2, 5, 10, 20, 50]
+    assert [point.step for point in points] == list(log_steps(50))
     assert points[-1].images == 90 + 800  # prototypes are made of all
     assert points[-1].epoch == pytest.approx(890 / 90)
     assert points[-1].accuracy > max(0.8, points[0].accuracy)
