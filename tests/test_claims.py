@@ -1,6 +1,7 @@
 """Claims are fixed before their first meta-test; tables say what they are made of."""
 
 import dataclasses
+import gzip
 import json
 import shutil
 import subprocess
@@ -9,10 +10,11 @@ import tarfile
 import numpy as np
 import pytest
 import small_runs
+import small_transfer
 from PIL import Image
 
 from benchmarks.claims import claim as claims
-from benchmarks.claims import data, verdict
+from benchmarks.claims import data, step_ratios, verdict
 from benchmarks.claims.__main__ import TABLE, main, run, table
 from metainit.config.fields import ConfigError
 from metainit.experiments import configs
@@ -213,6 +215,50 @@ def test_a_claim_is_won_by_a_difference_that_is_sure_and_large(
     assert line.startswith(f"pets: {word}. meta-learned ")
     assert f"random 60.0, difference {'+-'[gain < 0]}" in line
     assert line.endswith(f"by itself above zero on {above} of 3 seeds")
+
+
+def tuned_seeds(folder, ours, theirs):
+    """Seeds of a claim about steps: when ours and a baseline are there, by seed."""
+    for seed, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+        runs = (
+            small_transfer.run("meta-learned", "prototype", mine, validation=0.9),
+            small_transfer.run("meta-learned", "zero", 1),  # faster, but not chosen
+            small_transfer.run("joint pretraining", "zero", other),
+            small_transfer.run("random", "zero", 100),
+        )
+        points = [json.dumps(point) for run in runs for point in run.points]
+        (folder / f"seed{seed}").mkdir(parents=True)
+        with gzip.open(folder / f"seed{seed}" / "transfer.jsonl.gz", "wt") as file:
+            file.write("\n".join(points))
+    return sorted(folder.glob("seed*"))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        ((5, 10, 5), (20, 20, 20), "won. meta-learned, prototype takes 3.17 [1.17, "),
+        ((5, 5, 100), (20, 20, 20), "not won. meta-learned, prototype takes 1.47 ["),
+        ((50, 50, 50), (20, 10, 20), "lost. meta-learned, prototype takes 0.32 ["),
+        # Who is not there counts with all steps, and is told.
+        ((None, None, None), (20, 20, 10), "lost. meta-learned, prototype takes 0.16"),
+    ],
+)
+def test_steps_are_compared_with_the_first_of_all_baselines(
+    tmp_path, ours, theirs, told
+):
+    claim = claims.Claim("h", "p", "b", 3, 1.0, "t", ratio=1.5)
+    text = step_ratios.in_words(claim, "", tuned_seeds(tmp_path, ours, theirs))
+    line = next(x for x in text.splitlines() if x.startswith("pets: "))
+    assert line.startswith(f"pets: {told}")
+    assert "than joint pretraining, zero, p 0.0" in line or "not won" in line
+    count = sum(x is not None for x in ours)
+    assert f"{count} of 3 seeds" in text and "to 99%, 79.2 %" in text
+
+
+def test_one_seed_of_a_claim_about_steps_has_no_interval(tmp_path):
+    claim = claims.Claim("h", "p", "b", 3, 1.0, "t", ratio=1.5)
+    text = step_ratios.in_words(claim, "", tuned_seeds(tmp_path, (5,), (20,)))
+    assert "2 of 3 seeds are to be run.\nOne seed has no interval." in text
 
 
 def test_the_baselines_of_a_rival_count(tmp_path):

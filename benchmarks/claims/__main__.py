@@ -23,11 +23,12 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from benchmarks.claims import claim as claims
-from benchmarks.claims import data, verdict
+from benchmarks.claims import data, step_ratios, verdict
 from benchmarks.claims.claim import CODE, KEPT, ROWS
 from metainit.config.fields import ConfigError
 from metainit.data import leakage, loading
 from metainit.experiments import configs, launching, meta_learning
+from metainit.reporting import finished_runs
 from metainit.runtime import atomic, run_folder
 from metainit.runtime.cost import NAMES, WARM_START
 from metainit.training import stored
@@ -84,8 +85,10 @@ def _keep(folder: pathlib.Path, kept: pathlib.Path, code: dict[str, str]) -> Non
     for file in KEPT:
         if (folder / file).exists():
             shutil.copy(folder / file, part)
-    packed = gzip.compress((folder / ROWS).read_bytes(), mtime=0)
-    (part / f"{ROWS}.gz").write_bytes(packed)
+    for file in (ROWS, finished_runs.TRANSFER):
+        if (folder / file).exists():
+            packed = gzip.compress((folder / file).read_bytes(), mtime=0)
+            (part / f"{file}.gz").write_bytes(packed)
     (part / CODE).write_text(json.dumps(code))
     part.rename(kept)
 
@@ -101,9 +104,13 @@ def table(name: str, rivals: Sequence[str] = ()) -> str:
     claim = claim._replace(rivals=(*claim.rivals, *rivals))
     parts = []
     for protocol in ("", *claim.protocols):
-        if folders := claims.done(name, protocol):
-            rivals = {rival: claims.done(rival, protocol) for rival in claim.rivals}
-            parts.append(verdict.in_words(claim, protocol, folders, rivals))
+        if not (folders := claims.done(name, protocol)):
+            continue
+        if claim.ratio:
+            parts.append(step_ratios.in_words(claim, protocol, folders))
+            continue
+        rivals_done = {rival: claims.done(rival, protocol) for rival in claim.rivals}
+        parts.append(verdict.in_words(claim, protocol, folders, rivals_done))
     if not parts:
         raise ConfigError(f"claim {name}: no seed is done; run it first")
     text = "\n\n".join(parts)

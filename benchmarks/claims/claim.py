@@ -25,7 +25,7 @@ ROOT = FOLDER.parents[1]
 RESULTS = FOLDER / "results"
 REGISTERED, CODE = "registered.json", "code.json"
 # Of a run: what tables are made of, and every row of every head, which is compressed.
-KEPT = ("config.json", "finished.json", "episodes.npz", "report.txt", "transfer.jsonl")
+KEPT = ("config.json", "finished.json", "episodes.npz", "report.txt")
 ROWS = "results.jsonl"
 
 
@@ -43,6 +43,8 @@ class Claim(NamedTuple):
         fields that it changes, by dotted name.
       rivals: other claims, whose baselines count as well, on the same episodes.
       first: the first seed.
+      ratio: where steps of fine-tuning decide, how many times fewer are worth having;
+        0 where accuracy does.
     """
 
     hypothesis: str
@@ -54,6 +56,7 @@ class Claim(NamedTuple):
     protocols: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     rivals: tuple[str, ...] = ()
     first: int = 0
+    ratio: float = 0.0
 
     @property
     def numbers(self) -> range:
@@ -71,6 +74,7 @@ def names() -> list[str]:
         "from_pixels",
         "pictures",
         "search",
+        "step_ratios",
         "verdict",
     }
     return sorted({path.stem for path in FOLDER.glob("*.py")} - others)

@@ -147,7 +147,7 @@ def read(path: str | os.PathLike[str]) -> Run | str:
         return f"{path}: finished with other settings and then begun again"
     points = atomic.read_rows(path / TRANSFER) if "transfer" in settings else []
     with atomic.reading(path / TRANSFER):
-        transfer = _fine_tunings(points)
+        transfer = fine_tunings(points)
         costs = {point["init"]: point["init_device_seconds"] for point in points}
     return Run(
         path=str(path),
@@ -160,7 +160,7 @@ def read(path: str | os.PathLike[str]) -> Run | str:
     )
 
 
-def _fine_tunings(rows: Sequence[dict[str, Any]]) -> tuple[FineTuning, ...]:
+def fine_tunings(rows: Sequence[dict[str, Any]]) -> tuple[FineTuning, ...]:
     """Joins rows of `transfer.jsonl`, where those of a fine-tuning are together."""
     line = operator.itemgetter("dataset", "init", "head")
     runs = [list(points) for _, points in itertools.groupby(rows, line)]
