@@ -22,15 +22,16 @@ import numpy as np
 
 from metainit.config.fields import Network
 from metainit.data import cache, folders, loading
+from metainit.data.batches import chunks
 from metainit.data.images import opened
 from metainit.data.loading import Source, rows
 from metainit.evaluation import intervals, metrics
 from metainit.experiments import classifier
-from metainit.experiments.classifier import Classifier
+from metainit.experiments.classifier import Classifier, together
 from metainit.models import pretrained
 from metainit.reporting import finetune_report, html
 from metainit.reporting.finetune_report import Judged
-from metainit.runtime import atomic, digest, run_folder
+from metainit.runtime import atomic, digest, progress, run_folder
 from metainit.runtime.arguments import Parser
 from metainit.runtime.cost import NAMES, RANDOM
 from metainit.training import frozen_features, initialisation, stored
@@ -45,6 +46,8 @@ HEADS = (BEST, *linear_heads.METHODS, ADAPTED)
 DEFAULT = pretrained.WHEEL  # the initialisation for photographs
 REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
 PAGE = "report.html"
+# What a terminal shows while it goes on.
+ON_A_PART, ON_ALL, JUDGING = "adapting, on a part", "adapting, on all", "judging"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,9 +153,10 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
     if unsuited := _unsuited(network, images.files):
         print(f"warning: {unsuited}")
     hashes = images.train.hashes[rows(train)], images.test.hashes[rows(test)]
-    choice = _learn(init, split, spec, fold, given.head, out, given.data_dir)
-    _write_held_out(out / HELD_OUT, images)
-    said = _judged(out, test, [str(file) for file in images.files])
+    with progress.plan(dict.fromkeys(_stages(init, train, fold, given.head), 0.0)):
+        choice = _learn(init, split, spec, fold, given.head, out, given.data_dir)
+        _write_held_out(out / HELD_OUT, images)
+        said = _judged(out, test, [str(file) for file in images.files])
     report = {
         "init": from_where,
         "data": given.data,
@@ -278,7 +282,7 @@ def _learn(
     name, train, test = split
     init = learned = initialisation.fitted(init, loading.images_used((train,)))
     moments = held_out.moment_images(train, spec)
-    if init.model.encode and not (init.preprocess.shift or init.preprocess.flip):
+    if _is_encoded(init):
         where = cache.root(data_dir) / "features"
         learned, maps = frozen_features.encode(init, (train, test), where)
         split = Split(name, *maps)
@@ -303,12 +307,32 @@ def _learn(
     params, seconds = learned.params, 0.0
     if steps:
         whole = spec._replace(steps=steps), out / TRAINING / "all"
-        about = {"init": "adapting, on all"}
+        about = {"init": ON_ALL}
         points, params = fine_tuning.fine_tune(learned, split, *whole, about)
         seconds = points[-1].device_seconds
     saved = init._replace(body=params["body"], head=params["head"])
     classifier.save(out, Classifier(saved, train.class_names, moments))
     return Choice(ADAPTED if steps else best.method, compared, steps, seconds)
+
+
+def _stages(
+    init: Initialisation, train: Source, fold: np.ndarray, asked: str
+) -> tuple[str, ...]:
+    """What is done, in order; what was done before is passed over."""
+    encoding = frozen_features.stage_of(train)
+    adapting = asked in (BEST, ADAPTED) and _adapts(init, fold)
+    return (
+        *(encoding,) * _is_encoded(init),
+        linear_heads.COMPARING,
+        *(ON_A_PART, ON_ALL) * adapting,
+        JUDGING,
+    )
+
+
+def _is_encoded(init: Initialisation) -> bool:
+    """Whether an image has the same features each time it is seen."""
+    augmented = init.preprocess.shift or init.preprocess.flip
+    return init.model.encode is not None and not augmented
 
 
 def _folds(train: cache.Part, seed: int) -> np.ndarray:
@@ -341,7 +365,7 @@ def _adapted(
 
     Where it is asked for, it is one after the first step.
     """
-    place, about = out / TRAINING / "trial", {"init": "adapting, on a part"}
+    place, about = out / TRAINING / "trial", {"init": ON_A_PART}
     points, _ = fine_tuning.fine_tune(start, split, spec, place, about)
     first, *others = (point for point in points if math.isfinite(point.loss))
     if asked == ADAPTED and not others:
@@ -388,9 +412,14 @@ def _check_writable(out: pathlib.Path) -> None:
 def _judged(out: pathlib.Path, test: Source, files: Sequence[str]) -> Judged:
     """What the classifier as saved says, computed as `metainit predict` does."""
     learned, judged = classifier.load(out), rows(test)
-    images = test.images[judged]
-    chances = classifier.predictor(learned, len(images))(images)
-    return Judged(chances, test.labels[judged], images, files, test.class_names)
+    images, total, chances = test.images[judged], len(judged), []
+    predict = classifier.predictor(learned, total)
+    with progress.Stage(JUDGING, total) as stage:
+        for chunk, count in chunks(np.arange(total), together(learned, total)):
+            chances.append(predict(images[chunk[:count]]))
+            stage.advance(count)
+    said = np.concatenate(chances), test.labels[judged]
+    return Judged(*said, images, files, test.class_names)
 
 
 def _measured(judged: Judged) -> dict[str, Any]:
