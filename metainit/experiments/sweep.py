@@ -302,7 +302,8 @@ def _report(
 ) -> str:
     by, best_file, experiment = config.search.by, workdir / BEST, config.experiment
     measure = f"metainit train {shlex.quote(str(best_file))}"
-    text = tune_report.terminal(trials, planned, by)
+    page = str(workdir / "report.html")
+    text = tune_report.terminal(trials, planned, by, page, measure)
     winner = tune_report.best(trials, by)
     if winner is None:
         best_file.unlink(missing_ok=True)
@@ -311,7 +312,6 @@ def _report(
         about = f"{verdict}\n\n    {measure}\n\nWritten by: {command}\n"
         best = parsing.replaced(experiment, winner.fields)
         atomic.write_text(best_file, configs.source(best, about))
-        text += f"\n\nbest: {best_file}"
     context = {
         "title": f"metainit: search, {', '.join(loading.names(experiment.data))}",
         "command": command,
