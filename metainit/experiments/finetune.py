@@ -428,17 +428,16 @@ def _measured(judged: Judged) -> dict[str, Any]:
     hits, n = chances.argmax(-1) == labels, len(labels)
     low, high = intervals.wilson(float(hits.mean()), n)
     right = np.maximum(chances[np.arange(n), labels].astype(np.float64), 1e-12)
-    of_class = {
-        name: float(np.mean(hits[labels == label]))
-        for label, name in enumerate(judged.class_names)
-    }
+    names, counts = judged.class_names, np.bincount(labels).tolist()
+    shares = (float(np.mean(hits[labels == label])) for label in range(len(names)))
     return {
         **metrics.scores(chances, labels),
         "judged": n,
         "low": low,
         "high": high,
         "loss": -float(np.log(right).mean()),
-        "accuracy_of_class": of_class,
+        "accuracy_of_class": dict(zip(names, shares, strict=True)),
+        "judged_of_class": dict(zip(names, counts, strict=True)),
     }
 
 

@@ -20,6 +20,7 @@ REPORT = {
     "high": 0.8,
     "calibration_error": 0.123,
     "accuracy_of_class": {"cat": 1.0, NAME: 0.0, "emu": 0.5},
+    "judged_of_class": {"cat": 20, NAME: 5, "emu": 6},
     "compared": [
         {"head": x, "judged": 9, "accuracy": 0.9, "low": 0.8, "high": 1.0, "loss": 0.25}
         for x in ("ridge", "nearest mean")
@@ -53,8 +54,12 @@ def blocks(said, report=REPORT):
 def test_the_first_screen_says_how_good_it_is():
     (verdict, title, about, bars, code), folded = blocks(judged())
     assert isinstance(verdict, Verdict) and len(verdict.text.split()) <= 25
-    assert verdict.text.startswith("50.0 % [20.0, 80.0] of 6 held-out images of 3 ")
-    assert verdict.text.endswith(f"ridge; worst, {NAME}: 0.0 %.")
+    assert verdict.text.startswith("50.0 % [20.0, 80.0] of 6 held-out images (3 ")
+    assert verdict.text.endswith(f"ridge; worst, {NAME}: 0 of 5.")
+    for count, told in (4, "ridge; worst, emu: 3 of 6."), (0, "right with ridge."):
+        counts = {"cat": count, NAME: 4, "emu": 6 if count else 4}
+        said = finetune_report.verdict(REPORT | {"judged_of_class": counts})
+        assert said.text.endswith(told)
     assert [bar.name for bar in bars.bars] == [
         "on held-out images",
         "ridge",
