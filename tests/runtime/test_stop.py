@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from processes import WITHOUT_JAX
@@ -72,13 +73,16 @@ def test_the_second_signal_is_ignored_and_the_third_ends_it_at_once(come):
         assert done.stderr == ("" if signals < 3 else stop.AT_ONCE)
 
 
-def test_what_is_installed_again_is_there_once(monkeypatch):
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
-    stop.install()
-    hook = sys.unraisablehook
-    stop.install()
-    assert sys.unraisablehook is hook and hook.args == (sys.__unraisablehook__,)
+def test_what_is_lost_is_told_unless_it_is_heeded_or_raised(monkeypatch):
+    told = []
+    monkeypatch.setattr(stop, "_told_by", told.append)
+    errors = RuntimeError("Event loop is closed"), ValueError(), KeyboardInterrupt()
+    for signals in (0, 1):
+        monkeypatch.setattr(stop, "_asked", signals)
+        for error in errors:
+            stop._tell(SimpleNamespace(exc_type=type(error), exc_value=error))
+    kinds = [lost.exc_type for lost in told]
+    assert kinds == [ValueError, KeyboardInterrupt, ValueError]
 
 
 LEAVING = """
