@@ -260,11 +260,13 @@ class Choice(NamedTuple):
       chosen: name of the head, or "adapted".
       compared: a row a head: "head", "accuracy", "low" and "high" (a Wilson interval)
         and "loss", on images to learn from that it had not learned from.
+      curve: the same of adapting, by its steps; [] where it was not tried.
       steps_taken, device_seconds: of adapting the network; 0 where a head was fitted.
     """
 
     chosen: str
     compared: list[dict[str, Any]]
+    curve: list[dict[str, Any]]
     steps_taken: int
     device_seconds: float
 
@@ -295,12 +297,16 @@ def _learn(
     compared = [
         _row(x.method, x.accuracy, len(x.right), x.loss) for x in judged if len(x.right)
     ]
-    steps = 0
+    steps, curve = 0, []
     if asked in (BEST, ADAPTED) and _adapts(learned, fold):
         inside = fold == 0
         head = best.fitted(features[~inside], labels[~inside], way)
         trial = _parted(split.train, inside)
-        point = _adapted(learned._replace(head=head), trial, spec, asked, out)
+        points = _adapted(learned._replace(head=head), trial, spec, asked, out)
+        curve = [
+            _row(f"step {x.step}", x.accuracy, inside.sum(), x.loss) for x in points
+        ]
+        point = _chosen(points, asked)
         compared.append(_row(ADAPTED, point.accuracy, inside.sum(), point.loss))
         steps = point.step
     learned = learned._replace(head=best.fitted(features, labels, way))
@@ -308,11 +314,12 @@ def _learn(
     if steps:
         whole = spec._replace(steps=steps), out / TRAINING / "all"
         about = {"init": ON_ALL}
-        points, params = fine_tuning.fine_tune(learned, split, *whole, about)
-        seconds = points[-1].device_seconds
+        taken, params = fine_tuning.fine_tune(learned, split, *whole, about)
+        seconds = taken[-1].device_seconds
     saved = init._replace(body=params["body"], head=params["head"])
     classifier.save(out, Classifier(saved, train.class_names, moments))
-    return Choice(ADAPTED if steps else best.method, compared, steps, seconds)
+    chosen = ADAPTED if steps else best.method
+    return Choice(chosen, compared, curve, steps, seconds)
 
 
 def _stages(
@@ -360,19 +367,25 @@ def _parted(train: Source, inside: np.ndarray) -> Split:
 
 def _adapted(
     start: Initialisation, split: Split, spec: Spec, asked: str, out: pathlib.Path
-) -> fine_tuning.Point:
-    """The point of a fine-tuning with the lowest loss; step 0 where none is better.
-
-    Where it is asked for, it is one after the first step.
-    """
+) -> list[fine_tuning.Point]:
+    """The points of a fine-tuning on a part, as far as their losses are finite."""
     place, about = out / TRAINING / "trial", {"init": ON_A_PART}
     points, _ = fine_tuning.fine_tune(start, split, spec, place, about)
-    first, *others = (point for point in points if math.isfinite(point.loss))
-    if asked == ADAPTED and not others:
+    finite = [point for point in points if math.isfinite(point.loss)]
+    if asked == ADAPTED and not finite[1:]:
         raise ValueError(
             f"the loss is not finite after {points[1].step} steps; give a lower "
             f"--learning_rate than {spec.learning_rate}, and another --out"
         )
+    return finite
+
+
+def _chosen(points: Sequence[fine_tuning.Point], asked: str) -> fine_tuning.Point:
+    """The point with the lowest loss; step 0 where none is better.
+
+    Where it is asked for, it is one after the first step.
+    """
+    first, *others = points
     better = [x for x in others if asked == ADAPTED or x.accuracy >= first.accuracy]
     forced = () if asked == ADAPTED else (first,)
     return min((*forced, *better), key=lambda point: point.loss)

@@ -27,6 +27,7 @@ _ENOUGH = 5  # held-out images of a class that is called the worst
 _WORST = 20  # classes, and pairs of classes, that are listed
 _MATRIX = 20  # classes that a matrix may have
 _BINS = 5  # of probabilities
+_OF_CURVE = "Judged by a quarter of the images to learn from, which it did not see."
 _CROSS_VALIDATED = "cross-validated: judged by what had not learned from it"
 
 
@@ -112,6 +113,12 @@ def blocks(
         yield Details(
             "Heads", [*tables.captioned(_heads(report)), *[said] * bool(said)]
         )
+    if report["curve"]:
+        steps = [
+            Bar(row["head"], f"log loss {row['loss']:.3f}", *_interval(row))
+            for row in report["curve"]
+        ]
+        yield Details("Adapting, step by step", [_OF_CURVE, Bars("Accuracy", steps)])
     yield from _mistakes(judged)
     yield Details("Classes, the worst first", [_classes(judged)])
     yield Details("What was taken for what", [_confusion(judged)])

@@ -189,6 +189,8 @@ def test_the_best_head_is_saved(meta, capsys):
     assert {row["judged"] for row in heads.values()} == {96, 24}
     assert all(row["low"] < row["accuracy"] < row["high"] for row in heads.values())
     assert (said["steps_taken"] > 0) == (said["chosen"] == "adapted")
+    adapting = {(row["accuracy"], row["loss"]) for row in said["curve"]}
+    assert (heads["adapted"]["accuracy"], heads["adapted"]["loss"]) in adapting
     assert fine_tuned("meta") == 0  # tells it once more
     out = capsys.readouterr().out
     row = heads[said["chosen"]]

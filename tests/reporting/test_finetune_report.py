@@ -25,6 +25,10 @@ REPORT = {
         {"head": x, "judged": 9, "accuracy": 0.9, "low": 0.8, "high": 1.0, "loss": 0.25}
         for x in ("ridge", "nearest mean")
     ],
+    "curve": [
+        {"head": f"step {x}", "accuracy": x, "low": 0.8, "high": 1.0, "loss": 0.25}
+        for x in (0, 1)
+    ],
 }
 
 
@@ -87,6 +91,14 @@ def test_an_only_image_of_a_class_is_said_to_judge_nothing():
     _, folded = blocks(judged(), REPORT | {"images": 10})
     told = "1 of 10 judge none: the only image of a class that is left to learn from"
     assert folded["Heads"][-1] == told
+
+
+def test_adapting_has_its_curve_where_it_was_tried():
+    _, folded = blocks(judged())
+    _, curve = folded["Adapting, step by step"]
+    told = [(bar.name, bar.about, bar.mean) for bar in curve.bars]
+    assert told == [("step 0", "log loss 0.250", 0), ("step 1", "log loss 0.250", 1)]
+    assert not [x for x in blocks(judged(), REPORT | {"curve": []})[1] if "step" in x]
 
 
 def test_what_goes_wrong():
