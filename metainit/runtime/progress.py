@@ -240,7 +240,9 @@ def _rendered() -> Any:
         bar, count = ProgressBar(pulse=True), ""
         times["for"] = time.perf_counter() - counted._began
     if number:
-        times["all"] = stages[0].seconds_left(stages[1:])
+        times["all"] = whole = stages[0].seconds_left(stages[1:])
+        if whole is not None:  # by an older pace than the stage's own
+            times["all"] = max(whole, times.get("left") or 0.0)
     told = [
         f"{x} {_time(seconds)}" for x, seconds in times.items() if seconds is not None
     ]
