@@ -58,7 +58,7 @@ class Setting(NamedTuple):
     product: int = 8192  # side of the matrices that measure the device
 
 
-SMALL = Setting((1, 1, 1, 1), 4, "stage2", 16, 3, 1, 2, 2, 256)
+SMALL = Setting((1, 1, 1, 1), 4, "stage1", 16, 3, 1, 2, 2, 256)
 
 
 class Row(NamedTuple):

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -133,6 +134,10 @@ def command() -> NoReturn:
     """The program `metainit`."""
     from metainit.runtime import stop
 
+    logging.addLevelName(logging.WARNING, "warning")
+    # Unlike others, this handler asks where errors go now: above a live view.
+    handlers = filter(None, [logging.lastResort])
+    logging.basicConfig(format="%(levelname)s: %(message)s", handlers=handlers)
     stop.install()  # SIGTERM stops as Ctrl-C does
     stop.leave(main())
 

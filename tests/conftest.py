@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import shutil
 import signal
-import sys
 import tempfile
 
 # Before jax is imported: tests compute on the CPU, the same everywhere, and so do the
@@ -72,7 +71,6 @@ def x64() -> Iterator[None]:
 def heeding_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """SIGTERM and Ctrl-C stop a training as they do in a run."""
     monkeypatch.setattr(stop, "_asked", 0)
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
     stop.install()
     yield

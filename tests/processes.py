@@ -6,6 +6,15 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import metainit
+
+# Modules of ours that need no jax, without it: it takes most of a second to load.
+WITHOUT_JAX = f"""
+import sys, types
+sys.modules["metainit"] = types.ModuleType("metainit")
+sys.modules["metainit"].__path__ = {metainit.__path__!r}
+"""
+
 
 def python(code, **environment):
     """What a new process prints, with these environment variables besides ours."""

@@ -27,6 +27,10 @@ def check(config: Experiment, roles: Roles, command: str = "") -> None:
         flag = "--config." if "launch.py" in command else ""
         line = shlex.join(f"{flag}{name}={x}" for name, x in fields.items())
         problems.append(f"this works with what there is: {command} {line}")
+    elif config.data.name.startswith("folder:"):
+        path = config.data.name.removeprefix("folder:")
+        line = shlex.join(["metainit", "finetune", path])
+        problems.append(f"a classifier of these classes needs no tasks: {line}")
     raise ValueError("; ".join(problems))
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metainit.data import cache, class_splits, images
+from metainit.runtime.arguments import nearest
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
 DEFAULT_SHARE = 0.2
@@ -34,9 +35,11 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
     in a warning.
 
     Raises:
-      ValueError: no such folder, no images in it, or an image that does not decode.
+      ValueError: no such folder, no images in it, the parts of a class in several
+        folders, or an image that does not decode.
     """
     top, classes = _open(path, f"data.name='folder:{path}'")
+    _check_parts(top, classes)
     roles = sorted(_ROLE_OF.get(name, "") for name in _folders(classes))
     if roles == sorted(cache.ROLES):
         below = {_ROLE_OF[x]: part for x, part in _below(top, classes).items()}
@@ -138,35 +141,50 @@ def _open(path: str, field: str) -> tuple[Path, Classes]:
     """Finds the root of a tree, and its classes; `field` names it in an error."""
     top = Path(path).expanduser()
     if not top.is_dir():
-        raise ValueError(f"{field}: there is no folder {top}")
-    classes: Classes = {}
+        raise ValueError(f"{field}: there is no folder {top}{_near(top)}")
+    files_of: Classes = {}
     others: Counter[str] = Counter()
     empty: list[str] = []
     for folder, inner, files in os.walk(top, followlinks=True):
         inner[:] = [name for name in inner if not name.startswith(".")]
         name = Path(folder).relative_to(top).as_posix()
-        if name == ".":
-            continue
         for file in (Path(folder, x) for x in sorted(files) if x[0] != "."):
             if (ending := file.suffix.lower()) in SUFFIXES:
-                classes.setdefault(name, []).append(file)
-            else:
+                files_of.setdefault(name, []).append(file)
+            elif name != ".":
                 others[ending] += 1
-        if not inner and name not in classes:
+        if not inner and name not in (".", *files_of):
             empty.append(name)
-    wanted = ", ".join(sorted(SUFFIXES))
-    if others:
-        named = ", ".join(ending or "no suffix" for ending in sorted(others))
-        message = "%s: passed over %d files that end in %s; images must end in %s"
-        logging.warning(message, top, others.total(), named, wanted)
-    if empty and classes:
-        logging.warning("%s: no images in %s", top, ", ".join(sorted(empty)))
-    if not classes:
+    lost = len(files_of.pop(".", ()))
+    wanted, without = ", ".join(sorted(SUFFIXES)), ", ".join(sorted(empty))
+    endings = ", ".join(ending or "no suffix" for ending in sorted(others))
+    if not files_of:
+        found = {
+            f"{lost} in no folder of a class": lost,
+            f"folders without any ({without})": empty,
+            f"files that end in {endings}": others,
+        }
         raise ValueError(
-            f"{field}: no images in sub-folders of {top}; every class needs a folder "
-            f"of its own, with files that end in {wanted}"
+            f"{field}: no images in sub-folders of {top}, but "
+            f"{', '.join(name for name, there in found.items() if there) or 'nothing'}"
+            f"; every class needs a folder of its own, such as {top / 'cat'}, with "
+            f"files that end in {wanted}"
         )
-    return top, dict(sorted(classes.items()))
+    if others:
+        message = "%s: passed over %d files that end in %s; images must end in %s"
+        logging.warning(message, top, others.total(), endings, wanted)
+    if empty:
+        logging.warning("%s: no images in %s", top, without)
+    if lost:
+        logging.warning("%s: passed over %d images in no folder of a class", top, lost)
+    return top, dict(sorted(files_of.items()))
+
+
+def _near(top: Path) -> str:
+    """Names the folder that was probably meant, where there is any."""
+    there = top.parent.iterdir() if top.parent.is_dir() else ()
+    folders = [str(x) for x in there if x.is_dir() and not x.name.startswith(".")]
+    return f"; the nearest: {nearest(str(top), folders)}" if folders else ""
 
 
 def _folders(classes: Classes) -> set[str]:
@@ -188,6 +206,20 @@ def _below(top: Path, classes: Classes) -> dict[str, Classes]:
     return below
 
 
+def _check_parts(top: Path, classes: Classes) -> None:
+    """Refuses train/cat and test/cat, which would be two classes, or of two roles."""
+    whole: dict[tuple[str, ...], str] = {}
+    for name in classes:
+        parts = name.split("/")
+        at = next((n for n, x in enumerate(parts[:-1]) if x in _ROLE_OF), len(parts))
+        other = whole.setdefault((*parts[:at], *parts[at + 1 :]), name)
+        if other != name:
+            raise ValueError(
+                f"{top}: {other} and {name} have images of one class, and would be two "
+                "classes here: put all images of a class into one folder"
+            )
+
+
 def _check_depths(top: Path, classes: Classes) -> None:
     """Refuses folders of images below which, or beside which, there are deeper ones."""
     high, deep = (of(classes, key=lambda x: x.count("/")) for of in (min, max))
@@ -207,13 +239,15 @@ def _held_out(classes: Classes, share: float, seed: int) -> np.ndarray:
     """Which images are held out, bool [n]: of every class one at least, and not all."""
     if not 0 < share < 1:
         raise ValueError(f"test_share must be above 0 and below 1, got {share}")
+    if alone := [name for name, files in classes.items() if len(files) < 2]:
+        (first,) = classes[alone[0]]
+        others = f"; so have {len(alone) - 1} others: {', '.join(alone[1:11])}"
+        raise ValueError(
+            f"class {alone[0]!r} has one image, {first}{others * (len(alone) > 1)}; a "
+            "class needs 2 or more that differ, to learn from and to hold out"
+        )
     is_test = []
-    for label, (name, files) in enumerate(classes.items()):
-        if len(files) < 2:
-            raise ValueError(
-                f"class {name!r} has one image, {files[0]}; it needs 2 or more that "
-                "differ, to learn from and to hold out"
-            )
+    for label, files in enumerate(classes.values()):
         count = min(max(math.floor(share * len(files) + 0.5), 1), len(files) - 1)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(label,)))
         is_test.append(

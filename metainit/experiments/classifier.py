@@ -22,7 +22,7 @@ from metainit.data.batches import chunks
 from metainit.models import classification, registry
 from metainit.models.classification import QueryFn
 from metainit.models.preprocess import Preprocess
-from metainit.runtime import atomic, untrusted
+from metainit.runtime import atomic, digest, untrusted
 from metainit.training.initialisation import Initialisation, body_shapes
 
 # Files, or uint8 [n, size, size, channels].
@@ -31,6 +31,7 @@ CHUNK = 256  # images a call of the compiled program, at most
 PIXELS = 2**21  # of them
 WEIGHTS, MODEL, MOMENTS = "weights.safetensors", "model.json", "moments.npy"
 PREPROCESS, CLASSES = "preprocess.json", "classes.json"
+_DIGEST = "sha256"  # in model.json, of all that the files say
 
 
 class Classifier(NamedTuple):
@@ -102,13 +103,16 @@ def save(folder: str | pathlib.Path, classifier: Classifier) -> None:
     images |= {"mean": preprocess.mean, "std": preprocess.std}
     moments = MOMENTS if model.joint else None
     settings |= {"batch_norm": model.policy, "moments": moments}
+    used = [classifier.moments] * model.joint
+    content = settings, images, classifier.class_names, arrays, used
+    settings[_DIGEST] = digest.sha256(content)
     atomic.write_json(folder / MODEL, settings)
     atomic.write_json(folder / PREPROCESS, images)
     atomic.write_json(folder / CLASSES, classifier.class_names)
-    if model.joint:
-        content = io.BytesIO()
-        np.save(content, classifier.moments)
-        atomic.write_bytes(folder / MOMENTS, content.getvalue())
+    for array in used:
+        file = io.BytesIO()
+        np.save(file, array)
+        atomic.write_bytes(folder / MOMENTS, file.getvalue())
 
 
 def load(folder: str | pathlib.Path) -> Classifier:
@@ -127,6 +131,7 @@ def load(folder: str | pathlib.Path) -> Classifier:
         settings, seen, class_names = (
             untrusted.read_json(folder / name) for name in (MODEL, PREPROCESS, CLASSES)
         )
+        stated = settings.pop(_DIGEST, None)  # that of an earlier version has none
         both, fields = settings | seen, dataclasses.fields(Network)
         network = parsing.parse({x.name: both[x.name] for x in fields}, Network)
         model = registry.build(network)
@@ -142,6 +147,9 @@ def load(folder: str | pathlib.Path) -> Classifier:
         arrays = untrusted.tensors(content, folder / WEIGHTS)
         unfit = f"{WEIGHTS} is of another network"
         params = leaves.filled(wanted, arrays, unfit, leaves.dotted)
+        read = settings, seen, class_names, arrays, [moments] * model.joint
+        if stated not in (None, digest.sha256(read)):
+            raise ValueError("its files are not as they were saved")
         mean, std = tuple(seen["mean"]), tuple(seen["std"])
         preprocess = Preprocess(mean, std, encode=model.encode)
         init = Initialisation(str(folder), model, preprocess, **params, network=network)

@@ -22,15 +22,16 @@ import numpy as np
 
 from metainit.config.fields import Network
 from metainit.data import cache, folders, loading
+from metainit.data.batches import chunks
 from metainit.data.images import opened
 from metainit.data.loading import Source, rows
 from metainit.evaluation import intervals, metrics
 from metainit.experiments import classifier
-from metainit.experiments.classifier import Classifier
+from metainit.experiments.classifier import Classifier, together
 from metainit.models import pretrained
 from metainit.reporting import finetune_report, html
 from metainit.reporting.finetune_report import Judged
-from metainit.runtime import atomic, digest, run_folder
+from metainit.runtime import atomic, digest, progress, run_folder
 from metainit.runtime.arguments import Parser
 from metainit.runtime.cost import NAMES, RANDOM
 from metainit.training import frozen_features, initialisation, stored
@@ -45,6 +46,8 @@ HEADS = (BEST, *linear_heads.METHODS, ADAPTED)
 DEFAULT = pretrained.WHEEL  # the initialisation for photographs
 REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
 PAGE = "report.html"
+# What a terminal shows while it goes on.
+ON_A_PART, ON_ALL, JUDGING = "adapting, on a part", "adapting, on all", "judging"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,9 +153,10 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
     if unsuited := _unsuited(network, images.files):
         print(f"warning: {unsuited}")
     hashes = images.train.hashes[rows(train)], images.test.hashes[rows(test)]
-    choice = _learn(init, split, spec, fold, given.head, out, given.data_dir)
-    _write_held_out(out / HELD_OUT, images)
-    said = _judged(out, test, [str(file) for file in images.files])
+    with progress.plan(dict.fromkeys(_stages(init, train, fold, given.head), 0.0)):
+        choice = _learn(init, split, spec, fold, given.head, out, given.data_dir)
+        _write_held_out(out / HELD_OUT, images)
+        said = _judged(out, test, [str(file) for file in images.files])
     report = {
         "init": from_where,
         "data": given.data,
@@ -256,11 +260,13 @@ class Choice(NamedTuple):
       chosen: name of the head, or "adapted".
       compared: a row a head: "head", "accuracy", "low" and "high" (a Wilson interval)
         and "loss", on images to learn from that it had not learned from.
+      curve: the same of adapting, by its steps; [] where it was not tried.
       steps_taken, device_seconds: of adapting the network; 0 where a head was fitted.
     """
 
     chosen: str
     compared: list[dict[str, Any]]
+    curve: list[dict[str, Any]]
     steps_taken: int
     device_seconds: float
 
@@ -278,7 +284,7 @@ def _learn(
     name, train, test = split
     init = learned = initialisation.fitted(init, loading.images_used((train,)))
     moments = held_out.moment_images(train, spec)
-    if init.model.encode and not (init.preprocess.shift or init.preprocess.flip):
+    if _is_encoded(init):
         where = cache.root(data_dir) / "features"
         learned, maps = frozen_features.encode(init, (train, test), where)
         split = Split(name, *maps)
@@ -291,24 +297,49 @@ def _learn(
     compared = [
         _row(x.method, x.accuracy, len(x.right), x.loss) for x in judged if len(x.right)
     ]
-    steps = 0
+    steps, curve = 0, []
     if asked in (BEST, ADAPTED) and _adapts(learned, fold):
         inside = fold == 0
         head = best.fitted(features[~inside], labels[~inside], way)
         trial = _parted(split.train, inside)
-        point = _adapted(learned._replace(head=head), trial, spec, asked, out)
+        points = _adapted(learned._replace(head=head), trial, spec, asked, out)
+        curve = [
+            _row(f"step {x.step}", x.accuracy, inside.sum(), x.loss) for x in points
+        ]
+        point = _chosen(points, asked)
         compared.append(_row(ADAPTED, point.accuracy, inside.sum(), point.loss))
         steps = point.step
     learned = learned._replace(head=best.fitted(features, labels, way))
     params, seconds = learned.params, 0.0
     if steps:
         whole = spec._replace(steps=steps), out / TRAINING / "all"
-        about = {"init": "adapting, on all"}
-        points, params = fine_tuning.fine_tune(learned, split, *whole, about)
-        seconds = points[-1].device_seconds
+        about = {"init": ON_ALL}
+        taken, params = fine_tuning.fine_tune(learned, split, *whole, about)
+        seconds = taken[-1].device_seconds
     saved = init._replace(body=params["body"], head=params["head"])
     classifier.save(out, Classifier(saved, train.class_names, moments))
-    return Choice(ADAPTED if steps else best.method, compared, steps, seconds)
+    chosen = ADAPTED if steps else best.method
+    return Choice(chosen, compared, curve, steps, seconds)
+
+
+def _stages(
+    init: Initialisation, train: Source, fold: np.ndarray, asked: str
+) -> tuple[str, ...]:
+    """What is done, in order; what was done before is passed over."""
+    encoding = frozen_features.stage_of(train)
+    adapting = asked in (BEST, ADAPTED) and _adapts(init, fold)
+    return (
+        *(encoding,) * _is_encoded(init),
+        linear_heads.COMPARING,
+        *(ON_A_PART, ON_ALL) * adapting,
+        JUDGING,
+    )
+
+
+def _is_encoded(init: Initialisation) -> bool:
+    """Whether an image has the same features each time it is seen."""
+    augmented = init.preprocess.shift or init.preprocess.flip
+    return init.model.encode is not None and not augmented
 
 
 def _folds(train: cache.Part, seed: int) -> np.ndarray:
@@ -336,19 +367,25 @@ def _parted(train: Source, inside: np.ndarray) -> Split:
 
 def _adapted(
     start: Initialisation, split: Split, spec: Spec, asked: str, out: pathlib.Path
-) -> fine_tuning.Point:
-    """The point of a fine-tuning with the lowest loss; step 0 where none is better.
-
-    Where it is asked for, it is one after the first step.
-    """
-    place, about = out / TRAINING / "trial", {"init": "adapting, on a part"}
+) -> list[fine_tuning.Point]:
+    """The points of a fine-tuning on a part, as far as their losses are finite."""
+    place, about = out / TRAINING / "trial", {"init": ON_A_PART}
     points, _ = fine_tuning.fine_tune(start, split, spec, place, about)
-    first, *others = (point for point in points if math.isfinite(point.loss))
-    if asked == ADAPTED and not others:
+    finite = [point for point in points if math.isfinite(point.loss)]
+    if asked == ADAPTED and not finite[1:]:
         raise ValueError(
             f"the loss is not finite after {points[1].step} steps; give a lower "
             f"--learning_rate than {spec.learning_rate}, and another --out"
         )
+    return finite
+
+
+def _chosen(points: Sequence[fine_tuning.Point], asked: str) -> fine_tuning.Point:
+    """The point with the lowest loss; step 0 where none is better.
+
+    Where it is asked for, it is one after the first step.
+    """
+    first, *others = points
     better = [x for x in others if asked == ADAPTED or x.accuracy >= first.accuracy]
     forced = () if asked == ADAPTED else (first,)
     return min((*forced, *better), key=lambda point: point.loss)
@@ -388,9 +425,14 @@ def _check_writable(out: pathlib.Path) -> None:
 def _judged(out: pathlib.Path, test: Source, files: Sequence[str]) -> Judged:
     """What the classifier as saved says, computed as `metainit predict` does."""
     learned, judged = classifier.load(out), rows(test)
-    images = test.images[judged]
-    chances = classifier.predictor(learned, len(images))(images)
-    return Judged(chances, test.labels[judged], images, files, test.class_names)
+    images, total, chances = test.images[judged], len(judged), []
+    predict = classifier.predictor(learned, total)
+    with progress.Stage(JUDGING, total) as stage:
+        for chunk, count in chunks(np.arange(total), together(learned, total)):
+            chances.append(predict(images[chunk[:count]]))
+            stage.advance(count)
+    said = np.concatenate(chances), test.labels[judged]
+    return Judged(*said, images, files, test.class_names)
 
 
 def _measured(judged: Judged) -> dict[str, Any]:
@@ -399,17 +441,16 @@ def _measured(judged: Judged) -> dict[str, Any]:
     hits, n = chances.argmax(-1) == labels, len(labels)
     low, high = intervals.wilson(float(hits.mean()), n)
     right = np.maximum(chances[np.arange(n), labels].astype(np.float64), 1e-12)
-    of_class = {
-        name: float(np.mean(hits[labels == label]))
-        for label, name in enumerate(judged.class_names)
-    }
+    names, counts = judged.class_names, np.bincount(labels).tolist()
+    shares = (float(np.mean(hits[labels == label])) for label in range(len(names)))
     return {
         **metrics.scores(chances, labels),
         "judged": n,
         "low": low,
         "high": high,
         "loss": -float(np.log(right).mean()),
-        "accuracy_of_class": of_class,
+        "accuracy_of_class": dict(zip(names, shares, strict=True)),
+        "judged_of_class": dict(zip(names, counts, strict=True)),
     }
 
 

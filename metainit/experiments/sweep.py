@@ -206,7 +206,7 @@ def tune(
         run_folder.claim(workdir, dataclasses.asdict(config), may_change=may_change)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    with progress.Stage("", len(planned), has_bar=False):
+    with progress.repeated("", len(planned)):
         trials, refused = _run_all(config, planned, workdir, train)
     # Of earlier values that are no longer asked for, too: they were tried.
     count = len(trials.keys() | set(map(key, planned)))
@@ -229,7 +229,7 @@ def _run_all(
         name = f"trial {number} of {len(planned)}"
         print(f"{name}: {tune_report.in_words(fields)}")
         try:
-            with progress.Stage(name, 1, has_bar=False):
+            with progress.repeated(name, 1):
                 trial = _run(config, fields, workdir, train)
         except ConfigError as error:  # such as classes with too few images
             if not trials:
@@ -302,7 +302,8 @@ def _report(
 ) -> str:
     by, best_file, experiment = config.search.by, workdir / BEST, config.experiment
     measure = f"metainit train {shlex.quote(str(best_file))}"
-    text = tune_report.terminal(trials, planned, by)
+    page = str(workdir / "report.html")
+    text = tune_report.terminal(trials, planned, by, page, measure)
     winner = tune_report.best(trials, by)
     if winner is None:
         best_file.unlink(missing_ok=True)
@@ -311,7 +312,6 @@ def _report(
         about = f"{verdict}\n\n    {measure}\n\nWritten by: {command}\n"
         best = parsing.replaced(experiment, winner.fields)
         atomic.write_text(best_file, configs.source(best, about))
-        text += f"\n\nbest: {best_file}"
     context = {
         "title": f"metainit: search, {', '.join(loading.names(experiment.data))}",
         "command": command,

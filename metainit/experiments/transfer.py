@@ -7,6 +7,7 @@ import collections
 import dataclasses
 import functools
 import pathlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from metainit.config.fields import ConfigError, Data, TransferExperiment, own_size
@@ -15,7 +16,7 @@ from metainit.data.batches import hold_out
 from metainit.data.loading import Source
 from metainit.models import pretrained
 from metainit.reporting import figures, html, plain_text, tables, transfer_report
-from metainit.reporting.tables import Heading
+from metainit.reporting.tables import Heading, Verdict
 from metainit.runtime import provenance, run_folder
 from metainit.runtime.cost import NAMES, RANDOM
 from metainit.training import frozen_features, initialisation, stored
@@ -77,9 +78,22 @@ def train(
     about = f"On {transfer.device}: {tables.words(provenance.versions())}."
     end = tables.again(command, about, settings)
     html.write(workdir, [*page, *_of_encoders(inits), *end])
-    text = plain_text.render([*section, *opening[1:], opening[0]])
-    print(f"{text}\nreport: {workdir / 'report.html'}")
+    text = plain_text.render([*section, *opening[1:]])
+    sources = dict(zip(inits, config.inits, strict=True))
+    use = _use(config, sources[transfer_report.best(transfer)[0].init])
+    told, where = Verdict("", verdict), str(workdir / "report.html")
+    text += "\n\n" + plain_text.ending(told, where, {"use it": use})
+    print(text)
     return text
+
+
+def _use(config: TransferExperiment, source: str) -> str:
+    """The line that makes a classifier of the data from an initialisation."""
+    kind, _, path = config.data.name.partition(":")
+    run, part = _run_and_part(source)
+    which = [] if part is None else ["--which", part]
+    images = path if kind == "folder" and path else "MY_IMAGES"
+    return shlex.join(["metainit", "finetune", images, "--init", run, *which])
 
 
 def _initialisations(config: TransferExperiment) -> dict[str, Initialisation]:

@@ -23,9 +23,11 @@ from metainit.reporting.tables import (
 )
 
 MISTAKES = 20  # that are shown
+_ENOUGH = 5  # held-out images of a class that is called the worst
 _WORST = 20  # classes, and pairs of classes, that are listed
 _MATRIX = 20  # classes that a matrix may have
 _BINS = 5  # of probabilities
+_OF_CURVE = "Judged by a quarter of the images to learn from, which it did not see."
 _CROSS_VALIDATED = "cross-validated: judged by what had not learned from it"
 
 
@@ -47,14 +49,17 @@ class Judged(NamedTuple):
 
 
 def verdict(report: Mapping[str, Any]) -> Verdict:
-    """Says how good it is, and of which class it is worst."""
-    right = report["accuracy_of_class"]
-    worst = min(right, key=right.__getitem__)
+    """Says how good it is, and of which class it is worst that has enough images."""
+    right, judged = report["accuracy_of_class"], report["judged_of_class"]
+    enough = [name for name, count in judged.items() if count >= _ENOUGH]
+    told = ""
+    if worst := min(enough, key=right.__getitem__, default=""):
+        count = round(right[worst] * judged[worst])
+        told = f"; worst, {_shortened(worst)}: {count:,} of {judged[worst]:,}"
     return Verdict(
         "",
-        f"{_share(report)} of {report['judged']:,} held-out images of "
-        f"{len(right):,} classes are told right with {report['chosen']}; worst, "
-        f"{_shortened(worst)}: {ACCURACY.mean(right[worst])} %.",
+        f"{_share(report)} of {report['judged']:,} held-out images "
+        f"({len(right):,} classes) are told right with {report['chosen']}{told}.",
     )
 
 
@@ -108,6 +113,12 @@ def blocks(
         yield Details(
             "Heads", [*tables.captioned(_heads(report)), *[said] * bool(said)]
         )
+    if report["curve"]:
+        steps = [
+            Bar(row["head"], f"log loss {row['loss']:.3f}", *_interval(row))
+            for row in report["curve"]
+        ]
+        yield Details("Adapting, step by step", [_OF_CURVE, Bars("Accuracy", steps)])
     yield from _mistakes(judged)
     yield Details("Classes, the worst first", [_classes(judged)])
     yield Details("What was taken for what", [_confusion(judged)])

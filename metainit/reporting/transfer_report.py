@@ -32,13 +32,19 @@ def section(transfer: Transfer, figure: str) -> Iterator[Block]:
     yield from of_seeds([transfer.runs], seconds, transfer.accuracies, figure)
 
 
+def best(transfer: Transfer) -> list[FineTuning]:
+    """Lists initialisations, each with its best head, from the best by validation."""
+    found: dict[str, FineTuning] = {}
+    for run in sorted(transfer.runs, key=lambda run: -run.validation_accuracy):
+        found.setdefault(run.init, run)
+    return [*found.values()]
+
+
 def verdict(transfer: Transfer, seed: int) -> str:
     """Compares the best initialisation with the next best, both by validation."""
-    best: dict[str, FineTuning] = {}
-    for run in sorted(transfer.runs, key=lambda run: -run.validation_accuracy):
-        best.setdefault(run.init, run)
-    reached = [run.points[-1]["accuracy"] for run in best.values()]
-    first, *others = (f"{run.init} ({run.head})" for run in best.values())
+    runs = best(transfer)
+    reached = [run.points[-1]["accuracy"] for run in runs]
+    first, *others = (f"{run.init} ({run.head})" for run in runs)
     told, against = "is alone", ""
     if others:
         ours, theirs, *_ = reached
@@ -47,8 +53,8 @@ def verdict(transfer: Transfer, seed: int) -> str:
         against = f"against {ACCURACY.mean(theirs)} % "
     return (
         f"{first} {told} on {transfer.runs[0].dataset}: {ACCURACY.mean(reached[0])} % "
-        f"{against}of the held-out images are classified rightly in the end; chosen on "
-        f"validation, {intervals.CONDITIONAL} (seed {seed})."
+        f"{against}of the held-out images are told right. Heads and settings were "
+        f"chosen on validation; {intervals.CONDITIONAL} (seed {seed})."
     )
 
 

@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metainit.reporting import plain_text, tables
-from metainit.reporting.tables import ACCURACY, Block, Bullets, Code, Heading, Table
+from metainit.reporting.tables import (
+    ACCURACY,
+    Block,
+    Bullets,
+    Code,
+    Heading,
+    Table,
+    Verdict,
+)
 from metainit.runtime.cost import OURS
 
 
@@ -76,9 +84,14 @@ def blocks(
     yield from tables.again(about["command"], spent + versions, about["config"])
 
 
-def terminal(trials: Sequence[Trial], planned: int, by: str) -> str:
-    """Renders the verdict and the trials as plain text."""
-    return plain_text.render([verdict(trials, planned, by), table(trials, by)])
+def terminal(
+    trials: Sequence[Trial], planned: int, by: str, page: str, measure: str
+) -> str:
+    """Renders the trials as plain text, and ends as `plain_text.ending` does."""
+    told = Verdict("", verdict(trials, planned, by))
+    commands = {"measure it": measure} if best(trials, by) else {}
+    ending = plain_text.ending(told, page, commands)
+    return f"{plain_text.render([table(trials, by)])}\n\n{ending}"
 
 
 def table(trials: Sequence[Trial], by: str) -> Table:

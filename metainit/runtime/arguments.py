@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 _UNKNOWN = re.compile(r"unrecognized arguments: (--[\w-]+)")
+_NO_CHOICE = re.compile(r"argument .*: invalid choice: '(.*)' \(choose from (.*)\)")
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,6 +39,9 @@ class Parser(argparse.ArgumentParser):
         if found := _UNKNOWN.match(message):
             near = nearest(found[1], self._option_string_actions)
             message = f"there is no option {found[1]}; the nearest: {near}"
+        elif found := _NO_CHOICE.match(message):
+            choices = (choice.strip("'") for choice in found[2].split(", "))
+            message += f"; the nearest: {nearest(found[1], choices)}"
         self.exit(2, f"error: {message} ({self.prog} --help tells more)\n")
 
 

@@ -14,7 +14,6 @@ import logging as standard_logging
 import math
 import os
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -187,15 +186,8 @@ def _is_told(record: standard_logging.LogRecord) -> bool:
     return not of_orbax or record.levelno == standard_logging.WARNING
 
 
-def _tell(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Tells of all but writes that end when another has failed, which is raised."""
-    if str(unraisable.exc_value) != "Event loop is closed":
-        _told_by(unraisable)
-
-
 # For good, since threads may speak after a save has failed.
 logging.get_absl_logger().addFilter(_is_told)
-_told_by, sys.unraisablehook = sys.unraisablehook, _tell
 
 
 def _digests(folder: pathlib.Path) -> str:

@@ -52,6 +52,8 @@ class Stage:
         """
         self.name, self.total, self.done, self.detail = name, total, done, ""
         self.has_bar = has_bar
+        self._alike = False  # whether its units are stages that take about as long
+        self._taken: list[float] = []  # seconds of stages in it that are done
         self._first, self._parts, self._weight = first, parts, weight
         self._paced: tuple[float, float] | None = None  # share and time, by then
         self._seconds = sum(parts.values()) if parts else 0.0  # expected; 0: unknown
@@ -85,6 +87,7 @@ class Stage:
                 say(f"{self.name}: done in {_time(seconds)}")
         if _open and kind is None:
             _open[-1].done += self._weight or 0.0
+            _open[-1]._taken.append(time.perf_counter() - self._began)
 
     def advance(self, units: float = 1) -> None:
         """Counts so many units more as done."""
@@ -105,6 +108,10 @@ class Stage:
 
         It is None where neither is known.
         """
+        if self._alike:
+            return self._like_others(inner)
+        if not self.total:
+            return None
         share = self.share(inner)
         before, then = self._paced or (share, time.perf_counter())
         rest = (share - before) / (1 - before) if before < 1 else 1.0
@@ -113,6 +120,22 @@ class Stage:
             return (1 - rest) / rest * taken if rest else None
         return (1 - rest) * (taken + (1 - rest) * expected)
 
+    def _like_others(self, inner: "tuple[Stage, ...]") -> float | None:
+        """Time left where every unit is a stage, the one that is open in `inner`."""
+        taken, now = self._taken, 0.0
+        if inner:
+            so_far = time.perf_counter() - inner[0]._began
+            rest = inner[0].seconds_left(inner[1:])
+            if rest is None and taken:
+                rest = max(0.0, sum(taken) / len(taken) - so_far)
+            if rest is None:
+                return None
+            taken, now = [*taken, so_far + rest], rest
+        if not taken:
+            return None
+        to_come = self.total - self.done - bool(inner)
+        return now + to_come * sum(taken) / len(taken)
+
 
 def _shares() -> list[float]:
     """What is done of each stage that is open."""
@@ -120,8 +143,18 @@ def _shares() -> list[float]:
 
 
 def plan(seconds: Mapping[str, float]) -> Stage:
-    """Makes the stage of a run that does these, each for so many seconds about."""
+    """Makes the stage of a run that does these, each for so many seconds about.
+
+    They are 0 where that is not known.
+    """
     return Stage("", sum(seconds.values()), parts=seconds, has_bar=False)
+
+
+def repeated(name: str, total: int) -> Stage:
+    """Makes the stage of so many stages, each of which takes about what others do."""
+    stage = Stage(name, total, has_bar=False)
+    stage._alike = True
+    return stage
 
 
 def shows() -> bool:
@@ -194,7 +227,7 @@ def _rendered() -> Any:
     if number is None:
         return ""
     counted, inner = stages[number], stages[number + 1 :]
-    names = ": ".join(stage.name for stage in stages if stage.name)
+    names = ": ".join(filter(None, map(_named, (None, *stages), stages)))
     row = Table.grid(padding=(0, 1), expand=True)
     row.add_column(ratio=1)
     row.add_column(no_wrap=True)
@@ -207,13 +240,24 @@ def _rendered() -> Any:
         bar, count = ProgressBar(pulse=True), ""
         times["for"] = time.perf_counter() - counted._began
     if number:
-        times["all"] = stages[0].seconds_left(stages[1:])
+        times["all"] = whole = stages[0].seconds_left(stages[1:])
+        if whole is not None:  # by an older pace than the stage's own
+            times["all"] = max(whole, times.get("left") or 0.0)
     told = [
         f"{x} {_time(seconds)}" for x, seconds in times.items() if seconds is not None
     ]
     row.add_row(bar, f"{count}  {', '.join(told)}".strip())
     detail = next((x.detail for x in reversed(stages) if x.detail), "")
+    detail *= detail != stages[-1].name
     return Group(_line(names), row, _line(detail))
+
+
+def _named(outer: Stage | None, stage: Stage) -> str:
+    """What a stage is called, with its place where it is a part of a plan."""
+    parts = [*outer._parts] if outer and outer._parts else []
+    if stage.name not in parts:
+        return stage.name
+    return f"{1 + parts.index(stage.name)}/{len(parts)} {stage.name}"
 
 
 def _line(text: str) -> Text:

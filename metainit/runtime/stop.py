@@ -6,11 +6,10 @@ KeyboardInterrupt. The first signal stops a process, the second is ignored, sinc
 """
 
 import contextlib
-import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 LOST = 75  # the status where another process is gone: try again (EX_TEMPFAIL)
@@ -29,8 +28,6 @@ def install() -> None:
     signal.signal(signal.SIGTERM, _handle)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _handle)
-    if getattr(sys.unraisablehook, "func", None) is not _drop:
-        sys.unraisablehook = functools.partial(_drop, sys.unraisablehook)
 
 
 def at_once() -> None:
@@ -93,7 +90,16 @@ def _handle(number: int, *_: Any) -> None:
     _waiting.append(number)
 
 
-def _drop(tell: Callable[[Any], None], lost: Any) -> None:
-    """Tells of an exception that is lost, but for a stop, which `check` heeds."""
-    if not issubclass(lost.exc_type, KeyboardInterrupt):
-        tell(lost)
+def _tell(lost: "sys.UnraisableHookArgs") -> None:
+    """Tells of an exception that is lost, unless it is heeded or raised elsewhere.
+
+    A stop is, by `check`; and what made a save fail is raised by it, after which
+    orbax's other writes end with a closed event loop.
+    """
+    of_stop = _asked and issubclass(lost.exc_type, KeyboardInterrupt)
+    if not of_stop and str(lost.exc_value) != "Event loop is closed":
+        _told_by(lost)
+
+
+# For good, since threads may speak after a save has failed.
+_told_by, sys.unraisablehook = sys.unraisablehook, _tell

@@ -96,7 +96,7 @@ def _encode(
             raise ValueError
     except (OSError, ValueError):  # none, or none that can be gone on with
         maps, done = cache.allocated(part, np.float32, wanted), 0
-    name, total = f"encoding {source.name}", len(maps)
+    name, total = stage_of(source), len(maps)
     with progress.Stage(name, total, done, weight=0) as stage:
         progress.tell(f"{name}: {total:,} images", "")
         for rows, count in chunks(np.arange(done, total), CHUNK):
@@ -108,6 +108,11 @@ def _encode(
     atomic.write_bytes(path.with_suffix(_HASHES), hashes.tobytes())
     os.replace(part, path)
     told.unlink(missing_ok=True)
+
+
+def stage_of(source: Source) -> str:
+    """Names what a terminal shows while images are encoded."""
+    return f"encoding {source.name}"
 
 
 def _require_whole(path: pathlib.Path) -> None:

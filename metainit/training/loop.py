@@ -187,7 +187,9 @@ class _Training(Session):
             self._log(writer)
         if clock["validated"] < step and to_validate:
             candidate = averaged(self.state)
+            progress.detailed("validating")
             accuracy = self._validate(candidate.params)
+            progress.detailed("")
             told = {"validation/accuracy": accuracy, **self._describe()}
             writer.write_scalars(step, told)
             progress.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")

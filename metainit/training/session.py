@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import gc
 import pathlib
 import time
 from collections import deque
@@ -27,6 +28,7 @@ from metainit.training.health import NORMS, Metrics
 PROFILE = "profile"  # folder of a run's trace, for TensorBoard or Perfetto
 _AHEAD = 2  # batches drawn and copied before the step that needs them
 PATIENCE = 30.0  # seconds after which a batch that is waited for is told
+_COLLECTED_EVERY = 60.0  # seconds at least between searches for unreachable objects
 
 
 class Intervals(NamedTuple):
@@ -109,6 +111,7 @@ class Session:
         self.clock = {"device_seconds": 0.0, "seconds": 0.0} | clock | of_clock
         self._started = time.perf_counter() - self.clock["seconds"]
         self._unchecked: deque[tuple[int, Metrics]] = deque()
+        self._collected = time.perf_counter()
 
     @property
     def seconds(self) -> float:
@@ -120,6 +123,11 @@ class Session:
         self.settle()
         self.clock["seconds"] = self.seconds
         self._saved.save(self.step, self.state, self.clock, self.best)
+        # Each save leaves cycles. Python looks for old ones by itself only when a
+        # quarter of all its objects are new: beside jax's million, after hours.
+        if time.perf_counter() - self._collected > _COLLECTED_EVERY:
+            gc.collect()
+            self._collected = time.perf_counter()
 
     def finish(self) -> None:
         """Waits until what was saved is on disk."""

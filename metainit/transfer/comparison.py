@@ -84,8 +84,13 @@ def compare(
     learn = functools.partial(heads.learn, folder=workdir / FOLDER, view=view)
     grid = heads.grid(settings)
     trial = spec._replace(steps=settings.trial_steps)
-    tries = len(validation) * sum(map(len, grid.values())) + len(test) * len(grid)
-    with progress.Stage("fine-tuning", len(inits) * tries):
+    of_each = len(validation) * sum(map(len, grid.values()))
+    tries, measured = len(inits) * of_each, len(inits) * len(test) * len(grid)
+    progress.say(
+        f"fine-tuning: {tries:,} trials of at most {settings.trial_steps:,} steps, "
+        f"then {measured:,} runs of at most {settings.steps:,}"
+    )
+    with progress.Stage("fine-tuning", tries + measured):
         learn_briefly = functools.partial(learn, trial)
         chosen, trials = choose(learn_briefly, inits, grid, validation)
         atomic.write_rows(workdir / TRIALS, trials)

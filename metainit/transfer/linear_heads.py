@@ -15,11 +15,14 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from metainit.runtime import progress
+
 Head = dict[str, np.ndarray]
 # `(scaled features [n, d], labels [n], way, setting) -> kernel, bias`.
 Fit = Callable[[np.ndarray, np.ndarray, int, float], tuple[np.ndarray, np.ndarray]]
 
 FOLDS = 4
+COMPARING = "comparing heads"  # what a terminal shows while it goes on
 
 
 def logistic_regression(
@@ -139,18 +142,22 @@ def compare(
 
     Features are float [n, d], labels and fold int [n].
     """
-    known = fold >= 0
+    known, numbers = fold >= 0, np.unique(fold[fold >= 0])
+    count = sum(len(settings) for _, settings in METHODS.values()) * len(numbers)
     judged = []
-    for method, (_, settings) in METHODS.items():
-        tried = []
-        for setting in settings:
-            given = np.zeros((len(labels), way))
-            for number in np.unique(fold[known]):
-                inside = fold == number
-                head = fit(method, setting, features[~inside], labels[~inside], way)
-                given[inside] = scores(head, features[inside])
-            tried.append(_judged(method, setting, given[known], labels[known]))
-        judged.append(best(tried))
+    with progress.Stage(COMPARING, count) as stage:
+        for method, (_, settings) in METHODS.items():
+            tried = []
+            for setting in settings:
+                progress.detailed(f"{method}, setting {setting:g}")
+                given = np.zeros((len(labels), way))
+                for number in numbers:
+                    inside = fold == number
+                    head = fit(method, setting, features[~inside], labels[~inside], way)
+                    given[inside] = scores(head, features[inside])
+                    stage.advance()
+                tried.append(_judged(method, setting, given[known], labels[known]))
+            judged.append(best(tried))
     return judged
 
 

@@ -5,7 +5,6 @@ Long versions: `python tests/chaos/faults.py`.
 
 import errno
 import itertools
-import json
 import logging
 
 import numpy as np
@@ -14,8 +13,7 @@ import tiny
 
 from metainit.data import loading
 from metainit.experiments import launching
-from metainit.reporting import finished_runs
-from metainit.runtime import atomic, run_folder
+from metainit.runtime import atomic
 from metainit.runtime.logging import Writer
 
 
@@ -112,56 +110,3 @@ def test_damaged_rows_of_metrics_are_named(tmp_path):
         ):
             Writer(tmp_path, first_step=2)
         assert path.read_text().splitlines()[1:] == rows[1:]  # nothing was lost
-
-
-def test_damaged_runs_are_told_in_one_line(tmp_path):
-    """By what compares finished runs."""
-    import small_runs
-
-    for number, name in enumerate(("config.json", "finished.json", "transfer.jsonl")):
-        run = small_runs.write(tmp_path / str(number), 0)
-        path = tmp_path / str(number) / name
-        whole = path.read_text()
-        for damaged in (whole[:-5] + "\x00", "[]", "{}", ""):
-            path.write_text(damaged)
-            try:
-                finished_runs.read(run)
-            except ValueError as error:
-                assert len(str(error).splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (
-            OSError(errno.ENOSPC, "No space left on device", "runs/x"),
-            "runs/x: No space",
-        ),
-        (OSError(errno.EROFS, "Read-only file system", "runs/x"), "runs/x: Read-only"),
-        (RuntimeError("orbax: [OS error 28: No space left on device]"), "No space"),
-        (atomic.DamagedError("runs/x/budget.json cannot be read"), "budget.json"),
-    ],
-)
-def test_what_the_system_refuses_is_one_line(
-    tmp_path, monkeypatch, capsys, error, words
-):
-    def fail(*_, **__):
-        raise error
-
-    monkeypatch.setattr(launching, "train", fail)
-    config = tiny.config(tiny.draw(tmp_path / "images"))
-    assert launching.run(config, tmp_path / "run", "python launch.py") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and words in line
-    monkeypatch.setattr(launching, "train", lambda *_, **__: {}[0])
-    with pytest.raises(KeyError):  # a mistake of ours keeps its traceback
-        launching.run(config, tmp_path / "run", "python launch.py")
-
-
-def test_a_config_that_is_damaged_loses_nothing(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"seed": 1}))
-    flip(tmp_path / "config.json", 0)
-    before = (tmp_path / "config.json").read_bytes()
-    with pytest.raises(ValueError, match="cannot be read"):
-        run_folder.claim(tmp_path, {"seed": 1})
-    assert (tmp_path / "config.json").read_bytes() == before

@@ -82,8 +82,12 @@ def test_adapted_parameters_agree_with_torch(form):
     assert_close(moved(adapted, params), moved(expected, params))
 
 
-def test_meta_gradient_agrees_with_torch():
-    model = conv4.conv4(16, "batch", "pool", "flatten")
+@pytest.mark.parametrize(
+    "form",
+    [convolution.PRODUCT, pytest.param(convolution.TILED, marks=pytest.mark.slow)],
+)
+def test_meta_gradient_agrees_with_torch(form):
+    model = conv4.conv4(16, "batch", "pool", "flatten", form=form)
     query_loss = classification.query_loss(model)
     gradient = metainit.meta_gradient(inner_loop(model), query_loss=query_loss)
     parts = batch("support"), batch("query")

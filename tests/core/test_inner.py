@@ -193,12 +193,14 @@ def test_prepare_runs_once_for_support_and_once_for_query():
 
     loop = metainit.InnerLoop(distance, optax.sgd(0.1), 3, prepare=prepare)
     params = {"w": jnp.ones(())}
-    metainit.adapt(loop, params, jnp.ones(4), KEY)
+    adapt = functools.partial(metainit.adapt, loop)
+    jax.eval_shape(adapt, params, jnp.ones(4), KEY)
     assert shapes == [(4,)]
     for weights in (None, lambda step: jnp.ones(4) / 4):
         shapes.clear()
         fn = metainit.meta_gradient(loop, tasks="unroll", step_weights=weights)
-        fn(params, metainit.Episode(jnp.ones((1, 4)), jnp.ones((1, 7))), KEY)
+        episodes = metainit.Episode(jnp.ones((1, 4)), jnp.ones((1, 7)))
+        jax.eval_shape(fn, params, episodes, KEY)
         assert sorted(shapes) == [(4,), (7,)]
 
 
@@ -207,7 +209,8 @@ def test_prepare_runs_once_for_support_and_once_for_query():
 
 def batches_of(support, size, num_steps, key=0, per_task=()):
     make = metainit.minibatches(size, per_task)
-    batch_at = make(support, jax.random.key(key))
+    support = jax.tree.map(jnp.asarray, support)
+    batch_at = jax.jit(make(support, jax.random.key(key)))
     return [jax.device_get(batch_at(jnp.int32(step))) for step in range(num_steps)]
 
 

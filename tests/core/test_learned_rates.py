@@ -26,21 +26,6 @@ def gradient_of(optimizer, params, episodes, **options):
     return jax.jit(fn)(params, episodes, KEY)
 
 
-@pytest.mark.parametrize("gradient", ["mixed", "first_order"])
-def test_a_step_size_for_each_step(x64, gradient):
-    """d loss / d log(factor) is rate x factor x d loss / d rate; each has its place."""
-    w, episodes = problem(3)
-    logs = np.array([0.1, -0.3, 0.2, 0.4])
-    optimizer = step_sizes.learned(optax.sgd(RATE), range(STEPS))
-    params = metainit.MetaParams({"w": w}, {"w": logs})
-    _, got = gradient_of(optimizer, params, episodes, gradient=gradient)
-    rates = RATE * np.exp(logs)
-    through = STEPS if gradient == "mixed" else 0
-    of_w, of_rates = closed_form(w, episodes, rates, through)
-    np.testing.assert_allclose(got.model["w"], of_w, rtol=1e-12)
-    np.testing.assert_allclose(got.inner["w"], rates * of_rates, rtol=1e-12)
-
-
 def test_the_last_phase_goes_on_for_ever():
     logs = {"w": jnp.arange(3.0)}
     held = [step_sizes.at(logs, step, (0, 1, 5))["w"] for step in (0, 1, 4, 5, 900)]

@@ -1,5 +1,7 @@
 """Gradients of long inner loops: truncated and implicit ones."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from test_hypergradient import EXACT, RATES, closed_form, meta_grads, problem, q
 import metainit
 
 
-@pytest.mark.parametrize("last", [0, 1, 3, 4, 9])
+@pytest.mark.parametrize("last", [0, 3, 4, 9])
 @pytest.mark.parametrize("gradient", EXACT)
 def test_truncated_closed_form(x64, last, gradient):
     """Nothing but the last steps is differentiated, and the start gets what is left."""
@@ -25,10 +27,8 @@ def test_truncated_closed_form(x64, last, gradient):
     np.testing.assert_allclose(got.inner, of_rates, rtol=1e-12, atol=1e-12)
     plain = metainit.InnerLoop(quadratic, learned_rates(), len(RATES))
     task = jax.tree.map(lambda x: x[0], episodes.support)
-    ends = [
-        metainit.adapt(plain, params, task, KEY, gradient=g)[0]["w"]
-        for g in (mode, gradient)
-    ]
+    adapt = functools.partial(metainit.adapt, plain, params, task, KEY)
+    ends = jax.jit(lambda: [adapt(gradient=g)[0]["w"] for g in (mode, gradient)])()
     np.testing.assert_array_equal(*ends)
 
 

@@ -43,7 +43,7 @@ def after(w, c, steps):
 @pytest.mark.parametrize("steps", [0, STEPS])
 def test_metrics_keep_the_task_axis(x64, steps):
     params, episodes = problem()
-    fn = metainit.meta_gradient(distance_loop(num_steps=steps))
+    fn = jax.jit(metainit.meta_gradient(distance_loop(num_steps=steps)))
     (loss, metrics), grads = fn(params, episodes, KEY)
     away = after(params["w"], episodes.support, steps) - episodes.query
     losses = 0.5 * (away**2).sum(1)
@@ -79,7 +79,7 @@ def test_permuting_tasks_with_their_keys_changes_nothing(x64, tasks):
 
 def test_one_key_is_folded_with_the_task_index():
     params, episodes = problem()
-    fn = metainit.meta_gradient(distance_loop(loss_fn=noisy))
+    fn = jax.jit(metainit.meta_gradient(distance_loop(loss_fn=noisy)))
     key = jax.random.key(4)
     keys = jnp.stack([jax.random.fold_in(key, i) for i in range(TASKS)])
     one, each = fn(params, episodes, key), fn(params, episodes, keys)
@@ -103,7 +103,7 @@ def test_query_loss_receives_prepared_support_and_query(x64):
     params, episodes = problem()
     params["scale"] = np.array(2.0)
     loop = distance_loop(prepare=prepare, adapt_mask=only_w)
-    fn = metainit.meta_gradient(loop, query_loss=from_support)
+    fn = jax.jit(metainit.meta_gradient(loop, query_loss=from_support))
     (loss, _), grads = fn(params, episodes, KEY)
     # sum over features of (1 - a)^T (w - s x) * s y, with scale s, support x, query y
     shrink = (1 - RATE) ** STEPS
@@ -126,7 +126,8 @@ def test_evaluation_looks_at_the_query_after_every_step(x64):
     chex.assert_trees_all_equal(measure(state, episodes, KEY), seen)
     assert seen.query["noise"].shape == (TASKS, STEPS + 1)
     assert seen.support.loss.shape == (TASKS, STEPS)
-    (_, metrics), _ = metainit.meta_gradient(distance_loop())(params, episodes, KEY)
+    fn = jax.jit(metainit.meta_gradient(distance_loop()))
+    (_, metrics), _ = fn(params, episodes, KEY)
     same = metrics.query["noise"], seen.query["noise"][:, -1]
     np.testing.assert_allclose(*same, rtol=1e-13)
 
@@ -197,20 +198,22 @@ def test_leaves_outside_the_meta_mask_ride_along(make):
     state = learner.init(PARAMS)
     moments = [x for x in jax.tree.leaves(state.opt_state) if jnp.shape(x) == (3,)]
     assert len(moments) == 2  # Adam's two for "w"
-    state, metrics = learner.update(state, ONES, KEY)
+    update = jax.jit(learner.update)
+    state, metrics = update(state, ONES, KEY)
     assert (state.params["statistics"] == PARAMS["statistics"]).all()
     assert state.params["count"] == 5 and state.params["count"].dtype == jnp.int32
     assert (state.params["w"] != PARAMS["w"]).all()
     changed = learner.init(PARAMS | {"count": jnp.int32(9)})
-    _, seen = learner.update(changed, ONES, KEY)
+    _, seen = update(changed, ONES, KEY)
     assert (seen.query_loss != metrics.query_loss).all()
 
 
 def test_gradients_are_none_outside_the_meta_mask():
-    _, grads = metainit.meta_gradient(RIDING)(PARAMS, ONES, KEY)
+    _, grads = jax.jit(metainit.meta_gradient(RIDING))(PARAMS, ONES, KEY)
     assert grads["count"] is None and grads["statistics"].shape == (3,)
     mask = {"w": True, "statistics": False, "count": False}
-    _, grads = metainit.meta_gradient(RIDING, meta_mask=mask)(PARAMS, ONES, KEY)
+    masked = jax.jit(metainit.meta_gradient(RIDING, meta_mask=mask))
+    _, grads = masked(PARAMS, ONES, KEY)
     assert grads["count"] is None and grads["statistics"] is None
     for wrong, message in (
         (mask | {"count": True}, r"meta_mask selects \['count'\], which is int32"),
@@ -245,7 +248,7 @@ def test_adapt_takes_a_state_params_or_meta_params():
     expected = after(params["w"], episodes.support[0], STEPS)
     wrapped = metainit.MetaParams(params, jnp.ones(()))
     for given in (params, wrapped, learner.init(params)):
-        adapted, trace = learner.adapt(given, episodes.support[0], KEY)
+        adapted, trace = jax.jit(learner.adapt)(given, episodes.support[0], KEY)
         np.testing.assert_allclose(adapted["w"], expected, rtol=1e-6)
         assert trace.loss.shape == (STEPS,)
 
@@ -258,7 +261,7 @@ def test_anil_adapts_the_head_and_meta_learns_everything():
     adapted, _ = learner.adapt(params, episodes.support[0], KEY)
     assert (adapted["w"] == params["w"]).all()
     assert (adapted["head"] != params["head"]).all()
-    state, _ = learner.update(learner.init(params), episodes, KEY)
+    state, _ = jax.jit(learner.update)(learner.init(params), episodes, KEY)
     assert all((state.params[name] != params[name]).all() for name in params)
 
 
@@ -302,13 +305,14 @@ def test_reptile_closed_form(x64, tasks):
 def test_a_meta_batch_taken_in_parts_is_the_same_update(x64, make):
     params, episodes = problem()
     learner = make(distance_loop(loss_fn=noisy), optax.adam(1e-2))
+    update, gradient = jax.jit(learner.update), jax.jit(learner.gradient)
     state, key = learner.init(params), jax.random.key(1)
-    state, _ = learner.update(state, episodes, key)
-    whole, seen = learner.update(state, episodes, key)
+    state, _ = update(state, episodes, key)
+    whole, seen = update(state, episodes, key)
     total, losses = 0.0, []
     for first, end in ((0, 1), (1, TASKS)):
         part = jax.tree.map(lambda x, a=first, b=end: x[a:b], episodes)
-        grads, metrics = learner.gradient(state, part, key, first)
+        grads, metrics = gradient(state, part, key, first)
         total = total + (end - first) / TASKS * grads["w"]
         losses.extend(metrics.query_loss)
     parts = learner.apply(state, {"w": total})

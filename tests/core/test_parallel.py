@@ -26,15 +26,14 @@ params, episodes = full_problem(2, tasks=8)
 params = metainit.MetaParams(params, jnp.array([0.3, 0.3]))
 zero = heads.zero_head(features, 3)
 prototype = heads.fitted_head(heads.prototypes, features, 3)
-adam, momentum = optax.adam(0.1, eps_root=1e-6), optax.sgd(0.3, momentum=0.9)
+momentum = optax.sgd(0.3, momentum=0.9)
 weights = lambda step: jnp.array([0.2, 0.3, 0.5])
 def trajectories(loop, outer, tasks):
     return metainit.cts(loop, outer, episodes, tasks=tasks)
 
 weighted = functools.partial(metainit.maml, step_weights=weights)
 cases = {
-    "zero head, adam, step weights": (zero, adam, "scan", weighted),
-    "prototype head, learned rate": (prototype, learned_rates(), "vmap", metainit.maml),
+    "learned rate, step weights": (prototype, learned_rates(), "vmap", weighted),
     "reptile": (zero, momentum, "scan", metainit.reptile),
     "trajectories": (prototype, momentum, "scan", trajectories),
 }

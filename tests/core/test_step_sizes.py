@@ -74,21 +74,6 @@ def test_nothing_but_the_factors_is_learned(episodes):
     np.testing.assert_allclose(seen.query_loss, same.query_loss, rtol=1e-6)
 
 
-def test_evaluation_takes_them(episodes):
-    """Factors of a third at a rate of 0.3 are a rate of 0.1; others are not."""
-    config = default()
-    config.evaluate.steps = (0, 2)
-    measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3).adapt
-    logs = jax.tree.map(lambda x: x - np.log(3), LOGS)
-    init = Initialisation("random", MODEL, PREPROCESS, BODY)
-    scaled, plain, larger = (
-        measure(given, episodes, adaptation.Setting("prototype", "sgd", rate))["loss"]
-        for given, rate in ((init._replace(inner=logs), 0.3), (init, 0.1), (init, 0.3))
-    )
-    np.testing.assert_allclose(scaled, plain, rtol=1e-5)
-    assert not np.allclose(plain, larger, rtol=1e-3)
-
-
 def test_evaluation_takes_the_phase_of_each_step(episodes):
     """Factors of a third from the second step on, at the steps before and after."""
     config = default()

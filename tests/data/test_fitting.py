@@ -80,8 +80,10 @@ def test_a_learned_head_keeps_one_way_and_launch_has_its_own_flags():
 @pytest.mark.parametrize("classes, images", [(3, 80), (200, 1)])
 def test_nothing_is_proposed_where_nothing_works(classes, images):
     config = quickstart()
-    told = refusal(config, of_shares(config, classes, images))
-    assert "this works" not in told
+    roles = of_shares(config, classes, images)
+    assert "this works" not in refusal(config, roles)
+    told = refusal(parsing.replaced(config, {"data.name": "folder:my pets"}), roles)
+    assert told.endswith("needs no tasks: metainit finetune 'my pets'")
 
 
 def test_roles_that_a_folder_has_itself_get_no_number_of_classes():

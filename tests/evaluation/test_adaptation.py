@@ -73,7 +73,7 @@ def run(way=WAY):
 
 
 def random(seed=0):
-    parameters = MODEL.init(jax.random.key(seed), jnp.zeros((2, 4, 4, 1)))
+    parameters = jax.jit(MODEL.init)(jax.random.key(seed), jnp.zeros((2, 4, 4, 1)))
     return Initialisation("random", MODEL, PREPROCESS, parameters, Cost(0.0, 0, 0))
 
 
@@ -119,15 +119,21 @@ def test_it_measures_what_adapting_step_by_step_gives(head, optimizer, rate):
     init, given = with_head(), episodes(2)
     measured = run()(init, given, Setting(head, optimizer, rate))
     adam = optax.adam(rate, eps_root=recipe.EPS_ROOT)
+    inner = adam if optimizer == "adam" else optax.sgd(rate)
     loss_fn, start = classification.loss_fn(MODEL), recipe.start(head, MODEL, SHOT)
-    for place in np.ndindex(len(STEPS), 2):
-        inner = adam if optimizer == "adam" else optax.sgd(rate)
-        loop = metainit.InnerLoop(loss_fn, inner, STEPS[place[0]], start=start)
-        support, query = episode(place[1], given)
-        adapted, _ = metainit.adapt(loop, init.params, support, jax.random.key(0))
-        chances = np.asarray(classification.predict(MODEL)(adapted, support, query))
-        one = {name: values[place] for name, values in measured.items()}
-        assert_close(one, expected(chances, query["label"]))
+
+    @jax.jit
+    def by_hand(support, query):
+        loops = (metainit.InnerLoop(loss_fn, inner, x, start=start) for x in STEPS)
+        key, predict = jax.random.key(0), classification.predict(MODEL)
+        ends = (metainit.adapt(x, init.params, support, key)[0] for x in loops)
+        return [predict(end, support, query) for end in ends]
+
+    for number in range(2):
+        support, query = episode(number, given)
+        for step, chances in enumerate(by_hand(support, query)):
+            one = {name: values[step, number] for name, values in measured.items()}
+            assert_close(one, expected(np.asarray(chances), query["label"]))
     if head == "zero":  # which knows nothing before the first step
         np.testing.assert_allclose(measured["loss"][0], np.log(WAY), rtol=1e-6)
         assert (measured["loss"][1] < measured["loss"][0]).all()
@@ -156,11 +162,15 @@ def by_recipe(algorithm, batch):
     return settings
 
 
+@functools.cache
+def evaluator_of(algorithm, batch, way):
+    return adaptation.evaluator(by_recipe(algorithm, batch), MODEL, PREPROCESS, way)
+
+
 def adapted(algorithm, batch, given, way=WAY):
     """Of inner steps as of this method, on batches of so many images."""
-    settings = by_recipe(algorithm, batch)
-    measure = adaptation.evaluator(settings, MODEL, PREPROCESS, way).adapt
-    return measure(random(), given, Setting("prototype", "sgd", 1.0))
+    setting = Setting("prototype", "sgd", 1.0)
+    return evaluator_of(algorithm, batch, way).adapt(random(), given, setting)
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "anil"])
@@ -170,12 +180,16 @@ def test_inner_steps_are_those_of_training(algorithm):
     losses = adapted(algorithm, whole, given)["loss"][-1]
     encoded = PREPROCESS._replace(shift=0, flip=False).of_features()
     learner = recipe.learner(by_recipe(algorithm, whole), MODEL, encoded)
-    state, key = learner.init(random().params), jax.random.key(0)
+    state, predict = learner.init(random().params), classification.predict(MODEL)
+
+    @jax.jit
+    def by_hand(support, query):
+        params, _ = learner.adapt(state, support, jax.random.key(0))
+        return predict(params, support, query)
+
     for number in range(2):
         support, query = episode(number, given)
-        params, _ = jax.jit(learner.adapt)(state, support, key)
-        chances = classification.predict(MODEL)(params, support, query)
-        loss = log_loss(query["label"], np.asarray(chances))
+        loss = log_loss(query["label"], np.asarray(by_hand(support, query)))
         np.testing.assert_allclose(losses[number], loss, rtol=1e-3)
     other = {"maml": "anil", "anil": "maml"}[algorithm]
     for else_ in (adapted(algorithm, 2, given), adapted(other, whole, given)):

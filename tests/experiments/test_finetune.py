@@ -189,6 +189,8 @@ def test_the_best_head_is_saved(meta, capsys):
     assert {row["judged"] for row in heads.values()} == {96, 24}
     assert all(row["low"] < row["accuracy"] < row["high"] for row in heads.values())
     assert (said["steps_taken"] > 0) == (said["chosen"] == "adapted")
+    adapting = {(row["accuracy"], row["loss"]) for row in said["curve"]}
+    assert (heads["adapted"]["accuracy"], heads["adapted"]["loss"]) in adapting
     assert fine_tuned("meta") == 0  # tells it once more
     out = capsys.readouterr().out
     row = heads[said["chosen"]]
@@ -197,7 +199,7 @@ def test_the_best_head_is_saved(meta, capsys):
     assert "F1" in out.splitlines()[-3]
     assert out.splitlines()[-2] == f"report: {meta}/report.html"
     page = (meta / "report.html").read_text()
-    assert "held-out images of 3 classes are told right" in page
+    assert "held-out images (3 classes) are told right" in page
 
 
 def test_in_python(place, tmp_path):
@@ -546,7 +548,7 @@ def test_classes_at_unlike_depths_are_refused(place, capsys):
 @pytest.mark.parametrize(
     "mistake, message",
     [
-        (["--data=folder:few"], "class 'blue' has one image"),
+        (["--data=folder:few"], "'blue' has one image, .*; so have 2 others: .*teal;"),
         (["--data=folder:bad"], "teal/01.jpg does not decode .*of no format"),
         (["--init=gone"], "init: there is no folder gone"),
         (["--init=runs/quickstrat"], "runs/quickstrat; .*nearest: runs/quickstart"),
@@ -563,7 +565,7 @@ def test_classes_at_unlike_depths_are_refused(place, capsys):
         (["--which=joint", "--init=random"], "--which joint needs a run"),
         (["--out=bad/teal/01.jpg/x"], "01.jpg is no folder that can be written to"),
         (["--init", WEIGHTS, "--head=adapted"], "nothing but a head changes in this"),
-        (["--data=folder:gone"], "there is no folder gone"),
+        (["--data=folder:my_image"], "no folder my_image; the nearest: my_images"),
         (["--data=folder:my_images/blue"], "no images in sub-folders"),
         (["--test_share=1"], "test_share must be above 0 and below 1"),
         (["--steps=0"], "steps=0 must be 1 or more"),
@@ -609,6 +611,7 @@ def test_a_loss_that_is_not_finite_saves_nothing(capsys):
         ({}, ["meta", "nothing"], "nothing has no images"),
         ({"weights.safetensors": "damaged"}, DAMAGED, UNREADABLE),
         ({"classes.json": '["blue"]'}, DAMAGED, "is of another network: head.bias"),
+        ({"classes.json": '["blue","teak","grey"]'}, DAMAGED, "not as they were saved"),
         ({"model.json": "{}"}, DAMAGED, UNREADABLE),
         ({"moments.npy": ""}, DAMAGED, UNREADABLE),
     ],

@@ -1,5 +1,6 @@
 """From a config to an experiment: what is refused is one line, defects are not."""
 
+import errno
 import pathlib
 import shutil
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ import tiny
 from metainit.config.fields import ConfigError
 from metainit.experiments import configs, launching
 from metainit.runtime import stop
+from metainit.runtime.atomic import DamagedError
 from metainit.runtime.checkpoint import CheckpointError
 from metainit.training.nonfinite import NonFiniteError
 
@@ -30,14 +32,33 @@ def test_a_run_has_the_name_of_its_config():
         assert launching.default_workdir(config) == pathlib.Path(folder)
 
 
-def test_what_the_training_refuses_is_one_line_and_a_defect_is_not(monkeypatch, capsys):
-    for error in (ConfigError, NonFiniteError, CheckpointError, KeyError):
-        refusal = mock.Mock(side_effect=error("data.way is 7;\nthere are 5 classes"))
-        monkeypatch.setattr(launching, "train", refusal)
-        with pytest.raises(KeyError) if error is KeyError else nullcontext():
-            assert launching.run(configs.default(), pathlib.Path("run"), "") == 2
-            printed = capsys.readouterr().err
-            assert printed == "error: data.way is 7; there are 5 classes\n"
+FULL, READ_ONLY = "No space left on device", "Read-only file system"
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        *(
+            (
+                kind("data.way is 7;\nthere are 5 classes"),
+                "data.way is 7; there are 5 cl",
+            )
+            for kind in (ConfigError, NonFiniteError, CheckpointError, DamagedError)
+        ),
+        (OSError(errno.ENOSPC, FULL, "runs/x"), f"runs/x: {FULL}"),
+        (OSError(errno.EROFS, READ_ONLY, "runs/x"), f"runs/x: {READ_ONLY}"),
+        (RuntimeError(f"orbax: [OS error 28: {FULL}]"), FULL),
+        (KeyError("a defect of ours keeps its traceback"), None),
+    ],
+)
+def test_what_is_refused_is_one_line_and_a_defect_is_not(
+    error, told, monkeypatch, capsys
+):
+    monkeypatch.setattr(launching, "train", mock.Mock(side_effect=error))
+    with nullcontext() if told else pytest.raises(KeyError):
+        assert launching.run(configs.default(), pathlib.Path("run"), "") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and told in line
 
 
 @pytest.mark.parametrize(

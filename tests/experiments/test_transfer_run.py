@@ -69,7 +69,12 @@ def test_the_initialisations_of_a_run_are_compared(place, tmp_path, monkeypatch)
     page = (tmp_path / "run" / "report.html").read_text()
     assert re.findall("<p.*?>(.*?)</p>", page)[0] == html.escape(told)
     assert f"<h1>metainit: transfer to folder:{place.images}</h1>" in page
-    assert " ".join(text.split()).endswith(told) and text.isascii()
+    uses = {"meta-learned": "", "joint pretraining": " --which joint"}
+    of_run = [name for name in uses if told.startswith(name)]
+    start = f"{place.run}{uses[of_run[0]]}" if of_run else "random"
+    ending = f"{told} report: {tmp_path}/run/report.html use it: metainit finetune "
+    ending += f"{place.images} --init {start}"
+    assert " ".join(text.split()).endswith(ending) and text.isascii()
     with pytest.raises(ValueError, match="is a run of kind transfer, without episodes"):
         seeds_report.compare([tmp_path / "run"])
     monkeypatch.setattr(fine_tuning, "fine_tune", None)

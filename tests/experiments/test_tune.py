@@ -77,7 +77,9 @@ def test_every_combination_is_tried_and_the_best_written(tmp_path):
         assert (x.evaluate.episodes, x.transfer.steps, x.iterations) == (0, 0, 7)
     first = "inner.learning_rate=0.3, inner.steps=2 did best on meta-validation after "
     first += "4 of 4 trials: 32.0 % (ours)."
-    assert text.startswith(first)
+    assert first in text
+    page, measured = f"{tmp_path}/report.html", f"{tmp_path}/best.py"
+    assert text.endswith(f"report: {page} measure it: metainit train {measured}")
     report = (tmp_path / "report.md").read_text()
     assert report.startswith(first) and "meta-test was not touched" in report
     assert "| **0.3** | **2** | **32.0** | **68.0** |" in report
@@ -93,7 +95,7 @@ def test_every_combination_is_tried_and_the_best_written(tmp_path):
     assert len(list(tmp_path.glob("trials/*/meta/metrics.jsonl"))) == 4
     assert not list(tmp_path.rglob("checkpoints"))
     text = tune(search(by="joint pretraining"), tmp_path / "by", Fake())
-    assert text.startswith("inner.learning_rate=0.1, inner.steps=1 did best")
+    assert "inner.learning_rate=0.1, inner.steps=1 did best" in text
     assert "89.0 % (joint pretraining)." in text
 
 
@@ -122,7 +124,7 @@ def test_a_second_start_goes_on(tmp_path):
     # More values are more trials; nothing is tried twice.
     text = tune(search(fields=(RATES, "inner.steps=1,2,9")), tmp_path, third)
     assert [x.inner.steps for x in third.asked] == [9, 9]
-    assert text.startswith("inner.learning_rate=0.3, inner.steps=9 did best")
+    assert "inner.learning_rate=0.3, inner.steps=9 did best" in text
     assert "after 6 of 6 trials" in text
     with pytest.raises(ConfigError, match=r"iterations: 1000 -> 9\. Give another"):
         sweep.tune(search({"experiment.iterations": 9}), tmp_path, third)
@@ -162,7 +164,9 @@ def test_hours_end_a_search_and_more_go_on(tmp_path, capsys, monkeypatch):
 )
 def test_hours_too_short_for_a_trial_are_those_of_the_search(tmp_path, capsys, fake):
     text = sweep.tune(search(hours=0.1, fields=FALLING), tmp_path / "run", fake)
-    assert text.startswith("After 0 of 2 trials none has an accuracy")
+    *_, verdict, page = text.splitlines()
+    assert verdict.startswith("After 0 of 2 trials none has an accuracy")
+    assert page == f"report: {tmp_path}/run/report.html"
     assert "search.hours are spent" in capsys.readouterr().out
     assert not (tmp_path / "run" / "best.py").exists()
     if fake.error:  # then it is the experiment's own max_hours
@@ -173,7 +177,7 @@ def test_hours_too_short_for_a_trial_are_those_of_the_search(tmp_path, capsys, f
 @pytest.mark.parametrize("error", [NonFiniteError("step 3"), ConfigError("class cat")])
 def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path, error):
     text = sweep.tune(search(), tmp_path, Fake(error))
-    assert text.startswith("inner.learning_rate=0.1, inner.steps=2 did best")
+    assert "inner.learning_rate=0.1, inner.steps=2 did best" in text
     report = (tmp_path / "report.md").read_text()
     assert f"- inner.learning_rate=0.3, inner.steps=1: {error}" in report
     assert "| 0.3 | 2 | - | - |" in report

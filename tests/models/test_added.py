@@ -1,5 +1,7 @@
 """FiLM and adapters: what they add, what it computes, what inner steps change."""
 
+import functools
+
 import chex
 import flax.linen as nn
 import jax
@@ -49,36 +51,50 @@ def config(name, kind, **changes):
     return tiny.typed(small)
 
 
-def built(name, kind, **changes):
-    """A network and its parameters, those that are added not at zero."""
-    model = registry.build(config(name, kind, **changes).network)
-    body = jax.jit(model.init)(KEY, IMAGES)
-    body[added.ADDED] = jax.tree.map(
-        lambda x: x + np.random.default_rng(x.size).normal(0, 0.3, x.shape),
-        body[added.ADDED],
+@functools.cache
+def begun(name):
+    """A network without and with each kind of leaves, and their first parameters."""
+    kinds = ("none", *(kind for of, kind in CASES if of == name))
+    models = {x: registry.build(config(name, x).network) for x in kinds}
+    init = jax.jit(lambda: {x: model.init(KEY, IMAGES) for x, model in models.items()})
+    with jax.enable_x64(False):
+        return models, init()
+
+
+def built(name, kind):
+    """A network and its parameters, those that are added not at zero, in float64."""
+    models, bodies = begun(name)
+    rng = np.random.default_rng
+    moved = jax.tree.map(
+        lambda x: x + rng(x.size).normal(0, 0.3, x.shape), bodies[kind][added.ADDED]
     )
-    return model, body
+    body = bodies[kind] | {added.ADDED: moved}
+    return models[kind], jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), body)
 
 
-@pytest.mark.parametrize("name, kind", CASES)
-def test_at_the_start_nothing_is_changed(name, kind):
-    plain = registry.build(config(name, "none").network)
-    model = registry.build(config(name, kind).network)
-    body, more = (jax.jit(x.init)(KEY, IMAGES) for x in (plain, model))
-    zeros = jax.tree.leaves(more[added.ADDED])
-    assert zeros and not any(x.any() for x in zeros)
-    rest = {place: x for place, x in more.items() if place != added.ADDED}
-    chex.assert_trees_all_equal(rest, body)
-    pairs = ((plain, body), (model, more))
-    found = [jax.jit(x.features)(p, IMAGES, None, None) for x, p in pairs]
-    np.testing.assert_array_equal(*found)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_at_the_start_nothing_is_changed(name):
+    models, bodies = begun(name)
+
+    @jax.jit
+    def features(bodies):
+        return {x: models[x].features(bodies[x], IMAGES, None, None) for x in bodies}
+
+    found = features(bodies)
+    assert len(found) > 1
+    for kind in found.keys() - {"none"}:
+        np.testing.assert_array_equal(found[kind], found["none"])
+        zeros = jax.tree.leaves(bodies[kind][added.ADDED])
+        assert zeros and not any(x.any() for x in zeros)
+        rest = {place: x for place, x in bodies[kind].items() if place != added.ADDED}
+        chex.assert_trees_all_equal(rest, bodies["none"])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_film_scales_and_shifts_what_normalisations_give(x64, name):
     """As computed on each module's output, of which the leaves know nothing."""
     model, body = built(name, "film")
-    plain = registry.build(config(name, "none").network)
+    plain = begun(name)[0]["none"]
     places = body[added.ADDED].get("encoder", body[added.ADDED])
     seen = []
 
@@ -91,7 +107,6 @@ def test_film_scales_and_shifts_what_normalisations_give(x64, name):
         seen.append(context.module.path)
         return (1 + leaves["gamma"]) * y + leaves["beta"]
 
-    body = jax.tree.map(lambda x: x.astype(np.float64), body)
     images = IMAGES.astype(np.float64)
     with nn.intercept_methods(film):
         expected = jax.jit(plain.features)(body, images, None, None)
@@ -136,15 +151,13 @@ def test_adapters_convolve_in_parallel(x64, stride, side):
 
 
 @pytest.mark.parametrize(
-    "name, kind",
-    [("conv4", "film"), ("conv4", "adapters"), ("efficientnet_lite0", "adapters")],
+    "name, kind", [("conv4", "film"), ("efficientnet_lite0", "adapters")]
 )
 def test_gradients_by_added_leaves_are_finite_differences(x64, name, kind):
     model, body = built(name, kind)
     width = jax.eval_shape(model.features, body, IMAGES, None, None).shape[-1]
     head = {"kernel": jax.random.normal(KEY, (width, 3)), "bias": jnp.zeros(3)}
     params = {"body": body, "head": head}
-    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
     batch = {"image": jnp.asarray(IMAGES, jnp.float64), "label": jnp.arange(6) % 3}
     loss_fn = classification.loss_fn(model)
 
@@ -189,36 +202,40 @@ def named(tree, mask=lambda path, leaf: True):
     return {jax.tree_util.keystr(path) for path, leaf in leaves if mask(path, leaf)}
 
 
+FROM_NONE = UPPER | {"encoder.learn_from": "none"}
+LEARNER = {"encoder.use": "meta", "model.name": "conv4"}
+
+
 @pytest.mark.parametrize(
-    "name, kind, changes, stages",
+    "name, kind, changes, places",
     [
-        (
-            "conv4",
-            "film",
-            {},
-            {"MomentNorm_0", "MomentNorm_1", "MomentNorm_2", "MomentNorm_3"},
-        ),
-        ("conv4", "adapters", {}, {"kernel_0", "kernel_1", "kernel_2", "kernel_3"}),
+        ("conv4", "film", {}, {f"MomentNorm_{n}" for n in range(4)}),
+        ("conv4", "adapters", {}, {f"kernel_{n}" for n in range(4)}),
         ("resnet", "film", UPPER, {"layer2"}),
-        (
-            "efficientnet_lite0",
-            "adapters",
-            UPPER | {"encoder.learn_from": "none"},
-            {"stage2"},
-        ),
-        ("resnet", "film", {"encoder.use": "meta", "model.name": "conv4"}, None),
+        ("efficientnet_lite0", "adapters", FROM_NONE, {"stage2"}),
+        ("resnet", "film", LEARNER, {"learner"}),  # alone
     ],
 )
-def test_inner_steps_change_what_is_added_and_the_head(name, kind, changes, stages):
+def test_leaves_are_added_to_what_adapts(name, kind, changes, places):
+    model = registry.build(config(name, kind, **changes).network)
+    found = jax.eval_shape(model.init, KEY, IMAGES)[added.ADDED]
+    assert found.get("encoder", found).keys() == places
+
+
+@pytest.mark.parametrize(
+    "name, kind, changes",
+    [
+        ("conv4", "film", {}),
+        ("resnet", "film", UPPER),
+        ("efficientnet_lite0", "adapters", FROM_NONE),
+    ],
+)
+def test_inner_steps_change_what_is_added_and_the_head(name, kind, changes):
     """And no other leaf; training changes what it learns, and these."""
     settings = config(name, kind, **changes, **{"method.gradient": "first_order"})
     model = registry.build(settings.network)
-    body = jax.jit(model.init)(KEY, IMAGES)
-    added_to = body[added.ADDED]
-    if stages is None:  # the learner's alone
-        assert added_to.keys() == {"learner"}
-    else:
-        assert added_to.get("encoder", added_to).keys() == stages
+    body = tiny.drawn(model.init, 16)
+    body[added.ADDED] = jax.tree.map(np.zeros_like, body[added.ADDED])
     preprocess = PREPROCESS._replace(encode=model.encode)
     learner = recipe.learner(settings, model, preprocess)
     state, task = jax.jit(learner.init)({"body": body}), episode()

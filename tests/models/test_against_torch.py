@@ -37,7 +37,8 @@ def every_map(name, sizes=RESNET50, form=PRODUCT):
     return run
 
 
-@pytest.mark.parametrize("case", CASES)
+# The whole network has even sides, too.
+@pytest.mark.parametrize("case", [case for case in CASES if case != "small-224"])
 def test_every_stage_and_the_logits_agree_with_torchvision(case):
     sizes, *size = CASES[case]
     params = encoders.weights(RESNET, "", SCRIPTS[RESNET]["CLASSES"], sizes)
@@ -49,7 +50,7 @@ def test_every_stage_and_the_logits_agree_with_torchvision(case):
 
 
 @pytest.mark.parametrize(
-    ("form", "size"), [*((PRODUCT, size) for size in SIZES), (NATIVE, "97x131")]
+    ("form", "size"), [(PRODUCT, "97x131"), (PRODUCT, "64"), (NATIVE, "97x131")]
 )
 def test_every_stage_and_the_logits_agree_with_torch(form, size):
     images = SCRIPTS[LITE]["images"](*SIZES[size])
@@ -94,7 +95,10 @@ def test_gradients_agree_with_torchvision(form):
     encoders.assert_gradients_near(RESNET, f"{case}/", gradient(params))
 
 
-@pytest.mark.parametrize(("form", "checkpoint"), [(PRODUCT, False), (NATIVE, True)])
+@pytest.mark.parametrize(
+    ("form", "checkpoint"),
+    [pytest.param(PRODUCT, False, marks=pytest.mark.slow), (NATIVE, True)],
+)
 def test_gradients_agree_with_torch(form, checkpoint):
     network = encoders.encoder(LITE, "stage4", form=form, checkpoint=checkpoint)
     images = SCRIPTS[LITE]["images"](*SIZES[SCRIPTS[LITE]["GRADIENT"]])

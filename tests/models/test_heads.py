@@ -1,5 +1,7 @@
 """Heads, losses and the perceptron: starts, invariances, what padding may change."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,8 +64,13 @@ def problem_of_units():
     return x, np.arange(7) % 3, query, body
 
 
+@functools.cache
+def jitted(fit):
+    return jax.jit(fit, static_argnums=3)
+
+
 def scores_of(fit, body, x, labels, query, weight=None):
-    head = fit(body, jnp.asarray(x), jnp.asarray(labels), 3, weight)
+    head = jitted(fit)(body, jnp.asarray(x), jnp.asarray(labels), 3, weight)
     return np.asarray(query @ head["kernel"] + head["bias"])
 
 
@@ -88,7 +95,8 @@ def test_ridge_scores_are_those_of_the_normal_equations(x64):
 def test_an_image_that_is_left_out_or_weighs_nothing_is_not_there(x64, name):
     x, labels, query, body = problem_of_units()
     fit = heads.FITS[name]
-    ours = heads.left_out_scores(fit, body, jnp.asarray(x), jnp.asarray(labels), 3)
+    left_out = jax.jit(heads.left_out_scores, static_argnums=(0, 4))
+    ours = left_out(fit, body, jnp.asarray(x), jnp.asarray(labels), 3)
     for number in range(len(x)):
         others = np.delete(np.arange(len(x)), number)
         alone = scores_of(fit, body, x[others], labels[others], x[number])
@@ -121,7 +129,7 @@ def test_the_scale_and_the_penalty_are_learned_and_do_not_adapt(x64, head):
         up, down = (run({"body": params["body"] | {name: x}})[0][0] for x in moved)
         central = (up - down) / 2e-5
         np.testing.assert_allclose(grads["body"][name], central, rtol=1e-5, atol=1e-8)
-    adapted, _ = metainit.adapt(loop, params, SUPPORT, KEY)
+    adapted, _ = jax.jit(functools.partial(metainit.adapt, loop))(params, SUPPORT, KEY)
     assert all(adapted["body"][x] == params["body"][x] for x in wrappers.SCALARS)
     assert grads["body"]["log_scale"] != 0
     assert (grads["body"]["log_penalty"] != 0) == (head == "ridge")

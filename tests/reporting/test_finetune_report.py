@@ -20,9 +20,14 @@ REPORT = {
     "high": 0.8,
     "calibration_error": 0.123,
     "accuracy_of_class": {"cat": 1.0, NAME: 0.0, "emu": 0.5},
+    "judged_of_class": {"cat": 20, NAME: 5, "emu": 6},
     "compared": [
         {"head": x, "judged": 9, "accuracy": 0.9, "low": 0.8, "high": 1.0, "loss": 0.25}
         for x in ("ridge", "nearest mean")
+    ],
+    "curve": [
+        {"head": f"step {x}", "accuracy": x, "low": 0.8, "high": 1.0, "loss": 0.25}
+        for x in (0, 1)
     ],
 }
 
@@ -53,8 +58,12 @@ def blocks(said, report=REPORT):
 def test_the_first_screen_says_how_good_it_is():
     (verdict, title, about, bars, code), folded = blocks(judged())
     assert isinstance(verdict, Verdict) and len(verdict.text.split()) <= 25
-    assert verdict.text.startswith("50.0 % [20.0, 80.0] of 6 held-out images of 3 ")
-    assert verdict.text.endswith(f"ridge; worst, {NAME}: 0.0 %.")
+    assert verdict.text.startswith("50.0 % [20.0, 80.0] of 6 held-out images (3 ")
+    assert verdict.text.endswith(f"ridge; worst, {NAME}: 0 of 5.")
+    for count, told in (4, "ridge; worst, emu: 3 of 6."), (0, "right with ridge."):
+        counts = {"cat": count, NAME: 4, "emu": 6 if count else 4}
+        said = finetune_report.verdict(REPORT | {"judged_of_class": counts})
+        assert said.text.endswith(told)
     assert [bar.name for bar in bars.bars] == [
         "on held-out images",
         "ridge",
@@ -82,6 +91,14 @@ def test_an_only_image_of_a_class_is_said_to_judge_nothing():
     _, folded = blocks(judged(), REPORT | {"images": 10})
     told = "1 of 10 judge none: the only image of a class that is left to learn from"
     assert folded["Heads"][-1] == told
+
+
+def test_adapting_has_its_curve_where_it_was_tried():
+    _, folded = blocks(judged())
+    _, curve = folded["Adapting, step by step"]
+    told = [(bar.name, bar.about, bar.mean) for bar in curve.bars]
+    assert told == [("step 0", "log loss 0.250", 0), ("step 1", "log loss 0.250", 1)]
+    assert not [x for x in blocks(judged(), REPORT | {"curve": []})[1] if "step" in x]
 
 
 def test_what_goes_wrong():

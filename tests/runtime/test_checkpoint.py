@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -407,14 +406,6 @@ def test_a_disk_that_takes_no_more_is_told_by_the_error_alone(tmp_path):
     line = [sys.executable, "-c", FULL, *folders]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("True\n" * 3, "")
-
-
-def test_what_else_nobody_can_raise_is_told(monkeypatch):
-    told = []
-    monkeypatch.setattr(checkpoint, "_told_by", told.append)
-    for error in (RuntimeError("Event loop is closed"), RuntimeError("another")):
-        checkpoint._tell(SimpleNamespace(exc_value=error))
-    assert [str(unraisable.exc_value) for unraisable in told] == ["another"]
 
 
 def test_arrays_that_are_much_larger_than_their_files_are_refused(tmp_path):

@@ -75,6 +75,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         run_folder.claim(tmp_path, CONFIG)
     with pytest.raises(ValueError, match=r"^out: .*cannot be read.* another --out"):
         run_folder.claim(tmp_path, CONFIG, flag="--out")
+    assert (tmp_path / "config.json").read_text() == '{"data": '  # nothing was lost
 
 
 def hold(folder, connection):

@@ -3,23 +3,33 @@
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from processes import WITHOUT_JAX
 
 from metainit.runtime import stop
+
+
+def program(text, **values):
+    """The line of a Python that has loaded no more than it needs."""
+    for name, value in values.items():
+        text = text.replace(name, str(value))
+    return [sys.executable, "-c", WITHOUT_JAX + text]
+
 
 PROGRAM = """
 import atexit
 from metainit.runtime import stop
 atexit.register(print, "Python's own way")
 print("told")
-stop.leave({status})
+stop.leave(STATUS)
 """
 
 
 @pytest.mark.parametrize("status", [0, 2, 130])
 def test_a_stopped_process_ends_at_once(status):
-    line = [sys.executable, "-c", PROGRAM.format(status=status)]
+    line = program(PROGRAM, STATUS=status)
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == status
     others = ["Python's own way"] if status != 130 else []
@@ -37,7 +47,7 @@ class Collected:
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
 stop.install()
 stopped = []
-for _ in range({signals}):
+for _ in range(SIGNALS):
     try:
         COME
     except KeyboardInterrupt:
@@ -54,8 +64,7 @@ stop.leave(130)
 @pytest.mark.parametrize("come", ["signal.raise_signal(signal.SIGTERM)", "Collected()"])
 def test_the_second_signal_is_ignored_and_the_third_ends_it_at_once(come):
     for signals in (1, 2, 3):
-        program = SIGNALLED.format(signals=signals).replace("COME", come)
-        line = [sys.executable, "-c", program]
+        line = program(SIGNALLED, SIGNALS=signals, COME=come)
         done = subprocess.run(line, capture_output=True, text=True, check=False)
         # The first is heeded where it comes, if its exception gets out, and at `check`.
         heeded = "1\n" if come == "Collected()" else "2\n"
@@ -64,13 +73,16 @@ def test_the_second_signal_is_ignored_and_the_third_ends_it_at_once(come):
         assert done.stderr == ("" if signals < 3 else stop.AT_ONCE)
 
 
-def test_what_is_installed_again_is_there_once(monkeypatch):
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
-    stop.install()
-    hook = sys.unraisablehook
-    stop.install()
-    assert sys.unraisablehook is hook and hook.args == (sys.__unraisablehook__,)
+def test_what_is_lost_is_told_unless_it_is_heeded_or_raised(monkeypatch):
+    told = []
+    monkeypatch.setattr(stop, "_told_by", told.append)
+    errors = RuntimeError("Event loop is closed"), ValueError(), KeyboardInterrupt()
+    for signals in (0, 1):
+        monkeypatch.setattr(stop, "_asked", signals)
+        for error in errors:
+            stop._tell(SimpleNamespace(exc_type=type(error), exc_value=error))
+    kinds = [lost.exc_type for lost in told]
+    assert kinds == [ValueError, KeyboardInterrupt, ValueError]
 
 
 LEAVING = """
@@ -84,7 +96,7 @@ stop.leave(1)
 
 
 def test_a_signal_on_the_way_out_leaves_what_was_done_as_it_is():
-    line = [sys.executable, "-c", LEAVING]
+    line = program(LEAVING)
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (1, "all is done\n", "")
 
@@ -100,7 +112,7 @@ hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # Python waits, as for the compi
 
 
 def test_a_process_with_nothing_to_save_ends_also_where_python_waits():
-    line = [sys.executable, "-c", BUSY]
+    line = program(BUSY)
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "told\n"
         process.terminate()

@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
+import gc
 import signal
 import threading
 import time
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -336,6 +338,28 @@ def test_stopped_while_saving_the_best_it_is_not_saved(tmp_path, monkeypatch):
         patch.setattr(Checkpoints, "save", stop)
         go(run(tmp_path))
     assert go(run(tmp_path)).params["x"] == after(6)
+
+
+@pytest.mark.parametrize("seconds, left", [(0.0, 0), (1e9, 4)])
+def test_what_saves_leave_in_cycles_is_collected(tmp_path, monkeypatch, seconds, left):
+    """Which Python itself, switched off here, would do after hours."""
+    monkeypatch.setattr("metainit.training.session._COLLECTED_EVERY", seconds)
+    alive = []
+
+    def leave_a_cycle(params):
+        cycle = threading.Event()
+        cycle.itself = cycle
+        alive.append(weakref.ref(cycle))
+        return 0.5
+
+    gc.disable()
+    try:
+        # Validated after 3, 6, 9 and 10 steps; saved after 4, 8 and 10.
+        monkeypatch.setattr(Checkpoints, "save", lambda *arguments: None)
+        go(run(tmp_path), leave_a_cycle)
+        assert sum(ref() is not None for ref in alive) == left
+    finally:
+        gc.enable()
 
 
 def test_a_run_may_begin_later(tmp_path):

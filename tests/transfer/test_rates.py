@@ -24,7 +24,7 @@ SPLIT = Split("made", patterns(30, 1), patterns(20, 2))
 
 
 def init(model=MLP):
-    body = model.init(jax.random.key(0), jnp.zeros((2, 6, 6, 1)))
+    body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 6, 6, 1)))
     return Initialisation("random", model, PREPROCESS, body)
 
 
@@ -51,11 +51,12 @@ def test_its_steps_are_those_by_hand(schedule, tmp_path):
     head = classification.linear_head(5, 3)
     params, order = {"body": start.body, "head": head}, Order(np.arange(90), 0, 8)
     loss_fn = classification.loss_fn(MLP)
+    gradient = jax.jit(jax.grad(lambda params, batch: loss_fn(params, batch, None)[0]))
     for step in range(steps):
         rows = order(step)
         images = PREPROCESS.normalise(SPLIT.train.images[rows])
         batch = {"image": images, "label": SPLIT.train.labels[rows]}
-        grads = jax.grad(lambda x, of=batch: loss_fn(x, of, None)[0])(params)
+        grads = gradient(params, batch)
         rate = 0.3
         if schedule == "cosine":
             rate *= (1 + np.cos(np.pi * step / steps)) / 2
