@@ -157,8 +157,8 @@ def test_seeds_of_several_versions_are_named(tmp_path):
         code = {"commit": f"c{package}", "package": package}
         (tmp_path / f"seed{seed}" / "code.json").write_text(json.dumps(code))
     folders = sorted(tmp_path.iterdir())
-    assert verdict._versions(folders[:2]) == []
-    (line,) = verdict._versions(folders)
+    assert verdict.versions(folders[:2]) == []
+    (line,) = verdict.versions(folders)
     assert "seed0, seed1 by ca; seed2 by cb" in line
 
 
@@ -228,6 +228,8 @@ def tuned_seeds(folder, ours, theirs):
         )
         points = [json.dumps(point) for run in runs for point in run.points]
         (folder / f"seed{seed}").mkdir(parents=True)
+        code = folder / f"seed{seed}" / "code.json"
+        code.write_text('{"commit": "c", "package": "p"}')
         with gzip.open(folder / f"seed{seed}" / "transfer.jsonl.gz", "wt") as file:
             file.write("\n".join(points))
     return sorted(folder.glob("seed*"))
@@ -238,9 +240,9 @@ def tuned_seeds(folder, ours, theirs):
     [
         ((5, 10, 5), (20, 20, 20), "won. meta-learned, prototype takes 3.17 [1.17, "),
         ((5, 5, 100), (20, 20, 20), "not won. meta-learned, prototype takes 1.47 ["),
-        ((50, 50, 50), (20, 10, 20), "lost. meta-learned, prototype takes 0.32 ["),
+        ((50, 50, 50), (20, 10, 20), "lost. meta-learned, prototype takes 0.317 ["),
         # Who is not there counts with all steps, and is told.
-        ((None, None, None), (20, 20, 10), "lost. meta-learned, prototype takes 0.16"),
+        ((None, None, None), (20, 20, 10), "lost. meta-learned, prototype takes 0.159"),
     ],
 )
 def test_steps_are_compared_with_the_first_of_all_baselines(
@@ -253,6 +255,9 @@ def test_steps_are_compared_with_the_first_of_all_baselines(
     assert "than joint pretraining, zero, p 0.0" in line or "not won" in line
     count = sum(x is not None for x in ours)
     assert f"{count} of 3 seeds" in text and "to 99%, 79.2 %" in text
+    points = "+0.00" if count else "-60.0"
+    ends = "the best baseline in the end, joint pretraining, zero: 80.0 %; ours minus"
+    assert f"{ends} it {points}" in text
 
 
 def test_one_seed_of_a_claim_about_steps_has_no_interval(tmp_path):

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.claims import verdict
 from benchmarks.claims.claim import Claim
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
+from metainit.reporting import tables
 from metainit.reporting.finished_runs import TRANSFER, fine_tunings
 from metainit.transfer import time_to_threshold
 from metainit.transfer.time_to_threshold import SHARE, UNITS, DataSet, Efficiency, Line
@@ -69,15 +71,17 @@ def in_words(claim: Claim, protocol: str, folders: Sequence[pathlib.Path]) -> st
     found, said = read(folders), [f"Claim: {claim.hypothesis}"]
     said.append(f"Decides: {claim.primary}; {claim.ratio:g} times are worth having.")
     said += [f"Another protocol, which does not decide: {protocol}."] * bool(protocol)
-    said.append(f"Against: {claim.baselines}")
+    said += [f"Against: {claim.baselines}", *verdict.versions(folders)]
     if missing := claim.seeds - len(folders):
         said.append(f"{missing} of {claim.seeds} seeds are to be run.")
     if len(folders) < 2:
         return "\n".join([*said, "One seed has no interval."])
     of_share = {share: ratios(found, share) for share in time_to_threshold.SHARES}
+    ahead = time_to_threshold.against(found)
     for data_set in found.data_sets:
-        if data_set.name in of_share[SHARE]:
+        if data_set.baseline and data_set.name in of_share[SHARE]:
             said += ["", _line(claim, data_set, of_share[SHARE][data_set.name])]
+            said.append(_end(data_set, ahead[data_set.baseline][data_set.name]))
             for share, of_sets in of_share.items():
                 said += _took(data_set, share, of_sets[data_set.name])
     return "\n".join(said)
@@ -88,15 +92,22 @@ def _line(claim: Claim, data_set: DataSet, ratio: Ratio) -> str:
     if ratio.log.different and abs(ratio.log.mean) >= least:
         word = "won" if ratio.log.mean > 0 else "lost"
     times, low, high = np.exp(ratio.log[:3])
-    final, room = data_set.last(data_set.baseline).mean(), data_set.before_steps
-    before = "" if room is None else f"; {room:.0%} of it needs no step"
     return (
-        f"{data_set.name}: {word}. {', '.join(ratio.ours)} takes {times:.2f} "
-        f"[{low:.2f}, {high:.2f}] times fewer steps to {SHARE:.0%} than "
-        f"{', '.join(ratio.theirs)}, p {ratio.log.p:.2g}. "
-        f"The best baseline ends at {100 * final:.1f} % "
-        f"({', '.join(data_set.baseline)}){before}; ours at "
-        f"{100 * data_set.last(ratio.ours).mean():.1f} %"
+        f"{data_set.name}: {word}. {', '.join(ratio.ours)} takes {times:.3g} "
+        f"[{low:.3g}, {high:.3g}] times fewer steps to {SHARE:.0%} than "
+        f"{', '.join(ratio.theirs)}, p {ratio.log.p:.2g}"
+    )
+
+
+def _end(data_set: DataSet, ahead: Interval) -> str:
+    """What the best baseline ends at, what of it needs no step, and ours minus it."""
+    assert data_set.baseline is not None
+    final, room = data_set.last(data_set.baseline).mean(), data_set.before_steps
+    return (
+        f"  the best baseline in the end, {', '.join(data_set.baseline)}: "
+        f"{100 * final:.1f} %"
+        + ("" if room is None else f", of which {room:.0%} needs no step")
+        + f"; ours minus it {tables.points(ahead)}, p {ahead.p:.2g}"
     )
 
 
@@ -105,7 +116,7 @@ def _took(data_set: DataSet, share: float, ratio: Ratio) -> list[str]:
     threshold, (times, low, high) = data_set.thresholds[share], np.exp(ratio.log[:3])
     lines = [
         f"  to {share:.0%}, {100 * threshold:.1f} %: "
-        f"{times:.2f} [{low:.2f}, {high:.2f}] times fewer steps"
+        f"{times:.3g} [{low:.3g}, {high:.3g}] times fewer steps"
     ]
     for line in (ratio.ours, ratio.theirs):
         took = data_set.times(line, threshold)

@@ -53,7 +53,7 @@ def in_words(
         f"Decides: {claim.primary}; {claim.smallest:g} points are worth having.",
         *([other] if protocol else []),
         f"Against: {claim.baselines}",
-        *_versions([*folders, *others]),
+        *versions([*folders, *others]),
     ]
     for of, seeds in {"its own": folders, **rivals}.items():
         if missing := claim.seeds - len(seeds):
@@ -112,7 +112,7 @@ def _line(claim: Claim, name: str, found: Found) -> str:
     )
 
 
-def _versions(folders: Sequence[pathlib.Path]) -> list[str]:
+def versions(folders: Sequence[pathlib.Path]) -> list[str]:
     """Names the versions of the code where seeds ran with several."""
     by_package: dict[str, list[str]] = {}
     for folder in folders:
