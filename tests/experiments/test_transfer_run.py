@@ -37,12 +37,11 @@ def place(tmp_path_factory):
     config = tiny.config(tiny.draw(root / "images"))
     config.model.update(name="mlp", hidden=(8,))
     config.data.channels = 3
-    config.update(iterations=2, warm_start=0)
+    run = tiny.untrained(root / "run", config, "meta", "joint")
     images = tiny.draw(root / "others", seed=1) / "train"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("METAINIT_DATA_DIR", str(root / "data"))
-        train(config, root / "run")
-        yield SimpleNamespace(run=root / "run", weights=weights, images=images)
+        yield SimpleNamespace(run=run, weights=weights, images=images)
 
 
 def settings(place, *inits):
