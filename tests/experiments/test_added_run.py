@@ -22,7 +22,9 @@ def images(tmp_path_factory):
     "kind, network, nameless",
     [
         ("film", "mlp", "model.name=mlp"),
-        ("adapters", "conv4", "model.added=adapters"),
+        pytest.param(
+            *("adapters", "conv4", "model.added=adapters"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_run_goes_on_and_is_loaded(

@@ -33,7 +33,6 @@ def diverged(images, workdir, model=None, **sections):
 @pytest.mark.parametrize(
     "part, sections, words",
     [
-        ("meta", {"outer": {"learning_rate": 1e20}}, "meta-learned: "),
         (
             "meta_from_pretrained",
             {"outer": {"learning_rate": 1e20}, "top": {"cold_start": False}},
