@@ -41,10 +41,13 @@ from collections.abc import Iterator
 import jax
 import matplotlib
 import pytest
+from PIL import Image
 
 from metainit.runtime import stop
 
 matplotlib.use("agg")
+# Its list of fonts is there for processes that have another home.
+os.environ.setdefault("MPLCONFIGDIR", matplotlib.get_cachedir())
 # Tracing makes many objects and few cycles; to look for them takes a sixth of its time.
 gc.set_threshold(200_000, 50, 1000)
 
@@ -58,6 +61,32 @@ def real_data() -> pathlib.Path:
     path = pathlib.Path(folder).resolve()
     assert path.is_dir(), f"METAINIT_REAL_DATA is {folder!r}, which is no folder"
     return path
+
+
+# Begun first, the longest first: workers take a file each, and end together.
+LONG = """finetune methods encoder added encoder_run end_to_end train replay loop steps
+    fine_tuning adaptation examples hypergradient launch parallel comparison""".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {f"test_{name}.py": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+
+
+# Where figures are looked at; to draw them takes a second a report.
+DRAWN = ("reporting", "test_train.py", "test_comparison.py")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures_are_files(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A figure is a blank picture, but where it is looked at."""
+    from metainit.reporting import figures  # not by the process that hands out tests
+
+    blank = Image.new("L", (9, 9))
+    with pytest.MonkeyPatch.context() as patch:
+        if not {*DRAWN} & {*request.path.parts}:
+            patch.setattr(figures, "_write", lambda _, path, *rest: blank.save(path))
+        yield
 
 
 @pytest.fixture
