@@ -107,6 +107,20 @@ def test_what_the_plan_has_is_what_is_shown_and_comes_to_its_end(whole):
         assert names.count(f"joint pretraining, {head}") == 2
 
 
+def test_what_is_compiled_anew_is_counted(monkeypatch):
+    def many(x):
+        for _ in range(compiling.LINES):
+            x = jnp.sin(x) + 1
+        return x
+
+    counter = compiling.counted(monkeypatch)
+    for _ in range(2):
+        jax.jit(lambda x: many(x))(jnp.ones(3))
+        jax.jit(many)(jnp.ones(4))
+    assert sorted(counter.values()) == [1, 2]
+    assert len(compiling.repeated(counter)) == 1
+
+
 def test_each_program_is_compiled_once(whole):
     assert len(whole.compiled) > 5 and compiling.repeated(whole.compiled) == []
     # One adapts, whatever the initialisation, the head and the setting are, and whether
@@ -655,6 +669,7 @@ def test_the_caller_may_bring_a_network(images, tmp_path):
 
     config = tiny.config(images)
     config.update(warm_start=0, iterations=2)
+    config.method.gradient = "first_order"  # compiles sooner
     config.method.head, config.model.unit_length = "cosine", True
     model = Model(init, features, policy="mine needs none")
     with pytest.raises(ConfigError, match=r"wrappers.unit_length\(model, 3.0"):
