@@ -82,7 +82,7 @@ def test_what_is_stopped_says_whether_anything_is_kept(tmp_path, monkeypatch, ca
         ({"train_task.queries": 5}, ["shot=1", "queries=5", "'train0', has 5"]),
         (
             lambda at: shutil.copytree(at / "train/train0", at / "test/train0"),
-            ["train and test overlap", "train0"],
+            ["test/train0 and train/train0 have images of one class"],
         ),
         (
             lambda at: (at / "train/train0/1.png").write_bytes(b"no image"),
