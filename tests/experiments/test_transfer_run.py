@@ -63,7 +63,7 @@ def test_the_initialisations_of_a_run_are_compared(place, tmp_path, monkeypatch)
     assert "(20 % of the images to learn from)" in report
     assert "<summary>Run it again" in report
     told = report.splitlines()[0]
-    assert told.startswith(INITS) and " the next-best initialisation, " in told
+    assert told.startswith(INITS) and " the next best, " in told
     assert told.endswith(f"{intervals.CONDITIONAL} (seed 0).")
     page = (tmp_path / "run" / "report.html").read_text()
     assert re.findall("<p.*?>(.*?)</p>", page)[0] == html.escape(told)
