@@ -33,7 +33,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(
         shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
     )
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.02"
+    # To read a smaller program back takes as long.
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.15"
 
 import pathlib
 from collections.abc import Iterator
@@ -87,6 +88,14 @@ def figures_are_files(request: pytest.FixtureRequest) -> Iterator[None]:
         if not {*DRAWN} & {*request.path.parts}:
             patch.setattr(figures, "_write", lambda _, path, *rest: blank.save(path))
         yield
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Folders of images by role, in a folder of its own."""
+    import tiny
+
+    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
 
 
 @pytest.fixture

@@ -13,11 +13,6 @@ from metainit.runtime import atomic
 from metainit.training import stored
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
-
-
 @pytest.mark.parametrize(
     "kind, network, nameless",
     [

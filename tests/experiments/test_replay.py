@@ -13,11 +13,6 @@ from metainit.training.loop import fit
 from metainit.training.nonfinite import NonFiniteError
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
-
-
 def diverged(images, workdir, model=None, **sections):
     """What is said of a run whose fields, by section, are too high."""
     config = tiny.config(images)

@@ -45,11 +45,6 @@ FOLDERS = {
 RUNS = FOLDERS | {"warm start": "warm_start"}
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
-
-
 def perceptron(images):
     """A config whose programs are traced and compiled fast, of all runs."""
     config = tiny.config(images)

@@ -71,11 +71,6 @@ EXPORTED = "a step size a tensor and step, multi-step"
 SLOW = "rates of a warm start, truncated"
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return tiny.draw(tmp_path_factory.mktemp("data") / "images")
-
-
 def small(images, name):
     config = tiny.config(images)
     if name != EXPORTED:

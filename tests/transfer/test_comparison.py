@@ -29,11 +29,6 @@ def small(images, **transfer):
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
-
-
-@pytest.fixture(scope="module")
 def whole(images):
     with pytest.MonkeyPatch.context() as patch:
         calls, compiled = record(patch), compiling.counted(patch)
