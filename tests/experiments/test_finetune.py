@@ -117,7 +117,7 @@ def predicted(capsys, *line, status=0):
 @pytest.mark.parametrize(
     "name, init, more",
     [
-        ("partial", "runs/partial", ["--head=adapted"]),
+        ("partial", "runs/partial", ["--head=ridge"]),
         ("joint", "runs/quickstart", ["--which=joint", "--size=12", "--head=ridge"]),
         ("untrained", "runs/quickstart", ["--which=random", "--head=nearest mean"]),
         ("random", "random", ["--size=10", "--head=logistic regression"]),
