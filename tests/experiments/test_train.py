@@ -326,23 +326,6 @@ def test_data_sets_of_two_sizes_are_mixed(images, tmp_path):
     assert found == {(c, False), (a, True), (b, True)}
 
 
-def test_event_files_read_back(whole):
-    folder = whole.workdir / "meta_from_pretrained"
-    events = EventAccumulator(str(folder))
-    events.Reload()
-    rows = list(read_metrics(folder))
-    of_training = ("loss", "accuracy", "grad_norm", "tasks_per_second")
-    kinds = "gradients", "updates", "parameters"
-    of_layers = [f"{kind}/Dense_0" for kind in kinds]
-    assert all(row[tag] > 0 for row in rows if "train/loss" in row for tag in of_layers)
-    of_training = *(f"train/{x}" for x in of_training), *of_layers
-    for tag in (*of_training, "validation/accuracy"):
-        scalars = events.Scalars(tag)
-        assert [scalar.step for scalar in scalars] == [4, 6, 8]
-        of_rows = [row[tag] for row in rows if tag in row]
-        np.testing.assert_allclose([s.value for s in scalars], of_rows, rtol=1e-6)
-
-
 def test_what_is_unlike_has_another_tag(whole):
     """A guess of a whole meta-train set's classes is none of a task's."""
     tags = {}
