@@ -33,7 +33,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(
         shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
     )
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.02"
+    # To read a smaller program back takes as long.
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.15"
 
 import pathlib
 from collections.abc import Iterator
@@ -41,10 +42,13 @@ from collections.abc import Iterator
 import jax
 import matplotlib
 import pytest
+from PIL import Image
 
 from metainit.runtime import stop
 
 matplotlib.use("agg")
+# Its list of fonts is there for processes that have another home.
+os.environ.setdefault("MPLCONFIGDIR", matplotlib.get_cachedir())
 # Tracing makes many objects and few cycles; to look for them takes a sixth of its time.
 gc.set_threshold(200_000, 50, 1000)
 
@@ -58,6 +62,41 @@ def real_data() -> pathlib.Path:
     path = pathlib.Path(folder).resolve()
     assert path.is_dir(), f"METAINIT_REAL_DATA is {folder!r}, which is no folder"
     return path
+
+
+# Begun first, the longest first: workers take a file each, and end together.
+LONG = """lowering over_devices kills finetune methods encoder added encoder_run
+    end_to_end train replay loop steps fine_tuning adaptation examples hypergradient
+    launch parallel comparison""".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {f"test_{name}.py": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+
+
+# Where figures are looked at; to draw them takes a second a report.
+DRAWN = ("reporting", "test_train.py", "test_comparison.py")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures_are_files(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A figure is a blank picture, but where it is looked at."""
+    from metainit.reporting import figures  # not by the process that hands out tests
+
+    blank = Image.new("L", (9, 9))
+    with pytest.MonkeyPatch.context() as patch:
+        if not {*DRAWN} & {*request.path.parts}:
+            patch.setattr(figures, "_write", lambda _, path, *rest: blank.save(path))
+        yield
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Folders of images by role, in a folder of its own."""
+    import tiny
+
+    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
 
 
 @pytest.fixture

@@ -49,6 +49,18 @@ def weights(name, *of):
     return registry.NAMES[name].from_torch(file_of(name, like), like)
 
 
+def named(tree, mask=lambda path, leaf: True):
+    """Names of the leaves that a mask selects."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path) for path, leaf in leaves if mask(path, leaf)}
+
+
+def moved(before, after):
+    """Names of the leaves that are not bitwise the same."""
+    same = jax.tree.map(np.array_equal, before, after)
+    return named(same, lambda path, is_same: not is_same)
+
+
 @functools.cache
 def golden(name):
     """What the script wrote."""

@@ -33,7 +33,7 @@ def patterns(each, seed, classes=3, low=60, high=196, noise=60):
 
 def random(model=MLP, seed=0):
     """An initialisation for images of `patterns`."""
-    parameters = model.init(jax.random.key(seed), jnp.zeros((2, 6, 6, 1)))
+    parameters = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((2, 6, 6, 1)))
     return Initialisation("random", model, PREPROCESS, parameters)
 
 

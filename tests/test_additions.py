@@ -37,6 +37,7 @@ def test_an_addition_is_at_most_three_files() -> None:
     assert len(files) == 4 and max(files) <= 3
 
 
+@pytest.mark.slow
 def test_a_run_uses_what_was_added(tmp_path: pathlib.Path) -> None:
     package = pathlib.Path(metainit.__file__).parent
     shutil.copytree(package, tmp_path / "metainit")

@@ -13,11 +13,12 @@ EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    """A folder of its own, with digits in it, in which Python finds the examples."""
+    """A folder with digits and a run, in which Python finds the examples."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setenv("METAINIT_DATA_DIR", str(tmp_path / "data"))
     runpy.run_path(str(EXAMPLES / "digits.py"))["write"](tmp_path / "digits", each=6)
+    tiny.untrained(tmp_path / "run", tiny.config(tmp_path / "tiny"), "meta")
 
 
 def printed(script, line, monkeypatch, capsys):
@@ -34,8 +35,8 @@ def printed(script, line, monkeypatch, capsys):
         ("learned_step_sizes", "--steps 2", ["one step size ", "layer 2"]),
         ("own_network", "--data folder:tiny --way 3 --steps 2", ["meta-learned "]),
         ("digits", "new", ["new"]),
-        ("finetune", "digits --init random --head ridge", ["saved: ridge", "a 0 is a"]),
-        ("features_to_sklearn", "digits --init random", ["features [60, ", "5 folds"]),
+        ("finetune", "digits --init run --head ridge", ["saved: ridge", "a 0 is a"]),
+        ("features_to_sklearn", "digits --init run", ["features [60, ", "5 folds"]),
     ],
 )
 def test_a_script_runs(script, line, told, tmp_path, monkeypatch, capsys):
@@ -53,7 +54,7 @@ def test_every_script_is_run():
 @pytest.mark.parametrize(
     ("notebook", "short"),
     [
-        ("own_images", {"init": "random", "head": "nearest mean"}),
+        ("own_images", {"init": "run", "head": "nearest mean"}),
         ("what_meta_learning_does", {"steps": 2}),
     ],
 )

@@ -8,8 +8,11 @@ from PIL import Image
 
 from metainit.core.types import MetaParams, MetaState
 from metainit.experiments import configs
+from metainit.models import registry
+from metainit.models.preprocess import Preprocess
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.training import stored
+from metainit.training.initialisation import Initialisation
 
 CLASSES = {"train": 5, "validation": 3, "test": 3}
 IMAGES = 5
@@ -70,12 +73,12 @@ def shrink_transfer(settings):
     )
 
 
-def drawn(init, side=32):
-    """Parameters of the shapes that `init` makes for images in colour, of a seed.
+def drawn(init, side=32, channels=3):
+    """Parameters of the shapes that `init` makes for images, of a seed.
 
     Quicker than `init`, which makes them one by one; scales and variances are 1.
     """
-    images = jax.ShapeDtypeStruct((2, side, side, 3), np.float32)
+    images = jax.ShapeDtypeStruct((2, side, side, channels), np.float32)
     rng = np.random.default_rng(0)
 
     def leaf(path, shape):
@@ -112,6 +115,18 @@ def finished(run, config, start, which="meta", inner=None, **params):
         checkpoints = Checkpoints(run / which / name)
         checkpoints.save(3, state, extra)
         checkpoints.wait()
+    return run
+
+
+def untrained(run, config, *parts):
+    """The folder of a run whose parts are random weights, of a size each."""
+    model, channels = registry.build(config), config.data.channels
+    body = drawn(model.init, config.data.size, channels)
+    preprocess = Preprocess((0.5,) * channels, (0.3,) * channels)
+    start = Initialisation("random", model, preprocess, body)
+    for number, part in enumerate(parts):
+        weights = jax.tree.map(lambda x, n=number: x * np.float32(1 + 0.1 * n), body)
+        finished(run, config, start, part, body=weights)
     return run
 
 

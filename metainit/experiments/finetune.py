@@ -29,7 +29,7 @@ from metainit.evaluation import intervals, metrics
 from metainit.experiments import classifier
 from metainit.experiments.classifier import Classifier, together
 from metainit.models import pretrained
-from metainit.reporting import finetune_report, html
+from metainit.reporting import finetune_report, html, plain_text
 from metainit.reporting.finetune_report import Judged
 from metainit.runtime import atomic, digest, progress, run_folder
 from metainit.runtime.arguments import Parser
@@ -146,12 +146,12 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
         return
     learned, judged = len(rows(train)), len(rows(test))
     from_where = _from_where(init, given.init)
-    print(
+    _say(
         f"{from_where}; {len(train.class_names)} classes, {learned:,} images to learn "
         f"from, {judged:,} held out ({images.rule})"
     )
     if unsuited := _unsuited(network, images.files):
-        print(f"warning: {unsuited}")
+        _say(f"warning: {unsuited}")
     hashes = images.train.hashes[rows(train)], images.test.hashes[rows(test)]
     with progress.plan(dict.fromkeys(_stages(init, train, fold, given.head), 0.0)):
         choice = _learn(init, split, spec, fold, given.head, out, given.data_dir)
@@ -464,25 +464,32 @@ def _write_held_out(path: pathlib.Path, images: folders.Labelled) -> None:
 
 def _tell(report: Mapping[str, Any]) -> None:
     if report["compared"]:
-        print("on images to learn from, each judged by what had not learned from it:")
-    else:
-        print(
-            f"{report['chosen']}: classes of one image leave none to compare heads by"
+        _say(
+            "accuracy on images to learn from, each judged by what had not learned "
+            "from it:"
         )
+    else:
+        _say(f"{report['chosen']}: classes of one image leave none to compare heads by")
     for row in report["compared"]:
         mark = " <- saved" * (row["head"] == report["chosen"])
         print(f"  {row['head']:19}  {_in_words(row)}{mark}")
     if left := finetune_report.not_judged(report):
         print(f"  {left}")
-    print(
-        f"on held-out images of {report['classes']} classes: {_in_words(report)}, "
-        f"F1 {report['f1']:.3f}, calibration error {report['calibration_error']:.3f}"
+    _say(
+        f"accuracy on held-out images of {report['classes']} classes: "
+        f"{_in_words(report).lstrip()}, F1 {report['f1']:.3f}, calibration error "
+        f"{report['calibration_error']:.3f}"
     )
     if warning := finetune_report.leaked(report):
-        print(f"warning: {warning}")
+        _say(f"warning: {warning}")
+
+
+def _say(line: str) -> None:
+    """Prints a sentence in the columns of a terminal."""
+    print(plain_text.render([line]), flush=True)
 
 
 def _in_words(row: Mapping[str, Any]) -> str:
     accuracy, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
     of, loss = f" of {row['judged']:,}", f"log loss {abs(row['loss']):.3f}"
-    return f"accuracy {accuracy:5.1f} % [{low:.1f}, {high:.1f}]{of}, {loss}"
+    return f"{accuracy:5.1f} % [{low:.1f}, {high:.1f}]{of}, {loss}"

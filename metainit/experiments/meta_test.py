@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import textwrap
 from collections.abc import Mapping
 
 from metainit.config.fields import Experiment
@@ -13,6 +14,7 @@ from metainit.evaluation.few_shot import Chosen, Entrants, EvaluatorOf
 from metainit.evaluation.results import Evaluation
 from metainit.experiments import uncut
 from metainit.experiments.uncut import Whole
+from metainit.reporting.plain_text import WIDTH
 from metainit.runtime import atomic, hosts, progress
 from metainit.training.initialisation import Initialisation
 
@@ -46,7 +48,7 @@ def run(
         chosen = [few_shot.choose(x) for x in entrants]
         # Times differ between hosts, and so might the numbers that follow from them.
         count, why = hosts.agreed(_count(config, workdir, chosen, before))
-        progress.say(why)
+        progress.say(textwrap.fill(why, WIDTH, break_on_hyphens=False))
         stage.total = choosing + rows * len(testing) * count
         manifests = [episode_set.some(x, slice(count)).manifest for x in testing]
         episode_set.write(workdir / episode_set.FILE, manifests)

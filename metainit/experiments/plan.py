@@ -109,9 +109,9 @@ def in_words(
     longest = max(len(part.name) for part in whole)
     rows = [*whole, Part("in all", total, f"of max_hours={config.max_hours:g}")]
     for name, seconds, words in rows:
-        lines.append(
-            f"  {name:{longest}}  {time_in_words(seconds):>12}  {words}".rstrip()
-        )
+        first = f"  {name:{longest}}  {time_in_words(seconds):>12}  "
+        aligned = " " * len(first)
+        lines += textwrap.wrap(first + words, WIDTH, subsequent_indent=aligned)
     if total > 3600 * config.max_hours:
         lines.append("  max_hours ends training early, so that meta-test fits in.")
     needed, there = meta.program.memory, device_memory()

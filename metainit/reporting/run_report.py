@@ -6,6 +6,7 @@ Nothing in it is chosen by a test result.
 import operator
 import os
 import pathlib
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
@@ -48,6 +49,8 @@ from metainit.transfer.results import Transfer
 Differences = dict[tuple[str, str], Interval]
 Paired = Sequence[tuple[Evaluation, Differences]]
 
+# What another run's line has of its own; as `shlex.join` writes it.
+_OF_THIS_RUN = re.compile(r" (--(out|workdir)[ =]('[^']*'|\S+)|seed=\S+)")
 _EXPLAINED = Bullets(
     (
         "Setting, Steps: the best on meta-validation; test results choose nothing. A "
@@ -133,8 +136,9 @@ def _next(workdir: pathlib.Path, context: Context) -> dict[str, str]:
     commands, where = {}, shlex.quote(str(workdir))
     if context["command"].startswith("metainit train "):
         seed = context["terms"].seed + 1
+        given = _OF_THIS_RUN.sub("", context["command"])
         other = f"seed={seed} --out {shlex.quote(f'{workdir}-seed{seed}')}"
-        commands["does it hold"] = f"{context['command']} {other}"
+        commands["does it hold"] = f"{given} {other}"
     commands["use it"] = f"metainit finetune MY_IMAGES --init {where}"
     return commands
 

@@ -180,7 +180,9 @@ def words(value: Any) -> str:
 
 def settings(values: Mapping[str, Any]) -> Bullets:
     """Lists settings by name."""
-    return Bullets([f"{name}: {words(value)}" for name, value in values.items()])
+    return Bullets(
+        [f"{name}: {words(value) or 'none'}" for name, value in values.items()]
+    )
 
 
 def again(command: str, about: str, config: Mapping[str, Any]) -> list[Block]:

@@ -49,12 +49,12 @@ def verdict(transfer: Transfer, seed: int) -> str:
     if others:
         ours, theirs, *_ = reached
         word = "beats" if ours > theirs else "equals" if ours == theirs else "loses to"
-        told = f"{word} the next-best initialisation, {others[0]},"
+        told = f"{word} the next best, {others[0]},"
         against = f"against {ACCURACY.mean(theirs)} % "
     return (
         f"{first} {told} on {transfer.runs[0].dataset}: {ACCURACY.mean(reached[0])} % "
-        f"{against}of the held-out images are told right. Heads and settings were "
-        f"chosen on validation; {intervals.CONDITIONAL} (seed {seed})."
+        f"{against}of the held-out images are told right. Chosen on validation; "
+        f"{intervals.CONDITIONAL} (seed {seed})."
     )
 
 

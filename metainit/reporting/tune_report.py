@@ -91,7 +91,14 @@ def terminal(
     told = Verdict("", verdict(trials, planned, by))
     commands = {"measure it": measure} if best(trials, by) else {}
     ending = plain_text.ending(told, page, commands)
-    return f"{plain_text.render([table(trials, by)])}\n\n{ending}"
+    heading, rows, fields, bold = table(trials, by)
+    # Of several columns of text all but the last would be titles.
+    narrow = [
+        (in_words(dict(zip(heading, row[:fields], strict=False))), *row[fields:])
+        for row in rows
+    ]
+    shown = Table(("Setting", *heading[fields:]), narrow, 1, bold)
+    return f"{plain_text.render([shown])}\n\n{ending}"
 
 
 def table(trials: Sequence[Trial], by: str) -> Table:

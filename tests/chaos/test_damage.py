@@ -14,7 +14,6 @@ import tiny
 from metainit.data import loading
 from metainit.experiments import launching
 from metainit.runtime import atomic
-from metainit.runtime.logging import Writer
 
 
 def flip(path, at, bit=0):
@@ -95,18 +94,3 @@ def test_what_cannot_be_read_names_its_file(tmp_path):
         path.write_bytes(content)
         with pytest.raises(atomic.DamagedError, match=r"budget\.json"):
             atomic.read_rows(path)
-
-
-def test_damaged_rows_of_metrics_are_named(tmp_path):
-    with Writer(tmp_path) as writer:
-        for step in (1, 2, 3):
-            writer.write_scalars(step, {"loss": 1.0})
-    path = tmp_path / "metrics.jsonl"
-    rows = path.read_text().splitlines()
-    for damaged in ('{"stop": 1}', "1", '{"step": null}', "{"):
-        path.write_text("\n".join([damaged, *rows[1:]]))
-        with pytest.raises(
-            atomic.DamagedError, match=r"metrics\.jsonl, line 1: no row"
-        ):
-            Writer(tmp_path, first_step=2)
-        assert path.read_text().splitlines()[1:] == rows[1:]  # nothing was lost

@@ -30,6 +30,7 @@ def test_two_launches_at_once_and_a_clock_that_was_set_back_end_well():
     assert len(rows) == 4 and not any(row["wrong"] for row in rows), rows
 
 
+@pytest.mark.slow
 def test_hostile_files_are_refused_in_little_memory():
     *rows, _ = rows_of("hostile.py")
     assert len(rows) > 30

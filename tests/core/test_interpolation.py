@@ -49,15 +49,6 @@ def test_its_ends_are_exact_and_so_is_what_both_have():
         chex.assert_trees_all_equal(same, BASE.model)
 
 
-def test_compiled_it_is_the_same():
-    move = lambda base, learned: metainit.interpolate(base, learned, 0.3)  # noqa: E731
-    chex.assert_trees_all_close(
-        jax.jit(move)(BASE.model, LEARNED.model),
-        move(BASE.model, LEARNED.model),
-        rtol=1e-6,
-    )
-
-
 @pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
 def test_alpha_is_from_0_to_1(alpha):
     with pytest.raises(ValueError, match="alpha must be from 0 to 1, got"):

@@ -4,10 +4,12 @@ import pathlib
 import re
 
 import processes
+import pytest
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "pure-layer.md"
 
 
+@pytest.mark.slow
 def test_the_sinusoid_of_the_page():
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     (code,) = (block for block in blocks if "def sinusoids" in block)

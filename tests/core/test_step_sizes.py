@@ -106,15 +106,6 @@ def test_evaluation_takes_the_phase_of_each_step(episodes):
     np.testing.assert_allclose(measured, run().query_loss.T, rtol=1e-4)
 
 
-def test_fine_tuning_takes_them():
-    params = {"head": HEAD}
-    rates = {"head": {"kernel": jnp.log(0.5), "bias": jnp.zeros(())}}
-    optimizer = rates_of.optimizer(Spec(learning_rate=0.1), rates)
-    updates, _ = optimizer.update(params, optimizer.init(params), params)
-    expected = {"head": {"kernel": 0.95 * jnp.ones(2), "bias": 0.9 * jnp.ones(2)}}
-    chex.assert_trees_all_close(optax.apply_updates(params, updates), expected)
-
-
 def test_fine_tuning_goes_on_with_the_last_phase():
     params = {"head": HEAD}
     rates = {"head": {"kernel": jnp.log(jnp.array([1.0, 0.5])), "bias": jnp.zeros(2)}}

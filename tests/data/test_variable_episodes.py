@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,9 @@ from filling import draw, numbered, pad, read_numbers
 import metainit
 from metainit.config.fields import Evaluate
 from metainit.data.variable_episodes import check, composition
-from metainit.models import classification, conv4, heads
+from metainit.models import classification, heads, normalisation
+from metainit.models.convolution import PRODUCT
+from metainit.models.model import from_linen
 
 SPEC = Evaluate()
 SIZES = tuple(np.random.default_rng(0).integers(4, 300, 60).tolist())
@@ -74,6 +77,16 @@ def test_an_episode_is_a_function_of_seed_and_index():
     assert (len(first), first[:3]) == (481, [461, 8707, 4392])
 
 
+class Block(nn.Module):
+    """One of Conv-4's four, which compiles sooner."""
+
+    @nn.compact
+    def __call__(self, x, weight, train=False):
+        kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, 1, 3))
+        x = normalisation.layer("support", 3)(PRODUCT.dense(x, kernel, 2), weight)
+        return jnp.mean(nn.relu(x), (1, 2))
+
+
 def test_filling_up_changes_nothing(x64):
     """Adapted parameters, losses, chances and the meta-gradient, with 64 bits.
 
@@ -90,7 +103,7 @@ def test_filling_up_changes_nothing(x64):
         filling = part["image"][part["weight"] == 0]
         part["image"][part["weight"] == 0] = 100 * rng.normal(size=filling.shape)
         part["weight"] = part["weight"].astype(np.float64)
-    model = conv4.conv4(filters=3, downsample="stride")
+    model = from_linen(Block(), True, "")
     params = jax.tree.map(
         lambda x: jnp.asarray(x, jnp.float64),
         {"body": jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))},

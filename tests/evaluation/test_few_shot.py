@@ -172,24 +172,6 @@ def test_the_best_setting_with_the_fewest_steps_is_chosen(rungs):
     assert found.grid["tried with prototype, zero"] == told[rungs]
 
 
-def test_rungs_of_one_are_the_whole_grid():
-    """What was chosen before there were rungs, by hand: the best of all on all."""
-    rows = measure(RANDOM, rungs=1).rows
-    settings = configs.typed(small.config())
-    (sample,) = episode_set.draw_validation(settings, ROLES.validation)
-    for row in rows[:2]:
-        rates = [("sgd", 0.1), ("sgd", 0.5), ("adam", 0.03)]
-        tried = [
-            small.run()(RANDOM["random"], sample.episodes, Setting(row.head, *rate))
-            for rate in rates
-        ]
-        means = np.stack([x["accuracy"].mean(1) for x in tried])
-        best, step = np.unravel_index(means.argmax(), means.shape)
-        assert tuple(row.setting.values()) == rates[best]
-        assert (row.chosen, row.validation_accuracy) == (step, means.max())
-        assert (row.rungs, row.trials) == (((3, 6),), 3)
-
-
 def test_data_sets_and_held_out_classes_are_parts():
     more, held_out = small.source("more", 4), small.source("ho", 5)
     roles = ROLES._replace(test=(small.TEST, more), held_out=(held_out,))

@@ -13,16 +13,13 @@ from metainit.runtime import atomic
 from metainit.training import stored
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
-
-
 @pytest.mark.parametrize(
     "kind, network, nameless",
     [
         ("film", "mlp", "model.name=mlp"),
-        ("adapters", "conv4", "model.added=adapters"),
+        pytest.param(
+            *("adapters", "conv4", "model.added=adapters"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_run_goes_on_and_is_loaded(

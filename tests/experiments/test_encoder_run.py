@@ -135,22 +135,24 @@ def test_all_there_is_on_a_frozen_encoder(data, weights, tmp_path):
 
 def test_stages_that_are_frozen_learned_and_adapted(data, weights, tmp_path):
     config = on_features(data, weights)
-    config.encoder.update(use="adapted", learn_from="stage2", adapt_from="stage3")
+    config.encoder.update(use="adapted", cut="stage2")
+    config.encoder.update(learn_from="stage1", adapt_from="stage2")
     config.model.name = "linear"
     config.method.gradient, config.evaluate.uncut = "first_order", False
     run = tmp_path / "run"
     train(config, run)
     assert "frozen stages were made once" in (run / "report.md").read_text()
     there, changed = exported(run, weights)
-    learned = ("layer2", "layer3")
+    learned = ("layer1", "layer2")
     assert changed == {x for x in there if x.startswith(learned) and "running" not in x}
     init = stored.load(str(run))
     body, kept = init.body["encoder"], safetensors.numpy.load_file(weights)
-    flat = torch_names.RESNET.to_torch({"layer1": body["layer1"]})
+    flat = torch_names.RESNET.to_torch({x: body[x] for x in ("conv1", "bn1")})
     assert flat and all(np.array_equal(x, kept[name]) for name, x in flat.items())
     assert init.model.encode is not None and init.model.in_task is not None
 
 
+@pytest.mark.slow
 def test_film_on_stages_that_stay_as_they_are(data, weights, tmp_path):
     """What is added is all that is learned of the encoder, and all that adapts."""
     config = on_features(data, weights)

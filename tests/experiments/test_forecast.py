@@ -153,6 +153,8 @@ def test_the_plan_adds_up_and_says_what_would_save_most():
     told = plan.in_words(*given, 2.0)
     assert "in all" in told and "7.2 minutes" in told and "0.2 GB" in told
     assert "GFLOP/s" not in told and "shorter" not in told
+    assert "fewer episodes, for evaluate.max_share=0.5" in " ".join(told.split())
+    assert max(map(len, told.splitlines())) <= 80
     # A thousand times as slow, told by a rate.
     times = {"meta_seconds": 1e3, "joint_seconds": 500.0, "adaptation_seconds": 2e3}
     slow = expected(**times, rate=4e6)

@@ -61,6 +61,19 @@ def test_what_is_refused_is_one_line_and_a_defect_is_not(
         assert line.startswith("error: ") and told in line
 
 
+def test_what_is_stopped_says_whether_anything_is_kept(tmp_path, monkeypatch, capsys):
+    stopped = mock.Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(launching, "train", stopped)
+    for folder, told in (
+        ("meta", "before the first step; nothing was learned yet; give the same line "),
+        ("meta/checkpoints", "; what was saved is kept, and the same line goes on"),
+    ):
+        (tmp_path / folder).mkdir()
+        assert launching.run(configs.default(), tmp_path, "") == 130
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("stopped") and told in line
+
+
 @pytest.mark.parametrize(
     "mistake, words",
     [
@@ -69,7 +82,7 @@ def test_what_is_refused_is_one_line_and_a_defect_is_not(
         ({"train_task.queries": 5}, ["shot=1", "queries=5", "'train0', has 5"]),
         (
             lambda at: shutil.copytree(at / "train/train0", at / "test/train0"),
-            ["train and test overlap", "train0"],
+            ["test/train0 and train/train0 have images of one class"],
         ),
         (
             lambda at: (at / "train/train0/1.png").write_bytes(b"no image"),

@@ -48,7 +48,7 @@ def test_the_number_of_episodes_is_told_first_and_kept(tmp_path, monkeypatch, ca
     (why,) = (note for note in few.notes if note.startswith("Meta-test has"))
     assert (
         "Meta-test has 5 episodes, of evaluate.episodes=40." in why
-        and why in capsys.readouterr().out
+        and why in " ".join(capsys.readouterr().out.split())
     )
     stored = json.loads((tmp_path / meta_test.FILE).read_text())
     assert (stored["episodes"], stored["why"]) == (5, why)

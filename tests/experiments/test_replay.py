@@ -13,11 +13,6 @@ from metainit.training.loop import fit
 from metainit.training.nonfinite import NonFiniteError
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
-
-
 def diverged(images, workdir, model=None, **sections):
     """What is said of a run whose fields, by section, are too high."""
     config = tiny.config(images)
@@ -33,7 +28,6 @@ def diverged(images, workdir, model=None, **sections):
 @pytest.mark.parametrize(
     "part, sections, words",
     [
-        ("meta", {"outer": {"learning_rate": 1e20}}, "meta-learned: "),
         (
             "meta_from_pretrained",
             {"outer": {"learning_rate": 1e20}, "top": {"cold_start": False}},

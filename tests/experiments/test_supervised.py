@@ -118,7 +118,7 @@ def test_dropout_keys_run_through_the_inner_loop():
     model = registry.build(settings)
     learner = recipe.learner(settings, model, Preprocess((0.5,), (0.3,)))
     example = jnp.zeros((2, 4, 4, 1))
-    body = model.init(jax.random.key(0), example)
+    body = jax.jit(model.init)(jax.random.key(0), example)
     head = recipe.init_head(settings, model, body, example, jax.random.key(1))
     state = learner.init({"body": body} | head)
     rng = np.random.default_rng(0)

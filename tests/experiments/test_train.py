@@ -45,11 +45,6 @@ FOLDERS = {
 RUNS = FOLDERS | {"warm start": "warm_start"}
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
-
-
 def perceptron(images):
     """A config whose programs are traced and compiled fast, of all runs."""
     config = tiny.config(images)
@@ -105,6 +100,20 @@ def test_what_the_plan_has_is_what_is_shown_and_comes_to_its_end(whole):
     heads = ("prototype", "zero", "nearest centroid", "logistic regression", "ridge")
     for head in heads:
         assert names.count(f"joint pretraining, {head}") == 2
+
+
+def test_what_is_compiled_anew_is_counted(monkeypatch):
+    def many(x):
+        for _ in range(compiling.LINES):
+            x = jnp.sin(x) + 1
+        return x
+
+    counter = compiling.counted(monkeypatch)
+    for _ in range(2):
+        jax.jit(lambda x: many(x))(jnp.ones(3))
+        jax.jit(many)(jnp.ones(4))
+    assert sorted(counter.values()) == [1, 2]
+    assert len(compiling.repeated(counter)) == 1
 
 
 def test_each_program_is_compiled_once(whole):
@@ -315,23 +324,6 @@ def test_data_sets_of_two_sizes_are_mixed(images, tmp_path):
     *rows, _ = atomic.read_rows(workdir / "results.jsonl")
     found = {(row["dataset"], "held-out" in row["protocol"]) for row in rows}
     assert found == {(c, False), (a, True), (b, True)}
-
-
-def test_event_files_read_back(whole):
-    folder = whole.workdir / "meta_from_pretrained"
-    events = EventAccumulator(str(folder))
-    events.Reload()
-    rows = list(read_metrics(folder))
-    of_training = ("loss", "accuracy", "grad_norm", "tasks_per_second")
-    kinds = "gradients", "updates", "parameters"
-    of_layers = [f"{kind}/Dense_0" for kind in kinds]
-    assert all(row[tag] > 0 for row in rows if "train/loss" in row for tag in of_layers)
-    of_training = *(f"train/{x}" for x in of_training), *of_layers
-    for tag in (*of_training, "validation/accuracy"):
-        scalars = events.Scalars(tag)
-        assert [scalar.step for scalar in scalars] == [4, 6, 8]
-        of_rows = [row[tag] for row in rows if tag in row]
-        np.testing.assert_allclose([s.value for s in scalars], of_rows, rtol=1e-6)
 
 
 def test_what_is_unlike_has_another_tag(whole):
@@ -655,6 +647,7 @@ def test_the_caller_may_bring_a_network(images, tmp_path):
 
     config = tiny.config(images)
     config.update(warm_start=0, iterations=2)
+    config.method.gradient = "first_order"  # compiles sooner
     config.method.head, config.model.unit_length = "cosine", True
     model = Model(init, features, policy="mine needs none")
     with pytest.raises(ConfigError, match=r"wrappers.unit_length\(model, 3.0"):

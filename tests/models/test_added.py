@@ -16,7 +16,7 @@ from metainit.experiments.configs import default
 from metainit.models import added, classification, convolution, registry
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
-from tests.encoders import ENCODERS
+from tests.encoders import ENCODERS, moved, named
 
 KEY = jax.random.key(0)
 PREPROCESS = Preprocess((0.5,) * 3, (0.3,) * 3)
@@ -185,21 +185,6 @@ def episode():
     images = np.random.default_rng(0).integers(0, 256, (1, 9, 16, 16, 3), np.uint8)
     part = {"image": images, "label": np.tile(np.arange(3, dtype=np.int32), 3)[None]}
     return metainit.Episode(jax.tree.map(lambda x: x[:, :3], part), part)
-
-
-def moved(before, after):
-    """Names of the leaves that are not bitwise the same."""
-    pairs = zip(
-        jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True
-    )
-    return {
-        jax.tree_util.keystr(path) for (path, a), b in pairs if not np.array_equal(a, b)
-    }
-
-
-def named(tree, mask=lambda path, leaf: True):
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path) for path, leaf in leaves if mask(path, leaf)}
 
 
 FROM_NONE = UPPER | {"encoder.learn_from": "none"}

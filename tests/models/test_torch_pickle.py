@@ -169,22 +169,11 @@ def test_other_pickles_are_refused(write, piece, words):
     assert_refused(write(piece), words)
 
 
-def test_damaged_and_other_files_are_read_or_refused_in_one_line(write, save):
+def test_cut_and_other_files_are_refused_in_one_line(write, save):
     content = write(A).read_bytes()
     cut = [content[:length] for length in range(0, len(content) - 1, 7)]
     for other in (*cut, b"PK", b"not weights at all", b"\x89HDF\r\n", 99 * b"("):
         assert_refused(save(other), "state dict saved by torch.save")
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        damaged = bytearray(content)
-        for place in rng.integers(0, len(content), 3):
-            damaged[place] = rng.integers(256)
-        path = save(bytes(damaged))
-        try:
-            torch_pickle.read(path)
-        except ValueError as error:
-            assert str(error).startswith(f"{path}: ")
-            assert "\n" not in str(error)
 
 
 def test_archives_that_torch_does_not_write_are_refused(save, monkeypatch):

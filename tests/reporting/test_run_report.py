@@ -190,10 +190,12 @@ def test_rows_that_do_not_fit_together_are_named(tmp_path):
 
 
 def test_what_to_do_next(tmp_path):
-    context = CONTEXT | {"command": "metainit train quickstart"}
+    given = "metainit train quickstart seed=3 --yes --out 'a b' inner.steps=1"
+    context = CONTEXT | {"command": given}
     text = write_report(tmp_path / "a b", evaluation(*WINNING), context)
     *_, seed, use = text.splitlines()
     out = f"--out '{tmp_path}/a b-seed4'"
-    assert seed == f"does it hold: metainit train quickstart seed=4 {out}"
+    line = f"metainit train quickstart --yes inner.steps=1 seed=4 {out}"
+    assert seed == f"does it hold: {line}"
     assert use == f"use it: metainit finetune MY_IMAGES --init '{tmp_path}/a b'"
     assert seed.split(": ")[1] in (tmp_path / "a b" / "report.md").read_text()

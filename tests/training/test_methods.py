@@ -43,6 +43,8 @@ CHOICES = {
         "method.step_sizes": "tensor",
         "method.phases": (0, 1),
         "method.multi_step": 4,
+        "method.gradient": "first_order",  # compiles sooner
+        "model.downsample": "stride",
         "inner.steps": 2,
         # All classes that there are.
         "task.way": 0,
@@ -66,11 +68,7 @@ CHOICES = {
 
 # Of a network that has names in files; the others compile sooner.
 EXPORTED = "a step size a tensor and step, multi-step"
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return tiny.draw(tmp_path_factory.mktemp("data") / "images")
+SLOW = "rates of a warm start, truncated"
 
 
 def small(images, name):
@@ -91,7 +89,10 @@ def test_weights_of_steps_move_to_the_last():
     assert recipe.multi_step(0, 4, 0) is None
 
 
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize(
+    "name",
+    [x for x in CHOICES if x != SLOW] + [pytest.param(SLOW, marks=pytest.mark.slow)],
+)
 def test_a_run_ends_with_the_initialisation_that_it_stores(
     name, images, tmp_path, monkeypatch
 ):

@@ -3,6 +3,7 @@
 import itertools
 from types import SimpleNamespace
 
+import compiling
 import numpy as np
 import pytest
 import tiny
@@ -28,17 +29,18 @@ def small(images, **transfer):
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return tiny.draw(tmp_path_factory.mktemp("tiny") / "images")
-
-
-@pytest.fixture(scope="module")
 def whole(images):
     with pytest.MonkeyPatch.context() as patch:
-        calls = record(patch)
+        calls, compiled = record(patch), compiling.counted(patch)
         workdir = images.parent / "whole"
         text = train(small(images), workdir)
-    return SimpleNamespace(workdir=workdir, text=text, calls=calls)
+    about = {"workdir": workdir, "text": text}
+    return SimpleNamespace(calls=calls, compiled=compiled, **about)
+
+
+def test_each_program_is_compiled_once(whole):
+    """Where several initialisations and settings need it."""
+    assert len(whole.compiled) > 8 and compiling.repeated(whole.compiled) == []
 
 
 def test_every_initialisation_and_head_is_measured_on_meta_test(whole):

@@ -69,8 +69,8 @@ def test_it_learns_and_says_what_it_cost(model, tmp_path, monkeypatch):
     params = random(model).params
     train = {"image": PREPROCESS.normalise(TRAIN.images), "label": TRAIN.labels}
     test = {"image": PREPROCESS.normalise(TEST.images)}
-    of_train = classification.features(model)(params, train, None)
-    of_test = classification.query_features(model)(params, train, test)
+    of_train = jax.jit(classification.features(model))(params, train, None)
+    of_test = jax.jit(classification.query_features(model))(params, train, test)
     means = heads.class_means(of_train, TRAIN.labels, 3)
     distances = np.square(np.asarray(of_test)[:, None] - np.asarray(means)).sum(-1)
     assert points[0].accuracy == np.mean(distances.argmin(1) == TEST.labels)
@@ -130,16 +130,14 @@ def test_a_stopped_run_goes_on_to_the_same_rows(tmp_path, monkeypatch):
     assert_costs_grow(points)
 
 
-@pytest.mark.parametrize("policy", ["support", "group"])
-def test_a_held_out_image_is_judged_alone(policy, tmp_path, monkeypatch):
+def test_a_held_out_image_is_judged_alone(tmp_path, monkeypatch):
     """Whatever stands beside it in a chunk, and however the chunk is filled."""
-    model = conv4.conv4(filters=4, norm=policy)
     turned = TEST._replace(images=TEST.images[::-1], labels=TEST.labels[::-1])
     results = []
     for size, test in ((256, TEST), (7, turned)):
         monkeypatch.setattr(held_out, "CHUNK", size)
         spec, folder = Spec(steps=2, batch=8), tmp_path / str(size)
-        points, _ = fine_tune(random(model), SPLIT._replace(test=test), spec, folder)
+        points, _ = fine_tune(random(CONV), SPLIT._replace(test=test), spec, folder)
         assert all(point.flops > 0 for point in points)  # filling included
         results.append([point._replace(flops=0) for point in measured(points)])
     chex.assert_trees_all_close(*results, rtol=1e-4)
