@@ -277,19 +277,17 @@ def test_an_image_is_judged_alone(meta, capsys):
 
 
 @pytest.mark.slow
-def test_the_lines_of_the_page(capsys):
-    told = PAGE.read_text()
-    lines = re.findall("^    metainit ((?:finetune|predict) .*)", told, re.M)
-    finetune, predict = map(shlex.split, lines)
+def test_what_was_learned_by_default_labels_images_at_once(capsys):
+    finetune, predict = ["my_images"], ["runs/my_images", "new_images"]
     try:
         pretrained.find_wheel()
         finetune.append("--size=32")
     except ValueError:  # it is not among what tests install
         finetune += ["--init=runs/quickstart", "--steps=20"]
-    assert main(finetune) == 0
+    assert main(["finetune", *finetune]) == 0
     assert " of 24, log loss" in capsys.readouterr().out
     # The second one in an interpreter of its own: what it loads is what makes it quick.
-    line = [sys.executable, "-X", "importtime", "-m", "metainit", *predict]
+    line = [sys.executable, "-X", "importtime", "-m", "metainit", "predict", *predict]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     judged = list(csv.DictReader(done.stdout.splitlines()))
