@@ -590,6 +590,11 @@ def test_a_loss_that_is_not_finite_saves_nothing(capsys):
         ({}, ["my_images", "new_images"], "my_images has no weights.safetensors"),
         (
             {},
+            ["mata", "new_images"],
+            "no folder mata of a classifier; the nearest: meta",
+        ),
+        (
+            {},
             ["my_images", "--top=2", "meta"],
             "swapped; give metainit predict meta --top=2 my_images",
         ),
