@@ -26,8 +26,9 @@ from metainit.data import folders
 from metainit.experiments import classifier, configs, finetune
 from metainit.models import pretrained
 from metainit.models.preprocess import Preprocess
+from metainit.runtime import progress
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import fine_tuning
+from metainit.transfer import fine_tuning, linear_heads
 from metainit.transfer import held_out as held_out_images
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "own-images.md"
@@ -131,9 +132,22 @@ def predicted(capsys, *line, status=0):
         ),
     ],
 )
-def test_predict_is_as_accurate_as_the_report_says(name, init, more, capsys):
+def test_predict_is_as_accurate_as_the_report_says(
+    name, init, more, capsys, monkeypatch
+):
+    opened, enter = [], progress.Stage.__enter__
+    monkeypatch.setattr(
+        progress.Stage, "__enter__", lambda x: opened.append(x) or enter(x)
+    )
     assert fine_tuned(name, *more, init=init) == 0
     said = read(name)
+    # A terminal counts what is done of the stages that there are.
+    plan, *stages = opened
+    planned, done = [*plan._parts], [stage.name for stage in stages]
+    assert done == [x for x in planned if x in done]
+    assert {linear_heads.COMPARING, finetune.JUDGING} <= set(done)
+    assert (finetune.ON_ALL in done) == (said["chosen"] == "adapted")
+    assert all(stage.done == stage.total for stage in stages)
     if said["chosen"] == "adapted":
         last = rows(pathlib.Path(name, "training", "all"))[-1]
         assert last["accuracy"] == said["accuracy"]
