@@ -190,7 +190,7 @@ def _of_data(name: str, known: Sequence[str]) -> dict[str, Any]:
     elif ":" not in name and own_size(name, 0)[0] not in catalog.CATALOG:
         near = nearest(name, [*catalog.CATALOG, *os.listdir()])
         words = "there is no such folder, nor a data set of this name"
-        raise ValueError(f"data {name!r}: {words}; nearest: {near}")
+        raise ValueError(f"data {name!r}: {words}{near}")
     roles = ("data.train", "data.validation", "data.test")
     return {"data.name": name} | {role: () for role in roles if role in known}
 
