@@ -45,14 +45,16 @@ def _entry(name: str) -> Iterator[str]:
     value = _of(name)
     fields = getattr(value, "_fields", None)
     shown = f"({', '.join(fields)})" if fields else _signature(value)
-    yield from (f"## metainit.{name}", "", f"    metainit.{name}{shown}", "")
+    yield from (f"## metainit.{name}", "", f"`metainit.{name}{shown}`", "")
     about, *parts = re.split(SECTIONS, inspect.getdoc(value) or "", flags=re.M)
-    yield from (about.strip(), "")
+    told, *code = re.split(r"^    (?=\S)", about.strip(), maxsplit=1, flags=re.M)
+    yield from (told.strip(), "")
+    yield from (line for text in code for line in _python(text))
     for title, text in zip(parts[::2], parts[1::2], strict=True):
-        if title in ("Returns", "Example"):
-            indent = "    " if title == "Example" else ""
-            yield from (f"{title}:", "")
-            yield from (indent + x for x in inspect.cleandoc(text).strip().splitlines())
+        if title == "Example":
+            yield from ("Example:", "", *_python(text))
+        elif title == "Returns":
+            yield from ("Returns:", "", *inspect.cleandoc(text).strip().splitlines())
         else:
             yield from (f"| {title.lower()} | |", "|---|---|")
             for row in re.split(r"^  (?=\S)", text.rstrip(), flags=re.M)[1:]:
@@ -61,6 +63,10 @@ def _entry(name: str) -> Iterator[str]:
                 )
                 yield f"| {', '.join(f'`{x}`' for x in key.split(', '))} | {meaning} |"
         yield ""
+
+
+def _python(text: str) -> tuple[str, ...]:
+    return "```python", inspect.cleandoc(text).strip(), "```", ""
 
 
 def _signature(function: Any) -> str:

@@ -65,9 +65,9 @@ def real_data() -> pathlib.Path:
 
 
 # Begun first, the longest first: workers take a file each, and end together.
-LONG = """lowering over_devices kills finetune methods encoder added encoder_run
-    end_to_end train replay loop steps fine_tuning adaptation examples hypergradient
-    launch parallel comparison""".split()
+LONG = """document_commands lowering over_devices kills finetune methods encoder added
+    encoder_run end_to_end train replay loop steps fine_tuning adaptation examples
+    hypergradient launch parallel comparison""".split()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

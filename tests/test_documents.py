@@ -1,19 +1,19 @@
 """README.md and docs/: true, whole, short, and every line that they show is one."""
 
+import functools
 import importlib.util
 import pathlib
 import re
 import runpy
-import shlex
 import statistics
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 import metainit
-from metainit.__main__ import main
-from metainit.experiments import configs, launching
+from metainit.__main__ import COMMANDS
 
 ROOT = pathlib.Path(__file__).parents[1]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
@@ -25,6 +25,8 @@ RUN_BY = {
     "export.md": "experiments/test_export.py",
     "extending.md": "test_extending.py",
 }
+# Their blocks have names in common with each other's, which a test gives them.
+WITH_LINES = "api.md", "methods.md"
 reference = runpy.run_path(str(DOCS / "reference.py"))
 api = runpy.run_path(str(DOCS / "api.py"))
 
@@ -33,25 +35,18 @@ def blocks(page):
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
 
 
-def lines(page):
-    """Command lines of a page's indented blocks, without what is said beside them."""
-    joined = re.sub(r" *\\\n\s*", " ", page.read_text())
-    for line in re.findall(r"^    ((?:metainit|python) .*)$", joined, re.M):
-        words = shlex.split(re.split(r"\s{2,}|\s[#>]\s", line)[0])
-        if "..." not in words:
-            yield words
-
-
-def is_there(words):
-    """Whether a line of Python names a file or a module, and a claim, that exist."""
-    if words[0] == "-c":
-        return True
+def is_there(command, *words):
+    """Whether a line names a command, or a script or module with its options."""
+    if command == "metainit":
+        return words[0] in COMMANDS
     if words[0] != "-m":
-        return (ROOT / words[0]).exists()
-    claims = {path.stem for path in (ROOT / "benchmarks" / "claims").glob("*.py")}
-    of_claim = words[1] == "benchmarks.claims" and words[2] in ("run", "table")
-    found = importlib.util.find_spec(words[1]) is not None
-    return found and (words[3] in claims if of_claim else True)
+        file = ROOT / words[0]
+    else:
+        spec = importlib.util.find_spec(words[1])
+        assert spec is not None and spec.origin is not None
+        file = pathlib.Path(spec.origin.replace("__init__", "__main__"))
+    options = [x.partition("=")[0] for x in words if x.startswith("--")]
+    return file.exists() and all(x.lstrip("-") in file.read_text() for x in options)
 
 
 def prose(page):
@@ -132,48 +127,24 @@ def test_every_field_says_what_it_is():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_is_one(page, tmp_path, monkeypatch):
-    """Its options are known, its config is there, its fields fit: nothing is run."""
-    monkeypatch.chdir(tmp_path)
-    best = tmp_path / "runs/tune-quickstart/best.py"
-    best.parent.mkdir(parents=True)
-    best.write_text(configs.source(configs.typed(configs.default()), "The best."))
-    (tmp_path / "my_images").mkdir()
-    monkeypatch.setattr(launching, "run", lambda config, *_, **__: 0)
-    for command, *words in lines(page):
-        if command == "python" and words[0] == "launch.py":
-            given = [x.replace("configs/", f"{ROOT}/configs/") for x in words[1:]]
-            words = ["train", *(x for x in given if x != "--config")]
-        elif command == "python":
-            assert is_there(words), words
-            continue
-        if words[0] in ("train", "compare", "tune"):
-            assert main(words) == 0, words
-        else:
-            parser = reference["parser_of"](words[0])
-            cache = words[0] == "cache"
-            (parser.parse_intermixed_args if cache else parser.parse_args)(words[1:])
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_is_named_in_a_sentence_is_there(page):
-    """Commands of Python, and files of the repository: where a figure is from."""
+    """Commands, and files of the repository: where a figure is from."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
     for said in re.findall(r"`([^`]+)`", text):
         command, *words = said.split()
-        if command == "python":
-            assert is_there(words), said
+        if words and command in ("metainit", "python") and "NAME.py" not in said:
+            assert is_there(command, *words), said
         if re.match(r"(benchmarks|cloud|configs|examples|tests)/", said):
             pattern = command.partition(":")[0].replace("NAME", "*")
             assert [*ROOT.glob(pattern)], said
 
 
 def test_every_block_of_python_is_run():
-    for page in PAGES:
+    for page in (*PAGES, ROOT / "CONTRIBUTING.md", *ROOT.glob("examples/*.md")):
         if blocks(page) and page.name in RUN_BY:
             assert page.name in (ROOT / "tests" / RUN_BY[page.name]).read_text()
         else:
-            assert not blocks(page) or page.name in ("README.md", "methods.md")
+            assert not blocks(page) or page.name in ("README.md", *WITH_LINES)
 
 
 def test_the_block_of_the_readme_runs_and_learns():
@@ -190,19 +161,24 @@ def test_the_block_of_the_readme_runs_and_learns():
     assert abs(state.params["offset"] - 3) < 1
 
 
-def test_the_block_of_the_methods_page_runs():
+@pytest.mark.parametrize("name", WITH_LINES)
+def test_the_blocks_of_the_pure_layer_run(name):
     def loss_fn(params, batch, key):
         x, y = batch
-        return jnp.mean((params["slope"] * x - y) ** 2), {}
+        loss = jnp.mean((params["slope"] * x - y) ** 2)
+        return loss, {"accuracy": -loss}
 
     x = jax.random.normal(jax.random.key(0), (4, 20))
     y = jnp.arange(4.0)[:, None] * x
+    loop = metainit.InnerLoop(loss_fn, optax.sgd(0.1), num_steps=2)
+    learner, params = metainit.fomaml(loop, optax.sgd(0.1)), {"slope": jnp.zeros(())}
     names = {
-        "loss_fn": loss_fn,
-        "params": {"slope": jnp.zeros(())},
+        **{"functools": functools, "jax": jax, "metainit": metainit, "optax": optax},
+        **{"loop": loop, "learner": learner, "state": learner.init(params)},
+        **{"loss_fn": loss_fn, "params": params, "key": jax.random.key(1)},
         "episodes": metainit.Episode((x[:, :10], y[:, :10]), (x[:, 10:], y[:, 10:])),
-        "key": jax.random.key(1),
+        "support": (x[0], y[0]),
     }
-    (block,) = blocks(DOCS / "methods.md")
-    exec(compile(block, "methods.md", "exec"), names)
+    for block in blocks(DOCS / name):
+        exec(compile(block, name, "exec"), names)
     assert jnp.isfinite(names["metrics"].query_loss).all()

@@ -64,7 +64,7 @@ def test_sigterm_saves_and_the_same_line_finishes(folder):
     assert f"joint pretraining: resumed at step {step}" in out
     *_, page, use = out.splitlines()
     assert page == "report: runs/trial/report.html"
-    assert use == "use it: metainit finetune MY_IMAGES --init runs/trial"
+    assert use.endswith(": metainit finetune MY_IMAGES --init runs/trial")
     run = folder / "runs" / "trial"
     page = (ROOT / "docs" / "report.md").read_text()
     for path in run.iterdir():  # the page on reports tells of every file

@@ -1,17 +1,15 @@
 """The command line: what it accepts, how it refuses, how it stops."""
 
-import functools
 import os
 import pathlib
-import runpy
 import signal
 import subprocess
 import sys
 import textwrap
 
 import pytest
+import shipped
 from absl import flags
-from ml_collections import config_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -61,16 +59,8 @@ def folder(tmp_path):
 
 @pytest.fixture
 def parse(monkeypatch):
-    """launch.py's parsing of its line, in this process but with flags of its own."""
-    own = flags.FlagValues()
-    flags.DEFINE_integer("verbosity", 0, "of absl.logging", flag_values=own)
-    monkeypatch.setattr(flags, "FLAGS", own)
-    of_file = config_flags, "DEFINE_config_file"
-    plain = [(flags, f"DEFINE_{kind}") for kind in ("string", "bool", "integer")]
-    for module, name in (*plain, of_file):
-        define = functools.partial(getattr(module, name), flag_values=own)
-        monkeypatch.setattr(module, name, define)
-    return runpy.run_path(str(ROOT / "launch.py"))["parse"]
+    """launch.py's parsing of its line."""
+    return shipped.launcher(monkeypatch)["parse"]
 
 
 def start(folder, *arguments, body=REPORT):

@@ -19,15 +19,15 @@ IMAGES = 5
 SIDE = 8
 
 
-def draw(root, seed=0):
+def draw(root, seed=0, classes=CLASSES, images=IMAGES):
     """Class folders below roles; a class is a pattern, an image adds noise to it."""
     rng = np.random.default_rng(seed)
-    for role, classes in CLASSES.items():
-        for label in range(classes):
+    for role, count in classes.items():
+        for label in range(count):
             folder = root / role / f"{role}{label}"
             folder.mkdir(parents=True)
             pattern = rng.integers(60, 196, (SIDE, SIDE))
-            for number in range(IMAGES):
+            for number in range(images):
                 image = pattern + rng.integers(-40, 40, pattern.shape)
                 Image.fromarray(image.astype(np.uint8)).save(folder / f"{number}.png")
     return root

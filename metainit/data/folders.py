@@ -164,9 +164,9 @@ def _open(path: str, field: str) -> tuple[Path, Classes]:
             f"folders without any ({without})": empty,
             f"files that end in {endings}": others,
         }
+        told = ", ".join(name for name, there in found.items() if there)
         raise ValueError(
-            f"{field}: no images in sub-folders of {top}, but "
-            f"{', '.join(name for name, there in found.items() if there) or 'nothing'}"
+            f"{field}: no images in sub-folders of {top}, but {told or 'it is empty'}"
             f"; every class needs a folder of its own, such as {top / 'cat'}, with "
             f"files that end in {wanted}"
         )
@@ -183,8 +183,7 @@ def _open(path: str, field: str) -> tuple[Path, Classes]:
 def _near(top: Path) -> str:
     """Names the folder that was probably meant, where there is any."""
     there = top.parent.iterdir() if top.parent.is_dir() else ()
-    folders = [str(x) for x in there if x.is_dir() and not x.name.startswith(".")]
-    return f"; the nearest: {nearest(str(top), folders)}" if folders else ""
+    return nearest(top.name, (x.name for x in there if x.is_dir()))
 
 
 def _folders(classes: Classes) -> set[str]:

@@ -23,6 +23,8 @@ from metainit.models import classification, registry
 from metainit.models.classification import QueryFn
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic, digest, untrusted
+from metainit.runtime.arguments import nearest
+from metainit.training import stored
 from metainit.training.initialisation import Initialisation, body_shapes
 
 # Files, or uint8 [n, size, size, channels].
@@ -121,11 +123,18 @@ def load(folder: str | pathlib.Path) -> Classifier:
     It raises ValueError where a file is missing, damaged or does not fit the others.
     """
     folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        places = (folder.parent, pathlib.Path("runs"))
+        there = [str(x.parent) for top in places for x in top.glob(f"*/{WEIGHTS}")]
+        near = nearest(str(folder), there)
+        raise ValueError(f"there is no folder {folder} of a classifier{near}")
     for name in (WEIGHTS, MODEL, PREPROCESS, CLASSES):
         if not (folder / name).is_file():
+            of_train = (folder / stored.ORIGIN).is_file()
+            other = f", or make one by metainit finetune MY_IMAGES --init {folder}"
             raise ValueError(
                 f"{folder} has no {name}: it is no folder that metainit finetune has "
-                "finished; give its --out"
+                f"finished; give its --out{other * of_train}"
             )
     try:
         settings, seen, class_names = (

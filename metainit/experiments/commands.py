@@ -95,7 +95,7 @@ def train_parser() -> Parser:
         "Meta-learns an initialisation, and reports what it is worth beside joint\n"
         "pretraining and random weights. CONFIG is a name (metainit list has all), or\n"
         "a file; docs/reference.md has every FIELD. The same line resumes a run.",
-        "metainit train quickstart iterations=1000 outer.learning_rate=3e-4",
+        "metainit train quickstart outer.learning_rate=3e-4 --out runs/slow",
         usage="metainit train CONFIG[:VARIANT] [FIELD=VALUE ...] [options]",
     )
     _add_words(parser, "config", "a config's name or file", nargs="?")
@@ -132,7 +132,7 @@ def tune_parser() -> Parser:
         "Tries settings of a config, and says which did best on meta-validation.\n"
         "FIELD=VALUES are tried: each combination, or as many random draws as\n"
         "search.trials says. experiment.FIELD=VALUE changes a field of all trials.",
-        "metainit tune quickstart inner.steps=1,3 search.hours=2",
+        "metainit tune quickstart inner.steps=1,3 search.hours=2 --out runs/steps",
         usage="metainit tune CONFIG[:VARIANT] [FIELD=VALUES ...] [options]",
     )
     _add_words(parser, "config", "a config's name or file, whose fields are searched")
@@ -190,7 +190,7 @@ def _of_data(name: str, known: Sequence[str]) -> dict[str, Any]:
     elif ":" not in name and own_size(name, 0)[0] not in catalog.CATALOG:
         near = nearest(name, [*catalog.CATALOG, *os.listdir()])
         words = "there is no such folder, nor a data set of this name"
-        raise ValueError(f"data {name!r}: {words}; nearest: {near}")
+        raise ValueError(f"data {name!r}: {words}{near}")
     roles = ("data.train", "data.validation", "data.test")
     return {"data.name": name} | {role: () for role in roles if role in known}
 

@@ -129,7 +129,7 @@ def find(name: str) -> pathlib.Path:
         return known[name.removesuffix(".py")]
     here = map(str, pathlib.Path("configs").glob("*.py"))
     near = arguments.nearest(name, [*here, *known])
-    raise ValueError(f"no such file, nor a config that comes with it; nearest: {near}")
+    raise ValueError(f"no such file, nor a config that metainit brings{near}")
 
 
 def load(name: str) -> ConfigDict:

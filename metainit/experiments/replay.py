@@ -34,7 +34,7 @@ def parser() -> Parser:
     options = Parser(
         "metainit replay",
         "Takes the step again that was not finite, and compares its numbers.",
-        "metainit replay runs/quickstart/meta/nonfinite",
+        "metainit replay runs/trial/meta_from_pretrained/nonfinite",
     )
     folder = "nonfinite/ of a training in a run's folder"
     options.add_argument("folder", metavar="FOLDER", help=folder)

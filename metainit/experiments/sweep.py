@@ -167,8 +167,12 @@ def settings(config: Search) -> list[Fields]:
         try:
             configs.typed(parsing.replaced(config.experiment, fields))
         except ConfigError as error:
-            words = tune_report.in_words(fields)
-            raise ConfigError(f"search.fields: with {words}: {error}") from None
+            words, way_out = tune_report.in_words(fields), ""
+            if not any(name in str(error) for name in fields):
+                way_out = "; experiment.FIELD=VALUE changes a field of all trials"
+            raise ConfigError(
+                f"search.fields: with {words}: {error}{way_out}"
+            ) from None
     return planned
 
 

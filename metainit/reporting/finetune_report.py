@@ -49,17 +49,24 @@ class Judged(NamedTuple):
 
 
 def verdict(report: Mapping[str, Any]) -> Verdict:
-    """Says how good it is, and of which class it is worst that has enough images."""
+    """Says how good it is, on images that were held out and on those that were not.
+
+    And of which class it is worst, of those that have enough images.
+    """
     right, judged = report["accuracy_of_class"], report["judged_of_class"]
     enough = [name for name, count in judged.items() if count >= _ENOUGH]
     told = ""
+    for row in report["compared"]:
+        if row["head"] == report["chosen"]:
+            how = "on a part before" if report["steps_taken"] else "cross-validated"
+            told = f" ({ACCURACY.mean(row['accuracy'])} % {how})"
     if worst := min(enough, key=right.__getitem__, default=""):
         count = round(right[worst] * judged[worst])
-        told = f"; worst, {_shortened(worst)}: {count:,} of {judged[worst]:,}"
+        told += f"; worst, {_shortened(worst)}: {count:,} of {judged[worst]:,}"
     return Verdict(
         "",
-        f"{_share(report)} of {report['judged']:,} held-out images "
-        f"({len(right):,} classes) are told right with {report['chosen']}{told}.",
+        f"{_share(report)} of {report['judged']:,} held-out images told right by "
+        f"{report['chosen']}{told}.",
     )
 
 

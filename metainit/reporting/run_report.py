@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -41,7 +42,7 @@ from metainit.reporting.tables import (
     Verdict,
 )
 from metainit.runtime import atomic
-from metainit.runtime.cost import OURS, RANDOM
+from metainit.runtime.cost import JOINT, NAMES, OURS, RANDOM
 from metainit.runtime.logging import Writer
 from metainit.transfer.results import Transfer
 
@@ -139,7 +140,10 @@ def _next(workdir: pathlib.Path, context: Context) -> dict[str, str]:
         given = _OF_THIS_RUN.sub("", context["command"])
         other = f"seed={seed} --out {shlex.quote(f'{workdir}-seed{seed}')}"
         commands["does it hold"] = f"{given} {other}"
-    commands["use it"] = f"metainit finetune MY_IMAGES --init {where}"
+    names = (name.split(":")[-1] for name in context["terms"].mixture)
+    kinds = ", ".join(sorted({name.rpartition("/")[2] for name in names}))
+    like = f"for images like {textwrap.shorten(kinds, 30, placeholder='...')}"
+    commands[like] = f"metainit finetune MY_IMAGES --init {where}"
     return commands
 
 
@@ -232,6 +236,9 @@ def verdict(evaluation: Evaluation) -> Verdict:
         return Verdict("", f"{where}: {sides[0]}; there is no baseline.")
     badge, init, minus = found
     mean, low, high = tables.in_points(minus)
+    more = ours.cost.device_seconds / max(best[init].cost.device_seconds, 1e-9) - 1
+    if init == NAMES[JOINT] and more > fairness.TOLERANCE:
+        sides[0] += f" in {100 * more:.0f} % more time"
     sides.append(f"{init} {_percent(best[init])} ({mean}, {low} to {high})")
     if RANDOM in best and init != RANDOM:
         sides.append(f"random weights {_percent(best[RANDOM])}")

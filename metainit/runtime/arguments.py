@@ -38,10 +38,12 @@ class Parser(argparse.ArgumentParser):
         """Ends the program with status 2, and names the option that was meant."""
         if found := _UNKNOWN.match(message):
             near = nearest(found[1], self._option_string_actions)
-            message = f"there is no option {found[1]}; the nearest: {near}"
+            if not near and "FIELD=" in (self.usage or ""):
+                near = f"; a field is given as {found[1].lstrip('-')}=VALUE"
+            message = f"there is no option {found[1]}{near}"
         elif found := _NO_CHOICE.match(message):
             choices = (choice.strip("'") for choice in found[2].split(", "))
-            message += f"; the nearest: {nearest(found[1], choices)}"
+            message += nearest(found[1], choices)
         self.exit(2, f"error: {message} ({self.prog} --help tells more)\n")
 
 
@@ -52,5 +54,6 @@ def _underscored(word: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Finds what was probably meant."""
-    return difflib.get_close_matches(word, list(known), n=1, cutoff=0)[0]
+    """Says what was probably meant, as "; the nearest: NAME", or "" for nothing."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return "".join(f"; the nearest: {name}" for name in found)

@@ -86,10 +86,13 @@ def _layer(name: str) -> str:
     return ".".join(words[: 2 if words[0] in _PARTS else 1])
 
 
-def by_tag(norms: Mapping[str, Any]) -> dict[str, float]:
-    """Gives what `layer_norms` gave under tags for TensorBoard: "updates/head"."""
+def by_tag(norms: Mapping[str, Any], scope: str) -> dict[str, float]:
+    """Gives what `layer_norms` gave under tags for TensorBoard: "updates/SCOPE/head".
+
+    The scope is of a loss: norms of another one's gradients share no chart with these.
+    """
     return {
-        f"{kind}/{layer}": float(value)
+        f"{kind}/{scope}/{layer}": float(value)
         for layer, of_layer in jax.tree.map(np.asarray, dict(norms)).items()
         for kind, value in zip(
             _KINDS[-len(of_layer) :], np.asarray(of_layer), strict=True

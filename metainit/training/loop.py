@@ -212,7 +212,7 @@ class _Training(Session):
             scalars[f"{run.scope}/learning_rate"] = run.rate(step - 1)
         if run.skip:
             scalars[f"{run.scope}/skipped"] = clock["skipped"]
-        scalars |= _by_data(run, logged) | health.by_tag(self.norms)
+        scalars |= _by_data(run, logged) | health.by_tag(self.norms, run.scope)
         writer.write_scalars(step, scalars)
         left = (run.steps - step) * spent / count
         shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())

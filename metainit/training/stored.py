@@ -102,7 +102,7 @@ def config_of(run: str | os.PathLike[str]) -> Experiment:
     if not run.is_dir():
         hub = f", or hf:{run} of the hub" * (str(run).count("/") == 1)
         raise ValueError(
-            f"init: there is no folder {run}; give a run's{hub}; nearest: {_near(run)}"
+            f"init: there is no folder {run}; give a run's{hub}{_near(run)}"
         )
     try:
         values = untrusted.read_json(run / "config.json")

@@ -66,10 +66,15 @@ def check(spec: Spec, split: Split) -> None:
     _, train, test = split
     classes = train.class_names
     shape, other = train.images.shape[1:], test.images.shape[1:]
-    differing = ", ".join(sorted(set(classes) ^ set(test.class_names))[:5])
+    learned, held_out = set(classes), set(test.class_names)
+    alone, other_classes = (
+        ", ".join(sorted(names)[:5])
+        for names in (learned - held_out, held_out - learned)
+    )
     for right, wrong in (
         (len(classes) > 1, f"has one class, {classes[0]!r}; a classifier needs 2"),
-        (not differing, f"and held-out images have different classes: {differing}"),
+        (not alone, f"has no held-out images of {alone}"),
+        (not other_classes, f"has held-out images of other classes: {other_classes}"),
         (classes == test.class_names, "has held-out classes in another order"),
         (shape == other, f"has images of {shape} and {other}; read both at one size"),
     ):

@@ -261,7 +261,7 @@ def test_class_index_is_made_once_an_array_whatever_its_address():
         ("folder:", "data.name='folder:'"),
         ("glyphs:x", "data.name='glyphs:x'"),
         ("folder:emty", "there is no folder emty; the nearest: empty"),
-        ("folder:empty", "no images in sub-folders of empty, but nothing; every class"),
+        ("folder:empty", "no images in sub-folders of empty, but it is empty; every"),
         (
             "folder:a",
             "but 1 in no folder of a class, folders without any .b, c., files t",

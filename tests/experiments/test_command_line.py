@@ -99,6 +99,7 @@ def test_tune_takes_values_as_axes(started):
         ("train quickstart --data glyps", "data 'glyps': .*nearest: glyphs"),
         ("train own.py", "own.py: ZeroDivisionError: .*own.py, line 2"),
         ("compare gone random --yse", "no option --yse; the nearest: --yes"),
+        ("train quickstart --iterations 9", "--iterations; .* given as iterations=V"),
         ("compare photos", "inits"),
         ("tune quickstart inner.steps", "'inner.steps' is no FIELD=VALUES"),
         ("finetune", "give the folder of your images"),

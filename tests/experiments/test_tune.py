@@ -226,7 +226,14 @@ def test_the_command_does_what_launch_does(tmp_path, monkeypatch):
         ("--search.fields=('task.way=5,9',)", "task.way cannot be searched"),
         ("--search.fields=('evaluate.episodes=0,9',)", "evaluate.episodes cannot be"),
         ("--search.fields=('inner.steps=1,0.5',)", "inner.steps=0.5"),
-        ("--search.fields=('model.norm=group,x',)", "with model.norm=x: .*support"),
+        (
+            "--search.fields=('model.norm=group,x',)",
+            "with model.norm=x: .*support",
+        ),
+        (
+            "--experiment.iterations=9",
+            "no meta-iteration is left.*; experiment.FIELD=V",
+        ),
     ],
 )
 def test_a_mistake_is_named_in_one_line_before_the_first_trial(words, reason, capsys):

@@ -125,7 +125,12 @@ def test_nothing_is_cut_off(tmp_path, data_sets):
 
 def test_a_curve_keeps_of_rows_what_it_shows():
     rows = [
-        {"step": 1, "train/loss": 2.0, "gradients/conv1": 0.5, "pretraining/loss": 1.0},
+        {
+            "step": 1,
+            "train/loss": 2.0,
+            "gradients/train/conv1": 0.5,
+            "pretraining/loss": 1.0,
+        },
         {"step": 2, "validation/accuracy": 0.25, "adaptation/loss_after_1": 1.0},
     ]
     assert figures.drawn("train", iter(rows)) == [

@@ -15,6 +15,7 @@ REPORT = {
     "chosen": "ridge",
     "judged": 6,
     "held_out_also_learned": 0,
+    "steps_taken": 0,
     "accuracy": 0.5,
     "low": 0.2,
     "high": 0.8,
@@ -58,9 +59,10 @@ def blocks(said, report=REPORT):
 def test_the_first_screen_says_how_good_it_is():
     (verdict, title, about, bars, code), folded = blocks(judged())
     assert isinstance(verdict, Verdict) and len(verdict.text.split()) <= 25
-    assert verdict.text.startswith("50.0 % [20.0, 80.0] of 6 held-out images (3 ")
-    assert verdict.text.endswith(f"ridge; worst, {NAME}: 0 of 5.")
-    for count, told in (4, "ridge; worst, emu: 3 of 6."), (0, "right with ridge."):
+    assert verdict.text.startswith("50.0 % [20.0, 80.0] of 6 held-out images ")
+    found = f"told right by ridge (90.0 % cross-validated); worst, {NAME}: 0 of 5."
+    assert verdict.text.endswith(found)
+    for count, told in (4, "validated); worst, emu: 3 of 6."), (0, "cross-validated)."):
         counts = {"cat": count, NAME: 4, "emu": 6 if count else 4}
         said = finetune_report.verdict(REPORT | {"judged_of_class": counts})
         assert said.text.endswith(told)

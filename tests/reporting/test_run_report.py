@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from metainit.reporting import run_report
 from metainit.reporting.run_report import show_in_tensorboard, write_report
 from metainit.runtime import atomic
-from metainit.runtime.cost import EQUAL_FLOPS, NAMES, OURS
+from metainit.runtime.cost import EQUAL_FLOPS, JOINT, NAMES, OURS
 
 
 def told(rows, **more):
@@ -47,6 +47,14 @@ def test_the_verdict(rivals, words):
     assert "5-way 1-shot, unseen classes: meta-learned 87.1 %, " in verdict
     assert re.search(words, verdict) and len(verdict.split()) <= 25
     assert told(WINNING[:2]).endswith("meta-learned 87.1 %; there is no baseline.")
+
+
+def test_a_verdict_tells_of_more_time_than_the_rival_had():
+    ours, rival = row("meta-learned", "zero", 0.8), row(NAMES[JOINT], "zero", 0.7)
+    seconds = ours.cost.device_seconds
+    for more, words in (1.2, "80.0 % in 20 % more time, "), (1.04, "80.0 %, "):
+        slower = ours.cost._replace(device_seconds=more * seconds)
+        assert f"meta-learned {words}joint" in told([ours._replace(cost=slower), rival])
 
 
 def test_the_verdict_has_25_words_whatever_the_names_are():
@@ -90,7 +98,7 @@ def test_the_report_says_all(folder):
     *_, first, second, page, use = text.splitlines()
     assert f"{first} {second}" == told(WINNING)
     assert page == f"report: {folder}/report.html"
-    assert use == f"use it: metainit finetune MY_IMAGES --init {folder}"
+    assert use == f"for images like glyphs: metainit finetune MY_IMAGES --init {folder}"
     assert max(map(len, text.splitlines()[:-2])) <= 80
     for expected in (
         "| meta-learned | zero | optimizer sgd, learning_rate 0.1 | 1 | 80.0 ± 1.",
@@ -197,5 +205,6 @@ def test_what_to_do_next(tmp_path):
     out = f"--out '{tmp_path}/a b-seed4'"
     line = f"metainit train quickstart --yes inner.steps=1 seed=4 {out}"
     assert seed == f"does it hold: {line}"
-    assert use == f"use it: metainit finetune MY_IMAGES --init '{tmp_path}/a b'"
+    line = f"metainit finetune MY_IMAGES --init '{tmp_path}/a b'"
+    assert use == f"for images like glyphs: {line}"
     assert seed.split(": ")[1] in (tmp_path / "a b" / "report.md").read_text()

@@ -96,11 +96,13 @@ def test_norms_of_layers_are_those_of_the_last_step_that_has_them(tmp_path):
     go(run(tmp_path, update=with_norms, norms_every=3))
     rows = logged(tmp_path, "train/loss")
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
-    assert [row.get("gradients/head") for row in rows] == [None, 3, 6, None, 9]
-    assert rows[1]["updates/head"] == 4 and rows[1]["parameters/body"] == 10
+    assert [row.get("gradients/train/head") for row in rows] == [None, 3, 6, None, 9]
+    assert rows[1]["updates/train/head"] == 4 and rows[1]["parameters/train/body"] == 10
     # A step that none are asked of may have none.
     go(run(tmp_path / "none"))
-    assert not any("gradients/head" in x for x in logged(tmp_path / "none", "step"))
+    assert not any(
+        "gradients/train/head" in x for x in logged(tmp_path / "none", "step")
+    )
 
 
 def test_it_keeps_the_best_by_validation_and_the_last(tmp_path):
@@ -234,7 +236,7 @@ def test_rows_are_those_of_a_run_without_a_break(tmp_path, at):
         with contextlib.suppress(KeyboardInterrupt):
             go(run(tmp_path / "broken", **every, **given))
     rows = rows_without_times(tmp_path / "broken")
-    assert all("gradients/head" in row for row in rows if "train/loss" in row)
+    assert all("gradients/train/head" in row for row in rows if "train/loss" in row)
     assert rows == rows_without_times(tmp_path / "whole") and len(rows) == 7
 
 

@@ -152,20 +152,21 @@ def test_layers_are_what_a_network_calls_them():
     after = state._replace(params=jax.tree.map(lambda x: 3.0 * x, state.params))
     grads = jax.tree.map(lambda x: 2.0 * x, state.params)
     grads.model["body"]["encoder"]["stem"] = None  # is not learned
-    told = health.by_tag(health.layer_norms(3, state, after, grads))
+    told = health.by_tag(health.layer_norms(3, state, after, grads), "train")
     sizes = {"encoder.one": 4, "learner.one": 9, "log_scale": 1, "head": 4, "inner": 9}
     wanted = {
-        f"{kind}/{layer}": pytest.approx(factor * size**0.5)
+        f"{kind}/train/{layer}": pytest.approx(factor * size**0.5)
         for layer, size in sizes.items()
         for kind, factor in (("gradients", 2), ("updates", 2), ("parameters", 3))
     }
     assert told == wanted
     # Where there are no gradients every leaf has the others.
-    told = health.by_tag(health.layer_norms(3, state, after, None))
-    stem = {"updates/encoder.stem": 2.0, "parameters/encoder.stem": 3.0}
+    told = health.by_tag(health.layer_norms(3, state, after, None), "train")
+    stem = {"updates/train/encoder.stem": 2.0, "parameters/train/encoder.stem": 3.0}
     others = {k: x for k, x in wanted.items() if not k.startswith("gradients")}
     assert told == others | stem
-    assert not any(health.by_tag(health.layer_norms(2, state, after, None)).values())
+    off = health.layer_norms(2, state, after, None)
+    assert not any(health.by_tag(off, "train").values())
 
 
 def test_each_shape_is_compiled_once(built):

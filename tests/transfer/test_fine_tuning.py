@@ -229,7 +229,8 @@ def test_settings_that_cannot_work(changed, message):
     [
         (patterns(5, 0, 1), patterns(5, 0, 1), "has one class, 'class0'"),
         (TRAIN, LACKING, "'class2' has no held-out images"),
-        (TRAIN, patterns(5, 0, 4), "different classes: class3"),
+        (TRAIN, patterns(5, 0, 4), "has held-out images of other classes: class3"),
+        (patterns(5, 0, 4), TEST, "has no held-out images of class3"),
         (TRAIN, LARGE, "read both at one size"),
     ],
 )

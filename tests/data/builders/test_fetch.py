@@ -18,7 +18,7 @@ SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(fetching, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(fetching, "_TIMEOUT", 1.5)  # below the silence of 2 s
     with archives.serving(CONTENT) as running:
         yield running
 
