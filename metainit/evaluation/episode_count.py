@@ -100,28 +100,35 @@ def choose(
     needed = -(-found.needed(asked) // sets) if asked and found else most
     count = min(max(needed, floor(section)), fitting)
     of_each = " of each data set" if sets > 1 else ""
-    words = f"Meta-test has {count:,} episodes{of_each}, of evaluate.episodes={most}."
-    by_width, by_time = f"evaluate.half_width={asked:g}", seconds.share(count)
+    words = (
+        f"Meta-test has {count:,} episodes{of_each}, and may have {most:,} "
+        "(evaluate.episodes)."
+    )
+    by_time = seconds.share(count)
     if found is not None:
         ours, other = (f"{row.init} ({row.head})" for row in found.rows)
         words += (
-            f" The 95 % interval of {ours} minus {other} is expected to be ±"
-            f"{found.expected(count * sets):.2f} points, from their spread on "
-            f"{found.episodes} meta-validation episodes"
+            f" By what {found.episodes} meta-validation episodes show, they tell "
+            f"{ours} minus {other} to ±{found.expected(count * sets):.2f} points"
         )
-        words += f"; {by_width} takes {needed:,}." if asked else "."
+        if asked:
+            words += f"; ±{asked:g} (evaluate.half_width) takes {needed:,}"
+        words += "."
     elif asked:
-        words += f" There are no two sides to compare, so that {by_width} asks for all."
+        words += (
+            f" There are no two sides to compare to ±{asked:g} (evaluate.half_width), "
+            "and so it has all."
+        )
     if fitting < min(needed, most):
         share = seconds.share(min(needed, most))
         words += (
-            f" evaluate.max_share={section.max_share:g} of the run's time leaves room "
-            f"for {fitting:,}: {min(needed, most):,} would take {share:.2g}."
+            f" {min(needed, most):,} would take {100 * share:.0f} % of the run's time; "
+            f"at most {100 * section.max_share:g} % are asked for (evaluate.max_share)."
         )
     if by_time > section.max_share:
         words += (
-            f" Meta-test takes about {by_time:.2g} of the run's time, and not evaluate."
-            f"max_share={section.max_share:g}: give that, fewer rates, or fewer of "
-            "evaluate.validation_episodes."
+            f" It takes about {100 * by_time:.0f} % of the run's time, and not at most "
+            f"{100 * section.max_share:g} %: give that as evaluate.max_share, fewer "
+            "rates, or fewer of evaluate.validation_episodes."
         )
     return count, words

@@ -52,7 +52,7 @@ def test_it_is_the_difference_of_ours_and_the_strongest_other():
 def test_the_interval_of_other_episodes_is_as_wide_as_asked():
     section = Evaluate(episodes=10_000, half_width=0.4)
     count, words = choose(section, rows(), 1, NO_HURRY)
-    assert f"evaluate.half_width=0.4 takes {count:,}." in words
+    assert f"±0.4 (evaluate.half_width) takes {count:,}." in words
     widths = []
     for seed in range(1, 21):
         sides = spread(rows(count=count, seed=seed)).rows
@@ -67,29 +67,34 @@ def test_the_interval_of_other_episodes_is_as_wide_as_asked():
 @pytest.mark.parametrize(
     "fields, deviation, count, words",
     [
-        ({}, 0.001, 100, "100 episodes, of evaluate.episodes=600. "),
-        ({}, 0.001, 100, "; evaluate.half_width=0.5 takes 1."),
-        ({"episodes": 60}, 0.001, 60, "60 episodes, of evaluate.episodes=60. "),
-        ({}, 0.2, 600, "; evaluate.half_width=0.5 takes 6,"),
-        ({"half_width": 0.0}, 0.001, 600, "meta-validation episodes."),
+        ({}, 0.001, 100, "100 episodes, and may have 600 (evaluate.episodes). "),
+        ({}, 0.001, 100, "; ±0.5 (evaluate.half_width) takes 1."),
+        (
+            {"episodes": 60},
+            0.001,
+            60,
+            "60 episodes, and may have 60 (evaluate.episodes). ",
+        ),
+        ({}, 0.2, 600, "; ±0.5 (evaluate.half_width) takes 6,"),
+        ({"half_width": 0.0}, 0.001, 600, " points."),
     ],
 )
 def test_the_floor_and_all_there_are(fields, deviation, count, words):
     found, said = choose(Evaluate(**fields), rows(0.1, deviation), 1, NO_HURRY)
     assert found == count and words in said and "max_share" not in said
-    assert "of meta-learned (prototype) minus joint pretraining (prototype) is" in said
-    assert "from their spread on 400 meta-validation episodes" in said
+    assert "meta-learned (prototype) minus joint pretraining (prototype) to ±" in said
+    assert "By what 400 meta-validation episodes show" in said
 
 
 def test_what_is_reached_is_said():
     found = spread(rows(deviation=0.2))
     _, said = choose(Evaluate(), rows(deviation=0.2), 1, NO_HURRY)
-    assert f"expected to be ±{found.expected(600):.2f} points" in said
+    assert f"to ±{found.expected(600):.2f} points" in said
 
 
 def test_without_two_sides_there_are_all():
     count, said = choose(Evaluate(), rows()[:1], 1, NO_HURRY)
-    assert count == 600 and "no two sides to compare" in said and "±" not in said
+    assert count == 600 and "no two sides to compare" in said and "tell" not in said
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.9])
@@ -111,10 +116,10 @@ def test_a_plan_is_kept_or_what_it_would_take_is_said():
     seconds = Seconds(before=300.0, choosing=40.0, each=0.2)
     count, said = choose(Evaluate(), wide, 1, seconds)
     assert count == 300
-    assert "0.25 of the run's time leaves room for 300: 600 would take 0.35." in said
-    assert "; evaluate.half_width=0.5 takes 6," in said  # all the same
+    assert " 600 would take 35 % of the run's time; at most 25 % are asked" in said
+    assert "; ±0.5 (evaluate.half_width) takes 6," in said  # all the same
     count, said = choose(Evaluate(), wide, 1, seconds._replace(before=100.0))
-    assert count == 100 and "leaves room for 100" in said
-    assert "Meta-test takes about 0.38 of the run's time, and not evaluate.max" in said
+    assert count == 100 and " 600 would take " in said
+    assert "It takes about 38 % of the run's time, and not at most 25 %" in said
     count, said = choose(Evaluate(max_share=1.0), wide, 1, seconds)
     assert count == 600 and "of the run's time" not in said

@@ -47,7 +47,7 @@ def test_the_number_of_episodes_is_told_first_and_kept(tmp_path, monkeypatch, ca
     assert few.episodes == 5
     (why,) = (note for note in few.notes if note.startswith("Meta-test has"))
     assert (
-        "Meta-test has 5 episodes, of evaluate.episodes=40." in why
+        "Meta-test has 5 episodes, and may have 40 (evaluate.episodes)." in why
         and why in " ".join(capsys.readouterr().out.split())
     )
     stored = json.loads((tmp_path / meta_test.FILE).read_text())
