@@ -40,7 +40,6 @@ AS_TRAINED = (meta_learning.BUDGET, stored.ORIGIN, leakage.FILE)
 def run(name: str, seeds: Sequence[int], workdir: pathlib.Path) -> int:
     """Runs seeds of a claim, or goes on with them; returns the exit status."""
     claim, config = claims.load(name)
-    data.check(loading.names(configs.typed(config).data))
     claims.register(name, workdir)
     for seed, protocol in itertools.product(seeds, ("", *claim.protocols)):
         folder = workdir / protocol / f"seed{seed}"
@@ -48,6 +47,7 @@ def run(name: str, seeds: Sequence[int], workdir: pathlib.Path) -> int:
         if kept.exists():
             print(f"{name} {protocol}, seed {seed}: done, in {kept}")
             continue
+        data.check(loading.names(configs.typed(config).data))
         config = claims.load(name)[1]
         config.seed, code = seed, claims.code()
         if protocol:

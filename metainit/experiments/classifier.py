@@ -24,7 +24,7 @@ from metainit.models.classification import QueryFn
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic, digest, untrusted
 from metainit.runtime.arguments import nearest
-from metainit.training import stored
+from metainit.runtime.cost import NAMES
 from metainit.training.initialisation import Initialisation, body_shapes
 
 # Files, or uint8 [n, size, size, channels].
@@ -130,7 +130,7 @@ def load(folder: str | pathlib.Path) -> Classifier:
         raise ValueError(f"there is no folder {folder} of a classifier{near}")
     for name in (WEIGHTS, MODEL, PREPROCESS, CLASSES):
         if not (folder / name).is_file():
-            of_train = (folder / stored.ORIGIN).is_file()
+            of_train = any((folder / part).is_dir() for part in NAMES)
             other = f", or make one by metainit finetune MY_IMAGES --init {folder}"
             raise ValueError(
                 f"{folder} has no {name}: it is no folder that metainit finetune has "
