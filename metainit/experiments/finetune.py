@@ -9,19 +9,17 @@ import argparse
 import contextlib
 import csv
 import io
-import math
 import os
 import pathlib
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 
 from metainit.config.fields import Network
-from metainit.data import cache, folders, loading
+from metainit.data import cache, folders
 from metainit.data.batches import chunks
 from metainit.data.images import opened
 from metainit.data.loading import Source, rows
@@ -34,20 +32,18 @@ from metainit.reporting.finetune_report import Judged
 from metainit.runtime import atomic, digest, progress, run_folder
 from metainit.runtime.arguments import Parser
 from metainit.runtime.cost import NAMES, RANDOM
-from metainit.training import frozen_features, initialisation, stored
+from metainit.training import initialisation, stored
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import fine_tuning, held_out, linear_heads
+from metainit.transfer import fine_tuning, selection
+from metainit.transfer.selection import ADAPTED, BEST, HEADS
 from metainit.transfer.spec import Spec, Split, check
 
 # Fields of a `Spec` that a line may give.
 SETTINGS = ("seed", "steps", "optimizer", "learning_rate")
-BEST, ADAPTED = "best", "adapted"
-HEADS = (BEST, *linear_heads.METHODS, ADAPTED)
 DEFAULT = pretrained.WHEEL  # the initialisation for photographs
 REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
 PAGE = "report.html"
-# What a terminal shows while it goes on.
-ON_A_PART, ON_ALL, JUDGING = "adapting, on a part", "adapting, on all", "judging"
+JUDGING = "judging"  # what a terminal shows meanwhile
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,8 +116,8 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
     spec = Spec(**of_spec, head="given")
     check(spec, split)
     fine_tuning.check_params(init, train)
-    fold = _folds(images.train, spec.seed)
-    if given.head == ADAPTED and not _adapts(init, fold):
+    fold = selection.folds(images.train, spec.seed)
+    if given.head == ADAPTED and not selection.adapts(init, fold):
         raise ValueError(
             f"--head {ADAPTED}: nothing but a head changes in this network (--use "
             f"adapted changes an encoder), or a class has one image to learn from"
@@ -153,8 +149,13 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
     if unsuited := _unsuited(network, images.files):
         _say(f"warning: {unsuited}")
     hashes = images.train.hashes[rows(train)], images.test.hashes[rows(test)]
-    with progress.plan(dict.fromkeys(_stages(init, train, fold, given.head), 0.0)):
-        choice = _learn(init, split, spec, fold, given.head, out, given.data_dir)
+    stages = *selection.stages(init, train, fold, given.head), JUDGING
+    maps = cache.root(given.data_dir) / "features"
+    with progress.plan(dict.fromkeys(stages, 0.0)):
+        choice, learned_init, moments = selection.learn(
+            init, split, spec, fold, given.head, out / TRAINING, maps
+        )
+        classifier.save(out, Classifier(learned_init, train.class_names, moments))
         _write_held_out(out / HELD_OUT, images)
         said = _judged(out, test, [str(file) for file in images.files])
     report = {
@@ -251,151 +252,6 @@ def _from_where(init: Initialisation, source: str) -> str:
         words = "how they were trained is not told by their package"
         return f"{source} (ImageNet weights, {sha256}; {words})"
     return f"{source} ({sha256}; how they were trained is not known)"
-
-
-class Choice(NamedTuple):
-    """What was saved, and what it was compared with.
-
-    Attributes:
-      chosen: name of the head, or "adapted".
-      compared: a row a head: "head", "accuracy", "low" and "high" (a Wilson interval)
-        and "loss", on images to learn from that it had not learned from.
-      curve: the same of adapting, by its steps; [] where it was not tried.
-      steps_taken, device_seconds: of adapting the network; 0 where a head was fitted.
-    """
-
-    chosen: str
-    compared: list[dict[str, Any]]
-    curve: list[dict[str, Any]]
-    steps_taken: int
-    device_seconds: float
-
-
-def _learn(
-    init: Initialisation,
-    split: Split,
-    spec: Spec,
-    fold: np.ndarray,
-    asked: str,
-    out: pathlib.Path,
-    data_dir: str,
-) -> Choice:
-    """Compares, learns from all what did best, and saves the classifier."""
-    name, train, test = split
-    init = learned = initialisation.fitted(init, loading.images_used((train,)))
-    moments = held_out.moment_images(train, spec)
-    if _is_encoded(init):
-        where = cache.root(data_dir) / "features"
-        learned, maps = frozen_features.encode(init, (train, test), where)
-        split = Split(name, *maps)
-    features = held_out.features_of(learned, split.train, spec)
-    labels, way = train.labels[rows(train)], len(train.class_names)
-    judged = linear_heads.compare(features, labels, way, fold)
-    if asked in linear_heads.METHODS:
-        judged = [x for x in judged if x.method == asked]
-    best = linear_heads.best(judged, errors=1.0)
-    compared = [
-        _row(x.method, x.accuracy, len(x.right), x.loss) for x in judged if len(x.right)
-    ]
-    steps, curve = 0, []
-    if asked in (BEST, ADAPTED) and _adapts(learned, fold):
-        inside = fold == 0
-        head = best.fitted(features[~inside], labels[~inside], way)
-        trial = _parted(split.train, inside)
-        points = _adapted(learned._replace(head=head), trial, spec, asked, out)
-        curve = [
-            _row(f"step {x.step}", x.accuracy, inside.sum(), x.loss) for x in points
-        ]
-        point = _chosen(points, asked)
-        compared.append(_row(ADAPTED, point.accuracy, inside.sum(), point.loss))
-        steps = point.step
-    learned = learned._replace(head=best.fitted(features, labels, way))
-    params, seconds = learned.params, 0.0
-    if steps:
-        whole = spec._replace(steps=steps), out / TRAINING / "all"
-        about = {"init": ON_ALL}
-        taken, params = fine_tuning.fine_tune(learned, split, *whole, about)
-        seconds = taken[-1].device_seconds
-    saved = init._replace(body=params["body"], head=params["head"])
-    classifier.save(out, Classifier(saved, train.class_names, moments))
-    chosen = ADAPTED if steps else best.method
-    return Choice(chosen, compared, curve, steps, seconds)
-
-
-def _stages(
-    init: Initialisation, train: Source, fold: np.ndarray, asked: str
-) -> tuple[str, ...]:
-    """What is done, in order; what was done before is passed over."""
-    encoding = frozen_features.stage_of(train)
-    adapting = asked in (BEST, ADAPTED) and _adapts(init, fold)
-    return (
-        *(encoding,) * _is_encoded(init),
-        linear_heads.COMPARING,
-        *(ON_A_PART, ON_ALL) * adapting,
-        JUDGING,
-    )
-
-
-def _is_encoded(init: Initialisation) -> bool:
-    """Whether an image has the same features each time it is seen."""
-    augmented = init.preprocess.shift or init.preprocess.flip
-    return init.model.encode is not None and not augmented
-
-
-def _folds(train: cache.Part, seed: int) -> np.ndarray:
-    """The fold of cross-validation of each image to learn from."""
-    labels, hashes = (x[train.labels >= 0] for x in (train.labels, train.hashes))
-    return linear_heads.folds(labels, cache.first_of(labels, hashes), seed)
-
-
-def _adapts(init: Initialisation, fold: np.ndarray) -> bool:
-    """Whether fine-tuning changes more than the head, and can be judged."""
-    of_body = init.model.learns
-    paths = jax.tree_util.tree_leaves_with_path(init.body)
-    changes = any(of_body is None or of_body(*pair) for pair in paths)
-    return changes and bool((fold >= 0).all())
-
-
-def _parted(train: Source, inside: np.ndarray) -> Split:
-    """Images to learn from in two parts, the second those `inside`, bool [n]."""
-    learnt, judged = train.labels.copy(), train.labels.copy()
-    learnt[rows(train)[inside]] = -1
-    judged[rows(train)[~inside]] = -1
-    sides = (train._replace(labels=labels) for labels in (learnt, judged))
-    return Split(train.name, *sides)
-
-
-def _adapted(
-    start: Initialisation, split: Split, spec: Spec, asked: str, out: pathlib.Path
-) -> list[fine_tuning.Point]:
-    """The points of a fine-tuning on a part, as far as their losses are finite."""
-    place, about = out / TRAINING / "trial", {"init": ON_A_PART}
-    points, _ = fine_tuning.fine_tune(start, split, spec, place, about)
-    finite = [point for point in points if math.isfinite(point.loss)]
-    if asked == ADAPTED and not finite[1:]:
-        raise ValueError(
-            f"the loss is not finite after {points[1].step} steps; give a lower "
-            f"--learning_rate than {spec.learning_rate}, and another --out"
-        )
-    return finite
-
-
-def _chosen(points: Sequence[fine_tuning.Point], asked: str) -> fine_tuning.Point:
-    """The point with the lowest loss; step 0 where none is better.
-
-    Where it is asked for, it is one after the first step.
-    """
-    first, *others = points
-    better = [x for x in others if asked == ADAPTED or x.accuracy >= first.accuracy]
-    forced = () if asked == ADAPTED else (first,)
-    return min((*forced, *better), key=lambda point: point.loss)
-
-
-def _row(head: str, accuracy: float, count: int, loss: float) -> dict[str, Any]:
-    """What a head did on images it had not learned from."""
-    low, high = intervals.wilson(accuracy, count)
-    values = {"accuracy": accuracy, "low": low, "high": high, "loss": loss}
-    return {"head": head, "judged": int(count), **values}
 
 
 def _unsuited(network: Network, files: Sequence[pathlib.Path]) -> str:

@@ -28,7 +28,7 @@ from metainit.models import pretrained
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import progress
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import fine_tuning, linear_heads
+from metainit.transfer import fine_tuning, linear_heads, selection
 from metainit.transfer import held_out as held_out_images
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "own-images.md"
@@ -146,7 +146,7 @@ def test_predict_is_as_accurate_as_the_report_says(
     planned, done = [*plan._parts], [stage.name for stage in stages]
     assert done == [x for x in planned if x in done]
     assert {linear_heads.COMPARING, finetune.JUDGING} <= set(done)
-    assert (finetune.ON_ALL in done) == (said["chosen"] == "adapted")
+    assert (selection.ON_ALL in done) == (said["chosen"] == "adapted")
     assert all(stage.done == stage.total for stage in stages)
     if said["chosen"] == "adapted":
         last = rows(pathlib.Path(name, "training", "all"))[-1]
