@@ -1,6 +1,5 @@
 """The command line: `metainit COMMAND ...`, or `python -m metainit COMMAND ...`."""
 
-import difflib
 import importlib
 import logging
 import os
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import metainit
+from metainit.runtime.arguments import nearest
 
 # By name: module, its function, what the command does.
 COMMANDS = {
@@ -106,8 +106,7 @@ def _run(command: str, rest: Sequence[str]) -> int:
         print(f"metainit {metainit.__version__}")
         return 0
     if command not in COMMANDS:
-        (near,) = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0)
-        words = f"there is no command {command!r}; the nearest: {near}"
+        words = f"there is no command {command!r}{nearest(command, COMMANDS)}"
         raise ValueError(f"{words} (metainit --help has all)")
     # Imported when asked for: a mistyped command need not wait for jax.
     module, _, function = COMMANDS[command][0].partition(":")
