@@ -11,7 +11,9 @@ from metainit.evaluation import intervals
 from metainit.evaluation.results import Row
 from metainit.runtime.cost import OURS
 
-FLOOR = 100  # episodes of a data set, where `Evaluate.episodes` has as many
+# The fewest episodes of the meta-test sets together, which the interval is over, and of
+# each.
+FLOOR, OF_EACH = 100, 30
 
 
 class Seconds(NamedTuple):
@@ -54,19 +56,19 @@ class Spread(NamedTuple):
         return max(1, math.ceil(self.episodes * (self.half_width / half_width) ** 2))
 
 
-def floor(section: Evaluate) -> int:
-    """The fewest episodes of a data set that meta-test may have."""
-    return min(FLOOR, section.episodes)
+def floor(section: Evaluate, sets: int) -> int:
+    """The fewest episodes that meta-test may have of each of so many data sets."""
+    return min(max(-(-FLOOR // max(1, sets)), OF_EACH), section.episodes)
 
 
-def that_fit(section: Evaluate, seconds: Seconds) -> int:
+def that_fit(section: Evaluate, sets: int, seconds: Seconds) -> int:
     """Counts episodes that keep `max_share` of the run, `floor` to all of them."""
     share = section.max_share
     if share == 1 or not seconds.each:
         return section.episodes
     left = share / (1 - share) * seconds.before - seconds.choosing
     fitting = math.floor(left / seconds.each)
-    return int(np.clip(fitting, floor(section), section.episodes))
+    return int(np.clip(fitting, floor(section, sets), section.episodes))
 
 
 def spread(rows: Sequence[Row]) -> Spread | None:
@@ -96,9 +98,9 @@ def choose(
     all of the `sets` that meta-test is on.
     """
     found, most = spread(rows), section.episodes
-    asked, fitting = section.half_width, that_fit(section, seconds)
+    asked, fitting = section.half_width, that_fit(section, sets, seconds)
     needed = -(-found.needed(asked) // sets) if asked and found else most
-    count = min(max(needed, floor(section)), fitting)
+    count = min(max(needed, floor(section, sets)), fitting)
     of_each = " of each data set" if sets > 1 else ""
     words = (
         f"Meta-test has {count:,} episodes{of_each}, and may have {most:,} "

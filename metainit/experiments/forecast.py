@@ -52,7 +52,8 @@ class Forecast(NamedTuple):
         has all the episodes that it may have.
       adaptation_seconds: of one episode.
       encoding_seconds: of features that are yet to be computed, of a dry run.
-      fewest: the adaptations where meta-test has the fewest episodes.
+      floor: the fewest episodes that meta-test may have of each of its sets.
+      fewest: the adaptations where it has those.
       heads_seconds: at meta-test, of features and the heads in closed form on them,
         where it has all the episodes.
       looks: episodes that validations while training adapt to.
@@ -69,6 +70,7 @@ class Forecast(NamedTuple):
     adaptations: int
     adaptation_seconds: float
     encoding_seconds: float = 0.0
+    floor: int = 0
     fewest: int = 0
     heads_seconds: float = 0.0
     looks: int = 0
@@ -212,14 +214,15 @@ def measure(
         compiling += COMPILE_SECONDS * work.equations
     # Random ones are measured too, and pretrained weights as they are.
     measured = made + 1 + has_weights
-    fewest = episode_count.floor(config.evaluate)
+    floor = episode_count.floor(config.evaluate, len(roles.test))
     found = Forecast(
         runs=made,
         meta_seconds=seconds[0],
         joint_seconds=seconds[1],
         adaptations=adaptations(config, roles, measured),
         adaptation_seconds=adapting,
-        fewest=adaptations(config, roles, measured, fewest),
+        floor=floor,
+        fewest=adaptations(config, roles, measured, floor),
         heads_seconds=measured * _heads_seconds(config, roles, sample, embedding),
         looks=looks(config, roles, has_weights),
         compile_seconds=compiling,

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import jax
 
 from metainit.config.fields import Experiment
-from metainit.evaluation import episode_count
 from metainit.experiments.forecast import SHARE, Forecast, device_memory, trained
 from metainit.reporting.plain_text import WIDTH
 from metainit.training.steps import Step
@@ -88,8 +87,8 @@ def _meta_test(config: Experiment, forecast: Forecast, before: float) -> Part:
     if seconds < forecast.meta_test_seconds(section, math.inf):
         words = f"fewer episodes, for evaluate.max_share={share:g}"
     if seconds > share * run:
-        fewest = episode_count.floor(section)
-        words = f"{fewest} episodes, more than evaluate.max_share={share:g} of the run"
+        words = f"{forecast.floor} episodes of each set, "
+        words += f"more than evaluate.max_share={share:g} of the run"
     return Part("meta-test", seconds, words)
 
 
@@ -145,9 +144,9 @@ def _shorter(config: Experiment, forecast: Forecast, whole: list[Part]) -> list[
         rest = [step for step in config.evaluate.steps if step <= _FEWER_STEPS]
         field = f'evaluate.steps="{tuple(rest)}"'
         savings[field] = looking * (1 - (rest[-1] + 1) / (last + 1))
-    fewest = episode_count.floor(config.evaluate)
     if testing:
-        savings[f"evaluate.episodes={fewest}"] = testing - forecast.least_seconds
+        field = f"evaluate.episodes={forecast.floor}"
+        savings[field] = testing - forecast.least_seconds
     if config.evaluate.validation_episodes > 50:
         fewer = 50 / config.evaluate.validation_episodes
         field = "evaluate.validation_episodes=50"

@@ -6,7 +6,7 @@ import small_runs
 
 from metainit.config.fields import Evaluate
 from metainit.evaluation import intervals
-from metainit.evaluation.episode_count import Seconds, choose, spread, that_fit
+from metainit.evaluation.episode_count import Seconds, choose, floor, spread, that_fit
 
 NO_HURRY = Seconds(before=1e6, choosing=1.0, each=0.01)
 
@@ -86,6 +86,14 @@ def test_the_floor_and_all_there_are(fields, deviation, count, words):
     assert "By what 400 meta-validation episodes show" in said
 
 
+def test_the_floor_is_of_all_sets_together():
+    """So that a run with five test sets need not be half a meta-test."""
+    assert [floor(Evaluate(), sets) for sets in (1, 2, 3, 5)] == [100, 50, 34, 30]
+    assert floor(Evaluate(episodes=20), 5) == 20
+    tight = Seconds(before=1.0, choosing=1.0, each=1.0)
+    assert choose(Evaluate(), rows(), 2, tight)[0] == 50
+
+
 def test_what_is_reached_is_said():
     found = spread(rows(deviation=0.2))
     _, said = choose(Evaluate(), rows(deviation=0.2), 1, NO_HURRY)
@@ -101,14 +109,14 @@ def test_without_two_sides_there_are_all():
 def test_time_is_a_share_of_the_run(share):
     section = Evaluate(episodes=10**6, max_share=share)
     seconds = Seconds(before=1000.0, choosing=20.0, each=0.1)
-    count = that_fit(section, seconds)
+    count = that_fit(section, 1, seconds)
     assert seconds.share(count) <= share < seconds.share(count + 1)
-    assert that_fit(Evaluate(max_share=share), seconds) == min(count, 600)
+    assert that_fit(Evaluate(max_share=share), 1, seconds) == min(count, 600)
     # Without a limit; where nothing is known; and at least so many.
-    assert that_fit(Evaluate(max_share=1.0), seconds) == 600
-    assert that_fit(section, Seconds(1.0, 0.0, 0.0)) == 10**6
-    assert that_fit(section, seconds._replace(choosing=1e6)) == 100
-    assert that_fit(Evaluate(episodes=60), seconds._replace(choosing=1e6)) == 60
+    assert that_fit(Evaluate(max_share=1.0), 1, seconds) == 600
+    assert that_fit(section, 1, Seconds(1.0, 0.0, 0.0)) == 10**6
+    assert that_fit(section, 1, seconds._replace(choosing=1e6)) == 100
+    assert that_fit(Evaluate(episodes=60), 1, seconds._replace(choosing=1e6)) == 60
 
 
 def test_a_plan_is_kept_or_what_it_would_take_is_said():

@@ -30,6 +30,7 @@ class Images:
 
 def test_the_number_of_episodes_is_told_first_and_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(meta_test.episode_count, "FLOOR", 5)
+    monkeypatch.setattr(meta_test.episode_count, "OF_EACH", 5)
     small = settings(episodes=40, half_width=1000.0, validation_episodes=6)
     small = tiny.typed(small)
     init = drawn(small)
@@ -86,6 +87,7 @@ def test_the_number_of_episodes_is_told_first_and_kept(tmp_path, monkeypatch, ca
 @pytest.mark.parametrize("half_width, max_share", [(0.0, 1.0), (0.5, 1e-6)])
 def test_all_episodes_or_the_fewest(half_width, max_share, tmp_path, monkeypatch):
     monkeypatch.setattr(meta_test.episode_count, "FLOOR", 5)
+    monkeypatch.setattr(meta_test.episode_count, "OF_EACH", 5)
     small = settings(episodes=9, half_width=half_width, max_share=max_share)
     small = tiny.typed(small)
     init = drawn(small)
