@@ -35,7 +35,7 @@ SHARE = 0.9  # of the memory; the rest holds states, data and what allocation lo
 # compiling and timing the run's own programs may take.
 _PROBE, _QUICK = 1e11, 25.0
 _WIDTH = 256  # features that heads in closed form are timed on
-_TIMED = 3.0  # seconds that a chunk of episodes may take for them to be timed
+_TIMED = 3.0  # seconds that episodes may take to be timed
 
 
 class NoTimeError(ConfigError):
@@ -207,9 +207,9 @@ def measure(
     compiling += (rate > 0) * joint.program.compile_seconds
     pace = rate or meta.flops / seconds[0]
     embedding, adapting = work.embedding / pace, work.adapting / pace
-    if not rate and adaptation.TOGETHER * (embedding + adapting) < _TIMED:
-        evaluator = evaluator_of(sample.way)
-        embedding, adapting = _timed(config, start, roles, evaluator)
+    if not rate and (fitting := int(_TIMED / (embedding + adapting))):
+        evaluator, count = evaluator_of(sample.way), min(fitting, adaptation.TOGETHER)
+        embedding, adapting = _timed(config, start, roles, evaluator, count)
     else:
         compiling += COMPILE_SECONDS * work.equations
     # Random ones are measured too, and pretrained weights as they are.
@@ -233,14 +233,15 @@ def measure(
 
 
 def _timed(
-    config: Experiment, start: Initialisation, roles: Roles, evaluator: Evaluator
+    config: Experiment,
+    start: Initialisation,
+    roles: Roles,
+    evaluator: Evaluator,
+    count: int,
 ) -> tuple[float, float]:
-    """Seconds of an episode's features and of adapting to it."""
-    many = {"evaluate.validation_episodes": adaptation.TOGETHER}
-    several = parsing.replaced(config, many)
+    """Seconds of an episode's features and of adapting to it, by so many episodes."""
+    several = parsing.replaced(config, {"evaluate.validation_episodes": count})
     (sample,) = episode_set.draw_validation(several, roles.validation[:1])
-    count = len(sample.episodes.support["label"])
-
     embedding = _least(lambda: evaluator.embed(start, sample)) / count
     seen = evaluator.embed(start, sample) if evaluator.is_fixed(start) else sample
     setting = adaptation.Setting("prototype", "sgd", 0.0)

@@ -269,7 +269,10 @@ def test_a_head_alone_adapts_on_features(variable, name):
     "image, side_by_side",
     [((28, 28, 1), 10), ((32, 32, 3), 10), ((84, 84, 3), 1), ((10, 10, 112), 2)],
 )
-def test_large_episodes_are_not_computed_side_by_side(image, side_by_side):
-    """Nor is one of few filled up to many: here they are 100 images each."""
+def test_large_episodes_are_not_computed_side_by_side(image, side_by_side, monkeypatch):
+    """Nor is one of few filled up to many, nor any on a CPU: here of 100 images."""
     part = {"image": jax.ShapeDtypeStruct((3, 50, *image), np.uint8)}
-    assert adaptation._together(metainit.Episode(part, part)) == side_by_side
+    episodes = metainit.Episode(part, part)
+    for backend, count in ("gpu", side_by_side), ("cpu", 1):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        assert adaptation._together(episodes) == count
