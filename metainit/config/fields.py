@@ -255,7 +255,7 @@ class Evaluate:
     # meta-validation; 0: all.
     half_width: NotNegative = 0.5
     # Of the run's time, the share that meta-test may take, by fewer episodes; 1.0: any.
-    # In any case there are 100 of all meta-test sets together and 30 of each, or
+    # In any case there are 100 of all data sets together and 30 of each, or
     # `episodes` where these are fewer.
     max_share: Fraction = 0.25
     validation_episodes: Count = 100  # of meta-validation

@@ -11,8 +11,7 @@ from metainit.evaluation import intervals
 from metainit.evaluation.results import Row
 from metainit.runtime.cost import OURS
 
-# The fewest episodes of the meta-test sets together, which the interval is over, and of
-# each.
+# The fewest episodes of all data sets together, held-out classes too, and of each.
 FLOOR, OF_EACH = 100, 30
 
 
@@ -61,14 +60,14 @@ def floor(section: Evaluate, sets: int) -> int:
     return min(max(-(-FLOOR // max(1, sets)), OF_EACH), section.episodes)
 
 
-def that_fit(section: Evaluate, sets: int, seconds: Seconds) -> int:
-    """Counts episodes that keep `max_share` of the run, `floor` to all of them."""
+def that_fit(section: Evaluate, fewest: int, seconds: Seconds) -> int:
+    """Counts episodes that keep `max_share` of the run, `fewest` to all of them."""
     share = section.max_share
     if share == 1 or not seconds.each:
         return section.episodes
     left = share / (1 - share) * seconds.before - seconds.choosing
     fitting = math.floor(left / seconds.each)
-    return int(np.clip(fitting, floor(section, sets), section.episodes))
+    return int(np.clip(fitting, fewest, section.episodes))
 
 
 def spread(rows: Sequence[Row]) -> Spread | None:
@@ -90,17 +89,17 @@ def spread(rows: Sequence[Row]) -> Spread | None:
 
 
 def choose(
-    section: Evaluate, rows: Sequence[Row], sets: int, seconds: Seconds
+    section: Evaluate, rows: Sequence[Row], sets: int, fewest: int, seconds: Seconds
 ) -> tuple[int, str]:
-    """Gives the number of episodes of each data set, and why in words.
+    """Gives the episodes of each data set, `fewest` or more, and why in words.
 
     `rows` are as of `spread`. The interval that is to have `half_width` is the one over
-    all of the `sets` that meta-test is on.
+    all of the `sets` that meta-test is on, without held-out classes.
     """
     found, most = spread(rows), section.episodes
-    asked, fitting = section.half_width, that_fit(section, sets, seconds)
+    asked, fitting = section.half_width, that_fit(section, fewest, seconds)
     needed = -(-found.needed(asked) // sets) if asked and found else most
-    count = min(max(needed, floor(section, sets)), fitting)
+    count = min(max(needed, fewest), fitting)
     of_each = " of each data set" if sets > 1 else ""
     words = (
         f"Meta-test has {count:,} episodes{of_each}, and may have {most:,} "

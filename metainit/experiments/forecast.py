@@ -214,7 +214,7 @@ def measure(
         compiling += COMPILE_SECONDS * work.equations
     # Random ones are measured too, and pretrained weights as they are.
     measured = made + 1 + has_weights
-    floor = episode_count.floor(config.evaluate, len(roles.test))
+    floor = episode_count.floor(config.evaluate, len(roles.test + roles.held_out))
     found = Forecast(
         runs=made,
         meta_seconds=seconds[0],

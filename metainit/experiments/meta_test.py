@@ -75,7 +75,10 @@ def _count(
         each=sets * sum(x.episode_seconds for x in chosen),
     )
     rows = [choice.row for x in chosen for choice in x.choices]
-    count, why = episode_count.choose(config.evaluate, rows, len(samples.test), seconds)
+    fewest = episode_count.floor(config.evaluate, sets)
+    count, why = episode_count.choose(
+        config.evaluate, rows, len(samples.test), fewest, seconds
+    )
     stored = {"episodes": count, "why": why, "seconds": seconds._asdict()}
     atomic.write_json(path, stored)
     return count, why

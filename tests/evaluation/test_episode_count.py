@@ -5,10 +5,16 @@ import pytest
 import small_runs
 
 from metainit.config.fields import Evaluate
-from metainit.evaluation import intervals
-from metainit.evaluation.episode_count import Seconds, choose, floor, spread, that_fit
+from metainit.evaluation import episode_count, intervals
+from metainit.evaluation.episode_count import Seconds, floor, spread, that_fit
 
 NO_HURRY = Seconds(before=1e6, choosing=1.0, each=0.01)
+
+
+def choose(section, rows, sets, seconds):
+    """With no held-out classes."""
+    fewest = episode_count.floor(section, sets)
+    return episode_count.choose(section, rows, sets, fewest, seconds)
 
 
 def row(init, values, head="prototype", steps=1):
@@ -109,14 +115,14 @@ def test_without_two_sides_there_are_all():
 def test_time_is_a_share_of_the_run(share):
     section = Evaluate(episodes=10**6, max_share=share)
     seconds = Seconds(before=1000.0, choosing=20.0, each=0.1)
-    count = that_fit(section, 1, seconds)
+    count = that_fit(section, 100, seconds)
     assert seconds.share(count) <= share < seconds.share(count + 1)
-    assert that_fit(Evaluate(max_share=share), 1, seconds) == min(count, 600)
+    assert that_fit(Evaluate(max_share=share), 100, seconds) == min(count, 600)
     # Without a limit; where nothing is known; and at least so many.
-    assert that_fit(Evaluate(max_share=1.0), 1, seconds) == 600
-    assert that_fit(section, 1, Seconds(1.0, 0.0, 0.0)) == 10**6
-    assert that_fit(section, 1, seconds._replace(choosing=1e6)) == 100
-    assert that_fit(Evaluate(episodes=60), 1, seconds._replace(choosing=1e6)) == 60
+    assert that_fit(Evaluate(max_share=1.0), 100, seconds) == 600
+    assert that_fit(section, 100, Seconds(1.0, 0.0, 0.0)) == 10**6
+    assert that_fit(section, 100, seconds._replace(choosing=1e6)) == 100
+    assert that_fit(Evaluate(episodes=60), 60, seconds._replace(choosing=1e6)) == 60
 
 
 def test_a_plan_is_kept_or_what_it_would_take_is_said():
