@@ -70,7 +70,7 @@ usage: metainit COMMAND ...    (metainit COMMAND --help tells more)
 
 examples:
   metainit finetune my_images    my_images/cat/*.jpg, my_images/dog/*.jpg
-  metainit train quickstart      two minutes, no download
+  metainit train quickstart      90 seconds, no download
 
 exit status: 0 done; 1 done, but some images or data are faulty; 2 a mistake, told
 in one line; 75 another process of the run is gone; 130 stopped, and a last line says

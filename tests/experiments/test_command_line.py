@@ -90,10 +90,10 @@ def test_tune_takes_values_as_axes(started):
         ("train quickstart iterations=few", "iterations='few' must be a whole number"),
         ("train quickstart inner.steps=-1", "inner.steps=-1 must be 0 or more"),
         (
-            "train quickstart iterations=500",
-            "warm_start=800, iterations=500: .* give warm_start=100, or more .*800",
+            "train quickstart iterations=250",
+            "warm_start=400, iterations=250: .* give warm_start=50, or more .*400",
         ),
-        ("train quickstart iterations=3", "give more iterations than 800"),
+        ("train quickstart iterations=3", "give more iterations than 400"),
         ("train mlp --data photos", "--data: this experiment is of its own data"),
         ("train quickstart --data phots", "data 'phots': .*nearest: photos"),
         ("train quickstart --data glyps", "data 'glyps': .*nearest: glyphs"),
