@@ -2,10 +2,9 @@
 
 python launch.py --config configs/quickstart.py
 
-Seed 0 takes 86 s on two idle cores of an AMD EPYC, from empty caches
-(benchmarks/results/quickstart-time-epyc.txt).
-The claims `q_unit` and `q2` (benchmarks/claims, docs/results.md) have twice the
-iterations, and are half a minute longer.
+Seed 0 took 86 and 98 s on two idle cores of an AMD EPYC, from empty caches
+(benchmarks/results/quickstart-time-epyc.txt). The claims `q_unit` and `q2`
+(benchmarks/claims, docs/results.md) have twice the iterations.
 
 The warm start is a fifth of the time, and meta-learning takes no inner steps: scores
 are distances to class means, which adapt at meta-test only. Both were chosen on
