@@ -4,8 +4,8 @@ python launch.py --config configs/quickstart.py
 
 Seed 0 took 86 and 98 s on two idle cores of an AMD EPYC, from empty caches
 (benchmarks/results/quickstart-time-epyc.txt). Over seeds 0 to 4 ours has 93.6 % and
-joint pretraining 92.6, +1.0 [0.7, 1.3] (quickstart-seeds.txt there). The claims `q_unit` and `q2`
-(benchmarks/claims, docs/results.md) have twice the iterations.
+joint pretraining 92.6, +1.0 [0.7, 1.3] (quickstart-seeds.txt there). The claims
+`q_unit` and `q2` (benchmarks/claims, docs/results.md) have twice the iterations.
 
 The warm start is a fifth of the time, and meta-learning takes no inner steps: scores
 are distances to class means, which adapt at meta-test only. Both were chosen on
