@@ -270,7 +270,7 @@ def _chosen_optimizer(
     adam = optax.scale_by_adam(eps_root=EPS_ROOT)
 
     def update(grads, state, params=None, *, meta, step, **unused):
-        # SGD does not pay for Adam's moments, a fifth of a large network's step.
+        # SGD does not pay for Adam's moments, a twentieth of a large network's time.
         updates, state = jax.lax.cond(
             meta["adam"], adam.update, lambda *given: given[:2], grads, state, params
         )
