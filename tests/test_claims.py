@@ -174,6 +174,18 @@ def test_traffic_signs_keep_one_frame_of_each(tmp_path):
     assert kept == ["000_00003_00005.jpg", "000_00007_00005.jpg"]
 
 
+def test_classes_of_many_signs_are_copied_once(tmp_path):
+    for name, count in (("many", data.MANY_SIGNS), ("few", data.MANY_SIGNS - 1)):
+        (tmp_path / "gtsrb" / name).mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / "gtsrb" / name / f"{number}.jpg").touch()
+    for _ in range(2):
+        data._put_many(tmp_path / "gtsrb", tmp_path / "gtsrb20")
+        (of_class,) = (tmp_path / "gtsrb20").iterdir()
+        assert of_class.name == "many"
+        assert len(list(of_class.iterdir())) == data.MANY_SIGNS
+
+
 def test_archives_are_unpacked_by_role_once(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "SETS", {"caltech": "c.tar"})
     monkeypatch.setattr(data, "_unpack_cifar", lambda file, to: None)

@@ -7,7 +7,8 @@ Roles are those of the claims over domains: classes that are trained on, chosen 
 tested on are of different sets, or of different halves of one. Of CIFAR-100 the first
 100 training images of a class are taken; and TO/cifar_fs/N has CIFAR-FS's roles with
 the first N images of a meta-train class. Of the traffic signs one frame of each
-physical sign is, since the others show the same one, and classes of ten signs or more.
+physical sign is, since the others show the same one, and classes of ten signs or more;
+TO/test/gtsrb20 has those of twenty or more.
 """
 
 import argparse
@@ -44,7 +45,7 @@ SETS = {  # by set, its archive
     "gtsrb": "gtsrb43-short64.tar",
     "clothing10": "clothing10-short112.tar",
 }
-SIGNS = 10  # a class, at least
+SIGNS, MANY_SIGNS = 10, 20  # a class, at least
 
 
 def of_role(role: str) -> tuple[str, ...]:
@@ -54,12 +55,13 @@ def of_role(role: str) -> tuple[str, ...]:
 
 def check(names: Iterable[str]) -> None:
     """Refuses data sets of folders that are not there: ConfigError says what to get."""
+    archives = SETS | {"gtsrb20": SETS["gtsrb"]}
     for name in names:
         kind, _, path = name.partition(":")
         if kind == "folder" and not pathlib.Path(path).is_dir():
-            stem = pathlib.Path(path).name
+            needed = archives.get(pathlib.Path(path).name, CIFAR)
             raise ConfigError(
-                f"there is no {path}: put {SETS.get(stem, CIFAR)} into a folder FROM "
+                f"there is no {path}: put {needed} into a folder FROM "
                 f"and run python -m benchmarks.claims.data FROM {PLACE}"
             )
 
@@ -84,6 +86,19 @@ def unpack(origin: pathlib.Path, to: pathlib.Path) -> None:
                 some = classes[part * half : None if last else (part + 1) * half]
                 _put(to / role / name, some)
     _unpack_cifar(origin / CIFAR, to)
+    if (signs := to / "test" / "gtsrb").is_dir():
+        _put_many(signs, to / "test" / "gtsrb20")
+
+
+def _put_many(signs: pathlib.Path, to: pathlib.Path) -> None:
+    """Copies the classes of traffic signs that have many images."""
+    if to.is_dir():
+        return
+    part = _made(to.with_name(to.name + ".part"))
+    for of_class in sorted(signs.iterdir()):
+        if len(list(of_class.iterdir())) >= MANY_SIGNS:
+            shutil.copytree(of_class, part / of_class.name, dirs_exist_ok=True)
+    part.rename(to)
 
 
 def _need(file: pathlib.Path) -> None:
