@@ -9,8 +9,8 @@ from benchmarks.claims import d1
 from benchmarks.claims.claim import Claim
 
 CLAIM = Claim(
-    hypothesis="EfficientNet-Lite0 as it is, at the 224 pixels that it was trained with, "
-    "is no better than what tasks of claim d1 make of it at 128.",
+    hypothesis="EfficientNet-Lite0 as it is, at its own 224 pixels, is no better than "
+    "what tasks of claim d1 make of it at 128.",
     primary=d1.CLAIM.primary,
     baselines="pretrained weights, uncut: 224 pixels, nearest centroid, ridge and "
     "logistic regression on its features, and steps of a linear head. What one step "
