@@ -329,3 +329,22 @@ def test_a_claim_is_run_seed_by_seed_and_goes_on(place, monkeypatch, capsys):
     ]
     kept = place / "results/mine/5-shot/seed0"
     assert (kept / "results.jsonl.gz").exists() and (kept / "code.json").exists()
+
+
+def test_a_claim_may_measure_what_another_one_trained(place, monkeypatch):
+    committed(place)
+    claim, config = claims.load("mine")
+    other = claim._replace(trained_by="first")
+    monkeypatch.setattr(claims, "load", lambda name: (other, config))
+    monkeypatch.setattr(
+        "metainit.experiments.launching.run", lambda config, folder, *args, **kwargs: 1
+    )
+    with pytest.raises(ConfigError, match=r"mine measures what first trained: run"):
+        run("mine", [0], place / "runs/mine")
+    first = place / "runs/first/seed0"
+    (first / "joint").mkdir(parents=True)
+    for file in ("budget.json", "data.json", "meta_test.json"):
+        (first / file).write_text("{}")
+    assert run("mine", [0], place / "runs/mine") == 1
+    copied = sorted(x.name for x in (place / "runs/mine/seed0").iterdir())
+    assert copied == ["budget.json", "config.json", "joint"]

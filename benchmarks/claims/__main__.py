@@ -34,7 +34,7 @@ from metainit.runtime.cost import NAMES, WARM_START
 from metainit.training import stored
 
 TABLE = "table.txt"
-AS_TRAINED = (meta_learning.BUDGET, stored.ORIGIN, leakage.FILE)
+AS_TRAINED = (meta_learning.BUDGET, stored.ORIGIN)
 
 
 def run(name: str, seeds: Sequence[int], workdir: pathlib.Path) -> int:
@@ -52,7 +52,14 @@ def run(name: str, seeds: Sequence[int], workdir: pathlib.Path) -> int:
         config.seed, code = seed, claims.code()
         if protocol:
             config.update_from_flattened_dict(claim.protocols[protocol])
-            _trained_alike(workdir / folder.name, folder, config)
+            files = (*AS_TRAINED, leakage.FILE)
+            _trained_alike(workdir / folder.name, folder, config, files)
+        elif claim.trained_by:
+            trained = workdir.parent / claim.trained_by / folder.name
+            if not trained.is_dir():
+                words = f"{name} measures what {claim.trained_by} trained: run that"
+                raise ConfigError(f"there is no {trained}; {words}")
+            _trained_alike(trained, folder, config, AS_TRAINED)
         command = f"python -m benchmarks.claims run {name} --seeds {seed}"
         if status := launching.run(config, folder, command, yes=True):
             return status
@@ -61,9 +68,15 @@ def run(name: str, seeds: Sequence[int], workdir: pathlib.Path) -> int:
 
 
 def _trained_alike(
-    trained: pathlib.Path, folder: pathlib.Path, config: ConfigDict
+    trained: pathlib.Path,
+    folder: pathlib.Path,
+    config: ConfigDict,
+    files: Sequence[str],
 ) -> None:
-    """Makes the folder of a run with another's trainings, and no meta-test yet."""
+    """Makes the folder of a run with another's trainings, and no meta-test yet.
+
+    `files` are copied too, where they are.
+    """
     if folder.exists():
         return
     part = folder.with_name(folder.name + ".part")
@@ -72,7 +85,7 @@ def _trained_alike(
     for file in trained.iterdir():
         if file.is_dir() and file.name in (*NAMES, WARM_START):
             shutil.copytree(file, part / file.name)
-    for file in AS_TRAINED:
+    for file in files:
         if (trained / file).exists():
             shutil.copy(trained / file, part)
     part.rename(folder)

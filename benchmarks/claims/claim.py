@@ -45,6 +45,8 @@ class Claim(NamedTuple):
       first: the first seed.
       ratio: where steps of fine-tuning decide, how many times fewer are worth having;
         0 where accuracy does.
+      trained_by: the claim whose trainings are measured, on images of another size; ""
+        for its own.
     """
 
     hypothesis: str
@@ -57,6 +59,7 @@ class Claim(NamedTuple):
     rivals: tuple[str, ...] = ()
     first: int = 0
     ratio: float = 0.0
+    trained_by: str = ""
 
     @property
     def numbers(self) -> range:
