@@ -78,8 +78,8 @@ def get_config(variant: str = "frozen") -> ConfigDict:
         config.warm_start = config.iterations // 2
         config.outer.decay_steps = config.iterations
     elif variant == "recommended":
-        config.data.size = 160
-        configs.ridge_tasks(config, "stage6")
+        config.data.size = 128
+        configs.class_mean_tasks(config, "stage6")
     else:
         config.encoder.update(use="adapted", cut="stage7")
         config.encoder.update(learn_from="stage6", adapt_from="stage7")

@@ -15,8 +15,8 @@ statistics stay as they are.
   four convolutional layers learn and adapt on the 14x14 map, computed once a task;
 * `:head_only`: the encoder is meta-learned, inner steps change the head alone;
 * `:minibatch`: 16-way 20-shot, ten batches of 32;
-* `:recommended`: the last stage is moved a little, by tasks that ridge regression
-  solves without inner steps, as did best of EfficientNet-Lite0 (configs/maml_lite0.py).
+* `:recommended`: the last stage is moved a little, by tasks that class means solve
+  without inner steps, as did best of EfficientNet-Lite0 (configs/maml_lite0.py).
   Not run: the weights could not be had.
 
 That outer rate of 0.001 hurts pretrained weights. EfficientNet-Lite0 with
@@ -59,5 +59,5 @@ def get_config(variant: str = "full") -> ConfigDict:
     if variant == "minibatch":
         configs.minibatch(config)
     if variant == "recommended":
-        configs.ridge_tasks(config, "stage4")
+        configs.class_mean_tasks(config, "stage4")
     return config
