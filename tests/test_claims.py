@@ -229,6 +229,20 @@ def test_a_claim_is_won_by_a_difference_that_is_sure_and_large(
     assert line.endswith(f"by itself above zero on {above} of 3 seeds")
 
 
+def test_several_data_sets_have_a_mean(tmp_path):
+    for seed in range(3):
+        kept = tmp_path / f"seed{seed}"
+        sets = {"pets": 0.1, "cars": 0.3}
+        parts = tuple(small_runs.of_seed(seed, gain, x) for x, gain in sets.items())
+        small_runs.write(kept, seed, parts[0]._replace(dataset="both", parts=parts))
+        (kept / "code.json").write_text('{"commit": "c", "package": "p"}')
+    claim = claims.Claim("h", "p", "b", 3, 1.0, "t")
+    text = verdict.in_words(claim, "", sorted(tmp_path.glob("seed*")), {})
+    (line,) = (x for x in text.splitlines() if x.startswith("mean of all 2: "))
+    assert line.startswith("mean of all 2: meta-learned 80.1, random 60.0, ")
+    assert "difference +20.1 [" in line
+
+
 def tuned_seeds(folder, ours, theirs):
     """Seeds of a claim about steps: when ours and a baseline are there, by seed."""
     for seed, (mine, other) in enumerate(zip(ours, theirs, strict=True)):

@@ -25,7 +25,7 @@ ROOT = FOLDER.parents[1]
 RESULTS = FOLDER / "results"
 REGISTERED, CODE = "registered.json", "code.json"
 # Of a run: what tables are made of, and every row of every head, which is compressed.
-KEPT = ("config.json", "finished.json", "episodes.npz", "report.txt")
+KEPT = ("config.json", "finished.json", "episodes.npz")
 ROWS = "results.jsonl"
 
 

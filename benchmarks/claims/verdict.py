@@ -59,6 +59,7 @@ def in_words(
         if missing := claim.seeds - len(seeds):
             said.append(f"{missing} of {claim.seeds} seeds are to be run: {of}.")
     told = [_line(claim, name, x) for name, x in found(compared).items()]
+    told += _together(compared)
     return "\n".join([*said, "", *told, "", seeds_report.terminal(compared)])
 
 
@@ -104,12 +105,35 @@ def _line(claim: Claim, name: str, found: Found) -> str:
     points, word = 100 * difference.mean, "not won"
     if difference.different and abs(points) >= claim.smallest:
         word = "won" if points > 0 else "lost"
-    p = "" if difference.p is None else f", p {difference.p:.2g}"
     return (
         f"{name}: {word}. {ours.name} {mean(ours, name):.1f}, {theirs.name} "
-        f"{mean(theirs, name):.1f}, difference {tables.points(difference)}{p}; by "
-        f"itself above zero on {above} of {len(ours.chosen)} seeds"
+        f"{mean(theirs, name):.1f}, difference {tables.points(difference)}"
+        f"{_p(difference)}; by itself above zero on {above} of {len(ours.chosen)} seeds"
     )
+
+
+def _together(compared: Compared) -> list[str]:
+    """A line for the mean of several data sets, each of which counts the same."""
+    if len(compared.unseen) < 2:
+        return []
+
+    def by_seed(entry: Entry) -> list[np.ndarray]:  # [data sets] a seed
+        means = [list(map(np.mean, entry.measured(x))) for x in compared.unseen]
+        return list(np.array(means).T)
+
+    baselines = [entry for entry in compared.entries if entry.init not in OURS]
+    strongest = max(baselines, key=lambda entry: np.mean(by_seed(entry)))
+    ours, theirs = map(by_seed, (compared.ours, strongest))
+    difference = intervals.compare({"": ours}, {"": theirs})[""]
+    return [
+        f"mean of all {len(compared.unseen)}: {compared.ours.name} "
+        f"{100 * np.mean(ours):.1f}, {strongest.name} {100 * np.mean(theirs):.1f}, "
+        f"difference {tables.points(difference)}{_p(difference)}"
+    ]
+
+
+def _p(difference: Interval) -> str:
+    return "" if difference.p is None else f", p {difference.p:.2g}"
 
 
 def versions(folders: Sequence[pathlib.Path]) -> list[str]:
