@@ -18,10 +18,10 @@ and rates as configs/maml_resnet50.py, at 96x96 pixels; other data sets by
   configs/maml_resnet50.py, of an encoder that is learned whole). Not run at full size;
 * `:recommended`: all of the encoder, at 128x128 pixels. Stages 6 and 7 are moved a
   little, by tasks that class means solve without inner steps. What they have learned
-  holds at 224 pixels, where it is to be used (`finetune --size 224`). With five images of each class it is 2.6
-  points [2.4, 2.8] ahead of ImageNet weights as they are, mean of four unseen sets, and
-  1.3 [0.6, 1.9] of joint pretraining (D1 in docs/results.md). Not run with the seven
-  data sets.
+  holds at 224 pixels, where it is to be used (`finetune --size 224`). With five images
+  of each class it is 2.6 points [2.4, 2.8] ahead of ImageNet weights as they are, mean
+  of four unseen sets, and 1.3 [0.6, 1.9] of joint pretraining (D1 in docs/results.md).
+  Not run with the seven data sets.
 
 Measured, default, meta-trained on a CIFAR-100 subset and half of Caltech-101's classes,
 a fifth of them held out (benchmarks/halves.py), seeds 0 to 4, 600 episodes, with
