@@ -49,10 +49,7 @@ could tell, although on four of them it had more device time (46 to 64 s beside 
 47, which each report warns of: the machine did other work, and about 37 joint steps an
 iteration would have been equal). Both are eight to fourteen points ahead of the cut
 encoder with ImageNet weights, and far behind logistic regression or ridge on all of it
-at its own size. With 46 joint steps, seed 0, ours was ahead by +0.4 [-0.3, 1.0], +1.3
-and +1.4 (maml_lite0-repaired-46-seed0); by +3 with ten steps, no rate above 0.003 and
-joint pretraining of 52 s beside 59 (rows of commit f5e7470): what was ahead was the
-grid's end, and the seed.
+at its own size.
 """
 
 from ml_collections import ConfigDict

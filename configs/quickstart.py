@@ -9,10 +9,9 @@ joint pretraining 92.6, +1.0 [0.7, 1.3] (quickstart-seeds.txt there). The claims
 
 The warm start is a fifth of the time, and meta-learning takes no inner steps: scores
 are distances to class means, which adapt at meta-test only. Both were chosen on
-meta-validation (benchmarks/claims/tried/q.jsonl); the rates were before, for 5-way
-tasks, which are at their ceiling (benchmarks/results/quickstart_sweep*). Features have
-unit length: over five seeds 91.2 % of meta-validation, and 91.0 of features scaled by
-0.1 (claim `q`), with which one seed fell a point behind the others.
+meta-validation (benchmarks/claims/tried/q.jsonl). Features have unit length: over five
+seeds 91.2 % of meta-validation, and 91.0 of features scaled by 0.1 (claim `q`), with
+which one seed fell a point behind the others.
 configs/tune.py does such searches.
 """
 
