@@ -34,7 +34,7 @@ from metainit.evaluation import adaptation, few_shot
 from metainit.evaluation.adaptation import Setting
 from metainit.experiments import configs, initialisations, preparation
 from metainit.experiments.forecast import Forecast
-from metainit.reporting import run_report
+from metainit.reporting import verdict
 from metainit.runtime.cost import FROM_PRETRAINED, JOINT, NAMES, WARM_RATES, WARM_START
 from metainit.training import steps
 
@@ -111,7 +111,7 @@ class Compared:
                 found = few_shot.evaluate(
                     at_way, {NAMES[JOINT]: joint}, samples, evaluator_of
                 )
-                row = run_report.best_heads(found.rows)[NAMES[JOINT]]
+                row = verdict.best_heads(found.rows)[NAMES[JOINT]]
                 accuracy = float(row.measurements["accuracy"][row.chosen].mean())
                 self.joint[seed, way] = accuracy, row.head
             accuracy, head = self.joint[seed, way]

@@ -37,7 +37,7 @@ from metainit.data import episode_set, loading
 from metainit.evaluation import adaptation, few_shot
 from metainit.evaluation.results import Evaluation
 from metainit.experiments import configs, meta_learning, meta_test
-from metainit.reporting.run_report import best_heads
+from metainit.reporting.verdict import best_heads
 from metainit.training import initialisation
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"

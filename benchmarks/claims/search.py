@@ -24,7 +24,7 @@ from metainit.evaluation.few_shot import Entrants
 from metainit.evaluation.results import Row
 from metainit.experiments import configs, initialisations, preparation
 from metainit.experiments.forecast import Forecast
-from metainit.reporting.run_report import best_heads
+from metainit.reporting.verdict import best_heads
 from metainit.training import steps
 
 

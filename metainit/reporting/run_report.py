@@ -3,7 +3,6 @@
 Nothing in it is chosen by a test result.
 """
 
-import operator
 import os
 import pathlib
 import re
@@ -16,7 +15,6 @@ import numpy as np
 from PIL import Image
 
 from metainit.evaluation import intervals
-from metainit.evaluation.intervals import Interval
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import (
     example,
@@ -27,6 +25,7 @@ from metainit.reporting import (
     plain_text,
     tables,
     transfer_report,
+    verdict,
 )
 from metainit.reporting.tables import (
     ACCURACY,
@@ -39,15 +38,12 @@ from metainit.reporting.tables import (
     Details,
     Heading,
     Table,
-    Verdict,
 )
+from metainit.reporting.verdict import Differences
 from metainit.runtime import atomic
-from metainit.runtime.cost import JOINT, NAMES, OURS, RANDOM
 from metainit.runtime.logging import Writer
 from metainit.transfer.results import Transfer
 
-# Accuracy of our best row minus each other's, by initialisation and head.
-Differences = dict[tuple[str, str], Interval]
 Paired = Sequence[tuple[Evaluation, Differences]]
 
 # What another run's line has of its own; as `shlex.join` writes it.
@@ -62,8 +58,6 @@ _EXPLAINED = Bullets(
         "report RUN...` compares several seeds.",
     )
 )
-
-_validation_accuracy = operator.attrgetter("validation_accuracy")
 
 
 class Context(TypedDict):
@@ -96,14 +90,14 @@ def write_report(
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     _check(evaluation.rows)
-    paired = [(x, differences(x.rows)) for x in (evaluation, *evaluation.parts)]
+    paired = [(x, verdict.differences(x.rows)) for x in (evaluation, *evaluation.parts)]
     lines = [line for part in paired for line in _result_lines(*part)]
     lines.append(_summary(evaluation, context))
     atomic.write_rows(workdir / "results.jsonl", lines)
     finished_runs.write_episodes(workdir / finished_runs.EPISODES, evaluation)
     if evaluation.example is not None:
         finished_runs.write_example(workdir / finished_runs.EXAMPLE, evaluation.example)
-    told, commands = verdict(evaluation), _next(workdir, context)
+    told, commands = verdict.of_run(evaluation), _next(workdir, context)
     costs = {row.init: row.cost for row in evaluation.rows}
     about = [
         f"{evaluation.dataset}, {evaluation.in_words}, on {evaluation.device}. One "
@@ -164,8 +158,8 @@ def show_in_tensorboard(
         f"episode/{name}": x for name, x in episode.items() if x.dtype == np.uint8
     }
     reached = {
-        f"report/accuracy/{init}": float(_chosen(row).mean())
-        for init, row in best_heads(rows).items()
+        f"report/accuracy/{init}": float(verdict.chosen(row).mean())
+        for init, row in verdict.best_heads(rows).items()
     }
     for path in sorted(workdir.glob("*.png")):
         with Image.open(path) as picture:
@@ -176,82 +170,13 @@ def show_in_tensorboard(
         writer.write_texts(step, {"report/text": (workdir / "report.md").read_text()})
 
 
-def best_heads(rows: Sequence[Row]) -> dict[str, Row]:
-    """Finds each initialisation's row with the best head on meta-validation."""
-    return {
-        init: max((x for x in rows if x.init == init), key=_validation_accuracy)
-        for init in dict.fromkeys(row.init for row in rows)
-    }
-
-
-def our_best(rows: Sequence[Row]) -> Row:
-    """Finds the best row of ours on meta-validation; none is a ValueError."""
-    ours = [row for row in rows if row.init in OURS]
-    if not ours:
-        names = ", ".join(sorted({row.init for row in rows})) or "none"
-        raise ValueError(
-            f"rows: initialisations {names}; a report needs one of {', '.join(OURS)}"
-        )
-    return max(ours, key=_validation_accuracy)
-
-
-def differences(rows: Sequence[Row]) -> Differences:
-    """Subtracts every other row from our best, each after its chosen steps."""
-    ours = our_best(rows)
-    return {
-        (row.init, row.head): intervals.paired_interval(_chosen(ours), _chosen(row))
-        for row in rows
-        if row is not ours
-    }
-
-
-def hardest(rows: Sequence[Row]) -> tuple[str, str, Interval] | None:
-    """Finds the baseline that is hardest to beat; None where there is none.
-
-    It comes closest or, where ours does not win, leads by most. The result is a badge,
-    its name and ours minus it.
-    """
-    best = best_heads(rows).items()
-    baselines = [row for init, row in best if init not in OURS]
-    against = differences([our_best(rows), *baselines])
-    if not against:
-        return None
-    lost = {key: minus for key, minus in against.items() if minus.low <= 0}
-    worse = {key: minus for key, minus in lost.items() if minus.high < 0}
-    (init, _), minus = min(
-        (worse or lost or against).items(), key=lambda item: item[1].mean
-    )
-    return "worse" if worse else "tie" if lost else "better", init, minus
-
-
-def verdict(evaluation: Evaluation) -> Verdict:
-    """Compares ours with the baseline that is hardest to beat, in at most 25 words."""
-    rows = evaluation.rows
-    ours, best = our_best(rows), best_heads(rows)
-    where = "On unseen classes"
-    if len(evaluation.protocol.split()) < 3:
-        where = f"{evaluation.protocol}, unseen classes"
-    sides = [f"{ours.init} {_percent(ours)}"]
-    if (found := hardest(rows)) is None:
-        return Verdict("", f"{where}: {sides[0]}; there is no baseline.")
-    badge, init, minus = found
-    mean, low, high = tables.in_points(minus)
-    more = ours.cost.device_seconds / max(best[init].cost.device_seconds, 1e-9) - 1
-    if init == NAMES[JOINT] and more > fairness.TOLERANCE:
-        sides[0] += f" in {100 * more:.0f} % more time"
-    sides.append(f"{init} {_percent(best[init])} ({mean}, {low} to {high})")
-    if RANDOM in best and init != RANDOM:
-        sides.append(f"random weights {_percent(best[RANDOM])}")
-    return Verdict(badge, f"{where}: {', '.join(sides)}.")
-
-
 def bars(rows: Sequence[Row]) -> Bars:
     """Gives each initialisation's accuracy, with the head that validation chose."""
-    best = best_heads(rows).items()
+    best = verdict.best_heads(rows).items()
     return Bars(
         "Accuracy on unseen classes",
         [
-            Bar(init, _place(row), *intervals.mean_interval(_chosen(row)))
+            Bar(init, _place(row), *intervals.mean_interval(verdict.chosen(row)))
             for init, row in best
         ],
     )
@@ -260,17 +185,9 @@ def bars(rows: Sequence[Row]) -> Bars:
 def _example(evaluation: Evaluation) -> Iterator[Block]:
     if evaluation.example is None:
         return
-    found = hardest(evaluation.rows)
-    ours = our_best(evaluation.rows).init
+    found = verdict.hardest(evaluation.rows)
+    ours = verdict.our_best(evaluation.rows).init
     yield from example.blocks(evaluation.example, ours, found and found[1])
-
-
-def _percent(row: Row) -> str:
-    return f"{ACCURACY.mean(_chosen(row))} %"
-
-
-def _chosen(row: Row, metric: str = "accuracy") -> np.ndarray:
-    return row.measurements[metric][row.chosen]
 
 
 def _place(row: Row) -> str:
@@ -282,7 +199,7 @@ def _place(row: Row) -> str:
 
 
 def _check(rows: Sequence[Row]) -> None:
-    episodes = _chosen(rows[0]).size if rows else 0
+    episodes = verdict.chosen(rows[0]).size if rows else 0
     for row in rows:
         for name, values in row.measurements.items():
             if np.shape(values) != (len(row.steps), episodes):
@@ -301,7 +218,7 @@ def _result_lines(
         return {
             **{"init": row.init, "head": row.head, **other, **about, "metric": metric},
             **dict(zip(("value", "low", "high"), interval, strict=True)),
-            "n": _chosen(row).size,
+            "n": verdict.chosen(row).size,
             "batch_norm": evaluation.batch_norm,
         }
 
@@ -317,19 +234,19 @@ def _result_lines(
                     "chosen": position == row.chosen,
                     "setting": row.setting,
                 }
-    ours = our_best(evaluation.rows)
+    ours = verdict.our_best(evaluation.rows)
     for (init, head), minus in differences.items():
         names = {"other_init": init, "other_head": head}
         yield line(ours, "accuracy_difference", minus[:3], **names)
 
 
 def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
-    ours = our_best(evaluation.rows)
+    ours = verdict.our_best(evaluation.rows)
     # A step of the evaluation is one episode met by one row.
-    steps = sum(_chosen(row).size for row in evaluation.rows)
+    steps = sum(verdict.chosen(row).size for row in evaluation.rows)
     return {
-        "eval_loss": float(np.mean(_chosen(ours, "loss"))),
-        "eval_accuracy": float(np.mean(_chosen(ours))),
+        "eval_loss": float(np.mean(verdict.chosen(ours, "loss"))),
+        "eval_accuracy": float(np.mean(verdict.chosen(ours))),
         "eval_runtime": evaluation.runtime,
         "eval_samples_per_second": steps * evaluation.queries / evaluation.runtime,
         "eval_steps_per_second": steps / evaluation.runtime,
@@ -347,12 +264,16 @@ def _table(paired: Paired, best: bool = False) -> Table:
             row.head,
             tables.words(row.setting) or "-",
             "-" if row.in_closed_form else str(row.steps[row.chosen]),
-            ACCURACY.plus_minus(_chosen(row)),
-            *(METRICS[x].mean(_chosen(row, x)) for x in METRICS if x != "accuracy"),
+            ACCURACY.plus_minus(verdict.chosen(row)),
+            *(
+                METRICS[x].mean(verdict.chosen(row, x))
+                for x in METRICS
+                if x != "accuracy"
+            ),
             tables.difference(differences.get((row.init, row.head)))[0],
         )
         for part, differences in paired
-        for row in (best_heads(part.rows).values() if best else part.rows)
+        for row in (verdict.best_heads(part.rows).values() if best else part.rows)
     ]
     return Table((*names, "Ours minus this"), rows, text=4)
 

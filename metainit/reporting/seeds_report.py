@@ -25,7 +25,6 @@ from metainit.reporting import (
     transfer_report,
 )
 from metainit.reporting.finished_runs import Experiments, Run
-from metainit.reporting.run_report import best_heads
 from metainit.reporting.tables import (
     METRICS,
     Bar,
@@ -36,6 +35,7 @@ from metainit.reporting.tables import (
     Heading,
     Table,
 )
+from metainit.reporting.verdict import best_heads
 from metainit.runtime.arguments import Parser
 from metainit.runtime.cost import OURS
 

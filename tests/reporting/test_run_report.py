@@ -8,14 +8,14 @@ import pytest
 from small_runs import CONTEXT, WINNING, evaluation, row
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metainit.reporting import run_report
+from metainit.reporting import run_report, verdict
 from metainit.reporting.run_report import show_in_tensorboard, write_report
 from metainit.runtime import atomic
 from metainit.runtime.cost import EQUAL_FLOPS, JOINT, NAMES, OURS
 
 
 def told(rows, **more):
-    return run_report.verdict(evaluation(*rows, **more)).in_words()
+    return verdict.of_run(evaluation(*rows, **more)).in_words()
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_heads_and_steps_are_chosen_by_validation_only():
         row("joint pretraining", "zero", 0.85, validation=0.9),
         row("joint pretraining", "nearest centroid", 0.70, validation=0.95),
     )
-    assert run_report.our_best(rows) is rows[0]
+    assert verdict.our_best(rows) is rows[0]
     assert "meta-learned 80.0 %, joint pretraining 70.0 %" in told(rows)
     bars = run_report.bars(rows).bars
     assert [bar.about for bar in bars][::2] == [
@@ -82,11 +82,11 @@ def test_heads_and_steps_are_chosen_by_validation_only():
     ]
     # ... and our two initialisations against each other likewise.
     turned = (*rows[:2], rows[2]._replace(validation_accuracy=0.91), *rows[3:])
-    assert run_report.our_best(turned) is turned[2]
+    assert verdict.our_best(turned) is turned[2]
     assert "meta-learned from pretrained 95.0 %" in told(turned)
     early = row("meta-learned", "zero", 0.80, chosen=0)  # 0.82 and 0.84 come later
     other = row("joint pretraining", "nearest centroid", 0.83)
-    (difference,) = run_report.differences((early, other)).values()
+    (difference,) = verdict.differences((early, other)).values()
     assert difference.mean == pytest.approx(-0.03)
 
 
