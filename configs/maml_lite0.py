@@ -46,10 +46,9 @@ accuracy in percent; ours is meta-learned from pretrained, intervals are over se
 
 So it is a draw: meta-learning adds nothing to joint pretraining here that five seeds
 could tell, although on four of them it had more device time (46 to 64 s beside 38 to
-47, which each report warns of: the machine did other work, and about 37 joint steps an
-iteration would have been equal). Both are eight to fourteen points ahead of the cut
-encoder with ImageNet weights, and far behind logistic regression or ridge on all of it
-at its own size.
+47, which each report warns of: the machine did other work). Both are eight to fourteen
+points ahead of the cut encoder with ImageNet weights, and far behind logistic
+regression or ridge on all of it at its own size.
 """
 
 from ml_collections import ConfigDict

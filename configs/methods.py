@@ -9,7 +9,7 @@ unit length times a learned scale, three quarters of the time a warm start by jo
 pretraining that is annealed, then the method from there, at an outer rate and a
 schedule of its own. Its rows in the report stand beside joint pretraining for all of
 the time. docs/methods.md says which to take when; `python
-benchmarks/compare_methods.py` measures them side by side.
+benchmarks/compare_methods.py measure DATA FILE` measures them side by side.
 """
 
 from ml_collections import ConfigDict

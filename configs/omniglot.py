@@ -10,24 +10,27 @@ package), training characters also turned by 90, 180 and 270 degrees.
 
 Results, 5-way 1-shot, support moments only, accuracy in percent (reports in
 benchmarks/results/omniglot-seed*; seeds 1 and 2 on one busy core, 29 and 33 minutes in
-all, seed 0 on two shared ones, 39 minutes):
+all):
 
     seed     ours           joint pretraining   difference
     0        97.7 +- 0.3    96.6 +- 0.4         +1.1 [0.8, 1.3]
     1        97.7 +- 0.3    96.6 +- 0.4         +1.1 [0.9, 1.4]
     2        97.9 +- 0.3    96.8 +- 0.4         +1.1 [0.9, 1.4]
 
+Today, seed 0, two idle cores of an AMD EPYC (meta-test-share.txt there): 97.6, joint
+pretraining 96.7 %, +0.9 [0.5, 1.3] in 16 % more time, 10.9 minutes in all.
+
 `:20way` learns by 20,000 tasks without inner steps, scored by class means of features
 of unit length, from random weights: 95.2 +- 0.2 % of 600 episodes, seed 0, 17 minutes
-of one core of an AMD EPYC that did other work, too (omniglot-20way-seed0).
+of training and 7 of meta-test on one core of an AMD EPYC that did other work, too
+(omniglot-20way-seed0).
 Published for MAML are 95.8 +- 0.3 after 60,000 iterations of 16 tasks. With
 
     --config.joint.steps_per_iteration=0.02 --config.evaluate.half_width=0.0
     --config.evaluate.max_share=1.0
 
 joint pretraining was left out, all but 11 seconds of it: its 35.4 % there are no
-baseline. Before, with a warm start and one inner step, ours was 92.4 +- 0.3 and joint
-pretraining in equal time 89.3, its rate not yet annealed.
+baseline.
 
 `:batch_stats` is the published protocol, made short: plain second-order MAML, a learned
 head, statistics of the query batch itself (transductive), no warm start, no rotations.
@@ -40,9 +43,9 @@ Reports: omniglot-batch_stats-seed*, 37 to 40 minutes each on one core:
 
 Published are 98.7 +- 0.4 after 60,000 iterations of 32 tasks, 80 times as many.
 
-All figures here are of `3633d63^`, where the warm start was cut out of joint
-pretraining, its rate not yet annealed, and with `:batch_stats` joint pretraining's rate
-was constant.
+The two tables are of `3633d63^`, where the warm start was cut out of joint pretraining,
+its rate not yet annealed, and with `:batch_stats` joint pretraining's rate was
+constant.
 """
 
 from ml_collections import ConfigDict
@@ -52,8 +55,8 @@ from metainit.experiments import configs
 VARIANTS = ("5way", "20way", "batch_stats")
 # What a whole run took, as above.
 TAKES = {
-    "5way": "29 to 39 minutes on one or two busy cores",
-    "20way": "17 minutes on one core, and as long for joint pretraining",
+    "5way": "11 minutes on two idle cores",
+    "20way": "24 minutes on one core, and 17 more for joint pretraining",
     "batch_stats": "37 to 40 minutes on one core",
 }
 

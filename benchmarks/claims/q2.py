@@ -25,5 +25,5 @@ CLAIM = Claim(
 
 
 def get_config() -> ConfigDict:
-    """The quickstart as it ships."""
+    """The same as q_unit, but for its seeds."""
     return q_unit.get_config()

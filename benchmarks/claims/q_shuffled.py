@@ -20,7 +20,7 @@ CLAIM = Claim(
 
 
 def get_config() -> ConfigDict:
-    """The quickstart, but for its labels."""
+    """q, but for its labels."""
     config = q.get_config()
     config.data.shuffle_labels = True
     return config

@@ -19,7 +19,7 @@ CLAIM = Claim(
 
 
 def get_config() -> ConfigDict:
-    """The quickstart, but for the length of features."""
+    """q, but for the length of features."""
     config = q.get_config()
     config.model.update(unit_length=True, scale=3.0)
     return config
