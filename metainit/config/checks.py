@@ -85,14 +85,15 @@ def _data(c: Experiment) -> Broken:
     sizes = {size for of_role in sized.values() for _, size in of_role}
     flat = c.model.name == "mlp" or c.model.output == "flatten"
     if flat and len(sizes) > 1:
-        words = f"only conv4 with model.output=average takes sizes {sorted(sizes)}"
+        words = f"only averaged features (conv4, resnet12) take sizes {sorted(sizes)}"
         yield "model.name model.output", words
 
 
 def _network(c: Experiment) -> Broken:
     model, has_encoder = c.model, c.encoder.name != "none"
-    if model.scale != 1 and model.name != "conv4" and not model.unit_length:
-        words = "only conv4 is scaled; leave it at 1.0, or give model.unit_length=True"
+    is_scaled = model.name in ("conv4", "resnet12") or model.unit_length
+    if model.scale != 1 and not is_scaled:
+        words = "it has no scale; leave it at 1.0, or give model.unit_length=True"
         yield "model.scale model.name model.unit_length", words
     if c.method.head in ("cosine", "ridge") and not model.unit_length:
         words = "it is of features of unit length; give model.unit_length=True"
@@ -115,7 +116,8 @@ def _inner_loop(c: Experiment) -> Broken:
     size, task = c.inner.microbatch, c.train_task
     step = c.inner.batch or task.way * task.shot
     whole = "moments are of the whole batch; use microbatch=0, or as norm"
-    if size and c.model.name == "conv4" and c.model.norm in ("support", "batch"):
+    is_normalised = c.model.name in ("conv4", "resnet12")
+    if size and is_normalised and c.model.norm in ("support", "batch"):
         yield "inner.microbatch model.norm", f"{whole} group or none"
     if size and c.encoder.name != "none" and c.encoder.norm != "frozen":
         yield "inner.microbatch encoder.norm", f"{whole} frozen"
@@ -258,7 +260,9 @@ def _added(c: Experiment) -> Broken:
         words = "an MLP has no convolutions; give film, or model.name=conv4"
         yield "model.added model.name", words
     is_plain = model.name == "linear" or (
-        model.name == "conv4" and model.norm == "none" and model.added == "film"
+        model.name in ("conv4", "resnet12")
+        and model.norm == "none"
+        and model.added == "film"
     )
     if is_plain and name != "none" and c.encoder.use != "adapted":
         words = "nothing that adapts has a place for it; give use=adapted"

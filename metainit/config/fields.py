@@ -142,14 +142,17 @@ class Encoder:
 class Model:
     """The network that is learned, or what is learned on the encoder's features."""
 
-    name: Literal["conv4", "mlp", "linear"] = "conv4"  # linear: a head alone
-    filters: Count = 64  # channels of each layer of conv4
+    # linear: a head alone
+    name: Literal["conv4", "resnet12", "mlp", "linear"] = "conv4"
+    # Channels of conv4's layers, or of resnet12's first block; its others double them.
+    filters: Count = 64
     # Whose statistics normalise: the support's, a batch's (so that a query sees other
     # queries), or those of groups of channels of the image alone.
     norm: Literal["support", "batch", "group", "none"] = "support"
     downsample: Literal["pool", "stride"] = "pool"  # of conv4, by halves
     output: Literal["average", "flatten"] = "average"  # of conv4's last map
-    # Multiplies features of conv4; those of a warm start are large and want 0.1.
+    # Multiplies features of conv4 and resnet12; those of a warm start of conv4 are
+    # large and want 0.1.
     scale: Positive = 1.0
     # Of any network: features have unit length, times a factor that is meta-learned and
     # begins at `scale`; scores of cosines are its square (10 for 3.2) times them.

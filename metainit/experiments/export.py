@@ -237,7 +237,7 @@ def _adapts(config: Experiment) -> str:
     if encoder.name == "none":
         return "everything"
     if encoder.use != "adapted":
-        return "all but the encoder" if config.model.name == "conv4" else "the head"
+        return "the head" if config.model.name == "linear" else "all but the encoder"
     if encoder.adapt_from:
         return f"the head, and the encoder from {encoder.adapt_from} up"
     return "everything but running statistics"

@@ -49,12 +49,14 @@ class MomentNorm(nn.Module):
         return (x - mean) * (scale * jax.lax.rsqrt(variance + EPSILON)) + bias
 
 
-def layer(policy: str, features: int) -> Callable[..., jax.Array]:
+def layer(
+    policy: str, features: int, name: str | None = None
+) -> Callable[..., jax.Array]:
     """Makes `(x, weight) -> x` for one of `TRAINED_HERE`, where linen is compact."""
     if policy in ("support", "batch"):
-        return MomentNorm()
+        return MomentNorm(name=name)
     if policy == "group":
-        group = nn.GroupNorm(num_groups=min(8, features), epsilon=EPSILON)
+        group = nn.GroupNorm(min(8, features), epsilon=EPSILON, name=name)
         return lambda x, weight: group(x)
     return lambda x, weight: x
 

@@ -18,7 +18,7 @@ from metainit.models.encoder import Encoder, composed
 from metainit.models.mlp import mlp
 from metainit.models.model import Model
 from metainit.models.pretrained import About, ImageInput
-from metainit.models.resnet import resnet
+from metainit.models.resnet import resnet, resnet12
 from metainit.models.torch_names import Names
 from metainit.models.wrappers import SCALARS, in_bfloat16, unit_length, without_scalars
 
@@ -66,6 +66,9 @@ LEARNERS: dict[str, Callable[[fields.Model], Model | None]] = {
         m.downsample,
         m.output,
         1.0 if m.unit_length else m.scale,
+    ),
+    "resnet12": lambda m: resnet12(
+        m.filters, m.norm, 1.0 if m.unit_length else m.scale
     ),
     "mlp": lambda m: mlp(m.hidden, m.dropout, m.dropped),
     "linear": lambda m: None,  # a head on the encoder's features

@@ -1,16 +1,21 @@
-"""ResNet with bottleneck blocks (arXiv:1512.03385), laid out as torchvision's are.
+"""ResNet-50 and its like, which come with weights, and ResNet-12, which does not.
 
-Version 1.5: a block's stride is on its 3x3 convolution.
+The former have bottleneck blocks (arXiv:1512.03385), laid out as torchvision's are,
+version 1.5: a block's stride is on its 3x3 convolution. The latter is the deeper
+network of the few-shot literature (arXiv:1805.10123).
 """
 
 from collections.abc import Sequence
 from functools import partial
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
-from metainit.models import convolution
+from metainit.models import convolution, model, normalisation
 from metainit.models.convolution import Form, pointwise
 from metainit.models.encoder import Block, Encoder, Scope, from_linen, layers, stage
+from metainit.models.model import Model, check_choice, numbered
 
 RESNET50 = (3, 4, 6, 3)
 CUTS = ("stem", "stage1", "stage2", "stage3", "stage4")
@@ -84,3 +89,59 @@ def resnet(
 def _stage_of(path: tuple) -> str:
     part = path[0].key
     return "stem" if part in ("conv1", "bn1") else part.replace("layer", "stage")
+
+
+class ResNet12(nn.Module):
+    """Four blocks of three convolutions beside a shortcut, and halving; `resnet12`."""
+
+    form: Form
+    filters: int
+    norm: str
+    scale: float
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, weight: jax.Array | None, train: bool = False
+    ) -> jax.Array:
+        """Computes features [n, 8 filters] of images [n, height, width, c]."""
+        draw = nn.initializers.he_normal()
+        for block in range(4):
+            entering, first, features = x, 3 * block, self.filters * 2**block
+            policy = partial(normalisation.layer, self.norm, features)
+            for number in range(first, first + 3):
+                shape = (3, 3, x.shape[-1], features)
+                kernel = self.param(f"kernel_{number}", draw, shape)
+                y = self.form.dense(x, kernel, 1)
+                y = policy(f"norm_{number}")(y, weight)
+                x = nn.relu(y)
+            across = (entering.shape[-1], features)
+            kernel = self.param(f"shortcut_{first}", draw, across)
+            z = policy(f"shortcut_norm_{first}")(pointwise(entering, kernel, 1), weight)
+            x = nn.relu(y + z)
+            if min(x.shape[1:3]) >= 2:
+                x = convolution.max_pool(x)
+        return self.scale * jnp.mean(x, (1, 2))
+
+
+def resnet12(
+    filters: int = 64,
+    norm: str = "support",
+    scale: float = 1.0,
+    form: Form | None = None,
+) -> Model:
+    """Builds ResNet-12, whose features are the average of its last map.
+
+    Args:
+      filters: channels of the first block; each further one has twice as many.
+      norm: one of `normalisation.TRAINED_HERE`.
+      scale: what features are multiplied by.
+      form: of the convolutions, by default the backend's faster one.
+
+    Raises:
+      ValueError: for a policy that does not exist.
+    """
+    check_choice("norm", norm, normalisation.TRAINED_HERE)
+    module = ResNet12(form or convolution.of_few_layers(), filters, norm, scale)
+    joint, policy = norm == "support", normalisation.POLICIES[norm]
+    built = model.from_linen(module, joint, policy)
+    return built._replace(layer_of=numbered, alone=norm in ("group", "none"))

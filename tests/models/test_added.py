@@ -25,6 +25,7 @@ NETWORKS = {
     "conv4": {},
     "group": {"model.norm": "group"},
     "unit length": {"model.unit_length": True},
+    "resnet12": {"model.name": "resnet12", "model.filters": 2},
     "mlp": {"model.name": "mlp", "model.hidden": (6, 5)},
 } | {
     name: {
