@@ -98,8 +98,11 @@ def _network(c: Experiment) -> Broken:
     if c.method.head in ("cosine", "ridge") and not model.unit_length:
         words = "it is of features of unit length; give model.unit_length=True"
         yield "method.head model.unit_length", words
-    if model.norm == "group" and model.filters > 8 and model.filters % 8:
-        yield "model.filters model.norm", f"8 groups; give {model.filters // 8 * 8}"
+    # Conv-4's layers of up to 8 channels have a group each; ResNet-12's double them.
+    may_be = model.filters <= 8 and (model.name != "resnet12" or 8 % model.filters == 0)
+    if model.norm == "group" and model.filters % 8 and not may_be:
+        least = max(1, model.filters // 8) * 8
+        yield "model.filters model.norm", f"8 groups; give {least}"
     is_of_one_way = 0 < c.train_task.way == c.task.way and not c.evaluate.variable
     if c.method.head == "learned" and not is_of_one_way:
         words = "give one way, not 0 and not variable, or use method.head=prototype"

@@ -74,9 +74,10 @@ LEARNERS: dict[str, Callable[[fields.Model], Model | None]] = {
     "linear": lambda m: None,  # a head on the encoder's features
 }
 # Of networks that have names in files.
-NAMES: dict[str, Names] = {"conv4": torch_names.CONV4} | {
-    name: entry.names for name, entry in ENCODERS.items()
-}
+NAMES: dict[str, Names] = {
+    "conv4": torch_names.CONV4,
+    "resnet12": torch_names.RESNET12,
+} | {name: entry.names for name, entry in ENCODERS.items()}
 _CLASSIFIER = re.compile(r"_?fc\.(weight|bias)")
 
 

@@ -121,6 +121,18 @@ def _of_conv4(keys: tuple[str, ...]) -> str:
     return f"blocks.{block}.conv.{_WORDS[part]}"
 
 
+def _of_resnet12(keys: tuple[str, ...]) -> str:
+    first, *rest = keys
+    if first == "fc":
+        return f"fc.{_WORDS[rest[0]]}"
+    part, number = first.rsplit("_", 1)
+    block, index = divmod(int(number), 3)
+    layer = f"{'bn' if rest else 'conv'}{index + 1}"
+    if part.startswith("shortcut"):
+        layer = f"downsample.{len(rest)}"  # the normalisation follows the kernel
+    return f"layer{block + 1}.0.{layer}.{_WORDS[rest[-1] if rest else 'kernel']}"
+
+
 _LITE0_ENDS = {
     ("stem", "conv"): "_conv_stem",
     ("stem", "conv_norm"): "_bn0",
@@ -151,6 +163,14 @@ CONV4 = Names(
     "`blocks.N.conv` and `blocks.N.norm` for N from 0 to 3, and `fc`; kernels as of "
     "`torch.nn.Conv2d`, padded by 1; flattened features are ordered by height, width, "
     "filter",
+)
+RESNET12 = Names(
+    "ResNet-12",
+    _of_resnet12,
+    "",
+    "`layerB.0.convN` and `layerB.0.bnN` for B from 1 to 4 and N from 1 to 3, "
+    "`layerB.0.downsample.0` and `.1` of the shortcut, and `fc`; kernels as of "
+    "`torch.nn.Conv2d`, padded by 1, the shortcut's not",
 )
 # torchvision's, which are timm's too.
 RESNET = Names(

@@ -52,6 +52,10 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
         ),
         ({"model.norm": "group", "model.filters": 12}, "model.filters model.norm: 8"),
         (
+            {"model.norm": "group", "model.filters": 6, "model.name": "resnet12"},
+            "model.filters model.norm: give 8",
+        ),
+        (
             {"model.name": "mlp", "model.scale": 0.1},
             "model.scale model.name model.unit_length: 1.0",
         ),

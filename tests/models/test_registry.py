@@ -35,6 +35,7 @@ def body_of(network):
     "names",
     [
         *(("none", "conv4", norm) for norm in normalisation.TRAINED_HERE),
+        *(("none", "resnet12", norm) for norm in ("support", "batch", "none")),
         ("resnet", "linear"),
         ("resnet", "conv4"),
     ],
@@ -49,7 +50,7 @@ def test_what_is_read_back_is_the_same_bitwise(names):
     (key,) = [key for key in arrays if key.endswith("fc.weight")]
     assert arrays[key].shape == (WAY, 6)
     assert key.startswith("learner.") == (names == ("resnet", "conv4"))
-    if names[0] == "none":
+    if names[:2] == ("none", "conv4"):
         assert ("blocks.3.norm.weight" in arrays) == (names[2] != "none")
 
 
@@ -95,6 +96,22 @@ def test_features_of_an_image_alone_depend_on_no_other(alone, model, encoder):
     assert same == (alone or "dropout" in model)
     if alone:
         np.testing.assert_allclose(of(images, key)[0], first, rtol=1e-5)
+
+
+def test_names_and_layouts_of_resnet12_are_torchs():
+    body = body_of(network_of(learner="resnet12"))
+    arrays = registry.to_torch(network_of(learner="resnet12"), body)
+    layers = [f"{kind}{n}" for kind in ("conv", "bn") for n in (1, 2, 3)]
+    layers += ["downsample.0", "downsample.1"]
+    assert {name.rpartition(".")[0] for name in arrays} == {
+        f"layer{block}.0.{layer}" for block in (1, 2, 3, 4) for layer in layers
+    }
+    shortcut, kernel = arrays["layer2.0.downsample.0.weight"], body["shortcut_3"]
+    np.testing.assert_array_equal(shortcut[:, :, 0, 0], kernel.T)
+    last = arrays["layer2.0.conv3.weight"]
+    np.testing.assert_array_equal(last[2, 5], body["kernel_5"][:, :, 5, 2])
+    scale = body["shortcut_norm_3"]["scale"]
+    np.testing.assert_array_equal(arrays["layer2.0.downsample.1.weight"], scale)
 
 
 def test_names_and_layouts_of_conv4_are_torchs():
