@@ -19,8 +19,8 @@ and rates as configs/maml_resnet50.py, at 96x96 pixels; other data sets by
 * `:recommended`: all of the encoder, at 128x128 pixels. Stages 6 and 7 are moved a
   little, by tasks that class means solve without inner steps. What they have learned
   holds at 224 pixels, where it is to be used (`finetune --size 224`). With five images
-  of each class it is 2.6 points [2.4, 2.8] ahead of ImageNet weights as they are, mean
-  of four unseen sets, and 1.3 [0.6, 1.9] of joint pretraining (D1 in docs/results.md).
+  of each class it is 2.4 points [2.2, 2.7] ahead of ImageNet weights as they are, mean
+  of four unseen sets, and 1.3 [1.1, 1.6] of joint pretraining (D1 in docs/results.md).
   Not run with the seven data sets.
 
 Measured, default, meta-trained on a CIFAR-100 subset and half of Caltech-101's classes,
