@@ -10,6 +10,7 @@ from metainit.config.fields import ConfigError, Experiment, TransferExperiment
 
 # Of each broken rule: the fields, and why with what would work.
 Broken: TypeAlias = Iterator[tuple[str, str]]
+_CONVOLUTIONAL = ("conv4", "resnet12")  # from pixels or maps, normalised and scaled
 
 
 def validate(config: Experiment | TransferExperiment) -> None:
@@ -91,7 +92,7 @@ def _data(c: Experiment) -> Broken:
 
 def _network(c: Experiment) -> Broken:
     model, has_encoder = c.model, c.encoder.name != "none"
-    is_scaled = model.name in ("conv4", "resnet12") or model.unit_length
+    is_scaled = model.name in _CONVOLUTIONAL or model.unit_length
     if model.scale != 1 and not is_scaled:
         words = "it has no scale; leave it at 1.0, or give model.unit_length=True"
         yield "model.scale model.name model.unit_length", words
@@ -119,7 +120,7 @@ def _inner_loop(c: Experiment) -> Broken:
     size, task = c.inner.microbatch, c.train_task
     step = c.inner.batch or task.way * task.shot
     whole = "moments are of the whole batch; use microbatch=0, or as norm"
-    is_normalised = c.model.name in ("conv4", "resnet12")
+    is_normalised = c.model.name in _CONVOLUTIONAL
     if size and is_normalised and c.model.norm in ("support", "batch"):
         yield "inner.microbatch model.norm", f"{whole} group or none"
     if size and c.encoder.name != "none" and c.encoder.norm != "frozen":
@@ -263,9 +264,7 @@ def _added(c: Experiment) -> Broken:
         words = "an MLP has no convolutions; give film, or model.name=conv4"
         yield "model.added model.name", words
     is_plain = model.name == "linear" or (
-        model.name in ("conv4", "resnet12")
-        and model.norm == "none"
-        and model.added == "film"
+        model.name in _CONVOLUTIONAL and model.norm == "none" and model.added == "film"
     )
     if is_plain and name != "none" and c.encoder.use != "adapted":
         words = "nothing that adapts has a place for it; give use=adapted"
