@@ -54,11 +54,13 @@ def run(
       use: devices to compute on; by default all that jax knows.
       others: how to find the other processes of a run on several hosts.
     """
-    # SIGTERM stops a run as Ctrl-C does: it is saved, and the same line resumes it.
-    stop.at_once() if dry_run else stop.install()
     try:
+        # SIGTERM stops a run as Ctrl-C does: it is saved, and the same line resumes it.
+        stop.install()
         with configs.as_config_error():
             hosts.join(others)
+            if dry_run:
+                stop.at_once()
             devices.check(allow_cpu)
             devices.use(use)
         experiment = _agreed(config)
@@ -85,6 +87,7 @@ def run(
         return 2
     except KeyboardInterrupt:
         print(_stopped(workdir), file=sys.stderr)
+        hosts.part()
         return 128 + signal.SIGINT
     return 0
 

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from metainit.runtime import devices
+from metainit.runtime import devices, stop
 
 T = TypeVar("T")
 
@@ -86,6 +86,17 @@ def join(others: Others) -> None:
         if alone and isinstance(error, ValueError):
             return  # a TPU of one host, of which nothing is known
         raise ValueError(f"coordinator={address}: {error}") from None
+    # From here on jax handles SIGTERM: it finds a check that none has come to yet.
+    stop.together(multihost_utils.reached_preemption_sync_point)
+
+
+def part() -> None:
+    """Leaves the others when all are as far, where they were told to stop together.
+
+    One that ends sooner would look lost to those that save still.
+    """
+    if jax.distributed.is_initialized():
+        jax.distributed.shutdown()
 
 
 def several() -> bool:

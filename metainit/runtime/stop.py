@@ -3,13 +3,16 @@
 In a finaliser, or a callback of the garbage collector such as JAX has, Python drops
 KeyboardInterrupt. The first signal stops a process, the second is ignored, since
 `timeout` and others that hand signals on send two, and the third ends it at once.
+
+Of several processes that compute together none may stop by itself: the others would
+wait for it in a step. There a `check` that all have reached stops them all.
 """
 
 import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 LOST = 75  # the status where another process is gone: try again (EX_TEMPFAIL)
@@ -17,6 +20,8 @@ LOST = 75  # the status where another process is gone: try again (EX_TEMPFAIL)
 AT_ONCE = "stopped at once; what was saved before is kept\n"
 
 _asked = 0  # signals that came
+_checks = 0
+_reached: Callable[[int], bool] | None = None  # whether all stop at a check, by number
 _waiting: list[int] | None = None  # signals that came while none is heeded
 
 
@@ -40,9 +45,21 @@ def at_once() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def together(reached: Callable[[int], bool]) -> None:
+    """Hands SIGTERM to who tells all processes of it, and Ctrl-C with it.
+
+    `reached` is `(check, counted from 1) -> whether all of them stop there`. Each has
+    to come to as many.
+    """
+    global _reached
+    _reached = reached
+
+
 def check() -> None:
     """Raises KeyboardInterrupt where one of the signals came; for between steps."""
-    if _asked:
+    global _checks
+    _checks += 1
+    if _asked if _reached is None else _reached(_checks):
         raise KeyboardInterrupt
 
 
@@ -84,6 +101,9 @@ def _handle(number: int, *_: Any) -> None:
         os.write(2, AT_ONCE.encode())  # sys.stderr may be at a line
         os._exit(128 + signal.SIGINT)
     if _asked == 2:
+        return
+    if _reached is not None:
+        signal.raise_signal(signal.SIGTERM)
         return
     if _waiting is None:
         raise KeyboardInterrupt

@@ -98,6 +98,24 @@ if os.environ.get("JAX_PROCESS_ID") == "1":
 run("lost")
 """
 
+# One process is told to stop while it takes its fifth iteration, which all heed.
+TOLD = """
+import signal, time
+from metainit.training.session import Session
+step = Session._step
+
+def slower(session, *rest):
+    step(session, *rest)
+    if session.run.name == "meta-learned":
+        time.sleep(0.3)
+        if session.step == 5 and jax.process_index() == {process}:
+            os.kill(os.getpid(), signal.{signal})
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+Session._step = slower
+run("{signal}")
+"""
+
 # Stopped after the tenth iteration, and gone on with by so many other devices.
 MOVED = """
 from metainit.training.session import Session
@@ -233,3 +251,19 @@ def test_a_lost_process_ends_the_other_and_one_goes_on(folder):
     assert "another process is gone" in line
     over_devices(RUN + LOST, folder)
     assert_equal(folder / "lost", folder / "1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal, process", [("SIGTERM", 1), ("SIGINT", 0)])
+def test_what_one_process_is_told_stops_all_and_is_gone_on_from(
+    folder, signal, process
+):
+    told = dict(folder=str(folder), signal=signal, process=process)
+    stopped = processes.side_by_side((PROGRAM + RUN + TOLD).format(**told), 2)
+    assert [status for status, *_ in stopped] == [130, 130], stopped
+    (line,) = [x for x in stopped[0][1].splitlines() if "saved at step" in x]
+    assert 5 < int(line.split()[-1]) < 20
+    program = (PROGRAM + RUN + f"run({signal!r})").format(folder=str(folder))
+    resumed = processes.side_by_side(program, 2)
+    assert [status for status, *_ in resumed] == [0, 0], resumed
+    assert_equal(folder / signal, folder / "1")

@@ -73,6 +73,30 @@ def test_the_second_signal_is_ignored_and_the_third_ends_it_at_once(come):
         assert done.stderr == ("" if signals < 3 else stop.AT_ONCE)
 
 
+TOGETHER = """
+import signal
+from metainit.runtime import stop
+
+told, stopped = [], []
+signal.signal(signal.SIGINT, signal.default_int_handler)
+stop.install()
+signal.signal(signal.SIGTERM, lambda *_: told.append("SIGTERM"))
+stop.together(lambda check: bool(told) and check == 3)
+signal.raise_signal(signal.SIGINT)
+for check in range(1, 5):
+    try:
+        stop.check()
+    except KeyboardInterrupt:
+        stopped.append(check)
+print(told, stopped)
+"""
+
+
+def test_of_several_processes_all_stop_at_the_check_that_they_have_in_common():
+    done = subprocess.run(program(TOGETHER), capture_output=True, text=True, check=True)
+    assert done.stdout == "['SIGTERM'] [3]\n"
+
+
 def test_what_is_lost_is_told_unless_it_is_heeded_or_raised(monkeypatch):
     told = []
     monkeypatch.setattr(stop, "_told_by", told.append)
