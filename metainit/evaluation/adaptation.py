@@ -108,7 +108,8 @@ def _is_fixed(config: Experiment, model: Model, body: Any) -> bool:
     mask = adapt_mask(config, model)
     leaves, _ = jax.tree_util.tree_flatten_with_path({"body": body})
     adapts = mask is None or any(mask(path, leaf) for path, leaf in leaves)
-    return model.alone and not adapts
+    takes_steps = max(config.evaluate.steps) > 0
+    return model.alone and not (adapts and takes_steps)
 
 
 class Work(NamedTuple):

@@ -265,6 +265,21 @@ def test_a_head_alone_adapts_on_features(variable, name):
     )
 
 
+@pytest.mark.parametrize("name", ["prototype", "zero"])
+def test_where_no_step_is_taken_features_are_computed_once_too(name):
+    settings = by_recipe("maml", 2)
+    settings.evaluate.steps = (0,)
+    (sample,) = episode_set.draw(settings, [TEST], 0, 5)
+    init, setting = with_head(), Setting(name, "sgd", 0.1)
+    once, each = (
+        adaptation.evaluator(settings, MODEL._replace(alone=x), PREPROCESS, WAY)
+        for x in (True, False)
+    )
+    assert once.is_fixed(init) and not each.is_fixed(init)
+    found = once.adapt(init, once.embed(init, sample).episodes, setting)
+    assert_close(found, each.adapt(init, sample.episodes, setting))
+
+
 @pytest.mark.parametrize(
     "image, side_by_side",
     [((28, 28, 1), 10), ((32, 32, 3), 10), ((84, 84, 3), 1), ((10, 10, 112), 2)],
