@@ -22,8 +22,8 @@ CLAIM = Claim(
     ratio=1.5,
     tried="Claim d1_again_224: from five images +3.8 [1.8, 5.7] points on traffic "
     "signs, with heads in closed form. Claim t_signs, seed 5, from pixels in equal "
-    "time: ours and joint pretraining have the same curve, and both end at 43.9 %. Nothing was "
-    "fine-tuned from d1's weights",
+    "time: ours and joint pretraining have the same curve, and both end at 43.9 %. "
+    "Nothing was fine-tuned from d1's weights",
     trained_by="d1_again",
 )
 
