@@ -152,8 +152,8 @@ def test_a_mistake_is_one_line(folder, parse, monkeypatch, capsys, arguments, wo
     "line, iterations",
     [
         ("configs/trial.py:20way --config.seed=1", 10),
-        ("quickstart --config.seed=1", 1800),
-        ("--config=quickstart.py --config.seed=1", 1800),
+        ("quickstart --config.seed=1", 1600),
+        ("--config=quickstart.py --config.seed=1", 1600),
         ("--config mlp:improved --config.seed=1", None),
     ],
 )

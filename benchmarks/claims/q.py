@@ -37,7 +37,8 @@ def get_config() -> ConfigDict:
     config = configs.load(str(ROOT / "configs" / "quickstart.py"))
     config.model.update(unit_length=False, scale=0.1)
     config.update(iterations=4000, warm_start=800)
-    config.outer.decay_steps = 4000
+    config.train_task.update(way=20, queries=5)
+    config.outer.update(learning_rate=0.005, decay_steps=4000)
     config.joint.steps_per_iteration = 0.0
     config.update(validate_every=2000, checkpoint_every=1000)
     config.evaluate.validation_episodes = 80

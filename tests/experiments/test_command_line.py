@@ -91,9 +91,9 @@ def test_tune_takes_values_as_axes(started):
         ("train quickstart inner.steps=-1", "inner.steps=-1 must be 0 or more"),
         (
             "train quickstart iterations=250",
-            "warm_start=360, iterations=250: .* give warm_start=50, or more .*360",
+            "warm_start=320, iterations=250: .* give warm_start=50, or more .*320",
         ),
-        ("train quickstart iterations=3", "give more iterations than 360"),
+        ("train quickstart iterations=3", "give more iterations than 320"),
         ("train mlp --data photos", "--data: this experiment is of its own data"),
         ("train quickstart --data phots", "data 'phots': .*nearest: photos"),
         ("train quickstart --data glyps", "data 'glyps': .*nearest: glyphs"),
