@@ -29,6 +29,7 @@ from metainit.config.fields import ConfigError
 from metainit.data import leakage, loading
 from metainit.experiments import configs, launching, meta_learning
 from metainit.reporting import finished_runs
+from metainit.reporting.verdict import best_heads
 from metainit.runtime import atomic, run_folder
 from metainit.runtime.cost import NAMES, WARM_START
 from metainit.training import stored
@@ -96,14 +97,23 @@ def _keep(folder: pathlib.Path, kept: pathlib.Path, code: dict[str, str]) -> Non
     part = kept.with_name(kept.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
     for file in KEPT:
-        if (folder / file).exists():
-            shutil.copy(folder / file, part)
+        shutil.copy(folder / file, part)
+    _keep_episodes(folder / finished_runs.EPISODES, part / finished_runs.EPISODES)
     for file in (ROWS, finished_runs.TRANSFER):
         if (folder / file).exists():
             packed = gzip.compress((folder / file).read_bytes(), mtime=0)
             (part / f"{file}.gz").write_bytes(packed)
     (part / CODE).write_text(json.dumps(code))
     part.rename(kept)
+
+
+def _keep_episodes(episodes: pathlib.Path, kept: pathlib.Path) -> None:
+    """Stores what each initialisation's best head came to, of which tables are made."""
+    parts = tuple(
+        part._replace(rows=tuple(best_heads(part.rows).values()))
+        for part in finished_runs.read_episodes(episodes)
+    )
+    finished_runs.write_episodes(kept, parts[0]._replace(parts=parts))
 
 
 def table(name: str, rivals: Sequence[str] = ()) -> str:

@@ -24,8 +24,9 @@ FOLDER = pathlib.Path(__file__).parent
 ROOT = FOLDER.parents[1]
 RESULTS = FOLDER / "results"
 REGISTERED, CODE = "registered.json", "code.json"
-# Of a run: what tables are made of, and every row of every head, which is compressed.
-KEPT = ("config.json", "finished.json", "episodes.npz")
+# Of a run: what tables are made of, with the episodes of best heads, and every row of
+# every head, which is compressed.
+KEPT = ("config.json", "finished.json")
 ROWS = "results.jsonl"
 
 
