@@ -338,8 +338,12 @@ def test_a_claim_is_run_seed_by_seed_and_goes_on(place, monkeypatch, capsys):
             return 1  # as a run that was stopped
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "joint").mkdir(exist_ok=True)
-        for file in ("budget.json", "results.jsonl", "episodes.npz", "meta_test.json"):
+        files = "budget.json", "results.jsonl", "meta_test.json", *claims.KEPT
+        for file in files:
             (folder / file).write_text("{}")
+        finished_runs.write_episodes(
+            folder / "episodes.npz", small_runs.of_seed(0, 0.1)
+        )
         return 0
 
     monkeypatch.setattr("metainit.experiments.launching.run", launch)
@@ -352,6 +356,10 @@ def test_a_claim_is_run_seed_by_seed_and_goes_on(place, monkeypatch, capsys):
     ]
     kept = place / "results/mine/5-shot/seed0"
     assert (kept / "results.jsonl.gz").exists() and (kept / "code.json").exists()
+    # Of each initialisation the head that meta-validation chose.
+    (whole,) = finished_runs.read_episodes(kept / "episodes.npz")
+    chosen = [(row.init, row.head) for row in whole.rows]
+    assert chosen == [("meta-learned", "prototype"), ("random", "zero")]
 
 
 def test_a_claim_may_measure_what_another_one_trained(place, monkeypatch):
