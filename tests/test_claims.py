@@ -13,8 +13,8 @@ import small_runs
 import small_transfer
 from PIL import Image
 
+from benchmarks.claims import by_head, data, step_ratios, verdict
 from benchmarks.claims import claim as claims
-from benchmarks.claims import data, step_ratios, verdict
 from benchmarks.claims.__main__ import TABLE, main, run, table
 from metainit.config.fields import ConfigError
 from metainit.experiments import configs
@@ -318,6 +318,30 @@ def test_the_baselines_of_a_rival_count(tmp_path):
     assert "pets: lost. A: meta-learned" in text and "B: random 90.0" in text
     text = verdict.in_words(claim, "", folders, {"theirs": rivals[:0]})
     assert "3 of 3 seeds are to be run: theirs." in text
+
+
+def test_heads_are_compared_with_their_like_step_by_step(tmp_path):
+    """Data sets count the same; random weights are not told."""
+    folders = []
+    for seed, gain in enumerate((0.02, 0.04)):
+        rows = [
+            {"init": init, "head": "zero", "step": step, "dataset": name}
+            | {
+                "metric": "accuracy",
+                "value": base + step / 10 + gain * (init == "ours"),
+            }
+            for init in ("ours", "theirs", "random")
+            for name, base in (("cats", 0.5), ("dogs", 0.1))
+            for step in (0, 1)
+        ]
+        folders.append(tmp_path / f"seed{seed}")
+        folders[-1].mkdir()
+        with gzip.open(folders[-1] / "results.jsonl.gz", "wt") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+    assert by_head.in_words(folders, "ours", ("cats", "dogs")).splitlines() == [
+        "zero, 0 steps: ours 33.0, theirs 30.0, +3.0 [-9.7, 15.7]",
+        "zero, 1 step: ours 43.0, theirs 40.0, +3.0 [-9.7, 15.7]",
+    ]
 
 
 def test_a_claim_is_run_seed_by_seed_and_goes_on(place, monkeypatch, capsys):

@@ -73,6 +73,7 @@ def names() -> list[str]:
     others = {
         "__init__",
         "__main__",
+        "by_head",
         "claim",
         "data",
         "from_pixels",
