@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from metainit.experiments import configs
 
 # What a whole run took (benchmarks/results/quickstart-time-epyc.txt).
-TAKES = {"": "84 seconds on two idle cores"}
+TAKES = {"": "71 seconds on two idle cores"}
 
 
 def get_config() -> ConfigDict:
