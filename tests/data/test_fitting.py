@@ -26,7 +26,10 @@ def of_shares(config, classes, images):
 
 
 def quickstart(**changes):
-    return parsing.replaced(configs.typed(shipped.load("quickstart")), changes)
+    """Of 20-way tasks in training as in meta-test, with as many queries."""
+    alike = {"train_task.way": 20, "train_task.queries": 5}
+    config = configs.typed(shipped.load("quickstart"))
+    return parsing.replaced(config, alike | changes)
 
 
 def refusal(config, roles):
