@@ -362,8 +362,7 @@ def test_a_claim_is_run_seed_by_seed_and_goes_on(place, monkeypatch, capsys):
             return 1  # as a run that was stopped
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "joint").mkdir(exist_ok=True)
-        files = "budget.json", "results.jsonl", "meta_test.json", *claims.KEPT
-        for file in files:
+        for file in ("budget.json", "results.jsonl", "meta_test.json", *claims.KEPT):
             (folder / file).write_text("{}")
         finished_runs.write_episodes(
             folder / "episodes.npz", small_runs.of_seed(0, 0.1)

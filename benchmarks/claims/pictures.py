@@ -1,6 +1,6 @@
 """The pictures of docs/results.md and README.md, drawn from what claims have kept.
 
-    python -m benchmarks.claims.pictures docs/images q4
+    python -m benchmarks.claims.pictures docs/images q4 d2
     python -m benchmarks.claims.pictures docs/images --first q4   of README.md
 
 Of every claim that is named, or has results, accuracy over adaptation steps on its
