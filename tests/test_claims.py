@@ -1,7 +1,6 @@
 """Claims are fixed before their first meta-test; tables say what they are made of."""
 
 import dataclasses
-import gzip
 import json
 import shutil
 import subprocess
@@ -265,8 +264,8 @@ def tuned_seeds(folder, ours, theirs):
         (folder / f"seed{seed}").mkdir(parents=True)
         code = folder / f"seed{seed}" / "code.json"
         code.write_text('{"commit": "c", "package": "p"}')
-        with gzip.open(folder / f"seed{seed}" / "transfer.jsonl.gz", "wt") as file:
-            file.write("\n".join(points))
+        rows = folder / f"seed{seed}" / "transfer.jsonl"
+        rows.write_text("\n".join(points))
     return sorted(folder.glob("seed*"))
 
 
@@ -336,8 +335,8 @@ def test_heads_are_compared_with_their_like_step_by_step(tmp_path):
         ]
         folders.append(tmp_path / f"seed{seed}")
         folders[-1].mkdir()
-        with gzip.open(folders[-1] / "results.jsonl.gz", "wt") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        lines = "\n".join(json.dumps(row) for row in rows)
+        (folders[-1] / "results.jsonl").write_text(lines)
     assert by_head.in_words(folders, "ours", ("cats", "dogs")).splitlines() == [
         "zero, 0 steps: ours 33.0, theirs 30.0, +3.0 [-9.7, 15.7]",
         "zero, 1 step: ours 43.0, theirs 40.0, +3.0 [-9.7, 15.7]",
@@ -362,8 +361,9 @@ def test_a_claim_is_run_seed_by_seed_and_goes_on(place, monkeypatch, capsys):
             return 1  # as a run that was stopped
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "joint").mkdir(exist_ok=True)
-        for file in ("budget.json", "results.jsonl", "meta_test.json", *claims.KEPT):
+        for file in ("budget.json", "meta_test.json", *claims.KEPT):
             (folder / file).write_text("{}")
+        (folder / "results.jsonl").write_text('{"value": 0.333333333333}')
         finished_runs.write_episodes(
             folder / "episodes.npz", small_runs.of_seed(0, 0.1)
         )
@@ -377,12 +377,26 @@ def test_a_claim_is_run_seed_by_seed_and_goes_on(place, monkeypatch, capsys):
         ("runs/5-shot/seed0", 5),
         ("runs/5-shot/seed0", 5),
     ]
+    # A clone has the archive alone, of which packing makes the same again.
     kept = place / "results/mine/5-shot/seed0"
-    assert (kept / "results.jsonl.gz").exists() and (kept / "code.json").exists()
+    packed = (kept.parent / claims.ARCHIVE).read_bytes()
+    shutil.rmtree(kept)
+    assert claims.done("mine", "5-shot") == [kept]
+    claims.pack("mine", "5-shot")
+    assert (kept.parent / claims.ARCHIVE).read_bytes() == packed
+    assert (kept / "results.jsonl").read_text() == '{"value": 0.3333333}\n'
+    assert (kept / "code.json").exists()
     # Of each initialisation the head that meta-validation chose.
     (whole,) = finished_runs.read_episodes(kept / "episodes.npz")
     chosen = [(row.init, row.head) for row in whole.rows]
     assert chosen == [("meta-learned", "prototype"), ("random", "zero")]
+
+
+def test_raw_results_are_small():
+    results = (claims.RESULTS, claims.ROOT / "benchmarks" / "results")
+    files = (file for folder in results for file in folder.rglob("*.*"))
+    committed = (x for x in files if not x.parent.name.startswith("seed"))
+    assert 1e6 < sum(file.stat().st_size for file in committed) < 2e6
 
 
 def test_a_claim_may_measure_what_another_one_trained(place, monkeypatch):

@@ -6,20 +6,21 @@
     python -m benchmarks.claims table q
     python -m benchmarks.claims table q --rivals q_unit   its baselines count, too
 
-Runs lie in runs/claims/NAME/seedN. What a table is made of is kept in
+Runs lie in runs/claims/NAME/seedN. What a table is made of is kept in an archive in
 benchmarks/claims/results/NAME, with the version of the code that each seed ran with.
 """
 
 import argparse
 import dataclasses
-import gzip
 import itertools
 import json
 import pathlib
 import shutil
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks.claims import claim as claims
@@ -45,7 +46,7 @@ def run(name: str, seeds: Sequence[int], workdir: pathlib.Path) -> int:
     for seed, protocol in itertools.product(seeds, ("", *claim.protocols)):
         folder = workdir / protocol / f"seed{seed}"
         kept = claims.RESULTS / name / protocol / folder.name
-        if kept.exists():
+        if kept in claims.done(name, protocol):
             print(f"{name} {protocol}, seed {seed}: done, in {kept}")
             continue
         data.check(loading.names(configs.typed(config).data))
@@ -65,6 +66,7 @@ def run(name: str, seeds: Sequence[int], workdir: pathlib.Path) -> int:
         if status := launching.run(config, folder, command, yes=True):
             return status
         _keep(folder, kept, code)
+        claims.pack(name, protocol)
     return 0
 
 
@@ -101,19 +103,34 @@ def _keep(folder: pathlib.Path, kept: pathlib.Path, code: dict[str, str]) -> Non
     _keep_episodes(folder / finished_runs.EPISODES, part / finished_runs.EPISODES)
     for file in (ROWS, finished_runs.TRANSFER):
         if (folder / file).exists():
-            packed = gzip.compress((folder / file).read_bytes(), mtime=0)
-            (part / f"{file}.gz").write_bytes(packed)
+            rows = map(_seven_digits, atomic.read_rows(folder / file))
+            atomic.write_rows(part / file, rows)
     (part / CODE).write_text(json.dumps(code))
     part.rename(kept)
 
 
+def _seven_digits(value: Any) -> Any:
+    """Rounds what is in a row to what float32 can hold."""
+    if isinstance(value, dict):
+        return {name: _seven_digits(x) for name, x in value.items()}
+    if isinstance(value, list):
+        return [_seven_digits(x) for x in value]
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
 def _keep_episodes(episodes: pathlib.Path, kept: pathlib.Path) -> None:
-    """Stores what each initialisation's best head came to, of which tables are made."""
+    """Stores what each initialisation's best head came to, of which tables are made.
+
+    The archive of all seeds is compressed, and this file is not.
+    """
     parts = tuple(
         part._replace(rows=tuple(best_heads(part.rows).values()))
         for part in finished_runs.read_episodes(episodes)
     )
     finished_runs.write_episodes(kept, parts[0]._replace(parts=parts))
+    with np.load(kept) as arrays:
+        plain = dict(arrays)
+    np.savez(kept, **plain)
 
 
 def table(name: str, rivals: Sequence[str] = ()) -> str:

@@ -3,13 +3,16 @@
 A module of this folder has the claim of an experiment and its config, for `launch.py`
 too. Its file has to be committed before it is run, and what it says is written to
 `results/NAME/registered.json` then. Once a seed has looked at meta-test, a claim that
-says anything else is another one, and needs another name.
+says anything else is another one, and needs another name. What tables are made of is
+kept in `results/NAME`, an archive a protocol, beside which seeds lie unpacked.
 """
 
 import importlib
+import io
 import json
 import pathlib
 import subprocess
+import tarfile
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -24,8 +27,9 @@ FOLDER = pathlib.Path(__file__).parent
 ROOT = FOLDER.parents[1]
 RESULTS = FOLDER / "results"
 REGISTERED, CODE = "registered.json", "code.json"
+ARCHIVE = "seeds.tar.xz"
 # Of a run: what tables are made of, with the episodes of best heads, and every row of
-# every head, which is compressed.
+# every head.
 KEPT = ("config.json", "finished.json")
 ROWS = "results.jsonl"
 
@@ -135,8 +139,28 @@ def looked_at(name: str, workdir: pathlib.Path) -> list[str]:
 
 
 def done(name: str, protocol: str = "") -> list[pathlib.Path]:
-    """Lists the kept folders of the seeds that are done."""
-    return sorted((RESULTS / name / protocol).glob("seed*[0-9]"))
+    """Lists the kept folders of the seeds that are done, unpacked."""
+    folder = RESULTS / name / protocol
+    if (folder / ARCHIVE).exists():
+        with tarfile.open(folder / ARCHIVE) as archive:
+            archive.extractall(folder, filter="data")
+    return _seeds(folder)
+
+
+def pack(name: str, protocol: str) -> None:
+    """Makes the archive of the seeds that are done, the same of the same ones."""
+    folder, packed = RESULTS / name / protocol, io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:xz", preset=9) as archive:
+        for seed in _seeds(folder):
+            for file in sorted(seed.iterdir()):
+                member = tarfile.TarInfo(f"{seed.name}/{file.name}")
+                member.size = file.stat().st_size
+                archive.addfile(member, io.BytesIO(file.read_bytes()))
+    atomic.write_bytes(folder / ARCHIVE, packed.getvalue())
+
+
+def _seeds(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(folder.glob("seed*[0-9]"))
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -10,8 +10,6 @@ and bars are 95 % intervals over seeds.
 
 import argparse
 import collections
-import gzip
-import json
 import pathlib
 from collections.abc import Sequence
 
@@ -24,6 +22,7 @@ from benchmarks.claims.claim import ROWS
 from metainit.data import episodes, loading
 from metainit.evaluation import intervals
 from metainit.experiments import configs
+from metainit.runtime import atomic
 from metainit.runtime.cost import JOINT, NAMES, RANDOM
 
 # Okabe & Ito, "Color Universal Design" (2008).
@@ -38,8 +37,7 @@ def curves(folders: Sequence[pathlib.Path], data_set: str) -> Curves:
     """Accuracy in percent by step, a value a seed."""
     found: Curves = collections.defaultdict(lambda: collections.defaultdict(list))
     for folder in folders:
-        for line in gzip.open(folder / f"{ROWS}.gz", "rt"):
-            row = json.loads(line)
+        for row in atomic.read_rows(folder / ROWS):
             if row.get("metric") == "accuracy" and row["dataset"] == data_set:
                 by_step = found[row["init"], row["head"]]
                 by_step[row["step"]].append(100 * row["value"])

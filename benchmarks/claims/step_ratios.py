@@ -1,7 +1,5 @@
 """What seeds of a claim come to where steps decide: how many times fewer ours takes."""
 
-import gzip
-import json
 import math
 import pathlib
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
 from metainit.reporting import tables
 from metainit.reporting.finished_runs import TRANSFER, fine_tunings
+from metainit.runtime import atomic
 from metainit.transfer import time_to_threshold
 from metainit.transfer.time_to_threshold import SHARE, UNITS, DataSet, Efficiency, Line
 
@@ -35,11 +34,8 @@ class Ratio(NamedTuple):
 
 def read(folders: Sequence[pathlib.Path]) -> Efficiency:
     """Gathers the fine-tunings of kept seeds."""
-    seeds = []
-    for folder in folders:
-        with gzip.open(folder / f"{TRANSFER}.gz", "rt") as lines:
-            seeds.append(fine_tunings([json.loads(line) for line in lines]))
-    return time_to_threshold.efficiency(seeds)
+    kept = (atomic.read_rows(folder / TRANSFER) for folder in folders)
+    return time_to_threshold.efficiency(list(map(fine_tunings, kept)))
 
 
 def ratios(found: Efficiency, share: float = SHARE) -> dict[str, Ratio]:
