@@ -254,11 +254,7 @@ def reptile(
         adapted, trace = adapt(
             loop, params, episode.support, key, gradient="first_order"
         )
-        adapted_leaves = dict(jax.tree_util.tree_leaves_with_path(adapted))
-        moved = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: adapted_leaves.get(path, leaf),
-            model_part(params),
-        )
+        moved = leaves.joined(model_part(params), leaves.by_name(adapted))
         if isinstance(params, MetaParams):
             moved = params._replace(model=moved)
         learned, _ = split(params, meta_mask, "meta_mask")

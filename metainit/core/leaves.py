@@ -21,6 +21,18 @@ def by_name(tree: PyTree, name: Callable = jax.tree_util.keystr) -> dict[str, An
     return {name(path): leaf for path, leaf in pairs}
 
 
+def joined(
+    tree: PyTree, named: Mapping[str, Any], join: Callable = lambda a, b: b
+) -> PyTree:
+    """Joins each leaf with the value of the same name, where there is one."""
+
+    def one(path, leaf):
+        name = jax.tree_util.keystr(path)
+        return join(leaf, named[name]) if name in named else leaf
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
 def shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
     """The shapes of the leaves by name."""
     return {name: tuple(np.shape(leaf)) for name, leaf in by_name(tree).items()}

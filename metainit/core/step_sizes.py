@@ -78,13 +78,8 @@ def times(updates: Any, logs: Any) -> Any:
       updates: of a part of the parameters.
       logs: logarithms of factors, by phase no more.
     """
-    known = leaves.by_name(logs)
-
-    def scaled(path, update):
-        log = known.get(jax.tree_util.keystr(path))
-        return update if log is None else update * jnp.exp(log)
-
-    return jax.tree_util.tree_map_with_path(scaled, updates)
+    named = leaves.by_name(logs)
+    return leaves.joined(updates, named, lambda update, log: update * jnp.exp(log))
 
 
 def _refuse_unfit(logs: Any, updates: Any, phases: Sequence[int]) -> None:

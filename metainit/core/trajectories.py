@@ -1,7 +1,7 @@
 """Learning from long trajectories: continual trajectory shifting."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -113,7 +113,7 @@ def cts(
         updates, outer_state = outer.update(away, outer_state, learned)
         params = merge(optax.apply_updates(learned, updates), fixed)
         adapted, inner, added = live
-        shifted = _joined(adapted, leaves.by_name(updates), jnp.add)
+        shifted = leaves.joined(adapted, leaves.by_name(updates), jnp.add)
         trajectories = Trajectories(outer_state, shifted, inner, added)
         return MetaState(params, trajectories, state.step + 1), metrics
 
@@ -158,29 +158,17 @@ def _task_step(loop: InnerLoop, meta_mask: Mask | None) -> TaskFn:
         # For its structure: what does not adapt and is not added is everybody's.
         started = functools.partial(inner_loop.begun, loop)
         _, shapes, _ = jax.eval_shape(started, params, support, keys)
-        rest = _joined(shapes, leaves.by_name(params) | added)
+        rest = leaves.joined(shapes, leaves.by_name(params) | added)
         if loop.prepare is not None:
             support = loop.prepare(merge(adapted, rest), support, keys.prepare)
         batch = inner_loop.batches_of(loop, support, keys)(step)
         (adapted, inner), (loss, metrics) = one_step(
             (adapted, inner), step, rest, batch, None, keys
         )
-        moved = _joined(params, leaves.by_name(adapted))
+        moved = leaves.joined(params, leaves.by_name(adapted))
         ends = (split(x, meta_mask, "meta_mask")[0] for x in (params, moved))
         trace = jax.tree.map(lambda x: x[None], Trace(loss, metrics, None))
         seen = TaskMetrics(loss, None, trace), (adapted, inner, added)
         return (loss, seen), jax.tree.map(jnp.subtract, *ends)
 
     return task_step
-
-
-def _joined(
-    tree: Params, named: Mapping[str, Any], join: Callable = lambda a, b: b
-) -> Params:
-    """Joins each leaf with the value of the same name, where there is one."""
-
-    def joined(path, leaf):
-        name = jax.tree_util.keystr(path)
-        return join(leaf, named[name]) if name in named else leaf
-
-    return jax.tree_util.tree_map_with_path(joined, tree)

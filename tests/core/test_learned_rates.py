@@ -102,33 +102,6 @@ def test_rate_momentum_and_decay_by_hand_and_by_differences(x64):
         np.testing.assert_allclose(slope, difference, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "make, message",
-    [
-        (
-            lambda: step_sizes.init({"w": 1.0}, phases=(1, 2)),
-            r"ascend from 0, .*\(1, 2",
-        ),
-        (lambda: step_sizes.init({"w": 1.0}, phases=()), "ascend from 0, got"),
-        (lambda: step_sizes.init({"w": 1.0}, phases=3), "ascend from 0, got 3"),
-        (
-            lambda: step_sizes.init({"w": 1.0}, by="layer"),
-            "tensor or element, got 'lay",
-        ),
-        (lambda: step_sizes.sgd(0.1, 1.0, 0.1), "below 1, got 0.1, 0.1 and 1.0"),
-        (
-            lambda: metainit.lslr(
-                loop(), optax.sgd(0.1), optax.sgd(0.1), phases=(0, 0)
-            ),
-            r"ascend from 0, got \(0, 0\)",
-        ),
-    ],
-)
-def test_what_means_nothing_is_refused_at_construction(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
 def test_the_block_of_the_page_runs():
     page = pathlib.Path(__file__).parents[2] / "docs" / "methods.md"
     (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)

@@ -103,27 +103,3 @@ def test_memory_grows_with_the_steps_that_are_differentiated():
     assert max(implicit) - min(implicit) < state
     assert truncated[1] - truncated[0] < state
     assert temporary_bytes("mixed", 80) - temporary_bytes("mixed", 20) > 50 * state
-
-
-@pytest.mark.parametrize(
-    "make, message",
-    [
-        (lambda: metainit.truncated(-1), "last must be 0 or more steps, got -1"),
-        (lambda: metainit.truncated(2.5), "last must be 0 or more steps, got 2.5"),
-        (lambda: metainit.truncated(1, "exact"), "gradient must be one of mixed"),
-        (lambda: metainit.implicit(0.0), "damping must be above 0 .* got 0.0 and 5"),
-        (lambda: metainit.implicit(1.0, 0), "cg_steps 1 or more, got 1.0 and 0"),
-        (
-            lambda: metainit.meta_gradient(
-                metainit.InnerLoop(quadratic, optax.sgd(0.1), 1)._replace(
-                    batches=metainit.minibatches(2)
-                ),
-                gradient=metainit.implicit(),
-            ),
-            "implicit gradients need the whole support at every step",
-        ),
-    ],
-)
-def test_wrong_modes_are_refused_at_construction(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()

@@ -88,11 +88,6 @@ def test_one_key_is_folded_with_the_task_index():
         fn(params, episodes, keys[:3])
 
 
-def test_unknown_strategy_is_refused():
-    with pytest.raises(ValueError, match="scan, vmap, unroll or a function, got 'map'"):
-        metainit.meta_gradient(distance_loop(), tasks="map")
-
-
 def test_query_loss_receives_prepared_support_and_query(x64):
     def prepare(params, batch, key):
         return params["scale"] * batch

@@ -28,6 +28,8 @@ LOOP = metainit.InnerLoop(loss, optax.sgd(0.1), 3)
 ONLY_HEAD, NO_STEPS = LOOP._replace(adapt_mask=is_head), LOOP._replace(num_steps=0)
 LSLR = functools.partial(metainit.lslr, LOOP, OUTER, RATES)
 MAML = functools.partial(metainit.maml, LOOP, OUTER)
+CTS = metainit.cts(LOOP, OUTER, EPISODES)
+BATCHES = LOOP._replace(batches=metainit.minibatches(2))
 SGD = MAML.func(LOOP._replace(optimizer=step_sizes.sgd(0.1, 0.9, 0.1)), OUTER)
 
 
@@ -41,6 +43,11 @@ def logs(mask=None, **how):
         (lambda: LSLR(phases=(0, 3)), r"phases=\(0, 3\): with num_steps=3 no step"),
         (lambda: metainit.lslr(NO_STEPS, OUTER, RATES), "num_steps=0 no step"),
         (lambda: LSLR(phases=()), r"ascend from 0, got \(\)"),
+        (lambda: LSLR(phases=(0, 0)), r"ascend from 0, got \(0, 0\)"),
+        (lambda: logs(phases=(1, 2)), r"ascend from 0, got \(1, 2\)"),
+        (lambda: logs(phases=3), "ascend from 0, got 3"),
+        (lambda: logs(by="layer"), "by must be tensor or element, got 'layer'"),
+        (lambda: step_sizes.sgd(0.1, 1.0, 0.1), "below 1, got 0.1, 0.1 and 1.0"),
         (
             lambda: LSLR(gradient=metainit.truncated(2)),
             r"phases=\(0, 1, 2\): of 3 steps the first 1 are not",
@@ -65,10 +72,33 @@ def logs(mask=None, **how):
             ),
             "step_weights: truncated and implicit gradients cut the early steps off",
         ),
+        (lambda: MAML(gradient="implicit"), r"implicit\(\), got 'implicit'"),
         (
-            lambda: MAML(gradient="implicit"),
-            r"implicit\(\), got 'implicit'",
+            lambda: metainit.adapt(LOOP, PARAMS, jnp.ones(2), KEY, gradient="exact"),
+            "gradient must be one of mixed, reverse, first_order .*'exact'",
         ),
+        (lambda: metainit.truncated(-1), "last must be 0 or more steps, got -1"),
+        (lambda: metainit.truncated(2.5), "last must be 0 or more steps, got 2.5"),
+        (lambda: metainit.truncated(1, "exact"), "gradient must be one of mixed"),
+        (lambda: metainit.implicit(0.0), "damping must be above 0 .* got 0.0 and 5"),
+        (lambda: metainit.implicit(1.0, 0), "cg_steps 1 or more, got 1.0 and 0"),
+        (
+            lambda: metainit.meta_gradient(BATCHES, gradient=metainit.implicit()),
+            "implicit gradients need the whole support at every step",
+        ),
+        (
+            lambda: metainit.meta_gradient(
+                LOOP._replace(optimizer=optax.adam(0.1)), gradient=metainit.implicit()
+            ),
+            "of the minimum that gradient descent finds; .* not Adam",
+        ),
+        (lambda: MAML(tasks="map"), "scan, vmap, unroll or a function, got 'map'"),
+        (
+            lambda: metainit.parallel.over(jax.make_mesh((1,), ("task",)), "batch"),
+            r"axis 'batch' is not one .* \('task',\)",
+        ),
+        (lambda: metainit.cts(NO_STEPS, OUTER, EPISODES), "num_steps must be 1 or"),
+        (lambda: CTS.gradient(None, EPISODES, None), "cannot be taken in parts"),
     ],
 )
 def test_it_is_told_at_construction(make, message):
@@ -107,10 +137,11 @@ def test_it_is_told_at_construction(make, message):
             PARAMS,
             "adapt_mask selects no leaf, .* with boil all but the head",
         ),
+        (CTS, metainit.MetaParams(PARAMS, None), "cts learns no step sizes"),
         (
-            metainit.cts(LOOP, OUTER, EPISODES),
-            metainit.MetaParams(PARAMS, None),
-            "cts learns no step sizes",
+            metainit.cts(LOOP, OUTER, jax.tree.map(lambda x: x[:2], EPISODES)),
+            PARAMS,
+            "cts: 3 tasks, and the example has 2",
         ),
         (
             MAML(step_weights=lambda step: jnp.ones(3)),
@@ -124,9 +155,8 @@ def test_it_is_told_when_it_is_traced(learner, params, message):
         jax.eval_shape(learner.update, learner.init(params), EPISODES, KEY)
 
 
-@pytest.mark.parametrize("make", [MAML, lambda: metainit.cts(LOOP, OUTER, EPISODES)])
-def test_a_seed_is_no_key_and_parameters_are_no_state(make):
-    learner = make()
+@pytest.mark.parametrize("learner", [MAML(), CTS])
+def test_a_seed_is_no_key_and_parameters_are_no_state(learner):
     state = learner.init(PARAMS)
     with pytest.raises(TypeError, match=r"such as jax.random.key\(0\), got a int"):
         learner.update(state, EPISODES, 0)

@@ -84,9 +84,3 @@ def test_parameters_that_do_not_vary_are_refused():
         spread({"w": jnp.ones(3)}, jnp.ones((1, 3)))
     assert "metainit.parallel.over(mesh, axis)" in str(refused.value)
     assert 'jax.lax.pcast(params, axis, to="varying")' in str(refused.value)
-
-
-def test_an_axis_the_mesh_does_not_have_is_refused():
-    mesh = jax.make_mesh((1,), ("task",))
-    with pytest.raises(ValueError, match=r"axis 'batch' is not one .* \('task',\)"):
-        metainit.parallel.over(mesh, "batch")

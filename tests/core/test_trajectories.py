@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from problems import only_w
 
 import metainit
 
@@ -29,10 +30,6 @@ def problem():
         {"c": rng.standard_normal((TASKS, 2))},
     ]
     return params, [metainit.Episode(batch, batch) for batch in batches]
-
-
-def only_w(path, leaf):
-    return path[0].key == "w"
 
 
 def learner(tasks="scan", inner=None, outer=None):
@@ -104,15 +101,3 @@ def test_a_stopped_run_goes_on_in_the_middle_of_its_tasks():
     assert len(set(noise)) == len(noise) == 2 * PERIOD * TASKS
     adapted, _ = made.adapt(saved, {"c": episodes[0].support["c"][0]}, key)
     assert adapted.keys() == {"w", "unit", "head"}
-
-
-def test_what_cannot_work_is_refused():
-    made, params, (episode, _) = learner()
-    fewer = jax.tree.map(lambda x: x[:2], episode)
-    with pytest.raises(ValueError, match="cts: 2 tasks, and the example has 3"):
-        made.update(made.init(params), fewer, jax.random.key(0))
-    with pytest.raises(TypeError, match="cannot be taken in parts"):
-        made.gradient(None, episode, None)
-    loop = metainit.InnerLoop(loss, optax.sgd(RATE), 0)
-    with pytest.raises(ValueError, match="num_steps must be 1 or more, got 0"):
-        metainit.cts(loop, optax.sgd(BETA), episode)
