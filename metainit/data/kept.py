@@ -18,7 +18,7 @@ class Kind(NamedTuple):
     """One kind of what is kept.
 
     Attributes:
-      name: as `metainit cache clear` takes it.
+      name: as `metainit cache` lists it.
       about: what it is, and what brings it back.
       folder: where it lies.
       entries: files and folders that are it; others beside them are not ours.

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from metainit.config import parsing
-from metainit.config.fields import Experiment, TransferExperiment, own_size
+from metainit.config.fields import TransferExperiment, own_size
 from metainit.data import cache, kept
 from metainit.data.builders import catalog
 from metainit.experiments import configs, finetune, launching
@@ -25,7 +25,7 @@ from metainit.runtime import atomic, devices, provenance
 from metainit.runtime.arguments import Parser, nearest
 from metainit.runtime.hosts import Others
 
-_FIELD = re.compile(r"(?:--)?(?:config\.)?([\w.]+)=(.*)", re.DOTALL)
+_FIELD = re.compile(r"(?:--config\.)?([\w.]+)=(.*)", re.DOTALL)
 _OF_SEARCH = "search.", "experiment.", "kind"  # fields that are no axes of a search
 _WIDTH = 80  # of a table
 
@@ -34,16 +34,12 @@ def train(argv: Sequence[str]) -> int:
     """Runs `metainit train CONFIG`; a mistake in a field is a ValueError."""
     parser = train_parser()
     given, rest = parser.parse_known_args(argv)
-    if given.config is None:
-        print("\n".join(_configs()))
-        parser.error("give one of these, or a file")
     fields, others = _parted(parser, [*given.words, *rest])
     if others:
         parser.error(f"{others[0]!r} is no FIELD=VALUE")
     try:
         loaded = configs.load(given.config)
         known = list(parsing.names(configs.kind_of(loaded)))
-        _check_options(parser, rest, known)
         changes = _of_data(given.data, known) if given.data else {}
         config = configs.changed(loaded, changes | _values(fields))
     except ValueError as error:
@@ -57,7 +53,6 @@ def compare(argv: Sequence[str]) -> int:
     given, rest = parser.parse_known_args(argv)
     known = list(parsing.names(TransferExperiment))
     fields, inits = _parted(parser, [*given.words, *rest])
-    _check_options(parser, rest, known)
     changes = _of_data(given.data, known) | {"inits": tuple(inits)} | _values(fields)
     name = Path(given.data.removeprefix("folder:")).resolve().name
     where = launching.default_workdir(f"compare-{name}")
@@ -79,7 +74,6 @@ def tune(argv: Sequence[str]) -> int:
     axes = tuple(f"{x}={text}" for x, text in fields.items() if x not in own)
     try:
         search = configs.typed(configs.search(configs.load(given.config)))
-        _check_options(parser, rest, list(parsing.names(Experiment)))
         changes = ({"search.fields": axes} if axes else {}) | _values(own)
         config = parsing.replaced(search, changes)
     except ValueError as error:
@@ -98,7 +92,7 @@ def train_parser() -> Parser:
         "metainit train quickstart outer.learning_rate=3e-4 --out runs/slow",
         usage="metainit train CONFIG[:VARIANT] [FIELD=VALUE ...] [options]",
     )
-    _add_words(parser, "config", "a config's name or file", nargs="?")
+    _add_words(parser, "config", "a config's name or file")
     data = "a data set by name, or a folder with a folder a class; sets data.name"
     parser.add_argument("--data", metavar="NAME|FOLDER", help=data)
     _add_options(parser)
@@ -140,8 +134,8 @@ def tune_parser() -> Parser:
     return parser
 
 
-def _add_words(parser: Parser, name: str, about: str, **more: Any) -> None:
-    parser.add_argument(name, help=about, **more)
+def _add_words(parser: Parser, name: str, about: str) -> None:
+    parser.add_argument(name, help=about)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
 
 
@@ -170,15 +164,6 @@ def _parted(parser: Parser, words: Sequence[str]) -> tuple[dict[str, str], list[
 
 def _values(fields: Mapping[str, str]) -> dict[str, Any]:
     return {name: literal(text) for name, text in fields.items()}
-
-
-def _check_options(parser: Parser, words: Sequence[str], known: Sequence[str]) -> None:
-    """Takes "--wokdir=x" for a mistyped option, where there is no field "wokdir"."""
-    for word in words:
-        found = _FIELD.fullmatch(word)
-        if found and word.startswith("--") and "." not in found[1]:
-            if found[1] not in known and not word.startswith("--config."):
-                parser.error(f"unrecognized arguments: --{found[1]}")
 
 
 def _of_data(name: str, known: Sequence[str]) -> dict[str, Any]:
@@ -309,30 +294,24 @@ def cache_parser() -> Parser:
         "metainit cache",
         "Says how much is kept on disk, and where. `clear` deletes what the next run\n"
         "makes again by itself; what was downloaded or prepared stays.",
-        "metainit cache clear images",
-        usage="metainit cache [clear [images] [features] [compiled]] [options]",
+        "metainit cache clear",
     )
-    kinds = "images", "features", "compiled"
     parser.add_argument("what", nargs="?", choices=("clear",), help="deletes")
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(kinds))
     root = "root of everything; default $METAINIT_DATA_DIR or ~/.cache/metainit"
     parser.add_argument("--data_dir", default="", help=root)
     return parser
 
 
 def show_cache(argv: Sequence[str]) -> int:
-    """Prints what is kept, or deletes kinds of it."""
-    parser = cache_parser()
-    given = parser.parse_intermixed_args(argv)
+    """Prints what is kept, or deletes what can be made again."""
+    given = cache_parser().parse_args(argv)
     root = cache.root(given.data_dir)
-    clearable = {kind.name: kind for kind in kept.clearable(root)}
-    if unknown := [name for name in given.kinds if name not in clearable]:
-        parser.error(f"{unknown[0]!r} is none of {', '.join(clearable)}")
+    clearable = kept.clearable(root)
     if given.what:
-        for name in given.kinds or clearable:
-            print(f"{name}: {_size(kept.clear(clearable[name]))} freed")
+        for kind in clearable:
+            print(f"{kind.name}: {_size(kept.clear(kind))} freed")
         return 0
-    for kind in (*clearable.values(), *kept.lasting(root)):
+    for kind in (*clearable, *kept.lasting(root)):
         print(f"{kind.name:<10} {_size(kind.bytes):>8}  {kind.about} in {kind.folder}")
     print("metainit cache clear deletes the first three")
     return 0

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-_UNKNOWN = re.compile(r"unrecognized arguments: (--[\w-]+)")
+_UNKNOWN = re.compile(r"unrecognized arguments: (--[\w.-]+)")
 _NO_CHOICE = re.compile(r"argument .*: invalid choice: '(.*)' \(choose from (.*)\)")
 
 

@@ -196,7 +196,7 @@ def test_the_command_does_what_launch_does(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(launching, "train", lambda *given, **rest: asked.extend(given))
     file = f"{shipped.FOLDER / 'omniglot.py'}:20way"
-    fields = "--search.fields=('inner.steps=1,2',)", "--experiment.iterations=7000"
+    fields = "search.fields=('inner.steps=1,2',)", "experiment.iterations=7000"
     line = ["tune", file, *fields, "--dry_run", f"--workdir={tmp_path}"]
     assert __main__.main(line) == 0
     get_config = shipped.modules()["tune"].get_config
@@ -214,30 +214,30 @@ def test_the_command_does_what_launch_does(tmp_path, monkeypatch):
         ("gone.py", "gone.py: no such file"),
         ("quickstart.py:9way", "quickstart.py:9way: unknown variant .* none"),
         ("mlp.py", "kind='supervised'.* meta-learning"),
-        ("--search.hour=2", "search.hour: .*search.hours"),
-        ("--search.hours=0", "search.hours=0.0 .*above 0"),
-        ("--experiment.inner.steps=x", "experiment.inner.steps='x'"),
-        ("--search.by=random", "search.by='random' .* ours, joint pretraining"),
-        ("--search.trials=-1", "search.trials=-1 .* 0 or more"),
-        ("--search.fields=()", "search.fields: no field"),
-        ("--search.fields=(0.1,)", "search.fields.*0.1 must be a name in quotes"),
-        ("--search.fields=('inner.rate=1,2',)", "inner.rate: .*no such field"),
-        ("--search.fields=('seed=1,2',)", "seed cannot be searched: .*luck"),
-        ("--search.fields=('task.way=5,9',)", "task.way cannot be searched"),
-        ("--search.fields=('evaluate.episodes=0,9',)", "evaluate.episodes cannot be"),
-        ("--search.fields=('inner.steps=1,0.5',)", "inner.steps=0.5"),
+        ("search.hour=2", "search.hour: .*search.hours"),
+        ("search.hours=0", "search.hours=0.0 .*above 0"),
+        ("experiment.inner.steps=x", "experiment.inner.steps='x'"),
+        ("search.by=random", "search.by='random' .* ours, joint pretraining"),
+        ("search.trials=-1", "search.trials=-1 .* 0 or more"),
+        ("search.fields=()", "search.fields: no field"),
+        ("search.fields=(0.1,)", "search.fields.*0.1 must be a name in quotes"),
+        ("search.fields=('inner.rate=1,2',)", "inner.rate: .*no such field"),
+        ("search.fields=('seed=1,2',)", "seed cannot be searched: .*luck"),
+        ("search.fields=('task.way=5,9',)", "task.way cannot be searched"),
+        ("search.fields=('evaluate.episodes=0,9',)", "evaluate.episodes cannot be"),
+        ("search.fields=('inner.steps=1,0.5',)", "inner.steps=0.5"),
         (
-            "--search.fields=('model.norm=group,x',)",
+            "search.fields=('model.norm=group,x',)",
             "with model.norm=x: .*support",
         ),
         (
-            "--experiment.iterations=9",
+            "experiment.iterations=9",
             "no meta-iteration is left.*; experiment.FIELD=V",
         ),
     ],
 )
 def test_a_mistake_is_named_in_one_line_before_the_first_trial(words, reason, capsys):
-    file, *field = ["omniglot.py", words] if words[0] == "-" else [words]
+    file, *field = ["omniglot.py", words] if "=" in words else [words]
     assert __main__.main(["tune", str(shipped.FOLDER / file), *field]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(f"error: .*{reason}", line)
