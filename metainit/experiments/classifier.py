@@ -68,8 +68,28 @@ class Classifier(NamedTuple):
 
     def save(self, folder: str | pathlib.Path) -> None:
         """Writes the files, each whole or not at all."""
-        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-        save(folder, self)
+        folder, init = pathlib.Path(folder), self.init
+        folder.mkdir(parents=True, exist_ok=True)
+        model, preprocess = init.model, init.preprocess
+        named = leaves.by_name(init.params, leaves.dotted)
+        # safetensors writes the memory as it lies; a scalar stays one.
+        arrays = {name: np.asarray(leaf, order="C") for name, leaf in named.items()}
+        atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
+        settings = dataclasses.asdict(init.built_from)
+        images = {name: settings.pop(name) for name in ("size", "channels")}
+        images |= {"mean": preprocess.mean, "std": preprocess.std}
+        moments = MOMENTS if model.joint else None
+        settings |= {"batch_norm": model.policy, "moments": moments}
+        used = [self.moments] * model.joint
+        content = settings, images, self.class_names, arrays, used
+        settings[_DIGEST] = digest.sha256(content)
+        atomic.write_json(folder / MODEL, settings)
+        atomic.write_json(folder / PREPROCESS, images)
+        atomic.write_json(folder / CLASSES, self.class_names)
+        for array in used:
+            file = io.BytesIO()
+            np.save(file, array)
+            atomic.write_bytes(folder / MOMENTS, file.getvalue())
 
     @staticmethod
     def load(folder: str | pathlib.Path) -> "Classifier":
@@ -92,33 +112,8 @@ def _of_images(classifier: Classifier, images: Images, of_query: QueryFn) -> np.
     return predictor(classifier, len(images), of_query)(images)
 
 
-def save(folder: str | pathlib.Path, classifier: Classifier) -> None:
-    """Writes the files, each whole or not at all."""
-    folder, init = pathlib.Path(folder), classifier.init
-    model, preprocess = init.model, init.preprocess
-    named = leaves.by_name(init.params, leaves.dotted)
-    # safetensors writes the memory as it lies; a scalar stays one.
-    arrays = {name: np.asarray(leaf, order="C") for name, leaf in named.items()}
-    atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
-    settings = dataclasses.asdict(init.built_from)
-    images = {name: settings.pop(name) for name in ("size", "channels")}
-    images |= {"mean": preprocess.mean, "std": preprocess.std}
-    moments = MOMENTS if model.joint else None
-    settings |= {"batch_norm": model.policy, "moments": moments}
-    used = [classifier.moments] * model.joint
-    content = settings, images, classifier.class_names, arrays, used
-    settings[_DIGEST] = digest.sha256(content)
-    atomic.write_json(folder / MODEL, settings)
-    atomic.write_json(folder / PREPROCESS, images)
-    atomic.write_json(folder / CLASSES, classifier.class_names)
-    for array in used:
-        file = io.BytesIO()
-        np.save(file, array)
-        atomic.write_bytes(folder / MOMENTS, file.getvalue())
-
-
 def load(folder: str | pathlib.Path) -> Classifier:
-    """Reads what `save` wrote.
+    """Reads what `Classifier.save` wrote.
 
     It raises ValueError where a file is missing, damaged or does not fit the others.
     """
@@ -140,7 +135,7 @@ def load(folder: str | pathlib.Path) -> Classifier:
         settings, seen, class_names = (
             untrusted.read_json(folder / name) for name in (MODEL, PREPROCESS, CLASSES)
         )
-        stated = settings.pop(_DIGEST, None)  # that of an earlier version has none
+        stated = settings.pop(_DIGEST)
         both, fields = settings | seen, dataclasses.fields(Network)
         network = parsing.parse({x.name: both[x.name] for x in fields}, Network)
         model = registry.build(network)
@@ -157,7 +152,7 @@ def load(folder: str | pathlib.Path) -> Classifier:
         unfit = f"{WEIGHTS} is of another network"
         params = leaves.filled(wanted, arrays, unfit, leaves.dotted)
         read = settings, seen, class_names, arrays, [moments] * model.joint
-        if stated not in (None, digest.sha256(read)):
+        if stated != digest.sha256(read):
             raise ValueError("its files are not as they were saved")
         mean, std = tuple(seen["mean"]), tuple(seen["std"])
         preprocess = Preprocess(mean, std, encode=model.encode)

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import csv
 import io
-import os
 import pathlib
 import shlex
 import tempfile
@@ -50,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; raises ValueError or OSError for a mistake."""
     given = parser().parse_args(argv)
     _finetune(given)
-    if (page := pathlib.Path(given.out, PAGE)).exists():  # it is younger than some runs
-        print(f"report: {page}")
+    print(f"report: {pathlib.Path(given.out, PAGE)}")
     print(f"label others: {shlex.join(['metainit', 'predict', given.out])} IMAGES")
     return 0
 
@@ -95,7 +93,6 @@ def _finetune(given: argparse.Namespace) -> None:
     name = pathlib.Path(given.data.removeprefix("folder:")).resolve().name
     given.out = given.out or f"runs/{name}"
     out = pathlib.Path(given.out)
-    _check_writable(out)
     with run_folder.held(out, "--out"):
         _finetune_into(out, given)
 
@@ -155,7 +152,7 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
         choice, learned_init, moments = selection.learn(
             init, split, spec, fold, given.head, out / TRAINING, maps
         )
-        classifier.save(out, Classifier(learned_init, train.class_names, moments))
+        Classifier(learned_init, train.class_names, moments).save(out)
         _write_held_out(out / HELD_OUT, images)
         said = _judged(out, test, [str(file) for file in images.files])
     report = {
@@ -200,8 +197,6 @@ def parser() -> Parser:
     add("--out", help="folder of the classifier; default runs/ and the images' name")
     side = "side of the images in pixels; default as the network was trained, or 64"
     add("--size", type=int, metavar="PIXELS", help=side)
-    channels = "1 for grey, 3 for colour; default as the network was trained, or 3"
-    add("--channels", type=int, choices=(1, 3), help=channels)
     head = "which head to save; adapted changes the network, too; default best"
     names = f"{head}; {', '.join(HEADS)}"
     add("--head", choices=HEADS, default=BEST, metavar="HEAD", help=names)
@@ -231,12 +226,7 @@ def _initialisation(given: argparse.Namespace) -> Initialisation:
     if given.use is not None and kind != "weights":
         raise ValueError(f"--use {given.use} needs weights as --init; a run has it")
     use = given.use or stored.USES[0]
-    init = stored.load(source, which, use, given.size, given.channels, given.seed)
-    channels = init.built_from.channels
-    if given.channels not in (None, channels):
-        raise ValueError(
-            f"--channels={given.channels}: {source} takes images of {channels}"
-        )
+    init = stored.load(source, which, use, given.size, given.seed)
     return initialisation.alone(init)
 
 
@@ -270,12 +260,6 @@ def _unsuited(network: Network, files: Sequence[pathlib.Path]) -> str:
         f"the network sees {form}, and these images have {np.median(sides):.0f} pixels "
         f"or more{' in colour' * colour}; for photographs give --init {DEFAULT}"
     )
-
-
-def _check_writable(out: pathlib.Path) -> None:
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f"--out {out}: {there} is no folder that can be written to")
 
 
 def _judged(out: pathlib.Path, test: Source, files: Sequence[str]) -> Judged:

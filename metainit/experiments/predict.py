@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import pathlib
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -33,9 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     It raises ValueError where there is no classifier, or no image.
     """
-    words = sys.argv[1:] if argv is None else argv
-    given = parser().parse_args(words)
-    _check_order(given.folder, given.images[-1], words)
+    given = parser().parse_args(argv)
     learned, top = classifier.load(given.folder), given.top
     way = len(learned.class_names)
     if not 1 <= top <= way:
@@ -79,15 +76,6 @@ def _judged(learned: Classifier, files: list[str]) -> Iterator[np.ndarray | None
         chances = iter(probabilities(np.stack(readable)) if readable else ())
         for image in pixels:
             yield None if image is None else next(chances)
-
-
-def _check_order(first: str, last: str, words: Sequence[str]) -> None:
-    """Raises ValueError, with the line that works, where images stand first."""
-    weights = [pathlib.Path(x, classifier.WEIGHTS).is_file() for x in (first, last)]
-    if os.path.exists(first) and weights == [False, True]:
-        swapped = {first: last, last: first}
-        line = ["metainit", "predict", *(swapped.get(word, word) for word in words)]
-        raise ValueError(f"DIR and IMAGES are swapped; give {shlex.join(line)}")
 
 
 def parser() -> Parser:

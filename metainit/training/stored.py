@@ -52,7 +52,6 @@ def load(
     part: str | None = None,
     use: str = USES[0],
     size: int | None = None,
-    channels: int | None = None,
     seed: int = 0,
 ) -> Initialisation:
     """Loads the initialisation of a run, of weights, or random.
@@ -63,7 +62,7 @@ def load(
       part: of a run, one of `PARTS` or "random" for its network before training; None
         for the first of "meta", "meta_from_pretrained", "rates" that the run has.
       use: of an encoder, for weights that metainit did not export: one of `USES`.
-      size, channels: of the images; None for those of the run or weights.
+      size: of the images; None for that of the run or weights.
       seed: of random weights without a run.
 
     Raises:
@@ -73,9 +72,7 @@ def load(
     if kind == "weights":
         return _of_weights(source, use, size)
     config = _CONV4 if kind == RANDOM else config_of(source)
-    network = config.network
-    given = {"size": size or network.size, "channels": channels or network.channels}
-    network = parsing.replaced(network, given)
+    network = parsing.replaced(config.network, {"size": size or config.data.size})
     if RANDOM in (kind, part):
         init = random(network, seed if kind == RANDOM else config.seed)
         augmented = init.preprocess._replace(**dataclasses.asdict(config.augment))
