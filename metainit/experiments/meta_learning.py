@@ -89,30 +89,19 @@ def train(
         if not dry_run:
             with configs.as_config_error():
                 stack.enter_context(run_folder.held(workdir))
-        return _run(config, workdir, model, dry_run, command)
-
-
-def _run(
-    config: configs.Typed,
-    workdir: pathlib.Path,
-    model: Model | None,
-    dry_run: bool,
-    command: str,
-) -> str:
-    """Runs an experiment in a folder of its own; arguments as of `train`."""
-    if isinstance(config, Experiment):
-        return _meta_learn(config, workdir, model, dry_run, command)
-    if isinstance(config, Search):
-        trial = functools.partial(train, model=model)
-        return sweep.tune(config, workdir, trial, dry_run=dry_run, command=command)
-    if model is not None:
-        raise ConfigError(
-            f"model: an experiment of kind={config.kind} has networks of its own; "
-            "leave model out"
-        )
-    if isinstance(config, Supervised):
-        return supervised.train(config, workdir, dry_run=dry_run, command=command)
-    return transfer.train(config, workdir, dry_run=dry_run, command=command)
+        if isinstance(config, Experiment):
+            return _meta_learn(config, workdir, model, dry_run, command)
+        if isinstance(config, Search):
+            trial = functools.partial(train, model=model)
+            return sweep.tune(config, workdir, trial, dry_run=dry_run, command=command)
+        if model is not None:
+            raise ConfigError(
+                f"model: an experiment of kind={config.kind} has networks of its own; "
+                "leave model out"
+            )
+        if isinstance(config, Supervised):
+            return supervised.train(config, workdir, dry_run=dry_run, command=command)
+        return transfer.train(config, workdir, dry_run=dry_run, command=command)
 
 
 def _meta_learn(

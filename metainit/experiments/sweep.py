@@ -178,7 +178,7 @@ def settings(config: Search) -> list[Fields]:
 
 def tune(
     config: Search,
-    workdir: str | Path,
+    workdir: Path,
     train: Train,
     *,
     dry_run: bool = False,
@@ -198,7 +198,6 @@ def tune(
         data do not allow the first. What they do not allow later is told in the report,
         and tried again by the same call.
     """
-    workdir = Path(workdir)
     planned = settings(config)
     print(f"{len(planned)} trials, {config.search.hours:g} hours at most")
     if dry_run:
@@ -206,10 +205,8 @@ def tune(
         first = _of_trial(config, planned[0], config.search.hours)
         return train(first, workdir / "trials", dry_run=True)
     may_change = ("search", *(f"experiment.{name}" for name in _MAY_CHANGE))
-    try:
+    with configs.as_config_error():
         run_folder.claim(workdir, dataclasses.asdict(config), may_change=may_change)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     with progress.repeated("", len(planned)):
         trials, refused = _run_all(config, planned, workdir, train)
     # Of earlier values that are no longer asked for, too: they were tried.

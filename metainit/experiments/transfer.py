@@ -10,10 +10,11 @@ import pathlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from metainit.config.fields import ConfigError, Data, TransferExperiment, own_size
+from metainit.config.fields import Data, TransferExperiment, own_size
 from metainit.data import cache, folders, leakage, loading
 from metainit.data.batches import hold_out
 from metainit.data.loading import Source
+from metainit.experiments import configs
 from metainit.models import pretrained
 from metainit.reporting import figures, html, plain_text, tables, transfer_report
 from metainit.reporting.tables import Heading, Verdict
@@ -28,7 +29,7 @@ from metainit.transfer.spec import Split, check
 
 def train(
     config: TransferExperiment,
-    workdir: str | pathlib.Path,
+    workdir: pathlib.Path,
     *,
     dry_run: bool = False,
     command: str = "",
@@ -37,8 +38,8 @@ def train(
 
     It raises ConfigError for what cannot work, before anything long starts.
     """
-    workdir, settings = pathlib.Path(workdir), dataclasses.asdict(config)
-    try:
+    settings = dataclasses.asdict(config)
+    with configs.as_config_error():
         inits = _initialisations(config)
         split, rule = _split(config, next(iter(inits.values())))
         name = split.name
@@ -49,8 +50,6 @@ def train(
             fine_tuning.check_params(init, split.train)
         if not dry_run:
             run_folder.claim(workdir, settings, may_change=("transfer",))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     for label, init in inits.items():
         print(f"{label}: {init.cost.device_seconds:.0f} s to make")
     print(
