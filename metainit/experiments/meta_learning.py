@@ -158,12 +158,16 @@ def _meta_learn(
     ratio = config.joint.steps_per_iteration or steps_per_iteration(
         workdir / BUDGET, *seconds, store=not dry_run
     )
-    print(plan.in_words(config, expected, meta, joint, ratio), flush=True)
+    parts, memory = (
+        plan.parts(config, expected, meta, joint, ratio),
+        meta.program.memory,
+    )
+    print(plan.in_words(config, expected, parts, memory, ratio), flush=True)
     if dry_run:  # refused when its plan was seen
         forecast.check_hours(config, expected)
         return ""
 
-    with progress.plan(plan.ahead(config, expected, meta, joint, ratio)):
+    with progress.plan(plan.ahead(config, expected, parts)):
         # The initialisations.
         trainer = Trainer(config, roles.validation, evaluator_of, expected, begin)
         inits = initialisations.make(config, workdir, trainer, programs, ratio)

@@ -30,12 +30,11 @@ def parts(
 ) -> list[Part]:
     """Lists what a run does, one after the other; `ratio` as of `initialisations`."""
     of_joint = ratio * forecast.joint_seconds
+    of_equal_flops = meta.flops / joint.flops * forecast.joint_seconds
     paces = {
         "joint pretraining": of_joint,
         "warm start": of_joint,
-        "joint pretraining, equal FLOPs": meta.flops
-        / joint.flops
-        * forecast.joint_seconds,
+        "joint pretraining, equal FLOPs": of_equal_flops,
     }
     begun = forecast.begun_seconds + forecast.compile_seconds
     found = [Part("data, compiling", begun)]
@@ -48,8 +47,7 @@ def parts(
         if name in paces:
             words = f"in {iterations:,} iterations' time"
         found.append(Part(name, iterations * pace, words))
-    each = forecast.adaptation_seconds
-    looking = forecast.looks * each
+    looking = forecast.looks * forecast.adaptation_seconds
     found.append(Part("validation", looking, f"{forecast.looks:,} episodes"))
     if config.transfer.steps:
         found.append(Part("fine-tuning", forecast.transfer_seconds))
@@ -60,13 +58,12 @@ def parts(
 
 
 def ahead(
-    config: Experiment, forecast: Forecast, meta: Step, joint: Step, ratio: float
+    config: Experiment, forecast: Forecast, whole: list[Part]
 ) -> dict[str, float]:
     """Lists the seconds of what is done after the plan was told, stage by stage.
 
     Validations belong to the trainings that they are in.
     """
-    whole = parts(config, forecast, meta, joint, ratio)
     seconds = {part.name: part.seconds for part in whole[1:]}
     seconds.pop("encoding", None)
     iterations, looking = trained(config), seconds.pop("validation")
@@ -93,10 +90,12 @@ def _meta_test(config: Experiment, forecast: Forecast, before: float) -> Part:
 
 
 def in_words(
-    config: Experiment, forecast: Forecast, meta: Step, joint: Step, ratio: float
+    config: Experiment, forecast: Forecast, whole: list[Part], memory: int, ratio: float
 ) -> str:
-    """Tells a run's parts in some lines, its memory, and what would make it shorter."""
-    whole = parts(config, forecast, meta, joint, ratio)
+    """Tells a run's parts in some lines, its memory, and what would make it shorter.
+
+    `memory` are the bytes of a meta-iteration.
+    """
     total = sum(part.seconds for part in whole)
     lines = ["The plan:"]
     if forecast.rate:
@@ -113,14 +112,13 @@ def in_words(
         lines += textwrap.wrap(first + words, WIDTH, subsequent_indent=aligned)
     if total > 3600 * config.max_hours:
         lines.append("  max_hours ends training early, so that meta-test fits in.")
-    needed, there = meta.program.memory, device_memory()
-    about = "about " if forecast.rate else ""
+    there, about = device_memory(), "about " if forecast.rate else ""
     lines += textwrap.wrap(
-        f"A meta-iteration needs {about}{needed / 1e9:.2g} GB of device memory, of "
+        f"A meta-iteration needs {about}{memory / 1e9:.2g} GB of device memory, of "
         f"{there / 1e9:.3g}; {ratio:.3g} joint steps take as long.",
         WIDTH,
     )
-    if needed > SHARE * there:
+    if memory > SHARE * there:
         lines.append(
             "That is too much: see data.size, inner.steps, train_task.way, "
             "compute=bfloat16, encoder.checkpoint and encoder.adapt_from."
