@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -23,8 +23,7 @@ from metainit.experiments.classifier import Classifier
 from metainit.runtime import progress, stop
 from metainit.runtime.arguments import Parser
 
-# The row of a file's label and its probability, or of None and what is wrong with it.
-Row = Callable[[str, str | None, str], str]
+COLUMNS = ("file", "label", "probability", "error")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,21 +37,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 1 <= top <= way:
         raise ValueError(f"--top must be 1 to {way}, the number of classes, got {top}")
     files = [file for name in given.images for file in _files(name)]
-    row: Row = _as_json if given.json else _as_csv
+    in_words = json.dumps if given.json else _csv
     failed = 0
     with progress.Stage("labelling", len(files)) as stage:
         if not given.json:
-            progress.say(_csv("file", "label", "probability", "error"))
+            progress.say(",".join(COLUMNS))
         for file, chances in zip(files, _judged(learned, files), strict=True):
             if chances is None:
                 failed += 1
                 exists = os.path.exists(file)
                 what = "does not decode as an image" if exists else "no such file"
-                progress.say(row(file, None, what))
+                progress.say(in_words({"file": file, "error": what}))
             else:
                 for label in np.argsort(-chances, kind="stable")[:top]:
-                    name = learned.class_names[label]
-                    progress.say(row(file, name, f"{chances[label]:.4f}"))
+                    row = {"file": file, "label": learned.class_names[label]}
+                    chance = round(float(chances[label]), 4)
+                    progress.say(in_words(row | {"probability": chance}))
             stage.advance()
     if failed:
         print(f"{failed} of {len(files)} files have no label", file=sys.stderr)
@@ -95,21 +95,12 @@ def parser() -> Parser:
     return options
 
 
-def _csv(*values: str) -> str:
+def _csv(row: Mapping[str, str | float]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
+    values = (row.get(name, "") for name in COLUMNS)
+    of_row = (f"{x:.4f}" if isinstance(x, float) else x for x in values)
+    csv.writer(text, lineterminator="").writerow(of_row)
     return text.getvalue()
-
-
-def _as_csv(file: str, label: str | None, value: str) -> str:
-    return _csv(file, *(("", "", value) if label is None else (label, value, "")))
-
-
-def _as_json(file: str, label: str | None, value: str) -> str:
-    told: dict[str, str | float] = {"error": value}
-    if label is not None:
-        told = {"label": label, "probability": float(value)}
-    return json.dumps({"file": file, **told})
 
 
 def _files(name: str) -> Iterator[str]:
