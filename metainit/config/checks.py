@@ -186,10 +186,7 @@ def _method(c: Experiment) -> Broken:
     if method.gradient == "truncated" and method.last > inner.steps:
         yield "method.last inner.steps", f"give {inner.steps} at most, or mixed"
     if method.gradient in ("truncated", "implicit") and method.multi_step:
-        yield (
-            "method.gradient method.multi_step",
-            "it cuts such steps off; give 0",
-        )
+        yield ("method.gradient method.multi_step", "it cuts such steps off; give 0")
     for name in ("multi_step", "leave_one_out"):
         if getattr(method, name) and not by_gradient:
             yield f"method.{name} method.algorithm", "it has no query; give maml"

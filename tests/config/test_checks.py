@@ -88,14 +88,8 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
         ({"model.name": "linear"}, "model.name encoder.name: conv4"),
         # The method.
         ({"method.head": "ridge"}, "method.head model.unit_length: True"),
-        (
-            IMPLICIT | NO_STEPS,
-            "method.gradient inner.steps: give 1 or more",
-        ),
-        (
-            REPTILE | IMPLICIT,
-            "method.gradient method.algorithm: give mixed, or maml",
-        ),
+        (IMPLICIT | NO_STEPS, "method.gradient inner.steps: give 1 or more"),
+        (REPTILE | IMPLICIT, "method.gradient method.algorithm: give mixed, or maml"),
         (
             IMPLICIT | {"inner.optimizer": "adam"},
             "method.gradient inner.optimizer inner.batch: sgd",
@@ -104,10 +98,7 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
             {"method.gradient": "truncated", "method.last": 11},
             "method.last inner.steps: 10 at most",
         ),
-        (
-            IMPLICIT | {"method.multi_step": 9},
-            "method.gradient method.multi_step: 0",
-        ),
+        (IMPLICIT | {"method.multi_step": 9}, "method.gradient method.multi_step: 0"),
         (
             REPTILE | {"method.multi_step": 9},
             "method.multi_step method.algorithm: maml",
@@ -116,10 +107,7 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
             {"method.multi_step": 9, "warm_start": 9},
             "method.multi_step warm_start cold_start: cold_start=False",
         ),
-        (
-            NO_STEPS | {"method.multi_step": 9},
-            "method.multi_step inner.steps: 0",
-        ),
+        (NO_STEPS | {"method.multi_step": 9}, "method.multi_step inner.steps: 0"),
         (
             {"method.leave_one_out": True},
             "method.leave_one_out inner.steps method.head: give 0",
@@ -157,10 +145,7 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
             CTS | {"inner.microbatch": 5, "model.norm": "none"},
             "method.algorithm inner.microbatch: 0",
         ),
-        (
-            BOIL | FROZEN | LEARNED,
-            "method.algorithm model.name encoder.use: adapted",
-        ),
+        (BOIL | FROZEN | LEARNED, "method.algorithm model.name encoder.use: adapted"),
         (BOIL | {"method.head": "zero"}, "method.algorithm method.head: prototype"),
         # What is added.
         (FILM | {"method.algorithm": "anil"}, "model.added method.algorithm: maml"),

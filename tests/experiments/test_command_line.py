@@ -69,15 +69,6 @@ def test_compare_is_the_transfer_config(started):
     assert command == f"metainit {line}" and how["yes"]
 
 
-def test_tune_takes_values_as_axes(started):
-    line = "tune quickstart inner.steps=1,3 search.trials=2 outer.clip=1..9"
-    assert main([*line.split(), "experiment.iterations=9"]) == 0
-    ((config, folder, *_),) = started
-    assert config.search.fields == ("inner.steps=1,3", "outer.clip=1..9")
-    assert (config.search.trials, config.experiment.iterations) == (2, 9)
-    assert folder == "runs/tune-quickstart"
-
-
 @pytest.mark.parametrize(
     "line, reason",
     [

@@ -163,27 +163,15 @@ def test_the_card_says_where_it_is_from_and_what_for(exported, tmp_path):
     assert "90.0" not in text and "80.0" not in text
 
 
-def test_the_card_of_what_was_learned_without_inner_steps_says_so(exported):
+def test_the_card_of_random_weights_and_a_warm_start(exported, tmp_path):
     config = settings("conv4")
-    config.inner.steps = 0
-    out, _ = exported(config)
-    text = (out / "README.md").read_text()
-    assert "Prototype head, without inner steps: 1000 meta-iterations" in text
-
-
-def test_the_card_says_what_was_spent_on_a_warm_start(exported, tmp_path):
-    config = settings("conv4")
-    config.warm_start = 300
-    body = body_of(config)
-    tiny.finished(tmp_path / "run", config, start(config), "warm_start", body=body)
-    out, _ = exported(config, which="meta_from_pretrained")
-    card = (out / "README.md").read_text()
-    assert "at 0.001, the time of the first 300 spent on a joint pretraining.\n" in card
-
-
-def test_the_card_of_random_weights_says_so(exported):
-    out, _ = exported(settings("conv4"), weights=None)
+    config.warm_start, config.inner.steps = 300, 0
+    run, began = tmp_path / "run", start(config, None)
+    tiny.finished(run, config, began, "warm_start", body=body_of(config))
+    out, _ = exported(config, which="meta_from_pretrained", weights=None)
     card, drawn = (out / "README.md").read_text(), "- drawn by the run's seed, 0\n"
+    assert "Prototype head, without inner steps: 1000 meta-iterations" in card
+    assert "at 0.001, the time of the first 300 spent on a joint pretraining.\n" in card
     assert card.endswith(f"\n\n## It started from random weights\n\n{drawn}")
     assert "Weights it started from" not in card
 

@@ -55,6 +55,7 @@ def test_a_step_is_replayed_to_the_same_numbers(
     told = diverged(images, tmp_path / "a run", **sections)
     folder = tmp_path / "a run" / part / "nonfinite"
     assert told.startswith(words) and told.endswith(f"metainit replay '{folder}'")
+    assert str(images) in told and "a rate is too high" in told
     step = int(told.partition(" of step ")[2].partition(",")[0])
     assert step % 8 != 0
     capsys.readouterr()

@@ -196,14 +196,14 @@ def test_the_command_does_what_launch_does(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(launching, "train", lambda *given, **rest: asked.extend(given))
     file = f"{shipped.FOLDER / 'omniglot.py'}:20way"
-    fields = "search.fields=('inner.steps=1,2',)", "experiment.iterations=7000"
+    fields = "inner.steps=1,2", "search.trials=2", "experiment.iterations=7000"
     line = ["tune", file, *fields, "--dry_run", f"--workdir={tmp_path}"]
     assert __main__.main(line) == 0
     get_config = shipped.modules()["tune"].get_config
     assert get_config().experiment.to_dict() == shipped.load("quickstart").to_dict()
     wanted = get_config(file)
     assert wanted.experiment.to_dict() == shipped.load("omniglot:20way").to_dict()
-    wanted.search.fields = ("inner.steps=1,2",)
+    wanted.search.update(fields=("inner.steps=1,2",), trials=2)
     wanted.experiment.iterations = 7000
     assert asked == [configs.typed(wanted), tmp_path]
 
@@ -226,14 +226,8 @@ def test_the_command_does_what_launch_does(tmp_path, monkeypatch):
         ("search.fields=('task.way=5,9',)", "task.way cannot be searched"),
         ("search.fields=('evaluate.episodes=0,9',)", "evaluate.episodes cannot be"),
         ("search.fields=('inner.steps=1,0.5',)", "inner.steps=0.5"),
-        (
-            "search.fields=('model.norm=group,x',)",
-            "with model.norm=x: .*support",
-        ),
-        (
-            "experiment.iterations=9",
-            "no meta-iteration is left.*; experiment.FIELD=V",
-        ),
+        ("search.fields=('model.norm=group,x',)", "with model.norm=x: .*support"),
+        ("experiment.iterations=9", "no meta-iteration is left.*; experiment.FIELD=V"),
     ],
 )
 def test_a_mistake_is_named_in_one_line_before_the_first_trial(words, reason, capsys):
