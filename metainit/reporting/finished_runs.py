@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit.evaluation.results import Evaluation, Example, Row
+from metainit.evaluation.results import Evaluation, Row
 from metainit.runtime import atomic, run_folder
 from metainit.runtime.cost import OURS, Cost
 from metainit.transfer.results import FineTuning, of_points
 
 FILE = "finished.json"
 EPISODES = "episodes.npz"
-EXAMPLE = "example.npz"
 TRANSFER = "transfer.jsonl"
 VALIDATION = "validation.json"  # of a run without meta-test, by initialisation
 
@@ -41,7 +40,6 @@ class Run(NamedTuple):
     data_sets: dict[str, Evaluation]  # after the chosen steps, by name
     transfer: tuple[FineTuning, ...]  # () for none
     costs: dict[str, float]  # device seconds of making each fine-tuned initialisation
-    example: Example | None
 
 
 # The seeds of each experiment, by label: "" where there is one only, else "A", "B", ...
@@ -94,38 +92,6 @@ def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
     return tuple(parts)
 
 
-def write_example(path: str | os.PathLike[str], example: Example) -> None:
-    """Stores an example, by which `metainit report` needs no data."""
-    images = np.concatenate([example.support, example.query])
-    about = {name: getattr(example, name) for name in ("labels", "class_names", "said")}
-    about["taught"] = len(example.support)
-    atomic.write_arrays(path, [about], [{"images": images}])
-
-
-def read_example(path: pathlib.Path) -> Example | None:
-    """Reads what `write_example` stored; None where there is no such file."""
-    if not path.exists():
-        return None
-    with atomic.reading(path):
-        ((about, images),) = atomic.read_arrays(path, "images")
-        taught = about["taught"]
-        example = Example(
-            support=images[:taught],
-            query=images[taught:],
-            labels=tuple(about["labels"]),
-            class_names=tuple(map(str, about["class_names"])),
-            said={init: tuple(x) for init, x in about["said"].items()},
-        )
-        names = range(len(example.class_names))
-        fits = images.ndim == 4 and images.dtype == np.uint8
-        fits &= {x for of in example.said.values() for x in of} <= {*names}
-        fits &= {*example.labels} <= {*names[:taught]}
-        lengths = {len(x) for x in (example.labels, *example.said.values())}
-        if not fits or lengths != {len(images) - taught}:
-            raise ValueError("what is said of its images does not fit them")
-        return example
-
-
 def read(path: str | os.PathLike[str]) -> Run | str:
     """Reads a run, or says in words what is missing of it.
 
@@ -156,7 +122,6 @@ def read(path: str | os.PathLike[str]) -> Run | str:
         data_sets={x.name: x for x in read_episodes(path / EPISODES)},
         transfer=transfer,
         costs=costs,
-        example=read_example(path / EXAMPLE),
     )
 
 

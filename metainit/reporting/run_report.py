@@ -95,8 +95,6 @@ def write_report(
     lines.append(_summary(evaluation, context))
     atomic.write_rows(workdir / "results.jsonl", lines)
     finished_runs.write_episodes(workdir / finished_runs.EPISODES, evaluation)
-    if evaluation.example is not None:
-        finished_runs.write_example(workdir / finished_runs.EXAMPLE, evaluation.example)
     told, commands = verdict.of_run(evaluation), _next(workdir, context)
     costs = {row.init: row.cost for row in evaluation.rows}
     about = [

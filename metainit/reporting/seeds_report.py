@@ -16,7 +16,6 @@ from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import (
-    example,
     figures,
     finished_runs,
     html,
@@ -212,7 +211,7 @@ def write(
     if len(compared.seeds) == 1:
         about = "[ ] are 95 % intervals over the draw of episodes."
     page.append(f"Unseen classes of {', '.join(compared.unseen)}. {about}")
-    page += [*_missing(compared), _bars(compared), *_example(compared)]
+    page += [*_missing(compared), _bars(compared)]
     page += [*_differences(compared), *_results(compared, folder)]
     page += tables.again(command, f"Settings: those of {first.path}.", first.config)
     return html.write(folder, page)
@@ -245,17 +244,6 @@ def _bars(compared: Compared) -> Bars:
 
 def _heads(entry: Entry) -> str:
     return ", ".join(dict.fromkeys(row.head for row in entry.chosen))
-
-
-def _example(compared: Compared) -> Iterator[Block]:
-    runs = next(iter(compared.experiments.values()))
-    baseline = hardest(compared)
-    for run in runs:
-        if run.example is not None:
-            theirs = baseline and baseline.init
-            shown = [*example.blocks(run.example, compared.ours.init, theirs)]
-            yield Details(f"An episode, seed {run.seed}", shown)
-            return
 
 
 def _differences(compared: Compared) -> Iterator[Block]:
