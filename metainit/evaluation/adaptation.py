@@ -17,7 +17,6 @@ from metainit.data.batches import chunks
 from metainit.data.episode_set import Sample
 from metainit.evaluation import metrics
 from metainit.evaluation.metrics import Answers
-from metainit.evaluation.results import Measurements
 from metainit.models import classification, heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
@@ -47,16 +46,14 @@ class Evaluator(NamedTuple):
         image's are computed once where they depend on no other.
       is_fixed: `(init) -> bool`, whether an image's features are the same in every
         episode and after any steps.
-      adapt: `(init, episodes, setting) -> Measurements`, of features where they are
-        fixed or of images.
-      answer: `(init, episodes, setting) -> Answers`, of so few episodes that their
-        logits can be kept.
+      adapt: `(init, episodes, setting, seen=metrics.measure) -> seen(Answers)`, of
+        features where they are fixed or of images. What is seen of a chunk's answers,
+        [steps, episodes, ...], is joined over the episodes.
     """
 
     embed: Callable[[Initialisation, Sample], Sample]
     is_fixed: Callable[[Initialisation], bool]
-    adapt: Callable[[Initialisation, metainit.Episode, Setting], Measurements]
-    answer: Callable[[Initialisation, metainit.Episode, Setting], Answers]
+    adapt: Callable[..., Any]
 
 
 def evaluator(
@@ -73,33 +70,21 @@ def evaluator(
         _program(config, *in_task(model, preprocess), way), shared=2
     )
 
-    def answers_to(inputs, chunk):
-        # As NumPy's, of which every process has all, and which are not jitted.
-        answers = jax.tree.map(np.asarray, run(*inputs, chunk))
-        loss, accuracy, logits = (np.swapaxes(x, 0, 1) for x in answers)
-        return loss, accuracy, logits
-
-    def adapt(init, episodes, setting):
+    def adapt(init, episodes, setting, seen=metrics.measure):
         inputs = _inputs(config, init, episodes, setting, way)
 
-        def measure(chunk):
-            loss, accuracy, logits = answers_to(inputs, chunk)
-            return metrics.measure(Answers(loss, accuracy, logits, chunk.query))
+        def of_chunk(chunk):
+            # As NumPy's, of which every process has all, and which are not jitted.
+            answers = jax.tree.map(np.asarray, run(*inputs, chunk))
+            loss, accuracy, logits = (np.swapaxes(x, 0, 1) for x in answers)
+            return seen(Answers(loss, accuracy, logits, chunk.query))
 
-        return _in_chunks(measure, episodes, axis=1)
-
-    def answer(init, episodes, setting):
-        inputs = _inputs(config, init, episodes, setting, way)
-        loss, accuracy, logits = _in_chunks(
-            lambda chunk: answers_to(inputs, chunk), episodes, axis=1
-        )
-        return Answers(loss, accuracy, logits, episodes.query)
+        return _in_chunks(of_chunk, episodes, axis=1)
 
     return Evaluator(
         embed=_embed(model, preprocess),
         is_fixed=lambda init: _is_fixed(config, model, init.body),
         adapt=adapt,
-        answer=answer,
     )
 
 

@@ -24,13 +24,15 @@ EvaluatorOf = Callable[[int], adaptation.Evaluator]  # by the classes of an epis
 
 
 class _Head(NamedTuple):
-    """A head, its grid, how an initialisation is measured with it, what it answers."""
+    """A head, its grid, and `(init, setting, sample, seen=metrics.measure)`.
+
+    The last gives what is seen of its answers, as `adaptation.Evaluator.adapt`.
+    """
 
     name: str
     settings: list[dict[str, Any]]
     steps: tuple[int, ...]
-    measure: Callable[[Initialisation, Any, Sample], Measurements]
-    answer: Callable[[Initialisation, Any, Sample], Answers]
+    measure: Callable[..., Any]
 
 
 class _Heads(NamedTuple):
@@ -181,8 +183,9 @@ def first_answers(chosen: Chosen) -> dict[str, np.ndarray]:
     first = episode_set.some(chosen.entrants.samples.test[0], slice(1))
     answers = {}
     for name, (row, init, head, see, _) in best.items():
-        logits = head.answer(init, row.setting, see(init, first)).logits
-        answers[name] = logits[row.chosen, 0].argmax(-1)
+        seen = see(init, first)
+        told = head.measure(init, row.setting, seen, metrics.predictions)
+        answers[name] = told[row.chosen, 0]
     return answers
 
 
@@ -327,28 +330,21 @@ def _all_heads(entrants: Entrants, init: Initialisation) -> Iterator[_Heads]:
         return evaluator_of(sample.way).embed(init, sample)
 
     def adapt(
-        name: str, init: Initialisation, setting: Any, sample: Sample
-    ) -> Measurements:
-        evaluator = evaluator_of(sample.way)
-        return evaluator.adapt(init, sample.episodes, Setting(name, **setting))
-
-    def answer(
-        name: str, init: Initialisation, setting: Any, sample: Sample
-    ) -> Answers:
-        evaluator = evaluator_of(sample.way)
-        return evaluator.answer(init, sample.episodes, Setting(name, **setting))
+        name: str, init: Initialisation, setting: Any, sample: Sample, *seen: Any
+    ) -> Any:
+        evaluator, whole = evaluator_of(sample.way), Setting(name, **setting)
+        return evaluator.adapt(init, sample.episodes, whole, *seen)
 
     names = dict.fromkeys(("prototype", "zero", config.method.head, "learned"))
     steps, bound = tuple(grid.steps), functools.partial
     adapting = [
-        _Head(name, settings, steps, bound(adapt, name), bound(answer, name))
+        _Head(name, settings, steps, bound(adapt, name))
         for name in names
         if name != "learned" or init.head is not None
     ]
     closed = [
-        _Head(name, of_head, (0,), bound(_measured_fit, fit), bound(_fitted, fit))
+        _Head(name, of_head, (0,), bound(_fitted, closed_form.HEADS[name]))
         for name, of_head in closed_form.grid(grid).items()
-        for fit in [closed_form.HEADS[name]]
     ]
     first = entrants.samples.validation[0]
     if evaluator_of(first.way).is_fixed(init):
@@ -359,9 +355,13 @@ def _all_heads(entrants: Entrants, init: Initialisation) -> Iterator[_Heads]:
 
 
 def _fitted(
-    fit: closed_form.Head, init: Initialisation, setting: Any, sample: Sample
-) -> Answers:
-    """Answers of a head that is fitted to each episode of a sample of features."""
+    fit: closed_form.Head,
+    init: Initialisation,
+    setting: Any,
+    sample: Sample,
+    seen: Callable[[Answers], Any] = metrics.measure,
+) -> Any:
+    """What is seen of a head that is fitted to each episode of a sample of features."""
     labels, targets = sample.manifest.support_labels, sample.manifest.query_labels
     # Filling is no image, and such a head would learn from it.
     learned, judged = sample.manifest.support >= 0, sample.manifest.query >= 0
@@ -378,11 +378,7 @@ def _fitted(
             logits[number, rows, : fitted.shape[-1]] = fitted
             loss[0, number] = -np.take_along_axis(fitted, wanted[:, None], -1).mean()
             accuracy[0, number] = (fitted.argmax(-1) == wanted).mean()
-    return Answers(loss, accuracy, logits[None], sample.episodes.query)
-
-
-def _measured_fit(fit: closed_form.Head, *given: Any) -> Measurements:
-    return metrics.measure(_fitted(fit, *given))
+    return seen(Answers(loss, accuracy, logits[None], sample.episodes.query))
 
 
 def validated(

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.metrics import f1_score
 
-from metainit.evaluation.metrics import calibration_error, class_accuracy, macro_f1
+from metainit.evaluation.metrics import calibration_error, macro_f1
 
 
 @pytest.mark.parametrize("way", [2, 5, 20])
@@ -20,16 +20,6 @@ def test_macro_f1_is_that_of_scikit_learn(way):
     for step, episode in np.ndindex(3, 40):
         wanted = f1_score(labels[episode], predictions[step, episode], **about)
         assert f1[step, episode] == pytest.approx(wanted, abs=1e-12)
-
-
-def test_class_accuracy_is_that_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    labels = np.r_[np.arange(7), rng.choice(7, 200, p=np.arange(1, 8) / 28)]
-    predictions = np.where(rng.random(207) < 0.4, labels, rng.integers(0, 7, 207))
-    expected = balanced_accuracy_score(labels, predictions)
-    assert class_accuracy(labels, predictions, 7) == pytest.approx(expected, abs=1e-12)
-    with pytest.raises(ValueError, match="no image of class 7"):
-        class_accuracy(labels, predictions, 8)
 
 
 def test_calibration_error_by_hand():
