@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,22 +24,20 @@ EvaluatorOf = Callable[[int], adaptation.Evaluator]  # by the classes of an epis
 
 
 class _Head(NamedTuple):
-    """A head, its grid, and `(init, setting, sample, seen=metrics.measure)`.
+    """A head and its grid.
 
-    The last gives what is seen of its answers, as `adaptation.Evaluator.adapt`.
+    Attributes:
+      see: `(init, sample) -> sample`, what it sees of images; heads that follow each
+        other and have the same share what it gives.
+      measure: `(init, setting, seen sample, seen=metrics.measure)`, what is seen of its
+        answers, as of `adaptation.Evaluator.adapt`.
     """
 
     name: str
     settings: list[dict[str, Any]]
     steps: tuple[int, ...]
-    measure: Callable[..., Any]
-
-
-class _Heads(NamedTuple):
-    """Heads that see the same of an episode's images, which `see` computes once."""
-
     see: Callable[[Initialisation, Sample], Sample]
-    heads: Sequence[_Head]
+    measure: Callable[..., Any]
 
 
 class Entrants(NamedTuple):
@@ -60,7 +58,6 @@ class Choice(NamedTuple):
     row: Row  # as measured on meta-validation
     init: Initialisation
     head: _Head
-    see: Callable[[Initialisation, Sample], Sample]
     seconds: float  # that an episode took
 
 
@@ -97,8 +94,7 @@ def work(entrants: Entrants) -> tuple[int, int]:
     every = [
         halving.cost(len(head.settings), sizes, _rungs(entrants.config, head))
         for init in entrants.inits.values()
-        for _, heads in _all_heads(entrants, init)
-        for head in heads
+        for head in _heads(entrants, init)
     ]
     return len(every), sum(every)
 
@@ -113,14 +109,14 @@ def choose(entrants: Entrants) -> Chosen:
     count = sum(len(sample.manifest.query) for sample in validation)
     for name, init in entrants.inits.items():
         init = init._replace(name=name)
-        for see, heads in _all_heads(entrants, init):
+        for see, of_see in itertools.groupby(_heads(entrants, init), lambda x: x.see):
             progress.detailed(f"features for {name}")
-            before = time.perf_counter()
+            before, heads = time.perf_counter(), list(of_see)
             seen = [see(init, sample) for sample in validation]
             share = (time.perf_counter() - before) / count / len(heads)
             for head in heads:
                 row, seconds = _chosen(config, init, head, seen)
-                choices.append(Choice(row, init, head, see, seconds + share))
+                choices.append(Choice(row, init, head, seconds + share))
     return Chosen(entrants, choices, time.perf_counter() - begin)
 
 
@@ -182,8 +178,8 @@ def first_answers(chosen: Chosen) -> dict[str, np.ndarray]:
             best[choice.row.init] = choice
     first = episode_set.some(chosen.entrants.samples.test[0], slice(1))
     answers = {}
-    for name, (row, init, head, see, _) in best.items():
-        seen = see(init, first)
+    for name, (row, init, head, _) in best.items():
+        seen = head.see(init, first)
         told = head.measure(init, row.setting, seen, metrics.predictions)
         answers[name] = told[row.chosen, 0]
     return answers
@@ -301,25 +297,24 @@ def _measured(
 ) -> list[list[Measurements]]:
     """Measures each choice on each sample; heads that see the same share it."""
     measured = []
-    for _, of_heads in itertools.groupby(choices, key=lambda choice: id(choice.see)):
-        group = list(of_heads)
-        init, see = group[0].init, group[0].see
-        seen = [see(init, sample) for sample in testing]
-        for choice in group:
+    for see, of_see in itertools.groupby(choices, lambda choice: choice.head.see):
+        group = list(of_see)
+        seen = [see(group[0].init, sample) for sample in testing]
+        for row, init, head, _ in group:
             stop.check()
-            head, setting, of_each = choice.head, choice.row.setting, []
+            of_each = []
             sizes = [len(sample.manifest.query) for sample in testing]
             with _stage(init, head, sum(sizes)) as stage:
                 for sample, size in zip(seen, sizes, strict=True):
                     stage.detail = f"on {sample.manifest.dataset}"
-                    of_each.append(head.measure(init, setting, sample))
+                    of_each.append(head.measure(init, row.setting, sample))
                     stage.advance(size)
             measured.append(of_each)
     return measured
 
 
-def _all_heads(entrants: Entrants, init: Initialisation) -> Iterator[_Heads]:
-    """Yields heads that adapt, and then those in closed form."""
+def _heads(entrants: Entrants, init: Initialisation) -> list[_Head]:
+    """Lists heads that adapt, and then those in closed form."""
     config, evaluator_of = entrants.config, entrants.evaluator_of
     grid = config.evaluate
     rates = [("sgd", rate) for rate in grid.sgd_rates]
@@ -335,23 +330,21 @@ def _all_heads(entrants: Entrants, init: Initialisation) -> Iterator[_Heads]:
         evaluator, whole = evaluator_of(sample.way), Setting(name, **setting)
         return evaluator.adapt(init, sample.episodes, whole, *seen)
 
+    way = entrants.samples.validation[0].way
+    is_fixed = evaluator_of(way).is_fixed(init)
+    see = embed if is_fixed else lambda init, sample: sample
     names = dict.fromkeys(("prototype", "zero", config.method.head, "learned"))
     steps, bound = tuple(grid.steps), functools.partial
     adapting = [
-        _Head(name, settings, steps, bound(adapt, name))
+        _Head(name, settings, steps, see, bound(adapt, name))
         for name in names
         if name != "learned" or init.head is not None
     ]
     closed = [
-        _Head(name, of_head, (0,), bound(_fitted, closed_form.HEADS[name]))
+        _Head(name, of_head, (0,), embed, bound(_fitted, closed_form.HEADS[name]))
         for name, of_head in closed_form.grid(grid).items()
     ]
-    first = entrants.samples.validation[0]
-    if evaluator_of(first.way).is_fixed(init):
-        yield _Heads(embed, [*adapting, *closed])
-    else:
-        yield _Heads(lambda init, sample: sample, adapting)
-        yield _Heads(embed, closed)
+    return adapting + closed
 
 
 def _fitted(

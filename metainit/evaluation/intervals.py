@@ -94,12 +94,10 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """Gives the 95 % limits of a share of `count` images, NaN where there are none.
+    """Gives the 95 % limits of a share of `count` images, 1 or more.
 
     Wilson, J. Am. Stat. Assoc. 22 (1927); it needs no large counts.
     """
-    if not count:
-        return float("nan"), float("nan")
     test = scipy.stats.binomtest(round(share * count), count)
     bounds = test.proportion_ci(method="wilson")
     return float(bounds.low), float(bounds.high)

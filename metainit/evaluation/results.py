@@ -79,8 +79,6 @@ class Evaluation(NamedTuple):
     @property
     def in_words(self) -> str:
         """The protocol with the number of episodes."""
-        if not self.episodes:  # as runs have it that are older than the field
-            return self.protocol
         pooled = self.rows[0].measurements["accuracy"].shape[1]
         of_each = " of each" if pooled > self.episodes else ""
         return f"{self.protocol}, {self.episodes:,} episodes{of_each}"

@@ -94,4 +94,3 @@ def test_wilsons_interval():
     """Newcombe, Statistics in Medicine 17 (1998), table I, method 3."""
     np.testing.assert_allclose(wilson(81 / 263, 263), (0.2553, 0.3662), atol=5e-5)
     np.testing.assert_allclose(wilson(0.0, 20), (0.0, 0.1611), atol=5e-5)
-    assert np.isnan(wilson(float("nan"), 0)).all()
