@@ -1,9 +1,7 @@
 """The files of an archive, or of the tree it unpacks to, in one pass, as bytes."""
 
-import bz2
 import errno
 import gzip
-import lzma
 import os
 import stat
 import tarfile
@@ -13,13 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-_TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_TAR = (".tar", ".tar.gz", ".tgz")
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
     gzip.BadGzipFile,
     zlib.error,
-    lzma.LZMAError,
     EOFError,
     RuntimeError,  # a zip is encrypted, or compressed as Python does not know
 )
@@ -31,7 +28,6 @@ _SAID = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
 _MOST_HEADER = 1 << 16  # bytes of a name, or of what else a tar says of a file
-_OPEN: Any = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _ADVICE = "delete it and get the official archive"
 
 
@@ -65,10 +61,8 @@ def members(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[M
         try:
             yield from read(path, wanted, limit)
         except (*_BROKEN, OSError) as error:
-            # bz2 and gzip report their content by an OSError without a number, and a
-            # zip's places may lie before its start.
-            of_content = None, errno.EINVAL
-            if isinstance(error, OSError) and error.errno not in of_content:
+            # A zip's places may lie before its start.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             what = f"cut short or damaged ({str(error) or type(error).__name__})"
             raise ArchiveError(f"{path} is {what}; {_ADVICE}") from error
@@ -135,10 +129,7 @@ class _Entry(tarfile.TarInfo):
 
 def _decompressed(file: Any) -> Any:
     """Opens it by its first bytes: browsers decompress without renaming."""
-    for start, opens in _OPEN.items():
-        if file.peek(6).startswith(start):
-            return opens(file)
-    return file
+    return gzip.open(file) if file.peek(2).startswith(b"\x1f\x8b") else file
 
 
 def _of_zip(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[Member]:
