@@ -177,9 +177,7 @@ def _read(folder: Path) -> Part:
             tuple(json.loads((folder / "names.json").read_text(encoding="utf-8"))),
             np.load(folder / "hashes.npy"),
         )
-        if (folder / _DIGEST).exists() and (folder / _DIGEST).read_text() != _digest(
-            folder
-        ):
+        if (folder / _DIGEST).read_text() != _digest(folder):
             raise ValueError("labels, names or hashes are not as they were written")
         check(part.images, part.hashes)
         return part

@@ -289,17 +289,13 @@ def _warn_of_two_classes(
 def _pending(
     parts: dict[str, Classes], shape: tuple[int, int, int], skip: bool | None
 ) -> dict[str, cache.Pending]:
-    items = {
-        role: [
+    pending = {}
+    for role, classes in parts.items():
+        items = [
             images.Encoded(label, file, str(file))
             for label, files in enumerate(classes.values())
             for file in files
         ]
-        for role, classes in parts.items()
-    }
-    pending, rest = {}, list(items.values())
-    for role, classes in parts.items():
-        own, *rest = rest
-        rows = images.decode_all(own, *shape[1:], skip, chain(*rest))
-        pending[role] = cache.Pending(len(own), rows, list(classes))
+        rows = images.decode_all(items, *shape[1:], skip)
+        pending[role] = cache.Pending(len(items), rows, list(classes))
     return pending

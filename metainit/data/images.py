@@ -156,16 +156,12 @@ def _opened(content: bytes | Path) -> Image.Image:
 
 
 def decode_all(
-    items: Iterable[Encoded],
-    size: int,
-    channels: int,
-    skip: bool | None,
-    rest: Iterable[Encoded] = (),
+    items: Iterable[Encoded], size: int, channels: int, skip: bool | None
 ) -> Iterator[tuple[int, np.ndarray | None]]:
     """Applies `decode` to each item, in order, in a few threads.
 
-    Where one does not decode, the others are tried still, those of the `rest` too, so
-    that one ValueError names them all.
+    Where one does not decode, the others are tried still, so that one ValueError names
+    them all.
     """
     faults: list[Fault] = []
 
@@ -175,15 +171,13 @@ def decode_all(
         except ValueError as error:
             return Fault(item.name, error.__cause__ or error)
 
-    for part in (items, rest):
-        for row in ahead(attempt, together(part, lambda item: 1, 32)):
-            if isinstance(row, Fault):
-                faults.append(row)
-            elif not faults:
-                yield row
-        if not faults:
-            return
-    raise undecodable(faults, skip) from faults[0].error
+    for row in ahead(attempt, together(items, lambda item: 1, 32)):
+        if isinstance(row, Fault):
+            faults.append(row)
+        elif not faults:
+            yield row
+    if faults:
+        raise undecodable(faults, skip) from faults[0].error
 
 
 def together(

@@ -102,9 +102,8 @@ def test_an_undecodable_image_is_named_or_skipped_and_counted(tmp_path, caplog):
     (root / "lost").mkdir()
     (root / "lost" / "only.png").write_text("no image")
     name = f"folder:{root}"
-    with pytest.raises(ValueError, match=r"^4 images do not decode: ") as error:
+    with pytest.raises(ValueError, match=r"decode.* data\.skip_undecodable=True"):
         loading.load(settings(tmp_path, name))
-    assert "data.skip_undecodable=True" in str(error.value)
     left = (tmp_path / "data" / "cache").iterdir()
     assert not [path for path in left if path.is_dir()]  # not a part of it
     with caplog.at_level(logging.WARNING):
@@ -115,38 +114,23 @@ def test_an_undecodable_image_is_named_or_skipped_and_counted(tmp_path, caplog):
     assert all((np.bincount(source.labels) == 3).all() for (source,) in roles[:3])
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_all_images_that_do_not_decode_are_named_at_once(tmp_path, shared):
-    """Of every role, in their order; of many the first ten, and how many there are."""
-    root, broken = tmp_path / "tree", []
-    for part in ("train", "test") if shared else (".",):
-        tree(root / part, classes=4)
-        for label in range(4):
-            for number in range(2):
-                broken.append(root / part / f"class{label}" / f"{number}.png")
-                broken[-1].write_bytes(b"no image")
+def test_the_first_ten_images_that_do_not_decode_are_named_at_once(tmp_path):
+    root, why = tree(tmp_path / "tree", classes=6), "of no format that is known"
+    broken = sorted(root.glob("*/[01].png"))
 
     def refusal():
         with pytest.raises(ValueError) as error:
             folders.read_labelled(str(root), 8, 3, None, 0, str(tmp_path / "data"))
         return str(error.value)
 
-    told = refusal()
-    places = [told.index(str(path)) for path in broken[:10]]
-    assert places == sorted(places)
-    more = ", and 6 more" if shared else ""
-    assert told.startswith(f"{len(broken)} images do not decode: {broken[0]} (of no f")
-    assert told.endswith(f"(of no format that is known){more}; mend or remove them")
-    for path in broken[1:]:
-        path.write_bytes(path.with_name("2.png").read_bytes())
-    assert refusal() == (
-        f"{broken[0]} does not decode as an image (of no format that is known); "
-        "mend or remove it"
-    )
-    words = "train/class0 have images of one class, and would be two classes"
-    words = words if shared else r"or set data\.skip_undecodable=True"
-    with pytest.raises(ValueError, match=words):
-        loading.load(settings(tmp_path, f"folder:{root}"))
+    broken[0].write_bytes(b"no image")
+    told = f"{broken[0]} does not decode as an image ({why}); mend or remove it"
+    assert refusal() == told
+    for path in broken:
+        path.write_bytes(b"no image")
+    names = ", ".join(f"{path} ({why})" for path in broken[:10])
+    told = f"12 images do not decode: {names}, and 2 more; mend or remove them"
+    assert refusal() == told
 
 
 def test_the_cache_follows_the_files_and_the_settings(tmp_path, monkeypatch):

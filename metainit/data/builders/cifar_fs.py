@@ -54,17 +54,13 @@ def read(data: Any) -> dict[str, cache.Part]:
 
 def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]:
     (file,) = catalog.CATALOG["cifar_fs"].files
-    try:
-        members = archive.members(paths[0], lambda name: True, file.most)
-        content = {Path(name).name: content for name, content, _ in members}
-        names = content.get(NAMES, b"").decode(errors="replace").split()
-        if len(names) != 100 or not {*_VALIDATION, *_TEST} <= set(names):
-            raise ValueError(f"{NAMES} does not name the 100 classes of CIFAR-100")
-        # Training images come first.
-        parts = [records(name, content.get(name, b"")) for name in _RECORDS]
-    except ValueError as error:
-        advice = "give the official archive, or one of its layout"
-        raise ValueError(f"data.archive={paths[0]}: {error}; {advice}") from error
+    members = archive.members(paths[0], lambda name: True, file.most)
+    content = {Path(name).name: content for name, content, _ in members}
+    names = content.get(NAMES, b"").decode(errors="replace").split()
+    if len(names) != 100 or not {*_VALIDATION, *_TEST} <= set(names):
+        raise ValueError(f"{NAMES} does not name the 100 classes of CIFAR-100")
+    # Training images come first.
+    parts = [records(name, content.get(name, b"")) for name in _RECORDS]
     labels, pixels = (np.concatenate(part) for part in zip(*parts, strict=True))
     train = [name for name in sorted(names) if name not in {*_VALIDATION, *_TEST}]
     images = {

@@ -82,7 +82,13 @@ def read(data: Any, entry: Entry, load: Load) -> dict[str, cache.Part]:
             raise ValueError(f"data.archive: there is no file {path}")
 
     def build() -> dict[str, cache.Pending]:
-        split, images_of = load(paths, data.skip_undecodable)
+        try:
+            split, images_of = load(paths, data.skip_undecodable)
+        except ValueError as error:
+            given = ",".join(map(str, paths))
+            official = " and ".join(file.name for file in entry.files)
+            advice = f"give {official}, or what is laid out alike"
+            raise ValueError(f"data.archive={given}: {error}; {advice}") from error
         form = data.size, data.channels
 
         def pending(names: Sequence[str]) -> cache.Pending:

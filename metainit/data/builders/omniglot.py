@@ -4,7 +4,6 @@ Lake, Salakhutdinov and Tenenbaum, Science 350 (2015), pooled and split by chara
 as in `omniglot_split.txt`, 1,100 / 100 / 423. Ink is bright (255), as in `glyphs`.
 """
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from metainit.data import cache, images
-from metainit.data.builders import catalog, fetch
+from metainit.data.builders import archive, catalog, fetch
 from metainit.runtime import untrusted
 
 _ROLE_OF = {"t": "train", "v": "validation", "e": "test"}
 _MOST = 1 << 26  # bytes of all drawings; those of the official zips are 15 MB
 _SIDE = 256  # of a drawing at most; official ones have 105 pixels
-_ADVICE = "give images_background.zip, images_evaluation.zip, or both with a comma"
 
 # A class, and one of its drawings; None where it does not decode and is left out.
 Drawing = tuple[str, Image.Image | None]
@@ -55,39 +53,30 @@ def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]
             drawings.setdefault(name, []).append(drawing)
     classes = split()
     if strange := sorted(set(drawings).difference(*classes.values())):
-        what = f"{strange[0]!r} is no character of Omniglot"
-        raise ValueError(f"data.archive={paths[0]}: {what}; {_ADVICE}")
+        raise ValueError(f"{strange[0]!r} is no character of Omniglot")
     return classes, drawings
 
 
 def _zip(path: Path, skip: bool) -> Iterator[Drawing]:
     """Yields the drawings root/Alphabet/characterNN/NNNN_NN.png, in order of names."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        what = f"is neither a whole zip nor an npz ({error})"
-        raise ValueError(f"data.archive={path} {what}; {_ADVICE}") from error
-    with archive:
-        members = sorted(name for name in archive.namelist() if name.endswith(".png"))
-        if not members or any(name.count("/") != 3 for name in members):
-            layout = "images_background/Alphabet/characterNN/NNNN_NN.png"
-            raise ValueError(f"data.archive={path} is not laid out as {layout}")
-        if (size := sum(x.file_size for x in archive.infolist())) > _MOST:
-            what = f"declares {size:,} bytes of files, more than {_MOST:,}"
-            raise ValueError(f"data.archive={path} {what}; {_ADVICE}")
-        for member in members:
-            drawing = None
-            try:
-                with images.opened(archive.read(member)) as image:
-                    if max(image.size) > _SIDE:
-                        raise ValueError(f"a drawing of {image.size} pixels")
-                    # Black ink on white, one bit.
-                    drawing = ImageOps.invert(image.convert("L"))
-            except Exception as error:  # of zipfile, or any of PIL's plugins
-                if not skip:
-                    fault = images.Fault(f"{path}: {member}", error)
-                    raise images.undecodable([fault]) from error
-            yield "/".join(member.split("/")[1:3]), drawing
+    members = archive.members(path, lambda name: name.endswith(".png"), _MOST)
+    content_of = {name: content for name, content, _ in members}
+    if not content_of or any(name.count("/") != 3 for name in content_of):
+        layout = "images_background/Alphabet/characterNN/NNNN_NN.png"
+        raise ValueError(f"{path} is not laid out as {layout}")
+    for name, content in sorted(content_of.items()):
+        drawing = None
+        try:
+            with images.opened(content) as image:
+                if max(image.size) > _SIDE:
+                    raise ValueError(f"a drawing of {image.size} pixels")
+                # Black ink on white, one bit.
+                drawing = ImageOps.invert(image.convert("L"))
+        except Exception as error:  # of any of PIL's plugins
+            if not skip:
+                fault = images.Fault(f"{path}: {name}", error)
+                raise images.undecodable([fault]) from error
+        yield "/".join(name.split("/")[1:3]), drawing
 
 
 def _npz(path: Path) -> Iterator[Drawing]:
@@ -97,7 +86,7 @@ def _npz(path: Path) -> Iterator[Drawing]:
         ink = np.unpackbits(packed, axis=-1).reshape(len(names), -1, 28, 28) * 255
     except (KeyError, ValueError, OSError) as error:
         what = f"does not hold Omniglot as packed and names ({error})"
-        raise ValueError(f"data.archive={path} {what}; {_ADVICE}") from error
+        raise ValueError(f"{path} {what}") from error
     for name, drawings in zip(names, ink, strict=True):
         for drawing in drawings:
             yield name, Image.fromarray(drawing)
