@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
+from metainit.data import images
 from metainit.runtime import atomic
 
 ROLES = ("train", "validation", "test")
@@ -50,9 +51,8 @@ def first_of(labels: np.ndarray, hashes: np.ndarray) -> np.ndarray:
 class Pending(NamedTuple):
     """The images of one role before they are decoded."""
 
-    total: int  # number of rows
-    # (label, uint8 [H, W, C]), made as they are taken; None for what is left out.
-    rows: Iterable[tuple[int, np.ndarray | None]]
+    items: Iterable[images.Encoded]
+    total: int  # their number
     names: Sequence[str]  # the classes that labels are indices of
 
 
@@ -76,11 +76,13 @@ def cached(
     name: str,
     key: object,
     shape: tuple[int, int, int],
+    skip: bool | None,
     build: Callable[[], Mapping[str, Pending]],
 ) -> dict[str, Part]:
-    """Reads what `build` makes by role back, memory-mapped, from below `root`.
+    """Decodes what `build` gives by role; reads it memory-mapped from below `root`.
 
-    `build` is called where no cache of this name, key (compared by its `repr`) and
+    What does not decode is left out or refused as by `images.decode_all`. `build` is
+    called where no cache of this name, key (compared by its `repr`) and
     shape [H, W, C] exists. The cache is written beside its place and renamed, so an
     interrupted build leaves none, and the next one clears away what it did leave. A
     second process waits for the first. One that is found damaged is made again; of
@@ -104,7 +106,7 @@ def cached(
                 shutil.rmtree(place, ignore_errors=True)
         try:
             for role, pending in build().items():
-                _write(new / role, pending, shape, f"{name} {role}")
+                _write(new / role, pending, shape, skip, f"{name} {role}")
             os.rename(new, final)
         finally:
             shutil.rmtree(new, ignore_errors=True)
@@ -127,22 +129,29 @@ def _parts(final: Path) -> dict[str, Part]:
         return {path.name: _read(path) for path in sorted(final.iterdir())}
 
 
-def _write(folder: Path, pending: Pending, shape: tuple[int, ...], title: str) -> None:
+def _write(
+    folder: Path,
+    pending: Pending,
+    shape: tuple[int, int, int],
+    skip: bool | None,
+    title: str,
+) -> None:
     folder.mkdir(parents=True)
-    path = folder / "images.npy"
-    images = allocated(path, np.uint8, (pending.total, *shape))
+    path, (side, _, channels) = folder / "images.npy", shape
+    array = allocated(path, np.uint8, (pending.total, *shape))
     labels: list[int] = []
     hashes: list[int] = []
+    rows = images.decode_all(pending.items, side, channels, skip)
     for label, image in tqdm(
-        pending.rows, title, pending.total, leave=False, disable=None, unit="image"
+        rows, title, pending.total, leave=False, disable=None, unit="image"
     ):
         if image is not None:
-            images[len(labels)] = image
+            array[len(labels)] = image
             labels.append(label)
             hashes.append(hash_image(image))
     if skipped := pending.total - len(labels):
         logging.warning("%s: left out %d undecodable images", title, skipped)
-        np.save(folder / "kept.npy", images[: len(labels)])
+        np.save(folder / "kept.npy", array[: len(labels)])
         os.replace(folder / "kept.npy", path)
     # A class may have lost its last image.
     present, renumbered = np.unique(labels, return_inverse=True)

@@ -52,9 +52,7 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
     skip = bool(data.skip_undecodable)
     key = cache.file_key(*chain(*classes.values())), layout, skip
     name, shape = f"folder-{top.resolve().name}", (data.size, data.size, data.channels)
-    return cache.cached(
-        data.data_dir, name, key, shape, lambda: _pending(split, shape, skip)
-    )
+    return cache.cached(data.data_dir, name, key, shape, skip, lambda: _pending(split))
 
 
 class Labelled(NamedTuple):
@@ -103,11 +101,8 @@ def read_labelled(
         files = [list(chain(*part.values())) for part in parts.values()]
         names = {role: list(part) for role, part in parts.items()}
         key = cache.file_key(*chain(*files)), names, [*map(len, files)]
-        name, build = (
-            f"labelled-{top.resolve().name}",
-            lambda: _pending(parts, shape, None),
-        )
-        return cache.cached(data_dir, name, key, shape, build)
+        name = f"labelled-{top.resolve().name}"
+        return cache.cached(data_dir, name, key, shape, None, lambda: _pending(parts))
 
     if "train" in folders and len(folders) > 1 and folders <= {"train", *_HELD_OUT}:
         if share is not None:
@@ -286,9 +281,7 @@ def _warn_of_two_classes(
         logging.warning(message, top, len(twice), *twice[0])
 
 
-def _pending(
-    parts: dict[str, Classes], shape: tuple[int, int, int], skip: bool | None
-) -> dict[str, cache.Pending]:
+def _pending(parts: dict[str, Classes]) -> dict[str, cache.Pending]:
     pending = {}
     for role, classes in parts.items():
         items = [
@@ -296,6 +289,5 @@ def _pending(
             for label, files in enumerate(classes.values())
             for file in files
         ]
-        rows = images.decode_all(items, *shape[1:], skip)
-        pending[role] = cache.Pending(len(items), rows, list(classes))
+        pending[role] = cache.Pending(items, len(items), list(classes))
     return pending

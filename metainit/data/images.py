@@ -6,7 +6,7 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -70,56 +70,33 @@ class Encoded(NamedTuple):
     """An image still to be decoded."""
 
     label: int  # of its class
-    content: bytes | Path  # of a file, or its path
+    content: bytes | Path | np.ndarray  # of a file, or its path; or uint8 pixels
     name: str  # what to call it in an error
+    ink: bool = False  # whether it is a drawing in black, to become one in white
 
 
-class Fault(NamedTuple):
-    """An image that does not decode."""
-
-    name: str
-    error: BaseException
+class Unreadable(ValueError):
+    """Bytes that no image can be had from; says why."""
 
 
-def decode(
-    encoded: Encoded, size: int, channels: int, skip: bool | None
-) -> tuple[int, np.ndarray | None]:
-    """Returns (label, `fit` of the image), with None for it where it is skipped.
+def decode(encoded: Encoded, size: int, channels: int) -> np.ndarray:
+    """Returns `fit` of an image, or raises `Unreadable`."""
+    with _reading(), _opened(encoded.content) as image, _turn(image):
+        if encoded.ink:
+            image = ImageOps.invert(image.convert("L"))
+        return fit(image, size, channels)
 
-    Raises:
-      ValueError: the image does not decode and `skip` is false, or None where there is
-        no such choice.
-    """
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Makes an `Unreadable` of what goes wrong, without the address of an object."""
     try:
-        with _opened(encoded.content) as image, _turn(image):
-            return encoded.label, fit(image, size, channels)
+        yield
+    except UnidentifiedImageError as error:
+        raise Unreadable("of no format that is known") from error
     # PIL's plugins report broken files with whatever their parsers stumbled on.
     except Exception as error:
-        if skip:
-            return encoded.label, None
-        raise undecodable([Fault(encoded.name, error)], skip) from error
-
-
-def undecodable(faults: Sequence[Fault], skip: bool | None = False) -> ValueError:
-    """Makes what to raise for images that are not skipped; `skip` as of `decode`."""
-    choice = ", or set data.skip_undecodable=True to leave out and count such images"
-    (name, error), *others = faults
-    told = f"{name} does not decode as an image ({_reason(error)}); mend or remove it"
-    if others:
-        named = [f"{name} ({_reason(error)})" for name, error in faults[:_NAMED]]
-        more = len(faults) - len(named)
-        told = (
-            f"{len(faults)} images do not decode: {', '.join(named)}"
-            f"{f', and {more} more' * (more > 0)}; mend or remove them"
-        )
-    return ValueError(f"{told}{'' if skip is None else choice}")
-
-
-def _reason(error: BaseException) -> str:
-    """Says what an error does, without the address of an object."""
-    if isinstance(error, UnidentifiedImageError):
-        return "of no format that is known"
-    return str(error) or type(error).__name__
+        raise Unreadable(str(error) or type(error).__name__) from error
 
 
 def opened(content: bytes | Path) -> Image.Image:
@@ -127,7 +104,9 @@ def opened(content: bytes | Path) -> Image.Image:
     if isinstance(content, Path):
         content = untrusted.read_bytes(content, MAX_BYTES)
     image = Image.open(io.BytesIO(content), formats=_FORMATS)
-    _check_pixels(*image.size)
+    if image.width * image.height > MAX_PIXELS:
+        many = f"{image.width:,} x {image.height:,} pixels, more than {MAX_PIXELS:,}"
+        raise Unreadable(f"{many}; make it smaller")
     return image
 
 
@@ -137,14 +116,10 @@ def _turn(image: Image.Image) -> contextlib.AbstractContextManager[Any]:
     return _ONE_AT_A_TIME if large else contextlib.nullcontext()
 
 
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        many = f"{width:,} x {height:,} pixels, more than {MAX_PIXELS:,}"
-        raise Unreadable(f"{many}; make it smaller")
-
-
-def _opened(content: bytes | Path) -> Image.Image:
+def _opened(content: bytes | Path | np.ndarray) -> Image.Image:
     """Opens an image, a JPEG in colour without EXIF data sooner than PIL does."""
+    if isinstance(content, np.ndarray):
+        return Image.fromarray(content)
     if isinstance(content, Path):
         content = untrusted.read_bytes(content, MAX_BYTES)
     if content.startswith(b"\xff\xd8") and b"Exif\0\0" not in content:
@@ -158,26 +133,38 @@ def _opened(content: bytes | Path) -> Image.Image:
 def decode_all(
     items: Iterable[Encoded], size: int, channels: int, skip: bool | None
 ) -> Iterator[tuple[int, np.ndarray | None]]:
-    """Applies `decode` to each item, in order, in a few threads.
+    """Yields (label, `decode`d item) in order, from a few threads; None if skipped.
 
-    Where one does not decode, the others are tried still, so that one ValueError names
-    them all.
+    Where one does not decode, the others are tried still, so that one error names the
+    first ten of all.
+
+    Raises:
+      ValueError: some do not decode and `skip` is false, or None where there is no such
+        choice.
     """
-    faults: list[Fault] = []
+    faults: list[tuple[str, Unreadable]] = []
 
-    def attempt(item: Encoded) -> tuple[int, np.ndarray | None] | Fault:
+    def attempt(item: Encoded) -> tuple[Encoded, np.ndarray | Unreadable]:
         try:
-            return decode(item, size, channels, skip)
-        except ValueError as error:
-            return Fault(item.name, error.__cause__ or error)
+            return item, decode(item, size, channels)
+        except Unreadable as error:
+            return item, error
 
-    for row in ahead(attempt, together(items, lambda item: 1, 32)):
-        if isinstance(row, Fault):
-            faults.append(row)
+    for item, image in ahead(attempt, together(items, lambda item: 1, 32)):
+        if isinstance(image, Unreadable) and not skip:
+            faults.append((item.name, image))
         elif not faults:
-            yield row
-    if faults:
-        raise undecodable(faults, skip) from faults[0].error
+            yield item.label, None if isinstance(image, Unreadable) else image
+    if not faults:
+        return
+    choice = ", or set data.skip_undecodable=True to leave out and count such images"
+    (name, error), *others = faults
+    told = f"{name} does not decode as an image ({error}); mend or remove it"
+    if others:
+        named = ", ".join(f"{name} ({error})" for name, error in faults[:_NAMED])
+        more = f", and {len(faults) - _NAMED} more" * (len(faults) > _NAMED)
+        told = f"{len(faults)} images do not decode: {named}{more}; mend or remove them"
+    raise ValueError(f"{told}{'' if skip is None else choice}") from error
 
 
 def together(
@@ -209,10 +196,6 @@ def ahead(work: Callable[[T], R], pieces: Iterable[list[T]]) -> Iterator[R]:
                 yield from waiting.popleft().result()
         for future in waiting:
             yield from future.result()
-
-
-class Unreadable(ValueError):
-    """Bytes that no image can be had from."""
 
 
 class Rule(NamedTuple):
@@ -250,20 +233,17 @@ def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
     if isinstance(image, np.ndarray):
         rule.apply(Image.fromarray(image)).save(file, "png", compress_level=1)
         return file.getvalue()
-    try:
-        with opened(image) as whole, _turn(whole):
-            turned = whole.getexif().get(_ORIENTATION, 1) != 1
-            fine = whole.format == "JPEG" and whole.mode == "RGB" and not turned
-            reduced = rule.reduced(whole.size)
-            if fine and reduced == whole.size and not rule.crop_bottom:
-                whole.load()  # so that a file that is cut short is found now
-                return image
-            if not rule.crop_bottom:
-                # A JPEG decodes to a fraction of its sides in less time and memory; to
-                # twice what is needed, so that the rest of the reduction smooths.
-                whole.draft(None, (2 * reduced[0], 2 * reduced[1]))
-            decoded = _in_mode(upright(whole), "RGB")
-    except Exception as error:
-        raise Unreadable(_reason(error)) from error
+    with _reading(), opened(image) as whole, _turn(whole):
+        turned = whole.getexif().get(_ORIENTATION, 1) != 1
+        fine = whole.format == "JPEG" and whole.mode == "RGB" and not turned
+        reduced = rule.reduced(whole.size)
+        if fine and reduced == whole.size and not rule.crop_bottom:
+            whole.load()  # so that a file that is cut short is found now
+            return image
+        if not rule.crop_bottom:
+            # A JPEG decodes to a fraction of its sides in less time and memory; to
+            # twice what is needed, so that the rest of the reduction smooths.
+            whole.draft(None, (2 * reduced[0], 2 * reduced[1]))
+        decoded = _in_mode(upright(whole), "RGB")
     rule.apply(decoded).save(file, "jpeg", quality=_QUALITY)
     return file.getvalue()

@@ -176,7 +176,7 @@ def meet(path: pathlib.Path) -> str:
                 for _ in archive.members(path, lambda name: True, 10**12):
                     pass
             case _:
-                images.decode(images.Encoded(0, path, path.name), 32, 3, skip=False)
+                images.decode(images.Encoded(0, path, path.name), 32, 3)
     except ValueError as error:
         return str(error)
     return ""

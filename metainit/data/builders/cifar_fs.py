@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from metainit.data import cache
+from metainit.data import cache, images
 from metainit.data.builders import archive, catalog, fetch
 
 NAMES = "fine_label_names.txt"
@@ -52,7 +51,7 @@ def read(data: Any) -> dict[str, cache.Part]:
     return fetch.read(data, catalog.CATALOG["cifar_fs"], _load)
 
 
-def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]:
+def _load(paths: Sequence[Path]) -> tuple[fetch.Split, fetch.Images]:
     (file,) = catalog.CATALOG["cifar_fs"].files
     members = archive.members(paths[0], lambda name: True, file.most)
     content = {Path(name).name: content for name, content, _ in members}
@@ -63,8 +62,8 @@ def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]
     parts = [records(name, content.get(name, b"")) for name in _RECORDS]
     labels, pixels = (np.concatenate(part) for part in zip(*parts, strict=True))
     train = [name for name in sorted(names) if name not in {*_VALIDATION, *_TEST}]
-    images = {
-        name: [Image.fromarray(image) for image in pixels[labels == label]]
+    images_of = {
+        name: [images.Encoded(label, image, name) for image in pixels[labels == label]]
         for label, name in enumerate(names)
     }
-    return {"train": train, "validation": _VALIDATION, "test": _TEST}, images
+    return {"train": train, "validation": _VALIDATION, "test": _TEST}, images_of

@@ -177,10 +177,12 @@ def _verify(arguments: argparse.Namespace) -> int:
         try:
             for number, item in enumerate(bar):
                 if number % every == 0:
-                    _, pixels = images.decode(item, 32, 3, skip=True)
-                    decoded += pixels is not None
-                    if pixels is None:
-                        problems.append(f"{item.name} does not decode as an image")
+                    try:
+                        images.decode(item, 32, 3)
+                        decoded += 1
+                    except images.Unreadable as error:
+                        what = f"does not decode as an image ({error})"
+                        problems.append(f"{item.name} {what}")
                 splits[split] += 1
                 classes[item.label] += 1
         except DamagedError as error:

@@ -10,7 +10,6 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from tqdm import tqdm
 
 from metainit.data import cache, images
@@ -21,11 +20,10 @@ _TIMEOUT = 30.0  # seconds without a byte
 _ADVICE = "give a copy of the file with --config.data.archive=PATH"
 
 
-# From paths, and whether images that do not decode are skipped: the classes of every
-# role, and the images of every class, None for one that is skipped.
+# From paths the classes of every role, and the images of every class, with any label.
 Split = Mapping[str, Sequence[str]]
-Images = Mapping[str, Sequence[Image.Image | None]]
-Load = Callable[[Sequence[Path], bool], tuple[Split, Images]]
+Images = Mapping[str, Sequence[images.Encoded]]
+Load = Callable[[Sequence[Path]], tuple[Split, Images]]
 
 
 class FetchError(ValueError):
@@ -83,29 +81,27 @@ def read(data: Any, entry: Entry, load: Load) -> dict[str, cache.Part]:
 
     def build() -> dict[str, cache.Pending]:
         try:
-            split, images_of = load(paths, data.skip_undecodable)
+            split, images_of = load(paths)
         except ValueError as error:
             given = ",".join(map(str, paths))
             official = " and ".join(file.name for file in entry.files)
             advice = f"give {official}, or what is laid out alike"
             raise ValueError(f"data.archive={given}: {error}; {advice}") from error
-        form = data.size, data.channels
 
         def pending(names: Sequence[str]) -> cache.Pending:
             # Class by class, so that an episode reads neighbouring pages.
-            by_class = enumerate(images_of.get(name, ()) for name in names)
-            decoded = [(label, image) for label, of in by_class for image in of]
-            rows = (
-                (label, None if image is None else images.fit(image, *form))
-                for label, image in decoded
-            )
-            return cache.Pending(len(decoded), rows, names)
+            items = [
+                item._replace(label=label)
+                for label, name in enumerate(names)
+                for item in images_of.get(name, ())
+            ]
+            return cache.Pending(items, len(items), names)
 
         return {role: pending(names) for role, names in split.items()}
 
-    key = cache.file_key(*paths), bool(data.skip_undecodable)
-    shape = (data.size, data.size, data.channels)
-    return cache.cached(data.data_dir, entry.name, key, shape, build)
+    skip = bool(data.skip_undecodable)
+    key, shape = (cache.file_key(*paths), skip), (data.size, data.size, data.channels)
+    return cache.cached(data.data_dir, entry.name, key, shape, skip, build)
 
 
 def digest(path: Path, checksum: str) -> str:

@@ -22,7 +22,7 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from metainit.data import cache, images
+from metainit.data import cache
 from metainit.data.builders import prepare, prepared
 
 SIZE = 28
@@ -194,11 +194,11 @@ def read(data: Any) -> dict[str, cache.Part]:
         names = builder.info.features["label"].names
 
         def of_role(role: str) -> cache.Pending:
-            items = prepared.encoded(builder, [role])
-            rows = images.decode_all(items, data.size, data.channels, False)
-            return cache.Pending(builder.info.splits[role].num_examples, rows, names)
+            total = builder.info.splits[role].num_examples
+            return cache.Pending(prepared.encoded(builder, [role]), total, names)
 
         return {role: of_role(role) for role in SCRIPTS}
 
     shape = (data.size, data.size, data.channels)
-    return cache.cached(data.data_dir, "glyphs", str(Glyphs.VERSION), shape, pending)
+    key = str(Glyphs.VERSION)
+    return cache.cached(data.data_dir, "glyphs", key, shape, False, pending)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from metainit.data import cache, images
 from metainit.data.builders import archive, catalog, fetch
@@ -17,10 +16,9 @@ from metainit.runtime import untrusted
 
 _ROLE_OF = {"t": "train", "v": "validation", "e": "test"}
 _MOST = 1 << 26  # bytes of all drawings; those of the official zips are 15 MB
-_SIDE = 256  # of a drawing at most; official ones have 105 pixels
 
-# A class, and one of its drawings; None where it does not decode and is left out.
-Drawing = tuple[str, Image.Image | None]
+# A class, and one of its drawings.
+Drawing = tuple[str, images.Encoded]
 
 
 def split() -> dict[str, tuple[str, ...]]:
@@ -46,10 +44,10 @@ def read(data: Any) -> dict[str, cache.Part]:
     return fetch.read(data, catalog.CATALOG["omniglot"], _load)
 
 
-def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]:
-    drawings: dict[str, list[Image.Image | None]] = {}
+def _load(paths: Sequence[Path]) -> tuple[fetch.Split, fetch.Images]:
+    drawings: dict[str, list[images.Encoded]] = {}
     for path in paths:
-        for name, drawing in _npz(path) if path.suffix == ".npz" else _zip(path, skip):
+        for name, drawing in _npz(path) if path.suffix == ".npz" else _zip(path):
             drawings.setdefault(name, []).append(drawing)
     classes = split()
     if strange := sorted(set(drawings).difference(*classes.values())):
@@ -57,25 +55,15 @@ def _load(paths: Sequence[Path], skip: bool) -> tuple[fetch.Split, fetch.Images]
     return classes, drawings
 
 
-def _zip(path: Path, skip: bool) -> Iterator[Drawing]:
-    """Yields the drawings root/Alphabet/characterNN/NNNN_NN.png, in order of names."""
+def _zip(path: Path) -> Iterator[Drawing]:
+    """Yields root/Alphabet/characterNN/NNNN_NN.png, of one bit, in order of names."""
     members = archive.members(path, lambda name: name.endswith(".png"), _MOST)
     content_of = {name: content for name, content, _ in members}
     if not content_of or any(name.count("/") != 3 for name in content_of):
         layout = "images_background/Alphabet/characterNN/NNNN_NN.png"
         raise ValueError(f"{path} is not laid out as {layout}")
     for name, content in sorted(content_of.items()):
-        drawing = None
-        try:
-            with images.opened(content) as image:
-                if max(image.size) > _SIDE:
-                    raise ValueError(f"a drawing of {image.size} pixels")
-                # Black ink on white, one bit.
-                drawing = ImageOps.invert(image.convert("L"))
-        except Exception as error:  # of any of PIL's plugins
-            if not skip:
-                fault = images.Fault(f"{path}: {name}", error)
-                raise images.undecodable([fault]) from error
+        drawing = images.Encoded(0, content, f"{path}: {name}", ink=True)
         yield "/".join(name.split("/")[1:3]), drawing
 
 
@@ -89,4 +77,4 @@ def _npz(path: Path) -> Iterator[Drawing]:
         raise ValueError(f"{path} {what}") from error
     for name, drawings in zip(names, ink, strict=True):
         for drawing in drawings:
-            yield name, Image.fromarray(drawing)
+            yield name, images.Encoded(0, drawing, name)

@@ -152,8 +152,7 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
                 for item in encoded(builder, splits)
                 if item.label in new
             )
-            rows = images.decode_all(items, data.size, data.channels, skip)
-            return cache.Pending(sum(count[number] for number in new), rows, names)
+            return cache.Pending(items, sum(count[number] for number in new), names)
 
         roles = class_splits.shuffle_split(list(label_of), data.split, data.split_seed)
         return {role: pending(names) for role, names in roles.items()}
@@ -161,7 +160,8 @@ def read(data: Any, name: str) -> dict[str, cache.Part]:
     info, skip = cache.file_key(folder / "dataset_info.json"), data.skip_undecodable
     key = info, tuple(data.split), data.split_seed, bool(skip)
     shape = (data.size, data.size, data.channels)
-    return cache.cached(data.data_dir, f"tfds-{builder.name}", key, shape, build)
+    name = f"tfds-{builder.name}"
+    return cache.cached(data.data_dir, name, key, shape, skip, build)
 
 
 def folder_of(name: str, root: Path) -> Path:

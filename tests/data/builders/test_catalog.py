@@ -4,11 +4,11 @@ import dataclasses
 import itertools
 import re
 
+import numpy as np
 import pytest
-from PIL import Image
 
 from metainit.config.fields import Data
-from metainit.data import loading
+from metainit.data import images, loading
 from metainit.data.builders import fetch
 from metainit.data.builders.catalog import CATALOG, Entry, File, Terms, find, to_prepare
 
@@ -44,9 +44,11 @@ def test_an_entry_is_consistent(entry):
 
 
 def test_a_data_set_with_its_own_split_is_a_reader_and_a_row(tmp_path, monkeypatch):
-    def load(paths, skip):
+    def load(paths):
         split = {"train": ["a"], "validation": ["b"], "test": ["c"]}
-        return split, {x: [Image.new("L", (8, 8), 10 * n)] for n, x in enumerate("abc")}
+        pixels = (np.full((8, 8), 10 * number, np.uint8) for number in range(3))
+        items = {x: [images.Encoded(0, next(pixels), x)] for x in "abc"}
+        return split, items
 
     row = Entry(
         name="mine",

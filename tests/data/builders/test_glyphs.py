@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from metainit.config.fields import Data
-from metainit.data import cache, loading
+from metainit.data import cache, images, loading
 from metainit.data.builders import glyphs
 
 # Prepares in a process of its own, and tells whether TensorFlow was loaded.
@@ -126,7 +126,7 @@ def test_labels_are_unicode_names_over_all_splits(made):
 def test_the_second_opening_neither_draws_nor_decodes(made, monkeypatch):
     folder, roles = made
     monkeypatch.setattr(glyphs.prepare, "build", None)
-    monkeypatch.setattr(glyphs.images, "decode_all", None)
+    monkeypatch.setattr(images, "decode_all", None)
     second = loading.load(Data(data_dir=str(folder)))
     for (again,), (source,) in zip(second[:3], roles[:3], strict=True):
         assert isinstance(again.images, np.memmap)
