@@ -71,6 +71,14 @@ def test_folders_of_the_three_roles_are_the_roles(tmp_path, validation):
         loading.load(data)
 
 
+def test_a_class_in_two_folders_is_refused(tmp_path):
+    for part in ("train", "test"):
+        tree(tmp_path / "tree" / part, classes=4)
+    words = "train/class0 have images of one class, and would be two classes"
+    with pytest.raises(ValueError, match=words):
+        loading.load(settings(tmp_path, f"folder:{tmp_path / 'tree'}"))
+
+
 def test_hidden_and_other_files_are_not_looked_at(tmp_path, caplog):
     root = tree(tmp_path / "tree", classes=4)
     (root / "class0" / ".hidden.png").write_bytes(b"no image")
