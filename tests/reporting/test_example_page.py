@@ -1,15 +1,9 @@
 """The example episode on the page: right and wrong in words, and small."""
 
-import re
-
-import numpy as np
 import small_runs
 from small_runs import CONTEXT, WINNING, evaluation
 from test_html import parsed
 
-from metainit.evaluation import example as of_evaluation
-from metainit.evaluation.results import Example
-from metainit.reporting import example, html, tables
 from metainit.reporting.run_report import write_report
 
 
@@ -60,29 +54,3 @@ def test_queries_are_marked_for_ours_and_the_strongest_baseline(tmp_path):
     write_report(tmp_path, alone, CONTEXT)
     (right, wrong) = cards(parsed(tmp_path))[1][1][1:]
     assert (right, wrong) == (("right", ["ours ✓"]), ("wrong", ["ours ✗ rho"]))
-
-
-def test_it_is_small_whatever_the_images_are(tmp_path):
-    """Noise in colour cannot be compressed; of two pages each byte is the same."""
-    rng = np.random.default_rng(0)
-    classes, each = of_evaluation.CLASSES, of_evaluation.QUERIES
-    side = of_evaluation.SIDE
-    images = rng.integers(0, 256, (classes * (1 + each), side, side, 3), np.uint8)
-    labels = tuple(np.repeat(range(classes), each).tolist())
-    noise = Example(
-        support=images[:classes],
-        query=images[classes:],
-        labels=labels,
-        class_names=tuple("abcde"),
-        said={"ours": labels, "random": labels},
-    )
-    blocks = [tables.Heading("a", 1), *example.blocks(noise, "ours", "random")]
-    html.write(tmp_path, blocks[:1])
-    empty = len((tmp_path / "report.html").read_bytes())
-    html.write(tmp_path, blocks)
-    first = (tmp_path / "report.html").read_bytes()
-    sources = re.findall(rb'src="data:image/png;base64,', first)
-    assert len(sources) == len(images) == 20
-    assert 20_000 < len(first) - empty < 60_000
-    html.write(tmp_path, blocks)
-    assert (tmp_path / "report.html").read_bytes() == first
