@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
 from metainit.evaluation import intervals
 from metainit.reporting import tables
@@ -62,7 +63,8 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
             told = f" ({ACCURACY.mean(row['accuracy'])} % {how})"
     if worst := min(enough, key=right.__getitem__, default=""):
         count = round(right[worst] * judged[worst])
-        told += f"; worst, {_shortened(worst)}: {count:,} of {judged[worst]:,}"
+        name = textwrap.shorten(worst, 40, placeholder="...")
+        told += f"; worst, {name}: {count:,} of {judged[worst]:,}"
     return Verdict(
         "",
         f"{_share(report)} of {report['judged']:,} held-out images told right by "
@@ -147,10 +149,6 @@ def _share(row: Mapping[str, Any]) -> str:
     return tables.in_percent(Bar("", "", *_interval(row)))
 
 
-def _shortened(name: str) -> str:
-    return textwrap.shorten(name, 40, placeholder="...")
-
-
 def _heads(report: Mapping[str, Any]) -> Table:
     rows = [
         (
@@ -175,9 +173,8 @@ def _pairs(judged: Judged) -> list[tuple[int, int, int]]:
 
 def _counts(judged: Judged) -> np.ndarray:
     """The confusion matrix, int [label, answer]."""
-    way = len(judged.class_names)
-    flat = judged.labels * way + judged.chances.argmax(-1)
-    return np.bincount(flat, minlength=way * way).reshape(way, way)
+    classes = range(len(judged.class_names))
+    return confusion_matrix(judged.labels, judged.chances.argmax(-1), labels=classes)
 
 
 def _classes(judged: Judged) -> Table:

@@ -218,34 +218,3 @@ def group(runs: Sequence[Run]) -> tuple[Experiments, list[str]]:
     labels = map(chr, itertools.count(ord("A"))) if len(experiments) > 1 else ("",)
     every = zip(labels, experiments.values(), strict=False)
     return {label: [seeds[x] for x in common] for label, seeds in every}, left_out
-
-
-def on_common_episodes(experiments: Experiments) -> Experiments:
-    """Leaves runs of one seed the first episodes of each data set, which all have met.
-
-    Each run has chosen its number of them, of one stream.
-    """
-    cut = []
-    for runs in zip(*experiments.values(), strict=True):
-        fewest = {
-            name: min(_count(run.data_sets[name]) for run in runs)
-            for name in runs[0].data_sets
-        }
-        cut.append([_first(run, fewest) for run in runs])
-    by_experiment = map(list, zip(*cut, strict=True))
-    return dict(zip(experiments, by_experiment, strict=True))
-
-
-def _count(evaluation: Evaluation) -> int:
-    return evaluation.rows[0].measurements["accuracy"].shape[1]
-
-
-def _first(run: Run, counts: Mapping[str, int]) -> Run:
-    data_sets = {}
-    for name, evaluation in run.data_sets.items():
-        rows = []
-        for row in evaluation.rows:
-            some = {k: x[:, : counts[name]] for k, x in row.measurements.items()}
-            rows.append(row._replace(measurements=some))
-        data_sets[name] = evaluation._replace(rows=tuple(rows))
-    return run._replace(data_sets=data_sets)

@@ -59,6 +59,7 @@ class Entry(NamedTuple):
     init: str  # without it
     # By data set, a row of each seed, with the head that was best on meta-validation.
     rows: dict[str, list[Row]]
+    counts: dict[str, list[int]]  # of episodes, those that all experiments have met
 
     @property
     def chosen(self) -> list[Row]:
@@ -67,7 +68,8 @@ class Entry(NamedTuple):
 
     def measured(self, data_set: str, metric: str = "accuracy") -> list[np.ndarray]:
         """Of each seed float [episodes]."""
-        return [row.measurements[metric][0] for row in self.rows[data_set]]
+        pairs = zip(self.rows[data_set], self.counts[data_set], strict=True)
+        return [row.measurements[metric][0, :count] for row, count in pairs]
 
 
 class Compared(NamedTuple):
@@ -136,8 +138,17 @@ def compare(paths: Sequence[str]) -> Compared:
         raise ValueError(f"no run is finished. {'; '.join(missing)}")
     finished_runs.check(runs)
     experiments, left_out = finished_runs.group(runs)
-    experiments = finished_runs.on_common_episodes(experiments)
-    entries = [x for label, of in experiments.items() for x in _entries(label, of)]
+    # Each run has chosen its number of episodes, of one stream a seed.
+    counts = {
+        name: [
+            min(run.data_sets[name].rows[0].measurements["accuracy"].size for run in x)
+            for x in zip(*experiments.values(), strict=True)
+        ]
+        for name in runs[0].data_sets
+    }
+    entries = [
+        entry for item in experiments.items() for entry in _entries(*item, counts)
+    ]
     candidates = [entry for entry in entries if entry.init in OURS]
     if not candidates:
         raise ValueError(f"none of the runs has one of {', '.join(OURS)}")
@@ -217,7 +228,9 @@ def write(
     return html.write(folder, page)
 
 
-def _entries(label: str, runs: Sequence[Run]) -> Iterator[Entry]:
+def _entries(
+    label: str, runs: Sequence[Run], counts: dict[str, list[int]]
+) -> Iterator[Entry]:
     best = {
         name: [best_heads(run.data_sets[name].rows) for run in runs]
         for name in runs[0].data_sets
@@ -228,7 +241,7 @@ def _entries(label: str, runs: Sequence[Run]) -> Iterator[Entry]:
             if init not in heads:
                 raise ValueError(f"{run.path} has no results of {init}")
         rows = {name: [heads[init] for heads in of] for name, of in best.items()}
-        yield Entry(f"{label}: {init}" if label else init, init, rows)
+        yield Entry(f"{label}: {init}" if label else init, init, rows, counts)
 
 
 def _bars(compared: Compared) -> Bars:

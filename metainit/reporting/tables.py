@@ -258,15 +258,9 @@ def _markdown(block: Block) -> str:
         case Gallery(pictures):
             return _markdown(Bullets([picture.text for picture in pictures]))
         case Cards(cards):
-            told = [(x.title, [p.text.split("\n") for p in x.pictures]) for x in cards]
-            return _markdown(
-                Bullets(
-                    [
-                        f"{title}: {'; '.join(map(', '.join, texts))}"
-                        for title, texts in told
-                    ]
-                )
-            )
+            told = [[x.text.replace("\n", ", ") for x in of.pictures] for of in cards]
+            pairs = zip(cards, told, strict=True)
+            return _markdown(Bullets([f"{x.title}: {'; '.join(y)}" for x, y in pairs]))
         case Details(title, blocks):
             summary = f"<summary>{html.escape(title)}</summary>"
             return f"<details>{summary}\n\n{markdown(blocks)}\n</details>"
