@@ -165,7 +165,6 @@ def show_in_tensorboard(
     with Writer(workdir / "report") as writer:
         writer.write_hparams(settings, reached)
         writer.write_images(step, pictures)
-        writer.write_texts(step, {"report/text": (workdir / "report.md").read_text()})
 
 
 def bars(rows: Sequence[Row]) -> Bars:

@@ -69,11 +69,6 @@ class Writer:
         self._rows.write(atomic.line(row))
         self._rows.flush()  # a row is whole for whoever reads along
 
-    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
-        """Writes texts (Markdown) under their tags."""
-        for tag, text in texts.items():
-            self._record(step=step, summary=summary.text(tag, text))
-
     def write_hparams(
         self, settings: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> None:

@@ -167,7 +167,7 @@ def test_long_names_nothing_to_draw_and_values_that_json_lacks(tmp_path):
     assert ".png" not in (tmp_path / "report.md").read_text()
 
 
-def test_tensorboard_has_the_figures_and_the_text(folder):
+def test_tensorboard_has_the_figures_and_the_settings(folder):
     pictures = {"support": np.zeros((3, 8, 8, 1), np.uint8), "maps": np.zeros((3, 4))}
     settings = {"inner.steps": 5, "evaluate.steps": (0, 1)}
     show_in_tensorboard(folder, 7, WINNING, settings, pictures)
@@ -176,12 +176,10 @@ def test_tensorboard_has_the_figures_and_the_text(folder):
     images = ["episode/support", "report/adaptation", "report/learning_curve"]
     assert sorted(events.Tags()["images"]) == images
     assert [shown.step for shown in events.Images("report/adaptation")] == [7]
-    (text,) = events.Tensors("report/text/text_summary")
     (accuracy,) = events.Scalars("report/accuracy/meta-learned")
     assert accuracy.value == pytest.approx(0.871)
     about = events.SummaryMetadata("_hparams_/session_start_info").plugin_data
     assert b"inner.steps" in about.content and b"(0, 1)" in about.content
-    assert b"**Better.**" in text.tensor_proto.string_val[0]
 
 
 def test_rows_that_do_not_fit_together_are_named(tmp_path):

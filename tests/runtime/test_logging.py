@@ -35,7 +35,6 @@ def test_everything_written_is_read_back(tmp_path):
     with Writer(tmp_path) as writer:
         writer.write_scalars(1, {"loss": np.float32(0.5), "count": 3})
         writer.write_scalars(2, {"loss": jnp.asarray(0.25), "count": np.int64(4)})
-        writer.write_texts(2, {"note": "hello"})
         writer.write_images(2, {"support": images, "colour": images.repeat(3, 3)})
         assert len(list(read_metrics(tmp_path))) == 2
     read = events(tmp_path)
@@ -43,8 +42,6 @@ def test_everything_written_is_read_back(tmp_path):
     assert scalars(tmp_path, "count") == [(1, 3), (2, 4)]
     assert sorted(read.Tags()["images"]) == ["colour", "support"]
     assert read.Images("support")[0].step == 2
-    note = read.Tensors("note/text_summary")[0].tensor_proto.string_val[0]
-    assert note == b"hello"
 
 
 def test_a_resumed_run_has_every_step_once(tmp_path):
