@@ -158,11 +158,8 @@ def _meta_learn(
     ratio = config.joint.steps_per_iteration or steps_per_iteration(
         workdir / BUDGET, *seconds, store=not dry_run
     )
-    parts, memory = (
-        plan.parts(config, expected, meta, joint, ratio),
-        meta.program.memory,
-    )
-    print(plan.in_words(config, expected, parts, memory, ratio), flush=True)
+    parts = plan.parts(config, expected, meta, joint, ratio)
+    print(plan.in_words(config, expected, parts, meta, ratio), flush=True)
     if dry_run:  # refused when its plan was seen
         forecast.check_hours(config, expected)
         return ""
@@ -175,8 +172,7 @@ def _meta_learn(
         if not config.evaluate.episodes:
             atomic.write_json(workdir / finished_runs.VALIDATION, trainer.validated)
             return ""
-        notes += trainer.notes
-        notes.append(_flops_in_words(meta, joint))
+        notes += [*trainer.notes, _flops_in_words(meta, joint)]
         if cached:
             notes.append(_OF_FEATURES)
         else:

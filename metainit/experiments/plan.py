@@ -90,12 +90,9 @@ def _meta_test(config: Experiment, forecast: Forecast, before: float) -> Part:
 
 
 def in_words(
-    config: Experiment, forecast: Forecast, whole: list[Part], memory: int, ratio: float
+    config: Experiment, forecast: Forecast, whole: list[Part], meta: Step, ratio: float
 ) -> str:
-    """Tells a run's parts in some lines, its memory, and what would make it shorter.
-
-    `memory` are the bytes of a meta-iteration.
-    """
+    """Tells a run's parts in some lines, its memory, and what would make it shorter."""
     total = sum(part.seconds for part in whole)
     lines = ["The plan:"]
     if forecast.rate:
@@ -112,7 +109,8 @@ def in_words(
         lines += textwrap.wrap(first + words, WIDTH, subsequent_indent=aligned)
     if total > 3600 * config.max_hours:
         lines.append("  max_hours ends training early, so that meta-test fits in.")
-    there, about = device_memory(), "about " if forecast.rate else ""
+    memory, there = meta.program.memory, device_memory()
+    about = "about " if forecast.rate else ""
     lines += textwrap.wrap(
         f"A meta-iteration needs {about}{memory / 1e9:.2g} GB of device memory, of "
         f"{there / 1e9:.3g}; {ratio:.3g} joint steps take as long.",

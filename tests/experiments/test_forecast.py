@@ -151,7 +151,7 @@ def test_the_plan_adds_up_and_says_what_would_save_most():
     assert seconds["joint pretraining"] == seconds["meta-learned"] == 100
     assert seconds["validation"] == 6 and seconds["data, compiling"] == 7
     assert seconds["meta-test"] == pytest.approx(100 + 100 + 6 + 7)  # half of the run
-    told = plan.in_words(*given, parts, meta.program.memory, 2.0)
+    told = plan.in_words(*given, parts, meta, 2.0)
     assert "in all" in told and "7.2 minutes" in told and "0.2 GB" in told
     assert "GFLOP/s" not in told and "shorter" not in told
     assert "fewer episodes, for evaluate.max_share=0.5" in " ".join(told.split())
@@ -160,7 +160,7 @@ def test_the_plan_adds_up_and_says_what_would_save_most():
     times = {"meta_seconds": 1e3, "joint_seconds": 500.0, "adaptation_seconds": 2e3}
     slow = expected(**times, rate=4e6)
     parts = plan.parts(given[0], slow, meta, joint, 2.0)
-    told = plan.in_words(given[0], slow, parts, meta.program.memory, 2.0)
+    told = plan.in_words(given[0], slow, parts, meta, 2.0)
     assert "a rate of 0.004 GFLOP/s" in " ".join(told.split())
     assert "about 0.2 GB" in told and max(map(len, told.splitlines())) <= 80
     by_field = told[told.index("shorter") :]
