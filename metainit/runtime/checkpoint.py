@@ -74,7 +74,7 @@ class Checkpoints:
         save before is raised here, where no `wait` has done so.
         """
         kinds = leaves.kinds(state)
-        about = {"step": int(step), "extra": extra, "leaves": kinds, "packed": True}
+        about = {"step": int(step), "extra": extra, "leaves": kinds}
         # As it is now; an extra that is not JSON fails before anything moves.
         about = json.loads(json.dumps(about))
         # Orbax refuses size 0, and copies the rest; its kind says all there is.
@@ -209,8 +209,6 @@ def _wrong(folder: pathlib.Path) -> str:
     stated = (folder / _DIGESTS).read_text(errors="replace").splitlines()
     differing = set(stated) ^ set(_digests(folder).splitlines())
     names = sorted({line.partition("  ")[2] for line in differing})
-    # Older ones state files of orbax's own besides, which change no value.
-    names = [name for name in names if name.startswith((_ABOUT, _STATE))]
     return f"not as when saved: {', '.join(names)}" if names else ""
 
 
@@ -219,9 +217,8 @@ def _restored(manager: ocp.CheckpointManager, number: int, template: Any) -> Che
     _check_sizes(manager, number)
     items = {_STATE: ocp.args.StandardRestore(), _ABOUT: ocp.args.JsonRestore()}
     restored = manager.restore(number, args=ocp.args.Composite(**items))
-    about, state = restored.about, restored.state
-    if about.get("packed"):  # or else of an earlier version
-        state = _unpacked(state, about["leaves"])
+    about = restored.about
+    state = _unpacked(restored.state, about["leaves"])
     if template is not None:
         if differing := leaves.differences(about["leaves"], leaves.kinds(template)):
             raise ValueError(f"checkpoint of another model or optimizer: {differing}")

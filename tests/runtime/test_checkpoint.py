@@ -17,11 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 import pytest
 from absl import logging
 
-from metainit.core import leaves
 from metainit.runtime import checkpoint
 from metainit.runtime.checkpoint import CheckpointError, Checkpoints
 
@@ -121,23 +119,6 @@ def test_templates_may_be_shapes_and_say_where_leaves_go(tmp_path):
     assert not restored["free"].committed and restored["pinned"].committed
     by_name = Checkpoints(tmp_path).restore().state  # without a template
     assert_identical(by_name["['free']"], np.arange(3, dtype=np.float32))
-
-
-def test_one_of_an_earlier_version_is_read(tmp_path):
-    """It has an array for each leaf."""
-    state = make_state(3)
-    arrays = {
-        name: np.asarray(x) for name, x in leaves.by_name(state).items() if x.size
-    }
-    about = {"step": 3, "extra": {"a": 1}, "leaves": leaves.kinds(state)}
-    items = {"state": ocp.args.StandardSave(arrays), "about": ocp.args.JsonSave(about)}
-    manager = checkpoint._manager(tmp_path, lambda: None)
-    manager.save(0, args=ocp.args.Composite(**items))
-    manager.close()
-    (tmp_path / "0" / "sha256").write_text(checkpoint._digests(tmp_path / "0"))
-    step, restored, extra = Checkpoints(tmp_path).restore(make_state(0))
-    assert (step, extra) == (3, {"a": 1})
-    assert_identical(restored, state)
 
 
 def test_saving_again_and_again_takes_no_memory(tmp_path):
