@@ -52,8 +52,6 @@ class Stage:
         """
         self.name, self.total, self.done, self.detail = name, total, done, ""
         self.has_bar = has_bar
-        self._alike = False  # whether its units are stages that take about as long
-        self._taken: list[float] = []  # seconds of stages in it that are done
         self._first, self._parts, self._weight = first, parts, weight
         self._paced: tuple[float, float] | None = None  # share and time, by then
         self._seconds = sum(parts.values()) if parts else 0.0  # expected; 0: unknown
@@ -87,7 +85,6 @@ class Stage:
                 say(f"{self.name}: done in {_time(seconds)}")
         if _open and kind is None:
             _open[-1].done += self._weight or 0.0
-            _open[-1]._taken.append(time.perf_counter() - self._began)
 
     def advance(self, units: float = 1) -> None:
         """Counts so many units more as done."""
@@ -108,8 +105,6 @@ class Stage:
 
         It is None where neither is known.
         """
-        if self._alike:
-            return self._like_others(inner)
         if not self.total:
             return None
         share = self.share(inner)
@@ -119,22 +114,6 @@ class Stage:
         if not expected:
             return (1 - rest) / rest * taken if rest else None
         return (1 - rest) * (taken + (1 - rest) * expected)
-
-    def _like_others(self, inner: "tuple[Stage, ...]") -> float | None:
-        """Time left where every unit is a stage, the one that is open in `inner`."""
-        taken, now = self._taken, 0.0
-        if inner:
-            so_far = time.perf_counter() - inner[0]._began
-            rest = inner[0].seconds_left(inner[1:])
-            if rest is None and taken:
-                rest = max(0.0, sum(taken) / len(taken) - so_far)
-            if rest is None:
-                return None
-            taken, now = [*taken, so_far + rest], rest
-        if not taken:
-            return None
-        to_come = self.total - self.done - bool(inner)
-        return now + to_come * sum(taken) / len(taken)
 
 
 def _shares() -> list[float]:
@@ -148,13 +127,6 @@ def plan(seconds: Mapping[str, float]) -> Stage:
     They are 0 where that is not known.
     """
     return Stage("", sum(seconds.values()), parts=seconds, has_bar=False)
-
-
-def repeated(name: str, total: int) -> Stage:
-    """Makes the stage of so many stages, each of which takes about what others do."""
-    stage = Stage(name, total, has_bar=False)
-    stage._alike = True
-    return stage
 
 
 def shows() -> bool:

@@ -174,38 +174,20 @@ def test_what_was_done_before_is_not_the_pace(clock):
 
 
 def test_without_a_plan_the_pace_alone_tells(clock):
-    with progress.Stage("trials", 4) as stage:
-        assert stage.seconds_left() is None
-        for _ in range(3):
-            clock[0] += 7
-            with progress.Stage("a trial", 1):
-                progress.advance()
-        assert (stage.done, stage.seconds_left()) == (3, pytest.approx(7))
-
-
-def test_a_trial_of_a_search_is_as_far_as_what_it_does(clock):
-    with progress.repeated("", 3) as search:
-        for number in (1, 2, 3):
-            with progress.repeated(f"trial {number} of 3", 1) as trial:
-                with progress.Stage("compiling", 0) as stage:
-                    clock[0] += 40
-                    # A trial takes 70 seconds, which the first has yet to show.
-                    left = None if number == 1 else 70 * (4 - number) - 40
-                    assert search.seconds_left((trial, stage)) == left
-                assert trial.done == 0
-                with progress.plan({"one": 30.0, "other": 30.0}) as plan:
-                    with progress.Stage("one", 10):
-                        for _ in range(10):
-                            clock[0] += 3
-                            progress.advance()
-                    shares = [search.share((trial, plan)), trial.share((plan,))]
-                    assert shares == [(number - 0.5) / 3, 0.5]
-                    # A plan that is wrong for the other half is believed so far.
-                    said = 30 + (3 - number) * (100 + 70 * (number - 1)) / number
-                    assert search.seconds_left((trial, plan)) == pytest.approx(said)
-                    with progress.Stage("other", 1):
-                        progress.advance()
-    assert search.share() == 1
+    """Also by what is done of a stage in it, but for what is done in no units."""
+    with progress.Stage("", 4, has_bar=False) as search:
+        for number in range(3):
+            with progress.Stage(f"trial {number}", 1, has_bar=False) as trial:
+                with progress.Stage("compiling", 0):
+                    left = search.seconds_left((trial,))
+                    assert (left is None) == (number == 0)
+                with progress.Stage("steps", 2) as steps:
+                    progress.advance()
+                    clock[0] += 7
+                    progress.advance()
+                    share = (number + 1) / 4
+                    assert search.share((trial, steps)) == share
+        assert search.seconds_left() == pytest.approx(8.4)
 
 
 def test_a_stage_that_fails_leaves_none_open():
