@@ -65,8 +65,11 @@ def check() -> None:
 
 @contextlib.contextmanager
 def later() -> Iterator[None]:
-    """Heeds a signal that comes meanwhile at its end."""
+    """Heeds a signal that comes meanwhile at its end, or that of one around it."""
     global _waiting
+    if _waiting is not None:
+        yield
+        return
     came: list[int] = []
     _waiting = came
     try:

@@ -9,7 +9,7 @@ import numpy as np
 from clu import metrics as clu_metrics
 
 from metainit.core.interpolation import interpolate
-from metainit.runtime import devices, hosts, progress
+from metainit.runtime import devices, hosts, progress, stop
 from metainit.runtime.checkpoint import BEST, Checkpoint, Checkpoints
 from metainit.runtime.cost import Cost
 from metainit.runtime.logging import Writer
@@ -60,7 +60,7 @@ def fit(
     names run, step, data and the likely cause.
     """
     training = _Training(run, key, validate, seconds, describe)
-    with Writer(run.folder, first_step=training.first_row()) as writer:
+    with Writer(run.folder, first_step=training.step + 1) as writer:
         training.learn(writer)
     kept = _moved_back(run, training.best, validate)
     steps = training.step - run.first_step
@@ -139,11 +139,6 @@ class _Training(Session):
         super().save()
         del self.clock[_LOGGED], self.clock[_LOGGED_AT], self.clock[_NORMS]
 
-    def first_row(self) -> int:
-        """The first step whose row of the log may be written still."""
-        due = self.step % self.run.every.log == 0 or self.step == self.run.steps
-        return self.step if self._logged and due else self.step + 1
-
     def learn(self, writer: Writer) -> None:
         owed = functools.partial(self._owed, writer)
         self.advance(self._key, owed, self._require_finite, self._is_over)
@@ -184,20 +179,22 @@ class _Training(Session):
             self.settle()
             self._good = step, self.state
         if self._logged and to_log:
-            self._log(writer)
+            with stop.later():  # or this row, and the one below, might be there twice
+                self._log(writer)
         if clock["validated"] < step and to_validate:
             candidate = averaged(self.state)
             progress.detailed("validating")
             accuracy = self._validate(candidate.params)
             progress.detailed("")
             told = {"validation/accuracy": accuracy, **self._describe()}
-            writer.write_scalars(step, told)
             progress.say(f"{run.name} {step}: validation accuracy {accuracy:.4f}")
             judged = {"best": clock["best"], "worse": clock["worse"] + 1}
-            if accuracy > clock["best"]:
-                judged = {"best": accuracy, "worse": 0}
-                self.best.save(step, candidate, clock | judged)
-            clock.update(judged, validated=step)
+            with stop.later():
+                writer.write_scalars(step, told)
+                if accuracy > clock["best"]:
+                    judged = {"best": accuracy, "worse": 0}
+                    self.best.save(step, candidate, clock | judged)
+                clock.update(judged, validated=step)
         return step > self._begun_at and to_save
 
     def _log(self, writer: Writer) -> None:

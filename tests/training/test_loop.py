@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from metainit.core.types import MetaState
-from metainit.runtime import checkpoint, progress
+from metainit.runtime import checkpoint, progress, stop
 from metainit.runtime.checkpoint import LAST, NONFINITE, Checkpoints
 from metainit.runtime.logging import read_metrics
 from metainit.training import loop
@@ -62,6 +62,34 @@ def worse_after_six(params):
 
 def go(toy, validate=worse_after_six, seconds=1e9):
     return fit(toy, None, validate, lambda: seconds)
+
+
+def stopping(call, is_there, stop):
+    """A function that does `stop` first where its arguments say so."""
+
+    def stopped(*given):
+        if is_there(*given):
+            stop()
+        return call(*given)
+
+    return stopped
+
+
+def raised():
+    raise KeyboardInterrupt
+
+
+def signalled():
+    signal.raise_signal(signal.SIGTERM)
+
+
+def gone_on_with(toy, at, validate=lambda _: 0.0):
+    """A run that was stopped before step `at`, unless that is None."""
+    if at is not None:
+        draw = stopping(toy.batch, lambda step: step == at, raised)
+        with pytest.raises(KeyboardInterrupt):
+            go(toy._replace(batch=draw), validate)
+    return go(toy, validate)
 
 
 def restored(folder, kind=LAST):
@@ -186,79 +214,61 @@ def test_a_new_best_is_moved_back_in_its_turn(tmp_path):
     assert longer.alpha == 0.5 and longer.params["x"] == after(12) / 2
 
 
-def test_stopped_while_moving_back_it_does_so_later(tmp_path):
-    def stopped(params):
-        if params["x"] not in (after(6), after(10)):
-            raise KeyboardInterrupt
-        return near(18.0)(params)
-
-    toy = run(tmp_path, every=Intervals(2, 6, 4), **ALPHAS)
-    with pytest.raises(KeyboardInterrupt):
-        go(toy, stopped)
-    assert go(toy, near(18.0)).params["x"] == 18.0
-
-
-@pytest.mark.parametrize("at", [0, 1, 4, 9])
-def test_stopped_by_hand_it_saves_and_goes_on(tmp_path, at):
-    def stop(step):
-        if step == at:
-            raise KeyboardInterrupt
-        return batch(step)
-
-    with pytest.raises(KeyboardInterrupt):
-        go(run(tmp_path, batch=stop))
-    saved = restored(tmp_path)
-    assert saved.step == saved.state.step == at
-    assert saved.state.params["x"] == after(at)
-    fitted = go(run(tmp_path))
-    assert fitted.params["x"] == after(6) and fitted.cost.steps == 10
-    assert fitted.cost.device_seconds > saved.extra["device_seconds"]
-
-
 def rows_without_times(folder):
     rows = read_metrics(folder)
     return [{k: row[k] for k in row if k != "train/tasks_per_second"} for row in rows]
 
 
-@pytest.mark.parametrize("at", [1, 3, 7])
-def test_rows_are_those_of_a_run_without_a_break(tmp_path, at):
-    """Also where it was stopped, or saved, between two rows of the log."""
-
-    def stop(step):
-        if step == at:
-            raise KeyboardInterrupt
-        return batch(step)
-
-    every = {"every": Intervals(log=4, validate=3, save=5), "norms_every": 3}
-    every["update"] = with_norms
-    go(run(tmp_path / "whole", **every))
-    for given in {"batch": stop}, {}:
-        with contextlib.suppress(KeyboardInterrupt):
-            go(run(tmp_path / "broken", **every, **given))
-    rows = rows_without_times(tmp_path / "broken")
-    assert all("gradients/train/head" in row for row in rows if "train/loss" in row)
-    assert rows == rows_without_times(tmp_path / "whole") and len(rows) == 7
-
-
-@pytest.mark.parametrize("written", [False, True])
-def test_stopped_while_a_row_is_written_it_is_there_once(
-    tmp_path, monkeypatch, written
+@pytest.mark.parametrize(
+    "place, at",
+    [
+        *(("a step", step) for step in (0, 1, 3, 5, 7, 14)),
+        *(("validation", step) for step in (3, 6, 9, 15)),
+        *(("a row", step) for step in (3, 4, 12)),
+        ("saving the best", 6),
+        ("moving back", 6),
+    ],
+)
+def test_stopped_anywhere_it_ends_as_without_a_break(
+    tmp_path, monkeypatch, heeding_signals, place, at
 ):
-    def stop(self, step, scalars):
-        if step == 4 and not written:
-            raise KeyboardInterrupt
-        write(self, step, scalars)
-        if step == 4:
-            raise KeyboardInterrupt
+    """Also between two rows of the log, while it saves, and while patience ends."""
 
-    write = loop.Writer.write_scalars
-    go(run(tmp_path / "whole"))
+    def begun(name, batch=batch, validate=worse_after_six):
+        every = Intervals(log=4, validate=3, save=5)
+        toy = run(tmp_path / name, update=with_norms, norms_every=3, every=every)
+        toy = toy._replace(batch=batch, steps=20, patience=3, **ALPHAS)
+        return go(toy, validate)
+
+    given = {}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop.Writer, "write_scalars", stop)
-        go(run(tmp_path / "broken"))
-    go(run(tmp_path / "broken"))
+        match place:
+            case "a step":  # drawn by a thread
+                given["batch"] = stopping(batch, lambda step: step == at, raised)
+            case "a row":
+                write, there = loop.Writer.write_scalars, lambda _, step, __: step == at
+                write = stopping(write, there, signalled)
+                patch.setattr(loop.Writer, "write_scalars", write)
+            case "saving the best":
+                there = lambda to, step, *_: to._folder.name == "best" and step == at  # noqa: E731
+                save = stopping(Checkpoints.save, there, signalled)
+                patch.setattr(Checkpoints, "save", save)
+            case _:
+                x = after(at) / (2 if place == "moving back" else 1)
+                there = lambda params: params["x"] == x  # noqa: E731
+                given["validate"] = stopping(worse_after_six, there, signalled)
+        begun("broken", **given)
+    if place == "a step":
+        saved = restored(tmp_path / "broken")
+        assert (saved.step, saved.state.params["x"]) == (at, after(at))
+    monkeypatch.setattr(stop, "_asked", 0)
+    broken, whole = map(begun, ("broken", "whole"))
+    assert broken.params["x"] == whole.params["x"] == after(6)
+    assert broken.cost.steps == whole.cost.steps == 15
+    assert (broken.alpha, broken.accuracy) == (whole.alpha, whole.accuracy)
     rows = rows_without_times(tmp_path / "broken")
-    assert rows == rows_without_times(tmp_path / "whole")
+    assert rows == rows_without_times(tmp_path / "whole") and len(rows) == 8
+    assert all("gradients/train/head" in row for row in rows if "train/loss" in row)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -316,32 +326,6 @@ def test_a_disk_that_is_full_ends_it_at_the_next_save_or_the_end(
     assert go(run(tmp_path)).params["x"] == after(6)
 
 
-@pytest.mark.parametrize("at", [6, 9, 10])
-def test_stopped_while_validating_it_validates_again(tmp_path, at):
-    def stop(params):
-        if params["x"] == after(at):
-            raise KeyboardInterrupt
-        return worse_after_six(params)
-
-    with pytest.raises(KeyboardInterrupt):
-        go(run(tmp_path), stop)
-    assert go(run(tmp_path)).params["x"] == after(6)
-    assert validations(tmp_path) == [3, 6, 9, 10]
-
-
-def test_stopped_while_saving_the_best_it_is_not_saved(tmp_path, monkeypatch):
-    def stop(self, *given):
-        if self._folder.name == "best":
-            raise KeyboardInterrupt
-        save(self, *given)
-
-    save = Checkpoints.save
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Checkpoints, "save", stop)
-        go(run(tmp_path))
-    assert go(run(tmp_path)).params["x"] == after(6)
-
-
 @pytest.mark.parametrize("seconds, left", [(0.0, 0), (1e9, 4)])
 def test_what_saves_leave_in_cycles_is_collected(tmp_path, monkeypatch, seconds, left):
     """Which Python itself, switched off here, would do after hours."""
@@ -392,27 +376,6 @@ def test_it_stops_where_patience_ends(tmp_path, patience, ended_at):
         assert restored(tmp_path).step == ended_at
 
 
-@pytest.mark.parametrize(
-    "where, at", [*(("step", x) for x in (5, 7, 10, 14)), ("check", 9), ("check", 12)]
-)
-def test_patience_goes_on_counting_where_it_was_stopped(tmp_path, where, at):
-    def stopped_batch(step):
-        if where == "step" and step == at:
-            raise KeyboardInterrupt
-        return batch(step)
-
-    def stopped_check(params):
-        if where == "check" and params["x"] == after(at):
-            raise KeyboardInterrupt
-        return worse_after_six(params)
-
-    toy = run(tmp_path, steps=20, patience=3)
-    with pytest.raises(KeyboardInterrupt):
-        go(toy._replace(batch=stopped_batch), stopped_check)
-    fitted = go(toy)
-    assert fitted.cost.steps == 15 and fitted.params["x"] == after(6)
-
-
 def test_time_is_that_of_the_clock_over_all_sessions(tmp_path, monkeypatch):
     """A step takes a second, a validation ten; there are two of them a session."""
     now = [0.0]
@@ -434,45 +397,17 @@ def test_time_is_that_of_the_clock_over_all_sessions(tmp_path, monkeypatch):
     assert (second.seconds, second.cost.device_seconds) == (50, 10)
 
 
-@pytest.mark.parametrize(
-    "metric, words",
-    [
-        # Of the two tasks, only the last one's loss is not finite.
-        ("loss", ["loss of step 6, on omniglot,", "), or an image is degenerate"]),
-        ("grad_norm", ["gradient of step 6, on glyphs, omniglot,", "norm of zero"]),
-    ],
-)
-def test_what_is_not_finite_stops_it_and_the_last_is_kept(tmp_path, metric, words):
-    def diverge(state, batch, key):
-        new, metrics = update(state, batch, key)
-        if state.step == 6:
-            bad = np.asarray(metrics[metric]).copy()
-            bad.flat[-1] = np.nan
-            metrics[metric] = bad
-            new = new._replace(params={"x": np.float32(np.nan)})
-        return new, metrics
-
-    with pytest.raises(NonFiniteError) as stopped:
-        go(run(tmp_path, update=diverge))
-    rates = "a rate is too high (inner.learning_rate, outer.learning_rate)"
-    kept = f"The last good checkpoint is kept in {tmp_path / LAST}"
-    for word in ("toy", rates, kept, *words):
-        assert word in str(stopped.value)
-    saved = restored(tmp_path)
-    assert saved.step == 4 and saved.state.params["x"] == after(4)
-
-
 def pairs(step):
-    """No task is that of another step."""
+    """No task is that of another step, nor a sum of two."""
     return np.array([2 * step, 2 * step + 1], np.float32)
 
 
 def spoilt(value, metric):
-    """The task of a value is not finite; of a gradient only the sum is known."""
+    """The task, or the step, of a value or sum is not finite; a gradient is of all."""
 
     def step(state, batch, key):
         new, metrics = update(state, batch, key)
-        bad = np.asarray(batch) == value
+        bad = (np.asarray(batch) == value) | (batch.sum() == value)
         if metric == "loss":
             metrics["loss"] = np.where(bad, np.inf, batch)
         elif bad.any():
@@ -482,39 +417,52 @@ def spoilt(value, metric):
     return step
 
 
-@pytest.mark.parametrize("metric", ["loss", "grad_norm"])
-@pytest.mark.parametrize("value, data", [(12, "glyphs"), (13, "omniglot")])
-def test_the_episode_that_is_not_finite_is_named(tmp_path, metric, value, data):
+@pytest.mark.parametrize(
+    "metric, value, where",
+    [
+        *(
+            (metric, value, which)
+            for metric in ("loss", "grad_norm")
+            for value, which in (
+                (10, "glyphs (episode 110)"),
+                (11, "omniglot (episode 111)"),
+            )
+        ),
+        ("grad_norm", 21, "glyphs, omniglot (episodes 110, 111)"),
+    ],
+)
+def test_what_is_not_finite_is_named_and_the_last_is_kept(
+    tmp_path, metric, value, where
+):
     toy = run(tmp_path, batch=pairs, update=spoilt(value, metric))
     toy = toy._replace(episodes=lambda step: range(100 + 2 * step, 102 + 2 * step))
-    told = rf"step 6, on {data} \(episode {100 + value}\), is not finite"
-    with pytest.raises(NonFiniteError, match=told):
+    with pytest.raises(NonFiniteError) as stopped:
         go(toy)
+    what, cause = {
+        "loss": ("loss", "), or an image is degenerate"),
+        "grad_norm": ("gradient", "norm of zero"),
+    }[metric]
+    rates = "a rate is too high (inner.learning_rate, outer.learning_rate)"
+    kept = f"The last good checkpoint is kept in {tmp_path / LAST}"
+    for words in (f"toy: the {what} of step 5, on {where}, is not", cause, rates, kept):
+        assert words in str(stopped.value)
+    saved = restored(tmp_path)
+    assert saved.step == 4 and saved.state.params["x"] == sum(range(8))
     assert not (tmp_path / NONFINITE).exists()  # it could not be made again
 
 
-@pytest.mark.parametrize("stopped_at", [None, 2, 6])
+@pytest.mark.parametrize("stopped_at", [None, 2, 5])
 def test_the_state_before_a_step_that_is_not_finite_is_saved(tmp_path, stopped_at):
     """It was checked when others had been taken since, of this session."""
-
-    def stop(step):
-        if step == stopped_at:
-            raise KeyboardInterrupt
-        return pairs(step)
-
-    toy = run(tmp_path, batch=pairs, update=spoilt(12, "loss"), recipe={"of": [1, 2]})
-    toy = toy._replace(every=Intervals(8, 8, 8))
-    if stopped_at is not None:
-        with pytest.raises(KeyboardInterrupt):
-            go(toy._replace(batch=stop))
+    toy = run(tmp_path, batch=pairs, update=spoilt(10, "loss"), recipe={"of": [1, 2]})
     with pytest.raises(NonFiniteError) as ended:
-        go(toy)
+        gone_on_with(toy._replace(every=Intervals(8, 8, 8)), stopped_at)
     again = f"this step is taken again by: metainit replay {tmp_path / NONFINITE}"
     assert again in str(ended.value)
     saved = restored(tmp_path, NONFINITE)
-    before = sum(pairs(step).sum() for step in range(6))
-    assert saved.step == saved.state.step == 6 and saved.state.params["x"] == before
-    wanted = {"loss": [float("inf"), 13.0], "grad_norm": 25.0}
+    assert saved.step == saved.state.step == 5
+    assert saved.state.params["x"] == sum(range(10))
+    wanted = {"loss": [float("inf"), 11.0], "grad_norm": 21.0}
     metrics = saved.extra.pop("metrics")
     assert {name: metrics[name] for name in wanted} == wanted
     assert saved.extra == {"of": [1, 2]}
@@ -535,17 +483,9 @@ def not_finite_at(*steps):
 
 @pytest.mark.parametrize("stopped_at", [None, 4, 7])
 def test_so_many_steps_are_left_out_and_counted(tmp_path, capsys, stopped_at):
-    def stop(step):
-        if step == stopped_at:
-            raise KeyboardInterrupt
-        return batch(step)
-
     toy = run(tmp_path, update=not_finite_at(2, 5, 6), skip=3)
     toy = toy._replace(episodes=lambda step: range(2 * step, 2 * step + 2))
-    if stopped_at is not None:
-        with pytest.raises(KeyboardInterrupt):
-            go(toy._replace(batch=stop), lambda _: 0.0)
-    fitted = go(toy, lambda _: 0.0)
+    fitted = gone_on_with(toy, stopped_at)
     assert restored(tmp_path).state.params["x"] == after(10) - 5 - 11 - 13
     assert fitted.notes == ("toy: 3 steps were not finite and left out.",)
     told = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
@@ -587,17 +527,9 @@ def losses_of(loss):
 
 @pytest.mark.parametrize("stopped_at", [None, 7, 25])
 def test_a_loss_that_stays_above_chance_is_told_once(tmp_path, capsys, stopped_at):
-    def stop(step):
-        if step == stopped_at:
-            raise KeyboardInterrupt
-        return batch(step)
-
     toy = run(tmp_path, update=losses_of(lambda step: 2.5 + step % 3), steps=60)
     toy = toy._replace(every=Intervals(10, 60, 10), chance=1.609)
-    if stopped_at is not None:
-        with pytest.raises(KeyboardInterrupt):
-            go(toy._replace(batch=stop), lambda _: 0.0)
-    fitted = go(toy, lambda _: 0.0)
+    fitted = gone_on_with(toy, stopped_at)
     shown = capsys.readouterr().out
     (note,) = fitted.notes
     assert note.startswith("toy: up to step 50 the training loss stayed at or above ")
