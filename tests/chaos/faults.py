@@ -8,7 +8,6 @@ nothing lost, so that the same line comes to the same end once the fault is mend
 
 import argparse
 import collections
-import json
 import os
 import pathlib
 import random
@@ -289,25 +288,21 @@ def twice(place: pathlib.Path, lines: Lines, draw: random.Random) -> Rows:
 
 def home(place: pathlib.Path, lines: Lines, draw: random.Random) -> Rows:
     """A home that is missing, is no folder, or may not be written to."""
+    words = (*TRAIN.words, "--config.data.data_dir=")  # which is below the home then
+    hidden = "HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR", "METAINIT_DATA_DIR"
     for name in ("missing", "file", "read-only", "unset"):
         folder = drawn(TRAIN, place / name)
         if name == "file":
             (folder / "home").touch()
         at = "/proc" if name == "read-only" else str(folder / "home")
-        hidden = ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")
-        kept = {k: x for k, x in os.environ.items() if k not in hidden}
-        kept |= {} if name == "unset" else {"HOME": at}
-        # By default the data folder is below the home.
-        words = ["launch.py", "--config=trial.py", "--config.data.data_dir="]
-        done = subprocess.run(
-            [sys.executable, str(kills.ROOT / words[0]), *words[1:]],
-            cwd=folder,
-            env=kept | {"PYTHONPATH": f"{kills.ROOT}:{kills.ROOT}/tests"},
-            capture_output=True,
-            text=True,
-        )
-        (folder / "output").write_text(done.stdout + done.stderr)
-        ended = {"status": done.returncode, "wrong": wrong(done.returncode, folder)}
+
+        def move(at: str = "" if name == "unset" else at) -> None:
+            for variable in hidden:
+                os.environ.pop(variable, None)
+            os.environ |= {"HOME": at} if at else {}
+
+        status, _ = start(TRAIN._replace(words=words), folder, before=move)
+        ended = {"status": status, "wrong": wrong(status, folder)}
         yield row(f"home: {name}", TRAIN, folder, **ended)
 
 
@@ -340,16 +335,16 @@ def main() -> int:
     parser.add_argument("--out", help="a file for a row of JSON a fault")
     given = parser.parse_args()
     kills.load()
-    out, count, bad = open(given.out, "w") if given.out else sys.stdout, 0, 0
+    tell, count, bad = kills.teller(given.out), 0, 0
     with tempfile.TemporaryDirectory() as place:
         for name in given.faults.split(","):
             draw = random.Random(f"{given.seed} {name}")
             (pathlib.Path(place) / name).mkdir()
             lines = [LINES[line] for line in given.lines.split(",")]
             for told in FAULTS[name](pathlib.Path(place) / name, lines, draw):
-                print(json.dumps(told), file=out, flush=True)
+                tell(told)
                 count, bad = count + 1, bad + bool(told["wrong"])
-    print(json.dumps({"faults": count, "seed": given.seed, "wrong": bad}), file=out)
+    tell({"faults": count, "seed": given.seed, "wrong": bad})
     return 1 if bad else 0
 
 

@@ -8,7 +8,6 @@ The command fails where one is taken, or takes 2 seconds, or 500 MB.
 import argparse
 import gzip
 import io
-import json
 import pathlib
 import resource
 import struct
@@ -18,7 +17,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import kills
@@ -154,11 +153,6 @@ def _arrays() -> Iterator[tuple[str, bytes]]:
     yield "shape.npz", _zip(("index.npy", header + b"\n"))
 
 
-def corpus() -> dict[str, bytes]:
-    """Every hostile file, by its name."""
-    return dict([*_images(), *_archives(), *_weights(), *_arrays()])
-
-
 def meet(path: pathlib.Path) -> str:
     """Reads a file as what its name says; returns why it was refused, or ""."""
     from metainit.data import images
@@ -191,15 +185,20 @@ def met(path: pathlib.Path) -> Met:
     return Met(path.name, refusal, seconds, round(most))
 
 
-def all_met(forked: Callable[..., Any] = kills.forked) -> Iterator[Met]:
-    """Meets the whole corpus, a process a file."""
+def write(folder: pathlib.Path) -> None:
+    """Writes every hostile file."""
+    for name, content in (*_images(), *_archives(), *_weights(), *_arrays()):
+        (folder / name).write_bytes(content)
+
+
+def all_met() -> Iterator[Met]:
+    """Meets every hostile file, in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        # In a process of its own, since what made a bomb stays in memory.
-        forked(lambda: [(folder / x).write_bytes(y) for x, y in corpus().items()])
+        kills.forked(write, folder)  # since what made a bomb stays in memory
         given = sorted(folder.iterdir())
         for path in given:
-            yield Met(*forked(met, path))
+            yield kills.forked(met, path)
         assert sorted(folder.iterdir()) == given, "it wrote something"
 
 
@@ -208,12 +207,12 @@ def main() -> int:
     parser.add_argument("--out", help="a file for a row of JSON a file")
     given = parser.parse_args()
     kills.load()
-    bad, out = 0, open(given.out, "w") if given.out else sys.stdout
+    bad, tell = 0, kills.teller(given.out)
     for each in all_met():
         fits = each.seconds < SECONDS and each.megabytes < MEGABYTES
         bad += not (each.refusal and fits)
-        print(json.dumps(each._asdict()), file=out, flush=True)
-    print(json.dumps({"wrong": bad}), file=out)
+        tell(each._asdict())
+    tell({"wrong": bad})
     return 1 if bad else 0
 
 

@@ -10,9 +10,11 @@ kills: parameters, rows and event files, but for measured times.
 
 import argparse
 import collections
+import concurrent.futures
 import hashlib
 import json
 import logging
+import multiprocessing
 import os
 import pathlib
 import random
@@ -308,22 +310,10 @@ def _checkpoint(path: pathlib.Path) -> Any:
 
 
 def forked(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns, called in a process of its own, by JSON."""
-    reader, writer = os.pipe()
-    if not (child := os.fork()):
-        try:
-            with os.fdopen(writer, "w") as file:
-                json.dump(function(*arguments), file)
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    os.close(writer)
-    with os.fdopen(reader) as file:
-        content = file.read()
-    _, status = os.waitpid(child, 0)
-    assert status == 0, (function, arguments)
-    return json.loads(content)
+    """What a function returns, called in a process of its own."""
+    fork = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(1, fork) as process:
+        return process.submit(function, *arguments).result()
 
 
 def differing(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
@@ -397,6 +387,12 @@ def _copy(drawn: pathlib.Path, folder: pathlib.Path) -> None:
     shutil.copytree(drawn, folder, symlinks=True)
 
 
+def teller(path: str | None) -> Callable[[dict[str, Any]], None]:
+    """Writes rows of JSON to a file, or to the standard output."""
+    out = open(path, "w") if path else sys.stdout
+    return lambda row: print(json.dumps(row), file=out, flush=True)
+
+
 def load() -> None:
     """Imports all that a line imports, so that what is forked need not."""
     import conftest  # noqa: F401  (first: it has jax's settings)
@@ -420,15 +416,8 @@ def main() -> int:
     import archives  # noqa: F401
 
     load()
-    names, place = (
-        given.lines.split(","),
-        pathlib.Path(given.keep or tempfile.mkdtemp()),
-    )
-    out = open(given.out, "w") if given.out else sys.stdout
-
-    def tell(row: dict[str, Any]) -> None:
-        print(json.dumps(row), file=out, flush=True)
-
+    place = pathlib.Path(given.keep or tempfile.mkdtemp())
+    names, tell = given.lines.split(","), teller(given.out)
     shares, wrong, left = [LINES[name].share for name in names], 0, given.kills
     for number, name in enumerate(names):
         kills = round(left * shares[number] / sum(shares[number:]))

@@ -1,11 +1,12 @@
 """Inputs that are made up: each is taken, or refused in one line by its own error.
 
-The long version, of as many inputs as are asked for: `python tests/chaos/generated.py`.
+The long version, of so many of each: METAINIT_INPUTS=1000 python -m pytest -n0 \
+    --hypothesis-seed=0 --hypothesis-show-statistics tests/chaos/test_generated.py
 """
 
-import collections
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -37,8 +38,6 @@ from metainit.runtime.logging import Writer
 
 pytestmark = pytest.mark.filterwarnings("default")
 
-# By test; read by `generated.py`.
-INPUTS: collections.Counter[str] = collections.Counter()
 _MANY = int(os.environ.get("METAINIT_INPUTS", 0))
 
 
@@ -54,10 +53,8 @@ def examples(number):
 
 
 @contextlib.contextmanager
-def refused(*errors, again=False):
-    """What is refused by one of these errors ends here; `again`: the same input."""
-    name = os.environ["PYTEST_CURRENT_TEST"].split("::")[1].split(" ")[0]
-    INPUTS[name] += not again
+def refused(*errors):
+    """What is refused by one of these errors ends here."""
     try:
         yield
     except errors as error:
@@ -232,7 +229,7 @@ def test_image_files(content, size, channels):
     with refused(images.Unreadable):
         pixels = images.decode(item, size, channels)
         assert (pixels.shape, pixels.dtype) == ((size, size, channels), np.uint8)
-    with refused(images.Unreadable, again=True):
+    with refused(images.Unreadable):
         stored = images.to_stored(content, images.Rule(max_side=size))
         archives.pixels(stored)
 
@@ -263,7 +260,7 @@ def test_trees_of_images(files, share, skip):
         with refused(ValueError):
             for part in folders.read(data, tree).values():
                 assert len(part.images) == len(part.labels) == len(part.hashes)
-        with refused(ValueError, again=True):
+        with refused(ValueError):
             folders.read_labelled(tree, 4, 3, share, 0, data_dir)
         assert not list(root.glob("data/cache/.new-*"))
 
@@ -321,7 +318,7 @@ def test_files_of_weights(kind, data):
         with refused(ValueError):
             flat, _ = pretrained.load(str(path))
             assert all(isinstance(x, np.ndarray) for x in flat.values())
-        with refused(ValueError, again=True):
+        with refused(ValueError):
             stored.load(str(path))
 
 
@@ -339,29 +336,27 @@ def test_checkpoints(data):
             np.testing.assert_array_equal(found.state["w"], saved[found.step]["w"])
 
 
-_SAVED = {}
-
-
+@functools.cache
 def _checkpoints():
-    if not _SAVED:
-        place = _SAVED["at"] = pathlib.Path(tempfile.mkdtemp())
-        checkpoints = Checkpoints(place)
-        for step in (0, 1):
-            checkpoints.save(step, {"w": np.full(3, float(step))}, {"a": step})
-        checkpoints.wait()
-        run = pathlib.Path(tempfile.mkdtemp()) / "run"
-        _SAVED["run"] = pathlib.Path(small_runs.write(run, 0))
-    return _SAVED["at"]
+    checkpoints = Checkpoints(pathlib.Path(tempfile.mkdtemp()))
+    for step in (0, 1):
+        checkpoints.save(step, {"w": np.full(3, float(step))}, {"a": step})
+    checkpoints.wait()
+    return checkpoints._folder
+
+
+@functools.cache
+def _run():
+    return small_runs.write(pathlib.Path(tempfile.mkdtemp()) / "run", 0)
 
 
 @examples(100)
 @given(st.data())
 def test_folders_of_runs(data):
     """What a finished run left, damaged, by all that reads it."""
-    _checkpoints()
     with folder() as root:
         run = root / "run"
-        shutil.copytree(_SAVED["run"], run)
+        shutil.copytree(_run(), run)
         with Writer(run) as writer:
             for step in (1, 2, 3):
                 writer.write_scalars(step, {"loss": step / 3})
@@ -370,7 +365,7 @@ def test_folders_of_runs(data):
         path.write_bytes(data.draw(damaged([path.read_bytes()])))
         with refused(ValueError):
             finished_runs.read(run)
-        with refused(ValueError, again=True):
+        with refused(ValueError):
             run_folder.claim(run, config, ("seed",))
-        with refused(atomic.DamagedError, again=True):
+        with refused(atomic.DamagedError):
             Writer(run, first_step=3).__exit__()
