@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import re
-import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -14,7 +13,7 @@ _NO_CHOICE = re.compile(r"argument .*: invalid choice: '(.*)' \(choose from (.*)
 class Parser(argparse.ArgumentParser):
     """A parser whose help ends in an example, and whose mistakes are one line.
 
-    Options are called by their whole names; "--dry-run" is "--dry_run".
+    Options are called by their whole names.
     """
 
     def __init__(
@@ -29,11 +28,6 @@ class Parser(argparse.ArgumentParser):
             **given,
         )
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parses as its parent does, with underscores for dashes in options' names."""
-        words = sys.argv[1:] if args is None else args
-        return super().parse_known_args([*map(_underscored, words)], namespace)
-
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2, and names the option that was meant."""
         if found := _UNKNOWN.match(message):
@@ -45,12 +39,6 @@ class Parser(argparse.ArgumentParser):
             choices = (choice.strip("'") for choice in found[2].split(", "))
             message += nearest(found[1], choices)
         self.exit(2, f"error: {message} ({self.prog} --help tells more)\n")
-
-
-def _underscored(word: str) -> str:
-    name, equals, value = word.partition("=")
-    dashes = re.fullmatch(r"--\w+(-\w+)+", name)
-    return name[:2] + name[2:].replace("-", "_") + equals + value if dashes else word
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -34,14 +34,14 @@ def started(monkeypatch, tmp_path):
 
 
 def test_train_takes_names_and_fields_from_any_folder(started):
-    assert main(["train", "omniglot:20way", "--dry-run", "iterations=5000"]) == 0
+    assert main(["train", "omniglot:20way", "--dry_run", "iterations=5000"]) == 0
     line = "train quickstart.py data.name=x inner.steps=2 --config.seed=3 --out=mine"
     assert main(line.split()) == 0
     (config, folder, command, how), (other, at, _, _) = started
     wanted = shipped.load("omniglot:20way")
     wanted.iterations = 5000
     assert config == configs.typed(wanted) and folder == "runs/omniglot-20way"
-    assert command == "metainit train omniglot:20way --dry-run iterations=5000"
+    assert command == "metainit train omniglot:20way --dry_run iterations=5000"
     assert how["dry_run"] and not how["yes"] and how["use"] is None
     assert (other.data.name, other.inner.steps, other.seed, at) == ("x", 2, 3, "mine")
 
