@@ -47,17 +47,6 @@ def test_efficientnet_lite0_by_its_names(tmp_path):
     chex.assert_trees_all_equal(loaded.body, {"encoder": tree})
 
 
-@pytest.mark.parametrize(
-    "said", ["{", "[]", '{"size": 8}', '{"mean": 1, "std": [1]}', '{"mean": ["x"]}']
-)
-def test_a_file_that_does_not_say_what_network_it_is_of(tmp_path, said):
-    path = tmp_path / "x.safetensors"
-    arrays = {"a": np.zeros(2, np.float32)}
-    safetensors.numpy.save_file(arrays, path, {"metainit": said})
-    with pytest.raises(ValueError, match=r"x\.safetensors: what it says .* be read"):
-        stored.load(str(path))
-
-
 @pytest.mark.parametrize("name", ["runs/mistyped", "mistyped", "../mistyped", "a/b/c"])
 def test_the_name_of_a_folder_that_is_not_there_is_sent_nowhere(name, monkeypatch):
     def send(*_, **__):
@@ -88,9 +77,12 @@ def test_weights_of_something_else(tmp_path):
     "said",
     [
         "no JSON",
+        "{",
         "[" * 10**5,
+        "[]",
         "[1]",
         '{"size": 8}',
+        '{"mean": 1, "std": [1]}',
         '{"mean": ["<b>"], "std": [1]}',
         '{"mean": [0.5], "std": [0.5], "model": {"name": "conv4"}, "size": 1000000}',
         '{"mean": [0.5], "std": [0.5], "encoder": {"stage_sizes": [1000000000]}}',
@@ -99,6 +91,6 @@ def test_weights_of_something_else(tmp_path):
 def test_what_a_strangers_file_says_of_itself_is_refused_in_one_line(tmp_path, said):
     path = tmp_path / "x.safetensors"
     path.write_bytes(safetensors.numpy.save({"a": np.zeros(1)}, {"metainit": said}))
-    with pytest.raises(ValueError, match="init: ") as error:
+    with pytest.raises(ValueError, match=r"init: .*x\.safetensors: ") as error:
         stored.load(str(path))
     assert "\n" not in str(error.value)
