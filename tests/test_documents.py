@@ -97,17 +97,6 @@ def test_no_document_is_named_that_a_reader_cannot_see():
         assert not re.search(r"\bbrief\b(?!ly)", path.read_text()), path
 
 
-def test_no_address_is_pretended():
-    """There is none of this repository; the notebooks install a wheel by its name."""
-    notebooks = [*(ROOT / "examples").glob("*.ipynb")]
-    wheel = f"./metainit-{metainit.__version__}-py3-none-any.whl[lite]"
-    assert notebooks and all(wheel in path.read_text() for path in notebooks)
-    more = (*ROOT.glob("*.md"), ROOT / "CITATION.cff", ROOT / "pyproject.toml")
-    for path in (*PAGES, *more, *notebooks, *(ROOT / ".github").rglob("*.yml")):
-        shown = path.read_text()
-        assert not re.search(r"THIS_REPOSITORY|<this repo|/metainit\.git", shown), path
-
-
 def test_the_reference_is_what_there_is():
     told = (DOCS / "reference.md").read_text()
     assert told == reference["page"](), "run python docs/reference.py"

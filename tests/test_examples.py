@@ -8,6 +8,8 @@ import matplotlib.pyplot as plt
 import pytest
 import tiny
 
+import metainit
+
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
 
@@ -75,4 +77,6 @@ def test_every_notebook_is_run_and_installs_by_one_line():
     (mark,) = (x for x in test_a_notebook_runs.pytestmark if x.name == "parametrize")
     notebooks = {path.stem: path for path in EXAMPLES.glob("*.ipynb")}
     assert notebooks.keys() == {name for name, _ in mark.args[1]}
-    assert all(path.read_text().count("%pip") == 1 for path in notebooks.values())
+    wheel = f"./metainit-{metainit.__version__}-py3-none-any.whl[lite]"
+    for path in notebooks.values():
+        assert path.read_text().count("%pip") == path.read_text().count(wheel) == 1
