@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from metainit.config.fields import Experiment, Task
@@ -128,17 +129,12 @@ def of_other_images(samples: Samples, roles: Roles) -> Samples:
 def some(sample: Sample, part: slice) -> Sample:
     """Takes some of a sample's episodes, whose shape and digest stay those of all."""
 
-    def cut(batch: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: x.some(part) if isinstance(x, Gathered) else x[part]
-            for name, x in batch.items()
-        }
+    def cut(leaf: Any) -> Any:
+        return leaf.some(part) if isinstance(leaf, Gathered) else leaf[part]
 
-    tables = dict(zip(Manifest._fields[3:], sample.manifest[3:], strict=True))
-    manifest = sample.manifest._replace(**cut(tables))
-    return sample._replace(
-        manifest=manifest, episodes=Episode(*map(cut, sample.episodes))
-    )
+    tables, episodes = jax.tree.map(cut, (_tables(sample.manifest), sample.episodes))
+    manifest = sample.manifest._replace(**tables)
+    return sample._replace(manifest=manifest, episodes=episodes)
 
 
 def mapped(
@@ -229,5 +225,9 @@ def write(path: str | os.PathLike[str], manifests: Sequence[Manifest]) -> None:
     atomic.write_arrays(
         path,
         [manifest[:3] for manifest in manifests],
-        [dict(zip(Manifest._fields[3:], x[3:], strict=True)) for x in manifests],
+        [_tables(manifest) for manifest in manifests],
     )
+
+
+def _tables(manifest: Manifest) -> dict[str, np.ndarray]:
+    return dict(zip(Manifest._fields[3:], manifest[3:], strict=True))

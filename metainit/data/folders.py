@@ -4,6 +4,7 @@ import logging
 import math
 import os
 from collections import Counter
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,11 +120,16 @@ def read_labelled(
         return Labelled(parts["train"], parts["test"], files, f"the folder {held_out}")
     _check_depths(top, classes)
     share = DEFAULT_SHARE if share is None else share
-    _held_out(classes, share, seed)  # refuses before it decodes
+    sizes = [len(files) for files in classes.values()]
+    _held_out(classes, sizes, share, seed)  # refuses before it decodes
     whole, every = decoded({"all": classes})["all"], tuple(chain(*classes.values()))
     _warn_of_two_classes(top, every, whole)
     first = cache.first_of(whole.labels, whole.hashes)
-    is_test = _held_out_together(classes, first, share, seed)
+    differing = first == np.arange(len(first))
+    is_test = np.zeros(len(first), bool)
+    sizes = np.bincount(whole.labels[differing]).tolist()
+    is_test[differing] = _held_out(classes, sizes, share, seed)
+    is_test = is_test[first]  # with the first that has its pixels
     train, test = (
         whole._replace(labels=np.where(left_out, -1, whole.labels).astype(np.int32))
         for left_out in (is_test, ~is_test)
@@ -229,39 +235,28 @@ def _check_depths(top: Path, classes: Classes) -> None:
     )
 
 
-def _held_out(classes: Classes, share: float, seed: int) -> np.ndarray:
-    """Which images are held out, bool [n]: of every class one at least, and not all."""
+def _held_out(
+    classes: Classes, sizes: Sequence[int], share: float, seed: int
+) -> np.ndarray:
+    """Which images of classes of these sizes are held out, bool [n].
+
+    They are one at least of every class, and not all.
+    """
     if not 0 < share < 1:
         raise ValueError(f"test_share must be above 0 and below 1, got {share}")
-    if alone := [name for name, files in classes.items() if len(files) < 2]:
-        (first,) = classes[alone[0]]
+    if alone := [x for x, size in zip(classes, sizes, strict=True) if size < 2]:
+        first = classes[alone[0]][0]
         others = f"; so have {len(alone) - 1} others: {', '.join(alone[1:11])}"
         raise ValueError(
             f"class {alone[0]!r} has one image, {first}{others * (len(alone) > 1)}; a "
             "class needs 2 or more that differ, to learn from and to hold out"
         )
     is_test = []
-    for label, files in enumerate(classes.values()):
-        count = min(max(math.floor(share * len(files) + 0.5), 1), len(files) - 1)
+    for label, size in enumerate(sizes):
+        count = min(max(math.floor(share * size + 0.5), 1), size - 1)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(label,)))
-        is_test.append(
-            np.isin(np.arange(len(files)), rng.permutation(len(files))[:count])
-        )
+        is_test.append(np.isin(np.arange(size), rng.permutation(size)[:count]))
     return np.concatenate(is_test)
-
-
-def _held_out_together(
-    classes: Classes, first: np.ndarray, share: float, seed: int
-) -> np.ndarray:
-    """The same with each image on the side of the `first` that has its pixels."""
-    is_first = first == np.arange(len(first))
-    kept = {
-        file for file, x in zip(chain(*classes.values()), is_first, strict=True) if x
-    }
-    differing = {name: [x for x in classes[name] if x in kept] for name in classes}
-    is_test = np.zeros(len(first), bool)
-    is_test[is_first] = _held_out(differing, share, seed)
-    return is_test[first]
 
 
 def _warn_of_two_classes(

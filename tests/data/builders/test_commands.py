@@ -101,28 +101,23 @@ def test_verify_allows_for_what_was_left_out_and_finds_damage(known, run, monkey
     assert "wrong: the files of train are damaged" in run("verify caltech256", 1)
 
 
-@pytest.mark.parametrize("sealed", [True, False])
-@pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
-def test_verify_names_the_folder_that_cannot_be_read(known, run, name, sealed):
+@pytest.mark.parametrize(
+    "name, sealed",
+    [
+        ("features.json", True),
+        ("features.json", False),  # as by an earlier version
+        ("dataset_info.json", True),
+        ("dataset_info.json", False),
+        ("label.labels.txt", True),  # it would give classes other roles
+    ],
+)
+def test_a_folder_that_is_not_as_it_was_written_is_named(known, run, name, sealed):
     run("prepare caltech256")
-    if not sealed:  # as by an earlier version
+    if not sealed:
         (FOLDER / "sha256").unlink()
     (FOLDER / name).write_bytes(b"\xa0" + (FOLDER / name).read_bytes())
     (line,) = run("verify caltech256", 2).splitlines()
-    assert str(FOLDER) in line and "delete this folder" in line
-
-
-def test_a_name_of_a_class_that_is_another_is_found(known, run):
-    """It would give classes other roles, and say nothing."""
-    run("prepare caltech256")
-    path = FOLDER / "label.labels.txt"
-    whole = path.read_bytes()
-    path.write_bytes(whole.replace(b"d", b"e", 1))
-    for command in ("verify caltech256", "list"):
-        (line,) = run(command, 2).splitlines()
-        assert f"{FOLDER} cannot be read" in line and "not as they were" in line
-    path.write_bytes(whole)
-    assert "as in the catalog" in run("verify caltech256")
+    assert f"{FOLDER} cannot be read" in line and "delete this folder" in line
 
 
 def test_what_is_said_of_files_that_are_not_there_is_damage(known, run):
