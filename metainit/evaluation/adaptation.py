@@ -92,7 +92,7 @@ def _is_fixed(config: Experiment, model: Model, body: Any) -> bool:
     """See `Evaluator`."""
     mask = adapt_mask(config, model)
     leaves, _ = jax.tree_util.tree_flatten_with_path({"body": body})
-    adapts = mask is None or any(mask(path, leaf) for path, leaf in leaves)
+    adapts = any(mask(path, leaf) for path, leaf in leaves)
     takes_steps = max(config.evaluate.steps) > 0
     return model.alone and not (adapts and takes_steps)
 

@@ -40,7 +40,11 @@ def with_added(model: Model, kind: Kind) -> Model:
     def init(key, images):
         body = model.init(key, images)
         flat = flatten_dict(body)
-        flat = {name: x for name, x in flat.items() if _adapts(model, name, x)}
+        flat = {
+            name: x
+            for name, x in flat.items()
+            if model.adapts(tuple(map(jax.tree_util.DictKey, name)), x)
+        }
         zeros = (_gammas_and_betas if kind == "film" else _adapters)(flat)
         if not zeros:
             raise ValueError(f"model.added={kind} needs {_NEEDED[kind]} that adapts")
@@ -50,8 +54,7 @@ def with_added(model: Model, kind: Kind) -> Model:
         return model.features(folded(params), images, weight, key)
 
     def learns(path, leaf):
-        before = model.learns
-        return is_added(path, leaf) or before is None or before(path, leaf)
+        return is_added(path, leaf) or model.learns(path, leaf)
 
     def layer_of(path):  # of what is added, that of what it is folded into
         assert model.layer_of is not None
@@ -110,8 +113,3 @@ def _scale(place: Sequence[str], flat: Flat) -> tuple[str, ...]:
     """Names what multiplies a layer's input: a normalisation's scale, or a kernel."""
     scale = *place, "scale"
     return scale if scale in flat else (*place, "kernel")
-
-
-def _adapts(model: Model, name: tuple[str, ...], leaf: Any) -> bool:
-    path = tuple(map(jax.tree_util.DictKey, name))
-    return model.adapts is None or model.adapts(path, leaf)

@@ -31,10 +31,8 @@ def features(model: Model) -> BatchFeaturesFn:
     )
 
 
-def with_head(of_body: LeafMask | None) -> LeafMask | None:
-    """Masks the head too, with what a mask of the body does; None masks all."""
-    if of_body is None:
-        return None
+def with_head(of_body: LeafMask) -> LeafMask:
+    """Masks the head too, with what a mask of the body does."""
     return lambda path, leaf: path[0].key != "body" or of_body(path[1:], leaf)
 
 
@@ -124,15 +122,9 @@ def cross_entropy(
     return jnp.vdot(share, losses), {"accuracy": jnp.vdot(share, hits)}
 
 
-def _judged(params: Params, features: jax.Array, batch: Batch) -> tuple:
-    scores = logits(params, features, batch.get("classes"))
-    return cross_entropy(scores, batch["label"], batch.get("weight"))
-
-
 def loss_fn(model: Model) -> LossFn:
     """Makes the support loss: `(params, batch, key) -> (loss, metrics)`."""
-    of = features(model)
-    return lambda params, batch, key: _judged(params, of(params, batch, key), batch)
+    return joint_loss(model, "linear", 0.0)
 
 
 def joint_loss(model: Model, head: str, smoothing: float) -> LossFn:
@@ -178,7 +170,8 @@ def query_loss(model: Model, left_out: FitFn | None = None) -> QueryLossFn:
     of_query, of_batch = query_features(model), features(model)
 
     def loss_of(params, support, query, key):
-        loss, metrics = _judged(params, of_query(params, support, query), query)
+        scores = logits(params, of_query(params, support, query), query.get("classes"))
+        loss, metrics = cross_entropy(scores, query["label"], query.get("weight"))
         if left_out is None:
             return loss, metrics
         x, labels = of_batch(params, support, None), support["label"]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
+from metainit.core.masks import is_float
 from metainit.core.types import Key, Params
 
 InitFn = Callable[[Key, jax.Array], Params]  # `Model.init`
@@ -13,6 +14,11 @@ FeaturesFn = Callable[[Params, jax.Array, jax.Array | None, Key | None], jax.Arr
 EncodeFn = Callable[[Params, jax.Array], jax.Array]  # `Model.encode`
 LeafMask = Callable[[tuple, Any], bool]  # `(path, leaf) -> bool`
 LayerFn = Callable[[tuple], int | None]  # `Model.layer_of`
+
+
+def every(path: tuple, leaf: Any) -> bool:
+    """Masks all leaves that have a gradient."""
+    return is_float(leaf)
 
 
 class Model(NamedTuple):
@@ -27,10 +33,10 @@ class Model(NamedTuple):
     # Whether a query is normalised by its support: both are given together then.
     joint: bool = False
     policy: str = "none"  # of normalisation, in words for every result row
-    adapts: LeafMask | None = None  # what inner steps change; None for all
-    # What training changes; None for all. The others (a frozen encoder, running
-    # statistics) ride along.
-    learns: LeafMask | None = None
+    adapts: LeafMask = every  # what inner steps change
+    # What training changes. The others (a frozen encoder, running statistics) ride
+    # along.
+    learns: LeafMask = every
     # A frozen part in front, `(parameters, images) -> images`, computed once a task;
     # `features` takes what it gives. None for none.
     encode: EncodeFn | None = None

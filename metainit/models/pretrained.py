@@ -141,19 +141,18 @@ def _on_hub(source: str) -> tuple[str, str, Recipe | None] | None:
     return name, revision or pinned, recipe
 
 
-def is_to_fetch(source: str) -> bool:
-    """Whether `load` would ask the hub, whose cache on this disk has nothing of it."""
+def unfetched(source: str) -> About | None:
+    """What is known of weights that `load` would ask the hub for, without asking it.
+
+    None of others, and where the hub's cache on this disk has them.
+    """
     if (asked := _on_hub(source)) is None:
-        return False
-    name, revision, _ = asked
+        return None
+    name, revision, recipe = asked
     found = huggingface_hub.try_to_load_from_cache(name, HUB_FILE, revision=revision)
-    return not isinstance(found, str)
-
-
-def unfetched(source: str) -> About:
-    """What is known, without asking the hub, of weights that are to be fetched."""
-    asked = _on_hub(source)
-    return About(source, None, "", (asked and asked[2]) or UNKNOWN)
+    return (
+        None if isinstance(found, str) else About(source, None, "", recipe or UNKNOWN)
+    )
 
 
 def find_wheel() -> pathlib.Path:

@@ -110,8 +110,8 @@ def load_weights(
     Raises:
       ValueError: weights that cannot be had, or of another network.
     """
-    if not fetch and pretrained.is_to_fetch(section.weights):
-        return body, expected_by(section.name, pretrained.unfetched(section.weights))
+    if not fetch and (about := pretrained.unfetched(section.weights)):
+        return body, expected_by(section.name, about)
     entry, (flat, about) = ENCODERS[section.name], pretrained.load(section.weights)
     try:
         tree = entry.names.from_torch(flat, body["encoder"])

@@ -65,14 +65,10 @@ def unit_length(model: Model, scale: float) -> Model:
         return jnp.exp(body["log_scale"]) * x / length
 
     def adapts(path: tuple, leaf: Any) -> bool:
-        if path[0].key in SCALARS:
-            return False
-        return model.adapts is None or model.adapts(path, leaf)
+        return path[0].key not in SCALARS and model.adapts(path, leaf)
 
     def learns(path: tuple, leaf: Any) -> bool:
-        if path[0].key in SCALARS or model.learns is None:
-            return True
-        return model.learns(path, leaf)
+        return path[0].key in SCALARS or model.learns(path, leaf)
 
     def layer_of(path):
         assert model.layer_of is not None

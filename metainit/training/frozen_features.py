@@ -51,8 +51,7 @@ def encode(
     body, of_chunk = init.body, _of_chunk(init)
     settings = repr((_FORMAT, *init.preprocess[:2], init.model.computed_in))
     # What is learned is behind the maps: they are those of other runs too.
-    learns = init.model.learns
-    frozen = masks.split(body, learns, "learns")[1] if learns else body
+    frozen = masks.split(body, init.model.learns, "learns")[1]
     network = digest.sha256((settings, frozen["encoder"]))
     folder = pathlib.Path(folder)
     cache.make(folder)

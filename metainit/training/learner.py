@@ -66,9 +66,7 @@ def adapt_mask(config: Experiment, model: Model) -> Any:
     lets = classification.with_head(model.adapts)
     if config.method.algorithm != "boil":
         return lets
-    return lambda path, leaf: (
-        not heads.is_head(path, leaf) and (lets is None or lets(path, leaf))
-    )
+    return lambda path, leaf: not heads.is_head(path, leaf) and lets(path, leaf)
 
 
 def learner(
@@ -90,7 +88,7 @@ def learner(
         return metainit.maml(loop, outer, meta_mask=mask, **arguments)
 
     def with_step_sizes(path, leaf):
-        return path[0].name == "inner" or mask is None or mask(path[1:], leaf)
+        return path[0].name == "inner" or mask(path[1:], leaf)
 
     rate = optimizers.scheduled(config, config.outer.step_size_rate)
     return metainit.lslr(

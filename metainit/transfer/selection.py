@@ -124,9 +124,8 @@ def folds(train: cache.Part, seed: int) -> np.ndarray:
 
 def adapts(init: Initialisation, fold: np.ndarray) -> bool:
     """Whether fine-tuning changes more than the head, and can be judged."""
-    of_body = init.model.learns
     paths = jax.tree_util.tree_leaves_with_path(init.body)
-    changes = any(of_body is None or of_body(*pair) for pair in paths)
+    changes = any(init.model.learns(*pair) for pair in paths)
     return changes and bool((fold >= 0).all())
 
 
