@@ -313,8 +313,6 @@ def _tell(report: Mapping[str, Any]) -> None:
     for row in report["compared"]:
         mark = " <- saved" * (row["head"] == report["chosen"])
         print(f"  {row['head']:19}  {_in_words(row)}{mark}")
-    if left := finetune_report.not_judged(report):
-        print(f"  {left}")
     _say(
         f"accuracy on held-out images of {report['classes']} classes: "
         f"{_in_words(report).lstrip()}, F1 {report['f1']:.3f}, calibration error "

@@ -84,17 +84,6 @@ def leaked(report: Mapping[str, Any]) -> str:
     )
 
 
-def not_judged(report: Mapping[str, Any]) -> str:
-    """Says which images to learn from judge no head; "" where all do."""
-    of_heads = [row["judged"] for row in report["compared"]]
-    if not (left := report["images"] - max(of_heads, default=report["images"])):
-        return ""
-    return (
-        f"{left:,} of {report['images']:,} judge none: the only image of a class that "
-        "is left to learn from"
-    )
-
-
 def blocks(
     report: Mapping[str, Any], judged: Judged, title: str, command: str
 ) -> Iterator[Block]:
@@ -118,10 +107,7 @@ def blocks(
     yield Bars("Accuracy", [saved, *heads])
     yield Code(command)
     if heads:
-        said = not_judged(report)
-        yield Details(
-            "Heads", [*tables.captioned(_heads(report)), *[said] * bool(said)]
-        )
+        yield Details("Heads", [*tables.captioned(_heads(report))])
     if report["curve"]:
         steps = [
             Bar(row["head"], f"log loss {row['loss']:.3f}", *_interval(row))

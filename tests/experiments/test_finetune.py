@@ -361,17 +361,6 @@ def test_a_stopped_one_goes_on_and_a_finished_one_says_so(meta, monkeypatch, cap
         assert words in line and "delete it" in line
 
 
-def test_an_only_image_of_a_class_is_not_missing_without_a_word(place, capsys):
-    tree = paint(place / "one_left", each=6)
-    for number in range(2, 6):
-        next((tree / "teal").glob(f"{number:02}.*")).unlink()
-    assert fine_tuned("one-left", "--data=one_left", "--head=ridge") == 0
-    told = (
-        "\n  1 of 11 judge none: the only image of a class that is left to learn from"
-    )
-    assert told in capsys.readouterr().out
-
-
 def test_given_parts_are_used(place, capsys):
     train = paint(place / "parts" / "train")
     shutil.copytree(train, place / "parts" / "val")

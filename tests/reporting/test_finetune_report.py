@@ -88,13 +88,6 @@ def test_images_that_were_learned_from_too_are_told_below_the_headline():
     assert finetune_report.leaked(few).startswith("A little too good: 5 of 100 held")
 
 
-def test_an_only_image_of_a_class_is_said_to_judge_nothing():
-    assert finetune_report.not_judged(REPORT) == ""
-    _, folded = blocks(judged(), REPORT | {"images": 10})
-    told = "1 of 10 judge none: the only image of a class that is left to learn from"
-    assert folded["Heads"][-1] == told
-
-
 def test_adapting_has_its_curve_where_it_was_tried():
     _, folded = blocks(judged())
     _, curve = folded["Adapting, step by step"]
