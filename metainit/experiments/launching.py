@@ -19,7 +19,7 @@ from metainit.experiments.configs import Config, Typed
 from metainit.experiments.meta_learning import train
 from metainit.runtime import atomic, devices, hosts, placement, run_folder, stop
 from metainit.runtime.atomic import DamagedError
-from metainit.runtime.checkpoint import LAST, CheckpointError
+from metainit.runtime.checkpoint import CheckpointError
 from metainit.runtime.hosts import NO_OTHERS, Others
 from metainit.training.nonfinite import NonFiniteError
 
@@ -86,21 +86,11 @@ def run(
         print(f"error: {' '.join(words.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(_stopped(workdir), file=sys.stderr)
+        words = "stopped; what was saved is kept, and the same line goes on"
+        print(words, file=sys.stderr)
         hosts.part()
         return 128 + signal.SIGINT
     return 0
-
-
-def _stopped(workdir: Path) -> str:
-    """Says what a run that is stopped keeps; the first of several hosts has it."""
-    saved = any(path for name in (LAST, "*.jsonl") for path in workdir.rglob(name))
-    if saved or jax.distributed.is_initialized():
-        return "stopped; what was saved is kept, and the same line goes on"
-    return (
-        "stopped before the first step; nothing was learned yet; give the same line "
-        "again"
-    )
 
 
 def _agreed(config: Config) -> Typed:
