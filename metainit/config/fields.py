@@ -56,7 +56,6 @@ Side = Annotated[int, Rule("1 or more, 4096 at most", lambda x: 1 <= x <= 4096)]
 Blocks = Annotated[int, Rule("1 or more, 100 at most", lambda x: 1 <= x <= 100)]
 Several = Annotated[int, Rule("2 or more, or 0", lambda x: x == 0 or x >= 2)]
 Steps = Annotated[tuple[int, ...], _RISING]
-Phases = Annotated[tuple[int, ...], _RISING]
 Positive = Annotated[float, Rule("above 0 and finite", lambda x: 0 < x < math.inf)]
 Share = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]
 Fraction = Annotated[float, Rule("above 0 and at most 1", lambda x: 0 < x <= 1)]
@@ -227,7 +226,7 @@ class Method:
     # Learn step sizes beside the weights: one for a tensor or an element, and phase of
     # steps.
     step_sizes: Literal["fixed", "tensor", "element"] = "fixed"
-    phases: Phases = (0,)  # of step sizes, by their first steps
+    phases: Steps = (0,)  # of step sizes, by their first steps
 
 
 @dataclass(frozen=True)
