@@ -6,23 +6,19 @@ from typing import NamedTuple
 
 from metainit.config import checks, parsing
 from metainit.config.fields import Experiment, Task
-from metainit.data import class_splits, episode_set, episodes
+from metainit.data import episode_set, episodes
 from metainit.data.loading import Roles, Source, class_index
-
-_MOST = 10_000  # classes that a data set is told to need
 
 
 def check(config: Experiment, roles: Roles, command: str = "") -> None:
     """Refuses sources that cannot give the episodes of any role.
 
     Raises:
-      ValueError: in one line, all that does not fit, how many classes would do, and
-        what would work with those there are, as an addition to `command`.
+      ValueError: in one line, all that does not fit, and what would work with the
+        classes there are, as an addition to `command`.
     """
     if not (problems := list(_problems(config, roles))):
         return
-    if classes := _enough(config, roles):
-        problems.append(f"as it is, it needs a data set of {classes} classes or more")
     if fields := _fields_that_fit(config, roles):
         flag = "--config." if "launch.py" in command else ""
         line = shlex.join(f"{flag}{name}={x}" for name, x in fields.items())
@@ -91,28 +87,3 @@ def _fields_that_fit(config: Experiment, roles: Roles) -> dict[str, int]:
         return {}
     ways = [section.task.way for section in _sections(changed, roles).values()]
     return {} if 1 in ways or any(_problems(changed, roles)) else fields
-
-
-def _enough(config: Experiment, roles: Roles) -> int:
-    """Counts the classes that suffice where shares of them are the roles; 0 if not."""
-    data, numbers = config.data, [len(x[0].class_names) for x in roles[:3] if x]
-
-    def shared(classes: int) -> list[int]:
-        names = [str(number) for number in range(classes)]
-        split = class_splits.shuffle_split(names, data.split, data.split_seed)
-        return [len(of_role) for of_role in split.values()]
-
-    there = sum(numbers)
-    if data.train or len(numbers) < 3 or shared(there) != numbers:
-        return 0
-    way = config.evaluate.min_way if config.evaluate.variable else config.task.way
-    validation = way if config.evaluate.variable else min(2, way)
-    wanted = config.train_task.way, validation, way
-
-    def suffices(classes: int) -> bool:
-        pairs = zip(shared(classes), wanted, strict=True)
-        return all(number >= way for number, way in pairs)
-
-    if suffices(there):
-        return 0
-    return next(filter(suffices, range(there, _MOST)), 0)

@@ -115,15 +115,12 @@ def read_labelled(
         below = _below(top, classes)
         parts = decoded({"train": below["train"], "test": below[held_out]})
         files = tuple(chain(*below[held_out].values()))
-        both = (*chain(*below["train"].values()), *files)
-        _warn_of_two_classes(top, both, parts["train"], parts["test"])
         return Labelled(parts["train"], parts["test"], files, f"the folder {held_out}")
     _check_depths(top, classes)
     share = DEFAULT_SHARE if share is None else share
     sizes = [len(files) for files in classes.values()]
     _held_out(classes, sizes, share, seed)  # refuses before it decodes
-    whole, every = decoded({"all": classes})["all"], tuple(chain(*classes.values()))
-    _warn_of_two_classes(top, every, whole)
+    whole = decoded({"all": classes})["all"]
     first = cache.first_of(whole.labels, whole.hashes)
     differing = first == np.arange(len(first))
     is_test = np.zeros(len(first), bool)
@@ -134,7 +131,8 @@ def read_labelled(
         whole._replace(labels=np.where(left_out, -1, whole.labels).astype(np.int32))
         for left_out in (is_test, ~is_test)
     )
-    files = tuple(file for file, x in zip(every, is_test, strict=True) if x)
+    every = zip(chain(*classes.values()), is_test, strict=True)
+    files = tuple(file for file, held_out in every if held_out)
     return Labelled(train, test, files, f"{share} of every class")
 
 
@@ -257,23 +255,6 @@ def _held_out(
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(label,)))
         is_test.append(np.isin(np.arange(size), rng.permutation(size)[:count]))
     return np.concatenate(is_test)
-
-
-def _warn_of_two_classes(
-    top: Path, files: tuple[Path, ...], *parts: cache.Part
-) -> None:
-    """Names the first image that lies in another class, too, and counts them."""
-    names = chain(*(np.array(part.names)[part.labels] for part in parts))
-    hashes = chain(*(part.hashes.tolist() for part in parts))
-    seen: dict[int, tuple[Path, str]] = {}
-    twice = []
-    for file, name, pixels in zip(files, names, hashes, strict=True):
-        other, of_class = seen.setdefault(pixels, (file, name))
-        if of_class != name:
-            twice.append((other, file))
-    if twice:
-        message = "%s: images that lie in two classes: %d, the first %s and %s"
-        logging.warning(message, top, len(twice), *twice[0])
 
 
 def _pending(parts: dict[str, Classes]) -> dict[str, cache.Pending]:
