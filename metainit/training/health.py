@@ -13,7 +13,7 @@ import optax
 from metainit.core import leaves
 from metainit.core.types import MetaState
 
-Metrics = dict[str, Any]  # NumPy arrays, [tasks] or []
+Metrics = dict[str, Any]  # NumPy arrays, [tasks] or [], or lists of them
 NORMS = "norms"  # of a step's metrics, those of layers
 _KINDS = "gradients", "updates", "parameters"
 _PARTS = ("encoder", "learner")  # of a body that is composed of them
@@ -93,8 +93,6 @@ def by_tag(norms: Mapping[str, Any], scope: str) -> dict[str, float]:
     """
     return {
         f"{kind}/{scope}/{layer}": float(value)
-        for layer, of_layer in jax.tree.map(np.asarray, dict(norms)).items()
-        for kind, value in zip(
-            _KINDS[-len(of_layer) :], np.asarray(of_layer), strict=True
-        )
+        for layer, of_layer in norms.items()
+        for kind, value in zip(_KINDS[-len(of_layer) :], of_layer, strict=True)
     }

@@ -19,7 +19,6 @@ from metainit.training.health import Metrics
 from metainit.training.session import Run, Session
 
 _NO_TIME = "max_hours"
-_LOGGED, _LOGGED_AT, _NORMS = "logged", "logged_at", "norms"
 
 
 # Means over the steps, and tasks, since the last log line.
@@ -98,20 +97,16 @@ class _Training(Session):
         seconds: Callable[[], float],
         describe: Callable[[], Mapping[str, float]],
     ) -> None:
-        clock = {"worse": 0, "skipped": 0, "losses": [], "stuck": 0}
-        super().__init__(run, {"best": -1.0, "validated": run.first_step} | clock)
+        judged = {"best": -1.0, "validated": run.first_step, "worse": 0}
+        unwell = {"skipped": 0, "losses": [], "stuck": 0}
+        # What the next row of the log is made of.
+        to_log = {"logged": [], "logged_at": (run.first_step, 0.0), health.NORMS: {}}
+        super().__init__(run, judged | unwell | to_log)
         self.best, self.ended_by = Checkpoints(run.folder / BEST), ""
         self._key, self._validate, self._may_take = key, validate, seconds
         self._describe = describe
         self._begun_at = self.step
         self._good = self.step, self.state  # after steps that were checked
-        self._logged: list[tuple[int, Metrics]] = [
-            (step, {name: np.asarray(x, np.float32) for name, x in metrics.items()})
-            for step, metrics in self.clock.pop(_LOGGED, ())
-        ]
-        now = self.step, self.clock["device_seconds"]
-        self._logged_at = self.clock.pop(_LOGGED_AT, now)
-        self.norms = self.clock.pop(_NORMS, {})
 
     def notes(self) -> tuple[str, ...]:
         """Says what went wrong, in sentences."""
@@ -125,19 +120,6 @@ class _Training(Session):
                 f"is too high: {', '.join(self.run.rates)}."
             )
         return tuple(notes)
-
-    def save(self) -> None:
-        """Saves what the next row of the log is made of, too."""
-        self.settle()
-        self.clock[_LOGGED] = [
-            (step, {name: np.asarray(x).tolist() for name, x in metrics.items()})
-            for step, metrics in self._logged
-        ]
-        self.clock[_LOGGED_AT] = self._logged_at
-        norms = {layer: np.asarray(x).tolist() for layer, x in self.norms.items()}
-        self.clock[_NORMS] = norms
-        super().save()
-        del self.clock[_LOGGED], self.clock[_LOGGED_AT], self.clock[_NORMS]
 
     def learn(self, writer: Writer) -> None:
         owed = functools.partial(self._owed, writer)
@@ -161,7 +143,8 @@ class _Training(Session):
     def _require_finite(self, step: int, metrics: Metrics) -> None:
         run, clock = self.run, self.clock
         if nonfinite.is_finite(metrics):
-            self._logged.append((step, metrics))
+            values = {name: x.tolist() for name, x in metrics.items()}
+            clock["logged"].append((step, values))
             return
         if clock["skipped"] >= run.skip:
             state = nonfinite.before(run, step, *self._good, self._key)
@@ -178,7 +161,7 @@ class _Training(Session):
         if to_log or to_validate or to_save:
             self.settle()
             self._good = step, self.state
-        if self._logged and to_log:
+        if clock["logged"] and to_log:
             with stop.later():  # or this row, and the one below, might be there twice
                 self._log(writer)
         if clock["validated"] < step and to_validate:
@@ -198,8 +181,8 @@ class _Training(Session):
         return step > self._begun_at and to_save
 
     def _log(self, writer: Writer) -> None:
-        run, step, logged, clock = self.run, self.step, self._logged, self.clock
-        first, before = self._logged_at
+        run, step, clock = self.run, self.step, self.clock
+        logged, (first, before) = clock["logged"], clock["logged_at"]
         count, spent = step - first, clock["device_seconds"] - before
         spent /= devices.mesh().size
         numbers = _average([metrics for _, metrics in logged])
@@ -209,15 +192,14 @@ class _Training(Session):
             scalars[f"{run.scope}/learning_rate"] = run.rate(step - 1)
         if run.skip:
             scalars[f"{run.scope}/skipped"] = clock["skipped"]
-        scalars |= _by_data(run, logged) | health.by_tag(self.norms, run.scope)
+        scalars |= _by_data(run, logged) | health.by_tag(clock[health.NORMS], run.scope)
         writer.write_scalars(step, scalars)
         left = (run.steps - step) * spent / count
         shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         line = f"{run.name} {step}/{run.steps}  {shown}  left {left:.0f} s"
         progress.tell(line, shown)
-        logged.clear()
-        self.norms = {}
-        self._logged_at = step, clock["device_seconds"]
+        now = step, clock["device_seconds"]
+        clock.update({"logged": [], "logged_at": now, health.NORMS: {}})
         self._tell_if_stuck(numbers["loss"])
 
     def _tell_if_stuck(self, loss: float) -> None:
@@ -257,7 +239,7 @@ def _moved_back(
 
 
 def _average(logged: list[Metrics]) -> dict[str, float]:
-    stacked = {name: np.stack([m[name] for m in logged]).ravel() for name in logged[0]}
+    stacked = {name: np.ravel([m[name] for m in logged]) for name in logged[0]}
     averages = Averages.single_from_model_output(**stacked).compute()
     return {name: float(value) for name, value in averages.items()}
 
@@ -277,8 +259,9 @@ def _by_data(run: Run, logged: list[tuple[int, Metrics]]) -> dict[str, float]:
             of_data.setdefault(name, []).append(scores)
     if len(of_data) < 2:
         return {}
-    return {
-        f"{run.scope}/{measure}/{name}": float(mean)
-        for name, values in of_data.items()
-        for measure, mean in zip(("loss", "accuracy"), np.mean(values, 0), strict=True)
-    }
+    tags: dict[str, float] = {}
+    for name, values in of_data.items():
+        loss, accuracy = np.asarray(values, np.float32).mean(0)
+        tags[f"{run.scope}/loss/{name}"] = float(loss)
+        tags[f"{run.scope}/accuracy/{name}"] = float(accuracy)
+    return tags

@@ -92,12 +92,11 @@ class Session:
 
     Its clock has JSON values that are saved with the state: "device_seconds" of the
     steps on all devices, waiting for batches included, "seconds" by the wall clock, and
-    those of the caller, given as before the first step. The devices compute a step
-    while the next is handed to them: `settle` before the clock, or a value of the
-    state, is read.
+    those of the caller, given as before the first step; and "norms" of layers, the last
+    that were computed. The devices compute a step while the next is handed to them:
+    `settle` before the clock, or a value of the state, is read.
     """
 
-    norms: Mapping[str, Any] = MappingProxyType({})  # of layers, last computed
     best: Checkpoints | None = None  # what the clock tells of must be there before it
 
     def __init__(self, run: Run, clock: dict[str, Any]) -> None:
@@ -147,7 +146,8 @@ class Session:
             scores = {n: np.asarray(x) for n, x in metrics.items() if n != NORMS}
             self._check(step, scores)
             if self.run.norms_every and (step + 1) % self.run.norms_every == 0:
-                self.norms = metrics[NORMS]
+                norms = metrics[NORMS].items()
+                self.clock[NORMS] = {name: np.asarray(x).tolist() for name, x in norms}
 
     def advance(
         self,
