@@ -139,13 +139,6 @@ def test_it_measures_what_adapting_step_by_step_gives(head, optimizer, rate):
         assert (measured["loss"][1] < measured["loss"][0]).all()
 
 
-@pytest.mark.parametrize("count", [1, 20, 23])
-def test_the_number_of_episodes_changes_no_episode(count):
-    few = run()(random(), episodes(count), PROTOTYPE)
-    many = run()(random(), episodes(41), PROTOTYPE)
-    assert_close(few, {k: x[:, :count] for k, x in many.items()}, rtol=1e-5)
-
-
 def padded(given):
     """Episodes of two more classes and more images, which do not count."""
     count = range(len(given.support["label"]))
