@@ -14,7 +14,6 @@ def blocks(example: Example, ours: str, theirs: str | None) -> Iterator[Block]:
     What ours takes a query for marks it; a baseline, if there is one, stands below.
     """
     sides = [("ours", ours)] if theirs is None else [("ours", ours), ("other", theirs)]
-    sides = [(who, init) for who, init in sides if init in example.said]
     shown, way = len(example.support), len(example.class_names)
     part = f", {shown} of its {way} classes" if shown < way else ""
     names = ", ".join(f"{who}: {init}" for who, init in sides)

@@ -39,10 +39,8 @@ def in_words(
     """Words for the verdict when what our initialisation took to make has been saved.
 
     `extra` are device seconds beyond the baseline's; each side has seconds to the
-    threshold, [data sets][seeds]. A ValueError says where the sides differ.
+    threshold, [data sets][seeds], of the same ones.
     """
-    if not ours or [len(times) for times in ours] != [len(times) for times in theirs]:
-        raise ValueError(f"not the same data sets and seeds: {ours} against {theirs}")
     # Each [data sets, seeds]: the times, and whether they are some.
     (our_times, we_reached), (their_times, they_reached) = (
         np.moveaxis(np.array(side), -1, 0) for side in (ours, theirs)

@@ -178,11 +178,8 @@ def time_to(threshold: float, points: Sequence[Row], field: str = "step") -> Tim
     """Finds the first point at which the accuracy, 0 to 1, meets the threshold.
 
     Nothing is interpolated, so the time is never too short. The field is of what was
-    spent, and ascends. A ValueError says that it does not, or that the threshold is out
-    of range.
+    spent, and ascends; a ValueError says that it does not.
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
     spent, accuracy = _curve(points, field)
     met = np.flatnonzero(accuracy >= threshold)
     return Time(float(spent[met[0] if len(met) else -1]), len(met) > 0)
@@ -216,8 +213,6 @@ def summarise(times: Sequence[Time]) -> Summary:
     longest. The interval is Student's, cut at 0 and, where not all runs got there by
     then, at the horizon; runs that all are cut there have none.
     """
-    if not times:
-        raise ValueError("times: no run")
     reached = [time.value for time in times if time.reached]
     unreached = [time.value for time in times if not time.reached]
     horizon = min(unreached) if unreached else max(reached)

@@ -13,7 +13,7 @@ from metainit.config.fields import ConfigError
 from metainit.data.loading import Roles, Source
 from metainit.experiments import configs
 from metainit.experiments.meta_learning import train
-from metainit.transfer import comparison, fine_tuning
+from metainit.transfer import comparison
 
 HEADS = ("prototype", "probe then fine-tune", "logistic regression")
 INITS = {"meta-learned", "joint pretraining", "random"}
@@ -101,28 +101,6 @@ def test_the_report_has_a_section_and_a_figure(whole):
     *lines, _, _ = whole.text.splitlines()  # the last two have paths
     assert whole.text.isascii() and max(map(len, lines)) <= 80
     assert "\n  probe then fine-tune " in whole.text.split("Transfer efficiency")[1]
-
-
-@pytest.mark.slow
-def test_stopped_anywhere_its_rows_are_the_same(whole, images, tmp_path, monkeypatch):
-    draw, calls = fine_tuning._batch, itertools.count(1)
-
-    def stops(*given):
-        # The third trial's second step, the first test's third.
-        if next(calls) in (9, 12 * 3 + 6):
-            raise KeyboardInterrupt
-        return draw(*given)
-
-    monkeypatch.setattr(fine_tuning, "_batch", stops)
-    made = record(monkeypatch)
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            train(small(images), tmp_path / "run")
-    train(small(images), tmp_path / "run")
-    assert len(made) == 20 and len({given[-2] for given in made}) == 18  # two went on
-    for row, other in zip(rows(tmp_path / "run"), rows(whole.workdir), strict=True):
-        for name in row.keys() | other.keys():
-            assert row[name] == other[name] or name.endswith("_seconds")
 
 
 @pytest.mark.slow
