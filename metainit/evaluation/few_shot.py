@@ -171,14 +171,12 @@ def first_answers(chosen: Chosen) -> dict[str, np.ndarray]:
     It is of the first data set of meta-test, with the head and after the steps that
     meta-validation chose: int [n], by initialisation.
     """
-    best: dict[str, Choice] = {}
-    for choice in chosen.choices:
-        other = best.setdefault(choice.row.init, choice)
-        if choice.row.validation_accuracy > other.row.validation_accuracy:
-            best[choice.row.init] = choice
     first = episode_set.some(chosen.entrants.samples.test[0], slice(1))
     answers = {}
-    for name, (row, init, head, _) in best.items():
+    for name in chosen.entrants.inits:
+        of_init = [choice for choice in chosen.choices if choice.row.init == name]
+        best = max(of_init, key=lambda choice: choice.row.validation_accuracy)
+        row, init, head, _ = best
         seen = head.see(init, first)
         told = head.measure(init, row.setting, seen, metrics.predictions)
         answers[name] = told[row.chosen, 0]
