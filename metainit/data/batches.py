@@ -80,8 +80,8 @@ def chunks(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
 class Order:
     """The rows of each step: one permutation of the images after another.
 
-    An endless row of epochs, cut into batches, so that a batch may span two epochs and
-    every image is seen as often as any other, give or take one.
+    A batch may span two, and every image is seen as often as any other, give or take
+    one.
     """
 
     def __init__(self, rows: np.ndarray, seed: int, batch: int) -> None:

@@ -83,10 +83,8 @@ def cached(
 
     What does not decode is left out or refused as by `images.decode_all`. `build` is
     called where no cache of this name, key (compared by its `repr`) and
-    shape [H, W, C] exists. The cache is written beside its place and renamed, so an
-    interrupted build leaves none, and the next one clears away what it did leave. A
-    second process waits for the first. One that is found damaged is made again; of
-    large ones a part is looked at.
+    shape [H, W, C] exists, or a damaged one, by what is looked at: of a large one a
+    part. An interrupted build leaves none. A second process waits for the first.
     """
     digest = hashlib.sha256(repr((_FORMAT, key, shape)).encode()).hexdigest()[:16]
     folder = root(data_dir) / "cache"

@@ -255,10 +255,8 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         """Spools the images; returns lists and, for what does not decode, why not."""
         rule = self.rule._replace(max_side=self._options.max_side)
 
-        def convert(item: NamedImage) -> tuple[str, bytes | Unreadable | None]:
+        def convert(item: NamedImage) -> tuple[str, bytes | Unreadable]:
             name, image = item
-            if _share(name) >= self._options.fraction:
-                return name, None
             try:
                 return name, to_stored(image, rule)
             except Unreadable as error:
@@ -270,11 +268,13 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
 
         lists: dict[str, bytes] = {}
         unreadable: dict[str, str] = {}
-        for name, stored in ahead(convert, together(self._images(lists), size, _PIECE)):
-            if isinstance(stored, bytes):
-                spool.add(name, stored)
-            elif stored is not None:
+        fraction = self._options.fraction
+        kept = (item for item in self._images(lists) if _share(item[0]) < fraction)
+        for name, stored in ahead(convert, together(kept, size, _PIECE)):
+            if isinstance(stored, Unreadable):
                 unreadable[name] = str(stored)
+            else:
+                spool.add(name, stored)
         return lists, unreadable
 
     def _images(self, lists: dict[str, bytes]) -> Iterator[NamedImage]:

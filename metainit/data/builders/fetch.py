@@ -35,8 +35,7 @@ def fetch(file: File, folder: Path, advice: str = _ADVICE) -> Path:
 
     A download that was cut continues where it stopped, in this call while every attempt
     brings some bytes, else in the next one. Only a file with the right checksum gets
-    its name; it is then trusted. An answer of more than twice its bytes, unless they
-    are 0, is refused.
+    its name. An answer of more than twice its bytes, unless they are 0, is refused.
 
     Raises:
       FetchError: no url has it, for reasons that it names; or the disk is full.

@@ -27,8 +27,8 @@ from metainit.data.builders.stanford_cars import StanfordCars
 from metainit.data.builders.sun397 import Sun397
 
 _TRAIN = (Cifar100, Caltech256, Flowers102)
-_VALIDATION, _TEST = (StanfordCars, FgvcAircraft), (OxfordPets, Sun397)
-BUILDERS = {kind.name: kind for kind in (*_TRAIN, *_VALIDATION, *_TEST)}
+_OTHERS = (StanfordCars, FgvcAircraft, OxfordPets, Sun397)
+BUILDERS = {kind.name: kind for kind in (*_TRAIN, *_OTHERS)}
 
 
 def place(name: str, root: Path) -> Path:
@@ -38,7 +38,7 @@ def place(name: str, root: Path) -> Path:
 
 
 def is_prepared(name: str, root: Path) -> bool:
-    """Tells whether it is there as its present builder prepares it, reduced or not."""
+    """Tells whether `place` has it, reduced or not."""
     return (place(name, root) / "dataset_info.json").is_file()
 
 
@@ -52,10 +52,9 @@ def prepare(
 ) -> Path:
     """Prepares a data set of the catalog below `<root>/tfds`, and returns its folder.
 
-    What is missing of its files is downloaded; files that the user has put there are
-    checked like those. An unpacked tree is taken as it is. Interrupted or refused, it
-    leaves nothing but downloads, which are continued the next time. A second process
-    waits for the first.
+    What is missing of its files is downloaded; all are checked, but for an unpacked
+    tree. Interrupted or refused, it leaves nothing but downloads, which are continued
+    the next time. A second process waits for the first.
 
     Args:
       manual_dir: files are looked for in `<manual_dir>/<name>`, where downloads go,
