@@ -5,13 +5,15 @@ import itertools
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import archives
 import numpy as np
 from PIL import Image
 
-from metainit.data.builders import catalog, cifar_fs, prepare
+from metainit.data.builders import catalog, cifar_fs
+from metainit.data.builders import prepare as builders
+from metainit.data.builders.base import Options
 
 IMAGES = 3  # a class has so many, where it has any
 
@@ -53,7 +55,15 @@ def prepare_all(root: Path) -> None:
             file.name: f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
             for file in folder.iterdir()
         }
-        prepare.prepare(name, root, checksums=sums)
+        builders.prepare(name, root, checksums=sums)
+
+
+def prepare(name: str, folder: Path, **options: Any) -> Path:
+    """Prepares one from the archives or trees in a folder's "manual", in its "data"."""
+    kind, given = builders.BUILDERS[name], Options(**options)
+    of = {"data_dir": folder / "data", "manual_dir": folder / "manual"}
+    builder = builders.build(lambda: kind(**of, options=given), name, folder)
+    return Path(builder.data_dir)
 
 
 def layout(name: str) -> Layout:

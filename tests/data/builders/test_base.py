@@ -16,10 +16,9 @@ import seven
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from metainit.data.builders import base, catalog, prepare
+from metainit.data.builders import base, catalog
 from metainit.data.builders.archive import ArchiveError
-from metainit.data.builders.base import Options, PrepareError
-from metainit.data.builders.caltech256 import Caltech256
+from metainit.data.builders.base import PrepareError
 
 FILES = seven.CALTECH_FILES
 ROOT = "256_ObjectCategories"
@@ -27,23 +26,16 @@ SOME = f"{ROOT}/056.dog/056_0003.jpg"
 
 
 class Place:
-    """A data folder and a manual folder with a whole archive."""
+    """A folder with a whole archive."""
 
     def __init__(self, folder):
-        self.root, self.manual = folder / "data", folder / "manual"
-        self.tar = self.manual / seven.CALTECH_FILE
-        archives.pack(self.tar, FILES)
-
-    def prepare(self, **options):
-        given = {"data_dir": self.root / "tfds", "manual_dir": self.manual}
-        given["options"] = Options(**options)
-        make = functools.partial(Caltech256, **given)
-        return prepare.build(make, "caltech256", self.root).data_dir
+        self.manual, self.made = folder / "manual", folder / "data" / "caltech256"
+        self.tar = archives.pack(self.manual / seven.CALTECH_FILE, FILES)
+        self.prepare = functools.partial(seven.prepare, "caltech256", folder)
 
     def left(self):
-        """The versions, whole or not, that are in the data folder."""
-        folder = self.root / "tfds" / "caltech256"
-        return sorted(os.listdir(folder)) if folder.exists() else []
+        """The versions, whole or not, that are prepared."""
+        return sorted(os.listdir(self.made)) if self.made.exists() else []
 
     def refuses(self, error, words, **options):
         """Nothing is prepared, and one line says why."""
@@ -154,7 +146,7 @@ def test_what_stops_it_leaves_nothing(place, monkeypatch, method, error, words):
 
 def test_what_a_killed_process_left_is_removed_and_what_is_there_taken(place):
     for left in ("incomplete.AB12CD_1.0.0", "incomplete.AB12CD_2.0.0"):
-        archives.unpack(place.root / "tfds" / "caltech256" / left, {"half": b"x"})
+        archives.unpack(place.made / left, {"half": b"x"})
     folder = place.prepare()
     # The other one is not ours to judge.
     assert place.left() == ["1.0.0", "incomplete.AB12CD_2.0.0"]

@@ -5,18 +5,12 @@ import numpy as np
 import pytest
 import seven
 import tensorflow_datasets as tfds
+from seven import prepare
 
 from metainit.data.builders import catalog
 from metainit.data.builders.archive import ArchiveError
-from metainit.data.builders.base import Options, PrepareError
-from metainit.data.builders.prepare import BUILDERS, build
-
-
-def prepare(name, folder, **options):
-    """The folder of a data set made from the archives or trees in `folder`/manual."""
-    of = {"data_dir": folder / "data", "manual_dir": folder / "manual"}
-    options = Options(**options)
-    return build(lambda: BUILDERS[name](**of, options=options), name, folder).data_dir
+from metainit.data.builders.base import PrepareError
+from metainit.data.builders.prepare import BUILDERS
 
 
 def compare(found, rows):
