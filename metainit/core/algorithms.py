@@ -100,15 +100,8 @@ def boil(
 ) -> MetaLearner:
     """Body only in the inner loop (Oh et al. 2021, arXiv:2008.08882): the head stays.
 
-    Args:
-      loop: the inner loop, without an `adapt_mask`: every float leaf but the head's
-        adapts.
-      outer: any optax transformation.
-      head: mask of the leaves that do not adapt.
-      **same: as for `maml`.
-
-    Raises:
-      ValueError: for a loop with an `adapt_mask`, or no mask as the head.
+    `head` masks the leaves that do not adapt; every other float leaf does. All else is
+    as for `anil`.
     """
     _check_head("boil", loop, head)
     of_tree = {} if callable(head) else leaves.by_name(head)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from metainit.models import convolution, normalisation
-from metainit.models.model import Model, check_choice, from_linen, numbered
+from metainit.models.model import Model, check_choice, normalised
 
 DOWNSAMPLE = ("pool", "stride")
 OUTPUT = ("average", "flatten")
@@ -58,10 +58,7 @@ def conv4(
         distances between them. About 1 / sqrt(features) suits prototypes.
       form: of the convolutions, by default the backend's faster one.
     """
-    check_choice("norm", norm, normalisation.TRAINED_HERE)
     check_choice("downsample", downsample, DOWNSAMPLE)
     check_choice("output", output, OUTPUT)
     form = form or convolution.of_few_layers()
-    module = Conv4(form, filters, norm, downsample, output, scale)
-    model = from_linen(module, norm == "support", normalisation.POLICIES[norm])
-    return model._replace(layer_of=numbered, alone=norm in ("group", "none"))
+    return normalised(Conv4(form, filters, norm, downsample, output, scale), norm)

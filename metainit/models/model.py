@@ -8,6 +8,7 @@ import jax
 
 from metainit.core.masks import is_float
 from metainit.core.types import Key, Params
+from metainit.models import normalisation
 
 InitFn = Callable[[Key, jax.Array], Params]  # `Model.init`
 FeaturesFn = Callable[[Params, jax.Array, jax.Array | None, Key | None], jax.Array]
@@ -53,7 +54,7 @@ class Model(NamedTuple):
     layer_of: LayerFn | None = None
 
 
-def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> Model:
+def from_linen(module: nn.Module) -> Model:
     """Wraps a linen module `(images, weight, train) -> features` of "params" alone."""
 
     def init(key, images):
@@ -63,7 +64,21 @@ def from_linen(module: nn.Module, joint: bool = False, policy: str = "none") -> 
         train, rngs = (False, None) if key is None else (True, {"dropout": key})
         return module.apply({"params": params}, images, weight, train, rngs=rngs)
 
-    return Model(init, features, joint, policy)
+    return Model(init, features)
+
+
+def normalised(module: nn.Module, norm: str) -> Model:
+    """Wraps a linen module of numbered layers by how it is normalised.
+
+    It raises ValueError for a policy that is none of `normalisation.TRAINED_HERE`.
+    """
+    check_choice("norm", norm, normalisation.TRAINED_HERE)
+    return from_linen(module)._replace(
+        joint=norm == "support",
+        policy=normalisation.POLICIES[norm],
+        alone=norm in ("group", "none"),
+        layer_of=numbered,
+    )
 
 
 def numbered(path: tuple) -> int:

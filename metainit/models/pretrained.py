@@ -113,7 +113,7 @@ def load(source: str) -> tuple[dict[str, np.ndarray], About]:
     path = pathlib.Path(source).expanduser()
     if not source.startswith("hf:") and path.suffix in SUFFIXES:
         return _of_file(source, path)
-    if (asked := _on_hub(source)) is None:
+    if (asked := on_hub(source)) is None:
         raise ValueError(
             f"weights={source!r}: give hf:OWNER/NAME on the Hugging Face hub, or a "
             f"file that ends in {', '.join(SUFFIXES)}"
@@ -124,12 +124,7 @@ def load(source: str) -> tuple[dict[str, np.ndarray], About]:
     return _of_file(source, path, path.parent.name, recipe)
 
 
-def is_on_hub(source: str) -> bool:
-    """Whether `load` takes a source for a name on the hub."""
-    return _on_hub(source) is not None
-
-
-def _on_hub(source: str) -> tuple[str, str, Recipe | None] | None:
+def on_hub(source: str) -> tuple[str, str, Recipe | None] | None:
     """Name, revision and recipe of weights on the hub; None for a file or a wheel."""
     if not (match := HUB_NAME.fullmatch(source)):
         return None
@@ -146,7 +141,7 @@ def unfetched(source: str) -> About | None:
 
     None of others, and where the hub's cache on this disk has them.
     """
-    if (asked := _on_hub(source)) is None:
+    if (asked := on_hub(source)) is None:
         return None
     name, revision, recipe = asked
     found = huggingface_hub.try_to_load_from_cache(name, HUB_FILE, revision=revision)

@@ -12,10 +12,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from metainit.models import convolution, model, normalisation
+from metainit.models import convolution, normalisation
 from metainit.models.convolution import Form, pointwise
 from metainit.models.encoder import Block, Encoder, Scope, from_linen, layers, stage
-from metainit.models.model import Model, check_choice, numbered
+from metainit.models.model import Model, normalised
 
 RESNET50 = (3, 4, 6, 3)
 CUTS = ("stem", "stage1", "stage2", "stage3", "stage4")
@@ -140,8 +140,5 @@ def resnet12(
     Raises:
       ValueError: for a policy that does not exist.
     """
-    check_choice("norm", norm, normalisation.TRAINED_HERE)
-    module = ResNet12(form or convolution.of_few_layers(), filters, norm, scale)
-    joint, policy = norm == "support", normalisation.POLICIES[norm]
-    built = model.from_linen(module, joint, policy)
-    return built._replace(layer_of=numbered, alone=norm in ("group", "none"))
+    form = form or convolution.of_few_layers()
+    return normalised(ResNet12(form, filters, norm, scale), norm)

@@ -89,7 +89,7 @@ def kind_of(source: str) -> str:
         return RANDOM
     if source in (pretrained.WHEEL, *pretrained.SHIPPED):
         return "weights"  # also where a folder is called so: that is ./NAME
-    is_weights = source.endswith(pretrained.SUFFIXES) or pretrained.is_on_hub(source)
+    is_weights = source.endswith(pretrained.SUFFIXES) or pretrained.on_hub(source)
     return "weights" if is_weights and not os.path.isdir(source) else "run"
 
 

@@ -11,7 +11,6 @@ import pytest
 from problems import KEY, distance, only_w, two_distances, zero_head
 
 import metainit
-from metainit.models.heads import is_head
 
 TASKS, STEPS, RATE = 4, 3, 0.1
 
@@ -246,18 +245,6 @@ def test_adapt_takes_a_state_params_or_meta_params():
         adapted, trace = jax.jit(learner.adapt)(given, episodes.support[0], KEY)
         np.testing.assert_allclose(adapted["w"], expected, rtol=1e-6)
         assert trace.loss.shape == (STEPS,)
-
-
-def test_anil_adapts_the_head_and_meta_learns_everything():
-    params, episodes = problem()
-    params["head"] = jnp.ones(3)
-    loop = distance_loop(loss_fn=two_distances)
-    learner = metainit.anil(loop, optax.sgd(0.1), is_head)
-    adapted, _ = learner.adapt(params, episodes.support[0], KEY)
-    assert (adapted["w"] == params["w"]).all()
-    assert (adapted["head"] != params["head"]).all()
-    state, _ = jax.jit(learner.update)(learner.init(params), episodes, KEY)
-    assert all((state.params[name] != params[name]).all() for name in params)
 
 
 def test_boil_adapts_all_but_the_head():

@@ -10,7 +10,6 @@ from problems import KEY
 
 import metainit
 from metainit.config.fields import Task
-from metainit.core import step_sizes
 from metainit.data.episodes import sample_batch
 from metainit.data.loading import Source
 from metainit.evaluation import adaptation
@@ -46,16 +45,6 @@ def episodes():
     images[..., 0] += 20 * labels[:, None, None].astype(np.uint8)
     source = Source("x", images, labels, tuple("abcd"))
     return sample_batch((source,), Task(3, 2, 2), 0, 0, 4)
-
-
-def test_a_factor_for_each_leaf_that_inner_steps_change():
-    zeros = {"body": {"w": None, "v": 0.0}, "head": {"kernel": 0.0, "bias": 0.0}}
-    chex.assert_trees_all_equal(LOGS, zeros)
-    logs = LOGS | {"head": {"kernel": 0.0, "bias": jnp.log(3.0)}}
-    scaled = step_sizes.times({"body": BODY, "head": HEAD}, logs)
-    chex.assert_trees_all_equal(scaled["body"], BODY)
-    np.testing.assert_allclose(scaled["head"]["bias"], 3.0, rtol=1e-6)
-    np.testing.assert_array_equal(scaled["head"]["kernel"], 1.0)
 
 
 def test_nothing_but_the_factors_is_learned(episodes):

@@ -103,7 +103,7 @@ def test_filling_up_changes_nothing(x64):
         filling = part["image"][part["weight"] == 0]
         part["image"][part["weight"] == 0] = 100 * rng.normal(size=filling.shape)
         part["weight"] = part["weight"].astype(np.float64)
-    model = from_linen(Block(), True, "")
+    model = from_linen(Block())._replace(joint=True)
     params = jax.tree.map(
         lambda x: jnp.asarray(x, jnp.float64),
         {"body": jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))},

@@ -237,30 +237,6 @@ def test_inner_steps_change_what_is_added_and_the_head(name, kind, changes):
 
 
 @pytest.mark.parametrize(
-    "name, changes, film, adapters",
-    [
-        ("conv4", {"model.filters": 64}, 512, 12_480),
-        ("efficientnet_lite0", {"encoder.cut": "top"}, 42_016, 9_056),
-        (
-            "resnet",
-            {
-                "encoder.cut": "stage4",
-                "encoder.width": 64,
-                "encoder.stage_sizes": (3, 4, 6, 3),
-            },
-            53_120,
-            1_257_664,
-        ),
-    ],
-)
-def test_as_many_parameters_as_docs_methods_says(name, changes, film, adapters):
-    for kind, count in (("film", film), ("adapters", adapters)):
-        model = registry.build(config(name, kind, **changes).network)
-        body = jax.eval_shape(model.init, KEY, IMAGES)
-        assert sum(x.size for x in jax.tree.leaves(body[added.ADDED])) == count
-
-
-@pytest.mark.parametrize(
     "name, kind, changes",
     [
         ("mlp", "adapters", {}),

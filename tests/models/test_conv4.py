@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from metainit.models import classification, conv4, normalisation
+from metainit.models import classification, conv4, normalisation, resnet
 from tests.pictures import QUERY, SUPPORT
 
 KEY = jax.random.key(0)
@@ -70,11 +70,19 @@ def test_flattened_shapes(size, channels, downsample, features):
     }
 
 
-@pytest.mark.parametrize("wrong", [{"norm": "layer"}, {"downsample": "max"}])
-def test_choices_that_do_not_exist_are_refused(wrong):
-    ((_, value),) = wrong.items()
-    with pytest.raises(ValueError, match=f"must be one of .*, got '{value}'"):
-        conv4.conv4(**wrong)
+@pytest.mark.parametrize(
+    "build, wrong",
+    [
+        (conv4.conv4, {"norm": "layer"}),
+        (conv4.conv4, {"downsample": "max"}),
+        (conv4.conv4, {"output": "maximum"}),
+        (resnet.resnet12, {"norm": "layer"}),
+    ],
+)
+def test_choices_that_do_not_exist_are_refused(build, wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"{name} must be one of .*, got '{value}'"):
+        build(**wrong)
 
 
 @pytest.mark.parametrize("policy", normalisation.TRAINED_HERE)

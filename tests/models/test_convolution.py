@@ -102,10 +102,12 @@ def test_tiles_lose_no_digits():
     assert tiles < 4 * slices
 
 
-def test_networks_of_few_layers_take_tiles_on_cpu(monkeypatch):
-    assert convolution.of_few_layers() == TILED
-    monkeypatch.setattr(convolution, "for_backend", lambda: NATIVE)
-    assert convolution.of_few_layers() == NATIVE
+def test_the_backend_chooses_the_form(monkeypatch):
+    """Tiles for networks of few layers."""
+    for backend, form, of_few in (("cpu", PRODUCT, TILED), ("gpu", NATIVE, NATIVE)):
+        monkeypatch.setattr(jax, "default_backend", lambda name=backend: name)
+        assert convolution.for_backend() is form
+        assert convolution.of_few_layers() is of_few
 
 
 def test_products_under_vmap_and_shard_map():
@@ -128,11 +130,6 @@ def test_products_under_vmap_and_shard_map():
         out_specs=(jax.P("task"), jax.P()),
     )
     chex.assert_trees_all_close(shared(x[0], kernels[0]), single[0], rtol=1e-5)
-
-
-def test_the_backend_chooses_the_form():
-    assert jax.default_backend() == "cpu"
-    assert convolution.for_backend() is PRODUCT
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 5), (2, 3)])

@@ -74,19 +74,6 @@ def test_loss_and_gradient_are_those_by_hand(name, batch, smoothing):
             assert found == pytest.approx(slope, rel=1e-6, abs=1e-8)
 
 
-def test_a_head_a_data_set_is_separate_softmaxes():
-    params = {"body": BODY, "head": head("linear")}
-    loss_fn, parts = jax.jit(classification.loss_fn(MODEL)), []
-    with jax.enable_x64(True):
-        whole, _ = loss_fn(params, BATCH | {"classes": OWN}, None)
-        for images, classes in ((slice(0, 3), slice(0, 2)), (slice(3, 6), slice(2, 5))):
-            own = {k: x[..., classes] for k, x in params["head"].items()}
-            labels = LABELS[images] - classes.start
-            batch = {"image": IMAGES[images], "label": labels}
-            parts.append(loss_fn({"body": BODY, "head": own}, batch, None)[0])
-    assert float(whole) == pytest.approx(float(np.mean(parts)), rel=1e-12)
-
-
 def test_a_cosine_head_starts_with_gradients_even_at_no_features():
     """It sees directions only, so that lengths change nothing."""
     params = {

@@ -61,6 +61,8 @@ def test_what_is_read_back_is_the_same_bitwise(names):
         (True, {"norm": "none"}, {}),
         (False, {"norm": "support"}, {}),
         (False, {"norm": "batch"}, {}),
+        (True, {"name": "resnet12", "norm": "group", "filters": 8}, {}),
+        (False, {"name": "resnet12", "norm": "support"}, {}),
         (True, {"name": "mlp", "unit_length": True}, {}),
         (False, {"name": "mlp", "dropout": 0.5, "dropped": 1}, {}),
         (True, {"name": "linear"}, {"name": "resnet", "norm": "frozen"}),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metainit.models import convolution, normalisation, resnet
+from metainit.models import convolution, resnet
 
 KEY = jax.random.key(0)
 
@@ -54,21 +54,3 @@ def test_layers_are_numbered_from_the_image_on():
     assert model.layer_of((jax.tree_util.DictKey("shortcut_norm_9"),)) == 9
     kernels = [x.shape[-1] for name, x in params.items() if name.startswith("kernel")]
     assert sorted(kernels) == [2, 2, 2, 4, 4, 4, 8, 8, 8, 16, 16, 16]
-
-
-@pytest.mark.parametrize("policy", normalisation.TRAINED_HERE)
-def test_policies_are_those_of_conv4(policy):
-    model = resnet.resnet12(8, policy)
-    assert model.policy == normalisation.POLICIES[policy]
-    assert model.joint == (policy == "support")
-    images = np.random.default_rng(0).standard_normal((4, 6, 6, 1), np.float32)
-    params = jax.jit(model.init)(KEY, images)
-    first = model.features(params, images, None, None)[0]
-    images[1:] *= 3
-    moved = np.abs(model.features(params, images, None, None)[0] - first).max()
-    assert moved <= 1e-5 if model.alone else moved > 1e-3
-
-
-def test_a_policy_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="norm must be one of support"):
-        resnet.resnet12(norm="layer")
