@@ -15,7 +15,7 @@ from metainit.core.hypergradient import (
     gradient_mode,
     mode_optimizer,
 )
-from metainit.core.inner_loop import adapt, model_part
+from metainit.core.inner_loop import adapt, meta_params
 from metainit.core.masks import is_float, split
 from metainit.core.outer_loop import QueryLoss, learner, meta_gradient, over_tasks
 from metainit.core.task_batching import Tasks, strategy
@@ -247,7 +247,7 @@ def reptile(
         adapted, trace = adapt(
             loop, params, episode.support, key, gradient="first_order"
         )
-        moved = leaves.joined(model_part(params), leaves.by_name(adapted))
+        moved = leaves.joined(meta_params(params).model, leaves.by_name(adapted))
         if isinstance(params, MetaParams):
             moved = params._replace(model=moved)
         learned, _ = split(params, meta_mask, "meta_mask")

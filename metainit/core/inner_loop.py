@@ -22,6 +22,7 @@ from metainit.core.types import (
     InnerLoop,
     Key,
     MetaParams,
+    MetaState,
     Params,
     Trace,
     checked,
@@ -30,7 +31,7 @@ from metainit.core.types import (
 
 def adapt(
     loop: InnerLoop,
-    params: Params | MetaParams,
+    params: Params | MetaParams | MetaState,
     support: Batch,
     key: Key,
     *,
@@ -46,7 +47,8 @@ def adapt(
 
     Args:
       loop: what is adapted and how.
-      params: pytree, or `MetaParams` whose `inner` part goes to the optimizer.
+      params: pytree, `MetaParams` whose `inner` part goes to the optimizer, or the
+        state of a learner.
       support: pytree of one task, without a task axis.
       key: one PRNG key; every random choice of the task is derived from it.
       gradient: "mixed", "reverse", "first_order" or a function like theirs; only
@@ -69,7 +71,7 @@ def adapt(
 
 def adapt_prepared(
     loop: InnerLoop,
-    params: Params | MetaParams,
+    params: Params | MetaParams | MetaState,
     support: Batch,
     key: Key,
     *,
@@ -77,9 +79,9 @@ def adapt_prepared(
     observe: Callable[[Params, Batch, jax.Array], Any] | None = None,
 ) -> tuple[Params, Trace, Batch]:
     """Like `adapt`, and returns the prepared support as well."""
-    meta = params.inner if isinstance(params, MetaParams) else None
+    model, meta = meta_params(params)
     keys, mode = task_keys(key), gradient_mode(gradient)
-    started, rest, support = begun(loop, model_part(params), support, keys)
+    started, rest, support = begun(loop, model, support, keys)
     loop = loop._replace(optimizer=mode_optimizer(mode, loop.optimizer))
     loss_fn = checked(loop.loss_fn)
     one_step = stepper(loop, mode(loss_fn))
@@ -272,6 +274,8 @@ def vary(params: Params, axes: frozenset[str]) -> Params:
     return jax.tree.map(cast, params)
 
 
-def model_part(params: Params | MetaParams) -> Params:
-    """The network's parameters, with or without learned inner ones beside them."""
-    return params.model if isinstance(params, MetaParams) else params
+def meta_params(params: Params | MetaParams | MetaState) -> MetaParams:
+    """The network's parameters, and the learned inner ones or None."""
+    if isinstance(params, MetaState):
+        params = params.params
+    return params if isinstance(params, MetaParams) else MetaParams(params, None)

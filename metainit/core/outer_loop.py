@@ -1,5 +1,6 @@
 """The outer loop: meta-gradients over a meta-batch, and a learner around one."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,6 @@ from metainit.core.types import (
     Metrics,
     Params,
     TaskMetrics,
-    Trace,
     checked,
     refuse_other_functions,
     require,
@@ -166,7 +166,7 @@ def _task_loss(
 def _judge(
     loop: InnerLoop,
     query_loss: QueryLoss | None,
-    params: Params | MetaParams,
+    params: Params | MetaParams | MetaState,
     query: Batch,
     key: Key,
 ) -> Callable[..., tuple[jax.Array, Metrics]]:
@@ -174,7 +174,7 @@ def _judge(
     keys = inner_loop.task_keys(key)
     if loop.prepare is not None:
         query_key = jax.random.fold_in(keys.prepare, 1)
-        query = loop.prepare(inner_loop.model_part(params), query, query_key)
+        query = loop.prepare(inner_loop.meta_params(params).model, query, query_key)
 
     def judge(params, support, step=None):
         if query_loss is None:
@@ -213,7 +213,6 @@ def evaluate(
     require(InnerLoop, "loop", loop, "such as learner.loop")
     if query_loss is not None:
         refuse_other_functions("query_loss", query_loss, _QUERY_LOSS_TAKES)
-    params = params.params if isinstance(params, MetaState) else params
 
     def measure(task):
         episode, key = task
@@ -297,13 +296,6 @@ def learner(
             raise ValueError("meta_mask selects no leaf, so that nothing is learned")
         return MetaState(params, outer.init(learned), jnp.zeros((), jnp.int32))
 
-    def adapt(
-        params: MetaState | MetaParams | Params, support: Batch, key: Key
-    ) -> tuple[Params, Trace]:
-        if isinstance(params, MetaState):
-            params = params.params
-        return inner_loop.adapt(loop, params, support, key)
-
     def gradient(
         state: MetaState, episodes: Episode, key: Key, first_task: jax.Array | int = 0
     ) -> tuple[Params, TaskMetrics]:
@@ -326,4 +318,5 @@ def learner(
         grads, metrics = gradient(state, episodes, key)
         return apply(state, grads), metrics
 
+    adapt = functools.partial(inner_loop.adapt, loop)
     return MetaLearner(init, adapt, update, gradient, apply, loop)

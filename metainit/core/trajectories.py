@@ -117,13 +117,10 @@ def cts(
         trajectories = Trajectories(outer_state, shifted, inner, added)
         return MetaState(params, trajectories, state.step + 1), metrics
 
-    def adapt(params, support, key):
-        params = params.params if isinstance(params, MetaState) else params
-        return inner_loop.adapt(loop, params, support, key)
-
     def in_parts(*args):
         raise TypeError("an update of cts cannot be taken in parts; call update")
 
+    adapt = functools.partial(inner_loop.adapt, loop)
     return MetaLearner(init, adapt, update, in_parts, in_parts, loop)
 
 

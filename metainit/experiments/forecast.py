@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from metainit.config import parsing
 from metainit.config.fields import ConfigError, Evaluate, Experiment
-from metainit.core.inner_loop import model_part
+from metainit.core.inner_loop import meta_params
 from metainit.data import episode_set
 from metainit.data.episode_set import Sample
 from metainit.data.loading import Roles
@@ -193,7 +193,7 @@ def measure(
 
     `start` is what `meta` starts from, head aside.
     """
-    start = start._replace(head=model_part(meta.state.params).get("head"))
+    start = start._replace(head=meta_params(meta.state).model.get("head"))
     seconds = meta.flops / (rate or 1), joint.flops / (rate or 1)
     if not rate:
         seconds = steps.seconds(meta, joint)
