@@ -368,8 +368,6 @@ def chains(
             what = differing(forked(outcome, folder), wanted)
         wrong += bool(what)
         tell({"line": name, "chain": number, "kills": killed, "differing": what})
-        if what:
-            _copy(folder, place / f"wrong-{name}-{number}")
         number += 1
     tell({"line": name, "kills by phase": dict(met)})
     return wrong
@@ -411,24 +409,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lines", default=",".join(LINES), help="which, with commas")
     parser.add_argument("--out", help="a file for a row of JSON a chain of kills")
-    parser.add_argument("--keep", help="a folder to work in, which is kept")
     given = parser.parse_args()
     import archives  # noqa: F401
 
     load()
-    place = pathlib.Path(given.keep or tempfile.mkdtemp())
     names, tell = given.lines.split(","), teller(given.out)
     shares, wrong, left = [LINES[name].share for name in names], 0, given.kills
     for number, name in enumerate(names):
         kills = round(left * shares[number] / sum(shares[number:]))
         left -= kills
-        folder = place / name
-        folder.mkdir(parents=True)
         seed = random.Random(f"{given.seed} {name}")
-        wrong += chains(name, kills, seed, folder, tell)
+        with tempfile.TemporaryDirectory() as place:
+            wrong += chains(name, kills, seed, pathlib.Path(place), tell)
     tell({"kills": given.kills, "seed": given.seed, "wrong": wrong})
-    if not given.keep:
-        shutil.rmtree(place)
     return 1 if wrong else 0
 
 

@@ -8,7 +8,7 @@ memory's slope is that of their means, by least squares. The fewest files and th
 in the second half of them must be no more than in the first, since checkpoints open
 some for a while. In the warm-up programs are compiled, pools get their threads, and
 the allocator meets every size. The row of JSON is there from the first minutes on, and
-written again. Pss is told and not judged: it also follows what others share.
+written again.
 """
 
 import argparse
@@ -54,22 +54,20 @@ class Sample(NamedTuple):
     minutes: float
     resident: float
     anonymous: float  # without pages of files, which the system may take away
-    shared_out: float  # resident, pages of several processes in equal parts
     files: int
     threads: int
 
 
-MEMORY = Sample._fields[1:4]
+MEMORY = Sample._fields[1:3]
 
 
 def sample(process: int, minutes: float) -> Sample:
     """Reads what /proc says of a process."""
     folder, values = pathlib.Path(f"/proc/{process}"), {}
-    for name in ("status", "smaps_rollup"):
-        for line in (folder / name).read_text().splitlines():
-            field, _, value = line.partition(":")
-            values[field] = value.split()[:1]
-    memory = [int(*values[x]) * 1024 / 1e6 for x in ("VmRSS", "RssAnon", "Pss")]
+    for line in (folder / "status").read_text().splitlines():
+        field, _, value = line.partition(":")
+        values[field] = value.split()[:1]
+    memory = [int(*values[x]) * 1024 / 1e6 for x in ("VmRSS", "RssAnon")]
     files = len(os.listdir(folder / "fd"))
     return Sample(minutes, *memory, files, int(*values["Threads"]))
 
@@ -107,8 +105,8 @@ def judged(samples: Sequence[Sample]) -> dict[str, Any]:
         line = stats.linregress(means[:, 0] / 60, means[:, column])
         told[f"{name}_mb_an_hour"] = float(line.slope)
         told[f"{name}_standard_error"] = float(line.stderr)
-        growing += [name] if line.slope >= MOST and name != "shared_out" else []
-    for column, name in enumerate(("files", "threads"), start=4):
+        growing += [name] if line.slope >= MOST else []
+    for column, name in enumerate(("files", "threads"), start=3):
         halves = np.array_split(table[len(warm) :, column], 2)
         least = [int(half.min()) for half in halves]
         told[name] = {"least": least, "most": int(table[:, column].max())}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soak
 
-MEMORY = ["resident", "anonymous"]
+MEMORY = [*soak.MEMORY]
 
 
 def series(memory=0.0, files=0.0, threads=0.0, jump=0.0):
@@ -21,8 +21,7 @@ def series(memory=0.0, files=0.0, threads=0.0, jump=0.0):
         opened = number % 7 == 0  # a file and a thread for a moment
         open_files = 10 + int(files * moment / 60) + opened
         running = 20 + int(threads * moment / 60) + opened
-        sample = soak.Sample(moment, held, held - 90, held - 50, open_files, running)
-        samples.append(sample)
+        samples.append(soak.Sample(moment, held, held - 90, open_files, running))
     return samples
 
 
