@@ -128,28 +128,18 @@ def _kernels(params: Any) -> Any:
     )
 
 
-def joint_rates(
-    config: Experiment, steps: int, pace: float, length: float
+def rates(
+    config: Experiment, peak: float, steps: int, length: Any = None, pace: float = 1.0
 ) -> np.ndarray:
-    """Gives joint pretraining's rate at each of its steps, float32 [steps].
+    """Gives a rate at each of so many steps, float32 [steps].
 
-    It falls to 0 by a cosine, in `length` meta-iterations' worth of device time;
-    `pace` steps are worth one. It rises first as meta-learning's does.
+    It rises first, over `outer.warmup_steps`, and falls to 0 by a cosine over `length`,
+    unless that is None. Both are counted in meta-iterations, of which one is worth
+    `pace` steps.
     """
-    warmup = config.outer.warmup_steps
-    rate = schedule(config.joint.learning_rate, length, warmup)
-    return np.asarray(rate(np.arange(steps) / pace), np.float32)
-
-
-def meta_rates(config: Experiment, peak: float, first: int, steps: int) -> np.ndarray:
-    """Gives the outer rate of meta-iterations `first` to `steps`, float32, to be told.
-
-    It is what `scheduled` scales by in a run that begins with meta-iteration `first`.
-    """
-    length = config.outer.decay_steps - first if config.outer.decay_steps else None
-    rate = schedule(peak, length, config.outer.warmup_steps)
-    done = np.arange(steps - first)
-    return np.broadcast_to(np.asarray(rate(done), np.float32), done.shape)
+    done = np.arange(steps) / pace
+    rate = schedule(peak, length, config.outer.warmup_steps)(done)
+    return np.broadcast_to(np.asarray(rate, np.float32), done.shape)
 
 
 def grad_norm(opt_state: Any) -> Any:

@@ -62,15 +62,35 @@ def of_folder(
     return {META: meta_run, JOINT: joint_run}[part]
 
 
-def _recipe(config: Experiment, start: Initialisation, ratio: float) -> dict[str, Any]:
-    """What `of_folder` needs besides the folder."""
-    own = {"own_model": start.network is None, "devices": devices.mesh().size}
-    return {"config": dataclasses.asdict(config), "ratio": ratio, **own}
-
-
-def _alphas(config: Experiment, start: Initialisation) -> tuple[float, ...]:
-    """Of a run that begins with `start`: from random weights there is no way back."""
-    return (1.0,) if start.provenance is None else config.evaluate.alphas
+def _in_common(
+    config: Experiment,
+    folder: pathlib.Path,
+    start: Initialisation,
+    step: Step,
+    ratio: float,
+) -> dict[str, Any]:
+    """The fields of a run that all kinds have; `ratio` is for `of_folder`."""
+    recipe = {
+        "config": dataclasses.asdict(config),
+        "ratio": ratio,
+        "own_model": start.network is None,
+        "devices": devices.mesh().size,
+    }
+    return {
+        "name": NAMES[folder.name],
+        "folder": folder,
+        "update": step.program.update,
+        "state": step.state,
+        "norms_every": config.log_every,
+        "chance": step.batches.chance,
+        "flops": step.flops,
+        "skip": config.outer.skip_nonfinite,
+        "patience": config.outer.patience,
+        "profile": config.profile,
+        # From random weights there is no way back.
+        "alphas": config.evaluate.alphas if start.provenance else (1.0,),
+        "recipe": recipe,
+    }
 
 
 def _every(config: Experiment) -> Intervals:
@@ -81,29 +101,18 @@ def of_meta(
     config: Experiment, folder: pathlib.Path, programs: Programs, ratio: float
 ) -> Run:
     """Meta-learning from the programs' start."""
-    start, _, meta, *_ = programs
+    batches = programs.meta.batches
     return Run(
-        name=NAMES[META],
-        folder=folder,
-        update=meta.program.update,
-        batch=meta.batches,
-        state=meta.state,
+        **_in_common(config, folder, programs.start, programs.meta, ratio),
+        batch=batches,
         steps=config.iterations,
         tasks=config.meta_batch,
-        images=meta.batches.images(),
+        images=batches.images(),
         every=_every(config),
-        norms_every=config.log_every,
-        data=lambda step: [source.name for source in meta.batches.sources_of(step)],
-        episodes=meta.batches.episodes_of,
-        chance=meta.batches.chance,
+        data=lambda step: [source.name for source in batches.sources_of(step)],
+        episodes=batches.episodes_of,
         rates=("inner.learning_rate", "outer.learning_rate"),
         rate=_rate(config, config.outer.learning_rate, 0),
-        flops=meta.flops,
-        skip=config.outer.skip_nonfinite,
-        patience=config.outer.patience,
-        profile=config.profile,
-        alphas=_alphas(config, start),
-        recipe=_recipe(config, start, ratio),
     )
 
 
@@ -114,29 +123,18 @@ def of_joint(
     joint, sources = programs.joint, programs.meta.batches.sources
     count = max(1, round(config.iterations * pace))
     length = config.outer.decay_steps or config.iterations
-    rates = optimizers.joint_rates(config, count, pace, length)
+    rates = optimizers.rates(config, config.joint.learning_rate, count, length, pace)
     return Run(
-        name=NAMES[folder.name],
-        folder=folder,
-        update=joint.program.update,
+        **_in_common(config, folder, programs.start, joint, pace),
         batch=lambda step: joint.batches(step, rates[step]),
-        state=joint.state,
         steps=count,
         images=config.joint.batch,
         scope="pretraining",
         unit="steps",
         rate=lambda step: float(rates[step]),
         every=_every(config).times(pace),
-        norms_every=config.log_every,
         data=lambda step: [source.name for source in sources],
-        chance=joint.batches.chance,
         rates=("joint.learning_rate",),
-        flops=joint.flops,
-        skip=config.outer.skip_nonfinite,
-        patience=config.outer.patience,
-        profile=config.profile,
-        alphas=_alphas(config, programs.start),
-        recipe=_recipe(config, programs.start, pace),
     )
 
 
@@ -148,8 +146,8 @@ def equal_flops(config: Experiment, folder: pathlib.Path, programs: Programs) ->
 
 def warm_start(config: Experiment, joint_run: Run, joint: Step, pace: float) -> Run:
     """Joint pretraining to go on from, annealed over so many iterations' worth."""
-    count = max(1, round(config.warm_start * pace))
-    rates = optimizers.joint_rates(config, count, pace, count / pace)
+    count, peak = max(1, round(config.warm_start * pace)), config.joint.learning_rate
+    rates = optimizers.rates(config, peak, count, count / pace, pace)
     return joint_run._replace(
         name="warm start",
         folder=joint_run.folder.with_name(WARM_START),
@@ -162,7 +160,8 @@ def warm_start(config: Experiment, joint_run: Run, joint: Step, pace: float) -> 
 
 def _rate(config: Experiment, peak: float, first: int) -> Callable[[int], float]:
     """The outer rate of a meta-iteration, in a run that begins with `first`."""
-    rates = optimizers.meta_rates(config, peak, first, config.iterations)
+    length = config.outer.decay_steps - first if config.outer.decay_steps else None
+    rates = optimizers.rates(config, peak, config.iterations - first, length)
     return lambda step: float(rates[step - first])
 
 

@@ -293,7 +293,7 @@ def test_joint_pretraining_is_always_annealed(decay, warmup):
     changed = {"outer__decay_steps": decay, "outer__warmup_steps": warmup}
     settings, pace = config(iterations=20, **changed), 2.5
     length = decay or 20
-    rates = optimizers.joint_rates(settings, 50, pace, length)
+    rates = optimizers.rates(settings, 0.01, 50, length, pace)
     assert rates.dtype == np.float32 and rates.shape == (50,)
     wanted = annealed(0.01, np.arange(50) / pace, warmup, length)
     np.testing.assert_allclose(rates, wanted, rtol=1e-5, atol=1e-9)
