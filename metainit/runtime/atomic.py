@@ -124,16 +124,13 @@ def read_json(path: str | os.PathLike[str], *names: str) -> Any:
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Reads the rows of a file of `write_rows`, or raises DamagedError."""
+    with reading(path):
+        lines = untrusted.read_bytes(path).decode().splitlines()
     rows = []
-    for number, text in enumerate(_lines(path), start=1):
+    for number, text in enumerate(lines, start=1):
         with reading(f"{path}, line {number},"):
             rows.append(dict(json.loads(text)))
     return rows
-
-
-def _lines(path: str | os.PathLike[str]) -> list[str]:
-    with reading(path):
-        return untrusted.read_bytes(path).decode().splitlines()
 
 
 def write_arrays(

@@ -13,7 +13,6 @@ from metainit.runtime.placement import ALONE, Placement
 # Whichever of the first two is reached first, but so many steps at least.
 TIMED_STEPS, TIMED_SECONDS, LEAST_STEPS = 15, 5.0, 3
 
-
 # Of a program's operations, as `flops.equations` counts them: 13 s for the 12,000 of a
 # meta-step of EfficientNet-Lite0, 14 s for the 15,000 of a step of ResNet-50.
 COMPILE_SECONDS = 1e-3
@@ -93,15 +92,11 @@ def steps_per_iteration(
 
     Where `store`, the file `path` keeps it, so that a resumed run has the same steps.
     """
+    name = "joint_steps_per_iteration"
     if path.exists():
-        name = "joint_steps_per_iteration"
         with atomic.reading(path):
             return float(atomic.read_json(path, name)[name])
-    measured = {
-        "joint_steps_per_iteration": meta_seconds / joint_seconds,
-        "meta_iteration_seconds": meta_seconds,
-        "joint_step_seconds": joint_seconds,
-    }
+    ratio = meta_seconds / joint_seconds
     if store:
-        atomic.write_json(path, measured)
-    return measured["joint_steps_per_iteration"]
+        atomic.write_json(path, {name: ratio})
+    return ratio

@@ -57,16 +57,11 @@ class Writer:
 
         One call is one row of `metrics.jsonl`, where numbers not finite are null.
         """
-        row = {"step": int(step)}
-        for tag, value in scalars.items():
-            array = np.asarray(value)
-            if array.size != 1:
-                raise ValueError(f"scalar {tag!r}: {array.shape}; give one number")
-            row[tag] = array.item()
-        for tag in scalars:
-            self._record(step=step, summary=summary.scalar(tag, row[tag]))
+        row = {tag: np.asarray(value).item() for tag, value in scalars.items()}
+        for tag, value in row.items():
+            self._record(step=step, summary=summary.scalar(tag, value))
         self._events.flush()
-        self._rows.write(atomic.line(row))
+        self._rows.write(atomic.line({"step": int(step)} | row))
         self._rows.flush()  # a row is whole for whoever reads along
 
     def write_hparams(
@@ -85,10 +80,6 @@ class Writer:
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes images uint8 [n, H, W, C] with C 1 or 3, tiled, under their tags."""
         for tag, batch in images.items():
-            fits = batch.ndim == 4 and batch.shape[3] in (1, 3)
-            if batch.dtype != np.uint8 or not fits:
-                given = f"images {tag!r}: {batch.dtype} {batch.shape}"
-                raise ValueError(f"{given}; give uint8 [n, H, W, 1 or 3]")
             colour = np.broadcast_to(batch, (*batch.shape[:3], 3))
             tiled = summary.image(tag, colour, dataformats="NHWC")
             self._record(step=step, summary=tiled)

@@ -31,10 +31,6 @@ class Placement(NamedTuple):
 ALONE = Placement()
 
 
-def _everywhere_if_none(spec: PartitionSpec | None) -> PartitionSpec:
-    return EVERYWHERE if spec is None else spec
-
-
 def jit(fn: Callable[..., Any], placement: Placement) -> Any:
     """Jits a function over all devices, or, if there is one, as `jax.jit` does."""
     devices, (inputs, outputs) = mesh(), placement
@@ -42,7 +38,9 @@ def jit(fn: Callable[..., Any], placement: Placement) -> Any:
         return jax.jit(fn)
     if jax.process_count() > 1:  # every process looks at what comes out
         outputs = jax.tree.map(
-            _everywhere_if_none, outputs, is_leaf=lambda spec: spec is None
+            lambda spec: EVERYWHERE if spec is None else spec,
+            outputs,
+            is_leaf=lambda spec: spec is None,
         )
     in_shardings, out_shardings = jax.tree.map(
         lambda spec: NamedSharding(devices, spec), (inputs, outputs)

@@ -1,7 +1,5 @@
 """Equal device time as a number of steps."""
 
-import json
-
 from metainit.runtime import budget
 
 
@@ -32,5 +30,4 @@ def test_the_measured_ratio_is_kept(tmp_path):
     assert budget.steps_per_iteration(path, 0.4, 0.1, store=False) == 4
     assert not path.exists()
     assert budget.steps_per_iteration(path, 0.4, 0.1, store=True) == 4
-    assert json.loads(path.read_text())["joint_step_seconds"] == 0.1
     assert budget.steps_per_iteration(path, 0.9, 0.1, store=True) == 4
