@@ -14,7 +14,7 @@ import numpy as np
 
 from metainit.config.fields import Experiment
 from metainit.core.types import Episode
-from metainit.data.episodes import alike, generator, sample_batch, turn, turns, weights
+from metainit.data.episodes import alike, generator, sample_batch, turns, weights
 from metainit.data.loading import Source, class_index
 from metainit.data.loading import rows as rows_of
 from metainit.runtime import digest, placement
@@ -148,8 +148,8 @@ class MetaBatches:
 
     def sources_of(self, step: int) -> list[Source]:
         """Lists the source of each task of meta-iteration `step`."""
-        numbers = self.episodes_of(step)
-        return [self.sources[turn(self._shares, number)] for number in numbers]
+        owners = turns(self._shares, self._first(step), self._count)
+        return [self.sources[number] for number in owners]
 
     def one_of_each(self) -> list[Episode]:
         """Draws a task of every source, with a leading axis of 1."""

@@ -85,11 +85,6 @@ def turns(shares: Sequence[float], first: int, count: int) -> list[int]:
     return [number for _, number in sorted(due)[first - before :][:count]]
 
 
-def turn(shares: Sequence[float], index: int) -> int:
-    """Tells whose turn `index` is, as of `turns`."""
-    return turns(shares, index, 1)[0]
-
-
 def sample_batch(
     sources: Sequence[Source],
     task: Task,
@@ -100,7 +95,7 @@ def sample_batch(
 ) -> Episode:
     """Stacks episodes first_index .. first_index + count - 1 of the stream `seed`.
 
-    Each is the `turn` of one source, of which `way` distinct classes are drawn, then
+    Each is one source's, by `turns`, of which `way` distinct classes are drawn, then
     shot + queries distinct images of each. Labels are 0..way-1 in blocks: the images of
     class 0 first, then those of class 1, in the support and in the query alike.
 
@@ -110,7 +105,7 @@ def sample_batch(
     """
     shares = shares or [1 / len(sources)] * len(sources)
     indices = range(first_index, first_index + count)
-    owners = [sources[turn(shares, index)] for index in indices]
+    owners = [sources[number] for number in turns(shares, first_index, count)]
     pairs = zip(owners, indices, strict=True)
     drawn = [draw_rows(source, task, seed, index) for source, index in pairs]
     supports, support_labels, queries, query_labels = zip(*drawn, strict=True)

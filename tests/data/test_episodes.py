@@ -9,7 +9,7 @@ import pytest
 from filling import numbered, read_numbers
 
 from metainit.config.fields import Task
-from metainit.data.episodes import alike, check, sample_batch, turn, weights
+from metainit.data.episodes import alike, check, sample_batch, turns, weights
 
 SPEC = Task(way=5, shot=2, queries=3)
 
@@ -87,13 +87,14 @@ def test_sources_classes_and_images_are_drawn_evenly():
 @pytest.mark.parametrize("shares", [(0.5, 0.3, 0.2), (0.98, 0.01, 0.01), (0.6, 0.4)])
 def test_shares_are_met_all_along(shares):
     count = np.zeros(len(shares))
-    for index in range(1000):
-        count[turn(shares, index)] += 1
+    for index, owner in enumerate(turns(shares, 0, 1000)):
+        assert turns(shares, index, 1) == [owner]
+        count[owner] += 1
         assert np.abs(count - np.array(shares) * (index + 1)).max() < 1
     np.testing.assert_allclose(count / 1000, shares, atol=0.001)
     for equal in (1, 3, 7):
         for index in (*range(50), 10**6 + 5, 10**9 + 1):
-            assert turn([1 / equal] * equal, index) == index % equal
+            assert turns([1 / equal] * equal, index, 1) == [index % equal]
 
 
 def test_weights_are_shares_of_what_they_say():

@@ -155,6 +155,7 @@ def mat(**rows):
     "name, key, content, words",
     [
         (CIFAR, "train.bin", bytes(3073), "has 3073 bytes, which are no"),
+        (CIFAR, "train.bin", b"", "has 0 bytes, which are no"),
         (CIFAR, "test.bin", b"\0\x64" + bytes(3072), "test.bin has the label 100"),
         (CIFAR, "names.txt", b"apple", "names.txt has 1 classes, not 100"),
         (CIFAR, "names.txt", None, "names.txt is missing or empty"),
