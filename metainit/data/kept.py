@@ -4,9 +4,8 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import filelock
 
@@ -60,22 +59,15 @@ def clear(kind: Kind) -> int:
     """Deletes what is of a kind, but for what a process is writing; gives the bytes."""
     freed = 0
     for path in kind.entries:
-        with contextlib.suppress(filelock.Timeout), _unused(kind, path):
+        lock: Any = contextlib.nullcontext()
+        if kind.name == "features":
+            lock = filelock.FileLock(path.with_suffix(".lock"), timeout=0)
+        with contextlib.suppress(filelock.Timeout), lock:
             freed += _size(path)
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if kind.name == "features":
+                path.with_suffix(".lock").unlink(missing_ok=True)
     return freed
-
-
-@contextlib.contextmanager
-def _unused(kind: Kind, path: Path) -> Iterator[None]:
-    """Waits for nobody: features that are being written are a filelock.Timeout."""
-    if kind.name != "features" or path.suffix == ".lock":
-        yield
-        return
-    lock = path.with_suffix(".lock")
-    with filelock.FileLock(lock, timeout=0):
-        yield
-    lock.unlink(missing_ok=True)
 
 
 def _kind(
