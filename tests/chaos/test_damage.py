@@ -41,6 +41,20 @@ def test_a_damaged_cache_is_made_again(tmp_path, caplog):
         caplog.clear()
 
 
+@pytest.mark.parametrize(
+    "header", [b"{'descr': (((", b"\xff" * 20, b"{'shape': (1e9,)}"]
+)
+def test_an_array_whose_header_is_damaged_is_named(tmp_path, header):
+    """NumPy's reader passes on what its tokenizer stumbled on."""
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    content = bytearray((tmp_path / "x.npy").read_bytes())
+    content[10 : 10 + len(header)] = header
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(atomic.DamagedError, match=r"x\.npy cannot be read"):
+        with atomic.reading(tmp_path / "x.npy"):
+            np.load(tmp_path / "x.npy", mmap_mode="r")
+
+
 def test_a_home_that_is_a_file_is_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "home").touch()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

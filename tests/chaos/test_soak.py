@@ -49,6 +49,34 @@ def test_what_grows_is_told(growth, growing):
 
 
 @pytest.mark.slow
+def test_a_process_that_leaks_is_told():
+    program = """
+import threading, time
+kept, files = [], []
+print("begun", flush=True)
+while True:
+    time.sleep(0.02)
+    LEAKING and kept.append(b"x" * 300_000)
+    LEAKING and files.append(open("/dev/null"))
+    LEAKING and threading.Thread(target=time.sleep, args=[60], daemon=True).start()
+"""
+    for leaks, growing in ((1, [*MEMORY, "files", "threads"]), (0, [])):
+        line = [sys.executable, "-c", program.replace("LEAKING", str(leaks))]
+        with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"begun\n"
+            # A slow machine takes as many samples, in more time.
+            samples = soak.watch(process, 3.0, 0.05)
+            assert process.poll() is None
+            process.kill()
+        assert soak.judged(samples)["growing"] == growing, samples
+
+
+def test_a_process_that_ends_ends_the_watch():
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"]) as one:
+        assert soak.watch(one, 60.0, 0.01)
+
+
+@pytest.mark.slow
 def test_a_training_is_watched(tmp_path):
     """For a minute, in which what grows is not told from what begins."""
     line = [sys.executable, soak.__file__, "--hours=0.015", "--every=0.5"]

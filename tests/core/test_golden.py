@@ -16,6 +16,9 @@ import metainit
 from metainit.models import classification, conv4, convolution
 
 EXPECTED = golden("conv4")
+# In bytes, with what lies beside a file.
+SIZES = dict(conv4=500_000, efficientnet_lite0=100_000, resnet=500_000)
+SIZES |= dict(state=20_000, methods=20_000)  # bytes at most
 SIDE = 2  # of the last feature map
 
 
@@ -56,7 +59,7 @@ def assert_close(tree, expected):
         assert np.linalg.norm(got - want) <= bound, jax.tree_util.keystr(path)
 
 
-@pytest.mark.parametrize("name", [path.stem for path in sorted(GOLDEN.glob("*.npz"))])
+@pytest.mark.parametrize("name", SIZES)
 def test_the_script_is_the_one_that_wrote_the_file(name):
     script = {"conv4": "conv4_golden", "state": "pth"}.get(name, name)
     text = (GOLDEN / f"make_{script}.py").read_bytes()
@@ -65,6 +68,7 @@ def test_the_script_is_the_one_that_wrote_the_file(name):
         assert int(str(file["torch_version"]).split(".")[0]) >= 2
         versions = [str(file[key]) for key in file if key.endswith("_version")]
     assert all(re.match(r"\d+\.\d+", version) for version in versions)
+    assert sum(file.stat().st_size for file in GOLDEN.glob(f"{name}*")) < SIZES[name]
 
 
 @pytest.mark.parametrize("form", [convolution.PRODUCT, convolution.NATIVE])

@@ -20,7 +20,7 @@ from small_transfer import rows, write_resnet
 import metainit
 from metainit.__main__ import main
 from metainit.data import folders
-from metainit.experiments import configs, finetune
+from metainit.experiments import classifier, configs, finetune
 from metainit.models import pretrained
 from metainit.runtime import progress
 from metainit.transfer import fine_tuning, linear_heads, selection
@@ -292,6 +292,28 @@ def test_what_was_learned_by_default_labels_images_at_once(capsys):
     loaded = {name.strip().split(".")[0] for name in times}
     slow = {"clu", "matplotlib", "orbax", "sklearn", "scipy", "tensorflow_datasets"}
     assert "numpy" in loaded and not loaded & slow
+
+
+def test_predict_that_is_stopped_has_told_what_it_judged(meta, monkeypatch, capsys):
+    made, calls = classifier.predictor, [0]
+
+    def predictor(*given):
+        probabilities = made(*given)
+
+        def stopped(images):
+            calls[0] += 1
+            if calls[0] == 3:
+                raise KeyboardInterrupt
+            return probabilities(images)
+
+        return stopped
+
+    monkeypatch.setattr(classifier, "CHUNK", 2)
+    monkeypatch.setattr(classifier, "predictor", predictor)
+    assert main(["predict", "meta", "new_images"]) == 130
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1 + 2 * 2  # of 9
+    assert err == "stopped; the same line starts anew\n"
 
 
 def test_what_does_not_decode_gets_a_row(place, meta, capsys):
