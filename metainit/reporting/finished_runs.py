@@ -39,7 +39,9 @@ class Run(NamedTuple):
     config: dict[str, Any]  # by dotted name
     data_sets: dict[str, Evaluation]  # after the chosen steps, by name
     transfer: tuple[FineTuning, ...]  # () for none
-    costs: dict[str, float]  # device seconds of making each fine-tuned initialisation
+    # Device seconds of making each fine-tuned initialisation, but for those that
+    # another kind of device made.
+    costs: dict[str, float]
 
 
 # The seeds of each experiment, by label: "" where there is one only, else "A", "B", ...
@@ -114,14 +116,14 @@ def read(path: str | os.PathLike[str]) -> Run | str:
     points = atomic.read_rows(path / TRANSFER) if "transfer" in settings else []
     with atomic.reading(path / TRANSFER):
         transfer = fine_tunings(points)
-        costs = {point["init"]: point["init_device_seconds"] for point in points}
+        seconds = {point["init"]: point["init_device_seconds"] for point in points}
     return Run(
         path=str(path),
         seed=seed,
         config=run_folder.flat(config),
         data_sets={x.name: x for x in read_episodes(path / EPISODES)},
         transfer=transfer,
-        costs=costs,
+        costs={init: spent for init, spent in seconds.items() if spent is not None},
     )
 
 

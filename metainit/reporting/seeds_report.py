@@ -322,7 +322,8 @@ def _transfer(
     blocks: list[Block] = []
     if absent := ", ".join(run.path for run in seeds if not run.transfer):
         blocks.append(f"Missing: {absent} without transfer.")
-    costs = {x: float(np.mean([run.costs[x] for run in runs])) for x in runs[0].costs}
+    told = set.intersection(*(set(run.costs) for run in runs))
+    costs = {x: float(np.mean([run.costs[x] for run in runs])) for x in told}
     # The same in all runs of one protocol.
     accuracies = runs[0].config["transfer.accuracies"]
     transfers, figure = [run.transfer for run in runs], f"transfer{label}.png"

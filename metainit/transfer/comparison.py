@@ -171,13 +171,16 @@ def measure(
 ) -> tuple[FineTuning, ...]:
     """Learns what was sealed, each initialisation and head as it was chosen."""
     wanted = list(itertools.product(inits, dict.fromkeys(head for _, head in chosen)))
+    here = jax.devices()[0].device_kind
     runs = []
     for split, (name, head) in itertools.product(test.open(chosen, wanted), wanted):
         init, (setting, accuracy) = inits[name], chosen[name, head]
         about = {"role": "test", "init": name}
         (rows,) = learn(head, [setting], init, split, about)
+        alike = init.cost.device in (None, here)
         more = {
-            "init_device_seconds": init.cost.device_seconds,
+            # An hour of another kind of device is not one of this.
+            "init_device_seconds": init.cost.device_seconds if alike else None,
             "validation_accuracy": accuracy,
         }
         runs.append(of_points([row | more for row in rows], init.name in OURS))

@@ -10,6 +10,7 @@ from test_html import parsed
 from metainit.evaluation import intervals
 from metainit.reporting import seeds_report, tables
 from metainit.reporting.tables import ACCURACY
+from metainit.runtime import atomic
 
 
 def told(runs):
@@ -43,11 +44,24 @@ def test_three_seeds_are_one_table_and_what_has_no_transfer_is_named(tmp_path):
     assert ACCURACY.interval(intervals.over_seeds(of_ours)) in ours
     told_of_steps = "meta-learned >= 42 up to 100 (2 of 3); random 50 (3 of 3)."
     assert told_of_steps in " ".join(text.split()) and text.isascii()
+    assert "Against random, meta-learned has no break-even" in text
     other = write(tmp_path / "other", 3, transfer__steps=0)
     text = told([*runs, other])
     assert "Accuracy over seeds 0, 1, 2, 3" in text
     assert f"Missing: {other} without transfer" in " ".join(text.split())
     assert "Transfer efficiency, seeds 0, 1, 2" in text
+
+
+def test_what_another_kind_of_device_made_has_no_break_even(tmp_path):
+    runs = three(tmp_path)
+    file = tmp_path / "run1" / "transfer.jsonl"
+    rows = atomic.read_rows(file)
+    elsewhere = {"init_device_seconds": None}
+    atomic.write_rows(
+        file, [x | elsewhere if x["init"] == "meta-learned" else x for x in rows]
+    )
+    text = told(runs)
+    assert "Transfer efficiency, seeds 0, 1, 2" in text and "Against" not in text
 
 
 def test_the_page_marks_the_best_where_it_is_significant(tmp_path, capsys):

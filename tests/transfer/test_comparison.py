@@ -4,6 +4,7 @@ import itertools
 from types import SimpleNamespace
 
 import compiling
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -13,6 +14,7 @@ from metainit.config.fields import ConfigError
 from metainit.data.loading import Roles, Source
 from metainit.experiments import configs
 from metainit.experiments.meta_learning import train
+from metainit.runtime.cost import Cost
 from metainit.transfer import comparison
 
 HEADS = ("prototype", "probe then fine-tune", "logistic regression")
@@ -143,3 +145,16 @@ def test_meta_test_stays_closed_until_all_is_chosen():
         comparison.measure(None, inits, chosen, test)
     names = [split.name for split in test.open(chosen, list(chosen))]
     assert names == ["a", "a, held-out classes"]
+
+
+@pytest.mark.parametrize("device", [None, jax.devices()[0].device_kind, "other"])
+def test_only_what_this_kind_of_device_made_has_its_seconds(device):
+    cost = Cost(3.0, 0, 0, device=device)
+    inits = {"random": SimpleNamespace(name="random", cost=cost)}
+    split = SimpleNamespace(name="a")
+    test = SimpleNamespace(open=lambda chosen, wanted: [split])
+    point = {"dataset": "a", "init": "random", "head": "zero", "setting": {}}
+    chosen = {("random", "zero"): ({}, 0.5)}
+    (run,) = comparison.measure(lambda *given: [[point]], inits, chosen, test)
+    wanted = None if device == "other" else 3.0
+    assert run.points[0]["init_device_seconds"] == wanted
