@@ -10,6 +10,7 @@ kept in `results/NAME`, an archive a protocol, beside which seeds lie unpacked.
 import importlib
 import io
 import json
+import lzma
 import pathlib
 import subprocess
 import tarfile
@@ -150,7 +151,8 @@ def done(name: str, protocol: str = "") -> list[pathlib.Path]:
 def pack(name: str, protocol: str) -> None:
     """Makes the archive of the seeds that are done, the same of the same ones."""
     folder, packed = RESULTS / name / protocol, io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:xz", preset=9) as archive:
+    preset = 9 | lzma.PRESET_EXTREME
+    with tarfile.open(fileobj=packed, mode="w:xz", preset=preset) as archive:
         for seed in _seeds(folder):
             for file in sorted(seed.iterdir()):
                 member = tarfile.TarInfo(f"{seed.name}/{file.name}")
