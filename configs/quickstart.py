@@ -1,4 +1,4 @@
-"""Twenty characters of unseen scripts, each known by one drawing.
+"""Twenty characters of unseen scripts, each known by one image.
 
 python launch.py --config configs/quickstart.py
 

@@ -292,6 +292,11 @@ def test_steps_are_compared_with_the_first_of_all_baselines(
     points = "+0.00" if count else "-60.0"
     ends = "the best baseline in the end, joint pretraining, zero: 80.0 %; ours minus"
     assert f"{ends} it {points}" in text
+    # Ours has prototypes, which no baseline has, and zero after a step.
+    (alike,) = (x for x in text.splitlines() if "on both sides" in x)
+    first = np.exp(np.mean(np.log(theirs)))
+    assert alike.startswith(f"  with zero on both sides {first:.3g} [")
+    assert alike.endswith("in the end +0.0 [0.0, 0.0]")
 
 
 def test_one_seed_of_a_claim_about_steps_has_no_interval(tmp_path):

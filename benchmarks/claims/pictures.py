@@ -130,7 +130,7 @@ def draw_first(name: str, to: pathlib.Path) -> None:
     grid = images.reshape(rows, -1, side, side).swapaxes(1, 2).reshape(rows * side, -1)
     left.imshow(grid, cmap="gray_r")
     left.set_axis_off()
-    left.set_title(f"{task.way} unseen characters, one drawing each", fontsize=10)
+    left.set_title(f"{task.way} unseen characters, one image each", fontsize=10)
     colours = (COLOURS[0], COLOURS[1], "0.6")
     for place, (entry, colour) in enumerate(
         zip(entries[::-1], colours[::-1], strict=True)
@@ -141,7 +141,7 @@ def draw_first(name: str, to: pathlib.Path) -> None:
         right.text(high + 1.5, place, f"{middle:.1f} %", va="center")
     right.set_yticks(range(3), ("random weights", "joint pretraining", "meta-learned"))
     right.set(xlim=(0, 115), xticks=range(0, 101, 20))
-    right.set_title("other drawings told right, %", fontsize=10)
+    right.set_title("other images told right, %", fontsize=10)
     right.spines[["top", "right"]].set_visible(False)
     figure.savefig(to / "first.png", dpi=110)
 

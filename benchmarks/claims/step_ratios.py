@@ -38,14 +38,16 @@ def read(folders: Sequence[pathlib.Path]) -> Efficiency:
     return time_to_threshold.efficiency(list(map(fine_tunings, kept)))
 
 
-def ratios(found: Efficiency, share: float = SHARE) -> dict[str, Ratio]:
+def ratios(found: Efficiency, share: float = SHARE, head: str = "") -> dict[str, Ratio]:
     """Compares steps to a share of the best baseline's final accuracy, by data set.
 
     A run that never got there counts with all of its steps, and one that is there
-    before its first step with one.
+    before its first step with one. With a `head` both sides have that one; without,
+    ours has the one that meta-validation chose, and baselines have any.
     """
     ours, theirs = found.ours, {}
     assert ours is not None
+    ours = (ours[0], head) if head else ours
 
     def logs(data_set: DataSet, line: Line) -> np.ndarray:  # [seeds, 1]
         times = data_set.times(line, data_set.thresholds[share])["steps"]
@@ -53,7 +55,8 @@ def ratios(found: Efficiency, share: float = SHARE) -> dict[str, Ratio]:
 
     sets = [x for x in found.data_sets if x.baseline]
     for x in sets:
-        lines = [line for line, runs in x.runs.items() if not runs[0].ours]
+        baselines = (line for line, runs in x.runs.items() if not runs[0].ours)
+        lines = [line for line in baselines if not head or line[1] == head]
         theirs[x.name] = min(lines, key=lambda line, x=x: logs(x, line).mean())
     compared = intervals.compare(
         {x.name: logs(x, theirs[x.name]) for x in sets},
@@ -73,6 +76,7 @@ def in_words(claim: Claim, protocol: str, folders: Sequence[pathlib.Path]) -> st
     if len(folders) < 2:
         return "\n".join([*said, "One seed has no interval."])
     of_share = {share: ratios(found, share) for share in time_to_threshold.SHARES}
+    of_head = {head: ratios(found, head=head) for head in _stepped(found)}
     ahead = time_to_threshold.against(found)
     for data_set in found.data_sets:
         if data_set.baseline and data_set.name in of_share[SHARE]:
@@ -80,6 +84,7 @@ def in_words(claim: Claim, protocol: str, folders: Sequence[pathlib.Path]) -> st
             said.append(_end(data_set, ahead[data_set.baseline][data_set.name]))
             for share, of_sets in of_share.items():
                 said += _took(data_set, share, of_sets[data_set.name])
+            said += [_alike(data_set, of_sets) for of_sets in of_head.values()]
     return "\n".join(said)
 
 
@@ -123,3 +128,25 @@ def _took(data_set: DataSet, share: float, ratio: Ratio) -> list[str]:
             f"{len(took['steps'])} seeds"
         )
     return lines
+
+
+def _stepped(found: Efficiency) -> list[str]:
+    """Lists the heads that take steps and that ours and baselines have both."""
+    of_side: dict[bool, set[str]] = {True: set(), False: set()}
+    for (_, head), runs in found.data_sets[0].runs.items():
+        if not runs[0].in_closed_form:
+            of_side[runs[0].ours].add(head)
+    return sorted(of_side[True] & of_side[False])
+
+
+def _alike(data_set: DataSet, of_sets: dict[str, Ratio]) -> str:
+    """The same with one head on both sides, which no claim is decided by."""
+    ratio = of_sets[data_set.name]
+    times, low, high = np.exp(ratio.log[:3])
+    mine, theirs = (data_set.last(line) for line in (ratio.ours, ratio.theirs))
+    mean, least, most = intervals.mean_interval(100 * (mine - theirs))
+    return (
+        f"  with {ratio.ours[1]} on both sides {times:.3g} [{low:.3g}, {high:.3g}] "
+        f"times fewer steps to {SHARE:.0%} than {ratio.theirs[0]}, p "
+        f"{ratio.log.p:.2g}; in the end {mean:+.1f} [{least:.1f}, {most:.1f}]"
+    )
