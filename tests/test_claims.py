@@ -237,6 +237,23 @@ def test_a_claim_is_won_by_a_difference_that_is_sure_and_large(
     assert line.endswith(f"by itself above zero on {above} of 3 seeds")
 
 
+def test_a_claim_of_every_seed_is_not_won_by_their_mean(tmp_path):
+    claim = claims.Claim("h", "p", "b", 3, 0.1, "t")
+    folders = seeds_of(tmp_path, 0.1)
+    assert "pets: won. " in verdict.in_words(
+        claim._replace(every_seed=True), "", folders, {}
+    )
+    for seed, folder in enumerate(folders):  # surer as a mean than any by itself
+        shift = np.random.default_rng(seed).normal(0, 0.005)  # as of `of_seed`
+        gain = 0.002 + 0.0001 * seed
+        measured = small_runs.of_seed(seed, gain - shift)
+        finished_runs.write_episodes(folder / finished_runs.EPISODES, measured)
+    text = verdict.in_words(claim, "", folders, {})
+    assert "pets: won. " in text and "above zero on 0 of 3 seeds" in text
+    text = verdict.in_words(claim._replace(every_seed=True), "", folders, {})
+    assert "pets: not won on every seed. " in text
+
+
 def test_several_data_sets_have_a_mean(tmp_path):
     for seed in range(3):
         kept = tmp_path / f"seed{seed}"

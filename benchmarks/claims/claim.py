@@ -53,6 +53,8 @@ class Claim(NamedTuple):
         0 where accuracy does.
       trained_by: the claim whose trainings are measured, on images of another size; ""
         for its own.
+      every_seed: whether each seed by itself has to be above zero, over its episodes,
+        for the claim to be won.
     """
 
     hypothesis: str
@@ -66,6 +68,7 @@ class Claim(NamedTuple):
     first: int = 0
     ratio: float = 0.0
     trained_by: str = ""
+    every_seed: bool = False
 
     @property
     def numbers(self) -> range:

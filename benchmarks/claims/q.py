@@ -21,6 +21,7 @@ CLAIM = Claim(
     "the claim q_unit, whose features of unit length suit it better; random weights",
     seeds=5,
     smallest=0.5,
+    every_seed=True,
     tried="tried/q.jsonl, seed 0: validation accuracy of ours and joint pretraining, "
     "each with its best head. One inner step and 2,500 iterations 91.0, 89.8; no step "
     "and 4,000 iterations 92.0, 89.5 (chosen); half of it warm start 91.6, 89.7; "

@@ -17,6 +17,7 @@ CLAIM = Claim(
     seeds=5,
     first=15,
     smallest=0.5,
+    every_seed=True,
     tried="Claim q3, the quickstart before, seeds 10 to 14: +1.1 points over its own "
     "joint pretraining and +0.2 [-0.1, 0.4] over that of scaled features. Hence a "
     "search from it, tried/q.jsonl, rows of 300 episodes of meta-validation, by their "

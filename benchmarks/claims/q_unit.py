@@ -14,6 +14,7 @@ CLAIM = Claim(
     baselines="joint pretraining for the same device time, with every head; random",
     seeds=5,
     smallest=0.5,
+    every_seed=True,
     tried="tried/q.jsonl, as of q: scale 3, prototype head",
 )
 

@@ -105,6 +105,8 @@ def _line(claim: Claim, name: str, found: Found) -> str:
     points, word = 100 * difference.mean, "not won"
     if difference.different and abs(points) >= claim.smallest:
         word = "won" if points > 0 else "lost"
+    if word == "won" and claim.every_seed and above < len(ours.chosen):
+        word = "not won on every seed"
     return (
         f"{name}: {word}. {ours.name} {mean(ours, name):.1f}, {theirs.name} "
         f"{mean(theirs, name):.1f}, difference {tables.points(difference)}"
