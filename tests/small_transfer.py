@@ -13,7 +13,7 @@ from metainit.runtime import atomic
 from metainit.runtime.cost import OURS, Cost
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning
-from metainit.transfer.results import Transfer, of_points
+from metainit.transfer.results import Transfer, made_in, of_points
 from metainit.transfer.time_to_threshold import Time
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
@@ -97,7 +97,6 @@ FAST = (
 
 
 def transfer(*runs):
-    seconds = {run.init: run.points[0]["init_device_seconds"] for run in runs}
-    costs = {init: Cost(x, 0, 0, 1e12 * x) for init, x in seconds.items()}
+    costs = {init: Cost(x, 0, 0, 1e12 * x) for init, x in made_in(runs).items()}
     budget, grid = "100 steps of 32 images", {"SGD rates": [0.1], "chosen on": "birds"}
     return Transfer(runs, costs, budget, grid, 36.0, 3e15, "cpu")

@@ -13,7 +13,7 @@ import numpy as np
 from metainit.evaluation.results import Evaluation, Row
 from metainit.runtime import atomic, run_folder
 from metainit.runtime.cost import OURS, Cost
-from metainit.transfer.results import FineTuning, of_points
+from metainit.transfer.results import FineTuning, made_in, of_points
 
 FILE = "finished.json"
 EPISODES = "episodes.npz"
@@ -116,14 +116,14 @@ def read(path: str | os.PathLike[str]) -> Run | str:
     points = atomic.read_rows(path / TRANSFER) if "transfer" in settings else []
     with atomic.reading(path / TRANSFER):
         transfer = fine_tunings(points)
-        seconds = {point["init"]: point["init_device_seconds"] for point in points}
+        costs = made_in(transfer)
     return Run(
         path=str(path),
         seed=seed,
         config=run_folder.flat(config),
         data_sets={x.name: x for x in read_episodes(path / EPISODES)},
         transfer=transfer,
-        costs={init: spent for init, spent in seconds.items() if spent is not None},
+        costs=costs,
     )
 
 

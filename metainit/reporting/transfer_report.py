@@ -17,19 +17,15 @@ from metainit.reporting.tables import (
     Table,
 )
 from metainit.transfer import break_even, time_to_threshold
-from metainit.transfer.results import FineTuning, Transfer
+from metainit.transfer.results import FineTuning, Transfer, made_in
 from metainit.transfer.time_to_threshold import SHARE, UNITS, DataSet, Efficiency, Line
 
 
 def section(transfer: Transfer, figure: str) -> Iterator[Block]:
     """Says what one run's transfer gave."""
     yield f"All classes of a data set, {transfer.protocol}."
-    seconds = {
-        name: cost.device_seconds
-        for name, cost in transfer.costs.items()
-        if cost.device in (None, transfer.device)
-    }
-    yield from of_seeds([transfer.runs], seconds, transfer.accuracies, figure)
+    costs = made_in(transfer.runs)
+    yield from of_seeds([transfer.runs], costs, transfer.accuracies, figure)
 
 
 def best(transfer: Transfer) -> list[FineTuning]:

@@ -37,6 +37,15 @@ def of_points(points: Sequence[dict[str, Any]], ours: bool) -> FineTuning:
     return FineTuning(**about, points=tuple(points), ours=ours)
 
 
+def made_in(runs: Sequence[FineTuning]) -> dict[str, float]:
+    """Gives the device seconds that making each initialisation took, by its name.
+
+    Without those that another kind of device made, whose rows have None for them.
+    """
+    seconds = {run.init: run.points[0]["init_device_seconds"] for run in runs}
+    return {init: spent for init, spent in seconds.items() if spent is not None}
+
+
 class Transfer(NamedTuple):
     """Every fine-tuning of one experiment, by data set, initialisation and head.
 
