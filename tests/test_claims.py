@@ -412,6 +412,12 @@ def test_a_claim_is_run_seed_by_seed_and_goes_on(place, monkeypatch, capsys):
     (whole,) = finished_runs.read_episodes(kept / "episodes.npz")
     chosen = [(row.init, row.head) for row in whole.rows]
     assert chosen == [("meta-learned", "prototype"), ("random", "zero")]
+    measured = small_runs.of_seed(0, 0.1).rows[0]
+    for metric, far in ("accuracy", 0.0), ("f1", 2.0**-12), ("loss", 2.0**-12):
+        was = measured.measurements[metric][measured.chosen].astype(np.float32)
+        (now,) = whole.rows[0].measurements[metric]
+        np.testing.assert_allclose(now, was, rtol=far)
+        assert (far == 0) == np.array_equal(now, was)
 
 
 def test_raw_results_are_small():

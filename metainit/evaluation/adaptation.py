@@ -44,8 +44,7 @@ class Evaluator(NamedTuple):
     Attributes:
       embed: `(init, sample) -> sample` of features, [episodes, n, d], for images; each
         image's are computed once where they depend on no other.
-      is_fixed: `(init) -> bool`, whether an image's features are the same in every
-        episode and after any steps.
+      is_fixed: `(init) -> bool`, whether no step changes what `embed` gives.
       adapt: `(init, episodes, setting, seen=metrics.measure) -> seen(Answers)`, of
         features where they are fixed or of images. What is seen of a chunk's answers,
         [steps, episodes, ...], is joined over the episodes.
@@ -94,14 +93,14 @@ def _is_fixed(config: Experiment, model: Model, body: Any) -> bool:
     leaves, _ = jax.tree_util.tree_flatten_with_path({"body": body})
     adapts = any(mask(path, leaf) for path, leaf in leaves)
     takes_steps = max(config.evaluate.steps) > 0
-    return model.alone and not (adapts and takes_steps)
+    return not takes_steps or (model.alone and not adapts)
 
 
 class Work(NamedTuple):
     """What measuring an episode takes, as `metainit.runtime.flops` counts.
 
     Attributes:
-      embedding: operations of its images' features, each image's once.
+      embedding: operations of its images' features.
       adapting: those of adapting to it with one setting; to the features, where no step
         changes these.
       equations: of the program that adapts, for its compiler.

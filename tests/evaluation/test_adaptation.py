@@ -250,12 +250,32 @@ def test_features_that_no_step_changes_are_computed_once(
         adaptation.evaluator(settings, MODEL._replace(alone=x), PREPROCESS, WAY)
         for x in (True, False)
     )
-    assert once.is_fixed(init) and not each.is_fixed(init)
+    assert once.is_fixed(init) and each.is_fixed(init) == (steps == (0,))
     seen = once.embed(init, sample)
     assert seen.episodes.support["image"].shape[2:] == (12,)
     found = once.adapt(init, seen.episodes, setting)
     assert_close(found, each.adapt(init, sample.episodes, setting))
     once.adapt(random(), seen.episodes, PROTOTYPE)  # without a head of its own, too
+
+
+@pytest.mark.parametrize("head", ["prototype", "zero", "cosine"])
+def test_without_steps_features_of_an_episode_are_computed_once(head):
+    """Those of a query depend on its support, by the moments of batch norm."""
+    settings = config(steps=(0,))
+    settings.model.update(
+        name="conv4", filters=4, downsample="stride", unit_length=True
+    )
+    settings.method.head = "cosine"
+    model = registry.build(settings)
+    assert not model.alone
+    program = adaptation.evaluator(settings, model, PREPROCESS, WAY)
+    body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
+    init = random()._replace(model=model, body=body)
+    assert program.is_fixed(init)
+    (sample,) = episode_set.draw(settings, [TEST], 0, 5)
+    seen, setting = program.embed(init, sample), Setting(head, "sgd", 0.1)
+    found = program.adapt(init, seen.episodes, setting)
+    assert_close(found, program.adapt(init, sample.episodes, setting))
 
 
 def test_features_that_steps_change_are_not_fixed():
