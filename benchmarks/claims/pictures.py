@@ -29,8 +29,9 @@ from metainit.runtime.cost import JOINT, NAMES, RANDOM
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o-", "s:", "^-.", "v-")  # a head each
 SHOWN = 12.0  # percentage points
-IMAGES = {"d3_20": 20, "d3_50": 50, "d3_200": 200}  # of a class, by claim
 Curves = dict[tuple[str, str], dict[int, list[float]]]  # by initialisation and head
+# By network, way and shot, and images of a class.
+Grid = dict[str, dict[tuple[int, int], dict[int, verdict.Found]]]
 
 
 def curves(folders: Sequence[pathlib.Path], data_set: str) -> Curves:
@@ -79,35 +80,49 @@ def draw_curves(name: str, to: pathlib.Path) -> None:
     figure.savefig(to / f"{name}-steps.png", dpi=110)
 
 
+def over_images() -> Grid:
+    """What ours of D3 is ahead of its own baselines by, from few images to many."""
+    found: Grid = collections.defaultdict(lambda: collections.defaultdict(dict))
+    for name in claims.names():
+        for protocol in ("", *claims.load(name)[0].protocols):
+            folders = claims.done(name, protocol) if name.startswith("d3_") else []
+            config = atomic.read_json(folders[0] / "config.json") if folders else None
+            # Scaled features are another claim's rival.
+            if not config or not config["model"]["unit_length"]:
+                continue
+            (cell,) = verdict.found(verdict.compare(folders)).values()
+            images = int(pathlib.Path(config["data"]["name"]).name)
+            task = config["task"]["way"], config["task"]["shot"]
+            found[config["model"]["name"]][task][images] = cell
+    return found
+
+
 def draw_images(to: pathlib.Path) -> None:
-    """What ours is ahead of its own baselines by, over the images of a class."""
-    done = {name: n for name, n in IMAGES.items() if claims.done(name)}
-    if len(done) < 2:
+    """Differences over the images of a class, of each network, by task."""
+    if not (found := over_images()):
         return
-    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
-    axes = figure.subplots()
-    protocols = ("", *claims.load(next(iter(done)))[0].protocols)
-    for number, (protocol, colour) in enumerate(zip(protocols, COLOURS, strict=False)):
-        points = []
-        for name, images in done.items():
-            if folders := claims.done(name, protocol):
-                (found,) = verdict.found(verdict.compare(folders)).values()
-                x = found.difference
-                points.append((images, 100 * x.mean, 100 * x.low, 100 * x.high))
-        if points:
-            images, middle, low, high = np.array(points).T
-            moved = images * 1.04**number  # so that bars do not hide each other
+    figure = Figure(figsize=(8.2, 3.4), layout="constrained")
+    sizes = sorted({x for of in found.values() for cells in of.values() for x in cells})
+    panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (network, tasks) in zip(panels, found.items(), strict=True):
+        for number, (way, shot) in enumerate(sorted(tasks)):
+            of_task = dict(sorted(tasks[way, shot].items()))
+            colour, label = COLOURS[number], f"{way}-way {shot}-shot"
+            spread = [x.difference for x in of_task.values()]
+            bounds = np.array([(x.mean, x.low, x.high) for x in spread])
+            middle, low, high = 100 * bounds.T
+            moved = np.array(list(of_task)) * 1.04**number  # bars hide none
             bars = [middle - low, high - middle]
-            label = protocol or "5-way 1-shot"
             axes.errorbar(moved, middle, bars, fmt="o-", color=colour, label=label)
-    axes.axhline(0, color="black", lw=0.8)
-    axes.set_xscale("log")
-    axes.minorticks_off()
-    axes.set_xticks(list(done.values()), list(map(str, done.values())))
-    axes.set(
-        xlabel="images of a class to learn from", ylabel="ours minus joint, points"
-    )
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+        axes.axhline(0, color="black", lw=0.8)
+        axes.set_xscale("log")
+        axes.minorticks_off()
+        axes.set_xticks(sizes, list(map(str, sizes)))
+        axes.set_title(network, fontsize=10)
+        axes.set_xlabel("images of a class to learn from")
+    panels[0].set_ylabel("ours minus joint, points")
+    lines = panels[0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=4, fontsize=8)
     figure.savefig(to / "d3-images.png", dpi=110)
 
 
