@@ -15,7 +15,6 @@ table has means over seeds, and what a method is ahead of joint pretraining by, 
 
 import argparse
 import dataclasses
-import functools
 import itertools
 import json
 import pathlib
@@ -37,6 +36,7 @@ from metainit.experiments.forecast import Forecast
 from metainit.reporting import verdict
 from metainit.runtime.cost import FROM_PRETRAINED, JOINT, NAMES, WARM_RATES, WARM_START
 from metainit.training import steps
+from metainit.training.method import make_method
 
 CONFIG = str(pathlib.Path(__file__).parents[1] / "configs" / "methods.py")
 METHODS = tuple(runpy.run_path(CONFIG)["METHODS"])
@@ -63,8 +63,7 @@ def config_of(method: str, shot: int, seed: int, args: argparse.Namespace):
 
 def lengthened(config, iterations: int):
     """The config for so many meta-iterations, three quarters for the warm start."""
-    period = config.inner.steps if config.method.algorithm == "cts" else 1
-    quarter = max(1, round(iterations / 4 / period)) * period
+    quarter = max(1, round(iterations / 4))
     config.update(iterations=4 * quarter, warm_start=3 * quarter)
     config.outer.decay_steps = config.iterations
     config.update(validate_every=quarter, checkpoint_every=10**9, log_every=10**9)
@@ -109,7 +108,7 @@ class Compared:
             samples = episode_set.of_roles(at_way, roles)
             if (seed, way) not in self.joint:
                 found = few_shot.evaluate(
-                    at_way, {NAMES[JOINT]: joint}, samples, evaluator_of
+                    at_way.evaluate, {NAMES[JOINT]: joint}, samples, evaluator_of
                 )
                 row = verdict.best_heads(found.rows)[NAMES[JOINT]]
                 accuracy = float(row.measurements["accuracy"][row.chosen].mean())
@@ -145,14 +144,15 @@ class Compared:
 
     def _evaluator_of(self, config, start):
         """One compiled program for methods that are measured alike."""
-        method = config.method
-        kind = method.algorithm in ("anil", "boil") and method.algorithm
-        kind = kind, method.phases, method.head, method.step_sizes, config.model.added
+        asked = config.method
+        kind = asked.algorithm in ("anil", "boil") and asked.algorithm
+        pull = asked.gradient == "implicit" and asked.damping
+        kind = kind, pull, asked.phases, asked.head, asked.step_sizes
+        kind = *kind, config.model.added
         if kind not in self.evaluators:
-            make = functools.partial(
-                adaptation.evaluator, config, start.model, start.preprocess
-            )
-            self.evaluators[kind] = functools.cache(make)
+            method = make_method(config, start.model, start.preprocess)
+            steps = config.evaluate.steps
+            self.evaluators[kind] = adaptation.evaluators(method, steps)
         return self.evaluators[kind]
 
 
@@ -179,7 +179,8 @@ def compiled(config, roles):
     """The programs of a meta-iteration and of joint pretraining."""
     init_key, *keys = jax.random.split(jax.random.key(config.seed), 3)
     _, start = preparation.starts(config, roles, None, init_key)
-    return preparation.compiled(config, start, roles, *keys)
+    method = make_method(config, start.model, start.preprocess)
+    return preparation.compiled(config, method, start, roles, *keys)
 
 
 def measured(config, init, samples, evaluator_of) -> dict:

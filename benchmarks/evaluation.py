@@ -21,7 +21,6 @@ Where the head alone adapts, all took 4.5 seconds by the clock in place of 11.1.
 """
 
 import argparse
-import functools
 import gzip
 import json
 import pathlib
@@ -39,6 +38,7 @@ from metainit.evaluation.results import Evaluation
 from metainit.experiments import configs, meta_learning, meta_test
 from metainit.reporting.verdict import best_heads
 from metainit.training import initialisation
+from metainit.training.method import make_method
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 ALL = {"evaluate.half_width": 0.0, "evaluate.max_share": 1.0}
@@ -117,20 +117,16 @@ def once(args: argparse.Namespace) -> None:
     init = initialisation.fitted(init, loading.images_used(roles.train))
     samples = episode_set.of_roles(typed, roles)
     evaluators = {
-        name: functools.cache(
-            functools.partial(
-                adaptation.evaluator,
-                typed,
-                init.model._replace(alone=alone),
-                init.preprocess,
-            )
+        name: adaptation.evaluators(
+            make_method(typed, init.model._replace(alone=alone), init.preprocess),
+            typed.evaluate.steps,
         )
         for name, alone in (("once", True), ("each time", False))
     }
     for repeat in range(args.repeats):
         for name, evaluator_of in evaluators.items():
             begin = time.perf_counter()
-            few_shot.evaluate(typed, {"random": init}, samples, evaluator_of)
+            few_shot.evaluate(typed.evaluate, {"random": init}, samples, evaluator_of)
             seconds = time.perf_counter() - begin
             about = {"config": f"{args.config}, head alone", "features": name}
             row = about | {"repeat": repeat, "took": seconds}

@@ -33,9 +33,8 @@ METHODS = {
         "method.gradient": "first_order",
         "method.phases": (0, 1, 3),
     },
-    # These learn from the support alone.
+    # It learns from the support alone.
     "reptile": {"method.algorithm": "reptile", "train_task.shot": 6},
-    "cts": {"method.algorithm": "cts", "inner.steps": 50, "train_task.shot": 6},
     "protonet": {"inner.steps": 0},
     "cosine": {"method.head": "cosine", "inner.steps": 0},
     "left_out": {

@@ -8,7 +8,6 @@ device seconds. The config is a file of `configs/` or of this folder.
 """
 
 import argparse
-import functools
 import json
 import pathlib
 import tempfile
@@ -26,6 +25,7 @@ from metainit.experiments import configs, initialisations, preparation
 from metainit.experiments.forecast import Forecast
 from metainit.reporting.verdict import best_heads
 from metainit.training import steps
+from metainit.training.method import make_method
 
 
 def validated(config: ConfigDict) -> list[Row]:
@@ -37,11 +37,10 @@ def validated(config: ConfigDict) -> list[Row]:
     _, start = preparation.starts(typed, roles, None, init_key)
     if typed.encoder.cached:
         start, roles, _ = preparation.on_maps(typed, start, roles)
-    programs = preparation.compiled(typed, start, roles, *keys)
+    method = make_method(typed, start.model, start.preprocess)
+    programs = preparation.compiled(typed, method, start, roles, *keys)
     seconds = steps.seconds(programs.meta, programs.joint)
-    evaluator_of = functools.cache(
-        lambda way: adaptation.evaluator(typed, start.model, start.preprocess, way)
-    )
+    evaluator_of = adaptation.evaluators(method, typed.evaluate.steps)
     trainer = initialisations.Trainer(
         typed, roles.validation, evaluator_of, Forecast(3, *seconds, 0, 0.0), 0.0
     )
@@ -51,7 +50,7 @@ def validated(config: ConfigDict) -> list[Row]:
         inits = initialisations.make(typed, workdir, trainer, programs, pace)
     choosing = episode_set.draw_validation(typed, roles.validation)
     samples = episode_set.Samples(choosing, (), ())
-    chosen = few_shot.choose(Entrants(typed, inits, samples, evaluator_of))
+    chosen = few_shot.choose(Entrants(typed.evaluate, inits, samples, evaluator_of))
     return list(best_heads([choice.row for choice in chosen.choices]).values())
 
 

@@ -132,7 +132,7 @@ def _inner_loop(c: Experiment) -> Broken:
     nothing = "nothing is left to learn; give inner.steps=1 or more, or"
     if not c.inner.steps and c.method.head == "zero":
         yield "inner.steps method.head", f"{nothing} method.head=prototype"
-    if not c.inner.steps and c.method.algorithm in ("reptile", "cts"):
+    if not c.inner.steps and c.method.algorithm == "reptile":
         yield "inner.steps method.algorithm", f"{nothing} method.algorithm=maml"
     if not c.inner.steps and c.learned_rates:
         yield "inner.steps learned_rates", f"{nothing} learned_rates=()"
@@ -154,7 +154,7 @@ def _encoder(c: Experiment) -> Broken:
             "a learned head, model.unit_length=True or method.step_sizes=tensor"
         )
         yield "encoder.use encoder.learn_from model.name method.head", words
-    if encoder.use == "meta" and c.method.algorithm in ("reptile", "cts"):
+    if encoder.use == "meta" and c.method.algorithm == "reptile":
         words = "it learns only what inner steps change; use adapted, or maml"
         yield "method.algorithm encoder.use", words
     bounds = {"frozen": "", "meta": "learn_from", "adapted": "learn_from adapt_from"}
@@ -173,7 +173,7 @@ def _encoder(c: Experiment) -> Broken:
 
 def _method(c: Experiment) -> Broken:
     method, inner = c.method, c.inner
-    by_gradient = method.algorithm not in ("reptile", "cts")
+    by_gradient = method.algorithm != "reptile"
     fitted = ("prototype", "cosine", "ridge")
     if method.gradient == "implicit" and (inner.optimizer != "sgd" or inner.batch):
         words = "it takes plain SGD on the whole support; give sgd and 0"
@@ -223,14 +223,6 @@ def _method(c: Experiment) -> Broken:
     if method.step_sizes == "element" and len(method.phases) > 1:
         words = "an element has one step size; give (0,), or tensor"
         yield "method.step_sizes method.phases", words
-    if method.algorithm == "cts" and c.warm_start % max(1, inner.steps):
-        words = "trajectories begin every inner.steps iterations; give a multiple"
-        yield "method.algorithm warm_start inner.steps", words
-    if method.algorithm == "cts" and c.outer.skip_nonfinite:
-        words = "tasks would not begin anew; give 0, or method.algorithm=reptile"
-        yield "method.algorithm outer.skip_nonfinite", words
-    if method.algorithm == "cts" and inner.microbatch:
-        yield "method.algorithm inner.microbatch", "its steps are small; give 0"
     if (
         method.algorithm == "boil"
         and c.model.name == "linear"
@@ -250,9 +242,7 @@ def _added(c: Experiment) -> Broken:
     if method.algorithm in ("anil", "boil"):
         words = "inner steps would not change what is added and the head; give maml"
         yield "model.added method.algorithm", words
-    if method.algorithm in ("reptile", "cts") and (
-        name == "none" or not c.encoder.weights
-    ):
+    if method.algorithm == "reptile" and (name == "none" or not c.encoder.weights):
         words = "only what is added would be learned, on random weights; give maml"
         yield "model.added method.algorithm encoder.weights", words
     if not c.inner.steps:

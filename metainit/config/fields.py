@@ -204,8 +204,8 @@ class Method:
     """What is meta-learned, and by which derivative."""
 
     # What adapts and how: all that the network lets; the head alone; all but it;
-    # towards adapted weights, after the last step or after each one.
-    algorithm: Literal["maml", "anil", "boil", "reptile", "cts"] = "maml"
+    # towards adapted weights.
+    algorithm: Literal["maml", "anil", "boil", "reptile"] = "maml"
     # Exact, forward over reverse or in reverse; without second derivatives; of the last
     # steps alone; of the minimum that steps end near.
     gradient: Literal["mixed", "reverse", "first_order", "truncated", "implicit"] = (

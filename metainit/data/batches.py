@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import numpy as np
 
 from metainit.config.fields import Experiment
@@ -109,9 +108,6 @@ class MetaBatches:
         self.sources = sources
         self._seed, self._count = config.seed, config.meta_batch
         self._task = config.train_task
-        # Trajectories are of the same tasks for as many meta-iterations.
-        is_cts = config.method.algorithm == "cts"
-        self._repeats = config.inner.steps if is_cts else 1
         self._shares = weights(sources, config.data.weights)
         # Whether tasks have one shape, so that a batch is an `Episode` with a leading
         # axis; else it is a tuple of them, each with a leading axis of 1.
@@ -120,17 +116,6 @@ class MetaBatches:
             placement.check_even("meta_batch", self._count)
         # Meta-iterations that it takes to meet every shape.
         self.period = 1 if self.stacked else len(sources)
-        if is_cts and jax.process_count() > 1:
-            raise ValueError(
-                "method.algorithm='cts': its tasks live on the devices of one process; "
-                "run it by one, or give method.algorithm=reptile"
-            )
-        if is_cts and not self.stacked:
-            raise ValueError(
-                "method.algorithm='cts': tasks live side by side, and these data have "
-                "different sizes or numbers of classes; give one size and one "
-                "train_task.way, or method.algorithm=reptile"
-            )
 
     def __call__(self, step: int) -> Episode | tuple[Episode, ...]:
         """The batch of meta-iteration `step`, from 0."""
@@ -174,7 +159,7 @@ class MetaBatches:
         return self._count * round(way * (self._task.shot + self._task.queries))
 
     def _first(self, step: int) -> int:
-        return step // self._repeats * self._count
+        return step * self._count
 
     def _one(self, source: Source, index: int) -> Episode:
         return sample_batch((source,), self._task, self._seed, index, 1)

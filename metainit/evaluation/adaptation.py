@@ -1,5 +1,6 @@
 """The program that measures adaptation: one compilation for every head and rate."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,8 +11,7 @@ import numpy as np
 import optax
 
 import metainit
-from metainit.config.fields import Experiment
-from metainit.core import step_sizes
+from metainit.core import masks, step_sizes
 from metainit.data import episode_set
 from metainit.data.batches import chunks
 from metainit.data.episode_set import Sample
@@ -19,10 +19,11 @@ from metainit.evaluation import metrics
 from metainit.evaluation.metrics import Answers
 from metainit.models import classification, heads
 from metainit.models.model import Model
-from metainit.models.preprocess import Preprocess, in_task
+from metainit.models.preprocess import Preprocess
 from metainit.runtime import devices, flops, placement
 from metainit.training.initialisation import Initialisation
-from metainit.training.learner import EPS_ROOT, adapt_mask, log_step_sizes
+from metainit.training.learner import EPS_ROOT
+from metainit.training.method import Method, Setting
 
 HEADS = ("zero", *heads.FITS, "learned")
 TOGETHER = 10  # episodes side by side on a device, at most
@@ -30,47 +31,37 @@ PIXELS = 2**20  # of episodes, or images, side by side: large ones would fill me
 IMAGES = 128  # side by side, at most, where each is seen alone
 
 
-class Setting(NamedTuple):
-    """How a task is adapted at evaluation."""
-
-    head: str  # one of `HEADS`
-    optimizer: str  # "sgd" or "adam"
-    learning_rate: float
-
-
 class Evaluator(NamedTuple):
     """What is compiled once for all initialisations of a network.
 
     Attributes:
-      embed: `(init, sample) -> sample` of features, [episodes, n, d], for images; each
-        image's are computed once where they depend on no other.
+      method: the method whose inner loop the episodes are adapted by.
+      embed: `(init, sample) -> sample` of features, [episodes, n, d], for images. The
+        features of an image are computed once where they depend on no other image.
       is_fixed: `(init) -> bool`, whether no step changes what `embed` gives.
-      adapt: `(init, episodes, setting, seen=metrics.measure) -> seen(Answers)`, of
-        features where they are fixed or of images. What is seen of a chunk's answers,
-        [steps, episodes, ...], is joined over the episodes.
+      adapt: `(init, episodes, setting, seen=metrics.measure) -> seen(Answers)`. The
+        episodes are of features where these are fixed, else of images. What `seen`
+        gives for a chunk, [steps, episodes, ...], is joined over the episodes.
     """
 
+    method: Method
     embed: Callable[[Initialisation, Sample], Sample]
     is_fixed: Callable[[Initialisation], bool]
     adapt: Callable[..., Any]
 
 
-def evaluator(
-    config: Experiment, model: Model, preprocess: Preprocess, way: int
-) -> Evaluator:
+def evaluator(method: Method, steps: Sequence[int], way: int) -> Evaluator:
     """Makes an evaluator of episodes of `way` classes.
 
-    Head, optimizer, rate and learned step sizes (`Initialisation.inner`) are inputs of
-    one compiled program. Inner steps change what those of training do, on batches of as
-    many images, the same ones for every initialisation. The query is looked at after
-    the steps of `config.evaluate.steps` only.
+    The inner loop is `method.learner.loop`, with another head, optimizer, rate and
+    number of steps. These and learned step sizes (`Initialisation.inner`) are inputs of
+    one compiled program. Batches are the same for every initialisation. The query is
+    looked at after `steps` only, which ascend from 0.
     """
-    run = placement.side_by_side(
-        _program(config, *in_task(model, preprocess), way), shared=2
-    )
+    run = placement.side_by_side(_program(method, steps, way), shared=2)
 
     def adapt(init, episodes, setting, seen=metrics.measure):
-        inputs = _inputs(config, init, episodes, setting, way)
+        inputs = _inputs(method, init, episodes, setting, way)
 
         def of_chunk(chunk):
             # As NumPy's, of which every process has all, and which are not jitted.
@@ -81,19 +72,24 @@ def evaluator(
         return _in_chunks(of_chunk, episodes, axis=1)
 
     return Evaluator(
-        embed=_embed(model, preprocess),
-        is_fixed=lambda init: _is_fixed(config, model, init.body),
+        method=method,
+        embed=_embed(method.model, method.preprocess),
+        is_fixed=lambda init: _is_fixed(method, steps, init.body),
         adapt=adapt,
     )
 
 
-def _is_fixed(config: Experiment, model: Model, body: Any) -> bool:
+def evaluators(method: Method, steps: Sequence[int]) -> Callable[[int], Evaluator]:
+    """Makes `way -> evaluator`, one of each way."""
+    return functools.cache(functools.partial(evaluator, method, steps))
+
+
+def _is_fixed(method: Method, steps: Sequence[int], body: Any) -> bool:
     """See `Evaluator`."""
-    mask = adapt_mask(config, model)
-    leaves, _ = jax.tree_util.tree_flatten_with_path({"body": body})
-    adapts = any(mask(path, leaf) for path, leaf in leaves)
-    takes_steps = max(config.evaluate.steps) > 0
-    return not takes_steps or (model.alone and not adapts)
+    mask = method.learner.loop.adapt_mask
+    adapted, _ = masks.split({"body": body}, mask, "adapt_mask")
+    adapts = bool(jax.tree.leaves(adapted))
+    return max(steps) == 0 or (method.model.alone and not adapts)
 
 
 class Work(NamedTuple):
@@ -112,56 +108,52 @@ class Work(NamedTuple):
 
 
 def operations(
-    config: Experiment, init: Initialisation, episodes: metainit.Episode, way: int
+    method: Method,
+    steps: Sequence[int],
+    init: Initialisation,
+    episodes: metainit.Episode,
+    way: int,
 ) -> Work:
-    """Counts what measuring the first episode takes."""
-    model, preprocess = in_task(init.model, init.preprocess)
+    """Counts what measuring the first episode takes; arguments as of `evaluator`."""
     first, embedding = jax.tree.map(lambda x: np.asarray(x[:1]), episodes), 0.0
-    of_images = _of_images(init.model, init.preprocess)
-    is_fixed = _is_fixed(config, init.model, init.body)
+    of_images = _of_images(method.model, method.preprocess)
+    is_fixed = _is_fixed(method, steps, init.body)
     for part in first:
         given = init.params, part["image"][0]
         embedding += flops.of_function(of_images, *given)
         if is_fixed:
             shape = jax.eval_shape(of_images, *given).shape
             part["image"] = np.zeros((1, *shape), np.float32)
-    inputs = _inputs(config, init, first, Setting("zero", "sgd", 0.0), way)
-    run = _program(config, model, preprocess, way)
+    inputs = _inputs(method, init, first, Setting("zero", "sgd", 0.0), way)
+    run = _program(method, steps, way)
     with_looks, without = (
         flops.of_function(run, *inputs, first, of_branches=branch)
         for branch in (max, min)
     )
     # The program may look at the query before the first step and after every one.
-    steps = config.evaluate.steps
     looks = (with_looks - without) * len(steps) / (steps[-1] + 1)
     return Work(embedding, without + looks, flops.equations(run, *inputs, first))
 
 
 def _program(
-    config: Experiment, model: Model, preprocess: Preprocess, way: int
+    method: Method, steps: Sequence[int], way: int
 ) -> Callable[[Any, Any, metainit.Episode], Any]:
     """Makes `(params, choice, episodes) -> loss, accuracy, logits`, not compiled.
 
     Episodes are of images, or of features where no inner step changes these.
     """
-    of_images = model, preprocess
-    of_features = _on_features(model), preprocess.of_features()
-    steps = np.array(config.evaluate.steps)
-    is_measured = jnp.asarray(np.isin(np.arange(steps[-1] + 1), steps))
-    fits = [name for name in heads.FITS if name in ("prototype", config.method.head)]
+    measured = np.array(steps)
+    is_measured = jnp.asarray(np.isin(np.arange(steps[-1] + 1), measured))
+    head = method.setting.head
+    fits = [name for name in heads.FITS if name in ("prototype", head)]
 
     def run(params, choice, episodes):
-        per_task = tuple({"classes"} & episodes.support.keys())
-        size = config.inner.batch
         is_embedded = episodes.support["image"].ndim == 3
-        network, prepare = of_features if is_embedded else of_images
-        loop = metainit.InnerLoop(
-            classification.loss_fn(network),
-            _chosen_optimizer(config.method.phases),
+        seen = method.on_features() if is_embedded else method
+        loop = seen.loop(
+            _chosen_optimizer(method.phases),
+            _chosen_start(seen.inner_model, way, choice["head"], fits),
             int(steps[-1]),
-            adapt_mask=adapt_mask(config, network),
-            start=_chosen_start(network, way, choice["head"], fits),
-            batches=metainit.minibatches(size, per_task) if size else None,
         )
 
         def adapted(support, query):
@@ -170,11 +162,11 @@ def _program(
                 metainit.MetaParams(params, choice),
                 support,
                 jax.random.key(0),  # the order of images, all that is random
-                observe=_answers(network, query, is_measured),
+                observe=_answers(seen.inner_model, query, is_measured),
             )
-            return jax.tree.map(lambda x: x[steps], trace.observed)
+            return jax.tree.map(lambda x: x[measured], trace.observed)
 
-        return _map(adapted, params, prepare, episodes)
+        return _map(adapted, params, seen.inner_preprocess, episodes)
 
     return run
 
@@ -203,7 +195,7 @@ def _answers(model: Model, query: Any, is_measured: jax.Array) -> Any:
 
 
 def _inputs(
-    config: Experiment,
+    method: Method,
     init: Initialisation,
     episodes: metainit.Episode,
     setting: Setting,
@@ -212,7 +204,7 @@ def _inputs(
     """Gives `_program` its choice, and parameters that all have a head."""
     params = init.params
     choice = {
-        "inner": init.inner or log_step_sizes(config, init.model, init.body),
+        "inner": init.inner or method.log_step_sizes(init.body),
         "head": jnp.int32(HEADS.index(setting.head)),
         "adam": jnp.asarray(setting.optimizer == "adam"),
         "rate": jnp.float32(setting.learning_rate),
@@ -220,7 +212,7 @@ def _inputs(
     if "head" not in params:
         images = jax.ShapeDtypeStruct(episodes.support["image"].shape[1:], jnp.float32)
         embedded = len(images.shape) == 2
-        model = _on_features(init.model) if embedded else init.model
+        model = method.on_features().model if embedded else method.model
         features = classification.feature_count(model, init.body, images)
         params["head"] = {"kernel": jnp.zeros((features, way)), "bias": jnp.zeros(way)}
     return params, choice
@@ -264,12 +256,6 @@ def _chosen_optimizer(
         return step_sizes.times(updates, factors), state
 
     return optax.GradientTransformationExtraArgs(adam.init, update)
-
-
-def _on_features(model: Model) -> Model:
-    """The network, of features that it made beforehand."""
-    features = lambda params, features, weight, key: features  # noqa: E731
-    return model._replace(features=features, encode=None, in_task=None)
 
 
 def _of_images(model: Model, preprocess: Preprocess) -> Callable[[Any, Any], jax.Array]:

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from metainit.config.fields import Experiment
+from metainit.config.fields import Evaluate
 from metainit.data import episode_set
 from metainit.data.episode_set import Sample, Samples
 from metainit.evaluation import adaptation, closed_form, halving, metrics
-from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.metrics import Answers
 from metainit.evaluation.results import Evaluation, Measurements, Row
 from metainit.runtime import devices, progress, stop
 from metainit.training.initialisation import Initialisation
+from metainit.training.method import Setting
 
 EvaluatorOf = Callable[[int], adaptation.Evaluator]  # by the classes of an episode
 
@@ -46,7 +46,7 @@ class Entrants(NamedTuple):
     `evaluator_of` is way -> `adaptation.evaluator(...)` of that network.
     """
 
-    config: Experiment
+    asked: Evaluate
     inits: Mapping[str, Initialisation]
     samples: Samples
     evaluator_of: EvaluatorOf
@@ -79,20 +79,20 @@ class Chosen(NamedTuple):
 
 
 def evaluate(
-    config: Experiment,
+    asked: Evaluate,
     inits: Mapping[str, Initialisation],
     samples: Samples,
     evaluator_of: EvaluatorOf,
 ) -> Evaluation:
     """Chooses on meta-validation and measures on all episodes of meta-test."""
-    return measure(choose(Entrants(config, inits, samples, evaluator_of)))
+    return measure(choose(Entrants(asked, inits, samples, evaluator_of)))
 
 
 def work(entrants: Entrants) -> tuple[int, int]:
     """Counts the rows to choose, and the episodes of meta-validation that they meet."""
     sizes = [len(sample.manifest.query) for sample in entrants.samples.validation]
     every = [
-        halving.cost(len(head.settings), sizes, _rungs(entrants.config, head))
+        halving.cost(len(head.settings), sizes, _rungs(entrants.asked, head))
         for init in entrants.inits.values()
         for head in _heads(entrants, init)
     ]
@@ -105,7 +105,7 @@ def choose(entrants: Entrants) -> Chosen:
     Nothing but meta-validation is looked at.
     """
     begin, choices = time.perf_counter(), []
-    config, validation = entrants.config, entrants.samples.validation
+    asked, validation = entrants.asked, entrants.samples.validation
     count = sum(len(sample.manifest.query) for sample in validation)
     for name, init in entrants.inits.items():
         init = init._replace(name=name)
@@ -115,7 +115,7 @@ def choose(entrants: Entrants) -> Chosen:
             seen = [see(init, sample) for sample in validation]
             share = (time.perf_counter() - before) / count / len(heads)
             for head in heads:
-                row, seconds = _chosen(config, init, head, seen)
+                row, seconds = _chosen(asked, init, head, seen)
                 choices.append(Choice(row, init, head, seconds + share))
     return Chosen(entrants, choices, time.perf_counter() - begin)
 
@@ -126,7 +126,7 @@ def measure(chosen: Chosen, episodes: int | None = None) -> Evaluation:
     In `parts` of the evaluation on all of meta-test is one on each data set where there
     are several, and on each with held-out classes.
     """
-    begin, (config, inits, samples, _) = time.perf_counter(), chosen.entrants
+    begin, (asked, inits, samples, _) = time.perf_counter(), chosen.entrants
     first, choices = next(iter(inits.values())), chosen.choices
     testing = [
         episode_set.some(sample, slice(episodes))
@@ -143,7 +143,7 @@ def measure(chosen: Chosen, episodes: int | None = None) -> Evaluation:
             dataset=", ".join(sample.manifest.dataset for sample in testing[part]),
             protocol=testing[0].manifest.rule + more,
             batch_norm=first.model.policy,
-            grid=_grid(config, samples, choices),
+            grid=_grid(asked, samples, choices),
             device=devices.in_use(),
             runtime=chosen.seconds + time.perf_counter() - begin,
             queries=round(np.mean([(x.manifest.query >= 0).sum(1) for x in testing])),
@@ -214,7 +214,7 @@ def saturated(init: str, head: str, measured: Measurements, way: int) -> str:
 
 
 def _grid(
-    config: Experiment, samples: Samples, choices: Sequence[Choice]
+    asked: Evaluate, samples: Samples, choices: Sequence[Choice]
 ) -> dict[str, object]:
     """Tells what every initialisation meets on meta-validation, in words."""
     count = sum(len(sample.manifest.query) for sample in samples.validation)
@@ -222,12 +222,12 @@ def _grid(
     for row in {choice.row.head: choice.row for choice in choices}.values():
         kept.setdefault(_rungs_in_words(row), []).append(row.head)
     return {
-        "SGD rates": list(config.evaluate.sgd_rates),
-        "Adam rates": list(config.evaluate.adam_rates),
-        "steps": list(config.evaluate.steps),
-        "nearest centroid and ridge scales": list(config.evaluate.centroid_scales),
-        "logistic regression C": list(config.evaluate.inverse_penalties),
-        "ridge penalties": list(config.evaluate.ridge_penalties),
+        "SGD rates": list(asked.sgd_rates),
+        "Adam rates": list(asked.adam_rates),
+        "steps": list(asked.steps),
+        "nearest centroid and ridge scales": list(asked.centroid_scales),
+        "logistic regression C": list(asked.inverse_penalties),
+        "ridge penalties": list(asked.ridge_penalties),
         "chosen on": f"{count} meta-validation episodes",
         **{f"tried with {', '.join(of)}": words for words, of in kept.items()},
     }
@@ -240,7 +240,7 @@ def _rungs_in_words(row: Row) -> str:
 
 
 def _chosen(
-    config: Experiment, init: Initialisation, head: _Head, validation: Sequence[Sample]
+    asked: Evaluate, init: Initialisation, head: _Head, validation: Sequence[Sample]
 ) -> tuple[Row, float]:
     """Chooses a head's setting and steps on meta-validation.
 
@@ -263,7 +263,7 @@ def _chosen(
         return measured
 
     sizes = [len(sample.manifest.query) for sample in validation]
-    rungs, is_closed = _rungs(config, head), head.steps == (0,)
+    rungs, is_closed = _rungs(asked, head), head.steps == (0,)
     with _stage(init, head, halving.cost(count, sizes, rungs)):
         won = halving.winner(count, sizes, rungs, measure, by_loss=is_closed)
     row = Row(
@@ -281,9 +281,9 @@ def _chosen(
     return row, seconds
 
 
-def _rungs(config: Experiment, head: _Head) -> int:
+def _rungs(asked: Evaluate, head: _Head) -> int:
     """On features that are there, a head in closed form is cheap: all is tried."""
-    return 1 if head.steps == (0,) else config.evaluate.rungs
+    return 1 if head.steps == (0,) else asked.rungs
 
 
 def _stage(init: Initialisation, head: _Head, episodes: int) -> progress.Stage:
@@ -313,8 +313,7 @@ def _measured(
 
 def _heads(entrants: Entrants, init: Initialisation) -> list[_Head]:
     """Lists heads that adapt, and then those in closed form."""
-    config, evaluator_of = entrants.config, entrants.evaluator_of
-    grid = config.evaluate
+    grid, evaluator_of = entrants.asked, entrants.evaluator_of
     rates = [("sgd", rate) for rate in grid.sgd_rates]
     rates += [("adam", rate) for rate in grid.adam_rates]
     settings = [dict(zip(Setting._fields[1:], rate, strict=True)) for rate in rates]
@@ -329,9 +328,10 @@ def _heads(entrants: Entrants, init: Initialisation) -> list[_Head]:
         return evaluator.adapt(init, sample.episodes, whole, *seen)
 
     way = entrants.samples.validation[0].way
-    is_fixed = evaluator_of(way).is_fixed(init)
+    evaluator = evaluator_of(way)
+    is_fixed, trained = evaluator.is_fixed(init), evaluator.method.setting.head
     see = embed if is_fixed else lambda init, sample: sample
-    names = dict.fromkeys(("prototype", "zero", config.method.head, "learned"))
+    names = dict.fromkeys(("prototype", "zero", trained, "learned"))
     steps, bound = tuple(grid.steps), functools.partial
     adapting = [
         _Head(name, settings, steps, see, bound(adapt, name))

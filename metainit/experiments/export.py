@@ -218,8 +218,6 @@ def _method(config: Experiment) -> str:
     algorithm = config.method.algorithm
     if algorithm == "reptile":
         return "Reptile"
-    if algorithm == "cts":
-        return "Continual trajectory shifting"
     if not config.inner.steps:
         return f"{config.method.head} head, without inner steps".capitalize()
     gradient = {"mixed": "second order", "reverse": "second order"}.get(

@@ -25,6 +25,7 @@ from metainit.runtime.budget import COMPILE_SECONDS, LEAST_STEPS
 from metainit.runtime.cost import NAMES, RATES, WARM_RATES
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
+from metainit.training.method import Setting
 from metainit.training.steps import Step
 from metainit.transfer import fine_tuning
 from metainit.transfer import heads as transfer_heads
@@ -201,14 +202,17 @@ def measure(
     made -= config.warm_start > 0
     one = parsing.replaced(config, {"evaluate.validation_episodes": 1})
     (sample,) = episode_set.draw_validation(one, roles.validation[:1])
-    work = adaptation.operations(config, start, sample.episodes, sample.way)
+    evaluator = evaluator_of(sample.way)
+    work = adaptation.operations(
+        evaluator.method, config.evaluate.steps, start, sample.episodes, sample.way
+    )
     # Step sizes alone are learned by a program of their own.
     compiling = (len(config.learned_rates) + (rate > 0)) * meta.program.compile_seconds
     compiling += (rate > 0) * joint.program.compile_seconds
     pace = rate or meta.flops / seconds[0]
     embedding, adapting = work.embedding / pace, work.adapting / pace
     if not rate and (fitting := int(_TIMED / (embedding + adapting))):
-        evaluator, count = evaluator_of(sample.way), min(fitting, adaptation.TOGETHER)
+        count = min(fitting, adaptation.TOGETHER)
         embedding, adapting = _timed(config, start, roles, evaluator, count)
     else:
         compiling += COMPILE_SECONDS * work.equations
@@ -244,7 +248,7 @@ def _timed(
     (sample,) = episode_set.draw_validation(several, roles.validation[:1])
     embedding = _least(lambda: evaluator.embed(start, sample)) / count
     seen = evaluator.embed(start, sample) if evaluator.is_fixed(start) else sample
-    setting = adaptation.Setting("prototype", "sgd", 0.0)
+    setting = Setting("prototype", "sgd", 0.0)
     adapting = _least(lambda: evaluator.adapt(start, seen.episodes, setting)) / count
     return embedding, adapting
 

@@ -11,7 +11,6 @@ from metainit.config.fields import Experiment
 from metainit.core.types import MetaParams
 from metainit.data import episode_set
 from metainit.data.loading import Source
-from metainit.evaluation import adaptation
 from metainit.evaluation.few_shot import EvaluatorOf, saturated, validated
 from metainit.evaluation.results import Measurements
 from metainit.experiments.forecast import Forecast
@@ -26,6 +25,7 @@ from metainit.runtime.cost import (
 from metainit.training import runs
 from metainit.training.initialisation import Initialisation
 from metainit.training.loop import fit
+from metainit.training.method import Setting
 from metainit.training.runs import Programs
 from metainit.training.session import Run
 
@@ -117,12 +117,12 @@ class Trainer:
             }
         return float(means["accuracy"][best])
 
-    def _setting(self, init: Initialisation) -> adaptation.Setting:
-        """The inner loop of meta-training."""
-        head, inner = self._config.method.head, self._config.inner
-        if head == "learned" and init.head is None:
-            head = "zero"
-        return adaptation.Setting(head, inner.optimizer, inner.learning_rate)
+    def _setting(self, init: Initialisation) -> Setting:
+        """That of meta-training, with a head at zero where none was learned."""
+        setting = self._evaluator_of(self._samples[0].way).method.setting
+        if setting.head == "learned" and init.head is None:
+            return setting._replace(head="zero")
+        return setting
 
     def _measured(self, init: Initialisation) -> Measurements:
         begin, setting = time.perf_counter(), self._setting(init)

@@ -52,6 +52,7 @@ from metainit.runtime.cost import JOINT, NAMES, OURS, RANDOM
 from metainit.runtime.logging import read_metrics
 from metainit.training import stored
 from metainit.training.initialisation import Initialisation
+from metainit.training.method import make_method
 from metainit.training.runs import Programs
 from metainit.training.steps import Step
 from metainit.transfer import comparison
@@ -139,11 +140,10 @@ def _meta_learn(
         whole, encoding = uncut.prepare(config, start, roles, dry_run), 0.0
         if cached:
             start, roles, encoding = preparation.on_maps(config, start, roles, dry_run)
-    evaluator_of = functools.cache(
-        lambda way: adaptation.evaluator(config, start.model, start.preprocess, way)
-    )
+    method = make_method(config, start.model, start.preprocess)
+    evaluator_of = adaptation.evaluators(method, config.evaluate.steps)
     programs, expected = preparation.timed(
-        config, start, roles, (head_key, step_key), evaluator_of, dry_run
+        config, method, start, roles, (head_key, step_key), evaluator_of, dry_run
     )
     meta, joint = programs.meta, programs.joint
     encoding, past = encoding + whole.seconds, hosts.agreed(time.perf_counter() - begin)

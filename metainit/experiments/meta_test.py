@@ -38,7 +38,7 @@ def run(
     """
     samples = episode_set.of_roles(config, roles)
     entrants = [
-        Entrants(config, inits, samples, evaluator_of),
+        Entrants(config.evaluate, inits, samples, evaluator_of),
         *uncut.entrants(whole, config, samples),
     ]
     testing = samples.test + samples.held_out

@@ -25,6 +25,7 @@ from metainit.runtime.cost import RANDOM
 from metainit.training import frozen_features, steps
 from metainit.training import learner as recipe
 from metainit.training.initialisation import Initialisation, drawn
+from metainit.training.method import Method
 from metainit.training.runs import Programs
 from metainit.transfer import comparison, rates
 
@@ -174,6 +175,7 @@ def on_maps(
 
 def timed(
     config: Experiment,
+    method: Method,
     start: Initialisation,
     roles: Roles,
     keys: tuple[jax.Array, jax.Array],
@@ -182,13 +184,14 @@ def timed(
 ) -> tuple[Programs, Forecast]:
     """The programs, made with the `keys` of `compiled`, and what a run will take."""
     with progress.Stage("compiling and timing", 0):
-        programs = compiled(config, start, roles, *keys, dry_run)
+        programs = compiled(config, method, start, roles, *keys, dry_run=dry_run)
         of_steps = programs.meta, programs.joint, evaluator_of, programs.rate
         return programs, forecast.measure(config, start, roles, *of_steps)
 
 
 def compiled(
     config: Experiment,
+    method: Method,
     start: Initialisation,
     roles: Roles,
     head_key: jax.Array,
@@ -206,20 +209,19 @@ def compiled(
     model, preprocess = start.model, start.preprocess
     with configs.as_config_error():
         batches = MetaBatches(config, roles.train)
-    learner = recipe.learner(config, model, preprocess, batches(0))
     example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
 
     # Compiled as one: by themselves, a network's many operations take far longer.
     @jax.jit
     def state_of(body: Any) -> MetaState:
         head = recipe.init_head(config, model, body, example, head_key)
-        return learner.init(recipe.started(config, model, {"body": body} | head))
+        return method.learner.init(recipe.started(config, model, {"body": body} | head))
 
     if not dry_run:
         progress.tell("compiling", "")
     make = not_compiled if dry_run else compile_step
     state = state_of(start.body)
-    meta = steps.meta_step(config, learner, state, batches, step_key, make)
+    meta = steps.meta_step(config, method.learner, state, batches, step_key, make)
     if start.network is not None and not dry_run:
         forecast.check_memory(meta.program.memory, forecast.device_memory())
     joint = steps.joint_step(
@@ -229,5 +231,5 @@ def compiled(
     if dry_run:
         if rate := forecast.rate(config, start, roles, meta, joint):
             return programs._replace(rate=rate)
-        return compiled(config, start, roles, head_key, step_key)
+        return compiled(config, method, start, roles, head_key, step_key)
     return programs

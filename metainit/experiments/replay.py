@@ -19,6 +19,7 @@ from metainit.runtime.arguments import Parser
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.training import runs
 from metainit.training.health import Metrics
+from metainit.training.method import make_method
 from metainit.training.session import Run
 
 
@@ -89,7 +90,8 @@ def _run(
     _, start = preparation.starts(config, roles, model, init_key)
     if model is None and config.encoder.cached:
         start, roles, _ = preparation.on_maps(config, start, roles)
-    programs = preparation.compiled(config, start, roles, head_key, step_key)
+    method = make_method(config, start.model, start.preprocess)
+    programs = preparation.compiled(config, method, start, roles, head_key, step_key)
     run = runs.of_folder(config, folder, programs, recipe["ratio"])
     return run, step_key
 

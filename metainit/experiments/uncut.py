@@ -4,7 +4,6 @@ It is what can be had without any training here: no stage is cut off, images hav
 size that it was trained with, and a linear head stands on its average features.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from metainit.models import registry
 from metainit.models.preprocess import Preprocess
 from metainit.training import frozen_features
 from metainit.training.initialisation import Initialisation, body_shapes, drawn
+from metainit.training.method import make_method
 
 NAME, FIELD = "pretrained weights, uncut", "evaluate.uncut"
 
@@ -84,12 +84,12 @@ def entrants(whole: Whole, config: Experiment, samples: Samples) -> list[Entrant
     """
     if (init := whole.init) is None:
         return []
-    config = parsing.replaced(config, {"method.algorithm": "anil"})
-    evaluator_of = functools.cache(
-        lambda way: adaptation.evaluator(config, init.model, init.preprocess, way)
-    )
+    of_head = parsing.replaced(config, {"method.algorithm": "anil"})
+    method = make_method(of_head, init.model, init.preprocess)
+    asked = config.evaluate
+    evaluator_of = adaptation.evaluators(method, asked.steps)
     same = episode_set.of_other_images(samples, whole.roles)
-    return [Entrants(config, {NAME: init}, same, evaluator_of)]
+    return [Entrants(asked, {NAME: init}, same, evaluator_of)]
 
 
 def _network(config: Experiment, start: Initialisation) -> Network | None:

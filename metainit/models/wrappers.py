@@ -95,25 +95,32 @@ def microbatched(loss_fn: LossFn, size: int) -> LossFn:
     Exact for losses that are means over examples which do not see each other (weighted
     where the batch has "weight", float32 [n]), so not with batch or support moments.
     Each piece is computed again for its gradient: one piece's activations are alive.
-    It raises ValueError where `size` does not divide the batch.
+    Where `size` does not divide the batch, examples of weight 0 fill the last piece. An
+    episode's "classes" [way] are given to every piece.
     """
 
     def in_pieces(params: Any, batch: Any, key: Key) -> Any:
+        batch = dict(batch)
+        classes = {"classes": batch.pop("classes")} if "classes" in batch else {}
         count = len(jax.tree.leaves(batch)[0])
-        if count % size:
-            raise ValueError(
-                f"inner.microbatch={size} does not divide the batch of {count} images"
+        pieces_count = -(-count // size)
+        if missing := pieces_count * size - count:
+            batch.setdefault("weight", jnp.ones(count))
+            batch = jax.tree.map(
+                lambda x: jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)), batch
             )
         pieces = jax.tree.map(
-            lambda x: x.reshape(count // size, size, *x.shape[1:]), batch
+            lambda x: x.reshape(pieces_count, size, *x.shape[1:]), batch
         )
-        weight = pieces.get("weight", jnp.ones((count // size, size)))
+        weight = pieces.get("weight", jnp.ones((pieces_count, size)))
         total = jnp.sum(weight, 1)
         # A piece of padding counts for nothing, but by itself its mean would be 0 / 0,
         # and so would its derivatives: its examples weigh 1 there.
         pieces |= {"weight": jnp.where(total[:, None] == 0, 1, weight)}
-        keys = jax.random.split(key, count // size)
-        of_piece = jax.checkpoint(lambda piece, key: loss_fn(params, piece, key))
+        keys = jax.random.split(key, pieces_count)
+        of_piece = jax.checkpoint(
+            lambda piece, key: loss_fn(params, piece | classes, key)
+        )
         values = jax.lax.map(lambda inputs: of_piece(*inputs), (pieces, keys))
         share = total / jnp.sum(total)
         return jax.tree.map(lambda x: jnp.tensordot(share, x, 1), values)

@@ -10,7 +10,6 @@ import metainit
 from metainit.config.fields import Experiment
 from metainit.core import step_sizes
 from metainit.core.task_batching import Tasks, strategy
-from metainit.core.trajectories import Trajectories
 from metainit.models import classification, heads
 from metainit.models.added import is_added
 from metainit.models.model import Model
@@ -70,19 +69,14 @@ def adapt_mask(config: Experiment, model: Model) -> Any:
 
 
 def learner(
-    config: Experiment, model: Model, preprocess: Preprocess, example: Any = None
+    config: Experiment, model: Model, preprocess: Preprocess
 ) -> metainit.MetaLearner:
-    """Makes the meta-learning algorithm that `config.method` describes.
-
-    `example` is a meta-batch, of which CTS takes the shapes.
-    """
+    """Makes the meta-learning algorithm that `config.method` describes."""
     method, outer, tasks = config.method, optimizers.outer(config), _tasks(config)
     loop, model = _inner_loop(config, model, preprocess, method.head)
     mask = classification.with_head(model.learns)
     if method.algorithm == "reptile":
         return metainit.reptile(loop, outer, tasks=tasks, meta_mask=mask)
-    if method.algorithm == "cts":
-        return metainit.cts(loop, outer, example, tasks=tasks, meta_mask=mask)
     arguments = _arguments(config, model)
     if method.step_sizes == "fixed":
         return metainit.maml(loop, outer, meta_mask=mask, **arguments)
@@ -140,9 +134,7 @@ def _inner_loop(
     config: Experiment, model: Model, preprocess: Preprocess, head: str
 ) -> tuple[metainit.InnerLoop, Model]:
     """Makes the inner loop of meta-training, and the model as that sees it."""
-    # Microbatches bound the images in memory: all of them at once would undo that.
-    if not config.inner.microbatch:
-        model, preprocess = in_task(model, preprocess)
+    model, preprocess = inner_parts(config, model, preprocess)
     loss_fn = classification.loss_fn(model)
     if config.inner.microbatch:
         loss_fn = microbatched(loss_fn, config.inner.microbatch)
@@ -155,9 +147,31 @@ def _inner_loop(
         adapt_mask=adapt_mask(config, model),
         start=start(head, model, config.train_task.shot),
         prepare=preprocess.for_training,
-        batches=metainit.minibatches(batch) if batch else None,
+        batches=_minibatches(batch) if batch else None,
     )
     return loop, model
+
+
+def inner_parts(
+    config: Experiment, model: Model, preprocess: Preprocess
+) -> tuple[Model, Preprocess]:
+    """Gives both as a task's inner loop takes them: see `Model.in_task`.
+
+    Microbatches bound the images in memory. All of them at once would undo that.
+    """
+    if config.inner.microbatch:
+        return model, preprocess
+    return in_task(model, preprocess)
+
+
+def _minibatches(size: int) -> Any:
+    """Makes `InnerLoop.batches`. An episode's classes stay whole where it has them."""
+
+    def batches(support, key):
+        per_task = tuple({"classes"} & support.keys())
+        return metainit.minibatches(size, per_task)(support, key)
+
+    return batches
 
 
 def _tasks(config: Experiment) -> str | Tasks:
@@ -178,22 +192,27 @@ def _tasks(config: Experiment) -> str | Tasks:
 def _arguments(config: Experiment, model: Model) -> dict[str, Any]:
     """What `metainit.maml` takes besides loop, optimizer and mask."""
     method, steps = config.method, config.inner.steps
-    gradient: Any = method.gradient
-    if gradient == "truncated":
-        gradient = metainit.truncated(method.last)
-    if gradient == "implicit":
-        gradient = metainit.implicit(method.damping, method.cg_steps)
     left_out = None
     if method.leave_one_out:
         left_out = heads.FITS[method.head]
     return {
-        "gradient": gradient,
+        "gradient": gradient_of(config),
         "tasks": _tasks(config),
         "query_loss": classification.query_loss(model, left_out),
         "step_weights": multi_step(
             method.multi_step, steps, 0 if config.cold_start else config.warm_start
         ),
     }
+
+
+def gradient_of(config: Experiment) -> Any:
+    """Gives the mode of the meta-gradient, see `metainit.meta_gradient`."""
+    method = config.method
+    if method.gradient == "truncated":
+        return metainit.truncated(method.last)
+    if method.gradient == "implicit":
+        return metainit.implicit(method.damping, method.cg_steps)
+    return method.gradient
 
 
 def multi_step(iterations: int, steps: int, first: int) -> Any:
@@ -248,11 +267,8 @@ def meta_update(learner: metainit.MetaLearner, norms_every: int = 0) -> Any:
     """
 
     def update(state, episodes, key):
-        if isinstance(state.opt_state, Trajectories):  # CTS has no gradient
-            grads, (after, seen) = None, learner.update(state, episodes, key)
-        else:
-            grads, seen = learner.gradient(state, episodes, key)
-            after = learner.apply(state, grads)
+        grads, seen = learner.gradient(state, episodes, key)
+        after = learner.apply(state, grads)
         return after, task_metrics(seen) | norms(norms_every, state, after, grads)
 
     return update

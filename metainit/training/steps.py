@@ -11,7 +11,6 @@ import optax
 
 from metainit.config.fields import Experiment
 from metainit.core import masks
-from metainit.core.trajectories import Trajectories
 from metainit.core.types import Episode, LossFn, MetaLearner, MetaState
 from metainit.data.batches import JointBatches, MetaBatches
 from metainit.data.loading import Source
@@ -56,7 +55,7 @@ def meta_step(
     whole = learner._replace(update=skipping(update) if skips else update)
     if batches.stacked:
         calls = [(state, batches(0), key)]
-        program = by_shape(whole.update, calls, make, lambda _: over_tasks(state))
+        program = by_shape(whole.update, calls, make, lambda _: OVER_TASKS)
     else:
         program = in_parts(learner, state, batches.one_of_each(), key, make, every)
         if skips:
@@ -165,14 +164,9 @@ def over_images(batch: dict[str, Any]) -> Placement:
     return Placement((EVERYWHERE, rows, EVERYWHERE), EVERYWHERE)
 
 
-def over_tasks(state: MetaState) -> Placement:
-    """Places a meta-iteration: tasks, and what CTS keeps of each, in equal shares."""
-    of_state: Any = EVERYWHERE
-    if isinstance(state.opt_state, Trajectories):
-        kept: list[Any] = [EVERYWHERE, SPREAD, SPREAD, SPREAD]
-        whole: list[Any] = [EVERYWHERE, Trajectories(*kept), EVERYWHERE]
-        of_state = MetaState(*whole)
-    return Placement((of_state, SPREAD, EVERYWHERE), (of_state, None))
+# A meta-iteration, `(state, episodes, key)`, of which each device has an equal share of
+# the tasks.
+OVER_TASKS = Placement((EVERYWHERE, SPREAD, EVERYWHERE), (EVERYWHERE, None))
 
 
 def in_parts(

@@ -20,7 +20,7 @@ WAYS = "method.head train_task.way task.way evaluate.variable"
 NO_STEPS = {"inner.steps": 0}
 ALPHAS = "evaluate.alphas encoder.weights warm_start"
 REPTILE = {"method.algorithm": "reptile"}
-CTS, BOIL = ({"method.algorithm": name} for name in ("cts", "boil"))
+BOIL = {"method.algorithm": "boil"}
 IMPLICIT = {"method.gradient": "implicit"}
 TENSORS = {"method.step_sizes": "tensor"}
 CACHED = {"encoder.cached": True}
@@ -117,7 +117,7 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
             "method.leave_one_out train_task.shot: 2 or more",
         ),
         (
-            CTS | {"method.step_sizes": "tensor"},
+            REPTILE | {"method.step_sizes": "tensor"},
             "method.step_sizes method.algorithm inner.steps: maml",
         ),
         ({"method.phases": (0, 3)}, "method.phases method.step_sizes: tensor"),
@@ -136,22 +136,13 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
             {"method.step_sizes": "element", "method.phases": (0, 3)},
             "method.step_sizes method.phases: tensor",
         ),
-        (
-            CTS | {"outer.skip_nonfinite": 1},
-            "method.algorithm outer.skip_nonfinite: reptile",
-        ),
-        (CTS | {"warm_start": 15}, "method.algorithm warm_start inner.steps: multiple"),
-        (
-            CTS | {"inner.microbatch": 5, "model.norm": "none"},
-            "method.algorithm inner.microbatch: 0",
-        ),
         (BOIL | FROZEN | LEARNED, "method.algorithm model.name encoder.use: adapted"),
         (BOIL | {"method.head": "zero"}, "method.algorithm method.head: prototype"),
         # What is added.
         (FILM | {"method.algorithm": "anil"}, "model.added method.algorithm: maml"),
         (FILM | REPTILE, "model.added method.algorithm encoder.weights: maml"),
         (FILM | BOIL, "model.added method.algorithm: maml"),
-        (ADAPTERS | CTS, "model.added method.algorithm encoder.weights: maml"),
+        (ADAPTERS | REPTILE, "model.added method.algorithm encoder.weights: maml"),
         (FILM | NO_STEPS, "model.added inner.steps: 1 or more"),
         (ADAPTERS | {"model.name": "mlp"}, "model.added model.name: give film"),
         (FILM | {"model.norm": "none"}, "model.added model.norm: norm=support"),
@@ -217,7 +208,6 @@ def test_a_mistake_is_named(changes, words):
         LEARNED | NO_STEPS,
         PRETRAINED | META | NO_STEPS,
         PRETRAINED | REPTILE,
-        CTS | {"warm_start": 20},
         IMPLICIT,
         TENSORS | {"method.phases": (0, 9)},
         TENSORS

@@ -71,7 +71,7 @@ def meta_step(config):
         for each in (config.train_task.shot, config.train_task.queries)
     )
     episodes = metainit.Episode(support, query)
-    learner = recipe.learner(typed, model, preprocess, episodes)
+    learner = recipe.learner(typed, model, preprocess)
 
     def start(key):
         example = np.zeros((2, *pixels), np.float32)

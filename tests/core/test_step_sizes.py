@@ -19,6 +19,7 @@ from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
 from metainit.training.initialisation import Initialisation
+from metainit.training.method import make_method
 from metainit.transfer import rates as rates_of
 from metainit.transfer.spec import Spec
 
@@ -71,7 +72,9 @@ def test_evaluation_takes_the_phase_of_each_step(episodes):
     logs = recipe.log_step_sizes(config, MODEL, BODY)
     later = jax.tree.map(lambda x: x.at[1].add(-np.log(3)), logs)
     init = Initialisation("random", MODEL, PREPROCESS, BODY, phases=(0, 1))
-    measure = adaptation.evaluator(config, MODEL, PREPROCESS, 3).adapt
+    measure = adaptation.evaluator(
+        make_method(config, MODEL, PREPROCESS), config.evaluate.steps, 3
+    ).adapt
     setting = adaptation.Setting("prototype", "sgd", 0.3)
     measured = measure(init._replace(inner=later), episodes, setting)["loss"]
 

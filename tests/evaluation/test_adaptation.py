@@ -11,18 +11,20 @@ import pytest
 from sklearn.metrics import f1_score, log_loss
 
 import metainit
+from configs import methods
 from metainit.config.fields import Task
 from metainit.data import episode_set
 from metainit.data.episodes import sample_batch
 from metainit.data.loading import Source
 from metainit.evaluation import adaptation, metrics
 from metainit.evaluation.adaptation import Setting
-from metainit.experiments.configs import default
+from metainit.experiments.configs import default, typed
 from metainit.models import classification, registry
 from metainit.models.preprocess import Preprocess
 from metainit.runtime.cost import Cost
 from metainit.training import learner as recipe
 from metainit.training.initialisation import Initialisation
+from metainit.training.method import make_method
 
 WAY, SHOT, QUERIES = 3, 2, 4
 STEPS = (0, 1, 3)
@@ -63,9 +65,15 @@ def config(**evaluate):
 MODEL = registry.build(config())
 
 
+def evaluator_like(settings, model, preprocess, way):
+    """The evaluator of a configuration's method."""
+    method = make_method(settings, model, preprocess)
+    return adaptation.evaluator(method, settings.evaluate.steps, way)
+
+
 @functools.cache
 def evaluator(way=WAY):
-    return adaptation.evaluator(config(), MODEL, PREPROCESS, way)
+    return evaluator_like(config(), MODEL, PREPROCESS, way)
 
 
 def run(way=WAY):
@@ -157,7 +165,7 @@ def by_recipe(algorithm, batch):
 
 @functools.cache
 def evaluator_of(algorithm, batch, way):
-    return adaptation.evaluator(by_recipe(algorithm, batch), MODEL, PREPROCESS, way)
+    return evaluator_like(by_recipe(algorithm, batch), MODEL, PREPROCESS, way)
 
 
 def adapted(algorithm, batch, given, way=WAY):
@@ -189,6 +197,38 @@ def test_inner_steps_are_those_of_training(algorithm):
         assert not np.allclose(losses, else_["loss"][-1], rtol=1e-3)
 
 
+@pytest.mark.parametrize("variant", [*methods.VARIANTS, "microbatch"])
+def test_the_inner_loop_is_that_of_training(variant):
+    """For every method: the pull of implicit gradients, microbatches and all else."""
+    draft = methods.get_config("maml" if variant == "microbatch" else variant)
+    draft.model.filters = 4
+    draft.train_task.update(way=WAY, shot=SHOT)
+    draft.evaluate.steps = (0, draft.inner.steps) if draft.inner.steps else (0,)
+    if variant == "microbatch":
+        draft.model.norm = "none"
+        draft.inner.microbatch = 3  # of six images
+    settings = typed(draft)
+    model, plain = registry.build(settings.network), Preprocess((0.5,), (0.3,))
+    method = make_method(settings, model, plain)
+    body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
+    init = Initialisation("random", model, plain, body)
+    state = method.learner.init(recipe.started(settings, model, init.params))
+    keys = jnp.stack([jax.random.key(0)] * 3)
+    given = episodes(3)
+    query_loss = classification.query_loss(model)
+    expected = jax.jit(
+        lambda state: metainit.evaluate(
+            method.learner.loop, state, given, keys, query_loss=query_loss
+        )
+    )(state)
+    program = adaptation.evaluator(method, settings.evaluate.steps, WAY)
+    measured = program.adapt(init, given, method.setting)
+    at = np.array(settings.evaluate.steps)
+    np.testing.assert_allclose(
+        measured["loss"], expected.query_loss.T[at], rtol=1e-4, atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("batch", [0, 4])
 def test_filling_changes_nothing(batch):
     given = episodes(2)
@@ -215,7 +255,7 @@ def test_features_are_those_of_the_network(alone):
 
     given, encoded = episodes(23), PREPROCESS._replace(encode=encode)
     model = MODEL._replace(alone=alone)
-    program = adaptation.evaluator(config(), model, encoded, WAY)
+    program = evaluator_like(config(), model, encoded, WAY)
     (sample,) = episode_set.draw(config(), [TEST], 0, 23)
     embedded = program.embed(random(), sample)
     assert embedded.manifest is sample.manifest
@@ -247,7 +287,7 @@ def test_features_that_no_step_changes_are_computed_once(
     (sample,) = episode_set.draw(settings, [TEST], 0, 5)
     init, setting = with_head(), Setting(name, "adam", 0.03)
     once, each = (
-        adaptation.evaluator(settings, MODEL._replace(alone=x), PREPROCESS, WAY)
+        evaluator_like(settings, MODEL._replace(alone=x), PREPROCESS, WAY)
         for x in (True, False)
     )
     assert once.is_fixed(init) and each.is_fixed(init) == (steps == (0,))
@@ -268,7 +308,7 @@ def test_without_steps_features_of_an_episode_are_computed_once(head):
     settings.method.head = "cosine"
     model = registry.build(settings)
     assert not model.alone
-    program = adaptation.evaluator(settings, model, PREPROCESS, WAY)
+    program = evaluator_like(settings, model, PREPROCESS, WAY)
     body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
     init = random()._replace(model=model, body=body)
     assert program.is_fixed(init)
@@ -279,7 +319,7 @@ def test_without_steps_features_of_an_episode_are_computed_once(head):
 
 
 def test_features_that_steps_change_are_not_fixed():
-    program = adaptation.evaluator(by_recipe("maml", 2), MODEL, PREPROCESS, WAY)
+    program = evaluator_like(by_recipe("maml", 2), MODEL, PREPROCESS, WAY)
     assert not program.is_fixed(with_head())
 
 

@@ -12,7 +12,7 @@ import test_adaptation as small
 from metainit.config.fields import Evaluate
 from metainit.data import episode_set
 from metainit.data.loading import Roles
-from metainit.evaluation import adaptation, closed_form, few_shot, metrics
+from metainit.evaluation import closed_form, few_shot, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.few_shot import Entrants, choose, evaluate
 from metainit.experiments import configs
@@ -26,7 +26,7 @@ VARIABLE = {"min_way": 2, "max_way": 3, "max_support": 12, "max_queries": 3}
 def measure(inits, evaluator_of=small.evaluator, roles=ROLES, **changed):
     settings = configs.typed(small.config(**changed))
     drawn = episode_set.of_roles(settings, roles)
-    return evaluate(settings, inits, drawn, evaluator_of)
+    return evaluate(settings.evaluate, inits, drawn, evaluator_of)
 
 
 @functools.cache
@@ -109,7 +109,7 @@ def test_the_first_answers_are_those_that_were_measured(variable, algorithm):
     settings.method.algorithm = algorithm
     settings = configs.typed(settings)
     drawn = episode_set.of_roles(settings, ROLES)
-    chosen = choose(Entrants(settings, INITS, drawn, small.evaluator))
+    chosen = choose(Entrants(settings.evaluate, INITS, drawn, small.evaluator))
     measured = few_shot.measure(chosen)
     manifest = drawn.test[0].manifest
     real, labels = manifest.query[0] >= 0, manifest.query_labels[0]
@@ -188,7 +188,7 @@ def test_images_of_a_head_that_adapts_alone_are_embedded_once():
     settings, asked = small.config(), []
     settings.method.algorithm = "anil"
     settings = configs.typed(settings)
-    program = adaptation.evaluator(settings, small.MODEL, small.PREPROCESS, small.WAY)
+    program = small.evaluator_like(settings, small.MODEL, small.PREPROCESS, small.WAY)
 
     def embed(init, sample):
         asked.append((init.name, sample.manifest.sha256))
@@ -198,7 +198,7 @@ def test_images_of_a_head_that_adapts_alone_are_embedded_once():
         episode_set.of_roles(settings, ROLES),
         program._replace(embed=embed),
     )
-    evaluate(settings, INITS, drawn, lambda way: counted)
+    evaluate(settings.evaluate, INITS, drawn, lambda way: counted)
     assert len(asked) == len(set(asked)) == 2 * len(INITS)
 
 
@@ -206,7 +206,7 @@ def test_fewer_episodes_are_the_first():
     roles = ROLES._replace(test=(small.TEST, small.source("more", 4)))
     settings = configs.typed(small.config())
     drawn = episode_set.of_roles(settings, roles)
-    chosen = choose(Entrants(settings, INITS, drawn, small.evaluator))
+    chosen = choose(Entrants(settings.evaluate, INITS, drawn, small.evaluator))
     few, every = (few_shot.measure(chosen, count) for count in (7, None))
     assert few.in_words == "3-way 2-shot, 7 episodes of each"
     assert few.episodes_sha256 == every.episodes_sha256  # of one stream

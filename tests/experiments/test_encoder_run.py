@@ -19,6 +19,7 @@ from metainit.models import registry, torch_names
 from metainit.runtime import atomic
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.training import stored
+from metainit.training.method import make_method
 from tests import hub
 
 SIDE = 16
@@ -244,9 +245,13 @@ def test_the_uncut_encoder_meets_the_same_episodes_at_its_own_size(data, weights
         np.testing.assert_allclose(found, by_hand, rtol=1e-3, atol=1e-5)
 
     # Its rows: every head; what those in closed form give on that episode.
-    evaluator = adaptation.evaluator(config, whole.init.model, whole.init.preprocess, 3)
+    evaluator = adaptation.evaluator(
+        make_method(config, whole.init.model, whole.init.preprocess),
+        config.evaluate.steps,
+        3,
+    )
     other = few_shot.evaluate(
-        config, {"other": whole.init}, same, lambda way: evaluator
+        config.evaluate, {"other": whole.init}, same, lambda way: evaluator
     )
     (entrants,) = uncut.entrants(whole, config, samples)
     joined = few_shot.joined(other, few_shot.measure(few_shot.choose(entrants)))

@@ -16,6 +16,7 @@ from metainit.models import registry
 from metainit.models.preprocess import Preprocess
 from metainit.runtime.budget import Program
 from metainit.training.initialisation import Initialisation
+from metainit.training.method import make_method
 from metainit.training.steps import Step
 
 PREPROCESS = Preprocess(mean=(0.4,), std=(0.3,))
@@ -56,7 +57,9 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head):
     if head == "learned":
         zeros = {"kernel": jnp.zeros((5, 3)), "bias": jnp.zeros(3)}
         init = init._replace(head=zeros)
-    program = adaptation.evaluator(small, init.model, PREPROCESS, 3)
+    program = adaptation.evaluator(
+        make_method(small, init.model, PREPROCESS), small.evaluate.steps, 3
+    )
     counted = []
 
     def counting(init, episodes, setting):
@@ -65,7 +68,9 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head):
 
     episodes = episode_set.of_roles(tiny.typed(small), ROLES)
     counted_by = program._replace(adapt=counting)
-    evaluate(small, {"one": init, "other": init}, episodes, lambda way: counted_by)
+    evaluate(
+        small.evaluate, {"one": init, "other": init}, episodes, lambda way: counted_by
+    )
     assert forecast.adaptations(small, ROLES, 2) == sum(counted)
     # Which is linear in the episodes of meta-test: four of each of its two sets.
     few = [forecast.adaptations(small, ROLES, 2, count) for count in (0, 1, 4)]
@@ -74,20 +79,25 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head):
     assert forecast.adaptations(small, ROLES, 2) == 0
 
 
+def operations(small, init, *episodes_and_way):
+    method = make_method(small, init.model, init.preprocess)
+    return adaptation.operations(method, small.evaluate.steps, init, *episodes_and_way)
+
+
 def test_operations_are_those_of_every_step_and_image():
-    def operations(last_step, queries):
+    def adapting(last_step, queries):
         small = settings(steps=(0, last_step))
         small.task.queries = queries
         (sample,) = draw_one(small)
         init = drawn(small)
-        return adaptation.operations(small, init, sample.episodes, sample.way).adapting
+        return operations(small, init, sample.episodes, sample.way).adapting
 
     # A multiplication and an addition for each weight of 16-5-3, forward; backward the
     # same for the weights, and for the inputs of the second layer.
     a_query, a_support = 2 * (16 * 5 + 5 * 3), 2 * (2 * 16 * 5 + 3 * 5 * 3)
     # The query is looked at before the first step and after the last one.
-    assert operations(2, 2) - operations(1, 2) == 3 * a_support
-    assert operations(2, 3) - operations(2, 2) == 2 * 3 * a_query
+    assert adapting(2, 2) - adapting(1, 2) == 3 * a_support
+    assert adapting(2, 3) - adapting(2, 2) == 2 * 3 * a_query
 
 
 def test_features_that_no_step_changes_are_counted_once():
@@ -96,10 +106,10 @@ def test_features_that_no_step_changes_are_counted_once():
     (sample,) = draw_one(small)
     given = sample.episodes, sample.way
     images = sum(len(part["label"][0]) for part in sample.episodes)
-    once = adaptation.operations(small, drawn(small), *given)
+    once = operations(small, drawn(small), *given)
     init = drawn(small)
     many = init._replace(model=init.model._replace(alone=False))
-    each = adaptation.operations(small, many, *given)
+    each = operations(small, many, *given)
     # The hidden layer of 16-5-3 is the same: of each image, and in every step.
     hidden = 2 * 16 * 5
     assert once.embedding == each.embedding == images * hidden

@@ -13,6 +13,7 @@ from metainit.evaluation import adaptation
 from metainit.experiments import meta_test
 from metainit.experiments.uncut import Whole
 from metainit.runtime import atomic
+from metainit.training.method import make_method
 
 
 class Images:
@@ -34,7 +35,9 @@ def test_the_number_of_episodes_is_told_first_and_kept(tmp_path, monkeypatch, ca
     small = settings(episodes=40, half_width=1000.0, validation_episodes=6)
     small = tiny.typed(small)
     init = drawn(small)
-    program = adaptation.evaluator(small, init.model, init.preprocess, 3)
+    program = adaptation.evaluator(
+        make_method(small, init.model, init.preprocess), small.evaluate.steps, 3
+    )
     test = source("xxx")._replace(hashes=np.arange(15, dtype=np.uint64))
     images = Images(test.images, tmp_path / meta_test.FILE)
     roles = Roles((), (source("x"),), (test._replace(images=images),))
@@ -91,7 +94,9 @@ def test_all_episodes_or_the_fewest(half_width, max_share, tmp_path, monkeypatch
     small = settings(episodes=9, half_width=half_width, max_share=max_share)
     small = tiny.typed(small)
     init = drawn(small)
-    program = adaptation.evaluator(small, init.model, init.preprocess, 3)
+    program = adaptation.evaluator(
+        make_method(small, init.model, init.preprocess), small.evaluate.steps, 3
+    )
     roles = Roles((), (source("x"),), (source("xxx"), source("xxxx")))
     evaluation = meta_test.run(
         *(small, tmp_path, {"meta-learned": init, "random": init}),

@@ -19,6 +19,7 @@ import tiny
 from metainit.experiments import launching, preparation
 from metainit.runtime import devices, placement, stop
 from metainit.training import learner as recipe, steps
+from metainit.training.method import make_method
 
 folder = pathlib.Path({folder!r})
 config = tiny.config(folder / "images")
@@ -35,14 +36,14 @@ def gradients(config, of_joint):
     roles = preparation.learned_from(typed, loaded)
     keys = jax.random.split(jax.random.key(0), 3)
     _, start = preparation.starts(typed, roles, None, keys[0])
-    programs = preparation.compiled(typed, start, roles, *keys[1:])
+    method = make_method(typed, start.model, start.preprocess)
+    programs = preparation.compiled(typed, method, start, roles, *keys[1:])
     batch, state = programs.meta.batches(0), programs.meta.state
-    learner = recipe.learner(typed, start.model, start.preprocess, batch)
-    whole = placement.jit(recipe.meta_update(learner), steps.over_tasks(state))
+    learner = method.learner
+    whole = placement.jit(recipe.meta_update(learner), steps.OVER_TASKS)
     text = whole.lower(state, batch, programs.meta.key).compile().as_text()
     counts = [text.count(" all-reduce("), text.count(" all-gather(")]
-    grads = learner.gradient if typed.method.algorithm != "cts" else learner.update
-    taken = [jax.jit(grads)(state, batch, programs.meta.key)]
+    taken = [jax.jit(learner.gradient)(state, batch, programs.meta.key)]
     for step in (programs.meta, programs.joint) if of_joint else (programs.meta,):
         taken.append(step.program.update(step.state, step.batches(0), step.key))
         assert step.flops > 0
@@ -50,7 +51,7 @@ def gradients(config, of_joint):
     return counts, [programs.meta.flops, *np.concatenate(leaves)]
 
 told = {{}}
-for algorithm, counts in ("maml", (1, 2, 4, 8)), ("cts", (1, 4)):
+for algorithm, counts in ("maml", (1, 2, 4, 8)), ("reptile", (1, 4)):
     config.method.algorithm = algorithm
     for count in counts:
         devices.use(count)

@@ -61,10 +61,19 @@ def test_padding_counts_for_nothing_in_any_derivative(x64, problem):
         chex.assert_trees_all_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_a_size_that_does_not_divide_is_refused(problem):
+@pytest.mark.parametrize("classes", [None, (True, False, True)])
+def test_a_size_that_does_not_divide_fills_the_last_piece(x64, problem, classes):
     model, params, batch = problem
-    with pytest.raises(ValueError, match="microbatch=4 does not divide"):
-        microbatched(classification.loss_fn(model), 4)(params, batch, KEY)
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
+    batch = batch | {"image": jnp.asarray(batch["image"], jnp.float64)}
+    plain = classification.loss_fn(model)
+    if classes is not None:
+        batch = batch | {
+            "classes": jnp.array(classes),
+            "label": batch["label"] // 2 * 2,
+        }
+    got, expected = (f(params, batch, KEY) for f in (microbatched(plain, 4), plain))
+    chex.assert_trees_all_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_half_precision_is_close_and_its_gradients_are_float32(problem):

@@ -26,7 +26,6 @@ from metainit.training import stored
 KEY, PREPROCESS = jax.random.key(0), Preprocess((0.5,), (0.3,))
 # What a run of each changes of the defaults; two choices share a run where they can.
 CHOICES = {
-    "cts": {"method.algorithm": "cts", "inner.steps": 2},
     "rates of a warm start, truncated": {
         "learned_rates": ("warm start",),
         "method.gradient": "truncated",

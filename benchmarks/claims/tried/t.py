@@ -1,6 +1,8 @@
 """T as it was tried on meta-validation: textures to choose on, scenes as the target.
 
 python launch.py --config benchmarks/claims/tried/t.py
+
+It ran with afad02c: `method.algorithm=cts` has left the configs since.
 """
 
 from ml_collections import ConfigDict

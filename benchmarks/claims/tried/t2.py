@@ -7,7 +7,6 @@ curves come to FOLDER/NAME.jsonl. Settings are chosen on textures; scenes are le
 """
 
 import argparse
-import functools
 import pathlib
 
 import jax
@@ -24,6 +23,7 @@ from metainit.experiments.initialisations import Trainer
 from metainit.runtime.cost import JOINT, META, WARM_RATES
 from metainit.training import runs
 from metainit.training.initialisation import Initialisation
+from metainit.training.method import make_method
 from metainit.transfer import comparison
 
 
@@ -63,11 +63,10 @@ def made(
     roles = preparation.learned_from(config, preparation.checked_roles(config))
     init_key, *keys = jax.random.split(jax.random.key(config.seed), 3)
     _, start = preparation.starts(config, roles, None, init_key)
-    programs = preparation.compiled(config, start, roles, *keys)
+    method = make_method(config, start.model, start.preprocess)
+    programs = preparation.compiled(config, method, start, roles, *keys)
     key, pace = programs.meta.key, config.joint.steps_per_iteration
-    evaluator_of = functools.cache(
-        lambda way: adaptation.evaluator(config, start.model, start.preprocess, way)
-    )
+    evaluator_of = adaptation.evaluators(method, config.evaluate.steps)
     forecast = Forecast(3, 1.0, 0.1, 0, 0.0)
     trainer = Trainer(config, roles.validation, evaluator_of, forecast, 0.0)
 
