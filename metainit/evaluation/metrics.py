@@ -1,11 +1,13 @@
-"""Metrics of predictions, in NumPy."""
+"""Metrics of predictions, in NumPy, and how reports show them."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.metrics import balanced_accuracy_score
 
+from metainit.evaluation import intervals
+from metainit.evaluation.intervals import Interval
 from metainit.evaluation.results import Measurements
 
 
@@ -33,17 +35,63 @@ def _f1(answers: Answers) -> np.ndarray:
     return np.stack(values, 1)
 
 
-# Every metric of few-shot evaluation: float [steps, episodes] of some answers.
-METRICS: Mapping[str, Callable[[Answers], np.ndarray]] = {
-    "accuracy": lambda answers: answers.accuracy,
-    "f1": _f1,
-    "loss": lambda answers: answers.loss,
+class Format(NamedTuple):
+    """How reports show a metric.
+
+    Attributes:
+      heading: of its column.
+      scale, digits: values are multiplied by the scale, the product is formatted.
+    """
+
+    heading: str
+    scale: float
+    digits: str
+
+    def mean(self, values: Any) -> str:
+        """Formats the mean."""
+        return f"{self.scale * np.mean(values):{self.digits}}"
+
+    def plus_minus(self, values: np.ndarray) -> str:
+        """Formats the mean of float [episodes] with its 95 % interval, "87.1 ± 0.6"."""
+        mean, low, _ = intervals.mean_interval(values)
+        return f"{self.mean(mean)} ± {self.mean(mean - low)}"
+
+    def interval(self, interval: Interval) -> str:
+        """Formats a mean with its interval, "68.4 [65.2, 71.7]"."""
+        return "{} [{}, {}]".format(*map(self.mean, interval[:3]))
+
+
+class Metric(NamedTuple):
+    """A metric of few-shot evaluation: float [steps, episodes] of some answers."""
+
+    function: Callable[[Answers], np.ndarray]
+    format: Format
+
+
+ACCURACY = Format("Accuracy, %", 100, ".1f")
+# In the order of a report's columns.
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric(lambda answers: answers.accuracy, ACCURACY),
+    "f1": Metric(_f1, Format("F1, %", 100, ".1f")),
+    "loss": Metric(lambda answers: answers.loss, Format("Loss", 1, ".3f")),
 }
 
 
 def measure(answers: Answers) -> Measurements:
     """Applies every metric of `METRICS`."""
-    return {name: metric(answers) for name, metric in METRICS.items()}
+    return {name: metric.function(answers) for name, metric in METRICS.items()}
+
+
+def formats(rows: Iterable[Measurements]) -> dict[str, Format]:
+    """Finds the metrics that some rows have, by name, and how they are shown.
+
+    A run may be of another version of metainit. A metric that is unknown here is shown
+    by its name, with three significant digits.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    known = {name: x.format for name, x in METRICS.items() if name in names}
+    unknown = (name for name in names if name not in METRICS)
+    return known | {name: Format(name, 1, ".3g") for name in unknown}
 
 
 def predictions(answers: Answers) -> np.ndarray:

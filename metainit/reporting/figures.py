@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from metainit.evaluation import intervals
+from metainit.evaluation.metrics import METRICS
 from metainit.evaluation.results import Row
-from metainit.reporting.tables import METRICS
 from metainit.runtime import atomic
 from metainit.transfer import time_to_threshold
 from metainit.transfer.results import FineTuning
@@ -63,7 +63,7 @@ def learning_curve(
     for curve in curves:
         for scope, tasks in ((curve.scope, curve.tasks), ("validation", validated_on)):
             for axes, name in zip(next(panels), ("accuracy", "loss"), strict=True):
-                tag, metric = f"{scope}/{name}", METRICS[name]
+                tag, metric = f"{scope}/{name}", METRICS[name].format
                 logged = [row for row in curve.rows if row.get(tag) is not None]
                 steps = [row["step"] for row in logged]
                 values = [metric.scale * row[tag] for row in logged]

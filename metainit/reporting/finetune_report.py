@@ -8,9 +8,9 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from metainit.evaluation import intervals
+from metainit.evaluation.metrics import ACCURACY
 from metainit.reporting import tables
 from metainit.reporting.tables import (
-    ACCURACY,
     Bar,
     Bars,
     Block,

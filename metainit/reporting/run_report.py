@@ -14,7 +14,8 @@ from typing import Any, TypedDict
 import numpy as np
 from PIL import Image
 
-from metainit.evaluation import intervals
+from metainit.evaluation import intervals, metrics
+from metainit.evaluation.metrics import ACCURACY
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import (
     example,
@@ -28,8 +29,6 @@ from metainit.reporting import (
     verdict,
 )
 from metainit.reporting.tables import (
-    ACCURACY,
-    METRICS,
     Bar,
     Bars,
     Block,
@@ -252,8 +251,9 @@ def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
 
 
 def _table(paired: Paired, best: bool = False) -> Table:
-    measures = [metric.heading for metric in METRICS.values()]
-    names = "Data set", "Initialisation", "Head", "Setting", "Steps", *measures
+    formats = metrics.formats(x.measurements for part, _ in paired for x in part.rows)
+    names = "Data set", "Initialisation", "Head", "Setting", "Steps"
+    headings = [shown.heading for shown in formats.values()]
     rows = [
         (
             part.name,
@@ -261,18 +261,21 @@ def _table(paired: Paired, best: bool = False) -> Table:
             row.head,
             tables.words(row.setting) or "-",
             "-" if row.in_closed_form else str(row.steps[row.chosen]),
-            ACCURACY.plus_minus(verdict.chosen(row)),
-            *(
-                METRICS[x].mean(verdict.chosen(row, x))
-                for x in METRICS
-                if x != "accuracy"
-            ),
+            *(_cell(row, name, shown) for name, shown in formats.items()),
             tables.difference(differences.get((row.init, row.head)))[0],
         )
         for part, differences in paired
         for row in (verdict.best_heads(part.rows).values() if best else part.rows)
     ]
-    return Table((*names, "Ours minus this"), rows, text=4)
+    return Table((*names, *headings, "Ours minus this"), rows, text=4)
+
+
+def _cell(row: Row, name: str, shown: metrics.Format) -> str:
+    """Formats a metric of a row, which another version may not have measured."""
+    if name not in row.measurements:
+        return "-"
+    values = verdict.chosen(row, name)
+    return shown.plus_minus(values) if name == "accuracy" else shown.mean(values)
 
 
 def _results(workdir: pathlib.Path, paired: Paired) -> Iterator[Details]:

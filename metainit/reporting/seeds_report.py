@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metainit.evaluation import intervals
+from metainit.evaluation import intervals, metrics
 from metainit.evaluation.intervals import Interval
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import (
@@ -25,7 +25,6 @@ from metainit.reporting import (
 )
 from metainit.reporting.finished_runs import Experiments, Run
 from metainit.reporting.tables import (
-    METRICS,
     Bar,
     Bars,
     Block,
@@ -277,15 +276,14 @@ def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator
     """Yields tables by data set, and those of transfer, with figures in the folder."""
     others = [entry for entry in compared.entries if entry is not compared.ours]
     paired = {x.name: compared.paired(compared.ours, x) for x in others}
-    accuracy, *later = [metric.heading for metric in METRICS.values()]
+    measured = (x.measurements for y in compared.entries for x in y.chosen)
+    formats = metrics.formats(measured)
+    accuracy, *later = (shown.heading for shown in formats.values())
     names = accuracy, "Ours minus this", "p", *later, "Device hours"
     for name, part in compared.data_sets.items():
         rows = []
         for entry in compared.entries:
-            means = [
-                metric.interval(intervals.over_seeds(entry.measured(name, key)))
-                for key, metric in METRICS.items()
-            ]
+            means = [_cell(entry, name, *metric) for metric in formats.items()]
             hours = np.mean([row.cost.device_seconds for row in entry.chosen]) / 3600
             minus = tables.difference(paired.get(entry.name, {}).get(name))
             cells = (means[0], *minus, *means[1:], f"{hours:.3g}")
@@ -303,6 +301,13 @@ def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator
     yield Details("What the columns mean", [_EXPLAINED])
     for label, runs in compared.experiments.items():
         yield from _transfer(label, runs, folder)
+
+
+def _cell(entry: Entry, data_set: str, name: str, shown: metrics.Format) -> str:
+    """Formats a metric over seeds, which a seed's version may not have measured."""
+    if any(name not in row.measurements for row in entry.rows[data_set]):
+        return "-"
+    return shown.interval(intervals.over_seeds(entry.measured(data_set, name)))
 
 
 def _episodes(entry: Entry, data_set: str) -> str:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
+from metainit.evaluation.metrics import ACCURACY
 
 _BAR = 20  # characters of a bar that is full
 
@@ -137,36 +137,6 @@ Block = (
     | Figure
     | Table
 )
-
-
-class Metric(NamedTuple):
-    """How a metric is shown: its heading, a factor, and a format of the product."""
-
-    heading: str
-    scale: float
-    format: str
-
-    def mean(self, values: Any) -> str:
-        """Formats the mean."""
-        return f"{self.scale * np.mean(values):{self.format}}"
-
-    def plus_minus(self, values: np.ndarray) -> str:
-        """Formats the mean of float [episodes] with its 95 % interval, "87.1 ± 0.6"."""
-        mean, low, _ = intervals.mean_interval(values)
-        return f"{self.mean(mean)} ± {self.mean(mean - low)}"
-
-    def interval(self, interval: Interval) -> str:
-        """Formats a mean with its interval, "68.4 [65.2, 71.7]"."""
-        return "{} [{}, {}]".format(*map(self.mean, interval[:3]))
-
-
-# Metrics that reports show, by their names in measurements.
-METRICS = {
-    "accuracy": Metric("Accuracy, %", 100, ".1f"),
-    "f1": Metric("F1, %", 100, ".1f"),
-    "loss": Metric("Loss", 1, ".3f"),
-}
-ACCURACY = METRICS["accuracy"]
 
 
 def words(value: Any) -> str:

@@ -6,9 +6,9 @@ import numpy as np
 
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
+from metainit.evaluation.metrics import ACCURACY
 from metainit.reporting import tables
 from metainit.reporting.tables import (
-    ACCURACY,
     Block,
     Bullets,
     Details,

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from metainit.evaluation.metrics import ACCURACY
 from metainit.reporting import plain_text, tables
 from metainit.reporting.tables import (
-    ACCURACY,
     Block,
     Bullets,
     Code,

@@ -10,9 +10,10 @@ import numpy as np
 
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
+from metainit.evaluation.metrics import ACCURACY
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import fairness, tables
-from metainit.reporting.tables import ACCURACY, Verdict
+from metainit.reporting.tables import Verdict
 from metainit.runtime.cost import JOINT, NAMES, OURS, RANDOM
 
 # Accuracy of our best row minus each other's, by initialisation and head.

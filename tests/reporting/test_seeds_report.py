@@ -8,8 +8,8 @@ from small_runs import of_seed, three, write
 from test_html import parsed
 
 from metainit.evaluation import intervals
+from metainit.evaluation.metrics import ACCURACY
 from metainit.reporting import seeds_report, tables
-from metainit.reporting.tables import ACCURACY
 from metainit.runtime import atomic
 
 
@@ -189,3 +189,18 @@ def test_experiments_stand_side_by_side_on_the_seeds_that_all_have(tmp_path):
     line, _ = re.findall(r"^B: meta-learned\n  prototype .*", text, re.MULTILINE)
     assert "+5.0 [" in line and line.endswith("*")
     assert "Transfer efficiency of B" in text and "Accuracy over seeds 0, 1\n" in text
+
+
+def test_runs_of_other_versions_show_the_metrics_that_they_have(tmp_path):
+    def of(seed, change):
+        measured = of_seed(seed)
+        rows = [x._replace(measurements=change(x.measurements)) for x in measured.rows]
+        return write(tmp_path / f"run{seed}", seed, measured._replace(rows=rows))
+
+    without_f1 = of(0, lambda x: {name: x[name] for name in ("accuracy", "loss")})
+    with_another = of(1, lambda x: x | {"ece": x["loss"]})
+    (heading,) = re.findall("Initialisation, Head .*", told([without_f1]))
+    assert re.sub(" +", " ", heading).endswith("Accuracy, % Ours minus this Loss")
+    assert re.search(r"Loss +ece\n", told([with_another]))
+    # Together neither is said of all seeds.
+    assert "F1, % -, ece -" in told([without_f1, with_another])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from metainit.evaluation.intervals import Interval
+from metainit.evaluation.metrics import ACCURACY
 from metainit.reporting import plain_text, tables
 from metainit.reporting.tables import Bullets, Code, Figure, Heading, Table
 
@@ -70,7 +71,7 @@ def test_numbers_in_words():
     assert (tables.flops(1.23e15), tables.flops(None)) == ("1.2e+15", "-")
     setting = {"optimizer": "sgd", "rates": [0.1, 1.0], "n": np.float32(2)}
     assert tables.words(setting) == "optimizer sgd, rates 0.1, 1, n 2.0"
-    percent = tables.METRICS["accuracy"]
+    percent = ACCURACY
     assert percent.plus_minus(np.array([0.4, 0.6])) == "50.0 ± 127.1"  # t is 12.71
     interval = Interval(0.031, 0.025, 0.037, 0.01)
     assert percent.interval(interval) == "3.1 [2.5, 3.7]"
