@@ -4,6 +4,7 @@ Each to a copy of the package, by a patch of at most three files, as
 docs/architecture.md says; then one run uses all four.
 """
 
+import math
 import os
 import pathlib
 import shutil
@@ -54,7 +55,7 @@ def test_a_run_uses_what_was_added(tmp_path: pathlib.Path) -> None:
     assert {row["dataset"] for row in rows if "dataset" in row} == {"stripes"}
     values = {
         metric: [row["value"] for row in rows if row.get("metric") == metric]
-        for metric in ("accuracy", "error")
+        for metric in ("loss", "bits")
     }
-    assert values["error"] == pytest.approx([1 - x for x in values["accuracy"]])
-    assert "Error, %" in (tmp_path / "run" / "report.md").read_text()
+    assert values["bits"] == pytest.approx([x / math.log(2) for x in values["loss"]])
+    assert "Loss, bits" in (tmp_path / "run" / "report.md").read_text()

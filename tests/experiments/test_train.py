@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from metainit.config.fields import ConfigError
 from metainit.data import loading
 from metainit.data.batches import JointBatches
-from metainit.evaluation import few_shot
+from metainit.evaluation import few_shot, metrics
 from metainit.experiments import configs, initialisations, preparation
 from metainit.experiments.forecast import Forecast
 from metainit.experiments.initialisations import Trainer
@@ -148,9 +148,8 @@ def test_a_run_leaves_a_report_with_every_initialisation(whole):
     assert all(row["n"] == 4 for row in rows)
     measured = [row for row in rows if "step" in row]
     heads = "prototype", "zero", "nearest centroid", "logistic regression", "ridge"
-    metrics = "accuracy", "f1", "loss"
     assert {(row["init"], row["head"], row["metric"]) for row in measured} == set(
-        itertools.product((*FOLDERS, "random"), heads, metrics)
+        itertools.product((*FOLDERS, "random"), heads, metrics.METRICS)
     )
     # Episodes of 3 classes, of 1 + 2 images each, 2 a step, 8 steps.
     seen = {row["init"]: row["images_seen"] for row in measured}
