@@ -30,8 +30,10 @@ class Conv4(nn.Module):
         for block in range(4):
             shape = (3, 3, x.shape[-1], self.filters)
             kernel = self.param(f"kernel_{block}", nn.initializers.he_normal(), shape)
-            bias = self.param(f"bias_{block}", nn.initializers.zeros, (self.filters,))
-            x = self.form.dense(x, kernel, stride) + bias
+            x = self.form.dense(x, kernel, stride)
+            if normalisation.keeps_bias(self.norm, self.filters):
+                zeros = nn.initializers.zeros
+                x += self.param(f"bias_{block}", zeros, (self.filters,))
             x = nn.relu(normalisation.layer(self.norm, self.filters)(x, weight))
             if self.downsample == "pool" and min(x.shape[1:3]) >= 2:
                 x = convolution.max_pool(x)

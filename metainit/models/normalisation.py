@@ -56,9 +56,24 @@ def layer(
     if policy in ("support", "batch"):
         return MomentNorm(name=name)
     if policy == "group":
-        group = nn.GroupNorm(min(8, features), epsilon=EPSILON, name=name)
+        group = nn.GroupNorm(_groups(features), epsilon=EPSILON, name=name)
         return lambda x, weight: group(x)
     return lambda x, weight: x
+
+
+def keeps_bias(policy: str, features: int) -> bool:
+    """Tells whether a layer of `TRAINED_HERE` depends on a bias that is added before.
+
+    Moments of a channel take its bias away. What is left of its gradient is rounding,
+    of which Adam makes steps of full size.
+    """
+    if policy == "group":
+        return features > _groups(features)
+    return policy == "none"
+
+
+def _groups(features: int) -> int:
+    return min(8, features)
 
 
 class BatchNorm(nn.Module):

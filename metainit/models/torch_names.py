@@ -35,6 +35,9 @@ class Names(NamedTuple):
     # and what comes after a cut.
     layers: str
     said: str  # the names in words, after "names are"
+    # Pattern of the layers that have a bias in every file. A tree has none where a
+    # normalisation takes it away: zeros are written then, and what is read is left out.
+    biased: str = ""
 
     def to_torch(self, tree: Any) -> dict[str, np.ndarray]:
         """Names the arrays, in torch's layout; the inverse of `from_torch`."""
@@ -42,7 +45,12 @@ class Names(NamedTuple):
         for name, x in self._named(jax.tree.map(np.asarray, tree)).items():
             array = np.array(x.transpose(_TO[x.ndim]), order="C")
             arrays[name] = array.reshape(_torch_shape(name, x.shape))
-        return arrays
+        biases = {
+            f"{_bare(name)}.bias": np.zeros(len(array), array.dtype)
+            for name, array in arrays.items()
+            if array.ndim and re.fullmatch(self.biased, _bare(name))
+        }  # none of numbers that stand for a whole layer, as step sizes do
+        return biases | arrays
 
     def from_torch(self, flat: Mapping[str, np.ndarray], like: Any) -> Any:
         """Takes a file's arrays to a tree with the structure and shapes of `like`.
@@ -76,6 +84,9 @@ class Names(NamedTuple):
                 for name in arrays
                 if name not in wanted
                 and not name.endswith(".num_batches_tracked")
+                and not (
+                    name.endswith(".bias") and re.fullmatch(self.biased, _bare(name))
+                )
                 and (_layer(name) in ours or not layers.fullmatch(_layer(name)))
             ],
             "of a shape": [
@@ -101,6 +112,11 @@ class Names(NamedTuple):
 def _layer(name: str) -> str:
     """Finds "_blocks.3" or the first word: what a cut leaves out as a whole."""
     return re.match(r"_blocks\.\d+|[^.]*", name)[0]  # type: ignore[index]
+
+
+def _bare(name: str) -> str:
+    """Gives a parameter's layer, "blocks.0.conv"."""
+    return name.rpartition(".")[0]
 
 
 def _torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -163,6 +179,7 @@ CONV4 = Names(
     "`blocks.N.conv` and `blocks.N.norm` for N from 0 to 3, and `fc`; kernels as of "
     "`torch.nn.Conv2d`, padded by 1; flattened features are ordered by height, width, "
     "filter",
+    biased=r"blocks\.[0-3]\.conv",
 )
 RESNET12 = Names(
     "ResNet-12",

@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import processes
 import pytest
+import safetensors.numpy
 import tiny
 
+from metainit.experiments import export
 from metainit.runtime import stop
 
 # Devices are fixed when jax starts, so that eight of them need a process of their own.
@@ -80,6 +82,17 @@ def run(name):
 RUNS = """
 for count in (1, 2, 4, 8):
     assert launching.run(config, folder / str(count), "", use=count) == 0
+"""
+
+# Adam makes a step of full size of a gradient that is rounding alone.
+CONV4 = """
+config.update(warm_start=0, iterations=40, validate_every=40)
+config.model.downsample = "stride"
+config.inner.learning_rate = 0.03
+config.outer.learning_rate = 3e-4
+config.evaluate.update(sgd_rates=(0.03,), adam_rates=())
+for count in (1, 4):
+    assert launching.run(config, folder / f"conv4 {{count}}", "", use=count) == 0
 """
 
 HOSTS = "run('hosts')"
@@ -208,6 +221,19 @@ def test_a_run_is_that_of_one_device(folder, count):
     assert_equal(folder / str(count), folder / "1")
     report = (folder / str(count) / "report.md").read_text()
     assert f"cpu (cpu) x{count}" in report
+
+
+@pytest.mark.slow
+def test_every_leaf_that_is_exported_is_that_of_one_device(folder):
+    """After 40 iterations none is a single step of Adam away."""
+    over_devices(CONV4, folder)
+    one, four = (
+        safetensors.numpy.load_file(folder / f"conv4 {count}" / "export" / export.INIT)
+        for count in (1, 4)
+    )
+    assert one.keys() == four.keys() and len(one) == 4 * 4 + 2
+    for name, leaf in one.items():
+        np.testing.assert_allclose(four[name], leaf, rtol=0, atol=3e-4, err_msg=name)
 
 
 @pytest.mark.slow

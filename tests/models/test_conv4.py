@@ -1,5 +1,6 @@
 """Conv-4: shapes, and whose moments normalise whom."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,6 +84,23 @@ def test_choices_that_do_not_exist_are_refused(build, wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(ValueError, match=f"{name} must be one of .*, got '{value}'"):
         build(**wrong)
+
+
+@pytest.mark.parametrize("features", [6, 16])
+@pytest.mark.parametrize("policy", normalisation.TRAINED_HERE)
+def test_a_network_has_the_biases_that_it_depends_on(policy, features):
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return normalisation.layer(policy, features)(x, None)
+
+    x = np.random.default_rng(0).normal(size=(3, 4, 4, features))
+    bias = np.arange(features) / features
+    plain, shifted = (Layer().init_with_output(KEY, x + b)[0] for b in (0, bias))
+    depends = not np.allclose(plain, shifted, atol=1e-4)
+    assert normalisation.keeps_bias(policy, features) == depends
+    names, _ = shapes(conv4.conv4(features, policy), 8, 8, 1)
+    assert sum(name.startswith("bias_") for name in names) == 4 * depends
 
 
 @pytest.mark.parametrize("policy", normalisation.TRAINED_HERE)

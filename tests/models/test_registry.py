@@ -116,6 +116,25 @@ def test_names_and_layouts_of_resnet12_are_torchs():
     np.testing.assert_array_equal(arrays["layer2.0.downsample.1.weight"], scale)
 
 
+@pytest.mark.parametrize("norm", ["support", "batch", "group"])
+def test_a_bias_that_a_normalisation_takes_away_is_in_files_alone(norm):
+    network = network_of(norm=norm)
+    body = body_of(network)
+    assert not [name for name in body if name.startswith("bias")]
+    arrays = registry.to_torch(network, body)
+    biases = [f"blocks.{block}.conv.bias" for block in range(4)]
+    for name in biases:
+        np.testing.assert_array_equal(arrays[name], np.zeros(6, np.float32))
+    others = arrays | {name: np.full(6, 7.0) for name in biases}
+    chex.assert_trees_all_equal(registry.from_torch(network, others, body), body)
+    with pytest.raises(ValueError, match=r"1 unexpected \(blocks.4.conv.bias\)"):
+        registry.from_torch(network, arrays | {"blocks.4.conv.bias": 7.0}, body)
+    with pytest.raises(ValueError, match=r"4 missing \(blocks.0.conv.bias"):
+        without = {name: x for name, x in arrays.items() if name not in biases}
+        plain = network_of(norm="none")
+        registry.from_torch(plain, without, body_of(plain))
+
+
 def test_names_and_layouts_of_conv4_are_torchs():
     network = network_of()
     body = body_of(network)
