@@ -55,6 +55,7 @@ def place(tmp_path_factory):
     paint(place / "new_images", seed=1, each=3)
     config = tiny.config(place / "drawn")
     config.data.channels = 3
+    config.model.filters = 16
     parts = "joint", "warm_start", "meta_from_pretrained"
     tiny.untrained(place / "runs" / "partial", config, *parts)
     tiny.untrained(place / "runs" / "quickstart", config, *parts, "meta")

@@ -16,7 +16,7 @@ from metainit.transfer.fine_tuning import fine_tune, log_steps
 from metainit.transfer.spec import Spec, Split, check
 
 COSTS = ("device_seconds", "compile_seconds", "evaluation_seconds")
-CONV = conv4.conv4(filters=4)
+CONV = conv4.conv4(filters=16)
 TRAIN, TEST = patterns(30, 1), patterns(20, 2)
 SPLIT = Split("patterns", TRAIN, TEST)
 ORDER = batches.Order(batches.labelled(TRAIN, 0, 1.0, 0), 0, 8)
