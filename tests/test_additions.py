@@ -20,7 +20,8 @@ TESTS = pathlib.Path(__file__).parent
 PATCHES = sorted((TESTS / "additions").glob("*.patch"))
 PROGRAM = """
 import tiny
-from metainit.experiments import configs
+from metainit.__main__ import main
+from metainit.experiments import configs, launching
 from metainit.experiments.meta_learning import train
 
 config = tiny.shrink(configs.default())
@@ -30,6 +31,9 @@ config.encoder.update(name="patches", use="adapted")
 config.model.name = "linear"
 config.method.algorithm = "sign"
 train(config, "run")
+assert main(["export", "run", "--out", "files"]) == 2
+config.encoder.weights = "file.safetensors"
+assert launching.run(config, "weighted", "") == 2
 """
 
 
@@ -51,6 +55,12 @@ def test_a_run_uses_what_was_added(tmp_path: pathlib.Path) -> None:
         text=True,
     )
     assert answer.returncode == 0, answer.stderr
+    # Without names in files, nothing says that it has some.
+    unnamed, unloaded = answer.stderr.splitlines()[-2:]
+    assert "encoder.name=patches has no names in PyTorch" in unnamed
+    assert "encoder.name=patches has no names in files of weights" in unloaded
+    assert not (tmp_path / "run" / "export").exists()
+    assert not (tmp_path / "files").exists()
     rows = atomic.read_rows(tmp_path / "run" / "results.jsonl")
     assert {row["dataset"] for row in rows if "dataset" in row} == {"stripes"}
     values = {

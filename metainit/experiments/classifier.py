@@ -7,6 +7,7 @@ moments.npy normalise any other, where the network's policy asks for them.
 import dataclasses
 import io
 import pathlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ PIXELS = 2**21  # of them
 WEIGHTS, MODEL, MOMENTS = "weights.safetensors", "model.json", "moments.npy"
 PREPROCESS, CLASSES = "preprocess.json", "classes.json"
 _DIGEST = "sha256"  # in model.json, of all that the files say
+_BIAS = re.compile(r"body\.(learner\.)?bias_\d")
 
 
 class Classifier(NamedTuple):
@@ -150,7 +152,10 @@ def load(folder: str | pathlib.Path) -> Classifier:
         content = untrusted.read_bytes(folder / WEIGHTS)
         arrays = untrusted.tensors(content, folder / WEIGHTS)
         unfit = f"{WEIGHTS} is of another network"
-        params = leaves.filled(wanted, arrays, unfit, leaves.dotted)
+        known = leaves.by_name(wanted, leaves.dotted)
+        # Older files of Conv-4 have biases that a normalisation takes away.
+        used = {x: y for x, y in arrays.items() if x in known or not _BIAS.fullmatch(x)}
+        params = leaves.filled(wanted, used, unfit, leaves.dotted)
         read = settings, seen, class_names, arrays, [moments] * model.joint
         if stated != digest.sha256(read):
             raise ValueError("its files are not as they were saved")

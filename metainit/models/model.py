@@ -52,6 +52,9 @@ class Model(NamedTuple):
     # `(path of a leaf) -> number of its layer`: 0 for the one that sees the images,
     # None for a leaf of no layer. None where no order of layers is known.
     layer_of: LayerFn | None = None
+    # Keys of the body that stand beside the network's own parameters, float32 [] each:
+    # meta-learning learns them, inner steps and joint pretraining do not.
+    scalars: tuple[str, ...] = ()
 
 
 def from_linen(module: nn.Module) -> Model:

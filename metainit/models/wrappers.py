@@ -1,6 +1,6 @@
 """A network in half precision, or with features of unit length; losses in pieces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -40,39 +40,36 @@ def in_bfloat16(model: Model) -> Model:
     )
 
 
-# What `unit_length` adds to a body.
-SCALARS = ("log_scale", "log_penalty")
-
-
 def unit_length(model: Model, scale: float) -> Model:
     """Makes features of unit length times a factor that is meta-learned.
 
     The body, a dict, gets "log_scale" [], which begins at log(scale), and "log_penalty"
-    [], which begins at 0, for `metainit.models.heads.ridge`. Training learns both,
-    inner steps change neither: where a task starts, the inner loss and the query loss
-    have one scale.
+    [], which begins at 0, for `metainit.models.heads.ridge`: `Model.scalars`. Inner
+    steps change neither: where a task starts, the inner loss and the query loss have
+    one scale.
     """
+    scalars = "log_scale", "log_penalty"
 
     def init(key: Key, images: jax.Array) -> Any:
         start = jnp.log(jnp.float32(scale)), jnp.zeros(())
-        return {**model.init(key, images), **dict(zip(SCALARS, start, strict=True))}
+        return {**model.init(key, images), **dict(zip(scalars, start, strict=True))}
 
     def features(
         body: Any, images: jax.Array, weight: jax.Array | None, key: Key | None
     ) -> jax.Array:
-        x = model.features(without_scalars(body), images, weight, key)
+        x = model.features(without(scalars, body), images, weight, key)
         length = jnp.sqrt(jnp.sum(jnp.square(x), -1, keepdims=True) + 1e-12)
         return jnp.exp(body["log_scale"]) * x / length
 
     def adapts(path: tuple, leaf: Any) -> bool:
-        return path[0].key not in SCALARS and model.adapts(path, leaf)
+        return path[0].key not in scalars and model.adapts(path, leaf)
 
     def learns(path: tuple, leaf: Any) -> bool:
-        return path[0].key in SCALARS or model.learns(path, leaf)
+        return path[0].key in scalars or model.learns(path, leaf)
 
     def layer_of(path):
         assert model.layer_of is not None
-        return None if path[0].key in SCALARS else model.layer_of(path)
+        return None if path[0].key in scalars else model.layer_of(path)
 
     return model._replace(
         init=init,
@@ -80,13 +77,14 @@ def unit_length(model: Model, scale: float) -> Model:
         adapts=adapts,
         learns=learns,
         layer_of=layer_of if model.layer_of else None,
+        scalars=scalars,
         in_task=unit_length(model.in_task, scale) if model.in_task else None,
     )
 
 
-def without_scalars(body: Any) -> Any:
-    """The body without what `unit_length` added."""
-    return {name: part for name, part in body.items() if name not in SCALARS}
+def without(scalars: Sequence[str], body: Any) -> Any:
+    """Leaves the `Model.scalars` of a body out."""
+    return {name: part for name, part in body.items() if name not in scalars}
 
 
 def microbatched(loss_fn: LossFn, size: int) -> LossFn:

@@ -14,7 +14,7 @@ from metainit.models import classification, heads
 from metainit.models.added import is_added
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
-from metainit.models.wrappers import SCALARS, microbatched
+from metainit.models.wrappers import microbatched
 from metainit.runtime import devices
 from metainit.training import health, optimizers
 
@@ -117,7 +117,7 @@ def rates_learner(
         if path[0].name == "inner":
             return True
         of_body = path[2:]
-        return of_body[0].key in SCALARS or is_added(of_body, leaf)
+        return of_body[0].key in model.scalars or is_added(of_body, leaf)
 
     head = "zero" if config.method.head == "learned" else config.method.head
     loop, model = _inner_loop(config, model, preprocess, head)

@@ -1,5 +1,6 @@
 """The optimizers of meta-learning and of joint pretraining, and their schedules."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,6 @@ import optax
 from jax.tree_util import DictKey
 
 from metainit.config.fields import Experiment
-from metainit.models.wrappers import SCALARS
 from metainit.training.averaging import average
 
 
@@ -98,22 +98,23 @@ def begun_at(opt_state: optax.OptState, iteration: int) -> optax.OptState:
     return optax.tree.set(opt_state, is_phase, first=jnp.int32(iteration))
 
 
-def joint_optimizer(config: Experiment) -> optax.GradientTransformationExtraArgs:
+def joint_optimizer(
+    config: Experiment, scalars: Sequence[str] = ()
+) -> optax.GradientTransformationExtraArgs:
     """Makes joint pretraining's optimizer, whose argument `rate` is float32 [].
 
-    It is AdamW (arXiv:1711.05101), whose decay is of kernels alone. The scalars of
-    `unit_length` stay as they begin: learned for joint pretraining's own head, the
-    scale would leave class means of features with scores too large to learn from.
+    It is AdamW (arXiv:1711.05101), whose decay is of kernels alone. A model's
+    `scalars` stay as they begin: learned for joint pretraining's own head, the scale
+    would leave class means of features with scores too large to learn from.
     """
 
     def update(updates, state, params=None, *, rate, **unused):
         def step(path: tuple, update: jax.Array) -> jax.Array:
-            return jnp.zeros_like(update) if path in scalars else -rate * update
+            return jnp.zeros_like(update) if path in fixed else -rate * update
 
         return jax.tree_util.tree_map_with_path(step, updates), state
 
-    scalars = [tuple(map(DictKey, ("body", name))) for name in SCALARS]
-
+    fixed = [tuple(map(DictKey, ("body", name))) for name in scalars]
     decay = optax.add_decayed_weights(config.joint.weight_decay, _kernels)
     scale = optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
     mean = average(config.outer.average)

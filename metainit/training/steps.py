@@ -86,7 +86,8 @@ def joint_step(
     """
     batches, key, period = JointBatches(config, sources), meta.key, meta.batches.period
     example = jnp.zeros((2, *sources[0].images.shape[1:]))
-    optimizer, joint = optimizers.joint_optimizer(config), config.joint
+    optimizer = optimizers.joint_optimizer(config, model.scalars)
+    joint = config.joint
     head = classification.linear_head
     if joint.head == "cosine":
         head = partial(classification.cosine_head, key=jax.random.split(key)[0])

@@ -49,7 +49,7 @@ def built(config):
 def joint_step(config):
     """A step of joint pretraining, and its inputs in shape only."""
     model, preprocess, pixels = built(config)
-    optimizer = optimizers.joint_optimizer(config)
+    optimizer = optimizers.joint_optimizer(config, model.scalars)
     inputs = model, optimizer, preprocess, 100, config.joint.batch
     joint, inputs = supervised_step(*inputs, pixels)
     inputs[1]["rate"] = struct((), np.float32)

@@ -224,6 +224,17 @@ def test_in_python(place, tmp_path):
         _ = metainit.fine
 
 
+def test_a_classifier_of_conv4_with_biases_is_read_without_them(meta, tmp_path):
+    learned = metainit.Classifier.load(meta)
+    biases = {f"bias_{block}": np.full(16, 7, np.float32) for block in range(4)}
+    older = learned.init._replace(body=learned.init.body | biases)
+    learned._replace(init=older).save(tmp_path)
+    assert "body.bias_0" in load_file(tmp_path / "weights.safetensors")
+    images = np.random.default_rng(0).integers(0, 255, (5, 8, 8, 3), np.uint8)
+    again = metainit.Classifier.load(tmp_path)
+    np.testing.assert_array_equal(again.predict(images), learned.predict(images))
+
+
 def test_the_block_of_the_page_runs(place, monkeypatch):
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     (block,) = (block for block in blocks if "metainit.finetune" in block)
@@ -233,7 +244,7 @@ def test_the_block_of_the_page_runs(place, monkeypatch):
     monkeypatch.setattr(metainit, "finetune", small, raising=False)
     exec(block.replace('"mine"', '"block"'), names)
     pathlib.Path("new_images/a.jpg").unlink()
-    assert names["chances"].shape == (1, 3) and names["vectors"].shape == (1, 4)
+    assert names["chances"].shape == (1, 3) and names["vectors"].shape == (1, 16)
     assert names["classifier"].class_names == tuple(COLOURS)
 
 
@@ -246,7 +257,7 @@ def test_a_network_that_sees_too_little_is_named_first(place, capsys):
 
 def test_what_is_saved(meta):
     weights = load_file("meta/weights.safetensors")
-    assert weights["body.kernel_0"].shape == (3, 3, 3, 4)
+    assert weights["body.kernel_0"].shape == (3, 3, 3, 16)
     assert weights["head.kernel"].shape == (4, 3)
     assert {leaf.dtype for leaf in weights.values()} == {np.dtype(np.float32)}
     assert read(meta, "classes") == ["blue", "green", "teal"]

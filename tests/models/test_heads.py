@@ -124,13 +124,13 @@ def test_the_scale_and_the_penalty_are_learned_and_do_not_adapt(x64, head):
     episodes = jax.tree.map(lambda x: x[None], metainit.Episode(SUPPORT, QUERY))
     run = jax.jit(lambda params: gradient(params, episodes, KEY))
     _, grads = run(params)
-    for name in wrappers.SCALARS:
+    for name in model.scalars:
         moved = (params["body"][name] + change for change in (1e-5, -1e-5))
         up, down = (run({"body": params["body"] | {name: x}})[0][0] for x in moved)
         central = (up - down) / 2e-5
         np.testing.assert_allclose(grads["body"][name], central, rtol=1e-5, atol=1e-8)
     adapted, _ = jax.jit(functools.partial(metainit.adapt, loop))(params, SUPPORT, KEY)
-    assert all(adapted["body"][x] == params["body"][x] for x in wrappers.SCALARS)
+    assert all(adapted["body"][x] == params["body"][x] for x in model.scalars)
     assert grads["body"]["log_scale"] != 0
     assert (grads["body"]["log_penalty"] != 0) == (head == "ridge")
 

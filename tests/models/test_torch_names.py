@@ -44,6 +44,16 @@ def test_a_cut_encoder_takes_its_part_of_a_file(name, parts):
     assert sorted(NAMES[name].from_torch(file, small(name, "stage2", 0))) == parts
 
 
+def test_arrays_without_a_known_layout_are_refused():
+    kernels = {"attention": {"kernel": np.zeros((8, 2, 4))}}
+    for names in NAMES.values():
+        names = names._replace(of_keys=".".join)
+        with pytest.raises(ValueError, match=r"kernel \[8, 2, 4\] has no layout"):
+            names.to_torch(kernels)
+        with pytest.raises(ValueError, match=r"kernel \[1, 8, 2, 4, 1\] has no layout"):
+            names.from_torch({}, {"kernel": np.zeros((1, 8, 2, 4, 1))})
+
+
 def test_one_error_lists_all_that_does_not_fit():
     like = small("resnet")
     file = file_of("resnet", like)

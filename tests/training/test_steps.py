@@ -239,7 +239,8 @@ def config(**changed):
 
 def started(settings):
     """A state, the jitted update, and a batch of pixels that tell the class."""
-    model, optimizer = registry.build(settings), optimizers.joint_optimizer(settings)
+    model = registry.build(settings)
+    optimizer = optimizers.joint_optimizer(settings, model.scalars)
     example = jnp.zeros((2, 4, 4, 1))
     state = steps.start(model, optimizer, model.init(KEY, example), example, 5)
     rng = np.random.default_rng(0)
