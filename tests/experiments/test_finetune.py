@@ -258,7 +258,7 @@ def test_a_network_that_sees_too_little_is_named_first(place, capsys):
 def test_what_is_saved(meta):
     weights = load_file("meta/weights.safetensors")
     assert weights["body.kernel_0"].shape == (3, 3, 3, 16)
-    assert weights["head.kernel"].shape == (4, 3)
+    assert weights["head.kernel"].shape == (16, 3)
     assert {leaf.dtype for leaf in weights.values()} == {np.dtype(np.float32)}
     assert read(meta, "classes") == ["blue", "green", "teal"]
     assert read(meta, "preprocess")["size"] == tiny.SIDE
