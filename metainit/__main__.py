@@ -37,10 +37,6 @@ COMMANDS = {
         "metainit.reporting.seeds_report:main",
         "compare finished runs, over seeds",
     ),
-    "replay": (
-        "metainit.experiments.replay:main",
-        "take the step again that was not finite and ended a training",
-    ),
     "export": (
         "metainit.experiments.export:main",
         "write a run's initialisation for PyTorch and others",

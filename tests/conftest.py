@@ -66,7 +66,7 @@ def real_data() -> pathlib.Path:
 
 # Begun first, the longest first: workers take a file each, and end together.
 LONG = """document_commands lowering over_devices kills finetune methods encoder added
-    encoder_run end_to_end train replay loop steps fine_tuning adaptation examples
+    encoder_run end_to_end train loop steps fine_tuning adaptation examples
     hypergradient launch parallel comparison""".split()
 
 

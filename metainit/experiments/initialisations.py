@@ -175,7 +175,7 @@ def make(
 
     joint_run = runs.of_joint(config, workdir / JOINT, programs, ratio)
     jointly_trained = trainer.fit(joint_run, meta.key, of_body)
-    meta_run = runs.of_meta(config, workdir / META, programs, ratio)
+    meta_run = runs.of_meta(config, workdir / META, programs)
     if config.cold_start:
         trainer.look_at_start(of_params(meta.state.params))
         inits[meta_run.name] = trainer.fit(meta_run, meta.key, of_params)

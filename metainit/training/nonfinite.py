@@ -1,6 +1,5 @@
-"""A step that is not finite: which task makes it so, and the state before it."""
+"""A step that is not finite: the task that makes it so, and the state before it."""
 
-import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -19,14 +18,15 @@ class NonFiniteError(ArithmeticError):
 
 
 def is_finite(metrics: Metrics) -> bool:
-    """Whether loss and gradient of a step are."""
+    """Tells whether the loss and the gradient of a step are finite."""
     return all(np.isfinite(metrics[name]).all() for name in ("loss", "grad_norm"))
 
 
 def by_loss(metrics: Metrics) -> list[int]:
-    """Tells the tasks, by number, whose loss is not finite; of none that is, all.
+    """Lists the tasks whose loss is not finite, by number.
 
-    There are none in a batch of images of all.
+    If every loss is finite, it lists all tasks. A batch of joint pretraining has no
+    tasks: the list is empty.
     """
     losses = metrics["loss"]
     if not np.ndim(losses):
@@ -37,13 +37,14 @@ def by_loss(metrics: Metrics) -> list[int]:
 def _culprits(
     metrics: Metrics, batch: Any, gradient_norm: Callable[[Any], Any]
 ) -> list[int]:
-    """Tells which tasks of a step, by number, made its loss or gradient not finite.
+    """Lists the tasks that made the loss or the gradient of a step not finite.
 
-    Where no task's loss tells it, the step is taken with each task in place of all:
-    `gradient_norm` is `(batch) -> norm`. Where that does not either, all did together.
+    If every loss is finite, the step is taken once for each task, with that task in the
+    place of all others. `gradient_norm` is `(batch) -> norm` of such a step. If every
+    norm is finite too, the list has all tasks.
     """
     tasks = by_loss(metrics)
-    # Of several processes each has tasks of its own.
+    # Each of several processes has only its own tasks.
     if not np.isfinite(metrics["loss"]).all() or jax.process_count() > 1:
         return tasks
 
@@ -59,9 +60,9 @@ def _culprits(
 
 
 def before(run: Run, step: int, at: int, state: MetaState, key: jax.Array) -> MetaState:
-    """Gives the state before a step, from `state`, that before step `at`.
+    """Computes the state before a step again, from `state` before step `at`.
 
-    Steps are checked when devices have gone on already, and taken again here.
+    A step is checked when the devices have already taken later ones.
     """
     for number in range(at, step):
         state, _ = run.update(state, placement.copied(run.batch(number)), key)
@@ -71,7 +72,7 @@ def before(run: Run, step: int, at: int, state: MetaState, key: jax.Array) -> Me
 def error(
     run: Run, step: int, state: MetaState, metrics: Metrics, key: jax.Array
 ) -> NonFiniteError:
-    """Saves the state before a step that is not finite, and says what happened."""
+    """Saves the state before a step that is not finite, and makes the error."""
     loss, norm = float(np.mean(metrics["loss"])), float(metrics["grad_norm"])
     what, cause = "gradient", "a norm of zero, which has none"
     if not np.isfinite(loss):
@@ -84,16 +85,14 @@ def error(
     kept = "There was no checkpoint yet"
     if (run.folder / LAST).exists():
         kept = f"The last good checkpoint is kept in {run.folder / LAST}"
-    if run.recipe:
-        dump = run.folder / NONFINITE
-        recorded = {name: np.asarray(x).tolist() for name, x in metrics.items()}
-        saved = Checkpoints(dump)
-        saved.save(step, state, {**run.recipe, "metrics": recorded})
-        saved.wait()
-        again = shlex.join(["metainit", "replay", str(dump)])
-        kept += f"; this step is taken again by: {again}"
+    dump = run.folder / NONFINITE
+    recorded = {name: np.asarray(x).tolist() for name, x in metrics.items()}
+    saved = Checkpoints(dump)
+    saved.save(step, state, {"metrics": recorded})
+    saved.wait()
     return NonFiniteError(
         f"{run.name}: the {what} of {run.where(step, tasks)}, is not finite "
         f"(loss {loss}, gradient norm {norm}); likely a rate is too high "
-        f"({', '.join(run.rates)}), or {cause}. {kept}"
+        f"({', '.join(run.rates)}), or {cause}. {kept}; the state before this step "
+        f"is in {dump}"
     )

@@ -1,6 +1,5 @@
 """From a config and its compiled steps to the runs that make initialisations."""
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,15 +8,9 @@ import jax.numpy as jnp
 
 from metainit.config.fields import Experiment
 from metainit.core.types import MetaParams, MetaState
-from metainit.runtime import devices
 from metainit.runtime.cost import (
-    EQUAL_FLOPS,
     FROM_PRETRAINED,
-    JOINT,
-    META,
     NAMES,
-    RATES,
-    WARM_RATES,
     WARM_START,
 )
 from metainit.training import learner as recipe
@@ -41,41 +34,10 @@ class Programs(NamedTuple):
     rate: float = 0.0
 
 
-def of_folder(
-    config: Experiment, folder: pathlib.Path, programs: Programs, ratio: float
-) -> Run:
-    """Makes the run that a folder is of, to take a step of it again.
-
-    Its state is one such as the run has, not the one that it began with.
-    """
-    part, start = folder.name, programs.start
-    joint_run = of_joint(config, folder.with_name(JOINT), programs, ratio)
-    meta_run = of_meta(config, folder.with_name(META), programs, ratio)
-    if part in (RATES, WARM_RATES):
-        return learned_rates(config, programs, meta_run, start, part)
-    if part == EQUAL_FLOPS:
-        return equal_flops(config, folder, programs)
-    if part == WARM_START:
-        return warm_start(config, joint_run, programs.joint, ratio)
-    if part == FROM_PRETRAINED:
-        return from_pretrained(config, meta_run, meta_run.state)
-    return {META: meta_run, JOINT: joint_run}[part]
-
-
 def _in_common(
-    config: Experiment,
-    folder: pathlib.Path,
-    start: Initialisation,
-    step: Step,
-    ratio: float,
+    config: Experiment, folder: pathlib.Path, start: Initialisation, step: Step
 ) -> dict[str, Any]:
-    """The fields of a run that all kinds have; `ratio` is for `of_folder`."""
-    recipe = {
-        "config": dataclasses.asdict(config),
-        "ratio": ratio,
-        "own_model": start.network is None,
-        "devices": devices.mesh().size,
-    }
+    """Gives the fields that every run has."""
     return {
         "name": NAMES[folder.name],
         "folder": folder,
@@ -89,7 +51,6 @@ def _in_common(
         "profile": config.profile,
         # From random weights there is no way back.
         "alphas": config.evaluate.alphas if start.provenance else (1.0,),
-        "recipe": recipe,
     }
 
 
@@ -97,13 +58,11 @@ def _every(config: Experiment) -> Intervals:
     return Intervals(config.log_every, config.validate_every, config.checkpoint_every)
 
 
-def of_meta(
-    config: Experiment, folder: pathlib.Path, programs: Programs, ratio: float
-) -> Run:
+def of_meta(config: Experiment, folder: pathlib.Path, programs: Programs) -> Run:
     """Meta-learning from the programs' start."""
     batches = programs.meta.batches
     return Run(
-        **_in_common(config, folder, programs.start, programs.meta, ratio),
+        **_in_common(config, folder, programs.start, programs.meta),
         batch=batches,
         steps=config.iterations,
         tasks=config.meta_batch,
@@ -125,7 +84,7 @@ def of_joint(
     length = config.outer.decay_steps or config.iterations
     rates = optimizers.rates(config, config.joint.learning_rate, count, length, pace)
     return Run(
-        **_in_common(config, folder, programs.start, joint, pace),
+        **_in_common(config, folder, programs.start, joint),
         batch=lambda step: joint.batches(step, rates[step]),
         steps=count,
         images=config.joint.batch,

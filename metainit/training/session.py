@@ -11,10 +11,8 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
-    Mapping,
     Sequence,
 )
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -73,8 +71,6 @@ class Run(NamedTuple):
     patience: int = 0  # validations without a new best, after which it ends; 0: never
     alphas: tuple[float, ...] = (1.0,)  # as of `metainit.interpolate`, to choose from
     profile: int = 0  # first steps of a session that a trace is taken of
-    # JSON values that it is made from again (`metainit replay`); {} where it is not.
-    recipe: Mapping[str, Any] = MappingProxyType({})
 
     def where(self, step: int, tasks: Sequence[int]) -> str:
         """Names a step, its data sets and its episodes, by numbers of tasks in it."""

@@ -448,24 +448,22 @@ def test_what_is_not_finite_is_named_and_the_last_is_kept(
         assert words in str(stopped.value)
     saved = restored(tmp_path)
     assert saved.step == 4 and saved.state.params["x"] == sum(range(8))
-    assert not (tmp_path / NONFINITE).exists()  # it could not be made again
 
 
 @pytest.mark.parametrize("stopped_at", [None, 2, 5])
 def test_the_state_before_a_step_that_is_not_finite_is_saved(tmp_path, stopped_at):
     """It was checked when others had been taken since, of this session."""
-    toy = run(tmp_path, batch=pairs, update=spoilt(10, "loss"), recipe={"of": [1, 2]})
+    toy = run(tmp_path, batch=pairs, update=spoilt(10, "loss"))
     with pytest.raises(NonFiniteError) as ended:
         gone_on_with(toy._replace(every=Intervals(8, 8, 8)), stopped_at)
-    again = f"this step is taken again by: metainit replay {tmp_path / NONFINITE}"
-    assert again in str(ended.value)
+    kept = f"the state before this step is in {tmp_path / NONFINITE}"
+    assert str(ended.value).endswith(kept)
     saved = restored(tmp_path, NONFINITE)
     assert saved.step == saved.state.step == 5
     assert saved.state.params["x"] == sum(range(10))
     wanted = {"loss": [float("inf"), 11.0], "grad_norm": 21.0}
-    metrics = saved.extra.pop("metrics")
+    metrics = saved.extra["metrics"]
     assert {name: metrics[name] for name in wanted} == wanted
-    assert saved.extra == {"of": [1, 2]}
 
 
 def not_finite_at(*steps):
@@ -499,7 +497,7 @@ def test_so_many_steps_are_left_out_and_counted(tmp_path, capsys, stopped_at):
 
 
 def test_one_more_than_may_be_left_out_ends_it(tmp_path):
-    toy = run(tmp_path, update=not_finite_at(2, 5, 6), skip=2, recipe={"of": 1})
+    toy = run(tmp_path, update=not_finite_at(2, 5, 6), skip=2)
     for _ in range(2):  # again where it is gone on with
         with pytest.raises(NonFiniteError, match="loss of step 6, on glyphs, is not"):
             go(toy, lambda _: 0.0)

@@ -79,7 +79,7 @@ def made(
     joint = trainer.fit(run, key, of_params)
     if learns == "joint":
         return joint, roles
-    meta_run = runs.of_meta(config, folder / name / META, programs, pace)
+    meta_run = runs.of_meta(config, folder / name / META, programs)
     run = runs.from_pretrained(config, meta_run, programs.state_of(joint.body))
     if learns == "rates":
         run = runs.learned_rates(config, programs, run, joint, WARM_RATES)
