@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from metainit.config.fields import Experiment, own_size
 from metainit.data.builders import catalog
-from metainit.models import classification, registry, torch_snippet
+from metainit.models import classification, registry
 from metainit.models.pretrained import About
 from metainit.reporting.tables import escaped
 from metainit.runtime import atomic
@@ -139,15 +139,12 @@ def _card(
     """Fills the template, without the sections that say nothing of this one."""
     network, jointly = init.built_from, init.name in _PRETRAINED_FOR
     about = init.provenance and _in_words(init.provenance)
-    meta_learned = not jointly and init.inner is None
-    code = torch_snippet.of_run(config, way) if meta_learned else ""
     absent = {
         "Joint pretraining": not jointly,
         "Meta-learning": jointly,
         "Learned step sizes": init.inner is None,
         "Its features": config.model.name != "conv4",
         "The inner loop it was learned for": jointly,
-        "In PyTorch": not code,
         "Weights it started from": about is None,
         "It started from random weights": about is not None,
     }
@@ -164,7 +161,6 @@ def _card(
         features=features,
         mean=mean,
         std=std,
-        code=code,
         trained_on=escaped(", ".join(name for name, _ in _trained_on(config))),
         pretrained_for=_PRETRAINED_FOR.get(init.name),
         classes="all meta-train classes"
