@@ -47,7 +47,6 @@ def learners(loop: metainit.InnerLoop, episodes: metainit.Episode) -> dict:
         "lslr, first order": metainit.lslr(loop, OUTER, SGD, gradient="first_order"),
         "meta_sgd": metainit.meta_sgd(loop, OUTER, SGD),
         "reptile": metainit.reptile(loop, OUTER),
-        "cts, one step": metainit.cts(loop, OUTER, episodes),
     }
     return made
 

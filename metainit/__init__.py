@@ -25,7 +25,6 @@ from metainit.core.hypergradient import implicit, truncated
 from metainit.core.inner_loop import adapt, minibatches
 from metainit.core.interpolation import interpolate
 from metainit.core.outer_loop import evaluate, meta_gradient
-from metainit.core.trajectories import cts
 from metainit.core.types import (
     Episode,
     InnerLoop,
@@ -49,7 +48,6 @@ __all__ = [
     "adapt",
     "anil",
     "boil",
-    "cts",
     "evaluate",
     "fomaml",
     "implicit",

@@ -70,8 +70,7 @@ class MetaLearner(NamedTuple):
       gradient: `(state, episodes, key, first_task=0) -> (gradients, metrics)`, the part
         of `update` before the outer optimizer; for meta-batches whose tasks differ in
         shape, taken in parts. The mean over all tasks of a meta-batch is its gradient.
-      apply: `(state, gradients) -> state`, the rest of `update`. Both are a TypeError
-        where an update cannot be taken in parts (`metainit.cts`).
+      apply: `(state, gradients) -> state`, the rest of `update`.
       loop: the inner loop that `adapt` and `update` take, with what the algorithm makes
         of it (what adapts, learned step sizes, the pull of implicit gradients); for
         `metainit.evaluate`.
@@ -106,7 +105,7 @@ class TaskMetrics(NamedTuple):
     Attributes:
       query_loss: float [tasks], the outer loss; of `metainit.evaluate` [tasks,
         num_steps + 1], before and after every inner step.
-      query: the second output of the query loss, likewise; None for Reptile and CTS.
+      query: the second output of the query loss, likewise; None for Reptile.
       support: `Trace` with leaves [tasks, ...].
     """
 

@@ -28,7 +28,6 @@ LOOP = metainit.InnerLoop(loss, optax.sgd(0.1), 3)
 ONLY_HEAD, NO_STEPS = LOOP._replace(adapt_mask=is_head), LOOP._replace(num_steps=0)
 LSLR = functools.partial(metainit.lslr, LOOP, OUTER, RATES)
 MAML = functools.partial(metainit.maml, LOOP, OUTER)
-CTS = metainit.cts(LOOP, OUTER, EPISODES)
 BATCHES = LOOP._replace(batches=metainit.minibatches(2))
 SGD = MAML.func(LOOP._replace(optimizer=step_sizes.sgd(0.1, 0.9, 0.1)), OUTER)
 
@@ -54,7 +53,6 @@ def logs(mask=None, **how):
         ),
         (lambda: metainit.lslr(LOOP, OUTER, 0.1), "rates must be an optax .* got 0.1"),
         (lambda: metainit.maml(LOOP, 0.1), "outer must be an optax .* got 0.1"),
-        (lambda: metainit.cts(LOOP, 0.1, EPISODES), "outer must be an optax .* 0.1"),
         (lambda: metainit.maml(loss, OUTER), "loop must be a .* got a function"),
         (
             lambda: metainit.evaluate(MAML(), PARAMS, EPISODES, KEY),
@@ -97,8 +95,6 @@ def logs(mask=None, **how):
             lambda: metainit.parallel.over(jax.make_mesh((1,), ("task",)), "batch"),
             r"axis 'batch' is not one .* \('task',\)",
         ),
-        (lambda: metainit.cts(NO_STEPS, OUTER, EPISODES), "num_steps must be 1 or"),
-        (lambda: CTS.gradient(None, EPISODES, None), "cannot be taken in parts"),
     ],
 )
 def test_it_is_told_at_construction(make, message):
@@ -137,12 +133,6 @@ def test_it_is_told_at_construction(make, message):
             PARAMS,
             "adapt_mask selects no leaf, .* with boil all but the head",
         ),
-        (CTS, metainit.MetaParams(PARAMS, None), "cts learns no step sizes"),
-        (
-            metainit.cts(LOOP, OUTER, jax.tree.map(lambda x: x[:2], EPISODES)),
-            PARAMS,
-            "cts: 3 tasks, and the example has 2",
-        ),
         (
             MAML(step_weights=lambda step: jnp.ones(3)),
             PARAMS,
@@ -155,8 +145,8 @@ def test_it_is_told_when_it_is_traced(learner, params, message):
         jax.eval_shape(learner.update, learner.init(params), EPISODES, KEY)
 
 
-@pytest.mark.parametrize("learner", [MAML(), CTS])
-def test_a_seed_is_no_key_and_parameters_are_no_state(learner):
+def test_a_seed_is_no_key_and_parameters_are_no_state():
+    learner = MAML()
     state = learner.init(PARAMS)
     with pytest.raises(TypeError, match=r"such as jax.random.key\(0\), got a int"):
         learner.update(state, EPISODES, 0)

@@ -28,24 +28,18 @@ zero = heads.zero_head(features, 3)
 prototype = heads.fitted_head(heads.prototypes, features, 3)
 momentum = optax.sgd(0.3, momentum=0.9)
 weights = lambda step: jnp.array([0.2, 0.3, 0.5])
-def trajectories(loop, outer, tasks):
-    return metainit.cts(loop, outer, episodes, tasks=tasks)
-
 weighted = functools.partial(metainit.maml, step_weights=weights)
 cases = {
     "learned rate, step weights": (prototype, learned_rates(), "vmap", weighted),
     "reptile": (zero, momentum, "scan", metainit.reptile),
-    "trajectories": (prototype, momentum, "scan", trajectories),
 }
 assert jax.device_count() == 4
 for name, (start, optimizer, tasks, make) in cases.items():
     loop = full_loop(True, optimizer, 2)._replace(start=start)
 
-    given = params.model if name == "trajectories" else params
-
     def run(tasks):
         learner = make(loop, optax.sgd(1.0), tasks=tasks)
-        args = learner.init(given), episodes, KEY
+        args = learner.init(params), episodes, KEY
         update = jax.jit(learner.update).lower(*args).compile()
         state, metrics = update(*args)
         return (state.params, metrics), update.as_text().count(" all-gather(")
@@ -53,7 +47,7 @@ for name, (start, optimizer, tasks, make) in cases.items():
     one, _ = run("scan")
     spread, gathers = run(metainit.parallel.over(mesh, "task", tasks))
     assert largest_difference(one, spread) <= 1e-12, name
-    assert largest_difference(one[0], given) > 1e-4, name
+    assert largest_difference(one[0], params) > 1e-4, name
     assert gathers == 0, name
 """
 

@@ -2,7 +2,7 @@
 
 python launch.py --config benchmarks/claims/tried/t.py
 
-It ran with afad02c: `method.algorithm=cts` has left the configs since.
+It ran with afad02c: `method.algorithm=cts` has left metainit since.
 """
 
 from ml_collections import ConfigDict
