@@ -96,7 +96,9 @@ class Compared:
         config = configs.typed(lengthened(draft, round(length / seconds[0])))
         programs = compiled(config, roles)
         evaluator_of = self._evaluator_of(config, programs.start)
-        expected = Forecast(3, *seconds, 0, 0.0)
+        expected = Forecast(
+            3, meta_seconds=seconds[0], adaptation_seconds=0.0, heads_seconds=0.0
+        )
         trainer = initialisations.Trainer(
             config, roles.validation, evaluator_of, expected, time.perf_counter()
         )

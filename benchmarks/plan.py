@@ -3,10 +3,10 @@
     python benchmarks/plan.py [NAME ...] >> benchmarks/results/plan.jsonl
 
 Small runs of several kinds, on glyphs, which need no download. Each is planned by
-`--dry_run`, as it is and as if it were too large to be timed (from operations and a
-rate), and then run with an empty folder and no compiled code kept from before. A line
-of JSON for each has seconds: what the dry runs took and said, what the plan that opened
-the run said, and what it took, the plan itself included.
+`--dry_run`, and then run with an empty folder and no compiled code kept from before. A
+line of JSON for each has seconds: what the dry run took and said, what the plan that
+opened the run said, and what it took, the plan itself included. Rows of before December
+2026 have a plan from counted operations, too.
 
 On two cores beside other work, with the plan that opened the run over what it took:
 perceptron 0.67, quickstart 0.84 (results/plan.jsonl); EfficientNet-Lite0 0.78, Conv-4
@@ -66,14 +66,8 @@ RUNS = {
         "--config.evaluate.steps=(0,1,5,10)",
     ),
 }
-KINDS = "", "_counted", "_at_its_start"
+KINDS = "", "_at_its_start"
 UNITS = {"ms": 1e-3, "s": 1, "minutes": 60, "hours": 3600, "days": 86400}
-# A dry run of what is too large to be timed, whatever it is.
-COUNTED = (
-    "import sys; from metainit.experiments import forecast; forecast._QUICK = 0; "
-    "sys.argv[0] = 'launch.py'; import launch; "
-    "launch.app.run(launch._run, flags_parser=launch.parse)"
-)
 
 
 def planned(text: str) -> dict[str, float]:
@@ -112,20 +106,18 @@ def main() -> None:
         flags = RUNS[name]
         with tempfile.TemporaryDirectory() as folder:
             dry, told = run(["launch.py", "--dry_run"], flags, folder)
-            counting, counted = run(["-c", COUNTED, "--dry_run"], flags, folder)
             took, printed = run(["launch.py"], flags, folder)
-        plans = [planned(text) for text in (told, counted, printed)]
+        plans = [planned(text) for text in (told, printed)]
         row = {
             "run": name,
             "flags": flags,
             "dry_run": dry,
-            "dry_run_counted": counting,
             **{
                 f"planned{kind}": plan["in all"]
                 for kind, plan in zip(KINDS, plans, strict=True)
             },
             "took": took,
-            "parts": plans[2],
+            "parts": plans[1],
             "cores": os.cpu_count(),
             "busy": os.getloadavg()[1],
         }

@@ -42,7 +42,11 @@ def validated(config: ConfigDict) -> list[Row]:
     seconds = steps.seconds(programs.meta, programs.joint)
     evaluator_of = adaptation.evaluators(method, typed.evaluate.steps)
     trainer = initialisations.Trainer(
-        typed, roles.validation, evaluator_of, Forecast(3, *seconds, 0, 0.0), 0.0
+        typed,
+        roles.validation,
+        evaluator_of,
+        Forecast(3, meta_seconds=seconds[0], adaptation_seconds=0.0, heads_seconds=0.0),
+        0.0,
     )
     pace = typed.joint.steps_per_iteration or seconds[0] / seconds[1]
     with tempfile.TemporaryDirectory() as folder:

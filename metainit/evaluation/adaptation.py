@@ -20,7 +20,7 @@ from metainit.evaluation.metrics import Answers
 from metainit.models import classification, heads
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
-from metainit.runtime import devices, flops, placement
+from metainit.runtime import devices, placement
 from metainit.training.initialisation import Initialisation
 from metainit.training.learner import EPS_ROOT
 from metainit.training.method import Method, Setting
@@ -90,49 +90,6 @@ def _is_fixed(method: Method, steps: Sequence[int], body: Any) -> bool:
     adapted, _ = masks.split({"body": body}, mask, "adapt_mask")
     adapts = bool(jax.tree.leaves(adapted))
     return max(steps) == 0 or (method.model.alone and not adapts)
-
-
-class Work(NamedTuple):
-    """What measuring an episode takes, as `metainit.runtime.flops` counts.
-
-    Attributes:
-      embedding: operations of its images' features.
-      adapting: those of adapting to it with one setting; to the features, where no step
-        changes these.
-      equations: of the program that adapts, for its compiler.
-    """
-
-    embedding: float
-    adapting: float
-    equations: int
-
-
-def operations(
-    method: Method,
-    steps: Sequence[int],
-    init: Initialisation,
-    episodes: metainit.Episode,
-    way: int,
-) -> Work:
-    """Counts what measuring the first episode takes; arguments as of `evaluator`."""
-    first, embedding = jax.tree.map(lambda x: np.asarray(x[:1]), episodes), 0.0
-    of_images = _of_images(method.model, method.preprocess)
-    is_fixed = _is_fixed(method, steps, init.body)
-    for part in first:
-        given = init.params, part["image"][0]
-        embedding += flops.of_function(of_images, *given)
-        if is_fixed:
-            shape = jax.eval_shape(of_images, *given).shape
-            part["image"] = np.zeros((1, *shape), np.float32)
-    inputs = _inputs(method, init, first, Setting("zero", "sgd", 0.0), way)
-    run = _program(method, steps, way)
-    with_looks, without = (
-        flops.of_function(run, *inputs, first, of_branches=branch)
-        for branch in (max, min)
-    )
-    # The program may look at the query before the first step and after every one.
-    looks = (with_looks - without) * len(steps) / (steps[-1] + 1)
-    return Work(embedding, without + looks, flops.equations(run, *inputs, first))
 
 
 def _program(
@@ -322,10 +279,10 @@ def _map(
         parts = (preprocess.for_evaluation(params, part, key) for part in episode)
         return of_episode(*parts)
 
-    return jax.lax.map(prepared, episodes, batch_size=_together(episodes))
+    return jax.lax.map(prepared, episodes, batch_size=together(episodes))
 
 
-def _together(episodes: metainit.Episode) -> int:
+def together(episodes: metainit.Episode) -> int:
     """Counts the episodes that a device computes side by side, 1 to `TOGETHER`.
 
     A CPU has no use for more than one, and is spared filling up few. Milliseconds an
@@ -340,7 +297,7 @@ def _together(episodes: metainit.Episode) -> int:
 
 def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode, axis: int) -> Any:
     """Applies a function of some episodes to many; the last chunk is filled up."""
-    count, size = len(episodes.support["label"]), _together(episodes)
+    count, size = len(episodes.support["label"]), together(episodes)
     results = []
     for rows, _ in chunks(np.arange(count), devices.mesh().size * size):
         of_chunk = run(jax.tree.map(lambda x, rows=rows: x[rows], episodes))

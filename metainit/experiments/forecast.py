@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,10 +18,9 @@ from metainit.data import episode_set
 from metainit.data.episode_set import Sample
 from metainit.data.loading import Roles
 from metainit.evaluation import adaptation, closed_form, episode_count, halving
-from metainit.evaluation.adaptation import Evaluator
 from metainit.evaluation.few_shot import EvaluatorOf
-from metainit.runtime import budget, hosts
-from metainit.runtime.budget import COMPILE_SECONDS, LEAST_STEPS
+from metainit.runtime import devices, hosts
+from metainit.runtime.budget import LEAST_STEPS
 from metainit.runtime.cost import NAMES, RATES, WARM_RATES
 from metainit.training import steps
 from metainit.training.initialisation import Initialisation
@@ -32,11 +31,8 @@ from metainit.transfer import heads as transfer_heads
 
 MARGIN = 1.5  # that max_hours leaves for meta-test, as a machine may become busy
 SHARE = 0.9  # of the memory; the rest holds states, data and what allocation loses
-# Of a dry run: operations of the step that tells the machine's rate, and seconds that
-# compiling and timing the run's own programs may take.
-_PROBE, _QUICK = 1e11, 25.0
 _WIDTH = 256  # features that heads in closed form are timed on
-_TIMED = 3.0  # seconds that episodes may take to be timed
+_TIMED = 3.0  # seconds after which nothing is timed again
 
 
 class NoTimeError(ConfigError):
@@ -45,6 +41,8 @@ class NoTimeError(ConfigError):
 
 class Forecast(NamedTuple):
     """Seconds by the wall clock, and how often they are spent.
+
+    What has not been timed is NaN.
 
     Attributes:
       runs: initialisations that training makes, each in an equal share of the time; of
@@ -61,24 +59,21 @@ class Forecast(NamedTuple):
       begun_seconds: until it was planned: of data, of a run's encoding and compiling.
       compile_seconds: of what is compiled after that.
       transfer_seconds: of fine-tuning.
-      rate: operations a second by which steps that are not compiled are timed; 0 where
-        they are timed themselves.
     """
 
     runs: int
-    meta_seconds: float
-    joint_seconds: float
-    adaptations: int
-    adaptation_seconds: float
-    encoding_seconds: float = 0.0
+    adaptations: int = 0
     floor: int = 0
     fewest: int = 0
-    heads_seconds: float = 0.0
     looks: int = 0
-    begun_seconds: float = 0.0
     compile_seconds: float = 0.0
-    transfer_seconds: float = 0.0
-    rate: float = 0.0
+    meta_seconds: float = math.nan
+    joint_seconds: float = math.nan
+    transfer_seconds: float = math.nan
+    adaptation_seconds: float = math.nan
+    heads_seconds: float = math.nan
+    encoding_seconds: float = 0.0
+    begun_seconds: float = 0.0
 
     def meta_test_seconds(self, section: Evaluate, run: float) -> float:
         """Seconds of meta-test in a run of so many, as `evaluate.max_share` limits it.
@@ -156,96 +151,56 @@ def looks(config: Experiment, roles: Roles, has_weights: bool) -> int:
     return times * sum(_choosing(config, roles))
 
 
-def rate(
-    config: Experiment, start: Initialisation, roles: Roles, meta: Step, joint: Step
-) -> float:
-    """Operations a second, told by a supervised step on few images; 0 for small steps.
-
-    Those are compiled and timed themselves in the time that a dry run has. The steps
-    given are planned only.
-    """
-    few = int(np.clip(_PROBE * config.joint.batch / joint.flops, 1, config.joint.batch))
-    small = parsing.replaced(config, {"joint.batch": few})
-    probe = steps.joint_step(
-        small, start.model, start.preprocess, start.body, roles.train[:1], meta
-    )
-    batch = probe.batches(0)
-    (seconds,) = budget.seconds_each(
-        lambda: probe.program.update(probe.state, batch, probe.key)
-    )
-    found = probe.flops / seconds
-    # As slow as the machine is at this one, where it was not kept from another run.
-    slower = max(1.0, probe.program.compile_seconds / joint.program.compile_seconds)
-    compiling = meta.program.compile_seconds + joint.program.compile_seconds
-    timing = (LEAST_STEPS + 1) * meta.batches.period * meta.flops / found
-    return 0.0 if slower * compiling + timing < _QUICK else found
-
-
-def measure(
+def measured(
     config: Experiment,
     start: Initialisation,
     roles: Roles,
     meta: Step,
     joint: Step,
     evaluator_of: EvaluatorOf,
-    rate: float = 0.0,
-) -> Forecast:
-    """Times both steps and an episode, or tells their times by a rate.
+) -> Iterator[Forecast]:
+    """Times both steps, an episode and the heads; each forecast knows one part more.
 
     `start` is what `meta` starts from, head aside.
     """
     start = start._replace(head=meta_params(meta.state).model.get("head"))
-    seconds = meta.flops / (rate or 1), joint.flops / (rate or 1)
-    if not rate:
-        seconds = steps.seconds(meta, joint)
     made, has_weights = len(trained(config)), start.provenance is not None
     made -= config.warm_start > 0
-    one = parsing.replaced(config, {"evaluate.validation_episodes": 1})
-    (sample,) = episode_set.draw_validation(one, roles.validation[:1])
-    evaluator = evaluator_of(sample.way)
-    work = adaptation.operations(
-        evaluator.method, config.evaluate.steps, start, sample.episodes, sample.way
-    )
-    # Step sizes alone are learned by a program of their own.
-    compiling = (len(config.learned_rates) + (rate > 0)) * meta.program.compile_seconds
-    compiling += (rate > 0) * joint.program.compile_seconds
-    pace = rate or meta.flops / seconds[0]
-    embedding, adapting = work.embedding / pace, work.adapting / pace
-    if not rate and (fitting := int(_TIMED / (embedding + adapting))):
-        count = min(fitting, adaptation.TOGETHER)
-        embedding, adapting = _timed(config, start, roles, evaluator, count)
-    else:
-        compiling += COMPILE_SECONDS * work.equations
     # Random ones are measured too, and pretrained weights as they are.
-    measured = made + 1 + has_weights
+    compared = made + 1 + has_weights
     floor = episode_count.floor(config.evaluate, len(roles.test + roles.held_out))
-    found = Forecast(
+    forecast = Forecast(
         runs=made,
-        meta_seconds=seconds[0],
-        joint_seconds=seconds[1],
-        adaptations=adaptations(config, roles, measured),
-        adaptation_seconds=adapting,
+        adaptations=adaptations(config, roles, compared),
         floor=floor,
-        fewest=adaptations(config, roles, measured, floor),
-        heads_seconds=measured * _heads_seconds(config, roles, sample, embedding),
+        fewest=adaptations(config, roles, compared, floor),
         looks=looks(config, roles, has_weights),
-        compile_seconds=compiling,
-        transfer_seconds=measured * _fine_tuning_seconds(config, roles, seconds[1]),
-        rate=rate,
+        # Step sizes alone are learned by a program of their own.
+        compile_seconds=len(config.learned_rates) * meta.program.compile_seconds,
     )
-    return Forecast(*hosts.agreed(found))  # times differ between hosts
+    yield forecast
+    of_meta, of_joint = steps.seconds(meta, joint)
+    forecast = forecast._replace(
+        meta_seconds=of_meta,
+        joint_seconds=of_joint,
+        transfer_seconds=compared * _fine_tuning_seconds(config, roles, of_joint),
+    )
+    yield forecast
+    embedding, adapting = _episode_seconds(config, start, roles, evaluator_of)
+    forecast = forecast._replace(
+        adaptation_seconds=adapting,
+        heads_seconds=compared * _heads_seconds(config, roles, embedding),
+    )
+    yield Forecast(*hosts.agreed(forecast))  # times differ between hosts
 
 
-def _timed(
-    config: Experiment,
-    start: Initialisation,
-    roles: Roles,
-    evaluator: Evaluator,
-    count: int,
+def _episode_seconds(
+    config: Experiment, start: Initialisation, roles: Roles, evaluator_of: EvaluatorOf
 ) -> tuple[float, float]:
-    """Seconds of an episode's features and of adapting to it, by so many episodes."""
-    several = parsing.replaced(config, {"evaluate.validation_episodes": count})
-    (sample,) = episode_set.draw_validation(several, roles.validation[:1])
+    """Times an episode's features, and adapting to it."""
+    sample = _drawn(config, roles, 1)
+    count = devices.mesh().size * adaptation.together(sample.episodes)
+    sample, evaluator = _drawn(config, roles, count), evaluator_of(sample.way)
     embedding = _least(lambda: evaluator.embed(start, sample)) / count
     seen = evaluator.embed(start, sample) if evaluator.is_fixed(start) else sample
     setting = Setting("prototype", "sgd", 0.0)
@@ -253,16 +208,22 @@ def _timed(
     return embedding, adapting
 
 
-def _heads_seconds(
-    config: Experiment, roles: Roles, sample: Sample, embedding: float
-) -> float:
-    """Seconds that features and heads in closed form take an initialisation.
+def _drawn(config: Experiment, roles: Roles, count: int) -> Sample:
+    """Draws the first episodes of meta-validation."""
+    several = parsing.replaced(config, {"evaluate.validation_episodes": count})
+    (sample,) = episode_set.draw_validation(several, roles.validation[:1])
+    return sample
 
-    The heads are timed on features that are like those of a sample's first episode.
+
+def _heads_seconds(config: Experiment, roles: Roles, embedding: float) -> float:
+    """Estimates the seconds of features and heads in closed form, an initialisation.
+
+    The heads are timed on features that are like those of an episode.
     """
     asked, choosing = config.evaluate, _choosing(config, roles)
     if not asked.episodes:
         return 0.0
+    sample = _drawn(config, roles, 1)
     testing = asked.episodes * len(roles.test + roles.held_out)
     rng, total = np.random.default_rng(0), (sum(choosing) + testing) * embedding
     means = rng.standard_normal((sample.way, _WIDTH))
@@ -281,14 +242,14 @@ def _heads_seconds(
 
 
 def _least(call: Callable[[], Any]) -> float:
-    """The least seconds of some calls, the first of which is not counted."""
+    """Times some calls, the first of which compiles, and gives the least seconds."""
     call()
-    seconds = math.inf
-    for _ in range(LEAST_STEPS):
+    times: list[float] = []
+    while len(times) < LEAST_STEPS and sum(times) < _TIMED:
         begin = time.perf_counter()
         call()
-        seconds = min(seconds, time.perf_counter() - begin)
-    return seconds
+        times.append(time.perf_counter() - begin)
+    return min(times)
 
 
 def _fine_tuning_seconds(
@@ -312,9 +273,15 @@ def _fine_tuning_seconds(
     return images * joint_seconds / config.joint.batch
 
 
-def check_memory(needed: int, available: int) -> None:
-    """Raises ConfigError where bytes do not suffice for a meta-iteration's plan."""
-    if needed > SHARE * available:
+def fits(needed: int) -> bool:
+    """Tells whether the device has so many bytes for a meta-iteration."""
+    return needed <= SHARE * device_memory()
+
+
+def check_memory(needed: int) -> None:
+    """Raises ConfigError where the device has not so many bytes."""
+    available = device_memory()
+    if not fits(needed):
         raise ConfigError(
             f"a meta-iteration needs {needed / 1e9:.1f} GB, and the device has "
             f"{available / 1e9:.1f} GB; lower data.size, inner.steps or train_task.way,"

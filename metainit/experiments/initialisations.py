@@ -157,7 +157,7 @@ def make(
     its annealed end, but where it has come to suit the classes of meta-train alone.
     Pretrained weights, as they are, are one of them.
     """
-    start, _, meta, joint, _ = programs
+    start, _, meta, joint = programs
     inits: dict[str, Initialisation] = {}
 
     def of_body(params: Any) -> Initialisation:

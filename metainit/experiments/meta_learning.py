@@ -142,9 +142,11 @@ def _meta_learn(
             start, roles, encoding = preparation.on_maps(config, start, roles, dry_run)
     method = make_method(config, start.model, start.preprocess)
     evaluator_of = adaptation.evaluators(method, config.evaluate.steps)
-    programs, expected = preparation.timed(
-        config, method, start, roles, (head_key, step_key), evaluator_of, dry_run
-    )
+    measure = preparation.timed_in_a_minute if dry_run else preparation.timed
+    given = config, method, start, roles, (head_key, step_key), evaluator_of
+    if (timed := measure(*given)) is None:
+        return ""
+    programs, expected = timed
     meta, joint = programs.meta, programs.joint
     encoding, past = encoding + whole.seconds, hosts.agreed(time.perf_counter() - begin)
     expected = expected._replace(encoding_seconds=encoding, begun_seconds=past)
@@ -154,10 +156,9 @@ def _meta_learn(
             run_folder.claim(workdir, settings, MAY_CHANGE, ONLY_UP)
             leakage.store(workdir, loaded)
             stored.save_origin(workdir, start)
-    seconds = expected.meta_seconds, expected.joint_seconds
-    ratio = config.joint.steps_per_iteration or steps_per_iteration(
-        workdir / BUDGET, *seconds, store=not dry_run
-    )
+    seconds, kept = (expected.meta_seconds, expected.joint_seconds), workdir / BUDGET
+    ratio = config.joint.steps_per_iteration
+    ratio = ratio or steps_per_iteration(kept, *seconds, store=not dry_run)
     parts = plan.parts(config, expected, meta, joint, ratio)
     print(plan.in_words(config, expected, parts, meta, ratio), flush=True)
     if dry_run:  # refused when its plan was seen

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 
 from metainit.config.fields import Experiment
-from metainit.experiments.forecast import SHARE, Forecast, device_memory, trained
+from metainit.experiments.forecast import Forecast, device_memory, fits, trained
 from metainit.reporting.plain_text import WIDTH
 from metainit.training.steps import Step
 
@@ -18,7 +18,7 @@ _AROUND = 8.0  # seconds of imports before a run, and of its report
 
 
 class Part(NamedTuple):
-    """A part of a run."""
+    """A part of a run; its seconds are NaN where they were not timed."""
 
     name: str
     seconds: float
@@ -52,7 +52,7 @@ def parts(
     if config.transfer.steps:
         found.append(Part("fine-tuning", forecast.transfer_seconds))
     if config.evaluate.episodes:
-        before = min(3600 * config.max_hours, sum(part.seconds for part in found))
+        before = min(3600 * config.max_hours, _total(found))
         found.append(_meta_test(config, forecast, before))
     return [*found, Part("report", _AROUND, "and imports")]
 
@@ -77,6 +77,8 @@ def ahead(
 def _meta_test(config: Experiment, forecast: Forecast, before: float) -> Part:
     """Meta-test after so many seconds of other parts."""
     section, each = config.evaluate, forecast.adaptation_seconds
+    if math.isnan(each):
+        return Part("meta-test", each, f"up to {forecast.adaptations:,} adaptations")
     share = section.max_share
     run = before / (1 - share) if share < 1 else math.inf
     seconds = forecast.meta_test_seconds(section, run)
@@ -93,16 +95,13 @@ def in_words(
     config: Experiment, forecast: Forecast, whole: list[Part], meta: Step, ratio: float
 ) -> str:
     """Tells a run's parts in some lines, its memory, and what would make it shorter."""
-    total = sum(part.seconds for part in whole)
+    total, is_timed = _total(whole), not any(math.isnan(x.seconds) for x in whole)
     lines = ["The plan:"]
-    if forecast.rate:
-        lines = textwrap.wrap(
-            "The plan, from operations counted and a rate of "
-            f"{forecast.rate / 1e9:.3g} GFLOP/s measured here (not compiled):",
-            WIDTH,
-        )
     longest = max(len(part.name) for part in whole)
-    rows = [*whole, Part("in all", total, f"of max_hours={config.max_hours:g}")]
+    limit = f"of max_hours={config.max_hours:g}"
+    if not is_timed:
+        limit = f"and what a minute did not suffice to time, {limit}"
+    rows = [*whole, Part("in all", total, limit)]
     for name, seconds, words in rows:
         first = f"  {name:{longest}}  {time_in_words(seconds):>12}  "
         aligned = " " * len(first)
@@ -110,20 +109,24 @@ def in_words(
     if total > 3600 * config.max_hours:
         lines.append("  max_hours ends training early, so that meta-test fits in.")
     memory, there = meta.program.memory, device_memory()
-    about = "about " if forecast.rate else ""
+    as_long = "" if math.isnan(ratio) else f"; {ratio:.3g} joint steps take as long"
     lines += textwrap.wrap(
-        f"A meta-iteration needs {about}{memory / 1e9:.2g} GB of device memory, of "
-        f"{there / 1e9:.3g}; {ratio:.3g} joint steps take as long.",
+        f"A meta-iteration needs {memory / 1e9:.2g} GB of device memory, of "
+        f"{there / 1e9:.3g}{as_long}.",
         WIDTH,
     )
-    if memory > SHARE * there:
+    if not fits(memory):
         lines.append(
             "That is too much: see data.size, inner.steps, train_task.way, "
             "compute=bfloat16, encoder.checkpoint and encoder.adapt_from."
         )
-    if total > LONG:
+    if total > LONG and is_timed:
         lines += _shorter(config, forecast, whole)
     return "\n".join(lines)
+
+
+def _total(whole: list[Part]) -> float:
+    return sum(part.seconds for part in whole if not math.isnan(part.seconds))
 
 
 def _shorter(config: Experiment, forecast: Forecast, whole: list[Part]) -> list[str]:
@@ -169,6 +172,8 @@ def _shorter(config: Experiment, forecast: Forecast, whole: list[Part]) -> list[
 
 def time_in_words(seconds: float) -> str:
     """Tells a time in the unit that suits it: "12 ms", "40 s", "25 minutes", ..."""
+    if math.isnan(seconds):
+        return "not timed"
     if seconds < 0.1:
         return f"{1000 * seconds:.2g} ms"
     if seconds < 100:

@@ -1,5 +1,6 @@
 """What an experiment is made of before it trains: checked data, starts, programs."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,8 +20,7 @@ from metainit.experiments.forecast import Forecast
 from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
 from metainit.models.model import Model
-from metainit.runtime import digest, hosts, progress
-from metainit.runtime.budget import compile_step, not_compiled
+from metainit.runtime import digest, hosts, progress, stop
 from metainit.runtime.cost import RANDOM
 from metainit.training import frozen_features, steps
 from metainit.training import learner as recipe
@@ -30,6 +30,11 @@ from metainit.training.runs import Programs
 from metainit.transfer import comparison, rates
 
 PRETRAINED = "pretrained weights"
+MINUTE = 60.0  # seconds that a dry run compiles and times
+_NOT_COMPILED = (
+    "A minute did not suffice to compile the steps, so no time can be told. A run "
+    "compiles them first, and tells its plan then."
+)
 
 
 def checked_roles(
@@ -180,13 +185,54 @@ def timed(
     roles: Roles,
     keys: tuple[jax.Array, jax.Array],
     evaluator_of: EvaluatorOf,
-    dry_run: bool = False,
 ) -> tuple[Programs, Forecast]:
-    """The programs, made with the `keys` of `compiled`, and what a run will take."""
+    """Makes the programs, with the `keys` of `compiled`, and tells what a run takes."""
     with progress.Stage("compiling and timing", 0):
-        programs = compiled(config, method, start, roles, *keys, dry_run=dry_run)
-        of_steps = programs.meta, programs.joint, evaluator_of, programs.rate
-        return programs, forecast.measure(config, start, roles, *of_steps)
+        programs = compiled(config, method, start, roles, *keys)
+        if start.network is not None:
+            forecast.check_memory(programs.meta.program.memory)
+        of_steps = programs.meta, programs.joint, evaluator_of
+        *_, expected = forecast.measured(config, start, roles, *of_steps)
+        return programs, expected
+
+
+def timed_in_a_minute(
+    config: Experiment,
+    method: Method,
+    start: Initialisation,
+    roles: Roles,
+    keys: tuple[jax.Array, jax.Array],
+    evaluator_of: EvaluatorOf,
+) -> tuple[Programs, Forecast] | None:
+    """Does as `timed` for a dry run: what has not been timed after a minute is NaN.
+
+    If the minute did not suffice to compile, it says so and gives None. A thread goes
+    on with what cannot be stopped, until the process ends.
+    """
+    known: list[tuple[Programs, Forecast]] = []
+    errors: list[BaseException] = []
+
+    def measure() -> None:
+        try:
+            programs = compiled(config, method, start, roles, *keys)
+            of_steps = programs.meta, programs.joint, evaluator_of
+            for expected in forecast.measured(config, start, roles, *of_steps):
+                known.append((programs, expected))
+                if not forecast.fits(programs.meta.program.memory):
+                    return
+        except BaseException as error:
+            errors.append(error)
+
+    with progress.Stage("compiling and timing", 0):
+        thread = threading.Thread(target=measure, name=stop.LEFT, daemon=True)
+        thread.start()
+        thread.join(MINUTE)
+    if errors:
+        raise errors[0]
+    if not known:
+        print(_NOT_COMPILED)
+        return None
+    return known[-1]
 
 
 def compiled(
@@ -196,11 +242,8 @@ def compiled(
     roles: Roles,
     head_key: jax.Array,
     step_key: jax.Array,
-    dry_run: bool = False,
 ) -> Programs:
-    """The steps of meta-learning and of joint pretraining.
-
-    In a dry run large ones are planned only, with a rate to tell their times by.
+    """Compiles the steps of meta-learning and of joint pretraining.
 
     Args:
       head_key: draws the head that is learned, where one is.
@@ -217,19 +260,8 @@ def compiled(
         head = recipe.init_head(config, model, body, example, head_key)
         return method.learner.init(recipe.started(config, model, {"body": body} | head))
 
-    if not dry_run:
-        progress.tell("compiling", "")
-    make = not_compiled if dry_run else compile_step
+    progress.tell("compiling", "")
     state = state_of(start.body)
-    meta = steps.meta_step(config, method.learner, state, batches, step_key, make)
-    if start.network is not None and not dry_run:
-        forecast.check_memory(meta.program.memory, forecast.device_memory())
-    joint = steps.joint_step(
-        config, model, preprocess, start.body, roles.train, meta, make
-    )
-    programs = Programs(start, state_of, meta, joint)
-    if dry_run:
-        if rate := forecast.rate(config, start, roles, meta, joint):
-            return programs._replace(rate=rate)
-        return compiled(config, method, start, roles, head_key, step_key)
-    return programs
+    meta = steps.meta_step(config, method.learner, state, batches, step_key)
+    joint = steps.joint_step(config, model, preprocess, start.body, roles.train, meta)
+    return Programs(start, state_of, meta, joint)

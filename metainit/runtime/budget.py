@@ -7,30 +7,20 @@ from typing import Any, NamedTuple
 
 import jax
 
-from metainit.runtime import atomic, flops, hosts, placement
+from metainit.runtime import atomic, hosts, placement
 from metainit.runtime.placement import ALONE, Placement
 
 # Whichever of the first two is reached first, but so many steps at least.
 TIMED_STEPS, TIMED_SECONDS, LEAST_STEPS = 15, 5.0, 3
 
-# Of a program's operations, as `flops.equations` counts them: 13 s for the 12,000 of a
-# meta-step of EfficientNet-Lite0, 14 s for the 15,000 of a step of ResNet-50.
-COMPILE_SECONDS = 1e-3
-
 
 class Program(NamedTuple):
-    """A compiled training step, and what the compiler says of it.
-
-    Of one that is not compiled (`not_compiled`) all numbers are estimates.
-    """
+    """A compiled training step, and what the compiler says of it."""
 
     update: Callable[..., Any]  # `(state, batch, key) -> (state, metrics)`
     compile_seconds: float
     memory: int  # bytes of temporaries and outputs
     flops: float  # a loop's body counted once
-
-
-Make = Callable[..., Program]  # `compile_step` or `not_compiled`
 
 
 def compile_step(
@@ -47,22 +37,6 @@ def compile_step(
         compile_seconds=compile_seconds,
         memory=plan.temp_size_in_bytes + plan.output_size_in_bytes if plan else 0,
         flops=float((compiled.cost_analysis() or {}).get("flops", 0)),
-    )
-
-
-def not_compiled(
-    update: Callable[..., Any], *example: Any, where: Placement = ALONE
-) -> Program:
-    """Estimates a training step as `compile_step` would find it, by tracing alone.
-
-    Of what jit spreads by itself the memory is that of one device that has it all.
-    """
-    del where
-    return Program(
-        update=update,
-        compile_seconds=COMPILE_SECONDS * flops.equations(update, *example),
-        memory=flops.bytes_needed(update, *example),
-        flops=0.0,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a program takes, told from its operations alone: nothing is compiled.
+"""Counts the operations of a program, by tracing alone.
 
 XLA counts the body of a loop once; inner steps and tasks are loops, which count in full
 here. Counted are matrix products and convolutions, which is nearly all there is.
@@ -10,39 +10,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-from jax.extend.core import Jaxpr, Literal
+from jax.extend.core import Jaxpr
 
 from metainit.core.hypergradient import programs_in
 
 
-def of_function(
-    fn: Callable[..., Any], *args: Any, of_branches: Callable[..., float] = max
-) -> float:
+def of_function(fn: Callable[..., Any], *args: Any) -> float:
     """Counts operations of matrix products and convolutions, by tracing alone.
 
     A multiplication and an addition are two. Multiplications by padding and by the
     zeros of a dilated convolution count. Of the branches of a `cond` the largest
-    counts, or what `of_branches` makes of them; a `while_loop`'s body counts once.
+    counts; a `while_loop`'s body counts once.
     """
-    return _of_jaxpr(jax.make_jaxpr(fn)(*args).jaxpr, of_branches)
+    return _of_jaxpr(jax.make_jaxpr(fn)(*args).jaxpr)
 
 
-def equations(fn: Callable[..., Any], *args: Any) -> int:
-    """Counts what the compiler has to compile: a loop's body once, all branches."""
-    return _equations(jax.make_jaxpr(fn)(*args).jaxpr)
-
-
-def bytes_needed(fn: Callable[..., Any], *args: Any) -> int:
-    """Estimates the memory of temporaries and outputs.
-
-    It is what lives at once where operations run in the order in which they were
-    traced and nothing is fused, but for what is computed element by element, of which
-    the compiler keeps one array of several.
-    """
-    return _peak(jax.make_jaxpr(fn)(*args).jaxpr)
-
-
-def _of_jaxpr(jaxpr: Jaxpr, of_branches: Callable[..., float]) -> float:
+def _of_jaxpr(jaxpr: Jaxpr) -> float:
     total = 0.0
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
@@ -58,48 +41,13 @@ def _of_jaxpr(jaxpr: Jaxpr, of_branches: Callable[..., float]) -> float:
             features = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
             total += 2 * output.size * kernel.size / features
             continue
-        parts = [_of_jaxpr(inner, of_branches) for inner in _programs(equation)]
+        parts = [_of_jaxpr(inner) for inner in _programs(equation)]
         repeats = params["length"] if name == "scan" else 1
         if name == "shard_map":  # what one device does
             repeats = params["mesh"].size
         is_cond = name == "cond" and parts
-        total += of_branches(parts) if is_cond else repeats * sum(parts)
+        total += max(parts) if is_cond else repeats * sum(parts)
     return total
-
-
-def _equations(jaxpr: Jaxpr) -> int:
-    parts = (part for equation in jaxpr.eqns for part in _programs(equation))
-    return len(jaxpr.eqns) + sum(map(_equations, parts))
-
-
-def _peak(jaxpr: Jaxpr) -> int:
-    """Bytes that live at once inside a program, its inputs not counted."""
-    last_use = {
-        variable: number
-        for number, equation in enumerate(jaxpr.eqns)
-        for variable in equation.invars
-        if not isinstance(variable, Literal)
-    }
-    kept = {variable for variable in jaxpr.outvars if not isinstance(variable, Literal)}
-    alive, peak = 0, 0
-    made: set[Any] = set()
-    for number, equation in enumerate(jaxpr.eqns):
-        out = sum(map(_bytes, equation.outvars))
-        inner = max((_peak(part) for part in _programs(equation)), default=0)
-        peak = max(peak, alive + max(out, inner))
-        made |= set(equation.outvars)
-        alive += out
-        for variable in {x for x in equation.invars if not isinstance(x, Literal)}:
-            is_dead = last_use[variable] == number and variable not in kept
-            alive -= _bytes(variable) if is_dead and variable in made else 0
-        unused = (x for x in equation.outvars if x not in last_use and x not in kept)
-        alive -= sum(map(_bytes, unused))
-    return peak
-
-
-def _bytes(variable: Any) -> int:
-    aval = variable.aval
-    return aval.size * aval.dtype.itemsize if hasattr(aval, "shape") else 0
 
 
 def _programs(equation: Any) -> Iterator[Jaxpr]:

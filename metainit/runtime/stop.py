@@ -12,10 +12,12 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 LOST = 75  # the status where another process is gone: try again (EX_TEMPFAIL)
+LEFT = "left"  # the name of a thread that a process does not wait for at its end
 
 AT_ONCE = "stopped at once; what was saved before is kept\n"
 
@@ -83,13 +85,15 @@ def later() -> Iterator[None]:
 def leave(status: int) -> NoReturn:
     """Ends the process with this status.
 
-    One that was stopped ends at once: XLA may be compiling in a thread still, which
-    Python's own way out would crash. So does one that lost another, for which JAX would
-    wait, and one that is stopped on Python's way out, when all is done.
+    A process that was stopped ends at once: XLA may still be compiling in a thread,
+    which Python's own way out would crash. So does a process that left a thread behind,
+    and one that lost another process, for which JAX would wait. A signal that comes on
+    Python's own way out ends the process, too.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    if status in (128 + signal.SIGINT, LOST):
+    is_left = any(thread.name == LEFT for thread in threading.enumerate())
+    if is_left or status in (128 + signal.SIGINT, LOST):
         os._exit(status)
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:

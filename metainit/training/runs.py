@@ -23,15 +23,13 @@ from metainit.training.steps import Step
 class Programs(NamedTuple):
     """What an experiment has compiled, and what meta-learning starts from.
 
-    `state_of` is `(body) -> MetaState` before the first meta-iteration. Steps that are
-    planned only have a `rate`, in operations a second.
+    `state_of` is `(body) -> MetaState` before the first meta-iteration.
     """
 
     start: Initialisation
     state_of: Callable[[Any], MetaState]
     meta: Step
     joint: Step
-    rate: float = 0.0
 
 
 def _in_common(

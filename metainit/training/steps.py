@@ -18,7 +18,7 @@ from metainit.models import classification
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import devices, flops, placement
-from metainit.runtime.budget import Make, Program, compile_step, seconds_each
+from metainit.runtime.budget import Program, compile_step, seconds_each
 from metainit.runtime.placement import EVERYWHERE, SPREAD, Placement
 from metainit.training import health, optimizers
 from metainit.training import learner as recipe
@@ -42,12 +42,10 @@ def meta_step(
     state: MetaState,
     batches: MetaBatches,
     key: jax.Array,
-    make: Make = compile_step,
 ) -> Step:
     """Compiles a meta-iteration, each device for an equal share of the tasks.
 
     Tasks that differ in shape are taken one by one, by every device all of them.
-    `make` is `metainit.runtime.budget.not_compiled` where it is to be planned only.
     """
     skips, every = config.outer.skip_nonfinite > 0, config.log_every
     # Compiled and counted is one function, so that it is traced once.
@@ -55,9 +53,9 @@ def meta_step(
     whole = learner._replace(update=skipping(update) if skips else update)
     if batches.stacked:
         calls = [(state, batches(0), key)]
-        program = by_shape(whole.update, calls, make, lambda _: OVER_TASKS)
+        program = by_shape(whole.update, calls, lambda _: OVER_TASKS)
     else:
-        program = in_parts(learner, state, batches.one_of_each(), key, make, every)
+        program = in_parts(learner, state, batches.one_of_each(), key, every)
         if skips:
             program = program._replace(update=skipping(program.update))
         if (count := devices.mesh().size) > 1:
@@ -77,12 +75,10 @@ def joint_step(
     body: Any,
     sources: tuple[Source, ...],
     meta: Step,
-    make: Make = compile_step,
 ) -> Step:
     """Compiles a step of joint pretraining, one classifier over all of meta-train.
 
-    It starts from `body`, and has the key and the period of the meta-iteration `meta`;
-    `make` as of `meta_step`.
+    It starts from `body`, and has the key and the period of the meta-iteration `meta`.
     """
     batches, key, period = JointBatches(config, sources), meta.key, meta.batches.period
     example = jnp.zeros((2, *sources[0].images.shape[1:]))
@@ -105,7 +101,7 @@ def joint_step(
     counts = [
         flops.of_function(update, state, batches(step), key) for step in range(period)
     ]
-    program = by_shape(update, calls, make, over_images)
+    program = by_shape(update, calls, over_images)
     return Step(program, state, batches, key, sum(counts) / period)
 
 
@@ -128,7 +124,6 @@ def seconds(meta: Step, joint: Step) -> tuple[float, float]:
 def by_shape(
     update: Update,
     calls: Iterable[tuple[Any, ...]],
-    make: Make,
     where: Callable[[Any], Placement],
 ) -> Program:
     """Compiles a step for every shape of its second argument among example calls.
@@ -139,7 +134,8 @@ def by_shape(
     for arguments in calls:
         shapes = _shapes(arguments[1])
         if shapes not in programs:
-            programs[shapes] = make(update, *arguments, where=where(arguments[1]))
+            where_to = where(arguments[1])
+            programs[shapes] = compile_step(update, *arguments, where=where_to)
     return Program(
         lambda *arguments: programs[_shapes(arguments[1])].update(*arguments),
         sum(program.compile_seconds for program in programs.values()),
@@ -175,7 +171,6 @@ def in_parts(
     state: MetaState,
     tasks: Iterable[Any],
     key: jax.Array,
-    make: Make = compile_step,
     norms_every: int = 0,
 ) -> Program:
     """Compiles a meta-iteration over tasks that cannot be stacked, by their shapes.
@@ -197,7 +192,7 @@ def in_parts(
     add = jax.jit(lambda total, grads: jax.tree.map(jnp.add, total, grads))
     calls = ((state, task, key, np.int32(0)) for task in tasks)
     everywhere = Placement((EVERYWHERE,) * 4)
-    program = by_shape(gradient, calls, make, lambda task: everywhere)
+    program = by_shape(gradient, calls, lambda task: everywhere)
 
     def update(state: MetaState, batch: tuple[Any, ...], key: jax.Array) -> Any:
         total, metrics = None, []

@@ -333,4 +333,4 @@ def test_large_episodes_are_not_computed_side_by_side(image, side_by_side, monke
     episodes = metainit.Episode(part, part)
     for backend, count in ("gpu", side_by_side), ("cpu", 1):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        assert adaptation._together(episodes) == count
+        assert adaptation.together(episodes) == count

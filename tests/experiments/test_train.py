@@ -263,7 +263,7 @@ def test_a_warm_start_takes_its_time_from_the_run_that_follows(monkeypatch):
 
     monkeypatch.setattr(initialisations, "fit", fitted)
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
-    expected = Forecast(3, 1.0, 1.0, 0, 0.0)
+    expected = Forecast(3, adaptation_seconds=0.0, heads_seconds=0.0, meta_seconds=1.0)
     trainer = Trainer(config, (), None, expected, 0.0)
     run = SimpleNamespace(name="one", alphas=(1.0,))
     start = Initialisation("start", None, None, None)
@@ -515,6 +515,20 @@ def test_a_dry_run_needs_no_download(tmp_path, capsys):
     assert "to download: https://raw.githubusercontent.com/" in told
     assert "noise stands in for omniglot, flowers102, cifar_fs" in told
     assert "meta-train: flowers102, 82 classes" in told and "of max_hours=168" in told
+
+
+def test_a_dry_run_ends_after_a_minute(images, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(preparation, "MINUTE", 0.0)
+    assert train(perceptron(images), tmp_path / "run", dry_run=True) == ""
+    assert "A minute did not suffice to compile" in capsys.readouterr().out
+    monkeypatch.setattr(preparation, "MINUTE", 60.0)
+
+    def fails(*given):
+        raise ConfigError("train_task.way: it cannot be drawn")
+
+    monkeypatch.setattr(preparation, "MetaBatches", fails)
+    with pytest.raises(ConfigError, match="it cannot be drawn"):
+        train(perceptron(images), tmp_path / "run", dry_run=True)
 
 
 def test_another_config_is_refused_with_every_difference(whole, images):

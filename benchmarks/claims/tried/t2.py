@@ -67,7 +67,7 @@ def made(
     programs = preparation.compiled(config, method, start, roles, *keys)
     key, pace = programs.meta.key, config.joint.steps_per_iteration
     evaluator_of = adaptation.evaluators(method, config.evaluate.steps)
-    forecast = Forecast(3, 1.0, 0.1, 0, 0.0)
+    forecast = Forecast(3, meta_seconds=1.0, adaptation_seconds=0.0, heads_seconds=0.0)
     trainer = Trainer(config, roles.validation, evaluator_of, forecast, 0.0)
 
     def of_params(params):
