@@ -46,8 +46,8 @@ def page() -> str:
             *(line for name in COMMANDS for line in _command(name)),
             "## Fields",
             "",
-            "`metainit train NAME FIELD=VALUE` changes them. For `launch.py` they",
-            "begin with `--config.` A tuple of one value is `(VALUE,)`.",
+            "`metainit train NAME FIELD=VALUE` changes them; `--config.FIELD=VALUE` is",
+            "the same. A tuple of one value is `(VALUE,)`.",
             "",
             *(line for title, kind in KINDS.items() for line in _kind(title, kind)),
         ]

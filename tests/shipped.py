@@ -1,12 +1,8 @@
-"""The configs that come with the project, each with every variant, and scripts."""
+"""The configs that come with the project, each with every variant."""
 
 import functools
 import importlib.util
 import pathlib
-import runpy
-
-from absl import flags
-from ml_collections import config_flags
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 
@@ -40,16 +36,3 @@ def load(name):
     file, _, variant = name.partition(":")
     get_config = modules()[file].get_config
     return get_config(variant) if variant else get_config()
-
-
-def launcher(monkeypatch):
-    """What launch.py defines, in this process but with flags of its own."""
-    own = flags.FlagValues()
-    flags.DEFINE_integer("verbosity", 0, "of absl.logging", flag_values=own)
-    monkeypatch.setattr(flags, "FLAGS", own)
-    of_file = config_flags, "DEFINE_config_file"
-    plain = [(flags, f"DEFINE_{kind}") for kind in ("string", "bool", "integer")]
-    for module, name in (*plain, of_file):
-        define = functools.partial(getattr(module, name), flag_values=own)
-        monkeypatch.setattr(module, name, define)
-    return runpy.run_path(str(FOLDER.parent / "launch.py"))

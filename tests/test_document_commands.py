@@ -22,7 +22,6 @@ import tomllib
 import matplotlib.pyplot as plt
 import pytest
 import seven
-import shipped
 import small_transfer
 import tiny
 import yaml
@@ -210,10 +209,8 @@ class Reader:
 def python(words, patch):
     """Runs a line of Python's: code, launch.py, a module or another script."""
     if words[0] == "launch.py":
-        launch = shipped.launcher(patch)
-        patch.setattr("sys.argv", words)
-        launch["parse"](words)
-        return launch["main"](words)
+        launch = runpy.run_path(words[0])
+        return main(launch["words"](words[1:]))
     if words[0] == "-c":
         return exec(words[1])
     if words[:2] == ["-m", "venv"]:

@@ -62,8 +62,9 @@ def test_sigterm_saves_and_the_same_line_finishes(folder):
         out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, "")
     assert f"joint pretraining: resumed at step {step}" in out
-    *_, page, use = out.splitlines()
+    *_, page, more, use = out.splitlines()
     assert page == "report: runs/trial/report.html"
+    assert more.endswith(": metainit train trial.py seed=1 --out runs/trial-seed1")
     assert use.endswith(": metainit finetune MY_IMAGES --init runs/trial")
     run = folder / "runs" / "trial"
     page = (ROOT / "docs" / "report.md").read_text()
@@ -73,6 +74,6 @@ def test_sigterm_saves_and_the_same_line_finishes(folder):
     rows = list(read_metrics(run / "joint"))
     logged = [row["step"] for row in rows if "pretraining/loss" in row]
     assert logged == list(range(20, 601, 20))
-    assert "launch.py --config=trial.py" in (run / "report.md").read_text()
+    assert "metainit train trial.py" in (run / "report.md").read_text()
     summary = json.loads((run / "results.jsonl").read_text().splitlines()[-1])
     assert summary["eval_accuracy"] > 0.4  # chance is a third

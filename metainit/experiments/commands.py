@@ -61,7 +61,7 @@ def compare(argv: Sequence[str]) -> int:
 
 
 def tune(argv: Sequence[str]) -> int:
-    """Runs `metainit tune CONFIG`, as launch.py does configs/tune.py:CONFIG.
+    """Runs `metainit tune CONFIG`, as configs/tune.py:CONFIG is run.
 
     A config or field that there is not is a ValueError.
     """

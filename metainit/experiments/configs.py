@@ -5,10 +5,9 @@ import dataclasses
 import inspect
 import pathlib
 import pprint
-import re
 import runpy
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
@@ -30,8 +29,6 @@ _KINDS: dict[str | None, type[Typed]] = {
     "tune": fields.Search,
 }
 
-# ml_collections lets these through when a field is looked up that is not there.
-_LOOK_UP_ERRORS = (AttributeError, KeyError, OSError, TypeError)
 _SOURCE = '''"""{about}"""
 
 from metainit.experiments import configs
@@ -217,22 +214,3 @@ def as_config_error() -> Iterator[None]:
         yield
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def explain(error: Exception, config: str, argv: Sequence[str]) -> str | None:
-    """Says in one line what was wrong in `argv`, and what there is instead.
-
-    `error` is what absl or ml_collections raised, `config` the value of --config or "".
-    It returns None where the command line is not to blame.
-    """
-    if config:
-        try:
-            kind = _KINDS[load(config).get("kind")]
-        except ValueError as reason:
-            return f"--config={config}: {reason}"
-        for word in argv:
-            name = re.match(r"--?(?:no)?config\.([^=]+)", word)
-            if name and name[1] not in parsing.names(kind):
-                return f"--config.{parsing.unknown(name[1], kind)}"
-    looked_up = isinstance(error, _LOOK_UP_ERRORS)
-    return None if looked_up else str(error).removeprefix("flag ")

@@ -1,4 +1,4 @@
-"""From a config to an experiment: what launch.py and `metainit train` share."""
+"""Runs an experiment of any kind from its config, as the command line does."""
 
 import dataclasses
 import json
