@@ -2,17 +2,18 @@
 
 Both formats of `torch.save` are read: zip archives (since 1.6) and streams of pickles.
 A pickle is a program; here it can call nothing but three functions of this module.
+It runs in Python's own unpickler written in Python. The one written in C allocates the
+length of a string, or a place in the memo, before it looks how long the file is.
 """
 
 import io
 import math
 import os
 import pickle
-import pickletools
 import zipfile
 from collections.abc import Callable
 from reprlib import repr  # a short one, of any value
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -33,7 +34,15 @@ _DTYPES: dict[str, np.dtype] = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
-_MOST_WORK = 1 << 24
+_MOST_PICKLE = 1 << 24  # bytes; a tensor takes some 200 of them
+# Instructions that no state dict needs: they hash, allocate or import unchecked.
+_FORBIDDEN = {
+    code[0]
+    for code in (
+        *(pickle.DICT, pickle.FROZENSET, pickle.ADDITEMS, pickle.BYTEARRAY8),
+        *(pickle.EXT1, pickle.EXT2, pickle.EXT4),
+    )
+}
 _BIG_ENDIAN = "its numbers are big-endian; save it on another machine"
 
 
@@ -59,7 +68,16 @@ class _Tensor(NamedTuple):
 
 
 class _Dict(dict):
-    """An ordered dict that drops what torch hangs on a state dict as attributes."""
+    """A dict whose keys are cheap to hash, without the attributes that torch adds.
+
+    A tuple of two times a tuple of two times a tuple, and so on, is short to write, and
+    hashing it takes ages.
+    """
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not isinstance(key, str) and not _is_small(key):
+            raise Refused(f"a dict has a {type(key).__name__} for a key")
+        super().__setitem__(key, value)
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -97,7 +115,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         return (_read_zip if content[:2] == b"PK" else _read_stream)(content)
     except Refused as error:
         problem = str(error)
-    except Exception as error:  # pickle, pickletools and zipfile raise a dozen kinds
+    except Exception as error:  # pickle and zipfile raise a dozen kinds
         problem = f"it is damaged or cut short ({error!r})"
     raise ValueError(f"{path}: {problem}; it must be a state dict saved by torch.save")
 
@@ -138,7 +156,8 @@ def _read_stream(content: bytes) -> dict[str, np.ndarray]:
         raise Refused(_BIG_ENDIAN)
     tensors = _state_dict(_load(file, declared))
     keys = _load(file, declared)
-    if not isinstance(keys, list) or set(keys) != declared.keys():
+    named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not named or set(keys) != declared.keys():
         raise Refused("its list of storages is not the one that its tensors need")
     storages = {}
     for key in keys:
@@ -160,62 +179,28 @@ def _check_size(storage: _Storage, data: bytes, elements: int) -> None:
 def _load(file: io.BytesIO, declared: dict[str, _Storage]) -> Any:
     """Reads the pickle at the file's position; its storages are put into `declared`."""
     start = file.tell()
-    # Before it runs: the unpickler gives memory to a string of any length, and to any
-    # place in the memo, without a look at how much there is.
-    work = _Work()
-    for instruction, argument, _ in pickletools.genops(file):
-        if "PUT" in instruction.name and int(argument or 0) > file.tell():
-            raise Refused(f"its pickle has {argument} for a place in the memo")
-        work.add(instruction, argument)
-    return _Unpickler(file.getvalue()[start : file.tell()], declared).load()
+    program = io.BytesIO(file.read(_MOST_PICKLE))
+    value = _Unpickler(program, declared).load()
+    file.seek(start + program.tell())
+    return value
 
 
-class _Work:
-    """What going through all values of a pickle would take.
-
-    A tuple of two times a tuple of two times a tuple, and so on, is short to write, and
-    hashing it takes ages.
-    """
-
-    def __init__(self) -> None:
-        self._stack: list[int] = []  # the values in each value on the unpickler's stack
-        self._marks: list[int] = []
-        self._memo: dict[int, int] = {}
-        self._total = 0
-
-    def add(self, instruction: pickletools.OpcodeInfo, argument: Any) -> None:
-        """Follows an instruction; raises Refused where it has become too much."""
-        stack, name = self._stack, instruction.name
-        if name == "MARK":
-            self._marks.append(len(stack))
-        elif name == "POP" and self._marks[-1:] == [len(stack)]:
-            self._marks.pop()
-        elif name == "MEMOIZE" or "PUT" in name:
-            self._memo[len(self._memo) if argument is None else int(argument)] = stack[
-                -1
-            ]
-        elif "GET" in name:
-            stack.append(self._memo[int(argument)])
-        elif name == "DUP":
-            stack.append(stack[-1])
-        else:
-            before = instruction.stack_before
-            if marked := pickletools.markobject in before:
-                before = before[: before.index(pickletools.markobject)]
-            start = (self._marks.pop() if marked else len(stack)) - len(before)
-            held = 1 + sum(stack[start:])
-            del stack[start:]
-            stack.extend([held] * len(instruction.stack_after))
-            self._total += held
-        if self._total > _MOST_WORK:
-            raise Refused("its pickle holds the same values over and over")
+def _push_dict(unpickler: Any) -> None:
+    unpickler.append(_Dict())
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows tensors and ordered dicts, and looks up no name."""
+class _Unpickler(pickle._Unpickler):
+    """Knows tensors and dicts, and looks up no name."""
 
-    def __init__(self, program: bytes, declared: dict[str, _Storage]):
-        super().__init__(io.BytesIO(program), encoding="latin1")
+    dispatch: ClassVar = {
+        code: load
+        for code, load in pickle._Unpickler.dispatch.items()
+        if code not in _FORBIDDEN
+    }
+    dispatch[pickle.EMPTY_DICT[0]] = _push_dict
+
+    def __init__(self, program: io.BytesIO, declared: dict[str, _Storage]):
+        super().__init__(program, encoding="latin1")
         self._declared = declared
 
     def find_class(self, module: str, name: str) -> Any:
@@ -228,10 +213,10 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, identifier: Any) -> _Storage:
         # ("storage", dtype, key, device, elements), and None in a stream.
         kind, name, key, _, count, *view = identifier
-        dtype = _DTYPES.get(name)
+        dtype = _DTYPES.get(name) if isinstance(name, str) else None
         if kind != "storage" or dtype is None or any(view):
             raise Refused("it refers to something outside that is no storage")
-        if type(count) is not int or count < 0 or not isinstance(key, str):
+        if not _is_small(count) or count < 0 or not isinstance(key, str):
             raise Refused(f"its storage {repr(key)} has {repr(count)} elements")
         storage = _Storage(key, dtype, count)
         if self._declared.setdefault(key, storage) != storage:
@@ -239,11 +224,18 @@ class _Unpickler(pickle.Unpickler):
         return storage
 
 
+def _is_small(number: Any) -> bool:
+    """Whether this is an integer of 64 bits."""
+    return type(number) is int and number.bit_length() < 64
+
+
 def _ordered_dict(*items: Any) -> _Dict:
-    """Makes one of nothing, or of a list of pairs, as Python 2 wrote them."""
-    ordered = _Dict(*items)
-    for pairs in items:  # a file that turns one list into many dicts stays small
-        pairs.clear()
+    """Makes a dict of nothing, or of a list of pairs, as Python 2 wrote them."""
+    ordered = _Dict()
+    for pairs in items:
+        for key, value in pairs:
+            ordered[key] = value
+        pairs.clear()  # so that a small file cannot turn one list into many dicts
     return ordered
 
 
@@ -254,7 +246,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> 
     if len(shape) != len(strides) or len(shape) > 32:
         raise Refused(f"a tensor has {len(shape)} lengths and {len(strides)} strides")
     for number in (offset, *shape, *strides):
-        if type(number) is not int or not 0 <= number < 1 << 63:
+        if not _is_small(number) or number < 0:
             raise Refused(f"a tensor has {repr(number)} for a length or stride")
     size, last = math.prod(shape), offset
     for length, stride in zip(shape, strides, strict=True):
@@ -282,7 +274,8 @@ def _state_dict(value: Any) -> dict[str, _Tensor]:
             value = value[wrapper]
             break
     if not isinstance(value, dict) or not value:
-        raise Refused(f"it holds a {type(value).__name__} and no tensors by name")
+        kind = "dict" if isinstance(value, dict) else type(value).__name__
+        raise Refused(f"it holds a {kind} and no tensors by name")
     for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
             kind = type(tensor).__name__

@@ -136,13 +136,13 @@ VIEWS = [  # that leave their storage
     [
         (call(name("torch", "FloatStorage"), plain(1 << 40)), "not callable"),
         (call(plain(("collections", "OrderedDict"))), "not callable"),
-        (b"ccollections\nOrderedDict\n)\x81", "must be a type"),
+        (b"ccollections\nOrderedDict\n)\x81", "is not a type"),
         (b"(icollections\nOrderedDict\n", "no tensors by name"),
         (REBUILD + b"}b", "attributes of a function"),
         (REBUILD + b"N}" + plain("_call") + b"Ns\x86b", "attributes of a function"),
-        (b"}}b", "damaged"),
+        (b"}}b", "holds a dict and no tensors"),
         # Would be given memory before it is looked how much there is.
-        (plain(1) + b"r\xff\xff\xff\xff", "4294967295 for a place in the memo"),
+        (plain(1) + b"r\xff\xff\xff\xff", "holds a int"),
         (b"X\xff\xff\xff\x7f1", "damaged"),
         (b"\x96" + b"\xff" * 7 + b"\x7f1", "damaged"),
         (plain("persistent") + b"Q", "is no storage"),
@@ -193,10 +193,29 @@ SHARED = 60 * (b"2\x86")  # a tuple of twice the one before, 60 times
 BY_MEMO = b"".join(b"\x94h" + bytes([place]) + b"\x86" for place in range(60))
 
 
-@pytest.mark.parametrize("program", [b"})" + SHARED + b"Ns", b"})" + BY_MEMO + b"Ns"])
-def test_a_short_pickle_whose_values_take_ages_is_refused(save, program):
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (b"})" + SHARED + b"Ns", "a tuple for a key"),
+        (b"})" + BY_MEMO + b"Ns", "a tuple for a key"),
+        (
+            call(name("collections", "OrderedDict"), b"](](" + b")" + SHARED + b"Nee"),
+            "key",
+        ),
+        (b"(" + b")" + SHARED + b"Nd", "damaged"),
+        (b"(" + b")" + SHARED + b"\x91", "damaged"),
+        (b"\x8f()" + SHARED + b"\x90", "damaged"),
+        (b")" + SHARED + b"Q", "damaged"),
+        (b"(" + plain("storage") + b")" + SHARED + b"NNNtQ", "no storage"),
+    ],
+)
+def test_a_short_pickle_whose_values_take_ages_is_refused(save, program, words):
     """To hash such a key takes 2^60 steps."""
-    assert_refused(save(torch_files.pickled(program)), "the same values over and over")
-    assert_refused(
-        save(torch_files.pickled(b")" + SHARED + b"Q")), "the same values over and over"
-    )
+    assert_refused(save(torch_files.pickled(program)), words)
+
+
+def test_the_pickle_of_a_file_has_a_limit(save, monkeypatch):
+    monkeypatch.setattr(torch_pickle, "_MOST_PICKLE", 100)
+    many = mapping({str(number): of_six() for number in range(9)})
+    for form in FORMATS.values():
+        assert_refused(save(form(many, {"0": SIX})), "damaged or cut short")
