@@ -16,7 +16,7 @@ ROOMS = sorted(path.parent for path in PACKAGE.rglob("__init__.py"))
 # The one experiment that is read from top to bottom.
 MAINS = {"_meta_learn": 115}
 LABORATORY = set(
-    "absl.app array_record chex clu flax matplotlib ml_collections orbax rich "
+    "absl.app array_record chex clu flax matplotlib ml_collections rich "
     "sklearn tensorboardX tensorflow tensorflow_datasets tqdm".split()
 )
 

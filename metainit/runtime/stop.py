@@ -118,15 +118,12 @@ def _handle(number: int, *_: Any) -> None:
 
 
 def _tell(lost: "sys.UnraisableHookArgs") -> None:
-    """Tells of an exception that is lost, unless it is heeded or raised elsewhere.
+    """Reports an exception that Python drops, unless it is a stop.
 
-    A stop is, by `check`; and what made a save fail is raised by it, after which
-    orbax's other writes end with a closed event loop.
+    A stop is raised again by `check`.
     """
-    of_stop = _asked and issubclass(lost.exc_type, KeyboardInterrupt)
-    if not of_stop and str(lost.exc_value) != "Event loop is closed":
+    if not (_asked and issubclass(lost.exc_type, KeyboardInterrupt)):
         _told_by(lost)
 
 
-# For good, since threads may speak after a save has failed.
 _told_by, sys.unraisablehook = sys.unraisablehook, _tell

@@ -118,7 +118,7 @@ class Session:
         self.settle()
         self.clock["seconds"] = self.seconds
         self._saved.save(self.step, self.state, self.clock, self.best)
-        # Each save leaves cycles. Python looks for old ones by itself only when a
+        # Objects are left in cycles. Python looks for old ones by itself only when a
         # quarter of all its objects are new: beside jax's million, after hours.
         if time.perf_counter() - self._collected > _COLLECTED_EVERY:
             gc.collect()

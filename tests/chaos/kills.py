@@ -244,12 +244,14 @@ def outcome(folder: pathlib.Path) -> dict[str, Any]:
     }
     for path in sorted(folder.rglob("*")):
         reads = [read for name, read in read_by.items() if path.match(name)]
-        if reads and not {"_", "."} & {part[0] for part in path.parts[1:]}:
+        saved = path.parent.name in ("checkpoints", "best")  # which are read as folders
+        hidden = {"_", "."} & {part[0] for part in path.parts[1:]}
+        if reads and not hidden and not saved:
             name = path.relative_to(folder).as_posix()
             found[name] = reads[0](path)
             if path.name == "metrics.jsonl":
                 found[f"events beside {name}"] = _events(path.parent)
-    half = re.compile(r"\.new-.*|incomplete\..*|.*orbax-checkpoint-tmp.*|\..*\.\d+")
+    half = re.compile(r"\.new-.*|incomplete\..*|\..*\.\d+")
     left = [str(x.relative_to(folder)) for x in folder.rglob("*") if half.match(x.name)]
     found["half-written"] = left
     return found

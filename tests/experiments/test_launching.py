@@ -47,7 +47,7 @@ FULL, READ_ONLY = "No space left on device", "Read-only file system"
         ),
         (OSError(errno.ENOSPC, FULL, "runs/x"), f"runs/x: {FULL}"),
         (OSError(errno.EROFS, READ_ONLY, "runs/x"), f"runs/x: {READ_ONLY}"),
-        (RuntimeError(f"orbax: [OS error 28: {FULL}]"), FULL),
+        (RuntimeError(f"a library: [OS error 28: {FULL}]"), FULL),
         (KeyError("a defect of ours keeps its traceback"), None),
     ],
 )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from metainit.core.types import MetaState
-from metainit.runtime import checkpoint, progress, stop
+from metainit.runtime import atomic, progress, stop
 from metainit.runtime.checkpoint import LAST, NONFINITE, Checkpoints
 from metainit.runtime.logging import read_metrics
 from metainit.training import loop
@@ -294,20 +294,20 @@ def test_stopped_where_no_exception_gets_out_it_ends_the_step(
 def test_no_step_waits_for_the_disk_but_the_end_does(tmp_path, monkeypatch):
     """Saves after steps 4 and 5 come to their end when step 7 is taken."""
 
-    def digests(folder):
+    def write(path, content):
         assert begun.wait(60)
-        return made(folder)
+        made(path, content)
 
     def step(state, batch, key):
         if state.step == 6:
-            assert not list((tmp_path / LAST).glob("?"))
+            assert not list((tmp_path / LAST).glob("*"))
             begun.set()
         return update(state, batch, key)
 
-    begun, made = threading.Event(), checkpoint._digests
-    monkeypatch.setattr(checkpoint, "_digests", digests)
+    begun, made = threading.Event(), atomic.write_bytes
+    monkeypatch.setattr(atomic, "write_bytes", write)
     go(run(tmp_path, update=step, every=Intervals(log=2, validate=5, save=4)))
-    assert sorted(path.name for path in tmp_path.glob("*/*")) == ["0", "1", "2"]
+    assert sorted(path.stem for path in tmp_path.glob("*/*")) == ["0", "1", "2"]
     assert (restored(tmp_path).step, restored(tmp_path, "best").step) == (10, 5)
 
 
@@ -315,12 +315,12 @@ def test_no_step_waits_for_the_disk_but_the_end_does(tmp_path, monkeypatch):
 def test_a_disk_that_is_full_ends_it_at_the_next_save_or_the_end(
     tmp_path, monkeypatch, steps
 ):
-    def full(folder):
+    def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     go(run(tmp_path, steps=2))
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(checkpoint, "_digests", full)
+        patch.setattr(atomic, "write_bytes", full)
         go(run(tmp_path, steps=steps), lambda _: 0.0)
     assert restored(tmp_path).step == 2
     assert go(run(tmp_path)).params["x"] == after(6)
