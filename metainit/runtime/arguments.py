@@ -1,4 +1,4 @@
-"""What the options of every command have in common: an example, and how they refuse."""
+"""The parser of every command: its help has an example, its errors are one line."""
 
 import argparse
 import difflib
@@ -11,9 +11,9 @@ _NO_CHOICE = re.compile(r"argument .*: invalid choice: '(.*)' \(choose from (.*)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose help ends in an example, and whose mistakes are one line.
+    """A parser whose help ends in an example and whose errors are one line.
 
-    Options are called by their whole names.
+    An option must be written in full.
     """
 
     def __init__(
@@ -42,6 +42,6 @@ class Parser(argparse.ArgumentParser):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Says what was probably meant, as "; the nearest: NAME", or "" for nothing."""
+    """Gives "; the nearest: NAME" for the known word most like this, or ""."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return "".join(f"; the nearest: {name}" for name in found)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: text, JSON, rows and arrays."""
+"""Files that are written whole or not at all: text, JSON, rows and arrays."""
 
 import contextlib
 import errno
@@ -21,15 +21,15 @@ _REFUSALS = {
 
 
 class DamagedError(ValueError):
-    """A file that cannot be read as what was written."""
+    """A file that does not hold what was written to it."""
 
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
-    """Makes a `DamagedError` of what goes wrong where a file is read and understood.
+    """Turns any error in its block, which reads and parses a file, into one kind.
 
     Raises:
-      DamagedError: naming the file, and `advice`.
+      DamagedError: it names the file, and ends in `advice`.
     """
     try:
         yield
@@ -41,12 +41,12 @@ def reading(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
 
 
 def refused(error: BaseException | None) -> str:
-    """Says what the system refused, where that is why something failed, else ""."""
+    """Describes the system's refusal that caused an error; "" where there is none."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _REFUSALS:
             words = error.strerror or str(error)
             return f"{error.filename}: {words}" if error.filename else words
-        # Libraries pass on that the disk is full in words of their own.
+        # Libraries raise errors of their own where the disk is full.
         for full in map(os.strerror, (errno.ENOSPC, errno.EDQUOT)):
             if full in str(error):
                 return full
@@ -55,12 +55,12 @@ def refused(error: BaseException | None) -> str:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replaces the file at `path` by `content`; a kill leaves the old one."""
+    """Replaces a file by `content`; if the process is killed, the old one stays."""
     _write(path, [content])
 
 
 def _write(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
-    """Replaces a file as `write_bytes` does; the parts may be read from the old one."""
+    """Replaces a file by parts, which may be read from the old file meanwhile."""
     path = pathlib.Path(path)
     # In the same folder, since a rename is atomic within one file system only.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -73,9 +73,9 @@ def _write(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
 
 
 def clear(folder: pathlib.Path) -> None:
-    """Removes below a folder what `write_bytes` left where it was killed.
+    """Removes temporary files that killed processes have left below a folder.
 
-    Nobody may be writing there.
+    No process may be writing there.
     """
     for path in folder.rglob(".*"):
         if path.suffix[1:].isdecimal() and path.is_file():
@@ -93,15 +93,15 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Replaces the file at `path` by lines of JSON, an object a row.
+    """Replaces the file at `path` by lines of JSON, one object for each row.
 
-    Numbers of NumPy and JAX are numbers; one that is not finite is null.
+    Numbers may be of NumPy or JAX. One that is not finite becomes null.
     """
     _write(path, (line(row).encode() for row in rows))
 
 
 def line(row: Mapping[str, Any]) -> str:
-    """Writes a row as `write_rows` does."""
+    """Formats a row as `write_rows` does."""
     plain = json.loads(json.dumps(dict(row), default=float))
     finite = {
         name: None if isinstance(x, float) and not math.isfinite(x) else x
@@ -111,9 +111,9 @@ def line(row: Mapping[str, Any]) -> str:
 
 
 def read_json(path: str | os.PathLike[str], *names: str) -> Any:
-    """Reads the value of a file of `write_json`, an object that has these names.
+    """Reads a JSON object that has these names from a file of `write_json`.
 
-    It raises DamagedError where it is none.
+    It raises DamagedError where the file holds anything else.
     """
     with reading(path):
         value = untrusted.read_json(path)
@@ -138,11 +138,14 @@ def write_arrays(
     about: Sequence[Any],
     arrays: Sequence[Mapping[str, np.ndarray]],
 ) -> None:
-    """Stores JSON values and, for each, arrays of the same names, as one .npz file."""
+    """Stores JSON values in one .npz file, and a group of named arrays for each.
+
+    All groups have the same names.
+    """
     named: dict[str, Any] = {
         f"{name}{number}": array
-        for number, of_one in enumerate(arrays)
-        for name, array in of_one.items()
+        for number, group in enumerate(arrays)
+        for name, array in group.items()
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **named | {"index": np.array(json.dumps(list(about)))})
@@ -154,7 +157,7 @@ def read_arrays(
 ) -> list[tuple[Any, np.ndarray]]:
     """Reads each JSON value that `write_arrays` stored, with its array of this name.
 
-    Raises DamagedError where there is no such file or array, or it is damaged.
+    It raises DamagedError where the file or an array is missing or damaged.
     """
     with reading(path):
         stored = untrusted.read_npz(path)

@@ -1,4 +1,4 @@
-"""Compiled steps and their times; equal device time, turned into a number of steps."""
+"""Compiles steps, times them, and turns equal device time into a number of steps."""
 
 import pathlib
 import time
@@ -10,7 +10,7 @@ import jax
 from metainit.runtime import atomic, hosts, placement
 from metainit.runtime.placement import ALONE, Placement
 
-# Whichever of the first two is reached first, but so many steps at least.
+# Timing ends at the first of these limits, but not before the least number of steps.
 TIMED_STEPS, TIMED_SECONDS, LEAST_STEPS = 15, 5.0, 3
 
 
@@ -20,13 +20,13 @@ class Program(NamedTuple):
     update: Callable[..., Any]  # `(state, batch, key) -> (state, metrics)`
     compile_seconds: float
     memory: int  # bytes of temporaries and outputs
-    flops: float  # a loop's body counted once
+    flops: float  # the body of a loop counts once
 
 
 def compile_step(
     update: Callable[..., Any], *example: Any, where: Placement = ALONE
 ) -> Program:
-    """Compiles a step for inputs like the example's; by default on one device."""
+    """Compiles a step for inputs shaped like the example, by default on one device."""
     begin = time.perf_counter()
     example = placement.put(example, where)
     compiled = placement.jit(update, where).lower(*example).compile()
@@ -41,30 +41,31 @@ def compile_step(
 
 
 def seconds_each(*steps: Callable[[], Any]) -> list[float]:
-    """Times steps in turn, and returns the least seconds of each.
+    """Times steps in turn and returns the shortest time of each, in seconds.
 
-    What a busy machine adds is not the step's own, and adds more to many threads.
+    A busy machine makes a step slower, the more so the more threads it has. The
+    shortest time has the least of that.
     """
     for step in steps:
         jax.block_until_ready(step())
     times: list[list[float]] = [[] for _ in steps]
     until = time.perf_counter() + TIMED_SECONDS
     for done in range(1, TIMED_STEPS + 1):
-        for step, of_step in zip(steps, times, strict=True):
+        for step, measured in zip(steps, times, strict=True):
             begin = time.perf_counter()
             jax.block_until_ready(step())
-            of_step.append(time.perf_counter() - begin)
+            measured.append(time.perf_counter() - begin)
         if done >= LEAST_STEPS and hosts.agreed(time.perf_counter() > until):
             break
-    return hosts.agreed([min(of_step) for of_step in times])
+    return hosts.agreed([min(measured) for measured in times])
 
 
 def steps_per_iteration(
     path: pathlib.Path, meta_seconds: float, joint_seconds: float, store: bool
 ) -> float:
-    """Tells how many joint steps take as long as one meta-iteration.
+    """Gives the number of joint steps that take as long as one meta-iteration.
 
-    Where `store`, the file `path` keeps it, so that a resumed run has the same steps.
+    With `store`, it is kept in the file `path`, so that a resumed run takes as many.
     """
     name = "joint_steps_per_iteration"
     if path.exists():

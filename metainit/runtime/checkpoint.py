@@ -34,10 +34,10 @@ class CheckpointError(ValueError):
 
 
 class Checkpoint(NamedTuple):
-    """What was saved after `step` steps, with JSON values that went with it.
+    """A state after `step` steps, with JSON values that were saved beside it.
 
-    The state is a tree like the template's; without one, NumPy arrays by name
-    (`metainit.core.leaves`).
+    The state is a tree like the template that `restore` was given. Without a template
+    it is NumPy arrays by name (`metainit.core.leaves`).
     """
 
     step: int
@@ -46,7 +46,7 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The last two states saved in a folder, so that a damaged one is no loss."""
+    """The last two states saved in a folder; if one is damaged, there is the other."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         """Touches nothing on disk until the first save."""
@@ -65,8 +65,8 @@ class Checkpoints:
         """Copies the state after `step` steps, and returns while it is written.
 
         The state is a pytree of arrays without random keys; `extra` has JSON values.
-        On disk it is there no sooner than what `after` writes now. An error of the
-        save before is raised here, where no `wait` has done so.
+        It gets to the disk after the checkpoint that `after` is writing. Where the save
+        before failed, and `wait` was not called, its error is raised here.
         """
         # Copied as it is now; an extra that is not JSON fails before anything moves.
         extra = json.loads(json.dumps(extra))
@@ -100,7 +100,7 @@ class Checkpoints:
             self._path(number).unlink()
 
     def wait(self) -> None:
-        """Waits until the last save is on disk, and raises what kept it from there."""
+        """Waits until the last save is on disk, and raises its error if it failed."""
         if self._writing is not None:
             concurrent.futures.wait([self._writing])
             written, self._writing = self._writing, None
@@ -109,15 +109,15 @@ class Checkpoints:
     def restore(self, template: Any = None) -> Checkpoint | None:
         """Gives the newest whole checkpoint, and warns of each damaged one.
 
-        It waits for what is written now.
-        The template's leaves, arrays or `jax.ShapeDtypeStruct`, say where restored ones
-        go: JAX arrays onto the same devices, NumPy arrays into NumPy.
+        It waits for a save that has begun. The template's leaves are arrays or
+        `jax.ShapeDtypeStruct`. Where one is a JAX array, the restored one is put on the
+        same devices; where it is a NumPy array, so is the restored one.
 
         Raises:
           CheckpointError: there are checkpoints and all are damaged, or of a format
             that an earlier version wrote.
-          ValueError: the template does not fit the state saved (every leaf that
-            differs is named).
+          ValueError: the template does not fit the state that was saved. The message
+            names every leaf that differs.
         """
         if self._remembered is not None:
             step, state, extra = self._remembered
@@ -194,7 +194,7 @@ def _unpacked(path: pathlib.Path) -> Checkpoint:
 
 
 def _filled(state: dict[str, np.ndarray], template: Any) -> Any:
-    """Puts arrays by name where a template has them; without one, gives these."""
+    """Puts arrays by name into a template; without one, it gives them as they are."""
     if template is None:
         return state
     given = {name: [str(x.dtype), list(x.shape)] for name, x in state.items()}
@@ -206,7 +206,7 @@ def _filled(state: dict[str, np.ndarray], template: Any) -> Any:
 
 
 def _like(leaf: Any, value: np.ndarray) -> Any:
-    """Puts `value` where `leaf` is."""
+    """Makes an array of NumPy, or on devices, as `leaf` is."""
     if isinstance(leaf, np.ndarray | np.generic):
         return value
     # An uncommitted array stays one: pinning it would let `jit` compile again.

@@ -1,4 +1,4 @@
-"""Which devices jax computes on, and whether it overlooks a better one."""
+"""The devices that jax computes on, and accelerators that it overlooks."""
 
 import os
 from pathlib import Path
@@ -7,17 +7,17 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-DEVICE_FOLDER = Path("/dev")  # its files tell which hardware there is
+DEVICE_FOLDER = Path("/dev")  # has a file for each accelerator
 
-AXIS = "task"  # of the mesh
+AXIS = "task"  # the name of the mesh's axis
 
-_used: int | None = None  # devices, the first ones; None: all
+_used: int | None = None  # how many devices, the first ones; None is all
 
 
 def use(count: int | None) -> None:
-    """Computes on the first `count` devices from now on; by default on all (None).
+    """Computes on the first `count` devices from now on; None stands for all.
 
-    It raises ValueError where there are not so many, or other processes have some.
+    It raises ValueError where there are fewer, or where other processes have some.
     """
     global _used
     known = jax.device_count()
@@ -33,36 +33,36 @@ def use(count: int | None) -> None:
 
 
 def mesh() -> Mesh:
-    """The devices that are computed on, along one axis, `AXIS`."""
-    # Those of a process side by side, so that its tasks are.
-    found = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    return Mesh(np.array(found[:_used]), (AXIS,))
+    """Gives the devices in use as a mesh with one axis, `AXIS`."""
+    # The devices of a process are neighbours, since its tasks must be neighbours.
+    known = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(known[:_used]), (AXIS,))
 
 
 def in_use(count: int | None = None) -> str:
-    """Names devices that are computed on, for reports: "cpu (cpu) x1"."""
+    """Names the devices in use, for reports: "cpu (cpu) x1"."""
     device = jax.devices()[0]
     return f"{device.platform} ({device.device_kind}) x{count or mesh().size}"
 
 
 def describe() -> str:
-    """Describes in a line devices in use, the processor's cores and jax's version."""
+    """Describes the devices in use, the processor's cores and jax's version."""
     return f"{in_use()}, {os.cpu_count()} cores, jax {jax.__version__}"
 
 
 def accelerator_present() -> str | None:
     """Names the accelerator of this machine: "NVIDIA card", "TPU" or None.
 
-    Looks at files and asks jax nothing, since a jax without the right plug-in sees the
-    CPU only. None where CUDA_VISIBLE_DEVICES hides every card.
+    It looks at files and does not ask jax, which sees only the CPU without the right
+    plug-in. It gives None where CUDA_VISIBLE_DEVICES hides every card.
     """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if not hidden and any(DEVICE_FOLDER.glob("nvidia[0-9]*")):
         return "NVIDIA card"
-    # v2 to v4 appear as /dev/accel0 and so on. From v5e a TPU is a vfio device, which
-    # may be something else unless the TPU's own variables are set, too.
-    own_variables = any(name.startswith("TPU_") for name in os.environ)
-    files = ["accel[0-9]*"] + ["vfio/[0-9]*"] * own_variables
+    # v2 to v4 appear as /dev/accel0 and so on. From v5e on a TPU is a vfio device. So
+    # are other things, so that variables of TPUs must be set, too.
+    has_variables = any(name.startswith("TPU_") for name in os.environ)
+    files = ["accel[0-9]*"] + ["vfio/[0-9]*"] * has_variables
     present = any(any(DEVICE_FOLDER.glob(name)) for name in files)
     return "TPU" if present else None
 
@@ -70,7 +70,7 @@ def accelerator_present() -> str | None:
 def check(allow_cpu: bool) -> None:
     """Refuses to compute on the CPU of a machine that has an accelerator.
 
-    It raises ValueError, with the line that installs the plug-in, without `allow_cpu`.
+    Without `allow_cpu` it raises ValueError, with the line that installs the plug-in.
     """
     accelerator = accelerator_present()
     if allow_cpu or not accelerator or jax.default_backend() != "cpu":

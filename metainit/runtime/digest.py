@@ -1,4 +1,4 @@
-"""One digest for everything that is known by its content."""
+"""The digest by which arrays and words are recognised."""
 
 import hashlib
 from typing import Any
@@ -9,7 +9,7 @@ from metainit.core import leaves
 
 
 def sha256(tree: Any) -> str:
-    """Digests names, types, shapes and values of a tree's arrays and words."""
+    """Digests the names, types, shapes and values of a tree's leaves."""
     digest = hashlib.sha256()
     for name, leaf in leaves.by_name(tree).items():
         array = np.asarray(leaf)

@@ -1,7 +1,7 @@
 """Counts the operations of a program, by tracing alone.
 
-XLA counts the body of a loop once; inner steps and tasks are loops, which count in full
-here. Counted are matrix products and convolutions, which is nearly all there is.
+XLA counts the body of a loop once. Here every pass counts, since inner steps and tasks
+are loops. Only matrix products and convolutions count, which do nearly all the work.
 """
 
 import functools
@@ -18,9 +18,9 @@ from metainit.core.hypergradient import programs_in
 def of_function(fn: Callable[..., Any], *args: Any) -> float:
     """Counts operations of matrix products and convolutions, by tracing alone.
 
-    A multiplication and an addition are two. Multiplications by padding and by the
-    zeros of a dilated convolution count. Of the branches of a `cond` the largest
-    counts; a `while_loop`'s body counts once.
+    A multiplication and an addition are two operations. Multiplications by padding and
+    by the zeros of a dilated convolution count, too. For a `cond` its largest branch
+    counts. The body of a `while_loop` counts once.
     """
     return _of_jaxpr(jax.make_jaxpr(fn)(*args).jaxpr)
 
@@ -43,7 +43,7 @@ def _of_jaxpr(jaxpr: Jaxpr) -> float:
             continue
         parts = [_of_jaxpr(inner) for inner in _programs(equation)]
         repeats = params["length"] if name == "scan" else 1
-        if name == "shard_map":  # what one device does
+        if name == "shard_map":  # its program is that of one device
             repeats = params["mesh"].size
         is_cond = name == "cond" and parts
         total += max(parts) if is_cond else repeats * sum(parts)
@@ -51,7 +51,7 @@ def _of_jaxpr(jaxpr: Jaxpr) -> float:
 
 
 def _programs(equation: Any) -> Iterator[Jaxpr]:
-    """The programs inside an operation, such as the body of a loop."""
+    """Yields the programs inside an operation, such as the body of a loop."""
     primitive, params = equation.primitive, equation.params
     yield from programs_in(params)
     if primitive.name.startswith("convolve"):  # of metainit.models.convolution

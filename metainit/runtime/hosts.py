@@ -1,8 +1,9 @@
 """Several processes that run one experiment together, usually one a host.
 
-All run the same program on the same config. The first one writes the run's folder and
-speaks; the others work in a copy of it of their own, so that every decision that rests
-on files is the same. What rests on time is decided by the first (`agreed`).
+All run the same program on the same config. The first process writes the run's folder
+and prints. Each of the others works in its own copy of that folder, so that decisions
+that depend on files are the same everywhere. Decisions that depend on time are made by
+the first process (`agreed`).
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from metainit.runtime import devices, stop
 T = TypeVar("T")
 
 _CLUSTER = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID")
-# As which a lost process is noticed, and words of what is said then.
+# The errors that a lost process leads to, and words in their messages.
 ERRORS = jax.errors.JaxRuntimeError, ValueError
 _LOST = r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|heartbeat|oordination service"
 
@@ -34,11 +35,12 @@ _NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
 class Others(NamedTuple):
-    """How this process finds the others; None: from the environment.
+    """How this process finds the others; None stands for the environment's value.
 
     Attributes:
       coordinator: HOST:PORT of the first process.
-      processes, process: how many there are, and the number of this one, from 0.
+      processes: how many there are.
+      process: the number of this one, from 0.
     """
 
     coordinator: str | None = None
@@ -53,9 +55,12 @@ def join(others: Others) -> None:
     """Joins the other processes, if there are any, before jax looks for its devices.
 
     What is not given is taken from the environment (`JAX_COORDINATOR_ADDRESS`,
-    `JAX_NUM_PROCESSES`, `JAX_PROCESS_ID`); where none of it is set, SLURM and the hosts
-    of a TPU are asked by jax itself. A ValueError says that a part is missing, a number
-    out of range, or that the others were not found.
+    `JAX_NUM_PROCESSES`, `JAX_PROCESS_ID`). Where that has nothing either, jax itself
+    asks SLURM or the hosts of a TPU.
+
+    Raises:
+      ValueError: a part is missing, a number is out of range, or the others were not
+        found.
     """
     words = [os.environ.get(name) for name in _NAMES]
     address = others.coordinator or words[0]
@@ -84,16 +89,16 @@ def join(others: Others) -> None:
         jax.distributed.initialize(address, count, number)
     except (RuntimeError, ValueError) as error:
         if alone and isinstance(error, ValueError):
-            return  # a TPU of one host, of which nothing is known
+            return  # a TPU of one host
         raise ValueError(f"coordinator={address}: {error}") from None
-    # From here on jax handles SIGTERM: it finds a check that none has come to yet.
+    # From here on jax handles SIGTERM. It picks a check that no process has reached.
     stop.together(multihost_utils.reached_preemption_sync_point)
 
 
 def part() -> None:
-    """Leaves the others when all are as far, where they were told to stop together.
+    """Waits until all processes are here, and leaves them.
 
-    One that ends sooner would look lost to those that save still.
+    A process that ended sooner would look lost to others that still save.
     """
     if jax.distributed.is_initialized():
         jax.distributed.shutdown()
@@ -105,7 +110,7 @@ def several() -> bool:
 
 
 def lost(error: Exception) -> str:
-    """Says, of an error in `ERRORS`, that a process is gone; "" where it means else."""
+    """Describes an error in `ERRORS` where it means that a process is gone, else ""."""
     words = " ".join(str(error).split())
     if not several() or not re.search(_LOST, words):
         return ""
@@ -116,29 +121,30 @@ def lost(error: Exception) -> str:
 
 
 def agreed(value: T) -> T:
-    """Gives every process the first one's JSON value, such as a time it measured."""
+    """Gives every process the first one's JSON value, such as a measured time."""
     if not several():
         return value
-    return json.loads(_of_first(json.dumps(value).encode()))
+    return json.loads(_from_first(json.dumps(value).encode()))
 
 
 def check_same(what: str, value: str) -> None:
-    """Raises ValueError, which names the hosts, where these have another `value`."""
+    """Raises ValueError where hosts have another `value`, and names these hosts."""
     if not several():
         return
-    said = [json.loads(x) for x in _gathered(json.dumps((_name(), value)).encode())]
-    others = [name for name, other in said if other != said[0][1]]
+    pairs = [json.loads(x) for x in _gathered(json.dumps((_name(), value)).encode())]
+    others = [name for name, other in pairs if other != pairs[0][1]]
     if others:
         raise ValueError(
-            f"{what}: {', '.join(others)} and {said[0][0]} differ; give every host the "
-            "same"
+            f"{what}: {', '.join(others)} and {pairs[0][0]} differ; give every host "
+            "the same"
         )
 
 
 def together(do: Callable[[], T]) -> T:
-    """Does it on every host; where one cannot (ValueError), none goes on.
+    """Calls a function on every host, and fails on all where it fails on one.
 
-    The ValueError that all raise names the host.
+    Raises:
+      ValueError: the function raised ValueError or OSError on the hosts that it names.
     """
     if not several():
         return do()
@@ -155,9 +161,10 @@ def together(do: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def folder(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The folder that this process works in: of all but the first a copy, for a while.
+    """Gives the folder that this process works in.
 
-    Their standard output goes nowhere.
+    The first process has `workdir`. Each of the others has a temporary copy of it, and
+    its standard output is dropped.
     """
     if not several():
         yield workdir
@@ -166,7 +173,7 @@ def folder(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
     if first and workdir.is_dir():
         with tarfile.open(fileobj=packed, mode="w") as archive:
             archive.add(workdir, ".")
-    content = _of_first(packed.getvalue())
+    content = _from_first(packed.getvalue())
     if first:
         yield workdir
         return
@@ -186,17 +193,17 @@ def _name() -> str:
     return f"host {jax.process_index()} ({socket.gethostname()})"
 
 
-def _of_first(content: bytes) -> bytes:
+def _from_first(content: bytes) -> bytes:
     """Gives every process the bytes of the first."""
-    of_all = multihost_utils.broadcast_one_to_all
-    length = int(of_all(np.int32(len(content))))
-    mine = jax.process_index() == 0
-    array = np.frombuffer(content, np.uint8) if mine else np.zeros(length, np.uint8)
-    return np.asarray(of_all(array)).tobytes()
+    broadcast = multihost_utils.broadcast_one_to_all
+    length = int(broadcast(np.int32(len(content))))
+    is_first = jax.process_index() == 0
+    array = np.frombuffer(content, np.uint8) if is_first else np.zeros(length, np.uint8)
+    return np.asarray(broadcast(array)).tobytes()
 
 
 def _gathered(content: bytes) -> list[bytes]:
-    """Gives every process the bytes of each."""
+    """Gives every process the bytes of every process."""
     lengths = multihost_utils.process_allgather(np.int32(len(content)))
     padded = np.zeros(max(1, lengths.max()), np.uint8)
     padded[: len(content)] = np.frombuffer(content, np.uint8)

@@ -1,6 +1,6 @@
-"""How a run tells how it goes in files: for TensorBoard, and rows of numbers.
+"""Metrics of a run in files: events for TensorBoard, and rows of JSON.
 
-Methods of `Writer` are named as `clu.metric_writers.MetricWriter`'s, which need
+The methods of `Writer` have the names of `clu.metric_writers.MetricWriter`, which needs
 TensorFlow.
 """
 
@@ -25,11 +25,11 @@ _NO_ROW = ValueError, TypeError, LookupError, ArithmeticError, RecursionError
 
 
 class Writer:
-    """Writes metrics of one run to event files and `metrics.jsonl`; a context manager.
+    """Writes the metrics of a run to event files and `metrics.jsonl`.
 
-    What an earlier run wrote from `first_step` on is dropped from `metrics.jsonl` and
-    hidden from TensorBoard, so that no step stands there twice. What is written is in
-    the files at once, so that a kill loses none.
+    It is a context manager. Steps from `first_step` on that an earlier session wrote
+    are removed from `metrics.jsonl` and hidden from TensorBoard, so that no step is
+    there twice. Each row is in the files at once, so that a killed process loses none.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], first_step: int = 0) -> None:
@@ -41,7 +41,7 @@ class Writer:
             atomic.write_rows(path, kept)
         self._rows = path.open("a", encoding="utf-8")
         earlier = any(folder.glob(f"{_EVENTS}*"))
-        # tensorboardX's own writer has a queue, which a kill would empty.
+        # tensorboardX's own writer has a queue, which a killed process would lose.
         self._events = RecordWriter(str(_behind(folder)))
         self._record(file_version="brain.Event:2")
         if earlier:
@@ -53,21 +53,22 @@ class Writer:
         self._events.write(record.SerializeToString())
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
-        """Writes numbers (Python, NumPy or JAX scalars) under their tags.
+        """Writes scalars of Python, NumPy or JAX by their tags.
 
-        One call is one row of `metrics.jsonl`, where numbers not finite are null.
+        One call makes one row of `metrics.jsonl`, where a number that is not finite is
+        null.
         """
         row = {tag: np.asarray(value).item() for tag, value in scalars.items()}
         for tag, value in row.items():
             self._record(step=step, summary=summary.scalar(tag, value))
         self._events.flush()
         self._rows.write(atomic.line({"step": int(step)} | row))
-        self._rows.flush()  # a row is whole for whoever reads along
+        self._rows.flush()  # so that other processes read whole rows
 
     def write_hparams(
         self, settings: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> None:
-        """Writes settings by name, beside the metrics by tag that they led to."""
+        """Writes settings by name, with the metrics by tag that they led to."""
         plain = {
             name: x if isinstance(x, bool | int | float | str) else str(x)
             for name, x in settings.items()
@@ -78,7 +79,7 @@ class Writer:
         self._events.flush()
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Writes images uint8 [n, H, W, C] with C 1 or 3, tiled, under their tags."""
+        """Writes batches of uint8 images [n, H, W, C], C 1 or 3, as one image each."""
         for tag, batch in images.items():
             colour = np.broadcast_to(batch, (*batch.shape[:3], 3))
             tiled = summary.image(tag, colour, dataformats="NHWC")
@@ -93,9 +94,10 @@ class Writer:
 
 
 def _behind(folder: pathlib.Path) -> pathlib.Path:
-    """Names an event file that is read last, wherever the clock has been set to.
+    """Names an event file that TensorBoard reads last, even if the clock was set back.
 
-    TensorBoard reads the files in the order of their names, which begin with seconds.
+    TensorBoard reads files in the order of their names, which begin with the time in
+    seconds.
     """
     names = (path.name.removeprefix(_EVENTS) for path in folder.glob(f"{_EVENTS}*"))
     stamps = [int(name[:10]) for name in names if name[:10].isdigit()]
@@ -104,9 +106,9 @@ def _behind(folder: pathlib.Path) -> pathlib.Path:
 
 
 def read_metrics(workdir: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """Yields the rows of `metrics.jsonl`, without a last line that was cut short.
+    """Yields the rows of `metrics.jsonl`, but for a last line that was cut short.
 
-    It raises `metainit.runtime.atomic.DamagedError` for any other that is no row.
+    It raises `metainit.runtime.atomic.DamagedError` for any other line that is no row.
     """
     path = pathlib.Path(workdir) / "metrics.jsonl"
     if not path.exists():
@@ -127,5 +129,5 @@ def _row(line: str) -> dict[str, Any]:
     """Parses numbers and nulls by tag; raises one of `_NO_ROW` for anything else."""
     row = dict(json.loads(line))
     numbers = [value for value in row.values() if value is not None]
-    list(map(math.isnan, numbers))  # raises for what is none, or too large for a float
+    list(map(math.isnan, numbers))  # raises where one is no number, or too large
     return row | {"step": int(row["step"])}

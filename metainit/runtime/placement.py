@@ -1,6 +1,6 @@
-"""What is where: tasks, episodes and images in equal shares on all devices.
+"""Places tasks, episodes and images on devices, in equal shares.
 
-Of one device nothing is placed, and what is jitted is what `jax.jit` gives.
+With one device nothing is placed, and functions are jitted by `jax.jit` alone.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from metainit.runtime.devices import AXIS, mesh
 
-# An array is the same on every device, or its first axis is shared equally by them.
+# Every device has the whole array, or an equal share of its first axis.
 EVERYWHERE, SPREAD = PartitionSpec(), PartitionSpec(AXIS)
 
 
 class Placement(NamedTuple):
-    """Where a function's arguments and results are.
+    """Where the arguments and results of a function are.
 
-    Trees of `EVERYWHERE` and `SPREAD`, or prefixes of such (see `jax.jit`). What is
-    None the compiler places; without arguments' all is on one device.
+    Both are trees of `EVERYWHERE` and `SPREAD`, or prefixes of trees (see `jax.jit`).
+    The compiler places what is None. Where `inputs` is None, all is on one device.
     """
 
     inputs: tuple[Any, ...] | None = None
@@ -32,11 +32,11 @@ ALONE = Placement()
 
 
 def jit(fn: Callable[..., Any], placement: Placement) -> Any:
-    """Jits a function over all devices, or, if there is one, as `jax.jit` does."""
+    """Jits a function over all devices; with one device, as `jax.jit` does."""
     devices, (inputs, outputs) = mesh(), placement
     if inputs is None or devices.size == 1:
         return jax.jit(fn)
-    if jax.process_count() > 1:  # every process looks at what comes out
+    if jax.process_count() > 1:  # every process reads the results
         outputs = jax.tree.map(
             lambda spec: EVERYWHERE if spec is None else spec,
             outputs,
@@ -49,9 +49,9 @@ def jit(fn: Callable[..., Any], placement: Placement) -> Any:
 
 
 def put(arguments: tuple[Any, ...], placement: Placement) -> tuple[Any, ...]:
-    """Makes arguments that every process has arrays of all processes' devices.
+    """Turns arguments that every process has into arrays on all processes' devices.
 
-    With a single process it does nothing: jax itself puts what it is given.
+    With a single process it changes nothing, since jax itself places arguments.
     """
     if jax.process_count() == 1 or placement.inputs is None:
         return arguments
@@ -77,20 +77,20 @@ def put(arguments: tuple[Any, ...], placement: Placement) -> tuple[Any, ...]:
 
 
 def taking(program: Callable[..., Any], placement: Placement) -> Callable[..., Any]:
-    """Makes a function of `jit`, or what it compiles to, `put` its arguments."""
+    """Makes a jitted or compiled function `put` its arguments first."""
     if jax.process_count() == 1 or placement.inputs is None:
         return program
     return lambda *arguments: program(*put(arguments, placement))
 
 
 def own_share(count: int) -> tuple[int, int]:
-    """Tells which of so many tasks this process draws: the first, and how many."""
+    """Gives the first of `count` tasks that this process draws, and their number."""
     share = count // jax.process_count()
     return jax.process_index() * share, share
 
 
 def joined(tasks: Any) -> Any:
-    """Makes the tasks that each process drew, stacked, arrays of all of them."""
+    """Joins the stacked tasks of each process into arrays of all tasks."""
     if jax.process_count() == 1:
         return tasks
     sharding = NamedSharding(mesh(), SPREAD)
@@ -100,7 +100,7 @@ def joined(tasks: Any) -> Any:
 
 
 def copied(batch: Any) -> Any:
-    """Copies a batch of tasks or images to the devices, each its share of the rows."""
+    """Copies a batch of tasks or images to the devices, a share of rows to each."""
     devices, where = mesh(), by_rows(batch)
     if devices.size == 1:
         return jax.device_put(batch)
@@ -111,14 +111,14 @@ def copied(batch: Any) -> Any:
 
 
 def side_by_side(fn: Callable[..., Any], shared: int) -> Callable[..., Any]:
-    """Jits `(*shared, episodes) -> results`, each device for its share of episodes.
+    """Jits `(*shared, episodes) -> results` so that each device has equal episodes.
 
-    Of its arguments the first ones, so many, are the same for all. Results have the
-    leading axis of the episodes, whose number the devices must divide.
+    The first `shared` arguments are whole on every device. The number of devices must
+    divide that of episodes. Results have the leading axis of the episodes.
     """
     placement = Placement((*[EVERYWHERE] * shared, SPREAD))
     if (devices := mesh()).size > 1:
-        # A device has nothing to do with the others', so that none need be checked.
+        # Episodes are independent, so that there is no collective to check.
         fn = jax.shard_map(
             fn,
             mesh=devices,
@@ -130,7 +130,7 @@ def side_by_side(fn: Callable[..., Any], shared: int) -> Callable[..., Any]:
 
 
 def by_rows(tree: Any) -> Any:
-    """Says where each leaf is: in equal shares of its first axis where that can be."""
+    """Spreads each leaf by its first axis, where the devices divide that."""
     size = mesh().size
 
     def place(leaf: Any) -> PartitionSpec:
@@ -141,7 +141,7 @@ def by_rows(tree: Any) -> Any:
 
 
 def check_even(name: str, count: int) -> None:
-    """Raises ValueError where the devices cannot have equal shares of `count`."""
+    """Raises ValueError where `count` cannot be shared equally by the devices."""
     used = mesh().size
     if count % used == 0:
         return

@@ -1,4 +1,4 @@
-"""What a result was made with: the commit and the versions of the packages."""
+"""The commit and the versions of packages that made a result."""
 
 import pathlib
 import platform
@@ -10,7 +10,7 @@ _PACKAGES = ("jax", "flax", "optax", "numpy", "tensorflow-datasets")
 
 
 def versions() -> dict[str, str]:
-    """Lists versions by name, ours first, with the commit where there is one."""
+    """Gives versions by name, first that of metainit with its commit, if known."""
     at = commit()
     return {
         "metainit": metadata.version("metainit") + (f" (commit {at})" if at else ""),
@@ -20,9 +20,10 @@ def versions() -> dict[str, str]:
 
 
 def commit(root: pathlib.Path = _ROOT) -> str:
-    """Names the checked out commit by 12 digits, "+ changes" where files differ.
+    """Gives 12 digits of the commit at `root`, and "+ changes" where files differ.
 
-    It is "" where `root` is not the top of a git repository, as of installed packages.
+    It gives "" where `root` is not the top of a git repository, as in an installed
+    package.
     """
     if not (root / ".git").exists():
         return ""

@@ -1,4 +1,4 @@
-"""A working folder belongs to one config, and at any time to one process."""
+"""A run's folder, which belongs to one config and to one process at a time."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ import filelock
 
 from metainit.runtime import atomic, untrusted
 
-FILE = "config.json"  # of a run's folder
+FILE = "config.json"  # the config, in a run's folder
 _LOCK, _HOLDER = ".lock", ".used-by"
 _ABSENT = "(absent)"
 
@@ -26,11 +26,11 @@ def claim(
     flag: str = "--workdir",
     write: bool = True,
 ) -> None:
-    """Ties `workdir` to `config`; without `write`, only looks whether it could.
+    """Ties `workdir` to `config`; without `write`, it only checks that it could.
 
-    A new or empty folder may be had, and so may one whose `config.json` is equal but
-    for the dotted names in `may_change` (which cover what lies under them) and for
-    numbers in `only_up` that grow.
+    The folder may be new or empty, or have a `config.json` with equal values. Fields in
+    `may_change`, and all below them, may differ. Numbers in `only_up` may grow. Names
+    of fields are dotted.
 
     Raises:
       ValueError: the folder holds files but no `config.json`, its `config.json`
@@ -49,7 +49,7 @@ def claim(
             raise ValueError(
                 f"{field}: {path} cannot be read ({error}); give another {flag}"
             ) from None
-    # Hidden files are no run's: a desktop's, or a write that was killed.
+    # Hidden files are those of a desktop, or of a write that was killed.
     elif workdir.exists() and any(p.name[0] != "." for p in workdir.iterdir()):
         raise ValueError(
             f"{field}: {workdir} holds files but no config.json, so it is not the "
@@ -73,7 +73,7 @@ def claim(
 
 @contextlib.contextmanager
 def _told(workdir: pathlib.Path, field: str) -> Iterator[None]:
-    """Says which folder it is that cannot be written to."""
+    """Turns an OSError into a ValueError that names the folder."""
     try:
         yield
     except OSError as error:
@@ -85,15 +85,14 @@ def _told(workdir: pathlib.Path, field: str) -> Iterator[None]:
 def held(
     workdir: str | os.PathLike[str], flag: str = "--workdir"
 ) -> Iterator[pathlib.Path]:
-    """Keeps `workdir` to this process; a folder that stays empty is taken away again.
+    """Locks `workdir` for this process, and removes it if it is empty at the end.
 
-    The system ends the hold of a process that is killed, and what that had only half
-    written is cleared away. A folder of files that cannot
-    be written to is nobody's to keep, and only read.
+    The system unlocks it where a process is killed. Files that such a process has half
+    written are removed. A folder that cannot be written to is not locked.
 
     Raises:
-      ValueError: another process has it, and the message says which, and since when;
-        or it cannot be made.
+      ValueError: another process has the folder (the message names it and since when),
+        or the folder cannot be made.
     """
     workdir, field = pathlib.Path(workdir), flag.lstrip("-")
     if workdir.exists() and not workdir.is_dir():
@@ -132,7 +131,7 @@ def differences(
     may_change: Sequence[str] = (),
     only_up: Sequence[str] = (),
 ) -> list[str]:
-    """Lists forbidden differences of nested dicts: "name: stored -> given" each."""
+    """Lists forbidden differences of nested dicts as "name: stored -> given"."""
     before, after = flat(stored), flat(given)
     split_anew = any(before.get(x) != after.get(x) for x in ("seed", "held_out"))
     refused = []
@@ -143,7 +142,7 @@ def differences(
         if old == new or may_differ or grows:
             continue
         if name == "images_sha256" and split_anew:
-            continue  # other images of the same are held out
+            continue  # the same images, of which others are held out
         if name.endswith("_sha256"):
             refused.append(f"{name.removesuffix('_sha256')} not what it was")
             continue
@@ -154,7 +153,7 @@ def differences(
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Lists values of a nested dict by dotted name."""
+    """Gives the values of a nested dict by dotted name."""
     values: dict[str, Any] = {}
     for name, value in tree.items():
         nested = isinstance(value, dict) and value

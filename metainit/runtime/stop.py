@@ -1,11 +1,12 @@
-"""Ctrl-C and SIGTERM, heeded also where the exception that they raise is lost.
+"""Stops a process on Ctrl-C or SIGTERM, even where Python drops the exception.
 
-In a finaliser, or a callback of the garbage collector such as JAX has, Python drops
-KeyboardInterrupt. The first signal stops a process, the second is ignored, since
-`timeout` and others that hand signals on send two, and the third ends it at once.
+Python drops a KeyboardInterrupt that is raised in a finaliser or in a callback of the
+garbage collector, such as JAX has. `check` then raises it again. The first signal stops
+the process. The second is ignored, since `timeout` and similar programs send two. The
+third ends the process at once.
 
-Of several processes that compute together none may stop by itself: the others would
-wait for it in a step. There a `check` that all have reached stops them all.
+Several processes that compute together must stop at the same step, or the others would
+wait for the one that stopped. They all stop at a `check` that all of them reach.
 """
 
 import contextlib
@@ -21,16 +22,16 @@ LEFT = "left"  # the name of a thread that a process does not wait for at its en
 
 AT_ONCE = "stopped at once; what was saved before is kept\n"
 
-_asked = 0  # signals that came
+_asked = 0  # how many signals came
 _checks = 0
-_reached: Callable[[int], bool] | None = None  # whether all stop at a check, by number
-_waiting: list[int] | None = None  # signals that came while none is heeded
+_reached: Callable[[int], bool] | None = None  # whether all stop at this check
+_waiting: list[int] | None = None  # signals that came inside `later`
 
 
 def install() -> None:
-    """Makes both signals raise KeyboardInterrupt, now and at every later `check`.
+    """Makes both signals raise KeyboardInterrupt, at once and at every later `check`.
 
-    Ctrl-C stays ignored where it is, as behind nohup.
+    Where Ctrl-C is ignored, as behind nohup, it stays ignored.
     """
     signal.signal(signal.SIGTERM, _handle)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -38,9 +39,10 @@ def install() -> None:
 
 
 def at_once() -> None:
-    """Lets both signals end the process, also while XLA compiles and Python waits.
+    """Lets both signals end the process, even while XLA compiles and Python waits.
 
-    For what has nothing to save. Ctrl-C stays ignored where it is.
+    It is for commands that have nothing to save. Where Ctrl-C is ignored, it stays
+    ignored.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -48,17 +50,18 @@ def at_once() -> None:
 
 
 def together(reached: Callable[[int], bool]) -> None:
-    """Hands SIGTERM to who tells all processes of it, and Ctrl-C with it.
+    """Makes several processes stop together, at a check that `reached` chooses.
 
-    `reached` is `(check, counted from 1) -> whether all of them stop there`. Each has
-    to come to as many.
+    `reached` takes the number of a check, from 1, and says whether all processes stop
+    there. It handles SIGTERM, which Ctrl-C then sends. Every process must call `check`
+    equally often.
     """
     global _reached
     _reached = reached
 
 
 def check() -> None:
-    """Raises KeyboardInterrupt where one of the signals came; for between steps."""
+    """Raises KeyboardInterrupt if a signal came; to be called between steps."""
     global _checks
     _checks += 1
     if _asked if _reached is None else _reached(_checks):
@@ -67,7 +70,7 @@ def check() -> None:
 
 @contextlib.contextmanager
 def later() -> Iterator[None]:
-    """Heeds a signal that comes meanwhile at its end, or that of one around it."""
+    """Delays signals until the end of the block, or of the outermost such block."""
     global _waiting
     if _waiting is not None:
         yield
@@ -105,7 +108,7 @@ def _handle(number: int, *_: Any) -> None:
     global _asked
     _asked += 1
     if _asked > 2:
-        os.write(2, AT_ONCE.encode())  # sys.stderr may be at a line
+        os.write(2, AT_ONCE.encode())  # sys.stderr may be within a line
         os._exit(128 + signal.SIGINT)
     if _asked == 2:
         return

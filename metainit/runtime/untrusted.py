@@ -1,7 +1,8 @@
-"""Files that a stranger may have made: nothing is allocated on their word alone.
+"""Readers of files that a stranger may have made.
 
-What is no regular file, or larger than any that is known here, is not read. Everything
-wrong is a ValueError, or an OSError for a file that cannot be opened.
+They check the size that a file claims before they allocate it. They refuse what is no
+regular file, or is larger than a limit. They raise ValueError for all that is wrong,
+and OSError for a file that cannot be opened.
 """
 
 import json
@@ -16,11 +17,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-MOST = 1 << 29  # bytes of weights
+MOST = 1 << 29  # bytes of a file of weights
 MOST_JSON = 1 << 24
 MOST_LINE = 1 << 20
 _MOST_HEADER = 1 << 22  # of safetensors: names and shapes of 30,000 arrays
-_MOST_ARRAYS = 1 << 28  # of an .npz file, all together
+_MOST_ARRAYS = 1 << 28  # bytes of all arrays of an .npz file
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -28,7 +29,7 @@ _HEADERS = {
 
 
 def read_bytes(path: str | os.PathLike[str], most: int = MOST) -> bytes:
-    """Reads a regular file of at most so many bytes."""
+    """Reads a regular file of at most `most` bytes."""
     path = pathlib.Path(path)
     if (size := _size(path)) > most:
         raise ValueError(f"{path} has {size:,} bytes, more than {most:,}")
@@ -36,7 +37,7 @@ def read_bytes(path: str | os.PathLike[str], most: int = MOST) -> bytes:
 
 
 def read_lines(path: str | os.PathLike[str], most: int = MOST_LINE) -> Iterator[str]:
-    """Yields lines of at most so many bytes of a regular file of any size."""
+    """Yields the lines of a regular file, each of at most `most` bytes."""
     _size(path)
     with open(path, "rb") as file:
         number = 0
@@ -48,11 +49,11 @@ def read_lines(path: str | os.PathLike[str], most: int = MOST_LINE) -> Iterator[
 
 
 def _size(path: str | os.PathLike[str]) -> int:
-    """Gives the bytes of a regular file."""
-    about = os.stat(path)
-    if not stat.S_ISREG(about.st_mode):
+    """Gives the size of a regular file in bytes."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} is no regular file")
-    return about.st_size
+    return status.st_size
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -95,7 +96,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def _array(file: IO[bytes]) -> np.ndarray:
-    """Reads an array; NumPy itself gives memory to the shape that the header claims."""
+    """Reads an array, without allocating the shape that its header claims."""
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"an array of format {version}")
@@ -107,7 +108,7 @@ def _array(file: IO[bytes]) -> np.ndarray:
 
 
 def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads an .npy file, memory-mapped: it has all the bytes that it claims."""
+    """Maps an .npy file into memory; it must have all the bytes that it claims."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError:
