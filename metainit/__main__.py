@@ -42,7 +42,7 @@ COMMANDS = {
         "write a run's initialisation for PyTorch and others",
     ),
     "datasets": (
-        "metainit.data.builders.commands:main",
+        "metainit.data.commands:main",
         "list, plan, prepare and verify data sets",
     ),
     "list": (

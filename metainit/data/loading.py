@@ -10,7 +10,7 @@ import numpy as np
 
 from metainit.config.fields import Data, TransferData, own_size
 from metainit.data import cache, folders
-from metainit.data.builders import catalog, prepared
+from metainit.data.builders import prepared, readers
 from metainit.data.builders.catalog import CATALOG, to_prepare
 
 
@@ -83,7 +83,7 @@ def load(data: Data, stand_ins: Sequence[str] = ()) -> Roles:
     sources: dict[str, list[Source]] = {role: [] for role in Roles._fields}
     for wanted, as_role in _wanted(data):
         if wanted.name in stand_ins:
-            parts, title = catalog.stand_in(wanted), wanted.name
+            parts, title = readers.stand_in(wanted), wanted.name
         else:
             parts, title = _read(wanted), _title(wanted)
         for part_role, role in as_role.items():
@@ -172,11 +172,10 @@ def downloads(data: Data) -> dict[str, int]:
 
 def absent(data: Data) -> tuple[str, ...]:
     """Lists the data sets that `load` would have to fetch, or that are not prepared."""
-    from metainit.data.builders import prepare
 
     def is_absent(name: str) -> bool:
         if (stem := name.removeprefix("tfds:")) in to_prepare():
-            return not prepare.is_prepared(stem, cache.root(data.data_dir))
+            return not prepared.is_prepared(stem, cache.root(data.data_dir))
         return bool(downloads(dataclasses.replace(data, name=name, train=())))
 
     return tuple(filter(is_absent, names(data)))
@@ -185,7 +184,7 @@ def absent(data: Data) -> tuple[str, ...]:
 def _read(data: Data) -> dict[str, cache.Part]:
     kind, _, rest = data.name.partition(":")
     if data.name in CATALOG:
-        return CATALOG[data.name].read(data)
+        return readers.read(data)
     if kind == "folder" and rest:
         return folders.read(data, rest)
     if kind == "tfds" and rest:

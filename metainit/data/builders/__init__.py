@@ -1,5 +1,5 @@
 """Where images come from: one module a data set, and how they are prepared.
 
-Only this package imports TFDS, and does so where records are read or written: a
-data set that comes with its own split, or is already decoded, opens without it.
+Imports point from `readers` and `plan` down to the `catalog`. Only this package imports
+TFDS, and only to draw glyphs, to prepare a data set, or to read a prepared one.
 """

@@ -122,7 +122,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     `Options`, and how many images were left out as "unreadable" and as "missing".
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version(catalog.VERSION)
     images: re.Pattern[str]
     lists: re.Pattern[str] = re.compile(r"(?!)")
     rule = Rule()

@@ -1,18 +1,16 @@
-"""The data sets with a name: whose they are, where from, how big, and who reads them.
+"""The data sets with a name, as `catalog.toml` describes them.
 
-Nothing here was measured unless it says so; None is unknown. A reader is imported
-when it is asked to read: the catalog opens without TFDS.
+An entry says whose a data set is, where it comes from and how big it is. Nothing was
+measured unless the file says so; None is unknown. `readers` knows who reads it.
 """
 
 import tomllib
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from metainit.data import cache, class_splits
+VERSION = "1.0.0"  # of the data sets that our builders prepare
 
 
 class File(NamedTuple):
@@ -48,27 +46,12 @@ class Terms(NamedTuple):
     citation: str = ""  # of the paper
 
 
-def _read(data: Any) -> dict[str, cache.Part]:
-    """Reads a data set; what reads it, and needs TFDS, is imported only now."""
-    from metainit.data.builders import cifar_fs, omniglot, prepared
-
-    match data.name:
-        case "cifar_fs":
-            return cifar_fs.read(data)
-        case "omniglot":
-            return omniglot.read(data)
-        case "glyphs":
-            from metainit.data.builders import glyphs
-
-            return glyphs.read(data)
-    return prepared.read(data, data.name)
-
-
 class Entry(NamedTuple):
-    """What there is to know of a data set before it is there.
+    """What is known of a data set before it is on this machine.
 
-    One whose makers split its classes into `roles` is read from its files. Any other
-    is split by `data.split`, and prepared first; what is below `roles` is for such.
+    A data set whose makers split its classes into `roles` is read from its files. Any
+    other is prepared first, and its classes are split by `data.split`. The fields
+    below `roles` are for those.
     """
 
     name: str  # as in `data.name` and as of its folder
@@ -77,8 +60,6 @@ class Entry(NamedTuple):
     total: int  # images of all splits
     files: Sequence[File] = ()
     per_class: Sequence[int] | None = None  # least and most images of a class
-    # Makes images by role of what `metainit.data.loading.load` calls `data`.
-    read: Callable[[Any], dict[str, cache.Part]] = _read
     roles: tuple[int, int, int] | None = None  # classes of train, validation and test
     role: str = ""  # what it is for in mixed meta-learning
     images: Mapping[str, int] = types.MappingProxyType({})  # by split, where known
@@ -122,31 +103,3 @@ def terms_of(name: str) -> Terms:
         return CATALOG[name].terms
     page = f"https://www.tensorflow.org/datasets/catalog/{name}"
     return Terms(title=f"{name}, of TFDS", homepage=page)
-
-
-def stand_in(data: Any) -> dict[str, cache.Part]:
-    """Makes noise in the shapes of a data set of the catalog, to time steps by.
-
-    It takes no memory and no disk: all images of a role are the same one.
-    """
-    entry = CATALOG[data.name.removeprefix("tfds:")]
-    each = entry.per_class[0] if entry.per_class else entry.total // entry.classes
-    counts: Sequence[int] | None = entry.roles
-    if counts is None:
-        numbers = [f"{number:03}" for number in range(entry.classes)]
-        split = class_splits.shuffle_split(numbers, data.split, data.split_seed)
-        counts = [len(split.get(role, ())) for role in cache.ROLES]
-    rng = np.random.default_rng(list(entry.name.encode()))
-    shape = (data.size, data.size, data.channels)
-    parts = {}
-    for role, classes in zip(cache.ROLES, counts, strict=True):
-        if classes:
-            count = classes * each
-            image = rng.integers(0, 256, shape, dtype=np.uint8)
-            parts[role] = cache.Part(
-                images=np.broadcast_to(image, (count, *shape)),
-                labels=np.repeat(np.arange(classes, dtype=np.int32), each),
-                names=tuple(f"{role} {number:04}" for number in range(classes)),
-                hashes=rng.integers(0, 2**64, count, dtype=np.uint64),
-            )
-    return parts

@@ -6,10 +6,10 @@ files pooled; the split of classes of Bertinetto et al. (arXiv:1805.08136).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from metainit.config.fields import Data
 from metainit.data import cache, images
 from metainit.data.builders import archive, catalog, fetch
 
@@ -46,7 +46,7 @@ def records(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     return labels, table[:, 2:].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
 
 
-def read(data: Any) -> dict[str, cache.Part]:
+def read(data: Data) -> dict[str, cache.Part]:
     """Reads the three roles from the archive, or from `data.archive` of its layout."""
     return fetch.read(data, catalog.CATALOG["cifar_fs"], _load)
 

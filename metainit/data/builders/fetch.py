@@ -8,10 +8,10 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
+from metainit.config.fields import Data
 from metainit.data import cache, images
 from metainit.data.builders.catalog import Entry, File
 
@@ -61,7 +61,7 @@ def fetch(file: File, folder: Path, advice: str = _ADVICE) -> Path:
     )
 
 
-def read(data: Any, entry: Entry, load: Load) -> dict[str, cache.Part]:
+def read(data: Data, entry: Entry, load: Load) -> dict[str, cache.Part]:
     """Reads a data set that comes with a split of classes, downloaded on first use.
 
     `data.archive` may name some of the files, or others that `load` takes, with commas.

@@ -22,6 +22,7 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from metainit.config.fields import Data
 from metainit.data import cache
 from metainit.data.builders import prepare, prepared
 
@@ -184,7 +185,7 @@ class Glyphs(tfds.core.GeneratorBasedBuilder):
                 yield f"{glyph.code:x}-{number}", example
 
 
-def read(data: Any) -> dict[str, cache.Part]:
+def read(data: Data) -> dict[str, cache.Part]:
     """Reads the glyphs, drawn and prepared under `<data_dir>/tfds` on first use."""
     root = cache.root(data.data_dir)
 

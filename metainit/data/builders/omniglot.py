@@ -6,10 +6,10 @@ as in `omniglot_split.txt`, 1,100 / 100 / 423. Ink is bright (255), as in `glyph
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from metainit.config.fields import Data
 from metainit.data import cache, images
 from metainit.data.builders import archive, catalog, fetch
 from metainit.runtime import untrusted
@@ -34,7 +34,7 @@ def split() -> dict[str, tuple[str, ...]]:
     return {role: tuple(sorted(names)) for role, names in classes.items()}
 
 
-def read(data: Any) -> dict[str, cache.Part]:
+def read(data: Data) -> dict[str, cache.Part]:
     """Reads the three roles from the archives, downloaded on first use.
 
     `data.archive` may name one or both official zips (comma-separated), or an npz with

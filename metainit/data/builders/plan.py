@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from metainit.data.builders import catalog, prepare
+from metainit.data.builders import catalog, prepare, prepared
 from metainit.data.builders.base import WHOLE, Options, located
-from metainit.data.builders.prepared import Summary, summary
+from metainit.data.builders.prepared import Summary
 
 # Of an image of 256 x 192 pixels, JPEG of quality 95.
 _SMALL_IMAGE = 25_000
@@ -72,8 +72,8 @@ def make(
 
 def _need(name: str, root: Path, files: Path, options: Options, pixels: int) -> Need:
     entry = catalog.find(name)
-    if prepare.is_prepared(name, root):
-        there = summary(prepare.place(name, root))
+    if prepared.is_prepared(name, root):
+        there = prepared.summary(prepared.place(name, root))
         return Need(entry, sum(there.images.values()) * pixels, there)
     missing = [file for file, paths in located(name, files) if not paths]
     parts = [files / name / f"{file.name}.part" for file in missing]
@@ -105,7 +105,7 @@ def _size(count: float) -> str:
 
 def show(names: Sequence[str], root: Path, size: int, channels: int) -> Plan:
     """Prints and returns the plan of the data sets that are not prepared yet."""
-    missing = [name for name in names if not prepare.is_prepared(name, root)]
+    missing = [name for name in names if not prepared.is_prepared(name, root)]
     plan = make(missing, root, size=size, channels=channels)
     if missing:
         print("to prepare first:", *plan.lines, sep="\n", flush=True)

@@ -31,17 +31,6 @@ _OTHERS = (StanfordCars, FgvcAircraft, OxfordPets, Sun397)
 BUILDERS = {kind.name: kind for kind in (*_TRAIN, *_OTHERS)}
 
 
-def place(name: str, root: Path) -> Path:
-    """Names the folder of a data set as its present builder prepares it."""
-    catalog.find(name)
-    return root / "tfds" / name / str(BUILDERS[name].VERSION)
-
-
-def is_prepared(name: str, root: Path) -> bool:
-    """Tells whether `place` has it, reduced or not."""
-    return (place(name, root) / "dataset_info.json").is_file()
-
-
 def prepare(
     name: str,
     root: Path,
@@ -65,11 +54,11 @@ def prepare(
     Raises:
       ValueError: in one line, what is wrong and what to do.
     """
-    folder, files = place(name, root), manual_dir or root / "downloads"
-    if is_prepared(name, root):
+    folder, files = prepared.place(name, root), manual_dir or root / "downloads"
+    if prepared.is_prepared(name, root):
         return _as_asked(name, folder, options)
     with _alone(name, root, files):
-        if is_prepared(name, root):
+        if prepared.is_prepared(name, root):
             return _as_asked(name, folder, options)
         _obtain(name, files, checksums or {})
         _say(name, f"building {folder}")

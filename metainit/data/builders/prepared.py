@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metainit.config.fields import Data
 from metainit.data import cache, class_splits, images
+from metainit.data.builders import catalog
 from metainit.runtime import atomic
 
 _CHUNK = 1024
@@ -34,6 +36,16 @@ class Summary(NamedTuple):
         left_out = ((self.settings.get(x), x) for x in ("unreadable", "missing"))
         parts += [f"{count} {what}" for count, what in left_out if count]
         return f" ({', '.join(parts)})" if parts else ""
+
+
+def place(name: str, root: Path) -> Path:
+    """Names the folder of a data set of the catalog as its present builder makes it."""
+    return root / "tfds" / catalog.find(name).name / catalog.VERSION
+
+
+def is_prepared(name: str, root: Path) -> bool:
+    """Says whether `place` has the data set."""
+    return (place(name, root) / "dataset_info.json").is_file()
 
 
 def newest(name: str, root: Path) -> Summary | None:
@@ -115,7 +127,7 @@ def encoded(builder: Any, splits: Sequence[str]) -> Iterator[images.Encoded]:
             raise atomic.DamagedError(again) from error
 
 
-def read(data: Any, name: str) -> dict[str, cache.Part]:
+def read(data: Data, name: str) -> dict[str, cache.Part]:
     """Reads all splits of a prepared data set ("NAME[/CONFIG][:VERSION]"), as roles.
 
     Looked for in `<data_dir>/tfds`, then in TFDS's own folder ($TFDS_DATA_DIR or
@@ -171,11 +183,9 @@ def folder_of(name: str, root: Path) -> Path:
     """
     import tensorflow_datasets as tfds
 
-    from metainit.data.builders.prepare import BUILDERS
-
     stem, _, version = name.partition(":")
-    ours = stem in BUILDERS and not version
-    wanted = str(BUILDERS[stem].VERSION) if ours else version
+    ours = stem in catalog.to_prepare() and not version
+    wanted = catalog.VERSION if ours else version
     others: list[str] = []
     is_version = tfds.core.Version.is_valid
     own = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"

@@ -1,6 +1,7 @@
 """The facts about the seven data sets agree with each other."""
 
 import dataclasses
+import functools
 import re
 
 import numpy as np
@@ -8,8 +9,15 @@ import pytest
 
 from metainit.config.fields import Data
 from metainit.data import images, loading
-from metainit.data.builders import fetch
-from metainit.data.builders.catalog import CATALOG, Entry, File, Terms, find
+from metainit.data.builders import fetch, readers
+from metainit.data.builders.catalog import (
+    CATALOG,
+    Entry,
+    File,
+    Terms,
+    find,
+    to_prepare,
+)
 
 
 @pytest.mark.parametrize("entry", CATALOG.values(), ids=list(CATALOG))
@@ -33,6 +41,10 @@ def test_an_entry_is_consistent(entry):
             assert re.fullmatch(f"https://web.archive.org/web/.*{official}", copy)
 
 
+def test_each_data_set_has_a_reader_or_a_builder():
+    assert readers.READERS.keys() == CATALOG.keys() - {*to_prepare()}
+
+
 def test_a_data_set_with_its_own_split_is_a_reader_and_a_row(tmp_path, monkeypatch):
     def load(paths):
         split = {"train": ["a"], "validation": ["b"], "test": ["c"]}
@@ -47,9 +59,10 @@ def test_a_data_set_with_its_own_split_is_a_reader_and_a_row(tmp_path, monkeypat
         total=3,
         files=[File("mine.zip", ["https://example.org/"], 2_000_000, "md5:0")],
         roles=(1, 1, 1),
-        read=lambda data: fetch.read(data, row, load),
     )
     monkeypatch.setitem(CATALOG, "mine", row)
+    read = functools.partial(fetch.read, entry=row, load=load)
+    monkeypatch.setitem(readers.READERS, "mine", read)
     data = Data(name="mine", size=4, data_dir=str(tmp_path))
     assert loading.downloads(data) == {"https://example.org/mine.zip": 2}
     assert loading.absent(data) == ("mine",)

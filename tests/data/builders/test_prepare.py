@@ -92,7 +92,7 @@ def test_a_second_process_waits_for_the_first(tmp_path, known, monkeypatch):
         second.start()
         assert waits.wait(60)
         # The first is done.
-        shutil.copytree(other, prepare.place(NAME, root))
+        shutil.copytree(other, prepared.place(NAME, root))
     second.join()
     assert said == ["waiting for another process that prepares it"]
     assert known.asked == asked
@@ -111,7 +111,7 @@ def test_a_reduction_is_recorded_and_not_changed_by_another(tmp_path, known, cap
         prepare.prepare(NAME, root, options=Options(fraction=0.5))
     # Of another version of its builder it is not prepared.
     folder.rename(folder.with_name("0.9.0"))
-    assert not prepare.is_prepared(NAME, root)
+    assert not prepared.is_prepared(NAME, root)
     prepare.prepare(NAME, root)
     versions = sorted(path.name for path in folder.parent.iterdir())
     assert versions == ["0.9.0", "1.0.0"]

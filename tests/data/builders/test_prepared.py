@@ -10,7 +10,7 @@ from PIL import Image
 
 from metainit.config.fields import Data
 from metainit.data import leakage, loading
-from metainit.data.builders import prepare
+from metainit.data.builders import catalog, prepare
 
 
 class Tiny(tfds.core.GeneratorBasedBuilder):
@@ -91,7 +91,8 @@ def test_what_is_not_prepared_is_refused(tmp_path, data, name, words):
 def test_of_ours_the_version_of_the_builder_is_taken(tmp_path, data, monkeypatch):
     # Under the name of one of ours, with a later version, as TFDS's own has it.
     folder = prepared(tmp_path)
-    monkeypatch.setitem(prepare.BUILDERS, "tiny", prepare.BUILDERS["caltech256"])
+    entry = catalog.CATALOG["caltech256"]._replace(name="tiny")
+    monkeypatch.setitem(catalog.CATALOG, "tiny", entry)
     words = r"metainit datasets prepare tiny .*, or name .*: tfds:tiny:2\.1\.0$"
     with pytest.raises(ValueError, match=words):
         loading.load(data)

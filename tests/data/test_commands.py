@@ -158,7 +158,7 @@ def test_a_plan_of_a_config_counts_what_it_names(known, run):
     # 60,000 images of 10 x 10 x 1 bytes.
     assert "cache 6.00MB at 10x10x1" in told
     assert run("plan config.py:none") == "nothing to download or to prepare\n"
-    shipped = Path(__file__).parents[3] / "configs" / "cifar_fs.py"
+    shipped = Path(__file__).parents[2] / "configs" / "cifar_fs.py"
     assert "cifar-100-binary.tar.gz, 169 MB" in run(f"plan {shipped}:5shot")
 
 

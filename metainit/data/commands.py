@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from metainit.data import cache, images
+from metainit.data import cache, images, loading
 from metainit.data.builders import catalog, prepared
 from metainit.runtime.arguments import Parser
 from metainit.runtime.atomic import DamagedError
@@ -100,7 +100,6 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from metainit.data import loading
     from metainit.data.builders import plan
 
     size, channels, names = 84, 3, arguments.names
