@@ -1,5 +1,6 @@
 """All seven data sets in their official layouts, with a few classes each."""
 
+import functools
 import hashlib
 import itertools
 import zlib
@@ -13,7 +14,6 @@ from PIL import Image
 
 from metainit.data.builders import catalog, cifar_fs
 from metainit.data.builders import prepare as builders
-from metainit.data.builders.base import Options
 
 IMAGES = 3  # a class has so many, where it has any
 
@@ -60,9 +60,9 @@ def prepare_all(root: Path) -> None:
 
 def prepare(name: str, folder: Path, **options: Any) -> Path:
     """Prepares one from the archives or trees in a folder's "manual", in its "data"."""
-    kind, given = builders.BUILDERS[name], Options(**options)
-    of = {"data_dir": folder / "data", "manual_dir": folder / "manual"}
-    builder = builders.build(lambda: kind(**of, options=given), name, folder)
+    folders = {"data_dir": folder / "data", "manual_dir": folder / "manual"}
+    make = functools.partial(builders.BUILDERS[name], **folders, **options)
+    builder = builders.build(make, name, folder)
     return Path(builder.data_dir)
 
 

@@ -66,7 +66,7 @@ def test_prepared_data_sets_and_nothing_else_go_into_the_bucket(tmp_path):
     for folder in ("tfds/cifar100", "downloads/cifar100"):
         (tmp_path / "metainit-data" / folder).mkdir(parents=True)
     words = told(tmp_path, "data", NAMES="cifar100 caltech256")
-    names = ["datasets", "prepare", "cifar100", "caltech256", "--max_side", "256"]
+    names = ["datasets", "prepare", "cifar100", "caltech256"]
     assert words == [*names, "--data_dir", f"{tmp_path}/metainit-data"]
     assert os.listdir(tmp_path / "bucket") == ["tfds"]
     assert os.listdir(tmp_path / "bucket" / "tfds") == ["cifar100"]

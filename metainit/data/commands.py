@@ -48,7 +48,7 @@ def parser() -> Parser:
 
     def command(name: str, run: Any, about: str) -> Any:
         add = commands.add_parser(name, help=about)
-        add.set_defaults(run=run, skip_unreadable=False)
+        add.set_defaults(run=run)
         add.add_argument("--data_dir", default="", help=root)
         return add.add_argument
 
@@ -59,12 +59,8 @@ def parser() -> Parser:
     prepare = command("prepare", _prepare, "download and prepare")
     prepare("names", nargs="+", metavar="NAME|all", help="of data sets")
     manual = "holds NAME/FILE, downloaded or your own; default DATA_DIR/downloads"
-    side = "reduce images with a longer side, e.g. 256"
-    share = "keep so many of the images, e.g. 0.1"
     for add in (plan, prepare):
         add("--manual_dir", type=_path, help=manual)
-        add("--max_side", type=int, default=0, metavar="PIXELS", help=side)
-        add("--fraction", type=float, default=1.0, metavar="SHARE", help=share)
     sums = "lines of sha256 and file name, in place of the catalog's"
     prepare("--checksums", type=_path, metavar="FILE", help=sums)
     skip = "leave out and count images that do not decode"
@@ -110,9 +106,8 @@ def _plan(arguments: argparse.Namespace) -> int:
         names = loading.of_catalog(data)
         size, channels = data.size or 224, getattr(data, "channels", 3)
         others = loading.downloads(dataclasses.replace(data, data_dir=data_dir))
-    manual_dir, options = arguments.manual_dir, _options(arguments)
     root = cache.root(data_dir)
-    planned = plan.make(_all(names), root, manual_dir, options, size, channels)
+    planned = plan.make(_all(names), root, arguments.manual_dir, size, channels)
     for url, megabytes in others.items():
         print(f"download {url}, {megabytes} MB")
     if planned.needs:
@@ -125,14 +120,17 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _prepare(arguments: argparse.Namespace) -> int:
     from metainit.data.builders import plan, prepare
 
-    root, options = cache.root(arguments.data_dir), _options(arguments)
+    root = cache.root(arguments.data_dir)
     sums = prepare.read_checksums(arguments.checksums) if arguments.checksums else {}
     names = _all(arguments.names)
-    planned = plan.make(names, root, arguments.manual_dir, options)
+    planned = plan.make(names, root, arguments.manual_dir)
     print("\n".join(planned.lines), flush=True)
     if planned.shortage:
         raise ValueError(f"{planned.shortage}; nothing was begun")
-    how = arguments.manual_dir, options, sums, arguments.delete_archives
+    how = (
+        *(arguments.manual_dir, arguments.skip_unreadable),
+        *(sums, arguments.delete_archives),
+    )
     failed = []
     for name in names:
         try:
@@ -145,12 +143,6 @@ def _prepare(arguments: argparse.Namespace) -> int:
     if failed and len(names) > 1:
         _tell(f"not prepared: {', '.join(failed)}")
     return 2 if failed else 0
-
-
-def _options(arguments: argparse.Namespace) -> Any:
-    from metainit.data.builders.base import Options
-
-    return Options(arguments.max_side, arguments.fraction, arguments.skip_unreadable)
 
 
 def _all(names: Sequence[str]) -> list[str]:
@@ -205,8 +197,6 @@ def _differences(
     sizes: Sequence[int],
 ) -> Iterator[str]:
     """Says what differs from the catalog; `sizes` has the images of each class."""
-    if summary.settings.get("fraction", 1.0) < 1:
-        return
     left_out = sum(summary.settings.get(what, 0) for what in ("unreadable", "missing"))
     if (total := splits.total()) + left_out != entry.total:
         also = f" and {left_out:,} left out" if left_out else ""

@@ -202,14 +202,12 @@ class Rule(NamedTuple):
     """What becomes of an image on its way into a prepared data set."""
 
     max_pixels: int = 0  # larger images are reduced to so many; 0 for any number
-    max_side: int = 0  # images with a longer side are reduced to it; 0 for any
     crop_bottom: int = 0  # rows cut off at the bottom first
 
     def reduced(self, size: tuple[int, int]) -> tuple[int, int]:
         """Computes width and height of an image after its reduction."""
         width, height = size
-        by_pixels = ((self.max_pixels or np.inf) / (width * height)) ** 0.5
-        scale = min(1.0, by_pixels, (self.max_side or np.inf) / max(size))
+        scale = min(1.0, ((self.max_pixels or np.inf) / (width * height)) ** 0.5)
         # Rounded down, but not because of the last bit of a float.
         return max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6))
 

@@ -230,7 +230,7 @@ def test_image_files(content, size, channels):
         pixels = images.decode(item, size, channels)
         assert (pixels.shape, pixels.dtype) == ((size, size, channels), np.uint8)
     with refused(images.Unreadable):
-        stored = images.to_stored(content, images.Rule(max_side=size))
+        stored = images.to_stored(content, images.Rule(max_pixels=size))
         archives.pixels(stored)
 
 

@@ -120,7 +120,7 @@ def test_the_short_side_is_fitted_and_the_centre_kept():
 
 
 def test_images_are_cropped_and_then_reduced():
-    rule = Rule(max_pixels=1200, max_side=60, crop_bottom=20)
+    rule = Rule(max_pixels=1200, crop_bottom=20)
     true = np.zeros((120, 80, 3), np.uint8)
     true[:100] = 200
     for image in (true, encode(Image.fromarray(true))):
@@ -129,12 +129,12 @@ def test_images_are_cropped_and_then_reduced():
         assert np.abs(kept[:36].astype(int) - 200).max() < 3
     side = to_stored(encode(Image.new("RGB", (500, 375))), rule)
     assert pixels(side).shape == (int(355 * (1200 / 500 / 355) ** 0.5), 41, 3)
-    for width in range(257, 600):
-        assert Rule(max_side=256).reduced((width, 100))[0] == 256
+    for side in range(257, 600):
+        assert Rule(max_pixels=256**2).reduced((side, side)) == (256, 256)
     # What is already small stays as it is.
     jpeg = encode(picture(0, 30, 20), quality=40)
-    assert to_stored(jpeg, Rule(max_pixels=600, max_side=30)) == jpeg
-    assert to_stored(jpeg, Rule(max_side=29)) != jpeg
+    assert to_stored(jpeg, Rule(max_pixels=600)) == jpeg
+    assert to_stored(jpeg, Rule(max_pixels=599)) != jpeg
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])

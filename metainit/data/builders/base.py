@@ -6,13 +6,11 @@ class in shards of ours: TFDS sorts with TensorFlow where there is more than 1 G
 
 import abc
 import contextlib
-import dataclasses
 import functools
 import io
 import logging
 import re
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -72,31 +70,6 @@ class Table(NamedTuple):
     rows: Sequence[Row]
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How to prepare, for every data set alike.
-
-    Attributes:
-      max_side: images with a longer side are reduced to it; 0 for none.
-      fraction: of the images that is kept, those whose names hash lowest.
-      skip_unreadable: leave out and count images that do not decode, and those that
-        the lists name but that are missing, in place of stopping.
-    """
-
-    max_side: int = 0
-    fraction: float = 1.0
-    skip_unreadable: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.fraction <= 1:
-            raise PrepareError(f"fraction={self.fraction} is not above 0, at most 1")
-        if self.max_side < 0:
-            raise PrepareError(f"max_side={self.max_side} is no number of pixels, or 0")
-
-
-WHOLE = Options()
-
-
 class Spool:
     """Byte strings by name in an open file; `names` maps to their start and length."""
 
@@ -118,8 +91,8 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     """A data set of labelled images that is made from the files of its catalog entry.
 
     A data set says which of their members are `images` and which `lists`, and in
-    `table` what the lists mean. The metadata of a prepared one have the fields of its
-    `Options`, and how many images were left out as "unreadable" and as "missing".
+    `table` what the lists mean. The metadata of a prepared one say how many images were
+    left out as "unreadable" and as "missing".
     """
 
     VERSION = tfds.core.Version(catalog.VERSION)
@@ -132,11 +105,22 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         super().__init_subclass__(**kwargs | {"skip_registration": True})
 
     def __init__(
-        self, *, manual_dir: Path | None = None, options: Options = WHOLE, **kwargs: Any
+        self,
+        *,
+        manual_dir: Path | None = None,
+        skip_unreadable: bool = False,
+        **kwargs: Any,
     ):
-        """A builder that reads from `manual_dir`, see `located`, when it prepares."""
+        """Makes a builder.
+
+        Args:
+          manual_dir: where it finds its files when it prepares, see `located`.
+          skip_unreadable: leave out and count images that do not decode, and those
+            that the lists name but that are missing, in place of stopping.
+          **kwargs: of TFDS's builder.
+        """
         self._manual_dir = manual_dir
-        self._options = options
+        self._skip_unreadable = skip_unreadable
         super().__init__(file_format="array_record", **kwargs)
 
     @abc.abstractmethod
@@ -196,7 +180,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
             homepage=terms.homepage,
             license=terms.licence or terms.terms,
             citation=terms.citation,
-            metadata=tfds.core.MetadataDict(dataclasses.asdict(self._options)),
+            metadata=tfds.core.MetadataDict(),
         )
 
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
@@ -226,9 +210,8 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         for split in dict.fromkeys(row.split for row in table.rows) or ("train",):
             of_split = [row for row in rows if row.split == split]
             if not of_split:
-                fraction = f"with fraction={self._options.fraction}"
-                what = f"no image is left for the split {split!r} {fraction}"
-                raise PrepareError(f"{self.name}: {what}; take more of them")
+                what = f"no image is left for the split {split!r}"
+                raise PrepareError(f"{self.name}: {what}; mend or add some of them")
             pieces = together(of_split, lambda row: spool.names[row.image][1], _SHARD)
             shards[split] = [functools.partial(examples, piece) for piece in pieces]
         return shards
@@ -239,13 +222,12 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         """Keeps the rows that have their images; counts the others, or refuses them."""
         absent = [row.image for row in rows if row.image not in spool.names]
         broken = [f"{x} ({unreadable[x]})" for x in absent if x in unreadable]
-        lacking = (x for x in absent if _share(x) < self._options.fraction)
-        missing = [f"{x} (missing)" for x in lacking if x not in unreadable]
+        missing = [f"{x} (missing)" for x in absent if x not in unreadable]
         self.info.metadata.update(unreadable=len(broken), missing=len(missing))
         if wrong := broken + missing:
             names = ", ".join(wrong[:_NAMED]) + ", and so on" * (len(wrong) > _NAMED)
             what = f"{len(wrong)} images that do not decode or are missing: {names}"
-            if not self._options.skip_unreadable:
+            if not self._skip_unreadable:
                 how = "mend or add them, or leave them out by --skip_unreadable"
                 raise PrepareError(f"{self.name} has {what}; {how}")
             logging.warning("%s: left out %s", self.name, what)
@@ -253,12 +235,11 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
 
     def _fill(self, spool: Spool) -> tuple[dict[str, bytes], dict[str, str]]:
         """Spools the images; returns lists and, for what does not decode, why not."""
-        rule = self.rule._replace(max_side=self._options.max_side)
 
         def convert(item: NamedImage) -> tuple[str, bytes | Unreadable]:
             name, image = item
             try:
-                return name, to_stored(image, rule)
+                return name, to_stored(image, self.rule)
             except Unreadable as error:
                 return name, error
 
@@ -268,9 +249,8 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
 
         lists: dict[str, bytes] = {}
         unreadable: dict[str, str] = {}
-        fraction = self._options.fraction
-        kept = (item for item in self._images(lists) if _share(item[0]) < fraction)
-        for name, stored in ahead(convert, together(kept, size, _PIECE)):
+        pieces = together(self._images(lists), size, _PIECE)
+        for name, stored in ahead(convert, pieces):
             if isinstance(stored, Unreadable):
                 unreadable[name] = str(stored)
             else:
@@ -308,8 +288,3 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
 def _bar(title: str, total: int | None, unit: str) -> tqdm:
     scale = unit == "B"
     return tqdm(None, title, total, False, unit=unit, unit_scale=scale, disable=None)
-
-
-def _share(name: str) -> float:
-    """Hashes a name to [0, 1)."""
-    return zlib.crc32(name.encode()) / 2**32

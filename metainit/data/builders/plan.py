@@ -11,11 +11,8 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from metainit.data.builders import catalog, prepare, prepared
-from metainit.data.builders.base import WHOLE, Options, located
+from metainit.data.builders.base import located
 from metainit.data.builders.prepared import Summary
-
-# Of an image of 256 x 192 pixels, JPEG of quality 95.
-_SMALL_IMAGE = 25_000
 
 
 class Need(NamedTuple):
@@ -40,13 +37,12 @@ def make(
     names: Sequence[str],
     root: Path,
     manual_dir: Path | None = None,
-    options: Options = WHOLE,
     size: int = 84,
     channels: int = 3,
 ) -> Plan:
     """Plans to `prepare` data sets of the catalog, and to use images of a size."""
     files, pixels = manual_dir or root / "downloads", size * size * channels
-    needs = [_need(name, root, files, options, pixels) for name in names]
+    needs = [_need(name, root, files, pixels) for name in names]
     data, downloads = prepare.existing(root), prepare.existing(files)
     fetched = sum(need.download for need in needs)
     lasting = sum(need.result + need.cache for need in needs)
@@ -58,8 +54,7 @@ def make(
         if needed > free:
             shortage = (
                 f"not enough room: {_size(needed)} are needed on the disk of {folder}, "
-                f"{_size(free)} are free; reduce with --max_side or --fraction, or "
-                "choose another --data_dir"
+                f"{_size(free)} are free; choose another --data_dir"
             )
     building = max((need.result for need in needs), default=0)
     lines = [
@@ -70,7 +65,7 @@ def make(
     return Plan(needs, [*lines, *filter(None, [shortage])], shortage)
 
 
-def _need(name: str, root: Path, files: Path, options: Options, pixels: int) -> Need:
+def _need(name: str, root: Path, files: Path, pixels: int) -> Need:
     entry = catalog.find(name)
     if prepared.is_prepared(name, root):
         there = prepared.summary(prepared.place(name, root))
@@ -78,13 +73,12 @@ def _need(name: str, root: Path, files: Path, options: Options, pixels: int) -> 
     missing = [file for file, paths in located(name, files) if not paths]
     parts = [files / name / f"{file.name}.part" for file in missing]
     begun = sum(part.stat().st_size for part in parts if part.exists())
-    count = round(entry.total * options.fraction)
-    result = round(entry.prepared_bytes * options.fraction)
-    if options.max_side:
-        small = _SMALL_IMAGE * max(1, (options.max_side / 256) ** 2)
-        result = min(result, round(count * small))
-    download = max(sum(file.bytes for file in missing) - begun, 0)
-    return Need(entry, count * pixels, download=download, result=result)
+    return Need(
+        entry,
+        cache=entry.total * pixels,
+        download=max(sum(file.bytes for file in missing) - begun, 0),
+        result=entry.prepared_bytes,
+    )
 
 
 def _lines(need: Need, shape: str) -> Iterator[str]:

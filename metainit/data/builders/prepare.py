@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from metainit.data.builders import catalog, prepared
-from metainit.data.builders.base import WHOLE, Options, PrepareError, located
+from metainit.data.builders.base import PrepareError, located
 from metainit.data.builders.caltech256 import Caltech256
 from metainit.data.builders.cifar100 import Cifar100
 from metainit.data.builders.fetch import FetchError, digest, fetch
@@ -35,7 +35,7 @@ def prepare(
     name: str,
     root: Path,
     manual_dir: Path | None = None,
-    options: Options = WHOLE,
+    skip_unreadable: bool = False,
     checksums: Mapping[str, str] | None = None,
     delete_archives: bool = False,
 ) -> Path:
@@ -48,6 +48,7 @@ def prepare(
     Args:
       manual_dir: files are looked for in `<manual_dir>/<name>`, where downloads go,
         then in `manual_dir` itself; by default `<root>/downloads`.
+      skip_unreadable: leave out and count images that do not decode or are missing.
       checksums: "sha256:HEX" by file name, in place of the catalog's.
       delete_archives: delete files, never a tree, once the data set is prepared.
 
@@ -56,14 +57,18 @@ def prepare(
     """
     folder, files = prepared.place(name, root), manual_dir or root / "downloads"
     if prepared.is_prepared(name, root):
-        return _as_asked(name, folder, options)
+        return folder
     with _alone(name, root, files):
         if prepared.is_prepared(name, root):
-            return _as_asked(name, folder, options)
+            return folder
         _obtain(name, files, checksums or {})
         _say(name, f"building {folder}")
-        data_dir = os.fspath(root / "tfds")
-        _run(BUILDERS[name](data_dir=data_dir, manual_dir=files, options=options))
+        builder = BUILDERS[name](
+            data_dir=os.fspath(root / "tfds"),
+            manual_dir=files,
+            skip_unreadable=skip_unreadable,
+        )
+        _run(builder)
         for path in chain(*(paths for _, paths in located(name, files))):
             if delete_archives and path.is_file():
                 path.unlink()
@@ -137,7 +142,7 @@ def _alone(name: str, root: Path, files: Path) -> Iterator[None]:
         raise PrepareError(
             f"{name}: {error}; {root} and {files} must be folders that you may write "
             f"to{room}, and {free} are free; only downloads were kept; choose others "
-            "by --data_dir and --manual_dir, or reduce by --max_side or --fraction"
+            "by --data_dir and --manual_dir"
         ) from error
 
 
@@ -164,18 +169,6 @@ def read_checksums(path: Path) -> dict[str, str]:
             )
         checksums[match[2]] = f"sha256:{match[1].lower()}"
     return checksums
-
-
-def _as_asked(name: str, folder: Path, options: Options) -> Path:
-    """Returns the folder, unless another reduction of the data set was asked for."""
-    form = "max_side={max_side}, fraction={fraction:g}".format_map
-    has, wants = form(prepared.summary(folder).settings), form(vars(options))
-    if wants in (has, form(vars(WHOLE))):
-        return folder
-    raise PrepareError(
-        f"{name} is prepared already, with {has} and not with {wants}; to have that, "
-        f"delete {folder} and run this again"
-    )
 
 
 def _obtain(name: str, files: Path, checksums: Mapping[str, str]) -> None:

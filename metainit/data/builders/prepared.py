@@ -25,14 +25,15 @@ class Summary(NamedTuple):
     folder: Path  # named like the version of the builder that made it
     images: Mapping[str, int]  # how many, by split
     bytes: int  # of all records
-    settings: Mapping[str, Any]  # of ours: `Options`, and what was left out
+    settings: Mapping[str, Any]  # how many images were left out, and why
 
     @property
     def reductions(self) -> str:
-        """How it differs from the whole one, as " (max_side=64)", or ""."""
-        side, fraction = self.settings.get("max_side"), self.settings.get("fraction", 1)
-        parts = [f"max_side={side}"] * bool(side)
-        parts += [f"fraction={fraction:g}"] * (fraction < 1)
+        """How it differs from the whole one, as " (2 unreadable)", or ""."""
+        # Earlier versions prepared smaller or fewer images where they were asked to.
+        earlier = {"max_side": 0, "fraction": 1.0}
+        kept = ((x, self.settings.get(x, whole)) for x, whole in earlier.items())
+        parts = [f"{x}={value:g}" for x, value in kept if value != earlier[x]]
         left_out = ((self.settings.get(x), x) for x in ("unreadable", "missing"))
         parts += [f"{count} {what}" for count, what in left_out if count]
         return f" ({', '.join(parts)})" if parts else ""

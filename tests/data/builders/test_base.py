@@ -139,7 +139,7 @@ def test_what_stops_it_leaves_nothing(place, monkeypatch, method, error, words):
     with monkeypatch.context() as patch:
         patch.setattr(base.Spool, method, stop)
         kind = PrepareError if words == ROOM else type(error)
-        place.refuses(kind, words, fraction=0.5)
+        place.refuses(kind, words)
     place.prepare()
     assert place.left() == ["1.0.0"]
 

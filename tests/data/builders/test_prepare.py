@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from metainit.config.fields import Data
 from metainit.data import loading
 from metainit.data.builders import catalog, plan, prepare, prepared
-from metainit.data.builders.base import Options, PrepareError
+from metainit.data.builders.base import PrepareError
 from metainit.data.builders.fetch import FetchError
 from metainit.experiments import launching
 
@@ -98,18 +99,21 @@ def test_a_second_process_waits_for_the_first(tmp_path, known, monkeypatch):
     assert known.asked == asked
 
 
-def test_a_reduction_is_recorded_and_not_changed_by_another(tmp_path, known, capsys):
-    root, side = tmp_path / "data", Options(max_side=8)
-    folder = prepare.prepare(NAME, root, options=side)
-    told = capsys.readouterr().out
-    assert told.endswith("caltech256: 12 images prepared (max_side=8)\n")
+def test_what_an_earlier_version_reduced_is_told(tmp_path, known):
+    root = tmp_path / "data"
+    folder = prepare.prepare(NAME, root)
+    settings = {"max_side": 8, "fraction": 0.5, "unreadable": 2, "missing": 0}
+    (folder / "metadata.json").write_text(json.dumps(settings))
+    prepared.seal(folder)
     (source,) = loading.load(data(root)).train
-    assert source.name == f"{NAME} (max_side=8)"
+    assert source.name == f"{NAME} (max_side=8, fraction=0.5, 2 unreadable)"
+
+
+def test_one_version_of_a_builder_prepares_a_data_set_once(tmp_path, known):
+    root = tmp_path / "data"
+    folder = prepare.prepare(NAME, root)
     assert prepare.prepare(NAME, root) == folder
-    assert prepare.prepare(NAME, root, options=side) == folder
-    with pytest.raises(PrepareError, match=r"max_side=8, .*max_side=0, fraction=0\.5"):
-        prepare.prepare(NAME, root, options=Options(fraction=0.5))
-    # Of another version of its builder it is not prepared.
+    # What another version of its builder made does not count.
     folder.rename(folder.with_name("0.9.0"))
     assert not prepared.is_prepared(NAME, root)
     prepare.prepare(NAME, root)
@@ -133,8 +137,8 @@ def test_checksums_are_read_as_sha256sum_writes_them(tmp_path):
 def test_a_plan_counts_what_is_missing(tmp_path, known):
     root, total = tmp_path / "data", len(known.content)
 
-    def need(*where, name=NAME, **options):
-        return plan.make([name], *where, Options(**options), 10, 3).needs[0]
+    def need(*where):
+        return plan.make([NAME], *where, 10, 3).needs[0]
 
     (row,), lines, shortage = plan.make([NAME], root, size=10, channels=3)
     assert row == (row.entry, 12 * 10 * 10 * 3, None, total, total) and shortage == ""
@@ -143,14 +147,9 @@ def test_a_plan_counts_what_is_missing(tmp_path, known):
     part = root / "downloads" / NAME / f"{FILE}.part"
     archives.unpack(part.parent, {part.name: known.content[:1000]})
     assert need(root, None).download == total - 1000
-    # Trees and reductions are taken into account.
+    # What is there unpacked is not downloaded.
     archives.unpack(tmp_path / "mine" / NAME, seven.CALTECH_FILES)
-    half = need(root, tmp_path / "mine", fraction=0.5)
-    assert (half.download, half.result) == (0, round(total / 2))
-    whole, small = (
-        need(root, None, name="stanford_cars", max_side=side) for side in (0, 256)
-    )
-    assert small.result < whole.result / 2 and small.download == whole.download
+    assert need(root, tmp_path / "mine").download == 0
 
     folder = prepare.prepare(NAME, root)
     row = need(root, None)

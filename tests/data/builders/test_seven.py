@@ -86,24 +86,6 @@ def test_common_repacks_give_the_same(tmp_path, name):
     compare(archives.stored(prepare(name, tmp_path)), layout.rows)
 
 
-@pytest.mark.parametrize("name", seven.NAMES)
-def test_a_fraction_is_the_same_from_every_layout_and_misses_nothing(tmp_path, name):
-    layout, kept = seven.layout(name), []
-    for form in (layout.write, layout.unpack):
-        folder = tmp_path / form.__name__
-        form(folder / "manual")
-        made = prepare(name, folder, fraction=0.7, max_side=16)
-        assert tfds.builder_from_directory(made).info.metadata["missing"] == 0
-        kept.append(archives.stored(made))
-    assert kept[0] == kept[1]
-    count, total = (sum(map(len, of.values())) for of in (kept[0], layout.rows))
-    assert 0.3 * total < count < total
-    for of_split in kept[0].values():
-        for _, content in of_split.values():
-            assert max(archives.pixels(content).shape) == 16
-            assert (name == "cifar100") == content.startswith(b"\x89PNG")
-
-
 @pytest.mark.parametrize(
     "name, what",
     [(name, "unreadable") for name in seven.NAMES[1:]]
@@ -198,11 +180,13 @@ def test_other_content_is_refused_in_one_line(tmp_path, name, key, content, word
     assert not list((tmp_path / "data" / name).iterdir())
 
 
-def test_a_split_that_a_fraction_empties_is_refused(tmp_path):
-    seven.layout(FGVC).write(tmp_path / "manual")
-    words = "no image is left for the split 'train' with fraction=1e-09"
-    with pytest.raises(PrepareError, match=words):
-        prepare(FGVC, tmp_path, fraction=1e-9)
+def test_a_split_without_one_readable_image_is_refused(tmp_path):
+    layout = seven.layout(FGVC)
+    for image in layout.rows["train"]:
+        layout = changed(layout, image, b"no image")
+    layout.write(tmp_path / "manual")
+    with pytest.raises(PrepareError, match="no image is left for the split 'train'"):
+        prepare(FGVC, tmp_path, skip_unreadable=True)
 
 
 def test_sun_without_partitions_is_one_split_named_after_its_folders(tmp_path, caplog):
