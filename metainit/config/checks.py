@@ -49,8 +49,6 @@ def _training(c: Experiment) -> Broken:
 
 
 def _transfer(c: Experiment | TransferExperiment) -> Broken:
-    if c.transfer.steps and c.transfer.shot and c.transfer.fraction < 1:
-        yield "transfer.shot transfer.fraction", "both limit labels; give one of them"
     if c.transfer.steps and not (c.transfer.sgd_rates or c.transfer.adam_rates):
         yield "transfer.sgd_rates transfer.adam_rates", "give one rate"
 

@@ -93,7 +93,6 @@ class Data:
     # such data.
     drop_shared: bool = False
     rotations: bool = False  # classes of training turned by 90 degrees and on
-    split_seed: Natural = 0  # decides which class has which role
     # Shares of meta-train, meta-validation and meta-test.
     split: Annotated[tuple[float, ...], _THREE_SHARES] = (0.6, 0.2, 0.2)
     shuffle_labels: bool = False  # a control: permutes labels of meta-training
@@ -185,7 +184,6 @@ class Outer:
     # meta-learning begins, after the warm start if there is one; 0: never. The rate of
     # joint pretraining falls in any case, by the last iteration if this is 0.
     decay_steps: Natural = 0
-    warmup_steps: Natural = 0  # in which it rises to its value first
     clip: NotNegative = 10.0  # global norm of meta-gradients at most; 0: any
     step_size_rate: Positive = 0.01  # of learned step sizes, of their logarithms
     # Validations without a new best after which meta-learning stops, and so does joint
@@ -292,8 +290,7 @@ class Transfer:
     steps: Natural = 0  # 0: no fine-tuning
     batch: Count = 32  # images a step
     held_out: Share = 0.2  # of each class, to measure on
-    fraction: Fraction = 1.0  # share of the other images that is learned from
-    shot: Natural = 0  # in place of that, so many images of each class; 0: the share
+    shot: Natural = 0  # of the others, so many of each class are learned from; 0: all
     # To be reached, besides shares of the best baseline's accuracy.
     accuracies: tuple[Fraction, ...] = ()
     # What each initialisation is fine-tuned with.

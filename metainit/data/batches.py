@@ -19,26 +19,28 @@ from metainit.data.loading import rows as rows_of
 from metainit.runtime import digest, placement
 
 
-def labelled(source: Source, seed: int, fraction: float, shot: int) -> np.ndarray:
-    """Ascending int64 rows of the images whose labels may be used, stratified by class.
+def labelled(source: Source, seed: int, shot: int) -> np.ndarray:
+    """Draws the images whose labels may be used: `shot` of each class, or all for 0.
 
-    Labels are those of a share of each class, above 0 to 1 and rounded to the nearest
-    number, or of `shot` images where it is not 0; a smaller share is part of a larger.
+    The images of a smaller `shot` are among those of a larger one.
+
+    Returns:
+      Their rows, int64 and ascending.
 
     Raises:
-      ValueError: a class would be left with none, or has too few.
+      ValueError: a class has fewer than `shot` images.
     """
-    kept = []
+    if not shot:
+        return rows_of(source)
+    drawn = []
     for label, rows in enumerate(class_index(source)):
-        count = shot or math.floor(fraction * len(rows) + 0.5)
-        if not 0 < count <= len(rows):
-            asked = f"{shot=} is more than" if shot else f"{fraction=} leaves none of"
+        if shot > len(rows):
             raise ValueError(
-                f"{asked} the {len(rows)} training images of class "
+                f"{shot=} is more than the {len(rows)} training images of class "
                 f"{source.class_names[label]!r} of {source.name}"
             )
-        kept.append(generator(seed, 1, label).permutation(rows)[:count])
-    return np.sort(np.concatenate(kept))
+        drawn.append(generator(seed, 1, label).permutation(rows)[:shot])
+    return np.sort(np.concatenate(drawn))
 
 
 def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:

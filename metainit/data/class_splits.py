@@ -6,13 +6,15 @@ import numpy as np
 
 from metainit.data.cache import ROLES
 
+_SEED = 0
+
 
 def shuffle_split(
-    names: Sequence[str], shares: Sequence[float], seed: int
+    names: Sequence[str], shares: Sequence[float]
 ) -> dict[str, tuple[str, ...]]:
-    """Splits the sorted classes by a seed into train, validation and test.
+    """Splits classes by chance, always alike, into train, validation and test.
 
-    A role with a share gets one class at least, one without is missing.
+    A role with a share gets one class at least. A role without a share is left out.
 
     Raises:
       ValueError: shares that are no shares, or fewer classes than roles.
@@ -29,7 +31,7 @@ def shuffle_split(
             f"{len(names)} classes cannot be split into train, validation and test; "
             f"at least {wanted} are needed, one a role"
         )
-    order = np.random.default_rng(seed).permutation(len(names))
+    order = np.random.default_rng(_SEED).permutation(len(names))
     done, left, ends = 0, wanted, []
     for end, share in zip(np.cumsum(shares), shares, strict=True):
         if share > 0:

@@ -31,7 +31,7 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
 
     A class is a folder that holds images, named by its path below the root. Where the
     root holds exactly train, validation (or val) and test, those are the roles;
-    otherwise the classes are split by `data.split` and `data.split_seed`. What starts
+    otherwise the classes are split by `data.split`. What starts
     with a dot is not looked at, nor files without one of `SUFFIXES`, which are counted
     in a warning.
 
@@ -46,7 +46,7 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
         below = {_ROLE_OF[x]: part for x, part in _below(top, classes).items()}
         split = {role: below[role] for role in cache.ROLES}
     else:
-        names = class_splits.shuffle_split(list(classes), data.split, data.split_seed)
+        names = class_splits.shuffle_split(list(classes), data.split)
         split = {role: {name: classes[name] for name in names[role]} for role in names}
 
     layout = {role: list(chosen) for role, chosen in split.items()}

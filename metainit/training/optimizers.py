@@ -13,20 +13,18 @@ from metainit.config.fields import Experiment
 from metainit.training.averaging import average
 
 
-def schedule(peak: float, length: Any = None, warmup: int = 0) -> optax.Schedule:
+def schedule(peak: float, length: Any = None) -> optax.Schedule:
     """Gives a rate by step: constant, or a cosine from `peak` to 0.
 
     Args:
+      peak: the rate at the first step.
       length: steps, a number or an array, in which it falls to 0; None: never.
-      warmup: first steps, in which it rises in proportion to their number.
     """
 
     def rate(step):
-        rising = jnp.minimum(1, (step + 1) / warmup) if warmup else 1.0
         if length is None:
-            return rising * peak
-        falling = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(step / length, 0, 1)))
-        return rising * (peak * falling)
+            return peak
+        return peak * (0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(step / length, 0, 1))))
 
     return rate
 
@@ -78,7 +76,7 @@ def scheduled(config: Experiment, peak: float) -> optax.GradientTransformation:
 
     def update(updates, phase, params=None):
         length = of.decay_steps - phase.first if of.decay_steps else None
-        rate = schedule(peak, length, of.warmup_steps)(phase.done)
+        rate = schedule(peak, length)(phase.done)
         later = phase._replace(done=optax.safe_increment(phase.done))
         return optax.tree.scale(-rate, updates), later
 
@@ -134,12 +132,11 @@ def rates(
 ) -> np.ndarray:
     """Gives a rate at each of so many steps, float32 [steps].
 
-    It rises first, over `outer.warmup_steps`, and falls to 0 by a cosine over `length`,
-    unless that is None. Both are counted in meta-iterations, of which one is worth
-    `pace` steps.
+    It falls to 0 by a cosine over `length` meta-iterations, of which each is worth
+    `pace` steps. Where `length` is None, it is constant.
     """
     done = np.arange(steps) / pace
-    rate = schedule(peak, length, config.outer.warmup_steps)(done)
+    rate = schedule(peak, length)(done)
     return np.broadcast_to(np.asarray(rate, np.float32), done.shape)
 
 

@@ -97,9 +97,9 @@ def compare(
         runs = measure(functools.partial(learn, spec), inits, chosen, test)
     points = (point for run in runs for point in run.points)
     atomic.write_rows(workdir / fine_tuning.RESULTS, points)
-    share, labels = f"{100 * settings.fraction:g} %", "all labels"
-    if settings.shot or settings.fraction < 1:
-        labels = f"{settings.shot or share} of each class's labels"
+    labels = (
+        f"{settings.shot} of each class's labels" if settings.shot else "all labels"
+    )
     return Transfer(
         runs=runs,
         costs={name: init.cost for name, init in inits.items()},
@@ -195,7 +195,6 @@ def spec_of(config: Config) -> Spec:
         steps=settings.steps,
         batch=settings.batch,
         momentum=MOMENTUM,
-        fraction=settings.fraction,
         shot=settings.shot,
     )
 

@@ -33,7 +33,6 @@ class Spec(NamedTuple):
       schedule: of the rate, in the steps of the head only and again in the others.
       layer_decay: factor of the rate from a layer of the network to the one below it;
         the head's is the rate.
-      fraction: share of each class's training images that may be used, above 0 to 1.
       shot: training images of each class that may be used; 0 for all.
     """
 
@@ -47,13 +46,12 @@ class Spec(NamedTuple):
     momentum: float = 0.0
     schedule: Schedule = "constant"
     layer_decay: Fraction = 1.0
-    fraction: Fraction = 1.0
     shot: Natural = 0
 
 
 def rows_used(train: Source, spec: Spec) -> np.ndarray:
     """Gives the ascending int64 rows of the training images that may be used."""
-    return labelled(train, spec.seed, spec.fraction, spec.shot)
+    return labelled(train, spec.seed, spec.shot)
 
 
 def check(spec: Spec, split: Split) -> None:
@@ -61,8 +59,6 @@ def check(spec: Spec, split: Split) -> None:
     parsing.parse(spec._asdict(), Spec)
     if spec.probe_steps > spec.steps:
         raise ValueError(f"probe_steps={spec.probe_steps} must be at most {spec.steps}")
-    if spec.shot and spec.fraction < 1:
-        raise ValueError(f"fraction={spec.fraction} must be 1 with shot={spec.shot}")
     _, train, test = split
     classes = train.class_names
     shape, other = train.images.shape[1:], test.images.shape[1:]

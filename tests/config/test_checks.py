@@ -32,7 +32,6 @@ SHIFTED = ENCODER | CACHED | {"augment.shift": 1}
 STEP_SIZES = {"learned_rates": ("pretrained",)}
 NO_RATES = {"evaluate.sgd_rates": (), "evaluate.adam_rates": ()}
 NO_TRANSFER_RATES = TRANSFER | {"transfer.sgd_rates": (), "transfer.adam_rates": ()}
-FEW = TRANSFER | {"transfer.fraction": 0.5, "transfer.shot": 5}
 MICRO = {"inner.microbatch": 5}
 FILM, ADAPTERS = {"model.added": "film"}, {"model.added": "adapters"}
 PLACE = "model.added model.name model.norm encoder.use"
@@ -179,7 +178,6 @@ COMPARISON = {"data.name": "glyphs", "inits": ("runs/a",)}
         ),
         # Transfer.
         (TRANSFER | NO_TEST, "transfer.steps evaluate.episodes: give episodes"),
-        (FEW, "transfer.shot transfer.fraction: one of them"),
         (NO_TRANSFER_RATES, "transfer.sgd_rates transfer.adam_rates: give one rate"),
         (COMPARISON | {"data.name": ""}, "data.name: folder:PATH"),
         (COMPARISON | {"inits": ()}, "inits: 'runs/quickstart','random'"),

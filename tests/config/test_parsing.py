@@ -26,9 +26,9 @@ RISING, THREE, ONE = "rise from 0, such as (0, 1", "three shares", "one value or
 
 # Fields, of any kind of config; a value; what would work. "[0]" is of one element.
 MISTAKES = (
-    ("seed warm_start data.split_seed augment.shift", -1, NATURAL),
+    ("seed warm_start augment.shift", -1, NATURAL),
     ("inner.steps inner.batch transfer.steps", -1, NATURAL),
-    ("outer.warmup_steps outer.patience", -1, NATURAL),
+    ("outer.patience", -1, NATURAL),
     ("outer.clip joint.steps_per_iteration", -1.0, NATURAL),
     ("iterations meta_batch log_every validate_every checkpoint_every", 0, COUNT),
     ("data.size task.queries train_task.shot model.filters joint.batch", 0, COUNT),
@@ -44,7 +44,7 @@ MISTAKES = (
     ("model.dropout joint.label_smoothing outer.average", 1.0, "below 1"),
     ("joint.weight_decay", -0.1, NATURAL),
     ("joint.head", "margin", "linear, cosine"),
-    ("transfer.fraction transfer.layer_decays[0]", 0.0, "above 0 and at most 1"),
+    ("transfer.layer_decays[0]", 0.0, "above 0 and at most 1"),
     ("transfer.accuracies[0]", 1.5, "above 0 and at most 1"),
     ("data.held_out", 0.5, "below 0.5"),
     *(("data.split", shares, THREE) for shares in ((0.6, 0.4), (0.5, 0.5, 0.5))),

@@ -27,23 +27,18 @@ def source():
     return Source("made", np.zeros((75, 1, 1, 1), np.uint8), labels, ("a", "b", "c"))
 
 
-def test_a_share_is_of_each_class_and_within_every_larger_one():
+def test_labels_are_as_many_of_each_class_and_within_every_larger_choice():
     made = source()
-    shares = [labelled(made, 0, fraction, 0) for fraction in (0.1, 0.25, 0.5, 1.0)]
-    counts = [np.bincount(made.labels[rows]).tolist() for rows in shares]
-    assert counts == [[4, 2, 1], [10, 5, 3], [20, 10, 5], [40, 20, 10]]  # half goes up
-    for small, large in itertools.pairwise(shares):
+    chosen = [labelled(made, 0, shot) for shot in (1, 4, 10, 0)]
+    counts = [np.bincount(made.labels[rows]).tolist() for rows in chosen]
+    assert counts == [[1, 1, 1], [4, 4, 4], [10, 10, 10], [40, 20, 10]]  # 0: all
+    for small, large in itertools.pairwise(chosen):
         assert set(small) <= set(large)
-    assert (np.diff(shares[-1]) > 0).all()
-    assert set(labelled(made, 1, 0.5, 0)) != set(shares[2])
-    np.testing.assert_array_equal(labelled(made, 0, 0.5, 0), shares[2])
-    # A number of each class, in place of a share.
-    rows = labelled(made, 0, 1.0, 7)
-    assert np.bincount(made.labels[rows]).tolist() == [7, 7, 7]
+        assert (np.diff(large) > 0).all()
+    assert set(labelled(made, 1, 4)) != set(chosen[1])
+    np.testing.assert_array_equal(labelled(made, 0, 4), chosen[1])
     with pytest.raises(ValueError, match=r"shot=11 is more than the 10 .* class 'c'"):
-        labelled(made, 0, 1.0, 11)
-    with pytest.raises(ValueError, match=r"fraction=0.04 leaves none of the 10 .* 'c'"):
-        labelled(made, 0, 0.04, 0)
+        labelled(made, 0, 11)
 
 
 def test_images_are_held_out_of_each_class():

@@ -21,7 +21,7 @@ def source(classes, images):
 def of_shares(config, classes, images):
     """Classes parted as those of a folder are."""
     names = [f"class{number}" for number in range(classes)]
-    split = class_splits.shuffle_split(names, config.data.split, 0)
+    split = class_splits.shuffle_split(names, config.data.split)
     return Roles(*((source(len(names), images),) for names in split.values()))
 
 

@@ -152,7 +152,7 @@ def test_a_run_is_warned_of_on_its_own_data(data, warned, tmp_path):
         ({"inits": ("omnigolt",)}, "nearest: omniglot"),
         ({"data.name": "folder:gone"}, "there is no folder gone"),
         ({"data.name": "letters"}, "data.name='letters'; choose folder:PATH"),
-        ({"transfer.fraction": 0.1}, "fraction=0.1 leaves none of the 3"),
+        ({"transfer.shot": 4}, "shot=4 is more than the 3"),
         ({}, "model: .* networks of its own"),
     ],
 )

@@ -281,34 +281,30 @@ def test_the_scale_of_features_stays_as_it_begins():
 # Rates, step by step
 
 
-def annealed(peak, position, warmup=0, length=None):
-    """The closed form in 64 bits: a rise of `warmup`, a cosine over `length`."""
-    rising = np.minimum(1, (position + 1) / warmup) if warmup else 1.0
+def annealed(peak, position, length=None):
+    """The closed form in 64 bits: a cosine over `length`."""
     share = position * 0 if length is None else np.minimum(position / length, 1)
-    return peak * rising * (1 + np.cos(np.pi * share)) / 2
+    return peak * (1 + np.cos(np.pi * share)) / 2
 
 
-@pytest.mark.parametrize("warmup", [0, 7])
 @pytest.mark.parametrize("decay", [0, 30])
-def test_joint_pretraining_is_always_annealed(decay, warmup):
+def test_joint_pretraining_is_always_annealed(decay):
     """Over its whole run, whatever the rate of meta-learning does."""
-    changed = {"outer__decay_steps": decay, "outer__warmup_steps": warmup}
-    settings, pace = config(iterations=20, **changed), 2.5
+    settings, pace = config(iterations=20, outer__decay_steps=decay), 2.5
     length = decay or 20
     rates = optimizers.rates(settings, 0.01, 50, length, pace)
     assert rates.dtype == np.float32 and rates.shape == (50,)
-    wanted = annealed(0.01, np.arange(50) / pace, warmup, length)
+    wanted = annealed(0.01, np.arange(50) / pace, length)
     np.testing.assert_allclose(rates, wanted, rtol=1e-5, atol=1e-9)
     assert (rates[-1] < 1e-4) == (not decay)
 
 
 @pytest.mark.parametrize("first", [0, 5])
-@pytest.mark.parametrize("warmup", [0, 4])
 @pytest.mark.parametrize("decay", [0, 16])
-def test_meta_learning_has_a_schedule_from_its_own_start(decay, warmup, first):
+def test_meta_learning_has_a_schedule_from_its_own_start(decay, first):
     """A constant gradient has Adam's direction 1, so that an update is the rate."""
-    changed = {"outer__decay_steps": decay, "outer__warmup_steps": warmup}
-    outer = optimizers.outer(config(iterations=16, outer__clip=0.0, **changed))
+    changed = {"outer__decay_steps": decay, "outer__clip": 0.0}
+    outer = optimizers.outer(config(iterations=16, **changed))
     gradient = jnp.ones(3)
     opt_state = optimizers.begun_at(outer.init(gradient), first)
     update, rates = jax.jit(outer.update), []
@@ -316,7 +312,7 @@ def test_meta_learning_has_a_schedule_from_its_own_start(decay, warmup, first):
         updates, opt_state = update(gradient, opt_state)
         rates.append(-updates)
     length = decay - first if decay else None
-    wanted = annealed(1e-3, np.arange(16 - first)[:, None], warmup, length)
+    wanted = annealed(1e-3, np.arange(16 - first)[:, None], length)
     np.testing.assert_allclose(rates, wanted + np.zeros(3), rtol=1e-5, atol=1e-9)
 
 

@@ -167,11 +167,11 @@ def read(data: Data, name: str) -> dict[str, cache.Part]:
             )
             return cache.Pending(items, sum(count[number] for number in new), names)
 
-        roles = class_splits.shuffle_split(list(label_of), data.split, data.split_seed)
+        roles = class_splits.shuffle_split(list(label_of), data.split)
         return {role: pending(names) for role, names in roles.items()}
 
     info, skip = cache.file_key(folder / "dataset_info.json"), data.skip_undecodable
-    key = info, tuple(data.split), data.split_seed, bool(skip)
+    key = info, tuple(data.split), bool(skip)
     shape = (data.size, data.size, data.channels)
     name = f"tfds-{builder.name}"
     return cache.cached(data.data_dir, name, key, shape, skip, build)

@@ -46,7 +46,7 @@ def stand_in(data: Data) -> dict[str, cache.Part]:
     counts: Sequence[int] | None = entry.roles
     if counts is None:
         numbers = [f"{number:03}" for number in range(entry.classes)]
-        split = class_splits.shuffle_split(numbers, data.split, data.split_seed)
+        split = class_splits.shuffle_split(numbers, data.split)
         counts = [len(split.get(role, ())) for role in cache.ROLES]
     rng = np.random.default_rng(list(entry.name.encode()))
     shape = (data.size, data.size, data.channels)
