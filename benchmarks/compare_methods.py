@@ -107,7 +107,9 @@ class Compared:
         joint = inits[NAMES[JOINT]]
         for way in WAYS[self.shot]:
             at_way = of_way(config, way)
-            samples = episode_set.of_roles(at_way, roles)
+            samples = episode_set.draw_roles(
+                at_way.task, at_way.evaluate, roles, at_way.seed
+            )
             if (seed, way) not in self.joint:
                 found = few_shot.evaluate(
                     at_way.evaluate, {NAMES[JOINT]: joint}, samples, evaluator_of

@@ -115,7 +115,7 @@ def once(args: argparse.Namespace) -> None:
     roles = loading.load(typed.data)
     init = initialisation.random(typed.network, typed.seed)
     init = initialisation.fitted(init, loading.images_used(roles.train))
-    samples = episode_set.of_roles(typed, roles)
+    samples = episode_set.draw_roles(typed.task, typed.evaluate, roles, typed.seed)
     evaluators = {
         name: adaptation.evaluators(
             make_method(typed, init.model._replace(alone=alone), init.preprocess),

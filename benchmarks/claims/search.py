@@ -52,7 +52,7 @@ def validated(config: ConfigDict) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder)
         inits = initialisations.make(typed, workdir, trainer, programs, pace)
-    choosing = episode_set.draw_validation(typed, roles.validation)
+    choosing = episode_set.draw_validation(typed.task, typed.evaluate, roles.validation)
     samples = episode_set.Samples(choosing, (), ())
     chosen = few_shot.choose(Entrants(typed.evaluate, inits, samples, evaluator_of))
     return list(best_heads([choice.row for choice in chosen.choices]).values())

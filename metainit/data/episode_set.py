@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from metainit.config.fields import Experiment, Task
+from metainit.config.fields import Evaluate, Task
 from metainit.core.types import Episode
 from metainit.data import episodes, variable_episodes
 from metainit.data.loading import Roles, Source
@@ -78,46 +78,47 @@ class Gathered:
         return Gathered(self.images, self._rows[part])
 
 
-def check(config: Experiment, sources: Sequence[Source], role: str) -> None:
-    """Refuses sources of a role that cannot give its episodes, but for meta-training.
+def check(task: Task, evaluate: Evaluate, sources: Sequence[Source], role: str) -> None:
+    """Refuses sources of meta-validation or meta-test that cannot give its episodes.
 
     Raises:
       ValueError: in one line, which field, data set or class.
     """
-    if config.evaluate.variable:
+    if evaluate.variable:
         for source in sources:
-            variable_episodes.check(source, config.evaluate, role)
+            variable_episodes.check(source, evaluate, role)
     elif sources or role != "held_out":
-        task = validation_task(config, sources) if role == "validation" else None
-        episodes.check(sources, task or config.task, role, "task.")
+        if role == "validation":
+            task = validation_task(task, sources)
+        episodes.check(sources, task, role, "task.")
 
 
-def validation_task(config: Experiment, sources: Sequence[Source]) -> Task:
-    """The task that is chosen on: of as many ways as each source has classes for.
+def validation_task(task: Task, sources: Sequence[Source]) -> Task:
+    """Lowers the ways of a task to the classes that each source of validation has.
 
-    CIFAR-FS has 16 classes to validate on and 20 to test on, so that 20-way episodes of
-    the latter are chosen for on 16-way ones, all of these alike.
+    CIFAR-FS has 16 classes for validation and 20 for test. Settings for its 20-way
+    episodes are therefore chosen on 16-way episodes.
     """
     classes = min((len(source.class_names) for source in sources), default=0)
     if classes < 2:  # refused by `check`
-        return config.task
-    return dataclasses.replace(config.task, way=min(config.task.way, classes))
+        return task
+    return dataclasses.replace(task, way=min(task.way, classes))
 
 
-def of_roles(config: Experiment, roles: Roles) -> Samples:
-    """Draws the episodes of meta-validation and meta-test."""
-    sources, count = roles.test + roles.held_out, config.evaluate.episodes
-    # No other seed's stream, nor that of meta-validation.
-    testing = draw(config, sources, 2 + (config.seed << 32), count)
+def draw_roles(task: Task, evaluate: Evaluate, roles: Roles, seed: int) -> Samples:
+    """Draws the episodes of meta-validation and, for a seed, those of meta-test."""
+    sources = roles.test + roles.held_out
+    # A stream that no other seed and no meta-validation has.
+    testing = draw(task, evaluate, sources, 2 + (seed << 32), evaluate.episodes)
     return Samples(
-        validation=draw_validation(config, roles.validation),
+        validation=draw_validation(task, evaluate, roles.validation),
         test=testing[: len(roles.test)],
         held_out=testing[len(roles.test) :],
     )
 
 
-def of_other_images(samples: Samples, roles: Roles) -> Samples:
-    """The same episodes of sources whose rows are the same images, in another form."""
+def redrawn(samples: Samples, roles: Roles) -> Samples:
+    """Gives the same episodes of sources that hold the same images in another form."""
 
     def again(role: str) -> tuple[Sample, ...]:
         pairs = zip(getattr(roles, role), getattr(samples, role), strict=True)
@@ -157,38 +158,39 @@ def mapped(
 
 
 def draw(
-    config: Experiment, sources: Sequence[Source], seed: int, count: int
+    task: Task, evaluate: Evaluate, sources: Sequence[Source], seed: int, count: int
 ) -> tuple[Sample, ...]:
     """Draws episodes 0 .. count - 1 of the stream `seed` of each source."""
-    manifests = [draw_manifest(config, source, seed, count) for source in sources]
+    manifests = [draw_manifest(task, evaluate, x, seed, count) for x in sources]
     return tuple(map(_sample, sources, manifests))
 
 
 def draw_validation(
-    config: Experiment, sources: Sequence[Source]
+    task: Task, evaluate: Evaluate, sources: Sequence[Source]
 ) -> tuple[Sample, ...]:
-    """Draws the episodes that everything is chosen on: as many of each source."""
-    count = -(-config.evaluate.validation_episodes // len(sources))
-    task = validation_task(config, sources)
-    config = dataclasses.replace(config, task=task)
-    return draw(config, sources, VALIDATION_SEED, count)
+    """Draws the episodes of meta-validation, as many of each source."""
+    count = -(-evaluate.validation_episodes // len(sources))
+    fitting = validation_task(task, sources)
+    return draw(fitting, evaluate, sources, VALIDATION_SEED, count)
 
 
 def draw_manifest(
-    config: Experiment, source: Source, seed: int, count: int
+    task: Task, evaluate: Evaluate, source: Source, seed: int, count: int
 ) -> Manifest:
-    """Draws episodes 0 .. count - 1 of the stream `seed`, as rows of a source."""
-    variable = config.evaluate.variable
-    rules = variable_episodes if variable else episodes
-    rule = config.evaluate if variable else config.task
-    each = (rules.draw_rows(source, rule, seed, index) for index in range(count))
-    drawn = zip(*each, strict=True)
-    support, support_labels, query, query_labels = map(_table, drawn, (-1, 0, -1, 0))
+    """Draws episodes 0 .. count - 1 of the stream `seed` as rows of a source.
+
+    They are of `task`, or of any way and shot where `evaluate.variable` asks for it.
+    """
+    rules = variable_episodes if evaluate.variable else episodes
+    rule = evaluate if evaluate.variable else task
+    drawn = (rules.draw_rows(source, rule, seed, index) for index in range(count))
+    columns = zip(*drawn, strict=True)
+    support, support_labels, query, query_labels = map(_table, columns, (-1, 0, -1, 0))
     known = source.images if source.hashes is None else source.hashes
     images = [known[rows[rows >= 0]] for rows in (support, query)]
     return Manifest(
         dataset=source.name,
-        rule=rules.in_words(rule),
+        rule=rules.describe(rule),
         sha256=digest.sha256((images, support_labels, query_labels)),
         support=support,
         support_labels=support_labels,

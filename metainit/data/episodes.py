@@ -27,7 +27,7 @@ def generator(seed: int, *purpose: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=purpose))
 
 
-def in_words(task: Task) -> str:
+def describe(task: Task) -> str:
     """Describes a task as "5-way 1-shot"."""
     return f"{f'{task.way}-way' if task.way else 'all-way'} {task.shot}-shot"
 

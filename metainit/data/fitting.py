@@ -37,7 +37,7 @@ def _problems(config: Experiment, roles: Roles) -> Iterator[str]:
             if role == "train":
                 episodes.check(sources, config.train_task, role, "train_task.")
             else:
-                episode_set.check(config, sources, role)
+                episode_set.check(config.task, config.evaluate, sources, role)
         except ValueError as error:
             yield str(error)
 

@@ -17,7 +17,7 @@ MAX_COUNTED = 100  # images of a class that count for the size of the support
 LOG_WEIGHTS = math.log(0.5), math.log(2)
 
 
-def in_words(rule: Evaluate) -> str:
+def describe(rule: Evaluate) -> str:
     """Names the rule, with what bounds its episodes."""
     return (
         f"variable way ({rule.min_way} to {rule.max_way}) and shot (support of "

@@ -1,5 +1,6 @@
 """What an experiment will take: told and checked before it begins."""
 
+import dataclasses
 import math
 import os
 import time
@@ -11,7 +12,6 @@ import jax
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from metainit.config import parsing
 from metainit.config.fields import ConfigError, Evaluate, Experiment
 from metainit.core.inner_loop import meta_params
 from metainit.data import episode_set
@@ -210,8 +210,8 @@ def _episode_seconds(
 
 def _drawn(config: Experiment, roles: Roles, count: int) -> Sample:
     """Draws the first episodes of meta-validation."""
-    several = parsing.replaced(config, {"evaluate.validation_episodes": count})
-    (sample,) = episode_set.draw_validation(several, roles.validation[:1])
+    several = dataclasses.replace(config.evaluate, validation_episodes=count)
+    (sample,) = episode_set.draw_validation(config.task, several, roles.validation[:1])
     return sample
 
 

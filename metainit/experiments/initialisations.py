@@ -55,7 +55,9 @@ class Trainer:
         self.notes: list[str] = []
         self._config, self._forecast = config, forecast
         self._evaluator_of = evaluator_of
-        self._samples = episode_set.draw_validation(config, validation)
+        self._samples = episode_set.draw_validation(
+            config.task, config.evaluate, validation
+        )
         self._left, self._spent = forecast.runs, time.perf_counter() - begin
         self._ahead = 0.0  # seconds that the next run's warm start took of its share
         self._measured_before = False

@@ -240,7 +240,8 @@ def _finished(workdir: pathlib.Path, config: Experiment) -> str:
 
 def _episode(config: Experiment, roles: Roles) -> dict[str, np.ndarray]:
     """Images of the first episode of meta-validation, to be looked at."""
-    episode = episode_set.draw_validation(config, roles.validation)[0].episodes
+    task, evaluate, sources = config.task, config.evaluate, roles.validation
+    episode = episode_set.draw_validation(task, evaluate, sources)[0].episodes
     parts = {"support": episode.support, "query": episode.query}
     return {name: part["image"][0] for name, part in parts.items()}
 
@@ -250,7 +251,7 @@ def _curves(
 ) -> list[figures.Curve]:
     """What was logged of the training of some parts, for the report."""
     classes = sum(len(source.class_names) for source in roles.train)
-    about = "train", episodes.in_words(config.train_task)
+    about = "train", episodes.describe(config.train_task)
     curves = []
     for part in parts:
         of_joint = "pretraining", f"{classes:,} classes"

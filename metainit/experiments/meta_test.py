@@ -36,7 +36,7 @@ def run(
     These are written to `workdir` as rows of their data sets. The run took the seconds
     `before` until now. `images` are what `roles` may be features of, to be looked at.
     """
-    samples = episode_set.of_roles(config, roles)
+    samples = episode_set.draw_roles(config.task, config.evaluate, roles, config.seed)
     entrants = [
         Entrants(config.evaluate, inits, samples, evaluator_of),
         *uncut.entrants(whole, config, samples),

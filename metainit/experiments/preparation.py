@@ -12,7 +12,7 @@ from metainit.config.fields import Experiment
 from metainit.core.types import MetaState
 from metainit.data import cache, episode_set, fitting, leakage, loading
 from metainit.data.batches import MetaBatches
-from metainit.data.episodes import in_words
+from metainit.data.episodes import describe
 from metainit.data.loading import Roles, Source
 from metainit.evaluation.few_shot import EvaluatorOf
 from metainit.experiments import configs, forecast
@@ -60,11 +60,11 @@ def checked_roles(
         roles, dropped = leakage.drop_shared(roles)
         print(f"left out of training or validation, as in meta-test: {dropped}")
     fitting.check(config, roles, command)
-    fewer = episode_set.validation_task(config, roles.validation)
+    fewer = episode_set.validation_task(config.task, roles.validation)
     if fewer.way < config.task.way and not config.evaluate.variable:
         print(
             f"meta-validation has {fewer.way} classes, of task.way={config.task.way}: "
-            f"what is chosen is chosen on {in_words(fewer)} episodes"
+            f"what is chosen is chosen on {describe(fewer)} episodes"
         )
     leakage.check(roles)
     if config.transfer.steps:

@@ -88,7 +88,7 @@ def entrants(whole: Whole, config: Experiment, samples: Samples) -> list[Entrant
     method = make_method(of_head, init.model, init.preprocess)
     asked = config.evaluate
     evaluator_of = adaptation.evaluators(method, asked.steps)
-    same = episode_set.of_other_images(samples, whole.roles)
+    same = episode_set.redrawn(samples, whole.roles)
     return [Entrants(asked, {NAME: init}, same, evaluator_of)]
 
 

@@ -174,7 +174,9 @@ def test_shapes_of_episodes(sizes, changes, seed):
         config = configs.typed(config)
         task = config.task
         episodes.check((source,), task, "test", "task.")
-        manifest = episode_set.draw_manifest(config, source, seed, 2)
+        manifest = episode_set.draw_manifest(
+            config.task, config.evaluate, source, seed, 2
+        )
         way = task.way or len(sizes)
         assert manifest.support.shape == (2, way * task.shot)
         assert set(labels[manifest.query].ravel()) <= set(range(len(sizes)))

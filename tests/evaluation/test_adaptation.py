@@ -256,7 +256,8 @@ def test_features_are_those_of_the_network(alone):
     given, encoded = episodes(23), PREPROCESS._replace(encode=encode)
     model = MODEL._replace(alone=alone)
     program = evaluator_like(config(), model, encoded, WAY)
-    (sample,) = episode_set.draw(config(), [TEST], 0, 23)
+    settings = config()
+    (sample,) = episode_set.draw(settings.task, settings.evaluate, [TEST], 0, 23)
     embedded = program.embed(random(), sample)
     assert embedded.manifest is sample.manifest
     for number in (0, 22):
@@ -284,7 +285,7 @@ def test_features_that_no_step_changes_are_computed_once(
     settings = by_recipe(algorithm, 2)
     settings.evaluate.update(variable=variable, min_way=WAY, max_way=WAY)
     settings.evaluate.update(max_support=9, max_queries=3, steps=steps)
-    (sample,) = episode_set.draw(settings, [TEST], 0, 5)
+    (sample,) = episode_set.draw(settings.task, settings.evaluate, [TEST], 0, 5)
     init, setting = with_head(), Setting(name, "adam", 0.03)
     once, each = (
         evaluator_like(settings, MODEL._replace(alone=x), PREPROCESS, WAY)
@@ -312,7 +313,7 @@ def test_without_steps_features_of_an_episode_are_computed_once(head):
     body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
     init = random()._replace(model=model, body=body)
     assert program.is_fixed(init)
-    (sample,) = episode_set.draw(settings, [TEST], 0, 5)
+    (sample,) = episode_set.draw(settings.task, settings.evaluate, [TEST], 0, 5)
     seen, setting = program.embed(init, sample), Setting(head, "sgd", 0.1)
     found = program.adapt(init, seen.episodes, setting)
     assert_close(found, program.adapt(init, sample.episodes, setting))

@@ -25,7 +25,9 @@ VARIABLE = {"min_way": 2, "max_way": 3, "max_support": 12, "max_queries": 3}
 
 def measure(inits, evaluator_of=small.evaluator, roles=ROLES, **changed):
     settings = configs.typed(small.config(**changed))
-    drawn = episode_set.of_roles(settings, roles)
+    drawn = episode_set.draw_roles(
+        settings.task, settings.evaluate, roles, settings.seed
+    )
     return evaluate(settings.evaluate, inits, drawn, evaluator_of)
 
 
@@ -108,7 +110,9 @@ def test_the_first_answers_are_those_that_were_measured(variable, algorithm):
     settings = small.config(**more)
     settings.method.algorithm = algorithm
     settings = configs.typed(settings)
-    drawn = episode_set.of_roles(settings, ROLES)
+    drawn = episode_set.draw_roles(
+        settings.task, settings.evaluate, ROLES, settings.seed
+    )
     chosen = choose(Entrants(settings.evaluate, INITS, drawn, small.evaluator))
     measured = few_shot.measure(chosen)
     manifest = drawn.test[0].manifest
@@ -195,7 +199,7 @@ def test_images_of_a_head_that_adapts_alone_are_embedded_once():
         return program.embed(init, sample)
 
     drawn, counted = (
-        episode_set.of_roles(settings, ROLES),
+        episode_set.draw_roles(settings.task, settings.evaluate, ROLES, settings.seed),
         program._replace(embed=embed),
     )
     evaluate(settings.evaluate, INITS, drawn, lambda way: counted)
@@ -205,7 +209,9 @@ def test_images_of_a_head_that_adapts_alone_are_embedded_once():
 def test_fewer_episodes_are_the_first():
     roles = ROLES._replace(test=(small.TEST, small.source("more", 4)))
     settings = configs.typed(small.config())
-    drawn = episode_set.of_roles(settings, roles)
+    drawn = episode_set.draw_roles(
+        settings.task, settings.evaluate, roles, settings.seed
+    )
     chosen = choose(Entrants(settings.evaluate, INITS, drawn, small.evaluator))
     few, every = (few_shot.measure(chosen, count) for count in (7, None))
     assert few.in_words == "3-way 2-shot, 7 episodes of each"

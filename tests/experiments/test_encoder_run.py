@@ -220,8 +220,8 @@ def test_the_uncut_encoder_meets_the_same_episodes_at_its_own_size(data, weights
     whole = uncut.prepare(config, start, roles, dry_run=False)
     assert whole.init.built_from.encoder.cut == "" and whole.seconds == 0
     np.testing.assert_array_equal(whole.roles.validation[0].labels, labels)
-    samples = episode_set.of_roles(config, roles)
-    same = episode_set.of_other_images(samples, whole.roles)
+    samples = episode_set.draw_roles(config.task, config.evaluate, roles, config.seed)
+    same = episode_set.redrawn(samples, whole.roles)
     for role in samples._fields:
         for one, other in zip(getattr(samples, role), getattr(same, role), strict=True):
             assert one.manifest == other.manifest

@@ -48,7 +48,8 @@ def drawn(small):
 
 
 def draw_one(small):
-    return episode_set.draw_validation(tiny.typed(small), ROLES.validation[:1])
+    small = tiny.typed(small)
+    return episode_set.draw_validation(small.task, small.evaluate, ROLES.validation[:1])
 
 
 @pytest.mark.parametrize("head", ["prototype", "learned"])
@@ -68,7 +69,8 @@ def test_it_counts_the_episodes_that_meta_test_adapts_to(head):
         counted.append(len(episodes.support["label"]))
         return program.adapt(init, episodes, setting)
 
-    episodes = episode_set.of_roles(tiny.typed(small), ROLES)
+    typed = tiny.typed(small)
+    episodes = episode_set.draw_roles(typed.task, typed.evaluate, ROLES, typed.seed)
     counted_by = program._replace(adapt=counting)
     evaluate(
         small.evaluate, {"one": init, "other": init}, episodes, lambda way: counted_by

@@ -59,7 +59,11 @@ def test_the_number_of_episodes_is_told_first_and_kept(tmp_path, monkeypatch, ca
     assert stored["seconds"]["choosing"] > 0 < stored["seconds"]["each"]
     # What is on disk are the episodes that were looked at, the first of all.
     ((about, support),) = atomic.read_arrays(tmp_path / episode_set.FILE, "support")
-    whole = episode_set.of_roles(small, roles).test[0].manifest
+    whole = (
+        episode_set.draw_roles(small.task, small.evaluate, roles, small.seed)
+        .test[0]
+        .manifest
+    )
     np.testing.assert_array_equal(support, whole.support[:5])
     assert about == [*whole[:3]]
     assert images.read <= set(np.r_[whole.support[:5].ravel(), whole.query[:5].ravel()])
