@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from metainit.config.fields import Experiment
+from metainit.config.fields import Joint, Task
 from metainit.core.types import Episode
 from metainit.data.episodes import alike, generator, sample_batch, turns, weights
 from metainit.data.loading import Source, class_index
@@ -103,20 +103,36 @@ class Order:
 
 
 class MetaBatches:
-    """Tasks of a meta-iteration: a pure function of the seed and of its number."""
+    """The tasks of each meta-iteration, a pure function of the seed and its number.
 
-    def __init__(self, config: Experiment, sources: tuple[Source, ...]):
-        """Raises ValueError where the tasks cannot be spread over the devices."""
+    Attributes:
+      sources: the data sets that tasks are drawn from.
+      stacked: whether all tasks have one shape. A batch then is an `Episode` with a
+        leading axis; else it is a tuple of them, each with a leading axis of 1.
+      period: after so many meta-iterations every shape was met.
+    """
+
+    def __init__(
+        self, sources: tuple[Source, ...], task: Task, count: int, seed: int, rule: str
+    ):
+        """Prepares to draw `count` tasks for each meta-iteration.
+
+        Args:
+          sources: the data sets of meta-training.
+          task: the shape of a task.
+          count: tasks of a meta-iteration.
+          seed: decides every draw.
+          rule: how often each source has its turn, one of `episodes.WEIGHTS`.
+
+        Raises:
+          ValueError: the tasks cannot be spread over the devices.
+        """
         self.sources = sources
-        self._seed, self._count = config.seed, config.meta_batch
-        self._task = config.train_task
-        self._shares = weights(sources, config.data.weights)
-        # Whether tasks have one shape, so that a batch is an `Episode` with a leading
-        # axis; else it is a tuple of them, each with a leading axis of 1.
-        self.stacked = alike(sources, self._task)
+        self._seed, self._count, self._task = seed, count, task
+        self._shares = weights(sources, rule)
+        self.stacked = alike(sources, task)
         if self.stacked:
             placement.check_even("meta_batch", self._count)
-        # Meta-iterations that it takes to meet every shape.
         self.period = 1 if self.stacked else len(sources)
 
     def __call__(self, step: int) -> Episode | tuple[Episode, ...]:
@@ -126,8 +142,8 @@ class MetaBatches:
             before, count = placement.own_share(self._count)
             stream = self._task, self._seed, first + before, count
             return placement.joined(sample_batch(self.sources, *stream, self._shares))
-        of_each = enumerate(self.sources_of(step), first)
-        return tuple(self._one(source, index) for index, source in of_each)
+        numbered = enumerate(self.sources_of(step), first)
+        return tuple(self._one(source, index) for index, source in numbered)
 
     def episodes_of(self, step: int) -> range:
         """Gives the index of each task of meta-iteration `step` in their stream."""
@@ -168,14 +184,17 @@ class MetaBatches:
 
 
 class JointBatches:
-    """Images of a step of joint pretraining: a pure function of seed and step.
+    """The images of each step of joint pretraining, a pure function of seed and step.
 
-    Labels count on from source to source. Where sources differ in the size of their
-    images, a batch is of one of them.
+    The labels of a source go on where those of the source before it end. Where sources
+    differ in the size of their images, each batch is of one source.
     """
 
-    def __init__(self, config: Experiment, sources: tuple[Source, ...]):
-        self._sources, self._seed, self._joint = sources, config.seed, config.joint
+    def __init__(
+        self, sources: tuple[Source, ...], joint: Joint, seed: int, rule: str
+    ) -> None:
+        """Takes the sources, and `rule` as `MetaBatches` does."""
+        self._sources, self._seed, self._joint = sources, seed, joint
         self._rows = [rows_of(source) for source in sources]
         self._counts = np.array([len(rows) for rows in self._rows])
         ways = [len(source.class_names) for source in sources]
@@ -183,7 +202,7 @@ class JointBatches:
         self._first_class = np.cumsum([0, *ways])
         self._source_of_class = np.repeat(np.arange(len(ways)), ways)
         self._alike = len({source.images.shape[1:] for source in sources}) == 1
-        self._shares = weights(sources, config.data.weights)
+        self._shares = weights(sources, rule)
 
     def __call__(self, step: int, rate: float = 0.0) -> dict[str, Any]:
         """Draws the batch of `step`, from 0; the optimizer's `rate` goes with it.

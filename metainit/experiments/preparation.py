@@ -251,7 +251,8 @@ def compiled(
     """
     model, preprocess = start.model, start.preprocess
     with configs.as_config_error():
-        batches = MetaBatches(config, roles.train)
+        rule = config.meta_batch, config.seed, config.data.weights
+        batches = MetaBatches(roles.train, config.train_task, *rule)
     example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
 
     # Compiled as one: by themselves, a network's many operations take far longer.

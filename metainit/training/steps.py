@@ -80,7 +80,8 @@ def joint_step(
 
     It starts from `body`, and has the key and the period of the meta-iteration `meta`.
     """
-    batches, key, period = JointBatches(config, sources), meta.key, meta.batches.period
+    batches = JointBatches(sources, config.joint, config.seed, config.data.weights)
+    key, period = meta.key, meta.batches.period
     example = jnp.zeros((2, *sources[0].images.shape[1:]))
     optimizer = optimizers.joint_optimizer(config, model.scalars)
     joint = config.joint

@@ -7,7 +7,7 @@ import chex
 import numpy as np
 import pytest
 
-from metainit.config.fields import Experiment
+from metainit.config.fields import Experiment, Joint, Task
 from metainit.config.parsing import replaced
 from metainit.data.batches import (
     JointBatches,
@@ -110,7 +110,8 @@ SOURCES = (values("a", 3, 4, 0), values("b", 2, 20, 100))
 def joint(sources=SOURCES, **changes):
     """Batches with changed fields, "__" for a dot."""
     named = {name.replace("__", "."): value for name, value in changes.items()}
-    return JointBatches(replaced(Experiment(), {"joint.batch": 8} | named), sources)
+    config = replaced(Experiment(), {"joint.batch": 8} | named)
+    return JointBatches(sources, config.joint, config.seed, config.data.weights)
 
 
 @pytest.mark.parametrize("mixture", ["tasks", "images"])
@@ -141,9 +142,8 @@ def test_labels_go_on_from_source_to_source_and_images_are_as_likely():
 @pytest.mark.parametrize("rule", ["uniform", "classes", "sqrt_size"])
 def test_data_sets_take_turns_as_those_of_tasks_do(rule):
     """One after another, not on average only; within one all images are as likely."""
-    fields = {"data.weights": rule, "meta_batch": 8, "train_task.way": 2}
-    settings = replaced(Experiment(), fields | {"joint.batch": 8})
-    tasks, images = MetaBatches(settings, SOURCES), JointBatches(settings, SOURCES)
+    tasks = MetaBatches(SOURCES, Task(way=2), 8, 0, rule)
+    images = JointBatches(SOURCES, Joint(batch=8), 0, rule)
     assert images.mixture == tasks.mixture and sum(tasks.mixture.values()) == 1
     seen, owners = Counter(), Counter()
     for step in range(200):
@@ -184,13 +184,12 @@ def test_a_guess_is_among_the_classes_of_a_task_or_batch():
     ways = [len(source.class_names) for source in SOURCES]
     of_sets = np.log(ways)
 
-    def meta(way, **named):
-        changes = {"train_task.way": way, "train_task.shot": 1, "train_task.queries": 1}
-        return MetaBatches(replaced(Experiment(), changes | named), SOURCES).chance
+    def meta(way, rule="uniform"):
+        return MetaBatches(SOURCES, Task(way, 1, 1), 4, 0, rule).chance
 
     assert meta(2) == pytest.approx(np.log(2))
     assert meta(0) == pytest.approx(of_sets.mean())
-    by_classes = meta(0, **{"data.weights": "classes"})
+    by_classes = meta(0, "classes")
     assert by_classes == pytest.approx(np.average(of_sets, weights=ways))
     assert joint().chance == pytest.approx(np.log(sum(ways)))
     own = joint(**{"joint.heads": "by data set"}).chance

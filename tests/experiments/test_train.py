@@ -196,7 +196,8 @@ def test_a_warm_start_is_a_joint_pretraining_of_its_own(whole, images):
         updates, opt_state = adam.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state
 
-    opt_state, batches = adam.init(params), JointBatches(config, train_sources)
+    batches = JointBatches(train_sources, config.joint, config.seed, "uniform")
+    opt_state = adam.init(params)
     for number in range(4):
         params, opt_state = step(params, opt_state, batches(number))
     last = Checkpoints(whole.workdir / "warm_start" / "checkpoints").restore(run.state)

@@ -397,7 +397,8 @@ def test_every_head_learns_with_all_that_regularises(head):
 
     model = Model(lambda *_: None, features)
     body = {"kernel": jax.random.normal(KEY, (1, 16))}
-    meta = steps.Step(None, None, MetaBatches(settings, sources), KEY, 0.0)
+    batches = MetaBatches(sources, settings.train_task, 4, 0, "uniform")
+    meta = steps.Step(None, None, batches, KEY, 0.0)
     step = steps.joint_step(settings, model, GREY, body, tuple(sources), meta)
     assert step.state.params["head"]["kernel"].shape == (16, 5)
     state, losses = step.state, []
