@@ -1,7 +1,7 @@
-"""Which images are learned from, and in which order.
+"""Which images a training sees, and in which order.
 
-Pure functions of a seed (and a step): a resumed run, and another initialisation of the
-same seed, gets the same images in the same order.
+All are pure functions of a seed, and most of a step. A resumed run therefore gets the
+same images in the same order, and so does another initialisation of the same seed.
 """
 
 import functools
@@ -44,15 +44,22 @@ def labelled(source: Source, seed: int, shot: int) -> np.ndarray:
 
 
 def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:
-    """Splits images into those to learn from and those to be judged on, by class.
+    """Splits the images of each class into a training and a test side.
 
-    Both are the source, with label -1 for the images of the other side: a share of each
-    class, above 0 and below 1, rounded, but one image at least on either side.
+    Args:
+      source: the images of both sides.
+      seed: decides which images are held out.
+      share: of each class that is held out, above 0 and below 1. Its number of images
+        is rounded, and each side has at least one.
+
+    Returns:
+      The training and the test side. Each is the source, with the label -1 for the
+      images of the other side.
 
     Raises:
-      ValueError: a class with fewer than two images.
+      ValueError: a class has fewer than two images.
     """
-    judged = np.zeros(len(source.labels), bool)
+    held_out = np.zeros(len(source.labels), bool)
     for label, rows in enumerate(class_index(source)):
         if len(rows) < 2:
             raise ValueError(
@@ -60,40 +67,43 @@ def hold_out(source: Source, seed: int, share: float) -> tuple[Source, Source]:
                 "images, so that none can be held out; leave the class out"
             )
         count = min(max(1, math.floor(share * len(rows) + 0.5)), len(rows) - 1)
-        judged[generator(seed, 3, label).permutation(rows)[:count]] = True
-    train, test = (np.where(x, -1, source.labels) for x in (judged, ~judged))
+        held_out[generator(seed, 3, label).permutation(rows)[:count]] = True
+    train, test = (np.where(x, -1, source.labels) for x in (held_out, ~held_out))
     return source._replace(labels=train), source._replace(labels=test)
 
 
 def part(rows: np.ndarray, seed: int, count: int) -> np.ndarray:
-    """Draws `count` of the rows, or all where there are fewer, ascending."""
+    """Draws `count` of the rows in ascending order, or all where there are fewer."""
     chosen = generator(seed, 2).choice(rows, min(count, len(rows)), replace=False)
     return np.sort(chosen)
 
 
 def chunks(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields rows [size], filled up with the last one, and how many are real."""
+    """Yields pieces of `size` rows, and how many of them are real.
+
+    The last piece is filled up with its last row.
+    """
     for first in range(0, len(rows), size):
         real = rows[first : first + size]
         yield np.pad(real, (0, size - len(real)), mode="edge"), len(real)
 
 
 class Order:
-    """The rows of each step: one permutation of the images after another.
+    """The rows of each step of a training that goes through its images in epochs.
 
-    A batch may span two, and every image is seen as often as any other, give or take
-    one.
+    Each epoch has its own permutation, and a batch may span two of them. The counts of
+    how often two images were seen differ by one at most.
     """
 
     def __init__(self, rows: np.ndarray, seed: int, batch: int) -> None:
-        """Takes rows int64 [n] of the images, the seed and the images of a step."""
+        """Takes the rows of the images, int64 [n], and `batch` images a step."""
         self._batch, self._n = batch, len(rows)
         self._epoch = functools.lru_cache(maxsize=2)(
             lambda epoch: generator(seed, 0, epoch).permutation(rows)
         )
 
     def __call__(self, step: int) -> np.ndarray:
-        """Rows int64 [batch] of a step, a pure function of it."""
+        """Gives the rows of a step, int64 [batch]."""
         places = range(step * self._batch, (step + 1) * self._batch)
         return np.array([self._epoch(p // self._n)[p % self._n] for p in places])
 
@@ -136,7 +146,7 @@ class MetaBatches:
         self.period = 1 if self.stacked else len(sources)
 
     def __call__(self, step: int) -> Episode | tuple[Episode, ...]:
-        """The batch of meta-iteration `step`, from 0."""
+        """Draws the batch of meta-iteration `step`, which counts from 0."""
         first = self._first(step)
         if self.stacked:
             before, count = placement.own_share(self._count)
@@ -160,18 +170,18 @@ class MetaBatches:
 
     @property
     def mixture(self) -> dict[str, float]:
-        """How often tasks are of each data set, by name, in shares."""
+        """The share of tasks that each data set gives, by its name."""
         names = [source.name for source in self.sources]
         return dict(zip(names, self._shares, strict=True))
 
     @property
     def chance(self) -> float:
-        """The loss of a guess, on average where ways differ."""
+        """The loss of a uniform guess; the mean over sources where ways differ."""
         ways = [self._task.way or len(source.class_names) for source in self.sources]
         return float(np.dot(self._shares, np.log(ways)))
 
     def images(self) -> int:
-        """Counts the images of a meta-iteration, on average where ways differ."""
+        """Counts the images of a meta-iteration; the mean where ways differ."""
         ways = [self._task.way or len(source.class_names) for source in self.sources]
         way = sum(share * way for share, way in zip(self._shares, ways, strict=True))
         return self._count * round(way * (self._task.shot + self._task.queries))
@@ -205,11 +215,16 @@ class JointBatches:
         self._shares = weights(sources, rule)
 
     def __call__(self, step: int, rate: float = 0.0) -> dict[str, Any]:
-        """Draws the batch of `step`, from 0; the optimizer's `rate` goes with it.
+        """Draws the batch of `step`, which counts from 0.
+
+        Args:
+          step: the number of the step.
+          rate: the optimizer's learning rate, which becomes a part of the batch.
 
         Returns:
-          {"image": uint8 [n, h, w, c], "label": int32 [n], "rate": float32 []} and,
-          with a head a data set, "classes" bool [n, classes] of each image's own.
+          {"image": uint8 [n, h, w, c], "label": int32 [n], "rate": float32 []}. Where
+          each data set has its own head, "classes", bool [n, classes], masks the
+          classes of each image's data set.
         """
         rng = np.random.default_rng((self._seed, step))
         draws = self._joint.batch if self._alike else 1
@@ -220,11 +235,11 @@ class JointBatches:
             drawn = rng.integers(ends[-1], size=draws)
             owners = np.searchsorted(ends, drawn, side="right")
         owners = np.broadcast_to(owners, self._joint.batch)
-        return self._of(owners, rng, rate)
+        return self._draw(owners, rng, rate)
 
     @property
     def mixture(self) -> dict[str, float]:
-        """How often images are of each data set, by name, in shares."""
+        """The share of images that each data set gives, by its name."""
         shares = self._shares
         if self._joint.mixture == "images":
             shares = tuple(self._counts / self._counts.sum())
@@ -233,22 +248,22 @@ class JointBatches:
 
     @property
     def chance(self) -> float:
-        """The loss of a guess, on average where an image is told from its own set."""
+        """The loss of a uniform guess; the mean over sources that have own heads."""
         if self._joint.heads == "one":
             return math.log(self.classes)
         ways = [len(source.class_names) for source in self._sources]
         return float(np.dot([*self.mixture.values()], np.log(ways)))
 
     def one_of_each(self) -> Iterator[dict[str, Any]]:
-        """Draws a batch of each source alone: every shape that there will be."""
+        """Draws a batch of each source alone, which gives every shape of a batch."""
         for number in range(len(self._sources)):
             owners = np.full(self._joint.batch, number)
-            yield self._of(owners, np.random.default_rng(self._seed), 0.0)
+            yield self._draw(owners, np.random.default_rng(self._seed), 0.0)
 
-    def _of(
+    def _draw(
         self, owners: np.ndarray, rng: np.random.Generator, rate: float
     ) -> dict[str, Any]:
-        """Draws an image of each owner, evenly from all that it has."""
+        """Draws an image of each owner, each of its images with equal chance."""
         places = rng.integers(self._counts[owners])
         pairs = [
             (self._sources[s], self._rows[s][place])

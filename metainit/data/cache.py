@@ -1,4 +1,4 @@
-"""Decoded images on disk, memory-mapped: written once, whole or not at all."""
+"""Keeps decoded images on disk, which are written once and then memory-mapped."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ def hash_image(image: np.ndarray) -> int:
 
 
 def first_of(labels: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """Finds the first image of each one's class that has its pixels, int [n]."""
+    """Finds for each image the first of its class with the same pixels, int [n]."""
     pairs = np.stack([labels.astype(np.uint64), hashes], 1)
     _, first, number = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
     return first[number.reshape(-1)]
@@ -66,9 +66,9 @@ def root(data_dir: str) -> Path:
 
 
 def file_key(*paths: Path) -> list[tuple[str, int, int]]:
-    """Collects what tells whether files changed: path, size in bytes, mtime in ns."""
-    found = ((os.path.abspath(path), path.stat()) for path in paths)
-    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
+    """Lists path, size in bytes and time of change in ns of each file."""
+    stats = ((os.path.abspath(path), path.stat()) for path in paths)
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
 
 
 def cached(
@@ -79,12 +79,18 @@ def cached(
     skip: bool | None,
     build: Callable[[], Mapping[str, Pending]],
 ) -> dict[str, Part]:
-    """Decodes what `build` gives by role; reads it memory-mapped from below `root`.
+    """Reads the images of each role from a cache, which it writes if there is none.
 
-    What does not decode is left out or refused as by `images.decode_all`. `build` is
-    called where no cache of this name, key (compared by its `repr`) and
-    shape [H, W, C] exists, or a damaged one, by what is looked at: of a large one a
-    part. An interrupted build leaves none. A second process waits for the first.
+    A second process waits for the first that writes. An interrupted build leaves no
+    cache. A damaged cache is written again; of a large one only a part is checked.
+
+    Args:
+      data_dir: as for `root`, below which caches lie.
+      name: a part of the cache's name.
+      key: what the images depend on, compared by its `repr`.
+      shape: [H, W, C] of an image.
+      skip: whether to leave out what does not decode, as for `images.decode_all`.
+      build: gives the images of each role; called only to write a cache.
     """
     digest = hashlib.sha256(repr((_FORMAT, key, shape)).encode()).hexdigest()[:16]
     folder = root(data_dir) / "cache"
@@ -112,7 +118,7 @@ def cached(
 
 
 def make(folder: Path) -> None:
-    """Makes a folder of the data folder; a ValueError says that it cannot be."""
+    """Makes a folder below the data folder, or raises ValueError with the reason."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -161,9 +167,9 @@ def _write(
 
 
 def allocated(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
-    """Makes a .npy file to write to in memory, with all its room on the disk taken.
+    """Makes a memory-mapped .npy file and reserves all its room on the disk.
 
-    On a disk that is full the system would end a process that writes to memory.
+    If the disk became full later, the system would end the process.
     """
     array = open_memmap(path, "w+", dtype, shape)
     if hasattr(os, "posix_fallocate"):
@@ -191,9 +197,9 @@ def _read(folder: Path) -> Part:
 
 
 def check(arrays: np.ndarray, hashes: np.ndarray) -> None:
-    """Refuses arrays [n, ...] that have other hashes; of many bytes a part is read.
+    """Raises ValueError if arrays [n, ...] have other hashes.
 
-    It raises ValueError.
+    Of large arrays only a part is read.
     """
     if len(arrays) != len(hashes):
         raise ValueError(f"{len(arrays)} arrays and {len(hashes)} hashes")

@@ -103,7 +103,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     if len(names) == 1 and names[0].partition(":")[0].endswith(".py"):
         data = arguments.data_of(names[0])
         data_dir = data_dir or data.data_dir
-        names = loading.of_catalog(data)
+        names = loading.names_to_prepare(data)
         size, channels = data.size or 224, getattr(data, "channels", 3)
         others = loading.downloads(dataclasses.replace(data, data_dir=data_dir))
     root = cache.root(data_dir)

@@ -1,7 +1,8 @@
-"""The episodes of meta-validation, always the same, and of meta-test, each seed's own.
+"""The episodes of meta-validation and of meta-test.
 
-They are drawn as rows of their source; an episode's images are read when they are
-asked for, so that 600 episodes of a thousand images take no memory.
+Meta-validation always has the same episodes; meta-test has other ones for each seed.
+They are drawn as rows of their source. Images are read when they are asked for, so that
+600 episodes of a thousand images take no memory.
 """
 
 import dataclasses
@@ -27,10 +28,10 @@ class Manifest(NamedTuple):
     """Episodes of one data set as rows of its source."""
 
     dataset: str
-    rule: str  # in words, e.g. "5-way 1-shot"
-    sha256: str  # of all images and labels, by the hashes of the images where known
-    # int32 [episodes, n], where an episode has fewer images than the largest filled up
-    # with -1, and with the label 0.
+    rule: str  # what the episodes are, e.g. "5-way 1-shot"
+    sha256: str  # of all labels and of all images, or of their hashes where known
+    # int32 [episodes, n]. Episodes with fewer images than the largest are filled up
+    # with the row -1 and the label 0.
     support: np.ndarray
     support_labels: np.ndarray
     query: np.ndarray
@@ -38,11 +39,12 @@ class Manifest(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Episodes of one data set, all of one shape, with a leading axis.
+    """The episodes of one data set, all of one shape, with a leading axis.
 
-    Support and query are {"image": `Gathered`, "label"}. Where episodes differ in size
-    they are filled up to the largest, of `way` classes, with images of no "weight",
-    float32 [episodes, n], and without some "classes", bool [episodes, way].
+    Support and query are {"image": `Gathered`, "label"}. Where episodes differ in size,
+    all are filled up to the largest, with `way` classes. Then "weight", float32
+    [episodes, n], is 0 for the images that fill up, and "classes", bool [episodes,
+    way], masks the classes that an episode has.
     """
 
     manifest: Manifest
@@ -51,7 +53,7 @@ class Sample(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """The episodes of an evaluation by role, a sample for each data set."""
+    """The episodes of an evaluation: for each role one sample of each data set."""
 
     validation: tuple[Sample, ...]
     test: tuple[Sample, ...]
@@ -62,19 +64,19 @@ class Gathered:
     """Images [episodes, n, ...] that are read from their source when indexed."""
 
     def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
-        """Takes images [m, ...] and rows int [episodes, n], -1 for one of zeros."""
+        """Takes images [m, ...] and rows, int [episodes, n]; -1 is a blank image."""
         self.images, self._rows = images, rows
         self.shape = (*rows.shape, *images.shape[1:])
 
     def __getitem__(self, place: Any) -> np.ndarray:
-        """Reads one episode's images, by an integer, or several's."""
+        """Reads the images of one episode, by an integer, or those of several."""
         rows = self._rows[place]
         images = np.asarray(self.images[np.maximum(rows, 0)])
         images[rows < 0] = 0
         return images
 
     def some(self, part: slice) -> "Gathered":
-        """Takes some episodes, whose images are not read yet."""
+        """Takes some of the episodes, without reading their images."""
         return Gathered(self.images, self._rows[part])
 
 
@@ -128,7 +130,7 @@ def redrawn(samples: Samples, roles: Roles) -> Samples:
 
 
 def some(sample: Sample, part: slice) -> Sample:
-    """Takes some of a sample's episodes, whose shape and digest stay those of all."""
+    """Takes some of a sample's episodes, and keeps the shape and the digest of all."""
 
     def cut(leaf: Any) -> Any:
         return leaf.some(part) if isinstance(leaf, Gathered) else leaf[part]
@@ -139,16 +141,18 @@ def some(sample: Sample, part: slice) -> Sample:
 
 
 def mapped(
-    sample: Sample, of_images: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    sample: Sample, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> Sample:
-    """Puts what is computed of an image in its place, once for each that is there.
+    """Replaces the images of a sample by what `compute` makes of each image once.
 
-    `of_images` is `(images [m, ...], rows int [k]) -> [k, ...]`, of rows that ascend.
+    Args:
+      sample: the episodes.
+      compute: `(images [m, ...], rows int [k]) -> [k, ...]`; its rows ascend.
     """
     tables = sample.manifest.support, sample.manifest.query
     rows = np.unique(np.concatenate([table.ravel() for table in tables]))
     rows = rows[rows >= 0]
-    made = of_images(sample.episodes.support["image"].images, rows)
+    made = compute(sample.episodes.support["image"].images, rows)
 
     def part(batch: dict[str, Any], table: np.ndarray) -> dict[str, Any]:
         places = np.where(table < 0, -1, np.searchsorted(rows, table))
@@ -200,7 +204,7 @@ def draw_manifest(
 
 
 def _table(parts: Sequence[np.ndarray], filling: int) -> np.ndarray:
-    """Fills rows up to int32 [len(parts), longest]."""
+    """Stacks rows of unequal length, filled up to int32 [len(parts), longest]."""
     columns = itertools.zip_longest(*parts, fillvalue=filling)
     return np.array(list(columns), np.int32).T.copy()
 

@@ -1,6 +1,6 @@
-"""Few-shot episodes as a pure function of (sources, spec, seed, index).
+"""Draws few-shot episodes, a pure function of sources, task, seed and index.
 
-Nothing is remembered between calls, so that a resumed run or another process gets the
+Nothing is remembered between calls. A resumed run and another process therefore get the
 same episode for an index.
 """
 
@@ -13,7 +13,7 @@ from metainit.config.fields import Task
 from metainit.core.types import Episode
 from metainit.data.loading import Source, class_index, rows
 
-# How often a source gives an episode is in proportion to this.
+# A source gives episodes in proportion to one of these.
 WEIGHTS: dict[str, Callable[[Source], float]] = {
     "uniform": lambda source: 1.0,
     "classes": lambda source: len(source.class_names),
@@ -23,7 +23,7 @@ WEIGHTS: dict[str, Callable[[Source], float]] = {
 
 def generator(seed: int, *purpose: int) -> np.random.Generator:
     """Makes the generator of one purpose of a seed."""
-    # As a spawn key, the purpose cannot run into the words of a large seed.
+    # A purpose that is a spawn key cannot coincide with the words of a large seed.
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=purpose))
 
 
@@ -35,7 +35,11 @@ def describe(task: Task) -> str:
 def check(sources: Sequence[Source], task: Task, role: str, section: str = "") -> None:
     """Refuses sources of one role that cannot give episodes of `task`.
 
-    Errors call the sources `role`, and the task's part of a config `section` ("task.").
+    Args:
+      sources: the sources of the role.
+      task: the shape of an episode.
+      role: names the sources in errors.
+      section: names the task's part of a config in errors, as "task.".
 
     Raises:
       ValueError: no sources, fewer classes than `way`, or a class with too few images.
@@ -69,14 +73,15 @@ def weights(sources: Sequence[Source], rule: str) -> tuple[float, ...]:
 
 
 def turns(shares: Sequence[float], first: int, count: int) -> list[int]:
-    """Tells whose turns `first` to `first + count - 1` are; shares are met all along.
+    """Lists whose turns `first` to `first + count - 1` are, in proportion to `shares`.
 
-    Systematic: number i's n-th turn (from 0) is due at (n + 1/2) / shares[i], and turns
-    are taken in the order in which they are due. Equal shares give round robin.
+    The n-th turn of number i, where n counts from 0, is due at (n + 1/2) / shares[i].
+    Turns are taken in the order in which they are due, so that any stretch of them has
+    about the right shares. Equal shares give round robin.
     """
-    # Turns due before t number t, give or take a half for each share.
+    # About t turns are due before t: each share adds or takes away half a turn.
     slack = len(shares)
-    due, before = [], 0  # turns about these, and the number of those before them
+    due, before = [], 0  # the turns near these, and how many turns precede them
     for number, share in enumerate(shares):
         low = max(0, int((first - slack) * share - 0.5))
         high = int((first + count + slack) * share + 0.5)
@@ -95,9 +100,9 @@ def sample_batch(
 ) -> Episode:
     """Stacks episodes first_index .. first_index + count - 1 of the stream `seed`.
 
-    Each is one source's, by `turns`, of which `way` distinct classes are drawn, then
-    shot + queries distinct images of each. Labels are 0..way-1 in blocks: the images of
-    class 0 first, then those of class 1, in the support and in the query alike.
+    Each episode is of one source, by `turns`. Its `way` classes are distinct, and so
+    are the shot + queries images of each class. Labels are 0 to way - 1 in blocks:
+    support and query have the images of class 0 first, then those of class 1.
 
     Returns:
       Support and query as {"image": [count, n, H, W, C] as in the source, "label":
@@ -118,7 +123,7 @@ def sample_batch(
 
 
 def alike(sources: Sequence[Source], task: Task) -> bool:
-    """Tells whether episodes of all sources have one shape, and can be stacked."""
+    """Says whether the episodes of all sources have one shape and can be stacked."""
     ways = {task.way or len(source.class_names) for source in sources}
     return len(ways) == len({source.images.shape[1:] for source in sources}) == 1
 

@@ -1,4 +1,4 @@
-"""Any tree of images in which a folder is a class."""
+"""Reads a tree of folders in which each folder of images is a class."""
 
 import logging
 import math
@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from metainit.config.fields import Data
 from metainit.data import cache, class_splits, images
 from metainit.runtime.arguments import nearest
 
@@ -19,21 +20,20 @@ DEFAULT_SHARE = 0.2
 _ROLE_OF = {role: role for role in cache.ROLES} | dict.fromkeys(
     ("val", "valid"), "validation"
 )
-# Held out for a classifier in this order of preference.
+# Folders that a classifier is tested on, in order of preference.
 _HELD_OUT = ("test", "validation", "val", "valid")
 
 # The images of every class, both sorted by name.
 Classes = dict[str, list[Path]]
 
 
-def read(data: Any, path: str) -> dict[str, cache.Part]:
-    """Reads the classes of a tree, by role.
+def read(data: Data, path: str) -> dict[str, cache.Part]:
+    """Reads the classes of a tree by role.
 
-    A class is a folder that holds images, named by its path below the root. Where the
-    root holds exactly train, validation (or val) and test, those are the roles;
-    otherwise the classes are split by `data.split`. What starts
-    with a dot is not looked at, nor files without one of `SUFFIXES`, which are counted
-    in a warning.
+    A class is a folder that holds images. Its name is its path below the root. If the
+    root holds exactly train, validation (or val) and test, those are the roles.
+    Otherwise the classes are split by `data.split`. Names that start with a dot are
+    ignored. Files without one of `SUFFIXES` are counted in a warning.
 
     Raises:
       ValueError: no such folder, no images in it, the parts of a class in several
@@ -59,13 +59,13 @@ def read(data: Any, path: str) -> dict[str, cache.Part]:
 class Labelled(NamedTuple):
     """The images of a tree, in the order of their classes and file names.
 
-    Both sides label the images of the other side -1 where they share an array.
+    If both sides share an array, each labels the images of the other side -1.
     """
 
     train: cache.Part
-    test: cache.Part  # of the same classes, where the tree has them in both
+    test: cache.Part  # of the same classes, if the tree has them on both sides
     files: tuple[Path, ...]  # of the images of `test`, in their order
-    rule: str  # in words, what was held out
+    rule: str  # says what was held out
 
 
 def read_labelled(
@@ -76,14 +76,13 @@ def read_labelled(
     seed: int,
     data_dir: str = "",
 ) -> Labelled:
-    """Reads a tree for a classifier, every class learned and held out.
+    """Reads a tree for a classifier, which holds out images of every class.
 
-    Where the root holds nothing but train and one or more of test, validation and val,
-    with the classes inside, train is learned from and the first of the others held
-    out. Otherwise a share (by default 0.2) of the images of every class is, at least
-    one, by a choice that depends on the seed and the file names only; images of a class
-    with the same pixels are held out together. What is decoded is the same for every
-    choice.
+    If the root holds nothing but train and one or more of test, validation and val,
+    the classifier learns from train and holds out the first of the others. Otherwise
+    it holds out a share of the images of every class, by default 0.2, and at least one.
+    Which images these are depends on the seed and the file names only; those of a class
+    with the same pixels stay together. The cache is the same for every choice.
 
     Raises:
       ValueError: no such folder, no images, classes a level deeper, a class with one,
@@ -137,7 +136,7 @@ def read_labelled(
 
 
 def _open(path: str, field: str) -> tuple[Path, Classes]:
-    """Finds the root of a tree, and its classes; `field` names it in an error."""
+    """Finds the root of a tree and its classes; `field` names the tree in an error."""
     top = Path(path).expanduser()
     if not top.is_dir():
         raise ValueError(f"{field}: there is no folder {top}{_near(top)}")
@@ -158,14 +157,14 @@ def _open(path: str, field: str) -> tuple[Path, Classes]:
     wanted, without = ", ".join(sorted(SUFFIXES)), ", ".join(sorted(empty))
     endings = ", ".join(ending or "no suffix" for ending in sorted(others))
     if not files_of:
-        found = {
+        present = {
             f"{lost} in no folder of a class": lost,
             f"folders without any ({without})": empty,
             f"files that end in {endings}": others,
         }
-        told = ", ".join(name for name, there in found.items() if there)
+        seen = ", ".join(name for name, count in present.items() if count)
         raise ValueError(
-            f"{field}: no images in sub-folders of {top}, but {told or 'it is empty'}"
+            f"{field}: no images in sub-folders of {top}, but {seen or 'it is empty'}"
             f"; every class needs a folder of its own, such as {top / 'cat'}, with "
             f"files that end in {wanted}"
         )
@@ -180,9 +179,9 @@ def _open(path: str, field: str) -> tuple[Path, Classes]:
 
 
 def _near(top: Path) -> str:
-    """Names the folder that was probably meant, where there is any."""
-    there = top.parent.iterdir() if top.parent.is_dir() else ()
-    return nearest(top.name, (x.name for x in there if x.is_dir()))
+    """Names the folder that was probably meant, if there is any."""
+    beside = top.parent.iterdir() if top.parent.is_dir() else ()
+    return nearest(top.name, (x.name for x in beside if x.is_dir()))
 
 
 def _folders(classes: Classes) -> set[str]:
@@ -205,7 +204,7 @@ def _below(top: Path, classes: Classes) -> dict[str, Classes]:
 
 
 def _check_parts(top: Path, classes: Classes) -> None:
-    """Refuses train/cat and test/cat, which would be two classes, or of two roles."""
+    """Refuses train/cat beside test/cat, of which two classes would be made."""
     whole: dict[tuple[str, ...], str] = {}
     for name in classes:
         parts = name.split("/")
@@ -219,7 +218,7 @@ def _check_parts(top: Path, classes: Classes) -> None:
 
 
 def _check_depths(top: Path, classes: Classes) -> None:
-    """Refuses folders of images below which, or beside which, there are deeper ones."""
+    """Refuses folders of images at different depths."""
     high, deep = (of(classes, key=lambda x: x.count("/")) for of in (min, max))
     if high.count("/") == deep.count("/"):
         return
@@ -236,9 +235,9 @@ def _check_depths(top: Path, classes: Classes) -> None:
 def _held_out(
     classes: Classes, sizes: Sequence[int], share: float, seed: int
 ) -> np.ndarray:
-    """Which images of classes of these sizes are held out, bool [n].
+    """Chooses the images to hold out of classes of these sizes, bool [n].
 
-    They are one at least of every class, and not all.
+    Every class has at least one that is held out, and one that is not.
     """
     if not 0 < share < 1:
         raise ValueError(f"test_share must be above 0 and below 1, got {share}")

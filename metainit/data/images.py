@@ -1,4 +1,4 @@
-"""One image, whatever its file format: decoded to a fixed size, or kept for later."""
+"""Decodes images of any format to one size, or makes the bytes to store for them."""
 
 import collections
 import contextlib
@@ -18,15 +18,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from metainit.runtime import untrusted
 
 MAX_PIXELS = 89_478_485  # Pillow's limit
-# Up to twice as many it only warns; here that is no image.
+# Pillow only warns up to twice that number. Here such an image is refused.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 MAX_BYTES = 1 << 28  # of a file
-# Images of more pixels are decoded one by one: they take up to 27 bytes for each.
+# Images of more pixels are decoded one by one: a pixel takes up to 27 bytes.
 _LARGE, _ONE_AT_A_TIME = 1 << 24, threading.Lock()
-# No more: for other formats Pillow runs programs, Ghostscript on EPS.
+# No others: for some formats Pillow runs programs, such as Ghostscript for EPS.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
-_NAMED = 10  # images that do not decode, of those that are many
-_THREADS = 16  # more wait for the one that reads or decompresses
+_NAMED = 10  # images that an error names at most
+_THREADS = 16  # more would wait for the thread that reads or decompresses
 _QUALITY = 95
 _ORIENTATION = 0x0112  # EXIF
 
@@ -35,9 +35,9 @@ R = TypeVar("R")
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turns an image as a browser shows it, into 8 bits without transparency.
+    """Makes an image look as in a browser, with 8 bits and without transparency.
 
-    The EXIF orientation is applied, in place, transparency is composited on white, and
+    It is turned in place by its EXIF orientation. Transparency becomes white, and
     16-bit grey keeps its 8 high bits.
     """
     ImageOps.exif_transpose(image, in_place=True)
@@ -51,10 +51,10 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, size: int, channels: int) -> np.ndarray:
-    """Makes an image an `upright`, square uint8 array [size, size, channels].
+    """Makes an `upright` square of an image, uint8 [size, size, channels].
 
-    CMYK and palettes become RGB. The short side is scaled to `size` with antialiasing
-    and the centre is cropped; one channel is grey by ITU-R 601 luma.
+    CMYK and palettes become RGB, or grey by ITU-R 601 luma for one channel. The short
+    side is scaled to `size` with antialiasing, and the centre is cropped.
     """
     image = _in_mode(upright(image), "L" if channels == 1 else "RGB")
     image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
@@ -62,21 +62,21 @@ def fit(image: Image.Image, size: int, channels: int) -> np.ndarray:
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Converts an image, which Pillow copies where there is nothing to convert."""
+    """Converts an image, without the copy that Pillow makes of one in that mode."""
     return image if image.mode == mode else image.convert(mode)
 
 
 class Encoded(NamedTuple):
-    """An image still to be decoded."""
+    """An image that is not decoded yet."""
 
     label: int  # of its class
-    content: bytes | Path | np.ndarray  # of a file, or its path; or uint8 pixels
-    name: str  # what to call it in an error
-    ink: bool = False  # whether it is a drawing in black, to become one in white
+    content: bytes | Path | np.ndarray  # a file's content or its path, or uint8 pixels
+    name: str  # names it in an error
+    ink: bool = False  # whether it is a black drawing that is to become white
 
 
 class Unreadable(ValueError):
-    """Bytes that no image can be had from; says why."""
+    """Bytes that cannot be decoded as an image; the message says why."""
 
 
 def decode(encoded: Encoded, size: int, channels: int) -> np.ndarray:
@@ -89,18 +89,18 @@ def decode(encoded: Encoded, size: int, channels: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _reading() -> Iterator[None]:
-    """Makes an `Unreadable` of what goes wrong, without the address of an object."""
+    """Turns any error of a decoder into an `Unreadable`."""
     try:
         yield
     except UnidentifiedImageError as error:
         raise Unreadable("of no format that is known") from error
-    # PIL's plugins report broken files with whatever their parsers stumbled on.
+    # PIL's plugins raise many kinds of errors for broken files.
     except Exception as error:
         raise Unreadable(str(error) or type(error).__name__) from error
 
 
 def opened(content: bytes | Path) -> Image.Image:
-    """Opens an image of a known format and at most `MAX_PIXELS`, not yet decoded."""
+    """Opens an image of a known format and at most `MAX_PIXELS`; decodes nothing."""
     if isinstance(content, Path):
         content = untrusted.read_bytes(content, MAX_BYTES)
     image = Image.open(io.BytesIO(content), formats=_FORMATS)
@@ -111,13 +111,13 @@ def opened(content: bytes | Path) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> contextlib.AbstractContextManager[Any]:
-    """Lets one thread at a time decode a large image."""
+    """Makes a lock that lets one thread at a time decode a large image."""
     large = image.width * image.height > _LARGE
     return _ONE_AT_A_TIME if large else contextlib.nullcontext()
 
 
 def _opened(content: bytes | Path | np.ndarray) -> Image.Image:
-    """Opens an image, a JPEG in colour without EXIF data sooner than PIL does."""
+    """Opens an image; a colour JPEG without EXIF data in less time than PIL takes."""
     if isinstance(content, np.ndarray):
         return Image.fromarray(content)
     if isinstance(content, Path):
@@ -133,14 +133,17 @@ def _opened(content: bytes | Path | np.ndarray) -> Image.Image:
 def decode_all(
     items: Iterable[Encoded], size: int, channels: int, skip: bool | None
 ) -> Iterator[tuple[int, np.ndarray | None]]:
-    """Yields (label, `decode`d item) in order, from a few threads; None if skipped.
+    """Decodes images in a few threads, in order, and yields them with their labels.
 
-    Where one does not decode, the others are tried still, so that one error names the
-    first ten of all.
+    Args:
+      items: the images.
+      size: of a side, in pixels.
+      channels: 1 for grey, 3 for colour.
+      skip: whether to yield None for an image that does not decode, in place of an
+        error. None is False where the user has no such choice.
 
     Raises:
-      ValueError: some do not decode and `skip` is false, or None where there is no such
-        choice.
+      ValueError: some images do not decode. All are tried first, and ten are named.
     """
     faults: list[tuple[str, Unreadable]] = []
 
@@ -159,18 +162,20 @@ def decode_all(
         return
     choice = ", or set data.skip_undecodable=True to leave out and count such images"
     (name, error), *others = faults
-    told = f"{name} does not decode as an image ({error}); mend or remove it"
+    message = f"{name} does not decode as an image ({error}); mend or remove it"
     if others:
         named = ", ".join(f"{name} ({error})" for name, error in faults[:_NAMED])
         more = f", and {len(faults) - _NAMED} more" * (len(faults) > _NAMED)
-        told = f"{len(faults)} images do not decode: {named}{more}; mend or remove them"
-    raise ValueError(f"{told}{'' if skip is None else choice}") from error
+        message = (
+            f"{len(faults)} images do not decode: {named}{more}; mend or remove them"
+        )
+    raise ValueError(f"{message}{'' if skip is None else choice}") from error
 
 
 def together(
     items: Iterable[T], weigh: Callable[[T], int], enough: int
 ) -> Iterator[list[T]]:
-    """Gathers neighbours in lists that weigh `enough` or more, but for the last."""
+    """Gathers neighbours in lists that weigh `enough` or more, except the last."""
     piece, weight = list[T](), 0
     for item in items:
         piece.append(item)
@@ -183,7 +188,7 @@ def together(
 
 
 def ahead(work: Callable[[T], R], pieces: Iterable[list[T]]) -> Iterator[R]:
-    """Does `work` on every item in order, in threads that take a piece at a time.
+    """Yields `work(item)` of every item in order, from threads that take pieces.
 
     A bounded number of pieces waits in memory.
     """
@@ -199,16 +204,18 @@ def ahead(work: Callable[[T], R], pieces: Iterable[list[T]]) -> Iterator[R]:
 
 
 class Rule(NamedTuple):
-    """What becomes of an image on its way into a prepared data set."""
+    """How an image is changed before it is stored in a prepared data set."""
 
-    max_pixels: int = 0  # larger images are reduced to so many; 0 for any number
-    crop_bottom: int = 0  # rows cut off at the bottom first
+    max_pixels: int = (
+        0  # larger images are reduced to so many; 0 leaves all as they are
+    )
+    crop_bottom: int = 0  # rows that are cut off at the bottom first
 
     def reduced(self, size: tuple[int, int]) -> tuple[int, int]:
         """Computes width and height of an image after its reduction."""
         width, height = size
         scale = min(1.0, ((self.max_pixels or np.inf) / (width * height)) ** 0.5)
-        # Rounded down, but not because of the last bit of a float.
+        # Rounded down, except where only the last bit of a float is missing.
         return max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6))
 
     def apply(self, image: Image.Image) -> Image.Image:
@@ -216,16 +223,16 @@ class Rule(NamedTuple):
         if self.crop_bottom:
             width, height = image.size
             image = image.crop((0, 0, width, max(1, height - self.crop_bottom)))
-        # Of the same size it is a copy.
+        # If the size stays, this is a copy.
         return image.resize(self.reduced(image.size), Image.Resampling.BILINEAR)
 
 
 def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
-    """Makes the bytes to store for an image: three channels, never turned.
+    """Makes the bytes to store for an image, upright and with three channels.
 
-    A JPEG of three channels that needs no turning, cropping or reduction stays as it
-    is, to the byte. An array, uint8 [H, W, 3], becomes a PNG. The rest becomes
-    `upright` RGB, as JPEG of quality 95; what does not decode is `Unreadable`.
+    A JPEG of three channels that needs no turn, crop or reduction keeps its bytes. An
+    array, uint8 [H, W, 3], becomes a PNG. Everything else becomes `upright` RGB as a
+    JPEG of quality 95. It raises `Unreadable` for what does not decode.
     """
     file = io.BytesIO()
     if isinstance(image, np.ndarray):
@@ -236,11 +243,11 @@ def to_stored(image: bytes | np.ndarray, rule: Rule) -> bytes:
         fine = whole.format == "JPEG" and whole.mode == "RGB" and not turned
         reduced = rule.reduced(whole.size)
         if fine and reduced == whole.size and not rule.crop_bottom:
-            whole.load()  # so that a file that is cut short is found now
+            whole.load()  # finds a file that is cut short
             return image
         if not rule.crop_bottom:
-            # A JPEG decodes to a fraction of its sides in less time and memory; to
-            # twice what is needed, so that the rest of the reduction smooths.
+            # A JPEG can decode to a fraction of its size in less time and memory. It
+            # is twice what is needed, so that the rest of the reduction smooths.
             whole.draft(None, (2 * reduced[0], 2 * reduced[1]))
         decoded = _in_mode(upright(whole), "RGB")
     rule.apply(decoded).save(file, "jpeg", quality=_QUALITY)

@@ -1,7 +1,7 @@
-"""What meta-test may not have in common with training, and what is told of it.
+"""Finds what meta-test has in common with training.
 
-A class or an image, to the byte, in two roles is refused; images that look the same and
-classes that pretrained weights have seen are reported.
+Two roles that share a class, or an image to the byte, are refused. Images that look the
+same, and classes that pretrained weights have seen, are reported.
 """
 
 import itertools
@@ -16,35 +16,37 @@ from PIL import Image
 from metainit.data.loading import Roles, Source, class_index, rows
 from metainit.runtime import atomic, digest, run_folder
 
-FILE = "data.json"  # of a run's folder: what its images are
+FILE = "data.json"  # in a run's folder, identifies its images
 _NAMED = 5
 _TURNED = re.compile("@(90|180|270)$")
 
-# Where an image stands in two roles, it is kept in the later of them here.
+# An image that stands in two roles stays in the later one of this list.
 _KEEP_LAST = ("train", "validation", "held_out", "test")
 
-# By a word in a data set's name; Kornblith et al. 2019 (arXiv:1805.08974), appendix H,
-# counts near-duplicates of each in ImageNet.
+# Found by a word in a data set's name. Kornblith et al. 2019 (arXiv:1805.08974) count
+# the near-duplicates of each in ImageNet, in appendix H.
 _IN_IMAGENET = {
     "caltech": "many of its classes are classes of ImageNet",
     "oxford_pets": "most of its breeds are classes of ImageNet",
     "oxford_iiit_pet": "most of its breeds are classes of ImageNet",
 }
-SAMPLE = 5000  # images of a source that are looked at
-BITS = 4  # of 64 that hashes of the same picture may differ in
-DIFFERENCE = 6.0  # mean absolute, of 255, that thumbnails of it may differ by
+SAMPLE = 5000  # images of a source that are compared
+BITS = 4  # of 64: two hashes of one picture differ in so many at most
+DIFFERENCE = (
+    6.0  # of 255: the most that two thumbnails of one picture differ on average
+)
 _SIDE = 16  # of a thumbnail in pixels
 
 
 def check(roles: Roles) -> None:
     """Refuses roles that share a class or an image.
 
-    A class is known by its source's name and its own, a rotated one ("X@90") as the one
-    that it was made from; an image by its pixels at the size that it is read at, also
-    under another name, where `Source.hashes` is known.
+    Two classes are the same if their own names and their sources' names are; a rotated
+    class ("X@90") counts as the class that it was made from. Two images are the same
+    if their pixels are, whatever their names, where `Source.hashes` is known.
 
     Raises:
-      ValueError: two roles overlap; names the pair and the classes or images.
+      ValueError: two roles overlap. It names them, and the classes or images.
     """
     for first, second in itertools.combinations(Roles._fields, 2):
         ours, theirs = getattr(roles, first), getattr(roles, second)
@@ -72,7 +74,7 @@ def _classes(sources: tuple[Source, ...]) -> set[tuple[str, str]]:
 
 
 def _shared(source: Source, against: Source) -> list[tuple[int, int]]:
-    """Pairs rows of `source` whose images `against` has with the first row there."""
+    """Pairs the rows of images that `against` has too with their first row there."""
     alike = source.images.shape[1:] == against.images.shape[1:]
     if source.hashes is None or against.hashes is None or not alike:
         return []
@@ -83,22 +85,23 @@ def _shared(source: Source, against: Source) -> list[tuple[int, int]]:
 
 
 def drop_shared(roles: Roles) -> tuple[Roles, int]:
-    """Leaves out of training, then of validation, what a later use has too.
+    """Leaves images out of each role that a role later in `_KEEP_LAST` has too.
 
-    Such images get the label -1; their number is returned too.
+    Returns:
+      The roles, where such images have the label -1, and the number of such images.
     """
-    sources = {role: list(of_role) for role, of_role in roles._asdict().items()}
+    kept = {role: list(sources) for role, sources in roles._asdict().items()}
     count = 0
     for role, later in itertools.combinations(_KEEP_LAST, 2):
-        for number, source in enumerate(sources[role]):
-            for other in sources[later]:
+        for number, source in enumerate(kept[role]):
+            for other in kept[later]:
                 shared = [row for row, _ in _shared(source, other)]
                 count += len(shared)
                 labels = source.labels.copy()
                 labels[shared] = -1
                 source = source._replace(labels=labels)
-            sources[role][number] = source
-    return Roles(**{role: tuple(of_role) for role, of_role in sources.items()}), count
+            kept[role][number] = source
+    return Roles(**{role: tuple(sources) for role, sources in kept.items()}), count
 
 
 def place(source: Source, row: int) -> str:
@@ -109,13 +112,15 @@ def place(source: Source, row: int) -> str:
 
 
 def warnings(roles: Roles, imagenet: bool | None) -> tuple[str, ...]:
-    """Writes sentences for the report, about meta-test and held-out classes.
+    """Writes a report's sentences about overlaps of meta-test and held-out classes.
 
-    `imagenet` says whether pretrained weights have seen ImageNet, None where that is
-    not known, and False where there are no such weights. Images are uint8.
+    Args:
+      roles: sources of uint8 images.
+      imagenet: whether pretrained weights have seen ImageNet; None where that is not
+        known, and False where there are no such weights.
     """
     measured, others = (
-        [(name, source, look_at(source)) for name, of in named for source in of]
+        [(name, x, look_at(x)) for name, sources in named for x in sources]
         for named in (
             (("meta-test", roles.test), ("held-out classes", roles.held_out)),
             (("meta-train", roles.train), ("meta-validation", roles.validation)),
@@ -129,15 +134,15 @@ def warnings(roles: Roles, imagenet: bool | None) -> tuple[str, ...]:
         if pairs := near_duplicates(ours[2], theirs[2]):
             row, copy = pairs[0]
             sentences.append(
-                f"Overlap: {len(pairs):,} of {_in_words(*ours)} look like one of "
-                f"{_in_words(*theirs)} by perceptual hash, such as "
+                f"Overlap: {len(pairs):,} of {_described(*ours)} look like one of "
+                f"{_described(*theirs)} by perceptual hash, such as "
                 f"{place(ours[1], row)} and {place(theirs[1], copy)}."
             )
     return tuple(sentences)
 
 
 def by_name(name: str, imagenet: bool | None, weights: str) -> tuple[str, ...]:
-    """Writes a sentence where `weights` have seen classes of the data set `name`."""
+    """Writes a sentence if `weights` have seen classes of the data set `name`."""
     if imagenet is False:
         return ()
     seen = "were trained on ImageNet" if imagenet else "may have seen ImageNet"
@@ -150,16 +155,16 @@ def by_name(name: str, imagenet: bool | None, weights: str) -> tuple[str, ...]:
 
 
 class Look(NamedTuple):
-    """Some images of a source in short."""
+    """What is compared of some images of a source."""
 
     rows: np.ndarray  # int64 [n]
     hashes: np.ndarray  # uint64 [n], difference hashes (dHash)
-    # float32 [n, side, side], without their mean, since brightness tells nothing
+    # float32 [n, side, side] without their mean, so that brightness does not count
     thumbnails: np.ndarray
 
 
 def look_at(source: Source) -> Look:
-    """Looks at `SAMPLE` of the images at most, always the same ones."""
+    """Hashes `SAMPLE` of the images at most, and always the same ones."""
     chosen = rows(source)
     if len(chosen) > SAMPLE:
         rng = np.random.default_rng(0)
@@ -181,39 +186,39 @@ def look_at(source: Source) -> Look:
 def near_duplicates(look: Look, other: Look) -> list[tuple[int, int]]:
     """Pairs rows of images with the first that differs in size or brightness only.
 
-    Hashes are within `BITS`, and thumbnails within `DIFFERENCE`, since drawings on an
-    empty ground have hashes much alike; mirrored and cropped copies are not found.
+    Hashes must be within `BITS` and thumbnails within `DIFFERENCE`: the hashes of two
+    drawings on an empty ground are alike. Mirrored and cropped copies are not found.
     """
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     for row, hashed, thumbnail in zip(*look, strict=True):
         near = np.bitwise_count(hashed ^ other.hashes) <= BITS
         apart = np.abs(thumbnail - other.thumbnails[near]).mean((1, 2))
         alike = other.rows[near][apart <= DIFFERENCE]
-        found += [(int(row), int(of_other)) for of_other in alike[:1]]
-    return found
+        pairs += [(int(row), int(copy)) for copy in alike[:1]]
+    return pairs
 
 
-def _in_words(role: str, source: Source, look: Look) -> str:
+def _described(role: str, source: Source, look: Look) -> str:
     total = len(rows(source))
     sampled = f", sampled from {total:,}" if len(look.rows) < total else ""
     return f"{len(look.rows):,} images of {role} ({source.name}{sampled})"
 
 
 def store(workdir: str | os.PathLike[str], roles: Roles) -> None:
-    """Stores in a run's folder what its images are."""
-    atomic.write_json(pathlib.Path(workdir) / FILE, _described(roles))
+    """Writes to a run's folder what identifies its images."""
+    atomic.write_json(pathlib.Path(workdir) / FILE, _identified(roles))
 
 
 def check_stored(workdir: str | os.PathLike[str], roles: Roles) -> None:
-    """Refuses images that are not those of `store`; a folder without passes.
+    """Refuses images other than those of `store`, if the folder has such a file.
 
-    A class more or less moves others from one role to another, so that a run that went
-    on would be tested on classes that it was trained on.
+    One class more or less moves others from one role to another. A run that went on
+    with them would be tested on classes that it was trained on.
 
     Raises:
-      ValueError: naming the roles and data sets that differ.
+      ValueError: the images differ. It names the roles and data sets.
     """
-    path, now = pathlib.Path(workdir) / FILE, _described(roles)
+    path, now = pathlib.Path(workdir) / FILE, _identified(roles)
     before = atomic.read_json(path) if path.exists() else now
     if changed := run_folder.differences(before, now):
         raise ValueError(
@@ -223,13 +228,13 @@ def check_stored(workdir: str | os.PathLike[str], roles: Roles) -> None:
         )
 
 
-def _described(roles: Roles) -> dict[str, dict[str, str]]:
-    def words(source: Source) -> str:
+def _identified(roles: Roles) -> dict[str, dict[str, str]]:
+    def summary(source: Source) -> str:
         known = digest.sha256((source.class_names, source.labels, source.hashes))
         classes, images = len(source.class_names), len(rows(source))
         return f"{classes} classes, {images} images (sha256 {known})"
 
     return {
-        role: {source.name: words(source) for source in of_role}
-        for role, of_role in roles._asdict().items()
+        role: {source.name: summary(source) for source in sources}
+        for role, sources in roles._asdict().items()
     }

@@ -1,4 +1,4 @@
-"""Random access to fixed-size uint8 images, by role: what the sampler draws from."""
+"""Loads data sets as sources: images of one size, with classes, for each role."""
 
 import dataclasses
 import itertools
@@ -18,21 +18,21 @@ class Source(NamedTuple):
     """Images of several classes."""
 
     name: str  # e.g. "glyphs", "omniglot", "folder:PATH"
-    # uint8 [n, H, W, C], in memory or memory-mapped; or float32, features that a frozen
-    # encoder made of them (`metainit.training.frozen_features`).
+    # uint8 [n, H, W, C], in memory or memory-mapped. Or float32: the features of a
+    # frozen encoder, as of `metainit.training.frozen_features`.
     images: np.ndarray
-    # int32 [n], index into `class_names`, or -1 for an image that is left out; not to
-    # be changed in place.
+    # int32 [n], an index into `class_names`, or -1 for an image that is left out. Never
+    # change them in place.
     labels: np.ndarray
     class_names: tuple[str, ...]
     hashes: np.ndarray | None = None  # uint64 [n], of the decoded images, if known
 
 
 class Roles(NamedTuple):
-    """Sources for meta-training, meta-validation and meta-test, of disjoint classes.
+    """Sources of meta-training, meta-validation and meta-test, with disjoint classes.
 
-    `held_out` are classes of the meta-train data sets that nothing is trained or chosen
-    on: meta-test within the domain, where `test` are other data sets.
+    `held_out` has classes of the meta-train data sets on which nothing is trained or
+    chosen. They test within the domain, where `test` has other data sets.
     """
 
     train: tuple[Source, ...]
@@ -46,7 +46,10 @@ _POSITIONS: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}
 
 
 def class_index(source: Source) -> tuple[np.ndarray, ...]:
-    """Finds ascending int64 positions of each class's images, once a labels array."""
+    """Finds the positions of each class's images, int64 and ascending.
+
+    It does so once for each array of labels.
+    """
     labels, classes = source.labels, len(source.class_names)
     key = id(labels), classes
     if key not in _POSITIONS:
@@ -59,7 +62,7 @@ def class_index(source: Source) -> tuple[np.ndarray, ...]:
 
 
 def rows(source: Source) -> np.ndarray:
-    """Finds the ascending int64 positions of the images that are not left out."""
+    """Finds the positions of the images that are not left out, int64 and ascending."""
     return np.flatnonzero(source.labels >= 0)
 
 
@@ -71,16 +74,20 @@ def images_used(sources: Iterable[Source]) -> list[tuple[np.ndarray, np.ndarray]
 def load(data: Data, stand_ins: Sequence[str] = ()) -> Roles:
     """Reads the roles that the `data` section of a configuration asks for.
 
-    The classes of `name` are split into three roles; or `train`, `validation` and
-    `test` name data sets, and a share `held_out` of each meta-train set's classes is
-    kept, as many again in place of an empty `validation` or `test`. "NAME@SIZE" is read
-    at its own size; `rotations` adds each meta-training class turned, as "X@90" and on.
-    Noise stands in for the `absent` data sets named in `stand_ins`.
+    Either the classes of `data.name` are split into three roles, or `data.train`,
+    `data.validation` and `data.test` name data sets. In the second case a share
+    `data.held_out` of each meta-train set's classes is kept apart. Another share of
+    them stands in for `data.validation`, or for `data.test`, where it is empty.
+
+    Args:
+      data: the section. A data set "NAME@SIZE" is read at that size. `data.rotations`
+        adds the classes of meta-training turned, as "X@90", "X@180" and "X@270".
+      stand_ins: names of data sets that `absent` lists. Noise takes their place.
 
     Raises:
       ValueError: in one line, which field is wrong and what would work.
     """
-    sources: dict[str, list[Source]] = {role: [] for role in Roles._fields}
+    roles: dict[str, list[Source]] = {role: [] for role in Roles._fields}
     for wanted, as_role in _wanted(data):
         if wanted.name in stand_ins:
             parts, title = readers.stand_in(wanted), wanted.name
@@ -95,8 +102,8 @@ def load(data: Data, stand_ins: Sequence[str] = ()) -> Roles:
             part = parts[part_role]
             if data.rotations and role == "train":
                 part = _rotated(part)
-            sources[role].append(Source(title, *part))
-    return Roles(**{role: tuple(of_role) for role, of_role in sources.items()})
+            roles[role].append(Source(title, *part))
+    return Roles(**{role: tuple(sources) for role, sources in roles.items()})
 
 
 def whole(data: Data) -> Source:
@@ -129,14 +136,14 @@ def names(data: Data | TransferData) -> tuple[str, ...]:
     return tuple(dict.fromkeys(own_size(name, data.size)[0] for name in given))
 
 
-def of_catalog(data: Data | TransferData) -> tuple[str, ...]:
-    """Lists the data sets that `load` would read and that are prepared first."""
+def names_to_prepare(data: Data | TransferData) -> tuple[str, ...]:
+    """Lists the data sets that `load` would read and that must be prepared first."""
     wanted = (name.removeprefix("tfds:") for name in names(data))
     return tuple(dict.fromkeys(name for name in wanted if name in to_prepare()))
 
 
 def _wanted(data: Data) -> Iterator[tuple[Data, dict[str, str]]]:
-    """Yields data of one name each, and which of its roles become which of ours."""
+    """Yields a section for each data set, and the roles that its own roles become."""
 
     def want(name: str, *split: float) -> Data:
         name, size = own_size(name, data.size)
@@ -159,7 +166,7 @@ def _wanted(data: Data) -> Iterator[tuple[Data, dict[str, str]]]:
 
 
 def downloads(data: Data) -> dict[str, int]:
-    """Lists what `load` would have to fetch: megabytes (rounded) by url."""
+    """Lists the addresses that `load` would fetch, with their size in megabytes."""
     folder = cache.root(data.data_dir) / "downloads"
     return {
         file.urls[0]: round(file.bytes / 1e6)
@@ -171,7 +178,7 @@ def downloads(data: Data) -> dict[str, int]:
 
 
 def absent(data: Data) -> tuple[str, ...]:
-    """Lists the data sets that `load` would have to fetch, or that are not prepared."""
+    """Lists the data sets that are not prepared, or that `load` would have to fetch."""
 
     def is_absent(name: str) -> bool:
         if (stem := name.removeprefix("tfds:")) in to_prepare():
@@ -196,7 +203,7 @@ def _read(data: Data) -> dict[str, cache.Part]:
 
 
 def _title(data: Data) -> str:
-    """Names a data set, and what it lacks where it is a prepared one of ours."""
+    """Names a data set, and says what was left out when it was prepared."""
     name = data.name.removeprefix("tfds:")
     if name not in to_prepare():
         return data.name

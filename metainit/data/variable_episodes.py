@@ -1,7 +1,8 @@
-"""Episodes of any way and shot: Meta-Dataset's rule, bounded by `Evaluate`'s fields.
+"""Draws episodes of any way and shot by Meta-Dataset's rule.
 
-See Triantafillou et al. 2020 (arXiv:1903.03096), section 3.2. The query has at most
-`max_queries` images of each class, and half of the smallest class.
+See Triantafillou et al. 2020 (arXiv:1903.03096), section 3.2. The fields of `Evaluate`
+bound an episode. Its query has at most `max_queries` images of each class, and at most
+half of the smallest class.
 """
 
 import math
@@ -13,12 +14,13 @@ from metainit.data.episodes import generator
 from metainit.data.loading import Source, class_index
 
 MAX_COUNTED = 100  # images of a class that count for the size of the support
-# Between these a class's share in the support departs from its share in the source.
+# A class's share in the support departs from its share in the source by a factor. Its
+# logarithm is between these.
 LOG_WEIGHTS = math.log(0.5), math.log(2)
 
 
 def describe(rule: Evaluate) -> str:
-    """Names the rule, with what bounds its episodes."""
+    """Names the rule and the bounds of its episodes."""
     return (
         f"variable way ({rule.min_way} to {rule.max_way}) and shot (support of "
         f"{rule.max_support} at most), Meta-Dataset's rule"
@@ -26,7 +28,7 @@ def describe(rule: Evaluate) -> str:
 
 
 def check(source: Source, rule: Evaluate, role: str) -> None:
-    """Refuses bounds that make no sense, and a source they cannot be applied to.
+    """Refuses bounds that contradict each other, and a source too small for them.
 
     Raises:
       ValueError: naming the fields or the class.
@@ -56,9 +58,9 @@ def draw_rows(
     """Draws episode number `index` of the stream `seed` as rows of the source; pure.
 
     Returns:
-      Rows int64 [n] and labels int32 [n] of the support, then of the query; labels are
-      0 to way - 1 in blocks. The query has as many images of each class, the support
-      has not.
+      Rows int64 [n] and labels int32 [n] of the support, then of the query. Labels are
+      0 to way - 1 in blocks. The query has equally many images of each class; in the
+      support their number varies.
     """
     rng = generator(seed, index)
     images_of = class_index(source)
@@ -81,15 +83,17 @@ def draw_rows(
 def composition(
     sizes: np.ndarray, beta: float, log_weights: np.ndarray, rule: Evaluate
 ) -> tuple[int, np.ndarray]:
-    """Tells how many images of each class an episode has, given its dice.
+    """Computes how many images of each class an episode has from random numbers.
 
     Args:
-      sizes: int [way], images that each class has.
-      beta: how large the support is, above 0 to 1.
-      log_weights: float [way], by how much a class departs from its share.
+      sizes: int [way], how many images each class has.
+      beta: the relative size of the support, above 0 and at most 1.
+      log_weights: float [way], the logarithm of the factor on each class's share.
+      rule: bounds the support and the query.
 
     Returns:
-      Query images of each class, and support images, int [way], at least 1 of each.
+      The number of query images of each class, and the numbers of support images, int
+      [way] and at least 1.
     """
     queries = int(min(rule.max_queries, np.min(sizes // 2)))
     left = sizes - queries

@@ -124,7 +124,7 @@ def _obtain_data(config: Typed, dry_run: bool, yes: bool) -> bool:
     """Prepares the catalog's data sets that a config names; says whether to go on."""
     if (data := configs.data_of(config)) is None:
         return True
-    names, root = loading.of_catalog(data), cache.root(data.data_dir)
+    names, root = loading.names_to_prepare(data), cache.root(data.data_dir)
     if not names:
         return True
     with configs.as_config_error():

@@ -195,7 +195,7 @@ def data(root):
 
 def test_it_is_shown_prepared_and_read(tmp_path, known, capsys):
     wanted = data(tmp_path)
-    assert loading.of_catalog(wanted) == (NAME,)
+    assert loading.names_to_prepare(wanted) == (NAME,)
     needed = plan.show((NAME,), tmp_path, 8, 1)
     told = capsys.readouterr().out
     assert "to prepare first:" in told and "terms: " in told and "licence: " in told
