@@ -33,8 +33,9 @@ import numpy as np
 import optax
 
 import metainit
-from metainit.models import classification, convolution, heads, resnet, wrappers
+from metainit.models import classification, convolution, resnet, wrappers
 from metainit.models.encoder import composed
+from metainit.models.heads import PROTOTYPE, ZERO
 from metainit.models.model import Model
 from metainit.runtime import flops
 
@@ -122,7 +123,7 @@ def program(row: Row, setting: Setting) -> tuple[Any, Any, Any]:
             optax.sgd(INNER_RATE),
             setting.steps,
             adapt_mask=classification.with_head(model.adapts),
-            start=heads.fitted_head(heads.prototypes, of_batch, setting.way),
+            start=PROTOTYPE.start(of_batch, setting.way),
             prepare=prepare,
         )
         learner = metainit.maml(
@@ -148,7 +149,7 @@ def program(row: Row, setting: Setting) -> tuple[Any, Any, Any]:
     )
 
     def start(key):
-        zero = heads.zero_head(of_batch, setting.way)
+        zero = ZERO.start(of_batch, setting.way)
         images = {"image": jnp.zeros((1, setting.side, setting.side, 3))}
         params = zero({"body": body(key)}, images, key)
         return params, optimizer.init(params)

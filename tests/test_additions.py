@@ -1,7 +1,7 @@
-"""A method, an encoder, a data set with its own class split and a metric are added.
+"""A method, an encoder, a head, a data set with its own split, a metric are added.
 
 Each to a copy of the package, by a patch of at most three files, as
-docs/architecture.md says; then one run uses all four.
+docs/architecture.md says; then one run uses all five.
 """
 
 import math
@@ -39,7 +39,7 @@ assert launching.run(config, "weighted", "") == 2
 
 def test_an_addition_is_at_most_three_files() -> None:
     files = [patch.read_text().count("\n+++ b/") for patch in PATCHES]
-    assert len(files) == 4 and max(files) <= 3
+    assert len(files) == 5 and max(files) <= 3
 
 
 @pytest.mark.slow
@@ -63,6 +63,8 @@ def test_a_run_uses_what_was_added(tmp_path: pathlib.Path) -> None:
     assert not (tmp_path / "files").exists()
     rows = atomic.read_rows(tmp_path / "run" / "results.jsonl")
     assert {row["dataset"] for row in rows if "dataset" in row} == {"stripes"}
+    heads = {row["head"] for row in rows if "head" in row}
+    assert heads >= {"nearest neighbour", "prototype"}
     values = {
         metric: [row["value"] for row in rows if row.get("metric") == metric]
         for metric in ("loss", "bits")

@@ -17,7 +17,9 @@ from metainit.data.batches import chunks
 from metainit.data.episode_set import Sample
 from metainit.evaluation import metrics
 from metainit.evaluation.metrics import Answers
-from metainit.models import classification, heads
+from metainit.models import classification
+from metainit.models.heads import CLOSED_FORMS
+from metainit.models.heads.base import StartFn
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import devices, placement
@@ -25,7 +27,8 @@ from metainit.training.initialisation import Initialisation
 from metainit.training.learner import EPS_ROOT
 from metainit.training.method import Method, Setting
 
-HEADS = ("zero", *heads.FITS, "learned")
+# The heads that steps may start with. A program is told one by its position.
+STARTS = ("zero", *CLOSED_FORMS, "learned")
 TOGETHER = 10  # episodes side by side on a device, at most
 PIXELS = 2**20  # of episodes, or images, side by side: large ones would fill memory
 IMAGES = 128  # side by side, at most, where each is seen alone
@@ -102,7 +105,7 @@ def _program(
     measured = np.array(steps)
     is_measured = jnp.asarray(np.isin(np.arange(steps[-1] + 1), measured))
     head = method.setting.head
-    fits = [name for name in heads.FITS if name in ("prototype", head)]
+    fits = [name for name in CLOSED_FORMS if name in ("prototype", head)]
 
     def run(params, choice, episodes):
         is_embedded = episodes.support["image"].ndim == 3
@@ -162,7 +165,7 @@ def _inputs(
     params = init.params
     choice = {
         "inner": init.inner or method.log_step_sizes(init.body),
-        "head": jnp.int32(HEADS.index(setting.head)),
+        "head": jnp.int32(STARTS.index(setting.head)),
         "adam": jnp.asarray(setting.optimizer == "adam"),
         "rate": jnp.float32(setting.learning_rate),
     }
@@ -177,16 +180,16 @@ def _inputs(
 
 def _chosen_start(
     model: Model, way: int, head: jax.Array, fits: Sequence[str]
-) -> heads.StartFn:
-    """Makes a `start` function: the head of this number in `HEADS`, one of `fits`."""
+) -> StartFn:
+    """Makes a `start` function: the head of this number in `STARTS`, one of `fits`."""
     of_batch = classification.features(model)
 
     def start(params, support, key):
         features, labels = of_batch(params, support, key), support["label"]
         inputs = params["body"], features, labels, way, support.get("weight")
-        made = {name: heads.FITS[name](*inputs) for name in fits}
+        made = {name: CLOSED_FORMS[name](*inputs) for name in fits}
         made["learned"] = params["head"]
-        is_chosen = [head == HEADS.index(name) for name in made]
+        is_chosen = [head == STARTS.index(name) for name in made]
 
         def select(*of_each):
             # Not by factors of 0, which would let through what is not finite.

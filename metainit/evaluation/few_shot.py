@@ -13,9 +13,11 @@ from threadpoolctl import threadpool_limits
 from metainit.config.fields import Evaluate
 from metainit.data import episode_set
 from metainit.data.episode_set import Sample, Samples
-from metainit.evaluation import adaptation, closed_form, halving, metrics
+from metainit.evaluation import adaptation, halving, metrics
 from metainit.evaluation.metrics import Answers
 from metainit.evaluation.results import Evaluation, Measurements, Row
+from metainit.models.heads import CLASSIFIERS
+from metainit.models.heads.base import ClassifyFn
 from metainit.runtime import devices, progress, stop
 from metainit.training.initialisation import Initialisation
 from metainit.training.method import Setting
@@ -339,14 +341,14 @@ def _heads(entrants: Entrants, init: Initialisation) -> list[_Head]:
         if name != "learned" or init.head is not None
     ]
     closed = [
-        _Head(name, of_head, (0,), embed, bound(_fitted, closed_form.HEADS[name]))
-        for name, of_head in closed_form.grid(grid).items()
+        _Head(name, settings_of(grid), (0,), embed, bound(_fitted, classify))
+        for name, (classify, settings_of) in CLASSIFIERS.items()
     ]
     return adapting + closed
 
 
 def _fitted(
-    fit: closed_form.Head,
+    classify: ClassifyFn,
     init: Initialisation,
     setting: Any,
     sample: Sample,
@@ -365,7 +367,7 @@ def _fitted(
             support, query = (part["image"][number] for part in sample.episodes)
             wanted = targets[number, rows]
             task = support[kept], labels[number, kept], query[rows]
-            fitted = fit(*task, *setting.values())
+            fitted = classify(*task, *setting.values())
             logits[number, rows, : fitted.shape[-1]] = fitted
             loss[0, number] = -np.take_along_axis(fitted, wanted[:, None], -1).mean()
             accuracy[0, number] = (fitted.argmax(-1) == wanted).mean()

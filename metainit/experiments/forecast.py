@@ -17,8 +17,9 @@ from metainit.core.inner_loop import meta_params
 from metainit.data import episode_set
 from metainit.data.episode_set import Sample
 from metainit.data.loading import Roles
-from metainit.evaluation import adaptation, closed_form, episode_count, halving
+from metainit.evaluation import adaptation, episode_count, halving
 from metainit.evaluation.few_shot import EvaluatorOf
+from metainit.models.heads import CLASSIFIERS, STEPPED
 from metainit.runtime import devices, hosts
 from metainit.runtime.budget import LEAST_STEPS
 from metainit.runtime.cost import NAMES, RATES, WARM_RATES
@@ -232,10 +233,11 @@ def _heads_seconds(config: Experiment, roles: Roles, embedding: float) -> float:
         means[of_part] + rng.standard_normal((len(of_part), _WIDTH))
         for of_part in labels
     )
-    for name, settings in closed_form.grid(asked).items():
-        fit, values = closed_form.HEADS[name], settings[0].values()
+    for classify, grid in CLASSIFIERS.values():
+        settings = grid(asked)
+        task = support, labels[0], query, *settings[0].values()
         with threadpool_limits(1):  # as at meta-test
-            each = _least(partial(fit, support, labels[0], query, *values))
+            each = _least(partial(classify, *task))
         fits = len(settings) * sum(choosing) + testing  # no setting is dropped early
         total += fits * each
     return total
@@ -265,7 +267,7 @@ def _fine_tuning_seconds(
     testing = roles.test + roles.held_out
     points = len(fine_tuning.log_steps(asked.steps))
     for name, settings in transfer_heads.grid(asked).items():
-        if name in transfer_heads.STEPPED:
+        if name in STEPPED:
             trials = len(settings) * len(roles.validation) * asked.trial_steps
             images += asked.batch * (trials + asked.steps * len(testing))
             held_out = asked.held_out * sum(len(x.images) for x in testing)

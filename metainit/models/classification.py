@@ -14,8 +14,11 @@ import jax.numpy as jnp
 import optax
 
 from metainit.core.types import Batch, Key, LossFn, Metrics, Params
-from metainit.models import heads
-from metainit.models.heads import BatchFeaturesFn, FitFn
+from metainit.models.heads.base import (
+    BatchFeaturesFn,
+    ClosedFormFn,
+    left_out_scores,
+)
 from metainit.models.model import EncodeFn, FeaturesFn, LeafMask, Model
 
 # `(params, support, query) -> float [n, ...]`, of the query's images.
@@ -161,7 +164,7 @@ def query_features(model: Model) -> QueryFn:
     return of_query
 
 
-def query_loss(model: Model, left_out: FitFn | None = None) -> QueryLossFn:
+def query_loss(model: Model, left_out: ClosedFormFn | None = None) -> QueryLossFn:
     """Makes the outer loss: `(params, support, query, key) -> (loss, metrics)`.
 
     With `left_out` it is the mean over the support's images, too, each judged by the
@@ -176,7 +179,7 @@ def query_loss(model: Model, left_out: FitFn | None = None) -> QueryLossFn:
             return loss, metrics
         x, labels = of_batch(params, support, None), support["label"]
         way = params["head"]["bias"].shape[0]
-        scores = heads.left_out_scores(left_out, params["body"], x, labels, way)
+        scores = left_out_scores(left_out, params["body"], x, labels, way)
         of_support, _ = cross_entropy(scores, labels)
         counts = len(query["label"]), len(labels)
         loss = (counts[0] * loss + counts[1] * of_support) / sum(counts)

@@ -10,8 +10,10 @@ import metainit
 from metainit.config.fields import Experiment
 from metainit.core import step_sizes
 from metainit.core.task_batching import Tasks, strategy
-from metainit.models import classification, heads
+from metainit.models import classification
 from metainit.models.added import is_added
+from metainit.models.heads import CLOSED_FORMS, HEADS
+from metainit.models.heads.base import is_head
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess, in_task
 from metainit.models.wrappers import microbatched
@@ -27,15 +29,13 @@ def start(head: str, model: Model, shot: int) -> Any:
 
     A task has as many classes as its support has `shot` images.
     """
-    if head == "learned":
+    start_of, features = HEADS[head].start, classification.features(model)
+    if start_of is None:
         return None
-    of_batch = classification.features(model)
 
     def start_task(params, support, key):
         way = len(support["label"]) // shot
-        if head == "zero":
-            return heads.zero_head(of_batch, way)(params, support, key)
-        return heads.fitted_head(heads.FITS[head], of_batch, way)(params, support, key)
+        return start_of(features, way)(params, support, key)
 
     return start_task
 
@@ -61,11 +61,11 @@ def log_step_sizes(config: Experiment, model: Model, body: Any) -> Any:
 def adapt_mask(config: Experiment, model: Model) -> Any:
     """Masks what inner steps change: with ANIL the head, with BOIL all but the head."""
     if config.method.algorithm == "anil":
-        return heads.is_head
+        return is_head
     lets = classification.with_head(model.adapts)
     if config.method.algorithm != "boil":
         return lets
-    return lambda path, leaf: not heads.is_head(path, leaf) and lets(path, leaf)
+    return lambda path, leaf: not is_head(path, leaf) and lets(path, leaf)
 
 
 def learner(
@@ -194,7 +194,7 @@ def _arguments(config: Experiment, model: Model) -> dict[str, Any]:
     method, steps = config.method, config.inner.steps
     left_out = None
     if method.leave_one_out:
-        left_out = heads.FITS[method.head]
+        left_out = CLOSED_FORMS[method.head]
     return {
         "gradient": gradient_of(config),
         "tasks": _tasks(config),

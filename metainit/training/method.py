@@ -9,7 +9,7 @@ from metainit.config.fields import Experiment
 from metainit.core.hypergradient import GradientMode, gradient_mode, mode_optimizer
 from metainit.core.types import InnerLoop, MetaLearner
 from metainit.models import classification
-from metainit.models.heads import StartFn
+from metainit.models.heads.base import StartFn
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
@@ -18,7 +18,7 @@ from metainit.training import learner as recipe
 class Setting(NamedTuple):
     """The head and the inner optimizer that a task is adapted with."""
 
-    head: str  # one of `metainit.evaluation.adaptation.HEADS`
+    head: str  # one of `metainit.evaluation.adaptation.STARTS`
     optimizer: str  # "sgd" or "adam"
     learning_rate: float
 

@@ -21,7 +21,7 @@ from metainit.core import leaves
 from metainit.core.types import MetaState, Params
 from metainit.data.batches import Order
 from metainit.data.loading import Source
-from metainit.models import heads
+from metainit.models.heads import prototype
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic, digest, flops, progress, run_folder
@@ -228,19 +228,21 @@ class _FineTuning(Session):
         *chunk, _ = next(held_out.chunks(train, chosen))
         where = held_out.where(*chunk)
         sums = compile_step(class_sums, params, moments, *chunk, where=where)
-        head = compile_step(heads.nearest_mean, np.zeros((way, width), np.float32))
+        head = compile_step(prototype.linear, np.zeros((way, width), np.float32))
         begin = time.perf_counter()
         total = np.zeros((way, width))
         for *chunk, _ in held_out.chunks(train, chosen):
             total += np.asarray(sums.update(params, moments, *chunk))
         count = np.bincount(train.labels[chosen], minlength=way)
         means = (total / count[:, None]).astype(np.float32)
-        made = jax.block_until_ready(head.update(means))
+        kernel, bias = jax.block_until_ready(head.update(means))
         self._spend(time.perf_counter() - begin)
         self.clock["compile_seconds"] += sums.compile_seconds + head.compile_seconds
         counted = flops.of_function(jax.jit(class_sums), params, moments, *chunk)
         self.clock["head_flops"] = counted * math.ceil(len(chosen) / held_out.CHUNK)
-        self.state = self.state._replace(params=params | {"head": made})
+        self.state = self.state._replace(
+            params=params | {"head": {"kernel": kernel, "bias": bias}}
+        )
 
 
 def name_of(about: Mapping[str, Any]) -> str:

@@ -14,13 +14,14 @@ import jax
 
 from metainit.config.fields import Transfer
 from metainit.data import loading
-from metainit.evaluation import closed_form
+from metainit.models.heads import CLASSIFIERS, STEPPED
+from metainit.models.heads.base import ClassifyFn
 from metainit.runtime import atomic, devices, digest, flops, progress
 from metainit.runtime.checkpoint import LAST
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, held_out
 from metainit.transfer.fine_tuning import RESULTS, Point
-from metainit.transfer.spec import Spec, Split, Start, check, rows_used
+from metainit.transfer.spec import Spec, Split, check, rows_used
 
 Setting = dict[str, Any]
 Row = dict[str, Any]
@@ -28,16 +29,6 @@ Row = dict[str, Any]
 # From an initialisation and a split to what is learned of them, such as a network on
 # the maps of a frozen encoder.
 View = Callable[[Initialisation, Split], tuple[Initialisation, Split]]
-
-# Learned by steps: where each starts, and the share of the steps, the first ones, that
-# change the head only.
-STEPPED: dict[str, tuple[Start, float]] = {
-    "prototype": ("prototype", 0.0),
-    "zero": ("zero", 0.0),
-    "linear probe": ("zero", 1.0),
-    # Kumar et al. 2022, arXiv:2202.10054.
-    "probe then fine-tune": ("zero", 0.5),
-}
 
 
 def grid(settings: Transfer) -> dict[str, list[Setting]]:
@@ -56,10 +47,14 @@ def grid(settings: Transfer) -> dict[str, list[Setting]]:
             for rate, schedule, decay in product(rates, settings.schedules, decays)
         ]
 
-    every: dict[str, list[Setting]] = closed_form.grid(settings)
-    every |= dict.fromkeys(STEPPED, stepped(settings.layer_decays))
-    every["linear probe"] = stepped((1.0,))  # no layer of the body changes
-    return {name: every[name] for name in settings.heads}
+    def tried(head: str) -> list[Setting]:
+        if head in CLASSIFIERS:
+            return CLASSIFIERS[head].grid(settings)
+        # Where the head alone learns, no layer of the body changes.
+        alone = STEPPED[head].probe == 1
+        return stepped((1.0,) if alone else settings.layer_decays)
+
+    return {head: tried(head) for head in settings.heads}
 
 
 def learn(
@@ -101,7 +96,7 @@ def learn(
         progress.advance(len(places))
     else:
         values = [tuple(setting.values()) for setting in settings]
-        points = fitted(seen, sides, spec, closed_form.HEADS[name], values)
+        points = fitted(seen, sides, spec, CLASSIFIERS[name].classify, values)
         for place, described, point in zip(places, of_each, points, strict=True):
             progress.tell_next(fine_tuning.name_of(described))
             progress.advance()
@@ -115,7 +110,7 @@ def fitted(
     init: Initialisation,
     split: Split,
     spec: Spec,
-    fit: closed_form.Head,
+    classify: ClassifyFn,
     values: Sequence[tuple[float, ...]],
 ) -> Iterator[Point]:
     """Fits a head to the unchanged body's features, once with each setting's values.
@@ -140,7 +135,7 @@ def fitted(
     evaluation_seconds = time.perf_counter() - embedded
     for setting in values:
         fitting = time.perf_counter()
-        log_probabilities = fit(support, train.labels[chosen], query, *setting)
+        log_probabilities = classify(support, train.labels[chosen], query, *setting)
         seconds = time.perf_counter() - fitting
         yield Point(
             step=0,

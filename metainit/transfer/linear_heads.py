@@ -5,65 +5,21 @@ are: what a method does to them first is folded in.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 import scipy.optimize
 from scipy.special import log_softmax
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from metainit.models.heads import FITTINGS
 from metainit.runtime import progress
 
 Head = dict[str, np.ndarray]
-# `(scaled features [n, d], labels [n], way, setting) -> kernel, bias`.
-Fit = Callable[[np.ndarray, np.ndarray, int, float], tuple[np.ndarray, np.ndarray]]
 
 FOLDS = 4
 COMPARING = "comparing heads"  # what a terminal shows while it goes on
-
-
-def logistic_regression(
-    features: np.ndarray, labels: np.ndarray, way: int, inverse_penalty: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Multinomial logistic regression; the setting is scikit-learn's C."""
-    fitted = LogisticRegression(C=inverse_penalty, max_iter=1000).fit(features, labels)
-    kernel, bias = fitted.coef_.T, fitted.intercept_
-    if way == 2:  # where scikit-learn has the second class's score alone
-        kernel, bias = np.pad(kernel, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
-    return kernel, bias
-
-
-def ridge(
-    features: np.ndarray, labels: np.ndarray, way: int, penalty: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Least squares towards one-hot labels, with `penalty` times d on the kernel."""
-    wanted = np.eye(way)[labels]
-    bias = wanted.mean(0)
-    gram, n = features @ features.T, len(features)
-    dual = scipy.linalg.solve(
-        gram + penalty * features.shape[1] * np.eye(n), wanted - bias, assume_a="pos"
-    )
-    return features.T @ dual, bias
-
-
-def nearest_mean(
-    features: np.ndarray, labels: np.ndarray, way: int, scale: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distances to class means, over d and times `scale`."""
-    means = np.stack([features[labels == label].mean(0) for label in range(way)])
-    scale /= features.shape[1]
-    return 2 * scale * means.T, -scale * np.square(means).sum(1)
-
-
-# Each with its settings, the one that is left for a better one only first.
-METHODS: Mapping[str, tuple[Fit, Sequence[float]]] = {
-    "logistic regression": (logistic_regression, (0.1, 0.03, 0.3, 1.0, 0.01)),
-    "ridge": (ridge, (1.0, 3.0, 0.3, 0.1)),
-    "nearest mean": (nearest_mean, (1.0,)),
-}
 
 
 class Judged(NamedTuple):
@@ -100,16 +56,16 @@ class Judged(NamedTuple):
 def fit(
     method: str, setting: float, features: np.ndarray, labels: np.ndarray, way: int
 ) -> Head:
-    """Fits a head of `METHODS` to features, float [n, d], labels int [n].
+    """Fits a head of `FITTINGS` to features, float [n, d], and labels int [n].
 
-    They are centred and brought to one spread together: each by its own would make as
-    much of those that hardly vary.
+    The features are centred and divided by one spread of them all. A spread of each
+    would make as much of features that hardly vary as of others.
     """
     mean = features.mean(0)
     spread = np.sqrt(np.mean(np.square(features - mean))) or 1.0
     # In threads of its own BLAS is far slower on such sizes where cores are busy.
     with threadpool_limits(1):
-        made = METHODS[method][0]((features - mean) / spread, labels, way, setting)
+        made = FITTINGS[method].fit((features - mean) / spread, labels, way, setting)
     kernel, bias = made[0] / spread, made[1]
     head = {"kernel": kernel, "bias": bias - mean @ kernel}
     return {name: np.asarray(leaf, np.float32) for name, leaf in head.items()}
@@ -143,18 +99,19 @@ def compare(
     Features are float [n, d], labels and fold int [n].
     """
     known, numbers = fold >= 0, np.unique(fold[fold >= 0])
-    count = sum(len(settings) for _, settings in METHODS.values()) * len(numbers)
+    count = sum(len(fitting.strengths) for fitting in FITTINGS.values()) * len(numbers)
     judged = []
     with progress.Stage(COMPARING, count) as stage:
-        for method, (_, settings) in METHODS.items():
+        for method, (_, strengths) in FITTINGS.items():
             tried = []
-            for setting in settings:
+            for setting in strengths:
                 progress.detailed(f"{method}, setting {setting:g}")
                 given = np.zeros((len(labels), way))
                 for number in numbers:
                     inside = fold == number
-                    head = fit(method, setting, features[~inside], labels[~inside], way)
-                    given[inside] = scores(head, features[inside])
+                    learned = features[~inside], labels[~inside], way
+                    fitted = fit(method, setting, *learned)
+                    given[inside] = scores(fitted, features[inside])
                     stage.advance()
                 tried.append(_judged(method, setting, given[known], labels[known]))
             judged.append(best(tried))

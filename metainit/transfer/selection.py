@@ -15,13 +15,14 @@ import numpy as np
 from metainit.data import cache, loading
 from metainit.data.loading import Source, rows
 from metainit.evaluation import intervals
+from metainit.models.heads import FITTINGS
 from metainit.training import frozen_features, initialisation
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, held_out, linear_heads
 from metainit.transfer.spec import Spec, Split
 
 BEST, ADAPTED = "best", "adapted"
-HEADS = (BEST, *linear_heads.METHODS, ADAPTED)
+HEADS = (BEST, *FITTINGS, ADAPTED)
 # What a terminal shows while it goes on.
 ON_A_PART, ON_ALL = "adapting, on a part", "adapting, on all"
 
@@ -67,7 +68,7 @@ def learn(
     features = held_out.features_of(learned, split.train, spec)
     labels, way = train.labels[rows(train)], len(train.class_names)
     judged = linear_heads.compare(features, labels, way, fold)
-    if asked in linear_heads.METHODS:
+    if asked in FITTINGS:
         judged = [x for x in judged if x.method == asked]
     best = linear_heads.best(judged, errors=1.0)
     compared = [

@@ -14,9 +14,8 @@ from metainit.config.parsing import names, parse, replaced
 from metainit.core.hypergradient import MODES
 from metainit.core.task_batching import STRATEGIES
 from metainit.data.episodes import WEIGHTS
-from metainit.evaluation import closed_form
 from metainit.models import conv4, normalisation
-from metainit.transfer import heads
+from metainit.models.heads import CLASSIFIERS, HEADS, STEPPED
 
 INF = float("inf")
 POSITIVE, SHARE = "above 0 and finite", "above 0 and below 1"
@@ -130,10 +129,11 @@ def test_names_of_choices_are_those_that_there_are():
     ):
         choices = typing.get_type_hints(section)[field]
         assert set(typing.get_args(choices)) == set(known)
-    assert (
-        set(typing.get_args(fields.TransferHead))
-        == heads.STEPPED.keys() | closed_form.HEADS.keys()
-    )
+    of_transfer = set(typing.get_args(fields.TransferHead))
+    assert of_transfer == STEPPED.keys() | CLASSIFIERS.keys()
+    choices = typing.get_type_hints(fields.Method)["head"]
+    tasks = {name for name, head in HEADS.items() if head.start}
+    assert set(typing.get_args(choices)) == tasks | {"learned"}
 
 
 def test_what_may_change_exists():

@@ -11,7 +11,8 @@ from problems import KEY, largest_difference, learned_rates, only_w, zero_head
 
 import metainit
 from metainit.core import hypergradient
-from metainit.models import heads, normalisation
+from metainit.models import normalisation
+from metainit.models.heads.prototype import PROTOTYPE
 
 EXACT = ("mixed", "reverse")
 TASKS, RATES = 2, np.array([0.02, 0.05, 0.03, 0.08])
@@ -126,7 +127,7 @@ def full_prepare(params, batch, key):
     return batch | {"image": image, "temperature": params["temperature"]}
 
 
-full_start = heads.fitted_head(heads.prototypes, features, 3)
+full_start = PROTOTYPE.start(features, 3)
 
 
 def full_loop(drop, optimizer, steps):

@@ -17,15 +17,15 @@ PROGRAM = """
 import functools
 import jax, jax.numpy as jnp, optax
 import metainit
-from metainit.models import heads
+from metainit.models.heads import PROTOTYPE, ZERO
 from problems import KEY, largest_difference, learned_rates
 from test_hypergradient import features, full_loop, full_problem
 
 mesh = jax.make_mesh((4,), ("task",), axis_types=(jax.sharding.AxisType.Auto,))
 params, episodes = full_problem(2, tasks=8)
 params = metainit.MetaParams(params, jnp.array([0.3, 0.3]))
-zero = heads.zero_head(features, 3)
-prototype = heads.fitted_head(heads.prototypes, features, 3)
+zero = ZERO.start(features, 3)
+prototype = PROTOTYPE.start(features, 3)
 momentum = optax.sgd(0.3, momentum=0.9)
 weights = lambda step: jnp.array([0.2, 0.3, 0.5])
 weighted = functools.partial(metainit.maml, step_weights=weights)

@@ -14,8 +14,9 @@ from filling import draw, numbered, pad, read_numbers
 import metainit
 from metainit.config.fields import Evaluate
 from metainit.data.variable_episodes import check, composition
-from metainit.models import classification, heads, normalisation
+from metainit.models import classification, normalisation
 from metainit.models.convolution import PRODUCT
+from metainit.models.heads.prototype import PROTOTYPE
 from metainit.models.model import from_linen
 
 SPEC = Evaluate()
@@ -111,7 +112,7 @@ def test_filling_up_changes_nothing(x64):
     key = jax.random.key(0)
 
     def results(episode, way):
-        start = heads.fitted_head(heads.prototypes, classification.features(model), way)
+        start = PROTOTYPE.start(classification.features(model), way)
         loss_fn = classification.loss_fn(model)
         query_loss = classification.query_loss(model)
         loop = metainit.InnerLoop(loss_fn, optax.sgd(0.1), num_steps=3, start=start)

@@ -12,10 +12,11 @@ import test_adaptation as small
 from metainit.config.fields import Evaluate
 from metainit.data import episode_set
 from metainit.data.loading import Roles
-from metainit.evaluation import closed_form, few_shot, metrics
+from metainit.evaluation import few_shot, metrics
 from metainit.evaluation.adaptation import Setting
 from metainit.evaluation.few_shot import Entrants, choose, evaluate
 from metainit.experiments import configs
+from metainit.models.heads import CLASSIFIERS
 
 INITS = {"meta-learned": small.with_head(), "random": small.random(1)}
 RANDOM = {"random": small.random(1)}
@@ -79,7 +80,7 @@ def alone(row, episode, way):
         for part in episode
     )
     task = support, episode.support["label"], query
-    chances = np.exp(closed_form.HEADS[row.head](*task, *row.setting.values()))
+    chances = np.exp(CLASSIFIERS[row.head].classify(*task, *row.setting.values()))
     wanted = small.expected(chances, episode.query["label"])
     return {name: np.array([x]) for name, x in wanted.items()}
 

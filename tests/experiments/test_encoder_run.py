@@ -11,11 +11,12 @@ import tiny
 from metainit.config.fields import ConfigError
 from metainit.config.parsing import replaced
 from metainit.data import episode_set, loading
-from metainit.evaluation import adaptation, closed_form, few_shot
+from metainit.evaluation import adaptation, few_shot
 from metainit.experiments import export, preparation, uncut
 from metainit.experiments.meta_learning import train
 from metainit.models import pretrained as pretrained_weights
 from metainit.models import registry, torch_names
+from metainit.models.heads import CLASSIFIERS
 from metainit.runtime import atomic
 from metainit.runtime.checkpoint import Checkpoints
 from metainit.training import stored
@@ -256,13 +257,13 @@ def test_the_uncut_encoder_meets_the_same_episodes_at_its_own_size(data, weights
     (entrants,) = uncut.entrants(whole, config, samples)
     joined = few_shot.joined(other, few_shot.measure(few_shot.choose(entrants)))
     rows = [row for row in joined.rows if row.init == uncut.NAME]
-    heads = ["prototype", "zero", *closed_form.HEADS]
+    heads = ["prototype", "zero", *CLASSIFIERS]
     assert [row.head for row in rows] == heads and len(joined.rows) == 2 * len(heads)
     assert joined.episodes_sha256 == sample.manifest.sha256
     assert len(joined.parts[0].rows) == len(joined.rows)  # on held-out classes
     labels = sample.manifest.support_labels[0], sample.manifest.query_labels[0]
     for row in rows[2:]:
-        fit = closed_form.HEADS[row.head]
+        fit = CLASSIFIERS[row.head].classify
         scores = fit(support, labels[0], query, *row.setting.values())
         right, loss = scores.argmax(1) == labels[1], -scores[range(3), labels[1]].mean()
         assert row.measurements["accuracy"][0, 0] == np.mean(right)

@@ -9,7 +9,8 @@ import optax
 import pytest
 
 import metainit
-from metainit.models import classification, heads, mlp, wrappers
+from metainit.models import classification, mlp, wrappers
+from metainit.models.heads import CLOSED_FORMS, base, cosine, prototype, ridge
 from metainit.training import learner as recipe
 from tests.pictures import QUERY, SUPPORT
 
@@ -42,7 +43,7 @@ def unit_network(width, scale=3.0):
     return model, {"body": jax.jit(model.init)(KEY, SUPPORT["image"])}
 
 
-@pytest.mark.parametrize("head", ["zero", *heads.FITS])
+@pytest.mark.parametrize("head", ["zero", *CLOSED_FORMS])
 def test_permuting_the_labels_permutes_the_predictions(head):
     model, params = unit_network(16) if head in ("cosine", "ridge") else network(16)
     start = recipe.start(head, model, len(SUPPORT["label"]) // 3)
@@ -78,7 +79,7 @@ def test_cosine_scores_are_cosines(x64):
     x, labels, query, body = problem_of_units()
     means = np.stack([x[labels == c].mean(0) for c in range(3)])
     lengths = np.linalg.norm(query, axis=1)[:, None] * np.linalg.norm(means, axis=1)
-    ours = scores_of(heads.cosines, body, x, labels, query)
+    ours = scores_of(cosine.closed_form, body, x, labels, query)
     np.testing.assert_allclose(ours, 2.5**2 * query @ means.T / lengths, rtol=1e-9)
 
 
@@ -87,15 +88,15 @@ def test_ridge_scores_are_those_of_the_normal_equations(x64):
     units, targets = x / 2.5, np.eye(3)[labels]
     left = units.T @ units + 0.3 * np.eye(units.shape[1])
     expected = 2.5 * query @ np.linalg.solve(left, units.T @ targets)
-    ours = scores_of(heads.ridge, body, x, labels, query)
+    ours = scores_of(ridge.closed_form, body, x, labels, query)
     np.testing.assert_allclose(ours, expected, rtol=1e-8)
 
 
-@pytest.mark.parametrize("name", heads.FITS)
+@pytest.mark.parametrize("name", CLOSED_FORMS)
 def test_an_image_that_is_left_out_or_weighs_nothing_is_not_there(x64, name):
     x, labels, query, body = problem_of_units()
-    fit = heads.FITS[name]
-    left_out = jax.jit(heads.left_out_scores, static_argnums=(0, 4))
+    fit = CLOSED_FORMS[name]
+    left_out = jax.jit(base.left_out_scores, static_argnums=(0, 4))
     ours = left_out(fit, body, jnp.asarray(x), jnp.asarray(labels), 3)
     for number in range(len(x)):
         others = np.delete(np.arange(len(x)), number)
@@ -139,7 +140,7 @@ def test_every_image_of_a_support_can_be_a_query_too():
     model, params = unit_network(6)
     start = recipe.start("cosine", model, len(SUPPORT["label"]) // 3)
     params, labels = jax.jit(start)(params, SUPPORT, KEY), SUPPORT["label"]
-    query_loss = classification.query_loss(model, heads.cosines)
+    query_loss = classification.query_loss(model, cosine.closed_form)
     loss, metrics = jax.jit(query_loss)(params, SUPPORT, QUERY, None)
     without = jax.jit(classification.query_loss(model))
     plain, same = without(params, SUPPORT, QUERY, None)
@@ -147,7 +148,7 @@ def test_every_image_of_a_support_can_be_a_query_too():
     @jax.jit
     def left_out(params):
         x = classification.features(model)(params, SUPPORT, None)
-        scores = heads.left_out_scores(heads.cosines, params["body"], x, labels, 3)
+        scores = base.left_out_scores(cosine.closed_form, params["body"], x, labels, 3)
         return classification.cross_entropy(scores, labels)[0]
 
     weights = len(QUERY["label"]), len(labels)
@@ -160,7 +161,7 @@ def test_prototype_head_is_the_nearest_class_mean():
     """Scores and the gradient by the body are those of distances written by hand."""
     model, params = network(6)
     features = classification.features(model)
-    start = heads.fitted_head(heads.prototypes, features, 3)
+    start = prototype.PROTOTYPE.start(features, 3)
 
     def loss(params):
         started = start(params, SUPPORT, None)
@@ -179,7 +180,7 @@ def test_prototype_head_is_the_nearest_class_mean():
 
 
 def test_a_class_without_examples_has_a_mean_of_zero():
-    means = heads.class_means(jnp.ones((2, 4)), jnp.array([0, 2]), 3)
+    means = prototype.class_means(jnp.ones((2, 4)), jnp.array([0, 2]), 3)
     assert means.tolist() == [[1] * 4, [0] * 4, [1] * 4]
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import metainit
-from metainit.models import classification, conv4, heads, normalisation
+from metainit.models import classification, conv4, normalisation
+from metainit.models.heads.prototype import PROTOTYPE
 from metainit.models.model import Model
 from metainit.models.wrappers import in_bfloat16, microbatched
 
@@ -25,7 +26,7 @@ def problem():
         "label": jnp.arange(6) % 3,
     }
     body = {"body": jax.jit(model.init)(KEY, batch["image"])}
-    head = heads.fitted_head(heads.prototypes, classification.features(model), 3)
+    head = PROTOTYPE.start(classification.features(model), 3)
     return model, jax.jit(head)(body, batch, KEY), batch
 
 

@@ -10,7 +10,8 @@ import scipy.special
 from small_transfer import MLP, PREPROCESS, patterns, random, rows
 
 from metainit.data import batches
-from metainit.models import classification, conv4, heads
+from metainit.models import classification, conv4
+from metainit.models.heads import prototype
 from metainit.transfer import fine_tuning, held_out
 from metainit.transfer.fine_tuning import fine_tune, log_steps
 from metainit.transfer.spec import Spec, Split, check
@@ -71,7 +72,7 @@ def test_it_learns_and_says_what_it_cost(model, tmp_path, monkeypatch):
     test = {"image": PREPROCESS.normalise(TEST.images)}
     of_train = jax.jit(classification.features(model))(params, train, None)
     of_test = jax.jit(classification.query_features(model))(params, train, test)
-    means = heads.class_means(of_train, TRAIN.labels, 3)
+    means = prototype.class_means(of_train, TRAIN.labels, 3)
     distances = np.square(np.asarray(of_test)[:, None] - np.asarray(means)).sum(-1)
     assert points[0].accuracy == np.mean(distances.argmin(1) == TEST.labels)
     chances = scipy.special.log_softmax(-distances, axis=-1)

@@ -6,6 +6,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from metainit.data import cache
+from metainit.models.heads import FITTINGS
 from metainit.transfer import linear_heads
 
 WAY, PER_CLASS, WIDTH = 3, 20, 5
@@ -57,7 +58,7 @@ def test_the_nearest_mean_is_the_nearest(problem):
     np.testing.assert_allclose(fall, fall[:, :1].repeat(WAY, 1), atol=1e-3)
 
 
-@pytest.mark.parametrize("method", linear_heads.METHODS)
+@pytest.mark.parametrize("method", FITTINGS)
 def test_features_that_never_vary_tell_nothing(method):
     head = linear_heads.fit(method, 1.0, np.ones((6, 2)), np.arange(6) % 3, 3)
     assert (head["kernel"] == 0).all() and np.isfinite(head["bias"]).all()
@@ -87,7 +88,7 @@ def test_cross_validation_judges_by_what_had_not_learned(problem):
     features, labels = problem
     fold = linear_heads.folds(labels, np.arange(len(labels)), 1)
     judged = {x.method: x for x in linear_heads.compare(features, labels, WAY, fold)}
-    assert list(judged) == list(linear_heads.METHODS)
+    assert list(judged) == list(FITTINGS)
     mean = judged["nearest mean"]
     scores = np.zeros((len(labels), WAY))
     for number in range(linear_heads.FOLDS):

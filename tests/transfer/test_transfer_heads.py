@@ -9,7 +9,7 @@ from sklearn.preprocessing import normalize
 from small_transfer import MLP, PREPROCESS, patterns, random
 
 from metainit.data.loading import Source
-from metainit.evaluation import closed_form
+from metainit.models.heads import cosine, logistic, ridge
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import heads, held_out
 from metainit.transfer.spec import Spec, Split
@@ -40,7 +40,7 @@ def test_they_are_scikit_learns(monkeypatch):
     monkeypatch.setattr(held_out, "CHUNK", 32)  # more images than a chunk
     support, query = embedded(TRAIN), embedded(TEST)
     labels, truth = (s.labels[s.labels >= 0] for s in (TRAIN, TEST))
-    found = points(closed_form.logistic_regression, [(0.1,), (10.0,)])
+    found = points(logistic.classify, [(0.1,), (10.0,)])
     for point, penalty in zip(found, (0.1, 10.0), strict=True):
         theirs = LogisticRegression(C=penalty, max_iter=1000).fit(support, labels)
         predicted, chances = theirs.predict(query), theirs.predict_proba(query)
@@ -52,20 +52,20 @@ def test_they_are_scikit_learns(monkeypatch):
         # Two chunks of 32 images, 36 pixels, 8 features; a share of each value.
         assert point.flops == 2 * 32 * (2 * 36 * 8) / 2
     assert found[0].loss != found[1].loss and 0.4 < found[1].accuracy < 1
-    (point,) = points(closed_form.nearest_centroid, [(10.0,)])
+    (point,) = points(cosine.classify, [(10.0,)])
     means = normalize(NearestCentroid().fit(support, labels).centroids_)
     assert point.accuracy == np.mean((query @ means.T).argmax(1) == truth)
-    found = points(closed_form.ridge, [(0.1, 1.0), (0.1, 10.0)])
+    found = points(ridge.classify, [(0.1, 1.0), (0.1, 10.0)])
     theirs = RidgeClassifier(alpha=0.1).fit(support, labels)
     assert found[0].accuracy == np.mean(theirs.predict(query) == truth)
     assert found[0].accuracy == found[1].accuracy and found[0].loss != found[1].loss
 
 
 def test_only_the_labels_that_may_be_used_are():
-    (point,) = points(closed_form.nearest_centroid, [(10.0,)], shot=2)
+    (point,) = points(cosine.classify, [(10.0,)], shot=2)
     assert point.images == 6
     with pytest.raises(ValueError, match="shot=21 is more than the 20"):
-        points(closed_form.nearest_centroid, [(10.0,)], shot=21)
+        points(cosine.classify, [(10.0,)], shot=21)
 
 
 def place(folder, *hashes):
