@@ -183,9 +183,9 @@ def _meta_learn(
         # so that a run that is stopped loses least in this order.
         transferred = None
         if config.transfer.steps:
-            transferred = comparison.compare(
-                config, inits, *comparison.of_roles(config, roles), workdir
-            )
+            of_transfer = config.transfer, config.seed
+            splits = comparison.of_roles(*of_transfer, roles)
+            transferred = comparison.compare(*of_transfer, inits, *splits, workdir)
         device_seconds = sum(run["device_seconds"] for run in runs)
         # What was done before the run was gone on with took device time.
         before = max(device_seconds / devices.mesh().size, time.perf_counter() - begin)

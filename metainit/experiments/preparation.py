@@ -68,7 +68,7 @@ def checked_roles(
         )
     leakage.check(roles)
     if config.transfer.steps:
-        comparison.of_roles(config, roles)
+        comparison.of_roles(config.transfer, config.seed, roles)
     return roles
 
 

@@ -45,7 +45,7 @@ def train(
         name = split.name
         validation = Split(name, *hold_out(split.train, config.seed, config.choose_on))
         for sides in (split, validation):
-            check(comparison.spec_of(config), sides)
+            check(comparison.spec_of(config.transfer, config.seed), sides)
         for init in inits.values():
             fine_tuning.check_params(init, split.train)
         if not dry_run:
@@ -60,7 +60,8 @@ def train(
     if dry_run:
         return ""
     transfer = comparison.compare(
-        config,
+        config.transfer,
+        config.seed,
         {label: _fitted(init, split) for label, init in inits.items()},
         [validation],
         Sealed([split]),

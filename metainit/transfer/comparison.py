@@ -12,24 +12,23 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import jax
 import numpy as np
 
-from metainit.config.fields import Experiment, TransferExperiment
+from metainit.config import fields
 from metainit.data.batches import hold_out
 from metainit.data.loading import Roles, Source
 from metainit.runtime import atomic, progress
 from metainit.runtime.cost import OURS
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, heads
-from metainit.transfer.heads import Row, Setting, View
-from metainit.transfer.results import FineTuning, Transfer, of_points
+from metainit.transfer.heads import Setting, View
+from metainit.transfer.results import FineTuning, Record, Transfer, of_points
 from metainit.transfer.spec import Spec, Split, check
 from metainit.transfer.time_to_threshold import Line, area_over_log_steps
 
-Config = Experiment | TransferExperiment
 Lines = Collection[Line]
 # What a head does best with, and the held-out accuracy of that in trials.
 Choice = tuple[Setting, float]
 # `(head, settings, init, split, about) -> rows of each setting`.
-Learn = Callable[..., list[list[Row]]]
+Learn = Callable[..., list[list[Record]]]
 
 FOLDER, TRIALS = "transfer", "transfer_trials.jsonl"
 MOMENTUM = 0.9  # of SGD
@@ -54,19 +53,23 @@ class Sealed:
         return self.__splits
 
 
-def of_roles(config: Config, roles: Roles) -> tuple[tuple[Split, ...], Sealed]:
+def of_roles(
+    settings: fields.Transfer, seed: int, roles: Roles
+) -> tuple[tuple[Split, ...], Sealed]:
     """Gives what to choose on, meta-validation, and what to measure on.
 
     The latter are meta-test and, under names of their own, the held-out classes. A
     ValueError says which data set and class, or field, cannot be fine-tuned on.
     """
     held_out = (x._replace(name=f"{x.name}, held-out classes") for x in roles.held_out)
-    validation = tuple(_split(config, source) for source in roles.validation)
-    return validation, Sealed([_split(config, x) for x in (*roles.test, *held_out)])
+    split = functools.partial(_split, settings, seed)
+    validation = tuple(map(split, roles.validation))
+    return validation, Sealed([split(source) for source in (*roles.test, *held_out)])
 
 
 def compare(
-    config: Config,
+    settings: fields.Transfer,
+    seed: int,
     inits: Mapping[str, Initialisation],
     validation: Sequence[Split],
     test: Sealed,
@@ -80,7 +83,7 @@ def compare(
     `transfer_trials.jsonl` (a row a trial) to `workdir`; `chosen_on` says in words what
     `validation` is.
     """
-    settings, spec = config.transfer, spec_of(config)
+    spec = spec_of(settings, seed)
     learn = functools.partial(heads.learn, folder=workdir / FOLDER, view=view)
     grid = heads.grid(settings)
     trial = spec._replace(steps=settings.trial_steps)
@@ -134,16 +137,16 @@ def choose(
     inits: Mapping[str, Initialisation],
     grid: Mapping[str, Sequence[Setting]],
     validation: Sequence[Split],
-) -> tuple[dict[Line, Choice], list[Row]]:
+) -> tuple[dict[Line, Choice], list[Record]]:
     """Chooses each initialisation and head's setting by held-out accuracy.
 
     Of equal accuracies the larger area under the curve wins, then the lower loss. The
     rows are the last ones of every trial.
     """
     chosen: dict[Line, Choice] = {}
-    trials: list[Row] = []
+    trials: list[Record] = []
 
-    def quality(tried: Sequence[Sequence[Row]]) -> tuple[float, float, float]:
+    def quality(tried: Sequence[Sequence[Record]]) -> tuple[float, float, float]:
         last = [rows[-1] for rows in tried]
         losses = [np.inf if row["loss"] is None else row["loss"] for row in last]
         accuracy = float(np.mean([row["accuracy"] for row in last]))
@@ -187,11 +190,10 @@ def measure(
     return tuple(runs)
 
 
-def spec_of(config: Config) -> Spec:
-    """Gives a fine-tuning as `config.transfer` describes it, but for head and rate."""
-    settings = config.transfer
+def spec_of(settings: fields.Transfer, seed: int) -> Spec:
+    """Describes a fine-tuning by the configuration, all but its head and rate."""
     return Spec(
-        seed=config.seed,
+        seed=seed,
         steps=settings.steps,
         batch=settings.batch,
         momentum=MOMENTUM,
@@ -199,8 +201,7 @@ def spec_of(config: Config) -> Spec:
     )
 
 
-def _split(config: Config, source: Source) -> Split:
-    sides = hold_out(source, config.seed, config.transfer.held_out)
-    split = Split(source.name, *sides)
-    check(spec_of(config), split)
+def _split(settings: fields.Transfer, seed: int, source: Source) -> Split:
+    split = Split(source.name, *hold_out(source, seed, settings.held_out))
+    check(spec_of(settings, seed), split)
     return split

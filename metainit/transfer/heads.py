@@ -21,10 +21,10 @@ from metainit.runtime.checkpoint import LAST
 from metainit.training.initialisation import Initialisation
 from metainit.transfer import fine_tuning, held_out
 from metainit.transfer.fine_tuning import RESULTS, Point
+from metainit.transfer.results import Record
 from metainit.transfer.spec import Spec, Split, check, rows_used
 
 Setting = dict[str, Any]
-Row = dict[str, Any]
 
 # From an initialisation and a split to what is learned of them, such as a network on
 # the maps of a frozen encoder.
@@ -66,7 +66,7 @@ def learn(
     about: Mapping[str, Any],
     folder: pathlib.Path,
     view: View | None = None,
-) -> list[list[Row]]:
+) -> list[list[Record]]:
     """Learns one data set with each setting of a head, unless that was done already.
 
     Every setting has a folder below `folder`, named after what determines the result:

@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from metainit.runtime.cost import Cost
 
+# One line of `transfer.jsonl`: what was fine-tuned, and what it measured at a step.
+Record = dict[str, Any]
+
 
 class FineTuning(NamedTuple):
     """One initialisation with one head, fine-tuned on a whole data set.
@@ -12,7 +15,7 @@ class FineTuning(NamedTuple):
     Attributes:
       setting: chosen on meta-validation, e.g. {"optimizer": "sgd"}.
       validation_accuracy: accuracy on meta-validation of that choice, 0 to 1.
-      points: rows of `transfer.jsonl`, by step; one for a head in closed form.
+      points: records of `transfer.jsonl`, by step; one for a head in closed form.
       ours: whether the initialisation is one of ours, or a baseline.
     """
 
@@ -21,7 +24,7 @@ class FineTuning(NamedTuple):
     head: str
     setting: dict[str, Any]
     validation_accuracy: float
-    points: tuple[dict[str, Any], ...]
+    points: tuple[Record, ...]
     ours: bool
 
     @property
@@ -30,8 +33,8 @@ class FineTuning(NamedTuple):
         return len(self.points) == 1
 
 
-def of_points(points: Sequence[dict[str, Any]], ours: bool) -> FineTuning:
-    """Makes a fine-tuning of its rows, whose fields say what it was."""
+def of_points(points: Sequence[Record], ours: bool) -> FineTuning:
+    """Makes a fine-tuning of its records, whose fields say what it was."""
     fields = "dataset", "init", "head", "setting", "validation_accuracy"
     about = {name: points[0][name] for name in fields}
     return FineTuning(**about, points=tuple(points), ours=ours)
@@ -40,7 +43,7 @@ def of_points(points: Sequence[dict[str, Any]], ours: bool) -> FineTuning:
 def made_in(runs: Sequence[FineTuning]) -> dict[str, float]:
     """Gives the device seconds that making each initialisation took, by its name.
 
-    Without those that another kind of device made, whose rows have None for them.
+    Initialisations of another kind of device are left out: their records have None.
     """
     seconds = {run.init: run.points[0]["init_device_seconds"] for run in runs}
     return {init: spent for init, spent in seconds.items() if spent is not None}

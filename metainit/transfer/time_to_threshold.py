@@ -5,15 +5,15 @@ are Kaplan and Meier's (`scipy.stats.ecdf`).
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
 
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval, mean_interval
-from metainit.transfer.results import FineTuning
+from metainit.transfer.results import FineTuning, Record
 
 SHARES = (0.9, 0.95, 0.99)  # of the best baseline's final accuracy
 CLOSED_FORM = "logistic regression"
@@ -22,7 +22,6 @@ SHARE = 0.95  # the threshold that verdict and break-even are about
 UNITS = {"steps": "step", "epochs": "epoch", "device seconds": "device_seconds"}
 
 Line = tuple[str, str]  # an initialisation and a head
-Row = Mapping[str, Any]
 
 
 class Time(NamedTuple):
@@ -174,7 +173,7 @@ def against(found: Efficiency) -> dict[Line, dict[str, Interval]]:
     return {line: intervals.compare(final(ours), final(line)) for line in others}
 
 
-def time_to(threshold: float, points: Sequence[Row], field: str = "step") -> Time:
+def time_to(threshold: float, points: Sequence[Record], field: str = "step") -> Time:
     """Finds the first point at which the accuracy, 0 to 1, meets the threshold.
 
     Nothing is interpolated, so the time is never too short. The field is of what was
@@ -185,7 +184,7 @@ def time_to(threshold: float, points: Sequence[Row], field: str = "step") -> Tim
     return Time(float(spent[met[0] if len(met) else -1]), len(met) > 0)
 
 
-def area_over_log_steps(points: Sequence[Row]) -> float:
+def area_over_log_steps(points: Sequence[Record]) -> float:
     """Averages accuracy over log(1 + step) from step 0, by the trapezoidal rule.
 
     Early steps count as much as late ones; 1 for a run that is right from the start.
@@ -198,7 +197,7 @@ def area_over_log_steps(points: Sequence[Row]) -> float:
     return float(area)
 
 
-def _curve(points: Sequence[Row], field: str) -> np.ndarray:
+def _curve(points: Sequence[Record], field: str) -> np.ndarray:
     """Gives what was spent up to each point, and accuracies: float64 [2, points]."""
     curve = np.array([(x[field], x["accuracy"]) for x in points], np.float64).T
     if (np.diff(curve[0]) < 0).any():

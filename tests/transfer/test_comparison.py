@@ -138,7 +138,8 @@ def test_meta_test_stays_closed_until_all_is_chosen():
     source = Source("a", images, np.array([0, 0, 1, 1], np.int32), ("x", "y"))
     config = tiny.shrink(configs.default())
     config.transfer.steps = 1
-    _, test = comparison.of_roles(config, Roles((), (), (source,), (source,)))
+    roles = Roles((), (), (source,), (source,))
+    _, test = comparison.of_roles(config.transfer, config.seed, roles)
     chosen = {("random", "zero"): ({"optimizer": "sgd"}, 0.5)}
     inits = {"random": None, "meta-learned": None}
     with pytest.raises(RuntimeError, match=r"nothing was chosen yet for.*meta-"):

@@ -100,8 +100,10 @@ def main() -> None:
     values(["t2", f"--config={__file__}", *changes])
     config = configs.typed(values.config)
     init, roles = made(config, args.folder, args.name, args.learns)
-    parts = comparison.of_roles(config, roles)
-    comparison.compare(config, {args.name: init}, *parts, args.folder)
+    parts = comparison.of_roles(config.transfer, config.seed, roles)
+    comparison.compare(
+        config.transfer, config.seed, {args.name: init}, *parts, args.folder
+    )
     curves = args.folder / comparison.fine_tuning.RESULTS
     curves.rename(args.folder / f"{args.name}.jsonl")
 
