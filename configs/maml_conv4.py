@@ -21,7 +21,7 @@ strides. Inner steps are taken at meta-test alone. On CIFAR-FS, by 1-shot tasks 
 cosines, that is 2.1 points [1.4, 2.7] ahead of its own joint pretraining, and 0.7
 [-0.9, 2.3] of the best one (claims d3_50 and d3_50_scaled, docs/results.md). From five
 sets to three others it drew on meta-validation: 25.7 against 25.4 % of 10-way 5-shot
-tasks (benchmarks/claims/tried/m.py, one seed, 60 episodes). So it is no worse than
+tasks (benchmarks/claims/tried/m.jsonl, one seed, 60 episodes). So it is no worse than
 joint pretraining, and was not shown to be better where data sets differ.
 
 Nothing here was run with the real archives, of which no copy could be had.

@@ -19,24 +19,22 @@ from metainit.config.fields import ConfigError
 from metainit.experiments import configs
 from metainit.reporting import finished_runs
 
-MODULE = """from benchmarks.claims.claim import Claim
-from metainit.experiments import configs
-
-CLAIM = Claim("it wins", "accuracy", "joint pretraining", 2, 1.0, "nothing")
-
-
-def get_config():
-    config = configs.default()
-    config.iterations = {iterations}
-    return config
-"""
+STANDING = [name for name in claims.names() if not claims.superseded_by(name)]
+WORDS = {
+    "hypothesis": "it wins",
+    "primary": "accuracy",
+    "baselines": "joint pretraining",
+    "seeds": 2,
+    "smallest": 1.0,
+    "tried": "nothing",
+}
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A repository with the claim `mine`, not committed."""
-    monkeypatch.setattr(claims, "FOLDER", tmp_path)
     monkeypatch.setattr(claims, "ROOT", tmp_path)
+    monkeypatch.setattr(claims, "RECORDS", tmp_path / "claims.toml")
     monkeypatch.setattr(claims, "RESULTS", tmp_path / "results")
     for words in (
         ["init", "-q"],
@@ -44,7 +42,7 @@ def place(tmp_path, monkeypatch):
         ["config", "user.name", "a"],
     ):
         git(tmp_path, *words)
-    says(tmp_path, monkeypatch, 10)
+    write_record(tmp_path)
     return tmp_path
 
 
@@ -52,56 +50,98 @@ def git(folder, *words):
     subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)
 
 
-def says(folder, monkeypatch, iterations):
-    text = MODULE.format(iterations=iterations)
-    (folder / "mine.py").write_text(text)
-    scope: dict = {}
-    exec(text, scope)
-
-    def load(name):
-        return scope["CLAIM"], scope["get_config"]()
-
-    monkeypatch.setattr(claims, "load", load)
+def write_record(folder, iterations=10, more=""):
+    """Writes the records with one claim, `mine`."""
+    fields = [f"{name} = {json.dumps(value)}" for name, value in WORDS.items()]
+    lines = ["[mine]", *fields, more, "[mine.config]", f"iterations = {iterations}"]
+    (folder / "claims.toml").write_text("\n".join(lines))
 
 
-def committed(folder):
-    git(folder, "add", "mine.py")
+def commit(folder):
+    git(folder, "add", "claims.toml")
     git(folder, "commit", "-qm", "the claim")
 
 
-def test_a_claim_is_fixed_by_its_commit(place, monkeypatch):
+def test_a_claim_is_fixed_by_its_commit(place):
     runs = place / "runs"
-    with pytest.raises(ConfigError, match=r"mine\.py is not committed as it is"):
+    with pytest.raises(ConfigError, match=r"claims\.toml is not committed as it is"):
         claims.register("mine", runs)
-    committed(place)
+    commit(place)
     claims.register("mine", runs)
-    said = json.loads((place / "results/mine/registered.json").read_text())
-    assert said["config"]["iterations"] == 10
-    assert said["claim"]["smallest"] == 1.0
-    assert len(said["commit"]) == 40
+    registered = json.loads((place / "results/mine/registered.json").read_text())
+    assert registered["config"]["iterations"] == 10
+    assert registered["claim"]["smallest"] == 1.0
+    assert len(registered["commit"]) == 40
 
     # Before meta-test it may still change, by a commit.
-    says(place, monkeypatch, 20)
+    write_record(place, 20)
     with pytest.raises(ConfigError, match="not committed"):
         claims.register("mine", runs)
-    committed(place)
+    commit(place)
     claims.register("mine", runs)
 
 
-RUN = [x for x in claims.names() if (claims.RESULTS / x / claims.REGISTERED).exists()]
+def test_a_claim_has_what_another_one_has_but_for_what_it_says(place):
+    records = place / "claims.toml"
+    records.write_text(
+        """
+[first]
+hypothesis = '''
+it wins,
+and it is sure
+'''
+primary = "accuracy"
+baselines = "joint pretraining"
+seeds = 3
+first = 5
+smallest = 1.0
+tried = "nothing"
+rivals = ["other"]
+config.task = {way = 20, shot = 1}
+config.evaluate.steps = [0, 5]
+protocols."5-shot".task.shot = 5
+
+[second]
+like = "first"
+tried = "first"
+protocols = {}
+config.task.shot = 4
+"""
+    )
+    first, second = claims.load("first"), claims.load("second")
+    assert first.hypothesis == "it wins, and it is sure" and first.rivals == ("other",)
+    assert first.protocols == {"5-shot": {"task.shot": 5}}
+    assert second == first._replace(tried="first", protocols={})
+    assert list(second.numbers) == [5, 6, 7]
+    one, other = map(claims.get_config, ("first", "second"))
+    assert (one.task.way, one.task.shot, one.evaluate.steps) == (20, 1, (0, 5))
+    assert (other.task.way, other.task.shot, other.evaluate.steps) == (20, 4, (0, 5))
 
 
-@pytest.mark.parametrize("name", RUN)
+def test_a_superseded_claim_is_told_and_not_run(capsys, monkeypatch):
+    assert claims.superseded_by("q3") == "q4" and not claims.superseded_by("q4")
+    claim = claims.load("q3")
+    assert (claim.first, claim.seeds, claim.every_seed) == (10, 5, True)
+    monkeypatch.setattr("sys.argv", ["claims", "run", "q3"])
+    assert main() == 2
+    assert "q3 is not run any more: q4 took its place." in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["claims", "list"])
+    assert main() == 0
+    assert "q3 (superseded by q4): The quickstart's" in capsys.readouterr().out
+
+
+REGISTERED = [x for x in STANDING if (claims.RESULTS / x / claims.REGISTERED).exists()]
+
+
+@pytest.mark.parametrize("name", REGISTERED)
 def test_a_claim_that_was_run_says_what_it_said(name, tmp_path):
     """Some stand on shipped configs, which may change: refused where it shows."""
     claims.register(name, tmp_path)
 
 
 @pytest.mark.parametrize("where", ["runs/seed1/meta_test.json", "results/mine/seed0/x"])
-def test_after_the_first_meta_test_another_claim_needs_another_name(
-    place, monkeypatch, where
-):
-    committed(place)
+def test_after_the_first_meta_test_another_claim_needs_another_name(place, where):
+    commit(place)
     claims.register("mine", place / "runs")
     (place / where).parent.mkdir(parents=True)
     (place / where).write_text("{}")
@@ -109,13 +149,13 @@ def test_after_the_first_meta_test_another_claim_needs_another_name(
 
     # A field that the code did not have then is at its default, as it was.
     path = place / "results/mine/registered.json"
-    told = json.loads(path.read_text())
-    del told["config"]["outer.average"], told["claim"]["rivals"]
-    path.write_text(json.dumps(told))
+    registered = json.loads(path.read_text())
+    del registered["config"]["outer.average"], registered["claim"]["rivals"]
+    path.write_text(json.dumps(registered))
     claims.register("mine", place / "runs")
 
-    says(place, monkeypatch, 20)
-    committed(place)
+    write_record(place, 20)
+    commit(place)
     words = "after its first meta-test: iterations was 10 and is 20.*another name"
     with pytest.raises(ConfigError, match=words):
         claims.register("mine", place / "runs")
@@ -123,18 +163,33 @@ def test_after_the_first_meta_test_another_claim_needs_another_name(
 
 def test_every_claim_says_what_it_is_and_has_a_config_that_works(monkeypatch):
     monkeypatch.chdir(claims.ROOT)
-    assert claims.names()
     for name in claims.names():
-        claim, config = claims.load(name)
+        claim = claims.load(name)
         assert all(claim[:6]) and claim.seeds >= 3, name
-        assert dataclasses.is_dataclass(configs.typed(config)), name
+    for name in STANDING:
+        config = configs.typed(claims.get_config(name))
+        assert dataclasses.is_dataclass(config), name
+
+
+@pytest.mark.parametrize("name", claims.names())
+def test_the_table_of_a_claim_is_made_again_to_the_letter(name, tmp_path, monkeypatch):
+    """A table names folders as they are seen from the repository."""
+    folder = tmp_path / "benchmarks" / "claims" / "results"
+    for copied in (name, *claims.load(name).rivals):
+        shutil.copytree(claims.RESULTS / copied, folder / copied)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(claims, "RESULTS", folder)
+    kept = (folder / name / TABLE).read_bytes()
+    (folder / name / TABLE).unlink()
+    table(name)
+    assert (folder / name / TABLE).read_bytes() == kept
 
 
 def test_an_unknown_claim_and_seed_are_told(capsys, monkeypatch):
     for words, told in (
         (["table", "nosuch"], f"'nosuch': there is {', '.join(claims.names())}"),
-        (["run", "q", "--seeds", "7"], "q has 0 to 4"),
-        (["run", "q2", "--seeds", "0", "5"], "--seeds=[0]: q2 has 5 to 9"),
+        (["run", "d1", "--seeds", "7"], "d1 has 0 to 4"),
+        (["run", "q4", "--seeds", "0", "15"], "--seeds=[0]: q4 has 15 to 19"),
     ):
         monkeypatch.setattr("sys.argv", ["claims", *words])
         assert main() == 2
@@ -367,12 +422,8 @@ def test_heads_are_compared_with_their_like_step_by_step(tmp_path):
 
 def test_a_claim_is_run_seed_by_seed_and_goes_on(place, monkeypatch, capsys):
     """Other protocols take the trainings of the first, and nothing of its meta-test."""
-    committed(place)
-    claim, _ = claims.load("mine")
-    other = claim._replace(protocols={"5-shot": {"task.shot": 5}})
-    config = configs.default()
-    copy = config.copy_and_resolve_references
-    monkeypatch.setattr(claims, "load", lambda name: (other, copy()))
+    write_record(place, more='protocols."5-shot".task.shot = 5')
+    commit(place)
     launched = []
 
     def launch(config, folder, command, yes):
@@ -428,10 +479,8 @@ def test_raw_results_are_small():
 
 
 def test_a_claim_may_measure_what_another_one_trained(place, monkeypatch):
-    committed(place)
-    claim, config = claims.load("mine")
-    other = claim._replace(trained_by="first")
-    monkeypatch.setattr(claims, "load", lambda name: (other, config))
+    write_record(place, more='trained_by = "first"')
+    commit(place)
     monkeypatch.setattr(
         "metainit.experiments.launching.run", lambda config, folder, *args, **kwargs: 1
     )

@@ -1,13 +1,13 @@
 """One command runs a claim over its seeds, goes on with it, and writes its table.
 
     python -m benchmarks.claims list
-    python -m benchmarks.claims run q            all seeds; the same line goes on
-    python -m benchmarks.claims run q --seeds 3  one of them, as on another machine
-    python -m benchmarks.claims table q
-    python -m benchmarks.claims table q --rivals q_unit   its baselines count, too
+    python -m benchmarks.claims run q4             all seeds; the same line goes on
+    python -m benchmarks.claims run q4 --seeds 15  one of them, as on another machine
+    python -m benchmarks.claims table q4
+    python -m benchmarks.claims table d3_50 --rivals d3_50_scaled   its baselines count
 
-Runs lie in runs/claims/NAME/seedN. What a table is made of is kept in an archive in
-benchmarks/claims/results/NAME, with the version of the code that each seed ran with.
+Runs are in runs/claims/NAME/seedN. An archive in benchmarks/claims/results/NAME keeps
+what a table is made of, and the version of the code that each seed ran with.
 """
 
 import argparse
@@ -42,7 +42,7 @@ AS_TRAINED = (meta_learning.BUDGET, stored.ORIGIN)
 
 def run(name: str, seeds: Sequence[int], workdir: pathlib.Path) -> int:
     """Runs seeds of a claim, or goes on with them; returns the exit status."""
-    claim, config = claims.load(name)
+    claim = claims.load(name)
     claims.register(name, workdir)
     for seed, protocol in itertools.product(seeds, ("", *claim.protocols)):
         folder = workdir / protocol / f"seed{seed}"
@@ -50,8 +50,8 @@ def run(name: str, seeds: Sequence[int], workdir: pathlib.Path) -> int:
         if kept in claims.done(name, protocol):
             print(f"{name} {protocol}, seed {seed}: done, in {kept}")
             continue
+        config = claims.get_config(name)
         data.check(loading.names(configs.typed(config).data))
-        config = claims.load(name)[1]
         config.seed, code = seed, claims.code()
         if protocol:
             config.update_from_flattened_dict(claim.protocols[protocol])
@@ -150,7 +150,7 @@ def table(name: str, rivals: Sequence[str] = ()) -> str:
 
     Beside `rivals` that the claim did not name beforehand they are not written down.
     """
-    claim, _ = claims.load(name)
+    claim = claims.load(name)
     for rival in rivals:
         claims.load(rival)
     claim = claim._replace(rivals=(*claim.rivals, *rivals))
@@ -186,11 +186,13 @@ def main() -> int:
     try:
         if args.command == "list":
             for name in claims.names():
-                print(f"{name}: {claims.load(name)[0].hypothesis}")
+                successor = claims.superseded_by(name)
+                about = f" (superseded by {successor})" if successor else ""
+                print(f"{name}{about}: {claims.load(name).hypothesis}")
         elif args.command == "table":
             print(table(args.name, args.rivals))
         else:
-            claim, _ = claims.load(args.name)
+            claim = claims.load(args.name)
             seeds = claim.numbers if args.seeds is None else args.seeds
             if unknown := [x for x in seeds if x not in claim.numbers]:
                 first, *_, last = claim.numbers

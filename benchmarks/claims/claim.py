@@ -1,19 +1,23 @@
 """A claim as a value, and what fixes it before its first meta-test.
 
-A module of this folder has the claim of an experiment and its config, for `launch.py`
-too. Its file has to be committed before it is run, and what it says is written to
-`results/NAME/registered.json` then. Once a seed has looked at meta-test, a claim that
-says anything else is another one, and needs another name. What tables are made of is
-kept in `results/NAME`, an archive a protocol, beside which seeds lie unpacked.
+`claims.toml` has a record for each claim, and an experiment's config is made of it, for
+`launch.py --config benchmarks/claims/claim.py:NAME` too. The record has to be committed
+before the claim is run, and is then written to `results/NAME/registered.json`. Once a
+seed has looked at meta-test, a claim that says anything else is another claim, and
+needs another name. What tables are made of is kept in `results/NAME`, in an archive for
+each protocol; its seeds are unpacked beside it.
+
+A claim that another one superseded is not run any more. It is read from
+`registered.json`, and its table can still be made.
 """
 
-import importlib
 import io
 import json
 import lzma
 import pathlib
 import subprocess
 import tarfile
+import tomllib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -24,15 +28,15 @@ from metainit.config.fields import ConfigError
 from metainit.experiments import configs, meta_test
 from metainit.runtime import atomic, digest, provenance, run_folder
 
-FOLDER = pathlib.Path(__file__).parent
-ROOT = FOLDER.parents[1]
-RESULTS = FOLDER / "results"
+ROOT = pathlib.Path(__file__).parents[2]
+RECORDS = pathlib.Path(__file__).with_name("claims.toml")
+RESULTS = pathlib.Path(__file__).with_name("results")
 REGISTERED, CODE = "registered.json", "code.json"
 ARCHIVE = "seeds.tar.xz"
-# Of a run: what tables are made of, with the episodes of best heads, and every row of
-# every head.
+# The files of a run that tables are made of, beside the episodes of best heads.
 KEPT = ("config.json", "finished.json")
-ROWS = "results.jsonl"
+ROWS = "results.jsonl"  # every row of every head
+SUPERSEDED = "superseded_by"
 
 
 class Claim(NamedTuple):
@@ -77,60 +81,97 @@ class Claim(NamedTuple):
 
 
 def names() -> list[str]:
-    """Lists the claims."""
-    others = {
-        "__init__",
-        "__main__",
-        "by_head",
-        "claim",
-        "data",
-        "from_pixels",
-        "pictures",
-        "search",
-        "step_ratios",
-        "verdict",
+    """Lists the claims, superseded ones too."""
+    return sorted(_records())
+
+
+def load(name: str) -> Claim:
+    """Gives a claim; a ConfigError names those that there are."""
+    record = _record(name)
+    if SUPERSEDED in record:
+        registered = json.loads((RESULTS / name / REGISTERED).read_text())
+        record = registered["claim"] | record
+    values = {key: x for key, x in record.items() if key in Claim._fields}
+    for key in Claim._fields:
+        if isinstance(values.get(key), str):
+            values[key] = " ".join(values[key].split())
+    protocols = values.get("protocols", {})
+    values["protocols"] = {x: run_folder.flat(y) for x, y in protocols.items()}
+    return Claim(**values | {"rivals": tuple(values.get("rivals", ()))})
+
+
+def get_config(name: str) -> ConfigDict:
+    """Gives the config of a claim; a superseded one has none, a ConfigError says."""
+    record = _record(name)
+    if SUPERSEDED in record:
+        commit = json.loads((RESULTS / name / REGISTERED).read_text())["commit"]
+        raise ConfigError(
+            f"claim {name} is not run any more: {record[SUPERSEDED]} took its place. "
+            f"Its table is kept; its config is that of commit {commit[:7]}"
+        )
+    base = record.get("base")
+    shipped = ROOT / "configs" / f"{base}.py"
+    config = configs.load(str(shipped)) if base else configs.default()
+    changed = {
+        key: tuple(x) if isinstance(x, list) else x
+        for key, x in record.get("config", {}).items()
     }
-    return sorted({path.stem for path in FOLDER.glob("*.py")} - others)
+    config.update_from_flattened_dict(changed)
+    return config
 
 
-def load(name: str) -> tuple[Claim, ConfigDict]:
-    """Gives a claim and its config; a ConfigError names those that there are."""
-    if name not in names():
+def superseded_by(name: str) -> str:
+    """Names the claim that took the place of another; "" where none did."""
+    return _record(name).get(SUPERSEDED, "")
+
+
+def _records() -> dict[str, Any]:
+    return tomllib.loads(RECORDS.read_text())
+
+
+def _record(name: str) -> dict[str, Any]:
+    """Gives the record of a claim, with what it takes from the one that it is like."""
+    records = _records()
+    if name not in records:
         raise ConfigError(f"claim {name!r}: there is {', '.join(names())}")
-    module = importlib.import_module(f"benchmarks.claims.{name}")
-    return module.CLAIM, module.get_config()
+    record = records[name]
+    record["config"] = run_folder.flat(record.get("config", {}))
+    if "like" not in record:
+        return record
+    like = _record(record["like"])
+    return like | record | {"config": like["config"] | record["config"]}
 
 
 def said(claim: Claim, config: ConfigDict) -> dict[str, Any]:
-    """What is fixed, as JSON has it: the claim, and every field of the config."""
+    """Gives what is fixed, as JSON: the claim, and every field of the config."""
     fixed = run_folder.flat(config.to_dict())
     for name in ("seed", "data.data_dir"):
         del fixed[name]
     protocols = {name: dict(x) for name, x in claim.protocols.items()}
-    told = claim._asdict() | {"protocols": protocols}
-    return json.loads(json.dumps({"claim": told, "config": fixed}))
+    fields = claim._asdict() | {"protocols": protocols}
+    return json.loads(json.dumps({"claim": fields, "config": fixed}))
 
 
 def register(name: str, workdir: pathlib.Path) -> None:
     """Writes down what a claim says, or holds it to what was written.
 
     Raises:
-      ConfigError: a file that is not committed, or a claim that says something else
-        than before its first meta-test, naming each field.
+      ConfigError: the records are not committed, or the claim says something else than
+        before its first meta-test. Each field that changed is named.
     """
-    file, path = FOLDER / f"{name}.py", RESULTS / name / REGISTERED
-    now = said(*load(name))
+    path = RESULTS / name / REGISTERED
+    now = said(load(name), get_config(name))
     before = json.loads(path.read_text()) if path.exists() else None
     if before and (changed := _changes(before, now)) and looked_at(name, workdir):
         raise ConfigError(
             f"claim {name} was changed after its first meta-test: "
             f"{'; '.join(changed)}. Take it back, or give the new one another name "
-            f"than {file.name}"
+            f"than {name}"
         )
     if before and not changed:
         return
-    commit = _committed(file)
-    configs.typed(load(name)[1])
+    commit = _committed(RECORDS)
+    configs.typed(get_config(name))
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_json(path, now | {"commit": commit})
 

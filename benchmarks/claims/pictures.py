@@ -84,7 +84,7 @@ def over_images() -> Grid:
     """What ours of D3 is ahead of its own baselines by, from few images to many."""
     found: Grid = collections.defaultdict(lambda: collections.defaultdict(dict))
     for name in claims.names():
-        for protocol in ("", *claims.load(name)[0].protocols):
+        for protocol in ("", *claims.load(name).protocols):
             folders = claims.done(name, protocol) if name.startswith("d3_") else []
             config = atomic.read_json(folders[0] / "config.json") if folders else None
             # Scaled features are another claim's rival.
@@ -128,7 +128,7 @@ def draw_images(to: pathlib.Path) -> None:
 
 def draw_first(name: str, to: pathlib.Path) -> None:
     """A task of unseen classes, beside what initialisations make of such."""
-    claim, config = claims.load(name)
+    claim = claims.load(name)
     rivals = [folder for rival in claim.rivals for folder in claims.done(rival)]
     compared = verdict.compare(claims.done(name), rivals)
     (data_set,) = compared.unseen
@@ -138,7 +138,7 @@ def draw_first(name: str, to: pathlib.Path) -> None:
         entries.append(max(of_init, key=lambda x: verdict.mean(x, data_set)))
     figure = Figure(figsize=(8.2, 2.7), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    experiment = configs.typed(config)
+    experiment = configs.typed(claims.get_config(name))
     task, sources = experiment.task, loading.load(experiment.data).test
     images = episodes.sample_batch(sources, task, 0, 0, 1).support["image"][0]
     rows, side = 4, images.shape[1]

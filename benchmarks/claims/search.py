@@ -1,10 +1,11 @@
-"""What variants of a config do on meta-validation, with every head; never meta-test.
+"""Measures variants of a config on meta-validation, with every head.
 
     python -m benchmarks.claims.search CONFIG ROWS.jsonl [--seeds 0 1] [FLAG ...]
 
-Adds a row a seed to ROWS.jsonl: the flags, such as --config.inner.steps=0, and of ours
-and each baseline the best head's accuracy on meta-validation, its setting, steps and
-device seconds. The config is a file of `configs/` or of this folder.
+CONFIG is the name of a claim or of a config, or a file. A FLAG changes a field, such as
+--config.inner.steps=0. For every seed a row is added to ROWS.jsonl. It has the flags,
+and the best head of ours and of each baseline: its accuracy on meta-validation, its
+setting, steps and device seconds. Meta-test is never looked at.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from benchmarks.claims import claim as claims
 from metainit.data import episode_set
 from metainit.evaluation import adaptation, few_shot
 from metainit.evaluation.few_shot import Entrants
@@ -29,7 +31,7 @@ from metainit.training.method import make_method
 
 
 def validated(config: ConfigDict) -> list[Row]:
-    """Trains, and chooses on meta-validation; gives the best head of each."""
+    """Trains every initialisation; gives the best head of each on meta-validation."""
     config.evaluate.episodes = 0
     typed = configs.typed(config)
     roles = preparation.learned_from(typed, preparation.checked_roles(typed))
@@ -64,17 +66,19 @@ def main() -> None:
     parser.add_argument("rows", type=argparse.FileType("a"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args, changes = parser.parse_known_args()
+    is_claim = args.config in claims.names()
+    load = claims.get_config if is_claim else configs.load
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
-    values(["search", f"--config={args.config}", *changes])
+    config_flags.DEFINE_config_dict("config", load(args.config), flag_values=values)
+    values(["search", *changes])
     for seed in args.seeds:
         config = values.config
         config.seed = seed
         begin = time.perf_counter()
-        found = validated(config)
+        best_rows = validated(config)
         row = {"config": args.config, "seed": seed, "changes": changes}
         row["seconds"] = round(time.perf_counter() - begin, 1)
-        for best in found:
+        for best in best_rows:
             row[best.init] = {
                 "head": best.head,
                 "accuracy": round(best.validation_accuracy, 5),
