@@ -225,14 +225,14 @@ def test_seeds_of_several_versions_are_named(tmp_path):
     assert "seed0, seed1 by ca; seed2 by cb" in line
 
 
-def test_traffic_signs_keep_one_frame_of_each(tmp_path):
+def test_traffic_signs_keep_keep_one_frame(tmp_path):
     """Frames of one physical sign would stand in support and query."""
     (tmp_path / "c").mkdir()
     for sign in (3, 7):
         for frame in (2, 5, 9):
             image = Image.fromarray(np.zeros((4, 4, 3), np.uint8))
             image.save(tmp_path / "c" / f"000_{sign:05}_{frame:05}.jpg")
-    assert data._one_frame_of_each(tmp_path / "c") == 2
+    assert data._keep_one_frame(tmp_path / "c") == 2
     kept = sorted(x.name for x in (tmp_path / "c").iterdir())
     assert kept == ["000_00003_00005.jpg", "000_00007_00005.jpg"]
 
@@ -285,7 +285,7 @@ def test_a_claim_is_won_by_a_difference_that_is_sure_and_large(
     tmp_path, gain, smallest, word, above
 ):
     claim = claims.Claim("h", "p", "b", 3, smallest, "t")
-    text = verdict.in_words(claim, "", seeds_of(tmp_path, gain), {})
+    text = verdict.report(claim, "", seeds_of(tmp_path, gain), {})
     line = next(x for x in text.splitlines() if x.startswith("pets: "))
     assert line.startswith(f"pets: {word}. meta-learned ")
     assert f"random 60.0, difference {'+-'[gain < 0]}" in line
@@ -295,7 +295,7 @@ def test_a_claim_is_won_by_a_difference_that_is_sure_and_large(
 def test_a_claim_of_every_seed_is_not_won_by_their_mean(tmp_path):
     claim = claims.Claim("h", "p", "b", 3, 0.1, "t")
     folders = seeds_of(tmp_path, 0.1)
-    assert "pets: won. " in verdict.in_words(
+    assert "pets: won. " in verdict.report(
         claim._replace(every_seed=True), "", folders, {}
     )
     for seed, folder in enumerate(folders):  # surer as a mean than any by itself
@@ -303,9 +303,9 @@ def test_a_claim_of_every_seed_is_not_won_by_their_mean(tmp_path):
         gain = 0.002 + 0.0001 * seed
         measured = small_runs.of_seed(seed, gain - shift)
         finished_runs.write_episodes(folder / finished_runs.EPISODES, measured)
-    text = verdict.in_words(claim, "", folders, {})
+    text = verdict.report(claim, "", folders, {})
     assert "pets: won. " in text and "above zero on 0 of 3 seeds" in text
-    text = verdict.in_words(claim._replace(every_seed=True), "", folders, {})
+    text = verdict.report(claim._replace(every_seed=True), "", folders, {})
     assert "pets: not won on every seed. " in text
 
 
@@ -317,7 +317,7 @@ def test_several_data_sets_have_a_mean(tmp_path):
         small_runs.write(kept, seed, parts[0]._replace(dataset="both", parts=parts))
         (kept / "code.json").write_text('{"commit": "c", "package": "p"}')
     claim = claims.Claim("h", "p", "b", 3, 1.0, "t")
-    text = verdict.in_words(claim, "", sorted(tmp_path.glob("seed*")), {})
+    text = verdict.report(claim, "", sorted(tmp_path.glob("seed*")), {})
     (line,) = (x for x in text.splitlines() if x.startswith("mean of all 2: "))
     assert line.startswith("mean of all 2: meta-learned 80.1, random 60.0, ")
     assert "difference +20.1 [" in line
@@ -355,7 +355,7 @@ def test_steps_are_compared_with_the_first_of_all_baselines(
     tmp_path, ours, theirs, told
 ):
     claim = claims.Claim("h", "p", "b", 3, 1.0, "t", ratio=1.5)
-    text = step_ratios.in_words(claim, "", tuned_seeds(tmp_path, ours, theirs))
+    text = step_ratios.report(claim, "", tuned_seeds(tmp_path, ours, theirs))
     line = next(x for x in text.splitlines() if x.startswith("pets: "))
     assert line.startswith(f"pets: {told}")
     assert "than joint pretraining, zero, p 0.0" in line or "not won" in line
@@ -373,7 +373,7 @@ def test_steps_are_compared_with_the_first_of_all_baselines(
 
 def test_one_seed_of_a_claim_about_steps_has_no_interval(tmp_path):
     claim = claims.Claim("h", "p", "b", 3, 1.0, "t", ratio=1.5)
-    text = step_ratios.in_words(claim, "", tuned_seeds(tmp_path, (5,), (20,)))
+    text = step_ratios.report(claim, "", tuned_seeds(tmp_path, (5,), (20,)))
     assert "2 of 3 seeds are to be run.\nOne seed has no interval." in text
 
 
@@ -389,10 +389,10 @@ def test_the_baselines_of_a_rival_count(tmp_path):
         rows[2] = small_runs.row("random", "zero", 0.9, 0.5, seed=seed)
         better = small_runs.of_seed(seed, 0.05)._replace(rows=tuple(rows))
         finished_runs.write_episodes(folder / "episodes.npz", better)
-    assert "pets: won" in verdict.in_words(claim, "", folders, {})
-    text = verdict.in_words(claim, "", folders, {"theirs": rivals})
+    assert "pets: won" in verdict.report(claim, "", folders, {})
+    text = verdict.report(claim, "", folders, {"theirs": rivals})
     assert "pets: lost. A: meta-learned" in text and "B: random 90.0" in text
-    text = verdict.in_words(claim, "", folders, {"theirs": rivals[:0]})
+    text = verdict.report(claim, "", folders, {"theirs": rivals[:0]})
     assert "3 of 3 seeds are to be run: theirs." in text
 
 
@@ -414,7 +414,7 @@ def test_heads_are_compared_with_their_like_step_by_step(tmp_path):
         folders[-1].mkdir()
         lines = "\n".join(json.dumps(row) for row in rows)
         (folders[-1] / "results.jsonl").write_text(lines)
-    assert by_head.in_words(folders, "ours", ("cats", "dogs")).splitlines() == [
+    assert by_head.lines(folders, "ours", ("cats", "dogs")) == [
         "zero, 0 steps: ours 33.0, theirs 30.0, +3.0 [-9.7, 15.7]",
         "zero, 1 step: ours 43.0, theirs 40.0, +3.0 [-9.7, 15.7]",
     ]

@@ -1,4 +1,4 @@
-"""One command runs a claim over its seeds, goes on with it, and writes its table.
+"""Runs a claim over its seeds, goes on with it, and writes its table.
 
     python -m benchmarks.claims list
     python -m benchmarks.claims run q4             all seeds; the same line goes on
@@ -77,9 +77,9 @@ def _trained_alike(
     config: ConfigDict,
     files: Sequence[str],
 ) -> None:
-    """Makes the folder of a run with another's trainings, and no meta-test yet.
+    """Makes the folder of a run that has another's trainings, and no meta-test yet.
 
-    `files` are copied too, where they are.
+    Those of `files` that exist are copied, too.
     """
     if folder.exists():
         return
@@ -96,7 +96,7 @@ def _trained_alike(
 
 
 def _keep(folder: pathlib.Path, kept: pathlib.Path, code: dict[str, str]) -> None:
-    """Copies what a finished run's tables are made of, all of it or nothing."""
+    """Copies what tables of a finished run are made of, all of it or nothing."""
     part = kept.with_name(kept.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
     for file in KEPT:
@@ -111,7 +111,7 @@ def _keep(folder: pathlib.Path, kept: pathlib.Path, code: dict[str, str]) -> Non
 
 
 def _seven_digits(value: Any) -> Any:
-    """Rounds what is in a row to what float32 can hold."""
+    """Rounds the numbers of a row to seven digits, which float32 can hold."""
     if isinstance(value, dict):
         return {name: _seven_digits(x) for name, x in value.items()}
     if isinstance(value, list):
@@ -120,9 +120,9 @@ def _seven_digits(value: Any) -> Any:
 
 
 def _keep_episodes(episodes: pathlib.Path, kept: pathlib.Path) -> None:
-    """Stores what each initialisation's best head came to, of which tables are made.
+    """Stores the episodes of each initialisation's best head, for tables.
 
-    The archive of all seeds is compressed, and this file is not.
+    The archive of all seeds is compressed, so that this file is not.
     """
     parts = tuple(
         part._replace(rows=tuple(map(_rounded, best_heads(part.rows).values())))
@@ -135,7 +135,7 @@ def _keep_episodes(episodes: pathlib.Path, kept: pathlib.Path) -> None:
 
 
 def _rounded(row: Row) -> Row:
-    """Keeps F1 and loss to one in 4,096, in half the space, and accuracy as it is."""
+    """Rounds F1 and loss to one in 4,096, to halve their space; accuracy is exact."""
 
     def rounded(values: np.ndarray) -> np.ndarray:
         bits = values.astype(np.float32).view(np.uint32)
@@ -146,9 +146,12 @@ def _rounded(row: Row) -> Row:
 
 
 def table(name: str, rivals: Sequence[str] = ()) -> str:
-    """Makes a claim's tables, one a protocol; ConfigError where no seed is done.
+    """Makes the tables of a claim, one for each protocol.
 
-    Beside `rivals` that the claim did not name beforehand they are not written down.
+    With `rivals` that the claim did not name beforehand the table is not stored.
+
+    Raises:
+      ConfigError: no seed is done.
     """
     claim = claims.load(name)
     for rival in rivals:
@@ -159,10 +162,10 @@ def table(name: str, rivals: Sequence[str] = ()) -> str:
         if not (folders := claims.done(name, protocol)):
             continue
         if claim.ratio:
-            parts.append(step_ratios.in_words(claim, protocol, folders))
+            parts.append(step_ratios.report(claim, protocol, folders))
             continue
         rivals_done = {rival: claims.done(rival, protocol) for rival in claim.rivals}
-        parts.append(verdict.in_words(claim, protocol, folders, rivals_done))
+        parts.append(verdict.report(claim, protocol, folders, rivals_done))
     if not parts:
         raise ConfigError(f"claim {name}: no seed is done; run it first")
     text = "\n\n".join(parts)
@@ -176,12 +179,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.claims")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list")
-    of_run, of_table = commands.add_parser("run"), commands.add_parser("table")
-    for command in (of_run, of_table):
+    run_parser, table_parser = map(commands.add_parser, ("run", "table"))
+    for command in (run_parser, table_parser):
         command.add_argument("name")
-    of_run.add_argument("--seeds", type=int, nargs="+")
-    of_run.add_argument("--workdir", type=pathlib.Path, help="of runs")
-    of_table.add_argument("--rivals", nargs="+", default=(), help="further claims")
+    run_parser.add_argument("--seeds", type=int, nargs="+")
+    run_parser.add_argument("--workdir", type=pathlib.Path, help="folder of the runs")
+    table_parser.add_argument("--rivals", nargs="+", default=(), help="further claims")
     args = parser.parse_args()
     try:
         if args.command == "list":

@@ -1,10 +1,10 @@
-"""Accuracy by head and steps: ours minus every baseline with the same head.
+"""Accuracy by head and steps: ours minus every baseline that has the same head.
 
     python -m benchmarks.claims.by_head d2
 
-A table is made of the head and the steps that each initialisation does best with on
-meta-validation; here both sides have the same ones. Means are over data sets, of which
-each counts the same, and intervals over seeds.
+In the table of a claim, each initialisation has the head and the steps that suit it
+best on meta-validation. Here both sides have the same head, and take as many steps.
+Means are over data sets, which count the same; intervals are over seeds.
 """
 
 import argparse
@@ -19,28 +19,28 @@ from metainit.evaluation import intervals
 from metainit.runtime.cost import RANDOM
 
 
-def in_words(
+def lines(
     folders: Sequence[pathlib.Path], ours: str, data_sets: Sequence[str]
-) -> str:
-    """A line for each head, number of steps and baseline but random weights."""
-    every = [pictures.curves(folders, name) for name in data_sets]
+) -> list[str]:
+    """Gives a line for each head, number of steps and baseline but random weights."""
+    curves = [pictures.curves(folders, name) for name in data_sets]
 
     def by_seed(init: str, head: str, step: int) -> np.ndarray:  # [seeds], in percent
-        return np.mean([curves[init, head][step] for curves in every], axis=0)
+        return np.mean([by_line[init, head][step] for by_line in curves], axis=0)
 
-    lines = []
-    for init, head in every[0]:
-        if init in (ours, RANDOM) or (ours, head) not in every[0]:
+    texts = []
+    for init, head in curves[0]:
+        if init in (ours, RANDOM) or (ours, head) not in curves[0]:
             continue
-        for step in sorted(every[0][init, head]):
+        for step in sorted(curves[0][init, head]):
             mine, theirs = (by_seed(name, head, step) for name in (ours, init))
             mean, low, high = intervals.mean_interval(mine - theirs)
             steps = f"{step} step{'s' * (step != 1)}"
-            lines.append(
+            texts.append(
                 f"{head}, {steps}: {ours} {mine.mean():.1f}, {init} "
                 f"{theirs.mean():.1f}, {mean:+.1f} [{low:.1f}, {high:.1f}]"
             )
-    return "\n".join(lines)
+    return texts
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     name = parser.parse_args().name
     folders = claims.done(name)
     compared = verdict.compare(folders)
-    print(in_words(folders, compared.ours.init, compared.unseen))
+    print("\n".join(lines(folders, compared.ours.init, compared.unseen)))
 
 
 if __name__ == "__main__":

@@ -43,22 +43,21 @@ class Claim(NamedTuple):
     """What is said to hold, before it is looked at.
 
     Attributes:
-      hypothesis: in a sentence or two.
-      primary: the metric that decides, and on what.
-      baselines: what ours is set against.
-      seeds: how many.
-      smallest: the smallest difference worth having, in percentage points.
-      tried: what was tried on meta-validation before, and where its rows are.
-      protocols: other tasks that the same initialisations are measured on, each the
+      hypothesis: what is claimed, in a sentence or two.
+      primary: the metric that decides, and what it is measured on.
+      baselines: what ours is compared with.
+      seeds: the number of seeds.
+      smallest: the smallest difference that is worth having, in percentage points.
+      tried: what was tried on meta-validation before, and where the rows are.
+      protocols: other tasks that the same initialisations are measured on. Each has the
         fields that it changes, by dotted name.
       rivals: other claims, whose baselines count as well, on the same episodes.
       first: the first seed.
-      ratio: where steps of fine-tuning decide, how many times fewer are worth having;
-        0 where accuracy does.
-      trained_by: the claim whose trainings are measured, on images of another size; ""
-        for its own.
-      every_seed: whether each seed by itself has to be above zero, over its episodes,
-        for the claim to be won.
+      ratio: where steps of fine-tuning decide, how many times fewer steps are worth
+        having; 0 where accuracy decides.
+      trained_by: the claim whose trainings are measured; "" where it trains itself.
+      every_seed: whether the claim is won only if the interval of each seed, over its
+        episodes, is above zero.
     """
 
     hypothesis: str
@@ -177,14 +176,14 @@ def register(name: str, workdir: pathlib.Path) -> None:
 
 
 def looked_at(name: str, workdir: pathlib.Path) -> list[str]:
-    """Lists the folders of seeds that know meta-test, or where its size was told."""
+    """Lists the folders of seeds that have begun meta-test, or are done with it."""
     done = (RESULTS / name).glob("seed*")
     begun = (path.parent for path in workdir.glob(f"seed*/{meta_test.FILE}"))
     return sorted(map(str, (*done, *begun)))
 
 
 def done(name: str, protocol: str = "") -> list[pathlib.Path]:
-    """Lists the kept folders of the seeds that are done, unpacked."""
+    """Unpacks the seeds that are done, and lists their folders."""
     folder = RESULTS / name / protocol
     if (folder / ARCHIVE).exists():
         with tarfile.open(folder / ARCHIVE) as archive:
@@ -193,7 +192,7 @@ def done(name: str, protocol: str = "") -> list[pathlib.Path]:
 
 
 def pack(name: str, protocol: str) -> None:
-    """Makes the archive of the seeds that are done, the same of the same ones."""
+    """Makes the archive of the seeds that are done; equal files give equal bytes."""
     folder, packed = RESULTS / name / protocol, io.BytesIO()
     preset = 9 | lzma.PRESET_EXTREME
     with tarfile.open(fileobj=packed, mode="w:xz", preset=preset) as archive:
@@ -210,7 +209,7 @@ def _seeds(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """A line for each field that says something else; new ones have their defaults."""
+    """Gives a line for each field that changed; a new field has its default."""
     lines = []
     for part in now:
         for field, was in sorted(before[part].items()):
@@ -220,7 +219,7 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _committed(file: pathlib.Path) -> str:
-    """The commit that has a file as it is; ConfigError where there is none."""
+    """Finds the commit that has a file as it is; without one it is a ConfigError."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(ROOT), *words, "--", str(file)]
@@ -236,7 +235,7 @@ def _committed(file: pathlib.Path) -> str:
 
 
 def code() -> dict[str, str]:
-    """The version of the code: the commit, and a digest of the package's files."""
+    """Gives the version of the code: the commit, and a digest of the package."""
     package = sorted((ROOT / "metainit").rglob("*.py"))
     content = [(str(x.relative_to(ROOT)), x.read_text()) for x in package]
     return {"commit": provenance.commit(ROOT), "package": digest.sha256(repr(content))}

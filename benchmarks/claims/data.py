@@ -2,13 +2,14 @@
 
     python -m benchmarks.claims.data FROM claims_data
 
-FROM holds CIFAR-100 in its binary layout and tar files of class folders (see `SETS`).
-Roles are those of the claims over domains: classes that are trained on, chosen on and
-tested on are of different sets, or of different halves of one. Of CIFAR-100 the first
-100 training images of a class are taken; and TO/cifar_fs/N has CIFAR-FS's roles with
-the first N images of a meta-train class. Of the traffic signs one frame of each
-physical sign is, since the others show the same one, and classes of ten signs or more;
-TO/test/gtsrb20 has those of twenty or more.
+FROM has CIFAR-100 in its binary layout, and tar files of class folders (see `SETS`).
+Classes that are trained on, chosen on and tested on come from different data sets, or
+from different halves of one. From CIFAR-100 the first 100 training images of a class
+are taken. TO/cifar_fs/N has CIFAR-FS's roles, with the first N images of a meta-train
+class.
+
+Frames of one traffic sign show the same object, so that one frame of each sign is
+taken. Classes have ten signs or more, and those of TO/test/gtsrb20 twenty or more.
 """
 
 import argparse
@@ -25,16 +26,16 @@ from metainit.config.fields import ConfigError
 from metainit.data.builders import archive, cifar_fs
 
 ROOT = pathlib.Path(__file__).parents[2]
-# Where they lie, or a link to it, below the folder that claims are run in.
+# The unpacked folder, or a link to it, inside the folder that claims are run in.
 PLACE = pathlib.Path("claims_data")
-CIFAR, OF_CIFAR = "cifar-100-binary-subset.tar.gz", 100
+CIFAR, CIFAR_IMAGES = "cifar-100-binary-subset.tar.gz", 100
 CIFAR_FS = (20, 50, 200)  # images of a meta-train class
 ROLES = {
     "train": ("cifar", "caltech", "flowers102", "grocery81", "instruments30"),
     "validation": ("food101_64", "dtd10", "scenes15"),
     "test": ("gtsrb", "clothing10", "caltech", "cifar"),
 }
-SETS = {  # by set, its archive
+SETS = {  # the archive of each data set
     "caltech": "caltech101-short128.tar",
     "flowers102": "flowers102-short112.tar",
     "grocery81": "grocery81-short112.tar",
@@ -45,16 +46,16 @@ SETS = {  # by set, its archive
     "gtsrb": "gtsrb43-short64.tar",
     "clothing10": "clothing10-short112.tar",
 }
-SIGNS, MANY_SIGNS = 10, 20  # a class, at least
+SIGNS, MANY_SIGNS = 10, 20  # that a class has at least
 
 
 def of_role(role: str) -> tuple[str, ...]:
-    """Names of a role's data sets, for `data.train` and others."""
+    """Lists a role's data sets, as `data.train` and other fields have them."""
     return tuple(f"folder:{PLACE / role / name}" for name in ROLES[role])
 
 
 def check(names: Iterable[str]) -> None:
-    """Refuses data sets of folders that are not there: ConfigError says what to get."""
+    """Refuses folders that do not exist; the ConfigError says how to get them."""
     archives = SETS | {"gtsrb20": SETS["gtsrb"]}
     for name in names:
         kind, _, path = name.partition(":")
@@ -67,9 +68,9 @@ def check(names: Iterable[str]) -> None:
 
 
 def unpack(origin: pathlib.Path, to: pathlib.Path) -> None:
-    """Writes TO/ROLE/SET/CLASS; what is whole already is left as it is."""
+    """Writes TO/ROLE/SET/CLASS, and leaves what is complete as it is."""
     for name, file in SETS.items():
-        roles = [role for role, of in ROLES.items() if name in of]
+        roles = [role for role, names in ROLES.items() if name in names]
         if all((to / role / name).is_dir() for role in roles):
             continue
         _need(origin / file)
@@ -79,7 +80,7 @@ def unpack(origin: pathlib.Path, to: pathlib.Path) -> None:
             (top,) = pathlib.Path(scratch).iterdir()
             classes = sorted(path for path in top.iterdir() if path.is_dir())
             if name == "gtsrb":
-                classes = [x for x in classes if _one_frame_of_each(x) >= SIGNS]
+                classes = [x for x in classes if _keep_one_frame(x) >= SIGNS]
             half = len(classes) // len(roles)
             for part, role in enumerate(roles):
                 last = part == len(roles) - 1
@@ -95,9 +96,9 @@ def _put_many(signs: pathlib.Path, to: pathlib.Path) -> None:
     if to.is_dir():
         return
     part = _made(to.with_name(to.name + ".part"))
-    for of_class in sorted(signs.iterdir()):
-        if len(list(of_class.iterdir())) >= MANY_SIGNS:
-            shutil.copytree(of_class, part / of_class.name, dirs_exist_ok=True)
+    for folder in sorted(signs.iterdir()):
+        if len(list(folder.iterdir())) >= MANY_SIGNS:
+            shutil.copytree(folder, part / folder.name, dirs_exist_ok=True)
     part.rename(to)
 
 
@@ -112,42 +113,48 @@ def _made(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _put(folder: pathlib.Path, classes: Sequence[pathlib.Path]) -> None:
-    """Moves the folders of classes to where they belong, all of them or none."""
+    """Moves the folders of classes into `folder`, all of them or none."""
     part = _made(folder.with_name(folder.name + ".part"))
-    for of_class in classes:
-        shutil.move(of_class, part / of_class.name)
+    for path in classes:
+        shutil.move(path, part / path.name)
     part.rename(folder)
 
 
-def _one_frame_of_each(of_class: pathlib.Path) -> int:
-    """Leaves the middle frame of every sign, "N_SIGN_FRAME.jpg"; counts the signs."""
+def _keep_one_frame(folder: pathlib.Path) -> int:
+    """Deletes all but the middle frame of every sign of a class; counts the signs.
+
+    A file's name is "N_SIGN_FRAME.jpg".
+    """
     frames: dict[str, list[pathlib.Path]] = {}
-    for file in sorted(of_class.glob("*.jpg")):
+    for file in sorted(folder.glob("*.jpg")):
         frames.setdefault(file.stem.split("_")[1], []).append(file)
-    for of_sign in frames.values():
-        of_sign.pop(len(of_sign) // 2)  # which stays
-        for file in of_sign:
+    for files in frames.values():
+        files.pop(len(files) // 2)
+        for file in files:
             file.unlink()
     return len(frames)
 
 
 def _unpack_cifar(file: pathlib.Path, to: pathlib.Path) -> None:
-    """CIFAR-FS's test classes for meta-test, all others to train on; and its roles."""
+    """Writes CIFAR-FS's test classes to be tested on, and all others to train on.
+
+    Besides it writes the roles of CIFAR-FS for each number of images.
+    """
     test, validation = set(cifar_fs._TEST), set(cifar_fs._VALIDATION)
     wanted = {
-        to / "test" / "cifar": (test, OF_CIFAR),
-        to / "train" / "cifar": (None, OF_CIFAR),
+        to / "test" / "cifar": (test, CIFAR_IMAGES),
+        to / "train" / "cifar": (None, CIFAR_IMAGES),
     }
     for count in CIFAR_FS:
         roles = to / "cifar_fs" / str(count)
-        wanted[roles / "test"] = test, OF_CIFAR
-        wanted[roles / "validation"] = validation, OF_CIFAR
+        wanted[roles / "test"] = test, CIFAR_IMAGES
+        wanted[roles / "validation"] = validation, CIFAR_IMAGES
         wanted[roles / "train"] = None, count
     if all(folder.is_dir() for folder in wanted):
         return
     _need(file)
     members = archive.members(file, lambda name: True, 2**30)
-    content = {pathlib.Path(name).name: of_file for name, of_file, _ in members}
+    content = {pathlib.Path(name).name: data for name, data, _ in members}
     names = content[cifar_fs.NAMES].decode().split()
     labels, pixels = cifar_fs.records("train.bin", content["train.bin"])
     for folder, (some, count) in wanted.items():

@@ -1,11 +1,11 @@
-"""The pictures of docs/results.md and README.md, drawn from what claims have kept.
+"""Draws the pictures of docs/results.md and README.md from what claims have kept.
 
     python -m benchmarks.claims.pictures docs/images q4 d2
-    python -m benchmarks.claims.pictures docs/images --first q4   of README.md
+    python -m benchmarks.claims.pictures docs/images --first q4   that of README.md
 
-Of every claim that is named, or has results, accuracy over adaptation steps on its
-first data set; of claims that differ in the images of a class, the differences. Bands
-and bars are 95 % intervals over seeds.
+For every claim that is named, or for all that have results, a picture has accuracy over
+adaptation steps on the first data set. One more has what ours is ahead by in D3, over
+the images of a class. Bands and bars are 95 % intervals over seeds.
 """
 
 import argparse
@@ -27,38 +27,38 @@ from metainit.runtime.cost import JOINT, NAMES, RANDOM
 
 # Okabe & Ito, "Color Universal Design" (2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o-", "s:", "^-.", "v-")  # a head each
-SHOWN = 12.0  # percentage points
+MARKERS = ("o-", "s:", "^-.", "v-")  # one for each head
+SHOWN = 12.0  # percentage points below the best, from where on curves are cut off
 Curves = dict[tuple[str, str], dict[int, list[float]]]  # by initialisation and head
 # By network, way and shot, and images of a class.
-Grid = dict[str, dict[tuple[int, int], dict[int, verdict.Found]]]
+Grid = dict[str, dict[tuple[int, int], dict[int, verdict.Comparison]]]
 
 
 def curves(folders: Sequence[pathlib.Path], data_set: str) -> Curves:
-    """Accuracy in percent by step, a value a seed."""
-    found: Curves = collections.defaultdict(lambda: collections.defaultdict(list))
+    """Gives accuracy in percent by step, with a value for each seed."""
+    by_line: Curves = collections.defaultdict(lambda: collections.defaultdict(list))
     for folder in folders:
         for row in atomic.read_rows(folder / ROWS):
             if row.get("metric") == "accuracy" and row["dataset"] == data_set:
-                by_step = found[row["init"], row["head"]]
+                by_step = by_line[row["init"], row["head"]]
                 by_step[row["step"]].append(100 * row["value"])
-    return found
+    return by_line
 
 
 def draw_curves(name: str, to: pathlib.Path) -> None:
-    """Every head that adapts, and the best one in closed form; random weights are not.
+    """Draws every head that adapts, and the best one in closed form.
 
-    What lies more than `SHOWN` points below the best is cut off.
+    Random weights are left out.
     """
     folders = claims.done(name)
     data_set = verdict.compare(folders[:1]).unseen[0]
-    every = curves(folders, data_set)
+    by_line = curves(folders, data_set)
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes, highest = figure.subplots(), 0.0
-    inits = [init for init in dict.fromkeys(i for i, _ in every) if init != RANDOM]
+    inits = [init for init in dict.fromkeys(i for i, _ in by_line) if init != RANDOM]
     for init, colour in zip(inits, COLOURS, strict=False):
-        of_init = {head: x for (i, head), x in every.items() if i == init}
-        stepped = {head: x for head, x in of_init.items() if len(x) > 1}
+        by_head = {head: x for (i, head), x in by_line.items() if i == init}
+        stepped = {head: x for head, x in by_head.items() if len(x) > 1}
         for (head, by_step), marker in zip(stepped.items(), MARKERS, strict=False):
             steps = sorted(by_step)
             bands = np.array([_interval(by_step[step]) for step in steps]).T
@@ -66,7 +66,7 @@ def draw_curves(name: str, to: pathlib.Path) -> None:
             axes.plot(steps, bands[0], marker, color=colour, label=label, ms=4)
             axes.fill_between(steps, *bands[1:], color=colour, alpha=0.2, lw=0)
             highest = max(highest, bands[0].max())
-        closed = {head: x[0] for head, x in of_init.items() if head not in stepped}
+        closed = {head: x[0] for head, x in by_head.items() if head not in stepped}
         head = max(closed, key=lambda h: np.mean(closed[h]))
         level, label = np.mean(closed[head]), f"{init}, {head}"
         axes.axhline(level, color=colour, ls="--", lw=1, label=label)
@@ -81,37 +81,39 @@ def draw_curves(name: str, to: pathlib.Path) -> None:
 
 
 def over_images() -> Grid:
-    """What ours of D3 is ahead of its own baselines by, from few images to many."""
-    found: Grid = collections.defaultdict(lambda: collections.defaultdict(dict))
+    """Compares ours of D3 with its own baselines, from few images to many."""
+    grid: Grid = collections.defaultdict(lambda: collections.defaultdict(dict))
     for name in claims.names():
         for protocol in ("", *claims.load(name).protocols):
             folders = claims.done(name, protocol) if name.startswith("d3_") else []
             config = atomic.read_json(folders[0] / "config.json") if folders else None
-            # Scaled features are another claim's rival.
+            # Claims with scaled features are rivals of others.
             if not config or not config["model"]["unit_length"]:
                 continue
-            (cell,) = verdict.found(verdict.compare(folders)).values()
+            (cell,) = verdict.comparisons(verdict.compare(folders)).values()
             images = int(pathlib.Path(config["data"]["name"]).name)
             task = config["task"]["way"], config["task"]["shot"]
-            found[config["model"]["name"]][task][images] = cell
-    return found
+            grid[config["model"]["name"]][task][images] = cell
+    return grid
 
 
 def draw_images(to: pathlib.Path) -> None:
-    """Differences over the images of a class, of each network, by task."""
-    if not (found := over_images()):
+    """Draws differences over the images of a class: a panel for each network."""
+    if not (grid := over_images()):
         return
     figure = Figure(figsize=(8.2, 3.4), layout="constrained")
-    sizes = sorted({x for of in found.values() for cells in of.values() for x in cells})
-    panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, (network, tasks) in zip(panels, found.items(), strict=True):
+    by_task = (cells for tasks in grid.values() for cells in tasks.values())
+    sizes = sorted({size for cells in by_task for size in cells})
+    panels = figure.subplots(1, len(grid), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (network, tasks) in zip(panels, grid.items(), strict=True):
         for number, (way, shot) in enumerate(sorted(tasks)):
-            of_task = dict(sorted(tasks[way, shot].items()))
+            cells = dict(sorted(tasks[way, shot].items()))
             colour, label = COLOURS[number], f"{way}-way {shot}-shot"
-            spread = [x.difference for x in of_task.values()]
-            bounds = np.array([(x.mean, x.low, x.high) for x in spread])
+            differences = [x.difference for x in cells.values()]
+            bounds = np.array([(x.mean, x.low, x.high) for x in differences])
             middle, low, high = 100 * bounds.T
-            moved = np.array(list(of_task)) * 1.04**number  # bars hide none
+            # Moved aside, so that no bar hides another.
+            moved = np.array(list(cells)) * 1.04**number
             bars = [middle - low, high - middle]
             axes.errorbar(moved, middle, bars, fmt="o-", color=colour, label=label)
         axes.axhline(0, color="black", lw=0.8)
@@ -127,15 +129,15 @@ def draw_images(to: pathlib.Path) -> None:
 
 
 def draw_first(name: str, to: pathlib.Path) -> None:
-    """A task of unseen classes, beside what initialisations make of such."""
+    """Draws a task of unseen classes, beside accuracies on such tasks."""
     claim = claims.load(name)
     rivals = [folder for rival in claim.rivals for folder in claims.done(rival)]
     compared = verdict.compare(claims.done(name), rivals)
     (data_set,) = compared.unseen
     entries = [compared.ours]
     for init in (NAMES[JOINT], RANDOM):
-        of_init = [entry for entry in compared.entries if entry.init == init]
-        entries.append(max(of_init, key=lambda x: verdict.mean(x, data_set)))
+        candidates = [entry for entry in compared.entries if entry.init == init]
+        entries.append(max(candidates, key=lambda x: verdict.mean(x, data_set)))
     figure = Figure(figsize=(8.2, 2.7), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     experiment = configs.typed(claims.get_config(name))
@@ -150,8 +152,8 @@ def draw_first(name: str, to: pathlib.Path) -> None:
     for place, (entry, colour) in enumerate(
         zip(entries[::-1], colours[::-1], strict=True)
     ):
-        of_seeds = [100 * float(np.mean(x)) for x in entry.measured(data_set)]
-        middle, low, high = _interval(of_seeds)
+        by_seed = [100 * float(np.mean(x)) for x in entry.measured(data_set)]
+        middle, low, high = _interval(by_seed)
         right.barh(place, middle, xerr=[[middle - low], [high - middle]], color=colour)
         right.text(high + 1.5, place, f"{middle:.1f} %", va="center")
     right.set_yticks(range(3), ("random weights", "joint pretraining", "meta-learned"))
@@ -171,7 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("to", type=pathlib.Path)
     parser.add_argument("claims", nargs="*", default=claims.names())
-    parser.add_argument("--first", metavar="CLAIM", help="of README.md alone")
+    parser.add_argument("--first", metavar="CLAIM", help="the picture of README.md")
     args = parser.parse_args()
     args.to.mkdir(parents=True, exist_ok=True)
     if args.first:

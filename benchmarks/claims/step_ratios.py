@@ -1,4 +1,4 @@
-"""What seeds of a claim come to where steps decide: how many times fewer ours takes."""
+"""The outcome of a claim that steps decide: how many times fewer ours takes."""
 
 import math
 import pathlib
@@ -19,17 +19,24 @@ from metainit.transfer.time_to_threshold import SHARE, UNITS, DataSet, Efficienc
 
 
 class Ratio(NamedTuple):
-    """Ours beside the baseline that is there first, on a data set.
+    """Ours beside the fastest baseline, on a data set.
 
     Attributes:
-      theirs: of all baselines and heads, that with the fewest steps to the threshold,
-        mean of logarithms.
-      log: of their steps by ours, paired by seed; p is after Holm's correction.
+      ours: our initialisation and its head.
+      theirs: the baseline and head with the fewest steps to the threshold, by the mean
+        of their logarithms.
+      log: the logarithm of their steps divided by ours, paired by seed. Its p is
+        corrected by Holm's method.
     """
 
     ours: Line
     theirs: Line
     log: Interval
+
+    def __str__(self) -> str:
+        """Formats the ratio with its interval, "1.57 [1.01, 2.43]"."""
+        times, low, high = np.exp(self.log[:3])
+        return f"{times:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def read(folders: Sequence[pathlib.Path]) -> Efficiency:
@@ -38,14 +45,16 @@ def read(folders: Sequence[pathlib.Path]) -> Efficiency:
     return time_to_threshold.efficiency(list(map(fine_tunings, kept)))
 
 
-def ratios(found: Efficiency, share: float = SHARE, head: str = "") -> dict[str, Ratio]:
+def ratios(
+    efficiency: Efficiency, share: float = SHARE, head: str = ""
+) -> dict[str, Ratio]:
     """Compares steps to a share of the best baseline's final accuracy, by data set.
 
-    A run that never got there counts with all of its steps, and one that is there
-    before its first step with one. With a `head` both sides have that one; without,
-    ours has the one that meta-validation chose, and baselines have any.
+    A run that never arrives counts with all of its steps, and one that arrives before
+    its first step counts with one. With a `head`, both sides have that one. Without it
+    ours has the head that meta-validation chose, and baselines have any.
     """
-    ours, theirs = found.ours, {}
+    ours, theirs = efficiency.ours, {}
     assert ours is not None
     ours = (ours[0], head) if head else ours
 
@@ -53,7 +62,7 @@ def ratios(found: Efficiency, share: float = SHARE, head: str = "") -> dict[str,
         times = data_set.times(line, data_set.thresholds[share])["steps"]
         return np.log([[max(1.0, time.value)] for time in times])
 
-    sets = [x for x in found.data_sets if x.baseline]
+    sets = [x for x in efficiency.data_sets if x.baseline]
     for x in sets:
         baselines = (line for line, runs in x.runs.items() if not runs[0].ours)
         lines = [line for line in baselines if not head or line[1] == head]
@@ -65,43 +74,41 @@ def ratios(found: Efficiency, share: float = SHARE, head: str = "") -> dict[str,
     return {name: Ratio(ours, theirs[name], log) for name, log in compared.items()}
 
 
-def in_words(claim: Claim, protocol: str, folders: Sequence[pathlib.Path]) -> str:
-    """The claim, what was found on every data set, and what every line took."""
-    found, said = read(folders), [f"Claim: {claim.hypothesis}"]
-    said.append(f"Decides: {claim.primary}; {claim.ratio:g} times are worth having.")
-    said += [f"Another protocol, which does not decide: {protocol}."] * bool(protocol)
-    said += [f"Against: {claim.baselines}", *verdict.versions(folders)]
+def report(claim: Claim, protocol: str, folders: Sequence[pathlib.Path]) -> str:
+    """Writes the claim, its outcome on every data set, and what every line took."""
+    efficiency = read(folders)
+    threshold = f"{claim.ratio:g} times are worth having"
+    lines = verdict.opening(claim, threshold, protocol) + verdict.versions(folders)
     if missing := claim.seeds - len(folders):
-        said.append(f"{missing} of {claim.seeds} seeds are to be run.")
+        lines.append(f"{missing} of {claim.seeds} seeds are to be run.")
     if len(folders) < 2:
-        return "\n".join([*said, "One seed has no interval."])
-    of_share = {share: ratios(found, share) for share in time_to_threshold.SHARES}
-    of_head = {head: ratios(found, head=head) for head in _stepped(found)}
-    ahead = time_to_threshold.against(found)
-    for data_set in found.data_sets:
-        if data_set.baseline and data_set.name in of_share[SHARE]:
-            said += ["", _line(claim, data_set, of_share[SHARE][data_set.name])]
-            said.append(_end(data_set, ahead[data_set.baseline][data_set.name]))
-            for share, of_sets in of_share.items():
-                said += _took(data_set, share, of_sets[data_set.name])
-            said += [_alike(data_set, of_sets) for of_sets in of_head.values()]
-    return "\n".join(said)
+        return "\n".join([*lines, "One seed has no interval."])
+    by_share = {x: ratios(efficiency, x) for x in time_to_threshold.SHARES}
+    by_head = [ratios(efficiency, head=head) for head in _shared_heads(efficiency)]
+    ahead = time_to_threshold.against(efficiency)
+    for data_set in efficiency.data_sets:
+        name = data_set.name
+        if data_set.baseline and name in by_share[SHARE]:
+            lines += ["", _outcome(claim, name, by_share[SHARE][name])]
+            lines.append(_end(data_set, ahead[data_set.baseline][name]))
+            for share, by_set in by_share.items():
+                lines += _times(data_set, share, by_set[name])
+            lines += [_same_head(data_set, by_set[name]) for by_set in by_head]
+    return "\n".join(lines)
 
 
-def _line(claim: Claim, data_set: DataSet, ratio: Ratio) -> str:
-    word, least = "not won", math.log(claim.ratio)
+def _outcome(claim: Claim, name: str, ratio: Ratio) -> str:
+    outcome, least = "not won", math.log(claim.ratio)
     if ratio.log.different and abs(ratio.log.mean) >= least:
-        word = "won" if ratio.log.mean > 0 else "lost"
-    times, low, high = np.exp(ratio.log[:3])
+        outcome = "won" if ratio.log.mean > 0 else "lost"
     return (
-        f"{data_set.name}: {word}. {', '.join(ratio.ours)} takes {times:.3g} "
-        f"[{low:.3g}, {high:.3g}] times fewer steps to {SHARE:.0%} than "
-        f"{', '.join(ratio.theirs)}, p {ratio.log.p:.2g}"
+        f"{name}: {outcome}. {', '.join(ratio.ours)} takes {ratio} times fewer steps "
+        f"to {SHARE:.0%} than {', '.join(ratio.theirs)}, p {ratio.log.p:.2g}"
     )
 
 
 def _end(data_set: DataSet, ahead: Interval) -> str:
-    """What the best baseline ends at, what of it needs no step, and ours minus it."""
+    """Tells the best baseline's final accuracy, and ours minus it."""
     assert data_set.baseline is not None
     final, room = data_set.last(data_set.baseline).mean(), data_set.before_steps
     return (
@@ -112,41 +119,37 @@ def _end(data_set: DataSet, ahead: Interval) -> str:
     )
 
 
-def _took(data_set: DataSet, share: float, ratio: Ratio) -> list[str]:
-    """What ours and the first of the baselines took, in every unit."""
-    threshold, (times, low, high) = data_set.thresholds[share], np.exp(ratio.log[:3])
-    lines = [
-        f"  to {share:.0%}, {100 * threshold:.1f} %: "
-        f"{times:.3g} [{low:.3g}, {high:.3g}] times fewer steps"
-    ]
+def _times(data_set: DataSet, share: float, ratio: Ratio) -> list[str]:
+    """Tells what ours and the fastest baseline took, in every unit."""
+    threshold = data_set.thresholds[share]
+    heading = f"  to {share:.0%}, {100 * threshold:.1f} %: {ratio} times fewer steps"
+    lines = [heading]
     for line in (ratio.ours, ratio.theirs):
-        took = data_set.times(line, threshold)
-        reached = sum(time.reached for time in took["steps"])
-        units = (f"{time_to_threshold.in_words(took[x])} {x}" for x in UNITS)
+        times = data_set.times(line, threshold)
+        reached = sum(time.reached for time in times["steps"])
+        units = (f"{time_to_threshold.in_words(times[x])} {x}" for x in UNITS)
         lines.append(
             f"    {', '.join(line)}: {'; '.join(units)}, {reached} of "
-            f"{len(took['steps'])} seeds"
+            f"{len(times['steps'])} seeds"
         )
     return lines
 
 
-def _stepped(found: Efficiency) -> list[str]:
-    """Lists the heads that take steps and that ours and baselines have both."""
-    of_side: dict[bool, set[str]] = {True: set(), False: set()}
-    for (_, head), runs in found.data_sets[0].runs.items():
+def _shared_heads(efficiency: Efficiency) -> list[str]:
+    """Lists the heads that take steps and that both ours and baselines have."""
+    by_side: dict[bool, set[str]] = {True: set(), False: set()}
+    for (_, head), runs in efficiency.data_sets[0].runs.items():
         if not runs[0].in_closed_form:
-            of_side[runs[0].ours].add(head)
-    return sorted(of_side[True] & of_side[False])
+            by_side[runs[0].ours].add(head)
+    return sorted(by_side[True] & by_side[False])
 
 
-def _alike(data_set: DataSet, of_sets: dict[str, Ratio]) -> str:
-    """The same with one head on both sides, which no claim is decided by."""
-    ratio = of_sets[data_set.name]
-    times, low, high = np.exp(ratio.log[:3])
+def _same_head(data_set: DataSet, ratio: Ratio) -> str:
+    """Compares both sides with the same head; this decides no claim."""
     mine, theirs = (data_set.last(line) for line in (ratio.ours, ratio.theirs))
     mean, least, most = intervals.mean_interval(100 * (mine - theirs))
     return (
-        f"  with {ratio.ours[1]} on both sides {times:.3g} [{low:.3g}, {high:.3g}] "
-        f"times fewer steps to {SHARE:.0%} than {ratio.theirs[0]}, p "
-        f"{ratio.log.p:.2g}; in the end {mean:+.1f} [{least:.1f}, {most:.1f}]"
+        f"  with {ratio.ours[1]} on both sides {ratio} times fewer steps to "
+        f"{SHARE:.0%} than {ratio.theirs[0]}, p {ratio.log.p:.2g}; in the end "
+        f"{mean:+.1f} [{least:.1f}, {most:.1f}]"
     )

@@ -1,4 +1,4 @@
-"""What seeds of a claim come to: ours and the strongest baseline, and a table."""
+"""The outcome of a claim: ours beside the strongest baseline, and a table."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ from metainit.runtime.cost import OURS
 def compare(
     folders: Sequence[pathlib.Path], rivals: Sequence[pathlib.Path] = ()
 ) -> Compared:
-    """Compares kept seeds of a claim, and of its rivals, of which none is ours."""
+    """Compares kept seeds of a claim with those of its rivals; these are never ours."""
     own, others = (list(map(os.path.relpath, x)) for x in (folders, rivals))
     compared = seeds_report.compare([*own, *others])
     ours = [entry for entry in compared.entries if entry.init in OURS]
@@ -34,42 +34,49 @@ def _validated(entry: Entry) -> float:
     return float(np.mean([row.validation_accuracy for row in entry.chosen]))
 
 
-def in_words(
+def report(
     claim: Claim,
     protocol: str,
     folders: Sequence[pathlib.Path],
     rivals: Mapping[str, Sequence[pathlib.Path]],
 ) -> str:
-    """The claim, what was found on every data set, and the table of all rows.
+    """Writes the claim, its outcome on every data set, and the table of all rows.
 
-    `folders` are the seeds of one of the claim's protocols, "" for the one that
-    decides; `rivals` those of other claims whose baselines count, by name.
+    Args:
+      claim: what was claimed.
+      protocol: one of the claim's protocols; "" is the one that decides.
+      folders: the seeds that are done.
+      rivals: by name of another claim, its seeds, whose baselines count as well.
     """
-    other = f"Another protocol, which does not decide: {protocol}."
     others = list(itertools.chain(*rivals.values()))
     compared = compare(folders, others)
-    said = [
-        f"Claim: {claim.hypothesis}",
-        f"Decides: {claim.primary}; {claim.smallest:g} points are worth having.",
-        *([other] if protocol else []),
-        f"Against: {claim.baselines}",
-        *versions([*folders, *others]),
-    ]
-    for of, seeds in {"its own": folders, **rivals}.items():
+    threshold = f"{claim.smallest:g} points are worth having"
+    lines = [*opening(claim, threshold, protocol), *versions([*folders, *others])]
+    for name, seeds in {"its own": folders, **rivals}.items():
         if missing := claim.seeds - len(seeds):
-            said.append(f"{missing} of {claim.seeds} seeds are to be run: {of}.")
-    told = [_line(claim, name, x) for name, x in found(compared).items()]
-    told += _together(compared)
-    return "\n".join([*said, "", *told, "", seeds_report.terminal(compared)])
+            lines.append(f"{missing} of {claim.seeds} seeds are to be run: {name}.")
+    outcomes = [_line(claim, name, x) for name, x in comparisons(compared).items()]
+    lines += ["", *outcomes, *_mean_line(compared), ""]
+    return "\n".join([*lines, seeds_report.terminal(compared)])
 
 
-class Found(NamedTuple):
+def opening(claim: Claim, threshold: str, protocol: str) -> list[str]:
+    """Says what was claimed, what decides it, and what it was set against."""
+    lines = [f"Claim: {claim.hypothesis}", f"Decides: {claim.primary}; {threshold}."]
+    if protocol:
+        lines.append(f"Another protocol, which does not decide: {protocol}.")
+    return [*lines, f"Against: {claim.baselines}"]
+
+
+class Comparison(NamedTuple):
     """Ours beside the baseline with the highest mean on a data set.
 
     Attributes:
-      difference: ours minus that, over seeds; p is after Holm's correction over the
-        data sets that are no held-out classes.
-      above: the seeds on which its interval over episodes is above zero.
+      ours: the best of ours on meta-validation.
+      strongest: that baseline.
+      difference: ours minus the baseline, over seeds. Its p is corrected by Holm's
+        method over the data sets that are no held-out classes.
+      above: on how many seeds the interval over episodes is above zero.
     """
 
     ours: Entry
@@ -78,8 +85,8 @@ class Found(NamedTuple):
     above: int
 
 
-def found(compared: Compared) -> dict[str, Found]:
-    """What was found on every data set of unseen classes."""
+def comparisons(compared: Compared) -> dict[str, Comparison]:
+    """Compares ours with the strongest baseline on every data set of unseen classes."""
     baselines = [entry for entry in compared.entries if entry.init not in OURS]
     names, ours = compared.unseen, compared.ours
     against = {x: max(baselines, key=lambda y, x=x: mean(y, x)) for x in names}
@@ -87,35 +94,35 @@ def found(compared: Compared) -> dict[str, Found]:
         {name: ours.measured(name) for name in names},
         {name: against[name].measured(name) for name in names},
     )
-    every = {}
+    by_set = {}
     for name, theirs in against.items():
         pairs = zip(ours.measured(name), theirs.measured(name), strict=True)
         above = sum(intervals.paired_interval(*pair).low > 0 for pair in pairs)
-        every[name] = Found(ours, theirs, differences[name], above)
-    return every
+        by_set[name] = Comparison(ours, theirs, differences[name], above)
+    return by_set
 
 
 def mean(entry: Entry, data_set: str) -> float:
-    """Accuracy in percent, seeds counting the same."""
+    """Gives the mean accuracy in percent; each seed counts the same."""
     return 100 * float(np.mean([np.mean(x) for x in entry.measured(data_set)]))
 
 
-def _line(claim: Claim, name: str, found: Found) -> str:
-    ours, theirs, difference, above = found
-    points, word = 100 * difference.mean, "not won"
+def _line(claim: Claim, name: str, comparison: Comparison) -> str:
+    ours, theirs, difference, above = comparison
+    points, outcome = 100 * difference.mean, "not won"
     if difference.different and abs(points) >= claim.smallest:
-        word = "won" if points > 0 else "lost"
-    if word == "won" and claim.every_seed and above < len(ours.chosen):
-        word = "not won on every seed"
+        outcome = "won" if points > 0 else "lost"
+    if outcome == "won" and claim.every_seed and above < len(ours.chosen):
+        outcome = "not won on every seed"
     return (
-        f"{name}: {word}. {ours.name} {mean(ours, name):.1f}, {theirs.name} "
+        f"{name}: {outcome}. {ours.name} {mean(ours, name):.1f}, {theirs.name} "
         f"{mean(theirs, name):.1f}, difference {tables.points(difference)}"
         f"{_p(difference)}; by itself above zero on {above} of {len(ours.chosen)} seeds"
     )
 
 
-def _together(compared: Compared) -> list[str]:
-    """A line for the mean of several data sets, each of which counts the same."""
+def _mean_line(compared: Compared) -> list[str]:
+    """Gives a line on the mean of several data sets; each of them counts the same."""
     if len(compared.unseen) < 2:
         return []
 
@@ -140,12 +147,13 @@ def _p(difference: Interval) -> str:
 
 def versions(folders: Sequence[pathlib.Path]) -> list[str]:
     """Names the versions of the code where seeds ran with several."""
-    by_package: dict[str, list[str]] = {}
+    commits: dict[str, str] = {}  # by digest of the package
+    seeds: dict[str, list[str]] = {}
     for folder in folders:
         code = json.loads((folder / CODE).read_text())
-        of = by_package.setdefault(code["package"], [f"{code['commit'] or 'unknown'}"])
-        of.append(folder.name)
-    if len(by_package) < 2:
+        commits.setdefault(code["package"], code["commit"] or "unknown")
+        seeds.setdefault(code["package"], []).append(folder.name)
+    if len(commits) < 2:
         return []
-    parts = (f"{', '.join(seeds)} by {at}" for at, *seeds in by_package.values())
+    parts = (f"{', '.join(seeds[x])} by {commit}" for x, commit in commits.items())
     return [f"Warning: seeds of different versions of the code: {'; '.join(parts)}."]
