@@ -1,4 +1,4 @@
-"""Every workload beside its peers, in turns: one table, and raw numbers.
+"""Times every workload beside its peers, in turns; writes a table and raw rows.
 
     python -m benchmarks                    all workloads, and growth
     python -m benchmarks A C growth         some of them
@@ -6,21 +6,24 @@
     python -m benchmarks --gpu [NAMES]      on an accelerator; benchmarks/gpu.py besides
     python -m benchmarks --peers PYTHON     an interpreter that has torch
 
-Workloads are the meta-steps of `benchmarks.workloads`. Each side has a process of its
-own, which compiles, warms up and then takes one step when it is its turn, so that all
-are timed on the machine in the same state: ours, the peers of `benchmarks.theirs`, and
-a matrix product of 2,048 rows for the machine's peak. A peer that is not installed is
-a row that says so. The table has medians of seconds; the peer's time and memory by
-which ours are divided; working memory (of the peak resident set and the compiler's plan
-the larger, see `benchmarks.timing`); and useful FLOPs (`benchmarks.ours.useful_flops`)
-by seconds, also as a share of the product's. Growth is the exponent of A's time, less
-that without inner steps, over their number, and over the number of tasks.
+Workloads are the meta-steps of `benchmarks.workloads`. The sides are ours, the peers of
+`benchmarks.theirs`, and a matrix product of 2,048 rows for the machine's peak. Each has
+a process of its own, which compiles, warms up, and then takes one step when it is its
+turn. So all are timed on the machine in the same state. A peer that is not installed is
+a row that says so.
+
+The table has medians of seconds, and time and memory divided by those of the fastest
+peer. Working memory is the larger of the peak resident set and the compiler's plan (see
+`benchmarks.timing`). Useful FLOPs (`benchmarks.ours.useful_flops`) stand by second, and
+as a share of the product's. Growth is the exponent of A's time over the number of
+inner steps, less the time without any, and over the number of tasks.
 """
 
 import argparse
 import datetime
 import json
 import math
+import operator
 import os
 import pathlib
 import platform
@@ -80,11 +83,11 @@ class Side:
         self.cpu_seconds.append(took["cpu_seconds"])
 
     def close(self) -> dict[str, Any]:
-        """Ends the process, and gives what is known of it."""
+        """Ends the process, and gives what it said and how long its steps took."""
         if "error" not in self.about:
             self._process.stdin.close()
             self.about |= self._answer()
-        with self._process, self._errors:  # closes what it wrote to
+        with self._process, self._errors:  # closes its streams
             pass
         if not self.seconds:
             return self.about
@@ -96,7 +99,7 @@ class Side:
 
 
 def in_turns(sides: dict[str, tuple[str, ...]], runs: int) -> dict[str, dict[str, Any]]:
-    """Times sides, each the words of its command, one step each by turns."""
+    """Times sides by turns, one step each; a side is the words of its command."""
     started = {name: Side(*words) for name, words in sides.items()}
     for _ in range(runs):
         for side in started.values():
@@ -105,7 +108,7 @@ def in_turns(sides: dict[str, tuple[str, ...]], runs: int) -> dict[str, dict[str
 
 
 def measured(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each side of a workload, ours first."""
+    """Gives a row for each side of a workload, ours first."""
     work, me = workloads.named(name), sys.executable
     modes = ["mixed"] if work.second_order else ["first_order"]
     modes += args.modes if work.second_order else []
@@ -113,15 +116,14 @@ def measured(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     sides = {mode: (me, "ours", name, mode) for mode in modes}
     peers = PEERS if work.second_order else PEERS[:2]
     sides |= {peer: (args.peers, "theirs", name, peer) for peer in peers}
-    found = in_turns(sides | {"product": (me, "ours", "product", "")}, args.runs)
-    peak = found.pop("product")
+    timed = in_turns(sides | {"product": (me, "ours", "product", "")}, args.runs)
+    peak = timed.pop("product")
     rate = peak.get("useful_flops", math.nan) / peak.get("median_s", math.nan)
-    best = min(
-        (found[x] for x in peers if "median_s" in found[x]), default={}, key=time_of
-    )
-    useful = found[modes[0]].get("useful_flops")
+    finished = (timed[x] for x in peers if "median_s" in timed[x])
+    best = min(finished, default={}, key=operator.itemgetter("median_s"))
+    useful = timed[modes[0]].get("useful_flops")
     rows = []
-    for side, row in found.items():
+    for side, row in timed.items():
         row = {"workload": name, "about": work.about, "side": side} | row
         if "median_s" in row and useful:
             row["GFLOP_s"] = round(useful / row["median_s"] / 1e9)
@@ -134,29 +136,24 @@ def measured(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def time_of(row: dict[str, Any]) -> float:
-    """The median of a row's seconds."""
-    return row["median_s"]
-
-
 def growth(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """How A grows with its inner steps and its tasks: a row each, and exponents."""
+    """Times A with more inner steps and more tasks; fits the exponents of growth."""
     rows = []
     for field, values in GROWTH.items():
-        # Without inner steps, the queries' share is left; of tasks there is none.
+        # Without inner steps the queries' time is left; without tasks there is none.
         zero = (0,) if field == "steps" else ()
         sides = {
             str(value): (sys.executable, "ours", f"A/{field}={value}", "mixed")
             for value in (*zero, *values)
         }
-        found = in_turns(sides, args.runs)
-        constant = found["0"]["median_s"] if zero else 0.0
+        timed = in_turns(sides, args.runs)
+        constant = timed["0"]["median_s"] if zero else 0.0
         points = [
-            (math.log(value), math.log(found[str(value)]["median_s"] - constant))
+            (math.log(value), math.log(timed[str(value)]["median_s"] - constant))
             for value in values
         ]
         slope = statistics.linear_regression(*zip(*points, strict=True)).slope
-        for value, row in found.items():
+        for value, row in timed.items():
             side = f"{value} {field}"
             rows.append({"workload": "growth", "about": "A", "side": side} | row)
         rows.append(
@@ -171,7 +168,7 @@ def growth(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def quickstart(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """The whole quickstart once, in a new folder, by the clock."""
+    """Times the whole quickstart once, in a new folder."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["--config", "configs/quickstart.py", f"--workdir={folder}/run"]
         begin = time.perf_counter()
@@ -189,7 +186,7 @@ def quickstart(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def on_accelerator(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of benchmarks/gpu.py."""
+    """Gives the rows of benchmarks/gpu.py."""
     words = [sys.executable, "benchmarks/gpu.py", "--json", f"--runs={args.runs}"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
@@ -210,7 +207,7 @@ def on_accelerator(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def processor() -> str:
-    """The processor's name and how many cores this process has."""
+    """Names the processor, and how many cores this process has."""
     names = [platform.processor() or platform.machine()]
     about = pathlib.Path("/proc/cpuinfo")
     if about.exists():
@@ -234,7 +231,7 @@ COLUMNS = {
 
 
 def table(rows: Iterable[dict[str, Any]]) -> str:
-    """Markdown, a row a side."""
+    """Makes a table in Markdown, with a row for each side."""
     lines = [
         "| " + " | ".join(COLUMNS.values()) + " |",
         "|" + "---|" * len(COLUMNS),
@@ -261,7 +258,7 @@ def main() -> None:
     parser.add_argument("--modes", nargs="*", default=[], help="more gradient modes")
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument(
-        "--out", type=pathlib.Path, help="of raw rows, a JSON line each"
+        "--out", type=pathlib.Path, help="file of raw rows, a JSON line each"
     )
     args = parser.parse_args()
     if unknown := set(args.names) - set(names):
@@ -272,20 +269,20 @@ def main() -> None:
     about = {"machine": processor(), "date": day}
     wholes = {"growth": growth, "quickstart": quickstart}
     out = args.out or RESULTS / f"benchmarks-{day}.jsonl"
-    every = []
+    all_rows = []
     with out.open("a") as file:
         for name in args.names or (*WORKLOADS, "growth"):
             rows = wholes[name](args) if name in wholes else measured(name, args)
-            every += rows
+            all_rows += rows
             file.writelines(json.dumps(row | about) + "\n" for row in rows)
             file.flush()
             print(table(rows), flush=True)
         if args.gpu and not args.names:
             rows = on_accelerator(args) + quickstart(args)
-            every += rows
+            all_rows += rows
             file.writelines(json.dumps(row | about) + "\n" for row in rows)
     print(f"\n{about['machine']}, {args.runs} runs in turns; raw: {out}\n")
-    print(table(every))
+    print(table(all_rows))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
-"""Every method of configs/methods.py side by side, for equal device time.
+"""Compares the methods of configs/methods.py, for equal device time.
 
     python benchmarks/compare_methods.py measure glyphs RESULTS.jsonl
     python benchmarks/compare_methods.py measure cifar100 RESULTS.jsonl
     python benchmarks/compare_methods.py table RESULTS.jsonl
 
-Each seed has one joint pretraining for all of the time and one warm start for three
-quarters of it, and every method goes on from that for the last one; steps are counted
-out beforehand by times that are measured side by side. Methods are measured with the
-head that they were learned with, inner rate and number of steps chosen on
-meta-validation; joint pretraining with every head, the best one chosen there too. The
-table has means over seeds, and what a method is ahead of joint pretraining by, with its
-95 % interval (Student's t over seeds, each paired).
+Each seed has one joint pretraining for all of the time, and one warm start for three
+quarters of it. Every method goes on from that warm start for the last quarter. Times of
+a step are measured side by side, and give the numbers of steps beforehand.
+
+A method is measured with the head that it was learned with. Its inner rate and number
+of steps are chosen on meta-validation. Joint pretraining is measured with every head,
+of which the best is chosen there, too. The table has means over seeds, and what a
+method is ahead of joint pretraining by, with its 95 % interval (Student's t over seeds,
+each paired).
 """
 
 import argparse
@@ -40,13 +42,13 @@ from metainit.training.method import make_method
 
 CONFIG = str(pathlib.Path(__file__).parents[1] / "configs" / "methods.py")
 METHODS = tuple(runpy.run_path(CONFIG)["METHODS"])
-WAYS = {1: (5, 20), 5: (5,)}  # of the tasks that are measured, by their shot
-# Their parameters already differ in pretraining, so that they have one of their own.
+WAYS = {1: (5, 20), 5: (5,)}  # ways of the tasks that are measured, by their shot
+# Methods whose parameters differ in pretraining already, so that each has its own.
 OWN_PRETRAINING = ("film", "adapters", "averaged")
 
 
 def config_of(method: str, shot: int, seed: int, args: argparse.Namespace):
-    """The method's config, but for how long it takes."""
+    """Gives the method's config; `lengthened` says how long it trains."""
     config = configs.load(f"{CONFIG}:{method}")
     config.seed = seed
     config.data.name = args.data
@@ -62,7 +64,7 @@ def config_of(method: str, shot: int, seed: int, args: argparse.Namespace):
 
 
 def lengthened(config, iterations: int):
-    """The config for so many meta-iterations, three quarters for the warm start."""
+    """Sets the number of meta-iterations, three quarters of them for the warm start."""
     quarter = max(1, round(iterations / 4))
     config.update(iterations=4 * quarter, warm_start=3 * quarter)
     config.outer.decay_steps = config.iterations
@@ -73,16 +75,17 @@ def lengthened(config, iterations: int):
 
 
 class Compared:
-    """What the methods that learn from tasks of one shot share."""
+    """The runs that methods share which learn from tasks of one shot."""
 
     def __init__(self, shot: int, args: argparse.Namespace) -> None:
-        """Makes room for the runs of joint pretraining."""
+        """Begins without any runs."""
         self.shot, self.args = shot, args
         self.folder = pathlib.Path(tempfile.mkdtemp())
         self.joint_steps = 0
         self.evaluators: dict = {}
-        self.joint: dict = {}  # by seed and way: accuracy and head of the best
-        self.seconds: dict = {}  # by method: of a meta-iteration, of a joint step
+        self.joint: dict = {}  # the best accuracy and its head, by seed and way
+        # Of a meta-iteration and of a joint step, by method.
+        self.seconds: dict = {}
 
     def rows(self, method: str, seed: int) -> Iterator[dict]:
         """Trains a method, and measures it at each way."""
@@ -106,15 +109,15 @@ class Compared:
         ours = inits[NAMES[WARM_RATES if config.learned_rates else FROM_PRETRAINED]]
         joint = inits[NAMES[JOINT]]
         for way in WAYS[self.shot]:
-            at_way = of_way(config, way)
+            at_way = with_way(config, way)
             samples = episode_set.draw_roles(
                 at_way.task, at_way.evaluate, roles, at_way.seed
             )
             if (seed, way) not in self.joint:
-                found = few_shot.evaluate(
+                evaluation = few_shot.evaluate(
                     at_way.evaluate, {NAMES[JOINT]: joint}, samples, evaluator_of
                 )
-                row = verdict.best_heads(found.rows)[NAMES[JOINT]]
+                row = verdict.best_heads(evaluation.rows)[NAMES[JOINT]]
                 accuracy = float(row.measurements["accuracy"][row.chosen].mean())
                 self.joint[seed, way] = accuracy, row.head
             accuracy, head = self.joint[seed, way]
@@ -133,7 +136,7 @@ class Compared:
             }
 
     def _trained(self, config, method, trainer, programs) -> dict:
-        """The initialisations; joint pretraining and the warm start once a seed."""
+        """Trains a method; joint pretraining and the warm start once for each seed."""
         workdir = self.folder / f"{method}-{config.seed}"
         shared = self.folder / f"shared-{config.seed}"
         if shared.exists() and method not in OWN_PRETRAINING:
@@ -147,11 +150,11 @@ class Compared:
         return inits
 
     def _evaluator_of(self, config, start):
-        """One compiled program for methods that are measured alike."""
-        asked = config.method
-        kind = asked.algorithm in ("anil", "boil") and asked.algorithm
-        pull = asked.gradient == "implicit" and asked.damping
-        kind = kind, pull, asked.phases, asked.head, asked.step_sizes
+        """Gives one compiled program to all methods that are measured alike."""
+        fields = config.method
+        masked = fields.algorithm in ("anil", "boil") and fields.algorithm
+        pull = fields.gradient == "implicit" and fields.damping
+        kind = masked, pull, fields.phases, fields.head, fields.step_sizes
         kind = *kind, config.model.added
         if kind not in self.evaluators:
             method = make_method(config, start.model, start.preprocess)
@@ -160,8 +163,8 @@ class Compared:
         return self.evaluators[kind]
 
 
-def of_way(config, way: int):
-    """Fewer episodes and queries where there are many classes."""
+def with_way(config, way: int):
+    """Sets the way; with many classes there are fewer episodes and queries."""
     queries, few = (15, 1) if way == 5 else (5, 2)
     evaluate = dataclasses.replace(
         config.evaluate,
@@ -173,14 +176,14 @@ def of_way(config, way: int):
 
 
 def data_of(config):
-    """The data, without images that two roles share."""
+    """Loads the data, without images that two roles share."""
     data = configs.typed(config).data
     roles = loading.load(data)
     return leakage.drop_shared(roles)[0] if data.drop_shared else roles
 
 
 def compiled(config, roles):
-    """The programs of a meta-iteration and of joint pretraining."""
+    """Compiles the steps of meta-learning and of joint pretraining."""
     init_key, *keys = jax.random.split(jax.random.key(config.seed), 3)
     _, start = preparation.starts(config, roles, None, init_key)
     method = make_method(config, start.model, start.preprocess)
@@ -188,25 +191,25 @@ def compiled(config, roles):
 
 
 def measured(config, init, samples, evaluator_of) -> dict:
-    """Accuracy on meta-test at the rate and steps chosen on meta-validation."""
+    """Measures meta-test at the rate and steps that are best on meta-validation."""
 
-    def of(rate, choosing):
+    def accuracies(rate, sample):
         setting = Setting(config.method.head, "sgd", rate)
-        found = few_shot.validated(evaluator_of, init, choosing, setting)
-        return found["accuracy"].mean(1)
+        measurements = few_shot.validated(evaluator_of, init, sample, setting)
+        return measurements["accuracy"].mean(1)
 
     rates = config.evaluate.sgd_rates
-    tried = [of(rate, samples.validation) for rate in rates]
+    tried = [accuracies(rate, samples.validation) for rate in rates]
     best, step = np.unravel_index(np.argmax(tried), np.shape(tried))
     return {
-        "accuracy": float(of(rates[best], samples.test)[step]),
+        "accuracy": float(accuracies(rates[best], samples.test)[step]),
         "rate": rates[best],
         "steps": config.evaluate.steps[step],
     }
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Adds a row of JSON a method, seed and way."""
+    """Adds a row of JSON for each method, seed and way."""
     for shot in args.shots:
         compared = Compared(shot, args)
         for seed, method in itertools.product(args.seeds, args.methods or METHODS):
@@ -217,27 +220,27 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def table(args: argparse.Namespace) -> None:
-    """Prints a table in Markdown for each data set, a row a method."""
+    """Prints a table in Markdown for each data set, with a row for each method."""
     rows = [json.loads(line) for line in args.rows]
     for data in dict.fromkeys(row["data"] for row in rows):
         protocols = [(5, 1), (5, 5), (20, 1)]
-        of = {
+        cases = {
             (row["method"], (row["way"], row["shot"]), row["seed"]): row
             for row in rows
             if row["data"] == data
         }
-        seeds = sorted({seed for _, _, seed in of})
+        seeds = sorted({seed for _, _, seed in cases})
         names = [f"{way}-way {shot}-shot" for way, shot in protocols]
         print(f"\n{data}, seeds {', '.join(map(str, seeds))}\n")
         print(f"| method | {' | '.join(names)} | seconds | ms | MB |")
         print("|---|" + "---|" * len(names) + "---:|" * 3)
-        baseline = (_joint(of, protocol) for protocol in protocols)
+        baseline = (_joint(cases, protocol) for protocol in protocols)
         print(f"| joint, its best head | {' | '.join(baseline)} | 1.00 | | |")
-        for method in dict.fromkeys(method for method, _, _ in of):
-            cells = [_cell(of, method, protocol, seeds) for protocol in protocols]
-            some = [row for (name, _, _), row in of.items() if name == method]
-            spent = np.median([row["seconds"] / row["joint_seconds"] for row in some])
-            first = of[method, protocols[0], seeds[0]]
+        for method in dict.fromkeys(method for method, _, _ in cases):
+            cells = [_cell(cases, method, protocol, seeds) for protocol in protocols]
+            runs = [row for (name, _, _), row in cases.items() if name == method]
+            spent = np.median([row["seconds"] / row["joint_seconds"] for row in runs])
+            first = cases[method, protocols[0], seeds[0]]
             print(
                 f"| {method} | {' | '.join(cells)} | {spent:.2f} "
                 f"| {1000 * first['iteration_seconds']:.1f} "
@@ -245,18 +248,19 @@ def table(args: argparse.Namespace) -> None:
             )
 
 
-def _joint(of: dict, protocol: tuple[int, int]) -> str:
-    found = {(seed, row["joint"]) for (_, x, seed), row in of.items() if x == protocol}
-    return f"{100 * np.mean([accuracy for _, accuracy in found]):.1f}"
+def _joint(cases: dict, protocol: tuple[int, int]) -> str:
+    rows = {(key[2], row["joint"]) for key, row in cases.items() if key[1] == protocol}
+    return f"{100 * np.mean([accuracy for _, accuracy in rows]):.1f}"
 
 
-def _cell(of: dict, method: str, protocol: tuple[int, int], seeds: list[int]) -> str:
-    """Mean accuracy, and the mean of what it is ahead of joint pretraining by."""
-    some = [of[method, protocol, x] for x in seeds if (method, protocol, x) in of]
-    accuracy = 100 * np.array([row["accuracy"] for row in some])
-    ahead = accuracy - [100 * row["joint"] for row in some]
+def _cell(cases: dict, method: str, protocol: tuple[int, int], seeds: list[int]) -> str:
+    """Tells the mean accuracy, and by how much it is ahead of joint pretraining."""
+    keys = [(method, protocol, seed) for seed in seeds]
+    rows = [cases[key] for key in keys if key in cases]
+    accuracy = 100 * np.array([row["accuracy"] for row in rows])
+    ahead = accuracy - [100 * row["joint"] for row in rows]
     text = f"{accuracy.mean():.1f}, {ahead.mean():+.1f}"
-    if len(some) > 1:
+    if len(rows) > 1:
         interval = scipy.stats.ttest_1samp(ahead, 0).confidence_interval()
         text += f" [{interval.low:.1f}, {interval.high:.1f}]"
     return text
@@ -266,19 +270,19 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
-    of_measure = commands.add_parser("measure")
-    of_measure.set_defaults(command=measure)
-    add = of_measure.add_argument
+    measure_parser = commands.add_parser("measure")
+    measure_parser.set_defaults(command=measure)
+    add = measure_parser.add_argument
     add("data", choices=("glyphs", "cifar100"))
     add("out", type=argparse.FileType("a"), help="rows are added to it")
-    add("--seconds", type=float, default=16.0, help="of device time")
+    add("--seconds", type=float, default=16.0, help="device time of a training")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--shots", type=int, nargs="+", choices=WAYS, default=list(WAYS))
     add("--methods", nargs="+", choices=METHODS)
     add("--episodes", type=int, default=120)
-    of_table = commands.add_parser("table")
-    of_table.set_defaults(command=table)
-    of_table.add_argument("rows", type=argparse.FileType())
+    table_parser = commands.add_parser("table")
+    table_parser.set_defaults(command=table)
+    table_parser.add_argument("rows", type=argparse.FileType())
     args = parser.parse_args()
     args.command(args)
 

@@ -1,12 +1,12 @@
-"""Do the intervals of `metainit.evaluation.intervals` cover as often as they say?
+"""Counts how often the intervals of `metainit.evaluation.intervals` cover the mean.
 
     python benchmarks/coverage.py [tables]
 
-Simulates accuracies [seeds, episodes] of known mean, spread as the quickstart's
-(benchmarks/results/quickstart-seed*.jsonl.gz) and otherwise, and writes a JSON line for
-each setting to benchmarks/results/coverage.jsonl: how often 95 % intervals cover the
-mean and, for differences, how often one is called significant. Where all seeds meet
-the same episodes the interval is wrong, so that such runs are refused.
+It simulates accuracies [seeds, episodes] of a known mean. They spread as those of the
+quickstart (benchmarks/results/quickstart-seed*.jsonl.gz), and in other ways. A JSON
+line for each setting goes to benchmarks/results/coverage.jsonl. It says how often 95 %
+intervals cover the mean, and how often a difference is called significant. Where all
+seeds meet the same episodes the interval is wrong, so that such runs are refused.
 """
 
 import gzip
@@ -22,13 +22,16 @@ import numpy as np
 from metainit.evaluation import intervals
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-EPISODES, QUERIES = 600, 25  # QUERIES: of a quickstart episode
+EPISODES, QUERIES = 600, 25  # as in the quickstart
 OURS, OTHER = "meta-learned from pretrained", "joint pretraining"
 
 
 def measured() -> tuple[float, dict[str, tuple[float, float]]]:
-    """Mean accuracy; standard deviations over seeds and, within one, over episodes."""
-    accuracy, difference, of_episodes, of_pairs = [], [], [], []
+    """Gives the mean accuracy, and standard deviations by the name of a spread.
+
+    A spread has one deviation over seeds and one over episodes, within a seed.
+    """
+    accuracy, difference, episodes, pairings = [], [], [], []
     for path in sorted(RESULTS.glob("quickstart-seed*.jsonl.gz")):
         rows = [json.loads(line) for line in gzip.open(path)][:-1]
         heads = [row for row in rows if row["metric"] == "accuracy" and row["chosen"]]
@@ -36,23 +39,23 @@ def measured() -> tuple[float, dict[str, tuple[float, float]]]:
         pairs = [row for row in rows if row.get("other_init") == OTHER]
         accuracy.append(chosen[OURS]["value"])
         difference.append(chosen[OURS]["value"] - chosen[OTHER]["value"])
-        of_episodes.append(_deviation(chosen[OURS]))
-        of_pairs.append(max(map(_deviation, pairs)))  # power is not flattered
+        episodes.append(_deviation(chosen[OURS]))
+        pairings.append(max(map(_deviation, pairs)))  # power is not flattered
     return float(np.mean(accuracy)), {
-        "measured accuracy": (float(np.std(accuracy, ddof=1)), max(of_episodes)),
-        "measured difference": (float(np.std(difference, ddof=1)), max(of_pairs)),
+        "measured accuracy": (float(np.std(accuracy, ddof=1)), max(episodes)),
+        "measured difference": (float(np.std(difference, ddof=1)), max(pairings)),
         "seeds vary little": (0.0005, 0.05),
         "seeds vary much": (0.02, 0.05),
     }
 
 
 def _deviation(row: dict[str, Any]) -> float:
-    """The standard deviation over episodes behind a 95 % interval."""
+    """Works out the standard deviation over episodes from a 95 % interval."""
     return float((row["high"] - row["low"]) / 2 / 1.96 * np.sqrt(row["n"]))
 
 
 def counts(rng: np.random.Generator, mean: float, deviation: float) -> np.ndarray:
-    """Accuracies [1, EPISODES]: binomial counts of beta-distributed chances."""
+    """Draws accuracies [1, EPISODES]: binomial counts of beta-distributed chances."""
     noise = mean * (1 - mean) / QUERIES
     variance = max((deviation**2 - noise) / (1 - 1 / QUERIES), 1e-8)
     total = mean * (1 - mean) / variance - 1  # of the beta distribution's parameters
@@ -61,18 +64,18 @@ def counts(rng: np.random.Generator, mean: float, deviation: float) -> np.ndarra
 
 
 def covered(tables: Iterable[np.ndarray], mean: float) -> dict[str, Any]:
-    """How often intervals cover the mean, and exclude 0 where a gain is added."""
-    every = [intervals.over_seeds(table) for table in tables]
-    low, high = np.array([interval[1:3] for interval in every]).T
-    found = {"tables": len(every), "coverage": np.mean((low <= mean) & (mean <= high))}
-    return found | {
+    """Counts how often intervals cover the mean, and exclude 0 when a gain is added."""
+    simulated = [intervals.over_seeds(table) for table in tables]
+    low, high = np.array([interval[1:3] for interval in simulated]).T
+    coverage = np.mean((low <= mean) & (mean <= high))
+    return {"tables": len(simulated), "coverage": coverage} | {
         f"significant at {gain:+g}": np.mean((low + gain > 0) | (high + gain < 0))
         for gain in (0.0, 0.02)
     }
 
 
 def simulate(tables: int) -> Iterator[dict[str, Any]]:
-    """A JSON row for each setting."""
+    """Yields a row for each setting."""
     rng = np.random.default_rng(0)
     accuracy, spreads = measured()
     for mean, deviation in ((accuracy, spreads["measured accuracy"][1]), (0.6, 0.12)):

@@ -1,10 +1,11 @@
-"""`metainit finetune` beside scikit-learn's logistic regression on the same features.
+"""Compares `metainit finetune` with logistic regression on the same features.
 
     python benchmarks/finetune.py --data EXCERPTS --work FOLDER --out rows.jsonl
 
-For every excerpt and split: accuracy and log loss of the classifier that was saved, and
-of logistic regression (C=1) on its features, standardised and as they are, learned from
-the same images and judged on the same held-out ones. Rows that are there are kept.
+A row for every excerpt and split has the accuracy and log loss of the classifier that
+was saved. It also has those of scikit-learn's logistic regression (C=1) on its
+features, standardised and as they are. Both learn from the same images, and are judged
+on the same held-out ones. Rows that exist already are kept.
 """
 
 import argparse
@@ -29,21 +30,21 @@ def main() -> None:
     for name in ("data", "work", "out"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    given = parser.parse_args()
-    lines = given.out.read_text().splitlines() if given.out.exists() else []
+    args = parser.parse_args()
+    lines = args.out.read_text().splitlines() if args.out.exists() else []
     rows = [json.loads(line) for line in lines]
     done = {(row["data"], row["seed"]) for row in rows}
-    for path in sorted(given.data.glob("*-short*.tar")):
+    for path in sorted(args.data.glob("*-short*.tar")):
         name = path.name.partition("-")[0]
-        if not (given.work / name).exists():
+        if not (args.work / name).exists():
             with tarfile.open(path) as archive:
-                archive.extractall(given.work, filter="data")
-        for seed in given.seeds:
+                archive.extractall(args.work, filter="data")
+        for seed in args.seeds:
             if (name, seed) not in done:
-                rows.append({"data": name, "seed": seed} | _row(given.work, name, seed))
-                with given.out.open("a") as file:
+                rows.append({"data": name, "seed": seed} | _row(args.work, name, seed))
+                with args.out.open("a") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
-    _tell(rows)
+    _print(rows)
 
 
 def _row(work: pathlib.Path, name: str, seed: int) -> dict[str, object]:
@@ -75,17 +76,17 @@ def _row(work: pathlib.Path, name: str, seed: int) -> dict[str, object]:
     return row
 
 
-def _tell(rows: list[dict]) -> None:
+def _print(rows: list[dict]) -> None:
     print("data           images  finetune         LR, standardised  LR, plain")
     for name in dict.fromkeys(row["data"] for row in rows):
-        of_name = [row for row in rows if row["data"] == name]
-        cells = [f"{name:14} {of_name[0]['images']:6}"]
+        splits = [row for row in rows if row["data"] == name]
+        cells = [f"{name:14} {splits[0]['images']:6}"]
         for key in ("", "standardised_", "plain_"):
             accuracy, loss = (
-                np.mean([row[key + x] for row in of_name]) for x in ("accuracy", "loss")
+                np.mean([row[key + x] for row in splits]) for x in ("accuracy", "loss")
             )
             cells.append(f"{100 * accuracy:5.1f} % {loss:.3f}   ")
-        print("  ".join(cells), f"{of_name[0]['seconds']:.0f} s")
+        print("  ".join(cells), f"{splits[0]['seconds']:.0f} s")
     for key in ("standardised_", "plain_"):
         points = [100 * (row["accuracy"] - row[key + "accuracy"]) for row in rows]
         losses = [row["loss"] - row[key + "loss"] for row in rows]

@@ -1,20 +1,23 @@
-"""Second-order MAML through ResNet-50 at 224 pixels: seconds, bytes, utilisation.
+"""Measures second-order MAML through ResNet-50 at 224 pixels.
 
     python benchmarks/gpu.py [--json]         every row timed, for an accelerator
     python benchmarks/gpu.py --plan [--json]  compiled only: bytes, on any machine
     python benchmarks/gpu.py --small          a tiny network, to try the script
 
-The setting of configs/maml_resnet50.py: four 8-way 4-shot tasks, 32 queries, prototype
-head, frozen running statistics, every other weight adapted in 10 SGD steps at 0.01,
-blocks checkpointed, Adam outside. It needs jax, flax and optax, no data and nothing of
-TFDS. A row is a meta-iteration in float32 or bfloat16, its tasks one by one (scan) or
-all at once (vmap), its 3x3 convolutions native or as matrix products; or a plain
-training step of the same network on one task's images, Adam too.
+The setting is that of configs/maml_resnet50.py: four 8-way 4-shot tasks with 32 queries
+and a prototype head. Running statistics are frozen, and every other weight adapts in 10
+SGD steps at 0.01. Blocks are checkpointed, and Adam is the outer optimizer. It needs
+jax, flax and optax, but no data and not TFDS.
 
-Bytes are the compiler's plan: temporaries and outputs, and arguments apart. Useful
-FLOPs are 9 forward passes an inner step and 3 for the queries (3 a plain step),
-whatever is computed again; utilisation sets them against a large matrix product on the
-same device in the same precision. What does not fit the device is a row that says so.
+A row is a meta-iteration in float32 or bfloat16. Its tasks run one by one (scan) or all
+at once (vmap), and its 3x3 convolutions are native or matrix products. Other rows are a
+plain training step of the same network by Adam, on the images of one task.
+
+Bytes are the compiler's plan: temporaries and outputs, and apart from them arguments.
+Useful FLOPs are 9 forward passes for each inner step and 3 for the queries, or 3 for a
+plain step; what is computed again does not count. Utilisation divides them by those of
+a large matrix product on the same device, in the same precision. What does not fit the
+device is a row that says so.
 """
 
 import argparse
@@ -42,7 +45,8 @@ from metainit.runtime import flops
 INNER_RATE, OUTER_RATE = 0.01, 1e-3
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 FORMS = {"native": convolution.NATIVE, "product": convolution.PRODUCT}
-USEFUL_A_STEP, USEFUL_A_GRADIENT = 9, 3  # in forward passes
+# Useful operations in forward passes: of an inner step, and of a plain gradient.
+USEFUL_A_STEP, USEFUL_A_GRADIENT = 9, 3
 
 
 class Setting(NamedTuple):
@@ -63,7 +67,7 @@ SMALL = Setting((1, 1, 1, 1), 4, "stage1", 16, 3, 1, 2, 2, 256)
 
 
 class Row(NamedTuple):
-    """What is measured: "meta" (an iteration) or "plain" (a training step)."""
+    """A measurement of "meta" (a meta-iteration) or "plain" (a training step)."""
 
     kind: str
     dtype: str
@@ -73,7 +77,7 @@ class Row(NamedTuple):
 
 
 def rows(args: argparse.Namespace) -> Iterator[Row]:
-    """Meta-iterations of every combination that is asked for, then plain steps."""
+    """Yields meta-iterations of all chosen combinations, then plain steps."""
     for dtype, form, gradient, tasks in itertools.product(
         args.dtype, args.conv, args.gradient, args.tasks
     ):
@@ -83,7 +87,7 @@ def rows(args: argparse.Namespace) -> Iterator[Row]:
 
 
 def network(row: Row, setting: Setting) -> Model:
-    """The body, every parameter but running statistics adapted and learned."""
+    """Builds the body; all parameters but running statistics adapt and are learned."""
     encoder = resnet.resnet(
         setting.stage_sizes,
         setting.width,
@@ -96,12 +100,12 @@ def network(row: Row, setting: Setting) -> Model:
 
 
 def prepare(params: Any, batch: Any, key: jax.Array) -> Any:
-    """uint8 images to float32 around zero."""
+    """Converts uint8 images to float32 around zero."""
     return batch | {"image": batch["image"].astype(jnp.float32) / 128 - 1}
 
 
 def batch(setting: Setting, *leading: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of the images of one batch, or of a batch for each task."""
+    """Gives the shapes of one batch, or of a batch for each task."""
     count, side = setting.way * setting.shot, setting.side
     return {
         "image": jax.ShapeDtypeStruct((*leading, count, side, side, 3), np.uint8),
@@ -110,7 +114,7 @@ def batch(setting: Setting, *leading: int) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def program(row: Row, setting: Setting) -> tuple[Any, Any, Any]:
-    """`update(state, data, key)`, `start(key) -> state`, and the data's shapes."""
+    """Gives `update(state, data, key)`, `start(key) -> state` and the data's shapes."""
     model = network(row, setting)
     of_batch = classification.features(model)
 
@@ -165,8 +169,8 @@ def program(row: Row, setting: Setting) -> tuple[Any, Any, Any]:
 
 
 def useful_flops(row: Row, setting: Setting) -> float:
-    """Of one call, in forward passes through the network on one batch of a task."""
-    # Counted through native convolutions: the products' padding is no work of ours.
+    """Counts the operations of one call that are useful."""
+    # Through native convolutions, since the padding of products is not useful.
     model = network(row._replace(conv="native"), setting)
     images = jax.ShapeDtypeStruct(
         (setting.way * setting.shot, setting.side, setting.side, 3), jnp.float32
@@ -177,12 +181,12 @@ def useful_flops(row: Row, setting: Setting) -> float:
     )
     if row.kind == "plain":
         return USEFUL_A_GRADIENT * forward
-    each = USEFUL_A_STEP * setting.steps + USEFUL_A_GRADIENT
-    return setting.tasks * each * forward
+    passes = USEFUL_A_STEP * setting.steps + USEFUL_A_GRADIENT
+    return setting.tasks * passes * forward
 
 
 def seconds(step: Any, runs: int) -> float:
-    """Median of a call's seconds, after one call that is not counted."""
+    """Times calls, after one that is not counted; gives the median."""
     jax.block_until_ready(step())
     times = []
     for _ in range(runs):
@@ -194,14 +198,14 @@ def seconds(step: Any, runs: int) -> float:
 
 @functools.cache
 def product_flops(dtype: str, side: int, runs: int) -> float:
-    """FLOPs a second of a product of two square matrices."""
+    """Times a product of two square matrices; gives FLOPs by second."""
     a = jnp.ones((side, side), DTYPES[dtype])
     multiply = jax.jit(jnp.matmul)
     return 2 * side**3 / seconds(lambda: multiply(a, a), runs)
 
 
 def filled(shapes: Any, classes: int) -> Any:
-    """Random images and labels of these shapes."""
+    """Draws random images and labels of these shapes."""
     rng = np.random.default_rng(0)
     high = {"uint8": 256, "int32": classes}
     return jax.tree.map(
@@ -211,25 +215,25 @@ def filled(shapes: Any, classes: int) -> Any:
 
 
 def measure(row: Row, setting: Setting, plan: bool, runs: int) -> dict[str, Any]:
-    """One row's numbers."""
+    """Measures one row, or only compiles it."""
     update, start, shapes = program(row, setting)
     key = jax.random.key(0)
     begin = time.perf_counter()
     lowered = jax.jit(update).lower(jax.eval_shape(start, key), shapes, key)
     step = lowered.compile()
-    found = {"compile_s": round(time.perf_counter() - begin, 1)}
+    numbers = {"compile_s": round(time.perf_counter() - begin, 1)}
     if memory := step.memory_analysis():
         temporaries = memory.temp_size_in_bytes + memory.output_size_in_bytes
-        found["planned_MB"] = round(temporaries / 1e6)
-        found["arguments_MB"] = round(memory.argument_size_in_bytes / 1e6)
+        numbers["planned_MB"] = round(temporaries / 1e6)
+        numbers["arguments_MB"] = round(memory.argument_size_in_bytes / 1e6)
     useful = useful_flops(row, setting)
-    found["useful_TFLOP"] = float(f"{useful / 1e12:.4g}")
+    numbers["useful_TFLOP"] = float(f"{useful / 1e12:.4g}")
     if plan:
-        return found
+        return numbers
     state, data = jax.jit(start)(key), filled(shapes, setting.way)
     took = seconds(lambda: step(state, data, key), runs)
     reached = product_flops(row.dtype, setting.product, runs)
-    return found | {
+    return numbers | {
         "seconds": float(f"{took:.4g}"),
         "useful_TFLOP_s": float(f"{useful / took / 1e12:.4g}"),
         "product_TFLOP_s": float(f"{reached / 1e12:.4g}"),
@@ -238,10 +242,10 @@ def measure(row: Row, setting: Setting, plan: bool, runs: int) -> dict[str, Any]
 
 
 def attempt(row: Row, setting: Setting, plan: bool, runs: int) -> dict[str, Any]:
-    """One row's numbers, or that it does not fit the device.
+    """Measures one row, or says that it does not fit the device.
 
     Raises:
-      jax.errors.JaxRuntimeError: any other than that.
+      jax.errors.JaxRuntimeError: another error happened.
     """
     try:
         return measure(row, setting, plan, runs)
@@ -252,7 +256,7 @@ def attempt(row: Row, setting: Setting, plan: bool, runs: int) -> dict[str, Any]
 
 
 def among(choices: tuple[str, ...]) -> Any:
-    """Of a comma-separated option, its values."""
+    """Makes a parser of comma-separated choices."""
 
     def values(text: str) -> list[str]:
         given = text.split(",")
@@ -273,7 +277,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--conv", type=among(tuple(FORMS)), default=list(FORMS))
     add("--tasks", type=among(("scan", "vmap")), default=["scan", "vmap"])
     add("--gradient", type=among(gradients), default=["mixed"])
-    add("--runs", type=int, default=3, help="timed calls of each row")
+    add("--runs", type=int, default=3, help="how often each row is timed")
     add("--plan", action="store_true", help="compile, and run nothing")
     add("--small", action="store_true", help="a tiny network on tiny images")
     add("--json", action="store_true", help="a JSON line for each row")
@@ -288,13 +292,13 @@ def main(argv: list[str] | None = None) -> None:
     }
     print(json.dumps(about | setting._asdict()), flush=True)
     for row in rows(args):
-        found = attempt(row, setting, args.plan, args.runs)
-        named = {name: value for name, value in row._asdict().items() if value}
+        numbers = attempt(row, setting, args.plan, args.runs)
+        settings = {name: value for name, value in row._asdict().items() if value}
         if args.json:
-            print(json.dumps(named | found | about), flush=True)
+            print(json.dumps(settings | numbers | about), flush=True)
         else:
-            numbers = ", ".join(f"{name} {value}" for name, value in found.items())
-            print(f"{' '.join(named.values()):35} {numbers}", flush=True)
+            text = ", ".join(f"{name} {value}" for name, value in numbers.items())
+            print(f"{' '.join(settings.values()):35} {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Two folders with every second class each, of a tar file of class folders.
+"""Splits a tar file of class folders into two folders with half of the classes each.
 
     python benchmarks/halves.py caltech101.tar TO
 
-Classes in the order of their names go to TO/one and TO/two by turns: one half to
-meta-train on, the other to test on, as `folder:TO/one` and `folder:TO/two`.
+Classes in the order of their names go to TO/one and TO/two by turns. One half is for
+meta-training and the other for testing, as `folder:TO/one` and `folder:TO/two`.
 """
 
 import argparse

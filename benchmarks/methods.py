@@ -1,11 +1,11 @@
-"""What a meta-iteration of each method computes and keeps, counted and not timed.
+"""Counts what a meta-iteration of each method computes and keeps; nothing is timed.
 
     python benchmarks/methods.py > benchmarks/results/methods.txt
 
-Conv-4 (64 filters, 32 pixels, 5-way 5-shot, 15 queries a class, one task): matrix
-products and convolutions in units of a forward pass of the support, and the compiler's
-bytes of temporaries, for 5 and 20 inner steps. Of implicit gradients one round of
-conjugate gradients is counted.
+The network is Conv-4 with 64 filters, on one 5-way 5-shot task of 32 pixels with 15
+queries of each class. Matrix products and convolutions are counted in forward passes of
+the support, for 5 and 20 inner steps. Memory is the compiler's bytes of temporaries.
+For implicit gradients one round of conjugate gradients is counted.
 """
 
 import jax
@@ -18,7 +18,7 @@ from metainit.models import classification, conv4, convolution
 from metainit.runtime import flops
 
 WAY, SHOT, QUERIES, SIDE = 5, 5, 15, 32
-# As slices, so that what is counted is in proportion to convolutions.
+# Convolutions as products of slices, whose counts are in proportion to convolutions.
 MODEL = conv4.conv4(64, "batch", "pool", "flatten", form=convolution.PRODUCT)
 SGD, OUTER = optax.sgd(0.01), optax.sgd(0.1)
 
@@ -29,18 +29,18 @@ def head(path: tuple, leaf: object) -> bool:
 
 
 def learners(loop: metainit.InnerLoop, episodes: metainit.Episode) -> dict:
-    """Every method, by name."""
-    made = {
+    """Makes every method, by name."""
+    by_name = {
         gradient: metainit.maml(loop, OUTER, gradient=gradient)
         for gradient in ("mixed", "reverse", "first_order")
     }
     for last in (1, 5):
         mode = metainit.truncated(last)
-        made[f"truncated({last})"] = metainit.maml(loop, OUTER, gradient=mode)
-    made["implicit(cg_steps=5)"] = metainit.maml(
+        by_name[f"truncated({last})"] = metainit.maml(loop, OUTER, gradient=mode)
+    by_name["implicit(cg_steps=5)"] = metainit.maml(
         loop, OUTER, gradient=metainit.implicit(2.0, 5)
     )
-    made |= {
+    by_name |= {
         "anil": metainit.anil(loop, OUTER, head),
         "boil": metainit.boil(loop, OUTER, head),
         "lslr": metainit.lslr(loop, OUTER, SGD),
@@ -48,11 +48,11 @@ def learners(loop: metainit.InnerLoop, episodes: metainit.Episode) -> dict:
         "meta_sgd": metainit.meta_sgd(loop, OUTER, SGD),
         "reptile": metainit.reptile(loop, OUTER),
     }
-    return made
+    return by_name
 
 
 def main() -> None:
-    """Prints a row a method."""
+    """Prints a row for each method."""
     images = jnp.zeros((WAY * SHOT, SIDE, SIDE, 3))
     body = MODEL.init(jax.random.key(0), images)
     width = classification.feature_count(MODEL, body, images)

@@ -1,9 +1,9 @@
-"""The two perceptrons of configs/mlp.py against each other.
+"""Compares the two perceptrons of configs/mlp.py.
 
     python benchmarks/mlp.py --out benchmarks/results/mlp.txt
 
-Trains both variants with every seed, each in a folder of its own below --workdir (the
-line again goes on), and prints a table of test results.
+It trains both variants with every seed and prints a table of test results. Each
+training has a folder of its own inside --workdir, and the same line resumes it.
 """
 
 import argparse

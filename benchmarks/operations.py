@@ -1,10 +1,11 @@
-"""What a meta-step's time goes to, by kind of operation, from a profile of it.
+"""Profiles a meta-step, and sums its time by kind of operation.
 
     python -m benchmarks.operations D mixed
     python -m benchmarks.operations A first_order --steps 10
 
-Kinds are the names that the compiler gives to its operations, less their numbers; a
-fusion's has what it is made of. Loops and calls are left out, whose parts are in.
+Kinds are the names that the compiler gives to its operations, without their numbers.
+The name of a fusion says what it is made of. Loops and calls are left out, since their
+parts are counted.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def by_kind(trace: pathlib.Path) -> collections.Counter[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workload")
-    parser.add_argument("mode", help="of the gradient")
+    parser.add_argument("mode", help="mode of the gradient")
     parser.add_argument("--steps", type=int, default=3)
     args = parser.parse_args()
     update, state, episodes = ours.program(workloads.named(args.workload), args.mode)
@@ -53,8 +54,8 @@ def main() -> None:
         kinds = by_kind(trace)
     total = sum(kinds.values())
     print(f"{args.workload}, {args.mode}: {total / 1e6 / args.steps:.2f} s a step")
-    for kind, took in kinds.most_common(20):
-        print(f"{100 * took / total:5.1f} %  {kind}")
+    for kind, microseconds in kinds.most_common(20):
+        print(f"{100 * microseconds / total:5.1f} %  {kind}")
 
 
 if __name__ == "__main__":

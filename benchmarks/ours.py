@@ -1,8 +1,8 @@
 """Our side of a workload, in a process of its own: `python -m benchmarks.ours A mixed`.
 
-The second word is a gradient mode; or "stored" for E: training as `launch.py` has it,
-which keeps the features of frozen stages and takes steps on them. `product` instead of
-a workload times a matrix product of 2,048 rows, the machine's peak.
+The second word is a gradient mode. For E it may be "stored": as training by `launch.py`
+does, it keeps the features of frozen stages and takes steps on them. `product` in place
+of a workload times a matrix product of 2,048 rows, for the machine's peak.
 """
 
 import sys
@@ -27,7 +27,7 @@ PRODUCT = 2048
 
 
 def network(work: Workload, form: convolution.Form | None = None) -> Model:
-    """The model of a workload; `form` is that of its convolutions."""
+    """Builds the model of a workload, with convolutions of this form."""
     if work.network == "conv4":
         return conv4.conv4(workloads.FILTERS, "batch", "pool", "flatten", form=form)
     use = "adapted" if work.network == "resnet50" else "frozen"
@@ -35,7 +35,7 @@ def network(work: Workload, form: convolution.Form | None = None) -> Model:
 
 
 def episodes_of(work: Workload) -> metainit.Episode:
-    """Random images and a label for each, with a leading task axis."""
+    """Draws random images and a label for each, with a leading task axis."""
     rng = np.random.default_rng(0)
 
     def batch(per_class):
@@ -51,7 +51,7 @@ def episodes_of(work: Workload) -> metainit.Episode:
 
 
 def program(work: Workload, mode: str) -> tuple[Any, Any, Any]:
-    """`update(state, episodes, key)`, a state, and episodes."""
+    """Gives `update(state, episodes, key)`, a state, and episodes."""
     model, episodes = network(work), episodes_of(work)
     images = episodes.support["image"][0]
     body = jax.jit(model.init)(jax.random.key(0), images)
@@ -85,10 +85,10 @@ def program(work: Workload, mode: str) -> tuple[Any, Any, Any]:
 
 
 def useful_flops(work: Workload) -> float:
-    """Of a meta-step: the least that plain differentiation needs.
+    """Counts the operations of a meta-step that plain differentiation needs at least.
 
-    9 forward passes of the support an inner step (3 in first order) and 3 of the
-    queries; of a frozen encoder one of both, of native convolutions.
+    An inner step needs 9 forward passes of the support (3 in first order), and the
+    queries need 3. A frozen encoder needs one of both. Convolutions are native.
     """
     model = network(work, convolution.NATIVE)
 
@@ -106,8 +106,8 @@ def useful_flops(work: Workload) -> float:
     support, queries = forward(work.shot), forward(work.queries)
     if work.network == "head":
         return work.tasks * (support + queries)
-    a_step = 9 if work.second_order else 3
-    return work.tasks * (a_step * work.steps * support + 3 * queries)
+    passes = 9 if work.second_order else 3
+    return work.tasks * (passes * work.steps * support + 3 * queries)
 
 
 def main() -> None:

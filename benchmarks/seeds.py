@@ -1,10 +1,10 @@
-"""Runs a config for several seeds and keeps each report's text and numbers.
+"""Runs a config with several seeds, and keeps the text and numbers of each report.
 
     python benchmarks/seeds.py configs/quickstart.py --seeds 0 1 2 3 4 [FLAG ...]
 
-Writes NAME-seedN.txt (wall seconds of the whole command, then the report's text) and
-NAME-seedN.jsonl.gz (its results.jsonl) to benchmarks/results. Flags that are
-not its own, such as --config.iterations=100, go to launch.py; --tag is added to NAME.
+NAME-seedN.txt in benchmarks/results has the seconds of the whole command and the text
+of the report. NAME-seedN.jsonl.gz is its results.jsonl. Other flags, such as
+--config.iterations=100, go to launch.py; --tag is added to NAME.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """PyTorch's side of a workload: `python -m benchmarks.theirs A torch.func|...`.
 
-Like ours to the last layer: the same network, images, steps and outer update, tasks in
-a Python loop, one backward pass each. A frozen encoder sees every image once a
-meta-step, without a gradient. It needs torch, for a ResNet torchvision, and the peer:
-torch.func alone, higher (github.com/facebookresearch/higher) or learn2learn.
+It has the same network, sizes of images, steps and outer update as ours. Tasks are
+taken in a Python loop, with one backward pass each. A frozen encoder sees every image
+once in a meta-step, without a gradient. It needs torch, for a ResNet torchvision, and
+the peer: torch.func alone, higher (github.com/facebookresearch/higher) or learn2learn.
 """
 
 import os
@@ -39,7 +39,7 @@ class Conv4(nn.Module):
 
 
 def networks(work: Workload):
-    """What adapts, and what is computed before without a gradient."""
+    """Builds the part that adapts, and the part before it that has no gradient."""
     if work.network == "conv4":
         return Conv4(work), nn.Identity()
     import torchvision
@@ -52,7 +52,7 @@ def networks(work: Workload):
 
 
 def make_step(work: Workload, peer: str, device: str):
-    """`step()`, one meta-step of a peer."""
+    """Makes `step()`, which takes one meta-step of a peer."""
     net, encoder = (part.to(device) for part in networks(work))
     outer = torch.optim.Adam(net.parameters(), OUTER_RATE)
 

@@ -1,4 +1,4 @@
-"""The loop of a process that takes a step when it is told to, by lines of JSON."""
+"""Takes a step for each line of input, and answers in lines of JSON."""
 
 import json
 import pathlib
@@ -11,7 +11,7 @@ LINUX = pathlib.Path("/proc/self/clear_refs").exists()
 
 
 def resident_mb(field: str) -> float:
-    """VmRSS (now) or VmHWM (peak since the last reset) of this process, in MB."""
+    """Reads VmRSS (now) or VmHWM (peak since a reset) of this process, in MB."""
     status = pathlib.Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1e3
@@ -20,8 +20,9 @@ def resident_mb(field: str) -> float:
 def serve(step: Callable[[], Any], about: dict[str, Any]) -> None:
     """Warms up, prints `about`, and times `step` once for each line of input.
 
-    At the end it prints `working_MB`: the peak resident set while stepping less that
-    just before the first step (Linux only), but no less than the compiler's plan.
+    At the end it prints `working_MB`. On Linux this is the peak resident set while
+    stepping, less the resident set just before the first step. It is never less than
+    the compiler's plan.
     """
     if LINUX:
         pathlib.Path("/proc/self/clear_refs").write_text("5")

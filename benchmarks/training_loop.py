@@ -1,12 +1,15 @@
-"""How much of the bare meta-step's rate is left in the whole training loop.
+"""Compares the rate of the whole training loop with that of the bare meta-step.
 
     python benchmarks/training_loop.py [CONFIG ...] [--steps 200] [--rounds 7]
 
-Each config's meta-iteration is taken by turns, `steps` at a time: bare, on one batch
-that lies on the device, each handed over when the one before is done; in the loop,
-which draws batches, checks, logs every 20 steps and writes event files; and one at a
-time, as the loop did before it drew ahead. Prints medians over the rounds as JSON.
-Compilation, validation and checkpoints are in none of them.
+Meta-iterations of each config are taken in three ways by turns, `steps` at a time:
+
+- bare: on one batch on the device, each handed over when the one before is done;
+- in the loop, which draws batches, checks, logs every 20 steps and writes event files;
+- one at a time, without drawing the next batch meanwhile.
+
+Medians over the rounds are printed as JSON. Compilation, validation and checkpoints are
+not timed.
 """
 
 import argparse
@@ -40,7 +43,7 @@ def main() -> None:
 
 
 def measured(name: str, steps: int, rounds: int) -> dict:
-    """Times each way of taking so many steps of a config, by turns."""
+    """Times each way of taking `steps` steps of a config, by turns."""
     config = configs.typed(configs.load(name))
     programs = compare_methods.compiled(config, compare_methods.data_of(config))
     meta = programs.meta
@@ -95,14 +98,14 @@ def measured(name: str, steps: int, rounds: int) -> dict:
     for _ in range(rounds):
         for way, take in ways.items():
             seconds[way].append(take() / steps)
-    medians = {way: statistics.median(taken) for way, taken in seconds.items()}
-    of_rounds = zip(seconds["bare"], seconds["loop"], strict=True)
+    medians = {way: statistics.median(times) for way, times in seconds.items()}
+    rounds_of_both = zip(seconds["bare"], seconds["loop"], strict=True)
     return {
         "config": name,
         "device": devices.describe(),
         "steps": steps,
         "seconds": medians,
-        "rate_of_bare": statistics.median(x / y for x, y in of_rounds),
+        "rate_of_bare": statistics.median(x / y for x, y in rounds_of_both),
         "every": seconds,
     }
 

@@ -1,14 +1,14 @@
-"""Whether a change of the code changed results: four short experiments, recorded.
+"""Records four short experiments, to see whether a change of the code changed them.
 
     python benchmarks/unchanged.py record before.json --data EXCERPTS --work FOLDER
     python benchmarks/unchanged.py record after.json --data EXCERPTS --work FOLDER2
     python benchmarks/unchanged.py compare before.json after.json
 
-A quickstart, CIFAR-FS on an excerpt, EfficientNet-Lite0 with transfer and two
-fine-tunings, each of a minute or so, through the command line alone. What is recorded:
-SHA-256 of the parameters (names and values of the exported files) and every row of
-results without times. Both sides must run on one machine: another processor sums in
-another order.
+The experiments are a quickstart, CIFAR-FS on an excerpt, EfficientNet-Lite0 with
+transfer, and two fine-tunings. Each takes about a minute, and goes through the command
+line. A record has the SHA-256 of the parameters (names and values of the exported
+files) and every row of results, without times. Both sides must run on one machine,
+since another processor sums in another order.
 """
 
 import argparse
@@ -144,7 +144,7 @@ def _record(
             [[row["step"], row["accuracy"], row["f1"], row["loss"]] for row in rows]
         )
     for trials in found["rows"]["transfer"].values():
-        trials.sort(key=str)  # folders have names that say nothing
+        trials.sort(key=str)  # the names of their folders are arbitrary
     for name in ("own", "own_lite0"):
         report = json.loads((work / name / "report.json").read_text())
         with (work / name / "held_out.csv").open() as file:
@@ -160,7 +160,7 @@ def _text(path: pathlib.Path) -> str:
 
 
 def _rows(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Rows of results, without what the clock tells."""
+    """Reads rows of results, without fields that depend on the clock."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     return [
         {k: v for k, v in row.items() if not any(word in k for word in TIMES)}
@@ -169,11 +169,11 @@ def _rows(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def _digest(path: pathlib.Path) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, leaf in sorted(safetensors.numpy.load_file(path).items()):
-        found.update(name.encode())
-        found.update(np.ascontiguousarray(leaf).tobytes())
-    return found.hexdigest()
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _differences(where: str, before: Any, after: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The meta-steps that are timed, as values that both sides read."""
+"""The meta-steps that are timed, as values for both sides."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ class Workload(NamedTuple):
     side: int  # of the images, in pixels
     way: int
     shot: int
-    queries: int  # a class
+    queries: int  # of each class
     steps: int
     tasks: int
     channels: int = 3
@@ -36,10 +36,10 @@ RATE, OUTER_RATE, FILTERS = 0.01, 1e-3, 64
 
 
 def named(name: str) -> Workload:
-    """The workload of a name; `A/steps=10` is A with that field changed.
+    """Finds a workload by name; `A/steps=10` is A with that field changed.
 
     Raises:
-      KeyError: for a name that there is not.
+      KeyError: no workload has this name.
     """
     name, _, change = name.partition("/")
     field, _, value = change.partition("=")

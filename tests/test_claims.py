@@ -225,7 +225,7 @@ def test_seeds_of_several_versions_are_named(tmp_path):
     assert "seed0, seed1 by ca; seed2 by cb" in line
 
 
-def test_traffic_signs_keep_keep_one_frame(tmp_path):
+def test_one_frame_of_each_traffic_sign_is_kept(tmp_path):
     """Frames of one physical sign would stand in support and query."""
     (tmp_path / "c").mkdir()
     for sign in (3, 7):
