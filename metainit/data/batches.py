@@ -207,6 +207,7 @@ class JointBatches:
         self._sources, self._seed, self._joint = sources, seed, joint
         self._rows = [rows_of(source) for source in sources]
         self._counts = np.array([len(rows) for rows in self._rows])
+        self.image_shape = sources[0].images.shape[1:]  # of the first source
         ways = [len(source.class_names) for source in sources]
         self.classes = sum(ways)
         self._first_class = np.cumsum([0, *ways])

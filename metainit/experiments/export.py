@@ -29,6 +29,7 @@ from metainit.runtime.cost import (
 )
 from metainit.training import stored
 from metainit.training.initialisation import Initialisation
+from metainit.training.method import described
 
 FOLDER = "export"
 INIT, RATES, CARD = "init.safetensors", "rates.safetensors", "README.md"
@@ -153,6 +154,7 @@ def _card(
     sides = sorted({side for _, side in _trained_on(config)})
     mean, std = (", ".join(f"{x:.6g}" for x in xs) for xs in init.preprocess[:2])
     task, inner = config.train_task, config.inner
+    title, part = described(config)
     return "\n## ".join(kept).format(
         init=init,
         config=config,
@@ -168,7 +170,7 @@ def _card(
         else "each data set's classes",
         warm=f", the time of the first {config.warm_start} spent on a joint pretraining"
         * (init.name in (NAMES[FROM_PRETRAINED], NAMES[WARM_RATES])),
-        method=_method(config),
+        method=title,
         names=", ".join(
             f"of {name} are {registry.NAMES[name].said}"
             for name in registry.parts(network).values()
@@ -186,7 +188,7 @@ def _card(
         if config.model.unit_length
         else f"times {config.model.scale}",
         batch=f"{inner.batch} images" if inner.batch else "the whole support",
-        adapts=_adapts(config),
+        adapts=part,
         results="\n".join(_results(run, init.name)) or "- none",
         data="\n".join(_data(config)),
     )
@@ -208,33 +210,6 @@ def _in_words(about: About) -> About:
         sha256=escaped(about.sha256),
         recipe=recipe,
     )
-
-
-def _method(config: Experiment) -> str:
-    algorithm = config.method.algorithm
-    if algorithm == "reptile":
-        return "Reptile"
-    if not config.inner.steps:
-        return f"{config.method.head} head, without inner steps".capitalize()
-    gradient = {"mixed": "second order", "reverse": "second order"}.get(
-        config.method.gradient, config.method.gradient.replace("_", " ")
-    )
-    return f"{algorithm.upper()}, {gradient}"
-
-
-def _adapts(config: Experiment) -> str:
-    encoder = config.encoder
-    if config.method.algorithm == "anil":
-        return "the head"
-    if config.method.algorithm == "boil":
-        return "all but the head"
-    if encoder.name == "none":
-        return "everything"
-    if encoder.use != "adapted":
-        return "the head" if config.model.name == "linear" else "all but the encoder"
-    if encoder.adapt_from:
-        return f"the head, and the encoder from {encoder.adapt_from} up"
-    return "everything but running statistics"
 
 
 def _results(run: str | pathlib.Path, init: str) -> Iterator[str]:

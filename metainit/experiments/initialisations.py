@@ -13,7 +13,9 @@ from metainit.data import episode_set
 from metainit.data.loading import Source
 from metainit.evaluation.few_shot import EvaluatorOf, saturated, validated
 from metainit.evaluation.results import Measurements
+from metainit.experiments import runs
 from metainit.experiments.forecast import Forecast
+from metainit.experiments.runs import Programs
 from metainit.runtime.cost import (
     EQUAL_FLOPS,
     JOINT,
@@ -22,11 +24,9 @@ from metainit.runtime.cost import (
     WARM_RATES,
     Cost,
 )
-from metainit.training import runs
 from metainit.training.initialisation import Initialisation
 from metainit.training.loop import fit
 from metainit.training.method import Setting
-from metainit.training.runs import Programs
 from metainit.training.session import Run
 
 
@@ -159,7 +159,7 @@ def make(
     its annealed end, but where it has come to suit the classes of meta-train alone.
     Pretrained weights, as they are, are one of them.
     """
-    start, _, meta, joint = programs
+    _, start, _, meta, joint = programs
     inits: dict[str, Initialisation] = {}
 
     def of_body(params: Any) -> Initialisation:

@@ -36,6 +36,7 @@ from metainit.experiments import (
 )
 from metainit.experiments.configs import Config
 from metainit.experiments.initialisations import Trainer
+from metainit.experiments.runs import Programs
 from metainit.models import registry
 from metainit.models.model import Model
 from metainit.reporting import fairness, figures, finished_runs, run_report
@@ -53,7 +54,6 @@ from metainit.runtime.logging import read_metrics
 from metainit.training import stored
 from metainit.training.initialisation import Initialisation
 from metainit.training.method import make_method
-from metainit.training.runs import Programs
 from metainit.training.steps import Step
 from metainit.transfer import comparison
 

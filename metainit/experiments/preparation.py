@@ -11,22 +11,21 @@ import numpy as np
 from metainit.config.fields import Experiment
 from metainit.core.types import MetaState
 from metainit.data import cache, episode_set, fitting, leakage, loading
-from metainit.data.batches import MetaBatches
+from metainit.data.batches import JointBatches, MetaBatches
 from metainit.data.episodes import describe
 from metainit.data.loading import Roles, Source
 from metainit.evaluation.few_shot import EvaluatorOf
 from metainit.experiments import configs, forecast
 from metainit.experiments.forecast import Forecast
+from metainit.experiments.runs import Programs
 from metainit.models import preprocess as preprocess_module
 from metainit.models import registry
 from metainit.models.model import Model
 from metainit.runtime import digest, hosts, progress, stop
 from metainit.runtime.cost import RANDOM
 from metainit.training import frozen_features, steps
-from metainit.training import learner as recipe
 from metainit.training.initialisation import Initialisation, drawn
 from metainit.training.method import Method
-from metainit.training.runs import Programs
 from metainit.transfer import comparison, rates
 
 PRETRAINED = "pretrained weights"
@@ -249,7 +248,6 @@ def compiled(
       head_key: draws the head that is learned, where one is.
       step_key: the root key of every step.
     """
-    model, preprocess = start.model, start.preprocess
     with configs.as_config_error():
         rule = config.meta_batch, config.seed, config.data.weights
         batches = MetaBatches(roles.train, config.train_task, *rule)
@@ -258,11 +256,22 @@ def compiled(
     # Compiled as one: by themselves, a network's many operations take far longer.
     @jax.jit
     def state_of(body: Any) -> MetaState:
-        head = recipe.init_head(config, model, body, example, head_key)
-        return method.learner.init(recipe.started(config, model, {"body": body} | head))
+        return method.learner.init(method.params_of(body, example, head_key))
 
     progress.tell("compiling", "")
     state = state_of(start.body)
-    meta = steps.meta_step(config, method.learner, state, batches, step_key)
-    joint = steps.joint_step(config, model, preprocess, start.body, roles.train, meta)
-    return Programs(start, state_of, meta, joint)
+    every, skips = config.log_every, config.outer.skip_nonfinite > 0
+    meta = steps.meta_step(
+        method.learner, state, batches, step_key, skips=skips, norms_every=every
+    )
+    joint = steps.joint_step(
+        config.joint,
+        config.outer,
+        start.model,
+        start.preprocess,
+        start.body,
+        JointBatches(roles.train, config.joint, config.seed, config.data.weights),
+        meta,
+        norms_every=every,
+    )
+    return Programs(method, start, state_of, meta, joint)

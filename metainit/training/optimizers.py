@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.tree_util import DictKey
 
-from metainit.config.fields import Experiment
+from metainit.config.fields import Joint, Outer
 from metainit.training.averaging import average
 
 
@@ -29,11 +29,11 @@ def schedule(peak: float, length: Any = None) -> optax.Schedule:
     return rate
 
 
-def _direction(config: Experiment) -> optax.GradientTransformation:
+def _direction(section: Outer) -> optax.GradientTransformation:
     """Gives Adam's direction after clipping; the norm before stays in the state."""
     return optax.chain(
         optax.snapshot("grad_norm", optax.tree.norm),
-        optax.clip_by_global_norm(config.outer.clip or float("inf")),
+        optax.clip_by_global_norm(section.clip or float("inf")),
         optax.scale_by_adam(),
     )
 
@@ -50,32 +50,37 @@ class Phase(NamedTuple):
     done: jax.Array
 
 
-def outer(config: Experiment) -> optax.GradientTransformation:
+def outer(section: Outer) -> optax.GradientTransformation:
     """Makes the outer optimizer of the weights."""
-    rate = scheduled(config, config.outer.learning_rate)
-    return optax.chain(_direction(config), rate)
+    return optax.chain(_direction(section), _scheduled(section, section.learning_rate))
 
 
-def of_recipe(config: Experiment) -> optax.GradientTransformation:
+def step_sizes(section: Outer) -> optax.GradientTransformation:
+    """Makes the outer optimizer of learned step sizes."""
+    rate = _scheduled(section, section.step_size_rate)
+    return optax.chain(optax.scale_by_adam(), rate)
+
+
+def with_step_sizes(section: Outer) -> optax.GradientTransformation:
     """Makes the optimizer of `MetaParams` whose step sizes have a rate of their own."""
-    rates = {"model": config.outer.learning_rate, "inner": config.outer.step_size_rate}
-    scales = {part: scheduled(config, rate) for part, rate in rates.items()}
+    rates = {"model": section.learning_rate, "inner": section.step_size_rate}
+    scales = {part: _scheduled(section, rate) for part, rate in rates.items()}
     return optax.chain(
-        _direction(config), optax.partition(scales, lambda x: type(x)(*x._fields))
+        _direction(section), optax.partition(scales, lambda x: type(x)(*x._fields))
     )
 
 
-def scheduled(config: Experiment, peak: float) -> optax.GradientTransformation:
+def _scheduled(section: Outer, peak: float) -> optax.GradientTransformation:
     """Scales by minus the outer rate, which is 0 from iteration `decay_steps` on.
 
     Where it begins is part of its state (`begun_at`), so that one program does for a
     cold and for a warm start. It is the last of a chain, and averages what is learned
     where that is asked for.
     """
-    of = config.outer
 
     def update(updates, phase, params=None):
-        length = of.decay_steps - phase.first if of.decay_steps else None
+        decay = section.decay_steps
+        length = decay - phase.first if decay else None
         rate = schedule(peak, length)(phase.done)
         later = phase._replace(done=optax.safe_increment(phase.done))
         return optax.tree.scale(-rate, updates), later
@@ -84,7 +89,7 @@ def scheduled(config: Experiment, peak: float) -> optax.GradientTransformation:
         return Phase(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     scale = optax.GradientTransformation(init, update)
-    return optax.chain(scale, average(of.average))
+    return optax.chain(scale, average(section.average))
 
 
 def begun_at(opt_state: optax.OptState, iteration: int) -> optax.OptState:
@@ -97,7 +102,7 @@ def begun_at(opt_state: optax.OptState, iteration: int) -> optax.OptState:
 
 
 def joint_optimizer(
-    config: Experiment, scalars: Sequence[str] = ()
+    joint: Joint, section: Outer, scalars: Sequence[str] = ()
 ) -> optax.GradientTransformationExtraArgs:
     """Makes joint pretraining's optimizer, whose argument `rate` is float32 [].
 
@@ -113,10 +118,10 @@ def joint_optimizer(
         return jax.tree_util.tree_map_with_path(step, updates), state
 
     fixed = [tuple(map(DictKey, ("body", name))) for name in scalars]
-    decay = optax.add_decayed_weights(config.joint.weight_decay, _kernels)
+    decay = optax.add_decayed_weights(joint.weight_decay, _kernels)
     scale = optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
-    mean = average(config.outer.average)
-    return optax.chain(_direction(config), decay, scale, mean)
+    mean = average(section.average)
+    return optax.chain(_direction(section), decay, scale, mean)
 
 
 def _kernels(params: Any) -> Any:
@@ -127,9 +132,7 @@ def _kernels(params: Any) -> Any:
     )
 
 
-def rates(
-    config: Experiment, peak: float, steps: int, length: Any = None, pace: float = 1.0
-) -> np.ndarray:
+def rates(peak: float, steps: int, length: Any = None, pace: float = 1.0) -> np.ndarray:
     """Gives a rate at each of so many steps, float32 [steps].
 
     It falls to 0 by a cosine over `length` meta-iterations, of which each is worth

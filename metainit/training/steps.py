@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metainit.config.fields import Experiment
+from metainit.config.fields import Joint, Outer
 from metainit.core import masks
 from metainit.core.types import Episode, LossFn, MetaLearner, MetaState
 from metainit.data.batches import JointBatches, MetaBatches
-from metainit.data.loading import Source
 from metainit.models import classification
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
@@ -21,7 +20,7 @@ from metainit.runtime import devices, flops, placement
 from metainit.runtime.budget import Program, compile_step, seconds_each
 from metainit.runtime.placement import EVERYWHERE, SPREAD, Placement
 from metainit.training import health, optimizers
-from metainit.training import learner as recipe
+from metainit.training import learner as parts
 
 Update = Callable[..., Any]  # `(state, batch, key) -> (state, metrics)`
 
@@ -37,25 +36,28 @@ class Step(NamedTuple):
 
 
 def meta_step(
-    config: Experiment,
     learner: MetaLearner,
     state: MetaState,
     batches: MetaBatches,
     key: jax.Array,
+    *,
+    skips: bool = False,
+    norms_every: int = 0,
 ) -> Step:
     """Compiles a meta-iteration, each device for an equal share of the tasks.
 
-    Tasks that differ in shape are taken one by one, by every device all of them.
+    Tasks that differ in shape are taken one by one, by every device all of them. Where
+    it `skips`, a step that is not finite changes nothing; `norms_every` is as of
+    `health.layer_norms`.
     """
-    skips, every = config.outer.skip_nonfinite > 0, config.log_every
-    # Compiled and counted is one function, so that it is traced once.
-    update = recipe.meta_update(learner, every)
+    # One function is compiled and counted, so that it is traced once.
+    update = parts.meta_update(learner, norms_every)
     whole = learner._replace(update=skipping(update) if skips else update)
     if batches.stacked:
         calls = [(state, batches(0), key)]
         program = by_shape(whole.update, calls, lambda _: OVER_TASKS)
     else:
-        program = in_parts(learner, state, batches.one_of_each(), key, every)
+        program = in_parts(learner, state, batches.one_of_each(), key, norms_every)
         if skips:
             program = program._replace(update=skipping(program.update))
         if (count := devices.mesh().size) > 1:
@@ -69,22 +71,22 @@ def meta_step(
 
 
 def joint_step(
-    config: Experiment,
+    joint: Joint,
+    outer: Outer,
     model: Model,
     preprocess: Preprocess,
     body: Any,
-    sources: tuple[Source, ...],
+    batches: JointBatches,
     meta: Step,
+    norms_every: int = 0,
 ) -> Step:
     """Compiles a step of joint pretraining, one classifier over all of meta-train.
 
     It starts from `body`, and has the key and the period of the meta-iteration `meta`.
     """
-    batches = JointBatches(sources, config.joint, config.seed, config.data.weights)
     key, period = meta.key, meta.batches.period
-    example = jnp.zeros((2, *sources[0].images.shape[1:]))
-    optimizer = optimizers.joint_optimizer(config, model.scalars)
-    joint = config.joint
+    example = jnp.zeros((2, *batches.image_shape))
+    optimizer = optimizers.joint_optimizer(joint, outer, model.scalars)
     head = classification.linear_head
     if joint.head == "cosine":
         head = partial(classification.cosine_head, key=jax.random.split(key)[0])
@@ -94,9 +96,9 @@ def joint_step(
     )(body)
     loss_fn = classification.joint_loss(model, joint.head, joint.label_smoothing)
     update = supervised(
-        model, preprocess, optimizer, loss_fn=loss_fn, norms_every=config.log_every
+        model, preprocess, optimizer, loss_fn=loss_fn, norms_every=norms_every
     )
-    if config.outer.skip_nonfinite:
+    if outer.skip_nonfinite:
         update = skipping(update)
     calls = ((state, batch, key) for batch in batches.one_of_each())
     counts = [
@@ -177,18 +179,18 @@ def in_parts(
     """Compiles a meta-iteration over tasks that cannot be stacked, by their shapes.
 
     The program's batch is a tuple of tasks, episodes with a leading axis of 1, and its
-    result that of `recipe.meta_update`. `tasks` has one of every shape there will be.
+    result that of `parts.meta_update`. `tasks` has one of every shape there will be.
     """
 
     def gradient(state, task, key, number):
         grads, metrics = learner.gradient(state, task, key, number)
-        return grads, recipe.task_metrics(metrics)
+        return grads, parts.task_metrics(metrics)
 
     @jax.jit
     def finish(state, grads, count):
         grads = jax.tree.map(lambda g: g / count, grads)
         after = learner.apply(state, grads)
-        return after, recipe.norms(norms_every, state, after, grads)
+        return after, parts.norms(norms_every, state, after, grads)
 
     add = jax.jit(lambda total, grads: jax.tree.map(jnp.add, total, grads))
     calls = ((state, task, key, np.int32(0)) for task in tasks)

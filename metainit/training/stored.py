@@ -35,7 +35,7 @@ from metainit.runtime.cost import (
     WARM_START,
     Cost,
 )
-from metainit.training import learner
+from metainit.training import method as methods
 from metainit.training.initialisation import Initialisation, body_shapes, random
 
 PARTS = tuple(NAMES)  # folders of a run
@@ -186,7 +186,7 @@ def _of_run(
     of_task = part in (META, FROM_PRETRAINED)
     rates_learned = config.method.step_sizes != "fixed" and of_task
     if part in (RATES, WARM_RATES):
-        wanted = MetaParams(wanted, learner.log_step_sizes(config, model, body))
+        wanted = MetaParams(wanted, methods.log_step_sizes(config.method, model, body))
     elif config.method.head == "learned" and of_task:
         at = ".model" * rates_learned + "['head']['{}']"
         head = {name: saved.get(at.format(name)) for name in ("kernel", "bias")}
@@ -195,7 +195,7 @@ def _of_run(
         in_model = {name for name in saved if name.startswith("['head']")}
         saved = {name: leaf for name, leaf in saved.items() if name not in in_model}
     if rates_learned:
-        wanted = learner.started(config, model, wanted)
+        wanted = methods.with_step_sizes(config.method, model, wanted)
     params = leaves.filled(
         wanted,
         saved,

@@ -18,6 +18,7 @@ from metainit.models import convolution, registry
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
 from metainit.training import optimizers, steps
+from metainit.training.method import make_method
 
 KEY, struct = jax.eval_shape(jax.random.key, 0), jax.ShapeDtypeStruct
 FORMS = {("cpu",): convolution.PRODUCT, ("cuda", "tpu"): convolution.NATIVE}
@@ -49,7 +50,7 @@ def built(config):
 def joint_step(config):
     """A step of joint pretraining, and its inputs in shape only."""
     model, preprocess, pixels = built(config)
-    optimizer = optimizers.joint_optimizer(config, model.scalars)
+    optimizer = optimizers.joint_optimizer(config.joint, config.outer, model.scalars)
     inputs = model, optimizer, preprocess, 100, config.joint.batch
     joint, inputs = supervised_step(*inputs, pixels)
     inputs[1]["rate"] = struct((), np.float32)
@@ -71,13 +72,13 @@ def meta_step(config):
         for each in (config.train_task.shot, config.train_task.queries)
     )
     episodes = metainit.Episode(support, query)
-    learner = recipe.learner(typed, model, preprocess)
+    method = make_method(typed, model, preprocess)
+    learner = method.learner
 
     def start(key):
         example = np.zeros((2, *pixels), np.float32)
         body = model.init(key, example)
-        head = recipe.init_head(typed, model, body, example, key)
-        return learner.init(recipe.started(typed, model, {"body": body} | head))
+        return learner.init(method.params_of(body, example, key))
 
     return recipe.meta_update(learner), (jax.eval_shape(start, KEY), episodes, KEY)
 

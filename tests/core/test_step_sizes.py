@@ -19,7 +19,7 @@ from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.training import learner as recipe
 from metainit.training.initialisation import Initialisation
-from metainit.training.method import make_method
+from metainit.training.method import log_step_sizes, make_method
 from metainit.transfer import rates as rates_of
 from metainit.transfer.spec import Spec
 
@@ -36,7 +36,7 @@ MODEL = Model(
     adapts=lambda path, leaf: path[0].key == "v",
 )
 BODY, HEAD = MODEL.init(KEY, None), {"kernel": jnp.ones(2), "bias": jnp.ones(2)}
-LOGS = recipe.log_step_sizes(default(), MODEL, BODY)
+LOGS = log_step_sizes(default().method, MODEL, BODY)
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +52,14 @@ def test_nothing_but_the_factors_is_learned(episodes):
     config = default()
     config.train_task.update(way=3, shot=2, queries=2)
     config.inner.update(steps=2, learning_rate=0.1)
-    learner = recipe.rates_learner(config, MODEL, PREPROCESS)
+    learner = make_method(config, MODEL, PREPROCESS).rates_learner()
     state = learner.init(metainit.MetaParams({"body": BODY}, LOGS))
     after, seen = jax.jit(learner.update)(state, episodes, KEY)
     chex.assert_trees_all_equal(after.params.model, {"body": BODY})
     moved = jax.tree.leaves(after.params.inner)
     assert len(moved) == 3 and np.all(np.array(moved) != 0)
     # At the start the factors are 1: the loss is that of plain steps.
-    plain = recipe.learner(config, MODEL, PREPROCESS)
+    plain = make_method(config, MODEL, PREPROCESS).learner
     _, same = jax.jit(plain.update)(plain.init({"body": BODY}), episodes, KEY)
     np.testing.assert_allclose(seen.query_loss, same.query_loss, rtol=1e-6)
 
@@ -69,7 +69,7 @@ def test_evaluation_takes_the_phase_of_each_step(episodes):
     config = default()
     config.evaluate.steps = (0, 1, 2, 3)
     config.method.update(step_sizes="tensor", phases=(0, 1))
-    logs = recipe.log_step_sizes(config, MODEL, BODY)
+    logs = log_step_sizes(config.method, MODEL, BODY)
     later = jax.tree.map(lambda x: x.at[1].add(-np.log(3)), logs)
     init = Initialisation("random", MODEL, PREPROCESS, BODY, phases=(0, 1))
     measure = adaptation.evaluator(

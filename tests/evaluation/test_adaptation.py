@@ -180,7 +180,7 @@ def test_inner_steps_are_those_of_training(algorithm):
     whole = WAY * SHOT  # images: a batch of all of them, in any order
     losses = adapted(algorithm, whole, given)["loss"][-1]
     encoded = PREPROCESS._replace(shift=0, flip=False).of_features()
-    learner = recipe.learner(by_recipe(algorithm, whole), MODEL, encoded)
+    learner = make_method(by_recipe(algorithm, whole), MODEL, encoded).learner
     state, predict = learner.init(random().params), classification.predict(MODEL)
 
     @jax.jit
@@ -212,7 +212,7 @@ def test_the_inner_loop_is_that_of_training(variant):
     method = make_method(settings, model, plain)
     body = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
     init = Initialisation("random", model, plain, body)
-    state = method.learner.init(recipe.started(settings, model, init.params))
+    state = method.learner.init(method.params_of(init.body, None, None))
     keys = jnp.stack([jax.random.key(0)] * 3)
     given = episodes(3)
     query_loss = classification.query_loss(model)

@@ -22,7 +22,7 @@ from metainit.models.preprocess import Preprocess
 from metainit.models.pretrained import IMAGENET, About, Recipe
 from metainit.runtime import atomic
 from metainit.training import learner as recipe
-from metainit.training import stored
+from metainit.training import method, stored
 from metainit.training.initialisation import Initialisation, fitted
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "export.md"
@@ -80,8 +80,8 @@ def test_what_is_exported_is_what_was_learned_and_says_so(name, exported, capsys
     config.model.norm = "group"
     config.encoder.cut = "stage2"
     config.inner.learning_rate = 0.5
-    logs = recipe.log_step_sizes(
-        configs.typed(config), registry.build(config), body_of(config)
+    logs = method.log_step_sizes(
+        configs.typed(config).method, registry.build(config), body_of(config)
     )
     logs = jax.tree.map(lambda _: np.float32(np.log(3)), logs)
     out, flat = exported(config, "--way=6", which="rates", inner=logs)

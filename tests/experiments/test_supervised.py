@@ -20,8 +20,8 @@ from metainit.models import registry
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import atomic
 from metainit.runtime.logging import read_metrics
-from metainit.training import learner as recipe
 from metainit.training import steps
+from metainit.training.method import make_method
 
 IMAGES = 20
 SCRIPTS = (*supervised.SCRIPTS, "LISU")  # the last is none of the ten
@@ -116,11 +116,11 @@ def test_dropout_keys_run_through_the_inner_loop():
     settings.inner.update(steps=3, learning_rate=1e-9)  # only the keys change
     settings.method.head = "learned"
     model = registry.build(settings)
-    learner = recipe.learner(settings, model, Preprocess((0.5,), (0.3,)))
+    method = make_method(settings, model, Preprocess((0.5,), (0.3,)))
+    learner = method.learner
     example = jnp.zeros((2, 4, 4, 1))
     body = jax.jit(model.init)(jax.random.key(0), example)
-    head = recipe.init_head(settings, model, body, example, jax.random.key(1))
-    state = learner.init({"body": body} | head)
+    state = learner.init(method.params_of(body, example, jax.random.key(1)))
     rng = np.random.default_rng(0)
     one = {
         "image": rng.integers(0, 256, (1, 15, 4, 4, 1)).astype(np.uint8),

@@ -15,7 +15,7 @@ from metainit.config import parsing
 from metainit.experiments.configs import default
 from metainit.models import added, classification, convolution, registry
 from metainit.models.preprocess import Preprocess
-from metainit.training import learner as recipe
+from metainit.training.method import make_method
 from tests.encoders import ENCODERS, moved, named
 
 KEY = jax.random.key(0)
@@ -223,7 +223,7 @@ def test_inner_steps_change_what_is_added_and_the_head(name, kind, changes):
     body = tiny.drawn(model.init, 16)
     body[added.ADDED] = jax.tree.map(np.zeros_like, body[added.ADDED])
     preprocess = PREPROCESS._replace(encode=model.encode)
-    learner = recipe.learner(settings, model, preprocess)
+    learner = make_method(settings, model, preprocess).learner
     state, task = jax.jit(learner.init)({"body": body}), episode()
     support = jax.tree.map(lambda x: x[0], task.support)
     inside, _ = jax.jit(learner.adapt)(state, support, KEY)

@@ -14,7 +14,7 @@ from metainit.experiments.configs import default, typed
 from metainit.models import classification, conv4, encoder, normalisation, registry
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import flops
-from metainit.training import learner as recipe
+from metainit.training.method import make_method
 from tests.encoders import ENCODERS, SMALL, moved, named, shapes, weights
 from tests.encoders import encoder as build
 
@@ -39,7 +39,7 @@ def problem(settings):
     """A learner, its first state, and a meta-batch of one task."""
     model = registry.build(settings)
     preprocess = PREPROCESS._replace(encode=model.encode)
-    learner = recipe.learner(settings, model, preprocess)
+    learner = make_method(settings, model, preprocess).learner
     images = np.random.default_rng(0).integers(0, 256, (1, 9, 32, 32, 3), np.uint8)
     part = {"image": images, "label": np.tile(np.arange(3, dtype=np.int32), 3)[None]}
     support = jax.tree.map(lambda x: x[:, :3], part)
@@ -131,7 +131,7 @@ def test_what_is_computed_once_changes_no_result(
     support = jax.tree.map(lambda x: x[0], episodes.support)
     results = []
     for network, seen in ((model, preprocess), (whole, PREPROCESS)):
-        learner = recipe.learner(settings, network, seen)
+        learner = make_method(settings, network, seen).learner
         first = learner.init({"body": body})
         after, metrics = jax.jit(learner.update)(first, episodes, KEY)
         adapted, _ = jax.jit(learner.adapt)(first, support, KEY)
@@ -153,7 +153,7 @@ def test_a_meta_learned_encoder_costs_what_one_pass_costs():
 
     def operations(steps, model):
         settings.inner.steps = steps
-        learner = recipe.learner(settings, model, PREPROCESS)
+        learner = make_method(settings, model, PREPROCESS).learner
         return flops.of_function(learner.update, state, episodes, KEY)
 
     at_start = operations(0, model)

@@ -22,6 +22,7 @@ from metainit.runtime.checkpoint import Checkpoints
 from metainit.runtime.cost import WARM_RATES, WARM_START
 from metainit.training import learner as recipe
 from metainit.training import stored
+from metainit.training.method import make_method
 
 KEY, PREPROCESS = jax.random.key(0), Preprocess((0.5,), (0.3,))
 # What a run of each changes of the defaults; two choices share a run where they can.
@@ -153,8 +154,8 @@ def test_a_config_chooses_the_gradient(x64, changes, gradient):
     config.method.update(changes)
     chosen = tiny.typed(config)
     model = registry.build(plain.network)
-    ours = recipe.learner(chosen, model, PREPROCESS)
-    loop = recipe.learner(plain, model, PREPROCESS).loop
+    ours = make_method(chosen, model, PREPROCESS).learner
+    loop = make_method(plain, model, PREPROCESS).learner.loop
     expected = metainit.meta_gradient(loop, gradient=gradient)
     body = jax.jit(model.init)(KEY, np.zeros((2, 8, 8, 1)))
     body = jax.tree.map(lambda x: x.astype(np.float64), body)

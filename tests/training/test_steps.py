@@ -11,7 +11,7 @@ import pytest
 
 from metainit.config.fields import Task
 from metainit.core.types import MetaParams, MetaState
-from metainit.data.batches import MetaBatches
+from metainit.data.batches import JointBatches, MetaBatches
 from metainit.data.episodes import sample_batch
 from metainit.data.loading import Source
 from metainit.experiments.configs import default
@@ -21,6 +21,7 @@ from metainit.models.preprocess import Preprocess
 from metainit.runtime.budget import Program, compile_step
 from metainit.training import health, optimizers, steps
 from metainit.training import learner as recipe
+from metainit.training.method import make_method
 
 KEY = jax.random.key(0)
 SPEC = Task(way=3, shot=2, queries=2)
@@ -51,7 +52,7 @@ def build(way=3):
     def features(body, images, weight, key):
         return jnp.tanh(images.mean((1, 2)) @ body)
 
-    learner = recipe.learner(config, Model(lambda *_: None, features), GREY)
+    learner = make_method(config, Model(lambda *_: None, features), GREY).learner
     return learner, learner.init({"body": jax.random.normal(KEY, (1, 5))})
 
 
@@ -241,7 +242,9 @@ def config(**changed):
 def started(settings):
     """A state, the jitted update, and a batch of pixels that tell the class."""
     model = registry.build(settings)
-    optimizer = optimizers.joint_optimizer(settings, model.scalars)
+    optimizer = optimizers.joint_optimizer(
+        settings.joint, settings.outer, model.scalars
+    )
     example = jnp.zeros((2, 4, 4, 1))
     state = steps.start(model, optimizer, model.init(KEY, example), example, 5)
     rng = np.random.default_rng(0)
@@ -290,9 +293,8 @@ def annealed(peak, position, length=None):
 @pytest.mark.parametrize("decay", [0, 30])
 def test_joint_pretraining_is_always_annealed(decay):
     """Over its whole run, whatever the rate of meta-learning does."""
-    settings, pace = config(iterations=20, outer__decay_steps=decay), 2.5
-    length = decay or 20
-    rates = optimizers.rates(settings, 0.01, 50, length, pace)
+    length, pace = decay or 20, 2.5
+    rates = optimizers.rates(0.01, 50, length, pace)
     assert rates.dtype == np.float32 and rates.shape == (50,)
     wanted = annealed(0.01, np.arange(50) / pace, length)
     np.testing.assert_allclose(rates, wanted, rtol=1e-5, atol=1e-9)
@@ -304,7 +306,7 @@ def test_joint_pretraining_is_always_annealed(decay):
 def test_meta_learning_has_a_schedule_from_its_own_start(decay, first):
     """A constant gradient has Adam's direction 1, so that an update is the rate."""
     changed = {"outer__decay_steps": decay, "outer__clip": 0.0}
-    outer = optimizers.outer(config(iterations=16, **changed))
+    outer = optimizers.outer(config(iterations=16, **changed).outer)
     gradient = jnp.ones(3)
     opt_state = optimizers.begun_at(outer.init(gradient), first)
     update, rates = jax.jit(outer.update), []
@@ -318,7 +320,8 @@ def test_meta_learning_has_a_schedule_from_its_own_start(decay, first):
 
 def test_step_sizes_have_a_rate_of_their_own():
     settings = config(outer__clip=0.0, outer__step_size_rate=0.05)
-    outer, params = optimizers.of_recipe(settings), MetaParams(jnp.ones(2), jnp.ones(3))
+    outer = optimizers.with_step_sizes(settings.outer)
+    params = MetaParams(jnp.ones(2), jnp.ones(3))
     updates, opt_state = outer.update(params, outer.init(params))
     wanted = MetaParams(jnp.full(2, -1e-3), jnp.full(3, -0.05))
     chex.assert_trees_all_close(updates, wanted, rtol=1e-5)
@@ -362,7 +365,7 @@ def test_kernels_decay_as_those_of_adamw():
         for part in ("body", "head")
     }
     settings = config(outer__clip=0.0, joint__weight_decay=0.1)
-    ours = optimizers.joint_optimizer(settings)
+    ours = optimizers.joint_optimizer(settings.joint, settings.outer)
     is_kernel = {name: name == "kernel" for name in params["body"]}
     mask = dict.fromkeys(params, is_kernel)
     theirs = optax.adamw(0.3, weight_decay=0.1, mask=mask)
@@ -399,7 +402,9 @@ def test_every_head_learns_with_all_that_regularises(head):
     body = {"kernel": jax.random.normal(KEY, (1, 16))}
     batches = MetaBatches(sources, settings.train_task, 4, 0, "uniform")
     meta = steps.Step(None, None, batches, KEY, 0.0)
-    step = steps.joint_step(settings, model, GREY, body, tuple(sources), meta)
+    images = JointBatches(tuple(sources), settings.joint, 0, "uniform")
+    sections = settings.joint, settings.outer
+    step = steps.joint_step(*sections, model, GREY, body, images, meta)
     assert step.state.params["head"]["kernel"].shape == (16, 5)
     state, losses = step.state, []
     for number in range(60):

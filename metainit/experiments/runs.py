@@ -1,4 +1,4 @@
-"""From a config and its compiled steps to the runs that make initialisations."""
+"""Makes the runs that make initialisations, of a config and its compiled steps."""
 
 import pathlib
 from collections.abc import Callable
@@ -13,19 +13,20 @@ from metainit.runtime.cost import (
     NAMES,
     WARM_START,
 )
-from metainit.training import learner as recipe
 from metainit.training import optimizers, steps
 from metainit.training.initialisation import Initialisation
+from metainit.training.method import Method
 from metainit.training.session import Intervals, Run
 from metainit.training.steps import Step
 
 
 class Programs(NamedTuple):
-    """What an experiment has compiled, and what meta-learning starts from.
+    """What an experiment has compiled, by which method, and where it starts.
 
     `state_of` is `(body) -> MetaState` before the first meta-iteration.
     """
 
+    method: Method
     start: Initialisation
     state_of: Callable[[Any], MetaState]
     meta: Step
@@ -80,7 +81,7 @@ def of_joint(
     joint, sources = programs.joint, programs.meta.batches.sources
     count = max(1, round(config.iterations * pace))
     length = config.outer.decay_steps or config.iterations
-    rates = optimizers.rates(config, config.joint.learning_rate, count, length, pace)
+    rates = optimizers.rates(config.joint.learning_rate, count, length, pace)
     return Run(
         **_in_common(config, folder, programs.start, joint),
         batch=lambda step: joint.batches(step, rates[step]),
@@ -104,7 +105,7 @@ def equal_flops(config: Experiment, folder: pathlib.Path, programs: Programs) ->
 def warm_start(config: Experiment, joint_run: Run, joint: Step, pace: float) -> Run:
     """Joint pretraining to go on from, annealed over so many iterations' worth."""
     count, peak = max(1, round(config.warm_start * pace)), config.joint.learning_rate
-    rates = optimizers.rates(config, peak, count, count / pace, pace)
+    rates = optimizers.rates(peak, count, count / pace, pace)
     return joint_run._replace(
         name="warm start",
         folder=joint_run.folder.with_name(WARM_START),
@@ -118,7 +119,7 @@ def warm_start(config: Experiment, joint_run: Run, joint: Step, pace: float) -> 
 def _rate(config: Experiment, peak: float, first: int) -> Callable[[int], float]:
     """The outer rate of a meta-iteration, in a run that begins with `first`."""
     length = config.outer.decay_steps - first if config.outer.decay_steps else None
-    rates = optimizers.rates(config, peak, config.iterations - first, length)
+    rates = optimizers.rates(peak, config.iterations - first, length)
     return lambda step: float(rates[step - first])
 
 
@@ -144,10 +145,17 @@ def learned_rates(
 ) -> Run:
     """Meta-learning of step sizes alone, in place of a run from these weights."""
     meta, done = programs.meta, meta_run.first_step
-    learner = recipe.rates_learner(config, weights.model, weights.preprocess)
-    factors = recipe.log_step_sizes(config, weights.model, weights.body)
+    learner = programs.method.rates_learner()
+    factors = programs.method.log_step_sizes(weights.body)
     state = learner.init(MetaParams({"body": weights.body}, factors))
-    of_rates = steps.meta_step(config, learner, state, meta.batches, meta.key)
+    of_rates = steps.meta_step(
+        learner,
+        state,
+        meta.batches,
+        meta.key,
+        skips=config.outer.skip_nonfinite > 0,
+        norms_every=config.log_every,
+    )
     opt_state = optimizers.begun_at(state.opt_state, done)
     return meta_run._replace(
         name=NAMES[folder],
