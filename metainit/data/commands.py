@@ -1,4 +1,4 @@
-"""`metainit datasets`: lists, plans, prepares and checks the data sets."""
+"""The command `metainit datasets` lists, plans, prepares and checks data sets."""
 
 import argparse
 import dataclasses
@@ -15,17 +15,24 @@ from metainit.data.builders import catalog, prepared
 from metainit.runtime.arguments import Parser
 from metainit.runtime.atomic import DamagedError
 
-# What needs TFDS is imported where it is used: listing stays quick.
+# Modules that need TFDS are imported where they are used, so that listing is quick.
 
 _SAMPLE = 200  # images that `verify` decodes
 
 
 def main(argv: Sequence[str], data_of: Callable[[str], Any]) -> int:
-    """Runs the command line; returns the exit status.
+    """Runs the command line.
 
-    0: done; 1: checked, and something is wrong; 2: not all are prepared. Mistakes are
-    raised as ValueError or OSError. `data_of` gives the `data` section of a "CONFIG.py"
-    or "CONFIG.py:VARIANT".
+    Args:
+      argv: its words.
+      data_of: gives the `data` section of a "CONFIG.py" or "CONFIG.py:VARIANT".
+
+    Returns:
+      The exit status: 0 if all was done, 1 if a check found something wrong, and 2 if
+      not all data sets are prepared.
+
+    Raises:
+      ValueError, OSError: a mistake of the user's.
     """
     arguments = parser().parse_args(argv)
     arguments.data_of = data_of
@@ -137,7 +144,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
             folder = prepare.prepare(name, root, *how)
             print(f"{name}: ready in {folder}, as data.name=tfds:{name}", flush=True)
         except ValueError as error:
-            # The others are not to wait for a dead link.
+            # A dead link does not keep the other data sets.
             _tell(error)
             failed.append(name)
     if failed and len(names) > 1:
@@ -196,7 +203,7 @@ def _differences(
     splits: Counter[str],
     sizes: Sequence[int],
 ) -> Iterator[str]:
-    """Says what differs from the catalog; `sizes` has the images of each class."""
+    """Yields what differs from the catalog; `sizes` counts the images of each class."""
     left_out = sum(summary.settings.get(what, 0) for what in ("unreadable", "missing"))
     if (total := splits.total()) + left_out != entry.total:
         also = f" and {left_out:,} left out" if left_out else ""

@@ -1,4 +1,4 @@
-"""What metainit keeps on disk between runs, and which of it may be made again."""
+"""Lists what metainit keeps on disk between runs, and clears what it can remake."""
 
 import contextlib
 import os
@@ -14,14 +14,14 @@ _FEATURES = re.compile(r"[0-9a-f]{64}")  # as of `frozen_features.encode`
 
 
 class Kind(NamedTuple):
-    """One kind of what is kept.
+    """One kind of files that are kept.
 
     Attributes:
       name: as `metainit cache` lists it.
-      about: what it is, and what brings it back.
-      folder: where it lies.
-      entries: files and folders that are it; others beside them are not ours.
-      bytes: what they take.
+      about: what the files are, or how to get them again.
+      folder: where they lie.
+      entries: the files and folders; others beside them are not ours.
+      bytes: the room that they take.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Kind(NamedTuple):
 
 
 def compiled() -> Path:
-    """Names the folder of compiled programs, where the user has chosen none."""
+    """Names the folder of compiled programs, if the user has chosen none."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return caches / "metainit" / "jax"
 
@@ -48,7 +48,7 @@ def clearable(root: Path) -> tuple[Kind, ...]:
 
 
 def lasting(root: Path) -> tuple[Kind, ...]:
-    """Lists what has to be fetched again if it is deleted."""
+    """Lists what would have to be fetched again."""
     return (
         _kind("downloads", "archives as they were fetched", root / "downloads"),
         _kind("data sets", "prepared: metainit datasets list", root / "tfds"),
@@ -56,7 +56,7 @@ def lasting(root: Path) -> tuple[Kind, ...]:
 
 
 def clear(kind: Kind) -> int:
-    """Deletes what is of a kind, but for what a process is writing; gives the bytes."""
+    """Deletes the files of a kind that no process is writing; returns their bytes."""
     freed = 0
     for path in kind.entries:
         lock: Any = contextlib.nullcontext()
@@ -82,7 +82,7 @@ def _kind(
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file or a folder, without what vanishes meanwhile."""
+    """Counts the bytes of a file or folder, without files that vanish meanwhile."""
     if not path.is_dir():
         with contextlib.suppress(OSError):
             return path.stat().st_size

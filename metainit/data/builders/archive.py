@@ -1,4 +1,4 @@
-"""The files of an archive, or of the tree it unpacks to, in one pass, as bytes."""
+"""Reads the files of an archive, or of the folder that it unpacks to, in one pass."""
 
 import errno
 import gzip
@@ -21,13 +21,13 @@ _BROKEN = (
     RuntimeError,  # a zip is encrypted, or compressed as Python does not know
 )
 _BLOCK = 1 << 20
-_MOST = 1 << 28  # bytes of a file: it is in memory, whole
-# The kinds of what a tar says of the file that follows.
-_SAID = (
+_MOST = 1 << 28  # bytes of a file, all of which is in memory
+# The types of a tar's headers that describe the file behind them.
+_DESCRIBING = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
-_MOST_HEADER = 1 << 16  # bytes of a name, or of what else a tar says of a file
+_MOST_HEADER = 1 << 16  # bytes of such a header
 _ADVICE = "delete it and get the official archive"
 
 
@@ -38,30 +38,34 @@ class ArchiveError(ValueError):
 class Member(NamedTuple):
     """A file of an archive."""
 
-    name: str  # its path, with "/" and the archive's own root folder
+    name: str  # its path with "/", which begins with the archive's root folder
     content: bytes
-    position: int  # bytes of the archive that were read so far
+    position: int  # how many bytes of the archive were read so far
 
 
 def members(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[Member]:
     """Yields the wanted regular files of an archive, a folder, or the file itself.
 
-    A tar is decompressed once. A folder is walked in the order of its names, and its
-    own name is the first part of those of its files, as in the archive it came from.
+    A tar is decompressed once. A folder is walked in the order of its names. The names
+    of its files begin with its own, as in the archive that it came from.
+
+    Args:
+      path: of the archive, the folder or the file.
+      wanted: whether a file of that name is to be read.
+      limit: the most bytes of all files and headers together.
 
     Raises:
-      ArchiveError: cut short or damaged, names that lead outside, a wanted file that
-        is a link or a device or has over 256 MB, or files, and what a tar says of them,
-        of more than `limit` bytes together.
+      ArchiveError: the archive is cut short or damaged, or has more than `limit` bytes.
+        Or a name leads outside, or a wanted file is a link, a device or over 256 MB.
     """
     if path.is_dir():
-        yield from _of_folder(path.absolute(), wanted, limit)
+        yield from _folder_members(path.absolute(), wanted, limit)
     elif path.name.endswith(_TAR) or path.suffix == ".zip":
-        read = _of_zip if path.suffix == ".zip" else _of_tar
+        read = _zip_members if path.suffix == ".zip" else _tar_members
         try:
             yield from read(path, wanted, limit)
         except (*_BROKEN, OSError) as error:
-            # A zip's places may lie before its start.
+            # EINVAL: a damaged zip may give a place before its start.
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             what = f"cut short or damaged ({str(error) or type(error).__name__})"
@@ -71,8 +75,10 @@ def members(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[M
         yield Member(path.name, content, len(content))
 
 
-def _of_tar(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[Member]:
-    total = -tarfile.BLOCKSIZE  # a limit of the very bytes of one file is enough
+def _tar_members(
+    path: Path, wanted: Callable[[str], bool], limit: int
+) -> Iterator[Member]:
+    total = -tarfile.BLOCKSIZE  # so that one file may have `limit` bytes
     with (
         path.open("rb", buffering=_BLOCK) as file,
         _decompressed(file) as stream,
@@ -82,7 +88,7 @@ def _of_tar(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[M
         ) as archive,
     ):
         while (entry := archive.next()) is not None:
-            # Else all of them stay in memory.
+            # Otherwise the headers of all files stay in memory.
             archive.members.clear()  # type: ignore[attr-defined]
             total += entry.size + tarfile.BLOCKSIZE
             name = _checked(path, entry.name, total, limit)
@@ -94,21 +100,22 @@ def _of_tar(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[M
             extracted = archive.extractfile(entry)
             assert extracted is not None
             yield Member(name, extracted.read(), file.tell())
-        # Behind the last file there is padding, and gzip's checksum.
+        # Padding and gzip's checksum follow the last file.
         while block := stream.read(_BLOCK):
             _checked(path, "", total := total + len(block), limit + 2 * _BLOCK)
 
 
 class _Entry(tarfile.TarInfo):
-    """A header of a tar that is not taken for the tar's end where it is broken.
+    """A tar's header, which raises an error if it is broken.
 
-    What else is said of a file is read into memory, at once: it must be short.
+    `tarfile` takes a broken header for the end of the tar. It also reads a describing
+    header into memory, so that a long one is refused.
     """
 
     @classmethod
     def frombuf(cls, buf: Any, encoding: str, errors: str) -> "_Entry":
         entry = super().frombuf(buf, encoding, errors)
-        if entry.type in _SAID and entry.size > _MOST_HEADER:
+        if entry.type in _DESCRIBING and entry.size > _MOST_HEADER:
             raise tarfile.ReadError(f"{entry.size:,} bytes said of a file")
         if entry.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError("a file with holes")
@@ -128,11 +135,16 @@ class _Entry(tarfile.TarInfo):
 
 
 def _decompressed(file: Any) -> Any:
-    """Opens it by its first bytes: browsers decompress without renaming."""
+    """Decompresses a file if its first bytes are gzip's.
+
+    The name does not say: browsers decompress files without renaming them.
+    """
     return gzip.open(file) if file.peek(2).startswith(b"\x1f\x8b") else file
 
 
-def _of_zip(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[Member]:
+def _zip_members(
+    path: Path, wanted: Callable[[str], bool], limit: int
+) -> Iterator[Member]:
     total = position = 0
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
@@ -141,14 +153,14 @@ def _of_zip(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[M
             position += entry.compress_size
             if entry.is_dir() or not wanted(name):
                 continue
-            # The upper half has the mode, where a Unix made the zip.
+            # In a zip that was made on Unix, the upper half is the file's mode.
             if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
                 raise _not_plain(path, name)
             _check_size(path, name, entry.file_size)
             yield Member(name, archive.read(entry), position)
 
 
-def _of_folder(
+def _folder_members(
     top: Path, wanted: Callable[[str], bool], limit: int
 ) -> Iterator[Member]:
     def stop(error: OSError) -> None:
@@ -170,7 +182,7 @@ def _of_folder(
 
 
 def _checked(path: Path, name: str, total: int, limit: int) -> str:
-    """Passes on the name of a file, unless it or the `total` bytes are refused."""
+    """Returns the name of a file, or refuses it or the `total` bytes so far."""
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts:
         raise ArchiveError(f"{path} holds {name!r}, which leads outside; {_ADVICE}")

@@ -1,7 +1,8 @@
-"""What the seven data sets have in common: archives in, ArrayRecord out, no TensorFlow.
+"""Prepares a data set from archives as ArrayRecord, without TensorFlow.
 
-Images are spooled in one pass over each archive, labelled, and written class by
-class in shards of ours: TFDS sorts with TensorFlow where there is more than 1 GB.
+The seven data sets have this in common. Images are spooled in one pass over each
+archive, labelled, and written class by class in shards. TFDS's own way sorts more than
+1 GB of images with TensorFlow.
 """
 
 import abc
@@ -24,21 +25,22 @@ from metainit.data.builders import archive, catalog
 from metainit.data.images import Rule, Unreadable, ahead, to_stored, together
 
 _PIECE = 1 << 20  # bytes of images that a thread takes at once
-_SHARD = 128 << 20  # bytes of images in a shard; all of them are in memory once
+_SHARD = 128 << 20  # bytes of images in a shard, which are in memory together
 _NAMED = 10  # images that a message names
 
-# A name, and an image as the content of a file or, without loss, uint8 [H, W, 3].
+# A name, and an image: the content of a file, or uint8 [H, W, 3] without loss.
 NamedImage = tuple[str, bytes | np.ndarray]
 
 
 class PrepareError(ValueError):
-    """A data set that cannot be prepared from what there is."""
+    """A data set cannot be prepared from the files that there are."""
 
 
 def located(name: str, manual_dir: Path) -> list[tuple[catalog.File, list[Path]]]:
-    """Finds each file of a data set, or else the folders that it unpacks to, or [].
+    """Finds the path of each file of a data set, or of the folders it unpacks to.
 
-    It looks into the folder `name` of `manual_dir`, then into that itself.
+    It looks into the folder `name` of `manual_dir`, then into `manual_dir` itself. A
+    file without any path is missing.
     """
     return [(file, _paths(file, name, manual_dir)) for file in catalog.find(name).files]
 
@@ -55,7 +57,7 @@ def _paths(file: catalog.File, name: str, manual_dir: Path) -> list[Path]:
 
 
 class Row(NamedTuple):
-    """What is said of an image."""
+    """An image's place in a data set."""
 
     split: str
     label: int  # an index into the table's names
@@ -64,14 +66,14 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Every image of a data set; `names` are its classes in order."""
+    """All images of a data set, and the names of its classes in order."""
 
     names: Sequence[str]
     rows: Sequence[Row]
 
 
 class Spool:
-    """Byte strings by name in an open file; `names` maps to their start and length."""
+    """Keeps byte strings in an open file; `names` maps to their start and length."""
 
     def __init__(self, file: IO[bytes]):
         self._file = file
@@ -90,9 +92,9 @@ class Spool:
 class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     """A data set of labelled images that is made from the files of its catalog entry.
 
-    A data set says which of their members are `images` and which `lists`, and in
-    `table` what the lists mean. The metadata of a prepared one say how many images were
-    left out as "unreadable" and as "missing".
+    A subclass says which members of the files are `images` and which are `lists`. Its
+    `table` reads the lists. The metadata of a prepared data set count the images that
+    were left out as "unreadable" and as "missing".
     """
 
     VERSION = tfds.core.Version(catalog.VERSION)
@@ -101,7 +103,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
     rule = Rule()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Keeps it out of TFDS's registry, where some of these names are taken."""
+        """Keeps the class out of TFDS's registry, which has some of these names."""
         super().__init_subclass__(**kwargs | {"skip_registration": True})
 
     def __init__(
@@ -125,43 +127,47 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
 
     @abc.abstractmethod
     def table(self, lists: Mapping[str, bytes], images: Sequence[str]) -> Table:
-        """Says what every image shows; a row without its image in `images` is missing.
+        """Makes the table of all images; a row whose image is absent is missing.
 
-        `lists` has the members that matched, by the last part of their names, `images`
-        every name, readable or not; wrong lists are a `PrepareError`.
+        Args:
+          lists: the content of each list, by the last part of its name.
+          images: the names of all images, readable or not.
+
+        Raises:
+          PrepareError: the lists are not those of the data set.
         """
 
     def lines(self, lists: Mapping[str, bytes], name: str) -> list[str]:
-        """Returns the lines of a list that are not empty; without any it is refused."""
+        """Returns the lines of a list that are not empty, or refuses an empty list."""
         text = lists.get(name, b"").decode(errors="replace")
         if lines := [line.strip() for line in text.splitlines() if line.strip()]:
             return lines
         raise self.other_files(f"{name} is missing or empty")
 
     def matlab(self, lists: Mapping[str, bytes], name: str, field: str) -> np.ndarray:
-        """Returns a field of a MATLAB file, [n]; without such it is refused."""
+        """Returns a field of a MATLAB file, [n], or refuses a file without it."""
         try:
             file = io.BytesIO(lists.get(name, b""))
             return np.atleast_1d(scipy.io.loadmat(file, squeeze_me=True)[field])
-        # scipy reports broken files with whatever its parser stumbled on.
+        # scipy raises many kinds of errors for broken files.
         except Exception as error:
             what = f"there is no {name} with an array {field!r} ({error})"
             raise self.other_files(what) from error
 
     def named(self, names: Sequence[str], name: str) -> Sequence[str]:
-        """Passes on as many names as the data set has classes; others are refused."""
+        """Returns the names, or refuses another number of them than of classes."""
         classes = catalog.CATALOG[self.name].classes
         if len(names) != classes:
             raise self.other_files(f"{name} has {len(names)} classes, not {classes}")
         return names
 
     def other_files(self, what: str) -> PrepareError:
-        """Makes what to raise for content that is not that of the data set."""
+        """Makes the error for files that are not those of the data set."""
         files = " and ".join(file.name for file in catalog.CATALOG[self.name].files)
         return PrepareError(f"{self.name}: {what}; get the official {files}")
 
     def unpack(self, member: archive.Member) -> Iterator[NamedImage]:
-        """Yields the images in a member that matched: itself, unless overridden."""
+        """Yields the images in a member that matched; by default the member itself."""
         yield member.name, member.content
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -188,15 +194,15 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
             super()._download_and_prepare(*args, **kwargs)
 
     def _shard_iterators_per_split(self, _: Any) -> dict[str, list[Callable]]:
-        # In TFDS's unfinished folder, where there must be room anyway, and without a
-        # name: it cannot be left behind.
+        # It lies in TFDS's unfinished folder, where there must be room anyway. It has
+        # no name, so that it cannot be left behind.
         enter = self._until_written.enter_context
         spool = Spool(enter(tempfile.TemporaryFile(dir=self.data_dir)))
         lists, unreadable = self._fill(spool)
         table = self.table(lists, [*spool.names, *unreadable])
         rows = self._present(table.rows, spool, unreadable)
         self.info.features["label"].names = list(table.names)
-        # Class by class: episodes then read neighbouring pages.
+        # In the order of classes, so that an episode reads neighbouring pages.
         rows.sort(key=lambda row: (row.label, row.file_name))
         bar = enter(_bar(f"{self.name}: writing", len(rows), "image"))
 
@@ -208,18 +214,18 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
 
         shards: dict[str, list[Callable]] = {}
         for split in dict.fromkeys(row.split for row in table.rows) or ("train",):
-            of_split = [row for row in rows if row.split == split]
-            if not of_split:
+            present = [row for row in rows if row.split == split]
+            if not present:
                 what = f"no image is left for the split {split!r}"
                 raise PrepareError(f"{self.name}: {what}; mend or add some of them")
-            pieces = together(of_split, lambda row: spool.names[row.image][1], _SHARD)
+            pieces = together(present, lambda row: spool.names[row.image][1], _SHARD)
             shards[split] = [functools.partial(examples, piece) for piece in pieces]
         return shards
 
     def _present(
         self, rows: Sequence[Row], spool: Spool, unreadable: Mapping[str, str]
     ) -> list[Row]:
-        """Keeps the rows that have their images; counts the others, or refuses them."""
+        """Keeps the rows that have an image, and counts or refuses the others."""
         absent = [row.image for row in rows if row.image not in spool.names]
         broken = [f"{x} ({unreadable[x]})" for x in absent if x in unreadable]
         missing = [f"{x} (missing)" for x in absent if x not in unreadable]
@@ -234,7 +240,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         return [row for row in rows if row.image in spool.names]
 
     def _fill(self, spool: Spool) -> tuple[dict[str, bytes], dict[str, str]]:
-        """Spools the images; returns lists and, for what does not decode, why not."""
+        """Spools the images; returns the lists, and why images do not decode."""
 
         def convert(item: NamedImage) -> tuple[str, bytes | Unreadable]:
             name, image = item
@@ -258,7 +264,7 @@ class ArchiveBuilder(tfds.core.ShardBasedBuilder):
         return lists, unreadable
 
     def _images(self, lists: dict[str, bytes]) -> Iterator[NamedImage]:
-        """Yields the images of every file or tree; puts the lists into `lists`."""
+        """Yields the images of all files and folders, and fills `lists`."""
 
         def wanted(name: str) -> bool:
             return bool(self.images.search(name) or self.lists.search(name))

@@ -1,7 +1,7 @@
 """CIFAR-FS: the 100 classes of CIFAR-100, 600 images each, as 64 / 16 / 20.
 
-Images of Krizhevsky (2009), from the official binary archive, its training and test
-files pooled; the split of classes of Bertinetto et al. (arXiv:1805.08136).
+The images are Krizhevsky's (2009), from both files of the official binary archive. The
+split of classes is that of Bertinetto et al. (arXiv:1805.08136).
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def records(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read(data: Data) -> dict[str, cache.Part]:
-    """Reads the three roles from the archive, or from `data.archive` of its layout."""
+    """Reads the three roles from the archive, or from a `data.archive` like it."""
     return fetch.read(data, catalog.CATALOG["cifar_fs"], _load)
 
 
@@ -62,8 +62,8 @@ def _load(paths: Sequence[Path]) -> tuple[fetch.Split, fetch.Images]:
     parts = [records(name, content.get(name, b"")) for name in _RECORDS]
     labels, pixels = (np.concatenate(part) for part in zip(*parts, strict=True))
     train = [name for name in sorted(names) if name not in {*_VALIDATION, *_TEST}]
-    images_of = {
+    class_images = {
         name: [images.Encoded(label, image, name) for image in pixels[labels == label]]
         for label, name in enumerate(names)
     }
-    return {"train": train, "validation": _VALIDATION, "test": _TEST}, images_of
+    return {"train": train, "validation": _VALIDATION, "test": _TEST}, class_images

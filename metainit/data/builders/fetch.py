@@ -1,4 +1,4 @@
-"""Downloads that resume and are checked, and the data sets that are read from them."""
+"""Downloads files and checks them, and reads the data sets that are made of them."""
 
 import errno
 import hashlib
@@ -20,25 +20,28 @@ _TIMEOUT = 30.0  # seconds without a byte
 _ADVICE = "give a copy of the file with --config.data.archive=PATH"
 
 
-# From paths the classes of every role, and the images of every class, with any label.
+# The classes of each role, the images of each class with any label, and a function that
+# reads both from the paths of files.
 Split = Mapping[str, Sequence[str]]
 Images = Mapping[str, Sequence[images.Encoded]]
 Load = Callable[[Sequence[Path]], tuple[Split, Images]]
 
 
 class FetchError(ValueError):
-    """A file that a data set needs could not be had."""
+    """A file that a data set needs could not be downloaded."""
 
 
 def fetch(file: File, folder: Path, advice: str = _ADVICE) -> Path:
     """Downloads a file of a data set into `folder`, unless it is there.
 
-    A download that was cut continues where it stopped, in this call while every attempt
-    brings some bytes, else in the next one. Only a file with the right checksum gets
-    its name. An answer of more than twice its bytes, unless they are 0, is refused.
+    A download that was cut continues where it stopped: in this call as long as every
+    attempt brings some bytes, otherwise in the next call. Only a file with the right
+    checksum gets its name. An answer of over twice `file.bytes` is refused, unless that
+    is 0.
 
     Raises:
-      FetchError: no url has it, for reasons that it names; or the disk is full.
+      FetchError: no address gives the file, for reasons that it names; or the disk is
+        full.
     """
     path = folder / file.name
     if path.exists():
@@ -64,10 +67,13 @@ def fetch(file: File, folder: Path, advice: str = _ADVICE) -> Path:
 def read(data: Data, entry: Entry, load: Load) -> dict[str, cache.Part]:
     """Reads a data set that comes with a split of classes, downloaded on first use.
 
-    `data.archive` may name some of the files, or others that `load` takes, with commas.
+    Args:
+      data: its `archive` may name files in place of the download, with commas.
+      entry: the data set.
+      load: reads the classes and images from the files.
 
     Raises:
-      ValueError: a file that is not there or cannot be had, or is refused by `load`.
+      ValueError: a file is absent, cannot be downloaded, or is refused by `load`.
     """
     if data.archive:
         paths = [Path(path).expanduser() for path in data.archive.split(",")]
@@ -80,7 +86,7 @@ def read(data: Data, entry: Entry, load: Load) -> dict[str, cache.Part]:
 
     def build() -> dict[str, cache.Pending]:
         try:
-            split, images_of = load(paths)
+            split, class_images = load(paths)
         except ValueError as error:
             given = ",".join(map(str, paths))
             official = " and ".join(file.name for file in entry.files)
@@ -88,11 +94,11 @@ def read(data: Data, entry: Entry, load: Load) -> dict[str, cache.Part]:
             raise ValueError(f"data.archive={given}: {error}; {advice}") from error
 
         def pending(names: Sequence[str]) -> cache.Pending:
-            # Class by class, so that an episode reads neighbouring pages.
+            # In the order of classes, so that an episode reads neighbouring pages.
             items = [
                 item._replace(label=label)
                 for label, name in enumerate(names)
-                for item in images_of.get(name, ())
+                for item in class_images.get(name, ())
             ]
             return cache.Pending(items, len(items), names)
 
@@ -104,7 +110,7 @@ def read(data: Data, entry: Entry, load: Load) -> dict[str, cache.Part]:
 
 
 def digest(path: Path, checksum: str) -> str:
-    """Hashes a file as `checksum` ("sha256:HEX" or "md5:HEX") was."""
+    """Hashes a file in the way of a `checksum`, "sha256:HEX" or "md5:HEX"."""
     kind = checksum.partition(":")[0]
     with path.open("rb") as file:
         return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()}"
@@ -115,13 +121,13 @@ def _size(part: Path) -> int:
 
 
 def _download(url: str, part: Path, size: int) -> str:
-    """Fills `part` up to the end of the file at `url`; returns why it is not, or ""."""
+    """Downloads the rest of the file at `url`; returns why it failed, or ""."""
     while True:
         before = _size(part)
         try:
             return _continue(url, part, size)
         except (OSError, HTTPException) as error:
-            # 416: nothing after what is there, which may be whole or nonsense.
+            # 416: nothing follows the bytes that are there, be they right or wrong.
             if getattr(error, "code", None) == 416 and before:
                 return ""
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
@@ -138,7 +144,7 @@ def _continue(url: str, part: Path, size: int) -> str:
     headers = {"User-Agent": "metainit"} | ({"Range": f"bytes={have}-"} if have else {})
     request = urllib.request.Request(url, headers=headers)
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-        # 200 in place of 206: the server sends all of it again.
+        # With 200 in place of 206 the server sends the whole file again.
         resumed = answer.status == 206
         start = have if resumed else 0
         length = answer.headers["Content-Length"]
@@ -146,7 +152,7 @@ def _continue(url: str, part: Path, size: int) -> str:
         title, scale = f"downloading {part.stem}", {"unit": "B", "unit_scale": True}
         with (
             part.open("ab" if resumed else "wb") as file,
-            # Bytes, bytes a second and time left; only on a terminal.
+            # Shown on a terminal only.
             tqdm(None, title, total, disable=None, initial=start, **scale) as bar,
         ):
             while block := answer.read1(_BLOCK):

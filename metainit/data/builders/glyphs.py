@@ -1,11 +1,13 @@
-"""Characters of the DejaVu fonts that come with matplotlib: a TFDS data set.
+"""A data set of characters, drawn from the DejaVu fonts that come with matplotlib.
 
-A class is a letter that at least four text faces have; letters that the regular face
-draws alike, up to scale, are one class. An image is one of its faces through a small
-affine map, with an ink and light noise. Roles are split by script: the related Latin,
-Greek, Coptic, Cyrillic, Lisu and Old Italic train; Armenian, Georgian and Lao validate;
-Canadian syllabics, Arabic and Hebrew, three styles, test. A letter that resembles one
-of a later role is dropped from the earlier one.
+A class is a letter that at least four text faces have. Letters that the regular face
+draws alike, up to scale, are one class. An image is a drawing by one of the faces, with
+a small affine map, a shade of ink and light noise.
+
+Roles have scripts of their own. The related Latin, Greek, Coptic, Cyrillic, Lisu and
+Old Italic are for training, Armenian, Georgian and Lao for validation, and Canadian
+syllabics, Arabic and Hebrew for test. A letter that resembles one of a later role is
+dropped from the earlier role.
 """
 
 import functools
@@ -65,7 +67,7 @@ class Glyph(NamedTuple):
 def catalogue() -> tuple[Glyph, ...]:
     """Lists every class, those of train first, then validation, then test."""
     role_of = {script: role for role, scripts in SCRIPTS.items() for script in scripts}
-    found: dict[int, dict[str, Image.Image]] = {}
+    drawn: dict[int, dict[str, Image.Image]] = {}
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     for path in sorted(fonts.glob("DejaVu*.ttf")):
         if path.stem.endswith("Display"):
@@ -78,16 +80,16 @@ def catalogue() -> tuple[Glyph, ...]:
                 image = Image.new("L", (right - left, bottom - top))
                 ImageDraw.Draw(image).text((-left, -top), chr(code), 255, face)
                 if box := image.getbbox():
-                    found.setdefault(code, {})[path.stem] = image.crop(box)
+                    drawn.setdefault(code, {})[path.stem] = image.crop(box)
     codes = [
         code
-        for code, drawings in sorted(found.items())
+        for code, drawings in sorted(drawn.items())
         if len(drawings) >= _FEWEST_FACES and _REGULAR in drawings
     ]
     roles = [role_of[_script(code)] for code in codes]
-    keep = _distinct(np.stack([_shape(found[code][_REGULAR]) for code in codes]), roles)
+    keep = _distinct(np.stack([_shape(drawn[code][_REGULAR]) for code in codes]), roles)
     return tuple(
-        Glyph(unicodedata.name(chr(code)), code, role, found[code])
+        Glyph(unicodedata.name(chr(code)), code, role, drawn[code])
         for wanted in SCRIPTS
         for code, role, kept in zip(codes, roles, keep, strict=True)
         if kept and role == wanted
@@ -194,11 +196,11 @@ def read(data: Data) -> dict[str, cache.Part]:
         builder = prepare.build(lambda: Glyphs(**where), "glyphs", root)
         names = builder.info.features["label"].names
 
-        def of_role(role: str) -> cache.Pending:
+        def images(role: str) -> cache.Pending:
             total = builder.info.splits[role].num_examples
             return cache.Pending(prepared.encoded(builder, [role]), total, names)
 
-        return {role: of_role(role) for role in SCRIPTS}
+        return {role: images(role) for role in SCRIPTS}
 
     shape = (data.size, data.size, data.channels)
     key = str(Glyphs.VERSION)

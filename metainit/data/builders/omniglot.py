@@ -1,7 +1,8 @@
-"""Omniglot: 1,623 handwritten characters of 50 alphabets, 20 drawings each.
+"""Omniglot: 1,623 handwritten characters of 50 alphabets, with 20 drawings each.
 
-Lake, Salakhutdinov and Tenenbaum, Science 350 (2015), pooled and split by character
-as in `omniglot_split.txt`, 1,100 / 100 / 423. Ink is bright (255), as in `glyphs`.
+It is by Lake, Salakhutdinov and Tenenbaum, Science 350 (2015). Its two sets are pooled
+and split by character, 1,100 / 100 / 423, as `omniglot_split.txt` says. Ink is bright
+(255), as in `glyphs`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ Drawing = tuple[str, images.Encoded]
 
 
 def split() -> dict[str, tuple[str, ...]]:
-    """Reads the stored split: for each role its "Alphabet/characterNN", sorted."""
+    """Reads the stored split: the sorted "Alphabet/characterNN" of each role."""
     classes: dict[str, list[str]] = {role: [] for role in cache.ROLES}
     listing = Path(__file__).with_name("omniglot_split.txt")
     for line in listing.read_text(encoding="utf-8").splitlines():
@@ -37,9 +38,9 @@ def split() -> dict[str, tuple[str, ...]]:
 def read(data: Data) -> dict[str, cache.Part]:
     """Reads the three roles from the archives, downloaded on first use.
 
-    `data.archive` may name one or both official zips (comma-separated), or an npz with
-    "packed", uint8 [n, 20, 98], of `numpy.packbits` of 28x28 booleans, and "names",
-    str [n]; other files, and drawings that do not decode, are a ValueError.
+    `data.archive` may name one or both official zips, with a comma. Or it names an npz
+    with "names", str [n], and "packed", uint8 [n, 20, 98], which `numpy.packbits` made
+    of 28x28 booleans. It raises ValueError for other files and broken drawings.
     """
     return fetch.read(data, catalog.CATALOG["omniglot"], _load)
 

@@ -1,4 +1,4 @@
-"""What preparing data sets takes: shown with its terms, agreed to, carried out."""
+"""Plans what preparing data sets takes, shows it with their terms, and does it."""
 
 import os
 import shutil
@@ -16,21 +16,21 @@ from metainit.data.builders.prepared import Summary
 
 
 class Need(NamedTuple):
-    """What one data set takes; all sizes in bytes, all but `download` about."""
+    """What one data set takes in bytes; all numbers but `download` are estimates."""
 
     entry: catalog.Entry
     cache: int  # of decoded images
-    prepared: Summary | None = None  # if it is, nothing below is needed
+    prepared: Summary | None = None  # if it is prepared, nothing below is needed
     download: int = 0  # still to be fetched
-    result: int = 0  # once prepared; as much again is needed while it is built
+    result: int = 0  # once prepared; building takes as much again
 
 
 class Plan(NamedTuple):
-    """What several data sets take, one built after the other."""
+    """What several data sets take that are built one after the other."""
 
     needs: Sequence[Need]
-    lines: Sequence[str]  # all of it in words, terms included
-    shortage: str  # what there is no room for, though it is to last, or ""
+    lines: Sequence[str]  # tell all of it, with the terms
+    shortage: str  # says that there is no room for what will stay; or ""
 
 
 def make(
@@ -40,7 +40,7 @@ def make(
     size: int = 84,
     channels: int = 3,
 ) -> Plan:
-    """Plans to `prepare` data sets of the catalog, and to use images of a size."""
+    """Plans to prepare data sets of the catalog and to use their images at a size."""
     files, pixels = manual_dir or root / "downloads", size * size * channels
     needs = [_need(name, root, files, pixels) for name in names]
     data, downloads = prepare.existing(root), prepare.existing(files)
@@ -98,7 +98,7 @@ def _size(count: float) -> str:
 
 
 def show(names: Sequence[str], root: Path, size: int, channels: int) -> Plan:
-    """Prints and returns the plan of the data sets that are not prepared yet."""
+    """Makes the plan of the data sets that are not prepared yet, and prints it."""
     missing = [name for name in names if not prepared.is_prepared(name, root)]
     plan = make(missing, root, size=size, channels=channels)
     if missing:
@@ -107,11 +107,11 @@ def show(names: Sequence[str], root: Path, size: int, channels: int) -> Plan:
 
 
 def carry_out(plan: Plan, root: Path, *, agreed: bool) -> None:
-    """Fetches and prepares the data sets of a plan, once the user has `agreed`.
+    """Fetches and prepares the data sets of a plan, if the user agrees.
 
     Raises:
-      ValueError: not agreed to, no room, or a data set that cannot be had; those that
-        were prepared before it stay.
+      ValueError: the user did not agree, there is no room, or a data set could not be
+        prepared. Those that were prepared before it stay.
     """
     if not plan.needs:
         return

@@ -1,4 +1,4 @@
-"""From a name to a prepared data set: fetch what is missing, check it, build."""
+"""Prepares data sets of the catalog: fetches their files, checks and builds them."""
 
 import contextlib
 import errno
@@ -41,16 +41,18 @@ def prepare(
 ) -> Path:
     """Prepares a data set of the catalog below `<root>/tfds`, and returns its folder.
 
-    What is missing of its files is downloaded; all are checked, but for an unpacked
-    tree. Interrupted or refused, it leaves nothing but downloads, which are continued
-    the next time. A second process waits for the first.
+    It downloads the files that are missing and checks all of them, except folders that
+    are unpacked already. If it fails or is stopped, it leaves nothing but downloads,
+    which continue the next time. A second process waits for the first.
 
     Args:
-      manual_dir: files are looked for in `<manual_dir>/<name>`, where downloads go,
-        then in `manual_dir` itself; by default `<root>/downloads`.
+      name: of the data set.
+      root: the data folder, as of `cache.root`.
+      manual_dir: where files are looked for, first in its folder `name`, to which
+        downloads go; by default `<root>/downloads`.
       skip_unreadable: leave out and count images that do not decode or are missing.
       checksums: "sha256:HEX" by file name, in place of the catalog's.
-      delete_archives: delete files, never a tree, once the data set is prepared.
+      delete_archives: delete the files, but no folders, once all is prepared.
 
     Raises:
       ValueError: in one line, what is wrong and what to do.
@@ -85,10 +87,10 @@ def _say(name: str, what: str) -> None:
 def build(
     make: Callable[[], tfds.core.DatasetBuilder], name: str, root: Path
 ) -> tfds.core.DatasetBuilder:
-    """Returns the builder that `make` makes, with its data set in `<root>/tfds`.
+    """Returns the builder that `make` makes, once its data set is prepared.
 
     Raises:
-      ValueError: no room or no permission to write.
+      ValueError: there is no room, or no permission to write.
     """
     with _alone(name, root, root):
         builder = make()
@@ -98,9 +100,9 @@ def build(
 
 
 def _run(builder: tfds.core.DatasetBuilder) -> None:
-    """Builds all or nothing, without TFDS's messages and look-ups on the network."""
+    """Builds all or nothing, without TFDS's messages and network access."""
     folder = Path(builder.data_dir)
-    # Of a process that was killed.
+    # A process that was killed leaves such a folder.
     for dead in folder.parent.glob(f"incomplete.*_{folder.name}"):
         shutil.rmtree(dead)
     tfds.disable_progress_bar()
@@ -117,7 +119,7 @@ def _run(builder: tfds.core.DatasetBuilder) -> None:
 
 @contextlib.contextmanager
 def _alone(name: str, root: Path, files: Path) -> Iterator[None]:
-    """Lets one process at a time work on a data set; tells what the system refuses."""
+    """Lets one process at a time work on a data set, and explains a full disk."""
     path = root / "tfds" / f".{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +132,7 @@ def _alone(name: str, root: Path, files: Path) -> Iterator[None]:
         with held:
             yield
     except (OSError, RuntimeError) as error:
-        # ArrayRecord's writer passes on that the disk is full, and no number.
+        # ArrayRecord's writer reports a full disk by its text, without a number.
         full = os.strerror(errno.ENOSPC)
         if isinstance(error, RuntimeError) and full not in str(error):
             raise
@@ -147,16 +149,16 @@ def _alone(name: str, root: Path, files: Path) -> Iterator[None]:
 
 
 def existing(folder: Path) -> Path:
-    """Finds the folder, or the nearest above it that there is."""
+    """Finds the folder, or the nearest one above it that exists."""
     folder = folder.absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def read_checksums(path: Path) -> dict[str, str]:
-    """Reads "sha256:HEX" by file name, from lines as the program sha256sum writes them.
+    """Reads the checksums "sha256:HEX" by file name from the output of `sha256sum`.
 
     Raises:
-      ValueError: a line that is none, or a file that no data set has.
+      ValueError: a line is malformed, or names a file that no data set has.
     """
     known = {file.name for entry in catalog.CATALOG.values() for file in entry.files}
     checksums = {}
@@ -172,7 +174,7 @@ def read_checksums(path: Path) -> dict[str, str]:
 
 
 def _obtain(name: str, files: Path, checksums: Mapping[str, str]) -> None:
-    """Checks every file, and downloads what is neither there nor unpacked."""
+    """Checks every file, and downloads those that are neither there nor unpacked."""
     missing = []
     for file, paths in located(name, files):
         if own := checksums.get(file.name):  # of another file, of unknown size

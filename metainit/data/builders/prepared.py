@@ -1,4 +1,4 @@
-"""Data sets that TFDS has prepared as ArrayRecord, read without TensorFlow."""
+"""Reads data sets that TFDS has prepared as ArrayRecord, without TensorFlow."""
 
 import collections
 import hashlib
@@ -15,7 +15,7 @@ from metainit.data.builders import catalog
 from metainit.runtime import atomic
 
 _CHUNK = 1024
-_DIGESTS = "sha256"  # a file, of the small ones beside it; records have their own
+_DIGESTS = "sha256"  # a file with digests of the small ones; records have their own
 _AGAIN = "delete this folder, and prepare the data set again"
 
 
@@ -29,7 +29,7 @@ class Summary(NamedTuple):
 
     @property
     def reductions(self) -> str:
-        """How it differs from the whole one, as " (2 unreadable)", or ""."""
+        """What it lacks of the whole data set, as " (2 unreadable)", or ""."""
         # Earlier versions prepared smaller or fewer images where they were asked to.
         earlier = {"max_side": 0, "fraction": 1.0}
         kept = ((x, self.settings.get(x, whole)) for x, whole in earlier.items())
@@ -57,10 +57,7 @@ def newest(name: str, root: Path) -> Summary | None:
 
 
 def summary(folder: Path) -> Summary:
-    """Reads about the data set in a folder that holds dataset_info.json.
-
-    It raises DamagedError where that cannot be read.
-    """
+    """Reads the summary of the data set in a folder, or raises DamagedError."""
     with atomic.reading(folder, _AGAIN):
         _check(folder)
         info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
@@ -75,7 +72,7 @@ def summary(folder: Path) -> Summary:
 
 
 def opened(folder: Path) -> Any:
-    """Gives the builder of the data set in a folder, or raises DamagedError."""
+    """Returns the builder of the data set in a folder, or raises DamagedError."""
     import tensorflow_datasets as tfds
 
     with atomic.reading(folder, _AGAIN):
@@ -84,12 +81,12 @@ def opened(folder: Path) -> Any:
 
 
 def seal(folder: Path) -> None:
-    """Keeps digests of what says what the records of a new data set are."""
+    """Writes the digests of the files that describe the records of a data set."""
     atomic.write_text(folder / _DIGESTS, _digests(folder))
 
 
 def _check(folder: Path) -> None:
-    """Raises ValueError where a sealed data set is another, such as by class names."""
+    """Raises ValueError if the description of a sealed data set was changed."""
     path = folder / _DIGESTS
     if path.exists() and path.read_text(errors="replace") != _digests(folder):
         raise ValueError("its files are not as they were written")
@@ -106,7 +103,7 @@ def _digests(folder: Path) -> str:
 def encoded(builder: Any, splits: Sequence[str]) -> Iterator[images.Encoded]:
     """Yields every image of some splits of a prepared data set, in order.
 
-    It raises DamagedError where the files are not as they were written.
+    It raises DamagedError if the files are not as they were written.
     """
     import tensorflow_datasets as tfds
 
@@ -121,7 +118,7 @@ def encoded(builder: Any, splits: Sequence[str]) -> Iterator[images.Encoded]:
                 for number, row in zip(chunk, rows, strict=True):
                     name = f"{builder.info.full_name} {split}[{number}]"
                     yield images.Encoded(int(row["label"]), row["image"], name)
-        # Of ArrayRecord's reader, or where a data set that is not sealed says nonsense.
+        # Raised by ArrayRecord's reader, or for a wrong description without a seal.
         except (RuntimeError, ValueError, KeyError) as error:
             what = f"the files of {split} are damaged ({error})"
             again = f"{what}; delete {builder.data_dir}, and prepare them again"
@@ -129,13 +126,16 @@ def encoded(builder: Any, splits: Sequence[str]) -> Iterator[images.Encoded]:
 
 
 def read(data: Data, name: str) -> dict[str, cache.Part]:
-    """Reads all splits of a prepared data set ("NAME[/CONFIG][:VERSION]"), as roles.
+    """Pools all splits of a prepared data set, and splits its classes into roles.
 
-    Looked for in `<data_dir>/tfds`, then in TFDS's own folder ($TFDS_DATA_DIR or
-    ~/tensorflow_datasets).
+    Args:
+      data: what is asked for; its `split` says how many classes each role gets.
+      name: "NAME[/CONFIG][:VERSION]". It is looked for in `<data_dir>/tfds`, then in
+        TFDS's own folder ($TFDS_DATA_DIR or ~/tensorflow_datasets).
 
     Raises:
-      ValueError: not prepared, not as ArrayRecord, or without "image" and "label".
+      ValueError: the data set is not prepared, is not an ArrayRecord, or has no "image"
+        or no "label".
     """
     import tensorflow_datasets as tfds
 
@@ -150,7 +150,7 @@ def read(data: Data, name: str) -> dict[str, cache.Part]:
 
     def build() -> dict[str, cache.Pending]:
         splits = sorted(builder.info.splits)
-        # A test split without labels has -1.
+        # The label is -1 in a test split without labels.
         count = collections.Counter(
             item.label for item in encoded(builder, splits) if item.label >= 0
         )
@@ -178,9 +178,9 @@ def read(data: Data, name: str) -> dict[str, cache.Part]:
 
 
 def folder_of(name: str, root: Path) -> Path:
-    """Finds where a data set "NAME[/CONFIG][:VERSION]" is prepared, see `read`.
+    """Finds the folder of a data set "NAME[/CONFIG][:VERSION]", as `read` does.
 
-    Without a version it is the newest, of ours that of the present builder.
+    Without a version it is the newest one, or that of our present builder.
     """
     import tensorflow_datasets as tfds
 

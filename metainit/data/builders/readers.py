@@ -42,7 +42,7 @@ def stand_in(data: Data) -> dict[str, cache.Part]:
     All images of a role share their memory, and nothing is written to disk.
     """
     entry = CATALOG[data.name.removeprefix("tfds:")]
-    each = entry.per_class[0] if entry.per_class else entry.total // entry.classes
+    images = entry.per_class[0] if entry.per_class else entry.total // entry.classes
     counts: Sequence[int] | None = entry.roles
     if counts is None:
         numbers = [f"{number:03}" for number in range(entry.classes)]
@@ -53,11 +53,11 @@ def stand_in(data: Data) -> dict[str, cache.Part]:
     parts = {}
     for role, classes in zip(cache.ROLES, counts, strict=True):
         if classes:
-            count = classes * each
+            count = classes * images
             image = rng.integers(0, 256, shape, dtype=np.uint8)
             parts[role] = cache.Part(
                 images=np.broadcast_to(image, (count, *shape)),
-                labels=np.repeat(np.arange(classes, dtype=np.int32), each),
+                labels=np.repeat(np.arange(classes, dtype=np.int32), images),
                 names=tuple(f"{role} {number:04}" for number in range(classes)),
                 hashes=rng.integers(0, 2**64, count, dtype=np.uint64),
             )
