@@ -134,14 +134,17 @@ def _prepare(arguments: argparse.Namespace) -> int:
     print("\n".join(planned.lines), flush=True)
     if planned.shortage:
         raise ValueError(f"{planned.shortage}; nothing was begun")
-    how = (
-        *(arguments.manual_dir, arguments.skip_unreadable),
-        *(sums, arguments.delete_archives),
-    )
     failed = []
     for name in names:
         try:
-            folder = prepare.prepare(name, root, *how)
+            folder = prepare.prepare(
+                name,
+                root,
+                manual_dir=arguments.manual_dir,
+                skip_unreadable=arguments.skip_unreadable,
+                checksums=sums,
+                delete_archives=arguments.delete_archives,
+            )
             print(f"{name}: ready in {folder}, as data.name=tfds:{name}", flush=True)
         except ValueError as error:
             # A dead link does not keep the other data sets.
