@@ -27,8 +27,7 @@ from metainit.training import steps
 from metainit.training.initialisation import Initialisation
 from metainit.training.method import Setting
 from metainit.training.steps import Step
-from metainit.transfer import fine_tuning
-from metainit.transfer import heads as transfer_heads
+from metainit.transfer import fine_tuning, learning
 
 MARGIN = 1.5  # that max_hours leaves for meta-test, as a machine may become busy
 SHARE = 0.9  # of the memory; the rest holds states, data and what allocation loses
@@ -266,7 +265,7 @@ def _fine_tuning_seconds(
         return 0.0
     testing = roles.test + roles.held_out
     points = len(fine_tuning.log_steps(asked.steps))
-    for name, settings in transfer_heads.grid(asked).items():
+    for name, settings in learning.grid(asked).items():
         if name in STEPPED:
             trials = len(settings) * len(roles.validation) * asked.trial_steps
             images += asked.batch * (trials + asked.steps * len(testing))

@@ -1,4 +1,4 @@
-"""After how many new data sets an initialisation has paid for itself.
+"""Counts the new data sets after which an initialisation has paid for itself.
 
 All device time is of one kind of device: an hour of one is not an hour of another.
 """
@@ -12,14 +12,16 @@ from metainit.evaluation.intervals import mean_interval
 from metainit.transfer.time_to_threshold import SHARE, Efficiency, Line, Time
 
 
-def against_baselines(found: Efficiency, costs: Mapping[str, float]) -> dict[str, str]:
-    """Tells, by baseline, when our best initialisation has paid for itself.
+def against_baselines(
+    efficiency: Efficiency, costs: Mapping[str, float]
+) -> dict[str, str]:
+    """Says for each baseline when our best initialisation has paid for itself.
 
-    Every initialisation has the head that did best on meta-validation, and the time is
-    that to `SHARE`. `costs` are device seconds that making each took, mean over seeds;
-    without those of another kind of device, which nothing is told of.
+    Every initialisation has its best head of meta-validation, and times are those to
+    the threshold `SHARE`. `costs` are the device seconds of making each, mean over
+    seeds. A baseline without a cost, from another kind of device, is left out.
     """
-    sets, ours = [x for x in found.data_sets if x.baseline], found.ours
+    sets, ours = [x for x in efficiency.data_sets if x.baseline], efficiency.ours
     if ours is None or ours[0] not in costs or not sets:
         return {}
 
@@ -28,7 +30,7 @@ def against_baselines(found: Efficiency, costs: Mapping[str, float]) -> dict[str
 
     return {
         init: in_words(costs[ours[0]] - costs[init], seconds(ours), seconds(line))
-        for line in found.heads.items()
+        for line in efficiency.heads.items()
         if (init := line[0]) in costs and not sets[0].runs[line][0].ours
     }
 
@@ -36,12 +38,12 @@ def against_baselines(found: Efficiency, costs: Mapping[str, float]) -> dict[str
 def in_words(
     extra: float, ours: Sequence[Sequence[Time]], theirs: Sequence[Sequence[Time]]
 ) -> str:
-    """Words for the verdict when what our initialisation took to make has been saved.
+    """Says when the cost of making our initialisation has been saved.
 
-    `extra` are device seconds beyond the baseline's; each side has seconds to the
-    threshold, [data sets][seeds], of the same ones.
+    `extra` are its device seconds beyond the baseline's. Both sides have seconds to the
+    threshold, [data sets][seeds], in the same order.
     """
-    # Each [data sets, seeds]: the times, and whether they are some.
+    # Each [data sets, seeds]: the times, and whether the threshold was reached.
     (our_times, we_reached), (their_times, they_reached) = (
         np.moveaxis(np.array(side), -1, 0) for side in (ours, theirs)
     )

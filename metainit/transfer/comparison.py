@@ -1,7 +1,7 @@
-"""Transfer in an experiment: whole data sets, learned from every initialisation.
+"""Compares initialisations by learning whole data sets from each of them.
 
-All meet the same images in the same order and the same grid. `choose` is given the
-classes of meta-validation only; what is measured on stays sealed until it is done.
+All learn the same images in the same order with the same grid. `choose` sees the
+classes of meta-validation only. The data sets to measure on are sealed until then.
 """
 
 import functools
@@ -18,14 +18,14 @@ from metainit.data.loading import Roles, Source
 from metainit.runtime import atomic, progress
 from metainit.runtime.cost import OURS
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import fine_tuning, heads
-from metainit.transfer.heads import Setting, View
+from metainit.transfer import fine_tuning, learning
+from metainit.transfer.learning import Setting, View
 from metainit.transfer.results import FineTuning, Record, Transfer, of_points
 from metainit.transfer.spec import Spec, Split, check
 from metainit.transfer.time_to_threshold import Line, area_over_log_steps
 
 Lines = Collection[Line]
-# What a head does best with, and the held-out accuracy of that in trials.
+# The best setting of a head, and its held-out accuracy in trials.
 Choice = tuple[Setting, float]
 # `(head, settings, init, split, about) -> rows of each setting`.
 Learn = Callable[..., list[list[Record]]]
@@ -35,7 +35,7 @@ MOMENTUM = 0.9  # of SGD
 
 
 class Sealed:
-    """Splits that cannot be had before a choice was made for all that is measured."""
+    """Splits that stay closed until every line to be measured has its choice."""
 
     def __init__(self, splits: Sequence[Split]) -> None:
         self.__splits = tuple(splits)
@@ -44,7 +44,7 @@ class Sealed:
         return len(self.__splits)
 
     def open(self, chosen: Lines, wanted: Lines) -> tuple[Split, ...]:
-        """Gives the splits; a RuntimeError where one wanted was not chosen for."""
+        """Gives the splits; raises RuntimeError for a line that lacks its choice."""
         if missing := [line for line in wanted if line not in chosen]:
             raise RuntimeError(
                 f"meta-test stays closed: nothing was chosen yet for {missing[0]!r} "
@@ -56,10 +56,11 @@ class Sealed:
 def of_roles(
     settings: fields.Transfer, seed: int, roles: Roles
 ) -> tuple[tuple[Split, ...], Sealed]:
-    """Gives what to choose on, meta-validation, and what to measure on.
+    """Splits the data sets to choose on and those to measure on.
 
-    The latter are meta-test and, under names of their own, the held-out classes. A
-    ValueError says which data set and class, or field, cannot be fine-tuned on.
+    Settings are chosen on meta-validation. Measured are meta-test and, under names of
+    their own, the held-out classes. A ValueError names the data set and class, or the
+    field, that rules fine-tuning out.
     """
     held_out = (x._replace(name=f"{x.name}, held-out classes") for x in roles.held_out)
     split = functools.partial(_split, settings, seed)
@@ -79,16 +80,16 @@ def compare(
 ) -> Transfer:
     """Learns every data set from every initialisation, or goes on with it.
 
-    It writes `transfer.jsonl` (a row a measurement on meta-test) and
-    `transfer_trials.jsonl` (a row a trial) to `workdir`; `chosen_on` says in words what
-    `validation` is.
+    It writes two files to `workdir`: `transfer.jsonl` with a record for each
+    measurement on meta-test, and `transfer_trials.jsonl` with one for each trial.
+    `chosen_on` describes `validation` in the report.
     """
     spec = spec_of(settings, seed)
-    learn = functools.partial(heads.learn, folder=workdir / FOLDER, view=view)
-    grid = heads.grid(settings)
+    learn = functools.partial(learning.learn, folder=workdir / FOLDER, view=view)
+    grid = learning.grid(settings)
     trial = spec._replace(steps=settings.trial_steps)
-    of_each = len(validation) * sum(map(len, grid.values()))
-    tries, measured = len(inits) * of_each, len(inits) * len(test) * len(grid)
+    tries = len(inits) * len(validation) * sum(map(len, grid.values()))
+    measured = len(inits) * len(test) * len(grid)
     progress.say(
         f"fine-tuning: {tries:,} trials of at most {settings.trial_steps:,} steps, "
         f"then {measured:,} runs of at most {settings.steps:,}"
@@ -138,10 +139,10 @@ def choose(
     grid: Mapping[str, Sequence[Setting]],
     validation: Sequence[Split],
 ) -> tuple[dict[Line, Choice], list[Record]]:
-    """Chooses each initialisation and head's setting by held-out accuracy.
+    """Chooses the setting of each initialisation and head by held-out accuracy.
 
     Of equal accuracies the larger area under the curve wins, then the lower loss. The
-    rows are the last ones of every trial.
+    last record of every trial is returned besides the choices.
     """
     chosen: dict[Line, Choice] = {}
     trials: list[Record] = []
@@ -155,10 +156,10 @@ def choose(
 
     for name, head in itertools.product(inits, grid):
         about = {"role": "validation", "init": name}
-        of_each = [
+        by_split = [
             learn(head, grid[head], inits[name], split, about) for split in validation
         ]
-        by_setting = list(zip(*of_each, strict=True))
+        by_setting = list(zip(*by_split, strict=True))
         trials += [rows[-1] for tried in by_setting for rows in tried]
         qualities = [quality(tried) for tried in by_setting]
         best = qualities.index(max(qualities))  # of the first among equals
@@ -172,7 +173,7 @@ def measure(
     chosen: Mapping[Line, Choice],
     test: Sealed,
 ) -> tuple[FineTuning, ...]:
-    """Learns what was sealed, each initialisation and head as it was chosen."""
+    """Opens the sealed data sets, and learns them with the chosen settings."""
     wanted = list(itertools.product(inits, dict.fromkeys(head for _, head in chosen)))
     here = jax.devices()[0].device_kind
     runs = []

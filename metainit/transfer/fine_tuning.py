@@ -1,7 +1,8 @@
-"""Full-data fine-tuning: how fast a whole data set is learned from an initialisation.
+"""Fine-tunes on a whole data set, and measures how fast it is learned.
 
-Images, their order and augmentation depend on seed and step only. `Model.joint` is
-normalised by a training batch; for held-out images see `metainit.transfer.held_out`.
+Images, their order and augmentation depend on seed and step only. A network that is
+normalised by its support (`Model.joint`) takes the batch as that in training. For
+held-out images see `metainit.transfer.held_out`.
 """
 
 import functools
@@ -38,18 +39,19 @@ SAVE_EVERY = 500  # steps, besides after each measurement
 
 
 class Point(NamedTuple):
-    """One measurement on the held-out images; costs are those spent up to it.
+    """One measurement on the held-out images; its costs are those spent until then.
 
     Attributes:
-      images: training images seen, repeats and those of prototypes counted.
-      epoch: the same in training images used.
-      device_seconds: of making the head and of the steps, drawing batches included.
-      compile_seconds, evaluation_seconds: counted apart; a resumed run compiles again.
+      images: training images seen, with repeats and those of prototypes.
+      epoch: `images` over the number of training images in use.
+      device_seconds: time of the head's start and of the steps, with drawing batches.
+      compile_seconds, evaluation_seconds: no part of `device_seconds`. A resumed run
+        compiles again.
       loss: mean cross-entropy in nats.
       accuracy, class_accuracy, f1: 0 to 1, over images, mean over classes, macro-F1.
       calibration_error: expected calibration error in 15 bins.
-      flops: operations of what `device_seconds` were spent on, by
-        `metainit.runtime.flops.of_function`, without what the host fits.
+      flops: operations in `device_seconds`, by `metainit.runtime.flops.of_function`,
+        without what the host fits.
     """
 
     step: int
@@ -69,7 +71,7 @@ class Point(NamedTuple):
 def log_steps(last: int) -> tuple[int, ...]:
     """Gives the steps to measure at: 0, 1, 2, 5, then 10, 15, 20, 30, 40, 50, 70, ...
 
-    From 10 on they grow by half at most: what takes 1.5 times as long is told apart.
+    From 10 on they grow by half at most, which is how finely times are told apart.
     `last` is one of them.
     """
     tens = (10, 15, 20, 30, 40, 50, 70)
@@ -87,20 +89,23 @@ def fine_tune(
 ) -> tuple[tuple[Point, ...], Params]:
     """Fine-tunes and measures, or goes on where an earlier call on `folder` stopped.
 
-    It gives the points, ascending, and the last {"body": ..., "head": {"kernel":
-    [d, way], "bias": [way]}}. The points are also written to `transfer.jsonl` in
-    `folder`, together with `about`, the settings, the normalisation policy and the
-    digest of the order. A loss that is not finite is measured, and written as null.
+    It writes the points to `transfer.jsonl` in `folder`, with `about`, the settings,
+    the normalisation policy and the digest of the order. A loss that is not finite is
+    written as null.
 
     Args:
-      split: images labelled -1 are left out.
-      folder: of one initialisation, head and seed.
-      about: JSON values, e.g. {"init": "random"}; they take the place of settings of
-        the same name.
+      split: the data set, of which images labelled -1 are left out.
+      folder: where this initialisation, head and seed are kept.
+      about: JSON values, e.g. {"init": "random"}, that replace settings of the same
+        name.
+
+    Returns:
+      The points, ascending, and the last parameters: {"body": ..., "head": {"kernel":
+      [d, way], "bias": [way]}}.
 
     Raises:
-      ValueError: in one line, for settings, data or parameters that do not fit, or a
-        folder that holds another run; before anything is compiled.
+      ValueError: for settings, data or parameters that do not fit, or a folder that
+        holds another run. It comes before anything is compiled, as one line.
     """
     session = _FineTuning(init, split, spec, folder, about)
     if not session.measured(spec.steps):
@@ -110,7 +115,7 @@ def fine_tune(
 
 
 class _FineTuning(Session):
-    """A fine-tuning, from where an earlier call left it: the head, then everything."""
+    """A fine-tuning that can be resumed: the head alone, then everything."""
 
     def __init__(
         self,
@@ -135,7 +140,7 @@ class _FineTuning(Session):
         }
         init_sha256 = digest.sha256(init.arrays)
         run_folder.claim(folder, self._about | {"init_sha256": init_sha256})
-        self._programs: dict[bool, Program] = {}  # by whether of the head only
+        self._programs: dict[bool, Program] = {}  # by whether the head alone learns
         self._flops = {True: 0.0, False: 0.0}
         self._fresh = rates.optimizer(spec, init.inner, init.phases, layers)
         way, images = len(train.class_names), _images_like(train)
@@ -172,14 +177,14 @@ class _FineTuning(Session):
         example = self.state, self.run.batch(0), key
         plain = Spec(optimizer=spec.optimizer, momentum=spec.momentum)
         phases = None if init.inner is None else init.phases
-        # What the first step changes, and what the last.
+        # The first steps may learn the head alone, and so may the last.
         for head_only in {spec.probe_steps > 0, spec.probe_steps == spec.steps}:
             function = _step(init.model, init.preprocess, plain, phases, head_only)
             program = self._programs[head_only] = steps.compile_supervised(
                 function, *example
             )
             seconds += program.compile_seconds
-            # Jitted, it is traced already.
+            # A jitted function has been traced already.
             self._flops[head_only] = flops.of_function(jax.jit(function), *example)
         self.clock["compile_seconds"] += seconds
         if spec.head == "prototype" and not self.resumed:
@@ -187,12 +192,12 @@ class _FineTuning(Session):
         self.advance(key, self._owed)
 
     def _update(self, state: MetaState, batch: Any, key: jax.Array) -> Any:
-        # The session's number: the state's is not computed yet.
+        # The session knows the step; the state's may still be computed.
         program = self._programs[self.step < self._spec.probe_steps]
         return program.update(state, batch, key)
 
     def _owed(self) -> bool:
-        """Measures where a point is due; says whether to save the state besides."""
+        """Measures where a point is due; returns whether the state is to be saved."""
         step, clock, spec, images = self.step, self.clock, self._spec, len(self._chosen)
         if due := step in log_steps(spec.steps) and not self.measured(step):
             self.settle()
@@ -201,26 +206,27 @@ class _FineTuning(Session):
             clock["evaluation_seconds"] += time.perf_counter() - begin
             seen = step * spec.batch + (images if spec.head == "prototype" else 0)
             probing = min(step, spec.probe_steps)
-            of_head = probing * self._flops[True]
-            of_whole = (step - probing) * self._flops[False]
+            head_flops = probing * self._flops[True]
+            whole_flops = (step - probing) * self._flops[False]
             point = Point(
                 step=step,
                 epoch=seen / images,
                 images=seen,
                 **{cost: clock[cost] for cost in COSTS},
-                flops=clock["head_flops"] + (of_head + of_whole),
+                flops=clock["head_flops"] + (head_flops + whole_flops),
                 **scores,
             )
             clock["points"].append(list(point))
             self.write()
-            told = f"accuracy {point.accuracy:.4f}"
-            progress.tell(f"{self.run.name} {step}: {told}", f"step {step}: {told}")
+            accuracy = f"accuracy {point.accuracy:.4f}"
+            line = f"{self.run.name} {step}: {accuracy}"
+            progress.tell(line, f"step {step}: {accuracy}")
         if 0 < step == spec.probe_steps:
             self.state = steps.restarted(self.state, self._init.model, self._fresh)
         return due or (step > 0 and step % SAVE_EVERY == 0)
 
     def _make_prototypes(self, moments: np.ndarray) -> None:
-        """Compares squared distances to class means, before the first step."""
+        """Makes the prototype head of all training images, before the first step."""
         init, train, chosen = self._init, self._split.train, self._chosen
         params: Any = self.state.params
         width, way = params["head"]["kernel"].shape
@@ -268,17 +274,18 @@ def _step(
     phases: tuple[int, ...] | None,
     head_only: bool,
 ) -> Any:
-    """Makes a step that JAX compiles once, for any rates in the optimiser's state.
+    """Makes a step that JAX compiles once for all rates, which the state holds.
 
-    `phases` are those of learned step sizes, None where there are none.
+    `phases` are None without learned step sizes.
     """
-    of_state = rates.optimizer(plain, None if phases is None else {}, phases or (0,))
-    return steps.supervised(model, preprocess, of_state, head_only)
+    inner: dict[str, Any] | None = None if phases is None else {}
+    optimizer = rates.optimizer(plain, inner, phases or (0,))
+    return steps.supervised(model, preprocess, optimizer, head_only)
 
 
 @functools.lru_cache(maxsize=8)
 def _class_sums(model: Model, preprocess: Preprocess, way: int) -> Any:
-    """Gives one object a program, so that JAX compiles it once for all of a model."""
+    """Makes the sums of features by class; one function a model, compiled once."""
     features = held_out.features(model, preprocess)
 
     def class_sums(params, moments, images, weight, labels):

@@ -1,7 +1,7 @@
-"""Measuring a classifier on held-out images, each judged alone.
+"""Measures a classifier on held-out images, each of them alone.
 
-Where a network is normalised by its support (`Model.joint`), that is `MOMENTS`
-training images, drawn once by the seed.
+A network that is normalised by its support (`Model.joint`) takes `MOMENTS` training
+images as that, which the seed draws once.
 """
 
 import functools
@@ -48,7 +48,7 @@ def scores(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float
 def measurer(
     init: Initialisation, params: Any, moments: np.ndarray, test: Source
 ) -> tuple[Callable[[Any], dict[str, float]], float]:
-    """Compiles `(params) -> scores` of the held-out images, in so many seconds."""
+    """Compiles `(params) -> scores` of held-out images; also gives the seconds."""
     of_images, judged = _log_probabilities(init.model, init.preprocess), rows(test)
     of_rows, seconds = compile_chunks(of_images, params, moments, test)
 
@@ -69,27 +69,30 @@ def features_of(init: Initialisation, train: Source, spec: Spec) -> np.ndarray:
 def compile_chunks(
     of_images: Callable[..., Any], params: Any, moments: np.ndarray, source: Source
 ) -> tuple[OfRows, float]:
-    """Compiles `(params, moments, images, weight) -> [CHUNK, ...]`, in so many seconds.
+    """Compiles `(params, moments, images, weight) -> [CHUNK, ...]`.
 
-    What it gives takes rows of any source whose images have the shape of this one's.
+    Returns:
+      A function that computes any number of rows in chunks, and the seconds of
+      compiling. The function accepts every source whose images have the same shape as
+      those of `source`.
     """
     images, weight, *_ = next(chunks(source, rows(source)))
     inputs = params, moments, images, weight
     program = compile_step(of_images, *inputs, where=where(images, weight))
 
     def of_rows(params: Any, source: Source, where: np.ndarray) -> np.ndarray:
-        found = [
+        results = [
             np.asarray(program.update(params, moments, images, weight))[:count]
             for images, weight, _, count in chunks(source, where)
         ]
-        return np.concatenate(found)
+        return np.concatenate(results)
 
     return of_rows, program.compile_seconds
 
 
-def where(*of_chunk: np.ndarray) -> Placement:
-    """Places what is computed of parameters, moments and a chunk: images are spread."""
-    return Placement((EVERYWHERE, EVERYWHERE, *placement.by_rows(of_chunk)))
+def where(*arrays: np.ndarray) -> Placement:
+    """Spreads a chunk's arrays over devices; parameters and moments are on each."""
+    return Placement((EVERYWHERE, EVERYWHERE, *placement.by_rows(arrays)))
 
 
 @functools.lru_cache(maxsize=8)
@@ -97,8 +100,8 @@ def _log_probabilities(model: Model, preprocess: Preprocess) -> Callable[..., An
     of_images = features(model, preprocess)
 
     def log_probabilities(params, moments, images, weight):
-        found = of_images(params, moments, images, weight)
-        return jax.nn.log_softmax(classification.logits(params, found))
+        x = of_images(params, moments, images, weight)
+        return jax.nn.log_softmax(classification.logits(params, x))
 
     return log_probabilities
 
@@ -107,7 +110,7 @@ def _log_probabilities(model: Model, preprocess: Preprocess) -> Callable[..., An
 def features(model: Model, preprocess: Preprocess) -> Callable[..., jax.Array]:
     """Makes `(params, moments uint8, images uint8, weight) -> float [n, d]`.
 
-    It is the same function for the same arguments, so that JAX compiles it once.
+    The same arguments give the same function, so that JAX compiles it once.
     """
     of_query = classification.query_features(model)
 
@@ -123,9 +126,9 @@ def features(model: Model, preprocess: Preprocess) -> Callable[..., jax.Array]:
 def chunks(
     source: Source, rows: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
-    """Yields images uint8 [CHUNK, ...] with weights and labels, and how many are real.
+    """Yields images uint8 [CHUNK, ...], weights, labels, and the number of real images.
 
-    The last chunk is filled up with its own last image, of weight 0.
+    The last chunk is filled up with copies of its last image, whose weight is 0.
     """
     for filled, count in batches.chunks(rows, CHUNK):
         weight = (np.arange(CHUNK) < count).astype(np.float32)

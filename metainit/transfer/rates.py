@@ -1,4 +1,4 @@
-"""The rates of a fine-tuning: its optimiser, their schedule, and factors by layer."""
+"""The learning rates of a fine-tuning: optimiser, schedule, and factors by layer."""
 
 import math
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ def optimizer(
     phases: tuple[int, ...] = (0,),
     layers: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Makes the settings' optimiser, with every rate in its state.
+    """Makes the optimiser of the settings, with every rate in its state.
 
-    A step compiled for one rate, one tree of learned step sizes `inner`
-    (`metainit.core.step_sizes`) and one of `layer_factors` thus serves them all. Its
-    argument `rate`, float32 [], is that of `share`.
+    Thus one compiled step serves all rates, all trees `inner` of learned step sizes
+    (`metainit.core.step_sizes`) and all of `layer_factors`. Its argument `rate`,
+    float32 [], is the `share` at the step.
     """
     if spec.optimizer == "adam":
         plain = optax.inject_hyperparams(optax.adam)(spec.learning_rate)
@@ -44,7 +44,10 @@ def optimizer(
 
 
 def share(spec: Spec, step: int) -> np.float32:
-    """The share of the rate at a step, by the schedule of its part of the steps."""
+    """Gives the factor of the rate at a step.
+
+    Steps of the head alone and steps of everything have a schedule each.
+    """
     if spec.schedule == "constant":
         return np.float32(1)
     first, last = 0, spec.probe_steps
@@ -54,10 +57,11 @@ def share(spec: Spec, step: int) -> np.float32:
 
 
 def layer_factors(model: Model, body: Params, decay: float) -> Any:
-    """Logarithms of each leaf's factor of the rate: `decay` for a layer, from the head.
+    """Gives the logarithm of each leaf's factor of the rate.
 
-    As of Clark et al. 2020, arXiv:2003.10555, where the layer below the head has
-    `decay`. A leaf of no layer has 1; {} where no order of layers is known.
+    The layer below the head has the factor `decay`, the next one its square, and so on
+    (Clark et al. 2020, arXiv:2003.10555). A leaf of no layer has 1. The result is {}
+    where the order of layers is not known.
     """
     check_layers(model, (decay,))
     if (layer_of := model.layer_of) is None:
@@ -74,7 +78,7 @@ def layer_factors(model: Model, body: Params, decay: float) -> Any:
 
 
 def check_layers(model: Model, decays: Sequence[float]) -> None:
-    """Refuses, by a ValueError, factors for layers whose order is not known."""
+    """Raises ValueError for factors of layers whose order is not known."""
     if model.layer_of is None and min(decays) < 1:
         raise ValueError(
             f"layer_decay={min(decays)}: the order of this network's layers is not "

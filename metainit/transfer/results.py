@@ -1,4 +1,4 @@
-"""What fine-tuning on whole data sets gave: plain values, nothing computed."""
+"""The results of fine-tuning on whole data sets: plain values, nothing computed."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ class FineTuning(NamedTuple):
 
 
 def of_points(points: Sequence[Record], ours: bool) -> FineTuning:
-    """Makes a fine-tuning of its records, whose fields say what it was."""
+    """Makes a fine-tuning of its records."""
     fields = "dataset", "init", "head", "setting", "validation_accuracy"
     about = {name: points[0][name] for name in fields}
     return FineTuning(**about, points=tuple(points), ours=ours)

@@ -1,7 +1,7 @@
-"""Which head is best on a network's features, or whether to adapt the network.
+"""Chooses the best head on a network's features, or adapts the network.
 
-Heads are compared by cross-validation on the images to learn from, adapting by a part
-of them; what did best learns from all.
+Heads are compared by cross-validation on the training images. Adapting is judged on a
+part of them. The best of all then learns from all training images.
 """
 
 import math
@@ -18,12 +18,12 @@ from metainit.evaluation import intervals
 from metainit.models.heads import FITTINGS
 from metainit.training import frozen_features, initialisation
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import fine_tuning, held_out, linear_heads
+from metainit.transfer import cross_validation, fine_tuning, held_out
 from metainit.transfer.spec import Spec, Split
 
 BEST, ADAPTED = "best", "adapted"
 HEADS = (BEST, *FITTINGS, ADAPTED)
-# What a terminal shows while it goes on.
+# What a terminal shows meanwhile.
 ON_A_PART, ON_ALL = "adapting, on a part", "adapting, on all"
 
 
@@ -32,9 +32,9 @@ class Choice(NamedTuple):
 
     Attributes:
       chosen: name of the head, or "adapted".
-      compared: a row a head: "head", "accuracy", "low" and "high" (a Wilson interval)
-        and "loss", on images to learn from that it had not learned from.
-      curve: the same of adapting, by its steps; [] where it was not tried.
+      compared: a row for each head: "head", "accuracy", "low" and "high" (a Wilson
+        interval) and "loss", on training images that the head had not seen.
+      curve: the same rows for the steps of adapting; [] where it was not tried.
       steps_taken, device_seconds: of adapting the network; 0 where a head was fitted.
     """
 
@@ -54,10 +54,13 @@ def learn(
     folder: pathlib.Path,
     maps: pathlib.Path,
 ) -> tuple[Choice, Initialisation, np.ndarray]:
-    """Compares, and learns from all what did best.
+    """Compares heads and adapting, and trains the best on all images.
 
-    It gives the initialisation with its head, and images for the moments of batch norm.
     Fine-tunings are kept in `folder`, and features in `maps`.
+
+    Returns:
+      The choice, the initialisation with its head, and images for the moments of batch
+      norm.
     """
     name, train, test = split
     init = learned = initialisation.fitted(init, loading.images_used((train,)))
@@ -67,10 +70,10 @@ def learn(
         split = Split(name, *encoded)
     features = held_out.features_of(learned, split.train, spec)
     labels, way = train.labels[rows(train)], len(train.class_names)
-    judged = linear_heads.compare(features, labels, way, fold)
+    judged = cross_validation.compare(features, labels, way, fold)
     if asked in FITTINGS:
         judged = [x for x in judged if x.method == asked]
-    best = linear_heads.best(judged, errors=1.0)
+    best = cross_validation.best(judged, errors=1.0)
     compared = [
         _row(x.method, x.accuracy, len(x.right), x.loss) for x in judged if len(x.right)
     ]
@@ -101,12 +104,12 @@ def learn(
 def stages(
     init: Initialisation, train: Source, fold: np.ndarray, asked: str
 ) -> tuple[str, ...]:
-    """What is done, in order; what was done before is passed over."""
+    """Lists the stages in order, of which those done before are skipped."""
     encoding = frozen_features.stage_of(train)
     adapting = asked in (BEST, ADAPTED) and adapts(init, fold)
     return (
         *(encoding,) * _is_encoded(init),
-        linear_heads.COMPARING,
+        cross_validation.COMPARING,
         *(ON_A_PART, ON_ALL) * adapting,
     )
 
@@ -118,9 +121,9 @@ def _is_encoded(init: Initialisation) -> bool:
 
 
 def folds(train: cache.Part, seed: int) -> np.ndarray:
-    """The fold of cross-validation of each image to learn from."""
+    """Numbers the fold of cross-validation of each training image."""
     labels, hashes = (x[train.labels >= 0] for x in (train.labels, train.hashes))
-    return linear_heads.folds(labels, cache.first_of(labels, hashes), seed)
+    return cross_validation.folds(labels, cache.first_of(labels, hashes), seed)
 
 
 def adapts(init: Initialisation, fold: np.ndarray) -> bool:
@@ -131,7 +134,7 @@ def adapts(init: Initialisation, fold: np.ndarray) -> bool:
 
 
 def _parted(train: Source, inside: np.ndarray) -> Split:
-    """Images to learn from in two parts, the second those `inside`, bool [n]."""
+    """Splits training images in two; those `inside`, bool [n], are to judge on."""
     learnt, judged = train.labels.copy(), train.labels.copy()
     learnt[rows(train)[inside]] = -1
     judged[rows(train)[~inside]] = -1
@@ -142,7 +145,7 @@ def _parted(train: Source, inside: np.ndarray) -> Split:
 def _adapted(
     start: Initialisation, split: Split, spec: Spec, asked: str, folder: pathlib.Path
 ) -> list[fine_tuning.Point]:
-    """The points of a fine-tuning on a part, as far as their losses are finite."""
+    """Fine-tunes on a part, and gives the points whose losses are finite."""
     place, about = folder / "trial", {"init": ON_A_PART}
     points, _ = fine_tuning.fine_tune(start, split, spec, place, about)
     finite = [point for point in points if math.isfinite(point.loss)]
@@ -155,9 +158,9 @@ def _adapted(
 
 
 def _chosen(points: Sequence[fine_tuning.Point], asked: str) -> fine_tuning.Point:
-    """The point with the lowest loss; step 0 where none is better.
+    """Chooses the point with the lowest loss; step 0 where none is better.
 
-    Where it is asked for, it is one after the first step.
+    Where adapting is asked for, step 0 is no choice.
     """
     first, *others = points
     better = [x for x in others if asked == ADAPTED or x.accuracy >= first.accuracy]
@@ -166,7 +169,7 @@ def _chosen(points: Sequence[fine_tuning.Point], asked: str) -> fine_tuning.Poin
 
 
 def _row(head: str, accuracy: float, count: int, loss: float) -> dict[str, Any]:
-    """What a head did on images it had not learned from."""
+    """Makes the row of a head, judged on images that it had not learned from."""
     low, high = intervals.wilson(accuracy, count)
     values = {"accuracy": accuracy, "low": low, "high": high, "loss": loss}
     return {"head": head, "judged": int(count), **values}

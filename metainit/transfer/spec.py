@@ -1,4 +1,4 @@
-"""What a fine-tuning is, and what cannot work."""
+"""The settings of a fine-tuning, and the checks of what cannot work."""
 
 from typing import Literal, NamedTuple
 
@@ -24,8 +24,8 @@ class Spec(NamedTuple):
     """One fine-tuning.
 
     Attributes:
-      probe_steps: how many of the steps, the first ones, change the head only; the
-        optimiser begins anew after them.
+      probe_steps: the number of first steps that change the head only. The optimiser
+        begins anew after them.
       batch: images a step.
       head: "prototype" is the nearest class mean of the training images' features,
         "given" the initialisation's own.
@@ -55,7 +55,7 @@ def rows_used(train: Source, spec: Spec) -> np.ndarray:
 
 
 def check(spec: Spec, split: Split) -> None:
-    """Refuses, by a ValueError that names field or class, what cannot work."""
+    """Raises ValueError, which names the field or class, for what cannot work."""
     parsing.parse(spec._asdict(), Spec)
     if spec.probe_steps > spec.steps:
         raise ValueError(f"probe_steps={spec.probe_steps} must be at most {spec.steps}")

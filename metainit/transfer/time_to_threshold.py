@@ -1,4 +1,4 @@
-"""Time to threshold: what it takes to reach an accuracy fixed beforehand.
+"""Time to threshold: the cost of reaching an accuracy that was fixed beforehand.
 
 A run that never reached it is right-censored: means are restricted ones and medians
 are Kaplan and Meier's (`scipy.stats.ecdf`).
@@ -17,26 +17,27 @@ from metainit.transfer.results import FineTuning, Record
 
 SHARES = (0.9, 0.95, 0.99)  # of the best baseline's final accuracy
 CLOSED_FORM = "logistic regression"
-SHARE = 0.95  # the threshold that verdict and break-even are about
-# A row's field for what is spent, by its name in words.
+SHARE = 0.95  # the threshold of the report's first sentence and of break-even
+# A record's field for what is spent, by its name in reports.
 UNITS = {"steps": "step", "epochs": "epoch", "device seconds": "device_seconds"}
 
 Line = tuple[str, str]  # an initialisation and a head
 
 
 class Time(NamedTuple):
-    """What a run took until it first met a threshold or, where it never did, in all."""
+    """The cost until a run first met a threshold, or in all where it never did."""
 
     value: float
     reached: bool
 
 
 class Summary(NamedTuple):
-    """Several runs, one a seed, of which some reached the threshold.
+    """Times of several runs, one a seed, some of which reached the threshold.
 
     Attributes:
-      horizon: up to which every run was watched.
-      mean: of the smaller of time and horizon; a lower bound where a run did not reach.
+      horizon: the time up to which every run was watched.
+      mean: mean over runs of the smaller of time and horizon. It is a lower bound where
+        a run did not reach the threshold.
       interval: the mean's 95 % interval over runs, None where it has none.
       median: the time within which half of the runs get there; None where they do not.
     """
@@ -53,12 +54,12 @@ class DataSet(NamedTuple):
     """All fine-tunings on one data set.
 
     Attributes:
-      runs: of each line, one a seed.
-      baseline: the line of a baseline whose final accuracy, mean over seeds, is the
-        highest; None where none is above 0.
-      thresholds: accuracies by share of it; {} without a baseline.
-      horizon: up to which the longest run was watched, by unit; a head in closed form
-        that is not good enough stays so at least until then.
+      runs: the runs of each line, one a seed.
+      baseline: the baseline's line with the highest final accuracy, mean over seeds;
+        None where none is above 0.
+      thresholds: accuracies by their share of that; {} without a baseline.
+      horizon: the time, by unit, up to which the longest run was watched. A head in
+        closed form that is below a threshold is so at least until then.
     """
 
     name: str
@@ -89,7 +90,7 @@ class DataSet(NamedTuple):
         def time(run: FineTuning, unit: str) -> Time:
             time = time_to(accuracy, run.points, UNITS[unit])
             if run.in_closed_form and not time.reached:
-                # It stays, however long one waits.
+                # Its accuracy stays, however long one waits.
                 return Time(self.horizon[unit], False)
             return time
 
@@ -100,7 +101,7 @@ class Efficiency(NamedTuple):
     """All fine-tunings, of one seed or several.
 
     Attributes:
-      heads: of each initialisation, the one that did best on meta-validation.
+      heads: the best head of each initialisation on meta-validation.
       ours: our best initialisation with its head, by meta-validation; None without any.
     """
 
@@ -131,8 +132,8 @@ def efficiency(seeds: Sequence[Sequence[FineTuning]]) -> Efficiency:
         max((line for line in quality if line[0] == init), key=quality.__getitem__)
         for init in dict.fromkeys(init for init, _ in quality)
     ]
-    of_ours = {run.init for run in seeds[0] if run.ours}
-    ours = [line for line in lines if line[0] in of_ours]
+    our_inits = {run.init for run in seeds[0] if run.ours}
+    ours = [line for line in lines if line[0] in our_inits]
     return Efficiency(
         tuple(_data_set(name, runs) for name, runs in data_sets.items()),
         dict(lines),
@@ -157,12 +158,12 @@ def _data_set(name: str, runs: dict[Line, tuple[FineTuning, ...]]) -> DataSet:
     return data_set._replace(baseline=best, thresholds=thresholds)
 
 
-def against(found: Efficiency) -> dict[Line, dict[str, Interval]]:
+def against(efficiency: Efficiency) -> dict[Line, dict[str, Interval]]:
     """Compares the final accuracy of ours with each other line's, paired by seed.
 
     The differences are by line and data set; {} for one seed, or without ours.
     """
-    data_sets, ours = found.data_sets, found.ours
+    data_sets, ours = efficiency.data_sets, efficiency.ours
     if ours is None or len(data_sets[0].runs[ours]) == 1:
         return {}
 
@@ -176,8 +177,8 @@ def against(found: Efficiency) -> dict[Line, dict[str, Interval]]:
 def time_to(threshold: float, points: Sequence[Record], field: str = "step") -> Time:
     """Finds the first point at which the accuracy, 0 to 1, meets the threshold.
 
-    Nothing is interpolated, so the time is never too short. The field is of what was
-    spent, and ascends; a ValueError says that it does not.
+    Nothing is interpolated, so the time is never too short. The field is what was
+    spent. A ValueError says that it falls.
     """
     spent, accuracy = _curve(points, field)
     met = np.flatnonzero(accuracy >= threshold)
@@ -206,11 +207,11 @@ def _curve(points: Sequence[Record], field: str) -> np.ndarray:
 
 
 def summarise(times: Sequence[Time]) -> Summary:
-    """Gives the share that reached, the restricted mean with interval, and the median.
+    """Counts the runs that reached, and gives the restricted mean and the median.
 
     The horizon is the shortest time of a run that did not reach the threshold, else the
-    longest. The interval is Student's, cut at 0 and, where not all runs got there by
-    then, at the horizon; runs that all are cut there have none.
+    longest. The interval is Student's. It is cut at 0 and, where not all runs got there
+    by then, at the horizon. Where that cuts all runs there is no interval.
     """
     reached = [time.value for time in times if time.reached]
     unreached = [time.value for time in times if not time.reached]
@@ -236,7 +237,7 @@ def summarise(times: Sequence[Time]) -> Summary:
 
 
 def in_words(times: Sequence[Time], interval: bool = False) -> str:
-    """Words the mean, and the horizon it is restricted to: "25", ">= 40 up to 90"."""
+    """Writes the mean and the horizon it is restricted to: "25", ">= 40 up to 90"."""
     s = summarise(times)
     mean, horizon = number(s.mean), number(s.horizon)
     if not s.reached:

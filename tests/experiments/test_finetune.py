@@ -23,7 +23,7 @@ from metainit.data import folders
 from metainit.experiments import classifier, configs, finetune
 from metainit.models import pretrained
 from metainit.runtime import progress
-from metainit.transfer import fine_tuning, linear_heads, selection
+from metainit.transfer import cross_validation, fine_tuning, selection
 from metainit.transfer import held_out as held_out_images
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "own-images.md"
@@ -141,7 +141,7 @@ def test_predict_is_as_accurate_as_the_report_says(
     plan, *stages = opened
     planned, done = [*plan._parts], [stage.name for stage in stages]
     assert done == [x for x in planned if x in done]
-    assert {linear_heads.COMPARING, finetune.JUDGING} <= set(done)
+    assert {cross_validation.COMPARING, finetune.JUDGING} <= set(done)
     assert (selection.ON_ALL in done) == (said["chosen"] == "adapted")
     assert all(stage.done == stage.total for stage in stages)
     if said["chosen"] == "adapted":

@@ -15,7 +15,7 @@ from metainit.models.encoder import composed
 from metainit.models.preprocess import Preprocess
 from metainit.models.wrappers import unit_length
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import heads, rates
+from metainit.transfer import learning, rates
 from metainit.transfer.fine_tuning import fine_tune
 from metainit.transfer.spec import Spec, Split
 
@@ -112,7 +112,7 @@ def test_layers_in_no_known_order_are_refused(tmp_path):
 
 
 def test_every_rate_is_tried_with_every_schedule_and_factor():
-    grid = heads.grid(Transfer(sgd_rates=(0.1,), layer_decays=(1.0, 0.7)))
+    grid = learning.grid(Transfer(sgd_rates=(0.1,), layer_decays=(1.0, 0.7)))
     assert grid["zero"] == grid["prototype"] and len(grid["zero"]) == 4 * 2 * 2
     assert grid["zero"][:4] == [
         {"optimizer": "sgd", "learning_rate": 0.1} | more

@@ -11,7 +11,7 @@ from small_transfer import MLP, PREPROCESS, patterns, random
 from metainit.data.loading import Source
 from metainit.models.heads import cosine, logistic, ridge
 from metainit.training.initialisation import Initialisation
-from metainit.transfer import heads, held_out
+from metainit.transfer import held_out, learning
 from metainit.transfer.spec import Spec, Split
 
 
@@ -28,7 +28,7 @@ INIT = random()
 
 def points(fit, values, **changed):
     split = Split("noisy", TRAIN, TEST)
-    return list(heads.fitted(INIT, split, Spec(**changed), fit, values))
+    return list(learning.fitted(INIT, split, Spec(**changed), fit, values))
 
 
 def embedded(source):
@@ -79,7 +79,7 @@ def place(folder, *hashes):
     setting = {"optimizer": "sgd", "learning_rate": 0.1}
     about = {"role": "test", "init": "random", "dataset": "pets", "head": "zero"}
     split = Split("pets", *sides)
-    return heads._place(folder, about | {"setting": setting}, Spec(), split, init)
+    return learning._place(folder, about | {"setting": setting}, Spec(), split, init)
 
 
 def test_another_image_has_another_place(tmp_path):

@@ -1,4 +1,4 @@
-"""The heads that are compared on whole data sets: what each is tuned by, its rows."""
+"""Learns a whole data set with each setting of a head, and writes what that gave."""
 
 import json
 import math
@@ -26,15 +26,14 @@ from metainit.transfer.spec import Spec, Split, check, rows_used
 
 Setting = dict[str, Any]
 
-# From an initialisation and a split to what is learned of them, such as a network on
-# the maps of a frozen encoder.
+# Changes what is learned, such as from images to the maps of a frozen encoder.
 View = Callable[[Initialisation, Split], tuple[Initialisation, Split]]
 
 
 def grid(settings: Transfer) -> dict[str, list[Setting]]:
-    """Gives what each head is tried with, the same for every initialisation.
+    """Lists the settings to try with each head, the same for every initialisation.
 
-    A setting has no value that is a `Spec`'s default.
+    A setting leaves out what is a default of `Spec`.
     """
     rates = [{"optimizer": "sgd", "learning_rate": x} for x in settings.sgd_rates]
     rates += [{"optimizer": "adam", "learning_rate": x} for x in settings.adam_rates]
@@ -67,42 +66,44 @@ def learn(
     folder: pathlib.Path,
     view: View | None = None,
 ) -> list[list[Record]]:
-    """Learns one data set with each setting of a head, unless that was done already.
+    """Learns one data set with each setting of a head, or reads an earlier result.
 
-    Every setting has a folder below `folder`, named after what determines the result:
-    an initialisation that was trained further, another image or another setting has
-    another one. `about` holds at least "role" and "init" of the rows.
+    Every setting has a folder below `folder`, whose name depends on all that determines
+    the result. An initialisation that was trained further, another image or another
+    setting has another folder. `about` holds at least "role" and "init".
     """
-    init = init._replace(head=None)  # the others' are compared
-    of_each = [
+    init = init._replace(head=None)  # heads that start anew are compared
+    descriptions = [
         {"dataset": split.name, **about, "head": name, "setting": setting}
         for setting in settings
     ]
-    places = [_place(folder, described, spec, split, init) for described in of_each]
-    seen, sides = view(init, split) if view else (init, split)
+    places = [_place(folder, x, spec, split, init) for x in descriptions]
+    learned, sides = view(init, split) if view else (init, split)
     if name in STEPPED:
         start, probe = STEPPED[name]
         spec = spec._replace(head=start, probe_steps=round(probe * spec.steps))
-        for place, described in zip(places, of_each, strict=True):
-            whole = spec._replace(**described["setting"])
+        for place, description in zip(places, descriptions, strict=True):
+            tuned = spec._replace(**description["setting"])
             if _finished(place, spec.steps):
                 progress.advance()
             else:
-                progress.tell_next(fine_tuning.name_of(described))
-                fine_tuning.fine_tune(seen, sides, whole, place, described)
-            # Rows are all that is asked for later; states of many runs fill a disk.
+                progress.tell_next(fine_tuning.name_of(description))
+                fine_tuning.fine_tune(learned, sides, tuned, place, description)
+            # Only the records are read later, and many states would fill a disk.
             shutil.rmtree(place / LAST, ignore_errors=True)
     elif all(_finished(place, 0) for place in places):
         progress.advance(len(places))
     else:
         values = [tuple(setting.values()) for setting in settings]
-        points = fitted(seen, sides, spec, CLASSIFIERS[name].classify, values)
-        for place, described, point in zip(places, of_each, points, strict=True):
-            progress.tell_next(fine_tuning.name_of(described))
+        points = fitted(learned, sides, spec, CLASSIFIERS[name].classify, values)
+        described = zip(places, descriptions, points, strict=True)
+        for place, description, point in described:
+            progress.tell_next(fine_tuning.name_of(description))
             progress.advance()
             place.mkdir(parents=True, exist_ok=True)
-            row = described | {"batch_norm": init.model.policy} | point._asdict()
-            atomic.write_rows(place / RESULTS, [row])
+            policy = {"batch_norm": init.model.policy}
+            record = description | policy | point._asdict()
+            atomic.write_rows(place / RESULTS, [record])
     return [atomic.read_rows(place / RESULTS) for place in places]
 
 
@@ -113,11 +114,11 @@ def fitted(
     classify: ClassifyFn,
     values: Sequence[tuple[float, ...]],
 ) -> Iterator[Point]:
-    """Fits a head to the unchanged body's features, once with each setting's values.
+    """Fits a head to the features of a body that stays, once with each setting.
 
     Training images are not augmented. Every point is at step 0, after one pass over
-    them; its device seconds are those of the fit, which is made on the host, and an
-    equal share of those of the features, whose operations are shared likewise.
+    them. Its device seconds are those of the fit, which the host makes, and an equal
+    share of those of the features. Operations are shared in the same way.
     """
     _, train, test = split
     check(spec, split)
@@ -156,17 +157,18 @@ def _place(
     split: Split,
     init: Initialisation,
 ) -> pathlib.Path:
+    """Names a folder by what is learned, and by a digest of all that determines it."""
     images = [
         (side.images if side.hashes is None else side.hashes)[loading.rows(side)]
         for side in (split.train, split.test)
     ]
     labels = split.train.labels, split.test.labels
     settings = json.dumps([about, spec._asdict()])
-    known = digest.sha256((settings, init.arrays, labels, images))
-    said = (about[x] for x in ("role", "dataset", "init", "head"))
-    words = (*said, *about["setting"].values())
+    sha256 = digest.sha256((settings, init.arrays, labels, images))
+    names = (about[x] for x in ("role", "dataset", "init", "head"))
+    words = (*names, *about["setting"].values())
     name = re.sub(r"[^\w.]+", "-", " ".join(map(str, words)))[-80:].strip("-.")
-    return folder / f"{name}-{known[:10]}"
+    return folder / f"{name}-{sha256[:10]}"
 
 
 def _finished(place: pathlib.Path, steps: int) -> bool:

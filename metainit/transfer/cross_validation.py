@@ -1,7 +1,7 @@
-"""Linear heads on features that stay: fitted, calibrated, and chosen between.
+"""Compares linear heads by cross-validation on features that stay, and calibrates them.
 
-A head is {"kernel": float32 [d, way], "bias": float32 [way]} of the features as they
-are: what a method does to them first is folded in.
+A head is {"kernel": float32 [d, way], "bias": float32 [way]} and takes the features as
+they are. Centring and scaling are folded into it.
 """
 
 import math
@@ -16,19 +16,19 @@ from threadpoolctl import threadpool_limits
 from metainit.models.heads import FITTINGS
 from metainit.runtime import progress
 
-Head = dict[str, np.ndarray]
+LinearHead = dict[str, np.ndarray]
 
 FOLDS = 4
 COMPARING = "comparing heads"  # what a terminal shows while it goes on
 
 
 class Judged(NamedTuple):
-    """What a method did on images that it had not learned from.
+    """What a head did on images that it had not learned from.
 
     Attributes:
       temperature: what its scores are multiplied by, for the lowest loss.
-      right: bool [n], by image.
-      losses: cross-entropy in nats after that, float [n].
+      right: bool [n], whether an image was classified rightly.
+      losses: cross-entropy of the calibrated scores in nats, float [n].
     """
 
     method: str
@@ -39,7 +39,7 @@ class Judged(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """From 0 to 1; NaN where no image was judged."""
+        """Share of images that are right, 0 to 1; NaN where no image was judged."""
         return float(np.mean(self.right)) if len(self.right) else math.nan
 
     @property
@@ -47,7 +47,7 @@ class Judged(NamedTuple):
         """Mean cross-entropy in nats; NaN where no image was judged."""
         return float(np.mean(self.losses)) if len(self.losses) else math.nan
 
-    def fitted(self, features: np.ndarray, labels: np.ndarray, way: int) -> Head:
+    def fitted(self, features: np.ndarray, labels: np.ndarray, way: int) -> LinearHead:
         """Fits the calibrated head to features, float [n, d], labels int [n]."""
         head = fit(self.method, self.setting, features, labels, way)
         return {name: np.float32(self.temperature) * x for name, x in head.items()}
@@ -55,7 +55,7 @@ class Judged(NamedTuple):
 
 def fit(
     method: str, setting: float, features: np.ndarray, labels: np.ndarray, way: int
-) -> Head:
+) -> LinearHead:
     """Fits a head of `FITTINGS` to features, float [n, d], and labels int [n].
 
     The features are centred and divided by one spread of them all. A spread of each
@@ -63,24 +63,28 @@ def fit(
     """
     mean = features.mean(0)
     spread = np.sqrt(np.mean(np.square(features - mean))) or 1.0
-    # In threads of its own BLAS is far slower on such sizes where cores are busy.
+    # Where cores are busy, several threads of BLAS are far slower on such sizes.
     with threadpool_limits(1):
-        made = FITTINGS[method].fit((features - mean) / spread, labels, way, setting)
-    kernel, bias = made[0] / spread, made[1]
+        kernel, bias = FITTINGS[method].fit(
+            (features - mean) / spread, labels, way, setting
+        )
+    kernel = kernel / spread
     head = {"kernel": kernel, "bias": bias - mean @ kernel}
     return {name: np.asarray(leaf, np.float32) for name, leaf in head.items()}
 
 
-def scores(head: Head, features: np.ndarray) -> np.ndarray:
+def scores(head: LinearHead, features: np.ndarray) -> np.ndarray:
     """Scores features, [n, d], to [n, way]."""
     return features @ head["kernel"] + head["bias"]
 
 
 def folds(labels: np.ndarray, first: np.ndarray, seed: int) -> np.ndarray:
-    """The fold in which each image is judged, int [n], by class; -1 for an only one.
+    """Numbers the fold that judges each image, int [n].
 
-    What is learned from in a fold has every class. An image goes with the `first` of
-    its class that has its pixels, int [n] (`metainit.data.cache.first_of`).
+    Each class is spread over the folds, so that the images outside of a fold have every
+    class. The only image of a class is not judged: its fold is -1. An image is in the
+    fold of the `first` of its class with the same pixels, int [n]
+    (`metainit.data.cache.first_of`).
     """
     rng, fold = np.random.default_rng(seed), np.full(len(labels), -1)
     is_first = first == np.arange(len(first))
@@ -94,7 +98,7 @@ def folds(labels: np.ndarray, first: np.ndarray, seed: int) -> np.ndarray:
 def compare(
     features: np.ndarray, labels: np.ndarray, way: int, fold: np.ndarray
 ) -> list[Judged]:
-    """Judges every method, with its best setting, by cross-validation over `folds`.
+    """Judges every head, with its best setting, by cross-validation over `folds`.
 
     Features are float [n, d], labels and fold int [n].
     """
@@ -103,26 +107,26 @@ def compare(
     judged = []
     with progress.Stage(COMPARING, count) as stage:
         for method, (_, strengths) in FITTINGS.items():
-            tried = []
+            tries = []
             for setting in strengths:
                 progress.detailed(f"{method}, setting {setting:g}")
-                given = np.zeros((len(labels), way))
+                held_out = np.zeros((len(labels), way))
                 for number in numbers:
                     inside = fold == number
                     learned = features[~inside], labels[~inside], way
                     fitted = fit(method, setting, *learned)
-                    given[inside] = scores(fitted, features[inside])
+                    held_out[inside] = scores(fitted, features[inside])
                     stage.advance()
-                tried.append(_judged(method, setting, given[known], labels[known]))
-            judged.append(best(tried))
+                tries.append(_judged(method, setting, held_out[known], labels[known]))
+            judged.append(best(tries))
     return judged
 
 
 def best(judged: Sequence[Judged], errors: float = 0.0) -> Judged:
-    """The lowest loss of those that are right as often as the first, or more often.
+    """Chooses the lowest loss among those at least as accurate as the first.
 
-    The first is left only where the loss falls by more than so many standard errors of
-    the difference: with few images most of what looks better is luck.
+    The first is left only where the loss falls by more than `errors` standard errors of
+    the difference. With few images most of what looks better is luck.
     """
     first, *others = judged
 
@@ -136,30 +140,30 @@ def best(judged: Sequence[Judged], errors: float = 0.0) -> Judged:
 
 
 def _judged(
-    method: str, setting: float, given: np.ndarray, labels: np.ndarray
+    method: str, setting: float, scores: np.ndarray, labels: np.ndarray
 ) -> Judged:
-    temperature = _temperature(given, labels) if len(labels) else 1.0
-    losses = _losses(temperature * given, labels)
-    return Judged(method, setting, temperature, given.argmax(-1) == labels, losses)
+    temperature = _temperature(scores, labels) if len(labels) else 1.0
+    losses = _losses(temperature * scores, labels)
+    return Judged(method, setting, temperature, scores.argmax(-1) == labels, losses)
 
 
-def _losses(given: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return -log_softmax(given, -1)[np.arange(len(labels)), labels]
+def _losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return -log_softmax(scores, -1)[np.arange(len(labels)), labels]
 
 
-def _temperature(given: np.ndarray, labels: np.ndarray) -> float:
-    """The factor of scores, [n, way], with the lowest cross-entropy.
+def _temperature(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Finds the factor of scores, [n, way], with the lowest cross-entropy.
 
-    As of Platt (1999) a label is as uncertain as one image more would make it: where
-    all are right, no factor would be too large otherwise.
+    As in Platt (1999), a label is as uncertain as one more image would make it.
+    Otherwise no factor would be too large where all are right.
     """
-    n, way = given.shape
+    n, way = scores.shape
     wanted = np.full((n, way), 1 / (n + 2) / (way - 1))
     wanted[np.arange(n), labels] = 1 - 1 / (n + 2)
 
     def loss(log_factor: float) -> float:
-        chances = log_softmax(np.exp(log_factor) * given, -1)
+        chances = log_softmax(np.exp(log_factor) * scores, -1)
         return -float(np.mean(np.sum(wanted * chances, -1)))
 
-    found = scipy.optimize.minimize_scalar(loss, bounds=(-5, 5), method="bounded")
-    return float(np.exp(found.x))
+    lowest = scipy.optimize.minimize_scalar(loss, bounds=(-5, 5), method="bounded")
+    return float(np.exp(lowest.x))
