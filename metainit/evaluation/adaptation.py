@@ -1,4 +1,4 @@
-"""The program that measures adaptation: one compilation for every head and rate."""
+"""Measures adaptation by a program that is compiled once for all heads and rates."""
 
 import functools
 import math
@@ -29,9 +29,9 @@ from metainit.training.method import Method, Setting
 
 # The heads that steps may start with. A program is told one by its position.
 STARTS = ("zero", *CLOSED_FORMS, "learned")
-TOGETHER = 10  # episodes side by side on a device, at most
-PIXELS = 2**20  # of episodes, or images, side by side: large ones would fill memory
-IMAGES = 128  # side by side, at most, where each is seen alone
+TOGETHER = 10  # the most episodes that a device computes side by side
+PIXELS = 2**20  # the most pixels of images side by side, which bounds the memory
+IMAGES = 128  # the most images side by side, where each is seen alone
 
 
 class Evaluator(NamedTuple):
@@ -39,12 +39,12 @@ class Evaluator(NamedTuple):
 
     Attributes:
       method: the method whose inner loop the episodes are adapted by.
-      embed: `(init, sample) -> sample` of features, [episodes, n, d], for images. The
-        features of an image are computed once where they depend on no other image.
-      is_fixed: `(init) -> bool`, whether no step changes what `embed` gives.
+      embed: `(init, sample) -> sample`, which replaces images by features, [episodes,
+        n, d]. Features that depend on no other image are computed once for each image.
+      is_fixed: `(init) -> bool`, whether these features stay in all inner steps.
       adapt: `(init, episodes, setting, seen=metrics.measure) -> seen(Answers)`. The
-        episodes are of features where these are fixed, else of images. What `seen`
-        gives for a chunk, [steps, episodes, ...], is joined over the episodes.
+        episodes are of features where these are fixed, else of images. The results of
+        `seen`, [steps, episodes, ...], are joined over chunks of episodes.
     """
 
     method: Method
@@ -56,10 +56,10 @@ class Evaluator(NamedTuple):
 def evaluator(method: Method, steps: Sequence[int], way: int) -> Evaluator:
     """Makes an evaluator of episodes of `way` classes.
 
-    The inner loop is `method.learner.loop`, with another head, optimizer, rate and
-    number of steps. These and learned step sizes (`Initialisation.inner`) are inputs of
-    one compiled program. Batches are the same for every initialisation. The query is
-    looked at after `steps` only, which ascend from 0.
+    The inner loop is `method.learner.loop` with another head, optimizer, rate and
+    number of steps. Head, optimizer, rate and learned step sizes
+    (`Initialisation.inner`) are inputs of one compiled program. Batches are the same
+    for every initialisation. Queries are classified after `steps`, which ascend from 0.
     """
     run = placement.side_by_side(_program(method, steps, way), shared=2)
 
@@ -67,7 +67,7 @@ def evaluator(method: Method, steps: Sequence[int], way: int) -> Evaluator:
         inputs = _inputs(method, init, episodes, setting, way)
 
         def of_chunk(chunk):
-            # As NumPy's, of which every process has all, and which are not jitted.
+            # In NumPy, so that every process has all, and metrics are not compiled.
             answers = jax.tree.map(np.asarray, run(*inputs, chunk))
             loss, accuracy, logits = (np.swapaxes(x, 0, 1) for x in answers)
             return seen(Answers(loss, accuracy, logits, chunk.query))
@@ -83,7 +83,7 @@ def evaluator(method: Method, steps: Sequence[int], way: int) -> Evaluator:
 
 
 def evaluators(method: Method, steps: Sequence[int]) -> Callable[[int], Evaluator]:
-    """Makes `way -> evaluator`, one of each way."""
+    """Makes `way -> evaluator`, which keeps the evaluator of each way."""
     return functools.cache(functools.partial(evaluator, method, steps))
 
 
@@ -132,7 +132,10 @@ def _program(
 
 
 def _answers(model: Model, query: Any, is_measured: jax.Array) -> Any:
-    """Makes an `observe` function: loss, accuracy and logits of queries, or zeros."""
+    """Makes an `observe` function: loss, accuracy and logits of queries.
+
+    After a step that is not measured they are zeros.
+    """
     scores_of = classification.query_features(model)
 
     def answers(params, support):
@@ -161,7 +164,7 @@ def _inputs(
     setting: Setting,
     way: int,
 ) -> tuple[Any, Any]:
-    """Gives `_program` its choice, and parameters that all have a head."""
+    """Makes the first two inputs of `_program`; its parameters need a head."""
     params = init.params
     choice = {
         "inner": init.inner or method.log_step_sizes(init.body),
@@ -181,21 +184,21 @@ def _inputs(
 def _chosen_start(
     model: Model, way: int, head: jax.Array, fits: Sequence[str]
 ) -> StartFn:
-    """Makes a `start` function: the head of this number in `STARTS`, one of `fits`."""
-    of_batch = classification.features(model)
+    """Makes a `start` function: the head of a number in `STARTS`, one of `fits`."""
+    features_of = classification.features(model)
 
     def start(params, support, key):
-        features, labels = of_batch(params, support, key), support["label"]
+        features, labels = features_of(params, support, key), support["label"]
         inputs = params["body"], features, labels, way, support.get("weight")
-        made = {name: CLOSED_FORMS[name](*inputs) for name in fits}
-        made["learned"] = params["head"]
-        is_chosen = [head == STARTS.index(name) for name in made]
+        solutions = {name: CLOSED_FORMS[name](*inputs) for name in fits}
+        solutions["learned"] = params["head"]
+        is_chosen = [head == STARTS.index(name) for name in solutions]
 
-        def select(*of_each):
-            # Not by factors of 0, which would let through what is not finite.
-            return jnp.select(is_chosen, of_each, 0)
+        def select(*leaves):
+            # Factors of 0 would let through what is not finite.
+            return jnp.select(is_chosen, leaves, 0)
 
-        return {**params, "head": jax.tree.map(select, *made.values())}
+        return {**params, "head": jax.tree.map(select, *solutions.values())}
 
     return start
 
@@ -203,11 +206,11 @@ def _chosen_start(
 def _chosen_optimizer(
     phases: tuple[int, ...],
 ) -> optax.GradientTransformationExtraArgs:
-    """Makes SGD or Adam at a rate and its factors, all inputs of the program."""
+    """Makes SGD or Adam, whose choice, rate and factors are inputs of the program."""
     adam = optax.scale_by_adam(eps_root=EPS_ROOT)
 
     def update(grads, state, params=None, *, meta, step, **unused):
-        # SGD does not pay for Adam's moments, a twentieth of a large network's time.
+        # SGD is spared Adam's moments, a twentieth of a large network's time.
         updates, state = jax.lax.cond(
             meta["adam"], adam.update, lambda *given: given[:2], grads, state, params
         )
@@ -219,7 +222,7 @@ def _chosen_optimizer(
 
 
 def _of_images(model: Model, preprocess: Preprocess) -> Callable[[Any, Any], jax.Array]:
-    """Makes `(params, images [n, h, w, c]) -> features [n, d]`, each alone."""
+    """Makes `(params, images [n, h, w, c]) -> features [n, d]`, image by image."""
 
     def of_images(params, images):
         batch = {"image": images}
@@ -250,11 +253,11 @@ def _embed(
         def of_images(images, rows):
             share = int(np.clip(PIXELS // math.prod(images.shape[1:3]), 1, IMAGES))
             size = devices.mesh().size * share
-            made = [
+            parts = [
                 np.asarray(of_chunk(init.params, images[some]))[:count]
                 for some, count in chunks(rows, size)
             ]
-            return np.concatenate(made)
+            return np.concatenate(parts)
 
         return episode_set.mapped(sample, of_images)
 
@@ -288,9 +291,10 @@ def _map(
 def together(episodes: metainit.Episode) -> int:
     """Counts the episodes that a device computes side by side, 1 to `TOGETHER`.
 
-    A CPU has no use for more than one, and is spared filling up few. Milliseconds an
-    episode by one and by ten, on two cores of an AMD EPYC: of the quickstart 12 and 19,
-    CIFAR-FS 117 and 120, two stages of EfficientNet-Lite0 800 and 720.
+    A CPU gains nothing from several, and would fill up chunks of few. On two cores of
+    an AMD EPYC an episode takes these milliseconds alone and as one of ten: 12 and 19
+    in the quickstart, 117 and 120 in CIFAR-FS, 800 and 720 in two stages of
+    EfficientNet-Lite0.
     """
     if jax.default_backend() == "cpu":
         return 1
@@ -299,7 +303,7 @@ def together(episodes: metainit.Episode) -> int:
 
 
 def _in_chunks(run: Callable[[Any], Any], episodes: metainit.Episode, axis: int) -> Any:
-    """Applies a function of some episodes to many; the last chunk is filled up."""
+    """Applies a function to chunks of episodes, the last of which is filled up."""
     count, size = len(episodes.support["label"]), together(episodes)
     results = []
     for rows, _ in chunks(np.arange(count), devices.mesh().size * size):

@@ -1,4 +1,4 @@
-"""How many episodes meta-test has, told before the first of them is looked at."""
+"""Decides how many episodes meta-test has, before it looks at the first of them."""
 
 import math
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from metainit.evaluation import intervals
 from metainit.evaluation.results import Row
 from metainit.runtime.cost import OURS
 
-# The fewest episodes of all data sets together, held-out classes too, and of each.
+# The fewest episodes of all data sets with held-out classes together, and of each.
 FLOOR, OF_EACH = 100, 30
 
 
 class Seconds(NamedTuple):
-    """What a run takes.
+    """The seconds of a run.
 
     Attributes:
-      before: until meta-test.
-      choosing: on meta-validation, which is a part of meta-test.
-      each: of an episode of each data set, adapted to by all rows.
+      before: the time until meta-test.
+      choosing: the time of choosing on meta-validation, a part of meta-test.
+      each: the time of an episode of each data set, with all rows.
     """
 
     before: float
@@ -29,9 +29,9 @@ class Seconds(NamedTuple):
     each: float
 
     def share(self, episodes: float) -> float:
-        """The part of the run that meta-test is, 0 to 1."""
-        of_test = self.choosing + episodes * self.each
-        return of_test / (self.before + of_test)
+        """Gives meta-test's share of the run, 0 to 1."""
+        test = self.choosing + episodes * self.each
+        return test / (self.before + test)
 
 
 class Spread(NamedTuple):
@@ -39,7 +39,7 @@ class Spread(NamedTuple):
 
     Attributes:
       rows: ours and the strongest initialisation that is not, each with its best head.
-      half_width: of its 95 % interval on `episodes`, in percentage points.
+      half_width: half of its 95 % interval on `episodes`, in percentage points.
     """
 
     rows: tuple[Row, Row]
@@ -47,16 +47,16 @@ class Spread(NamedTuple):
     episodes: int
 
     def expected(self, episodes: int) -> float:
-        """The half width on so many episodes."""
+        """Estimates the half width on a number of episodes."""
         return self.half_width * math.sqrt(self.episodes / episodes)
 
     def needed(self, half_width: float) -> int:
-        """The episodes that this half width takes, 1 or more."""
+        """Counts the episodes that a half width takes, 1 or more."""
         return max(1, math.ceil(self.episodes * (self.half_width / half_width) ** 2))
 
 
 def floor(section: Evaluate, sets: int) -> int:
-    """The fewest episodes that meta-test may have of each of so many data sets."""
+    """Gives the fewest episodes of each data set that meta-test may have."""
     return min(max(-(-FLOOR // max(1, sets)), OF_EACH), section.episodes)
 
 
@@ -73,8 +73,8 @@ def that_fit(section: Evaluate, fewest: int, seconds: Seconds) -> int:
 def spread(rows: Sequence[Row]) -> Spread | None:
     """Compares the best row of ours with the best other one, as meta-validation does.
 
-    The rows have what they measured there. None without a row of either side, and on
-    fewer than two episodes.
+    The rows have their measurements on meta-validation. The result is None where a side
+    has no row, and on fewer than two episodes.
     """
     sides = [[row for row in rows if (row.init in OURS) == ours] for ours in (1, 0)]
     if not all(sides):
@@ -93,12 +93,12 @@ def choose(
 ) -> tuple[int, str]:
     """Gives the episodes of each data set, `fewest` or more, and why in words.
 
-    `rows` are as of `spread`. The interval that is to have `half_width` is the one over
-    all of the `sets` that meta-test is on, without held-out classes.
+    `rows` are those of `spread`. The interval whose half width is asked for is over all
+    `sets` of meta-test, without held-out classes.
     """
-    found, most = spread(rows), section.episodes
+    paired, most = spread(rows), section.episodes
     asked, fitting = section.half_width, that_fit(section, fewest, seconds)
-    needed = -(-found.needed(asked) // sets) if asked and found else most
+    needed = -(-paired.needed(asked) // sets) if asked and paired else most
     count = min(max(needed, fewest), fitting)
     of_each = " of each data set" if sets > 1 else ""
     words = (
@@ -106,11 +106,11 @@ def choose(
         "(evaluate.episodes)."
     )
     by_time = seconds.share(count)
-    if found is not None:
-        ours, other = (f"{row.init} ({row.head})" for row in found.rows)
+    if paired is not None:
+        ours, other = (f"{row.init} ({row.head})" for row in paired.rows)
         words += (
-            f" By what {found.episodes} meta-validation episodes show, they tell "
-            f"{ours} minus {other} to ±{found.expected(count * sets):.2f} points"
+            f" By what {paired.episodes} meta-validation episodes show, they tell "
+            f"{ours} minus {other} to ±{paired.expected(count * sets):.2f} points"
         )
         if asked:
             words += f"; ±{asked:g} (evaluate.half_width) takes {needed:,}"

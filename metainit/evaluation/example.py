@@ -1,4 +1,4 @@
-"""One episode to be looked at: small images, and what was said of the queries."""
+"""Makes one episode to be shown: small images, and the classes predicted."""
 
 from collections.abc import Mapping
 
@@ -9,8 +9,8 @@ from metainit.data.episode_set import Manifest
 from metainit.data.loading import Source
 from metainit.evaluation.results import Example
 
-SIDE = 48  # pixels of an image, at most
-CLASSES, QUERIES = 5, 3  # of the episode, and of each of its classes, at most
+SIDE = 48  # the most pixels of an image's side
+CLASSES, QUERIES = 5, 3  # the most classes, and the most queries of each
 
 
 def first_episode(
@@ -19,8 +19,8 @@ def first_episode(
     """Takes the first classes of an episode, and the first queries of each.
 
     Args:
-      source: of the manifest's rows, as images; of others the result is None.
-      said: int [n] by initialisation, the class each query was taken for.
+      source: the images of the manifest's rows. Without images the result is None.
+      said: the predicted class of each query, int [n], by initialisation.
     """
     if source.images.dtype != np.uint8:
         return None
@@ -46,10 +46,10 @@ def first_episode(
 
 
 def _small(images: np.ndarray) -> np.ndarray:
-    """Makes images [n, h, w, c] that are at most `SIDE` pixels high and wide."""
-    made = []
+    """Shrinks images [n, h, w, c] to at most `SIDE` pixels high and wide."""
+    thumbnails = []
     for pixels in images:
         image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
         image.thumbnail((SIDE, SIDE))
-        made.append(np.asarray(image).reshape(*image.size[::-1], -1))
-    return np.stack(made)
+        thumbnails.append(np.asarray(image).reshape(*image.size[::-1], -1))
+    return np.stack(thumbnails)

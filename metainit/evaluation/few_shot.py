@@ -25,14 +25,14 @@ from metainit.training.method import Setting
 EvaluatorOf = Callable[[int], adaptation.Evaluator]  # by the classes of an episode
 
 
-class _Head(NamedTuple):
-    """A head and its grid.
+class _Contender(NamedTuple):
+    """A head with its grid, as it is measured.
 
     Attributes:
-      see: `(init, sample) -> sample`, what it sees of images; heads that follow each
-        other and have the same share what it gives.
-      measure: `(init, setting, seen sample, seen=metrics.measure)`, what is seen of its
-        answers, as of `adaptation.Evaluator.adapt`.
+      see: `(init, sample) -> sample`, which makes what the head takes of images. Heads
+        in a row with the same `see` share its result.
+      measure: `(init, setting, sample, seen=metrics.measure)`, of a sample that `see`
+        made. It gives `seen` of the answers, as `adaptation.Evaluator.adapt` does.
     """
 
     name: str
@@ -55,16 +55,16 @@ class Entrants(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A head of an initialisation as it will be measured on meta-test."""
+    """An initialisation with a head and the setting that was chosen for it."""
 
-    row: Row  # as measured on meta-validation
+    row: Row  # measured on meta-validation
     init: Initialisation
-    head: _Head
-    seconds: float  # that an episode took
+    head: _Contender
+    seconds: float  # of one episode
 
 
 class Chosen(NamedTuple):
-    """What was chosen for all entrants, and the seconds that it took."""
+    """The choices for all entrants, and the seconds of making them."""
 
     entrants: Entrants
     choices: Sequence[Choice]
@@ -72,12 +72,12 @@ class Chosen(NamedTuple):
 
     @property
     def episode_seconds(self) -> float:
-        """Seconds of an episode of meta-test, adapted to by all rows."""
-        of_head: dict[str, list[float]] = {}
+        """Estimates the seconds of an episode of meta-test with all choices."""
+        by_head: dict[str, list[float]] = {}
         for choice in self.choices:
-            of_head.setdefault(choice.head.name, []).append(choice.seconds)
-        # What a busy machine, or compilation, adds is not the episode's own.
-        return sum(len(of) * min(of) for of in of_head.values())
+            by_head.setdefault(choice.head.name, []).append(choice.seconds)
+        # The least seconds are without compilation and other work of the machine.
+        return sum(len(seconds) * min(seconds) for seconds in by_head.values())
 
 
 def evaluate(
@@ -93,27 +93,28 @@ def evaluate(
 def work(entrants: Entrants) -> tuple[int, int]:
     """Counts the rows to choose, and the episodes of meta-validation that they meet."""
     sizes = [len(sample.manifest.query) for sample in entrants.samples.validation]
-    every = [
+    costs = [
         halving.cost(len(head.settings), sizes, _rungs(entrants.asked, head))
         for init in entrants.inits.values()
         for head in _heads(entrants, init)
     ]
-    return len(every), sum(every)
+    return len(costs), sum(costs)
 
 
 def choose(entrants: Entrants) -> Chosen:
     """Chooses setting and steps of every initialisation with every head.
 
-    Nothing but meta-validation is looked at.
+    It looks at meta-validation alone.
     """
     begin, choices = time.perf_counter(), []
     asked, validation = entrants.asked, entrants.samples.validation
     count = sum(len(sample.manifest.query) for sample in validation)
     for name, init in entrants.inits.items():
         init = init._replace(name=name)
-        for see, of_see in itertools.groupby(_heads(entrants, init), lambda x: x.see):
+        contenders = _heads(entrants, init)
+        for see, group in itertools.groupby(contenders, lambda x: x.see):
             progress.detailed(f"features for {name}")
-            before, heads = time.perf_counter(), list(of_see)
+            before, heads = time.perf_counter(), list(group)
             seen = [see(init, sample) for sample in validation]
             share = (time.perf_counter() - before) / count / len(heads)
             for head in heads:
@@ -123,10 +124,10 @@ def choose(entrants: Entrants) -> Chosen:
 
 
 def measure(chosen: Chosen, episodes: int | None = None) -> Evaluation:
-    """Measures what was chosen on the first episodes of meta-test, by default all.
+    """Measures the choices on the first episodes of meta-test, by default on all.
 
-    In `parts` of the evaluation on all of meta-test is one on each data set where there
-    are several, and on each with held-out classes.
+    `parts` of the evaluation have one for each data set where there are several, and
+    one for each with held-out classes.
     """
     begin, (asked, inits, samples, _) = time.perf_counter(), chosen.entrants
     first, choices = next(iter(inits.values())), chosen.choices
@@ -136,14 +137,14 @@ def measure(chosen: Chosen, episodes: int | None = None) -> Evaluation:
     ]
     measured = _measured(choices, testing)
 
-    def evaluation(part: slice, more: str = "", held_out: bool = False) -> Evaluation:
+    def evaluation(part: slice, rule: str = "", held_out: bool = False) -> Evaluation:
         return Evaluation(
             rows=tuple(
                 choice.row._replace(measurements=halving.pooled(by_sample[part]))
                 for choice, by_sample in zip(choices, measured, strict=True)
             ),
             dataset=", ".join(sample.manifest.dataset for sample in testing[part]),
-            protocol=testing[0].manifest.rule + more,
+            protocol=testing[0].manifest.rule + rule,
             batch_norm=first.model.policy,
             grid=_grid(asked, samples, choices),
             device=devices.in_use(),
@@ -163,32 +164,32 @@ def measure(chosen: Chosen, episodes: int | None = None) -> Evaluation:
     whole = evaluation(slice(unseen))
     way = max(sample.way for sample in testing)
     adapting = (row for row in whole.rows if row.steps[0] == 0 < row.steps[-1])
-    told = (saturated(x.init, x.head, x.measurements, way) for x in adapting)
-    return whole._replace(parts=tuple(parts), notes=tuple(filter(None, told)))
+    notes = (saturated(x.init, x.head, x.measurements, way) for x in adapting)
+    return whole._replace(parts=tuple(parts), notes=tuple(filter(None, notes)))
 
 
 def first_answers(chosen: Chosen) -> dict[str, np.ndarray]:
-    """Says what each initialisation takes the queries of the first episode for.
+    """Predicts the classes of the first episode's queries: int [n] by initialisation.
 
-    It is of the first data set of meta-test, with the head and after the steps that
-    meta-validation chose: int [n], by initialisation.
+    The episode is of the first data set of meta-test. Head and steps are those that
+    meta-validation chose.
     """
     first = episode_set.some(chosen.entrants.samples.test[0], slice(1))
     answers = {}
     for name in chosen.entrants.inits:
-        of_init = [choice for choice in chosen.choices if choice.row.init == name]
-        best = max(of_init, key=lambda choice: choice.row.validation_accuracy)
+        choices = [choice for choice in chosen.choices if choice.row.init == name]
+        best = max(choices, key=lambda choice: choice.row.validation_accuracy)
         row, init, head, _ = best
         seen = head.see(init, first)
-        told = head.measure(init, row.setting, seen, metrics.predictions)
-        answers[name] = told[row.chosen, 0]
+        classes = head.measure(init, row.setting, seen, metrics.predictions)
+        answers[name] = classes[row.chosen, 0]
     return answers
 
 
 def joined(first: Evaluation, second: Evaluation) -> Evaluation:
-    """Puts rows on the same episodes into one evaluation, that of the first.
+    """Adds the rows of the second evaluation to the first.
 
-    It raises ValueError where the episodes are others.
+    It raises ValueError unless both are of the same episodes.
     """
     if first.episodes_sha256 != second.episodes_sha256:
         raise ValueError(f"{first.name} and {second.name} are not of the same episodes")
@@ -201,9 +202,9 @@ def joined(first: Evaluation, second: Evaluation) -> Evaluation:
 
 
 def saturated(init: str, head: str, measured: Measurements, way: int) -> str:
-    """Says where a head begins worse than a guess, so that steps can hardly learn.
+    """Warns of a head that begins worse than a guess, so that steps hardly learn.
 
-    "" where it does not. The measurements' first step is before any.
+    It gives "" for other heads. The first of the measurements is before any step.
     """
     loss, guess = float(measured["loss"][0].mean()), math.log(way)
     if loss <= 1.05 * guess:
@@ -218,11 +219,11 @@ def saturated(init: str, head: str, measured: Measurements, way: int) -> str:
 def _grid(
     asked: Evaluate, samples: Samples, choices: Sequence[Choice]
 ) -> dict[str, object]:
-    """Tells what every initialisation meets on meta-validation, in words."""
+    """Describes what every initialisation is tried with on meta-validation."""
     count = sum(len(sample.manifest.query) for sample in samples.validation)
-    kept: dict[str, list[str]] = {}  # names of heads by what became of their settings
+    kept: dict[str, list[str]] = {}  # names of heads by the rungs of their settings
     for row in {choice.row.head: choice.row for choice in choices}.values():
-        kept.setdefault(_rungs_in_words(row), []).append(row.head)
+        kept.setdefault(_rungs_text(row), []).append(row.head)
     return {
         "SGD rates": list(asked.sgd_rates),
         "Adam rates": list(asked.adam_rates),
@@ -231,22 +232,25 @@ def _grid(
         "logistic regression C": list(asked.inverse_penalties),
         "ridge penalties": list(asked.ridge_penalties),
         "chosen on": f"{count} meta-validation episodes",
-        **{f"tried with {', '.join(of)}": words for words, of in kept.items()},
+        **{f"tried with {', '.join(heads)}": words for words, heads in kept.items()},
     }
 
 
-def _rungs_in_words(row: Row) -> str:
+def _rungs_text(row: Row) -> str:
     (settings, episodes), *more = row.rungs
     first = f"{settings} setting{'s' * (settings != 1)} on {episodes} episodes"
     return ", ".join([first, *(f"{few} on {many}" for few, many in more)])
 
 
 def _chosen(
-    asked: Evaluate, init: Initialisation, head: _Head, validation: Sequence[Sample]
+    asked: Evaluate,
+    init: Initialisation,
+    head: _Contender,
+    validation: Sequence[Sample],
 ) -> tuple[Row, float]:
     """Chooses a head's setting and steps on meta-validation.
 
-    It gives the row there, and the seconds that an episode took in the last rung.
+    It gives the row measured there, and the seconds of an episode in the last rung.
     """
     stop.check()
     progress.tell(f"evaluating {init.name}: {head.name}", "")
@@ -283,37 +287,37 @@ def _chosen(
     return row, seconds
 
 
-def _rungs(asked: Evaluate, head: _Head) -> int:
-    """On features that are there, a head in closed form is cheap: all is tried."""
+def _rungs(asked: Evaluate, head: _Contender) -> int:
+    """Counts the rungs. A head in closed form is cheap, so all its settings stay."""
     return 1 if head.steps == (0,) else asked.rungs
 
 
-def _stage(init: Initialisation, head: _Head, episodes: int) -> progress.Stage:
+def _stage(init: Initialisation, head: _Contender, episodes: int) -> progress.Stage:
     return progress.Stage(f"{init.name}, {head.name}", episodes, weight=episodes)
 
 
 def _measured(
     choices: Sequence[Choice], testing: Sequence[Sample]
 ) -> list[list[Measurements]]:
-    """Measures each choice on each sample; heads that see the same share it."""
+    """Measures each choice on each sample; heads with one `see` share its result."""
     measured = []
-    for see, of_see in itertools.groupby(choices, lambda choice: choice.head.see):
-        group = list(of_see)
+    for see, same in itertools.groupby(choices, lambda choice: choice.head.see):
+        group = list(same)
         seen = [see(group[0].init, sample) for sample in testing]
         for row, init, head, _ in group:
             stop.check()
-            of_each = []
+            by_sample = []
             sizes = [len(sample.manifest.query) for sample in testing]
             with _stage(init, head, sum(sizes)) as stage:
                 for sample, size in zip(seen, sizes, strict=True):
                     stage.detail = f"on {sample.manifest.dataset}"
-                    of_each.append(head.measure(init, row.setting, sample))
+                    by_sample.append(head.measure(init, row.setting, sample))
                     stage.advance(size)
-            measured.append(of_each)
+            measured.append(by_sample)
     return measured
 
 
-def _heads(entrants: Entrants, init: Initialisation) -> list[_Head]:
+def _heads(entrants: Entrants, init: Initialisation) -> list[_Contender]:
     """Lists heads that adapt, and then those in closed form."""
     grid, evaluator_of = entrants.asked, entrants.evaluator_of
     rates = [("sgd", rate) for rate in grid.sgd_rates]
@@ -336,12 +340,12 @@ def _heads(entrants: Entrants, init: Initialisation) -> list[_Head]:
     names = dict.fromkeys(("prototype", "zero", trained, "learned"))
     steps, bound = tuple(grid.steps), functools.partial
     adapting = [
-        _Head(name, settings, steps, see, bound(adapt, name))
+        _Contender(name, settings, steps, see, bound(adapt, name))
         for name in names
         if name != "learned" or init.head is not None
     ]
     closed = [
-        _Head(name, settings_of(grid), (0,), embed, bound(_fitted, classify))
+        _Contender(name, settings_of(grid), (0,), embed, bound(_fitted, classify))
         for name, (classify, settings_of) in CLASSIFIERS.items()
     ]
     return adapting + closed
@@ -354,23 +358,23 @@ def _fitted(
     sample: Sample,
     seen: Callable[[Answers], Any] = metrics.measure,
 ) -> Any:
-    """What is seen of a head that is fitted to each episode of a sample of features."""
+    """Fits a head to each episode of features, and gives `seen` of its answers."""
     labels, targets = sample.manifest.support_labels, sample.manifest.query_labels
-    # Filling is no image, and such a head would learn from it.
+    # What fills an episode up is no image, and must not be learned from.
     learned, judged = sample.manifest.support >= 0, sample.manifest.query >= 0
     logits = np.full((*targets.shape, sample.way), -np.inf)
     loss, accuracy = np.zeros((2, 1, len(targets)))
-    # An episode's matrices are so small that several threads wait for each other: on a
+    # An episode's matrices are small, so that several threads wait for each other. On a
     # busy machine a fit took ten times as long.
     with threadpool_limits(1):
         for number, (kept, rows) in enumerate(zip(learned, judged, strict=True)):
             support, query = (part["image"][number] for part in sample.episodes)
             wanted = targets[number, rows]
             task = support[kept], labels[number, kept], query[rows]
-            fitted = classify(*task, *setting.values())
-            logits[number, rows, : fitted.shape[-1]] = fitted
-            loss[0, number] = -np.take_along_axis(fitted, wanted[:, None], -1).mean()
-            accuracy[0, number] = (fitted.argmax(-1) == wanted).mean()
+            scores = classify(*task, *setting.values())
+            logits[number, rows, : scores.shape[-1]] = scores
+            loss[0, number] = -np.take_along_axis(scores, wanted[:, None], -1).mean()
+            accuracy[0, number] = (scores.argmax(-1) == wanted).mean()
     return seen(Answers(loss, accuracy, logits[None], sample.episodes.query))
 
 
@@ -380,7 +384,7 @@ def validated(
     choosing: Sequence[Sample],
     setting: Setting,
 ) -> Measurements:
-    """Measures an initialisation on all episodes that choices are made by."""
+    """Measures an initialisation on all episodes of meta-validation."""
     measured = []
     for sample in choosing:
         evaluator = evaluator_of(sample.way)

@@ -1,8 +1,8 @@
-"""Successive halving: the worse settings of a grid are dropped after few episodes.
+"""Successive halving: drops the worse settings of a grid after few episodes.
 
-Jamieson & Talwalkar 2016 (arXiv:1502.07943), by thirds: rung after rung there are three
-times as many episodes, and the best third of the settings. What a setting met on one
-rung counts on the next, so that nothing is measured twice.
+Jamieson & Talwalkar 2016 (arXiv:1502.07943), by thirds: each rung has three times the
+episodes of the one before, and the best third of its settings. Measurements of one rung
+count on the next, so that nothing is measured twice.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ MeasureFn = Callable[[int, list[slice]], Measurements]
 
 
 class Winner(NamedTuple):
-    """The setting that is left.
+    """The best setting.
 
     Attributes:
       setting: its number.
       step: the position of its best step, the fewest among equals.
-      measurements: its own, on all episodes: rung after rung, sample after sample.
-      rungs: how many settings met how many episodes.
+      measurements: those of the setting on all episodes, by rung and then by sample.
+      rungs: the number of settings and of their episodes, by rung.
     """
 
     setting: int
@@ -37,10 +37,10 @@ def winner(
 ) -> Winner:
     """Finds the best of some settings by mean accuracy after its best step.
 
-    Among equals it is the one of the smallest loss with `by_loss`, else the first. The
-    first rung has a share 3^-(rungs - 1) of the episodes of each sample, of which
-    `sizes` tells the number, rounded up, and the last one has all. With one rung, or
-    one setting, all meet all.
+    Among equals the one of the smallest loss wins with `by_loss`, else the first. The
+    samples have `sizes` episodes. The first rung has a share 3^-(rungs - 1) of each
+    sample, rounded up, and the last rung has all. With one rung, or one setting, every
+    setting meets every episode.
     """
     alive, done = list(range(settings)), [0] * len(sizes)
     measured: dict[int, list[Measurements]] = {number: [] for number in alive}
@@ -63,7 +63,7 @@ def winner(
 
 
 def cost(settings: int, sizes: Sequence[int], rungs: int) -> int:
-    """Counts the episodes that `winner` measures, each once a setting that meets it."""
+    """Counts the episodes that `winner` measures, summed over settings."""
     counted = 0
 
     def count(number: int, parts: list[slice]) -> Measurements:
@@ -81,7 +81,7 @@ def pooled(parts: Sequence[Measurements]) -> Measurements:
 
 
 def _means(measured: Measurements) -> np.ndarray:
-    """Mean accuracy by step; what is not finite is as bad as can be."""
+    """Averages accuracy by step; one that is not finite counts as 0."""
     means = measured["accuracy"].mean(1)
     return np.where(np.isfinite(means), means, 0)
 

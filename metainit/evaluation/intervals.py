@@ -13,15 +13,15 @@ import scipy.stats
 CONDITIONAL = "conditional on this training run"
 RESAMPLES = 10_000
 
-# Of each seed a value an episode, float [episodes], of which seeds may have several
-# numbers.
+# A value for each episode by seed, float [episodes]. Seeds may differ in their number.
 BySeed = Sequence[np.ndarray] | np.ndarray
 
 
 class Interval(NamedTuple):
     """A mean with its 95 % interval, in the unit of the table.
 
-    `p` is two-sided, of a mean of 0; None for one seed, which says nothing of the next.
+    `p` is the two-sided p-value of a mean of 0. It is None for one seed, which says
+    nothing about another.
     """
 
     mean: float
@@ -42,7 +42,7 @@ def over_seeds(table: BySeed) -> Interval:
     """
     if len(table) == 1:
         return Interval(*mean_interval(table[0]), p=None)
-    means = np.array([np.mean(of_seed, dtype=np.float64) for of_seed in table])
+    means = np.array([np.mean(values, dtype=np.float64) for values in table])
     p = float(means[0] == 0)  # where nothing varies, and SciPy would divide by 0
     if np.ptp(means) > 0:
         p = float(scipy.stats.ttest_1samp(means, 0).pvalue)
@@ -54,7 +54,7 @@ def compare(
 ) -> dict[str, Interval]:
     """Subtracts two initialisations' episodes, paired, by data set.
 
-    Each p is after Holm's correction over the data sets. A ValueError says that data
+    Holm's procedure corrects each p over the data sets. It raises ValueError where data
     sets, seeds or episodes of the sides differ.
     """
     ours, theirs = ({k: list(map(len, x[k])) for k in x} for x in (first, second))
@@ -62,8 +62,8 @@ def compare(
         words = "paired differences need the same data sets, seeds and episodes"
         raise ValueError(f"{words} on both sides, got {ours} against {theirs}")
     differences = {}
-    for name, of_first in first.items():
-        sides = zip(of_first, second[name], strict=True)
+    for name, seeds in first.items():
+        sides = zip(seeds, second[name], strict=True)
         minus = [np.subtract(*pair, dtype=np.float64) for pair in sides]
         differences[name] = over_seeds(minus)
     raw = [interval.p for interval in differences.values() if interval.p is not None]
@@ -106,9 +106,9 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 def paired_interval(a: np.ndarray, b: np.ndarray) -> Interval:
     """Gives the mean of a - b over shared episodes and its 95 % bootstrap limits.
 
-    Episodes, float [n] in the same order, are resampled, so each keeps both of its
-    values (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, percentile
-    interval), always alike.
+    Episodes, float [n] in the same order, are resampled with both of their values
+    (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, percentile interval).
+    The same values give the same limits.
     """
     a, b = _vector(a), _vector(b)
     if len(a) != len(b):

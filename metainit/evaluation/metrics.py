@@ -12,18 +12,18 @@ from metainit.evaluation.results import Measurements
 
 
 class Answers(NamedTuple):
-    """What is said of the queries of some episodes, after each step measured."""
+    """The predictions for the queries of some episodes, after each measured step."""
 
     loss: np.ndarray  # float [steps, episodes], mean cross-entropy in nats
     accuracy: np.ndarray  # float [steps, episodes], 0 to 1
     logits: np.ndarray  # float [steps, episodes, queries, way]
-    # {"label": int [episodes, queries]}, where episodes are filled up also {"weight",
-    # "classes"} as of `metainit.data.episode_set.Sample`.
+    # {"label": int [episodes, queries]}. Episodes that are filled up also have "weight"
+    # and "classes", see `metainit.data.episode_set.Sample`.
     query: Mapping[str, np.ndarray]
 
 
 def _f1(answers: Answers) -> np.ndarray:
-    """Macro-F1 of each episode's own queries and classes, without what fills it up."""
+    """Computes macro-F1 of each episode, without what fills it up."""
     values, query = [], answers.query
     for number, labels in enumerate(query["label"]):
         logits = answers.logits[:, number]

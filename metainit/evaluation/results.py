@@ -1,4 +1,4 @@
-"""What an evaluation measured: plain values, nothing computed."""
+"""The results of an evaluation: plain values, nothing computed."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -33,15 +33,15 @@ class Row(NamedTuple):
 
 
 class Example(NamedTuple):
-    """Some images of the first episode of meta-test, and what was said of them.
+    """Some images of the first episode of meta-test, with the classes predicted.
 
     Attributes:
-      support: uint8 [classes, h, w, 1 or 3], one of each class that is shown.
+      support: uint8 [classes, h, w, 1 or 3], one image of each class that is shown.
       query: uint8 [n, h, w, 1 or 3].
       labels: of the queries, 0 .. classes - 1.
-      class_names: of all classes of the episode; more may be there than are shown.
-      said: by initialisation, the class that each query was taken for, with the head
-        and after the steps that meta-validation chose.
+      class_names: the names of all classes of the episode, also of those not shown.
+      said: the predicted class of each query, by initialisation. Head and steps are
+        those that meta-validation chose.
     """
 
     support: np.ndarray
