@@ -19,6 +19,8 @@ from metainit.config.fields import ConfigError
 from metainit.experiments import configs
 from metainit.reporting import finished_runs
 
+CLAIM = claims.Claim("h", "p", "b", seeds=3, smallest=1.0, tried="t")
+CODE = '{"commit": "c", "package": "p"}'
 STANDING = [name for name in claims.names() if not claims.superseded_by(name)]
 WORDS = {
     "hypothesis": "it wins",
@@ -118,6 +120,29 @@ config.task.shot = 4
     assert (other.task.way, other.task.shot, other.evaluate.steps) == (20, 4, (0, 5))
 
 
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ("every_sed = true", "claim mine: unknown field every_sed"),
+        ('like = "other"', "claim 'other': there is mine"),
+        ("config.task.shots = 5", "claim mine: no config field task.shots"),
+        ("protocols.a.task.shots = 5", "claim mine: no config field task.shots"),
+        ('config.task.shot = "5"', "claim mine: .*shot"),
+    ],
+)
+def test_a_mistake_in_a_record_is_an_error(place, more, error):
+    records = place / "claims.toml"
+    records.write_text(records.read_text().replace("[mine.config]\n", f"{more}\n#"))
+    with pytest.raises(ConfigError, match=error):
+        claims.load("mine"), claims.get_config("mine")
+
+
+def test_a_field_that_a_record_lacks_is_named(place):
+    (place / "claims.toml").write_text('[mine]\nhypothesis = "it wins"\nseeds = 1')
+    with pytest.raises(ConfigError, match="no field baselines, primary, smallest, tri"):
+        claims.load("mine")
+
+
 def test_a_superseded_claim_is_told_and_not_run(capsys, monkeypatch):
     assert claims.superseded_by("q3") == "q4" and not claims.superseded_by("q4")
     claim = claims.load("q3")
@@ -186,14 +211,14 @@ def test_the_table_of_a_claim_is_made_again_to_the_letter(name, tmp_path, monkey
 
 
 def test_an_unknown_claim_and_seed_are_told(capsys, monkeypatch):
-    for words, told in (
+    for words, error in (
         (["table", "nosuch"], f"'nosuch': there is {', '.join(claims.names())}"),
         (["run", "d1", "--seeds", "7"], "d1 has 0 to 4"),
         (["run", "q4", "--seeds", "0", "15"], "--seeds=[0]: q4 has 15 to 19"),
     ):
         monkeypatch.setattr("sys.argv", ["claims", *words])
         assert main() == 2
-        assert told in capsys.readouterr().err
+        assert error in capsys.readouterr().err
 
 
 def test_a_rival_named_afterwards_counts_and_is_not_written_down(tmp_path, monkeypatch):
@@ -273,7 +298,7 @@ def seeds_of(folder, gain, **changed):
     for seed in range(3):
         kept = folder / f"seed{seed}"
         small_runs.write(kept, seed, small_runs.of_seed(seed, gain), **changed)
-        (kept / "code.json").write_text('{"commit": "c", "package": "p"}')
+        (kept / "code.json").write_text(CODE)
     return sorted(folder.glob("seed*"))
 
 
@@ -284,7 +309,7 @@ def seeds_of(folder, gain, **changed):
 def test_a_claim_is_won_by_a_difference_that_is_sure_and_large(
     tmp_path, gain, smallest, word, above
 ):
-    claim = claims.Claim("h", "p", "b", 3, smallest, "t")
+    claim = CLAIM._replace(smallest=smallest)
     text = verdict.report(claim, "", seeds_of(tmp_path, gain), {})
     line = next(x for x in text.splitlines() if x.startswith("pets: "))
     assert line.startswith(f"pets: {word}. meta-learned ")
@@ -293,7 +318,7 @@ def test_a_claim_is_won_by_a_difference_that_is_sure_and_large(
 
 
 def test_a_claim_of_every_seed_is_not_won_by_their_mean(tmp_path):
-    claim = claims.Claim("h", "p", "b", 3, 0.1, "t")
+    claim = CLAIM._replace(smallest=0.1)
     folders = seeds_of(tmp_path, 0.1)
     assert "pets: won. " in verdict.report(
         claim._replace(every_seed=True), "", folders, {}
@@ -315,9 +340,8 @@ def test_several_data_sets_have_a_mean(tmp_path):
         sets = {"pets": 0.1, "cars": 0.3}
         parts = tuple(small_runs.of_seed(seed, gain, x) for x, gain in sets.items())
         small_runs.write(kept, seed, parts[0]._replace(dataset="both", parts=parts))
-        (kept / "code.json").write_text('{"commit": "c", "package": "p"}')
-    claim = claims.Claim("h", "p", "b", 3, 1.0, "t")
-    text = verdict.report(claim, "", sorted(tmp_path.glob("seed*")), {})
+        (kept / "code.json").write_text(CODE)
+    text = verdict.report(CLAIM, "", sorted(tmp_path.glob("seed*")), {})
     (line,) = (x for x in text.splitlines() if x.startswith("mean of all 2: "))
     assert line.startswith("mean of all 2: meta-learned 80.1, random 60.0, ")
     assert "difference +20.1 [" in line
@@ -334,30 +358,29 @@ def tuned_seeds(folder, ours, theirs):
         )
         points = [json.dumps(point) for run in runs for point in run.points]
         (folder / f"seed{seed}").mkdir(parents=True)
-        code = folder / f"seed{seed}" / "code.json"
-        code.write_text('{"commit": "c", "package": "p"}')
+        (folder / f"seed{seed}" / "code.json").write_text(CODE)
         rows = folder / f"seed{seed}" / "transfer.jsonl"
         rows.write_text("\n".join(points))
     return sorted(folder.glob("seed*"))
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "told"),
+    ("ours", "theirs", "outcome"),
     [
         ((5, 10, 5), (20, 20, 20), "won. meta-learned, prototype takes 3.17 [1.17, "),
         ((5, 5, 100), (20, 20, 20), "not won. meta-learned, prototype takes 1.47 ["),
         ((50, 50, 50), (20, 10, 20), "lost. meta-learned, prototype takes 0.317 ["),
-        # Who is not there counts with all steps, and is told.
+        # A run that never arrives counts with all steps, and the table says so.
         ((None, None, None), (20, 20, 10), "lost. meta-learned, prototype takes 0.159"),
     ],
 )
 def test_steps_are_compared_with_the_first_of_all_baselines(
-    tmp_path, ours, theirs, told
+    tmp_path, ours, theirs, outcome
 ):
-    claim = claims.Claim("h", "p", "b", 3, 1.0, "t", ratio=1.5)
+    claim = CLAIM._replace(ratio=1.5)
     text = step_ratios.report(claim, "", tuned_seeds(tmp_path, ours, theirs))
     line = next(x for x in text.splitlines() if x.startswith("pets: "))
-    assert line.startswith(f"pets: {told}")
+    assert line.startswith(f"pets: {outcome}")
     assert "than joint pretraining, zero, p 0.0" in line or "not won" in line
     count = sum(x is not None for x in ours)
     assert f"{count} of 3 seeds" in text and "to 99%, 79.2 %" in text
@@ -372,14 +395,13 @@ def test_steps_are_compared_with_the_first_of_all_baselines(
 
 
 def test_one_seed_of_a_claim_about_steps_has_no_interval(tmp_path):
-    claim = claims.Claim("h", "p", "b", 3, 1.0, "t", ratio=1.5)
+    claim = CLAIM._replace(ratio=1.5)
     text = step_ratios.report(claim, "", tuned_seeds(tmp_path, (5,), (20,)))
     assert "2 of 3 seeds are to be run.\nOne seed has no interval." in text
 
 
 def test_the_baselines_of_a_rival_count(tmp_path):
     """A claim is set against the strongest baseline of any config, not of its own."""
-    claim = claims.Claim("h", "p", "b", 3, 1.0, "t")
     folders = seeds_of(tmp_path / "mine", 0.1)
     rivals = seeds_of(tmp_path / "theirs", 0.05, iterations=200)
     for seed, folder in enumerate(rivals):
@@ -389,15 +411,15 @@ def test_the_baselines_of_a_rival_count(tmp_path):
         rows[2] = small_runs.row("random", "zero", 0.9, 0.5, seed=seed)
         better = small_runs.of_seed(seed, 0.05)._replace(rows=tuple(rows))
         finished_runs.write_episodes(folder / "episodes.npz", better)
-    assert "pets: won" in verdict.report(claim, "", folders, {})
-    text = verdict.report(claim, "", folders, {"theirs": rivals})
+    assert "pets: won" in verdict.report(CLAIM, "", folders, {})
+    text = verdict.report(CLAIM, "", folders, {"theirs": rivals})
     assert "pets: lost. A: meta-learned" in text and "B: random 90.0" in text
-    text = verdict.report(claim, "", folders, {"theirs": rivals[:0]})
+    text = verdict.report(CLAIM, "", folders, {"theirs": rivals[:0]})
     assert "3 of 3 seeds are to be run: theirs." in text
 
 
 def test_heads_are_compared_with_their_like_step_by_step(tmp_path):
-    """Data sets count the same; random weights are not told."""
+    """Data sets count the same, and random weights are left out."""
     folders = []
     for seed, gain in enumerate((0.02, 0.04)):
         rows = [

@@ -37,6 +37,8 @@ ARCHIVE = "seeds.tar.xz"
 KEPT = ("config.json", "finished.json")
 ROWS = "results.jsonl"  # every row of every head
 SUPERSEDED = "superseded_by"
+# Fields of a record that its claim does not have.
+OF_RECORDS = ("base", "config", "like", SUPERSEDED)
 
 
 class Claim(NamedTuple):
@@ -90,10 +92,14 @@ def load(name: str) -> Claim:
     if SUPERSEDED in record:
         registered = json.loads((RESULTS / name / REGISTERED).read_text())
         record = registered["claim"] | record
-    values = {key: x for key, x in record.items() if key in Claim._fields}
-    for key in Claim._fields:
-        if isinstance(values.get(key), str):
-            values[key] = " ".join(values[key].split())
+    values = {key: x for key, x in record.items() if key not in OF_RECORDS}
+    missing = set(Claim._fields) - Claim._field_defaults.keys() - values.keys()
+    for word, keys in ("unknown", values.keys() - set(Claim._fields)), ("no", missing):
+        if keys:
+            raise ConfigError(f"claim {name}: {word} field {', '.join(sorted(keys))}")
+    for key, value in values.items():
+        if isinstance(value, str):
+            values[key] = " ".join(value.split())
     protocols = values.get("protocols", {})
     values["protocols"] = {x: run_folder.flat(y) for x, y in protocols.items()}
     return Claim(**values | {"rivals": tuple(values.get("rivals", ()))})
@@ -115,7 +121,14 @@ def get_config(name: str) -> ConfigDict:
         key: tuple(x) if isinstance(x, list) else x
         for key, x in record.get("config", {}).items()
     }
-    config.update_from_flattened_dict(changed)
+    # The update itself would leave these out without a word.
+    named = set(changed).union(*load(name).protocols.values())
+    if unknown := named - run_folder.flat(config.to_dict()).keys():
+        raise ConfigError(f"claim {name}: no config field {', '.join(sorted(unknown))}")
+    try:
+        config.update_from_flattened_dict(changed)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"claim {name}: {error.args[0]}") from error
     return config
 
 
