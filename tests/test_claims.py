@@ -179,6 +179,17 @@ def test_after_the_first_meta_test_another_claim_needs_another_name(place, where
     path.write_text(json.dumps(registered))
     claims.register("mine", place / "runs")
 
+    # A field that the code has no longer counts where it had another value.
+    registered["config"]["transfer.fraction"] = 1.0
+    path.write_text(json.dumps(registered))
+    claims.register("mine", place / "runs")
+    registered["config"]["transfer.fraction"] = 0.5
+    path.write_text(json.dumps(registered))
+    with pytest.raises(ConfigError, match=r"fraction was 0\.5 and is 1\.0"):
+        claims.register("mine", place / "runs")
+    registered["config"]["transfer.fraction"] = 1.0
+    path.write_text(json.dumps(registered))
+
     write_record(place, 20)
     commit(place)
     words = "after its first meta-test: iterations was 10 and is 20.*another name"

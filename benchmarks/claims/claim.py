@@ -37,6 +37,8 @@ ARCHIVE = "seeds.tar.xz"
 KEPT = ("config.json", "finished.json")
 ROWS = "results.jsonl"  # every row of every head
 SUPERSEDED = "superseded_by"
+# Fields that were taken out of configs, and the value that each of them now stands for.
+REMOVED = {"data.split_seed": 0, "outer.warmup_steps": 0, "transfer.fraction": 1.0}
 # Fields of a record that its claim does not have.
 OF_RECORDS = ("base", "config", "like", SUPERSEDED)
 
@@ -222,11 +224,15 @@ def _seeds(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Gives a line for each field that changed; a new field has its default."""
+    """Gives a line for each field that changed.
+
+    A field that is new since has its default, and one that was removed its last value.
+    """
     lines = []
     for part in now:
+        values = REMOVED | now[part]
         for field, was in sorted(before[part].items()):
-            if (value := now[part].get(field, "(absent)")) != was:
+            if (value := values.get(field, "(absent)")) != was:
                 lines.append(f"{field} was {was!r} and is {value!r}")
     return lines
 
