@@ -293,7 +293,7 @@ def _rungs(asked: Evaluate, head: _Contender) -> int:
 
 
 def _stage(init: Initialisation, head: _Contender, episodes: int) -> progress.Stage:
-    return progress.Stage(f"{init.name}, {head.name}", episodes, weight=episodes)
+    return progress.Stage(f"{init.name}, {head.name}", episodes, units=episodes)
 
 
 def _measured(

@@ -148,7 +148,7 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
     hashes = images.train.hashes[rows(train)], images.test.hashes[rows(test)]
     stages = *selection.stages(init, train, fold, given.head), JUDGING
     maps = cache.root(given.data_dir) / "features"
-    with progress.plan(dict.fromkeys(stages, 0.0)):
+    with progress.plan(stages):
         choice, learned_init, moments = selection.learn(
             init, split, spec, fold, given.head, out / TRAINING, maps
         )

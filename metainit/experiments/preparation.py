@@ -186,7 +186,7 @@ def timed(
     evaluator_of: EvaluatorOf,
 ) -> tuple[Programs, Forecast]:
     """Makes the programs, with the `keys` of `compiled`, and tells what a run takes."""
-    with progress.Stage("compiling and timing", 0):
+    with progress.Stage("compiling and timing", units=0):
         programs = compiled(config, method, start, roles, *keys)
         if start.network is not None:
             forecast.check_memory(programs.meta.program.memory)
@@ -222,7 +222,7 @@ def timed_in_a_minute(
         except BaseException as error:
             errors.append(error)
 
-    with progress.Stage("compiling and timing", 0):
+    with progress.Stage("compiling and timing", units=0):
         thread = threading.Thread(target=measure, name=stop.LEFT, daemon=True)
         thread.start()
         thread.join(MINUTE)

@@ -207,8 +207,7 @@ def tune(
     may_change = ("search", *(f"experiment.{name}" for name in _MAY_CHANGE))
     with configs.as_config_error():
         run_folder.claim(workdir, dataclasses.asdict(config), may_change=may_change)
-    with progress.Stage("", len(planned), has_bar=False):
-        trials, refused = _run_all(config, planned, workdir, train)
+    trials, refused = _run_all(config, planned, workdir, train)
     # Of earlier values that are no longer asked for, too: they were tried.
     count = len(trials.keys() | set(map(key, planned)))
     return _report(config, workdir, [*trials.values(), *refused], count, command)
@@ -224,13 +223,12 @@ def _run_all(
     refused: list[Trial] = []
     for number, fields in enumerate(planned, start=1):
         if key(fields) in trials:
-            progress.advance()
             continue
         stop.check()
         name = f"trial {number} of {len(planned)}"
         print(f"{name}: {tune_report.in_words(fields)}")
         try:
-            with progress.Stage(name, 1, has_bar=False):
+            with progress.Stage(name, has_bar=False):
                 trial = _run(config, fields, workdir, train)
         except ConfigError as error:  # such as classes with too few images
             if not trials:

@@ -96,7 +96,7 @@ def _encode(
     except (OSError, ValueError):  # none, or none that can be gone on with
         maps, done = cache.allocated(part, np.float32, wanted), 0
     name, total = stage_of(source), len(maps)
-    with progress.Stage(name, total, done, weight=0) as stage:
+    with progress.Stage(name, total, done, units=0) as stage:
         progress.tell(f"{name}: {total:,} images", "")
         for rows, count in chunks(np.arange(done, total), CHUNK):
             maps[rows[:count]] = encode(source.images[rows])[:count]

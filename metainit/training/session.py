@@ -169,7 +169,7 @@ class Session:
         with (
             contextlib.ExitStack() as tracing,
             contextlib.closing(batches),
-            progress.Stage(run.name, run.steps, self.step, first=first) as self._stage,
+            progress.Stage(run.name, run.steps, self.step) as self._stage,
         ):
             if self.step > first:
                 progress.say(f"{run.name}: resumed at step {self.step}")

@@ -139,7 +139,7 @@ def test_predict_is_as_accurate_as_the_report_says(
     said = read(name)
     # A terminal counts what is done of the stages that there are.
     plan, *stages = opened
-    planned, done = [*plan._parts], [stage.name for stage in stages]
+    planned, done = plan.parts, [stage.name for stage in stages]
     assert done == [x for x in planned if x in done]
     assert {cross_validation.COMPARING, finetune.JUDGING} <= set(done)
     assert (selection.ON_ALL in done) == (said["chosen"] == "adapted")

@@ -19,19 +19,19 @@ PROGRAM = f"""{WITHOUT_JAX}
 import time
 from metainit.runtime import progress, stop
 stop.install()
-with progress.plan({{"joint pretraining": 9.0, "meta-test": 5.0}}):
-    with progress.Stage("joint pretraining", 1200, first=200, done=200) as stage:
+with progress.plan(["joint pretraining", "meta-test"]):
+    with progress.Stage("joint pretraining", 1200, done=200) as stage:
         for step in range(1000):
             stage.advance()
         progress.tell("row 1200", "loss 1.25")
         progress.say("folder:cat: validation [bold] " + 20 * "accuracy ")
         print("from elsewhere")
-        progress._live and progress._live.refresh()
+        progress._view and progress._view.refresh()
     with progress.Stage("meta-test", 8):
-        with progress.Stage("random weights, ridge head", 4, weight=4):
+        with progress.Stage("random weights, ridge head", 4, units=4):
             progress.advance(3)
             progress.detailed("setting 2 of 3: penalty 0.1, and " + 20 * "more ")
-            progress._live and progress._live.refresh()
+            progress._view and progress._view.refresh()
             print("READY", flush=True)
             END
 print("five lines at the end")
@@ -77,12 +77,13 @@ def test_one_view_names_counts_and_tells_the_time_left(columns):
     assert status == 0
     lines = lines_of(received)
     assert "2/2 meta-test: random weights, ridge head" in lines
-    bars = [line for line in lines if "━" in line and "left" in line]
+    bars = [line for line in lines if "━" in line]
     width = columns or 80  # not known
     assert bars and all(len(line) == width for line in bars)
-    # The steps are those that the lines tell, and the evaluation has a bar, too.
-    assert any(re.search(r" 1,200/1,200  left 0:00, all \d+:\d\d$", x) for x in bars)
-    assert any(re.search(r" 0/8  (left|all) ", line) for line in bars)
+    # The steps are those that the lines tell, and each stage has a bar.
+    assert any(re.search(r" 1,200/1,200  left 0:00$", line) for line in bars)
+    assert any(re.search(r" 0/8$", line) for line in bars)
+    assert any(re.search(r" 3/4( |$)", line) for line in bars)
     details = [line for line in lines if line.startswith("setting 2 of 3")]
     assert all(line.endswith("…") and len(line) == width for line in details)
     # What stays is whole and above the view, whoever printed it.
@@ -121,74 +122,23 @@ def test_a_pipe_gets_plain_lines(monkeypatch):
     assert answer.stderr == ""
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that stands still but for what is added to it."""
-    now = [100.0]
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
-    return now
-
-
-def test_time_left_is_the_plans_first_and_then_as_it_goes(clock):
-    with progress.plan({"first": 100.0, "second": 300.0}) as whole:
-        with progress.Stage("first", 10) as stage:
-            assert stage.seconds_left() == 100
-            clock[0] += 50  # compiling is not the pace
-            assert (stage.seconds_left(), whole.seconds_left((stage,))) == (100, 400)
-            stage.advance()
-            for _ in range(8):  # it takes twice as long as was planned
-                clock[0] += 20
-                stage.advance()
-            assert stage.seconds_left() == pytest.approx(20, rel=0.15)
-            assert whole.seconds_left((stage,)) > 310  # as was planned
-            stage.advance()
-        with progress.Stage("second", 3) as stage:
-            for _ in range(3):
-                clock[0] += 200
-                stage.advance()
-            assert whole.seconds_left((stage,)) == stage.seconds_left() == 0
-    assert whole.share() == 1
-
-
-def test_what_was_done_before_is_not_the_pace(clock):
-    """A run that is gone on with: one training is done, another half."""
-    parts = {"first": 100.0, "second": 100.0, "third": 50.0, "last": 30.0}
-    with progress.plan(parts) as whole:
-        with progress.Stage("first", 10, done=10):
-            pass
-        with progress.Stage("second", 30, done=20, first=10) as stage:
-            assert (stage.share(), stage.seconds_left()) == (0.5, 50)
-            assert whole.seconds_left((stage,)) == pytest.approx(130)
-            for _ in range(10):
-                clock[0] += 5
-                stage.advance()
-        assert whole.seconds_left() == pytest.approx(80)
-        with progress.Stage("third", 10, done=10) as stage:
-            assert whole.seconds_left((stage,)) == pytest.approx(30)
-        assert whole.seconds_left() == pytest.approx(30)
-
-
-def test_without_a_plan_the_pace_alone_tells(clock):
-    """Also by what is done of a stage in it, but for what is done in no units."""
-    with progress.Stage("", 4, has_bar=False) as search:
-        for number in range(3):
-            with progress.Stage(f"trial {number}", 1, has_bar=False) as trial:
-                with progress.Stage("compiling", 0):
-                    left = search.seconds_left((trial,))
-                    assert (left is None) == (number == 0)
-                with progress.Stage("steps", 2) as steps:
-                    progress.advance()
-                    clock[0] += 7
-                    progress.advance()
-                    share = (number + 1) / 4
-                    assert search.share((trial, steps)) == share
-        assert search.seconds_left() == pytest.approx(8.4)
+def test_a_stage_that_ends_is_so_many_units_of_the_one_around_it():
+    with progress.plan(["first", "second"]) as whole:
+        with progress.Stage("first", 10, done=4) as stage:
+            progress.advance(6)
+            with progress.Stage("encoding", 3, units=0):
+                pass
+        assert (stage.done, whole.done, whole.total) == (10, 1, 2)
+        with progress.Stage("second", 8) as stage, progress.Stage("", 4, units=8):
+            progress.advance(4)
+            assert stage.done == 0
+        assert (stage.done, whole.done) == (8, 2)
 
 
 def test_a_stage_that_fails_leaves_none_open():
-    with pytest.raises(KeyError), progress.plan({"a": 1.0}) as whole:
+    with pytest.raises(KeyError), progress.plan(["a"]) as whole:
         with progress.Stage("a", 2):
             raise KeyError
-    assert whole.share() == 0 and progress._open == []
+    assert whole.done == 0 and progress._open == []
     progress.advance()
     progress.detailed("nobody listens")
