@@ -183,14 +183,11 @@ class Kill(NamedTuple):
 
 
 def start(
-    line: Line,
-    folder: pathlib.Path,
-    kill: Kill | None = None,
-    before: Callable[[], None] = lambda: None,
+    line: Line, folder: pathlib.Path, kill: Kill | None = None
 ) -> tuple[int, list[str]]:
-    """Gives a line in a folder; its status, and what it has changed, in order.
+    """Gives a line in a folder; returns its status and its changes of files, in order.
 
-    What it prints is in a file `output` there; `before` is called first.
+    What the line prints is in a file `output` there.
     """
     child = os.fork()
     if not child:
@@ -204,7 +201,6 @@ def start(
             os.environ["METAINIT_DATA_DIR"] = f"{folder}/data"
             log = os.open("changes", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
             (kill or Kill()).watch(log)
-            before()
             status = run(line)
         except BaseException:
             traceback.print_exc()

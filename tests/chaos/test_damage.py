@@ -1,7 +1,4 @@
-"""Files that are not as they were written: noticed, named, and made again where can be.
-
-Long versions: `python tests/chaos/faults.py`.
-"""
+"""Files that are not as they were written are noticed, named, and made again."""
 
 import errno
 import itertools

@@ -1,4 +1,4 @@
-"""Short versions of the programs beside this, which see."""
+"""Short versions of kills.py and hostile.py."""
 
 import json
 import pathlib
@@ -22,12 +22,6 @@ def test_killed_lines_end_as_others_do():
     rows = rows_of("kills.py", "--kills=3", "--seed=1", "--lines=launch,prepare")
     assert sum(len(row.get("kills", ())) for row in rows[:-1]) == 3
     assert rows[-1] == {"kills": 3, "seed": 1, "wrong": 0}
-
-
-@pytest.mark.slow
-def test_two_launches_at_once_and_a_clock_that_was_set_back_end_well():
-    rows = rows_of("faults.py", "--faults=twice,clock", "--lines=finetune,prepare")
-    assert len(rows) == 4 and not any(row["wrong"] for row in rows), rows
 
 
 @pytest.mark.slow
