@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.claims import layout
 from benchmarks.claims.claim import CODE, Claim
 from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
@@ -57,7 +58,7 @@ def report(
             lines.append(f"{missing} of {claim.seeds} seeds are to be run: {name}.")
     outcomes = [_line(claim, name, x) for name, x in comparisons(compared).items()]
     lines += ["", *outcomes, *_mean_line(compared), ""]
-    return "\n".join([*lines, seeds_report.terminal(compared)])
+    return "\n".join([*lines, layout.render(seeds_report.summary(compared))])
 
 
 def opening(claim: Claim, threshold: str, protocol: str) -> list[str]:

@@ -26,7 +26,7 @@ from metainit.evaluation import intervals, metrics
 from metainit.experiments import classifier
 from metainit.experiments.classifier import Classifier, together
 from metainit.models import pretrained
-from metainit.reporting import finetune_report, html, plain_text
+from metainit.reporting import finetune_report, html, plain_text, tables
 from metainit.reporting.finetune_report import Judged
 from metainit.runtime import atomic, digest, progress, run_folder
 from metainit.runtime.arguments import Parser
@@ -170,7 +170,7 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
     }
     command = shlex.join(["metainit", "predict", str(out), "NEW_IMAGES"])
     title = f"metainit: {given.data}"
-    html.write(out, finetune_report.blocks(report, said, title, command))
+    html.write(out, finetune_report.page(report, said, title, command))
     atomic.write_json(out / REPORT, report)
     _tell(report)
 
@@ -324,7 +324,7 @@ def _tell(report: Mapping[str, Any]) -> None:
 
 def _say(line: str) -> None:
     """Prints a sentence in the columns of a terminal."""
-    print(plain_text.render([line]), flush=True)
+    print(plain_text.render([tables.paragraph(line)]), flush=True)
 
 
 def _in_words(row: Mapping[str, Any]) -> str:

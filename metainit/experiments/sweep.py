@@ -167,7 +167,7 @@ def settings(config: Search) -> list[Fields]:
         try:
             configs.typed(parsing.replaced(config.experiment, fields))
         except ConfigError as error:
-            words, way_out = tune_report.in_words(fields), ""
+            words, way_out = tune_report.assignments(fields), ""
             if not any(name in str(error) for name in fields):
                 way_out = "; experiment.FIELD=VALUE changes a field of all trials"
             raise ConfigError(
@@ -201,7 +201,7 @@ def tune(
     planned = settings(config)
     print(f"{len(planned)} trials, {config.search.hours:g} hours at most")
     if dry_run:
-        print("\n".join(map(tune_report.in_words, planned)))
+        print("\n".join(map(tune_report.assignments, planned)))
         first = _of_trial(config, planned[0], config.search.hours)
         return train(first, workdir / "trials", dry_run=True)
     may_change = ("search", *(f"experiment.{name}" for name in _MAY_CHANGE))
@@ -226,7 +226,7 @@ def _run_all(
             continue
         stop.check()
         name = f"trial {number} of {len(planned)}"
-        print(f"{name}: {tune_report.in_words(fields)}")
+        print(f"{name}: {tune_report.assignments(fields)}")
         try:
             with progress.Stage(name, has_bar=False):
                 trial = _run(config, fields, workdir, train)
@@ -307,8 +307,8 @@ def _report(
     if winner is None:
         best_file.unlink(missing_ok=True)
     else:
-        verdict = tune_report.verdict(trials, planned, by)
-        about = f"{verdict}\n\n    {measure}\n\nWritten by: {command}\n"
+        outcome = tune_report.outcome(trials, planned, by)
+        about = f"{outcome}\n\n    {measure}\n\nWritten by: {command}\n"
         best = parsing.replaced(experiment, winner.fields)
         atomic.write_text(best_file, configs.source(best, about))
     context = {
@@ -320,6 +320,6 @@ def _report(
         "versions": provenance.versions(),
         "config": dataclasses.asdict(config),
     }
-    html.write(workdir, tune_report.blocks(trials, planned, by, context))
+    html.write(workdir, tune_report.page(trials, planned, by, context))
     print(text)
     return text

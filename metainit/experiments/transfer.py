@@ -17,7 +17,6 @@ from metainit.data.loading import Source
 from metainit.experiments import configs
 from metainit.models import pretrained
 from metainit.reporting import figures, html, plain_text, tables, transfer_report
-from metainit.reporting.tables import Heading, Verdict
 from metainit.runtime import provenance, run_folder
 from metainit.runtime.cost import NAMES, RANDOM
 from metainit.training import frozen_features, initialisation, stored
@@ -70,19 +69,22 @@ def train(
         view=functools.partial(_on_maps, cache.root(config.data.data_dir) / "features"),
     )
     figures.transfer(workdir / "transfer.png", [transfer.runs])
-    verdict = transfer_report.verdict(transfer, config.seed)
-    opening = (verdict, *_overlaps(config.data.name, config.inits, inits))
+    verdict = tables.paragraph(transfer_report.best_against_next(transfer, config.seed))
+    overlaps = _overlaps(config.data.name, config.inits, inits)
+    warnings = [*map(tables.paragraph, overlaps)]
     section = list(transfer_report.section(transfer, "transfer.png"))
     account = transfer_report.account(transfer)
-    page = [*opening, Heading(f"metainit: transfer to {name}", 1), *section, account]
+    title = tables.heading(f"metainit: transfer to {name}", 1)
+    page = [verdict, *warnings, title, *section, account]
+    page += map(tables.paragraph, _of_encoders(inits))
     about = f"On {transfer.device}: {tables.words(provenance.versions())}."
     end = tables.again(command, about, settings)
-    html.write(workdir, [*page, *_of_encoders(inits), *end])
-    text = plain_text.render([*section, *opening[1:]])
+    html.write(workdir, [*page, *end])
+    text = plain_text.render([*section, *warnings])
     sources = dict(zip(inits, config.inits, strict=True))
     use = _use(config, sources[transfer_report.best(transfer)[0].init])
-    told, where = Verdict("", verdict), str(workdir / "report.html")
-    text += "\n\n" + plain_text.ending(told, where, {"use it": use})
+    where = str(workdir / "report.html")
+    text += "\n\n" + plain_text.ending(verdict, where, {"use it": use})
     print(text)
     return text
 

@@ -5,46 +5,39 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from metainit.evaluation.results import Example
-from metainit.reporting.tables import Block, Card, Cards, Picture
+from metainit.reporting.tables import escaped, paragraph, thumbnail
 
 
-def blocks(example: Example, ours: str, theirs: str | None) -> Iterator[Block]:
-    """Yields a sentence, and a card for each class that is shown.
+def section(example: Example, ours: str, theirs: str | None) -> Iterator[str]:
+    """Yields a sentence, and an item for each class that is shown.
 
-    What ours takes a query for marks it; a baseline, if there is one, stands below.
+    Of each query it says whether ours and a baseline, if there is one, were right.
     """
     sides = [("ours", ours)] if theirs is None else [("ours", ours), ("other", theirs)]
     shown, way = len(example.support), len(example.class_names)
     part = f", {shown} of its {way} classes" if shown < way else ""
     names = ", ".join(f"{who}: {init}" for who, init in sides)
-    yield (
+    yield paragraph(
         f"The first episode of meta-test{part}: of each class an image to learn from "
         f"and then queries. ✓ is told right, ✗ taken for another class; {names}."
     )
     labels = np.array(example.labels)
-    yield Cards(
-        [
-            Card(
-                example.class_names[label],
-                [
-                    Picture(example.support[label], "to learn from"),
-                    *(
-                        _query(example, sides, int(number))
-                        for number in np.flatnonzero(labels == label)
-                    ),
-                ],
-            )
-            for label in range(shown)
+    items = []
+    for label in range(shown):
+        pictures = [f"{thumbnail(example.support[label])} to learn from"]
+        pictures += [
+            f"{thumbnail(example.query[n])} {escaped(_answers(example, sides, n))}"
+            for n in map(int, np.flatnonzero(labels == label))
         ]
-    )
+        name = paragraph(example.class_names[label])
+        items.append(f"- {name}: {'; '.join(pictures)}")
+    yield "\n".join(items)
 
 
-def _query(example: Example, sides: Sequence[tuple[str, str]], number: int) -> Picture:
+def _answers(example: Example, sides: Sequence[tuple[str, str]], number: int) -> str:
     label, names = example.labels[number], example.class_names
-    answers = [example.said[init][number] for _, init in sides]
-    told = [
+    answers = [(who, example.said[init][number]) for who, init in sides]
+    return ", ".join(
         f"{who} ✓" if answer == label else f"{who} ✗ {names[answer]}"
-        for (who, _), answer in zip(sides, answers, strict=True)
-    ]
-    mark = "right" if answers[0] == label else "wrong"
-    return Picture(example.query[number], "\n".join(told), mark)
+        for who, answer in answers
+    )

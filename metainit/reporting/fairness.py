@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from metainit.evaluation.results import Row
 from metainit.reporting import tables
-from metainit.reporting.tables import Block, Bullets, Table
 from metainit.runtime.cost import FROM_PRETRAINED, JOINT, META, NAMES, Cost
 
 TOLERANCE = 0.05  # by which device times that should be equal may differ
@@ -23,7 +22,7 @@ class Terms(NamedTuple):
 
     Attributes:
       mixture: shares of the data sets in tasks, by name, of sum 1.
-      joint_mixture: those in the images of joint pretraining.
+      joint_mixture: shares of the data sets in the images of joint pretraining.
       pace: steps of joint pretraining that stand for a meta-iteration.
       stopped: initialisations whose training ended before its last step.
       encoder: the pretrained encoder's name, "" for none.
@@ -41,7 +40,7 @@ class Terms(NamedTuple):
     uncut: str = ""
 
 
-def section(rows: Sequence[Row], batch_norm: str, terms: Terms) -> Iterator[Block]:
+def section(rows: Sequence[Row], batch_norm: str, terms: Terms) -> Iterator[str]:
     """Yields a row for each initialisation, and what all had in common."""
     costs = {row.init: row.cost for row in rows}
     cells = [
@@ -55,8 +54,8 @@ def section(rows: Sequence[Row], batch_norm: str, terms: Terms) -> Iterator[Bloc
         for init, cost in costs.items()
     ]
     names = "Initialisation", "Device time", "Images", "FLOPs", "Trials"
-    yield from tables.captioned(Table(names, cells, text=1))
-    yield Bullets(
+    yield tables.captioned(names, cells, text=1)
+    yield tables.bullets(
         (
             f"Mixture: {_mixture(terms)}.",
             f"Batch norm: {batch_norm}.",
@@ -70,7 +69,8 @@ def section(rows: Sequence[Row], batch_norm: str, terms: Terms) -> Iterator[Bloc
 def unequal(costs: Mapping[str, Cost], terms: Terms) -> Iterator[str]:
     """Warns where ours and joint pretraining did not take the same device time.
 
-    Learned rates alone take as many iterations, whatever time these take.
+    Trainings of learned rates alone are left out: they are given a number of
+    iterations, whatever time these take.
     """
     if (joint := costs.get(NAMES[JOINT])) is None:
         return
@@ -82,16 +82,16 @@ def unequal(costs: Mapping[str, Cost], terms: Terms) -> Iterator[str]:
         if apart <= TOLERANCE:
             continue
         early = [x for x in (name, NAMES[JOINT]) if x in terms.stopped]
-        told = f"{' and '.join(early)} stopped early"
+        advice = f"{' and '.join(early)} stopped early"
         if not early:
-            told = (
+            advice = (
                 f"fix joint.steps_per_iteration beforehand (here {terms.pace:.3g}), or "
                 "take a machine that does nothing else"
             )
         yield (
             f"Warning: {name} took {seconds[0]:,.1f} s of device time and "
             f"{NAMES[JOINT]} {seconds[1]:,.1f} s. These should be equal, and are "
-            f"{100 * apart:.0f} % apart: {told}."
+            f"{100 * apart:.0f} % apart: {advice}."
         )
 
 

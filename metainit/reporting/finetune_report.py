@@ -10,30 +10,19 @@ from sklearn.metrics import confusion_matrix
 from metainit.evaluation import intervals
 from metainit.evaluation.metrics import ACCURACY
 from metainit.reporting import tables
-from metainit.reporting.tables import (
-    Bar,
-    Bars,
-    Block,
-    Code,
-    Details,
-    Gallery,
-    Heading,
-    Picture,
-    Table,
-    Verdict,
-)
+from metainit.reporting.tables import Bar, details, paragraph
 
-MISTAKES = 20  # that are shown
+MISTAKES = 20  # that are shown at most
 _ENOUGH = 5  # held-out images of a class that is called the worst
 _WORST = 20  # classes, and pairs of classes, that are listed
 _MATRIX = 20  # classes that a matrix may have
 _BINS = 5  # of probabilities
-_OF_CURVE = "Judged by a quarter of the images to learn from, which it did not see."
+_CURVE = "Judged by a quarter of the images to learn from, which it did not see."
 _CROSS_VALIDATED = "cross-validated: judged by what had not learned from it"
 
 
 class Judged(NamedTuple):
-    """What a classifier said of images that it had not learned from.
+    """The answers of a classifier on images that it had not learned from.
 
     Attributes:
       chances: float [n, classes].
@@ -49,26 +38,25 @@ class Judged(NamedTuple):
     class_names: Sequence[str]
 
 
-def verdict(report: Mapping[str, Any]) -> Verdict:
+def headline(report: Mapping[str, Any]) -> str:
     """Says how good it is, on images that were held out and on those that were not.
 
-    And of which class it is worst, of those that have enough images.
+    It names the worst of the classes that have enough images, too.
     """
     right, judged = report["accuracy_of_class"], report["judged_of_class"]
     enough = [name for name, count in judged.items() if count >= _ENOUGH]
-    told = ""
+    more = ""
     for row in report["compared"]:
         if row["head"] == report["chosen"]:
             how = "on a part before" if report["steps_taken"] else "cross-validated"
-            told = f" ({ACCURACY.mean(row['accuracy'])} % {how})"
+            more = f" ({ACCURACY.mean(row['accuracy'])} % {how})"
     if worst := min(enough, key=right.__getitem__, default=""):
         count = round(right[worst] * judged[worst])
         name = textwrap.shorten(worst, 40, placeholder="...")
-        told += f"; worst, {name}: {count:,} of {judged[worst]:,}"
-    return Verdict(
-        "",
+        more += f"; worst, {name}: {count:,} of {judged[worst]:,}"
+    return (
         f"{_share(report)} of {report['judged']:,} held-out images told right by "
-        f"{report['chosen']}{told}.",
+        f"{report['chosen']}{more}."
     )
 
 
@@ -84,18 +72,18 @@ def leaked(report: Mapping[str, Any]) -> str:
     )
 
 
-def blocks(
+def page(
     report: Mapping[str, Any], judged: Judged, title: str, command: str
-) -> Iterator[Block]:
-    """Yields the page; `report` is what `report.json` holds.
+) -> Iterator[str]:
+    """Yields the page as parts of Markdown; `report` is what `report.json` holds.
 
     `command` uses the classifier.
     """
-    yield verdict(report)
+    yield paragraph(headline(report))
     if warning := leaked(report):
-        yield Verdict("", warning)
-    yield Heading(title, 1)
-    yield (
+        yield f"**{tables.escaped(warning)}**"
+    yield tables.heading(title, 1)
+    yield paragraph(
         f"{report['init']}; {report['images']:,} images to learn from, held out: "
         f"{report['held_out']}. [ ] are 95 % intervals (Wilson)."
     )
@@ -104,27 +92,25 @@ def blocks(
         Bar(row["head"], _CROSS_VALIDATED, *_interval(row))
         for row in report["compared"]
     ]
-    yield Bars("Accuracy", [saved, *heads])
-    yield Code(command)
+    yield tables.bars("Accuracy", [saved, *heads])
+    yield tables.code(command)
     if heads:
-        yield Details("Heads", [*tables.captioned(_heads(report))])
+        yield details("Heads", _heads(report))
     if report["curve"]:
         steps = [
             Bar(row["head"], f"log loss {row['loss']:.3f}", *_interval(row))
             for row in report["curve"]
         ]
-        yield Details("Adapting, step by step", [_OF_CURVE, Bars("Accuracy", steps)])
+        curve = tables.bars("Accuracy", steps)
+        yield details("Adapting, step by step", paragraph(_CURVE), curve)
     yield from _mistakes(judged)
-    yield Details("Classes, the worst first", [_classes(judged)])
-    yield Details("What was taken for what", [_confusion(judged)])
-    yield Details(
-        "Calibration",
-        [
-            "Where it says 90 %, 90 % should be right. Mean difference: "
-            f"{100 * report['calibration_error']:.1f} points.",
-            _calibration(judged),
-        ],
+    yield details("Classes, the worst first", _classes(judged))
+    yield details("What was taken for what", _confusion(judged))
+    about = (
+        "Where it says 90 %, 90 % should be right. Mean difference: "
+        f"{100 * report['calibration_error']:.1f} points."
     )
+    yield details("Calibration", paragraph(about), _calibration(judged))
 
 
 def _interval(row: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -132,10 +118,10 @@ def _interval(row: Mapping[str, Any]) -> tuple[float, float, float]:
 
 
 def _share(row: Mapping[str, Any]) -> str:
-    return tables.in_percent(Bar("", "", *_interval(row)))
+    return tables.in_percent(*_interval(row))
 
 
-def _heads(report: Mapping[str, Any]) -> Table:
+def _heads(report: Mapping[str, Any]) -> str:
     rows = [
         (
             row["head"],
@@ -146,76 +132,78 @@ def _heads(report: Mapping[str, Any]) -> Table:
         )
         for row in report["compared"]
     ]
-    return Table(("Head", "", "Accuracy", "Log loss", "Images"), rows)
+    return tables.captioned(("Head", "", "Accuracy", "Log loss", "Images"), rows)
 
 
 def _pairs(judged: Judged) -> list[tuple[int, int, int]]:
     """Counts of wrong answers, (label, answer, count), the most frequent first."""
     counts = _counts(judged)
     np.fill_diagonal(counts, 0)
-    found = [(int(a), int(b), int(counts[a, b])) for a, b in np.argwhere(counts)]
-    return sorted(found, key=lambda pair: -pair[2])
+    pairs = [(int(a), int(b), int(counts[a, b])) for a, b in np.argwhere(counts)]
+    return sorted(pairs, key=lambda pair: -pair[2])
 
 
 def _counts(judged: Judged) -> np.ndarray:
-    """The confusion matrix, int [label, answer]."""
+    """Counts answers by label: the confusion matrix, int [label, answer]."""
     classes = range(len(judged.class_names))
     return confusion_matrix(judged.labels, judged.chances.argmax(-1), labels=classes)
 
 
-def _classes(judged: Judged) -> Table:
+def _classes(judged: Judged) -> str:
     counts, names = _counts(judged), judged.class_names
-    of_class = counts.sum(1)
-    share = np.diag(counts) / np.maximum(of_class, 1)
+    images = counts.sum(1)
+    share = np.diag(counts) / np.maximum(images, 1)
     mostly: dict[int, str] = {}
     for label, answer, count in _pairs(judged):
         mostly.setdefault(label, f"{names[answer]} ({count})")
-    order = [x for x in np.argsort(share, kind="stable") if of_class[x]][:_WORST]
+    order = [x for x in np.argsort(share, kind="stable") if images[x]][:_WORST]
     rows = [
         (
             names[label],
             mostly.get(int(label), "-"),
             ACCURACY.mean(share[label]),
-            str(of_class[label]),
+            str(images[label]),
         )
         for label in order
     ]
-    return Table(("Class", "Mostly taken for", "Right, %", "Images"), rows)
+    return tables.table(("Class", "Mostly taken for", "Right, %", "Images"), rows)
 
 
-def _confusion(judged: Judged) -> Table:
-    """A row a class and a column an answer or, of many classes, frequent mistakes."""
+def _confusion(judged: Judged) -> str:
+    """Makes a row for a class and a column for an answer.
+
+    Of many classes it lists the most frequent mistakes in place of that.
+    """
     names = judged.class_names
     if len(names) > _MATRIX:
         rows = [(names[a], names[b], str(n)) for a, b, n in _pairs(judged)[:_WORST]]
-        return Table(("Class", "Taken for", "Images"), rows)
+        return tables.table(("Class", "Taken for", "Images"), rows)
     cells = [
         (name, *(str(n) if n else "" for n in row))
         for name, row in zip(names, _counts(judged), strict=True)
     ]
-    return Table(("Class, taken for:", *names), cells, text=1)
+    return tables.table(("Class, taken for:", *names), cells, text=1)
 
 
-def _mistakes(judged: Judged) -> Iterator[Block]:
-    """Images of which it was most sure, and wrong."""
+def _mistakes(judged: Judged) -> Iterator[str]:
+    """Yields a list of the images of which it was most sure, and wrong."""
     answers, sure = judged.chances.argmax(-1), judged.chances.max(-1)
     wrong = np.flatnonzero(answers != judged.labels)
     if not len(wrong):
         return
     names = judged.class_names
-    shown = [
-        Picture(
-            judged.images[n],
+    items = []
+    for n in wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES]:
+        about = (
             f"{names[judged.labels[n]]}, taken for {names[answers[n]]} "
-            f"({100 * sure[n]:.0f} %): {judged.files[n]}",
+            f"({100 * sure[n]:.0f} %): {judged.files[n]}"
         )
-        for n in wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES]
-    ]
-    yield Details(f"The {len(shown)} most confident mistakes", [Gallery(shown)])
+        items.append(f"- {tables.thumbnail(judged.images[n])} {paragraph(about)}")
+    yield details(f"The {len(items)} most confident mistakes", "\n".join(items))
 
 
-def _calibration(judged: Judged) -> Bars:
-    """The share that is right, by what was said of it."""
+def _calibration(judged: Judged) -> str:
+    """Draws the share that is right, by what was said of it."""
     sure, right = judged.chances.max(-1), judged.chances.argmax(-1) == judged.labels
     bars = []
     for number in range(_BINS):
@@ -228,4 +216,4 @@ def _calibration(judged: Judged) -> Bars:
             )
             name = f"said {100 * low:.0f} to {100 * high:.0f} %"
             bars.append(Bar(name, about, share, *intervals.wilson(share, count)))
-    return Bars("Right, by what was said", bars)
+    return tables.bars("Right, by what was said", bars)

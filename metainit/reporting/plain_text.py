@@ -1,126 +1,169 @@
-"""Blocks of a report as plain text, in ASCII and in the columns of a terminal."""
+"""A report's Markdown in a terminal, by `rich`: plain text in 80 columns."""
 
-import itertools
+import html
+import io
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import ClassVar
 
-from metainit.reporting.tables import (
-    Block,
-    Bullets,
-    Code,
-    Details,
-    Heading,
-    Table,
-    Verdict,
-)
+from rich import markdown
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import MarkdownContext, MarkdownElement, TextElement
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
 
 WIDTH = 80  # columns of a terminal
-_CELL = 30  # of them that a cell of text has, where a table is too wide
-_HEAD = 8  # and a heading of numbers, at least
+_TEXT = 16  # of them that a column of text has at least, where it needs as many
+_HEAD = 8  # and a heading of numbers
+# What reports say beyond ASCII. Names of others stay as they are.
+_ASCII = str.maketrans({"±": "+-", "←": "<-"})
 
 
-def render(blocks: Iterable[Block]) -> str:
-    """Renders blocks as plain text in ASCII, wrapped to `WIDTH` columns."""
-    parts = ("\n".join(_rendered(block)) for block in blocks)
-    return "\n\n".join(part for part in parts if part)
+def render(parts: Iterable[str]) -> str:
+    """Renders Markdown as plain text, in ASCII but for names that are not.
+
+    Lines are wrapped to `WIDTH` columns; a path in a sentence, which is copied, is not
+    broken.
+    """
+    console = Console(
+        file=io.StringIO(), width=WIDTH, color_system=None, force_jupyter=False
+    )
+    text = _Markdown("\n\n".join(parts).translate(_ASCII))
+    with console.capture() as capture:
+        console.print(text, crop=False)
+    lines = (line.rstrip() for line in capture.get().split("\n"))
+    return re.sub("\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
 
 
-def ending(verdict: Verdict, page: str, commands: Mapping[str, str]) -> str:
+def ending(verdict: str, page: str, commands: Mapping[str, str]) -> str:
     """Ends a terminal's output in five lines: the verdict, the page, what to do."""
-    lines = [_filled(verdict.in_words()), f"report: {page}"]
+    lines = [render([verdict]), f"report: {page}"]
     return "\n".join([*lines, *(f"{what}: {x}" for what, x in commands.items())])
 
 
-def _rendered(block: Block) -> Iterator[str]:
-    match block:
-        case Heading(text, _):
-            yield _ascii(text)
-        case Bullets(items):
-            for item in items:
-                yield _filled(f"- {item}", "  ")
-        case Code(text, _):
-            yield text
-        case Table():
-            yield from _aligned(block)
-        case Verdict():
-            yield _filled(block.in_words())
-        case Details(title, blocks):
-            yield render([Heading(title), *blocks])
-        case str():
-            yield _filled(block)
+class _Paragraph(markdown.Paragraph):
+    """Text that is broken at spaces only."""
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        lines = textwrap.wrap(
+            self.text.plain,
+            options.max_width,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        yield Text("\n".join(lines), no_wrap=True, overflow="ignore")
 
 
-def _filled(text: str, indent: str = "") -> str:
-    return textwrap.fill(
-        _ascii(text),
-        WIDTH,
-        subsequent_indent=indent,
-        # A path is copied: it is not broken.
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
+class _Item(markdown.ListItem):
+    """An item of a list."""
 
-
-def _aligned(table: Table) -> Iterator[str]:
-    """Aligns columns; the first of several of text becomes titles above the others.
-
-    In a table that is too wide, texts and headings are broken; columns of numbers that
-    are too many follow below, beside those of text again.
-    """
-    heading, rows, text, _ = table
-    if text > 1:
-        heading, text = [", ".join(heading[:2]), *heading[2:]], text - 1
-        rows = []
-        for name, of_name in itertools.groupby(table.rows, key=lambda row: row[0]):
-            rows += [(name,), *((f"  {x}", *cells) for _, x, *cells in of_name)]
-    # A row of cells, each of them lines.
-    lines = [[[_ascii(cell)] for cell in row] for row in (heading, *rows)]
-    if _total(_widths(lines)) > WIDTH:
-        numbers = _widths(lines[1:]) or [_CELL] * len(heading)
+    def render_bullet(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        inner = options.update(width=options.max_width - 2)
+        lines = Segment.split_lines(console.render(self.elements, inner))
         for number, line in enumerate(lines):
-            for n, [cell] in enumerate(line):
-                if n < text and (n or len(line) > 1):
-                    line[n] = _broken(cell, _CELL)
-                elif number == 0:
-                    line[n] = _broken(cell, max(numbers[n], _HEAD))
-    widths = _widths(lines)
-    for number, shown in enumerate(_parts(widths, text)):
-        if number:
-            yield ""
-        formats = [f"{{:{'<' if n < text else '>'}{widths[n]}}}" for n in shown]
-        for line in lines:
-            cells = [line[n] for n in shown if n < len(line)]
-            for row in itertools.zip_longest(*cells, fillvalue=""):
-                yield "  ".join(formats[: len(row)]).format(*row).rstrip()
+            yield Segment("  " if number else "- ")
+            yield from line
+            yield Segment.line()
 
 
-def _parts(widths: Sequence[int], text: int) -> list[list[int]]:
+class _Heading(markdown.Heading):
+    """A heading, flush left."""
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        yield self.text
+
+
+class _Html(TextElement):
+    """The title of what a page folds; nothing else is HTML."""
+
+    def on_text(self, context: MarkdownContext, text: str | Text) -> None:
+        if title := re.search("<summary>(.*)</summary>", str(text)):
+            self.text.append(html.unescape(title[1]))
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        yield self.text
+
+
+class _NoImage(markdown.ImageItem):
+    """An image, which a terminal does not show."""
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        yield from ()
+
+
+class _Table(markdown.TableElement):
+    """A table; columns of numbers that are too many follow below.
+
+    They stand beside the columns of text again, which are broken where they must be.
+    """
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        assert self.header is not None and self.header.row is not None
+        names = [cell.content for cell in self.header.row.cells]
+        body = [] if self.body is None else self.body.rows
+        rows = [[cell.content for cell in row.cells] for row in body]
+        is_number = [cell.justify == "right" for cell in self.header.row.cells]
+        widths = [_width(*column) for column in zip(names, *rows, strict=True)]
+        for number, shown in enumerate(_parts(widths, is_number)):
+            table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+            for n in shown:
+                width = widths[n] if is_number[n] else None
+                table.add_column(names[n], width=width, overflow="fold")
+            for row in rows:
+                table.add_row(*(row[n] for n in shown))
+            if number:
+                yield Text()
+            yield table
+
+
+class _Markdown(markdown.Markdown):
+    elements: ClassVar[dict[str, type[MarkdownElement]]] = {
+        **markdown.Markdown.elements,
+        "paragraph_open": _Paragraph,
+        "list_item_open": _Item,
+        "heading_open": _Heading,
+        "html_block": _Html,
+        "image": _NoImage,
+        "table_open": _Table,
+    }
+
+    def __init__(self, markup: str) -> None:
+        super().__init__(markup, hyperlinks=False)
+        for line in self.parsed:
+            for token in line.children or ():
+                if token.type == "code_inline":  # there are no colours to tell it by
+                    token.content = f"`{token.content}`"
+
+
+def _width(name: Text, *cells: Text) -> int:
+    """Columns that cells need, and their heading if it is broken between words."""
+    least = max(map(cell_len, name.plain.split()), default=0)
+    heading = max(least, min(cell_len(name.plain), _HEAD))
+    return max([heading, *(cell_len(cell.plain) for cell in cells)])
+
+
+def _parts(widths: Sequence[int], is_number: Sequence[bool]) -> Iterator[list[int]]:
     """Parts columns so that each part fits, with the columns of text in all of them."""
-    parts = [list(range(text))]
-    for n in range(text, len(widths)):
-        fits = _total([widths[x] for x in (*parts[-1], n)]) <= WIDTH
-        if not fits and len(parts[-1]) > text:
-            parts.append(list(range(text)))
-        parts[-1].append(n)
-    return parts
-
-
-def _widths(lines: Sequence[Sequence[Sequence[str]]]) -> list[int]:
-    most = max(map(len, lines), default=0)
-    columns = zip(*(line for line in lines if len(line) == most), strict=True)
-    return [max(len(x) for cell in column for x in cell) for column in columns]
-
-
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + 2 * (len(widths) - 1)
-
-
-def _broken(cell: str, width: int) -> list[str]:
-    indent = " " * (len(cell) - len(cell.lstrip()))
-    return textwrap.wrap(
-        cell, width, subsequent_indent=indent, break_long_words=False
-    ) or [cell]
-
-
-def _ascii(text: str) -> str:
-    return text.replace("±", "+-").replace("←", "<-")
+    texts = [n for n, number in enumerate(is_number) if not number]
+    free = WIDTH - sum(min(widths[n], _TEXT) + 2 for n in texts)
+    part, left = [*texts], free
+    for n in (n for n, number in enumerate(is_number) if number):
+        if widths[n] > left and len(part) > len(texts):
+            yield part
+            part, left = [*texts], free
+        part.append(n)
+        left -= widths[n] + 2
+    yield part

@@ -28,16 +28,7 @@ from metainit.reporting import (
     transfer_report,
     verdict,
 )
-from metainit.reporting.tables import (
-    Bar,
-    Bars,
-    Block,
-    Bullets,
-    Code,
-    Details,
-    Heading,
-    Table,
-)
+from metainit.reporting.tables import Bar, details, paragraph
 from metainit.reporting.verdict import Differences
 from metainit.runtime import atomic
 from metainit.runtime.logging import Writer
@@ -45,9 +36,9 @@ from metainit.transfer.results import Transfer
 
 Paired = Sequence[tuple[Evaluation, Differences]]
 
-# What another run's line has of its own; as `shlex.join` writes it.
-_OF_THIS_RUN = re.compile(r" (--(out|workdir)[ =]('[^']*'|\S+)|seed=\S+)")
-_EXPLAINED = Bullets(
+# Words of a command line that another run does not share, as `shlex.join` writes them.
+_OWN_WORDS = re.compile(r" (--(out|workdir)[ =]('[^']*'|\S+)|seed=\S+)")
+_EXPLAINED = tables.bullets(
     (
         "Setting, Steps: the best on meta-validation; test results choose nothing. A "
         "dash under Steps: the head is in closed form and takes none.",
@@ -60,7 +51,7 @@ _EXPLAINED = Bullets(
 
 
 class Context(TypedDict):
-    """What a report says about the run besides its evaluation."""
+    """What a report says about the run, besides its evaluation."""
 
     title: str
     command: str  # that repeats the run
@@ -80,7 +71,8 @@ def write_report(
 ) -> str:
     """Writes report.md, report.html, results.jsonl, figures and `episodes.npz`.
 
-    Each file is whole or not there at all. It returns plain text for the terminal.
+    Each file is whole or not there at all. The text that is returned is the report for
+    a terminal.
 
     Raises:
       ValueError: rows whose arrays do not fit together, fewer than two episodes, or
@@ -94,7 +86,7 @@ def write_report(
     lines.append(_summary(evaluation, context))
     atomic.write_rows(workdir / "results.jsonl", lines)
     finished_runs.write_episodes(workdir / finished_runs.EPISODES, evaluation)
-    told, commands = verdict.of_run(evaluation), _next(workdir, context)
+    commands = _next(workdir, context)
     costs = {row.init: row.cost for row in evaluation.rows}
     about = [
         f"{evaluation.dataset}, {evaluation.in_words}, on {evaluation.device}. One "
@@ -103,32 +95,35 @@ def write_report(
         f"the evaluation took {tables.duration(evaluation.runtime)}.",
         *fairness.unequal(costs, context["terms"]),
     ]
-    heads = _table(paired[:1]).without("Data set")
-    results: list[Block] = [*_results(workdir, paired)]
+    opening = verdict.verdict(evaluation)
+    first, *facts = map(paragraph, about)
+    heads = _table(paired[:1], without=["Data set"])
+    results = [*_results(workdir, paired)]
     given = fairness.section(evaluation.rows, evaluation.batch_norm, context["terms"])
-    results.append(Details("What each was given", [*given]))
+    results.append(details("What each was given", *given))
     end = [*_end(workdir, evaluation, context)]
     if transfer is not None:
         figures.transfer(workdir / "transfer.png", [transfer.runs])
-        section = [*transfer_report.section(transfer, "transfer.png")]
-        results.append(Details("Transfer efficiency", section))
+        section = transfer_report.section(transfer, "transfer.png")
+        results.append(details("Transfer efficiency", *section))
         end.insert(0, transfer_report.account(transfer))
-    todo = Code("\n".join(f"{x}  # {what}" for what, x in commands.items()))
-    page: list[Block] = [told, Heading(context["title"], 1), about[0]]
-    page += [bars(evaluation.rows), *_example(evaluation), *about[1:], todo]
-    page.append(Details("Heads", [*tables.captioned(heads), _EXPLAINED]))
+    todo = (f"{command}  # {purpose}" for purpose, command in commands.items())
+    page = [opening, tables.heading(context["title"], 1), first]
+    page += [bars(evaluation.rows), *_example(evaluation), *facts]
+    page += [tables.code("\n".join(todo)), details("Heads", heads, _EXPLAINED)]
     html.write(workdir, [*page, *results, *end])
-    shown = plain_text.render([heads.without("Setting"), *results, *about])
-    ending = plain_text.ending(told, str(workdir / "report.html"), commands)
+    narrow = _table(paired[:1], without=["Data set", "Setting"])
+    shown = plain_text.render([narrow, *results, first, *facts])
+    ending = plain_text.ending(opening, str(workdir / "report.html"), commands)
     return f"{shown}\n\n{ending}"
 
 
 def _next(workdir: pathlib.Path, context: Context) -> dict[str, str]:
-    """What to do after this run, by what it is for."""
+    """Lists commands to go on with, by what they are for."""
     commands, where = {}, shlex.quote(str(workdir))
     if context["command"].startswith("metainit train "):
         seed = context["terms"].seed + 1
-        given = _OF_THIS_RUN.sub("", context["command"])
+        given = _OWN_WORDS.sub("", context["command"])
         other = f"seed={seed} --out {shlex.quote(f'{workdir}-seed{seed}')}"
         commands["does it hold"] = f"{given} {other}"
     names = (name.split(":")[-1] for name in context["terms"].mixture)
@@ -166,10 +161,10 @@ def show_in_tensorboard(
         writer.write_images(step, pictures)
 
 
-def bars(rows: Sequence[Row]) -> Bars:
-    """Gives each initialisation's accuracy, with the head that validation chose."""
+def bars(rows: Sequence[Row]) -> str:
+    """Draws each initialisation's accuracy, with the head that validation chose."""
     best = verdict.best_heads(rows).items()
-    return Bars(
+    return tables.bars(
         "Accuracy on unseen classes",
         [
             Bar(init, _place(row), *intervals.mean_interval(verdict.chosen(row)))
@@ -178,16 +173,16 @@ def bars(rows: Sequence[Row]) -> Bars:
     )
 
 
-def _example(evaluation: Evaluation) -> Iterator[Block]:
+def _example(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.example is None:
         return
-    found = verdict.hardest(evaluation.rows)
+    rival = verdict.hardest(evaluation.rows)
     ours = verdict.our_best(evaluation.rows).init
-    yield from example.blocks(evaluation.example, ours, found and found[1])
+    yield from example.section(evaluation.example, ours, rival and rival[1])
 
 
 def _place(row: Row) -> str:
-    """Head and chosen steps in words, e.g. "prototype head after 5 steps"."""
+    """Names the head and the chosen steps, e.g. "prototype head after 5 steps"."""
     if row.in_closed_form:
         return row.head
     count = row.steps[row.chosen]
@@ -250,9 +245,9 @@ def _summary(evaluation: Evaluation, context: Context) -> dict[str, Any]:
     }
 
 
-def _table(paired: Paired, best: bool = False) -> Table:
+def _table(paired: Paired, best: bool = False, without: Sequence[str] = ()) -> str:
     formats = metrics.formats(x.measurements for part, _ in paired for x in part.rows)
-    names = "Data set", "Initialisation", "Head", "Setting", "Steps"
+    names: tuple[str, ...] = "Data set", "Initialisation", "Head", "Setting", "Steps"
     headings = [shown.heading for shown in formats.values()]
     rows = [
         (
@@ -267,7 +262,8 @@ def _table(paired: Paired, best: bool = False) -> Table:
         for part, differences in paired
         for row in (verdict.best_heads(part.rows).values() if best else part.rows)
     ]
-    return Table((*names, *headings, "Ours minus this"), rows, text=4)
+    names = (*names, *headings, "Ours minus this")
+    return tables.captioned(names, rows, text=4, without=without)
 
 
 def _cell(row: Row, name: str, shown: metrics.Format) -> str:
@@ -278,7 +274,7 @@ def _cell(row: Row, name: str, shown: metrics.Format) -> str:
     return shown.plus_minus(values) if name == "accuracy" else shown.mean(values)
 
 
-def _results(workdir: pathlib.Path, paired: Paired) -> Iterator[Details]:
+def _results(workdir: pathlib.Path, paired: Paired) -> Iterator[str]:
     (evaluation, _), *parts = paired
     adapting = [row for row in evaluation.rows if not row.in_closed_form]
     if adapting:
@@ -290,31 +286,29 @@ def _results(workdir: pathlib.Path, paired: Paired) -> Iterator[Details]:
             cells[row.steps[row.chosen]] += " ←"
             rows.append((row.init, row.head, *cells.values()))
         figures.adaptation(workdir / "adaptation.png", evaluation.rows)
-        blocks: list[Block] = [
-            Table(("Initialisation", "Head", *map(str, steps)), rows),
-            tables.Figure("Accuracy against adaptation step", "adaptation.png"),
-        ]
+        table = tables.table(("Initialisation", "Head", *map(str, steps)), rows)
+        curve = tables.figure("Accuracy against adaptation step", "adaptation.png")
         title = "Accuracy after steps, %; ← chosen on meta-validation"
-        yield Details(title, blocks)
+        yield details(title, table, curve)
     if parts:
-        table = _table(parts, best=True).without("Head", "Setting", "Steps")
+        table = _table(parts, best=True, without=["Head", "Setting", "Steps"])
         explained = '"Held-out classes" are new classes of a data set of meta-train.'
         title = "By data set, the head of each initialisation as chosen for all"
-        yield Details(title, [*tables.captioned(table), explained])
+        yield details(title, table, explained)
 
 
 def _end(
     workdir: pathlib.Path, evaluation: Evaluation, context: Context
-) -> Iterator[Block]:
+) -> Iterator[str]:
     if context["training"]:
         path = workdir / "learning_curve.png"
         figures.learning_curve(path, context["training"], evaluation.protocol)
-        curve = tables.Figure("Learning curve", "learning_curve.png")
-        yield Details("Learning curve", [curve])
+        curve = tables.figure("Learning curve", "learning_curve.png")
+        yield details("Learning curve", curve)
     grid = tables.settings(evaluation.grid)
-    yield Details("What every initialisation met on meta-validation", [grid])
+    yield details("What every initialisation met on meta-validation", grid)
     if evaluation.notes:
-        yield Details("Notes", [Bullets(evaluation.notes)])
+        yield details("Notes", tables.bullets(evaluation.notes))
     about = (
         f"Versions: {tables.words(context['versions'])}. Training curves: `tensorboard "
         f"--logdir {workdir}`. Every number, with its interval: `results.jsonl`."

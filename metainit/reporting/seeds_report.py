@@ -24,20 +24,12 @@ from metainit.reporting import (
     transfer_report,
 )
 from metainit.reporting.finished_runs import Experiments, Run
-from metainit.reporting.tables import (
-    Bar,
-    Bars,
-    Block,
-    Bullets,
-    Details,
-    Heading,
-    Table,
-)
+from metainit.reporting.tables import Bar, bullets, captioned, details, paragraph
 from metainit.reporting.verdict import best_heads
 from metainit.runtime.arguments import Parser
 from metainit.runtime.cost import OURS
 
-_EXPLAINED = Bullets(
+_EXPLAINED = bullets(
     (
         '"Ours" is the best of ours on meta-validation; heads and steps were the best '
         "there, by seed. F1 is macro-F1.",
@@ -58,15 +50,16 @@ class Entry(NamedTuple):
     init: str  # without it
     # By data set, a row of each seed, with the head that was best on meta-validation.
     rows: dict[str, list[Row]]
-    counts: dict[str, list[int]]  # of episodes, those that all experiments have met
+    # By data set and seed, how many episodes all experiments have met.
+    counts: dict[str, list[int]]
 
     @property
     def chosen(self) -> list[Row]:
-        """A row of each seed; what was chosen is one for all data sets."""
+        """Lists a row for each seed; what was chosen holds for all data sets."""
         return next(iter(self.rows.values()))
 
     def measured(self, data_set: str, metric: str = "accuracy") -> list[np.ndarray]:
-        """Of each seed float [episodes]."""
+        """Lists a metric by seed, float [episodes] each."""
         pairs = zip(self.rows[data_set], self.counts[data_set], strict=True)
         return [row.measurements[metric][0, :count] for row, count in pairs]
 
@@ -84,11 +77,14 @@ class Compared(NamedTuple):
 
     @property
     def unseen(self) -> list[str]:
-        """All but held-out classes of meta-train, which ask something else."""
+        """Lists data sets that are not held-out classes of those in meta-train."""
         return [name for name, part in self.data_sets.items() if not part.held_out]
 
     def paired(self, first: Entry, second: Entry) -> dict[str, Interval]:
-        """Accuracy of one entry minus another's; Holm is over `unseen` and the rest."""
+        """Subtracts accuracies by data set, with the p of all `unseen` corrected.
+
+        The rest, held-out classes, is corrected by itself (Holm).
+        """
         differences: dict[str, Interval] = {}
         for names in (self.unseen, self.data_sets.keys() - self.unseen):
             sides = ({x: side.measured(x) for x in names} for side in (first, second))
@@ -96,19 +92,19 @@ class Compared(NamedTuple):
         return differences
 
     def pooled(self, entry: Entry) -> list[np.ndarray]:
-        """Accuracy over `unseen` together, each counting the same: by seed."""
+        """Averages accuracy over `unseen`, each counting the same: by seed."""
         by_seed = zip(*map(entry.measured, self.unseen), strict=True)
-        return [np.mean(of_seed, 0) for of_seed in by_seed]
+        return [np.mean(accuracies, 0) for accuracies in by_seed]
 
     def overall(self, entry: Entry) -> Interval:
-        """Ours minus an entry over `unseen` together."""
+        """Subtracts the pooled accuracy of an entry from that of ours."""
         sides = self.pooled(self.ours), self.pooled(entry)
         minus = [np.subtract(*pair) for pair in zip(*sides, strict=True)]
         return intervals.over_seeds(minus)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status, or raises ValueError as `compare` does."""
+    """Runs the command; returns its exit status, or raises ValueError as `compare`."""
     args = parser().parse_args(argv)
     compared = compare(args.runs)
     print(terminal(compared))
@@ -119,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> Parser:
-    """The options of `metainit report`."""
+    """Makes the parser of `metainit report`."""
     about = "Compares finished runs, over seeds."
     example = "metainit report runs/a runs/b --out page"
     options = Parser("metainit report", about, example)
@@ -182,7 +178,7 @@ def hardest(compared: Compared) -> Entry | None:
     return min(baselines, key=lambda x: compared.overall(x).mean, default=None)
 
 
-def verdict(compared: Compared) -> str:
+def ours_against_hardest(compared: Compared) -> str:
     """Compares our best with the baseline that is hardest to beat, in one sentence."""
     ours, seeds, sets = compared.ours, compared.seeds, compared.unseen
     if (baseline := hardest(compared)) is None:
@@ -190,23 +186,28 @@ def verdict(compared: Compared) -> str:
     paired = compared.paired(ours, baseline)
     points = "; ".join(f"{tables.points(paired[x])} points on {x}" for x in sets)
     if len(seeds) == 1:
-        told = f"In this one training run (seed {seeds[0]}) {ours.name} differs from"
+        outcome = f"In this one training run (seed {seeds[0]}) {ours.name} differs from"
     else:
         means = [paired[x].mean for x in sets if paired[x].different]
         better, worse = sum(x > 0 for x in means), sum(x < 0 for x in means)
-        told = (
+        outcome = (
             f"Over {len(seeds)} seeds {ours.name} is significantly better on {better} "
             f"and worse on {worse} of {len(sets)} data sets than"
         )
-    return f"{told} the baseline that is hardest to beat, {baseline.name}: {points}."
+    return f"{outcome} the baseline that is hardest to beat, {baseline.name}: {points}."
+
+
+def summary(compared: Compared) -> list[str]:
+    """Lists what a terminal shows, as Markdown; config differences come first."""
+    sentence = paragraph(ours_against_hardest(compared))
+    title = tables.heading(_title(compared))
+    opening = [*_differences(compared), *_missing(compared), sentence, title]
+    return [*opening, *_results(compared)]
 
 
 def terminal(compared: Compared) -> str:
-    """Renders the report as plain text in ASCII; config differences come first."""
-    title = Heading(_title(compared))
-    words = verdict(compared)
-    begin = [*_differences(compared), *_missing(compared), words, title]
-    return plain_text.render([*begin, *_results(compared)])
+    """Renders the summary as plain text."""
+    return plain_text.render(summary(compared))
 
 
 def write(
@@ -216,11 +217,12 @@ def write(
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     first = next(iter(compared.experiments.values()))[0]
-    page: list[Block] = [verdict(compared), Heading(f"metainit: {_title(compared)}", 1)]
+    title = tables.heading(f"metainit: {_title(compared)}", 1)
+    page = [paragraph(ours_against_hardest(compared)), title]
     about = "[ ] are 95 % intervals, over training runs and episodes."
     if len(compared.seeds) == 1:
         about = "[ ] are 95 % intervals over the draw of episodes."
-    page.append(f"Unseen classes of {', '.join(compared.unseen)}. {about}")
+    page.append(paragraph(f"Unseen classes of {', '.join(compared.unseen)}. {about}"))
     page += [*_missing(compared), _bars(compared)]
     page += [*_differences(compared), *_results(compared, folder)]
     page += tables.again(command, f"Settings: those of {first.path}.", first.config)
@@ -234,18 +236,18 @@ def _entries(
         name: [best_heads(run.data_sets[name].rows) for run in runs]
         for name in runs[0].data_sets
     }
-    of_seeds = next(iter(best.values()))
-    for init in of_seeds[0]:
-        for run, heads in zip(runs, of_seeds, strict=True):
+    by_seed = next(iter(best.values()))
+    for init in by_seed[0]:
+        for run, heads in zip(runs, by_seed, strict=True):
             if init not in heads:
                 raise ValueError(f"{run.path} has no results of {init}")
-        rows = {name: [heads[init] for heads in of] for name, of in best.items()}
+        rows = {name: [heads[init] for heads in x] for name, x in best.items()}
         yield Entry(f"{label}: {init}" if label else init, init, rows, counts)
 
 
-def _bars(compared: Compared) -> Bars:
-    """Gives each entry's accuracy on unseen classes; terminals have the tables."""
-    return Bars(
+def _bars(compared: Compared) -> str:
+    """Draws each entry's accuracy on unseen classes."""
+    return tables.bars(
         f"Accuracy on {', '.join(compared.unseen)}",
         [
             Bar(x.name, _heads(x), *intervals.over_seeds(compared.pooled(x))[:3])
@@ -258,21 +260,21 @@ def _heads(entry: Entry) -> str:
     return ", ".join(dict.fromkeys(row.head for row in entry.chosen))
 
 
-def _differences(compared: Compared) -> Iterator[Block]:
+def _differences(compared: Compared) -> Iterator[str]:
     labels = [
         (x, [run.path for run in runs]) for x, runs in compared.experiments.items()
     ]
     labelled = [f"{label}: {', '.join(paths)}" for label, paths in labels if label]
-    lines = Bullets([*compared.differences, *labelled] or ["none"])
-    yield Details("Config differences", [lines])
+    lines = bullets([*compared.differences, *labelled] or ["none"])
+    yield details("Config differences", lines)
 
 
-def _missing(compared: Compared) -> Iterator[Block]:
+def _missing(compared: Compared) -> Iterator[str]:
     if compared.missing:
-        yield from (Heading("Missing"), Bullets(compared.missing))
+        yield from (tables.heading("Missing"), bullets(compared.missing))
 
 
-def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator[Block]:
+def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator[str]:
     """Yields tables by data set, and those of transfer, with figures in the folder."""
     others = [entry for entry in compared.entries if entry is not compared.ours]
     paired = {x.name: compared.paired(compared.ours, x) for x in others}
@@ -289,54 +291,54 @@ def _results(compared: Compared, folder: pathlib.Path | None = None) -> Iterator
             cells = (means[0], *minus, *means[1:], f"{hours:.3g}")
             rows.append((entry.name, _heads(entry), *cells))
         winner = best(compared, name)
-        bold = frozenset(n for n, x in enumerate(compared.entries) if x is winner)
+        bold = [n for n, x in enumerate(compared.entries) if x is winner]
         about = f"{part.protocol}{_episodes(compared.entries[0], name)}."
-        table = Table(("Initialisation", "Head", *names), rows, bold=bold)
-        yield Details(name, [about, *tables.captioned(table)])
+        table = captioned(("Initialisation", "Head", *names), rows, bold=bold)
+        yield details(name, paragraph(about), table)
     if len(compared.unseen) > 1:
         overall = [(x.name, *tables.difference(compared.overall(x))) for x in others]
-        table = Table(("Initialisation", "Ours minus this", "p"), overall, text=1)
+        table = captioned(("Initialisation", "Ours minus this", "p"), overall, text=1)
         about = "All but held-out classes, each counting the same."
-        yield Details("All data sets", [about, *tables.captioned(table)])
-    yield Details("What the columns mean", [_EXPLAINED])
+        yield details("All data sets", about, table)
+    yield details("What the columns mean", _EXPLAINED)
     for label, runs in compared.experiments.items():
         yield from _transfer(label, runs, folder)
 
 
 def _cell(entry: Entry, data_set: str, name: str, shown: metrics.Format) -> str:
-    """Formats a metric over seeds, which a seed's version may not have measured."""
+    """Formats a metric over seeds; a dash where a seed has not measured it."""
     if any(name not in row.measurements for row in entry.rows[data_set]):
         return "-"
     return shown.interval(intervals.over_seeds(entry.measured(data_set, name)))
 
 
 def _episodes(entry: Entry, data_set: str) -> str:
-    counts = [len(of_seed) for of_seed in entry.measured(data_set)]
+    counts = [len(accuracies) for accuracies in entry.measured(data_set)]
     few, many = min(counts), max(counts)
     return f", {few:,} episodes" if few == many else f", {few:,} to {many:,} episodes"
 
 
 def _transfer(
     label: str, seeds: Sequence[Run], folder: pathlib.Path | None
-) -> Iterator[Block]:
+) -> Iterator[str]:
     runs = [run for run in seeds if run.transfer]
     if not runs:
         return
-    of = f" of {label}" if label else ""
+    experiment = f" of {label}" if label else ""
     numbers = ", ".join(str(run.seed) for run in runs)
-    blocks: list[Block] = []
+    parts = []
     if absent := ", ".join(run.path for run in seeds if not run.transfer):
-        blocks.append(f"Missing: {absent} without transfer.")
-    told = set.intersection(*(set(run.costs) for run in runs))
-    costs = {x: float(np.mean([run.costs[x] for run in runs])) for x in told}
+        parts.append(paragraph(f"Missing: {absent} without transfer."))
+    inits = set.intersection(*(set(run.costs) for run in runs))
+    costs = {x: float(np.mean([run.costs[x] for run in runs])) for x in inits}
     # The same in all runs of one protocol.
     accuracies = runs[0].config["transfer.accuracies"]
     transfers, figure = [run.transfer for run in runs], f"transfer{label}.png"
     if folder is not None:
         figures.transfer(folder / figure, transfers)
-    blocks += transfer_report.of_seeds(transfers, costs, accuracies, figure)
-    title = f"Transfer efficiency{of}, seed{'s' * (len(runs) > 1)} {numbers}"
-    yield Details(title, blocks)
+    parts += transfer_report.over_seeds(transfers, costs, accuracies, figure)
+    title = f"Transfer efficiency{experiment}, seed{'s' * (len(runs) > 1)} {numbers}"
+    yield details(title, *parts)
 
 
 def _title(compared: Compared) -> str:

@@ -1,31 +1,26 @@
-"""Blocks of text and tables, and how they become Markdown.
+"""Parts of a report, as Markdown: tables, lists, pictures, and numbers in words.
 
-Whatever a name or a setting holds is escaped; the only markup in a text is `code`.
+A report is a list of such parts. Every function here escapes the text that it is
+given, so that no name becomes markup; the only markup in a text is `code`.
 """
 
+import base64
 import html
+import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from metainit.evaluation.intervals import Interval
 from metainit.evaluation.metrics import ACCURACY
 
-_BAR = 20  # characters of a bar that is full
-
-
-class Verdict(NamedTuple):
-    """How it came out, in a word and in a sentence; the first block."""
-
-    badge: str  # "better", "tie" or "worse"; "" where nothing was compared
-    text: str
-
-    def in_words(self) -> str:
-        """Both in one line."""
-        return f"{self.badge.capitalize()}{'. ' * bool(self.badge)}{self.text}"
+_BAR, _EIGHTHS = 10, "▏▎▍▌▋▊▉"  # characters of a bar that is full, and parts of one
+_THUMBNAIL = 96  # pixels
+_COLOURS = 64  # of a thumbnail, which then has few kB whatever it shows
 
 
 class Bar(NamedTuple):
@@ -38,105 +33,135 @@ class Bar(NamedTuple):
     high: float
 
 
-class Bars(NamedTuple):
-    """Shares as bars, each with its interval; a terminal does not show them."""
+def escaped(text: str, code: bool = True) -> str:
+    """Escapes text so that Markdown shows just this, as one line.
 
-    title: str
-    bars: Sequence[Bar]
-
-
-class Picture(NamedTuple):
-    """An image, uint8 [h, w, 1 or 3], and what is said of it, in lines.
-
-    Its mark is a frame beside the words: "right", "wrong", or "" for none.
+    With `code`, words between two backticks become code.
     """
+    special = r"[\\*`|]|~(?=~)|\](?=[(\[:])|(?<!\w)_|_(?!\w)|<|&(?=#?\w)"
+    # Of two or more backticks the next one need not be the end.
+    pattern = (r"(?<!`)`[^`<&|]+`(?!`)|" if code else "") + special
+    entities = {"<": "&lt;", "&": "&amp;"}  # which HTML parsers respect, too
 
-    image: np.ndarray
-    text: str
-    mark: str = ""
+    def replaced(match: re.Match[str]) -> str:
+        found = match[0]
+        return found if len(found) > 1 else entities.get(found, rf"\{found}")
 
-
-class Gallery(NamedTuple):
-    """Pictures, which a page shows small, with their texts; elsewhere the texts."""
-
-    pictures: Sequence[Picture]
-
-
-class Card(NamedTuple):
-    """Pictures that belong together, very small on a page."""
-
-    title: str
-    pictures: Sequence[Picture]
+    return re.sub(pattern, replaced, " ".join(text.split()))
 
 
-class Cards(NamedTuple):
-    """Cards side by side; elsewhere what is said of the pictures."""
-
-    cards: Sequence[Card]
-
-
-class Details(NamedTuple):
-    """Blocks that a page shows when it is asked to."""
-
-    title: str
-    blocks: Sequence["Block"]
+def paragraph(text: str) -> str:
+    """Escapes text, which is no list or heading however it begins."""
+    return re.sub(r"^(\d+(?=[.)]\s)|(?=[#>]|[-+][-\s]))", r"\1\\", escaped(text))
 
 
-class Heading(NamedTuple):
-    """A heading of level 1 to 3."""
-
-    text: str
-    level: int = 2
+def heading(text: str, level: int = 2) -> str:
+    """Makes a heading of level 1 to 3."""
+    return f"{'#' * level} {escaped(text)}"
 
 
-class Bullets(NamedTuple):
-    """A list."""
-
-    items: Sequence[str]
-
-
-class Code(NamedTuple):
-    """Lines that stand as they are."""
-
-    text: str
-    language: str = ""
+def bullets(items: Sequence[str]) -> str:
+    """Makes a list."""
+    return "\n".join(f"- {paragraph(item)}" for item in items)
 
 
-class Figure(NamedTuple):
-    """A PNG file beside the report; a terminal does not show it."""
-
-    title: str
-    file: str
-
-
-class Table(NamedTuple):
-    """A table."""
-
-    heading: Sequence[str]
-    rows: Sequence[Sequence[str]]  # a single cell runs on over all columns
-    text: int = 2  # columns that are flush left; numbers, flush right, follow
-    bold: frozenset[int] = frozenset()  # rows that stand out on a page
-
-    def without(self, *names: str) -> "Table":
-        """Leaves out the columns of these headings."""
-        kept = [n for n, name in enumerate(self.heading) if name not in names]
-        heading, *rows = ([x[n] for n in kept] for x in (self.heading, *self.rows))
-        return Table(heading, rows, sum(n < self.text for n in kept), self.bold)
+def code(text: str, language: str = "") -> str:
+    """Shows lines as they are."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
-Block = (
-    str
-    | Verdict
-    | Bars
-    | Gallery
-    | Cards
-    | Details
-    | Heading
-    | Bullets
-    | Code
-    | Figure
-    | Table
-)
+def details(title: str, *parts: str) -> str:
+    """Folds Markdown under a title; a page shows it when it is asked to."""
+    summary = f"<summary>{html.escape(title)}</summary>"
+    return "\n\n".join([f'<details markdown="1">{summary}', *parts, "</details>"])
+
+
+def figure(title: str, file: str) -> str:
+    """Shows a PNG file beside the report; a terminal leaves it out."""
+    return f"![{escaped(title)}]({file})"
+
+
+def thumbnail(image: np.ndarray) -> str:
+    """Shows an image, uint8 [h, w, 1 or 3], small; only a page has it."""
+    height, width, _ = image.shape
+    picture = Image.fromarray(np.broadcast_to(image, (height, width, 3)))
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    content = io.BytesIO()
+    picture.quantize(_COLOURS).save(content, format="PNG", optimize=True)
+    return f"![](data:image/png;base64,{base64.b64encode(content.getvalue()).decode()})"
+
+
+def table(
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    text: int = 2,
+    bold: Collection[int] = (),
+    without: Collection[str] = (),
+) -> str:
+    """Makes a table.
+
+    Args:
+      names: the headings of the columns.
+      rows: cells, as many in each row as there are names.
+      text: how many columns are flush left; those of numbers follow, flush right.
+      bold: numbers of the rows that stand out.
+      without: headings of columns that are left out.
+    """
+    kept = [n for n, name in enumerate(names) if name not in without]
+    lines = [[escaped(row[n], code=False) for n in kept] for row in (names, *rows)]
+    for number in bold:
+        lines[number + 1] = [f"**{cell}**" for cell in lines[number + 1]]
+    lines.insert(1, ["---" if n < text else "---:" for n in kept])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def captioned(
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    text: int = 2,
+    bold: Collection[int] = (),
+    without: Collection[str] = (),
+) -> str:
+    """Makes a table as `table` does, without columns that say the same in every row.
+
+    These stand in a sentence below. The first column stays.
+    """
+    same = {
+        name: cells[0]
+        for name, *cells in zip(names[1:], *(row[1:] for row in rows), strict=True)
+        if name not in without and len(cells) > 1 and len(set(cells)) == 1
+    }
+    made = table(names, rows, text, bold, {*without, *same})
+    sentence = paragraph(f"In every row: {words(same)}.")
+    return f"{made}\n\n{sentence}" if same else made
+
+
+def bars(title: str, shares: Sequence[Bar]) -> str:
+    """Draws shares as bars, each with its interval in numbers."""
+    rows = []
+    for name, about, mean, low, high in shares:
+        full, rest = divmod(round(8 * _BAR * min(max(mean, 0), 1)), 8)
+        drawn = "█" * full + _EIGHTHS[rest - 1 : rest]
+        rows.append((name, about, in_percent(mean, low, high), drawn or _EIGHTHS[0]))
+    return table((title, "", "[95 % interval]", ""), rows, text=4)
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Lists settings by name."""
+    return bullets(
+        [f"{name}: {words(value) or 'none'}" for name, value in values.items()]
+    )
+
+
+def again(command: str, about: str, config: Mapping[str, Any]) -> list[str]:
+    """Ends a report: how to run it again, and its settings."""
+    fields = json.dumps(config, indent=2, default=str)
+    return [
+        details("Run it again", code(command), paragraph(about)),
+        details("Settings", code(fields, "json")),
+    ]
 
 
 def words(value: Any) -> str:
@@ -146,22 +171,6 @@ def words(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(words(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def settings(values: Mapping[str, Any]) -> Bullets:
-    """Lists settings by name."""
-    return Bullets(
-        [f"{name}: {words(value) or 'none'}" for name, value in values.items()]
-    )
-
-
-def again(command: str, about: str, config: Mapping[str, Any]) -> list[Block]:
-    """Ends a report: how to run it again, and its settings."""
-    settings = Code(json.dumps(config, indent=2, default=str), "json")
-    return [
-        Details("Run it again", [Code(command), about]),
-        Details("Settings", [settings]),
-    ]
 
 
 def duration(seconds: float) -> str:
@@ -178,8 +187,13 @@ def flops(count: float | None) -> str:
     return "-" if count is None else f"{count:.2g}"
 
 
+def in_percent(mean: float, low: float, high: float) -> str:
+    """Writes a share with its interval, "87.1 % [86.5, 87.7]"."""
+    return "{} % [{}, {}]".format(*map(ACCURACY.mean, (mean, low, high)))
+
+
 def in_points(difference: Interval) -> tuple[str, str, str]:
-    """Formats accuracies' difference and its limits, more finely near zero."""
+    """Formats a difference of accuracies and its limits, more finely near zero."""
     mean, low, high = (100 * x for x in difference[:3])
     places = 2 if min(abs(low), abs(high)) < 0.05 else 1
     mean = round(mean, places) + 0.0  # never "-0.0"
@@ -187,7 +201,7 @@ def in_points(difference: Interval) -> tuple[str, str, str]:
 
 
 def points(difference: Interval) -> str:
-    """Formats accuracies' difference, "+3.1 [2.5, 3.7]"."""
+    """Formats a difference of accuracies, "+3.1 [2.5, 3.7]"."""
     return "{} [{}, {}]".format(*in_points(difference))
 
 
@@ -197,93 +211,4 @@ def difference(interval: Interval | None) -> tuple[str, str]:
         return "ours", "-"
     if interval.p is None:
         return points(interval), "-"
-    return points(interval), f"{interval.p:.3f}{'*' if interval.different else ' '}"
-
-
-def captioned(table: Table) -> list[Block]:
-    """Moves columns that are the same in every row, but the first, below the table."""
-    columns = list(zip(*table.rows, strict=True))
-    same = {
-        name: column[0]
-        for name, column in zip(table.heading[1:], columns[1:], strict=True)
-        if len(column) > 1 and len(set(column)) == 1
-    }
-    if not same:
-        return [table]
-    return [table.without(*same), f"In every row: {words(same)}."]
-
-
-def markdown(blocks: Iterable[Block]) -> str:
-    """Renders blocks as Markdown."""
-    return "\n\n".join(map(_markdown, blocks)) + "\n"
-
-
-def _markdown(block: Block) -> str:
-    match block:
-        case Verdict(badge, text):
-            mark = f"**{badge.capitalize()}.** " if badge else ""
-            return mark + (escaped(text) if badge else _paragraph(text))
-        case Bars(title, bars):
-            return _markdown(_as_table(title, bars))
-        case Gallery(pictures):
-            return _markdown(Bullets([picture.text for picture in pictures]))
-        case Cards(cards):
-            told = [[x.text.replace("\n", ", ") for x in of.pictures] for of in cards]
-            pairs = zip(cards, told, strict=True)
-            return _markdown(Bullets([f"{x.title}: {'; '.join(y)}" for x, y in pairs]))
-        case Details(title, blocks):
-            summary = f"<summary>{html.escape(title)}</summary>"
-            return f"<details>{summary}\n\n{markdown(blocks)}\n</details>"
-        case Heading(text, level):
-            return f"{'#' * level} {escaped(text)}"
-        case Bullets(items):
-            return "\n".join(f"- {_paragraph(item)}" for item in items)
-        case Code(text, language):
-            longest = max(map(len, re.findall("`+", text)), default=0)
-            fence = "`" * max(3, longest + 1)
-            return f"{fence}{language}\n{text}\n{fence}"
-        case Figure(title, file):
-            return f"![{title}]({file})"
-        case Table(heading, rows, text, bold):
-            rule = ["---"] * text + ["---:"] * (len(heading) - text)
-            lines = [[escaped(cell, "|") for cell in row] for row in (heading, *rows)]
-            for number in bold:
-                lines[number + 1] = [f"**{cell}**" for cell in lines[number + 1]]
-            lines.insert(1, rule)
-            return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return _paragraph(block)
-
-
-def in_percent(bar: Bar) -> str:
-    """Writes a share with its interval, "87.1 % [86.5, 87.7]"."""
-    return "{} % [{}, {}]".format(*map(ACCURACY.mean, (bar.mean, bar.low, bar.high)))
-
-
-def _as_table(title: str, bars: Sequence[Bar]) -> Table:
-    rows = [
-        (
-            bar.name,
-            bar.about,
-            in_percent(bar),
-            "█" * round(_BAR * min(max(bar.mean, 0), 1)) or "▏",
-        )
-        for bar in bars
-    ]
-    return Table((title, "", "[95 % interval]", ""), rows, text=4)
-
-
-def _paragraph(text: str) -> str:
-    """Escapes text; what begins like a list or a heading is none."""
-    return re.sub(r"^(\d+(?=[.)]\s)|(?=[#>]|[-+]\s))", r"\1\\", escaped(text))
-
-
-def escaped(text: str, also: str = "") -> str:
-    """Escapes text so that, but for `code`, Markdown shows just this."""
-    special = rf"[\\*<`{also}]|~(?=~)|\](?=[(\[:])|(?<!\w)_|_(?!\w)|&(?=#?\w+;)"
-    # Of two or more backticks the next one need not be the end.
-    code = r"((?<!`)`[^`]+`(?!`))|" if not also else ""
-    return re.sub(
-        code + special,
-        lambda match: match[0] if code and match[1] else rf"\{match[0]}",
-        " ".join(text.split()),
-    )
+    return points(interval), f"{interval.p:.3f}{'*' * interval.different}"

@@ -8,81 +8,75 @@ from metainit.evaluation import intervals
 from metainit.evaluation.intervals import Interval
 from metainit.evaluation.metrics import ACCURACY
 from metainit.reporting import tables
-from metainit.reporting.tables import (
-    Block,
-    Bullets,
-    Details,
-    Figure,
-    Heading,
-    Table,
-)
+from metainit.reporting.tables import captioned, paragraph
 from metainit.transfer import break_even, time_to_threshold
 from metainit.transfer.results import FineTuning, Transfer, made_in
 from metainit.transfer.time_to_threshold import SHARE, UNITS, DataSet, Efficiency, Line
 
 
-def section(transfer: Transfer, figure: str) -> Iterator[Block]:
-    """Says what one run's transfer gave."""
-    yield f"All classes of a data set, {transfer.protocol}."
+def section(transfer: Transfer, figure: str) -> Iterator[str]:
+    """Yields what the transfer of one run gave, as parts of Markdown."""
+    yield paragraph(f"All classes of a data set, {transfer.protocol}.")
     costs = made_in(transfer.runs)
-    yield from of_seeds([transfer.runs], costs, transfer.accuracies, figure)
+    yield from over_seeds([transfer.runs], costs, transfer.accuracies, figure)
 
 
 def best(transfer: Transfer) -> list[FineTuning]:
     """Lists initialisations, each with its best head, from the best by validation."""
-    found: dict[str, FineTuning] = {}
+    by_init: dict[str, FineTuning] = {}
     for run in sorted(transfer.runs, key=lambda run: -run.validation_accuracy):
-        found.setdefault(run.init, run)
-    return [*found.values()]
+        by_init.setdefault(run.init, run)
+    return [*by_init.values()]
 
 
-def verdict(transfer: Transfer, seed: int) -> str:
+def best_against_next(transfer: Transfer, seed: int) -> str:
     """Compares the best initialisation with the next best, both by validation."""
     runs = best(transfer)
     reached = [run.points[-1]["accuracy"] for run in runs]
     first, *others = (f"{run.init} ({run.head})" for run in runs)
-    told, against = "is alone", ""
+    outcome, against = "is alone", ""
     if others:
         ours, theirs, *_ = reached
         word = "beats" if ours > theirs else "equals" if ours == theirs else "loses to"
-        told = f"{word} the next best, {others[0]},"
+        outcome = f"{word} the next best, {others[0]},"
         against = f"against {ACCURACY.mean(theirs)} % "
     return (
-        f"{first} {told} on {transfer.runs[0].dataset}: {ACCURACY.mean(reached[0])} % "
-        f"{against}of the held-out images are told right. Chosen on validation; "
-        f"{intervals.CONDITIONAL} (seed {seed})."
+        f"{first} {outcome} on {transfer.runs[0].dataset}: "
+        f"{ACCURACY.mean(reached[0])} % {against}of the held-out images are told "
+        f"right. Chosen on validation; {intervals.CONDITIONAL} (seed {seed})."
     )
 
 
-def of_seeds(
+def over_seeds(
     seeds: Sequence[Sequence[FineTuning]],
     costs: Mapping[str, float],
     accuracies: Sequence[float],
     figure: str,
-) -> Iterator[Block]:
-    """Yields sentences and tables, over one seed or several.
+) -> Iterator[str]:
+    """Yields sentences and tables, over one seed or several, as parts of Markdown.
 
     `costs` are device seconds, means over seeds.
     """
-    found = time_to_threshold.efficiency(seeds)
-    against = time_to_threshold.against(found)
-    if found.ours is not None:
-        yield from (_sentence(data_set, found) for data_set in found.data_sets)
-        for baseline, words in break_even.against_baselines(found, costs).items():
-            yield f"Against {baseline}, {found.ours[0]} {words}."
-    yield Figure("Accuracy against fine-tuning step", figure)
+    efficiency = time_to_threshold.efficiency(seeds)
+    against = time_to_threshold.against(efficiency)
+    if efficiency.ours is not None:
+        for data_set in efficiency.data_sets:
+            yield paragraph(_sentence(data_set, efficiency))
+        for baseline, words in break_even.against_baselines(efficiency, costs).items():
+            yield paragraph(f"Against {baseline}, {efficiency.ours[0]} {words}.")
+    yield tables.figure("Accuracy against fine-tuning step", figure)
     several = len(seeds) > 1
-    for data_set in found.data_sets:
-        yield Heading(data_set.name, 3)
-        yield from _room(data_set)
-        yield from tables.captioned(_accuracy(data_set, several, against))
+    for data_set in efficiency.data_sets:
+        yield tables.heading(data_set.name, 3)
+        yield from map(paragraph, _room(data_set))
+        yield _accuracy(data_set, several, against)
         for target, accuracy in _targets(data_set, accuracies):
-            yield f"Until {target}:"
-            yield from tables.captioned(_effort(data_set, several, accuracy))
+            yield paragraph(f"Until {target}:")
+            yield _effort(data_set, several, accuracy)
     yield _explained(several)
 
 
-def account(transfer: Transfer) -> Details:
+def account(transfer: Transfer) -> str:
     """Lists device hours, with a total for each kind of device, and the trials."""
     here = transfer.device
     work: dict[str, list[tuple[str, float, float | None]]] = {}  # by kind of device
@@ -104,7 +98,7 @@ def account(transfer: Transfer) -> Details:
             (name, f"{kind} x1", f"{seconds / 3600:.3g}", tables.flops(count))
             for name, seconds, count in (*items, total)
         ]
-    table = Table(("Work", "Device", "Device hours", "FLOPs"), rows)
+    table = tables.table(("Work", "Device", "Device hours", "FLOPs"), rows)
     notes = [
         "What was started from pretrained weights has their making in its own. Trials "
         "are no part of a break-even. FLOPs are by our count, a dash where they were "
@@ -115,21 +109,22 @@ def account(transfer: Transfer) -> Details:
             "An hour of one kind of device is not one of another: each has a total, "
             f"and of what another than {here} made there is no break-even."
         )
-    met = Heading("Trials, the same for every initialisation", 3)
-    blocks: list[Block] = [table, Bullets(notes), met, tables.settings(transfer.grid)]
-    return Details("Device hours and trials", blocks)
+    title = tables.heading("Trials, the same for every initialisation", 3)
+    parts = table, tables.bullets(notes), title, tables.settings(transfer.grid)
+    return tables.details("Device hours and trials", *parts)
 
 
-def _sentence(data_set: DataSet, found: Efficiency) -> str:
+def _sentence(data_set: DataSet, efficiency: Efficiency) -> str:
     if data_set.baseline is None:
         return f"{data_set.name}: no baseline is ever right; there is no threshold."
     threshold = data_set.thresholds[SHARE]
     took = []
-    for line in sorted(found.heads.items(), key=lambda line: line != found.ours):
+    ours_first = sorted(efficiency.heads.items(), key=lambda x: x != efficiency.ours)
+    for line in ours_first:
         steps = data_set.times(line, threshold)["steps"]
         share = f" ({sum(x.reached for x in steps)} of {len(steps)})"
-        told = time_to_threshold.in_words(steps) + (share if len(steps) > 1 else "")
-        took.append(f"{line[0]} {told}")
+        count = time_to_threshold.in_words(steps) + (share if len(steps) > 1 else "")
+        took.append(f"{line[0]} {count}")
     return (
         f"{data_set.name}: steps to {ACCURACY.mean(threshold)} % accuracy ({SHARE:.0%} "
         f"of what {', '.join(data_set.baseline)} head reaches in the end): {took[0]}; "
@@ -141,13 +136,13 @@ def _room(data_set: DataSet) -> Iterator[str]:
     """Says how much of what is reached in the end needs no step at all."""
     if (share := data_set.before_steps) is None or data_set.baseline is None:
         return
-    told = "what steps can win is the rest."
+    rest = "what steps can win is the rest."
     if share >= SHARE:
-        told = "steps have nothing to win here, whatever they start from."
+        rest = "steps have nothing to win here, whatever they start from."
     yield (
         f"{time_to_threshold.CLOSED_FORM.capitalize()} on the features of "
         f"{data_set.baseline[0]} has {100 * share:.1f} % of the best baseline's final "
-        f"accuracy before any step: {told}"
+        f"accuracy before any step: {rest}"
     )
 
 
@@ -155,7 +150,7 @@ def _accuracy(
     data_set: DataSet,
     several: bool,
     against: Mapping[Line, Mapping[str, Interval]],
-) -> Table:
+) -> str:
     def mean(values: np.ndarray) -> str:
         if not several:
             return ACCURACY.mean(values)
@@ -170,10 +165,10 @@ def _accuracy(
         compared = tables.difference(against.get(line, {}).get(data_set.name))
         rows.append((*line, *row, mean(area), *compared))
     measures = "0 steps, %", "End, %", "F1, %", "Area, %", "Ours minus this", "p"
-    table = Table(("Initialisation", "Head", "Setting", *measures), rows, text=3)
-    if several:  # each chose a setting of its own
-        table = table.without("Setting")
-    return table if against else table.without("Ours minus this", "p")
+    names = ("Initialisation", "Head", "Setting", *measures)
+    without = ["Setting"] * several  # each seed chose a setting of its own
+    without += [] if against else ["Ours minus this", "p"]
+    return captioned(names, rows, text=3, without=without)
 
 
 def _targets(
@@ -189,7 +184,7 @@ def _targets(
         yield f"{100 * accuracy:g} %, fixed beforehand", accuracy
 
 
-def _effort(data_set: DataSet, several: bool, accuracy: float) -> Table:
+def _effort(data_set: DataSet, several: bool, accuracy: float) -> str:
     rows = []
     for line in data_set.runs:
         times = data_set.times(line, accuracy)
@@ -197,16 +192,15 @@ def _effort(data_set: DataSet, several: bool, accuracy: float) -> Table:
         half = steps.median
         median = "-" if half is None else time_to_threshold.number(half)
         means = (  # epochs are steps in another measure
-            time_to_threshold.in_words(of_unit, interval=unit != "epochs")
-            for unit, of_unit in times.items()
+            time_to_threshold.in_words(taken, interval=unit != "epochs")
+            for unit, taken in times.items()
         )
         rows.append((*line, f"{steps.reached} of {steps.runs}", median, *means))
     names = ("Initialisation", "Head", "Reached", "Median", *map(str.capitalize, UNITS))
-    table = Table(names, rows)
-    return table if several else table.without("Reached", "Median")
+    return captioned(names, rows, without=[] if several else ["Reached", "Median"])
 
 
-def _explained(several: bool) -> Bullets:
+def _explained(several: bool) -> str:
     items = [
         "0 steps, End: accuracy before the first and after the last step, where F1 is "
         "macro-F1; Area: mean accuracy over log(1 + step). Settings: best in trials.",
@@ -221,4 +215,4 @@ def _explained(several: bool) -> Bullets:
             "shortest time it was watched, and the mean is at least that with >=. "
             "Median: Kaplan and Meier's; - where fewer than half got there.",
         ]
-    return Bullets(items)
+    return tables.bullets(items)

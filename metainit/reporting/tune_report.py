@@ -5,14 +5,6 @@ from typing import Any, NamedTuple
 
 from metainit.evaluation.metrics import ACCURACY
 from metainit.reporting import plain_text, tables
-from metainit.reporting.tables import (
-    Block,
-    Bullets,
-    Code,
-    Heading,
-    Table,
-    Verdict,
-)
 from metainit.runtime.cost import OURS
 
 
@@ -39,45 +31,46 @@ def best(trials: Sequence[Trial], by: str) -> Trial | None:
     return max(scored, key=lambda trial: score(trial, by), default=None)
 
 
-def in_words(fields: Mapping[str, Any]) -> str:
+def assignments(fields: Mapping[str, Any]) -> str:
     """Writes a setting as on the command line: "inner.steps=1, method.head=zero"."""
     return ", ".join(f"{name}={value}" for name, value in fields.items())
 
 
-def verdict(trials: Sequence[Trial], planned: int, by: str) -> str:
-    """Makes the first sentence of the report."""
+def outcome(trials: Sequence[Trial], planned: int, by: str) -> str:
+    """Says in a sentence which setting did best."""
     count = f"{len(trials)} of {planned} trials"
     if (winner := best(trials, by)) is None:
         return f"After {count} none has an accuracy on meta-validation to choose by."
     return (
-        f"{in_words(winner.fields)} did best on meta-validation after {count}: "
+        f"{assignments(winner.fields)} did best on meta-validation after {count}: "
         f"{ACCURACY.mean(score(winner, by))} % ({by})."
     )
 
 
-def blocks(
+def page(
     trials: Sequence[Trial], planned: int, by: str, about: Mapping[str, Any]
-) -> Iterator[Block]:
-    """Yields the report, the verdict first.
+) -> Iterator[str]:
+    """Yields the report as parts of Markdown, the outcome first.
 
     `about` has "title", "command", "episodes" in words, "measure" (the line that
     measures the winner), "device", "versions" and "config" of the search.
     """
-    yield verdict(trials, planned, by)
-    yield (
+    yield tables.paragraph(outcome(trials, planned, by))
+    yield tables.paragraph(
         f"Chosen on {about['episodes']} of meta-validation, which all trials share and "
         "which flatter the best of them; meta-test was not touched."
     )
-    yield Heading(about["title"], 1)
-    yield Heading("Trials, best first: highest accuracy in training, %; time in all")
-    yield from tables.captioned(table(trials, by))
-    notes = [f"{in_words(trial.fields)}: {x}" for trial in trials for x in trial.notes]
+    yield tables.heading(about["title"], 1)
+    title = "Trials, best first: highest accuracy in training, %; time in all"
+    yield tables.heading(title)
+    yield _table(trials, by)
+    notes = [f"{assignments(x.fields)}: {note}" for x in trials for note in x.notes]
     if notes:
-        yield Heading("Notes")
-        yield Bullets(notes)
+        yield tables.heading("Notes")
+        yield tables.bullets(notes)
     if best(trials, by) is not None:
-        yield Heading("Measure the best on meta-test")
-        yield Code(about["measure"])
+        yield tables.heading("Measure the best on meta-test")
+        yield tables.code(about["measure"])
     seconds = sum(trial.device_seconds for trial in trials)
     spent = f"{tables.duration(seconds)} of device time on {about['device']}. "
     versions = f"Versions: {tables.words(about['versions'])}."
@@ -88,21 +81,14 @@ def terminal(
     trials: Sequence[Trial], planned: int, by: str, page: str, measure: str
 ) -> str:
     """Renders the trials as plain text, and ends as `plain_text.ending` does."""
-    told = Verdict("", verdict(trials, planned, by))
+    sentence = tables.paragraph(outcome(trials, planned, by))
     commands = {"measure it": measure} if best(trials, by) else {}
-    ending = plain_text.ending(told, page, commands)
-    heading, rows, fields, bold = table(trials, by)
-    # Of several columns of text all but the last would be titles.
-    narrow = [
-        (in_words(dict(zip(heading, row[:fields], strict=False))), *row[fields:])
-        for row in rows
-    ]
-    shown = Table(("Setting", *heading[fields:]), narrow, 1, bold)
-    return f"{plain_text.render([shown])}\n\n{ending}"
+    ending = plain_text.ending(sentence, page, commands)
+    return f"{plain_text.render([_table(trials, by)])}\n\n{ending}"
 
 
-def table(trials: Sequence[Trial], by: str) -> Table:
-    """Tabulates every trial, best first, with its accuracies in %."""
+def _table(trials: Sequence[Trial], by: str) -> str:
+    """Makes a table of every trial, best first, with its accuracies in %."""
     names = tuple(dict.fromkeys(name for trial in trials for name in trial.fields))
     inits = tuple(dict.fromkeys(name for trial in trials for name in trial.accuracy))
     rows = [
@@ -113,8 +99,8 @@ def table(trials: Sequence[Trial], by: str) -> Table:
         )
         for trial in sorted(trials, key=lambda trial: -score(trial, by))
     ]
-    bold = frozenset({0} if best(trials, by) else ())
-    return Table((*names, *inits, "Time"), rows, len(names), bold)
+    bold = [0] if best(trials, by) else []
+    return tables.captioned((*names, *inits, "Time"), rows, len(names), bold)
 
 
 def _percent(value: float | None) -> str:

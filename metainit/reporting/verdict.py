@@ -13,10 +13,9 @@ from metainit.evaluation.intervals import Interval
 from metainit.evaluation.metrics import ACCURACY
 from metainit.evaluation.results import Evaluation, Row
 from metainit.reporting import fairness, tables
-from metainit.reporting.tables import Verdict
 from metainit.runtime.cost import JOINT, NAMES, OURS, RANDOM
 
-# Accuracy of our best row minus each other's, by initialisation and head.
+# Accuracy of our best row minus that of each other row, by initialisation and head.
 Differences = dict[tuple[str, str], Interval]
 
 _validation_accuracy = operator.attrgetter("validation_accuracy")
@@ -54,8 +53,8 @@ def differences(rows: Sequence[Row]) -> Differences:
 def hardest(rows: Sequence[Row]) -> tuple[str, str, Interval] | None:
     """Finds the baseline that is hardest to beat; None where there is none.
 
-    It comes closest or, where ours does not win, leads by most. The result is a badge,
-    its name and ours minus it.
+    That is the one which comes closest or, where ours does not win, leads by most. The
+    result is a badge, the name of the baseline and ours minus it.
     """
     best = best_heads(rows).items()
     baselines = [row for init, row in best if init not in OURS]
@@ -70,17 +69,20 @@ def hardest(rows: Sequence[Row]) -> tuple[str, str, Interval] | None:
     return "worse" if worse else "tie" if lost else "better", init, minus
 
 
-def of_run(evaluation: Evaluation) -> Verdict:
-    """Compares ours with the baseline that is hardest to beat, in at most 25 words."""
+def verdict(evaluation: Evaluation) -> str:
+    """Compares ours with the baseline that is hardest to beat, in at most 25 words.
+
+    This is Markdown, and begins with a badge where something was compared.
+    """
     rows = evaluation.rows
     ours, best = our_best(rows), best_heads(rows)
     where = "On unseen classes"
     if len(evaluation.protocol.split()) < 3:
         where = f"{evaluation.protocol}, unseen classes"
     sides = [f"{ours.init} {_percent(ours)}"]
-    if (found := hardest(rows)) is None:
-        return Verdict("", f"{where}: {sides[0]}; there is no baseline.")
-    badge, init, minus = found
+    if (rival := hardest(rows)) is None:
+        return tables.paragraph(f"{where}: {sides[0]}; there is no baseline.")
+    badge, init, minus = rival
     mean, low, high = tables.in_points(minus)
     more = ours.cost.device_seconds / max(best[init].cost.device_seconds, 1e-9) - 1
     if init == NAMES[JOINT] and more > fairness.TOLERANCE:
@@ -88,11 +90,12 @@ def of_run(evaluation: Evaluation) -> Verdict:
     sides.append(f"{init} {_percent(best[init])} ({mean}, {low} to {high})")
     if RANDOM in best and init != RANDOM:
         sides.append(f"random weights {_percent(best[RANDOM])}")
-    return Verdict(badge, f"{where}: {', '.join(sides)}.")
+    sentence = tables.escaped(f"{where}: {', '.join(sides)}.")
+    return f"**{badge.capitalize()}.** {sentence}"
 
 
 def chosen(row: Row, metric: str = "accuracy") -> np.ndarray:
-    """A row's metric after the steps that were best on meta-validation: [episodes]."""
+    """Picks a metric after the steps that were best on meta-validation: [episodes]."""
     return row.measurements[metric][row.chosen]
 
 

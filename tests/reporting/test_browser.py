@@ -61,8 +61,8 @@ def folder(tmp_path_factory):
         runs.append(write(folder / f"seed{seed}", seed, whole))
     seeds_report.main([*runs, "--out", str(folder / "seeds")])
     (folder / "finetune").mkdir()
-    blocks = finetune_report.blocks(REPORT, judged(), "a" * 90, "metainit predict x y")
-    metainit.reporting.html.write(folder / "finetune", blocks)
+    page = finetune_report.page(REPORT, judged(), "a" * 90, "metainit predict x y")
+    metainit.reporting.html.write(folder / "finetune", page)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Words and marks stand out from what is behind them, by WCAG 2.1, level AA."""
+"""Words stand out from what is behind them, by WCAG 2.1, level AA."""
 
 import pathlib
 import re
@@ -11,7 +11,7 @@ from small_transfer import FAST
 
 from metainit.reporting import figures, html
 
-WORDS, MARKS = 4.5, 3.0  # least ratios: of words, of bars and frames that carry meaning
+WORDS = 4.5  # least ratio, of words and bars
 SHEET = pathlib.Path(html.__file__).with_name("page.html").read_text()
 ROOTS = re.findall(r":root \{(.*?)\}", SHEET, re.DOTALL)
 LIGHT, DARK, PRINT = (
@@ -19,17 +19,12 @@ LIGHT, DARK, PRINT = (
 )
 # What is drawn in a colour, and what is behind it.
 PAIRS = [
-    ("text", "page", WORDS),
-    ("text", "soft", WORDS),  # code
-    ("muted", "page", WORDS),
-    ("#fff", "better", WORDS),
-    ("#fff", "tie", WORDS),
-    ("#fff", "worse", WORDS),
-    ("bar", "page", MARKS),
-    ("bar", "soft", MARKS),
-    ("text", "bar", MARKS),  # an interval's end on its bar
-    ("right", "page", MARKS),
-    ("wrong", "page", MARKS),
+    ("text", "page"),
+    ("text", "soft"),  # code
+    ("muted", "page"),
+    ("#fff", "better"),
+    ("#fff", "tie"),
+    ("#fff", "worse"),
 ]
 
 
@@ -54,16 +49,16 @@ def test_the_ratio_is_that_of_the_standard():
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK, PRINT], ids=["light", "dark", "print"])
 def test_the_page_can_be_read(theme):
-    for colour, behind, least in PAIRS:
-        told = ratio(theme.get(colour, colour), theme[behind])
-        assert told >= least, (colour, behind, told)
+    for colour, behind in PAIRS:
+        contrast = ratio(theme.get(colour, colour), theme[behind])
+        assert contrast >= WORDS, (colour, behind, contrast)
 
 
 def test_no_colour_of_the_sheet_is_left_out():
     """Lines between rows mean nothing; all else is a pair above."""
     rules = re.sub(r":root \{.*?\}", "", SHEET, flags=re.DOTALL)
     used = set(re.findall(r"var\(--(\w+)\)", rules))
-    assert used == {x for pair in PAIRS for x in pair[:2] if x in LIGHT} | {"line"}
+    assert used == {x for pair in PAIRS for x in pair if x in LIGHT} | {"line"}
     assert set(re.findall(r"#[0-9a-f]{3,6}\b", rules)) == {"#fff"}
     assert "opacity" not in rules and "rgb" not in rules
     assert LIGHT.keys() == DARK.keys() == PRINT.keys()

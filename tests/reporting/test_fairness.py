@@ -2,9 +2,9 @@
 
 import pytest
 from small_runs import TERMS, row
+from test_tables import cells
 
 from metainit.reporting import fairness
-from metainit.reporting.tables import Bullets, Table
 from metainit.runtime.cost import EQUAL_FLOPS, FROM_PRETRAINED, JOINT, META, NAMES, Cost
 from metainit.runtime.cost import RATES as LEARNED_RATES
 
@@ -14,32 +14,32 @@ def warnings(terms=TERMS, **seconds):
     return list(fairness.unequal(costs, terms))
 
 
-def blocks(terms, kind):
+def section(terms):
     rows = (
         row("meta-learned", "zero", 0.8)._replace(trials=9),
         row("meta-learned", "nearest centroid", 0.8)._replace(trials=4),
         row("random", "zero", 0.5)._replace(trials=9, cost=Cost(0.0, 0, 0, 0.0)),
     )
-    section = fairness.section(rows, "support moments", terms)
-    return [block for block in section if isinstance(block, kind)]
+    table, common = fairness.section(rows, "support moments", terms)
+    return table, common.splitlines()
 
 
 def test_a_row_for_each_initialisation_over_all_of_its_heads():
-    (table,) = blocks(TERMS, Table)
-    assert table.rows == [
-        ("meta-learned", "62 s", "51,200", "1.5e+12", "13"),
-        ("random", "0 s", "0", "0", "9"),
+    (_, *rows) = cells(section(TERMS)[0])
+    assert rows == [
+        ["meta-learned", "62 s", "51,200", "1.5e+12", "13"],
+        ["random", "0 s", "0", "0", "9"],
     ]
 
 
 def test_what_all_had_in_common():
-    (common,) = blocks(TERMS, Bullets)
-    assert common.items[:4] == (
-        "Mixture: of tasks as of joint pretraining's images, glyphs 100 %.",
-        "Batch norm: support moments.",
-        "Pretrained encoder: none.",
-        "Seed: 3, of the weights, tasks and batches of them all.",
-    )
+    _, common = section(TERMS)
+    assert common[:4] == [
+        "- Mixture: of tasks as of joint pretraining's images, glyphs 100 %.",
+        "- Batch norm: support moments.",
+        "- Pretrained encoder: none.",
+        "- Seed: 3, of the weights, tasks and batches of them all.",
+    ]
     other = TERMS._replace(
         mixture={"pets": 0.5, "cars": 0.5},
         joint_mixture={"pets": 0.125, "cars": 0.875},
@@ -47,17 +47,17 @@ def test_what_all_had_in_common():
         cut="stage2",
         uncut="pretrained weights, uncut",
     )
-    mixture, _, encoder, *_ = blocks(other, Bullets)[0].items
+    mixture, _, encoder, *_ = section(other)[1]
     assert mixture == (
-        "Mixture: of tasks, pets 50 %, cars 50 %; of joint pretraining's images, "
+        "- Mixture: of tasks, pets 50 %, cars 50 %; of joint pretraining's images, "
         "pets 12.5 %, cars 87.5 %."
     )
     assert encoder == (
-        "Pretrained encoder: resnet50, cut after stage2; all of it as pretrained "
+        "- Pretrained encoder: resnet50, cut after stage2; all of it as pretrained "
         "weights, uncut."
     )
-    whole = blocks(other._replace(cut="", uncut=""), Bullets)[0].items[2]
-    assert whole == "Pretrained encoder: resnet50, whole."
+    whole = section(other._replace(cut="", uncut=""))[1][2]
+    assert whole == "- Pretrained encoder: resnet50, whole."
 
 
 @pytest.mark.parametrize("joint, told", [(104, 0), (106, 1), (96, 0), (94, 1)])

@@ -1,11 +1,17 @@
 """The page of a classifier, against a few answers made by hand."""
 
+import base64
+import html as escapes
+import io
+import re
+
 import numpy as np
+from PIL import Image
 from test_html import NAME, parsed
+from test_tables import cells
 
 from metainit.reporting import finetune_report, html, tables
 from metainit.reporting.finetune_report import Judged
-from metainit.reporting.tables import Bars, Details, Gallery, Verdict
 
 NAMES = ("cat", NAME, "emu")
 REPORT = {
@@ -45,107 +51,115 @@ def judged(names=NAMES):
     return Judged(chances, labels, images, files, names)
 
 
-def blocks(said, report=REPORT):
-    made = finetune_report.blocks(report, said, NAME, "metainit predict x NEW")
+def page(said, report=REPORT):
+    """The parts that are open, and by title those that are folded."""
     opening, folded = [], {}
-    for block in made:
-        if isinstance(block, Details):
-            folded[block.title] = block.blocks
+    for part in finetune_report.page(report, said, NAME, "metainit predict x NEW"):
+        if title := re.search("<summary>(.*)</summary>", part):
+            folded[escapes.unescape(title[1])] = part.split("\n\n")[1:-1]
         else:
-            opening.append(block)
+            opening.append(part)
     return opening, folded
 
 
 def test_the_first_screen_says_how_good_it_is():
-    (verdict, title, about, bars, code), folded = blocks(judged())
-    assert isinstance(verdict, Verdict) and len(verdict.text.split()) <= 25
-    assert verdict.text.startswith("50.0 % [20.0, 80.0] of 6 held-out images ")
+    (first, title, about, bars, code), folded = page(judged())
+    headline = finetune_report.headline(REPORT)
+    assert first == tables.paragraph(headline) and len(headline.split()) <= 25
+    assert headline.startswith("50.0 % [20.0, 80.0] of 6 held-out images ")
     found = f"told right by ridge (90.0 % cross-validated); worst, {NAME}: 0 of 5."
-    assert verdict.text.endswith(found)
+    assert headline.endswith(found)
     for count, told in (4, "validated); worst, emu: 3 of 6."), (0, "cross-validated)."):
         counts = {"cat": count, NAME: 4, "emu": 6 if count else 4}
-        said = finetune_report.verdict(REPORT | {"judged_of_class": counts})
-        assert said.text.endswith(told)
-    assert [bar.name for bar in bars.bars] == [
-        "on held-out images",
-        "ridge",
-        "nearest mean",
-    ]
-    (about_head,) = {bar.about for bar in bars.bars[1:]}
+        said = finetune_report.headline(REPORT | {"judged_of_class": counts})
+        assert said.endswith(told)
+    (_, saved, *heads) = cells(bars)
+    names = [row[0] for row in (saved, *heads)]
+    assert names == ["on held-out images", "ridge", "nearest mean"]
+    (about_head,) = {row[1] for row in heads}
     assert about_head == "cross-validated: judged by what had not learned from it"
-    assert title.text == NAME and "9 images to learn from" in about
-    assert code.text == "metainit predict x NEW"
+    assert title == f"# {tables.escaped(NAME)}" and "9 images to learn from" in about
+    assert code == "```\nmetainit predict x NEW\n```"
     (table, caption) = folded["Heads"]
-    assert table.rows == [["ridge", "saved"], ["nearest mean", "-"]]
+    assert cells(table)[1:] == [["ridge", "saved"], ["nearest mean", "-"]]
     assert "Accuracy 90.0 % [80.0, 100.0], Log loss 0.250, Images 9" in caption
 
 
 def test_images_that_were_learned_from_too_are_told_below_the_headline():
-    (_, warning, *_), _ = blocks(judged(), REPORT | {"held_out_also_learned": 5})
+    (_, warning, *_), _ = page(judged(), REPORT | {"held_out_also_learned": 5})
     told = "Do not trust this: 5 of 6 held-out images have the pixels of one that was "
-    assert isinstance(warning, Verdict) and warning.text.startswith(told)
+    assert warning.startswith(f"**{told}") and warning.endswith("**")
     few = REPORT | {"held_out_also_learned": 5, "judged": 100}
     assert finetune_report.leaked(few).startswith("A little too good: 5 of 100 held")
 
 
 def test_adapting_has_its_curve_where_it_was_tried():
-    _, folded = blocks(judged())
+    _, folded = page(judged())
     _, curve = folded["Adapting, step by step"]
-    told = [(bar.name, bar.about, bar.mean) for bar in curve.bars]
-    assert told == [("step 0", "log loss 0.250", 0), ("step 1", "log loss 0.250", 1)]
-    assert not [x for x in blocks(judged(), REPORT | {"curve": []})[1] if "step" in x]
+    told = [(name, about, share.split()[0]) for name, about, share, _ in cells(curve)]
+    assert told[1:] == [
+        ("step 0", "log loss 0.250", "0.0"),
+        ("step 1", "log loss 0.250", "100.0"),
+    ]
+    assert not [x for x in page(judged(), REPORT | {"curve": []})[1] if "step" in x]
 
 
 def test_what_goes_wrong():
-    _, folded = blocks(judged())
-    (gallery,) = folded["The 3 most confident mistakes"]
-    assert isinstance(gallery, Gallery)
-    assert [picture.image[0, 0, 0] for picture in gallery.pictures] == [3, 2, 5]
-    assert gallery.pictures[0].text == f"{NAME}, taken for cat (99 %): d/3.png"
+    _, folded = page(judged())
+    (mistakes,) = folded["The 3 most confident mistakes"]
+    shown = []
+    for png in re.findall("base64,([^)]*)", mistakes):
+        with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+            shown.append((picture.convert("RGB").getpixel((0, 0))[0], picture.size))
+    assert shown == [(3, (48, 96)), (2, (48, 96)), (5, (48, 96))]
+    first = mistakes.splitlines()[0].split(") ", 1)[1]
+    assert first == f"{tables.escaped(NAME)}, taken for cat (99 %): d/3.png"
+    cell = NAME.replace("<", "&lt;")
     (classes,) = folded["Classes, the worst first"]
-    assert classes.rows == [
-        (NAME, "cat (2)", "0.0", "2"),
-        ("emu", "cat (1)", "50.0", "2"),
-        ("cat", "-", "100.0", "2"),
+    assert cells(classes)[1:] == [
+        [cell, "cat (2)", "0.0", "2"],
+        ["emu", "cat (1)", "50.0", "2"],
+        ["cat", "-", "100.0", "2"],
     ]
     (matrix,) = folded["What was taken for what"]
-    assert matrix.heading == ("Class, taken for:", *NAMES)
-    assert matrix.rows == [
-        ("cat", "2", "", ""),
-        (NAME, "2", "", ""),
-        ("emu", "1", "", "1"),
+    assert cells(matrix) == [
+        ["Class, taken for:", "cat", cell, "emu"],
+        ["cat", "2", "", ""],
+        [cell, "2", "", ""],
+        ["emu", "1", "", "1"],
     ]
     _, bars = folded["Calibration"]
-    assert isinstance(bars, Bars)
-    told = {bar.name: (bar.about, bar.mean) for bar in bars.bars}
+    told = {name: (about, share[:6]) for name, about, share, _ in cells(bars)[1:]}
     assert told == {
-        "said 40 to 60 %": ("2 images, said 55.0 % on average", 0.5),
-        "said 60 to 80 %": ("2 images, said 75.0 % on average", 0.5),
-        "said 80 to 100 %": ("2 images, said 94.5 % on average", 0.5),
+        "said 40 to 60 %": ("2 images, said 55.0 % on average", "50.0 %"),
+        "said 60 to 80 %": ("2 images, said 75.0 % on average", "50.0 %"),
+        "said 80 to 100 %": ("2 images, said 94.5 % on average", "50.0 %"),
     }
 
 
 def test_of_many_classes_the_frequent_mistakes_are_listed():
     names = (*NAMES, *(f"class {n}" for n in range(20)))
-    (table,) = blocks(judged(names))[1]["What was taken for what"]
-    assert table.rows == [(NAME, "cat", "2"), ("emu", "cat", "1")]
-    assert len(blocks(judged(names))[1]["Classes, the worst first"][0].rows) == 3
+    _, folded = page(judged(names))
+    (table,) = folded["What was taken for what"]
+    name = NAME.replace("<", "&lt;")
+    assert cells(table)[1:] == [[name, "cat", "2"], ["emu", "cat", "1"]]
+    assert len(cells(folded["Classes, the worst first"][0])) == 1 + 3
 
 
 def test_without_mistakes_none_are_shown():
     said = judged()
     right = said._replace(labels=said.chances.argmax(-1))
-    assert not any("mistakes" in title for title in blocks(right)[1])
+    assert not any("mistakes" in title for title in page(right)[1])
 
 
 def test_the_page_has_small_pictures_and_nothing_of_a_network(tmp_path):
-    made = list(finetune_report.blocks(REPORT, judged(), NAME, "x"))
-    html.write(tmp_path, made)
-    page = parsed(tmp_path)
-    sources = [x.get("src") for x in page.iter("img")]
+    html.write(tmp_path, finetune_report.page(REPORT, judged(), NAME, "x"))
+    root = parsed(tmp_path)
+    sources = [x.get("src") for x in root.iter("img")]
     assert len(sources) == 3 and all(x.startswith("data:image/png") for x in sources)
-    tags = {element.tag for element in page.iter()}
-    assert "figure" in tags and not {"b", "a", "em", "script", "link"} & tags
-    assert f"{NAME}, taken for cat" in "".join(page.itertext())
-    assert "d/3.png" in tables.markdown(made)
+    tags = {element.tag for element in root.iter()}
+    assert "img" in tags and not {"b", "a", "em", "script", "link"} & tags
+    assert f"{NAME}, taken for cat" in "".join(root.itertext())
+    report = (tmp_path / "report.md").read_text()
+    assert "d/3.png" in report and "base64" not in report
     assert len((tmp_path / "report.html").read_text()) < 30_000

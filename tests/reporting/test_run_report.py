@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 from small_runs import CONTEXT, WINNING, evaluation, row
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_tables import cells
 
-from metainit.reporting import run_report, verdict
+from metainit.reporting import plain_text, run_report, verdict
 from metainit.reporting.run_report import show_in_tensorboard, write_report
 from metainit.runtime import atomic
 from metainit.runtime.cost import EQUAL_FLOPS, JOINT, NAMES, OURS
 
 
 def told(rows, **more):
-    return verdict.of_run(evaluation(*rows, **more)).in_words()
+    text = plain_text.render([verdict.verdict(evaluation(*rows, **more))])
+    return " ".join(text.split())
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +77,7 @@ def test_heads_and_steps_are_chosen_by_validation_only():
     )
     assert verdict.our_best(rows) is rows[0]
     assert "meta-learned 80.0 %, joint pretraining 70.0 %" in told(rows)
-    bars = run_report.bars(rows).bars
-    assert [bar.about for bar in bars][::2] == [
+    assert [about for _, about, *_ in cells(run_report.bars(rows))[1::2]] == [
         "prototype head after 1 step",
         "nearest centroid",
     ]
