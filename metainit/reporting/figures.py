@@ -91,11 +91,11 @@ def adaptation(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
         for row in closed:
             level, dash = 100 * row.measurements["accuracy"].mean(), dashes[row.head]
             axes.axhline(level, linewidth=1.1, color=colours[row.init], linestyle=dash)
-        of_head = [row for row in rows if row.head == head]
-        for row in reversed(of_head):  # ours come first, and on top
-            of_steps = map(intervals.mean_interval, row.measurements["accuracy"])
-            _band(axes, row.steps, 100 * np.array([*of_steps]).T, colours[row.init])
-        ticks = sorted({step for row in of_head for step in row.steps})
+        same_head = [row for row in rows if row.head == head]
+        for row in reversed(same_head):  # ours come first, and on top
+            by_step = map(intervals.mean_interval, row.measurements["accuracy"])
+            _band(axes, row.steps, 100 * np.array([*by_step]).T, colours[row.init])
+        ticks = sorted({step for row in same_head for step in row.steps})
         _label(axes, "adaptation steps", "accuracy, %", log=True)
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.label_outer()

@@ -77,7 +77,7 @@ def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
     again = f"delete {FILE} beside it and give the run's own line again"
     parts = []
     with atomic.reading(path, again):
-        for (part, about_rows, metrics), of_rows in atomic.read_arrays(path, "values"):
+        for (part, about_rows, metrics), by_row in atomic.read_arrays(path, "values"):
             rows = [
                 row._replace(
                     steps=tuple(row.steps),
@@ -86,7 +86,7 @@ def read_episodes(path: str | os.PathLike[str]) -> tuple[Evaluation, ...]:
                     measurements=dict(zip(metrics, values[:, None], strict=True)),
                 )
                 for row, values in zip(
-                    itertools.starmap(Row, about_rows), of_rows, strict=True
+                    itertools.starmap(Row, about_rows), by_row, strict=True
                 )
             ]
             whole = Evaluation(*part)._replace(rows=tuple(rows), parts=(), notes=())
@@ -155,13 +155,13 @@ def check(runs: Sequence[Run]) -> None:
 
 def differences(facts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Yields a line for each fact in which runs differ, with what each path has."""
-    for name in sorted({name for of_run in facts.values() for name in of_run}):
+    for name in sorted({name for known in facts.values() for name in known}):
         values: dict[str, list[str]] = {}
-        for path, of_run in facts.items():
-            value = json.dumps(of_run[name]) if name in of_run else "(absent)"
+        for path, known in facts.items():
+            value = json.dumps(known[name]) if name in known else "(absent)"
             values.setdefault(value, []).append(path)
         if len(values) > 1:
-            places = (f"{value} in {', '.join(of)}" for value, of in values.items())
+            places = (f"{x} in {', '.join(paths)}" for x, paths in values.items())
             yield f"{name}: {', '.join(places)}"
 
 
