@@ -165,7 +165,7 @@ def _meta_learn(
         forecast.check_hours(config, expected)
         return ""
 
-    with progress.plan(plan.ahead(config, expected, parts)):
+    with progress.plan(plan.ahead(parts)):
         # The initialisations.
         trainer = Trainer(config, roles.validation, evaluator_of, expected, begin)
         inits = initialisations.make(config, workdir, trainer, programs, ratio)

@@ -57,21 +57,13 @@ def parts(
     return [*found, Part("report", _AROUND, "and imports")]
 
 
-def ahead(
-    config: Experiment, forecast: Forecast, whole: list[Part]
-) -> dict[str, float]:
-    """Lists the seconds of what is done after the plan was told, stage by stage.
+def ahead(whole: list[Part]) -> list[str]:
+    """Names the parts that are done after the plan was printed.
 
-    Validations belong to the trainings that they are in.
+    Validations are parts of the trainings.
     """
-    seconds = {part.name: part.seconds for part in whole[1:]}
-    seconds.pop("encoding", None)
-    iterations, looking = trained(config), seconds.pop("validation")
-    for name, count in iterations.items():
-        seconds[name] += looking * count / sum(iterations.values())
-    last = "meta-test" if config.evaluate.episodes else name
-    seconds[last] += forecast.compile_seconds
-    return seconds
+    done = {whole[0].name, "encoding", "validation"}
+    return [part.name for part in whole if part.name not in done]
 
 
 def _meta_test(config: Experiment, forecast: Forecast, before: float) -> Part:

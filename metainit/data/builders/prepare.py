@@ -25,6 +25,7 @@ from metainit.data.builders.flowers102 import Flowers102
 from metainit.data.builders.oxford_pets import OxfordPets
 from metainit.data.builders.stanford_cars import StanfordCars
 from metainit.data.builders.sun397 import Sun397
+from metainit.runtime import atomic
 
 _TRAIN = (Cifar100, Caltech256, Flowers102)
 _OTHERS = (StanfordCars, FgvcAircraft, OxfordPets, Sun397)
@@ -62,6 +63,10 @@ def prepare(
         return folder
     with _alone(name, root, files):
         if prepared.is_prepared(name, root):
+            return folder
+        if prepared.is_built(name, root):
+            atomic.clear(folder)
+            prepared.seal(folder)
             return folder
         _obtain(name, files, checksums or {})
         _say(name, f"building {folder}")

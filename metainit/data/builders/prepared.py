@@ -45,7 +45,14 @@ def place(name: str, root: Path) -> Path:
 
 
 def is_prepared(name: str, root: Path) -> bool:
-    """Says whether `place` has the data set."""
+    """Says whether `place` has the data set, and nobody was killed while sealing it."""
+    return is_built(name, root) and not any(
+        place(name, root).glob(f".{_DIGESTS}.*")  # as `atomic` names temporary files
+    )
+
+
+def is_built(name: str, root: Path) -> bool:
+    """Says whether `place` has all records of the data set."""
     return (place(name, root) / "dataset_info.json").is_file()
 
 

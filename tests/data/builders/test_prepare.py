@@ -99,6 +99,18 @@ def test_a_second_process_waits_for_the_first(tmp_path, known, monkeypatch):
     assert known.asked == asked
 
 
+def test_a_process_that_was_killed_while_it_sealed_leaves_nothing(tmp_path, known):
+    root = tmp_path / "data"
+    folder = prepare.prepare(NAME, root)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    asked = list(known.asked)
+    (folder / "sha256").rename(folder / ".sha256.4321")
+    assert not prepared.is_prepared(NAME, root)
+    assert prepare.prepare(NAME, root) == folder and prepared.is_prepared(NAME, root)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert known.asked == asked  # nothing is fetched again
+
+
 def test_what_an_earlier_version_reduced_is_told(tmp_path, known):
     root = tmp_path / "data"
     folder = prepare.prepare(NAME, root)
