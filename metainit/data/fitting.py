@@ -20,8 +20,7 @@ def check(config: Experiment, roles: Roles, command: str = "") -> None:
     if not (problems := list(_problems(config, roles))):
         return
     if fields := _fields_that_fit(config, roles):
-        flag = "--config." if "launch.py" in command else ""
-        line = shlex.join(f"{flag}{name}={x}" for name, x in fields.items())
+        line = shlex.join(f"{name}={x}" for name, x in fields.items())
         problems.append(f"this works with what there is: {command} {line}")
     elif config.data.name.startswith("folder:"):
         path = config.data.name.removeprefix("folder:")
