@@ -1,1 +1,1 @@
-"""From a config to compiled steps and runs, the one training loop, initialisations."""
+"""Compiled steps and runs made of a config, the training loop, and initialisations."""

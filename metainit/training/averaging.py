@@ -13,8 +13,8 @@ class AverageState(NamedTuple):
     """State of `average`.
 
     Attributes:
-      steps: int32 [], so many parameters are averaged.
-      average_of_params: a tree like them; before any step they themselves.
+      steps: int32 [], the number of steps whose parameters are averaged.
+      average_of_params: a tree like the parameters; before any step it equals them.
     """
 
     steps: jax.Array
@@ -24,10 +24,10 @@ class AverageState(NamedTuple):
 def average(decay: float) -> optax.GradientTransformation:
     """Keeps an exponential moving average of the parameters after each step.
 
-    It comes last in a chain, and passes updates on as they are. After t steps those of
-    step k count in proportion to decay^(t - k), and where training began counts nothing
-    (the correction of Adam's moments, arXiv:1412.6980, section 3). `optax.ema` has that
-    of updates. With a decay of 0 nothing is kept.
+    It comes last in a chain, and passes updates on as they are. After t steps, the
+    parameters of step k weigh in proportion to decay^(t - k). Those before the first
+    step weigh nothing (the correction of Adam's moments, arXiv:1412.6980, section 3).
+    `optax.ema` averages updates instead. With a decay of 0 it keeps nothing.
     """
     if not decay:
         return optax.identity()
@@ -37,7 +37,7 @@ def average(decay: float) -> optax.GradientTransformation:
 
     def update(updates, state, params=None):
         steps = optax.safe_increment(state.steps)
-        # Rounded once, so that the first step's parameters count in full.
+        # One rounding of `decay` makes the first step's share exactly 1.
         factor = jnp.asarray(decay, float)
         share = (1 - factor) / (1 - factor**steps)
         after = optax.apply_updates(params, updates)
@@ -52,9 +52,10 @@ def average(decay: float) -> optax.GradientTransformation:
 
 
 def averaged(state: MetaState) -> MetaState:
-    """Gives the state with the averages for its parameters, where there are any.
+    """Puts the moving averages, if any are kept, in place of a state's parameters.
 
-    An optimizer of parts may keep one of each; leaves that are not learned stay.
+    An optimizer of several parts may keep an average of each. Leaves that are not
+    learned stay.
     """
     params = state.params
     for _, kept in optax.tree.get_all_with_path(state.opt_state, "average_of_params"):

@@ -1,6 +1,6 @@
-"""What a frozen encoder, or its first stages where the others learn, makes of images.
+"""Feature maps that a frozen encoder makes of images, computed once, kept on disk.
 
-Computed once for every image and kept on disk.
+Where the last stages of an encoder learn, its first stages make the maps.
 """
 
 import functools
@@ -27,10 +27,10 @@ from metainit.runtime import atomic, digest, progress
 from metainit.runtime.budget import seconds_each
 from metainit.training.initialisation import Initialisation
 
-CHUNK = 64  # images a call of the compiled encoder
-SAMPLE = 8  # images that it is timed on
+CHUNK = 64  # images in one call of the compiled encoder
+SAMPLE = 8  # images that the encoder is timed on
 
-# Part of every key: raise it when what is on disk changes, or how it is computed.
+# It is a part of every key. Raise it when the files change, or how maps are computed.
 _FORMAT = 2
 _HASHES = ".hashes"
 
@@ -41,16 +41,17 @@ def encode(
     folder: str | pathlib.Path,
     field: str = "encoder.cached",
 ) -> tuple[Initialisation, tuple[Source, ...]]:
-    """Puts an initialisation on maps of features: float32 [n, h, w, c], memory-mapped.
+    """Encodes images, and gives initialisation and sources with the maps in place.
 
-    A map that exists in `folder` for the same images, frozen weights, normalisation
-    and precision is used again, and a call that was stopped goes on. The parameters are
-    still those for images. It raises ValueError where the disk has no room for the
-    maps, which `field` of the config asked for.
+    The maps, float32 [n, h, w, c], are memory-mapped from `folder`. Maps that are there
+    for the same images, frozen weights, normalisation and precision are used again, and
+    a call that was stopped goes on. The parameters are still those for images. It
+    raises ValueError where the disk has no room for the maps, and names `field`, which
+    asked for them in the config.
     """
     body, of_chunk = init.body, _of_chunk(init)
     settings = repr((_FORMAT, *init.preprocess[:2], init.model.computed_in))
-    # What is learned is behind the maps: they are those of other runs too.
+    # Learned weights do not change the maps, so that other runs can use them too.
     frozen = masks.split(body, init.model.learns, "learns")[1]
     network = digest.sha256((settings, frozen["encoder"]))
     folder = pathlib.Path(folder)
@@ -59,7 +60,7 @@ def encode(
     def place(source: Source) -> tuple[pathlib.Path, tuple[int, ...]]:
         chunk = jax.ShapeDtypeStruct((CHUNK, *source.images.shape[1:]), np.uint8)
         made = jax.eval_shape(of_chunk, body, chunk)
-        # Of the images themselves where their hashes are not known.
+        # The images themselves make the key where their hashes are not known.
         known = source.images if source.hashes is None else source.hashes
         key = digest.sha256((network, repr((made, source.images.shape)), known))
         return folder / f"{key}.npy", made.shape[1:]
@@ -86,14 +87,14 @@ def encode(
 def _encode(
     source: Source, path: pathlib.Path, shape: tuple[int, ...], encode: Callable
 ) -> None:
-    """Writes maps, or goes on where an earlier call was stopped."""
+    """Writes the maps of a source, and goes on where an earlier call was stopped."""
     part, told = path.with_suffix(".part"), path.with_suffix(".done")
     wanted = (len(source.images), *shape)
     try:
         maps, done = open_memmap(part, "r+"), int(told.read_text())
         if maps.shape != wanted or done % CHUNK:
             raise ValueError
-    except (OSError, ValueError):  # none, or none that can be gone on with
+    except (OSError, ValueError):  # there are no maps yet, or none that fit
         maps, done = cache.allocated(part, np.float32, wanted), 0
     name, total = stage_of(source), len(maps)
     with progress.Stage(name, total, done, units=0) as stage:
@@ -115,7 +116,7 @@ def stage_of(source: Source) -> str:
 
 
 def _require_whole(path: pathlib.Path) -> None:
-    """Deletes maps that are not as they were written, to be made again."""
+    """Deletes maps that are not as they were written, so that they are made again."""
     hashes = path.with_suffix(_HASHES)
     if not (path.exists() and hashes.exists()):
         return
@@ -130,15 +131,15 @@ def _require_whole(path: pathlib.Path) -> None:
 def stand_ins(
     init: Initialisation, sources: Sequence[Source], field: str = "encoder.cached"
 ) -> tuple[Initialisation, tuple[Source, ...], float]:
-    """Does as `encode` for a dry run: zeros that take no room stand for the maps.
+    """Does as `encode` for a dry run, with zeros that take no room for the maps.
 
-    Prints what encoding would take, and gives its seconds; writes nothing.
+    It prints what encoding would take, also gives the seconds, and writes nothing.
     """
     of_chunk = _of_chunk(init)
 
     @functools.cache
     def measured(*shape: int) -> tuple[float, tuple[int, ...]]:
-        """Seconds an image, and the shape of its map."""
+        """Measures the seconds for an image, and gives the shape of its map."""
         chunk = np.zeros((SAMPLE, *shape), np.uint8)
         (seconds,) = seconds_each(lambda: of_chunk(init.body, chunk))
         return seconds / SAMPLE, jax.eval_shape(of_chunk, init.body, chunk).shape[1:]
@@ -165,7 +166,7 @@ def _on_maps(
     return on_maps, tuple(source._replace(images=images) for source, images in pairs)
 
 
-@functools.cache  # so that what is compiled for a model is found again
+@functools.cache  # the same object again, for which jax has compiled already
 def _model_on_maps(model: Model, shape: tuple[int, ...]) -> Model:
     def init(key: jax.Array, maps: Any) -> Any:
         return model.init(key, jnp.zeros(shape))
@@ -174,7 +175,7 @@ def _model_on_maps(model: Model, shape: tuple[int, ...]) -> Model:
 
 
 def _of_chunk(init: Initialisation) -> Callable:
-    """`(body, images uint8 [n, h, w, c]) -> maps`, compiled."""
+    """Makes `(body, images uint8 [n, h, w, c]) -> maps`, compiled."""
     assert init.model.encode is not None
     encode_images, normalise = init.model.encode, init.preprocess.normalise
     return jax.jit(lambda body, x: encode_images(body, normalise(x)))

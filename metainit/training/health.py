@@ -1,4 +1,4 @@
-"""What tells that a training is unwell."""
+"""Signs that a training goes wrong: a loss that does not fall, norms of layers."""
 
 import functools
 import math
@@ -14,17 +14,22 @@ from metainit.core import leaves
 from metainit.core.types import MetaState
 
 Metrics = dict[str, Any]  # NumPy arrays, [tasks] or [], or lists of them
-NORMS = "norms"  # of a step's metrics, those of layers
+NORMS = "norms"  # the key of a step's metrics that holds the norms of layers
 _KINDS = "gradients", "updates", "parameters"
-_PARTS = ("encoder", "learner")  # of a body that is composed of them
+_PARTS = ("encoder", "learner")  # the keys of a body that is composed of these
 
 
 def windows(steps: int, every: int) -> tuple[int, int]:
-    """Tells how many of the last log lines `is_stuck` looks at, of far and near losses.
+    """Gives the two numbers of last log lines that `is_stuck` looks at.
 
-    A training has so many steps, and a line `every` so many. It is a tenth of the lines
-    within bounds, but of no fewer than 50 steps, and of 500 near a guess, where
-    trainings begin: joint pretraining of a thousand classes stays there for hundreds.
+    The first is for losses far above that of a guess, the second for losses near it.
+    Each is a tenth of the lines, from 5 to 50, or the number that covers 50 steps, of
+    the second 500, if that is more. Joint pretraining of a thousand classes begins near
+    a guess and stays there for hundreds of steps.
+
+    Args:
+      steps: how many steps the training has.
+      every: steps between log lines.
     """
     tenth = min(max(5, steps // every // 10), 50)
     far, near = (max(tenth, math.ceil(least / every)) for least in (50, 500))
@@ -32,10 +37,10 @@ def windows(steps: int, every: int) -> tuple[int, int]:
 
 
 def is_stuck(losses: Sequence[float], chance: float, windows: tuple[int, int]) -> bool:
-    """Whether a loss stays at or above that of a guess, and does not fall, either.
+    """Tells whether a loss stays at or above that of a guess, and does not fall.
 
-    It is the losses of all log lines, means over their steps: far above it, of half as
-    much again, in the first of the windows, or else in the second.
+    The losses are those of all log lines, means over their steps. In the first of the
+    windows they must stay above 1.5 times `chance`, or in the second above `chance`.
     """
     for lines, least in zip(windows, (1.5, 0.999), strict=True):
         last, half = losses[-lines:], lines // 2
@@ -49,14 +54,14 @@ def is_stuck(losses: Sequence[float], chance: float, windows: tuple[int, int]) -
 def layer_norms(every: int, before: MetaState, after: MetaState, grads: Any) -> Any:
     """Gives norms of gradient, update and parameters of each layer, float32 [3].
 
-    Layers are what a network's parameters are called by at their top, after its
-    "encoder" or "learner" where it has these, and "head" and "inner" beside it.
+    A layer is named by the topmost key of its parameters, after "encoder" or "learner"
+    where the network has these. The head and the step sizes are "head" and "inner".
 
     Args:
-      every: steps after which they are computed; in the others they are 0.
+      every: steps between computations of the norms; at other steps they are 0.
       before, after: the state before a step and after it.
-      grads: a tree like the parameters, with None for what is not learned, which is
-        left out; None for no gradients, and two norms.
+      grads: a tree like the parameters, with None for leaves that are not learned.
+        Those are left out. Where it is None itself, a layer has the last two norms.
     """
     named = functools.partial(leaves.by_name, name=leaves.dotted)
     old, new, gradients = map(named, (before.params, after.params, grads))
@@ -79,7 +84,7 @@ def layer_norms(every: int, before: MetaState, after: MetaState, grads: Any) -> 
 
 
 def _layer(name: str) -> str:
-    """The layer of a leaf: "model.body.encoder.layer1.0.conv" is "encoder.layer1"'s."""
+    """Names a leaf's layer: "encoder.layer1" for "model.body.encoder.layer1.0.conv"."""
     words = [word for word in name.split(".") if word not in ("model", "body")]
     if name.startswith("inner") or not words:
         return name.partition(".")[0]
@@ -87,9 +92,9 @@ def _layer(name: str) -> str:
 
 
 def by_tag(norms: Mapping[str, Any], scope: str) -> dict[str, float]:
-    """Gives what `layer_norms` gave under tags for TensorBoard: "updates/SCOPE/head".
+    """Puts norms of `layer_norms` under tags for TensorBoard: "updates/SCOPE/head".
 
-    The scope is of a loss: norms of another one's gradients share no chart with these.
+    Each loss has a scope, so that gradients of different losses share no chart.
     """
     return {
         f"{kind}/{scope}/{layer}": float(value)

@@ -19,49 +19,49 @@ from metainit.runtime.cost import RANDOM, Cost
 
 
 class Initialisation(NamedTuple):
-    """A network and where it starts."""
+    """A network and the parameters that it starts from."""
 
     name: str
     model: Model
-    # Its mean and std are () where the images are still to give them, see `fitted`.
+    # Its mean and std are () until `fitted` takes them from images.
     preprocess: Preprocess
     body: Any
     cost: Cost = Cost(0.0, 0, 0, 0.0)
     head: Any = None  # {"kernel": [features, way], "bias": [way]} where one was learned
-    # Step sizes that were learned, logarithms as of `metainit.core.step_sizes`.
+    # Logarithms of learned step sizes, as of `metainit.core.step_sizes`.
     inner: Any = None
-    phases: tuple[int, ...] = (0,)  # of `inner`
-    provenance: About | None = None  # of the pretrained weights that it began with
-    network: Network | None = None  # that `model` is of, None for a caller's own
+    phases: tuple[int, ...] = (0,)  # the first steps of the phases of `inner`
+    provenance: About | None = None  # what is known of its pretrained weights
+    network: Network | None = None  # `model` is built from it; None for a caller's own
 
     @property
     def params(self) -> dict[str, Any]:
-        """{"body": ...}, with "head" where one was learned."""
+        """Gives {"body": ...}, with "head" where one was learned."""
         return {"body": self.body} | ({} if self.head is None else {"head": self.head})
 
     @property
     def built_from(self) -> Network:
-        """`network`; raises ValueError where it is a caller's own."""
+        """Gives `network`; raises ValueError where it is a caller's own."""
         if self.network is None:
             raise ValueError("a network of one's own is described by no config")
         return self.network
 
     @property
     def arrays(self) -> dict[str, Any]:
-        """`params`, with "inner" where step sizes were learned."""
+        """Gives `params`, with "inner" where step sizes were learned."""
         inner = {} if self.inner is None else {"inner": self.inner}
         return self.params | inner
 
 
 def body_shapes(network: Network) -> Any:
-    """Shapes and dtypes of the parameters of a network."""
+    """Gives the shapes and dtypes of a network's parameters."""
     images = (2, network.size, network.size, network.channels)
     example = jax.ShapeDtypeStruct(images, jnp.float32)
     return jax.eval_shape(registry.build(network).init, jax.random.key(0), example)
 
 
 def random(network: Network, seed: int) -> Initialisation:
-    """Weights of a network before any training, those of a run of this seed."""
+    """Makes a network's weights before any training, as a run of this seed does."""
     model = registry.build(network)
     key = jax.random.split(jax.random.key(seed), 3)[0]  # as meta-learning splits it
     images = jnp.zeros((2, network.size, network.size, network.channels))
@@ -71,9 +71,9 @@ def random(network: Network, seed: int) -> Initialisation:
 
 
 def drawn(shapes: Any) -> Any:
-    """Makes parameters of these shapes and dtypes, to time a network by.
+    """Makes parameters of these shapes and dtypes, with which a network is timed.
 
-    They cost no compilation: matrices are normal, of small deviation, all else is 1.
+    They need no compilation. Matrices are normal with a small deviation, all else is 1.
     """
     rng = np.random.default_rng(0)
 
@@ -89,10 +89,10 @@ def drawn(shapes: Any) -> Any:
 def fitted(
     init: Initialisation, sets: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> Initialisation:
-    """Has images normalised as the network should see them.
+    """Sets the normalisation of the images that a network sees.
 
-    An encoder sees them as it was trained with, other networks by the statistics of
-    `sets`, as of `metainit.models.preprocess.fit`.
+    An encoder keeps the one that it was trained with. Other networks take statistics
+    of `sets`, as of `metainit.models.preprocess.fit`.
     """
     before = init.preprocess
     if before.mean and init.network and init.network.encoder.name != "none":
@@ -102,9 +102,9 @@ def fitted(
 
 
 def alone(init: Initialisation) -> Initialisation:
-    """Makes the network judge an image alone, with the same parameters.
+    """Makes the network judge an image without the other images of its batch.
 
-    Instead of by the batch that an image stands in, it is normalised by its support.
+    A norm of "batch" becomes one of "support". The parameters stay.
     """
     if init.network is None:
         return init

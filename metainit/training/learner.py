@@ -13,14 +13,15 @@ from metainit.models.model import Model
 from metainit.runtime import devices
 from metainit.training import health, optimizers
 
-# Adam inside: the square root's derivative at a zero gradient is infinite without it.
+# Adam as an inner optimizer needs it: without it, the square root's derivative is
+# infinite at a zero gradient.
 EPS_ROOT = 1e-8
 
 
 def start(head: str, model: Model, shot: int) -> Any:
     """Makes the `start` of a head, one of `metainit.config.fields.Method.head`.
 
-    A task has as many classes as its support has `shot` images.
+    A task's number of classes is that of its support images, divided by `shot`.
     """
     start_of, features = HEADS[head].start, classification.features(model)
     if start_of is None:
@@ -34,7 +35,7 @@ def start(head: str, model: Model, shot: int) -> Any:
 
 
 def minibatches(size: int) -> Any:
-    """Makes `InnerLoop.batches`. An episode's classes stay whole where it has them."""
+    """Makes `InnerLoop.batches`, which keeps an episode's "classes" whole, if any."""
 
     def batches(support, key):
         per_task = tuple({"classes"} & support.keys())
@@ -51,7 +52,7 @@ def shared_tasks(tasks: str) -> str | Tasks:
     spread, alone = metainit.parallel.over(mesh, devices.AXIS, tasks), strategy(tasks)
 
     def run(task_fn, shared, episodes, keys):
-        # A meta-batch that cannot be stacked is taken by single tasks.
+        # A meta-batch that cannot be stacked comes here as single tasks.
         run_tasks = alone if len(keys) == 1 else spread
         return run_tasks(task_fn, shared, episodes, keys)
 
@@ -61,9 +62,9 @@ def shared_tasks(tasks: str) -> str | Tasks:
 def multi_step(iterations: int, steps: int, first: int) -> Any:
     """Gives the weights of the query's loss at the start and after every inner step.
 
-    MAML++ (Antoniou et al. 2019, arXiv:1810.09502, section 4): all steps weigh alike at
-    iteration `first`, where meta-learning begins, and `iterations` later the last one
-    alone does. None where `iterations` is 0.
+    This is of MAML++ (Antoniou et al. 2019, arXiv:1810.09502, section 4). All steps
+    weigh alike at iteration `first`, where meta-learning begins. `iterations` later,
+    only the last one has weight. Where `iterations` is 0, it gives None.
     """
     if not iterations:
         return None
@@ -77,9 +78,9 @@ def multi_step(iterations: int, steps: int, first: int) -> Any:
 
 
 def task_metrics(seen: metainit.TaskMetrics) -> dict[str, jax.Array]:
-    """Picks what the laboratory logs: "loss" and "accuracy", [tasks].
+    """Picks the metrics that the laboratory logs: "loss" and "accuracy", [tasks].
 
-    They are of the query after adaptation, or of the support where there is no query.
+    They are measured after adaptation: on the query or, without one, on the support.
     """
     judged = seen.support.metrics if seen.query is None else seen.query
     accuracy = judged["accuracy"]
@@ -90,9 +91,9 @@ def task_metrics(seen: metainit.TaskMetrics) -> dict[str, jax.Array]:
 
 
 def meta_update(learner: metainit.MetaLearner, norms_every: int = 0) -> Any:
-    """Makes `(state, episodes, key) -> (state, metrics)`.
+    """Makes a meta-iteration, `(state, episodes, key) -> (state, metrics)`.
 
-    Metrics are `task_metrics` and `norms`.
+    The metrics are `task_metrics` and `norms`.
     """
 
     def update(state, episodes, key):

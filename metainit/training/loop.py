@@ -21,7 +21,7 @@ from metainit.training.session import Run, Session
 _NO_TIME = "max_hours"
 
 
-# Means over the steps, and tasks, since the last log line.
+# These are means over steps and tasks since the last log line.
 Averages = clu_metrics.Collection.create(
     loss=clu_metrics.Average.from_output("loss"),
     accuracy=clu_metrics.Average.from_output("accuracy"),
@@ -32,14 +32,14 @@ Averages = clu_metrics.Collection.create(
 class Fitted(NamedTuple):
     """The outcome of a run."""
 
-    params: Any  # best by meta-validation
-    alpha: float  # where they stand between where the run began, 0, and its best, 1
-    accuracy: float | None  # of these, 0 to 1; None where it was never measured
+    params: Any  # the best by meta-validation
+    alpha: float  # their place between the run's first parameters, 0, and its best, 1
+    accuracy: float | None  # of `params`, 0 to 1; None where it was never measured
     cost: Cost
     seconds: float  # by the wall clock, validation included, of all sessions
     stopped: str  # why it ended before its last step; "" where it did not
-    out_of_time: bool  # whether that is why
-    notes: tuple[str, ...] = ()  # of what went wrong, for a report
+    out_of_time: bool  # whether it ended because its time was over
+    notes: tuple[str, ...] = ()  # sentences on what went wrong, for a report
 
 
 def fit(
@@ -51,12 +51,18 @@ def fit(
 ) -> Fitted:
     """Takes the steps of a run, logs and validates; gives the best parameters.
 
-    Those are averages where the optimizer keeps one (`metainit.training.averaging`),
-    moved back towards where the run began as far as validation says (`Run.alphas`).
-    `validate` is `(params) -> accuracy`, and `describe` gives what else it has just
-    measured, by tag. The run may take `seconds()` by the wall
-    clock, earlier sessions counted, but does one step at least. A `NonFiniteError`
-    names run, step, data and the likely cause.
+    They are moving averages where the optimizer keeps these
+    (`metainit.training.averaging`). Validation chooses how far they are moved back
+    towards the run's first parameters (`Run.alphas`).
+
+    Args:
+      validate: `(params) -> accuracy`.
+      seconds: `() -> seconds` that the run may take by the wall clock, earlier sessions
+        counted. A run takes one step at least.
+      describe: gives what else `validate` has just measured, by tag.
+
+    Raises:
+      NonFiniteError: names run, step, data and the likely cause.
     """
     training = _Training(run, key, validate, seconds, describe)
     with Writer(run.folder, first_step=training.step + 1) as writer:
@@ -80,10 +86,10 @@ def fit(
 
 
 class _Training(Session):
-    """A session of `fit`: what is done between its steps.
+    """A session of `fit`, which logs, validates and checks between its steps.
 
     Attributes:
-      best: its best states by validation.
+      best: checkpoints of the best state by validation.
       ended_by: why it ended before its last step; "" where it did not.
     """
 
@@ -99,14 +105,14 @@ class _Training(Session):
     ) -> None:
         judged = {"best": -1.0, "validated": run.first_step, "worse": 0}
         unwell = {"skipped": 0, "losses": [], "stuck": 0}
-        # What the next row of the log is made of.
+        # The next row of the log is made of these.
         to_log = {"logged": [], "logged_at": (run.first_step, 0.0), health.NORMS: {}}
         super().__init__(run, judged | unwell | to_log)
         self.best, self.ended_by = Checkpoints(run.folder / BEST), ""
         self._key, self._validate, self._may_take = key, validate, seconds
         self._describe = describe
         self._begun_at = self.step
-        self._good = self.step, self.state  # after steps that were checked
+        self._good = self.step, self.state  # every step before it was checked
 
     def notes(self) -> tuple[str, ...]:
         """Says what went wrong, in sentences."""
@@ -135,7 +141,7 @@ class _Training(Session):
         return self.ended_by != ""
 
     def _is_late(self) -> bool:
-        # Several processes would wait for each other to agree on it.
+        # Several processes wait for each other to agree, so they do it at log lines.
         if hosts.several() and self.step % self.run.every.log:
             return False
         return hosts.agreed(self.seconds > self._may_take())
@@ -162,7 +168,7 @@ class _Training(Session):
             self.settle()
             self._good = step, self.state
         if clock["logged"] and to_log:
-            with stop.later():  # or this row, and the one below, might be there twice
+            with stop.later():  # a stop here might lead to the same row twice
                 self._log(writer)
         if clock["validated"] < step and to_validate:
             candidate = averaged(self.state)
@@ -203,7 +209,7 @@ class _Training(Session):
         self._tell_if_stuck(numbers["loss"])
 
     def _tell_if_stuck(self, loss: float) -> None:
-        """Says once that nothing is learned."""
+        """Warns once if the training learns nothing."""
         run, clock = self.run, self.clock
         windows = health.windows(run.steps - run.first_step, run.every.log)
         losses = clock["losses"] = [*clock["losses"], loss][-max(windows) :]
@@ -216,10 +222,11 @@ class _Training(Session):
 def _moved_back(
     run: Run, best: Checkpoints, validate: Callable[[Any], float]
 ) -> Checkpoint | None:
-    """The best, moved back once towards where the run began as validation says.
+    """Moves the best parameters back towards the run's first ones, by validation.
 
-    WiSE-FT (Wortsman et al. 2022, arXiv:2109.01903). Of alphas that do as well it is
-    the largest; the best is saved anew, with it, so that a resumed run has the same.
+    This is WiSE-FT (Wortsman et al. 2022, arXiv:2109.01903). Of several alphas that do
+    equally well it takes the largest. The moved parameters are saved as the best, with
+    their alpha, so that it is done once and a resumed run has the same.
     """
     kept = best.restore(run.state)
     if kept is None or "alpha" in kept.extra or set(run.alphas) == {1.0}:
@@ -245,14 +252,14 @@ def _average(logged: list[Metrics]) -> dict[str, float]:
 
 
 def _of_tasks(run: Run, step: int, metrics: Metrics) -> Iterable[Any]:
-    """Gives each task's data set, loss and accuracy; nothing where a batch mixes."""
+    """Gives each task's data set, loss and accuracy; nothing for a batch of images."""
     if not np.ndim(metrics["loss"]):
         return ()
     return zip(run.data(step), metrics["loss"], metrics["accuracy"], strict=True)
 
 
 def _by_data(run: Run, logged: list[tuple[int, Metrics]]) -> dict[str, float]:
-    """Averages by data set, where there are several."""
+    """Averages loss and accuracy by data set, where there are several."""
     of_data: dict[str, list[list[float]]] = {}
     for step, metrics in logged:
         for name, *scores in _of_tasks(run, step, metrics):

@@ -1,4 +1,4 @@
-"""One method, made once of the configuration: how it learns, and how it adapts."""
+"""The method that a configuration describes: how it learns, and how it adapts."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -26,7 +26,7 @@ from metainit.training.learner import EPS_ROOT
 
 
 class Setting(NamedTuple):
-    """The head and the inner optimizer that a task is adapted with."""
+    """The head and the inner optimizer that adapt to a task."""
 
     head: str  # one of `metainit.evaluation.adaptation.STARTS`
     optimizer: str  # "sgd" or "adam"
@@ -34,16 +34,16 @@ class Setting(NamedTuple):
 
 
 class Ingredients(NamedTuple):
-    """What an algorithm makes a learner of.
+    """The parts of which an algorithm makes a learner.
 
     Attributes:
       loop: the inner loop.
       outer: the outer optimizer of the weights.
-      rates: that of learned step sizes; None where step sizes are fixed.
+      rates: the outer optimizer of learned step sizes; None where they are fixed.
       phases: the first steps of the phases of learned step sizes.
-      meta_mask: what is learned of the parameters, `(path, leaf) -> bool`.
-      tasks: how a meta-batch is gone through.
-      arguments: those of `metainit.maml` besides, `tasks` among them.
+      meta_mask: which parameters are learned, `(path, leaf) -> bool`.
+      tasks: the strategy that goes through the tasks of a meta-batch.
+      arguments: the other arguments of `metainit.maml`, `tasks` among them.
     """
 
     loop: InnerLoop
@@ -62,7 +62,7 @@ class Algorithm(NamedTuple):
       title: its name on a card.
       make: `(ingredients) -> learner`.
       adapts: `(mask of what the network lets adapt) -> mask of what adapts`.
-      part: what adapts, in words; "" for all that the network lets.
+      part: what adapts, in words; "" for all that the network lets adapt.
       by_gradient: whether it learns by a gradient of the query's loss.
     """
 
@@ -102,7 +102,7 @@ def _all_but_the_head(lets: LeafMask) -> LeafMask:
     return lambda path, leaf: not is_head(path, leaf) and lets(path, leaf)
 
 
-# By their names in `metainit.config.fields.Method.algorithm`.
+# The algorithms by their names in `metainit.config.fields.Method.algorithm`.
 ALGORITHMS = {
     "maml": Algorithm("MAML", _maml),
     "anil": Algorithm("ANIL", _maml, lambda lets: is_head, "the head"),
@@ -116,21 +116,21 @@ class Method(NamedTuple):
 
     Attributes:
       learner: the meta-learning algorithm. Its `loop` is the inner loop of training;
-        validation and meta-test derive theirs from it, by `loop`.
-      rates_learner: `() -> learner` of step sizes alone, of `MetaParams`. Of the body
-        it learns what stands beside the weights: `Model.scalars` and `model.added`.
-      model, preprocess: the network, and what its images go through.
-      inner_model, inner_preprocess: both as inner steps see them. What no step changes
-        is a part of the preprocessing there, see `Model.in_task`.
+        the method `loop` derives those of validation and meta-test from it.
+      rates_learner: `() -> learner` of step sizes without weights, for `MetaParams`.
+        Of the body it learns `Model.scalars` and the parameters of `models.added`.
+      model, preprocess: the network, and how its images are prepared.
+      inner_model, inner_preprocess: both as inner steps see them. There, parts that no
+        inner step changes belong to the preprocessing, see `Model.in_task`.
       gradient: the mode of the meta-gradient. `metainit.implicit` pulls the inner
         optimizer towards the start.
       setting: the head and the optimizer of meta-training.
       phases: the first steps of the phases of learned step sizes.
       log_step_sizes: `(body) -> logarithms` of step sizes before learning, as of
         `metainit.step_sizes.init`.
-      params_of: `(body, images, key) -> parameters` that `learner.init` takes: with a
-        head and step sizes where they are learned. Images, float32 [n, h, w, c], are
-        for shapes only; the key draws the head.
+      params_of: `(body, images, key) -> parameters` that `learner.init` takes. They
+        have a head and step sizes where these are learned. Images, float32
+        [n, h, w, c], give only shapes; the key draws the head.
     """
 
     learner: MetaLearner
@@ -153,9 +153,9 @@ class Method(NamedTuple):
     ) -> InnerLoop:
         """Derives the inner loop with another optimizer, head and number of steps.
 
-        All else is that of training: what adapts, the loss in its microbatches, the
-        batches, and the pull of implicit gradients. Its episodes are prepared
-        beforehand, since training augments images and a measurement does not.
+        All else stays as in training: what adapts, the loss in its microbatches, the
+        batches, and the pull of implicit gradients. Callers prepare its episodes, since
+        training augments images and a measurement does not.
         """
         pulled = mode_optimizer(gradient_mode(self.gradient), optimizer)
         return self.learner.loop._replace(
@@ -183,7 +183,7 @@ class Method(NamedTuple):
 def make_method(config: Experiment, model: Model, preprocess: Preprocess) -> Method:
     """Makes the method that a configuration describes, for one network."""
     method, inner, outer = config.method, config.inner, config.outer
-    # Microbatches bound the images in memory. All of them at once would undo that.
+    # Microbatches bound the images in memory. Encoding all at once would undo that.
     seen = (model, preprocess) if inner.microbatch else in_task(model, preprocess)
     inner_model, inner_preprocess = seen
     start = parts.start(method.head, inner_model, config.train_task.shot)
@@ -226,15 +226,15 @@ def make_method(config: Experiment, model: Model, preprocess: Preprocess) -> Met
 
 
 def adapt_mask(method: fields.Method, model: Model) -> LeafMask:
-    """Masks what inner steps change."""
+    """Masks the parameters that inner steps change."""
     lets = classification.with_head(model.adapts)
     return ALGORITHMS[method.algorithm].adapts(lets)
 
 
 def log_step_sizes(method: fields.Method, model: Model, body: Any) -> Any:
-    """Gives learned step sizes at their start, for a body and a linear head on it.
+    """Gives logarithms of step sizes before learning, for a body and a linear head.
 
-    A tensor of the head has one, whatever its shape is, as that differs with the way.
+    A tensor of the head has one step size, since its shape differs with the way.
     """
     by: Literal["tensor", "element"] = "tensor"
     if method.step_sizes == "element":
@@ -256,7 +256,7 @@ def with_step_sizes(method: fields.Method, model: Model, params: Any) -> Any:
 
 
 def described(config: Experiment) -> tuple[str, str]:
-    """Says in words which method it is, and what its inner steps change."""
+    """Says in words which method a config has, and what its inner steps change."""
     method, encoder = config.method, config.encoder
     algorithm = ALGORITHMS[method.algorithm]
     title = algorithm.title
@@ -279,7 +279,7 @@ def described(config: Experiment) -> tuple[str, str]:
 
 
 def _inner_loop(inner: fields.Inner, model: Model, preprocess: Preprocess) -> InnerLoop:
-    """Makes the inner loop, but for what adapts and where a task starts."""
+    """Makes the inner loop without its mask of what adapts and its start."""
     loss_fn, rate = classification.loss_fn(model), inner.learning_rate
     if inner.microbatch:
         loss_fn = microbatched(loss_fn, inner.microbatch)
@@ -294,7 +294,7 @@ def _inner_loop(inner: fields.Inner, model: Model, preprocess: Preprocess) -> In
 
 
 def _rates_learner(config: Experiment, given: Ingredients, model: Model) -> MetaLearner:
-    """See `Method`. A head that would be learned starts from zero."""
+    """Makes `Method.rates_learner`. A head that would be learned starts from zero."""
 
     def learns(path, leaf):
         if path[0].name == "inner":
@@ -314,9 +314,9 @@ def _rates_learner(config: Experiment, given: Ingredients, model: Model) -> Meta
 def _arguments(
     method: fields.Method, steps: int, first: int, model: Model
 ) -> dict[str, Any]:
-    """Gives what `metainit.maml` takes besides loop, optimizer and mask.
+    """Gives the arguments of `metainit.maml` besides loop, optimizer and mask.
 
-    `first` is the iteration with which meta-learning begins.
+    Meta-learning begins with iteration `first`.
     """
     left_out = CLOSED_FORMS[method.head] if method.leave_one_out else None
     return {

@@ -1,4 +1,4 @@
-"""A step that is not finite: the task that makes it so, and the state before it."""
+"""A step whose loss or gradient is not finite: its cause, and the state before it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,9 +39,9 @@ def _culprits(
 ) -> list[int]:
     """Lists the tasks that made the loss or the gradient of a step not finite.
 
-    If every loss is finite, the step is taken once for each task, with that task in the
+    If every loss is finite, it takes the step once for each task, with that task in the
     place of all others. `gradient_norm` is `(batch) -> norm` of such a step. If every
-    norm is finite too, the list has all tasks.
+    norm is finite too, it lists all tasks.
     """
     tasks = by_loss(metrics)
     # Each of several processes has only its own tasks.
@@ -62,7 +62,7 @@ def _culprits(
 def before(run: Run, step: int, at: int, state: MetaState, key: jax.Array) -> MetaState:
     """Computes the state before a step again, from `state` before step `at`.
 
-    A step is checked when the devices have already taken later ones.
+    This is needed since a step is checked after the devices have taken later ones.
     """
     for number in range(at, step):
         state, _ = run.update(state, placement.copied(run.batch(number)), key)

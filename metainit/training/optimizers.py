@@ -14,11 +14,11 @@ from metainit.training.averaging import average
 
 
 def schedule(peak: float, length: Any = None) -> optax.Schedule:
-    """Gives a rate by step: constant, or a cosine from `peak` to 0.
+    """Gives a rate by step, which is constant or falls from `peak` to 0 by a cosine.
 
     Args:
       peak: the rate at the first step.
-      length: steps, a number or an array, in which it falls to 0; None: never.
+      length: the steps in which it falls to 0, a number or an array; None for never.
     """
 
     def rate(step):
@@ -30,7 +30,7 @@ def schedule(peak: float, length: Any = None) -> optax.Schedule:
 
 
 def _direction(section: Outer) -> optax.GradientTransformation:
-    """Gives Adam's direction after clipping; the norm before stays in the state."""
+    """Makes Adam's direction of clipped gradients; its state has the unclipped norm."""
     return optax.chain(
         optax.snapshot("grad_norm", optax.tree.norm),
         optax.clip_by_global_norm(section.clip or float("inf")),
@@ -39,11 +39,11 @@ def _direction(section: Outer) -> optax.GradientTransformation:
 
 
 class Phase(NamedTuple):
-    """Where meta-learning's schedule stands.
+    """The state of meta-learning's schedule.
 
     Attributes:
       first: int32 [], the meta-iteration that it begins with, after a warm start.
-      done: int32 [], steps since then.
+      done: int32 [], the steps since then.
     """
 
     first: jax.Array
@@ -62,7 +62,7 @@ def step_sizes(section: Outer) -> optax.GradientTransformation:
 
 
 def with_step_sizes(section: Outer) -> optax.GradientTransformation:
-    """Makes the optimizer of `MetaParams` whose step sizes have a rate of their own."""
+    """Makes an optimizer of `MetaParams`, in which step sizes have their own rate."""
     rates = {"model": section.learning_rate, "inner": section.step_size_rate}
     scales = {part: _scheduled(section, rate) for part, rate in rates.items()}
     return optax.chain(
@@ -73,9 +73,9 @@ def with_step_sizes(section: Outer) -> optax.GradientTransformation:
 def _scheduled(section: Outer, peak: float) -> optax.GradientTransformation:
     """Scales by minus the outer rate, which is 0 from iteration `decay_steps` on.
 
-    Where it begins is part of its state (`begun_at`), so that one program does for a
-    cold and for a warm start. It is the last of a chain, and averages what is learned
-    where that is asked for.
+    Its state has the iteration that it begins with (`begun_at`), so that one program
+    serves a cold and a warm start. It comes last in a chain, and averages the
+    parameters where `Outer.average` is not 0.
     """
 
     def update(updates, phase, params=None):
@@ -93,7 +93,7 @@ def _scheduled(section: Outer, peak: float) -> optax.GradientTransformation:
 
 
 def begun_at(opt_state: optax.OptState, iteration: int) -> optax.OptState:
-    """Has the outer optimizer's schedule begin with a meta-iteration."""
+    """Makes the outer optimizer's schedule begin with this meta-iteration."""
 
     def is_phase(path, value):
         return getattr(path[-1], "tuple_name", "") == "Phase"
@@ -106,9 +106,9 @@ def joint_optimizer(
 ) -> optax.GradientTransformationExtraArgs:
     """Makes joint pretraining's optimizer, whose argument `rate` is float32 [].
 
-    It is AdamW (arXiv:1711.05101), whose decay is of kernels alone. A model's
-    `scalars` stay as they begin: learned for joint pretraining's own head, the scale
-    would leave class means of features with scores too large to learn from.
+    It is AdamW (arXiv:1711.05101), and decays kernels only. A model's `scalars` stay
+    as they begin. A scale that was learned for joint pretraining's own head would give
+    class means of features scores that are too large to learn from.
     """
 
     def update(updates, state, params=None, *, rate, **unused):
@@ -125,7 +125,7 @@ def joint_optimizer(
 
 
 def _kernels(params: Any) -> Any:
-    """Masks kernels: no biases, and no scale of a normalisation."""
+    """Masks kernels, but neither biases nor the scale of a normalisation."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: str(getattr(path[-1], "key", "")).startswith("kernel"),
         params,
@@ -133,10 +133,10 @@ def _kernels(params: Any) -> Any:
 
 
 def rates(peak: float, steps: int, length: Any = None, pace: float = 1.0) -> np.ndarray:
-    """Gives a rate at each of so many steps, float32 [steps].
+    """Gives the rate of each step, float32 [steps].
 
-    It falls to 0 by a cosine over `length` meta-iterations, of which each is worth
-    `pace` steps. Where `length` is None, it is constant.
+    It falls to 0 by a cosine over `length` meta-iterations, each worth `pace` steps.
+    Where `length` is None, it is constant.
     """
     done = np.arange(steps) / pace
     rate = schedule(peak, length)(done)

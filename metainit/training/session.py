@@ -1,4 +1,4 @@
-"""A run, and a session of it: its steps one after another, from where it was left."""
+"""A run, and a session, which takes a run's steps from where the last one stopped."""
 
 import concurrent.futures
 import contextlib
@@ -25,7 +25,7 @@ from metainit.training.health import NORMS, Metrics
 
 PROFILE = "profile"  # folder of a run's trace, for TensorBoard or Perfetto
 _AHEAD = 2  # batches drawn and copied before the step that needs them
-PATIENCE = 30.0  # seconds after which a batch that is waited for is told
+PATIENCE = 30.0  # seconds after which a batch that is late is reported
 _COLLECTED_EVERY = 60.0  # seconds at least between searches for unreachable objects
 
 
@@ -37,7 +37,7 @@ class Intervals(NamedTuple):
     save: int
 
     def times(self, pace: float) -> "Intervals":
-        """Gives those of steps of which `pace` take as long as one of these."""
+        """Gives intervals of equal time for steps that are `pace` times as fast."""
         return Intervals(*(max(1, round(interval * pace)) for interval in self))
 
 
@@ -52,28 +52,29 @@ class Run(NamedTuple):
     state: MetaState  # before the first step
     steps: int  # the step before which it ends
     first_step: int = 0
-    images: int = 0  # of a step
-    tasks: int = 1  # of a step; tasks or batches
-    # What its tags begin with, and its pace is of, so that unlike runs share no chart.
+    images: int = 0  # in a step
+    tasks: int = 1  # tasks or batches in a step
+    # Its tags begin with `scope`, and its pace is `unit` per second. Different kinds of
+    # run have different ones, so that they share no chart.
     scope: str = "train"
     unit: str = "tasks"
-    rate: Callable[[int], float] | None = None  # the learning rate of a step
+    rate: Callable[[int], float] | None = None  # `(step) -> learning rate`
     every: Intervals = Intervals(1, 1, 1)
-    norms_every: int = 0  # steps after which `update` gives the norms of layers
-    # `(step) -> names of the data sets that its batch is of`.
+    norms_every: int = 0  # steps between norms of layers that `update` gives; 0: never
+    # `(step) -> names of the data sets that its batch comes from`.
     data: Callable[[int], Iterable[str]] = lambda step: ()
     # `(step) -> index of each task's episode`; None where a batch is not of tasks.
     episodes: Callable[[int], Sequence[int]] | None = None
     chance: float = 0.0  # the loss of a guess; 0 where it is not known
-    rates: tuple[str, ...] = ()  # fields that set its rates, to name at a divergence
-    flops: float | None = None  # operations a step; None where not counted
-    skip: int = 0  # steps that may be not finite, which `update` leaves out
+    rates: tuple[str, ...] = ()  # fields that set its rates; a divergence names them
+    flops: float | None = None  # operations of a step; None where not counted
+    skip: int = 0  # how many steps `update` may leave out as not finite
     patience: int = 0  # validations without a new best, after which it ends; 0: never
-    alphas: tuple[float, ...] = (1.0,)  # as of `metainit.interpolate`, to choose from
-    profile: int = 0  # first steps of a session that a trace is taken of
+    alphas: tuple[float, ...] = (1.0,)  # choices of alpha for `metainit.interpolate`
+    profile: int = 0  # how many first steps of a session are traced
 
     def where(self, step: int, tasks: Sequence[int]) -> str:
-        """Names a step, its data sets and its episodes, by numbers of tasks in it."""
+        """Names a step, and the data sets and episodes of these tasks of it."""
         names, episodes = list(self.data(step)), ""
         if tasks:
             names = [names[task] for task in tasks]
@@ -84,16 +85,17 @@ class Run(NamedTuple):
 
 
 class Session:
-    """A run from where an earlier session left it, at `state` after `step` steps.
+    """Takes the steps of a run from where an earlier session left it.
 
-    Its clock has JSON values that are saved with the state: "device_seconds" of the
-    steps on all devices, waiting for batches included, "seconds" by the wall clock, and
-    those of the caller, given as before the first step; and "norms" of layers, the last
-    that were computed. The devices compute a step while the next is handed to them:
-    `settle` before the clock, or a value of the state, is read.
+    It stands at `state` after `step` steps. Its `clock` has JSON values that are saved
+    with the state. "device_seconds" are those of the steps on all devices, waiting for
+    batches included; "seconds" are by the wall clock; "norms" are the latest of layers.
+    The caller adds others, with their values before the first step. The devices compute
+    a step while they are given the next. Call `settle` before you read the clock or
+    the state.
     """
 
-    best: Checkpoints | None = None  # what the clock tells of must be there before it
+    best: Checkpoints | None = None  # is on disk before a clock that mentions it
 
     def __init__(self, run: Run, clock: dict[str, Any]) -> None:
         self.run = run
@@ -110,16 +112,16 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """By the wall clock, of all sessions so far."""
+        """Gives the seconds by the wall clock of all sessions so far."""
         return time.perf_counter() - self._started
 
     def save(self) -> None:
-        """Begins to save; the next steps need not wait for the disk."""
+        """Begins to save the state; the next steps do not wait for the disk."""
         self.settle()
         self.clock["seconds"] = self.seconds
         self._saved.save(self.step, self.state, self.clock, self.best)
-        # Objects are left in cycles. Python looks for old ones by itself only when a
-        # quarter of all its objects are new: beside jax's million, after hours.
+        # Steps leave objects in cycles. Python looks for old ones only when a quarter
+        # of all objects are new. As jax has a million, that would be after hours.
         if time.perf_counter() - self._collected > _COLLECTED_EVERY:
             gc.collect()
             self._collected = time.perf_counter()
@@ -152,17 +154,17 @@ class Session:
         check: Callable[[int, Metrics], None] = lambda step, metrics: None,
         over: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Takes the steps that are left, and says whether all are done.
+        """Takes the steps that are left, and tells whether all are done.
 
-        Ctrl-C (KeyboardInterrupt) saves the state before it goes on up. What is saved
-        is on disk when this ends.
+        After Ctrl-C it saves the state, then raises KeyboardInterrupt. Everything
+        saved is on disk when this ends.
 
         Args:
-          owed: does what is due after a step, and says whether to save; also called at
-            the start, for what an earlier session left undone.
-          check: `(step, metrics)`, called for each step before a state is saved that
-            it led to; raises where it must not be.
-          over: whether to save and stop before the next step.
+          owed: does what is due after a step, and tells whether to save. It is also
+            called at the start, for what an earlier session left undone.
+          check: `(step, metrics)`, called for each step before a state that it led to
+            is saved. It raises where that state must not be saved.
+          over: tells whether to save and stop before the next step.
         """
         run, first, self._check = self.run, self.run.first_step, check
         batches = _drawn_ahead(run.batch, range(self.step, run.steps), self._stalled)
@@ -201,7 +203,7 @@ class Session:
         return True
 
     def _stalled(self, step: int, seconds: float) -> None:
-        """Says what a step has waited for so long."""
+        """Warns that a step waits for its images, and names them."""
         episodes = () if self.run.episodes is None else self.run.episodes(step)
         where = self.run.where(step, range(len(episodes)))
         progress.say(
@@ -230,8 +232,8 @@ def _drawn_ahead(
 ) -> Generator[Any, None, None]:
     """Yields the batch of each step, drawn and copied to the devices by a thread.
 
-    One that is waited for is told after `PATIENCE` seconds, twice, four times as many,
-    to `(step, seconds) -> None`.
+    It calls `stalled(step, seconds)` when a batch is late by `PATIENCE` seconds, and
+    each time the wait has doubled.
     """
 
     def draw(step: int) -> Any:

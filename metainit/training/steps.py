@@ -1,4 +1,4 @@
-"""The steps that an experiment compiles: a meta-iteration, and a supervised one."""
+"""The steps that an experiment compiles: a meta-iteration and a supervised step."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -26,12 +26,12 @@ Update = Callable[..., Any]  # `(state, batch, key) -> (state, metrics)`
 
 
 class Step(NamedTuple):
-    """A training step, compiled for every shape of batch, and what it takes."""
+    """A training step, compiled for every shape of batch, with its arguments."""
 
     program: Program
     state: MetaState  # before the first step
-    batches: Any  # `(step) -> batch`, of joint pretraining `(step, rate) -> batch`
-    key: jax.Array  # root key of every step
+    batches: Any  # `(step) -> batch`, in joint pretraining `(step, rate) -> batch`
+    key: jax.Array  # the root key of every step
     flops: float  # mean over all shapes, as `metainit.runtime.flops` counts
 
 
@@ -44,13 +44,13 @@ def meta_step(
     skips: bool = False,
     norms_every: int = 0,
 ) -> Step:
-    """Compiles a meta-iteration, each device for an equal share of the tasks.
+    """Compiles a meta-iteration that gives each device an equal share of the tasks.
 
-    Tasks that differ in shape are taken one by one, by every device all of them. Where
-    it `skips`, a step that is not finite changes nothing; `norms_every` is as of
+    Where tasks differ in shape, every device takes all of them, one by one. Where it
+    `skips`, a step that is not finite changes nothing. `norms_every` is `every` of
     `health.layer_norms`.
     """
-    # One function is compiled and counted, so that it is traced once.
+    # The same function is compiled and counted, so that it is traced once.
     update = parts.meta_update(learner, norms_every)
     whole = learner._replace(update=skipping(update) if skips else update)
     if batches.stacked:
@@ -80,9 +80,9 @@ def joint_step(
     meta: Step,
     norms_every: int = 0,
 ) -> Step:
-    """Compiles a step of joint pretraining, one classifier over all of meta-train.
+    """Compiles a step of joint pretraining: one classifier learns all of meta-train.
 
-    It starts from `body`, and has the key and the period of the meta-iteration `meta`.
+    It starts from `body`, with the key and the period of the meta-iteration `meta`.
     """
     key, period = meta.key, meta.batches.period
     example = jnp.zeros((2, *batches.image_shape))
@@ -90,7 +90,7 @@ def joint_step(
     head = classification.linear_head
     if joint.head == "cosine":
         head = partial(classification.cosine_head, key=jax.random.split(key)[0])
-    # Compiled as one: by themselves, a network's many operations take far longer.
+    # It is compiled as one program: many single operations take far longer.
     state = jax.jit(
         lambda body: start(model, optimizer, body, example, batches.classes, head)
     )(body)
@@ -109,9 +109,9 @@ def joint_step(
 
 
 def seconds(meta: Step, joint: Step) -> tuple[float, float]:
-    """Times a meta-iteration and a joint step by turns; means over all shapes.
+    """Times a meta-iteration and a joint step in turn; gives means over all shapes.
 
-    Drawing and copying batches is part of either.
+    The seconds of both include drawing and copying batches.
     """
     period = meta.batches.period
 
@@ -131,7 +131,7 @@ def by_shape(
 ) -> Program:
     """Compiles a step for every shape of its second argument among example calls.
 
-    `where` is made of that argument.
+    `where` is `(second argument) -> placement`.
     """
     programs: dict[Any, Program] = {}
     for arguments in calls:
@@ -150,22 +150,22 @@ def by_shape(
 def compile_supervised(
     update: Update, state: MetaState, batch: dict[str, Any], key: jax.Array
 ) -> Program:
-    """Compiles a supervised step, each device for an equal share of the images."""
+    """Compiles a supervised step that gives each device a share, see `over_images`."""
     return compile_step(update, state, batch, key, where=over_images(batch))
 
 
 def over_images(batch: dict[str, Any]) -> Placement:
-    """Places a supervised step: each device has an equal share of the images.
+    """Places a supervised step so that each device has an equal share of the images.
 
-    Where there is none, every device computes the whole step. Either is the same step:
-    batch statistics are those of all images.
+    If the images do not divide equally, every device computes the whole step. The
+    result is the same: batch statistics are those of all images.
     """
     rows = placement.by_rows(batch)
     return Placement((EVERYWHERE, rows, EVERYWHERE), EVERYWHERE)
 
 
-# A meta-iteration, `(state, episodes, key)`, of which each device has an equal share of
-# the tasks.
+# It places a meta-iteration, `(state, episodes, key)`, so that each device has an equal
+# share of the tasks.
 OVER_TASKS = Placement((EVERYWHERE, SPREAD, EVERYWHERE), (EVERYWHERE, None))
 
 
@@ -176,10 +176,10 @@ def in_parts(
     key: jax.Array,
     norms_every: int = 0,
 ) -> Program:
-    """Compiles a meta-iteration over tasks that cannot be stacked, by their shapes.
+    """Compiles a meta-iteration over tasks that differ in shape and cannot be stacked.
 
-    The program's batch is a tuple of tasks, episodes with a leading axis of 1, and its
-    result that of `parts.meta_update`. `tasks` has one of every shape there will be.
+    The program's batch is a tuple of tasks, episodes with a leading axis of 1. Its
+    result is that of `parts.meta_update`. `tasks` has a task of every shape.
     """
 
     def gradient(state, task, key, number):
@@ -211,10 +211,11 @@ def in_parts(
 
 
 def skipping(update: Update) -> Update:
-    """Makes a step that changes nothing, but the count, where it is not finite.
+    """Makes a step that changes nothing but the count where it is not finite.
 
-    `optax.apply_if_finite` looks at gradients alone, decides for each optimizer by
-    itself, and is part of its state, so that no run could go on with it.
+    `optax.apply_if_finite` looks at gradients alone and decides for each optimizer
+    separately. It also changes the optimizer's state, so that a run without it could
+    not go on with it.
     """
 
     def step(state, batch, key):
@@ -234,7 +235,7 @@ def _if_finite(before: MetaState, after: MetaState, *numbers: jax.Array) -> Meta
 def operations(
     learner: MetaLearner, state: MetaState, batch: Any, key: jax.Array
 ) -> float:
-    """Counts operations of a meta-iteration, of a batch as in `in_parts` or stacked."""
+    """Counts operations of a meta-iteration on a batch, stacked or as of `in_parts`."""
     if isinstance(batch, Episode):
         return flops.of_function(learner.update, state, batch, key)
     return sum(flops.of_function(learner.gradient, state, part, key) for part in batch)
@@ -248,11 +249,11 @@ def supervised(
     loss_fn: LossFn | None = None,
     norms_every: int = 0,
 ) -> Update:
-    """Makes `(state, batch, key) -> (state, metrics)`, one step that is not jitted.
+    """Makes a supervised step, `(state, batch, key) -> (state, metrics)`, not jitted.
 
-    The optimizer is of the leaves of `Model.learns` and the head; one with extra
+    The optimizer changes the leaves of `Model.learns` and the head. One with extra
     arguments receives the batch's "rate". With `head_only` the body's gradient is
-    zero. The loss is by default that of a linear head. Where `norms_every` is not 0,
+    zero. The default loss is that of a linear head. Where `norms_every` is not 0, the
     metrics have `health.layer_norms`.
     """
     loss_fn = loss_fn or classification.loss_fn(model)
@@ -295,8 +296,8 @@ def start(
 ) -> MetaState:
     """Gives the state before the first step.
 
-    Images, float32 [n, h, w, c], are for shapes only; `head` makes a head of so many
-    features and classes.
+    Images, float32 [n, h, w, c], give only shapes. `head` is `(features, classes) ->
+    head`, of two numbers.
     """
     features = classification.feature_count(model, body, images)
     params = {"body": body, "head": head(features, classes)}
@@ -307,7 +308,7 @@ def start(
 def restarted(
     state: MetaState, model: Model, optimizer: optax.GradientTransformation
 ) -> MetaState:
-    """Gives the state with the optimizer's as before its first step."""
+    """Gives the state with the optimizer's own state as before the first step."""
     mask = classification.with_head(model.learns)
     learned, _ = masks.split(state.params, mask, "meta_mask")
     return state._replace(opt_state=optimizer.init(learned))

@@ -1,7 +1,7 @@
-"""Initialisations that are stored: in a run's folder, in a file of weights, on the hub.
+"""Initialisations that are stored in a run's folder, in a weight file or on the hub.
 
-A file that metainit exported says itself what network it is of. Of others, such as
-ImageNet weights, the names of the arrays do.
+A file that metainit exported describes its network. Other files, such as ImageNet
+weights, are recognised by the names of their arrays.
 """
 
 import dataclasses
@@ -39,11 +39,11 @@ from metainit.training import method as methods
 from metainit.training.initialisation import Initialisation, body_shapes, random
 
 PARTS = tuple(NAMES)  # folders of a run
-USES = ("frozen", "adapted")  # of an encoder in weights that metainit did not export
+USES = ("frozen", "adapted")  # uses of an encoder that metainit did not export
 ORIGIN = "origin.json"
-_DESCRIPTION = "metainit"  # in the metadata of a file
+_DESCRIPTION = "metainit"  # the key in a file's metadata for its network
 
-# Of an initialisation without a run.
+# Random weights without a run are of this config.
 _CONV4 = Experiment(data=Data(size=64, channels=3))
 
 
@@ -54,19 +54,19 @@ def load(
     size: int | None = None,
     seed: int = 0,
 ) -> Initialisation:
-    """Loads the initialisation of a run, of weights, or random.
+    """Loads an initialisation from a run or from weights, or draws random weights.
 
     Args:
       source: folder of a run; weights as of `metainit.models.pretrained.load`, such
         as "omniglot"; or "random", which is Conv-4.
-      part: of a run, one of `PARTS` or "random" for its network before training; None
+      part: one of a run's `PARTS`, or "random" for its network before training; None
         for the first of "meta", "meta_from_pretrained", "rates" that the run has.
-      use: of an encoder, for weights that metainit did not export: one of `USES`.
-      size: of the images; None for that of the run or weights.
-      seed: of random weights without a run.
+      use: one of `USES`, for an encoder in weights that metainit did not export.
+      size: the size of the images; None for that of the run or weights.
+      seed: the seed of random weights without a run.
 
     Raises:
-      ValueError: what is not there, or weights of no network that is known here.
+      ValueError: the source or part is not there, or its network is not known here.
     """
     kind = kind_of(source)
     if kind == "weights":
@@ -84,17 +84,17 @@ def load(
 
 
 def kind_of(source: str) -> str:
-    """What `load` takes a source for: "random", "weights" or "run"."""
+    """Tells what `load` takes a source for: "random", "weights" or "run"."""
     if source == RANDOM:
         return RANDOM
     if source in (pretrained.WHEEL, *pretrained.SHIPPED):
-        return "weights"  # also where a folder is called so: that is ./NAME
+        return "weights"  # also where a folder has this name; ./NAME is the folder
     is_weights = source.endswith(pretrained.SUFFIXES) or pretrained.on_hub(source)
     return "weights" if is_weights and not os.path.isdir(source) else "run"
 
 
 def config_of(run: str | os.PathLike[str]) -> Experiment:
-    """Reads the config of a run folder; raises ValueError where it is none."""
+    """Reads the config of a run's folder; raises ValueError for any other folder."""
     run = pathlib.Path(run)
     if not run.is_dir():
         hub = f", or hf:{run} of the hub" * (str(run).count("/") == 1)
@@ -113,7 +113,7 @@ def config_of(run: str | os.PathLike[str]) -> Experiment:
 
 
 def _near(run: pathlib.Path) -> str:
-    """What was probably meant: a run beside it or below runs/, or what has a name."""
+    """Suggests what was meant: a run beside it or below runs/, or a known name."""
     folders = {run.parent, pathlib.Path("runs")}
     runs = [path.parent for x in folders for path in x.glob("*/config.json")]
     named = RANDOM, pretrained.WHEEL, *pretrained.SHIPPED
@@ -121,7 +121,7 @@ def _near(run: pathlib.Path) -> str:
 
 
 def save_origin(workdir: str | os.PathLike[str], start: Initialisation) -> None:
-    """Keeps what a run's network started from and how it sees images with the run.
+    """Stores in a run's folder which weights it started from and how it sees images.
 
     It raises ValueError where the run began with other weights.
     """
@@ -141,7 +141,7 @@ def save_origin(workdir: str | os.PathLike[str], start: Initialisation) -> None:
 
 
 def _origin(run: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `save_origin` keeps."""
+    """Reads what `save_origin` stored."""
     path = pathlib.Path(run) / ORIGIN
     try:
         content = untrusted.read_json(path)
@@ -170,7 +170,7 @@ def _colour(values: Sequence[Any]) -> tuple[float, float, float]:
 def _of_run(
     run: str, part: str, config: Experiment, network: Network
 ) -> Initialisation:
-    """The best of a run by its meta-validation."""
+    """Loads a part of a run, with its best parameters by meta-validation."""
     best = Checkpoints(f"{run}/{part}/{BEST}").restore()
     if best is None:
         known = [name for name in PARTS if os.path.isdir(f"{run}/{name}/{BEST}")]
@@ -191,7 +191,7 @@ def _of_run(
         at = ".model" * rates_learned + "['head']['{}']"
         head = {name: saved.get(at.format(name)) for name in ("kernel", "bias")}
         wanted["head"] = head
-    else:  # the head of joint pretraining, of other classes
+    else:  # leave out the head of joint pretraining, which is of other classes
         in_model = {name for name in saved if name.startswith("['head']")}
         saved = {name: leaf for name, leaf in saved.items() if name not in in_model}
     if rates_learned:
@@ -220,7 +220,7 @@ def _of_run(
 
 
 def _cost(run: pathlib.Path, part: str, device: str) -> Cost:
-    """Device time that a run spent on making a part, a warm start included."""
+    """Gives the device time that a part of a run took, a warm start included."""
     began_warm = part in (FROM_PRETRAINED, WARM_RATES)
     parts, seconds = [part] + [WARM_START] * began_warm, 0.0
     for folder in (run / name / LAST for name in parts):
@@ -232,7 +232,7 @@ def _cost(run: pathlib.Path, part: str, device: str) -> Cost:
 
 
 def describe(init: Initialisation, size: int) -> dict[str, str]:
-    """Metadata of an exported file: what it takes to build its network again."""
+    """Makes the metadata of an exported file, from which its network is built again."""
     network = dataclasses.replace(init.built_from, size=size)
     seen = {"mean": init.preprocess.mean, "std": init.preprocess.std}
     return {_DESCRIPTION: json.dumps(dataclasses.asdict(network) | seen)}
