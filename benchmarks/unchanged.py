@@ -132,7 +132,9 @@ def _record(
         line = (str(work / name), "--out", str(work / f"{name}-joint"))
         command("export", *line, "--which", "joint")
     found: dict[str, Any] = {"parameters": {}, "rows": {}}
-    for path in sorted(work.glob("**/*.safetensors")):
+    exported = {path for path in work.glob("**/*.safetensors")}
+    exported -= {*work.glob("*/*/best/*"), *work.glob("*/*/checkpoints/*")}
+    for path in sorted(exported):
         found["parameters"][str(path.relative_to(work))] = _digest(path)
     for name in ("quickstart", "cifar_fs", "lite0"):
         found["rows"][name] = _rows(work / name / "results.jsonl")

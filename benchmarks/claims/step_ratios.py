@@ -127,7 +127,7 @@ def _times(data_set: DataSet, share: float, ratio: Ratio) -> list[str]:
     for line in (ratio.ours, ratio.theirs):
         times = data_set.times(line, threshold)
         reached = sum(time.reached for time in times["steps"])
-        units = (f"{time_to_threshold.in_words(times[x])} {x}" for x in UNITS)
+        units = (f"{time_to_threshold.restricted_mean(times[x])} {x}" for x in UNITS)
         lines.append(
             f"    {', '.join(line)}: {'; '.join(units)}, {reached} of "
             f"{len(times['steps'])} seeds"

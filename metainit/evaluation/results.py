@@ -77,7 +77,7 @@ class Evaluation(NamedTuple):
         return self.dataset + ", held-out classes" * self.held_out
 
     @property
-    def in_words(self) -> str:
+    def protocol_and_count(self) -> str:
         """The protocol with the number of episodes."""
         pooled = self.rows[0].measurements["accuracy"].shape[1]
         of_each = " of each" if pooled > self.episodes else ""

@@ -160,7 +160,7 @@ def _meta_learn(
     ratio = config.joint.steps_per_iteration
     ratio = ratio or steps_per_iteration(kept, *seconds, store=not dry_run)
     parts = plan.parts(config, expected, meta, joint, ratio)
-    print(plan.in_words(config, expected, parts, meta, ratio), flush=True)
+    print(plan.describe(config, expected, parts, meta, ratio), flush=True)
     if dry_run:  # refused when its plan was seen
         forecast.check_hours(config, expected)
         return ""

@@ -83,7 +83,7 @@ def _meta_test(config: Experiment, forecast: Forecast, before: float) -> Part:
     return Part("meta-test", seconds, words)
 
 
-def in_words(
+def describe(
     config: Experiment, forecast: Forecast, whole: list[Part], meta: Step, ratio: float
 ) -> str:
     """Tells a run's parts in some lines, its memory, and what would make it shorter."""

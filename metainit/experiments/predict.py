@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 1 <= top <= way:
         raise ValueError(f"--top must be 1 to {way}, the number of classes, got {top}")
     files = [file for name in given.images for file in _files(name)]
-    in_words = json.dumps if given.json else _csv
+    written = json.dumps if given.json else _csv
     failed = 0
     with progress.Stage("labelling", len(files)) as stage:
         if not given.json:
@@ -47,12 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 failed += 1
                 exists = os.path.exists(file)
                 what = "does not decode as an image" if exists else "no such file"
-                progress.say(in_words({"file": file, "error": what}))
+                progress.say(written({"file": file, "error": what}))
             else:
                 for label in np.argsort(-chances, kind="stable")[:top]:
                     row = {"file": file, "label": learned.class_names[label]}
                     chance = round(float(chances[label]), 4)
-                    progress.say(in_words(row | {"probability": chance}))
+                    progress.say(written(row | {"probability": chance}))
             stage.advance()
     if failed:
         print(f"{failed} of {len(files)} files have no label", file=sys.stderr)

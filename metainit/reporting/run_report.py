@@ -89,8 +89,9 @@ def write_report(
     commands = _next(workdir, context)
     costs = {row.init: row.cost for row in evaluation.rows}
     about = [
-        f"{evaluation.dataset}, {evaluation.in_words}, on {evaluation.device}. One "
-        "training run: ± and [ ] are 95 % intervals over the draw of episodes.",
+        f"{evaluation.dataset}, {evaluation.protocol_and_count}, on "
+        f"{evaluation.device}. One training run: ± and [ ] are 95 % intervals over the "
+        "draw of episodes.",
         f"It took {tables.duration(context['device_hours'] * 3600)} of device time; "
         f"the evaluation took {tables.duration(evaluation.runtime)}.",
         *fairness.unequal(costs, context["terms"]),
@@ -205,7 +206,10 @@ def _result_lines(
 ) -> Iterator[dict[str, Any]]:
 
     def line(row: Row, metric: str, interval: Any, **other: str) -> dict[str, Any]:
-        about = {"dataset": evaluation.dataset, "protocol": evaluation.in_words}
+        about = {
+            "dataset": evaluation.dataset,
+            "protocol": evaluation.protocol_and_count,
+        }
         return {
             **{"init": row.init, "head": row.head, **other, **about, "metric": metric},
             **dict(zip(("value", "low", "high"), interval, strict=True)),

@@ -123,7 +123,9 @@ def _sentence(data_set: DataSet, efficiency: Efficiency) -> str:
     for line in ours_first:
         steps = data_set.times(line, threshold)["steps"]
         share = f" ({sum(x.reached for x in steps)} of {len(steps)})"
-        count = time_to_threshold.in_words(steps) + (share if len(steps) > 1 else "")
+        count = time_to_threshold.restricted_mean(steps) + (
+            share if len(steps) > 1 else ""
+        )
         took.append(f"{line[0]} {count}")
     return (
         f"{data_set.name}: steps to {ACCURACY.mean(threshold)} % accuracy ({SHARE:.0%} "
@@ -192,7 +194,7 @@ def _effort(data_set: DataSet, several: bool, accuracy: float) -> str:
         half = steps.median
         median = "-" if half is None else time_to_threshold.number(half)
         means = (  # epochs are steps in another measure
-            time_to_threshold.in_words(taken, interval=unit != "epochs")
+            time_to_threshold.restricted_mean(taken, interval=unit != "epochs")
             for unit, taken in times.items()
         )
         rows.append((*line, f"{steps.reached} of {steps.runs}", median, *means))

@@ -29,13 +29,13 @@ def against_baselines(
         return [x.times(line, x.thresholds[SHARE])["device seconds"] for x in sets]
 
     return {
-        init: in_words(costs[ours[0]] - costs[init], seconds(ours), seconds(line))
+        init: sentence(costs[ours[0]] - costs[init], seconds(ours), seconds(line))
         for line in efficiency.heads.items()
         if (init := line[0]) in costs and not sets[0].runs[line][0].ours
     }
 
 
-def in_words(
+def sentence(
     extra: float, ours: Sequence[Sequence[Time]], theirs: Sequence[Sequence[Time]]
 ) -> str:
     """Says when the cost of making our initialisation has been saved.

@@ -236,7 +236,7 @@ def summarise(times: Sequence[Time]) -> Summary:
     )
 
 
-def in_words(times: Sequence[Time], interval: bool = False) -> str:
+def restricted_mean(times: Sequence[Time], interval: bool = False) -> str:
     """Writes the mean and the horizon it is restricted to: "25", ">= 40 up to 90"."""
     s = summarise(times)
     mean, horizon = number(s.mean), number(s.horizon)

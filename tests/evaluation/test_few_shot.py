@@ -49,7 +49,7 @@ def test_an_evaluation_says_what_it_is_of():
     assert met["meta-learned"] == ["prototype", "zero", "learned", *closed]
     assert (found.dataset, found.held_out, found.parts) == ("unseen", False, ())
     assert (found.protocol, found.episodes) == ("3-way 2-shot", 23)
-    assert found.in_words == "3-way 2-shot, 23 episodes"
+    assert found.protocol_and_count == "3-way 2-shot, 23 episodes"
     assert found.queries == small.WAY * small.QUERIES and found.runtime > 0
     assert found.batch_norm == small.MODEL.policy
     assert found.grid["SGD rates"] == [0.1, 0.5]
@@ -177,9 +177,9 @@ def test_data_sets_and_held_out_classes_are_parts():
     roles = ROLES._replace(test=(small.TEST, more), held_out=(held_out,))
     whole = measure(RANDOM, roles=roles)
     assert whole.dataset == "unseen, more"
-    assert whole.in_words == "3-way 2-shot, 23 episodes of each"
+    assert whole.protocol_and_count == "3-way 2-shot, 23 episodes of each"
     last = "3-way 2-shot, held-out classes of meta-train, 23 episodes"
-    assert whole.parts[-1].in_words == last
+    assert whole.parts[-1].protocol_and_count == last
     parts = [(part.dataset, part.held_out) for part in whole.parts]
     assert parts == [("unseen", False), ("more", False), ("ho", True)]
     for row, *of_parts in zip(whole.rows, *(x.rows for x in whole.parts), strict=True):
@@ -215,7 +215,7 @@ def test_fewer_episodes_are_the_first():
     )
     chosen = choose(Entrants(settings.evaluate, INITS, drawn, small.evaluator))
     few, every = (few_shot.measure(chosen, count) for count in (7, None))
-    assert few.in_words == "3-way 2-shot, 7 episodes of each"
+    assert few.protocol_and_count == "3-way 2-shot, 7 episodes of each"
     assert few.episodes_sha256 == every.episodes_sha256  # of one stream
     for part, whole in zip(few.parts, every.parts, strict=True):
         for one, other in zip(part.rows, whole.rows, strict=True):

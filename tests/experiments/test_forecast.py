@@ -138,7 +138,7 @@ def test_the_plan_adds_up_and_says_what_would_save_most():
     assert seconds["joint pretraining"] == seconds["meta-learned"] == 100
     assert seconds["validation"] == 6 and seconds["data, compiling"] == 7
     assert seconds["meta-test"] == pytest.approx(100 + 100 + 6 + 7)  # half of the run
-    told = plan.in_words(*given, parts, meta, 2.0)
+    told = plan.describe(*given, parts, meta, 2.0)
     assert "in all" in told and "7.2 minutes" in told and "0.2 GB" in told
     assert "timed" not in told and "shorter" not in told
     assert "fewer episodes, for evaluate.max_share=0.5" in " ".join(told.split())
@@ -147,7 +147,7 @@ def test_the_plan_adds_up_and_says_what_would_save_most():
     times = {"meta_seconds": 1e3, "joint_seconds": 500.0, "adaptation_seconds": 2e3}
     slow = expected(**times)
     parts = plan.parts(given[0], slow, meta, joint, 2.0)
-    told = plan.in_words(given[0], slow, parts, meta, 2.0)
+    told = plan.describe(given[0], slow, parts, meta, 2.0)
     assert max(map(len, told.splitlines())) <= 80
     by_field = told[told.index("shorter") :]
     for field in ("iterations=50", "evaluate.steps", "method.gradient=first_order"):
@@ -160,13 +160,13 @@ def test_the_plan_names_what_was_not_timed():
     step, unknown = step_of(4e9, 200), float("nan")
     only_steps = expected(adaptation_seconds=unknown, heads_seconds=unknown)
     parts = plan.parts(small, only_steps, step, step, 2.0)
-    told = plan.in_words(small, only_steps, parts, step, 2.0)
+    told = plan.describe(small, only_steps, parts, step, 2.0)
     assert re.search(r"meta-test +not timed +up to 100 adaptations", told)
     assert re.search(r"in all +3.6 minutes", told)  # of training, compiling and report
     assert "what a minute did not suffice to time" in " ".join(told.split())
     nothing = only_steps._replace(meta_seconds=unknown, joint_seconds=unknown)
     parts = plan.parts(small, nothing, step, step, unknown)
-    told = plan.in_words(small, nothing, parts, step, unknown)
+    told = plan.describe(small, nothing, parts, step, unknown)
     assert re.search(r"meta-learned +not timed", told) and "nan" not in told
     forecast.check_hours(small, nothing)  # nothing is known to be too short
 

@@ -3,7 +3,7 @@
 import pytest
 from small_transfer import FAST, got, run
 
-from metainit.transfer.break_even import against_baselines, data_sets, in_words
+from metainit.transfer.break_even import against_baselines, data_sets, sentence
 from metainit.transfer.time_to_threshold import Time, efficiency
 
 
@@ -11,10 +11,10 @@ def test_the_saving_is_paired_by_seed_and_a_mean_over_data_sets():
     ours, theirs = [got(10, 20), got(100, 100)], [got(60, 72), got(110, 112)]
     # By seed (50 + 10) / 2 = 30 and (52 + 12) / 2 = 32; t of one degree is 12.7062:
     # 31 - 12.7062 = 18.3 and 43.7.
-    told = in_words(3600, ours, theirs)
+    told = sentence(3600, ours, theirs)
     for words in ("after 117 new", "+1 device h", "saves 31 s", "(95 %: 83 to 197)"):
         assert words in told
-    assert "to never)" in in_words(3600, ours, [got(60, 30), theirs[1]])
+    assert "to never)" in sentence(3600, ours, [got(60, 30), theirs[1]])
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_the_saving_is_paired_by_seed_and_a_mean_over_data_sets():
 )
 def test_none_is_given_where_a_run_did_not_get_there(ours, theirs, counts):
     """At 80 s one may not say what 30 s of the baseline are worth."""
-    told = in_words(100, [ours], [theirs])
+    told = sentence(100, [ours], [theirs])
     assert "no break-even" in told and f"in {counts[0]} runs" in told
     assert told.endswith(f"baseline in {counts[1]}")
 
@@ -47,7 +47,7 @@ def test_none_is_given_where_a_run_did_not_get_there(ours, theirs, counts):
 )
 def test_new_data_sets(extra, saved, expected):
     assert data_sets(extra, saved) == expected
-    told = in_words(extra, [got(10)], [got(10 + saved)])
+    told = sentence(extra, [got(10)], [got(10 + saved)])
     if expected:
         assert told.endswith("(one seed)") and f"after {expected:,} new" in told
     else:

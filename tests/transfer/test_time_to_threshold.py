@@ -10,7 +10,7 @@ from metainit.transfer.time_to_threshold import (
     against,
     area_over_log_steps,
     efficiency,
-    in_words,
+    restricted_mean,
     summarise,
     time_to,
 )
@@ -98,9 +98,9 @@ def test_runs_that_never_got_there_count_up_to_the_horizon(times, expected):
         (never(1000), "> 1,000", "> 1,000"),
     ],
 )
-def test_times_in_words(times, words, with_interval):
-    assert in_words(times) == words
-    assert in_words(times, interval=True) == with_interval
+def test_times_restricted_mean(times, words, with_interval):
+    assert restricted_mean(times) == words
+    assert restricted_mean(times, interval=True) == with_interval
 
 
 def test_area_over_log_steps_by_hand():
@@ -161,8 +161,8 @@ def test_a_cheap_line_cuts_no_other():
         pets.times(line, pets.thresholds[0.95])["device seconds"]
         for line in (("meta-learned", "zero"), ("random", "linear probe"))
     )
-    assert in_words(ours, interval=True) == "62 [55, 69]"
-    assert in_words(probed) == "> 2"
+    assert restricted_mean(ours, interval=True) == "62 [55, 69]"
+    assert restricted_mean(probed) == "> 2"
 
 
 def test_differences_of_equal_runs():
