@@ -18,8 +18,8 @@ from metainit.data.episode_set import Sample
 from metainit.evaluation import metrics
 from metainit.evaluation.metrics import Answers
 from metainit.models import classification
+from metainit.models.head import StartFn
 from metainit.models.heads import CLOSED_FORMS
-from metainit.models.heads.base import StartFn
 from metainit.models.model import Model
 from metainit.models.preprocess import Preprocess
 from metainit.runtime import devices, placement

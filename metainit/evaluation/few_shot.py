@@ -16,8 +16,8 @@ from metainit.data.episode_set import Sample, Samples
 from metainit.evaluation import adaptation, halving, metrics
 from metainit.evaluation.metrics import Answers
 from metainit.evaluation.results import Evaluation, Measurements, Row
+from metainit.models.head import ClassifyFn
 from metainit.models.heads import CLASSIFIERS
-from metainit.models.heads.base import ClassifyFn
 from metainit.runtime import devices, progress, stop
 from metainit.training.initialisation import Initialisation
 from metainit.training.method import Setting

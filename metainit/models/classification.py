@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from metainit.core.types import Batch, Key, LossFn, Metrics, Params
-from metainit.models.heads.base import (
+from metainit.models.head import (
     BatchFeaturesFn,
     ClosedFormFn,
     left_out_scores,

@@ -15,8 +15,8 @@ from metainit.core.hypergradient import GradientMode, gradient_mode, mode_optimi
 from metainit.core.types import InnerLoop, MetaLearner, MetaParams, Params
 from metainit.models import classification
 from metainit.models.added import is_added
+from metainit.models.head import StartFn, is_head
 from metainit.models.heads import CLOSED_FORMS
-from metainit.models.heads.base import StartFn, is_head
 from metainit.models.model import LeafMask, Model
 from metainit.models.preprocess import Preprocess, in_task
 from metainit.models.wrappers import microbatched

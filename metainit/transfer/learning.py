@@ -14,8 +14,8 @@ import jax
 
 from metainit.config.fields import Transfer
 from metainit.data import loading
+from metainit.models.head import ClassifyFn
 from metainit.models.heads import CLASSIFIERS, STEPPED
-from metainit.models.heads.base import ClassifyFn
 from metainit.runtime import atomic, devices, digest, flops, progress
 from metainit.runtime.checkpoint import LAST
 from metainit.training.initialisation import Initialisation

@@ -293,7 +293,7 @@ def test_data_sets_of_two_sizes_are_mixed(images, tmp_path):
     config.model.update(filters=2, downsample="stride")
     config.evaluate.update(steps=(0, 1), sgd_rates=(0.1,), adam_rates=())
     workdir = tmp_path / "mixed"
-    text = train(config, workdir)
+    train(config, workdir)
     last = [*read_metrics(workdir / "meta")][-2]
     for measure in ("loss", "accuracy"):
         of_each = [last[f"train/{measure}/{name}"] for name in (a, b)]
@@ -303,8 +303,9 @@ def test_data_sets_of_two_sizes_are_mixed(images, tmp_path):
     joint = list(read_metrics(workdir / "joint"))
     assert not any("folder" in name for row in joint for name in row)
     # Held-out classes are reported apart.
-    assert "held-out classes" in text
-    assert "<summary>By data set" in (workdir / "report.md").read_text()
+    report = (workdir / "report.md").read_text()
+    assert "<summary>By data set" in report
+    assert all(f"{name}, held-out classes" in report for name in (a, b))
     *rows, _ = atomic.read_rows(workdir / "results.jsonl")
     found = {(row["dataset"], "held-out" in row["protocol"]) for row in rows}
     assert found == {(c, False), (a, True), (b, True)}

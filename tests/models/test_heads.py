@@ -9,8 +9,8 @@ import optax
 import pytest
 
 import metainit
-from metainit.models import classification, mlp, wrappers
-from metainit.models.heads import CLOSED_FORMS, base, cosine, prototype, ridge
+from metainit.models import classification, head, mlp, wrappers
+from metainit.models.heads import CLOSED_FORMS, cosine, prototype, ridge
 from metainit.training import learner as recipe
 from tests.pictures import QUERY, SUPPORT
 
@@ -96,7 +96,7 @@ def test_ridge_scores_are_those_of_the_normal_equations(x64):
 def test_an_image_that_is_left_out_or_weighs_nothing_is_not_there(x64, name):
     x, labels, query, body = problem_of_units()
     fit = CLOSED_FORMS[name]
-    left_out = jax.jit(base.left_out_scores, static_argnums=(0, 4))
+    left_out = jax.jit(head.left_out_scores, static_argnums=(0, 4))
     ours = left_out(fit, body, jnp.asarray(x), jnp.asarray(labels), 3)
     for number in range(len(x)):
         others = np.delete(np.arange(len(x)), number)
@@ -148,7 +148,7 @@ def test_every_image_of_a_support_can_be_a_query_too():
     @jax.jit
     def left_out(params):
         x = classification.features(model)(params, SUPPORT, None)
-        scores = base.left_out_scores(cosine.closed_form, params["body"], x, labels, 3)
+        scores = head.left_out_scores(cosine.closed_form, params["body"], x, labels, 3)
         return classification.cross_entropy(scores, labels)[0]
 
     weights = len(QUERY["label"]), len(labels)

@@ -1,6 +1,6 @@
 """Every linear head by its name. To add one, write a module and add a row here."""
 
-from metainit.models.heads.base import Head
+from metainit.models.head import Head
 from metainit.models.heads.cosine import COSINE, NEAREST_CENTROID
 from metainit.models.heads.logistic import LOGISTIC_REGRESSION
 from metainit.models.heads.prototype import NEAREST_MEAN, PROTOTYPE

@@ -5,7 +5,7 @@ import numpy as np
 from scipy.special import log_softmax
 from sklearn.preprocessing import normalize
 
-from metainit.models.heads.base import Classifier, Head, started_by
+from metainit.models.head import Classifier, Head, started_by
 from metainit.models.heads.prototype import class_means
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
-from metainit.models.heads.base import Classifier, Fitting, Head
+from metainit.models.head import Classifier, Fitting, Head
 
 
 def classify(

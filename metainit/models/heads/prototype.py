@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metainit.models.heads.base import Fitting, Head, Steps, started_by
+from metainit.models.head import Fitting, Head, Steps, started_by
 
 
 def closed_form(body, features, labels, way, weight):

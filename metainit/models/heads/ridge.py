@@ -18,7 +18,7 @@ from scipy.special import log_softmax
 from sklearn.preprocessing import normalize
 
 from metainit.config.fields import Evaluate, Transfer
-from metainit.models.heads.base import Classifier, Fitting, Head, started_by
+from metainit.models.head import Classifier, Fitting, Head, started_by
 
 
 def regularised(

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from metainit.models.heads.base import BatchFeaturesFn, Head, StartFn, Steps
+from metainit.models.head import BatchFeaturesFn, Head, StartFn, Steps
 
 
 def start(features: BatchFeaturesFn, way: int) -> StartFn:
