@@ -1,1 +1,1 @@
-"""Networks and heads in Flax linen, as the pure functions the pure layer works on."""
+"""Networks and heads in Flax linen, as pure functions for the pure layer."""

@@ -1,7 +1,7 @@
-"""Leaves that are added to a network for inner steps to change: FiLM, and adapters.
+"""Leaves, FiLM or adapters, that a network gets for inner steps to change.
 
-They are zero at the start, where they change nothing. The network sees them folded into
-its own leaves, so that they cost next to nothing and any tree of dicts can have them.
+They start at zero, where they change nothing. They are folded into the network's own
+leaves, so that they cost next to nothing and any tree of dicts can have them.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from metainit.models.model import Model
 
 Kind = Literal["film", "adapters"]
 Flat = dict[tuple[str, ...], jax.Array]
-ADDED = "added"  # their place in a body
+ADDED = "added"  # their key in a body
 _NEEDED = {
     "film": "a normalisation, or a dense layer with a bias",
     "adapters": "a convolution larger than 1x1",
@@ -23,15 +23,15 @@ _NEEDED = {
 
 
 def with_added(model: Model, kind: Kind) -> Model:
-    """Adds leaves to what inner steps change of a network; they change these instead.
+    """Adds leaves to a network, which inner steps change instead of its own.
 
     Args:
-      model: its parameters are dicts; training goes on to learn what it learns of them.
-      kind: "film" scales and shifts what each normalisation (of an MLP, each layer)
-        gives, to (1 + gamma) y + beta, gamma and beta a number a channel (Perez et al.
-        2018, arXiv:1709.07871). "adapters" convolve 1x1 in parallel to each larger
-        convolution, at its stride and the centre of its kernel (Li et al. 2022,
-        arXiv:2107.00358); to a depthwise one each channel by itself.
+      model: its parameters are dicts. Training still changes what it changes of them.
+      kind: "film" turns each normalisation's output y (an MLP's, each layer's) into
+        (1 + gamma) y + beta. Each channel has its gamma and beta (Perez et al. 2018,
+        arXiv:1709.07871). "adapters" add a 1x1 convolution in parallel to each larger
+        one, with its stride, at the centre of its kernel (Li et al. 2022,
+        arXiv:2107.00358). That of a depthwise convolution is depthwise, too.
 
     Raises:
       ValueError: from `Model.init`, for a network without a place for them.
@@ -56,7 +56,7 @@ def with_added(model: Model, kind: Kind) -> Model:
     def learns(path, leaf):
         return is_added(path, leaf) or model.learns(path, leaf)
 
-    def layer_of(path):  # of what is added, that of what it is folded into
+    def layer_of(path):  # an added leaf has the layer of what it is folded into
         assert model.layer_of is not None
         return model.layer_of(path[1:] if is_added(path, None) else path)
 
@@ -71,7 +71,7 @@ def with_added(model: Model, kind: Kind) -> Model:
 
 
 def is_added(path: tuple, leaf: Any) -> bool:
-    """Masks the leaves of a body that `with_added` puts there."""
+    """Tells whether `with_added` put a leaf into a body."""
     return path[0].key == ADDED
 
 
@@ -110,6 +110,6 @@ def _adapters(flat: Flat) -> Flat:
 
 
 def _scale(place: Sequence[str], flat: Flat) -> tuple[str, ...]:
-    """Names what multiplies a layer's input: a normalisation's scale, or a kernel."""
+    """Gives the path of a layer's factor: a normalisation's scale, or a kernel."""
     scale = *place, "scale"
     return scale if scale in flat else (*place, "kernel")

@@ -1,8 +1,8 @@
 """Image classification on a `Model` and a linear head, as losses for the pure layer.
 
 Batches are dicts: "image" [n, height, width, c], "label" int [n], optionally "weight"
-[n] (0: padding) and "classes" bool [way], or [n, way] of each image (False: there is no
-such class, its score is -inf).
+[n] (0 for padding) and "classes" bool [way], or [n, way] for each image. Where it is
+False there is no such class, and its score is -inf.
 """
 
 import functools
@@ -21,28 +21,28 @@ from metainit.models.head import (
 )
 from metainit.models.model import EncodeFn, FeaturesFn, LeafMask, Model
 
-# `(params, support, query) -> float [n, ...]`, of the query's images.
+# `(params, support, query) -> float [n, ...]`, a row for each image of the query.
 QueryFn = Callable[[Params, Batch, Batch], jax.Array]
 # `(params, support, query, key) -> (loss, metrics)`.
 QueryLossFn = Callable[[Params, Batch, Batch, Key], tuple[jax.Array, Metrics]]
 
 
 def features(model: Model) -> BatchFeaturesFn:
-    """Makes `(params, batch, key) -> float [n, d]`, of a batch seen by itself."""
+    """Makes `(params, batch, key) -> float [n, d]`, the features of a batch alone."""
     return lambda params, batch, key: model.features(
         params["body"], batch["image"], batch.get("weight"), key
     )
 
 
 def with_head(of_body: LeafMask) -> LeafMask:
-    """Masks the head too, with what a mask of the body does."""
+    """Makes a mask of parameters that has the head and what a mask of the body has."""
     return lambda path, leaf: path[0].key != "body" or of_body(path[1:], leaf)
 
 
 def feature_count(
     model: Model, body: Params, images: jax.Array | jax.ShapeDtypeStruct
 ) -> int:
-    """Finds d of features of images [n, height, width, c] without computing any."""
+    """Finds the d of features of images [n, height, width, c], computing none."""
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (body, images)
     )
@@ -50,7 +50,7 @@ def feature_count(
     return _feature_count(model.encode, model.features, structure, tuple(given))
 
 
-@functools.lru_cache(maxsize=32)  # jax would keep something of every call
+@functools.lru_cache(maxsize=32)  # jax would keep memory for every call
 def _feature_count(
     encode: EncodeFn | None,
     of_images: FeaturesFn,
@@ -64,7 +64,7 @@ def _feature_count(
 
 
 def linear_head(features: int, classes: int) -> dict[str, jax.Array]:
-    """Makes a linear head of zeros, to which every class is equally likely."""
+    """Makes a linear head of zeros, which finds every class equally likely."""
     kernel = jnp.zeros((features, classes))
     return {"kernel": kernel, "bias": kernel[0]}
 
@@ -72,8 +72,9 @@ def linear_head(features: int, classes: int) -> dict[str, jax.Array]:
 def cosine_head(features: int, classes: int, key: Key) -> dict[str, jax.Array]:
     """Makes a head of random directions for `cosines`, at a scale of 10.
 
-    Chen et al. 2019, arXiv:1904.04232, and Gidaris & Komodakis 2018, arXiv:1804.09458,
-    of whom the scale is. Kernels of zeros would have no direction to learn from.
+    The head is of Chen et al. 2019, arXiv:1904.04232, and Gidaris & Komodakis 2018,
+    arXiv:1804.09458, and the scale of the latter. A kernel of zeros has no direction
+    to learn from.
     """
     kernel = jax.random.normal(key, (features, classes))
     return {"kernel": kernel, "log_scale": jnp.log(10.0)}
@@ -82,7 +83,7 @@ def cosine_head(features: int, classes: int, key: Key) -> dict[str, jax.Array]:
 def logits(
     params: Params, features: jax.Array, classes: jax.Array | None = None
 ) -> jax.Array:
-    """Scores features [n, d] to [n, way], -inf where bool `classes` is False."""
+    """Computes scores [n, way] of features [n, d], -inf where `classes` is False."""
     scores = features @ params["head"]["kernel"] + params["head"]["bias"]
     return scores if classes is None else jnp.where(classes, scores, -jnp.inf)
 
@@ -90,14 +91,14 @@ def logits(
 def cosines(
     params: Params, features: jax.Array, classes: jax.Array | None = None
 ) -> jax.Array:
-    """Scores as `logits`, by cosines to a `cosine_head`'s columns times its scale."""
+    """Computes scores as cosines to a `cosine_head`'s columns, times its scale."""
     head = params["head"]
     scores = _unit(features, -1) @ _unit(head["kernel"], 0) * jnp.exp(head["log_scale"])
     return scores if classes is None else jnp.where(classes, scores, -jnp.inf)
 
 
 def _unit(x: jax.Array, axis: int) -> jax.Array:
-    # The root of a length of 0 has no derivative.
+    # The square root has no derivative at a length of 0.
     length = jnp.sum(jnp.square(x), axis, keepdims=True)
     return x * jax.lax.rsqrt(length + 1e-12)
 
@@ -108,7 +109,7 @@ def cross_entropy(
     weight: jax.Array | None = None,
     smoothing: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Averages cross-entropy in nats and {"accuracy": 0..1} of scores [n, way].
+    """Computes mean cross-entropy in nats and {"accuracy": 0..1} of scores [n, way].
 
     A share `smoothing` of a label is spread evenly over all classes whose score is not
     -inf (Szegedy et al. 2016, arXiv:1512.00567, section 7).
@@ -133,7 +134,7 @@ def loss_fn(model: Model) -> LossFn:
 def joint_loss(model: Model, head: str, smoothing: float) -> LossFn:
     """Makes joint pretraining's loss, with a "linear" or a "cosine" head.
 
-    It is as `loss_fn`, of smoothed labels.
+    It is like `loss_fn`, with smoothed labels.
     """
     of, scores_of = features(model), cosines if head == "cosine" else logits
 
@@ -145,10 +146,10 @@ def joint_loss(model: Model, head: str, smoothing: float) -> LossFn:
 
 
 def query_features(model: Model) -> QueryFn:
-    """Makes `(params, support, query) -> float [n, d]` of the query, without dropout.
+    """Makes `(params, support, query) -> float [n, d]`, features without dropout.
 
-    A query that is normalised by its support is computed together with it, the
-    support's images alone counting in the moments.
+    Where the support normalises the query, both are computed together, and only the
+    support's images count in the moments.
     """
 
     def of_query(params, support, query):
@@ -167,8 +168,8 @@ def query_features(model: Model) -> QueryFn:
 def query_loss(model: Model, left_out: ClosedFormFn | None = None) -> QueryLossFn:
     """Makes the outer loss: `(params, support, query, key) -> (loss, metrics)`.
 
-    With `left_out` it is the mean over the support's images, too, each judged by the
-    head that all the others give; metrics are the query's alone.
+    With `left_out` the loss averages over the support's images, too. The head that is
+    fitted to all others scores each of them. Metrics are of the query alone.
     """
     of_query, of_batch = query_features(model), features(model)
 

@@ -56,9 +56,9 @@ def conv4(
       downsample: "pool" (2x2 maximum, while the side is at least 2) or "stride".
       output: "average" over the image, so that one set of parameters takes any size,
         or "flatten" as in the published protocols.
-      scale: what features are multiplied by; its square is the temperature of squared
+      scale: a factor of the features. Its square is the temperature of the squared
         distances between them. About 1 / sqrt(features) suits prototypes.
-      form: of the convolutions, by default the backend's faster one.
+      form: how convolutions are computed, by default the faster way on the backend.
     """
     check_choice("downsample", downsample, DOWNSAMPLE)
     check_choice("output", output, OUTPUT)

@@ -1,8 +1,8 @@
 """Convolution in two interchangeable forms, and pooling that XLA runs well.
 
-The product form and its derivatives are matrix products of shifted slices, or of tiles:
-XLA for CPU is slow at convolutions in loops and at grouped ones, which `vmap` over
-kernels makes.
+The product form and its derivatives are matrix products of shifted slices, or of tiles.
+XLA for CPU is slow at convolutions in loops, and at grouped convolutions, which `vmap`
+over kernels makes.
 """
 
 import math
@@ -18,23 +18,25 @@ from jax.interpreters import ad, batching, mlir
 from metainit.core.inner_loop import vary
 from metainit.core.task_batching import varying_axes
 
-# `(x [n, height, width, c], kernel, stride) -> [n, height', width', features]`; height'
-# is ceil(height / stride), width' likewise.
+# `(x [n, height, width, c], kernel, stride) -> [n, height', width', features]`, where
+# height' is ceil(height / stride), and width' likewise.
 Convolution = Callable[[jax.Array, jax.Array, int], jax.Array]
 
 
 class Form(NamedTuple):
-    """How convolutions are computed."""
+    """The functions that compute convolutions in one form."""
 
-    # Of kernels [k, k, c, features], k odd; half of k pads every side, as in PyTorch.
+    # It takes kernels [k, k, c, features], k odd, and pads every side by k // 2, as
+    # PyTorch does.
     dense: Convolution
-    # Of the same kernels, padded as TensorFlow does: the larger half after the image.
+    # It takes the same kernels, and pads as TensorFlow does, more after the image.
     same: Convolution
-    depthwise: Convolution  # of kernels [k, k, c], each channel by itself; 'SAME'
+    # It takes kernels [k, k, c], one for each channel, and pads as `same` does.
+    depthwise: Convolution
 
 
 def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Convolves 1x1 with kernels [c, features]: a matrix product on every backend."""
+    """Convolves 1x1 with kernels [c, features], by a matrix product on any backend."""
     return _convolve_once(x[:, ::stride, ::stride], kernel[None, None])
 
 
@@ -48,8 +50,8 @@ def _product_dense(
     if k <= 3:
         patches = jnp.concatenate(_slices(x, k, stride, _symmetric(k)), -1)
         return pointwise(patches, kernel.reshape(k * k * c, -1), 1)
-    # Rows first, then columns of those: 2k slices compile sooner than k * k, but of
-    # 3x3 kernels they make meta-steps 1.5 times slower.
+    # Rows are cut first, then columns from them. These 2k slices compile faster than
+    # k * k slices. With 3x3 kernels they would make meta-steps 1.5 times slower.
     x = _padded(x, _symmetric(k))
     x = jnp.concatenate([x[:, i : i + height : stride] for i in range(k)], -1)
     x = jnp.concatenate([x[:, :, j : j + width : stride] for j in range(k)], -1)
@@ -68,8 +70,8 @@ def _product_depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Arra
     if stride > 1:
         slices, taps = _slices(x, k, stride, padding), kernel.reshape(k * k, c)
         return reduce(jnp.add, map(jnp.multiply, slices, taps))
-    # Rows are summed before columns: the kernel's derivative is then a sum over whole
-    # rows, up to 10 times faster.
+    # Rows are summed before columns. The kernel's derivative is then a sum over whole
+    # rows, which is up to 10 times faster.
     height, width = x.shape[1:3]
     x = _padded(x, padding)
     rows = [x[:, i : i + height] for i in range(k)]
@@ -93,26 +95,26 @@ TILED = PRODUCT._replace(dense=partial(_product_dense, tiled=True))
 
 
 def for_backend() -> Form:
-    """Chooses the faster form on the backend: product on CPU, native elsewhere."""
+    """Gives the faster form on the backend: product on CPU, native elsewhere."""
     return PRODUCT if jax.default_backend() == "cpu" else NATIVE
 
 
 def of_few_layers() -> Form:
-    """Chooses the same for a network of few layers, which takes tiles on CPU.
+    """Gives the faster form for a network of few layers, which has tiles on CPU.
 
-    Tiles take longer to compile. Meta-steps on two cores of an AMD EPYC with AVX-512,
-    processor seconds by products of slices and of tiles: Conv-4 (workload A of
-    `python -m benchmarks`) 2.43 and 1.90, 13 and 18 s to compile; ResNet-50 (D) 19.3
-    and 19.4, and twice as long to compile.
+    Tiles take longer to compile. The numbers are processor seconds on two cores of an
+    AMD EPYC with AVX-512, for slices and tiles. Conv-4 (workload A of
+    `python -m benchmarks`) takes 2.43 and 1.90 for a meta-step, and 13 and 18 to
+    compile. ResNet-50 (D) takes 19.3 and 19.4, and twice as long to compile.
     """
     form = for_backend()
     return TILED if form is PRODUCT else form
 
 
-# By a kernel's features: with no more pixels, products tap by tap cost less than
-# turning it. On busy cores of an AMD EPYC a first-order step of ResNet-50 (D) takes 5.6
-# processor seconds so, 5.9 where 3x3 kernels are turned and 6.2 where all are. Other
-# bounds were not tried.
+# With at most so many pixels for each feature, one product for each of a kernel's taps
+# costs less than transposing the kernel. A first-order step of ResNet-50 (D) then takes
+# 5.6 processor seconds on busy cores of an AMD EPYC. It takes 5.9 where 3x3 kernels are
+# transposed, and 6.2 where all are. Other bounds were not tried.
 _FEW_PIXELS = 4
 # Zeros before and after the rows, and before and after the columns.
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -123,7 +125,7 @@ def _symmetric(k: int) -> Padding:
 
 
 def _same_padding(x: jax.Array, k: int, stride: int) -> Padding:
-    """Finds what 'SAME' puts around x, [n, height, width, c], for kernels of side k."""
+    """Computes the padding 'SAME' of x [n, height, width, c] for kernels of side k."""
     totals = (max((-(-n // stride) - 1) * stride + k - n, 0) for n in x.shape[1:3])
     rows, columns = ((total // 2, total - total // 2) for total in totals)
     return rows, columns
@@ -134,7 +136,7 @@ def _padded(x: jax.Array, padding: Padding) -> jax.Array:
 
 
 def _slices(x: jax.Array, k: int, stride: int, padding: Padding) -> list[jax.Array]:
-    """Cuts what each of a kernel's k * k weights is multiplied with, row by row."""
+    """Cuts out what each of a kernel's k * k weights multiplies, row by row."""
     x = _padded(x, padding)
     height, width = x.shape[1] - k + 1, x.shape[2] - k + 1
     return [
@@ -145,13 +147,13 @@ def _slices(x: jax.Array, k: int, stride: int, padding: Padding) -> list[jax.Arr
 
 
 def _patches(x: jax.Array, k: int) -> jax.Array:
-    """Cuts patches [n * height * width, k * k * c]."""
+    """Cuts x into the patches [n * height * width, k * k * c] around each pixel."""
     slices = _slices(x, k, 1, _symmetric(k))
     return jnp.concatenate(slices, -1).reshape(-1, k * k * x.shape[-1])
 
 
 def _convolve_once(x: jax.Array, kernel: jax.Array, tiled: bool = False) -> jax.Array:
-    """Computes `Form.dense` with stride 1 as one matrix product, or one a tile."""
+    """Computes `Form.dense` with stride 1, by one matrix product or by tiles."""
     dtype = jnp.result_type(x, kernel)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
     return _bind(convolve_p, x, kernel, transposed=False, tiled=tiled)
@@ -160,7 +162,7 @@ def _convolve_once(x: jax.Array, kernel: jax.Array, tiled: bool = False) -> jax.
 def _convolve(
     x: jax.Array, kernel: jax.Array, *, transposed: bool, tiled: bool
 ) -> jax.Array:
-    """Convolves; transposed it takes cotangents of the output to those of x."""
+    """Convolves x; with `transposed`, turns output cotangents into the input's."""
     if transposed:
         k, _, c, features = kernel.shape
         few = math.prod(x.shape[:3]) <= _FEW_PIXELS * features
@@ -178,11 +180,11 @@ def _convolve(
 
 
 def _transposed_by_taps(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Takes cotangents [n, height, width, features] to those of what was convolved."""
+    """Turns the output's cotangents [n, height, width, features] into the input's."""
     k, _, c, features = kernel.shape
     taps = kernel[::-1, ::-1].reshape(k * k, c, features)
     slices = _slices(x, k, 1, _symmetric(k))
-    # Contracted by its last axis a kernel is not transposed: XLA for CPU does that by
+    # Contracting a kernel's last axis avoids a transpose. XLA for CPU transposes by
     # strides, which took a sixth of a first-order step of ResNet-50 (D).
     last = ((3,), (1,)), ((), ())
     products = map(partial(jax.lax.dot_general, dimension_numbers=last), slices, taps)
@@ -190,35 +192,40 @@ def _transposed_by_taps(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _of_kernel(x: jax.Array, y: jax.Array, *, k: int, tiled: bool) -> jax.Array:
-    """Computes the kernel's cotangent where y is that of the convolution."""
+    """Computes the kernel's cotangent from the input x and the output's cotangent y."""
     c, features = x.shape[-1], y.shape[-1]
     if tiled and _has_tiles(x, features, k):
         return _of_kernel_tiles(x, y)
     patches, y = _patches(x, k), y.reshape(-1, features)
-    # XLA for CPU copies the left factor of a product to transpose it, or its output.
+    # XLA for CPU makes a copy to transpose a product's left factor, or its output.
     if len(y) > k * k * c:
         return (y.T @ patches).reshape(features, k, k, c).transpose(1, 2, 3, 0)
     return (patches.T @ y).reshape(k, k, c, features)
 
 
 def _has_tiles(x: jax.Array, features: int, k: int) -> bool:
-    """Whether tiles are faster than patches, on the processors that were measured.
+    """Tells whether tiles are faster than patches, on processors that were measured.
 
-    Processor milliseconds of a product by patches and by tiles, on two cores of an AMD
-    EPYC with AVX-512, of images, side and channels (in and out): forward 25, 16, 64:
-    4.2 and 1.5; 25, 42, 64: 38 and 17; 32, 8, 128: 4.7 and 1.6; but 32, 2, 512: 3.1 and
-    4.5. Of the kernel's cotangent 4.8 and 2.4, 44 and 22, 3.9 and 1.7. Kernels are
-    transformed anew in every step, so that there must be more pixels than channels; few
-    channels make no product worth the name, and bfloat16 would lose digits.
+    Processor milliseconds by patches and by tiles, on two cores of an AMD EPYC with
+    AVX-512, for so many images, a side, and channels in and out:
+
+      25, 16, 64: 4.2 and 1.5 forward; 4.8 and 2.4 for the kernel's cotangent
+      25, 42, 64: 38 and 17; 44 and 22
+      32, 8, 128: 4.7 and 1.6; 3.9 and 1.7
+      32, 2, 512: 3.1 and 4.5
+
+    Every step transforms the kernels anew, so that there must be more pixels than
+    channels. With few channels the products are too small. Tiles lose digits of
+    bfloat16.
     """
     fewest, most = sorted((x.shape[-1], features))
     pixels, precise = math.prod(x.shape[:3]), jnp.finfo(x.dtype).bits >= 32
     return k == 3 and fewest >= 16 and pixels >= 4 * most and precise
 
 
-# Winograd's minimal filtering F(2x2, 3x3) (Lavin & Gray 2016, arXiv:1509.09308): 2x2
-# outputs are sums of 16 products where there would be 36. A transform takes the four
-# (kernels: three) values along an axis; `_both` applies it along rows and columns.
+# Tiles are Winograd's minimal filtering F(2x2, 3x3) (Lavin & Gray 2016,
+# arXiv:1509.09308): 2x2 outputs need 16 products instead of 36. A transform takes the
+# four values along an axis, or a kernel's three. `_both` applies it along both axes.
 Values = Sequence[jax.Array]
 Transform = Callable[[Values], Values]
 
@@ -253,7 +260,7 @@ def _both(transform: Transform, grid: Sequence[Values]) -> list[Values]:
 def _halves(x: jax.Array, before: int, after: int) -> jax.Array:
     """Pads x and cuts it into 2x2 pixels: [n, height', 2, width', 2, c].
 
-    XLA would compute anew what x is made of for each of the 16 sums that it goes into.
+    Without a barrier XLA would compute x anew for each of the 16 sums that use it.
     """
     n, height, width, c = x.shape
     x = jax.lax.optimization_barrier(x)
@@ -263,7 +270,7 @@ def _halves(x: jax.Array, before: int, after: int) -> jax.Array:
 
 
 def _tiles(x: jax.Array) -> list[Values]:
-    """Transforms 4x4 pixels around every 2x2: 4 by 4 arrays [pixels / 4, c]."""
+    """Transforms the 4x4 pixels around every 2x2 into 4 by 4 arrays [pixels / 4, c]."""
     x = _halves(x, 1, 1)
     rows, columns = x.shape[1] - 1, x.shape[3] - 1
 
@@ -303,17 +310,17 @@ def _of_kernel_tiles(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _bind(primitive: Primitive, *inputs: jax.Array, **params: Any) -> jax.Array:
-    """Binds the inputs, made to vary over the same mesh axes in `jax.shard_map`."""
+    """Binds inputs, after making them vary over the same axes of `jax.shard_map`."""
     axes = frozenset.union(*map(varying_axes, inputs))
     return primitive.bind(*vary(inputs, axes), **params)
 
 
 def _primitive(name: str, function: Any, shape: Any, *static: str) -> Primitive:
-    """Makes a primitive; `shape` takes two shapes and parameters to the third.
+    """Makes a primitive of two arrays; `shape` computes its output's shape from theirs.
 
-    Left to itself JAX differentiates the cutting of patches into sums of padded slices:
-    a meta-step of Conv-4 took 1.5 times as long. Hence primitives that name each other
-    as derivatives, to any order and direction.
+    JAX would differentiate the cutting of patches into sums of padded slices. With
+    those a meta-step of Conv-4 took 1.5 times as long. So two primitives here are each
+    other's derivatives, to any order and in both modes.
     """
     primitive = Primitive(name)
 
@@ -363,10 +370,10 @@ ad.defbilinear(
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """Takes 2x2 maxima, [n, height, width, c] to [n, height // 2, width // 2, c].
+    """Computes 2x2 maxima, [n, height // 2, width // 2, c] of [n, height, width, c].
 
-    `reduce_window` has a slow second derivative on CPU, and that of `max` looks for
-    entries equal to a maximum that a compiler may compute anew and miss: 0 / 0.
+    `reduce_window` has a slow second derivative on CPU. That of `max` looks for entries
+    equal to the maximum. A compiler may compute that anew and find none: 0 / 0.
     """
     n, height, width, c = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]
@@ -376,7 +383,7 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def max_pool3(x: jax.Array) -> jax.Array:
-    """Takes 3x3 maxima with stride 2, padded by 1 as in PyTorch: ceil(height / 2)."""
+    """Computes 3x3 maxima, stride 2, padded by 1 as in PyTorch: ceil(height / 2)."""
     height, width = x.shape[1:3]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
     x = reduce(_larger, [x[:, :, j : j + width : 2] for j in range(3)])

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: EfficientNet (arXiv:1905.11946) with ReLU6 and no squeezing."""
+"""EfficientNet-Lite0: EfficientNet (arXiv:1905.11946) with ReLU6, not squeezed."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from metainit.models.encoder import Block, Encoder, Scope, from_linen, layers, s
 
 
 class Stage(NamedTuple):
-    """Blocks of one shape; `stride` is the first one's."""
+    """A chain of blocks of one shape; `stride` is that of the first."""
 
     blocks: int
     kernel: int
@@ -31,7 +31,7 @@ STAGES = (
 STEM, TOP = 32, 1280
 CUTS = ("stem", *(f"stage{index + 1}" for index in range(len(STAGES))), "top")
 EPSILON = 1e-3  # of the batch normalisation
-# Places of kernels, and of their normalisations.
+# The places of a kernel and of its normalisation, for each convolution of a block.
 CONV, EXPAND, DEPTHWISE, PROJECT = (
     (name, f"{name}_norm") for name in ("conv", "expand", "depthwise", "project")
 )
@@ -42,7 +42,7 @@ def _draw(fan_out: int) -> nn.initializers.Initializer:
 
 
 def _block(stage: Stage, form: Form, norm: str) -> Block:
-    """Widens by 1x1, convolves depthwise, narrows by 1x1 without ReLU."""
+    """Makes a block: 1x1 that widens, depthwise, 1x1 that narrows, without ReLU."""
     k, features = stage.kernel, stage.features
 
     def block(stride, x, weight):
@@ -69,10 +69,10 @@ def efficientnet_lite0(
     """Builds EfficientNet-Lite0; raises ValueError for a choice that does not exist.
 
     Args:
-      cut: the last part: "stem", "stage1" to "stage7" or "top"; "" for that. The map is
-        2 times smaller than the image at the stem and stage1, then 4, 8, 16, 16, 32, 32
-        and 32 times, rounded up.
-      checkpoint: compute each block's activations again for its derivative.
+      cut: the last part: "stem", "stage1" to "stage7" or "top"; "" stands for "top".
+        The map is 2 times smaller than the image at the stem and stage1, then 4, 8, 16,
+        16, 32, 32 and 32 times, rounded up.
+      checkpoint: whether each block's derivative computes its activations again.
     """
     form, cut = form or convolution.for_backend(), cut or CUTS[-1]
 

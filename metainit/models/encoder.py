@@ -1,4 +1,4 @@
-"""Pretrained encoders, and what is learned on their features, as one `Model`."""
+"""Pretrained encoders, joined with learners on their features to one `Model`."""
 
 from collections.abc import Callable, Mapping
 from functools import partial, reduce
@@ -13,10 +13,10 @@ from metainit.models.model import EncodeFn, FeaturesFn, InitFn, Model, check_cho
 from metainit.models.normalisation import EPSILON, BatchNorm
 
 USES = ("frozen", "meta", "adapted")
-NONE = "none"  # the stage after all, to learn from
-# `(stride, x, weight) -> x`, of maps; `weight` is as of `Model.features`.
+NONE = "none"  # as the first stage to learn: there is none
+# `(stride, x, weight) -> x`, from map to map; `weight` is as in `Model.features`.
 Block = Callable[[int, jax.Array, jax.Array | None], jax.Array]
-# `(x, weight) -> x`, of maps: makes its leaves where linen is compact.
+# `(x, weight) -> x`, from map to map. It makes its leaves in a compact linen method.
 Part = Callable[[jax.Array, jax.Array | None], jax.Array]
 
 
@@ -24,20 +24,20 @@ class Encoder(NamedTuple):
     """A network up to a cut, from images to a map of features."""
 
     init: InitFn  # of images float32 [n, height, width, 3]
-    # `(parameters, images, weight, key, first=0, last=None) -> float32 [n, h, w, c]` at
-    # the cut, as `Model.features`. It runs `stages[first:last]` alone, on what those
-    # before `first` give.
+    # `(parameters, images, weight, key, first=0, last=None) -> float32 [n, h, w, c]`,
+    # with the arguments of `Model.features`. It runs only `stages[first:last]`, on the
+    # output of the stages before `first`.
     maps: Callable[..., jax.Array]
-    # Names of its parts up to the cut, first the one that sees the images.
+    # The names of its parts up to the cut. The first part sees the images.
     stages: tuple[str, ...]
-    stage_of: Callable[[tuple], str]  # of a leaf's path
+    stage_of: Callable[[tuple], str]  # gives the stage of a leaf's path
     norm: str = "frozen"  # one of `normalisation.PRETRAINED`
 
 
 def from_linen(
     parts: Mapping[str, Part], cut: str, stage_of: Callable[[tuple], str], norm: str
 ) -> Encoder:
-    """Chains parts of a network, by the names of its stages, up to the one at the cut.
+    """Chains the parts of a network, given by their stages' names, up to the cut.
 
     It raises ValueError for a cut or a policy that does not exist.
     """
@@ -58,7 +58,7 @@ def from_linen(
 
 
 class Scope(nn.Module):
-    """A place of its own in the parameter tree for what a function makes there."""
+    """A module that runs a function whose parameters have their own subtree."""
 
     function: Callable[..., jax.Array]
 
@@ -68,7 +68,7 @@ class Scope(nn.Module):
 
 
 class Kernel(nn.Module):
-    """The kernel of a convolution, in a place of its own too."""
+    """The kernel of a convolution, which also has its own place in the tree."""
 
     shape: tuple[int, ...]
     draw: nn.initializers.Initializer
@@ -83,8 +83,8 @@ def layers(
 ) -> Callable[..., jax.Array]:
     """Makes `(names, shape, linear, draw) -> x`: a normalised convolution in a `Scope`.
 
-    `names` are the places of a kernel and of its normalisation; `linear` takes the
-    kernel, that `draw` makes of a shape, to what is normalised.
+    `names` are the places of a kernel and of its normalisation. `draw` makes the kernel
+    of a shape, and `linear` computes from the kernel what is normalised.
     """
 
     def layer(names, shape, linear, draw):
@@ -97,7 +97,7 @@ def layers(
 def stage(block: Block, count: int, stride: int, checkpoint: bool) -> Part:
     """Chains blocks, of which the first has the stride.
 
-    With `checkpoint` each one's activations are computed again for its derivative.
+    With `checkpoint` each block's derivative computes its activations again.
     """
     scope = nn.remat(Scope) if checkpoint else Scope
 
@@ -119,24 +119,26 @@ def composed(
 ) -> Model:
     """Builds a `Model` whose body is {"encoder": ..., "learner": ...}.
 
-    What lies below the first stage that is learned or adapts is frozen: the model's
-    `encode`. What lies between is learned, and computed once a task by `in_task`. Both
-    only where an image's features do not depend on its batch.
+    Stages before the first that anything changes are frozen, and are the model's
+    `encode`. In `in_task` a task computes once the stages that only training changes.
+    The model has neither where an image's features depend on its batch.
 
     Args:
-      learner: from the map to features; None for the map's average, and no "learner".
-      use: "frozen": the encoder is never changed; "meta": changed by training, not by
-        inner steps; "adapted": changed by both.
+      learner: computes features from the map. With None the features are the map's
+        average, and there is no "learner".
+      use: what changes the encoder. With "frozen" nothing does, with "meta" training
+        does, and with "adapted" inner steps do, too.
       adapt_from: with "adapted", the first stage that inner steps change; "" for all.
-      learn_from: with "meta" and "adapted", the first stage that training changes; ""
-        for all, "none" for none, so that each task starts from the stages as they are.
+      learn_from: with "meta" and "adapted", the first stage that training changes. ""
+        stands for all. With "none" training changes no stage, so that each task starts
+        from the stages as they are.
 
     Raises:
-      ValueError: an unknown use or stage, or a frozen encoder whose normalisation is
-        not.
+      ValueError: for an unknown use or stage, for choices that contradict each other,
+        or for a frozen encoder whose normalisation is not frozen.
     """
     _check(encoder, use, adapt_from, learn_from)
-    # The first stages that are learned, and that adapt, by number.
+    # The numbers of the first stage that training changes, and that inner steps change.
     stages, end = encoder.stages, len(encoder.stages)
     learned = end if use == "frozen" or learn_from == NONE else _at(stages, learn_from)
     adapted = _at(stages, adapt_from) if use == "adapted" else end
@@ -152,7 +154,7 @@ def composed(
     def encode(first: int, last: int) -> EncodeFn:
         def encode(params, x):
             maps = encoder.maps(params["encoder"], x, None, None, first, last)
-            # Without a learner the average is all that is kept: [n, 1, 1, c].
+            # Without a learner only the average is kept, [n, 1, 1, c].
             is_all = last == end and learner is None
             return jnp.mean(maps, (1, 2), keepdims=True) if is_all else maps
 
@@ -213,7 +215,7 @@ def _at(stages: tuple[str, ...], name: str) -> int:
 
 def _check(encoder: Encoder, use: str, adapt_from: str, learn_from: str) -> None:
     check_choice("encoder.use", use, USES)
-    if adapt_from:  # the stages are those up to the cut
+    if adapt_from:  # the encoder has the stages up to the cut
         check_choice("encoder.adapt_from", adapt_from, encoder.stages)
     if learn_from:
         check_choice("encoder.learn_from", learn_from, (*encoder.stages, NONE))

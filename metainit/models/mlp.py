@@ -9,7 +9,7 @@ from metainit.models.model import Model, from_linen, numbered
 
 
 class Mlp(nn.Module):
-    """Dense layers with ReLU on flattened images, dropout after the first few."""
+    """Dense layers with ReLU on flattened images, with dropout after the first few."""
 
     hidden: Sequence[int]
     dropout: float

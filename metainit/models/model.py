@@ -1,4 +1,4 @@
-"""What the laboratory asks of a network: two pure functions."""
+"""The interface of a network: pure functions, and facts about them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -18,42 +18,43 @@ LayerFn = Callable[[tuple], int | None]  # `Model.layer_of`
 
 
 def every(path: tuple, leaf: Any) -> bool:
-    """Masks all leaves that have a gradient."""
+    """Tells whether a leaf can have a gradient."""
     return is_float(leaf)
 
 
 class Model(NamedTuple):
-    """A network body; heads are put on it by `metainit.models.heads`."""
+    """A network's body, on which `metainit.models.heads` puts heads."""
 
     # `(key, images float32 [n, height, width, c]) -> parameters`.
     init: InitFn
     # `(parameters, images, weight, key) -> float32 [n, d]`. `weight`, float32 [n] or
-    # None, is each image's share in normalisation moments (0 for padding and for a
-    # query that must not be seen). `key` drives dropout; None switches it off.
+    # None, is the share of each image in normalisation moments. It is 0 for padding and
+    # for a query that must not be seen. `key` drives dropout; None switches it off.
     features: FeaturesFn
-    # Whether a query is normalised by its support: both are given together then.
+    # Whether the support normalises the query. Both are then given together.
     joint: bool = False
-    policy: str = "none"  # of normalisation, in words for every result row
+    policy: str = "none"  # how it normalises, in words for every result row
     adapts: LeafMask = every  # what inner steps change
-    # What training changes. The others (a frozen encoder, running statistics) ride
-    # along.
+    # What training changes. It leaves others, such as running statistics or a frozen
+    # encoder, as they are.
     learns: LeafMask = every
-    # A frozen part in front, `(parameters, images) -> images`, computed once a task;
-    # `features` takes what it gives. None for none.
+    # A frozen part in front, `(parameters, images) -> images`, or None. A task computes
+    # it once, and `features` takes its output.
     encode: EncodeFn | None = None
-    # The same network with `encode` for the part behind this one's, taking what that
-    # gives: training changes it and inner steps do not, so that it is computed once a
-    # task. None for none.
+    # The rest of the network, which takes the output of `encode`. Its own `encode` is
+    # the part that training changes and inner steps do not. A task computes that part
+    # once. None where there is no such part.
     in_task: "Model | None" = None
-    # Whether an image's features depend on the parameters and on nothing else: no other
-    # image, no dropout. They are computed once then where inner steps change none.
+    # Whether an image's features depend on nothing but the parameters: on no other
+    # image and no dropout. If inner steps do not change them, they are computed once.
     alone: bool = False
-    computed_in: str = ""  # the dtype of activations where it is not the parameters'
-    # `(path of a leaf) -> number of its layer`: 0 for the one that sees the images,
-    # None for a leaf of no layer. None where no order of layers is known.
+    computed_in: str = ""  # the activations' dtype, if it is not the parameters'
+    # `(path of a leaf) -> number of its layer`. It is 0 for the layer that sees the
+    # images, and None for a leaf of no layer. Networks whose layers have no known order
+    # have no such function.
     layer_of: LayerFn | None = None
-    # Keys of the body that stand beside the network's own parameters, float32 [] each:
-    # meta-learning learns them, inner steps and joint pretraining do not.
+    # Keys of float32 scalars that the body has beside the network's own parameters.
+    # Meta-learning changes them. Inner steps and joint pretraining do not.
     scalars: tuple[str, ...] = ()
 
 
@@ -71,7 +72,7 @@ def from_linen(module: nn.Module) -> Model:
 
 
 def normalised(module: nn.Module, norm: str) -> Model:
-    """Wraps a linen module of numbered layers by how it is normalised.
+    """Wraps a linen module whose layers are numbered and normalised by a policy.
 
     It raises ValueError for a policy that is none of `normalisation.TRAINED_HERE`.
     """
@@ -85,7 +86,7 @@ def normalised(module: nn.Module, norm: str) -> Model:
 
 
 def numbered(path: tuple) -> int:
-    """`Model.layer_of` where a layer's names all end with its number ("Dense_1")."""
+    """Gives the number that ends a layer's name ("Dense_1"), for `Model.layer_of`."""
     return int(path[0].key.rpartition("_")[2])
 
 

@@ -1,4 +1,4 @@
-"""Normalisation by named policy: whose statistics normalise an image."""
+"""Normalisation by policies, which say whose statistics normalise an image."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-# Policy: what a result row says of it.
+# Each policy, and the words for it in a result row.
 POLICIES = {
     "frozen": "frozen running statistics (inductive)",
     "support": "support moments (inductive)",
@@ -22,7 +22,7 @@ Linear = Callable[[jax.Array], jax.Array]  # `(kernel) -> [n, height, width, fea
 
 
 def moments(x: jax.Array, weight: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Computes mean and variance [c] of x [n, height, width, c]."""
+    """Computes the means and variances [c] of x [n, height, width, c]."""
     if weight is None:
         mean = jnp.mean(x, (0, 1, 2))
         return mean, jnp.mean(jnp.square(x - mean), (0, 1, 2))
@@ -33,10 +33,11 @@ def moments(x: jax.Array, weight: jax.Array | None) -> tuple[jax.Array, jax.Arra
 
 
 class MomentNorm(nn.Module):
-    """Normalises channels by moments of the given images, then scales and shifts.
+    """A layer that normalises channels by images' moments, then scales and shifts.
 
-    With weights of 1 for the support's images and 0 for the query's this is by support
-    moments; with equal weights it is batch normalisation without running averages.
+    With weights of 1 for the support's images and 0 for the query's, the support
+    normalises both. With equal weights it is batch normalisation without running
+    averages.
     """
 
     @nn.compact
@@ -52,7 +53,7 @@ class MomentNorm(nn.Module):
 def layer(
     policy: str, features: int, name: str | None = None
 ) -> Callable[..., jax.Array]:
-    """Makes `(x, weight) -> x` for one of `TRAINED_HERE`, where linen is compact."""
+    """Makes `(x, weight) -> x` of one of `TRAINED_HERE`, in a compact linen method."""
     if policy in ("support", "batch"):
         return MomentNorm(name=name)
     if policy == "group":
@@ -64,8 +65,8 @@ def layer(
 def keeps_bias(policy: str, features: int) -> bool:
     """Tells whether a layer of `TRAINED_HERE` depends on a bias that is added before.
 
-    Moments of a channel take its bias away. What is left of its gradient is rounding,
-    of which Adam makes steps of full size.
+    Normalising a channel by its own moments removes its bias. The bias's gradient is
+    then mere rounding, from which Adam makes steps of full size.
     """
     if policy == "group":
         return features > _groups(features)
@@ -77,11 +78,11 @@ def _groups(features: int) -> int:
 
 
 class BatchNorm(nn.Module):
-    """Normalises what a linear map gives, with the map's own kernel at hand.
+    """A layer that normalises the output of a linear map, and has the map's kernel.
 
-    Running statistics make it a scaling of the kernel's outputs, so that no image-sized
-    array is kept for its derivative. They are leaves of the tree whatever the policy,
-    take no gradient, and stay float32 where the rest is computed in bfloat16.
+    With running statistics it scales the kernel, so that its derivative keeps no
+    image-sized array. Under any policy these are leaves of the tree, take no gradient,
+    and stay float32 where the rest is computed in bfloat16.
     """
 
     policy: str  # one of `PRETRAINED`
@@ -108,5 +109,5 @@ class BatchNorm(nn.Module):
 
 
 def is_statistics(path: tuple, leaf: Any) -> bool:
-    """Masks running means and variances, which ride along unlearned."""
+    """Tells whether a leaf is a running mean or variance, which nothing learns."""
     return getattr(path[-1], "key", None) in ("mean", "var")

@@ -1,4 +1,4 @@
-"""From uint8 images to what a network sees, inside the compiled step."""
+"""Turns uint8 images into a network's inputs, inside the compiled step."""
 
 import math
 from collections.abc import Iterable
@@ -15,28 +15,28 @@ from metainit.models.model import EncodeFn, Model
 class Preprocess(NamedTuple):
     """Normalisation by the meta-train images' statistics, and augmentation."""
 
-    mean: tuple[float, ...]  # per channel of images scaled to 0..1
+    mean: tuple[float, ...]  # for each channel of images scaled to 0..1
     std: tuple[float, ...]
-    shift: int = 0  # the largest in pixels along each axis, drawn an image
-    flip: bool = False  # left to right, half of the time
-    # `Model.encode`, applied last; None for none. It is differentiated.
+    shift: int = 0  # the largest along each axis in pixels, drawn for each image
+    flip: bool = False  # whether half of the images are mirrored, left to right
+    # `Model.encode` or None. It is applied last, and differentiated.
     encode: EncodeFn | None = None
-    # Whether images are an encoder's features, made beforehand: they stay as they are.
+    # Whether images are an encoder's features, which `normalise` must not change.
     encoded: bool = False
 
     def of_features(self) -> "Preprocess":
-        """Keeps images as they are that were normalised and encoded beforehand."""
+        """Gives the same for images that are already normalised and encoded."""
         return self._replace(encode=None, encoded=True)
 
     def normalise(self, images: jax.Array) -> jax.Array:
-        """Takes uint8 [..., c] to float32 of mean 0 and deviation 1 on meta-train."""
+        """Turns uint8 [..., c] into float32 of mean 0 and deviation 1 on meta-train."""
         if self.encoded:
             return images
         scaled = images.astype(jnp.float32) / 255
         return (scaled - jnp.asarray(self.mean)) / jnp.asarray(self.std)
 
     def augment(self, images: jax.Array, key: Key) -> jax.Array:
-        """Shifts (the edge repeated) and flips images [n, h, w, c] at random."""
+        """Shifts images [n, h, w, c] at random, repeating the edge, and flips them."""
         shift_key, flip_key = jax.random.split(key)
         if self.shift:
             s = self.shift
@@ -66,7 +66,7 @@ class Preprocess(NamedTuple):
 
 
 def in_task(model: Model, preprocess: Preprocess) -> tuple[Model, Preprocess]:
-    """Gives both as a task's inner loop takes them: see `Model.in_task`."""
+    """Gives the model and the preprocessing of an inner loop (see `Model.in_task`)."""
     if model.in_task is None:
         return model, preprocess
     in_front = [x for x in (preprocess.encode, model.in_task.encode) if x is not None]
@@ -82,14 +82,14 @@ def in_task(model: Model, preprocess: Preprocess) -> tuple[Model, Preprocess]:
 def fit(
     sets: Iterable[tuple[np.ndarray, np.ndarray]], shift: int, flip: bool
 ) -> Preprocess:
-    """Takes statistics of about 2,000 evenly spread images of each set.
+    """Computes the statistics of about 2,000 evenly spread images of each set.
 
-    Each set has images, uint8 [n, h, w, c], and the rows of those that count, int [k].
+    A set has images, uint8 [n, h, w, c], and the rows of the images to use, int [k].
     """
     moments = []
     for images, rows in sets:
         some = rows[:: max(1, len(rows) // 2000)]
-        # A few at a time: 2,000 photographs fill gigabytes as floats.
+        # Few are summed at a time, since 2,000 photographs fill gigabytes as floats.
         parts = np.array_split(some, -(-len(some) // 50))
         pixels = len(some) * math.prod(images.shape[1:3])
         sums = np.sum([_sums(images[part]) for part in parts], 0)
@@ -100,7 +100,7 @@ def fit(
 
 
 def _sums(images: np.ndarray) -> np.ndarray:
-    """Sums, of images in [0, 1], and of their squares, over all pixels: [2, c]."""
+    """Sums images in [0, 1], and their squares, over all pixels: [2, c]."""
     n, height, width, c = images.shape
     powers = images, np.square(images, dtype=np.uint16)
     sums = [x.reshape(n * height, -1).sum(0, dtype=np.int64) for x in powers]

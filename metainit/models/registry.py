@@ -1,4 +1,4 @@
-"""The networks that a config can name: how each is built and what it is outside."""
+"""The networks that a config can name: how each is built, and stored in files."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -24,15 +24,15 @@ from metainit.models.wrappers import in_bfloat16, unit_length, without
 
 
 class EncoderEntry(NamedTuple):
-    """An encoder by its name."""
+    """How an encoder that a config names is built and stored."""
 
     build: Callable[[fields.Encoder], Encoder]
-    # Of its parameters in files. Without names it begins from random weights, and
-    # nothing is exported.
+    # The names of its parameters in files. Without them the encoder begins from random
+    # weights, and cannot be exported.
     names: Names | None = None
-    input: ImageInput = pretrained.IMAGENET  # where weights do not tell it
+    input: ImageInput = pretrained.IMAGENET  # used if the weights' is unknown
     # `({name: array} of a file) -> fields of the `encoder` section` that build the
-    # network which the file is of; None where it is of another.
+    # file's network. It gives None for a file of another network.
     matches: Callable[[Mapping[str, np.ndarray]], dict[str, Any] | None] | None = None
 
 
@@ -75,7 +75,7 @@ LEARNERS: dict[str, Callable[[fields.Model], Model | None]] = {
     "mlp": lambda m: mlp(m.hidden, m.dropout, m.dropped),
     "linear": lambda m: None,  # a head on the encoder's features
 }
-# Of networks that have names in files.
+# The names in files of the networks that have such names.
 NAMES: dict[str, Names] = {
     "conv4": torch_names.CONV4,
     "resnet12": torch_names.RESNET12,
@@ -94,7 +94,7 @@ def build(network: Network) -> Model:
     assert model is not None
     if network.compute == "bfloat16":
         model = in_bfloat16(model)
-    if network.model.added != "none":  # outside, where they are folded in float32
+    if network.model.added != "none":  # after the cast, to be folded in float32
         model = with_added(model, network.model.added)
     if network.model.unit_length:
         model = unit_length(model, network.model.scale)
@@ -104,13 +104,13 @@ def build(network: Network) -> Model:
 def load_weights(
     section: fields.Encoder, body: Any, fetch: bool = True
 ) -> tuple[Any, About]:
-    """Gives a body {"encoder", "learner"} the section's weights in float32.
+    """Puts the section's weights, in float32, into a body {"encoder", "learner"}.
 
-    Without `fetch` it keeps its own where these are on the hub alone: those are told by
-    an empty `sha256`.
+    Without `fetch` the body stays as it is if only the hub has the weights. An empty
+    `sha256` tells so.
 
     Raises:
-      ValueError: weights that cannot be had, or of another network.
+      ValueError: for weights that cannot be had, or are of another network.
     """
     if section.name not in NAMES:
         raise ValueError(
@@ -129,7 +129,7 @@ def load_weights(
 
 
 def recognised(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    """Finds the `encoder` section's fields by a file's arrays; None for others."""
+    """Finds fields of the `encoder` section that fit a file's arrays, or None."""
     for name, entry in ENCODERS.items():
         if entry.matches and (values := entry.matches(flat)) is not None:
             return {"name": name} | values
@@ -137,7 +137,7 @@ def recognised(flat: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
 
 
 def expected_by(name: str, about: About) -> About:
-    """Puts the encoder's own input where nothing is known of the weights."""
+    """Fills in the encoder's usual input where nothing is known of the weights."""
     if about.recipe != pretrained.UNKNOWN:
         return about
     recipe = pretrained.UNKNOWN._replace(input=ENCODERS[name].input)
@@ -145,13 +145,13 @@ def expected_by(name: str, about: About) -> About:
 
 
 def parts(network: Network) -> dict[str, str]:
-    """Lists the network's parts that have parameters, by place in the body's tree."""
+    """Gives the network's parts with parameters, by their place in the body's tree."""
     places = ("encoder", network.encoder.name), ("learner", network.model.name)
     return {x: name for x, name in places if name not in ("none", "linear")}
 
 
 def without_names(network: Network) -> list[str]:
-    """Lists the fields by which the network has what PyTorch has no names for."""
+    """Lists the config fields whose parameters have no names in PyTorch's files."""
     fields = {"encoder": "encoder.name", "learner": "model.name"}
     named, added = parts(network).items(), network.model.added
     return [
@@ -161,9 +161,9 @@ def without_names(network: Network) -> list[str]:
 
 
 def to_torch(network: Network, body: Any, head: Any = None) -> dict[str, np.ndarray]:
-    """Names the arrays of a body, or a part of it, and of a head, in torch's layout.
+    """Gives arrays of a body, or a part, and a head by name, in torch's layout.
 
-    Names of an encoder and of what learns on its map begin with their places.
+    Where there are both an encoder and a learner, a name begins with its place.
     """
     named, scalars, arrays = parts(network), build(network).scalars, {}
     for place, name in named.items():
@@ -173,16 +173,16 @@ def to_torch(network: Network, body: Any, head: Any = None) -> dict[str, np.ndar
             tree["fc"] = head
         for key, array in NAMES[name].to_torch(tree).items():
             arrays[f"{place}.{key}" if len(named) > 1 else key] = array
-    # Step sizes are of what inner steps change: of these there are none.
+    # A tree of step sizes lacks the scalars, which inner steps do not change.
     learned = {x: body[x] for x in scalars if body.get(x) is not None}
     return arrays | {x: np.asarray(value) for x, value in learned.items()}
 
 
 def from_torch(network: Network, arrays: Mapping[str, np.ndarray], like: Any) -> Any:
-    """Takes a file's arrays to a body like `like`, leaving out a classifier.
+    """Turns a file's arrays into a body like `like`, leaving out a classifier.
 
     Raises:
-      ValueError: naming what is missing, unexpected or of another shape.
+      ValueError: it names what is missing, unexpected or of another shape.
     """
     scalars = build(network).scalars
     if missing := [x for x in scalars if x not in arrays]:

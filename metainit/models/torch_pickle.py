@@ -1,9 +1,9 @@
 """PyTorch's files of weights, read without PyTorch and without running their code.
 
 Both formats of `torch.save` are read: zip archives (since 1.6) and streams of pickles.
-A pickle is a program; here it can call nothing but three functions of this module.
-It runs in Python's own unpickler written in Python. The one written in C allocates the
-length of a string, or a place in the memo, before it looks how long the file is.
+A pickle is a program, which here can only call three functions of this module. It runs
+in Python's own unpickler that is written in Python. The one in C allocates the length
+of a string, or a place in the memo, before it checks the length of the file.
 """
 
 import io
@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from metainit.runtime import untrusted
 
-_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # torch.save's, first in a stream
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # a stream of torch.save starts so
 _DTYPES: dict[str, np.dtype] = {
     "FloatStorage": np.dtype(np.float32),
     "DoubleStorage": np.dtype(np.float64),
@@ -34,7 +34,7 @@ _DTYPES: dict[str, np.dtype] = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
-_MOST_PICKLE = 1 << 24  # bytes; a tensor takes some 200 of them
+_MOST_PICKLE = 1 << 24  # bytes; a tensor takes about 200
 # Instructions that no state dict needs: they hash, allocate or import unchecked.
 _FORBIDDEN = {
     code[0]
@@ -47,7 +47,7 @@ _BIG_ENDIAN = "its numbers are big-endian; save it on another machine"
 
 
 class Refused(ValueError):
-    """What a file asks for and does not get, or how it is damaged."""
+    """The error for a file that is damaged, or asks for what it does not get."""
 
 
 class _Storage(NamedTuple):
@@ -59,7 +59,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A strided view of a storage, all in elements."""
+    """A strided view of a storage; its numbers count elements."""
 
     storage: _Storage
     offset: int
@@ -70,8 +70,8 @@ class _Tensor(NamedTuple):
 class _Dict(dict):
     """A dict whose keys are cheap to hash, without the attributes that torch adds.
 
-    A tuple of two times a tuple of two times a tuple, and so on, is short to write, and
-    hashing it takes ages.
+    A tuple may have one tuple twice, which has another twice, and so on. That is short
+    to write, but hashing it takes ages.
     """
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -84,7 +84,7 @@ class _Dict(dict):
 
 
 class _Function:
-    """What a pickle may call; it has no attribute that a pickle could set."""
+    """A function that a pickle may call, with no attribute that a pickle could set."""
 
     __slots__ = ("_call",)
 
@@ -101,13 +101,13 @@ class _Function:
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads the state dict in a file of `torch.save`.
 
-    A dict under "state_dict" or "model" is unwrapped, and the prefix "module." taken
-    off where all names have it. Arrays are read-only, in the file's order and dtypes
+    A dict under "state_dict" or "model" is unwrapped. The prefix "module." is removed
+    where all names have it. Arrays are read-only, have the file's order and dtypes
     (bfloat16 is `jax.dtypes.bfloat16`), and may share memory.
 
     Raises:
-      ValueError: for a file that is no state dict, is damaged, or names any code but
-        what tensors and ordered dicts need. The code is not run.
+      ValueError: for a file that is no state dict, is damaged, or names code that
+        tensors and ordered dicts do not need. That code is not run.
       OSError: for a file that cannot be opened.
     """
     content = untrusted.read_bytes(path)
@@ -127,7 +127,7 @@ def _read_zip(content: bytes) -> dict[str, np.ndarray]:
         if len(pickles) != 1:
             raise Refused(f"its zip archive has {len(pickles)} files data.pkl")
         root = pickles[0].removesuffix("data.pkl")
-        # Stored as they are: what is read is no more than what lies in the file.
+        # Without compression, no more bytes are read than the file has.
         if any(member.compress_type for member in members.values()):
             raise Refused("its zip archive is compressed, which torch.save never does")
         if sum(member.file_size for member in members.values()) > len(content):
@@ -177,7 +177,7 @@ def _check_size(storage: _Storage, data: bytes, elements: int) -> None:
 
 
 def _load(file: io.BytesIO, declared: dict[str, _Storage]) -> Any:
-    """Reads the pickle at the file's position; its storages are put into `declared`."""
+    """Reads the pickle at the file's position; puts its storages into `declared`."""
     start = file.tell()
     program = io.BytesIO(file.read(_MOST_PICKLE))
     value = _Unpickler(program, declared).load()
@@ -190,7 +190,7 @@ def _push_dict(unpickler: Any) -> None:
 
 
 class _Unpickler(pickle._Unpickler):
-    """Knows tensors and dicts, and looks up no name."""
+    """An unpickler that makes tensors and dicts, and imports nothing."""
 
     dispatch: ClassVar = {
         code: load
@@ -211,7 +211,7 @@ class _Unpickler(pickle._Unpickler):
         raise Refused(f"it asks for '{module}.{name}', which is not run")
 
     def persistent_load(self, identifier: Any) -> _Storage:
-        # ("storage", dtype, key, device, elements), and None in a stream.
+        # It is ("storage", dtype, key, device, elements), with None added in a stream.
         kind, name, key, _, count, *view = identifier
         dtype = _DTYPES.get(name) if isinstance(name, str) else None
         if kind != "storage" or dtype is None or any(view):
@@ -225,12 +225,12 @@ class _Unpickler(pickle._Unpickler):
 
 
 def _is_small(number: Any) -> bool:
-    """Whether this is an integer of 64 bits."""
+    """Tells whether this is an integer that fits into 64 bits."""
     return type(number) is int and number.bit_length() < 64
 
 
 def _ordered_dict(*items: Any) -> _Dict:
-    """Makes a dict of nothing, or of a list of pairs, as Python 2 wrote them."""
+    """Makes an empty dict, or one of a list of pairs, as Python 2 wrote them."""
     ordered = _Dict()
     for pairs in items:
         for key, value in pairs:
@@ -252,7 +252,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> 
     for length, stride in zip(shape, strides, strict=True):
         last += (length - 1) * stride
     outside = offset > storage.elements if size == 0 else last >= storage.elements
-    # More elements than numbers, by strides of 0, would grow when copied.
+    # With strides of 0 a tensor could have more elements, and grow when copied.
     if outside or size > storage.elements:
         raise Refused(
             f"a storage of {storage.elements} elements is too small for offset "
@@ -301,7 +301,7 @@ def _arrays(
             ]
             array = as_strided(flat[offset:], shape, steps)
         if storage.dtype == np.bool_:
-            array = array.view(np.uint8) != 0  # bytes other than 0 and 1 too
+            array = array.view(np.uint8) != 0  # bytes above 1 are true, too
         array.flags.writeable = False
         arrays[name] = array
     return arrays

@@ -1,4 +1,4 @@
-"""A network in half precision, or with features of unit length; losses in pieces."""
+"""Wrappers for half precision, features of unit length and losses in pieces."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from metainit.models.normalisation import is_statistics
 
 
 def in_bfloat16(model: Model) -> Model:
-    """Casts parameters and images to bfloat16 inside the model's functions.
+    """Makes a model that casts parameters and images to bfloat16 in its functions.
 
-    Parameters stay float32 outside, so gradients and updates are accumulated in that;
-    features, and what `encode` gives, come out as float32. Half the memory for
-    activations, and about three significant digits. Running statistics are not cast.
+    Parameters stay float32 outside, and so do the sums of gradients and updates.
+    Features, and the output of `encode`, are float32. Activations take half the memory
+    and have about three significant digits. Running statistics are not cast.
     """
 
     def half(x: jax.Array) -> jax.Array:
@@ -41,12 +41,12 @@ def in_bfloat16(model: Model) -> Model:
 
 
 def unit_length(model: Model, scale: float) -> Model:
-    """Makes features of unit length times a factor that is meta-learned.
+    """Scales features to unit length times a factor that is meta-learned.
 
-    The body, a dict, gets "log_scale" [], which begins at log(scale), and "log_penalty"
-    [], which begins at 0, for `metainit.models.heads.ridge`: `Model.scalars`. Inner
-    steps change neither: where a task starts, the inner loss and the query loss have
-    one scale.
+    The body, a dict, gets the `Model.scalars` "log_scale" and "log_penalty", both [].
+    The first begins at log(scale). The second begins at 0 and is for
+    `metainit.models.heads.ridge`. Inner steps change neither, so that the start of a
+    task, its inner loss and its query loss have one scale.
     """
     scalars = "log_scale", "log_penalty"
 
@@ -83,18 +83,18 @@ def unit_length(model: Model, scale: float) -> Model:
 
 
 def without(scalars: Sequence[str], body: Any) -> Any:
-    """Leaves the `Model.scalars` of a body out."""
+    """Gives a body without its `Model.scalars`."""
     return {name: part for name, part in body.items() if name not in scalars}
 
 
 def microbatched(loss_fn: LossFn, size: int) -> LossFn:
-    """Averages a loss over a batch, computed `size` examples at a time.
+    """Makes a loss that computes a batch in pieces of `size` examples.
 
-    Exact for losses that are means over examples which do not see each other (weighted
-    where the batch has "weight", float32 [n]), so not with batch or support moments.
-    Each piece is computed again for its gradient: one piece's activations are alive.
-    Where `size` does not divide the batch, examples of weight 0 fill the last piece. An
-    episode's "classes" [way] are given to every piece.
+    It is exact for a mean over examples that do not see each other, so not with batch
+    or support moments. The mean is weighted where the batch has "weight", float32 [n].
+    Gradients compute a piece again, so that only one piece's activations are in memory.
+    Examples of weight 0 fill the last piece. Every piece gets an episode's "classes"
+    [way].
     """
 
     def in_pieces(params: Any, batch: Any, key: Key) -> Any:
@@ -112,8 +112,8 @@ def microbatched(loss_fn: LossFn, size: int) -> LossFn:
         )
         weight = pieces.get("weight", jnp.ones((pieces_count, size)))
         total = jnp.sum(weight, 1)
-        # A piece of padding counts for nothing, but by itself its mean would be 0 / 0,
-        # and so would its derivatives: its examples weigh 1 there.
+        # A piece of padding counts for nothing, but its mean and derivatives would be
+        # 0 / 0. So its examples weigh 1 in them.
         pieces |= {"weight": jnp.where(total[:, None] == 0, 1, weight)}
         keys = jax.random.split(key, pieces_count)
         of_piece = jax.checkpoint(
