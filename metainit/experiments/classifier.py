@@ -1,7 +1,7 @@
-"""A classifier to take home: a folder of files, and what it says of images.
+"""Saves a classifier as a folder of files, loads it, and judges images by it.
 
-preprocess.json tells the images' size, channels, mean and std; the images of
-moments.npy normalise any other, where the network's policy asks for them.
+preprocess.json has the images' size, channels, mean and std. If the network's policy
+needs other images to normalise an image, they are those of moments.npy.
 """
 
 import dataclasses
@@ -28,23 +28,23 @@ from metainit.runtime.arguments import nearest
 from metainit.runtime.cost import NAMES
 from metainit.training.initialisation import Initialisation, body_shapes
 
-# Files, or uint8 [n, size, size, channels].
+# Paths of files, or pixels: uint8 [n, size, size, channels].
 Images = Sequence[str | pathlib.Path] | np.ndarray
-CHUNK = 256  # images a call of the compiled program, at most
-PIXELS = 2**21  # of them
+CHUNK = 256  # the most images in a call of the compiled program
+PIXELS = 2**21  # the most pixels in such a call
 WEIGHTS, MODEL, MOMENTS = "weights.safetensors", "model.json", "moments.npy"
 PREPROCESS, CLASSES = "preprocess.json", "classes.json"
-_DIGEST = "sha256"  # in model.json, of all that the files say
+_DIGEST = "sha256"  # the field of model.json that has the digest of all files
 _BIAS = re.compile(r"body\.(learner\.)?bias_\d")
 
 
 class Classifier(NamedTuple):
-    """What a folder holds.
+    """A network with a learned head, and the names of its classes.
 
     Attributes:
-      init: the network, with the head {"kernel": [d, way], "bias": [way]} learned.
-      class_names: in the order of its scores.
-      moments: uint8 [m, size, size, channels], of use where `Model.joint`.
+      init: the network, with a learned head {"kernel": [d, way], "bias": [way]}.
+      class_names: the classes, in the order of the scores.
+      moments: uint8 [m, size, size, channels], which are used if `Model.joint`.
     """
 
     init: Initialisation
@@ -52,29 +52,29 @@ class Classifier(NamedTuple):
     moments: np.ndarray
 
     def __repr__(self) -> str:
-        """Says what it is of, without its arrays."""
+        """Names the first classes, and leaves out the arrays."""
         names = ", ".join(self.class_names[:5]) + ", ..." * (len(self.class_names) > 5)
         return f"Classifier of {len(self.class_names)} classes ({names})"
 
     def predict(self, images: Images) -> np.ndarray:
-        """Computes class probabilities, float32 [n, way], each image judged alone.
+        """Computes class probabilities, float32 [n, way], of each image by itself.
 
-        Images are files, or uint8 [n, size, size, channels] as the network sees them;
-        none at all, a file that does not decode and another array are a ValueError.
+        Images are files, or uint8 [n, size, size, channels] as the network sees them.
+        It raises ValueError for no images, a broken file or an array of another shape.
         """
         return _of_images(self, images, classification.predict(self.init.model))
 
     def features(self, images: Images) -> np.ndarray:
-        """Computes what the head is on, float32 [n, d]; images as for `predict`."""
+        """Computes the features the head takes, float32 [n, d], as `predict` does."""
         return _of_images(self, images, classification.query_features(self.init.model))
 
     def save(self, folder: str | pathlib.Path) -> None:
-        """Writes the files, each whole or not at all."""
+        """Writes the files of the folder, each of them whole or not at all."""
         folder, init = pathlib.Path(folder), self.init
         folder.mkdir(parents=True, exist_ok=True)
         model, preprocess = init.model, init.preprocess
         named = leaves.by_name(init.params, leaves.dotted)
-        # safetensors writes the memory as it lies; a scalar stays one.
+        # safetensors ignores strides, so arrays are in C order; a scalar stays one.
         arrays = {name: np.asarray(leaf, order="C") for name, leaf in named.items()}
         atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
         settings = dataclasses.asdict(init.built_from)
@@ -171,10 +171,10 @@ def load(folder: str | pathlib.Path) -> Classifier:
 
 
 def together(classifier: Classifier, total: int) -> int:
-    """Images that a call of the compiled program takes, of so many in all.
+    """Counts the images that a call of the compiled program takes.
 
-    As many as there are, rounded up to a power of two, `CHUNK` at most, and of large
-    images fewer.
+    It is `total` rounded up to a power of two, but no more than `CHUNK` images or
+    `PIXELS` pixels.
     """
     size = classifier.init.built_from.size
     fitting = max(1, PIXELS // size**2)
@@ -185,12 +185,11 @@ def together(classifier: Classifier, total: int) -> int:
 def predictor(
     classifier: Classifier, total: int, of_query: QueryFn | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """`(uint8 [n, size, size, channels]) -> float32 [n, way]`: class probabilities.
+    """Makes a function from uint8 [n, size, size, channels] to class probabilities.
 
-    Or what another function of the query gives, float32 [n, ...].
-
-    An image is judged alone: what stands beside it does not matter. The compiled
-    program computes as many at a time as `together` says of `total`.
+    These are float32 [n, way]; with `of_query` the function gives what that gives,
+    float32 [n, ...]. It judges each image by itself. The compiled program takes as
+    many at a time as `together` says of `total`.
     """
     init, moments = classifier.init, classifier.moments
     size = together(classifier, total)

@@ -1,4 +1,4 @@
-"""Commands that start an experiment, and those that say what there is."""
+"""Runs the commands that start an experiment, and those that list what there is."""
 
 import argparse
 import os
@@ -27,11 +27,11 @@ from metainit.runtime.hosts import Others
 
 _FIELD = re.compile(r"(?:--config\.)?([\w.]+)=(.*)", re.DOTALL)
 _OF_SEARCH = "search.", "experiment.", "kind"  # fields that are no axes of a search
-_WIDTH = 80  # of a table
+_WIDTH = 80  # columns of a table
 
 
 def train(argv: Sequence[str]) -> int:
-    """Runs `metainit train CONFIG`; a mistake in a field is a ValueError."""
+    """Runs `metainit train CONFIG`; raises ValueError for a mistake in a field."""
     parser = train_parser()
     given, rest = parser.parse_known_args(argv)
     fields, others = _parted(parser, [*given.words, *rest])
@@ -63,7 +63,7 @@ def compare(argv: Sequence[str]) -> int:
 def tune(argv: Sequence[str]) -> int:
     """Runs `metainit tune CONFIG`, as configs/tune.py:CONFIG is run.
 
-    A config or field that there is not is a ValueError.
+    It raises ValueError for an unknown config or field.
     """
     parser = tune_parser()
     given, rest = parser.parse_known_args(argv)
@@ -83,7 +83,7 @@ def tune(argv: Sequence[str]) -> int:
 
 
 def train_parser() -> Parser:
-    """The options of `metainit train`."""
+    """Makes the parser of `metainit train`."""
     parser = Parser(
         "metainit train",
         "Meta-learns an initialisation, and reports what it is worth beside joint\n"
@@ -105,7 +105,7 @@ def train_parser() -> Parser:
 
 
 def compare_parser() -> Parser:
-    """The options of `metainit compare`."""
+    """Makes the parser of `metainit compare`."""
     parser = Parser(
         "metainit compare",
         "Fine-tunes initialisations that exist on a data set, each with every head,\n"
@@ -120,7 +120,7 @@ def compare_parser() -> Parser:
 
 
 def tune_parser() -> Parser:
-    """The options of `metainit tune`."""
+    """Makes the parser of `metainit tune`."""
     parser = Parser(
         "metainit tune",
         "Tries settings of a config, and says which did best on meta-validation.\n"
@@ -150,7 +150,7 @@ def _add_options(parser: Parser) -> None:
 
 
 def _parted(parser: Parser, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Parts words into fields with the text of their values, and all others."""
+    """Separates the words FIELD=TEXT, by field, from all other words."""
     fields, others = {}, []
     for word in words:
         if found := _FIELD.fullmatch(word):
@@ -167,7 +167,7 @@ def _values(fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _of_data(name: str, known: Sequence[str]) -> dict[str, Any]:
-    """Fields that make `name` all of the data, a folder by its path."""
+    """Gives the fields that make `name`, a data set or a folder, all of the data."""
     if "data.name" not in known:
         raise ValueError("--data: this experiment is of its own data")
     if Path(name).is_dir():
@@ -201,7 +201,7 @@ def _run(
 
 
 def list_parser() -> Parser:
-    """The options of `metainit list`."""
+    """Makes the parser of `metainit list`."""
     parser = Parser(
         "metainit list",
         "Lists configs, with the time that was measured where one was,\n"
@@ -213,7 +213,7 @@ def list_parser() -> Parser:
 
 
 def list_all(argv: Sequence[str]) -> int:
-    """Prints what there is to train, and to start from."""
+    """Prints the configs, the initialisations to start from, and the runs."""
     given = list_parser().parse_args(argv)
     print("\n".join(_configs()))
     print("\ninitialisations, for finetune --init and compare:")
@@ -227,7 +227,7 @@ def list_all(argv: Sequence[str]) -> int:
 
 
 def _configs() -> Iterator[str]:
-    """Lines on the configs that come with metainit, in the order of their names."""
+    """Yields lines on the configs that come with metainit, sorted by name."""
     yield "configs, for metainit train NAME[:VARIANT]:"
     for name, path in configs.shipped().items():
         module = runpy.run_path(str(path))
@@ -270,13 +270,13 @@ def _state(run: Path) -> str:
 
 
 def info_parser() -> Parser:
-    """The options of `metainit info`."""
+    """Makes the parser of `metainit info`."""
     about = "Says which versions and devices a run would have, for a report of a bug."
     return Parser("metainit info", about, "metainit info")
 
 
 def info(argv: Sequence[str]) -> int:
-    """Prints versions, devices and where things lie."""
+    """Prints versions, devices, and the folders of data and configs."""
     info_parser().parse_args(argv)
     for name, version in provenance.versions().items():
         print(f"{name:<20}{version}")
@@ -289,7 +289,7 @@ def info(argv: Sequence[str]) -> int:
 
 
 def cache_parser() -> Parser:
-    """The options of `metainit cache`."""
+    """Makes the parser of `metainit cache`."""
     parser = Parser(
         "metainit cache",
         "Says how much is kept on disk, and where. `clear` deletes what the next run\n"
@@ -303,7 +303,7 @@ def cache_parser() -> Parser:
 
 
 def show_cache(argv: Sequence[str]) -> int:
-    """Prints what is kept, or deletes what can be made again."""
+    """Prints what is kept on disk, or deletes what can be made again."""
     given = cache_parser().parse_args(argv)
     root = cache.root(given.data_dir)
     clearable = kept.clearable(root)
@@ -322,7 +322,7 @@ def _size(number: int) -> str:
 
 
 def _row(name: str, about: str) -> str:
-    """A line of two columns, the second wrapped."""
+    """Writes a line of two columns, and wraps the second."""
     indent = " " * 20
     first = f"  {name:<17} " if len(name) < 18 else f"  {name}\n{indent}"
     lines = textwrap.wrap(about, _WIDTH - 20, break_on_hyphens=False) or [""]

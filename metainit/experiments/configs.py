@@ -1,4 +1,4 @@
-"""The edge between ConfigDicts, which the command line changes, and typed fields."""
+"""Loads configs, and turns ConfigDicts, which users change, into typed fields."""
 
 import contextlib
 import dataclasses
@@ -49,7 +49,7 @@ def default(kind: str | None = None) -> ConfigDict:
 
 
 def search(experiment: ConfigDict) -> ConfigDict:
-    """Makes the fields of a search; raises ConfigError for what is no meta-learning."""
+    """Makes a search's fields; raises ConfigError unless `experiment` meta-learns."""
     if "kind" in experiment:
         raise ConfigError(
             f"kind={experiment.kind!r}: only configs of meta-learning can be searched"
@@ -58,9 +58,9 @@ def search(experiment: ConfigDict) -> ConfigDict:
 
 
 def seven_data_sets() -> ConfigDict:
-    """Makes the defaults with the seven data sets in their roles, tasks and rates.
+    """Makes the default fields, with the seven data sets in their roles.
 
-    8-way 4-shot tasks, whose support is a batch of 32 images, and 32 queries.
+    Tasks are 8-way 4-shot: the support is a batch of 32 images, as the queries are.
     """
     config = default()
     config.data.name = ""
@@ -76,7 +76,7 @@ def seven_data_sets() -> ConfigDict:
 
 
 def minibatch(config: ConfigDict) -> None:
-    """Changes tasks to 16-way 20-shot, adapted to in ten batches of 32 images.
+    """Makes tasks 16-way 20-shot, so that the support is ten batches of 32 images.
 
     The smallest class of Flowers102 has 40 images: no more than 22 fit a task.
     """
@@ -86,12 +86,12 @@ def minibatch(config: ConfigDict) -> None:
 
 
 def class_mean_tasks(config: ConfigDict, stage: str) -> None:
-    """Changes what is learned to a pretrained encoder from `stage` on, moved a little.
+    """Makes a config change a pretrained encoder a little, from `stage` on.
 
-    By 20-way 5-shot tasks that class means solve without inner steps. Logits are ten
-    times cosines: at a hundred times, a task's loss says little. Of tasks and of joint
-    pretraining as much is kept of the way from the pretrained weights as does best on
-    meta-validation.
+    It learns from 20-way 5-shot tasks, which class means solve without inner steps.
+    Logits are ten times cosines: at a hundred times, a task's loss says little.
+    Learned weights are mixed with the pretrained ones as does best on meta-validation,
+    both those of the tasks and those of joint pretraining.
     """
     config.encoder.update(use="adapted", cut="", learn_from=stage, adapt_from=stage)
     config.model.update(name="linear", unit_length=True, scale=3.2)
@@ -131,9 +131,9 @@ def find(name: str) -> pathlib.Path:
 
 
 def load(name: str) -> ConfigDict:
-    """Loads "FILE.py", "NAME" as of `find`, or either with ":VARIANT".
+    """Loads the config "FILE.py" or "NAME" (see `find`), or its variant ":VARIANT".
 
-    It raises ValueError for what is not there, and for a file that does not work.
+    It raises ValueError if there is no such config, or if its file does not work.
     """
     path, _, variant = name.partition(":")
     file = find(path)
@@ -149,7 +149,7 @@ def load(name: str) -> ConfigDict:
         raise ValueError(f"it is no valid Python: {error}") from None
     except ValueError:
         raise
-    except Exception as error:  # of the file's own code
+    except Exception as error:  # raised by the file's own code
         at = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{at.filename}, line {at.lineno}"
         raise ValueError(f"{type(error).__name__}: {error} ({place})") from error
@@ -167,7 +167,7 @@ def source(experiment: fields.Experiment, about: str) -> str:
 
 
 def kind_of(config: Mapping[str, Any] | ConfigDict) -> type[Typed]:
-    """Finds the fields of a config's kind; raises ConfigError where there is none."""
+    """Finds the class of a config's fields; raises ConfigError for an unknown kind."""
     if (kind := config.get("kind")) not in _KINDS:
         known = ", ".join(filter(None, _KINDS))
         raise ConfigError(f"kind={kind!r} must be one of {known}, or left out")
@@ -175,16 +175,16 @@ def kind_of(config: Mapping[str, Any] | ConfigDict) -> type[Typed]:
 
 
 def changed(config: ConfigDict, changes: Mapping[str, Any]) -> Typed:
-    """Types a config with fields changed by dotted name; raises ConfigError."""
+    """Makes typed fields of a config with `changes` by dotted name; see `typed`."""
     fields_of = kind_of(config)
     return typed(parsing.replaced(parsing.parse(config.to_dict(), fields_of), changes))
 
 
 def typed(config: Config) -> Typed:
-    """Types and checks a config of any kind, as far as that needs no data.
+    """Makes typed fields of any config, and checks what can be checked without data.
 
     Raises:
-      ConfigError: in one line, the field, its value and what would work.
+      ConfigError: a field is wrong. One line says which, and what would work.
     """
     if isinstance(config, ConfigDict):
         config = config.to_dict()
@@ -209,7 +209,7 @@ def data_of(config: Typed) -> fields.Data | fields.TransferData | None:
 
 @contextlib.contextmanager
 def as_config_error() -> Iterator[None]:
-    """What is wrong with the user's data or folder is the user's to mend."""
+    """Turns a ValueError about the user's data or folder into a ConfigError."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""metainit export: a run's initialisation as files for everybody, PyTorch's users too.
+"""Runs `metainit export`: it writes a run's initialisation for PyTorch and others.
 
 The folder gets init.safetensors, a model card (README.md, from card.md) and, where step
 sizes were learned, rates.safetensors. A finished run has them already, in RUN/export.
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> Parser:
-    """The options of `metainit export`."""
+    """Makes the parser of `metainit export`."""
     options = Parser(
         "metainit export",
         "Writes a run's initialisation for PyTorch and others.",
@@ -86,8 +86,8 @@ def export(
 ) -> None:
     """Writes the files of a run's initialisation, each whole or not at all.
 
-    The classifier has `way` rows; the card has what `run` measured by now. A network
-    without names in PyTorch, or a head learned for another way, is a ValueError.
+    The classifier has `way` rows. The card has what `run` has measured so far. It
+    raises ValueError for a network without names in PyTorch, or a head of another way.
     """
     network, head = init.built_from, init.head
     if unnamed := registry.without_names(network):
@@ -103,7 +103,7 @@ def export(
             "give that"
         )
     _, size = _trained_on(config)[0]
-    # Of images, also where the initialisation is on the maps of its encoder.
+    # This network takes images, even if `init` takes the maps of its encoder.
     features = classification.feature_count(
         registry.build(network), init.body, jnp.zeros((1, size, size, network.channels))
     )
@@ -125,7 +125,7 @@ def export(
 
 
 def _trained_on(config: Experiment) -> list[tuple[str, int]]:
-    """Names and sizes of the data sets of meta-training."""
+    """Lists the names and sizes of the data sets of meta-training."""
     data = config.data
     return [own_size(name, data.size) for name in data.train or (data.name,)]
 
@@ -137,7 +137,7 @@ def _card(
     features: int,
     run: str | pathlib.Path,
 ) -> str:
-    """Fills the template, without the sections that say nothing of this one."""
+    """Fills the card's template, and leaves out the sections that do not apply."""
     network, jointly = init.built_from, init.name in _PRETRAINED_FOR
     about = init.provenance and _in_words(init.provenance)
     absent = {
@@ -195,7 +195,7 @@ def _card(
 
 
 def _in_words(about: About) -> About:
-    """The same with words for what is unknown, escaped: a run may be a stranger's."""
+    """Names what is unknown, and escapes all texts: a run may be a stranger's."""
     recipe = about.recipe._replace(
         name=escaped(about.recipe.name),
         licence=escaped(
@@ -213,7 +213,7 @@ def _in_words(about: About) -> About:
 
 
 def _results(run: str | pathlib.Path, init: str) -> Iterator[str]:
-    """Lines of accuracy and F1 of every head, as chosen on meta-validation."""
+    """Yields lines of accuracy and F1 of every head, as chosen on meta-validation."""
     path = pathlib.Path(run) / "results.jsonl"
     for row in atomic.read_rows(path) if path.exists() else ():
         chosen = row.get("init") == init and row.get("chosen")
@@ -225,7 +225,7 @@ def _results(run: str | pathlib.Path, init: str) -> Iterator[str]:
 
 
 def _data(config: Experiment) -> Iterator[str]:
-    """A line for each data set that was learned from, with its licence."""
+    """Yields a line for each data set that was used in training, with its licence."""
     sources = [(name, "") for name, _ in _trained_on(config)]
     for name in config.data.validation:
         sources.append((own_size(name, 0)[0], " (to choose by)"))

@@ -1,8 +1,8 @@
-"""metainit finetune: a classifier of your own images, the best there is, saved.
+"""Runs `metainit finetune`: it saves the best classifier of your own images.
 
-Below the folder of images every class has a folder. A share of every class is held out
-to judge the result on, or what lies in PATH/test where there is PATH/train. Heads on
-the network's features, and adapting the network, are compared on what is left.
+The folder of images has a folder for every class. A share of every class is held out
+to judge the result by; if there is PATH/train, the images of PATH/test are. Heads on
+the network's features, and adapting the network, are compared on the other images.
 """
 
 import argparse
@@ -37,12 +37,12 @@ from metainit.transfer import fine_tuning, selection
 from metainit.transfer.selection import ADAPTED, BEST, HEADS
 from metainit.transfer.spec import Spec, Split, check
 
-# Fields of a `Spec` that a line may give.
+# The fields of a `Spec` that the command line may give.
 SETTINGS = ("seed", "steps", "optimizer", "learning_rate")
 DEFAULT = pretrained.WHEEL  # the initialisation for photographs
 REPORT, HELD_OUT, TRAINING = "report.json", "held_out.csv", "training"
 PAGE = "report.html"
-JUDGING = "judging"  # what a terminal shows meanwhile
+JUDGING = "judging"  # the name of this stage on a terminal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def finetune(
     data: str | pathlib.Path, out: str | pathlib.Path | None = None, **options: Any
 ) -> Classifier:
-    """Makes the best classifier of the images in a folder, with a folder a class.
+    """Makes the best classifier of the images in a folder that has a folder a class.
 
     Args:
       data: the folder.
@@ -66,9 +66,9 @@ def finetune(
         `init="runs/mine"`, `head="ridge"`, `test_share=0.5`.
 
     Raises:
-      TypeError: for an option that there is not.
-      ValueError, OSError: for what cannot work, before anything long starts; and
-        ValueError for a loss that is no longer finite.
+      TypeError: for an unknown option.
+      ValueError, OSError: for what cannot work, before anything long starts. A loss
+        that is no longer finite is a ValueError, too.
     """
     options_of = parser()
     options_of.exit_on_error = False
@@ -120,7 +120,7 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
             f"adapted changes an encoder), or a class has one image to learn from"
         )
 
-    # What makes this fine-tuning another one; names of folders do not.
+    # If one of these changes, it is another fine-tuning. Folders may be renamed.
     settings = {
         **shape,
         **of_spec,
@@ -163,7 +163,7 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
         "classes": len(train.class_names),
         "images": learned,
         "held_out_images": judged,
-        # Whose very pixels were learned from.
+        # Counts the held-out images with the very pixels of a training image.
         "held_out_also_learned": int(np.isin(*hashes[::-1]).sum()),
         "batch_norm": init.model.policy,
         **_measured(said),
@@ -176,7 +176,7 @@ def _finetune_into(out: pathlib.Path, given: argparse.Namespace) -> None:
 
 
 def parser() -> Parser:
-    """The options of `metainit finetune`."""
+    """Makes the parser of `metainit finetune`."""
     options = Parser(
         "metainit finetune",
         "Makes the best classifier of your own images that an initialisation gives,\n"
@@ -216,7 +216,7 @@ def parser() -> Parser:
 
 
 def _initialisation(given: argparse.Namespace) -> Initialisation:
-    """The network to start from, which judges an image alone."""
+    """Loads the network to start from, and makes it judge each image by itself."""
     source, which = given.init, given.which
     kind = stored.kind_of(source)
     if given.size is not None and given.size < 1:
@@ -245,7 +245,7 @@ def _from_where(init: Initialisation, source: str) -> str:
 
 
 def _unsuited(network: Network, files: Sequence[pathlib.Path]) -> str:
-    """Says where the network sees far less of the images than there is."""
+    """Warns if the network sees far less than the images show; else it is ""."""
     sides, colour = [], False
     for file in files[:: max(1, len(files) // 20)]:
         with opened(file) as image:
@@ -263,7 +263,7 @@ def _unsuited(network: Network, files: Sequence[pathlib.Path]) -> str:
 
 
 def _judged(out: pathlib.Path, test: Source, files: Sequence[str]) -> Judged:
-    """What the classifier as saved says, computed as `metainit predict` does."""
+    """Judges the held-out images by the saved classifier, like `metainit predict`."""
     learned, judged = classifier.load(out), rows(test)
     images, total, chances = test.images[judged], len(judged), []
     predict = classifier.predictor(learned, total)
@@ -276,7 +276,7 @@ def _judged(out: pathlib.Path, test: Source, files: Sequence[str]) -> Judged:
 
 
 def _measured(judged: Judged) -> dict[str, Any]:
-    """Scores of what a classifier said."""
+    """Computes the scores of what a classifier said."""
     chances, labels = judged.chances, judged.labels
     hits, n = chances.argmax(-1) == labels, len(labels)
     low, high = intervals.wilson(float(hits.mean()), n)
@@ -323,7 +323,7 @@ def _tell(report: Mapping[str, Any]) -> None:
 
 
 def _say(line: str) -> None:
-    """Prints a sentence in the columns of a terminal."""
+    """Prints a sentence, wrapped to the columns of a terminal."""
     print(plain_text.render([tables.paragraph(line)]), flush=True)
 
 

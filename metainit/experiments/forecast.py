@@ -1,4 +1,4 @@
-"""What an experiment will take: told and checked before it begins."""
+"""Forecasts and checks the time and memory of an experiment before it begins."""
 
 import dataclasses
 import math
@@ -29,36 +29,35 @@ from metainit.training.method import Setting
 from metainit.training.steps import Step
 from metainit.transfer import fine_tuning, learning
 
-MARGIN = 1.5  # that max_hours leaves for meta-test, as a machine may become busy
-SHARE = 0.9  # of the memory; the rest holds states, data and what allocation loses
+MARGIN = 1.5  # on the time kept for meta-test, as a machine may become busy
+SHARE = 0.9  # of the memory for a step; states, data and gaps have the rest
 _WIDTH = 256  # features that heads in closed form are timed on
 _TIMED = 3.0  # seconds after which nothing is timed again
 
 
 class NoTimeError(ConfigError):
-    """What has to be done does not fit into max_hours."""
+    """The warm start and meta-test do not fit into max_hours."""
 
 
 class Forecast(NamedTuple):
     """Seconds by the wall clock, and how often they are spent.
 
-    What has not been timed is NaN.
+    A time that has not been measured is NaN.
 
     Attributes:
-      runs: initialisations that training makes, each in an equal share of the time; of
-        ours from pretrained weights the warm start is a part.
-      adaptations: at meta-test, over all initialisations, heads and settings, where it
-        has all the episodes that it may have.
-      adaptation_seconds: of one episode.
-      encoding_seconds: of features that are yet to be computed, of a dry run.
+      runs: how many initialisations training makes, each in an equal share of the time.
+        A warm start is part of the run that goes on from it.
+      adaptations: how many episodes meta-test adapts to at most, over all
+        initialisations, heads and settings.
+      adaptation_seconds: what adapting to one episode takes.
+      encoding_seconds: what computing the missing features takes, in a dry run.
       floor: the fewest episodes that meta-test may have of each of its sets.
-      fewest: the adaptations where it has those.
-      heads_seconds: at meta-test, of features and the heads in closed form on them,
-        where it has all the episodes.
-      looks: episodes that validations while training adapt to.
-      begun_seconds: until it was planned: of data, of a run's encoding and compiling.
-      compile_seconds: of what is compiled after that.
-      transfer_seconds: of fine-tuning.
+      fewest: `adaptations` with only those episodes.
+      heads_seconds: what features and heads in closed form take at meta-test at most.
+      looks: how many episodes validations adapt to while training.
+      begun_seconds: what data, encoding and compiling took before the plan.
+      compile_seconds: what is compiled after the plan takes.
+      transfer_seconds: what fine-tuning takes.
     """
 
     runs: int
@@ -76,10 +75,10 @@ class Forecast(NamedTuple):
     begun_seconds: float = 0.0
 
     def meta_test_seconds(self, section: Evaluate, run: float) -> float:
-        """Seconds of meta-test in a run of so many, as `evaluate.max_share` limits it.
+        """Gives the most seconds of meta-test in a run of `run` seconds.
 
-        How many episodes `evaluate.half_width` asks for is told by meta-validation
-        alone.
+        `evaluate.max_share` limits them. Only meta-validation can tell how many
+        episodes `evaluate.half_width` asks for.
         """
         most = self.adaptations * self.adaptation_seconds + self.heads_seconds
         share = section.max_share
@@ -87,12 +86,12 @@ class Forecast(NamedTuple):
 
     @property
     def least_seconds(self) -> float:
-        """Seconds of meta-test with the fewest episodes that it may have."""
+        """Gives the seconds of meta-test with the fewest episodes that it may have."""
         of_heads = self.heads_seconds / max(1, self.adaptations)
         return self.fewest * (self.adaptation_seconds + of_heads)
 
     def reserved(self, config: Experiment) -> float:
-        """Seconds that training has to leave of max_hours."""
+        """Gives the seconds of max_hours that training has to leave."""
         testing = self.meta_test_seconds(config.evaluate, 3600 * config.max_hours)
         return MARGIN * testing + self.encoding_seconds
 
@@ -100,10 +99,10 @@ class Forecast(NamedTuple):
 def adaptations(
     config: Experiment, roles: Roles, initialisations: int, episodes: int | None = None
 ) -> int:
-    """Counts the episodes that meta-test adapts to, each head with each setting.
+    """Counts the episodes that meta-test adapts to, over all heads and settings.
 
-    It is of so many `episodes` of each meta-test set, by default of all there may be;
-    with 0 it is what choosing on meta-validation takes.
+    `episodes` is their number in each meta-test set, by default the most there may be.
+    With 0, only those are counted that settings are chosen by on meta-validation.
     """
     asked = config.evaluate
     if not asked.episodes:
@@ -123,7 +122,7 @@ def _choosing(config: Experiment, roles: Roles) -> list[int]:
 
 
 def trained(config: Experiment) -> dict[str, int]:
-    """Lists the trainings of an experiment, and how many iterations' worth each is."""
+    """Lists the trainings of an experiment, and how many iterations each is worth."""
     whole, warm_start = config.iterations, config.warm_start
     iterations = {"joint pretraining": whole}
     if config.cold_start:
@@ -141,11 +140,11 @@ def trained(config: Experiment) -> dict[str, int]:
 
 
 def looks(config: Experiment, roles: Roles, has_weights: bool) -> int:
-    """Counts the episodes that validations while training adapt to."""
+    """Counts the episodes that validations adapt to while training."""
     of_runs = trained(config)
     times = sum(-(-count // config.validate_every) for count in of_runs.values())
     times += config.cold_start + (config.warm_start > 0)  # before the first step
-    # Whoever began with trained weights is looked at on the way back to them.
+    # Mixtures with the trained weights that a run began with are validated too.
     back = len([alpha for alpha in config.evaluate.alphas if alpha != 1])
     times += back * (len(of_runs) if has_weights else config.warm_start > 0)
     return times * sum(_choosing(config, roles))
@@ -159,14 +158,14 @@ def measured(
     joint: Step,
     evaluator_of: EvaluatorOf,
 ) -> Iterator[Forecast]:
-    """Times both steps, an episode and the heads; each forecast knows one part more.
+    """Times the steps, an episode and the heads; yields a forecast after each part.
 
-    `start` is what `meta` starts from, head aside.
+    `start` is what `meta` starts from, without its head.
     """
     start = start._replace(head=meta_params(meta.state).model.get("head"))
     made, has_weights = len(trained(config)), start.provenance is not None
     made -= config.warm_start > 0
-    # Random ones are measured too, and pretrained weights as they are.
+    # Random weights are compared too, and pretrained weights as they are.
     compared = made + 1 + has_weights
     floor = episode_count.floor(config.evaluate, len(roles.test + roles.held_out))
     forecast = Forecast(
@@ -175,7 +174,7 @@ def measured(
         floor=floor,
         fewest=adaptations(config, roles, compared, floor),
         looks=looks(config, roles, has_weights),
-        # Step sizes alone are learned by a program of their own.
+        # A run that learns step sizes alone compiles a program of its own.
         compile_seconds=len(config.learned_rates) * meta.program.compile_seconds,
     )
     yield forecast
@@ -197,7 +196,7 @@ def measured(
 def _episode_seconds(
     config: Experiment, start: Initialisation, roles: Roles, evaluator_of: EvaluatorOf
 ) -> tuple[float, float]:
-    """Times an episode's features, and adapting to it."""
+    """Times the features of an episode, and adapting to it, in seconds."""
     sample = _drawn(config, roles, 1)
     count = devices.mesh().size * adaptation.together(sample.episodes)
     sample, evaluator = _drawn(config, roles, count), evaluator_of(sample.way)
@@ -209,16 +208,16 @@ def _episode_seconds(
 
 
 def _drawn(config: Experiment, roles: Roles, count: int) -> Sample:
-    """Draws the first episodes of meta-validation."""
+    """Draws the first `count` episodes of meta-validation."""
     several = dataclasses.replace(config.evaluate, validation_episodes=count)
     (sample,) = episode_set.draw_validation(config.task, several, roles.validation[:1])
     return sample
 
 
 def _heads_seconds(config: Experiment, roles: Roles, embedding: float) -> float:
-    """Estimates the seconds of features and heads in closed form, an initialisation.
+    """Estimates the seconds of an initialisation's features and heads in closed form.
 
-    The heads are timed on features that are like those of an episode.
+    The heads are timed on random features in the numbers of an episode.
     """
     asked, choosing = config.evaluate, _choosing(config, roles)
     if not asked.episodes:
@@ -243,7 +242,7 @@ def _heads_seconds(config: Experiment, roles: Roles, embedding: float) -> float:
 
 
 def _least(call: Callable[[], Any]) -> float:
-    """Times some calls, the first of which compiles, and gives the least seconds."""
+    """Times some calls after a first one, which compiles; gives the least seconds."""
     call()
     times: list[float] = []
     while len(times) < LEAST_STEPS and sum(times) < _TIMED:
@@ -256,9 +255,9 @@ def _least(call: Callable[[], Any]) -> float:
 def _fine_tuning_seconds(
     config: Experiment, roles: Roles, joint_seconds: float
 ) -> float:
-    """Seconds that fine-tuning from an initialisation takes, by those of a joint step.
+    """Estimates the seconds of fine-tuning an initialisation by those of a joint step.
 
-    Measuring an image is a third of learning from it.
+    Measuring an image takes a third of the time of learning from it.
     """
     asked, images = config.transfer, 0.0
     if not asked.steps:
@@ -275,12 +274,12 @@ def _fine_tuning_seconds(
 
 
 def fits(needed: int) -> bool:
-    """Tells whether the device has so many bytes for a meta-iteration."""
+    """Tells whether the device has the bytes that a meta-iteration needs."""
     return needed <= SHARE * device_memory()
 
 
 def check_memory(needed: int) -> None:
-    """Raises ConfigError where the device has not so many bytes."""
+    """Raises ConfigError if the device lacks the bytes that a meta-iteration needs."""
     available = device_memory()
     if not fits(needed):
         raise ConfigError(
@@ -292,7 +291,7 @@ def check_memory(needed: int) -> None:
 
 
 def device_memory() -> int:
-    """Bytes of a device: of an accelerator its own, of a CPU the machine's."""
+    """Gives the bytes of an accelerator's memory, or of the machine's for a CPU."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
@@ -301,7 +300,7 @@ def device_memory() -> int:
 
 
 def check_hours(config: Experiment, forecast: Forecast) -> None:
-    """Raises NoTimeError for hours that cannot hold the warm start and meta-test."""
+    """Raises NoTimeError if the warm start and meta-test do not fit into max_hours."""
     warm_start = config.warm_start * forecast.meta_seconds * forecast.runs / 3600
     after = forecast.reserved(config) / 3600
     if warm_start + after > config.max_hours:

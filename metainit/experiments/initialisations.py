@@ -1,4 +1,4 @@
-"""The runs of an experiment: every initialisation that its report compares."""
+"""Trains every initialisation that the report of an experiment compares."""
 
 import math
 import operator
@@ -34,8 +34,8 @@ class Trainer:
     """Trains run after run, each in its share of the time that is left.
 
     Attributes:
-      validated: by name, accuracy on meta-validation, device seconds, why it stopped,
-        whether for lack of time.
+      validated: by a run's name, its accuracy on meta-validation, its device seconds,
+        why it stopped, whether its time ran out, and notes.
       notes: sentences for the report.
     """
 
@@ -49,7 +49,7 @@ class Trainer:
     ) -> None:
         """Draws the episodes by which the best states are chosen.
 
-        `begin` is `time.perf_counter()` when the experiment was begun, or gone on with.
+        `begin` is `time.perf_counter()` from when the experiment began or resumed.
         """
         self.validated: dict[str, dict[str, Any]] = {}
         self.notes: list[str] = []
@@ -61,8 +61,8 @@ class Trainer:
         self._left, self._spent = forecast.runs, time.perf_counter() - begin
         self._ahead = 0.0  # seconds that the next run's warm start took of its share
         self._measured_before = False
-        self._adaptation_seconds = math.inf  # of an episode, the least so far
-        self._seen: dict[str, float] = {}  # by the last validation, by tag
+        self._adaptation_seconds = math.inf  # the least of an episode so far
+        self._seen: dict[str, float] = {}  # values of the last validation, by tag
 
     def fit(
         self,
@@ -71,10 +71,10 @@ class Trainer:
         init_of: Callable[[Any], Initialisation],
         is_warm_start: bool = False,
     ) -> Initialisation:
-        """Trains; `init_of` makes an initialisation of parameters.
+        """Trains a run, and makes an initialisation of its parameters by `init_of`.
 
-        A warm start comes to its end, since its rate falls to 0 there, and takes its
-        time from the share of the run that follows.
+        A warm start always reaches its end, where its rate falls to 0. The run that
+        follows has that much less time.
         """
         seconds = (lambda: math.inf) if is_warm_start else self._share
         fitted = fit(
@@ -101,14 +101,14 @@ class Trainer:
         return init_of(fitted.params)._replace(name=run.name, cost=fitted.cost)
 
     def look_at_start(self, init: Initialisation) -> None:
-        """Says where inner steps could hardly learn from what a run begins with."""
+        """Warns if inner steps could hardly learn from what a run begins with."""
         head = self._setting(init).head
         way = max(sample.way for sample in self._samples)
         if told := saturated(init.name, head, self._measured(init), way):
             print(f"warning: {told}", flush=True)
 
     def _validate(self, init: Initialisation) -> float:
-        """Accuracy on meta-validation, of the best number of steps."""
+        """Gives the accuracy on meta-validation after the best number of steps."""
         means = {x: y.mean(1) for x, y in self._measured(init).items()}
         best = int(means["accuracy"].argmax())
         self._seen = {"validation/loss": float(means["loss"][best])}
@@ -120,7 +120,7 @@ class Trainer:
         return float(means["accuracy"][best])
 
     def _setting(self, init: Initialisation) -> Setting:
-        """That of meta-training, with a head at zero where none was learned."""
+        """Gives the setting of meta-training, with a zero head if none was learned."""
         setting = self._evaluator_of(self._samples[0].way).method.setting
         if setting.head == "learned" and init.head is None:
             return setting._replace(head="zero")
@@ -131,13 +131,13 @@ class Trainer:
         measured = validated(self._evaluator_of, init, self._samples, setting)
         seconds = time.perf_counter() - begin
         episodes = sum(len(x.episodes.support["label"]) for x in self._samples)
-        if self._measured_before:  # the first one compiled
+        if self._measured_before:  # the first time, it compiled
             self._adaptation_seconds = min(self._adaptation_seconds, seconds / episodes)
         self._measured_before = True
         return measured
 
     def _share(self) -> float:
-        """Seconds that the next run may take."""
+        """Gives the seconds that the next run may take."""
         forecast, known = self._forecast, self._adaptation_seconds
         if known < math.inf:
             forecast = forecast._replace(adaptation_seconds=known)
@@ -154,10 +154,10 @@ def make(
 ) -> dict[str, Initialisation]:
     """Makes the initialisations, or goes on where they stopped; returns them by name.
 
-    `ratio` steps of joint pretraining take as long as a meta-iteration. Each is the
-    best by meta-validation, and so is the warm start that meta-learning goes on from:
-    its annealed end, but where it has come to suit the classes of meta-train alone.
-    Pretrained weights, as they are, are one of them.
+    `ratio` steps of joint pretraining take as long as a meta-iteration. Each
+    initialisation is the state that does best on meta-validation. So is the warm start:
+    it is the annealed end, unless that has come to suit meta-train's classes alone.
+    Pretrained weights, as they are, are one of the initialisations.
     """
     _, start, _, meta, joint = programs
     inits: dict[str, Initialisation] = {}

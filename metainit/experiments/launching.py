@@ -47,7 +47,7 @@ def run(
     """Runs an experiment of any kind; returns the program's exit status.
 
     Args:
-      command: the line that repeats it, for the report.
+      command: the command line that repeats the run, for the report.
       allow_cpu: run on the CPU although the machine has an accelerator.
       dry_run: only print what would be downloaded and how long it takes.
       yes: prepare data sets without asking.
@@ -94,7 +94,7 @@ def run(
 
 
 def _agreed(config: Config) -> Typed:
-    """The config, typed, after a check that every process has the same."""
+    """Makes typed fields of a config, and checks that every process has the same."""
     with configs.as_config_error():
         experiment = hosts.together(lambda: configs.typed(config))
         if hosts.several() and not isinstance(experiment, Experiment):
@@ -102,7 +102,7 @@ def _agreed(config: Config) -> Typed:
                 "kind: several processes meta-learn; run this experiment by one"
             )
         settings = run_folder.flat(dataclasses.asdict(experiment))
-        settings.pop("data.data_dir", None)  # where a host keeps its data
+        settings.pop("data.data_dir", None)  # hosts may keep data in different places
         hosts.check_same("config", json.dumps(settings, sort_keys=True))
     return experiment
 
@@ -110,7 +110,7 @@ def _agreed(config: Config) -> Typed:
 def _check_devices(config: Typed) -> None:
     """Refuses a meta-batch that devices cannot share, before any data is fetched.
 
-    Not where the data may be such that tasks are taken one by one.
+    It lets data pass whose tasks may differ in shape, so that they run one by one.
     """
     if not isinstance(config, Experiment):
         return
@@ -132,12 +132,12 @@ def _obtain_data(config: Typed, dry_run: bool, yes: bool) -> bool:
         planned = plan.show(names, root, data.size or 224, channels)
         if not dry_run:
             hosts.together(lambda: plan.carry_out(planned, root, agreed=yes))
-    # A dry run of meta-learning has stand-ins for what is absent.
+    # A dry run of meta-learning makes noise in place of absent data.
     return not dry_run or isinstance(config, Experiment | Search) or not planned.needs
 
 
 def _keep_compilations() -> None:
-    """Spares the next run the compilation, unless the user has chosen a cache."""
+    """Keeps compiled programs for the next run, unless the user has chosen a cache."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(kept.compiled()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,4 +1,4 @@
-"""One experiment from top to bottom: data, programs, runs, meta-test, report."""
+"""Runs one experiment: its data, programs, training, meta-test and report."""
 
 import contextlib
 import dataclasses
@@ -77,8 +77,8 @@ def train(
     The same call on the same `workdir` goes on where it stopped.
 
     Args:
-      model: the caller's network in place of `config.model`, to meta-learn.
-      dry_run: print what would be done and take; write nothing and return "".
+      model: a network of the caller's to meta-learn, in place of `config.model`.
+      dry_run: print what a run would do and take; write nothing and return "".
       command: the line that reproduces this, for the report.
 
     Raises:
@@ -112,10 +112,10 @@ def _meta_learn(
     dry_run: bool,
     command: str,
 ) -> str:
-    """Meta-learns from top to bottom; arguments as of `train`."""
+    """Runs an experiment of meta-learning, with the arguments of `train`."""
     begin, settings = time.perf_counter(), dataclasses.asdict(config)
 
-    # Data. A folder is claimed when all is known to fit, so that a mistake costs none.
+    # The data. The folder is claimed once all is checked: a mistake leaves none.
     with configs.as_config_error():
         if not dry_run:
             run_folder.claim(workdir, settings, MAY_CHANGE, ONLY_UP, write=False)
@@ -127,7 +127,7 @@ def _meta_learn(
             leakage.check_stored(workdir, loaded)
     roles = preparation.learned_from(config, loaded)
 
-    # The network, and the two training steps compiled and timed.
+    # The network, and the two training steps, which are compiled and timed.
     init_key, head_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
     with configs.as_config_error():
         untrained, start = preparation.starts(config, roles, model, init_key, dry_run)
@@ -161,7 +161,7 @@ def _meta_learn(
     ratio = ratio or steps_per_iteration(kept, *seconds, store=not dry_run)
     parts = plan.parts(config, expected, meta, joint, ratio)
     print(plan.describe(config, expected, parts, meta, ratio), flush=True)
-    if dry_run:  # refused when its plan was seen
+    if dry_run:  # it shows its plan before it is refused
         forecast.check_hours(config, expected)
         return ""
 
@@ -179,15 +179,15 @@ def _meta_learn(
         else:
             inits[RANDOM] = untrained
 
-        # Transfer and meta-test. A finished fine-tuning is kept, an evaluation is not,
-        # so that a run that is stopped loses least in this order.
+        # Transfer and meta-test. A finished fine-tuning is kept, and an evaluation is
+        # not: in this order, a run that is stopped loses least.
         transferred = None
         if config.transfer.steps:
             of_transfer = config.transfer, config.seed
             splits = comparison.of_roles(*of_transfer, roles)
             transferred = comparison.compare(*of_transfer, inits, *splits, workdir)
         device_seconds = sum(run["device_seconds"] for run in runs)
-        # What was done before the run was gone on with took device time.
+        # A run that was resumed had spent device time before it stopped.
         before = max(device_seconds / devices.mesh().size, time.perf_counter() - begin)
         evaluation = meta_test.run(
             config, workdir, inits, roles, evaluator_of, whole, before, loaded
@@ -205,7 +205,7 @@ def _meta_learn(
         "config": settings,
         "training": _curves(config, workdir, [*ours, JOINT], roles),
         "device_hours": device_seconds / 3600,
-        # In meta-train images, of our longest run.
+        # Counts how often our longest run saw each meta-train image.
         "epoch": max(init.cost.images for init in ours.values()) / images,
     }
     evaluation = evaluation._replace(notes=(*evaluation.notes, *notes))
@@ -224,7 +224,7 @@ def _meta_learn(
 
 
 def _finished(workdir: pathlib.Path, config: Experiment) -> str:
-    """The report's text where the experiment is finished, else ""."""
+    """Gives the report's text if the experiment is finished, else ""."""
     path = workdir / finished_runs.FILE
     asked = finished_runs.asked(dataclasses.asdict(config))
     if not path.exists() or atomic.read_json(path) != asked:
@@ -239,7 +239,7 @@ def _finished(workdir: pathlib.Path, config: Experiment) -> str:
 
 
 def _episode(config: Experiment, roles: Roles) -> dict[str, np.ndarray]:
-    """Images of the first episode of meta-validation, to be looked at."""
+    """Gives the images of the first episode of meta-validation, to show them."""
     task, evaluate, sources = config.task, config.evaluate, roles.validation
     episode = episode_set.draw_validation(task, evaluate, sources)[0].episodes
     parts = {"support": episode.support, "query": episode.query}
@@ -249,7 +249,7 @@ def _episode(config: Experiment, roles: Roles) -> dict[str, np.ndarray]:
 def _curves(
     config: Experiment, workdir: pathlib.Path, parts: list[str], roles: Roles
 ) -> list[figures.Curve]:
-    """What was logged of the training of some parts, for the report."""
+    """Reads what was logged while some parts trained, for the report."""
     classes = sum(len(source.class_names) for source in roles.train)
     about = "train", episodes.describe(config.train_task)
     curves = []
@@ -262,7 +262,7 @@ def _curves(
 
 
 def _leaks(start: Initialisation, roles: Roles) -> tuple[str, ...]:
-    """Warnings for the report, which are printed too."""
+    """Prints warnings about leaks, and gives them to the report."""
     of_imagenet = bool(start.provenance and start.provenance.recipe.imagenet)
     warnings = leakage.warnings(roles, of_imagenet)
     print("\n".join(warnings), end="\n" * bool(warnings), flush=True)
@@ -277,7 +277,7 @@ def _terms(
     trainer: Trainer,
     uncut_encoder: Initialisation | None,
 ) -> fairness.Terms:
-    """What holds for every initialisation, for the report."""
+    """Collects what holds for every initialisation, for the report."""
     terms = fairness.Terms(
         seed=config.seed,
         mixture=programs.meta.batches.mixture,

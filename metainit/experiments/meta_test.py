@@ -1,4 +1,4 @@
-"""Meta-test of an experiment: what is chosen, on how many episodes, and every row."""
+"""Runs meta-test: chooses settings and the number of episodes, and measures."""
 
 import functools
 import pathlib
@@ -33,8 +33,9 @@ def run(
 ) -> Evaluation:
     """Measures all initialisations, the uncut encoder too, on the same episodes.
 
-    These are written to `workdir` as rows of their data sets. The run took the seconds
-    `before` until now. `images` are what `roles` may be features of, to be looked at.
+    The episodes are written to `workdir` as row numbers of their data sets. `before` is
+    the seconds that the run has taken so far. `roles` may be features of `images`,
+    some of which the report shows.
     """
     samples = episode_set.draw_roles(config.task, config.evaluate, roles, config.seed)
     entrants = [
@@ -46,7 +47,7 @@ def run(
     most = choosing + rows * len(testing) * config.evaluate.episodes
     with progress.Stage("meta-test", most) as stage:
         chosen = [few_shot.choose(x) for x in entrants]
-        # Times differ between hosts, and so might the numbers that follow from them.
+        # Times differ between hosts, so the number of episodes might differ too.
         count, why = hosts.agreed(_count(config, workdir, chosen, before))
         progress.say(textwrap.fill(why, WIDTH, break_on_hyphens=False))
         stage.total = choosing + rows * len(testing) * count
@@ -63,7 +64,7 @@ def run(
 def _count(
     config: Experiment, workdir: pathlib.Path, chosen: list[Chosen], before: float
 ) -> tuple[int, str]:
-    """Tells how many episodes there are, and why; a file keeps it for a run's rest."""
+    """Chooses the number of episodes, and says why; a resumed run reads it again."""
     if (path := workdir / FILE).exists():
         stored = atomic.read_json(path, "episodes", "why")
         return stored["episodes"], stored["why"]

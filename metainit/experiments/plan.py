@@ -1,4 +1,4 @@
-"""What a run is, in words and minutes, and what to do where that is days."""
+"""Tells what a run does, how long that takes, and what would make it shorter."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from metainit.experiments.forecast import Forecast, device_memory, fits, trained
 from metainit.reporting.plain_text import WIDTH
 from metainit.training.steps import Step
 
-LONG = 3 * 3600.0  # seconds from which on it is told what would save some
+LONG = 3 * 3600.0  # seconds from which on the plan says how to save time
 _FEWER_STEPS = 10
 _AROUND = 8.0  # seconds of imports before a run, and of its report
 
@@ -28,7 +28,7 @@ class Part(NamedTuple):
 def parts(
     config: Experiment, forecast: Forecast, meta: Step, joint: Step, ratio: float
 ) -> list[Part]:
-    """Lists what a run does, one after the other; `ratio` as of `initialisations`."""
+    """Lists the parts of a run in order; `ratio` is that of `initialisations.make`."""
     of_joint = ratio * forecast.joint_seconds
     of_equal_flops = meta.flops / joint.flops * forecast.joint_seconds
     paces = {
@@ -60,14 +60,14 @@ def parts(
 def ahead(whole: list[Part]) -> list[str]:
     """Names the parts that are done after the plan was printed.
 
-    Validations are parts of the trainings.
+    A validation is part of a training.
     """
     done = {whole[0].name, "encoding", "validation"}
     return [part.name for part in whole if part.name not in done]
 
 
 def _meta_test(config: Experiment, forecast: Forecast, before: float) -> Part:
-    """Meta-test after so many seconds of other parts."""
+    """Estimates meta-test after the seconds `before` of other parts."""
     section, each = config.evaluate, forecast.adaptation_seconds
     if math.isnan(each):
         return Part("meta-test", each, f"up to {forecast.adaptations:,} adaptations")
@@ -86,7 +86,7 @@ def _meta_test(config: Experiment, forecast: Forecast, before: float) -> Part:
 def describe(
     config: Experiment, forecast: Forecast, whole: list[Part], meta: Step, ratio: float
 ) -> str:
-    """Tells a run's parts in some lines, its memory, and what would make it shorter."""
+    """Describes the parts of a run, its memory, and what would make it shorter."""
     total, is_timed = _total(whole), not any(math.isnan(x.seconds) for x in whole)
     lines = ["The plan:"]
     longest = max(len(part.name) for part in whole)
@@ -122,7 +122,7 @@ def _total(whole: list[Part]) -> float:
 
 
 def _shorter(config: Experiment, forecast: Forecast, whole: list[Part]) -> list[str]:
-    """Lines that say what would save most of a long run."""
+    """Writes lines that say what would save most time of a long run."""
     seconds = {part.name: part.seconds for part in whole}
     training = sum(seconds.get(name, 0.0) for name in trained(config))
     testing = seconds.get("meta-test", 0.0)
@@ -145,7 +145,7 @@ def _shorter(config: Experiment, forecast: Forecast, whole: list[Part]) -> list[
     if config.transfer.steps:
         savings["transfer.steps=0"] = seconds["fine-tuning"]
     if config.method.gradient == "mixed" and config.inner.steps:
-        # Three forward passes a step in place of twelve; joint pretraining has as long.
+        # A step takes 3 forward passes, not 12; joint pretraining takes as long.
         savings["method.gradient=first_order"] = training * 2 / 3
     total = sum(seconds.values())
     told = sorted(savings.items(), key=lambda item: -item[1])

@@ -1,4 +1,4 @@
-"""metainit predict: labels of images, by a classifier that metainit finetune saved.
+"""Runs `metainit predict`: it labels images by a classifier that finetune saved.
 
 It prints CSV, or a line of JSON for each row. A folder stands for all images below it.
 An image that does not decode has an error in its row and no label, and the exit status
@@ -79,7 +79,7 @@ def _judged(learned: Classifier, files: list[str]) -> Iterator[np.ndarray | None
 
 
 def parser() -> Parser:
-    """The options of `metainit predict`."""
+    """Makes the parser of `metainit predict`."""
     options = Parser(
         "metainit predict",
         "Labels images by a classifier that metainit finetune saved.",
@@ -104,7 +104,7 @@ def _csv(row: Mapping[str, str | float]) -> str:
 
 
 def _files(name: str) -> Iterator[str]:
-    """The file itself, or every image below a folder, sorted."""
+    """Yields the file itself, or every image below a folder, sorted."""
     if not os.path.isdir(name):
         yield name
         return

@@ -1,4 +1,4 @@
-"""What an experiment is made of before it trains: checked data, starts, programs."""
+"""Prepares an experiment: its checked data, the weights it starts from, programs."""
 
 import threading
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from metainit.training.method import Method
 from metainit.transfer import comparison, rates
 
 PRETRAINED = "pretrained weights"
-MINUTE = 60.0  # seconds that a dry run compiles and times
+MINUTE = 60.0  # the seconds in which a dry run compiles and times
 _NOT_COMPILED = (
     "A minute did not suffice to compile the steps, so no time can be told. A run "
     "compiles them first, and tells its plan then."
@@ -39,13 +39,13 @@ _NOT_COMPILED = (
 def checked_roles(
     config: Experiment, dry_run: bool = False, command: str = ""
 ) -> Roles:
-    """The data, after all checks that it can be learned from and measured on.
+    """Loads the data, and checks that one can learn from it and measure on it.
 
-    In a dry run noise stands in for what would have to be downloaded. `command` is the
-    line that was given, to which a refusal adds what would work.
+    A dry run makes noise in place of what would have to be downloaded. `command` is the
+    line that was given; a refusal repeats it with changes that would work.
 
     Raises:
-      ValueError: for data that does not fit the config, or stands in two roles.
+      ValueError: the data do not fit the config, or an image is in two roles.
     """
     for url, megabytes in loading.downloads(config.data).items():
         print(f"to download: {url}, {megabytes} MB")
@@ -72,18 +72,18 @@ def checked_roles(
 
 
 def _known(source: Source) -> Sequence[Any]:
-    """What tells a data set from another."""
+    """Gives what tells a data set from another."""
     images = source.images if source.hashes is None else source.hashes
     return source.name, source.labels, images
 
 
 def learned_from(config: Experiment, roles: Roles) -> Roles:
-    """The data as an experiment uses them, printed by role.
+    """Gives the data that an experiment uses, and prints them by role.
 
-    A search has no meta-test, and the control experiment has its labels shuffled.
+    A search has no meta-test, and the control experiment shuffles its labels.
     """
     if not config.evaluate.episodes:
-        # A search holds nothing from here on that it must not choose by.
+        # A search must not choose by these, so it does not even hold them.
         roles = roles._replace(test=(), held_out=())
     if config.data.shuffle_labels:
         shuffled = tuple(_shuffled(source, config.seed) for source in roles.train)
@@ -100,7 +100,7 @@ def learned_from(config: Experiment, roles: Roles) -> Roles:
 
 
 def _shuffled(source: Source, seed: int) -> Source:
-    """The control experiment: labels no longer say what an image shows."""
+    """Shuffles labels for the control experiment: they say nothing of the images."""
     labels, kept = source.labels.copy(), loading.rows(source)
     labels[kept] = np.random.default_rng(seed).permutation(labels[kept])
     return source._replace(labels=labels)
@@ -113,22 +113,22 @@ def starts(
     key: jax.Array,
     dry_run: bool = False,
 ) -> tuple[Initialisation, Initialisation]:
-    """Random weights, and what training starts from: these or pretrained ones.
+    """Gives random weights, and those that training starts from, often pretrained.
 
-    In a dry run random ones are others, which need no compilation, and stand in for
-    pretrained ones that would have to be fetched.
+    A dry run draws other random weights, which need no compilation. They also replace
+    pretrained weights that would have to be fetched.
 
     Args:
       model: the caller's network in place of `config.network`.
 
     Raises:
-      ValueError: for a network, a head or weights that do not go together.
+      ValueError: the network, the head and the weights do not go together.
     """
     network = config.network if model is None else None
     model = model or registry.build(config.network)
     if config.transfer.steps:
         try:
-            hash(model)  # by which fine-tunings find what is compiled already
+            hash(model)  # fine-tunings find compiled programs by it
         except TypeError as error:
             raise ValueError(f"model: {error}; give functions that have one") from None
         rates.check_layers(model, config.transfer.layer_decays)
@@ -162,9 +162,9 @@ def starts(
 def on_maps(
     config: Experiment, start: Initialisation, roles: Roles, dry_run: bool = False
 ) -> tuple[Initialisation, Roles, float]:
-    """The start on maps of its frozen encoder, the data as such maps.
+    """Makes the start and the data work on maps of the frozen encoder, not on images.
 
-    In a dry run zeros stand for these, with the seconds that making them would take.
+    A dry run takes zeros as maps, and gives the seconds that real ones would take.
     """
     seconds = 0.0
     if dry_run:
@@ -185,7 +185,7 @@ def timed(
     keys: tuple[jax.Array, jax.Array],
     evaluator_of: EvaluatorOf,
 ) -> tuple[Programs, Forecast]:
-    """Makes the programs, with the `keys` of `compiled`, and tells what a run takes."""
+    """Compiles the programs, with the `keys` of `compiled`, and forecasts the run."""
     with progress.Stage("compiling and timing", units=0):
         programs = compiled(config, method, start, roles, *keys)
         if start.network is not None:
@@ -205,8 +205,8 @@ def timed_in_a_minute(
 ) -> tuple[Programs, Forecast] | None:
     """Does as `timed` for a dry run: what has not been timed after a minute is NaN.
 
-    If the minute did not suffice to compile, it says so and gives None. A thread goes
-    on with what cannot be stopped, until the process ends.
+    If a minute does not suffice to compile, it says so and gives None. A thread goes
+    on with the compilation, which cannot be stopped, until the process ends.
     """
     known: list[tuple[Programs, Forecast]] = []
     errors: list[BaseException] = []
@@ -245,7 +245,7 @@ def compiled(
     """Compiles the steps of meta-learning and of joint pretraining.
 
     Args:
-      head_key: draws the head that is learned, where one is.
+      head_key: the key that draws the head, if the method learns one.
       step_key: the root key of every step.
     """
     with configs.as_config_error():
@@ -253,7 +253,7 @@ def compiled(
         batches = MetaBatches(roles.train, config.train_task, *rule)
     example = jnp.zeros((2, *roles.train[0].images.shape[1:]))
 
-    # Compiled as one: by themselves, a network's many operations take far longer.
+    # All is one program: to compile a network's operations singly takes far longer.
     @jax.jit
     def state_of(body: Any) -> MetaState:
         return method.learner.init(method.params_of(body, example, head_key))

@@ -1,4 +1,4 @@
-"""Makes the runs that make initialisations, of a config and its compiled steps."""
+"""Makes the training runs of an experiment from its config and compiled steps."""
 
 import pathlib
 from collections.abc import Callable
@@ -21,9 +21,9 @@ from metainit.training.steps import Step
 
 
 class Programs(NamedTuple):
-    """What an experiment has compiled, by which method, and where it starts.
+    """The compiled steps of an experiment, its method and what it starts from.
 
-    `state_of` is `(body) -> MetaState` before the first meta-iteration.
+    `state_of` makes of a body the MetaState before the first meta-iteration.
     """
 
     method: Method
@@ -48,7 +48,7 @@ def _in_common(
         "skip": config.outer.skip_nonfinite,
         "patience": config.outer.patience,
         "profile": config.profile,
-        # From random weights there is no way back.
+        # Only trained weights are worth mixing with what was learned.
         "alphas": config.evaluate.alphas if start.provenance else (1.0,),
     }
 
@@ -58,7 +58,7 @@ def _every(config: Experiment) -> Intervals:
 
 
 def of_meta(config: Experiment, folder: pathlib.Path, programs: Programs) -> Run:
-    """Meta-learning from the programs' start."""
+    """Makes the run that meta-learns from the programs' start."""
     batches = programs.meta.batches
     return Run(
         **_in_common(config, folder, programs.start, programs.meta),
@@ -77,7 +77,7 @@ def of_meta(config: Experiment, folder: pathlib.Path, programs: Programs) -> Run
 def of_joint(
     config: Experiment, folder: pathlib.Path, programs: Programs, pace: float
 ) -> Run:
-    """Joint pretraining, `pace` steps of which stand for a meta-iteration."""
+    """Makes the run of joint pretraining, of `pace` steps for each meta-iteration."""
     joint, sources = programs.joint, programs.meta.batches.sources
     count = max(1, round(config.iterations * pace))
     length = config.outer.decay_steps or config.iterations
@@ -97,13 +97,13 @@ def of_joint(
 
 
 def equal_flops(config: Experiment, folder: pathlib.Path, programs: Programs) -> Run:
-    """Joint pretraining of as many operations as meta-learning takes."""
+    """Makes a run of joint pretraining with as many operations as meta-learning."""
     pace = programs.meta.flops / programs.joint.flops
     return of_joint(config, folder, programs, pace)
 
 
 def warm_start(config: Experiment, joint_run: Run, joint: Step, pace: float) -> Run:
-    """Joint pretraining to go on from, annealed over so many iterations' worth."""
+    """Makes the warm start: joint pretraining, annealed within `config.warm_start`."""
     count, peak = max(1, round(config.warm_start * pace)), config.joint.learning_rate
     rates = optimizers.rates(peak, count, count / pace, pace)
     return joint_run._replace(
@@ -112,19 +112,19 @@ def warm_start(config: Experiment, joint_run: Run, joint: Step, pace: float) -> 
         batch=lambda step: joint.batches(step, rates[step]),
         rate=lambda step: float(rates[step]),
         steps=count,
-        patience=0,  # the rate is 0 at the end alone
+        patience=0,  # the rate is 0 only at the end
     )
 
 
 def _rate(config: Experiment, peak: float, first: int) -> Callable[[int], float]:
-    """The outer rate of a meta-iteration, in a run that begins with `first`."""
+    """Makes the outer rate by meta-iteration, for a run that begins with `first`."""
     length = config.outer.decay_steps - first if config.outer.decay_steps else None
     rates = optimizers.rates(peak, config.iterations - first, length)
     return lambda step: float(rates[step - first])
 
 
 def from_pretrained(config: Experiment, meta_run: Run, state: MetaState) -> Run:
-    """Meta-learning on from a warm start."""
+    """Makes the run that meta-learns from a warm start on."""
     done = config.warm_start
     opt_state = optimizers.begun_at(state.opt_state, done)
     return meta_run._replace(
@@ -143,7 +143,7 @@ def learned_rates(
     weights: Initialisation,
     folder: str,
 ) -> Run:
-    """Meta-learning of step sizes alone, in place of a run from these weights."""
+    """Makes a run like `meta_run` that learns step sizes alone, not the weights."""
     meta, done = programs.meta, meta_run.first_step
     learner = programs.method.rates_learner()
     factors = programs.method.log_step_sizes(weights.body)

@@ -1,7 +1,7 @@
-"""Plain supervised learning: which of ten scripts does a letter belong to?
+"""Trains a plain classifier to tell which of ten scripts a letter belongs to.
 
-Of every letter's images some are held out, so that every letter is known and no image
-is. The scripts are uneven, so macro-F1 is reported beside accuracy.
+Some images of every letter are held out: every letter is known, but no image of the
+test is. The scripts differ in size, so macro-F1 is reported beside accuracy.
 """
 
 import dataclasses
@@ -35,11 +35,11 @@ from metainit.transfer import held_out
 FINISHED, RESULTS, REPORT = "finished.json", "results.jsonl", "report.md"
 _NAMES = "LATIN CANADIAN GREEK CYRILLIC ARABIC GEORGIAN HEBREW ARMENIAN LAO OLD"
 SCRIPTS = tuple(_NAMES.split())  # the last is Old Italic
-TEST, VALIDATION = 0.2, 0.125  # of each letter's images, and of the others
+TEST, VALIDATION = 0.2, 0.125  # shares: of a letter's images, and of the rest
 
 
 def build_model(config: Supervised) -> Model:
-    """The perceptron that `config.model` describes."""
+    """Makes the perceptron that `config.model` describes."""
     return mlp.mlp(config.model.hidden, config.model.dropout, config.model.dropped)
 
 
@@ -52,7 +52,7 @@ def train(
 ) -> str:
     """Trains and tests one classifier, as `metainit.experiments.meta_learning.train`.
 
-    The parameters tested are those of the epoch that is best on validation images.
+    It tests the parameters of the epoch that is best on validation images.
     """
     settings, asked = dataclasses.asdict(config), [config.epochs, config.max_hours]
     rules = ("log_every", "max_hours", "data_dir"), ("epochs",)
@@ -129,7 +129,7 @@ def train(
 
 
 def _finished(workdir: pathlib.Path, asked: list[float]) -> str:
-    """The report's text where all epochs and hours were spent, else ""."""
+    """Gives the report's text if all epochs and hours were spent, else ""."""
     path = workdir / FINISHED
     if not path.exists() or atomic.read_json(path) != asked:
         return ""
@@ -141,11 +141,11 @@ def _finished(workdir: pathlib.Path, asked: list[float]) -> str:
 def by_script(letters: Source) -> tuple[Source, ...]:
     """Labels letters by their script, for training, validation and test.
 
-    Each has images of every letter of the ten scripts; all others have label -1.
+    Each part has images of every letter of the ten scripts. Others have label -1.
     """
     scripts = [name.split()[0] for name in letters.class_names]
     labels = [SCRIPTS.index(x) if x in SCRIPTS else -1 for x in scripts]
-    of_letter = np.array([*labels, -1], np.int32)  # the last of what has no label
+    of_letter = np.array([*labels, -1], np.int32)  # a label of -1 stays -1
     others, test = hold_out(letters, 0, TEST)
     return tuple(
         Source("scripts", part.images, of_letter[part.labels], SCRIPTS)
@@ -154,7 +154,7 @@ def by_script(letters: Source) -> tuple[Source, ...]:
 
 
 def _rows(scores: dict[str, float], images: int, seconds: float) -> list[dict]:
-    """Rows of results.jsonl: accuracy, macro-F1 and loss, and the summary."""
+    """Makes the rows of results.jsonl: accuracy, macro-F1 and loss, and a summary."""
     about = {"init": RANDOM, "head": "softmax", "dataset": "glyphs", "n": images}
     about |= {"protocol": "10 scripts, held-out images"}
     names = "accuracy", "f1", "loss"

@@ -1,8 +1,8 @@
-"""Searches for settings: many runs, chosen between on meta-validation.
+"""Searches for settings by many runs, and chooses between them on meta-validation.
 
 A search tries every combination of values, or draws from ranges. A field is
-"NAME=VALUE,VALUE,...", or "NAME=LOW..HIGH" for a random search, which draws uniformly
-in the logarithm: rates and sizes matter by factor.
+"NAME=VALUE,VALUE,...", or "NAME=LOW..HIGH" for a random search. That draws uniformly
+in the logarithm, since rates and sizes matter by factor.
 """
 
 import ast
@@ -40,15 +40,15 @@ from metainit.runtime.checkpoint import LAST as LAST_STATES
 from metainit.training.nonfinite import NonFiniteError
 
 TRIALS, BEST = "trials.jsonl", "best.py"
-_SECONDS = "seconds.json"  # by folder of a trial
+_SECONDS = "seconds.json"  # the seconds spent, by folder of a trial
 
-# These decide what an accuracy means, or are luck; the two exceptions do not.
+# These change what is measured, or are luck; those of `_OF_TRAINING` do not.
 _FIXED = ("seed", "max_hours", "task", "evaluate", "transfer", "data")
 _OF_TRAINING = ("data.weights", "data.rotations")
 
-_DRAWS = 100  # a trial; so many in vain, and the space has no more to give
+_DRAWS = 100  # a trial; after so many, there are no more settings to find
 
-Fields = dict[str, Any]  # a setting to try: value by dotted name
+Fields = dict[str, Any]  # a setting to try: values by dotted name
 
 
 Train: TypeAlias = Callable[..., str]  # `metainit.experiments.meta_learning.train`
@@ -58,9 +58,9 @@ _MAY_CHANGE = ("max_hours", "log_every", "checkpoint_every", "data.data_dir")
 
 
 class Axis(NamedTuple):
-    """The values that one field may take; () for a range from low to high, above 0.
+    """The values that one field may take, or a range from `low` to `high`, above 0.
 
-    Both ends are whole numbers for whole numbers.
+    A range has no `values`. If both its ends are whole numbers, it gives whole numbers.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Axis(NamedTuple):
 def parse(fields: Sequence[str]) -> tuple[Axis, ...]:
     """Reads fields such as "inner.steps=1,3" or "outer.learning_rate=1e-4..1e-2".
 
-    It raises ValueError for a field that cannot be read or stands there twice.
+    It raises ValueError for a field that cannot be read or is given twice.
     """
     axes = tuple(_axis(field) for field in fields)
     names = [axis.name for axis in axes]
@@ -99,12 +99,12 @@ def _axis(field: str) -> Axis:
     values = literal(f"({text},)")
     if isinstance(values, str):  # words without quotes
         values = tuple(map(literal, text.split(",")))
-    # By their text, since 1 and True are equal, and in order.
+    # Text tells values apart, since 1 equals True; they keep their order.
     return Axis(name, tuple({repr(value): value for value in values}.values()))
 
 
 def literal(text: str) -> Any:
-    """Reads a Python value, or takes the text itself, as of "zero"."""
+    """Reads a Python value, or gives the text itself if it is none, as "zero"."""
     try:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError):
@@ -123,14 +123,14 @@ def grid(axes: Sequence[Axis]) -> list[Fields]:
 def draw(axes: Sequence[Axis], trials: int, seed: int) -> list[Fields]:
     """Draws different settings, fewer than `trials` where the axes give no more.
 
-    Axes are independent (Bergstra & Bengio 2012, "Random Search for Hyper-Parameter
-    Optimization"); more trials begin with the same ones.
+    It draws each axis independently (Bergstra & Bengio 2012, "Random Search for
+    Hyper-Parameter Optimization"). A search of more trials begins with the same ones.
     """
     settings: dict[str, Fields] = {}
     for number in range(_DRAWS * trials):
         if len(settings) == trials:
             break
-        # As a spawn key, the number cannot run into the words of a large seed.
+        # As a spawn key, the number does not mix with the words of a large seed.
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
         fields = {axis.name: _draw(axis, rng) for axis in axes}
         settings.setdefault(key(fields), fields)
@@ -143,7 +143,7 @@ def _draw(axis: Axis, rng: np.random.Generator) -> Any:
     value = math.exp(rng.uniform(math.log(axis.low), math.log(axis.high)))
     if isinstance(axis.low, int) and isinstance(axis.high, int):
         return round(value)
-    return float(f"{value:.3g}")  # as much as anybody will copy
+    return float(f"{value:.3g}")  # more digits are hard to copy
 
 
 def key(fields: Fields) -> str:
@@ -152,7 +152,7 @@ def key(fields: Fields) -> str:
 
 
 def settings(config: Search) -> list[Fields]:
-    """Lists what is to be tried; raises ConfigError for a search that cannot work."""
+    """Lists the settings to try; raises ConfigError for a search that cannot work."""
     search = config.search
     try:
         axes, drawn = parse(search.fields), search.trials
@@ -184,19 +184,19 @@ def tune(
     dry_run: bool = False,
     command: str = "",
 ) -> str:
-    """Runs the trials that are not done yet, as far as the hours go, and reports.
+    """Runs the trials that are not done yet, within the hours, and returns the report.
 
-    The same call on the same folder goes on, also in the middle of a trial, and with
-    more hours, values or trials. The report's text is returned ("" for a dry run).
+    The same call on the same folder goes on, even in the middle of a trial. It may ask
+    for more hours, values or trials. A dry run returns "".
 
     Args:
-      dry_run: print the trials and what the first would take; writes nothing.
+      dry_run: print the trials and what the first would take; write nothing.
       command: the line that reproduces this, for the report.
 
     Raises:
-      ConfigError: for settings that cannot work, before the first trial; or where the
-        data do not allow the first. What they do not allow later is told in the report,
-        and tried again by the same call.
+      ConfigError: a setting cannot work, or the data do not allow the first trial.
+        Of later trials, the report names those that the data do not allow; the same
+        call tries them again.
     """
     planned = settings(config)
     print(f"{len(planned)} trials, {config.search.hours:g} hours at most")
@@ -208,7 +208,7 @@ def tune(
     with configs.as_config_error():
         run_folder.claim(workdir, dataclasses.asdict(config), may_change=may_change)
     trials, refused = _run_all(config, planned, workdir, train)
-    # Of earlier values that are no longer asked for, too: they were tried.
+    # Trials of earlier values count too, even if no longer asked for.
     count = len(trials.keys() | set(map(key, planned)))
     return _report(config, workdir, [*trials.values(), *refused], count, command)
 
@@ -216,7 +216,7 @@ def tune(
 def _run_all(
     config: Search, planned: Sequence[Fields], workdir: Path, train: Train
 ) -> tuple[dict[str, Trial], list[Trial]]:
-    """Runs and reads trials, by `key`; lists those the data refused."""
+    """Runs or reads the trials, by `key`; lists those that the data do not allow."""
     path = workdir / TRIALS
     rows = atomic.read_rows(path) if path.exists() else ()
     trials = {key(row["fields"]): Trial(**row) for row in rows}
@@ -245,14 +245,14 @@ def _run_all(
 
 
 def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial | None:
-    """Runs one trial, or returns None where the hours do not hold it."""
+    """Runs one trial, or returns None if the hours left do not suffice."""
     trial = digest.sha256(key(fields))[:10]
     folder = workdir / "trials" / trial
     path = workdir / _SECONDS
     spent = atomic.read_json(path) if path.exists() else {}
     left = 3600 * config.search.hours - sum(spent.values())
-    before = spent.pop(trial, 0)  # which a trial that goes on counts, too
-    # One that would be cut short tells nothing.
+    before = spent.pop(trial, 0)  # a trial that goes on has spent these
+    # A trial that would be cut short tells nothing.
     if left <= max(0, max(spent.values(), default=0) - before):
         return None
     of_trial = _of_trial(config, fields, (left + before) / 3600)
@@ -290,7 +290,7 @@ def _run(config: Search, fields: Fields, workdir: Path, train: Train) -> Trial |
 
 
 def _of_trial(config: Search, fields: Fields, hours: float) -> Experiment:
-    """Makes the experiment with a setting, without meta-test."""
+    """Makes the experiment of a trial: with a setting, without meta-test."""
     hours = min(config.experiment.max_hours, hours)
     trial = {"evaluate.episodes": 0, "transfer.steps": 0, "max_hours": hours}
     return parsing.replaced(config.experiment, fields | trial)

@@ -1,6 +1,6 @@
-"""Transfer of given initialisations to a data set of one's own, without meta-training.
+"""Compares initialisations by fine-tuning them on a data set, without meta-training.
 
-A share of every class is held out to measure on; settings are chosen on another.
+A share of every class is held out to measure on. Settings are chosen on another share.
 """
 
 import collections
@@ -33,7 +33,7 @@ def train(
     dry_run: bool = False,
     command: str = "",
 ) -> str:
-    """Compares the initialisations, or goes on with it; returns the report's text.
+    """Compares the initialisations, or goes on with that; returns the report's text.
 
     It raises ConfigError for what cannot work, before anything long starts.
     """
@@ -90,7 +90,7 @@ def train(
 
 
 def _use(config: TransferExperiment, source: str) -> str:
-    """The line that makes a classifier of the data from an initialisation."""
+    """Writes the command that makes a classifier of the data from an initialisation."""
     kind, _, path = config.data.name.partition(":")
     run, part = _run_and_part(source)
     which = [] if part is None else ["--which", part]
@@ -99,7 +99,7 @@ def _use(config: TransferExperiment, source: str) -> str:
 
 
 def _initialisations(config: TransferExperiment) -> dict[str, Initialisation]:
-    """Each by what the report calls it, with its folder where two runs have one."""
+    """Loads each by its name in the report; equal names get their folders."""
     inits: list[Initialisation] = []
     size = config.data.size or None
     for source in config.inits:
@@ -108,7 +108,7 @@ def _initialisations(config: TransferExperiment) -> dict[str, Initialisation]:
         else:
             run, part = _run_and_part(source)
             init = initialisation.alone(stored.load(run, part, config.use, size))
-        # All see the images of the first.
+        # All networks see images of the first one's size.
         size = size or init.built_from.size
         inits.append(init)
     if len({init.built_from.channels for init in inits}) > 1:
@@ -128,7 +128,7 @@ def _initialisations(config: TransferExperiment) -> dict[str, Initialisation]:
 def _overlaps(
     name: str, sources: Sequence[str], inits: Mapping[str, Initialisation]
 ) -> Iterator[str]:
-    """Sentences about what the initialisations have seen of the data set."""
+    """Yields sentences about what the initialisations have seen of the data set."""
     for source, (label, init) in zip(sources, inits.items(), strict=True):
         if init.provenance is not None:
             weights = f"the pretrained weights of {label}"
@@ -153,7 +153,7 @@ def _of_encoders(inits: Mapping[str, Initialisation]) -> Iterator[str]:
 
 
 def _plain(name: str) -> str:
-    """The name of a data set without what may be said in several ways."""
+    """Gives the name of a data set in one form, of the several that it may have."""
     name, _ = own_size(name, 0)
     kind, colon, path = name.removeprefix("tfds:").partition(":")
     if kind == "folder":
@@ -167,12 +167,12 @@ def _run_and_part(source: str) -> tuple[str, str | None]:
 
 
 def _split(config: TransferExperiment, first: Initialisation) -> tuple[Split, str]:
-    """The data set and, in words, what is held out of it."""
+    """Splits the data set, and says in words what is held out of it."""
     data, share = config.data, config.transfer.held_out
     size, channels = data.size or first.built_from.size, first.built_from.channels
     kind, _, path = data.name.partition(":")
     if kind == "folder" and path:
-        # A folder with parts of its own has its own share.
+        # By default, a folder may come with a split of its own.
         own = None if share == folders.DEFAULT_SHARE else share
         labelled = folders.read_labelled(
             path, size, channels, own, config.seed, data.data_dir
@@ -194,7 +194,7 @@ def _fitted(init: Initialisation, split: Split) -> Initialisation:
 def _on_maps(
     folder: pathlib.Path, init: Initialisation, split: Split
 ) -> tuple[Initialisation, Split]:
-    """What is learned from: where an encoder is frozen, the maps that it makes once."""
+    """Replaces images by the maps of a frozen encoder, which it makes once."""
     if init.model.encode is None:
         return init, split
     init, sides = frozen_features.encode(init, split[1:], folder)

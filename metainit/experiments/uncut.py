@@ -1,7 +1,7 @@
-"""The whole pretrained encoder, as its makers meant it, beside all others at meta-test.
+"""Measures the whole pretrained encoder, as its makers meant it, at meta-test.
 
-It is what can be had without any training here: no stage is cut off, images have the
-size that it was trained with, and a linear head stands on its average features.
+It shows what one gets without any training here. No stage is cut off, images have the
+size that it was trained with, and a linear head takes its average features.
 """
 
 from typing import Any, NamedTuple
@@ -25,12 +25,12 @@ NAME, FIELD = "pretrained weights, uncut", "evaluate.uncut"
 
 
 class Whole(NamedTuple):
-    """The encoder on its features of every image, which were computed once.
+    """The whole encoder, and its features of every image, which are computed once.
 
     Attributes:
-      init: None where there is none to measure.
+      init: the encoder, or None if there is none to measure.
       roles: the features, of all roles but meta-train.
-      seconds: that a dry run expects of computing them.
+      seconds: what computing them would take, in a dry run.
     """
 
     init: Initialisation | None = None
@@ -41,15 +41,15 @@ class Whole(NamedTuple):
 def prepare(
     config: Experiment, start: Initialisation, roles: Roles, dry_run: bool
 ) -> Whole:
-    """Computes the features of `roles`, or says what that would take.
+    """Computes the features of `roles`, or in a dry run the seconds of doing so.
 
-    There is nothing to do without pretrained weights, and where `start` is the whole
+    There is nothing to do without pretrained weights, or if `start` is the whole
     encoder already. It raises ValueError for weights of a part of the encoder.
     """
     if (network := _network(config, start)) is None:
         return Whole()
     model, shapes = registry.build(network), body_shapes(network)
-    # Of unit length, features have the factor that training starts from.
+    # Features of unit length have the factor that training starts from.
     others = {name: start.body[name] for name in shapes.keys() - {"encoder"}}
     like = others | {"encoder": shapes["encoder"]}
     try:
@@ -78,7 +78,7 @@ def prepare(
 
 
 def entrants(whole: Whole, config: Experiment, samples: Samples) -> list[Entrants]:
-    """The encoder on the same episodes as others have, if it is to be measured.
+    """Enters the encoder on the episodes of all others, if it is to be measured.
 
     Steps change the head alone.
     """
@@ -93,14 +93,14 @@ def entrants(whole: Whole, config: Experiment, samples: Samples) -> list[Entrant
 
 
 def _network(config: Experiment, start: Initialisation) -> Network | None:
-    """The whole encoder's, or None where it is not to be measured."""
+    """Makes the network of the whole encoder, or None if it is not to be measured."""
     asked = config.evaluate.uncut and config.evaluate.episodes
     if not asked or start.network is None or start.provenance is None:
         return None
     uses: dict[str, Any] = {"use": "frozen", "adapt_from": "", "learn_from": ""}
     uses |= {"cached": False, "checkpoint": False}
     frozen = {f"encoder.{name}": value for name, value in uses.items()}
-    # What is added to stages that adapt has no place in a frozen one.
+    # Modules added to stages that adapt have no place in a frozen encoder.
     given = parsing.replaced(config.network, frozen | {"model.added": "none"})
     size = start.provenance.recipe.input.side
     changes = {"encoder.cut": "", "encoder.norm": "frozen", "size": size}
@@ -114,7 +114,7 @@ def _blank(source: Source, shape: tuple[int, ...]) -> Source:
 
 
 def _read(config: Experiment, size: int, roles: Roles) -> list[Source]:
-    """Reads the same images at a size; what is left out of `roles` is left out here."""
+    """Reads the images of `roles` at another size, and leaves out what `roles` do."""
     changes: dict[str, Any] = {"size": size}
     for role in ("train", "validation", "test"):
         names = getattr(config.data, role)
@@ -125,7 +125,7 @@ def _read(config: Experiment, size: int, roles: Roles) -> list[Source]:
 
 
 def notes(whole: Whole, config: Experiment) -> list[str]:
-    """A sentence for the report where the encoder is measured."""
+    """Gives a sentence for the report if the encoder is measured."""
     if (init := whole.init) is None:
         return []
     return [
